@@ -1,0 +1,84 @@
+"""What can go wrong, and what to do about each.
+
+::
+
+    S2AsyncError
+    +-- ConfigError            exit 2: the config or the areas must be mended first
+    |   +-- AreaError
+    +-- StateError             exit 5: the state file cannot be used as it is
+    |   +-- StateInUse         exit 4: another run holds it
+    +-- LocalError             exit 6: this machine stopped the run (disk full, read-only); resumable
+    +-- RemoteError            a server or one of its files; ends as an outcome or as an incomplete search
+        +-- TransientError     worth another try: now by the transport, later by the next run
+        +-- NotFound           404, 410: an answer
+        +-- Refused            we will not ask, or are not allowed to
+        +-- FileChanged        the file is no longer the version whose header was read
+        +-- BadAnswer          an answer that is not what was asked for
+        +-- CorruptFile        a file that cannot be decoded
+            +-- UnsupportedLayout   a sound file that this program does not know how to read in part
+"""
+
+from __future__ import annotations
+
+
+class S2AsyncError(Exception):
+    """Base of every error that this package raises on purpose. Its text is one line, fit for a user."""
+
+
+class ConfigError(S2AsyncError):
+    """The configuration cannot be used. The text says what, where, and what to do."""
+
+
+class AreaError(ConfigError):
+    """An area cannot be used. The text names the area."""
+
+
+class StateError(S2AsyncError):
+    """The state file is damaged, newer than this program, or not a state file at all."""
+
+
+class StateInUse(StateError):
+    """Another run holds the state file."""
+
+
+class LocalError(S2AsyncError):
+    """This machine cannot go on: disk full, folder read-only or gone. Jobs stay open."""
+
+
+class RemoteError(S2AsyncError):
+    """A server, or a file on it, did not give what was needed."""
+
+
+class TransientError(RemoteError):
+    """A fault that may pass: time-outs, broken connections, 429 and 5xx answers."""
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        """HTTP status of the answer, or None when there was none."""
+        self.retry_after = retry_after
+        """Seconds that the server asks to wait, or None."""
+
+
+class NotFound(RemoteError):
+    """The server says that there is no such file (404, 410)."""
+
+
+class Refused(RemoteError):
+    """Not on the allow-list, not permitted (401, 403), or a server that cannot do what is needed."""
+
+
+class FileChanged(RemoteError):
+    """The file was replaced between two reads (its ETag differs)."""
+
+
+class BadAnswer(RemoteError):
+    """The answer is not what was asked for: not JSON, not a FeatureCollection, a wrong range."""
+
+
+class CorruptFile(RemoteError):
+    """The file is not a TIFF, is damaged, or declares absurd sizes."""
+
+
+class UnsupportedLayout(CorruptFile):
+    """A TIFF whose layout cannot be read in part, such as an internal mask or a CRS without an EPSG code."""

@@ -1,0 +1,267 @@
+"""The nouns of the program, as frozen values.
+
+Nothing here does I/O or knows another module of the package. The order is that of the data's way: areas and
+scenes make jobs, jobs of one scene make a batch, a batch gives outcomes, and events tell of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from shapely import MultiPolygon, Polygon
+from shapely.geometry.base import BaseGeometry
+
+HISTOGRAM_BINS = 13
+"""Bins of an SCL histogram: the classes 0 to 11, and one for every other value."""
+
+
+class Status(StrEnum):
+    """What became of a job."""
+
+    SAVED = "saved"
+    """Every wanted crop is on disk under its final name."""
+    CLOUDY = "cloudy"
+    """Measured, too cloudy: an answer."""
+    NODATA = "nodata"
+    """Too little of the area holds data: an answer."""
+    OUTSIDE = "outside"
+    """The raster does not touch the polygon: an answer."""
+    MISSING = "missing"
+    """The item has no such COG (no asset, JPEG 2000 only, 404, 410): an answer until the item is updated."""
+    FAILED = "failed"
+    """No answer yet: transient causes are tried again by the next runs, final ones by ``retry``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Area:
+    """A place to watch. Its identity is its polygon; the name only names a folder and rows."""
+
+    name: str
+    """The user's name for it, as given."""
+    polygon: Polygon | MultiPolygon
+    """Normalised, valid, in lon/lat (OGC:CRS84), degrees."""
+    fingerprint: str
+    """Hash of the normalised polygon: 16 hex digits."""
+    folder: str
+    """Folder of its crops inside the output folder: a safe, short name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asset:
+    """One readable COG of a scene."""
+
+    key: str
+    """The item's name for it, such as ``scl`` or ``visual``."""
+    href: str
+    """An http(s) address."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scene:
+    """One STAC item, reduced to what the program uses."""
+
+    id: str
+    collection: str
+    version: str
+    """Tells one edition of the item's pixels from another: ``s2:product_uri`` if present, else ``updated``."""
+    updated: str
+    """The item's ``updated`` as given, or the empty string."""
+    datetime: datetime
+    """Time of sensing, UTC, aware."""
+    platform: str
+    """Such as ``sentinel-2a``; the empty string when unknown."""
+    grid: str
+    """MGRS grid square such as ``33UUU``; the empty string when unknown."""
+    cloud: float | None
+    """Cloud cover of the whole scene in per cent as the catalogue says; None when unknown."""
+    epsg: int | None
+    """EPSG code as the catalogue says: a hint only, the file's own CRS counts."""
+    baseline: str
+    """Processing baseline such as ``05.09``; the empty string when unknown."""
+    generated: str
+    """Generation time of the product as given; the empty string when unknown."""
+    datastrip: str
+    """Start of the datastrip (the ``S20200305T103210`` of its id); the empty string when unknown."""
+    footprint: BaseGeometry | None
+    """Where the item says that it lies, lon/lat; None when unknown, and for scenes read back from the state."""
+    assets: Mapping[str, Asset]
+    """The readable COGs by key."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Why an asset that the item names cannot be read, by key; such as ``only as JPEG 2000``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CloudMeasure:
+    """What the scene classification says inside one area."""
+
+    histogram: tuple[int, ...]
+    """Pixels inside the polygon by SCL class: classes 0 to 11, then all other values (13 numbers)."""
+    total: int
+    """Pixel centres inside the polygon on the unbounded grid, whether or not the raster holds them."""
+
+    def __post_init__(self) -> None:
+        if len(self.histogram) != HISTOGRAM_BINS or min(self.histogram) < 0:
+            raise ValueError(f"a histogram has {HISTOGRAM_BINS} counts, not {self.histogram}")
+        if sum(self.histogram) > self.total:
+            raise ValueError(f"{sum(self.histogram)} pixels counted, {self.total} inside the polygon")
+
+    @property
+    def valid(self) -> int:
+        """Pixels inside the polygon that hold data (any class but 0)."""
+        return sum(self.histogram[1:])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Product:
+    """One crop on disk."""
+
+    asset: str
+    """Asset key."""
+    file: str
+    """File name inside the area's folder."""
+    bytes: int
+    """Size of the file."""
+    sha256: str
+    """Hash of the file, 64 hex digits."""
+    mask: bool
+    """True when pixels outside the polygon are nodata, False for the plain rectangle."""
+    format: str
+    """Name of the writer, such as ``gtiff``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One question: is this area clear in this scene, and if so, where is its crop?"""
+
+    id: int
+    """Row of the job in the state."""
+    area: Area
+    scene: Scene
+    measure: CloudMeasure | None = None
+    """A measurement of this very version, if an earlier run made one: then SCL is not read again."""
+    saved: frozenset[str] = frozenset()
+    """Assets whose crop of this version, mask and format is on disk already."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Jobs of one scene: they share headers and tiles."""
+
+    scene: Scene
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of one job, with everything the state wants to keep."""
+
+    job: Job
+    status: Status
+    measure: CloudMeasure | None = None
+    """The measurement, when one was made or was at hand."""
+    products: tuple[Product, ...] = ()
+    """Crops written by this attempt, also when another asset of the job failed."""
+    reason: str = ""
+    """One line for MISSING and FAILED: what, and which asset and address."""
+    transient: bool = False
+    """For FAILED: worth another try by the next run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileFact:
+    """What was learnt of a remote file on the way."""
+
+    asset: str
+    href: str
+    size: int
+    """Bytes of the whole file, from Content-Range."""
+    etag: str
+    """As the server gave it; the empty string when it gave none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchResult:
+    """What a worker hands back: one outcome for every job of the batch, and facts for later."""
+
+    outcomes: tuple[Outcome, ...]
+    files: tuple[FileFact, ...] = ()
+
+
+class Use(StrEnum):
+    """What a request or a byte was good for."""
+
+    USEFUL = "useful"
+    """Needed, and used."""
+    RETRIED = "retried"
+    """Part of an attempt that failed and was made again, or given up."""
+    WASTED = "wasted"
+    """Received in a good answer, but not needed: the rest of a header read, gaps between tiles."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Traffic:
+    """Requests and body bytes of one kind."""
+
+    stage: str
+    """``search``, ``header`` or ``tiles``."""
+    asset: str
+    """Asset key; the empty string for searches."""
+    use: Use
+    requests: int
+    bytes: int
+    """Body bytes as they came over the wire (compressed, where the body was)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchReport:
+    """How one search ended: one group of neighbouring areas, one span of time."""
+
+    label: str
+    """Names the areas and the span, for people."""
+    key: str
+    """Identifies the same search in a later run."""
+    complete: bool
+    """True only when paging ended normally."""
+    items: int
+    """Distinct items that the search returned."""
+    reason: str = ""
+    """Why it is not complete; one line."""
+
+
+# ---- events: facts that the pipeline tells while it runs --------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobsFound:
+    """Jobs entered the queue."""
+
+    jobs: int
+    resumed: bool
+    """True when they were open from an earlier run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobDone:
+    """A job's outcome has been recorded."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchDone:
+    """A search ended, well or not."""
+
+    report: SearchReport
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Notice:
+    """Something a person should read: one line."""
+
+    text: str
+
+
+Event = JobsFound | JobDone | SearchDone | Notice
