@@ -130,6 +130,8 @@ class Product:
     """True when pixels outside the polygon are nodata, False for the plain rectangle."""
     format: str
     """Name of the writer, such as ``gtiff``."""
+    epsg: int
+    """EPSG code of the crop's CRS, which is that of the file it was cut from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
