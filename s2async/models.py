@@ -204,6 +204,15 @@ class Use(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FolderMove:
+    """The crops of one area are to live in another folder of the output folder."""
+
+    fingerprint: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Traffic:
     """Requests and body bytes of one kind."""
 

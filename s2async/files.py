@@ -1,0 +1,92 @@
+"""Files that are either whole or not there: temporary name, fsync, replace, fsync of the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from s2async.errors import LocalError
+
+SUFFIX = ".part"
+
+
+@contextlib.contextmanager
+def local_errors(what: str, path: Path) -> Iterator[None]:
+    """Turn an OSError into a LocalError of one line: what could not be done, where, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise LocalError(f"cannot {what} {path}: {error.strerror or error}") from error
+
+
+def replace(path: Path, data: bytes, *, token: str = "s2async") -> None:  # noqa: S107 - not a password
+    """Write a file so that its final name never shows a part of it, and that it survives a power cut.
+
+    Args:
+        path: final name; its folder exists.
+        data: the whole content.
+        token: begins the temporary name (after a dot), so that :func:`sweep` finds what a killed run left.
+
+    Raises:
+        LocalError: disk full, read-only, no such folder.
+    """
+    part = path.with_name(f".{token}-{secrets.token_hex(6)}{SUFFIX}")
+    with local_errors("write", path):
+        try:
+            with part.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in the folder last. Systems that cannot open a folder (Windows) do this by themselves."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents where missing.
+
+    Raises:
+        LocalError: not possible.
+    """
+    with local_errors("make the folder", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def sweep(folder: Path, *, token: str) -> int:
+    """Remove temporary files that a killed run left in the folder and one level below; tells how many."""
+    left = [path for pattern in ("", "*/") for path in folder.glob(f"{pattern}.{token}-*{SUFFIX}")]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
+
+
+def check_space(folder: Path, reserve: int) -> None:
+    """Refuse to go on when less than ``reserve`` bytes are free.
+
+    Raises:
+        LocalError: too little is free, or the folder cannot be asked.
+    """
+    with local_errors("look at the disk of", folder):
+        free = shutil.disk_usage(folder).free
+    if free < reserve:
+        raise LocalError(
+            f"disk full at {folder}: {free >> 20} MiB free, {reserve >> 20} MiB are kept in reserve; "
+            "free some space and run again"
+        )

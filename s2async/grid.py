@@ -1,0 +1,164 @@
+"""Polygons on a raster's own grid: which window, which pixels. Pure, and the same answers as rasterio.mask.
+
+The window is the outermost whole pixels around the polygon (floor and ceiling), cut at the raster's edge; a
+pixel is inside when its centre is. Vertices are projected one by one, as everybody does who projects a polygon
+before he cuts with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import Transformer
+from pyproj.exceptions import ProjError
+from rasterio.features import geometry_mask, geometry_window
+from shapely import MultiPolygon, Polygon
+
+from s2async.models import Area
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """A rectangle of whole pixels."""
+
+    col: int
+    row: int
+    width: int
+    height: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, columns."""
+        return self.height, self.width
+
+    @property
+    def pixels(self) -> int:
+        """How many there are."""
+        return self.width * self.height
+
+    def clip(self, width: int, height: int) -> Window | None:
+        """The part inside a raster of that size; None when there is none."""
+        col, row = max(self.col, 0), max(self.row, 0)
+        right, bottom = min(self.col + self.width, width), min(self.row + self.height, height)
+        if right <= col or bottom <= row:
+            return None
+        return Window(col=col, row=row, width=right - col, height=bottom - row)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grid:
+    """Where the pixels of a raster lie."""
+
+    width: int
+    height: int
+    transform: Affine
+    """From (column, row) of pixel corners to coordinates of the CRS."""
+    epsg: int
+
+    def window_transform(self, window: Window) -> Affine:
+        """The transform of a window's own pixels."""
+        return self.transform * Affine.translation(window.col, window.row)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Coordinates of the upper left and the lower right corner: x0, y0, x1, y1."""
+        return (*(self.transform * (0, 0)), *(self.transform * (self.width, self.height)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Cutout:
+    """The part of a raster that lies under an area."""
+
+    window: Window
+    """Whole pixels around the area, inside the raster."""
+    inside: NDArray[np.bool_]
+    """(rows, columns) of the window: True where the pixel's centre is inside the polygon."""
+    total: int
+    """Pixel centres inside the polygon, also of pixels that the raster does not hold."""
+
+
+def cutout(area: Area, grid: Grid) -> Cutout | None:
+    """The window and the pixels of an area on a raster's grid.
+
+    Args:
+        area: polygon in lon/lat.
+        grid: of the raster.
+
+    Returns:
+        None when the raster does not touch the polygon's bounding box.
+    """
+    polygon = _project(area.fingerprint, area.polygon, grid.epsg)
+    if polygon is None:
+        return None
+    found = geometry_window(grid, [polygon], boundless=True)
+    whole = Window(
+        col=int(found.col_off), row=int(found.row_off), width=int(found.width), height=int(found.height)
+    )
+    window = whole.clip(grid.width, grid.height)
+    if window is None:
+        return None
+    inside = _inside(area.fingerprint, grid.epsg, grid.window_transform(window), window.shape, polygon)
+    if window == whole:
+        total = int(np.count_nonzero(inside))
+    else:
+        full = _inside(area.fingerprint, grid.epsg, grid.window_transform(whole), whole.shape, polygon)
+        total = max(int(np.count_nonzero(full)), int(np.count_nonzero(inside)))
+    return Cutout(window=window, inside=inside, total=total)
+
+
+class _Keyed:
+    """A value that a cache tells apart by its key alone: hashing a polygon of 100,000 vertices is not free."""
+
+    __slots__ = ("key", "value")
+
+    def __init__(self, key: object, value: Any) -> None:
+        self.key, self.value = key, value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Keyed) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+def _project(fingerprint: str, polygon: Polygon | MultiPolygon, epsg: int) -> Polygon | MultiPolygon | None:
+    return _projected(_Keyed((fingerprint, epsg), polygon), epsg)
+
+
+@lru_cache(maxsize=4096)
+def _projected(keyed: _Keyed, epsg: int) -> Polygon | MultiPolygon | None:
+    transformer = _transformer(epsg)
+
+    def project(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = transformer.transform(points[:, 0], points[:, 1], errcheck=False)
+        return np.column_stack([x, y])
+
+    projected = shapely.transform(keyed.value, project)
+    return projected if np.isfinite(shapely.get_coordinates(projected)).all() else None
+
+
+@lru_cache(maxsize=128)
+def _transformer(epsg: int) -> Transformer:
+    try:
+        return Transformer.from_crs("OGC:CRS84", f"EPSG:{epsg}", always_xy=True)
+    except ProjError as error:
+        raise ValueError(f"EPSG:{epsg} is not a known CRS") from error
+
+
+def _inside(
+    fingerprint: str, epsg: int, transform: Affine, shape: tuple[int, int], polygon: Polygon | MultiPolygon
+) -> NDArray[np.bool_]:
+    return _rasterized(_Keyed((fingerprint, epsg, transform, shape), polygon), transform, shape)
+
+
+@lru_cache(maxsize=512)
+def _rasterized(keyed: _Keyed, transform: Affine, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    inside: NDArray[np.bool_] = geometry_mask([keyed.value], out_shape=shape, transform=transform, invert=True)
+    inside.flags.writeable = False
+    return inside

@@ -1,0 +1,113 @@
+"""From windows to tiles, to byte ranges, to a smaller TIFF that holds just those tiles. Pure."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from s2async.grid import Window
+from s2async.tiff import MAX_HEADER, STRIP_COUNTS, STRIP_OFFSETS, TILE_COUNTS, TILE_OFFSETS, Layout
+
+_FAR = MAX_HEADER + (1 << 16)
+"""Bytes behind the blocks where a subset has surely ended: its header is no longer than the original one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ByteRange:
+    """Bytes to fetch in one request, and the blocks in them."""
+
+    start: int
+    stop: int
+    """One past the last byte."""
+    blocks: tuple[int, ...]
+    """Indices of the blocks that lie in it."""
+
+
+def blocks_under(layout: Layout, windows: Iterable[Window]) -> list[int]:
+    """Indices, ascending and without repeats, of the blocks that hold any pixel of any of the windows."""
+    found: set[int] = set()
+    for window in windows:
+        columns = range(window.col // layout.block_width, -(-(window.col + window.width) // layout.block_width))
+        rows = range(window.row // layout.block_height, -(-(window.row + window.height) // layout.block_height))
+        found.update(row * layout.across + column for row in rows for column in columns)
+    if layout.planar:
+        plane = layout.across * layout.down
+        found = {band * plane + block for band in range(layout.bands) for block in found}
+    return sorted(found)
+
+
+def byte_ranges(
+    layout: Layout, blocks: Iterable[int], *, gap: int = 8192, longest: int = 32 << 20
+) -> list[ByteRange]:
+    """The requests that fetch the blocks: neighbours in the file share one.
+
+    Args:
+        layout: of the file.
+        blocks: indices of blocks; those left out of the file need no bytes and are skipped.
+        gap: bytes between two blocks that are worth fetching to save a request.
+        longest: bytes at which a request is not made longer.
+
+    Returns:
+        Ranges in the order of the file.
+    """
+    present = sorted(
+        (int(layout.block_offsets[i]), int(layout.block_counts[i]), i) for i in blocks if layout.block_counts[i]
+    )
+    merged: list[ByteRange] = []
+    for start, count, block in present:
+        stop = start + count
+        last = merged[-1] if merged else None
+        if last and start - last.stop <= gap and stop - last.start <= longest:
+            merged[-1] = ByteRange(start=last.start, stop=max(stop, last.stop), blocks=(*last.blocks, block))
+        else:
+            merged.append(ByteRange(start=start, stop=stop, blocks=(block,)))
+    return merged
+
+
+def subset(layout: Layout, blocks: Mapping[int, bytes]) -> bytes:
+    """A TIFF of the same raster that holds only the given blocks, for GDAL to decode from memory.
+
+    Blocks that the file has but that were not given point beyond the end, so that reading them is an error and
+    never zeros. The area for GDAL's structural hints is not copied: it would promise leader bytes between tiles
+    that are not here.
+
+    Args:
+        layout: of the whole file.
+        blocks: compressed bytes by index of the block.
+
+    Returns:
+        The bytes of the small TIFF.
+    """
+    word, inline = ("Q", 8) if layout.big else ("I", 4)
+    places = np.where(layout.block_counts > 0, 16 + sum(map(len, blocks.values())) + _FAR, 0)
+    counts = np.where(layout.block_counts > 0, 1, 0)
+    end = 16
+    for index, data in blocks.items():
+        places[index], counts[index] = end, len(data)
+        end += len(data)
+
+    kind, numpy_word = (16, f"{layout.order}u8") if layout.big else (4, f"{layout.order}u4")
+    place_tag, count_tag = (TILE_OFFSETS, TILE_COUNTS) if layout.tiled else (STRIP_OFFSETS, STRIP_COUNTS)
+    arrays = [
+        (tag, kind, len(a), a.astype(numpy_word).tobytes())
+        for tag, a in ((place_tag, places), (count_tag, counts))
+    ]
+    entries: list[bytes] = []
+    payloads: list[bytes] = [bytes(end % 2)]
+    end += end % 2
+    for tag, type_, values, raw in sorted([*layout.tags, *arrays]):
+        field = raw.ljust(inline, b"\0")
+        if len(raw) > inline:
+            field = struct.pack(layout.order + word, end)
+            payloads.append(raw + bytes(len(raw) % 2))
+            end += len(payloads[-1])
+        entries.append(struct.pack(f"{layout.order}HH{word}", tag, type_, values) + field)
+
+    form = "2sHHHQ" if layout.big else "2sHI8x"
+    numbers = (43, 8, 0, end) if layout.big else (42, end)
+    start = struct.pack(layout.order + form, b"II" if layout.order == "<" else b"MM", *numbers)
+    length = struct.pack(layout.order + ("Q" if layout.big else "H"), len(entries))
+    return b"".join([start, *blocks.values(), *payloads, length, *entries, bytes(inline)])

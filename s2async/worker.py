@@ -1,0 +1,257 @@
+"""One batch of jobs, all of one scene: measure the clouds, decide, cut, save; one outcome for every job.
+
+This module and all that it imports know neither the state nor the command line, so that a batch can be worked
+on anywhere. What it learns for later goes back with its outcomes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+import s2async
+from s2async import clouds, crops, files, raster
+from s2async.errors import CorruptFile, FileChanged, NotFound, RemoteError, TransientError
+from s2async.grid import Cutout, cutout
+from s2async.models import Asset, Batch, BatchResult, CloudMeasure, FileFact, Job, Outcome, Product, Scene, Status
+from s2async.raster import Budget, Source
+from s2async.transport import Transport
+
+SCL = "scl"
+"""Our key of the scene classification."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What is wanted of every batch."""
+
+    limits: clouds.Limits
+    assets: tuple[str, ...]
+    """Assets to cut; empty to measure only."""
+    mask: bool
+    format: str
+    folder: Path
+    """Output folder."""
+    token: str
+    """Begins the names of temporary files."""
+    reserve: int
+    """Bytes of the disk that are never used up."""
+    attribution: str
+    """Where the data comes from; ``{year}`` is replaced by the scene's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tools:
+    """What a worker works with; shared by all of a process."""
+
+    transport: Transport
+    budget: Budget
+    pool: Executor
+
+
+async def process(batch: Batch, settings: Settings, tools: Tools) -> BatchResult:
+    """Work on a batch.
+
+    Args:
+        batch: jobs of one scene.
+        settings: what is wanted.
+        tools: what to work with.
+
+    Returns:
+        One outcome for every job, in the batch's order. Faults of the network or of a file are outcomes.
+
+    Raises:
+        LocalError: this machine cannot go on (disk full, read-only); nothing is known of the jobs then.
+    """
+    return await _Work(batch, settings, tools).run()
+
+
+class _Work:
+    """The way of one batch. Outcomes are entered as soon as they are known; what has none goes on."""
+
+    def __init__(self, batch: Batch, settings: Settings, tools: Tools) -> None:
+        self.scene = batch.scene
+        self.jobs = batch.jobs
+        self.settings = settings
+        self.tools = tools
+        self.measures: dict[int, CloudMeasure] = {job.id: job.measure for job in batch.jobs if job.measure}
+        self.products: dict[int, list[Product]] = {job.id: [] for job in batch.jobs}
+        self.outcomes: dict[int, Outcome] = {}
+        self.facts: dict[str, FileFact] = {}
+        self.bounds: tuple[float, ...] | None = None
+
+    async def run(self) -> BatchResult:
+        unmeasured = [job for job in self.jobs if job.id not in self.measures]
+        if unmeasured:
+            await self._guarded(SCL, unmeasured, self._measure)
+        for job in self._open():
+            status = clouds.verdict(self.measures[job.id], self.settings.limits)
+            if status:
+                self._end(job, status)
+        for asset in self.settings.assets:
+            wanting = [job for job in self._open() if asset not in job.saved]
+            if wanting:
+                await self._guarded(asset, wanting, self._cut)
+        for job in self._open():
+            self._end(job, Status.SAVED)
+        return BatchResult(
+            outcomes=tuple(self.outcomes[job.id] for job in self.jobs), files=tuple(self.facts.values())
+        )
+
+    def _open(self) -> list[Job]:
+        return [job for job in self.jobs if job.id not in self.outcomes]
+
+    def _end(self, job: Job, status: Status, reason: str = "", *, transient: bool = False) -> None:
+        self.outcomes[job.id] = Outcome(
+            job=job,
+            status=status,
+            measure=self.measures.get(job.id),
+            products=tuple(self.products[job.id]),
+            reason=reason,
+            transient=transient,
+        )
+
+    async def _guarded(self, key: str, jobs: Sequence[Job], work: _Step) -> None:
+        """Do a step for some jobs; a fault of the asset ends all of them that have no outcome yet."""
+        asset = self.scene.assets.get(key)
+        if asset is None:
+            reason = self.scene.absent.get(key, "the item has no such asset")
+            for job in jobs:
+                self._end(job, Status.MISSING, f"{key}: {reason}")
+            return
+        try:
+            try:
+                await work(asset, jobs)
+            except FileChanged:  # once more, from the new version's header
+                await work(asset, [job for job in jobs if job.id not in self.outcomes])
+        except NotFound as error:
+            self._end_all(jobs, Status.MISSING, f"{key}: {error}")
+        except RemoteError as error:
+            transient = isinstance(error, TransientError | FileChanged)
+            self._end_all(jobs, Status.FAILED, f"{key}: {error}", transient=transient)
+
+    def _end_all(self, jobs: Sequence[Job], status: Status, reason: str, *, transient: bool = False) -> None:
+        for job in jobs:
+            if job.id not in self.outcomes:
+                self._end(job, status, reason, transient=transient)
+
+    async def _source(self, asset: Asset) -> Source:
+        source = await raster.open_source(self.tools.transport, asset)
+        self.facts[asset.key] = source.fact
+        grid = source.layout.grid
+        bounds = (grid.epsg, *grid.bounds)
+        if self.bounds is not None and bounds != self.bounds:
+            raise CorruptFile(f"covers other ground than the scene's other files: {asset.href}")
+        self.bounds = bounds
+        return source
+
+    async def _cutouts(self, source: Source, jobs: Sequence[Job]) -> list[Cutout | None]:
+        def work() -> list[Cutout | None]:
+            return [cutout(job.area, source.layout.grid) for job in jobs]
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.tools.pool, work)
+        except ValueError as error:
+            raise CorruptFile(f"{error}: {source.asset.href}") from error
+
+    async def _pixels(self, source: Source, cutouts: Sequence[Cutout]) -> list[NDArray[np.generic]]:
+        return await raster.read(
+            self.tools.transport, source, cutouts, budget=self.tools.budget, pool=self.tools.pool
+        )
+
+    async def _measure(self, asset: Asset, jobs: Sequence[Job]) -> None:
+        source = await self._source(asset)
+        inside: list[tuple[Job, Cutout]] = []
+        for job, found in zip(jobs, await self._cutouts(source, jobs), strict=True):
+            if found is None:
+                self._end(job, Status.OUTSIDE)
+            else:
+                inside.append((job, found))
+        if not inside:
+            return
+        arrays = await self._pixels(source, [found for _, found in inside])
+        for (job, found), pixels in zip(inside, arrays, strict=True):
+            try:
+                self.measures[job.id] = clouds.measure(pixels, found.inside, found.total)
+            except CorruptFile as error:
+                raise CorruptFile(f"{error}: {asset.href}") from error
+
+    async def _cut(self, asset: Asset, jobs: Sequence[Job]) -> None:
+        source = await self._source(asset)
+        found = await self._cutouts(source, jobs)
+        inside = [(job, part) for job, part in zip(jobs, found, strict=True) if part is not None]
+        if len(inside) < len(jobs):
+            raise CorruptFile(f"does not reach an area that the scene classification reaches: {asset.href}")
+        arrays = await self._pixels(source, [part for _, part in inside])
+
+        def save() -> list[Product]:
+            return [
+                self._save(job, source, part, pixels) for (job, part), pixels in zip(inside, arrays, strict=True)
+            ]
+
+        products = await asyncio.get_running_loop().run_in_executor(self.tools.pool, save)
+        for job, product in zip(jobs, products, strict=True):
+            self.products[job.id].append(product)
+
+    def _save(self, job: Job, source: Source, part: Cutout, pixels: NDArray[np.generic]) -> Product:
+        settings, layout = self.settings, source.layout
+        nodata = layout.nodata
+        if settings.mask:
+            pixels = crops.cut(pixels, part.inside, nodata)
+            nodata = nodata or 0
+        folder = settings.folder / job.area.folder
+        files.make_folder(folder)
+        files.check_space(folder, settings.reserve)
+        crop = crops.Crop(
+            pixels=pixels,
+            transform=layout.grid.window_transform(part.window),
+            epsg=layout.grid.epsg,
+            nodata=nodata,
+            scales=layout.scales,
+            offsets=layout.offsets,
+            tags=crop_tags(job, self.measures[job.id], source, settings),
+        )
+        path = folder / crops.file_name(self.scene.id, source.asset.key, settings.format)
+        return crops.save(
+            crop,
+            path,
+            format_=settings.format,
+            mask=settings.mask,
+            asset=source.asset.key,
+            token=settings.token,
+        )
+
+
+class _Step(Protocol):
+    async def __call__(self, asset: Asset, jobs: Sequence[Job], /) -> None: ...
+
+
+def crop_tags(job: Job, measured: CloudMeasure, source: Source, settings: Settings) -> dict[str, str]:
+    """What a crop says of itself: enough to tell its origin, and to write its row of the state again."""
+    scene: Scene = job.scene
+    classes = settings.limits.classes
+    return {
+        "ITEM_ID": scene.id,
+        "ITEM_VERSION": scene.version,
+        "COLLECTION": scene.collection,
+        "DATETIME": scene.datetime.isoformat(),
+        "AREA": job.area.name,
+        "AREA_FINGERPRINT": job.area.fingerprint,
+        "ASSET": source.asset.key,
+        "MASK": "polygon" if settings.mask else "none",
+        "SCL_HISTOGRAM": " ".join(map(str, measured.histogram)),
+        "AREA_PIXELS": str(measured.total),
+        "CLOUD_PERCENT": f"{clouds.cloud_percent(measured, classes) or 0:.4f}",
+        "VALID_PERCENT": f"{clouds.valid_percent(measured) or 0:.4f}",
+        "HREF": source.asset.href,
+        "ETAG": source.etag,
+        "TIFFTAG_SOFTWARE": f"s2async {s2async.__version__}",
+        "TIFFTAG_COPYRIGHT": settings.attribution.replace("{year}", str(scene.datetime.year)),
+    }
