@@ -54,7 +54,7 @@ class Asset:
     """One readable COG of a scene."""
 
     key: str
-    """The item's name for it, such as ``scl`` or ``visual``."""
+    """The program's name for it, such as ``scl`` or ``visual``: the key in `Scene.assets`."""
     href: str
     """An http(s) address."""
 
@@ -86,7 +86,8 @@ class Scene:
     datastrip: str
     """Start of the datastrip (the ``S20200305T103210`` of its id); the empty string when unknown."""
     footprint: BaseGeometry | None
-    """Where the item says that it lies, lon/lat; None when unknown, and for scenes read back from the state."""
+    """Where the item says that it lies, lon/lat, in one piece beyond 180 degrees if it crosses them; None for
+    scenes read back from the state."""
     assets: Mapping[str, Asset]
     """The readable COGs by key."""
     absent: Mapping[str, str] = field(default_factory=dict)
