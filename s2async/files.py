@@ -69,6 +69,18 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Find out before the first request whether files can be written into the folder.
+
+    Raises:
+        LocalError: they cannot.
+    """
+    probe = folder / f".s2async-probe-{secrets.token_hex(6)}{SUFFIX}"
+    with local_errors("write into", folder):
+        probe.touch()
+        probe.unlink()
+
+
 def sweep(folder: Path, *, token: str) -> int:
     """Remove temporary files that a killed run left in the folder and one level below; tells how many."""
     left = [path for pattern in ("", "*/") for path in folder.glob(f"{pattern}.{token}-*{SUFFIX}")]

@@ -98,7 +98,8 @@ class Transport:
         idle_timeout: seconds without a byte.
         total_timeout: seconds for one try of a request.
         attempts: tries of one request.
-        wait: seconds to wait before try number n (the first retry has n = 1); full jitter by default.
+        wait: seconds to wait after try number n, counted from 1; full jitter by default.
+        meter: counts all requests; a new one by default.
     """
 
     def __init__(
@@ -111,8 +112,9 @@ class Transport:
         total_timeout: float = 300,
         attempts: int = 5,
         wait: Callable[[int], float] | None = None,
+        meter: Meter | None = None,
     ) -> None:
-        self.meter = Meter()
+        self.meter = meter or Meter()
         self._origins = {_origin(URL(origin)) for origin in origins}
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(
