@@ -26,6 +26,9 @@ from s2async.models import Asset, Scene
 TWIN_SECONDS = 1.0
 """Editions of one datastrip differ by 0 or 1 ms in their time; two datastrips of one pass by several seconds."""
 
+COPERNICUS = "contains modified Copernicus Sentinel data {year}"
+"""How the Sentinel Data Legal Notice asks to be named; ``{year}`` is that of the sensing."""
+
 ONLY_JP2 = "only as JPEG 2000"
 UNUSABLE = "unusable address"
 
@@ -46,6 +49,8 @@ class Catalog:
     """S3 buckets that are public over https, and under which address."""
     descending: bool = False
     """True when answers are known to come newest first; then twins are told apart while a search goes on."""
+    attribution: str = COPERNICUS
+    """Where the pixels come from, for the crops' tags; ``{year}`` stands for the year of sensing."""
 
 
 _S3 = {
@@ -78,13 +83,14 @@ KNOWN: Mapping[str, Catalog] = MappingProxyType(
 """Catalogues that need no more than their name."""
 
 
-def custom(url: str, collection: str, assets: Mapping[str, str]) -> Catalog:
+def custom(url: str, collection: str, assets: Mapping[str, str], attribution: str = COPERNICUS) -> Catalog:
     """Describe a STAC API that is not in `KNOWN`.
 
     Args:
         url: Root of the API, http(s).
         collection: Name of the collection in it.
         assets: Our asset key to the item's, such as ``{"scl": "SCL", "visual": "TCI"}``.
+        attribution: Where the pixels come from; ``{year}`` stands for the year of sensing.
 
     Raises:
         ConfigError: The URL is not one, the collection is empty, or ``scl`` is not named.
@@ -99,7 +105,13 @@ def custom(url: str, collection: str, assets: Mapping[str, str]) -> Catalog:
             f"the catalogue at {url} must say which asset holds the scene classification: "
             'assets = { scl = "..." }'
         )
-    return Catalog(name=parts.netloc, url=url.rstrip("/"), collection=collection, assets=dict(assets))
+    return Catalog(
+        name=parts.netloc,
+        url=url.rstrip("/"),
+        collection=collection,
+        assets=dict(assets),
+        attribution=attribution,
+    )
 
 
 # ---- an item as a scene -----------------------------------------------------------------------------------
