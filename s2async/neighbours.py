@@ -1,0 +1,111 @@
+"""Places: which areas share a search, what surrounds them, and which of all areas lie in a scene.
+
+Pure geometry in lon/lat degrees, with margins in km on the ground.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely import Polygon
+from shapely.affinity import translate
+from shapely.geometry.base import BaseGeometry
+from shapely.geometry.polygon import orient
+
+from s2async.models import Area, Scene
+
+GROUP_DEGREES = 1.0
+"""Areas within a square of this side share a search: about one Sentinel-2 tile."""
+
+_KM_PER_DEGREE = 111.2
+
+
+def groups(parts: Sequence[Polygon]) -> list[NDArray[np.intp]]:
+    """Indices of the polygons that share a search: those near one another, and each large one alone."""
+    bounds = shapely.bounds(np.array(parts, dtype=object)).reshape(-1, 4)
+    large = np.maximum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1]) > GROUP_DEGREES
+    points = shapely.get_coordinates(shapely.point_on_surface(parts))
+    found = [np.array([index]) for index in np.flatnonzero(large)]
+    todo = [np.flatnonzero(~large)] if not large.all() else []
+    while todo:
+        members = todo.pop()
+        low, high = points[members].min(axis=0), points[members].max(axis=0)
+        axis = int(np.argmax(high - low))
+        width = (high - low)[axis]
+        if width <= GROUP_DEGREES:
+            found.append(members)
+            continue
+        # Cut in the widest gap of the middle half: clusters stay whole, and each half is markedly smaller.
+        where = points[members, axis]
+        inner = np.unique(np.clip(where, low[axis] + width / 4, high[axis] - width / 4))
+        gap = int(np.argmax(np.diff(inner)))
+        cut = (inner[gap] + inner[gap + 1]) / 2
+        todo += [members[where > cut], members[where <= cut]]
+    return sorted(found, key=lambda members: int(members[0]))
+
+
+def surround(parts: Sequence[Polygon]) -> Polygon:
+    """A convex polygon of some tens of vertices that holds these polygons and the margin around them."""
+    hull = shapely.convex_hull(shapely.GeometryCollection(list(parts)))
+    west, south, east, north = hull.bounds
+    slack = max(0.005, 0.01 * max(east - west, north - south))  # what simplifying may cut off, in degrees
+    margin = _margin(max(abs(south), abs(north))) + slack * _KM_PER_DEGREE
+    wide = shapely.clip_by_rect(_widen(shapely.simplify(hull, slack), margin), -180, -90, 180, 90)
+    around: Polygon = orient(shapely.set_precision(wide, 1e-6))  # type: ignore[arg-type]  # convex, so one piece
+    return around
+
+
+class Matcher:
+    """Finds the areas of a scene among all areas, in an order in which neighbours follow one another."""
+
+    def __init__(self, areas: Sequence[Area]) -> None:
+        points = [shapely.point_on_surface(area.polygon) for area in areas]
+        order = np.argsort(_z_order(shapely.get_coordinates(points)), kind="stable")
+        self._areas = [areas[index] for index in order]
+        parts, self._owner = shapely.get_parts([area.polygon for area in self._areas], return_index=True)
+        self._tree = shapely.STRtree(parts)
+
+    def areas_for(self, scene: Scene) -> list[Area]:
+        """The areas that may lie in a scene: those within 1 km of its footprint (more beyond 76 degrees).
+
+        Raises:
+            ValueError: The scene has no footprint, as when it was read back from the state.
+        """
+        if scene.footprint is None:
+            raise ValueError(f"scene {scene.id} has no footprint to match areas with")
+        _, south, _, north = scene.footprint.bounds
+        wide = _widen(scene.footprint, _margin(max(abs(south), abs(north))))
+        west, _, east, _ = wide.bounds
+        turns = [0.0] + [-360.0] * (east > 180) + [360.0] * (west < -180)
+        found = [self._tree.query(translate(wide, turn), predicate="intersects") for turn in turns]
+        return [self._areas[index] for index in np.unique(self._owner[np.concatenate(found)])]
+
+
+def _margin(latitude: float) -> float:
+    """How far, in km, a scene may reach beyond its footprint.
+
+    Its edges are straight in UTM, those of its footprint in lon/lat. The bow between the two is at most
+    side^2 tan(latitude) / (8 R) for a side of 110 km on a sphere of 6371 km; 1 km covers it up to 76 degrees.
+    """
+    return float(max(1.0, 0.24 * np.tan(np.radians(min(latitude, 89.0)))))
+
+
+def _widen(shape: BaseGeometry, km: float) -> BaseGeometry:
+    """Buffer a lon/lat shape by a distance on the ground (more, towards the equator)."""
+    _, south, _, north = shape.bounds
+    scale = (np.cos(np.radians(min(max(abs(south), abs(north)), 89.0))), 1.0)
+    flat = shapely.transform(shape, lambda xy: xy * scale)
+    wide: BaseGeometry = shapely.transform(shapely.buffer(flat, km / _KM_PER_DEGREE), lambda xy: xy / scale)
+    return wide
+
+
+def _z_order(points: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """Place of lon/lat points (n, 2) on a Morton curve of 65536 x 65536 cells: the bits of both, interleaved."""
+    cells = (np.add(points, (180.0, 90.0)) / (360.0, 180.0) * 65535).astype(np.uint64)
+    bits = np.arange(16, dtype=np.uint64)
+    spread = ((cells[:, :, None] >> bits & np.uint64(1)) << (np.uint64(2) * bits)).sum(axis=2, dtype=np.uint64)
+    place: NDArray[np.uint64] = spread[:, 0] | spread[:, 1] << np.uint64(1)
+    return place
