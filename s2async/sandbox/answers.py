@@ -1,0 +1,96 @@
+"""A request and its answer as plain values: made, spoilt and tested without a connection."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+from s2async.sandbox.stac import compact
+
+JSON = "application/json; charset=utf-8"
+GEOJSON = "application/geo+json; charset=utf-8"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """One request."""
+
+    method: str
+    path: str
+    """Unquoted, without the query."""
+    headers: Mapping[str, str]
+    """Its keys in any case."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """The query."""
+    body: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Slice:
+    """Bytes of a file, which are read only when they are sent."""
+
+    path: Path
+    start: int
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What goes back, and how badly."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Without Content-Length, which is that of the body."""
+    body: bytes | Slice = b""
+    cut: int | None = None
+    """Close the connection after so many body bytes."""
+    stalled: bool = False
+    """Send nothing at all, and keep the connection open."""
+
+
+def pieces(body: bytes | Slice, size: int) -> Generator[bytes, None, None]:
+    """The bytes of a body in order, at most ``size`` at once; ends early when a file is shorter than it was."""
+    if isinstance(body, bytes):
+        yield from (body[at : at + size] for at in range(0, len(body), size))
+        return
+    if not body.length:
+        return
+    descriptor = os.open(body.path, os.O_RDONLY)
+    try:
+        at, end = body.start, body.start + body.length
+        while at < end and (piece := os.pread(descriptor, min(size, end - at), at)):
+            yield piece
+            at += len(piece)
+    finally:
+        os.close(descriptor)
+
+
+def json_answer(document: Any, status: int = 200, media_type: str = JSON) -> Answer:
+    """A JSON document; text is taken as JSON already."""
+    text = document if isinstance(document, str) else compact(document)
+    return Answer(status=status, headers={"Content-Type": media_type}, body=text.encode())
+
+
+def api_error(status: int, description: str) -> Answer:
+    """An error as the API words it (404 as recorded), or, for other statuses, the gateway in front of it."""
+    if status not in (400, 404, 500):
+        return json_answer({"message": "Internal server error" if status == 502 else description}, status)
+    return json_answer({"code": HTTPStatus(status).phrase.replace(" ", ""), "description": description}, status)
+
+
+def s3_error(status: int, code: str, message: str, **more: str) -> Answer:
+    """An error as S3 words it."""
+    details = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in more.items())
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message>{details}</Error>"
+    )
+    return Answer(status=status, headers={"Content-Type": "application/xml"}, body=text.encode())
