@@ -277,7 +277,7 @@ def _assets(
     gives the address: tools that pass items on drop entries, and a file that is really missing answers 404.
     """
     entries = {key: entry for key, entry in _mapping(item.get("assets")).items() if _is_safe_name(str(key))}
-    base = next((link["href"] for link in links(item, "self") if _is_address(link["href"])), "")
+    base = next((link["href"] for link in links(item, "self") if _is_address(link.get("href"))), "")
     assets, absent = {}, {}
     for key, name in _our_keys(entries, catalog).items():
         href, reason = _judge(_mapping(entries[name]), base, catalog)
@@ -329,13 +329,10 @@ def _judge(entry: Mapping[str, Any], base: str, catalog: Catalog) -> tuple[str, 
 
 
 def links(thing: Mapping[str, Any], rel: str) -> list[Mapping[str, Any]]:
-    """The links of an item or a page that have this relation and an address of whatever kind."""
+    """The links of an item or a page that have this relation."""
     listed = thing.get("links")
-    return [
-        link
-        for link in (listed if isinstance(listed, list) else [])
-        if isinstance(link, Mapping) and link.get("rel") == rel and isinstance(link.get("href"), str)
-    ]
+    everything = listed if isinstance(listed, list) else []
+    return [link for link in everything if isinstance(link, Mapping) and link.get("rel") == rel]
 
 
 def _is_clean(text: str) -> bool:

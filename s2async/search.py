@@ -14,6 +14,8 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import urljoin, urlsplit
 
@@ -147,19 +149,21 @@ def next_request(page: Mapping[str, Any], asked: Request) -> Request | None:
     """The request for the page after this one, as the STAC API's item search writes it; None after the last.
 
     Raises:
-        BadAnswer: The link is not http(s), or its method is neither GET nor POST.
+        BadAnswer: There is a link, but none that can be followed: not http(s), neither GET nor POST.
     """
     link = next(iter(links(page, "next")), None)
     if link is None:
         return None
-    url, method = urljoin(asked.url, link["href"]), str(link.get("method") or "GET").upper()
-    if urlsplit(url).scheme not in ("http", "https") or method not in ("GET", "POST"):
-        raise BadAnswer(f"the next page cannot be asked for: {method} {ascii(url)[:200]}")
+    href, method, body = link.get("href"), str(link.get("method") or "GET").upper(), link.get("body") or {}
+    try:
+        url = urljoin(asked.url, href)
+        usable = bool(href) and urlsplit(url).scheme in ("http", "https")
+    except (TypeError, ValueError):
+        usable = False
+    if not usable or method not in ("GET", "POST") or not isinstance(body, Mapping):
+        raise BadAnswer(f"the next page cannot be asked for: {ascii(link)[:200]}")
     if method == "GET":
         return Request(method, url, None)
-    body = link.get("body") or {}
-    if not isinstance(body, Mapping):
-        raise BadAnswer("the next page cannot be asked for: its body is not an object")
     return Request(method, url, {**(asked.body or {}), **body} if link.get("merge") is True else body)
 
 
@@ -170,11 +174,11 @@ def _features(page: Any) -> list[Any]:
     return features
 
 
-def _matched(page: Mapping[str, Any]) -> int:
-    """How many items the server counts in the whole search; 0 when it does not say."""
+def _matched(page: Mapping[str, Any]) -> int | None:
+    """How many items the server counts in the whole search, if it does."""
     context = page.get("context")
     told = page.get("numberMatched", context.get("matched") if isinstance(context, Mapping) else None)
-    return told if isinstance(told, int) else 0
+    return told if isinstance(told, int) else None
 
 
 def _identity(item: Any) -> str:
@@ -248,7 +252,7 @@ async def _page_through(
     intake: _Intake,
     on_scene: Callable[[Scene], Awaitable[None]],
 ) -> int:
-    """Ask for page after page until none follows; returns how many items the server counted in the end."""
+    """Ask for page after page until none follows; returns how many items the server last counted."""
     asked: set[str] = set()
     listed: set[str] = set()
     matched = empty = stale = 0
@@ -264,7 +268,8 @@ async def _page_through(
             listed.add(_identity(item))
             for scene in intake.add(item):
                 await on_scene(scene)
-        matched = _matched(page)
+        counted = _matched(page)
+        matched = matched if counted is None else counted
         request = next_request(page, request)
         if len(listed) > before:
             empty = stale = 0
@@ -300,10 +305,8 @@ class _Intake:
         if identity in self.listed:
             return []
         self.listed.add(identity)
-        if (
-            isinstance(item, Mapping)
-            and item.get("collection", self._catalog.collection) != self._catalog.collection
-        ):
+        collection = item.get("collection") if isinstance(item, Mapping) else None
+        if collection not in (None, self._catalog.collection):
             return []
         self.ours.add(identity)
         try:
@@ -324,13 +327,12 @@ class _Intake:
 
     def notices(self) -> list[str]:
         """What a person should know, one line each."""
-        foreign = len(self.listed) - len(self.ours)
-        told = (
-            (len(self._refused), f"items cannot be used, the first: {'; '.join(self._refused[:1])}"),
-            (foreign, "items of other collections were ignored"),
-            (self._cloudless, "items tell no cloud cover and were kept"),
-        )
-        return [f"{count} {text}" for count, text in told if count]
+        told = {
+            "items of other collections, ignored": len(self.listed) - len(self.ours),
+            "items that tell no cloud cover, kept": self._cloudless,
+            f"unusable items, skipped, such as {self._refused[0] if self._refused else ''}": len(self._refused),
+        }
+        return [f"{count} {text}" for text, count in told.items() if count]
 
     def _clear(self, scenes: list[Scene]) -> list[Scene]:
         return [scene for scene in scenes if scene.cloud is None or scene.cloud <= self._max_scene_cloud]
@@ -355,7 +357,7 @@ class Twins:
             self._descending = False
         self._last = scene.datetime
         self._waiting.append(scene)
-        insort(self._editions[scene.platform, scene.grid], (edition(scene), scene))
+        insort(self._editions[scene.platform, scene.grid], (edition(scene), scene), key=itemgetter(0))
         return self._release(scene.datetime + timedelta(seconds=TWIN_SECONDS)) if self._descending else []
 
     def rest(self) -> list[Scene]:
@@ -363,9 +365,8 @@ class Twins:
         return self._release(None)
 
     def _release(self, newest_open: datetime | None) -> list[Scene]:
-        gone = [scene for scene in self._waiting if newest_open is None or scene.datetime > newest_open]
-        if gone:
-            self._waiting = [] if newest_open is None else [s for s in self._waiting if s.datetime <= newest_open]
+        gone = list(takewhile(lambda scene: newest_open is None or scene.datetime > newest_open, self._waiting))
+        del self._waiting[: len(gone)]
         return [scene for scene in gone if not self._is_superseded(scene)]
 
     def _is_superseded(self, scene: Scene) -> bool:
