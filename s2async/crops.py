@@ -16,6 +16,7 @@ from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
 from s2async import files
+from s2async.folders import parking
 from s2async.models import FolderMove, Product
 
 _BLOCK = 256
@@ -120,30 +121,44 @@ SUFFIXES = {"gtiff": ".tif"}
 """File suffix by writer."""
 
 
-def move_folders(output: Path, moves: Sequence[FolderMove]) -> None:
-    """Rename areas' folders inside the output folder, also when areas swap their names.
+def park_folders(output: Path, moves: Sequence[FolderMove]) -> None:
+    """First half of moving areas' folders inside the output folder: each gets a name that tells its area.
 
-    In two steps, through a name that tells the area, so that being killed at any time loses nothing: the same
-    call again goes on where it was.
+    In two halves, because areas may have swapped their names. The state notes the end of each half, so that a kill
+    at any time loses nothing and mixes nothing up: what is left of a half is done by doing it again.
 
     Raises:
         LocalError: a folder cannot be renamed.
     """
     for move in moves:
-        old, between = output / move.old, output / f".moving-{move.fingerprint}"
-        with files.local_errors("move", old):
-            if old.is_dir() and not between.exists():
-                old.replace(between)
+        old, between = output / move.old, output / parking(move.fingerprint)
+        if old != between:
+            with files.local_errors("move", old):
+                if old.is_dir():
+                    old.replace(between)
+    _sync(output, moves)
+
+
+def place_folders(output: Path, moves: Sequence[FolderMove]) -> None:
+    """Second half: from there to the new names. Files that somebody else keeps there stay beside the crops.
+
+    Raises:
+        LocalError: a folder cannot be renamed.
+    """
     for move in moves:
-        between, new = output / f".moving-{move.fingerprint}", output / move.new
+        between, new = output / parking(move.fingerprint), output / move.new
         with files.local_errors("move to", new):
             if not between.is_dir():
                 continue
-            if new.exists():  # somebody else's files: the crops move in beside them
+            if new.exists():
                 for path in list(between.iterdir()):
                     path.replace(new / path.name)
                 between.rmdir()
             else:
                 between.replace(new)
+    _sync(output, moves)
+
+
+def _sync(output: Path, moves: Sequence[FolderMove]) -> None:
     if moves and output.is_dir():
         files.sync_folder(output)
