@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -63,14 +62,12 @@ def pieces(body: bytes | Slice, size: int) -> Generator[bytes, None, None]:
         return
     if not body.length:
         return
-    descriptor = os.open(body.path, os.O_RDONLY)
-    try:
-        at, end = body.start, body.start + body.length
-        while at < end and (piece := os.pread(descriptor, min(size, end - at), at)):
+    with body.path.open("rb", buffering=0) as file:
+        file.seek(body.start)
+        left = body.length
+        while left and (piece := file.read(min(size, left))):
             yield piece
-            at += len(piece)
-    finally:
-        os.close(descriptor)
+            left -= len(piece)
 
 
 def json_answer(document: Any, status: int = 200, media_type: str = JSON) -> Answer:

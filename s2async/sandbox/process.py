@@ -14,7 +14,7 @@ from typing import IO, Any
 from urllib.request import ProxyHandler, Request, build_opener
 
 from s2async.errors import LocalError
-from s2async.sandbox.journal import LogEntry
+from s2async.sandbox.journal import Count, LogEntry
 
 _STOP_SECONDS = 5.0
 # Loopback never goes through a proxy that the environment names.
@@ -37,10 +37,9 @@ class Sandbox:
         """The requests after number ``since``, in order of their coming."""
         return [LogEntry(**json.loads(line)) for line in self._call("GET", f"/_log?since={since}").splitlines()]
 
-    def totals(self) -> dict[str, dict[str, int]]:
-        """``requests``, ``bytes``, ``in_flight``, ``max_in_flight`` of ``search``, ``cogs``, ``other``, ``all``."""
-        totals: dict[str, dict[str, int]] = json.loads(self._call("GET", "/_totals"))
-        return totals
+    def totals(self) -> dict[str, Count]:
+        """Sums since the last reset, of ``search``, ``cogs``, ``other`` and ``all``."""
+        return {kind: Count(**count) for kind, count in json.loads(self._call("GET", "/_totals")).items()}
 
     def reset(self) -> None:
         """Empty the log and the totals."""
@@ -111,7 +110,8 @@ def _greeted(process: subprocess.Popen[bytes], folder: Path, errors: IO[bytes]) 
         process.wait()
         errors.seek(0)
         reason = errors.read().decode(errors="replace").strip().rpartition("\n")[2]
-        errors.truncate(0)
+        if reason.startswith("Error: "):
+            errors.truncate(0)
         raise LocalError(f"the sandbox did not start: {reason.removeprefix('Error: ')}")
     greeting = json.loads(line)
     return Sandbox(origin=greeting["origin"], api=greeting["api"], pid=greeting["pid"], folder=folder)
