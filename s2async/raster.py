@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s2async import decode, tiff, tiles
-from s2async.errors import CorruptFile
+from s2async.answers import shown
+from s2async.errors import CorruptFile, FileChanged
 from s2async.grid import Cutout
 from s2async.models import Asset, FileFact
 from s2async.tiff import Layout
-from s2async.transport import Transport
+from s2async.tiles import ByteRange
+from s2async.transport import Piece, Transport
+
+T = TypeVar("T")
 
 FIRST_READ = 8192
 """Bytes of the first request of a file. Headers of Sentinel-2 COGs have 3.7 to 4.2 kB."""
@@ -64,8 +69,7 @@ class Budget:
         try:
             await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():  # cancelled after the bytes were given
-                self._give(size)
+            self._give(0 if turn.cancelled() else size)  # it may be cancelled after the bytes were given
             raise
         try:
             yield
@@ -89,23 +93,26 @@ async def open_source(transport: Transport, asset: Asset) -> Source:
         CorruptFile, UnsupportedLayout: see :func:`s2async.tiff.parse`; the text names the file.
     """
     piece = await transport.read(asset.href, 0, FIRST_READ, stage="header", asset=asset.key)
-    head, etag = piece.data, piece.etag
+    head, size, etag = piece.data, piece.size, piece.etag
     while True:
         try:
             found = tiff.parse(head)
             if isinstance(found, Layout):
-                _check_places(found, piece.size)
+                _check_places(found, size)
                 break
-            if found.size > piece.size:
+            if found.size > size:
                 raise CorruptFile("its header goes on beyond its end")
         except CorruptFile as error:
-            raise type(error)(f"{error}: {asset.href}") from error
+            raise type(error)(f"{error}: {shown(asset.href)}") from error
+        # a long header is asked for in steps that double, for it tells its length bit by bit
+        stop = min(size, max(found.size, 2 * len(head)))
         more = await transport.read(
-            asset.href, len(head), found.size - len(head), etag=etag, stage="header", asset=asset.key
+            asset.href, len(head), stop - len(head), etag=etag, stage="header", asset=asset.key
         )
+        _check_size(more, size, asset)
         head += more.data
     transport.meter.waste("header", asset.key, len(head) - min(found.end, len(head)))
-    return Source(asset=asset, layout=found, size=piece.size, etag=etag)
+    return Source(asset=asset, layout=found, size=size, etag=etag)
 
 
 async def read(
@@ -139,39 +146,72 @@ async def read(
                 pool, lambda: decode.read(tiles.subset(source.layout, fetched), windows)
             )
         except CorruptFile as error:
-            raise CorruptFile(f"{error}: {source.asset.href}") from error
+            raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error
 
 
-async def _fetch(transport: Transport, source: Source, ranges: Sequence[tiles.ByteRange]) -> dict[int, bytes]:
+async def _fetch(transport: Transport, source: Source, ranges: Sequence[ByteRange]) -> dict[int, bytes]:
     """Compressed bytes by block. One failed request cancels the others."""
-    layout, key = source.layout, source.asset.key
+    layout, asset = source.layout, source.asset
+    received = useful = 0
 
-    async def one(wanted: tiles.ByteRange) -> dict[int, bytes]:
-        size = wanted.stop - wanted.start
+    async def one(wanted: ByteRange) -> dict[int, bytes]:
+        nonlocal received
         piece = await transport.read(
-            source.asset.href, wanted.start, size, etag=source.etag, stage="tiles", asset=key
+            asset.href,
+            wanted.start,
+            wanted.stop - wanted.start,
+            etag=source.etag,
+            stage="tiles",
+            asset=asset.key,
         )
-        if len(piece.data) != size or piece.size != source.size:
-            raise CorruptFile(f"the file has another size than its header was read from: {source.asset.href}")
-        found, covered = {}, 0
-        for block in wanted.blocks:
-            start = int(layout.block_offsets[block]) - wanted.start
-            found[block] = piece.data[start : start + int(layout.block_counts[block])]
-            covered += len(found[block])
-        transport.meter.waste("tiles", key, max(0, size - covered))
-        return found
+        received += len(piece.data)
+        _check_size(piece, source.size, asset)
+        return {
+            block: piece.data[start : start + int(layout.block_counts[block])]
+            for block in wanted.blocks
+            for start in [int(layout.block_offsets[block]) - wanted.start]
+        }
 
-    if len(ranges) == 1:
-        return await one(ranges[0])
+    try:
+        fetched = await _all_of([one(wanted) for wanted in ranges])
+        useful = received - sum(_gaps(layout, wanted) for wanted in ranges)
+    finally:
+        transport.meter.waste("tiles", asset.key, received - useful)
+    return {block: data for found in fetched for block, data in found.items()}
+
+
+async def _all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Results of work done side by side. The first failure cancels the rest, and is raised as it is."""
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(wanted)) for wanted in ranges]
+            tasks = [group.create_task(one) for one in work]
+        return [task.result() for task in tasks]
     except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return {block: data for task in tasks for block, data in task.result().items()}
+        failure = failures.exceptions[0]
+    task = asyncio.current_task()
+    if task and task.cancelling():  # both at once: in Python 3.11 the group forgets that it was cancelled
+        raise asyncio.CancelledError from failure
+    raise failure
+
+
+def _gaps(layout: Layout, fetched: ByteRange) -> int:
+    """Bytes of a range that belong to none of its blocks; blocks may share bytes."""
+    gaps, stop = 0, fetched.start
+    for block in fetched.blocks:  # in the order of the file
+        start = int(layout.block_offsets[block])
+        gaps += max(0, start - stop)
+        stop = max(stop, start + int(layout.block_counts[block]))
+    return gaps
+
+
+def _check_size(piece: Piece, size: int, asset: Asset) -> None:
+    if piece.size != size:
+        raise FileChanged(f"the file changed while it was read: {shown(asset.href)}")
 
 
 def _check_places(layout: Layout, size: int) -> None:
-    ends = layout.block_offsets + layout.block_counts
-    if len(ends) and int(ends.max()) > size:
-        raise CorruptFile(f"a block ends at byte {int(ends.max()):,} of a file of {size:,}")
+    beyond = np.flatnonzero(layout.block_offsets > size - layout.block_counts)
+    if len(beyond):
+        block = int(beyond[0])
+        place, count = int(layout.block_offsets[block]), int(layout.block_counts[block])
+        raise CorruptFile(f"block {block} ({count:,} bytes at {place:,}) goes beyond its end at {size:,}")

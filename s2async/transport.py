@@ -7,16 +7,12 @@ cancellable, and an address that was not allowed unreachable. Counted are body b
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-import re
-import zlib
+import urllib.request
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -25,13 +21,10 @@ import tenacity
 from yarl import URL
 
 import s2async
-from s2async.errors import BadAnswer, FileChanged, NotFound, Refused, RemoteError, TransientError
+from s2async.answers import MAX_JSON, TRANSIENT, content_range, decode_json, shown, status_error
+from s2async.errors import BadAnswer, FileChanged, Refused, RemoteError, TransientError
 from s2async.models import Traffic, Use
 
-TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Answers that may be better on another try."""
-MAX_JSON: Final = 64 << 20
-"""Decoded bytes of one JSON answer; a body of 0.3 MB can unpack to 300 MB."""
 MAX_REDIRECTS: Final = 5
 MAX_WAIT: Final = 300.0
 """Seconds of Retry-After that are waited; a server that asks for more is given up for now."""
@@ -75,7 +68,11 @@ class Meter:
         self.bytes += size
 
     def waste(self, stage: str, asset: str, size: int) -> None:
-        """Book ``size`` bytes, counted as useful before, as not needed after all."""
+        """Book ``size`` bytes, counted as useful before, as not needed after all.
+
+        When the count was drained in between, the next one takes them back: its useful bytes may be negative, and
+        the sum over all is right.
+        """
         self._counts[stage, asset, Use.USEFUL][1] -= size
         self._counts[stage, asset, Use.WASTED][1] += size
 
@@ -85,6 +82,7 @@ class Meter:
         return [
             Traffic(stage=stage, asset=asset, use=use, requests=requests, bytes=size)
             for (stage, asset, use), (requests, size) in counts.items()
+            if requests or size
         ]
 
 
@@ -94,7 +92,7 @@ class Transport:
     Args:
         origins: ``scheme://host[:port]`` that may be asked; everything else is refused, redirects included.
         connections: requests under way at once.
-        connect_timeout: seconds to get a connection.
+        connect_timeout: seconds to get a connection: name, TCP, proxy and TLS together.
         idle_timeout: seconds without a byte.
         total_timeout: seconds for one try of a request.
         attempts: tries of one request.
@@ -115,11 +113,9 @@ class Transport:
         meter: Meter | None = None,
     ) -> None:
         self.meter = meter or Meter()
-        self._origins = {_origin(URL(origin)) for origin in origins}
+        self._origins = {str(URL(origin).origin()) for origin in origins}
         self._connections = connections
-        self._timeout = aiohttp.ClientTimeout(
-            total=total_timeout, sock_connect=connect_timeout, sock_read=idle_timeout
-        )
+        self._timeout = aiohttp.ClientTimeout(total=total_timeout, connect=connect_timeout, sock_read=idle_timeout)
         self._attempts = attempts
         self._wait = wait or _full_jitter
         self._places = asyncio.Semaphore(connections)
@@ -129,21 +125,22 @@ class Transport:
         """Requests under way now."""
 
     async def __aenter__(self) -> Self:
+        # trust_env stays off: it would send the passwords of ~/.netrc to hosts that serve public data
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, ttl_dns_cache=300),
             timeout=self._timeout,
             headers={"User-Agent": f"s2async/{s2async.__version__}"},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            trust_env=True,
         )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     async def read(
         self, href: str, start: int, size: int, *, etag: str = "", stage: str = "tiles", asset: str = ""
@@ -153,7 +150,7 @@ class Transport:
         Args:
             href: address of the file.
             start: first byte.
-            size: bytes wanted.
+            size: bytes wanted, at least one.
             etag: when given, the file must still have it.
             stage: for the count, ``header`` or ``tiles``.
             asset: for the count.
@@ -170,26 +167,26 @@ class Transport:
             headers["If-Match"] = etag
 
         async def once() -> Piece:
-            body = _Body()
+            tally = _Tally()
             use = Use.RETRIED
             try:
-                async with self._request(body, "GET", href, headers=headers) as response:
-                    first, last, whole = _content_range(response, href)
-                    expected = min(start + size, whole) - 1
-                    if (first, last) != (start, expected):
-                        raise BadAnswer(f"asked for bytes {start}-{expected}, got {first}-{last}: {href}")
+                async with self._request(tally, "GET", href, headers=headers) as response:
+                    first, last, whole = content_range(response.status, response.headers, href)
                     seen = response.headers.get("ETag", "")
                     if etag and seen and seen != etag:
-                        raise FileChanged(f"the file changed while it was read: {href}")
-                    await body.receive(response, last - first + 1)
-                    if len(body) != last - first + 1:
-                        raise TransientError(f"got {len(body)} of {last - first + 1} bytes: {href}")
+                        raise FileChanged(f"the file changed while it was read: {shown(href)}")
+                    expected = min(start + size, whole) - 1
+                    if (first, last) != (start, expected):
+                        raise BadAnswer(f"asked for bytes {start}-{expected}, got {first}-{last}: {shown(href)}")
+                    data = await tally.receive(response, last - first + 1)
+                    if len(data) != last - first + 1:
+                        raise TransientError(f"got {len(data)} of {last - first + 1} bytes: {shown(href)}")
                     use = Use.USEFUL
-                    return Piece(data=body.join(), size=whole, etag=seen)
+                    return Piece(data=data, size=whole, etag=seen)
             finally:
-                self.meter.add(stage, asset, use, requests=body.requests, size=len(body))
+                self.meter.add(stage, asset, use, requests=tally.requests, size=tally.bytes)
 
-        return await self._retrying(once, href)
+        return await self._retrying(once)
 
     async def json(
         self,
@@ -210,63 +207,48 @@ class Transport:
         Raises:
             NotFound, Refused, TransientError: as for :meth:`read`; 403 is transient here, because the API
                 behind Earth Search answers it when it throttles.
-            BadAnswer: the answer is not JSON, or is larger than :data:`MAX_JSON`.
+            BadAnswer: the answer is not JSON, or is larger than :data:`~s2async.answers.MAX_JSON`.
         """
         headers = {"Accept": "application/geo+json, application/json", "Accept-Encoding": "gzip"}
 
         async def once() -> Any:
-            received = _Body()
+            tally = _Tally()
             use = Use.RETRIED
             try:
                 async with self._request(
-                    received, method, url, headers=headers, json_body=body, transient=TRANSIENT | {403}
+                    tally, method, url, headers=headers, json_body=body, transient=TRANSIENT | {403}
                 ) as response:
                     if response.status != 200:
-                        raise BadAnswer(f"status {response.status}: {url}")
-                    await received.receive(response, MAX_JSON)
-                    found = _decode_json(received.join(), response, url)
+                        raise BadAnswer(f"the server answers {response.status}: {shown(url)}")
+                    raw = await tally.receive(response, MAX_JSON)
+                    found = decode_json(raw, response.headers, url)
                     use = Use.USEFUL
                     return found
             finally:
-                self.meter.add("search", "", use, requests=received.requests, size=len(received))
+                self.meter.add("search", "", use, requests=tally.requests, size=tally.bytes)
 
-        return await self._retrying(once, url, final)
+        return await self._retrying(once, final)
 
-    async def _retrying(
-        self, once: Callable[[], Awaitable[T]], href: str, final: frozenset[int] = frozenset()
-    ) -> T:
-        host = _origin(URL(href))
-
+    async def _retrying(self, once: Callable[[], Awaitable[T]], final: frozenset[int] = frozenset()) -> T:
         def worth_it(error: BaseException) -> bool:
             if not isinstance(error, TransientError) or error.status in final:
                 return False
             return error.retry_after is None or error.retry_after <= MAX_WAIT
 
-        def pause(state: tenacity.RetryCallState) -> float:
-            error = state.outcome.exception() if state.outcome else None
-            asked = error.retry_after if isinstance(error, TransientError) else None
-            seconds = max(self._wait(state.attempt_number), asked or 0.0)
-            if asked:  # the whole host is asked for patience, not this one request
-                self._parked[host] = max(self._parked.get(host, 0.0), _now() + asked)
-            return seconds
-
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(worth_it),
             stop=tenacity.stop_after_attempt(self._attempts),
-            wait=pause,
+            wait=lambda state: self._wait(state.attempt_number),
             reraise=True,
         ):
             with attempt:
-                wait = self._parked.get(host, 0.0) - _now()
-                if wait > 0:
-                    await asyncio.sleep(wait)
                 return await once()
         raise AssertionError("tenacity returns or raises")
 
     @asynccontextmanager
     async def _request(
         self,
-        body: _Body,
+        tally: _Tally,
         method: str,
         href: str,
         *,
@@ -278,149 +260,117 @@ class Transport:
         if self._session is None:
             raise RuntimeError("the transport is used outside its 'async with'")
         url = self._allowed(href)
-        async with self._places:
-            self.in_flight += 1
-            try:
+        origin = str(url.origin())
+        try:
+            async with self._turn(origin):
                 for _ in range(MAX_REDIRECTS + 1):
                     async with self._session.request(
-                        method, url, headers=headers, json=json_body, allow_redirects=False
+                        method, url, headers=headers, json=json_body, allow_redirects=False, proxy=_proxy(url)
                     ) as response:
-                        body.requests += 1
+                        tally.requests += 1
                         if response.status in (200, 206):
                             yield response
                             return
-                        await body.receive(response, MAX_ERROR_BODY)
+                        body = await tally.drain(response)
                         if response.status not in (301, 302, 303, 307, 308):
-                            raise _status_error(response, href, transient)
-                        url = self._allowed(str(url.join(URL(response.headers.get("Location", "")))))
-                raise Refused(f"more than {MAX_REDIRECTS} redirects: {href}")
-            except RemoteError:
-                raise
-            except (TimeoutError, aiohttp.ServerTimeoutError) as error:
-                raise TransientError(f"timed out: {href}") from error
-            except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError) as error:
-                raise Refused(f"TLS failed ({_brief(error)}): {href}") from error
-            except aiohttp.InvalidURL as error:
-                raise Refused(f"not an address: {href!r}") from error
-            except (aiohttp.ClientError, ConnectionError, OSError) as error:
-                raise TransientError(f"{_brief(error)}: {href}") from error
-            finally:
-                self.in_flight -= 1
+                            raise status_error(response.status, response.headers, body, href, transient)
+                        url = self._target(url, response.headers.get("Location", ""))
+            raise Refused(f"more than {MAX_REDIRECTS} redirects: {shown(href)}")
+        except TransientError as error:
+            if error.retry_after and error.retry_after <= MAX_WAIT:
+                # the whole server is asked for patience, not this one request
+                self._parked[origin] = max(self._parked.get(origin, 0.0), _now() + error.retry_after)
+            raise
+        except TimeoutError as error:
+            raise TransientError(f"timed out: {shown(href)}") from error
+        except aiohttp.ClientSSLError as error:
+            raise Refused(f"TLS failed ({_brief(error)}): {shown(href)}") from error
+        except aiohttp.InvalidURL as error:
+            raise Refused(f"not an address: {shown(href)}") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise TransientError(f"{_brief(error)}: {shown(href)}") from error
+
+    @asynccontextmanager
+    async def _turn(self, origin: str) -> AsyncIterator[None]:
+        """A place among the requests under way, at a time when the server does not ask for patience."""
+        while True:
+            await asyncio.sleep(self._parked.get(origin, 0.0) - _now())
+            async with self._places:
+                if self._parked.get(origin, 0.0) > _now():  # asked for while this one waited for its place
+                    continue
+                self.in_flight += 1
+                try:
+                    yield
+                finally:
+                    self.in_flight -= 1
+                return
 
     def _allowed(self, href: str) -> URL:
         try:
             url = URL(href)
+            origin = str(url.origin())
         except ValueError as error:
-            raise Refused(f"not an address: {href!r}") from error
-        if url.user or url.password:
-            raise Refused("an address with a user name in it is refused")
-        if url.scheme not in ("http", "https") or not url.host or _origin(url) not in self._origins:
+            raise Refused(f"not a full http(s) address: {shown(href)}") from error
+        if url.raw_user is not None or url.raw_password is not None:
+            raise Refused(f"an address with a user name in it is refused: {shown(href)}")
+        if url.scheme not in ("http", "https"):
+            raise Refused(f"only http and https are allowed: {shown(href)}")
+        if origin not in self._origins:
             raise Refused(
-                f'not an allowed origin: {href}; to allow it, add "{_origin(url)}" to origins in [network]'
+                f'not an allowed origin: {shown(href)}; to allow it, add "{origin}" to origins in [network]'
             )
         return url
 
+    def _target(self, url: URL, location: str) -> URL:
+        if not location:
+            raise BadAnswer(f"a redirect without a target: {shown(str(url))}")
+        try:
+            return self._allowed(str(url.join(URL(location))))
+        except ValueError as error:
+            raise Refused(f"a redirect to what is not an address: {shown(str(url))}") from error
 
-class _Body:
-    """Collects a body piece by piece, so that what came before a fault is counted too."""
+
+class _Tally:
+    """Counts what comes, piece by piece, so that what came before a fault is counted too."""
 
     def __init__(self) -> None:
         self.requests = 0
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self.bytes = 0
 
-    def __len__(self) -> int:
-        return self._size
-
-    async def receive(self, response: aiohttp.ClientResponse, limit: int) -> None:
+    async def receive(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
+        pieces, size = [], 0
         async for piece in response.content.iter_any():
-            self._pieces.append(piece)
-            self._size += len(piece)
-            if self._size > limit:
-                response.close()
-                raise BadAnswer(f"a body of more than {limit:,} bytes: {response.url}")
+            pieces.append(piece)
+            size += len(piece)
+            self.bytes += len(piece)
+            if size > limit:
+                raise BadAnswer(f"a body of more than {limit:,} bytes: {shown(str(response.url))}")
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def join(self) -> bytes:
-        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-
-
-def _status_error(response: aiohttp.ClientResponse, href: str, transient: frozenset[int]) -> RemoteError:
-    status = response.status
-    if status in (404, 410):
-        return NotFound(f"no such file ({status}): {href}")
-    if status == 412:
-        return FileChanged(f"the file changed while it was read: {href}")
-    if status in transient:
-        return TransientError(
-            f"the server answers {status}: {href}", status=status, retry_after=_retry_after(response)
-        )
-    if status in (401, 403):
-        return Refused(f"access denied ({status}): {href}")
-    return BadAnswer(f"the server answers {status}: {href}")
+    async def drain(self, response: aiohttp.ClientResponse) -> bytes:
+        """The body of an error or a redirect, if it is short; what its headers say counts, whatever befalls it."""
+        with suppress(RemoteError, aiohttp.ClientError, OSError):
+            return await self.receive(response, MAX_ERROR_BODY)
+        return b""
 
 
-def _content_range(response: aiohttp.ClientResponse, href: str) -> tuple[int, int, int]:
-    """First byte, last byte and size of the whole file (RFC 9110, 14.4)."""
-    if response.status == 200:
-        kind = response.headers.get("Content-Type", "")
-        if "html" in kind:
-            raise BadAnswer(f"expected part of a file, got {kind}: {href}")
-        raise Refused(f"the server does not serve ranges: {href}")
-    found = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", response.headers.get("Content-Range", ""))
-    if not found:
-        raise BadAnswer(f"no usable Content-Range: {href}")
-    first, last, whole = (int(number) for number in found.groups())
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise BadAnswer(f"a compressed range: {href}")
-    return first, last, whole
-
-
-def _retry_after(response: aiohttp.ClientResponse) -> float | None:
-    """Seconds, from a number or a date (RFC 9110, 10.2.3); None when absent or nonsense."""
-    text = response.headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d{1,12}", text):
-        return float(text)
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+def _proxy(url: URL) -> str | None:
+    """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for an address."""
+    found = urllib.request.getproxies().get(url.scheme)
+    if not found or urllib.request.proxy_bypass(url.host or ""):
         return None
-    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
-
-
-def _decode_json(raw: bytes, response: aiohttp.ClientResponse, url: str) -> Any:
-    encoding = response.headers.get("Content-Encoding", "identity").lower()
-    if encoding == "gzip":
-        unpacker = zlib.decompressobj(wbits=31)
-        try:
-            raw = unpacker.decompress(raw, MAX_JSON)
-        except zlib.error as error:
-            raise TransientError(f"a damaged gzip body: {url}") from error
-        if unpacker.unconsumed_tail:
-            raise BadAnswer(f"a body that unpacks to more than {MAX_JSON:,} bytes: {url}")
-        if not unpacker.eof:
-            raise TransientError(f"a gzip body that was cut off: {url}")
-    elif encoding != "identity":
-        raise BadAnswer(f"an unknown encoding {encoding!r}: {url}")
-    kind = response.headers.get("Content-Type", "").split(";")[0]
-    if "json" not in kind:
-        start = raw[:80].decode("utf-8", "replace").encode("unicode_escape").decode()
-        raise BadAnswer(f"expected JSON, got {kind or 'no type'} '{start}': {url}")
-    try:
-        return json.loads(raw)
-    except ValueError as error:
-        place = getattr(error, "pos", 0)
-        raise TransientError(f"not JSON at byte {place} of {len(raw)}: {url}") from error
-
-
-def _origin(url: URL) -> str:
-    return f"{url.scheme}://{url.host}:{url.port}".lower()
+    return found if "://" in found else f"http://{found}"
 
 
 def _brief(error: BaseException) -> str:
-    """One line of an error that may have many, or none."""
+    """One line of an error that may have many, or none; without addresses, which may hold secrets."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answers {error.status}"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect ({error.os_error.strerror or error.os_error})"
-    return " ".join(str(error).split()) or type(error).__name__
+        whom = " to the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+        return f"cannot connect{whom} ({error.os_error.strerror or error.os_error})"
+    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return " ".join(text.split()) or type(error).__name__
 
 
 def _full_jitter(attempt: int) -> float:
