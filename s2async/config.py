@@ -1,0 +1,305 @@
+"""The settings: one TOML file as frozen, checked values.
+
+A config is believed only as a whole. Whatever is wrong with it is told in one line, with the place, what is wrong
+and what to do, before a single request is made. Nothing is guessed: text is not taken for a number, ``true`` not
+for 1, and an unknown key is refused with the nearest known one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+from yarl import URL
+
+from s2async import tomlfile
+from s2async.catalogs import COPERNICUS, KNOWN, Catalog, custom
+from s2async.complaints import Misplaced, complaint
+from s2async.errors import ConfigError
+from s2async.tomlfile import TomlFile
+from s2async.values import (
+    Address,
+    AssetKeys,
+    AssetNames,
+    CatalogName,
+    Classes,
+    FilePath,
+    Interval,
+    Memory,
+    Origins,
+    Percent,
+    Period,
+    Seconds,
+    Size,
+    Text,
+    normal_origin,
+    parse_period,
+)
+
+# ---- sections ---------------------------------------------------------------------------------------------
+
+
+class Section(BaseModel):
+    """A table of the config: frozen, strict, without unknown keys."""
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class InlineArea(Section):
+    """One ``[[areas]]`` table."""
+
+    name: Text = Field(examples=["Tiergarten"])
+    """Names its folder and its rows."""
+    wkt: Text = Field(examples=["POLYGON ((lon lat, ...))"])
+    """POLYGON or MULTIPOLYGON in lon lat degrees, or in ``crs``."""
+
+
+class CustomCatalog(Section):
+    """A STAC API that is not among the known ones."""
+
+    url: Address = Field(examples=["https://stac.example.org/v1"])
+    """Root of the API; https unless its origin is listed in ``[network] origins``."""
+    collection: Text = Field(examples=["sentinel-2-l2a"])
+    """Collection of Sentinel-2 L2A scenes."""
+    assets: AssetNames = {"scl": "scl"}
+    """Our asset key to the item's; a key that is not named is the same in both."""
+    attribution: Text = COPERNICUS
+    """Where the pixels come from, for the crops' tags; ``{year}`` stands for the year of sensing."""
+
+
+def _catalog_kind(value: Any) -> str:
+    return "table" if isinstance(value, dict | CustomCatalog) else "name"
+
+
+def _areas_kind(value: Any) -> str:
+    return "tables" if isinstance(value, list | tuple | dict) else "file"
+
+
+def _area_tables(value: Any) -> Any:
+    if isinstance(value, dict):
+        raise ValueError("must be a file or several tables; write [[areas]] with double brackets")
+    return tuple(value)
+
+
+class Search(Section):
+    """Which scenes are looked at."""
+
+    catalog: Annotated[
+        Annotated[CatalogName, Tag("name")] | Annotated[CustomCatalog, Tag("table")], Discriminator(_catalog_kind)
+    ] = "earth-search"
+    """A known name, or a table ``{ url, collection, assets }``."""
+    datetime: Interval = "2022-01-01/2022-12-31"
+    """Period in UTC, both days included; ``..`` leaves an end open."""
+    max_scene_cloud: Percent = 80
+    """Per cent of the whole scene: a first sieve; scenes without a value are kept."""
+    twins: Literal["newest", "all"] = "newest"
+    """Which of several processings of one datastrip."""
+
+    @property
+    def period(self) -> Period:
+        """What ``datetime`` says."""
+        return parse_period(self.datetime)
+
+    def resolve(self) -> Catalog:
+        """Describe the catalogue that is meant: a known one, or the table's."""
+        if isinstance(self.catalog, str):
+            return KNOWN[self.catalog]
+        table = self.catalog
+        return custom(table.url, table.collection, table.assets, table.attribution)
+
+
+class Clouds(Section):
+    """What counts as a clear area."""
+
+    classes: Classes = (1, 3, 8, 9, 10)
+    """SCL classes (1 to 11) that spoil a picture; an empty list: none does."""
+    max_area_cloud: Percent = 2
+    """Per cent of the area's valid pixels, inclusive."""
+    min_area_valid: Percent = 95
+    """Per cent of the area's pixels that hold data, inclusive."""
+
+
+class Output(Section):
+    """What is written, and where."""
+
+    folder: FilePath = Field(default=Path("data"), validate_default=True)
+    """Crops go to ``<folder>/<area>/<item id>_<asset>.tif``."""
+    assets: AssetKeys = ("visual",)
+    """Asset keys of the item that are cropped; an empty list measures only."""
+    mask: bool = True
+    """True: outside the polygon is nodata; false keeps the rectangle."""
+
+
+class Network(Section):
+    """How servers are asked."""
+
+    origins: Origins = ()
+    """More ``scheme://host[:port]`` that an API or an href may point to; https unless listed here."""
+    connections: int = Field(default=32, ge=1, le=256)
+    """Requests under way at once."""
+    connect_timeout: Seconds = 10
+    """Seconds to get a connection."""
+    idle_timeout: Seconds = 30
+    """Seconds without a byte."""
+    total_timeout: Seconds = 300
+    """Seconds for one try of a request."""
+    attempts: int = Field(default=5, ge=1, le=20)
+    """Tries of one request."""
+
+
+class Run(Section):
+    """How a run works on this machine."""
+
+    state: FilePath = Field(default=Path("data/state.sqlite"), validate_default=True)
+    """File that remembers what is done; must be on a local disk."""
+    queue: int = Field(default=1000, ge=1, le=1_000_000)
+    """Jobs that wait between search and workers."""
+    memory: Memory = 128 << 20
+    """Bytes in flight at once; a number, or a size such as ``128 MiB``."""
+    reserve: Size = 256 << 20
+    """Bytes of free disk that are never used up; a number, or a size such as ``256 MiB``."""
+    verify: bool = False
+    """True: whole tiles are read and the checksums of their streams checked."""
+
+
+class Config(Section):
+    """All settings of a run."""
+
+    areas: Annotated[
+        Annotated[FilePath, Tag("file")]
+        | Annotated[tuple[InlineArea, ...], BeforeValidator(_area_tables), Tag("tables")],
+        Discriminator(_areas_kind),
+    ] = Field(examples=["parks.geojson"])
+    """GeoJSON, CSV with a wkt column, any vector file (extra ``vector``); or ``[[areas]]`` with name and wkt."""
+    name_field: Text = "name"
+    """Field or column of the areas file that holds an area's name."""
+    crs: Annotated[str, Field(pattern=r"^[A-Za-z]+:[A-Za-z0-9]+$")] | None = Field(
+        default=None, examples=["EPSG:25833"]
+    )
+    """CRS of the areas such as ``EPSG:25833``; unset: the file's own, else lon/lat."""
+    search: Search = Field(default_factory=Search)
+    """Which scenes are looked at."""
+    clouds: Clouds = Field(default_factory=Clouds)
+    """What counts as a clear area."""
+    output: Output = Field(default_factory=Output)
+    """What is written, and where."""
+    network: Network = Field(default_factory=Network)
+    """How servers are asked."""
+    run: Run = Field(default_factory=Run)
+    """How a run works on this machine."""
+
+    _source: TomlFile | None = PrivateAttr(default=None)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read and check a config file. Paths in it are relative to its folder, and absolute from here on.
+
+        Raises:
+            ConfigError: one line: ``<file>:<line>: [section] key: what; what to do``.
+        """
+        source = tomlfile.read(path)
+        try:
+            data = {"output": {}, "run": {}, **source.data}  # so that their default paths are resolved here too
+            config = cls.model_validate(data, context={"folder": path.absolute().parent})
+        except ValidationError as error:
+            raise ConfigError(complaint(error, cls, source)) from None
+        config._source = source
+        return config
+
+    def place(self, *key: str | int) -> str:
+        """Name the place of a key for people: ``file:line``, or ``config`` when it was not read from a file."""
+        return self._source.place(key) if self._source else "config"
+
+    def allowed_origins(self) -> tuple[str, ...]:
+        """List every ``scheme://host[:port]`` that may be asked: the API's, its assets', and the listed ones."""
+        catalog = self.search.resolve()
+        wanted = (normal_origin(str(URL(catalog.url).origin())), *catalog.origins, *self.network.origins)
+        return tuple(dict.fromkeys(wanted))
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        catalog = self.search.catalog
+        if isinstance(catalog, CustomCatalog):
+            origin = str(URL(catalog.url).origin())
+            if not origin.startswith("https:") and origin not in self.network.origins:
+                raise Misplaced(
+                    ("search", "catalog", "url"),
+                    f'is not https; use https, or add "{origin}" to origins in [network] if you trust it',
+                )
+        if self.run.state == self.output.folder:
+            raise Misplaced(
+                ("run", "state"), "is the output folder itself; name a file, such as data/state.sqlite"
+            )
+        return self
+
+
+# ---- the example ------------------------------------------------------------------------------------------
+
+
+def _example() -> str:
+    """The text of config.example.toml: beside this module in a wheel, at the top level in a work tree."""
+    name, here = "config.example.toml", Path(__file__).resolve().parent
+    path = here / name
+    return (path if path.is_file() else here.parent / name).read_text(encoding="utf-8")
+
+
+EXAMPLE: Final = _example()
+"""The commented config that ``s2async init`` writes: nine parks of Berlin, 2022, Earth Search."""
+
+
+def render(
+    *,
+    catalog_url: str,
+    origin: str,
+    collection: str = "sentinel-2-l2a",
+    assets: Mapping[str, str] | None = None,
+    attribution: str = COPERNICUS,
+) -> str:
+    """Point the example at another catalogue; every other word of it stays.
+
+    Args:
+        catalog_url: root of a STAC API.
+        origin: ``scheme://host[:port]`` that the API and its assets live on.
+        collection: collection in it.
+        assets: our asset key to the item's; scl and visual under their own names by default.
+        attribution: where its pixels come from; ``{year}`` stands for the year of sensing.
+    """
+    names = assets or {"scl": "scl", "visual": "visual"}
+    entries = {
+        "url": _quoted(catalog_url),
+        "collection": _quoted(collection),
+        "assets": _inline({key: _quoted(value) for key, value in names.items()}),
+    }
+    if attribution != COPERNICUS:
+        entries["attribution"] = _quoted(attribution)
+    text = EXAMPLE
+    for key, value in (("catalog", _inline(entries)), ("origins", f"[{_quoted(origin)}]")):
+        line = f"{key} = {value}".replace("\\", r"\\")
+        text, count = re.subn(rf"(?m)^{key} = .*?(?=\s+#|$)", line, text)
+        if count != 1:
+            raise ValueError(f"the example has {count} lines that set {key}")
+    return text
+
+
+def _inline(entries: Mapping[str, str]) -> str:
+    return "{ " + ", ".join(f"{key} = {value}" for key, value in entries.items()) + " }"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,144 @@
+"""A TOML file read whole, and the line on which each of its keys stands.
+
+`tomllib` gives values without places. A person who is told of a wrong value wants its line, so a small scanner
+runs over the text that `tomllib` has already accepted; what it does not find has the line of the table around it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from s2async.errors import ConfigError
+
+Key = tuple[str | int, ...]
+"""Way to a value from the top of the file: names of tables and keys, numbers for places in lists."""
+
+_TOKEN = re.compile(
+    r'''"""(?:[^\\]|\\.)*?"{3,5} | \'\'\'.*?'{3,5} | "(?:[^"\\\n]|\\.)*" | '[^'\n]*' | \#[^\n]*'''
+    r"""| [\[\]{}=,.\n] | [^\s"'\#\[\]{}=,.]+""",
+    re.DOTALL | re.VERBOSE,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TomlFile:
+    """What a TOML file says, and where."""
+
+    path: Path
+    """As the user gave it."""
+    data: Mapping[str, Any]
+    lines: Mapping[Key, int]
+    """Line of each key and table header, counted from 1."""
+
+    def place(self, key: Key = ()) -> str:
+        """Name the place of a key for people: ``file:line``, or the file alone when no line is known."""
+        while key and key not in self.lines:
+            key = key[:-1]
+        return f"{shown(self.path, 200)}:{self.lines[key]}" if key else shown(self.path, 200)
+
+
+def read(path: Path) -> TomlFile:
+    """Read a TOML file (UTF-8, with or without a byte order mark).
+
+    Raises:
+        ConfigError: no such file, not readable, not UTF-8, not TOML; one line with the place.
+    """
+    name = shown(path, 200)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"{name}: no such file; write one with: s2async init {name}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{name}: cannot be read ({reason}); name a readable TOML file") from None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{name}:{line}: not UTF-8; save the file as UTF-8") from None
+    try:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(_syntax(name, text, error)) from None
+    return TomlFile(path=path, data=data, lines=key_lines(text.replace("\r\n", "\n")))
+
+
+def key_lines(text: str) -> dict[Key, int]:
+    """Find the line of every key and table header of a valid TOML text; keys of inline tables are left out."""
+    lines: dict[Key, int] = {}
+    tables: Counter[Key] = Counter()
+    table: Key = ()
+    statement: list[str] = []
+    line, first, depth = 1, 1, 0
+    for match in _TOKEN.finditer(text + "\n"):
+        word = match[0]
+        if word == "\n" and depth == 0:
+            if statement[:1] == ["["]:
+                table = _table(statement, tables)
+                lines.setdefault(table, first)
+            elif statement:
+                key = table + tuple(_names(statement[: statement.index("=")]))
+                for size in range(len(table) + 1, len(key) + 1):
+                    lines.setdefault(key[:size], first)
+            statement = []
+        elif word != "\n" and not word.startswith("#"):
+            first = first if statement else line
+            statement.append(word)
+            depth += (word in "[{") - (word in "]}")
+        line += word.count("\n")
+    return lines
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """Make any text fit for one line of a terminal: escapes for what does not print, dots for what is too long."""
+    text = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in str(value)[: limit + 1]
+    )
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def toml_value(value: object) -> str:
+    """Write a value about as TOML does, on one line, for a message."""
+    return "a table" if isinstance(value, Mapping) else shown(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _table(statement: Sequence[str], tables: Counter[Key]) -> Key:
+    *outer, last = _names(statement)
+    key: Key = ()
+    for name in outer:
+        key = (*key, name)
+        if key in tables:
+            key = (*key, tables[key] - 1)
+    key = (*key, last)
+    if statement[1] == "[":
+        tables[key] += 1
+        key = (*key, tables[key] - 1)
+    return key
+
+
+def _names(words: Sequence[str]) -> list[str]:
+    return [
+        tomllib.loads(f"name = {word}")["name"] if word[0] in "\"'" else word
+        for word in words
+        if word not in "[]."
+    ]
+
+
+def _syntax(name: str, text: str, error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return f"{name}: nested too deeply; write a plain config"
+    what, place = str(error), re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)", str(error))
+    line = text.rstrip().count("\n") + 1
+    if place:
+        what = what.replace(place[0], f" at column {place[2]}" if place[1] else "")
+        line = int(place[1] or line)
+    what = shown(what, 120)
+    return f"{name}:{line}: not TOML: {what[:1].lower()}{what[1:]}; mend this line (text needs quotes)"
