@@ -1,0 +1,188 @@
+"""What is right, worked out the plain way from local files: rasterio.mask on the scene, and SQL on the state.
+
+Nothing here uses the package's own reading, measuring or cutting, so that agreement means something.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.mask
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import Transformer
+from shapely.geometry.base import BaseGeometry
+from shapely.ops import transform as shapely_transform
+
+BAD_CLASSES = (1, 3, 8, 9, 10)
+
+
+@dataclass(frozen=True)
+class PlainCrop:
+    """What rasterio.mask.mask gives."""
+
+    pixels: NDArray[Any]
+    transform: Affine
+    epsg: int
+    nodata: float | None
+
+
+@dataclass(frozen=True)
+class RecordedJob:
+    """One job as the state file has it."""
+
+    area: str
+    polygon: BaseGeometry
+    folder: str
+    item: str
+    status: str
+    reason: str
+    hrefs: dict[str, str]
+    histogram: tuple[int, ...] | None
+    total: int | None
+    products: dict[str, str]
+    """File name by asset."""
+
+
+def project(polygon: BaseGeometry, crs: Any) -> BaseGeometry:
+    """A lon/lat polygon in a raster's CRS, vertex by vertex."""
+    transformer = Transformer.from_crs("OGC:CRS84", crs, always_xy=True)
+    return shapely_transform(transformer.transform, polygon)
+
+
+def plain_crop(path: Path, polygon: BaseGeometry) -> PlainCrop | None:
+    """The crop of a local file; None where the polygon's box does not overlap the raster."""
+    with rasterio.open(path) as raster:
+        try:
+            pixels, transform = rasterio.mask.mask(raster, [project(polygon, raster.crs)], crop=True)
+        except ValueError as error:
+            if "do not overlap" not in str(error):
+                raise
+            return None
+        return PlainCrop(pixels, transform, raster.crs.to_epsg(), raster.nodata)
+
+
+def plain_cloud_percent(path: Path, polygon: BaseGeometry, classes: Sequence[int] = BAD_CLASSES) -> float | None:
+    """The tutorial's number: share of bad classes in the non-zero pixels; NaN without data, None outside."""
+    crop = plain_crop(path, polygon)
+    if crop is None:
+        return None
+    counts = np.bincount(crop.pixels.ravel(), minlength=13)
+    valid = np.count_nonzero(crop.pixels)
+    return float(counts[list(classes)].sum() / valid * 100) if valid else float("nan")
+
+
+def recorded_jobs(state: Path) -> Iterator[RecordedJob]:
+    """All jobs of a state file, read with SQL alone."""
+    with closing(sqlite3.connect(f"{state.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        products: dict[int, dict[str, str]] = {}
+        for job, asset, file in db.execute("SELECT job, asset, file FROM products"):
+            products.setdefault(job, {})[asset] = file
+        for job, name, wkb, folder, item, status, reason, base, assets, total, histogram in db.execute(
+            """SELECT jobs.id, areas.name, areas.polygon, areas.folder, items.item, jobs.status, jobs.reason,
+                      items.base, items.assets, measures.total, measures.histogram
+               FROM jobs JOIN areas ON areas.id = jobs.area JOIN items ON items.id = jobs.item
+               LEFT JOIN measures ON measures.job = jobs.id ORDER BY areas.name, items.item"""
+        ):
+            counts = None
+            if histogram is not None:
+                counts = tuple(int(n) for n in np.frombuffer(histogram, dtype=f"<u{len(histogram) // 13}"))
+            yield RecordedJob(
+                area=name,
+                polygon=shapely.from_wkb(wkb),
+                folder=folder,
+                item=item,
+                status=status,
+                reason=reason,
+                hrefs={key: base + rest for key, rest in json.loads(assets).items()},
+                histogram=counts,
+                total=total,
+                products=products.get(job, {}),
+            )
+
+
+def check_job(
+    job: RecordedJob, local: Callable[[str], Path], output: Path, *, max_cloud: float = 2.0
+) -> list[str]:
+    """Compare one job's record and crops with the plain way on the local files; what differs, in words.
+
+    Only for runs without a limit on valid pixels (``min_area_valid = 0``).
+    """
+    label = f"{job.area} {job.item}"
+    if job.status == "missing":
+        gone = [key for key in ("scl", "visual") if key not in job.hrefs or not local(job.hrefs[key]).exists()]
+        return [] if gone else [f"{label}: said to be missing, but it is there"]
+    scl = local(job.hrefs["scl"])
+    percent = plain_cloud_percent(scl, job.polygon)
+    if percent is None:
+        return [] if job.status == "outside" else [f"{label}: {job.status}, but lies outside"]
+    if job.histogram is None:
+        return [f"{label}: {job.status} without a measurement"]
+    faults = []
+    valid = sum(job.histogram[1:])
+    ours = sum(job.histogram[c] for c in BAD_CLASSES) / valid * 100 if valid else float("nan")
+    if not (ours == percent or (np.isnan(ours) and np.isnan(percent))):
+        faults.append(f"{label}: cloud {ours} %, the plain way {percent} %")
+    expected = "nodata" if np.isnan(percent) else "cloudy" if percent > max_cloud else "saved"
+    if job.status != expected:
+        faults.append(f"{label}: {job.status}, the plain way {expected} ({percent} %)")
+    if job.status == "saved":
+        for asset, file in job.products.items():
+            fault = crop_differs(output / job.folder / file, local(job.hrefs[asset]), job.polygon)
+            if fault:
+                faults.append(f"{label} {asset}: {fault}")
+        if not job.products:
+            faults.append(f"{label}: saved without a crop")
+    return faults
+
+
+def crop_differs(crop: Path, scene: Path, polygon: BaseGeometry) -> str | None:
+    """What is different between a crop on disk and rasterio.mask.mask of the scene; None when nothing is."""
+    plain = plain_crop(scene, polygon)
+    if plain is None:
+        return "the scene does not reach the area"
+    with rasterio.open(crop) as raster:
+        if raster.transform != plain.transform:
+            return f"transform {raster.transform} instead of {plain.transform}"
+        if raster.crs.to_epsg() != plain.epsg:
+            return f"CRS {raster.crs} instead of EPSG:{plain.epsg}"
+        if raster.nodata != plain.nodata:
+            return f"nodata {raster.nodata} instead of {plain.nodata}"
+        pixels = raster.read()
+    if pixels.dtype != plain.pixels.dtype or pixels.shape != plain.pixels.shape:
+        return f"{pixels.dtype} {pixels.shape} instead of {plain.pixels.dtype} {plain.pixels.shape}"
+    differing = int(np.count_nonzero(pixels != plain.pixels))
+    return f"{differing} pixels differ" if differing else None
+
+
+def touched_blocks(path: Path, polygons: Iterable[BaseGeometry]) -> dict[tuple[int, int], int]:
+    """Distinct full-resolution blocks (row, column) that any of the polygons touches, and their bytes.
+
+    GDAL tells the sizes; a polygon touches a block when it intersects the block's square.
+    """
+    with rasterio.open(path) as raster:
+        height, width = raster.block_shapes[0]
+        found: dict[tuple[int, int], int] = {}
+        for polygon in polygons:
+            shape = project(polygon, raster.crs)
+            inverse = ~raster.transform
+            left, bottom, right, top = shape.bounds
+            c0, r0 = inverse * (left, top)
+            c1, r1 = inverse * (right, bottom)
+            for row in range(max(0, int(r0 // height)), min(raster.height - 1, int(r1)) // height + 1):
+                for col in range(max(0, int(c0 // width)), min(raster.width - 1, int(c1)) // width + 1):
+                    x0, y0 = raster.transform * (col * width, row * height)
+                    x1, y1 = raster.transform * ((col + 1) * width, (row + 1) * height)
+                    if shape.intersects(shapely.box(x0, y1, x1, y0)):
+                        size = raster.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1)
+                        found[row, col] = int(size or 0)
+        return found
