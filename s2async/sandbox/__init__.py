@@ -1,0 +1,1 @@
+"""A local STAC API and COG server on generated scenes."""
