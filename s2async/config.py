@@ -26,7 +26,7 @@ from pydantic import (
 )
 from yarl import URL
 
-from s2async import catalogs, tomlfile
+from s2async import tomlfile
 from s2async.catalogs import COPERNICUS, KNOWN, Catalog, custom
 from s2async.complaints import Misplaced, complaint
 from s2async.errors import ConfigError
@@ -110,13 +110,6 @@ class Search(Section):
     """Per cent of the whole scene: a first sieve; scenes without a value are kept."""
     twins: Literal["newest", "all"] = "newest"
     """Which of several processings of one datastrip."""
-
-    def resolve(self) -> Catalog:
-        """The catalogue itself, known or described."""
-        if isinstance(self.catalog, str):
-            return KNOWN[self.catalog]
-        wanted = self.catalog
-        return catalogs.custom(wanted.url, wanted.collection, wanted.assets, wanted.attribution)
 
     @property
     def period(self) -> Period:
@@ -228,11 +221,6 @@ class Config(Section):
             raise ConfigError(complaint(error, cls, source)) from None
         config._source = source
         return config
-
-    def allowed_origins(self) -> frozenset[str]:
-        """Every ``scheme://host[:port]`` that may be asked: the catalogue's, its assets', and the listed ones."""
-        catalog = self.search.resolve()
-        return frozenset({normal_origin(str(URL(catalog.url).origin())), *catalog.origins, *self.network.origins})
 
     def place(self, *key: str | int) -> str:
         """Name the place of a key for people: ``file:line``, or ``config`` when it was not read from a file."""
