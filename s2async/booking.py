@@ -1,0 +1,97 @@
+"""Steps of the state's transactions: items and their editions and twins, jobs, and what is believed of an answer.
+
+Each takes the open transaction; `state.State` joins them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from s2async import statements
+from s2async.catalogs import TWIN_SECONDS, are_twins, edition
+from s2async.models import Area, Job, Outcome, Scene, Status
+from s2async.records import Wanted
+from s2async.rows import item_values, pack_histogram, same_edition, to_microseconds, to_scene, unpack_measure
+from s2async.schema import Connection
+
+
+def add_item(db: Connection, scene: Scene) -> int:
+    """A row for an item that is new; its number."""
+    item = db.execute(statements.ADD_ITEM, item_values(scene)).lastrowid or 0
+    settle_twins(db, item, scene)
+    return item
+
+
+def update_item(db: Connection, run: int, item: int, old: Scene, new: Scene) -> list[tuple[int, int]]:
+    """Bring a known item up to date; the (job, area) rows of active areas that this opened again."""
+    if old == replace(new, footprint=None):
+        return []
+    db.execute(statements.UPDATE_ITEM, (*item_values(new), item))
+    settle_twins(db, item, new)
+    which: dict[str, int | str | None] = {"item": item, "run": run}
+    if not same_edition(old, new):
+        db.execute(statements.NEW_EDITION, (item,))
+        db.execute(statements.FORGET_FILES, (item,))
+        which["status"] = None
+    elif (old.updated, old.assets.keys(), old.absent) != (new.updated, new.assets.keys(), new.absent):
+        which["status"] = Status.MISSING
+    else:
+        return []
+    again: list[tuple[int, int]] = db.execute(statements.JOBS_TO_REOPEN, which).fetchall()
+    db.execute(statements.REOPEN_JOBS, which)
+    return again
+
+
+def settle_twins(db: Connection, item: int, scene: Scene) -> None:
+    """Of the editions of one datastrip let all but the highest be superseded by it."""
+    place = {
+        "item": item,
+        "grid": scene.grid,
+        "sensed": to_microseconds(scene.datetime),
+        "span": round(TWIN_SECONDS * 1_000_000),
+    }
+    db.execute(statements.FREE_TWINS, (item,))
+    near = [(row, to_scene(columns)) for row, *columns in db.execute(statements.SENSED_TOGETHER, place)]
+    twins = [(item, scene), *((row, other) for row, other in near if are_twins(scene, other))]
+    best = max(twins, key=lambda twin: edition(twin[1]))[0]
+    db.executemany(statements.SUPERSEDE, [{"item": row, "best": best} for row, _ in twins])
+
+
+def add_job(db: Connection, item: int, area: int, run: int) -> int | None:
+    """A row for a job that is new, and its number; None for one that is known."""
+    added = db.execute(statements.ADD_JOB, (item, area, run))
+    return added.lastrowid if added.rowcount == 1 else None
+
+
+def known_job(db: Connection, item: int, job: int, area: Area, scene: Scene, wanted: Wanted) -> Job:
+    """A job with what earlier attempts found out about the present edition of its item."""
+    which = {"item": item, "job": job, "mask": wanted.mask, "format": wanted.format}
+    found = db.execute(statements.BELIEVED_MEASURE, which).fetchone()
+    if found is None:  # a crop is only made of what was measured
+        return Job(id=job, area=area, scene=scene)
+    saved = frozenset(asset for (asset,) in db.execute(statements.VALID_ASSETS, which))
+    return Job(id=job, area=area, scene=scene, measure=unpack_measure(*found), saved=saved)
+
+
+def believe(db: Connection, item: int, outcome: Outcome) -> None:
+    """Take in an answer about the present edition of its item.
+
+    Raises:
+        ValueError: The job is not one of this state.
+    """
+    job, measured = outcome.job, outcome.measure
+    answer = (outcome.status, outcome.reason, outcome.transient, job.id, item)
+    if db.execute(statements.ANSWER_JOB, answer).rowcount != 1:
+        raise ValueError(f"job {job.id} of {job.scene.id} is not in this state")
+    if measured is not None and measured != job.measure:
+        db.execute(statements.ADD_MEASURE, (measured.total, pack_histogram(measured.histogram), job.id))
+    for crop in outcome.products:
+        made = (crop.mask, crop.format, crop.epsg, crop.bytes, bytes.fromhex(crop.sha256), crop.file)
+        db.execute(statements.ADD_PRODUCT, (crop.asset, *made, job.id))
+
+
+def disbelieve(db: Connection, outcome: Outcome) -> None:
+    """Take in an answer about an edition that has been replaced: only that its crops lie where newer ones did."""
+    for crop in outcome.products:
+        if db.execute(statements.DROP_PRODUCT, (outcome.job.id, crop.asset)).rowcount:
+            db.execute(statements.UNSAVE_JOB, (outcome.job.id,))

@@ -1,0 +1,174 @@
+"""What a state file tells: counts, traffic, searches, sizes, saved crops. Read only.
+
+Only areas of the last run's configuration count. Everything is answered from one file, also while a run writes it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from s2async import rows, schema, statements
+from s2async.models import SearchReport, Traffic, Use
+from s2async.records import AreaCounts, Counts, FileSum, Problem, RunRow, SavedRow, Wanted, WholeFiles
+
+
+class Ledger:
+    """A state file, to be read. Made by `read`; `state.State` is the one that writes."""
+
+    def __init__(self, path: Path, db: schema.Connection) -> None:
+        self.path = path
+        self._db = db
+        self.id: str = self._value(statements.STATE_ID)
+        """Eight hex digits, made once for each file: they name its temporary files."""
+
+    @classmethod
+    def read(cls, path: Path) -> Ledger:
+        """Open a state without its lock, also while a run is going on.
+
+        Raises:
+            StateError: There is none, or it is damaged, foreign, or of another version.
+            LocalError: This machine cannot read it.
+        """
+        with schema.told(path):
+            return Ledger(path, schema.open_for_reading(path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; a second time does nothing."""
+        self._db.close()
+
+    # ---- runs, requests, searches ----
+
+    def last_run(self) -> RunRow | None:
+        """The newest run, which may be going on; None before the first."""
+        with schema.told(self.path):
+            row = self._db.execute(statements.LAST_RUN).fetchone()
+        return RunRow(id=row[0], started=row[1], ended=row[2], how=row[3], version=row[4]) if row else None
+
+    def traffic(self, *, last_run: bool = False) -> tuple[Traffic, ...]:
+        """Requests and body bytes by stage, asset and use, of all runs together or of the last one."""
+        with schema.told(self.path):
+            found = self._db.execute(
+                statements.TRAFFIC, {"run": self._last_run_id() if last_run else None}
+            ).fetchall()
+        return tuple(
+            Traffic(stage=stage, asset=asset, use=Use(use), requests=requests, bytes=size)
+            for stage, asset, use, requests, size in found
+        )
+
+    def searches(self) -> tuple[SearchReport, ...]:
+        """The searches of the last run that have ended, complete or not, by label."""
+        with schema.told(self.path):
+            found = self._db.execute(statements.SEARCHES, (self._last_run_id(),)).fetchall()
+        return tuple(
+            SearchReport(label=label, key=key, complete=bool(complete), items=items, reason=reason)
+            for label, key, complete, items, reason in found
+        )
+
+    # ---- jobs ----
+
+    def counts(self, *, twins_newest: bool = True) -> Counts:
+        """Jobs of the active areas by status, in total and per area in the order of their names.
+
+        Args:
+            twins_newest: Leave out jobs without an answer whose item has a newer twin: they are not worked on.
+        """
+        by_area: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        with schema.told(self.path):
+            names = self._db.execute(statements.ACTIVE_NAMES).fetchall()
+            for area, status, jobs in self._db.execute(statements.COUNTS):
+                by_area[area][status] += jobs
+            if twins_newest:
+                for area, status, jobs in self._db.execute(statements.SUPERSEDED_COUNTS):
+                    by_area[area][status] -= jobs
+        areas = tuple(
+            AreaCounts(name=name, by_status={status: n for status, n in by_area[area].items() if n})
+            for area, name in names
+        )
+        total: dict[str, int] = defaultdict(int)
+        for counted in areas:
+            for status, jobs in counted.by_status.items():
+                total[status] += jobs
+        return Counts(total=dict(total), areas=areas)
+
+    def problems(self, limit: int | None = None) -> tuple[Problem, ...]:
+        """Failed jobs, then missing ones, by area and item, with their reasons; all, or at most so many."""
+        with schema.told(self.path):
+            found = self._db.execute(statements.PROBLEMS, (-1 if limit is None else limit,)).fetchall()
+        return tuple(
+            Problem(area=area, item=item, status=status, reason=reason) for area, item, status, reason in found
+        )
+
+    # ---- sizes of whole files ----
+
+    def whole_files(self, wanted: Wanted) -> WholeFiles:
+        """What the files would weigh as a whole that runs read in part; see `WholeFiles`.
+
+        The assets are those that a person would have to download: ``scl``, which tells what is clear, and the
+        wanted ones. A file that an item does not have is not counted.
+
+        Args:
+            wanted: The wanted crops; only their assets matter.
+        """
+        assets = list(dict.fromkeys(("scl", *wanted.assets)))
+        with schema.told(self.path):
+            opened = self._db.execute(statements.OPENED_FILES).fetchone()
+            return WholeFiles(
+                opened=FileSum(files=opened[0], bytes=opened[1]),
+                all=self._needed_files(assets, saved=False),
+                saved=self._needed_files(assets, saved=True),
+            )
+
+    def _needed_files(self, assets: Sequence[str], *, saved: bool) -> FileSum:
+        total = FileSum(files=0, bytes=0)
+        for asset in assets:
+            kind = {"asset": asset, "saved": saved}
+            needed, known, known_bytes = self._db.execute(statements.NEEDED_FILES, kind).fetchone()
+            median = self._median_size(asset)
+            guessed = 0 if median is None else needed - known
+            total = FileSum(
+                files=total.files + needed,
+                bytes=total.bytes + known_bytes + guessed * (median or 0),
+                estimated=total.estimated + guessed,
+                unknown=total.unknown + needed - known - guessed,
+            )
+        return total
+
+    def _median_size(self, asset: str) -> int | None:
+        known = self._value(statements.KNOWN_SIZES, asset)
+        if not known:
+            return None
+        middle: float = self._value(statements.MIDDLE_SIZE, asset, 2 - known % 2, (known - 1) // 2)
+        return round(middle)
+
+    # ---- saved crops ----
+
+    def saved_rows(self, *, twins_newest: bool, wanted: Wanted) -> Iterator[SavedRow]:
+        """Every valid crop of a saved job of an active area, by area name, then time. Streamed.
+
+        A crop is valid when it was cut from the item's present edition, with the wanted mask and format.
+
+        Args:
+            twins_newest: Leave out a crop once the newer twin of its item has an answer for the same area; until
+                then the older crop counts.
+            wanted: The kind of crops that count; its assets do not matter.
+        """
+        kind = {"newest": twins_newest, "mask": wanted.mask, "format": wanted.format}
+        with schema.told(self.path):
+            for row in self._db.execute(statements.SAVED_ROWS, kind):
+                yield rows.saved_row(row)
+
+    def _value(self, statement: str, *values: object) -> Any:
+        return self._db.execute(statement, values).fetchone()[0]
+
+    def _last_run_id(self) -> int | None:
+        run: int | None = self._value(statements.LAST_RUN_ID)
+        return run

@@ -1,0 +1,138 @@
+"""What the state is asked and what it tells, as frozen values; beside the nouns of `models`.
+
+Pure, so that the index and the report need not know how the state is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from s2async.models import CloudMeasure
+
+OPEN = "open"
+"""Beside the values of `models.Status`: no answer yet, and to be worked on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """Which crops a clear job needs, and of what kind."""
+
+    assets: tuple[str, ...]
+    """Asset keys; none means that measuring is all."""
+    mask: bool
+    """True when pixels outside the polygon are to be nodata."""
+    format: str
+    """Name of the writer, such as ``gtiff``."""
+
+
+class Cursor(NamedTuple):
+    """Where a page of open jobs ended: rows of the item and of the job."""
+
+    item: int
+    job: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunRow:
+    """One run, as the state remembers it."""
+
+    id: int
+    started: str
+    """UTC, ISO 8601."""
+    ended: str
+    """UTC, ISO 8601; the empty string while it goes on, and for a run that was killed."""
+    how: str
+    """How it ended, in the words of whoever ended it."""
+    version: str
+    """Version of the program."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AreaCounts:
+    """Jobs of one area."""
+
+    name: str
+    by_status: Mapping[str, int]
+    """Jobs by status (the values of `models.Status`, and ``open``); only those that occur."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """Jobs of the active areas."""
+
+    total: Mapping[str, int]
+    """Jobs by status, as in `AreaCounts`."""
+    areas: tuple[AreaCounts, ...]
+    """By name; also areas without a job."""
+
+    @property
+    def open(self) -> int:
+        """Jobs without an answer that the next run works on."""
+        return self.total.get(OPEN, 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """A job that failed, or whose file is missing."""
+
+    area: str
+    item: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileSum:
+    """Sizes of whole remote files, each distinct file once."""
+
+    files: int
+    bytes: int
+    """Of the files whose size is known or estimated."""
+    estimated: int = 0
+    """Files never opened, taken as large as the median of the known files of their asset."""
+    unknown: int = 0
+    """Files never opened, of an asset of which no file was: not in ``bytes``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WholeFiles:
+    """What the whole files would weigh that a run reads in part."""
+
+    opened: FileSum
+    """Files of which at least a header was read: sizes as their servers told."""
+    all: FileSum
+    """SCL and the wanted assets of every item with a job of an active area: all that a person would download."""
+    saved: FileSum
+    """The same of every item with a saved job of an active area: only the scenes that turned out to be clear."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SavedRow:
+    """One crop that is on disk and counts: a row of the index."""
+
+    area: str
+    fingerprint: str
+    folder: str
+    """Of the area, inside the output folder."""
+    item: str
+    collection: str
+    datetime: datetime
+    """Time of sensing, UTC, aware."""
+    platform: str
+    grid: str
+    baseline: str
+    scene_cloud: float | None
+    """Per cent, as the catalogue says."""
+    measure: CloudMeasure | None
+    asset: str
+    href: str
+    """Of the file it was cut from; the empty string when the item does not name it any more."""
+    file: str
+    """File name inside the area's folder."""
+    bytes: int
+    sha256: str
+    epsg: int
+    """Of the crop."""

@@ -1,0 +1,123 @@
+"""Values to the rows of the state's tables, and back. Pure."""
+
+from __future__ import annotations
+
+import json
+import os.path
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from s2async.models import HISTOGRAM_BINS, Asset, CloudMeasure, Scene
+from s2async.records import SavedRow
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_microseconds(time: datetime) -> int:
+    """Microseconds since 1970 of an aware time: exact, and sorted by SQLite."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(count: int) -> datetime:
+    """The UTC time of `to_microseconds`."""
+    return _EPOCH + count * _MICROSECOND
+
+
+def pack_histogram(histogram: Sequence[int]) -> bytes:
+    """Thirteen counts as little-endian numbers of the least width in bytes (1, 2, 4 or 8) that holds them all."""
+    width = next(width for width in (1, 2, 4, 8) if max(histogram) < 256**width)
+    return b"".join(count.to_bytes(width, "little") for count in histogram)
+
+
+def unpack_measure(total: int | None, histogram: bytes | None) -> CloudMeasure | None:
+    """The measurement of a total and what `pack_histogram` gave; None for none."""
+    if total is None or histogram is None:
+        return None
+    width = len(histogram) // HISTOGRAM_BINS
+    counts = (histogram[start : start + width] for start in range(0, len(histogram), width))
+    return CloudMeasure(histogram=tuple(int.from_bytes(count, "little") for count in counts), total=total)
+
+
+def item_values(scene: Scene) -> tuple[object, ...]:
+    """A scene as the columns of `statements.ITEM_COLUMNS`: all but its footprint.
+
+    The assets of an item mostly lie in one folder, so what their addresses have in common is kept once.
+    """
+    hrefs = {key: asset.href for key, asset in scene.assets.items()}
+    base = os.path.commonprefix(list(hrefs.values()))  # noqa: RUF071 - of characters is what is meant
+    return (
+        scene.collection,
+        scene.id,
+        scene.version,
+        scene.updated,
+        to_microseconds(scene.datetime),
+        scene.platform,
+        scene.grid,
+        scene.cloud,
+        scene.epsg,
+        scene.baseline,
+        scene.generated,
+        scene.datastrip,
+        base,
+        json.dumps({key: href[len(base) :] for key, href in hrefs.items()}, separators=(",", ":")),
+        json.dumps(dict(scene.absent), separators=(",", ":")),
+    )
+
+
+def to_scene(columns: Sequence[Any]) -> Scene:
+    """The scene of `item_values`, without a footprint."""
+    collection, item, version, updated, sensed, platform, grid, cloud, epsg, *texts = columns
+    baseline, generated, datastrip, base, assets, absent = texts
+    return Scene(
+        id=item,
+        collection=collection,
+        version=version,
+        updated=updated,
+        datetime=from_microseconds(sensed),
+        platform=platform,
+        grid=grid,
+        cloud=cloud,
+        epsg=epsg,
+        baseline=baseline,
+        generated=generated,
+        datastrip=datastrip,
+        footprint=None,
+        assets={key: Asset(key=key, href=base + rest) for key, rest in json.loads(assets).items()},
+        absent=json.loads(absent),
+    )
+
+
+def same_edition(one: Scene, other: Scene) -> bool:
+    """Whether facts read from the files of one hold for the other: same version, no asset at another address.
+
+    An asset that only one of them names says nothing about the files of the others.
+    """
+    shared = one.assets.keys() & other.assets.keys()
+    return one.version == other.version and all(one.assets[key].href == other.assets[key].href for key in shared)
+
+
+def saved_row(columns: Sequence[Any]) -> SavedRow:
+    """A row of `statements.SAVED_ROWS`."""
+    area, fingerprint, folder, item, collection, sensed, platform, grid, baseline, cloud, *rest = columns
+    total, histogram, asset, href, file, size, sha256, epsg = rest
+    return SavedRow(
+        area=area,
+        fingerprint=fingerprint,
+        folder=folder,
+        item=item,
+        collection=collection,
+        datetime=from_microseconds(sensed),
+        platform=platform,
+        grid=grid,
+        baseline=baseline,
+        scene_cloud=cloud,
+        measure=unpack_measure(total, histogram),
+        asset=asset,
+        href=href,
+        file=file,
+        bytes=size,
+        sha256=sha256.hex(),
+        epsg=epsg,
+    )

@@ -1,0 +1,373 @@
+"""The state of all runs: which questions were asked, and what the answers are. One process writes it.
+
+Every call is one short transaction, on disk when it returns, and safe against being killed at any time. Areas are
+known by their polygon's fingerprint, items by collection and id; a job is an area in an item. Facts of an older
+edition of an item are kept, but never believed; the status of a job is no more than what follows from its facts,
+the limits and the wanted crops, and `State.rejudge` draws it anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from shapely import to_wkb
+
+from s2async import booking, files, schema, statements
+from s2async.errors import AreaError, LocalError, StateError, StateInUse
+from s2async.folders import parking, plan_moves
+from s2async.ledger import Ledger
+from s2async.models import (
+    Area,
+    BatchResult,
+    CloudMeasure,
+    FolderMove,
+    Job,
+    Scene,
+    SearchReport,
+    Status,
+    Traffic,
+)
+from s2async.records import OPEN, Cursor, Wanted
+from s2async.rows import same_edition, to_scene, unpack_measure
+
+__all__ = ["Cursor", "Ledger", "State", "Wanted"]
+
+LOCK_SECONDS = 0.3
+"""Longest wait for the lock: a run that is just ending lets go of it."""
+JUDGED_AT_ONCE = 5000
+"""Jobs that are judged again in one page."""
+
+
+class State(Ledger):
+    """The state file, held by this process alone until `close`."""
+
+    def __init__(self, path: Path, db: schema.Connection, lock: FileLock) -> None:
+        super().__init__(path, db)
+        self._lock = lock
+        self._run: int | None = None
+        self._wanted: Wanted | None = None
+        self._areas: dict[int, Area] = {}
+        self._rows: dict[str, int] = {}
+
+    @classmethod
+    def create_or_open(cls, path: Path) -> State:
+        """Take the lock and open the state; made anew only where there is no file at all.
+
+        An older file is copied beside itself (``<name>.v1``) and then brought up to date.
+
+        Raises:
+            StateInUse: Another process holds it; told within a second.
+            StateError: The file is empty, damaged, foreign, or written by a newer program.
+            LocalError: This machine cannot write there.
+        """
+        path = Path(path)
+        files.make_folder(path.parent)
+        lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
+        with files.local_errors("lock the state", path):
+            try:
+                lock.acquire()
+            except Timeout:
+                raise StateInUse(f"the state {path} is in use by {_holder(path)}; wait until it ends") from None
+        db = None
+        try:
+            db = schema.open_for_writing(path)
+            with schema.told(path):
+                since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+                db.execute(statements.SET_HOLDER, (f"pid {os.getpid()} since {since}",))
+                return cls(path, db, lock)
+        except BaseException:
+            if db is not None:
+                db.close()
+            lock.release()
+            raise
+
+    def close(self) -> None:
+        """Let go of the file and its lock; a second time does nothing."""
+        super().close()
+        self._lock.release()
+
+    # ---- runs ----
+
+    def begin_run(self, config: str, version: str) -> int:
+        """Note that a run begins; searches, traffic and new jobs are booked to it.
+
+        Args:
+            config: The settings, as text without secrets.
+            version: Of the program.
+
+        Returns:
+            The number of the run.
+        """
+        with self._writing() as db:
+            self._run = db.execute(statements.BEGIN_RUN, (_now(), version, config)).lastrowid
+        return self._this_run
+
+    def end_run(self, how: str) -> None:
+        """Note how the run ended."""
+        with self._writing() as db:
+            db.execute(statements.END_RUN, (_now(), how, self._this_run))
+
+    def add_traffic(self, traffic: Sequence[Traffic]) -> None:
+        """Add requests and bytes to those of this run."""
+        with self._writing() as db:
+            self._add_traffic(db, traffic)
+
+    def search_done(self, report: SearchReport) -> None:
+        """Note how a search of this run ended."""
+        row = (report.key, report.label, report.complete, report.items, report.reason)
+        with self._writing() as db:
+            db.execute(statements.ADD_SEARCH, (self._this_run, *row))
+
+    # ---- areas ----
+
+    def sync_areas(self, areas: Sequence[Area]) -> list[FolderMove]:
+        """Make these the active areas. Others keep their jobs, which are neither run nor counted.
+
+        An area gets the folder that it wants; an inactive one that is in its way gets its fingerprint as a suffix.
+        The new folders are known to the state only after `commit_folders`.
+
+        Moves can form chains and rings. To be safe against a kill between two renames: rename every ``old`` to
+        ``.moving-<fingerprint>`` where it exists, commit that with `park_folders`, rename these to ``new``, and
+        commit that with `commit_folders`. Both halves may be repeated; what was left in between comes back here
+        with the parking place as ``old``. The folder ``old`` need not exist.
+
+        Returns:
+            The moves still to be made in the output folder.
+
+        Raises:
+            AreaError: Two areas have the same polygon.
+        """
+        wanted = {area.fingerprint: area for area in areas}
+        if len(wanted) < len(areas):
+            raise _equal_polygons(areas)
+        with self._writing() as db:
+            known = {key: entry for key, *entry in db.execute(statements.AREAS)}
+            moves = plan_moves({key: folder for key, (_, _, _, folder) in known.items()}, wanted)
+            for key, (row, name, active, _) in known.items():
+                new = (wanted[key].name, 1) if key in wanted else (name, 0)
+                if new != (name, active):
+                    db.execute(statements.SET_AREA, (*new, row))
+            waiting = {move.fingerprint for move in moves}
+            for key, area in wanted.items():
+                if key not in known:
+                    folder = parking(key) if key in waiting else area.folder
+                    db.execute(statements.ADD_AREA, (key, area.name, to_wkb(area.polygon), folder))
+            found = {key: row for key, row, *_ in db.execute(statements.AREAS)}
+        self._rows = {key: found[key] for key in wanted}
+        self._areas = {found[key]: area for key, area in wanted.items()}
+        return moves
+
+    def park_folders(self, moves: Sequence[FolderMove]) -> None:
+        """Note that the folders of these moves now have their parking names; see `sync_areas`."""
+        self.commit_folders([replace(move, new=parking(move.fingerprint)) for move in moves])
+
+    def commit_folders(self, moves: Sequence[FolderMove]) -> None:
+        """Note that the folders of these moves have their new names."""
+        with self._writing() as db:
+            parked = [(parking(move.fingerprint), move.fingerprint) for move in moves]
+            db.executemany(statements.SET_FOLDER, parked)  # names may be swapped, and are unique
+            db.executemany(statements.SET_FOLDER, [(move.new, move.fingerprint) for move in moves])
+
+    # ---- what follows from the facts ----
+
+    def rejudge(
+        self, judge: Callable[[CloudMeasure], Status | None], wanted: Wanted
+    ) -> dict[tuple[str, str], int]:
+        """Draw the status of every measured job of the active areas anew; nothing is read again.
+
+        Spoilt by the judgement: that status. Clear and all wanted crops valid: saved. Clear otherwise: open; but
+        missing and failed jobs stay so unless other crops are wanted than when they were judged last. OUTSIDE is a
+        fact of its own and stays. A saved job without a measurement is judged by its crops alone.
+
+        Args:
+            judge: A measurement to CLOUDY, NODATA or OUTSIDE, or to None when it is clear.
+            wanted: The crops that clear jobs need from now on; `open_jobs` goes by it.
+
+        Returns:
+            How many jobs went from one status to another, such as ``{("cloudy", "open"): 310}``.
+        """
+        self._wanted = wanted
+        text = json.dumps(asdict(wanted), sort_keys=True)
+        kind = {"mask": wanted.mask, "format": wanted.format}
+        changes: Counter[tuple[str, str]] = Counter()
+        page = {"wanted": text, "job": 0, "limit": JUDGED_AT_ONCE}
+        with self._writing() as db:
+            while rows := db.execute(statements.JUDGE_PAGE, page).fetchall():
+                page["job"] = rows[-1][0]
+                span = {"first": rows[0][0], "last": rows[-1][0]}
+                saved: dict[int, set[str]] = {}
+                for job, asset in db.execute(statements.VALID_PRODUCTS, kind | span):
+                    saved.setdefault(job, set()).add(asset)
+                for job, old, total, histogram, other_wanted in rows:
+                    measured = unpack_measure(total, histogram)
+                    complete = saved.get(job, set()).issuperset(wanted.assets)
+                    new = judge(measured) if measured else None
+                    status = new or _clear_status(old, complete=complete, other_wanted=bool(other_wanted))
+                    if status != old:
+                        db.execute(statements.JUDGE, {"status": status, "job": job})
+                        changes[old, str(status)] += 1
+            db.execute(statements.JUDGED_FOR, (text,))
+        return dict(changes)
+
+    def reopen_transient(self, limit: int = 5) -> int:
+        """Open the jobs again that failed for a transient cause in at most so many runs; tells how many."""
+        with self._writing() as db:
+            return db.execute(statements.REOPEN_TRANSIENT, (limit,)).rowcount
+
+    def retry(self, *, missing: bool = False) -> int:
+        """Open the failed (and the missing) jobs of the active areas again, whatever the cause; tells how many."""
+        again = [Status.FAILED, Status.MISSING] if missing else [Status.FAILED]
+        with self._writing() as db:
+            return db.execute(statements.RETRY, (json.dumps(again),)).rowcount
+
+    # ---- jobs to work on ----
+
+    def open_jobs(
+        self, after: Cursor | None = None, limit: int = 500, *, twins_newest: bool
+    ) -> tuple[list[Job], Cursor | None]:
+        """The next page of the jobs that were open when this run began, those of one item one after the other.
+
+        Jobs that this run's searches found or opened are not among them, so that none is queued twice. To be
+        called after `sync_areas`, `rejudge` (which says what crops are wanted) and `begin_run`.
+
+        Args:
+            after: Where the last page ended; None to begin.
+            limit: Most jobs of the page.
+            twins_newest: Leave out jobs of items that have a newer twin.
+
+        Returns:
+            The jobs, and where the next page begins; None when there is none.
+        """
+        if self._wanted is None:
+            raise RuntimeError("rejudge comes before open_jobs")
+        item, job = after or (0, 0)
+        page = {"item": item, "job": job, "run": self._this_run, "newest": twins_newest, "limit": limit}
+        jobs: list[Job] = []
+        scenes: dict[int, Scene] = {}
+        with schema.told(self.path):
+            for job, item, area in self._db.execute(statements.OPEN_JOBS, page).fetchall():
+                if item not in scenes:
+                    scenes[item] = to_scene(self._db.execute(statements.ITEM, (item,)).fetchone()[1:])
+                place = self._areas[area]
+                jobs.append(booking.known_job(self._db, item, job, place, scenes[item], self._wanted))
+        return jobs, Cursor(item, job) if len(jobs) == limit else None
+
+    def add_scene(self, scene: Scene, areas: Sequence[Area], wanted: Wanted, *, twins_newest: bool) -> list[Job]:
+        """Take in what a search found: a scene, and the areas that it may hold.
+
+        A new version of a known item (or other addresses of its assets) opens all its jobs again, and what was
+        known of them is believed no more; a mere update opens those whose file was missing.
+
+        Returns:
+            The jobs to be worked on: those of active areas that were opened again, and the new ones. None when the
+            same scene comes a second time, or when it has a newer twin and only the newest is wanted.
+
+        Raises:
+            ValueError: An area was not given to `sync_areas`.
+        """
+        places = [self._row(area) for area in areas]
+        with self._writing() as db:
+            found = db.execute(statements.FIND_ITEM, (scene.collection, scene.id)).fetchone()
+            if found is None and not areas:
+                return []
+            if found is None:
+                item, again = booking.add_item(db, scene), []
+            else:
+                item, *old = found
+                again = booking.update_item(db, self._this_run, item, to_scene(old), scene)
+            if twins_newest and self._value(statements.IS_SUPERSEDED, item):
+                return []
+            jobs = [booking.known_job(db, item, job, self._areas[place], scene, wanted) for job, place in again]
+            for area, place in zip(areas, places, strict=True):
+                job = booking.add_job(db, item, place, self._this_run)
+                if job is not None:
+                    jobs.append(Job(id=job, area=area, scene=scene))
+        return jobs
+
+    # ---- answers ----
+
+    def record(self, result: BatchResult, traffic: Sequence[Traffic]) -> None:
+        """Take in the answers of a batch, and the requests and bytes since the last call.
+
+        An answer about an edition of the item that a search has replaced meanwhile is not believed: its job stays
+        open. Crops that it wrote may lie over those of the new edition, so these count no more either.
+        """
+        with self._writing() as db:
+            self._add_traffic(db, traffic)
+            if not result.outcomes:
+                return
+            scene = result.outcomes[0].job.scene
+            item, *columns = db.execute(statements.FIND_ITEM, (scene.collection, scene.id)).fetchone()
+            if same_edition(to_scene(columns), scene):
+                facts = [(item, fact.asset, fact.size, fact.etag) for fact in result.files]
+                db.executemany(statements.ADD_FILE, facts)
+                for outcome in result.outcomes:
+                    booking.believe(db, item, outcome)
+            else:
+                for outcome in result.outcomes:
+                    booking.disbelieve(db, outcome)
+
+    # ---- helpers ----
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[schema.Connection]:
+        with schema.told(self.path), schema.transaction(self._db) as db:
+            yield db
+
+    @property
+    def _this_run(self) -> int:
+        if self._run is None:
+            raise RuntimeError("begin_run comes first")
+        return self._run
+
+    def _add_traffic(self, db: schema.Connection, traffic: Sequence[Traffic]) -> None:
+        booked = [(self._this_run, t.stage, t.asset, t.use, t.requests, t.bytes) for t in traffic]
+        db.executemany(statements.ADD_TRAFFIC, booked)
+
+    def _row(self, area: Area) -> int:
+        if area.fingerprint not in self._rows:
+            raise ValueError(f"area {area.name!r} is not one of this run: sync_areas comes first")
+        return self._rows[area.fingerprint]
+
+
+# ---- small decisions --------------------------------------------------------------------------------------
+
+
+def _clear_status(old: str, *, complete: bool, other_wanted: bool) -> str:
+    """What a job is whose area is clear, with or without all wanted crops."""
+    if complete:
+        return Status.SAVED
+    if old in (Status.MISSING, Status.FAILED) and not other_wanted:
+        return old
+    return OPEN
+
+
+def _equal_polygons(areas: Sequence[Area]) -> AreaError:
+    names: dict[str, str] = {}
+    for area in areas:
+        if area.fingerprint in names:
+            break
+        names[area.fingerprint] = area.name
+    return AreaError(f"the areas {names[area.fingerprint]!r} and {area.name!r} are the same polygon: keep one")
+
+
+def _holder(path: Path) -> str:
+    """Who has the lock, as far as the file tells."""
+    try:
+        with schema.told(path), contextlib.closing(schema.open_for_reading(path)) as db:
+            found = db.execute(statements.HOLDER).fetchone()
+    except (StateError, LocalError):
+        found = None
+    return found[0] if found else "another run"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,189 @@
+"""Every question to the state's tables, in one place: text only, values are always parameters.
+
+Facts (measures, products) carry the edition of the item that they were made of; they are believed only while it
+is the item's present one. ``CROSS JOIN`` is SQLite's way to fix the order of a join.
+"""
+
+from __future__ import annotations
+
+# ---- runs -------------------------------------------------------------------------------------------------
+
+STATE_ID = "SELECT value FROM meta WHERE key = 'id'"
+HOLDER = "SELECT value FROM meta WHERE key = 'holder'"
+SET_HOLDER = "INSERT OR REPLACE INTO meta (key, value) VALUES ('holder', ?)"
+BEGIN_RUN = "INSERT INTO runs (started, version, config) VALUES (?, ?, ?)"
+END_RUN = "UPDATE runs SET ended = ?, how = ? WHERE id = ?"
+LAST_RUN = "SELECT id, started, ended, how, version FROM runs ORDER BY id DESC LIMIT 1"
+LAST_RUN_ID = "SELECT max(id) FROM runs"
+ADD_TRAFFIC = """
+INSERT INTO traffic (run, stage, asset, use, requests, bytes) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (run, stage, asset, use)
+DO UPDATE SET requests = requests + excluded.requests, bytes = bytes + excluded.bytes
+"""
+TRAFFIC = """
+SELECT stage, asset, use, sum(requests), sum(bytes) FROM traffic
+WHERE :run IS NULL OR run = :run GROUP BY stage, asset, use ORDER BY stage, asset, use
+"""
+ADD_SEARCH = "INSERT OR REPLACE INTO searches (run, key, label, complete, items, reason) VALUES (?, ?, ?, ?, ?, ?)"
+SEARCHES = "SELECT label, key, complete, items, reason FROM searches WHERE run = ? ORDER BY label, key"
+
+# ---- areas ------------------------------------------------------------------------------------------------
+
+AREAS = "SELECT fingerprint, id, name, active, folder FROM areas"
+AREA = "SELECT name, polygon, fingerprint, folder FROM areas WHERE id = ?"
+ADD_AREA = "INSERT INTO areas (fingerprint, name, polygon, folder, active) VALUES (?, ?, ?, ?, 1)"
+SET_AREA = "UPDATE areas SET name = ?, active = ? WHERE id = ?"
+SET_FOLDER = "UPDATE areas SET folder = ? WHERE fingerprint = ?"
+JUDGED_FOR = "UPDATE areas SET wanted = :wanted WHERE active AND wanted IS NOT :wanted"
+
+# ---- items ------------------------------------------------------------------------------------------------
+
+ITEM_COLUMNS = (
+    "collection, item, version, updated, sensed, platform, grid, cloud, epsg, baseline, generated, datastrip, "
+    "base, assets, absent"
+)
+"""In the order of `rows.item_values`."""
+FIND_ITEM = f"SELECT id, {ITEM_COLUMNS} FROM items WHERE collection = ? AND item = ?"  # noqa: S608
+ITEM = f"SELECT id, {ITEM_COLUMNS} FROM items WHERE id = ?"  # noqa: S608
+ADD_ITEM = f"INSERT INTO items (edition, {ITEM_COLUMNS}) VALUES (1, {', '.join('?' * 15)})"  # noqa: S608
+UPDATE_ITEM = f"UPDATE items SET ({ITEM_COLUMNS}) = ({', '.join('?' * 15)}) WHERE id = ?"  # noqa: S608
+IS_SUPERSEDED = "SELECT superseded_by IS NOT NULL FROM items WHERE id = ?"
+NEW_EDITION = "UPDATE items SET edition = edition + 1 WHERE id = ?"
+SENSED_TOGETHER = f"""
+SELECT id, {ITEM_COLUMNS} FROM items
+WHERE grid = :grid AND sensed BETWEEN :sensed - :span AND :sensed + :span AND id != :item
+"""  # noqa: S608
+FREE_TWINS = "UPDATE items SET superseded_by = NULL WHERE superseded_by = ?"
+SUPERSEDE = "UPDATE items SET superseded_by = nullif(:best, id) WHERE id = :item"
+
+# ---- jobs -------------------------------------------------------------------------------------------------
+
+ADD_JOB = "INSERT INTO jobs (item, area, status, found) VALUES (?, ?, 'open', ?) ON CONFLICT DO NOTHING"
+REOPEN_JOBS = """
+UPDATE jobs SET status = 'open', found = :run, attempts = 0, transient = 0, reason = ''
+WHERE item = :item AND (status = :status OR :status IS NULL)
+"""
+JOBS_TO_REOPEN = """
+SELECT j.id, j.area FROM jobs j JOIN areas a ON a.id = j.area
+WHERE j.item = :item AND (j.status = :status OR :status IS NULL) AND a.active ORDER BY j.id
+"""
+FORGET_FILES = "DELETE FROM files WHERE item = ?"
+OPEN_JOBS = """
+SELECT j.id, j.item, j.area
+FROM jobs j
+CROSS JOIN areas a ON a.id = j.area
+CROSS JOIN items i ON i.id = j.item
+WHERE j.status = 'open' AND (j.item, j.id) > (:item, :job) AND j.found < :run
+  AND a.active AND (i.superseded_by IS NULL OR NOT :newest)
+ORDER BY j.item, j.id LIMIT :limit
+"""
+BELIEVED_MEASURE = """
+SELECT m.total, m.histogram FROM measures m
+WHERE m.job = :job AND m.edition = (SELECT edition FROM items WHERE id = :item)
+"""
+VALID_ASSETS = """
+SELECT p.asset FROM products p
+WHERE p.job = :job AND p.mask = :mask AND p.format = :format
+  AND p.edition = (SELECT edition FROM items WHERE id = :item)
+"""
+ANSWER_JOB = """
+UPDATE jobs SET status = ?, reason = ?, transient = ?, attempts = attempts + 1
+WHERE id = ? AND item = ?
+"""
+ADD_MEASURE = """
+INSERT OR REPLACE INTO measures (job, edition, total, histogram)
+SELECT j.id, i.edition, ?, ? FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
+"""
+ADD_PRODUCT = """
+INSERT OR REPLACE INTO products (job, asset, edition, mask, format, epsg, bytes, sha256, file)
+SELECT j.id, ?, i.edition, ?, ?, ?, ?, ?, ? FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
+"""
+DROP_PRODUCT = "DELETE FROM products WHERE job = ? AND asset = ?"
+UNSAVE_JOB = "UPDATE jobs SET status = 'open' WHERE id = ? AND status = 'saved'"
+ADD_FILE = "INSERT OR REPLACE INTO files (item, asset, size, etag) VALUES (?, ?, ?, ?)"
+REOPEN_TRANSIENT = """
+UPDATE jobs SET status = 'open', transient = 0, reason = ''
+WHERE area IN (SELECT id FROM areas WHERE active) AND status = 'failed' AND transient AND attempts <= ?
+"""
+RETRY = """
+UPDATE jobs SET status = 'open', attempts = 0, transient = 0, reason = ''
+WHERE area IN (SELECT id FROM areas WHERE active)
+  AND status IN (SELECT value FROM json_each(?))
+"""
+
+# ---- judging again ----------------------------------------------------------------------------------------
+
+JUDGE_PAGE = """
+SELECT j.id, j.status, m.total, m.histogram, a.wanted IS NOT :wanted
+FROM jobs j
+CROSS JOIN areas a ON a.id = j.area
+CROSS JOIN items i ON i.id = j.item
+LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
+WHERE j.id > :job AND a.active AND j.status != 'outside' AND (m.job IS NOT NULL OR j.status = 'saved')
+ORDER BY j.id LIMIT :limit
+"""
+VALID_PRODUCTS = """
+SELECT p.job, p.asset FROM products p
+CROSS JOIN jobs j ON j.id = p.job
+CROSS JOIN items i ON i.id = j.item
+WHERE p.job BETWEEN :first AND :last AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
+"""
+JUDGE = """
+UPDATE jobs SET status = :status, reason = '', transient = 0,
+  attempts = CASE :status WHEN 'open' THEN 0 ELSE attempts END
+WHERE id = :job
+"""
+
+# ---- what the state tells ---------------------------------------------------------------------------------
+
+_TWIN_ANSWERED = """
+EXISTS (
+    SELECT 1 FROM jobs t
+    WHERE t.item = i.superseded_by AND t.area = j.area AND t.status NOT IN ('open', 'failed')
+)
+"""
+ACTIVE_NAMES = "SELECT id, name FROM areas WHERE active ORDER BY name, id"
+COUNTS = "SELECT area, status, count(*) FROM jobs GROUP BY area, status"
+SUPERSEDED_COUNTS = """
+SELECT j.area, j.status, count(*) FROM items i CROSS JOIN jobs j ON j.item = i.id
+WHERE i.superseded_by IS NOT NULL AND j.status IN ('open', 'failed') GROUP BY j.area, j.status
+"""
+PROBLEMS = """
+SELECT a.name, i.item, j.status, j.reason
+FROM areas a
+CROSS JOIN jobs j ON j.area = a.id AND j.status IN ('failed', 'missing')
+CROSS JOIN items i ON i.id = j.item
+WHERE a.active ORDER BY j.status, a.name, i.item LIMIT ?
+"""
+_NEEDED = """
+WITH needed (item) AS (
+    SELECT i.id FROM items i WHERE EXISTS (
+        SELECT 1 FROM jobs j JOIN areas a ON a.id = j.area
+        WHERE j.item = i.id AND a.active AND (NOT :saved OR j.status = 'saved')
+    )
+)
+"""
+NEEDED_FILES = f"""
+{_NEEDED}
+SELECT count(*), count(f.size), coalesce(sum(f.size), 0)
+FROM needed n JOIN items i ON i.id = n.item JOIN json_each(i.assets) e ON e.key = :asset
+LEFT JOIN files f ON f.item = i.id AND f.asset = :asset
+"""  # noqa: S608
+OPENED_FILES = "SELECT count(*), coalesce(sum(size), 0) FROM files"
+KNOWN_SIZES = "SELECT count(*) FROM files WHERE asset = ?"
+MIDDLE_SIZE = """
+SELECT avg(size) FROM (SELECT size FROM files WHERE asset = ? ORDER BY size LIMIT ? OFFSET ?)
+"""
+SAVED_ROWS = f"""
+SELECT a.name, a.fingerprint, a.folder, i.item, i.collection, i.sensed, i.platform, i.grid, i.baseline, i.cloud,
+  m.total, m.histogram, p.asset,
+  coalesce(i.base || (SELECT e.value FROM json_each(i.assets) e WHERE e.key = p.asset), ''),
+  p.file, p.bytes, p.sha256, p.epsg
+FROM areas a
+CROSS JOIN jobs j ON j.area = a.id AND j.status = 'saved'
+CROSS JOIN items i ON i.id = j.item
+CROSS JOIN products p ON p.job = j.id AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
+LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
+WHERE a.active AND NOT (:newest AND i.superseded_by IS NOT NULL AND {_TWIN_ANSWERED})
+ORDER BY a.name, a.id, i.sensed, i.item, p.asset
+"""  # noqa: S608
