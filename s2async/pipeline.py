@@ -1,0 +1,401 @@
+"""The run: searchers find jobs, a bounded queue holds a few of them, workers answer them, the driver records.
+
+The only room with long-lived tasks and queues. One task group owns every task; their number is fixed, whatever
+the number of areas. All state is written here, in the event loop's thread, in short transactions, and only
+after the crops of an outcome have their final names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import s2async
+from s2async import crops, files, index, search, worker
+from s2async.clouds import Limits, verdict
+from s2async.config import Config
+from s2async.models import (
+    Area,
+    Batch,
+    Event,
+    Job,
+    JobDone,
+    JobsFound,
+    Notice,
+    Scene,
+    SearchDone,
+    SearchReport,
+    Status,
+)
+from s2async.raster import Budget
+from s2async.records import Wanted
+from s2async.state import State
+from s2async.transport import Meter, Transport
+
+SEARCHERS = 4
+"""Searches whose pages are fetched side by side."""
+LONGEST_BATCH = 64
+"""Jobs of one scene that a worker takes at once."""
+STATE_PAGE = 500
+"""Open jobs that are read from the state at once."""
+
+
+class JobQueue:
+    """The only buffer between searchers and workers: bounded in jobs, in scene order.
+
+    Jobs of one scene are put in one after the other, so that a worker can take them together; when it is full,
+    whoever puts in waits.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._jobs: deque[Job] = deque()
+        self._change = asyncio.Condition()
+        self._one_at_a_time = asyncio.Lock()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    async def put_run(self, jobs: Sequence[Job]) -> None:
+        """Put in the jobs of one scene, waiting for room.
+
+        A batch's worth goes in at once or not at all: dribbled into a full queue, the jobs of a scene would be
+        taken one by one, and each would fetch the header and the tiles again.
+        """
+        step = min(self.capacity, LONGEST_BATCH)
+        async with self._one_at_a_time:
+            for start in range(0, len(jobs), step):
+                part = jobs[start : start + step]
+                async with self._change:
+                    await self._change.wait_for(lambda: len(self._jobs) + len(part) <= self.capacity)  # noqa: B023
+                    self._jobs.extend(part)
+                    self._change.notify_all()
+
+    async def take_run(self, most: int) -> list[Job]:
+        """Wait for jobs, and take those of the scene at the head, at most so many; none when all is done."""
+        async with self._change:
+            await self._change.wait_for(lambda: self._jobs or self._closed)
+            taken: list[Job] = []
+            while self._jobs and len(taken) < most and (not taken or _same_scene(self._jobs[0], taken[0])):
+                taken.append(self._jobs.popleft())
+            self._change.notify_all()
+            return taken
+
+    async def close(self) -> None:
+        """Nothing will be put in any more."""
+        async with self._change:
+            self._closed = True
+            self._change.notify_all()
+
+
+@dataclass
+class Progress:
+    """What a run has done so far, for whoever watches it."""
+
+    meter: Meter = field(default_factory=Meter)
+    found: int = 0
+    """Jobs that entered the queue."""
+    done: Counter[Status] = field(default_factory=Counter)
+    """Outcomes of this run by status."""
+    searches: int = 0
+    searches_done: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.monotonic() - self.started
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """How a run ended."""
+
+    done: dict[Status, int]
+    """Outcomes of this run by status."""
+    failed: int
+    """Jobs of all runs that have failed so far."""
+    left: int
+    """Jobs that are still open (after ``--limit``)."""
+    found_nothing: bool
+    """No search returned an item, and no job is known."""
+    incomplete: tuple[SearchReport, ...]
+    """Searches that did not end normally."""
+    index: Path
+    seconds: float
+    requests: int
+    bytes: int
+
+    @property
+    def clean(self) -> bool:
+        """Every job has an answer and every search is complete."""
+        return not self.failed and not self.incomplete
+
+
+async def run(
+    config: Config,
+    areas: Sequence[Area],
+    *,
+    limit: int | None = None,
+    progress: Progress | None = None,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Summary:
+    """Search, check, crop, save; going on where an earlier run of the same state stopped.
+
+    Args:
+        config: settings.
+        areas: as :func:`s2async.areas.load` gives them.
+        limit: most jobs to work on.
+        progress: filled while the run goes on.
+        on_event: told of everything that happens.
+
+    Raises:
+        StateInUse, StateError: the state cannot be used.
+        LocalError: this machine stopped the run; it can be resumed.
+        asyncio.CancelledError: the run was stopped; it can be resumed.
+    """
+    files.make_folder(config.output.folder)
+    files.make_folder(config.run.state.parent)
+    files.check_writable(config.output.folder)
+    state = State.create_or_open(config.run.state)
+    try:
+        return await _Run(config, areas, state, limit, progress or Progress(), on_event).run()
+    finally:
+        state.close()
+
+
+class _Run:
+    def __init__(
+        self,
+        config: Config,
+        areas: Sequence[Area],
+        state: State,
+        limit: int | None,
+        progress: Progress,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self.config = config
+        self.areas = areas
+        self.state = state
+        self.limit = limit
+        self.progress = progress
+        self.emit = on_event
+        self.queue = JobQueue(config.run.queue)
+        self.catalog = config.search.resolve()
+        self.wanted = wanted_products(config)
+        self.limits = limits(config)
+        self.newest = config.search.twins == "newest"
+        self.matcher = search.Matcher(areas)
+        self.incomplete: list[SearchReport] = []
+        self.items = 0
+        self.token = f"s2async-{state.id}"
+
+    async def run(self) -> Summary:
+        self._prepare()
+        self.state.begin_run(self.config.model_dump_json(), s2async.__version__)
+        how = "stopped"
+        try:
+            await self._work()
+            path = self._write_index()
+            how = "finished"
+        finally:
+            self.state.add_traffic(self.progress.meter.drain())
+            self.state.end_run(how)
+        return self._summary(path)
+
+    def _prepare(self) -> None:
+        """Bring the state and the folders in line with the configuration of this run."""
+        folder = self.config.output.folder
+        swept = files.sweep(folder, token=self.token)
+        if swept:
+            self.emit(Notice(text=f"removed {swept} half-written files of a run that was killed"))
+        moves = self.state.sync_areas(self.areas)
+        crops.park_folders(folder, moves)
+        self.state.park_folders(moves)
+        crops.place_folders(folder, moves)
+        self.state.commit_folders(moves)
+        judged = self.state.rejudge(lambda measured: verdict(measured, self.limits), self.wanted)
+        if judged:
+            self.emit(
+                Notice(text=f"judged {sum(judged.values())} measured jobs again by the settings of this run")
+            )
+        again = self.state.reopen_transient()
+        if again:
+            self.emit(Notice(text=f"trying {again} failed jobs again"))
+
+    async def _work(self) -> None:
+        network = self.config.network
+        async with Transport(
+            origins=self.config.allowed_origins(),
+            connections=network.connections,
+            connect_timeout=network.connect_timeout,
+            idle_timeout=network.idle_timeout,
+            total_timeout=network.total_timeout,
+            attempts=network.attempts,
+            meter=self.progress.meter,
+        ) as transport:
+            with ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="s2async-decode") as pool:
+                tools = worker.Tools(transport=transport, budget=Budget(self.config.run.memory), pool=pool)
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(self._feed(transport))
+                        for _ in range(network.connections):
+                            group.create_task(self._worker(tools))
+                except BaseExceptionGroup as failures:
+                    raise _first(failures) from None
+
+    # ---- feeding the queue ----
+
+    async def _feed(self, transport: Transport) -> None:
+        """Jobs left open by earlier runs, and side by side with them whatever the searches find."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._resume())
+                searches = iter(self._searches())
+                for _ in range(SEARCHERS):
+                    group.create_task(self._searcher(searches, transport))
+        except* _LimitReachedError:
+            pass
+        finally:
+            await self.queue.close()
+
+    async def _resume(self) -> None:
+        cursor = None
+        while True:
+            page, cursor = self.state.open_jobs(cursor, STATE_PAGE, twins_newest=self.newest)
+            for jobs in _by_scene(page):
+                await self._enqueue(jobs, resumed=True)
+            if cursor is None:
+                return
+
+    def _searches(self) -> list[search.Search]:
+        period = self.config.search.period
+        found = search.plan(
+            self.areas, period.start, period.end, self.catalog, now=datetime.now(UTC) + timedelta(days=1)
+        )
+        self.progress.searches = len(found)
+        return found
+
+    async def _searcher(self, searches: Iterator[search.Search], transport: Transport) -> None:
+        for wanted in searches:
+            report = await search.run_search(
+                wanted,
+                self.catalog,
+                transport.json,
+                max_scene_cloud=self.config.search.max_scene_cloud,
+                twins=self.config.search.twins,
+                on_scene=self._add_scene,
+                on_notice=lambda text: self.emit(Notice(text=text)),
+            )
+            self.items += report.items
+            if not report.complete:
+                self.incomplete.append(report)
+            self.state.search_done(report)
+            self.progress.searches_done += 1
+            self.emit(SearchDone(report=report))
+
+    async def _add_scene(self, scene: Scene) -> None:
+        areas = self.matcher.areas_for(scene)
+        await self._enqueue(
+            self.state.add_scene(scene, areas, self.wanted, twins_newest=self.newest), resumed=False
+        )
+
+    async def _enqueue(self, jobs: Sequence[Job], *, resumed: bool) -> None:
+        if self.limit is not None:
+            jobs = jobs[: self.limit - self.progress.found]
+        if jobs:
+            self.progress.found += len(jobs)
+            self.emit(JobsFound(jobs=len(jobs), resumed=resumed))
+            await self.queue.put_run(jobs)
+        if self.limit is not None and self.progress.found >= self.limit:
+            raise _LimitReachedError
+
+    # ---- working ----
+
+    async def _worker(self, tools: worker.Tools) -> None:
+        settings = worker.Settings(
+            limits=self.limits,
+            assets=self.wanted.assets,
+            mask=self.wanted.mask,
+            format=self.wanted.format,
+            folder=self.config.output.folder,
+            token=self.token,
+            reserve=self.config.run.reserve,
+            attribution=self.catalog.attribution,
+        )
+        while jobs := await self.queue.take_run(LONGEST_BATCH):
+            batch = Batch(scene=jobs[0].scene, jobs=tuple(jobs))
+            result = await worker.process(batch, settings, tools)
+            self.state.record(result, self.progress.meter.drain())
+            for outcome in result.outcomes:
+                self.progress.done[outcome.status] += 1
+                self.emit(JobDone(outcome=outcome))
+
+    # ---- ending ----
+
+    def _write_index(self) -> Path:
+        rows = self.state.saved_rows(twins_newest=self.newest, wanted=self.wanted)
+        return index.write_csv(rows, self.config.output.folder, classes=self.limits.classes)
+
+    def _summary(self, path: Path) -> Summary:
+        counts = self.state.counts()
+        meter = self.progress.meter
+        return Summary(
+            done=dict(self.progress.done),
+            failed=counts.total.get(Status.FAILED, 0),
+            left=counts.open,
+            found_nothing=not self.items and not sum(counts.total.values()),
+            incomplete=tuple(self.incomplete),
+            index=path,
+            seconds=self.progress.seconds,
+            requests=meter.requests,
+            bytes=meter.bytes,
+        )
+
+
+def limits(config: Config) -> Limits:
+    """The cloud limits of a configuration."""
+    wanted = config.clouds
+    return Limits.from_percent(
+        classes=wanted.classes, max_cloud=wanted.max_area_cloud, min_valid=wanted.min_area_valid
+    )
+
+
+def wanted_products(config: Config) -> Wanted:
+    """The crops that a configuration asks for."""
+    return Wanted(assets=tuple(config.output.assets), mask=config.output.mask, format="gtiff")
+
+
+class _LimitReachedError(Exception):
+    """As many jobs as wanted are in the queue."""
+
+
+def _same_scene(one: Job, other: Job) -> bool:
+    return (one.scene.collection, one.scene.id) == (other.scene.collection, other.scene.id)
+
+
+def _by_scene(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    run: list[Job] = []
+    for job in jobs:
+        if run and not _same_scene(job, run[0]):
+            yield run
+            run = []
+        run.append(job)
+    if run:
+        yield run
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first fault inside groups of groups: the others are its cancelled siblings or say the same."""
+    fault: BaseException = failures
+    while isinstance(fault, BaseExceptionGroup):
+        fault = fault.exceptions[0]
+    return fault
