@@ -1,0 +1,283 @@
+"""Areas from WKT, GeoJSON, CSV and vector files: checked before any request, named, and fingerprinted.
+
+The identity of an area is its polygon: normalised, in lon/lat degrees (OGC:CRS84), rounded to 1e-9 degrees
+(0.1 mm), so that one polygon written as WKT, as GeoJSON or in a file of doubles is one area. A name only names
+folder and rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from pyproj import CRS, Geod, Transformer
+from pyproj.exceptions import ProjError
+from shapely import MultiPolygon, Polygon
+from shapely.errors import ShapelyError
+from shapely.geometry.base import BaseGeometry
+
+from s2async.config import Config, InlineArea
+from s2async.errors import AreaError
+from s2async.models import Area
+from s2async.names import folder_name, folder_names
+from s2async.readers import READERS, Source, read_vector, read_wkt
+from s2async.tomlfile import shown
+
+__all__ = ["READERS", "area_km2", "bounds", "fingerprint", "folder_name", "folder_names", "load", "read"]
+
+DECIMALS: Final = 9
+"""Decimals of a degree that make a difference."""
+
+NORTH, SOUTH = 84.0, -80.0
+"""Latitudes where UTM and the grid squares of Sentinel-2 end: no tile can hold what lies beyond."""
+
+_LONLAT: Final = CRS.from_user_input("OGC:CRS84")
+_GEOD: Final = Geod(ellps="WGS84")
+
+Coordinates = NDArray[np.float64]
+Move = Callable[[Coordinates], Coordinates]
+
+
+def load(config: Config) -> list[Area]:
+    """Read and check the areas of a config.
+
+    Raises:
+        AreaError: the first thing that is wrong, one line: place, area, what, what to do.
+    """
+    taken = [config.run.state.name + suffix for suffix in ("", "-shm", "-wal")]
+    if isinstance(config.areas, Path):
+        if not config.areas.is_file():
+            raise AreaError(
+                f"{config.place('areas')}: areas: no such file: {shown(config.areas, 200)}; mend the path"
+            )
+        return _areas(_read_file(config.areas, config.name_field), config.crs, taken)
+    tables = [(config.place("areas", number), area.name, area.wkt) for number, area in enumerate(config.areas)]
+    return _areas(read_wkt(config.place("areas"), tables), config.crs, taken)
+
+
+def read(source: Path | Sequence[InlineArea], *, name_field: str = "name", crs: str | None = None) -> list[Area]:
+    """Read and check areas without a config.
+
+    Args:
+        source: a file, or names and WKT.
+        name_field: field or column of the file that holds the name.
+        crs: CRS of the coordinates, which then stand x (or lon) first; None for the file's own, else lon/lat.
+
+    Raises:
+        AreaError: the first thing that is wrong, one line: place, area, what, what to do.
+    """
+    if isinstance(source, Path):
+        if not source.is_file():
+            raise AreaError(f"{shown(source, 200)}: no such file; mend the path")
+        return _areas(_read_file(source, name_field), crs)
+    tables = [(f"[[areas]] {number}", area.name, area.wkt) for number, area in enumerate(source, start=1)]
+    return _areas(read_wkt("areas", tables), crs)
+
+
+def fingerprint(polygon: Polygon | MultiPolygon) -> str:
+    """Hash a polygon: 16 hex digits of the SHA-256 of its canonical WKB (2D, little endian).
+
+    Does not depend on where a ring starts and which way it runs, on the order of rings and parts, on points that
+    are repeated, on Z and M, nor on digits beyond 1e-9 degrees.
+    """
+    wkb = shapely.to_wkb(_canonical(polygon), byte_order=1, output_dimension=2)
+    return hashlib.sha256(wkb).hexdigest()[:16]
+
+
+def bounds(areas: Sequence[Area]) -> tuple[float, float, float, float]:
+    """Box around all areas: west, south, east, north in degrees.
+
+    West is larger than east when the areas lie about the antimeridian (RFC 7946, 5.2): of all boxes it is the
+    narrowest.
+    """
+    parts = np.array([part.bounds for area in areas for part in _parts(area.polygon)])
+    parts = parts[np.argsort(parts[:, 0], kind="stable")]
+    reached = np.maximum.accumulate(parts[:, 2])
+    south, north = float(parts[:, 1].min()), float(parts[:, 3].max())
+    gaps = parts[1:, 0] - reached[:-1]
+    outside = parts[0, 0] + 360 - reached[-1]
+    if len(gaps) and gaps.max() > outside:
+        widest = int(gaps.argmax())
+        return float(parts[widest + 1, 0]), south, float(reached[widest]), north
+    return float(parts[0, 0]), south, float(reached[-1]), north
+
+
+def area_km2(area: Area) -> float:
+    """Size on the WGS 84 ellipsoid in square kilometres, holes left out (C. Karney, J. Geodesy 87, 2013)."""
+    square_metres, _ = _GEOD.geometry_area_perimeter(area.polygon)
+    return abs(square_metres) / 1e6
+
+
+# ---- from records to areas --------------------------------------------------------------------------------
+
+
+def _read_file(path: Path, name_field: str) -> Source:
+    return READERS.get(path.suffix.lower(), read_vector)(path, name_field)
+
+
+def _areas(source: Source, wanted: str | None, taken: Sequence[str] = ()) -> list[Area]:
+    if not source.records:
+        raise AreaError(f"{source.place}: there is no area; give at least one polygon with a name")
+    crs = _choose_crs(source, wanted)
+    move = None if _same(crs, _LONLAT) else _mover(crs)
+    polygons: dict[str, Polygon | MultiPolygon] = {}
+    prints: dict[str, str] = {}
+    for record in source.records:
+        where = f'{record.place}: area "{shown(record.name)}"'
+        _check_name(record.name, where)
+        if record.name in polygons:
+            raise AreaError(f"{where}: there is another area of this name; give each its own")
+        _check_srid(record.srid, crs, where)
+        polygon = _polygon(record.geometry, move, where)
+        identity = fingerprint(polygon)
+        if identity in prints:
+            raise AreaError(f'{where}: has the polygon of area "{shown(prints[identity])}"; remove one of the two')
+        polygons[record.name], prints[identity] = polygon, record.name
+    folders = folder_names(polygons, taken)
+    return [
+        Area(name=name, polygon=polygons[name], fingerprint=identity, folder=folders[name])
+        for identity, name in prints.items()
+    ]
+
+
+def _check_name(name: str, where: str) -> None:
+    if not name:
+        raise AreaError(f"{where}: the name is empty; write one")
+    if any("\ud800" <= char <= "\udfff" for char in name):
+        raise AreaError(f"{where}: the name holds half a character (a lone surrogate); write it again")
+
+
+# ---- coordinate reference systems -------------------------------------------------------------------------
+
+
+def _choose_crs(source: Source, wanted: str | None) -> CRS:
+    """The CRS of the coordinates: what the config says, which must not contradict the file; else lon/lat."""
+    file = source.place
+    if wanted is None and source.crs == "":
+        raise AreaError(f'{file}: the file does not say its CRS; set crs in the config, such as "EPSG:4326"')
+    own = _crs(source.crs, f"{file}: CRS of the file") if source.crs else None
+    asked = _crs(wanted, "crs") if wanted else None
+    if own and asked and not _same(own, asked):
+        raise AreaError(f"{file}: the file says that its CRS is {_named(own)}, the config {wanted}; remove crs")
+    return asked or own or _LONLAT
+
+
+def _crs(text: str, where: str) -> CRS:
+    try:
+        return CRS.from_user_input(text)
+    except ProjError:
+        raise AreaError(f'{where}: "{shown(text)}" is not known; write a code such as "EPSG:25833"') from None
+
+
+def _check_srid(srid: int | None, crs: CRS, where: str) -> None:
+    if srid is not None and not _same(_crs(f"EPSG:{srid}", f"{where}: SRID"), crs):
+        raise AreaError(
+            f'{where}: SRID={srid}, but the areas are in {_named(crs)}; set crs = "EPSG:{srid}" if all are in it'
+        )
+
+
+def _same(one: CRS, other: CRS) -> bool:
+    return one.equals(other, ignore_axis_order=True)
+
+
+def _named(crs: CRS) -> str:
+    code = crs.to_authority()
+    return ":".join(code) if code else shown(crs.name)
+
+
+def _mover(crs: CRS) -> Move:
+    """Bring x, y (or lon, lat) in a CRS to lon/lat, vertex by vertex.
+
+    Edges are not made denser, as that would invent vertices: one of 1 km that is straight in UTM then lies up to
+    0.03 m off at 52 degrees north, one of 10 km 2.8 m, one of 100 km 284 m.
+    """
+    try:
+        transformer = Transformer.from_crs(crs, _LONLAT, always_xy=True)
+    except ProjError:
+        raise AreaError(f"crs: {_named(crs)} has no way to lon/lat; use a CRS of maps") from None
+
+    def move(xy: Coordinates) -> Coordinates:
+        return np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))
+
+    return move
+
+
+# ---- polygons ---------------------------------------------------------------------------------------------
+
+
+def _polygon(geometry: BaseGeometry | None, move: Move | None, where: str) -> Polygon | MultiPolygon:
+    """Check a geometry and bring it into its canonical form in lon/lat."""
+    if geometry is None or geometry.is_empty:
+        raise AreaError(f"{where}: is empty; draw a polygon")
+    if not isinstance(geometry, Polygon | MultiPolygon):
+        raise AreaError(f"{where}: is a {geometry.geom_type}; give a Polygon or MultiPolygon")
+    if not np.isfinite(shapely.get_coordinates(geometry)).all():
+        raise AreaError(f"{where}: holds a coordinate that is not a finite number; mend it")
+    if move:
+        geometry = shapely.transform(shapely.force_2d(geometry), move)
+        if not np.isfinite(shapely.get_coordinates(geometry)).all():
+            raise AreaError(f"{where}: lies outside the region of the CRS; check crs and the order of x and y")
+    _check_range(shapely.get_coordinates(geometry), where, lonlat=move is None)
+    try:
+        polygon = _canonical(geometry)
+    except ShapelyError:
+        raise AreaError(f"{where}: a ring has fewer than three different points; draw a polygon") from None
+    _check_shape(polygon, where)
+    return polygon
+
+
+def _check_range(xy: Coordinates, where: str, *, lonlat: bool) -> None:
+    lon, lat = xy[:, 0], xy[:, 1]
+    far_lon, far_lat = lon[np.abs(lon).argmax()], lat[np.abs(lat).argmax()]
+    if lonlat and max(abs(far_lon), abs(far_lat)) > 360:
+        raise AreaError(
+            f'{where}: {far_lon:g} {far_lat:g} looks like metres; give crs, such as crs = "EPSG:25833"'
+        )
+    if abs(far_lat) > 90:
+        swapped = abs(far_lon) <= 90 and abs(far_lat) <= 180
+        advice = "looks like lat,lon: write longitude first" if swapped else "mend it"
+        raise AreaError(f"{where}: latitude {far_lat:g} is beyond 90; {advice}")
+    if abs(far_lon) > 180:
+        raise AreaError(
+            f"{where}: longitude {far_lon:g} is beyond 180; write {(far_lon + 180) % 360 - 180:g}, "
+            "and split at 180 what crosses it"
+        )
+    if lat.max() > NORTH or lat.min() < SOUTH:
+        raise AreaError(
+            f"{where}: reaches latitude {far_lat:g}, but Sentinel-2's tiles end at 84 N and 80 S; cut it there"
+        )
+
+
+def _check_shape(polygon: Polygon | MultiPolygon, where: str) -> None:
+    for part in _parts(polygon):
+        west, _, east, _ = part.bounds
+        if east - west > 180:
+            raise AreaError(
+                f"{where}: spans {east - west:g} degrees of longitude; "
+                "if it crosses the antimeridian, split it at 180 into a MultiPolygon"
+            )
+    reason, _, at = shapely.is_valid_reason(polygon).partition("[")
+    if reason != "Valid Geometry":
+        what = {
+            "Self-intersection": "its outline crosses itself, or its parts overlap,",
+            "Ring Self-intersection": "its outline touches itself",
+            "Hole lies outside shell": "a hole lies outside its outline",
+            "Too few points in geometry component": "a ring has fewer than three different points",
+        }.get(reason, f"is not valid ({reason.lower()})")
+        raise AreaError(f"{where}: {what} at {at.rstrip(']')} (lon lat); mend the outline")
+
+
+def _canonical(geometry: BaseGeometry) -> Polygon | MultiPolygon:
+    flat = shapely.transform(shapely.force_2d(geometry), lambda xy: np.round(xy, DECIMALS) + 0.0)
+    parts = [part for part in _parts(shapely.remove_repeated_points(flat)) if not part.is_empty]
+    whole: Polygon | MultiPolygon = shapely.normalize(parts[0] if len(parts) == 1 else MultiPolygon(parts))
+    return whole
+
+
+def _parts(polygon: BaseGeometry) -> list[Polygon]:
+    return list(shapely.get_parts(polygon))

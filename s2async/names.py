@@ -1,0 +1,104 @@
+"""Folder names: any name of an area as one safe, short folder on every system. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from typing import Final
+
+MAX_BYTES: Final = 80
+"""Longest folder name in UTF-8 (file systems allow 255 bytes; item and asset names need room in paths)."""
+
+HASH_DIGITS: Final = 10
+
+_DEVICES: Final = frozenset(
+    ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
+    + [f"{device}{digit}" for device in ("com", "lpt") for digit in "0123456789"]
+)
+"""Names that Windows keeps for devices, with any suffix ("Naming Files, Paths, and Namespaces")."""
+
+_FILES: Final = re.compile(
+    r"\.(csv|db|geojson|html|json|lock|parquet|part|sqlite[0-9]?(-shm|-wal|-journal)?|tiff?)$"
+)
+"""Suffixes of files that may lie beside the folders."""
+
+
+def folder_name(name: str) -> str:
+    """Make a folder name: letters and digits of any script, ``-``, ``_`` and inner dots; spaces become ``_``.
+
+    A hash of the name is added where anything else had to be changed or the name is reserved. The result is NFC
+    and at most 80 bytes of UTF-8.
+    """
+    plain = _plain(name)
+    return plain if _is_safe(name, plain) else _hashed(name)
+
+
+def folder_names(names: Iterable[str], taken: Collection[str] = ()) -> dict[str, str]:
+    """Give every name a folder of its own, also where systems ignore case or Unicode forms.
+
+    Names whose folders would clash all get a hash, so that the answer does not depend on their order.
+
+    Args:
+        names: distinct names.
+        taken: names of files beside the folders.
+    """
+    folders = {name: folder_name(name) for name in names}
+    blocked = {_clash_key(name) for name in taken}
+    while True:
+        same = defaultdict(list)
+        for name, folder in folders.items():
+            same[_clash_key(folder)].append(name)
+        clashing = [
+            name
+            for key, group in same.items()
+            if len(group) > 1 or key in blocked
+            for name in group
+            if folders[name] != _hashed(name)
+        ]
+        if not clashing:
+            return folders
+        folders |= {name: _hashed(name) for name in clashing}
+
+
+def _plain(name: str) -> str:
+    text = re.sub(r"[ \u00a0\u2000-\u200a\u202f\u205f\u3000]+", "_", unicodedata.normalize("NFC", name.strip()))
+    return "".join(char if char in "-_." or unicodedata.category(char)[0] in "LMN" else "\0" for char in text)
+
+
+def _is_safe(name: str, plain: str) -> bool:
+    return (
+        bool(plain)
+        and "\0" not in plain
+        and plain[0] not in "-."
+        and plain[-1] != "."
+        and unicodedata.category(plain[0])[0] != "M"
+        and len(plain.encode()) <= MAX_BYTES
+        and not _is_reserved(plain)
+        and name == name.strip()
+    )
+
+
+def _is_reserved(plain: str) -> bool:
+    return _is_device(plain) or bool(_FILES.search(plain.casefold()))
+
+
+def _is_device(plain: str) -> bool:
+    return unicodedata.normalize("NFKC", plain).casefold().split(".")[0] in _DEVICES
+
+
+def _hashed(name: str) -> str:
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:HASH_DIGITS]
+    stem = re.sub("\0+", "_", _plain(name)).strip("-._") or "area"
+    if _is_device(stem) or unicodedata.category(stem[0])[0] == "M":
+        stem = f"_{stem}"
+    room = MAX_BYTES - HASH_DIGITS - 1
+    stem = stem.encode()[:room].decode(errors="ignore").rstrip("-._")
+    return f"{stem}-{digest}"
+
+
+def _clash_key(folder: str) -> str:
+    """Equal for folders that some file system takes for one."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", folder).casefold())
