@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.fault_server import FaultServer
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +19,18 @@ def real_data() -> Path:
     if not (folder / "README.md").is_file():
         pytest.skip(f"no real data at {folder}; name their folder in S2ASYNC_REAL_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def fault_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultServer]:
+    """A server that fails as its paths say, in a process of its own, over an empty folder."""
+    process = FaultServer(tmp_path_factory.mktemp("served"))
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def server(fault_process: FaultServer) -> FaultServer:
+    """The fault server, with an empty log."""
+    fault_process.ask("/__reset")
+    return fault_process
