@@ -23,6 +23,12 @@ from shapely import MultiPolygon, Polygon
 from s2async.models import Area
 
 
+def shifted(transform: Affine, columns: float, rows: float) -> Affine:
+    """The transform of a raster whose first pixel lies so many columns and rows further."""
+    a, b, c, d, e, f = transform[:6]
+    return Affine(a, b, a * columns + b * rows + c, d, e, d * columns + e * rows + f)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
     """A rectangle of whole pixels."""
@@ -63,12 +69,13 @@ class Grid:
 
     def window_transform(self, window: Window) -> Affine:
         """The transform of a window's own pixels."""
-        return self.transform * Affine.translation(window.col, window.row)
+        return shifted(self.transform, window.col, window.row)
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Coordinates of the upper left and the lower right corner: x0, y0, x1, y1."""
-        return (*(self.transform * (0, 0)), *(self.transform * (self.width, self.height)))
+        end = shifted(self.transform, self.width, self.height)
+        return self.transform.c, self.transform.f, end.c, end.f
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

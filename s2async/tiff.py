@@ -17,7 +17,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from s2async.errors import CorruptFile, UnsupportedLayout
-from s2async.grid import Grid
+from s2async.grid import Grid, shifted
 
 MAX_HEADER: Final = 1 << 20
 """Bytes within which everything of the header must lie: beyond it a file is not cloud-optimised."""
@@ -348,7 +348,7 @@ def _georeference(
     else:
         raise UnsupportedLayout("unsupported layout: no transform from pixels to coordinates")
     if raster == 2:  # PixelIsPoint: the tie point is the centre of a pixel
-        transform = transform * Affine.translation(-0.5, -0.5)
+        transform = shifted(transform, -0.5, -0.5)
     if transform.determinant == 0 or not np.isfinite(transform[:6]).all():
         raise ValueError(f"a transform of {tuple(transform)[:6]}")
     return transform, epsg

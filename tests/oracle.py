@@ -174,15 +174,13 @@ def touched_blocks(path: Path, polygons: Iterable[BaseGeometry]) -> dict[tuple[i
         found: dict[tuple[int, int], int] = {}
         for polygon in polygons:
             shape = project(polygon, raster.crs)
-            inverse = ~raster.transform
+            x0, y0, size = raster.transform.c, raster.transform.f, raster.transform.a
             left, bottom, right, top = shape.bounds
-            c0, r0 = inverse * (left, top)
-            c1, r1 = inverse * (right, bottom)
+            c0, c1, r0, r1 = (left - x0) / size, (right - x0) / size, (y0 - top) / size, (y0 - bottom) / size
             for row in range(max(0, int(r0 // height)), min(raster.height - 1, int(r1)) // height + 1):
                 for col in range(max(0, int(c0 // width)), min(raster.width - 1, int(c1)) // width + 1):
-                    x0, y0 = raster.transform * (col * width, row * height)
-                    x1, y1 = raster.transform * ((col + 1) * width, (row + 1) * height)
-                    if shape.intersects(shapely.box(x0, y1, x1, y0)):
-                        size = raster.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1)
-                        found[row, col] = int(size or 0)
+                    west, north = x0 + col * width * size, y0 - row * height * size
+                    if shape.intersects(shapely.box(west, north - height * size, west + width * size, north)):
+                        stored = raster.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1)
+                        found[row, col] = int(stored or 0)
         return found
