@@ -140,5 +140,7 @@ def _syntax(name: str, text: str, error: Exception) -> str:
     if place:
         what = what.replace(place[0], f" at column {place[2]}" if place[1] else "")
         line = int(place[1] or line)
+    if "overwrite" in what or "twice" in what:
+        return f"{name}:{line}: not TOML: this key or table is written twice; remove one"
     what = shown(what, 120)
     return f"{name}:{line}: not TOML: {what[:1].lower()}{what[1:]}; mend this line (text needs quotes)"
