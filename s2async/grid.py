@@ -7,6 +7,7 @@ before he cuts with it.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,6 +22,9 @@ from rasterio.features import geometry_mask, geometry_window
 from shapely import MultiPolygon, Polygon
 
 from s2async.models import Area
+
+# rasterio warns of its own scratch raster, which gets its transform a moment later
+warnings.filterwarnings("ignore", message="Dataset has no geotransform", module=r"rasterio\.features")
 
 
 def shifted(transform: Affine, columns: float, rows: float) -> Affine:
