@@ -1,0 +1,205 @@
+"""What a person sees on the terminal: a live line while a run goes on, and tables after it.
+
+Everything that comes from outside (names, ids, reasons) passes :func:`safe`: no markup, no escape sequence and no
+line break of its own ever reaches the terminal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+import unicodedata
+from collections.abc import AsyncIterator, Iterable, Mapping
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from s2async.models import Event, JobDone, Notice, SearchDone, Status
+from s2async.pipeline import Progress
+
+LINE_EVERY = 10.0
+"""Seconds between two lines where there is no terminal."""
+FAILURES_SHOWN = 10
+"""Failures that are told as they happen; the rest is counted, and told by ``status``."""
+COLOURS = {
+    Status.SAVED: "green",
+    Status.CLOUDY: "bright_black",
+    Status.NODATA: "bright_black",
+    Status.OUTSIDE: "bright_black",
+    Status.MISSING: "yellow",
+    Status.FAILED: "red",
+}
+
+
+def safe(text: str) -> str:
+    """Text of others on one line: control, format and line separator characters become visible escapes."""
+    return "".join(
+        char if not unicodedata.category(char).startswith(("C", "Zl", "Zp")) else f"\\u{ord(char):04x}"
+        for char in text
+    )
+
+
+def size(count: float) -> str:
+    """Bytes for people, in decimal units as providers count them: 812 MB, 85.4 GB."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(count) < 999.5 or unit == "TB":
+            return f"{count:.0f} {unit}" if unit == "B" or abs(count) >= 99.95 else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError("the last unit takes everything")
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 41 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+class RunView:
+    """Shows one run: a live line on a terminal, a plain line now and then elsewhere.
+
+    Args:
+        progress: what the run has done so far.
+        console: standard error, so that standard output stays for results.
+        verbose: tell every outcome.
+        quiet: tell failures only.
+    """
+
+    def __init__(
+        self, progress: Progress, console: Console, *, verbose: bool = False, quiet: bool = False
+    ) -> None:
+        self.progress = progress
+        self.console = console
+        self.verbose = verbose
+        self.quiet = quiet
+        self._failures = 0
+        self._rates: list[tuple[float, int]] = []
+
+    @contextlib.asynccontextmanager
+    async def showing(self) -> AsyncIterator[None]:
+        """Show the run as long as this context is open."""
+        if self.quiet:
+            yield
+        elif self.console.is_terminal:
+            with Live(get_renderable=self._live, console=self.console, refresh_per_second=5, transient=True):
+                yield
+        else:
+            telling = asyncio.create_task(self._lines())
+            try:
+                yield
+            finally:
+                telling.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await telling
+
+    def on_event(self, event: Event) -> None:
+        """Tell what a person should read at once."""
+        if isinstance(event, JobDone):
+            self._tell_outcome(event)
+        elif isinstance(event, SearchDone):
+            if not event.report.complete:
+                self.tell(f"search incomplete: {event.report.label}: {event.report.reason}", "red")
+            elif self.verbose:
+                self.tell(f"searched {event.report.label}: {event.report.items} items")
+        elif isinstance(event, Notice) and not self.quiet:
+            self.tell(event.text)
+
+    def tell(self, text: str, style: str = "") -> None:
+        """One line, above the live one."""
+        self.console.print(Text(safe(text), style=style), soft_wrap=True)
+
+    def _tell_outcome(self, event: JobDone) -> None:
+        outcome = event.outcome
+        failed = outcome.status is Status.FAILED
+        if failed:
+            self._failures += 1
+        if not self.verbose and not (failed and self._failures <= FAILURES_SHOWN):
+            if failed and self._failures == FAILURES_SHOWN + 1:
+                self.tell("more jobs failed; s2async status tells which", "red")
+            return
+        line = f"{outcome.status:8} {outcome.job.area.name}  {outcome.job.scene.id}"
+        self.tell(f"{line}  {outcome.reason}".rstrip(), COLOURS[outcome.status])
+
+    async def _lines(self) -> None:
+        while True:
+            await asyncio.sleep(LINE_EVERY)
+            self.tell(f"{duration(self.progress.seconds)}: {self._figures()}")
+
+    def _live(self) -> RenderableType:
+        progress = self.progress
+        done = sum(progress.done.values())
+        searching = progress.searches_done < progress.searches
+        counts = Text("  ").join(
+            Text(f"{progress.done[status]:,} {status}", style=COLOURS[status] if progress.done[status] else "dim")
+            for status in Status
+        )
+        head = Table.grid(padding=(0, 2))
+        head.add_row(
+            ProgressBar(total=max(progress.found, 1), completed=done, width=30),
+            Text(f"{done:,} of {progress.found:,} jobs" + (" so far" if searching else ""), style="bold"),
+            Text(self._traffic(), style="cyan"),
+            Text(self._pace(done)),
+        )
+        return Group(head, counts)
+
+    def _figures(self) -> str:
+        progress = self.progress
+        done = sum(progress.done.values())
+        statuses = ", ".join(f"{progress.done[status]:,} {status}" for status in Status if progress.done[status])
+        jobs = f"{done:,} of {progress.found:,} jobs" + (f" ({statuses})" if statuses else "")
+        return f"{jobs}, {self._traffic()}, {self._pace(done)}"
+
+    def _traffic(self) -> str:
+        meter = self.progress.meter
+        return f"{size(meter.bytes)} in {meter.requests:,} requests"
+
+    def _pace(self, done: int) -> str:
+        """Jobs a second over the last half minute, and the time that the known jobs will take at that pace."""
+        now = time.monotonic()
+        self._rates = [entry for entry in self._rates if now - entry[0] < 30] + [(now, done)]
+        since, before = self._rates[0]
+        rate = (done - before) / (now - since) if now > since else 0.0
+        left = self.progress.found - done
+        if not rate:
+            return "-- jobs/s"
+        text = f"{rate:.0f} jobs/s" if rate >= 10 else f"{rate:.1f} jobs/s"
+        return f"{text}, {duration(left / rate)} left" if left else text
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """A plain table: first column to the left, numbers to the right."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        made.add_column(column, justify="left" if index == 0 else "right", header_style="dim", no_wrap=True)
+    for row in rows:
+        made.add_row(*(Text(safe(cell)) for cell in row))
+    return made
+
+
+def facts(rows: Mapping[str, str]) -> Table:
+    """Labelled lines, one below the other."""
+    made = Table.grid(padding=(0, 2))
+    made.add_column(style="dim")
+    made.add_column(overflow="fold")
+    for label, text in rows.items():
+        made.add_row(label, Text(safe(text)))
+    return made
+
+
+def standard_error() -> Console:
+    """Where progress and errors go."""
+    return Console(stderr=True, highlight=False)
+
+
+def standard_output() -> Console:
+    """Where results go; as wide as they need when nobody watches."""
+    terminal = sys.stdout.isatty()
+    return Console(highlight=False, width=None if terminal else 160, soft_wrap=not terminal)

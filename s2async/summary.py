@@ -1,0 +1,198 @@
+"""The state in words and tables: what a run's end and ``status`` show, and the same as JSON."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from s2async import areas as area_files
+from s2async.config import Config
+from s2async.console import duration, facts, safe, size, table
+from s2async.ledger import Ledger
+from s2async.models import Area, SearchReport, Status, Traffic, Use
+from s2async.pipeline import Summary, wanted_products
+from s2async.records import OPEN
+
+LABELS_SHOWN = 3
+"""Searches named of those that are incomplete for the same reason."""
+PROBLEMS_SHOWN = 20
+"""Failed jobs that ``status`` lists; JSON has them all."""
+
+
+def where(areas: Sequence[Area]) -> str:
+    """One line that shows at a glance whether the areas are where they should be."""
+    west, south, east, north = area_files.bounds(areas)
+    sizes = [area_files.area_km2(area) for area in areas]
+    extent = (
+        f"{_degrees(south, 'SN')} to {_degrees(north, 'SN')}, {_degrees(west, 'WE')} to {_degrees(east, 'WE')}"
+    )
+    each = _km2(sizes[0]) if len(areas) == 1 else f"{_km2(min(sizes))} to {_km2(max(sizes))} each"
+    return f"{len(areas):,} area{'s' * (len(areas) > 1)}: {extent}; {each}"
+
+
+def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Area], run: Summary) -> None:
+    """The closing summary of a run."""
+    whole = state.whole_files(wanted_products(config))
+    done = sum(run.done.values())
+    console.print(Text(f"{done:,} jobs answered in {duration(run.seconds)}", style="bold"))
+    if done:
+        console.print(Text("  " + _statuses(run.done)))
+    rows = {
+        "crops": f"{_short(config.output.folder)}/<area>/<item>_<asset>.tif",
+        "index": _short(run.index),
+        "state": _short(config.run.state),
+        "moved": f"{size(run.bytes)} in {run.requests:,} requests by this run",
+    }
+    total = _total(state.traffic())
+    if whole.all.bytes:
+        rows["instead of"] = _instead(whole.all.bytes, total[1], estimated=whole.all.estimated > 0)
+    console.print(facts(rows))
+    _show_incomplete(console, run.incomplete)
+    if run.failed:
+        console.print(
+            Text(f"{run.failed:,} jobs have failed so far; s2async status tells which and why", style="red")
+        )
+    if run.left:
+        console.print(Text(f"{run.left:,} jobs are left; run again to go on"))
+    if run.found_nothing and not run.incomplete:
+        console.print(
+            Text(
+                f"No scene was found at all. Are the areas where they should be ({where(areas)}), and the dates "
+                f"({config.search.datetime})? Longitude comes before latitude in WKT and GeoJSON.",
+                style="yellow",
+            )
+        )
+
+
+def show_status(console: Console, state: Ledger, config: Config) -> None:
+    """Tables of jobs, traffic, searches and failures."""
+    counts = state.counts()
+    columns = [str(status) for status in Status] + [OPEN]
+    rows = [[area.name, *(f"{area.by_status.get(key, 0):,}" for key in columns)] for area in counts.areas]
+    if len(rows) != 1:
+        rows.append(["all", *(f"{counts.total.get(key, 0):,}" for key in columns)])
+    console.print(table("Jobs", ["area", *columns], rows))
+    traffic = state.traffic()
+    if traffic:
+        console.print()
+        console.print(_traffic_table(traffic))
+        requests, moved = _total(traffic)
+        whole = state.whole_files(wanted_products(config))
+        lines = {"moved": f"{size(moved)} in {requests:,} requests, over all runs"}
+        if whole.all.bytes:
+            lines["instead of"] = _instead(whole.all.bytes, moved, estimated=whole.all.estimated > 0)
+            lines["clear scenes only"] = f"{size(whole.saved.bytes)} in {whole.saved.files:,} whole files"
+        console.print(facts(lines))
+    _show_searches(console, state)
+    problems = list(state.problems())
+    failed = [problem for problem in problems if problem.status == Status.FAILED]
+    if failed:
+        shown = [[p.area, p.item, p.reason] for p in failed[:PROBLEMS_SHOWN]]
+        console.print()
+        console.print(table("Failed", ["area", "item", "reason"], shown))
+        if len(failed) > len(shown):
+            console.print(Text(f"and {len(failed) - len(shown):,} more; --json lists them all"))
+
+
+def as_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[str, Any]:
+    """What ``--json`` prints: the tables of ``status``, every failure, and the run if one just ended."""
+    counts = state.counts()
+    whole = state.whole_files(wanted_products(config))
+    found: dict[str, Any] = {
+        "jobs": dict(counts.total),
+        "areas": [{"name": area.name, "jobs": dict(area.by_status)} for area in counts.areas],
+        "traffic": [
+            {"stage": t.stage, "asset": t.asset, "use": str(t.use), "requests": t.requests, "bytes": t.bytes}
+            for t in state.traffic()
+        ],
+        "whole_files": {
+            name: {"files": s.files, "bytes": s.bytes, "estimated": s.estimated, "unknown": s.unknown}
+            for name, s in (("opened", whole.opened), ("all", whole.all), ("saved", whole.saved))
+        },
+        "searches": [
+            {"search": s.label, "complete": s.complete, "items": s.items, "reason": s.reason}
+            for s in state.searches()
+        ],
+        "problems": [
+            {"area": p.area, "item": p.item, "status": p.status, "reason": p.reason} for p in state.problems()
+        ],
+        "output": str(config.output.folder),
+        "state": str(config.run.state),
+    }
+    if run is not None:
+        found["run"] = {
+            "done": {str(status): count for status, count in run.done.items()},
+            "seconds": round(run.seconds, 3),
+            "requests": run.requests,
+            "bytes": run.bytes,
+            "index": str(run.index),
+        }
+    return found
+
+
+def _traffic_table(traffic: Sequence[Traffic]) -> Any:
+    sums: dict[tuple[str, str], dict[Use, int]] = defaultdict(lambda: defaultdict(int))
+    requests: dict[tuple[str, str], int] = defaultdict(int)
+    for entry in traffic:
+        sums[entry.stage, entry.asset][entry.use] += entry.bytes
+        requests[entry.stage, entry.asset] += entry.requests
+    rows = [
+        [f"{stage} {asset}".strip(), f"{requests[stage, asset]:,}", *(size(by_use[use]) for use in Use)]
+        for (stage, asset), by_use in sorted(sums.items())
+    ]
+    return table("Traffic", ["stage", "requests", *(str(use) for use in Use)], rows)
+
+
+def _show_searches(console: Console, state: Ledger) -> None:
+    searches = state.searches()
+    incomplete = [report for report in searches if not report.complete]
+    if searches:
+        console.print(
+            Text(f"searches of the last run: {len(searches) - len(incomplete)} of {len(searches)} complete")
+        )
+    _show_incomplete(console, incomplete)
+
+
+def _show_incomplete(console: Console, reports: Sequence[SearchReport]) -> None:
+    """One line for each reason: when a server is down, every search says the same."""
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for report in reports:
+        by_reason[report.reason].append(report.label)
+    for reason, labels in by_reason.items():
+        what = "a search is" if len(labels) == 1 else f"{len(labels):,} searches are"
+        named = "; ".join(labels[:LABELS_SHOWN]) + ("; ..." if len(labels) > LABELS_SHOWN else "")
+        console.print(Text(safe(f"{what} incomplete: {reason} ({named})"), style="red"))
+
+
+def _short(path: Path) -> str:
+    """A path as a person would type it from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _instead(whole: int, moved: int, *, estimated: bool) -> str:
+    times = f", {whole / moved:,.0f} times as much" if moved else ""
+    return f"{'about ' if estimated else ''}{size(whole)} for the whole files{times}"
+
+
+def _total(traffic: Sequence[Traffic]) -> tuple[int, int]:
+    return sum(entry.requests for entry in traffic), sum(entry.bytes for entry in traffic)
+
+
+def _statuses(done: dict[Status, int]) -> str:
+    return "   ".join(f"{done[status]:,} {status}" for status in Status if done.get(status))
+
+
+def _degrees(value: float, letters: str) -> str:
+    return f"{abs(value):.3f} {letters[value >= 0]}"
+
+
+def _km2(value: float) -> str:
+    return f"{value:.2g} km2" if value < 10 else f"{value:,.0f} km2"
