@@ -7,6 +7,7 @@ cancellable, and an address that was not allowed unreachable. Counted are body b
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import urllib.request
 from collections import defaultdict
@@ -368,7 +369,9 @@ def _brief(error: BaseException) -> str:
         return f"the proxy answers {error.status}"
     if isinstance(error, aiohttp.ClientConnectorError):
         whom = " to the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
-        return f"cannot connect{whom} ({error.os_error.strerror or error.os_error})"
+        cause = error.os_error
+        number = cause.errno or 0  # negative when it is of getaddrinfo
+        return f"cannot connect{whom} ({os.strerror(number) if number > 0 else cause.strerror or cause})"
     text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     return " ".join(text.split()) or type(error).__name__
 

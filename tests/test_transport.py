@@ -1,0 +1,748 @@
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+import s2async
+from s2async import transport as transport_module
+from s2async.errors import BadAnswer, FileChanged, NotFound, Refused, RemoteError, TransientError
+from s2async.models import Traffic, Use
+from s2async.transport import MAX_REDIRECTS, Meter, Piece, Transport
+from tests.fault_server import FaultServer
+
+T = TypeVar("T")
+ATTEMPTS = 3
+CONTENT = bytes(range(256)) * 400
+STATUSES = (408, 425, 429, 500, 502, 503, 504)
+BROKEN = ("stall", "stall-body", "cut", "reset", "close", "thin")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+
+
+@pytest.fixture
+def name(server: FaultServer) -> str:
+    (server.folder / "data.bin").write_bytes(CONTENT)
+    return "data.bin"
+
+
+def run(
+    server: FaultServer, work: Callable[[Transport], Coroutine[Any, Any, T]], **settings: Any
+) -> tuple[T, Transport]:
+    """Do some work with a transport of short patience; the transport for its counts."""
+    quick: dict[str, Any] = {
+        "origins": [server.origin],
+        "connect_timeout": 2,
+        "idle_timeout": 0.3,
+        "total_timeout": 5,
+        "attempts": ATTEMPTS,
+        "wait": lambda number: 0.0,
+    }
+
+    async def main() -> tuple[T, Transport]:
+        async with Transport(**quick | settings) as transport:
+            try:
+                return await work(transport), transport
+            finally:
+                assert transport.in_flight == 0
+
+    return asyncio.run(main())
+
+
+def reader(
+    url: str, start: int = 0, size: int = 1000, **more: str
+) -> Callable[[Transport], Coroutine[Any, Any, Piece]]:
+    return lambda transport: transport.read(url, start, size, **more)
+
+
+def asker(url: str, **more: Any) -> Callable[[Transport], Coroutine[Any, Any, Any]]:
+    return lambda transport: transport.json("GET", url, **more)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that happens in another process."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+
+
+async def outcome(work: Awaitable[object]) -> object:
+    """The result of some work, or its error."""
+    try:
+        return await work
+    except RemoteError as error:
+        return error
+
+
+def counted(meter: Meter) -> dict[str, tuple[int, int]]:
+    """Requests and bytes by use."""
+    sums: dict[str, tuple[int, int]] = {}
+    for traffic in meter.drain():
+        requests, size = sums.get(traffic.use, (0, 0))
+        sums[traffic.use] = requests + traffic.requests, size + traffic.bytes
+    return sums
+
+
+# ---- reading parts of files -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("start", "size"), [(0, 1), (0, 8192), (777, 50_000), (len(CONTENT) - 1, 1)])
+def test_a_part_of_a_file(server: FaultServer, name: str, start: int, size: int) -> None:
+    piece, transport = run(server, reader(server.url("well", 0, name), start, size, stage="tiles", asset="scl"))
+    assert piece.data == CONTENT[start : start + size]
+    assert piece.size == len(CONTENT)
+    assert transport.meter.drain() == [
+        Traffic(stage="tiles", asset="scl", use=Use.USEFUL, requests=1, bytes=len(piece.data))
+    ]
+    assert server.totals() == (1, len(piece.data)) == (transport.meter.requests, transport.meter.bytes)
+
+
+def test_a_part_ends_with_the_file_and_nothing_lies_beyond(server: FaultServer, name: str) -> None:
+    url = server.url("well", 0, name)
+    assert run(server, reader(url, len(CONTENT) - 10, 100))[0].data == CONTENT[-10:]
+    with pytest.raises(BadAnswer, match="416 '<Error>InvalidRange</Error>'"):
+        run(server, reader(url, len(CONTENT), 1))
+
+
+def test_what_a_request_says_and_does_not_say(
+    server: FaultServer, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = server.folder / "netrc"
+    netrc.write_text("default login canary password canary\nmachine 127.0.0.1 login canary password canary\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    async def work(transport: Transport) -> None:
+        await transport.json("GET", server.url("well", 0, "cookie.json"))
+        await transport.read(server.url("well", 0, name), 0, 10, etag='W/"weak"')
+
+    with pytest.raises(FileChanged):  # the server's ETag is another one, which only we can tell
+        run(server, work)
+    asked, read = (entry["headers"] for entry in server.log)
+    assert read["range"] == "bytes=0-9"
+    assert read["accept-encoding"] == "identity"
+    assert asked["accept-encoding"] == "gzip"
+    assert read["user-agent"] == asked["user-agent"] == f"s2async/{s2async.__version__}"
+    assert not {"if-match", "cookie", "authorization", "referer"} & {*asked, *read}
+    assert "canary" not in json.dumps(server.log)
+
+
+def test_a_file_that_was_replaced_is_told_from_its_old_version(server: FaultServer) -> None:
+    url = server.url("well", 0, "swap.bin")
+    (server.folder / "swap.bin").write_bytes(b"old" * 1000)
+    old = run(server, reader(url, 0, 10))[0]
+    assert run(server, reader(url, 10, 10, etag=old.etag))[0].etag == old.etag
+    assert server.log[-1]["headers"]["if-match"] == old.etag
+    (server.folder / "swap.bin").write_bytes(b"newer" * 1000)
+    with pytest.raises(FileChanged, match=r"changed while it was read: .*swap\.bin"):
+        run(server, reader(url, 10, 10, etag=old.etag))
+    assert [entry["status"] for entry in server.log] == [206, 206, 412]
+
+
+# ---- answers that are errors ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(404, NotFound), (410, NotFound), (412, FileChanged), (401, Refused), (403, Refused), (400, BadAnswer)],
+)
+def test_final_answers_are_not_asked_for_again(server: FaultServer, status: int, kind: type[RemoteError]) -> None:
+    with pytest.raises(kind, match=str(status) if status != 412 else "changed"):
+        run(server, reader(server.url("code", -1, "final.bin", status=status)))
+    assert server.totals()[0] == 1
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_transient_answer_is_asked_for_again_and_every_byte_is_booked(
+    server: FaultServer, name: str, status: int
+) -> None:
+    piece, transport = run(server, reader(server.url("code", 2, name, status=status), 5, 100))
+    assert piece.data == CONTENT[5:105]
+    sorry = len(b"<b>sorry</b>")
+    assert server.totals() == (3, 2 * sorry + 100) == (transport.meter.requests, transport.meter.bytes)
+    assert counted(transport.meter) == {"retried": (2, 2 * sorry), "useful": (1, 100)}
+
+
+def test_what_stays_transient_is_given_up(server: FaultServer) -> None:
+    with pytest.raises(TransientError, match="the server answers 503") as caught:
+        run(server, reader(server.url("code", -1, "busy.bin", status=503)))
+    assert caught.value.status == 503
+    assert server.totals()[0] == ATTEMPTS
+
+
+def test_a_transient_answer_with_a_long_body_stays_transient(server: FaultServer, name: str) -> None:
+    piece, transport = run(server, reader(server.url("code", 1, name, status=503, size=5_000_000)))
+    assert piece.data == CONTENT[:1000]
+    assert transport.meter.requests == 2
+    assert transport.meter.bytes < 1_000_000  # the long body was not read to its end
+
+
+@pytest.mark.parametrize("mode", BROKEN)
+def test_a_broken_connection_is_healed_by_another_try(server: FaultServer, name: str, mode: str) -> None:
+    started = time.monotonic()
+    piece, transport = run(server, reader(server.url(mode, 1, name), 0, 90_000))
+    assert piece.data == CONTENT[:90_000]
+    assert time.monotonic() - started < 3
+    requests, sent = server.totals()
+    assert requests == 2
+    assert 1 <= transport.meter.requests <= requests
+    assert 90_000 <= transport.meter.bytes <= sent
+    assert counted(transport.meter)["useful"] == (1, 90_000)
+
+
+@pytest.mark.parametrize("mode", BROKEN)
+def test_a_connection_that_always_breaks_is_given_up(server: FaultServer, name: str, mode: str) -> None:
+    started = time.monotonic()
+    work = reader(server.url(mode, -1, name), 0, 90_000)
+
+    async def count(transport: Transport) -> tuple[object, int, int]:
+        return await outcome(work(transport)), transport.meter.requests, transport.meter.bytes
+
+    (error, requests, size), transport = run(server, count)
+    assert isinstance(error, TransientError)
+    assert name in str(error)
+    assert time.monotonic() - started < 4
+    # aiohttp asks once more by itself where a connection ends before the answer begins
+    assert requests <= server.totals()[0] == ATTEMPTS * (2 if mode == "close" else 1)
+    assert size <= server.totals()[1]
+    assert set(counted(transport.meter)) <= {"retried"}
+
+
+def test_a_drip_ends_with_the_total_time(server: FaultServer, name: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(TransientError, match="timed out"):
+        run(server, reader(server.url("drip", -1, name)), total_timeout=0.5, attempts=2)
+    assert 0.9 < time.monotonic() - started < 3
+    assert server.totals()[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "text"),
+    [
+        ("shifted", BadAnswer, "asked for bytes 8-107, got 16-115"),
+        ("short", BadAnswer, "asked for bytes 8-107, got 8-99"),
+        ("fat", BadAnswer, "a body of more than 100 bytes"),
+        ("rangeless", BadAnswer, "no usable Content-Range"),
+        ("packed", BadAnswer, "a compressed range"),
+        ("html", BadAnswer, "expected part of a file, got text/html"),
+        ("whole", Refused, "does not serve ranges"),
+    ],
+)
+def test_answers_that_are_not_what_was_asked_for(
+    server: FaultServer, name: str, mode: str, kind: type[RemoteError], text: str
+) -> None:
+    work = reader(server.url(mode, -1, name), 8, 100)
+
+    async def count(transport: Transport) -> tuple[object, int]:
+        return await outcome(work(transport)), transport.meter.bytes
+
+    (error, size), _ = run(server, count)
+    assert type(error) is kind
+    assert text in str(error)
+    requests, sent = server.totals()
+    assert requests == 1
+    assert size <= sent < 64 << 20  # of 1 GiB, where the whole file was on its way
+
+
+def test_a_server_that_is_not_there(server: FaultServer) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        origin = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        with pytest.raises(TransientError, match=r"cannot connect \(.*refused.*\): http://127"):
+            run(server, reader(f"{origin}/x.tif?sig=canary"), origins=[origin])
+
+
+def test_a_transport_works_inside_its_block_only(server: FaultServer, name: str) -> None:
+    url = server.url("well", 0, name)
+    _, transport = run(server, reader(url))
+    with pytest.raises(RuntimeError, match="outside its 'async with'"):
+        asyncio.run(transport.read(url, 0, 1))
+
+
+# ---- whom we ask ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("href", "text"),
+    [
+        ("{other}/well/0/data.bin", 'add "{other}" to origins in [network]'),
+        ("http://2130706433:{port}/well/0/data.bin", "not an allowed origin"),
+        ("http://0x7f.1:{port}/well/0/data.bin", "not an allowed origin"),
+        ("http://127.1:{port}/well/0/data.bin", "not an allowed origin"),
+        ("http://127.0.0.1.:{port}/well/0/data.bin", "not an allowed origin"),
+        ("http://127.0.0%2e1:{port}/well/0/data.bin", "not an allowed origin"),
+        ("http://[::ffff:127.0.0.1]:{port}/well/0/data.bin", 'add "http://[::ffff:7f00:1]:{port}"'),
+        ("http://169.254.169.254/latest/meta-data", 'add "http://169.254.169.254"'),
+        ("https://127.0.0.1:{port}/well/0/data.bin", "not an allowed origin"),
+        ("http://me:canary@127.0.0.1:{port}/well/0/data.bin", "a user name in it"),
+        ("http://me@127.0.0.1:{port}/well/0/data.bin", "a user name in it"),
+        ("http://:canary@127.0.0.1:{port}/well/0/data.bin", "a user name in it"),
+        ("http://127.0.0.1:{port}@evil.test/well/0/data.bin", "a user name in it"),
+        ("http://127.0.0.1:{port}\\@evil.test/well/0/data.bin", "not a full http(s) address"),
+        ("http://127.0.0.1:{port}\r\nX-Evil: 1/", "not a full http(s) address"),
+        ("http://127.0.0.1:99999/", "not a full http(s) address"),
+        ("http://[::1/", "not a full http(s) address"),
+        ("//127.0.0.1:{port}/well/0/data.bin", "not a full http(s) address"),
+        ("/well/0/data.bin", "not a full http(s) address"),
+        ("http:///well/0/data.bin", "not a full http(s) address"),
+        ("file:///etc/passwd", "not a full http(s) address"),
+        ("/vsicurl/http://127.0.0.1:{port}/well/0/data.bin", "not a full http(s) address"),
+        ("", "not a full http(s) address"),
+        ("ftp://127.0.0.1:{port}/well/0/data.bin", "only http and https"),
+        ("s3://sentinel-cogs/well/0/data.bin", "only http and https"),
+        ("zip+http://127.0.0.1:{port}/well/0/data.bin", "only http and https"),
+    ],
+)
+def test_an_address_that_was_not_allowed_is_not_asked(
+    server: FaultServer, name: str, href: str, text: str
+) -> None:
+    known = {"other": server.other, "port": server.ports["port"]}
+    with pytest.raises(Refused) as caught:
+        run(server, reader(href.format(**known)))
+    assert text.format(**known) in str(caught.value)
+    assert "canary" not in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert server.totals() == (0, 0)
+
+
+def test_an_address_is_compared_as_it_is_meant(server: FaultServer, name: str) -> None:
+    port = server.ports["port"]
+    url = f"HTTP://LocalHost:{port}/well/0/{name}"
+    assert run(server, reader(url), origins=[f"http://LOCALHOST:{port}/"])[0].data == CONTENT[:1000]
+    # allowed, and only then found to be no server: port 1 of a loopback address that nobody uses
+    for origin, href in [
+        ("http://127.0.0.9:80", "http://127.0.0.9/x"),
+        ("http://127.0.0.9", "http://127.0.0.9:80/x"),
+    ]:
+        error, _ = run(server, lambda transport, href=href: outcome(transport.read(href, 0, 1)), origins=[origin])  # type: ignore[misc]
+        assert not isinstance(error, Refused)
+
+
+# ---- redirects --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_followed_and_its_body_is_counted_but_no_data(
+    server: FaultServer, name: str, status: int
+) -> None:
+    url = server.url("redirect", -1, "moved.bin", status=status, to=f"/well/0/{name}")
+    piece, transport = run(server, reader(url, 10, 20))
+    assert piece.data == CONTENT[10:30]
+    assert server.totals() == (2, len(b"over there") + 20) == (transport.meter.requests, transport.meter.bytes)
+    assert [entry["range"] for entry in server.log] == ["bytes=10-29"] * 2
+
+
+def test_a_post_stays_a_post(server: FaultServer) -> None:
+    url = server.url("redirect", -1, "search", status=308, to="/well/0/search.json")
+    found, _ = run(server, lambda transport: transport.json("POST", url, {"limit": 5}))
+    assert found["method"] == "POST"
+    assert json.loads(found["body"]) == {"limit": 5}
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        ("{other}/well/0/data.bin", "not an allowed origin"),
+        ("//localhost:{port}/well/0/data.bin", "not an allowed origin"),
+        ("file:///etc/passwd", "not a full http(s) address"),
+        ("http://me:canary@127.0.0.1:{port}/well/0/data.bin", "a user name in it"),
+        ("http://[bad", "not an address"),
+        ("http://169.254.169.254/", "not an allowed origin"),
+    ],
+)
+def test_a_redirect_to_elsewhere_is_refused(server: FaultServer, name: str, target: str, text: str) -> None:
+    to = target.format(other=server.other, port=server.ports["port"])
+    with pytest.raises(Refused) as caught:
+        run(server, reader(server.url("redirect", -1, "moved.bin", to=to)))
+    assert text in str(caught.value)
+    assert "canary" not in str(caught.value)
+    assert server.totals()[0] == 1
+
+
+def test_redirects_in_a_circle_end(server: FaultServer) -> None:
+    url = server.url("redirect", -1, "circle.bin", to="/redirect/-1/circle.bin?to=%2Fredirect%2F-1%2Fcircle.bin")
+    with pytest.raises((Refused, BadAnswer), match="redirect"):
+        run(server, reader(url))
+    assert server.totals()[0] <= MAX_REDIRECTS + 1
+    chain = "/well/0/data.bin"
+    for _ in range(MAX_REDIRECTS + 1):
+        chain = server.url("redirect", -1, "chain.bin", to=chain)
+    with pytest.raises(Refused, match=f"more than {MAX_REDIRECTS} redirects"):
+        run(server, reader(chain))
+
+
+def test_a_redirect_to_nowhere(server: FaultServer) -> None:
+    with pytest.raises(BadAnswer, match="a redirect without a target"):
+        run(server, reader(server.url("redirect", -1, "moved.bin")))
+
+
+# ---- Retry-After ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", ["0", "-7", "soon", "1.5", "Mon, 01 Jan 2001 00:00:00 GMT"])
+def test_a_retry_after_of_nothing_or_nonsense_does_not_delay(server: FaultServer, name: str, after: str) -> None:
+    started = time.monotonic()
+    run(server, reader(server.url("code", 2, name, status=429, after=after)))
+    assert time.monotonic() - started < 1.5
+    assert server.totals()[0] == 3
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_a_server_that_asks_for_patience_gets_it_from_every_task(
+    server: FaultServer, name: str, form: str
+) -> None:
+    # a date has whole seconds: one 2 s away asks for 1 to 2 s
+    after = "1" if form == "seconds" else email.utils.formatdate(time.time() + 2, usegmt=True)
+    busy = server.url("code", 1, name, status=503, after=after)
+    fine = [server.url("well", 0, name, n=n) for n in range(6)]
+
+    async def work(transport: Transport) -> None:
+        async with asyncio.TaskGroup() as group:
+            for url in [busy, *fine]:  # two at once: most wait for their places when the server complains
+                group.create_task(transport.read(url, 0, 10))
+
+    run(server, work, connections=2)
+    log = sorted(server.log, key=lambda entry: entry["time"])
+    complaint = next(entry["time"] for entry in log if entry["status"] == 503)
+    later = [entry for entry in log if entry["time"] > complaint + 0.1]
+    assert len(log) == 8
+    assert len(later) >= 5
+    assert min(entry["time"] for entry in later) >= complaint + 0.95
+
+
+def test_patience_is_kept_for_the_one_server(server: FaultServer, name: str) -> None:
+    started = time.monotonic()
+
+    async def work(transport: Transport) -> float:
+        first = asyncio.create_task(transport.read(server.url("code", 1, name, status=503, after=1), 0, 10))
+        await until(lambda: transport.meter.requests > 0)
+        await transport.read(f"{server.other}/well/0/{name}", 0, 10)
+        elapsed = time.monotonic() - started
+        await first
+        return elapsed
+
+    elapsed, _ = run(server, work, origins=[server.origin, server.other])
+    assert elapsed < 0.9
+    assert time.monotonic() - started >= 1
+
+
+@pytest.mark.parametrize("after", ["301", "1000000000", "9" * 30, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_server_that_asks_for_too_much_is_given_up_for_now(server: FaultServer, name: str, after: str) -> None:
+    started = time.monotonic()
+
+    async def work(transport: Transport) -> object:
+        error = await outcome(transport.read(server.url("code", -1, name, status=503, after=after), 0, 10))
+        await transport.read(server.url("well", 0, name), 0, 10)
+        return error
+
+    error, _ = run(server, work)
+    assert isinstance(error, TransientError)
+    assert error.retry_after is not None
+    assert error.retry_after > transport_module.MAX_WAIT
+    assert "asks to wait" in str(error)
+    assert server.totals()[0] == 2
+    assert time.monotonic() - started < 1
+
+
+# ---- many at once -----------------------------------------------------------------------------------------
+
+
+def test_no_more_requests_are_under_way_than_allowed(server: FaultServer, name: str) -> None:
+    async def work(transport: Transport) -> None:
+        urls = [server.url("code", 1, name, status=503, delay=0.02, n=n) for n in range(10)]
+        urls += [server.url("redirect", -1, "moved.bin", to=f"/well/0/{name}?delay=0.02", n=n) for n in range(10)]
+        urls += [server.url("close", 1, name, delay=0.02, n=n) for n in range(10)]
+        async with asyncio.TaskGroup() as group:
+            for url in urls:
+                group.create_task(transport.read(url, 0, 5000))
+
+    run(server, work, connections=5)
+    assert server.ask("/__log")["peak"] == 5
+
+
+def test_stalled_reads_are_cancelled_at_once_and_leave_nothing(server: FaultServer, name: str) -> None:
+    async def work(transport: Transport) -> float:
+        stalled = [
+            asyncio.create_task(transport.read(server.url(mode, -1, name, n=n), 0, 1000))
+            for n in range(32)
+            for mode in ("stall", "stall-body")
+        ]
+        await until(lambda: len(server.log) == 64)
+        started = time.monotonic()
+        for task in stalled:
+            task.cancel()
+        ended = await asyncio.gather(*stalled, return_exceptions=True)
+        elapsed = time.monotonic() - started
+        assert all(isinstance(end, asyncio.CancelledError) for end in ended)
+        assert transport.in_flight == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert (await transport.read(server.url("well", 0, name), 0, 1000)).data == CONTENT[:1000]
+        return elapsed
+
+    elapsed, transport = run(server, work, connections=64, idle_timeout=60, total_timeout=60)
+    assert elapsed < 1
+    assert transport.meter.bytes <= server.totals()[1]
+    assert server.ask("/__log")["now"] == 0
+
+
+def test_waiting_for_patience_or_for_a_place_can_be_cancelled(server: FaultServer, name: str) -> None:
+    async def work(transport: Transport) -> float:
+        stalled = server.url("stall", -1, name).replace(server.origin, server.other)
+        urls = [server.url("code", -1, name, status=503, after=200), stalled]
+        tasks = [asyncio.create_task(transport.read(url, 0, 10)) for url in urls * 3]
+        await until(lambda: len(server.log) == 2)
+        started = time.monotonic()
+        for task in tasks:
+            task.cancel()
+        assert all(
+            isinstance(e, asyncio.CancelledError) for e in await asyncio.gather(*tasks, return_exceptions=True)
+        )
+        return time.monotonic() - started
+
+    origins = [server.origin, server.other]
+    elapsed, _ = run(server, work, origins=origins, connections=1, idle_timeout=60, total_timeout=60)
+    assert elapsed < 1
+
+
+def test_orderly_answers_keep_their_connection_and_errors_leave_a_working_transport(
+    server: FaultServer, name: str
+) -> None:
+    async def work(transport: Transport) -> None:
+        await transport.read(server.url("code", 2, name, status=503), 0, 100)
+        await outcome(transport.read(server.url("well", 0, "missing.bin"), 0, 100))
+        await transport.read(server.url("redirect", 1, "moved.bin", to=f"/well/0/{name}"), 0, 100)
+        await transport.json("GET", server.url("well", 0, "answer.json"))
+        await transport.read(server.url("well", 0, name), 0, 100_000)
+        for mode in ("whole", "fat", "cut", "reset", "close", "html", "shifted"):
+            await outcome(transport.read(server.url(mode, -1, name), 0, 100))
+            piece = await transport.read(server.url("well", 0, name), 50, 100)
+            assert piece.data == CONTENT[50:150]
+
+    run(server, work, connections=1)
+    assert len({entry["peer"] for entry in server.log[:8]}) == 1
+    assert len({entry["peer"] for entry in server.log}) > 1
+
+
+def test_counts_equal_the_servers_log_where_connections_hold(server: FaultServer, name: str) -> None:
+    async def work(transport: Transport) -> None:
+        jobs: list[Awaitable[object]] = []
+        for n in range(8):
+            jobs += [
+                transport.read(server.url("well", 0, name, n=n), 100 * n, 1000 + n, stage="header", asset="scl"),
+                transport.read(
+                    server.url("code", n % 3, f"{name}", status=500 + n % 5, n=n), n, 3000, asset="visual"
+                ),
+                transport.read(server.url("code", -1, f"gone{n}.bin", status=404), 0, 10, asset="visual"),
+                transport.read(
+                    server.url("redirect", 1, f"moved{n}.bin", to=f"/well/0/{name}"), 0, 999, asset="scl"
+                ),
+                transport.json("POST", server.url("code", 1, f"search{n}.json", status=429), {"page": n}),
+                transport.json("GET", server.url("well", 0, f"plain{n}.json", plain=1)),
+                transport.json("GET", server.url("code", -1, f"never{n}.json", status=502)),
+            ]
+        await asyncio.gather(*map(outcome, jobs))
+
+    _, transport = run(server, work, connections=6)
+    assert (transport.meter.requests, transport.meter.bytes) == server.totals()
+    booked = transport.meter.drain()
+    assert sum(t.requests for t in booked) == transport.meter.requests
+    assert sum(t.bytes for t in booked) == transport.meter.bytes
+    assert {(t.stage, t.asset) for t in booked} == {
+        ("header", "scl"),
+        ("tiles", "visual"),
+        ("tiles", "scl"),
+        ("search", ""),
+    }
+
+
+# ---- APIs -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [{}, {"plain": 1}])
+def test_json_is_asked_for_and_counted_as_it_came(server: FaultServer, more: dict[str, int]) -> None:
+    url = server.url("well", 0, "search.json", **more)
+    found, transport = run(
+        server, lambda transport: transport.json("POST", url, {"bbox": [13.0, 52.0], "ü": None})
+    )
+    assert found["method"] == "POST"
+    assert json.loads(found["body"]) == {"bbox": [13.0, 52.0], "ü": None}
+    assert server.log[0]["headers"]["content-type"] == "application/json"
+    requests, sent = server.totals()
+    assert transport.meter.drain() == [Traffic(stage="search", asset="", use=Use.USEFUL, requests=1, bytes=sent)]
+    assert requests == 1
+    assert (sent < 500) == (not more)
+
+
+def test_403_of_an_api_is_asked_for_again_and_401_is_not(server: FaultServer) -> None:
+    assert run(server, asker(server.url("code", 2, "throttled.json", status=403)))[0]["method"] == "GET"
+    with pytest.raises(Refused, match="401"):
+        run(server, asker(server.url("code", -1, "locked.json", status=401)))
+    assert server.totals()[0] == 4
+
+
+def test_statuses_that_the_caller_handles_are_his(server: FaultServer) -> None:
+    with pytest.raises(TransientError) as caught:
+        run(server, asker(server.url("code", -1, "large.json", status=502), final=frozenset({502})))
+    assert caught.value.status == 502
+    assert server.totals()[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "more", "kind", "tries", "text"),
+    [
+        (b'{"features": [', {}, TransientError, ATTEMPTS, "not JSON at byte 14 of 14"),
+        (b"\x1f\x8b\x08\x00cut", {"encoding": "gzip"}, TransientError, ATTEMPTS, "a (damaged )?gzip body"),
+        (b"<html>Sign in", {"kind": "text/html"}, BadAnswer, 1, "expected JSON, got text/html '<html>Sign in'"),
+        (b"{}", {"status": 206}, BadAnswer, 1, "the server answers 206"),
+        (b'{"detail": "no"}', {"status": 400}, BadAnswer, 1, 'the server answers 400 \'{"detail": "no"}\''),
+        (b"[" * 20_000, {}, BadAnswer, 1, "nested too deeply"),
+    ],
+)
+def test_json_that_is_none(
+    server: FaultServer, body: bytes, more: dict[str, object], kind: type[RemoteError], tries: int, text: str
+) -> None:
+    with pytest.raises(kind, match=text) as caught:
+        run(server, asker(server.url("body", -1, "bad.json", hex=body.hex(), **more)))
+    assert type(caught.value) is kind
+    assert server.totals()[0] == tries
+
+
+@pytest.mark.parametrize("mode", ["bomb", "endless"])
+def test_json_without_end_is_refused(server: FaultServer, mode: str) -> None:
+    with pytest.raises(BadAnswer, match="more than 67,108,864 bytes"):
+        run(server, asker(server.url(mode, -1, "large.json")), idle_timeout=20, total_timeout=20)
+    assert server.totals()[0] == 1
+
+
+# ---- proxies, certificates --------------------------------------------------------------------------------
+
+
+def test_a_proxy_of_the_environment_is_used_and_its_password_kept(
+    server: FaultServer, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = server.origin.replace("//", "//me:canary@")
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    origins = ["http://cogs.test", "https://cogs.test", server.origin]
+
+    async def work(transport: Transport) -> list[object]:
+        return [
+            await transport.read(f"http://cogs.test/well/0/{name}", 0, 10),
+            await outcome(transport.read(f"https://cogs.test/well/0/{name}", 0, 10)),
+            await transport.read(server.url("well", 0, name), 0, 10),
+        ]
+
+    (plain, secure, direct), _ = run(server, work, origins=origins, attempts=1)
+    assert plain == direct
+    assert isinstance(secure, TransientError)
+    assert "the proxy answers 407" in str(secure)
+    assert "canary" not in str(secure)
+    through, tunnel, straight = server.log
+    assert through["target"] == f"http://cogs.test/well/0/{name}"
+    assert (tunnel["method"], tunnel["target"]) == ("CONNECT", "cogs.test:443")
+    assert {e["headers"]["proxy-authorization"] for e in (through, tunnel)} == {"Basic bWU6Y2FuYXJ5"}
+    assert "proxy-authorization" not in straight["headers"]
+
+
+def test_a_proxy_that_is_not_there_is_named_as_the_cause(
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("https_proxy", f"me:canary@127.0.0.1:{bound.getsockname()[1]}")
+        with pytest.raises(TransientError, match="cannot connect to the proxy") as caught:
+            run(server, reader("https://cogs.test/x.tif"), origins=["https://cogs.test"])
+    assert "canary" not in str(caught.value)
+
+
+CLIENT = """
+import asyncio, sys
+from s2async.errors import RemoteError
+from s2async.transport import Transport
+
+async def main(origin):
+    async with Transport(origins=[origin], wait=lambda n: 0) as transport:
+        try:
+            print(len((await transport.read(f"{origin}/well/0/data.bin", 0, 10)).data))
+        except RemoteError as error:
+            print(type(error).__name__, error)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="makes a certificate with openssl")
+def test_a_certificate_is_checked_against_those_of_the_environment(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    files = ["-keyout", str(key), "-out", str(certificate), "-days", "2"]
+    subprocess.run(["openssl", "req", "-x509", *curve, *files, *subject], check=True, capture_output=True)
+    (tmp_path / "data.bin").write_bytes(CONTENT)
+    server = FaultServer(tmp_path, certificate, key)
+    try:
+        origin = f"https://127.0.0.1:{server.ports['tls']}"
+        clean = {key: value for key, value in os.environ.items() if key != "SSL_CERT_FILE"}
+        said = [
+            subprocess.run(
+                [sys.executable, "-c", CLIENT, origin], env=environment, check=True, capture_output=True, text=True
+            ).stdout.strip()
+            for environment in (clean, clean | {"SSL_CERT_FILE": str(certificate)})
+        ]
+        assert said[0].startswith("Refused TLS failed (")
+        assert said[1] == "10"
+        assert server.totals() == (1, 10)
+    finally:
+        server.stop()
+
+
+# ---- small parts ------------------------------------------------------------------------------------------
+
+
+def test_a_meter_books_by_kind_and_forgets_what_it_told() -> None:
+    meter = Meter()
+    meter.add("header", "scl", Use.USEFUL, requests=1, size=8192)
+    meter.add("header", "scl", Use.USEFUL, requests=1, size=100)
+    meter.add("tiles", "scl", Use.RETRIED, requests=0, size=0)
+    meter.waste("header", "scl", 4000)
+    assert meter.drain() == [
+        Traffic(stage="header", asset="scl", use=Use.USEFUL, requests=2, bytes=4292),
+        Traffic(stage="header", asset="scl", use=Use.WASTED, requests=0, bytes=4000),
+    ]
+    assert meter.drain() == []
+    assert (meter.requests, meter.bytes) == (2, 8292)
+
+
+def test_a_meter_takes_back_what_it_told_too_early() -> None:
+    meter = Meter()
+    meter.add("header", "scl", Use.USEFUL, requests=1, size=10)
+    told = meter.drain()
+    meter.waste("header", "scl", 4)
+    told += meter.drain()
+    assert {use: sum(t.bytes for t in told if t.use is use) for use in (Use.USEFUL, Use.WASTED)} == {
+        Use.USEFUL: 6,
+        Use.WASTED: 4,
+    }
+
+
+def test_waits_grow_are_capped_and_spread() -> None:
+    for attempt, most in [(1, 0.5), (2, 1), (3, 2), (5, 8), (7, 20), (1000, 20)]:
+        waits = [transport_module._full_jitter(attempt) for _ in range(500)]
+        assert 0 <= min(waits) < 0.1 * most
+        assert 0.9 * most < max(waits) <= most
