@@ -1,0 +1,66 @@
+"""The sandbox's whole year over the nine parks, run in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from s2async.config import render
+from s2async.sandbox.process import Sandbox, start
+from s2async.sandbox.world import World, default_folder, make_world
+
+
+@dataclass(frozen=True)
+class Year:
+    """A finished run and the world that it ran on."""
+
+    world: World
+    sandbox: Sandbox
+    folder: Path
+    summary: dict[str, Any]
+    """What ``--json`` printed."""
+    peak_bytes: int
+    """Largest resident size of the run's process."""
+
+    @property
+    def output(self) -> Path:
+        """Where the crops are."""
+        return self.folder / "data"
+
+    @property
+    def state(self) -> Path:
+        """The state file."""
+        return self.output / "state.sqlite"
+
+
+@contextmanager
+def finished(changes: dict[str, str] | None = None) -> Iterator[Year]:
+    """Run the nine parks over the year in a temporary folder.
+
+    Args:
+        changes: lines of the example configuration to replace, by key, such as ``{"twins": '"all"'}``.
+    """
+    world = make_world(default_folder(), progress=lambda text: print(text, file=sys.stderr))
+    with tempfile.TemporaryDirectory(prefix="s2async-") as name, start(world.folder) as sandbox:
+        folder = Path(name)
+        text = render(catalog_url=sandbox.api, origin=sandbox.origin, attribution="synthetic")
+        for key, value in (changes or {}).items():
+            lines = text.splitlines()
+            (place,) = [i for i, line in enumerate(lines) if line.startswith(f"{key} = ")]
+            lines[place] = f"{key} = {value}"
+            text = "\n".join(lines)
+        (folder / "config.toml").write_text(text)
+        command = [sys.executable, "-m", "s2async", "-q", "run", str(folder / "config.toml"), "--json"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"the run ended with {done.returncode}")
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+        yield Year(world=world, sandbox=sandbox, folder=folder, summary=json.loads(done.stdout), peak_bytes=peak)
