@@ -83,7 +83,7 @@ def believe(db: Connection, item: int, outcome: Outcome) -> None:
     answer = (outcome.status, outcome.reason, outcome.transient, job.id, item)
     if db.execute(statements.ANSWER_JOB, answer).rowcount != 1:
         raise ValueError(f"job {job.id} of {job.scene.id} is not in this state")
-    if measured is not None and measured != job.measure:
+    if measured is not None:
         db.execute(statements.ADD_MEASURE, (measured.total, pack_histogram(measured.histogram), job.id))
     for crop in outcome.products:
         made = (crop.mask, crop.format, crop.epsg, crop.bytes, bytes.fromhex(crop.sha256), crop.file)

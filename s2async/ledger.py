@@ -5,6 +5,7 @@ Only areas of the last run's configuration count. Everything is answered from on
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,8 +33,10 @@ class Ledger:
             StateError: There is none, or it is damaged, foreign, or of another version.
             LocalError: This machine cannot read it.
         """
-        with schema.told(path):
-            return Ledger(path, schema.open_for_reading(path))
+        with schema.told(path), contextlib.ExitStack() as stack:
+            ledger = Ledger(path, stack.enter_context(contextlib.closing(schema.open_for_reading(path))))
+            stack.pop_all()  # all is well: whoever asked closes it
+        return ledger
 
     def __enter__(self) -> Self:
         return self

@@ -6,6 +6,7 @@ import json
 import os.path
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from struct import Struct
 from typing import Any
 
 from s2async.models import HISTOGRAM_BINS, Asset, CloudMeasure, Scene
@@ -25,19 +26,23 @@ def from_microseconds(count: int) -> datetime:
     return _EPOCH + count * _MICROSECOND
 
 
+_HISTOGRAMS = {numbers.size: numbers for numbers in (Struct(f"<{HISTOGRAM_BINS}{code}") for code in "BHIQ")}
+"""Little-endian unsigned numbers of 1, 2, 4 or 8 bytes, by the length of all."""
+
+
 def pack_histogram(histogram: Sequence[int]) -> bytes:
-    """Thirteen counts as little-endian numbers of the least width in bytes (1, 2, 4 or 8) that holds them all."""
-    width = next(width for width in (1, 2, 4, 8) if max(histogram) < 256**width)
-    return b"".join(count.to_bytes(width, "little") for count in histogram)
+    """Thirteen counts in the least width that holds them all."""
+    top = max(histogram).bit_length()
+    return next(numbers for size, numbers in _HISTOGRAMS.items() if top <= 8 * size // HISTOGRAM_BINS).pack(
+        *histogram
+    )
 
 
 def unpack_measure(total: int | None, histogram: bytes | None) -> CloudMeasure | None:
     """The measurement of a total and what `pack_histogram` gave; None for none."""
     if total is None or histogram is None:
         return None
-    width = len(histogram) // HISTOGRAM_BINS
-    counts = (histogram[start : start + width] for start in range(0, len(histogram), width))
-    return CloudMeasure(histogram=tuple(int.from_bytes(count, "little") for count in counts), total=total)
+    return CloudMeasure(histogram=_HISTOGRAMS[len(histogram)].unpack(histogram), total=total)
 
 
 def item_values(scene: Scene) -> tuple[object, ...]:

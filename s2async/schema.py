@@ -50,6 +50,7 @@ CREATE TABLE areas (
     active INTEGER NOT NULL,            -- in the configuration of the last run
     wanted TEXT                         -- the crops for which its jobs were judged last
 );
+CREATE INDEX areas_name ON areas (name);
 CREATE TABLE items (
     id INTEGER PRIMARY KEY,
     collection TEXT NOT NULL,

@@ -13,7 +13,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -195,7 +195,7 @@ class State(Ledger):
             How many jobs went from one status to another, such as ``{("cloudy", "open"): 310}``.
         """
         self._wanted = wanted
-        text = json.dumps(asdict(wanted), sort_keys=True)
+        text = json.dumps([sorted(set(wanted.assets)), wanted.mask, wanted.format])
         kind = {"mask": wanted.mask, "format": wanted.format}
         changes: Counter[tuple[str, str]] = Counter()
         page = {"wanted": text, "job": 0, "limit": JUDGED_AT_ONCE}
@@ -209,12 +209,12 @@ class State(Ledger):
                 for job, old, total, histogram, other_wanted in rows:
                     measured = unpack_measure(total, histogram)
                     complete = saved.get(job, set()).issuperset(wanted.assets)
-                    new = judge(measured) if measured else None
+                    new = None if measured is None else judge(measured)
                     status = new or _clear_status(old, complete=complete, other_wanted=bool(other_wanted))
                     if status != old:
                         db.execute(statements.JUDGE, {"status": status, "job": job})
                         changes[old, str(status)] += 1
-            db.execute(statements.JUDGED_FOR, (text,))
+            db.execute(statements.JUDGED_FOR, {"wanted": text})
         return dict(changes)
 
     def reopen_transient(self, limit: int = 5) -> int:

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from s2async.models import (
+    BatchResult,
+    FileFact,
+    SearchReport,
+    Traffic,
+    Use,
+)
+from s2async.records import OPEN, FileSum, Wanted
+from s2async.state import State
+from tests.states import (
+    CLEAR,
+    VISUAL,
+    A,
+    B,
+    add,
+    cloudy,
+    make_area,
+    make_scene,
+    record,
+    saved,
+    start,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.sqlite"
+
+
+@pytest.fixture
+def state(path: Path) -> Iterator[State]:
+    with State.create_or_open(path) as opened:
+        yield opened
+
+
+def test_counts_have_every_active_area_by_name(state: State) -> None:
+    areas = [make_area(name) for name in ("zebra", "Ödland", "acre", "Berlin")]
+    start(state, areas)
+    jobs = add(state, make_scene(), areas[:2])
+    record(state, cloudy(jobs[0]))
+    counts = state.counts()
+    assert [(area.name, dict(area.by_status)) for area in counts.areas] == [
+        ("Berlin", {}),
+        ("acre", {}),
+        ("zebra", {"cloudy": 1}),
+        ("Ödland", {OPEN: 1}),
+    ]
+    assert (counts.total, counts.open) == ({"cloudy": 1, OPEN: 1}, 1)
+
+
+def traffic(stage: str, asset: str, use: Use, requests: int, size: int) -> Traffic:
+    return Traffic(stage=stage, asset=asset, use=use, requests=requests, bytes=size)
+
+
+def test_traffic_is_rolled_up_by_stage_asset_and_use(state: State) -> None:
+    assert state.last_run() is None
+    assert state.traffic(last_run=True) == ()
+    start(state, [A])
+    (job,) = add(state, make_scene(), [A])
+    state.add_traffic([traffic("search", "", Use.USEFUL, 2, 200)])
+    state.record(BatchResult(outcomes=(saved(job),)), [traffic("tiles", "scl", Use.USEFUL, 1, 50)])
+    state.add_traffic([traffic("tiles", "scl", Use.USEFUL, 1, 7), traffic("tiles", "scl", Use.WASTED, 0, 3)])
+    state.end_run("finished")
+    start(state, [A])
+    state.add_traffic([traffic("search", "", Use.USEFUL, 1, 90)])
+    assert state.traffic() == (
+        traffic("search", "", Use.USEFUL, 3, 290),
+        traffic("tiles", "scl", Use.USEFUL, 2, 57),
+        traffic("tiles", "scl", Use.WASTED, 0, 3),
+    )
+    assert state.traffic(last_run=True) == (traffic("search", "", Use.USEFUL, 1, 90),)
+    run = state.last_run()
+    assert run is not None
+    assert (run.id, run.ended, run.version) == (2, "", "1.0")
+    state.end_run("stopped")
+    run = state.last_run()
+    assert run is not None
+    assert run.how == "stopped"
+    assert datetime.fromisoformat(run.started) <= datetime.fromisoformat(run.ended)
+
+
+def test_searches_are_those_of_the_last_run(state: State) -> None:
+    good = SearchReport(label="a, 2022", key="1", complete=True, items=7)
+    bad = SearchReport(label="b, 2022", key="2", complete=False, items=3, reason="503")
+    start(state, [A])
+    state.search_done(bad)
+    assert state.searches() == (bad,)
+    start(state, [A])
+    assert state.searches() == ()
+    state.search_done(bad)
+    state.search_done(good)
+    state.search_done(good)
+    assert state.searches() == (good, bad)
+
+
+def test_whole_files(state: State) -> None:
+    start(state, [A, B])
+    sizes = {"S1": {"scl": 100, "visual": 1000}, "S2": {"scl": 120}, "S3": {"scl": 500}, "S4": {}}
+    for i, (name, known) in enumerate(sizes.items()):
+        assets = ("scl",) if name == "S4" else ("scl", "visual")
+        jobs = add(state, make_scene(name, minutes=10 * i, assets=assets), [A, B])
+        facts = tuple(FileFact(asset=key, href="", size=size, etag="") for key, size in known.items())
+        outcomes = tuple(saved(job) for job in jobs) if name == "S1" else tuple(map(cloudy, jobs))
+        state.record(BatchResult(outcomes=outcomes, files=facts), [])
+    whole = state.whole_files(VISUAL)
+    assert whole.opened == FileSum(files=4, bytes=1720)
+    # SCL of S4 as the median of 100, 120 and 500; TCI of S2 and S3 as the only one known
+    assert whole.all == FileSum(files=7, bytes=720 + 120 + 3000, estimated=3)
+    assert whole.saved == FileSum(files=2, bytes=1100)
+    assert state.whole_files(Wanted(assets=("nir", "scl"), mask=True, format="gtiff")).all.files == 4
+    start(state, [])
+    assert state.whole_files(VISUAL).all == FileSum(files=0, bytes=0)
+
+
+def test_the_median_of_two_is_between_them_and_unknown_sizes_are_said(state: State) -> None:
+    start(state, [A])
+    for i, size in enumerate((100, 200, None)):
+        jobs = add(state, make_scene(f"S{i}", minutes=10 * i), [A])
+        facts = (FileFact(asset="scl", href="", size=size, etag=""),) if size else ()
+        state.record(BatchResult(outcomes=tuple(map(cloudy, jobs)), files=facts), [])
+    assert state.whole_files(VISUAL).all == FileSum(files=6, bytes=450, estimated=1, unknown=3)
+
+
+def test_saved_rows_are_valid_crops_by_area_and_time(state: State) -> None:
+    both = Wanted(assets=("visual", "nir"), mask=True, format="gtiff")
+    areas = [make_area("b"), make_area("a")]
+    start(state, areas, both)
+    for name, minutes in (("late", 50), ("early", 10)):
+        scene = make_scene(name, minutes=minutes, assets=("scl", "visual", "nir"))
+        record(state, *(saved(job, "visual", "nir") for job in add(state, scene, areas, both)))
+    found = list(state.saved_rows(twins_newest=True, wanted=both))
+    assert [(row.area, row.item, row.asset) for row in found] == [
+        (area, item, asset) for area in "ab" for item in ("early", "late") for asset in ("nir", "visual")
+    ]
+    row = found[1]
+    assert (row.fingerprint, row.folder, row.file) == (areas[1].fingerprint, "a", "early_visual.tif")
+    assert (row.collection, row.platform, row.grid, row.baseline) == (
+        "sentinel-2-l2a",
+        "sentinel-2a",
+        "33UUU",
+        "04.00",
+    )
+    assert row.datetime == make_scene(minutes=10).datetime
+    assert (row.scene_cloud, row.measure, row.epsg, row.bytes) == (12.5, CLEAR, 32633, 1000)
+    assert row.href == "https://cogs.example/early/VISUAL.tif"
+    assert re.fullmatch("[0-9a-f]{64}", row.sha256)
+    assert len(list(state.saved_rows(twins_newest=True, wanted=replace(both, mask=False)))) == 0
+    assert len(list(state.saved_rows(twins_newest=True, wanted=replace(both, format="png")))) == 0

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s2async import rows
+from s2async.models import (
+    Asset,
+    CloudMeasure,
+)
+from tests.states import (
+    CLEAR,
+    make_scene,
+)
+
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+@given(
+    texts,
+    st.datetimes(timezones=st.just(UTC)),
+    st.none() | st.floats(0, 100),
+    st.none() | st.integers(1024, 999_999),
+    st.dictionaries(texts, texts, max_size=4),
+)
+def test_scenes_come_back_as_they_were(
+    text: str, sensed: datetime, cloud: float | None, epsg: int | None, hrefs: dict[str, str]
+) -> None:
+    scene = replace(
+        make_scene(text),
+        datetime=sensed,
+        cloud=cloud,
+        epsg=epsg,
+        assets={key: Asset(key=key, href=f"https://h/{href}") for key, href in hrefs.items()},
+        absent=hrefs,
+        footprint=None,
+    )
+    assert rows.to_scene(rows.item_values(scene)) == scene
+
+
+@given(
+    st.lists(st.integers(0, 2**60), min_size=13, max_size=13)
+    | st.lists(st.integers(0, 300), min_size=13, max_size=13)
+)
+def test_histograms_come_back_as_they_were(counts: list[int]) -> None:
+    measured = CloudMeasure(histogram=tuple(counts), total=sum(counts) + 1)
+    assert rows.unpack_measure(measured.total, rows.pack_histogram(measured.histogram)) == measured
+
+
+def test_small_histograms_are_small() -> None:
+    assert len(rows.pack_histogram(CLEAR.histogram)) == 13
+    assert len(rows.pack_histogram((256, *[0] * 12))) == 26

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from s2async import schema
+from s2async.errors import LocalError, StateError, StateInUse
+from s2async.models import (
+    BatchResult,
+    FileFact,
+)
+from s2async.records import OPEN
+from s2async.state import State
+from tests.states import (
+    VISUAL,
+    A,
+    B,
+    C,
+    add,
+    make_area,
+    make_scene,
+    open_jobs,
+    record,
+    saved,
+    start,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.sqlite"
+
+
+@pytest.fixture
+def state(path: Path) -> Iterator[State]:
+    with State.create_or_open(path) as opened:
+        yield opened
+
+
+def test_a_new_state_is_made_with_its_folder_and_keeps_its_id(tmp_path: Path) -> None:
+    path = tmp_path / "not" / "there" / "a? state #1 %41.sqlite"
+    with State.create_or_open(path) as first:
+        name = first.id
+    assert re.fullmatch("[0-9a-f]{8}", name)
+    with State.create_or_open(path) as again:
+        assert again.id == name
+    with State.read(path) as view:
+        assert view.id == name
+    with State.create_or_open(tmp_path / "other.sqlite") as other:
+        assert other.id != name
+
+
+def test_the_file_is_wal_normal_with_foreign_keys(state: State) -> None:
+    found = [
+        state._db.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous", "foreign_keys")
+    ]
+    assert found == ["wal", 1, 1]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all", b"SQLite format 3\0" + bytes(5000)])
+def test_an_empty_or_damaged_file_is_refused_and_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    for opener in (State.create_or_open, State.read):
+        with pytest.raises(StateError, match=re.escape(str(path))) as caught:
+            opener(path)
+        assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE jobs (id)")
+    db.close()
+    content = path.read_bytes()
+    for opener in (State.create_or_open, State.read):
+        with pytest.raises(StateError, match="another program"):
+            opener(path)
+    assert path.read_bytes() == content
+
+
+def test_a_damaged_page_is_found_when_the_file_is_opened(path: Path) -> None:
+    with State.create_or_open(path) as state:
+        areas = [make_area(f"area {i}") for i in range(300)]
+        start(state, areas)
+        add(state, make_scene(), areas)
+    content = bytearray(path.read_bytes())
+    for offset in range(3 * 4096, len(content), 4096):
+        content[offset : offset + 200] = b"\xa5" * 200
+    path.write_bytes(content)
+    with pytest.raises(StateError, match="move it away"):
+        State.create_or_open(path)
+    assert path.read_bytes() == content
+    with pytest.raises(StateError, match="malformed"), State.read(path) as view:
+        view.counts()
+
+
+def test_a_truncated_file_is_refused(path: Path) -> None:
+    with State.create_or_open(path) as state:
+        start(state, [A])
+    path.write_bytes(path.read_bytes()[: 5 * 4096])
+    with pytest.raises(StateError):
+        State.create_or_open(path)
+
+
+def test_the_journal_of_a_lost_file_is_not_played_into_a_new_one(path: Path) -> None:
+    journal = path.with_name(path.name + "-wal")
+    journal.write_bytes(b"frames")
+    with pytest.raises(StateError, match="journal"):
+        State.create_or_open(path)
+    assert not path.exists()
+    assert journal.read_bytes() == b"frames"
+
+
+def test_nothing_is_left_of_a_creation_that_was_killed(path: Path) -> None:
+    path.with_name(path.name + ".new").write_bytes(b"half")
+    State.create_or_open(path).close()
+    assert {file.name for file in path.parent.iterdir()} == {path.name, path.name + ".lock"}
+
+
+def test_a_newer_file_is_refused(path: Path) -> None:
+    State.create_or_open(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS) + 1}")
+    db.close()
+    for opener in (State.create_or_open, State.read):
+        with pytest.raises(StateError, match="newer version"):
+            opener(path)
+
+
+def test_an_older_file_is_copied_and_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with State.create_or_open(path) as state:
+        start(state, [A])
+        record(state, saved(add(state, make_scene(), [A])[0]))
+
+    def widen(db: sqlite3.Connection) -> None:
+        db.execute("ALTER TABLE runs ADD COLUMN host TEXT NOT NULL DEFAULT ''")
+
+    monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, widen])
+    with pytest.raises(StateError, match="older version"):
+        State.read(path)
+    with State.create_or_open(path) as state:
+        assert state.counts().total == {"saved": 1}
+        assert state._db.execute("SELECT host FROM runs").fetchall() == [("",)]
+    monkeypatch.undo()
+    with State.create_or_open(path.with_name(path.name + f".v{len(schema.MIGRATIONS)}")) as old:
+        assert old.counts().total == {"saved": 1}
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    State.create_or_open(path).close()
+
+    def fail(db: sqlite3.Connection) -> None:
+        db.execute("DROP TABLE searches")
+        raise RuntimeError("stop")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, fail])
+        with pytest.raises(RuntimeError, match="stop"):
+            State.create_or_open(path)
+    with State.create_or_open(path) as state:
+        assert state.searches() == ()
+
+
+def test_reading_needs_a_file(path: Path) -> None:
+    with pytest.raises(StateError, match="no state"):
+        State.read(path)
+    assert not path.exists()
+
+
+def test_reading_while_a_run_writes(state: State) -> None:
+    with State.read(state.path) as view:
+        assert view.counts().total == {}
+        start(state, [A, B])
+        jobs = add(state, make_scene(), [A, B])
+        assert view.counts().total == {OPEN: 2}
+        rows_while_writing = view.saved_rows(twins_newest=True, wanted=VISUAL)
+        record(state, saved(jobs[0]))
+        assert view.counts().total == {OPEN: 1, "saved": 1}
+        assert [row.area for row in rows_while_writing] == ["a"]
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            view._db.execute("DELETE FROM jobs")
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from s2async.state import State
+state = State.create_or_open(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_process_is_told_who_holds_it_and_a_killed_one_frees_it(path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "held\n"
+            began = time.monotonic()
+            with pytest.raises(
+                StateInUse, match=rf"in use by pid {child.pid} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+            ):
+                State.create_or_open(path)
+            assert time.monotonic() - began < 1
+            with State.read(path) as view:
+                assert view.counts().total == {}
+        finally:
+            child.kill()
+    State.create_or_open(path).close()
+
+
+def test_the_lock_is_freed_by_close_and_by_a_failed_opening(path: Path) -> None:
+    path.write_bytes(b"")
+    with pytest.raises(StateError):
+        State.create_or_open(path)
+    path.unlink()
+    first = State.create_or_open(path)
+    with pytest.raises(StateInUse, match=f"pid {os.getpid()}"):
+        State.create_or_open(path)
+    first.close()
+    first.close()
+    State.create_or_open(path).close()
+
+
+def test_a_full_disk_is_one_line_and_nothing_of_the_batch_is_kept(state: State) -> None:
+    start(state, [A])
+    job = add(state, make_scene(), [A])[0]
+    pages = state._db.execute("PRAGMA page_count").fetchone()[0]
+    state._db.execute(f"PRAGMA max_page_count = {pages}")
+    many = [FileFact(asset=f"asset {i} {'x' * 400}", href="", size=1, etag="") for i in range(200)]
+    with pytest.raises(LocalError, match=rf"{re.escape(str(state.path))}.*full"):
+        state.record(BatchResult(outcomes=(saved(job),), files=tuple(many)), [])
+    state._db.execute("PRAGMA max_page_count = 1000000")
+    assert state.counts().total == {OPEN: 1}
+    record(state, saved(job))
+    assert state.counts().total == {"saved": 1}
+
+
+def test_a_read_only_disk_is_one_line(state: State) -> None:
+    state._db.execute("PRAGMA query_only = 1")
+    with pytest.raises(LocalError, match=re.escape(str(state.path))):
+        state.begin_run("{}", "1.0")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LocalError):
+        State.create_or_open(tmp_path / "file" / "state.sqlite")
+    with pytest.raises(LocalError):
+        State.create_or_open(tmp_path)
+
+
+def test_a_database_viewer_that_holds_the_file_is_named(state: State) -> None:
+    other = sqlite3.connect(state.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StateInUse, match="another program"):
+        state.begin_run("{}", "1.0")
+    other.close()
+    assert state.begin_run("{}", "1.0") == 1
+
+
+RECORD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from tests.states import A, B, C, add, make_scene, saved, start
+from s2async.models import BatchResult
+from s2async.state import State
+state = State.create_or_open(Path(sys.argv[1]))
+start(state, [A, B, C])
+n = int(sys.argv[3])
+while True:
+    jobs = add(state, make_scene(f"item {n}", minutes=n), [A, B, C])
+    print("found", *[job.id for job in jobs], flush=True)
+    for job in jobs[:2]:
+        state.record(BatchResult(outcomes=(saved(job),)), [])
+        print("saved", job.id, flush=True)
+    n += 1
+"""
+
+
+def test_no_acknowledged_commit_is_lost_by_kill_9(path: Path) -> None:
+    found: set[int] = set()
+    done: set[int] = set()
+    chance = random.Random(1)
+    for round_ in range(4):
+        command = [sys.executable, "-c", RECORD, str(path), str(Path(__file__).parents[1]), str(round_ * 100_000)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            first = child.stdout.readline()
+            time.sleep(chance.uniform(0.02, 0.3))
+            child.send_signal(signal.SIGKILL)
+            said = first + child.stdout.read()
+        for line in said.splitlines(keepends=True):
+            if line.endswith("\n"):
+                what, *numbers = line.split()
+                (found if what == "found" else done).update(map(int, numbers))
+        with State.create_or_open(path) as state:
+            kept = dict(state._db.execute("SELECT id, status FROM jobs"))
+            assert found <= kept.keys()
+            assert {kept[job] for job in done} == {"saved"}
+            assert state._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+            start(state, [A, B, C])
+            assert {job.id for job in open_jobs(state, 7)} == {
+                job for job, status in kept.items() if status == OPEN
+            }
+    assert len(done) > 40

@@ -1,0 +1,423 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from s2async.models import (
+    BatchResult,
+    CloudMeasure,
+    Job,
+    Outcome,
+    Status,
+    Traffic,
+    Use,
+)
+from s2async.records import OPEN, Cursor, Wanted
+from s2async.state import State
+from tests.states import (
+    CLEAR,
+    CLOUDS,
+    EMPTY,
+    VISUAL,
+    A,
+    B,
+    C,
+    add,
+    cloudy,
+    failed,
+    judge,
+    make_area,
+    make_product,
+    make_scene,
+    missing,
+    open_jobs,
+    record,
+    saved,
+    start,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.sqlite"
+
+
+@pytest.fixture
+def state(path: Path) -> Iterator[State]:
+    with State.create_or_open(path) as opened:
+        yield opened
+
+
+def reopened(state: State) -> State:
+    state.close()
+    return State.create_or_open(state.path)
+
+
+# ---- scenes and jobs ---------------------------------------------------------------------------------------
+
+
+def test_a_scene_gives_each_job_once(state: State) -> None:
+    start(state, [A, B, C])
+    scene = make_scene()
+    jobs = add(state, scene, [A, B])
+    assert [(job.area, job.scene, job.measure, job.saved) for job in jobs] == [
+        (A, scene, None, frozenset()),
+        (B, scene, None, frozenset()),
+    ]
+    assert add(state, scene, [A, B]) == []
+    assert [job.area for job in add(state, scene, [A, B, C])] == [C]
+    assert state.counts().total == {OPEN: 3}
+
+
+def test_a_scene_without_areas_leaves_no_row(state: State) -> None:
+    start(state, [A])
+    assert add(state, make_scene(), []) == []
+    assert state._db.execute("SELECT count(*) FROM items").fetchone() == (0,)
+
+
+def test_open_jobs_are_those_of_earlier_runs(state: State) -> None:
+    start(state, [A, B])
+    old = add(state, make_scene(), [A, B])
+    assert open_jobs(state) == []
+    record(state, saved(old[0]))
+    state = reopened(state)
+    start(state, [A, B])
+    assert add(state, make_scene(), [A, B]) == []
+    new = add(state, make_scene("S2", minutes=10), [A, B])
+    resumed = open_jobs(state)
+    assert [job.id for job in resumed] == [old[1].id]
+    assert resumed[0].scene == replace(make_scene(), footprint=None)
+    assert resumed[0].area is B
+    assert not {job.id for job in resumed} & {job.id for job in new}
+    state.close()
+
+
+def test_pages_hold_every_open_job_once_also_when_rows_come_and_go_meanwhile(state: State) -> None:
+    areas = [make_area(f"area {i:02}") for i in range(13)]
+    start(state, areas)
+    scenes = [make_scene(f"S{i}", minutes=10 * i) for i in range(9)]
+    expected = []
+    for shift in range(13):  # the jobs of an item are not neighbours in the table
+        for scene in scenes:
+            expected += [job.id for job in add(state, scene, [areas[shift]])]
+    state.rejudge(judge, VISUAL)
+    state.begin_run("{}", "1.0")
+    seen: list[Job] = []
+    cursor: Cursor | None = None
+    number = 100
+    while True:
+        page, cursor = state.open_jobs(cursor, 5, twins_newest=True)
+        seen += page
+        record(state, *(saved(job) for job in page))
+        number += 1
+        add(state, make_scene(f"new {number}", minutes=10 * number), areas[:3])
+        if cursor is None:
+            break
+    assert sorted(job.id for job in seen) == sorted(expected)
+    order = [job.scene.id for job in seen]
+    assert [name for i, name in enumerate(order) if not i or order[i - 1] != name] == [
+        scene.id for scene in scenes
+    ]
+    assert state.counts().total == {"saved": 117, OPEN: 3 * (number - 100)}
+
+
+def test_a_resumed_job_brings_what_is_known(state: State) -> None:
+    both = Wanted(assets=("visual", "nir"), mask=True, format="gtiff")
+    start(state, [A, B], both)
+    jobs = add(state, make_scene(assets=("scl", "visual", "nir")), [A, B], both)
+    half = Outcome(
+        job=jobs[0],
+        status=Status.FAILED,
+        measure=CLEAR,
+        products=(make_product(jobs[0]),),
+        reason="nir: timed out",
+        transient=True,
+    )
+    record(state, half, failed(jobs[1], transient=True))
+    state.commit_folders(state.sync_areas([A, B]))
+    state.rejudge(judge, both)
+    assert state.reopen_transient() == 2
+    state.begin_run("{}", "1.0")
+    found = {job.area.name: job for job in open_jobs(state)}
+    assert (found["a"].measure, found["a"].saved) == (CLEAR, frozenset({"visual"}))
+    assert (found["b"].measure, found["b"].saved) == (None, frozenset())
+
+
+@pytest.mark.parametrize("change", [{"version": "v2"}, {"host": "https://moved.example"}])
+def test_a_new_edition_opens_all_its_jobs_again_and_nothing_old_is_believed(
+    state: State, change: dict[str, str]
+) -> None:
+    start(state, [A, B, C])
+    jobs = add(state, make_scene(), [A, B, C])
+    record(state, saved(jobs[0]), cloudy(jobs[1]), missing(jobs[2]))
+    start(state, [A, B])
+    scene = make_scene(**change)  # type: ignore[arg-type]
+    again = add(state, scene, [A])
+    assert [(job.id, job.area, job.scene, job.measure, job.saved) for job in again] == [
+        (jobs[0].id, A, scene, None, frozenset()),
+        (jobs[1].id, B, scene, None, frozenset()),
+    ]
+    assert add(state, scene, [A, B]) == []
+    assert open_jobs(state) == []
+    assert not list(state.saved_rows(twins_newest=True, wanted=VISUAL))
+    start(state, [A, B, C])
+    resumed = open_jobs(state)
+    assert [(job.area.name, job.measure, job.saved) for job in resumed] == [(n, None, frozenset()) for n in "abc"]
+    record(state, saved(resumed[0]))
+    (row,) = state.saved_rows(twins_newest=True, wanted=VISUAL)
+    assert row.href == scene.assets["visual"].href
+
+
+def test_an_update_opens_missing_jobs_only(state: State) -> None:
+    start(state, [A, B, C])
+    jobs = add(state, make_scene(), [A, B, C])
+    record(state, saved(jobs[0]), missing(jobs[1], measure=CLEAR), failed(jobs[2]))
+    start(state, [A, B, C])
+    assert add(state, make_scene(), [A, B, C]) == []
+    (again,) = add(state, make_scene(updated="2023-01-01T00:00:00Z"), [A, B, C])
+    assert (again.id, again.measure) == (jobs[1].id, CLEAR)
+    assert state.counts().total == {"saved": 1, OPEN: 1, "failed": 1}
+
+
+def test_an_asset_that_appears_opens_missing_jobs_and_spoils_nothing(state: State) -> None:
+    start(state, [A, B])
+    jobs = add(state, make_scene(assets=("scl",)), [A, B])
+    record(state, cloudy(jobs[0]), missing(jobs[1], measure=CLEAR))
+    assert [job.id for job in add(state, make_scene(), [A, B])] == [jobs[1].id]
+    assert state.counts().total == {"cloudy": 1, OPEN: 1}
+
+
+def test_an_answer_about_a_replaced_edition_is_not_believed(state: State) -> None:
+    start(state, [A])
+    (old,) = add(state, make_scene(), [A])
+    (new,) = add(state, make_scene(version="v2"), [A])
+    assert old.id == new.id
+    record(state, saved(old))
+    assert state.counts().total == {OPEN: 1}
+    record(state, saved(new))
+    assert state.counts().total == {"saved": 1}
+    record(state, saved(old))  # it came late, and wrote over the file of the new one
+    assert state.counts().total == {OPEN: 1}
+    assert open_jobs(state) == []
+    start(state, [A])
+    (job,) = open_jobs(state)
+    assert (job.measure, job.saved, job.scene.version) == (CLEAR, frozenset(), "v2")
+
+
+def test_an_answer_to_an_unknown_job_is_a_bug_and_keeps_nothing(state: State) -> None:
+    start(state, [A])
+    (job,) = add(state, make_scene(), [A])
+    traffic = [Traffic(stage="tiles", asset="scl", use=Use.USEFUL, requests=1, bytes=10)]
+    with pytest.raises(ValueError, match="not in this state"):
+        state.record(BatchResult(outcomes=(saved(job), saved(replace(job, id=77)))), traffic)
+    assert state.counts().total == {OPEN: 1}
+    assert state.traffic() == ()
+
+
+def test_failures_are_tried_again_by_five_runs_and_by_retry(state: State) -> None:
+    start(state, [A, B, C])
+    jobs = {job.area.name: job for job in add(state, make_scene(), [A, B, C])}
+    record(state, failed(jobs["a"], transient=True), failed(jobs["b"]), missing(jobs["c"]))
+    for _ in range(5):
+        assert state.reopen_transient() == 1
+        start(state, [A, B, C])
+        (again,) = open_jobs(state)
+        assert again.id == jobs["a"].id
+        record(state, failed(again, transient=True))
+    assert state.reopen_transient() == 0
+    assert [(p.area, p.status, p.reason) for p in state.problems()] == [
+        ("a", "failed", "timed out"),
+        ("b", "failed", "timed out"),
+        ("c", "missing", "visual: 404"),
+    ]
+    assert len(state.problems(limit=1)) == 1
+    assert state.retry() == 2
+    assert state.counts().total == {OPEN: 2, "missing": 1}
+    assert state.retry(missing=True) == 1
+    assert state.problems() == ()
+    start(state, [A, B, C])
+    record(state, *(failed(job, transient=True) for job in open_jobs(state)))
+    assert state.reopen_transient() == 3  # tries are counted anew
+
+
+# ---- judging again ------------------------------------------------------------------------------------------
+
+SAME, OTHER = VISUAL, Wanted(assets=("visual", "nir"), mask=True, format="gtiff")
+
+
+@pytest.mark.parametrize(
+    ("before", "measure", "crop", "wanted", "after"),
+    [
+        (Status.CLOUDY, CLOUDS, False, SAME, "cloudy"),
+        (Status.CLOUDY, CLEAR, False, SAME, OPEN),
+        (Status.CLOUDY, CLEAR, True, SAME, "saved"),
+        (Status.CLOUDY, EMPTY, False, SAME, "nodata"),
+        (Status.CLOUDY, None, False, SAME, "cloudy"),
+        (Status.NODATA, EMPTY, False, SAME, "nodata"),
+        (Status.NODATA, CLEAR, False, SAME, OPEN),
+        (Status.NODATA, CLOUDS, False, SAME, "cloudy"),
+        (Status.SAVED, CLEAR, True, SAME, "saved"),
+        (Status.SAVED, CLEAR, True, OTHER, OPEN),
+        (Status.SAVED, CLEAR, True, replace(SAME, mask=False), OPEN),
+        (Status.SAVED, CLEAR, True, replace(SAME, format="png"), OPEN),
+        (Status.SAVED, CLEAR, True, replace(SAME, assets=()), "saved"),
+        (Status.SAVED, CLEAR, False, SAME, OPEN),
+        (Status.SAVED, CLOUDS, True, SAME, "cloudy"),
+        (Status.SAVED, None, True, SAME, "saved"),
+        (Status.SAVED, None, True, OTHER, OPEN),
+        (Status.OUTSIDE, None, False, SAME, "outside"),
+        (Status.OUTSIDE, EMPTY, False, SAME, "outside"),
+        (Status.MISSING, CLEAR, False, SAME, "missing"),
+        (Status.MISSING, CLEAR, False, OTHER, OPEN),
+        (Status.MISSING, CLEAR, False, replace(SAME, assets=()), "saved"),
+        (Status.MISSING, CLOUDS, False, SAME, "cloudy"),
+        (Status.MISSING, None, False, OTHER, "missing"),
+        (Status.FAILED, CLEAR, False, SAME, "failed"),
+        (Status.FAILED, CLEAR, True, OTHER, OPEN),
+        (Status.FAILED, EMPTY, False, SAME, "nodata"),
+        (Status.FAILED, None, False, OTHER, "failed"),
+    ],
+)
+def test_what_follows_from_the_facts(
+    state: State, before: Status, measure: CloudMeasure | None, crop: bool, wanted: Wanted, after: str
+) -> None:
+    start(state, [A])
+    (job,) = add(state, make_scene(), [A])
+    products = (make_product(job),) if crop else ()
+    record(state, Outcome(job=job, status=before, measure=measure, products=products, reason="why"))
+    changes = state.rejudge(judge, wanted)
+    assert changes == ({} if after == before else {(str(before), after): 1})
+    assert state.counts().total == {after: 1}
+    kept = state._db.execute("SELECT reason FROM jobs").fetchone()[0]
+    assert kept == ("why" if after == before else "")
+    assert state.rejudge(judge, wanted) == {}
+
+
+def test_open_jobs_with_a_measurement_are_judged_too(state: State) -> None:
+    start(state, [A, B])
+    jobs = add(state, make_scene(), [A, B])
+    record(state, failed(jobs[0], measure=CLEAR), failed(jobs[1]))
+    state.retry()
+    assert state.rejudge(lambda _: Status.CLOUDY, VISUAL) == {("open", "cloudy"): 1}
+    assert state.rejudge(judge, VISUAL) == {("cloudy", "open"): 1}
+
+
+def test_an_area_that_comes_back_is_compared_with_what_was_wanted_when_it_left(state: State) -> None:
+    start(state, [A, B])
+    jobs = add(state, make_scene(), [A, B])
+    record(state, *(missing(job, measure=CLEAR) for job in jobs))
+    assert start(state, [A], OTHER) == {("missing", "open"): 1}
+    record(state, *(missing(job, measure=CLEAR) for job in open_jobs(state)))
+    assert start(state, [A, B], OTHER) == {("missing", "open"): 1}
+    assert [job.area for job in open_jobs(state)] == [B]
+
+
+def test_many_jobs_are_judged_in_pages(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s2async.state.JUDGED_AT_ONCE", 7)
+    areas = [make_area(f"area {i}") for i in range(40)]
+    start(state, areas)
+    jobs = add(state, make_scene(), areas)
+    for i, job in enumerate(jobs):
+        record(state, saved(job) if i % 3 == 0 else cloudy(job) if i % 3 == 1 else failed(job))
+    assert state.rejudge(lambda measured: None if judge(measured) else Status.CLOUDY, VISUAL) == {
+        ("saved", "cloudy"): 14,
+        ("cloudy", "open"): 13,
+    }
+    assert state.counts().total == {"cloudy": 14, OPEN: 13, "failed": 13}
+
+
+# ---- twins --------------------------------------------------------------------------------------------------
+
+OLD = make_scene("S2A_33UUU_20220101_0_L2A", baseline="03.01")
+NEW = make_scene("S2A_33UUU_20220101_1_L2A", baseline="05.09", minutes=0.001 / 60)
+HALF = make_scene("S2A_33UUU_20220101_2_L2A", baseline="05.10", minutes=0.2)
+
+
+def index_items(state: State, *, newest: bool = True) -> list[str]:
+    return [row.item for row in state.saved_rows(twins_newest=newest, wanted=VISUAL)]
+
+
+def test_an_older_twin_that_comes_later_is_not_asked_for(state: State) -> None:
+    start(state, [A])
+    assert len(add(state, NEW, [A])) == 1
+    assert add(state, OLD, [A]) == []
+    assert len(add(state, HALF, [A])) == 1
+    start(state, [A])
+    assert len(add(state, OLD, [A], newest=False)) == 1
+    assert len(open_jobs(state, newest=False)) == 2
+    start(state, [A])
+    assert [job.scene.id for job in open_jobs(state)] == [NEW.id, HALF.id]
+    assert {job.scene.id for job in open_jobs(state, newest=False)} == {OLD.id, NEW.id, HALF.id}
+
+
+def test_a_newer_twin_of_a_later_run_supersedes_when_it_has_an_answer(state: State) -> None:
+    start(state, [A, B])
+    for job in add(state, OLD, [A, B]):
+        record(state, saved(job))
+    start(state, [A, B])
+    jobs = {job.area.name: job for job in add(state, NEW, [A, B])}
+    assert index_items(state) == [OLD.id, OLD.id]
+    record(state, failed(jobs["a"]), cloudy(jobs["b"]))
+    assert [(row.area, row.item) for row in state.saved_rows(twins_newest=True, wanted=VISUAL)] == [("a", OLD.id)]
+    assert index_items(state, newest=False) == [OLD.id, OLD.id]
+    state.retry()
+    start(state, [A, B])
+    (again,) = open_jobs(state)
+    record(state, saved(again))
+    assert index_items(state) == [NEW.id]
+    assert index_items(state, newest=False) == [OLD.id, NEW.id, OLD.id]
+
+
+def test_open_jobs_of_a_superseded_item_are_left_and_not_counted(state: State) -> None:
+    start(state, [A, B])
+    jobs = add(state, OLD, [A, B])
+    record(state, failed(jobs[0]))
+    start(state, [A, B])
+    record(state, *(cloudy(job) for job in add(state, NEW, [A, B])))
+    assert open_jobs(state) == []
+    assert state.counts().total == {"cloudy": 2}
+    assert state.counts(twins_newest=False).total == {"cloudy": 2, "failed": 1, OPEN: 1}
+    assert state.counts().areas[0].by_status == {"cloudy": 1}
+
+
+def test_of_three_twins_the_newest_stays_in_any_order(tmp_path: Path) -> None:
+    third = make_scene("S2A_33UUU_20220101_3_L2A", baseline="04.00")
+    for number, order in enumerate([(OLD, third, NEW), (NEW, third, OLD), (third, NEW, OLD), (third, OLD, NEW)]):
+        with State.create_or_open(tmp_path / f"{number}.sqlite") as state:
+            start(state, [A])
+            for scene in order:
+                add(state, scene, [A])
+            kept = state._db.execute("SELECT item FROM items WHERE superseded_by IS NULL").fetchall()
+            assert kept == [(NEW.id,)]
+
+
+def test_an_item_whose_edition_changes_sides(state: State) -> None:
+    start(state, [A])
+    add(state, OLD, [A])
+    add(state, NEW, [A])
+    (job,) = add(state, replace(OLD, baseline="06.00", version="v2"), [A])
+    assert job.scene.id == OLD.id
+    start(state, [A])
+    assert [job.id for job in open_jobs(state)] == [job.id]
+
+
+# ---- hostile texts --------------------------------------------------------------------------------------------
+
+
+def test_texts_are_only_texts(state: State) -> None:
+    nasty = "'; DROP TABLE jobs; --\0\n\u202e🏞"
+    area = make_area(nasty, folder="safe")
+    start(state, [area])
+    scene = replace(make_scene(nasty), platform=nasty, baseline='"', absent={nasty: nasty})
+    (job,) = add(state, scene, [area])
+    record(state, replace(failed(job), reason=nasty))
+    state.retry()
+    state = reopened(state)
+    start(state, [area])
+    (again,) = open_jobs(state)
+    assert again.scene == replace(scene, footprint=None)
+    assert state.counts().areas[0].name == nasty
+    state.close()
