@@ -222,13 +222,12 @@ def _name(fields: Mapping[str, Any], name_field: str, place: str) -> str:
 
 
 def _wkt_record(place: str, name: str, text: str) -> Record:
-    srid = _EWKT.match(text)
+    name, srid = name.strip(), _EWKT.match(text)
+    wkt = text[srid.end() :] if srid else text
     return Record(
         place=place,
-        name=name.strip(),
-        geometry=_parsed(
-            shapely.from_wkt, text[srid.end() :] if srid else text, f'{place}: area "{shown(name)}":'
-        ),
+        name=name,
+        geometry=_parsed(shapely.from_wkt, wkt, f'{place}: area "{shown(name)}":'),
         srid=int(srid[1]) if srid else None,
     )
 
