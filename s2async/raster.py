@@ -181,17 +181,18 @@ async def _fetch(transport: Transport, source: Source, ranges: Sequence[ByteRang
 
 
 async def _all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Results of work done side by side. The first failure cancels the rest, and is raised as it is."""
+    """Results of work done side by side. The first failure cancels the rest, and is raised as it is.
+
+    (Not a TaskGroup: that of Python 3.11 loses a cancellation which comes while a failure is being cleared up.)
+    """
+    tasks = [asyncio.create_task(one) for one in work]
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
-        return [task.result() for task in tasks]
-    except BaseExceptionGroup as failures:
-        failure = failures.exceptions[0]
-    task = asyncio.current_task()
-    if task and task.cancelling():  # both at once: in Python 3.11 the group forgets that it was cancelled
-        raise asyncio.CancelledError from failure
-    raise failure
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 def _gaps(layout: Layout, fetched: ByteRange) -> int:
