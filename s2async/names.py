@@ -95,7 +95,7 @@ def _hashed(name: str) -> str:
     if _is_device(stem) or unicodedata.category(stem[0])[0] == "M":
         stem = f"_{stem}"
     room = MAX_BYTES - HASH_DIGITS - 1
-    stem = stem.encode()[:room].decode(errors="ignore").rstrip("-._")
+    stem = stem.encode()[:room].decode(errors="ignore")
     return f"{stem}-{digest}"
 
 

@@ -267,6 +267,9 @@ def test_other_crs() -> None:
     assert one(PARKS[0][1], crs="EPSG:4326") == one(PARKS[0][1]) == one(f"SRID=4326;{PARKS[0][1]}"), (
         "lon comes first"
     )
+    assert shapely.equals_exact(one(SQUARE, crs="EPSG:4258").polygon, one(SQUARE).polygon, tolerance=2e-9), (
+        "here too"
+    )
     with pytest.raises(AreaError, match='crs: "EPSG:99999" is not known; write a code such as'):
         one(SQUARE, crs="EPSG:99999")
     with pytest.raises(AreaError, match=r"outside the region of the CRS; check crs|is beyond|reaches latitude"):
@@ -454,6 +457,7 @@ def test_holes_and_parts_count() -> None:
     for wkt in ("POLYGON Z ((13 52 1, 14 52 1, 14 53 1, 13 53 1, 13 52 1))",
                 "POLYGON M ((13 52 1, 14 52 1, 14 53 1, 13 53 1, 13 52 1))"):  # fmt: skip
         assert one(wkt) == one(SQUARE), "heights and measures are dropped"
+    assert one("POLYGON ((-0.0 0, 1 0, 1 1, -0.0 0))") == one("POLYGON ((0 0, 1 -0.0, 1 1, 0 -0.0))")
 
 
 def test_both_sides_of_the_antimeridian() -> None:
