@@ -85,8 +85,7 @@ def fingerprint(polygon: Polygon | MultiPolygon) -> str:
     Does not depend on where a ring starts and which way it runs, on the order of rings and parts, on points that
     are repeated, on Z and M, nor on digits beyond 1e-9 degrees.
     """
-    wkb = shapely.to_wkb(_canonical(polygon), byte_order=1, output_dimension=2)
-    return hashlib.sha256(wkb).hexdigest()[:16]
+    return _hash(_canonical(polygon))
 
 
 def bounds(areas: Sequence[Area]) -> tuple[float, float, float, float]:
@@ -95,7 +94,7 @@ def bounds(areas: Sequence[Area]) -> tuple[float, float, float, float]:
     West is larger than east when the areas lie about the antimeridian (RFC 7946, 5.2): of all boxes it is the
     narrowest.
     """
-    parts = np.array([part.bounds for area in areas for part in _parts(area.polygon)])
+    parts = shapely.bounds(shapely.get_parts([area.polygon for area in areas]))
     parts = parts[np.argsort(parts[:, 0], kind="stable")]
     reached = np.maximum.accumulate(parts[:, 2])
     south, north = float(parts[:, 1].min()), float(parts[:, 3].max())
@@ -134,7 +133,7 @@ def _areas(source: Source, wanted: str | None, taken: Sequence[str] = ()) -> lis
             raise AreaError(f"{where}: there is another area of this name; give each its own")
         _check_srid(record.srid, crs, where)
         polygon = _polygon(record.geometry, move, where)
-        identity = fingerprint(polygon)
+        identity = _hash(polygon)
         if identity in prints:
             raise AreaError(f'{where}: has the polygon of area "{shown(prints[identity])}"; remove one of the two')
         polygons[record.name], prints[identity] = polygon, record.name
@@ -279,5 +278,10 @@ def _canonical(geometry: BaseGeometry) -> Polygon | MultiPolygon:
     return whole
 
 
+def _hash(canonical: Polygon | MultiPolygon) -> str:
+    wkb = shapely.to_wkb(canonical, byte_order=1, output_dimension=2)
+    return hashlib.sha256(wkb).hexdigest()[:16]
+
+
 def _parts(polygon: BaseGeometry) -> list[Polygon]:
-    return list(shapely.get_parts(polygon))
+    return [polygon] if isinstance(polygon, Polygon) else list(shapely.get_parts(polygon))
