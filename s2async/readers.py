@@ -235,7 +235,18 @@ def _wkt_record(place: str, name: str, text: str) -> Record:
 def _from_geojson(geometry: Any, where: str) -> BaseGeometry:
     if not isinstance(geometry, dict):
         raise AreaError(f"{where} the geometry is {toml_value(geometry)}; give a Polygon or MultiPolygon")
+    if "coordinates" in geometry:
+        geometry = {**geometry, "coordinates": _flat(geometry["coordinates"])}
     return _parsed(shapely.from_geojson, json.dumps(geometry), where)
+
+
+def _flat(coordinates: Any, depth: int = 4) -> Any:
+    """Drop heights, which GEOS before 3.12 does not take in GeoJSON."""
+    if not depth or not isinstance(coordinates, list) or not coordinates:
+        return coordinates
+    if isinstance(coordinates[0], list):
+        return [_flat(part, depth - 1) for part in coordinates]
+    return coordinates[:2]
 
 
 def _from_wkb(wkb: bytes | None, place: str) -> BaseGeometry | None:
@@ -256,8 +267,8 @@ def _why(message: str) -> str:
     if "closed" in message:
         return "a ring is not closed; repeat its first point at its end"
     if "number of points" in message:
-        return "a ring has too few points; give three different ones, and the first again at its end"
-    if "Nonlinear" in message or "urve" in message or "CIRCULAR" in message:
+        return "a ring has fewer than three different points; give them, and the first again at the end"
+    if any(word in message.lower() for word in ("nonlinear", "curve", "circular")):
         return "curves cannot be used; turn them into straight pieces"
     message = shown(" ".join(message.split(": ", 1)[-1].split()), 100)
     return f"cannot be read ({message}); write POLYGON ((lon lat, lon lat, ...)) or a GeoJSON Polygon"
