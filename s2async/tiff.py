@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from affine import Affine
@@ -212,13 +212,19 @@ class _Reader:
 def _parse(head: bytes) -> Layout:
     reader = _Reader(head)
     entries, following = reader.directory(reader.first_directory())
-    short = 0
+    short = held = 0
     raws: dict[int, tuple[int, int, bytes]] = {}
     for tag, kind, count, field in entries:
+        if tag in raws:
+            raise ValueError(f"tag {tag} is there twice")
         try:
             raws[tag] = (kind, count, reader.raw(kind, count, field))
         except _ShortError as error:
             short = max(short, error.size)
+            continue
+        held += len(raws[tag][2])
+        if held > MAX_HEADER:  # thousands of tags may point to the same megabyte
+            raise ValueError("its tags share their values")
     if short:
         raise _ShortError(short)
     end = reader.end
@@ -274,7 +280,7 @@ def _parse(head: bytes) -> Layout:
         grid=Grid(width=width, height=height, transform=transform, epsg=epsg),
         bands=bands,
         dtype=dtype,
-        nodata=float(text(GDAL_NODATA)) if text(GDAL_NODATA).strip() else None,
+        nodata=_nodata(text(GDAL_NODATA), np.dtype(dtype)),
         scales=scales,
         offsets=offsets,
         compression=one(COMPRESSION, 1),
@@ -320,6 +326,18 @@ def _dtype(bands: int, bits: tuple[float, ...], formats: tuple[float, ...]) -> s
     return name
 
 
+def _nodata(text: str, dtype: np.dtype[Any]) -> float | None:
+    """The value as rasterio tells it: of the pixels' type; none when no pixel can have it."""
+    if not text.strip():
+        return None
+    value = float(text)
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return float(dtype.type(value))
+    limits = np.iinfo(dtype)
+    return value if limits.min <= value <= limits.max else None
+
+
 def _scaling(xml: str, bands: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Scales and offsets from GDAL's metadata tag: XML in which every item is one plain element."""
     found = {"scale": [1.0] * bands, "offset": [0.0] * bands}
@@ -339,12 +357,11 @@ def _georeference(
     epsg = projected if model == 1 else geographic if model == 2 else 0
     if not 0 < epsg < 32767:
         raise UnsupportedLayout("unsupported layout: its CRS has no EPSG code")
-    if len(matrix) == 16:
+    if len(scale) >= 2 and scale[0] and scale[1] and len(ties) >= 6:
+        across, down = scale[0], -abs(scale[1])  # a negative scale is a common mistake: GDAL takes it for north-up
+        transform = Affine(across, 0.0, ties[3] - ties[0] * across, 0.0, down, ties[4] - ties[1] * down)
+    elif len(matrix) == 16:
         transform = Affine(matrix[0], matrix[1], matrix[3], matrix[4], matrix[5], matrix[7])
-    elif len(scale) >= 2 and len(ties) == 6:
-        transform = Affine(
-            scale[0], 0.0, ties[3] - ties[0] * scale[0], 0.0, -scale[1], ties[4] + ties[1] * scale[1]
-        )
     else:
         raise UnsupportedLayout("unsupported layout: no transform from pixels to coordinates")
     if raster == 2:  # PixelIsPoint: the tie point is the centre of a pixel
