@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from s2async.errors import CorruptFile
 from s2async.grid import Window
 from s2async.tiff import MAX_HEADER, STRIP_COUNTS, STRIP_OFFSETS, TILE_COUNTS, TILE_OFFSETS, Layout
 
@@ -56,15 +57,16 @@ def byte_ranges(
     present = sorted(
         (int(layout.block_offsets[i]), int(layout.block_counts[i]), i) for i in blocks if layout.block_counts[i]
     )
-    merged: list[ByteRange] = []
+    merged: list[tuple[int, int, list[int]]] = []
     for start, count, block in present:
         stop = start + count
-        last = merged[-1] if merged else None
-        if last and start - last.stop <= gap and stop - last.start <= longest:
-            merged[-1] = ByteRange(start=last.start, stop=max(stop, last.stop), blocks=(*last.blocks, block))
+        first, last, members = merged[-1] if merged else (0, 0, [])
+        if members and start - last <= gap and stop - first <= longest:
+            members.append(block)
+            merged[-1] = (first, max(stop, last), members)
         else:
-            merged.append(ByteRange(start=start, stop=stop, blocks=(block,)))
-    return merged
+            merged.append((start, stop, [block]))
+    return [ByteRange(start=start, stop=stop, blocks=tuple(members)) for start, stop, members in merged]
 
 
 def subset(layout: Layout, blocks: Mapping[int, bytes]) -> bytes:
@@ -80,7 +82,15 @@ def subset(layout: Layout, blocks: Mapping[int, bytes]) -> bytes:
 
     Returns:
         The bytes of the small TIFF.
+
+    Raises:
+        CorruptFile: a block is not of the length that the layout says, or they are too much for one TIFF.
     """
+    for index, data in blocks.items():
+        if not 0 < len(data) == layout.block_counts[index]:
+            raise CorruptFile(f"block {index} has {len(data):,} bytes instead of {layout.block_counts[index]:,}")
+    if not layout.big and sum(map(len, blocks.values())) + 2 * _FAR >= 1 << 32:
+        raise CorruptFile("blocks of more than 4 GiB in a TIFF that cannot hold them")
     word, inline = ("Q", 8) if layout.big else ("I", 4)
     places = np.where(layout.block_counts > 0, 16 + sum(map(len, blocks.values())) + _FAR, 0)
     counts = np.where(layout.block_counts > 0, 1, 0)
