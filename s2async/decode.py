@@ -25,6 +25,7 @@ OPTIONS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_PAM_ENABLED": "NO",  # no side-car files
     "GDAL_NUM_THREADS": "1",  # the pool is the parallelism
+    "GTIFF_IGNORE_READ_ERRORS": "NO",  # whatever the environment says: a missing block is an error, no zeros
 }
 
 
@@ -42,7 +43,12 @@ def read(tiff: bytes, windows: Sequence[Window]) -> list[NDArray[np.generic]]:
         CorruptFile: GDAL cannot decode it, or a block is not there.
     """
     try:
-        with rasterio.Env(**OPTIONS), MemoryFile(tiff) as file, file.open(driver="GTiff", sharing=False) as raster:
+        with (
+            rasterio.Env(**OPTIONS),
+            MemoryFile(tiff, filename="tiles.tif") as file,
+            file.open(driver="GTiff", sharing=False) as raster,
+        ):
             return [raster.read(window=RasterioWindow(w.col, w.row, w.width, w.height)) for w in windows]
     except RasterioError as error:
-        raise CorruptFile(f"cannot be decoded: {' '.join(str(error).split())}") from error
+        reason = str(error.__cause__ or error)  # of a block that cannot be read, only the cause tells which
+        raise CorruptFile(f"cannot be decoded: {' '.join(reason.split())}") from error
