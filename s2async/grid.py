@@ -27,6 +27,14 @@ from s2async.models import Area
 warnings.filterwarnings("ignore", message="Dataset has no geotransform", module=r"rasterio\.features")
 
 
+CACHED_VERTICES = 2000
+"""Polygons of more vertices are projected anew each time: 4096 of these hold 131 MB."""
+CACHED_PIXELS = 1 << 18
+"""Masks of more pixels are made anew each time: 512 of these hold 134 MB."""
+STRIPE_PIXELS = 1 << 24
+"""Pixels that are looked at together where an area is larger than the raster."""
+
+
 def shifted(transform: Affine, columns: float, rows: float) -> Affine:
     """The transform of a raster whose first pixel lies so many columns and rows further."""
     a, b, c, d, e, f = transform[:6]
@@ -107,19 +115,15 @@ def cutout(area: Area, grid: Grid) -> Cutout | None:
     polygon = _project(area.fingerprint, area.polygon, grid.epsg)
     if polygon is None:
         return None
-    found = geometry_window(grid, [polygon], boundless=True)
-    whole = Window(
-        col=int(found.col_off), row=int(found.row_off), width=int(found.width), height=int(found.height)
-    )
+    whole = _whole(polygon, grid.transform)
     window = whole.clip(grid.width, grid.height)
     if window is None:
         return None
     inside = _inside(area.fingerprint, grid.epsg, grid.window_transform(window), window.shape, polygon)
-    if window == whole:
-        total = int(np.count_nonzero(inside))
-    else:
-        full = _inside(area.fingerprint, grid.epsg, grid.window_transform(whole), whole.shape, polygon)
-        total = max(int(np.count_nonzero(full)), int(np.count_nonzero(inside)))
+    total = int(np.count_nonzero(inside))
+    if window != whole:
+        start = grid.window_transform(whole)
+        total = max(total, _count(_Keyed((area.fingerprint, grid.epsg, start), polygon), start, whole.shape))
     return Cutout(window=window, inside=inside, total=total)
 
 
@@ -139,7 +143,9 @@ class _Keyed:
 
 
 def _project(fingerprint: str, polygon: Polygon | MultiPolygon, epsg: int) -> Polygon | MultiPolygon | None:
-    return _projected(_Keyed((fingerprint, epsg), polygon), epsg)
+    large = shapely.get_num_coordinates(polygon) > CACHED_VERTICES
+    projected = _projected.__wrapped__ if large else _projected
+    return projected(_Keyed((fingerprint, epsg), polygon), epsg)
 
 
 @lru_cache(maxsize=4096)
@@ -165,7 +171,8 @@ def _transformer(epsg: int) -> Transformer:
 def _inside(
     fingerprint: str, epsg: int, transform: Affine, shape: tuple[int, int], polygon: Polygon | MultiPolygon
 ) -> NDArray[np.bool_]:
-    return _rasterized(_Keyed((fingerprint, epsg, transform, shape), polygon), transform, shape)
+    rasterized = _rasterized.__wrapped__ if shape[0] * shape[1] > CACHED_PIXELS else _rasterized
+    return rasterized(_Keyed((fingerprint, epsg, transform, shape), polygon), transform, shape)
 
 
 @lru_cache(maxsize=512)
@@ -173,3 +180,31 @@ def _rasterized(keyed: _Keyed, transform: Affine, shape: tuple[int, int]) -> NDA
     inside: NDArray[np.bool_] = geometry_mask([keyed.value], out_shape=shape, transform=transform, invert=True)
     inside.flags.writeable = False
     return inside
+
+
+@lru_cache(maxsize=4096)
+def _count(keyed: _Keyed, transform: Affine, shape: tuple[int, int]) -> int:
+    """Pixel centres inside the polygon, a stripe at a time: an area may be a country, or two parks far apart."""
+    rows, columns = shape
+    if rows * columns > STRIPE_PIXELS and isinstance(keyed.value, MultiPolygon):
+        return sum(_count_part(part, transform) for part in keyed.value.geoms)
+    step = max(1, STRIPE_PIXELS // columns)
+    stripes = [(row, min(step, rows - row)) for row in range(0, rows, step)]
+    return sum(
+        int(np.count_nonzero(_rasterized.__wrapped__(keyed, shifted(transform, 0, row), (height, columns))))
+        for row, height in stripes
+    )
+
+
+def _count_part(part: Polygon, transform: Affine) -> int:
+    window = _whole(part, transform)
+    if not window.pixels:
+        return 0
+    return _count.__wrapped__(_Keyed(None, part), shifted(transform, window.col, window.row), window.shape)
+
+
+def _whole(polygon: Polygon | MultiPolygon, transform: Affine) -> Window:
+    """The outermost whole pixels around a polygon, on a grid without edges."""
+    grid = Grid(width=1, height=1, transform=transform, epsg=0)
+    found = geometry_window(grid, [polygon], boundless=True)
+    return Window(col=int(found.col_off), row=int(found.row_off), width=int(found.width), height=int(found.height))
