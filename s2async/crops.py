@@ -12,7 +12,6 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
 from s2async import files
@@ -101,17 +100,18 @@ def geotiff(crop: Crop) -> bytes:
         "blockxsize": _BLOCK,
         "blockysize": _BLOCK,
         "interleave": "pixel",
+        # said always: GDAL would take the fourth of four bands for alpha, which hides pixels
+        "photometric": "rgb" if bands == 3 and crop.pixels.dtype == np.uint8 else "minisblack",
     }
-    if bands == 3 and crop.pixels.dtype == np.uint8:
-        profile["photometric"] = "rgb"
     with rasterio.Env(GDAL_NUM_THREADS="1", GDAL_PAM_ENABLED="NO"), MemoryFile() as memory:
         with memory.open(**profile) as raster:
             raster.write(crop.pixels)
             if any(scale != 1 for scale in crop.scales) or any(crop.offsets):
                 raster.scales, raster.offsets = tuple(crop.scales), tuple(crop.offsets)
-            if bands == 1:
-                raster.colorinterp = [ColorInterp.gray]
-            raster.update_tags(**crop.tags)
+            # a header of a server (an ETag) or a name may hold what is no text
+            raster.update_tags(
+                **{key: text.encode("utf-8", "replace").decode() for key, text in crop.tags.items()}
+            )
         return bytes(memory.getbuffer())
 
 
@@ -131,11 +131,8 @@ def park_folders(output: Path, moves: Sequence[FolderMove]) -> None:
         LocalError: a folder cannot be renamed.
     """
     for move in moves:
-        old, between = output / move.old, output / parking(move.fingerprint)
-        if old != between:
-            with files.local_errors("move", old):
-                if old.is_dir():
-                    old.replace(between)
+        if move.old != parking(move.fingerprint):
+            _move(output / move.old, output / parking(move.fingerprint))
     _sync(output, moves)
 
 
@@ -146,19 +143,24 @@ def place_folders(output: Path, moves: Sequence[FolderMove]) -> None:
         LocalError: a folder cannot be renamed.
     """
     for move in moves:
-        between, new = output / parking(move.fingerprint), output / move.new
-        with files.local_errors("move to", new):
-            if not between.is_dir():
-                continue
-            if new.exists():
-                for path in list(between.iterdir()):
-                    path.replace(new / path.name)
-                between.rmdir()
-            else:
-                between.replace(new)
+        _move(output / parking(move.fingerprint), output / move.new)
     _sync(output, moves)
+
+
+def _move(source: Path, target: Path) -> None:
+    with files.local_errors("move to", target):
+        if not source.is_dir():
+            return
+        if not target.exists():
+            source.replace(target)
+            return
+        for path in list(source.iterdir()):
+            path.replace(target / path.name)
+        files.sync_folder(target)
+        source.rmdir()
 
 
 def _sync(output: Path, moves: Sequence[FolderMove]) -> None:
     if moves and output.is_dir():
-        files.sync_folder(output)
+        with files.local_errors("move folders in", output):
+            files.sync_folder(output)
