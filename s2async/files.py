@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import secrets
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 from s2async.errors import LocalError
 
 SUFFIX = ".part"
+_RANDOM_BYTES = 6
+"""In a temporary name, so that no two are the same."""
 
 
 @contextlib.contextmanager
@@ -34,7 +37,7 @@ def replace(path: Path, data: bytes, *, token: str = "s2async") -> None:  # noqa
     Raises:
         LocalError: disk full, read-only, no such folder.
     """
-    part = path.with_name(f".{token}-{secrets.token_hex(6)}{SUFFIX}")
+    part = path.with_name(f".{token}-{secrets.token_hex(_RANDOM_BYTES)}{SUFFIX}")
     with local_errors("write", path):
         try:
             with part.open("xb") as file:
@@ -75,17 +78,23 @@ def check_writable(folder: Path) -> None:
     Raises:
         LocalError: they cannot.
     """
-    probe = folder / f".s2async-probe-{secrets.token_hex(6)}{SUFFIX}"
+    probe = folder / f".s2async-probe-{secrets.token_hex(_RANDOM_BYTES)}{SUFFIX}"
     with local_errors("write into", folder):
         probe.touch()
         probe.unlink()
 
 
 def sweep(folder: Path, *, token: str) -> int:
-    """Remove temporary files that a killed run left in the folder and one level below; tells how many."""
-    left = [path for pattern in ("", "*/") for path in folder.glob(f"{pattern}.{token}-*{SUFFIX}")]
-    for path in left:
-        path.unlink(missing_ok=True)
+    """Remove temporary files that a killed run left in the folder and one level below; tells how many.
+
+    Raises:
+        LocalError: one of them cannot be removed.
+    """
+    random = "[0-9a-f]" * 2 * _RANDOM_BYTES  # all of it, so that one token may begin with another
+    left = [path for below in ("", "*/") for path in folder.glob(f"{below}.{glob.escape(token)}-{random}{SUFFIX}")]
+    with local_errors("remove half-written files in", folder):
+        for path in left:
+            path.unlink(missing_ok=True)
     return len(left)
 
 
