@@ -83,7 +83,7 @@ def run(
     meter = Meter()
 
     async def main() -> T:
-        settings: dict[str, Any] = {"idle_timeout": 0.5, "attempts": 2, "wait": lambda number: 0.0}
+        settings: dict[str, Any] = {"idle_timeout": 10, "attempts": 2, "wait": lambda number: 0.0}
         async with Transport(origins=[server.origin], meter=meter, **settings) as transport:
             with ThreadPoolExecutor(2) as pool:
                 return await work(transport, pool)

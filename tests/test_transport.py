@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import email.utils
 import json
 import os
@@ -49,8 +50,8 @@ def run(
     quick: dict[str, Any] = {
         "origins": [server.origin],
         "connect_timeout": 2,
-        "idle_timeout": 0.3,
-        "total_timeout": 5,
+        "idle_timeout": 5,
+        "total_timeout": 20,
         "attempts": ATTEMPTS,
         "wait": lambda number: 0.0,
     }
@@ -195,7 +196,7 @@ def test_a_transient_answer_with_a_long_body_stays_transient(server: FaultServer
 @pytest.mark.parametrize("mode", BROKEN)
 def test_a_broken_connection_is_healed_by_another_try(server: FaultServer, name: str, mode: str) -> None:
     started = time.monotonic()
-    piece, transport = run(server, reader(server.url(mode, 1, name), 0, 90_000))
+    piece, transport = run(server, reader(server.url(mode, 1, name), 0, 90_000), idle_timeout=0.5)
     assert piece.data == CONTENT[:90_000]
     assert time.monotonic() - started < 3
     requests, sent = server.totals()
@@ -213,7 +214,7 @@ def test_a_connection_that_always_breaks_is_given_up(server: FaultServer, name: 
     async def count(transport: Transport) -> tuple[object, int, int]:
         return await outcome(work(transport)), transport.meter.requests, transport.meter.bytes
 
-    (error, requests, size), transport = run(server, count)
+    (error, requests, size), transport = run(server, count, idle_timeout=0.5)
     assert isinstance(error, TransientError)
     assert name in str(error)
     assert time.monotonic() - started < 4
@@ -265,6 +266,22 @@ def test_a_server_that_is_not_there(server: FaultServer) -> None:
         origin = f"http://127.0.0.1:{bound.getsockname()[1]}"
         with pytest.raises(TransientError, match=r"cannot connect \(.*refused.*\): http://127"):
             run(server, reader(f"{origin}/x.tif?sig=canary"), origins=[origin])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a full queue of connections is silent on Linux only")
+def test_a_server_that_does_not_even_accept(server: FaultServer) -> None:
+    started = time.monotonic()
+    with socket.socket() as deaf, contextlib.ExitStack() as waiting:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(3):
+            knock = waiting.enter_context(socket.socket())
+            knock.setblocking(False)
+            knock.connect_ex(deaf.getsockname())
+        origin = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        with pytest.raises(TransientError, match="timed out"):
+            run(server, reader(f"{origin}/x.tif"), origins=[origin], connect_timeout=0.4, attempts=2)
+    assert 0.7 < time.monotonic() - started < 4
 
 
 def test_a_transport_works_inside_its_block_only(server: FaultServer, name: str) -> None:
@@ -409,35 +426,31 @@ def test_a_server_that_asks_for_patience_gets_it_from_every_task(
     # a date has whole seconds: one 2 s away asks for 1 to 2 s
     after = "1" if form == "seconds" else email.utils.formatdate(time.time() + 2, usegmt=True)
     busy = server.url("code", 1, name, status=503, after=after)
-    fine = [server.url("well", 0, name, n=n) for n in range(6)]
+    slow, *quick = (server.url("well", 0, name, n=n, delay=0 if n else 0.6) for n in range(6))
 
     async def work(transport: Transport) -> None:
         async with asyncio.TaskGroup() as group:
-            for url in [busy, *fine]:  # two at once: most wait for their places when the server complains
+            for url in [busy, slow, *quick]:  # two at once: most wait for their places when the server complains
                 group.create_task(transport.read(url, 0, 10))
 
     run(server, work, connections=2)
     log = sorted(server.log, key=lambda entry: entry["time"])
     complaint = next(entry["time"] for entry in log if entry["status"] == 503)
-    later = [entry for entry in log if entry["time"] > complaint + 0.1]
     assert len(log) == 8
-    assert len(later) >= 5
-    assert min(entry["time"] for entry in later) >= complaint + 0.95
+    assert [entry["time"] > complaint + 0.95 for entry in log] == [False] * 2 + [True] * 6
 
 
 def test_patience_is_kept_for_the_one_server(server: FaultServer, name: str) -> None:
     started = time.monotonic()
 
-    async def work(transport: Transport) -> float:
+    async def work(transport: Transport) -> None:
         first = asyncio.create_task(transport.read(server.url("code", 1, name, status=503, after=1), 0, 10))
         await until(lambda: transport.meter.requests > 0)
         await transport.read(f"{server.other}/well/0/{name}", 0, 10)
-        elapsed = time.monotonic() - started
+        assert not first.done()
         await first
-        return elapsed
 
-    elapsed, _ = run(server, work, origins=[server.origin, server.other])
-    assert elapsed < 0.9
+    run(server, work, origins=[server.origin, server.other])
     assert time.monotonic() - started >= 1
 
 
@@ -456,7 +469,7 @@ def test_a_server_that_asks_for_too_much_is_given_up_for_now(server: FaultServer
     assert error.retry_after > transport_module.MAX_WAIT
     assert "asks to wait" in str(error)
     assert server.totals()[0] == 2
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
 
 
 # ---- many at once -----------------------------------------------------------------------------------------
