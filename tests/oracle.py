@@ -21,7 +21,6 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
-from shapely.ops import transform as shapely_transform
 
 BAD_CLASSES = (1, 3, 8, 9, 10)
 
@@ -56,7 +55,7 @@ class RecordedJob:
 def project(polygon: BaseGeometry, crs: Any) -> BaseGeometry:
     """A lon/lat polygon in a raster's CRS, vertex by vertex."""
     transformer = Transformer.from_crs("OGC:CRS84", crs, always_xy=True)
-    return shapely_transform(transformer.transform, polygon)
+    return shapely.transform(polygon, transformer.transform, interleaved=False)
 
 
 def plain_crop(path: Path, polygon: BaseGeometry) -> PlainCrop | None:
