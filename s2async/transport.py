@@ -367,12 +367,16 @@ def _brief(error: BaseException) -> str:
     """One line of an error that may have many, or none; without addresses, which may hold secrets."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy answers {error.status}"
-    if isinstance(error, aiohttp.ClientConnectorError):
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        text = str(error.certificate_error)
+    elif isinstance(error, aiohttp.ClientConnectorSSLError):
+        text = str(error.os_error)
+    elif isinstance(error, aiohttp.ClientConnectorError):
         whom = " to the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
-        cause = error.os_error
-        number = cause.errno or 0  # negative when it is of getaddrinfo
-        return f"cannot connect{whom} ({os.strerror(number) if number > 0 else cause.strerror or cause})"
-    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+        cause, number = error.os_error, error.os_error.errno or 0  # negative when it is of getaddrinfo
+        text = f"cannot connect{whom} ({os.strerror(number) if number > 0 else cause.strerror or cause})"
+    else:
+        text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     return " ".join(text.split()) or type(error).__name__
 
 

@@ -304,7 +304,11 @@ async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     """All requests of one connection."""
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
         while True:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            first = await reader.readexactly(1)
+            if first == b"\x16":  # a TLS greeting
+                writer.write(b"HTTP/1.1 400 No TLS here\r\n\r\n")
+                break
+            head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             length = re.search(r"(?i)\r\ncontent-length: *(\d+)", head)
             exchange = Exchange(reader, writer, head, await reader.readexactly(int(length[1]) if length else 0))
             if exchange.path == "/__log":

@@ -719,10 +719,19 @@ def test_a_certificate_is_checked_against_those_of_the_environment(tmp_path: Pat
             for environment in (clean, clean | {"SSL_CERT_FILE": str(certificate)})
         ]
         assert said[0].startswith("Refused TLS failed (")
+        assert "certificate verify failed" in said[0]
         assert said[1] == "10"
         assert server.totals() == (1, 10)
     finally:
         server.stop()
+
+
+def test_a_server_that_speaks_no_tls_is_never_asked_without(server: FaultServer) -> None:
+    origin = server.origin.replace("http:", "https:")
+    with pytest.raises(Refused, match=r"TLS failed \(.*SSL") as caught:
+        run(server, reader(f"{origin}/well/0/data.bin"), origins=[origin, server.origin])
+    assert "\n" not in str(caught.value)
+    assert server.totals() == (0, 0)
 
 
 # ---- small parts ------------------------------------------------------------------------------------------
