@@ -329,6 +329,7 @@ class _Run:
             folder=self.config.output.folder,
             token=self.token,
             reserve=self.config.run.reserve,
+            verify=self.config.run.verify,
             attribution=self.catalog.attribution,
         )
         while jobs := await self.queue.take_run(LONGEST_BATCH):

@@ -116,7 +116,13 @@ async def open_source(transport: Transport, asset: Asset) -> Source:
 
 
 async def read(
-    transport: Transport, source: Source, cutouts: Sequence[Cutout], *, budget: Budget, pool: Executor
+    transport: Transport,
+    source: Source,
+    cutouts: Sequence[Cutout],
+    *,
+    budget: Budget,
+    pool: Executor,
+    verify: bool = False,
 ) -> list[NDArray[np.generic]]:
     """The pixels of the cutouts' windows, tiles shared and fetched once.
 
@@ -126,6 +132,7 @@ async def read(
         cutouts: windows inside its raster.
         budget: bytes in flight, over all readers.
         pool: threads that decode.
+        verify: check the checksums of the tiles' streams too, where the codec has them.
 
     Returns:
         One (bands, rows, columns) array a cutout, of the file's own type, nothing masked.
@@ -137,14 +144,18 @@ async def read(
     windows = [cutout.window for cutout in cutouts]
     blocks = tiles.blocks_under(source.layout, windows)
     ranges = tiles.byte_ranges(source.layout, blocks)
+
+    def work() -> list[NDArray[np.generic]]:
+        if verify:
+            decode.check_streams(source.layout, fetched)
+        return decode.read(tiles.subset(source.layout, fetched), windows)
+
     needed = sum(byte_range.stop - byte_range.start for byte_range in ranges)
     # fetched once, and copied once into the small TIFF that is decoded
     async with budget.hold(2 * needed):
         fetched = await _fetch(transport, source, ranges)
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                pool, lambda: decode.read(tiles.subset(source.layout, fetched), windows)
-            )
+            return await asyncio.get_running_loop().run_in_executor(pool, work)
         except CorruptFile as error:
             raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error
 

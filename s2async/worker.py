@@ -43,6 +43,8 @@ class Settings:
     """Begins the names of temporary files."""
     reserve: int
     """Bytes of the disk that are never used up."""
+    verify: bool
+    """Check the checksums of the tiles' streams."""
     attribution: str
     """Where the data comes from; ``{year}`` is replaced by the scene's."""
 
@@ -163,7 +165,12 @@ class _Work:
 
     async def _pixels(self, source: Source, cutouts: Sequence[Cutout]) -> list[NDArray[np.generic]]:
         return await raster.read(
-            self.tools.transport, source, cutouts, budget=self.tools.budget, pool=self.tools.pool
+            self.tools.transport,
+            source,
+            cutouts,
+            budget=self.tools.budget,
+            pool=self.tools.pool,
+            verify=self.settings.verify,
         )
 
     async def _measure(self, asset: Asset, jobs: Sequence[Job]) -> None:
