@@ -118,6 +118,10 @@ def test_whole_files(state: State) -> None:
     assert whole.all == FileSum(files=7, bytes=720 + 120 + 3000, estimated=3)
     assert whole.saved == FileSum(files=2, bytes=1100)
     assert state.whole_files(Wanted(assets=("nir", "scl"), mask=True, format="gtiff")).all.files == 4
+    add(state, make_scene("S1", version="v2"), [A, B])
+    assert state.whole_files(VISUAL).opened == FileSum(
+        files=2, bytes=620
+    )  # the files of its new version are not yet
     start(state, [])
     assert state.whole_files(VISUAL).all == FileSum(files=0, bytes=0)
 

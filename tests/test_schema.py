@@ -105,6 +105,23 @@ def test_a_damaged_page_is_found_when_the_file_is_opened(path: Path) -> None:
         view.counts()
 
 
+def test_damage_that_breaks_no_statement_yet_is_found_as_well(path: Path) -> None:
+    with State.create_or_open(path) as state:
+        areas = [make_area(f"area {i}") for i in range(300)]
+        start(state, areas)
+        add(state, make_scene(), areas)
+        root = state._db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'jobs'").fetchone()[0]
+    content = bytearray(path.read_bytes())
+    content[root * 4096 - 8 : root * 4096] = b"\xff" * 8
+    page = (root - 1) * 4096
+    content[page + 3 : page + 5] = b"\0\1"  # number of cells in the page
+    path.write_bytes(content)
+    with pytest.raises(StateError, match="move it away") as caught:
+        State.create_or_open(path)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
 def test_a_truncated_file_is_refused(path: Path) -> None:
     with State.create_or_open(path) as state:
         start(state, [A])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,14 @@ def test_pages_hold_every_open_job_once_also_when_rows_come_and_go_meanwhile(sta
     assert state.counts().total == {"saved": 117, OPEN: 3 * (number - 100)}
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 6, 100])
+def test_pages_neither_repeat_nor_leave_out_a_job(state: State, limit: int) -> None:
+    start(state, [A, B, C])
+    expected = [job.id for i in range(2) for job in add(state, make_scene(f"S{i}", minutes=10 * i), [A, B, C])]
+    start(state, [A, B, C])
+    assert [job.id for job in open_jobs(state, limit)] == expected
+
+
 def test_a_resumed_job_brings_what_is_known(state: State) -> None:
     both = Wanted(assets=("visual", "nir"), mask=True, format="gtiff")
     start(state, [A, B], both)
@@ -169,6 +178,31 @@ def test_a_new_edition_opens_all_its_jobs_again_and_nothing_old_is_believed(
     record(state, saved(resumed[0]))
     (row,) = state.saved_rows(twins_newest=True, wanted=VISUAL)
     assert row.href == scene.assets["visual"].href
+
+
+def test_a_crop_of_an_old_edition_does_not_count_beside_a_new_measurement(state: State) -> None:
+    both = Wanted(assets=("visual", "nir"), mask=True, format="gtiff")
+    start(state, [A, B], both)
+    assets = ("scl", "visual", "nir")
+    record(state, *(saved(job, "visual", "nir") for job in add(state, make_scene(assets=assets), [A, B], both)))
+    first, second = add(state, make_scene(assets=assets, version="v2"), [A, B], both)
+    record(state, failed(first, measure=CLEAR), saved(second, "visual"))
+    assert [(row.area, row.asset) for row in state.saved_rows(twins_newest=True, wanted=VISUAL)] == [
+        ("b", "visual")
+    ]
+    assert start(state, [A, B], both) == {("saved", "open"): 1}
+    state.retry()
+    assert [(job.measure, job.saved) for job in open_jobs(state)] == [
+        (CLEAR, frozenset()),
+        (CLEAR, frozenset({"visual"})),
+    ]
+
+
+def test_an_asset_that_is_absent_for_another_reason_opens_missing_jobs(state: State) -> None:
+    start(state, [A])
+    (job,) = add(state, replace(make_scene(), absent={"nir": "only as JPEG 2000"}), [A])
+    record(state, missing(job))
+    assert [again.id for again in add(state, make_scene(), [A])] == [job.id]
 
 
 def test_an_update_opens_missing_jobs_only(state: State) -> None:
@@ -392,6 +426,15 @@ def test_of_three_twins_the_newest_stays_in_any_order(tmp_path: Path) -> None:
                 add(state, scene, [A])
             kept = state._db.execute("SELECT item FROM items WHERE superseded_by IS NULL").fetchall()
             assert kept == [(NEW.id,)]
+
+
+def test_an_item_that_turns_out_to_be_no_twin_hides_nothing(state: State) -> None:
+    start(state, [A])
+    add(state, OLD, [A])
+    add(state, NEW, [A])
+    add(state, replace(NEW, datetime=NEW.datetime + timedelta(minutes=1)), [A])
+    start(state, [A])
+    assert [job.scene.id for job in open_jobs(state)] == [OLD.id, NEW.id]
 
 
 def test_an_item_whose_edition_changes_sides(state: State) -> None:
