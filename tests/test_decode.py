@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import os
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.env
+from rasterio.io import MemoryFile
+
+from s2async import decode, tiff, tiles
+from s2async.errors import CorruptFile
+from s2async.grid import Window
+from s2async.tiff import Layout
+from tests.layouts import MADE, Made, by_name
+from tests.layouts import tiff as made_tiff
+
+CORNER = Window(col=0, row=0, width=5, height=4)
+
+
+def whole(made: Made) -> Window:
+    return Window(col=0, row=0, width=made.width, height=made.height)
+
+
+@pytest.mark.parametrize("made", MADE, ids=str)
+def test_pixels_are_those_of_the_file_nothing_masked(made: Made) -> None:
+    data = made_tiff(made)
+    with MemoryFile(data) as file, file.open() as raster:
+        expected = raster.read()
+    (found,) = decode.read(data, [whole(made)])
+    assert not isinstance(found, np.ma.MaskedArray)
+    assert found.dtype == made.dtype
+    assert found.tobytes() == expected.tobytes()
+    if made.name != "jpeg" and not made.sparse:
+        assert found.tobytes() == made.pixels.tobytes()
+
+
+def test_no_windows_no_pixels() -> None:
+    assert decode.read(made_tiff(by_name("tiles")), []) == []
+
+
+def vrt(name: str) -> bytes:
+    return (
+        f'<VRTDataset rasterXSize="5" rasterYSize="4"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+        f"<SourceFilename>{name}</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
+    ).encode()
+
+
+def png() -> bytes:
+    with MemoryFile() as file:
+        with file.open(driver="PNG", width=5, height=4, count=1, dtype="uint8") as raster:
+            raster.write(np.ones((1, 4, 5), np.uint8))
+        return bytes(file.getbuffer())
+
+
+def test_only_tiffs_are_opened(tmp_path: Path) -> None:
+    """A file that GDAL knows by another driver could name any file of this machine, or any address."""
+    local = tmp_path / "local.tif"
+    local.write_bytes(made_tiff(by_name("tiles")))
+    for data in (vrt(str(local)), vrt("/vsicurl/http://127.0.0.1:9/x.tif"), png(), b"II*\0", b"<html>"):
+        with pytest.raises(CorruptFile, match="cannot be decoded"):
+            decode.read(data, [CORNER])
+
+
+def test_the_message_is_one_line_that_tells_the_block() -> None:
+    data = made_tiff(by_name("tiles three bands"))
+    layout = tiff.parse(data)
+    assert isinstance(layout, Layout)
+    small = tiles.subset(layout, {0: data[layout.block_offsets[0] :][: layout.block_counts[0]]})
+    with pytest.raises(CorruptFile, match=r"^cannot be decoded: .*X offset 1, Y offset 2") as error:
+        decode.read(small, [Window(col=40, row=40, width=2, height=2)])
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_block_is_an_error_whatever_the_environment_says() -> None:
+    data = made_tiff(by_name("tiles three bands"))
+    layout = tiff.parse(data)
+    assert isinstance(layout, Layout)
+    with rasterio.Env(GTIFF_IGNORE_READ_ERRORS="YES"), pytest.raises(CorruptFile):
+        decode.read(tiles.subset(layout, {}), [CORNER])
+
+
+@pytest.mark.parametrize(
+    "name", ["tiles three bands", "COG lzw scaled", "float64", "webp", "jpeg", "strips planar"]
+)
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_blocks_are_corrupt_files_or_pixels(name: str) -> None:
+    """GDAL does not notice every flipped bit; what it notices is told as a CorruptFile, and nothing else comes."""
+    made = by_name(name)
+    data = made_tiff(made)
+    layout = tiff.parse(data)
+    assert isinstance(layout, Layout)
+    generator = random.Random(name)
+    noticed = 0
+    for _ in range(60):
+        damaged = bytearray(data)
+        block = generator.randrange(len(layout.block_counts))
+        start, count = int(layout.block_offsets[block]), int(layout.block_counts[block])
+        for _ in range(generator.choice([1, 3, 40])):
+            damaged[start + generator.randrange(count)] ^= 1 << generator.randrange(8)
+        try:
+            (found,) = decode.read(bytes(damaged), [whole(made)])
+        except CorruptFile:
+            noticed += 1
+        else:
+            assert found.shape == (made.bands, made.height, made.width)
+    assert noticed
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_headers_that_parse_are_corrupt_files_or_pixels() -> None:
+    generator = random.Random(2)
+    read = refused = 0
+    for _ in range(1200):
+        made = by_name(generator.choice(["tiles", "COG", "float32 NaN", "tiles planar", "geographic", "jpeg"]))
+        data = made_tiff(made)
+        head = bytearray(data)
+        reach = tiff.parse(data)
+        assert isinstance(reach, Layout)
+        for _ in range(generator.choice([1, 2])):
+            head[generator.randrange(reach.end)] = generator.choice(
+                [0, 1, 2, 127, 128, 255, generator.randrange(256)]
+            )
+        try:
+            layout = tiff.parse(bytes(head))
+        except CorruptFile:
+            continue
+        if not isinstance(layout, Layout) or len(layout.block_counts) > 500:
+            continue
+        grid = layout.grid
+        window = Window(col=0, row=0, width=min(grid.width, 40), height=min(grid.height, 40))
+        places = {
+            i: data[layout.block_offsets[i] :][: layout.block_counts[i]]
+            for i in tiles.blocks_under(layout, [window])
+            if layout.block_counts[i]
+        }
+        try:
+            (found,) = decode.read(tiles.subset(layout, places), [window])
+        except CorruptFile:
+            refused += 1
+        else:
+            read += 1
+            assert found.dtype == layout.dtype
+            assert found.shape == (layout.bands, window.height, window.width)
+    assert read > 100
+    assert refused > 10
+
+
+def test_threads_read_side_by_side() -> None:
+    names = ["tiles three bands", "COG picture", "float32 NaN", "strips planar", "tiles five bands, BigTIFF"]
+    work = [(made_tiff(made), [whole(made), CORNER]) for made in map(by_name, names * 12)]
+    expected = [[found.tobytes() for found in decode.read(*one)] for one in work[: len(names)]] * 12
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda one: [pixels.tobytes() for pixels in decode.read(*one)], work))
+    assert found == expected
+
+
+def test_no_options_outlive_a_call_and_no_files_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    def work() -> None:
+        decode.read(made_tiff(by_name("tiles")), [CORNER])
+        seen.append(rasterio.env.hasenv())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False]
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
