@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from s2async import files
+from s2async.errors import LocalError
+
+ROOT = os.geteuid() == 0
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def failing(number: int):  # type: ignore[no-untyped-def]
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+# ---- whole or not there ------------------------------------------------------------------------------------
+
+
+def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "crop.tif"
+    for data in (b"one", b"", b"three" * 100_000):
+        files.replace(path, data)
+        assert path.read_bytes() == data
+    assert names(tmp_path) == ["crop.tif"]
+
+
+def test_bytes_are_on_the_disk_before_the_name_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "crop.tif"
+    steps = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noting_fsync(descriptor: int) -> None:
+        is_folder = os.path.samestat(os.fstat(descriptor), os.stat(tmp_path))  # noqa: PTH116
+        steps.append(("fsync folder" if is_folder else "fsync file", path.exists()))
+        fsync(descriptor)
+
+    def noting_replace(source: Path, target: Path) -> Path:
+        steps.append(("replace", source.read_bytes() == b"x" * 5000 and source.parent == target.parent))
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(Path, "replace", noting_replace)
+    files.replace(path, b"x" * 5000)
+    assert steps == [("fsync file", False), ("replace", True), ("fsync folder", True)]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_a_disk_that_fails_leaves_the_name_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, old: bytes | None
+) -> None:
+    path = tmp_path / "crop.tif"
+    if old is not None:
+        path.write_bytes(old)
+    monkeypatch.setattr(os, "fsync", failing(number))
+    with pytest.raises(LocalError) as error:
+        files.replace(path, b"new")
+    assert str(error.value) == f"cannot write {path}: {os.strerror(number)}"
+    assert names(tmp_path) == (["crop.tif"] if old is not None else [])
+    assert old is None or path.read_bytes() == old
+
+
+def test_a_rename_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "crop.tif"
+    path.mkdir()
+    with pytest.raises(LocalError, match="cannot write"):
+        files.replace(path, b"new")
+    assert names(tmp_path) == ["crop.tif"]
+
+
+def test_being_interrupted_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        files.replace(tmp_path / "crop.tif", b"new")
+    assert names(tmp_path) == []
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match=r"cannot write .*crop.tif: No such file"):
+        files.replace(tmp_path / "gone" / "crop.tif", b"new")
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from s2async import files
+path, size = Path(sys.argv[1]), int(sys.argv[2])
+number = 0
+while True:
+    number = (number + 1) % 256
+    files.replace(path, bytes([number]) * size, token="mine")
+    if number == 1:
+        print("going", flush=True)
+"""
+
+
+def child(code: str, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_killed_at_any_time_no_part_of_a_file_is_seen(tmp_path: Path) -> None:
+    size, kills, left = 300_000, 20, 0
+    path = tmp_path / "area" / "crop.tif"
+    path.parent.mkdir()
+    for round_ in range(0, kills, 4):
+        writers = [child(WRITER, path.with_name(f"crop{i}.tif"), size) for i in range(4)]
+        try:
+            for writer in writers:
+                assert writer.stdout is not None
+                assert writer.stdout.readline() == "going\n"
+            for i, writer in enumerate(writers):
+                time.sleep(0.003 + 0.002 * (round_ + i) % 0.011)
+                writer.kill()
+        finally:
+            for writer in writers:
+                writer.kill()
+                writer.communicate()
+                assert writer.returncode == -signal.SIGKILL
+        for i in range(4):
+            data = path.with_name(f"crop{i}.tif").read_bytes()
+            assert len(data) == size
+            assert len(set(data)) == 1
+        left += files.sweep(tmp_path, token="mine")
+        assert names(path.parent) == [f"crop{i}.tif" for i in range(4)]
+    assert left > 0  # some were killed half-way
+
+
+def test_a_disk_with_too_little_room(tmp_path: Path) -> None:
+    """A real write that the system cuts short: the limit of a file's size stands for a full disk."""
+    code = """
+        import resource, sys
+        from pathlib import Path
+        from s2async import files
+        from s2async.errors import LocalError
+        path = Path(sys.argv[1])
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        files.replace(path, b"small" * 100)
+        try:
+            files.replace(path, b"large" * 100_000)
+        except LocalError as error:
+            print(error)
+    """
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY
+    path = tmp_path / "crop.tif"
+    said, trouble = child(code, path).communicate(timeout=60)
+    assert trouble == ""
+    assert said == f"cannot write {path}: {os.strerror(errno.EFBIG)}\n"
+    assert path.read_bytes() == b"small" * 100
+    assert names(tmp_path) == ["crop.tif"]
+
+
+# ---- before and after a run --------------------------------------------------------------------------------
+
+
+def test_sweeping_takes_what_a_killed_run_left_and_nothing_else(tmp_path: Path) -> None:
+    token = "s2async-0badcafe"
+    mine = [f".{token}-0123456789ab.part", f"area/.{token}-ba9876543210.part"]
+    others = [
+        f".{token}00-0123456789ab.part",
+        f".{token}-more-0123456789ab.part",
+        ".s2async-12345678-0123456789ab.part",
+        f".{token}-0123456789ab.tif",
+        f"{token}-0123456789ab.part",
+        f"area/deeper/.{token}-0123456789ab.part",
+        "area/crop.tif",
+    ]
+    for name in mine + others:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert files.sweep(tmp_path, token=token) == 2
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == sorted(others)
+    assert files.sweep(tmp_path, token=token) == 0
+
+
+def test_sweeping_finds_what_replace_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "area").mkdir()
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
+    monkeypatch.setattr(os, "fsync", failing(errno.ENOSPC))
+    for token in ("a[b]*", "other"):
+        with pytest.raises(LocalError):
+            files.replace(tmp_path / "area" / "crop.tif", b"new", token=token)
+    monkeypatch.undo()
+    assert len(names(tmp_path / "area")) == 2
+    assert files.sweep(tmp_path, token="a[b]*") == 1
+    assert files.sweep(tmp_path, token="other") == 1
+    assert names(tmp_path / "area") == []
+
+
+def test_sweeping_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    assert files.sweep(tmp_path / "none", token="x") == 0
+
+
+def test_sweeping_says_what_it_cannot_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".x-0123456789ab.part").touch()
+    monkeypatch.setattr(Path, "unlink", failing(errno.EACCES))
+    with pytest.raises(LocalError, match=r"cannot remove .*: Permission denied"):
+        files.sweep(tmp_path, token="x")
+
+
+def test_making_folders(tmp_path: Path) -> None:
+    files.make_folder(tmp_path / "a" / "b")
+    files.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    for below in ("file", "file/deeper"):
+        with pytest.raises(LocalError, match=rf"cannot make the folder .*{below}: "):
+            files.make_folder(tmp_path / below)
+
+
+def test_a_folder_that_can_be_written_into_is_left_as_it_was(tmp_path: Path) -> None:
+    files.check_writable(tmp_path)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(ROOT, reason="permissions do not bind root")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(LocalError, match=r"cannot write into .*: Permission denied"):
+        files.check_writable(tmp_path)
+
+
+def test_folders_that_cannot_be_written_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LocalError, match=r"cannot write into .*gone: No such file"):
+        files.check_writable(tmp_path / "gone")
+    (tmp_path / "file").touch()
+    with pytest.raises(LocalError, match=r"cannot write into .*file: Not a directory"):
+        files.check_writable(tmp_path / "file")
+    monkeypatch.setattr(Path, "touch", failing(errno.EROFS))
+    with pytest.raises(LocalError, match=r"cannot write into .*: Read-only file system"):
+        files.check_writable(tmp_path)
+
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def test_space_is_left_in_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1 << 40, 0, 300 << 20))
+    files.check_space(tmp_path, 0)
+    files.check_space(tmp_path, 300 << 20)
+    with pytest.raises(LocalError) as error:
+        files.check_space(tmp_path, (300 << 20) + 1)
+    assert str(error.value) == (
+        f"disk full at {tmp_path}: 300 MiB free, 300 MiB are kept in reserve; free some space and run again"
+    )
+
+
+def test_space_of_this_disk(tmp_path: Path) -> None:
+    files.check_space(tmp_path, 1)
+    with pytest.raises(LocalError, match="disk full"):
+        files.check_space(tmp_path, 1 << 62)
+    with pytest.raises(LocalError, match="cannot look at the disk"):
+        files.check_space(tmp_path / "gone", 1)
