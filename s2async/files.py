@@ -13,6 +13,8 @@ from pathlib import Path
 from s2async.errors import LocalError
 
 SUFFIX = ".part"
+PROBE = "s2async-probe"
+"""Token of the empty file that finds out whether a folder can be written."""
 _RANDOM_BYTES = 6
 """In a temporary name, so that no two are the same."""
 
@@ -78,10 +80,10 @@ def check_writable(folder: Path) -> None:
     Raises:
         LocalError: they cannot.
     """
-    probe = folder / f".s2async-probe-{secrets.token_hex(_RANDOM_BYTES)}{SUFFIX}"
+    probe = folder / f".{PROBE}-{secrets.token_hex(_RANDOM_BYTES)}{SUFFIX}"
     with local_errors("write into", folder):
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another run may sweep the folder at this moment
 
 
 def sweep(folder: Path, *, token: str) -> int:

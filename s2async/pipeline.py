@@ -8,6 +8,7 @@ after the crops of an outcome have their final names.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import time
 from collections import Counter, deque
@@ -21,6 +22,7 @@ import s2async
 from s2async import crops, files, index, search, worker
 from s2async.clouds import Limits, verdict
 from s2async.config import Config
+from s2async.errors import LocalError
 from s2async.models import (
     Area,
     Batch,
@@ -84,10 +86,17 @@ class JobQueue:
         async with self._change:
             await self._change.wait_for(lambda: self._jobs or self._closed)
             taken: list[Job] = []
-            while self._jobs and len(taken) < most and (not taken or _same_scene(self._jobs[0], taken[0])):
+            while (
+                self._jobs and len(taken) < most and (not taken or _scene_of(self._jobs[0]) == _scene_of(taken[0]))
+            ):
                 taken.append(self._jobs.popleft())
             self._change.notify_all()
             return taken
+
+    async def settle(self) -> None:
+        """Wait until all that others began to put in is in."""
+        async with self._one_at_a_time:  # fair: whoever came before has had it
+            pass
 
     async def close(self) -> None:
         """Nothing will be put in any more."""
@@ -165,6 +174,7 @@ async def run(
     files.make_folder(config.output.folder)
     files.make_folder(config.run.state.parent)
     files.check_writable(config.output.folder)
+    files.check_space(config.output.folder, config.run.reserve)
     state = State.create_or_open(config.run.state)
     try:
         return await _Run(config, areas, state, limit, progress or Progress(), on_event).run()
@@ -214,7 +224,7 @@ class _Run:
     def _prepare(self) -> None:
         """Bring the state and the folders in line with the configuration of this run."""
         folder = self.config.output.folder
-        swept = files.sweep(folder, token=self.token)
+        swept = files.sweep(folder, token=self.token) + files.sweep(folder, token=files.PROBE)
         if swept:
             self.emit(Notice(text=f"removed {swept} half-written files of a run that was killed"))
         moves = self.state.sync_areas(self.areas)
@@ -268,10 +278,12 @@ class _Run:
             await self.queue.close()
 
     async def _resume(self) -> None:
-        cursor = None
+        cursor, rest = None, list[Job]()
         while True:
             page, cursor = self.state.open_jobs(cursor, STATE_PAGE, twins_newest=self.newest)
-            for jobs in _by_scene(page):
+            runs = _by_scene([*rest, *page])
+            rest = runs.pop() if cursor else []  # its scene may go on in the next page
+            for jobs in runs:
                 await self._enqueue(jobs, resumed=True)
             if cursor is None:
                 return
@@ -316,6 +328,7 @@ class _Run:
             self.emit(JobsFound(jobs=len(jobs), resumed=resumed))
             await self.queue.put_run(jobs)
         if self.limit is not None and self.progress.found >= self.limit:
+            await self.queue.settle()  # others, whom this ends, may still wait for room
             raise _LimitReachedError
 
     # ---- working ----
@@ -334,7 +347,10 @@ class _Run:
         )
         while jobs := await self.queue.take_run(LONGEST_BATCH):
             batch = Batch(scene=jobs[0].scene, jobs=tuple(jobs))
-            result = await worker.process(batch, settings, tools)
+            try:
+                result = await worker.process(batch, settings, tools)
+            except MemoryError as error:
+                raise LocalError("out of memory; lower memory in [run], or connections in [network]") from error
             self.state.record(result, self.progress.meter.drain())
             for outcome in result.outcomes:
                 self.progress.done[outcome.status] += 1
@@ -379,19 +395,12 @@ class _LimitReachedError(Exception):
     """As many jobs as wanted are in the queue."""
 
 
-def _same_scene(one: Job, other: Job) -> bool:
-    return (one.scene.collection, one.scene.id) == (other.scene.collection, other.scene.id)
+def _scene_of(job: Job) -> tuple[str, str]:
+    return job.scene.collection, job.scene.id
 
 
-def _by_scene(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    run: list[Job] = []
-    for job in jobs:
-        if run and not _same_scene(job, run[0]):
-            yield run
-            run = []
-        run.append(job)
-    if run:
-        yield run
+def _by_scene(jobs: Sequence[Job]) -> list[list[Job]]:
+    return [list(run) for _, run in itertools.groupby(jobs, key=_scene_of)]
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 import s2async
 from s2async import clouds, crops, files, raster
+from s2async.answers import shown
 from s2async.errors import CorruptFile, FileChanged, NotFound, RemoteError, TransientError
 from s2async.grid import Cutout, cutout
 from s2async.models import Asset, Batch, BatchResult, CloudMeasure, FileFact, Job, Outcome, Product, Scene, Status
@@ -87,7 +88,9 @@ class _Work:
         self.products: dict[int, list[Product]] = {job.id: [] for job in batch.jobs}
         self.outcomes: dict[int, Outcome] = {}
         self.facts: dict[str, FileFact] = {}
-        self.bounds: tuple[float, ...] | None = None
+        self.ground: dict[str, tuple[float, ...]] = {}
+        self.seen: dict[int, _Part] = {}
+        """What was measured, kept only when crops of it are wanted too: nothing is read twice."""
 
     async def run(self) -> BatchResult:
         unmeasured = [job for job in self.jobs if job.id not in self.measures]
@@ -148,10 +151,10 @@ class _Work:
         source = await raster.open_source(self.tools.transport, asset)
         self.facts[asset.key] = source.fact
         grid = source.layout.grid
-        bounds = (grid.epsg, *grid.bounds)
-        if self.bounds is not None and bounds != self.bounds:
-            raise CorruptFile(f"covers other ground than the scene's other files: {asset.href}")
-        self.bounds = bounds
+        ground = (grid.epsg, *grid.bounds)
+        if any(other != ground for key, other in self.ground.items() if key != asset.key):
+            raise CorruptFile(f"covers other ground than the scene's other files: {shown(asset.href)}")
+        self.ground[asset.key] = ground
         return source
 
     async def _cutouts(self, source: Source, jobs: Sequence[Job]) -> list[Cutout | None]:
@@ -161,7 +164,7 @@ class _Work:
         try:
             return await asyncio.get_running_loop().run_in_executor(self.tools.pool, work)
         except ValueError as error:
-            raise CorruptFile(f"{error}: {source.asset.href}") from error
+            raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error
 
     async def _pixels(self, source: Source, cutouts: Sequence[Cutout]) -> list[NDArray[np.generic]]:
         return await raster.read(
@@ -188,24 +191,30 @@ class _Work:
             try:
                 self.measures[job.id] = clouds.measure(pixels, found.inside, found.total)
             except CorruptFile as error:
-                raise CorruptFile(f"{error}: {asset.href}") from error
+                raise CorruptFile(f"{error}: {shown(asset.href)}") from error
+            if SCL in self.settings.assets:
+                self.seen[job.id] = (source, found, pixels)
 
     async def _cut(self, asset: Asset, jobs: Sequence[Job]) -> None:
-        source = await self._source(asset)
-        found = await self._cutouts(source, jobs)
-        inside = [(job, part) for job, part in zip(jobs, found, strict=True) if part is not None]
-        if len(inside) < len(jobs):
-            raise CorruptFile(f"does not reach an area that the scene classification reaches: {asset.href}")
-        arrays = await self._pixels(source, [part for _, part in inside])
+        if asset.key == SCL and all(job.id in self.seen for job in jobs):
+            parts = [self.seen[job.id] for job in jobs]
+        else:
+            parts = await self._parts(asset, jobs)
 
         def save() -> list[Product]:
-            return [
-                self._save(job, source, part, pixels) for (job, part), pixels in zip(inside, arrays, strict=True)
-            ]
+            return [self._save(job, *part) for job, part in zip(jobs, parts, strict=True)]
 
         products = await asyncio.get_running_loop().run_in_executor(self.tools.pool, save)
         for job, product in zip(jobs, products, strict=True):
             self.products[job.id].append(product)
+
+    async def _parts(self, asset: Asset, jobs: Sequence[Job]) -> list[_Part]:
+        source = await self._source(asset)
+        found = [part for part in await self._cutouts(source, jobs) if part is not None]
+        if len(found) < len(jobs):
+            raise CorruptFile(f"does not reach an area that the scene classification reaches: {shown(asset.href)}")
+        arrays = await self._pixels(source, found)
+        return [(source, part, pixels) for part, pixels in zip(found, arrays, strict=True)]
 
     def _save(self, job: Job, source: Source, part: Cutout, pixels: NDArray[np.generic]) -> Product:
         settings, layout = self.settings, source.layout
@@ -234,6 +243,10 @@ class _Work:
             asset=source.asset.key,
             token=settings.token,
         )
+
+
+_Part = tuple[Source, Cutout, NDArray[np.generic]]
+"""What lies under one area: the file, where in it, and the pixels."""
 
 
 class _Step(Protocol):
