@@ -363,7 +363,7 @@ class _Run:
         return index.write_csv(rows, self.config.output.folder, classes=self.limits.classes)
 
     def _summary(self, path: Path) -> Summary:
-        counts = self.state.counts()
+        counts = self.state.counts(twins_newest=self.newest)
         meter = self.progress.meter
         return Summary(
             done=dict(self.progress.done),

@@ -71,7 +71,7 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
 
 def show_status(console: Console, state: Ledger, config: Config) -> None:
     """Tables of jobs, traffic, searches and failures."""
-    counts = state.counts()
+    counts = state.counts(twins_newest=config.search.twins == "newest")
     columns = [str(status) for status in Status] + [OPEN]
     rows = [[area.name, *(f"{area.by_status.get(key, 0):,}" for key in columns)] for area in counts.areas]
     if len(rows) != 1:
@@ -101,7 +101,7 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
 
 def as_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[str, Any]:
     """What ``--json`` prints: the tables of ``status``, every failure, and the run if one just ended."""
-    counts = state.counts()
+    counts = state.counts(twins_newest=config.search.twins == "newest")
     whole = state.whole_files(wanted_products(config))
     found: dict[str, Any] = {
         "jobs": dict(counts.total),
