@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.mask
+import rasterio.warp
+import shapely
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pyproj import Transformer
+from rasterio.enums import MaskFlags
+from rasterio.io import DatasetReader, MemoryFile
+from shapely import MultiPolygon, Polygon
+
+from s2async import crops, decode, tiff, tiles
+from s2async.crops import Crop, cut, geotiff
+from s2async.errors import LocalError
+from s2async.folders import parking, plan_moves
+from s2async.grid import cutout, shifted
+from s2async.models import Area, FolderMove
+from s2async.tiff import Layout
+from tests.layouts import MADE, NORTH_UP, Made, by_name
+from tests.layouts import tiff as made_tiff
+from tests.oracle import project
+
+PLAIN = {"scales": (1.0,), "offsets": (0.0,), "tags": {}, "transform": NORTH_UP, "epsg": 32633}
+
+
+def crop_of(pixels: NDArray[Any], **changes: Any) -> Crop:
+    bands = {"scales": (1.0,) * len(pixels), "offsets": (0.0,) * len(pixels), "nodata": None}
+    return Crop(**{**PLAIN, **bands, "pixels": pixels, **changes})
+
+
+def shapes(made: Made) -> list[Polygon | MultiPolygon]:
+    """Areas in lon/lat on a made raster: in the middle, over an edge, two parts, around it all."""
+    back = Transformer.from_crs(f"EPSG:{made.epsg}", "OGC:CRS84", always_xy=True)
+    a, b, c, d, e, f = made.transform[:6]
+    w, h = made.width, made.height
+    middle = Polygon([(0.2 * w, 0.1 * h), (0.9 * w, 0.3 * h), (0.5 * w, 0.8 * h)], [])
+    edge = shapely.Point(w, h / 2).buffer(0.4 * w, quad_segs=2)
+    parts = MultiPolygon([shapely.box(0.1, 0.1, w / 3, h / 3), shapely.box(w / 2, h / 2, w * 1.2, h * 0.9)])
+
+    def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = points.T
+        return np.column_stack(back.transform(a * x + b * y + c, d * x + e * y + f))
+
+    found = [shapely.transform(shape, place) for shape in (middle, edge, parts, shapely.box(-3, -3, w + 3, h + 3))]
+    return [shape for shape in found if isinstance(shape, Polygon | MultiPolygon)]
+
+
+def cropped(data: bytes, polygon: Polygon | MultiPolygon) -> Crop:
+    """The package's whole way from the bytes of a file to a crop."""
+    layout = tiff.parse(data)
+    assert isinstance(layout, Layout)
+    part = cutout(Area(name="", polygon=polygon, fingerprint=polygon.wkb_hex, folder=""), layout.grid)
+    assert part is not None
+    blocks = {
+        i: data[layout.block_offsets[i] :][: layout.block_counts[i]]
+        for i in tiles.blocks_under(layout, [part.window])
+        if layout.block_counts[i]
+    }
+    (pixels,) = decode.read(tiles.subset(layout, blocks), [part.window])
+    return Crop(
+        pixels=cut(pixels, part.inside, layout.nodata),
+        transform=layout.grid.window_transform(part.window),
+        epsg=layout.grid.epsg,
+        nodata=layout.nodata,
+        scales=layout.scales,
+        offsets=layout.offsets,
+        tags={"ITEM_ID": "S2A", "AREA": "Gärten <der> Welt & mehr", "EMPTY": ""},
+    )
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[DatasetReader]:
+    with MemoryFile(data) as file, file.open() as raster:
+        yield raster
+
+
+# ---- pixels ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("made", [made for made in MADE if made.width > 3], ids=str)
+def test_a_crop_read_back_is_that_of_rasterio_mask(made: Made) -> None:
+    source = made_tiff(made)
+    for polygon in shapes(made):
+        with MemoryFile(source) as file, file.open() as raster:
+            expected, transform = rasterio.mask.mask(raster, [project(polygon, raster.crs)], crop=True)
+            facts = raster.crs, raster.nodata, raster.scales, raster.offsets
+
+        with opened(geotiff(cropped(source, polygon))) as crop:
+            pixels = crop.read()
+            assert pixels.dtype == expected.dtype
+            assert pixels.shape == expected.shape
+            assert pixels.tobytes() == expected.tobytes()
+            assert crop.transform == transform
+            assert repr((crop.crs, crop.nodata, crop.scales, crop.offsets)) == repr(facts)
+            assert crop.tags()["ITEM_ID"] == "S2A"
+            assert crop.tags()["AREA"] == "Gärten <der> Welt & mehr"
+            assert crop.profile["tiled"]
+            assert crop.compression is not None
+            assert crop.compression.name == "deflate"
+            assert crop.overviews(1) == []
+
+
+def test_real_pixels_are_cut_as_rasterio_cuts_them(real_data: Path) -> None:
+    for path in sorted((real_data / "raster").rglob("*.tif")):
+        source = path.read_bytes()
+        with rasterio.open(path) as raster:
+            west, south, east, north = rasterio.warp.transform_bounds(raster.crs, "OGC:CRS84", *raster.bounds)
+            x, y = west + (east - west) * 0.55, south + (north - south) * 0.45
+            polygon = shapely.Point(x, y).buffer((east - west) / 9, quad_segs=5)
+            expected, transform = rasterio.mask.mask(raster, [project(polygon, raster.crs)], crop=True)
+        crop = cropped(source, polygon)
+        assert expected.any()
+
+        with opened(geotiff(crop)) as found:
+            assert found.read().tobytes() == expected.tobytes()
+            assert found.transform == transform
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"])
+@pytest.mark.parametrize("bands", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("size", [(1, 1), (300, 517)])
+def test_all_types_and_bands_come_back_and_none_hides_another(
+    dtype: str, bands: int, size: tuple[int, int]
+) -> None:
+    pixels = (np.arange(bands * size[0] * size[1]).reshape(bands, *size) % 251 - 100).astype(dtype)
+    if dtype.startswith("float"):
+        pixels[..., ::3] = np.nan
+        pixels /= 7
+
+    with opened(geotiff(crop_of(pixels))) as raster:
+        assert raster.read().tobytes() == pixels.tobytes()
+        assert raster.mask_flag_enums == tuple([MaskFlags.all_valid] for _ in range(bands))
+        picture = bands == 3 and dtype == "uint8"
+        assert raster.colorinterp[0].name == ("red" if picture else "gray")
+
+
+def test_cutting_makes_a_new_array() -> None:
+    pixels = np.full((3, 2, 2), 9, np.uint16)
+    inside = np.array([[True, False], [False, True]])
+    inside.flags.writeable = False
+    found = cut(pixels, inside, 7)
+    assert found.dtype == np.uint16
+    assert found.tolist() == [[[9, 7], [7, 9]]] * 3
+    assert (pixels == 9).all()
+    assert cut(pixels, inside, None).tolist() == [[[9, 0], [0, 9]]] * 3
+
+
+# ---- what stands in the file -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [NORTH_UP, Affine(10, 0, 3e5, 0, 10, 5.8e6), Affine(8, 3, 3e5, 2, -9, 5.9e6), shifted(NORTH_UP, 0.5, 7)],
+)
+def test_the_transform_comes_back(transform: Affine) -> None:
+    with opened(geotiff(crop_of(np.ones((1, 3, 4), np.uint8), transform=transform))) as raster:
+        assert raster.transform == transform
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [("uint8", None), ("uint8", 0), ("uint8", 255), ("int8", -128), ("uint16", 65535), ("uint16", 0.5),
+     ("int16", -9999), ("uint32", 4294967295), ("float32", float("nan")), ("float32", float("inf")),
+     ("float32", -3.4028234663852886e38), ("float64", -1e300), ("float64", float("-inf"))],
+)  # fmt: skip
+def test_nodata_comes_back(dtype: str, nodata: float | None) -> None:
+    with opened(geotiff(crop_of(np.ones((1, 3, 4), dtype), nodata=nodata))) as raster:
+        assert repr(raster.nodata) == repr(nodata if nodata is None else float(nodata))
+
+
+def test_scales_and_offsets_come_back_each_with_its_band() -> None:
+    pixels = np.ones((3, 3, 4), np.uint16)
+    scales, offsets = (0.0001, 1 / 3, 1.0), (-0.1, 0.0, 1e-9)
+
+    with opened(geotiff(crop_of(pixels, scales=scales, offsets=offsets))) as raster:
+        assert (raster.scales, raster.offsets) == (scales, offsets)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a<b>&\"'c", "Gärten 日本 🌳", "a=b;c", "inner\nline", "x" * 40_000, "]]>", "&lt;", "\u2028", "0", "None"],
+)
+def test_tags_come_back(text: str) -> None:
+    with opened(geotiff(crop_of(np.ones((1, 3, 4), np.uint8), tags={"AREA": text, "LAST": "z"}))) as raster:
+        assert raster.tags()["AREA"] == text
+        assert raster.tags()["LAST"] == "z"
+
+
+@pytest.mark.parametrize("text", ["\udce9", "\ud800x", "\x00", "\x01", "\r\n", ""])
+def test_tags_that_no_file_can_hold_do_not_stop_a_run(text: str) -> None:
+    """An ETag with a byte that is no text comes from the network as a lone surrogate."""
+
+    with opened(geotiff(crop_of(np.ones((1, 3, 4), np.uint8), tags={"ETAG": text, "LAST": "z"}))) as raster:
+        assert raster.tags()["LAST"] == "z"
+        assert raster.read().all()
+
+
+# ---- on disk -----------------------------------------------------------------------------------------------
+
+
+def test_saving_tells_what_was_saved(tmp_path: Path) -> None:
+    path = tmp_path / crops.file_name("S2A_33UUU", "visual", "gtiff")
+    assert path.name == "S2A_33UUU_visual.tif"
+    crop = crop_of(by_name("tiles three bands").pixels, tags={"ITEM_ID": "S2A_33UUU"})
+    product = crops.save(crop, path, format_="gtiff", mask=True, asset="visual", token="t")
+    data = path.read_bytes()
+    assert data == geotiff(crop)
+    assert (product.bytes, product.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert (product.asset, product.file, product.mask) == ("visual", path.name, True)
+    assert (product.format, product.epsg) == ("gtiff", 32633)
+    assert os.listdir(tmp_path) == [path.name]  # noqa: PTH208 - no side-car, no temporary file
+    again = crops.save(crop, path, format_="gtiff", mask=True, asset="visual", token="t")
+    assert again == product
+
+
+def test_every_writer_has_a_suffix() -> None:
+    assert set(crops.WRITERS) == set(crops.SUFFIXES)
+
+
+def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
+    with pytest.raises(LocalError, match="cannot write"):
+        crops.save(
+            crop_of(np.ones((1, 2, 2), np.uint8)), tmp_path / "no" / "x.tif",
+            format_="gtiff", mask=True, asset="visual", token="t",
+        )  # fmt: skip
+
+
+# ---- folders -----------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Stands for a kill."""
+
+
+def move_all(output: Path, moves: Sequence[FolderMove]) -> None:
+    crops.park_folders(output, moves)
+    crops.place_folders(output, moves)
+
+
+def contents(output: Path) -> dict[str, set[str]]:
+    return {folder.name: {path.name for path in folder.iterdir()} for folder in output.iterdir()}
+
+
+def killed_after(renames: int, work: Callable[[], None]) -> bool:
+    """Do the work, but be killed before a rename after so many; tells whether it was."""
+    left = renames
+    rename = Path.replace
+
+    def counted(self: Path, target: Path) -> Path:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed
+        return rename(self, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", counted)
+        try:
+            work()
+        except Killed:
+            return True
+    return False
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.permutations("abcd"), st.sets(st.sampled_from("abcd")), st.sets(st.sampled_from("abcdx")), st.data())
+def test_any_exchange_of_names_survives_kills(
+    tmp_path_factory: pytest.TempPathFactory,
+    names: list[str],
+    crops_of: set[str],
+    foreign: set[str],
+    data: st.DataObject,
+) -> None:
+    """Areas 0 to 3 had the folders a to d and get others: rings, chains, and e or x that nobody had."""
+    names = [data.draw(st.sampled_from([name, name, "e", "x"])) if name == "d" else name for name in names]
+    output = tmp_path_factory.mktemp("output")
+    keys = [f"{index}" * 16 for index in range(4)]
+    for key, old in zip(keys, "abcd", strict=True):
+        if old in crops_of:
+            (output / old).mkdir()
+            (output / old / f"crop of {key}").touch()
+    if "x" in foreign:
+        (output / "x").mkdir()
+        (output / "x" / "foreign").touch()
+    known = dict(zip(keys, "abcd", strict=True))
+    wanted = {
+        key: Area(name=name, polygon=shapely.box(0, 0, 1, 1), fingerprint=key, folder=name)
+        for key, name in zip(keys, names, strict=True)
+    }
+    moves = plan_moves(known, wanted)
+
+    # the state notes the end of the first half, so that a kill repeats one half only
+    while killed_after(data.draw(st.integers(0, 6)), lambda: crops.park_folders(output, moves)):
+        pass
+    parked = [replace(move, old=parking(move.fingerprint)) for move in moves]
+    while killed_after(data.draw(st.integers(0, 6)), lambda: move_all(output, parked)):
+        pass
+
+    expected = {wanted[key].folder: {f"crop of {key}"} for key, old in known.items() if old in crops_of}
+    if "x" in foreign:
+        expected.setdefault("x", set()).add("foreign")
+    assert contents(output) == expected
+
+
+@pytest.mark.parametrize("renames", range(8))
+def test_files_join_those_of_a_folder_that_is_there(tmp_path: Path, renames: int) -> None:
+    move = FolderMove(fingerprint="f" * 16, old="old", new="new")
+    for name in ("old/1.tif", "old/2.tif", "old/3.tif", "new/notes.txt", "new/2.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    killed = killed_after(renames, lambda: move_all(tmp_path, [move]))
+    assert killed == (renames < 4)
+    move_all(tmp_path, [move])
+    assert contents(tmp_path) == {"new": {"1.tif", "2.tif", "3.tif", "notes.txt"}}
+    assert (tmp_path / "new/2.tif").read_text() == "old/2.tif"  # the area's own crop wins
+
+
+def test_a_parking_place_that_was_left_is_joined(tmp_path: Path) -> None:
+    """Killed after parking, run with the old config, then moved again: crops lie in both places."""
+    move = FolderMove(fingerprint="f" * 16, old="old", new="new")
+    for name in (f"{parking(move.fingerprint)}/1.tif", "old/2.tif"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    move_all(tmp_path, [move])
+    assert contents(tmp_path) == {"new": {"1.tif", "2.tif"}}
+
+
+def test_moves_without_folders_do_nothing(tmp_path: Path) -> None:
+    move = FolderMove(fingerprint="f" * 16, old="old", new="new")
+    move_all(tmp_path, [move])
+    move_all(tmp_path / "no output yet", [move])
+    move_all(tmp_path / "no output yet", [])
+    assert contents(tmp_path) == {}
+
+
+def test_a_move_that_is_not_possible_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    move = FolderMove(fingerprint="f" * 16, old="old", new="new")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "1.tif").touch()
+    (tmp_path / "new").touch()
+    with pytest.raises(LocalError, match=r"^cannot move to .*new: Not a directory$"):
+        move_all(tmp_path, [move])
+    assert (tmp_path / parking(move.fingerprint) / "1.tif").exists()
+    (tmp_path / "new").unlink()
+
+    def refuse(_: int) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(LocalError, match=r"^cannot move folders in .*: Permission denied$"):
+        move_all(tmp_path, [move])
