@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.text import Text
@@ -21,8 +24,9 @@ from s2async import console, pipeline, summary
 from s2async.config import EXAMPLE, Config
 from s2async.errors import ConfigError, LocalError, RemoteError, S2AsyncError, StateError, StateInUse
 from s2async.ledger import Ledger
-from s2async.models import Area
 from s2async.state import State
+
+T = TypeVar("T")
 
 EXIT_CODES = """
 \b
@@ -35,15 +39,30 @@ Exit codes:
   6        stopped by this machine (disk full, read-only); run again to go on
   130, 143 interrupted (Ctrl-C, SIGTERM); run again to go on
 """
-CONFIG = click.Path(path_type=Path, dir_okay=False)
+CONFIG = click.Path(path_type=Path)
+PATIENCE = 8.0
+"""Seconds in which a run that was told to stop ends in order; then it just ends, which its state survives too."""
+
+
+def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options -v and -q, before or after the command's name."""
+
+    def note(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+        told = context.ensure_object(dict)
+        told[parameter.name] = value or told.get(parameter.name, False)
+        if told.get("verbose") and told.get("quiet"):
+            raise click.UsageError("-v and -q contradict each other")
+
+    for name, text in (("quiet", "Tell failures only."), ("verbose", "Tell every outcome.")):
+        names = f"-{name[0]}", f"--{name}"
+        command = click.option(*names, is_flag=True, expose_value=False, callback=note, help=text)(command)
+    return command
 
 
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(s2async.__version__, prog_name="s2async")
-@click.option("-v", "--verbose", is_flag=True, help="Tell every outcome.")
-@click.option("-q", "--quiet", is_flag=True, help="Tell failures only.")
-@click.pass_context
-def cli(context: click.Context, verbose: bool, quiet: bool) -> None:
+@verbosity
+def cli() -> None:
     """Cloud-free Sentinel-2 pictures of many small places.
 
     s2async searches a STAC API for the scenes over your areas, reads only the bytes under each polygon,
@@ -54,9 +73,6 @@ def cli(context: click.Context, verbose: bool, quiet: bool) -> None:
     Start with your own:       s2async init config.toml
                                s2async run config.toml
     """
-    if verbose and quiet:
-        raise click.UsageError("-v and -q contradict each other")
-    context.obj = {"verbose": verbose, "quiet": quiet}
 
 
 @cli.command()
@@ -83,6 +99,7 @@ def init(file: Path) -> None:
 @click.argument("config", type=CONFIG)
 @click.option("--limit", type=click.IntRange(min=1), help="Work on this many jobs at most, for a trial.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@verbosity
 @click.pass_context
 def run(context: click.Context, config: Path, limit: int | None, as_json: bool) -> int:
     """Search, check, crop and save what CONFIG asks for.
@@ -93,8 +110,8 @@ def run(context: click.Context, config: Path, limit: int | None, as_json: bool) 
     Example: s2async run config.toml
              s2async run config.toml --limit 20
     """
-    settings = Config.load(config)
-    return run_config(settings, config, limit=limit, as_json=as_json, **context.obj)
+    again = f"s2async run {shlex.quote(str(config))}"
+    return run_config(Config.load(config), again, limit=limit, as_json=as_json, **context.obj)
 
 
 @cli.command()
@@ -107,7 +124,7 @@ def status(config: Path, as_json: bool) -> None:
     Example: s2async status config.toml
              s2async status config.toml --json | jq .jobs
     """
-    settings = Config.load(config)
+    settings = _with_state(config)
     with Ledger.read(settings.run.state) as state:
         if as_json:
             click.echo(json.dumps(summary.as_json(state, settings), indent=2))
@@ -124,12 +141,10 @@ def retry(config: Path, missing: bool) -> None:
     \b
     Example: s2async retry config.toml && s2async run config.toml
     """
-    settings = Config.load(config)
-    if not settings.run.state.exists():
-        raise ConfigError(f"no state at {settings.run.state}; nothing has been run yet")
+    settings = _with_state(config)
     with State.create_or_open(settings.run.state) as state:
         opened = state.retry(missing=missing)
-    click.echo(f"{opened:,} jobs are open again; next: s2async run {config}")
+    click.echo(f"{opened:,} jobs are open again; next: s2async run {shlex.quote(str(config))}")
 
 
 @cli.command("demo")
@@ -140,6 +155,7 @@ def retry(config: Path, missing: bool) -> None:
     show_default=True,
     help="Where config, crops and state go.",
 )
+@verbosity
 @click.pass_context
 def demo_command(context: click.Context, folder: Path) -> int:
     """Do the main job without internet: nine parks of Berlin, one year, on generated scenes.
@@ -153,7 +169,8 @@ def demo_command(context: click.Context, folder: Path) -> int:
     from s2async import demo  # the sandbox is only loaded where it is used
 
     with demo.prepared(folder, tell=_teller(context.obj["quiet"])) as config:
-        return run_config(Config.load(config), config, **context.obj)
+        again = f"s2async demo --folder {shlex.quote(str(folder))}"
+        return run_config(Config.load(config), again, **context.obj)
 
 
 @cli.command()
@@ -192,24 +209,42 @@ def sandbox(
 
 def run_config(
     config: Config,
-    path: Path,
+    again: str,
     *,
     limit: int | None = None,
     as_json: bool = False,
     verbose: bool = False,
     quiet: bool = False,
 ) -> int:
-    """Run a configuration on the terminal, and return the exit code."""
+    """Run a configuration on the terminal, and return the exit code.
+
+    Args:
+        config: settings.
+        again: the command that goes on when this run is stopped.
+        limit: most jobs to work on.
+        as_json: print the summary as JSON.
+        verbose: tell every outcome.
+        quiet: tell failures only.
+    """
     areas = area_files.load(config)
     error = console.standard_error()
     if not quiet:
         error.print(Text(console.safe(summary.where(areas))), soft_wrap=True)
     progress = pipeline.Progress()
     view = console.RunView(progress, error, verbose=verbose, quiet=quiet)
-    stopped_by, result = _until_stopped(config, areas, limit, progress, view)
+
+    def tell_stopped() -> None:
+        error.show_cursor()
+        view.tell(f"stopped; what was done is kept. To go on: {again}")
+
+    async def work() -> pipeline.Summary:
+        async with view.showing():
+            return await pipeline.run(config, areas, limit=limit, progress=progress, on_event=view.on_event)
+
+    stop = _Stop(tell_stopped)
+    result = stop.run(work)
     if result is None:
-        error.print(Text(f"stopped; what was done is kept. To go on: s2async run {path}"), soft_wrap=True)
-        return 128 + stopped_by
+        return stop.exit_code
     with Ledger.read(config.run.state) as state:
         if as_json:
             click.echo(json.dumps(summary.as_json(state, config, result), indent=2))
@@ -218,44 +253,78 @@ def run_config(
     return 0 if result.clean else 3
 
 
-def _until_stopped(
-    config: Config,
-    areas: Sequence[Area],
-    limit: int | None,
-    progress: pipeline.Progress,
-    view: console.RunView,
-) -> tuple[int, pipeline.Summary | None]:
-    """Run until the end, or until a signal: the first one stops in order, a second one at once."""
-    received: list[int] = []
+class _Stop:
+    """Ctrl-C and SIGTERM: the first one stops a run in order, a second one, or a long wait, at once."""
 
-    async def main() -> pipeline.Summary | None:
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
+        self._number: int | None = None
+        self._timer: threading.Timer | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """As shells have it."""
+        return 128 + (self._number or 0)
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
+        """What the work returns; None when a signal stopped it."""
+
+        async def main() -> T | None:
+            with self._on_signals():
+                try:
+                    return await work()
+                except asyncio.CancelledError:
+                    if self._number is None:
+                        raise
+                    self._tell_once()
+                    return None
+
+        try:
+            return asyncio.run(main())
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    @contextlib.contextmanager
+    def _on_signals(self) -> Iterator[None]:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
-        def on_signal(number: int) -> None:
-            if received:
-                os._exit(128 + number)
-            received.append(number)
-            if task:
-                task.cancel()
+        def on_signal(number: int, _: object) -> None:
+            if self._number is not None or task is None:
+                self._end_now()
+            self._number = number
+            # some things cannot be cancelled, such as a thread that asks for a host's address
+            self._timer = threading.Timer(PATIENCE, self._end_now)
+            self._timer.daemon = True
+            self._timer.start()
+            loop.call_soon_threadsafe(task.cancel)
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                loop.add_signal_handler(number, on_signal, number)
-            except NotImplementedError:  # Windows: Ctrl-C comes as KeyboardInterrupt
-                signal.signal(number, lambda got, _: loop.call_soon_threadsafe(on_signal, got))
+        # not the loop's own handlers: these come through also while the loop is busy, or waits for a thread
+        former = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            async with view.showing():
-                return await pipeline.run(config, areas, limit=limit, progress=progress, on_event=view.on_event)
-        except asyncio.CancelledError:
-            if not received:
-                raise
-            return None
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
 
-    result = asyncio.run(main())
-    return (received[0] if received else 0), result
+    def _end_now(self) -> NoReturn:
+        self._tell_once()
+        os._exit(self.exit_code)
+
+    def _tell_once(self) -> None:
+        tell, self._tell = self._tell, lambda: None
+        tell()
 
 
-def _teller(quiet: bool) -> Any:
+def _with_state(path: Path) -> Config:
+    """The settings of a job that has been run before."""
+    config = Config.load(path)
+    if not config.run.state.exists():
+        raise ConfigError(f"no state at {config.run.state}: nothing has been run yet; next: s2async run {path}")
+    return config
+
+
+def _teller(quiet: bool) -> Callable[[str], None]:
     def tell(text: str) -> None:
         if not quiet:
             click.echo(console.safe(text), err=True)
@@ -275,17 +344,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the ``s2async`` command."""
     logging.getLogger("rasterio").addHandler(logging.NullHandler())
     logging.getLogger("rasterio").propagate = False
+    with console.patient_streams():
+        code = _run_command(arguments)
+    sys.exit(code)
+
+
+def _run_command(arguments: Sequence[str] | None) -> int:
     try:
         code = cli.main(args=arguments, standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        code = 2
+        return 2
     except (click.Abort, KeyboardInterrupt):
-        code = 130
+        return 130
     except S2AsyncError as error:
         click.echo(f"s2async: {console.safe(str(error))}", err=True)
-        code = exit_code(error)
-    except BrokenPipeError:  # the reader of our output has gone, as in `s2async status | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        return exit_code(error)
+    return code if isinstance(code, int) else 0

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
+import os
 import sys
 import time
 import unicodedata
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any, TextIO, cast
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -194,6 +197,50 @@ def facts(rows: Mapping[str, str]) -> Table:
     return made
 
 
+class _Patient:
+    """A stream that falls silent when its reader has gone, as in ``s2async status config.toml | head -1``."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._until_gone():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._until_gone():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def _until_gone(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+@contextlib.contextmanager
+def patient_streams() -> Iterator[None]:
+    """Inside, a reader of standard output or error may go, and no name is too odd for the terminal's encoding."""
+    with contextlib.ExitStack() as stack:
+        for redirect, stream in (
+            (contextlib.redirect_stdout, sys.stdout),
+            (contextlib.redirect_stderr, sys.stderr),
+        ):
+            if isinstance(stream, io.TextIOWrapper):  # not None, as without a terminal, nor a test's own
+                stream.reconfigure(errors="backslashreplace")
+                patient = _Patient(stream)
+                stack.callback(patient.flush)
+                stack.enter_context(redirect(cast("TextIO", patient)))
+        yield
+
+
 def standard_error() -> Console:
     """Where progress and errors go."""
     return Console(stderr=True, highlight=False)
@@ -201,5 +248,5 @@ def standard_error() -> Console:
 
 def standard_output() -> Console:
     """Where results go; as wide as they need when nobody watches."""
-    terminal = sys.stdout.isatty()
+    terminal = sys.stdout is not None and sys.stdout.isatty()
     return Console(highlight=False, width=None if terminal else 160, soft_wrap=not terminal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from s2async import files
 from s2async.config import render
+from s2async.errors import ConfigError
 from s2async.sandbox import process, world
 
 PORT = 8722
@@ -25,12 +27,14 @@ def prepared(folder: Path, *, tell: Callable[[str], None]) -> Iterator[Path]:
         tell: told what is going on, a line at a time.
 
     Raises:
+        ConfigError: the folder holds a configuration that is no demo's.
         LocalError: the folder or the scenes cannot be written.
     """
     path = folder / "config.toml"
     files.make_folder(folder)
+    known = _known_port(path)
     made = world.make_world(world.default_folder(), progress=tell)
-    with process.start(made.folder, port=_port(path)) as sandbox:
+    with process.start(made.folder, port=_free_or_any(known)) as sandbox:
         tell(f"sandbox with {made.items} generated scenes at {sandbox.api}")
         text = render(
             catalog_url=sandbox.api,
@@ -41,14 +45,23 @@ def prepared(folder: Path, *, tell: Callable[[str], None]) -> Iterator[Path]:
         yield path
 
 
-def _port(config: Path) -> int:
-    """The port of the folder's earlier demo if it is free, so that addresses stay the same; else any."""
-    found = re.search(r"127\.0\.0\.1:(\d+)", config.read_text("utf-8")) if config.exists() else None
-    port = int(found[1]) if found else PORT
+def _known_port(config: Path) -> int:
+    """The port of the folder's earlier demo, so that addresses stay the same."""
+    if not config.exists():
+        return PORT
+    with files.local_errors("read", config):
+        found = re.search(r"127\.0\.0\.1:(\d{1,5})", config.read_text("utf-8", errors="replace"))
+    if found is None:
+        raise ConfigError(f"{config} is not a demo's: it is left as it is; name another folder with --folder")
+    return int(found[1])
+
+
+def _free_or_any(port: int) -> int:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":  # elsewhere it would let two servers share a port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError:
+        except (OSError, OverflowError):
             return 0
     return port

@@ -224,8 +224,7 @@ class _Run:
     def _prepare(self) -> None:
         """Bring the state and the folders in line with the configuration of this run."""
         folder = self.config.output.folder
-        swept = files.sweep(folder, token=self.token) + files.sweep(folder, token=files.PROBE)
-        if swept:
+        if swept := files.sweep(folder, token=self.token) + files.sweep(folder, token=files.PROBE):
             self.emit(Notice(text=f"removed {swept} half-written files of a run that was killed"))
         moves = self.state.sync_areas(self.areas)
         crops.park_folders(folder, moves)
@@ -234,11 +233,8 @@ class _Run:
         self.state.commit_folders(moves)
         judged = self.state.rejudge(lambda measured: verdict(measured, self.limits), self.wanted)
         if judged:
-            self.emit(
-                Notice(text=f"judged {sum(judged.values())} measured jobs again by the settings of this run")
-            )
-        again = self.state.reopen_transient()
-        if again:
+            self.emit(Notice(text=f"judged {sum(judged.values())} measured jobs again by new settings"))
+        if again := self.state.reopen_transient():
             self.emit(Notice(text=f"trying {again} failed jobs again"))
 
     async def _work(self) -> None:
@@ -281,7 +277,7 @@ class _Run:
         cursor, rest = None, list[Job]()
         while True:
             page, cursor = self.state.open_jobs(cursor, STATE_PAGE, twins_newest=self.newest)
-            runs = _by_scene([*rest, *page])
+            runs = [list(run) for _, run in itertools.groupby([*rest, *page], key=_scene_of)]
             rest = runs.pop() if cursor else []  # its scene may go on in the next page
             for jobs in runs:
                 await self._enqueue(jobs, resumed=True)
@@ -289,10 +285,8 @@ class _Run:
                 return
 
     def _searches(self) -> list[search.Search]:
-        period = self.config.search.period
-        found = search.plan(
-            self.areas, period.start, period.end, self.catalog, now=datetime.now(UTC) + timedelta(days=1)
-        )
+        period, tomorrow = self.config.search.period, datetime.now(UTC) + timedelta(days=1)
+        found = search.plan(self.areas, period.start, period.end, self.catalog, now=tomorrow)
         self.progress.searches = len(found)
         return found
 
@@ -316,9 +310,8 @@ class _Run:
 
     async def _add_scene(self, scene: Scene) -> None:
         areas = self.matcher.areas_for(scene)
-        await self._enqueue(
-            self.state.add_scene(scene, areas, self.wanted, twins_newest=self.newest), resumed=False
-        )
+        jobs = self.state.add_scene(scene, areas, self.wanted, twins_newest=self.newest)
+        await self._enqueue(jobs, resumed=False)
 
     async def _enqueue(self, jobs: Sequence[Job], *, resumed: bool) -> None:
         if self.limit is not None:
@@ -380,10 +373,8 @@ class _Run:
 
 def limits(config: Config) -> Limits:
     """The cloud limits of a configuration."""
-    wanted = config.clouds
-    return Limits.from_percent(
-        classes=wanted.classes, max_cloud=wanted.max_area_cloud, min_valid=wanted.min_area_valid
-    )
+    told = config.clouds
+    return Limits.from_percent(classes=told.classes, max_cloud=told.max_area_cloud, min_valid=told.min_area_valid)
 
 
 def wanted_products(config: Config) -> Wanted:
@@ -395,12 +386,10 @@ class _LimitReachedError(Exception):
     """As many jobs as wanted are in the queue."""
 
 
-def _scene_of(job: Job) -> tuple[str, str]:
-    return job.scene.collection, job.scene.id
-
-
-def _by_scene(jobs: Sequence[Job]) -> list[list[Job]]:
-    return [list(run) for _, run in itertools.groupby(jobs, key=_scene_of)]
+def _scene_of(job: Job) -> tuple[object, ...]:
+    """Equal for jobs of one edition of one scene: a search may bring a newer one while the older one waits."""
+    scene = job.scene
+    return scene.collection, scene.id, scene.version, {asset.href for asset in scene.assets.values()}
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
