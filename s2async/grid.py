@@ -123,7 +123,7 @@ def cutout(area: Area, grid: Grid) -> Cutout | None:
     total = int(np.count_nonzero(inside))
     if window != whole:
         start = grid.window_transform(whole)
-        total = max(total, _count(_Keyed((area.fingerprint, grid.epsg, start), polygon), start, whole.shape))
+        total = max(total, _count(_Keyed((area.fingerprint, grid.epsg), polygon), start, whole.shape))
     return Cutout(window=window, inside=inside, total=total)
 
 
@@ -145,7 +145,7 @@ class _Keyed:
 def _project(fingerprint: str, polygon: Polygon | MultiPolygon, epsg: int) -> Polygon | MultiPolygon | None:
     large = shapely.get_num_coordinates(polygon) > CACHED_VERTICES
     projected = _projected.__wrapped__ if large else _projected
-    return projected(_Keyed((fingerprint, epsg), polygon), epsg)
+    return projected(_Keyed(fingerprint, polygon), epsg)
 
 
 @lru_cache(maxsize=4096)
@@ -172,7 +172,7 @@ def _inside(
     fingerprint: str, epsg: int, transform: Affine, shape: tuple[int, int], polygon: Polygon | MultiPolygon
 ) -> NDArray[np.bool_]:
     rasterized = _rasterized.__wrapped__ if shape[0] * shape[1] > CACHED_PIXELS else _rasterized
-    return rasterized(_Keyed((fingerprint, epsg, transform, shape), polygon), transform, shape)
+    return rasterized(_Keyed((fingerprint, epsg), polygon), transform, shape)
 
 
 @lru_cache(maxsize=512)
@@ -198,8 +198,6 @@ def _count(keyed: _Keyed, transform: Affine, shape: tuple[int, int]) -> int:
 
 def _count_part(part: Polygon, transform: Affine) -> int:
     window = _whole(part, transform)
-    if not window.pixels:
-        return 0
     return _count.__wrapped__(_Keyed(None, part), shifted(transform, window.col, window.row), window.shape)
 
 

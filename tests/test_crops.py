@@ -23,7 +23,7 @@ from rasterio.enums import MaskFlags
 from rasterio.io import DatasetReader, MemoryFile
 from shapely import MultiPolygon, Polygon
 
-from s2async import crops, decode, tiff, tiles
+from s2async import crops, decode, files, tiff, tiles
 from s2async.crops import Crop, cut, geotiff
 from s2async.errors import LocalError
 from s2async.folders import parking, plan_moves
@@ -144,6 +144,7 @@ def test_all_types_and_bands_come_back_and_none_hides_another(
     with opened(geotiff(crop_of(pixels))) as raster:
         assert raster.read().tobytes() == pixels.tobytes()
         assert raster.mask_flag_enums == tuple([MaskFlags.all_valid] for _ in range(bands))
+        assert raster.tags(ns="IMAGE_STRUCTURE")["PREDICTOR"] == ("3" if dtype.startswith("float") else "2")
         picture = bands == 3 and dtype == "uint8"
         assert raster.colorinterp[0].name == ("red" if picture else "gray")
 
@@ -327,6 +328,19 @@ def test_files_join_those_of_a_folder_that_is_there(tmp_path: Path, renames: int
     move_all(tmp_path, [move])
     assert contents(tmp_path) == {"new": {"1.tif", "2.tif", "3.tif", "notes.txt"}}
     assert (tmp_path / "new/2.tif").read_text() == "old/2.tif"  # the area's own crop wins
+
+
+def test_moves_are_on_the_disk_before_they_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    move = FolderMove(fingerprint="f" * 16, old="old", new="new")
+    for name in ("old/1.tif", "new/notes.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "sync_folder", synced.append)
+    crops.park_folders(tmp_path, [move])
+    assert synced == [tmp_path]
+    crops.place_folders(tmp_path, [move])
+    assert synced == [tmp_path, tmp_path / "new", tmp_path]
 
 
 def test_a_parking_place_that_was_left_is_joined(tmp_path: Path) -> None:

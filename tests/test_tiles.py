@@ -17,7 +17,7 @@ from s2async.errors import CorruptFile
 from s2async.grid import Window
 from s2async.tiff import Layout
 from s2async.tiles import blocks_under, byte_ranges, subset
-from tests.layouts import MADE, Made, by_name
+from tests.layouts import MADE, Made, by_name, entries
 from tests.layouts import tiff as made_tiff
 
 made_files = pytest.mark.parametrize("made", MADE, ids=str)
@@ -255,6 +255,23 @@ def test_blocks_left_out_read_as_nodata_from_no_bytes(name: str) -> None:
     assert byte_ranges(layout, blocks) == []
     (found,) = decode.read(subset(layout, {}), [corner])
     assert same(found, np.full((made.bands, 2, 3), made.nodata or 0, dtype=made.dtype))
+
+
+@pytest.mark.parametrize("name", ["tiles", "strips deflate", "uint16 lzw predictor", "COG picture"])
+def test_values_begin_at_even_bytes_as_the_standard_wants(name: str) -> None:
+    data = made_tiff(by_name(name))
+    layout = layout_of(data)
+    odd = replace(layout, tags=(*layout.tags, (65000, 2, 7, b"seven.\0"), (65001, 2, 5, b"five\0")))
+    for blocks in (stored(data, layout, [0]), stored(data, layout, [0, 1]), {}):
+        small = subset(odd, blocks)
+        start = int.from_bytes(small[4:8], "little")
+        far = [
+            value
+            for kind, count, value, _ in entries(small).values()
+            if {2: 1, 3: 2, 4: 4, 12: 8}[kind] * count > 4
+        ]
+        assert len(far) > 5
+        assert not [place for place in (start, *far) if place % 2]
 
 
 def test_blocks_of_a_wrong_length_are_refused() -> None:
