@@ -1,0 +1,553 @@
+"""The run: its queue, its limits, exact counts, faults of servers and of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from s2async import areas as area_files
+from s2async import crops, pipeline, transport, worker
+from s2async.config import Config
+from s2async.errors import LocalError, StateInUse
+from s2async.models import BatchResult, Job, JobDone, JobsFound, SearchDone, Status, Traffic, Use
+from s2async.pipeline import LONGEST_BATCH, JobQueue
+from s2async.state import State
+from tests import oracle, worlds
+from tests.states import make_area, make_scene
+from tests.worlds import Stage
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    yield from worlds.staged(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def stage(shared: Stage) -> Iterator[Stage]:
+    """The world of every kind, without faults."""
+    shared.sandbox.reset()
+    yield shared
+    shared.sandbox.clear_faults()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries come at once."""
+    monkeypatch.setattr(transport, "_full_jitter", lambda _attempt: 0.0)
+
+
+# ---- the queue --------------------------------------------------------------------------------------------
+
+
+def make_jobs(scene: int, count: int, *, version: str = "v1") -> list[Job]:
+    found = make_scene(f"S2A_33UUU_2022{scene:04}_0_L2A", version=version)
+    return [Job(id=scene * 100_000 + number, area=make_area(f"a{number}"), scene=found) for number in range(count)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    capacity=st.integers(1, 90),
+    sizes=st.lists(st.lists(st.integers(0, 200), max_size=6), min_size=1, max_size=5),
+    takers=st.integers(1, 5),
+    seed=st.integers(0, 1000),
+)
+def test_every_job_comes_out_once_within_the_bound_and_with_its_scene(
+    capacity: int, sizes: list[list[int]], takers: int, seed: int
+) -> None:
+    queue, chance, taken = JobQueue(capacity), random.Random(seed), list[list[Job]]()
+    feeds = [[make_jobs(100 * feed + at, size) for at, size in enumerate(runs)] for feed, runs in enumerate(sizes)]
+
+    async def pause() -> None:
+        for _ in range(chance.randrange(3)):
+            await asyncio.sleep(0)
+
+    async def put(runs: Sequence[Sequence[Job]]) -> None:
+        for jobs in runs:
+            await queue.put_run(jobs)
+            assert len(queue) <= capacity
+            await pause()
+
+    async def take() -> None:
+        while jobs := await queue.take_run(LONGEST_BATCH):
+            assert len({job.scene.id for job in jobs}) == 1
+            assert len(jobs) <= min(LONGEST_BATCH, capacity)
+            taken.append(jobs)
+            await pause()
+
+    async def main() -> None:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            working = [group.create_task(take()) for _ in range(takers)]
+            await asyncio.gather(*(put(runs) for runs in feeds))
+            await queue.close()
+            await asyncio.gather(*working)
+
+    asyncio.run(main())
+    expected = [job.id for runs in feeds for jobs in runs for job in jobs]
+    assert sorted(job.id for jobs in taken for job in jobs) == sorted(expected)
+    order = [jobs[0].scene.id for jobs in taken]
+    assert len({*order}) == sum(1 for i, scene in enumerate(order) if i == 0 or order[i - 1] != scene), (
+        "the jobs of a scene follow one another"
+    )
+
+
+def test_a_scene_of_10_000_areas_passes_a_small_queue_in_full_batches() -> None:
+    queue, jobs = JobQueue(100), make_jobs(1, 10_000)
+
+    async def main() -> list[int]:
+        feeding = asyncio.create_task(queue.put_run(jobs))
+        feeding.add_done_callback(lambda _: asyncio.create_task(queue.close()))
+        batches = []
+        while batch := await queue.take_run(LONGEST_BATCH):
+            batches.append(len(batch))
+        return batches
+
+    sizes = asyncio.run(main())
+    assert sum(sizes) == 10_000
+    assert len(sizes) == -(-10_000 // LONGEST_BATCH), "each batch costs a header: none is taken in dribbles"
+
+
+def test_jobs_of_two_editions_of_a_scene_are_not_taken_together() -> None:
+    queue = JobQueue(10)
+
+    async def main() -> list[list[str]]:
+        await queue.put_run(make_jobs(1, 2))
+        await queue.put_run(make_jobs(1, 3, version="v2"))
+        await queue.close()
+        return [[job.scene.version for job in await queue.take_run(LONGEST_BATCH)] for _ in range(3)]
+
+    assert asyncio.run(main()) == [["v1"] * 2, ["v2"] * 3, []]
+
+
+def test_a_cancelled_feeder_leaves_the_queue_to_the_others() -> None:
+    async def main() -> list[int]:
+        queue = JobQueue(5)
+        await queue.put_run(make_jobs(1, 4))
+        waiting = asyncio.create_task(queue.put_run(make_jobs(2, 4)))
+        behind = asyncio.create_task(queue.put_run(make_jobs(3, 1)))
+        await asyncio.sleep(0)
+        assert not behind.done(), "it came later, though there would be room"
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await behind
+        await queue.close()
+        return [len(await queue.take_run(64)) for _ in range(3)]
+
+    assert asyncio.run(main()) == [4, 1, 0]
+
+
+def test_a_cancelled_worker_takes_nothing_with_it() -> None:
+    async def main() -> int:
+        queue = JobQueue(5)
+        waiting = [asyncio.create_task(queue.take_run(64)) for _ in range(3)]
+        await asyncio.sleep(0)
+        putting = asyncio.create_task(queue.put_run(make_jobs(1, 4)))
+        await asyncio.sleep(0)
+        for task in waiting[:2]:
+            task.cancel()
+        await asyncio.gather(putting, *waiting[:2], return_exceptions=True)
+        await queue.close()
+        taken = [task.result() for task in waiting if not task.cancelled()]
+        return sum(map(len, taken)) + len(queue)
+
+    assert asyncio.run(main()) == 4
+
+
+# ---- exact counts -----------------------------------------------------------------------------------------
+
+
+def booked(config: Config) -> tuple[int, int]:
+    """Requests and bytes in the state's table."""
+    row = worlds.query(config.run.state, "SELECT sum(requests), sum(bytes) FROM traffic")[0]
+    return int(row[0]), int(row[1])
+
+
+def assert_counts_equal_the_log(ran: worlds.Ran) -> None:
+    meter = ran.progress.meter
+    assert (meter.requests, meter.bytes) == (len(ran.log), ran.bytes)
+    assert booked(ran.config) == (len(ran.log), ran.bytes)
+    assert (ran.summary.requests, ran.summary.bytes) == (len(ran.log), ran.bytes)
+    with State.create_or_open(ran.config.run.state) as state:
+        by_use: dict[str, int] = Counter()
+        for entry in state.traffic():
+            by_use[entry.stage] += entry.bytes
+            assert entry.bytes >= 0
+    assert by_use["search"] == sum(entry.bytes for entry in ran.log if entry.kind == "search")
+    assert by_use["header"] + by_use["tiles"] == sum(entry.bytes for entry in ran.cogs)
+
+
+def traffic(ran: worlds.Ran) -> dict[tuple[str, str, Use], Traffic]:
+    with State.create_or_open(ran.config.run.state) as state:
+        return {(entry.stage, entry.asset, entry.use): entry for entry in state.traffic()}
+
+
+def test_requests_are_files_and_runs_of_neighbouring_tiles_and_every_byte_is_known(
+    tmp_path: Path, stage: Stage
+) -> None:
+    """One clear scene, whose polygons touch the tiles 0 | 3 4 5 6 | 10 | 13 of the picture, as files count."""
+    path = worlds.write_config(
+        tmp_path, stage.sandbox, search={"datetime": "2022-01-01/2022-01-01"}, clouds={"min_area_valid": 0}
+    )
+    ran = worlds.run(path, stage.sandbox)
+    name = "S2A_33UUU_20220101_0_L2A"
+    assert ran.paths == {f"{name}/SCL.tif": 1 + 1, f"{name}/TCI.tif": 1 + 4}
+    assert ran.summary.done == {Status.SAVED: 5, Status.OUTSIDE: 1}
+    assert_counts_equal_the_log(ran)
+
+    shapes = [worlds.polygon(area) for area in worlds.SHAPES]
+    place = stage.world.folder / "cogs" / name
+    tiles = {key: oracle.touched_blocks(place / f"{key}.tif", shapes) for key in ("SCL", "TCI")}
+    assert sorted(row * 4 + col for row, col in tiles["TCI"]) == [0, 3, 4, 5, 6, 10, 13]
+    found = traffic(ran)
+    between = 8  # GDAL keeps a length before and four bytes after each tile
+    for asset, key, gaps in (("scl", "SCL", 3 * between), ("visual", "TCI", 3 * between)):
+        assert found["tiles", asset, Use.USEFUL].bytes == sum(tiles[key].values())
+        assert found["tiles", asset, Use.WASTED].bytes == gaps
+        headers = found["header", asset, Use.USEFUL].bytes + found["header", asset, Use.WASTED].bytes
+        assert headers == 8192
+        assert 500 < found["header", asset, Use.USEFUL].bytes < 2000
+    assert not [use for _, _, use in found if use is Use.RETRIED]
+
+
+def test_every_kind_of_item_gets_its_answer_and_counts_equal_the_log(tmp_path: Path, stage: Stage) -> None:
+    ran = worlds.run(worlds.write_config(tmp_path, stage.sandbox), stage.sandbox)
+    assert_counts_equal_the_log(ran)
+    assert ran.summary.clean
+    assert ran.summary.left == 0
+    found = worlds.statuses(ran.config)
+    assert len(found) == 11 * 6, "not the item of 95 % cloud, not the older twin"
+    days: dict[str, dict[str, str]] = {}
+    for (area, item), status in found.items():
+        days.setdefault(item[10:20], {})[area] = status
+    sound = {"North": "saved", "Wide": "saved", "Tall": "saved", "South": "saved", "Rim": "nodata",
+             "Beyond": "outside"}  # fmt: skip
+    west_empty = sound | {"North": "nodata", "Wide": "nodata"}
+    missing = dict.fromkeys(sound, "missing")
+    assert days == {
+        "20220101_0": sound,
+        "20220103_0": dict.fromkeys(sound, "cloudy") | {"Rim": "nodata", "Beyond": "outside"},
+        "20220105_0": sound | {"North": "cloudy", "Tall": "cloudy"},
+        "20220107_0": west_empty,
+        "20220109_0": missing,
+        "20220111_0": missing,
+        "20220113_0": missing | {"Wide": "cloudy", "Rim": "nodata", "Beyond": "outside"},
+        "20220115_0": sound,
+        "20220120_1": sound,
+        "20220131_0": sound,
+        "20220131_1": west_empty,
+    }
+    reasons = {job.item[10:18]: job.reason for job in worlds.jobs(ran.config).values() if job.status == "missing"}
+    assert "only as JPEG 2000" in reasons["20220109"]
+    assert "scl: not there (404)" in reasons["20220111"]
+    assert "visual: not there (404)" in reasons["20220113"]
+    assert not worlds.faults_of(ran.config, stage.world)
+    files = {f"{entry.path}" for entry in ran.cogs}
+    headers = [entry for entry in ran.cogs if entry.range.startswith("bytes=0-")]
+    assert len(headers) == len(files), "the header of each file is asked for once"
+
+
+def test_progress_and_events_tell_what_happened(tmp_path: Path, stage: Stage) -> None:
+    ran = worlds.run(worlds.write_config(tmp_path, stage.sandbox), stage.sandbox)
+    done = Counter(event.outcome.status for event in ran.events if isinstance(event, JobDone))
+    assert done == ran.progress.done == Counter(ran.summary.done)
+    found = sum(event.jobs for event in ran.events if isinstance(event, JobsFound))
+    assert found == ran.progress.found == sum(done.values()) == 66
+    assert ran.progress.searches == ran.progress.searches_done == 1
+    assert [event.report.complete for event in ran.events if isinstance(event, SearchDone)] == [True]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_orderly_failures_are_retried_and_counted(tmp_path: Path, stage: Stage) -> None:
+    calm = worlds.run(worlds.write_config(tmp_path, stage.sandbox, name="calm"), stage.sandbox)
+    for path, count in (("SCL", 3), ("20220101_0_L2A/TCI", 4), ("20220131_1_L2A/TCI", 1), ("/v1/search", 2)):
+        stage.sandbox.fault("code", path=path, count=count, status=503)
+    ran = worlds.run(worlds.write_config(tmp_path, stage.sandbox, name="rough"), stage.sandbox)
+    assert_counts_equal_the_log(ran)
+    assert len(ran.log) == len(calm.log) + 10
+    retried = {key[:2]: entry.requests for key, entry in traffic(ran).items() if key[2] is Use.RETRIED}
+    lost = {key[:2]: entry.requests for key, entry in traffic(calm).items() if key[2] is Use.RETRIED}
+    assert sum(retried.values()) - sum(lost.values()) == 10
+    assert retried["search", ""] == 2
+    assert worlds.result(ran.config) == worlds.result(calm.config)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_cut_connections_never_count_more_than_the_log(tmp_path: Path, stage: Stage) -> None:
+    calm = worlds.run(worlds.write_config(tmp_path, stage.sandbox, name="calm"), stage.sandbox)
+    for path, after in (("SCL", 100), ("TCI", 5000), ("TCI", None), ("/v1/search", 50)):
+        stage.sandbox.fault("cut", path=path, count=3, **({} if after is None else {"after": after}))
+    ran = worlds.run(worlds.write_config(tmp_path, stage.sandbox, name="rough"), stage.sandbox)
+    meter = ran.progress.meter
+    assert len(calm.log) + 10 <= len(ran.log) <= len(calm.log) + 12  # a cut search is one page
+    assert len(calm.log) < meter.requests <= len(ran.log)
+    assert calm.bytes <= meter.bytes <= ran.bytes
+    assert booked(ran.config) == (meter.requests, meter.bytes)
+    assert worlds.result(ran.config) == worlds.result(calm.config)
+
+
+# ---- limits -----------------------------------------------------------------------------------------------
+
+
+def test_the_queue_stays_in_its_bound_and_nothing_is_lost(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths: list[int] = []
+
+    class Watched(JobQueue):
+        async def put_run(self, jobs: Sequence[Job]) -> None:
+            await super().put_run(jobs)
+            lengths.append(len(self))
+
+        async def take_run(self, most: int) -> list[Job]:
+            lengths.append(len(self))
+            return await super().take_run(most)
+
+    monkeypatch.setattr(pipeline, "JobQueue", Watched)
+    path = worlds.write_config(tmp_path, stage.sandbox, run={"queue": 4})
+    ran = worlds.run(path, stage.sandbox)
+    assert sum(ran.summary.done.values()) == 66
+    assert max(lengths) == 4
+    calm = worlds.run(worlds.write_config(tmp_path, stage.sandbox, name="calm"), stage.sandbox)
+    assert worlds.statuses(calm.config) == worlds.statuses(ran.config)
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+def test_requests_in_flight_stay_in_their_bound(tmp_path: Path, shared: Stage, connections: int) -> None:
+    with Stage(shared.world, delay=10) as slow:
+        path = worlds.write_config(tmp_path, slow.sandbox, network={"connections": connections})
+        ran = worlds.run(path, slow.sandbox)
+        assert slow.sandbox.totals()["all"].max_in_flight == connections
+    assert sum(ran.summary.done.values()) == 66
+
+
+@pytest.mark.parametrize("queue", [2, 1000])
+@pytest.mark.parametrize("limit", [1, 7, 20, 66, 1000])
+def test_a_limit_is_met_exactly_and_the_rest_comes_next_time(
+    tmp_path: Path, stage: Stage, limit: int, queue: int
+) -> None:
+    """Four searches at once, and a queue that is full: whoever waits to put jobs in must not lose them."""
+    path = worlds.write_config(
+        tmp_path, stage.sandbox, run={"queue": queue}, search={"datetime": "2021-05-01/2022-03-31"}
+    )
+    first = worlds.run(path, stage.sandbox, limit=limit)
+    assert sum(first.summary.done.values()) == first.progress.found == min(limit, 66)
+    second = worlds.run(path, stage.sandbox)
+    assert sum(first.summary.done.values()) + sum(second.summary.done.values()) == 66
+    assert second.summary.left == 0
+    assert second.summary.clean
+
+
+def test_a_limit_waits_for_what_other_searches_still_put_in(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Searches side by side, and room for one job: most searchers wait when the limit comes."""
+    far = {
+        f"far {at}": worlds.lonlat([(at, at), (at + 300, at), (at + 300, at + 300)]) for at in range(0, 2000, 400)
+    }
+    monkeypatch.setattr("s2async.neighbours.GROUP_DEGREES", 0.001)
+    path = worlds.write_config(tmp_path, stage.sandbox, areas=far, run={"queue": 1}, network={"connections": 1})
+    ran = worlds.run(path, stage.sandbox, limit=9)
+    assert ran.progress.searches > 1
+    assert sum(ran.summary.done.values()) == 9
+
+
+def test_jobs_of_a_scene_stay_together_over_the_pages_of_the_state(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    config = Config.load(path)
+    whole = worlds.run(path, stage.sandbox)
+    with State.create_or_open(config.run.state) as state:
+        state._db.execute("UPDATE jobs SET status = 'open'")
+        state._db.execute("DELETE FROM measures")
+        state._db.execute("DELETE FROM products")
+    monkeypatch.setattr(pipeline, "STATE_PAGE", 4)
+    again = worlds.run(path, stage.sandbox)
+    assert again.paths == whole.paths
+    assert worlds.statuses(config) == worlds.statuses(whole.config)
+
+
+def test_areas_of_many_batches_share_a_scene(tmp_path: Path, stage: Stage) -> None:
+    """70 areas on one scene: two batches, and one result."""
+    many = {
+        f"plot {number}": worlds.lonlat([(x, y), (x + 90, y), (x + 90, y + 70), (x, y + 60)])
+        for number, (x, y) in enumerate((100 + 480 * (n % 10), 100 + 700 * (n // 10)) for n in range(70))
+    }
+    path = worlds.write_config(tmp_path, stage.sandbox, areas=many, search={"datetime": "2022-01-01/2022-01-01"})
+    ran = worlds.run(path, stage.sandbox)
+    assert ran.summary.done == {Status.SAVED: 70}
+    assert not worlds.faults_of(ran.config, stage.world)
+    headers = [entry for entry in ran.cogs if entry.range.startswith("bytes=0-")]
+    assert len(headers) == 2 * 2
+    tiles = [entry for entry in ran.cogs if entry.path.endswith("TCI.tif")]
+    assert (
+        sum(entry.bytes for entry in tiles) < 2.2 * (stage.world.folder / tiles[0].path.lstrip("/")).stat().st_size
+    )
+
+
+# ---- faults -----------------------------------------------------------------------------------------------
+
+
+def failing(path: Path, sandbox: Any, error: type[BaseException], match: str | None = None) -> None:
+    with pytest.raises(error, match=match):
+        worlds.run(path, sandbox)
+
+
+def test_a_full_disk_is_told_before_any_request(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, run={"reserve": "1000000 GiB"})
+    failing(path, stage.sandbox, LocalError, "disk full")
+    assert not stage.sandbox.log()
+
+
+def test_a_disk_that_fills_up_stops_the_run_and_leaves_the_jobs_open(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    config, saved = Config.load(path), 0
+    save = crops.save
+
+    def fill_up(*args: Any, **kwargs: Any) -> Any:
+        nonlocal saved
+        saved += 1
+        if saved > 8:
+            raise LocalError("cannot write it: No space left on device")
+        return save(*args, **kwargs)
+
+    monkeypatch.setattr(crops, "save", fill_up)
+    failing(path, stage.sandbox, LocalError, "No space")
+    found = Counter(worlds.statuses(config).values())
+    assert found["open"] > 0
+    assert found["failed"] == 0
+    assert worlds.query(config.run.state, "SELECT how FROM runs") == [("stopped",)]
+    monkeypatch.undo()
+    ran = worlds.run(path, stage.sandbox)
+    assert ran.summary.clean
+    assert Counter(worlds.statuses(config).values())["saved"] == 22
+    assert not list(config.output.folder.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("worker", KeyError("a bug")),
+        ("worker", UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad")),
+        ("search", KeyError("a bug")),
+        ("record", SystemError("a bug")),
+    ],
+)
+def test_a_bug_ends_the_run_at_once_and_harms_nothing(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception, place: str
+) -> None:
+    """Neither hidden nor hanging: with a queue for one job, everybody waits for everybody."""
+    path = worlds.write_config(tmp_path, stage.sandbox, run={"queue": 1}, network={"connections": 2})
+    with monkeypatch.context() as patch:
+        calls = Counter[str]()
+
+        def fail_at_third(*args: Any) -> None:
+            calls["all"] += 1
+            if calls["all"] == 3:
+                raise error
+
+        if place == "worker":
+            process = worker.process
+
+            async def broken(*args: Any) -> BatchResult:
+                fail_at_third()
+                return await process(*args)
+
+            patch.setattr(worker, "process", broken)
+        elif place == "search":
+            add_scene = State.add_scene
+
+            def broken_add(self: State, *args: Any, **kwargs: Any) -> Any:
+                fail_at_third()
+                return add_scene(self, *args, **kwargs)
+
+            patch.setattr(State, "add_scene", broken_add)
+        else:
+            record = State.record
+
+            def broken_record(self: State, *args: Any) -> None:
+                fail_at_third()
+                record(self, *args)
+
+            patch.setattr(State, "record", broken_record)
+        failing(path, stage.sandbox, type(error))
+    ran = worlds.run(path, stage.sandbox)
+    assert ran.summary.clean
+    assert Counter(worlds.statuses(ran.config).values())["saved"] == 22
+
+
+def test_memory_that_runs_out_is_told_with_what_to_do(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def greedy(*_: object) -> BatchResult:
+        raise MemoryError
+
+    monkeypatch.setattr(worker, "process", greedy)
+    failing(worlds.write_config(tmp_path, stage.sandbox), stage.sandbox, LocalError, "out of memory; lower memory")
+
+
+def test_a_second_run_of_the_same_state_is_refused(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    config = Config.load(path)
+    with State.create_or_open(config.run.state):
+        failing(path, stage.sandbox, StateInUse, "in use by pid")
+    assert not stage.sandbox.log()
+
+
+@pytest.mark.parametrize("turns", [0, 5, 30, 100, 300])
+def test_a_run_that_is_cancelled_anywhere_can_go_on(tmp_path: Path, stage: Stage, turns: int) -> None:
+    """Cancelled after so many turns of the event loop: no hang, no half-written file, and the rest comes later."""
+    path = worlds.write_config(tmp_path, stage.sandbox, run={"queue": 3}, network={"connections": 2})
+    config = Config.load(path)
+
+    async def main() -> None:
+        running = asyncio.create_task(pipeline.run(config, area_files.load(config)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        async with asyncio.timeout(10):
+            with pytest.raises(asyncio.CancelledError):
+                await running
+        assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+    asyncio.run(main())
+    assert not list(tmp_path.rglob("*.part"))
+    ran = worlds.run(path, stage.sandbox)
+    assert ran.summary.clean
+    assert Counter(worlds.statuses(config).values()) == {
+        "saved": 22, "cloudy": 7, "nodata": 13, "outside": 9, "missing": 15,
+    }  # fmt: skip
+    assert not worlds.faults_of(config, stage.world)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_search_that_fails_is_named_and_what_was_known_is_worked_on(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, network={"attempts": 2})
+    worlds.run(path, stage.sandbox, limit=6)
+    stage.sandbox.fault("code", path="/v1/search", count=None, status=500)
+    ran = worlds.run(path, stage.sandbox)
+    assert not ran.summary.clean
+    (report,) = ran.summary.incomplete
+    assert "the server answers 500" in report.reason
+    assert sum(ran.summary.done.values()) + 6 == len(worlds.jobs(ran.config))
+    stage.sandbox.clear_faults()
+    assert worlds.run(path, stage.sandbox).summary.clean
+    assert len(worlds.jobs(ran.config)) == 66
+
+
+def test_a_search_that_finds_nothing_is_told(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, search={"datetime": "2019-01-01/2019-01-31"})
+    ran = worlds.run(path, stage.sandbox)
+    assert ran.summary.found_nothing
+    assert ran.summary.clean
+    ran = worlds.run(worlds.write_config(tmp_path, stage.sandbox, name="other"), stage.sandbox)
+    assert not ran.summary.found_nothing
