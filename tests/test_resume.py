@@ -1,0 +1,171 @@
+"""A run may be killed at any instant: the next one goes on, and in the end nothing tells the difference."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from s2async.config import Config
+from s2async.records import OPEN
+from s2async.sandbox.process import Sandbox
+from tests import worlds
+from tests.worlds import Stage
+
+KILLS = 20
+ASSETS = {"SCL.tif": "scl", "TCI.tif": "visual"}
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Every kind of item and some plain ones, 20 ms away."""
+    items = [*worlds.every_kind(), *(worlds.day(number) for number in range(40, 90))]
+    yield from worlds.staged(tmp_path_factory.mktemp("world"), items, delay=20)
+
+
+def start(config: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "s2async", "-q", "run", str(config)], stderr=subprocess.PIPE)
+
+
+@dataclass
+class Answered:
+    """What a state knew at one time."""
+
+    files: frozenset[str]
+    """Files, such as ``S2A_.../SCL.tif``, all of whose jobs had an answer."""
+    jobs: int
+
+
+def answered(config: Config) -> Answered:
+    """Read after a kill, before the next run."""
+    if not config.run.state.exists():
+        return Answered(frozenset(), 0)
+    jobs = worlds.query(config.run.state, "SELECT i.item, j.status FROM jobs j JOIN items i ON i.id = j.item")
+    unsettled = {item for item, status in jobs if status == OPEN}
+    settled = {item for item, _ in jobs} - unsettled
+    files = frozenset(f"{item}/{name}" for item in settled for name in ASSETS)
+    return Answered(files, sum(status != OPEN for _, status in jobs))
+
+
+def log_end(sandbox: Sandbox) -> int:
+    log = sandbox.log()
+    return log[-1].n if log else 0
+
+
+def test_twenty_kills_leave_no_trace(tmp_path: Path, slow: Stage) -> None:
+    sandbox, chance = slow.sandbox, random.Random(2022)
+    began = time.monotonic()
+    calm = worlds.run(worlds.write_config(tmp_path, sandbox, name="calm", network={"connections": 16}), sandbox)
+    assert calm.summary.clean
+    path = worlds.write_config(tmp_path, sandbox, name="killed", network={"connections": 4}, run={"queue": 30})
+    config = Config.load(path)
+
+    steps, interrupted = list[int](), 0
+    for _ in range(KILLS):
+        known, before = answered(config), log_end(sandbox)
+        child = start(path)
+        # from its first instant on; mostly while it works, which takes some 20 requests to the first answer
+        wait_for_requests(sandbox, child, before, more=chance.randrange(50))
+        time.sleep(chance.uniform(0, 0.03))
+        interrupted += child.poll() is None
+        child.kill()
+        child.communicate()
+        asked = {entry.path.removeprefix("/cogs/") for entry in sandbox.log(since=before) if entry.kind == "cogs"}
+        assert not asked & known.files, "a file was asked for again whose jobs were all recorded"
+        steps.append(answered(config).jobs)
+    assert interrupted > KILLS - 5, "but for the last ones, all were killed while they worked"
+    assert steps == sorted(steps), "what was recorded stays"
+    assert len(set(steps)) > 8, "kills met different stages"
+
+    known, before = answered(config), log_end(sandbox)
+    last = worlds.run(path, sandbox)
+    assert last.summary.clean
+    assert not {entry.path.removeprefix("/cogs/") for entry in last.cogs} & known.files
+    assert worlds.result(config) == worlds.result(calm.config)
+    assert not worlds.faults_of(config, slow.world)
+    assert not list(tmp_path.rglob("*.part"))
+    assert Counter(worlds.statuses(config).values())[OPEN] == 0
+    assert time.monotonic() - began < 60
+
+
+def wait_for_requests(sandbox: Sandbox, child: subprocess.Popen[bytes], before: int, *, more: int) -> None:
+    """Wait until a child has made so many requests (its start takes a second); at most some seconds."""
+    end = time.monotonic() + 10
+    while more and child.poll() is None and time.monotonic() < end:
+        if len(sandbox.log(since=before)) >= more:
+            return
+        time.sleep(0.01)
+
+
+def test_a_second_run_of_a_finished_job_costs_search_requests_only(tmp_path: Path, slow: Stage) -> None:
+    path = worlds.write_config(tmp_path, slow.sandbox)
+    first = worlds.run(path, slow.sandbox)
+    folder = first.config.output.folder
+    before = {crop: crop.stat().st_mtime_ns for crop in folder.rglob("*.tif")}
+    second = worlds.run(path, slow.sandbox)
+    assert not second.cogs
+    assert second.log
+    assert not second.summary.done
+    assert second.summary.clean
+    assert {crop: crop.stat().st_mtime_ns for crop in folder.rglob("*.tif")} == before
+    assert len(before) > 80
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path, slow: Stage, number: int) -> None:
+    sandbox = slow.sandbox
+    path = worlds.write_config(tmp_path, sandbox, network={"connections": 16})
+    before = log_end(sandbox)
+    child = subprocess.Popen([sys.executable, "-m", "s2async", "run", str(path)], stderr=subprocess.PIPE)
+    wait_for_requests(sandbox, child, before, more=40)
+    child.send_signal(number)
+    stopped = time.monotonic()
+    _, error = child.communicate(timeout=20)
+    assert time.monotonic() - stopped < 3
+    assert child.returncode == 128 + number
+    assert f"To go on: s2async run {path}" in error.decode()
+    assert "Traceback" not in error.decode()
+    config = Config.load(path)
+    assert not list(tmp_path.rglob("*.part"))
+    known = answered(config)
+    assert 0 < known.jobs < len(worlds.jobs(config)) or sum(s == OPEN for s in worlds.statuses(config).values())
+    rows = worlds.query(config.run.state, "SELECT how, ended != '' FROM runs")
+    assert rows == [("stopped", 1)]
+    requests, size = worlds.query(config.run.state, "SELECT sum(requests), sum(bytes) FROM traffic")[0]
+    log = sandbox.log(since=before)
+    assert 0 < requests <= len(log)
+    assert 0 < size <= sum(entry.bytes for entry in log)
+    last = worlds.run(path, sandbox)
+    assert last.summary.clean
+    assert not {entry.path.removeprefix("/cogs/") for entry in last.cogs} & known.files
+
+
+def test_half_written_files_of_a_killed_run_are_removed_and_told(tmp_path: Path, slow: Stage) -> None:
+    path = worlds.write_config(tmp_path, slow.sandbox)
+    first = worlds.run(path, slow.sandbox, limit=6)
+    folder = first.config.output.folder
+    (token,) = worlds.query(first.config.run.state, "SELECT value FROM meta WHERE key = 'id'")[0]
+    left = [
+        folder / "North" / f".s2async-{token}-0123456789ab.part",
+        folder / f".s2async-{token}-ba9876543210.part",
+        folder / ".s2async-probe-0123456789ab.part",
+        folder / ".overview.csv.part",
+    ]
+    others = [folder / "North" / ".s2async-ffffffff-0123456789ab.part", folder / "notes.part"]
+    for part in left + others:
+        part.parent.mkdir(exist_ok=True)
+        part.write_text("half")
+    second = worlds.run(path, slow.sandbox)
+    assert not [part for part in left if part.exists()]
+    assert all(part.exists() for part in others), "they belong to somebody else"
+    assert "removed 3 half-written files of a run that was killed" in [
+        event.text for event in second.events if hasattr(event, "text")
+    ]
