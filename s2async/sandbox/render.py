@@ -1,0 +1,199 @@
+"""Looks to files: SCL, true colour and red of one square in one season, under each of its skies."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2async.sandbox import cogs
+from s2async.sandbox.cogs import Cog, Tile, compress
+from s2async.sandbox.fields import Ground
+from s2async.sandbox.land import Bytes, Land, classes
+from s2async.sandbox.passes import Look
+from s2async.sandbox.sky import Skies, picture
+from s2async.sandbox.squares import EXTENT, TILE, TILES, Square
+
+_COARSE: Final = 688
+"""Pixels of 160 m a side of the whole scene; the coarsest overview of true colour has 687."""
+_PLAIN: Final = (96, 108, 66)
+"""Colour of the land in tiles that nobody looks at, and class 4 (vegetation) in SCL."""
+_METADATA: Final = '<GDALMetadata>\n  <Item name="OVR_RESAMPLING_ALG">{}</Item>\n{}</GDALMetadata>\n'
+_SCALING: Final = (
+    '  <Item name="OFFSET" sample="0" role="offset">-0.1</Item>\n'
+    '  <Item name="SCALE" sample="0" role="scale">0.0001</Item>\n'
+)
+
+
+def cover_path(folder: Path, square: Square, tile: int) -> Path:
+    """Where the ground of a tile is kept while the scenes are made."""
+    return folder / f"cover-{square.name}-{tile}.npy"
+
+
+def prepare(folder: Path, square: Square, tile: int, *, seed: int, latitude: float) -> None:
+    """Work out the ground of one full-resolution tile, which is the same in every season."""
+    row, column = divmod(tile, TILES)
+    lattice = Ground(square, latitude).lattice(row * TILE, column * TILE, TILE, 1024, 8)
+    np.save(cover_path(folder, square, tile), _land(seed).cover(lattice))
+
+
+def render(
+    folder: Path,
+    square: Square,
+    looks: Sequence[Look],
+    names: Mapping[Look, str],
+    near: Collection[int],
+    *,
+    seed: int,
+    latitude: float,
+    red: bool,
+) -> None:
+    """Write ``<name>-<square>-<asset>.tif`` for every look; all of one season.
+
+    Args:
+        folder: Where the files go.
+        square: Of all of them.
+        looks: What they show.
+        names: Of the looks' files.
+        near: Full-resolution tiles that hold data of their own, counted row by row.
+        seed: Of the world.
+        latitude: Of the world's plane.
+        red: Write a red band too.
+    """
+    if not looks:
+        return
+    land, ground, skies = _land(seed), Ground(square, latitude), Skies(seed)
+    month = looks[0].month
+    grounds: dict[int, tuple[Any, Bytes, Bytes]] = {}
+    for tile in sorted(near):
+        row, column = divmod(tile, TILES)
+        fine = ground.lattice(row * TILE, column * TILE, TILE, 1024, 8)
+        half = ground.lattice(row * TILE, column * TILE, TILE, 512, 4)
+        cover = np.load(cover_path(folder, square, tile))
+        grounds[tile] = half, classes(month)[cover[::2, ::2]], land.picture(cover, fine, month)
+    for look in looks:
+        scl: dict[int, Bytes] = {}
+        tci: dict[int, Bytes] = {}
+        for tile, (half, on_ground, colours) in grounds.items():
+            scl[tile], hidden = skies.classes(look.sky, half, on_ground)
+            tci[tile] = picture(colours, hidden, scl[tile])
+        whole_classes, whole_picture = _whole(square, look, seed, latitude)
+        ghost = int(names[look], 16) % 3 > 0
+        clear = 1 - look.sky.cover * 0.8
+        stem = f"{names[look]}-{square.name}"
+        _write(folder / f"{stem}-scl.tif", square, 20, 1, 8, scl, whole_classes[::2, ::2], ghost, 18_000)
+        _write(
+            folder / f"{stem}-visual.tif", square, 10, 3, 8, tci, whole_picture, ghost, round(1_450_000 * clear)
+        )
+        if red:
+            bands = {tile: pixels[..., 0].astype(np.uint16) * 16 for tile, pixels in tci.items()}
+            _write(
+                folder / f"{stem}-red.tif", square, 10, 1, 16, bands,
+                whole_picture[..., 0].astype(np.uint16) * 16, ghost, round(1_300_000 * clear),
+            )  # fmt: skip
+
+
+def scene_classes(square: Square, look: Look, *, seed: int, latitude: float) -> Bytes:
+    """SCL of the whole scene in pixels of 160 m."""
+    return _whole(square, look, seed, latitude)[0]
+
+
+def _whole(square: Square, look: Look, seed: int, latitude: float) -> tuple[Bytes, Bytes]:
+    """SCL and true colour of the whole scene in pixels of 160 m."""
+    lattice, cover = _coarse(square, seed, latitude)
+    land = _land(seed)
+    found, hidden = Skies(seed).classes(look.sky, lattice, classes(look.month)[cover])
+    return found[:-1, :-1], picture(land.picture(cover, lattice, look.month), hidden, found)[:-1, :-1]
+
+
+@lru_cache(maxsize=1)
+def _land(seed: int) -> Land:
+    return Land(seed)
+
+
+@lru_cache(maxsize=4)
+def _coarse(square: Square, seed: int, latitude: float) -> tuple[Any, Bytes]:
+    side = _COARSE * 160.0
+    lattice = Ground(square, latitude).lattice(0, 0, side, _COARSE, 8)
+    return lattice, _land(seed).cover(lattice)
+
+
+def _write(
+    path: Path,
+    square: Square,
+    metres: int,
+    bands: int,
+    bits: int,
+    tiles: Mapping[int, NDArray[Any]],
+    whole: NDArray[Any],
+    ghost: bool,
+    usual: int,
+) -> None:
+    """One COG: real tiles where they are, the whole scene in the coarsest overview, stand-ins elsewhere.
+
+    ``usual`` are the bytes of a tile at this resolution, for the room of the stand-ins.
+    """
+    block = 512 if metres == 20 else 1024
+    side = EXTENT // metres
+    scl = bands == 1 and bits == 8
+    cog = Cog(
+        width=side,
+        height=side,
+        bands=bands,
+        bits=bits,
+        block=block,
+        overview_block=block // 2,
+        overviews=4,
+        epsg=square.epsg,
+        west=square.west,
+        north=square.north,
+        pixel=metres,
+        metadata=_METADATA.format("MODE" if scl else "AVERAGE", _SCALING if bits == 16 else ""),
+        ghost=ghost,
+    )
+    full, *overviews, coarsest = cog.levels
+    dtype = np.uint16 if bits == 16 else np.uint8
+    plain = _plain(block, bands, bits)
+    jitter = np.random.default_rng(square.epsg + side).uniform(0.8, 1.2, full.across * full.down)
+    levels: list[list[Tile]] = [
+        [
+            Tile(compress(tiles[index].astype(dtype), block, level=6 if scl else 1))
+            if index in tiles
+            else Tile(plain, room=max(round(usual * jitter[index]), len(plain)))
+            for index in range(full.across * full.down)
+        ]
+    ]
+    for level in overviews:
+        small = _plain(level.block, bands, bits)
+        levels.append([Tile(small, room=max(usual // 4, len(small)))] * (level.across * level.down))
+    shown = whole[: coarsest.height, : coarsest.width].astype(dtype)
+    levels.append(
+        [
+            Tile(
+                compress(
+                    shown[
+                        row * coarsest.block : (row + 1) * coarsest.block,
+                        column * coarsest.block : (column + 1) * coarsest.block,
+                    ],
+                    coarsest.block,
+                )
+            )
+            for row in range(coarsest.down)
+            for column in range(coarsest.across)
+        ]
+    )
+    cogs.write(path, cog, levels)
+
+
+@lru_cache(maxsize=16)
+def _plain(block: int, bands: int, bits: int) -> bytes:
+    colour: Any = _PLAIN if bands == 3 else 4 if bits == 8 else 1500
+    pixels = np.broadcast_to(
+        np.array(colour, dtype=np.uint16 if bits == 16 else np.uint8),
+        (block, block, 3) if bands == 3 else (block, block),
+    )
+    return compress(pixels.copy(), block, level=6)

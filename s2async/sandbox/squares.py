@@ -1,0 +1,151 @@
+"""The grid squares of Sentinel-2: which ones hold some areas, and where their rasters lie.
+
+MGRS squares of 100 km, whose rasters reach 9.8 km further east and south and start at whole multiples of 60 m
+(ESA, Sentinel-2 Products Specification Document, tiling grid). Squares exist in every UTM zone that they touch,
+so that near the edge of a zone one place lies in squares of two zones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import pyproj
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from s2async.errors import AreaError
+
+EXTENT: Final = 109_800
+"""Side of a raster in metres."""
+TILE: Final = 10_240
+"""Side of a full-resolution tile in metres: 1024 pixels of 10 m, 512 of 20 m."""
+TILES: Final = 11
+"""Tiles in a row, and rows of tiles; the last ones are cut off by the raster's edge."""
+
+_COLUMNS: Final = {1: "ABCDEFGH", 2: "JKLMNPQR", 0: "STUVWXYZ"}
+_ROWS: Final = "ABCDEFGHJKLMNPQRSTUV"
+_BANDS: Final = "CDEFGHJKLMNPQRSTUVWX"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Square:
+    """One grid square and the place of its rasters."""
+
+    name: str
+    """Such as ``33UUU``: zone (one or two digits), latitude band, two letters."""
+    epsg: int
+    west: int
+    """Easting of the upper left corner, metres."""
+    north: int
+    """Northing of the upper left corner, metres."""
+
+    @property
+    def zone(self) -> int:
+        """UTM zone."""
+        return self.epsg % 100
+
+    @property
+    def box(self) -> shapely.Polygon:
+        """The raster's outline in UTM."""
+        return shapely.box(self.west, self.north - EXTENT, self.west + EXTENT, self.north)
+
+    def project(self, geometry: BaseGeometry) -> BaseGeometry:
+        """A geometry in lon/lat as UTM of this square."""
+        return shapely.transform(geometry, _to_utm(self.epsg).transform, interleaved=False)
+
+    def unproject(self, geometry: BaseGeometry) -> BaseGeometry:
+        """A geometry in UTM of this square as lon/lat."""
+        back = _to_utm(self.epsg)
+        return shapely.transform(
+            geometry, lambda x, y: back.transform(x, y, direction="INVERSE"), interleaved=False
+        )
+
+    def tiles_near(self, areas: Sequence[BaseGeometry], distance: float) -> frozenset[int]:
+        """Full-resolution tiles, counted row by row, that come within a distance in metres of an area."""
+        near = [self.project(area).buffer(distance) for area in areas]
+        return frozenset(
+            row * TILES + column
+            for row in range(TILES)
+            for column in range(TILES)
+            if any(self._tile(row, column).intersects(place) for place in near)
+        )
+
+    def _tile(self, row: int, column: int) -> shapely.Polygon:
+        west, north = self.west + column * TILE, self.north - row * TILE
+        return shapely.box(west, north - TILE, west + TILE, north).intersection(self.box)
+
+
+@cache
+def _to_utm(epsg: int) -> pyproj.Transformer:
+    return pyproj.Transformer.from_crs(4326, epsg, always_xy=True)
+
+
+def squares_of(areas: Sequence[BaseGeometry]) -> tuple[Square, ...]:
+    """Every square whose raster touches an area, in order of names.
+
+    Args:
+        areas: Polygons in lon/lat.
+
+    Raises:
+        AreaError: An area lies beyond 80 degrees of latitude, where there is no UTM.
+    """
+    found = {square.name: square for area in areas for square in _touched(area)}
+    return tuple(found[name] for name in sorted(found))
+
+
+def _touched(area: BaseGeometry) -> Iterator[Square]:
+    west, south, east, north = area.bounds
+    if south < -80 or north > 80:
+        raise AreaError(
+            f"the sandbox knows areas between 80 S and 80 N only, not one at {south:.2f} to {north:.2f}"
+        )
+    latitude = (south + north) / 2
+    for longitude in {_zone(west), _zone(east)}:
+        for zone in {(longitude + step - 1) % 60 + 1 for step in (-1, 0, 1)}:
+            epsg = (32600 if latitude >= 0 else 32700) + zone
+            corners = shapely.transform(area, _to_utm(epsg).transform, interleaved=False).bounds
+            if not all(map(math.isfinite, corners)) or corners[0] < 0 or corners[2] > 1_000_000:
+                continue
+            for column in range(max(int(corners[0] - 9800) // 100_000, 1), min(int(corners[2]) // 100_000, 8) + 1):
+                for row in range(int(corners[1]) // 100_000, int(corners[3] + 9800) // 100_000 + 1):
+                    square = _square(epsg, column, row)
+                    if _in_zone(epsg, column, row) and square.box.intersects(square.project(area)):
+                        yield square
+
+
+def _zone(longitude: float) -> int:
+    return int((longitude + 180) // 6) % 60 + 1
+
+
+def _square(epsg: int, column: int, row: int) -> Square:
+    """The square whose lower left corner is at column and row, in units of 100 km."""
+    zone = epsg % 100
+    latitude = _centre(epsg, column, row)[1]
+    band = _BANDS[min(int((latitude + 80) // 8), 19)]
+    letters = _COLUMNS[zone % 3][column - 1] + _ROWS[(row + (0 if zone % 2 else 5)) % 20]
+    return Square(
+        name=f"{zone}{band}{letters}",
+        epsg=epsg,
+        west=column * 100_000 // 60 * 60,
+        north=-(-(row + 1) * 100_000 // 60) * 60,
+    )
+
+
+def _centre(epsg: int, column: int, row: int) -> tuple[float, float]:
+    east, north = (column + 0.5) * 100_000, (row + 0.5) * 100_000
+    longitude, latitude = _to_utm(epsg).transform(east, north, direction="INVERSE")
+    return float(longitude), float(latitude)
+
+
+def _in_zone(epsg: int, column: int, row: int) -> bool:
+    """Whether a part of the 100 km square lies in its own zone's six degrees."""
+    meridian = epsg % 100 * 6 - 183
+    xs = [(column + dx) * 100_000.0 for dx in (0, 1, 0, 1)]
+    ys = [(row + dy) * 100_000.0 for dy in (0, 0, 1, 1)]
+    longitudes, _ = _to_utm(epsg).transform(xs, ys, direction="INVERSE")
+    offsets = [(longitude - meridian + 180) % 360 - 180 for longitude in longitudes]
+    return min(offsets) < 3 and max(offsets) > -3
