@@ -1,0 +1,385 @@
+"""What the next run does when settings, areas or the catalogue have changed: only what is new, nothing twice."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.windows import from_bounds
+from shapely import Polygon
+
+from s2async import transport
+from s2async.config import Config
+from s2async.models import JobDone, Notice
+from s2async.state import State
+from tests import oracle, worlds
+from tests.worlds import SHAPES, Ran, Stage
+
+CLEAR, MIXED, OTHER = "S2A_33UUU_20220101_0_L2A", "S2A_33UUU_20220105_0_L2A", "S2A_33UUU_20220115_0_L2A"
+AREAS = {name: worlds.polygon(name) for name in ("North", "Wide", "Tall", "South")}
+
+
+@pytest.fixture
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Three items: two clear ones, and one with clouds over two areas. A test may change it."""
+    items = [worlds.day(0), worlds.day(4, clouded=frozenset({"North", "Tall"})), worlds.day(14)]
+    yield from worlds.staged(tmp_path_factory.mktemp("world"), items)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "_full_jitter", lambda _attempt: 0.0)
+
+
+def run(folder: Path, stage: Stage, *, areas: Mapping[str, Polygon] = AREAS, **sections: Any) -> Ran:
+    """Write the config anew, and run it."""
+    return worlds.run(worlds.write_config(folder, stage.sandbox, areas=areas, **sections), stage.sandbox)
+
+
+def index(ran: Ran) -> set[tuple[str, str, str]]:
+    """Area, item and asset of each row; every row's file is there."""
+    with ran.summary.index.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    folder = ran.config.output.folder
+    assert all((folder / row["path"]).stat().st_size == int(row["file_bytes"]) for row in rows)
+    return {(row["area"], row["item_id"], row["asset"]) for row in rows}
+
+
+def crop(ran: Ran, area: str, item: str, asset: str = "visual") -> Path:
+    return ran.config.output.folder / area / f"{item}_{asset}.tif"
+
+
+# ---- limits and outputs -----------------------------------------------------------------------------------
+
+
+def test_new_limits_judge_again_without_the_classification(tmp_path: Path, stage: Stage) -> None:
+    first = run(tmp_path, stage)
+    assert first.summary.done == {"saved": 10, "cloudy": 2}
+    cloudy = {("North", MIXED, "visual"), ("Tall", MIXED, "visual")}
+    everything = {(area, item, "visual") for area in AREAS for item in (CLEAR, MIXED, OTHER)}
+    assert index(first) == everything - cloudy
+
+    loose = run(tmp_path, stage, clouds={"max_area_cloud": 100})
+    assert {*loose.paths} == {f"{MIXED}/TCI.tif"}, "what was cloudy needs its picture, and nothing else"
+    assert loose.summary.done == {"saved": 2}
+    assert index(loose) == everything
+    notices = [event.text for event in loose.events if isinstance(event, Notice)]
+    assert "judged 2 measured jobs again by new settings" in notices
+    assert not worlds.faults_of(loose.config, stage.world)
+
+    strict = run(tmp_path, stage)
+    assert not strict.cogs
+    assert not strict.summary.done
+    assert index(strict) == everything - cloudy, "what is cloudy now leaves the index"
+    assert crop(strict, "North", MIXED).exists(), "its file stays"
+
+    again = run(tmp_path, stage, clouds={"max_area_cloud": 100})
+    assert not again.cogs
+    assert index(again) == everything
+
+    by_class = run(tmp_path, stage, clouds={"classes": [4]})
+    assert not by_class.cogs, "other classes need no new look either"
+    assert index(by_class) == cloudy, "under class 9 there is no class 4, and elsewhere it is a third of all"
+
+
+def test_new_assets_cost_their_own_files_only(tmp_path: Path, stage: Stage) -> None:
+    first = run(tmp_path, stage)
+    more = run(tmp_path, stage, output={"assets": ["visual", "red"]})
+    assert {*more.paths} == {f"{item}/B04.tif" for item in (CLEAR, MIXED, OTHER)}
+    assert more.summary.done == {"saved": 10}
+    assert index(more) == index(first) | {(area, item, "red") for area, item, _ in index(first)}
+    assert not worlds.faults_of(more.config, stage.world)
+    less = run(tmp_path, stage, output={"assets": ["red"]})
+    assert not less.cogs
+    none = run(tmp_path, stage, output={"assets": []})
+    assert not none.cogs
+    assert none.summary.clean
+
+
+def test_measuring_only_reads_the_classification_only(tmp_path: Path, stage: Stage) -> None:
+    ran = run(tmp_path, stage, output={"assets": []})
+    assert {path[-7:] for path in ran.paths} == {"SCL.tif"}
+    assert ran.summary.done == {"saved": 10, "cloudy": 2}
+    assert not list(ran.config.output.folder.rglob("*.tif"))
+    later = run(tmp_path, stage)
+    assert {path[-7:] for path in later.paths} == {"TCI.tif"}
+
+
+def test_crops_of_the_classification_cost_no_request_of_their_own(tmp_path: Path, stage: Stage) -> None:
+    plain = run(tmp_path / "plain", stage)
+    ran = run(tmp_path, stage, output={"assets": ["visual", "scl"]})
+    assert ran.paths == plain.paths
+    assert len(index(ran)) == 20
+    assert not worlds.faults_of(ran.config, stage.world)
+    later = run(tmp_path / "plain", stage, output={"assets": ["scl"]})
+    assert {path[-7:] for path in later.paths} == {"SCL.tif"}
+    assert later.summary.done == {"saved": 10}
+    assert not worlds.faults_of(later.config, stage.world)
+
+
+def test_without_a_mask_crops_are_rectangles_of_pictures_read_again(tmp_path: Path, stage: Stage) -> None:
+    run(tmp_path, stage)
+    ran = run(tmp_path, stage, output={"mask": False})
+    assert {path[-7:] for path in ran.paths} == {"TCI.tif"}
+    assert ran.summary.done == {"saved": 10}
+    assert len(index(ran)) == 10
+    picture = stage.world.folder / "cogs" / CLEAR / "TCI.tif"
+    masked = oracle.plain_crop(picture, AREAS["Wide"])
+    assert masked is not None
+    with rasterio.open(crop(ran, "Wide", CLEAR)) as ours, rasterio.open(picture) as scene:
+        assert np.array_equal(ours.read(), scene.read(window=from_bounds(*ours.bounds, scene.transform)))
+        assert ours.transform == masked.transform
+        assert np.count_nonzero(ours.read()) > np.count_nonzero(masked.pixels)
+    back = run(tmp_path, stage)
+    assert {path[-7:] for path in back.paths} == {"TCI.tif"}
+    assert not worlds.faults_of(back.config, stage.world)
+
+
+# ---- areas ------------------------------------------------------------------------------------------------
+
+
+def test_a_renamed_area_keeps_its_answers_and_its_files_move(tmp_path: Path, stage: Stage) -> None:
+    first = run(tmp_path, stage)
+    before = crop(first, "North", CLEAR).read_bytes()
+    renamed = {"Nord-Park": AREAS["North"]} | {name: AREAS[name] for name in ("Wide", "Tall", "South")}
+    second = run(tmp_path, stage, areas=renamed)
+    assert not second.cogs
+    assert crop(second, "Nord-Park", CLEAR).read_bytes() == before
+    assert not (second.config.output.folder / "North").exists()
+    assert {area for area, _, _ in index(second)} == set(renamed)
+
+
+def test_swapped_names_swap_the_folders(tmp_path: Path, stage: Stage) -> None:
+    first = run(tmp_path, stage)
+    before = {area: crop(first, area, CLEAR).read_bytes() for area in AREAS}
+    swapped = {"North": AREAS["Wide"], "Wide": AREAS["Tall"], "Tall": AREAS["North"], "South": AREAS["South"]}
+    second = run(tmp_path, stage, areas=swapped)
+    assert not second.cogs
+    after = {area: crop(second, area, CLEAR).read_bytes() for area in AREAS}
+    assert after == before | {"North": before["Wide"], "Wide": before["Tall"], "Tall": before["North"]}
+    assert not worlds.faults_of(second.config, stage.world)
+
+
+def test_a_new_polygon_of_an_old_name_is_a_new_area(tmp_path: Path, stage: Stage) -> None:
+    first = run(tmp_path, stage)
+    before = crop(first, "North", CLEAR).read_bytes()
+    moved = AREAS | {"North": worlds.lonlat([(x + 300, y + 100) for x, y in SHAPES["North"]])}
+    second = run(tmp_path, stage, areas=moved)
+    assert second.summary.done == {"saved": 2, "cloudy": 1}, "answers of the new area only"
+    assert index(second) == index(first)
+    assert not worlds.faults_of(second.config, stage.world)
+    assert crop(second, "North", CLEAR).read_bytes() != before
+    folder = second.config.output.folder
+    (old,) = (path for path in folder.iterdir() if path.name.startswith("North-"))
+    assert (old / crop(first, "North", CLEAR).name).read_bytes() == before, "the old area's crops are kept aside"
+    back = run(tmp_path, stage)
+    assert not back.cogs
+    assert crop(back, "North", CLEAR).read_bytes() == before
+
+
+def test_areas_come_and_go(tmp_path: Path, stage: Stage) -> None:
+    two = {name: AREAS[name] for name in ("North", "South")}
+    first = run(tmp_path, stage, areas=two)
+    assert sum(first.summary.done.values()) == 6
+    more = run(tmp_path, stage)
+    assert {event.outcome.job.area.name for event in more.events if isinstance(event, JobDone)} == {"Wide", "Tall"}
+    assert sum(more.summary.done.values()) == 6
+    less = run(tmp_path, stage, areas=two)
+    assert not less.cogs
+    assert index(less) == index(first)
+    assert crop(less, "Wide", CLEAR).exists()
+    back = run(tmp_path, stage)
+    assert not back.cogs
+    assert index(back) == index(more)
+
+
+# ---- the catalogue ----------------------------------------------------------------------------------------
+
+
+def test_a_new_version_of_an_item_is_a_new_question(tmp_path: Path, stage: Stage) -> None:
+    first = run(tmp_path, stage)
+    before = crop(first, "North", CLEAR).read_bytes()
+    stage.world.change(CLEAR, version="2", clouded=frozenset({"South"}), updated="2022-05-01T00:00:00Z")
+    stage.restart()
+    second = run(tmp_path, stage)
+    assert {*second.paths} == {f"{CLEAR}/SCL.tif", f"{CLEAR}/TCI.tif"}
+    assert second.summary.done == {"saved": 3, "cloudy": 1}
+    assert crop(second, "North", CLEAR).read_bytes() != before
+    assert not worlds.faults_of(second.config, stage.world)
+    assert index(second) == index(first) - {("South", CLEAR, "visual")}
+    assert not run(tmp_path, stage).cogs
+
+
+def test_an_update_without_a_new_version_changes_nothing(tmp_path: Path, stage: Stage) -> None:
+    run(tmp_path, stage)
+    stage.world.change(CLEAR, updated="2022-05-01T00:00:00Z")
+    stage.restart()
+    assert not run(tmp_path, stage).cogs
+
+
+def test_missing_is_an_answer_until_the_item_is_updated(tmp_path: Path, stage: Stage) -> None:
+    stage.world.change(CLEAR, lacks=frozenset({"scl"}))
+    stage.world.change(OTHER, lacks=frozenset({"visual"}))
+    stage.restart()
+    first = run(tmp_path, stage)
+    assert first.summary.done == {"missing": 8, "saved": 2, "cloudy": 2}
+    assert first.summary.clean
+    # the files turn up
+    stage.world.change(CLEAR, lacks=frozenset())
+    stage.world.change(OTHER, lacks=frozenset())
+    stage.restart()
+    assert not run(tmp_path, stage).cogs, "nobody said so"
+    stage.world.change(CLEAR, updated="2022-05-01T00:00:00Z")
+    stage.restart()
+    second = run(tmp_path, stage)
+    assert {*second.paths} == {f"{CLEAR}/SCL.tif", f"{CLEAR}/TCI.tif"}
+    assert second.summary.done == {"saved": 4}
+    with State.create_or_open(second.config.run.state) as state:
+        assert state.retry() == 0
+        assert state.retry(missing=True) == 4
+    third = run(tmp_path, stage)
+    assert {*third.paths} == {f"{OTHER}/TCI.tif"}, "what was measured is known"
+    assert third.summary.done == {"saved": 4}
+
+
+def test_transient_failures_are_tried_by_five_more_runs(tmp_path: Path, stage: Stage) -> None:
+    stage.sandbox.fault("code", path=f"{CLEAR}/SCL", count=None, status=503)
+    plain: dict[str, Any] = {"network": {"attempts": 2}}
+    asked = []
+    for number in range(8):
+        ran = run(tmp_path, stage, **plain)
+        asked.append(ran.paths[f"{CLEAR}/SCL.tif"])
+        assert not ran.summary.clean
+        assert ran.summary.failed == 4
+        assert ran.summary.done.get("failed", 0) == (4 if number < 6 else 0)
+    assert asked == [2] * 6 + [0] * 2
+    stage.sandbox.clear_faults()
+    assert not run(tmp_path, stage, **plain).cogs
+    with State.create_or_open(ran.config.run.state) as state:
+        assert state.retry() == 4
+    mended = run(tmp_path, stage, **plain)
+    assert mended.summary.clean
+    assert mended.summary.done == {"saved": 4}
+
+
+def test_what_is_refused_is_only_tried_again_on_request(tmp_path: Path, stage: Stage) -> None:
+    stage.sandbox.fault("code", path=f"{CLEAR}/TCI", count=None, status=403)
+    first = run(tmp_path, stage)
+    assert first.paths[f"{CLEAR}/TCI.tif"] == 1, "not tried again at once either"
+    assert first.summary.done == {"failed": 4, "saved": 6, "cloudy": 2}
+    reasons = {job.reason for job in worlds.jobs(first.config).values() if job.status == "failed"}
+    assert reasons == {f"visual: access denied (403): {stage.sandbox.origin}/cogs/{CLEAR}/TCI.tif"}
+    stage.sandbox.clear_faults()
+    second = run(tmp_path, stage)
+    assert not second.cogs
+    assert not second.summary.clean
+    with State.create_or_open(first.config.run.state) as state:
+        state.retry()
+    third = run(tmp_path, stage)
+    assert {*third.paths} == {f"{CLEAR}/TCI.tif"}
+    assert third.summary.clean
+
+
+def test_crops_made_before_another_asset_failed_are_kept(tmp_path: Path, stage: Stage) -> None:
+    both: dict[str, Any] = {"output": {"assets": ["visual", "red"]}, "network": {"attempts": 1}}
+    stage.sandbox.fault("code", path=f"{CLEAR}/B04", count=1, status=503)
+    first = run(tmp_path, stage, **both)
+    assert first.summary.done == {"failed": 4, "saved": 6, "cloudy": 2}
+    assert crop(first, "North", CLEAR).exists()
+    assert not any(item == CLEAR for _, item, _ in index(first)), "a job counts when all its crops are there"
+    second = run(tmp_path, stage, **both)
+    assert {*second.paths} == {f"{CLEAR}/B04.tif"}
+    assert second.summary.done == {"saved": 4}
+    assert not worlds.faults_of(second.config, stage.world)
+
+
+# ---- twins and searches -----------------------------------------------------------------------------------
+
+STRIP = "S20220101T102025"
+OLD, NEW = "S2A_33UUU_20220101_0_L2A", "S2A_33UUU_20220101_1_L2A"
+
+
+def test_twins_come_go_and_are_switched(tmp_path: Path, stage: Stage) -> None:
+    stage.world.change(OLD, datastrip=STRIP, baseline="04.00")
+    stage.restart()
+    first = run(tmp_path, stage)
+    assert ("North", OLD, "visual") in index(first)
+
+    stage.world.put(worlds.day(0, id=NEW, datastrip=STRIP, baseline="05.10", clouded=frozenset({"South"})))
+    stage.restart()
+    newer = run(tmp_path, stage)
+    assert {path[:24] for path in newer.paths} == {NEW}
+    assert {item for _, item, _ in index(newer)} == {NEW, MIXED, OTHER}, "superseded crops leave the index"
+    assert crop(newer, "North", OLD).exists(), "and stay on disk"
+    assert newer.summary.clean
+
+    both = run(tmp_path, stage, search={"twins": "all"})
+    assert not both.cogs, "the answers of the older one are known"
+    assert index(both) == index(first) | index(newer)
+    assert index(run(tmp_path, stage)) == index(newer)
+
+
+def test_only_the_newest_twin_is_read_and_all_on_request(tmp_path: Path, stage: Stage) -> None:
+    stage.world.change(OLD, datastrip=STRIP, baseline="04.00")
+    stage.world.put(worlds.day(0, id=NEW, datastrip=STRIP, baseline="05.10"))
+    stage.restart()
+    newest = run(tmp_path, stage)
+    assert not [path for path in newest.paths if path.startswith(OLD)]
+    everything = run(tmp_path, stage, search={"twins": "all"})
+    assert {path[:24] for path in everything.paths} == {OLD}
+    assert everything.summary.done == {"saved": 4}
+
+
+def test_two_halves_of_a_pass_are_no_twins(tmp_path: Path, stage: Stage) -> None:
+    stage.world.change(OLD, datastrip=STRIP)
+    half = worlds.day(0, id=NEW, datastrip="S20220101T102050", baseline="05.10")
+    stage.world.put(replace(half, when=half.when.replace(second=33)))
+    stage.restart()
+    ran = run(tmp_path, stage)
+    assert {item for _, item, _ in index(ran)} == {OLD, NEW, MIXED, OTHER}
+
+
+def test_a_scene_of_two_searches_is_worked_on_once(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = run(tmp_path / "calm", stage)
+    monkeypatch.setattr("s2async.neighbours.GROUP_DEGREES", 0.001)
+    ran = run(tmp_path, stage)
+    assert ran.progress.searches == 4
+    assert ran.paths == calm.paths
+    assert ran.summary.done == calm.summary.done
+    assert Counter(worlds.statuses(ran.config).values()) == {"saved": 10, "cloudy": 2}
+
+
+def test_an_item_that_is_gone_from_the_catalogue_is_not_deleted(tmp_path: Path, stage: Stage) -> None:
+    first = run(tmp_path, stage)
+    del stage.world.items[OTHER]
+    stage.restart()
+    second = run(tmp_path, stage)
+    assert not second.cogs
+    assert index(second) == index(first)
+
+
+def test_a_wider_period_adds_and_a_shorter_one_keeps(tmp_path: Path, stage: Stage) -> None:
+    first = run(tmp_path, stage, search={"datetime": "2022-01-01/2022-01-03"})
+    assert sum(first.summary.done.values()) == 4
+    wider = run(tmp_path, stage)
+    assert sum(wider.summary.done.values()) == 8
+    again = run(tmp_path, stage, search={"datetime": "2022-01-01/2022-01-03"})
+    assert not again.cogs
+    assert index(again) == index(wider)
+
+
+def test_the_order_of_areas_in_a_config_means_nothing(tmp_path: Path, stage: Stage) -> None:
+    first = run(tmp_path, stage)
+    second = run(tmp_path, stage, areas=dict(reversed(AREAS.items())))
+    assert not second.cogs
+    assert index(second) == index(first)
+    assert Config.load(tmp_path / "config.toml").areas != first.config.areas
