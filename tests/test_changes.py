@@ -17,7 +17,7 @@ from shapely import Polygon
 
 from s2async import transport
 from s2async.config import Config
-from s2async.models import JobDone, Notice
+from s2async.models import JobDone, Notice, Status
 from s2async.state import State
 from tests import oracle, worlds
 from tests.worlds import SHAPES, Ran, Stage
@@ -26,11 +26,27 @@ CLEAR, MIXED, OTHER = "S2A_33UUU_20220101_0_L2A", "S2A_33UUU_20220105_0_L2A", "S
 AREAS = {name: worlds.polygon(name) for name in ("North", "Wide", "Tall", "South")}
 
 
+def items() -> list[worlds.Item]:
+    """Two clear ones, and one with clouds over two areas."""
+    return [worlds.day(0), worlds.day(4, clouded=frozenset({"North", "Tall"})), worlds.day(14)]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    yield from worlds.staged(tmp_path_factory.mktemp("world"), items())
+
+
 @pytest.fixture
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Three items: two clear ones, and one with clouds over two areas. A test may change it."""
-    items = [worlds.day(0), worlds.day(4, clouded=frozenset({"North", "Tall"})), worlds.day(14)]
-    yield from worlds.staged(tmp_path_factory.mktemp("world"), items)
+def stage(shared: Stage) -> Iterator[Stage]:
+    """A world that stays as it is."""
+    yield shared
+    shared.sandbox.clear_faults()
+
+
+@pytest.fixture
+def changing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """The same, for a test that changes it."""
+    yield from worlds.staged(tmp_path_factory.mktemp("world"), items())
 
 
 @pytest.fixture(autouse=True)
@@ -203,48 +219,48 @@ def test_areas_come_and_go(tmp_path: Path, stage: Stage) -> None:
 # ---- the catalogue ----------------------------------------------------------------------------------------
 
 
-def test_a_new_version_of_an_item_is_a_new_question(tmp_path: Path, stage: Stage) -> None:
-    first = run(tmp_path, stage)
+def test_a_new_version_of_an_item_is_a_new_question(tmp_path: Path, changing: Stage) -> None:
+    first = run(tmp_path, changing)
     before = crop(first, "North", CLEAR).read_bytes()
-    stage.world.change(CLEAR, version="2", clouded=frozenset({"South"}), updated="2022-05-01T00:00:00Z")
-    stage.restart()
-    second = run(tmp_path, stage)
+    changing.world.change(CLEAR, version="2", clouded=frozenset({"South"}), updated="2022-05-01T00:00:00Z")
+    changing.restart()
+    second = run(tmp_path, changing)
     assert {*second.paths} == {f"{CLEAR}/SCL.tif", f"{CLEAR}/TCI.tif"}
     assert second.summary.done == {"saved": 3, "cloudy": 1}
     assert crop(second, "North", CLEAR).read_bytes() != before
-    assert not worlds.faults_of(second.config, stage.world)
+    assert not worlds.faults_of(second.config, changing.world)
     assert index(second) == index(first) - {("South", CLEAR, "visual")}
-    assert not run(tmp_path, stage).cogs
+    assert not run(tmp_path, changing).cogs
 
 
-def test_an_update_without_a_new_version_changes_nothing(tmp_path: Path, stage: Stage) -> None:
-    run(tmp_path, stage)
-    stage.world.change(CLEAR, updated="2022-05-01T00:00:00Z")
-    stage.restart()
-    assert not run(tmp_path, stage).cogs
+def test_an_update_without_a_new_version_changes_nothing(tmp_path: Path, changing: Stage) -> None:
+    run(tmp_path, changing)
+    changing.world.change(CLEAR, updated="2022-05-01T00:00:00Z")
+    changing.restart()
+    assert not run(tmp_path, changing).cogs
 
 
-def test_missing_is_an_answer_until_the_item_is_updated(tmp_path: Path, stage: Stage) -> None:
-    stage.world.change(CLEAR, lacks=frozenset({"scl"}))
-    stage.world.change(OTHER, lacks=frozenset({"visual"}))
-    stage.restart()
-    first = run(tmp_path, stage)
+def test_missing_is_an_answer_until_the_item_is_updated(tmp_path: Path, changing: Stage) -> None:
+    changing.world.change(CLEAR, lacks=frozenset({"scl"}))
+    changing.world.change(OTHER, lacks=frozenset({"visual"}))
+    changing.restart()
+    first = run(tmp_path, changing)
     assert first.summary.done == {"missing": 8, "saved": 2, "cloudy": 2}
     assert first.summary.clean
     # the files turn up
-    stage.world.change(CLEAR, lacks=frozenset())
-    stage.world.change(OTHER, lacks=frozenset())
-    stage.restart()
-    assert not run(tmp_path, stage).cogs, "nobody said so"
-    stage.world.change(CLEAR, updated="2022-05-01T00:00:00Z")
-    stage.restart()
-    second = run(tmp_path, stage)
+    changing.world.change(CLEAR, lacks=frozenset())
+    changing.world.change(OTHER, lacks=frozenset())
+    changing.restart()
+    assert not run(tmp_path, changing).cogs, "nobody said so"
+    changing.world.change(CLEAR, updated="2022-05-01T00:00:00Z")
+    changing.restart()
+    second = run(tmp_path, changing)
     assert {*second.paths} == {f"{CLEAR}/SCL.tif", f"{CLEAR}/TCI.tif"}
     assert second.summary.done == {"saved": 4}
     with State.create_or_open(second.config.run.state) as state:
         assert state.retry() == 0
         assert state.retry(missing=True) == 4
-    third = run(tmp_path, stage)
+    third = run(tmp_path, changing)
     assert {*third.paths} == {f"{OTHER}/TCI.tif"}, "what was measured is known"
     assert third.summary.done == {"saved": 4}
 
@@ -258,7 +274,7 @@ def test_transient_failures_are_tried_by_five_more_runs(tmp_path: Path, stage: S
         asked.append(ran.paths[f"{CLEAR}/SCL.tif"])
         assert not ran.summary.clean
         assert ran.summary.failed == 4
-        assert ran.summary.done.get("failed", 0) == (4 if number < 6 else 0)
+        assert ran.progress.done[Status.FAILED] == (4 if number < 6 else 0)
     assert asked == [2] * 6 + [0] * 2
     stage.sandbox.clear_faults()
     assert not run(tmp_path, stage, **plain).cogs
@@ -306,43 +322,43 @@ STRIP = "S20220101T102025"
 OLD, NEW = "S2A_33UUU_20220101_0_L2A", "S2A_33UUU_20220101_1_L2A"
 
 
-def test_twins_come_go_and_are_switched(tmp_path: Path, stage: Stage) -> None:
-    stage.world.change(OLD, datastrip=STRIP, baseline="04.00")
-    stage.restart()
-    first = run(tmp_path, stage)
+def test_twins_come_go_and_are_switched(tmp_path: Path, changing: Stage) -> None:
+    changing.world.change(OLD, datastrip=STRIP, baseline="04.00")
+    changing.restart()
+    first = run(tmp_path, changing)
     assert ("North", OLD, "visual") in index(first)
 
-    stage.world.put(worlds.day(0, id=NEW, datastrip=STRIP, baseline="05.10", clouded=frozenset({"South"})))
-    stage.restart()
-    newer = run(tmp_path, stage)
+    changing.world.put(worlds.day(0, id=NEW, datastrip=STRIP, baseline="05.10", clouded=frozenset({"South"})))
+    changing.restart()
+    newer = run(tmp_path, changing)
     assert {path[:24] for path in newer.paths} == {NEW}
     assert {item for _, item, _ in index(newer)} == {NEW, MIXED, OTHER}, "superseded crops leave the index"
     assert crop(newer, "North", OLD).exists(), "and stay on disk"
     assert newer.summary.clean
 
-    both = run(tmp_path, stage, search={"twins": "all"})
+    both = run(tmp_path, changing, search={"twins": "all"})
     assert not both.cogs, "the answers of the older one are known"
     assert index(both) == index(first) | index(newer)
-    assert index(run(tmp_path, stage)) == index(newer)
+    assert index(run(tmp_path, changing)) == index(newer)
 
 
-def test_only_the_newest_twin_is_read_and_all_on_request(tmp_path: Path, stage: Stage) -> None:
-    stage.world.change(OLD, datastrip=STRIP, baseline="04.00")
-    stage.world.put(worlds.day(0, id=NEW, datastrip=STRIP, baseline="05.10"))
-    stage.restart()
-    newest = run(tmp_path, stage)
+def test_only_the_newest_twin_is_read_and_all_on_request(tmp_path: Path, changing: Stage) -> None:
+    changing.world.change(OLD, datastrip=STRIP, baseline="04.00")
+    changing.world.put(worlds.day(0, id=NEW, datastrip=STRIP, baseline="05.10"))
+    changing.restart()
+    newest = run(tmp_path, changing)
     assert not [path for path in newest.paths if path.startswith(OLD)]
-    everything = run(tmp_path, stage, search={"twins": "all"})
+    everything = run(tmp_path, changing, search={"twins": "all"})
     assert {path[:24] for path in everything.paths} == {OLD}
     assert everything.summary.done == {"saved": 4}
 
 
-def test_two_halves_of_a_pass_are_no_twins(tmp_path: Path, stage: Stage) -> None:
-    stage.world.change(OLD, datastrip=STRIP)
+def test_two_halves_of_a_pass_are_no_twins(tmp_path: Path, changing: Stage) -> None:
+    changing.world.change(OLD, datastrip=STRIP)
     half = worlds.day(0, id=NEW, datastrip="S20220101T102050", baseline="05.10")
-    stage.world.put(replace(half, when=half.when.replace(second=33)))
-    stage.restart()
-    ran = run(tmp_path, stage)
+    changing.world.put(replace(half, when=half.when.replace(second=33)))
+    changing.restart()
+    ran = run(tmp_path, changing)
     assert {item for _, item, _ in index(ran)} == {OLD, NEW, MIXED, OTHER}
 
 
@@ -358,11 +374,11 @@ def test_a_scene_of_two_searches_is_worked_on_once(
     assert Counter(worlds.statuses(ran.config).values()) == {"saved": 10, "cloudy": 2}
 
 
-def test_an_item_that_is_gone_from_the_catalogue_is_not_deleted(tmp_path: Path, stage: Stage) -> None:
-    first = run(tmp_path, stage)
-    del stage.world.items[OTHER]
-    stage.restart()
-    second = run(tmp_path, stage)
+def test_an_item_that_is_gone_from_the_catalogue_is_not_deleted(tmp_path: Path, changing: Stage) -> None:
+    first = run(tmp_path, changing)
+    del changing.world.items[OTHER]
+    changing.restart()
+    second = run(tmp_path, changing)
     assert not second.cogs
     assert index(second) == index(first)
 
