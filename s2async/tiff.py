@@ -144,7 +144,7 @@ def parse(head: bytes) -> Layout | NeedMore:
             ) from None
         return NeedMore(short.size)
     except (struct.error, ValueError, OverflowError, ZeroDivisionError) as error:
-        raise CorruptFile(f"damaged TIFF header: {error}") from error
+        raise CorruptFile(f"damaged TIFF header: {str(error)[:200]}") from error  # it may quote a tag
 
 
 class _ShortError(Exception):
@@ -239,11 +239,17 @@ def _parse(head: bytes) -> Layout:
             raise ValueError(f"tag {tag} has type {kind}")
         return struct.unpack(f"{reader.order}{count}{code}", raw)
 
+    def integers(tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+        found = values(tag, default)
+        if found and isinstance(found[0], float):
+            raise ValueError(f"tag {tag} has type {raws[tag][0]}")
+        return tuple(map(int, found))
+
     def one(tag: int, default: int | None = None) -> int:
-        found = values(tag, () if default is None else (default,))
+        found = integers(tag, () if default is None else (default,))
         if not found:
             raise ValueError(f"tag {tag} is missing")
-        return int(found[0])
+        return found[0]
 
     def text(tag: int) -> str:
         return raws[tag][2].split(b"\0")[0].decode("utf-8", "replace") if tag in raws else ""
@@ -253,7 +259,7 @@ def _parse(head: bytes) -> Layout:
         raise CorruptFile(f"a raster of {width} x {height} x {bands} is refused")
     if set(values(EXTRA_SAMPLES)) & {1, 2}:
         raise UnsupportedLayout("unsupported layout: an alpha band")
-    dtype = _dtype(bands, values(BITS, (1,)), values(SAMPLE_FORMAT, (1,)))
+    dtype = _dtype(bands, integers(BITS, (1,)), integers(SAMPLE_FORMAT, (1,)))
     tiled = TILE_OFFSETS in raws
     block_width = one(TILE_WIDTH) if tiled else width
     block_height = one(TILE_HEIGHT) if tiled else min(one(ROWS_PER_STRIP, height), height)
@@ -317,12 +323,12 @@ def _not_a_tiff(head: bytes) -> str:
     return f"not a TIFF: it starts with '{start}'"
 
 
-def _dtype(bands: int, bits: tuple[float, ...], formats: tuple[float, ...]) -> str:
+def _dtype(bands: int, bits: tuple[int, ...], formats: tuple[int, ...]) -> str:
     if len(set(bits)) != 1 or len(set(formats)) != 1 or len(bits) not in (1, bands):
-        raise UnsupportedLayout(f"unsupported layout: bands of different types ({bits}, {formats})")
-    name = _DTYPES.get((int(formats[0]), int(bits[0])))
+        raise UnsupportedLayout(f"unsupported layout: bands of different types ({bits[:4]}, {formats[:4]})")
+    name = _DTYPES.get((formats[0], bits[0]))
     if name is None:
-        raise UnsupportedLayout(f"unsupported layout: pixels of {int(bits[0])} bits, format {int(formats[0])}")
+        raise UnsupportedLayout(f"unsupported layout: pixels of {bits[0]} bits, format {formats[0]}")
     return name
 
 

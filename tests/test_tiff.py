@@ -5,6 +5,7 @@ import math
 import struct
 import time
 import tracemalloc
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.shutil import copy
+from rasterio.transform import rowcol
 
 from s2async import tiff
 from s2async.errors import CorruptFile, UnsupportedLayout
@@ -123,9 +125,9 @@ def test_the_recorded_header_of_a_real_file(real_data: Path) -> None:
     assert layout.block_counts.tolist() == tags["325"]["value"]
     assert layout.end <= recorded["max_ifd_byte"]
     x, y = recorded["poi"]["x"], recorded["poi"]["y"]
-    column, row = ~layout.grid.transform @ (x, y)
-    assert (int(column), int(row)) == (recorded["poi"]["col"], recorded["poi"]["row"])
-    block = int(row) // 1024 * layout.across + int(column) // 1024
+    row, column = map(int, rowcol(layout.grid.transform, x, y))
+    assert (column, row) == (recorded["poi"]["col"], recorded["poi"]["row"])
+    block = row // 1024 * layout.across + column // 1024
     assert block == recorded["known_pixels"]["tile_index"]
     assert layout.block_offsets[block] == recorded["known_pixels"]["offset"]
 
@@ -294,6 +296,24 @@ def test_contradictions_and_absurd_sizes_are_refused(tag: int, kind: str, values
     raw = struct.pack(f"<{len(values)}{kind[1]}", *values)
     with pytest.raises(CorruptFile):
         parse(with_tag(data, tag, code, len(values), raw))
+
+
+@pytest.mark.parametrize(
+    ("tag", "code", "values"),
+    [
+        (tiff.BITS, 3, range(5000)),
+        (tiff.SAMPLE_FORMAT, 3, range(5000)),
+        (tiff.BITS, 12, [1e308]),
+        (tiff.WIDTH, 12, [1e308]),
+        (tiff.TILE_WIDTH, 12, [1e308]),
+        (tiff.GDAL_NODATA, 2, b"9" * 5000 + b"x"),
+    ],
+)
+def test_a_damaged_tag_is_not_told_at_length(tag: int, code: int, values: Sequence[float]) -> None:
+    raw = bytes(values) if isinstance(values, bytes) else struct.pack(f"<{len(values)}{'Hd'[code == 12]}", *values)
+    with pytest.raises(CorruptFile) as refused:
+        parse(with_tag(made_tiff(by_name("tiles")), tag, code, len(values), raw))
+    assert len(str(refused.value)) < 300
 
 
 # ---- as GDAL tells it, also where files are odd -------------------------------------------------------------
