@@ -116,7 +116,7 @@ def named(**properties: object) -> str:
 BAD_FILES: list[tuple[str, str | bytes, str, str]] = [
     # file, what is in it, what follows its name, what it must say
     ("a.geojson", "{", ":1: ", "not JSON"),
-    ("a.geojson", '{\n"type": "Feature",\n}', ":3: ", "mend or export the file again"),
+    ("a.geojson", '{\n"type": "Feature",\n]', ":3: ", "mend or export the file again"),
     ("a.geojson", b'{"name": "\xff"}', ":1: ", "not UTF-8; save the file as UTF-8"),
     ("a.geojson", "[" * 100_000, ": ", "nested too deeply"),
     ("a.geojson", "[1]", ": ", "not GeoJSON (type null); give a FeatureCollection"),
