@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,11 +104,11 @@ class Tile:
     it in its level, and leaves this many bytes of the file empty where the real tile would be."""
 
 
-def compress(pixels: NDArray[np.uint8] | NDArray[np.uint16], block: int, *, level: int = 1) -> bytes:
+def compress(pixels: NDArray[Any], block: int, *, level: int = 1) -> bytes:
     """One tile as DEFLATE with horizontal differencing (predictor 2).
 
     Args:
-        pixels: Rows x columns x bands, or rows x columns; smaller than the block at the raster's edge.
+        pixels: Rows x columns (x bands), uint8 or uint16; smaller than the block at the raster's edge.
         block: Side of the tile; what the pixels do not cover is 0.
         level: zlib's. Level 1 here means run lengths and Huffman codes only: three times as fast on grainy
             pictures, and not larger, since their differences repeat no strings.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import shapely
@@ -26,7 +26,7 @@ COLUMNS: Final = 2048
 GRAIN: Final = 1024
 """Period of the fine grain in pixels: that of the full-resolution tiles, so that it runs on across their edges."""
 
-_METRES: Final = 111_320.0
+METRES: Final = 111_320.0
 """Of one degree of latitude, nearly."""
 _MESH: Final = 61
 """Knots along a side of a square at which projected places are computed; linear between them to 0.2 m."""
@@ -47,14 +47,14 @@ def field(seed: int, scale: float, *, slope: float = 2.6) -> Floats:
     waves *= (1 + (north**2 + east**2) * scale**2) ** (-slope / 2)
     waves[0, 0] = 0
     noise = np.fft.irfft2(waves, s=(ROWS, COLUMNS)).astype(np.float32)
-    return noise / noise.std()
+    return np.asarray(noise / noise.std(), dtype=np.float32)
 
 
 def grain(seed: int) -> Floats:
     """Fine periodic noise, GRAIN x GRAIN pixels, mean 0, standard deviation 1: grainy, with a little blur."""
     white = np.random.default_rng(seed).standard_normal((GRAIN, GRAIN), dtype=np.float32)
     blurred = white + 0.5 * (np.roll(white, 1, 0) + np.roll(white, 1, 1)) + 0.3 * np.roll(white, (2, 2), (0, 1))
-    return (blurred / blurred.std()).astype(np.float32)
+    return np.asarray(blurred / blurred.std(), dtype=np.float32)
 
 
 def sample(values: Floats, east: NDArray[np.float64], north: NDArray[np.float64]) -> Floats:
@@ -87,7 +87,7 @@ class Lattice:
 
     def spread(self, values: Floats) -> Floats:
         """Values at the knots as values at the pixels, size x size."""
-        return self.weights @ values @ self.weights.T
+        return np.asarray(self.weights @ values @ self.weights.T, dtype=np.float32)
 
     def of(self, values: Floats, east: float = 0.0, north: float = 0.0) -> Floats:
         """A field at the pixels, or at places that lie some metres east and north of them."""
@@ -120,8 +120,8 @@ class Ground:
         lonlat = shapely.get_coordinates(square.unproject(shapely.MultiPoint(np.c_[x.ravel(), y.ravel()])))
         # A square on the antimeridian holds longitudes of both signs.
         longitude = np.unwrap(lonlat[:, 0].reshape(_MESH, _MESH), period=360)
-        self._east = longitude * _METRES * math.cos(math.radians(latitude))
-        self._north = lonlat[:, 1].reshape(_MESH, _MESH) * _METRES
+        self._east = longitude * METRES * math.cos(math.radians(latitude))
+        self._north = lonlat[:, 1].reshape(_MESH, _MESH) * METRES
 
     def lattice(
         self, row: float, column: float, extent: float, size: int, step: int, pixel: float = 10.0
@@ -137,7 +137,9 @@ class Ground:
             pixel: Size of a pixel of the full resolution, metres.
         """
         count = size // step + 1
-        down, across = (_linear(start + np.linspace(0, extent, count), EXTENT, _MESH) for start in (row, column))
+        down, across = (
+            _linear(np.linspace(start, start + extent, count), EXTENT, _MESH) for start in (row, column)
+        )
         centres = np.arange(size) + 0.5
         return Lattice(
             size=size,
@@ -149,7 +151,7 @@ class Ground:
         )
 
 
-def _linear(at: NDArray[np.float64], extent: float, knots: int) -> NDArray[np.float64]:
+def _linear(at: NDArray[np.floating[Any]], extent: float, knots: int) -> NDArray[np.float64]:
     """Weights, places x knots, of linear interpolation between evenly spaced knots over 0 to extent.
 
     Places outside are extrapolated: a tile at the raster's edge is larger than what is left of the raster.

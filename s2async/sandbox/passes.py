@@ -82,7 +82,7 @@ def takes(seed: int, edges: Sequence[float], *, dates: int | None = None) -> lis
         special = [int(index) for index in random.permutation(len(days))]
     scale = len(days) / 132
     groups: dict[int, str] = {}
-    for kind, number in (("partial", _PARTIAL), ("twin", _TWINS), ("halves", _HALVES), ("jp2", 3)):
+    for kind, number in (("partial", _PARTIAL), ("twin", _TWINS), ("halves", _HALVES), ("jp2", 1)):
         for _ in range(max(1, round(number * scale)) if len(days) >= 8 else 0):
             groups[special.pop()] = kind
     found: list[Take] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,7 @@ class Skies:
         depths, threshold = _pattern(self._seed, sky.pattern, sky.cover)
         east, north = (sky.east + _SHADOW_EAST, sky.north + _SHADOW_NORTH) if shadow else (sky.east, sky.north)
         depth = lattice.of(depths, east, north)
-        return np.clip((depth - np.float32(threshold)) * np.float32(2.2), 0, 1)
+        return np.asarray(np.clip((depth - np.float32(threshold)) * np.float32(2.2), 0, 1), dtype=np.float32)
 
     def classes(self, sky: Sky, lattice: Lattice, ground: Bytes) -> tuple[Bytes, Floats]:
         """SCL of a window: clouds over shadows over the ground's classes; 0 beyond the swath's edge.
@@ -87,7 +87,7 @@ def picture(ground: Bytes, hidden: Floats, classes: Bytes) -> Bytes:
     light = np.rint(256 * (1 - 0.5 * hidden[..., 1]) * (1 - hidden[..., 0])).astype(np.uint16)
     white = np.rint((205 + 45 * hidden[..., 0]) * 256 * hidden[..., 0]).astype(np.uint16)
     light, white, classes = (_enlarged(values, times) for values in (light, white, classes))
-    mixed = np.maximum((ground * light[:, :, None] + white[:, :, None]) >> 8, 1).astype(np.uint8)
+    mixed: Bytes = np.maximum((ground * light[:, :, None] + white[:, :, None]) >> 8, 1).astype(np.uint8)
     if not classes.all():
         mixed[classes == 0] = 0
     return mixed
@@ -101,7 +101,10 @@ def seen(sky: Sky, lattice: Lattice) -> NDArray[np.bool_]:
     return across < sky.edge if sky.before else across >= sky.edge
 
 
-def edge_through(east: NDArray[np.float64], north: NDArray[np.float64]) -> NDArray[np.float64]:
+Place = TypeVar("Place", float, NDArray[np.float64])
+
+
+def edge_through(east: Place, north: Place) -> Place:
     """The number of the edge that runs through a place of the plane."""
     return east - math.tan(math.radians(14)) * north
 

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
+import numpy as np
 import pyproj
 import shapely
+from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from s2async.errors import AreaError
@@ -55,14 +57,11 @@ class Square:
 
     def project(self, geometry: BaseGeometry) -> BaseGeometry:
         """A geometry in lon/lat as UTM of this square."""
-        return shapely.transform(geometry, _to_utm(self.epsg).transform, interleaved=False)
+        return _moved(geometry, _to_utm(self.epsg))
 
     def unproject(self, geometry: BaseGeometry) -> BaseGeometry:
         """A geometry in UTM of this square as lon/lat."""
-        back = _to_utm(self.epsg)
-        return shapely.transform(
-            geometry, lambda x, y: back.transform(x, y, direction="INVERSE"), interleaved=False
-        )
+        return _moved(geometry, _to_utm(self.epsg), direction="INVERSE")
 
     def tiles_near(self, areas: Sequence[BaseGeometry], distance: float) -> frozenset[int]:
         """Full-resolution tiles, counted row by row, that come within a distance in metres of an area."""
@@ -74,7 +73,7 @@ class Square:
             if any(self._tile(row, column).intersects(place) for place in near)
         )
 
-    def _tile(self, row: int, column: int) -> shapely.Polygon:
+    def _tile(self, row: int, column: int) -> BaseGeometry:
         west, north = self.west + column * TILE, self.north - row * TILE
         return shapely.box(west, north - TILE, west + TILE, north).intersection(self.box)
 
@@ -82,6 +81,13 @@ class Square:
 @cache
 def _to_utm(epsg: int) -> pyproj.Transformer:
     return pyproj.Transformer.from_crs(4326, epsg, always_xy=True)
+
+
+def _moved(geometry: BaseGeometry, transformer: pyproj.Transformer, *, direction: str = "FORWARD") -> BaseGeometry:
+    def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.column_stack(transformer.transform(points[:, 0], points[:, 1], direction=direction))
+
+    return shapely.transform(geometry, move)
 
 
 def squares_of(areas: Sequence[BaseGeometry]) -> tuple[Square, ...]:
@@ -107,7 +113,7 @@ def _touched(area: BaseGeometry) -> Iterator[Square]:
     for longitude in {_zone(west), _zone(east)}:
         for zone in {(longitude + step - 1) % 60 + 1 for step in (-1, 0, 1)}:
             epsg = (32600 if latitude >= 0 else 32700) + zone
-            corners = shapely.transform(area, _to_utm(epsg).transform, interleaved=False).bounds
+            corners = _moved(area, _to_utm(epsg)).bounds
             if not all(map(math.isfinite, corners)) or corners[0] < 0 or corners[2] > 1_000_000:
                 continue
             for column in range(max(int(corners[0] - 9800) // 100_000, 1), min(int(corners[2]) // 100_000, 8) + 1):
@@ -148,4 +154,4 @@ def _in_zone(epsg: int, column: int, row: int) -> bool:
     ys = [(row + dy) * 100_000.0 for dy in (0, 0, 1, 1)]
     longitudes, _ = _to_utm(epsg).transform(xs, ys, direction="INVERSE")
     offsets = [(longitude - meridian + 180) % 360 - 180 for longitude in longitudes]
-    return min(offsets) < 3 and max(offsets) > -3
+    return bool(min(offsets) < 3 and max(offsets) > -3)

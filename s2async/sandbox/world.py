@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -27,17 +28,20 @@ from shapely import MultiPolygon, Polygon
 from s2async import files
 from s2async.parks import PARKS
 from s2async.sandbox import sky as skies
+from s2async.sandbox.fields import METRES
 from s2async.sandbox.items import cog_path, make_item
 from s2async.sandbox.passes import Look, Take, takes
 from s2async.sandbox.render import prepare, render, scene_classes
 from s2async.sandbox.squares import EXTENT, Square, squares_of
 
 FORMAT: Final = 1
-"""Of the folder; raise it when what is made changes."""
+"""Of the folder, as the server reads it."""
+_MAKERS: Final = ("cogs", "fields", "items", "land", "passes", "render", "sky", "squares", "world")
+"""Modules that decide what the scenes are: when one of them changes, they are made anew."""
 NEAR: Final = 2000.0
 """Metres from an area within which full-resolution tiles are real."""
 _RED: Final = 3
-"""Season whose scenes of the first square that holds most areas have a red band."""
+"""Season whose scenes of the square with most areas have a red band."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,8 @@ def make_world(
 
 def _key(polygons: Sequence[Polygon | MultiPolygon], items: int | None, seed: int) -> str:
     spec = json.dumps([FORMAT, items, seed, [polygon.wkt for polygon in polygons]])
-    return hashlib.sha256(spec.encode()).hexdigest()[:16]
+    sources = [(Path(__file__).parent / f"{name}.py").read_bytes() for name in _MAKERS]
+    return hashlib.sha256(b"".join([spec.encode(), *sources])).hexdigest()[:16]
 
 
 def _made(folder: Path, key: str) -> World | None:
@@ -160,9 +165,8 @@ def _build(
 
 def _edges(polygons: Sequence[Polygon | MultiPolygon], latitude: float) -> list[float]:
     """Edges of swaths that part the areas: through one of them, and through the middle between two neighbours."""
-    ground = np.array([[polygon.centroid.x, polygon.centroid.y] for polygon in polygons])
-    metres = 111_320.0
-    across = skies.edge_through(ground[:, 0] * metres * np.cos(np.radians(latitude)), ground[:, 1] * metres)
+    scale = METRES * math.cos(math.radians(latitude))
+    across = [skies.edge_through(polygon.centroid.x * scale, polygon.centroid.y * METRES) for polygon in polygons]
     ranked = np.sort(across)
     between = (ranked[1:] + ranked[:-1]) / 2
     return [
@@ -190,11 +194,13 @@ def _write_items(
                 continue  # the swath does not reach this square
             red = square == busiest and take.look.season == _RED
             projection = {0: "proj:code", 1: ""}.get(number % 9, "proj:epsg")
+            # as in real catalogues, not every footprint follows the data: then areas lie in its nodata part
+            exact = take.time.day % 2 == 0
             item = make_item(
                 take,
                 square,
                 classes,
-                footprint=_footprint(square, take.look, latitude),
+                footprint=_footprint(square, take.look if exact else None, latitude),
                 projection=projection,
                 red=red,
             )
@@ -220,32 +226,19 @@ def _lacking(year: Sequence[Take]) -> Mapping[int, str]:
     return dict(zip(clear[2:4], ("scl", "visual"), strict=False))
 
 
-def _footprint(square: Square, look: Look, latitude: float) -> shapely.Polygon:
-    """The part with data in lon/lat: the raster's outline, cut at the swath's edge."""
-    outline = (
-        square.unproject(shapely.segmentize(square.box, EXTENT / 4))
-        if look.sky.edge is not None
-        else square.unproject(square.box)
-    )
-    if look.sky.edge is None:
-        return shapely.Polygon(shapely.get_coordinates(outline))
-    metres = 111_320.0
-    scale = metres * float(np.cos(np.radians(latitude)))
+def _footprint(square: Square, look: Look | None, latitude: float) -> Polygon:
+    """The raster's outline in lon/lat, cut at the swath's edge if the look is given."""
+    edge = look.sky.edge if look else None
+    if look is None or edge is None:
+        return Polygon(shapely.get_coordinates(square.unproject(square.box)))
+    outline = square.unproject(shapely.segmentize(square.box, EXTENT / 4))
+    scale = METRES * math.cos(math.radians(latitude))
     west, south, east, north = outline.bounds
-
-    def at(latitude_: float) -> float:
-        return (look.sky.edge + float(np.tan(np.radians(14))) * latitude_ * metres) / scale  # type: ignore[operator]
-
+    low, high = (float((edge - skies.edge_through(0.0, at * METRES)) / scale) for at in (south - 1, north + 1))
     far = west - 5 if look.sky.before else east + 5
-    seen = shapely.Polygon(
-        [(far, south - 1), (at(south - 1), south - 1), (at(north + 1), north + 1), (far, north + 1)]
-    )
+    seen = Polygon([(far, south - 1), (low, south - 1), (high, north + 1), (far, north + 1)])
     part = shapely.intersection(outline, seen)
-    return (
-        part
-        if isinstance(part, shapely.Polygon) and not part.is_empty
-        else shapely.Polygon(shapely.get_coordinates(outline))
-    )
+    return part if isinstance(part, Polygon) and not part.is_empty else Polygon(shapely.get_coordinates(outline))
 
 
 def _link(source: Path, target: Path) -> None:
