@@ -134,8 +134,10 @@ class _Work:
         try:
             try:
                 await work(asset, jobs)
-            except FileChanged:  # once more, from the new version's header
-                await work(asset, [job for job in jobs if job.id not in self.outcomes])
+            except FileChanged:  # once more, from the new version's header: what the old one said counts no more
+                for job in jobs:
+                    self.outcomes.pop(job.id, None)
+                await work(asset, jobs)
         except NotFound as error:
             self._end_all(jobs, Status.MISSING, f"{key}: {error}")
         except RemoteError as error:

@@ -1,0 +1,433 @@
+"""One batch: every fault of a file or a server is an outcome of the right jobs, and nothing done is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.io import MemoryFile
+
+from s2async import clouds, crops, worker
+from s2async.errors import FileChanged, LocalError, NotFound, Refused, TransientError
+from s2async.models import Area, Asset, Batch, BatchResult, CloudMeasure, Job, Outcome, Scene, Status
+from s2async.raster import Budget
+from s2async.transport import Meter, Piece, Transport
+from tests import oracle, worlds
+from tests.states import make_scene
+
+SECRET = "?sig=hunter2"
+HOST = "https://cogs.example"
+CLOUDED = worlds.day(1, clouded=frozenset({"South"}))
+AREAS = [
+    Area(name=name, polygon=worlds.polygon(name), fingerprint=hashlib.sha256(name.encode()).hexdigest()[:16],
+         folder=name.lower())
+    for name in worlds.SHAPES
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> worlds.World:
+    return worlds.World(tmp_path_factory.mktemp("world"), [CLOUDED, worlds.day(2)])
+
+
+@pytest.fixture(scope="module")
+def files(world: worlds.World) -> dict[str, bytes]:
+    place = world.folder / "cogs" / CLOUDED.id
+    return {
+        key: (place / name).read_bytes()
+        for key, name in (("scl", "SCL.tif"), ("visual", "TCI.tif"), ("red", "B04.tif"))
+    }
+
+
+class Server:
+    """Stands for the transport: files by asset key, and what goes wrong at which request."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.files = dict(files)
+        self.meter = Meter()
+        self.asked: list[tuple[str, int]] = []
+        self.before: Callable[[str, int, int], None] = lambda _key, _start, _number: None
+        """Called with asset, first byte and number of each request; may raise, or change the files."""
+
+    async def read(
+        self, href: str, start: int, size: int, *, etag: str = "", stage: str = "tiles", asset: str = ""
+    ) -> Piece:
+        assert href == f"{HOST}/{CLOUDED.id}/{asset}.tif{SECRET}"
+        self.asked.append((asset, start))
+        await asyncio.sleep(0)
+        self.before(asset, start, len(self.asked))
+        if asset not in self.files:
+            raise NotFound(f"not there (404): {HOST}")
+        data = self.files[asset]
+        now = hashlib.sha256(data).hexdigest()
+        if etag and etag != now:
+            raise FileChanged(f"the file changed while it was read: {HOST}")
+        return Piece(data=data[start : start + size], size=len(data), etag=now)
+
+
+def scene(*keys: str) -> Scene:
+    assets = {key: Asset(key=key, href=f"{HOST}/{CLOUDED.id}/{key}.tif{SECRET}") for key in keys}
+    return replace(make_scene(CLOUDED.id), assets=assets, absent={"blue": "only as JPEG 2000"})
+
+
+SCENE = scene("scl", "visual", "red")
+
+
+def job(name: str, number: int = 0, **known: Any) -> Job:
+    area = next(area for area in AREAS if area.name == name)
+    return Job(id=number or AREAS.index(area) + 1, area=area, scene=known.pop("scene", SCENE), **known)
+
+
+ALL = [job(area.name) for area in AREAS]
+
+
+def settings(folder: Path, **other: Any) -> worker.Settings:
+    plain: dict[str, Any] = {
+        "limits": clouds.Limits.from_percent(classes=[1, 3, 8, 9, 10], max_cloud=2, min_valid=0),
+        "assets": ("visual",),
+        "mask": True,
+        "format": "gtiff",
+        "folder": folder,
+        "token": "s2async-test",
+        "reserve": 1,
+        "verify": False,
+        "attribution": "synthetic {year}",
+    }
+    return worker.Settings(**(plain | other))
+
+
+def process(server: Server, jobs: Sequence[Job], wanted: worker.Settings) -> BatchResult:
+    async def main() -> BatchResult:
+        with ThreadPoolExecutor(2) as pool:
+            tools = worker.Tools(transport=cast("Transport", server), budget=Budget(1 << 20), pool=pool)
+            return await worker.process(Batch(scene=jobs[0].scene, jobs=tuple(jobs)), wanted, tools)
+
+    result = asyncio.run(main())
+    assert [outcome.job for outcome in result.outcomes] == list(jobs), "one outcome a job, in order"
+    return result
+
+
+def statuses(result: BatchResult) -> dict[str, Status]:
+    return {outcome.job.area.name: outcome.status for outcome in result.outcomes}
+
+
+def outcome(result: BatchResult, name: str) -> Outcome:
+    return next(found for found in result.outcomes if found.job.area.name == name)
+
+
+PLAIN = dict.fromkeys(("North", "Wide", "Tall", "Rim"), Status.SAVED) | {
+    "South": Status.CLOUDY,
+    "Beyond": Status.OUTSIDE,
+}
+
+
+def test_a_batch_gives_each_job_its_answer_and_tells_what_it_learnt(
+    tmp_path: Path, files: dict[str, bytes], world: worlds.World
+) -> None:
+    server = Server(files)
+    result = process(server, ALL, settings(tmp_path))
+    assert statuses(result) == PLAIN
+    assert [key for key, start in server.asked if start == 0] == ["scl", "visual"]
+    assert {(fact.asset, fact.size, fact.etag) for fact in result.files} == {
+        (key, len(files[key]), hashlib.sha256(files[key]).hexdigest()) for key in ("scl", "visual")
+    }
+    for found in result.outcomes:
+        assert (found.measure is None) == (found.status is Status.OUTSIDE)
+        for product in found.products:
+            path = tmp_path / found.job.area.folder / product.file
+            assert path.name == f"{CLOUDED.id}_visual.tif"
+            data = path.read_bytes()
+            assert (product.bytes, product.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+            source = world.folder / "cogs" / CLOUDED.id / "TCI.tif"
+            assert oracle.crop_differs(path, source, found.job.area.polygon) is None
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_crop_says_where_it_comes_from(tmp_path: Path, files: dict[str, bytes]) -> None:
+    result = process(Server(files), [job("North")], settings(tmp_path))
+    found = outcome(result, "North")
+    measured = found.measure
+    assert measured is not None
+    with rasterio.open(tmp_path / "north" / f"{CLOUDED.id}_visual.tif") as raster:
+        tags = raster.tags()
+    assert {
+        "ITEM_ID": CLOUDED.id,
+        "ITEM_VERSION": "v1",
+        "COLLECTION": "sentinel-2-l2a",
+        "DATETIME": "2022-01-01T10:00:00.123456+00:00",
+        "AREA": "North",
+        "AREA_FINGERPRINT": found.job.area.fingerprint,
+        "ASSET": "visual",
+        "MASK": "polygon",
+        "SCL_HISTOGRAM": " ".join(map(str, measured.histogram)),
+        "AREA_PIXELS": str(measured.total),
+        "CLOUD_PERCENT": "0.0000",
+        "VALID_PERCENT": "100.0000",
+        "ETAG": hashlib.sha256(files["visual"]).hexdigest(),
+        "TIFFTAG_COPYRIGHT": "synthetic 2022",
+    }.items() <= tags.items()
+    assert tags["TIFFTAG_SOFTWARE"].startswith("s2async ")
+
+
+def test_what_is_known_is_not_read_again(tmp_path: Path, files: dict[str, bytes]) -> None:
+    measured = CloudMeasure(histogram=(0, 0, 0, 0, 100, *[0] * 8), total=100)
+    spoilt = CloudMeasure(histogram=(0,) * 9 + (100, 0, 0, 0), total=100)
+    server = Server(files)
+    result = process(
+        server,
+        [
+            job("North", measure=measured),
+            job("Wide", measure=measured, saved=frozenset({"visual"})),
+            job("South", measure=spoilt),
+        ],
+        settings(tmp_path),
+    )
+    assert statuses(result) == {"North": Status.SAVED, "Wide": Status.SAVED, "South": Status.CLOUDY}
+    assert {key for key, _ in server.asked} == {"visual"}
+    assert [path.parent.name for path in tmp_path.rglob("*.tif")] == ["north"]
+    done = Server(files)
+    process(done, [job("Wide", measure=measured, saved=frozenset({"visual"}))], settings(tmp_path))
+    assert not done.asked
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "status", "transient"),
+    [
+        ("scl", NotFound("not there (404)"), Status.MISSING, False),
+        ("scl", TransientError("the server answers 503"), Status.FAILED, True),
+        ("scl", Refused("access denied (403)"), Status.FAILED, False),
+        ("visual", NotFound("not there (410)"), Status.MISSING, False),
+        ("visual", TransientError("timed out"), Status.FAILED, True),
+        ("visual", Refused("not an allowed origin"), Status.FAILED, False),
+    ],
+)
+@pytest.mark.parametrize("tile", [False, True])
+def test_a_fault_of_a_file_is_the_outcome_of_the_jobs_that_need_it(
+    tmp_path: Path,
+    files: dict[str, bytes],
+    key: str,
+    error: Exception,
+    status: Status,
+    transient: bool,
+    tile: bool,
+) -> None:
+    server = Server(files)
+
+    def fail(asset: str, start: int, _number: int) -> None:
+        if asset == key and (start > 0) == tile:
+            raise error
+
+    server.before = fail
+    result = process(server, ALL, settings(tmp_path))
+    hit = {area.name for area in AREAS} if key == "scl" else {"North", "Wide", "Tall", "Rim"}
+    if key == "scl" and tile:
+        hit.remove("Beyond")  # the header told already that it lies outside
+    assert statuses(result) == PLAIN | dict.fromkeys(hit, status)
+    for found in result.outcomes:
+        if found.job.area.name in hit:
+            assert (found.reason, found.transient) == (f"{key}: {error}", transient)
+            assert (found.measure is None) == (key == "scl"), "what was measured is kept"
+            assert not found.products
+
+
+def test_an_asset_that_the_item_lacks_is_missing_with_the_reason(tmp_path: Path, files: dict[str, bytes]) -> None:
+    result = process(Server(files), ALL, settings(tmp_path, assets=("blue", "visual")))
+    assert statuses(result) == PLAIN | dict.fromkeys(("North", "Wide", "Tall", "Rim"), Status.MISSING)
+    assert outcome(result, "North").reason == "blue: only as JPEG 2000"
+    result = process(Server(files), ALL, settings(tmp_path, assets=("nir",)))
+    assert outcome(result, "North").reason == "nir: the item has no such asset"
+    bare = [replace(one, scene=scene("visual")) for one in ALL]
+    server = Server(files)
+    result = process(server, bare, settings(tmp_path))
+    assert set(statuses(result).values()) == {Status.MISSING}
+    assert not server.asked
+
+
+def test_a_crop_made_before_another_asset_failed_is_told(tmp_path: Path, files: dict[str, bytes]) -> None:
+    server = Server({key: files[key] for key in ("scl", "visual")})
+    result = process(server, ALL, settings(tmp_path, assets=("visual", "red", "blue")))
+    found = outcome(result, "North")
+    assert (found.status, found.reason[:9]) == (Status.MISSING, "red: not ")
+    assert [product.asset for product in found.products] == ["visual"]
+    assert "red" not in {fact.asset for fact in result.files}
+
+
+# ---- files that change ------------------------------------------------------------------------------------
+
+
+def test_a_file_that_changes_is_read_once_more_from_its_header(
+    tmp_path: Path, files: dict[str, bytes], world: worlds.World
+) -> None:
+    """New pixels, as a whole: no header of the old version with tiles of the new one."""
+    other = world.folder / "cogs" / worlds.day(2).id
+    server = Server(files)
+
+    def swap(asset: str, start: int, _number: int) -> None:
+        if start > 0:
+            server.files[asset] = (other / {"scl": "SCL.tif", "visual": "TCI.tif"}[asset]).read_bytes()
+
+    server.before = swap
+    result = process(server, ALL, settings(tmp_path))
+    assert statuses(result) == PLAIN | {"South": Status.SAVED}, "the new classification is without cloud"
+    for found in result.outcomes:
+        for product in found.products:
+            path = tmp_path / found.job.area.folder / product.file
+            assert oracle.crop_differs(path, other / "TCI.tif", found.job.area.polygon) is None
+    assert {fact.etag for fact in result.files} == {
+        hashlib.sha256((other / name).read_bytes()).hexdigest() for name in ("SCL.tif", "TCI.tif")
+    }
+
+
+@pytest.mark.parametrize("key", ["scl", "visual"])
+def test_a_file_that_changes_again_is_left_to_the_next_run(
+    tmp_path: Path, files: dict[str, bytes], key: str
+) -> None:
+    server = Server(files)
+
+    def swap(asset: str, start: int, number: int) -> None:
+        if asset == key and start > 0:
+            server.files[key] = files[key] + bytes(number)
+
+    server.before = swap
+    result = process(server, ALL, settings(tmp_path))
+    hit = {"North", "Wide", "Tall", "Rim"} | ({"South"} if key == "scl" else set())
+    assert statuses(result) == PLAIN | dict.fromkeys(hit, Status.FAILED)
+    for name in hit:
+        found = outcome(result, name)
+        assert found.transient
+        assert found.reason == f"{key}: the file changed while it was read: {HOST}"
+    assert [asked for asked in server.asked if asked == (key, 0)] == [(key, 0)] * 2, "once more, and no more"
+
+
+def test_a_new_version_of_the_classification_may_cover_other_ground(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    """What the first version said of its place does not count against the second one."""
+    server = Server(files)
+    server.files["scl"] = moved(files["scl"], 2000)
+
+    def swap(asset: str, start: int, _number: int) -> None:
+        if asset == "scl" and start > 0:
+            server.files["scl"] = files["scl"]
+
+    server.before = swap
+    result = process(server, [job("North"), job("South")], settings(tmp_path))
+    assert statuses(result) == {"North": Status.SAVED, "South": Status.CLOUDY}
+
+
+# ---- files that are wrong ---------------------------------------------------------------------------------
+
+
+def moved(data: bytes, metres: float) -> bytes:
+    """The same raster, further east."""
+    return remade(data, transform=lambda t: Affine(t.a, t.b, t.c + metres, t.d, t.e, t.f))
+
+
+def remade(data: bytes, *, transform: Callable[[Affine], Affine] = lambda t: t, **profile: Any) -> bytes:
+    with MemoryFile(data) as memory, memory.open() as raster:
+        pixels, old = raster.read(), raster.profile
+    new = {**old, "driver": "GTiff", "transform": transform(old["transform"]), **profile}
+    pixels = np.broadcast_to(pixels, (new["count"], *pixels.shape[1:])).astype(new["dtype"])
+    with MemoryFile() as memory:
+        with memory.open(**new) as raster:
+            raster.write(pixels)
+        return bytes(memory.getbuffer())
+
+
+@pytest.mark.parametrize(
+    ("key", "spoil", "reason"),
+    [
+        ("scl", lambda data: b"<html>" + data, "not a TIFF"),
+        ("scl", lambda data: data[:9000], "goes beyond its end"),
+        ("scl", lambda data: remade(data, dtype="float32"), "not a scene classification: float32"),
+        ("scl", lambda data: remade(data, count=3), "not a scene classification: uint8 of shape (3,"),
+        ("visual", lambda data: moved(data, 20), "covers other ground than the scene's other files"),
+        ("visual", lambda data: remade(data, crs="EPSG:32632"), "covers other ground"),
+        ("visual", lambda data: data[:9000] + bytes(len(data) - 9000), ""),
+    ],
+)
+def test_a_wrong_file_fails_for_good_and_is_named_without_secrets(
+    tmp_path: Path, files: dict[str, bytes], key: str, spoil: Callable[[bytes], bytes], reason: str
+) -> None:
+    result = process(Server(files | {key: spoil(files[key])}), ALL, settings(tmp_path))
+    found = outcome(result, "North")
+    assert found.status is Status.FAILED
+    assert not found.transient
+    assert found.reason.startswith(f"{key}: ")
+    assert reason in found.reason
+    assert f"{HOST}/{CLOUDED.id}/{key}.tif" in found.reason
+    assert "hunter2" not in found.reason
+    assert "\n" not in found.reason
+    if key == "visual":
+        assert found.measure is not None
+
+
+def test_a_wrong_asset_does_not_count_against_the_next_one(tmp_path: Path, files: dict[str, bytes]) -> None:
+    """North has its red crop and wants the others; South wants the red one only."""
+    measured = CloudMeasure(histogram=(0, 0, 0, 0, 100, *[0] * 8), total=100)
+    server = Server(files | {"visual": moved(files["visual"], 20)})
+    result = process(
+        server, [job("North"), job("Wide", measure=measured, saved=frozenset({"visual"}))],
+        settings(tmp_path, assets=("visual", "red")),
+    )  # fmt: skip
+    assert statuses(result) == {"North": Status.FAILED, "Wide": Status.SAVED}
+
+
+def test_a_picture_that_does_not_reach_a_measured_area_is_wrong(tmp_path: Path, files: dict[str, bytes]) -> None:
+    measured = CloudMeasure(histogram=(0, 0, 0, 0, 100, *[0] * 8), total=100)
+    server = Server(files | {"visual": moved(files["visual"], 50_000)})
+    result = process(server, [job("North", measure=measured)], settings(tmp_path))
+    assert "does not reach an area" in outcome(result, "North").reason
+    assert not outcome(result, "North").transient
+
+
+# ---- this machine -----------------------------------------------------------------------------------------
+
+
+def test_a_machine_that_cannot_write_is_no_outcome(tmp_path: Path, files: dict[str, bytes]) -> None:
+    (tmp_path / "north").write_text("in the way")
+    with pytest.raises(LocalError, match="cannot make the folder"):
+        process(Server(files), ALL, settings(tmp_path))
+    with pytest.raises(LocalError, match="disk full"):
+        process(Server(files), [job("Wide")], settings(tmp_path, reserve=1 << 60))
+
+
+def test_a_bug_is_no_outcome(tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(crops, "save", broken)
+    with pytest.raises(KeyError):
+        process(Server(files), ALL, settings(tmp_path))
+
+
+@pytest.mark.parametrize("turns", range(0, 40, 3))
+def test_a_batch_can_be_cancelled_anywhere(tmp_path: Path, files: dict[str, bytes], turns: int) -> None:
+    async def main() -> None:
+        with ThreadPoolExecutor(2) as pool:
+            budget = Budget(1 << 20)
+            tools = worker.Tools(transport=cast("Transport", Server(files)), budget=budget, pool=pool)
+            work = asyncio.create_task(
+                worker.process(Batch(scene=SCENE, jobs=tuple(ALL)), settings(tmp_path), tools)
+            )
+            for _ in range(turns):
+                await asyncio.sleep(0.001 if turns > 20 else 0)
+            work.cancel()
+            await asyncio.wait([work])
+            async with asyncio.timeout(1), budget.hold(1 << 20):
+                pass  # all of it was given back
+
+    asyncio.run(main())
+    assert not list(tmp_path.rglob("*.part"))
+    for path in tmp_path.rglob("*.tif"):
+        with rasterio.open(path) as raster:
+            assert raster.read().any()
