@@ -12,8 +12,8 @@ import numpy as np
 from s2async.sandbox.sky import Sky
 
 YEAR: Final = 2022
-SEASONS: Final = 6
-"""Looks of the land in a year, two months each."""
+SEASONS: Final = 4
+"""Looks of the land in a year, three months each."""
 COVERS: Final = (0.0, 0.04, 0.22, 0.48, 0.82, 1.0)
 """Cloud covers of the skies of a season."""
 _CHANCES: Final = (0.10, 0.10, 0.17, 0.21, 0.17, 0.25)
@@ -38,7 +38,7 @@ class Look:
     @property
     def month(self) -> float:
         """Middle of the season, in months since the start of the year."""
-        return self.season * 12 / SEASONS + 1
+        return (self.season + 0.5) * 12 / SEASONS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -40,7 +40,7 @@ _MAKERS: Final = ("cogs", "fields", "items", "land", "passes", "render", "sky", 
 """Modules that decide what the scenes are: when one of them changes, they are made anew."""
 NEAR: Final = 2000.0
 """Metres from an area within which full-resolution tiles are real."""
-_RED: Final = 3
+_RED: Final = 2
 """Season whose scenes of the square with most areas have a red band."""
 
 
