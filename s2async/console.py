@@ -137,21 +137,24 @@ class RunView:
             self.tell(f"{duration(self.progress.seconds)}: {self._figures()}")
 
     def _live(self) -> RenderableType:
+        """Three lines that fit a terminal of 80 columns."""
         progress = self.progress
         done = sum(progress.done.values())
         searching = progress.searches_done < progress.searches
+        jobs = f"{done:,} of {progress.found:,} jobs" + (" so far" if searching else "")
+        pace = self._pace(done)
+        room = self.console.width - len(jobs) - len(pace) - 5
+        head = Table.grid(padding=(0, 2))
+        head.add_row(
+            ProgressBar(total=max(progress.found, 1), completed=done, width=max(1, min(30, room))),
+            Text(jobs, style="bold", no_wrap=True),
+            Text(pace, no_wrap=True),
+        )
         counts = Text("  ").join(
             Text(f"{progress.done[status]:,} {status}", style=COLOURS[status] if progress.done[status] else "dim")
             for status in Status
         )
-        head = Table.grid(padding=(0, 2))
-        head.add_row(
-            ProgressBar(total=max(progress.found, 1), completed=done, width=30),
-            Text(f"{done:,} of {progress.found:,} jobs" + (" so far" if searching else ""), style="bold"),
-            Text(self._traffic(), style="cyan"),
-            Text(self._pace(done)),
-        )
-        return Group(head, counts)
+        return Group(head, counts, Text(self._traffic(), style="cyan"))
 
     def _figures(self) -> str:
         progress = self.progress
@@ -177,11 +180,23 @@ class RunView:
         return f"{text}, {duration(left / rate)} left" if left else text
 
 
-def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-    """A plain table: first column to the left, numbers to the right."""
+def table(title: str, columns: Mapping[str, str], rows: Iterable[Iterable[str]]) -> Table:
+    """A plain table.
+
+    Args:
+        title: above it.
+        columns: heading to kind: ``text`` (folded where there is no room), ``id`` (never folded) or ``number``.
+        rows: cells, in the order of the columns.
+    """
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index == 0 else "right", header_style="dim", no_wrap=True)
+    for heading, kind in columns.items():
+        made.add_column(
+            heading,
+            justify="right" if kind == "number" else "left",
+            header_style="dim",
+            no_wrap=kind != "text",
+            overflow="fold",
+        )
     for row in rows:
         made.add_row(*(Text(safe(cell)) for cell in row))
     return made

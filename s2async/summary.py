@@ -39,7 +39,7 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
     """The closing summary of a run."""
     whole = state.whole_files(wanted_products(config))
     done = sum(run.done.values())
-    console.print(Text(f"{done:,} jobs answered in {duration(run.seconds)}", style="bold"))
+    console.print(Text(f"{done:,} jobs worked on in {duration(run.seconds)}", style="bold"))
     if done:
         console.print(Text("  " + _statuses(run.done)))
     rows = {
@@ -76,7 +76,7 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
     rows = [[area.name, *(f"{area.by_status.get(key, 0):,}" for key in columns)] for area in counts.areas]
     if len(rows) != 1:
         rows.append(["all", *(f"{counts.total.get(key, 0):,}" for key in columns)])
-    console.print(table("Jobs", ["area", *columns], rows))
+    console.print(table("Jobs", {"area": "text"} | dict.fromkeys(columns, "number"), rows))
     traffic = state.traffic()
     if traffic:
         console.print()
@@ -94,7 +94,7 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
     if failed:
         shown = [[p.area, p.item, p.reason] for p in failed[:PROBLEMS_SHOWN]]
         console.print()
-        console.print(table("Failed", ["area", "item", "reason"], shown))
+        console.print(table("Failed", {"area": "text", "item": "id", "reason": "text"}, shown))
         if len(failed) > len(shown):
             console.print(Text(f"and {len(failed) - len(shown):,} more; --json lists them all"))
 
@@ -145,7 +145,8 @@ def _traffic_table(traffic: Sequence[Traffic]) -> Any:
         [f"{stage} {asset}".strip(), f"{requests[stage, asset]:,}", *(size(by_use[use]) for use in Use)]
         for (stage, asset), by_use in sorted(sums.items())
     ]
-    return table("Traffic", ["stage", "requests", *(str(use) for use in Use)], rows)
+    columns = {"stage": "text", "requests": "number"} | {str(use): "number" for use in Use}
+    return table("Traffic", columns, rows)
 
 
 def _show_searches(console: Console, state: Ledger) -> None:
