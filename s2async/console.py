@@ -140,9 +140,7 @@ class RunView:
         """Three lines that fit a terminal of 80 columns."""
         progress = self.progress
         done = sum(progress.done.values())
-        searching = progress.searches_done < progress.searches
-        jobs = f"{done:,} of {progress.found:,} jobs" + (" so far" if searching else "")
-        pace = self._pace(done)
+        jobs, pace = self._jobs(done), self._pace(done)
         room = self.console.width - len(jobs) - len(pace) - 5
         head = Table.grid(padding=(0, 2))
         head.add_row(
@@ -160,8 +158,12 @@ class RunView:
         progress = self.progress
         done = sum(progress.done.values())
         statuses = ", ".join(f"{progress.done[status]:,} {status}" for status in Status if progress.done[status])
-        jobs = f"{done:,} of {progress.found:,} jobs" + (f" ({statuses})" if statuses else "")
-        return f"{jobs}, {self._traffic()}, {self._pace(done)}"
+        counts = f" ({statuses})" if statuses else ""
+        return f"{self._jobs(done)}{counts}, {self._traffic()}, {self._pace(done)}"
+
+    def _jobs(self, done: int) -> str:
+        searching = self.progress.searches_done < self.progress.searches
+        return f"{done:,} of {self.progress.found:,} jobs" + (" so far" if searching else "")
 
     def _traffic(self) -> str:
         meter = self.progress.meter
