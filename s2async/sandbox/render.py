@@ -34,6 +34,11 @@ def cover_path(folder: Path, square: Square, tile: int) -> Path:
     return folder / f"cover-{square.name}-{tile}.npy"
 
 
+def classes_path(folder: Path, square: Square, name: str) -> Path:
+    """Where the SCL of a whole scene in pixels of 160 m is kept while the scenes are made."""
+    return folder / f"{name}-{square.name}.npy"
+
+
 def prepare(folder: Path, square: Square, tile: int, *, seed: int, latitude: float) -> None:
     """Work out the ground of one full-resolution tile, which is the same in every season."""
     row, column = divmod(tile, TILES)
@@ -82,6 +87,7 @@ def render(
             scl[tile], hidden = skies.classes(look.sky, half, on_ground)
             tci[tile] = picture(colours, hidden, scl[tile])
         whole_classes, whole_picture = _whole(square, look, seed, latitude)
+        np.save(classes_path(folder, square, names[look]), whole_classes)
         ghost = int(names[look], 16) % 3 > 0
         clear = 1 - look.sky.cover * 0.8
         stem = f"{names[look]}-{square.name}"
@@ -95,11 +101,6 @@ def render(
                 folder / f"{stem}-red.tif", square, 10, 1, 16, bands,
                 whole_picture[..., 0].astype(np.uint16) * 16, ghost, round(1_300_000 * clear),
             )  # fmt: skip
-
-
-def scene_classes(square: Square, look: Look, *, seed: int, latitude: float) -> Bytes:
-    """SCL of the whole scene in pixels of 160 m."""
-    return _whole(square, look, seed, latitude)[0]
 
 
 def _whole(square: Square, look: Look, seed: int, latitude: float) -> tuple[Bytes, Bytes]:

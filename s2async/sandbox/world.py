@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import astuple, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -31,7 +31,7 @@ from s2async.sandbox import sky as skies
 from s2async.sandbox.fields import METRES
 from s2async.sandbox.items import cog_path, make_item
 from s2async.sandbox.passes import Look, Take, takes
-from s2async.sandbox.render import prepare, render, scene_classes
+from s2async.sandbox.render import classes_path, prepare, render
 from s2async.sandbox.squares import EXTENT, Square, squares_of
 
 FORMAT: Final = 1
@@ -124,7 +124,7 @@ def _build(
     year = takes(seed, _edges(polygons, latitude), dates=items)
     near = {square.name: square.tiles_near(polygons, NEAR) for square in squares}
     busiest = max(squares, key=lambda square: len(near[square.name]))
-    looks = sorted({take.look for take in year if not take.only_jp2}, key=repr)
+    looks = sorted({take.look for take in year}, key=repr)
     work = [
         (square, [look for look in looks if look.season == season], square == busiest and season == _RED)
         for square in squares
@@ -158,7 +158,7 @@ def _build(
             task.result()
             if done * 4 // len(scenes) > (done - 1) * 4 // len(scenes):
                 progress(f"{done * 100 // len(scenes)} % of the scenes are made")
-    written = _write_items(folder, year, squares, busiest, seed, latitude)
+    written = _write_items(folder, year, squares, busiest, latitude)
     shutil.rmtree(folder / "looks")
     return written
 
@@ -179,17 +179,14 @@ def _name(look: Look) -> str:
 
 
 def _write_items(
-    folder: Path, year: Sequence[Take], squares: Sequence[Square], busiest: Square, seed: int, latitude: float
+    folder: Path, year: Sequence[Take], squares: Sequence[Square], busiest: Square, latitude: float
 ) -> int:
     """Link the scenes to their places, and write an item for each; a few scenes lack a file."""
     lines: list[str] = []
-    coarse: dict[tuple[str, Look], Any] = {}
     lacking = _lacking(year)
     for number, take in enumerate(year):
         for square in squares:
-            if (square.name, take.look) not in coarse:
-                coarse[square.name, take.look] = scene_classes(square, take.look, seed=seed, latitude=latitude)
-            classes = coarse[square.name, take.look]
+            classes = np.load(classes_path(folder / "looks", square, _name(take.look)))
             if not classes.any():
                 continue  # the swath does not reach this square
             red = square == busiest and take.look.season == _RED
