@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -11,7 +10,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -259,6 +258,7 @@ class _Stop:
     def __init__(self, tell: Callable[[], None]) -> None:
         self._tell = tell
         self._number: int | None = None
+        self._cancel: Callable[[], object] = lambda: None
         self._timer: threading.Timer | None = None
 
     @property
@@ -270,42 +270,37 @@ class _Stop:
         """What the work returns; None when a signal stopped it."""
 
         async def main() -> T | None:
-            with self._on_signals():
-                try:
-                    return await work()
-                except asyncio.CancelledError:
-                    if self._number is None:
-                        raise
-                    self._tell_once()
-                    return None
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            self._cancel = lambda: task and loop.call_soon_threadsafe(task.cancel)
+            try:
+                return None if self._number else await work()
+            except asyncio.CancelledError:
+                if self._number is None:
+                    raise
+                self._tell_once()
+                return None
+            finally:
+                self._cancel = lambda: None
 
+        # not the loop's own handlers: these come through also while the loop is busy, or waits for a thread
+        former = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             return asyncio.run(main())
         finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
             if self._timer is not None:
                 self._timer.cancel()
 
-    @contextlib.contextmanager
-    def _on_signals(self) -> Iterator[None]:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-
-        def on_signal(number: int, _: object) -> None:
-            if self._number is not None or task is None:
-                self._end_now()
-            self._number = number
-            # some things cannot be cancelled, such as a thread that asks for a host's address
-            self._timer = threading.Timer(PATIENCE, self._end_now)
-            self._timer.daemon = True
-            self._timer.start()
-            loop.call_soon_threadsafe(task.cancel)
-
-        # not the loop's own handlers: these come through also while the loop is busy, or waits for a thread
-        former = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
+    def _on_signal(self, number: int, _: object) -> None:
+        if self._number is not None:
+            self._end_now()
+        self._number = number
+        # some things cannot be cancelled, such as a thread that asks for a host's address
+        self._timer = threading.Timer(PATIENCE, self._end_now)
+        self._timer.daemon = True
+        self._timer.start()
+        self._cancel()
 
     def _end_now(self) -> NoReturn:
         self._tell_once()

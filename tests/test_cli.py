@@ -1,0 +1,561 @@
+"""The command as a user meets it, in a process of its own: exit codes, what it prints where, signals, pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import s2async
+from s2async import cli
+from s2async.config import EXAMPLE, Config
+from s2async.errors import AreaError, ConfigError, LocalError, RemoteError, StateError, StateInUse, TransientError
+from s2async.state import State
+from tests import worlds
+from tests.worlds import Stage
+
+COMMAND = [sys.executable, "-m", "s2async"]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    yield from worlds.staged(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def stage(shared: Stage) -> Iterator[Stage]:
+    """The world of every kind, without faults."""
+    shared.sandbox.reset()
+    yield shared
+    shared.sandbox.clear_faults()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    error: str
+
+
+class Shell:
+    """Runs commands in this process, since a new one takes a second: as `main` does, to the exit code."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._capture = capture
+        self._monkeypatch = monkeypatch
+
+    def __call__(self, *arguments: object, cwd: Path | None = None) -> Ended:
+        self._capture.readouterr()
+        with self._monkeypatch.context() as patch:
+            patch.chdir(cwd or Path.cwd())
+            with pytest.raises(SystemExit) as ended:
+                cli.main([str(argument) for argument in arguments])
+        out, error = self._capture.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Ended(ended.value.code, out, error)
+
+
+@pytest.fixture
+def s2(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    return Shell(capfd, monkeypatch)
+
+
+def process(*arguments: object, cwd: Path | None = None, **environment: str) -> Ended:
+    """Run the command in a process of its own to its end."""
+    command = [*COMMAND, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, cwd=cwd, env={**os.environ, **environment}, timeout=60)
+    ended = Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+    assert "Traceback" not in ended.error
+    return ended
+
+
+def one_line(ended: Ended) -> str:
+    """The one line on standard error of a command that refused."""
+    assert not ended.out
+    assert ended.error.count("\n") == 1, ended.error
+    assert ended.error.startswith("s2async: ")
+    return ended.error.strip()
+
+
+# ---- plain endings ----------------------------------------------------------------------------------------
+
+
+def test_a_run_from_the_first_to_the_last_word(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    before = s2("status", path)
+    assert before.code == 2
+    assert "nothing has been run yet; next: s2async run" in one_line(before)
+    assert not (tmp_path / "config-data").exists(), "status makes nothing"
+
+    ran = s2("run", path.name, cwd=tmp_path)
+    assert ran.code == 0
+    where, notice = ran.error.splitlines()
+    assert where == "6 areas: 52.476 N to 52.518 N, 13.382 E to 13.466 E; 0.42 km2 to 0.97 km2 each"
+    assert "tell no cloud cover, kept" in notice
+    lines = [line.rstrip() for line in ran.out.splitlines()]
+    assert re.fullmatch(r"66 jobs worked on in \d s", lines[0])
+    assert lines[1] == "  22 saved   7 cloudy   13 nodata   9 outside   15 missing"
+    assert lines[2] == "crops       config-data/<area>/<item>_<asset>.tif"
+    assert lines[3] == "index       config-data/overview.csv"
+    assert lines[4] == "state       config-data/state.sqlite"
+    log = stage.sandbox.log()
+    assert lines[5] == f"moved       1.2 MB in {len(log)} requests by this run"
+    assert re.fullmatch(r"instead of  about 4\.\d MB for the whole files, 4 times as much", lines[6])
+    assert len(lines) == 7
+
+    again = s2("run", path.name, cwd=tmp_path)
+    assert again.code == 0
+    assert again.out.startswith("0 jobs worked on in 0 s\n")
+    shown = s2("status", path)
+    assert shown.code == 0
+    assert re.search(r"^all +22 +7 +13 +9 +15 +0 +0$", shown.out, re.MULTILINE)
+    assert "searches of the last run: 1 of 1 complete" in shown.out
+
+
+def test_status_and_summary_as_json_agree_with_the_log(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    ran = s2("run", path, "--json")
+    assert ran.code == 0
+    told: dict[str, Any] = json.loads(ran.out)
+    log = stage.sandbox.log()
+    assert told["run"]["requests"] == len(log)
+    assert told["run"]["bytes"] == sum(entry.bytes for entry in log)
+    assert told["run"]["done"] == {"saved": 22, "cloudy": 7, "nodata": 13, "outside": 9, "missing": 15}
+    assert sum(entry["requests"] for entry in told["traffic"]) == len(log)
+    assert {area["name"] for area in told["areas"]} == set(worlds.SHAPES)
+    status = json.loads(s2("status", path, "--json").out)
+    assert status == {key: value for key, value in told.items() if key != "run"}
+    quiet = s2("-q", "run", path, "--json")
+    assert not quiet.error
+    assert json.loads(quiet.out)["run"]["done"] == {}
+
+
+def test_quiet_and_verbose(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    loud = s2("run", "-v", worlds.write_config(tmp_path, stage.sandbox))
+    assert loud.code == 0
+    told = [line for line in loud.error.splitlines() if line.startswith(("saved", "cloudy", "nodata", "outside"))]
+    assert len(told) == 66 - 15
+    assert "searched " in loud.error
+    quiet = s2("--quiet", "run", worlds.write_config(tmp_path, stage.sandbox, name="other"))
+    assert (quiet.code, quiet.out, quiet.error) == (0, "", "")
+    stage.sandbox.fault("code", path="20220101_0_L2A/TCI", count=None, status=403)
+    failing = s2("run", "-q", worlds.write_config(tmp_path, stage.sandbox, name="third"))
+    assert failing.code == 3
+    assert len(failing.error.splitlines()) == 4
+    assert "access denied (403)" in failing.error
+    assert "contradict" in s2("-q", "run", "x.toml", "-v").error
+
+
+def test_a_limit_tells_what_is_left(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    ran = s2("run", path, "--limit", 3)
+    assert ran.code == 0
+    assert "3 jobs are left; run again to go on" in ran.out
+    assert s2("run", path, "--limit", 0).code == 2
+
+
+def test_failed_jobs_end_with_3_until_they_are_mended(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    stage.sandbox.fault("code", path="20220101_0_L2A/TCI", count=None, status=403)
+    ran = s2("run", path)
+    assert ran.code == 3
+    assert "4 jobs have failed so far" in ran.out
+    shown = s2("status", path)
+    assert shown.code == 0
+    assert shown.out.count("visual: access denied (403): ") == 4
+    assert s2("run", path).code == 3
+    stage.sandbox.clear_faults()
+    retried = s2("retry", path)
+    assert (retried.code, retried.out) == (0, f"4 jobs are open again; next: s2async run {path}\n")
+    assert s2("run", path).code == 0
+    assert s2("retry", path, "--missing").out.startswith("15 jobs are open again")
+
+
+def test_init_writes_the_example_once(s2: Shell, tmp_path: Path) -> None:
+    made = s2("init", cwd=tmp_path)
+    assert (made.code, made.out) == (0, "wrote config.toml; next: s2async run config.toml\n")
+    assert (tmp_path / "config.toml").read_text() == EXAMPLE
+    assert "exists already; name another file" in one_line(s2("init", "config.toml", cwd=tmp_path))
+    assert "cannot write" in one_line(s2("init", "no/such/folder.toml", cwd=tmp_path))
+
+
+def test_help_and_version() -> None:
+    runner = CliRunner()
+    shown = runner.invoke(cli.cli, ["--help"]).output
+    for code in ("0 ", "2 ", "3 ", "4 ", "5 ", "6 ", "130, 143"):
+        assert re.search(rf"(?m)^ +{code}", shown)
+    commands = ["init", "run", "status", "retry", "demo", "sandbox"]
+    for name in commands:
+        assert f"\n  {name} " in shown
+        text = runner.invoke(cli.cli, [name, "--help"]).output
+        assert "Example" in text
+        assert f"s2async {name}" in text
+    assert runner.invoke(cli.cli, ["--version"]).output == f"s2async, version {s2async.__version__}\n"
+    assert set(cli.cli.commands) == set(commands)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(ConfigError, 2), (AreaError, 2), (RemoteError, 3), (TransientError, 3), (StateInUse, 4), (StateError, 5),
+     (LocalError, 6)],
+)  # fmt: skip
+def test_each_kind_of_error_has_its_code(error: type[Exception], code: int) -> None:
+    assert cli.exit_code(error("x")) == code
+
+
+# ---- bad input --------------------------------------------------------------------------------------------
+
+AREA = "POLYGON ((13.40 52.50, 13.42 52.50, 13.42 52.52, 13.40 52.50))"
+GOOD = f'[[areas]]\nname = "Park"\nwkt = "{AREA}"\n'
+
+
+def area(wkt: str, name: str = "Park") -> str:
+    return f'[[areas]]\nname = "{name}"\nwkt = "{wkt}"\n'
+
+
+BAD = {
+    "unknown key": ("[clouds]\nmax_area_clouds = 3\n" + GOOD, 'did you mean "max_area_cloud"?'),
+    "wrong type": ('[clouds]\nmax_area_cloud = "two"\n' + GOOD, "must be a number"),
+    "unclosed polygon": (area("POLYGON ((13.40 52.50, 13.42 52.50, 13.42 52.52))"), "Park"),
+    "self-crossing polygon": (area("POLYGON ((13.4 52.5, 13.5 52.6, 13.5 52.5, 13.4 52.6, 13.4 52.5))"), "Park"),
+    "latitude above 90": (area("POLYGON ((52.5 93.4, 52.6 93.4, 52.6 93.5, 52.5 93.4))"), "Park"),
+    "a line": (area("LINESTRING (13.4 52.5, 13.5 52.6)"), "Park"),
+    "an empty polygon": (area("POLYGON EMPTY"), "Park"),
+    "two areas of one name": (GOOD + area(AREA.replace("13.42", "13.43")), "Park"),
+    "two areas of one polygon": (GOOD + area(AREA, "Other"), "Other"),
+    "missing areas file": ('areas = "nowhere.geojson"\n', "nowhere.geojson"),
+    "a date range upside down": ('[search]\ndatetime = "2022-12-31/2022-01-01"\n' + GOOD, "datetime"),
+    "unknown catalogue": ('[search]\ncatalog = "earth-serch"\n' + GOOD, 'did you mean "earth-search"?'),
+    "class 0": ("[clouds]\nclasses = [0, 9]\n" + GOOD, "classes"),
+    "no areas": ("[clouds]\nclasses = [9]\n", "areas"),
+    "not TOML": ("[clouds\n", ""),
+    "not a text": ("\udcff\udcfe", ""),
+    "too many decimals": ("[clouds]\nmax_area_cloud = 0.125\n" + GOOD, "max_area_cloud"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_2_before_any_request(tmp_path: Path, s2: Shell, name: str) -> None:
+    """Nothing is made either, and no address is asked: the only one in these configs is that of Earth Search."""
+    text, expected = BAD[name]
+    path = tmp_path / "bad.toml"
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    for command in ("run", "status", "retry") if name == "class 0" else ("run",):
+        ended = s2(command, path)
+        assert ended.code == 2
+        assert expected in one_line(ended)
+    assert {path.name for path in tmp_path.iterdir()} == {"bad.toml"}
+
+
+def test_no_config_at_all(tmp_path: Path, s2: Shell) -> None:
+    assert "no such file" in one_line(s2("run", tmp_path / "nowhere.toml"))
+    assert "cannot be read" in one_line(s2("run", tmp_path))
+    for arguments in (["no-such-command"], ["run"], ["run", "x.toml", "--limit", "many"]):
+        ended = s2(*arguments)
+        assert ended.code == 2
+        assert ended.error.startswith("Usage: ")
+
+
+# ---- servers, state, machine ------------------------------------------------------------------------------
+
+
+def test_an_unreachable_api_ends_with_3_and_is_named(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    origin = f"http://127.0.0.1:{port}"
+    catalog = {"url": f"{origin}/v1", "collection": "c", "assets": {"scl": "scl"}}
+    path = worlds.write_config(
+        tmp_path, stage.sandbox, search={"catalog": catalog}, network={"origins": [origin], "attempts": 1}
+    )
+    ended = s2("run", path)
+    assert ended.code == 3
+    assert "search incomplete: North and 5 more, 2022-01-01/2022-03-31: " in ended.error
+    assert f"{origin}/v1/search" in ended.error
+    assert "a search is incomplete: " in ended.out
+    assert "No scene was found" not in ended.out, "nobody knows"
+
+
+def test_an_origin_that_is_not_allowed_is_named_with_what_to_add(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, search={"datetime": "2022-01-01/2022-01-01"})
+    stage.sandbox.reset()
+    elsewhere = stage.sandbox.origin.replace("127.0.0.1", "localhost")
+    items = stage.world.folder / "items.jsonl"
+    before = items.read_text()
+    items.write_text(before.replace("{origin}", elsewhere))
+    try:
+        with Stage(stage.world) as moved:
+            items.write_text(before)
+            path.write_text(path.read_text().replace(stage.sandbox.origin, moved.sandbox.origin))
+            ended = s2("run", path)
+    finally:
+        items.write_text(before)
+    assert ended.code == 3
+    assert f'to allow it, add "{elsewhere}" to origins in [network]' in ended.error
+
+
+def test_a_search_that_finds_nothing_says_what_may_be_wrong(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, search={"datetime": "2019-01-01/2019-01-31"})
+    ended = s2("run", path)
+    assert ended.code == 0
+    assert "No scene was found at all. Are the areas where they should be (6 areas: 52.476 N to" in ended.out
+    assert "Longitude comes before latitude" in ended.out
+
+
+def test_two_runs_of_one_state(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    config = Config.load(path)
+    with State.create_or_open(config.run.state):
+        began = time.monotonic()
+        ended = s2("run", path, "-q")
+        assert time.monotonic() - began < 5
+        assert ended.code == 4
+        assert f"in use by pid {os.getpid()} since" in one_line(ended)
+        assert s2("retry", path).code == 4
+        assert s2("status", path).code == 0, "looking is always allowed"
+    assert not stage.sandbox.log()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100, b"SQLite format 3\0" + b"\xff" * 4000])
+def test_a_damaged_state_is_never_replaced(s2: Shell, tmp_path: Path, stage: Stage, content: bytes) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    state = Config.load(path).run.state
+    state.parent.mkdir()
+    state.write_bytes(content)
+    for command in ("run", "status", "retry"):
+        ended = s2("-q", command, path)
+        assert ended.code == 5
+        assert "move it away to start anew" in one_line(ended)
+    assert state.read_bytes() == content
+    assert not stage.sandbox.log()
+
+
+def test_a_machine_that_cannot_begin_ends_with_6_before_any_request(
+    s2: Shell, tmp_path: Path, stage: Stage
+) -> None:
+    full = worlds.write_config(tmp_path, stage.sandbox, run={"reserve": "1000000 GiB"})
+    ended = s2("-q", "run", full)
+    assert ended.code == 6
+    assert "disk full" in one_line(ended)
+    assert "free some space and run again" in ended.error
+    taken = worlds.write_config(tmp_path, stage.sandbox, name="taken")
+    (tmp_path / "taken-data").write_text("a file")
+    ended = s2("-q", "run", taken)
+    assert ended.code == 6
+    assert str(tmp_path / "taken-data") in one_line(ended)
+    assert not stage.sandbox.log()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which nobody can write")
+def test_a_read_only_folder_ends_with_6(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    """/proc stands for a read-only disk: it refuses root too."""
+    path = worlds.write_config(tmp_path, stage.sandbox, output={"folder": "/proc/s2async"})
+    ended = s2("-q", "run", path)
+    assert ended.code == 6
+    assert "/proc/s2async" in one_line(ended)
+    assert not stage.sandbox.log()
+
+
+def test_a_machine_that_cannot_go_on_ends_with_6_and_goes_on_later(
+    s2: Shell, tmp_path: Path, stage: Stage
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    config = Config.load(path)
+    (config.output.folder).mkdir()
+    (config.output.folder / "Tall").write_text("in the way of a folder")
+    ended = s2("-q", "run", path)
+    assert ended.code == 6
+    assert "cannot make the folder" in one_line(ended)
+    assert "failed" not in worlds.statuses(config).values()
+    (config.output.folder / "Tall").unlink()
+    assert s2("-q", "run", path).code == 0
+    assert list(worlds.statuses(config).values()).count("saved") == 22
+
+
+def test_status_while_a_run_is_going_on(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, network={"connections": 2})
+    with Stage(stage.world, delay=60) as slow:
+        path.write_text(path.read_text().replace(stage.sandbox.origin, slow.sandbox.origin))
+        child = subprocess.Popen([*COMMAND, "-q", "run", str(path)])
+        wait_for(slow, 5)
+        seen = [json.loads(s2("status", path, "--json").out)["jobs"] for _ in range(3)]
+        running = child.poll() is None
+        assert child.wait(30) == 0
+    assert running
+    assert all(sum(jobs.values()) <= 66 for jobs in seen)
+    assert json.loads(s2("status", path, "--json").out)["jobs"]["saved"] == 22
+
+
+# ---- signals ----------------------------------------------------------------------------------------------
+
+
+def started(path: Path, *arguments: str, script: str = "") -> subprocess.Popen[bytes]:
+    command = (
+        [sys.executable, "-c", script, "run", str(path)] if script else [*COMMAND, *arguments, "run", str(path)]
+    )
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def wait_for(stage: Stage, requests: int) -> None:
+    end = time.monotonic() + 20
+    while stage.sandbox.totals()["all"].requests < requests and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+def stopped(child: subprocess.Popen[bytes], number: int, within: float) -> str:
+    began = time.monotonic()
+    child.send_signal(number)
+    out, error = child.communicate(timeout=30)
+    assert time.monotonic() - began < within
+    assert child.returncode == 128 + number
+    assert not out
+    assert b"Traceback" not in error
+    return error.decode()
+
+
+@pytest.mark.parametrize(
+    ("number", "where"),
+    [(signal.SIGINT, "/v1/search"), (signal.SIGTERM, "SCL"), (signal.SIGINT, "TCI")],
+)
+def test_a_signal_ends_a_run_whose_server_says_nothing(
+    s2: Shell, tmp_path: Path, stage: Stage, number: int, where: str
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    stage.sandbox.fault("stall", path=where, count=None)
+    child = started(path)
+    wait_for(stage, {"/v1/search": 1, "SCL": 10, "TCI": 20}[where])
+    time.sleep(0.2)
+    error = stopped(child, number, within=3)
+    assert error.count(f"stopped; what was done is kept. To go on: s2async run {path}") == 1
+    stage.sandbox.clear_faults()
+    assert s2("-q", "run", path).code == 0
+    assert list(worlds.statuses(Config.load(path)).values()).count("saved") == 22
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_signal_in_a_run_for_a_script_leaves_its_output_empty(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    stage.sandbox.fault("stall", path="SCL", count=None)
+    child = subprocess.Popen(
+        [*COMMAND, "-q", "run", str(path), "--json"], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    wait_for(stage, 6)
+    assert "To go on" in stopped(child, signal.SIGTERM, within=3)
+
+
+HANGING = """
+import time, threading, sys
+from s2async import cli, worker
+cli.PATIENCE = {patience}
+async def hang(*_):
+    {how}
+worker.process = hang
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_run_that_cannot_stop_in_order_is_ended(s2: Shell, tmp_path: Path, stage: Stage, twice: bool) -> None:
+    """A thread that hangs (a disk that is gone, a name server that says nothing): a second signal, or a while."""
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    how = "import asyncio; await asyncio.to_thread(time.sleep, 60)"
+    child = started(path, script=HANGING.format(how=how, patience=60 if twice else 0.5))
+    wait_for(stage, 1)
+    time.sleep(1)
+    if twice:
+        child.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert child.poll() is None
+    error = stopped(child, signal.SIGTERM, within=3)
+    assert error.count("To go on: s2async run") == 1
+    assert s2("-q", "run", path).code == 0
+
+
+def test_a_signal_comes_through_a_busy_loop(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    child = started(path, script=HANGING.format(how="time.sleep(60)", patience=0.5))
+    wait_for(stage, 1)
+    time.sleep(1)
+    assert "To go on" in stopped(child, signal.SIGINT, within=3)
+
+
+# ---- pipes and odd names ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["status {path} | head -1", "status {path} --json | true", "run -v {path} 2>&1 | head -1", "--help | true",
+     "run {path} >&-", "status {path} >&-", "run -v {path} 2>&-"],
+)  # fmt: skip
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, stage: Stage, command: str) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    worlds.run(path, stage.sandbox, limit=6)
+    line = f"set -o pipefail; {sys.executable} -m s2async {command.format(path=path)}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"BrokenPipe" not in done.stderr
+    if command.startswith("run"):
+        assert len(worlds.statuses(Config.load(path))) == 66, "the work goes on"
+
+
+NAMES = [
+    "\x1b[31mred",
+    "two\nlines",
+    "[red]markup[/red]",
+    "\u202ertl",
+    "=1+1",
+    "Grün 公園 🌳",
+    "../../etc",
+    "CON",
+    "-x",
+]
+
+
+def test_hostile_names_stay_text_everywhere(tmp_path: Path, stage: Stage) -> None:
+    """Escapes, line breaks, markup, right-to-left marks, formulas, paths: as names of areas in a GeoJSON file."""
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"name": name},
+            "geometry": worlds.lonlat([(x, 200), (x + 200, 200), (x + 200, 400)]).__geo_interface__,
+        }
+        for x, name in zip(range(100, 5000, 400), NAMES, strict=False)
+    ]
+    (tmp_path / "areas.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    path = worlds.write_config(tmp_path, stage.sandbox, search={"datetime": "2022-01-01/2022-01-03"})
+    text = re.sub(r"(?m)^areas = .*$", 'areas = "areas.geojson"', path.read_text())
+    path.write_text(text)
+    stage.sandbox.fault("code", path="20220103_0_L2A/SCL", count=None, status=403)
+    ended = process("run", "-v", path, PYTHONIOENCODING="ascii")
+    assert ended.code == 3
+    shown = ended.error + process("status", path, PYTHONIOENCODING="utf-8").out
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", shown)
+    assert "\\u001b[31mred" in shown
+    assert "two\\u000alines" in shown
+    assert "[red]markup[/red]" in shown
+    folder = Config.load(path).output.folder
+    crops = list(folder.rglob("*.tif"))
+    assert len(crops) == len(NAMES)
+    assert all(len(crop.relative_to(folder).parts) == 2 for crop in crops)
+    assert {path.name for path in tmp_path.iterdir()} == {"areas.geojson", "config.toml", "config-data"}
+    rows = (folder / "overview.csv").read_text()
+    assert "\n'=1+1," in rows
+    assert "\n'-x," in rows
+    with closing(sqlite3.connect(folder / "state.sqlite")) as db:
+        assert {name for (name,) in db.execute("SELECT name FROM areas")} == set(NAMES)
