@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -59,8 +59,10 @@ def finished(changes: dict[str, str] | None = None) -> Iterator[Year]:
             text = "\n".join(lines)
         (folder / "config.toml").write_text(text)
         command = [sys.executable, "-m", "s2async", "-q", "run", str(folder / "config.toml"), "--json"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"the run ended with {done.returncode}")
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-        yield Year(world=world, sandbox=sandbox, folder=folder, summary=json.loads(done.stdout), peak_bytes=peak)
+        with (folder / "summary.json").open("wb") as out:
+            process = subprocess.Popen(command, stdout=out)
+        _, status, usage = os.wait4(process.pid, 0)  # this child's own memory, not the largest of all children's
+        if status != 0:
+            raise RuntimeError(f"the run ended with {os.waitstatus_to_exitcode(status)}")
+        summary = json.loads((folder / "summary.json").read_bytes())
+        yield Year(world=world, sandbox=sandbox, folder=folder, summary=summary, peak_bytes=usage.ru_maxrss * 1024)
