@@ -84,7 +84,7 @@ class RunView:
         self.verbose = verbose
         self.quiet = quiet
         self._failures = 0
-        self._rates: list[tuple[float, int]] = []
+        self._rates = [(progress.started, 0)]
 
     @contextlib.asynccontextmanager
     async def showing(self) -> AsyncIterator[None]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -494,7 +495,45 @@ def test_a_signal_comes_through_a_busy_loop(tmp_path: Path, stage: Stage) -> Non
     assert "To go on" in stopped(child, signal.SIGINT, within=3)
 
 
-# ---- pipes and odd names ----------------------------------------------------------------------------------
+# ---- terminals, pipes and odd names -----------------------------------------------------------------------
+
+
+def on_terminal(*arguments: object, columns: int = 80) -> tuple[int, str]:
+    """Run the command on a terminal of its own; its exit code, and all that it wrote there."""
+    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+    termios, fcntl = pytest.importorskip("termios"), pytest.importorskip("fcntl")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    child = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], stdin=theirs, stdout=theirs, stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color"},
+    )  # fmt: skip
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # how Linux tells that the other end is closed
+        while piece := os.read(ours, 65536):
+            seen += piece
+    os.close(ours)
+    return child.wait(), seen.decode()
+
+
+def test_a_terminal_shows_the_run_while_it_goes_on(tmp_path: Path, stage: Stage) -> None:
+    with Stage(stage.world, delay=60) as slow:
+        slow.sandbox.fault("code", path="20220103_0_L2A/SCL", count=None, status=403)
+        path = worlds.write_config(tmp_path, slow.sandbox, network={"connections": 4})
+        code, seen = on_terminal("run", path)
+    assert code == 3
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen).replace("\r", "")
+    done = [int(number) for number in re.findall(r"(\d+) of \d+ jobs", plain)]
+    assert len(set(done)) > 3, "it moves"
+    assert done == sorted(done)
+    assert re.search(r"\d+ saved  \d+ cloudy  \d+ nodata  \d+ outside  \d+ missing  \d+ failed", plain)
+    assert re.search(r"[\d.]+ [kM]?B in \d+ requests", plain)
+    assert re.search(r"[\d.]+ jobs/s, \d+ s left", plain)
+    assert plain.count("failed   ") == 6, "failures are told once, above the live lines"
+    assert "66 jobs worked on in" in plain
+    assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h") == 1, "the cursor comes back"
+    assert not re.search(r"[0-9] of [0-9]+ jobs", plain[plain.index("66 jobs worked on") :]), "the live lines go"
 
 
 @pytest.mark.parametrize(
@@ -557,5 +596,5 @@ def test_hostile_names_stay_text_everywhere(tmp_path: Path, stage: Stage) -> Non
     rows = (folder / "overview.csv").read_text()
     assert "\n'=1+1," in rows
     assert "\n'-x," in rows
-    with closing(sqlite3.connect(folder / "state.sqlite")) as db:
+    with contextlib.closing(sqlite3.connect(folder / "state.sqlite")) as db:
         assert {name for (name,) in db.execute("SELECT name FROM areas")} == set(NAMES)

@@ -239,7 +239,7 @@ def test_a_terminal_shows_everything_in_three_lines_that_fit(width: int) -> None
 def test_the_pace_is_that_of_the_last_half_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("s2async.console.time.monotonic", lambda: now)
-    progress = Progress(found=1000)
+    progress = Progress(found=1000, started=now)
     view = RunView(progress, Console(file=io.StringIO()))
     assert view._pace(0) == "-- jobs/s"
     now += 10
