@@ -339,8 +339,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the ``s2async`` command."""
     logging.getLogger("rasterio").addHandler(logging.NullHandler())
     logging.getLogger("rasterio").propagate = False
-    with console.patient_streams():
-        code = _run_command(arguments)
+    # as Ctrl-C does, let go of what was begun: a demo's server, the processes that make its scenes
+    former = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        with console.patient_streams():
+            code = _run_command(arguments)
+    finally:
+        signal.signal(signal.SIGTERM, former)
     sys.exit(code)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -83,3 +86,34 @@ def test_the_command_does_the_job_and_goes_on_next_time(tmp_path: Path, capfd: p
         assert out.startswith("0 jobs worked on") == again
     crops = [path.parent.name for path in folder.rglob("*.tif")]
     assert crops == ["Hasenheide"] * 2
+
+
+SLOW = """
+import time
+from contextlib import contextmanager
+from s2async import cli, demo
+
+@contextmanager
+def prepared(folder, tell):
+    try:
+        tell("begun")
+        time.sleep(60)
+        yield
+    finally:
+        tell("let go")
+
+demo.prepared = prepared
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_scenes_are_made_lets_go_of_all(number: int) -> None:
+    command = [sys.executable, "-c", SLOW, "demo"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    assert child.stderr is not None
+    assert child.stderr.readline() == b"begun\n"
+    child.send_signal(number)
+    _, error = child.communicate(timeout=20)
+    assert child.returncode == 128 + number
+    assert error.strip() == b"let go"
