@@ -25,6 +25,8 @@ ROWS: Final = 1024
 COLUMNS: Final = 2048
 GRAIN: Final = 1024
 """Period of the fine grain in pixels: that of the full-resolution tiles, so that it runs on across their edges."""
+PIXEL: Final = 10.0
+"""Metres a side of a pixel of the full resolution."""
 
 METRES: Final = 111_320.0
 """Of one degree of latitude, nearly."""
@@ -106,26 +108,43 @@ class Lattice:
         return values[np.ix_(rows, columns)]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plane:
+    """The plane of one world of scenes."""
+
+    longitude: float
+    """Of its middle, degrees: how often the globe is run round on the way to a place is counted from here."""
+    latitude: float
+    """Where the scale from east to west is true, degrees."""
+
+    @property
+    def degree(self) -> float:
+        """Metres of the plane in one degree of longitude."""
+        return METRES * math.cos(math.radians(self.latitude))
+
+    def unwrapped(self, longitudes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Longitudes of places near each other, in degrees, that run on where they cross 180."""
+        first = float(longitudes.flat[0])
+        first += 360 * round((self.longitude - first) / 360)
+        return longitudes + 360 * np.round((first - longitudes) / 360)
+
+
 class Ground:
     """One square in the plane.
 
     Args:
         square: The grid square.
-        latitude: Where the plane's scale from east to west is true; one for the whole world of scenes.
+        plane: That of the whole world of scenes.
     """
 
-    def __init__(self, square: Square, latitude: float) -> None:
+    def __init__(self, square: Square, plane: Plane) -> None:
         knots = np.linspace(0, EXTENT, _MESH)
         x, y = np.meshgrid(square.west + knots, square.north - knots)
         lonlat = shapely.get_coordinates(square.unproject(shapely.MultiPoint(np.c_[x.ravel(), y.ravel()])))
-        # A square on the antimeridian holds longitudes of both signs.
-        longitude = np.unwrap(lonlat[:, 0].reshape(_MESH, _MESH), period=360)
-        self._east = longitude * METRES * math.cos(math.radians(latitude))
+        self._east = plane.unwrapped(lonlat[:, 0]).reshape(_MESH, _MESH) * plane.degree
         self._north = lonlat[:, 1].reshape(_MESH, _MESH) * METRES
 
-    def lattice(
-        self, row: float, column: float, extent: float, size: int, step: int, pixel: float = 10.0
-    ) -> Lattice:
+    def lattice(self, row: float, column: float, extent: float, size: int, step: int) -> Lattice:
         """A window of the square.
 
         Args:
@@ -134,7 +153,6 @@ class Ground:
             extent: Side of the window, metres.
             size: Pixels a side.
             step: Pixels between knots; divides the size.
-            pixel: Size of a pixel of the full resolution, metres.
         """
         count = size // step + 1
         down, across = (
@@ -146,8 +164,8 @@ class Ground:
             east=down @ self._east @ across.T,
             north=down @ self._north @ across.T,
             weights=_linear(centres, size, count).astype(np.float32),
-            first=(int(row / pixel), int(column / pixel)),
-            stride=extent / size / pixel,
+            first=(int(row / PIXEL), int(column / PIXEL)),
+            stride=extent / size / PIXEL,
         )
 
 

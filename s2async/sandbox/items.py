@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from s2async.sandbox.land import Bytes
 from s2async.sandbox.passes import Take
@@ -48,15 +49,15 @@ def cog_path(take: Take, square: Square, key: str) -> str:
 
 
 def make_item(
-    take: Take, square: Square, classes: Bytes, *, footprint: shapely.Polygon, projection: str, red: bool
+    take: Take, square: Square, classes: Bytes, *, footprint: BaseGeometry, projection: str, red: bool
 ) -> dict[str, Any]:
     """The item of one take over one square.
 
     Args:
         take: What was taken.
         square: Where.
-        classes: SCL of the whole scene at a coarse resolution; its shares become the percentages.
-        footprint: Of the part with data, lon/lat.
+        classes: SCL of the whole scene at a coarse resolution, uint8; its shares become the percentages.
+        footprint: What the item says of the part with data, lon/lat.
         projection: How the CRS is written: ``proj:epsg``, ``proj:code`` or the empty string for not at all.
         red: Whether there is a red band beside SCL and true colour.
     """
@@ -104,7 +105,7 @@ def _properties(take: Take, square: Square, classes: Bytes, projection: str) -> 
         **{key: round(float(counts[value]) / valid * 100, 6) for key, value in _FRACTIONS.items()},
         "s2:product_type": "S2MSI2A",
         "s2:processing_baseline": take.baseline,
-        "s2:product_uri": (f"{mission}_MSIL2A_{strip}_N{number}_R{take.orbit:03}_T{square.name:0>5}_{made}.SAFE"),
+        "s2:product_uri": f"{mission}_MSIL2A_{strip}_N{number}_R{take.orbit:03}_T{square.name:0>5}_{made}.SAFE",
         "s2:generation_time": f"{take.generated:%Y-%m-%dT%H:%M:%S}.000000Z",
         "s2:datastrip_id": f"{mission}_OPER_MSI_L2A_DS_SAND_{made}_S{strip}_N{take.baseline}",
         "s2:sequence": str(take.sequence),

@@ -9,14 +9,14 @@ from typing import Final
 
 import numpy as np
 
-from s2async.sandbox.sky import Sky
+from s2async.sandbox.sky import PATTERNS, Sky
 
 YEAR: Final = 2022
 SEASONS: Final = 4
 """Looks of the land in a year, three months each."""
 COVERS: Final = (0.0, 0.04, 0.22, 0.48, 0.82, 1.0)
 """Cloud covers of the skies of a season."""
-_CHANCES: Final = (0.10, 0.10, 0.17, 0.21, 0.17, 0.25)
+_CHANCES: Final = (0.12, 0.10, 0.15, 0.14, 0.12, 0.37)
 """How often each occurs."""
 _LOST: Final = 14
 """Passes of a year of which nothing was archived."""
@@ -68,22 +68,22 @@ def takes(seed: int, edges: Sequence[float], *, dates: int | None = None) -> lis
 
     Args:
         seed: Of the world.
-        edges: Where swaths may end, see `sky.edge_through`; taken in turn.
-        dates: Keep so many passes only, spread over the year.
+        edges: Where swaths may end, see `sky.edge_through`; taken in turn. Without any, all swaths are whole.
+        dates: Keep so many passes only, spread over the year. Every kind of pass occurs if 8 or more are kept.
     """
     random = np.random.default_rng(seed + 50)
     skies = _skies(seed)
     days = sorted([(day, 22) for day in range(1, 365, 5)] + [(day, 65) for day in range(3, 365, 5)])
     lost = set(random.choice(len(days), _LOST, replace=False).tolist())
     days = [day for index, day in enumerate(days) if index not in lost]
-    special = [int(index) for index in random.permutation(len(days))]
+    archived = len(days)
     if dates is not None:
-        days = [days[int(index)] for index in np.linspace(0, len(days) - 1, min(dates, len(days)))]
-        special = [int(index) for index in random.permutation(len(days))]
-    scale = len(days) / 132
+        days = [days[int(index)] for index in np.linspace(0, archived - 1, min(dates, archived))]
+    special = [int(index) for index in random.permutation(len(days))]
+    share = len(days) / archived
     groups: dict[int, str] = {}
     for kind, number in (("partial", _PARTIAL), ("twin", _TWINS), ("halves", _HALVES), ("jp2", 1)):
-        for _ in range(max(1, round(number * scale)) if len(days) >= 8 else 0):
+        for _ in range(max(1, round(number * share)) if len(days) >= 8 else 0):
             groups[special.pop()] = kind
     found: list[Take] = []
     for index, (day, orbit) in enumerate(days):
@@ -144,7 +144,7 @@ def _skies(seed: int) -> list[list[Sky]]:
     return [
         [
             Sky(
-                pattern=int(random.integers(0, 5)),
+                pattern=int(random.integers(0, PATTERNS)),
                 cover=cover,
                 east=float(random.uniform(0, 300_000)) if 0 < cover < 1 else 0.0,
                 north=float(random.uniform(0, 150_000)) if 0 < cover < 1 else 0.0,

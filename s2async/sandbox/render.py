@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from s2async.sandbox import cogs
 from s2async.sandbox.cogs import Cog, Tile, compress
-from s2async.sandbox.fields import Ground
+from s2async.sandbox.fields import Ground, Lattice, Plane
 from s2async.sandbox.land import Bytes, Land, classes
 from s2async.sandbox.passes import Look
 from s2async.sandbox.sky import Skies, picture
@@ -39,73 +39,75 @@ def classes_path(folder: Path, square: Square, name: str) -> Path:
     return folder / f"{name}-{square.name}.npy"
 
 
-def prepare(folder: Path, square: Square, tile: int, *, seed: int, latitude: float) -> None:
+def asset_path(folder: Path, square: Square, name: str, key: str) -> Path:
+    """Where an asset of a look is written."""
+    return folder / f"{name}-{square.name}-{key}.tif"
+
+
+def prepare(folder: Path, square: Square, tile: int, *, seed: int, plane: Plane) -> None:
     """Work out the ground of one full-resolution tile, which is the same in every season."""
     row, column = divmod(tile, TILES)
-    lattice = Ground(square, latitude).lattice(row * TILE, column * TILE, TILE, 1024, 8)
+    lattice = Ground(square, plane).lattice(row * TILE, column * TILE, TILE, 1024, 8)
     np.save(cover_path(folder, square, tile), _land(seed).cover(lattice))
 
 
 def render(
     folder: Path,
     square: Square,
-    looks: Sequence[Look],
-    names: Mapping[Look, str],
+    looks: Mapping[str, Look],
     near: Collection[int],
     *,
     seed: int,
-    latitude: float,
+    plane: Plane,
     red: bool,
 ) -> None:
-    """Write ``<name>-<square>-<asset>.tif`` for every look; all of one season.
+    """Write ``<name>-<square>-<asset>.tif`` for every look, and its coarse classes (`classes_path`).
 
     Args:
         folder: Where the files go.
         square: Of all of them.
-        looks: What they show.
-        names: Of the looks' files.
+        looks: What they show, by name; at least one, and all of one season.
         near: Full-resolution tiles that hold data of their own, counted row by row.
         seed: Of the world.
-        latitude: Of the world's plane.
+        plane: Of the world.
         red: Write a red band too.
     """
-    if not looks:
-        return
-    land, ground, skies = _land(seed), Ground(square, latitude), Skies(seed)
-    month = looks[0].month
-    grounds: dict[int, tuple[Any, Bytes, Bytes]] = {}
+    land, ground, skies = _land(seed), Ground(square, plane), Skies(seed)
+    month = next(iter(looks.values())).month
+    grounds: dict[int, tuple[Lattice, Bytes, Bytes]] = {}
     for tile in sorted(near):
         row, column = divmod(tile, TILES)
         fine = ground.lattice(row * TILE, column * TILE, TILE, 1024, 8)
         half = ground.lattice(row * TILE, column * TILE, TILE, 512, 4)
         cover = np.load(cover_path(folder, square, tile))
         grounds[tile] = half, classes(month)[cover[::2, ::2]], land.picture(cover, fine, month)
-    for look in looks:
+    for name, look in looks.items():
         scl: dict[int, Bytes] = {}
         tci: dict[int, Bytes] = {}
         for tile, (half, on_ground, colours) in grounds.items():
             scl[tile], hidden = skies.classes(look.sky, half, on_ground)
             tci[tile] = picture(colours, hidden, scl[tile])
-        whole_classes, whole_picture = _whole(square, look, seed, latitude)
-        np.save(classes_path(folder, square, names[look]), whole_classes)
-        ghost = int(names[look], 16) % 3 > 0
+        whole_classes, whole_picture = _whole(square, look, seed, plane)
+        np.save(classes_path(folder, square, name), whole_classes)
+        ghost = int(name, 16) % 3 > 0
         clear = 1 - look.sky.cover * 0.8
-        stem = f"{names[look]}-{square.name}"
-        _write(folder / f"{stem}-scl.tif", square, 20, 1, 8, scl, whole_classes[::2, ::2], ghost, 18_000)
-        _write(
-            folder / f"{stem}-visual.tif", square, 10, 3, 8, tci, whole_picture, ghost, round(1_450_000 * clear)
-        )
+        files: list[tuple[str, Mapping[int, NDArray[Any]], NDArray[Any], float]] = [
+            ("scl", scl, whole_classes[::2, ::2], 18_000),
+            ("visual", tci, whole_picture, 1_450_000 * clear),
+        ]
         if red:
-            bands = {tile: pixels[..., 0].astype(np.uint16) * 16 for tile, pixels in tci.items()}
-            _write(
-                folder / f"{stem}-red.tif", square, 10, 1, 16, bands,
-                whole_picture[..., 0].astype(np.uint16) * 16, ghost, round(1_300_000 * clear),
-            )  # fmt: skip
+            files.append(("red", {tile: _red(tci[tile]) for tile in tci}, _red(whole_picture), 1_300_000 * clear))
+        for key, tiles, whole, usual in files:
+            _write(asset_path(folder, square, name, key), square, tiles, whole, ghost=ghost, usual=round(usual))
 
 
-def _whole(square: Square, look: Look, seed: int, latitude: float) -> tuple[Bytes, Bytes]:
+def _red(picture: Bytes) -> NDArray[np.uint16]:
+    return picture[..., 0].astype(np.uint16) * np.uint16(16)
+
+
+def _whole(square: Square, look: Look, seed: int, plane: Plane) -> tuple[Bytes, Bytes]:
     """SCL and true colour of the whole scene in pixels of 160 m."""
-    lattice, cover = _coarse(square, seed, latitude)
+    lattice, cover = _coarse(square, seed, plane)
     land = _land(seed)
     found, hidden = Skies(seed).classes(look.sky, lattice, classes(look.month)[cover])
     return found[:-1, :-1], picture(land.picture(cover, lattice, look.month), hidden, found)[:-1, :-1]
@@ -117,30 +119,30 @@ def _land(seed: int) -> Land:
 
 
 @lru_cache(maxsize=4)
-def _coarse(square: Square, seed: int, latitude: float) -> tuple[Any, Bytes]:
+def _coarse(square: Square, seed: int, plane: Plane) -> tuple[Lattice, Bytes]:
     side = _COARSE * 160.0
-    lattice = Ground(square, latitude).lattice(0, 0, side, _COARSE, 8)
+    lattice = Ground(square, plane).lattice(0, 0, side, _COARSE, 8)
     return lattice, _land(seed).cover(lattice)
 
 
 def _write(
     path: Path,
     square: Square,
-    metres: int,
-    bands: int,
-    bits: int,
     tiles: Mapping[int, NDArray[Any]],
     whole: NDArray[Any],
+    *,
     ghost: bool,
     usual: int,
 ) -> None:
     """One COG: real tiles where they are, the whole scene in the coarsest overview, stand-ins elsewhere.
 
-    ``usual`` are the bytes of a tile at this resolution, for the room of the stand-ins.
+    Three bands are true colour, 16 bits red, else it is SCL. ``usual`` are the bytes of a tile at this
+    resolution, for the room of the stand-ins.
     """
-    block = 512 if metres == 20 else 1024
-    side = EXTENT // metres
+    bands, bits = (3 if whole.ndim == 3 else 1), whole.dtype.itemsize * 8
     scl = bands == 1 and bits == 8
+    metres, block = (20, 512) if scl else (10, 1024)
+    side = EXTENT // metres
     cog = Cog(
         width=side,
         height=side,
@@ -157,12 +159,11 @@ def _write(
         ghost=ghost,
     )
     full, *overviews, coarsest = cog.levels
-    dtype = np.uint16 if bits == 16 else np.uint8
     plain = _plain(block, bands, bits)
     jitter = np.random.default_rng(square.epsg + side).uniform(0.8, 1.2, full.across * full.down)
     levels: list[list[Tile]] = [
         [
-            Tile(compress(tiles[index].astype(dtype), block, level=6 if scl else 1))
+            Tile(compress(tiles[index], block, level=6 if scl else 1))
             if index in tiles
             else Tile(plain, room=max(round(usual * jitter[index]), len(plain)))
             for index in range(full.across * full.down)
@@ -171,7 +172,7 @@ def _write(
     for level in overviews:
         small = _plain(level.block, bands, bits)
         levels.append([Tile(small, room=max(usual // 4, len(small)))] * (level.across * level.down))
-    shown = whole[: coarsest.height, : coarsest.width].astype(dtype)
+    shown = whole[: coarsest.height, : coarsest.width]
     levels.append(
         [
             Tile(

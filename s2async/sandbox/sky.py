@@ -16,7 +16,7 @@ from s2async.sandbox.land import Bytes
 SHADOW, MEDIUM, HIGH, CIRRUS = 3, 8, 9, 10
 """SCL classes of the sky."""
 
-_FIELDS: Final = 5
+PATTERNS: Final = 5
 """Different cloud fields; a sky is one of them, moved."""
 _SHADOW_EAST, _SHADOW_NORTH = 700.0, -1100.0
 """From a shadow to the cloud that throws it, metres: the sun stands in the south-south-east."""
@@ -27,7 +27,7 @@ class Sky:
     """The weather of one moment, and the part of the ground that the satellite saw."""
 
     pattern: int
-    """Which cloud field."""
+    """Which cloud field, below PATTERNS."""
     cover: float
     """Share of the sky that is clouded, about, 0 to 1."""
     east: float = 0.0
@@ -62,8 +62,8 @@ class Skies:
         """SCL of a window: clouds over shadows over the ground's classes; 0 beyond the swath's edge.
 
         Returns:
-            The classes, and how much light each pixel keeps as hidden ground (see `picture`): rows x columns x 2
-            of opacity and shade.
+            The classes, rows x columns; and for `picture` how much of the ground and of its sunlight is hidden,
+            rows x columns x 2, 0 to 1.
         """
         opacity, shade = self.opacity(sky, lattice), self.opacity(sky, lattice, shadow=True)
         found = ground.copy()
@@ -120,7 +120,7 @@ def _pattern(seed: int, pattern: int, cover: float) -> tuple[Floats, float]:
     return depths, float(np.quantile(sampled, 1 - cover) if cover < 1 else depths.min() - 1)
 
 
-@lru_cache(maxsize=_FIELDS)
+@lru_cache(maxsize=PATTERNS)
 def _depths(seed: int, pattern: int) -> Floats:
-    start = seed * 31 + 1000 + pattern % _FIELDS * 10
+    start = seed * 31 + 1000 + pattern * 10
     return np.asarray(field(start, 24_000, slope=2.4) + np.float32(0.25) * field(start + 1, 2_500, slope=2.0))

@@ -1,8 +1,8 @@
 """The grid squares of Sentinel-2: which ones hold some areas, and where their rasters lie.
 
-MGRS squares of 100 km, whose rasters reach 9.8 km further east and south and start at whole multiples of 60 m
-(ESA, Sentinel-2 Products Specification Document, tiling grid). Squares exist in every UTM zone that they touch,
-so that near the edge of a zone one place lies in squares of two zones.
+MGRS squares of 100 km, whose rasters reach 9.8 km further east and south and start at whole multiples of 60 m,
+northings counted from the equator (ESA, Sentinel-2 Products Specification Document, tiling grid). Squares exist in
+every UTM zone that they touch, so that near the edge of a zone one place lies in squares of two zones.
 """
 
 from __future__ import annotations
@@ -110,17 +110,17 @@ def _touched(area: BaseGeometry) -> Iterator[Square]:
             f"the sandbox knows areas between 80 S and 80 N only, not one at {south:.2f} to {north:.2f}"
         )
     latitude = (south + north) / 2
-    for longitude in {_zone(west), _zone(east)}:
-        for zone in {(longitude + step - 1) % 60 + 1 for step in (-1, 0, 1)}:
-            epsg = (32600 if latitude >= 0 else 32700) + zone
-            corners = _moved(area, _to_utm(epsg)).bounds
-            if not all(map(math.isfinite, corners)) or corners[0] < 0 or corners[2] > 1_000_000:
-                continue
-            for column in range(max(int(corners[0] - 9800) // 100_000, 1), min(int(corners[2]) // 100_000, 8) + 1):
-                for row in range(int(corners[1]) // 100_000, int(corners[3] + 9800) // 100_000 + 1):
-                    square = _square(epsg, column, row)
-                    if _in_zone(epsg, column, row) and square.box.intersects(square.project(area)):
-                        yield square
+    for zone in {(_zone(end) + step - 1) % 60 + 1 for end in (west, east) for step in (-1, 0, 1)}:
+        epsg = (32600 if latitude >= 0 else 32700) + zone
+        projected = _moved(area, _to_utm(epsg))
+        left, low, right, high = projected.bounds
+        if not all(map(math.isfinite, (left, low, right, high))) or left < 0 or right > 1_000_000:
+            continue
+        for column in range(max(int(left - 9800) // 100_000, 1), min(int(right) // 100_000, 8) + 1):
+            for row in range(int(low) // 100_000, int(high + 9800) // 100_000 + 1):
+                square = _square(epsg, column, row)
+                if _in_zone(epsg, column, row) and square.box.intersects(projected):
+                    yield square
 
 
 def _zone(longitude: float) -> int:
@@ -130,6 +130,7 @@ def _zone(longitude: float) -> int:
 def _square(epsg: int, column: int, row: int) -> Square:
     """The square whose lower left corner is at column and row, in units of 100 km."""
     zone = epsg % 100
+    equator = 10_000_000 if epsg // 100 == 327 else 0
     latitude = _centre(epsg, column, row)[1]
     band = _BANDS[min(int((latitude + 80) // 8), 19)]
     letters = _COLUMNS[zone % 3][column - 1] + _ROWS[(row + (0 if zone % 2 else 5)) % 20]
@@ -137,7 +138,7 @@ def _square(epsg: int, column: int, row: int) -> Square:
         name=f"{zone}{band}{letters}",
         epsg=epsg,
         west=column * 100_000 // 60 * 60,
-        north=-(-(row + 1) * 100_000 // 60) * 60,
+        north=equator - (equator - (row + 1) * 100_000) // 60 * 60,
     )
 
 

@@ -1,18 +1,19 @@
 """A world of generated scenes on disk: items and COGs of a year, made once and used again by later starts.
 
-``world.json`` is written last: a folder without it, or with another key in it, is made anew. Scenes of one square
+``world.json`` is written last: a folder without it, or with another key in it, is made anew. Who comes while a
+world is made waits for it. Scenes of one square
 that look the same share their bytes on disk (hard links), and tiles far from all areas are one stand-in each, so a
 year of full-size files needs little room and time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import math
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import astuple, dataclass
 from multiprocessing import get_context
@@ -23,15 +24,19 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import platformdirs
 import shapely
+from filelock import FileLock, Timeout
 from shapely import MultiPolygon, Polygon
+from shapely.affinity import translate
+from shapely.geometry.base import BaseGeometry
 
 from s2async import files
+from s2async.errors import LocalError
 from s2async.parks import PARKS
 from s2async.sandbox import sky as skies
-from s2async.sandbox.fields import METRES
+from s2async.sandbox.fields import METRES, Plane
 from s2async.sandbox.items import cog_path, make_item
 from s2async.sandbox.passes import Look, Take, takes
-from s2async.sandbox.render import classes_path, prepare, render
+from s2async.sandbox.render import asset_path, classes_path, prepare, render
 from s2async.sandbox.squares import EXTENT, Square, squares_of
 
 FORMAT: Final = 1
@@ -42,6 +47,11 @@ NEAR: Final = 2000.0
 """Metres from an area within which full-resolution tiles are real."""
 _RED: Final = 2
 """Season whose scenes of the square with most areas have a red band."""
+_OWN: Final = ("world.json", "items.jsonl", "cogs", "looks", "making.lock")
+"""All that a world's folder holds: what it is, its items and files; while it is made, the looks; who makes it."""
+_ABOUT, _ITEMS, _COGS, _LOOKS, _LOCK = _OWN
+_ONE_THREAD: Final = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+"""For the libraries that may be behind numpy's matrix products."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +82,7 @@ def make_world(
     """Make the scenes of a year, or find them made.
 
     Args:
-        folder: Where they are kept; whatever else a former world left there is removed.
+        folder: Where they are kept; what another world left there is removed.
         areas: Names and polygons (lon/lat) that scenes are made for; the nine parks by default.
         items: Passes to make, spread over the year, instead of all.
         seed: Of all random numbers.
@@ -80,7 +90,7 @@ def make_world(
 
     Raises:
         AreaError: An area lies where there are no grid squares.
-        LocalError: The folder cannot be written.
+        LocalError: The folder cannot be written, or it holds something else than a world.
     """
     wanted = [shapely.from_wkt(wkt) for _, wkt in PARKS] if areas is None else [polygon for _, polygon in areas]
     polygons = [polygon for polygon in wanted if isinstance(polygon, Polygon | MultiPolygon)]
@@ -88,14 +98,43 @@ def make_world(
     found = _made(folder, key)
     if found is not None:
         return found
-    with files.local_errors("make the scenes in", folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+    with files.local_errors("make the scenes in", folder), _alone(folder, progress):
+        found = _made(folder, key)  # another process may have made it meanwhile
+        if found is not None:
+            return found
+        _clear(folder)
         progress(f"making the scenes of the sandbox in {folder} (once; a minute or so)")
         count = _build(folder, polygons, items, seed, progress)
         text = json.dumps({"format": FORMAT, "key": key, "items": count, "seed": seed})
-    files.replace(folder / "world.json", text.encode())
+        files.replace(folder / _ABOUT, text.encode())
     return World(folder, count)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, progress: Callable[[str], None]) -> Iterator[None]:
+    """Keep other processes from making a world in the folder, unless it is somebody's folder of other things."""
+    folder.mkdir(parents=True, exist_ok=True)
+    strange = [path.name for path in folder.iterdir() if path.name not in _OWN and path.name[0] != "."]
+    if strange:
+        raise LocalError(f"{folder} holds {min(strange)}, which is no part of a sandbox: name another folder")
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress(f"another process makes the scenes in {folder}: waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _clear(folder: Path) -> None:
+    (folder / _ABOUT).unlink(missing_ok=True)  # first: what is left when this is interrupted is no world
+    (folder / _ITEMS).unlink(missing_ok=True)
+    for name in (_COGS, _LOOKS):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
 
 
 def _key(polygons: Sequence[Polygon | MultiPolygon], items: int | None, seed: int) -> str:
@@ -106,10 +145,10 @@ def _key(polygons: Sequence[Polygon | MultiPolygon], items: int | None, seed: in
 
 def _made(folder: Path, key: str) -> World | None:
     try:
-        about = json.loads((folder / "world.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        about = json.loads((folder / _ABOUT).read_text("utf-8"))
+        return World(folder, about["items"]) if (about["format"], about["key"]) == (FORMAT, key) else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return World(folder, about["items"]) if (about.get("format"), about.get("key")) == (FORMAT, key) else None
 
 
 def _build(
@@ -121,53 +160,69 @@ def _build(
 ) -> int:
     squares = squares_of(polygons)
     latitude = float(np.mean([polygon.centroid.y for polygon in polygons]))
-    year = takes(seed, _edges(polygons, latitude), dates=items)
+    plane = Plane(longitude=polygons[0].centroid.x, latitude=latitude)
+    year = takes(seed, _edges(polygons, plane), dates=items)
     near = {square.name: square.tiles_near(polygons, NEAR) for square in squares}
     busiest = max(squares, key=lambda square: len(near[square.name]))
     looks = sorted({take.look for take in year}, key=repr)
-    work = [
-        (square, [look for look in looks if look.season == season], square == busiest and season == _RED)
-        for square in squares
-        for season in sorted({look.season for look in looks})
-    ]
-    (folder / "looks").mkdir()
-    with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("spawn")) as pool:
-        scratch = folder / "looks"
-        tiles = [
-            pool.submit(prepare, scratch, square, tile, seed=seed, latitude=latitude)
+    seasons = sorted({look.season for look in looks})
+    scratch = folder / _LOOKS
+    scratch.mkdir()
+    with _processes() as pool:
+        grounds = [
+            pool.submit(prepare, scratch, square, tile, seed=seed, plane=plane)
             for square in squares
             for tile in sorted(near[square.name])
         ]
-        for task in as_completed(tiles):
+        for task in as_completed(grounds):
             task.result()
         scenes = [
             pool.submit(
                 render,
                 scratch,
                 square,
-                own,
-                {look: _name(look) for look in own},
+                {_name(look): look for look in looks if look.season == season},
                 near[square.name],
                 seed=seed,
-                latitude=latitude,
-                red=red,
+                plane=plane,
+                red=square == busiest and season == _RED,
             )
-            for square, own, red in work
+            for square in squares
+            for season in seasons
         ]
         for done, task in enumerate(as_completed(scenes), start=1):
             task.result()
             if done * 4 // len(scenes) > (done - 1) * 4 // len(scenes):
                 progress(f"{done * 100 // len(scenes)} % of the scenes are made")
-    written = _write_items(folder, year, squares, busiest, latitude)
-    shutil.rmtree(folder / "looks")
+    written = _write_items(folder, year, squares, busiest, plane)
+    shutil.rmtree(scratch)
     return written
 
 
-def _edges(polygons: Sequence[Polygon | MultiPolygon], latitude: float) -> list[float]:
+@contextlib.contextmanager
+def _processes() -> Iterator[ProcessPoolExecutor]:
+    """A process for each core, with one thread: matrix products that use more wait for each other."""
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(_ONE_THREAD)  # numpy reads it when it is imported, so that only new processes obey
+    try:
+        with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("spawn")) as pool:
+            try:
+                yield pool
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # else the error is told when all scenes are made
+                raise
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _edges(polygons: Sequence[Polygon | MultiPolygon], plane: Plane) -> list[float]:
     """Edges of swaths that part the areas: through one of them, and through the middle between two neighbours."""
-    scale = METRES * math.cos(math.radians(latitude))
-    across = [skies.edge_through(polygon.centroid.x * scale, polygon.centroid.y * METRES) for polygon in polygons]
-    ranked = np.sort(across)
+    centres = shapely.get_coordinates([polygon.centroid for polygon in polygons])
+    ranked = np.sort(skies.edge_through(plane.unwrapped(centres[:, 0]) * plane.degree, centres[:, 1] * METRES))
     between = (ranked[1:] + ranked[:-1]) / 2
     return [
         float(value) for value in (*ranked[:: max(1, len(ranked) // 3)], *between[:: max(1, len(between) // 3)])
@@ -179,25 +234,26 @@ def _name(look: Look) -> str:
 
 
 def _write_items(
-    folder: Path, year: Sequence[Take], squares: Sequence[Square], busiest: Square, latitude: float
+    folder: Path, year: Sequence[Take], squares: Sequence[Square], busiest: Square, plane: Plane
 ) -> int:
     """Link the scenes to their places, and write an item for each; a few scenes lack a file."""
     lines: list[str] = []
     lacking = _lacking(year)
     for number, take in enumerate(year):
         for square in squares:
-            classes = np.load(classes_path(folder / "looks", square, _name(take.look)))
+            name = _name(take.look)
+            classes = np.load(classes_path(folder / _LOOKS, square, name))
             if not classes.any():
                 continue  # the swath does not reach this square
             red = square == busiest and take.look.season == _RED
             projection = {0: "proj:code", 1: ""}.get(number % 9, "proj:epsg")
-            # as in real catalogues, not every footprint follows the data: then areas lie in its nodata part
+            # As in real catalogues, not every footprint follows the data: then areas lie in its nodata part.
             exact = take.time.day % 2 == 0
             item = make_item(
                 take,
                 square,
                 classes,
-                footprint=_footprint(square, take.look if exact else None, latitude),
+                footprint=_footprint(square, take.look.sky if exact else None, plane),
                 projection=projection,
                 red=red,
             )
@@ -206,10 +262,10 @@ def _write_items(
                 if square == busiest and lacking.get(number) == key:
                     continue
                 _link(
-                    folder / "looks" / f"{_name(take.look)}-{square.name}-{key}.tif",
-                    folder / "cogs" / cog_path(take, square, key),
+                    asset_path(folder / _LOOKS, square, name, key),
+                    folder / _COGS / cog_path(take, square, key),
                 )
-    (folder / "items.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    (folder / _ITEMS).write_text("\n".join(lines) + "\n", "utf-8")
     return len(lines)
 
 
@@ -223,19 +279,28 @@ def _lacking(year: Sequence[Take]) -> Mapping[int, str]:
     return dict(zip(clear[2:4], ("scl", "visual"), strict=False))
 
 
-def _footprint(square: Square, look: Look | None, latitude: float) -> Polygon:
-    """The raster's outline in lon/lat, cut at the swath's edge if the look is given."""
-    edge = look.sky.edge if look else None
-    if look is None or edge is None:
-        return Polygon(shapely.get_coordinates(square.unproject(square.box)))
-    outline = square.unproject(shapely.segmentize(square.box, EXTENT / 4))
-    scale = METRES * math.cos(math.radians(latitude))
+def _footprint(square: Square, sky: skies.Sky | None, plane: Plane) -> BaseGeometry:
+    """The raster's outline in lon/lat, cut at the swath's edge if the sky is given."""
+    edge = sky.edge if sky else None
+    corners = square.box if edge is None else shapely.segmentize(square.box, EXTENT / 4)
+    ring = shapely.get_coordinates(square.unproject(corners))
+    outline = Polygon(np.c_[plane.unwrapped(ring[:, 0]), ring[:, 1]])
+    if sky is None or edge is None:
+        return _cut_at_180(outline)
     west, south, east, north = outline.bounds
-    low, high = (float((edge - skies.edge_through(0.0, at * METRES)) / scale) for at in (south - 1, north + 1))
-    far = west - 5 if look.sky.before else east + 5
-    seen = Polygon([(far, south - 1), (low, south - 1), (high, north + 1), (far, north + 1)])
-    part = shapely.intersection(outline, seen)
-    return part if isinstance(part, Polygon) and not part.is_empty else Polygon(shapely.get_coordinates(outline))
+    low, high = ((edge - skies.edge_through(0.0, at * METRES)) / plane.degree for at in (south - 1, north + 1))
+    far = west - 5 if sky.before else east + 5
+    part = outline & Polygon([(far, south - 1), (low, south - 1), (high, north + 1), (far, north + 1)])
+    return _cut_at_180(outline if part.is_empty else part)
+
+
+def _cut_at_180(outline: BaseGeometry) -> BaseGeometry:
+    """An outline whose longitudes run on over 180 degrees, in parts between -180 and 180 (RFC 7946, 3.1.9)."""
+    west, _, east, _ = outline.bounds
+    if west >= -180 and east <= 180:
+        return outline
+    turns = ((shapely.box(turn - 180, -90, turn + 180, 90) & outline, -turn) for turn in (-360, 0, 360))
+    return MultiPolygon([translate(part, turn) for part, turn in turns if isinstance(part, Polygon) and part.area])
 
 
 def _link(source: Path, target: Path) -> None:
