@@ -204,14 +204,11 @@ def table(title: str, columns: Mapping[str, str], rows: Iterable[Iterable[str]])
     return made
 
 
-def facts(rows: Mapping[str, str]) -> Table:
+def facts(rows: Mapping[str, str]) -> Text:
     """Labelled lines, one below the other."""
-    made = Table.grid(padding=(0, 2))
-    made.add_column(style="dim")
-    made.add_column(overflow="fold")
-    for label, text in rows.items():
-        made.add_row(label, Text(safe(text)))
-    return made
+    width = max(map(len, rows))
+    lines = (Text.assemble((f"{label:{width}}  ", "dim"), safe(text)) for label, text in rows.items())
+    return Text("\n").join(lines)
 
 
 class _Patient:
