@@ -55,7 +55,11 @@ class RecordedJob:
 def project(polygon: BaseGeometry, crs: Any) -> BaseGeometry:
     """A lon/lat polygon in a raster's CRS, vertex by vertex."""
     transformer = Transformer.from_crs("OGC:CRS84", crs, always_xy=True)
-    return shapely.transform(polygon, transformer.transform, interleaved=False)
+
+    def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
+
+    return shapely.transform(polygon, move)
 
 
 def plain_crop(path: Path, polygon: BaseGeometry) -> PlainCrop | None:
