@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,8 +62,24 @@ def finished(changes: dict[str, str] | None = None) -> Iterator[Year]:
         command = [sys.executable, "-m", "s2async", "-q", "run", str(folder / "config.toml"), "--json"]
         with (folder / "summary.json").open("wb") as out:
             process = subprocess.Popen(command, stdout=out)
-        _, status, usage = os.wait4(process.pid, 0)  # this child's own memory, not the largest of all children's
-        if status != 0:
-            raise RuntimeError(f"the run ended with {os.waitstatus_to_exitcode(status)}")
+            peak = 0
+            while process.poll() is None:
+                peak = max(peak, _high_water(process.pid))
+                time.sleep(0.05)
+        if process.returncode != 0:
+            raise RuntimeError(f"the run ended with {process.returncode}")
         summary = json.loads((folder / "summary.json").read_bytes())
-        yield Year(world=world, sandbox=sandbox, folder=folder, summary=summary, peak_bytes=usage.ru_maxrss * 1024)
+        yield Year(world=world, sandbox=sandbox, folder=folder, summary=summary, peak_bytes=peak)
+
+
+def _high_water(pid: int) -> int:
+    """Largest resident size of a process so far, bytes; 0 when it has gone.
+
+    From the kernel's own mark, because ``ru_maxrss`` of a child starts with the size of the parent that forked it.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) * 1024 if found else 0
