@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import random
 import threading
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -172,3 +173,38 @@ def test_no_options_outlive_a_call_and_no_files_are_left(tmp_path: Path, monkeyp
     thread.join()
     assert seen == [False]
     assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+@pytest.mark.parametrize("name", ["tiles three bands", "strips deflate", "int16 scaled"])
+def test_the_checksum_notices_every_flipped_bit(name: str) -> None:
+    """Only a bit that changes no pixel (padding at the end of a stream) may pass."""
+    data = made_tiff(by_name(name))
+    layout = tiff.parse(data)
+    assert isinstance(layout, Layout)
+    start, count = int(layout.block_offsets[0]), int(layout.block_counts[0])
+    stream = data[start : start + count]
+    decode.check_streams(layout, {0: stream})
+    generator = random.Random(name)
+    noticed = 0
+    for place in generator.sample(range(8 * count), 300):
+        damaged = bytearray(stream)
+        damaged[place // 8] ^= 1 << place % 8
+        try:
+            decode.check_streams(layout, {0: bytes(damaged)})
+        except CorruptFile:
+            noticed += 1
+        else:
+            assert zlib.decompress(damaged) == zlib.decompress(stream)
+    assert noticed >= 298
+
+
+def test_a_cut_stream_is_noticed_and_other_codecs_are_left_alone() -> None:
+    data = made_tiff(by_name("tiles three bands"))
+    layout = tiff.parse(data)
+    assert isinstance(layout, Layout)
+    start, count = int(layout.block_offsets[0]), int(layout.block_counts[0])
+    with pytest.raises(CorruptFile, match="block 0 is cut off"):
+        decode.check_streams(layout, {0: data[start : start + count - 3]})
+    other = tiff.parse(made_tiff(by_name("uint16 lzw predictor")))
+    assert isinstance(other, Layout)
+    decode.check_streams(other, {0: b"not a zlib stream"})
