@@ -183,7 +183,9 @@ def touched_blocks(path: Path, polygons: Iterable[BaseGeometry]) -> dict[tuple[i
             for row in range(max(0, int(r0 // height)), min(raster.height - 1, int(r1)) // height + 1):
                 for col in range(max(0, int(c0 // width)), min(raster.width - 1, int(c1)) // width + 1):
                     west, north = x0 + col * width * size, y0 - row * height * size
-                    if shape.intersects(shapely.box(west, north - height * size, west + width * size, north)):
+                    south = max(north - height * size, raster.bounds.bottom)  # the last blocks reach beyond it
+                    east = min(west + width * size, raster.bounds.right)
+                    if shape.intersects(shapely.box(west, south, east, north)):
                         stored = raster.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1)
                         found[row, col] = int(stored or 0)
         return found
