@@ -281,11 +281,12 @@ def test_orderly_failures_are_retried_and_counted(tmp_path: Path, stage: Stage) 
 @pytest.mark.usefixtures("impatient")
 def test_cut_connections_never_count_more_than_the_log(tmp_path: Path, stage: Stage) -> None:
     calm = worlds.run(worlds.write_config(tmp_path, stage.sandbox, name="calm"), stage.sandbox)
-    for path, after in (("SCL", 100), ("TCI", 5000), ("TCI", None), ("/v1/search", 50)):
-        stage.sandbox.fault("cut", path=path, count=3, **({} if after is None else {"after": after}))
+    # at most four cuts can meet in one request, which has five tries
+    for path, count, after in (("SCL", 3, 100), ("TCI", 2, 5000), ("TCI", 2, None), ("/v1/search", 3, 50)):
+        stage.sandbox.fault("cut", path=path, count=count, **({} if after is None else {"after": after}))
     ran = worlds.run(worlds.write_config(tmp_path, stage.sandbox, name="rough"), stage.sandbox)
     meter = ran.progress.meter
-    assert len(calm.log) + 10 <= len(ran.log) <= len(calm.log) + 12  # a cut search is one page
+    assert len(calm.log) + 8 <= len(ran.log) <= len(calm.log) + 10  # a cut search is one page
     assert len(calm.log) < meter.requests <= len(ran.log)
     assert calm.bytes <= meter.bytes <= ran.bytes
     assert booked(ran.config) == (meter.requests, meter.bytes)
