@@ -20,6 +20,7 @@ from pathlib import Path
 
 import s2async
 from s2async import crops, files, index, search, worker
+from s2async.budget import Budget
 from s2async.clouds import Limits, verdict
 from s2async.config import Config
 from s2async.errors import LocalError
@@ -36,7 +37,6 @@ from s2async.models import (
     SearchReport,
     Status,
 )
-from s2async.raster import Budget
 from s2async.records import Wanted
 from s2async.state import State
 from s2async.transport import Meter, Transport

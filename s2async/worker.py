@@ -17,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import s2async
-from s2async import clouds, crops, files, raster
+from s2async import clouds, crops, files, raster, sources
 from s2async.answers import shown
+from s2async.budget import Budget
 from s2async.errors import CorruptFile, FileChanged, NotFound, RemoteError, TransientError
 from s2async.grid import Cutout, cutout
 from s2async.models import Asset, Batch, BatchResult, CloudMeasure, FileFact, Job, Outcome, Product, Scene, Status
-from s2async.raster import Budget, Source
+from s2async.sources import Source
 from s2async.transport import Transport
 
 SCL = "scl"
@@ -150,7 +151,7 @@ class _Work:
                 self._end(job, status, reason, transient=transient)
 
     async def _source(self, asset: Asset) -> Source:
-        source = await raster.open_source(self.tools.transport, asset)
+        source = await sources.open_source(self.tools.transport, asset)
         self.facts[asset.key] = source.fact
         grid = source.layout.grid
         ground = (grid.epsg, *grid.bounds)

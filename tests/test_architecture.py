@@ -30,7 +30,7 @@ DOORS = {
     "pyogrio": {"readers"},
     "rich": {"cli", "console", "summary"},
     "click": {"cli"},
-    "asyncio": {"cli", "console", "pipeline", "raster", "transport", "worker"},
+    "asyncio": {"budget", "cli", "console", "pipeline", "raster", "transport", "worker"},
 }
 """The modules that may import a third party (or a part of the standard library that wants care)."""
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
-from s2async import raster, tiff
+from s2async import raster, sources, tiff
+from s2async.budget import Budget
 from s2async.errors import (
     BadAnswer,
     CorruptFile,
@@ -30,7 +31,7 @@ from s2async.errors import (
 )
 from s2async.grid import Cutout, Window
 from s2async.models import Asset, Use
-from s2async.raster import FIRST_READ, Budget, Source
+from s2async.sources import FIRST_READ, Source
 from s2async.tiles import ByteRange
 from s2async.transport import Meter, Piece, Transport
 from tests.fault_server import FaultServer
@@ -101,7 +102,7 @@ def read_all(
     """Pixels of groups of cutouts, the header read once, the groups one after another."""
 
     async def work(transport: Transport, pool: ThreadPoolExecutor) -> list[list[NDArray[Any]]]:
-        source = await raster.open_source(transport, asset(server, name, **more))
+        source = await sources.open_source(transport, asset(server, name, **more))
         budget = Budget(1 << 20)
         return [await raster.read(transport, source, group, budget=budget, pool=pool) for group in groups]
 
@@ -219,7 +220,7 @@ def test_retried_tiles_are_booked_apart(server: FaultServer) -> None:
     parts = [cutout(10, 10, 20, 20)]
 
     async def work(transport: Transport, pool: ThreadPoolExecutor) -> None:
-        source = await raster.open_source(transport, asset(server, "cog.tif"))
+        source = await sources.open_source(transport, asset(server, "cog.tif"))
         transport.meter.drain()
         busy = replace(source, asset=asset(server, "cog.tif", "code", 1, status=503))
         await raster.read(transport, busy, parts, budget=Budget(1 << 20), pool=pool)
@@ -264,7 +265,7 @@ def test_a_header_that_tells_its_length_bit_by_bit_is_read_in_few_requests(serve
     make(path, side=512, **TILED | {"compress": "NONE"})
     with rasterio.open(path, "r+") as file:  # the directories of overviews come behind all tiles
         file.build_overviews([2, 4, 8, 16], rasterio.enums.Resampling.nearest)
-    run(server, lambda transport, pool: raster.open_source(transport, asset(server, "chain.tif")))
+    run(server, lambda transport, pool: sources.open_source(transport, asset(server, "chain.tif")))
     assert spans(server)[-1][1] > 16 * FIRST_READ
     assert len(server.log) <= 3
 
@@ -276,7 +277,7 @@ def test_a_file_smaller_than_the_first_read(server: FaultServer) -> None:
     assert size < FIRST_READ
 
     async def work(transport: Transport, pool: ThreadPoolExecutor) -> tuple[Source, list[NDArray[Any]]]:
-        source = await raster.open_source(transport, asset(server, "tiny.tif"))
+        source = await sources.open_source(transport, asset(server, "tiny.tif"))
         return source, await raster.read(transport, source, [cutout(0, 0, 40, 40)], budget=Budget(1), pool=pool)
 
     (source, [array]), meter = run(server, work)
@@ -331,7 +332,7 @@ def test_files_that_cannot_be_read_are_named(
     with pytest.raises(kind, match=text) as caught:
         run(
             server,
-            lambda transport, pool: raster.open_source(transport, asset(server, "strange.tif", sig="canary")),
+            lambda transport, pool: sources.open_source(transport, asset(server, "strange.tif", sig="canary")),
         )
     assert type(caught.value) is kind
     assert str(caught.value).endswith("/strange.tif")
@@ -340,7 +341,7 @@ def test_files_that_cannot_be_read_are_named(
 
 def test_a_file_that_is_not_there(server: FaultServer) -> None:
     with pytest.raises(NotFound, match=r"absent\.tif"):
-        run(server, lambda transport, pool: raster.open_source(transport, asset(server, "absent.tif")))
+        run(server, lambda transport, pool: sources.open_source(transport, asset(server, "absent.tif")))
     assert server.totals()[0] == 1
 
 
@@ -367,7 +368,7 @@ def test_a_file_replaced_after_its_header_was_read(
     make(path, **COG)
 
     async def work(transport: Transport, pool: ThreadPoolExecutor) -> None:
-        source = await raster.open_source(transport, asset(server, "swap.tif", **more))
+        source = await sources.open_source(transport, asset(server, "swap.tif", **more))
         make(path, seed=2, side=SIDE + 100, **COG)
         await raster.read(transport, source, [cutout(0, 0, 10, 10)], budget=Budget(1 << 20), pool=pool)
 
@@ -615,7 +616,7 @@ def test_reading_keeps_within_the_budget(server: FaultServer) -> None:
     budget = Watched(100_000)
 
     async def work(transport: Transport, pool: ThreadPoolExecutor) -> None:
-        source = await raster.open_source(transport, asset(server, "cog.tif"))
+        source = await sources.open_source(transport, asset(server, "cog.tif"))
         async with asyncio.TaskGroup() as group:
             for i in range(40):
                 part = cutout(30 * i, 30 * i, 50, 50)

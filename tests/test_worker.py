@@ -17,9 +17,9 @@ from affine import Affine
 from rasterio.io import MemoryFile
 
 from s2async import clouds, crops, worker
+from s2async.budget import Budget
 from s2async.errors import FileChanged, LocalError, NotFound, Refused, TransientError
 from s2async.models import Area, Asset, Batch, BatchResult, CloudMeasure, Job, Outcome, Scene, Status
-from s2async.raster import Budget
 from s2async.transport import Meter, Piece, Transport
 from tests import oracle, worlds
 from tests.states import make_scene

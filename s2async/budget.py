@@ -1,0 +1,45 @@
+"""A bound on the bytes that are in flight over all readers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Budget:
+    """Bytes that may be in flight at once, given first come, first served.
+
+    A reader that wants more than all of it gets it all, alone.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._free = size
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def hold(self, size: int) -> AsyncIterator[None]:
+        """Wait until ``size`` bytes are free, and keep them meanwhile."""
+        size = min(size, self._size)
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        self._give(0)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._give(0 if turn.cancelled() else size)  # it may be cancelled after the bytes were given
+            raise
+        try:
+            yield
+        finally:
+            self._give(size)
+
+    def _give(self, back: int) -> None:
+        self._free += back
+        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self._free -= size
+                turn.set_result(None)
