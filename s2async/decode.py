@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -20,10 +20,8 @@ from rasterio.windows import Window as RasterioWindow
 
 from s2async.errors import CorruptFile
 from s2async.grid import Window
+from s2async.inflate import DEFLATE
 from s2async.tiff import Layout
-
-DEFLATE: Final = frozenset({8, 32946})
-"""Compression tags of zlib streams: the official one, and the one that libtiff used before."""
 
 OPTIONS: dict[str, Any] = {
     "GDAL_CACHEMAX": 64 << 20,  # bytes; the default is a share of the machine's memory

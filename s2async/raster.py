@@ -1,26 +1,28 @@
-"""The pixels of some areas of a remote COG: plan, one fetch of all tiles, decode.
+"""The pixels of some areas of a remote COG: plan, one fetch of what is needed, decode.
 
-The areas of one scene share the header and every tile that two of them touch; neighbouring tiles share a
-request; and all of it is of one version of the file, or nothing.
+The areas of one scene share every tile that two of them touch; neighbouring tiles share a request; of a DEFLATE
+tile only the start is fetched, down to the lowest row that anybody needs; and all of it is of one version of the
+file, or nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+import math
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async import decode, tiles
+from s2async import decode, inflate, tiles
 from s2async.answers import shown
 from s2async.budget import Budget
 from s2async.errors import CorruptFile
 from s2async.grid import Cutout
+from s2async.prefix import Margin, rows_of, typical_size
 from s2async.sources import Source, check_size
-from s2async.tiff import Layout
 from s2async.tiles import ByteRange
 from s2async.transport import Transport
 
@@ -34,6 +36,8 @@ async def read(
     *,
     budget: Budget,
     pool: Executor,
+    margin: Margin | None = None,
+    masked: bool = False,
     verify: bool = False,
 ) -> list[NDArray[np.generic]]:
     """The pixels of the cutouts' windows, tiles shared and fetched once.
@@ -42,9 +46,11 @@ async def read(
         transport: of the run.
         source: an opened COG.
         cutouts: windows inside its raster.
-        budget: bytes in flight, over all readers.
+        budget: bytes in memory, over all readers.
         pool: threads that decode.
-        verify: check the checksums of the tiles' streams too, where the codec has them.
+        margin: of files of this kind, to learn from; a new one by default.
+        masked: only pixels inside the polygons matter; what is outside may be read, or not.
+        verify: read whole tiles, and check their streams' checksums, where the codec has them.
 
     Returns:
         One (bands, rows, columns) array a cutout, of the file's own type, nothing masked.
@@ -53,54 +59,181 @@ async def read(
         RemoteError: whatever :meth:`Transport.read` raises.
         CorruptFile: a tile cannot be decoded; the text names the file.
     """
-    windows = [cutout.window for cutout in cutouts]
-    blocks = tiles.blocks_under(source.layout, windows)
-    ranges = tiles.byte_ranges(source.layout, blocks)
-
-    def work() -> list[NDArray[np.generic]]:
-        if verify:
-            decode.check_streams(source.layout, fetched)
-        return decode.read(tiles.subset(source.layout, fetched), windows)
-
-    needed = sum(byte_range.stop - byte_range.start for byte_range in ranges)
-    # fetched once, and copied once into the small TIFF that is decoded
-    async with budget.hold(2 * needed):
-        fetched = await _fetch(transport, source, ranges)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, work)
-        except CorruptFile as error:
-            raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error
-
-
-async def _fetch(transport: Transport, source: Source, ranges: Sequence[ByteRange]) -> dict[int, bytes]:
-    """Compressed bytes by block. One failed request cancels the others."""
-    layout, asset = source.layout, source.asset
-    received = useful = 0
-
-    async def one(wanted: ByteRange) -> dict[int, bytes]:
-        nonlocal received
-        piece = await transport.read(
-            asset.href,
-            wanted.start,
-            wanted.stop - wanted.start,
-            etag=source.etag,
-            stage="tiles",
-            asset=asset.key,
-        )
-        received += len(piece.data)
-        check_size(piece, source.size, asset)
-        return {
-            block: piece.data[start : start + int(layout.block_counts[block])]
-            for block in wanted.blocks
-            for start in [int(layout.block_offsets[block]) - wanted.start]
-        }
-
     try:
-        fetched = await _all_of([one(wanted) for wanted in ranges])
-        useful = received - sum(_gaps(layout, wanted) for wanted in ranges)
-    finally:
-        transport.meter.waste("tiles", asset.key, received - useful)
-    return {block: data for found in fetched for block, data in found.items()}
+        if inflate.supported(source.layout):
+            rows = _Rows(transport, source, cutouts, budget, pool)
+            return await rows.read(margin or Margin(), masked=masked, verify=verify)
+        return await _Blocks(transport, source, cutouts, budget, pool).read(verify=verify)
+    except CorruptFile as error:
+        raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error
+
+
+class _Reading:
+    """One read: what it wants, and the bytes that came and were of use."""
+
+    def __init__(
+        self, transport: Transport, source: Source, cutouts: Sequence[Cutout], budget: Budget, pool: Executor
+    ) -> None:
+        self.transport = transport
+        self.source = source
+        self.layout = source.layout
+        self.cutouts = cutouts
+        self.windows = [cutout.window for cutout in cutouts]
+        self.budget = budget
+        self.pool = pool
+        self.received = 0
+        self.used: list[tuple[int, int]] = []
+        """Parts of the file that were needed: first byte, and one past the last."""
+
+    async def fetch(self, start: int, stop: int) -> bytes:
+        asset = self.source.asset
+        piece = await self.transport.read(
+            asset.href, start, stop - start, etag=self.source.etag, stage="tiles", asset=asset.key
+        )
+        self.received += len(piece.data)
+        check_size(piece, self.source.size, asset)
+        return piece.data
+
+    async def fetch_all(self, work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+        """Do the work that fetches, side by side; all that came is waste if any of it fails."""
+        useful = 0
+        try:
+            done = await _all_of(work)
+            useful = tiles.covered(self.used)
+            return done
+        finally:
+            self.transport.meter.waste("tiles", self.source.asset.key, self.received - useful)
+
+    def place(self, block: int) -> int:
+        return int(self.layout.block_offsets[block])
+
+    def count(self, block: int) -> int:
+        return int(self.layout.block_counts[block])
+
+
+class _Rows(_Reading):
+    """Blocks that can be read row by row."""
+
+    async def read(self, margin: Margin, *, masked: bool, verify: bool) -> list[NDArray[np.generic]]:
+        layout = self.layout
+        self.margin, self.verify = margin, verify
+        self.typical = typical_size(layout)
+        insides = [cutout.inside if masked else None for cutout in self.cutouts]
+        self.rows = tiles.rows_under(layout, self.windows, insides)
+        wanted = {block: self.size(block) for block in self.rows}
+        ranges = tiles.byte_ranges(layout, wanted)
+        shapes = [(layout.bands, *window.shape) for window in self.windows]
+        decoded = sum(map(math.prod, shapes)) * np.dtype(layout.dtype).itemsize
+        async with self.budget.hold(sum(found.stop - found.start for found in ranges) + decoded):
+            # blocks that were left out of the file read as nodata
+            self.arrays = [np.full(shape, layout.nodata or 0, layout.dtype) for shape in shapes]
+            await self.fetch_all([self._range(found) for found in ranges])
+            return self.arrays
+
+    def size(self, block: int, times: float = 1) -> int:
+        if self.verify:
+            return self.count(block)
+        return self.margin.size(self.count(block), self.share(block), self.typical, times=times)
+
+    def share(self, block: int) -> float:
+        return min(1.0, self.rows[block] / rows_of(self.layout, block))
+
+    async def _range(self, found: ByteRange) -> None:
+        """Fetch some blocks and decode them; what turns out too short is fetched on."""
+        data = memoryview(await self.fetch(found.start, found.stop))
+        parts = {
+            block: data[start : start + self.count(block)]
+            for block in found.blocks
+            for start in [self.place(block) - found.start]
+        }
+        short = await self._decoded(parts, {block: len(part) for block, part in parts.items()})
+        await _all_of([self._fetch_on(block, parts[block]) for block in short])
+
+    async def _fetch_on(self, block: int, data: bytes | memoryview) -> None:
+        """A second range of a block, generous; and then the rest, which must do."""
+        asked, place = len(data), self.place(block)
+        for size in (max(self.size(block, 4), 2 * asked), self.count(block)):
+            stop = min(size, self.count(block))
+            data = b"".join([data, await self.fetch(place + len(data), place + stop)])
+            if not await self._decoded({block: data}, {block: asked}):
+                return
+
+    async def _decoded(self, parts: Mapping[int, bytes | memoryview], asked: Mapping[int, int]) -> list[int]:
+        """Decode blocks in a thread, and learn from them; those whose bytes in hand are too few."""
+
+        def work() -> dict[int, int | None]:
+            return {block: self._decode(block, data) for block, data in parts.items()}
+
+        found = await asyncio.get_running_loop().run_in_executor(self.pool, work)
+        for block, used in found.items():
+            if used is not None:
+                count, share = self.count(block), self.share(block)
+                self.used.append((self.place(block), self.place(block) + used))
+                self.margin.learn(count, share, self.typical, used=used, asked=asked[block])
+        return [block for block, used in found.items() if used is None]
+
+    def _decode(self, block: int, data: bytes | memoryview) -> int | None:
+        """Put the pixels of a block into the arrays; the bytes that it took, or None when it takes more."""
+        rows = self._height(block) if self.verify else self.rows[block]
+        try:
+            raw, used = inflate.read_rows(self.layout, data, rows, whole=self.verify)
+            if len(raw) < rows * inflate.line_bytes(self.layout):
+                if len(data) < self.count(block):
+                    return None
+                raise CorruptFile("is cut off")
+        except CorruptFile as error:
+            raise CorruptFile(f"block {block} {error}") from error
+        inflate.place(self.layout, raw, self._pieces(block))
+        return used
+
+    def _height(self, block: int) -> int:
+        """Rows that a block's stream holds: tiles are filled up below the raster's edge, strips end there."""
+        return self.layout.block_height if self.layout.tiled else rows_of(self.layout, block)
+
+    def _pieces(self, block: int) -> list[inflate.Piece]:
+        """What of a block goes where."""
+        top = block // self.layout.across * self.layout.block_height
+        left = block % self.layout.across * self.layout.block_width
+        pieces = []
+        for window, array in zip(self.windows, self.arrays, strict=True):
+            first, last = max(window.row, top), min(window.row + window.height, top + self.rows[block])
+            start, stop = max(window.col, left), min(window.col + window.width, left + self.layout.block_width)
+            if first < last and start < stop:
+                target = array[:, first - window.row : last - window.row, start - window.col : stop - window.col]
+                piece = inflate.Piece(
+                    rows=slice(first - top, last - top), columns=slice(start - left, stop - left), target=target
+                )
+                pieces.append(piece)
+        return pieces
+
+
+class _Blocks(_Reading):
+    """Blocks of all other kinds: fetched whole, and decoded by GDAL."""
+
+    async def read(self, *, verify: bool) -> list[NDArray[np.generic]]:
+        layout = self.layout
+        wanted = {block: self.count(block) for block in tiles.blocks_under(layout, self.windows)}
+        ranges = tiles.byte_ranges(layout, wanted)
+
+        def work() -> list[NDArray[np.generic]]:
+            if verify:
+                decode.check_streams(layout, blocks)
+            return decode.read(tiles.subset(layout, blocks), self.windows)
+
+        # fetched once, and copied once into the small TIFF that is decoded
+        async with self.budget.hold(2 * sum(found.stop - found.start for found in ranges)):
+            found = await self.fetch_all([self._range(one) for one in ranges])
+            blocks = {block: data for part in found for block, data in part.items()}
+            return await asyncio.get_running_loop().run_in_executor(self.pool, work)
+
+    async def _range(self, found: ByteRange) -> dict[int, bytes]:
+        data = await self.fetch(found.start, found.stop)
+        self.used += [(self.place(block), self.place(block) + self.count(block)) for block in found.blocks]
+        return {
+            block: data[start : start + self.count(block)]
+            for block in found.blocks
+            for start in [self.place(block) - found.start]
+        }
 
 
 async def _all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
@@ -116,13 +249,3 @@ async def _all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
-
-
-def _gaps(layout: Layout, fetched: ByteRange) -> int:
-    """Bytes of a range that belong to none of its blocks; blocks may share bytes."""
-    gaps, stop = 0, fetched.start
-    for block in fetched.blocks:  # in the order of the file
-        start = int(layout.block_offsets[block])
-        gaps += max(0, start - stop)
-        stop = max(stop, start + int(layout.block_counts[block]))
-    return gaps

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from s2async.errors import CorruptFile
 from s2async.grid import Window
@@ -40,23 +41,50 @@ def blocks_under(layout: Layout, windows: Iterable[Window]) -> list[int]:
     return sorted(found)
 
 
+def rows_under(
+    layout: Layout, windows: Iterable[Window], insides: Iterable[NDArray[np.bool_] | None]
+) -> dict[int, int]:
+    """How many rows from its top each block must give, for the lowest pixel that anybody wants of it.
+
+    Args:
+        layout: of the file; bands interleaved.
+        windows: what is wanted.
+        insides: for each window (rows, columns) of the pixels that matter; None when all of them do.
+
+    Returns:
+        Rows by index of the block; blocks without a pixel that matters are not in it.
+    """
+    high, wide = layout.block_height, layout.block_width
+    found: dict[int, int] = {}
+    for window, inside in zip(windows, insides, strict=True):
+        for block in blocks_under(layout, [window]):
+            top, left = block // layout.across * high, block % layout.across * wide
+            first, last = max(window.row, top), min(window.row + window.height, top + high)
+            if inside is not None:
+                columns = slice(max(left - window.col, 0), left + wide - window.col)
+                hit = np.flatnonzero(inside[first - window.row : last - window.row, columns].any(axis=1))
+                if not len(hit):
+                    continue
+                last = first + int(hit[-1]) + 1
+            found[block] = max(found.get(block, 0), last - top)
+    return found
+
+
 def byte_ranges(
-    layout: Layout, blocks: Iterable[int], *, gap: int = 8192, longest: int = 32 << 20
+    layout: Layout, wanted: Mapping[int, int], *, gap: int = 8192, longest: int = 32 << 20
 ) -> list[ByteRange]:
     """The requests that fetch the blocks: neighbours in the file share one.
 
     Args:
         layout: of the file.
-        blocks: indices of blocks; those left out of the file need no bytes and are skipped.
+        wanted: bytes that are wanted of each block, from its start; blocks left out of the file need none.
         gap: bytes between two blocks that are worth fetching to save a request.
         longest: bytes at which a request is not made longer.
 
     Returns:
         Ranges in the order of the file.
     """
-    present = sorted(
-        (int(layout.block_offsets[i]), int(layout.block_counts[i]), i) for i in blocks if layout.block_counts[i]
-    )
+    present = sorted((int(layout.block_offsets[i]), size, i) for i, size in wanted.items() if size)
     merged: list[tuple[int, int, list[int]]] = []
     for start, count, block in present:
         stop = start + count
@@ -67,6 +95,15 @@ def byte_ranges(
         else:
             merged.append((start, stop, [block]))
     return [ByteRange(start=start, stop=stop, blocks=tuple(members)) for start, stop, members in merged]
+
+
+def covered(parts: Iterable[tuple[int, int]]) -> int:
+    """Bytes that lie in any of some parts of a file (first byte, one past the last); parts may overlap."""
+    size = end = 0
+    for start, stop in sorted(parts):
+        size += max(0, stop - max(start, end))
+        end = max(end, stop)
+    return size
 
 
 def subset(layout: Layout, blocks: Mapping[int, bytes]) -> bytes:

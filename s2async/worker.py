@@ -7,9 +7,10 @@ on anywhere. What it learns for later goes back with its outcomes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from s2async.budget import Budget
 from s2async.errors import CorruptFile, FileChanged, NotFound, RemoteError, TransientError
 from s2async.grid import Cutout, cutout
 from s2async.models import Asset, Batch, BatchResult, CloudMeasure, FileFact, Job, Outcome, Product, Scene, Status
+from s2async.prefix import Margin
 from s2async.sources import Source
 from s2async.transport import Transport
 
@@ -58,6 +60,8 @@ class Tools:
     transport: Transport
     budget: Budget
     pool: Executor
+    margins: Mapping[str, Margin] = field(default_factory=lambda: defaultdict(Margin))
+    """What is asked for beyond a prefix's share, by asset; learned on the way."""
 
 
 async def process(batch: Batch, settings: Settings, tools: Tools) -> BatchResult:
@@ -170,13 +174,16 @@ class _Work:
             raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error
 
     async def _pixels(self, source: Source, cutouts: Sequence[Cutout]) -> list[NDArray[np.generic]]:
+        key, settings = source.asset.key, self.settings
         return await raster.read(
             self.tools.transport,
             source,
             cutouts,
             budget=self.tools.budget,
             pool=self.tools.pool,
-            verify=self.settings.verify,
+            margin=self.tools.margins[key],
+            masked=settings.mask or key not in settings.assets,
+            verify=settings.verify,
         )
 
     async def _measure(self, asset: Asset, jobs: Sequence[Job]) -> None:

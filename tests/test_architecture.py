@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "s2async"
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 PURE = {
-    "answers", "catalogs", "clouds", "errors", "folders", "grid", "models", "names", "neighbours", "parks",
-    "records", "rows", "statements", "tiff", "tiles",
+    "answers", "catalogs", "clouds", "errors", "folders", "grid", "inflate", "models", "names", "neighbours",
+    "parks", "prefix", "records", "rows", "statements", "tiff", "tiles",
 }  # fmt: skip
 """No I/O and no asyncio: values in, values out."""
 
@@ -23,6 +23,7 @@ DOORS = {
     "aiohttp": {"transport"},
     "tenacity": {"transport"},
     "rasterio": {"decode", "crops"},
+    "isal": {"inflate"},
     "sqlite3": {"schema"},
     "filelock": {"state"},
     "pystac_client": {"search"},

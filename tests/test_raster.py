@@ -32,7 +32,6 @@ from s2async.errors import (
 from s2async.grid import Cutout, Window
 from s2async.models import Asset, Use
 from s2async.sources import FIRST_READ, Source
-from s2async.tiles import ByteRange
 from s2async.transport import Meter, Piece, Transport
 from tests.fault_server import FaultServer
 
@@ -40,6 +39,8 @@ T = TypeVar("T")
 SIDE = 1500
 GAP = 8192
 COG: dict[str, Any] = {"driver": "COG", "blocksize": 256, "compress": "DEFLATE", "predictor": "YES"}
+LZW = COG | {"compress": "LZW"}
+"""Tiles that are read whole, and decoded by GDAL."""
 TILED: dict[str, Any] = {
     "driver": "GTiff",
     "tiled": True,
@@ -172,7 +173,7 @@ def test_pixels_are_those_of_the_whole_file(server: FaultServer, layout: str) ->
 
 def test_every_tile_is_fetched_once_and_neighbours_share_a_request(server: FaultServer) -> None:
     path = server.folder / "cog.tif"
-    pixels = make(path, **COG)
+    pixels = make(path, **LZW)
     parts = [
         cutout(10, 10, 20, 20),
         cutout(250, 10, 20, 20),  # over the edge of the first tile
@@ -216,7 +217,7 @@ def header_end(path: Path) -> int:
 
 
 def test_retried_tiles_are_booked_apart(server: FaultServer) -> None:
-    make(server.folder / "cog.tif", **COG)
+    make(server.folder / "cog.tif", **LZW)
     parts = [cutout(10, 10, 20, 20)]
 
     async def work(transport: Transport, pool: ThreadPoolExecutor) -> None:
@@ -345,15 +346,20 @@ def test_a_file_that_is_not_there(server: FaultServer) -> None:
     assert server.totals()[0] == 1
 
 
-def test_tiles_that_cannot_be_decoded_are_an_error_that_names_the_file(server: FaultServer) -> None:
+@pytest.mark.parametrize(
+    ("layout", "text"), [(LZW, r"cannot be decoded: .*torn\.tif"), (COG, r"block 7 is damaged \(.*torn\.tif")]
+)
+def test_tiles_that_cannot_be_decoded_are_an_error_that_names_the_file(
+    server: FaultServer, layout: dict[str, Any], text: str
+) -> None:
     path = server.folder / "torn.tif"
-    make(path, **COG)
+    make(path, **layout)
     parts = [cutout(300, 300, 10, 10)]
     [(start, stop)] = places(path, parts)
     raw = bytearray(path.read_bytes())
     raw[start:stop] = bytes(stop - start)
     path.write_bytes(raw)
-    with pytest.raises(CorruptFile, match=r"cannot be decoded: .*torn\.tif"):
+    with pytest.raises(CorruptFile, match=text):
         read_all(server, "torn.tif", [parts])
 
 
@@ -413,7 +419,7 @@ async def break_down() -> None:
 @pytest.fixture
 def opened(tmp_path: Path) -> tuple[Source, bytes, list[Cutout], list[int]]:
     """A COG, cutouts on four tiles that lie far from one another, and where those begin."""
-    make(tmp_path / "cog.tif", **COG)
+    make(tmp_path / "cog.tif", **LZW)
     content = (tmp_path / "cog.tif").read_bytes()
     layout = tiff.parse(content)
     assert isinstance(layout, tiff.Layout)
@@ -473,32 +479,6 @@ def test_a_reader_that_is_cancelled_while_a_request_fails_stays_cancelled(
         return reading.cancelled(), any(kind == "TransientError" for _, kind in transport.ended)
 
     assert asyncio.run(main()) == (True, True)
-
-
-blocks_in_file = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20)), min_size=1, max_size=8)
-
-
-@given(blocks_in_file)
-def test_gaps_are_the_bytes_of_no_block(found: list[tuple[int, int]]) -> None:
-    found.sort()
-    covered = {byte for start, count in found for byte in range(start, start + count)}
-    wanted = ByteRange(start=min(covered), stop=max(covered) + 1, blocks=tuple(range(len(found))))
-    layout = replace(
-        _layout(),
-        block_offsets=np.array([start for start, _ in found]),
-        block_counts=np.array([count for _, count in found]),
-    )
-    assert raster._gaps(layout, wanted) == wanted.stop - wanted.start - len(covered)
-
-
-def _layout() -> tiff.Layout:
-    with rasterio.MemoryFile() as memory:
-        profile: dict[str, Any] = {"width": 16, "height": 16, "count": 1, "dtype": "uint8"}
-        with memory.open(driver="GTiff", crs="EPSG:32633", transform=Affine(1, 0, 5, 0, -1, 5), **profile) as file:
-            file.write(np.ones((1, 16, 16), dtype="uint8"))
-        found = tiff.parse(memory.read())
-    assert isinstance(found, tiff.Layout)
-    return found
 
 
 # ---- the budget -------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from s2async import decode, tiff, tiles
 from s2async.errors import CorruptFile
 from s2async.grid import Window
 from s2async.tiff import Layout
-from s2async.tiles import blocks_under, byte_ranges, subset
+from s2async.tiles import blocks_under, byte_ranges, covered, subset
 from tests.layouts import MADE, Made, by_name, entries
 from tests.layouts import tiff as made_tiff
 
@@ -131,11 +132,21 @@ def test_the_blocks_under_windows_are_those_that_own_their_pixels(data: st.DataO
 # ---- which bytes -------------------------------------------------------------------------------------------
 
 
+def whole(layout: Layout, blocks: Iterable[int]) -> dict[int, int]:
+    return {block: int(layout.block_counts[block]) for block in blocks}
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=8))
+def test_covered_bytes_are_counted_once(parts: list[tuple[int, int]]) -> None:
+    spans = [(start, start + count) for start, count in parts]
+    assert covered(spans) == len({byte for start, stop in spans for byte in range(start, stop)})
+
+
 @settings(max_examples=200, deadline=None)
 @given(layouts(), st.integers(0, 9000), st.integers(1, 20_000), st.randoms())
 def test_ranges_hold_every_block_once_and_little_else(layout: Layout, gap: int, longest: int, random) -> None:  # type: ignore[no-untyped-def]
     blocks = [i for i in range(len(layout.block_counts)) if random.random() < 0.7]
-    ranges = byte_ranges(layout, blocks, gap=gap, longest=longest)
+    ranges = byte_ranges(layout, whole(layout, blocks), gap=gap, longest=longest)
     present = [i for i in blocks if layout.block_counts[i]]
     assert sorted(i for found in ranges for i in found.blocks) == present
     for found in ranges:
@@ -157,10 +168,10 @@ def test_neighbours_in_a_row_of_a_cog_share_a_request() -> None:
     data = made_tiff(by_name("COG picture"))
     layout = layout_of(data)
     assert (layout.across, layout.down) == (3, 3)
-    ranges = byte_ranges(layout, range(9), gap=8)
+    ranges = byte_ranges(layout, whole(layout, range(9)), gap=8)
     assert len(ranges) == 1  # 8 bytes lie between two tiles of a COG
-    assert len(byte_ranges(layout, range(9), gap=7)) == 9
-    assert [found.blocks for found in byte_ranges(layout, [0, 1, 4, 5], gap=8)] == [(0, 1), (4, 5)]
+    assert len(byte_ranges(layout, whole(layout, range(9)), gap=7)) == 9
+    assert [found.blocks for found in byte_ranges(layout, whole(layout, [0, 1, 4, 5]), gap=8)] == [(0, 1), (4, 5)]
 
 
 def test_the_bytes_of_many_blocks_are_planned_in_no_time() -> None:
@@ -175,7 +186,7 @@ def test_the_bytes_of_many_blocks_are_planned_in_no_time() -> None:
         block_counts=np.full(number, 8),
     )
     started = time.perf_counter()
-    (found,) = byte_ranges(layout, range(number))
+    (found,) = byte_ranges(layout, whole(layout, range(number)))
     assert time.perf_counter() - started < 3
     assert found.blocks == tuple(range(number))
 
@@ -252,7 +263,7 @@ def test_blocks_left_out_read_as_nodata_from_no_bytes(name: str) -> None:
     layout = layout_of(data)
     corner = Window(col=made.width - 3, row=made.height - 2, width=3, height=2)
     blocks = blocks_under(layout, [corner])
-    assert byte_ranges(layout, blocks) == []
+    assert byte_ranges(layout, whole(layout, blocks)) == []
     (found,) = decode.read(subset(layout, {}), [corner])
     assert same(found, np.full((made.bands, 2, 3), made.nodata or 0, dtype=made.dtype))
 
