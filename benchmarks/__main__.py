@@ -1,51 +1,100 @@
-"""``python -m benchmarks NAME``: run one benchmark and print its result as JSON lines, then as text."""
+"""``python -m benchmarks NAME``: run one benchmark; JSON lines while it runs, then a table."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
 
-import aiohttp
-import rasterio
+from benchmarks import contest, least, parity, plots, tables
+from benchmarks.context import context
+from benchmarks.options import Options
 
-import s2async
-from benchmarks import least, parity
-
-BENCHMARKS: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {"bytes": least.run, "parity": parity.run}
-
-
-def context() -> dict[str, Any]:
-    """What a figure means nothing without."""
-    return {
-        "s2async": s2async.__version__,
-        "python": platform.python_version(),
-        "rasterio": rasterio.__version__,
-        "gdal": rasterio.__gdal_version__,
-        "aiohttp": aiohttp.__version__,
-        "cores": os.cpu_count(),
-    }
+Line = dict[str, Any]
 
 
-def main() -> int:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Benchmark:
+    """What can be run, with which settings, and how its lines are shown."""
+
+    run: Callable[[Options], Iterator[Line]]
+    defaults: Options = field(default_factory=Options)
+    table: Callable[[list[Line]], None] | None = None
+    plot: Callable[[list[Line], Path], None] | None = None
+
+
+BENCHMARKS: Final = {
+    "bytes": Benchmark(run=least.run),
+    "parity": Benchmark(run=parity.run),
+    "throughput": Benchmark(run=contest.run, table=tables.contest, plot=plots.contest),
+    "narrow": Benchmark(
+        run=contest.run, defaults=Options(bandwidth=200), table=tables.contest, plot=plots.contest
+    ),
+    "single": Benchmark(run=contest.single, table=tables.contest, plot=plots.contest),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
     """Run what the command line names; exit status 1 when a benchmark finds a fault."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", choices=sorted(BENCHMARKS), help="; ".join(_sentences()))
-    arguments = parser.parse_args()
-    print(json.dumps({"benchmark": arguments.name, **context()}), flush=True)
-    faults = 0
-    for line in BENCHMARKS[arguments.name]():
-        faults += bool(line.get("fault"))
-        print(json.dumps(line), flush=True)
-    return int(faults > 0)
+    asked = _parser().parse_args(arguments)
+    benchmark = BENCHMARKS[asked.name]
+    given = {key: getattr(asked, key) for key in Options.__dataclass_fields__ if getattr(asked, key) is not None}
+    options = replace(benchmark.defaults, **given)
+    lines: list[Line] = []
+    with Path(asked.save or "/dev/null").open("w") as saved:
+        for line in _all(asked.name, benchmark, options):
+            lines.append(line)
+            text = json.dumps(line)
+            print(text, flush=True)
+            print(text, file=saved, flush=True)
+    if benchmark.table:
+        benchmark.table(lines)
+    if asked.plot and benchmark.plot:
+        benchmark.plot(lines, asked.plot)
+    return int(any("fault" in line for line in lines))
 
 
-def _sentences() -> list[str]:
-    return [f"{name}: {(function.__doc__ or '').splitlines()[0]}" for name, function in BENCHMARKS.items()]
+def _all(name: str, benchmark: Benchmark, options: Options) -> Iterator[Line]:
+    yield {"benchmark": name, **context(options)}
+    yield from benchmark.run(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="\n".join(f"{name:12}{_sentence(benchmark)}" for name, benchmark in BENCHMARKS.items()),
+    )
+    parser.add_argument("name", choices=BENCHMARKS, help="which one")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the JSON lines there, too")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the result (.svg or .png)")
+    for key, kind, text in (
+        ("items", int, "scenes, each with the nine parks"),
+        ("rounds", int, "how often each contender runs"),
+        ("delay", float, "round trip, ms"),
+        ("bandwidth", float, "of the link, Mbit/s"),
+        ("connections", int, "requests at once"),
+    ):
+        parser.add_argument(f"--{key}", type=kind, metavar="N", help=text)
+    parser.add_argument("--contenders", type=_names, metavar="A,B", help="only these")
+    return parser
+
+
+def _names(text: str) -> tuple[str, ...]:
+    known = (*contest.PEERS, contest.OURS)
+    names = tuple(text.split(","))
+    if not set(names) <= set(known):
+        raise argparse.ArgumentTypeError(f"there are {', '.join(known)}")
+    return names
+
+
+def _sentence(benchmark: Benchmark) -> str:
+    return (benchmark.run.__doc__ or "").splitlines()[0]
 
 
 if __name__ == "__main__":

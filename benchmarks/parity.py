@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import year
+from benchmarks.options import Options
 from s2async.sandbox.world import World
 from tests import oracle
 
 
-def run() -> Iterator[dict[str, Any]]:
+def run(_: Options) -> Iterator[dict[str, Any]]:
     """All cloud shares and all crops of the year against rasterio.mask on the local files, to the last bit."""
     with year.finished({"twins": '"all"', "min_area_valid": "0"}) as made:
         jobs = list(oracle.recorded_jobs(made.state))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import measure
 from s2async.config import render
 from s2async.sandbox.process import Sandbox, start
 from s2async.sandbox.world import World, default_folder, make_world
@@ -30,6 +28,8 @@ class Year:
     """What ``--json`` printed."""
     peak_bytes: int
     """Largest resident size of the run's process."""
+    cpu_seconds: float
+    """User and system time of the run's process."""
 
     @property
     def output(self) -> Path:
@@ -61,25 +61,13 @@ def finished(changes: dict[str, str] | None = None) -> Iterator[Year]:
         (folder / "config.toml").write_text(text)
         command = [sys.executable, "-m", "s2async", "-q", "run", str(folder / "config.toml"), "--json"]
         with (folder / "summary.json").open("wb") as out:
-            process = subprocess.Popen(command, stdout=out)
-            peak = 0
-            while process.poll() is None:
-                peak = max(peak, _high_water(process.pid))
-                time.sleep(0.05)
-        if process.returncode != 0:
-            raise RuntimeError(f"the run ended with {process.returncode}")
+            usage = measure.run(command, stdout=out)
         summary = json.loads((folder / "summary.json").read_bytes())
-        yield Year(world=world, sandbox=sandbox, folder=folder, summary=summary, peak_bytes=peak)
-
-
-def _high_water(pid: int) -> int:
-    """Largest resident size of a process so far, bytes; 0 when it has gone.
-
-    From the kernel's own mark, because ``ru_maxrss`` of a child starts with the size of the parent that forked it.
-    """
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found[1]) * 1024 if found else 0
+        yield Year(
+            world=world,
+            sandbox=sandbox,
+            folder=folder,
+            summary=summary,
+            peak_bytes=usage.peak_bytes,
+            cpu_seconds=usage.cpu_seconds,
+        )

@@ -1,0 +1,75 @@
+"""A command in a process of its own, and what it cost."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+REPOSITORY: Final = Path(__file__).parents[1]
+_PAUSE: Final = 0.02
+"""Seconds between looks at the process; what it allocates in its last moments may be missed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """What a process used from its start, imports included, to its end."""
+
+    began: float
+    """Seconds since 1970."""
+    seconds: float
+    """By the wall clock."""
+    cpu_seconds: float
+    """User and system, all threads and the children that it waited for."""
+    peak_bytes: int
+    """Largest resident size."""
+
+
+def run(command: Sequence[str], *, stdout: IO[bytes] | None = None) -> Usage:
+    """Run a command to its end, in the repository's folder and without the environment's proxies.
+
+    Args:
+        command: Program and arguments.
+        stdout: Where its output goes; to this process's own by default.
+
+    Raises:
+        RuntimeError: It ended with another status than 0.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    began, start = time.time(), time.perf_counter()
+    process = subprocess.Popen(command, stdout=stdout, cwd=REPOSITORY, env=environment)
+    peak = ended = status = 0
+    while not ended:
+        peak = max(peak, high_water(process.pid))
+        ended, status, used = os.wait4(process.pid, os.WNOHANG)
+        if not ended:
+            time.sleep(_PAUSE)
+    seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command[1:4])} ended with {process.returncode}")
+    return Usage(began=began, seconds=seconds, cpu_seconds=used.ru_utime + used.ru_stime, peak_bytes=peak)
+
+
+def high_water(pid: int) -> int:
+    """Largest resident size of a process so far, bytes; 0 when it has gone.
+
+    From the kernel's own mark, because ``ru_maxrss`` of a child starts with the size of the parent that forked it.
+    """
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) * 1024 if found else 0
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a running process so far (``/proc/PID/stat``, fields 14 and 15)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

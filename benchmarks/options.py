@@ -1,0 +1,22 @@
+"""What a benchmark can be told on the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """Settings of the contests; the other benchmarks have none."""
+
+    items: int = 120
+    """Scenes, each with the nine parks."""
+    rounds: int = 3
+    delay: float = 100.0
+    """Milliseconds of round trip, added to each request."""
+    bandwidth: float | None = 1000.0
+    """Mbit/s over all connections; None for no limit."""
+    connections: int = 64
+    """Threads, coroutines or requests at once, whatever a contender has."""
+    contenders: tuple[str, ...] = ()
+    """Only these; all by default."""

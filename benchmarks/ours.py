@@ -1,0 +1,97 @@
+"""s2async as its users start it: ``s2async run`` with a fresh folder and state, crops written to disk."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from shapely.geometry.base import BaseGeometry
+
+from benchmarks import measure
+from benchmarks.peers.rules import BAD_CLASSES, Answer, digest
+from s2async.sandbox.process import Sandbox
+from tests import oracle, worlds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ran:
+    """A finished run."""
+
+    folder: Path
+    usage: measure.Usage
+    summary: dict[str, Any]
+    """What ``--json`` printed."""
+
+    def answers(self) -> list[Answer]:
+        """What became of each job, from the state and the crops on disk."""
+        return [_answer(job, self.folder) for job in oracle.recorded_jobs(self.folder / "state.sqlite")]
+
+
+def run(
+    folder: Path, sandbox: Sandbox, areas: Mapping[str, BaseGeometry], *, connections: int | None = None
+) -> Ran:
+    """Run all items of a sandbox over some areas.
+
+    Args:
+        folder: A new one, for configuration, state and crops.
+        sandbox: Has been started.
+        areas: Polygons by name, lon/lat.
+        connections: The setting of that name; None for its default.
+
+    Raises:
+        RuntimeError: The run failed.
+    """
+    network = {"origins": [sandbox.origin]} | ({} if connections is None else {"connections": connections})
+    folder.mkdir(parents=True)
+    (folder / "areas.geojson").write_text(json.dumps(_collection(areas)))
+    config = folder / "config.toml"
+    config.write_text(
+        worlds.toml(
+            areas="areas.geojson",
+            search={
+                "catalog": {
+                    "url": sandbox.api,
+                    "collection": "sentinel-2-l2a",
+                    "assets": {"scl": "scl", "visual": "visual"},
+                },
+                "datetime": "2022-01-01/2022-12-31",
+                "twins": "all",
+            },
+            clouds={"min_area_valid": 0},
+            output={"folder": "data"},
+            network=network,
+            run={"state": "state.sqlite"},
+        )
+    )
+    command = [sys.executable, "-m", "s2async", "-q", "run", str(config), "--json"]
+    with (folder / "summary.json").open("w+b") as out:
+        usage = measure.run(command, stdout=out)
+    return Ran(folder=folder, usage=usage, summary=json.loads((folder / "summary.json").read_bytes()))
+
+
+def _collection(areas: Mapping[str, BaseGeometry]) -> dict[str, Any]:
+    features = [
+        {"type": "Feature", "properties": {"name": name}, "geometry": polygon.__geo_interface__}
+        for name, polygon in areas.items()
+    ]
+    return {"type": "FeatureCollection", "features": features}
+
+
+def _answer(job: oracle.RecordedJob, folder: Path) -> Answer:
+    counts = job.histogram or (0,) * 13
+    crop = None
+    if job.status == "saved":
+        with rasterio.open(folder / "data" / job.folder / job.products["visual"]) as raster:
+            crop = digest(raster.read())
+    return Answer(
+        item=job.item,
+        area=job.area,
+        bad=sum(counts[number] for number in BAD_CLASSES),
+        valid=sum(counts[1:]),
+        digest=crop,
+    )

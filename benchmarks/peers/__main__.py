@@ -1,0 +1,22 @@
+"""``python -m benchmarks.peers NAME ORDER ANSWERS CONNECTIONS``: one peer does an order, in its own process."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.scenes import Order
+
+
+def main(name: str, order: str, answers: str, connections: str) -> None:
+    """Do the jobs, then write what became of them as JSON lines."""
+    peer = importlib.import_module(f"benchmarks.peers.{name}")
+    found = list(peer.run(Order.load(Path(order)), int(connections)))
+    Path(answers).write_text("".join(json.dumps(asdict(answer)) + "\n" for answer in found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

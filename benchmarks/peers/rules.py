@@ -1,0 +1,127 @@
+"""What all peers share: the rule, the cut along the polygon, and the digest of a crop."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from types import SimpleNamespace
+from typing import Any, Final
+
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import Transformer
+from rasterio.features import geometry_mask, geometry_window
+from shapely.geometry.base import BaseGeometry
+
+BAD_CLASSES: Final = (1, 3, 8, 9, 10)
+MOST_CLOUD: Final = 2
+"""Per cent of an area's valid pixels."""
+
+Pixels = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What became of one job."""
+
+    item: str
+    area: str
+    bad: int
+    """Pixels of classes that spoil a picture."""
+    valid: int
+    """Pixels with data; both inside the polygon, at 20 m."""
+    digest: str | None = None
+    """Of the masked crop; None when the area is not clear."""
+
+    @property
+    def clear(self) -> bool:
+        """Whether the picture is wanted."""
+        return is_clear(self.bad, self.valid)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cut:
+    """An area on the grid of a raster, as ``rasterio.mask`` has it."""
+
+    col: int
+    row: int
+    width: int
+    height: int
+    outside: NDArray[np.bool_]
+    """Height x width: pixels whose centres are not in the polygon."""
+
+    def masked(self, pixels: Pixels) -> Pixels:
+        """Pixels of the window (bands x height x width) with 0 outside the polygon."""
+        return np.where(self.outside, pixels.dtype.type(0), pixels)
+
+
+def is_clear(bad: int, valid: int) -> bool:
+    """At most 2 per cent of the pixels with data are bad, and there are some."""
+    return valid > 0 and bad * 100 <= MOST_CLOUD * valid
+
+
+def count(classes: Pixels) -> tuple[int, int]:
+    """Bad and valid pixels of a masked SCL crop, by the plain rule: 0 is no data."""
+    counts = np.bincount(classes.ravel(), minlength=12)
+    return int(counts[list(BAD_CLASSES)].sum()), int(classes.size - counts[0])
+
+
+def digest(crop: Pixels) -> str:
+    """Of shape, type and pixels: bands x rows x columns."""
+    crop = np.ascontiguousarray(crop)
+    found = hashlib.blake2b(f"{crop.shape} {crop.dtype}".encode(), digest_size=16)
+    found.update(crop.data)
+    return found.hexdigest()
+
+
+@lru_cache(maxsize=100_000)
+def cut(wkt: str, epsg: int, transform: Affine, width: int, height: int) -> Cut:
+    """The window of a polygon in a raster, and its mask; worked out once for each grid.
+
+    Raises:
+        rasterio.errors.WindowError: The raster does not reach the polygon.
+    """
+    polygon = project(wkt, epsg)
+    grid = SimpleNamespace(transform=transform, width=width, height=height)
+    window = geometry_window(grid, [polygon])
+    moved = transform * Affine.translation(window.col_off, window.row_off)
+    shape = (int(window.height), int(window.width))
+    return Cut(
+        col=int(window.col_off),
+        row=int(window.row_off),
+        width=shape[1],
+        height=shape[0],
+        outside=geometry_mask([polygon], out_shape=shape, transform=moved),
+    )
+
+
+@lru_cache(maxsize=100_000)
+def project(wkt: str, epsg: int) -> BaseGeometry:
+    """A lon/lat polygon in UTM, vertex by vertex."""
+    transformer = _transformer(epsg)
+
+    def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
+
+    return shapely.transform(shapely.from_wkt(wkt), move)
+
+
+@cache
+def _transformer(epsg: int) -> Transformer:
+    return Transformer.from_crs("OGC:CRS84", epsg, always_xy=True)
+
+
+def union_tiles(cuts: Iterable[Cut], side: int) -> list[tuple[int, int]]:
+    """Tiles (column, row) that the windows of some areas touch, each once."""
+    return sorted(
+        {
+            (col, row)
+            for cut in cuts
+            for col in range(cut.col // side, (cut.col + cut.width - 1) // side + 1)
+            for row in range(cut.row // side, (cut.row + cut.height - 1) // side + 1)
+        }
+    )

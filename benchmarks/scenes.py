@@ -1,0 +1,190 @@
+"""Worlds for benchmarks: as many items as wanted, each with all its files, over the nine parks.
+
+The sandbox's year has 75 items that hold all nine parks whole, are not rejected by their scene's cloud and lack
+nothing. When more are wanted, the same scenes come again under new names: other items, other addresses, other
+ETags, so that no client can know that the bytes are those of another file. They cost no disk (hard links).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from s2async.parks import PARKS
+from s2async.sandbox.items import ORIGIN
+from s2async.sandbox.world import World
+
+MOST_CLOUD: Final = 80.0
+"""Per cent of a scene: the example configuration's first sieve."""
+LONE: Final = ("Tiergarten", "Humboldthain", "TreptowerPark", "Grunewald", "GaertenDerWelt")
+"""Parks so far apart that a footprint in the middle of one is nowhere near another."""
+
+Document = dict[str, Any]
+"""A STAC item."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scene:
+    """One item, and the areas that are wanted of it: what a contender is told."""
+
+    id: str
+    epsg: int
+    scl: str
+    visual: str
+    """Addresses of the two files."""
+    areas: tuple[str, ...]
+    document: Document
+    """The whole item, for those who want one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What a contender has to do: of each scene its areas."""
+
+    areas: dict[str, str]
+    """Polygons by name: WKT in lon/lat."""
+    scenes: list[Scene]
+
+    @property
+    def jobs(self) -> int:
+        """Pairs of a scene and an area."""
+        return sum(len(scene.areas) for scene in self.scenes)
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        path.write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def load(cls, path: Path) -> Order:
+        """Read what `save` wrote."""
+        read = json.loads(path.read_text())
+        scenes = [Scene(**{**scene, "areas": tuple(scene["areas"])}) for scene in read["scenes"]]
+        return cls(areas=read["areas"], scenes=scenes)
+
+    def sample(self, jobs: int) -> Order:
+        """So many jobs, spread evenly over all."""
+        pairs = [(scene, area) for scene in self.scenes for area in scene.areas]
+        step = max(len(pairs) / jobs, 1)
+        kept = [pairs[int(index * step)] for index in range(min(jobs, len(pairs)))]
+        scenes = {scene.id: scene for scene, _ in kept}
+        chosen = [
+            Scene(
+                id=scene.id,
+                epsg=scene.epsg,
+                scl=scene.scl,
+                visual=scene.visual,
+                areas=tuple(area for other, area in kept if other is scene),
+                document=scene.document,
+            )
+            for scene in scenes.values()
+        ]
+        return Order(areas=self.areas, scenes=chosen)
+
+
+def parks() -> dict[str, BaseGeometry]:
+    """The nine parks, lon/lat."""
+    return {name: shapely.from_wkt(wkt) for name, wkt in PARKS}
+
+
+@contextmanager
+def world_of(whole: World, items: int, *, single: bool = False) -> Iterator[World]:
+    """A world with so many items, for the length of a ``with`` block.
+
+    Args:
+        whole: The sandbox's year.
+        items: How many.
+        single: Each item's footprint holds one park only (`LONE`, in turn), so that nothing can be shared.
+    """
+    found = complete_items(whole)
+    copies = -(-items // len(found))
+    many = [_copied(item, copy) for item in found for copy in range(copies)]
+    kept = [many[index * len(many) // items] for index in range(items)]
+    # Beside the year: a hard link cannot leave its file system.
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=whole.folder.parent) as name:
+        folder = Path(name)
+        lines = []
+        for index, (item, source) in enumerate(kept):
+            for key in ("scl", "visual"):
+                target = folder / _path(item, key)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.link(whole.folder / _path(source, key), target)
+            shown = _in_one_park(item, LONE[index % len(LONE)]) if single else item
+            lines.append(json.dumps(shown, separators=(",", ":")))
+        (folder / "items.jsonl").write_text("\n".join(lines) + "\n")
+        about = json.loads((whole.folder / "world.json").read_text())
+        (folder / "world.json").write_text(json.dumps({**about, "items": items}))
+        yield World(folder, items)
+
+
+def complete_items(world: World) -> list[Document]:
+    """Items under little cloud that hold all parks whole and have both files, oldest first."""
+    places = list(parks().values())
+    with (world.folder / "items.jsonl").open() as lines:
+        items = [json.loads(line) for line in lines]
+    return [
+        item
+        for item in items
+        if item["properties"]["eo:cloud_cover"] <= MOST_CLOUD
+        and {"scl", "visual"} <= set(item["assets"])
+        and all((world.folder / _path(item, key)).exists() for key in ("scl", "visual"))
+        and shapely.contains_properly(_footprint(item), places).all()
+    ]
+
+
+def order(world: World, origin: str, areas: Mapping[str, BaseGeometry]) -> Order:
+    """All items of a world, each with the areas that its footprint touches."""
+    with (world.folder / "items.jsonl").open() as lines:
+        items = [json.loads(line.replace(ORIGIN, origin)) for line in lines]
+    names, polygons = list(areas), list(areas.values())
+    scenes = [_scene(item, names, polygons) for item in items]
+    return Order(areas={name: polygon.wkt for name, polygon in areas.items()}, scenes=scenes)
+
+
+def _scene(item: Document, names: Sequence[str], polygons: Sequence[BaseGeometry]) -> Scene:
+    touched = shapely.intersects(_footprint(item), polygons)
+    return Scene(
+        id=item["id"],
+        epsg=32600 + int(item["id"][4:6]),
+        scl=item["assets"]["scl"]["href"],
+        visual=item["assets"]["visual"]["href"],
+        areas=tuple(name for name, touches in zip(names, touched, strict=True) if touches),
+        document=item,
+    )
+
+
+def _footprint(item: Document) -> BaseGeometry:
+    return shapely.geometry.shape(item["geometry"])
+
+
+def _path(item: Document, key: str) -> str:
+    href: str = item["assets"][key]["href"]
+    return href.removeprefix(f"{ORIGIN}/")
+
+
+def _copied(item: Document, copy: int) -> tuple[Document, Document]:
+    """An item and the one that has its files: the same one, or a later take of the same day."""
+    if not copy:
+        return item, item
+    name = item["id"]
+    new: Document = json.loads(json.dumps(item).replace(name, name.replace("_0_", f"_{copy}_")))
+    properties = new["properties"]
+    when = datetime.fromisoformat(properties["datetime"]) + timedelta(minutes=copy)
+    properties["datetime"] = when.isoformat().replace("+00:00", "Z")
+    for key in ("s2:product_uri", "s2:datastrip_id"):
+        properties[key] += f"_{copy}"
+    return new, item
+
+
+def _in_one_park(item: Document, name: str) -> Document:
+    spot = shapely.point_on_surface(parks()[name]).buffer(0.0005, quad_segs=1)
+    return {**item, "geometry": shapely.geometry.mapping(spot), "bbox": spot.bounds}

@@ -1,0 +1,65 @@
+"""The lines of a benchmark as a table for a terminal, or as Markdown for a README."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+Line = dict[str, Any]
+
+NAMES: Final = {
+    "sequential": "rasterio, one after another",
+    "gdal_threads": "rasterio in threads, GDAL tuned, per item",
+    "odc_stac": "odc-stac",
+    "geotiff": "async-geotiff + obstore",
+    "geotiff_shared": "the same, sharing per item by hand",
+    "rasteret": "rasteret",
+    "s2async": "s2async",
+    "whole files": "whole files (computed)",
+}
+"""What contenders are called in tables and plots."""
+
+_COLUMNS: Final = (
+    ("jobs/s", "jobs_per_second", ".1f"),
+    ("s2async is faster by", "times_faster", ".1f"),
+    ("requests/job", "requests_per_job", ".2f"),
+    ("kB/job", "kilobytes_per_job", ",.0f"),
+    ("x least bytes", "bytes_over_least", ".2f"),
+    ("CPU ms/job", "cpu_ms_per_job", ".1f"),
+    ("peak MB", "peak_megabytes", ".0f"),
+    ("link used", "link_share", ".0%"),
+    ("server CPU", "server_cpu_share", ".0%"),
+    ("start s", "startup_seconds", ".1f"),
+)
+
+
+def contest(lines: Sequence[Line]) -> None:
+    """Print the medians of a contest."""
+    rows = medians(lines)
+    if rows:
+        _print(_COLUMNS, [(NAMES[line["contender"]], line) for line in rows])
+    for line in lines:
+        if "left_out" in line:
+            print(f"left out: {line['left_out']}: {line['why']}")
+
+
+def medians(lines: Sequence[Line]) -> list[Line]:
+    """The lines that sum up: a contender's medians, and what was computed."""
+    return [line for line in lines if "median_of" in line or "computed" in line]
+
+
+def _print(columns: Sequence[tuple[str, str, str]], rows: Sequence[tuple[str, Line]]) -> None:
+    table = Table("", box=None, pad_edge=False)
+    for title, _, _ in columns:
+        table.add_column(title, justify="right")
+    for name, line in rows:
+        table.add_row(name, *(_cell(line.get(key), form) for _, key, form in columns))
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
