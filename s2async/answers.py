@@ -14,8 +14,11 @@ from s2async.errors import BadAnswer, FileChanged, NotFound, Refused, RemoteErro
 
 TRANSIENT: Final = frozenset({408, 425, 429, *range(500, 600)})
 """Answers that may be better on another try."""
+OVERLOADED: Final = frozenset({429, 503})
+"""Answers of a server that has too much to do (RFC 6585, 4 and RFC 9110, 15.6.4)."""
 MAX_JSON: Final = 64 << 20
 """Decoded bytes of one JSON answer; a body of 0.3 MB can unpack to 300 MB."""
+_CONTENT_RANGE: Final = re.compile(r"\s*bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})\s*", re.IGNORECASE)
 
 
 def shown(href: str) -> str:
@@ -74,7 +77,7 @@ def content_range(status: int, headers: Mapping[str, str], href: str) -> tuple[i
             raise BadAnswer(f"expected part of a file, got {excerpt(kind.encode())}: {shown(href)}")
         raise Refused(f"the server does not serve ranges: {shown(href)}")
     text = headers.get("Content-Range", "")
-    found = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", text.strip(), re.IGNORECASE)
+    found = _CONTENT_RANGE.fullmatch(text)
     if not found:
         raise BadAnswer(f"no usable Content-Range ('{excerpt(text.encode())}'): {shown(href)}")
     if headers.get("Content-Encoding", "identity").lower() != "identity":

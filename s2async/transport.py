@@ -6,7 +6,6 @@ cancellable, and an address that was not allowed unreachable. Counted are body b
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import urllib.request
@@ -22,8 +21,9 @@ import tenacity
 from yarl import URL
 
 import s2async
-from s2async.answers import MAX_JSON, TRANSIENT, content_range, decode_json, shown, status_error
+from s2async.answers import MAX_JSON, OVERLOADED, TRANSIENT, content_range, decode_json, shown, status_error
 from s2async.errors import BadAnswer, FileChanged, Refused, RemoteError, TransientError
+from s2async.gate import Gate
 from s2async.models import Traffic, Use
 
 MAX_REDIRECTS: Final = 5
@@ -92,7 +92,7 @@ class Transport:
 
     Args:
         origins: ``scheme://host[:port]`` that may be asked; everything else is refused, redirects included.
-        connections: requests under way at once.
+        connections: requests under way at once to one origin, at most; how many pay is found out on the way.
         connect_timeout: seconds to get a connection: name, TCP, proxy and TLS together.
         idle_timeout: seconds without a byte.
         total_timeout: seconds for one try of a request.
@@ -105,7 +105,7 @@ class Transport:
         self,
         *,
         origins: Iterable[str],
-        connections: int = 32,
+        connections: int = 64,
         connect_timeout: float = 10,
         idle_timeout: float = 30,
         total_timeout: float = 300,
@@ -119,16 +119,23 @@ class Transport:
         self._timeout = aiohttp.ClientTimeout(total=total_timeout, connect=connect_timeout, sock_read=idle_timeout)
         self._attempts = attempts
         self._wait = wait or _full_jitter
-        self._places = asyncio.Semaphore(connections)
-        self._parked: dict[str, float] = {}
         self._session: aiohttp.ClientSession | None = None
-        self.in_flight = 0
+        self._gates: dict[str, Gate] = {}
+        self._proxies: dict[str, str | None] = {}
+
+    @property
+    def in_flight(self) -> int:
         """Requests under way now."""
+        return sum(gate.in_flight for gate in self._gates.values())
 
     async def __aenter__(self) -> Self:
+        self._gates = {origin: Gate(self._connections) for origin in self._origins}
+        self._proxies = {origin: _proxy(URL(origin)) for origin in self._origins}
+        # the gates limit; the limit per host is for hosts that redirects lead to
+        connector = aiohttp.TCPConnector(limit=0, limit_per_host=self._connections, ttl_dns_cache=300)
         # trust_env stays off: it would send the passwords of ~/.netrc to hosts that serve public data
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections, ttl_dns_cache=300),
+            connector=connector,
             timeout=self._timeout,
             headers={"User-Agent": f"s2async/{s2async.__version__}"},
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -236,6 +243,11 @@ class Transport:
                 return False
             return error.retry_after is None or error.retry_after <= MAX_WAIT
 
+        try:
+            return await once()
+        except TransientError as error:
+            failed = error
+        # tenacity takes 15 us, which only those pay that failed; it is told of that as of its first attempt
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(worth_it),
             stop=tenacity.stop_after_attempt(self._attempts),
@@ -243,6 +255,8 @@ class Transport:
             reraise=True,
         ):
             with attempt:
+                if attempt.retry_state.attempt_number == 1:
+                    raise failed
                 return await once()
         raise AssertionError("tenacity returns or raises")
 
@@ -261,28 +275,32 @@ class Transport:
         if self._session is None:
             raise RuntimeError("the transport is used outside its 'async with'")
         url = self._allowed(href)
-        origin = str(url.origin())
+        gate = self._gates[str(url.origin())]
+        number = await gate.enter()
         try:
-            async with self._turn(origin):
-                for _ in range(MAX_REDIRECTS + 1):
-                    async with self._session.request(
-                        method, url, headers=headers, json=json_body, allow_redirects=False, proxy=_proxy(url)
-                    ) as response:
-                        tally.requests += 1
-                        if response.status in (200, 206):
-                            yield response
-                            return
-                        body = await tally.drain(response)
-                        if response.status not in (301, 302, 303, 307, 308):
-                            raise status_error(response.status, response.headers, body, href, transient)
-                        url = self._target(url, response.headers.get("Location", ""))
+            for _ in range(MAX_REDIRECTS + 1):
+                proxy = self._proxies[str(url.origin())]
+                async with self._session.request(
+                    method, url, headers=headers, json=json_body, allow_redirects=False, proxy=proxy
+                ) as response:
+                    tally.requests += 1
+                    if response.status in (200, 206):
+                        yield response
+                        gate.answered(number)
+                        return
+                    body = await tally.drain(response)
+                    if response.status not in (301, 302, 303, 307, 308):
+                        raise status_error(response.status, response.headers, body, href, transient)
+                    url = self._target(url, response.headers.get("Location", ""))
             raise Refused(f"more than {MAX_REDIRECTS} redirects: {shown(href)}")
         except TransientError as error:
+            if error.status in OVERLOADED:
+                gate.overloaded(number)
             if error.retry_after and error.retry_after <= MAX_WAIT:
-                # the whole server is asked for patience, not this one request
-                self._parked[origin] = max(self._parked.get(origin, 0.0), _now() + error.retry_after)
+                gate.park(error.retry_after)  # the whole server is asked for patience, not this one request
             raise
         except TimeoutError as error:
+            gate.overloaded(number)
             raise TransientError(f"timed out: {shown(href)}") from error
         except aiohttp.ClientSSLError as error:
             raise Refused(f"TLS failed ({_brief(error)}): {shown(href)}") from error
@@ -290,21 +308,8 @@ class Transport:
             raise Refused(f"not an address: {shown(href)}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise TransientError(f"{_brief(error)}: {shown(href)}") from error
-
-    @asynccontextmanager
-    async def _turn(self, origin: str) -> AsyncIterator[None]:
-        """A place among the requests under way, at a time when the server does not ask for patience."""
-        while True:
-            await asyncio.sleep(self._parked.get(origin, 0.0) - _now())
-            async with self._places:
-                if self._parked.get(origin, 0.0) > _now():  # asked for while this one waited for its place
-                    continue
-                self.in_flight += 1
-                try:
-                    yield
-                finally:
-                    self.in_flight -= 1
-                return
+        finally:
+            gate.leave()
 
     def _allowed(self, href: str) -> URL:
         try:
@@ -383,7 +388,3 @@ def _brief(error: BaseException) -> str:
 def _full_jitter(attempt: int) -> float:
     """Seconds before a retry: anything up to 0.5, 1, 2, 4 ... 20 ("full jitter", AWS Architecture Blog, 2015)."""
     return random.uniform(0, min(20.0, 0.5 * 2 ** (attempt - 1)))  # noqa: S311 - not for secrets
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -151,6 +151,15 @@ async def code(x: Exchange) -> None:
     await x.send(int(x.query["status"]), headers, b"<b>sorry</b>" + b"." * int(x.query.get("size", 0)))
 
 
+async def crowded(x: Exchange) -> None:
+    """A server that has room for so many requests at once, and turns the others away."""
+    if IN_FLIGHT["now"] > int(x.query["room"]):
+        await x.send(503, {}, b"<Error>SlowDown</Error>")
+    else:
+        await asyncio.sleep(0.02)
+        await well(x)
+
+
 async def redirect(x: Exchange) -> None:
     headers = {"Location": x.query["to"]} if "to" in x.query else {}
     await x.send(int(x.query.get("status", 302)), headers, b"over there")
@@ -261,6 +270,7 @@ async def endless(x: Exchange) -> None:
 MODES: dict[str, Callable[[Exchange], Awaitable[None]]] = {
     "well": well,
     "code": code,
+    "crowded": crowded,
     "redirect": redirect,
     "stall": stall,
     "stall-body": stall_body,
@@ -287,6 +297,7 @@ async def answer(x: Exchange) -> None:
     COUNTS[x.path] += 1
     IN_FLIGHT["now"] += 1
     IN_FLIGHT["peak"] = max(IN_FLIGHT["peak"], IN_FLIGHT["now"])
+    x.entry["in_flight"] = IN_FLIGHT["now"]
     try:
         if x.method == "CONNECT":
             await x.send(407, {"Proxy-Authenticate": "Basic"}, b"")

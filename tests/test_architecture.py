@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "s2async"
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 PURE = {
-    "answers", "catalogs", "clouds", "errors", "folders", "grid", "inflate", "models", "names", "neighbours",
-    "parks", "prefix", "records", "rows", "statements", "tiff", "tiles",
+    "answers", "catalogs", "clouds", "congestion", "errors", "folders", "grid", "headers", "inflate", "models",
+    "names", "neighbours", "parks", "prefix", "records", "rows", "statements", "tiff", "tiles",
 }  # fmt: skip
 """No I/O and no asyncio: values in, values out."""
 
@@ -31,7 +31,7 @@ DOORS = {
     "pyogrio": {"readers"},
     "rich": {"cli", "console", "summary"},
     "click": {"cli"},
-    "asyncio": {"budget", "cli", "console", "pipeline", "raster", "transport", "worker"},
+    "asyncio": {"budget", "cli", "console", "gate", "pipeline", "raster", "worker"},
 }
 """The modules that may import a third party (or a part of the standard library that wants care)."""
 

@@ -90,6 +90,12 @@ async def outcome(work: Awaitable[object]) -> object:
         return error
 
 
+async def gathered(transport: Transport, urls: list[str]) -> None:
+    """Read a little of each, all at once."""
+    for piece in await asyncio.gather(*(transport.read(url, 0, 100) for url in urls)):
+        assert piece.data == CONTENT[:100]
+
+
 def counted(meter: Meter) -> dict[str, tuple[int, int]]:
     """Requests and bytes by use."""
     sums: dict[str, tuple[int, int]] = {}
@@ -488,14 +494,106 @@ def test_no_more_requests_are_under_way_than_allowed(server: FaultServer, name: 
     assert server.ask("/__log")["peak"] == 5
 
 
+def test_a_server_that_answers_is_soon_asked_as_much_as_allowed(server: FaultServer, name: str) -> None:
+    async def work(transport: Transport) -> None:
+        await gathered(transport, [server.url("well", 0, name, n=n, delay=0.05) for n in range(300)])
+
+    run(server, work, connections=64)
+    under_way = [entry["in_flight"] for entry in server.log]
+    assert max(under_way) == 64
+    # 8 at first, and then two for each that was answered
+    assert all(2 * now <= 8 + number for number, now in enumerate(under_way, start=1))
+
+
+def test_a_server_is_not_thought_to_bear_more_than_it_was_asked_for(server: FaultServer, name: str) -> None:
+    url = server.url("well", 0, name, delay=0.01)
+
+    async def work(transport: Transport) -> None:
+        for _ in range(20):
+            await gathered(transport, [url] * 10)
+        server.ask("/__reset")
+        await gathered(transport, [url] * 100)
+
+    run(server, work)
+    under_way = [entry["in_flight"] for entry in server.log]
+    assert max(under_way) > 11
+    assert all(2 * now <= 11 + number for number, now in enumerate(under_way, start=1))
+
+
+@pytest.mark.parametrize(
+    ("mode", "more", "expected"),
+    [
+        ("code", {"status": 429}, {4, 5}),
+        ("code", {"status": 503}, {4, 5}),
+        ("stall", {}, {4, 5}),
+        ("stall-body", {}, {4, 5}),
+        ("code", {"status": 500}, {8}),
+        ("code", {"status": 404}, {8}),
+        ("cut", {}, {8}),
+    ],
+)
+def test_a_server_that_has_too_much_to_do_is_asked_for_half(
+    server: FaultServer, name: str, mode: str, more: dict[str, int], expected: set[int]
+) -> None:
+    async def work(transport: Transport) -> None:
+        await outcome(transport.read(server.url(mode, 1, name, **more), 0, 1000))
+        server.ask("/__reset")
+        await gathered(transport, [server.url("well", 0, name, delay=0.05)] * 8)
+
+    run(server, work, idle_timeout=0.4)
+    assert max(entry["in_flight"] for entry in server.log) in expected  # it grows by one meanwhile
+
+
+def test_many_complaints_of_one_moment_count_as_one(server: FaultServer, name: str) -> None:
+    async def work(transport: Transport) -> None:
+        await gathered(transport, [server.url("code", 1, f"{n}-{name}", status=503, delay=0.05) for n in range(8)])
+
+    for n in range(8):
+        (server.folder / f"{n}-{name}").write_bytes(CONTENT)
+    run(server, work)
+    log = server.log
+    assert [entry["status"] for entry in log] == [503] * 8 + [206] * 8
+    assert 4 <= max(entry["in_flight"] for entry in log[8:]) <= 5
+
+
+def test_each_server_has_a_measure_of_its_own(server: FaultServer, name: str) -> None:
+    async def work(transport: Transport) -> None:
+        await transport.read(server.url("code", 3, name, status=429), 0, 10)
+        for origin in (server.origin, server.other):
+            await gathered(transport, [f"{origin}/well/0/{name}?delay=0.05"] * 8)
+
+    run(server, work, origins=[server.origin, server.other], attempts=4)
+    busy, free = (
+        max(entry["in_flight"] for entry in server.log[4:] if entry["port"] == server.ports[port])
+        for port in ("port", "other")
+    )
+    assert busy <= 4
+    assert free == 8
+
+
+def test_a_crowded_server_is_asked_for_about_as_much_as_it_has_room_for(server: FaultServer, name: str) -> None:
+    async def work(transport: Transport) -> None:
+        await gathered(transport, [server.url("crowded", -1, name, room=20, n=n) for n in range(600)])
+
+    run(server, work, attempts=8)
+    log = server.log
+    refused = [entry for entry in log if entry["status"] == 503]
+    assert len(log) == 600 + len(refused)
+    assert 1 <= len(refused) <= 60  # without a measure, 64 at once, it turns most away
+    assert max(entry["in_flight"] for entry in log[200:]) <= 22
+    settled = [entry["in_flight"] for entry in log[200:580]]
+    assert sum(settled) / len(settled) > 5
+
+
 def test_stalled_reads_are_cancelled_at_once_and_leave_nothing(server: FaultServer, name: str) -> None:
     async def work(transport: Transport) -> float:
+        await gathered(transport, [server.url("well", 0, name)] * 200)  # so that it may be asked 64 at once
         stalled = [
             asyncio.create_task(transport.read(server.url(mode, -1, name, n=n), 0, 1000))
             for n in range(32)
             for mode in ("stall", "stall-body")
         ]
-        await until(lambda: len(server.log) == 64)
+        await until(lambda: len(server.log) == 200 + 64)
         started = time.monotonic()
         for task in stalled:
             task.cancel()

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s2async.gate import Gate
+
+
+async def pause(turns: int = 3) -> None:
+    """Let the others go on."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+class Visitors:
+    """Tasks that want through a gate, by name, and the order in which they got in."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.inside: dict[int, int] = {}
+        """Number of the request by name, in the order of entering."""
+        self.tasks: dict[int, asyncio.Task[None]] = {}
+
+    def come(self, name: int, stay: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+        async def visit() -> None:
+            self.inside[name] = await self.gate.enter()
+            try:
+                await (stay or asyncio.Event().wait)()
+            finally:
+                self.gate.leave()
+
+        self.tasks[name] = asyncio.create_task(visit())
+
+    async def go(self, *names: int) -> None:
+        for name in names:
+            self.tasks[name].cancel()
+        await asyncio.gather(*(self.tasks.pop(name) for name in names), return_exceptions=True)
+
+    async def close(self) -> None:
+        await self.go(*self.tasks)
+        assert self.gate.in_flight == 0
+
+
+def played(play: Callable[[Gate, Visitors], Coroutine[Any, Any, None]], most: int = 2) -> None:
+    async def main() -> None:
+        gate = Gate(most)
+        visitors = Visitors(gate)
+        await play(gate, visitors)
+        await visitors.close()
+        assert await asyncio.wait_for(gate.enter(), 1)  # it works still
+        gate.leave()
+
+    asyncio.run(main())
+
+
+def test_who_came_first_gets_in_first_and_is_numbered() -> None:
+    async def play(gate: Gate, visitors: Visitors) -> None:
+        for name in range(5):
+            visitors.come(name)
+        await pause()
+        assert list(visitors.inside.items()) == [(0, 1), (1, 2)]
+        assert gate.in_flight == 2
+        await visitors.go(1)
+        visitors.come(5)
+        await pause()
+        assert list(visitors.inside) == [0, 1, 2]
+        await visitors.go(0, 2)
+        await pause()
+        assert list(visitors.inside.items()) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+
+    played(play)
+
+
+def test_a_place_that_is_free_is_given_without_delay() -> None:
+    async def play(gate: Gate, visitors: Visitors) -> None:
+        entering = gate.enter()
+        with pytest.raises(StopIteration) as ended:  # its end, without a step of the event loop
+            entering.send(None)
+        assert ended.value.value == 1
+        gate.leave()
+
+    played(play)
+
+
+def test_whoever_gives_up_waiting_takes_no_place() -> None:
+    async def play(gate: Gate, visitors: Visitors) -> None:
+        for name in range(5):
+            visitors.come(name)
+        await pause()
+        await visitors.go(2, 3)
+        await visitors.go(0)
+        await pause()
+        assert list(visitors.inside) == [0, 1, 4]
+        assert gate.in_flight == 2
+
+    played(play)
+
+
+def test_a_place_is_passed_on_by_one_who_is_cancelled_as_his_turn_comes() -> None:
+    async def play(gate: Gate, visitors: Visitors) -> None:
+        for name in range(4):
+            visitors.come(name)
+        await pause()
+        visitors.tasks[0].cancel()
+        await asyncio.sleep(0)  # the first leaves: the third is given the place, and has not noticed yet
+        assert gate.in_flight == 2
+        assert 2 not in visitors.inside
+        await visitors.go(2)
+        await pause()
+        assert list(visitors.inside) == [0, 1, 3]
+        assert gate.in_flight == 2
+
+    played(play)
+
+
+def test_nobody_gets_into_a_parked_server_until_its_longest_time_is_over() -> None:
+    async def play(gate: Gate, visitors: Visitors) -> None:
+        loop = asyncio.get_running_loop()
+        visitors.come(0)
+        await pause()
+        gate.park(0.1)
+        gate.park(0.3)
+        gate.park(0.2)
+        parked = loop.time()
+        visitors.come(1)
+        await visitors.go(0)
+        await asyncio.sleep(0.25)
+        visitors.come(2)
+        await pause()
+        assert list(visitors.inside) == [0]
+        while len(visitors.inside) < 3:
+            assert loop.time() < parked + 2
+            await asyncio.sleep(0.005)
+        assert loop.time() >= parked + 0.29
+        assert list(visitors.inside) == [0, 1, 2]
+
+    played(play)
+
+
+def test_whoever_waits_for_a_parked_server_can_be_cancelled() -> None:
+    async def play(gate: Gate, visitors: Visitors) -> None:
+        gate.park(0.05)
+        visitors.come(0)
+        visitors.come(1)
+        await pause()
+        assert gate.in_flight == 0
+        await visitors.go(0)
+
+    played(play)
+
+
+def test_good_answers_widen_and_complaints_narrow_the_gate() -> None:
+    async def play(gate: Gate, visitors: Visitors) -> None:
+        for name in range(40):
+            visitors.come(name)
+        await pause()
+        assert gate.in_flight == 8
+        gate.answered(1)
+        await visitors.go(0)
+        await pause()
+        assert gate.in_flight == 9  # one for the one that left, and one more
+        for number in (2, 3, 4):
+            gate.overloaded(number)
+        await visitors.go(1, 2, 3, 4, 5)
+        await pause()
+        assert gate.in_flight == 4
+        assert len(visitors.inside) == 10  # nobody came in meanwhile
+        await visitors.go(6)
+        await pause()
+        assert len(visitors.inside) == 11
+
+    played(play, most=64)
+
+
+@given(
+    most=st.integers(1, 12),
+    visits=st.lists(
+        st.tuples(st.integers(0, 4), st.sampled_from(["good", "bad", "neither", "cancelled"])), max_size=60
+    ),
+)
+def test_nobody_is_forgotten_and_nobody_overtakes(most: int, visits: list[tuple[int, str]]) -> None:
+    order: list[int] = []
+    numbers: list[int] = []
+
+    async def visit(gate: Gate, name: int, turns: int, ending: str) -> None:
+        number = await gate.enter()
+        assert 1 <= gate.in_flight <= most
+        order.append(name)
+        numbers.append(number)
+        try:
+            await pause(turns)
+            if ending == "good":
+                gate.answered(number)
+            elif ending == "bad":
+                gate.overloaded(number)
+        finally:
+            gate.leave()
+
+    async def main() -> None:
+        gate = Gate(most)
+        tasks = [asyncio.create_task(visit(gate, name, *how)) for name, how in enumerate(visits)]
+        for task, (turns, ending) in zip(tasks, visits, strict=True):
+            if ending == "cancelled":
+                await pause(turns)
+                task.cancel()
+        ended = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
+        assert all(error is None or isinstance(error, asyncio.CancelledError) for error in ended)
+        assert gate.in_flight == 0
+        assert 1 <= gate.window.size <= most
+
+    asyncio.run(main())
+    assert order == sorted(order)
+    assert numbers == sorted(set(numbers))
+    assert set(order) >= {name for name, (_, ending) in enumerate(visits) if ending != "cancelled"}
