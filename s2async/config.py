@@ -151,8 +151,8 @@ class Network(Section):
 
     origins: Origins = ()
     """More ``scheme://host[:port]`` that an API or an href may point to; https unless listed here."""
-    connections: int = Field(default=32, ge=1, le=256)
-    """Requests under way at once."""
+    connections: int = Field(default=64, ge=1, le=256)
+    """Most requests under way at once to one host; a run begins with 8 and finds out how many the host bears."""
     connect_timeout: Seconds = 10
     """Seconds to get a connection."""
     idle_timeout: Seconds = 30

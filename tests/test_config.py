@@ -190,7 +190,7 @@ def test_defaults_are_the_contract(tmp_path: Path) -> None:
     assert plain.output.model_dump() == {"folder": tmp_path / "data", "assets": ("visual",), "mask": True}
     assert plain.network.model_dump() == {
         "origins": (),
-        "connections": 32,
+        "connections": 64,
         "connect_timeout": 10,
         "idle_timeout": 30,
         "total_timeout": 300,
