@@ -108,7 +108,9 @@ class Layout:
     block_counts: NDArray[np.int64]
     """Bytes of every block; 0 for a block left out, which reads as nodata."""
     end: int
-    """One past the last byte of the header that was needed."""
+    """One past the last byte of the first directory and its values."""
+    read_to: int
+    """One past the last byte that was looked at: those of later directories may lie further on."""
     tags: tuple[Tag, ...]
     """Every entry of the directory but those that tell places in the file."""
 
@@ -192,13 +194,12 @@ class _Reader:
         (number,) = self.unpack("Q" if self.big else "H", offset)
         if not 0 < number <= 4096:
             raise ValueError(f"a directory of {number} entries")
-        form, size, start = ("HHQ", 20, offset + 8) if self.big else ("HHI", 12, offset + 2)
-        self.take(start, number * size + struct.calcsize(self.word))
-        entries = []
-        for index in range(number):
-            tag, kind, count = self.unpack(form, start + index * size)
-            entries.append((tag, kind, count, start + index * size + struct.calcsize(self.order + form)))
-        (following,) = self.unpack(self.word, start + number * size)
+        form, size, start = ("HHQ8x", 20, offset + 8) if self.big else ("HHI4x", 12, offset + 2)
+        body = self.take(start, number * size + struct.calcsize(self.word))
+        found = struct.iter_unpack(self.order + form, body[: number * size])
+        values = range(start + size - struct.calcsize(self.word), start + number * size, size)
+        entries = [(*entry, field) for entry, field in zip(found, values, strict=True)]
+        (following,) = struct.unpack(self.order + self.word, body[number * size :])
         return entries, following
 
     def raw(self, kind: int, count: int, field: int) -> bytes:
@@ -299,6 +300,7 @@ def _parse(head: bytes) -> Layout:
         block_offsets=places,
         block_counts=counts,
         end=end,
+        read_to=reader.end,
         tags=tuple((tag, *entry) for tag, entry in raws.items() if tag not in _PLACES),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,14 +128,30 @@ def subset(layout: Layout, blocks: Mapping[int, bytes]) -> bytes:
             raise CorruptFile(f"block {index} has {len(data):,} bytes instead of {layout.block_counts[index]:,}")
     if not layout.big and sum(map(len, blocks.values())) + 2 * _FAR >= 1 << 32:
         raise CorruptFile("blocks of more than 4 GiB in a TIFF that cannot hold them")
-    word, inline = ("Q", 8) if layout.big else ("I", 4)
     places = np.where(layout.block_counts > 0, 16 + sum(map(len, blocks.values())) + _FAR, 0)
     counts = np.where(layout.block_counts > 0, 1, 0)
     end = 16
     for index, data in blocks.items():
         places[index], counts[index] = end, len(data)
         end += len(data)
+    return rewritten(layout, places, counts, blocks.values())
 
+
+def rewritten(
+    layout: Layout, places: NDArray[np.int64], counts: NDArray[np.int64], blocks: Collection[bytes] = ()
+) -> bytes:
+    """A TIFF of the same raster, with other places and sizes of the blocks.
+
+    Args:
+        layout: of the raster; what its tags say is kept.
+        places: of every block, modulo the size of the file's words.
+        counts: bytes of every block.
+        blocks: what stands from byte 16 on, before the directory.
+
+    Returns:
+        The bytes of a TIFF with a single directory, at the end.
+    """
+    word, inline = ("Q", 8) if layout.big else ("I", 4)
     kind, numpy_word = (16, f"{layout.order}u8") if layout.big else (4, f"{layout.order}u4")
     place_tag, count_tag = (TILE_OFFSETS, TILE_COUNTS) if layout.tiled else (STRIP_OFFSETS, STRIP_COUNTS)
     arrays = [
@@ -143,6 +159,7 @@ def subset(layout: Layout, blocks: Mapping[int, bytes]) -> bytes:
         for tag, a in ((place_tag, places), (count_tag, counts))
     ]
     entries: list[bytes] = []
+    end = 16 + sum(map(len, blocks))
     payloads: list[bytes] = [bytes(end % 2)]
     end += end % 2
     for tag, type_, values, raw in sorted([*layout.tags, *arrays]):
@@ -157,4 +174,4 @@ def subset(layout: Layout, blocks: Mapping[int, bytes]) -> bytes:
     numbers = (43, 8, 0, end) if layout.big else (42, end)
     start = struct.pack(layout.order + form, b"II" if layout.order == "<" else b"MM", *numbers)
     length = struct.pack(layout.order + ("Q" if layout.big else "H"), len(entries))
-    return b"".join([start, *blocks.values(), *payloads, length, *entries, bytes(inline)])
+    return b"".join([start, *blocks, *payloads, length, *entries, bytes(inline)])
