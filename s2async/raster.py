@@ -21,12 +21,15 @@ from s2async.answers import shown
 from s2async.budget import Budget
 from s2async.errors import CorruptFile
 from s2async.grid import Cutout
-from s2async.prefix import Margin, rows_of, typical_size
-from s2async.sources import Source, check_size
+from s2async.prefix import Margin, Tile, rows_of, typical_size
+from s2async.sources import Source
 from s2async.tiles import ByteRange
 from s2async.transport import Transport
 
 T = TypeVar("T")
+
+CHEAP = 65536
+"""Bytes of a second range, at least: few, against the round trip that a third one would cost."""
 
 
 async def read(
@@ -91,7 +94,7 @@ class _Reading:
             asset.href, start, stop - start, etag=self.source.etag, stage="tiles", asset=asset.key
         )
         self.received += len(piece.data)
-        check_size(piece, self.source.size, asset)
+        self.source.check(piece)
         return piece.data
 
     async def fetch_all(self, work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
@@ -131,12 +134,17 @@ class _Rows(_Reading):
             return self.arrays
 
     def size(self, block: int, times: float = 1) -> int:
-        if self.verify:
-            return self.count(block)
-        return self.margin.size(self.count(block), self.share(block), self.typical, times=times)
+        return self.count(block) if self.verify else self.margin.size(self.tile(block), times=times)
 
-    def share(self, block: int) -> float:
-        return min(1.0, self.rows[block] / rows_of(self.layout, block))
+    def tile(self, block: int) -> Tile:
+        grid = self.layout.grid
+        return Tile(
+            place=(grid.epsg, grid.transform.c, grid.transform.f, block),
+            rows=self.rows[block],
+            count=self.count(block),
+            share=min(1.0, self.rows[block] / rows_of(self.layout, block)),
+            typical=self.typical,
+        )
 
     async def _range(self, found: ByteRange) -> None:
         """Fetch some blocks and decode them; what turns out too short is fetched on."""
@@ -150,10 +158,10 @@ class _Rows(_Reading):
         await _all_of([self._fetch_on(block, parts[block]) for block in short])
 
     async def _fetch_on(self, block: int, data: bytes | memoryview) -> None:
-        """A second range of a block, generous; and then the rest, which must do."""
-        asked, place = len(data), self.place(block)
-        for size in (max(self.size(block, 4), 2 * asked), self.count(block)):
-            stop = min(size, self.count(block))
+        """A second range of a block, with a wider margin; and then the rest, which must do."""
+        asked, place, count = len(data), self.place(block), self.count(block)
+        second = max(self.size(block, 3), asked + CHEAP)
+        for stop in (min(second, count), count):
             data = b"".join([data, await self.fetch(place + len(data), place + stop)])
             if not await self._decoded({block: data}, {block: asked}):
                 return
@@ -167,9 +175,8 @@ class _Rows(_Reading):
         found = await asyncio.get_running_loop().run_in_executor(self.pool, work)
         for block, used in found.items():
             if used is not None:
-                count, share = self.count(block), self.share(block)
                 self.used.append((self.place(block), self.place(block) + used))
-                self.margin.learn(count, share, self.typical, used=used, asked=asked[block])
+                self.margin.learn(self.tile(block), used=used, asked=asked[block])
         return [block for block, used in found.items() if used is None]
 
     def _decode(self, block: int, data: bytes | memoryview) -> int | None:
