@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import contest, least, parity, plots, tables
+from benchmarks import contest, least, link, parity, plots, tables
 from benchmarks.context import context
 from benchmarks.options import Options
 
@@ -34,6 +34,7 @@ BENCHMARKS: Final = {
     "narrow": Benchmark(
         run=contest.run, defaults=Options(bandwidth=200), table=tables.contest, plot=plots.contest
     ),
+    "link": Benchmark(run=link.run),
     "single": Benchmark(run=contest.single, table=tables.contest, plot=plots.contest),
 }
 

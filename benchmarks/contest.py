@@ -33,10 +33,13 @@ SAMPLE: Final = 100
 PEERS: Final = {
     SAMPLED: ("rasterio", (3, 11)),
     "gdal_threads": ("rasterio", (3, 11)),
+    "odc_stac": ("odc", (3, 11)),
     "geotiff": ("async_geotiff", (3, 11)),
     "geotiff_shared": ("async_geotiff", (3, 11)),
 }
 """Modules in ``benchmarks.peers``: what they import, and the oldest Python that it takes."""
+
+_NO_FIGURES: Final = ("contender", "round", "differing")
 
 Line = dict[str, Any]
 
@@ -84,7 +87,7 @@ class Contest:
             "peak_megabytes": round(usage.peak_bytes / 1e6, 1),
             "link_share": round(sent / usage.seconds / limit, 4),
             "server_cpu_share": round(server / usage.seconds, 3),
-            "faults": self._differing(answers),
+            "differing": self._differing(answers),
         }
 
     def _ours(self, place: Path) -> tuple[measure.Usage, list[Answer]]:
@@ -116,8 +119,12 @@ class Contest:
             self._least[len(answers)] = least.least(touching, self.world.local)
         return self._least[len(answers)]
 
-    def _differing(self, answers: Sequence[Answer]) -> int:
-        return sum(self.answers.setdefault((found.item, found.area), found) != found for found in answers)
+    def _differing(self, answers: Sequence[Answer]) -> list[str]:
+        return [
+            f"{found.area} {found.item}"
+            for found in answers
+            if self.answers.setdefault((found.item, found.area), found) != found
+        ]
 
 
 def run(options: Options) -> Iterator[Line]:
@@ -155,7 +162,7 @@ def _run(options: Options, *, single: bool) -> Iterator[Line]:
 def medians(found: dict[str, list[Line]]) -> Iterator[Line]:
     """The median of every figure of each contender over its rounds, and how s2async compares."""
     middle = {
-        name: {key: median(line[key] for line in lines) for key in lines[0] if key not in ("contender", "round")}
+        name: {key: median(line[key] for line in lines) for key in lines[0] if key not in _NO_FIGURES}
         for name, lines in found.items()
         if lines
     }
@@ -188,8 +195,8 @@ def _faults(line: Line, order: Order) -> Iterator[Line]:
     wanted = min(SAMPLE, order.jobs) if line["contender"] == SAMPLED else order.jobs
     if line["jobs"] != wanted:
         yield {"fault": f"{line['contender']} answered {line['jobs']} jobs of {wanted}"}
-    if line["faults"]:
-        yield {"fault": f"{line['contender']} has {line['faults']} answers that differ from the first contender's"}
+    for job in line["differing"]:
+        yield {"fault": f"{line['contender']} has another answer to {job} than the first contender"}
 
 
 def _whole_files(contest: Contest) -> Line:
