@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import contest, least, link, parity, plots, tables
+from benchmarks import contest, growth, least, link, memory, parity, plots, tables
 from benchmarks.context import context
 from benchmarks.options import Options
 
@@ -34,6 +34,8 @@ BENCHMARKS: Final = {
     "narrow": Benchmark(
         run=contest.run, defaults=Options(bandwidth=200), table=tables.contest, plot=plots.contest
     ),
+    "memory": Benchmark(run=memory.run, defaults=Options(rounds=1), table=tables.says),
+    "growth": Benchmark(run=growth.run, defaults=Options(items=20), table=tables.growth, plot=plots.growth),
     "link": Benchmark(run=link.run),
     "single": Benchmark(run=contest.single, table=tables.contest, plot=plots.contest),
 }

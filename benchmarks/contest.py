@@ -68,7 +68,7 @@ class Contest:
         cogs = [entry for entry in log if entry.kind == "cogs"]
         bound = self._bound(answers)
         sent, jobs = sum(entry.bytes for entry in cogs), len(answers)
-        limit = (self.options.bandwidth or float("inf")) * 1e6 / 8
+        limit = self.options.bandwidth * 1e6 / 8
         return {
             "contender": name,
             "round": number,
@@ -207,7 +207,7 @@ def _whole_files(contest: Contest) -> Line:
         total += contest.world.local(item.scl).stat().st_size
         if item.id in clear:
             total += contest.world.local(item.visual).stat().st_size
-    limit = (contest.options.bandwidth or float("inf")) * 1e6 / 8
+    limit = contest.options.bandwidth * 1e6 / 8
     jobs = contest.order.jobs
     return {
         "computed": True,

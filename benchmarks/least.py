@@ -98,10 +98,13 @@ class _Stream:
 
 @lru_cache(maxsize=100_000)
 def _consumed(stream: _Stream, wanted: int) -> int:
-    """Bytes of a DEFLATE stream that give so many bytes."""
     with stream.path.open("rb") as file:
         file.seek(stream.start)
-        data = file.read(stream.size)
+        return prefix_size(file.read(stream.size), wanted)
+
+
+def prefix_size(data: bytes, wanted: int) -> int:
+    """Bytes of a zlib stream that must be there to get so many bytes out of it."""
     unpacker = zlib.decompressobj()
     unpacker.decompress(data, wanted)
     return len(data) - len(unpacker.unconsumed_tail)

@@ -15,7 +15,7 @@ from benchmarks.options import Options
 from s2async.sandbox.process import start
 from s2async.sandbox.world import default_folder, make_world
 
-_LOADS: Final = (
+LOADS: Final = (
     (1, 1, 1_000),
     (1, 5, 16_384),
     (64, 10, 16_384),
@@ -35,12 +35,12 @@ def run(options: Options) -> Iterator[dict[str, Any]]:
     ):
         href = scenes.order(world, sandbox.origin, scenes.parks()).scenes[0].visual
         _warm(world.local(href))
-        for connections, requests, size in _LOADS:
+        for connections, requests, size in LOADS:
             before = measure.cpu_seconds(sandbox.pid)
             seconds = asyncio.run(_load(href, connections, requests, size))
             server = measure.cpu_seconds(sandbox.pid) - before
             sent = connections * requests * size
-            limit = (options.bandwidth or float("inf")) * 1e6 / 8
+            limit = options.bandwidth * 1e6 / 8
             expected = max(requests * options.delay / 1000, options.delay / 1000 + sent / limit)
             yield {
                 "connections": connections,

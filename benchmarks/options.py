@@ -14,8 +14,8 @@ class Options:
     rounds: int = 3
     delay: float = 100.0
     """Milliseconds of round trip, added to each request."""
-    bandwidth: float | None = 1000.0
-    """Mbit/s over all connections; None for no limit."""
+    bandwidth: float = 1000.0
+    """Mbit/s over all connections."""
     connections: int = 64
     """Threads, coroutines or requests at once, whatever a contender has."""
     contenders: tuple[str, ...] = ()

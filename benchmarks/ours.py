@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 import rasterio
 from shapely.geometry.base import BaseGeometry
 
-from benchmarks import measure
+from benchmarks import measure, scenes
+from benchmarks.options import Options
 from benchmarks.peers.rules import BAD_CLASSES, Answer, digest
-from s2async.sandbox.process import Sandbox
+from s2async.sandbox.process import Sandbox, start
+from s2async.sandbox.world import World
 from tests import oracle, worlds
 
 
@@ -30,6 +33,28 @@ class Ran:
     def answers(self) -> list[Answer]:
         """What became of each job, from the state and the crops on disk."""
         return [_answer(job, self.folder) for job in oracle.recorded_jobs(self.folder / "state.sqlite")]
+
+
+def once(whole: World, items: int, areas: Mapping[str, BaseGeometry], options: Options) -> dict[str, Any]:
+    """Run so many items over some areas, on a server of their own; the figures of the run."""
+    with (
+        scenes.world_of(whole, items) as world,
+        start(world.folder, delay=options.delay, bandwidth=options.bandwidth) as sandbox,
+        tempfile.TemporaryDirectory(prefix="s2async-") as name,
+    ):
+        ran = run(Path(name) / "run", sandbox, areas, connections=options.connections)
+        totals = sandbox.totals()
+    return {
+        "areas": len(areas),
+        "items": items,
+        "jobs": sum(ran.summary["jobs"].values()),
+        "requests": totals["cogs"].requests,
+        "searches": totals["search"].requests,
+        "bytes": totals["cogs"].bytes,
+        "seconds": round(ran.usage.seconds, 2),
+        "cpu_seconds": round(ran.usage.cpu_seconds, 2),
+        "peak_megabytes": round(ran.usage.peak_bytes / 1e6, 1),
+    }
 
 
 def run(

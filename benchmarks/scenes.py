@@ -17,7 +17,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import shapely
+from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from s2async.parks import PARKS
@@ -28,6 +30,11 @@ MOST_CLOUD: Final = 80.0
 """Per cent of a scene: the example configuration's first sieve."""
 LONE: Final = ("Tiergarten", "Humboldthain", "TreptowerPark", "Grunewald", "GaertenDerWelt")
 """Parks so far apart that a footprint in the middle of one is nowhere near another."""
+
+REACH: Final = 1950.0
+"""Metres; tiles within 2 km of a park are real."""
+_METRES: Final = 111_320.0
+"""Of a degree of latitude."""
 
 Document = dict[str, Any]
 """A STAC item."""
@@ -94,6 +101,23 @@ class Order:
 def parks() -> dict[str, BaseGeometry]:
     """The nine parks, lon/lat."""
     return {name: shapely.from_wkt(wkt) for name, wkt in PARKS}
+
+
+def parks_and_more(count: int, *, seed: int = 1) -> dict[str, BaseGeometry]:
+    """The nine parks, then the same shapes at other places, each within 2 km of a park's own.
+
+    The sandbox's files have real pixels there: a city with many small areas, of which neighbours share tiles.
+    """
+    own = list(parks().items())
+    random = np.random.default_rng(seed)
+    found = dict(own[:count])
+    for number in range(len(found), count):
+        name, park = own[number % len(own)]
+        distance, angle = random.uniform(0, REACH), random.uniform(0, 2 * np.pi)
+        north = distance * np.sin(angle) / _METRES
+        east = distance * np.cos(angle) / _METRES / np.cos(np.radians(park.centroid.y))
+        found[f"{name}{number}"] = translate(park, east, north)
+    return found
 
 
 @contextmanager
@@ -176,7 +200,8 @@ def _copied(item: Document, copy: int) -> tuple[Document, Document]:
     if not copy:
         return item, item
     name = item["id"]
-    new: Document = json.loads(json.dumps(item).replace(name, name.replace("_0_", f"_{copy}_")))
+    front, take, end = name.rsplit("_", 2)
+    new: Document = json.loads(json.dumps(item).replace(name, f"{front}_{copy}{take}_{end}"))
     properties = new["properties"]
     when = datetime.fromisoformat(properties["datetime"]) + timedelta(minutes=copy)
     properties["datetime"] = when.isoformat().replace("+00:00", "Z")

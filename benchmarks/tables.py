@@ -12,11 +12,11 @@ from rich.table import Table
 Line = dict[str, Any]
 
 NAMES: Final = {
-    "sequential": "rasterio, one after another",
-    "gdal_threads": "rasterio in threads, GDAL tuned, per item",
+    "sequential": "rasterio, sequential",
+    "gdal_threads": "rasterio, threads, tuned",
     "odc_stac": "odc-stac",
-    "geotiff": "async-geotiff + obstore",
-    "geotiff_shared": "the same, sharing per item by hand",
+    "geotiff": "async-geotiff",
+    "geotiff_shared": "async-geotiff, shared by hand",
     "rasteret": "rasteret",
     "s2async": "s2async",
     "whole files": "whole files (computed)",
@@ -25,7 +25,8 @@ NAMES: Final = {
 
 _COLUMNS: Final = (
     ("jobs/s", "jobs_per_second", ".1f"),
-    ("s2async is faster by", "times_faster", ".1f"),
+    ("s2async: x jobs/s", "times_faster", ".1f"),
+    ("x bytes", "times_the_bytes", ".2f"),
     ("requests/job", "requests_per_job", ".2f"),
     ("kB/job", "kilobytes_per_job", ",.0f"),
     ("x least bytes", "bytes_over_least", ".2f"),
@@ -34,6 +35,15 @@ _COLUMNS: Final = (
     ("link used", "link_share", ".0%"),
     ("server CPU", "server_cpu_share", ".0%"),
     ("start s", "startup_seconds", ".1f"),
+)
+
+_GROWTH: Final = (
+    ("jobs", "jobs", ",d"),
+    ("requests", "requests", ",d"),
+    ("bytes", "bytes", ",d"),
+    ("seconds", "seconds", ".1f"),
+    ("CPU s", "cpu_seconds", ".1f"),
+    ("peak MB", "peak_megabytes", ".0f"),
 )
 
 
@@ -45,6 +55,20 @@ def contest(lines: Sequence[Line]) -> None:
     for line in lines:
         if "left_out" in line:
             print(f"left out: {line['left_out']}: {line['why']}")
+
+
+def growth(lines: Sequence[Line]) -> None:
+    """Print each run, then what the slopes say."""
+    runs = [line for line in lines if "jobs" in line]
+    _print(_GROWTH, [(f"{line['areas']:,} areas, {line['items']:,} items", line) for line in runs])
+    says(lines)
+
+
+def says(lines: Sequence[Line]) -> None:
+    """Print the lines that are sentences."""
+    for line in lines:
+        if "says" in line:
+            print(line["says"])
 
 
 def medians(lines: Sequence[Line]) -> list[Line]:

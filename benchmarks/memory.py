@@ -1,0 +1,32 @@
+"""Memory of a run against the number of its items."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from statistics import median
+from typing import Any, Final
+
+from benchmarks import ours, scenes
+from benchmarks.options import Options
+from s2async.sandbox.world import default_folder, make_world
+
+_ITEMS: Final = (100, 1000)
+
+
+def run(options: Options) -> Iterator[dict[str, Any]]:
+    """Peak memory of s2async with 100 and with 1,000 items of the nine parks."""
+    whole = make_world(default_folder(), progress=lambda text: print(text, file=sys.stderr))
+    peaks: dict[int, list[float]] = {items: [] for items in _ITEMS}
+    for number in range(1, options.rounds + 1):
+        for items in _ITEMS:
+            line = ours.once(whole, items, scenes.parks(), options)
+            peaks[items].append(line["peak_megabytes"])
+            yield {"round": number, **line}
+    fewer, more = _ITEMS
+    few, many = median(peaks[fewer]), median(peaks[more])
+    yield {
+        "median_of": options.rounds,
+        "peak_megabytes": {fewer: few, more: many},
+        "says": f"{more:,} items: {many:.0f} MB, {many / few:.2f} x the {few:.0f} MB of {fewer:,} items",
+    }

@@ -1,0 +1,284 @@
+"""The benchmarks measure what they say: same jobs, compared pixels, bounds that are bounds."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+from rasterio.errors import WindowError
+
+from benchmarks import __main__ as command
+from benchmarks import contest, growth, least, link, measure, plots, scenes, tables
+from benchmarks.options import Options
+from benchmarks.peers import rules
+from benchmarks.scenes import Order, Scene
+from s2async.sandbox.process import start
+from s2async.sandbox.world import World, default_folder, make_world
+from tests import oracle
+
+FAST = Options(items=2, rounds=1, delay=0, bandwidth=100_000, connections=4)
+
+
+@pytest.fixture(scope="module")
+def whole() -> World:
+    return make_world(default_folder())
+
+
+@pytest.fixture(scope="module")
+def stage(whole: World) -> Iterator[contest.Contest]:
+    with scenes.world_of(whole, 2) as world, start(world.folder) as sandbox:
+        order = scenes.order(world, sandbox.origin, scenes.parks())
+        yield contest.Contest(world=world, sandbox=sandbox, order=order, options=FAST, folder=world.folder)
+
+
+# ---- scenes -------------------------------------------------------------------------------------------
+
+
+def test_more_items_than_the_year_has_are_files_of_their_own(whole: World) -> None:
+    known = len(scenes.complete_items(whole))
+    with scenes.world_of(whole, known + 40) as world:
+        order = scenes.order(world, "http://x", scenes.parks())
+        assert len({scene.id for scene in order.scenes}) == len(order.scenes) == world.items == known + 40
+        files = [world.local(href) for scene in order.scenes for href in (scene.scl, scene.visual)]
+        assert len(set(files)) == 2 * len(order.scenes)
+        assert all(file.is_file() for file in files)
+        assert order.jobs == 9 * len(order.scenes)
+        assert len({scene.document["properties"]["datetime"] for scene in order.scenes}) == len(order.scenes)
+    assert not world.folder.exists()
+
+
+def test_single_items_are_wanted_by_one_area(whole: World) -> None:
+    with scenes.world_of(whole, 10, single=True) as world:
+        order = scenes.order(world, "http://x", scenes.parks())
+    assert [scene.areas for scene in order.scenes] == [(name,) for name in scenes.LONE * 2]
+
+
+def test_more_areas_lie_where_the_pixels_are_real() -> None:
+    areas = scenes.parks_and_more(60)
+    assert len(areas) == 60
+    assert list(areas)[:9] == list(scenes.parks())
+    parks = shapely.union_all([oracle.project(park, 32633) for park in scenes.parks().values()])
+    assert all(parks.buffer(2000).contains(oracle.project(area, 32633)) for area in areas.values())
+    assert scenes.parks_and_more(4) == dict(list(scenes.parks().items())[:4])
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=20), st.integers(1, 60))
+def test_a_sample_is_spread_over_all_jobs(sizes: list[int], jobs: int) -> None:
+    def made(number: int, size: int) -> Scene:
+        areas = tuple("abcde"[:size])
+        return Scene(id=str(number), epsg=32633, scl="s", visual="v", areas=areas, document={})
+
+    order = Order(areas={}, scenes=[made(*pair) for pair in enumerate(sizes)])
+    sample = order.sample(jobs)
+    assert sample.jobs == min(jobs, order.jobs)
+    known = {scene.id: scene for scene in order.scenes}
+    assert all(set(scene.areas) <= set(known[scene.id].areas) for scene in sample.scenes)
+    assert len({scene.id for scene in sample.scenes}) == len(sample.scenes) >= min(jobs, len(sizes)) // 5
+
+
+def test_an_order_is_read_as_it_was_written(stage: contest.Contest, tmp_path: Path) -> None:
+    stage.order.save(tmp_path / "order.json")
+    assert Order.load(tmp_path / "order.json") == stage.order
+
+
+# ---- the contest --------------------------------------------------------------------------------------
+
+HERE = [name for name, (package, _) in contest.PEERS.items() if package == "rasterio"]
+
+
+def test_all_contenders_give_the_same_answers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    names = ",".join([*HERE, contest.OURS])
+    settings = "--items 2 --rounds 1 --delay 0 --connections 4 --contenders"
+    assert command.main(["throughput", *settings.split(), names, "--save", str(tmp_path / "lines.jsonl")]) == 0
+    printed = capsys.readouterr().out
+    lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
+    assert lines == [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+    assert lines[0]["settings"]["items"] == 2
+    found = {line["contender"]: line for line in lines if "median_of" in line}
+    assert list(found) == [*HERE, contest.OURS]
+    assert {(line["jobs"], line["clear"]) for line in found.values()} == {(18, found["s2async"]["clear"])}
+    assert 0 < found["s2async"]["clear"] < 18
+    assert all(line["bytes_over_least"] > 1 for name, line in found.items() if name != contest.OURS)
+    assert all(line["bytes_over_least_prefix"] > 1 for line in found.values())
+    assert all(line["cpu_ms_per_job"] > 1 and 30 < line["peak_megabytes"] < 1000 for line in found.values())
+    whole_files = lines[-1]
+    assert whole_files["bytes"] > 20 * max(line["bytes"] for line in found.values())
+    assert all(tables.NAMES[name] in printed for name in found)
+
+
+@pytest.mark.parametrize("name", [name for name in contest.PEERS if name not in HERE])
+def test_a_peer_of_the_extra_gives_the_plain_answers(stage: contest.Contest, name: str) -> None:
+    package, oldest = contest.PEERS[name]
+    if sys.version_info < oldest:
+        pytest.skip(f"{name} needs Python {oldest}")
+    pytest.importorskip(package)
+    stage.answers.clear()
+    for number, contender in enumerate(("gdal_threads", name)):
+        assert stage.once(f"{contender}", number + sum(map(ord, name)))["differing"] == []
+    assert len(stage.answers) == 18
+
+
+def test_an_answer_that_differs_is_a_fault(stage: contest.Contest) -> None:
+    stage.answers.clear()
+    line = stage.once("gdal_threads", 1)
+    (job, answer), *_ = [(key, found) for key, found in stage.answers.items() if found.digest]
+    stage.answers[job] = replace(answer, digest="other")
+    again = stage.once("gdal_threads", 2)
+    assert line["differing"] == []
+    assert again["differing"] == [f"{job[1]} {job[0]}"]
+
+
+def test_who_cannot_run_is_left_out_with_a_note(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(contest.PEERS, "geotiff", ("no_such_package", (3, 11)))
+    monkeypatch.setitem(contest.PEERS, "odc_stac", ("rasterio", (9, 0)))
+    lines = list(contest.run(replace(FAST, contenders=("geotiff", "odc_stac"))))
+    assert [line.get("left_out") for line in lines][:2] == ["geotiff", "odc_stac"]
+    assert [line["why"] for line in lines[:2]] == [
+        "no_such_package is not installed: pip install 's2async[bench]'",
+        "needs Python 9.0 or later",
+    ]
+    tables.contest(lines)
+    assert "left out: geotiff: no_such_package is not installed" in capsys.readouterr().out
+
+
+def test_medians_and_ratios() -> None:
+    def line(name: str, rate: float, size: int) -> dict[str, Any]:
+        return {"contender": name, "round": 1, "jobs": 10, "jobs_per_second": rate, "bytes": size, "differing": []}
+
+    found = {
+        "geotiff": [line("geotiff", rate, 1000) for rate in (1.0, 50.0, 3.0)],
+        "s2async": [line("s2async", rate, 400) for rate in (9.0, 6.0, 4.0)],
+    }
+    other, own = contest.medians(found)
+    assert (other["jobs_per_second"], own["jobs_per_second"]) == (3.0, 6.0)
+    assert (other["times_faster"], other["times_the_bytes"], other["median_of"]) == (2.0, 0.4, 3)
+    assert "times_faster" not in own
+
+
+# ---- the rules ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bad", "valid", "clear"), [(0, 0, False), (2, 100, True), (3, 100, False), (0, 1, True), (20, 999, False)]
+)
+def test_the_rule_of_two_per_cent(bad: int, valid: int, clear: bool) -> None:
+    assert rules.is_clear(bad, valid) is clear
+
+
+def test_a_cut_is_that_of_rasterio_mask(stage: contest.Contest) -> None:
+    scene = stage.order.scenes[0]
+    path = stage.world.local(scene.scl)
+    with rasterio.open(path) as raster:
+        for park in scenes.parks().values():
+            found = rules.cut(park.wkt, scene.epsg, raster.transform, raster.width, raster.height)
+            window = rasterio.windows.Window(found.col, found.row, found.width, found.height)
+            plain = oracle.plain_crop(path, park)
+            assert plain is not None
+            assert np.array_equal(found.masked(raster.read(window=window)), plain.pixels)
+        with pytest.raises(WindowError):
+            rules.cut(shapely.box(0, 0, 1, 1).wkt, scene.epsg, raster.transform, raster.width, raster.height)
+
+
+def test_a_digest_tells_shape_and_type_and_pixels_apart() -> None:
+    crop = np.arange(24, dtype=np.uint8).reshape(1, 4, 6)
+    others: list[rules.Pixels] = [crop.reshape(1, 6, 4), crop.astype(np.uint16), crop + np.uint8(1), crop[:, ::-1]]
+    assert len({rules.digest(other) for other in [crop, *others]}) == 5
+    assert rules.digest(crop) == rules.digest(np.asfortranarray(crop))
+
+
+# ---- least bytes --------------------------------------------------------------------------------------
+
+
+@given(rows=st.integers(1, 64), seed=st.integers(0, 100), grain=st.integers(1, 200))
+def test_the_least_prefix_gives_the_rows_and_one_byte_less_does_not(rows: int, seed: int, grain: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, grain, 64 * 64, dtype=np.uint8).tobytes()
+    data = zlib.compress(pixels, 1)
+    size = least.prefix_size(data, rows * 64)
+    assert zlib.decompressobj().decompress(data[:size])[: rows * 64] == pixels[: rows * 64]
+    # Some bytes may wait in the decoder's bits: it asks for at most a few more than it needs.
+    assert len(zlib.decompressobj().decompress(data[: max(size - 8, 0)])) < rows * 64
+
+
+def test_the_least_of_prefixes_is_less_than_that_of_whole_tiles(stage: contest.Contest) -> None:
+    scene, parks = stage.order.scenes[0], list(scenes.parks().values())
+    few = least.least({scene.visual: parks[:1]}, stage.world.local)
+    all_nine = least.least({scene.visual: parks}, stage.world.local)
+    assert 0 < few.prefix_bytes < few.bytes < all_nine.bytes
+    assert few.prefix_bytes < all_nine.prefix_bytes < all_nine.bytes
+    twice = least.least({scene.visual: parks, scene.scl: parks}, stage.world.local)
+    assert (few.files, twice.files) == (1, 2)
+
+
+# ---- measuring ----------------------------------------------------------------------------------------
+
+
+def test_what_a_process_used() -> None:
+    program = "import time; held = bytearray(150_000_000); end = time.process_time() + 0.3\n"
+    program += "while time.process_time() < end: pass\n"
+    used = measure.run([sys.executable, "-c", program])
+    assert 0.3 <= used.cpu_seconds < 3
+    assert used.seconds >= 0.3
+    assert 150e6 < used.peak_bytes < 250e6
+
+
+def test_a_process_that_fails_is_no_measurement() -> None:
+    with pytest.raises(RuntimeError, match="ended with 3"):
+        measure.run([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_the_emulated_link_is_not_faster_than_it_says(whole: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "LOADS", ((1, 2, 1000), (4, 1, 500_000)))
+    lines = list(link.run(replace(FAST, delay=50, bandwidth=40)))
+    assert [line["expected_seconds"] for line in lines] == [0.1, 0.45]
+    assert all(line["seconds"] > line["expected_seconds"] - 0.06 for line in lines)
+
+
+def test_slopes_are_those_of_the_data() -> None:
+    lines = [
+        {"areas": n, "requests": 5 * n, "bytes": 7, "seconds": n**0.5, "cpu_seconds": 1, "peak_megabytes": 2}
+        for n in (1, 10, 100)
+    ]
+    found = list(growth.slopes("areas", lines))
+    assert [line["power"] for line in found] == [1.0, 0.0, 0.5, 0.0, 0.0]
+    assert found[0]["says"] == "requests: 10.0 x for ten times the areas (over 1 to 100); 10.0 x from 10 to 100"
+
+
+# ---- pictures -----------------------------------------------------------------------------------------
+
+
+def test_plots_show_every_contender_and_every_figure(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    figures = {"kilobytes_per_job": 500.0, "cpu_ms_per_job": 4.2, "peak_megabytes": 170.0}
+    lines = [{"contender": name, "median_of": 3, "jobs_per_second": 60.0, **figures} for name in contest.PEERS]
+    plots.contest(lines, tmp_path / "contest.svg")
+    text = (tmp_path / "contest.svg").read_text()
+    assert all(tables.NAMES[name] in text for name in contest.PEERS)
+    runs = [
+        {
+            "axis": axis,
+            "jobs": 1,
+            "areas": n,
+            "items": n,
+            "requests": n,
+            "bytes": n,
+            "seconds": n,
+            "peak_megabytes": n,
+        }
+        for axis in ("areas", "items")
+        for n in (1, 10, 100)
+    ]
+    plots.growth(runs, tmp_path / "growth.svg")
+    assert "items (with 1 areas)" in (tmp_path / "growth.svg").read_text()
