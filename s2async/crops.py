@@ -95,6 +95,7 @@ def geotiff(crop: Crop) -> bytes:
         "transform": crop.transform,
         "nodata": crop.nodata,
         "compress": "deflate",
+        "zlevel": 1,  # half the time of the default, for files that are a tenth larger
         "predictor": 2 if crop.pixels.dtype.kind in "ui" else 3,
         "tiled": True,
         "blockxsize": _BLOCK,

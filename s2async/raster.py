@@ -88,7 +88,7 @@ class _Reading:
         self.used: list[tuple[int, int]] = []
         """Parts of the file that were needed: first byte, and one past the last."""
 
-    async def fetch(self, start: int, stop: int) -> bytes:
+    async def fetch(self, start: int, stop: int) -> bytes | bytearray:
         asset = self.source.asset
         piece = await self.transport.read(
             asset.href, start, stop - start, etag=self.source.etag, stage="tiles", asset=asset.key
@@ -237,7 +237,7 @@ class _Blocks(_Reading):
         data = await self.fetch(found.start, found.stop)
         self.used += [(self.place(block), self.place(block) + self.count(block)) for block in found.blocks]
         return {
-            block: data[start : start + self.count(block)]
+            block: bytes(data[start : start + self.count(block)])
             for block in found.blocks
             for start in [self.place(block) - found.start]
         }

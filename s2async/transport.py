@@ -39,7 +39,7 @@ T = TypeVar("T")
 class Piece:
     """Some bytes of a remote file."""
 
-    data: bytes
+    data: bytes | bytearray
     size: int
     """Bytes of the whole file."""
     etag: str
@@ -186,7 +186,7 @@ class Transport:
                     expected = min(start + size, whole) - 1
                     if (first, last) != (start, expected):
                         raise BadAnswer(f"asked for bytes {start}-{expected}, got {first}-{last}: {shown(href)}")
-                    data = await tally.receive(response, last - first + 1)
+                    data = await tally.fill(response, last - first + 1)
                     if len(data) != last - first + 1:
                         raise TransientError(f"got {len(data)} of {last - first + 1} bytes: {shown(href)}")
                     use = Use.USEFUL
@@ -352,6 +352,21 @@ class _Tally:
             if size > limit:
                 raise BadAnswer(f"a body of more than {limit:,} bytes: {shown(str(response.url))}")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def fill(self, response: aiohttp.ClientResponse, size: int) -> bytes | bytearray:
+        """A body of a known size, or what came of it; put together as it comes, so that it is in memory once."""
+        data, end = bytearray(), 0
+        async for piece in response.content.iter_any():
+            self.bytes += len(piece)
+            if end + len(piece) > size:
+                raise BadAnswer(f"a body of more than {size:,} bytes: {shown(str(response.url))}")
+            if len(piece) == size:
+                return piece
+            data = data or bytearray(size)
+            data[end : end + len(piece)] = piece
+            end += len(piece)
+        del data[end:]
+        return data
 
     async def drain(self, response: aiohttp.ClientResponse) -> bytes:
         """The body of an error or a redirect, if it is short; what its headers say counts, whatever befalls it."""

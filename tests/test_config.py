@@ -199,7 +199,7 @@ def test_defaults_are_the_contract(tmp_path: Path) -> None:
     assert plain.run.model_dump() == {
         "state": tmp_path / "data" / "state.sqlite",
         "queue": 1000,
-        "memory": 134_217_728,
+        "memory": 50_331_648,
         "reserve": 268_435_456,
         "verify": False,
     }
