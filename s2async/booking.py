@@ -5,13 +5,22 @@ Each takes the open transaction; `state.State` joins them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from s2async import statements
 from s2async.catalogs import TWIN_SECONDS, are_twins, edition
-from s2async.models import Area, Job, Outcome, Scene, Status
+from s2async.models import Area, FileFact, Job, Outcome, Scene, Status
 from s2async.records import Wanted
-from s2async.rows import item_values, pack_histogram, same_edition, to_microseconds, to_scene, unpack_measure
+from s2async.rows import (
+    hash_address,
+    item_values,
+    pack_histogram,
+    same_edition,
+    to_microseconds,
+    to_scene,
+    unpack_measure,
+)
 from s2async.schema import Connection
 
 
@@ -32,6 +41,7 @@ def update_item(db: Connection, run: int, item: int, old: Scene, new: Scene) -> 
     if not same_edition(old, new):
         db.execute(statements.NEW_EDITION, (item,))
         db.execute(statements.FORGET_FILES, (item,))
+        db.execute(statements.FORGET_HEADERS, (item,))
         which["status"] = None
     elif (old.updated, old.assets.keys(), old.absent) != (new.updated, new.assets.keys(), new.absent):
         which["status"] = Status.MISSING
@@ -71,6 +81,13 @@ def known_job(db: Connection, item: int, job: int, area: Area, scene: Scene, wan
         return Job(id=job, area=area, scene=scene)
     saved = frozenset(asset for (asset,) in db.execute(statements.VALID_ASSETS, which))
     return Job(id=job, area=area, scene=scene, measure=unpack_measure(*found), saved=saved)
+
+
+def add_files(db: Connection, item: int, facts: Sequence[FileFact]) -> None:
+    """Take in what was learnt of files of the present edition of an item."""
+    db.executemany(statements.ADD_FILE, [(item, fact.asset, fact.size, fact.etag) for fact in facts])
+    headers = [(item, fact.asset, hash_address(fact.href), fact.header) for fact in facts if fact.header]
+    db.executemany(statements.ADD_HEADER, headers)
 
 
 def believe(db: Connection, item: int, outcome: Outcome) -> None:

@@ -155,6 +155,8 @@ class Batch:
 
     scene: Scene
     jobs: tuple[Job, ...]
+    files: tuple[FileFact, ...] = ()
+    """What earlier batches learnt of the scene's files: headers that need not be read again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,6 +185,8 @@ class FileFact:
     """Bytes of the whole file, from Content-Range."""
     etag: str
     """As the server gave it; the empty string when it gave none."""
+    header: bytes = b""
+    """Its header as `headers.pack` keeps it; none where there is no ETag to tell whether it still holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -339,7 +339,7 @@ class _Run:
             attribution=self.catalog.attribution,
         )
         while jobs := await self.queue.take_run(LONGEST_BATCH):
-            batch = Batch(scene=jobs[0].scene, jobs=tuple(jobs))
+            batch = Batch(scene=jobs[0].scene, jobs=tuple(jobs), files=self.state.known_files(jobs[0].scene))
             try:
                 result = await worker.process(batch, settings, tools)
             except MemoryError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os.path
 from collections.abc import Sequence
@@ -43,6 +44,11 @@ def unpack_measure(total: int | None, histogram: bytes | None) -> CloudMeasure |
     if total is None or histogram is None:
         return None
     return CloudMeasure(histogram=_HISTOGRAMS[len(histogram)].unpack(histogram), total=total)
+
+
+def hash_address(href: str) -> bytes:
+    """Eight bytes that tell one address from another."""
+    return hashlib.blake2b(href.encode(), digest_size=8).digest()
 
 
 def item_values(scene: Scene) -> tuple[object, ...]:

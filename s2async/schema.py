@@ -140,7 +140,21 @@ def _first_tables(db: sqlite3.Connection) -> None:
     db.execute("INSERT INTO meta VALUES ('id', ?)", (secrets.token_hex(4),))
 
 
-MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [_first_tables]
+def _headers(db: sqlite3.Connection) -> None:
+    # not in the table of files, which is read as a whole to sum up sizes
+    db.execute("""
+    CREATE TABLE headers (
+        id INTEGER PRIMARY KEY,
+        item INTEGER NOT NULL REFERENCES items,
+        asset TEXT NOT NULL,
+        address BLOB NOT NULL,          -- hash of the file's address
+        header BLOB NOT NULL,           -- of the version of the file that the table of files tells
+        UNIQUE (item, asset)
+    )
+    """)
+
+
+MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [_first_tables, _headers]
 """Each brings a file from the version of its place in the list to the next; never changed once released."""
 
 

@@ -2,19 +2,59 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
 
 import numpy as np
 
-from s2async import tiff
+from s2async import headers, tiff
 from s2async.answers import shown
 from s2async.errors import CorruptFile, FileChanged
 from s2async.models import Asset, FileFact
 from s2async.tiff import Layout
 from s2async.transport import Piece, Transport
 
-FIRST_READ = 8192
-"""Bytes of the first request of a file. Headers of Sentinel-2 COGs have 3.7 to 4.2 kB."""
+FIRST_READ: Final = 8192
+"""Bytes of the first request of a file of an unknown kind. Headers of Sentinel-2 COGs have 2.2 to 4.2 kB."""
+LEAST_READ: Final = 2048
+RECENT: Final = 16
+"""Headers of a kind that tell how long the next one may be."""
+
+
+class FirstRead:
+    """How many bytes of a file to ask for first, learned from headers of its kind: of one origin and asset."""
+
+    def __init__(self) -> None:
+        self._lengths: defaultdict[tuple[str, str, str], deque[int]] = defaultdict(lambda: deque(maxlen=RECENT))
+
+    def size(self, asset: Asset) -> int:
+        """Bytes to ask for."""
+        return first_read(self._lengths[_kind(asset)])
+
+    def learn(self, asset: Asset, length: int) -> None:
+        """Take in how long a header turned out to be."""
+        self._lengths[_kind(asset)].append(length)
+
+
+def first_read(lengths: Iterable[int]) -> int:
+    """Bytes that hold most likely the next header, after headers of these lengths.
+
+    An eighth more than the longest but one, in whole KiB: a single odd file among them does not make all others
+    cost as much as it did.
+    """
+    longest = sorted(lengths)[-2:]
+    if not longest:
+        return FIRST_READ
+    wanted = longest[0] + longest[0] // 8
+    return min(max(-(-wanted // 1024) * 1024, LEAST_READ), tiff.MAX_HEADER)
+
+
+def _kind(asset: Asset) -> tuple[str, str, str]:
+    place = urlsplit(asset.href)
+    return place.scheme, place.netloc, asset.key
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,56 +66,87 @@ class Source:
     size: int
     """Bytes of the whole file."""
     etag: str
+    stored: bool = False
+    """Its header was read by an earlier batch, and the file may have changed since: its ETag tells."""
 
     @property
     def fact(self) -> FileFact:
         """What is worth keeping of it."""
-        return FileFact(asset=self.asset.key, href=self.asset.href, size=self.size, etag=self.etag)
+        header = headers.pack(self.layout) if self.etag else b""
+        return FileFact(asset=self.asset.key, href=self.asset.href, size=self.size, etag=self.etag, header=header)
+
+    def check(self, piece: Piece) -> None:
+        """Of one version of a file every answer tells the same size, and that of a stored header its ETag as well.
+
+        Raises:
+            FileChanged: this one does not. (Answers with another ETag are refused by the transport.)
+        """
+        if piece.size != self.size or (self.stored and not piece.etag):
+            raise _changed(self.asset)
 
 
-async def open_source(transport: Transport, asset: Asset) -> Source:
+def recall(asset: Asset, known: FileFact) -> Source | None:
+    """A COG whose header an earlier batch has read; None when that must be read again.
+
+    No request is made: those for the tiles tell whether the file is still the same.
+    """
+    if not known.etag or known.href != asset.href:
+        return None
+    layout = headers.unpack(known.header)
+    if layout is None or _beyond(layout, known.size):
+        return None
+    return Source(asset=asset, layout=layout, size=known.size, etag=known.etag, stored=True)
+
+
+async def open_source(transport: Transport, asset: Asset, first: FirstRead | None = None) -> Source:
     """Read the header of a COG.
+
+    Args:
+        transport: of the run.
+        asset: which file.
+        first: of the run, to learn from; a new one by default.
 
     Raises:
         RemoteError: whatever :meth:`Transport.read` raises.
         CorruptFile, UnsupportedLayout: see :func:`s2async.tiff.parse`; the text names the file.
     """
-    piece = await transport.read(asset.href, 0, FIRST_READ, stage="header", asset=asset.key)
-    head, size, etag = piece.data, piece.size, piece.etag
+    first = first or FirstRead()
+    piece = await transport.read(asset.href, 0, first.size(asset), stage="header", asset=asset.key)
+    head, size, etag = bytes(piece.data), piece.size, piece.etag
     while True:
         try:
             found = tiff.parse(head)
             if isinstance(found, Layout):
-                _check_places(found, size)
+                if beyond := _beyond(found, size):
+                    raise CorruptFile(beyond)
                 break
             if found.size > size:
                 raise CorruptFile("its header goes on beyond its end")
         except CorruptFile as error:
             raise type(error)(f"{error}: {shown(asset.href)}") from error
-        # a long header is asked for in steps that double, for it tells its length bit by bit
-        stop = min(size, max(found.size, 2 * len(head)))
+        # A long header is asked for in steps that double, for it tells its length bit by bit; and in steps that
+        # make up for a first one which was shorter than that of a file of which nothing is known.
+        stop = min(size, max(found.size, len(head) + max(len(head), FIRST_READ)))
         more = await transport.read(
             asset.href, len(head), stop - len(head), etag=etag, stage="header", asset=asset.key
         )
-        check_size(more, size, asset)
+        if more.size != size:
+            raise _changed(asset)
         head += more.data
     transport.meter.waste("header", asset.key, len(head) - min(found.end, len(head)))
+    first.learn(asset, found.read_to)
     return Source(asset=asset, layout=found, size=size, etag=etag)
 
 
-def check_size(piece: Piece, size: int, asset: Asset) -> None:
-    """Of one version of a file every answer tells the same size.
-
-    Raises:
-        FileChanged: this one does not.
-    """
-    if piece.size != size:
-        raise FileChanged(f"the file changed while it was read: {shown(asset.href)}")
+def _changed(asset: Asset) -> FileChanged:
+    return FileChanged(f"the file changed while it was read: {shown(asset.href)}")
 
 
-def _check_places(layout: Layout, size: int) -> None:
+def _beyond(layout: Layout, size: int) -> str:
+    """Which block lies beyond the end of a file of so many bytes, in words; nothing when none does."""
     beyond = np.flatnonzero(layout.block_offsets > size - layout.block_counts)
-    if len(beyond):
-        block = int(beyond[0])
-        place, count = int(layout.block_offsets[block]), int(layout.block_counts[block])
-        raise CorruptFile(f"block {block} ({count:,} bytes at {place:,}) goes beyond its end at {size:,}")
+    if not len(beyond):
+        return ""
+    block = int(beyond[0])
+    place, count = int(layout.block_offsets[block]), int(layout.block_counts[block])
+    return f"block {block} ({count:,} bytes at {place:,}) goes beyond its end at {size:,}"

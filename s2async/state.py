@@ -28,6 +28,7 @@ from s2async.models import (
     Area,
     BatchResult,
     CloudMeasure,
+    FileFact,
     FolderMove,
     Job,
     Scene,
@@ -36,7 +37,7 @@ from s2async.models import (
     Traffic,
 )
 from s2async.records import OPEN, Cursor, Wanted
-from s2async.rows import same_edition, to_scene, unpack_measure
+from s2async.rows import hash_address, same_edition, to_scene, unpack_measure
 
 __all__ = ["Cursor", "Ledger", "State", "Wanted"]
 
@@ -292,6 +293,16 @@ class State(Ledger):
                     jobs.append(Job(id=job, area=area, scene=scene))
         return jobs
 
+    def known_files(self, scene: Scene) -> tuple[FileFact, ...]:
+        """The scene's files whose headers are known from this run or an earlier one."""
+        with schema.told(self.path):
+            found = self._db.execute(statements.KNOWN_HEADERS, (scene.collection, scene.id)).fetchall()
+        return tuple(
+            FileFact(asset=key, href=scene.assets[key].href, size=size, etag=etag, header=header)
+            for key, address, size, etag, header in found
+            if key in scene.assets and hash_address(scene.assets[key].href) == address
+        )
+
     # ---- answers ----
 
     def record(self, result: BatchResult, traffic: Sequence[Traffic]) -> None:
@@ -307,8 +318,7 @@ class State(Ledger):
             scene = result.outcomes[0].job.scene
             item, *columns = db.execute(statements.FIND_ITEM, (scene.collection, scene.id)).fetchone()
             if same_edition(to_scene(columns), scene):
-                facts = [(item, fact.asset, fact.size, fact.etag) for fact in result.files]
-                db.executemany(statements.ADD_FILE, facts)
+                booking.add_files(db, item, result.files)
                 for outcome in result.outcomes:
                     booking.believe(db, item, outcome)
             else:

@@ -68,6 +68,7 @@ SELECT j.id, j.area FROM jobs j JOIN areas a ON a.id = j.area
 WHERE j.item = :item AND (j.status = :status OR :status IS NULL) AND a.active ORDER BY j.id
 """
 FORGET_FILES = "DELETE FROM files WHERE item = ?"
+FORGET_HEADERS = "DELETE FROM headers WHERE item = ?"
 OPEN_JOBS = """
 SELECT j.id, j.item, j.area
 FROM jobs j
@@ -101,6 +102,14 @@ SELECT j.id, ?, i.edition, ?, ?, ?, ?, ?, ? FROM jobs j JOIN items i ON i.id = j
 DROP_PRODUCT = "DELETE FROM products WHERE job = ? AND asset = ?"
 UNSAVE_JOB = "UPDATE jobs SET status = 'open' WHERE id = ? AND status = 'saved'"
 ADD_FILE = "INSERT OR REPLACE INTO files (item, asset, size, etag) VALUES (?, ?, ?, ?)"
+ADD_HEADER = "INSERT OR REPLACE INTO headers (item, asset, address, header) VALUES (?, ?, ?, ?)"
+KNOWN_HEADERS = """
+SELECT h.asset, h.address, f.size, f.etag, h.header
+FROM items i
+CROSS JOIN headers h ON h.item = i.id
+CROSS JOIN files f ON f.item = h.item AND f.asset = h.asset
+WHERE i.collection = ? AND i.item = ? AND f.etag != ''
+"""
 REOPEN_TRANSIENT = """
 UPDATE jobs SET status = 'open', transient = 0, reason = ''
 WHERE area IN (SELECT id FROM areas WHERE active) AND status = 'failed' AND transient AND attempts <= ?

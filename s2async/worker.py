@@ -21,11 +21,11 @@ import s2async
 from s2async import clouds, crops, files, raster, sources
 from s2async.answers import shown
 from s2async.budget import Budget
-from s2async.errors import CorruptFile, FileChanged, NotFound, RemoteError, TransientError
+from s2async.errors import BadAnswer, CorruptFile, FileChanged, NotFound, RemoteError, TransientError
 from s2async.grid import Cutout, cutout
 from s2async.models import Asset, Batch, BatchResult, CloudMeasure, FileFact, Job, Outcome, Product, Scene, Status
 from s2async.prefix import Margin
-from s2async.sources import Source
+from s2async.sources import FirstRead, Source
 from s2async.transport import Transport
 
 SCL = "scl"
@@ -62,6 +62,8 @@ class Tools:
     pool: Executor
     margins: Mapping[str, Margin] = field(default_factory=lambda: defaultdict(Margin))
     """What is asked for beyond a prefix's share, by asset; learned on the way."""
+    first_read: FirstRead = field(default_factory=FirstRead)
+    """How much of a file is asked for first; learned on the way."""
 
 
 async def process(batch: Batch, settings: Settings, tools: Tools) -> BatchResult:
@@ -92,7 +94,10 @@ class _Work:
         self.measures: dict[int, CloudMeasure] = {job.id: job.measure for job in batch.jobs if job.measure}
         self.products: dict[int, list[Product]] = {job.id: [] for job in batch.jobs}
         self.outcomes: dict[int, Outcome] = {}
+        self.known = {fact.asset: fact for fact in batch.files}
         self.facts: dict[str, FileFact] = {}
+        self.stored: set[str] = set()
+        """Assets whose header was not read from the file but taken from what is known."""
         self.ground: dict[str, tuple[float, ...]] = {}
         self.seen: dict[int, _Part] = {}
         """What was measured, kept only when crops of it are wanted too: nothing is read twice."""
@@ -139,7 +144,10 @@ class _Work:
         try:
             try:
                 await work(asset, jobs)
-            except FileChanged:  # once more, from the new version's header: what the old one said counts no more
+            except (FileChanged, BadAnswer, CorruptFile) as error:
+                if key not in self.stored and not isinstance(error, FileChanged):
+                    raise
+                # once more, from the new version's header: what the old one said counts no more
                 for job in jobs:
                     self.outcomes.pop(job.id, None)
                 await work(asset, jobs)
@@ -155,8 +163,14 @@ class _Work:
                 self._end(job, status, reason, transient=transient)
 
     async def _source(self, asset: Asset) -> Source:
-        source = await sources.open_source(self.tools.transport, asset)
-        self.facts[asset.key] = source.fact
+        known = self.known.pop(asset.key, None)  # to be believed once
+        source = sources.recall(asset, known) if known else None
+        if source:
+            self.stored.add(asset.key)
+        else:
+            self.stored.discard(asset.key)
+            source = await sources.open_source(self.tools.transport, asset, self.tools.first_read)
+            self.facts[asset.key] = source.fact
         grid = source.layout.grid
         ground = (grid.epsg, *grid.bounds)
         if any(other != ground for key, other in self.ground.items() if key != asset.key):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -214,6 +215,77 @@ def test_areas_come_and_go(tmp_path: Path, stage: Stage) -> None:
     back = run(tmp_path, stage)
     assert not back.cogs
     assert index(back) == index(more)
+
+
+# ---- headers that are known -------------------------------------------------------------------------------
+
+
+def headers(ran: Ran) -> list[str]:
+    """Files whose header was asked for."""
+    return sorted(entry.path.removeprefix("/cogs/") for entry in ran.cogs if entry.range.startswith("bytes=0-"))
+
+
+def test_a_new_area_reads_no_header_of_a_known_file(tmp_path: Path, stage: Stage) -> None:
+    first = run(tmp_path, stage, areas={"North": AREAS["North"]})
+    assert headers(first) == sorted(
+        [f"{i}/SCL.tif" for i in (CLEAR, MIXED, OTHER)] + [f"{i}/TCI.tif" for i in (CLEAR, OTHER)]
+    )
+    second = run(tmp_path, stage, areas={name: AREAS[name] for name in ("North", "South")})
+    assert second.summary.done == {"saved": 3}
+    assert headers(second) == [f"{MIXED}/TCI.tif"], "North was cloudy there: its picture was never opened"
+    known = [entry for entry in second.cogs if not entry.path.endswith(f"{MIXED}/TCI.tif")]
+    assert len(known) == 3 + 2, "the tiles of one area in each file, and nothing else"
+    assert all(entry.headers.get("If-Match") for entry in known), "had the file changed, that would show"
+    third = run(tmp_path, stage)
+    assert third.summary.done == {"saved": 5, "cloudy": 1}
+    assert headers(third) == []
+    at_once = run(tmp_path / "at once", stage)
+    assert worlds.result(third.config) == worlds.result(at_once.config)
+    assert len(headers(at_once)) == 6
+
+
+def test_jobs_that_are_opened_again_read_no_header(tmp_path: Path, stage: Stage) -> None:
+    run(tmp_path, stage)
+    plain = run(tmp_path, stage, output={"mask": False})
+    assert plain.summary.done == {"saved": 10}
+    assert headers(plain) == []
+    assert len(plain.cogs) > 3
+
+
+def test_a_file_that_has_changed_is_read_anew_and_remembered_anew(tmp_path: Path, changing: Stage) -> None:
+    """The same item, version and address, other pixels: nobody said so."""
+    run(tmp_path, changing, areas={"North": AREAS["North"]})
+    cogs = changing.world.folder / "cogs"
+    for name in ("SCL.tif", "TCI.tif"):
+        shutil.copyfile(cogs / OTHER / name, cogs / CLEAR / name)
+
+    def differs(ran: Ran, area: str) -> str | None:
+        polygon = worlds.jobs(ran.config)[area, CLEAR].polygon
+        return oracle.crop_differs(crop(ran, area, CLEAR), cogs / CLEAR / "TCI.tif", polygon)
+
+    two = {name: AREAS[name] for name in ("North", "South")}
+    second = run(tmp_path, changing, areas=two)
+    assert second.summary.done == {"saved": 3}
+    assert headers(second) == sorted([f"{CLEAR}/SCL.tif", f"{CLEAR}/TCI.tif", f"{MIXED}/TCI.tif"])
+    asked = [(entry.path[-7:], entry.status) for entry in second.cogs if f"/{CLEAR}/" in entry.path]
+    assert asked == [(name, status) for name in ("SCL.tif", "TCI.tif") for status in (412, 206, 206)]
+    assert differs(second, "South") is None
+    third = run(tmp_path, changing)
+    assert headers(third) == []
+    assert {entry.status for entry in third.cogs} == {206}, "the new header is the one that was kept"
+    assert differs(third, "Wide") is None
+    assert differs(third, "North") is not None, "of the file as it was"
+
+
+def test_a_damaged_header_is_read_anew(tmp_path: Path, stage: Stage) -> None:
+    first = run(tmp_path, stage, areas={"North": AREAS["North"]})
+    with State.create_or_open(first.config.run.state) as state:
+        state._db.execute("UPDATE headers SET header = substr(header, 1, 99)")
+    second = run(tmp_path, stage)
+    at_once = run(tmp_path / "at once", stage)
+    assert headers(second) == headers(at_once)
+    assert worlds.result(second.config) == worlds.result(at_once.config)
+    assert headers(run(tmp_path, stage, output={"mask": False})) == []
 
 
 # ---- the catalogue ----------------------------------------------------------------------------------------

@@ -371,7 +371,8 @@ def test_jobs_of_a_scene_stay_together_over_the_pages_of_the_state(
         state._db.execute("DELETE FROM products")
     monkeypatch.setattr(pipeline, "STATE_PAGE", 4)
     again = worlds.run(path, stage.sandbox)
-    assert again.paths == whole.paths
+    known = {entry.path.removeprefix("/cogs/"): 1 for entry in whole.cogs if entry.status == 206}
+    assert again.paths == whole.paths - Counter(known), "all but the headers once more, and no more"
     assert worlds.statuses(config) == worlds.statuses(whole.config)
 
 

@@ -50,6 +50,12 @@ def test_histograms_come_back_as_they_were(counts: list[int]) -> None:
     assert rows.unpack_measure(measured.total, rows.pack_histogram(measured.histogram)) == measured
 
 
+def test_addresses_are_told_apart_by_eight_bytes() -> None:
+    hashes = {rows.hash_address(f"https://cogs.example/{number}/SCL.tif") for number in range(10_000)}
+    assert len(hashes) == 10_000
+    assert {len(found) for found in hashes} == {8}
+
+
 def test_small_histograms_are_small() -> None:
     assert len(rows.pack_histogram(CLEAR.histogram)) == 13
     assert len(rows.pack_histogram((256, *[0] * 12))) == 26

@@ -174,6 +174,31 @@ def test_an_older_file_is_copied_and_migrated(path: Path, monkeypatch: pytest.Mo
         assert old.counts().total == {"saved": 1}
 
 
+def test_a_state_of_the_first_version_goes_on(path: Path) -> None:
+    """That had no headers: all else is as it was, and from now on headers are kept."""
+    with State.create_or_open(path) as state:
+        start(state, [A, B])
+        record(state, saved(add(state, make_scene(), [A, B])[0]))
+        state._db.execute("INSERT INTO files VALUES (1, 'scl', 500, 'tag')")
+        before = state._db.execute("SELECT * FROM jobs").fetchall()
+        state._db.execute("DROP TABLE headers")
+        state._db.execute("PRAGMA user_version = 1")
+        first = dict(state._db.execute("SELECT name, sql FROM sqlite_schema"))
+    with State.create_or_open(path) as state:
+        assert state._db.execute("SELECT * FROM jobs").fetchall() == before
+        later = dict(state._db.execute("SELECT name, sql FROM sqlite_schema"))
+        assert later.keys() - first.keys() == {"headers", "sqlite_autoindex_headers_1"}
+        assert {name: later[name] for name in first} == first
+        assert state.known_files(make_scene()) == ()
+        start(state, [A, B])
+        (job,) = open_jobs(state)
+        fact = FileFact(asset="scl", href=job.scene.assets["scl"].href, size=500, etag="tag", header=b"header")
+        state.record(BatchResult(outcomes=(saved(job),), files=(fact,)), [])
+        assert state.known_files(job.scene) == (fact,)
+        assert state.counts().total == {"saved": 2}
+    assert path.with_name(path.name + ".v1").exists()
+
+
 def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     State.create_or_open(path).close()
 

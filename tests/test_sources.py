@@ -1,23 +1,31 @@
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import rasterio
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
-from s2async import raster, sources
+from s2async import headers, raster, sources, tiff
 from s2async.budget import Budget
-from s2async.errors import BadAnswer, CorruptFile, NotFound, RemoteError, UnsupportedLayout
-from s2async.sources import FIRST_READ, Source
-from s2async.transport import Transport
+from s2async.errors import BadAnswer, CorruptFile, FileChanged, NotFound, RemoteError, UnsupportedLayout
+from s2async.models import Asset
+from s2async.sources import FIRST_READ, FirstRead, Source, first_read
+from s2async.transport import Meter, Piece, Transport
 from tests.fault_server import FaultServer
+from tests.layouts import by_name
+from tests.layouts import tiff as made_tiff
 from tests.served import COG, TILED, asset, booked, cutout, header_end, make, read_all, run, server_etag, spans
 
 # ---- headers ----------------------------------------------------------------------------------------------
@@ -124,3 +132,175 @@ def test_a_file_that_is_not_there(server: FaultServer) -> None:
     with pytest.raises(NotFound, match=r"absent\.tif"):
         run(server, lambda transport, pool: sources.open_source(transport, asset(server, "absent.tif")))
     assert server.totals()[0] == 1
+
+
+# ---- how much to ask for first ----------------------------------------------------------------------------
+
+
+def test_the_first_read_is_learned_by_origin_and_asset(server: FaultServer) -> None:
+    path = server.folder / "cog.tif"
+    make(path, **COG)
+    end, long_end = header_end(path), 0
+    assert end < 2048 - 2048 // 8
+
+    async def work(transport: Transport, pool: ThreadPoolExecutor) -> None:
+        nonlocal long_end
+        first = FirstRead()
+        here = asset(server, "cog.tif")
+        for _ in range(2):
+            await sources.open_source(transport, here, first)
+        await sources.open_source(transport, replace(here, key="scl"), first)
+        make(path, **TILED | {"blockxsize": 16, "blockysize": 16})
+        long_end = header_end(path)
+        for _ in range(3):
+            await sources.open_source(transport, here, first)
+        assert first.size(replace(here, href=here.href.replace("127.0.0.1", "127.0.0.2"))) == FIRST_READ
+
+    _, meter = run(server, work)
+    first, second, scl, *long = spans(server)
+    assert (first, second, scl) == ((0, 8192), (0, 2048), (0, 8192))
+    assert long[:2] == [(0, 2048), (2048, long_end)], "one more request, for the first long one"
+    assert long[2:4] == [(0, 2048), (2048, long_end)], "one of them may be an odd one"
+    assert len(long) == 5
+    assert long_end < long[4][1] < 1.13 * long_end + 1024, "the third one in a single request"
+    assert (meter.requests, meter.bytes) == server.totals()
+
+
+@given(st.lists(st.integers(1, 2 << 20), max_size=40))
+def test_the_rule_of_the_first_read(lengths: list[int]) -> None:
+    first, here = FirstRead(), Asset(key="scl", href="https://cogs.example/a/b.tif?sig=1")
+    for length in lengths:
+        first.learn(here, length)
+    size = first.size(replace(here, href="https://cogs.example/c/d.tif"))
+    assert size == first_read(lengths[-16:])
+    assert first.size(replace(here, key="visual")) == FIRST_READ
+    assert first.size(replace(here, href="http://cogs.example/a/b.tif")) == FIRST_READ
+    if not lengths:
+        assert size == FIRST_READ
+        return
+    assert 2048 <= size <= 1 << 20
+    assert size % 1024 == 0
+    shorter = sum(min(length, 1 << 20) > size for length in lengths[-16:])
+    assert shorter <= 1, "but one odd one, the last headers would all have come in one request"
+    longest = sorted(lengths[-16:])[-2:][0]
+    assert size <= max(2048, 1.125 * longest + 1024)
+
+
+class Served:
+    """Stands for the transport: one file, and what was asked of it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.meter, self.asked = data, Meter(), list[tuple[int, int]]()
+
+    async def read(
+        self, href: str, start: int, size: int, *, etag: str = "", stage: str = "", asset: str = ""
+    ) -> Piece:
+        assert size > 0
+        self.asked.append((start, min(start + size, len(self.data))))
+        return Piece(data=self.data[start : start + size], size=len(self.data), etag='"1"')
+
+    def open(self, first: FirstRead | None = None) -> Source:
+        here = Asset(key="scl", href="https://cogs.example/scl.tif")
+        return asyncio.run(sources.open_source(cast("Transport", self), here, first))
+
+
+def chained(data: bytes, gaps: Sequence[int]) -> bytes:
+    """A little-endian classic TIFF with a directory of one tag (of an overview) after each of some gaps."""
+    (start,) = struct.unpack_from("<I", data, 4)
+    (number,) = struct.unpack_from("<H", data, start)
+    place, changed = start + 2 + 12 * number, bytearray(data)
+    for gap in gaps:
+        changed += bytes(gap + len(changed) % 2)
+        struct.pack_into("<I", changed, place, len(changed))
+        changed += struct.pack("<HHHIII", 1, tiff.SUBFILE, 4, 1, 1, 0)
+        place = len(changed) - 4
+    return bytes(changed)
+
+
+LENGTHS = [1, 2000, 2049, 4000, 8192, 9000, 30_000, 300_000, 1 << 20]
+
+
+@given(
+    st.lists(st.integers(0, 3000) | st.integers(0, 60_000), max_size=12),
+    st.sampled_from(LENGTHS) | st.integers(1, 1 << 20),
+)
+def test_what_was_learned_never_costs_more_than_one_request_and_never_another_header(
+    gaps: list[int], learned: int
+) -> None:
+    data = chained(made_tiff(by_name("tiles")), gaps)
+    plain, ours, first = Served(data), Served(data), FirstRead()
+    expected = plain.open()
+    first.learn(Asset(key="scl", href="https://cogs.example/other.tif"), learned)
+    size = first.size(expected.asset)
+    found = ours.open(first)
+    assert headers.pack(found.layout) == headers.pack(expected.layout)
+    assert found.layout.read_to == expected.layout.read_to == (len(data) if gaps else expected.layout.end)
+    assert len(ours.asked) <= len(plain.asked) + 1
+    if size >= FIRST_READ:
+        assert len(ours.asked) <= len(plain.asked)
+    if size >= found.layout.read_to:
+        assert len(ours.asked) == 1
+    for served in (plain, ours):
+        assert [stop for _, stop in served.asked[:-1]] == [start for start, _ in served.asked[1:]]
+
+
+# ---- headers that were read before ------------------------------------------------------------------------
+
+
+def test_a_source_is_recalled_without_a_request(server: FaultServer) -> None:
+    pixels = make(server.folder / "cog.tif", **COG)
+
+    async def work(transport: Transport, pool: ThreadPoolExecutor) -> list[NDArray[Any]]:
+        source = await sources.open_source(transport, asset(server, "cog.tif"))
+        again = sources.recall(source.asset, source.fact)
+        assert again is not None
+        assert (again.size, again.etag, again.stored) == (source.size, source.etag, True)
+        assert again.layout.grid == source.layout.grid
+        part = cutout(700, 700, 40, 40)
+        return await raster.read(transport, again, [part], budget=Budget(1 << 20), pool=pool)
+
+    [array], _ = run(server, work)
+    np.testing.assert_array_equal(array, pixels[:, 700:740, 700:740])
+    assert len([span for span in spans(server) if span[0] == 0]) == 1
+    assert server.log[-1]["headers"]["if-match"] == server_etag(server.folder / "cog.tif")
+
+
+def test_a_file_without_an_etag_is_not_recalled() -> None:
+    source = replace(Served(made_tiff(by_name("COG"))).open(), etag="")
+    assert source.fact.header == b""
+    assert sources.recall(source.asset, source.fact) is None
+    whole = replace(source, etag='"1"').fact
+    assert sources.recall(source.asset, replace(whole, etag="")) is None
+    assert sources.recall(source.asset, replace(whole, etag='W/"1"')) is not None
+
+
+def test_only_a_sound_header_of_the_same_address_and_a_fitting_size_is_recalled() -> None:
+    source = Served(made_tiff(by_name("COG"))).open()
+    here, fact = source.asset, source.fact
+    assert sources.recall(here, fact) is not None
+    last = int((source.layout.block_offsets + source.layout.block_counts).max())
+    assert sources.recall(here, replace(fact, size=last)) is not None
+    assert sources.recall(here, replace(fact, size=last - 1)) is None
+    assert sources.recall(replace(here, href=here.href + "?"), fact) is None
+    assert sources.recall(here, replace(fact, header=fact.header[:-1])) is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "size", "etag", "changed"),
+    [
+        (False, 0, '"1"', False),
+        (False, 1, '"1"', True),
+        (False, 0, "", False),
+        (True, 0, '"1"', False),
+        (True, 1, '"1"', True),
+        (True, 0, "", True),
+    ],
+)
+def test_answers_of_another_version_are_noticed(stored: bool, size: int, etag: str, changed: bool) -> None:
+    source = replace(Served(made_tiff(by_name("COG"))).open(), stored=stored)
+    piece = Piece(data=b"", size=source.size + size, etag=etag)
+    if changed:
+        with pytest.raises(FileChanged, match=r"changed while it was read: .*scl\.tif"):
+            source.check(piece)
+    else:
+        source.check(piece)

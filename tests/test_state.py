@@ -10,8 +10,10 @@ import pytest
 from s2async.models import (
     BatchResult,
     CloudMeasure,
+    FileFact,
     Job,
     Outcome,
+    Scene,
     Status,
     Traffic,
     Use,
@@ -275,6 +277,83 @@ def test_failures_are_tried_again_by_five_runs_and_by_retry(state: State) -> Non
     start(state, [A, B, C])
     record(state, *(failed(job, transient=True) for job in open_jobs(state)))
     assert state.reopen_transient() == 3  # tries are counted anew
+
+
+# ---- headers of files ---------------------------------------------------------------------------------------
+
+
+def fact_of(scene: Scene, asset: str = "scl", *, etag: str = '"1"', header: bytes = b"header") -> FileFact:
+    return FileFact(asset=asset, href=scene.assets[asset].href, size=500, etag=etag, header=header)
+
+
+def learn(state: State, job: Job, *facts: FileFact) -> None:
+    state.record(BatchResult(outcomes=(cloudy(job),), files=facts), [])
+
+
+def test_headers_are_told_to_whoever_asks_for_the_same_files(state: State) -> None:
+    start(state, [A])
+    scene, other = make_scene(), make_scene("S2A_33UUU_20220301_0_L2A", minutes=500)
+    assert state.known_files(scene) == ()
+    (job,), (second,) = add(state, scene, [A]), add(state, other, [A])
+    learn(state, job, fact_of(scene), fact_of(scene, "visual", etag='W/"2"', header=b"another"))
+    learn(state, second, fact_of(other, header=b"a third"))
+    assert set(state.known_files(scene)) == {
+        fact_of(scene),
+        fact_of(scene, "visual", etag='W/"2"', header=b"another"),
+    }
+    assert state.known_files(other) == (fact_of(other, header=b"a third"),)
+    assert state.known_files(replace(scene, collection="other")) == ()
+    elsewhere = make_scene(host="https://mirror.example")
+    assert state.known_files(elsewhere) == ()
+    assert state.known_files(make_scene(assets=("visual",))) == (
+        fact_of(scene, "visual", etag='W/"2"', header=b"another"),
+    )
+
+
+def test_a_fresh_header_replaces_the_old_one(state: State) -> None:
+    start(state, [A, B, C])
+    scene = make_scene()
+    first, second, third = add(state, scene, [A, B, C])
+    learn(state, first, fact_of(scene))
+    learn(state, second, fact_of(scene, etag='"2"', header=b"fresh"))
+    assert state.known_files(scene) == (fact_of(scene, etag='"2"', header=b"fresh"),)
+    learn(state, third)
+    assert state.known_files(scene) == (fact_of(scene, etag='"2"', header=b"fresh"),)
+
+
+def test_a_file_that_has_no_etag_any_more_has_no_known_header(state: State) -> None:
+    start(state, [A, B])
+    scene = make_scene()
+    first, second = add(state, scene, [A, B])
+    learn(state, first, fact_of(scene))
+    learn(state, second, fact_of(scene, etag="", header=b""))
+    assert state.known_files(scene) == ()
+
+
+def test_headers_of_a_replaced_edition_are_forgotten_and_not_learnt(state: State) -> None:
+    start(state, [A])
+    scene, later = make_scene(), make_scene(version="v2")
+    (job,) = add(state, scene, [A])
+    learn(state, job, fact_of(scene))
+    (again,) = add(state, later, [A])
+    assert state.known_files(later) == state.known_files(scene) == ()
+    learn(state, job, fact_of(scene))
+    assert state.known_files(later) == ()
+    learn(state, again, fact_of(later))
+    assert state.known_files(later) == (fact_of(later),)
+
+
+def test_the_header_of_an_asset_that_went_and_came_back_elsewhere_is_not_told(state: State) -> None:
+    start(state, [A])
+    scene = make_scene()
+    (job,) = add(state, scene, [A])
+    learn(state, job, fact_of(scene, "visual"))
+    add(state, make_scene(assets=("scl",)), [A])
+    moved = replace(scene.assets["visual"], href="https://cogs.example/elsewhere.tif")
+    back = replace(scene, assets={**scene.assets, "visual": moved})
+    add(state, back, [A])
+    assert state.known_files(back) == ()
+    assert state.known_files(scene) == (fact_of(scene, "visual"),)
 
 
 # ---- judging again ------------------------------------------------------------------------------------------

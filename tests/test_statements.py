@@ -54,6 +54,8 @@ def plan(state: State, statement: str) -> list[str]:
         "ADD_PRODUCT",
         "BELIEVED_MEASURE",
         "VALID_ASSETS",
+        "KNOWN_HEADERS",
+        "FORGET_HEADERS",
         "SUPERSEDED_COUNTS",
     ],
 )

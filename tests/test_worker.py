@@ -16,10 +16,11 @@ import rasterio
 from affine import Affine
 from rasterio.io import MemoryFile
 
-from s2async import clouds, crops, worker
+from s2async import clouds, crops, tiff, worker
+from s2async import headers as packed_headers
 from s2async.budget import Budget
-from s2async.errors import FileChanged, LocalError, NotFound, Refused, TransientError
-from s2async.models import Area, Asset, Batch, BatchResult, CloudMeasure, Job, Outcome, Scene, Status
+from s2async.errors import BadAnswer, CorruptFile, FileChanged, LocalError, NotFound, Refused, TransientError
+from s2async.models import Area, Asset, Batch, BatchResult, CloudMeasure, FileFact, Job, Outcome, Scene, Status
 from s2async.transport import Meter, Piece, Transport
 from tests import oracle, worlds
 from tests.states import make_scene
@@ -54,6 +55,7 @@ class Server:
     def __init__(self, files: dict[str, bytes]) -> None:
         self.files = dict(files)
         self.meter = Meter()
+        self.etags = True
         self.asked: list[tuple[str, int]] = []
         self.before: Callable[[str, int, int], None] = lambda _key, _start, _number: None
         """Called with asset, first byte and number of each request; may raise, or change the files."""
@@ -68,8 +70,8 @@ class Server:
         if asset not in self.files:
             raise NotFound(f"not there (404): {HOST}")
         data = self.files[asset]
-        now = hashlib.sha256(data).hexdigest()
-        if etag and etag != now:
+        now = hashlib.sha256(data).hexdigest() if self.etags else ""
+        if etag and now and etag != now:
             raise FileChanged(f"the file changed while it was read: {HOST}")
         return Piece(data=data[start : start + size], size=len(data), etag=now)
 
@@ -105,11 +107,14 @@ def settings(folder: Path, **other: Any) -> worker.Settings:
     return worker.Settings(**(plain | other))
 
 
-def process(server: Server, jobs: Sequence[Job], wanted: worker.Settings) -> BatchResult:
+def process(
+    server: Server, jobs: Sequence[Job], wanted: worker.Settings, known: Sequence[FileFact] = ()
+) -> BatchResult:
     async def main() -> BatchResult:
         with ThreadPoolExecutor(2) as pool:
             tools = worker.Tools(transport=cast("Transport", server), budget=Budget(1 << 20), pool=pool)
-            return await worker.process(Batch(scene=jobs[0].scene, jobs=tuple(jobs)), wanted, tools)
+            batch = Batch(scene=jobs[0].scene, jobs=tuple(jobs), files=tuple(known))
+            return await worker.process(batch, wanted, tools)
 
     result = asyncio.run(main())
     assert [outcome.job for outcome in result.outcomes] == list(jobs), "one outcome a job, in order"
@@ -322,6 +327,139 @@ def test_a_new_version_of_the_classification_may_cover_other_ground(
     server.before = swap
     result = process(server, [job("North"), job("South")], settings(tmp_path))
     assert statuses(result) == {"North": Status.SAVED, "South": Status.CLOUDY}
+
+
+# ---- headers that are known -------------------------------------------------------------------------------
+
+
+def learnt(folder: Path, files: dict[str, bytes]) -> dict[str, FileFact]:
+    """What a batch tells of the files."""
+    result = process(Server(files), ALL, settings(folder, assets=("visual", "red")))
+    return {fact.asset: fact for fact in result.files}
+
+
+def headers(server: Server) -> list[str]:
+    return [key for key, start in server.asked if start == 0]
+
+
+def test_a_known_header_is_not_read_and_the_answers_are_the_same(tmp_path: Path, files: dict[str, bytes]) -> None:
+    known = learnt(tmp_path / "before", files)
+    plain, server = Server(files), Server(files)
+    expected = process(plain, ALL, settings(tmp_path))
+    found = process(server, ALL, settings(tmp_path), [*known.values()])
+    assert found.outcomes == expected.outcomes
+    assert headers(server) == []
+    assert server.asked == [asked for asked in plain.asked if asked[1] > 0]
+    assert found.files == (), "nothing new"
+    partly = Server(files)
+    found = process(partly, ALL, settings(tmp_path), [known["scl"]])
+    assert headers(partly) == ["visual"]
+    assert [fact.asset for fact in found.files] == ["visual"]
+
+
+def other_files(world: worlds.World) -> dict[str, bytes]:
+    place = world.folder / "cogs" / worlds.day(2).id
+    return {"scl": (place / "SCL.tif").read_bytes(), "visual": (place / "TCI.tif").read_bytes()}
+
+
+@pytest.mark.parametrize("etags", [True, False])
+def test_a_file_that_is_not_that_of_its_known_header_is_read_anew(
+    tmp_path: Path, files: dict[str, bytes], world: worlds.World, etags: bool
+) -> None:
+    """Another ETag, or none any more to tell by."""
+    known, server = learnt(tmp_path / "before", files), Server(other_files(world))
+    server.etags = etags
+    result = process(server, ALL, settings(tmp_path), [*known.values()])
+    assert statuses(result) == PLAIN | {"South": Status.SAVED}
+    assert headers(server) == ["scl", "visual"]
+    for found in result.outcomes:
+        for product in found.products:
+            path = tmp_path / found.job.area.folder / product.file
+            source = world.folder / "cogs" / worlds.day(2).id / "TCI.tif"
+            assert oracle.crop_differs(path, source, found.job.area.polygon) is None
+    fresh = {fact.asset: fact for fact in result.files}
+    assert fresh.keys() == {"scl", "visual"}
+    if etags:
+        again = Server(server.files)
+        process(again, ALL, settings(tmp_path), [*fresh.values()])
+        assert headers(again) == []
+    else:
+        assert {fact.header for fact in fresh.values()} == {b""}
+
+
+def test_a_file_that_changes_again_after_its_known_header_failed_is_left_to_the_next_run(
+    tmp_path: Path, files: dict[str, bytes], world: worlds.World
+) -> None:
+    known, server = learnt(tmp_path / "before", files), Server(other_files(world))
+
+    def swap(asset: str, start: int, number: int) -> None:
+        if start > 0:
+            server.files[asset] = files[asset] + bytes(number)
+
+    server.before = swap
+    result = process(server, ALL, settings(tmp_path), [*known.values()])
+    assert {found.status for found in result.outcomes} == {Status.FAILED, Status.OUTSIDE}
+    assert headers(server) == ["scl"]
+
+
+@pytest.mark.parametrize("spoil", ["damaged", "empty", "of another place", "of a longer file", "elsewhere"])
+def test_a_known_header_that_is_of_no_use_costs_no_answer(
+    tmp_path: Path, files: dict[str, bytes], spoil: str
+) -> None:
+    known = learnt(tmp_path / "before", files)
+    fact = known["visual"]
+    wrong = {
+        "damaged": replace(fact, header=fact.header[:-9] + bytes(9)),
+        "empty": replace(fact, header=b""),
+        "of another place": replace(learnt_of(moved(files["visual"], 500)), href=fact.href, etag=fact.etag),
+        "of a longer file": replace(fact, size=9000),
+        "elsewhere": replace(fact, href="https://elsewhere.example/visual.tif"),
+    }[spoil]
+    server = Server(files)
+    expected = process(Server(files), ALL, settings(tmp_path))
+    assert process(server, ALL, settings(tmp_path), [known["scl"], wrong]).outcomes == expected.outcomes
+    assert headers(server) == ["visual"]
+
+
+def learnt_of(data: bytes) -> FileFact:
+    layout = tiff.parse(data)
+    assert isinstance(layout, tiff.Layout)
+    return FileFact(asset="visual", href="", size=10**9, etag="", header=packed_headers.pack(layout))
+
+
+def test_a_known_header_of_a_file_that_got_shorter_is_given_up(tmp_path: Path, files: dict[str, bytes]) -> None:
+    """A weak ETag is no condition of the request, and the tile lies beyond the end by now."""
+    known, server = learnt(tmp_path / "before", files), Server(files)
+
+    def refuse(asset: str, start: int, _number: int) -> None:
+        if asset == "scl" and start > 0 and not headers(server):
+            raise BadAnswer(f"the server answers 416: {HOST}")
+
+    server.before = refuse
+    result = process(server, ALL, settings(tmp_path), [*known.values()])
+    assert statuses(result) == PLAIN
+    assert headers(server) == ["scl"]
+
+
+@pytest.mark.parametrize("error", [BadAnswer("the server answers 418"), CorruptFile("block 3 is damaged")])
+def test_a_file_that_is_wrong_is_not_read_twice_but_for_a_known_header(
+    tmp_path: Path, files: dict[str, bytes], error: Exception
+) -> None:
+    known = learnt(tmp_path / "before", files)
+
+    def refuse(asset: str, start: int, _number: int) -> None:
+        if start > 0:
+            raise error
+
+    for facts, times in (([], 1), ([known["scl"]], 2)):
+        server = Server(files)
+        server.before = refuse
+        result = process(server, ALL, settings(tmp_path), facts)
+        assert {found.status for found in result.outcomes} == {Status.FAILED, Status.OUTSIDE}
+        assert headers(server) == ["scl"]
+        tiles = [start for _, start in server.asked if start > 0]
+        assert tiles
+        assert len(tiles) == times * len(set(tiles))
 
 
 # ---- files that are wrong ---------------------------------------------------------------------------------
