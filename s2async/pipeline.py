@@ -45,6 +45,8 @@ SEARCHERS = 4
 """Searches whose pages are fetched side by side."""
 LONGEST_BATCH = 64
 """Jobs of one scene that a worker takes at once."""
+WRITERS = 8
+"""Crops that are put on disk side by side: fsync takes long, and takes hardly longer for many."""
 STATE_PAGE = 500
 """Open jobs that are read from the state at once."""
 
@@ -248,8 +250,12 @@ class _Run:
             attempts=network.attempts,
             meter=self.progress.meter,
         ) as transport:
-            with ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="s2async-decode") as pool:
-                tools = worker.Tools(transport=transport, budget=Budget(self.config.run.memory), pool=pool)
+            with (
+                ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="s2async-decode") as pool,
+                ThreadPoolExecutor(WRITERS, thread_name_prefix="s2async-write") as writers,
+            ):
+                budget = Budget(self.config.run.memory)
+                tools = worker.Tools(transport=transport, budget=budget, pool=pool, writers=writers)
                 try:
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._feed(transport))

@@ -60,6 +60,9 @@ class Tools:
     transport: Transport
     budget: Budget
     pool: Executor
+    """Threads that compute: as many as there are cores."""
+    writers: Executor
+    """Threads that save crops: more of them, because they mostly wait for the disk."""
     margins: Mapping[str, Margin] = field(default_factory=lambda: defaultdict(Margin))
     """What is asked for beyond a prefix's share, by asset; learned on the way."""
     first_read: FirstRead = field(default_factory=FirstRead)
@@ -225,11 +228,11 @@ class _Work:
         else:
             parts = await self._parts(asset, jobs)
 
-        def save() -> list[Product]:
-            return [self._save(job, *part) for job, part in zip(jobs, parts, strict=True)]
-
-        products = await asyncio.get_running_loop().run_in_executor(self.tools.pool, save)
-        for job, product in zip(jobs, products, strict=True):
+        loop, writers = asyncio.get_running_loop(), self.tools.writers
+        saving = [
+            loop.run_in_executor(writers, self._save, job, *part) for job, part in zip(jobs, parts, strict=True)
+        ]
+        for job, product in zip(jobs, await asyncio.gather(*saving), strict=True):
             self.products[job.id].append(product)
 
     async def _parts(self, asset: Asset, jobs: Sequence[Job]) -> list[_Part]:

@@ -112,7 +112,9 @@ def process(
 ) -> BatchResult:
     async def main() -> BatchResult:
         with ThreadPoolExecutor(2) as pool:
-            tools = worker.Tools(transport=cast("Transport", server), budget=Budget(1 << 20), pool=pool)
+            tools = worker.Tools(
+                transport=cast("Transport", server), budget=Budget(1 << 20), pool=pool, writers=pool
+            )
             batch = Batch(scene=jobs[0].scene, jobs=tuple(jobs), files=tuple(known))
             return await worker.process(batch, wanted, tools)
 
@@ -553,7 +555,9 @@ def test_a_batch_can_be_cancelled_anywhere(tmp_path: Path, files: dict[str, byte
     async def main() -> None:
         with ThreadPoolExecutor(2) as pool:
             budget = Budget(1 << 20)
-            tools = worker.Tools(transport=cast("Transport", Server(files)), budget=budget, pool=pool)
+            tools = worker.Tools(
+                transport=cast("Transport", Server(files)), budget=budget, pool=pool, writers=pool
+            )
             work = asyncio.create_task(
                 worker.process(Batch(scene=SCENE, jobs=tuple(ALL)), settings(tmp_path), tools)
             )
