@@ -38,7 +38,7 @@ def update_item(db: Connection, run: int, item: int, old: Scene, new: Scene) -> 
     db.execute(statements.UPDATE_ITEM, (*item_values(new), item))
     settle_twins(db, item, new)
     which: dict[str, int | str | None] = {"item": item, "run": run}
-    if not same_edition(old, new):
+    if not same_edition(old.version, {key: asset.href for key, asset in old.assets.items()}, new):
         db.execute(statements.NEW_EDITION, (item,))
         db.execute(statements.FORGET_FILES, (item,))
         db.execute(statements.FORGET_HEADERS, (item,))

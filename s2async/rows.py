@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os.path
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any
@@ -95,18 +95,23 @@ def to_scene(columns: Sequence[Any]) -> Scene:
         generated=generated,
         datastrip=datastrip,
         footprint=None,
-        assets={key: Asset(key=key, href=base + rest) for key, rest in json.loads(assets).items()},
+        assets={key: Asset(key=key, href=href) for key, href in addresses(base, assets).items()},
         absent=json.loads(absent),
     )
 
 
-def same_edition(one: Scene, other: Scene) -> bool:
-    """Whether facts read from the files of one hold for the other: same version, no asset at another address.
+def addresses(base: str, assets: str) -> dict[str, str]:
+    """Addresses of an item's assets by key, from its columns of these names."""
+    return {key: base + rest for key, rest in json.loads(assets).items()}
+
+
+def same_edition(version: str, hrefs: Mapping[str, str], scene: Scene) -> bool:
+    """Whether facts read from an item's files hold for a scene: same version, no asset at another address.
 
     An asset that only one of them names says nothing about the files of the others.
     """
-    shared = one.assets.keys() & other.assets.keys()
-    return one.version == other.version and all(one.assets[key].href == other.assets[key].href for key in shared)
+    shared = hrefs.keys() & scene.assets.keys()
+    return version == scene.version and all(hrefs[key] == scene.assets[key].href for key in shared)
 
 
 def saved_row(columns: Sequence[Any]) -> SavedRow:

@@ -37,7 +37,7 @@ from s2async.models import (
     Traffic,
 )
 from s2async.records import OPEN, Cursor, Wanted
-from s2async.rows import hash_address, same_edition, to_scene, unpack_measure
+from s2async.rows import addresses, hash_address, same_edition, to_scene, unpack_measure
 
 __all__ = ["Cursor", "Ledger", "State", "Wanted"]
 
@@ -316,8 +316,9 @@ class State(Ledger):
             if not result.outcomes:
                 return
             scene = result.outcomes[0].job.scene
-            item, *columns = db.execute(statements.FIND_ITEM, (scene.collection, scene.id)).fetchone()
-            if same_edition(to_scene(columns), scene):
+            found = db.execute(statements.ITEM_EDITION, (scene.collection, scene.id)).fetchone()
+            item, version, base, assets = found
+            if same_edition(version, addresses(base, assets), scene):
                 booking.add_files(db, item, result.files)
                 for outcome in result.outcomes:
                     booking.believe(db, item, outcome)

@@ -45,6 +45,7 @@ ITEM_COLUMNS = (
 """In the order of `rows.item_values`."""
 FIND_ITEM = f"SELECT id, {ITEM_COLUMNS} FROM items WHERE collection = ? AND item = ?"  # noqa: S608
 ITEM = f"SELECT id, {ITEM_COLUMNS} FROM items WHERE id = ?"  # noqa: S608
+ITEM_EDITION = "SELECT id, version, base, assets FROM items WHERE collection = ? AND item = ?"
 ADD_ITEM = f"INSERT INTO items (edition, {ITEM_COLUMNS}) VALUES (1, {', '.join('?' * 15)})"  # noqa: S608
 UPDATE_ITEM = f"UPDATE items SET ({ITEM_COLUMNS}) = ({', '.join('?' * 15)}) WHERE id = ?"  # noqa: S608
 IS_SUPERSEDED = "SELECT superseded_by IS NOT NULL FROM items WHERE id = ?"

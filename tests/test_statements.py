@@ -44,6 +44,7 @@ def plan(state: State, statement: str) -> list[str]:
         "VALID_PRODUCTS",
         "SAVED_ROWS",
         "FIND_ITEM",
+        "ITEM_EDITION",
         "SENSED_TOGETHER",
         "FREE_TWINS",
         "JOBS_TO_REOPEN",
