@@ -115,15 +115,16 @@ def cutout(area: Area, grid: Grid) -> Cutout | None:
     polygon = _project(area.fingerprint, area.polygon, grid.epsg)
     if polygon is None:
         return None
-    whole = _whole(polygon, grid.transform)
+    keyed = _Keyed((area.fingerprint, grid.epsg), polygon)
+    whole = (_whole.__wrapped__ if _large(polygon) else _whole)(keyed, grid.transform)
     window = whole.clip(grid.width, grid.height)
     if window is None:
         return None
-    inside = _inside(area.fingerprint, grid.epsg, grid.window_transform(window), window.shape, polygon)
+    inside = _inside(keyed, grid.window_transform(window), window.shape)
     total = int(np.count_nonzero(inside))
     if window != whole:
         start = grid.window_transform(whole)
-        total = max(total, _count(_Keyed((area.fingerprint, grid.epsg), polygon), start, whole.shape))
+        total = max(total, _count(keyed, start, whole.shape))
     return Cutout(window=window, inside=inside, total=total)
 
 
@@ -142,9 +143,12 @@ class _Keyed:
         return hash(self.key)
 
 
+def _large(polygon: Polygon | MultiPolygon) -> bool:
+    return bool(shapely.get_num_coordinates(polygon) > CACHED_VERTICES)
+
+
 def _project(fingerprint: str, polygon: Polygon | MultiPolygon, epsg: int) -> Polygon | MultiPolygon | None:
-    large = shapely.get_num_coordinates(polygon) > CACHED_VERTICES
-    projected = _projected.__wrapped__ if large else _projected
+    projected = _projected.__wrapped__ if _large(polygon) else _projected
     return projected(_Keyed(fingerprint, polygon), epsg)
 
 
@@ -168,11 +172,9 @@ def _transformer(epsg: int) -> Transformer:
         raise ValueError(f"EPSG:{epsg} is not a known CRS") from error
 
 
-def _inside(
-    fingerprint: str, epsg: int, transform: Affine, shape: tuple[int, int], polygon: Polygon | MultiPolygon
-) -> NDArray[np.bool_]:
+def _inside(keyed: _Keyed, transform: Affine, shape: tuple[int, int]) -> NDArray[np.bool_]:
     rasterized = _rasterized.__wrapped__ if shape[0] * shape[1] > CACHED_PIXELS else _rasterized
-    return rasterized(_Keyed((fingerprint, epsg), polygon), transform, shape)
+    return rasterized(keyed, transform, shape)
 
 
 @lru_cache(maxsize=512)
@@ -197,12 +199,14 @@ def _count(keyed: _Keyed, transform: Affine, shape: tuple[int, int]) -> int:
 
 
 def _count_part(part: Polygon, transform: Affine) -> int:
-    window = _whole(part, transform)
-    return _count.__wrapped__(_Keyed(None, part), shifted(transform, window.col, window.row), window.shape)
+    keyed = _Keyed(None, part)
+    window = _whole.__wrapped__(keyed, transform)
+    return _count.__wrapped__(keyed, shifted(transform, window.col, window.row), window.shape)
 
 
-def _whole(polygon: Polygon | MultiPolygon, transform: Affine) -> Window:
+@lru_cache(maxsize=4096)
+def _whole(keyed: _Keyed, transform: Affine) -> Window:
     """The outermost whole pixels around a polygon, on a grid without edges."""
     grid = Grid(width=1, height=1, transform=transform, epsg=0)
-    found = geometry_window(grid, [polygon], boundless=True)
+    found = geometry_window(grid, [keyed.value], boundless=True)
     return Window(col=int(found.col_off), row=int(found.row_off), width=int(found.width), height=int(found.height))

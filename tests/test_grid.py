@@ -225,7 +225,7 @@ def test_threads_get_what_one_thread_gets() -> None:
 
     expected = [ask(question) for question in questions]
     assert sum(answer is not None for answer in expected) > 60
-    for memory in (grids._projected, grids._transformer, grids._rasterized, grids._count):
+    for memory in (grids._projected, grids._transformer, grids._rasterized, grids._count, grids._whole):
         memory.cache_clear()
     with ThreadPoolExecutor(8) as pool:
         for _ in range(3):
