@@ -34,6 +34,7 @@ PEERS: Final = {
     SAMPLED: ("rasterio", (3, 11)),
     "gdal_threads": ("rasterio", (3, 11)),
     "odc_stac": ("odc", (3, 11)),
+    "rasteret": ("rasteret", (3, 12)),
     "geotiff": ("async_geotiff", (3, 11)),
     "geotiff_shared": ("async_geotiff", (3, 11)),
 }

@@ -6,8 +6,11 @@ import importlib
 import json
 import os
 import sys
+import warnings
 from dataclasses import asdict
 from pathlib import Path
+
+from rasterio.errors import NotGeoreferencedWarning
 
 from benchmarks.scenes import Order
 
@@ -20,6 +23,7 @@ def main(name: str, order: str, answers: str, connections: str) -> None:
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of some builds, about rasterize's scratch raster
     main(*sys.argv[1:])
     # Threads of async-tiff crash about one interpreter in a hundred while it shuts down, its work done.
     os._exit(0)

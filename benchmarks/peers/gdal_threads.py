@@ -25,7 +25,9 @@ SETTINGS: Final = {
     "GDAL_INGESTED_BYTES_AT_OPEN": "16384",
     "VSI_CACHE": "TRUE",
     "VSI_CACHE_SIZE": "5000000",
-    "GDAL_CACHEMAX": 200,
+    # By default 16 MB of raw bytes, less than the threads have in hand: then tiles are read twice.
+    "CPL_VSIL_CURL_CACHE_SIZE": "400000000",
+    "GDAL_CACHEMAX": 1000,
 }
 
 

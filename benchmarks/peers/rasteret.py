@@ -1,0 +1,76 @@
+"""rasteret as its guide shows it: an index of all headers first, then a table of crops for each area.
+
+It searches itself, as s2async does, and reads a file of three bands once for each. A store of our own is passed,
+since its default refuses plain http.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow.compute as pc
+import rasteret
+import shapely
+from obstore.store import HTTPStore
+from rasteret.cloud import ObstoreBackend
+
+from benchmarks.peers.rules import Answer, Pixels, count, digest, is_clear
+from benchmarks.scenes import Order, Scene
+
+PACKAGES = ("rasteret", "obstore")
+_BANDS: Final = {"scl": "scl", "red": "visual", "green": "visual", "blue": "visual"}
+_PICTURE: Final = ("red", "green", "blue")
+
+
+def run(order: Order, connections: int) -> Iterator[Answer]:
+    """One area after another; all of its scenes at once, with as many requests at once as connections."""
+    address = urlsplit(order.scenes[0].scl)
+    origin = f"{address.scheme}://{address.netloc}"
+    store = HTTPStore(origin, client_options={"allow_http": True})
+    reading = {
+        "backend": ObstoreBackend(store, url_prefix=f"{origin}/"),
+        "max_concurrent": connections,
+    }
+    bounds = shapely.total_bounds([shapely.from_wkt(wkt) for wkt in order.areas.values()])
+    with tempfile.TemporaryDirectory() as folder:
+        collection = rasteret.build_from_stac(
+            name="parks",
+            stac_api=f"{origin}/v1",
+            collection="sentinel-2-l2a",
+            band_map=_BANDS,
+            band_index_map={name: index for index, name in enumerate(_PICTURE)},
+            bbox=tuple(bounds),
+            date_range=("2022-01-01", "2022-12-31"),
+            workspace_dir=folder,
+            **reading,
+        )
+        for area, wkt in order.areas.items():
+            scenes = [scene for scene in order.scenes if area in scene.areas]
+            yield from _area(collection, area, wkt, scenes, reading)
+
+
+def _area(collection: Any, area: str, wkt: str, scenes: list[Scene], reading: dict[str, Any]) -> Iterator[Answer]:
+    names = [scene.id for scene in scenes]
+    classes = _crops(collection, wkt, names, ["scl"], reading)
+    counts = {name: count(classes[name]) for name in names}
+    clear = [name for name in names if is_clear(*counts[name])]
+    pictures = _crops(collection, wkt, clear, list(_PICTURE), reading) if clear else {}
+    digests = {name: digest(crop) for name, crop in pictures.items()}
+    for name, (bad, valid) in counts.items():
+        yield Answer(item=name, area=area, bad=bad, valid=valid, digest=digests.get(name))
+
+
+def _crops(
+    collection: Any, wkt: str, names: list[str], bands: list[str], reading: dict[str, Any]
+) -> dict[str, Pixels]:
+    """The masked crop of each scene, by its name."""
+    chosen = collection.where(pc.field("id").isin(names))
+    rows = chosen.get_gdf(geometries=shapely.from_wkt(wkt), bands=bands, geometry_crs=4326, **reading)
+    found: dict[tuple[str, str], Pixels] = dict(
+        zip(zip(rows["record_id"], rows["band"], strict=True), rows["data"], strict=True)
+    )
+    return {name: np.stack([found[name, band] for band in bands]) for name in names}
