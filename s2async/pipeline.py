@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import os
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ from s2async.budget import Budget
 from s2async.clouds import Limits, verdict
 from s2async.config import Config
 from s2async.errors import LocalError
+from s2async.jobqueue import LONGEST_BATCH, JobQueue, scene_of
 from s2async.models import (
     Area,
     Batch,
@@ -43,68 +44,10 @@ from s2async.transport import Meter, Transport
 
 SEARCHERS = 4
 """Searches whose pages are fetched side by side."""
-LONGEST_BATCH = 64
-"""Jobs of one scene that a worker takes at once."""
 WRITERS = 8
 """Crops that are put on disk side by side: fsync takes long, and takes hardly longer for many."""
 STATE_PAGE = 500
 """Open jobs that are read from the state at once."""
-
-
-class JobQueue:
-    """The only buffer between searchers and workers: bounded in jobs, in scene order.
-
-    Jobs of one scene are put in one after the other, so that a worker can take them together; when it is full,
-    whoever puts in waits.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self._jobs: deque[Job] = deque()
-        self._change = asyncio.Condition()
-        self._one_at_a_time = asyncio.Lock()
-        self._closed = False
-
-    def __len__(self) -> int:
-        return len(self._jobs)
-
-    async def put_run(self, jobs: Sequence[Job]) -> None:
-        """Put in the jobs of one scene, waiting for room.
-
-        A batch's worth goes in at once or not at all: dribbled into a full queue, the jobs of a scene would be
-        taken one by one, and each would fetch the header and the tiles again.
-        """
-        step = min(self.capacity, LONGEST_BATCH)
-        async with self._one_at_a_time:
-            for start in range(0, len(jobs), step):
-                part = jobs[start : start + step]
-                async with self._change:
-                    await self._change.wait_for(lambda: len(self._jobs) + len(part) <= self.capacity)  # noqa: B023
-                    self._jobs.extend(part)
-                    self._change.notify_all()
-
-    async def take_run(self, most: int) -> list[Job]:
-        """Wait for jobs, and take those of the scene at the head, at most so many; none when all is done."""
-        async with self._change:
-            await self._change.wait_for(lambda: self._jobs or self._closed)
-            taken: list[Job] = []
-            while (
-                self._jobs and len(taken) < most and (not taken or _scene_of(self._jobs[0]) == _scene_of(taken[0]))
-            ):
-                taken.append(self._jobs.popleft())
-            self._change.notify_all()
-            return taken
-
-    async def settle(self) -> None:
-        """Wait until all that others began to put in is in."""
-        async with self._one_at_a_time:  # fair: whoever came before has had it
-            pass
-
-    async def close(self) -> None:
-        """Nothing will be put in any more."""
-        async with self._change:
-            self._closed = True
-            self._change.notify_all()
 
 
 @dataclass
@@ -283,7 +226,7 @@ class _Run:
         cursor, rest = None, list[Job]()
         while True:
             page, cursor = self.state.open_jobs(cursor, STATE_PAGE, twins_newest=self.newest)
-            runs = [list(run) for _, run in itertools.groupby([*rest, *page], key=_scene_of)]
+            runs = [list(run) for _, run in itertools.groupby([*rest, *page], key=scene_of)]
             rest = runs.pop() if cursor else []  # its scene may go on in the next page
             for jobs in runs:
                 await self._enqueue(jobs, resumed=True)
@@ -390,12 +333,6 @@ def wanted_products(config: Config) -> Wanted:
 
 class _LimitReachedError(Exception):
     """As many jobs as wanted are in the queue."""
-
-
-def _scene_of(job: Job) -> tuple[object, ...]:
-    """Equal for jobs of one edition of one scene: a search may bring a newer one while the older one waits."""
-    scene = job.scene
-    return scene.collection, scene.id, scene.version, {asset.href for asset in scene.assets.values()}
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

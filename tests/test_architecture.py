@@ -31,7 +31,7 @@ DOORS = {
     "pyogrio": {"readers"},
     "rich": {"cli", "console", "summary"},
     "click": {"cli"},
-    "asyncio": {"budget", "cli", "console", "gate", "pipeline", "raster", "worker"},
+    "asyncio": {"budget", "cli", "console", "gate", "jobqueue", "pipeline", "raster", "worker"},
 }
 """The modules that may import a third party (or a part of the standard library that wants care)."""
 
