@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +33,7 @@ BENCHMARKS: Final = {
     "parity": Benchmark(run=parity.run),
     "throughput": Benchmark(run=contest.run, table=tables.contest, plot=plots.contest),
     "narrow": Benchmark(
-        run=contest.run, defaults=Options(bandwidth=200), table=tables.contest, plot=plots.contest
+        run=contest.narrow, defaults=Options(bandwidth=200), table=tables.contest, plot=plots.contest
     ),
     "memory": Benchmark(run=memory.run, defaults=Options(rounds=1), table=tables.says),
     "growth": Benchmark(run=growth.run, defaults=Options(items=20), table=tables.growth, plot=plots.growth),
@@ -43,8 +44,13 @@ BENCHMARKS: Final = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line names; exit status 1 when a benchmark finds a fault."""
-    asked = _parser().parse_args(arguments)
+    parser = _parser()
+    asked = parser.parse_args(arguments)
     benchmark = BENCHMARKS[asked.name]
+    if asked.plot and not benchmark.plot:
+        parser.error(f"{asked.name} has no plot")
+    if asked.plot and not find_spec("matplotlib"):
+        parser.error("a plot needs matplotlib: pip install 's2async[bench]'")
     given = {key: getattr(asked, key) for key in Options.__dataclass_fields__ if getattr(asked, key) is not None}
     options = replace(benchmark.defaults, **given)
     lines: list[Line] = []

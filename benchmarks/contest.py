@@ -133,6 +133,11 @@ def run(options: Options) -> Iterator[Line]:
     yield from _run(options, single=False)
 
 
+def narrow(options: Options) -> Iterator[Line]:
+    """The same on a link of 200 Mbit/s."""
+    yield from _run(options, single=False)
+
+
 def single(options: Options) -> Iterator[Line]:
     """The same where each item is wanted by one area only, so that there is nothing to share."""
     yield from _run(options, single=True)

@@ -16,7 +16,6 @@ from rasterio.windows import Window
 from benchmarks.peers.rules import Answer, Pixels, count, cut, digest, is_clear
 from benchmarks.scenes import Order, Scene
 
-PACKAGES = ("rasterio",)
 SETTINGS: Final = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".tif",

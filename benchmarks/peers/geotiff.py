@@ -12,8 +12,6 @@ from obstore.store import HTTPStore
 from benchmarks.peers.rules import Answer, Cut, Pixels, count, cut, digest, is_clear
 from benchmarks.scenes import Order, Scene
 
-PACKAGES = ("async-geotiff", "obstore")
-
 
 def run(order: Order, connections: int) -> Iterator[Answer]:
     """Each job opens its files itself."""

@@ -19,7 +19,6 @@ from benchmarks.peers.geotiff import cut_of, store_for
 from benchmarks.peers.rules import Answer, Cut, Pixels, count, digest, is_clear, union_tiles
 from benchmarks.scenes import Order, Scene
 
-PACKAGES = ("async-geotiff", "obstore")
 _HEADER: Final = 8192
 
 

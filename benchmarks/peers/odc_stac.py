@@ -20,7 +20,6 @@ from affine import Affine
 from benchmarks.peers.rules import Answer, Cut, Pixels, count, cut, digest, is_clear
 from benchmarks.scenes import Order, Scene
 
-PACKAGES = ("odc-stac", "dask")
 _BAND: Final = {"data_type": "uint8", "nodata": 0}
 """Of true colour: odc-stac takes an asset without a list of bands for one with a single band."""
 

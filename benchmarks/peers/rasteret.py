@@ -21,7 +21,6 @@ from rasteret.cloud import ObstoreBackend
 from benchmarks.peers.rules import Answer, Pixels, count, digest, is_clear
 from benchmarks.scenes import Order, Scene
 
-PACKAGES = ("rasteret", "obstore")
 _BANDS: Final = {"scl": "scl", "red": "visual", "green": "visual", "blue": "visual"}
 _PICTURE: Final = ("red", "green", "blue")
 

@@ -10,8 +10,6 @@ import rasterio.mask
 from benchmarks.peers.rules import Answer, Pixels, count, digest, is_clear, project
 from benchmarks.scenes import Order
 
-PACKAGES = ("rasterio",)
-
 
 def run(order: Order, _: int) -> Iterator[Answer]:
     """One job after another, area by area, as a script does; more connections do not help."""
