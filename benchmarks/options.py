@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Options:
     """Settings of the contests; the other benchmarks have none."""
 
-    items: int = 120
-    """Scenes, each with the nine parks."""
+    items: int = 160
+    """Scenes, each with the nine parks: as many jobs as the parks' whole year has."""
     rounds: int = 3
     delay: float = 100.0
     """Milliseconds of round trip, added to each request."""
