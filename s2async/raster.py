@@ -123,6 +123,7 @@ class _Rows(_Reading):
         self.typical = typical_size(layout)
         insides = [cutout.inside if masked else None for cutout in self.cutouts]
         self.rows = tiles.rows_under(layout, self.windows, insides)
+        self.under = tiles.windows_over(layout, self.windows)
         wanted = {block: self.size(block) for block in self.rows}
         ranges = tiles.byte_ranges(layout, wanted)
         shapes = [(layout.bands, *window.shape) for window in self.windows]
@@ -181,7 +182,7 @@ class _Rows(_Reading):
 
     def _decode(self, block: int, data: bytes | memoryview) -> int | None:
         """Put the pixels of a block into the arrays; the bytes that it took, or None when it takes more."""
-        rows = self._height(block) if self.verify else self.rows[block]
+        rows = self.rows[block]
         try:
             raw, used = inflate.read_rows(self.layout, data, rows, whole=self.verify)
             if len(raw) < rows * inflate.line_bytes(self.layout):
@@ -193,19 +194,16 @@ class _Rows(_Reading):
         inflate.place(self.layout, raw, self._pieces(block))
         return used
 
-    def _height(self, block: int) -> int:
-        """Rows that a block's stream holds: tiles are filled up below the raster's edge, strips end there."""
-        return self.layout.block_height if self.layout.tiled else rows_of(self.layout, block)
-
     def _pieces(self, block: int) -> list[inflate.Piece]:
         """What of a block goes where."""
         top = block // self.layout.across * self.layout.block_height
         left = block % self.layout.across * self.layout.block_width
         pieces = []
-        for window, array in zip(self.windows, self.arrays, strict=True):
+        for index in self.under[block]:
+            window, array = self.windows[index], self.arrays[index]
             first, last = max(window.row, top), min(window.row + window.height, top + self.rows[block])
             start, stop = max(window.col, left), min(window.col + window.width, left + self.layout.block_width)
-            if first < last and start < stop:
+            if first < last:
                 target = array[:, first - window.row : last - window.row, start - window.col : stop - window.col]
                 piece = inflate.Piece(
                     rows=slice(first - top, last - top), columns=slice(start - left, stop - left), target=target

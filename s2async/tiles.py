@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,15 @@ def blocks_under(layout: Layout, windows: Iterable[Window]) -> list[int]:
         plane = layout.across * layout.down
         found = {band * plane + block for band in range(layout.bands) for block in found}
     return sorted(found)
+
+
+def windows_over(layout: Layout, windows: Sequence[Window]) -> dict[int, list[int]]:
+    """Which windows each block holds pixels of: their indices, by index of the block."""
+    found: dict[int, list[int]] = {}
+    for index, window in enumerate(windows):
+        for block in blocks_under(layout, [window]):
+            found.setdefault(block, []).append(index)
+    return found
 
 
 def rows_under(

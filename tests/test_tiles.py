@@ -331,3 +331,42 @@ def test_a_subset_is_hardly_longer_than_its_blocks() -> None:
     blocks = stored(data, layout, [4])
     assert len(subset(layout, blocks)) < len(blocks[4]) + layout.end
     assert tiles._FAR > tiff.MAX_HEADER
+
+
+# ---- rows and windows of blocks ----------------------------------------------------------------------------
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_rows_under_windows_reach_to_the_lowest_pixel_that_matters(data: st.DataObject) -> None:
+    layout = replace(data.draw(layouts()), planar=False)
+    owned = owner(layout)[0]
+    windows = data.draw(st.lists(windows_in(layout.grid.width, layout.grid.height), max_size=4))
+    generator = np.random.default_rng(data.draw(st.integers(0, 999)))
+    insides = [
+        None
+        if data.draw(st.booleans())
+        else generator.random(w.shape) < data.draw(st.sampled_from([0, 0.01, 0.5]))
+        for w in windows
+    ]
+    matters = np.zeros(owned.shape, dtype=bool)
+    for w, inside in zip(windows, insides, strict=True):
+        matters[w.row : w.row + w.height, w.col : w.col + w.width] |= True if inside is None else inside
+    lowest = {
+        int(block): int(np.nonzero(matters & (owned == block))[0].max()) % layout.block_height + 1
+        for block in np.unique(owned[matters])
+    }
+    assert tiles.rows_under(layout, windows, insides) == lowest
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_the_windows_over_a_block_are_those_that_hold_pixels_of_it(data: st.DataObject) -> None:
+    layout = replace(data.draw(layouts()), planar=False)
+    owned = owner(layout)[0]
+    windows = data.draw(st.lists(windows_in(layout.grid.width, layout.grid.height), max_size=6))
+    found: dict[int, list[int]] = {}
+    for index, w in enumerate(windows):
+        for block in np.unique(owned[w.row : w.row + w.height, w.col : w.col + w.width]):
+            found.setdefault(int(block), []).append(index)
+    assert tiles.windows_over(layout, windows) == found
