@@ -7,7 +7,6 @@ an ``await`` leaks its options to other tasks.)
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from s2async.errors import CorruptFile
 from s2async.grid import Window
-from s2async.inflate import DEFLATE
+from s2async.inflate import DEFLATE, read_rows
 from s2async.tiff import Layout
 
 OPTIONS: dict[str, Any] = {
@@ -43,18 +42,15 @@ def check_streams(layout: Layout, blocks: Mapping[int, bytes]) -> None:
         blocks: compressed bytes by index of the block.
 
     Raises:
-        CorruptFile: a stream is damaged or cut off; the text names the block.
+        CorruptFile: a stream is damaged, cut off, or longer than a block; the text names the block.
     """
     if layout.compression not in DEFLATE:
         return
     for block, data in blocks.items():
-        stream = zlib.decompressobj()
         try:
-            stream.decompress(data)
-        except zlib.error as error:
-            raise CorruptFile(f"block {block} is damaged ({error})") from error
-        if not stream.eof:
-            raise CorruptFile(f"block {block} is cut off")
+            read_rows(layout, data, 0, whole=True)
+        except CorruptFile as error:
+            raise CorruptFile(f"block {block} {error}") from error
 
 
 def read(tiff: bytes, windows: Sequence[Window]) -> list[NDArray[np.generic]]:

@@ -6,6 +6,7 @@ Pure; every call may run in a thread of its own, and the interpreter is free whi
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, cast
@@ -14,16 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2async.errors import CorruptFile
-from s2async.tiff import FILL_ORDER, PHOTOMETRIC, Layout
+from s2async.tiff import FILL_ORDER, GDAL_NODATA, PHOTOMETRIC, TILE_WIDTH, Layout
 
 try:
-    from isal import isal_zlib as zlib  # two to four times as fast; not there for every machine
+    from isal import isal_zlib as fast  # two to four times as fast; not there for every machine
 except ImportError:
-    import zlib  # type: ignore[no-redef]
-_DAMAGED = cast("type[Exception]", zlib.error)
+    import zlib as fast  # type: ignore[no-redef]
+_DAMAGED = (zlib.error, cast("type[Exception]", fast.error))
 
 DEFLATE: Final = frozenset({8, 32946})
 """Compression tags of zlib streams: the official one, and the one that libtiff used before."""
+_SMALL: Final = 131072
+"""Up to so many bytes are inflated by zlib: isal runs up to 64 KiB ahead, and would tell too many bytes needed."""
 _SHORT: Final = 3
 """TIFF's type of 16-bit numbers."""
 _DTYPES: Final = frozenset({"uint8", "int8", "uint16", "int16"})
@@ -49,8 +52,10 @@ def supported(layout: Layout) -> bool:
         and layout.predictor in (1, 2)
         and layout.dtype in _DTYPES
         and (layout.bands == 1 or not layout.planar)
-        and _short(layout, PHOTOMETRIC, 1) in _PHOTOMETRICS
-        and _short(layout, FILL_ORDER, 1) == 1
+        and _short(layout, PHOTOMETRIC) in _PHOTOMETRICS
+        and _short(layout, FILL_ORDER) == 1
+        and layout.tiled == any(tag == TILE_WIDTH for tag, *_ in layout.tags)
+        and (bool(layout.block_counts.all()) or _plain_nodata(layout))
     )
 
 
@@ -69,19 +74,21 @@ def read_rows(layout: Layout, data: bytes | memoryview, rows: int, *, whole: boo
         whole: the data is all of the stream: go to its end, and check its checksum (Adler-32, RFC 1950).
 
     Returns:
-        As many whole rows as the data holds, at most those wanted; and how many bytes of it were needed.
+        Inflated bytes, as far as the data goes: those of the wanted rows, or of all rows when ``whole``; and how
+        many bytes of the data were needed, which is never too few, and seldom up to 64 KiB of pixels too many.
 
     Raises:
         CorruptFile: the stream is damaged, or ends before the rows that are wanted.
     """
     size = rows * line_bytes(layout)
-    stream = zlib.decompressobj()
+    most = layout.block_height * line_bytes(layout) + 1 if whole else size
+    stream = (fast if most > _SMALL else zlib).decompressobj()
     try:
-        raw: bytes = stream.decompress(data, size + whole)
+        raw: bytes = stream.decompress(data, most)
     except _DAMAGED as error:
         raise CorruptFile(f"is damaged ({error})") from error
     if whole and not stream.eof:
-        raise CorruptFile("is cut off" if len(raw) <= size else "is longer than it may be")
+        raise CorruptFile("is cut off" if len(raw) < most else "is longer than it may be")
     if stream.eof and len(raw) < size:
         raise CorruptFile(f"ends after {len(raw) // line_bytes(layout)} of {rows} rows")
     return raw, len(data) - len(stream.unconsumed_tail) - len(stream.unused_data)
@@ -123,8 +130,18 @@ def _put(piece: Piece, pixels: NDArray[np.generic]) -> None:
     piece.target[:] = pixels.transpose(2, 0, 1)
 
 
-def _short(layout: Layout, tag: int, default: int) -> int:
+def _short(layout: Layout, tag: int) -> int:
+    """The value of a tag that is 1 by default; -1 when it is written in an unusual way."""
     for found, kind, count, raw in layout.tags:
-        if found == tag and kind == _SHORT and count >= 1:
+        if found == tag and (kind, count) != (_SHORT, 1):
+            return -1
+        if found == tag:
             return int.from_bytes(raw[:2], "little" if layout.order == "<" else "big")
-    return default
+    return 1
+
+
+def _plain_nodata(layout: Layout) -> bool:
+    """Whether nodata, which blocks that were left out are full of, is a pixel as it stands: GDAL rounds others."""
+    if layout.nodata is None:
+        return all(tag != GDAL_NODATA for tag, *_ in layout.tags)
+    return layout.nodata.is_integer()
