@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from s2async import raster, sources, tiff
+from s2async import inflate, raster, sources, tiff, tiles
 from s2async.budget import Budget
 from s2async.errors import (
     CorruptFile,
@@ -37,6 +37,7 @@ from tests.served import (
     server_etag,
     spans,
 )
+from tests.streams import Asking
 
 T = TypeVar("T")
 GAP = 8192
@@ -297,6 +298,45 @@ def test_a_reader_that_is_cancelled_while_a_request_fails_stays_cancelled(
         return reading.cancelled(), any(kind == "TransientError" for _, kind in transport.ended)
 
     assert asyncio.run(main()) == (True, True)
+
+
+# ---- tiles that are read row by row ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_every_byte_of_prefixes_is_booked_as_the_server_counts_it(server: FaultServer, share: float) -> None:
+    """Useful are the bytes that the pixels took, waste is what came beyond them; failed tries are apart."""
+    pixels = make(server.folder / "prefix.tif", **COG | {"count": 3, "blocksize": 512})
+    parts = [cutout(20, 20, 30, 40), cutout(500, 300, 60, 20), cutout(1200, 1250, 200, 100), cutout(30, 50, 9, 9)]
+
+    async def work(transport: Transport, pool: ThreadPoolExecutor) -> tuple[Source, list[Any]]:
+        source = await sources.open_source(transport, asset(server, "prefix.tif"))
+        transport.meter.drain()
+        busy = replace(source, asset=asset(server, "prefix.tif", "code", 1, status=503))
+        return source, await raster.read(
+            transport, busy, parts, budget=Budget(1 << 20), pool=pool, margin=Asking(share)
+        )
+
+    (source, arrays), meter = run(server, work)
+    for part, array in zip(parts, arrays, strict=True):
+        w = part.window
+        np.testing.assert_array_equal(array, pixels[:, w.row : w.row + w.height, w.col : w.col + w.width])
+    assert (meter.requests, meter.bytes) == server.totals()
+    _, *asked = spans(server)
+    counts = booked(meter, "tiles")
+    failed = counts["retried"][0]
+    assert failed >= 1
+    assert sum(requests for requests, _ in counts.values()) == len(asked)
+    content = (server.folder / "prefix.tif").read_bytes()
+    needed = 0
+    for block, rows in tiles.rows_under(
+        source.layout, [part.window for part in parts], [None] * len(parts)
+    ).items():
+        start, count = int(source.layout.block_offsets[block]), int(source.layout.block_counts[block])
+        needed += inflate.read_rows(source.layout, content[start : start + count], rows)[1]
+    useful, wasted = counts["useful"][1], counts.get("wasted", (0, 0))[1]
+    assert abs(useful - needed) <= 8 * 9 + (65536 if share < 1 else 0)
+    assert useful + wasted == server.totals()[1] - FIRST_READ - counts["retried"][1]
 
 
 def test_reading_keeps_within_the_budget(server: FaultServer) -> None:
