@@ -27,6 +27,8 @@ DEFLATE: Final = frozenset({8, 32946})
 """Compression tags of zlib streams: the official one, and the one that libtiff used before."""
 _SMALL: Final = 131072
 """Up to so many bytes are inflated by zlib: isal runs up to 64 KiB ahead, and would tell too many bytes needed."""
+_GROUP: Final = 16
+"""Columns that are added up at once."""
 _SHORT: Final = 3
 """TIFF's type of 16-bit numbers."""
 _DTYPES: Final = frozenset({"uint8", "int8", "uint16", "int16"})
@@ -107,23 +109,43 @@ def place(layout: Layout, raw: bytes, pieces: Sequence[Piece]) -> None:
     pixels = pixels.reshape(-1, layout.block_width, layout.bands)
     if layout.predictor == 2:
         top, bottom = min(p.rows.start for p in pieces), max(p.rows.stop for p in pieces)
-        right = max(p.columns.stop for p in pieces)
+        left, right = min(p.columns.start for p in pieces), max(p.columns.stop for p in pieces)
         if sum((p.rows.stop - p.rows.start) * p.columns.stop for p in pieces) > (bottom - top) * right:
-            sums = _sums(pixels[top:bottom, :right])
+            sums = _sums(pixels[top:bottom, :right], left)
             for p in pieces:
-                _put(p, sums[p.rows.start - top : p.rows.stop - top, p.columns])
+                columns = slice(p.columns.start - left, p.columns.stop - left)
+                _put(p, sums[p.rows.start - top : p.rows.stop - top, columns])
         else:
             for p in pieces:
-                _put(p, _sums(pixels[p.rows, : p.columns.stop])[:, p.columns])
+                _put(p, _sums(pixels[p.rows, : p.columns.stop], p.columns.start))
     else:
         for p in pieces:
             _put(p, pixels[p.rows, p.columns])
 
 
-def _sums(differences: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Pixels from the differences to their left neighbours, modulo the type's range."""
+def _sums(differences: NDArray[np.generic], left: int) -> NDArray[np.generic]:
+    """Pixels from the differences to their left neighbours, modulo the type's range.
+
+    Of what lies left of the wanted columns only the sum is needed. Adding up groups of columns, which lie side by
+    side in memory, takes a tenth of the time of adding pixel by pixel.
+
+    Args:
+        differences: (rows, columns, bands), from the first column of the block.
+        left: first column that is wanted.
+
+    Returns:
+        (rows, columns from ``left`` on, bands).
+    """
+    rows, _, bands = differences.shape
     native = differences.dtype.newbyteorder("=")
-    return np.cumsum(differences, axis=1, dtype=native)
+    summed = left // _GROUP * _GROUP
+    sums = differences[:, summed:]
+    if summed:
+        sums = sums.astype(native)
+        groups = differences[:, :summed].reshape(rows, summed // _GROUP, _GROUP * bands)
+        by_column = np.add.reduce(groups, axis=1, dtype=native).reshape(rows, _GROUP, bands)
+        sums[:, 0] += np.add.reduce(by_column, axis=1, dtype=native)
+    return np.cumsum(sums, axis=1, dtype=native)[:, left - summed :]
 
 
 def _put(piece: Piece, pixels: NDArray[np.generic]) -> None:
