@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,7 +123,7 @@ def place(layout: Layout, raw: bytes, pieces: Sequence[Piece]) -> None:
             _put(p, pixels[p.rows, p.columns])
 
 
-def _sums(differences: NDArray[np.generic], left: int) -> NDArray[np.generic]:
+def _sums(differences: NDArray[Any], left: int) -> NDArray[Any]:
     """Pixels from the differences to their left neighbours, modulo the type's range.
 
     Of what lies left of the wanted columns only the sum is needed. Adding up groups of columns, which lie side by
