@@ -24,8 +24,8 @@ A factor of 0.83 is a margin of a quarter of ``x * (1 - x)`` of a large tile. On
 """
 SHORT: Final = 0.015
 """Share of prefixes that may be too short."""
-STEP: Final = 0.15
-"""Rise of the factor after a prefix that was too short; after others it falls by ``SHORT / (1 - SHORT)`` of it."""
+STEP: Final = 0.1
+"""Rise of the factor after a short prefix, at most; after others it falls by ``SHORT / (1 - SHORT)`` of it."""
 RANGE: Final = (0.1, 5.0)
 """Least and largest factor."""
 MEMORY: Final = 0.2
@@ -128,7 +128,7 @@ class Margin:
         self.short += used > asked
         factor = self.factors[known]
         enough = (used - HEAD - expected) / spread
-        factor += STEP if enough > factor else -STEP * SHORT / (1 - SHORT)
+        factor = min(factor + STEP, enough) if enough > factor else factor - STEP * SHORT / (1 - SHORT)
         self.factors[known] = min(max(factor, RANGE[0]), RANGE[1])
         scale = tile.share * (1 - tile.share) * max(tile.typical, place.largest)
         lean = (used - HEAD - tile.share * tile.count) / scale
