@@ -16,7 +16,7 @@ from s2async.tiff import Layout
 
 EVEN: Final = 0.3
 """Weight of a tile's usual size in its spread; the rest is the weight of what it has less than that."""
-START: Final = {False: 1.2, True: 0.5}
+START: Final = {False: 1.2, True: 0.6}
 """Factors of the margin at first, for rows that are new and for rows that were read before.
 
 A factor of 0.83 is a margin of a quarter of ``x * (1 - x)`` of a large tile. On Sentinel-2 pictures that took
@@ -127,8 +127,11 @@ class Margin:
         self.asked += 1
         self.short += used > asked
         factor = self.factors[known]
-        enough = (used - HEAD - expected) / spread
-        factor = min(factor + STEP, enough) if enough > factor else factor - STEP * SHORT / (1 - SHORT)
+        if used > asked:
+            enough = (used - HEAD - expected) / spread
+            factor = max(factor, min(factor + STEP, enough))
+        else:
+            factor -= STEP * SHORT / (1 - SHORT)
         self.factors[known] = min(max(factor, RANGE[0]), RANGE[1])
         scale = tile.share * (1 - tile.share) * max(tile.typical, place.largest)
         lean = (used - HEAD - tile.share * tile.count) / scale
