@@ -58,12 +58,12 @@ def least(touching: Mapping[str, Sequence[BaseGeometry]], local: Callable[[str],
             raise TypeError(f"{path} has a header of {layout.size} bytes")
         blocks = oracle.touched_blocks(path, polygons)
         whole += layout.end + sum(blocks.values())
-        prefixes += layout.end + sum(_prefixes(path, polygons, frozenset(blocks)))
+        prefixes += layout.end + sum(needed_parts(path, polygons, frozenset(blocks)))
         runs += len(blocks) - sum((row, col + 1) in blocks for row, col in blocks)
     return Least(bytes=whole, prefix_bytes=prefixes, files=len(touching), runs=runs)
 
 
-def _prefixes(path: Path, polygons: Sequence[BaseGeometry], blocks: frozenset[Block]) -> Iterator[int]:
+def needed_parts(path: Path, polygons: Sequence[BaseGeometry], blocks: frozenset[Block]) -> Iterator[int]:
     """Bytes of each tile's stream down to the last row whose pixel centres a polygon reaches."""
     with rasterio.open(path) as raster:
         height, width = raster.block_shapes[0]
