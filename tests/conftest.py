@@ -13,7 +13,9 @@ from tests.fault_server import FaultServer
 
 # How long an example takes says more of what else the machine does than of the code; pytest's time limit stays.
 settings.register_profile("unhurried", settings.default, deadline=None)
-settings.load_profile("unhurried")
+# A submission is judged by the same examples each time; on a desk each run looks for new ones.
+settings.register_profile("repeatable", settings.get_profile("unhurried"), derandomize=True)
+settings.load_profile("repeatable" if os.environ.get("CI") else "unhurried")
 
 
 @pytest.fixture(scope="session")
