@@ -122,7 +122,7 @@ def sound(stream: bytes) -> bool:
 def test_of_damaged_streams_come_the_pixels_that_are_there_or_none(
     file: File, module: ModuleType, verify: bool, masked: bool, data: st.DataObject
 ) -> None:
-    """With ``verify`` what zlib refuses is refused. Without it, what comes is what zlib and GDAL find, if they do."""
+    """With ``verify`` what zlib refuses is refused. Without it, what comes is what zlib and GDAL find, if any."""
     damaged = bytearray(file.data)
     for _ in range(data.draw(st.sampled_from([1, 1, 1, 3, 40]))):
         block = data.draw(st.integers(0, len(file.layout.block_counts) - 1))
