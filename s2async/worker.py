@@ -22,6 +22,7 @@ from s2async import clouds, crops, files, raster, sources
 from s2async.answers import shown
 from s2async.budget import Budget
 from s2async.errors import BadAnswer, CorruptFile, FileChanged, NotFound, RemoteError, TransientError
+from s2async.geotiff import Crop
 from s2async.grid import Cutout, cutout
 from s2async.models import Asset, Batch, BatchResult, CloudMeasure, FileFact, Job, Outcome, Product, Scene, Status
 from s2async.prefix import Margin
@@ -252,7 +253,7 @@ class _Work:
         folder = settings.folder / job.area.folder
         files.make_folder(folder)
         files.check_space(folder, settings.reserve)
-        crop = crops.Crop(
+        crop = Crop(
             pixels=pixels,
             transform=layout.grid.window_transform(part.window),
             epsg=layout.grid.epsg,

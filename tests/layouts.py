@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -11,9 +13,11 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.io import MemoryFile
+from rasterio.io import DatasetReader, MemoryFile
 from rasterio.shutil import copy
 from rasterio.windows import Window
+
+from s2async.geotiff import Crop
 
 NORTH_UP = Affine(10.0, 0.0, 300_000.0, 0.0, -10.0, 5_900_040.0)
 
@@ -201,3 +205,17 @@ def with_tag(data: bytes, tag: int, kind: int, count: int, values: bytes, *, at:
     changed += bytes(len(changed) % 2)
     struct.pack_into("<HHII", changed, place, tag, kind, count, len(changed))
     return bytes(changed + values)
+
+
+PLAIN = {"scales": (1.0,), "offsets": (0.0,), "tags": {}, "transform": NORTH_UP, "epsg": 32633}
+
+
+def crop_of(pixels: NDArray[Any], **changes: Any) -> Crop:
+    bands = {"scales": (1.0,) * len(pixels), "offsets": (0.0,) * len(pixels), "nodata": None}
+    return Crop(**{**PLAIN, **bands, "pixels": pixels, **changes})
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[DatasetReader]:
+    with MemoryFile(data) as file, file.open() as raster:
+        yield raster

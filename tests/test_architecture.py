@@ -22,8 +22,8 @@ PURE = {
 DOORS = {
     "aiohttp": {"transport"},
     "tenacity": {"transport"},
-    "rasterio": {"decode", "crops"},
-    "isal": {"inflate"},
+    "rasterio": {"decode", "geotiff"},
+    "isal": {"inflate", "geotiff"},
     "sqlite3": {"schema"},
     "filelock": {"state"},
     "pystac_client": {"search"},

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,32 +12,24 @@ import rasterio
 import rasterio.mask
 import rasterio.warp
 import shapely
-from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pyproj import Transformer
-from rasterio.enums import MaskFlags
-from rasterio.io import DatasetReader, MemoryFile
+from rasterio.io import MemoryFile
 from shapely import MultiPolygon, Polygon
 
 from s2async import crops, decode, files, tiff, tiles
-from s2async.crops import Crop, cut, geotiff
+from s2async.crops import cut
 from s2async.errors import LocalError
 from s2async.folders import parking, plan_moves
-from s2async.grid import cutout, shifted
+from s2async.geotiff import Crop, encode
+from s2async.grid import cutout
 from s2async.models import Area, FolderMove
 from s2async.tiff import Layout
-from tests.layouts import MADE, NORTH_UP, Made, by_name
+from tests.layouts import MADE, Made, by_name, crop_of, opened
 from tests.layouts import tiff as made_tiff
 from tests.oracle import project
-
-PLAIN = {"scales": (1.0,), "offsets": (0.0,), "tags": {}, "transform": NORTH_UP, "epsg": 32633}
-
-
-def crop_of(pixels: NDArray[Any], **changes: Any) -> Crop:
-    bands = {"scales": (1.0,) * len(pixels), "offsets": (0.0,) * len(pixels), "nodata": None}
-    return Crop(**{**PLAIN, **bands, "pixels": pixels, **changes})
 
 
 def shapes(made: Made) -> list[Polygon | MultiPolygon]:
@@ -82,12 +72,6 @@ def cropped(data: bytes, polygon: Polygon | MultiPolygon) -> Crop:
     )
 
 
-@contextmanager
-def opened(data: bytes) -> Iterator[DatasetReader]:
-    with MemoryFile(data) as file, file.open() as raster:
-        yield raster
-
-
 # ---- pixels ------------------------------------------------------------------------------------------------
 
 
@@ -99,7 +83,7 @@ def test_a_crop_read_back_is_that_of_rasterio_mask(made: Made) -> None:
             expected, transform = rasterio.mask.mask(raster, [project(polygon, raster.crs)], crop=True)
             facts = raster.crs, raster.nodata, raster.scales, raster.offsets
 
-        with opened(geotiff(cropped(source, polygon))) as crop:
+        with opened(encode(cropped(source, polygon))) as crop:
             pixels = crop.read()
             assert pixels.dtype == expected.dtype
             assert pixels.shape == expected.shape
@@ -125,28 +109,9 @@ def test_real_pixels_are_cut_as_rasterio_cuts_them(real_data: Path) -> None:
         crop = cropped(source, polygon)
         assert expected.any()
 
-        with opened(geotiff(crop)) as found:
+        with opened(encode(crop)) as found:
             assert found.read().tobytes() == expected.tobytes()
             assert found.transform == transform
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64"])
-@pytest.mark.parametrize("bands", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("size", [(1, 1), (300, 517)])
-def test_all_types_and_bands_come_back_and_none_hides_another(
-    dtype: str, bands: int, size: tuple[int, int]
-) -> None:
-    pixels = (np.arange(bands * size[0] * size[1]).reshape(bands, *size) % 251 - 100).astype(dtype)
-    if dtype.startswith("float"):
-        pixels[..., ::3] = np.nan
-        pixels /= 7
-
-    with opened(geotiff(crop_of(pixels))) as raster:
-        assert raster.read().tobytes() == pixels.tobytes()
-        assert raster.mask_flag_enums == tuple([MaskFlags.all_valid] for _ in range(bands))
-        assert raster.tags(ns="IMAGE_STRUCTURE")["PREDICTOR"] == ("3" if dtype.startswith("float") else "2")
-        picture = bands == 3 and dtype == "uint8"
-        assert raster.colorinterp[0].name == ("red" if picture else "gray")
 
 
 def test_cutting_makes_a_new_array() -> None:
@@ -160,56 +125,6 @@ def test_cutting_makes_a_new_array() -> None:
     assert cut(pixels, inside, None).tolist() == [[[9, 0], [0, 9]]] * 3
 
 
-# ---- what stands in the file -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "transform",
-    [NORTH_UP, Affine(10, 0, 3e5, 0, 10, 5.8e6), Affine(8, 3, 3e5, 2, -9, 5.9e6), shifted(NORTH_UP, 0.5, 7)],
-)
-def test_the_transform_comes_back(transform: Affine) -> None:
-    with opened(geotiff(crop_of(np.ones((1, 3, 4), np.uint8), transform=transform))) as raster:
-        assert raster.transform == transform
-
-
-@pytest.mark.parametrize(
-    ("dtype", "nodata"),
-    [("uint8", None), ("uint8", 0), ("uint8", 255), ("int8", -128), ("uint16", 65535), ("uint16", 0.5),
-     ("int16", -9999), ("uint32", 4294967295), ("float32", float("nan")), ("float32", float("inf")),
-     ("float32", -3.4028234663852886e38), ("float64", -1e300), ("float64", float("-inf"))],
-)  # fmt: skip
-def test_nodata_comes_back(dtype: str, nodata: float | None) -> None:
-    with opened(geotiff(crop_of(np.ones((1, 3, 4), dtype), nodata=nodata))) as raster:
-        assert repr(raster.nodata) == repr(nodata if nodata is None else float(nodata))
-
-
-def test_scales_and_offsets_come_back_each_with_its_band() -> None:
-    pixels = np.ones((3, 3, 4), np.uint16)
-    scales, offsets = (0.0001, 1 / 3, 1.0), (-0.1, 0.0, 1e-9)
-
-    with opened(geotiff(crop_of(pixels, scales=scales, offsets=offsets))) as raster:
-        assert (raster.scales, raster.offsets) == (scales, offsets)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["a<b>&\"'c", "Gärten 日本 🌳", "a=b;c", "inner\nline", "x" * 40_000, "]]>", "&lt;", "\u2028", "0", "None"],
-)
-def test_tags_come_back(text: str) -> None:
-    with opened(geotiff(crop_of(np.ones((1, 3, 4), np.uint8), tags={"AREA": text, "LAST": "z"}))) as raster:
-        assert raster.tags()["AREA"] == text
-        assert raster.tags()["LAST"] == "z"
-
-
-@pytest.mark.parametrize("text", ["\udce9", "\ud800x", "\x00", "\x01", "\r\n", ""])
-def test_tags_that_no_file_can_hold_do_not_stop_a_run(text: str) -> None:
-    """An ETag with a byte that is no text comes from the network as a lone surrogate."""
-
-    with opened(geotiff(crop_of(np.ones((1, 3, 4), np.uint8), tags={"ETAG": text, "LAST": "z"}))) as raster:
-        assert raster.tags()["LAST"] == "z"
-        assert raster.read().all()
-
-
 # ---- on disk -----------------------------------------------------------------------------------------------
 
 
@@ -219,7 +134,7 @@ def test_saving_tells_what_was_saved(tmp_path: Path) -> None:
     crop = crop_of(by_name("tiles three bands").pixels, tags={"ITEM_ID": "S2A_33UUU"})
     product = crops.save(crop, path, format_="gtiff", mask=True, asset="visual", token="t")
     data = path.read_bytes()
-    assert data == geotiff(crop)
+    assert data == encode(crop)
     assert (product.bytes, product.sha256) == (len(data), hashlib.sha256(data).hexdigest())
     assert (product.asset, product.file, product.mask) == ("visual", path.name, True)
     assert (product.format, product.epsg) == ("gtiff", 32633)

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from rasterio.errors import RasterioError
 
 from s2async import inflate, tiles
 from s2async.errors import CorruptFile
@@ -122,7 +121,7 @@ def sound(stream: bytes) -> bool:
 def test_of_damaged_streams_come_the_pixels_that_are_there_or_none(
     file: File, module: ModuleType, verify: bool, masked: bool, data: st.DataObject
 ) -> None:
-    """With ``verify`` what zlib refuses is refused. Without it, what comes is what zlib and GDAL find, if any."""
+    """With ``verify`` what zlib refuses is refused. Without it, what comes is what zlib finds, if anything."""
     damaged = bytearray(file.data)
     for _ in range(data.draw(st.sampled_from([1, 1, 1, 3, 40]))):
         block = data.draw(st.integers(0, len(file.layout.block_counts) - 1))
@@ -146,8 +145,9 @@ def test_of_damaged_streams_come_the_pixels_that_are_there_or_none(
         assert intact
     with patch.multiple(inflate, fast=zlib, _SMALL=-1), suppress(CorruptFile):  # it may look further ahead
         assert same(file, found, read(again, masked=masked)[0], masked=masked)
-    with suppress(RasterioError):  # of the rows below the wanted ones, GDAL may refuse what nobody else looked at
-        assert same(file, found, by_gdal(again.data, windows), masked=masked)
+    if intact:  # of damaged streams GDAL may make other pixels up, and it looks at those that nobody wants, too
+        with suppress(RasterioError):
+            assert same(file, found, by_gdal(again.data, windows), masked=masked)
 
 
 def tiles_of(file: File, blocks: Iterable[int]) -> list[bytes]:
