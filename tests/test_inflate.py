@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from rasterio.errors import RasterioError
 
 from s2async import inflate, tiles
 from s2async.errors import CorruptFile
