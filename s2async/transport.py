@@ -120,6 +120,8 @@ class Transport:
         self._attempts = attempts
         self._wait = wait or _full_jitter
         self._session: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None
+        """Its connections are used once; made when somebody needs it."""
         self._gates: dict[str, Gate] = {}
         self._proxies: dict[str, str | None] = {}
 
@@ -131,27 +133,41 @@ class Transport:
     async def __aenter__(self) -> Self:
         self._gates = {origin: Gate(self._connections) for origin in self._origins}
         self._proxies = {origin: _proxy(URL(origin)) for origin in self._origins}
+        self._session = self._open_session()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        sessions, self._session, self._fresh = (self._session, self._fresh), None, None
+        for session in sessions:
+            if session is not None:
+                await session.close()
+
+    def _open_session(self, *, fresh: bool = False) -> aiohttp.ClientSession:
         # the gates limit; the limit per host is for hosts that redirects lead to
-        connector = aiohttp.TCPConnector(limit=0, limit_per_host=self._connections, ttl_dns_cache=300)
+        connector = aiohttp.TCPConnector(
+            limit=0, limit_per_host=self._connections, ttl_dns_cache=300, force_close=fresh
+        )
         # trust_env stays off: it would send the passwords of ~/.netrc to hosts that serve public data
-        self._session = aiohttp.ClientSession(
+        return aiohttp.ClientSession(
             connector=connector,
             timeout=self._timeout,
             headers={"User-Agent": f"s2async/{s2async.__version__}"},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
 
     async def read(
-        self, href: str, start: int, size: int, *, etag: str = "", stage: str = "tiles", asset: str = ""
+        self,
+        href: str,
+        start: int,
+        size: int,
+        *,
+        etag: str = "",
+        stage: str = "tiles",
+        asset: str = "",
+        fresh: bool = False,
     ) -> Piece:
         """Bytes ``start`` to ``start + size`` of a file; fewer only where the file ends before.
 
@@ -162,6 +178,7 @@ class Transport:
             etag: when given, the file must still have it.
             stage: for the count, ``header`` or ``tiles``.
             asset: for the count.
+            fresh: over a connection of its own, and past all caches: what came before was damaged.
 
         Raises:
             NotFound: no such file.
@@ -173,12 +190,14 @@ class Transport:
         headers = {"Range": f"bytes={start}-{start + size - 1}", "Accept-Encoding": "identity"}
         if etag and not etag.startswith("W/"):  # a weak tag never matches If-Match (RFC 9110, 13.1.1)
             headers["If-Match"] = etag
+        if fresh:
+            headers["Cache-Control"] = "no-cache"  # RFC 9111, 5.2.1.4
 
         async def once() -> Piece:
             tally = _Tally()
             use = Use.RETRIED
             try:
-                async with self._request(tally, "GET", href, headers=headers) as response:
+                async with self._request(tally, "GET", href, headers=headers, fresh=fresh) as response:
                     first, last, whole = content_range(response.status, response.headers, href)
                     seen = response.headers.get("ETag", "")
                     if etag and seen and seen != etag:
@@ -270,17 +289,21 @@ class Transport:
         headers: Mapping[str, str],
         json_body: Mapping[str, Any] | None = None,
         transient: frozenset[int] = TRANSIENT,
+        fresh: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One try, redirects followed by hand. Every way it can fail leaves as one of our errors."""
         if self._session is None:
             raise RuntimeError("the transport is used outside its 'async with'")
+        session = self._session
+        if fresh:
+            session = self._fresh = self._fresh or self._open_session(fresh=True)
         url = self._allowed(href)
         gate = self._gates[str(url.origin())]
         number = await gate.enter()
         try:
             for _ in range(MAX_REDIRECTS + 1):
                 proxy = self._proxies[str(url.origin())]
-                async with self._session.request(
+                async with session.request(
                     method, url, headers=headers, json=json_body, allow_redirects=False, proxy=proxy
                 ) as response:
                     tally.requests += 1

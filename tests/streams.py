@@ -53,7 +53,15 @@ class Local(Transport):
         self.asked: list[tuple[int, int]] = []
 
     async def read(
-        self, href: str, start: int, size: int, *, etag: str = "", stage: str = "tiles", asset: str = ""
+        self,
+        href: str,
+        start: int,
+        size: int,
+        *,
+        etag: str = "",
+        stage: str = "tiles",
+        asset: str = "",
+        fresh: bool = False,
     ) -> Piece:
         assert 0 <= start < start + size <= len(self.content)
         self.asked.append((start, start + size))

@@ -211,7 +211,15 @@ class Scripted(Transport):
         self.ended: list[tuple[int, str]] = []
 
     async def read(
-        self, href: str, start: int, size: int, *, etag: str = "", stage: str = "tiles", asset: str = ""
+        self,
+        href: str,
+        start: int,
+        size: int,
+        *,
+        etag: str = "",
+        stage: str = "tiles",
+        asset: str = "",
+        fresh: bool = False,
     ) -> Piece:
         try:
             await self.plan[start]()

@@ -61,7 +61,15 @@ class Server:
         """Called with asset, first byte and number of each request; may raise, or change the files."""
 
     async def read(
-        self, href: str, start: int, size: int, *, etag: str = "", stage: str = "tiles", asset: str = ""
+        self,
+        href: str,
+        start: int,
+        size: int,
+        *,
+        etag: str = "",
+        stage: str = "tiles",
+        asset: str = "",
+        fresh: bool = False,
     ) -> Piece:
         assert href == f"{HOST}/{CLOUDED.id}/{asset}.tif{SECRET}"
         self.asked.append((asset, start))
