@@ -5,13 +5,14 @@ Each takes the open transaction; `state.State` joins them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from s2async import statements
 from s2async.catalogs import TWIN_SECONDS, are_twins, edition
 from s2async.models import Area, FileFact, Job, Outcome, Scene, Status
-from s2async.records import Wanted
+from s2async.records import OPEN, Wanted
 from s2async.rows import (
     hash_address,
     item_values,
@@ -22,6 +23,26 @@ from s2async.rows import (
     unpack_measure,
 )
 from s2async.schema import Connection
+
+DEATHS = 3
+"""Times in a row that the program may be killed while a job alone is decoded. Nothing tells whether that was the
+system, short of memory, or somebody's ``kill -9``; a crash in native code tells itself, and once is enough."""
+
+
+class Suspicion(Protocol):
+    """What a run left behind that ended without a word; see `marks.Left`."""
+
+    @property
+    def jobs(self) -> Collection[int]:
+        """Inside a decode at that moment."""
+
+    @property
+    def alone(self) -> bool:
+        """No other job was."""
+
+    @property
+    def crash(self) -> str:
+        """The fatal signal; empty when the process was killed from outside."""
 
 
 def add_item(db: Connection, scene: Scene) -> int:
@@ -83,6 +104,34 @@ def known_job(db: Connection, item: int, job: int, area: Area, scene: Scene, wan
     return Job(id=job, area=area, scene=scene, measure=unpack_measure(*found), saved=saved)
 
 
+def known_jobs(
+    db: Connection, found: Sequence[tuple[int, int, int]], areas: Mapping[int, Area], wanted: Wanted
+) -> list[Job]:
+    """Jobs, with what is known of them, by the rows of themselves, their items and their areas."""
+    scenes: dict[int, Scene] = {}
+    for item in {item for _, item, _ in found}:
+        scenes[item] = to_scene(db.execute(statements.ITEM, (item,)).fetchone()[1:])
+    return [known_job(db, item, job, areas[area], scenes[item], wanted) for job, item, area in found]
+
+
+def suspect(db: Connection, left: Suspicion) -> list[tuple[str, str, str]]:
+    """Note which jobs were being decoded when a run ended without a word, and set aside whom that convicts.
+
+    Returns:
+        Area, item and reason of the jobs that were set aside.
+    """
+    deaths = (DEATHS if left.crash else 1) if left.alone else 0
+    how = f"crashed the program ({left.crash})" if left.crash else f"saw the program killed {DEATHS} times"
+    reason = f"set aside: decoding it {how}; retry brings it back"
+    aside = []
+    for job in sorted(left.jobs):
+        db.execute(statements.SUSPECT, {"job": job, "deaths": deaths})
+        if db.execute(statements.SET_ASIDE, {"job": job, "reason": reason, "most": DEATHS}).rowcount:
+            db.execute(statements.FORGIVE_DEATHS, (job,))  # but it stays a suspect, should somebody bring it back
+            aside.append((*db.execute(statements.NAMES_OF_JOB, (job,)).fetchone(), reason))
+    return aside
+
+
 def add_files(db: Connection, item: int, facts: Sequence[FileFact]) -> None:
     """Take in what was learnt of files of the present edition of an item."""
     db.executemany(statements.ADD_FILE, [(item, fact.asset, fact.size, fact.etag) for fact in facts])
@@ -100,6 +149,8 @@ def believe(db: Connection, item: int, outcome: Outcome) -> None:
     answer = (outcome.status, outcome.reason, outcome.transient, job.id, item)
     if db.execute(statements.ANSWER_JOB, answer).rowcount != 1:
         raise ValueError(f"job {job.id} of {job.scene.id} is not in this state")
+    if outcome.status is not Status.FAILED:  # which may mean that it was not decoded
+        db.execute(statements.ACQUIT, (job.id,))
     if measured is not None:
         db.execute(statements.ADD_MEASURE, (measured.total, pack_histogram(measured.histogram), job.id))
     for crop in outcome.products:
@@ -112,3 +163,12 @@ def disbelieve(db: Connection, outcome: Outcome) -> None:
     for crop in outcome.products:
         if db.execute(statements.DROP_PRODUCT, (outcome.job.id, crop.asset)).rowcount:
             db.execute(statements.UNSAVE_JOB, (outcome.job.id,))
+
+
+def clear_status(old: str, *, complete: bool, other_wanted: bool) -> str:
+    """What a job is whose area is clear, with or without all wanted crops."""
+    if complete:
+        return Status.SAVED
+    if old in (Status.MISSING, Status.FAILED) and not other_wanted:
+        return old
+    return OPEN

@@ -31,7 +31,7 @@ def prepared(folder: Path, *, tell: Callable[[str], None]) -> Iterator[Path]:
         LocalError: the folder or the scenes cannot be written.
     """
     path = folder / "config.toml"
-    files.make_folder(folder)
+    files.make_folder(folder, parents=True)
     known = _known_port(path)
     made = world.make_world(world.default_folder(), progress=tell)
     with process.start(made.folder, port=_free_or_any(known)) as sandbox:

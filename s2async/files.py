@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import secrets
@@ -18,14 +19,26 @@ PROBE = "s2async-probe"
 _RANDOM_BYTES = 6
 """In a temporary name, so that no two are the same."""
 
+_ADVICE = {
+    errno.EIO: "look after the disk and run again",
+    errno.ENOSPC: "free some space and run again",
+    errno.EDQUOT: "free some of your quota and run again",
+    errno.EFBIG: "raise the limit on the size of files and run again",
+    errno.EROFS: "make it writable and run again",
+    errno.EACCES: "make it writable and run again",
+    errno.ENOENT: "put the folder back and run again",
+}
+
 
 @contextlib.contextmanager
 def local_errors(what: str, path: Path) -> Iterator[None]:
-    """Turn an OSError into a LocalError of one line: what could not be done, where, and why."""
+    """Turn an OSError into a LocalError of one line: what could not be done, where, why, and what to do."""
     try:
         yield
     except OSError as error:
-        raise LocalError(f"cannot {what} {path}: {error.strerror or error}") from error
+        advice = _ADVICE.get(error.errno or 0)
+        text = f"cannot {what} {path}: {error.strerror or error}"
+        raise LocalError(f"{text}; {advice}" if advice else text) from error
 
 
 def replace(path: Path, data: bytes, *, token: str = "s2async") -> None:  # noqa: S107 - not a password
@@ -48,7 +61,8 @@ def replace(path: Path, data: bytes, *, token: str = "s2async") -> None:  # noqa
                 os.fsync(file.fileno())
             part.replace(path)
         except BaseException:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # on a sick disk the first fault is the one to tell
+                part.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
 
@@ -64,14 +78,19 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def make_folder(folder: Path) -> None:
-    """Create a folder and its parents where missing.
+def make_folder(folder: Path, *, parents: bool = False) -> None:
+    """Create a folder where missing.
+
+    Args:
+        folder: to be there.
+        parents: also what it lies in. Not while a run goes on: what has vanished by then was unmounted or removed,
+            and what came after would be put somewhere else.
 
     Raises:
         LocalError: not possible.
     """
     with local_errors("make the folder", folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=parents, exist_ok=True)
 
 
 def check_writable(folder: Path) -> None:

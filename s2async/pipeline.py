@@ -8,13 +8,14 @@ after the crops of an outcome have their final names.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from s2async.clouds import Limits, verdict
 from s2async.config import Config
 from s2async.errors import LocalError
 from s2async.jobqueue import LONGEST_BATCH, JobQueue, scene_of
+from s2async.marks import Left, Marks, take
 from s2async.models import (
     Area,
     Batch,
@@ -44,6 +46,8 @@ from s2async.transport import Meter, Transport
 
 SEARCHERS = 4
 """Searches whose pages are fetched side by side."""
+THREADS = os.cpu_count() or 2
+"""Blocks that are decoded side by side."""
 WRITERS = 8
 """Crops that are put on disk side by side: fsync takes long, and takes hardly longer for many."""
 STATE_PAGE = 500
@@ -62,6 +66,8 @@ class Progress:
     searches: int = 0
     searches_done: int = 0
     started: float = field(default_factory=time.monotonic)
+    let_go: Callable[[], None] = lambda: None
+    """Closes the state at once, for whoever is about to end the process; to be called in the run's thread."""
 
     @property
     def seconds(self) -> float:
@@ -116,15 +122,18 @@ async def run(
         LocalError: this machine stopped the run; it can be resumed.
         asyncio.CancelledError: the run was stopped; it can be resumed.
     """
-    files.make_folder(config.output.folder)
-    files.make_folder(config.run.state.parent)
+    files.make_folder(config.output.folder, parents=True)
+    files.make_folder(config.run.state.parent, parents=True)
     files.check_writable(config.output.folder)
     files.check_space(config.output.folder, config.run.reserve)
-    state = State.create_or_open(config.run.state)
-    try:
-        return await _Run(config, areas, state, limit, progress or Progress(), on_event).run()
-    finally:
-        state.close()
+    progress = progress or Progress()
+    with contextlib.ExitStack() as held:
+        state = held.enter_context(State.create_or_open(config.run.state))
+        path = config.run.state.with_name(config.run.state.name + ".decoding")
+        left = take(path)
+        marks = held.enter_context(Marks(path, threads=THREADS, jobs=LONGEST_BATCH))
+        progress.let_go = held.close
+        return await _Run(config, areas, state, marks, limit, progress, on_event).run(left)
 
 
 class _Run:
@@ -133,6 +142,7 @@ class _Run:
         config: Config,
         areas: Sequence[Area],
         state: State,
+        marks: Marks,
         limit: int | None,
         progress: Progress,
         on_event: Callable[[Event], None],
@@ -140,6 +150,7 @@ class _Run:
         self.config = config
         self.areas = areas
         self.state = state
+        self.marks = marks
         self.limit = limit
         self.progress = progress
         self.emit = on_event
@@ -151,25 +162,49 @@ class _Run:
         self.matcher = search.Matcher(areas)
         self.incomplete: list[SearchReport] = []
         self.items = 0
-        self.token = f"s2async-{state.id}"
+        self.settings = worker.Settings(
+            limits=self.limits,
+            assets=self.wanted.assets,
+            mask=self.wanted.mask,
+            format=self.wanted.format,
+            folder=config.output.folder,
+            token=f"s2async-{state.id}",
+            reserve=config.run.reserve,
+            verify=config.run.verify,
+            attribution=self.catalog.attribution,
+        )
 
-    async def run(self) -> Summary:
+    async def run(self, left: Left) -> Summary:
+        self._suspect(left)
         self._prepare()
         self.state.begin_run(self.config.model_dump_json(), s2async.__version__)
-        how = "stopped"
         try:
             await self._work()
             path = self._write_index()
-            how = "finished"
-        finally:
-            self.state.add_traffic(self.progress.meter.drain())
-            self.state.end_run(how)
+        except BaseException:
+            with contextlib.suppress(LocalError):  # the first fault of a sick disk is the one to tell
+                self._end("stopped")
+            raise
+        self._end("finished")
         return self._summary(path)
+
+    def _end(self, how: str) -> None:
+        self.state.add_traffic(self.progress.meter.drain())
+        self.state.end_run(how)
+
+    def _suspect(self, left: Left) -> None:
+        """Who was being decoded when the last run ended without a word runs alone, or not at all."""
+        if left.jobs:
+            self.emit(
+                Notice(text=f"{len(left.jobs)} jobs were being decoded when a run died: they go first")
+            )
+            for area, item, reason in self.state.suspect(left):
+                self.emit(Notice(text=f"{area}  {item}  {reason}"))
 
     def _prepare(self) -> None:
         """Bring the state and the folders in line with the configuration of this run."""
         folder = self.config.output.folder
-        if swept := files.sweep(folder, token=self.token) + files.sweep(folder, token=files.PROBE):
+        if swept := files.sweep(folder, token=self.settings.token) + files.sweep(folder, token=files.PROBE):
             self.emit(Notice(text=f"removed {swept} half-written files of a run that was killed"))
         moves = self.state.sync_areas(self.areas)
         crops.park_folders(folder, moves)
@@ -194,18 +229,39 @@ class _Run:
             meter=self.progress.meter,
         ) as transport:
             with (
-                ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="s2async-decode") as pool,
+                ThreadPoolExecutor(THREADS, thread_name_prefix="s2async-decode") as pool,
                 ThreadPoolExecutor(WRITERS, thread_name_prefix="s2async-write") as writers,
             ):
                 budget = Budget(self.config.run.memory)
                 tools = worker.Tools(transport=transport, budget=budget, pool=pool, writers=writers)
                 try:
+                    await self._work_alone(tools)
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._feed(transport))
                         for _ in range(network.connections):
                             group.create_task(self._worker(tools))
                 except BaseExceptionGroup as failures:
                     raise _first(failures) from None
+
+    async def _work_alone(self, tools: worker.Tools) -> None:
+        """The suspects: each a batch of its own, and one thread for all, so that a crash tells whose it is."""
+        jobs = self.state.suspects(twins_newest=self.newest)[: self.limit]
+        if not jobs:
+            return
+        self.progress.found += len(jobs)
+        self.emit(JobsFound(jobs=len(jobs), resumed=True))
+        waiting = iter(jobs)
+
+        async def work(alone: worker.Tools) -> None:
+            for job in waiting:
+                await self._answer([job], alone)
+
+        self.marks.alone(True)
+        with ThreadPoolExecutor(1, thread_name_prefix="s2async-alone") as pool:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self.config.network.connections, len(jobs))):
+                    group.create_task(work(replace(tools, pool=pool, writers=pool)))
+        self.marks.alone(False)
 
     # ---- feeding the queue ----
 
@@ -276,27 +332,20 @@ class _Run:
     # ---- working ----
 
     async def _worker(self, tools: worker.Tools) -> None:
-        settings = worker.Settings(
-            limits=self.limits,
-            assets=self.wanted.assets,
-            mask=self.wanted.mask,
-            format=self.wanted.format,
-            folder=self.config.output.folder,
-            token=self.token,
-            reserve=self.config.run.reserve,
-            verify=self.config.run.verify,
-            attribution=self.catalog.attribution,
-        )
         while jobs := await self.queue.take_run(LONGEST_BATCH):
-            batch = Batch(scene=jobs[0].scene, jobs=tuple(jobs), files=self.state.known_files(jobs[0].scene))
-            try:
-                result = await worker.process(batch, settings, tools)
-            except MemoryError as error:
-                raise LocalError("out of memory; lower memory in [run], or connections in [network]") from error
-            self.state.record(result, self.progress.meter.drain())
-            for outcome in result.outcomes:
-                self.progress.done[outcome.status] += 1
-                self.emit(JobDone(outcome=outcome))
+            await self._answer(jobs, tools)
+
+    async def _answer(self, jobs: Sequence[Job], tools: worker.Tools) -> None:
+        batch = Batch(scene=jobs[0].scene, jobs=tuple(jobs), files=self.state.known_files(jobs[0].scene))
+        marked = replace(tools, pool=self.marks.during(tools.pool, [job.id for job in jobs]))
+        try:
+            result = await worker.process(batch, self.settings, marked)
+        except MemoryError as error:
+            raise LocalError("out of memory; lower memory in [run], or connections in [network]") from error
+        self.state.record(result, self.progress.meter.drain())
+        for outcome in result.outcomes:
+            self.progress.done[outcome.status] += 1
+            self.emit(JobDone(outcome=outcome))
 
     # ---- ending ----
 

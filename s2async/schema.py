@@ -154,7 +154,16 @@ def _headers(db: sqlite3.Connection) -> None:
     """)
 
 
-MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [_first_tables, _headers]
+def _suspects(db: sqlite3.Connection) -> None:
+    db.execute("""
+    CREATE TABLE suspects (
+        job INTEGER PRIMARY KEY REFERENCES jobs,
+        deaths INTEGER NOT NULL         -- of the program while this job alone was decoded
+    )
+    """)
+
+
+MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [_first_tables, _headers, _suspects]
 """Each brings a file from the version of its place in the list to the next; never changed once released."""
 
 

@@ -36,7 +36,7 @@ from s2async.models import (
     Status,
     Traffic,
 )
-from s2async.records import OPEN, Cursor, Wanted
+from s2async.records import Cursor, Wanted
 from s2async.rows import addresses, hash_address, same_edition, to_scene, unpack_measure
 
 __all__ = ["Cursor", "Ledger", "State", "Wanted"]
@@ -53,6 +53,7 @@ class State(Ledger):
     def __init__(self, path: Path, db: schema.Connection, lock: FileLock) -> None:
         super().__init__(path, db)
         self._lock = lock
+        self._inode = _inode(path)
         self._run: int | None = None
         self._wanted: Wanted | None = None
         self._areas: dict[int, Area] = {}
@@ -70,7 +71,7 @@ class State(Ledger):
             LocalError: This machine cannot write there.
         """
         path = Path(path)
-        files.make_folder(path.parent)
+        files.make_folder(path.parent, parents=True)
         lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
         with files.local_errors("lock the state", path):
             try:
@@ -211,7 +212,7 @@ class State(Ledger):
                     measured = unpack_measure(total, histogram)
                     complete = saved.get(job, set()).issuperset(wanted.assets)
                     new = None if measured is None else judge(measured)
-                    status = new or _clear_status(old, complete=complete, other_wanted=bool(other_wanted))
+                    status = new or booking.clear_status(old, complete=complete, other_wanted=bool(other_wanted))
                     if status != old:
                         db.execute(statements.JUDGE, {"status": status, "job": job})
                         changes[old, str(status)] += 1
@@ -247,19 +248,32 @@ class State(Ledger):
         Returns:
             The jobs, and where the next page begins; None when there is none.
         """
-        if self._wanted is None:
-            raise RuntimeError("rejudge comes before open_jobs")
         item, job = after or (0, 0)
         page = {"item": item, "job": job, "run": self._this_run, "newest": twins_newest, "limit": limit}
-        jobs: list[Job] = []
-        scenes: dict[int, Scene] = {}
         with schema.told(self.path):
-            for job, item, area in self._db.execute(statements.OPEN_JOBS, page).fetchall():
-                if item not in scenes:
-                    scenes[item] = to_scene(self._db.execute(statements.ITEM, (item,)).fetchone()[1:])
-                place = self._areas[area]
-                jobs.append(booking.known_job(self._db, item, job, place, scenes[item], self._wanted))
-        return jobs, Cursor(item, job) if len(jobs) == limit else None
+            found = self._db.execute(statements.OPEN_JOBS, page).fetchall()
+            jobs = self._jobs(found)
+        return jobs, Cursor(found[-1][1], found[-1][0]) if len(jobs) == limit else None
+
+    def suspect(self, left: booking.Suspicion) -> list[tuple[str, str, str]]:
+        """Note which jobs were being decoded when a run ended without a word; see `suspects`.
+
+        Returns:
+            Area, item and reason of the jobs that this convicts: they are failed, until `retry`.
+        """
+        with self._writing() as db:
+            return booking.suspect(db, left)
+
+    def suspects(self, *, twins_newest: bool) -> list[Job]:
+        """The open jobs to be decoded alone, before all others. An answer ends the suspicion; see `open_jobs`."""
+        which = {"run": self._this_run, "newest": twins_newest}
+        with schema.told(self.path):
+            return self._jobs(self._db.execute(statements.SUSPECTS, which).fetchall())
+
+    def _jobs(self, found: Sequence[tuple[int, int, int]]) -> list[Job]:
+        if self._wanted is None:
+            raise RuntimeError("rejudge comes first")
+        return booking.known_jobs(self._db, found, self._areas, self._wanted)
 
     def add_scene(self, scene: Scene, areas: Sequence[Area], wanted: Wanted, *, twins_newest: bool) -> list[Job]:
         """Take in what a search found: a scene, and the areas that it may hold.
@@ -330,6 +344,8 @@ class State(Ledger):
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[schema.Connection]:
+        if _inode(self.path) != self._inode:  # SQLite would go on writing into a file that nobody can find
+            raise LocalError(f"the state {self.path} has vanished; put it back and run again")
         with schema.told(self.path), schema.transaction(self._db) as db:
             yield db
 
@@ -352,15 +368,6 @@ class State(Ledger):
 # ---- small decisions --------------------------------------------------------------------------------------
 
 
-def _clear_status(old: str, *, complete: bool, other_wanted: bool) -> str:
-    """What a job is whose area is clear, with or without all wanted crops."""
-    if complete:
-        return Status.SAVED
-    if old in (Status.MISSING, Status.FAILED) and not other_wanted:
-        return old
-    return OPEN
-
-
 def _equal_polygons(areas: Sequence[Area]) -> AreaError:
     names: dict[str, str] = {}
     for area in areas:
@@ -378,6 +385,14 @@ def _holder(path: Path) -> str:
     except (StateError, LocalError):
         found = None
     return found[0] if found else "another run"
+
+
+def _inode(path: Path) -> int | None:
+    """Which file a name stands for at this moment."""
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116 - before every commit: half the time of Path.stat
+    except OSError:
+        return None
 
 
 def _now() -> str:

@@ -79,6 +79,28 @@ WHERE j.status = 'open' AND (j.item, j.id) > (:item, :job) AND j.found < :run
   AND a.active AND (i.superseded_by IS NULL OR NOT :newest)
 ORDER BY j.item, j.id LIMIT :limit
 """
+SUSPECT = """
+INSERT INTO suspects (job, deaths) SELECT id, :deaths FROM jobs WHERE id = :job AND status = 'open'
+ON CONFLICT (job) DO UPDATE SET deaths = deaths + excluded.deaths
+"""
+SET_ASIDE = """
+UPDATE jobs SET status = 'failed', reason = :reason, transient = 0
+WHERE id = :job AND status = 'open' AND (SELECT deaths FROM suspects WHERE job = :job) >= :most
+"""
+FORGIVE_DEATHS = "UPDATE suspects SET deaths = 0 WHERE job = ?"
+ACQUIT = "DELETE FROM suspects WHERE job = ?"
+NAMES_OF_JOB = """
+SELECT a.name, i.item FROM jobs j JOIN areas a ON a.id = j.area JOIN items i ON i.id = j.item WHERE j.id = ?
+"""
+SUSPECTS = """
+SELECT j.id, j.item, j.area
+FROM suspects s
+CROSS JOIN jobs j ON j.id = s.job
+CROSS JOIN areas a ON a.id = j.area
+CROSS JOIN items i ON i.id = j.item
+WHERE j.status = 'open' AND j.found < :run AND a.active AND (i.superseded_by IS NULL OR NOT :newest)
+ORDER BY j.item, j.id
+"""
 BELIEVED_MEASURE = """
 SELECT m.total, m.histogram FROM measures m
 WHERE m.job = :job AND m.edition = (SELECT edition FROM items WHERE id = :item)

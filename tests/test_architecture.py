@@ -14,13 +14,13 @@ PACKAGE = Path(__file__).parents[1] / "s2async"
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 PURE = {
-    "answers", "catalogs", "clouds", "congestion", "errors", "folders", "grid", "headers", "inflate", "models",
-    "names", "neighbours", "parks", "prefix", "records", "rows", "statements", "tiff", "tiles",
+    "answers", "breaker", "catalogs", "clouds", "congestion", "errors", "folders", "grid", "headers", "inflate", "models",
+    "names", "neighbours", "origins", "parks", "prefix", "records", "retries", "rows", "statements", "tiff", "tiles",
 }  # fmt: skip
 """No I/O and no asyncio: values in, values out."""
 
 DOORS = {
-    "aiohttp": {"transport"},
+    "aiohttp": {"transport", "sessions"},
     "tenacity": {"transport"},
     "rasterio": {"decode", "geotiff"},
     "isal": {"inflate", "geotiff"},
@@ -31,12 +31,18 @@ DOORS = {
     "pyogrio": {"readers"},
     "rich": {"cli", "console", "summary"},
     "click": {"cli"},
-    "asyncio": {"budget", "cli", "console", "gate", "jobqueue", "pipeline", "raster", "worker"},
+    "asyncio": {"budget", "cli", "console", "gate", "heartbeat", "jobqueue", "pipeline", "raster", "worker"},
 }
 """The modules that may import a third party (or a part of the standard library that wants care)."""
 
-EDGES = {"transport", "decode", "crops", "files", "search", "state", "index", "readers"}
-ON_PURPOSE = {("search", "transport"), ("crops", "files"), ("state", "files"), ("index", "files")}
+EDGES = {"transport", "sessions", "decode", "crops", "files", "search", "state", "index", "readers"}
+ON_PURPOSE = {
+    ("search", "transport"),
+    ("transport", "sessions"),
+    ("crops", "files"),
+    ("state", "files"),
+    ("index", "files"),
+}
 """Edges that use another edge. (``raster`` joins transport and decode, and is no edge itself.)"""
 
 

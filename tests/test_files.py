@@ -71,7 +71,8 @@ def test_a_disk_that_fails_leaves_the_name_as_it_was(
     monkeypatch.setattr(os, "fsync", failing(number))
     with pytest.raises(LocalError) as error:
         files.replace(path, b"new")
-    assert str(error.value) == f"cannot write {path}: {os.strerror(number)}"
+    assert str(error.value).startswith(f"cannot write {path}: {os.strerror(number)}; ")
+    assert str(error.value).endswith(" and run again")
     assert names(tmp_path) == (["crop.tif"] if old is not None else [])
     assert old is None or path.read_bytes() == old
 
@@ -164,7 +165,8 @@ def test_a_disk_with_too_little_room(tmp_path: Path) -> None:
     path = tmp_path / "crop.tif"
     said, trouble = child(code, path).communicate(timeout=60)
     assert trouble == ""
-    assert said == f"cannot write {path}: {os.strerror(errno.EFBIG)}\n"
+    why = f"{os.strerror(errno.EFBIG)}; raise the limit on the size of files and run again"
+    assert said == f"cannot write {path}: {why}\n"
     assert path.read_bytes() == b"small" * 100
     assert names(tmp_path) == ["crop.tif"]
 
@@ -218,8 +220,11 @@ def test_sweeping_says_what_it_cannot_remove(tmp_path: Path, monkeypatch: pytest
 
 
 def test_making_folders(tmp_path: Path) -> None:
+    files.make_folder(tmp_path / "a" / "b", parents=True)
     files.make_folder(tmp_path / "a" / "b")
-    files.make_folder(tmp_path / "a" / "b")
+    with pytest.raises(LocalError, match=r"No such file or directory; put the folder back"):
+        files.make_folder(tmp_path / "gone" / "b")
+    assert not (tmp_path / "gone").exists()
     assert (tmp_path / "a" / "b").is_dir()
     (tmp_path / "file").touch()
     for below in ("file", "file/deeper"):

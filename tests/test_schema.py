@@ -182,12 +182,13 @@ def test_a_state_of_the_first_version_goes_on(path: Path) -> None:
         state._db.execute("INSERT INTO files VALUES (1, 'scl', 500, 'tag')")
         before = state._db.execute("SELECT * FROM jobs").fetchall()
         state._db.execute("DROP TABLE headers")
+        state._db.execute("DROP TABLE suspects")
         state._db.execute("PRAGMA user_version = 1")
         first = dict(state._db.execute("SELECT name, sql FROM sqlite_schema"))
     with State.create_or_open(path) as state:
         assert state._db.execute("SELECT * FROM jobs").fetchall() == before
         later = dict(state._db.execute("SELECT name, sql FROM sqlite_schema"))
-        assert later.keys() - first.keys() == {"headers", "sqlite_autoindex_headers_1"}
+        assert later.keys() - first.keys() == {"headers", "sqlite_autoindex_headers_1", "suspects"}
         assert {name: later[name] for name in first} == first
         assert state.known_files(make_scene()) == ()
         start(state, [A, B])

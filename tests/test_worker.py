@@ -16,7 +16,7 @@ import rasterio
 from affine import Affine
 from rasterio.io import MemoryFile
 
-from s2async import clouds, crops, tiff, worker
+from s2async import clouds, crops, grid, tiff, tiles, worker
 from s2async import headers as packed_headers
 from s2async.budget import Budget
 from s2async.errors import BadAnswer, CorruptFile, FileChanged, LocalError, NotFound, Refused, TransientError
@@ -57,6 +57,8 @@ class Server:
         self.meter = Meter()
         self.etags = True
         self.asked: list[tuple[str, int]] = []
+        self.fresh: list[int] = []
+        """First bytes of what was asked for over a connection of its own."""
         self.before: Callable[[str, int, int], None] = lambda _key, _start, _number: None
         """Called with asset, first byte and number of each request; may raise, or change the files."""
 
@@ -73,6 +75,7 @@ class Server:
     ) -> Piece:
         assert href == f"{HOST}/{CLOUDED.id}/{asset}.tif{SECRET}"
         self.asked.append((asset, start))
+        self.fresh += [start] if fresh else []
         await asyncio.sleep(0)
         self.before(asset, start, len(self.asked))
         if asset not in self.files:
@@ -101,6 +104,7 @@ ALL = [job(area.name) for area in AREAS]
 
 
 def settings(folder: Path, **other: Any) -> worker.Settings:
+    folder.mkdir(exist_ok=True)
     plain: dict[str, Any] = {
         "limits": clouds.Limits.from_percent(classes=[1, 3, 8, 9, 10], max_cloud=2, min_valid=0),
         "assets": ("visual",),
@@ -496,8 +500,8 @@ def remade(data: bytes, *, transform: Callable[[Affine], Affine] = lambda t: t, 
     [
         ("scl", lambda data: b"<html>" + data, "not a TIFF"),
         ("scl", lambda data: data[:9000], "goes beyond its end"),
-        ("scl", lambda data: remade(data, dtype="float32"), "not a scene classification: float32"),
-        ("scl", lambda data: remade(data, count=3), "not a scene classification: uint8 of shape (3,"),
+        ("scl", lambda data: remade(data, dtype="float32"), "not a scene classification: 1 x float32"),
+        ("scl", lambda data: remade(data, count=3), "not a scene classification: 3 x uint8"),
         ("visual", lambda data: moved(data, 20), "covers other ground than the scene's other files"),
         ("visual", lambda data: remade(data, crs="EPSG:32632"), "covers other ground"),
         ("visual", lambda data: data[:9000] + bytes(len(data) - 9000), ""),
@@ -517,6 +521,42 @@ def test_a_wrong_file_fails_for_good_and_is_named_without_secrets(
     assert "\n" not in found.reason
     if key == "visual":
         assert found.measure is not None
+
+
+@pytest.mark.parametrize("key", ["scl", "visual"])
+@pytest.mark.parametrize("stored", [False, True], ids=["read header", "known header"])
+def test_a_damaged_tile_fails_the_jobs_that_touch_it_and_no_other(
+    tmp_path: Path, files: dict[str, bytes], key: str, stored: bool
+) -> None:
+    layout = tiff.parse(files[key])
+    assert isinstance(layout, tiff.Layout)
+    under = {}
+    for area in AREAS:
+        if found := grid.cutout(area, layout.grid):
+            under[area.name] = set(tiles.blocks_under(layout, [found.window]))
+    del under["South"]
+    block = next(block for block in sorted(under["North"]) if not all(block in own for own in under.values()))
+    start, count = int(layout.block_offsets[block]), int(layout.block_counts[block])
+    damaged = bytearray(files[key])
+    damaged[start : start + count] = bytes(count)
+    hit = {name for name, own in under.items() if block in own}
+    assert "North" in hit
+    assert hit < set(under)
+
+    server = Server(files | {key: bytes(damaged)})
+    known = process(server, ALL, settings(tmp_path)).files if stored else []
+    server.asked.clear()
+    result = process(server, ALL, settings(tmp_path), known)
+    assert {name: one for name, one in statuses(result).items() if name in under} == dict.fromkeys(
+        under, Status.SAVED
+    ) | dict.fromkeys(hit, Status.FAILED)
+    for name in hit:
+        one = outcome(result, name)
+        assert one.reason.startswith(f"{key}: block {block} is damaged (")
+        assert one.reason.endswith(f"{HOST}/{CLOUDED.id}/{key}.tif")
+        assert not one.transient
+    assert (start in server.fresh) and len(server.fresh) == 1 + stored
+    assert headers(server) == ([key] if stored else ["scl", "visual"])
 
 
 def test_a_wrong_asset_does_not_count_against_the_next_one(tmp_path: Path, files: dict[str, bytes]) -> None:
