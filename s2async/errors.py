@@ -10,6 +10,7 @@
     +-- LocalError             exit 6: this machine stopped the run (disk full, read-only); resumable
     +-- RemoteError            a server or one of its files; ends as an outcome or as an incomplete search
         +-- TransientError     worth another try: now by the transport, later by the next run
+        |   +-- HostParked     a server that is not asked at present: its jobs stay open
         +-- NotFound           404, 410: an answer
         +-- Refused            we will not ask, or are not allowed to
         +-- FileChanged        the file is no longer the version whose header was read
@@ -58,6 +59,15 @@ class TransientError(RemoteError):
         """HTTP status of the answer, or None when there was none."""
         self.retry_after = retry_after
         """Seconds that the server asks to wait, or None."""
+
+
+class HostParked(TransientError):
+    """A server that only failed is left alone for a while: nothing was asked, and nothing is known of the file."""
+
+    def __init__(self, message: str, *, origin: str) -> None:
+        super().__init__(message)
+        self.origin = origin
+        """The server, as ``scheme://host[:port]``."""
 
 
 class NotFound(RemoteError):

@@ -6,10 +6,8 @@ cancellable, and an address that was not allowed unreachable. Counted are body b
 
 from __future__ import annotations
 
-import os
 import random
-import urllib.request
-from collections import defaultdict
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -20,15 +18,20 @@ import aiohttp
 import tenacity
 from yarl import URL
 
-import s2async
+from s2async import origins as addresses
+from s2async import sessions
 from s2async.answers import MAX_JSON, OVERLOADED, TRANSIENT, content_range, decode_json, shown, status_error
-from s2async.errors import BadAnswer, FileChanged, Refused, RemoteError, TransientError
+from s2async.errors import BadAnswer, FileChanged, HostParked, Refused, RemoteError, TransientError
 from s2async.gate import Gate
-from s2async.models import Traffic, Use
+from s2async.meter import Meter, Tally
+from s2async.models import Use
+from s2async.retries import TIMED_OUT, RetryBudget
+
+__all__ = ["Meter", "Piece", "Transport"]
 
 MAX_REDIRECTS: Final = 5
 MAX_WAIT: Final = 300.0
-"""Seconds of Retry-After that are waited; a server that asks for more is given up for now."""
+"""Seconds of Retry-After that are waited; a server that asks for more is not asked so long, and jobs stay open."""
 MAX_ERROR_BODY: Final = 64 << 10
 """Bytes of an error's body that are read, so that the connection can be used again."""
 
@@ -46,45 +49,13 @@ class Piece:
     """As the server gave it; the empty string when it gave none."""
 
 
-class Meter:
-    """Counts requests and body bytes by stage, asset and use.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Server:
+    """One origin that may be asked, and what governs how."""
 
-    A request counts when its answer begins, and a byte when it arrives: so the counts equal a server's log where
-    connections hold, and never exceed it where they break.
-    """
-
-    def __init__(self) -> None:
-        self._counts: dict[tuple[str, str, Use], list[int]] = defaultdict(lambda: [0, 0])
-        self.requests = 0
-        """Requests sent since the start."""
-        self.bytes = 0
-        """Body bytes received since the start."""
-
-    def add(self, stage: str, asset: str, use: Use, *, requests: int, size: int) -> None:
-        """Book requests that received ``size`` body bytes together."""
-        entry = self._counts[stage, asset, use]
-        entry[0] += requests
-        entry[1] += size
-        self.requests += requests
-        self.bytes += size
-
-    def waste(self, stage: str, asset: str, size: int) -> None:
-        """Book ``size`` bytes, counted as useful before, as not needed after all.
-
-        When the count was drained in between, the next one takes them back: its useful bytes may be negative, and
-        the sum over all is right.
-        """
-        self._counts[stage, asset, Use.USEFUL][1] -= size
-        self._counts[stage, asset, Use.WASTED][1] += size
-
-    def drain(self) -> list[Traffic]:
-        """What was counted since the last call."""
-        counts, self._counts = self._counts, defaultdict(lambda: [0, 0])
-        return [
-            Traffic(stage=stage, asset=asset, use=use, requests=requests, bytes=size)
-            for (stage, asset, use), (requests, size) in counts.items()
-            if requests or size
-        ]
+    gate: Gate
+    budget: RetryBudget
+    proxy: str | None
 
 
 class Transport:
@@ -97,6 +68,9 @@ class Transport:
         idle_timeout: seconds without a byte.
         total_timeout: seconds for one try of a request.
         attempts: tries of one request.
+        patience: seconds after which a server that only fails is given up, and :meth:`reopened` says so.
+        private_origins: origins whose names may stand for addresses of a private network (see `origins`); allowed
+            like all others.
         wait: seconds to wait after try number n, counted from 1; full jitter by default.
         meter: counts all requests; a new one by default.
     """
@@ -110,29 +84,39 @@ class Transport:
         idle_timeout: float = 30,
         total_timeout: float = 300,
         attempts: int = 5,
+        patience: float = 300,
+        private_origins: Iterable[str] = (),
         wait: Callable[[int], float] | None = None,
         meter: Meter | None = None,
     ) -> None:
         self.meter = meter or Meter()
-        self._origins = {str(URL(origin).origin()) for origin in origins}
+        self._private = {addresses.origin_of(origin) for origin in private_origins}
+        self._origins = {addresses.origin_of(origin) for origin in origins} | self._private
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(total=total_timeout, connect=connect_timeout, sock_read=idle_timeout)
         self._attempts = attempts
+        self._patience = patience
         self._wait = wait or _full_jitter
         self._session: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
         """Its connections are used once; made when somebody needs it."""
-        self._gates: dict[str, Gate] = {}
-        self._proxies: dict[str, str | None] = {}
+        self._servers: dict[str, _Server] = {}
 
     @property
     def in_flight(self) -> int:
         """Requests under way now."""
-        return sum(gate.in_flight for gate in self._gates.values())
+        return sum(server.gate.in_flight for server in self._servers.values())
 
     async def __aenter__(self) -> Self:
-        self._gates = {origin: Gate(self._connections) for origin in self._origins}
-        self._proxies = {origin: _proxy(URL(origin)) for origin in self._origins}
+        now = time.monotonic()
+        self._servers = {
+            origin: _Server(
+                gate=Gate(self._connections, name=origin, patience=self._patience),
+                budget=RetryBudget(now),
+                proxy=sessions.proxy_for(origin),
+            )
+            for origin in self._origins
+        }
         self._session = self._open_session()
         return self
 
@@ -145,17 +129,12 @@ class Transport:
                 await session.close()
 
     def _open_session(self, *, fresh: bool = False) -> aiohttp.ClientSession:
-        # the gates limit; the limit per host is for hosts that redirects lead to
-        connector = aiohttp.TCPConnector(
-            limit=0, limit_per_host=self._connections, ttl_dns_cache=300, force_close=fresh
-        )
-        # trust_env stays off: it would send the passwords of ~/.netrc to hosts that serve public data
-        return aiohttp.ClientSession(
-            connector=connector,
+        return sessions.open_session(
             timeout=self._timeout,
-            headers={"User-Agent": f"s2async/{s2async.__version__}"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
+            connections=self._connections,
+            private=self._private,
+            proxies=[server.proxy for server in self._servers.values() if server.proxy],
+            fresh=fresh,
         )
 
     async def read(
@@ -185,8 +164,10 @@ class Transport:
             FileChanged: the file has another ETag by now.
             Refused: the address is not allowed, access is denied, or the server does not serve ranges.
             BadAnswer: the range that came is not the one that was asked for.
-            TransientError: every try failed in a way that may pass.
+            TransientError: every try failed in a way that may pass, or retries have been too many lately.
+            HostParked: the server only failed lately, and is not asked at present.
         """
+        url, server = self._found(href)
         headers = {"Range": f"bytes={start}-{start + size - 1}", "Accept-Encoding": "identity"}
         if etag and not etag.startswith("W/"):  # a weak tag never matches If-Match (RFC 9110, 13.1.1)
             headers["If-Match"] = etag
@@ -194,10 +175,10 @@ class Transport:
             headers["Cache-Control"] = "no-cache"  # RFC 9111, 5.2.1.4
 
         async def once() -> Piece:
-            tally = _Tally()
+            tally = Tally()
             use = Use.RETRIED
             try:
-                async with self._request(tally, "GET", href, headers=headers, fresh=fresh) as response:
+                async with self._request(tally, server, "GET", url, headers=headers, fresh=fresh) as response:
                     first, last, whole = content_range(response.status, response.headers, href)
                     seen = response.headers.get("ETag", "")
                     if etag and seen and seen != etag:
@@ -205,7 +186,7 @@ class Transport:
                     expected = min(start + size, whole) - 1
                     if (first, last) != (start, expected):
                         raise BadAnswer(f"asked for bytes {start}-{expected}, got {first}-{last}: {shown(href)}")
-                    data = await tally.fill(response, last - first + 1)
+                    data = await tally.fill(response.content.iter_any(), last - first + 1, href)
                     if len(data) != last - first + 1:
                         raise TransientError(f"got {len(data)} of {last - first + 1} bytes: {shown(href)}")
                     use = Use.USEFUL
@@ -213,7 +194,7 @@ class Transport:
             finally:
                 self.meter.add(stage, asset, use, requests=tally.requests, size=tally.bytes)
 
-        return await self._retrying(once)
+        return await self._retrying(once, server)
 
     async def json(
         self,
@@ -232,44 +213,66 @@ class Transport:
             final: transient statuses that the caller handles himself: they are not tried again here.
 
         Raises:
-            NotFound, Refused, TransientError: as for :meth:`read`; 403 is transient here, because the API
-                behind Earth Search answers it when it throttles.
+            NotFound, Refused, TransientError, HostParked: as for :meth:`read`; 403 is transient here, because the
+                API behind Earth Search answers it when it throttles, and a parked API is waited for.
             BadAnswer: the answer is not JSON, or is larger than :data:`~s2async.answers.MAX_JSON`.
         """
+        target, server = self._found(url)
         headers = {"Accept": "application/geo+json, application/json", "Accept-Encoding": "gzip"}
 
         async def once() -> Any:
-            tally = _Tally()
+            tally = Tally()
             use = Use.RETRIED
             try:
                 async with self._request(
-                    tally, method, url, headers=headers, json_body=body, transient=TRANSIENT | {403}
+                    tally, server, method, target, headers=headers, json_body=body, transient=TRANSIENT | {403}
                 ) as response:
                     if response.status != 200:
                         raise BadAnswer(f"the server answers {response.status}: {shown(url)}")
-                    raw = await tally.receive(response, MAX_JSON)
+                    raw = await tally.receive(response.content.iter_any(), MAX_JSON, url)
                     found = decode_json(raw, response.headers, url)
                     use = Use.USEFUL
                     return found
             finally:
                 self.meter.add("search", "", use, requests=tally.requests, size=tally.bytes)
 
-        return await self._retrying(once, final)
+        while True:
+            try:
+                return await self._retrying(once, server, final)
+            except HostParked:
+                await server.gate.reopened()
 
-    async def _retrying(self, once: Callable[[], Awaitable[T]], final: frozenset[int] = frozenset()) -> T:
-        def worth_it(error: BaseException) -> bool:
-            if not isinstance(error, TransientError) or error.status in final:
+    async def reopened(self, origin: str) -> None:
+        """Wait until a server that was parked may be asked again.
+
+        Args:
+            origin: as :class:`HostParked` names it.
+
+        Raises:
+            HostParked: it gave no answer for all the patience there is; whoever needs it should stop.
+        """
+        await self._servers[origin].gate.reopened()
+
+    async def _retrying(
+        self, once: Callable[[], Awaitable[T]], server: _Server, final: frozenset[int] = frozenset()
+    ) -> T:
+        def again(state: tenacity.RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome else None
+            if not isinstance(error, TransientError) or isinstance(error, HostParked) or error.status in final:
                 return False
-            return error.retry_after is None or error.retry_after <= MAX_WAIT
+            if (error.retry_after or 0) > MAX_WAIT or state.attempt_number >= self._attempts:
+                return False
+            cost = TIMED_OUT if isinstance(error.__cause__, TimeoutError) else 1.0
+            return server.budget.spend(time.monotonic(), cost)
 
+        server.budget.earn()
         try:
             return await once()
         except TransientError as error:
             failed = error
         # tenacity takes 15 us, which only those pay that failed; it is told of that as of its first attempt
         async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(worth_it),
-            stop=tenacity.stop_after_attempt(self._attempts),
+            retry=again,
             wait=lambda state: self._wait(state.attempt_number),
             reraise=True,
         ):
@@ -282,9 +285,10 @@ class Transport:
     @asynccontextmanager
     async def _request(
         self,
-        tally: _Tally,
+        tally: Tally,
+        server: _Server,
         method: str,
-        href: str,
+        url: URL,
         *,
         headers: Mapping[str, str],
         json_body: Mapping[str, Any] | None = None,
@@ -292,135 +296,72 @@ class Transport:
         fresh: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One try, redirects followed by hand. Every way it can fail leaves as one of our errors."""
-        if self._session is None:
-            raise RuntimeError("the transport is used outside its 'async with'")
         session = self._session
         if fresh:
             session = self._fresh = self._fresh or self._open_session(fresh=True)
-        url = self._allowed(href)
-        gate = self._gates[str(url.origin())]
+        assert session is not None  # noqa: S101 - _found has looked
+        asked, hop, gate = url, server, server.gate
         number = await gate.enter()
         try:
             for _ in range(MAX_REDIRECTS + 1):
-                proxy = self._proxies[str(url.origin())]
                 async with session.request(
-                    method, url, headers=headers, json=json_body, allow_redirects=False, proxy=proxy
+                    method, url, headers=headers, json=json_body, allow_redirects=False, proxy=hop.proxy
                 ) as response:
                     tally.requests += 1
                     if response.status in (200, 206):
                         yield response
                         gate.answered(number)
                         return
-                    body = await tally.drain(response)
+                    body = await _rest(tally, response)
                     if response.status not in (301, 302, 303, 307, 308):
-                        raise status_error(response.status, response.headers, body, href, transient)
-                    url = self._target(url, response.headers.get("Location", ""))
-            raise Refused(f"more than {MAX_REDIRECTS} redirects: {shown(href)}")
+                        found = status_error(response.status, response.headers, body, str(asked), transient)
+                        if not isinstance(found, TransientError):
+                            gate.alive()
+                        raise found
+                    url, hop = self._target(url, response.headers.get("Location", ""))
+            raise Refused(f"more than {MAX_REDIRECTS} redirects: {shown(str(asked))}")
         except TransientError as error:
+            gate.failed(number)
             if error.status in OVERLOADED:
                 gate.overloaded(number)
-            if error.retry_after and error.retry_after <= MAX_WAIT:
-                gate.park(error.retry_after)  # the whole server is asked for patience, not this one request
+            for each in (gate, hop.gate):  # the whole server asks for patience, not this one answer
+                each.heed(error.retry_after, MAX_WAIT)
             raise
         except TimeoutError as error:
+            gate.failed(number)
             gate.overloaded(number)
-            raise TransientError(f"timed out: {shown(href)}") from error
+            raise TransientError(f"timed out: {shown(str(asked))}") from error
         except aiohttp.ClientSSLError as error:
-            raise Refused(f"TLS failed ({_brief(error)}): {shown(href)}") from error
+            raise Refused(f"TLS failed ({sessions.brief(error)}): {shown(str(asked))}") from error
         except aiohttp.InvalidURL as error:
-            raise Refused(f"not an address: {shown(href)}") from error
+            raise Refused(f"not an address: {shown(str(asked))}") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise TransientError(f"{_brief(error)}: {shown(href)}") from error
+            gate.failed(number)
+            raise TransientError(f"{sessions.brief(error)}: {shown(str(asked))}") from error
         finally:
-            gate.leave()
+            gate.leave(number)
 
-    def _allowed(self, href: str) -> URL:
-        try:
-            url = URL(href)
-            origin = str(url.origin())
-        except ValueError as error:
-            raise Refused(f"not a full http(s) address: {shown(href)}") from error
-        if url.raw_user is not None or url.raw_password is not None:
-            raise Refused(f"an address with a user name in it is refused: {shown(href)}")
-        if url.scheme not in ("http", "https"):
-            raise Refused(f"only http and https are allowed: {shown(href)}")
-        if origin not in self._origins:
-            raise Refused(
-                f'not an allowed origin: {shown(href)}; to allow it, add "{origin}" to origins in [network]'
-            )
-        return url
+    def _found(self, href: str) -> tuple[URL, _Server]:
+        """An address that may be asked, and its server."""
+        url, origin = addresses.allowed(href, self._origins)
+        if self._session is None:
+            raise RuntimeError("the transport is used outside its 'async with'")
+        return url, self._servers[origin]
 
-    def _target(self, url: URL, location: str) -> URL:
+    def _target(self, url: URL, location: str) -> tuple[URL, _Server]:
         if not location:
             raise BadAnswer(f"a redirect without a target: {shown(str(url))}")
         try:
-            return self._allowed(str(url.join(URL(location))))
+            return self._found(str(url.join(URL(location))))
         except ValueError as error:
             raise Refused(f"a redirect to what is not an address: {shown(str(url))}") from error
 
 
-class _Tally:
-    """Counts what comes, piece by piece, so that what came before a fault is counted too."""
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.bytes = 0
-
-    async def receive(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
-        pieces, size = [], 0
-        async for piece in response.content.iter_any():
-            pieces.append(piece)
-            size += len(piece)
-            self.bytes += len(piece)
-            if size > limit:
-                raise BadAnswer(f"a body of more than {limit:,} bytes: {shown(str(response.url))}")
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    async def fill(self, response: aiohttp.ClientResponse, size: int) -> bytes | bytearray:
-        """A body of a known size, or what came of it; put together as it comes, so that it is in memory once."""
-        data, end = bytearray(), 0
-        async for piece in response.content.iter_any():
-            self.bytes += len(piece)
-            if end + len(piece) > size:
-                raise BadAnswer(f"a body of more than {size:,} bytes: {shown(str(response.url))}")
-            if len(piece) == size:
-                return piece
-            data = data or bytearray(size)
-            data[end : end + len(piece)] = piece
-            end += len(piece)
-        del data[end:]
-        return data
-
-    async def drain(self, response: aiohttp.ClientResponse) -> bytes:
-        """The body of an error or a redirect, if it is short; what its headers say counts, whatever befalls it."""
-        with suppress(RemoteError, aiohttp.ClientError, OSError):
-            return await self.receive(response, MAX_ERROR_BODY)
-        return b""
-
-
-def _proxy(url: URL) -> str | None:
-    """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for an address."""
-    found = urllib.request.getproxies().get(url.scheme)
-    if not found or urllib.request.proxy_bypass(url.host or ""):
-        return None
-    return found if "://" in found else f"http://{found}"
-
-
-def _brief(error: BaseException) -> str:
-    """One line of an error that may have many, or none; without addresses, which may hold secrets."""
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy answers {error.status}"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        text = str(error.certificate_error)
-    elif isinstance(error, aiohttp.ClientConnectorSSLError):
-        text = str(error.os_error)
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        whom = " to the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
-        cause, number = error.os_error, error.os_error.errno or 0  # negative when it is of getaddrinfo
-        text = f"cannot connect{whom} ({os.strerror(number) if number > 0 else cause.strerror or cause})"
-    else:
-        text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-    return " ".join(text.split()) or type(error).__name__
+async def _rest(tally: Tally, response: aiohttp.ClientResponse) -> bytes:
+    """The body of an error or a redirect, if it is short; what its headers say counts, whatever befalls it."""
+    with suppress(RemoteError, aiohttp.ClientError, OSError):
+        return await tally.receive(response.content.iter_any(), MAX_ERROR_BODY, str(response.url))
+    return b""
 
 
 def _full_jitter(attempt: int) -> float:

@@ -14,8 +14,9 @@ PACKAGE = Path(__file__).parents[1] / "s2async"
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 PURE = {
-    "answers", "breaker", "catalogs", "clouds", "congestion", "errors", "folders", "grid", "headers", "inflate", "models",
-    "names", "neighbours", "origins", "parks", "prefix", "records", "retries", "rows", "statements", "tiff", "tiles",
+    "answers", "breaker", "catalogs", "clouds", "congestion", "errors", "folders", "grid", "headers", "inflate",
+    "models", "names", "neighbours", "origins", "parks", "prefix", "records", "retries", "rows", "statements",
+    "tiff", "tiles",
 }  # fmt: skip
 """No I/O and no asyncio: values in, values out."""
 

@@ -1,0 +1,114 @@
+"""Whom we may ask: origins, and the network addresses that their names may stand for. Pure.
+
+The rule, in three steps:
+
+1. Only origins (scheme, host and port) on the allow-list are asked: the API's, its assets' and those that the user
+   listed. It is checked on the parsed address of every request and of every redirect; that very value is asked.
+2. A name may stand for addresses of the public internet. An address of any other kind (loopback, private,
+   shared, link-local such as a cloud's metadata, documentation, multicast, and IPv6 that wraps one of them) is
+   used only where the user meant it: the origin that he listed is that address itself, or ``localhost`` for
+   loopback, or it is in ``private_origins``, which stands for private and loopback addresses, never for others
+   such as link-local ones.
+3. What was checked is what is connected to: the check sits where the name is looked up, so that a name which
+   answers otherwise the next time (DNS rebinding) gains nothing. A proxy of the user's own is his choice, and
+   exempt; behind it, the proxy looks names up.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+from yarl import URL
+
+from s2async.answers import shown
+from s2async.errors import Refused
+
+_UNICAST: Final = IPv6Network("2000::/3")
+"""The only part of IPv6 that is handed out for the public internet (IANA, IPv6 Global Unicast)."""
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+"""IPv4 addresses as networks that have IPv6 only see them (RFC 6052)."""
+_PRIVATE: Final = tuple(
+    ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+)
+"""Private (RFC 1918), behind a provider's NAT or a mesh VPN (RFC 6598), unique local (RFC 4193)."""
+
+
+def allowed(href: str, origins: frozenset[str] | set[str]) -> tuple[URL, str]:
+    """An address that may be asked, and its origin.
+
+    Args:
+        href: as it came from a catalogue or a redirect.
+        origins: the allow-list, each as :func:`origin_of` writes it.
+
+    Raises:
+        Refused: it may not, or it is none; the text says which, in one line, without secrets.
+    """
+    try:
+        url = URL(href)
+        origin = str(url.origin())
+    except ValueError as error:
+        raise Refused(f"not a full http(s) address: {shown(href)}") from error
+    if url.raw_user is not None or url.raw_password is not None:
+        raise Refused(f"an address with a user name in it is refused: {shown(href)}")
+    if url.scheme not in ("http", "https"):
+        raise Refused(f"only http and https are allowed: {shown(href)}")
+    if origin not in origins:
+        raise Refused(f'not an allowed origin: {shown(href)}; to allow it, add "{origin}" to origins in [network]')
+    return url, origin
+
+
+def origin_of(text: str) -> str:
+    """An origin in the one form that is compared: small letters, no default port, no slash at the end.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return str(URL(text).origin())
+
+
+def place_of(address: str) -> tuple[str, int]:
+    """Host and port as a name server is asked for them."""
+    url = URL(address)
+    return (url.raw_host or "").rstrip("."), url.port or 0
+
+
+def may_stand_for(host: str, address: str, *, private: bool) -> bool:
+    """Whether a name may be taken for a network address: step 2 of the rule.
+
+    Args:
+        host: the name.
+        address: IPv4 or IPv6, as the name server gave it.
+        private: the user listed the name's origin in ``private_origins``.
+    """
+    found = _unwrapped(address)
+    if found is None:
+        return False
+    if _is_public(found):
+        return True
+    if host == "localhost" or host.endswith(".localhost"):
+        return found.is_loopback
+    return private and (found.is_loopback or _is_private(found))
+
+
+def _unwrapped(address: str) -> IPv4Address | IPv6Address | None:
+    """The address that is reached in the end; None when it is none."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return None
+    if isinstance(found, IPv4Address):
+        return found
+    if found in _NAT64:
+        return IPv4Address(found.packed[-4:])
+    return found.ipv4_mapped or found.sixtofour or found
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    if isinstance(address, IPv6Address) and address not in _UNICAST:
+        return False
+    return address.is_global and not address.is_multicast
+
+
+def _is_private(address: IPv4Address | IPv6Address) -> bool:
+    return any(address in network for network in _PRIVATE)

@@ -1,0 +1,114 @@
+"""How connections are made: through which proxy, to which of the addresses that a name may stand for."""
+
+from __future__ import annotations
+
+import os
+import socket
+import urllib.request
+from collections.abc import Iterable
+
+import aiohttp
+from aiohttp.abc import ResolveResult
+from yarl import URL
+
+import s2async
+from s2async import origins
+from s2async.errors import Refused
+
+
+def open_session(
+    *,
+    timeout: aiohttp.ClientTimeout,
+    connections: int,
+    private: Iterable[str] = (),
+    proxies: Iterable[str] = (),
+    fresh: bool = False,
+) -> aiohttp.ClientSession:
+    """A session that keeps no cookies, knows no passwords, and connects only where it may.
+
+    Args:
+        timeout: of each request.
+        connections: at once to one host.
+        private: origins whose names may stand for addresses of a private network.
+        proxies: addresses of the user's own proxies, wherever they are.
+        fresh: use each connection once.
+    """
+    # the gates limit; the limit per host is for hosts that redirects lead to
+    connector = aiohttp.TCPConnector(
+        limit=0,
+        limit_per_host=connections,
+        ttl_dns_cache=300,
+        force_close=fresh,
+        resolver=Resolver(private=map(origins.place_of, private), proxies=map(origins.place_of, proxies)),
+    )
+    # trust_env stays off: it would send the passwords of ~/.netrc to hosts that serve public data
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        headers={"User-Agent": f"s2async/{s2async.__version__}"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )
+
+
+class Resolver(aiohttp.ThreadedResolver):
+    """Looks names up, and keeps only the addresses that they may stand for: what is checked is connected to.
+
+    Addresses in place of names are not looked up, and never come here: those are on the allow-list themselves.
+
+    Args:
+        private: hosts and ports that may have addresses of a private network.
+        proxies: hosts and ports that may have any.
+    """
+
+    def __init__(self, *, private: Iterable[tuple[str, int]], proxies: Iterable[tuple[str, int]]) -> None:
+        super().__init__()
+        self._private = frozenset(private)
+        self._proxies = frozenset(proxies)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Addresses of a host.
+
+        Raises:
+            Refused: it has some, but none that it may stand for.
+        """
+        name = host.rstrip(".").lower()
+        found = await super().resolve(host, port, family)
+        if (name, port) in self._proxies:
+            return found
+        private = (name, port) in self._private
+        good = [one for one in found if origins.may_stand_for(name, one["host"], private=private)]
+        if found and not good:
+            raise Refused(
+                f"{name} stands for {found[0]['host']}, which is no public address; if it is a server of your own "
+                "network, add its origin to private_origins in [network]"
+            )
+        return good
+
+
+def proxy_for(origin: str) -> str | None:
+    """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for an origin."""
+    url = URL(origin)
+    found = urllib.request.getproxies().get(url.scheme)
+    if not found or urllib.request.proxy_bypass(url.host or ""):
+        return None
+    return found if "://" in found else f"http://{found}"
+
+
+def brief(error: BaseException) -> str:
+    """One line of an error that may have many, or none; without addresses, which may hold secrets."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answers {error.status}"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        text = str(error.certificate_error)
+    elif isinstance(error, aiohttp.ClientConnectorSSLError):
+        text = str(error.os_error)
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        whom = " to the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+        cause, number = error.os_error, error.os_error.errno or 0  # negative when it is of getaddrinfo
+        text = f"cannot connect{whom} ({os.strerror(number) if number > 0 else cause.strerror or cause})"
+    else:
+        text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return " ".join(text.split()) or type(error).__name__
