@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -19,7 +20,7 @@ from rich.text import Text
 
 import s2async
 from s2async import areas as area_files
-from s2async import console, pipeline, summary
+from s2async import console, heartbeat, pipeline, summary
 from s2async.config import EXAMPLE, Config
 from s2async.errors import ConfigError, LocalError, RemoteError, S2AsyncError, StateError, StateInUse
 from s2async.ledger import Ledger
@@ -39,8 +40,10 @@ Exit codes:
   130, 143 interrupted (Ctrl-C, SIGTERM); run again to go on
 """
 CONFIG = click.Path(path_type=Path)
-PATIENCE = 8.0
+PATIENCE = 7.0
 """Seconds in which a run that was told to stop ends in order; then it just ends, which its state survives too."""
+LAST_WORDS = 0.5
+"""Seconds for a last line, which a terminal may not take, and for closing the state, which a disk may not."""
 
 
 def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -240,6 +243,7 @@ def run_config(
         async with view.showing():
             return await pipeline.run(config, areas, limit=limit, progress=progress, on_event=view.on_event)
 
+    gc.freeze()  # modules and settings stay: the collector need not look at them again and again
     stop = _Stop(tell_stopped)
     result = stop.run(work)
     if result is None:
@@ -253,10 +257,14 @@ def run_config(
 
 
 class _Stop:
-    """Ctrl-C and SIGTERM: the first one stops a run in order, a second one, or a long wait, at once."""
+    """Ctrl-C and SIGTERM: the first one stops a run in order, a second one, or a long wait, at once.
 
-    def __init__(self, tell: Callable[[], None]) -> None:
+    A terminal that goes away (SIGHUP) stops nothing.
+    """
+
+    def __init__(self, tell: Callable[[], None], let_go: Callable[[], None]) -> None:
         self._tell = tell
+        self._let_go = let_go
         self._number: int | None = None
         self._cancel: Callable[[], object] = lambda: None
         self._timer: threading.Timer | None = None
@@ -284,6 +292,8 @@ class _Stop:
 
         # not the loop's own handlers: these come through also while the loop is busy, or waits for a thread
         former = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        if sys.platform != "win32":
+            former[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             return asyncio.run(main())
         finally:
@@ -297,18 +307,35 @@ class _Stop:
             self._end_now()
         self._number = number
         # some things cannot be cancelled, such as a thread that asks for a host's address
-        self._timer = threading.Timer(PATIENCE, self._end_now)
-        self._timer.daemon = True
-        self._timer.start()
+        self._timer = _timer(PATIENCE, self._lose_patience)
         self._cancel()
 
+    def _lose_patience(self) -> None:
+        """In a thread of its own: a second signal, for the state is closed by its own thread; and if that hangs, end."""
+        _timer(2 * LAST_WORDS, os._exit, self.exit_code)
+        if sys.platform != "win32":
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
     def _end_now(self) -> NoReturn:
-        self._tell_once()
+        _timer(2 * LAST_WORDS, os._exit, self.exit_code)
+        with contextlib.suppress(Exception):  # whatever is broken: the state survives it
+            self._let_go()
+        telling = threading.Thread(target=self._tell_once, daemon=True)  # a terminal may not take it
+        telling.start()
+        telling.join(LAST_WORDS)
         os._exit(self.exit_code)
 
     def _tell_once(self) -> None:
         tell, self._tell = self._tell, lambda: None
         tell()
+
+
+def _timer(seconds: float, call: Callable[..., object], *values: object) -> threading.Timer:
+    """A started timer that keeps no process alive."""
+    timer = threading.Timer(seconds, call, values)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _with_state(path: Path) -> Config:

@@ -71,11 +71,10 @@ def rows_under(
             first, last = max(window.row, top), min(window.row + window.height, top + high)
             if inside is not None:
                 columns = slice(max(left - window.col, 0), left + wide - window.col)
-                hit = np.flatnonzero(inside[first - window.row : last - window.row, columns].any(axis=1))
-                if not len(hit):
-                    continue
-                last = first + int(hit[-1]) + 1
-            found[block] = max(found.get(block, 0), last - top)
+                while last > first and not inside[last - 1 - window.row, columns].any():
+                    last -= 1
+            if last > first:
+                found[block] = max(found.get(block, 0), last - top)
     return found
 
 
