@@ -11,6 +11,7 @@ import asyncio
 import math
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,13 +21,19 @@ from s2async import decode, inflate, tiles
 from s2async.answers import shown
 from s2async.budget import Budget
 from s2async.errors import CorruptFile
-from s2async.grid import Cutout
+from s2async.grid import Cutout, Window
 from s2async.prefix import Margin, Tile, rows_of, typical_size
 from s2async.sources import Source
 from s2async.tiles import ByteRange
 from s2async.transport import Transport
 
 T = TypeVar("T")
+
+Pixels = NDArray[np.generic] | CorruptFile
+"""What is read of a window: (bands, rows, columns) of the file's own type, or why that cannot be."""
+
+MAX_WINDOW = 512 << 20
+"""Bytes of one window's pixels: a whole picture of Sentinel-2 has 345 MiB, and a hostile header declares more."""
 
 CHEAP = 65536
 """Bytes of a second range, at least: few, against the round trip that a third one would cost."""
@@ -42,8 +49,11 @@ async def read(
     margin: Margin | None = None,
     masked: bool = False,
     verify: bool = False,
-) -> list[NDArray[np.generic]]:
+) -> list[Pixels]:
     """The pixels of the cutouts' windows, tiles shared and fetched once.
+
+    A tile that cannot be decoded is fetched once more, over a new connection: then it is the file that is damaged,
+    and only the cutouts that touch the tile are without pixels.
 
     Args:
         transport: of the run.
@@ -56,19 +66,26 @@ async def read(
         verify: read whole tiles, and check their streams' checksums, where the codec has them.
 
     Returns:
-        One (bands, rows, columns) array a cutout, of the file's own type, nothing masked.
+        For each cutout a (bands, rows, columns) array of the file's own type, nothing masked; or, where a tile
+        that it touches is damaged, an error that names tile and file.
 
     Raises:
         RemoteError: whatever :meth:`Transport.read` raises.
-        CorruptFile: a tile cannot be decoded; the text names the file.
+        CorruptFile: a window of more than :data:`MAX_WINDOW`; the text names the file.
     """
-    try:
-        if inflate.supported(source.layout):
-            rows = _Rows(transport, source, cutouts, budget, pool)
-            return await rows.read(margin or Margin(), masked=masked, verify=verify)
-        return await _Blocks(transport, source, cutouts, budget, pool).read(verify=verify)
-    except CorruptFile as error:
-        raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error
+    href, layout = shown(source.asset.href), source.layout
+    most = (
+        max((part.window.pixels for part in cutouts), default=0) * layout.bands * np.dtype(layout.dtype).itemsize
+    )
+    if most > MAX_WINDOW:
+        raise CorruptFile(f"a window of {most >> 20:,} MiB is refused: {href}")
+    found: Sequence[Pixels]
+    if inflate.supported(layout):
+        rows = _Rows(transport, source, cutouts, budget, pool)
+        found = await rows.read(margin or Margin(), masked=masked, verify=verify)
+    else:
+        found = await _Blocks(transport, source, cutouts, budget, pool).read(verify=verify)
+    return [CorruptFile(f"{one}: {href}") if isinstance(one, CorruptFile) else one for one in found]
 
 
 class _Reading:
@@ -88,20 +105,20 @@ class _Reading:
         self.used: list[tuple[int, int]] = []
         """Parts of the file that were needed: first byte, and one past the last."""
 
-    async def fetch(self, start: int, stop: int) -> bytes | bytearray:
+    async def fetch(self, start: int, stop: int, *, fresh: bool = False) -> bytes | bytearray:
         asset = self.source.asset
         piece = await self.transport.read(
-            asset.href, start, stop - start, etag=self.source.etag, stage="tiles", asset=asset.key
+            asset.href, start, stop - start, etag=self.source.etag, stage="tiles", asset=asset.key, fresh=fresh
         )
         self.received += len(piece.data)
         self.source.check(piece)
         return piece.data
 
-    async def fetch_all(self, work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-        """Do the work that fetches, side by side; all that came is waste if any of it fails."""
+    async def booked(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do the work that fetches, and book what was of no use; all that came is waste if it fails."""
         useful = 0
         try:
-            done = await _all_of(work)
+            done = await work
             useful = tiles.covered(self.used)
             return done
         finally:
@@ -117,13 +134,15 @@ class _Reading:
 class _Rows(_Reading):
     """Blocks that can be read row by row."""
 
-    async def read(self, margin: Margin, *, masked: bool, verify: bool) -> list[NDArray[np.generic]]:
+    async def read(self, margin: Margin, *, masked: bool, verify: bool) -> list[Pixels]:
         layout = self.layout
         self.margin, self.verify = margin, verify
         self.typical = typical_size(layout)
         insides = [cutout.inside if masked else None for cutout in self.cutouts]
         self.rows = tiles.rows_under(layout, self.windows, insides)
         self.under = tiles.windows_over(layout, self.windows)
+        self.damaged: dict[int, CorruptFile] = {}
+        self.one_by_one = asyncio.Lock()
         wanted = {block: self.size(block) for block in self.rows}
         ranges = tiles.byte_ranges(layout, wanted)
         shapes = [(layout.bands, *window.shape) for window in self.windows]
@@ -131,8 +150,9 @@ class _Rows(_Reading):
         async with self.budget.hold(sum(found.stop - found.start for found in ranges) + decoded):
             # blocks that were left out of the file read as nodata
             self.arrays = [np.full(shape, layout.nodata or 0, layout.dtype) for shape in shapes]
-            await self.fetch_all([self._range(found) for found in ranges])
-            return self.arrays
+            await self.booked(_all_of([self._range(found) for found in ranges]))
+            broken = {index: error for block, error in self.damaged.items() for index in self.under[block]}
+            return [broken.get(index, array) for index, array in enumerate(self.arrays)]
 
     def size(self, block: int, times: float = 1) -> int:
         return self.count(block) if self.verify else self.margin.size(self.tile(block), times=times)
@@ -155,33 +175,42 @@ class _Rows(_Reading):
             for block in found.blocks
             for start in [self.place(block) - found.start]
         }
-        short = await self._decoded(parts, {block: len(part) for block, part in parts.items()})
-        await _all_of([self._fetch_on(block, parts[block]) for block in short])
+        left = await self._decoded(parts, {block: len(part) for block, part in parts.items()})
+        await _all_of([self._fetch_on(block, parts[block], why) for block, why in left.items()])
 
-    async def _fetch_on(self, block: int, data: bytes | memoryview) -> None:
+    async def _fetch_on(self, block: int, data: bytes | memoryview, why: CorruptFile | None) -> None:
         """A second range of a block, with a wider margin; and then the rest, which must do."""
         asked, place, count = len(data), self.place(block), self.count(block)
         second = max(self.size(block, 3), asked + CHEAP)
         for stop in (min(second, count), count):
-            data = b"".join([data, await self.fetch(place + len(data), place + stop)])
-            if not await self._decoded({block: data}, {block: asked}):
-                return
+            if why is None:
+                data = b"".join([data, await self.fetch(place + len(data), place + stop)])
+                left = await self._decoded({block: data}, {block: asked})
+                if not left:
+                    return
+                why = left[block]
+        async with self.one_by_one:  # they are not in the budget
+            whole = await self.fetch(place, place + count, fresh=True)
+            again = await self._decoded({block: memoryview(whole)}, {block: count})
+            self.damaged.update({block: error for block, error in again.items() if error})
 
-    async def _decoded(self, parts: Mapping[int, bytes | memoryview], asked: Mapping[int, int]) -> list[int]:
-        """Decode blocks in a thread, and learn from them; those whose bytes in hand are too few."""
+    async def _decoded(
+        self, parts: Mapping[int, bytes | memoryview], asked: Mapping[int, int]
+    ) -> dict[int, CorruptFile | None]:
+        """Decode blocks in a thread, and learn from them; of the others what is wrong, None if they are short."""
 
-        def work() -> dict[int, int | None]:
+        def work() -> dict[int, int | CorruptFile | None]:
             return {block: self._decode(block, data) for block, data in parts.items()}
 
         found = await asyncio.get_running_loop().run_in_executor(self.pool, work)
         for block, used in found.items():
-            if used is not None:
+            if isinstance(used, int):
                 self.used.append((self.place(block), self.place(block) + used))
                 self.margin.learn(self.tile(block), used=used, asked=asked[block])
-        return [block for block, used in found.items() if used is None]
+        return {block: why for block, why in found.items() if not isinstance(why, int)}
 
-    def _decode(self, block: int, data: bytes | memoryview) -> int | None:
-        """Put the pixels of a block into the arrays; the bytes that it took, or None when it takes more."""
+    def _decode(self, block: int, data: bytes | memoryview) -> int | CorruptFile | None:
+        """Put the pixels of a block into the arrays; the bytes that it took, None if it takes more, or why not."""
         rows = self.rows[block]
         try:
             raw, used = inflate.read_rows(self.layout, data, rows, whole=self.verify)
@@ -190,7 +219,7 @@ class _Rows(_Reading):
                     return None
                 raise CorruptFile("is cut off")
         except CorruptFile as error:
-            raise CorruptFile(f"block {block} {error}") from error
+            return CorruptFile(f"block {block} {error}")
         inflate.place(self.layout, raw, self._pieces(block))
         return used
 
@@ -215,30 +244,56 @@ class _Rows(_Reading):
 class _Blocks(_Reading):
     """Blocks of all other kinds: fetched whole, and decoded by GDAL."""
 
-    async def read(self, *, verify: bool) -> list[NDArray[np.generic]]:
-        layout = self.layout
-        wanted = {block: self.count(block) for block in tiles.blocks_under(layout, self.windows)}
-        ranges = tiles.byte_ranges(layout, wanted)
-
-        def work() -> list[NDArray[np.generic]]:
-            if verify:
-                decode.check_streams(layout, blocks)
-            return decode.read(tiles.subset(layout, blocks), self.windows)
-
+    async def read(self, *, verify: bool) -> Sequence[Pixels]:
+        self.verify = verify
+        self.blocks: dict[int, bytes] = {}
+        self.renewed: set[int] = set()
+        ranges = self._ranges(self.windows)
         # fetched once, and copied once into the small TIFF that is decoded
         async with self.budget.hold(2 * sum(found.stop - found.start for found in ranges)):
-            found = await self.fetch_all([self._range(one) for one in ranges])
-            blocks = {block: data for part in found for block, data in part.items()}
-            return await asyncio.get_running_loop().run_in_executor(self.pool, work)
+            return await self.booked(self._read(ranges))
 
-    async def _range(self, found: ByteRange) -> dict[int, bytes]:
-        data = await self.fetch(found.start, found.stop)
+    def _ranges(self, windows: Sequence[Window]) -> list[ByteRange]:
+        """What is to be fetched for some windows: their blocks, but for those that were fetched twice."""
+        under = set(tiles.blocks_under(self.layout, windows)) - self.renewed
+        return tiles.byte_ranges(self.layout, {block: self.count(block) for block in under})
+
+    async def _read(self, ranges: Sequence[ByteRange]) -> Sequence[Pixels]:
+        await _all_of([self._range(found) for found in ranges])
+        try:
+            return await self._decoded(self.windows)
+        except CorruptFile:
+            return [await self._alone(window) for window in self.windows]
+
+    async def _alone(self, window: Window) -> Pixels:
+        """The pixels of one window; if they cannot be had, its blocks are fetched once more."""
+        with suppress(CorruptFile):
+            return (await self._decoded([window]))[0]
+        for found in self._ranges([window]):
+            await self._range(found, fresh=True)
+            self.renewed.update(found.blocks)
+        try:
+            return (await self._decoded([window]))[0]
+        except CorruptFile as error:
+            return error
+
+    async def _decoded(self, windows: Sequence[Window]) -> list[NDArray[np.generic]]:
+        under = tiles.blocks_under(self.layout, windows)
+        blocks = {block: self.blocks[block] for block in under if block in self.blocks}
+
+        def work() -> list[NDArray[np.generic]]:
+            if self.verify:
+                decode.check_streams(self.layout, blocks)
+            return decode.read(tiles.subset(self.layout, blocks), windows)
+
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work)
+
+    async def _range(self, found: ByteRange, *, fresh: bool = False) -> None:
+        data = await self.fetch(found.start, found.stop, fresh=fresh)
         self.used += [(self.place(block), self.place(block) + self.count(block)) for block in found.blocks]
-        return {
-            block: bytes(data[start : start + self.count(block)])
-            for block in found.blocks
-            for start in [self.place(block) - found.start]
-        }
+        for block in found.blocks:
+            start = self.place(block) - found.start
+            self.blocks[block] = bytes(data[start : start + self.count(block)])
 
 
 async def _all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

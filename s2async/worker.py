@@ -191,21 +191,36 @@ class _Work:
         except ValueError as error:
             raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error
 
-    async def _pixels(self, source: Source, cutouts: Sequence[Cutout]) -> list[NDArray[np.generic]]:
+    async def _pixels(
+        self, source: Source, parts: Sequence[tuple[Job, Cutout]]
+    ) -> list[tuple[Job, Cutout, NDArray[np.generic]]]:
+        """What lies under the areas; jobs whose tiles are damaged end, and are left out."""
         key, settings = source.asset.key, self.settings
-        return await raster.read(
+        found = await raster.read(
             self.tools.transport,
             source,
-            cutouts,
+            [part for _, part in parts],
             budget=self.tools.budget,
             pool=self.tools.pool,
             margin=self.tools.margins[key],
             masked=settings.mask or key not in settings.assets,
             verify=settings.verify,
         )
+        sound = []
+        for (job, part), pixels in zip(parts, found, strict=True):
+            if not isinstance(pixels, CorruptFile):
+                sound.append((job, part, pixels))
+            elif key in self.stored:  # perhaps it is the header that does not fit
+                raise pixels
+            else:
+                self._end(job, Status.FAILED, f"{key}: {pixels}")
+        return sound
 
     async def _measure(self, asset: Asset, jobs: Sequence[Job]) -> None:
         source = await self._source(asset)
+        bands, dtype = source.layout.bands, source.layout.dtype
+        if (bands, dtype) != (1, "uint8"):
+            raise CorruptFile(f"not a scene classification: {bands} x {dtype}: {shown(asset.href)}")
         inside: list[tuple[Job, Cutout]] = []
         for job, found in zip(jobs, await self._cutouts(source, jobs), strict=True):
             if found is None:
@@ -214,8 +229,7 @@ class _Work:
                 inside.append((job, found))
         if not inside:
             return
-        arrays = await self._pixels(source, [found for _, found in inside])
-        for (job, found), pixels in zip(inside, arrays, strict=True):
+        for job, found, pixels in await self._pixels(source, inside):
             try:
                 self.measures[job.id] = clouds.measure(pixels, found.inside, found.total)
             except CorruptFile as error:
@@ -225,24 +239,25 @@ class _Work:
 
     async def _cut(self, asset: Asset, jobs: Sequence[Job]) -> None:
         if asset.key == SCL and all(job.id in self.seen for job in jobs):
-            parts = [self.seen[job.id] for job in jobs]
+            parts = [(job, self.seen[job.id]) for job in jobs]
         else:
             parts = await self._parts(asset, jobs)
 
         loop, writers = asyncio.get_running_loop(), self.tools.writers
-        saving = [
-            loop.run_in_executor(writers, self._save, job, *part) for job, part in zip(jobs, parts, strict=True)
-        ]
-        for job, product in zip(jobs, await asyncio.gather(*saving), strict=True):
+        saving = [loop.run_in_executor(writers, self._save, job, *part) for job, part in parts]
+        for (job, _), product in zip(parts, await asyncio.gather(*saving), strict=True):
             self.products[job.id].append(product)
 
-    async def _parts(self, asset: Asset, jobs: Sequence[Job]) -> list[_Part]:
+    async def _parts(self, asset: Asset, jobs: Sequence[Job]) -> list[tuple[Job, _Part]]:
         source = await self._source(asset)
-        found = [part for part in await self._cutouts(source, jobs) if part is not None]
+        found = [
+            (job, part)
+            for job, part in zip(jobs, await self._cutouts(source, jobs), strict=True)
+            if part is not None
+        ]
         if len(found) < len(jobs):
             raise CorruptFile(f"does not reach an area that the scene classification reaches: {shown(asset.href)}")
-        arrays = await self._pixels(source, found)
-        return [(source, part, pixels) for part, pixels in zip(found, arrays, strict=True)]
+        return [(job, (source, part, pixels)) for job, part, pixels in await self._pixels(source, found)]
 
     def _save(self, job: Job, source: Source, part: Cutout, pixels: NDArray[np.generic]) -> Product:
         settings, layout = self.settings, source.layout

@@ -225,6 +225,16 @@ async def fat(x: Exchange) -> None:
     await x.send(206, headers, body + b"more")
 
 
+async def torn(x: Exchange) -> None:
+    """The range that was asked for, with a byte of it changed: the one at ``at`` of the file."""
+    headers, body = x.part()
+    place = int(x.query["at"]) - int(re.findall(r"\d+", headers["Content-Range"])[0])
+    damaged = bytearray(body)
+    if 0 <= place < len(body):
+        damaged[place] ^= 0xFF
+    await x.send(206, headers, bytes(damaged))
+
+
 async def rangeless(x: Exchange) -> None:
     headers, body = x.part()
     del headers["Content-Range"]
@@ -282,6 +292,7 @@ MODES: dict[str, Callable[[Exchange], Awaitable[None]]] = {
     "short": short,
     "thin": thin,
     "fat": fat,
+    "torn": torn,
     "rangeless": rangeless,
     "packed": packed,
     "whole": whole,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from s2async import raster, sources, tiff
 from s2async.budget import Budget
+from s2async.errors import CorruptFile
 from s2async.grid import Cutout, Window
 from s2async.models import Asset
 from s2async.transport import Meter, Transport
@@ -69,6 +70,16 @@ def asset(server: FaultServer, name: str, mode: str = "well", times: int = 0, **
     return Asset(key="visual", href=server.url(mode, times, name, **more))
 
 
+def sound(found: Sequence[raster.Pixels]) -> list[NDArray[Any]]:
+    """The pixels, where all could be read; else the first error is raised."""
+    arrays = []
+    for one in found:
+        if isinstance(one, CorruptFile):
+            raise one
+        arrays.append(one)
+    return arrays
+
+
 def read_all(
     server: FaultServer, name: str, groups: Sequence[Sequence[Cutout]], **more: Any
 ) -> tuple[list[list[NDArray[Any]]], Meter]:
@@ -77,7 +88,7 @@ def read_all(
     async def work(transport: Transport, pool: ThreadPoolExecutor) -> list[list[NDArray[Any]]]:
         source = await sources.open_source(transport, asset(server, name, **more))
         budget = Budget(1 << 20)
-        return [await raster.read(transport, source, group, budget=budget, pool=pool) for group in groups]
+        return [sound(await raster.read(transport, source, group, budget=budget, pool=pool)) for group in groups]
 
     return run(server, work)
 

@@ -26,6 +26,7 @@ from s2async.sources import Source
 from s2async.tiff import Layout
 from s2async.transport import Piece, Transport
 from tests.layouts import NORTH_UP
+from tests.served import sound
 
 POOL = ThreadPoolExecutor(2)
 
@@ -121,7 +122,7 @@ def read(
         verify=verify,
     )
     with patch.object(tiles, "byte_ranges", partial(tiles.byte_ranges, gap=gap)):
-        return asyncio.run(work), transport
+        return sound(asyncio.run(work)), transport
 
 
 def same(file: File, found: list[NDArray[Any]], expected: list[NDArray[Any]], *, masked: bool) -> bool:

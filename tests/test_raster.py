@@ -21,7 +21,7 @@ from s2async.errors import (
 from s2async.grid import Cutout
 from s2async.models import Asset, Use
 from s2async.sources import FIRST_READ, Source
-from s2async.transport import Piece, Transport
+from s2async.transport import Meter, Piece, Transport
 from tests.fault_server import FaultServer
 from tests.served import (
     COG,
@@ -35,6 +35,7 @@ from tests.served import (
     read_all,
     run,
     server_etag,
+    sound,
     spans,
 )
 from tests.streams import Asking
@@ -149,7 +150,7 @@ def test_retried_tiles_are_booked_apart(server: FaultServer) -> None:
         source = await sources.open_source(transport, asset(server, "cog.tif"))
         transport.meter.drain()
         busy = replace(source, asset=asset(server, "cog.tif", "code", 1, status=503))
-        await raster.read(transport, busy, parts, budget=Budget(1 << 20), pool=pool)
+        sound(await raster.read(transport, busy, parts, budget=Budget(1 << 20), pool=pool))
 
     _, meter = run(server, work)
     [(start, stop)] = places(server.folder / "cog.tif", parts)
@@ -180,6 +181,92 @@ def test_tiles_that_cannot_be_decoded_are_an_error_that_names_the_file(
     path.write_bytes(raw)
     with pytest.raises(CorruptFile, match=text):
         read_all(server, "torn.tif", [parts])
+
+
+# ---- tiles that are damaged -------------------------------------------------------------------------------
+
+NEAR = [cutout(300, 300, 10, 10), cutout(700, 700, 20, 20), cutout(250, 300, 20, 9), cutout(700, 705, 5, 5)]
+"""The first and the third touch tile 7."""
+
+
+def read_torn(
+    server: FaultServer, layout: dict[str, Any], times: int, **settings: Any
+) -> tuple[list[raster.Pixels], Meter, tuple[int, int]]:
+    """What is read of :data:`NEAR` when tile 7 comes damaged so many times; the place of that tile."""
+    path = server.folder / "torn.tif"
+    make(path, **layout)
+    [(start, stop)] = places(path, NEAR[:1])
+
+    async def work(transport: Transport, pool: ThreadPoolExecutor) -> list[raster.Pixels]:
+        source = await sources.open_source(transport, asset(server, "torn.tif"))
+        transport.meter.drain()
+        spoilt = replace(source, asset=asset(server, "torn.tif", "torn", times, at=start))
+        return await raster.read(transport, spoilt, NEAR, budget=Budget(1 << 20), pool=pool, **settings)
+
+    found, meter = run(server, work)
+    return found, meter, (start, stop)
+
+
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize("layout", [COG, LZW, COG | {"compress": "ZSTD", "count": 3}], ids=["rows", "lzw", "zstd"])
+def test_a_tile_that_came_damaged_is_fetched_once_more_over_a_new_connection(
+    server: FaultServer, layout: dict[str, Any], verify: bool
+) -> None:
+    pixels = make(server.folder / "torn.tif", **layout)
+    once = 2  # two requests are made at once, and both are counted: whichever holds tile 7 is damaged
+    found, meter, (start, stop) = read_torn(server, layout, once, verify=verify)
+    for part, array in zip(NEAR, sound(found), strict=True):
+        w = part.window
+        np.testing.assert_array_equal(array, pixels[:, w.row : w.row + w.height, w.col : w.col + w.width])
+    asked = list(zip(server.log, spans(server), strict=True))[1:]
+    before, again = [x for x in asked if "cache-control" not in x[0]["headers"]], asked[-1]
+    assert again[0]["headers"]["cache-control"] == "no-cache"
+    assert again[0]["headers"]["if-match"] == server_etag(server.folder / "torn.tif")
+    assert len(before) == len(asked) - 1
+    assert again[1][0] <= start
+    assert again[1][1] >= stop
+    assert again[0]["peer"] not in {entry["peer"] for entry, _ in before}
+    assert (meter.requests, meter.bytes) == server.totals()
+    assert booked(meter, "tiles")["wasted"][1] > 0
+
+
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize("layout", [COG, LZW], ids=["rows", "lzw"])
+def test_a_damaged_tile_is_the_fault_of_those_that_touch_it_and_of_nobody_else(
+    server: FaultServer, layout: dict[str, Any], verify: bool
+) -> None:
+    pixels = make(server.folder / "torn.tif", **layout)
+    found, meter, (start, _) = read_torn(server, layout, -1, verify=verify)
+    for index, (part, one) in enumerate(zip(NEAR, found, strict=True)):
+        if index in (0, 2):
+            assert isinstance(one, CorruptFile)
+            assert str(one).endswith("/torn.tif"), "the query may hold secrets"
+            assert "block 7 is damaged" in str(one) or "cannot be decoded" in str(one)
+        else:
+            w = part.window
+            assert not isinstance(one, CorruptFile)
+            np.testing.assert_array_equal(one, pixels[:, w.row : w.row + w.height, w.col : w.col + w.width])
+    over = [span for span in spans(server)[1:] if span[0] <= start < span[1]]
+    assert len(over) == 2, "once, and once more"
+    assert (meter.requests, meter.bytes) == server.totals()
+
+
+def test_a_window_larger_than_any_picture_is_refused_before_a_byte_is_fetched(
+    opened: tuple[Source, bytes, list[Cutout], list[int]],
+) -> None:
+    """2 kB of a header may declare 64 bands of 64 bits, and blocks that were left out."""
+    source, content, *_ = opened
+    grid = replace(source.layout.grid, width=20_000, height=20_000)
+    wide = replace(source, layout=replace(source.layout, grid=grid, bands=64, dtype="float64"))
+    part = cutout(0, 0, 1, 1)
+    part = replace(part, window=replace(part.window, width=1025, height=1025))
+    transport = Scripted({}, content)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(CorruptFile, match=r"a window of 513 MiB is refused: .*a\.tif"),
+    ):
+        asyncio.run(raster.read(transport, wide, [part], budget=Budget(1000), pool=pool))
+    assert transport.ended == []
 
 
 # ---- files that change ------------------------------------------------------------------------------------
@@ -321,9 +408,8 @@ def test_every_byte_of_prefixes_is_booked_as_the_server_counts_it(server: FaultS
         source = await sources.open_source(transport, asset(server, "prefix.tif"))
         transport.meter.drain()
         busy = replace(source, asset=asset(server, "prefix.tif", "code", 1, status=503))
-        return source, await raster.read(
-            transport, busy, parts, budget=Budget(1 << 20), pool=pool, margin=Asking(share)
-        )
+        found = await raster.read(transport, busy, parts, budget=Budget(1 << 20), pool=pool, margin=Asking(share))
+        return source, sound(found)
 
     (source, arrays), meter = run(server, work)
     for part, array in zip(parts, arrays, strict=True):

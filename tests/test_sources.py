@@ -26,7 +26,20 @@ from s2async.transport import Meter, Piece, Transport
 from tests.fault_server import FaultServer
 from tests.layouts import by_name
 from tests.layouts import tiff as made_tiff
-from tests.served import COG, TILED, asset, booked, cutout, header_end, make, read_all, run, server_etag, spans
+from tests.served import (
+    COG,
+    TILED,
+    asset,
+    booked,
+    cutout,
+    header_end,
+    make,
+    read_all,
+    run,
+    server_etag,
+    sound,
+    spans,
+)
 
 # ---- headers ----------------------------------------------------------------------------------------------
 
@@ -67,7 +80,8 @@ def test_a_file_smaller_than_the_first_read(server: FaultServer) -> None:
 
     async def work(transport: Transport, pool: ThreadPoolExecutor) -> tuple[Source, list[NDArray[Any]]]:
         source = await sources.open_source(transport, asset(server, "tiny.tif"))
-        return source, await raster.read(transport, source, [cutout(0, 0, 40, 40)], budget=Budget(1), pool=pool)
+        found = await raster.read(transport, source, [cutout(0, 0, 40, 40)], budget=Budget(1), pool=pool)
+        return source, sound(found)
 
     (source, [array]), meter = run(server, work)
     np.testing.assert_array_equal(array, pixels)
@@ -257,7 +271,7 @@ def test_a_source_is_recalled_without_a_request(server: FaultServer) -> None:
         assert (again.size, again.etag, again.stored) == (source.size, source.etag, True)
         assert again.layout.grid == source.layout.grid
         part = cutout(700, 700, 40, 40)
-        return await raster.read(transport, again, [part], budget=Budget(1 << 20), pool=pool)
+        return sound(await raster.read(transport, again, [part], budget=Budget(1 << 20), pool=pool))
 
     [array], _ = run(server, work)
     np.testing.assert_array_equal(array, pixels[:, 700:740, 700:740])
