@@ -7,12 +7,14 @@ an ``await`` leaks its options to other tasks.)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.enums import Interleaving
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window as RasterioWindow
@@ -20,7 +22,7 @@ from rasterio.windows import Window as RasterioWindow
 from s2async.errors import CorruptFile
 from s2async.grid import Window
 from s2async.inflate import DEFLATE, read_rows
-from s2async.tiff import Layout
+from s2async.tiff import DTYPES, MAX_BLOCK, MAX_SIDE, Layout
 
 OPTIONS: dict[str, Any] = {
     "GDAL_CACHEMAX": 64 << 20,  # bytes; the default is a share of the machine's memory
@@ -64,7 +66,7 @@ def read(tiff: bytes, windows: Sequence[Window]) -> list[NDArray[np.generic]]:
         One (bands, rows, columns) array a window, of the file's own type, nothing masked.
 
     Raises:
-        CorruptFile: GDAL cannot decode it, or a block is not there.
+        CorruptFile: GDAL cannot decode it, or a block is not there, or it is too large to be asked for.
     """
     try:
         with (
@@ -72,7 +74,20 @@ def read(tiff: bytes, windows: Sequence[Window]) -> list[NDArray[np.generic]]:
             MemoryFile(tiff, filename="tiles.tif") as file,
             file.open(driver="GTiff", sharing=False) as raster,
         ):
+            _refuse_absurd(raster)
             return [raster.read(window=RasterioWindow(w.col, w.row, w.width, w.height)) for w in windows]
     except RasterioError as error:
         reason = str(error.__cause__ or error)  # of a block that cannot be read, only the cause tells which
         raise CorruptFile(f"cannot be decoded: {' '.join(reason.split())}") from error
+
+
+def _refuse_absurd(raster: Any) -> None:
+    """Check what GDAL makes of a header as :func:`tiff.parse` checks it: GDAL makes room for whole blocks."""
+    if not set(raster.dtypes) <= DTYPES or max(raster.count, *raster.shape) > MAX_SIDE:
+        raise CorruptFile(
+            f"cannot be decoded: {raster.width} x {raster.height} x {raster.count} {raster.dtypes[0]}"
+        )
+    bands = 1 if raster.interleaving is Interleaving.band else raster.count
+    block = max(map(math.prod, raster.block_shapes)) * bands * np.dtype(raster.dtypes[0]).itemsize
+    if block > MAX_BLOCK:
+        raise CorruptFile(f"cannot be decoded: blocks of {block >> 20} MiB are refused")

@@ -21,7 +21,7 @@ from s2async.grid import Grid, shifted
 
 MAX_HEADER: Final = 1 << 20
 """Bytes within which everything of the header must lie: beyond it a file is not cloud-optimised."""
-MAX_SIDE: Final = 100_000
+MAX_SIDE: Final = 20_000
 """Pixels of a raster's longer side; Sentinel-2 has 10,980."""
 MAX_BLOCK: Final = 64 << 20
 """Bytes of one decoded block; a 1 MB file can declare a block of 1 GiB."""
@@ -64,6 +64,9 @@ _DTYPES = {
     (2, 8): "int8", (2, 16): "int16", (2, 32): "int32",
     (3, 32): "float32", (3, 64): "float64",
 }  # fmt: skip
+
+DTYPES: Final = frozenset(_DTYPES.values())
+"""Numpy names of the pixels' types that are read."""
 
 Tag = tuple[int, int, int, bytes]
 """One entry of the directory: tag, type, count, and its values as they stand in the file."""

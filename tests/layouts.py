@@ -207,6 +207,17 @@ def with_tag(data: bytes, tag: int, kind: int, count: int, values: bytes, *, at:
     return bytes(changed + values)
 
 
+def bomb(width: int, height: int, bands: int, dtype: str, **options: Any) -> bytes:
+    """A TIFF of hardly any bytes that is one huge block, which is left out of the file."""
+    profile: dict[str, Any] = {"driver": "GTiff", "crs": "EPSG:32633", "transform": NORTH_UP, "SPARSE_OK": True}
+    profile |= {"width": width, "height": height, "count": bands, "dtype": dtype, "photometric": "MINISBLACK"}
+    profile |= {"TILED": True, "BLOCKXSIZE": width, "BLOCKYSIZE": height, "ALPHA": "NO", "COMPRESS": "DEFLATE"}
+    with MemoryFile() as memory:
+        with memory.open(**profile, **options):
+            pass
+        return bytes(memory.getbuffer())
+
+
 PLAIN = {"scales": (1.0,), "offsets": (0.0,), "tags": {}, "transform": NORTH_UP, "epsg": 32633}
 
 

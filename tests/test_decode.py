@@ -17,7 +17,7 @@ from s2async import decode, tiff, tiles
 from s2async.errors import CorruptFile
 from s2async.grid import Window
 from s2async.tiff import Layout
-from tests.layouts import MADE, Made, by_name
+from tests.layouts import MADE, Made, bomb, by_name
 from tests.layouts import tiff as made_tiff
 
 CORNER = Window(col=0, row=0, width=5, height=4)
@@ -65,6 +65,28 @@ def test_only_tiffs_are_opened(tmp_path: Path) -> None:
     for data in (vrt(str(local)), vrt("/vsicurl/http://127.0.0.1:9/x.tif"), png(), b"II*\0", b"<html>"):
         with pytest.raises(CorruptFile, match="cannot be decoded"):
             decode.read(data, [CORNER])
+
+
+@pytest.mark.parametrize(
+    ("size", "bands", "dtype", "interleave", "why"),
+    [
+        (32_768, 1, "uint8", "pixel", "32768 x 32768 x 1 uint8"),
+        (16_384, 1, "uint8", "pixel", "blocks of 256 MiB are refused"),
+        (4096, 5, "uint8", "pixel", "blocks of 80 MiB are refused"),
+        (16, 1, "complex64", "pixel", "16 x 16 x 1 complex64"),
+        (1024, 5, "uint8", "band", ""),
+    ],
+)
+def test_bombs_are_refused_whatever_the_header_was_taken_for(
+    size: int, bands: int, dtype: str, interleave: str, why: str
+) -> None:
+    """One block as large as the raster, in a file of a kilobyte: GDAL would take all of it for one pixel."""
+    data = bomb(size, size, bands, dtype, INTERLEAVE=interleave)
+    if why:
+        with pytest.raises(CorruptFile, match=f"^cannot be decoded: {why}$"):
+            decode.read(data, [CORNER])
+    else:
+        assert not decode.read(data, [CORNER])[0].any()
 
 
 def test_the_message_is_one_line_that_tells_the_block() -> None:

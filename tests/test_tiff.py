@@ -23,7 +23,7 @@ from s2async import tiff
 from s2async.errors import CorruptFile, UnsupportedLayout
 from s2async.grid import Grid
 from s2async.tiff import Layout, NeedMore, parse
-from tests.layouts import MADE, Made, by_name, entries, with_tag
+from tests.layouts import MADE, Made, bomb, by_name, entries, with_tag
 from tests.layouts import tiff as made_tiff
 
 made_files = pytest.mark.parametrize("made", MADE, ids=str)
@@ -276,7 +276,8 @@ def test_other_files_are_no_tiffs(head: bytes) -> None:
     ("tag", "kind", "values"),
     [
         (tiff.WIDTH, "<I", (0,)),
-        (tiff.WIDTH, "<I", (200_000,)),
+        (tiff.WIDTH, "<I", (20_001,)),
+        (tiff.HEIGHT, "<I", (20_001,)),
         (tiff.HEIGHT, "<I", (4_294_967_295,)),
         (tiff.TILE_WIDTH, "<I", (0,)),
         (tiff.TILE_HEIGHT, "<I", (4_294_967_295,)),
@@ -296,6 +297,28 @@ def test_contradictions_and_absurd_sizes_are_refused(tag: int, kind: str, values
     raw = struct.pack(f"<{len(values)}{kind[1]}", *values)
     with pytest.raises(CorruptFile):
         parse(with_tag(data, tag, code, len(values), raw))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "bands", "dtype", "why"),
+    [
+        (32_768, 32_768, 1, "uint8", "a raster of 32768 x 32768 x 1 is refused"),
+        (16_384, 16_384, 1, "uint8", "blocks of 256 MiB are refused"),
+        (8192, 8192, 1, "uint16", "blocks of 128 MiB are refused"),
+        (4096, 2048, 3, "float32", "blocks of 96 MiB are refused"),
+        (8192, 8192, 1, "uint8", ""),
+        (16, 16, 65, "uint8", "a raster of 16 x 16 x 65 is refused"),
+    ],
+)
+def test_bombs_are_refused_by_their_header(width: int, height: int, bands: int, dtype: str, why: str) -> None:
+    """One block as large as the raster, in a file of a kilobyte."""
+    data = bomb(width, height, bands, dtype)
+    assert len(data) < 4096
+    if why:
+        with pytest.raises(CorruptFile, match=why):
+            parse(data)
+    else:
+        assert isinstance(tiff.parse(data), Layout)
 
 
 @pytest.mark.parametrize(
