@@ -151,6 +151,8 @@ class Network(Section):
 
     origins: Origins = ()
     """More ``scheme://host[:port]`` that an API or an href may point to; https unless listed here."""
+    private_origins: Origins = ()
+    """The same for servers of your own, whose names may stand for addresses of a private network."""
     connections: int = Field(default=64, ge=1, le=256)
     """Most requests under way at once to one host; a run begins with 8 and finds out how many the host bears."""
     connect_timeout: Seconds = 10
@@ -161,6 +163,13 @@ class Network(Section):
     """Seconds for one try of a request."""
     attempts: int = Field(default=5, ge=1, le=20)
     """Tries of one request."""
+    patience: Seconds = 300
+    """Seconds that a host which only fails is left alone and tried now and then; after them the run ends."""
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """All origins that the user listed."""
+        return (*self.origins, *self.private_origins)
 
 
 class Run(Section):
@@ -229,15 +238,15 @@ class Config(Section):
     def allowed_origins(self) -> tuple[str, ...]:
         """List every ``scheme://host[:port]`` that may be asked: the API's, its assets', and the listed ones."""
         catalog = self.search.resolve()
-        wanted = (normal_origin(str(URL(catalog.url).origin())), *catalog.origins, *self.network.origins)
-        return tuple(dict.fromkeys(wanted))
+        api = normal_origin(str(URL(catalog.url).origin()))
+        return tuple(dict.fromkeys((api, *catalog.origins, *self.network.listed)))
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
         catalog = self.search.catalog
         if isinstance(catalog, CustomCatalog):
             origin = str(URL(catalog.url).origin())
-            if not origin.startswith("https:") and origin not in self.network.origins:
+            if not origin.startswith("https:") and origin not in self.network.listed:
                 raise Misplaced(
                     ("search", "catalog", "url"),
                     f'is not https; use https, or add "{origin}" to origins in [network] if you trust it',

@@ -131,7 +131,7 @@ class Gate:
     def _turned_away(self) -> HostParked:
         text = "is not asked at present: it only fails, or asks for patience"
         if self.circuit.hopeless:
-            text = f"only failed while it was waited for, {self.circuit.parked:,.0f} s, and is given up for now"
+            text = f"only failed while it was waited for ({self.circuit.parked:,.0f} s): what needs it stays open"
         return HostParked(f"{self._name} {text}", origin=self._name)
 
     def _become(self, circuit: Circuit) -> None:

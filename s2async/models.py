@@ -191,10 +191,14 @@ class FileFact:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchResult:
-    """What a worker hands back: one outcome for every job of the batch, and facts for later."""
+    """What a worker hands back: one outcome for every job that it could answer, and facts for later."""
 
     outcomes: tuple[Outcome, ...]
     files: tuple[FileFact, ...] = ()
+    left: tuple[Job, ...] = ()
+    """Jobs that nothing was learnt of but their measure perhaps: the server they need is not asked at present."""
+    parked: str = ""
+    """That server's origin, when jobs are left."""
 
 
 class Use(StrEnum):

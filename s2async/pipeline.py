@@ -120,6 +120,7 @@ async def run(
     Raises:
         StateInUse, StateError: the state cannot be used.
         LocalError: this machine stopped the run; it can be resumed.
+        HostParked: a server gave no answer for as long as it is waited for; the run can be resumed.
         asyncio.CancelledError: the run was stopped; it can be resumed.
     """
     files.make_folder(config.output.folder, parents=True)
@@ -160,6 +161,7 @@ class _Run:
         self.limits = limits(config)
         self.newest = config.search.twins == "newest"
         self.matcher = search.Matcher(areas)
+        self.parked: set[str] = set()
         self.incomplete: list[SearchReport] = []
         self.items = 0
         self.settings = worker.Settings(
@@ -195,9 +197,7 @@ class _Run:
     def _suspect(self, left: Left) -> None:
         """Who was being decoded when the last run ended without a word runs alone, or not at all."""
         if left.jobs:
-            self.emit(
-                Notice(text=f"{len(left.jobs)} jobs were being decoded when a run died: they go first")
-            )
+            self.emit(Notice(text=f"{len(left.jobs)} jobs were being decoded when a run died: they go first"))
             for area, item, reason in self.state.suspect(left):
                 self.emit(Notice(text=f"{area}  {item}  {reason}"))
 
@@ -218,16 +218,9 @@ class _Run:
             self.emit(Notice(text=f"trying {again} failed jobs again"))
 
     async def _work(self) -> None:
-        network = self.config.network
-        async with Transport(
-            origins=self.config.allowed_origins(),
-            connections=network.connections,
-            connect_timeout=network.connect_timeout,
-            idle_timeout=network.idle_timeout,
-            total_timeout=network.total_timeout,
-            attempts=network.attempts,
-            meter=self.progress.meter,
-        ) as transport:
+        told = self.config.network.model_dump(exclude={"origins"})
+        origins = self.config.allowed_origins()
+        async with Transport(origins=origins, meter=self.progress.meter, **told) as transport:
             with (
                 ThreadPoolExecutor(THREADS, thread_name_prefix="s2async-decode") as pool,
                 ThreadPoolExecutor(WRITERS, thread_name_prefix="s2async-write") as writers,
@@ -238,7 +231,7 @@ class _Run:
                     await self._work_alone(tools)
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._feed(transport))
-                        for _ in range(network.connections):
+                        for _ in range(self.config.network.connections):
                             group.create_task(self._worker(tools))
                 except BaseExceptionGroup as failures:
                     raise _first(failures) from None
@@ -336,16 +329,28 @@ class _Run:
             await self._answer(jobs, tools)
 
     async def _answer(self, jobs: Sequence[Job], tools: worker.Tools) -> None:
-        batch = Batch(scene=jobs[0].scene, jobs=tuple(jobs), files=self.state.known_files(jobs[0].scene))
-        marked = replace(tools, pool=self.marks.during(tools.pool, [job.id for job in jobs]))
-        try:
-            result = await worker.process(batch, self.settings, marked)
-        except MemoryError as error:
-            raise LocalError("out of memory; lower memory in [run], or connections in [network]") from error
-        self.state.record(result, self.progress.meter.drain())
-        for outcome in result.outcomes:
-            self.progress.done[outcome.status] += 1
-            self.emit(JobDone(outcome=outcome))
+        while jobs:
+            batch = Batch(scene=jobs[0].scene, jobs=tuple(jobs), files=self.state.known_files(jobs[0].scene))
+            marked = replace(tools, pool=self.marks.during(tools.pool, [job.id for job in jobs]))
+            try:
+                result = await worker.process(batch, self.settings, marked)
+            except MemoryError as error:
+                raise LocalError("out of memory; lower memory in [run], or connections in [network]") from error
+            self.state.record(result, self.progress.meter.drain())
+            for outcome in result.outcomes:
+                self.progress.done[outcome.status] += 1
+                self.emit(JobDone(outcome=outcome))
+            jobs = result.left
+            if jobs:  # they stay open, and the worker with them, or it would run through all that need that server
+                await self._outage(result.parked, tools.transport)
+
+    async def _outage(self, origin: str, transport: Transport) -> None:
+        """Wait until a server that is left alone may be asked again. It may be given up: that ends the run."""
+        if origin not in self.parked:
+            self.parked.add(origin)
+            self.emit(Notice(text=f"{origin} only fails: it is left alone for a while, and its jobs wait"))
+        await transport.reopened(origin)
+        self.parked.discard(origin)
 
     # ---- ending ----
 

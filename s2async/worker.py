@@ -10,7 +10,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,7 @@ import s2async
 from s2async import clouds, crops, files, raster, sources
 from s2async.answers import shown
 from s2async.budget import Budget
-from s2async.errors import BadAnswer, CorruptFile, FileChanged, NotFound, RemoteError, TransientError
+from s2async.errors import BadAnswer, CorruptFile, FileChanged, HostParked, NotFound, RemoteError, TransientError
 from s2async.geotiff import Crop
 from s2async.grid import Cutout, cutout
 from s2async.models import Asset, Batch, BatchResult, CloudMeasure, FileFact, Job, Outcome, Product, Scene, Status
@@ -79,7 +79,8 @@ async def process(batch: Batch, settings: Settings, tools: Tools) -> BatchResult
         tools: what to work with.
 
     Returns:
-        One outcome for every job, in the batch's order. Faults of the network or of a file are outcomes.
+        Outcomes in the batch's order, one for every job that is not left. Faults of the network or of a file are
+        outcomes; jobs are left when a server is not asked at present.
 
     Raises:
         LocalError: this machine cannot go on (disk full, read-only); nothing is known of the jobs then.
@@ -107,6 +108,19 @@ class _Work:
         """What was measured, kept only when crops of it are wanted too: nothing is read twice."""
 
     async def run(self) -> BatchResult:
+        parked = ""
+        try:
+            await self._answer()
+        except HostParked as error:
+            parked = error.origin
+        return BatchResult(
+            outcomes=tuple(self.outcomes[job.id] for job in self.jobs if job.id in self.outcomes),
+            files=tuple(self.facts.values()),
+            left=tuple(replace(job, measure=self.measures.get(job.id)) for job in self._open()),
+            parked=parked,
+        )
+
+    async def _answer(self) -> None:
         unmeasured = [job for job in self.jobs if job.id not in self.measures]
         if unmeasured:
             await self._guarded(SCL, unmeasured, self._measure)
@@ -120,9 +134,6 @@ class _Work:
                 await self._guarded(asset, wanting, self._cut)
         for job in self._open():
             self._end(job, Status.SAVED)
-        return BatchResult(
-            outcomes=tuple(self.outcomes[job.id] for job in self.jobs), files=tuple(self.facts.values())
-        )
 
     def _open(self) -> list[Job]:
         return [job for job in self.jobs if job.id not in self.outcomes]
@@ -155,6 +166,8 @@ class _Work:
                 for job in jobs:
                     self.outcomes.pop(job.id, None)
                 await work(asset, jobs)
+        except HostParked:
+            raise  # it says nothing of the asset
         except NotFound as error:
             self._end_all(jobs, Status.MISSING, f"{key}: {error}")
         except RemoteError as error:

@@ -190,11 +190,13 @@ def test_defaults_are_the_contract(tmp_path: Path) -> None:
     assert plain.output.model_dump() == {"folder": tmp_path / "data", "assets": ("visual",), "mask": True}
     assert plain.network.model_dump() == {
         "origins": (),
+        "private_origins": (),
         "connections": 64,
         "connect_timeout": 10,
         "idle_timeout": 30,
         "total_timeout": 300,
         "attempts": 5,
+        "patience": 300,
     }
     assert plain.run.model_dump() == {
         "state": tmp_path / "data" / "state.sqlite",
@@ -244,6 +246,15 @@ def test_known_catalogue_brings_its_origins(tmp_path: Path) -> None:
     assert allowed[0] == "https://earth-search.aws.element84.com"
     assert set(KNOWN["earth-search"].origins) < set(allowed)
     assert allowed[-1] == "https://more.org"
+
+
+def test_private_origins_are_allowed_as_well_and_need_no_https(tmp_path: Path) -> None:
+    table = "[search.catalog]\nurl = 'http://stac.lan/v1'\ncollection = 'c'\nassets = { scl = 'SCL' }\n"
+    found = load(
+        tmp_path, A + table + "[network]\norigins = ['https://a.org']\nprivate_origins = ['HTTP://Stac.lan/']"
+    )
+    assert found.allowed_origins() == ("http://stac.lan", "https://a.org")
+    assert found.network.private_origins == ("http://stac.lan",)
 
 
 def test_custom_catalogue(tmp_path: Path) -> None:
