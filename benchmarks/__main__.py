@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import contest, growth, least, link, memory, parity, plots, tables
+from benchmarks import chaos, contest, growth, least, link, memory, parity, plots, tables
 from benchmarks.context import context
 from benchmarks.options import Options
 
@@ -44,6 +44,9 @@ BENCHMARKS: Final = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line names; exit status 1 when a benchmark finds a fault."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["chaos"]:
+        return chaos.main(arguments[1:])
     parser = _parser()
     asked = parser.parse_args(arguments)
     benchmark = BENCHMARKS[asked.name]
@@ -77,7 +80,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="\n".join(f"{name:12}{_sentence(benchmark)}" for name, benchmark in BENCHMARKS.items()),
+        epilog="\n".join(
+            [f"{name:12}{_sentence(benchmark)}" for name, benchmark in BENCHMARKS.items()]
+            + [f"{'chaos NAME':12}{chaos.__doc__.split(': ')[1].capitalize()}"]
+        ),
     )
     parser.add_argument("name", choices=BENCHMARKS, help="which one")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the JSON lines there, too")
