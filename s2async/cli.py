@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -240,11 +241,15 @@ def run_config(
         view.tell(f"stopped; what was done is kept. To go on: {again}")
 
     async def work() -> pipeline.Summary:
-        async with view.showing():
-            return await pipeline.run(config, areas, limit=limit, progress=progress, on_event=view.on_event)
+        watching = asyncio.create_task(heartbeat.watch(heartbeat.warning(view.warn)))
+        try:
+            async with view.showing():
+                return await pipeline.run(config, areas, limit=limit, progress=progress, on_event=view.on_event)
+        finally:
+            watching.cancel()
 
     gc.freeze()  # modules and settings stay: the collector need not look at them again and again
-    stop = _Stop(tell_stopped)
+    stop = _Stop(tell_stopped, lambda: progress.let_go())
     result = stop.run(work)
     if result is None:
         return stop.exit_code
@@ -311,7 +316,7 @@ class _Stop:
         self._cancel()
 
     def _lose_patience(self) -> None:
-        """In a thread of its own: a second signal, for the state is closed by its own thread; and if that hangs, end."""
+        """As a second signal, for the main thread must close the state; should it hang, end all the same."""
         _timer(2 * LAST_WORDS, os._exit, self.exit_code)
         if sys.platform != "win32":
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)

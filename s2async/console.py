@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -112,8 +113,13 @@ class RunView:
                 self.tell(f"search incomplete: {event.report.label}: {event.report.reason}", "red")
             elif self.verbose:
                 self.tell(f"searched {event.report.label}: {event.report.items} items")
-        elif isinstance(event, Notice) and not self.quiet:
-            self.tell(event.text)
+        elif isinstance(event, Notice):
+            self.warn(event.text)
+
+    def warn(self, text: str) -> None:
+        """A line, unless only failures are told."""
+        if not self.quiet:
+            self.tell(text)
 
     def tell(self, text: str, style: str = "") -> None:
         """One line, above the live one."""
@@ -233,7 +239,9 @@ class _Patient:
     def _until_gone(self) -> Iterator[None]:
         try:
             yield
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: a terminal that hung up
+                raise
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
