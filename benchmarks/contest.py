@@ -1,7 +1,7 @@
 """The same jobs by several programs over one emulated link: every contender once a round, in turn; medians.
 
-s2async has two handicaps: it searches, and it writes crops and a state to disk. The others are given the items and
-keep arrays in memory. Times are of whole processes, from start to end.
+All save the crops as GeoTIFFs. s2async has two handicaps: it searches, while the others are given the items; and
+it keeps a state and waits until the disk has what it says. Times are of whole processes, from start to end.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from typing import Any, Final
 from shapely.geometry.base import BaseGeometry
 
 from benchmarks import least, measure, ours, scenes
+from benchmarks.answers import Answer, answer_of
 from benchmarks.options import Options
-from benchmarks.peers.rules import Answer
+from benchmarks.peers.rules import Found
 from benchmarks.scenes import Order
 from s2async.sandbox.process import Sandbox, start
 from s2async.sandbox.world import World, default_folder, make_world
@@ -100,11 +101,12 @@ class Contest:
         order = self.order.sample(SAMPLE) if name == SAMPLED else self.order
         place.mkdir()
         order.save(place / "order.json")
-        files = [str(place / "order.json"), str(place / "answers.jsonl")]
+        files = [str(place / "order.json"), str(place / "answers.jsonl"), str(place)]
         command = [sys.executable, "-m", "benchmarks.peers", name, *files, str(self.options.connections)]
         usage = measure.run(command)
         lines = (place / "answers.jsonl").read_text().splitlines()
-        return usage, [Answer(**json.loads(line)) for line in lines]
+        found = [Found(**json.loads(line)) for line in lines]
+        return usage, [answer_of(one.item, one.area, one.bad, one.valid, one.file) for one in found]
 
     def _bound(self, answers: Sequence[Answer]) -> least.Least:
         """What these jobs cost at least."""

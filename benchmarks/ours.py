@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import rasterio
 from shapely.geometry.base import BaseGeometry
 
 from benchmarks import measure, scenes
+from benchmarks.answers import Answer, answer_of
 from benchmarks.options import Options
-from benchmarks.peers.rules import BAD_CLASSES, Answer, digest
+from benchmarks.peers.rules import BAD_CLASSES
 from s2async.sandbox.process import Sandbox, start
 from s2async.sandbox.world import World
 from tests import oracle, worlds
@@ -109,14 +109,6 @@ def _collection(areas: Mapping[str, BaseGeometry]) -> dict[str, Any]:
 
 def _answer(job: oracle.RecordedJob, folder: Path) -> Answer:
     counts = job.histogram or (0,) * 13
-    crop = None
-    if job.status == "saved":
-        with rasterio.open(folder / "data" / job.folder / job.products["visual"]) as raster:
-            crop = digest(raster.read())
-    return Answer(
-        item=job.item,
-        area=job.area,
-        bad=sum(counts[number] for number in BAD_CLASSES),
-        valid=sum(counts[1:]),
-        digest=crop,
-    )
+    file = folder / "data" / job.folder / job.products["visual"] if job.status == "saved" else None
+    bad = sum(counts[number] for number in BAD_CLASSES)
+    return answer_of(job.item, job.area, bad, sum(counts[1:]), file)

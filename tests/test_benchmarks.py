@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.errors import WindowError
 
 from benchmarks import __main__ as command
-from benchmarks import contest, growth, least, link, measure, plots, scenes, tables
+from benchmarks import answers, contest, growth, least, link, measure, plots, scenes, tables
 from benchmarks.options import Options
 from benchmarks.peers import rules
 from benchmarks.scenes import Order, Scene
@@ -192,11 +193,24 @@ def test_a_cut_is_that_of_rasterio_mask(stage: contest.Contest) -> None:
             rules.cut(shapely.box(0, 0, 1, 1).wkt, scene.epsg, raster.transform, raster.width, raster.height)
 
 
-def test_a_digest_tells_shape_and_type_and_pixels_apart() -> None:
+def test_an_answer_tells_place_and_shape_and_type_and_pixels_apart(tmp_path: Path) -> None:
     crop = np.arange(24, dtype=np.uint8).reshape(1, 4, 6)
-    others: list[rules.Pixels] = [crop.reshape(1, 6, 4), crop.astype(np.uint16), crop + np.uint8(1), crop[:, ::-1]]
-    assert len({rules.digest(other) for other in [crop, *others]}) == 5
-    assert rules.digest(crop) == rules.digest(np.asfortranarray(crop))
+    here = Affine(10, 0, 300_000, 0, -10, 5_900_000)
+    others: list[tuple[rules.Pixels, Affine, int]] = [
+        (crop, here, 32633),
+        (crop.reshape(1, 6, 4), here, 32633),
+        (crop.astype(np.uint16), here, 32633),
+        (crop + np.uint8(1), here, 32633),
+        (crop[:, ::-1], here, 32633),
+        (crop, here * Affine.translation(0, 1), 32633),
+        (crop, here, 32632),
+    ]
+    files = [rules.save(tmp_path / f"{number}.tif", *other) for number, other in enumerate(others)]
+    found = [answers.answer_of("item", "area", 0, 1, file) for file in files]
+    assert len({answer.digest for answer in found}) == 7
+    again = rules.save(tmp_path / "again.tif", np.asfortranarray(crop), here, 32633)
+    assert answers.answer_of("item", "area", 0, 1, again) == found[0]
+    assert answers.answer_of("item", "area", 0, 1, None).digest is None
 
 
 # ---- least bytes --------------------------------------------------------------------------------------

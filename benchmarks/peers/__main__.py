@@ -1,4 +1,7 @@
-"""``python -m benchmarks.peers NAME ORDER ANSWERS CONNECTIONS``: one peer does an order, in its own process."""
+"""``python -m benchmarks.peers NAME ORDER ANSWERS FOLDER CONNECTIONS``: one peer does an order in its own process.
+
+Its crops are saved in the folder.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ from rasterio.errors import NotGeoreferencedWarning
 from benchmarks.scenes import Order
 
 
-def main(name: str, order: str, answers: str, connections: str) -> None:
+def main(name: str, order: str, answers: str, folder: str, connections: str) -> None:
     """Do the jobs, then write what became of them as JSON lines."""
     peer = importlib.import_module(f"benchmarks.peers.{name}")
-    found = list(peer.run(Order.load(Path(order)), int(connections)))
+    found = list(peer.run(Order.load(Path(order)), int(connections), Path(folder)))
     Path(answers).write_text("".join(json.dumps(asdict(answer)) + "\n" for answer in found))
 
 

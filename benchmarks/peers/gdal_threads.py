@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final
 
 import rasterio
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from benchmarks.peers.rules import Answer, Pixels, count, cut, digest, is_clear
+from benchmarks.peers.rules import Cut, Found, Pixels, count, cut, is_clear, save
 from benchmarks.scenes import Order, Scene
 
 SETTINGS: Final = {
@@ -30,28 +31,30 @@ SETTINGS: Final = {
 }
 
 
-def run(order: Order, connections: int) -> Iterator[Answer]:
+def run(order: Order, connections: int, folder: Path) -> Iterator[Found]:
     """All scenes, one to a thread."""
     with rasterio.Env(**SETTINGS), ThreadPoolExecutor(connections) as pool:
-        for answers in pool.map(lambda scene: _scene(order, scene), order.scenes):
+        for answers in pool.map(lambda scene: _scene(order, scene, folder), order.scenes):
             yield from answers
 
 
-def _scene(order: Order, scene: Scene) -> list[Answer]:
+def _scene(order: Order, scene: Scene, folder: Path) -> list[Found]:
     with rasterio.Env(**SETTINGS):
         with rasterio.open(scene.scl) as raster:
-            counts = {area: count(_masked(raster, order.areas[area])) for area in scene.areas}
+            counts = {area: count(_masked(raster, order.areas[area])[0]) for area in scene.areas}
         clear = [area for area, (bad, valid) in counts.items() if is_clear(bad, valid)]
-        digests = {}
+        files = {}
         if clear:
             with rasterio.open(scene.visual) as raster:
-                digests = {area: digest(_masked(raster, order.areas[area])) for area in clear}
+                for area in clear:
+                    crop, found = _masked(raster, order.areas[area])
+                    files[area] = save(folder / f"{area}-{scene.id}.tif", crop, found.transform, found.epsg)
     return [
-        Answer(item=scene.id, area=area, bad=bad, valid=valid, digest=digests.get(area))
+        Found(item=scene.id, area=area, bad=bad, valid=valid, file=files.get(area))
         for area, (bad, valid) in counts.items()
     ]
 
 
-def _masked(raster: DatasetReader, wkt: str) -> Pixels:
+def _masked(raster: DatasetReader, wkt: str) -> tuple[Pixels, Cut]:
     found = cut(wkt, raster.crs.to_epsg(), raster.transform, raster.width, raster.height)
-    return found.masked(raster.read(window=Window(found.col, found.row, found.width, found.height)))
+    return found.masked(raster.read(window=Window(found.col, found.row, found.width, found.height))), found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,50 +17,54 @@ from async_geotiff import GeoTIFF
 from obstore.store import HTTPStore
 
 from benchmarks.peers.geotiff import cut_of, store_for
-from benchmarks.peers.rules import Answer, Cut, Pixels, count, digest, is_clear, union_tiles
+from benchmarks.peers.rules import Cut, Found, Pixels, count, is_clear, save, union_tiles
 from benchmarks.scenes import Order, Scene
 
 _HEADER: Final = 8192
 
 
-def run(order: Order, connections: int) -> Iterator[Answer]:
+def run(order: Order, connections: int, folder: Path) -> Iterator[Found]:
     """As many items at once as connections."""
-    yield from asyncio.run(_all(order, connections))
+    yield from asyncio.run(_all(order, connections, folder))
 
 
-async def _all(order: Order, connections: int) -> list[Answer]:
+async def _all(order: Order, connections: int, folder: Path) -> list[Found]:
     turn = asyncio.Semaphore(connections)
     store = store_for(order)
 
-    async def item(scene: Scene) -> list[Answer]:
+    async def item(scene: Scene) -> list[Found]:
         async with turn:
-            return await _scene(store, order.areas, scene)
+            return await _scene(store, order.areas, scene, folder)
 
     found = await asyncio.gather(*(item(scene) for scene in order.scenes))
     return [answer for answers in found for answer in answers]
 
 
-async def _scene(store: HTTPStore, areas: Mapping[str, str], scene: Scene) -> list[Answer]:
+async def _scene(store: HTTPStore, areas: Mapping[str, str], scene: Scene, folder: Path) -> list[Found]:
     classes = await _crops(store, scene.scl, areas, scene.areas)
-    counts = {area: count(crop) for area, crop in classes.items()}
+    counts = {area: count(crop) for area, (crop, _) in classes.items()}
     clear = [area for area, (bad, valid) in counts.items() if is_clear(bad, valid)]
     pictures = await _crops(store, scene.visual, areas, clear) if clear else {}
-    digests = {area: digest(crop) for area, crop in pictures.items()}
+    saving = [
+        asyncio.to_thread(save, folder / f"{area}-{scene.id}.tif", crop, found.transform, found.epsg)
+        for area, (crop, found) in pictures.items()
+    ]
+    files = dict(zip(pictures, await asyncio.gather(*saving), strict=True))
     return [
-        Answer(item=scene.id, area=area, bad=bad, valid=valid, digest=digests.get(area))
+        Found(item=scene.id, area=area, bad=bad, valid=valid, file=files.get(area))
         for area, (bad, valid) in counts.items()
     ]
 
 
 async def _crops(
     store: HTTPStore, href: str, areas: Mapping[str, str], wanted: Sequence[str]
-) -> dict[str, Pixels]:
+) -> dict[str, tuple[Pixels, Cut]]:
     raster = await GeoTIFF.open(urlsplit(href).path.lstrip("/"), store=store, prefetch=_HEADER)
     cuts = {area: cut_of(raster, areas[area]) for area in wanted}
     side = raster.tile_width
     tiles = await raster.fetch_tiles(union_tiles(cuts.values(), side))
     pixels = {(tile.x, tile.y): tile.array.data for tile in tiles}
-    return {area: found.masked(_assembled(pixels, found, side)) for area, found in cuts.items()}
+    return {area: (found.masked(_assembled(pixels, found, side)), found) for area, found in cuts.items()}
 
 
 def _assembled(tiles: Mapping[tuple[int, int], Pixels], cut: Cut, side: int) -> Pixels:

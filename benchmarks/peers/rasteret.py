@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -15,17 +16,18 @@ import numpy as np
 import pyarrow.compute as pc
 import rasteret
 import shapely
+from affine import Affine
 from obstore.store import HTTPStore
 from rasteret.cloud import ObstoreBackend
 
-from benchmarks.peers.rules import Answer, Pixels, count, digest, is_clear
+from benchmarks.peers.rules import Found, Pixels, count, cut, is_clear, save
 from benchmarks.scenes import Order, Scene
 
 _BANDS: Final = {"scl": "scl", "red": "visual", "green": "visual", "blue": "visual"}
 _PICTURE: Final = ("red", "green", "blue")
 
 
-def run(order: Order, connections: int) -> Iterator[Answer]:
+def run(order: Order, connections: int, folder: Path) -> Iterator[Found]:
     """One area after another; all of its scenes at once, with as many requests at once as connections."""
     address = urlsplit(order.scenes[0].scl)
     origin = f"{address.scheme}://{address.netloc}"
@@ -35,7 +37,7 @@ def run(order: Order, connections: int) -> Iterator[Answer]:
         "max_concurrent": connections,
     }
     bounds = shapely.total_bounds([shapely.from_wkt(wkt) for wkt in order.areas.values()])
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as workspace:
         collection = rasteret.build_from_stac(
             name="parks",
             stac_api=f"{origin}/v1",
@@ -44,23 +46,31 @@ def run(order: Order, connections: int) -> Iterator[Answer]:
             band_index_map={name: index for index, name in enumerate(_PICTURE)},
             bbox=tuple(bounds),
             date_range=("2022-01-01", "2022-12-31"),
-            workspace_dir=folder,
+            workspace_dir=workspace,
             **reading,
         )
         for area, wkt in order.areas.items():
             scenes = [scene for scene in order.scenes if area in scene.areas]
-            yield from _area(collection, area, wkt, scenes, reading)
+            yield from _area(collection, area, wkt, scenes, reading, folder)
 
 
-def _area(collection: Any, area: str, wkt: str, scenes: list[Scene], reading: dict[str, Any]) -> Iterator[Answer]:
+def _area(
+    collection: Any, area: str, wkt: str, scenes: list[Scene], reading: dict[str, Any], folder: Path
+) -> Iterator[Found]:
     names = [scene.id for scene in scenes]
     classes = _crops(collection, wkt, names, ["scl"], reading)
     counts = {name: count(classes[name]) for name in names}
     clear = [name for name in names if is_clear(*counts[name])]
     pictures = _crops(collection, wkt, clear, list(_PICTURE), reading) if clear else {}
-    digests = {name: digest(crop) for name, crop in pictures.items()}
+    known = {scene.id: scene for scene in scenes}
+    files = {}
+    for name, crop in pictures.items():
+        asset = known[name].document["assets"]["visual"]
+        height, width = asset["proj:shape"]
+        found = cut(wkt, known[name].epsg, Affine(*asset["proj:transform"]), width, height)
+        files[name] = save(folder / f"{area}-{name}.tif", crop, found.transform, found.epsg)
     for name, (bad, valid) in counts.items():
-        yield Answer(item=name, area=area, bad=bad, valid=valid, digest=digests.get(name))
+        yield Found(item=name, area=area, bad=bad, valid=valid, file=files.get(name))
 
 
 def _crops(

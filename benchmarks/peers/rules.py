@@ -1,15 +1,16 @@
-"""What all peers share: the rule, the cut along the polygon, and the digest of a crop."""
+"""What all peers share: the rule, the cut along the polygon, and the file that a crop ends as."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
+import rasterio
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
@@ -25,8 +26,8 @@ Pixels = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
-    """What became of one job."""
+class Found:
+    """What a peer tells of one job."""
 
     item: str
     area: str
@@ -34,13 +35,8 @@ class Answer:
     """Pixels of classes that spoil a picture."""
     valid: int
     """Pixels with data; both inside the polygon, at 20 m."""
-    digest: str | None = None
-    """Of the masked crop; None when the area is not clear."""
-
-    @property
-    def clear(self) -> bool:
-        """Whether the picture is wanted."""
-        return is_clear(self.bad, self.valid)
+    file: str | None = None
+    """Where the masked crop was saved; None when the area is not clear."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +47,8 @@ class Cut:
     row: int
     width: int
     height: int
+    transform: Affine
+    epsg: int
     outside: NDArray[np.bool_]
     """Height x width: pixels whose centres are not in the polygon."""
 
@@ -70,12 +68,29 @@ def count(classes: Pixels) -> tuple[int, int]:
     return int(counts[list(BAD_CLASSES)].sum()), int(classes.size - counts[0])
 
 
-def digest(crop: Pixels) -> str:
-    """Of shape, type and pixels: bands x rows x columns."""
-    crop = np.ascontiguousarray(crop)
-    found = hashlib.blake2b(f"{crop.shape} {crop.dtype}".encode(), digest_size=16)
-    found.update(crop.data)
-    return found.hexdigest()
+def save(path: Path, crop: Pixels, transform: Affine, epsg: int) -> str:
+    """Write a crop (bands x rows x columns) as users do, and tell where; compressed as s2async does it."""
+    bands, height, width = crop.shape
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=bands,
+        height=height,
+        width=width,
+        dtype=crop.dtype,
+        crs=f"EPSG:{epsg}",
+        transform=transform,
+        nodata=0,
+        compress="deflate",
+        zlevel=1,
+        predictor=2,
+        tiled=True,
+        blockxsize=256,
+        blockysize=256,
+    ) as raster:
+        raster.write(crop)
+    return str(path)
 
 
 @lru_cache(maxsize=100_000)
@@ -95,6 +110,8 @@ def cut(wkt: str, epsg: int, transform: Affine, width: int, height: int) -> Cut:
         row=int(window.row_off),
         width=shape[1],
         height=shape[0],
+        transform=moved,
+        epsg=epsg,
         outside=geometry_mask([polygon], out_shape=shape, transform=moved),
     )
 
