@@ -81,15 +81,16 @@ class Tally:
         Raises:
             BadAnswer: it has more than ``size`` bytes; the rest is not read.
         """
-        data, end = bytearray(), 0
+        data, end, only = bytearray(), 0, b""
         async for piece in body:
             self.bytes += len(piece)
             if end + len(piece) > size:
                 raise BadAnswer(f"a body of more than {size:,} bytes: {shown(href)}")
             if len(piece) == size:
-                return piece
-            data = data or bytearray(size)
-            data[end : end + len(piece)] = piece
+                only = piece  # and see whether more comes
+            else:
+                data = data or bytearray(size)
+                data[end : end + len(piece)] = piece
             end += len(piece)
         del data[end:]
-        return data
+        return only or data

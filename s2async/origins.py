@@ -28,6 +28,8 @@ _UNICAST: Final = IPv6Network("2000::/3")
 """The only part of IPv6 that is handed out for the public internet (IANA, IPv6 Global Unicast)."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 """IPv4 addresses as networks that have IPv6 only see them (RFC 6052)."""
+_PROTOCOLS: Final = ip_network("192.0.0.0/24")
+"""IETF protocol assignments (RFC 6890), which older Pythons hold for global in part."""
 _PRIVATE: Final = tuple(
     ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 )
@@ -54,7 +56,8 @@ def allowed(href: str, origins: frozenset[str] | set[str]) -> tuple[URL, str]:
     if url.scheme not in ("http", "https"):
         raise Refused(f"only http and https are allowed: {shown(href)}")
     if origin not in origins:
-        raise Refused(f'not an allowed origin: {shown(href)}; to allow it, add "{origin}" to origins in [network]')
+        advice = f'to allow it, add "{shown(origin)}" to origins in [network]'
+        raise Refused(f"not an allowed origin: {shown(href)}; {advice}")
     return url, origin
 
 
@@ -107,7 +110,7 @@ def _unwrapped(address: str) -> IPv4Address | IPv6Address | None:
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
     if isinstance(address, IPv6Address) and address not in _UNICAST:
         return False
-    return address.is_global and not address.is_multicast
+    return address.is_global and not address.is_multicast and address not in _PROTOCOLS
 
 
 def _is_private(address: IPv4Address | IPv6Address) -> bool:

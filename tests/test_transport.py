@@ -837,32 +837,6 @@ def test_a_server_that_speaks_no_tls_is_never_asked_without(server: FaultServer)
 # ---- small parts ------------------------------------------------------------------------------------------
 
 
-def test_a_meter_books_by_kind_and_forgets_what_it_told() -> None:
-    meter = Meter()
-    meter.add("header", "scl", Use.USEFUL, requests=1, size=8192)
-    meter.add("header", "scl", Use.USEFUL, requests=1, size=100)
-    meter.add("tiles", "scl", Use.RETRIED, requests=0, size=0)
-    meter.waste("header", "scl", 4000)
-    assert meter.drain() == [
-        Traffic(stage="header", asset="scl", use=Use.USEFUL, requests=2, bytes=4292),
-        Traffic(stage="header", asset="scl", use=Use.WASTED, requests=0, bytes=4000),
-    ]
-    assert meter.drain() == []
-    assert (meter.requests, meter.bytes) == (2, 8292)
-
-
-def test_a_meter_takes_back_what_it_told_too_early() -> None:
-    meter = Meter()
-    meter.add("header", "scl", Use.USEFUL, requests=1, size=10)
-    told = meter.drain()
-    meter.waste("header", "scl", 4)
-    told += meter.drain()
-    assert {use: sum(t.bytes for t in told if t.use is use) for use in (Use.USEFUL, Use.WASTED)} == {
-        Use.USEFUL: 6,
-        Use.WASTED: 4,
-    }
-
-
 def test_waits_grow_are_capped_and_spread() -> None:
     for attempt, most in [(1, 0.5), (2, 1), (3, 2), (5, 8), (7, 20), (1000, 20)]:
         waits = [transport_module._full_jitter(attempt) for _ in range(500)]
