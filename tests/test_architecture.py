@@ -36,11 +36,12 @@ DOORS = {
 }
 """The modules that may import a third party (or a part of the standard library that wants care)."""
 
-EDGES = {"transport", "sessions", "decode", "crops", "files", "search", "state", "index", "readers"}
+EDGES = {"transport", "sessions", "decode", "crops", "files", "marks", "search", "state", "index", "readers"}
 ON_PURPOSE = {
     ("search", "transport"),
     ("transport", "sessions"),
     ("crops", "files"),
+    ("marks", "files"),
     ("state", "files"),
     ("index", "files"),
 }
