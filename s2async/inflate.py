@@ -89,7 +89,7 @@ def read_rows(layout: Layout, data: bytes | memoryview, rows: int, *, whole: boo
         raw: bytes = stream.decompress(data, most)
     except _DAMAGED as error:
         raise CorruptFile(f"is damaged ({error})") from error
-    if whole and not stream.eof:
+    if whole and (len(raw) == most or not stream.eof):
         raise CorruptFile("is cut off" if len(raw) < most else "is longer than it may be")
     if stream.eof and len(raw) < size:
         raise CorruptFile(f"ends after {len(raw) // line_bytes(layout)} of {rows} rows")
