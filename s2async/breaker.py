@@ -62,9 +62,9 @@ class Circuit:
         counted = replace(self, failures=self.failures + 1)
         return counted.park(now) if counted.failures >= FAILURES else counted
 
-    def park(self, now: float, seconds: float = PERIOD) -> Circuit:
-        """The circuit with the server parked from now on, as long as the patience goes at most."""
-        seconds = min(seconds, self.patience)
+    def park(self, now: float, seconds: float | None = None) -> Circuit:
+        """The circuit with the server parked from now on, a period or longer, but no longer than the patience."""
+        seconds = min(seconds or PERIOD, self.patience)
         return replace(self, until=now + seconds, parked=self.parked + seconds, probe=0)
 
     def abandoned(self, number: int) -> Circuit:

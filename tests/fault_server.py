@@ -19,6 +19,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -151,6 +152,14 @@ async def code(x: Exchange) -> None:
     await x.send(int(x.query["status"]), headers, b"<b>sorry</b>" + b"." * int(x.query.get("size", 0)))
 
 
+async def down(x: Exchange) -> None:
+    """A server that is down until a time, in seconds since 1970."""
+    if time.time() < float(x.query["until"]):
+        await x.send(503, {}, b"<Error>ServiceUnavailable</Error>")
+    else:
+        await well(x)
+
+
 async def crowded(x: Exchange) -> None:
     """A server that has room for so many requests at once, and turns the others away."""
     if IN_FLIGHT["now"] > int(x.query["room"]):
@@ -281,6 +290,7 @@ MODES: dict[str, Callable[[Exchange], Awaitable[None]]] = {
     "well": well,
     "code": code,
     "crowded": crowded,
+    "down": down,
     "redirect": redirect,
     "stall": stall,
     "stall-body": stall_body,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import itertools
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 import pytest
 
 import s2async
+from s2async import breaker, retries
 from s2async import transport as transport_module
 from s2async.errors import BadAnswer, FileChanged, HostParked, NotFound, Refused, RemoteError, TransientError
 from s2async.models import Traffic, Use
@@ -67,7 +69,7 @@ def run(
 
 
 def reader(
-    url: str, start: int = 0, size: int = 1000, **more: str
+    url: str, start: int = 0, size: int = 1000, **more: Any
 ) -> Callable[[Transport], Coroutine[Any, Any, Piece]]:
     return lambda transport: transport.read(url, start, size, **more)
 
@@ -478,6 +480,150 @@ def test_a_server_that_asks_for_too_much_is_not_asked_for_now(server: FaultServe
     assert "asks to wait" in str(error)
     assert server.totals()[0] == 2
     assert time.monotonic() - started < 5
+
+
+# ---- servers in trouble -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parked server is tried again soon."""
+    monkeypatch.setattr(breaker, "PERIOD", 0.2)
+
+
+async def patiently(transport: Transport, url: str) -> Piece:
+    """Read as a worker does: what could not be asked for stays open until the server is tried again."""
+    while True:
+        try:
+            return await transport.read(url, 0, 100)
+        except HostParked as parked:
+            await transport.reopened(parked.origin)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_server_that_is_down_for_long_is_asked_little_more_than_needed(server: FaultServer, name: str) -> None:
+    down = server.url("down", -1, name, until=time.time() + 1.6)
+    left = iter(range(600))
+
+    async def worker(transport: Transport) -> None:
+        for _ in left:
+            assert (await patiently(transport, down)).data == CONTENT[:100]
+
+    async def work(transport: Transport) -> None:
+        await asyncio.gather(*(worker(transport) for _ in range(16)))
+
+    started = time.monotonic()
+    run(server, work, attempts=5)
+    assert time.monotonic() - started >= 1.5
+    log = server.log
+    failed = sum(entry["status"] == 503 for entry in log)
+    assert len(log) - failed == 600, "each is asked for once, and all are answered"
+    assert breaker.FAILURES < failed <= breaker.FAILURES + 16 + 9, "what was under way, and a probe a period"
+    assert len(log) <= 1.10 * 600
+
+
+def test_a_server_that_fails_in_part_is_asked_a_tenth_more(server: FaultServer, name: str) -> None:
+    """Every other file is out of order, for good: with five tries of each they would be asked for thrice."""
+    urls = [
+        server.url("code", -1, name, status=500, n=n) if n % 2 else server.url("well", 0, name)
+        for n in range(1600)
+    ]
+    left = iter(urls)
+
+    async def worker(transport: Transport) -> list[object]:
+        return [await outcome(transport.read(url, 0, 100)) for url in left]
+
+    async def work(transport: Transport) -> list[object]:
+        done = await asyncio.gather(*(worker(transport) for _ in range(4)))
+        return list(itertools.chain.from_iterable(done))
+
+    started = time.monotonic()
+    ended, _ = run(server, work, attempts=5)
+    assert sum(isinstance(end, Piece) for end in ended) == 800
+    assert {type(end) for end in ended} == {Piece, TransientError}
+    floor = retries.FLOOR * (time.monotonic() - started)
+    assert 1600 + 0.9 * retries.MOST < server.totals()[0] <= 1.1 * 1600 + retries.MOST + floor + 1
+
+
+@pytest.mark.usefixtures("hurried")
+def test_an_api_that_is_parked_is_waited_for(server: FaultServer, name: str) -> None:
+    until = time.time() + 0.7
+
+    async def work(transport: Transport) -> Any:
+        await asyncio.gather(
+            *(outcome(transport.read(server.url("down", -1, name, until=until), 0, 100)) for _ in range(30))
+        )
+        with pytest.raises(HostParked, match=f"^{server.origin} is not asked at present: it only fails"):
+            await transport.read(server.url("well", 0, name), 0, 100)
+        return await transport.json("POST", server.url("down", -1, "search.json", until=until), {"limit": 5})
+
+    found, _ = run(server, work)
+    assert json.loads(found["body"]) == {"limit": 5}
+    assert time.time() >= until
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_server_that_stays_down_is_given_up_by_all_who_wait(server: FaultServer, name: str) -> None:
+    url = server.url("code", -1, name, status=503)
+
+    async def work(transport: Transport) -> list[object]:
+        waiting = [outcome(patiently(transport, url)) for _ in range(30)]
+        return [*await asyncio.gather(*waiting), await outcome(transport.json("GET", url))]
+
+    started = time.monotonic()
+    ended, _ = run(server, work, patience=0.6, attempts=20)
+    assert 0.6 < time.monotonic() - started < 3
+    assert {type(end) for end in ended} == {HostParked}
+    assert all("only failed while it was waited for" in str(end) for end in ended)
+    assert server.totals()[0] <= breaker.FAILURES + 8 + 5
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_probe_that_is_cancelled_makes_room_for_another(server: FaultServer, name: str) -> None:
+    async def work(transport: Transport) -> Piece:
+        busy = server.url("code", -1, name, status=503)
+        await asyncio.gather(*(outcome(transport.read(busy, 0, 100)) for _ in range(30)))
+        await transport.reopened(server.origin)
+        probe = asyncio.create_task(transport.read(server.url("stall", -1, name), 0, 100))
+        await until(lambda: server.log[-1]["path"].startswith("/stall"))
+        others = [asyncio.create_task(patiently(transport, server.url("well", 0, name))) for _ in range(5)]
+        await asyncio.sleep(0.1)
+        assert not any(task.done() for task in others)
+        probe.cancel()
+        return (await asyncio.wait_for(asyncio.gather(*others), 2))[0]
+
+    assert run(server, work, idle_timeout=60)[0].data == CONTENT[:100]
+
+
+def test_what_a_server_does_not_have_is_no_sign_of_trouble(server: FaultServer, name: str) -> None:
+    async def work(transport: Transport) -> Piece:
+        for n in range(4 * breaker.FAILURES):
+            url = server.url("code", -1, name, status=404 if n % 19 == 18 else 500)
+            await outcome(transport.read(url, 0, 100))
+        return await transport.read(server.url("well", 0, name), 0, 100)
+
+    assert run(server, work, attempts=1)[0].data == CONTENT[:100]
+
+
+@pytest.mark.usefixtures("hurried")
+def test_trouble_of_one_server_is_none_of_the_others(server: FaultServer, name: str) -> None:
+    async def work(transport: Transport) -> Piece:
+        busy = server.url("code", -1, name, status=503)
+        await asyncio.gather(*(outcome(transport.read(busy, 0, 100)) for _ in range(30)))
+        return await transport.read(f"{server.other}/well/0/{name}", 0, 100)
+
+    assert run(server, work, origins=[server.origin, server.other])[0].data == CONTENT[:100]
+
+
+def test_a_server_that_another_leads_to_is_parked_as_it_asks(server: FaultServer, name: str) -> None:
+    async def work(transport: Transport) -> None:
+        to = f"{server.other}/code/-1/{name}?status=503&after=1"
+        await outcome(transport.read(server.url("redirect", -1, "moved.bin", to=to), 0, 100))
+        await transport.read(f"{server.other}/well/0/{name}", 0, 100)
+
+    run(server, work, origins=[server.origin, server.other], attempts=1)
+    asked, last = [entry["time"] for entry in server.log if entry["port"] == server.ports["other"]]
+    assert last - asked >= 0.99
 
 
 # ---- many at once -----------------------------------------------------------------------------------------
