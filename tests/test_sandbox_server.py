@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 
 from s2async.errors import LocalError
 from s2async.sandbox.answers import Asked, Slice, pieces
+from s2async.sandbox.api import LAMBDA_LIMIT, api_answer
 from s2async.sandbox.files import Unsatisfiable, byte_range
 from s2async.sandbox.journal import Journal
 from s2async.sandbox.process import Sandbox, start
-from s2async.sandbox.server import LAMBDA_LIMIT, api_answer
 from s2async.sandbox.stac import Catalog, compact
 
 TCI = "cogs/33/U/UU/2022/6/A/TCI.tif"

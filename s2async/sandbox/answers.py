@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -53,6 +53,23 @@ class Answer:
     """Close the connection after so many body bytes."""
     stalled: bool = False
     """Send nothing at all, and keep the connection open."""
+    hang: int | None = None
+    """Send no more than so many body bytes, and keep the connection open."""
+    drip: float | None = None
+    """Body bytes a second, sent ten at a time."""
+    closed: bool = False
+    """Close the connection without a word."""
+    reset: bool = False
+    """Where the connection is closed early, it is by RST (TCP's way to say that all is lost)."""
+
+
+Fault = Callable[[Asked, Answer], Answer]
+"""One way to spoil an answer: takes the request and the sound answer, and gives the one that goes out instead."""
+
+
+def content(body: bytes | Slice) -> bytes:
+    """All bytes of a body."""
+    return b"".join(pieces(body, 1 << 20))
 
 
 def pieces(body: bytes | Slice, size: int) -> Generator[bytes, None, None]:

@@ -32,6 +32,8 @@ class Sandbox:
     pid: int
     folder: Path
     """The world that is served."""
+    forbidden: str = ""
+    """A second origin that nobody should ask; the empty string when there is none."""
 
     def log(self, since: int = 0) -> list[LogEntry]:
         """The requests after number ``since``, in order of their coming."""
@@ -45,20 +47,42 @@ class Sandbox:
         """Empty the log and the totals."""
         self._call("POST", "/_reset")
 
-    def fault(self, kind: str, *, path: str = "", count: int | None = 1, **settings: Any) -> None:
+    def fault(
+        self,
+        kind: str,
+        *,
+        path: str = "",
+        position: str = "",
+        count: int | None = 1,
+        each: bool = False,
+        **settings: Any,
+    ) -> None:
         """Set a fault beside those that are set; see ``faults.FaultTable.add``.
 
         Args:
-            kind: ``code`` (settings ``status``, ``retry_after`` in seconds), ``cut`` (``after`` bytes of the body,
-                else half of it) or ``stall``.
+            kind: A name in ``faults.FAULTS``, such as ``code`` (settings ``status``, ``retry_after`` in seconds),
+                ``cut`` (``after`` bytes of the body, else half of it) or ``stall``.
             path: Regular expression that is searched in the path of a request.
+            position: ``page``, ``first``, ``later``, ``header`` or ``tile``; any by default.
             count: How many requests it meets; None for all.
+            each: So many of each file and of each search.
             **settings: Those of the fault.
 
         Raises:
             urllib.error.HTTPError: There is no such fault, or no such setting.
         """
-        self._call("POST", "/_faults", {"kind": kind, "path": path, "count": count, **settings})
+        where = {"path": path, "position": position, "count": count, "each": each}
+        self._call("POST", "/_faults", {"kind": kind, **where, **settings})
+
+    def faults(self) -> list[dict[str, Any]]:
+        """The faults that are set, each with ``met``: how many requests it met so far."""
+        found: list[dict[str, Any]] = json.loads(self._call("GET", "/_faults"))
+        return found
+
+    def intrusions(self) -> tuple[int, list[LogEntry]]:
+        """Connections to the forbidden origin, and the requests that came over them."""
+        found = json.loads(self._call("GET", "/_forbidden"))
+        return found["connections"], [LogEntry(**entry) for entry in found["requests"]]
 
     def clear_faults(self) -> None:
         """Remove all faults."""
@@ -73,7 +97,9 @@ class Sandbox:
 
 
 @contextlib.contextmanager
-def start(folder: Path, *, port: int = 0, delay: float = 0, bandwidth: float | None = None) -> Iterator[Sandbox]:
+def start(
+    folder: Path, *, port: int = 0, delay: float = 0, bandwidth: float | None = None, forbidden: bool = False
+) -> Iterator[Sandbox]:
     """Serve a world in a new process for the length of a ``with`` block.
 
     The process ends with the block, and also when this process ends in any way: it watches its standard input.
@@ -84,12 +110,14 @@ def start(folder: Path, *, port: int = 0, delay: float = 0, bandwidth: float | N
         port: 0 for any free one.
         delay: Milliseconds of round trip, added to every request.
         bandwidth: Mbit/s over all connections; None for no limit.
+        forbidden: With a second origin, which nobody should ask.
 
     Raises:
         LocalError: The server did not start; the text says why.
     """
     command = [sys.executable, "-m", "s2async.sandbox.server", "--folder", str(folder), "--port", str(port)]
     command += ["--delay", str(delay)] + ([] if bandwidth is None else ["--bandwidth", str(bandwidth)])
+    command += ["--forbidden"] if forbidden else []
     with tempfile.TemporaryFile() as errors:
         # Its own session: Ctrl-C in a terminal is for the client, which still needs its server to end well.
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -114,7 +142,13 @@ def _greeted(process: subprocess.Popen[bytes], folder: Path, errors: IO[bytes]) 
             errors.truncate(0)
         raise LocalError(f"the sandbox did not start: {reason.removeprefix('Error: ')}")
     greeting = json.loads(line)
-    return Sandbox(origin=greeting["origin"], api=greeting["api"], pid=greeting["pid"], folder=folder)
+    return Sandbox(
+        origin=greeting["origin"],
+        api=greeting["api"],
+        pid=greeting["pid"],
+        folder=folder,
+        forbidden=greeting.get("forbidden", ""),
+    )
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -1,7 +1,8 @@
 """The sandbox's server: the STAC API under ``/v1`` and the files under ``/cogs``, on loopback, as its own process.
 
 For tests there is more: ``GET /_log?since=N`` (JSON lines), ``GET /_totals``, ``POST /_reset``, and ``GET``,
-``POST`` and ``DELETE /_faults``. These are neither delayed nor counted.
+``POST`` and ``DELETE /_faults``. These are neither delayed nor counted. And there can be a second origin, another
+port, that nobody should ever ask; ``GET /_forbidden`` tells who did.
 
 One event loop on one core. Files are read in it, piece by piece: they are mostly in the page cache, and a thread
 for each piece would cost more than the read.
@@ -11,15 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
 import json
 import os
 import signal
 import socket
 import stat
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,23 +30,23 @@ import click
 from aiohttp import web
 
 from s2async.errors import LocalError, S2AsyncError
-from s2async.sandbox.answers import GEOJSON, JSON, Answer, Asked, api_error, json_answer, pieces, s3_error
+from s2async.sandbox.answers import Answer, Asked, pieces, s3_error
+from s2async.sandbox.api import api_answer
 from s2async.sandbox.faults import FaultTable
 from s2async.sandbox.files import Files
 from s2async.sandbox.journal import Journal, LogEntry
 from s2async.sandbox.stac import Catalog, compact
-from s2async.sandbox.stac_search import BadRequest, parse
 
 WORLD_FORMAT = 1
 PIECE = 256 * 1024
 """Bytes of a file in memory at once, per connection."""
-LAMBDA_LIMIT = 6_291_556
-"""Bytes of the longest answer that AWS Lambda lets an API give (its documented quota for synchronous calls)."""
-GZIP_FROM = 1024
-"""Shorter answers are not compressed (recorded: 275 bytes plain, 2,912 compressed)."""
 _LINES = 1000
 _STDIN = 0
 _BURST = 0.05
+_DROP = 10
+"""Bytes."""
+_LINGER = struct.pack("ii", 1, 0)
+"""For SO_LINGER: a socket that is closed has no time to send what is left, and resets its connection."""
 
 
 class Throttle:
@@ -82,6 +85,10 @@ class Server:
         self._throttle = Throttle(bandwidth * 1e6 / 8) if bandwidth else None
         self._journal = Journal()
         self._faults = FaultTable()
+        self.intruders: list[LogEntry] = []
+        """Requests to the forbidden origin."""
+        self.intrusions = 0
+        """Connections to it, be they used or not."""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -103,6 +110,24 @@ class Server:
         finally:
             self._journal.end(entry)
 
+    async def refuse(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Note a request to the forbidden origin, and answer it as this one would: nobody may take that."""
+        asked = Asked(method=request.method, path=request.path, headers=request.headers)
+        number = len(self.intruders) + 1
+        headers = {name: value for name, value in request.headers.items() if name != "Host"}
+        self.intruders.append(
+            LogEntry(
+                n=number,
+                time=time.time(),
+                method=asked.method,
+                path=asked.path,
+                range=headers.get("Range", ""),
+                headers=headers,
+            )
+        )
+        entry = Journal().begin(asked.method, asked.path, asked.headers)
+        return await self._send(request, await self._answer(asked), entry)
+
     async def _answer(self, asked: Asked) -> Answer:
         if asked.path.startswith("/cogs/"):
             return self._files.answer(asked)
@@ -114,6 +139,9 @@ class Server:
     async def _send(self, request: web.BaseRequest, answer: Answer, entry: LogEntry) -> web.StreamResponse:
         if answer.stalled:
             await asyncio.Event().wait()
+        if answer.closed:
+            _hang_up(request, rudely=answer.reset)
+            return web.Response()  # which finds no connection any more
         response = web.StreamResponse(
             status=answer.status, headers={**answer.headers, "Server": "s2async-sandbox"}
         )
@@ -126,9 +154,12 @@ class Server:
             await response.write_eof()
             return response
         sent = 0
-        end = size if answer.cut is None else answer.cut
-        with contextlib.closing(pieces(answer.body, self._throttle.piece if self._throttle else PIECE)) as source:
+        end = min(size if early is None else early for early in (answer.cut, answer.hang))
+        step = self._throttle.piece if self._throttle else PIECE
+        with contextlib.closing(pieces(answer.body, _DROP if answer.drip else step)) as source:
             while sent < end and (piece := next(source, b"")[: end - sent]):
+                if answer.drip:
+                    await asyncio.sleep(_DROP / answer.drip)
                 if self._throttle:
                     await self._throttle.take(len(piece))
                 self._journal.wrote(entry, len(piece))
@@ -136,9 +167,11 @@ class Server:
                 if sent == end:
                     self._journal.end(entry)
                 await response.write(piece)
+        if answer.hang is not None:
+            await asyncio.Event().wait()
         if sent < size and request.transport:
             await response.write(b"")
-            request.transport.close()
+            _hang_up(request, rudely=answer.reset)
         else:
             await response.write_eof()
         return response
@@ -162,6 +195,9 @@ class Server:
                 self._faults.clear()
             case "GET", "/_faults":
                 return _json_response(self._faults.listing())
+            case "GET", "/_forbidden":
+                requests = [asdict(entry) for entry in self.intruders]
+                return _json_response({"connections": self.intrusions, "requests": requests})
             case _:
                 return _json_response({"error": f"no {asked.method} {asked.path} here"}, status=404)
         return web.Response(status=204)
@@ -177,59 +213,15 @@ class Server:
         return response
 
 
-def api_answer(catalog: Catalog, asked: Asked) -> Answer:
-    """What the API says, compressed when the client takes gzip."""
-    answer = _api_document(catalog, asked)
-    if len(answer.body) > LAMBDA_LIMIT:
-        answer = api_error(502, "")
-    headers = {**answer.headers, "Access-Control-Allow-Origin": "*"}
-    body = answer.body
-    if isinstance(body, bytes) and len(body) >= GZIP_FROM and "gzip" in asked.headers.get("Accept-Encoding", ""):
-        headers["Content-Encoding"] = "gzip"
-        body = gzip.compress(body, compresslevel=6, mtime=0)
-    return replace(answer, headers=headers, body=body)
-
-
-def _api_document(catalog: Catalog, asked: Asked) -> Answer:
-    found: Any = None
-    media_type = JSON
-    try:
-        match asked.method, asked.path.rstrip("/").split("/")[2:]:
-            case "GET" | "HEAD", []:
-                found = catalog.landing()
-            case "GET" | "HEAD", ["conformance"]:
-                found = catalog.conformance()
-            case "GET" | "HEAD", ["collections"]:
-                found = catalog.collection_list()
-            case "GET" | "HEAD", ["collections", name]:
-                found = catalog.collections.get(name)
-            case "GET" | "HEAD", ["collections", name, "items"] if name in catalog.collections:
-                return _page(catalog, asked, {**asked.parameters, "collections": name})
-            case "GET" | "HEAD", ["collections", name, "items", identity]:
-                found, media_type = catalog.item(name, identity), GEOJSON
-            case "GET" | "HEAD", ["search"]:
-                return _page(catalog, asked, dict(asked.parameters))
-            case "POST", ["search"]:
-                return _page(catalog, asked, _json_object(asked.body))
-    except BadRequest as error:
-        return api_error(400, str(error))
-    return api_error(404, "Not Found") if found is None else json_answer(found, media_type=media_type)
-
-
-def _page(catalog: Catalog, asked: Asked, parameters: dict[str, Any]) -> Answer:
-    href = catalog.api + asked.path.rstrip("/").removeprefix("/v1")
-    method = "POST" if asked.method == "POST" else "GET"
-    return json_answer(catalog.search(parse(parameters), method=method, href=href), media_type=GEOJSON)
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body or b"{}")
-    except ValueError as error:
-        raise BadRequest("The body is not JSON") from error
-    if not isinstance(value, dict):
-        raise BadRequest("The body is not a JSON object")
-    return value
+def _hang_up(request: web.BaseRequest, *, rudely: bool) -> None:
+    """Close the connection at once, as TCP does it well or rudely."""
+    if request.transport is None:
+        return
+    if rudely:
+        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+        request.transport.abort()
+    else:
+        request.transport.close()
 
 
 def _json_response(document: Any, status: int = 200) -> web.Response:
@@ -257,9 +249,10 @@ def read_items(folder: Path, origin: str) -> Iterator[str]:
         raise LocalError(f"no sandbox world in {folder}: {error}") from error
 
 
-def announce(origin: str) -> None:
+def announce(origin: str, forbidden: str = "") -> None:
     """Print the line that ``process.start`` waits for."""
-    print(json.dumps({"origin": origin, "api": f"{origin}/v1", "pid": os.getpid()}), flush=True)
+    line = {"origin": origin, "api": f"{origin}/v1", "forbidden": forbidden, "pid": os.getpid()}
+    print(json.dumps(line), flush=True)
 
 
 def serve(
@@ -271,6 +264,7 @@ def serve(
     host: str = "127.0.0.1",
     ready: Callable[[str], None] = announce,
     tied: bool = False,
+    forbidden: bool = False,
 ) -> None:
     """Serve a world until SIGTERM or SIGINT.
 
@@ -282,11 +276,15 @@ def serve(
         host: Where to listen.
         ready: Called with the origin, such as ``http://127.0.0.1:8080``, when the first request may come.
         tied: End also when standard input, if it is a pipe, closes: with the parent, however that ended.
+        forbidden: Listen at a second origin, too, that nobody should ask; ``announce`` tells it.
 
     Raises:
         LocalError: There is no world in the folder, or the port cannot be had.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener,
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trap,
+    ):
         if os.name == "posix":  # elsewhere it would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -297,10 +295,21 @@ def serve(
         server = Server(
             Catalog(read_items(folder, origin), f"{origin}/v1"), Files(folder), delay=delay, bandwidth=bandwidth
         )
-        asyncio.run(_run(server, listener, lambda: ready(origin), tied=tied))
+        told = partial(ready, origin)
+        if forbidden:
+            trap.bind((host, 0))
+            told = partial(announce, origin, f"http://{host}:{trap.getsockname()[1]}")
+        asyncio.run(_run(server, listener, told, tied=tied, trap=trap if forbidden else None))
 
 
-async def _run(server: Server, listener: socket.socket, ready: Callable[[], None], *, tied: bool) -> None:
+async def _run(
+    server: Server,
+    listener: socket.socket,
+    ready: Callable[[], None],
+    *,
+    tied: bool,
+    trap: socket.socket | None,
+) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     # Windows has no handlers on the loop, but takes these.
@@ -316,12 +325,25 @@ async def _run(server: Server, listener: socket.socket, ready: Callable[[], None
     await runner.setup()
     try:
         await web.SockSite(runner, listener, backlog=1024).start()
+        if trap:
+            await _set(trap, server)
         ready()
         await stop.wait()
     finally:
         await runner.cleanup()
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+async def _set(trap: socket.socket, server: Server) -> None:
+    """Listen at the forbidden origin: who only connects, or does not speak HTTP, is noted as well."""
+    answering = web.Server(server.refuse, handler_cancellation=True, access_log=None)
+
+    def connected() -> asyncio.Protocol:
+        server.intrusions += 1
+        return answering()
+
+    await asyncio.get_running_loop().create_server(connected, sock=trap)
 
 
 def _await_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
@@ -336,10 +358,11 @@ def _await_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) ->
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 for any free one.")
 @click.option("--delay", type=click.FloatRange(min=0), default=0.0, help="Round trip in milliseconds.")
 @click.option("--bandwidth", type=click.FloatRange(min=0, min_open=True), help="Mbit/s over all connections.")
-def main(folder: Path, port: int, delay: float, bandwidth: float | None) -> None:
+@click.option("--forbidden", is_flag=True, help="Listen at a second port, too, which nobody should ask.")
+def main(folder: Path, port: int, delay: float, bandwidth: float | None, forbidden: bool) -> None:
     """Serve a generated world on 127.0.0.1 until a signal comes or standard input, if a pipe, closes."""
     try:
-        serve(folder, port=port, delay=delay, bandwidth=bandwidth, tied=True)
+        serve(folder, port=port, delay=delay, bandwidth=bandwidth, tied=True, forbidden=forbidden)
     except S2AsyncError as error:
         raise click.ClickException(str(error)) from error
 
