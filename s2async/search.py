@@ -36,6 +36,9 @@ LAUNCH = datetime(2015, 6, 23, tzinfo=UTC)
 MAX_ITEMS = 100_000
 """Items after which a search is given up: a server that never ends must not fill the memory."""
 
+MAX_COUNT = 10**9
+"""Items that a catalogue may count: larger numbers are none, and some have thousands of digits."""
+
 EMPTY_PAGES = 3
 """Empty pages in a row that still name a next one."""
 
@@ -175,10 +178,10 @@ def _features(page: Any) -> list[Any]:
 
 
 def _matched(page: Mapping[str, Any]) -> int | None:
-    """How many items the server counts in the whole search, if it does."""
+    """How many items the server counts in the whole search, if it does and if it makes sense."""
     context = page.get("context")
     told = page.get("numberMatched", context.get("matched") if isinstance(context, Mapping) else None)
-    return told if isinstance(told, int) else None
+    return told if isinstance(told, int) and 0 <= told <= MAX_COUNT else None
 
 
 def _identity(item: Any) -> str:
@@ -236,6 +239,8 @@ async def run_search(
                 limit = max(MIN_LIMIT, limit // 2)
             else:
                 reason = str(error) or type(error).__name__
+        except RecursionError:  # what json.loads took may be too deep for what comes after it
+            reason = "an answer that is nested too deeply"
     for scene in intake.rest():
         await on_scene(scene)
     for text in intake.notices():
