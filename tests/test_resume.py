@@ -13,14 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import rasterio
 
+from benchmarks.chaos.points import POINTS
 from s2async.config import Config
 from s2async.records import OPEN
 from s2async.sandbox.process import Sandbox
 from tests import worlds
-from tests.worlds import Stage
+from tests.worlds import Ran, Stage
 
 KILLS = 20
+NTH = {
+    "after fetch": 9,
+    "in decode": 12,
+    "after write": 20,
+    "after replace": 20,
+    "before commit": 12,
+    "after commit": 12,
+}
+"""At which visit of each named point a run is killed."""
 ASSETS = {"SCL.tif": "scl", "TCI.tif": "visual"}
 
 
@@ -29,6 +40,16 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Every kind of item and some plain ones, 20 ms away."""
     items = [*worlds.every_kind(), *(worlds.day(number) for number in range(40, 90))]
     yield from worlds.staged(tmp_path_factory.mktemp("world"), items, delay=20)
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory, slow: Stage) -> Ran:
+    """The same job, done without a kill."""
+    folder = tmp_path_factory.mktemp("calm")
+    path = worlds.write_config(folder, slow.sandbox, name="calm", network={"connections": 16})
+    ran = worlds.run(path, slow.sandbox)
+    assert ran.summary.clean
+    return ran
 
 
 def start(config: Path) -> subprocess.Popen[bytes]:
@@ -55,15 +76,38 @@ def answered(config: Config) -> Answered:
     return Answered(files, sum(status != OPEN for _, status in jobs))
 
 
+def test_kills_at_the_named_points_leave_no_trace(tmp_path: Path, slow: Stage, calm: Ran) -> None:
+    """As `python -m benchmarks chaos kills` does it five hundred times."""
+    sandbox = slow.sandbox
+    path = worlds.write_config(tmp_path, sandbox, network={"connections": 4}, run={"queue": 30})
+    config = Config.load(path)
+    assert NTH.keys() == POINTS.keys()
+    for point, nth in NTH.items():
+        known, before = answered(config), log_end(sandbox)
+        command = [sys.executable, "-m", "benchmarks.chaos.points", point, str(nth), "-q", "run", str(path)]
+        child = subprocess.run(
+            command, capture_output=True, timeout=60, check=False, cwd=Path(__file__).parents[1]
+        )
+        assert child.returncode == -signal.SIGKILL, (point, child.stderr)
+        asked = {entry.path.removeprefix("/cogs/") for entry in sandbox.log(since=before) if entry.kind == "cogs"}
+        assert not asked & known.files, point
+        assert answered(config).jobs >= known.jobs, point
+        for crop in config.output.folder.rglob("*.tif"):
+            with rasterio.open(crop) as raster:
+                assert raster.read().size, point
+    last = worlds.run(path, sandbox)
+    assert last.summary.clean
+    assert worlds.result(config) == worlds.result(calm.config)
+    assert not list(tmp_path.rglob("*.part"))
+
+
 def log_end(sandbox: Sandbox) -> int:
     log = sandbox.log()
     return log[-1].n if log else 0
 
 
-def test_twenty_kills_leave_no_trace(tmp_path: Path, slow: Stage) -> None:
+def test_twenty_kills_leave_no_trace(tmp_path: Path, slow: Stage, calm: Ran) -> None:
     sandbox, chance = slow.sandbox, random.Random(2022)
-    calm = worlds.run(worlds.write_config(tmp_path, sandbox, name="calm", network={"connections": 16}), sandbox)
-    assert calm.summary.clean
     path = worlds.write_config(tmp_path, sandbox, name="killed", network={"connections": 4}, run={"queue": 30})
     config = Config.load(path)
 
