@@ -75,7 +75,7 @@ def read_geojson(path: Path, name_field: str) -> Source:
         ]
     elif kind == "Feature":
         found = [_feature(data, name_field, file)]
-    elif kind in _GEOMETRIES:
+    elif isinstance(kind, str) and kind in _GEOMETRIES:
         found = [Record(place=file, name=path.stem, geometry=_from_geojson(data, f"{file}:"))]
     else:
         raise AreaError(f"{file}: not GeoJSON (type {toml_value(kind)}); give a FeatureCollection of polygons")
