@@ -243,7 +243,8 @@ def pages(data: bytes) -> None:
     for scene in scenes:
         promise("/" not in scene.id and scene.id.isprintable() and len(scene.id.encode()) <= 200, scene.id)
         promise(_SEARCH.start <= scene.datetime < _SEARCH.end, scene.datetime)
-        promise(all(one.href.startswith(("http://", "https://")) for one in scene.assets.values()), scene.assets)
+        hrefs = [one.href.lower() for one in scene.assets.values()]
+        promise(all(href.startswith(("http://", "https://")) for href in hrefs), hrefs)
         promise(scene.cloud is None or 0 <= scene.cloud <= 80, scene.cloud)
 
 
