@@ -324,7 +324,10 @@ def _judge(entry: Mapping[str, Any], base: str, catalog: Catalog) -> tuple[str, 
             return "", f"s3:// bucket {bucket[:63]} is not public over https"
         href = f"{catalog.buckets[bucket]}/{key}"
     elif base:
-        href = urljoin(base, href)
+        try:
+            href = urljoin(base, href)
+        except ValueError:  # such as brackets around what is no IPv6 address
+            return "", UNUSABLE
     return (href, "") if _is_address(href) else ("", UNUSABLE)
 
 
