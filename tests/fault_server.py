@@ -274,6 +274,12 @@ async def body(x: Exchange) -> None:
     await x.send(int(x.query.get("status", 200)), headers, bytes.fromhex(x.query["hex"]))
 
 
+async def page(x: Exchange) -> None:
+    """The answer to a search, from the file that the path names after the count: ``/page/-1/NAME/search``."""
+    name = x.path.split("/")[3]
+    await x.send(200, {"Content-Type": "application/geo+json"}, (FOLDER / f"{name}.json").read_bytes())
+
+
 async def bomb(x: Exchange) -> None:
     data = gzip.compress(b"[" + b" " * (70 << 20) + b"]", 1)
     await x.send(200, {"Content-Type": "application/json", "Content-Encoding": "gzip"}, data)
@@ -308,6 +314,7 @@ MODES: dict[str, Callable[[Exchange], Awaitable[None]]] = {
     "whole": whole,
     "html": html,
     "body": body,
+    "page": page,
     "bomb": bomb,
     "endless": endless,
 }
@@ -325,7 +332,10 @@ async def answer(x: Exchange) -> None:
             x.keep = False
             return
         await asyncio.sleep(float(x.query.get("delay", 0)))
-        _, mode, times, *_ = x.path.split("/")
+        _, mode, times, *_ = f"{x.path}///".split("/")
+        if mode not in MODES or not re.fullmatch(r"-?[0-9]{1,6}", times):
+            await x.send(404, {}, b"<Error>NoSuchKey</Error>")
+            return
         wrong = int(times) < 0 or COUNTS[x.path] <= int(times)
         await (MODES[mode] if wrong else well)(x)
     finally:
