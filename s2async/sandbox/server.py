@@ -107,6 +107,8 @@ class Server:
                 await asyncio.sleep(self._delay)
             answer = self._faults.spoil(asked, await self._answer(asked))
             return await self._send(request, answer, entry)
+        except ConnectionError:
+            return web.Response()  # the client has left
         finally:
             self._journal.end(entry)
 

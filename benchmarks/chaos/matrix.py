@@ -1,0 +1,425 @@
+"""``python -m benchmarks chaos matrix``: every kind of fault at every position, judged by an oracle of its own.
+
+Each case is a run of the whole program over ten scenes and two areas, in five searches with pages of one item,
+while the sandbox fails in one way at one position; then the fault is over, `retry` opens what failed, and the
+program runs again. After both, the oracle (items as JSON, rasterio.mask on the local files, SQL on the state, the
+server's log) looks for what must never be: an answer that is wrong and called right, a job that is lost, a file
+too many, a request that should not have been made, a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import multiprocessing
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from shapely import Polygon
+
+from benchmarks.chaos.kinds import Kind, kinds
+from s2async import cli, search, transport
+from s2async.sandbox.process import Sandbox, start
+from tests import oracle, worlds
+
+LIMIT: Final = 30.0
+"""Seconds after which a run counts as hung; the longest ones take some seconds of stalls."""
+ATTEMPTS: Final = 3
+ROUNDS: Final = 40
+"""Runs of one cell at most, when it has few faults to meet."""
+MOST_MEMORY: Final = 1024
+"""MiB of resident memory that a process of this experiment may reach, its libraries and its oracle included."""
+AREAS: Final = ("North", "Wide")
+MONTHS: Final = ((2021, 1), (2021, 4), (2021, 7), (2021, 10), (2022, 1))
+PERIOD: Final = "2021-01-01/2022-03-31"
+ANSWERS: Final = ("saved", "cloudy", "nodata", "outside")
+
+Pair = tuple[str, str]
+"""An area and an item."""
+
+
+class HungError(BaseException):
+    """A run takes longer than it may."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Truth:
+    """What is right of one job."""
+
+    status: str
+    crop: NDArray[Any] | None
+    """Of the picture; None when there is to be none."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Cell:
+    """What became of one kind at one position."""
+
+    kind: str
+    position: str
+    injected: int = 0
+    right: int = 0
+    """Jobs with the right answer after the first run."""
+    told: int = 0
+    """Jobs without an answer, and with a reason or an exit code that says so."""
+    wrong: int = 0
+    """Jobs with a wrong answer."""
+    hangs: int = 0
+    healed: int = 0
+    """Jobs that were without an answer, and had the right one after the second run."""
+    codes: Counter[int] = field(default_factory=Counter)
+    said: str = ""
+    """The first line that told the user of it."""
+    violations: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """One run of the program."""
+
+    code: int
+    output: str
+    jobs: dict[Pair, oracle.RecordedJob]
+    files: Counter[str]
+    """Requests by the item's name in their paths."""
+    often: int
+    """How often the same bytes were asked for, at most."""
+    hung: bool = False
+
+
+class Bench:
+    """A world, its server and the truth, for many cases one after the other."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox, truth: dict[Pair, Truth]) -> None:
+        self.folder, self.sandbox, self.truth = folder, sandbox, truth
+        self._cases = 0
+
+    def try_out(self, kind: Kind, position: str, cell: Cell) -> None:
+        """One case: a run with the fault, a run without it, and the oracle after both."""
+        self._cases += 1
+        place = self.folder / f"case-{self._cases}"
+        path = worlds.write_config(
+            place,
+            self.sandbox,
+            areas={name: polygon(name) for name in AREAS},
+            search={"datetime": PERIOD, "max_scene_cloud": 100},
+            clouds={"min_area_valid": 0},
+            network={"origins": [self.sandbox.origin], "connections": 16, "attempts": ATTEMPTS,
+                     "connect_timeout": 1, "idle_timeout": 0.5, "total_timeout": 1.5, "patience": 1},
+            run={"state": "config-data/state.sqlite", "reserve": "1 MiB", "verify": kind.verify},
+        )  # fmt: skip
+        self._set(kind, position)
+        first = self._run(path, ["run", str(path)])
+        met = self.sandbox.faults()[1:]
+        cell.injected += sum(fault["met"] for fault in met)
+        cell.codes[first.code] += 1
+        self.sandbox.clear_faults()
+        self._judge(kind, first, cell)
+        cell.said = cell.said or _said(first)
+        if not first.hung:
+            self._heal(kind, path, first, cell)
+        self._look_around(place, cell)
+        shutil.rmtree(place)
+
+    def _set(self, kind: Kind, position: str) -> None:
+        file, _, part = position.rpartition(" ")
+        settings = {
+            name: value.replace("FORBIDDEN", self.sandbox.forbidden) if isinstance(value, str) else value
+            for name, value in kind.settings.items()
+        }
+        self.sandbox.clear_faults()
+        self.sandbox.fault("pages", size=1, count=None)
+        self.sandbox.fault(kind.fault, path=file, position=part, count=kind.count, each=True, **settings)
+
+    def _run(self, path: Path, command: Sequence[str]) -> Ended:
+        self.sandbox.reset()
+        output = io.StringIO()
+        code, hung = -1, False
+        signal.setitimer(signal.ITIMER_REAL, LIMIT)
+        try:
+            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+                code = cli._run_command(command)
+        except HungError:
+            hung = True
+        except Exception as error:  # noqa: BLE001 - that there is one is the finding
+            print(f"Traceback: {error!r}", file=output)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        log = [entry for entry in self.sandbox.log() if entry.kind == "cogs"]
+        state = path.parent / "config-data" / "state.sqlite"
+        return Ended(
+            code=code,
+            output=output.getvalue(),
+            jobs={(job.area, job.item): job for job in oracle.recorded_jobs(state)} if state.exists() else {},
+            files=Counter(entry.path.split("/")[-2] for entry in log),
+            often=max(Counter((entry.path, entry.range) for entry in log).values(), default=0),
+            hung=hung,
+        )
+
+    # ---- the oracle ---------------------------------------------------------------------------------------
+
+    def _judge(self, kind: Kind, ended: Ended, cell: Cell) -> None:
+        blame = cell.violations.append
+        if ended.hung:
+            cell.hangs += 1
+            blame(f"I7: no end after {LIMIT:.0f} s")
+            return
+        if "Traceback" in ended.output:
+            blame(f"I10: {ended.output[ended.output.index('Traceback') :][-300:]}")
+        for pair in self.truth:
+            found = self._verdict(kind, ended, pair)
+            if found == "right":
+                cell.right += 1
+            elif found == "told":
+                cell.told += 1
+                if kind.recovers:
+                    blame(f"not recovered: {pair}: {_state_of(ended, pair)}")
+            else:
+                cell.wrong += 1
+                blame(f"{found}: {pair}")
+        if kind.recovers and ended.code:
+            blame(f"I6: exit code {ended.code} after a fault that passed: {_said(ended)}")
+        # once more from the header, once more after the server was parked
+        if kind.fault != "redirect" and ended.often > ATTEMPTS * (2 if kind.count else 4) + 1:
+            blame(f"I8: the same bytes were asked for {ended.often} times")
+
+    def _verdict(self, kind: Kind, ended: Ended, pair: Pair) -> str:
+        """``right``, ``told`` (no answer, and that is no secret), or what is wrong."""
+        job = ended.jobs.get(pair)
+        if job is None:
+            if ended.code or (kind.skipped and "skipped" in ended.output):
+                return "told"
+            return "I1: lost, and exit code 0"
+        if job.status == "missing":
+            return "told" if kind.missing and job.reason else "I4: called missing"
+        if job.status in ANSWERS:
+            return self._differs(job, pair) or "right"
+        if job.status == "failed" and not job.reason:
+            return "I1: failed without a reason"
+        return "told" if ended.code else f"I6: {job.status}, and exit code 0"
+
+    def _differs(self, job: oracle.RecordedJob, pair: Pair) -> str:
+        truth = self.truth[pair]
+        if job.status != truth.status:
+            return f"I4: {job.status} instead of {truth.status}"
+        if truth.crop is None:
+            return "" if not job.products else "I2: a crop of what is not clear"
+        files = list(self.folder.glob(f"case-{self._cases}/config-data/{job.folder}/{job.item}*.tif"))
+        if len(files) != 1:
+            return f"I2: {len(files)} files"
+        try:
+            with rasterio.open(files[0]) as raster:
+                pixels = raster.read()
+        except rasterio.errors.RasterioError as error:
+            return f"I3: {error}"
+        return "" if np.array_equal(pixels, truth.crop) else "I3: silent wrong pixels"
+
+    def _heal(self, kind: Kind, path: Path, first: Ended, cell: Cell) -> None:
+        """The fault is over: everything gets its answer, and nothing is asked for twice."""
+        right = {pair for pair in self.truth if self._verdict(kind, first, pair) == "right"}
+        if any(job.status in ("failed", "missing") for job in first.jobs.values()):
+            self._run(path, ["retry", str(path), "--missing"])
+        second = self._run(path, ["run", str(path)])
+        if second.hung:
+            cell.hangs += 1
+        for pair in self.truth.keys() - right:
+            if self._verdict(kind, second, pair) == "right":
+                cell.healed += 1
+            else:
+                cell.violations.append(f"not healed: {pair}: {_state_of(second, pair)}; {_said(second)}")
+        done = {item for _, item in right} - {item for _, item in self.truth.keys() - right}
+        again = done & second.files.keys()
+        if again:
+            cell.violations.append(f"I5: {len(again)} finished items were read again")
+
+    def _look_around(self, place: Path, cell: Cell) -> None:
+        connections, requests = self.sandbox.intrusions()
+        if connections:
+            asked = requests[0].path if requests else "nothing"
+            cell.violations.append(f"I9: {connections} connections to the forbidden origin, for {asked}")
+        strange = {path.name for path in place.iterdir()} - {"config.toml", "config-data"}
+        strange |= {path.name for path in self.folder.iterdir() if not path.name.startswith("case-")} - {"world"}
+        strange |= {str(path) for path in place.rglob("*.part")}
+        if strange:
+            cell.violations.append(f"I9: strange files: {sorted(strange)[:3]}")
+
+
+def _state_of(ended: Ended, pair: Pair) -> str:
+    job = ended.jobs.get(pair)
+    return "unknown" if job is None else f"{job.status} {job.reason}"
+
+
+def _said(ended: Ended) -> str:
+    """The first line that tells of trouble, without where the run looked."""
+    words = ("incomplete", "failed", "missing", "skipped", "s2async:", "asked to", "only fails", "not there")
+    lines = [" ".join(line.split()) for line in ended.output.splitlines()]
+    reasons = [job.reason for job in ended.jobs.values() if job.status in ("failed", "missing")]
+    told = next((line for line in lines if any(word in line for word in words)), "")
+    return reasons[0] if reasons else told
+
+
+# ---- the world --------------------------------------------------------------------------------------------
+
+
+def items() -> list[worlds.Item]:
+    """Two scenes a quarter; every third is cloudy over one area."""
+    found = []
+    for number, (year, month) in enumerate((*MONTHS, *MONTHS)):
+        when = datetime(year, month, 5 + 7 * (number // len(MONTHS)), 10, 20, 30, tzinfo=UTC)
+        clouded = frozenset({"Wide"}) if number % 3 == 1 else frozenset[str]()
+        name = f"S2A_33UUU_{when:%Y%m%d}_0_L2A"
+        found.append(worlds.Item(id=name, when=when, clouded=clouded))
+    return found
+
+
+def polygon(name: str) -> Polygon:
+    """An area none of whose corners lies on the edge of a pixel, where a hair's breadth would decide."""
+    return worlds.lonlat([(east + 3.7, south + 3.1) for east, south in worlds.SHAPES[name]])
+
+
+def truth_of(folder: Path) -> dict[Pair, Truth]:
+    """What is right of every area and item, from the items as JSON and the local files alone."""
+    found = {}
+    for line in (folder / "items.jsonl").read_text().splitlines():
+        item = json.loads(line)
+        scl, visual = (folder / item["assets"][key]["href"].removeprefix("{origin}/") for key in ("scl", "visual"))
+        for area in AREAS:
+            percent = oracle.plain_cloud_percent(scl, polygon(area))
+            crop = oracle.plain_crop(visual, polygon(area))
+            assert percent is not None
+            assert crop is not None
+            clear = percent <= 2.0
+            found[area, item["id"]] = Truth(
+                status="saved" if clear else "cloudy", crop=crop.pixels if clear else None
+            )
+    return found
+
+
+@contextlib.contextmanager
+def bench() -> Iterator[Bench]:
+    """A world and its server, for the length of a ``with`` block."""
+    with tempfile.TemporaryDirectory(prefix="s2async-matrix-") as name:
+        folder = Path(name)
+        worlds.World(folder / "world", items())
+        with start(folder / "world", forbidden=True) as sandbox, _hurried():
+            yield Bench(folder, sandbox, truth_of(folder / "world"))
+
+
+@contextlib.contextmanager
+def _hurried() -> Iterator[None]:
+    """Retries come at once, a search is endless sooner, and a run that hangs is interrupted."""
+    jitter, most = transport._full_jitter, search.MAX_ITEMS
+    former = signal.signal(signal.SIGALRM, _hung)
+    transport._full_jitter = lambda attempt: 0.01 * attempt
+    search.MAX_ITEMS = 60
+    try:
+        yield
+    finally:
+        transport._full_jitter = jitter
+        search.MAX_ITEMS = most
+        signal.signal(signal.SIGALRM, former)
+
+
+def _hung(_number: int, _frame: FrameType | None) -> None:
+    raise HungError
+
+
+# ---- the whole --------------------------------------------------------------------------------------------
+
+
+def run_cells(cells: Sequence[tuple[Kind, str]], count: int) -> Iterator[Cell]:
+    """Try out some cells, each until it has met so many faults."""
+    with bench() as found:
+        for kind, position in cells:
+            cell = Cell(kind=kind.name, position=position)
+            for _ in range(ROUNDS):
+                found.try_out(kind, position, cell)
+                if cell.injected >= count or not cell.injected:
+                    break
+            if not cell.injected:
+                cell.violations.append("the fault met no request")
+            yield cell
+
+
+def _work(share: list[tuple[Kind, str]], count: int, results: Any) -> None:
+    for cell in run_cells(share, count):
+        results.put(cell)
+    results.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run all cells in two processes, and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks chaos matrix", description=__doc__)
+    parser.add_argument("--count", type=int, default=20, help="faults of each kind at each position, at least")
+    parser.add_argument("--only", default="", help="kinds whose name holds this")
+    asked = parser.parse_args(arguments)
+    cells = [(kind, position) for kind in kinds() if asked.only in kind.name for position in kind.positions]
+    began = time.monotonic()
+    found, peak = _both(cells, asked.count)
+    _show(found)
+    total = Counter[str]()
+    for cell in found:
+        total.update(
+            {name: getattr(cell, name) for name in ("injected", "right", "told", "healed", "wrong", "hangs")}
+        )
+    faults = [f"{cell.kind} / {cell.position}: {text}" for cell in found for text in cell.violations]
+    if len(found) < len(cells):
+        faults.append(f"{len(cells) - len(found)} cells were not tried")
+    if peak > MOST_MEMORY:
+        faults.append(f"I7: {peak} MiB of memory")
+    for text in faults[:200]:
+        print(f"FAULT {text}")
+    print(
+        f"{len({cell.kind for cell in found})} kinds, {len(found)} cells, {total['injected']:,} faults injected "
+        f"in {time.monotonic() - began:.0f} s; jobs: {total['right']:,} right at once, {total['told']:,} told and "
+        f"{total['healed']:,} of them healed; {total['wrong']} wrong, {total['hangs']} hangs, {len(faults)} "
+        f"violations; peak memory {peak} MiB"
+    )
+    return int(bool(faults))
+
+
+def _both(cells: list[tuple[Kind, str]], count: int) -> tuple[list[Cell], int]:
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    workers = [context.Process(target=_work, args=(cells[at::2], count, results)) for at in range(2)]
+    for worker in workers:
+        worker.start()
+    found, peaks = list[Cell](), list[int]()
+    while len(peaks) < len(workers) and (any(worker.is_alive() for worker in workers) or not results.empty()):
+        with contextlib.suppress(Exception):
+            one = results.get(timeout=1)
+            found.append(one) if isinstance(one, Cell) else peaks.append(one)
+    for worker in workers:
+        worker.join()
+    order = {(kind.name, position): number for number, (kind, position) in enumerate(cells)}
+    return sorted(found, key=lambda cell: order[cell.kind, cell.position]), max(peaks, default=0)
+
+
+def _show(cells: Sequence[Cell]) -> None:
+    table = Table()
+    for column in ("kind", "position", "injected", "right", "told", "healed", "wrong", "hangs", "exit", "said"):
+        table.add_column(column, no_wrap=column != "said")
+    for cell in cells:
+        numbers = (cell.injected, cell.right, cell.told, cell.healed, cell.wrong, cell.hangs)
+        codes = " ".join(map(str, sorted(cell.codes)))
+        said = cell.said.encode("ascii", "backslashreplace").decode()[:160].replace("[", r"\[")
+        table.add_row(cell.kind, cell.position, *map(str, numbers), codes, said)
+    Console(width=None if sys.stdout.isatty() else 260).print(table)
