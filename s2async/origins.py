@@ -56,7 +56,7 @@ def allowed(href: str, origins: frozenset[str] | set[str]) -> tuple[URL, str]:
     if url.scheme not in ("http", "https"):
         raise Refused(f"only http and https are allowed: {shown(href)}")
     if origin not in origins:
-        advice = f'to allow it, add "{shown(origin)}" to origins in [network]'
+        advice = f'if you trust it, add "{shown(origin)}" to origins in [network]'
         raise Refused(f"not an allowed origin: {shown(href)}; {advice}")
     return url, origin
 

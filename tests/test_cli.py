@@ -308,7 +308,7 @@ def test_an_origin_that_is_not_allowed_is_named_with_what_to_add(s2: Shell, tmp_
     finally:
         items.write_text(before)
     assert ended.code == 3
-    assert f'to allow it, add "{elsewhere}" to origins in [network]' in ended.error
+    assert f'if you trust it, add "{elsewhere}" to origins in [network]' in ended.error
 
 
 def test_a_search_that_finds_nothing_says_what_may_be_wrong(s2: Shell, tmp_path: Path, stage: Stage) -> None:

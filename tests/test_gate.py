@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s2async import breaker
+from s2async.errors import HostParked
 from s2async.gate import Gate
 
 
@@ -48,7 +50,7 @@ class Visitors:
 
 def played(play: Callable[[Gate, Visitors], Coroutine[Any, Any, None]], most: int = 2) -> None:
     async def main() -> None:
-        gate = Gate(most)
+        gate = Gate(most, name="a.test")
         visitors = Visitors(gate)
         await play(gate, visitors)
         await visitors.close()
@@ -175,6 +177,120 @@ def test_good_answers_widen_and_complaints_narrow_the_gate() -> None:
         assert len(visitors.inside) == 11
 
     played(play, most=64)
+
+
+async def parked(gate: Gate) -> None:
+    """Let a server fail until it is parked."""
+    for _ in range(breaker.FAILURES):
+        number = await gate.enter()
+        gate.failed(number)
+        gate.leave(number)
+    with pytest.raises(HostParked):
+        await gate.enter()
+
+
+def test_a_parked_server_turns_everybody_away_at_once_and_those_who_waited_as_well() -> None:
+    async def play(gate: Gate, visitors: Visitors) -> None:
+        for name in range(5):
+            visitors.come(name)
+        await pause()
+        assert list(visitors.inside) == [0, 1]
+        for number in range(1, breaker.FAILURES + 1):
+            gate.failed(number)
+        assert gate.in_flight == 2
+        with pytest.raises(HostParked, match=r"^a\.test is not asked at present") as caught:
+            await gate.enter()
+        assert caught.value.origin == "a.test"
+        visitors.tasks[0].cancel()
+        ended = await asyncio.gather(*(visitors.tasks[name] for name in (0, 2, 3, 4)), return_exceptions=True)
+        assert [type(end) for end in ended[1:]] == [HostParked] * 3
+        assert gate.in_flight == 1
+        gate.answered(2)  # of one who came before: the server is there after all
+
+    played(play)
+
+
+def test_the_probe_decides_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "PERIOD", 0.05)
+
+    async def play(gate: Gate, visitors: Visitors) -> None:
+        await parked(gate)
+        waiting = [asyncio.create_task(gate.reopened()) for _ in range(4)]
+        await pause()
+        assert not any(task.done() for task in waiting)
+        await asyncio.wait_for(asyncio.gather(*waiting), 2)
+        probe = await gate.enter()
+        with pytest.raises(HostParked):
+            await gate.enter()
+        waiting = [asyncio.create_task(gate.reopened()) for _ in range(4)]
+        await asyncio.sleep(0.1)
+        assert not any(task.done() for task in waiting), "however long it takes"
+        gate.failed(probe)
+        gate.leave(probe)
+        with pytest.raises(HostParked):
+            await gate.enter()
+        await asyncio.wait_for(waiting[0], 2)
+        probe = await gate.enter()
+        gate.alive()
+        gate.leave(probe)
+        await asyncio.wait_for(asyncio.gather(*waiting), 2)
+        assert gate.circuit.closed
+
+    played(play)
+
+
+def test_a_probe_that_ends_without_a_word_makes_room_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "PERIOD", 0.05)
+
+    async def play(gate: Gate, visitors: Visitors) -> None:
+        await parked(gate)
+        await gate.reopened()
+        probe = await gate.enter()
+        waiting = asyncio.create_task(gate.reopened())
+        await pause()
+        gate.leave(probe)
+        await asyncio.wait_for(waiting, 1)
+        probe = await gate.enter()
+        gate.answered(probe)
+        gate.leave(probe)
+
+    played(play)
+
+
+def test_a_server_that_is_given_up_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "PERIOD", 0.3)
+
+    async def main() -> None:
+        gate = Gate(2, name="a.test", patience=0.6)
+        await parked(gate)
+        for _ in range(2):
+            await gate.reopened()
+            probe = await gate.enter()
+            waiting = asyncio.create_task(gate.reopened())
+            await pause()
+            gate.failed(probe)
+            gate.leave(probe)
+        for wait in (waiting, gate.reopened()):
+            with pytest.raises(HostParked, match=r"^a\.test only failed while it was waited for \(1 s\)"):
+                await asyncio.wait_for(wait, 1)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("seconds", "turned_away"), [(0.05, False), (1.0, True), (None, False), (0.0, False)])
+def test_what_a_server_asks_for_is_done_or_it_is_not_asked(seconds: float | None, turned_away: bool) -> None:
+    async def main() -> None:
+        gate = Gate(2)
+        gate.heed(seconds, 0.5)
+        started = asyncio.get_running_loop().time()
+        if turned_away:
+            with pytest.raises(HostParked):
+                await gate.enter()
+        else:
+            gate.leave(await gate.enter())
+            assert asyncio.get_running_loop().time() - started >= (seconds or 0) - 0.01
+
+    asyncio.run(main())
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Addresses that must lead nowhere, wherever a server puts them: the experiment, and proof that it would notice."""
+"""Addresses that must lead nowhere, wherever a server puts them; and proof that it would be noticed."""
 
 from __future__ import annotations
 

@@ -19,7 +19,16 @@ from rasterio.io import MemoryFile
 from s2async import clouds, crops, grid, tiff, tiles, worker
 from s2async import headers as packed_headers
 from s2async.budget import Budget
-from s2async.errors import BadAnswer, CorruptFile, FileChanged, LocalError, NotFound, Refused, TransientError
+from s2async.errors import (
+    BadAnswer,
+    CorruptFile,
+    FileChanged,
+    HostParked,
+    LocalError,
+    NotFound,
+    Refused,
+    TransientError,
+)
 from s2async.models import Area, Asset, Batch, BatchResult, CloudMeasure, FileFact, Job, Outcome, Scene, Status
 from s2async.transport import Meter, Piece, Transport
 from tests import oracle, worlds
@@ -131,7 +140,9 @@ def process(
             return await worker.process(batch, wanted, tools)
 
     result = asyncio.run(main())
-    assert [outcome.job for outcome in result.outcomes] == list(jobs), "one outcome a job, in order"
+    left = {job.id for job in result.left}
+    expected = [job for job in jobs if job.id not in left]
+    assert [outcome.job for outcome in result.outcomes] == expected, "one outcome a job that is not left, in order"
     return result
 
 
@@ -256,6 +267,35 @@ def test_a_fault_of_a_file_is_the_outcome_of_the_jobs_that_need_it(
             assert (found.reason, found.transient) == (f"{key}: {error}", transient)
             assert (found.measure is None) == (key == "scl"), "what was measured is kept"
             assert not found.products
+
+
+@pytest.mark.parametrize("key", ["scl", "visual"])
+@pytest.mark.parametrize("tile", [False, True])
+def test_jobs_whose_server_is_parked_are_left_with_what_was_measured(
+    tmp_path: Path, files: dict[str, bytes], key: str, tile: bool
+) -> None:
+    server = Server(files)
+
+    def parked(asset: str, start: int, _number: int) -> None:
+        if asset == key and (start > 0) == tile:
+            raise HostParked("is not asked at present", origin=HOST)
+
+    server.before = parked
+    result = process(server, ALL, settings(tmp_path))
+    hit = {area.name for area in AREAS} if key == "scl" else {"North", "Wide", "Tall", "Rim"}
+    if key == "scl" and tile:
+        hit.remove("Beyond")
+    assert {job.area.name for job in result.left} == hit
+    assert result.parked == HOST
+    assert statuses(result) == {name: status for name, status in PLAIN.items() if name not in hit}
+    assert all((job.measure is None) == (key == "scl") for job in result.left)
+
+    server.before, server.asked = lambda *_: None, []
+    again = process(server, result.left, settings(tmp_path))
+    assert statuses(again) == {name: PLAIN[name] for name in hit}
+    assert not again.left
+    assert not again.parked
+    assert ("scl" in {asset for asset, _ in server.asked}) == (key == "scl"), "what was measured is not read again"
 
 
 def test_an_asset_that_the_item_lacks_is_missing_with_the_reason(tmp_path: Path, files: dict[str, bytes]) -> None:
