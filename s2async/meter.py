@@ -75,8 +75,16 @@ class Tally:
                 raise BadAnswer(f"a body of more than {limit:,} bytes: {shown(href)}")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def fill(self, body: AsyncIterable[bytes], size: int, href: str) -> bytes | bytearray:
+    async def fill(
+        self, body: AsyncIterable[bytes], size: int, href: str, *, exact: bool = False
+    ) -> bytes | bytearray:
         """A body of a known size, or what came of it; put together as it comes, so that it is in memory once.
+
+        Args:
+            body: as it comes.
+            size: bytes that it should have.
+            href: for messages.
+            exact: its headers tell the same size: more cannot come.
 
         Raises:
             BadAnswer: it has more than ``size`` bytes; the rest is not read.
@@ -87,6 +95,8 @@ class Tally:
             if end + len(piece) > size:
                 raise BadAnswer(f"a body of more than {size:,} bytes: {shown(href)}")
             if len(piece) == size:
+                if exact:
+                    return piece
                 only = piece  # and see whether more comes
             else:
                 data = data or bytearray(size)

@@ -186,9 +186,11 @@ class Transport:
                     expected = min(start + size, whole) - 1
                     if (first, last) != (start, expected):
                         raise BadAnswer(f"asked for bytes {start}-{expected}, got {first}-{last}: {shown(href)}")
-                    data = await tally.fill(response.content.iter_any(), last - first + 1, href)
-                    if len(data) != last - first + 1:
-                        raise TransientError(f"got {len(data)} of {last - first + 1} bytes: {shown(href)}")
+                    length = last - first + 1
+                    exact = response.content_length == length
+                    data = await tally.fill(response.content.iter_any(), length, href, exact=exact)
+                    if len(data) != length:
+                        raise TransientError(f"got {len(data)} of {length} bytes: {shown(href)}")
                     use = Use.USEFUL
                     return Piece(data=data, size=whole, etag=seen)
             finally:

@@ -53,6 +53,16 @@ def test_a_body_is_what_came_and_every_byte_of_it_is_counted(pieces: list[bytes]
         assert known.bytes == unknown.bytes == len(whole)
 
 
+def test_a_body_whose_headers_tell_its_size_is_whole_when_it_has_come() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"abc"
+        raise AssertionError("nobody should wait for more")
+
+    tally = Tally()
+    assert asyncio.run(tally.fill(endless(), 3, "http://a.test/x", exact=True)) == b"abc"
+    assert tally.bytes == 3
+
+
 @given(st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=10), st.data())
 def test_a_body_that_is_too_long_is_refused_at_the_piece_that_makes_it_so(
     pieces: list[bytes], data: st.DataObject
