@@ -109,14 +109,14 @@ def poke(at: int, data: str) -> Fault:
     return _ranged(spoil)
 
 
-def tag(number: int, value: int, kind: int = _LONG, count: int = 1) -> Fault:
+def tag(number: int, value: int, kind: int = _LONG, values: int = 1) -> Fault:
     """An entry of the first TIFF directory says something else.
 
     Args:
         number: Of the tag; an absent one stays absent.
         value: Of the entry, or where its values stand.
         kind: Type of its values (TIFF 6.0, section 2), LONG by default.
-        count: How many values it says to have.
+        values: How many it says to have.
     """
 
     def spoil(_asked: Asked, answer: Answer) -> Answer:
@@ -127,7 +127,7 @@ def tag(number: int, value: int, kind: int = _LONG, count: int = 1) -> Fault:
         (entries,) = struct.unpack_from("<H", body, at)
         for place in range(at + 2, min(at + 2 + _ENTRY * entries, len(body) - _ENTRY), _ENTRY):
             if struct.unpack_from("<H", body, place)[0] == number:
-                struct.pack_into("<HHII", body, place, number, kind, count, value)
+                struct.pack_into("<HHII", body, place, number, kind, values, value)
         return replace(answer, body=bytes(body))
 
     return spoil

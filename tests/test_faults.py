@@ -1,0 +1,64 @@
+"""The fault matrix in short: every kind once. The long form: ``python -m benchmarks chaos matrix``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks.chaos import flips, matrix
+from benchmarks.chaos.kinds import EVERYWHERE, Kind, kinds
+from benchmarks.chaos.matrix import Bench, Cell
+
+KINDS = list(kinds())
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    with matrix.bench(searches=2) as found:
+        yield found
+
+
+def position_of(number: int, kind: Kind) -> str:
+    """Another one for each kind, so that all have their share."""
+    return kind.positions[number % len(kind.positions)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "position"),
+    [pytest.param(kind, position_of(number, kind), id=kind.name) for number, kind in enumerate(KINDS)],
+)
+def test_a_fault_is_survived_or_told_and_then_healed(bench: Bench, kind: Kind, position: str) -> None:
+    cell = Cell(kind=kind.name, position=position)
+    bench.try_out(kind, position, cell)
+    assert cell.injected, "a fault that met no request tells nothing"
+    assert not cell.violations
+    assert (cell.wrong, cell.hangs) == (0, 0)
+    assert cell.right + cell.told == len(bench.truth) == 8
+    assert cell.healed == cell.told
+
+
+def test_there_are_as_many_kinds_and_positions_as_promised() -> None:
+    assert len({kind.name for kind in KINDS}) == len(KINDS) >= 50
+    assert {position for kind in KINDS for position in kind.positions} == set(EVERYWHERE)
+    assert 20 * sum(len(kind.positions) for kind in KINDS) >= 3000
+
+
+def test_the_oracle_sees_what_is_wrong(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without this, a matrix of zeros would prove nothing."""
+    plain = next(kind for kind in KINDS if kind.name == "500 twice")
+    wrong = {
+        pair: matrix.Truth(status="saved", crop=None if truth.crop is None else truth.crop + 1)
+        for pair, truth in bench.truth.items()
+    }
+    monkeypatch.setattr(bench, "truth", wrong)
+    cell = Cell(kind=plain.name, position="first")
+    bench.try_out(plain, "first", cell)
+    assert cell.wrong == 8
+    assert any("I3" in text for text in cell.violations)
+    assert any("I4" in text for text in cell.violations)
+
+
+def test_flipped_bits_never_get_through_with_verify(capsys: pytest.CaptureFixture[str]) -> None:
+    assert flips.main(["--count", "60"]) == 0
+    assert "without verify" in capsys.readouterr().out
