@@ -2,8 +2,8 @@
 
 Each case is a run of the whole program over 20 scenes and two areas, in ten searches with pages of one item, while
 the sandbox fails in one way at one position; then the fault is over, `retry` opens what failed, and the program
-runs again. After both, the oracle (items as JSON, rasterio.mask on the local files, SQL on the state, the server's log)
-looks for what must never be: an answer that is wrong and called right, a job that is lost, a file too many, a
+runs again. After both, the oracle (items as JSON, rasterio.mask on the local files, SQL on the state, the server's
+log) looks for what must never be: an answer that is wrong and called right, a job that is lost, a file too many, a
 request that should not have been made, a traceback.
 """
 
