@@ -14,6 +14,7 @@ import contextlib
 import io
 import json
 import multiprocessing
+import re
 import resource
 import shutil
 import signal
@@ -37,6 +38,7 @@ from shapely import Polygon
 
 from benchmarks.chaos.kinds import Kind, kinds
 from s2async import cli, search, transport
+from s2async.retries import MOST
 from s2async.sandbox.process import Sandbox, start
 from tests import oracle, worlds
 
@@ -52,6 +54,7 @@ MOST_MEMORY: Final = 1024
 AREAS: Final = ("North", "Wide")
 SEARCHES: Final = 10
 """Quarters up to the first of 2022; each is a search with two scenes."""
+_KNOWN: Final = re.compile(r"^(/v1/search|/cogs/[^/]+/(SCL|TCI)\.tif)$")
 ANSWERS: Final = ("saved", "cloudy", "nodata", "outside")
 
 Pair = tuple[str, str]
@@ -104,6 +107,9 @@ class Ended:
     """Requests by the item's name in their paths."""
     often: int
     """How often the same bytes were asked for, at most."""
+    requests: int
+    strays: Counter[str]
+    """Requests for what no item names, such as side-cars."""
     hung: bool = False
 
 
@@ -114,11 +120,40 @@ class Bench:
         self.folder, self.sandbox = folder, sandbox
         self.truth = truth_of(folder / "world")
         year, month = quarters(searches)[0]
-        self._period = f"{year}-{month + 1:02}-01/2022-03-31"
         self._cases = 0
+        self._period = f"{year}-{month + 1:02}-01/2022-03-31"
+        self.needed = self._count_needed()
 
     def try_out(self, kind: Kind, position: str, cell: Cell) -> None:
         """One case: a run with the fault, a run without it, and the oracle after both."""
+        place, path = self._config(verify=kind.verify)
+        self._set(kind, position)
+        first = self._run(path, ["run", str(path)])
+        met = sum(fault["met"] for fault in self.sandbox.faults()[1:])
+        cell.injected += met
+        cell.codes[first.code] += 1
+        self.sandbox.clear_faults()
+        self._judge(kind, first, cell)
+        if first.requests > 1.1 * self.needed + MOST + 2 * met:
+            cell.violations.append(f"I8: {first.requests} requests, where {self.needed} do")
+        cell.said = cell.said or _said(first)
+        if not first.hung:
+            self._heal(kind, path, first, cell)
+        self._look_around(place, cell)
+        shutil.rmtree(place)
+
+    def _count_needed(self) -> int:
+        """Requests of a run without faults."""
+        place, path = self._config()
+        self.sandbox.fault("pages", size=1, count=None)
+        ended = self._run(path, ["run", str(path)])
+        shutil.rmtree(place)
+        if ended.code:
+            raise RuntimeError(f"a run without faults ended with {ended.code}: {ended.output}")
+        return ended.requests
+
+    def _config(self, *, verify: bool = False) -> tuple[Path, Path]:
+        """A folder for a case, and the config in it."""
         self._cases += 1
         place = self.folder / f"case-{self._cases}"
         path = worlds.write_config(
@@ -129,20 +164,9 @@ class Bench:
             clouds={"min_area_valid": 0},
             network={"origins": [self.sandbox.origin], "connections": 12, "attempts": ATTEMPTS,
                      "connect_timeout": 1, "idle_timeout": 0.5, "total_timeout": 1.5, "patience": 1},
-            run={"state": "config-data/state.sqlite", "reserve": "1 MiB", "verify": kind.verify},
+            run={"state": "config-data/state.sqlite", "reserve": "1 MiB", "verify": verify},
         )  # fmt: skip
-        self._set(kind, position)
-        first = self._run(path, ["run", str(path)])
-        met = self.sandbox.faults()[1:]
-        cell.injected += sum(fault["met"] for fault in met)
-        cell.codes[first.code] += 1
-        self.sandbox.clear_faults()
-        self._judge(kind, first, cell)
-        cell.said = cell.said or _said(first)
-        if not first.hung:
-            self._heal(kind, path, first, cell)
-        self._look_around(place, cell)
-        shutil.rmtree(place)
+        return place, path
 
     def _set(self, kind: Kind, position: str) -> None:
         file, _, part = position.rpartition(" ")
@@ -168,7 +192,8 @@ class Bench:
             print(f"Traceback: {error!r}", file=output)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        log = [entry for entry in self.sandbox.log() if entry.kind == "cogs"]
+        everything = self.sandbox.log()
+        log = [entry for entry in everything if entry.kind == "cogs"]
         state = path.parent / "config-data" / "state.sqlite"
         return Ended(
             code=code,
@@ -176,6 +201,8 @@ class Bench:
             jobs={(job.area, job.item): job for job in oracle.recorded_jobs(state)} if state.exists() else {},
             files=Counter(entry.path.split("/")[-2] for entry in log),
             often=max(Counter((entry.path, entry.range) for entry in log).values(), default=0),
+            requests=len(everything),
+            strays=Counter(entry.path for entry in everything if not _KNOWN.search(entry.path)),
             hung=hung,
         )
 
@@ -187,6 +214,8 @@ class Bench:
             cell.hangs += 1
             blame(f"I7: no end after {LIMIT:.0f} s")
             return
+        if ended.strays:
+            blame(f"I9: requests that no item asks for: {ended.strays.most_common(3)}")
         if "Traceback" in ended.output:
             blame(f"I10: {ended.output[ended.output.index('Traceback') :][-300:]}")
         for pair in self.truth:
