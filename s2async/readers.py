@@ -255,7 +255,7 @@ def _from_wkb(wkb: bytes | None, place: str) -> BaseGeometry | None:
 
 def _parsed(parse: Callable[[Any], Any], text: str | bytes, where: str) -> BaseGeometry:
     try:
-        with np.errstate(invalid="ignore"):
+        with np.errstate(all="ignore"):
             geometry: BaseGeometry = parse(text)
     except (ShapelyError, NotImplementedError, ValueError, TypeError) as error:
         raise AreaError(f"{where} {_why(str(error))}") from None
