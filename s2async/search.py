@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
+from math import ceil, floor
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import urljoin, urlsplit
@@ -184,10 +185,11 @@ def _matched(page: Mapping[str, Any]) -> int | None:
     return told if isinstance(told, int) and 0 <= told <= MAX_COUNT else None
 
 
-def _identity(item: Any) -> str:
-    """Tells an item from all others: its collection and id, or all of it where they are no texts."""
+def _identity(item: Any, catalog: Catalog) -> str:
+    """Tells an item from all others: its collection and id, or all of it where the id is no text."""
     if isinstance(item, Mapping) and isinstance(item.get("id"), str):
-        return f"{item.get('collection')}/{item['id']}"
+        collection = item.get("collection")
+        return f"{catalog.collection if collection is None else collection}/{item['id']}"
     return hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()
 
 
@@ -270,7 +272,7 @@ async def _page_through(
         page = await fetch(request.method, request.url, request.body, final=final)
         before, items = len(listed), _features(page)
         for item in items:
-            listed.add(_identity(item))
+            listed.add(_identity(item, intake.catalog))
             for scene in intake.add(item):
                 await on_scene(scene)
         counted = _matched(page)
@@ -298,7 +300,7 @@ class _Intake:
         self.ours: set[str] = set()
         """Those of the collection that was asked for."""
         self._search = search
-        self._catalog = catalog
+        self.catalog = catalog
         self._max_scene_cloud = max_scene_cloud
         self._twins = Twins(descending=catalog.descending) if newest else None
         self._refused: list[str] = []
@@ -306,18 +308,18 @@ class _Intake:
 
     def add(self, item: Any) -> list[Scene]:
         """Take an item; returns the scenes that can go now."""
-        identity = _identity(item)
+        identity = _identity(item, self.catalog)
         if identity in self.listed:
             return []
         self.listed.add(identity)
         collection = item.get("collection") if isinstance(item, Mapping) else None
-        if collection not in (None, self._catalog.collection):
+        if collection not in (None, self.catalog.collection):
             return []
         self.ours.add(identity)
         try:
             if not isinstance(item, Mapping):
                 raise BadAnswer("an item that is not an object")
-            scene = to_scene(item, self._catalog)
+            scene = to_scene(item, self.catalog)
         except BadAnswer as error:
             self._refused.append(str(error))
             return []
@@ -354,7 +356,8 @@ class Twins:
         self._descending = descending
         self._last: datetime | None = None
         self._waiting: list[Scene] = []
-        self._editions: defaultdict[tuple[str, str], list[tuple[Any, Scene]]] = defaultdict(list)
+        self._editions: defaultdict[tuple[str, str, int], list[tuple[Any, Scene]]] = defaultdict(list)
+        """By platform, grid square and second: a square has many scenes, and a second few."""
 
     def add(self, scene: Scene) -> list[Scene]:
         """Take a scene; returns those, in the order in which they came, that can go now."""
@@ -362,7 +365,8 @@ class Twins:
             self._descending = False
         self._last = scene.datetime
         self._waiting.append(scene)
-        insort(self._editions[scene.platform, scene.grid], (edition(scene), scene), key=itemgetter(0))
+        place = scene.platform, scene.grid, _second(scene)
+        insort(self._editions[place], (edition(scene), scene), key=itemgetter(0))
         return self._release(scene.datetime + timedelta(seconds=TWIN_SECONDS)) if self._descending else []
 
     def rest(self) -> list[Scene]:
@@ -375,10 +379,15 @@ class Twins:
         return [scene for scene in gone if not self._is_superseded(scene)]
 
     def _is_superseded(self, scene: Scene) -> bool:
-        own = edition(scene)
-        for other, twin in reversed(self._editions[scene.platform, scene.grid]):
-            if other <= own:
-                return False
-            if are_twins(scene, twin):
-                return True
-        return False
+        own, second = edition(scene), _second(scene)
+        near = (self._editions.get((scene.platform, scene.grid, second + step), ()) for step in _STEPS)
+        newer = (takewhile(lambda entry: entry[0] > own, reversed(entries)) for entries in near)
+        return any(are_twins(scene, twin) for entries in newer for _, twin in entries)
+
+
+_STEPS = range(-ceil(TWIN_SECONDS), ceil(TWIN_SECONDS) + 1)
+"""Seconds away in which a twin may be."""
+
+
+def _second(scene: Scene) -> int:
+    return floor(scene.datetime.timestamp())

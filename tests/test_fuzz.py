@@ -20,6 +20,14 @@ FOUND = {
         "pages",
         b'{"type": "FeatureCollection", "features": [], "numberMatched": 1%s}' % (b"0" * 4000),
     ),
+    "an item with and without its collection": (
+        "pages",
+        b"""{"type": "FeatureCollection", "features": [
+        {"id": "a", "bbox": [1, 2, 3, 4], "properties": {"datetime": "2022-01-01T00:00:00Z"}},
+        {"id": "a", "bbox": [1, 2, 3, 4], "properties": {"datetime": "2022-01-01T00:00:00Z"},
+        "collection": "sentinel-2-l2a"}]}""",
+    ),
+    "a number beyond all numbers": ("wkt", b"Zoo\nPOLYGON ((13 52, 13.1 52, 13.1 52e311, 13 52))"),
     "a scheme in capitals": (
         "pages",
         b"""{"type": "FeatureCollection", "features": [{"id": "a", "bbox": [1, 2, 3, 4],

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -552,6 +553,13 @@ def test_bad_items_and_other_collections_do_not_stop_a_page() -> None:
     ]
 
 
+def test_an_item_that_names_its_collection_only_once_comes_once() -> None:
+    result = run(
+        Script([a_page([*items("a"), *items("a", collection=None)], "t"), a_page(items("a", collection=None))])
+    )
+    assert (result.ids, result.report.items, result.report.complete) == (["a"], 1, True)
+
+
 def test_the_cloud_sieve_keeps_what_tells_no_cloud_cover() -> None:
     clouds = {"clear": 0, "edge": 80, "over": 80.01, "none": None, "text": "5", "high": 150}
     found = [an_item(id=name, properties={"eo:cloud_cover": cloud}) for name, cloud in clouds.items()]
@@ -663,6 +671,16 @@ def test_twins_scale_to_many_of_one_moment() -> None:
     for n in range(5000):
         twins.add(a_scene(id=f"s{n:04}"))
     assert [scene.id for scene in twins.rest()] == ["s4999"]
+
+
+def test_twins_scale_to_many_of_one_square() -> None:
+    """A server that never ends must not stop the clock: looking at all others took an hour for 100,000."""
+    one = a_scene()
+    scenes = [replace(one, id=f"s{n:05}", datetime=NOON - timedelta(minutes=n)) for n in range(10_000)]
+    twins, began = Twins(descending=True), time.process_time()
+    let_go = sum(len(twins.add(scene)) for scene in scenes)
+    assert let_go + len(twins.rest()) == len(scenes)
+    assert time.process_time() - began < 3
 
 
 def test_every_recorded_scene_leaves_once(real_data: Path) -> None:

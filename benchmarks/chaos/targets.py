@@ -163,7 +163,7 @@ def _placed(layout: Layout, raw: bytes, rows: int, columns: slice) -> None:
     ]
     inflate.place(layout, raw, pieces)
     count = rows * layout.block_width * layout.bands
-    pixels = np.frombuffer(raw, dtype.newbyteorder(layout.order), count)
+    pixels = np.frombuffer(raw, np.dtype(f"{layout.order}{dtype.str[1:]}"), count)
     pixels = pixels.reshape(rows, layout.block_width, layout.bands)
     if layout.predictor == 2:
         pixels = np.cumsum(pixels, axis=1, dtype=dtype)
