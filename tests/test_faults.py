@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.chaos import flips, matrix
+from benchmarks.chaos import flips, trial
 from benchmarks.chaos.kinds import EVERYWHERE, Kind, kinds
-from benchmarks.chaos.matrix import Bench, Cell
+from benchmarks.chaos.trial import Bench, Cell
 
 KINDS = list(kinds())
 
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
-    with matrix.bench(searches=2) as found:
+    with trial.bench(searches=2) as found:
         yield found
 
 
@@ -48,7 +48,7 @@ def test_the_oracle_sees_what_is_wrong(bench: Bench, monkeypatch: pytest.MonkeyP
     """Without this, a matrix of zeros would prove nothing."""
     plain = next(kind for kind in KINDS if kind.name == "500 twice")
     wrong = {
-        pair: matrix.Truth(status="saved", crop=None if truth.crop is None else truth.crop + 1)
+        pair: trial.Truth(status="saved", crop=None if truth.crop is None else truth.crop + 1)
         for pair, truth in bench.truth.items()
     }
     monkeypatch.setattr(bench, "truth", wrong)
