@@ -130,7 +130,7 @@ def status(config: Path, as_json: bool) -> None:
     settings = _with_state(config)
     with Ledger.read(settings.run.state) as state:
         if as_json:
-            click.echo(json.dumps(summary.as_json(state, settings), indent=2))
+            print(json.dumps(summary.as_json(state, settings), indent=2), flush=True)
         else:
             summary.show_status(console.standard_output(), state, settings)
 
@@ -255,7 +255,7 @@ def run_config(
         return stop.exit_code
     with Ledger.read(config.run.state) as state:
         if as_json:
-            click.echo(json.dumps(summary.as_json(state, config, result), indent=2))
+            print(json.dumps(summary.as_json(state, config, result), indent=2), flush=True)
         elif not quiet:
             summary.show_run(console.standard_output(), state, config, areas, result)
     return 0 if result.clean else 3

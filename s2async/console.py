@@ -23,6 +23,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from s2async.errors import LocalError
 from s2async.models import Event, JobDone, Notice, SearchDone, Status
 from s2async.pipeline import Progress
 
@@ -240,11 +241,12 @@ class _Patient:
         try:
             yield
         except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: a terminal that hung up
-                raise
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
+            # EIO: a terminal that hung up. A log that cannot be written stops nothing; a result may not end early
+            if error.errno not in (errno.EPIPE, errno.EIO) and self._stream.fileno() == 1:
+                raise LocalError(f"cannot write the output: {error.strerror}") from error
 
 
 @contextlib.contextmanager

@@ -131,6 +131,24 @@ def test_a_reader_that_leaves_while_the_run_goes_on_stops_nothing(tmp_path: Path
     assert "open" not in worlds.statuses(Config.load(path)).values()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_log_that_cannot_be_written_stops_nothing_but_a_result_must_not_end_half_way(
+    tmp_path: Path, stage: Stage
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    with Path("/dev/full").open("w") as full:
+        assert (
+            subprocess.run([*COMMAND, "run", "-v", str(path)], stderr=full, timeout=60, check=False).returncode
+            == 0
+        )
+        for command in (["run", "--json"], ["status", "--json"], ["status"]):
+            ended = subprocess.run(
+                [*COMMAND, "-q", *command, str(path)], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+            assert ended.returncode == 6
+            assert ended.stderr == "s2async: cannot write the output: No space left on device\n"
+
+
 # ---- the heartbeat ----------------------------------------------------------------------------------------
 
 
