@@ -21,7 +21,7 @@ from rich.text import Text
 
 import s2async
 from s2async import areas as area_files
-from s2async import console, heartbeat, pipeline, summary
+from s2async import care, console, heartbeat, pipeline, summary
 from s2async.config import EXAMPLE, Config
 from s2async.errors import ConfigError, LocalError, RemoteError, S2AsyncError, StateError, StateInUse
 from s2async.ledger import Ledger
@@ -208,6 +208,10 @@ def sandbox(
         folder or world.default_folder(), areas=named, items=items, progress=_teller(context.obj["quiet"])
     )
     server.serve(made.folder, port=port, delay=delay, bandwidth=bandwidth)
+
+
+for added in care.COMMANDS:
+    cli.add_command(added)
 
 
 def run_config(

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from s2async import rows, schema, statements
 from s2async.models import SearchReport, Traffic, Use
-from s2async.records import AreaCounts, Counts, FileSum, Problem, RunRow, SavedRow, Wanted, WholeFiles
+from s2async.records import AreaCounts, Counts, FileSum, Problem, RunRow, SavedRow, StoredCrop, Wanted, WholeFiles
 
 
 class Ledger:
@@ -168,6 +168,16 @@ class Ledger:
         with schema.told(self.path):
             for row in self._db.execute(statements.SAVED_ROWS, kind):
                 yield rows.saved_row(row)
+
+    def stored_crops(self, *, twins_newest: bool) -> list[StoredCrop]:
+        """Every crop that was recorded, by folder and file.
+
+        Args:
+            twins_newest: A crop is unwanted once the newer twin of its item has an answer for the same area.
+        """
+        with schema.told(self.path):
+            found = self._db.execute(statements.STORED_CROPS, {"newest": twins_newest}).fetchall()
+        return [rows.stored_crop(row) for row in found]
 
     def _value(self, statement: str, *values: object) -> Any:
         return self._db.execute(statement, values).fetchone()[0]

@@ -110,6 +110,25 @@ class WholeFiles:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StoredCrop:
+    """One crop that the state believes to be on disk, whether or not it still counts."""
+
+    job: int
+    asset: str
+    folder: str
+    """Of the area, inside the output folder."""
+    file: str
+    bytes: int
+    sha256: str
+    mask: bool
+    item: str
+    fingerprint: str
+    """Of the area."""
+    unwanted: bool
+    """Its area is too cloudy by the present limits, or a newer twin of its item has an answer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SavedRow:
     """One crop that is on disk and counts: a row of the index."""
 

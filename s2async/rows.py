@@ -11,7 +11,7 @@ from struct import Struct
 from typing import Any
 
 from s2async.models import HISTOGRAM_BINS, Asset, CloudMeasure, Scene
-from s2async.records import SavedRow
+from s2async.records import SavedRow, StoredCrop
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -136,4 +136,21 @@ def saved_row(columns: Sequence[Any]) -> SavedRow:
         bytes=size,
         sha256=sha256.hex(),
         epsg=epsg,
+    )
+
+
+def stored_crop(columns: Sequence[Any]) -> StoredCrop:
+    """A row of `statements.STORED_CROPS`."""
+    job, asset, folder, file, size, sha256, mask, item, fingerprint, unwanted = columns
+    return StoredCrop(
+        job=job,
+        asset=asset,
+        folder=folder,
+        file=file,
+        bytes=size,
+        sha256=sha256.hex(),
+        mask=bool(mask),
+        item=item,
+        fingerprint=fingerprint,
+        unwanted=bool(unwanted),
     )

@@ -36,7 +36,7 @@ from s2async.models import (
     Status,
     Traffic,
 )
-from s2async.records import Cursor, Wanted
+from s2async.records import Cursor, StoredCrop, Wanted
 from s2async.rows import addresses, hash_address, same_edition, to_scene, unpack_measure
 
 __all__ = ["Cursor", "Ledger", "State", "Wanted"]
@@ -229,6 +229,12 @@ class State(Ledger):
         again = [Status.FAILED, Status.MISSING] if missing else [Status.FAILED]
         with self._writing() as db:
             return db.execute(statements.RETRY, (json.dumps(again),)).rowcount
+
+    def forget_crops(self, gone: Sequence[StoredCrop]) -> None:
+        """Believe no more that these crops are on disk; saved jobs that had one are open again."""
+        with self._writing() as db:
+            db.executemany(statements.DROP_PRODUCT, [(crop.job, crop.asset) for crop in gone])
+            db.executemany(statements.UNSAVE_JOB, [(crop.job,) for crop in gone])
 
     # ---- jobs to work on ----
 

@@ -122,6 +122,23 @@ ADD_PRODUCT = """
 INSERT OR REPLACE INTO products (job, asset, edition, mask, format, epsg, bytes, sha256, file)
 SELECT j.id, ?, i.edition, ?, ?, ?, ?, ?, ? FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
 """
+_TWIN_ANSWERED = """
+EXISTS (
+    SELECT 1 FROM jobs t
+    WHERE t.item = i.superseded_by AND t.area = j.area AND t.status NOT IN ('open', 'failed')
+)
+"""
+STORED_CROPS = f"""
+SELECT p.job, p.asset, a.folder, p.file, p.bytes, p.sha256, p.mask, i.item, a.fingerprint,
+  a.active AND (
+    j.status IN ('cloudy', 'nodata', 'outside') OR :newest AND i.superseded_by IS NOT NULL AND {_TWIN_ANSWERED}
+  )
+FROM products p
+CROSS JOIN jobs j ON j.id = p.job
+CROSS JOIN areas a ON a.id = j.area
+CROSS JOIN items i ON i.id = j.item
+ORDER BY a.folder, p.file
+"""  # noqa: S608
 DROP_PRODUCT = "DELETE FROM products WHERE job = ? AND asset = ?"
 UNSAVE_JOB = "UPDATE jobs SET status = 'open' WHERE id = ? AND status = 'saved'"
 ADD_FILE = "INSERT OR REPLACE INTO files (item, asset, size, etag) VALUES (?, ?, ?, ?)"
@@ -168,12 +185,6 @@ WHERE id = :job
 
 # ---- what the state tells ---------------------------------------------------------------------------------
 
-_TWIN_ANSWERED = """
-EXISTS (
-    SELECT 1 FROM jobs t
-    WHERE t.item = i.superseded_by AND t.area = j.area AND t.status NOT IN ('open', 'failed')
-)
-"""
 ACTIVE_NAMES = "SELECT id, name FROM areas WHERE active ORDER BY name, id"
 COUNTS = "SELECT area, status, count(*) FROM jobs GROUP BY area, status"
 SUPERSEDED_COUNTS = """

@@ -1,0 +1,97 @@
+"""The commands that look after what runs have made: verify and prune."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from s2async import index, pipeline, upkeep
+from s2async.config import Config
+from s2async.console import safe, size
+from s2async.errors import ConfigError
+from s2async.records import StoredCrop
+from s2async.state import State
+
+CONFIG = click.Path(path_type=Path)
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Tell only; change nothing.")
+
+
+@click.command()
+@click.argument("config", type=CONFIG)
+@DRY_RUN
+def verify(config: Path, dry_run: bool) -> int:
+    """Check every recorded crop of CONFIG against its size, hash and tags, and open again what is gone or wrong.
+
+    The next run writes these crops anew. Exits with 3 when any was gone or wrong, else with 0.
+
+    \b
+    Example: s2async verify config.toml --dry-run
+    """
+    settings = _settings(config)
+    output = settings.output.folder
+    with State.create_or_open(settings.run.state) as state:
+        upkeep.check_output(output)
+        stored = state.stored_crops(twins_newest=settings.search.twins == "newest")
+        wrong = [(crop, found) for crop in stored if (found := upkeep.fault(crop, output))]
+        for crop, found in wrong:
+            click.echo(safe(f"{_path(crop)} {found}"))
+        if wrong and not dry_run:
+            state.forget_crops([crop for crop, _ in wrong])
+    if not wrong:
+        click.echo(f"{len(stored):,} crops are as they were recorded")
+        return 0
+    done = "would be opened again" if dry_run else f"are open again; next: s2async run {shlex.quote(str(config))}"
+    click.echo(f"{len(wrong):,} of {len(stored):,} crops are gone or wrong: their jobs {done}")
+    return 3
+
+
+@click.command()
+@click.argument("config", type=CONFIG)
+@DRY_RUN
+def prune(config: Path, dry_run: bool) -> int:
+    """Remove the crops of CONFIG that count no more: too cloudy by the last run's limits, or with a newer twin.
+
+    Only files that are still what a run wrote are removed.
+
+    \b
+    Example: s2async prune config.toml --dry-run
+    """
+    settings = _settings(config)
+    output, newest = settings.output.folder, settings.search.twins == "newest"
+    with State.create_or_open(settings.run.state) as state:
+        upkeep.check_output(output)
+        unwanted = [crop for crop in state.stored_crops(twins_newest=newest) if crop.unwanted]
+        for crop in unwanted:
+            click.echo(safe(_path(crop)))
+        if dry_run or not unwanted:
+            click.echo(f"{_told(unwanted)} would be removed" if unwanted else "nothing to remove")
+            return 0
+        kept = upkeep.remove(unwanted, output)
+        state.forget_crops(unwanted)
+        rows = state.saved_rows(twins_newest=newest, wanted=pipeline.wanted_products(settings))
+        index.write_csv(rows, output, classes=pipeline.limits(settings).classes)
+    for crop, why in kept:
+        click.echo(safe(f"{_path(crop)} {why}: left where it is"), err=True)
+    stays = {(crop.job, crop.asset) for crop, _ in kept}
+    click.echo(f"{_told([crop for crop in unwanted if (crop.job, crop.asset) not in stays])} removed")
+    return 0
+
+
+COMMANDS = (verify, prune)
+
+
+def _settings(path: Path) -> Config:
+    config = Config.load(path)
+    if not config.run.state.exists():
+        raise ConfigError(f"no state at {config.run.state}: nothing has been run yet; next: s2async run {path}")
+    return config
+
+
+def _path(crop: StoredCrop) -> str:
+    return f"{crop.folder}/{crop.file}"
+
+
+def _told(crops: list[StoredCrop]) -> str:
+    return f"{len(crops):,} crops ({size(sum(crop.bytes for crop in crops))})"

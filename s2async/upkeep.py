@@ -1,0 +1,93 @@
+"""Crops on disk against what the state believes: what is gone or wrong, and what is wanted no more."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from html import unescape
+from pathlib import Path
+
+from s2async import files, tiff
+from s2async.errors import CorruptFile, LocalError
+from s2async.records import StoredCrop
+
+_ITEM = re.compile(r'<Item name="([^"]*)">([^<]*)</Item>')
+"""Of GDAL's metadata: one plain element an item, as `geotiff` writes it."""
+
+
+def fault(crop: StoredCrop, output: Path) -> str:
+    """What is wrong with a recorded crop, in a few words; the empty string when it is as it was recorded.
+
+    Args:
+        crop: As `ledger.Ledger.stored_crops` gives it.
+        output: The output folder.
+
+    Raises:
+        LocalError: The file is there, but cannot be read.
+    """
+    path = output / crop.folder / crop.file
+    with files.local_errors("read", path):
+        try:
+            data = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return "is gone"
+        except IsADirectoryError:
+            return "is a folder"
+    if len(data) != crop.bytes:
+        return f"has {len(data):,} bytes instead of {crop.bytes:,}"
+    if hashlib.sha256(data).hexdigest() != crop.sha256:
+        return "was changed"
+    found = read_tags(data)
+    said = {
+        "ITEM_ID": crop.item,
+        "AREA_FINGERPRINT": crop.fingerprint,
+        "ASSET": crop.asset,
+        "MASK": "polygon" if crop.mask else "none",
+    }
+    wrong = [key for key, value in said.items() if found.get(key) != value]
+    return f"says {wrong[0]} {found.get(wrong[0], 'nothing')!r}, recorded was {said[wrong[0]]!r}" if wrong else ""
+
+
+def read_tags(data: bytes) -> dict[str, str]:
+    """The tags of a crop (see `worker.crop_tags`); none where it is not a GeoTIFF that can be read."""
+    try:
+        layout = tiff.parse(data)
+    except CorruptFile:
+        return {}
+    if not isinstance(layout, tiff.Layout):
+        return {}
+    xml = next((raw for tag, _, _, raw in layout.tags if tag == tiff.GDAL_METADATA), b"")
+    # escaped twice: once as XML, once by GDAL itself
+    return {unescape(key): unescape(unescape(text)) for key, text in _ITEM.findall(xml.decode(errors="replace"))}
+
+
+def check_output(output: Path) -> None:
+    """Refuse to take a whole output folder that is away (a disk that is not mounted) for crops that are gone.
+
+    Raises:
+        LocalError: There is no such folder.
+    """
+    if not output.is_dir():
+        raise LocalError(f"the output folder {output} is not there; mount the disk or put the folder back")
+
+
+def remove(crops: Iterable[StoredCrop], output: Path) -> list[tuple[StoredCrop, str]]:
+    """Remove crops from disk that are still what was written; a file that somebody changed stays.
+
+    Returns:
+        The crops whose file stays because it is not the recorded one, and why; none that are gone already.
+
+    Raises:
+        LocalError: A file cannot be removed.
+    """
+    kept = []
+    for crop in crops:
+        found = fault(crop, output)
+        if found and found != "is gone":
+            kept.append((crop, found))
+        elif not found:
+            path = output / crop.folder / crop.file
+            with files.local_errors("remove", path):
+                path.unlink(missing_ok=True)
+    return kept
