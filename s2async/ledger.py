@@ -12,8 +12,19 @@ from pathlib import Path
 from typing import Any, Self
 
 from s2async import rows, schema, statements
-from s2async.models import SearchReport, Traffic, Use
-from s2async.records import AreaCounts, Counts, FileSum, Problem, RunRow, SavedRow, StoredCrop, Wanted, WholeFiles
+from s2async.models import CloudMeasure, Scene, SearchReport, Traffic, Use
+from s2async.records import (
+    AreaCounts,
+    Counts,
+    FileSum,
+    KnownJob,
+    Problem,
+    RunRow,
+    SavedRow,
+    StoredCrop,
+    Wanted,
+    WholeFiles,
+)
 
 
 class Ledger:
@@ -110,6 +121,28 @@ class Ledger:
             Problem(area=area, item=item, status=status, reason=reason) for area, item, status, reason in found
         )
 
+    def known_jobs(self, scene: Scene, wanted: Wanted) -> tuple[KnownJob, ...]:
+        """The jobs of a scene of which this edition of it is known; none when it is another or unknown.
+
+        Args:
+            scene: As a search finds it.
+            wanted: The kind of crops that count; its assets do not matter.
+        """
+        with schema.told(self.path):
+            found = self._db.execute(statements.ITEM_EDITION, (scene.collection, scene.id)).fetchone()
+            if found is None or not rows.same_edition(found[1], rows.addresses(*found[2:]), scene):
+                return ()
+            kind = {"item": found[0], "mask": wanted.mask, "format": wanted.format}
+            return tuple(map(rows.known_job, self._db.execute(statements.KNOWN_JOBS, kind)))
+
+    def newest_measures(self, limit: int) -> Iterator[tuple[str, float | None, CloudMeasure]]:
+        """Item, its cloud as the catalogue says, and the measurement of an area in it; newest first. Streamed."""
+        with schema.told(self.path):
+            for item, cloud, total, histogram in self._db.execute(statements.NEWEST_MEASURES, (limit,)):
+                measured = rows.unpack_measure(total, histogram)
+                if measured is not None:
+                    yield item, cloud, measured
+
     # ---- sizes of whole files ----
 
     def whole_files(self, wanted: Wanted) -> WholeFiles:
@@ -154,7 +187,7 @@ class Ledger:
 
     # ---- saved crops ----
 
-    def saved_rows(self, *, twins_newest: bool, wanted: Wanted) -> Iterator[SavedRow]:
+    def saved_rows(self, *, twins_newest: bool, wanted: Wanted, area: str | None = None) -> Iterator[SavedRow]:
         """Every valid crop of a saved job of an active area, by area name, then time. Streamed.
 
         A crop is valid when it was cut from the item's present edition, with the wanted mask and format.
@@ -163,8 +196,9 @@ class Ledger:
             twins_newest: Leave out a crop once the newer twin of its item has an answer for the same area; until
                 then the older crop counts.
             wanted: The kind of crops that count; its assets do not matter.
+            area: Of this area alone, by its name.
         """
-        kind = {"newest": twins_newest, "mask": wanted.mask, "format": wanted.format}
+        kind = {"newest": twins_newest, "mask": wanted.mask, "format": wanted.format, "area": area}
         with schema.told(self.path):
             for row in self._db.execute(statements.SAVED_ROWS, kind):
                 yield rows.saved_row(row)

@@ -129,6 +129,19 @@ class StoredCrop:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class KnownJob:
+    """What the state says of one area in a scene."""
+
+    fingerprint: str
+    """Of the area."""
+    status: str
+    """One of the values of `models.Status`, or ``open``."""
+    measure: CloudMeasure | None
+    saved: frozenset[str]
+    """Assets whose crop, of the wanted kind, is on disk."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SavedRow:
     """One crop that is on disk and counts: a row of the index."""
 

@@ -11,7 +11,7 @@ from struct import Struct
 from typing import Any
 
 from s2async.models import HISTOGRAM_BINS, Asset, CloudMeasure, Scene
-from s2async.records import SavedRow, StoredCrop
+from s2async.records import KnownJob, SavedRow, StoredCrop
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -112,6 +112,17 @@ def same_edition(version: str, hrefs: Mapping[str, str], scene: Scene) -> bool:
     """
     shared = hrefs.keys() & scene.assets.keys()
     return version == scene.version and all(hrefs[key] == scene.assets[key].href for key in shared)
+
+
+def known_job(columns: Sequence[Any]) -> KnownJob:
+    """A row of `statements.KNOWN_JOBS`."""
+    fingerprint, status, total, histogram, saved = columns
+    return KnownJob(
+        fingerprint=fingerprint,
+        status=status,
+        measure=unpack_measure(total, histogram),
+        saved=frozenset(json.loads(saved)),
+    )
 
 
 def saved_row(columns: Sequence[Any]) -> SavedRow:

@@ -217,6 +217,23 @@ KNOWN_SIZES = "SELECT count(*) FROM files WHERE asset = ?"
 MIDDLE_SIZE = """
 SELECT avg(size) FROM (SELECT size FROM files WHERE asset = ? ORDER BY size LIMIT ? OFFSET ?)
 """
+KNOWN_JOBS = """
+SELECT a.fingerprint, j.status, m.total, m.histogram,
+  (SELECT json_group_array(p.asset) FROM products p
+   WHERE p.job = j.id AND p.edition = i.edition AND p.mask = :mask AND p.format = :format)
+FROM items i
+CROSS JOIN jobs j ON j.item = i.id
+CROSS JOIN areas a ON a.id = j.area
+LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
+WHERE i.id = :item
+"""
+NEWEST_MEASURES = """
+SELECT i.item, i.cloud, m.total, m.histogram
+FROM measures m
+CROSS JOIN jobs j ON j.id = m.job
+CROSS JOIN items i ON i.id = j.item AND i.edition = m.edition
+ORDER BY m.job DESC LIMIT ?
+"""
 SAVED_ROWS = f"""
 SELECT a.name, a.fingerprint, a.folder, i.item, i.collection, i.sensed, i.platform, i.grid, i.baseline, i.cloud,
   m.total, m.histogram, p.asset,
@@ -227,6 +244,7 @@ CROSS JOIN jobs j ON j.area = a.id AND j.status = 'saved'
 CROSS JOIN items i ON i.id = j.item
 CROSS JOIN products p ON p.job = j.id AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
 LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
-WHERE a.active AND NOT (:newest AND i.superseded_by IS NOT NULL AND {_TWIN_ANSWERED})
+WHERE a.active AND (:area IS NULL OR a.name = :area)
+  AND NOT (:newest AND i.superseded_by IS NOT NULL AND {_TWIN_ANSWERED})
 ORDER BY a.name, a.id, i.sensed, i.item, p.asset
 """  # noqa: S608

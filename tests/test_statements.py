@@ -58,6 +58,7 @@ def plan(state: State, statement: str) -> list[str]:
         "KNOWN_HEADERS",
         "FORGET_HEADERS",
         "SUPERSEDED_COUNTS",
+        "KNOWN_JOBS",
     ],
 )
 def test_no_statement_of_a_run_scans_a_big_table(state: State, name: str) -> None:
