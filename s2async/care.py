@@ -1,4 +1,4 @@
-"""The commands that look after what runs have made: verify and prune."""
+"""The commands that look after what runs have made: verify, rebuild and prune."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 
 import click
 
-from s2async import index, pipeline, upkeep
+import s2async
+from s2async import areas as area_files
+from s2async import index, pipeline, rebuild, schema, upkeep
 from s2async.config import Config
 from s2async.console import safe, size
-from s2async.errors import ConfigError
+from s2async.errors import ConfigError, StateDamaged
 from s2async.records import StoredCrop
 from s2async.state import State
 
@@ -79,7 +81,40 @@ def prune(config: Path, dry_run: bool) -> int:
     return 0
 
 
-COMMANDS = (verify, prune)
+@click.command("rebuild")
+@click.argument("config", type=CONFIG)
+def rebuild_command(config: Path) -> int:
+    """Make the state of CONFIG from the crops' own tags, when it is gone or damaged.
+
+    A damaged state is moved aside; one that can be read is never replaced. The next run searches again and measures
+    again what was not saved, but reads nothing for crops that are there.
+
+    \b
+    Example: s2async rebuild config.toml && s2async run config.toml
+    """
+    settings = Config.load(config)
+    areas, path = area_files.load(settings), settings.run.state
+    upkeep.check_output(settings.output.folder)
+    try:
+        if path.exists():
+            State.create_or_open(path).close()
+            raise ConfigError(f"the state {path} can be read; move it away for a new one")
+        state = State.create_or_open(path)
+    except StateDamaged:
+        click.echo(f"the old state is now {safe(str(schema.move_aside(path)))}")
+        state = State.create_or_open(path)
+    with state:
+        limits, wanted = pipeline.limits(settings), pipeline.wanted_products(settings)
+        known, strange = rebuild.fill(
+            state, areas, settings.output.folder, limits, wanted, version=s2async.__version__
+        )
+    for left in strange:
+        click.echo(safe(f"{left} is no whole crop of this configuration: left as it is"), err=True)
+    click.echo(f"{known:,} crops are known again; next: s2async run {shlex.quote(str(config))}")
+    return 0
+
+
+COMMANDS = (verify, rebuild_command, prune)
 
 
 def _settings(path: Path) -> Config:

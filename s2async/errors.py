@@ -7,6 +7,7 @@
     |   +-- AreaError
     +-- StateError             exit 5: the state file cannot be used as it is
     |   +-- StateInUse         exit 4: another run holds it
+    |   +-- StateDamaged       a state no longer, or none at all: `rebuild` makes one from the crops
     +-- LocalError             exit 6: this machine stopped the run (disk full, read-only); resumable
     +-- RemoteError            a server or one of its files; ends as an outcome or as an incomplete search
         +-- TransientError     worth another try: now by the transport, later by the next run
@@ -40,6 +41,10 @@ class StateError(S2AsyncError):
 
 class StateInUse(StateError):
     """Another run holds the state file."""
+
+
+class StateDamaged(StateError):
+    """What lies at the state's place is a state no longer; crops tell enough to make one again."""
 
 
 class LocalError(S2AsyncError):

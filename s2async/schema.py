@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from s2async import files
-from s2async.errors import LocalError, StateError, StateInUse
+from s2async.errors import LocalError, StateDamaged, StateError, StateInUse
 
 Connection = sqlite3.Connection
 """For the annotations of other modules: this one is the only door to SQLite."""
@@ -131,6 +131,10 @@ CREATE TABLE searches (
     PRIMARY KEY (run, key)
 ) WITHOUT ROWID;
 """
+_NEEDED = frozenset(
+    ("areas", "files", "items", "jobs", "measures", "meta", "products", "runs", "searches", "traffic")
+)
+"""Tables of every version."""
 
 
 def _first_tables(db: sqlite3.Connection) -> None:
@@ -183,11 +187,11 @@ def told(path: Path) -> Iterator[None]:
         raise
 
 
-def damaged(path: Path, what: str) -> StateError:
+def damaged(path: Path, what: str) -> StateDamaged:
     """The error for a file that is a state no longer."""
-    return StateError(
-        f"the state {path} cannot be used: {what}; put a good copy in its place, or move it away to start anew "
-        "(crops on disk are kept)"
+    return StateDamaged(
+        f"the state {path} cannot be used: {what}; put a good copy in its place, or let `s2async rebuild` make "
+        "one from the crops"
     )
 
 
@@ -221,6 +225,9 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise damaged(path, " ".join(verdict.split()))
+            names = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
+            if not names.issuperset(_NEEDED):
+                raise damaged(path, "tables are missing")
             if version < len(MIGRATIONS):
                 _copy_beside(db, path, version)
                 _migrate(db, version)
@@ -234,6 +241,25 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             db.close()
             raise
         return db
+
+
+def move_aside(path: Path) -> Path:
+    """Give a damaged state and its journals other names beside it; tells the state's. Nothing is deleted.
+
+    Raises:
+        LocalError: they cannot be renamed.
+    """
+    number = 1
+    while any(path.with_name(f"{path.name}.damaged{number}{end}").exists() for end in ("", "-wal", "-shm")):
+        number += 1
+    aside = path.with_name(f"{path.name}.damaged{number}")
+    with files.local_errors("move aside", path):
+        for end in ("-wal", "-shm", ""):  # a state is never seen without its journal
+            old = path.with_name(path.name + end)
+            if old.exists():
+                old.replace(aside.with_name(aside.name + end))
+        files.sync_folder(path.parent)
+    return aside
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
@@ -263,9 +289,9 @@ def _create(path: Path) -> None:
     journal = path.with_name(path.name + "-wal")
     if journal.exists() and journal.stat().st_size:
         # SQLite would play the journal of the lost file into the new one.
-        raise StateError(
-            f"the state {path} is gone, but its journal {journal.name} is there: put the state back, or move the "
-            "journal away to start anew"
+        raise StateDamaged(
+            f"the state {path} is gone, but its journal {journal.name} is there: put the state back, or let "
+            "`s2async rebuild` make one from the crops"
         )
     new = path.with_name(path.name + ".new")
     with files.local_errors("make the state", path):

@@ -342,7 +342,7 @@ def test_a_damaged_state_is_never_replaced(s2: Shell, tmp_path: Path, stage: Sta
     for command in ("run", "status", "retry"):
         ended = s2("-q", command, path)
         assert ended.code == 5
-        assert "move it away to start anew" in one_line(ended)
+        assert "s2async rebuild" in one_line(ended)
     assert state.read_bytes() == content
     assert not stage.sandbox.log()
 

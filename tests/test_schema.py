@@ -98,7 +98,7 @@ def test_a_damaged_page_is_found_when_the_file_is_opened(path: Path) -> None:
     for offset in range(3 * 4096, len(content), 4096):
         content[offset : offset + 200] = b"\xa5" * 200
     path.write_bytes(content)
-    with pytest.raises(StateError, match="move it away"):
+    with pytest.raises(StateError, match="rebuild"):
         State.create_or_open(path)
     assert path.read_bytes() == content
     with pytest.raises(StateError, match="malformed"), State.read(path) as view:
@@ -116,7 +116,7 @@ def test_damage_that_breaks_no_statement_yet_is_found_as_well(path: Path) -> Non
     page = (root - 1) * 4096
     content[page + 3 : page + 5] = b"\0\1"  # number of cells in the page
     path.write_bytes(content)
-    with pytest.raises(StateError, match="move it away") as caught:
+    with pytest.raises(StateError, match="rebuild") as caught:
         State.create_or_open(path)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == content
