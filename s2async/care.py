@@ -86,8 +86,8 @@ def prune(config: Path, dry_run: bool) -> int:
 def rebuild_command(config: Path) -> int:
     """Make the state of CONFIG from the crops' own tags, when it is gone or damaged.
 
-    A damaged state is moved aside; one that can be read is never replaced. The next run searches again and measures
-    again what was not saved, but reads nothing for crops that are there.
+    A damaged state is moved aside; one that can be read is never replaced. The next run searches again and
+    measures again what was not saved, but reads nothing for crops that are there.
 
     \b
     Example: s2async rebuild config.toml && s2async run config.toml
