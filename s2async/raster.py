@@ -12,6 +12,7 @@ import math
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -147,9 +148,10 @@ class _Rows(_Reading):
         ranges = tiles.byte_ranges(layout, wanted)
         shapes = [(layout.bands, *window.shape) for window in self.windows]
         decoded = sum(map(math.prod, shapes)) * np.dtype(layout.dtype).itemsize
-        async with self.budget.hold(sum(found.stop - found.start for found in ranges) + decoded):
-            # blocks that were left out of the file read as nodata
-            self.arrays = [np.full(shape, layout.nodata or 0, layout.dtype) for shape in shapes]
+        async with self.budget.hold(sum(found.stop - found.start for found in ranges) + decoded) as self.share:
+            # blocks that were left out of the file read as nodata; zeros take no memory until they are written to
+            full = partial(np.full, fill_value=layout.nodata) if layout.nodata else np.zeros
+            self.arrays = [full(shape, dtype=layout.dtype) for shape in shapes]
             await self.booked(_all_of([self._range(found) for found in ranges]))
             broken = {index: error for block, error in self.damaged.items() for index in self.under[block]}
             return [broken.get(index, array) for index, array in enumerate(self.arrays)]
@@ -177,6 +179,7 @@ class _Rows(_Reading):
         }
         left = await self._decoded(parts, {block: len(part) for block, part in parts.items()})
         await _all_of([self._fetch_on(block, parts[block], why) for block, why in left.items()])
+        self.share.give_back(found.stop - found.start)
 
     async def _fetch_on(self, block: int, data: bytes | memoryview, why: CorruptFile | None) -> None:
         """A second range of a block, with a wider margin; and then the rest, which must do."""

@@ -47,6 +47,33 @@ def test_one_that_gives_up_waiting_lets_the_next_one_through() -> None:
     asyncio.run(main())
 
 
+def test_what_is_given_back_early_lets_the_next_one_through() -> None:
+    async def main() -> None:
+        budget, entered = Budget(10), []
+
+        async def hold(size: int) -> None:
+            async with budget.hold(size):
+                entered.append(size)
+
+        async with budget.hold(25) as share:
+            waiting = [asyncio.create_task(hold(size)) for size in (4, 6)]
+            await asyncio.sleep(0)
+            share.give_back(15)  # what is left is still all there is
+            await asyncio.sleep(0.01)
+            assert entered == []
+            share.give_back(3)
+            await asyncio.sleep(0.01)
+            assert entered == []
+            share.give_back(1)
+            await asyncio.gather(waiting[0])
+            assert entered == [4]
+        await asyncio.gather(waiting[1])
+        async with asyncio.timeout(1), budget.hold(10):
+            pass
+
+    asyncio.run(main())
+
+
 steps = st.tuples(
     st.integers(0, 15),  # bytes
     st.integers(0, 4),  # turns of the loop before it asks
