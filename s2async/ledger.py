@@ -17,6 +17,7 @@ from s2async.records import (
     AreaCounts,
     Counts,
     FileSum,
+    JobRow,
     KnownJob,
     Problem,
     RunRow,
@@ -202,6 +203,25 @@ class Ledger:
         with schema.told(self.path):
             for row in self._db.execute(statements.SAVED_ROWS, kind):
                 yield rows.saved_row(row)
+
+    def job_rows(self, *, twins_newest: bool, wanted: Wanted) -> Iterator[JobRow]:
+        """Every job of an active area, by area name, then time: each valid crop, and each job without one. Streamed.
+
+        Args:
+            twins_newest: Leave out a job once the newer twin of its item has an answer for the same area, and jobs
+                without an answer whose item has a newer twin.
+            wanted: The kind of crops that count; its assets do not matter.
+        """
+        kind = {"newest": twins_newest, "mask": wanted.mask, "format": wanted.format}
+        with schema.told(self.path):
+            for row in self._db.execute(statements.JOB_ROWS, kind):
+                yield rows.job_row(row)
+
+    def polygon(self, fingerprint: str) -> bytes:
+        """WKB of a known area: lon/lat."""
+        with schema.told(self.path):
+            found: bytes = self._value(statements.POLYGON, fingerprint)
+        return found
 
     def stored_crops(self, *, twins_newest: bool) -> list[StoredCrop]:
         """Every crop that was recorded, by folder and file.

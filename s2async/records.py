@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from s2async.models import CloudMeasure
+from s2async.models import CloudMeasure, Status
 
 OPEN = "open"
 """Beside the values of `models.Status`: no answer yet, and to be worked on."""
@@ -142,8 +142,8 @@ class KnownJob:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SavedRow:
-    """One crop that is on disk and counts: a row of the index."""
+class JobRow:
+    """One job with what is known of it: a row of an export."""
 
     area: str
     fingerprint: str
@@ -159,6 +159,16 @@ class SavedRow:
     scene_cloud: float | None
     """Per cent, as the catalogue says."""
     measure: CloudMeasure | None
+    status: str = Status.SAVED
+    """Of `models.Status`, or ``open``."""
+    reason: str = ""
+    """Why there is no answer or no file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SavedRow(JobRow):
+    """One crop that is on disk and counts: a row of the index."""
+
     asset: str
     href: str
     """Of the file it was cut from; the empty string when the item does not name it any more."""

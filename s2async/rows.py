@@ -11,7 +11,7 @@ from struct import Struct
 from typing import Any
 
 from s2async.models import HISTOGRAM_BINS, Asset, CloudMeasure, Scene
-from s2async.records import KnownJob, SavedRow, StoredCrop
+from s2async.records import JobRow, KnownJob, SavedRow, StoredCrop
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -127,27 +127,35 @@ def known_job(columns: Sequence[Any]) -> KnownJob:
 
 def saved_row(columns: Sequence[Any]) -> SavedRow:
     """A row of `statements.SAVED_ROWS`."""
-    area, fingerprint, folder, item, collection, sensed, platform, grid, baseline, cloud, *rest = columns
-    total, histogram, asset, href, file, size, sha256, epsg = rest
-    return SavedRow(
-        area=area,
-        fingerprint=fingerprint,
-        folder=folder,
-        item=item,
-        collection=collection,
-        datetime=from_microseconds(sensed),
-        platform=platform,
-        grid=grid,
-        baseline=baseline,
-        scene_cloud=cloud,
-        measure=unpack_measure(total, histogram),
-        asset=asset,
-        href=href,
-        file=file,
-        bytes=size,
-        sha256=sha256.hex(),
-        epsg=epsg,
-    )
+    return SavedRow(**_job(columns[:12]), **_crop(columns[12:]))
+
+
+def job_row(columns: Sequence[Any]) -> JobRow:
+    """A row of `statements.JOB_ROWS`: a `SavedRow` where the job has a crop."""
+    job = _job(columns[:12]) | {"status": columns[12], "reason": columns[13]}
+    return JobRow(**job) if columns[14] is None else SavedRow(**job, **_crop(columns[14:]))
+
+
+def _job(columns: Sequence[Any]) -> dict[str, Any]:
+    area, fingerprint, folder, item, collection, sensed, platform, grid, baseline, cloud, *measured = columns
+    return {
+        "area": area,
+        "fingerprint": fingerprint,
+        "folder": folder,
+        "item": item,
+        "collection": collection,
+        "datetime": from_microseconds(sensed),
+        "platform": platform,
+        "grid": grid,
+        "baseline": baseline,
+        "scene_cloud": cloud,
+        "measure": unpack_measure(*measured),
+    }
+
+
+def _crop(columns: Sequence[Any]) -> dict[str, Any]:
+    asset, href, file, size, sha256, epsg = columns
+    return {"asset": asset, "href": href, "file": file, "bytes": size, "sha256": sha256.hex(), "epsg": epsg}
 
 
 def stored_crop(columns: Sequence[Any]) -> StoredCrop:

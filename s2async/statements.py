@@ -234,11 +234,16 @@ CROSS JOIN jobs j ON j.id = m.job
 CROSS JOIN items i ON i.id = j.item AND i.edition = m.edition
 ORDER BY m.job DESC LIMIT ?
 """
-SAVED_ROWS = f"""
-SELECT a.name, a.fingerprint, a.folder, i.item, i.collection, i.sensed, i.platform, i.grid, i.baseline, i.cloud,
-  m.total, m.histogram, p.asset,
-  coalesce(i.base || (SELECT e.value FROM json_each(i.assets) e WHERE e.key = p.asset), ''),
+_JOB_COLUMNS = """
+a.name, a.fingerprint, a.folder, i.item, i.collection, i.sensed, i.platform, i.grid, i.baseline, i.cloud,
+  m.total, m.histogram
+"""
+_CROP_COLUMNS = """
+p.asset, coalesce(i.base || (SELECT e.value FROM json_each(i.assets) e WHERE e.key = p.asset), ''),
   p.file, p.bytes, p.sha256, p.epsg
+"""
+SAVED_ROWS = f"""
+SELECT {_JOB_COLUMNS}, {_CROP_COLUMNS}
 FROM areas a
 CROSS JOIN jobs j ON j.area = a.id AND j.status = 'saved'
 CROSS JOIN items i ON i.id = j.item
@@ -248,3 +253,17 @@ WHERE a.active AND (:area IS NULL OR a.name = :area)
   AND NOT (:newest AND i.superseded_by IS NOT NULL AND {_TWIN_ANSWERED})
 ORDER BY a.name, a.id, i.sensed, i.item, p.asset
 """  # noqa: S608
+JOB_ROWS = f"""
+SELECT {_JOB_COLUMNS}, j.status, j.reason, {_CROP_COLUMNS}
+FROM areas a
+CROSS JOIN jobs j ON j.area = a.id
+CROSS JOIN items i ON i.id = j.item
+LEFT JOIN products p ON p.job = j.id AND j.status = 'saved'
+  AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
+LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
+WHERE a.active AND NOT (
+  :newest AND i.superseded_by IS NOT NULL AND (j.status IN ('open', 'failed') OR {_TWIN_ANSWERED})
+)
+ORDER BY a.name, a.id, i.sensed, i.item, p.asset
+"""  # noqa: S608
+POLYGON = "SELECT polygon FROM areas WHERE fingerprint = ?"
