@@ -88,6 +88,11 @@ class Ledger:
             for label, key, complete, items, reason in found
         )
 
+    def searched(self) -> frozenset[str]:
+        """Keys of all searches that were complete in any run."""
+        with schema.told(self.path):
+            return frozenset(key for (key,) in self._db.execute(statements.SEARCHED))
+
     # ---- jobs ----
 
     def counts(self, *, twins_newest: bool = True) -> Counts:
@@ -205,7 +210,7 @@ class Ledger:
                 yield rows.saved_row(row)
 
     def job_rows(self, *, twins_newest: bool, wanted: Wanted) -> Iterator[JobRow]:
-        """Every job of an active area, by area name, then time: each valid crop, and each job without one. Streamed.
+        """Every job of an active area, by area name, then time: one row for each valid crop, else one. Streamed.
 
         Args:
             twins_newest: Leave out a job once the newer twin of its item has an answer for the same area, and jobs

@@ -25,6 +25,7 @@ SELECT stage, asset, use, sum(requests), sum(bytes) FROM traffic
 WHERE :run IS NULL OR run = :run GROUP BY stage, asset, use ORDER BY stage, asset, use
 """
 ADD_SEARCH = "INSERT OR REPLACE INTO searches (run, key, label, complete, items, reason) VALUES (?, ?, ?, ?, ?, ?)"
+SEARCHED = "SELECT DISTINCT key FROM searches WHERE complete"
 SEARCHES = "SELECT label, key, complete, items, reason FROM searches WHERE run = ? ORDER BY label, key"
 
 # ---- areas ------------------------------------------------------------------------------------------------
