@@ -185,6 +185,8 @@ class Run(Section):
     """Bytes of free disk that are never used up; a number, or a size such as ``256 MiB``."""
     verify: bool = False
     """True: whole tiles are read and the checksums of their streams checked."""
+    confirm_above: Size = 50 << 30
+    """Bytes above which ``run`` asks, or wants ``--yes``: a number, or a size such as ``50 GiB``."""
 
 
 class Config(Section):

@@ -204,6 +204,7 @@ def test_defaults_are_the_contract(tmp_path: Path) -> None:
         "memory": 50_331_648,
         "reserve": 268_435_456,
         "verify": False,
+        "confirm_above": 53_687_091_200,
     }
 
 
