@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import json
 import logging
-import os
 import shlex
 import signal
 import sys
-import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import click
 from rich.text import Text
 
 import s2async
 from s2async import areas as area_files
-from s2async import care, console, heartbeat, pipeline, summary
+from s2async import care, console, heartbeat, pipeline, prospect, summary
 from s2async.config import EXAMPLE, Config
 from s2async.errors import ConfigError, LocalError, RemoteError, S2AsyncError, StateError, StateInUse
 from s2async.ledger import Ledger
 from s2async.state import State
-
-T = TypeVar("T")
+from s2async.stopping import Stop
 
 EXIT_CODES = """
 \b
@@ -41,10 +37,6 @@ Exit codes:
   130, 143 interrupted (Ctrl-C, SIGTERM); run again to go on
 """
 CONFIG = click.Path(path_type=Path)
-PATIENCE = 7.0
-"""Seconds in which a run that was told to stop ends in order; then it just ends, which its state survives too."""
-LAST_WORDS = 0.5
-"""Seconds for a last line, which a terminal may not take, and for closing the state, which a disk may not."""
 
 
 def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,9 +94,10 @@ def init(file: Path) -> None:
 @click.argument("config", type=CONFIG)
 @click.option("--limit", type=click.IntRange(min=1), help="Work on this many jobs at most, for a trial.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--yes", is_flag=True, help="Do not ask, however large the run is.")
 @verbosity
 @click.pass_context
-def run(context: click.Context, config: Path, limit: int | None, as_json: bool) -> int:
+def run(context: click.Context, config: Path, limit: int | None, as_json: bool, yes: bool) -> int:
     """Search, check, crop and save what CONFIG asks for.
 
     Goes on where an earlier run stopped, however it stopped; a finished job costs search requests only.
@@ -113,8 +106,8 @@ def run(context: click.Context, config: Path, limit: int | None, as_json: bool) 
     Example: s2async run config.toml
              s2async run config.toml --limit 20
     """
-    again = f"s2async run {shlex.quote(str(config))}"
-    return run_config(Config.load(config), again, limit=limit, as_json=as_json, **context.obj)
+    again = f"s2async run {shlex.quote(str(config))}{' --yes' * yes}"
+    return run_config(Config.load(config), again, limit=limit, as_json=as_json, yes=yes, **context.obj)
 
 
 @cli.command()
@@ -210,7 +203,7 @@ def sandbox(
     server.serve(made.folder, port=port, delay=delay, bandwidth=bandwidth)
 
 
-for added in care.COMMANDS:
+for added in (prospect.plan, *care.COMMANDS):
     cli.add_command(added)
 
 
@@ -220,6 +213,7 @@ def run_config(
     *,
     limit: int | None = None,
     as_json: bool = False,
+    yes: bool = False,
     verbose: bool = False,
     quiet: bool = False,
 ) -> int:
@@ -230,6 +224,7 @@ def run_config(
         again: the command that goes on when this run is stopped.
         limit: most jobs to work on.
         as_json: print the summary as JSON.
+        yes: do not ask before a large run.
         verbose: tell every outcome.
         quiet: tell failures only.
     """
@@ -237,6 +232,7 @@ def run_config(
     error = console.standard_error()
     if not quiet:
         error.print(Text(console.safe(summary.where(areas))), soft_wrap=True)
+    prospect.consent(config, areas, limit=limit, yes=yes)
     progress = pipeline.Progress()
     view = console.RunView(progress, error, verbose=verbose, quiet=quiet)
 
@@ -253,7 +249,7 @@ def run_config(
             watching.cancel()
 
     gc.freeze()  # modules and settings stay: the collector need not look at them again and again
-    stop = _Stop(tell_stopped, lambda: progress.let_go())
+    stop = Stop(tell_stopped, lambda: progress.let_go())
     result = stop.run(work)
     if result is None:
         return stop.exit_code
@@ -263,88 +259,6 @@ def run_config(
         elif not quiet:
             summary.show_run(console.standard_output(), state, config, areas, result)
     return 0 if result.clean else 3
-
-
-class _Stop:
-    """Ctrl-C and SIGTERM: the first one stops a run in order, a second one, or a long wait, at once.
-
-    A terminal that goes away (SIGHUP) stops nothing.
-    """
-
-    def __init__(self, tell: Callable[[], None], let_go: Callable[[], None]) -> None:
-        self._tell = tell
-        self._let_go = let_go
-        self._number: int | None = None
-        self._cancel: Callable[[], object] = lambda: None
-        self._timer: threading.Timer | None = None
-
-    @property
-    def exit_code(self) -> int:
-        """As shells have it."""
-        return 128 + (self._number or 0)
-
-    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
-        """What the work returns; None when a signal stopped it."""
-
-        async def main() -> T | None:
-            loop, task = asyncio.get_running_loop(), asyncio.current_task()
-            self._cancel = lambda: task and loop.call_soon_threadsafe(task.cancel)
-            try:
-                return None if self._number else await work()
-            except asyncio.CancelledError:
-                if self._number is None:
-                    raise
-                self._tell_once()
-                return None
-            finally:
-                self._cancel = lambda: None
-
-        # not the loop's own handlers: these come through also while the loop is busy, or waits for a thread
-        former = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        if sys.platform != "win32":
-            former[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        try:
-            return asyncio.run(main())
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
-            if self._timer is not None:
-                self._timer.cancel()
-
-    def _on_signal(self, number: int, _: object) -> None:
-        if self._number is not None:
-            self._end_now()
-        self._number = number
-        # some things cannot be cancelled, such as a thread that asks for a host's address
-        self._timer = _timer(PATIENCE, self._lose_patience)
-        self._cancel()
-
-    def _lose_patience(self) -> None:
-        """As a second signal, for the main thread must close the state; should it hang, end all the same."""
-        _timer(2 * LAST_WORDS, os._exit, self.exit_code)
-        if sys.platform != "win32":
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-
-    def _end_now(self) -> NoReturn:
-        _timer(2 * LAST_WORDS, os._exit, self.exit_code)
-        with contextlib.suppress(Exception):  # whatever is broken: the state survives it
-            self._let_go()
-        telling = threading.Thread(target=self._tell_once, daemon=True)  # a terminal may not take it
-        telling.start()
-        telling.join(LAST_WORDS)
-        os._exit(self.exit_code)
-
-    def _tell_once(self) -> None:
-        tell, self._tell = self._tell, lambda: None
-        tell()
-
-
-def _timer(seconds: float, call: Callable[..., object], *values: object) -> threading.Timer:
-    """A started timer that keeps no process alive."""
-    timer = threading.Timer(seconds, call, values)
-    timer.daemon = True
-    timer.start()
-    return timer
 
 
 def _with_state(path: Path) -> Config:

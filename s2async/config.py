@@ -233,6 +233,19 @@ class Config(Section):
         config._source = source
         return config
 
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Check settings that are given as a mapping; paths in it are relative to the current folder.
+
+        Raises:
+            ConfigError: one line: ``config: [section] key: what; what to do``.
+        """
+        source = TomlFile(path=Path("config"), data=settings, lines={})
+        try:
+            return cls.model_validate(settings)
+        except ValidationError as error:
+            raise ConfigError(complaint(error, cls, source)) from None
+
     def place(self, *key: str | int) -> str:
         """Name the place of a key for people: ``file:line``, or ``config`` when it was not read from a file."""
         return self._source.place(key) if self._source else "config"

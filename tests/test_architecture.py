@@ -14,9 +14,9 @@ PACKAGE = Path(__file__).parents[1] / "s2async"
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 PURE = {
-    "answers", "breaker", "catalogs", "clouds", "congestion", "errors", "folders", "grid", "headers", "inflate",
-    "models", "names", "neighbours", "origins", "parks", "prefix", "records", "retries", "rows", "statements",
-    "tiff", "tiles",
+    "answers", "breaker", "catalogs", "clouds", "congestion", "costs", "errors", "folders", "grid", "ground",
+    "headers", "inflate", "models", "names", "neighbours", "origins", "parks", "plan", "prefix", "records",
+    "retries", "rows", "statements", "tiff", "tiles",
 }  # fmt: skip
 """No I/O and no asyncio: values in, values out."""
 
@@ -30,10 +30,14 @@ DOORS = {
     "pystac_client": {"search"},
     "pydantic": {"config", "complaints", "values"},
     "pyogrio": {"readers"},
-    "rich": {"cli", "console", "summary"},
-    "click": {"care", "cli"},
-    "asyncio": {"budget", "cli", "console", "gate", "heartbeat", "jobqueue", "pipeline", "raster", "worker"},
-}
+    "rich": {"cli", "console", "plan_tables", "summary"},
+    "click": {"care", "cli", "prospect"},
+    "xarray": {"cube"},
+    "asyncio": {
+        "api", "budget", "cli", "console", "gate", "heartbeat", "jobqueue", "pipeline", "prospect", "raster",
+        "stopping", "survey", "worker",
+    },
+}  # fmt: skip
 """The modules that may import a third party (or a part of the standard library that wants care)."""
 
 EDGES = {"transport", "sessions", "decode", "crops", "files", "marks", "search", "state", "index", "readers"}

@@ -462,8 +462,8 @@ def test_a_signal_in_a_run_for_a_script_leaves_its_output_empty(tmp_path: Path, 
 
 HANGING = """
 import time, threading, sys
-from s2async import cli, worker
-cli.PATIENCE = {patience}
+from s2async import cli, stopping, worker
+stopping.PATIENCE = {patience}
 async def hang(*_):
     {how}
 worker.process = hang

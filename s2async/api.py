@@ -1,0 +1,365 @@
+"""s2async from Python: run, stream and read, and their blocking twins.
+
+Everything here takes a configuration as a :class:`~s2async.config.Config`, as the path of a TOML file, or as a
+mapping of the same shape. The coroutines are for a loop of your own, a notebook's included; the twins that end in
+``_sync`` may be called anywhere, inside a running loop as well, which waits meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+
+from s2async import areas as area_files
+from s2async import clouds, decode, pipeline, tiff
+from s2async.config import Config
+from s2async.errors import ConfigError, CorruptFile, LocalError
+from s2async.grid import Window
+from s2async.ledger import Ledger
+from s2async.models import Area, Event, JobDone, Outcome
+from s2async.pipeline import Summary
+from s2async.records import SavedRow
+
+T = TypeVar("T")
+
+ConfigLike = Config | str | os.PathLike[str] | Mapping[str, Any]
+"""A configuration, the path of one, or a mapping such as ``{"areas": "fields.geojson", "search": {...}}``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CropArray:
+    """One saved crop, read."""
+
+    pixels: NDArray[np.generic]
+    """(bands, rows, columns), of the file's own type."""
+    transform: Affine
+    """From (column, row) of pixel corners to coordinates of the CRS."""
+    epsg: int
+    nodata: float | None
+    area: str
+    item: str
+    asset: str
+    datetime: datetime
+    """Time of sensing, UTC, aware."""
+    platform: str
+    grid: str
+    """MGRS grid square such as ``33UUU``."""
+    scene_cloud: float | None
+    """Per cent of the whole scene, as the catalogue says."""
+    area_cloud: float | None
+    """Per cent of the area's valid pixels that are spoilt."""
+    path: Path
+
+
+# ---- settings ---------------------------------------------------------------------------------------------
+
+
+def load_config(config: ConfigLike) -> Config:
+    """A configuration, read and checked.
+
+    Args:
+        config: ready, as the path of a TOML file, or as a mapping; paths in a mapping are relative to the current
+            folder.
+
+    Raises:
+        ConfigError: what is wrong, in one line.
+
+    Example::
+
+        config = s2async.load_config({
+            "areas": "fields.geojson",
+            "search": {"datetime": "2024-05-01/2024-08-31"},
+            "output": {"folder": "crops", "assets": ["visual", "nir"]},
+        })
+    """
+    if isinstance(config, Config):
+        return config
+    if not isinstance(config, Mapping):
+        return Config.load(Path(config))
+    return Config.of(config)
+
+
+def load_areas(config: ConfigLike) -> list[Area]:
+    """The areas of a configuration, checked, named and fingerprinted; some of them can be given to `run`.
+
+    Raises:
+        ConfigError: the configuration or an area cannot be used.
+
+    Example::
+
+        big = [area for area in s2async.load_areas("fields.toml") if area.polygon.area > 1e-4]
+        s2async.run_sync("fields.toml", areas=big)
+    """
+    return area_files.load(load_config(config))
+
+
+# ---- running ----------------------------------------------------------------------------------------------
+
+
+async def run(
+    config: ConfigLike,
+    *,
+    areas: Sequence[Area] | None = None,
+    limit: int | None = None,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Summary:
+    """Search, check, crop and save; going on where an earlier run of the same state stopped.
+
+    Cancelling it stops the run in order: what was done is kept.
+
+    Args:
+        config: settings.
+        areas: some of `load_areas`, or others; those of the configuration by default. Jobs of areas that are left
+            out wait for a run with them.
+        limit: most jobs to work on.
+        on_event: told of everything that happens, in the loop's thread.
+
+    Returns:
+        How the run ended; ``summary.clean`` when every job has an answer.
+
+    Raises:
+        ConfigError: the configuration or the areas cannot be used.
+        StateInUse, StateError: the state cannot be used.
+        LocalError: this machine stopped the run; it can be resumed.
+        HostParked: a server gave no answer for as long as it is waited for; the run can be resumed.
+
+    Example::
+
+        summary = await s2async.run("fields.toml")
+        print(summary.done, summary.bytes)
+    """
+    settings = load_config(config)
+    wanted = area_files.load(settings) if areas is None else list(areas)
+    return await pipeline.run(settings, wanted, limit=limit, on_event=on_event)
+
+
+async def stream(
+    config: ConfigLike, *, areas: Sequence[Area] | None = None, limit: int | None = None
+) -> AsyncGenerator[Outcome, None]:
+    """Run, and give each outcome as soon as it is recorded: saved crops among them, and also what was too cloudy.
+
+    Leaving the loop early stops the run in order. Who takes outcomes slower than they come lets them pile up in
+    memory, about 1 kB each.
+
+    Args:
+        config: settings.
+        areas: as for `run`.
+        limit: most jobs to work on.
+
+    Raises:
+        ConfigError, StateError, LocalError, HostParked: as for `run`, after all outcomes.
+
+    Example::
+
+        async for outcome in s2async.stream("fields.toml"):
+            if outcome.status == "saved":
+                print(outcome.job.area.name, outcome.job.scene.datetime)
+    """
+    done = asyncio.Queue[Outcome | None]()
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, JobDone):
+            done.put_nowait(event.outcome)
+
+    running = asyncio.create_task(run(config, areas=areas, limit=limit, on_event=on_event))
+    running.add_done_callback(lambda _: done.put_nowait(None))
+    try:
+        while (outcome := await done.get()) is not None:
+            yield outcome
+        running.result()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def run_sync(
+    config: ConfigLike,
+    *,
+    areas: Sequence[Area] | None = None,
+    limit: int | None = None,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Summary:
+    """`run`, waited for. Ctrl-C stops the run in order.
+
+    Inside a running loop, as in a notebook, it works in a thread of its own, and ``on_event`` is called there.
+
+    Example::
+
+        summary = s2async.run_sync("fields.toml", limit=20)
+    """
+    return _waited_for(lambda: run(config, areas=areas, limit=limit, on_event=on_event))
+
+
+def stream_sync(
+    config: ConfigLike, *, areas: Sequence[Area] | None = None, limit: int | None = None
+) -> Generator[Outcome, None, None]:
+    """`stream` for a plain ``for``; the run goes on in a thread of its own meanwhile.
+
+    Example::
+
+        for outcome in s2async.stream_sync("fields.toml"):
+            print(outcome.status, outcome.job.area.name)
+    """
+    found = queue.SimpleQueue[Outcome | None]()
+
+    async def work() -> None:
+        try:
+            async with aclosing(stream(config, areas=areas, limit=limit)) as outcomes:
+                async for outcome in outcomes:
+                    found.put(outcome)
+        finally:
+            found.put(None)
+
+    thread = _LoopThread(work)
+    try:
+        while (outcome := found.get()) is not None:
+            yield outcome
+    except BaseException:
+        thread.cancel()
+        raise
+    thread.result()
+
+
+# ---- reading ----------------------------------------------------------------------------------------------
+
+
+def read(
+    config: ConfigLike, *, area: str | None = None, item: str | None = None, asset: str | None = None
+) -> Iterator[CropArray]:
+    """The saved crops as arrays, by area, then time; one after the other, from this machine's disk alone.
+
+    Args:
+        config: settings of a run that was made, or is being made.
+        area: of this area alone, by its name.
+        item: of this item alone, by its id.
+        asset: of this asset alone.
+
+    Raises:
+        ConfigError: the configuration cannot be used, or nothing has been run yet.
+        StateError: the state cannot be used.
+        LocalError: a crop is gone, or cannot be read.
+        CorruptFile: a crop is damaged.
+
+    Example::
+
+        for crop in s2async.read("fields.toml", area="North field", asset="visual"):
+            print(crop.datetime, crop.pixels.shape, crop.area_cloud)
+    """
+    settings = load_config(config)
+    classes = settings.clouds.classes
+    for row in saved_rows(settings, area):
+        if item in (None, row.item) and asset in (None, row.asset):
+            yield _read_crop(settings.output.folder / row.folder / row.file, row, classes)
+
+
+def saved_rows(settings: Config, area: str | None = None) -> list[SavedRow]:
+    """What the state knows of saved crops.
+
+    Raises:
+        ConfigError: there is no state yet.
+    """
+    if not settings.run.state.exists():
+        raise ConfigError(f"no state at {settings.run.state}: nothing has been run yet")
+    wanted = pipeline.wanted_products(settings)
+    with Ledger.read(settings.run.state) as ledger:
+        return list(ledger.saved_rows(twins_newest=settings.search.twins == "newest", wanted=wanted, area=area))
+
+
+def _read_crop(path: Path, row: SavedRow, classes: Sequence[int]) -> CropArray:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise LocalError(
+            f"cannot read the crop {path}: {error.strerror}; s2async verify opens it again"
+        ) from error
+    try:
+        layout = tiff.parse(data)
+        if not isinstance(layout, tiff.Layout):
+            raise CorruptFile("is cut off")
+        whole = Window(col=0, row=0, width=layout.grid.width, height=layout.grid.height)
+        (pixels,) = decode.read(data, [whole])
+    except CorruptFile as error:
+        raise CorruptFile(f"the crop {path} {error}; try s2async verify") from error
+    return CropArray(
+        pixels=pixels,
+        transform=layout.grid.transform,
+        epsg=layout.grid.epsg,
+        nodata=layout.nodata,
+        area=row.area,
+        item=row.item,
+        asset=row.asset,
+        datetime=row.datetime,
+        platform=row.platform,
+        grid=row.grid,
+        scene_cloud=row.scene_cloud,
+        area_cloud=clouds.cloud_percent(row.measure, classes) if row.measure else None,
+        path=path,
+    )
+
+
+# ---- waiting ----------------------------------------------------------------------------------------------
+
+
+def _waited_for(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """What some work returns: done in this thread where no loop runs in it, so that Ctrl-C is heard; else not."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work())
+    return _LoopThread(work).result()
+
+
+class _LoopThread:
+    """A loop of its own in a thread of its own, for one piece of work."""
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self._outcome: tuple[Any, BaseException | None] = (None, None)
+        self._begun = threading.Event()
+        self._task: asyncio.Task[Any] | None = None
+        self._thread = threading.Thread(target=self._main, args=[work], name="s2async", daemon=True)
+        self._thread.start()
+        self._begun.wait()
+
+    def _main(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        async def main() -> Any:
+            self._task = asyncio.current_task()
+            self._begun.set()
+            return await work()
+
+        try:
+            self._outcome = asyncio.run(main()), None
+        except BaseException as error:  # noqa: BLE001 - raised by `result`
+            self._outcome = None, error
+        finally:
+            self._begun.set()
+
+    def result(self) -> Any:
+        """What the work returned; what it raised is raised here. Whoever is interrupted meanwhile stops it."""
+        try:
+            self._thread.join()
+        except BaseException:
+            self.cancel()
+            raise
+        value, error = self._outcome
+        if error is not None:
+            raise error
+        return value
+
+    def cancel(self) -> None:
+        """Stop the work in order, and wait until it has stopped."""
+        if self._task is not None:
+            with suppress(RuntimeError):  # it has just ended, and its loop with it
+                self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+        self._thread.join()

@@ -1,0 +1,135 @@
+"""Saved crops as xarray: the pictures of one area as time x band x y x x. The one door to xarray."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from s2async.api import ConfigLike, CropArray, load_config, read
+from s2async.errors import ConfigError
+from s2async.grid import shifted
+
+if TYPE_CHECKING:
+    import xarray
+
+WHOLE = 1e-3
+"""Of a pixel, by which a crop's corner may miss the corner of a pixel of the common grid."""
+
+
+def open_crops(
+    config: ConfigLike, area: str | None = None, *, asset: str | None = None
+) -> dict[int, xarray.DataArray]:
+    """An area's crops as arrays ``time x band x y x x``, one for each UTM zone, by EPSG code.
+
+    Crops of one area and zone share a grid, whichever grid squares they were cut from: the array spans them all,
+    and what a crop does not hold is nodata. Nothing is resampled, which is why two zones are two arrays. All
+    pixels are loaded.
+
+    Each array has the coordinates ``time`` (UTC, ascending; twice where two grid squares of a pass hold the area),
+    ``band`` (from 1), ``y`` and ``x`` (centres of pixels, metres), and along time ``item``, ``platform``,
+    ``grid``, ``scene_cloud`` and ``area_cloud`` (per cent); ``spatial_ref`` tells the CRS as rioxarray and odc-geo
+    read it.
+
+    Args:
+        config: settings of a run that was made.
+        area: its name; may be left out where there is one area only.
+        asset: its key; may be left out where one asset is cut only.
+
+    Raises:
+        ConfigError: no such area or asset, nothing saved of it, or crops that share no grid, which
+            :func:`s2async.read` reads one by one.
+        ImportError: xarray is not there: ``pip install 's2async[xarray]'``.
+
+    Example::
+
+        for epsg, pictures in s2async.open("fields.toml", "North field").items():
+            print(epsg, pictures.sel(time="2022-06").mean("time"))
+    """
+    try:
+        import xarray  # noqa: F401 - here, before anything is read
+    except ImportError as error:
+        raise ImportError("s2async.open needs xarray: pip install 's2async[xarray]'") from error
+    settings = load_config(config)
+    assets = settings.output.assets
+    if asset is None and len(assets) > 1:
+        raise ConfigError(f"several assets are cut: say asset= one of {', '.join(assets)}")
+    crops = list(read(settings, area=area, asset=asset or (assets[0] if assets else None)))
+    names = sorted({crop.area for crop in crops})
+    if len(names) > 1:
+        raise ConfigError(f"there are {len(names):,} areas: say which, such as {names[0]!r}")
+    if not crops:
+        raise ConfigError(f"nothing is saved{f' of area {area!r}' if area else ''}: s2async status tells what is")
+    zones = defaultdict[int, list[CropArray]](list)
+    for crop in sorted(crops, key=lambda crop: (crop.datetime, crop.item)):
+        zones[crop.epsg].append(crop)
+    return {epsg: _stacked(zones[epsg]) for epsg in sorted(zones)}
+
+
+def _stacked(crops: Sequence[CropArray]) -> xarray.DataArray:
+    import xarray
+
+    first = crops[0]
+    places = [_place(crop, first) for crop in crops]
+    left, top = min(column for column, _ in places), min(row for _, row in places)
+    right = max(column + crop.pixels.shape[2] for (column, _), crop in zip(places, crops, strict=True))
+    bottom = max(row + crop.pixels.shape[1] for (_, row), crop in zip(places, crops, strict=True))
+    shape = (len(crops), first.pixels.shape[0], bottom - top, right - left)
+    pixels: NDArray[Any] = np.full(shape, first.nodata or 0, first.pixels.dtype)
+    for layer, (column, row), crop in zip(pixels, places, crops, strict=True):
+        _, height, width = crop.pixels.shape
+        layer[:, row - top : row - top + height, column - left : column - left + width] = crop.pixels
+    return xarray.DataArray(
+        pixels,
+        dims=("time", "band", "y", "x"),
+        coords=_coordinates(crops, shifted(first.transform, left, top), shape),
+        attrs={"_FillValue": first.nodata or 0, "grid_mapping": "spatial_ref"},
+        name=first.asset,
+    )
+
+
+def _place(crop: CropArray, first: CropArray) -> tuple[int, int]:
+    """Column and row of a crop's first pixel on the grid of the first crop."""
+    here, there = crop.transform, first.transform
+    column, row = (here.c - there.c) / there.a, (here.f - there.f) / there.e
+    same = (crop.pixels.dtype, crop.pixels.shape[0], crop.nodata) == (
+        first.pixels.dtype,
+        first.pixels.shape[0],
+        first.nodata,
+    ) and (here.a, here.b, here.d, here.e) == (there.a, 0, 0, there.e)
+    if not same or max(abs(column - round(column)), abs(row - round(row))) > WHOLE:
+        raise ConfigError(f"{crop.path} and {first.path} share no grid: read them one by one with s2async.read")
+    return round(column), round(row)
+
+
+def _kind(crop: CropArray) -> tuple[object, ...]:
+    return crop.pixels.dtype, crop.pixels.shape[0], crop.nodata
+
+
+def _coordinates(crops: Sequence[CropArray], transform: Affine, shape: tuple[int, ...]) -> dict[str, Any]:
+    def along(values: Sequence[Any], dtype: Any) -> tuple[str, NDArray[Any]]:
+        return "time", np.array(values, dtype)
+
+    def percent(value: float | None) -> float:
+        return np.nan if value is None else value
+
+    code = CRS.from_epsg(crops[0].epsg)
+    place = " ".join(map(repr, (transform.c, transform.a, transform.b, transform.f, transform.d, transform.e)))
+    return {
+        "time": along([crop.datetime.astimezone(UTC).replace(tzinfo=None) for crop in crops], "datetime64[ns]"),
+        "band": np.arange(1, shape[1] + 1),
+        "y": ("y", transform.f + (np.arange(shape[2]) + 0.5) * transform.e, {"units": "metre"}),
+        "x": ("x", transform.c + (np.arange(shape[3]) + 0.5) * transform.a, {"units": "metre"}),
+        "item": along([crop.item for crop in crops], str),
+        "platform": along([crop.platform for crop in crops], str),
+        "grid": along([crop.grid for crop in crops], str),
+        "scene_cloud": along([percent(crop.scene_cloud) for crop in crops], float),
+        "area_cloud": along([percent(crop.area_cloud) for crop in crops], float),
+        "spatial_ref": ((), 0, {"crs_wkt": code.to_wkt(), "spatial_ref": code.to_wkt(), "GeoTransform": place}),
+    }

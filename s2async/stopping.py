@@ -1,0 +1,101 @@
+"""Signals: the first one stops a run in order, a second one, or a long wait, at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn, TypeVar
+
+T = TypeVar("T")
+
+PATIENCE = 7.0
+"""Seconds in which a run that was told to stop ends in order; then it just ends, which its state survives too."""
+LAST_WORDS = 0.5
+"""Seconds for a last line, which a terminal may not take, and for closing the state, which a disk may not."""
+
+
+class Stop:
+    """Ctrl-C and SIGTERM: the first one stops a run in order, a second one, or a long wait, at once.
+
+    A terminal that goes away (SIGHUP) stops nothing.
+    """
+
+    def __init__(self, tell: Callable[[], None], let_go: Callable[[], None]) -> None:
+        self._tell = tell
+        self._let_go = let_go
+        self._number: int | None = None
+        self._cancel: Callable[[], object] = lambda: None
+        self._timer: threading.Timer | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """As shells have it."""
+        return 128 + (self._number or 0)
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
+        """What the work returns; None when a signal stopped it."""
+
+        async def main() -> T | None:
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            self._cancel = lambda: task and loop.call_soon_threadsafe(task.cancel)
+            try:
+                return None if self._number else await work()
+            except asyncio.CancelledError:
+                if self._number is None:
+                    raise
+                self._tell_once()
+                return None
+            finally:
+                self._cancel = lambda: None
+
+        # not the loop's own handlers: these come through also while the loop is busy, or waits for a thread
+        former = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        if sys.platform != "win32":
+            former[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            return asyncio.run(main())
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _on_signal(self, number: int, _: object) -> None:
+        if self._number is not None:
+            self._end_now()
+        self._number = number
+        # some things cannot be cancelled, such as a thread that asks for a host's address
+        self._timer = _timer(PATIENCE, self._lose_patience)
+        self._cancel()
+
+    def _lose_patience(self) -> None:
+        """As a second signal, for the main thread must close the state; should it hang, end all the same."""
+        _timer(2 * LAST_WORDS, os._exit, self.exit_code)
+        if sys.platform != "win32":
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    def _end_now(self) -> NoReturn:
+        _timer(2 * LAST_WORDS, os._exit, self.exit_code)
+        with contextlib.suppress(Exception):  # whatever is broken: the state survives it
+            self._let_go()
+        telling = threading.Thread(target=self._tell_once, daemon=True)  # a terminal may not take it
+        telling.start()
+        telling.join(LAST_WORDS)
+        os._exit(self.exit_code)
+
+    def _tell_once(self) -> None:
+        tell, self._tell = self._tell, lambda: None
+        tell()
+
+
+def _timer(seconds: float, call: Callable[..., object], *values: object) -> threading.Timer:
+    """A started timer that keeps no process alive."""
+    timer = threading.Timer(seconds, call, values)
+    timer.daemon = True
+    timer.start()
+    return timer
