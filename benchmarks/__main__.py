@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import chaos, contest, growth, least, link, memory, parity, plots, tables
+from benchmarks import chaos, contest, export, growth, least, link, memory, parity, plots, tables
 from benchmarks.context import context
 from benchmarks.options import Options
 
@@ -38,6 +38,7 @@ BENCHMARKS: Final = {
     "memory": Benchmark(run=memory.run, defaults=Options(rounds=1), table=tables.says),
     "growth": Benchmark(run=growth.run, defaults=Options(items=20), table=tables.growth, plot=plots.growth),
     "link": Benchmark(run=link.run),
+    "export": Benchmark(run=export.run, defaults=Options(items=100)),
     "single": Benchmark(run=contest.single, table=tables.contest, plot=plots.contest),
 }
 

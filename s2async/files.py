@@ -10,6 +10,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from s2async.errors import LocalError
 
@@ -52,11 +53,30 @@ def replace(path: Path, data: bytes, *, token: str = "s2async") -> None:  # noqa
     Raises:
         LocalError: disk full, read-only, no such folder.
     """
-    part = path.with_name(f".{token}-{secrets.token_hex(_RANDOM_BYTES)}{SUFFIX}")
+    with writing(path, temporary(path, token)) as file:
+        file.write(data)
+
+
+def temporary(path: Path, token: str) -> Path:
+    """A name beside the final one that nobody else has; see :func:`replace`."""
+    return path.with_name(f".{token}-{secrets.token_hex(_RANDOM_BYTES)}{SUFFIX}")
+
+
+@contextlib.contextmanager
+def writing(path: Path, part: Path) -> Iterator[BinaryIO]:
+    """A file to be written bit by bit, which gets its final name when the block ends well; else nothing is left.
+
+    Args:
+        path: final name; its folder exists.
+        part: name until then, in the same folder; what is there is written over.
+
+    Raises:
+        LocalError: disk full, read-only, no such folder.
+    """
     with local_errors("write", path):
         try:
-            with part.open("xb") as file:
-                file.write(data)
+            with part.open("wb") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)

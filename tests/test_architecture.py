@@ -16,7 +16,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 PURE = {
     "answers", "breaker", "catalogs", "clouds", "congestion", "costs", "errors", "folders", "grid", "ground",
     "headers", "inflate", "models", "names", "neighbours", "origins", "parks", "plan", "prefix", "records",
-    "retries", "rows", "statements", "tiff", "tiles",
+    "retries", "rows", "stac", "statements", "table", "tiff", "tiles",
 }  # fmt: skip
 """No I/O and no asyncio: values in, values out."""
 
@@ -31,8 +31,9 @@ DOORS = {
     "pydantic": {"config", "complaints", "values"},
     "pyogrio": {"readers"},
     "rich": {"cli", "console", "plan_tables", "summary"},
-    "click": {"care", "cli", "prospect"},
+    "click": {"care", "cli", "export", "prospect"},
     "xarray": {"cube"},
+    "pyarrow": {"geoparquet"},
     "asyncio": {
         "api", "budget", "cli", "console", "gate", "heartbeat", "jobqueue", "pipeline", "prospect", "raster",
         "stopping", "survey", "worker",
@@ -40,7 +41,10 @@ DOORS = {
 }  # fmt: skip
 """The modules that may import a third party (or a part of the standard library that wants care)."""
 
-EDGES = {"transport", "sessions", "decode", "crops", "files", "marks", "search", "state", "index", "readers"}
+EDGES = {
+    "collection", "crops", "decode", "files", "index", "marks", "readers", "search", "sessions", "state",
+    "transport",
+}  # fmt: skip
 ON_PURPOSE = {
     ("search", "transport"),
     ("transport", "sessions"),
@@ -48,6 +52,8 @@ ON_PURPOSE = {
     ("marks", "files"),
     ("state", "files"),
     ("index", "files"),
+    ("collection", "files"),
+    ("collection", "index"),
 }
 """Edges that use another edge. (``raster`` joins transport and decode, and is no edge itself.)"""
 

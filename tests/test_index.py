@@ -2,42 +2,20 @@ from __future__ import annotations
 
 import csv
 import errno
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from s2async import index
 from s2async.errors import LocalError
 from s2async.models import CloudMeasure
 from s2async.records import SavedRow
-
-CLASSES = frozenset({1, 3, 8, 9, 10})
-ROW = SavedRow(
-    area="Tiergarten",
-    fingerprint="0123456789abcdef",
-    folder="tiergarten",
-    item="S2A_33UUU_20220719_0_L2A",
-    collection="sentinel-2-l2a",
-    datetime=datetime(2022, 7, 19, 10, 18, 5, 123000, tzinfo=UTC),
-    platform="sentinel-2a",
-    grid="33UUU",
-    baseline="04.00",
-    scene_cloud=0.000015,
-    measure=CloudMeasure(histogram=(10, 0, 0, 1, 200, 0, 0, 0, 2, 0, 0, 0, 97), total=320),
-    asset="visual",
-    href="https://cogs.example/S2A_33UUU_20220719_0_L2A/TCI.tif",
-    file="S2A_33UUU_20220719_0_L2A_visual.tif",
-    bytes=123456,
-    sha256="ab" * 32,
-    epsg=32633,
-)
+from s2async.table import Table
+from tests.test_table import CLASSES, CLOUDY, ROW
 
 
 def write(folder: Path, *rows: SavedRow) -> list[dict[str, str]]:
@@ -72,21 +50,18 @@ def test_what_is_unknown_is_empty(tmp_path: Path) -> None:
     assert [empty[key] for key in ("area_cloud_percent", "area_valid_percent")] == ["", "0.0000"]
 
 
-@given(st.lists(st.integers(0, 10**6), min_size=13, max_size=13), st.integers(0, 10**6))
-def test_per_cents_are_exact_to_half_a_unit_of_the_last_place(counts: list[int], more: int) -> None:
-    measured = CloudMeasure(histogram=tuple(counts), total=sum(counts) + more)
-    for text, part, whole in zip(
-        index._percents(measured, CLASSES),
-        (sum(counts[value] for value in CLASSES), measured.valid),
-        (measured.valid, measured.total),
-        strict=True,
-    ):
-        if whole:
-            error = Fraction(text) - Fraction(part * 100, whole)
-            assert Fraction(-1, 20_000) < error <= Fraction(1, 20_000)
-            assert len(text.partition(".")[2]) == 4
-        else:
-            assert text == ""
+def test_all_jobs_have_a_status_and_a_reason() -> None:
+    text = io.StringIO()
+    lines = [ROW, replace(CLOUDY, measure=None), replace(CLOUDY, status="failed", reason="=timed out")]
+    assert index.write(Table(rows=lines, all=True, classes=CLASSES), text) == 3
+    found = list(csv.DictReader(io.StringIO(text.getvalue())))
+    assert [(row["status"], row["reason"]) for row in found] == [
+        ("saved", ""),
+        ("cloudy", ""),
+        ("failed", "'=timed out"),
+    ]
+    assert [row["asset"] for row in found] == ["visual", "", ""]
+    assert [row["area_cloud_percent"] for row in found] == ["1.0000", "", "1.0000"]
 
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r"])
@@ -137,7 +112,3 @@ def test_what_a_killed_run_left_is_written_over(tmp_path: Path) -> None:
     (tmp_path / ".overview.csv.part").write_text("half")
     assert len(write(tmp_path, ROW, ROW)) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["overview.csv"]
-
-
-def test_the_writer_has_a_name() -> None:
-    assert {"csv": index.write_csv} == index.WRITERS
