@@ -20,6 +20,7 @@ from pyproj import Transformer
 from pyproj.exceptions import ProjError
 from rasterio.features import geometry_mask, geometry_window
 from shapely import MultiPolygon, Polygon
+from shapely.geometry.base import BaseGeometry
 
 from s2async.models import Area
 
@@ -83,6 +84,13 @@ class Grid:
         """The transform of a window's own pixels."""
         return shifted(self.transform, window.col, window.row)
 
+    def resized(self, width: int, height: int) -> Grid:
+        """The same ground in so many pixels."""
+        across, down = self.width / width, self.height / height
+        a, b, c, d, e, f = self.transform[:6]
+        transform = Affine(a * across, b * down, c, d * across, e * down, f)
+        return Grid(width=width, height=height, transform=transform, epsg=self.epsg)
+
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Coordinates of the upper left and the lower right corner: x0, y0, x1, y1."""
@@ -126,6 +134,19 @@ def cutout(area: Area, grid: Grid) -> Cutout | None:
         start = grid.window_transform(whole)
         total = max(total, _count(keyed, start, whole.shape))
     return Cutout(window=window, inside=inside, total=total)
+
+
+def outline(area: Area, grid: Grid, window: Window | None = None) -> BaseGeometry | None:
+    """The polygon of an area in columns and rows of a raster, or of a window of it.
+
+    Returns:
+        None when the polygon cannot be projected to the raster's CRS.
+    """
+    polygon = _project(area.fingerprint, area.polygon, grid.epsg)
+    if polygon is None:
+        return None
+    a, b, c, d, e, f = (~(grid.window_transform(window) if window else grid.transform))[:6]
+    return shapely.transform(polygon, lambda xy: np.column_stack([xy @ (a, b) + c, xy @ (d, e) + f]))
 
 
 class _Keyed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,7 +14,7 @@ from s2async import headers, tiff
 from s2async.answers import shown
 from s2async.errors import CorruptFile, FileChanged
 from s2async.models import Asset, FileFact
-from s2async.tiff import Layout
+from s2async.tiff import Layout, NeedMore
 from s2async.transport import Piece, Transport
 
 FIRST_READ: Final = 8192
@@ -110,14 +110,36 @@ async def open_source(transport: Transport, asset: Asset, first: FirstRead | Non
         RemoteError: whatever :meth:`Transport.read` raises.
         CorruptFile, UnsupportedLayout: see :func:`s2async.tiff.parse`; the text names the file.
     """
-    first = first or FirstRead()
+
+    def understood(head: bytes) -> tuple[Layout, ...] | NeedMore:
+        found = tiff.parse(head)
+        return (found,) if isinstance(found, Layout) else found
+
+    return (await _opened(transport, asset, first or FirstRead(), understood))[0]
+
+
+async def open_levels(transport: Transport, asset: Asset) -> tuple[Source, ...]:
+    """Read the header of a COG with its overviews: the full resolution first (see `tiff.parse_levels`).
+
+    Raises:
+        RemoteError, CorruptFile, UnsupportedLayout: as for :func:`open_source`.
+    """
+    return await _opened(transport, asset, FirstRead(), tiff.parse_levels)
+
+
+async def _opened(
+    transport: Transport,
+    asset: Asset,
+    first: FirstRead,
+    understood: Callable[[bytes], tuple[Layout, ...] | NeedMore],
+) -> tuple[Source, ...]:
     piece = await transport.read(asset.href, 0, first.size(asset), stage="header", asset=asset.key)
     head, size, etag = bytes(piece.data), piece.size, piece.etag
     while True:
         try:
-            found = tiff.parse(head)
-            if isinstance(found, Layout):
-                if beyond := _beyond(found, size):
+            found = understood(head)
+            if not isinstance(found, NeedMore):
+                if beyond := next(filter(None, (_beyond(layout, size) for layout in found)), ""):
                     raise CorruptFile(beyond)
                 break
             if found.size > size:
@@ -133,9 +155,10 @@ async def open_source(transport: Transport, asset: Asset, first: FirstRead | Non
         if more.size != size:
             raise _changed(asset)
         head += more.data
-    transport.meter.waste("header", asset.key, len(head) - min(found.end, len(head)))
-    first.learn(asset, found.read_to)
-    return Source(asset=asset, layout=found, size=size, etag=etag)
+    end = max(layout.end for layout in found)
+    transport.meter.waste("header", asset.key, len(head) - min(end, len(head)))
+    first.learn(asset, found[0].read_to)
+    return tuple(Source(asset=asset, layout=layout, size=size, etag=etag) for layout in found)
 
 
 def _changed(asset: Asset) -> FileChanged:

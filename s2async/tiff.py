@@ -7,17 +7,17 @@ in its first kilobytes (3.7 kB for a Sentinel-2 picture), so one small read tell
 
 from __future__ import annotations
 
-import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 
+from s2async import geotags
 from s2async.errors import CorruptFile, UnsupportedLayout
-from s2async.grid import Grid, shifted
+from s2async.grid import Grid
 
 MAX_HEADER: Final = 1 << 20
 """Bytes within which everything of the header must lie: beyond it a file is not cloud-optimised."""
@@ -41,6 +41,9 @@ PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, GEO_KEYS, GDAL_METADATA, GDAL_NODATA = (
     42113,
 )
 
+_GEOREFERENCE = (PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, GEO_KEYS, 34736, 34737)
+_REDUCED = 1
+"""Kind of a directory that holds the picture in fewer pixels (TIFF 6.0, NewSubfileType)."""
 _PLACES = {STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS, SUB_IFDS, EXIF_IFD, GPS_IFD}
 _TYPES = {
     1: "B",
@@ -70,6 +73,10 @@ DTYPES: Final = frozenset(_DTYPES.values())
 
 Tag = tuple[int, int, int, bytes]
 """One entry of the directory: tag, type, count, and its values as they stand in the file."""
+Entry = tuple[int, int, int, int]
+"""The same with the place of the value field."""
+Raws = dict[int, tuple[int, int, bytes]]
+"""Type, count and values by tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +148,33 @@ def parse(head: bytes) -> Layout | NeedMore:
         CorruptFile: the bytes are not a TIFF, or contradict themselves, or declare absurd sizes.
         UnsupportedLayout: a sound TIFF whose pixels cannot be told from its first directory alone.
     """
+    found = _told(_parse, head)
+    return found if isinstance(found, NeedMore) else found[0]
+
+
+def parse_levels(head: bytes) -> tuple[Layout, ...] | NeedMore:
+    """Read the header of a TIFF with its overviews: the same ground in fewer pixels, in later directories.
+
+    The grid of an overview is worked out from that of the full resolution, as GDAL does it: its directory tells
+    none.
+
+    Args:
+        head: the file's first bytes, as many as are in hand.
+
+    Returns:
+        The full resolution, then the overviews in the order of the file: from large to small in a cloud-optimised
+        one; or how many bytes are needed to tell them. Tags of georeference are always those of the full
+        resolution: what counts is the grid.
+
+    Raises:
+        CorruptFile, UnsupportedLayout: as for :func:`parse`.
+    """
+    return _told(lambda known: _parse(known, overviews=True), head)
+
+
+def _told(work: Callable[[bytes], tuple[Layout, ...]], head: bytes) -> tuple[Layout, ...] | NeedMore:
     try:
-        return _parse(head)
+        return work(head)
     except _ShortError as short:
         if short.size > MAX_HEADER:
             raise UnsupportedLayout(
@@ -190,7 +222,7 @@ class _Reader:
     def first_directory(self) -> int:
         return self.unpack("Q", 8)[0] if self.big else self.unpack("I", 4)[0]
 
-    def directory(self, offset: int) -> tuple[list[tuple[int, int, int, int]], int]:
+    def directory(self, offset: int) -> tuple[list[Entry], int]:
         """Entries (tag, type, count, place of the value field) and the offset of the next directory."""
         if offset < 8:
             raise ValueError(f"directory at byte {offset}")
@@ -214,11 +246,24 @@ class _Reader:
         return self.take(offset, size)
 
 
-def _parse(head: bytes) -> Layout:
+def _parse(head: bytes, *, overviews: bool = False) -> tuple[Layout, ...]:
     reader = _Reader(head)
     entries, following = reader.directory(reader.first_directory())
+    raws = _raws(reader, entries)
+    end = reader.end
+    later = _later(reader, following)
+    whole = _layout(reader, raws, end)
+    if not overviews:
+        return (whole,)
+    georeference = {tag: raws[tag] for tag in _GEOREFERENCE if tag in raws}
+    reduced = [georeference | _raws(reader, entries) for entries, kind in later if kind == _REDUCED]
+    return (whole, *(_layout(reader, raws, reader.end, whole.grid) for raws in reduced))
+
+
+def _raws(reader: _Reader, entries: list[Entry]) -> Raws:
+    """What the entries of a directory hold."""
     short = held = 0
-    raws: dict[int, tuple[int, int, bytes]] = {}
+    raws: Raws = {}
     for tag, kind, count, field in entries:
         if tag in raws:
             raise ValueError(f"tag {tag} is there twice")
@@ -232,8 +277,11 @@ def _parse(head: bytes) -> Layout:
             raise ValueError("its tags share their values")
     if short:
         raise _ShortError(short)
-    end = reader.end
-    _refuse_masks(reader, following)
+    return raws
+
+
+def _layout(reader: _Reader, raws: Raws, end: int, whole: Grid | None = None) -> Layout:
+    """What a directory says; of an overview with the grid of the full resolution."""
 
     def values(tag: int, default: tuple[float, ...] = ()) -> tuple[float, ...]:
         if tag not in raws:
@@ -281,17 +329,18 @@ def _parse(head: bytes) -> Layout:
         raise ValueError(f"{len(places)} places and {len(counts)} sizes for {expected} blocks")
     if places.min() < 0 or counts.min() < 0 or counts.max() > 2 * block_bytes + 65536:
         raise ValueError("a block lies at or has an impossible number of bytes")
-    scales, offsets = _scaling(text(GDAL_METADATA), bands)
-    transform, epsg = _georeference(
+    scales, offsets = geotags.scaling(text(GDAL_METADATA), bands)
+    transform, epsg = geotags.georeference(
         values(PIXEL_SCALE), values(TIEPOINTS), values(TRANSFORMATION), [int(v) for v in values(GEO_KEYS)]
     )
+    grid = Grid(width=width, height=height, transform=transform, epsg=epsg)
     return Layout(
         order=reader.order,
         big=reader.big,
-        grid=Grid(width=width, height=height, transform=transform, epsg=epsg),
+        grid=whole.resized(width, height) if whole else grid,
         bands=bands,
         dtype=dtype,
-        nodata=_nodata(text(GDAL_NODATA), np.dtype(dtype)),
+        nodata=geotags.nodata_of(text(GDAL_NODATA), np.dtype(dtype)),
         scales=scales,
         offsets=offsets,
         compression=one(COMPRESSION, 1),
@@ -308,20 +357,28 @@ def _parse(head: bytes) -> Layout:
     )
 
 
-def _refuse_masks(reader: _Reader, offset: int) -> None:
-    """A mask in a later directory would change what the pixels mean, and its blocks are not planned for."""
+def _later(reader: _Reader, offset: int) -> list[tuple[list[Entry], int]]:
+    """Entries and kind (0: none told) of all later directories.
+
+    A mask in one would change what the pixels mean, and its blocks are not planned for.
+    """
     seen: set[int] = set()
+    found: list[tuple[list[Entry], int]] = []
     while offset:
         if offset in seen or len(seen) > 64:
             raise ValueError("its directories go in a circle")
         seen.add(offset)
         entries, following = reader.directory(offset)
-        for tag, kind, count, field in entries:
-            if tag == SUBFILE and kind in (3, 4) and count == 1:
-                (value,) = reader.unpack("H" if kind == 3 else "I", field)
-                if value & 4:
-                    raise UnsupportedLayout("unsupported layout: an internal mask")
+        kinds = [
+            reader.unpack("H" if kind == 3 else "I", field)[0]
+            for tag, kind, count, field in entries
+            if tag == SUBFILE and kind in (3, 4) and count == 1
+        ]
+        if any(value & 4 for value in kinds):
+            raise UnsupportedLayout("unsupported layout: an internal mask")
+        found.append((entries, kinds[0] if kinds else 0))
         offset = following
+    return found
 
 
 def _not_a_tiff(head: bytes) -> str:
@@ -336,48 +393,3 @@ def _dtype(bands: int, bits: tuple[int, ...], formats: tuple[int, ...]) -> str:
     if name is None:
         raise UnsupportedLayout(f"unsupported layout: pixels of {bits[0]} bits, format {formats[0]}")
     return name
-
-
-def _nodata(text: str, dtype: np.dtype[Any]) -> float | None:
-    """The value as rasterio tells it: of the pixels' type; none when no pixel can have it."""
-    if not text.strip():
-        return None
-    value = float(text)
-    if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            return float(dtype.type(value))
-    limits = np.iinfo(dtype)
-    return value if limits.min <= value <= limits.max else None
-
-
-def _scaling(xml: str, bands: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Scales and offsets from GDAL's metadata tag: XML in which every item is one plain element."""
-    found = {"scale": [1.0] * bands, "offset": [0.0] * bands}
-    for attributes, value in re.findall(r"<Item\s([^>]*)>([^<]*)</Item>", xml):
-        role, sample = re.search(r'role="(scale|offset)"', attributes), re.search(r'sample="(\d+)"', attributes)
-        if role and sample and int(sample[1]) < bands:
-            found[role[1]][int(sample[1])] = float(value)
-    return tuple(found["scale"]), tuple(found["offset"])
-
-
-def _georeference(
-    scale: tuple[float, ...], ties: tuple[float, ...], matrix: tuple[float, ...], keys: list[int]
-) -> tuple[Affine, int]:
-    """Transform (of pixel corners) and EPSG code. GeoTIFF 1.1, sections 7.1 (keys) and 7.3 (raster to model)."""
-    named = {keys[i]: keys[i + 3] for i in range(4, len(keys) - 3, 4) if keys[i + 1] == 0}
-    model, projected, geographic, raster = (named.get(key, 0) for key in (1024, 3072, 2048, 1025))
-    epsg = projected if model == 1 else geographic if model == 2 else 0
-    if not 0 < epsg < 32767:
-        raise UnsupportedLayout("unsupported layout: its CRS has no EPSG code")
-    if len(scale) >= 2 and scale[0] and scale[1] and len(ties) >= 6:
-        across, down = scale[0], -abs(scale[1])  # a negative scale is a common mistake: GDAL takes it for north-up
-        transform = Affine(across, 0.0, ties[3] - ties[0] * across, 0.0, down, ties[4] - ties[1] * down)
-    elif len(matrix) == 16:
-        transform = Affine(matrix[0], matrix[1], matrix[3], matrix[4], matrix[5], matrix[7])
-    else:
-        raise UnsupportedLayout("unsupported layout: no transform from pixels to coordinates")
-    if raster == 2:  # PixelIsPoint: the tie point is the centre of a pixel
-        transform = shifted(transform, -0.5, -0.5)
-    if transform.determinant == 0 or not np.isfinite(transform[:6]).all():
-        raise ValueError(f"a transform of {tuple(transform)[:6]}")
-    return transform, epsg
