@@ -318,7 +318,8 @@ def _waited_for(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work())
-    return _LoopThread(work).result()
+    result: T = _LoopThread(work).result()
+    return result
 
 
 class _LoopThread:

@@ -33,7 +33,7 @@ def open_crops(
     pixels are loaded.
 
     Each array has the coordinates ``time`` (UTC, ascending; twice where two grid squares of a pass hold the area),
-    ``band`` (from 1), ``y`` and ``x`` (centres of pixels, metres), and along time ``item``, ``platform``,
+    ``band`` (from 1), ``y`` and ``x`` (centres of pixels, metres), and along time ``item_id``, ``platform``,
     ``grid``, ``scene_cloud`` and ``area_cloud`` (per cent); ``spatial_ref`` tells the CRS as rioxarray and odc-geo
     read it.
 
@@ -126,7 +126,7 @@ def _coordinates(crops: Sequence[CropArray], transform: Affine, shape: tuple[int
         "band": np.arange(1, shape[1] + 1),
         "y": ("y", transform.f + (np.arange(shape[2]) + 0.5) * transform.e, {"units": "metre"}),
         "x": ("x", transform.c + (np.arange(shape[3]) + 0.5) * transform.a, {"units": "metre"}),
-        "item": along([crop.item for crop in crops], str),
+        "item_id": along([crop.item for crop in crops], str),
         "platform": along([crop.platform for crop in crops], str),
         "grid": along([crop.grid for crop in crops], str),
         "scene_cloud": along([percent(crop.scene_cloud) for crop in crops], float),

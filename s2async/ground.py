@@ -61,7 +61,7 @@ class Grounds:
             epsg: As the catalogue says; the zone under the footprint where that is none of UTM.
             footprint: In lon/lat.
         """
-        zone = epsg if epsg in _UTM else _utm_of(footprint)
+        zone = epsg if epsg and epsg in _UTM else _utm_of(footprint)
         x, y = _projected(shapely.get_coordinates(footprint), zone).T
         west, north = self._corners.get((grid, zone), (np.inf, -np.inf))
         self._corners[grid, zone] = min(west, float(x.min())), max(north, float(y.max()))
@@ -83,7 +83,8 @@ class Grounds:
         key = place, epsg
         if key not in self._shapes:
             flat = shapely.transform(self._areas[place].polygon, lambda xy: _projected(xy, epsg))
-            self._shapes[key] = _Shape(flat.bounds, flat.area if self._mask else flat.envelope.area)
+            box = tuple(map(float, flat.bounds))
+            self._shapes[key] = _Shape(box, flat.area if self._mask else flat.envelope.area)
         return self._shapes[key]
 
 

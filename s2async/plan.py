@@ -31,6 +31,8 @@ class Known:
     """Nothing is left to do."""
     clear: bool
     """Measured and clear, so that only crops are missing."""
+    saved: frozenset[str] = frozenset()
+    """Assets whose crop is on disk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +95,8 @@ class _Seen:
     """Which of these the scene holds enough of."""
     clear: NDArray[np.intp]
     """Areas that were measured and are clear."""
+    uncut: Mapping[str, NDArray[np.intp]]
+    """Which of these lack a crop, by asset."""
     assets: tuple[str, ...]
     """Wanted ones that the scene has."""
 
@@ -155,6 +159,8 @@ class Planner:
         if answered.all() or "scl" not in scene.assets:
             return
         left = ~answered & ~clear
+        assets = tuple(asset for asset in self._assets if asset in scene.assets)
+        lacking = {asset: np.array([one is None or asset not in one.saved for one in told]) for asset in assets}
         self._seen.append(
             _Seen(
                 ground=ground,
@@ -163,7 +169,8 @@ class Planner:
                 measure=places[left],
                 held=held[left] * 100 >= self._min_valid,
                 clear=places[clear],
-                assets=tuple(asset for asset in self._assets if asset in scene.assets),
+                uncut={asset: places[clear & lacking[asset]] for asset in assets},
+                assets=assets,
             )
         )
 
@@ -259,8 +266,8 @@ class Planner:
                 if asset != "scl":
                     asked, read = self._cutting(seen.ground, costs.kind_of(asset), places[held], chance)
                     requests, size = requests + asked, size + read
-        for places, _ in _batches(seen.clear, np.ones(len(seen.clear), bool)):
-            for asset in seen.assets:
+        for asset, uncut in seen.uncut.items():
+            for places, _ in _batches(uncut, np.ones(len(uncut), bool)):
                 asked, read = self._cutting(seen.ground, costs.kind_of(asset), places, Range(1, 1))
                 requests, size = requests + asked, size + read
         if len(seen.measure):  # of the classification once; of other assets, see `_cutting`
@@ -288,17 +295,14 @@ class Planner:
 
     def _crops(self, seen: _Seen, chance: Range) -> Range:
         """Bytes on the disk of one scene's crops."""
-        written = [
-            (len(p), self._grounds.metres(seen.ground, p), share)
-            for p, share in ((seen.measure[seen.held], chance), (seen.clear, Range(1, 1)))
-        ]
         total = NOTHING
         for asset in seen.assets:
             kind = costs.kind_of(asset)
             each = kind.density.times(costs.CROP.low, costs.CROP.high).times(1 / kind.metres**2)
-            for count, metres, share in written:
+            for places, share in ((seen.measure[seen.held], chance), (seen.uncut[asset], Range(1, 1))):
+                metres = self._grounds.metres(seen.ground, places)
                 total = total + each.times(metres * share.low, metres * share.high)
-                total = total + costs.CROP_FILE.times(count * share.low, count * share.high)
+                total = total + costs.CROP_FILE.times(len(places) * share.low, len(places) * share.high)
         return total
 
 

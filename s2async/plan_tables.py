@@ -37,11 +37,7 @@ def show(console: Console, found: Surveyed, *, connections: int, bandwidth: floa
         console.print(_table(plan))
         console.print()
     console.print(Text(_headline(plan), style="bold"))
-    basis = (
-        f"{found.experience:,} scenes measured before"
-        if found.experience
-        else "the clouds of whole scenes, of which some areas are clear"
-    )
+    basis = f"{found.experience:,} scenes measured before" if found.experience else "the clouds of whole scenes"
     console.print(
         facts(
             {

@@ -18,6 +18,7 @@ from s2async.ledger import Ledger
 from s2async.models import Area, Event, Notice, Scene, SearchDone, SearchReport, Status
 from s2async.pipeline import SEARCHERS, limits, wanted_products
 from s2async.plan import Known, Plan, Planner
+from s2async.records import KnownJob
 from s2async.transport import Meter, Transport
 
 REMEMBERED = 20_000
@@ -137,23 +138,24 @@ class _Survey:
         self.planner.add(scene, areas, self._known(scene) if self.ledger else {})
 
     def _known(self, scene: Scene) -> dict[str, Known]:
-        """What the state says of a scene's jobs, judged by the settings of now."""
+        """What the state says of a scene's jobs."""
         assert self.ledger is not None  # noqa: S101 - asked only then
-        return {
-            job.fingerprint: self._judged(job.status, job.saved, clear=verdict(job.measure, self.limits) is None)
-            if job.measure
-            else Known(answered=job.status in (Status.OUTSIDE, Status.MISSING), clear=False)
-            for job in self.ledger.known_jobs(scene, self.wanted)
-        }
+        return {job.fingerprint: self._judged(job) for job in self.ledger.known_jobs(scene, self.wanted)}
 
-    def _judged(self, status: str, saved: frozenset[str], *, clear: bool) -> Known:
-        done = not clear or saved.issuperset(self.wanted.assets) or status == Status.MISSING
-        return Known(answered=done, clear=clear)
+    def _judged(self, job: KnownJob) -> Known:
+        """A job by the settings of now, as the next run will judge it."""
+        cut = job.saved.issuperset(self.wanted.assets)
+        if job.measure is None:
+            done = job.status in (Status.OUTSIDE, Status.MISSING) or (job.status == Status.SAVED and cut)
+            return Known(answered=done, clear=False)
+        clear = verdict(job.measure, self.limits) is None
+        return Known(answered=not clear or cut or job.status == Status.MISSING, clear=clear, saved=job.saved)
 
     def _experience(self) -> Experience:
         experience = Experience()
         if self.ledger is not None:
             for scene, cloud, measure in self.ledger.newest_measures(REMEMBERED):
-                if (measure.valid * 100 * 100) >= self.limits.min_valid * measure.total:
-                    experience.add(scene, cloud, clear=verdict(measure, self.limits) is None)
+                judged = verdict(measure, self.limits)
+                if judged != Status.NODATA:  # footprints tell of that
+                    experience.add(scene, cloud, clear=judged is None)
         return experience
