@@ -144,6 +144,8 @@ class Output(Section):
     """Asset keys of the item that are cropped; an empty list measures only."""
     mask: bool = True
     """True: outside the polygon is nodata; false keeps the rectangle."""
+    quicklook: bool = False
+    """True: with each crop that is written a small PNG of it, ``<item id>_<asset>.png``, to look at."""
 
 
 class Network(Section):

@@ -169,6 +169,7 @@ class _Run:
             assets=self.wanted.assets,
             mask=self.wanted.mask,
             format=self.wanted.format,
+            quicklook=config.output.quicklook,
             folder=config.output.folder,
             token=f"s2async-{state.id}",
             reserve=config.run.reserve,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from html import unescape
 from pathlib import Path
 
-from s2async import files, tiff
+from s2async import files, quicklooks, tiff
 from s2async.errors import CorruptFile, LocalError
 from s2async.records import StoredCrop
 
@@ -90,4 +90,12 @@ def remove(crops: Iterable[StoredCrop], output: Path) -> list[tuple[StoredCrop, 
             path = output / crop.folder / crop.file
             with files.local_errors("remove", path):
                 path.unlink(missing_ok=True)
+            _remove_quicklook(quicklooks.beside(path))
     return kept
+
+
+def _remove_quicklook(path: Path) -> None:
+    """Remove the picture of a crop that is gone, unless somebody else put one there."""
+    with files.local_errors("remove", path):
+        if path.is_file() and quicklooks.is_own(path.read_bytes()):
+            path.unlink()

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import s2async
-from s2async import clouds, crops, files, raster, sources
+from s2async import clouds, crops, files, quicklooks, raster, sources
 from s2async.answers import shown
 from s2async.budget import Budget
 from s2async.errors import BadAnswer, CorruptFile, FileChanged, HostParked, NotFound, RemoteError, TransientError
@@ -42,6 +42,8 @@ class Settings:
     """Assets to cut; empty to measure only."""
     mask: bool
     format: str
+    quicklook: bool = False
+    """Write a small PNG beside each crop."""
     folder: Path
     """Output folder."""
     token: str
@@ -291,6 +293,8 @@ class _Work:
             tags=crop_tags(job, self.measures[job.id], source, settings),
         )
         path = folder / crops.file_name(self.scene.id, source.asset.key, settings.format)
+        if settings.quicklook:  # before the crop, which is what counts
+            files.replace(quicklooks.beside(path), quicklooks.encode(pixels, nodata), token=settings.token)
         return crops.save(
             crop,
             path,

@@ -187,7 +187,12 @@ def test_defaults_are_the_contract(tmp_path: Path) -> None:
         "twins": "newest",
     }
     assert plain.clouds.model_dump() == {"classes": (1, 3, 8, 9, 10), "max_area_cloud": 2, "min_area_valid": 95}
-    assert plain.output.model_dump() == {"folder": tmp_path / "data", "assets": ("visual",), "mask": True}
+    assert plain.output.model_dump() == {
+        "folder": tmp_path / "data",
+        "assets": ("visual",),
+        "mask": True,
+        "quicklook": False,
+    }
     assert plain.network.model_dump() == {
         "origins": (),
         "private_origins": (),
