@@ -18,9 +18,9 @@ import shapely
 
 from s2async.table import Table, Value, values
 
-GROUP_ROWS: Final = 10_000
+GROUP_ROWS: Final = 5_000
 """Rows of a group, which is held in memory as a whole."""
-GROUP_BYTES: Final = 32 << 20
+GROUP_BYTES: Final = 8 << 20
 """Bytes of geometries after which a group ends early: polygons may have any number of vertices."""
 
 _SIDES: Final = ("xmin", "ymin", "xmax", "ymax")

@@ -14,6 +14,9 @@ from s2async import files
 from s2async.records import SavedRow
 from s2async.table import Table, TextFile, Value, iso, values
 
+_FORMULA = frozenset("=+-@\t\r")
+"""What a spreadsheet's formula may begin with."""
+
 
 def write_csv(rows: Iterable[SavedRow], folder: Path, classes: Collection[int]) -> Path:
     """Write ``overview.csv``: one line for each saved crop, UTF-8, as a whole or not at all; see `write`.
@@ -59,16 +62,12 @@ def utf8(file: BinaryIO) -> TextFile:
 
 
 def _cell(value: Value) -> object:
-    match value:
-        case None:
-            return ""
-        case str():
-            return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-        case datetime():
-            return iso(value)
-        case Decimal():
-            return f"{value:f}"
-        case float():
-            return f"{Decimal(repr(value)):f}"
-        case _:
-            return value
+    if isinstance(value, str):
+        return f"'{value}" if value[:1] in _FORMULA else value
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, float):
+        return f"{Decimal(repr(value)):f}"
+    return value  # None is written as nothing

@@ -115,9 +115,11 @@ def test_duckdb_reads_it(path: Path) -> None:
     duckdb = pytest.importorskip("duckdb", reason="DuckDB is in the extra dev")
     with duckdb.connect() as database:
         rows = database.execute(
-            "SELECT area, count(*), avg(area_cloud_percent), min(datetime) FROM read_parquet(?) "
+            "SELECT area, count(*), avg(area_cloud_percent), epoch_us(min(datetime)) FROM read_parquet(?) "
             "WHERE bbox.xmax < 15 GROUP BY area ORDER BY area",
             [str(path)],
         ).fetchall()
+        places = database.execute("SELECT DISTINCT area, ST_AsText(geometry) FROM read_parquet(?)", [str(path)])
+        assert {name: shapely.from_wkt(text) for name, text in places.fetchall()} == PLACES
     assert [row[:3] for row in rows] == [("here", 4, 1.0), ("there", 4, 1.0)]
-    assert rows[0][3] == ROW.datetime
+    assert rows[0][3] == ROW.datetime.timestamp() * 1e6
