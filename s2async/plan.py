@@ -232,7 +232,7 @@ class Planner:
         """Factors by which a period may be duller or clearer than its scenes say: areas of a pass share a sky."""
         jobs = low = high = 0.0
         for seen in self._seen:
-            chance, count = self._experience.chance(seen.cloud), np.count_nonzero(seen.held)
+            chance, count = self._experience.chance(seen.cloud), int(seen.held.sum())
             jobs, low, high = jobs + count, low + count * chance.low, high + count * chance.high
         passes = len({seen.when for seen in self._seen})
         if not low:

@@ -105,7 +105,7 @@ def _headline(plan: Plan) -> str:
     text = f"{plan.jobs:,} jobs: {len(jobs):,} area{'s' * (len(jobs) > 1)} in {plan.scenes:,} scenes"
     if len(jobs) > 1:
         kept = Range(median(a.kept.low for a in plan.areas), median(a.kept.high for a in plan.areas))
-        text += f"; half of the areas have {median(jobs):,.0f} images or more, and keep {_numbers(kept)}"
+        text += f"; a median of {median(jobs):,.0f} images an area, and {_numbers(kept)} kept"
     return f"{text}; {plan.answered:,} are answered already" if plan.answered else text
 
 

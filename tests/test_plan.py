@@ -255,7 +255,7 @@ def test_a_plan_in_words() -> None:
     assert lines[2].split() == ["Park", *map(str, range(1, 13)), "78", "1", "to", "2"]
     assert lines[4].split() == ["all", *map(str, range(2, 25, 2)), "156", "2", "to", "4"]
     assert lines[6:] == [
-        "156 jobs: 2 areas in 159 scenes; half of the areas have 78 images or more, and keep 1 to 2",
+        "156 jobs: 2 areas in 159 scenes; a median of 78 images an area, and 1 to 2 kept",
         "kept        61 to 120 images of 156 (39% to 76%); from the clouds of whole scenes",
         "requests    810 to 2,000",
         "bytes       251 MB to 1.0 GB",
