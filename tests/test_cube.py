@@ -143,3 +143,11 @@ def test_an_unknown_scene_cloud_is_not_a_number_and_times_are_utc() -> None:
     assert np.isnan(stacked.scene_cloud.values[0])
     assert stacked.time.values[0] == np.datetime64("2022-06-01T12:00:00")
     assert stacked.area_cloud.values[0] == 0.5
+
+
+def test_odc_geo_finds_the_place_of_the_array() -> None:
+    pytest.importorskip("odc.geo.xr", reason="needs odc-geo, of the extra bench")
+    stacked = cube._stacked([crop(3, 2, 6, 5)])
+    box = stacked.odc.geobox
+    assert (box.crs.epsg, box.shape) == (32633, (5, 6))
+    assert tuple(box.transform)[:6] == pytest.approx(tuple(crop(3, 2, 6, 5).transform)[:6])
