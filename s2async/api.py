@@ -94,6 +94,8 @@ def load_config(config: ConfigLike) -> Config:
 def load_areas(config: ConfigLike) -> list[Area]:
     """The areas of a configuration, checked, named and fingerprinted; some of them can be given to `run`.
 
+    Of a mapping too: ``load_areas({"areas": [{"name": "North", "wkt": "POLYGON ((...))"}]})``.
+
     Raises:
         ConfigError: the configuration or an area cannot be used.
 
@@ -258,23 +260,14 @@ def read(
             print(crop.datetime, crop.pixels.shape, crop.area_cloud)
     """
     settings = load_config(config)
-    classes = settings.clouds.classes
-    for row in saved_rows(settings, area):
-        if item in (None, row.item) and asset in (None, row.asset):
-            yield _read_crop(settings.output.folder / row.folder / row.file, row, classes)
-
-
-def saved_rows(settings: Config, area: str | None = None) -> list[SavedRow]:
-    """What the state knows of saved crops.
-
-    Raises:
-        ConfigError: there is no state yet.
-    """
     if not settings.run.state.exists():
         raise ConfigError(f"no state at {settings.run.state}: nothing has been run yet")
-    wanted = pipeline.wanted_products(settings)
+    newest, wanted = settings.search.twins == "newest", pipeline.wanted_products(settings)
     with Ledger.read(settings.run.state) as ledger:
-        return list(ledger.saved_rows(twins_newest=settings.search.twins == "newest", wanted=wanted, area=area))
+        for row in ledger.saved_rows(twins_newest=newest, wanted=wanted, area=area):
+            if item in (None, row.item) and asset in (None, row.asset):
+                path = settings.output.folder / row.folder / row.file
+                yield _read_crop(path, row, settings.clouds.classes)
 
 
 def _read_crop(path: Path, row: SavedRow, classes: Sequence[int]) -> CropArray:
