@@ -18,18 +18,38 @@ OVERLOADED: Final = frozenset({429, 503})
 """Answers of a server that has too much to do (RFC 6585, 4 and RFC 9110, 15.6.4)."""
 MAX_JSON: Final = 64 << 20
 """Decoded bytes of one JSON answer; a body of 0.3 MB can unpack to 300 MB."""
+_ADDRESS: Final = re.compile(
+    r"""(?P<scheme> \b[a-z][a-z0-9+.-]+ :/+ ) (?: [^/\s"'<>]* @ )?
+    (?P<place> [^\s"'<>?#]* ) (?P<more> [?\#] [^\s"'<>]* )?""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_QUERY: Final = re.compile(r"""\?[\w.%~-]+=[^\s"'<>]*""")
 _CONTENT_RANGE: Final = re.compile(r"\s*bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})\s*", re.IGNORECASE)
 
 
 def shown(href: str) -> str:
     """An address as messages show it: one line, without user, password and query, which may hold secrets."""
-    address = re.sub(r"[?#].*", "", re.sub(r"//[^/?#]*@", "//", href), flags=re.DOTALL)
-    return excerpt(address.encode("utf-8", "replace"), 300)
+    return excerpt(public(href).encode("utf-8", "replace"), 300)
+
+
+def public(href: str) -> str:
+    """An address as it may be published: without user, password, query and fragment.
+
+    What stands there may be a signature or a token. It is needed to fetch the file, and tells nothing of what the
+    file is: only the state keeps it.
+    """
+    return re.sub(r"[?#].*", "", re.sub(r"//[^/?#]*@", "//", href), flags=re.DOTALL)
+
+
+def masked(text: str) -> str:
+    """A text of others, in which addresses stand as `public` has them."""
+    return _ADDRESS.sub(lambda found: found["scheme"] + found["place"] + ("?..." if found["more"] else ""), text)
 
 
 def excerpt(raw: bytes, size: int = 80) -> str:
-    """The start of some bytes as one printable line."""
-    text = " ".join(raw[: 4 * size].decode("utf-8", "replace").split())[:size]
+    """The start of some bytes as one printable line, without what might be secrets in addresses."""
+    text = " ".join(raw[: 4 * size].decode("utf-8", "replace").split())
+    text = _QUERY.sub("?...", masked(text))[:size]
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
+from pyproj.aoi import AreaOfUse
 from pyproj.exceptions import ProjError
 from shapely import MultiPolygon, Polygon
 from shapely.errors import ShapelyError
@@ -35,6 +36,9 @@ DECIMALS: Final = 9
 
 NORTH, SOUTH = 84.0, -80.0
 """Latitudes where UTM and the grid squares of Sentinel-2 end: no tile can hold what lies beyond."""
+
+STRAY: Final = 15.0
+"""Degrees beyond the region of a projected CRS that are still taken for meant: countries stretch their zones."""
 
 _LONLAT: Final = CRS.from_user_input("OGC:CRS84")
 _GEOD: Final = Geod(ellps="WGS84")
@@ -168,9 +172,12 @@ def _choose_crs(source: Source, wanted: str | None) -> CRS:
 
 def _crs(text: str, where: str) -> CRS:
     try:
-        return CRS.from_user_input(text)
+        crs = CRS.from_user_input(text)
     except ProjError:
         raise AreaError(f'{where}: "{shown(text)}" is not known; write a code such as "EPSG:25833"') from None
+    if not (crs.is_geographic or crs.is_projected or crs.is_derived):  # such as heights, which PROJ passes on
+        raise AreaError(f'{where}: "{shown(text)}" is no CRS of maps; write a code such as "EPSG:25833"')
+    return crs
 
 
 def _check_srid(srid: int | None, crs: CRS, where: str) -> None:
@@ -200,10 +207,24 @@ def _mover(crs: CRS) -> Move:
     except ProjError:
         raise AreaError(f"crs: {_named(crs)} has no way to lon/lat; use a CRS of maps") from None
 
+    region = crs.area_of_use if crs.is_projected else None
+
     def move(xy: Coordinates) -> Coordinates:
-        return np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))
+        lonlat = np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))
+        # far from its region formulas give any place: with x and y exchanged, Berlin in UTM lies off Somalia
+        return np.where(_near(lonlat, region), lonlat, np.inf) if region else lonlat
 
     return move
+
+
+def _near(lonlat: Coordinates, region: AreaOfUse) -> NDArray[np.bool_]:
+    """Which points lie in a region or not too far from it; one column."""
+    half = ((region.east - region.west) % 360 or 360) / 2
+    lat = lonlat[:, 1:]
+    with np.errstate(invalid="ignore"):
+        off = np.abs((lonlat[:, :1] - region.west - half + 180) % 360 - 180)
+    near: NDArray[np.bool_] = off <= half + STRAY
+    return near & (lat >= region.south - STRAY) & (lat <= region.north + STRAY)
 
 
 # ---- polygons ---------------------------------------------------------------------------------------------

@@ -65,6 +65,8 @@ def read_geojson(path: Path, name_field: str) -> Source:
         data = json.loads(_text(path))
     except json.JSONDecodeError as error:
         raise AreaError(f"{file}:{error.lineno}: not JSON ({error.msg}); mend or export the file again") from None
+    except ValueError:
+        raise AreaError(f"{file}: not JSON (a number of thousands of digits); export the file again") from None
     except RecursionError:
         raise AreaError(f"{file}: nested too deeply for GeoJSON; export the file again") from None
     kind = data.get("type") if isinstance(data, dict) else None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from s2async.answers import masked
 from s2async.errors import ConfigError
 
 Key = tuple[str | int, ...]
@@ -97,10 +98,13 @@ def key_lines(text: str) -> dict[Key, int]:
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """Make any text fit for one line of a terminal: escapes for what does not print, dots for what is too long."""
+    """Make any text fit for one line of a terminal: escapes for what does not print, dots for what is too long.
+
+    Of an address neither user nor password nor query is shown.
+    """
     text = "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in str(value)[: limit + 1]
+        for char in masked(str(value)[:10_000])[: limit + 1]
     )
     return text if len(text) <= limit else text[: limit - 3] + "..."
 

@@ -6,6 +6,7 @@ adds the place.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -187,9 +188,13 @@ def _path(value: object, info: ValidationInfo) -> object:
         raise ValueError("is not a path; name a file or folder")
     folder: Path = (info.context or {}).get("folder", Path())
     try:
-        return (folder / Path(value).expanduser()).resolve()
+        path = (folder / Path(value).expanduser()).resolve()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()  # names that are too long, folders that cannot be entered
     except (OSError, RuntimeError) as error:
-        raise ValueError(f"is not a path that can be followed ({error}); name another") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"is not a path that can be followed ({reason}); name another") from None
+    return path
 
 
 def _filled(value: str) -> str:
