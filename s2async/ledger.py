@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import shapely
+
 from s2async import rows, schema, statements
-from s2async.models import CloudMeasure, Scene, SearchReport, Traffic, Use
+from s2async.models import Area, CloudMeasure, Scene, SearchReport, Traffic, Use
 from s2async.records import (
     AreaCounts,
     Counts,
@@ -22,6 +24,7 @@ from s2async.records import (
     Problem,
     RunRow,
     SavedRow,
+    Square,
     StoredCrop,
     Wanted,
     WholeFiles,
@@ -67,6 +70,14 @@ class Ledger:
         with schema.told(self.path):
             row = self._db.execute(statements.LAST_RUN).fetchone()
         return RunRow(id=row[0], started=row[1], ended=row[2], how=row[3], version=row[4]) if row else None
+
+    def runs(self) -> tuple[RunRow, ...]:
+        """All runs, oldest first."""
+        with schema.told(self.path):
+            return tuple(
+                RunRow(id=id_, started=started, ended=ended, how=how, version=version)
+                for id_, started, ended, how, version in self._db.execute(statements.RUNS)
+            )
 
     def traffic(self, *, last_run: bool = False) -> tuple[Traffic, ...]:
         """Requests and body bytes by stage, asset and use, of all runs together or of the last one."""
@@ -141,6 +152,12 @@ class Ledger:
             kind = {"item": found[0], "mask": wanted.mask, "format": wanted.format}
             return tuple(map(rows.known_job, self._db.execute(statements.KNOWN_JOBS, kind)))
 
+    def scene(self, collection: str, item: str) -> Scene | None:
+        """An item as a search found it last; None when it is unknown."""
+        with schema.told(self.path):
+            found = self._db.execute(statements.FIND_ITEM, (collection, item)).fetchone()
+        return rows.to_scene(found[1:]) if found else None
+
     def newest_measures(self, limit: int) -> Iterator[tuple[str, float | None, CloudMeasure]]:
         """Item, its cloud as the catalogue says, and the measurement of an area in it; newest first. Streamed."""
         with schema.told(self.path):
@@ -209,18 +226,35 @@ class Ledger:
             for row in self._db.execute(statements.SAVED_ROWS, kind):
                 yield rows.saved_row(row)
 
-    def job_rows(self, *, twins_newest: bool, wanted: Wanted) -> Iterator[JobRow]:
+    def job_rows(self, *, twins_newest: bool, wanted: Wanted, area: str | None = None) -> Iterator[JobRow]:
         """Every job of an active area, by area name, then time: one row for each valid crop, else one. Streamed.
 
         Args:
             twins_newest: Leave out a job once the newer twin of its item has an answer for the same area, and jobs
                 without an answer whose item has a newer twin.
             wanted: The kind of crops that count; its assets do not matter.
+            area: Of this area alone, by its fingerprint.
         """
         kind = {"newest": twins_newest, "mask": wanted.mask, "format": wanted.format}
+        of_one = {} if area is None else {"area": area}
+        statement = statements.JOB_ROWS if area is None else statements.JOB_ROWS_OF_AREA
         with schema.told(self.path):
-            for row in self._db.execute(statements.JOB_ROWS, kind):
+            for row in self._db.execute(statement, kind | of_one):
                 yield rows.job_row(row)
+
+    # ---- areas and squares ----
+
+    def areas(self) -> Iterator[Area]:
+        """The active areas, by name. Streamed."""
+        with schema.told(self.path):
+            for name, polygon, fingerprint, folder in self._db.execute(statements.ACTIVE_AREAS):
+                yield Area(name=name, polygon=shapely.from_wkb(polygon), fingerprint=fingerprint, folder=folder)
+
+    def squares(self) -> tuple[Square, ...]:
+        """The grid squares of all items with a job of an active area, by name."""
+        with schema.told(self.path):
+            found = self._db.execute(statements.SQUARES).fetchall()
+        return tuple(Square(grid=grid, items=items, header=header or b"") for grid, items, header in found)
 
     def polygon(self, fingerprint: str) -> bytes:
         """WKB of a known area: lon/lat."""

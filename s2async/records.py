@@ -129,6 +129,17 @@ class StoredCrop:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Square:
+    """A grid square in which scenes were found."""
+
+    grid: str
+    """Such as ``33UUU``; the empty string when unknown."""
+    items: int
+    header: bytes
+    """Of one of their files, as `headers.pack` keeps it; none when no file was opened."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class KnownJob:
     """What the state says of one area in a scene."""
 

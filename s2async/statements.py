@@ -14,6 +14,7 @@ SET_HOLDER = "INSERT OR REPLACE INTO meta (key, value) VALUES ('holder', ?)"
 BEGIN_RUN = "INSERT INTO runs (started, version, config) VALUES (?, ?, ?)"
 END_RUN = "UPDATE runs SET ended = ?, how = ? WHERE id = ?"
 LAST_RUN = "SELECT id, started, ended, how, version FROM runs ORDER BY id DESC LIMIT 1"
+RUNS = "SELECT id, started, ended, how, version FROM runs ORDER BY id"
 LAST_RUN_ID = "SELECT max(id) FROM runs"
 ADD_TRAFFIC = """
 INSERT INTO traffic (run, stage, asset, use, requests, bytes) VALUES (?, ?, ?, ?, ?, ?)
@@ -254,7 +255,7 @@ WHERE a.active AND (:area IS NULL OR a.name = :area)
   AND NOT (:newest AND i.superseded_by IS NOT NULL AND {_TWIN_ANSWERED})
 ORDER BY a.name, a.id, i.sensed, i.item, p.asset
 """  # noqa: S608
-JOB_ROWS = f"""
+_ALL_JOBS = f"""
 SELECT {_JOB_COLUMNS}, j.status, j.reason, {_CROP_COLUMNS}
 FROM areas a
 CROSS JOIN jobs j ON j.area = a.id
@@ -265,6 +266,19 @@ LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
 WHERE a.active AND NOT (
   :newest AND i.superseded_by IS NOT NULL AND (j.status IN ('open', 'failed') OR {_TWIN_ANSWERED})
 )
-ORDER BY a.name, a.id, i.sensed, i.item, p.asset
 """  # noqa: S608
+_BY_TIME = "ORDER BY a.name, a.id, i.sensed, i.item, p.asset"
+JOB_ROWS = f"{_ALL_JOBS} {_BY_TIME}"
+JOB_ROWS_OF_AREA = f"{_ALL_JOBS} AND a.fingerprint = :area {_BY_TIME}"
 POLYGON = "SELECT polygon FROM areas WHERE fingerprint = ?"
+ACTIVE_AREAS = "SELECT name, polygon, fingerprint, folder FROM areas WHERE active ORDER BY name, id"
+SQUARES = """
+SELECT g.grid, g.items, (
+    SELECT h.header FROM items i CROSS JOIN headers h ON h.item = i.id WHERE i.grid = g.grid LIMIT 1
+)
+FROM (
+    SELECT i.grid, count(*) AS items FROM items i WHERE EXISTS (
+        SELECT 1 FROM jobs j JOIN areas a ON a.id = j.area WHERE j.item = i.id AND a.active
+    ) GROUP BY i.grid
+) g ORDER BY g.grid
+"""

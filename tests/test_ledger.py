@@ -15,7 +15,7 @@ from s2async.models import (
     Traffic,
     Use,
 )
-from s2async.records import OPEN, FileSum, Wanted
+from s2async.records import OPEN, FileSum, Square, Wanted
 from s2async.state import State
 from tests.states import (
     CLEAR,
@@ -160,3 +160,43 @@ def test_saved_rows_are_valid_crops_by_area_and_time(state: State) -> None:
     assert re.fullmatch("[0-9a-f]{64}", row.sha256)
     assert len(list(state.saved_rows(twins_newest=True, wanted=replace(both, mask=False)))) == 0
     assert len(list(state.saved_rows(twins_newest=True, wanted=replace(both, format="png")))) == 0
+
+
+def test_the_jobs_of_one_area_are_told_by_its_fingerprint(state: State) -> None:
+    start(state, [A, B])
+    for number in range(2):
+        one, other = add(state, make_scene(f"S{number}", minutes=10 * number), [A, B])
+        record(state, saved(one), cloudy(other))
+    every = list(state.job_rows(twins_newest=True, wanted=VISUAL))
+    for area in (A, B):
+        of_one = state.job_rows(twins_newest=True, wanted=VISUAL, area=area.fingerprint)
+        assert list(of_one) == [row for row in every if row.fingerprint == area.fingerprint]
+    assert not list(state.job_rows(twins_newest=True, wanted=VISUAL, area="unknown"))
+
+
+def test_active_areas_and_the_squares_of_their_items(state: State) -> None:
+    start(state, [B, A])
+    assert state.squares() == ()
+    for number, grid in enumerate(("33UVU", "33UUU", "33UVU")):
+        scene = replace(make_scene(f"S{number}", minutes=10 * number), grid=grid)
+        (job,) = add(state, scene, [A])
+        fact = FileFact(asset="scl", href=scene.assets["scl"].href, size=9, etag="e", header=b"packed")
+        state.record(BatchResult(outcomes=(cloudy(job),), files=(fact,) if number else ()), [])
+    assert list(state.areas()) == [A, B]
+    assert state.squares() == (
+        Square(grid="33UUU", items=1, header=b"packed"),
+        Square(grid="33UVU", items=2, header=b"packed"),
+    )
+    start(state, [B])
+    assert (list(state.areas()), state.squares()) == ([B], ())
+
+
+def test_all_runs_are_told_also_one_that_has_not_ended(state: State) -> None:
+    assert state.runs() == ()
+    start(state, [A])
+    state.end_run("finished")
+    start(state, [A])
+    first, second = state.runs()
+    assert (first.id, first.how, second.id, second.ended) == (1, "finished", 2, "")
+    assert first.ended >= first.started
+    assert second == state.last_run()

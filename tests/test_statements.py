@@ -43,6 +43,8 @@ def plan(state: State, statement: str) -> list[str]:
         "JUDGE_PAGE",
         "VALID_PRODUCTS",
         "SAVED_ROWS",
+        "JOB_ROWS",
+        "JOB_ROWS_OF_AREA",
         "FIND_ITEM",
         "ITEM_EDITION",
         "SENSED_TOGETHER",
@@ -75,6 +77,12 @@ def test_pages_and_rows_are_streamed_in_order_without_sorting_all(state: State) 
     assert [step for step in plan(state, statements.SAVED_ROWS) if "TEMP B-TREE" in step] == [
         "USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"
     ]
+
+
+def test_the_jobs_of_one_area_are_found_without_looking_at_the_others(state: State) -> None:
+    assert "SEARCH a USING INDEX sqlite_autoindex_areas_1 (fingerprint=?)" in plan(
+        state, statements.JOB_ROWS_OF_AREA
+    )
 
 
 def test_a_hundred_thousand_jobs_in_seconds(state: State) -> None:
