@@ -87,6 +87,10 @@ CROP: Final = Range(1.0, 1.4)
 """Bytes of a crop's pixels, compressed fast, as a multiple of theirs in the source."""
 CROP_FILE: Final = Range(1.5e3, 5e3)
 """Bytes of a crop beyond its pixels: header, tags, the rest of its last block on the disk."""
+QUICKLOOK: Final = Range(0.4, 3.0)
+"""Bytes of a pixel of a quicklook."""
+QUICKLOOK_PIXELS: Final = 512 * 512
+"""Of a quicklook, at most."""
 STATE_JOB: Final = Range(200, 1200)
 """Bytes of the state for one job."""
 

@@ -108,6 +108,7 @@ class Planner:
         areas: All areas.
         assets: To be cut.
         mask: Crops are nodata outside the polygon.
+        quicklook: A small picture is saved beside each.
         min_valid: Per cent of an area that a scene must hold.
         experience: What earlier measurements say of clouds.
     """
@@ -118,11 +119,13 @@ class Planner:
         *,
         assets: Sequence[str],
         mask: bool,
+        quicklook: bool = False,
         min_valid: float,
         experience: Experience,
     ) -> None:
         self._areas = areas
         self._assets = tuple(assets)
+        self._quicklook = quicklook
         self._min_valid = min_valid
         self._experience = experience
         self._index = {area.fingerprint: number for number, area in enumerate(areas)}
@@ -303,6 +306,9 @@ class Planner:
                 metres = self._grounds.metres(seen.ground, places)
                 total = total + each.times(metres * share.low, metres * share.high)
                 total = total + costs.CROP_FILE.times(len(places) * share.low, len(places) * share.high)
+                if self._quicklook:
+                    pixels = min(metres / kind.metres**2, len(places) * costs.QUICKLOOK_PIXELS)
+                    total = total + costs.QUICKLOOK.times(pixels * share.low, pixels * share.high)
         return total
 
 

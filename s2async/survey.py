@@ -87,6 +87,7 @@ class _Survey:
             self.areas,
             assets=self.wanted.assets,
             mask=self.wanted.mask,
+            quicklook=self.config.output.quicklook,
             min_valid=self.config.clouds.min_area_valid,
             experience=self.experience,
         )

@@ -208,6 +208,8 @@ def test_what_new_settings_leave_to_do_is_seen_in_the_state(tmp_path: Path, stag
         update={"output": ran.config.output.model_copy(update={"assets": ("visual", "red")})}
     )
     found = surveyed(more).plan
+    pictures = more.model_copy(update={"output": more.output.model_copy(update={"quicklook": True})})
+    assert surveyed(pictures).plan.disk.low > found.disk.low
     assert found.open == len(saved)
     assert found.kept == Range(len(saved), len(saved)), "they are known to be clear"
     strict = ran.config.clouds.model_copy(update={"max_area_cloud": 0.0, "classes": (4, 5, 6, 9)})
