@@ -42,18 +42,25 @@ def local_errors(what: str, path: Path) -> Iterator[None]:
         raise LocalError(f"{text}; {advice}" if advice else text) from error
 
 
-def replace(path: Path, data: bytes, *, token: str = "s2async") -> None:  # noqa: S107 - not a password
+def replace(
+    path: Path,
+    data: bytes,
+    *,
+    token: str = "s2async",  # noqa: S107 - not a password
+    sync: bool = True,
+) -> None:
     """Write a file so that its final name never shows a part of it, and that it survives a power cut.
 
     Args:
         path: final name; its folder exists.
         data: the whole content.
         token: begins the temporary name (after a dot), so that :func:`sweep` finds what a killed run left.
+        sync: wait for the disk; False for one of many files that :func:`sync_all` waits for at once.
 
     Raises:
         LocalError: disk full, read-only, no such folder.
     """
-    with writing(path, temporary(path, token)) as file:
+    with writing(path, temporary(path, token), sync=sync) as file:
         file.write(data)
 
 
@@ -63,12 +70,13 @@ def temporary(path: Path, token: str) -> Path:
 
 
 @contextlib.contextmanager
-def writing(path: Path, part: Path) -> Iterator[BinaryIO]:
+def writing(path: Path, part: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """A file to be written bit by bit, which gets its final name when the block ends well; else nothing is left.
 
     Args:
         path: final name; its folder exists.
         part: name until then, in the same folder; what is there is written over.
+        sync: wait for the disk; see :func:`replace`.
 
     Raises:
         LocalError: disk full, read-only, no such folder.
@@ -78,13 +86,21 @@ def writing(path: Path, part: Path) -> Iterator[BinaryIO]:
             with part.open("wb") as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
             part.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):  # on a sick disk the first fault is the one to tell
                 part.unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
+        if sync:
+            sync_folder(path.parent)
+
+
+def sync_all() -> None:
+    """Wait until all that was written is on the disks. Systems that cannot (Windows) are not waited for."""
+    if hasattr(os, "sync"):
+        os.sync()
 
 
 def sync_folder(folder: Path) -> None:

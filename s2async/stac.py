@@ -185,6 +185,11 @@ def to_asset(crop: SavedRow, layout: Layout, href: str) -> dict[str, Any]:
     }
 
 
+def to_thumbnail(href: str) -> dict[str, Any]:
+    """A crop's quicklook as an asset, by its address from the item."""
+    return {"href": href, "type": "image/png", "roles": ["thumbnail"]}
+
+
 def _named(name: str) -> dict[str, str]:
     return {"name": name, "common_name": _COMMON[name]} if name in _COMMON else {"name": name}
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 import rasterio
 from shapely.geometry import shape
 
-from s2async import collection
+from s2async import collection, quicklooks
 from s2async.errors import ConfigError, LocalError
 from s2async.ledger import Ledger
 from s2async.records import JobRow
@@ -103,6 +104,28 @@ def test_odc_stac_loads_it(shelf: Shelf) -> None:
                 assert cube[band].shape[1:] == raster.shape
                 assert (cube[band].values[number] == raster.read(index)).all()
                 assert cube.odc.geobox.transform == raster.transform
+
+
+def test_quicklooks_are_thumbnails(shelf: Shelf) -> None:
+    for path in shelf.output.glob("plain/*_visual.tif"):
+        quicklooks.beside(path).write_bytes(b"a picture")
+    write(shelf)
+    for item in read(shelf.output).get_items():
+        pictures = {key: asset for key, asset in item.assets.items() if asset.has_role("thumbnail")}
+        assert set(pictures) == ({"visual_thumbnail"} if item.id.startswith("plain_") else set())
+        for asset in pictures.values():
+            assert Path(str(asset.get_absolute_href())).read_bytes() == b"a picture"
+
+
+def test_items_are_on_the_disk_before_they_are_linked_to(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def sync() -> None:
+        seen.append((len(list(shelf.output.glob("*/*.json"))), (shelf.output / "collection.json").exists()))
+
+    monkeypatch.setattr(os, "sync", sync)
+    write(shelf)
+    assert seen == [(6, False)]
 
 
 def test_what_is_the_same_is_not_written_again(shelf: Shelf) -> None:
