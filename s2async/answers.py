@@ -29,7 +29,7 @@ _CONTENT_RANGE: Final = re.compile(r"\s*bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]
 
 def shown(href: str) -> str:
     """An address as messages show it: one line, without user, password and query, which may hold secrets."""
-    return excerpt(public(href).encode("utf-8", "replace"), 300)
+    return _printable(public(href).encode("utf-8", "replace")[:1200].decode("utf-8", "replace"))[:300]
 
 
 def public(href: str) -> str:
@@ -48,9 +48,12 @@ def masked(text: str) -> str:
 
 def excerpt(raw: bytes, size: int = 80) -> str:
     """The start of some bytes as one printable line, without what might be secrets in addresses."""
-    text = " ".join(raw[: 4 * size].decode("utf-8", "replace").split())
-    text = _QUERY.sub("?...", masked(text))[:size]
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return _printable(_QUERY.sub("?...", masked(raw[: 4 * size].decode("utf-8", "replace"))))[:size]
+
+
+def _printable(text: str) -> str:
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def status_error(

@@ -16,7 +16,6 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
-from pyproj.aoi import AreaOfUse
 from pyproj.exceptions import ProjError
 from shapely import MultiPolygon, Polygon
 from shapely.errors import ShapelyError
@@ -207,7 +206,8 @@ def _mover(crs: CRS) -> Move:
     except ProjError:
         raise AreaError(f"crs: {_named(crs)} has no way to lon/lat; use a CRS of maps") from None
 
-    region = crs.area_of_use if crs.is_projected else None
+    used = crs.area_of_use if crs.is_projected else None
+    region = (used.west, used.south, used.east, used.north) if used else None
 
     def move(xy: Coordinates) -> Coordinates:
         lonlat = np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))
@@ -217,14 +217,14 @@ def _mover(crs: CRS) -> Move:
     return move
 
 
-def _near(lonlat: Coordinates, region: AreaOfUse) -> NDArray[np.bool_]:
-    """Which points lie in a region or not too far from it; one column."""
-    half = ((region.east - region.west) % 360 or 360) / 2
-    lat = lonlat[:, 1:]
+def _near(lonlat: Coordinates, region: tuple[float, float, float, float]) -> NDArray[np.bool_]:
+    """Which points lie in a region (west, south, east, north) or not too far from it; one column."""
+    west, south, east, north = region
+    half, lat = ((east - west) % 360 or 360) / 2, lonlat[:, 1:]
     with np.errstate(invalid="ignore"):
-        off = np.abs((lonlat[:, :1] - region.west - half + 180) % 360 - 180)
-    near: NDArray[np.bool_] = off <= half + STRAY
-    return near & (lat >= region.south - STRAY) & (lat <= region.north + STRAY)
+        off = np.abs((lonlat[:, :1] - west - half + 180) % 360 - 180)
+    near: NDArray[np.bool_] = (off <= half + STRAY) & (lat >= south - STRAY) & (lat <= north + STRAY)
+    return near
 
 
 # ---- polygons ---------------------------------------------------------------------------------------------

@@ -59,15 +59,21 @@ def update_item(db: Connection, run: int, item: int, old: Scene, new: Scene) -> 
     db.execute(statements.UPDATE_ITEM, (*item_values(new), item))
     settle_twins(db, item, new)
     which: dict[str, int | str | None] = {"item": item, "run": run}
-    if not same_edition(old.version, {key: asset.href for key, asset in old.assets.items()}, new):
+    hrefs = {key: asset.href for key, asset in old.assets.items()}
+    if not same_edition(old.version, hrefs, new):
         db.execute(statements.NEW_EDITION, (item,))
         db.execute(statements.FORGET_FILES, (item,))
         db.execute(statements.FORGET_HEADERS, (item,))
-        which["status"] = None
-    elif (old.updated, old.assets.keys(), old.absent) != (new.updated, new.assets.keys(), new.absent):
-        which["status"] = Status.MISSING
-    else:
-        return []
+        return _reopen(db, which | {"status": None})
+    again = []
+    if (old.updated, old.assets.keys(), old.absent) != (new.updated, new.assets.keys(), new.absent):
+        again += _reopen(db, which | {"status": Status.MISSING})
+    if any(key in hrefs and hrefs[key] != asset.href for key, asset in new.assets.items()):
+        again += _reopen(db, which | {"status": Status.FAILED})  # the old signature may have been out of date
+    return again
+
+
+def _reopen(db: Connection, which: Mapping[str, int | str | None]) -> list[tuple[int, int]]:
     again: list[tuple[int, int]] = db.execute(statements.JOBS_TO_REOPEN, which).fetchall()
     db.execute(statements.REOPEN_JOBS, which)
     return again

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any
 
+from s2async.answers import public
 from s2async.models import HISTOGRAM_BINS, Asset, CloudMeasure, Scene
 from s2async.records import JobRow, KnownJob, SavedRow, StoredCrop
 
@@ -108,10 +109,15 @@ def addresses(base: str, assets: str) -> dict[str, str]:
 def same_edition(version: str, hrefs: Mapping[str, str], scene: Scene) -> bool:
     """Whether facts read from an item's files hold for a scene: same version, no asset at another address.
 
-    An asset that only one of them names says nothing about the files of the others.
+    An asset that only one of them names says nothing about the files of the others. A query does not count, for it
+    may be a signature, which each search gives anew.
     """
     shared = hrefs.keys() & scene.assets.keys()
-    return version == scene.version and all(hrefs[key] == scene.assets[key].href for key in shared)
+    return version == scene.version and all(_same_file(hrefs[key], scene.assets[key].href) for key in shared)
+
+
+def _same_file(one: str, other: str) -> bool:
+    return one == other or public(one) == public(other)
 
 
 def known_job(columns: Sequence[Any]) -> KnownJob:

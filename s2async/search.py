@@ -24,6 +24,7 @@ import shapely
 from pystac_client import ItemSearch
 from shapely import Polygon
 
+from s2async.answers import excerpt
 from s2async.catalogs import TWIN_SECONDS, Catalog, are_twins, edition, links, to_scene
 from s2async.errors import BadAnswer, RemoteError, TransientError
 from s2async.models import Area, Scene, SearchReport
@@ -165,7 +166,7 @@ def next_request(page: Mapping[str, Any], asked: Request) -> Request | None:
     except (TypeError, ValueError):
         usable = False
     if not usable or method not in ("GET", "POST") or not isinstance(body, Mapping):
-        raise BadAnswer(f"the next page cannot be asked for: {ascii(link)[:200]}")
+        raise BadAnswer(f"the next page cannot be asked for: {excerpt(ascii(link).encode(), 200)}")
     if method == "GET":
         return Request(method, url, None)
     return Request(method, url, {**(asked.body or {}), **body} if link.get("merge") is True else body)
@@ -174,7 +175,7 @@ def next_request(page: Mapping[str, Any], asked: Request) -> Request | None:
 def _features(page: Any) -> list[Any]:
     features = page.get("features") if isinstance(page, Mapping) else None
     if not isinstance(features, list) or page.get("type") != "FeatureCollection":
-        raise BadAnswer(f"the answer is not a FeatureCollection: {ascii(page)[:80]}")
+        raise BadAnswer(f"the answer is not a FeatureCollection: {excerpt(ascii(page).encode())}")
     return features
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
+from s2async.answers import public
 from s2async.clouds import bad_pixels
 from s2async.models import CloudMeasure
 from s2async.records import JobRow, SavedRow
@@ -87,7 +88,7 @@ def values(row: JobRow, classes: Collection[int]) -> dict[str, Value]:
         "asset": crop.asset if crop else None,
         "path": f"{row.folder}/{crop.file}" if crop else None,
         "file_bytes": crop.bytes if crop else None,
-        "href": crop.href or None if crop else None,
+        "href": public(crop.href) or None if crop else None,
         "processing_baseline": row.baseline or None,
         "area_fingerprint": row.fingerprint,
         "collection": row.collection,

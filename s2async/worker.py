@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import s2async
 from s2async import clouds, crops, files, quicklooks, raster, sources
-from s2async.answers import shown
+from s2async.answers import public, shown
 from s2async.budget import Budget
 from s2async.errors import BadAnswer, CorruptFile, FileChanged, HostParked, NotFound, RemoteError, TransientError
 from s2async.geotiff import Crop
@@ -330,7 +330,7 @@ def crop_tags(job: Job, measured: CloudMeasure, source: Source, settings: Settin
         "AREA_PIXELS": str(measured.total),
         "CLOUD_PERCENT": f"{clouds.cloud_percent(measured, classes) or 0:.4f}",
         "VALID_PERCENT": f"{clouds.valid_percent(measured) or 0:.4f}",
-        "HREF": source.asset.href,
+        "HREF": public(source.asset.href),
         "ETAG": source.etag,
         "TIFFTAG_SOFTWARE": f"s2async {s2async.__version__}",
         "TIFFTAG_COPYRIGHT": settings.attribution.replace("{year}", str(scene.datetime.year)),
