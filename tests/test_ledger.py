@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+import shapely
 
 from s2async.models import (
     BatchResult,
@@ -15,15 +16,17 @@ from s2async.models import (
     Traffic,
     Use,
 )
-from s2async.records import OPEN, FileSum, Square, Wanted
+from s2async.records import OPEN, FileSum, SavedRow, Square, Wanted
 from s2async.state import State
 from tests.states import (
     CLEAR,
+    CLOUDS,
     VISUAL,
     A,
     B,
     add,
     cloudy,
+    failed,
     make_area,
     make_scene,
     record,
@@ -160,6 +163,52 @@ def test_saved_rows_are_valid_crops_by_area_and_time(state: State) -> None:
     assert re.fullmatch("[0-9a-f]{64}", row.sha256)
     assert len(list(state.saved_rows(twins_newest=True, wanted=replace(both, mask=False)))) == 0
     assert len(list(state.saved_rows(twins_newest=True, wanted=replace(both, format="png")))) == 0
+
+
+def test_job_rows_are_all_jobs_and_each_valid_crop(state: State) -> None:
+    both = Wanted(assets=("visual", "nir"), mask=True, format="gtiff")
+    start(state, [A, B], both)
+    scene = make_scene(assets=("scl", "visual", "nir"))
+    first, second = add(state, scene, [A, B], both)
+    record(state, saved(first, "visual", "nir"), cloudy(second))
+    _, broken = add(state, make_scene("later", minutes=10), [A, B], both)
+    record(state, failed(broken, measure=CLEAR))
+    found = list(state.job_rows(twins_newest=True, wanted=both))
+    assert [(row.area, row.item, row.status, row.reason, getattr(row, "asset", "")) for row in found] == [
+        ("a", scene.id, "saved", "", "nir"),
+        ("a", scene.id, "saved", "", "visual"),
+        ("a", "later", OPEN, "", ""),
+        ("b", scene.id, "cloudy", "", ""),
+        ("b", "later", "failed", "timed out", ""),
+    ]
+    assert [row.measure for row in found] == [CLEAR, CLEAR, None, CLOUDS, CLEAR]
+    assert found[:2] == list(state.saved_rows(twins_newest=True, wanted=both))
+    other_kind = list(state.job_rows(twins_newest=True, wanted=replace(both, mask=False)))
+    assert (other_kind[0].area, other_kind[0].status, len(other_kind)) == ("a", "saved", 4)
+    assert not any(isinstance(row, SavedRow) for row in other_kind)
+    start(state, [B], both)
+    assert {row.area for row in state.job_rows(twins_newest=True, wanted=both)} == {"b"}
+
+
+def test_job_rows_leave_out_what_a_newer_twin_has_answered(state: State) -> None:
+    old = make_scene("S2A_33UUU_20220101_0_L2A", baseline="03.01")
+    new = make_scene("S2A_33UUU_20220101_1_L2A", baseline="05.09")
+    start(state, [A, B])
+    record(state, *map(cloudy, add(state, old, [A, B])))
+    start(state, [A, B])
+    jobs = add(state, new, [A, B])
+    record(state, cloudy(jobs[0]))
+
+    def told(*, newest: bool) -> list[tuple[str, str, str]]:
+        return [(row.area, row.item[-5], row.status) for row in state.job_rows(twins_newest=newest, wanted=VISUAL)]
+
+    assert told(newest=True) == [("a", "1", "cloudy"), ("b", "0", "cloudy"), ("b", "1", OPEN)]
+    assert len(told(newest=False)) == 4
+
+
+def test_a_polygon_is_told_by_its_fingerprint(state: State) -> None:
+    start(state, [A])
+    assert shapely.from_wkb(state.polygon(A.fingerprint)).equals(A.polygon)
 
 
 def test_the_jobs_of_one_area_are_told_by_its_fingerprint(state: State) -> None:
