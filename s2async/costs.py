@@ -167,8 +167,8 @@ def spread(share: float, count: int) -> Range:
 
 ANSWER: Final = Range(0.03, 0.3)
 """Seconds between a request and its answer: a server near by, and one on another continent."""
-JOB: Final = Range(0.002, 0.015)
-"""Seconds of a machine for one job, all its cores together; README's two take 0.005."""
+JOB: Final = Range(0.0005, 0.015)
+"""Seconds of a machine for one job, all its cores together; README's two take 0.005, and 0.001 to measure only."""
 
 
 def seconds(*, jobs: int, requests: Range, size: Range, connections: int, bandwidth: float) -> Range:

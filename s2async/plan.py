@@ -198,10 +198,11 @@ class Planner:
         work = 0
         for seen in self._seen:
             chance = self._chance(seen, weather)
-            kept_low[seen.measure[seen.held]] += chance.low
-            kept_high[seen.measure[seen.held]] += chance.high
-            kept_low[seen.clear] += 1
-            kept_high[seen.clear] += 1
+            if len(seen.assets) == len(self._assets):  # else their jobs end as missing
+                kept_low[seen.measure[seen.held]] += chance.low
+                kept_high[seen.measure[seen.held]] += chance.high
+                kept_low[seen.clear] += 1
+                kept_high[seen.clear] += 1
             asked, read = self._reading(seen, chance)
             requests, size = requests + asked, size + read
             disk = disk + self._crops(seen, chance)

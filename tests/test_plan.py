@@ -147,6 +147,8 @@ def test_assets_cost_each_their_own_and_missing_ones_nothing() -> None:
     assert of("visual", keys=("scl",)).bytes == of().bytes
     nothing = of("visual", keys=("visual",))
     assert (nothing.jobs, nothing.kept, nothing.requests) == (1, Range(0, 0), Range(2, 2))
+    partly = of("visual", "red", keys=("scl", "visual"))
+    assert (partly.kept, partly.disk.high > of().disk.high) == (Range(0, 0), True), "cut, but the job is missing"
     assert of("visual").whole == costs.SCL.file + costs.VISUAL.file
 
 
