@@ -99,6 +99,8 @@ class _Seen:
     """Which of these lack a crop, by asset."""
     assets: tuple[str, ...]
     """Wanted ones that the scene has."""
+    unread: int
+    """1 when no run has read any of its files; 0 when their headers may be known."""
 
 
 class Planner:
@@ -174,6 +176,7 @@ class Planner:
                 clear=places[clear],
                 uncut={asset: places[clear & lacking[asset]] for asset in assets},
                 assets=assets,
+                unread=0 if known else 1,
             )
         )
 
@@ -268,19 +271,22 @@ class Planner:
             size = size + Range(largest * costs.SCL.tile.low, len(tiles.shares) * costs.SCL.tile.high)
             for asset in seen.assets:
                 if asset != "scl":
-                    asked, read = self._cutting(seen.ground, costs.kind_of(asset), places[held], chance)
+                    asked, read = self._cutting(seen, costs.kind_of(asset), places[held], chance)
                     requests, size = requests + asked, size + read
         for asset, uncut in seen.uncut.items():
             for places, _ in _batches(uncut, np.ones(len(uncut), bool)):
-                asked, read = self._cutting(seen.ground, costs.kind_of(asset), places, Range(1, 1))
+                asked, read = self._cutting(seen, costs.kind_of(asset), places, Range(1, 1))
                 requests, size = requests + asked, size + read
         if len(seen.measure):  # of the classification once; of other assets, see `_cutting`
             batches = -(-len(seen.measure) // BATCH)
-            requests, size = requests + Range(1, batches), size + costs.HEADER.times(1, batches)
+            requests, size = (
+                requests + Range(seen.unread, batches),
+                size + costs.HEADER.times(seen.unread, batches),
+            )
         return requests, size
 
     def _cutting(
-        self, ground: Ground, kind: FileKind, places: NDArray[np.intp], chance: Range
+        self, seen: _Seen, kind: FileKind, places: NDArray[np.intp], chance: Range
     ) -> tuple[Range, Range]:
         """Requests and bytes of the pictures of one batch.
 
@@ -289,9 +295,9 @@ class Planner:
         """
         if not len(places):
             return NOTHING, NOTHING
-        tiles = self._grounds.tiles(ground, kind.side, places)
+        tiles = self._grounds.tiles(seen.ground, kind.side, places)
         largest = sum(shares[0] for shares in tiles.shares)
-        opened = Range(chance.low, _any(chance.high, len(places)))
+        opened = Range(chance.low * seen.unread, _any(chance.high, len(places)))
         asked = Range(chance.low * tiles.runs, costs.SECOND * sum(_any(chance.high, len(s)) for s in tiles.shares))
         rows = Range(chance.low * largest, sum(_largest_share(chance.high, shares) for shares in tiles.shares))
         read = rows.times(kind.tile.low * costs.MARGIN.low, kind.tile.high * costs.MARGIN.high)
