@@ -18,7 +18,7 @@ from rich.text import Text
 
 import s2async
 from s2async import areas as area_files
-from s2async import care, console, export, heartbeat, pipeline, prospect, summary
+from s2async import care, console, export, heartbeat, pipeline, prospect, report, summary
 from s2async.config import EXAMPLE, Config
 from s2async.errors import ConfigError, LocalError, RemoteError, S2AsyncError, StateError, StateInUse
 from s2async.ledger import Ledger
@@ -203,7 +203,7 @@ def sandbox(
     server.serve(made.folder, port=port, delay=delay, bandwidth=bandwidth)
 
 
-for added in (prospect.plan, export.export, *care.COMMANDS):
+for added in (prospect.plan, export.export, report.report, *care.COMMANDS):
     cli.add_command(added)
 
 

@@ -24,7 +24,7 @@ _EDGE: Final = 0.08
 """Of the wider side: what is left free around."""
 _SMALL: Final = 4.0
 """An area that is drawn less wide and less high is a dot."""
-_LETTER: Final = 7.4
+_LETTER: Final = 6.9
 """Width of a letter, about; texts of which the place is taken are left out."""
 _ROOM_OF_NAMES: Final = 14.0
 """Above and below the areas."""
@@ -156,7 +156,7 @@ class _Labels:
             at: Middles of its base line.
             class_: Of its style.
         """
-        half = max(_LETTER * len(text) / 2, 8.0)
+        half = _LETTER * len(text) / 2 + 3
         for x, y in at:
             box = (x - half, y - 13, x + half, y + 4)
             inside = box[0] >= 0 and box[1] >= 0 and box[2] <= _WIDE and box[3] <= self._view.height
@@ -239,7 +239,7 @@ def _graticule(view: _View, labels: _Labels) -> Iterator[Markup]:
         y = (view.lat - lat) * view.scale + view.height / 2
         yield element("path", d=f"M0 {y:.1f}H{_WIDE}", class_="rule")
         told = _degrees(lat, decimals, "SN")
-        yield labels.place(told, at=[(_LETTER * len(told) / 2, y - 4)], class_="faint")
+        yield labels.place(told, at=[(_LETTER * len(told) / 2 + 4, y - 5)], class_="faint")
 
 
 def _multiples(start: float, end: float, step: float) -> list[float]:

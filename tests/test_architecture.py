@@ -14,16 +14,16 @@ PACKAGE = Path(__file__).parents[1] / "s2async"
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 PURE = {
-    "answers", "breaker", "catalogs", "clouds", "congestion", "costs", "errors", "folders", "grid", "ground",
-    "headers", "inflate", "models", "names", "neighbours", "origins", "parks", "plan", "prefix", "records",
-    "retries", "rows", "stac", "statements", "table", "tiff", "tiles",
+    "answers", "breaker", "catalogs", "clouds", "congestion", "costs", "errors", "folders", "geotags", "grid", "ground",
+    "headers", "inflate", "markup", "models", "names", "neighbours", "origins", "pairs", "parks", "plan", "prefix", "records",
+    "report_data", "retries", "rows", "stac", "statements", "svg", "svgmap", "table", "tiff", "tiles",
 }  # fmt: skip
 """No I/O and no asyncio: values in, values out."""
 
 DOORS = {
     "aiohttp": {"transport", "sessions"},
     "tenacity": {"transport"},
-    "rasterio": {"decode", "geotiff"},
+    "rasterio": {"decode", "geotiff", "quicklooks"},
     "isal": {"inflate", "geotiff"},
     "sqlite3": {"schema"},
     "filelock": {"state"},
@@ -31,12 +31,13 @@ DOORS = {
     "pydantic": {"config", "complaints", "values"},
     "pyogrio": {"readers"},
     "rich": {"cli", "console", "plan_tables", "summary"},
-    "click": {"care", "cli", "export", "prospect"},
+    "click": {"care", "cli", "export", "prospect", "report"},
     "xarray": {"cube"},
     "pyarrow": {"geoparquet"},
+    "matplotlib": {"plots"},
     "asyncio": {
         "api", "budget", "cli", "console", "gate", "heartbeat", "jobqueue", "pipeline", "prospect", "raster",
-        "stopping", "survey", "worker",
+        "scenery", "stopping", "survey", "worker",
     },
 }  # fmt: skip
 """The modules that may import a third party (or a part of the standard library that wants care)."""

@@ -90,7 +90,9 @@ def test_small_areas_are_dots_and_those_on_one_place_are_one() -> None:
 
 def test_names_do_not_cover_each_other() -> None:
     near = [spot(box(14 + x, 52, 14.2 + x, 52.2), "Long name of an area") for x in (0, 0, 0, 0, 0, 0, 1)]
-    found = [text for text in drawn((13, 52, 16, 53), *near, names=True).iter("text") if text.get("class") == "name"]
+    found = [
+        text for text in drawn((13, 52, 16, 53), *near, names=True).iter("text") if text.get("class") == "name"
+    ]
     assert 2 <= len(found) < len(near)
     places = [(float(text.attrib["x"]), float(text.attrib["y"])) for text in found]
     for x, y in places:

@@ -1,0 +1,80 @@
+"""The command report: the page that shows what the state knows."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from s2async import console
+from s2async.config import Config
+from s2async.errors import ConfigError
+from s2async.ledger import Ledger
+
+PICTURES = 24
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    "target",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Page to write; report.html beside the crops if unset.",
+)
+@click.option(
+    "--pictures",
+    default=PICTURES,
+    type=click.IntRange(min=0),
+    show_default=True,
+    help="Most pictures of one area, newest first.",
+)
+@click.option(
+    "--png",
+    "plots_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the plots alone, as PNG files into this folder.",
+)
+@click.pass_obj
+def report(
+    told: dict[str, bool], config: Path, target: Path | None, pictures: int, plots_folder: Path | None
+) -> None:
+    """Write a page that shows what CONFIG has found: figures, clouds, map, calendars, pictures, failures.
+
+    One HTML file that needs no other and no network. With more than 50 areas each has a page of its own, in a
+    folder of the same name beside it. Also while a run is going on.
+
+    \b
+    Example: s2async report config.toml
+             s2async report config.toml --png plots
+    """
+    from s2async import report_files  # only here: a run needs nothing of it
+
+    settings = Config.load(config)
+    if not settings.run.state.exists():
+        again = f"s2async run {shlex.quote(str(config))}"
+        raise ConfigError(f"no state at {settings.run.state}: nothing has been run yet; next: {again}")
+    if plots_folder is not None:
+        _write_plots(settings, plots_folder)
+        return
+    page = target or settings.output.folder / "report.html"
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{page} is no name of a page; let it end in .html")
+
+    def tell(text: str) -> None:
+        if not told.get("quiet", False):
+            click.echo(console.safe(text), err=True)
+
+    with Ledger.read(settings.run.state) as state:
+        written = report_files.write(state, settings, page, source=config.name, pictures=pictures, tell=tell)
+    click.echo(console.safe(f"wrote {page} ({console.size(written)})"))
+
+
+def _write_plots(settings: Config, folder: Path) -> None:
+    from s2async import plots
+
+    with Ledger.read(settings.run.state) as state:
+        written = plots.write(state, settings, folder)
+    names = ", ".join(path.name for path in written)
+    click.echo(console.safe(f"wrote {names} to {folder}" if written else "there is nothing to show yet"))

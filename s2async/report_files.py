@@ -1,0 +1,278 @@
+"""Writes a report: the page, and a page for each area where they are many."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import s2async
+from s2async import areas as area_files
+from s2async import files, headers, page, pipeline, quicklooks, scenery, svgmap
+from s2async.config import Config
+from s2async.console import duration, size
+from s2async.errors import S2AsyncError
+from s2async.ledger import Ledger
+from s2async.markup import Markup, element
+from s2async.models import Area, Status
+from s2async.page import Entry, Picture
+from s2async.pairs import Telling
+from s2async.records import OPEN, Wanted
+from s2async.report_data import Look, Scatter, Watched, looks, run_seconds, saving, total
+from s2async.svgmap import Outline, Spot
+
+AREAS: Final = 50
+"""Most areas that are shown in the page itself."""
+NAMED: Final = 40
+"""Most areas that the map names."""
+TELL_EVERY: Final = 5.0
+"""Seconds between two lines about what is done."""
+PIXELS: Final = 224
+"""Longer side of a picture: twice as long as it is shown at most, for fine screens."""
+_TOKEN: Final = "s2async-report"  # noqa: S105 - not a password
+
+
+@dataclass(kw_only=True, slots=True)
+class _Gathered:
+    """What is told of all areas together."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    crops: int = 0
+    scatter: Scatter = field(default_factory=Scatter)
+    telling: Telling = field(default_factory=Telling)
+    entries: list[Entry] = field(default_factory=list)
+    spots: list[Spot] = field(default_factory=list)
+    sections: list[Markup] = field(default_factory=list)
+    """Of areas that have no page of their own."""
+
+    def add(self, watched: Watched, href: str) -> None:
+        """Take in an area.
+
+        Args:
+            watched: The area and the looks at it.
+            href: Where it is shown.
+        """
+        counts, clear = watched.counts, watched.clear_days
+        self.counts.update(counts)
+        self.crops += sum(bool(look.path) for look in watched.looks)
+        self.scatter.add(watched)
+        self.telling.add(watched)
+        last = clear[-1] if clear else None
+        self.entries.append(Entry(name=watched.area.name, href=href, counts=counts, last_clear=last))
+        told = f"{counts.get(Status.SAVED, 0):,} of {counts.total():,} jobs clear"
+        self.spots.append(Spot(name=watched.area.name, polygon=watched.area.polygon, told=told, href=href))
+
+
+def write(
+    state: Ledger, config: Config, target: Path, *, source: str, pictures: int, tell: Callable[[str], None]
+) -> int:
+    """Write the report of what a state knows now, whatever that is; tells its size in bytes.
+
+    Args:
+        state: Read only; a run may be going on.
+        config: Settings of the job.
+        target: The page; its folder is made where missing. Pages of areas, and pictures that were fetched, go to
+            the folder of the same name without suffix.
+        source: Name of the configuration, for people.
+        pictures: Most pictures of one area.
+        tell: Told now and then what is done.
+
+    Raises:
+        LocalError: The page cannot be written.
+        StateError: The state cannot be read.
+    """
+    now = datetime.now(UTC)
+    style = Path(__file__).with_name("report.css").read_text("utf-8")
+    areas = list(state.areas())
+    folder, several = target.with_suffix(""), len(areas) > AREAS
+    files.make_folder(folder if several else target.parent, parents=True)
+    gathered, written = _Gathered(), 0
+    for watched, shown in _watched(state, config, areas, pictures, tell):
+        first, last = _period(config, watched, now)
+        km2 = area_files.area_km2(watched.area)
+        drawn = page.area(watched, shown, km2=km2, first=first, last=last, rank="h1" if several else "h3")
+        if not several:
+            gathered.add(watched, f"#area-{watched.area.fingerprint}")
+            gathered.sections.append(drawn)
+            continue
+        path = folder / f"{watched.area.folder}.html"
+        gathered.add(watched, f"{quote(folder.name)}/{quote(path.name)}")
+        back = element("nav", element("a", "all areas", href=f"../{quote(target.name)}#areas"))
+        foot = page.footer(*_credits(config, now))
+        written += _replace(path, page.document(watched.area.name, style, back, page.legend(), drawn, foot))
+    title = f"{source}: s2async report"
+    return written + _replace(
+        target, page.document(title, style, _parts(state, config, areas, gathered, folder, source, now))
+    )
+
+
+def _replace(path: Path, data: bytes) -> int:
+    files.replace(path, data, token=_TOKEN)
+    return len(data)
+
+
+# ---- areas --------------------------------------------------------------------------------------------------
+
+
+def _watched(
+    state: Ledger, config: Config, areas: Sequence[Area], pictures: int, tell: Callable[[str], None]
+) -> Iterator[tuple[Watched, list[Picture]]]:
+    """Every area with the looks at it and the pictures of its newest crops."""
+    newest, wanted = config.search.twins == "newest", pipeline.wanted_products(config)
+    told = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        for number, area in enumerate(areas):
+            rows = state.job_rows(twins_newest=newest, wanted=wanted, area=area.fingerprint)
+            watched = Watched(area=area, looks=tuple(looks(rows, config.clouds.classes)))
+            yield watched, _pictures(pool, config.output.folder, watched, pictures)
+            if time.monotonic() - told > TELL_EVERY:
+                told = time.monotonic()
+                tell(f"{number + 1:,} of {len(areas):,} areas")
+
+
+def _pictures(pool: Executor, folder: Path, watched: Watched, most: int) -> list[Picture]:
+    shown = [look for look in reversed(watched.looks) if look.path][:most]
+    return list(pool.map(lambda look: _picture(folder, look), shown))
+
+
+def _picture(folder: Path, look: Look) -> Picture:
+    try:
+        return Picture(look=look, data=quicklooks.thumbnail(folder / look.path, size=PIXELS))
+    except S2AsyncError:
+        return Picture(look=look, data=b"")
+
+
+def _period(config: Config, watched: Watched, now: datetime) -> tuple[date, date]:
+    """First and last day of a calendar: of the wanted period as far as it is known, else of the looks."""
+    period, days = config.search.period, [look.day for look in watched.looks]
+    last = (period.end - timedelta(microseconds=1)).date() if period.end else max([now.date(), *days])
+    first = period.start.date() if period.start else min([last, *days])
+    return first, last
+
+
+# ---- the page -----------------------------------------------------------------------------------------------
+
+
+def _parts(
+    state: Ledger,
+    config: Config,
+    areas: Sequence[Area],
+    gathered: _Gathered,
+    folder: Path,
+    source: str,
+    now: datetime,
+) -> Iterator[Markup]:
+    found, searches = state.problems(), state.searches()
+    yield _header(state, config, gathered, source, now)
+    yield from _notices(state, gathered)
+    yield _figures(state, gathered)
+    yield _bytes(state, config, gathered)
+    yield page.clouds_section(
+        gathered.scatter, max_scene=config.search.max_scene_cloud, max_area=config.clouds.max_area_cloud
+    )
+    fetched = scenery.fetch(state, config, gathered.telling, folder)
+    yield page.pairs_section(fetched.pairs, fetched.missing)
+    yield _maps(state, areas, gathered)
+    yield page.section("areas", "Areas", page.index(gathered.entries))
+    if gathered.sections:
+        yield page.section("calendars", "Calendars", page.legend(), gathered.sections)
+    yield page.problems(found, searches)
+    yield page.footer(*_credits(config, now))
+
+
+def _header(state: Ledger, config: Config, gathered: _Gathered, source: str, now: datetime) -> Markup:
+    number, scenes = len(gathered.entries), sum(square.items for square in state.squares())
+    facts = [
+        source,
+        config.search.datetime.replace("/", " to "),
+        f"{scenes:,} scenes",
+        f"made {now:%Y-%m-%d %H:%M} UTC",
+    ]
+    links = {"Bytes": "#bytes", "Clouds": "#clouds", "Map": "#map", "Areas": "#areas", "Problems": "#problems"}
+    return page.header(f"Clear views of {number:,} area{'s' * (number != 1)}", facts, links)
+
+
+def _notices(state: Ledger, gathered: _Gathered) -> Iterator[Markup]:
+    run, to_do = state.last_run(), gathered.counts[OPEN]
+    if run is None:
+        yield page.notice("Nothing has been run yet.")
+    elif not run.ended:
+        yield page.notice(
+            f"The run of {run.started[:16].replace('T', ' ')} UTC has not ended: this is how far it is."
+        )
+    if to_do:
+        yield page.notice(f"{to_do:,} jobs are still to do.")
+
+
+def _figures(state: Ledger, gathered: _Gathered) -> Markup:
+    requests, moved = total(state.traffic())
+    seconds, unended = run_seconds(state.runs())
+    kept = gathered.crops
+    entries = [
+        (f"{kept:,}", "crops kept") if kept else (f"{gathered.counts[Status.SAVED]:,}", "clear views"),
+        (f"{gathered.counts.total():,}", "jobs: one area in one scene"),
+        (size(moved), f"moved in {requests:,} requests"),
+        (duration(seconds), "of runs" + (f", without {unended:,} that did not end" if unended else "")),
+    ]
+    return page.figures(entries)
+
+
+def _bytes(state: Ledger, config: Config, gathered: _Gathered) -> Markup:
+    wanted = pipeline.wanted_products(config)
+    every = state.whole_files(wanted)
+    classification = state.whole_files(Wanted(assets=(), mask=wanted.mask, format=wanted.format))
+    _, moved = total(state.traffic())
+    return page.bytes_section(saving(every, classification, moved), unfinished=gathered.counts[OPEN] > 0)
+
+
+def _maps(state: Ledger, areas: Sequence[Area], gathered: _Gathered) -> Markup:
+    if not areas:
+        return page.section("map", "Map", page.paragraph("There are no areas."))
+    west, south, east, north = area_files.bounds(areas)
+    near = (west, south, east + 360 * (east < west), north)
+    outlines = _outlines(state)
+    far = svgmap.around([near, *(shown.polygon.bounds for shown in outlines)], (near[0] + near[2]) / 2)
+    named = len(gathered.spots) <= NAMED
+    maps = [
+        element(
+            "figure",
+            svgmap.draw(near, gathered.spots, [], names=named, label="Map of the areas"),
+            element("figcaption", "The areas."),
+        )
+    ]
+    if outlines:
+        drawn = svgmap.draw(far, gathered.spots, outlines, names=False, label="Map of the scenes' footprints")
+        maps.append(
+            element("figure", drawn, element("figcaption", "The grid squares of the scenes, and the areas."))
+        )
+    return page.section("map", "Map", element("div", maps, class_="maps"))
+
+
+def _outlines(state: Ledger) -> list[Outline]:
+    """Footprints of the grid squares of which a file was opened."""
+    found = []
+    for square in state.squares():
+        layout = headers.unpack(square.header) if square.header else None
+        if layout is not None:
+            told = f"{square.items:,} scenes"
+            found.append(Outline(name=square.grid, polygon=svgmap.outline(layout.grid), told=told))
+    return found
+
+
+def _credits(config: Config, now: datetime) -> list[str]:
+    """Where the pixels come from, and what made the page."""
+    period = config.search.period
+    last = period.end - timedelta(microseconds=1) if period.end else now
+    first = period.start or last
+    years = "\u2013".join(dict.fromkeys((f"{first:%Y}", f"{last:%Y}")))
+    catalog = config.search.resolve()
+    return [
+        f"Pictures: {catalog.attribution.replace('{year}', years)}.",
+        f"Made by s2async {s2async.__version__} from scenes of {catalog.url}, collection {catalog.collection}.",
+    ]
