@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from calendar import month_abbr
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -88,11 +89,17 @@ def write(state: Ledger, config: Config, folder: Path) -> list[Path]:
     written = []
     with mpl.rc_context(_STYLE):
         for name, figure in _figures(scatter, months, saved, config):
-            with io.BytesIO() as out:
-                figure.savefig(out, format="png", dpi=_DPI)
-                files.replace(folder / f"{name}.png", out.getvalue(), token=_TOKEN)
+            files.replace(folder / f"{name}.png", encoded(figure), token=_TOKEN)
             written.append(folder / f"{name}.png")
     return written
+
+
+def encoded(figure: Any) -> bytes:
+    """A figure as PNG; letters that no font here has are boxes, and nobody is warned of that."""
+    with io.BytesIO() as out, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure.savefig(out, format="png", dpi=_DPI)
+        return out.getvalue()
 
 
 def _gathered(state: Ledger, config: Config) -> tuple[Scatter, Months]:
