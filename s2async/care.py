@@ -9,10 +9,10 @@ import click
 
 import s2async
 from s2async import areas as area_files
-from s2async import index, pipeline, rebuild, schema, upkeep
+from s2async import index, pipeline, rebuild, upkeep
 from s2async.config import Config
 from s2async.console import safe, size
-from s2async.errors import ConfigError, StateDamaged
+from s2async.errors import ConfigError
 from s2async.records import StoredCrop
 from s2async.state import State
 
@@ -93,24 +93,15 @@ def rebuild_command(config: Path) -> int:
     Example: s2async rebuild config.toml && s2async run config.toml
     """
     settings = Config.load(config)
-    areas, path = area_files.load(settings), settings.run.state
-    upkeep.check_output(settings.output.folder)
-    try:
-        if path.exists():
-            State.create_or_open(path).close()
-            raise ConfigError(f"the state {path} can be read; move it away for a new one")
-        state = State.create_or_open(path)
-    except StateDamaged:
-        click.echo(f"the old state is now {safe(str(schema.move_aside(path)))}")
-        state = State.create_or_open(path)
-    with state:
-        limits, wanted = pipeline.limits(settings), pipeline.wanted_products(settings)
-        known, strange = rebuild.fill(
-            state, areas, settings.output.folder, limits, wanted, version=s2async.__version__
-        )
-    for left in strange:
+    areas, output = area_files.load(settings), settings.output.folder
+    upkeep.check_output(output)
+    limits, wanted = pipeline.limits(settings), pipeline.wanted_products(settings)
+    made = rebuild.rebuild(settings.run.state, areas, output, limits, wanted, version=s2async.__version__)
+    if made.aside:
+        click.echo(f"the old state is now {safe(str(made.aside))}")
+    for left in made.strange:
         click.echo(safe(f"{left} is no whole crop of this configuration: left as it is"), err=True)
-    click.echo(f"{known:,} crops are known again; next: s2async run {shlex.quote(str(config))}")
+    click.echo(f"{made.known:,} crops are known again; next: s2async run {shlex.quote(str(config))}")
     return 0
 
 

@@ -6,34 +6,87 @@ are known by id, version and address alone; the next search adds the rest, and f
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from s2async import crops, files, tiff
+from s2async import crops, files, schema, tiff
 from s2async.clouds import Limits, verdict
-from s2async.errors import CorruptFile
+from s2async.errors import ConfigError, CorruptFile, StateDamaged
 from s2async.models import Area, Asset, BatchResult, CloudMeasure, Outcome, Product, Scene, Status
 from s2async.records import Wanted
-from s2async.state import State
+from s2async.state import State, take_lock
 from s2async.upkeep import read_tags
 
 FORMAT = "gtiff"
 
 
-def fill(
-    state: State, areas: Sequence[Area], output: Path, limits: Limits, wanted: Wanted, version: str
-) -> tuple[int, list[Path]]:
-    """Record in a new state all crops that are whole and tell what they are.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rebuilt:
+    """What a new state was made of."""
 
-    Returns:
-        How many crops were recorded, and the files of the areas' folders that were not.
+    known: int
+    """Crops that were recorded."""
+    strange: list[Path]
+    """Files of the areas' folders that were not."""
+    aside: Path | None
+    """Where the old state is now; None when there was none."""
+
+
+def rebuild(
+    path: Path, areas: Sequence[Area], output: Path, limits: Limits, wanted: Wanted, version: str
+) -> Rebuilt:
+    """Make a state from all crops that are whole and tell what they are.
+
+    It has another name until it is whole, so that its place never shows a part of one; nobody else has the state
+    meanwhile.
 
     Raises:
-        LocalError: A file cannot be read.
+        ConfigError: The state can be read, and is not replaced.
+        StateError: It is of another program or a newer version, or in use.
+        LocalError: A file cannot be read, or the state cannot be written.
     """
+    new = path.with_name(f"{path.name}.rebuilt")
+    lock = take_lock(path)
+    try:
+        _check_unusable(path)
+        _remove(new)
+        with State.create_or_open(new) as state:
+            known, strange = _fill(state, areas, output, limits, wanted, version)
+        there = any(path.with_name(path.name + end).exists() for end in ("", "-wal", "-shm"))
+        aside = schema.move_aside(path) if there else None
+        with files.local_errors("make the state", path):
+            new.replace(path)
+            files.sync_folder(path.parent)
+        return Rebuilt(known=known, strange=strange, aside=aside)
+    finally:
+        _remove(new)
+        lock.release()
+
+
+def _check_unusable(path: Path) -> None:
+    if path.exists():
+        try:
+            schema.open_for_writing(path).close()
+        except StateDamaged:
+            return
+        raise ConfigError(f"the state {path} can be read; move it away for a new one")
+
+
+def _remove(new: Path) -> None:
+    """What is left of a new state, be it that of a process that was killed."""
+    with files.local_errors("remove what is left of", new):
+        for left in new.parent.glob(f"{glob.escape(new.name)}*"):
+            left.unlink(missing_ok=True)
+
+
+def _fill(
+    state: State, areas: Sequence[Area], output: Path, limits: Limits, wanted: Wanted, version: str
+) -> tuple[int, list[Path]]:
     state.sync_areas(areas)
     state.rejudge(lambda measured: verdict(measured, limits), wanted)
     state.begin_run("rebuild", version)

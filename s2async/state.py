@@ -71,13 +71,7 @@ class State(Ledger):
             LocalError: This machine cannot write there.
         """
         path = Path(path)
-        files.make_folder(path.parent, parents=True)
-        lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
-        with files.local_errors("lock the state", path):
-            try:
-                lock.acquire()
-            except Timeout:
-                raise StateInUse(f"the state {path} is in use by {_holder(path)}; wait until it ends") from None
+        lock = take_lock(path)
         db = None
         try:
             db = schema.open_for_writing(path)
@@ -381,6 +375,23 @@ def _equal_polygons(areas: Sequence[Area]) -> AreaError:
             break
         names[area.fingerprint] = area.name
     return AreaError(f"the areas {names[area.fingerprint]!r} and {area.name!r} are the same polygon: keep one")
+
+
+def take_lock(path: Path) -> FileLock:
+    """Take the lock of a state, which need not be there. The caller lets go of it; a killed process does, too.
+
+    Raises:
+        StateInUse: Another process holds it; told within a second.
+        LocalError: This machine cannot write there.
+    """
+    files.make_folder(path.parent, parents=True)
+    lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
+    with files.local_errors("lock the state", path):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise StateInUse(f"the state {path} is in use by {_holder(path)}; wait until it ends") from None
+    return lock
 
 
 def _holder(path: Path) -> str:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from s2async import rebuild
 from s2async.cli import exit_code
-from s2async.errors import ConfigError, StateError
+from s2async.errors import ConfigError, LocalError, StateError, StateInUse
 from s2async.ledger import Ledger
+from s2async.state import State
 from tests import worlds
 from tests.test_upkeep import ask, crops
 from tests.worlds import Stage
@@ -52,6 +56,70 @@ def test_nothing_is_read_again_for_crops_that_are_there(tmp_path: Path, stage: S
     pictures = {entry.path.split("/")[-2] for entry in again.log if entry.path.endswith("TCI.tif")}
     assert not pictures & {item for _, item in saved}
     assert saved
+
+
+KILLED = """
+import os, sys
+from s2async import cli, {module}
+
+plain, calls = {module}.{step}, []
+
+def dying(*values):
+    calls.append(values)
+    if len(calls) > {after}:
+        os._exit(9)
+    return plain(*values)
+
+{module}.{step} = dying
+cli.main(["rebuild", sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize(("module", "step", "after"), [("rebuild", "_record", 2), ("schema", "move_aside", 0)])
+def test_a_rebuild_that_is_killed_leaves_nothing_half(
+    tmp_path: Path, stage: Stage, module: str, step: str, after: int, damaged: bool
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    config = worlds.run(path, stage.sandbox).config
+    before, state = worlds.statuses(config), config.run.state
+    state.unlink()
+    if damaged or module == "schema":
+        state.write_bytes(b"damaged")
+    command = [sys.executable, "-c", KILLED.format(module=module, step=step, after=after), str(path)]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 9
+    assert not state.exists() or state.read_bytes() == b"damaged"
+    assert not list(state.parent.glob("*.damaged*"))
+    made = ask("rebuild", path)
+    assert made.exception is None, made.exception
+    known = worlds.statuses(config)
+    assert known == {key: status for key, status in before.items() if status == "saved"}
+    assert known
+    assert not list(state.parent.glob("*.rebuilt*"))
+
+
+def test_a_rebuild_that_fails_leaves_what_was_there(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    config = worlds.run(path, stage.sandbox).config
+    config.run.state.write_bytes(b"damaged")
+    before = sorted(config.run.state.parent.iterdir())
+
+    def full(*_: object) -> None:
+        raise LocalError("disk full")
+
+    monkeypatch.setattr(rebuild, "_record", full)
+    assert isinstance(ask("rebuild", path).exception, LocalError)
+    assert config.run.state.read_bytes() == b"damaged"
+    assert sorted(config.run.state.parent.iterdir()) == before
+
+
+def test_a_state_is_not_rebuilt_while_somebody_has_it(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    state = worlds.run(path, stage.sandbox).config.run.state
+    with State.create_or_open(state):
+        assert isinstance(ask("rebuild", path).exception, StateInUse)
 
 
 def test_a_state_that_can_be_read_is_not_replaced(tmp_path: Path, stage: Stage) -> None:
