@@ -201,6 +201,8 @@ def moved(saved: Saving) -> Any:
     figure, axes = _plot(8.0, 2.1)
     left = 0.0
     for count, colour, words in parts:
+        if not count:
+            continue
         share = 100 * count / saved.whole
         axes.barh(
             0, max(share, 0.2), left=min(left, 99.8), color=colour, height=1, label=f"{words}, {share:.1f} %"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from shapely.geometry.base import BaseGeometry
 
 from s2async import files, quicklooks, raster, sources
 from s2async.answers import shown
@@ -202,7 +203,7 @@ class _Reader:
         (pixels,) = await raster.read(self.transport, source, [part], budget=self.budget, pool=self.pool)
         if isinstance(pixels, CorruptFile):
             raise pixels
-        polygon = outline(area, source.layout.grid, window)
+        polygon = _outline(source, area, window)
         return View(
             data=quicklooks.webp(quicklooks.paint(pixels, source.layout.nodata)),
             width=window.width,
@@ -235,7 +236,7 @@ def around(levels: Sequence[Source], area: Area) -> tuple[Source, Window]:
     """
     for level in sorted(levels, key=lambda level: -level.layout.grid.width):
         grid = level.layout.grid
-        polygon = outline(area, grid)
+        polygon = _outline(level, area)
         if polygon is None:
             break
         margin = AROUND / math.hypot(grid.transform.a, grid.transform.d)
@@ -249,3 +250,10 @@ def around(levels: Sequence[Source], area: Area) -> tuple[Source, Window]:
         if max(window.shape) <= MOST:
             return level, window
     raise CorruptFile(f"shows nothing of {area.name}: {shown(levels[0].asset.href)}")
+
+
+def _outline(source: Source, area: Area, window: Window | None = None) -> BaseGeometry | None:
+    try:
+        return outline(area, source.layout.grid, window)
+    except ValueError as error:
+        raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error

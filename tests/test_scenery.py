@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +237,10 @@ def test_an_area_that_the_file_does_not_show_is_told() -> None:
     far = Area(name="far", polygon=Polygon([(100, 10), (101, 10), (101, 11)]), fingerprint="f" * 16, folder="f")
     with pytest.raises(CorruptFile, match="shows nothing of far"):
         scenery.around(levels(10980, 687), far)
+
+
+def test_a_file_in_an_unknown_crs_is_no_crash() -> None:
+    (level,) = levels(10980)
+    object.__setattr__(level.layout, "grid", replace(level.layout.grid, epsg=9999))
+    with pytest.raises(CorruptFile, match=r"EPSG:9999 is not a known CRS: .*TCI\.tif"):
+        scenery.around([level], square(1))
