@@ -46,19 +46,21 @@ class Entry:
     last_clear: date | None
 
 
-def document(title: str, style: str, *body: Content | Iterable[Content]) -> bytes:
+def document(title: str, style: str, *body: Content | Iterable[Content], key: str = "") -> bytes:
     """A whole page in UTF-8.
 
     Args:
         title: Of the window.
         style: The style sheet.
         body: Its contents.
+        key: Tells whether a page is still what it would be now; see `has_key`.
     """
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     head = element(
         "head",
         element("meta", charset="utf-8"),
+        element("meta", name="s2async-key", content=key) if key else Markup(),
         element("meta", http_equiv="Content-Security-Policy", content=Markup(policy)),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="referrer", content="no-referrer"),
@@ -68,6 +70,11 @@ def document(title: str, style: str, *body: Content | Iterable[Content]) -> byte
     )
     page = element("html", head, element("body", svg.marks(), *body), lang="en")
     return f"<!doctype html>\n{page}\n".encode()
+
+
+def has_key(beginning: bytes, key: str) -> bool:
+    """Whether a page that begins so was made with this key."""
+    return f'content="{key}"'.encode() in beginning
 
 
 def name(shown: str) -> Markup:

@@ -67,8 +67,9 @@ def report(
             click.echo(console.safe(text), err=True)
 
     with Ledger.read(settings.run.state) as state:
-        written = report_files.write(state, settings, page, source=config.name, pictures=pictures, tell=tell)
-    click.echo(console.safe(f"wrote {page} ({console.size(written)})"))
+        made = report_files.write(state, settings, page, source=config.name, pictures=pictures, tell=tell)
+    others = f" and {made.areas:,} pages of areas, {made.new:,} of them new" if made.areas else ""
+    click.echo(console.safe(f"wrote {page} ({console.size(made.bytes)}){others}"))
 
 
 def _write_plots(settings: Config, folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +37,8 @@ TELL_EVERY: Final = 5.0
 """Seconds between two lines about what is done."""
 PIXELS: Final = 224
 """Longer side of a picture: twice as long as it is shown at most, for fine screens."""
+_BEGINNING: Final = 512
+"""Bytes of a page that hold its key."""
 _TOKEN: Final = "s2async-report"  # noqa: S105 - not a password
 
 
@@ -69,16 +73,28 @@ class _Gathered:
         self.spots.append(Spot(name=watched.area.name, polygon=watched.area.polygon, told=told, href=href))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """What has been written."""
+
+    bytes: int
+    """Size of the page."""
+    areas: int
+    """Pages of areas."""
+    new: int
+    """Of these, pages that were not there as they are."""
+
+
 def write(
     state: Ledger, config: Config, target: Path, *, source: str, pictures: int, tell: Callable[[str], None]
-) -> int:
-    """Write the report of what a state knows now, whatever that is; tells its size in bytes.
+) -> Made:
+    """Write the report of what a state knows now, whatever that is.
 
     Args:
         state: Read only; a run may be going on.
         config: Settings of the job.
         target: The page; its folder is made where missing. Pages of areas, and pictures that were fetched, go to
-            the folder of the same name without suffix.
+            the folder of the same name without suffix; pages that would be the same are left.
         source: Name of the configuration, for people.
         pictures: Most pictures of one area.
         tell: Told now and then what is done.
@@ -92,53 +108,80 @@ def write(
     areas = list(state.areas())
     folder, several = target.with_suffix(""), len(areas) > AREAS
     files.make_folder(folder if several else target.parent, parents=True)
-    gathered, written = _Gathered(), 0
-    for watched, shown in _watched(state, config, areas, pictures, tell):
-        first, last = _period(config, watched, now)
-        km2 = area_files.area_km2(watched.area)
-        drawn = page.area(watched, shown, km2=km2, first=first, last=last, rank="h1" if several else "h3")
-        if not several:
-            gathered.add(watched, f"#area-{watched.area.fingerprint}")
-            gathered.sections.append(drawn)
-            continue
-        path = folder / f"{watched.area.folder}.html"
-        gathered.add(watched, f"{quote(folder.name)}/{quote(path.name)}")
-        back = element("nav", element("a", "all areas", href=f"../{quote(target.name)}#areas"))
-        foot = page.footer(*_credits(config, now))
-        written += _replace(path, page.document(watched.area.name, style, back, page.legend(), drawn, foot))
-    title = f"{source}: s2async report"
-    return written + _replace(
-        target, page.document(title, style, _parts(state, config, areas, gathered, folder, source, now))
-    )
-
-
-def _replace(path: Path, data: bytes) -> int:
-    files.replace(path, data, token=_TOKEN)
-    return len(data)
+    gathered, new = _Gathered(), 0
+    with ThreadPoolExecutor() as pool:
+        for watched in _watched(state, config, areas, tell):
+            sheet = _Sheet(
+                config=config, watched=watched, pictures=pictures, style=style, home=target.name, now=now
+            )
+            if not several:
+                gathered.add(watched, f"#area-{watched.area.fingerprint}")
+                gathered.sections.append(sheet.drawn(pool, rank="h3"))
+                continue
+            path = folder / f"{watched.area.folder}.html"
+            gathered.add(watched, f"{quote(folder.name)}/{quote(path.name)}")
+            new += sheet.write(pool, path)
+    parts = _parts(state, config, areas, gathered, folder, source, now)
+    data = page.document(f"{source}: s2async report", style, parts)
+    files.replace(target, data, token=_TOKEN)
+    return Made(bytes=len(data), areas=several * len(areas), new=new)
 
 
 # ---- areas --------------------------------------------------------------------------------------------------
 
 
 def _watched(
-    state: Ledger, config: Config, areas: Sequence[Area], pictures: int, tell: Callable[[str], None]
-) -> Iterator[tuple[Watched, list[Picture]]]:
-    """Every area with the looks at it and the pictures of its newest crops."""
+    state: Ledger, config: Config, areas: Sequence[Area], tell: Callable[[str], None]
+) -> Iterator[Watched]:
+    """Every area with the looks at it."""
     newest, wanted = config.search.twins == "newest", pipeline.wanted_products(config)
     told = time.monotonic()
-    with ThreadPoolExecutor() as pool:
-        for number, area in enumerate(areas):
-            rows = state.job_rows(twins_newest=newest, wanted=wanted, area=area.fingerprint)
-            watched = Watched(area=area, looks=tuple(looks(rows, config.clouds.classes)))
-            yield watched, _pictures(pool, config.output.folder, watched, pictures)
-            if time.monotonic() - told > TELL_EVERY:
-                told = time.monotonic()
-                tell(f"{number + 1:,} of {len(areas):,} areas")
+    for number, area in enumerate(areas):
+        rows = state.job_rows(twins_newest=newest, wanted=wanted, area=area.fingerprint)
+        yield Watched(area=area, looks=tuple(looks(rows, config.clouds.classes)))
+        if time.monotonic() - told > TELL_EVERY:
+            told = time.monotonic()
+            tell(f"{number + 1:,} of {len(areas):,} areas")
 
 
-def _pictures(pool: Executor, folder: Path, watched: Watched, most: int) -> list[Picture]:
-    shown = [look for look in reversed(watched.looks) if look.path][:most]
-    return list(pool.map(lambda look: _picture(folder, look), shown))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sheet:
+    """One area, as a part of the page or as a page of its own."""
+
+    config: Config
+    watched: Watched
+    pictures: int
+    style: str
+    home: str
+    """File name of the page of all areas."""
+    now: datetime
+
+    def drawn(self, pool: Executor, *, rank: str) -> Markup:
+        """The area with its pictures, which are made by the pool."""
+        folder = self.config.output.folder
+        shown = [look for look in reversed(self.watched.looks) if look.path][: self.pictures]
+        made = list(pool.map(lambda look: _picture(folder, look), shown))
+        first, last = _period(self.config, self.watched, self.now)
+        km2 = area_files.area_km2(self.watched.area)
+        return page.area(self.watched, made, km2=km2, first=first, last=last, rank=rank)
+
+    def write(self, pool: Executor, path: Path) -> bool:
+        """Write its page, if that would not be what is there; pictures take their time. Tells whether it did."""
+        key = self._key()
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            if page.has_key(file.read(_BEGINNING), key):
+                return False
+        back = element("nav", element("a", "all areas", href=f"../{quote(self.home)}#areas"))
+        body = [back, page.legend(), self.drawn(pool, rank="h1"), page.footer(*_credits(self.config, self.now))]
+        data = page.document(self.watched.area.name, self.style, body, key=key)
+        files.replace(path, data, token=_TOKEN)
+        return True
+
+    def _key(self) -> str:
+        """The same for pages that look the same."""
+        period, credit = _period(self.config, self.watched, self.now), _credits(self.config, self.now)
+        told = (self.watched, self.pictures, self.style, self.home, period, credit)
+        return hashlib.sha256(repr(told).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def _picture(folder: Path, look: Look) -> Picture:

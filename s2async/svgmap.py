@@ -24,6 +24,8 @@ _EDGE: Final = 0.08
 """Of the wider side: what is left free around."""
 _SMALL: Final = 4.0
 """An area that is drawn less wide and less high is a dot."""
+_CROWD: Final = 500
+"""More areas than these have smaller dots."""
 _LETTER: Final = 6.9
 """Width of a letter, about; texts of which the place is taken are left out."""
 _ROOM_OF_NAMES: Final = 14.0
@@ -185,6 +187,7 @@ def _path(shape: BaseGeometry) -> str:
 
 def _spots(view: _View, spots: Sequence[Spot]) -> Iterator[Markup]:
     dots: set[tuple[int, int]] = set()
+    size = 2.4 if len(spots) <= _CROWD else 1.3
     for spot in spots:
         shape = view.shape(spot.polygon)
         left, top, right, bottom = shape.bounds
@@ -196,7 +199,7 @@ def _spots(view: _View, spots: Sequence[Spot]) -> Iterator[Markup]:
             if (round(x), round(y)) in dots:  # it would cover that one
                 continue
             dots.add((round(x), round(y)))
-            drawn = element("circle", told, cx=x, cy=y, r=2.4)
+            drawn = element("circle", told, cx=x, cy=y, r=size)
         yield element("a", drawn, href=spot.href, class_="spot")
 
 

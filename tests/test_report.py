@@ -11,7 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 from shapely import box
 
+from s2async import areas as area_files
 from s2async import files, report, report_files
+from s2async.config import Config
 from s2async.errors import ConfigError, LocalError
 from s2async.models import SearchReport
 from s2async.state import State
@@ -19,7 +21,7 @@ from tests import shelves, worlds
 from tests.browser import Browser
 from tests.pages import Page
 from tests.shelves import PARK, fill
-from tests.states import make_scene
+from tests.states import add, cloudy, make_scene, record, start
 
 HOSTILE = {
     "<script>alert(1)</script>": PARK,
@@ -132,6 +134,28 @@ def test_many_areas_have_pages_of_their_own(tmp_path: Path, monkeypatch: pytest.
         assert "2 clear" in Page.read(path).text
 
 
+def test_pages_of_areas_are_written_anew_where_they_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_files, "AREAS", 3)
+    shelf = fill(tmp_path, shapes=HOSTILE)
+    assert "4 pages of areas, 4 of them new" in call(shelf.config).output
+    before = {path: path.stat().st_mtime_ns for path in (shelf.output / "report").iterdir()}
+    changed, gone, *_ = sorted(before)
+    gone.unlink()
+    folders = {area.folder: area for area in shelf.areas.values()}
+    with State.create_or_open(shelf.settings.run.state) as state:
+        start(state, list(shelf.areas.values()))
+        (job,) = add(state, make_scene("new", minutes=9000), [folders[changed.stem]])
+        record(state, cloudy(job))
+        state.end_run("finished")
+    assert "4 pages of areas, 2 of them new" in call(shelf.config).output
+    assert gone.exists()
+    assert "1 cloudy" in Page.read(changed).text
+    assert {path for path, time in before.items() if path.stat().st_mtime_ns != time} == {changed, gone}
+    assert "4 pages of areas, 4 of them new" in call(shelf.config, "--pictures", 1).output
+
+
 def write_config(tmp_path: Path, **changed: object) -> Path:
     tables: dict[str, object] = {
         "areas": [{"name": "Park", "wkt": PARK.wkt}],
@@ -167,10 +191,6 @@ def test_an_empty_state_is_told_as_such(tmp_path: Path) -> None:
 def test_a_run_that_goes_on_and_what_it_has_not_done_yet_are_told(tmp_path: Path) -> None:
     path = write_config(tmp_path)
     with State.create_or_open(tmp_path / "state.sqlite") as state:
-        from s2async import areas as area_files
-        from s2async.config import Config
-        from tests.states import add, start
-
         areas = area_files.load(Config.load(path))
         start(state, areas)
         add(state, make_scene(), areas)
