@@ -46,7 +46,7 @@ def write(table: Table, file: TextFile) -> int:
     advises against CSV injection).
     """
     columns = table.columns
-    lines = csv.writer(file, lineterminator="\n")
+    lines = csv.writer(_Lines(file), lineterminator="\r\n")
     lines.writerow(columns)
     count = 0
     for row in table.rows:
@@ -59,6 +59,20 @@ def write(table: Table, file: TextFile) -> int:
 def utf8(file: BinaryIO) -> TextFile:
     """Take texts for a file of bytes; line ends stay what they are."""
     return codecs.getwriter("utf-8")(file)
+
+
+class _Lines:
+    """Lines that end with a line feed alone.
+
+    The writer believes that they end with a carriage return, too, or Python before 3.13 would not put cells in
+    quotes that hold one, and readers would take it for the end of the row.
+    """
+
+    def __init__(self, file: TextFile) -> None:
+        self._write = file.write
+
+    def write(self, line: str) -> None:
+        self._write(line[:-2] + "\n")
 
 
 def _cell(value: Value) -> object:

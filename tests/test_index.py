@@ -73,8 +73,8 @@ def test_texts_that_look_like_formulas_are_quoted(tmp_path: Path, sign: str) -> 
     assert {row[key] for key in ("area", "item_id", "platform", "grid", "processing_baseline")} == {f"'{hostile}"}
 
 
-def test_names_with_separators_come_back(tmp_path: Path) -> None:
-    name = 'a "b", c;\nd Müggelsee 🏞 \u202e x=1'
+@pytest.mark.parametrize("name", ['a "b", c;\nd Müggelsee 🏞 \u202e x=1', "a\rb", "a\r\nb", "a\r", "a\n", '"'])
+def test_names_with_separators_come_back(tmp_path: Path, name: str) -> None:
     (row,) = write(tmp_path, replace(ROW, area=name))
     assert row["area"] == name
 
