@@ -144,7 +144,7 @@ def bytes_section(saved: Saving, *, unfinished: bool) -> Markup:
             "li",
             element("i", class_=f"swatch {kind}"),
             element("b", f"{about * (kind != 'moved')}{size(count)}"),
-            f" {words}, {count / saved.whole:.1%}",
+            f" {words}, {100 * count / saved.whole:.1f}\u00a0%",
         )
         for kind, count, words in parts
     ]
@@ -179,10 +179,12 @@ def clouds_section(points: Scatter, *, max_scene: float, max_area: float) -> Mar
         "Each dot is an examined job, one area in one scene."
         if points.points
         else f"{points.count:,} examined jobs are too many for dots: each square stands for those of its "
-        f"{CELL} % by {CELL} %, and its size tells how many."
+        f"{CELL}\u00a0% by {CELL}\u00a0%, and its size tells how many."
     )
-    limits = f"Dashed: {max_area:g} % of the area, up to which it is clear if enough of it holds data."
-    beyond = f" Grey: more than {max_scene:g} % of the scene, which is not looked at." if max_scene < 100 else ""
+    limits = f"Dashed: {max_area:g}\u00a0% of the area, up to which it is clear if enough of it holds data."
+    beyond = (
+        f" Grey: more than {max_scene:g}\u00a0% of the scene, which is not looked at." if max_scene < 100 else ""
+    )
     words = element(
         "div",
         paragraph(
@@ -201,15 +203,15 @@ def _findings(points: Scatter) -> Iterator[Markup]:
     """How often the scene's cloud would have misled."""
     told = points.misjudged
     for part, whole, of, what in (
-        ("clear under clouds", "clear", "clear views", "the scene is 50 % cloud or more"),
+        ("clear under clouds", "clear", "clear views", "the scene is 50\u00a0% cloud or more"),
         (
             "covered under blue",
             "blue",
-            "views in scenes of at most 20 % cloud",
+            "views in scenes of at most 20\u00a0% cloud",
             "half of the area or more is covered",
         ),
     ):
-        share = f" ({told[part] / told[whole]:.0%})" if told[whole] else ""
+        share = f" ({100 * told[part] / told[whole]:.0f}\u00a0%)" if told[whole] else ""
         yield join(["In ", element("b", f"{told[part]:,}"), f" of {told[whole]:,} {of}{share} {what}."])
 
 
@@ -354,7 +356,7 @@ def _picture(area_name: str, picture: Picture) -> Markup:
     look = picture.look
     known = [look.grid] if look.grid else []
     if look.area_cloud is not None:
-        known.append(f"{look.area_cloud:.1f} % cloud")
+        known.append(f"{look.area_cloud:.1f}\u00a0% cloud")
     shown = (
         image(picture.data, f"{area_name}, {look.day}")
         if picture.data

@@ -33,7 +33,8 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        return "".join(self.texts)
+        """All texts; spaces at which no line is broken are plain spaces."""
+        return "".join(self.texts).replace("\u00a0", " ")
 
     def values(self, attribute: str, tag: str = "") -> list[str]:
         return [value for of, name, value in self.attributes if name == attribute and tag in ("", of)]

@@ -79,7 +79,7 @@ def test_hostile_texts_stay_texts(name: str) -> None:
 def test_bytes_are_split_into_what_was_skipped_not_read_and_moved() -> None:
     told = Page(page.bytes_section(saving(), unfinished=False)).text
     assert "400 B were moved instead of about 40.8 kB of whole files: 102 times less." in told
-    assert "about 20.0 kB skipped, because no area was clear in the scene, 49.0%" in told
+    assert "about 20.0 kB skipped, because no area was clear in the scene, 49.0 %" in told
     assert "about 20.4 kB not read" in told
     assert "2 of them were never opened" in told
     assert "still to do" not in told
@@ -108,8 +108,8 @@ def test_the_scatter_tells_its_finding_in_numbers() -> None:
         )
     )
     told = Page(page.clouds_section(scatter, max_scene=80, max_area=2)).text
-    assert "In 1 of 2 clear views (50%) the scene is 50 % cloud or more." in told
-    assert "In 1 of 2 views in scenes of at most 20 % cloud (50%) half of the area or more is covered." in told
+    assert "In 1 of 2 clear views (50 %) the scene is 50 % cloud or more." in told
+    assert "In 1 of 2 views in scenes of at most 20 % cloud (50 %) half of the area or more is covered." in told
     assert "No job has been examined yet" in Page(page.clouds_section(Scatter(), max_scene=80, max_area=2)).text
 
 
