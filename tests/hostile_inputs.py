@@ -203,7 +203,7 @@ CROSSES, TOUCHES, FEW = "crosses itself|parts overlap", "touches itself|crosses 
 LATLON, METRES, FAR, BEYOND = "looks like lat,lon", "looks like metres", "is beyond 180", "is beyond 90"
 NUMBER = "not a finite number|cannot be read"
 
-_PLAIN: Final = [
+_PLAIN: Final[list[tuple[str, Sequence[Points], str | None]]] = [
     # label, rings of one polygon, what the refusal says (None: right)
     ("plain", [SQUARE], None),
     ("clockwise", [SQUARE[::-1]], None),
@@ -316,7 +316,7 @@ _PLAIN: Final = [
                                               for i in range(1000))], None),
 ]  # fmt: skip
 
-_MULTI: Final = [
+_MULTI: Final[list[tuple[str, Sequence[Sequence[Points]], str | None]]] = [
     ("two parts", [[SQUARE], [_square(15, 52)]], None),
     ("one part", [[SQUARE]], None),
     ("thousand parts", [[_square(10 + i % 50 / 10, 45 + i // 50 / 10, 0.05)] for i in range(1000)], None),
@@ -586,7 +586,7 @@ TWINS: Final = (
     ("\u0130", "i\u0307"),
 )  # fmt: skip
 """Two names that some system takes for one, or that become one folder where nobody looks."""
-_BAD_NAMES: Final = (
+_BAD_NAMES: Final[tuple[tuple[object, str], ...]] = (
     ("", "name is empty"), (" ", "name is empty"), ("\n\t", "name is empty"), (None, "name is empty"),
     (True, "the name is true"), ([], "the name is"), ({"a": 1}, "the name is a table"), (1.5, "the name is 1.5"),
     ("\ud800", "half a character"), ("a\udfffb", "half a character"),
@@ -831,7 +831,8 @@ _FILES: Final[list[tuple[str, str | bytes, str | None]]] = [
 def configs() -> Iterator[Case]:
     """Settings and whole files."""
     for section, line, wanted in _SETTINGS:
-        label, files = f"[{section}] {line}", {"config.toml": _section(section, line)}
+        label = f"[{section}] {line}"
+        files: dict[str, str | bytes] = {"config.toml": _section(section, line)}
         if isinstance(wanted, tuple):
             key, value = wanted
             yield Case(kind="config", label=label, files=files, values={key: value})
@@ -839,11 +840,14 @@ def configs() -> Iterator[Case]:
             yield Case(kind="config", label=label, files=files, says=str(wanted))
     for label, text, says in _FILES:
         shapes = {"P": _SQUARE_SHAPE} if says is None else {}
-        files: dict[str, str | bytes] = {"config.toml": text, "folder/": "", "a.txt": "no areas"}
+        files = {"config.toml": text, "folder/": "", "a.txt": "no areas"}
         yield Case(kind="config", label=label, files=files, shapes=shapes, says=says)
     yield Case(kind="config", label="no config at all", files={}, says="no such file")
     yield Case(kind="config", label="a folder for a config", files={"config.toml/": ""}, says="cannot be read")
 
 
-CASES: Final = (*polygons(), *names(), *configs())
-"""All of them."""
+def cases() -> Iterator[Case]:
+    """All of them."""
+    yield from polygons()
+    yield from names()
+    yield from configs()

@@ -43,7 +43,8 @@ class Signed(Stage):
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signed]:
-    with Signed(worlds.World(tmp_path_factory.mktemp("world"), worlds.every_kind())) as made:
+    made = Signed(worlds.World(tmp_path_factory.mktemp("world"), worlds.every_kind()))
+    with made:
         yield made
 
 
@@ -161,29 +162,30 @@ def test_a_state_is_rebuilt_from_crops_that_tell_no_signature(
     assert not again & saved
 
 
-def test_what_a_search_answers_is_not_repeated(tmp_path: Path, stage: Signed, ask: Terminal) -> None:
-    link = f"https://me:{CANARY}@a.test/b?token={CANARY}"
-    for number, (kind, more) in enumerate(
-        (
-            ("body", {"text": f'{{"next": "{link}"}}'}),
-            ("body", {"text": f'{{"type": "FeatureCollection", "features": [], "links": [{{"rel": "next", '
-             f'"method": "PUT", "href": "{link}"}}]}}'}),
-            ("body", {"text": f"<a href='{link}'>log in at /login?back={CANARY}</a>", "media_type": "text/html"}),
-            ("redirect", {"to": link}),
-            ("redirect", {"to": f"http://evil.test/?token={CANARY}"}),
-        )
-    ):  # fmt: skip
-        folder = tmp_path / str(number)
-        path = worlds.write_config(folder, stage.sandbox, network={"attempts": 1})
-        stage.sandbox.clear_faults()
-        stage.sandbox.fault(kind, path="/search", count=None, **more)
-        assert ask("run", "-v", path) == 3
-        assert ask("status", path) == 0
-        assert "incomplete" in ask.said
-        assert CANARY not in ask.said
-        assert not leaks(folder)
-        assert not leaking_tables(Config.load(path).run.state)
+LINK = f"https://me:{CANARY}@a.test/b?token={CANARY}"
+STRANGE = f'{{"type": "FeatureCollection", "features": [], "links": [{{"rel": "next", "href": "{LINK}"}}]}}'
+ANSWERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "no page": ("body", {"text": f'{{"next": "{LINK}"}}'}),
+    "a page, and another elsewhere": ("body", {"text": STRANGE}),
+    "a link that cannot be followed": ("body", {"text": STRANGE.replace('"href"', '"method": "PUT", "href"')}),
+    "a login": ("body", {"text": f"<a href='{LINK}'>/login?back={CANARY}</a>", "media_type": "text/html"}),
+    "a redirect with a user": ("redirect", {"to": LINK}),
+    "a redirect elsewhere": ("redirect", {"to": f"http://evil.test/?token={CANARY}"}),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_what_a_search_answers_is_not_repeated(tmp_path: Path, stage: Signed, ask: Terminal, answer: str) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, network={"attempts": 1})
+    kind, more = ANSWERS[answer]
+    stage.sandbox.fault(kind, path="/search", count=None, **more)
+    assert ask("run", "-v", path) == 3
     stage.sandbox.clear_faults()
+    assert ask("status", path) == 0
+    assert "incomplete" in ask.said
+    assert CANARY not in ask.said
+    assert not leaks(tmp_path)
+    assert not leaking_tables(Config.load(path).run.state)
 
 
 def test_the_password_of_a_proxy_is_not_repeated(
