@@ -188,8 +188,8 @@ def clouds_section(points: Scatter, *, max_scene: float, max_area: float) -> Mar
     words = element(
         "div",
         paragraph(
-            "The catalogue tells the cloud cover of a whole scene, 110 by 110 km. Of a small area in it that "
-            "tells little: most areas are wholly clear or wholly covered."
+            "The catalogue tells the cloud cover of a whole scene, 110 by 110 km. What a small area in it has is "
+            "another matter."
         ),
         element("ul", [element("li", found) for found in _findings(points)]),
         paragraph(f"{number} {limits}{beyond}", faint=True),
@@ -202,17 +202,22 @@ def clouds_section(points: Scatter, *, max_scene: float, max_area: float) -> Mar
 def _findings(points: Scatter) -> Iterator[Markup]:
     """How often the scene's cloud would have misled."""
     told = points.misjudged
-    for part, whole, of, what in (
-        ("clear under clouds", "clear", "clear views", "the scene is 50\u00a0% cloud or more"),
-        (
-            "covered under blue",
-            "blue",
-            "views in scenes of at most 20\u00a0% cloud",
-            "half of the area or more is covered",
-        ),
-    ):
-        share = f" ({100 * told[part] / told[whole]:.0f}\u00a0%)" if told[whole] else ""
-        yield join(["In ", element("b", f"{told[part]:,}"), f" of {told[whole]:,} {of}{share} {what}."])
+    yield _finding(
+        points.extreme,
+        points.count,
+        "examined jobs",
+        "less than 2\u00a0% of the area is covered, or 98\u00a0% and more",
+    )
+    yield _finding(
+        told["clear under clouds"], told["clear"], "clear views", "the scene is 50\u00a0% cloud or more"
+    )
+    blue = "views in scenes of at most 20\u00a0% cloud"
+    yield _finding(told["covered under blue"], told["blue"], blue, "half of the area or more is covered")
+
+
+def _finding(part: int, whole: int, of: str, what: str) -> Markup:
+    share = f" ({100 * part / whole:.0f}\u00a0%)" if whole else ""
+    return join(["In ", element("b", f"{part:,}"), f" of {whole:,} {of}{share} {what}."])
 
 
 def _dots_legend() -> Markup:
@@ -333,7 +338,7 @@ def _facts(watched: Watched, km2: float) -> Markup:
     if days:
         facts["first and last"] = f"{days[0]} to {days[-1]}" if len(days) > 1 else str(days[0])
     if gap := watched.longest_gap:
-        facts["longest gap"] = f"{(gap[1] - gap[0]).days} days, {gap[0]} to {gap[1]}"
+        facts["longest gap"] = f"{_counted((gap[1] - gap[0]).days, 'day')}, {gap[0]} to {gap[1]}"
     return element(
         "dl",
         [element("div", element("dt", term), element("dd", told)) for term, told in facts.items()],

@@ -144,6 +144,11 @@ class Scatter:
         """All points."""
         return self.cells.total()
 
+    @property
+    def extreme(self) -> int:
+        """Points in the lowest and the uppermost row of cells: areas that are all but clear or all but covered."""
+        return sum(count for (_, row), count in self.cells.items() if row in (0, 100 // CELL - 1))
+
 
 def _cell(percent: float) -> int:
     return min(int(percent // CELL), 100 // CELL - 1)

@@ -108,6 +108,7 @@ def test_the_scatter_tells_its_finding_in_numbers() -> None:
         )
     )
     told = Page(page.clouds_section(scatter, max_scene=80, max_area=2)).text
+    assert "In 2 of 3 examined jobs (67 %) less than 2 % of the area is covered, or 98 % and more." in told
     assert "In 1 of 2 clear views (50 %) the scene is 50 % cloud or more." in told
     assert "In 1 of 2 views in scenes of at most 20 % cloud (50 %) half of the area or more is covered." in told
     assert "No job has been examined yet" in Page(page.clouds_section(Scatter(), max_scene=80, max_area=2)).text

@@ -91,8 +91,10 @@ def test_the_scatter_has_the_examined_jobs_only() -> None:
         )
     )
     assert [(point.scene, point.area) for point in scatter.points] == [(60, 0), (10, 100), (20, 1)]
-    assert scatter.count == 3
-    assert scatter.misjudged == {"clear": 2, "clear under clouds": 1, "blue": 2, "covered under blue": 1}
+    assert scatter.count == scatter.extreme == 3
+    scatter.add(watched(look(0, "cloudy", area=2.0), look(1, "cloudy", area=97.9)))
+    assert (scatter.count, scatter.extreme) == (5, 3)
+    assert scatter.misjudged == {"clear": 2, "clear under clouds": 1, "blue": 4, "covered under blue": 2}
 
 
 def test_too_many_points_are_counted_by_cell(monkeypatch: pytest.MonkeyPatch) -> None:
