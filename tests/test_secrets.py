@@ -122,7 +122,7 @@ def test_signatures_stay_in_the_state_and_a_new_one_is_no_new_file(
         assert said in ask.said, said
     for kind in ("csv", "geojson", "parquet", "stac"):
         assert ask("export", path, "--format", kind, *["--all"] * (kind != "stac")) == 0
-    for command in (["status"], ["status", "--json"], ["verify"], ["prune", "--dry-run"]):
+    for command in (["status"], ["status", "--json"], ["verify"], ["prune", "--dry-run"], ["report"], ["plan"]):
         assert ask(*command, path) == 0
     assert CANARY not in ask.said
     assert not leaks(tmp_path)
