@@ -17,9 +17,10 @@ from pathlib import Path
 from s2async import crops, files, schema, tiff
 from s2async.clouds import Limits, verdict
 from s2async.errors import ConfigError, CorruptFile, StateDamaged
+from s2async.lock import take_lock
 from s2async.models import Area, Asset, BatchResult, CloudMeasure, Outcome, Product, Scene, Status
 from s2async.records import Wanted
-from s2async.state import State, take_lock
+from s2async.state import State
 from s2async.upkeep import read_tags
 
 FORMAT = "gtiff"

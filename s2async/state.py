@@ -17,13 +17,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from shapely import to_wkb
 
-from s2async import booking, files, schema, statements
-from s2async.errors import AreaError, LocalError, StateError, StateInUse
+from s2async import booking, schema, statements
+from s2async.errors import AreaError, LocalError
 from s2async.folders import parking, plan_moves
 from s2async.ledger import Ledger
+from s2async.lock import FileLock, take_lock
 from s2async.models import (
     Area,
     BatchResult,
@@ -41,8 +41,6 @@ from s2async.rows import addresses, hash_address, same_edition, to_scene, unpack
 
 __all__ = ["Cursor", "Ledger", "State", "Wanted"]
 
-LOCK_SECONDS = 0.3
-"""Longest wait for the lock: a run that is just ending lets go of it."""
 JUDGED_AT_ONCE = 5000
 """Jobs that are judged again in one page."""
 
@@ -375,33 +373,6 @@ def _equal_polygons(areas: Sequence[Area]) -> AreaError:
             break
         names[area.fingerprint] = area.name
     return AreaError(f"the areas {names[area.fingerprint]!r} and {area.name!r} are the same polygon: keep one")
-
-
-def take_lock(path: Path) -> FileLock:
-    """Take the lock of a state, which need not be there. The caller lets go of it; a killed process does, too.
-
-    Raises:
-        StateInUse: Another process holds it; told within a second.
-        LocalError: This machine cannot write there.
-    """
-    files.make_folder(path.parent, parents=True)
-    lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
-    with files.local_errors("lock the state", path):
-        try:
-            lock.acquire()
-        except Timeout:
-            raise StateInUse(f"the state {path} is in use by {_holder(path)}; wait until it ends") from None
-    return lock
-
-
-def _holder(path: Path) -> str:
-    """Who has the lock, as far as the file tells."""
-    try:
-        with schema.told(path), contextlib.closing(schema.open_for_reading(path)) as db:
-            found = db.execute(statements.HOLDER).fetchone()
-    except (StateError, LocalError):
-        found = None
-    return found[0] if found else "another run"
 
 
 def _inode(path: Path) -> int | None:

@@ -27,7 +27,7 @@ DOORS = {
     "rasterio": {"decode", "geotiff", "quicklooks"},
     "isal": {"inflate", "geotiff"},
     "sqlite3": {"schema"},
-    "filelock": {"state"},
+    "filelock": {"lock"},
     "pystac_client": {"search"},
     "pydantic": {"config", "complaints", "values"},
     "pyogrio": {"readers"},
