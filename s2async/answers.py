@@ -19,7 +19,7 @@ OVERLOADED: Final = frozenset({429, 503})
 MAX_JSON: Final = 64 << 20
 """Decoded bytes of one JSON answer; a body of 0.3 MB can unpack to 300 MB."""
 _ADDRESS: Final = re.compile(
-    r"""(?P<scheme> \b[a-z][a-z0-9+.-]+ :/+ ) (?: [^/\s"'<>]* @ )?
+    r"""(?P<scheme> \b[a-z][a-z0-9+.-]{1,20} :/+ ) (?: [^/\s"'<>]* @ )?
     (?P<place> [^\s"'<>?#]* ) (?P<more> [?\#] [^\s"'<>]* )?""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -43,6 +43,8 @@ def public(href: str) -> str:
 
 def masked(text: str) -> str:
     """A text of others, in which addresses stand as `public` has them."""
+    if ":/" not in text:
+        return text
     return _ADDRESS.sub(lambda found: found["scheme"] + found["place"] + ("?..." if found["more"] else ""), text)
 
 

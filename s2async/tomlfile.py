@@ -104,7 +104,7 @@ def shown(value: object, limit: int = 60) -> str:
     """
     text = "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in masked(str(value)[:10_000])[: limit + 1]
+        for char in masked(str(value)[: 20 * limit])[: limit + 1]
     )
     return text if len(text) <= limit else text[: limit - 3] + "..."
 

@@ -326,6 +326,11 @@ def test_other_crs() -> None:
         one(SQUARE, crs="EPSG:99999")
     with pytest.raises(AreaError, match=r"outside the region of the CRS; check crs|is beyond|reaches latitude"):
         one("POLYGON ((1e9 1e9, 2e9 1e9, 2e9 2e9, 1e9 1e9))", crs="EPSG:25833")
+    with pytest.raises(AreaError, match="is no CRS of maps; write a code such as"):
+        one(SQUARE, crs="EPSG:5773")
+    there = shapely.transform(utm(PARKS[0][1]), lambda xy: xy[:, ::-1])
+    with pytest.raises(AreaError, match="outside the region of the CRS; check crs and the order of x and y"):
+        one(there.wkt, crs="EPSG:25833")
     with pytest.raises(AreaError, match="SRID=4326, but the areas are in EPSG:25833; set crs"):
         one(f"SRID=4326;{SQUARE}", crs="EPSG:25833")
 
@@ -356,6 +361,22 @@ def test_vector_files_in_their_own_crs(tmp_path: Path, suffix: str, crs: str) ->
     with pytest.raises(AreaError, match=f"the file says that its CRS is {crs}, the config EPSG:3857; remove crs"):
         read(file, crs="EPSG:3857")
     assert read(file, crs=crs) == read(file)
+
+
+@pytest.mark.parametrize(
+    ("crs", "lon", "lat"),
+    [("EPSG:25833", 6.5, 50.5), ("EPSG:32760", -179.5, -17), ("EPSG:3857", 170, 80), ("EPSG:32601", 179.5, 60)],
+)
+def test_a_projected_crs_is_used_beyond_its_region_and_about_the_antimeridian(
+    crs: str, lon: float, lat: float
+) -> None:
+    from pyproj import Transformer
+
+    there = Transformer.from_crs("OGC:CRS84", crs, always_xy=True)
+    ring = shapely.box(lon, lat, lon + 0.01, lat + 0.01)
+    moved = shapely.transform(ring, lambda xy: np.column_stack(there.transform(*xy.T)))
+    found = one(moved.wkt, crs=crs).polygon
+    assert shapely.hausdorff_distance(found, ring) < 1e-7
 
 
 def test_vector_file_without_crs_must_be_told(tmp_path: Path) -> None:

@@ -125,6 +125,8 @@ BAD: list[tuple[str | bytes, str, str]] = [
     ),
     (A + "[network]\norigins = ['https://x.org/a']", ":3: [network] origins: ", "drop the path"),
     (A + "[network]\norigins = ['https://x.org:99999']", ":3: [network] origins: ", "write scheme://host[:port]"),
+    (f"areas = '{'a' * 300}.csv'", ":1: areas: ", "is not a path that can be followed (File name too long); name"),
+    (A + f"[run]\nstate = '{'b' * 300}/c'", ":3: [run] state: ", "can be followed (File name too long); name"),
     ("areas = 3", ":1: areas: ", "must be a path in quotes, not 3; such as"),
     ("[areas]\nname = 'a'\nwkt = 'b'", ":1: areas: ", "write [[areas]] with double brackets"),
     ("areas = [1]", ":1: [[areas]]: ", "must be a table; write [[areas]]"),

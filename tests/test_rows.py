@@ -50,6 +50,18 @@ def test_histograms_come_back_as_they_were(counts: list[int]) -> None:
     assert rows.unpack_measure(measured.total, rows.pack_histogram(measured.histogram)) == measured
 
 
+def test_a_new_signature_is_the_same_edition_and_another_address_is_not() -> None:
+    scene = make_scene(host="https://h")
+    hrefs = {key: asset.href for key, asset in scene.assets.items()}
+    signed = {key: f"{href}?sig=a" for key, href in hrefs.items()}
+    assert rows.same_edition(scene.version, hrefs, scene)
+    assert rows.same_edition(scene.version, signed, scene)
+    assert rows.same_edition(scene.version, {"other": "https://h/x.tif"}, scene)
+    assert not rows.same_edition("v2", hrefs, scene)
+    assert not rows.same_edition(scene.version, {**hrefs, "scl": "https://h/x.tif?sig=a"}, scene)
+    assert not rows.same_edition(scene.version, {**hrefs, "scl": hrefs["scl"].replace("//h", "//i")}, scene)
+
+
 def test_addresses_are_told_apart_by_eight_bytes() -> None:
     hashes = {rows.hash_address(f"https://cogs.example/{number}/SCL.tif") for number in range(10_000)}
     assert len(hashes) == 10_000
