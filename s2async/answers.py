@@ -38,7 +38,9 @@ def public(href: str) -> str:
     What stands there may be a signature or a token. It is needed to fetch the file, and tells nothing of what the
     file is: only the state keeps it.
     """
-    return re.sub(r"[?#].*", "", re.sub(r"//[^/?#]*@", "//", href), flags=re.DOTALL)
+    if "@" in href:
+        href = re.sub(r"//[^/?#]*@", "//", href)
+    return href.partition("?")[0].partition("#")[0]
 
 
 def masked(text: str) -> str:

@@ -18,12 +18,13 @@ import pytest
 from rich.console import Console
 from shapely import box
 
+from benchmarks.chaos import inputs
 from s2async import console, index, summary
 from s2async.errors import LocalError, S2AsyncError
 from s2async.ledger import Ledger
 from s2async.state import State
 from tests import damages, hostile_inputs, shelves
-from tests.hostile_inputs import REFUSED, RIGHT, TRACEBACK, WRONG, Case
+from tests.hostile_inputs import REFUSED, RIGHT, TRACEBACK, WRONG, Case, Judged
 from tests.states import make_area, start
 
 # ---- polygons, names, configs -----------------------------------------------------------------------------
@@ -57,6 +58,21 @@ PLAIN = next(hostile_inputs.polygons())
 )
 def test_what_is_not_as_it_should_be_would_be_noticed(tmp_path: Path, case: Case, outcome: str) -> None:
     assert hostile_inputs.judge(case, tmp_path / "case").outcome == outcome
+
+
+@pytest.mark.parametrize(("outcome", "status"), [(RIGHT, 0), (REFUSED, 0), (WRONG, 1), (TRACEBACK, 1)])
+def test_the_counts_tell_what_must_not_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], outcome: str, status: int
+) -> None:
+    plenty = [(kind, "case", Judged(outcome=RIGHT)) for kind in inputs.KINDS for _ in range(200)]
+    monkeypatch.setattr(
+        inputs, "run", lambda _: [*plenty, ("name", "odd one", Judged(outcome=outcome, why="why"))]
+    )
+    assert inputs.main([]) == status
+    assert ("odd one: why" in capsys.readouterr().out) == bool(status)
+    monkeypatch.setattr(inputs, "run", lambda _: plenty[:-1])
+    monkeypatch.setattr(inputs, "LEAST", dict.fromkeys(inputs.KINDS, 200))
+    assert inputs.main([]) == 1, "too few cases"
 
 
 def test_a_name_is_a_text_wherever_it_goes(tmp_path: Path) -> None:
