@@ -16,17 +16,18 @@ from urllib.parse import quote
 
 import s2async
 from s2async import areas as area_files
-from s2async import files, headers, page, pipeline, quicklooks, scenery, svgmap
+from s2async import files, headers, page, pipeline, quicklooks, scenery, sections, sheet, svgmap
 from s2async.config import Config
 from s2async.console import duration, size
 from s2async.errors import S2AsyncError
 from s2async.ledger import Ledger
 from s2async.markup import Markup, element
 from s2async.models import Area, Status
-from s2async.page import Entry, Picture
 from s2async.pairs import Telling
 from s2async.records import OPEN, Wanted
 from s2async.report_data import Look, Scatter, Watched, looks, run_seconds, saving, total
+from s2async.sections import Entry
+from s2async.sheet import Picture
 from s2async.svgmap import Outline, Spot
 
 AREAS: Final = 50
@@ -111,16 +112,14 @@ def write(
     gathered, new = _Gathered(), 0
     with ThreadPoolExecutor() as pool:
         for watched in _watched(state, config, areas, tell):
-            sheet = _Sheet(
-                config=config, watched=watched, pictures=pictures, style=style, home=target.name, now=now
-            )
+            part = _Part(config=config, watched=watched, pictures=pictures, style=style, home=target.name, now=now)
             if not several:
                 gathered.add(watched, f"#area-{watched.area.fingerprint}")
-                gathered.sections.append(sheet.drawn(pool, rank="h3"))
+                gathered.sections.append(part.drawn(pool, rank="h3"))
                 continue
             path = folder / f"{watched.area.folder}.html"
             gathered.add(watched, f"{quote(folder.name)}/{quote(path.name)}")
-            new += sheet.write(pool, path)
+            new += part.write(pool, path)
     parts = _parts(state, config, areas, gathered, folder, source, now)
     data = page.document(f"{source}: s2async report", style, parts)
     files.replace(target, data, token=_TOKEN)
@@ -145,7 +144,7 @@ def _watched(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Sheet:
+class _Part:
     """One area, as a part of the page or as a page of its own."""
 
     config: Config
@@ -163,7 +162,7 @@ class _Sheet:
         made = list(pool.map(lambda look: _picture(folder, look), shown))
         first, last = _period(self.config, self.watched, self.now)
         km2 = area_files.area_km2(self.watched.area)
-        return page.area(self.watched, made, km2=km2, first=first, last=last, rank=rank)
+        return sheet.area(self.watched, made, km2=km2, first=first, last=last, rank=rank)
 
     def write(self, pool: Executor, path: Path) -> bool:
         """Write its page, if that would not be what is there; pictures take their time. Tells whether it did."""
@@ -172,7 +171,7 @@ class _Sheet:
             if page.has_key(file.read(_BEGINNING), key):
                 return False
         back = element("nav", element("a", "all areas", href=f"../{quote(self.home)}#areas"))
-        body = [back, page.legend(), self.drawn(pool, rank="h1"), page.footer(*_credits(self.config, self.now))]
+        body = [back, sheet.legend(), self.drawn(pool, rank="h1"), page.footer(*_credits(self.config, self.now))]
         data = page.document(self.watched.area.name, self.style, body, key=key)
         files.replace(path, data, token=_TOKEN)
         return True
@@ -216,16 +215,16 @@ def _parts(
     yield from _notices(state, gathered)
     yield _figures(state, gathered)
     yield _bytes(state, config, gathered)
-    yield page.clouds_section(
+    yield sections.clouds_section(
         gathered.scatter, max_scene=config.search.max_scene_cloud, max_area=config.clouds.max_area_cloud
     )
     fetched = scenery.fetch(state, config, gathered.telling, folder)
-    yield page.pairs_section(fetched.pairs, fetched.missing)
+    yield sections.pairs_section(fetched.pairs, fetched.missing)
     yield _maps(state, areas, gathered)
-    yield page.section("areas", "Areas", page.index(gathered.entries))
+    yield page.section("areas", "Areas", sections.index(gathered.entries))
     if gathered.sections:
-        yield page.section("calendars", "Calendars", page.legend(), gathered.sections)
-    yield page.problems(found, searches)
+        yield page.section("calendars", "Calendars", sheet.legend(), gathered.sections)
+    yield sections.problems(found, searches)
     yield page.footer(*_credits(config, now))
 
 
@@ -271,7 +270,7 @@ def _bytes(state: Ledger, config: Config, gathered: _Gathered) -> Markup:
     every = state.whole_files(wanted)
     classification = state.whole_files(Wanted(assets=(), mask=wanted.mask, format=wanted.format))
     _, moved = total(state.traffic())
-    return page.bytes_section(saving(every, classification, moved), unfinished=gathered.counts[OPEN] > 0)
+    return sections.bytes_section(saving(every, classification, moved), unfinished=gathered.counts[OPEN] > 0)
 
 
 def _maps(state: Ledger, areas: Sequence[Area], gathered: _Gathered) -> Markup:
