@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import time
+from calendar import monthrange
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -110,7 +112,7 @@ def write(
     folder, several = target.with_suffix(""), len(areas) > AREAS
     files.make_folder(folder if several else target.parent, parents=True)
     gathered, new = _Gathered(), 0
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # pictures are work for cores
         for watched in _watched(state, config, areas, tell):
             part = _Part(config=config, watched=watched, pictures=pictures, style=style, home=target.name, now=now)
             if not several:
@@ -191,9 +193,16 @@ def _picture(folder: Path, look: Look) -> Picture:
 
 
 def _period(config: Config, watched: Watched, now: datetime) -> tuple[date, date]:
-    """First and last day of a calendar: of the wanted period as far as it is known, else of the looks."""
+    """First and last day of a calendar: of the wanted period as far as it is known, else of the looks.
+
+    An open end is that of the month, so that pages without news stay the same until then.
+    """
     period, days = config.search.period, [look.day for look in watched.looks]
-    last = (period.end - timedelta(microseconds=1)).date() if period.end else max([now.date(), *days])
+    if period.end:
+        last = (period.end - timedelta(microseconds=1)).date()
+    else:
+        last = max([now.date(), *days])
+        last = last.replace(day=monthrange(last.year, last.month)[1])
     first = period.start.date() if period.start else min([last, *days])
     return first, last
 
