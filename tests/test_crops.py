@@ -290,5 +290,5 @@ def test_a_move_that_is_not_possible_is_said_in_one_line(tmp_path: Path, monkeyp
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(LocalError, match=r"^cannot move folders in .*: Permission denied$"):
+    with pytest.raises(LocalError, match=r"^cannot move folders in .*: Permission denied; "):
         move_all(tmp_path, [move])
