@@ -166,7 +166,8 @@ def test_cut_connections_never_count_more_than_the_log(tmp_path: Path, stage: St
     calm = worlds.run(worlds.write_config(tmp_path, stage.sandbox, name="calm"), stage.sandbox)
     # at most four cuts can meet in one request, which has five tries
     for path, count, after in (("SCL", 3, 100), ("TCI", 2, 5000), ("TCI", 2, None), ("/v1/search", 3, 50)):
-        stage.sandbox.fault("cut", path=path, count=count, **({} if after is None else {"after": after}))
+        settings: dict[str, Any] = {} if after is None else {"after": after}
+        stage.sandbox.fault("cut", path=path, count=count, **settings)
     ran = worlds.run(worlds.write_config(tmp_path, stage.sandbox, name="rough"), stage.sandbox)
     meter = ran.progress.meter
     assert len(calm.log) + 8 <= len(ran.log) <= len(calm.log) + 10  # a cut search is one page

@@ -466,7 +466,7 @@ def test_a_status_of_the_api_in_its_own_words(sandbox: Sandbox, status: int, bod
 @pytest.mark.parametrize(
     ("settings", "arrives"), [({}, SIZE // 2), ({"after": 700_001}, 700_001), ({"after": 0}, 0)]
 )
-def test_a_body_that_is_cut(sandbox: Sandbox, settings: dict[str, int], arrives: int) -> None:
+def test_a_body_that_is_cut(sandbox: Sandbox, settings: dict[str, Any], arrives: int) -> None:
     sandbox.fault("cut", path="TCI", **settings)
     got = Got(sandbox, f"/{TCI}")
     assert got.cut
