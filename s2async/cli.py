@@ -19,7 +19,7 @@ from rich.text import Text
 import s2async
 from s2async import areas as area_files
 from s2async import care, console, export, heartbeat, pipeline, prospect, report, summary
-from s2async.config import EXAMPLE, Config
+from s2async.config import EXAMPLE, Config, with_areas
 from s2async.errors import ConfigError, LocalError, RemoteError, S2AsyncError, StateError, StateInUse
 from s2async.ledger import Ledger
 from s2async.state import State
@@ -72,17 +72,18 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("file", default="config.toml", type=CONFIG)
-def init(file: Path) -> None:
+@click.option("--areas", metavar="FILE", help="Your areas: GeoJSON, CSV with a wkt column, or any vector file.")
+def init(file: Path, areas: str | None) -> None:
     """Write a commented configuration to FILE (config.toml unless said otherwise).
 
-    It watches nine parks of Berlin through the year 2022; put your own areas and dates in.
+    It watches nine parks of Berlin through the year 2022, or your own areas; put your dates in.
 
     \b
-    Example: s2async init fields.toml
+    Example: s2async init fields.toml --areas fields.geojson
     """
     try:
         with file.open("x", encoding="utf-8") as out:
-            out.write(EXAMPLE)
+            out.write(with_areas(areas) if areas else EXAMPLE)
     except FileExistsError:
         raise ConfigError(f"{file} exists already; name another file") from None
     except OSError as error:

@@ -323,6 +323,18 @@ def render(
     return text
 
 
+def with_areas(file: str) -> str:
+    """The example with a file of areas in place of its parks.
+
+    Args:
+        file: as it will stand in the configuration: relative to that, or absolute.
+    """
+    text = EXAMPLE.partition("\n[[areas]]")[0]
+    about = '# GeoJSON, CSV with a wkt column, any vector file (extra "vector")'
+    text = re.sub(r"(?m)^# Here: .*$", "# The year 2022, from Earth Search.", text)
+    return re.sub(r"(?m)^# areas = .*$", lambda _: f"areas = {_quoted(file)}  {about}", text)
+
+
 def _inline(entries: Mapping[str, str]) -> str:
     return "{ " + ", ".join(f"{key} = {value}" for key, value in entries.items()) + " }"
 

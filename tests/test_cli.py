@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 import s2async
 from s2async import cli
-from s2async.config import EXAMPLE, Config
+from s2async.config import EXAMPLE, Config, with_areas
 from s2async.errors import AreaError, ConfigError, LocalError, RemoteError, StateError, StateInUse, TransientError
 from s2async.state import State
 from tests import worlds
@@ -195,6 +195,8 @@ def test_init_writes_the_example_once(s2: Shell, tmp_path: Path) -> None:
     assert (tmp_path / "config.toml").read_text() == EXAMPLE
     assert "exists already; name another file" in one_line(s2("init", "config.toml", cwd=tmp_path))
     assert "cannot write" in one_line(s2("init", "no/such/folder.toml", cwd=tmp_path))
+    assert s2("init", "fields.toml", "--areas", "fields.geojson", cwd=tmp_path).code == 0
+    assert (tmp_path / "fields.toml").read_text() == with_areas("fields.geojson")
 
 
 def test_help_and_version() -> None:

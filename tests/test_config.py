@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from s2async import areas, config
 from s2async.catalogs import KNOWN
-from s2async.config import EXAMPLE, Config, CustomCatalog, render
+from s2async.config import EXAMPLE, Config, CustomCatalog, render, with_areas
 from s2async.errors import ConfigError
 from s2async.parks import PARKS
 
@@ -337,6 +337,17 @@ def test_every_field_says_what_it_means(name: str) -> None:
     for key, field in model.model_fields.items():
         assert field.description, key
         assert field.description.endswith((".", "``")), key
+
+
+@pytest.mark.parametrize("file", ["fields.geojson", 'C:\\fields "1".csv'])
+def test_a_file_of_areas_takes_the_place_of_the_parks(tmp_path: Path, file: str) -> None:
+    (tmp_path / "fields.toml").write_text(with_areas(file), "utf-8")
+    found = tomllib.loads(with_areas(file))
+    assert found.pop("areas") == file
+    example = tomllib.loads(EXAMPLE)
+    del example["areas"]
+    assert found == example
+    assert Config.load(tmp_path / "fields.toml").areas == tmp_path / file
 
 
 def test_render_changes_two_lines_only(tmp_path: Path) -> None:
