@@ -23,10 +23,9 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from s2async import areas as area_files
-from s2async import clouds, decode, pipeline, tiff
+from s2async import clouds, decode, pipeline
 from s2async.config import Config
 from s2async.errors import ConfigError, CorruptFile, LocalError
-from s2async.grid import Window
 from s2async.ledger import Ledger
 from s2async.models import Area, Event, JobDone, Outcome
 from s2async.pipeline import Summary
@@ -278,11 +277,7 @@ def _read_crop(path: Path, row: SavedRow, classes: Sequence[int]) -> CropArray:
             f"cannot read the crop {path}: {error.strerror}; s2async verify opens it again"
         ) from error
     try:
-        layout = tiff.parse(data)
-        if not isinstance(layout, tiff.Layout):
-            raise CorruptFile("is cut off")
-        whole = Window(col=0, row=0, width=layout.grid.width, height=layout.grid.height)
-        (pixels,) = decode.read(data, [whole])
+        layout, pixels = decode.whole(data)
     except CorruptFile as error:
         raise CorruptFile(f"the crop {path} {error}; try s2async verify") from error
     return CropArray(

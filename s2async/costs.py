@@ -16,7 +16,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from s2async.models import Area
+from s2async.models import LONGEST_BATCH, Area
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +200,6 @@ _KEPT: Final = 0.35
 """Share of scenes in which a place is clear."""
 _PART: Final = 0.6
 """Share of a tile that is fetched."""
-_BATCH: Final = 64
-"""Areas that share a tile's bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +224,7 @@ def rough(areas: Sequence[Area], days: float, assets: Iterable[str], *, max_scen
     cut = sum(_middle(kind_of(asset).tile) for asset in assets if asset != "scl")
     sieve = max_scene_cloud / 100
     each = min(_KEPT, sieve) * _PART * cut + sieve * (_middle(SCL.tile) + _middle(HEADER))
-    fetched = _scenes(latitudes, days) * (1 + counts // _BATCH)
+    fetched = _scenes(latitudes, days) * (1 + counts // LONGEST_BATCH)
     jobs = _scenes(boxes[:, 1], days).mean() * sieve * len(areas)
     return Rough(float(jobs), float(fetched.sum()) * each)
 

@@ -19,6 +19,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window as RasterioWindow
 
+from s2async import tiff
 from s2async.errors import CorruptFile
 from s2async.grid import Window
 from s2async.inflate import DEFLATE, read_rows
@@ -31,6 +32,25 @@ OPTIONS: dict[str, Any] = {
     "GDAL_NUM_THREADS": "1",  # the pool is the parallelism
     "GTIFF_IGNORE_READ_ERRORS": "NO",  # whatever the environment says: a missing block is an error, no zeros
 }
+
+
+def whole(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
+    """All pixels of a small file, such as a crop, with its layout.
+
+    Args:
+        data: the whole file.
+
+    Returns:
+        The layout, and (bands, rows, columns) of its own type.
+
+    Raises:
+        CorruptFile: it is no TIFF that can be decoded, or is cut off.
+    """
+    layout = tiff.parse(data)
+    if not isinstance(layout, Layout):
+        raise CorruptFile("is cut off")
+    (pixels,) = read(data, [Window(col=0, row=0, width=layout.grid.width, height=layout.grid.height)])
+    return layout, pixels
 
 
 def check_streams(layout: Layout, blocks: Mapping[int, bytes]) -> None:

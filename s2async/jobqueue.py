@@ -6,10 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from s2async.models import Job
-
-LONGEST_BATCH = 64
-"""Jobs of one scene that a worker takes at once."""
+from s2async.models import LONGEST_BATCH, Job
 
 
 class JobQueue:

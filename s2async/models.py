@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
@@ -147,6 +148,10 @@ class Job:
     """A measurement of this very version, if an earlier run made one: then SCL is not read again."""
     saved: frozenset[str] = frozenset()
     """Assets whose crop of this version, mask and format is on disk already."""
+
+
+LONGEST_BATCH: Final = 64
+"""Jobs of one scene that are worked on together, and share headers and tiles, at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

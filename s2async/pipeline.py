@@ -25,9 +25,10 @@ from s2async.budget import Budget
 from s2async.clouds import Limits, verdict
 from s2async.config import Config
 from s2async.errors import LocalError
-from s2async.jobqueue import LONGEST_BATCH, JobQueue, scene_of
+from s2async.jobqueue import JobQueue, scene_of
 from s2async.marks import Left, Marks, take
 from s2async.models import (
+    LONGEST_BATCH,
     Area,
     Batch,
     Event,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +16,7 @@ from numpy.typing import NDArray
 from s2async import costs
 from s2async.costs import NOTHING, Experience, FileKind, Range
 from s2async.ground import Ground, Grounds, held_share
-from s2async.models import Area, Scene
-
-BATCH: Final = 64
-"""Jobs of one scene that share tiles, at most."""
+from s2async.models import LONGEST_BATCH, Area, Scene
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -278,7 +274,7 @@ class Planner:
                 asked, read = self._cutting(seen, costs.kind_of(asset), places, Range(1, 1))
                 requests, size = requests + asked, size + read
         if len(seen.measure):  # of the classification once; of other assets, see `_cutting`
-            batches = -(-len(seen.measure) // BATCH)
+            batches = -(-len(seen.measure) // LONGEST_BATCH)
             requests, size = (
                 requests + Range(seen.unread, batches),
                 size + costs.HEADER.times(seen.unread, batches),
@@ -325,8 +321,8 @@ class Planner:
 def _batches(
     places: NDArray[np.intp], held: NDArray[np.bool_]
 ) -> Iterable[tuple[NDArray[np.intp], NDArray[np.bool_]]]:
-    for start in range(0, len(places), BATCH):
-        yield places[start : start + BATCH], held[start : start + BATCH]
+    for start in range(0, len(places), LONGEST_BATCH):
+        yield places[start : start + LONGEST_BATCH], held[start : start + LONGEST_BATCH]
 
 
 def _any(chance: float, count: int) -> float:

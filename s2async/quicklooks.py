@@ -11,9 +11,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
-from s2async import decode, files, tiff
+from s2async import decode, files
 from s2async.errors import CorruptFile
-from s2async.grid import Window
 
 SUFFIX: Final = ".png"
 """Of a quicklook; the rest of its name is its crop's."""
@@ -56,11 +55,10 @@ def thumbnail(path: Path, *, size: int) -> bytes:
     """
     with files.local_errors("read", path):
         data = path.read_bytes()
-    layout = tiff.parse(data)
-    if not isinstance(layout, tiff.Layout):
-        raise CorruptFile(f"cut off: {path}")
-    whole = Window(col=0, row=0, width=layout.grid.width, height=layout.grid.height)
-    (pixels,) = decode.read(data, [whole])
+    try:
+        layout, pixels = decode.whole(data)
+    except CorruptFile as error:
+        raise CorruptFile(f"{error}: {path}") from error
     return webp(shrunk(paint(pixels, layout.nodata), size))
 
 

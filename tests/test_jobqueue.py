@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s2async.jobqueue import LONGEST_BATCH, JobQueue
-from s2async.models import Job
+from s2async.jobqueue import JobQueue
+from s2async.models import LONGEST_BATCH, Job
 from tests.states import make_area, make_scene
 
 
