@@ -16,13 +16,13 @@ from s2async.tiff import Layout
 
 EVEN: Final = 0.3
 """Weight of a tile's usual size in its spread; the rest is the weight of what it has less than that."""
-START: Final = {False: 1.2, True: 0.6}
+START: Final = {False: 1.3, True: 0.7}
 """Factors of the margin at first, for rows that are new and for rows that were read before.
 
 A factor of 0.83 is a margin of a quarter of ``x * (1 - x)`` of a large tile. On Sentinel-2 pictures that took
 1.10 times the least bytes, and 0.7 of 100 tiles were short; of uneven ones more, so new rows start with more.
 """
-SHORT: Final = 0.015
+SHORT: Final = 0.01
 """Share of prefixes that may be too short."""
 STEP: Final = 0.1
 """Rise of the factor after a short prefix, at most; after others it falls by ``SHORT / (1 - SHORT)`` of it."""
@@ -34,6 +34,8 @@ PLACES: Final = 50_000
 """Places that are remembered; a grid square of Sentinel-2 has 121."""
 HEAD: Final = 96
 """Bytes before the first pixel: the header of the stream and the code tables of its first block."""
+SPARE: Final = 1024
+"""Bytes that are always asked for beyond the margin: next to nothing, and of small tiles hardly one is short then."""
 REST: Final = 16384
 """When the rest of a tile is no longer than this, the tile is asked for whole: a request costs more."""
 
@@ -112,7 +114,7 @@ class Margin:
             From 1 to all bytes of the tile; all when hardly anything would be saved.
         """
         expected, spread, known = self._expected(tile)
-        wanted = max(expected + times * (self.factors[known] * spread + HEAD), 1)
+        wanted = max(expected + times * (self.factors[known] * spread + SPARE) + HEAD, 1)
         return tile.count if wanted > tile.count - REST else math.ceil(wanted)
 
     def learn(self, tile: Tile, *, used: int, asked: int) -> None:
@@ -129,7 +131,7 @@ class Margin:
         self.short += used > asked
         factor = self.factors[known]
         if used > asked:
-            enough = (used - HEAD - expected) / spread
+            enough = (used - HEAD - SPARE - expected) / spread
             factor = max(factor, min(factor + STEP, enough))
         else:
             factor -= STEP * SHORT / (1 - SHORT)
