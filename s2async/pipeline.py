@@ -49,8 +49,8 @@ SEARCHERS = 4
 """Searches whose pages are fetched side by side."""
 THREADS = os.cpu_count() or 2
 """Blocks that are decoded side by side."""
-WRITERS = 8
-"""Crops that are put on disk side by side: fsync takes long, and takes hardly longer for many."""
+WRITERS = 4
+"""Threads that put crops on disk: fsync takes long, and hardly longer for many; each thread costs some memory."""
 STATE_PAGE = 500
 """Open jobs that are read from the state at once."""
 

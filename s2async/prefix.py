@@ -35,7 +35,7 @@ PLACES: Final = 50_000
 HEAD: Final = 96
 """Bytes before the first pixel: the header of the stream and the code tables of its first block."""
 SPARE: Final = 1024
-"""Bytes that are always asked for beyond the margin: next to nothing, and of small tiles hardly one is short then."""
+"""Bytes that are always asked for beyond the margin: next to nothing, and enough for most small tiles."""
 REST: Final = 16384
 """When the rest of a tile is no longer than this, the tile is asked for whole: a request costs more."""
 

@@ -7,6 +7,7 @@ on anywhere. What it learns for later goes back with its outcomes.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
@@ -31,6 +32,8 @@ from s2async.transport import Transport
 
 SCL = "scl"
 """Our key of the scene classification."""
+SAVED_TOGETHER = 8
+"""Crops that a thread puts on disk one after the other: to hand over each by itself costs too much."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -259,8 +262,10 @@ class _Work:
             parts = await self._parts(asset, jobs)
 
         loop, writers = asyncio.get_running_loop(), self.tools.writers
-        saving = [loop.run_in_executor(writers, self._save, job, *part) for job, part in parts]
-        for (job, _), product in zip(parts, await asyncio.gather(*saving), strict=True):
+        together = [parts[start : start + SAVED_TOGETHER] for start in range(0, len(parts), SAVED_TOGETHER)]
+        saving = [loop.run_in_executor(writers, self._save_all, some) for some in together]
+        products = itertools.chain.from_iterable(await asyncio.gather(*saving))
+        for (job, _), product in zip(parts, products, strict=True):
             self.products[job.id].append(product)
 
     async def _parts(self, asset: Asset, jobs: Sequence[Job]) -> list[tuple[Job, _Part]]:
@@ -274,6 +279,10 @@ class _Work:
             raise CorruptFile(f"does not reach an area that the scene classification reaches: {shown(asset.href)}")
         return [(job, (source, part, pixels)) for job, part, pixels in await self._pixels(source, found)]
 
+    def _save_all(self, parts: Sequence[tuple[Job, _Part]]) -> list[Product]:
+        files.check_space(self.settings.folder, self.settings.reserve)
+        return [self._save(job, *part) for job, part in parts]
+
     def _save(self, job: Job, source: Source, part: Cutout, pixels: NDArray[np.generic]) -> Product:
         settings, layout = self.settings, source.layout
         nodata = layout.nodata
@@ -282,7 +291,6 @@ class _Work:
             nodata = nodata or 0
         folder = settings.folder / job.area.folder
         files.make_folder(folder)
-        files.check_space(folder, settings.reserve)
         crop = Crop(
             pixels=pixels,
             transform=layout.grid.window_transform(part.window),

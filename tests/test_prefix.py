@@ -61,7 +61,7 @@ def test_more_rows_are_never_fewer_bytes_of_a_tile_that_was_never_seen(count: in
 
 
 def test_what_is_asked_for_is_the_rows_share_and_a_margin() -> None:
-    """At first, of a tile of the usual size: 1.3 times 0.3 of ``x * (1 - x)`` of it, a KiB, and the stream's header."""
+    """At first, of a usual tile: 1.3 times 0.3 of ``x * (1 - x)`` of it, a KiB, and the stream's header."""
     assert Margin().size(tile(256, 1_000_000, 1_000_000)) == math.ceil(
         250_000 + 1.3 * 0.3 * 0.1875 * 1_000_000 + 1024 + prefix.HEAD
     )
