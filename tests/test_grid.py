@@ -225,7 +225,14 @@ def test_threads_get_what_one_thread_gets() -> None:
 
     expected = [ask(question) for question in questions]
     assert sum(answer is not None for answer in expected) > 60
-    for memory in (grids._projected, grids._transformer, grids._rasterized, grids._count, grids._whole):
+    for memory in (
+        grids._projected,
+        grids._transformer,
+        grids._shared,
+        grids._packed,
+        grids._count,
+        grids._whole,
+    ):
         memory.cache_clear()
     with ThreadPoolExecutor(8) as pool:
         for _ in range(3):
@@ -300,13 +307,28 @@ def test_two_places_far_apart_in_one_area() -> None:
 
 
 def test_large_masks_and_polygons_are_not_kept() -> None:
-    memories = [grids._rasterized, grids._projected]
+    memories = [grids._shared, grids._packed, grids._projected]
     before = [memory.cache_info().currsize for memory in memories]
     wide = replace(UTM, width=1000, height=1000)
     round_ = shapely.Point(500, 500).buffer(400, quad_segs=1000)
     for _ in range(2):
         assert cutout(area_of(on_the_ground(round_, wide)), wide) is not None
     assert [memory.cache_info().currsize for memory in memories] == before
+
+
+@given(polygons())
+def test_a_mask_that_is_unpacked_again_is_the_same(shape: Polygon | MultiPolygon) -> None:
+    assume(shape.is_valid)
+    area = area_of(on_the_ground(shape, UTM))
+    first = cutout(area, UTM)
+    drawn = grids._packed.cache_info().misses
+    grids._shared.cache_clear()
+    again = cutout(area, UTM)
+    assert grids._packed.cache_info().misses == drawn
+    assert (first is None) == (again is None)
+    if first is not None and again is not None:
+        assert not again.inside.flags.writeable
+        np.testing.assert_array_equal(again.inside, first.inside)
 
 
 def test_an_unknown_crs_is_said() -> None:
