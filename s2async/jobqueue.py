@@ -19,7 +19,9 @@ class JobQueue:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._jobs: deque[Job] = deque()
-        self._change = asyncio.Condition()
+        lock = asyncio.Lock()
+        self._filled = asyncio.Condition(lock)
+        self._emptied = asyncio.Condition(lock)
         self._one_at_a_time = asyncio.Lock()
         self._closed = False
 
@@ -36,21 +38,27 @@ class JobQueue:
         async with self._one_at_a_time:
             for start in range(0, len(jobs), step):
                 part = jobs[start : start + step]
-                async with self._change:
-                    await self._change.wait_for(lambda: len(self._jobs) + len(part) <= self.capacity)  # noqa: B023
+                async with self._emptied:
+                    await self._emptied.wait_for(lambda: len(self._jobs) + len(part) <= self.capacity)  # noqa: B023
                     self._jobs.extend(part)
-                    self._change.notify_all()
+                    self._filled.notify()  # one: to wake all for one batch takes a millisecond
 
     async def take_run(self, most: int) -> list[Job]:
         """Wait for jobs, and take those of the scene at the head, at most so many; none when all is done."""
-        async with self._change:
-            await self._change.wait_for(lambda: self._jobs or self._closed)
+        async with self._filled:
+            try:
+                await self._filled.wait_for(lambda: self._jobs or self._closed)
+            except asyncio.CancelledError:
+                self._filled.notify()  # another worker: it may have been woken before it was cancelled
+                raise
             taken: list[Job] = []
             while (
                 self._jobs and len(taken) < most and (not taken or scene_of(self._jobs[0]) == scene_of(taken[0]))
             ):
                 taken.append(self._jobs.popleft())
-            self._change.notify_all()
+            if self._jobs:
+                self._filled.notify()
+            self._emptied.notify()
             return taken
 
     async def settle(self) -> None:
@@ -60,9 +68,9 @@ class JobQueue:
 
     async def close(self) -> None:
         """Nothing will be put in any more."""
-        async with self._change:
+        async with self._filled:
             self._closed = True
-            self._change.notify_all()
+            self._filled.notify_all()
 
 
 def scene_of(job: Job) -> tuple[object, ...]:

@@ -47,6 +47,8 @@ from s2async.transport import Meter, Transport
 
 SEARCHERS = 4
 """Searches whose pages are fetched side by side."""
+WORKERS = 1.5
+"""Batches under way for each connection: while one is decoded or saved, another has its turn at the server."""
 THREADS = os.cpu_count() or 2
 """Blocks that are decoded side by side."""
 WRITERS = 4
@@ -233,7 +235,7 @@ class _Run:
                     await self._work_alone(tools)
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._feed(transport))
-                        for _ in range(self.config.network.connections):
+                        for _ in range(round(WORKERS * self.config.network.connections)):
                             group.create_task(self._worker(tools))
                 except BaseExceptionGroup as failures:
                     raise _first(failures) from None
@@ -312,6 +314,7 @@ class _Run:
         areas = self.matcher.areas_for(scene)
         jobs = self.state.add_scene(scene, areas, self.wanted, twins_newest=self.newest)
         await self._enqueue(jobs, resumed=False)
+        await asyncio.sleep(0)  # a page holds hundreds of scenes, and others wait for the loop
 
     async def _enqueue(self, jobs: Sequence[Job], *, resumed: bool) -> None:
         if self.limit is not None:
