@@ -1,4 +1,4 @@
-"""The same jobs by several programs over one emulated link: every contender once a round, in turn; medians.
+"""The same jobs by several programs over one emulated link: every contender once a round, there and back; medians.
 
 All save the crops as GeoTIFFs. s2async has two handicaps: it searches, while the others are given the items; and
 it keeps a state and waits until the disk has what it says. Times are of whole processes, from start to end.
@@ -158,13 +158,18 @@ def _run(options: Options, *, single: bool) -> Iterator[Line]:
         contest = Contest(world=world, sandbox=sandbox, order=order, options=options, folder=Path(folder))
         found: dict[str, list[Line]] = {name: [] for name in names}
         for number in range(1, options.rounds + 1):
-            for name in names:
+            for name in turns(names, number):
                 line = contest.once(name, number)
                 found[name].append(line)
                 yield line
                 yield from _faults(line, contest.order)
         yield from medians(found)
         yield {"contender": "whole files", **_whole_files(contest)}
+
+
+def turns(names: Sequence[str], number: int) -> Sequence[str]:
+    """Who runs when in a round: every other one backwards, so that a machine that slows down is fair to all."""
+    return names if number % 2 else names[::-1]
 
 
 def medians(found: dict[str, list[Line]]) -> Iterator[Line]:

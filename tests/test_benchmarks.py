@@ -169,6 +169,14 @@ def test_medians_and_ratios() -> None:
     assert "times_faster" not in own
 
 
+def test_every_other_round_goes_backwards() -> None:
+    assert [contest.turns(["a", "b", "c"], number) for number in (1, 2, 3)] == [
+        ["a", "b", "c"],
+        ["c", "b", "a"],
+        ["a", "b", "c"],
+    ]
+
+
 # ---- the rules ----------------------------------------------------------------------------------------
 
 
