@@ -11,11 +11,11 @@ from benchmarks import ours, scenes
 from benchmarks.options import Options
 from s2async.sandbox.world import default_folder, make_world
 
-_ITEMS: Final = (100, 1000)
+_ITEMS: Final = (100, 1_000, 8_000)
 
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
-    """Peak memory of s2async with 100 and with 1,000 items of the nine parks."""
+    """Peak memory of s2async with a hundred, a thousand and several thousand items of the nine parks."""
     whole = make_world(default_folder(), progress=lambda text: print(text, file=sys.stderr))
     peaks: dict[int, list[float]] = {items: [] for items in _ITEMS}
     for number in range(1, options.rounds + 1):
@@ -23,10 +23,7 @@ def run(options: Options) -> Iterator[dict[str, Any]]:
             line = ours.once(whole, items, scenes.parks(), options)
             peaks[items].append(line["peak_megabytes"])
             yield {"round": number, **line}
-    fewer, more = _ITEMS
-    few, many = median(peaks[fewer]), median(peaks[more])
-    yield {
-        "median_of": options.rounds,
-        "peak_megabytes": {fewer: few, more: many},
-        "says": f"{more:,} items: {many:.0f} MB, {many / few:.2f} x the {few:.0f} MB of {fewer:,} items",
-    }
+    medians = {items: median(told) for items, told in peaks.items()}
+    few = medians[_ITEMS[0]]
+    says = [f"{items:,} items: {peak:.0f} MB, {peak / few:.2f} x" for items, peak in medians.items()]
+    yield {"median_of": options.rounds, "peak_megabytes": medians, "says": "; ".join(says)}

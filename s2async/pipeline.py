@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import s2async
-from s2async import crops, files, index, search, worker
+from s2async import crops, files, heap, index, search, worker
 from s2async.budget import Budget
 from s2async.clouds import Limits, verdict
 from s2async.config import Config
@@ -167,6 +167,7 @@ class _Run:
         self.parked: set[str] = set()
         self.incomplete: list[SearchReport] = []
         self.items = 0
+        self.batches = 0
         self.settings = worker.Settings(
             limits=self.limits,
             assets=self.wanted.assets,
@@ -342,6 +343,9 @@ class _Run:
             except MemoryError as error:
                 raise LocalError("out of memory; lower memory in [run], or connections in [network]") from error
             self.state.record(result, self.progress.meter.drain())
+            self.batches += 1
+            if self.batches % heap.EVERY == 0:
+                tools.writers.submit(heap.give_back)
             for outcome in result.outcomes:
                 self.progress.done[outcome.status] += 1
                 self.emit(JobDone(outcome=outcome))

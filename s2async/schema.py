@@ -236,7 +236,6 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
                 "PRAGMA synchronous = NORMAL"
             )  # survives a killed process; a power cut may cost last commits
             db.execute("PRAGMA foreign_keys = ON")
-            db.execute("PRAGMA cache_size = -16000")
         except BaseException:
             db.close()
             raise

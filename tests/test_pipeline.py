@@ -12,11 +12,11 @@ import pytest
 
 from benchmarks import least
 from s2async import areas as area_files
-from s2async import crops, pipeline, transport, worker
+from s2async import crops, heap, pipeline, transport, worker
 from s2async.config import Config
 from s2async.errors import LocalError, StateInUse
 from s2async.jobqueue import JobQueue
-from s2async.models import BatchResult, Job, JobDone, JobsFound, SearchDone, Status, Traffic, Use
+from s2async.models import Batch, BatchResult, Job, JobDone, JobsFound, SearchDone, Status, Traffic, Use
 from s2async.state import State
 from tests import oracle, worlds
 from tests.worlds import Stage
@@ -379,6 +379,23 @@ def test_memory_that_runs_out_is_told_with_what_to_do(
 
     monkeypatch.setattr(worker, "process", greedy)
     failing(worlds.write_config(tmp_path, stage.sandbox), stage.sandbox, LocalError, "out of memory; lower memory")
+
+
+def test_free_memory_is_given_back_now_and_then(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, batches, process = list[bool](), list[int](), worker.process
+
+    async def counting(batch: Batch, settings: worker.Settings, tools: worker.Tools) -> BatchResult:
+        batches.append(len(batch.jobs))
+        return await process(batch, settings, tools)
+
+    monkeypatch.setattr(worker, "process", counting)
+    monkeypatch.setattr(heap, "EVERY", 2)
+    monkeypatch.setattr(heap, "give_back", lambda: given.append(True))
+    worlds.run(worlds.write_config(tmp_path, stage.sandbox), stage.sandbox)
+    assert len(batches) > 3
+    assert len(given) == len(batches) // 2
 
 
 def test_a_second_run_of_the_same_state_is_refused(tmp_path: Path, stage: Stage) -> None:
