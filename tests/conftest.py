@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,10 @@ settings.register_profile("unhurried", settings.default, deadline=None)
 # A submission is judged by the same examples each time; on a desk each run looks for new ones.
 settings.register_profile("repeatable", settings.get_profile("unhurried"), derandomize=True)
 settings.load_profile("repeatable" if os.environ.get("CI") else "unhurried")
+
+# A shell starts what runs in the background with SIGINT ignored, and what a test starts would inherit that.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
