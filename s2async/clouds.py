@@ -60,9 +60,11 @@ def measure(pixels: NDArray[np.generic], inside: NDArray[np.bool_], total: int) 
         pixels = pixels[0]
     if pixels.ndim != 2 or pixels.dtype.kind != "u":
         raise CorruptFile(f"not a scene classification: {pixels.dtype} of shape {pixels.shape}")
-    values = np.minimum(pixels[inside], CLASSES).astype(np.uint8)
-    histogram = np.bincount(values, minlength=HISTOGRAM_BINS)
-    return CloudMeasure(histogram=tuple(int(count) for count in histogram), total=total)
+    values = pixels[inside]
+    if values.itemsize > 1:
+        values = np.minimum(values, CLASSES)
+    counts: list[int] = np.bincount(values, minlength=HISTOGRAM_BINS).tolist()
+    return CloudMeasure(histogram=(*counts[:CLASSES], sum(counts[CLASSES:])), total=total)
 
 
 def bad_pixels(measured: CloudMeasure, classes: Iterable[int]) -> int:

@@ -109,13 +109,12 @@ def _blocks(pixels: NDArray[Any]) -> list[NDArray[Any]]:
     filled = np.zeros((down * _BLOCK, across * _BLOCK, bands), pixels.dtype)
     for band in range(bands):  # a fifth of the time of all at once
         filled[:rows, :columns, band] = pixels[band]
-    lines, side = filled.reshape(down * _BLOCK, -1), _BLOCK * bands
-    less = lines.copy()
-    np.subtract(lines[:, bands:], lines[:, :-bands], out=less[:, bands:])
-    for band in range(bands):
-        less[:, band::side] = lines[:, band::side]
-    parts = less.reshape(down, _BLOCK, across, side)
-    return [np.ascontiguousarray(parts[row, :, column]) for row in range(down) for column in range(across)]
+    lines = filled.reshape(down, _BLOCK, across, _BLOCK * bands)
+    less = np.empty((down, across, _BLOCK, _BLOCK * bands), pixels.dtype)
+    by_line = less.transpose(0, 2, 1, 3)
+    by_line[..., :bands] = lines[..., :bands]
+    np.subtract(lines[..., bands:], lines[..., :-bands], out=by_line[..., bands:])
+    return list(less.reshape(down * across, _BLOCK, _BLOCK * bands))
 
 
 def _with_items(tags: tuple[Tag, ...], items: Mapping[str, str]) -> tuple[Tag, ...]:

@@ -29,6 +29,8 @@ _SMALL: Final = 131072
 """Up to so many bytes are inflated by zlib: isal runs up to 64 KiB ahead, and would tell too many bytes needed."""
 _GROUP: Final = 16
 """Columns that are added up at once."""
+_FEW: Final = 65536
+"""Up to so many numbers, one call costs less than many quick ones, each of which lets go of the interpreter."""
 _SHORT: Final = 3
 """TIFF's type of 16-bit numbers."""
 _DTYPES: Final = frozenset({"uint8", "int8", "uint16", "int16"})
@@ -138,6 +140,8 @@ def _sums(differences: NDArray[Any], left: int) -> NDArray[Any]:
     """
     rows, _, bands = differences.shape
     native = differences.dtype.newbyteorder("=")
+    if differences.size < _FEW:
+        return np.cumsum(differences, axis=1, dtype=native)[:, left:]
     summed = left // _GROUP * _GROUP
     sums = differences[:, summed:]
     if summed:
