@@ -1,4 +1,4 @@
-"""Crops: pixels to a file under its final name, and the folders they live in."""
+"""Crops: pixels to the bytes of a file, and the folders that the files live in."""
 
 from __future__ import annotations
 
@@ -36,31 +36,30 @@ def file_name(item_id: str, asset: str, format_: str) -> str:
     return f"{item_id}_{asset}{SUFFIXES[format_]}"
 
 
-def save(crop: Crop, path: Path, *, format_: str, mask: bool, asset: str, token: str) -> Product:
-    """Encode a crop in memory, then put it under its final name in one step.
+def encode(crop: Crop, name: str, *, format_: str, mask: bool, asset: str) -> tuple[Product, bytes]:
+    """Encode a crop in memory.
 
     Args:
         crop: content.
-        path: final name; its folder exists.
+        name: of the file that it will be, for the record.
         format_: a key of :data:`WRITERS`.
         mask: what the crop is, for the record.
         asset: what the crop is, for the record.
-        token: begins the temporary name.
 
-    Raises:
-        LocalError: disk full, read-only, no such folder.
+    Returns:
+        What is to be recorded once the file is on disk, and its bytes.
     """
     data = WRITERS[format_](crop)
-    files.replace(path, data, token=token)
-    return Product(
+    product = Product(
         asset=asset,
-        file=path.name,
+        file=name,
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         mask=mask,
         format=format_,
         epsg=crop.epsg,
     )
+    return product, data
 
 
 WRITERS: dict[str, Callable[[Crop], bytes]] = {"gtiff": geotiff.encode}

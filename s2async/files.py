@@ -8,7 +8,7 @@ import glob
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -60,8 +60,46 @@ def replace(
     Raises:
         LocalError: disk full, read-only, no such folder.
     """
-    with writing(path, temporary(path, token), sync=sync) as file:
-        file.write(data)
+    replace_all([(path, data)], token=token, sync=sync)
+
+
+def replace_all(contents: Sequence[tuple[Path, bytes]], *, token: str, sync: bool = True) -> None:
+    """Write some files, each as :func:`replace` does it. They get their final names in the order of the list.
+
+    Side by side: disks and file systems take many small changes together in little more than the time of one.
+
+    Args:
+        contents: final names, and the whole content of each.
+        token: begins the temporary names.
+        sync: wait for the disk.
+
+    Raises:
+        LocalError: as for :func:`replace`; no file is changed, or some at the start of the list are.
+    """
+    parts = [(path, temporary(path, token)) for path, _ in contents]
+    with contextlib.ExitStack() as undo:
+        opened = []
+        for (path, part), (_, data) in zip(parts, contents, strict=True):
+            undo.callback(_remove, part)
+            with local_errors("write", path):
+                file = undo.enter_context(part.open("xb", buffering=0))
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[file.write(rest) :]
+            opened.append((path, file))
+        for path, file in opened:
+            with local_errors("write", path):
+                if sync:
+                    os.fsync(file.fileno())
+                file.close()
+        for path, part in parts:
+            with local_errors("write", path):
+                part.replace(path)
+        undo.pop_all()
+    if sync:
+        for path in {path.parent: path for path, _ in contents}.values():
+            with local_errors("write", path):
+                sync_folder(path.parent)
 
 
 def temporary(path: Path, token: str) -> Path:
@@ -90,11 +128,15 @@ def writing(path: Path, part: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
                     os.fsync(file.fileno())
             part.replace(path)
         except BaseException:
-            with contextlib.suppress(OSError):  # on a sick disk the first fault is the one to tell
-                part.unlink(missing_ok=True)
+            _remove(part)
             raise
         if sync:
             sync_folder(path.parent)
+
+
+def _remove(part: Path) -> None:
+    with contextlib.suppress(OSError):  # on a sick disk the first fault is the one to tell
+        part.unlink(missing_ok=True)
 
 
 def sync_all() -> None:
@@ -126,7 +168,8 @@ def make_folder(folder: Path, *, parents: bool = False) -> None:
         LocalError: not possible.
     """
     with local_errors("make the folder", folder):
-        folder.mkdir(parents=parents, exist_ok=True)
+        if not folder.is_dir():  # mostly it is, and to look takes a third of the time of trying
+            folder.mkdir(parents=parents, exist_ok=True)
 
 
 def check_writable(folder: Path) -> None:

@@ -1,5 +1,7 @@
 """Which jobs are inside a decode right now: marks in a small file beside the state, which a crash leaves behind.
 
+Encoding a crop counts as part of it.
+
 Native code can end the process without a word. The marks say whom to suspect: only the jobs whose bytes were being
 decoded. They are stores into a mapped file, less than a microsecond each and no system call, so that every decode
 can have them; the system keeps them whatever becomes of the process. A power cut may lose them, which loses a

@@ -43,6 +43,7 @@ from s2async.models import (
 )
 from s2async.records import Wanted
 from s2async.state import State
+from s2async.threads import PatientPool
 from s2async.transport import Meter, Transport
 
 SEARCHERS = 4
@@ -52,7 +53,8 @@ WORKERS = 1.5
 THREADS = os.cpu_count() or 2
 """Blocks that are decoded side by side."""
 WRITERS = 4
-"""Threads that put crops on disk: fsync takes long, and hardly longer for many; each thread costs some memory."""
+"""Threads that put crops on disk, at most: a slow disk needs them, because it takes long to wait for, and hardly
+longer to wait for many."""
 STATE_PAGE = 500
 """Open jobs that are read from the state at once."""
 
@@ -228,7 +230,7 @@ class _Run:
         async with Transport(origins=origins, meter=self.progress.meter, **told) as transport:
             with (
                 ThreadPoolExecutor(THREADS, thread_name_prefix="s2async-decode") as pool,
-                ThreadPoolExecutor(WRITERS, thread_name_prefix="s2async-write") as writers,
+                PatientPool(WRITERS, name="s2async-write") as writers,
             ):
                 budget = Budget(self.config.run.memory)
                 tools = worker.Tools(transport=transport, budget=budget, pool=pool, writers=writers)

@@ -33,7 +33,7 @@ from s2async.transport import Transport
 SCL = "scl"
 """Our key of the scene classification."""
 SAVED_TOGETHER = 8
-"""Crops that a thread puts on disk one after the other: to hand over each by itself costs too much."""
+"""Crops that a thread encodes, and puts on disk side by side: to hand over each by itself costs too much."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +68,7 @@ class Tools:
     pool: Executor
     """Threads that compute: as many as there are cores."""
     writers: Executor
-    """Threads that save crops: more of them, because they mostly wait for the disk."""
+    """Threads that put crops on disk, and mostly wait for it."""
     margins: Mapping[str, Margin] = field(default_factory=lambda: defaultdict(Margin))
     """What is asked for beyond a prefix's share, by asset; learned on the way."""
     first_read: FirstRead = field(default_factory=FirstRead)
@@ -261,12 +261,12 @@ class _Work:
         else:
             parts = await self._parts(asset, jobs)
 
-        loop, writers = asyncio.get_running_loop(), self.tools.writers
+        loop, tools = asyncio.get_running_loop(), self.tools
         together = [parts[start : start + SAVED_TOGETHER] for start in range(0, len(parts), SAVED_TOGETHER)]
-        saving = [loop.run_in_executor(writers, self._save_all, some) for some in together]
-        products = itertools.chain.from_iterable(await asyncio.gather(*saving))
-        for (job, _), product in zip(parts, products, strict=True):
-            self.products[job.id].append(product)
+        done = await asyncio.gather(*[loop.run_in_executor(tools.pool, self._encoded, some) for some in together])
+        await asyncio.gather(*[loop.run_in_executor(tools.writers, self._save, some) for some in done])
+        for (job, _), crop in zip(parts, itertools.chain.from_iterable(done), strict=True):
+            self.products[job.id].append(crop.product)
 
     async def _parts(self, asset: Asset, jobs: Sequence[Job]) -> list[tuple[Job, _Part]]:
         source = await self._source(asset)
@@ -279,18 +279,15 @@ class _Work:
             raise CorruptFile(f"does not reach an area that the scene classification reaches: {shown(asset.href)}")
         return [(job, (source, part, pixels)) for job, part, pixels in await self._pixels(source, found)]
 
-    def _save_all(self, parts: Sequence[tuple[Job, _Part]]) -> list[Product]:
-        files.check_space(self.settings.folder, self.settings.reserve)
-        return [self._save(job, *part) for job, part in parts]
+    def _encoded(self, parts: Sequence[tuple[Job, _Part]]) -> list[_Encoded]:
+        return [self._encode(job, *part) for job, part in parts]
 
-    def _save(self, job: Job, source: Source, part: Cutout, pixels: NDArray[np.generic]) -> Product:
+    def _encode(self, job: Job, source: Source, part: Cutout, pixels: NDArray[np.generic]) -> _Encoded:
         settings, layout = self.settings, source.layout
         nodata = layout.nodata
         if settings.mask:
             pixels = crops.cut(pixels, part.inside, nodata)
             nodata = nodata or 0
-        folder = settings.folder / job.area.folder
-        files.make_folder(folder)
         crop = Crop(
             pixels=pixels,
             transform=layout.grid.window_transform(part.window),
@@ -300,17 +297,29 @@ class _Work:
             offsets=layout.offsets,
             tags=crop_tags(job, self.measures[job.id], source, settings),
         )
-        path = folder / crops.file_name(self.scene.id, source.asset.key, settings.format)
+        key, format_ = source.asset.key, settings.format
+        path = settings.folder / job.area.folder / crops.file_name(self.scene.id, key, format_)
+        product, data = crops.encode(crop, path.name, format_=format_, mask=settings.mask, asset=key)
+        contents = [(path, data)]
         if settings.quicklook:  # before the crop, which is what counts
-            files.replace(quicklooks.beside(path), quicklooks.encode(pixels, nodata), token=settings.token)
-        return crops.save(
-            crop,
-            path,
-            format_=settings.format,
-            mask=settings.mask,
-            asset=source.asset.key,
-            token=settings.token,
-        )
+            contents.insert(0, (quicklooks.beside(path), quicklooks.encode(pixels, nodata)))
+        return _Encoded(product=product, contents=contents)
+
+    def _save(self, encoded: Sequence[_Encoded]) -> None:
+        files.check_space(self.settings.folder, self.settings.reserve)
+        contents = [content for crop in encoded for content in crop.contents]
+        for folder in {path.parent for path, _ in contents}:
+            files.make_folder(folder)
+        files.replace_all(contents, token=self.settings.token)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Encoded:
+    """A crop as it goes to the disk."""
+
+    product: Product
+    contents: list[tuple[Path, bytes]]
+    """The files, the crop last."""
 
 
 _Part = tuple[Source, Cutout, NDArray[np.generic]]

@@ -12,7 +12,7 @@ from pyproj import Transformer
 from shapely import MultiPolygon, Polygon, box
 
 from s2async import areas as area_files
-from s2async import crops, pipeline
+from s2async import crops, files, pipeline
 from s2async.config import Config
 from s2async.export import table
 from s2async.geotiff import Crop
@@ -110,4 +110,6 @@ def save(output: Path, job: Job, asset: str) -> Product:
         tags={"AREA_NAME": job.area.name},
     )
     path = folder / crops.file_name(job.scene.id, asset, "gtiff")
-    return crops.save(crop, path, format_="gtiff", mask=True, asset=asset, token="test")
+    product, data = crops.encode(crop, path.name, format_="gtiff", mask=True, asset=asset)
+    files.replace(path, data, token="test")
+    return product

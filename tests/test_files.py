@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
 import time
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +61,56 @@ def test_bytes_are_on_the_disk_before_the_name_is_there(tmp_path: Path, monkeypa
     monkeypatch.setattr(Path, "replace", noting_replace)
     files.replace(path, b"x" * 5000)
     assert steps == [("fsync file", False), ("replace", True), ("fsync folder", True)]
+
+
+def test_some_files_are_all_on_the_disk_before_the_first_name_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = [(tmp_path / f"{name}.tif", name.encode() * 70_000) for name in ("b", "a", "area/c", "area/d")]
+    (tmp_path / "area").mkdir()
+    steps = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noting_fsync(descriptor: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def noting_replace(source: Path, target: Path) -> Path:
+        steps.append(target.name)
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(Path, "replace", noting_replace)
+    files.replace_all(contents, token="t")
+    assert steps == ["file"] * 4 + ["b.tif", "a.tif", "c.tif", "d.tif"] + ["folder"] * 2
+    assert all(path.read_bytes() == data for path, data in contents)
+    assert names(tmp_path) == ["a.tif", "area", "b.tif"]
+    assert names(tmp_path / "area") == ["c.tif", "d.tif"]
+
+
+@pytest.mark.parametrize("step", ["open", "fsync", "replace"])
+@pytest.mark.parametrize("nth", [0, 1, 2])
+def test_one_of_some_files_that_fails_leaves_no_part_of_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, nth: int
+) -> None:
+    contents = [(tmp_path / f"{number}.tif", b"new" * 70_000) for number in range(3)]
+    for path, _ in contents:
+        path.write_bytes(b"old")
+    where, calls = (os if step == "fsync" else Path), itertools.count()
+    plain = getattr(where, step)
+
+    def sick(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == nth:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(where, step, sick)
+    with pytest.raises(LocalError, match=rf"cannot write .*/{nth}\.tif: No space left"):
+        files.replace_all(contents, token="t")
+    monkeypatch.undo()
+    assert names(tmp_path) == ["0.tif", "1.tif", "2.tif"]
+    done = nth if step == "replace" else 0
+    assert [path.read_bytes()[:3] for path, _ in contents] == [b"new"] * done + [b"old"] * (3 - done)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS])

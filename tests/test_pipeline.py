@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import least
 from s2async import areas as area_files
-from s2async import crops, heap, pipeline, transport, worker
+from s2async import files, heap, pipeline, transport, worker
 from s2async.config import Config
 from s2async.errors import LocalError, StateInUse
 from s2async.jobqueue import JobQueue
@@ -297,16 +297,16 @@ def test_a_disk_that_fills_up_stops_the_run_and_leaves_the_jobs_open(
 ) -> None:
     path = worlds.write_config(tmp_path, stage.sandbox)
     config, saved = Config.load(path), 0
-    save = crops.save
+    save = files.replace_all
 
     def fill_up(*args: Any, **kwargs: Any) -> Any:
         nonlocal saved
         saved += 1
-        if saved > 8:
+        if saved > 3:
             raise LocalError("cannot write it: No space left on device")
         return save(*args, **kwargs)
 
-    monkeypatch.setattr(crops, "save", fill_up)
+    monkeypatch.setattr(files, "replace_all", fill_up)
     failing(path, stage.sandbox, LocalError, "No space")
     found = Counter(worlds.statuses(config).values())
     assert found["open"] > 0

@@ -55,7 +55,7 @@ from s2async.cli import main
 {how}
 main()
 """
-STUCK_WRITES = "files.replace = lambda *_, **__: time.sleep(60)"
+STUCK_WRITES = "files.replace_all = lambda *_, **__: time.sleep(60)"
 STUCK_LAST_LINE = "cli.console.RunView.tell = lambda *_: time.sleep(60)"
 
 

@@ -633,7 +633,7 @@ def test_a_bug_is_no_outcome(tmp_path: Path, files: dict[str, bytes], monkeypatc
     def broken(*_: object, **__: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(crops, "save", broken)
+    monkeypatch.setattr(crops, "encode", broken)
     with pytest.raises(KeyError):
         process(Server(files), ALL, settings(tmp_path))
 

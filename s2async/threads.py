@@ -1,0 +1,77 @@
+"""Threads for work that mostly waits: one, and others only while work piles up."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PILE: Final = 8
+"""Pieces of work that wait for each thread before another one helps."""
+
+
+class PatientPool(Executor):
+    """Like a `ThreadPoolExecutor`, but as few of its threads work as keep up.
+
+    That one adds a thread whenever none is idle. Threads that need the interpreter now and then get in each
+    other's way, and in everybody's: a run on a quick disk took a tenth longer with four writers than with one,
+    while a slow disk needs all of them.
+
+    Args:
+        most: threads.
+        name: begins their names.
+    """
+
+    def __init__(self, most: int, *, name: str) -> None:
+        self._threads = ThreadPoolExecutor(most, thread_name_prefix=name)
+        self._most = most
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._working = 0
+        self._closed = False
+
+    @property
+    def working(self) -> int:
+        """Threads at work now."""
+        return self._working
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """As `Executor.submit`."""
+        future = Future[T]()
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("work for a pool that was shut down")
+            self._waiting.append((future, partial(fn, *args, **kwargs)))
+            if self._working < self._most and len(self._waiting) > self._working * PILE:
+                self._working += 1
+                self._threads.submit(self._work)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """As `Executor.shutdown`."""
+        with self._lock:
+            self._closed = True
+            if cancel_futures:
+                for future, _ in self._waiting:
+                    future.cancel()
+        self._threads.shutdown(wait=wait)
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._working -= 1
+                    return
+                future, work = self._waiting.popleft()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(work())
+                except BaseException as error:  # noqa: BLE001 - whoever waits for it is told
+                    future.set_exception(error)
+            del future, work  # what it holds may be large
