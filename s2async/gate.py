@@ -1,4 +1,4 @@
-"""The gate before one server: so many requests at once as its window allows, first come, first served.
+"""The gate before one server: so many requests at once as its window allows, in the order of their turns.
 
 And none at all while the server is parked: whoever comes then is turned away at once.
 """
@@ -6,11 +6,22 @@ And none at all while the server is parked: whoever comes then is turned away at
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import heapq
+import itertools
+from contextvars import ContextVar
+from typing import Final
 
 from s2async.breaker import Circuit
 from s2async.congestion import CongestionWindow
 from s2async.errors import HostParked
+
+TURN: Final = ContextVar("TURN", default=0)
+"""Whose requests go first: those of the lowest turn; of one turn, whoever came first.
+
+A batch of work asks for one thing after the other. Were its second request to wait behind the first ones of all
+batches that began after it, all would go through their steps together, and the step that needs the most of the
+network, the last, would begin late. So batches count their turns, and what a search asks has the very first.
+"""
 
 
 class Gate:
@@ -32,7 +43,9 @@ class Gate:
         """Requests that entered and have not left."""
         self._name = name
         self._begun = 0
-        self._waiting: deque[asyncio.Future[int]] = deque()
+        self._waiting: list[tuple[int, int, asyncio.Future[int]]] = []
+        """A heap: turn, number of the arrival, and whoever waits."""
+        self._arrivals = itertools.count()
         self._parked: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
 
@@ -43,13 +56,13 @@ class Gate:
             HostParked: the server is not asked at present.
         """
         self._check_circuit()
-        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (TURN.get(), next(self._arrivals), place))
         self._admit()
         try:
-            number = await turn
+            number = await place
         except asyncio.CancelledError:
-            if not turn.cancelled():  # it may be cancelled after its turn had come
+            if not place.cancelled():  # it may be cancelled after its turn had come
                 self.leave()
             raise
         if not self.circuit.closed:  # as may have happened while it waited
@@ -146,8 +159,8 @@ class Gate:
 
     def _admit(self) -> None:
         while self._waiting and self._parked is None and self.in_flight < self.window.size:
-            turn = self._waiting.popleft()
-            if not turn.done():  # else it was cancelled
+            _, _, place = heapq.heappop(self._waiting)
+            if not place.done():  # else it was cancelled
                 self.in_flight += 1
                 self._begun += 1
-                turn.set_result(self._begun)
+                place.set_result(self._begun)

@@ -25,6 +25,7 @@ from s2async.budget import Budget
 from s2async.clouds import Limits, verdict
 from s2async.config import Config
 from s2async.errors import LocalError
+from s2async.gate import TURN
 from s2async.jobqueue import JobQueue, scene_of
 from s2async.marks import Left, Marks, take
 from s2async.models import (
@@ -170,6 +171,8 @@ class _Run:
         self.incomplete: list[SearchReport] = []
         self.items = 0
         self.batches = 0
+        self.turns = itertools.count(1)
+        """Batches that were begun, in their order."""
         self.settings = worker.Settings(
             limits=self.limits,
             assets=self.wanted.assets,
@@ -334,6 +337,7 @@ class _Run:
 
     async def _worker(self, tools: worker.Tools) -> None:
         while jobs := await self.queue.take_run(LONGEST_BATCH):
+            TURN.set(next(self.turns))
             await self._answer(jobs, tools)
 
     async def _answer(self, jobs: Sequence[Job], tools: worker.Tools) -> None:

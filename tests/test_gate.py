@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from s2async import breaker
 from s2async.errors import HostParked
-from s2async.gate import Gate
+from s2async.gate import TURN, Gate
 
 
 async def pause(turns: int = 3) -> None:
@@ -28,8 +28,11 @@ class Visitors:
         """Number of the request by name, in the order of entering."""
         self.tasks: dict[int, asyncio.Task[None]] = {}
 
-    def come(self, name: int, stay: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+    def come(
+        self, name: int, stay: Callable[[], Coroutine[Any, Any, None]] | None = None, *, turn: int = 0
+    ) -> None:
         async def visit() -> None:
+            TURN.set(turn)
             self.inside[name] = await self.gate.enter()
             try:
                 await (stay or asyncio.Event().wait)()
@@ -76,6 +79,38 @@ def test_who_came_first_gets_in_first_and_is_numbered() -> None:
         assert list(visitors.inside.items()) == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
 
     played(play)
+
+
+def test_the_lowest_turn_goes_first_and_of_one_turn_who_came_first() -> None:
+    async def play(gate: Gate, visitors: Visitors) -> None:
+        for name, turn in enumerate([7, 7, 3, 9, 3, 0, 1]):
+            visitors.come(name, turn=turn)
+        await pause()
+        assert list(visitors.inside) == [0, 1], "there was room"
+        for name in (0, 1, 5, 6, 2, 4):
+            await visitors.go(name)
+            await pause()
+        assert list(visitors.inside.items()) == [(0, 1), (1, 2), (5, 3), (6, 4), (2, 5), (4, 6), (3, 7)]
+
+    played(play)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=30))
+def test_in_whatever_order_they_come_turns_are_kept(comers: list[tuple[int, bool]]) -> None:
+    async def play(gate: Gate, visitors: Visitors) -> None:
+        visitors.come(-1)
+        await pause()
+        for name, (turn, _) in enumerate(comers):
+            visitors.come(name, turn=turn)
+        await pause()
+        await visitors.go(*(name for name, (_, impatient) in enumerate(comers) if impatient))
+        expected = sorted((turn, name) for name, (turn, impatient) in enumerate(comers) if not impatient)
+        for name in (-1, *(name for _, name in expected)):
+            await visitors.go(name)
+            await pause()
+        assert list(visitors.inside) == [-1, *(name for _, name in expected)]
+
+    played(play, most=1)
 
 
 def test_a_place_that_is_free_is_given_without_delay() -> None:

@@ -15,6 +15,7 @@ from s2async import areas as area_files
 from s2async import files, heap, pipeline, transport, worker
 from s2async.config import Config
 from s2async.errors import LocalError, StateInUse
+from s2async.gate import TURN
 from s2async.jobqueue import JobQueue
 from s2async.models import Batch, BatchResult, Job, JobDone, JobsFound, SearchDone, Status, Traffic, Use
 from s2async.state import State
@@ -210,6 +211,28 @@ def test_requests_in_flight_stay_in_their_bound(tmp_path: Path, shared: Stage, c
         ran = worlds.run(path, slow.sandbox)
         assert slow.sandbox.totals()["all"].max_in_flight == connections
     assert sum(ran.summary.done.values()) == 66
+
+
+def test_batches_have_turns_in_the_order_in_which_they_begin(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, searching = list[int](), set[int]()
+    work, ask = worker.process, transport.Transport.json
+
+    async def process(*args: Any) -> BatchResult:
+        turns.append(TURN.get())
+        return await work(*args)
+
+    async def json(*args: Any, **kwargs: Any) -> Any:
+        searching.add(TURN.get())
+        return await ask(*args, **kwargs)
+
+    monkeypatch.setattr(worker, "process", process)
+    monkeypatch.setattr(transport.Transport, "json", json)
+    assert worlds.run(worlds.write_config(tmp_path, stage.sandbox), stage.sandbox).summary.clean
+    assert turns == list(range(1, len(turns) + 1))
+    assert len(turns) > 8, "more than there are workers at once"
+    assert searching == {0}, "searches go first, for they feed all others"
 
 
 @pytest.mark.parametrize("queue", [2, 1000])
