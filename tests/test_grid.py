@@ -228,8 +228,10 @@ def test_threads_get_what_one_thread_gets() -> None:
     for memory in (
         grids._projected,
         grids._transformer,
+        grids._place,
         grids._shared,
         grids._packed,
+        grids._packed_large,
         grids._count,
         grids._whole,
     ):
@@ -283,13 +285,18 @@ def test_on_both_sides_of_180_degrees(epsg: int) -> None:
 def test_counting_in_stripes_changes_nothing(shape: Polygon | MultiPolygon, grid: Grid, stripe: int) -> None:
     assume(shape.is_valid)
     area = area_of(on_the_ground(shape, grid))
-    grids._count.cache_clear()
+    _forget_counts()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grids, "STRIPE_PIXELS", stripe)
         found = cutout(area, grid)
-    grids._count.cache_clear()
+    _forget_counts()
     expected = cutout(area, grid)
     assert (found and found.total) == (expected and expected.total)
+
+
+def _forget_counts() -> None:
+    for memory in (grids._place, grids._count):
+        memory.cache_clear()
 
 
 def test_two_places_far_apart_in_one_area() -> None:
@@ -306,14 +313,44 @@ def test_two_places_far_apart_in_one_area() -> None:
     assert found.total - alone.total == pytest.approx(zone.area / 100, rel=0.02)
 
 
-def test_large_masks_and_polygons_are_not_kept() -> None:
-    memories = [grids._shared, grids._packed, grids._projected]
+def test_polygons_of_many_vertices_are_not_kept() -> None:
+    memories = [grids._place, grids._projected]
     before = [memory.cache_info().currsize for memory in memories]
-    wide = replace(UTM, width=1000, height=1000)
-    round_ = shapely.Point(500, 500).buffer(400, quad_segs=1000)
+    round_ = shapely.Point(30, 25).buffer(20, quad_segs=1000)
     for _ in range(2):
-        assert cutout(area_of(on_the_ground(round_, wide)), wide) is not None
+        assert cutout(area_of(on_the_ground(round_, UTM)), UTM) is not None
     assert [memory.cache_info().currsize for memory in memories] == before
+
+
+@pytest.mark.parametrize(("side", "kept"), [(500, "_packed"), (900, "_packed_large"), (1600, None)])
+def test_the_larger_a_mask_the_less_of_it_is_kept(side: int, kept: str | None) -> None:
+    memories = {name: getattr(grids, name) for name in ("_shared", "_packed", "_packed_large")}
+    for memory in (grids._place, *memories.values()):
+        memory.cache_clear()
+    wide = replace(UTM, width=2000, height=2000)
+    polygon = on_the_ground(shapely.box(0.2, 0.2, side - 0.2, side - 0.2), wide)
+    first = assert_agrees(polygon, wide)
+    again = cutout(area_of(polygon), wide)
+    assert first is not None
+    assert again is not None
+    assert not again.inside.flags.writeable
+    np.testing.assert_array_equal(again.inside, first.inside)
+    found = {name: memory.cache_info() for name, memory in memories.items()}
+    assert {name for name, info in found.items() if info.currsize} == ({kept} if kept else set()) | (
+        {"_shared"} if kept == "_packed" else set()
+    )
+    assert kept is None or found[kept].misses == 1
+
+
+def test_where_an_area_lies_on_a_grid_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    area = area_of(on_the_ground(shapely.box(3.3, 4.4, 20.5, 30.6), UTM))
+    first = cutout(area, UTM)
+    monkeypatch.setattr(grids, "_whole", lambda *_: pytest.fail("once more"))
+    again = cutout(replace(area, name="by another name"), UTM)
+    assert first is not None
+    assert again is not None
+    assert (again.window, again.total) == (first.window, first.total)
+    assert again.inside is first.inside
 
 
 @given(polygons())
