@@ -2,6 +2,9 @@
 
 All save the crops as GeoTIFFs. s2async has two handicaps: it searches, while the others are given the items; and
 it keeps a state and waits until the disk has what it says. Times are of whole processes, from start to end.
+
+Where the disk is ext4, leave six minutes between two contests: what the first one deletes makes the crops of the
+second one slow (see `ours.once`).
 """
 
 from __future__ import annotations

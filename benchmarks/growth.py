@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -32,10 +34,11 @@ def run(options: Options) -> Iterator[Line]:
     loads = [("areas", count, options.items) for count in AREAS]
     loads += [("items", len(scenes.parks()), count) for count in ITEMS]
     found: dict[str, list[Line]] = {"areas": [], "items": []}
-    for axis, areas, items in loads:
-        line = {"axis": axis, **ours.once(whole, items, scenes.parks_and_more(areas), options)}
-        found[axis].append(line)
-        yield line
+    with tempfile.TemporaryDirectory(prefix="s2async-") as folder:
+        for axis, areas, items in loads:
+            line = {"axis": axis, **ours.once(Path(folder), whole, items, scenes.parks_and_more(areas), options)}
+            found[axis].append(line)
+            yield line
     for axis, lines in found.items():
         yield from slopes(axis, lines)
 
