@@ -8,6 +8,7 @@ before he cuts with it.
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,6 +36,8 @@ CACHED_PIXELS = 1 << 18
 """Masks of more pixels are kept packed only: 512 of these hold 134 MB, and packed 4096 do."""
 PACKED_PIXELS = 1 << 21
 """Masks of more pixels are drawn anew each time: 512 of these hold 134 MB, packed."""
+KEPT_PLACES = 16_384
+"""Areas on grids whose place is remembered, some 300 bytes each."""
 STRIPE_PIXELS = 1 << 24
 """Pixels that are looked at together where an area is larger than the raster."""
 
@@ -123,16 +126,29 @@ def cutout(area: Area, grid: Grid) -> Cutout | None:
     Returns:
         None when the raster does not touch the polygon's bounding box.
     """
-    place = (_place.__wrapped__ if _large(area.polygon) else _place)(_Keyed(area.fingerprint, area.polygon), grid)
+    key = area.fingerprint, grid
+    place = _PLACES.get(key, _UNKNOWN)
+    if isinstance(place, _Unknown):
+        place = _placed(area, grid)
+        if not _large(area.polygon):
+            _PLACES[key] = place
+            while len(_PLACES) > KEPT_PLACES:
+                _PLACES.popitem(last=False)
     if place is None:
         return None
     inside = _inside(place.keyed, place.transform, place.window.shape)
     return Cutout(window=place.window, inside=inside, total=place.total)
 
 
+def is_known(area: Area, grid: Grid) -> bool:
+    """Whether :func:`cutout` takes microseconds for an answer, because it was asked before."""
+    place = _PLACES.get((area.fingerprint, grid), _UNKNOWN)
+    return place is None or (isinstance(place, _Place) and place.window.pixels <= PACKED_PIXELS)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Place:
-    """Where an area lies on a grid: a cutout without its mask, which other grids share."""
+    """Where an area lies on a grid: a cutout, but for its mask, which other grids share."""
 
     keyed: _Keyed
     """The projected polygon."""
@@ -142,12 +158,20 @@ class _Place:
     total: int
 
 
-@lru_cache(maxsize=4096)
-def _place(area: _Keyed, grid: Grid) -> _Place | None:
-    polygon = _project(area.key, area.value, grid.epsg)
+class _Unknown:
+    """Nobody has asked before."""
+
+
+_UNKNOWN = _Unknown()
+_PLACES: OrderedDict[tuple[str, Grid], _Place | None] = OrderedDict()
+"""What is known of areas, by fingerprint, on grids; None for those outside."""
+
+
+def _placed(area: Area, grid: Grid) -> _Place | None:
+    polygon = _project(area.fingerprint, area.polygon, grid.epsg)
     if polygon is None:
         return None
-    keyed = _Keyed((area.key, grid.epsg), polygon)
+    keyed = _Keyed((area.fingerprint, grid.epsg), polygon)
     whole = (_whole.__wrapped__ if _large(polygon) else _whole)(keyed, grid.transform)
     window = whole.clip(grid.width, grid.height)
     if window is None:

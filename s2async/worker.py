@@ -24,7 +24,7 @@ from s2async.answers import public, shown
 from s2async.budget import Budget
 from s2async.errors import BadAnswer, CorruptFile, FileChanged, HostParked, NotFound, RemoteError, TransientError
 from s2async.geotiff import Crop
-from s2async.grid import Cutout, cutout
+from s2async.grid import Cutout, cutout, is_known
 from s2async.models import Asset, Batch, BatchResult, CloudMeasure, FileFact, Job, Outcome, Product, Scene, Status
 from s2async.prefix import Margin
 from s2async.sources import FirstRead, Source
@@ -205,6 +205,8 @@ class _Work:
             return [cutout(job.area, source.layout.grid) for job in jobs]
 
         try:
+            if all(is_known(job.area, source.layout.grid) for job in jobs):
+                return work()  # at once: what waits for a thread waits behind what is decoded
             return await asyncio.get_running_loop().run_in_executor(self.tools.pool, work)
         except ValueError as error:
             raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error

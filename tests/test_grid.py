@@ -21,7 +21,7 @@ from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from s2async import grid as grids
-from s2async.grid import Cutout, Grid, Window, cutout
+from s2async.grid import Cutout, Grid, Window, cutout, is_known
 from s2async.models import Area
 from tests.oracle import project
 
@@ -225,10 +225,10 @@ def test_threads_get_what_one_thread_gets() -> None:
 
     expected = [ask(question) for question in questions]
     assert sum(answer is not None for answer in expected) > 60
+    grids._PLACES.clear()
     for memory in (
         grids._projected,
         grids._transformer,
-        grids._place,
         grids._shared,
         grids._packed,
         grids._packed_large,
@@ -295,8 +295,8 @@ def test_counting_in_stripes_changes_nothing(shape: Polygon | MultiPolygon, grid
 
 
 def _forget_counts() -> None:
-    for memory in (grids._place, grids._count):
-        memory.cache_clear()
+    grids._PLACES.clear()
+    grids._count.cache_clear()
 
 
 def test_two_places_far_apart_in_one_area() -> None:
@@ -314,22 +314,24 @@ def test_two_places_far_apart_in_one_area() -> None:
 
 
 def test_polygons_of_many_vertices_are_not_kept() -> None:
-    memories = [grids._place, grids._projected]
-    before = [memory.cache_info().currsize for memory in memories]
-    round_ = shapely.Point(30, 25).buffer(20, quad_segs=1000)
+    before = grids._projected.cache_info().currsize
+    area = area_of(on_the_ground(shapely.Point(30, 25).buffer(20, quad_segs=1000), UTM))
     for _ in range(2):
-        assert cutout(area_of(on_the_ground(round_, UTM)), UTM) is not None
-    assert [memory.cache_info().currsize for memory in memories] == before
+        assert not is_known(area, UTM)
+        assert cutout(area, UTM) is not None
+    assert grids._projected.cache_info().currsize == before
 
 
 @pytest.mark.parametrize(("side", "kept"), [(500, "_packed"), (900, "_packed_large"), (1600, None)])
 def test_the_larger_a_mask_the_less_of_it_is_kept(side: int, kept: str | None) -> None:
     memories = {name: getattr(grids, name) for name in ("_shared", "_packed", "_packed_large")}
-    for memory in (grids._place, *memories.values()):
+    for memory in memories.values():
         memory.cache_clear()
     wide = replace(UTM, width=2000, height=2000)
     polygon = on_the_ground(shapely.box(0.2, 0.2, side - 0.2, side - 0.2), wide)
+    grids._PLACES.clear()
     first = assert_agrees(polygon, wide)
+    assert is_known(area_of(polygon), wide) == (kept is not None)
     again = cutout(area_of(polygon), wide)
     assert first is not None
     assert again is not None
@@ -344,13 +346,29 @@ def test_the_larger_a_mask_the_less_of_it_is_kept(side: int, kept: str | None) -
 
 def test_where_an_area_lies_on_a_grid_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     area = area_of(on_the_ground(shapely.box(3.3, 4.4, 20.5, 30.6), UTM))
+    away = area_of(on_the_ground(shapely.box(300, 4.4, 320, 30.6), UTM))
+    grids._PLACES.clear()
+    assert not is_known(area, UTM)
     first = cutout(area, UTM)
-    monkeypatch.setattr(grids, "_whole", lambda *_: pytest.fail("once more"))
+    assert cutout(away, UTM) is None
+    assert is_known(area, UTM)
+    assert is_known(away, UTM)
+    assert not is_known(area, SOUTH)
+    monkeypatch.setattr(grids, "_placed", lambda *_: pytest.fail("once more"))
     again = cutout(replace(area, name="by another name"), UTM)
+    assert cutout(away, UTM) is None
     assert first is not None
     assert again is not None
     assert (again.window, again.total) == (first.window, first.total)
     assert again.inside is first.inside
+
+
+def test_of_more_places_than_are_kept_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grids, "KEPT_PLACES", 3)
+    areas = [area_of(on_the_ground(shapely.box(left, 4, left + 2, 9), UTM)) for left in range(0, 50, 10)]
+    expected = [found and (found.window, found.total) for found in (cutout(area, UTM) for area in areas)]
+    assert [is_known(area, UTM) for area in areas] == [False, False, True, True, True]
+    assert [found and (found.window, found.total) for found in (cutout(area, UTM) for area in areas)] == expected
 
 
 @given(polygons())

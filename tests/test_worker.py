@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -636,6 +637,23 @@ def test_a_bug_is_no_outcome(tmp_path: Path, files: dict[str, bytes], monkeypatc
     monkeypatch.setattr(crops, "encode", broken)
     with pytest.raises(KeyError):
         process(Server(files), ALL, settings(tmp_path))
+
+
+def test_where_areas_lie_is_asked_of_a_thread_once(
+    tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[bool]()
+
+    def cutout(*question: Any) -> Any:
+        asked.append(threading.current_thread() is threading.main_thread())
+        return grid.cutout(*question)
+
+    grid._PLACES.clear()
+    monkeypatch.setattr(worker, "cutout", cutout)
+    for at_once in (False, True):
+        asked.clear()
+        assert statuses(process(Server(files), ALL, settings(tmp_path))) == PLAIN
+        assert set(asked[: len(ALL)]) == {at_once}
 
 
 @pytest.mark.parametrize("turns", range(0, 40, 3))
