@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import shapely
@@ -37,7 +36,7 @@ CACHED_PIXELS = 1 << 18
 PACKED_PIXELS = 1 << 21
 """Masks of more pixels are drawn anew each time: 512 of these hold 134 MB, packed."""
 KEPT_PLACES = 16_384
-"""Areas on grids whose place is remembered, some 300 bytes each."""
+"""Areas whose place on a grid is remembered, half a kilobyte each: 1,000 areas have some 4,000."""
 STRIPE_PIXELS = 1 << 24
 """Pixels that are looked at together where an area is larger than the raster."""
 
@@ -126,17 +125,18 @@ def cutout(area: Area, grid: Grid) -> Cutout | None:
     Returns:
         None when the raster does not touch the polygon's bounding box.
     """
-    key = area.fingerprint, grid
-    place = _PLACES.get(key, _UNKNOWN)
+    place = _PLACES.get((area.fingerprint, grid), _UNKNOWN)
     if isinstance(place, _Unknown):
-        place = _placed(area, grid)
+        found = _found(area, grid)
         if not _large(area.polygon):
-            _PLACES[key] = place
+            _PLACES[area.fingerprint, grid] = None if found is None else _Place.of(found, grid)
             while len(_PLACES) > KEPT_PLACES:
                 _PLACES.popitem(last=False)
+        return found
     if place is None:
         return None
-    inside = _inside(place.keyed, place.transform, place.window.shape)
+    keyed = _Projected(area, grid.epsg)
+    inside = _inside(keyed, place.transform, place.window.shape)
     return Cutout(window=place.window, inside=inside, total=place.total)
 
 
@@ -148,14 +148,16 @@ def is_known(area: Area, grid: Grid) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Place:
-    """Where an area lies on a grid: a cutout, but for its mask, which other grids share."""
+    """What is kept of a cutout: all but its mask, which other grids share."""
 
-    keyed: _Keyed
-    """The projected polygon."""
     window: Window
     transform: Affine
     """Of the window."""
     total: int
+
+    @classmethod
+    def of(cls, found: Cutout, grid: Grid) -> Self:
+        return cls(window=found.window, transform=grid.window_transform(found.window), total=found.total)
 
 
 class _Unknown:
@@ -164,10 +166,10 @@ class _Unknown:
 
 _UNKNOWN = _Unknown()
 _PLACES: OrderedDict[tuple[str, Grid], _Place | None] = OrderedDict()
-"""What is known of areas, by fingerprint, on grids; None for those outside."""
+"""Where areas lie, by fingerprint, on grids; None for those outside."""
 
 
-def _placed(area: Area, grid: Grid) -> _Place | None:
+def _found(area: Area, grid: Grid) -> Cutout | None:
     polygon = _project(area.fingerprint, area.polygon, grid.epsg)
     if polygon is None:
         return None
@@ -176,11 +178,12 @@ def _placed(area: Area, grid: Grid) -> _Place | None:
     window = whole.clip(grid.width, grid.height)
     if window is None:
         return None
-    transform = grid.window_transform(window)
-    total = int(np.count_nonzero(_inside(keyed, transform, window.shape)))
+    inside = _inside(keyed, grid.window_transform(window), window.shape)
+    total = int(np.count_nonzero(inside))
     if window != whole:
-        total = max(total, _count(keyed, grid.window_transform(whole), whole.shape))
-    return _Place(keyed=keyed, window=window, transform=transform, total=total)
+        start = grid.window_transform(whole)
+        total = max(total, _count(keyed, start, whole.shape))
+    return Cutout(window=window, inside=inside, total=total)
 
 
 def outline(area: Area, grid: Grid, window: Window | None = None) -> BaseGeometry | None:
@@ -201,7 +204,7 @@ class _Keyed:
 
     __slots__ = ("key", "value")
 
-    def __init__(self, key: Hashable, value: Any) -> None:
+    def __init__(self, key: object, value: Any) -> None:
         self.key, self.value = key, value
 
     def __eq__(self, other: object) -> bool:
@@ -211,11 +214,24 @@ class _Keyed:
         return hash(self.key)
 
 
+class _Projected(_Keyed):
+    """The same of the polygon of an area in a CRS, which is projected only when somebody wants it."""
+
+    __slots__ = ("_area", "_epsg")
+
+    def __init__(self, area: Area, epsg: int) -> None:
+        self.key, self._area, self._epsg = (area.fingerprint, epsg), area, epsg
+
+    @property
+    def value(self) -> Polygon | MultiPolygon | None:
+        return _project(self._area.fingerprint, self._area.polygon, self._epsg)
+
+
 def _large(polygon: Polygon | MultiPolygon) -> bool:
     return bool(shapely.get_num_coordinates(polygon) > CACHED_VERTICES)
 
 
-def _project(fingerprint: Hashable, polygon: Polygon | MultiPolygon, epsg: int) -> Polygon | MultiPolygon | None:
+def _project(fingerprint: str, polygon: Polygon | MultiPolygon, epsg: int) -> Polygon | MultiPolygon | None:
     projected = _projected.__wrapped__ if _large(polygon) else _projected
     return projected(_Keyed(fingerprint, polygon), epsg)
 

@@ -354,7 +354,7 @@ def test_where_an_area_lies_on_a_grid_is_worked_out_once(monkeypatch: pytest.Mon
     assert is_known(area, UTM)
     assert is_known(away, UTM)
     assert not is_known(area, SOUTH)
-    monkeypatch.setattr(grids, "_placed", lambda *_: pytest.fail("once more"))
+    monkeypatch.setattr(grids, "_found", lambda *_: pytest.fail("once more"))
     again = cutout(replace(area, name="by another name"), UTM)
     assert cutout(away, UTM) is None
     assert first is not None
@@ -369,6 +369,21 @@ def test_of_more_places_than_are_kept_the_oldest_go(monkeypatch: pytest.MonkeyPa
     expected = [found and (found.window, found.total) for found in (cutout(area, UTM) for area in areas)]
     assert [is_known(area, UTM) for area in areas] == [False, False, True, True, True]
     assert [found and (found.window, found.total) for found in (cutout(area, UTM) for area in areas)] == expected
+
+
+@pytest.mark.parametrize("side", [30, 900])
+def test_a_mask_that_was_forgotten_is_drawn_again(side: int) -> None:
+    wide = replace(UTM, width=1000, height=1000)
+    area = area_of(on_the_ground(Polygon([(3, 2), (side, 9), (side - 4, side), (7, side - 9)]), wide))
+    first = cutout(area, wide)
+    for memory in (grids._shared, grids._packed, grids._packed_large, grids._projected):
+        memory.cache_clear()
+    assert is_known(area, wide)
+    again = cutout(area, wide)
+    assert first is not None
+    assert again is not None
+    assert (again.window, again.total) == (first.window, first.total)
+    np.testing.assert_array_equal(again.inside, first.inside)
 
 
 @given(polygons())
