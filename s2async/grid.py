@@ -141,9 +141,16 @@ def cutout(area: Area, grid: Grid) -> Cutout | None:
 
 
 def is_known(area: Area, grid: Grid) -> bool:
-    """Whether :func:`cutout` takes microseconds for an answer, because it was asked before."""
+    """Whether :func:`cutout` takes microseconds for an answer, because it was asked before.
+
+    Where so many masks take turns that some were forgotten, nothing is: one might have to be drawn again.
+    """
     place = _PLACES.get((area.fingerprint, grid), _UNKNOWN)
-    return place is None or (isinstance(place, _Place) and place.window.pixels <= PACKED_PIXELS)
+    if not isinstance(place, _Place):
+        return place is None
+    pixels = place.window.pixels
+    kept = (_packed if pixels <= CACHED_PIXELS else _packed_large).cache_info()
+    return pixels <= PACKED_PIXELS and kept.currsize < (kept.maxsize or 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -361,6 +361,21 @@ def test_where_an_area_lies_on_a_grid_is_worked_out_once(monkeypatch: pytest.Mon
     assert again is not None
     assert (again.window, again.total) == (first.window, first.total)
     assert again.inside is first.inside
+
+
+def test_where_masks_are_forgotten_nobody_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    grids._PLACES.clear()
+    grids._shared.cache_clear()
+    monkeypatch.setattr(grids, "_packed", lru_cache(maxsize=2)(grids._packed.__wrapped__))
+    areas = [area_of(on_the_ground(shapely.box(left, 4, left + 3, 9), UTM)) for left in (5, 20, 35)]
+    away = area_of(on_the_ground(shapely.box(300, 4, 320, 9), UTM))
+    assert cutout(away, UTM) is None
+    known = []
+    for area in areas:
+        assert cutout(area, UTM) is not None
+        known.append(is_known(areas[0], UTM))
+    assert known == [True, False, False]
+    assert is_known(away, UTM), "it has no mask"
 
 
 def test_of_more_places_than_are_kept_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
