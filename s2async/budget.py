@@ -1,4 +1,4 @@
-"""A bound on the bytes that are in flight over all readers."""
+"""A bound on the bytes of tiles and pixels that are in memory, over all readers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Share:
 
 
 class Budget:
-    """Bytes that may be in flight at once, given first come, first served.
+    """Bytes that may be in memory at once, given first come, first served.
 
     A reader that wants more than all of it gets it all, alone.
     """

@@ -182,7 +182,7 @@ class Run(Section):
     queue: int = Field(default=1000, ge=1, le=1_000_000)
     """Jobs that wait between search and workers."""
     memory: Memory = 48 << 20
-    """Bytes in flight at once; a number, or a size such as ``48 MiB``. A long link holds no more."""
+    """Bytes of tiles and pixels in memory at once; a number, or a size such as ``48 MiB``. More gains nothing."""
     reserve: Size = 256 << 20
     """Bytes of free disk that are never used up; a number, or a size such as ``256 MiB``."""
     verify: bool = False

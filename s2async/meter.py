@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterable
 
+from s2async import heap
 from s2async.answers import shown
 from s2async.errors import BadAnswer
 from s2async.models import Traffic, Use
@@ -77,7 +78,7 @@ class Tally:
 
     async def fill(
         self, body: AsyncIterable[bytes], size: int, href: str, *, exact: bool = False
-    ) -> bytes | bytearray:
+    ) -> bytes | memoryview:
         """A body of a known size, or what came of it; put together as it comes, so that it is in memory once.
 
         Args:
@@ -89,7 +90,7 @@ class Tally:
         Raises:
             BadAnswer: it has more than ``size`` bytes; the rest is not read.
         """
-        data, end, only = bytearray(), 0, b""
+        data, end, only = memoryview(b""), 0, b""
         async for piece in body:
             self.bytes += len(piece)
             if end + len(piece) > size:
@@ -99,8 +100,7 @@ class Tally:
                     return piece
                 only = piece  # and see whether more comes
             else:
-                data = data or bytearray(size)
+                data = data or memoryview(heap.zeros(size))
                 data[end : end + len(piece)] = piece
             end += len(piece)
-        del data[end:]
-        return only or data
+        return only or data[:end]

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import suppress
-from functools import partial
-from typing import Any, TypeVar
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async import decode, inflate, tiles
+from s2async import decode, heap, inflate, tiles
 from s2async.answers import shown
 from s2async.budget import Budget
 from s2async.errors import CorruptFile
@@ -28,6 +27,7 @@ from s2async.sources import Source
 from s2async.tiles import ByteRange
 from s2async.transport import Transport
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 Pixels = NDArray[np.generic] | CorruptFile
@@ -40,7 +40,8 @@ CHEAP = 65536
 """Bytes of a second range, at least: few, against the round trip that a third one would cost."""
 
 
-async def read(
+@asynccontextmanager
+async def reading(
     transport: Transport,
     source: Source,
     cutouts: Sequence[Cutout],
@@ -50,8 +51,8 @@ async def read(
     margin: Margin | None = None,
     masked: bool = False,
     verify: bool = False,
-) -> list[Pixels]:
-    """The pixels of the cutouts' windows, tiles shared and fetched once.
+) -> AsyncIterator[list[Pixels]]:
+    """The pixels of the cutouts' windows, tiles shared and fetched once; they are in the budget until the end.
 
     A tile that cannot be decoded is fetched once more, over a new connection: then it is the file that is damaged,
     and only the cutouts that touch the tile are without pixels.
@@ -60,13 +61,13 @@ async def read(
         transport: of the run.
         source: an opened COG.
         cutouts: windows inside its raster.
-        budget: bytes in memory, over all readers.
+        budget: bytes of tiles and pixels in memory, over all readers.
         pool: threads that decode.
         margin: of files of this kind, to learn from; a new one by default.
         masked: only pixels inside the polygons matter; what is outside may be read, or not.
         verify: read whole tiles, and check their streams' checksums, where the codec has them.
 
-    Returns:
+    Yields:
         For each cutout a (bands, rows, columns) array of the file's own type, nothing masked; or, where a tile
         that it touches is damaged, an error that names tile and file.
 
@@ -80,20 +81,38 @@ async def read(
     )
     if most > MAX_WINDOW:
         raise CorruptFile(f"a window of {most >> 20:,} MiB is refused: {href}")
-    found: Sequence[Pixels]
-    if inflate.supported(layout):
-        rows = _Rows(transport, source, cutouts, budget, pool)
-        found = await rows.read(margin or Margin(), masked=masked, verify=verify)
-    else:
-        found = await _Blocks(transport, source, cutouts, budget, pool).read(verify=verify)
-    return [CorruptFile(f"{one}: {href}") if isinstance(one, CorruptFile) else one for one in found]
+    way = _Rows if inflate.supported(layout) else _Blocks
+    work = way(transport, source, cutouts, budget, pool, margin=margin or Margin(), masked=masked, verify=verify)
+    async with work.read() as found:
+        yield [CorruptFile(f"{one}: {href}") if isinstance(one, CorruptFile) else one for one in found]
+
+
+def _at_once(opened: Callable[P, AbstractAsyncContextManager[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    async def read(*args: P.args, **kwargs: P.kwargs) -> T:
+        async with opened(*args, **kwargs) as found:
+            return found
+
+    return read
+
+
+read = _at_once(reading)
+"""The same, for who keeps the pixels: they are in the budget only while they are read."""
 
 
 class _Reading:
     """One read: what it wants, and the bytes that came and were of use."""
 
     def __init__(
-        self, transport: Transport, source: Source, cutouts: Sequence[Cutout], budget: Budget, pool: Executor
+        self,
+        transport: Transport,
+        source: Source,
+        cutouts: Sequence[Cutout],
+        budget: Budget,
+        pool: Executor,
+        *,
+        margin: Margin,
+        masked: bool,
+        verify: bool,
     ) -> None:
         self.transport = transport
         self.source = source
@@ -102,11 +121,17 @@ class _Reading:
         self.windows = [cutout.window for cutout in cutouts]
         self.budget = budget
         self.pool = pool
+        self.margin = margin
+        self.masked = masked
+        self.verify = verify
         self.received = 0
         self.used: list[tuple[int, int]] = []
         """Parts of the file that were needed: first byte, and one past the last."""
+        self.shapes = [(source.layout.bands, *window.shape) for window in self.windows]
+        self.decoded = sum(map(math.prod, self.shapes)) * np.dtype(source.layout.dtype).itemsize
+        """Bytes of all pixels."""
 
-    async def fetch(self, start: int, stop: int, *, fresh: bool = False) -> bytes | bytearray:
+    async def fetch(self, start: int, stop: int, *, fresh: bool = False) -> bytes | memoryview:
         asset = self.source.asset
         piece = await self.transport.read(
             asset.href, start, stop - start, etag=self.source.etag, stage="tiles", asset=asset.key, fresh=fresh
@@ -135,26 +160,35 @@ class _Reading:
 class _Rows(_Reading):
     """Blocks that can be read row by row."""
 
-    async def read(self, margin: Margin, *, masked: bool, verify: bool) -> list[Pixels]:
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[list[Pixels]]:
         layout = self.layout
-        self.margin, self.verify = margin, verify
         self.typical = typical_size(layout)
-        insides = [cutout.inside if masked else None for cutout in self.cutouts]
+        insides = [cutout.inside if self.masked else None for cutout in self.cutouts]
         self.rows = tiles.rows_under(layout, self.windows, insides)
         self.under = tiles.windows_over(layout, self.windows)
         self.damaged: dict[int, CorruptFile] = {}
         self.one_by_one = asyncio.Lock()
         wanted = {block: self.size(block) for block in self.rows}
         ranges = tiles.byte_ranges(layout, wanted)
-        shapes = [(layout.bands, *window.shape) for window in self.windows]
-        decoded = sum(map(math.prod, shapes)) * np.dtype(layout.dtype).itemsize
-        async with self.budget.hold(sum(found.stop - found.start for found in ranges) + decoded) as self.share:
-            # blocks that were left out of the file read as nodata; zeros take no memory until they are written to
-            full = partial(np.full, fill_value=layout.nodata) if layout.nodata else np.zeros
-            self.arrays = [full(shape, dtype=layout.dtype) for shape in shapes]
+        size = sum(found.stop - found.start for found in ranges)
+        async with self.budget.hold(size + self.decoded) as self.share:
+            self.arrays = self._arrays()
             await self.booked(_all_of([self._range(found) for found in ranges]))
             broken = {index: error for block, error in self.damaged.items() for index in self.under[block]}
-            return [broken.get(index, array) for index, array in enumerate(self.arrays)]
+            yield [broken.get(index, array) for index, array in enumerate(self.arrays)]
+
+    def _arrays(self) -> list[NDArray[np.generic]]:
+        """Where pixels are put. Blocks that were left out of the file read as nodata."""
+        dtype, nodata = np.dtype(self.layout.dtype), self.layout.nodata
+        memory, start, arrays = heap.zeros(self.decoded), 0, []
+        for shape in self.shapes:
+            array: NDArray[np.generic] = np.ndarray(shape, dtype, memory, start)
+            if nodata:
+                array[:] = nodata
+            arrays.append(array)
+            start += array.nbytes
+        return arrays
 
     def size(self, block: int, times: float = 1) -> int:
         return self.count(block) if self.verify else self.margin.size(self.tile(block), times=times)
@@ -177,33 +211,40 @@ class _Rows(_Reading):
             for block in found.blocks
             for start in [self.place(block) - found.start]
         }
-        left = await self._decoded(parts, {block: len(part) for block, part in parts.items()})
+        left = await self._decoded(
+            {block: [part] for block, part in parts.items()}, {block: len(part) for block, part in parts.items()}
+        )
         await _all_of([self._fetch_on(block, parts[block], why) for block, why in left.items()])
         self.share.give_back(found.stop - found.start)
 
-    async def _fetch_on(self, block: int, data: bytes | memoryview, why: CorruptFile | None) -> None:
+    async def _fetch_on(self, block: int, first: memoryview, why: CorruptFile | None) -> None:
         """A second range of a block, with a wider margin; and then the rest, which must do."""
-        asked, place, count = len(data), self.place(block), self.count(block)
+        asked, place, count = len(first), self.place(block), self.count(block)
+        parts: list[bytes | memoryview] = [first]
         second = max(self.size(block, 3), asked + CHEAP)
         for stop in (min(second, count), count):
             if why is None:
-                data = b"".join([data, await self.fetch(place + len(data), place + stop)])
-                left = await self._decoded({block: data}, {block: asked})
+                parts.append(await self.fetch(place + sum(map(len, parts)), place + stop))
+                left = await self._decoded({block: parts}, {block: asked})
                 if not left:
                     return
                 why = left[block]
         async with self.one_by_one:  # they are not in the budget
             whole = await self.fetch(place, place + count, fresh=True)
-            again = await self._decoded({block: memoryview(whole)}, {block: count})
+            again = await self._decoded({block: [whole]}, {block: count})
             self.damaged.update({block: error for block, error in again.items() if error})
 
     async def _decoded(
-        self, parts: Mapping[int, bytes | memoryview], asked: Mapping[int, int]
+        self, parts: Mapping[int, Sequence[bytes | memoryview]], asked: Mapping[int, int]
     ) -> dict[int, CorruptFile | None]:
         """Decode blocks in a thread, and learn from them; of the others what is wrong, None if they are short."""
 
         def work() -> dict[int, int | CorruptFile | None]:
-            return {block: self._decode(block, data) for block, data in parts.items()}
+            # put together no sooner: many may wait for their turn
+            return {
+                block: self._decode(block, b"".join(some) if some[1:] else some[0])
+                for block, some in parts.items()
+            }
 
         found = await asyncio.get_running_loop().run_in_executor(self.pool, work)
         for block, used in found.items():
@@ -247,24 +288,28 @@ class _Rows(_Reading):
 class _Blocks(_Reading):
     """Blocks of all other kinds: fetched whole, and decoded by GDAL."""
 
-    async def read(self, *, verify: bool) -> Sequence[Pixels]:
-        self.verify = verify
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[list[Pixels]]:
         self.blocks: dict[int, bytes] = {}
         self.renewed: set[int] = set()
         ranges = self._ranges(self.windows)
         # fetched once, and copied once into the small TIFF that is decoded
-        async with self.budget.hold(2 * sum(found.stop - found.start for found in ranges)):
-            return await self.booked(self._read(ranges))
+        size = 2 * sum(found.stop - found.start for found in ranges)
+        async with self.budget.hold(size + self.decoded) as share:
+            found = await self.booked(self._read(ranges))
+            self.blocks.clear()
+            share.give_back(size)
+            yield found
 
     def _ranges(self, windows: Sequence[Window]) -> list[ByteRange]:
         """What is to be fetched for some windows: their blocks, but for those that were fetched twice."""
         under = set(tiles.blocks_under(self.layout, windows)) - self.renewed
         return tiles.byte_ranges(self.layout, {block: self.count(block) for block in under})
 
-    async def _read(self, ranges: Sequence[ByteRange]) -> Sequence[Pixels]:
+    async def _read(self, ranges: Sequence[ByteRange]) -> list[Pixels]:
         await _all_of([self._range(found) for found in ranges])
         try:
-            return await self._decoded(self.windows)
+            return [*await self._decoded(self.windows)]
         except CorruptFile:
             return [await self._alone(window) for window in self.windows]
 

@@ -42,7 +42,7 @@ T = TypeVar("T")
 class Piece:
     """Some bytes of a remote file."""
 
-    data: bytes | bytearray
+    data: bytes | memoryview
     size: int
     """Bytes of the whole file."""
     etag: str

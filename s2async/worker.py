@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -211,12 +212,13 @@ class _Work:
         except ValueError as error:
             raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error
 
+    @asynccontextmanager
     async def _pixels(
         self, source: Source, parts: Sequence[tuple[Job, Cutout]]
-    ) -> list[tuple[Job, Cutout, NDArray[np.generic]]]:
+    ) -> AsyncIterator[list[tuple[Job, _Part]]]:
         """What lies under the areas; jobs whose tiles are damaged end, and are left out."""
         key, settings = source.asset.key, self.settings
-        found = await raster.read(
+        async with raster.reading(
             self.tools.transport,
             source,
             [part for _, part in parts],
@@ -225,16 +227,16 @@ class _Work:
             margin=self.tools.margins[key],
             masked=settings.mask or key not in settings.assets,
             verify=settings.verify,
-        )
-        sound = []
-        for (job, part), pixels in zip(parts, found, strict=True):
-            if not isinstance(pixels, CorruptFile):
-                sound.append((job, part, pixels))
-            elif key in self.stored:  # perhaps it is the header that does not fit
-                raise pixels
-            else:
-                self._end(job, Status.FAILED, f"{key}: {pixels}")
-        return sound
+        ) as found:
+            sound = []
+            for (job, part), pixels in zip(parts, found, strict=True):
+                if not isinstance(pixels, CorruptFile):
+                    sound.append((job, (source, part, pixels)))
+                elif key in self.stored:  # perhaps it is the header that does not fit
+                    raise pixels
+                else:
+                    self._end(job, Status.FAILED, f"{key}: {pixels}")
+            yield sound
 
     async def _measure(self, asset: Asset, jobs: Sequence[Job]) -> None:
         source = await self._source(asset)
@@ -249,40 +251,41 @@ class _Work:
                 inside.append((job, found))
         if not inside:
             return
-        for job, found, pixels in await self._pixels(source, inside):
-            try:
-                self.measures[job.id] = clouds.measure(pixels, found.inside, found.total)
-            except CorruptFile as error:
-                raise CorruptFile(f"{error}: {shown(asset.href)}") from error
+        async with self._pixels(source, inside) as parts:
+            for job, (_, found, pixels) in parts:
+                try:
+                    self.measures[job.id] = clouds.measure(pixels, found.inside, found.total)
+                except CorruptFile as error:
+                    raise CorruptFile(f"{error}: {shown(asset.href)}") from error
             if SCL in self.settings.assets:
-                self.seen[job.id] = (source, found, pixels)
+                self.seen.update({job.id: part for job, part in parts})
 
     async def _cut(self, asset: Asset, jobs: Sequence[Job]) -> None:
+        encoded = await self._encoded(asset, jobs)
+        loop, tools = asyncio.get_running_loop(), self.tools
+        await asyncio.gather(*[loop.run_in_executor(tools.writers, self._save, some) for some in encoded])
+        for crop in itertools.chain.from_iterable(encoded):
+            self.products[crop.job.id].append(crop.product)
+
+    async def _encoded(self, asset: Asset, jobs: Sequence[Job]) -> list[list[_Encoded]]:
+        """Crops of the jobs whose tiles are sound, in groups; their pixels are no longer in memory."""
         if asset.key == SCL and all(job.id in self.seen for job in jobs):
-            parts = [(job, self.seen[job.id]) for job in jobs]
-        else:
-            parts = await self._parts(asset, jobs)
+            return await self._encode_all([(job, self.seen[job.id]) for job in jobs])
+        source = await self._source(asset)
+        found = await self._cutouts(source, jobs)
+        inside = [(job, part) for job, part in zip(jobs, found, strict=True) if part is not None]
+        if len(inside) < len(jobs):
+            raise CorruptFile(f"does not reach an area that the scene classification reaches: {shown(asset.href)}")
+        async with self._pixels(source, inside) as parts:
+            return await self._encode_all(parts)
+
+    async def _encode_all(self, parts: Sequence[tuple[Job, _Part]]) -> list[list[_Encoded]]:
+        def work(some: Sequence[tuple[Job, _Part]]) -> list[_Encoded]:
+            return [self._encode(job, *part) for job, part in some]
 
         loop, tools = asyncio.get_running_loop(), self.tools
         together = [parts[start : start + SAVED_TOGETHER] for start in range(0, len(parts), SAVED_TOGETHER)]
-        done = await asyncio.gather(*[loop.run_in_executor(tools.pool, self._encoded, some) for some in together])
-        await asyncio.gather(*[loop.run_in_executor(tools.writers, self._save, some) for some in done])
-        for (job, _), crop in zip(parts, itertools.chain.from_iterable(done), strict=True):
-            self.products[job.id].append(crop.product)
-
-    async def _parts(self, asset: Asset, jobs: Sequence[Job]) -> list[tuple[Job, _Part]]:
-        source = await self._source(asset)
-        found = [
-            (job, part)
-            for job, part in zip(jobs, await self._cutouts(source, jobs), strict=True)
-            if part is not None
-        ]
-        if len(found) < len(jobs):
-            raise CorruptFile(f"does not reach an area that the scene classification reaches: {shown(asset.href)}")
-        return [(job, (source, part, pixels)) for job, part, pixels in await self._pixels(source, found)]
-
-    def _encoded(self, parts: Sequence[tuple[Job, _Part]]) -> list[_Encoded]:
-        return [self._encode(job, *part) for job, part in parts]
+        return await asyncio.gather(*[loop.run_in_executor(tools.pool, work, some) for some in together])
 
     def _encode(self, job: Job, source: Source, part: Cutout, pixels: NDArray[np.generic]) -> _Encoded:
         settings, layout = self.settings, source.layout
@@ -305,7 +308,7 @@ class _Work:
         contents = [(path, data)]
         if settings.quicklook:  # before the crop, which is what counts
             contents.insert(0, (quicklooks.beside(path), quicklooks.encode(pixels, nodata)))
-        return _Encoded(product=product, contents=contents)
+        return _Encoded(job=job, product=product, contents=contents)
 
     def _save(self, encoded: Sequence[_Encoded]) -> None:
         files.check_space(self.settings.folder, self.settings.reserve)
@@ -319,6 +322,7 @@ class _Work:
 class _Encoded:
     """A crop as it goes to the disk."""
 
+    job: Job
     product: Product
     contents: list[tuple[Path, bytes]]
     """The files, the crop last."""

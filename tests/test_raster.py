@@ -455,3 +455,19 @@ def test_reading_keeps_within_the_budget(server: FaultServer) -> None:
     run(server, work)
     assert 0 < budget.peak <= 100_000
     assert budget._free == 100_000
+
+
+@pytest.mark.parametrize("kind", [COG, LZW], ids=["by rows", "whole tiles"])
+def test_pixels_are_in_the_budget_until_nobody_needs_them(server: FaultServer, kind: dict[str, Any]) -> None:
+    make(server.folder / "cog.tif", **kind)
+    budget = Budget(1 << 20)
+
+    async def work(transport: Transport, pool: ThreadPoolExecutor) -> int:
+        source = await sources.open_source(transport, asset(server, "cog.tif"))
+        parts = [cutout(0, 0, 100, 50), cutout(300, 300, 20, 20)]
+        async with raster.reading(transport, source, parts, budget=budget, pool=pool) as found:
+            assert (1 << 20) - budget._free == sum(array.nbytes for array in sound(found))
+        return budget._free
+
+    left, _ = run(server, work)
+    assert left == 1 << 20

@@ -18,6 +18,7 @@ from affine import Affine
 from rasterio.io import MemoryFile
 
 from s2async import clouds, crops, grid, tiff, tiles, worker
+from s2async import files as local_files
 from s2async import headers as packed_headers
 from s2async.budget import Budget
 from s2async.errors import (
@@ -30,7 +31,19 @@ from s2async.errors import (
     Refused,
     TransientError,
 )
-from s2async.models import Area, Asset, Batch, BatchResult, CloudMeasure, FileFact, Job, Outcome, Scene, Status
+from s2async.models import (
+    Area,
+    Asset,
+    Batch,
+    BatchResult,
+    CloudMeasure,
+    FileFact,
+    Job,
+    Outcome,
+    Product,
+    Scene,
+    Status,
+)
 from s2async.transport import Meter, Piece, Transport
 from tests import oracle, worlds
 from tests.states import make_scene
@@ -130,12 +143,16 @@ def settings(folder: Path, **other: Any) -> worker.Settings:
 
 
 def process(
-    server: Server, jobs: Sequence[Job], wanted: worker.Settings, known: Sequence[FileFact] = ()
+    server: Server,
+    jobs: Sequence[Job],
+    wanted: worker.Settings,
+    known: Sequence[FileFact] = (),
+    budget: Budget | None = None,
 ) -> BatchResult:
     async def main() -> BatchResult:
         with ThreadPoolExecutor(2) as pool:
             tools = worker.Tools(
-                transport=cast("Transport", server), budget=Budget(1 << 20), pool=pool, writers=pool
+                transport=cast("Transport", server), budget=budget or Budget(1 << 20), pool=pool, writers=pool
             )
             batch = Batch(scene=jobs[0].scene, jobs=tuple(jobs), files=tuple(known))
             return await worker.process(batch, wanted, tools)
@@ -654,6 +671,30 @@ def test_where_areas_lie_is_asked_of_a_thread_once(
         asked.clear()
         assert statuses(process(Server(files), ALL, settings(tmp_path))) == PLAIN
         assert set(asked[: len(ALL)]) == {at_once}
+
+
+def test_pixels_are_in_the_budget_until_they_are_encoded_and_no_longer(
+    tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = Budget(1 << 20)
+    encoding, saving = [], []
+
+    def encode(*args: Any, **kwargs: Any) -> tuple[Product, bytes]:
+        encoding.append((1 << 20) - budget._free)
+        return crop_encode(*args, **kwargs)
+
+    def replace_all(*args: Any, **kwargs: Any) -> None:
+        saving.append((1 << 20) - budget._free)
+        files_replace_all(*args, **kwargs)
+
+    crop_encode, files_replace_all = crops.encode, local_files.replace_all
+    monkeypatch.setattr(crops, "encode", encode)
+    monkeypatch.setattr(local_files, "replace_all", replace_all)
+    assert statuses(process(Server(files), ALL, settings(tmp_path), budget=budget)) == PLAIN
+    assert encoding
+    assert all(encoding)
+    assert saving
+    assert not any(saving)
 
 
 @pytest.mark.parametrize("turns", range(0, 40, 3))
