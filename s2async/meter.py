@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterable
 
-from s2async import heap
 from s2async.answers import shown
 from s2async.errors import BadAnswer
 from s2async.models import Traffic, Use
@@ -100,7 +99,7 @@ class Tally:
                     return piece
                 only = piece  # and see whether more comes
             else:
-                data = data or memoryview(heap.zeros(size))
+                data = data or memoryview(bytearray(size))
                 data[end : end + len(piece)] = piece
             end += len(piece)
         return only or data[:end]

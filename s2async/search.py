@@ -11,7 +11,7 @@ import hashlib
 import json
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
@@ -179,6 +179,13 @@ def _features(page: Any) -> list[Any]:
     return features
 
 
+def _consumed(items: list[Any]) -> Iterator[Any]:
+    """The items of a page, which are let go one by one: a hundred take megabytes, and their scenes wait."""
+    items.reverse()
+    while items:
+        yield items.pop()
+
+
 def _matched(page: Mapping[str, Any]) -> int | None:
     """How many items the server counts in the whole search, if it does and if it makes sense."""
     context = page.get("context")
@@ -272,7 +279,8 @@ async def _page_through(
         asked.add(mark)
         page = await fetch(request.method, request.url, request.body, final=final)
         before, items = len(listed), _features(page)
-        for item in items:
+        count = len(items)
+        for item in _consumed(items):
             listed.add(_identity(item, intake.catalog))
             for scene in intake.add(item):
                 await on_scene(scene)
@@ -281,7 +289,7 @@ async def _page_through(
         request = next_request(page, request)
         if len(listed) > before:
             empty = stale = 0
-        elif items:
+        elif count:
             stale += 1
         else:
             empty += 1

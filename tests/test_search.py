@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import json
 import socket
@@ -62,7 +63,7 @@ class Script:
         answer = self.answers(request, count) if callable(self.answers) else self.answers[count]
         if isinstance(answer, RemoteError):
             raise answer
-        return answer
+        return copy.deepcopy(answer)  # a search consumes what it gets
 
 
 @dataclass
@@ -567,6 +568,30 @@ def test_the_cloud_sieve_keeps_what_tells_no_cloud_cover() -> None:
     assert result.ids == ["clear", "edge", "none", "text", "high"]
     assert result.report.items == 6
     assert result.notices == [f"{WIDE.label}: 3 items that tell no cloud cover, kept"]
+
+
+def test_an_item_is_let_go_before_its_page_is_done() -> None:
+    """Pages of items that have become scenes would fill memory while the scenes wait for room."""
+    page = a_page(items("a", "b", "c"))
+    left = []
+
+    async def fetch(*_: Any, **__: Any) -> Any:
+        return page
+
+    async def on_scene(scene: Scene) -> None:
+        left.append((scene.id, [item["id"] for item in page["features"]]))
+
+    search = run_search(
+        WIDE,
+        EARTH_SEARCH,
+        fetch,
+        max_scene_cloud=100,
+        twins="all",
+        on_scene=on_scene,
+        on_notice=print,
+    )
+    assert asyncio.run(search).complete
+    assert left == [("a", ["c", "b"]), ("b", ["c"]), ("c", [])]
 
 
 def test_errors_of_our_own_are_not_swallowed() -> None:
