@@ -11,7 +11,7 @@ import hashlib
 import json
 from bisect import insort
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
@@ -179,13 +179,6 @@ def _features(page: Any) -> list[Any]:
     return features
 
 
-def _consumed(items: list[Any]) -> Iterator[Any]:
-    """The items of a page, which are let go one by one: a hundred take megabytes, and their scenes wait."""
-    items.reverse()
-    while items:
-        yield items.pop()
-
-
 def _matched(page: Mapping[str, Any]) -> int | None:
     """How many items the server counts in the whole search, if it does and if it makes sense."""
     context = page.get("context")
@@ -278,11 +271,15 @@ async def _page_through(
             raise BadAnswer("paging does not advance: the next page is one that was asked for before")
         asked.add(mark)
         page = await fetch(request.method, request.url, request.body, final=final)
-        before, items = len(listed), _features(page)
+        before, items, scenes = len(listed), _features(page), list[Scene]()
         count = len(items)
-        for item in _consumed(items):
-            listed.add(_identity(item, intake.catalog))
-            for scene in intake.add(item):
+        try:
+            for item in items:
+                listed.add(_identity(item, intake.catalog))
+                scenes += intake.add(item)
+        finally:  # what was found before a fault is handed out, too
+            items.clear()  # an item takes 76 kB, its scene 3, and scenes may have to wait
+            for scene in scenes:
                 await on_scene(scene)
         counted = _matched(page)
         matched = matched if counted is None else counted

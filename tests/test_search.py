@@ -570,8 +570,8 @@ def test_the_cloud_sieve_keeps_what_tells_no_cloud_cover() -> None:
     assert result.notices == [f"{WIDE.label}: 3 items that tell no cloud cover, kept"]
 
 
-def test_an_item_is_let_go_before_its_page_is_done() -> None:
-    """Pages of items that have become scenes would fill memory while the scenes wait for room."""
+def test_the_items_of_a_page_are_let_go_before_their_scenes_wait_for_room() -> None:
+    """An item of Earth Search takes 76 kB, its scene 3."""
     page = a_page(items("a", "b", "c"))
     left = []
 
@@ -579,7 +579,7 @@ def test_an_item_is_let_go_before_its_page_is_done() -> None:
         return page
 
     async def on_scene(scene: Scene) -> None:
-        left.append((scene.id, [item["id"] for item in page["features"]]))
+        left.append((scene.id, len(page["features"])))
 
     search = run_search(
         WIDE,
@@ -591,7 +591,7 @@ def test_an_item_is_let_go_before_its_page_is_done() -> None:
         on_notice=print,
     )
     assert asyncio.run(search).complete
-    assert left == [("a", ["c", "b"]), ("b", ["c"]), ("c", [])]
+    assert left == [("a", 0), ("b", 0), ("c", 0)]
 
 
 def test_errors_of_our_own_are_not_swallowed() -> None:
