@@ -77,7 +77,7 @@ class Tally:
 
     async def fill(
         self, body: AsyncIterable[bytes], size: int, href: str, *, exact: bool = False
-    ) -> bytes | memoryview:
+    ) -> bytes | bytearray:
         """A body of a known size, or what came of it; put together as it comes, so that it is in memory once.
 
         Args:
@@ -89,7 +89,7 @@ class Tally:
         Raises:
             BadAnswer: it has more than ``size`` bytes; the rest is not read.
         """
-        data, end, only = memoryview(b""), 0, b""
+        data, end, only = bytearray(), 0, b""
         async for piece in body:
             self.bytes += len(piece)
             if end + len(piece) > size:
@@ -99,7 +99,8 @@ class Tally:
                     return piece
                 only = piece  # and see whether more comes
             else:
-                data = data or memoryview(bytearray(size))
+                data = data or bytearray(size)
                 data[end : end + len(piece)] = piece
             end += len(piece)
-        return only or data[:end]
+        del data[end:]
+        return only or data

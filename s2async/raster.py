@@ -131,7 +131,7 @@ class _Reading:
         self.decoded = sum(map(math.prod, self.shapes)) * np.dtype(source.layout.dtype).itemsize
         """Bytes of all pixels."""
 
-    async def fetch(self, start: int, stop: int, *, fresh: bool = False) -> bytes | memoryview:
+    async def fetch(self, start: int, stop: int, *, fresh: bool = False) -> bytes | bytearray:
         asset = self.source.asset
         piece = await self.transport.read(
             asset.href, start, stop - start, etag=self.source.etag, stage="tiles", asset=asset.key, fresh=fresh
@@ -220,22 +220,22 @@ class _Rows(_Reading):
     async def _fetch_on(self, block: int, first: memoryview, why: CorruptFile | None) -> None:
         """A second range of a block, with a wider margin; and then the rest, which must do."""
         asked, place, count = len(first), self.place(block), self.count(block)
-        parts: list[bytes | memoryview] = [first]
+        parts = [first]
         second = max(self.size(block, 3), asked + CHEAP)
         for stop in (min(second, count), count):
             if why is None:
-                parts.append(await self.fetch(place + sum(map(len, parts)), place + stop))
+                parts.append(memoryview(await self.fetch(place + sum(map(len, parts)), place + stop)))
                 left = await self._decoded({block: parts}, {block: asked})
                 if not left:
                     return
                 why = left[block]
         async with self.one_by_one:  # they are not in the budget
             whole = await self.fetch(place, place + count, fresh=True)
-            again = await self._decoded({block: [whole]}, {block: count})
+            again = await self._decoded({block: [memoryview(whole)]}, {block: count})
             self.damaged.update({block: error for block, error in again.items() if error})
 
     async def _decoded(
-        self, parts: Mapping[int, Sequence[bytes | memoryview]], asked: Mapping[int, int]
+        self, parts: Mapping[int, Sequence[memoryview]], asked: Mapping[int, int]
     ) -> dict[int, CorruptFile | None]:
         """Decode blocks in a thread, and learn from them; of the others what is wrong, None if they are short."""
 

@@ -42,7 +42,7 @@ T = TypeVar("T")
 class Piece:
     """Some bytes of a remote file."""
 
-    data: bytes | memoryview
+    data: bytes | bytearray
     size: int
     """Bytes of the whole file."""
     etag: str

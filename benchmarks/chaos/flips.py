@@ -76,7 +76,7 @@ class Wire:
         if 0 <= index < len(part) and self._left != 0:
             part[index] ^= 1 << self._flip.bit
             self._left = None if self._left is None else self._left - 1
-        return Piece(data=bytes(part), size=len(self._data), etag=etag)
+        return Piece(data=part, size=len(self._data), etag=etag)
 
 
 def picture(seed: int, bands: int) -> Picture:
