@@ -2,7 +2,8 @@
 
 The sandbox's year has 75 items that hold all nine parks whole, are not rejected by their scene's cloud and lack
 nothing. When more are wanted, the same scenes come again under new names: other items, other addresses, other
-ETags, so that no client can know that the bytes are those of another file. They cost no disk (hard links).
+ETags, so that no client can know that the bytes are those of another file. They cost no disk (hard links). They
+come on other days, too, so that a hundred scenes and a thousand are the same mixture at any time of a run.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,9 @@ MOST_CLOUD: Final = 80.0
 """Per cent of a scene: the example configuration's first sieve."""
 LONE: Final = ("Tiergarten", "Humboldthain", "TreptowerPark", "Grunewald", "GaertenDerWelt")
 """Parks so far apart that a footprint in the middle of one is nowhere near another."""
+
+_NEW_YEAR: Final = datetime(2022, 1, 1, tzinfo=UTC)
+_YEAR: Final = timedelta(days=365)
 
 REACH: Final = 1950.0
 """Metres; tiles within 2 km of a park are real."""
@@ -131,8 +135,8 @@ def world_of(whole: World, items: int, *, single: bool = False) -> Iterator[Worl
     """
     found = complete_items(whole)
     copies = -(-items // len(found))
-    many = [_copied(item, copy) for item in found for copy in range(copies)]
-    kept = [many[index * len(many) // items] for index in range(items)]
+    many = [_copied(item, copy, copies) for item in found for copy in range(copies)]
+    kept = sorted((many[index * len(many) // items] for index in range(items)), key=_taken)
     # Beside the year: a hard link cannot leave its file system.
     with tempfile.TemporaryDirectory(prefix="bench-", dir=whole.folder.parent) as name:
         folder = Path(name)
@@ -195,19 +199,28 @@ def _path(item: Document, key: str) -> str:
     return href.removeprefix(f"{ORIGIN}/")
 
 
-def _copied(item: Document, copy: int) -> tuple[Document, Document]:
-    """An item and the one that has its files: the same one, or a later take of the same day."""
+def _copied(item: Document, copy: int, copies: int) -> tuple[Document, Document]:
+    """An item and the one that has its files: the same one, or one of another day.
+
+    Were all copies of one day, a client would have only one kind of scene in hand: a dozen cloudless ones at once.
+    """
     if not copy:
         return item, item
     name = item["id"]
-    front, take, end = name.rsplit("_", 2)
-    new: Document = json.loads(json.dumps(item).replace(name, f"{front}_{copy}{take}_{end}"))
+    front, _, take, end = name.rsplit("_", 3)
+    since = datetime.fromisoformat(item["properties"]["datetime"]) - _NEW_YEAR
+    when = _NEW_YEAR + (since + _YEAR * copy / copies) % _YEAR
+    new: Document = json.loads(json.dumps(item).replace(name, f"{front}_{when:%Y%m%d}_{copy}{take}_{end}"))
     properties = new["properties"]
-    when = datetime.fromisoformat(properties["datetime"]) + timedelta(minutes=copy)
     properties["datetime"] = when.isoformat().replace("+00:00", "Z")
     for key in ("s2:product_uri", "s2:datastrip_id"):
         properties[key] += f"_{copy}"
     return new, item
+
+
+def _taken(kept: tuple[Document, Document]) -> str:
+    taken: str = kept[0]["properties"]["datetime"]
+    return taken
 
 
 def _in_one_park(item: Document, name: str) -> Document:

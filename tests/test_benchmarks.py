@@ -55,8 +55,18 @@ def test_more_items_than_the_year_has_are_files_of_their_own(whole: World) -> No
         assert len(set(files)) == 2 * len(order.scenes)
         assert all(file.is_file() for file in files)
         assert order.jobs == 9 * len(order.scenes)
-        assert len({scene.document["properties"]["datetime"] for scene in order.scenes}) == len(order.scenes)
+        taken = [scene.document["properties"]["datetime"] for scene in order.scenes]
+        assert taken == sorted(set(taken))
+        assert [scene.id.split("_")[2] for scene in order.scenes] == [day[:10].replace("-", "") for day in taken]
     assert not world.folder.exists()
+
+
+def test_many_items_are_the_same_mixture_at_any_time(whole: World) -> None:
+    with scenes.world_of(whole, 600) as world:
+        order = scenes.order(world, "http://x", scenes.parks())
+    products = [scene.document["properties"]["s2:product_uri"].partition(".")[0] for scene in order.scenes]
+    assert len(set(products)) == len(scenes.complete_items(whole))
+    assert min(len(set(products[start : start + 30])) for start in range(0, 600, 30)) > 20
 
 
 def test_single_items_are_wanted_by_one_area(whole: World) -> None:
