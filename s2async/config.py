@@ -182,7 +182,9 @@ class Run(Section):
     queue: int = Field(default=1000, ge=1, le=1_000_000)
     """Jobs that wait between search and workers."""
     memory: Memory = 48 << 20
-    """Bytes of tiles and pixels in memory at once; a number, or a size such as ``48 MiB``. More gains nothing."""
+    """Bytes of tiles and pixels in memory at once; a number, or a size such as ``48 MiB``. More gains nothing.
+
+    Where scenes have many areas, up to half as much is kept beyond that, of tiles that others may want."""
     reserve: Size = 256 << 20
     """Bytes of free disk that are never used up; a number, or a size such as ``256 MiB``."""
     verify: bool = False

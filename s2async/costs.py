@@ -16,7 +16,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from s2async.models import LONGEST_BATCH, Area
+from s2async.models import Area
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +220,10 @@ def rough(areas: Sequence[Area], days: float, assets: Iterable[str], *, max_scen
         max_scene_cloud: Per cent; taken for the share of scenes that it lets through.
     """
     boxes = shapely.bounds(shapely.get_parts([area.polygon for area in areas]))
-    latitudes, counts = _cells(boxes)
     cut = sum(_middle(kind_of(asset).tile) for asset in assets if asset != "scl")
     sieve = max_scene_cloud / 100
     each = min(_KEPT, sieve) * _PART * cut + sieve * (_middle(SCL.tile) + _middle(HEADER))
-    fetched = _scenes(latitudes, days) * (1 + counts // LONGEST_BATCH)
+    fetched = _scenes(_cells(boxes), days)
     jobs = _scenes(boxes[:, 1], days).mean() * sieve * len(areas)
     return Rough(float(jobs), float(fetched.sum()) * each)
 
@@ -240,8 +239,8 @@ def _middle(found: Range) -> float:
     return (found.low + found.high) / 2
 
 
-def _cells(boxes: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Cells as large as a tile that boxes (lon/lat) touch: the latitude of each, and how many boxes touch it."""
+def _cells(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cells as large as a tile that boxes (lon/lat) touch: the latitude of each."""
     rows = np.floor(boxes[:, 1::2] * (_KM / _CELL)).astype(np.int64)
     across = np.cos(np.radians(np.minimum(np.abs(boxes[:, 1::2]).max(axis=1), 89.0)))[:, np.newaxis]
     columns = np.floor(boxes[:, 0::2] * across * (_KM / _CELL)).astype(np.int64)
@@ -249,5 +248,5 @@ def _cells(boxes: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
     owner = np.repeat(np.arange(len(boxes)), high * wide)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(high * wide) - high * wide, high * wide)
     touched = np.column_stack([rows[owner, 0] + place // wide[owner], columns[owner, 0] + place % wide[owner]])
-    cells, counts = np.unique(touched, axis=0, return_counts=True)
-    return cells[:, 0] * (_CELL / _KM), counts
+    latitudes: NDArray[np.float64] = np.unique(touched, axis=0)[:, 0] * (_CELL / _KM)
+    return latitudes

@@ -151,7 +151,7 @@ class Job:
 
 
 LONGEST_BATCH: Final = 64
-"""Jobs of one scene that are worked on together, and share headers and tiles, at most."""
+"""Jobs of one scene that are worked on together, at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,6 +162,8 @@ class Batch:
     jobs: tuple[Job, ...]
     files: tuple[FileFact, ...] = ()
     """What earlier batches learnt of the scene's files: headers that need not be read again."""
+    shared: bool = False
+    """Other batches want the same scene: what this one fetches is worth keeping for them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -43,6 +43,7 @@ from s2async.models import (
     Status,
 )
 from s2async.records import Wanted
+from s2async.shelf import Shelf
 from s2async.state import State
 from s2async.threads import PatientPool
 from s2async.transport import Meter, Transport
@@ -236,7 +237,8 @@ class _Run:
                 PatientPool(WRITERS, name="s2async-write") as writers,
             ):
                 budget = Budget(self.config.run.memory)
-                tools = worker.Tools(transport=transport, budget=budget, pool=pool, writers=writers)
+                shelf = Shelf(self.config.run.memory // 2, self.progress.meter)
+                tools = worker.Tools(transport=transport, budget=budget, pool=pool, writers=writers, shelf=shelf)
                 try:
                     await self._work_alone(tools)
                     async with asyncio.TaskGroup() as group:
@@ -245,6 +247,8 @@ class _Run:
                             group.create_task(self._worker(tools))
                 except BaseExceptionGroup as failures:
                     raise _first(failures) from None
+                finally:
+                    shelf.clear()
 
     async def _work_alone(self, tools: worker.Tools) -> None:
         """The suspects: each a batch of its own, and one thread for all, so that a crash tells whose it is."""
@@ -336,13 +340,17 @@ class _Run:
     # ---- working ----
 
     async def _worker(self, tools: worker.Tools) -> None:
-        while jobs := await self.queue.take_run(LONGEST_BATCH):
+        while True:
+            jobs, shared = await self.queue.take_run(LONGEST_BATCH)
+            if not jobs:
+                return
             TURN.set(next(self.turns))
-            await self._answer(jobs, tools)
+            await self._answer(jobs, tools, shared=shared)
 
-    async def _answer(self, jobs: Sequence[Job], tools: worker.Tools) -> None:
+    async def _answer(self, jobs: Sequence[Job], tools: worker.Tools, *, shared: bool = False) -> None:
         while jobs:
-            batch = Batch(scene=jobs[0].scene, jobs=tuple(jobs), files=self.state.known_files(jobs[0].scene))
+            scene = jobs[0].scene
+            batch = Batch(scene=scene, jobs=tuple(jobs), files=self.state.known_files(scene), shared=shared)
             marked = replace(tools, pool=self.marks.during(tools.pool, [job.id for job in jobs]))
             try:
                 result = await worker.process(batch, self.settings, marked)

@@ -1,13 +1,13 @@
 """What a run will find and cost, worked out of scenes and polygons alone. Pure.
 
 Every number is a range: of bytes for what is known of such files, of kept images for clouds and for the weather of
-a period. Jobs share tiles as a run's batches do.
+a period. The areas of a scene share its tiles, as in a run.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from s2async import costs
 from s2async.costs import NOTHING, Experience, FileKind, Range
 from s2async.ground import Ground, Grounds, held_share
-from s2async.models import LONGEST_BATCH, Area, Scene
+from s2async.models import Area, Scene
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -260,31 +260,26 @@ class Planner:
     def _reading(self, seen: _Seen, chance: Range) -> tuple[Range, Range]:
         """Requests and bytes of one scene."""
         requests = size = NOTHING
-        for places, held in _batches(seen.measure, seen.held):
-            tiles = self._grounds.tiles(seen.ground, costs.SCL.side, places)
-            requests = requests + Range(tiles.runs, len(tiles.shares))
+        if len(seen.measure):
+            tiles = self._grounds.tiles(seen.ground, costs.SCL.side, seen.measure)
+            # and the header of the classification; of other assets, see `_cutting`
+            requests = Range(tiles.runs + seen.unread, len(tiles.shares) + 1)
             largest = sum(shares[0] for shares in tiles.shares)
-            size = size + Range(largest * costs.SCL.tile.low, len(tiles.shares) * costs.SCL.tile.high)
-            for asset in seen.assets:
-                if asset != "scl":
-                    asked, read = self._cutting(seen, costs.kind_of(asset), places[held], chance)
-                    requests, size = requests + asked, size + read
-        for asset, uncut in seen.uncut.items():
-            for places, _ in _batches(uncut, np.ones(len(uncut), bool)):
-                asked, read = self._cutting(seen, costs.kind_of(asset), places, Range(1, 1))
+            size = Range(largest * costs.SCL.tile.low, len(tiles.shares) * costs.SCL.tile.high)
+            size = size + costs.HEADER.times(seen.unread, 1)
+        for asset in seen.assets:
+            if asset != "scl":
+                asked, read = self._cutting(seen, costs.kind_of(asset), seen.measure[seen.held], chance)
                 requests, size = requests + asked, size + read
-        if len(seen.measure):  # of the classification once; of other assets, see `_cutting`
-            batches = -(-len(seen.measure) // LONGEST_BATCH)
-            requests, size = (
-                requests + Range(seen.unread, batches),
-                size + costs.HEADER.times(seen.unread, batches),
-            )
+        for asset, uncut in seen.uncut.items():
+            asked, read = self._cutting(seen, costs.kind_of(asset), uncut, Range(1, 1))
+            requests, size = requests + asked, size + read
         return requests, size
 
     def _cutting(
         self, seen: _Seen, kind: FileKind, places: NDArray[np.intp], chance: Range
     ) -> tuple[Range, Range]:
-        """Requests and bytes of the pictures of one batch.
+        """Requests and bytes of the pictures of some areas.
 
         At least as if the areas were clear together or not at all, at most as if each had a sky of its own: then
         more tiles are fetched, and less is shared.
@@ -316,13 +311,6 @@ class Planner:
 
 
 # ---- small pieces -----------------------------------------------------------------------------------------
-
-
-def _batches(
-    places: NDArray[np.intp], held: NDArray[np.bool_]
-) -> Iterable[tuple[NDArray[np.intp], NDArray[np.bool_]]]:
-    for start in range(0, len(places), LONGEST_BATCH):
-        yield places[start : start + LONGEST_BATCH], held[start : start + LONGEST_BATCH]
 
 
 def _any(chance: float, count: int) -> float:

@@ -11,7 +11,14 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+    suppress,
+)
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -23,6 +30,7 @@ from s2async.budget import Budget
 from s2async.errors import CorruptFile
 from s2async.grid import Cutout, Window
 from s2async.prefix import Margin, Tile, rows_of, typical_size
+from s2async.shelf import Prefix, Shelf
 from s2async.sources import Source
 from s2async.tiles import ByteRange
 from s2async.transport import Transport
@@ -51,6 +59,7 @@ async def reading(
     margin: Margin | None = None,
     masked: bool = False,
     verify: bool = False,
+    shelf: Shelf | None = None,
 ) -> AsyncIterator[list[Pixels]]:
     """The pixels of the cutouts' windows, tiles shared and fetched once; they are in the budget until the end.
 
@@ -66,6 +75,7 @@ async def reading(
         margin: of files of this kind, to learn from; a new one by default.
         masked: only pixels inside the polygons matter; what is outside may be read, or not.
         verify: read whole tiles, and check their streams' checksums, where the codec has them.
+        shelf: shared with other readers of the file, who want the same tiles.
 
     Yields:
         For each cutout a (bands, rows, columns) array of the file's own type, nothing masked; or, where a tile
@@ -82,7 +92,17 @@ async def reading(
     if most > MAX_WINDOW:
         raise CorruptFile(f"a window of {most >> 20:,} MiB is refused: {href}")
     way = _Rows if inflate.supported(layout) else _Blocks
-    work = way(transport, source, cutouts, budget, pool, margin=margin or Margin(), masked=masked, verify=verify)
+    work = way(
+        transport,
+        source,
+        cutouts,
+        budget,
+        pool,
+        margin=margin or Margin(),
+        masked=masked,
+        verify=verify,
+        shelf=shelf if source.etag else None,
+    )
     async with work.read() as found:
         yield [CorruptFile(f"{one}: {href}") if isinstance(one, CorruptFile) else one for one in found]
 
@@ -113,6 +133,7 @@ class _Reading:
         margin: Margin,
         masked: bool,
         verify: bool,
+        shelf: Shelf | None,
     ) -> None:
         self.transport = transport
         self.source = source
@@ -124,9 +145,11 @@ class _Reading:
         self.margin = margin
         self.masked = masked
         self.verify = verify
+        self.shelf = shelf
         self.received = 0
+        """Bytes that came, but for those on the shelf."""
         self.used: list[tuple[int, int]] = []
-        """Parts of the file that were needed: first byte, and one past the last."""
+        """Parts of them that were needed: first byte in the file, and one past the last."""
         self.shapes = [(source.layout.bands, *window.shape) for window in self.windows]
         self.decoded = sum(map(math.prod, self.shapes)) * np.dtype(source.layout.dtype).itemsize
         """Bytes of all pixels."""
@@ -169,8 +192,8 @@ class _Rows(_Reading):
         self.under = tiles.windows_over(layout, self.windows)
         self.damaged: dict[int, CorruptFile] = {}
         self.one_by_one = asyncio.Lock()
-        wanted = {block: self.size(block) for block in self.rows}
-        ranges = tiles.byte_ranges(layout, wanted)
+        self.wanted = {block: self.size(block) for block in self.rows}
+        ranges = tiles.byte_ranges(layout, self.wanted)
         size = sum(found.stop - found.start for found in ranges)
         async with self.budget.hold(size + self.decoded) as self.share:
             self.arrays = self._arrays()
@@ -205,39 +228,81 @@ class _Rows(_Reading):
 
     async def _range(self, found: ByteRange) -> None:
         """Fetch some blocks and decode them; what turns out too short is fetched on."""
-        data = memoryview(await self.fetch(found.start, found.stop))
-        parts = {
-            block: data[start : start + self.count(block)]
-            for block in found.blocks
-            for start in [self.place(block) - found.start]
-        }
-        left = await self._decoded(
-            {block: [part] for block, part in parts.items()}, {block: len(part) for block, part in parts.items()}
-        )
-        await _all_of([self._fetch_on(block, parts[block], why) for block, why in left.items()])
+        with self._prefixes(found.blocks) as prefixes:
+            await self._fetch_to(prefixes, {block: self.wanted[block] for block in prefixes})
+            asked = {block: self.wanted[block] if self.shelf else tile.size for block, tile in prefixes.items()}
+            left = await self._decoded_of(prefixes, asked)
+            await _all_of([self._fetch_on(block, prefixes[block], asked[block], left[block]) for block in left])
         self.share.give_back(found.stop - found.start)
 
-    async def _fetch_on(self, block: int, first: memoryview, why: CorruptFile | None) -> None:
+    def _prefixes(self, blocks: Sequence[int]) -> AbstractContextManager[dict[int, Prefix]]:
+        if self.shelf:
+            return self.shelf.using(self.source, blocks)
+        return nullcontext({block: Prefix() for block in blocks})
+
+    async def _fetch_to(self, prefixes: Mapping[int, Prefix], wanted: Mapping[int, int]) -> None:
+        """See that prefixes are at least so long; what is on the shelf is not fetched again."""
+        if not self.shelf:
+            await self._fetch_missing(prefixes, wanted)
+            return
+        async with AsyncExitStack() as alone:
+            for block in sorted(prefixes):  # all readers in one order, or two would wait for each other
+                await alone.enter_async_context(prefixes[block].fetching)
+            await self._fetch_missing(prefixes, wanted)
+
+    async def _fetch_missing(self, prefixes: Mapping[int, Prefix], wanted: Mapping[int, int]) -> None:
+        had = {block: tile.size for block, tile in prefixes.items()}
+        more = {
+            block: min(max(size, had[block] + CHEAP), self.count(block)) if 0 < had[block] < size else size
+            for block, size in wanted.items()
+        }
+        ranges = tiles.byte_ranges(self.layout, more, had=had)
+        await _all_of([self._fetch_part(found, prefixes, had) for found in ranges])
+
+    async def _fetch_part(self, found: ByteRange, prefixes: Mapping[int, Prefix], had: Mapping[int, int]) -> None:
+        data = memoryview(await self.fetch(found.start, found.stop))
+        for block in found.blocks:
+            start = self.place(block) + had[block] - found.start
+            part = data[start : start + self.count(block) - had[block]]
+            prefixes[block].append(part)
+            if self.shelf:
+                self.received -= len(part)
+
+    async def _fetch_on(self, block: int, prefix: Prefix, asked: int, why: CorruptFile | None) -> None:
         """A second range of a block, with a wider margin; and then the rest, which must do."""
-        asked, place, count = len(first), self.place(block), self.count(block)
-        parts = [first]
+        place, count = self.place(block), self.count(block)
         second = max(self.size(block, 3), asked + CHEAP)
         for stop in (min(second, count), count):
             if why is None:
-                parts.append(memoryview(await self.fetch(place + sum(map(len, parts)), place + stop)))
-                left = await self._decoded({block: parts}, {block: asked})
+                await self._fetch_to({block: prefix}, {block: stop})
+                left = await self._decoded_of({block: prefix}, {block: asked})
                 if not left:
                     return
                 why = left[block]
         async with self.one_by_one:  # they are not in the budget
             whole = await self.fetch(place, place + count, fresh=True)
-            again = await self._decoded({block: [memoryview(whole)]}, {block: count})
-            self.damaged.update({block: error for block, error in again.items() if error})
+            (again,) = (await self._decoded({block: [memoryview(whole)]}, {block: count})).values()
+            if isinstance(again, int):
+                self.used.append((place, place + again))
+            elif again:
+                self.damaged[block] = again
+
+    async def _decoded_of(
+        self, prefixes: Mapping[int, Prefix], asked: Mapping[int, int]
+    ) -> dict[int, CorruptFile | None]:
+        """Decode the starts of some blocks; of those that cannot be, what is wrong, None if they are short."""
+        found = await self._decoded({block: [*tile.parts] for block, tile in prefixes.items()}, asked)
+        for block, used in found.items():
+            if isinstance(used, int):
+                prefixes[block].used = max(prefixes[block].used, used)
+                if not self.shelf:
+                    self.used.append((self.place(block), self.place(block) + used))
+        return {block: why for block, why in found.items() if not isinstance(why, int)}
 
     async def _decoded(
         self, parts: Mapping[int, Sequence[memoryview]], asked: Mapping[int, int]
-    ) -> dict[int, CorruptFile | None]:
-        """Decode blocks in a thread, and learn from them; of the others what is wrong, None if they are short."""
+    ) -> dict[int, int | CorruptFile | None]:
+        """Decode blocks in a thread, and learn from them; of each the bytes that it took, or what is wrong."""
 
         def work() -> dict[int, int | CorruptFile | None]:
             # put together no sooner: many may wait for their turn
@@ -249,9 +314,8 @@ class _Rows(_Reading):
         found = await asyncio.get_running_loop().run_in_executor(self.pool, work)
         for block, used in found.items():
             if isinstance(used, int):
-                self.used.append((self.place(block), self.place(block) + used))
                 self.margin.learn(self.tile(block), used=used, asked=asked[block])
-        return {block: why for block, why in found.items() if not isinstance(why, int)}
+        return found
 
     def _decode(self, block: int, data: bytes | memoryview) -> int | CorruptFile | None:
         """Put the pixels of a block into the arrays; the bytes that it took, None if it takes more, or why not."""
@@ -349,6 +413,8 @@ async def _all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
 
     (Not a TaskGroup: that of Python 3.11 loses a cancellation which comes while a failure is being cleared up.)
     """
+    if len(work) == 1:
+        return [await work[0]]
     tasks = [asyncio.create_task(one) for one in work]
     try:
         return await asyncio.gather(*tasks)

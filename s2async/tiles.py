@@ -79,23 +79,30 @@ def rows_under(
 
 
 def byte_ranges(
-    layout: Layout, wanted: Mapping[int, int], *, gap: int = 8192, longest: int = 32 << 20
+    layout: Layout,
+    wanted: Mapping[int, int],
+    *,
+    had: Mapping[int, int] | None = None,
+    gap: int = 8192,
+    longest: int = 32 << 20,
 ) -> list[ByteRange]:
     """The requests that fetch the blocks: neighbours in the file share one.
 
     Args:
         layout: of the file.
         wanted: bytes that are wanted of each block, from its start; blocks left out of the file need none.
+        had: bytes of some blocks, from their start, that need not be fetched.
         gap: bytes between two blocks that are worth fetching to save a request.
         longest: bytes at which a request is not made longer.
 
     Returns:
         Ranges in the order of the file.
     """
-    present = sorted((int(layout.block_offsets[i]), size, i) for i, size in wanted.items() if size)
+    places, had = layout.block_offsets, had or {}
+    parts = {block: (int(places[block]), had.get(block, 0), size) for block, size in wanted.items()}
+    missing = sorted((at + first, at + last, block) for block, (at, first, last) in parts.items() if first < last)
     merged: list[tuple[int, int, list[int]]] = []
-    for start, count, block in present:
-        stop = start + count
+    for start, stop, block in missing:
         first, last, members = merged[-1] if merged else (0, 0, [])
         if members and start - last <= gap and stop - first <= longest:
             members.append(block)

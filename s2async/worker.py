@@ -28,6 +28,7 @@ from s2async.geotiff import Crop
 from s2async.grid import Cutout, cutout, is_known
 from s2async.models import Asset, Batch, BatchResult, CloudMeasure, FileFact, Job, Outcome, Product, Scene, Status
 from s2async.prefix import Margin
+from s2async.shelf import Shelf
 from s2async.sources import FirstRead, Source
 from s2async.transport import Transport
 
@@ -74,6 +75,8 @@ class Tools:
     """What is asked for beyond a prefix's share, by asset; learned on the way."""
     first_read: FirstRead = field(default_factory=FirstRead)
     """How much of a file is asked for first; learned on the way."""
+    shelf: Shelf | None = None
+    """What batches of one scene share; nothing by default."""
 
 
 async def process(batch: Batch, settings: Settings, tools: Tools) -> BatchResult:
@@ -102,6 +105,7 @@ class _Work:
         self.jobs = batch.jobs
         self.settings = settings
         self.tools = tools
+        self.shelf = tools.shelf if batch.shared else None
         self.measures: dict[int, CloudMeasure] = {job.id: job.measure for job in batch.jobs if job.measure}
         self.products: dict[int, list[Product]] = {job.id: [] for job in batch.jobs}
         self.outcomes: dict[int, Outcome] = {}
@@ -109,6 +113,8 @@ class _Work:
         self.facts: dict[str, FileFact] = {}
         self.stored: set[str] = set()
         """Assets whose header was not read from the file but taken from what is known."""
+        self.doubted: set[str] = set()
+        """Assets whose header did not fit: it is read anew."""
         self.ground: dict[str, tuple[float, ...]] = {}
         self.seen: dict[int, _Part] = {}
         """What was measured, kept only when crops of it are wanted too: nothing is read twice."""
@@ -169,6 +175,7 @@ class _Work:
                 if key not in self.stored and not isinstance(error, FileChanged):
                     raise
                 # once more, from the new version's header: what the old one said counts no more
+                self.doubted.add(key)
                 for job in jobs:
                     self.outcomes.pop(job.id, None)
                 await work(asset, jobs)
@@ -191,14 +198,31 @@ class _Work:
         if source:
             self.stored.add(asset.key)
         else:
-            self.stored.discard(asset.key)
-            source = await sources.open_source(self.tools.transport, asset, self.tools.first_read)
-            self.facts[asset.key] = source.fact
+            source = await self._opened(asset)
         grid = source.layout.grid
         ground = (grid.epsg, *grid.bounds)
         if any(other != ground for key, other in self.ground.items() if key != asset.key):
             raise CorruptFile(f"covers other ground than the scene's other files: {shown(asset.href)}")
         self.ground[asset.key] = ground
+        return source
+
+    async def _opened(self, asset: Asset) -> Source:
+        """A file whose header is read, unless another batch of the scene has just done that."""
+
+        async def read() -> Source:
+            return await sources.open_source(self.tools.transport, asset, self.tools.first_read)
+
+        if self.shelf is None:
+            source, stored = await read(), False
+        else:
+            if asset.key in self.doubted:
+                self.shelf.forget(asset)
+            source, stored = await self.shelf.source(asset, read)
+        if stored:
+            self.stored.add(asset.key)
+        else:
+            self.stored.discard(asset.key)
+            self.facts[asset.key] = source.fact
         return source
 
     async def _cutouts(self, source: Source, jobs: Sequence[Job]) -> list[Cutout | None]:
@@ -227,6 +251,7 @@ class _Work:
             margin=self.tools.margins[key],
             masked=settings.mask or key not in settings.assets,
             verify=settings.verify,
+            shelf=self.shelf,
         ) as found:
             sound = []
             for (job, part), pixels in zip(parts, found, strict=True):

@@ -38,7 +38,7 @@ DOORS = {
     "matplotlib": {"plots"},
     "asyncio": {
         "api", "budget", "cli", "console", "gate", "heartbeat", "jobqueue", "pipeline", "prospect", "raster",
-        "scenery", "stopping", "survey", "worker",
+        "scenery", "shelf", "stopping", "survey", "worker",
     },
 }  # fmt: skip
 """The modules that may import a third party (or a part of the standard library that wants care)."""

@@ -191,7 +191,7 @@ def test_the_queue_stays_in_its_bound_and_nothing_is_lost(
             await super().put_run(jobs)
             lengths.append(len(self))
 
-        async def take_run(self, most: int) -> list[Job]:
+        async def take_run(self, most: int) -> tuple[list[Job], bool]:
             lengths.append(len(self))
             return await super().take_run(most)
 
@@ -294,11 +294,10 @@ def test_areas_of_many_batches_share_a_scene(tmp_path: Path, stage: Stage) -> No
     assert ran.summary.done == {Status.SAVED: 70}
     assert not worlds.faults_of(ran.config, stage.world)
     headers = [entry for entry in ran.cogs if entry.range.startswith("bytes=0-")]
-    assert len(headers) == 2 * 2
+    assert len(headers) == 2
     tiles = [entry for entry in ran.cogs if entry.path.endswith("TCI.tif")]
-    assert (
-        sum(entry.bytes for entry in tiles) < 2.2 * (stage.world.folder / tiles[0].path.lstrip("/")).stat().st_size
-    )
+    size = (stage.world.folder / tiles[0].path.lstrip("/")).stat().st_size
+    assert sum(entry.bytes for entry in tiles) < 1.1 * size, "twice come only bytes that lie between tiles"
 
 
 # ---- faults -----------------------------------------------------------------------------------------------

@@ -131,10 +131,12 @@ def test_areas_of_one_tile_share_it() -> None:
     assert five.bytes.high < 1.5 * one.bytes.high
 
 
-def test_more_than_64_areas_of_a_tile_share_it_64_at_a_time() -> None:
-    crowd = [area(box(12.7 + i / 2000, 52.5, 12.7002 + i / 2000, 52.5002), str(i)) for i in range(130)]
-    alone, whole = planned(crowd[:64], [scene(0)]), planned(crowd, [scene(0)])
-    assert 2 < (whole.bytes.high - 1000) / (alone.bytes.high - 1000) < 4
+def test_areas_of_a_tile_share_it_however_many_they_are() -> None:
+    crowd = [area(box(12.7 + i / 20_000, 52.5, 12.7002 + i / 20_000, 52.5002), str(i)) for i in range(1300)]
+    alone, whole = planned(crowd[::26], [scene(0)]), planned(crowd, [scene(0)])
+    assert whole.jobs == 26 * alone.jobs
+    assert whole.bytes.high < 1.1 * alone.bytes.high
+    assert whole.requests.high < 1.1 * alone.requests.high
 
 
 def test_assets_cost_each_their_own_and_missing_ones_nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -44,6 +45,7 @@ from s2async.models import (
     Scene,
     Status,
 )
+from s2async.shelf import Shelf
 from s2async.transport import Meter, Piece, Transport
 from tests import oracle, worlds
 from tests.states import make_scene
@@ -637,6 +639,53 @@ def test_a_picture_that_does_not_reach_a_measured_area_is_wrong(tmp_path: Path, 
 
 
 # ---- this machine -----------------------------------------------------------------------------------------
+
+
+async def one_of_many(server: Server, jobs: Sequence[Job], wanted: worker.Settings, shelf: Shelf) -> BatchResult:
+    """Work on a batch whose scene has others."""
+    with ThreadPoolExecutor(2) as pool:
+        tools = worker.Tools(
+            transport=cast("Transport", server), budget=Budget(1 << 20), pool=pool, writers=pool, shelf=shelf
+        )
+        return await worker.process(Batch(scene=SCENE, jobs=tuple(jobs), shared=True), wanted, tools)
+
+
+def test_batches_of_one_scene_share_headers_and_tiles(tmp_path: Path, files: dict[str, bytes]) -> None:
+    server = Server(files)
+    shelf = Shelf(1 << 20, server.meter)
+
+    async def main() -> list[BatchResult]:
+        return await asyncio.gather(*[one_of_many(server, [job], settings(tmp_path), shelf) for job in ALL])
+
+    results = asyncio.run(main())
+    assert {name: status for result in results for name, status in statuses(result).items()} == PLAIN
+    assert [key for key, start in server.asked if start == 0] == ["scl", "visual"]
+    assert max(Counter(server.asked).values()) == 1
+    assert sorted(fact.asset for result in results for fact in result.files) == ["scl", "visual"]
+
+
+def test_a_shared_header_that_does_not_fit_any_more_is_read_anew(
+    tmp_path: Path, files: dict[str, bytes], world: worlds.World
+) -> None:
+    server = Server(files)
+    shelf = Shelf(1 << 20, server.meter)
+    later = (world.folder / "cogs" / worlds.day(2).id / "TCI.tif").read_bytes()
+
+    async def main() -> list[BatchResult]:
+        first = await one_of_many(server, [job("North")], settings(tmp_path), shelf)
+        server.files["visual"] = later
+        return [first, await one_of_many(server, [job("Wide"), job("Tall")], settings(tmp_path), shelf)]
+
+    results = asyncio.run(main())
+    assert [statuses(result) for result in results] == [
+        {"North": Status.SAVED},
+        {"Wide": Status.SAVED, "Tall": Status.SAVED},
+    ]
+    assert [key for key, start in server.asked if start == 0] == ["scl", "visual", "visual"]
+    assert outcome(results[1], "Wide").products[0].file == f"{CLOUDED.id}_visual.tif"
+    path = tmp_path / "wide" / f"{CLOUDED.id}_visual.tif"
+    source = world.folder / "cogs" / worlds.day(2).id / "TCI.tif"
+    assert oracle.crop_differs(path, source, worlds.polygon("Wide")) is None
 
 
 def test_a_machine_that_cannot_write_is_no_outcome(tmp_path: Path, files: dict[str, bytes]) -> None:
