@@ -118,4 +118,4 @@ def _answer(job: oracle.RecordedJob, folder: Path) -> Answer:
     counts = job.histogram or (0,) * 13
     file = folder / "data" / job.folder / job.products["visual"] if job.status == "saved" else None
     bad = sum(counts[number] for number in BAD_CLASSES)
-    return answer_of(job.item, job.area, bad, sum(counts[1:]), file)
+    return answer_of(job.item, job.area, bad, sum(counts[1:12]), file)

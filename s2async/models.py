@@ -112,8 +112,8 @@ class CloudMeasure:
 
     @property
     def valid(self) -> int:
-        """Pixels inside the polygon that hold data (any class but 0)."""
-        return sum(self.histogram[1:])
+        """Pixels inside the polygon that hold data: class 0 is none, nor is a value that is no class at all."""
+        return sum(self.histogram[1:-1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,6 +148,8 @@ class Job:
     """A measurement of this very version, if an earlier run made one: then SCL is not read again."""
     saved: frozenset[str] = frozenset()
     """Assets whose crop of this version, mask and format is on disk already."""
+    products: tuple[Product, ...] = ()
+    """Crops of them that this run has written, and not recorded yet: it was stopped before the last."""
 
 
 LONGEST_BATCH: Final = 64

@@ -65,7 +65,7 @@ def test_the_histogram_is_that_of_what_rasterio_masks(seed: int) -> None:
     plain = np.bincount(masked.compressed(), minlength=256)  # all inside but 0, which rasterio takes for nodata
     assert measured.histogram[1:12] == tuple(plain[1:12])
     assert measured.histogram[12] == plain[12:].sum()
-    assert measured.valid == plain.sum()
+    assert measured.valid == plain[1:12].sum()
     assert sum(measured.histogram) == found.inside.sum()
     assert measured == measure(pixels[0], found.inside, found.total)
 
@@ -130,7 +130,7 @@ def plain_verdict(
     measured: CloudMeasure, classes: frozenset[int], max_cloud: Fraction, min_valid: Fraction
 ) -> Status | None:
     """The rule as the issue words it, in fractions."""
-    valid = sum(measured.histogram) - measured.histogram[0]
+    valid = sum(measured.histogram[1:12])
     if not valid or Fraction(valid, measured.total) * 100 < min_valid:
         return Status.NODATA
     bad = sum(count for value, count in enumerate(measured.histogram) if value in classes)
@@ -189,7 +189,7 @@ def test_per_cents_for_people_are_numbers_or_none(measured: CloudMeasure, classe
         assert percent is None or (math.isfinite(percent) and 0 <= percent <= 100.0000001)
     if cloud is not None:  # the plain method's number, to the last bit
         plain = np.array(measured.histogram, dtype=np.int64)
-        assert cloud == float(plain[list(classes)].sum() / plain[1:].sum() * 100)
+        assert cloud == float(plain[list(classes)].sum() / plain[1:12].sum() * 100)
         assert bad_pixels(measured, classes) == plain[list(classes)].sum()
 
 
@@ -217,3 +217,17 @@ def test_other_per_cents_are_refused(percent: float) -> None:
 def test_classes_that_spoil_nothing_are_refused(classes: list[int]) -> None:
     with pytest.raises(ValueError, match="of 1 to 11"):
         Limits.from_percent(classes=classes, max_cloud=2, min_valid=95)
+
+
+@pytest.mark.parametrize("value", [12, 77, 255])
+def test_values_that_are_no_classes_are_no_data(value: int) -> None:
+    """Of a file that is filled with another value, nothing is known: least of all that it is clear."""
+    inside = np.ones((10, 10), bool)
+    measured = measure(np.full((10, 10), value, "uint8"), inside, 100)
+    assert (measured.valid, valid_percent(measured)) == (0, 0)
+    for least in (0, 50, 100):
+        limits = Limits.from_percent(classes=BAD, max_cloud=100, min_valid=least)
+        assert verdict(measured, limits) == Status.NODATA
+    half = np.full((10, 10), 4, "uint8")
+    half[:5] = value
+    assert valid_percent(measure(half, inside, 100)) == 50

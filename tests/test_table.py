@@ -24,7 +24,7 @@ ROW = SavedRow(
     grid="33UUU",
     baseline="04.00",
     scene_cloud=0.000015,
-    measure=CloudMeasure(histogram=(10, 0, 0, 1, 200, 0, 0, 0, 2, 0, 0, 0, 97), total=320),
+    measure=CloudMeasure(histogram=(10, 0, 0, 1, 200, 97, 0, 0, 2, 0, 0, 0, 0), total=320),
     asset="visual",
     href="https://cogs.example/S2A_33UUU_20220719_0_L2A/TCI.tif",
     file="S2A_33UUU_20220719_0_L2A_visual.tif",
@@ -59,7 +59,7 @@ def test_a_saved_crop_by_column() -> None:
         "collection": "sentinel-2-l2a",
         "sha256": "ab" * 32,
         "area_pixels": 320,
-        "scl_histogram": (10, 0, 0, 1, 200, 0, 0, 0, 2, 0, 0, 0, 97),
+        "scl_histogram": (10, 0, 0, 1, 200, 97, 0, 0, 2, 0, 0, 0, 0),
         "status": "saved",
         "reason": None,
     }

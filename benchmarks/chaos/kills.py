@@ -311,7 +311,7 @@ def expected(scl: Any, shape: Any) -> str:
     classes, _ = rasterio.mask.mask(scl, [shape], crop=True)
     inside, _, _ = rasterio.mask.raster_geometry_mask(scl, [shape], crop=True)
     counts = np.bincount(classes.ravel(), minlength=12)
-    valid, total = int(counts[1:].sum()), int(np.count_nonzero(~inside))
+    valid, total = int(counts[1:12].sum()), int(np.count_nonzero(~inside))
     if not valid or valid < 0.95 * total:
         return "nodata"
     return "cloudy" if counts[list(oracle.BAD_CLASSES)].sum() > 0.02 * valid else "saved"
