@@ -32,6 +32,8 @@ MEMORY: Final = 0.2
 """Weight of the newest tile in what is remembered of its place."""
 PLACES: Final = 50_000
 """Places that are remembered; a grid square of Sentinel-2 has 121."""
+ROWS: Final = 16
+"""Numbers of rows that are remembered of a place, those used last: areas come and go."""
 HEAD: Final = 96
 """Bytes before the first pixel: the header of the stream and the code tables of its first block."""
 SPARE: Final = 1024
@@ -139,7 +141,9 @@ class Margin:
         scale = tile.share * (1 - tile.share) * max(tile.typical, place.largest)
         lean = (used - HEAD - tile.share * tile.count) / scale
         place.lean += (MEMORY if place.leans else 1) * (lean - place.lean)
-        place.leans[tile.rows] = place.leans.get(tile.rows, lean) * (1 - MEMORY) + lean * MEMORY
+        place.leans[tile.rows] = place.leans.pop(tile.rows, lean) * (1 - MEMORY) + lean * MEMORY
+        if len(place.leans) > ROWS:
+            del place.leans[next(iter(place.leans))]
 
     def _expected(self, tile: Tile) -> tuple[float, float, bool]:
         """Bytes that the rows need most likely, how far that may be off, and whether they were read before."""

@@ -228,3 +228,13 @@ def test_a_second_range_is_long_enough_for_most_and_a_third_for_all(less: int) -
     found, transport = read(file, margin=Lacking(file, {0: 600}, less))
     np.testing.assert_array_equal(found[0], made.pixels[:, :600])
     assert len(transport.asked) == (2 if less < 65536 else 3)
+
+
+def test_what_is_remembered_of_a_place_is_bounded_and_what_was_used_last_stays() -> None:
+    margin = Margin()
+    for rows in range(1, 1024):
+        margin.learn(tile(7), used=20_000, asked=30_000)
+        margin.learn(tile(rows), used=1_000 * rows, asked=1_500 * rows)
+    (place,) = margin._places.values()
+    assert len(place.leans) == prefix.ROWS
+    assert {7, 1023} <= place.leans.keys()
