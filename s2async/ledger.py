@@ -16,6 +16,7 @@ import shapely
 from s2async import rows, schema, statements
 from s2async.models import Area, CloudMeasure, Scene, SearchReport, Traffic, Use
 from s2async.records import (
+    ATTEMPTS,
     AreaCounts,
     Counts,
     FileSum,
@@ -149,7 +150,7 @@ class Ledger:
             found = self._db.execute(statements.ITEM_EDITION, (scene.collection, scene.id)).fetchone()
             if found is None or not rows.same_edition(found[1], rows.addresses(*found[2:]), scene):
                 return ()
-            kind = {"item": found[0], "mask": wanted.mask, "format": wanted.format}
+            kind = {"item": found[0], "mask": wanted.mask, "format": wanted.format, "attempts": ATTEMPTS}
             return tuple(map(rows.known_job, self._db.execute(statements.KNOWN_JOBS, kind)))
 
     def scene(self, collection: str, item: str) -> Scene | None:

@@ -24,9 +24,10 @@ from s2async import crops, files, heap, index, search, worker
 from s2async.budget import Budget
 from s2async.clouds import Limits, verdict
 from s2async.config import Config
-from s2async.errors import LocalError
+from s2async.errors import ConfigError, LocalError
 from s2async.gate import TURN
 from s2async.jobqueue import JobQueue, scene_of
+from s2async.lacking import Lacking
 from s2async.marks import Left, Marks, take
 from s2async.models import (
     LONGEST_BATCH,
@@ -126,6 +127,7 @@ async def run(
 
     Raises:
         StateInUse, StateError: the state cannot be used.
+        ConfigError: no scene has an asset that is wanted.
         LocalError: this machine stopped the run; it can be resumed.
         HostParked: a server gave no answer for as long as it is waited for; the run can be resumed.
         asyncio.CancelledError: the run was stopped; it can be resumed.
@@ -168,6 +170,7 @@ class _Run:
         self.limits = limits(config)
         self.newest = config.search.twins == "newest"
         self.matcher = search.Matcher(areas)
+        self.lacking = Lacking([worker.SCL, *self.wanted.assets])
         self.parked: set[str] = set()
         self.incomplete: list[SearchReport] = []
         self.items = 0
@@ -193,6 +196,8 @@ class _Run:
         self.state.begin_run(self.config.model_dump_json(), s2async.__version__)
         try:
             await self._work()
+            if self.lacking.told:
+                self.emit(Notice(text=self.lacking.told))
             path = self._write_index()
         except BaseException:
             with contextlib.suppress(LocalError):  # the first fault of a sick disk is the one to tell
@@ -322,6 +327,11 @@ class _Run:
 
     async def _add_scene(self, scene: Scene) -> None:
         areas = self.matcher.areas_for(scene)
+        self.lacking.add(scene)
+        if self.lacking.sure:
+            raise ConfigError(
+                f"{self.config.place('output', 'assets')}: assets: {self.lacking.told}; mend the key"
+            )
         jobs = self.state.add_scene(scene, areas, self.wanted, twins_newest=self.newest)
         await self._enqueue(jobs, resumed=False)
         await asyncio.sleep(0)  # a page holds hundreds of scenes, and others wait for the loop

@@ -14,6 +14,8 @@ from s2async.models import CloudMeasure, Status
 
 OPEN = "open"
 """Beside the values of `models.Status`: no answer yet, and to be worked on."""
+ATTEMPTS = 5
+"""Runs that try a job which fails for a cause that may pass."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,6 +152,8 @@ class KnownJob:
     measure: CloudMeasure | None
     saved: frozenset[str]
     """Assets whose crop, of the wanted kind, is on disk."""
+    given_up: bool = False
+    """It failed, and no run tries it again by itself."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

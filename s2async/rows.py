@@ -122,12 +122,13 @@ def _same_file(one: str, other: str) -> bool:
 
 def known_job(columns: Sequence[Any]) -> KnownJob:
     """A row of `statements.KNOWN_JOBS`."""
-    fingerprint, status, total, histogram, saved = columns
+    fingerprint, status, given_up, total, histogram, saved = columns
     return KnownJob(
         fingerprint=fingerprint,
         status=status,
         measure=unpack_measure(total, histogram),
         saved=frozenset(json.loads(saved)),
+        given_up=bool(given_up),
     )
 
 

@@ -36,7 +36,7 @@ from s2async.models import (
     Status,
     Traffic,
 )
-from s2async.records import Cursor, StoredCrop, Wanted
+from s2async.records import ATTEMPTS, Cursor, StoredCrop, Wanted
 from s2async.rows import addresses, hash_address, same_edition, to_scene, unpack_measure
 
 __all__ = ["Cursor", "Ledger", "State", "Wanted"]
@@ -211,7 +211,7 @@ class State(Ledger):
             db.execute(statements.JUDGED_FOR, {"wanted": text})
         return dict(changes)
 
-    def reopen_transient(self, limit: int = 5) -> int:
+    def reopen_transient(self, limit: int = ATTEMPTS) -> int:
         """Open the jobs again that failed for a transient cause in at most so many runs; tells how many."""
         with self._writing() as db:
             return db.execute(statements.REOPEN_TRANSIENT, (limit,)).rowcount

@@ -220,7 +220,8 @@ MIDDLE_SIZE = """
 SELECT avg(size) FROM (SELECT size FROM files WHERE asset = ? ORDER BY size LIMIT ? OFFSET ?)
 """
 KNOWN_JOBS = """
-SELECT a.fingerprint, j.status, m.total, m.histogram,
+SELECT a.fingerprint, j.status, j.status = 'failed' AND NOT (j.transient AND j.attempts <= :attempts),
+  m.total, m.histogram,
   (SELECT json_group_array(p.asset) FROM products p
    WHERE p.job = j.id AND p.edition = i.edition AND p.mask = :mask AND p.format = :format)
 FROM items i

@@ -14,6 +14,7 @@ from s2async.clouds import verdict
 from s2async.config import Config
 from s2async.costs import Experience
 from s2async.errors import RemoteError
+from s2async.lacking import Lacking
 from s2async.ledger import Ledger
 from s2async.models import Area, Event, Notice, Scene, SearchDone, SearchReport, Status
 from s2async.pipeline import SEARCHERS, limits, wanted_products
@@ -76,12 +77,15 @@ class _Survey:
     emit: Callable[[Event], None]
     meter: Meter = field(default_factory=Meter)
     reports: list[SearchReport] = field(default_factory=list)
+    seen: set[tuple[str, str]] = field(default_factory=set)
+    """Scenes by collection and item: searches side by side find some of them twice."""
 
     def __post_init__(self) -> None:
         self.catalog = self.config.search.resolve()
         self.limits = limits(self.config)
         self.wanted = wanted_products(self.config)
         self.matcher = search.Matcher(self.areas)
+        self.lacking = Lacking(["scl", *self.wanted.assets])
         self.experience = self._experience()
         self.planner = Planner(
             self.areas,
@@ -105,6 +109,8 @@ class _Survey:
                         group.create_task(self._searcher(searches, transport))
             except* RemoteError as failures:
                 raise failures.exceptions[0] from None
+        if self.lacking.told:
+            self.emit(Notice(text=self.lacking.told))
         plan = self.planner.plan(
             searches=self.meter.requests,
             searched=self.meter.bytes,
@@ -135,6 +141,10 @@ class _Survey:
             self.emit(SearchDone(report=report))
 
     async def _add(self, scene: Scene) -> None:
+        if (scene.collection, scene.id) in self.seen:
+            return
+        self.seen.add((scene.collection, scene.id))
+        self.lacking.add(scene)
         areas = self.matcher.areas_for(scene)
         self.planner.add(scene, areas, self._known(scene) if self.ledger else {})
 
@@ -146,6 +156,8 @@ class _Survey:
     def _judged(self, job: KnownJob) -> Known:
         """A job by the settings of now, as the next run will judge it."""
         cut = job.saved.issuperset(self.wanted.assets)
+        if job.given_up:
+            return Known(answered=True, clear=False)
         if job.measure is None:
             done = job.status in (Status.OUTSIDE, Status.MISSING) or (job.status == Status.SAVED and cut)
             return Known(answered=done, clear=False)

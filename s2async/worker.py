@@ -107,7 +107,7 @@ class _Work:
         self.tools = tools
         self.shelf = tools.shelf if batch.shared else None
         self.measures: dict[int, CloudMeasure] = {job.id: job.measure for job in batch.jobs if job.measure}
-        self.products: dict[int, list[Product]] = {job.id: [] for job in batch.jobs}
+        self.products: dict[int, list[Product]] = {job.id: [*job.products] for job in batch.jobs}
         self.outcomes: dict[int, Outcome] = {}
         self.known = {fact.asset: fact for fact in batch.files}
         self.facts: dict[str, FileFact] = {}
@@ -128,7 +128,7 @@ class _Work:
         return BatchResult(
             outcomes=tuple(self.outcomes[job.id] for job in self.jobs if job.id in self.outcomes),
             files=tuple(self.facts.values()),
-            left=tuple(replace(job, measure=self.measures.get(job.id)) for job in self._open()),
+            left=tuple(self._so_far(job) for job in self._open()),
             parked=parked,
         )
 
@@ -146,6 +146,16 @@ class _Work:
                 await self._guarded(asset, wanting, self._cut)
         for job in self._open():
             self._end(job, Status.SAVED)
+
+    def _so_far(self, job: Job) -> Job:
+        """A job that is left, with what is known of it: nothing is fetched again when it goes on."""
+        products = self.products[job.id]
+        return replace(
+            job,
+            measure=self.measures.get(job.id),
+            saved=job.saved | {product.asset for product in products},
+            products=tuple(products),
+        )
 
     def _open(self) -> list[Job]:
         return [job for job in self.jobs if job.id not in self.outcomes]

@@ -318,6 +318,32 @@ def test_jobs_whose_server_is_parked_are_left_with_what_was_measured(
     assert ("scl" in {asset for asset, _ in server.asked}) == (key == "scl"), "what was measured is not read again"
 
 
+def test_a_crop_that_was_saved_before_its_server_was_parked_is_not_fetched_again(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    server = Server(files)
+
+    def parked(asset: str, *_: int) -> None:
+        if asset == "red":
+            raise HostParked("is not asked at present", origin=HOST)
+
+    server.before = parked
+    wanted = settings(tmp_path, assets=("visual", "red"))
+    result = process(server, ALL, wanted)
+    for _ in range(2):
+        assert {(job.area.name, *(p.asset for p in job.products)) for job in result.left} == {
+            (name, "visual") for name in ("North", "Wide", "Tall", "Rim")
+        }
+        assert all(job.saved == {"visual"} for job in result.left)
+        server.asked.clear()
+        result = process(server, result.left, wanted)
+    assert {asset for asset, _ in server.asked} == {"red"}
+    server.before = lambda *_: None
+    again = process(server, result.left, wanted)
+    assert {found.status for found in again.outcomes} == {Status.SAVED}
+    assert all([product.asset for product in found.products] == ["visual", "red"] for found in again.outcomes)
+
+
 def test_an_asset_that_the_item_lacks_is_missing_with_the_reason(tmp_path: Path, files: dict[str, bytes]) -> None:
     result = process(Server(files), ALL, settings(tmp_path, assets=("blue", "visual")))
     assert statuses(result) == PLAIN | dict.fromkeys(("North", "Wide", "Tall", "Rim"), Status.MISSING)
