@@ -122,8 +122,10 @@ async def run(
 
     Args:
         config: settings.
-        areas: some of `load_areas`, or others; those of the configuration by default. Jobs of areas that are left
-            out wait for a run with them.
+        areas: some of `load_areas`, or others; those of the configuration by default. They are the areas of the
+            state from now on: jobs of areas that are left out wait for a run with them, and until then their crops
+            are on disk, but in no index, nor does `read` or `status` know them. To go through many areas in parts,
+            give each part a state and an output folder of its own, or all of them and a ``limit``.
         limit: most jobs to work on.
         on_event: told of everything that happens, in the loop's thread.
 
@@ -143,6 +145,8 @@ async def run(
     """
     settings = load_config(config)
     wanted = area_files.load(settings) if areas is None else list(areas)
+    if not wanted:
+        raise ConfigError("areas is empty: nothing would be left in the index; give the areas to be watched")
     return await pipeline.run(settings, wanted, limit=limit, on_event=on_event)
 
 

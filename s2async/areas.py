@@ -46,6 +46,14 @@ Coordinates = NDArray[np.float64]
 Move = Callable[[Coordinates], Coordinates]
 
 
+PIXEL: Final = 20
+"""Metres of the side of a pixel of the scene classification."""
+NAMED: Final = 5
+"""Areas named in a message."""
+_SPECK: Final = 1e-6
+"""Square degrees; no area of so many is smaller than a pixel, up to 87 degrees of latitude."""
+
+
 def load(config: Config) -> list[Area]:
     """Read and check the areas of a config.
 
@@ -113,6 +121,16 @@ def area_km2(area: Area) -> float:
     """Size on the WGS 84 ellipsoid in square kilometres, holes left out (C. Karney, J. Geodesy 87, 2013)."""
     square_metres, _ = _GEOD.geometry_area_perimeter(area.polygon)
     return abs(square_metres) / 1e6
+
+
+def specks_told(areas: Sequence[Area]) -> str:
+    """Areas that are smaller than a pixel, in words; nothing where there are none."""
+    specks = [area.name for area in areas if area.polygon.area < _SPECK and area_km2(area) * 1e6 < PIXEL**2]
+    if not specks:
+        return ""
+    named = ", ".join(specks[:NAMED]) + (", ..." if len(specks) > NAMED else "")
+    what = "1 area is" if len(specks) == 1 else f"{len(specks):,} areas are"
+    return f"{what} smaller than a pixel of {PIXEL} m, and most likely without a picture: {named}"
 
 
 # ---- from records to areas --------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import s2async
+from s2async import areas as area_files
 from s2async import crops, files, heap, index, search, worker
 from s2async.budget import Budget
 from s2async.clouds import Limits, verdict
@@ -95,6 +96,8 @@ class Summary:
     """Jobs that are still open (after ``--limit``)."""
     found_nothing: bool
     """No search returned an item, and no job is known."""
+    sceneless: tuple[str, ...]
+    """Areas of which no scene was ever found."""
     incomplete: tuple[SearchReport, ...]
     """Searches that did not end normally."""
     index: Path
@@ -227,6 +230,8 @@ class _Run:
         self.state.park_folders(moves)
         crops.place_folders(folder, moves)
         self.state.commit_folders(moves)
+        if specks := area_files.specks_told(self.areas):
+            self.emit(Notice(text=specks))
         judged = self.state.rejudge(lambda measured: verdict(measured, self.limits), self.wanted)
         if judged:
             self.emit(Notice(text=f"judged {sum(judged.values())} measured jobs again by new settings"))
@@ -399,6 +404,7 @@ class _Run:
             failed=counts.total.get(Status.FAILED, 0),
             left=counts.open,
             found_nothing=not self.items and not sum(counts.total.values()),
+            sceneless=tuple(area.name for area in counts.areas if not area.by_status),
             incomplete=tuple(self.incomplete),
             index=path,
             seconds=self.progress.seconds,

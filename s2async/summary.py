@@ -59,6 +59,10 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
         )
     if run.left:
         console.print(Text(f"{run.left:,} jobs are left; run again to go on"))
+    if run.sceneless and not run.found_nothing and not run.incomplete and not run.left:
+        named = ", ".join(run.sceneless[: area_files.NAMED]) + ", ..." * (len(run.sceneless) > area_files.NAMED)
+        count = "1 area" if len(run.sceneless) == 1 else f"{len(run.sceneless):,} areas"
+        console.print(Text(safe(f"no scene was found of {count}: {named}"), style="yellow"))
     if run.found_nothing and not run.incomplete:
         console.print(
             Text(

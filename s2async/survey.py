@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from s2async import areas as area_files
 from s2async import search
 from s2async.clouds import verdict
 from s2async.config import Config
@@ -109,8 +110,8 @@ class _Survey:
                         group.create_task(self._searcher(searches, transport))
             except* RemoteError as failures:
                 raise failures.exceptions[0] from None
-        if self.lacking.told:
-            self.emit(Notice(text=self.lacking.told))
+        for text in filter(None, (self.lacking.told, area_files.specks_told(self.areas))):
+            self.emit(Notice(text=text))
         plan = self.planner.plan(
             searches=self.meter.requests,
             searched=self.meter.bytes,

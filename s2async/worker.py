@@ -139,7 +139,8 @@ class _Work:
         for job in self._open():
             status = clouds.verdict(self.measures[job.id], self.settings.limits)
             if status:
-                self._end(job, status)
+                small = self.measures[job.id].total == 0
+                self._end(job, status, "no centre of a pixel lies in the area: it is too small" if small else "")
         for asset in self.settings.assets:
             wanting = [job for job in self._open() if asset not in job.saved]
             if wanting:

@@ -119,6 +119,8 @@ def test_some_areas_and_some_jobs(path: Path) -> None:
     assert sum(s2async.run_sync(path, areas=north, limit=2).done.values()) == 2
     assert sum(s2async.run_sync(path, areas=north).done.values()) == 1
     assert counted(path) == {"cloudy": 1, "saved": 2}
+    with pytest.raises(ConfigError, match="areas is empty"):
+        s2async.run_sync(path, areas=[])
 
 
 def test_outcomes_are_streamed_and_the_state_knows_them(path: Path) -> None:

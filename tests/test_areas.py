@@ -558,3 +558,19 @@ def test_area_is_geodesic_without_holes() -> None:
 
 def test_readers_are_a_table() -> None:
     assert set(areas.READERS) == {".geojson", ".json", ".csv"}
+
+
+@pytest.mark.parametrize("latitude", [0.0, 52.5, -70.0, 83.0])
+def test_areas_smaller_than_a_pixel_are_named(latitude: float) -> None:
+    def square(metres: float, name: str) -> Area:
+        high = metres / 111_320
+        wide = high / math.cos(math.radians(latitude))
+        return Area(
+            name=name, polygon=shapely.box(10, latitude, 10 + wide, latitude + high), fingerprint=name, folder=name
+        )
+
+    assert areas.specks_told([square(21, "field"), square(1000, "park")]) == ""
+    assert areas.specks_told([square(19, "well"), square(21, "field")]).startswith("1 area is smaller than")
+    told = areas.specks_told([square(1, f"w{number}") for number in range(1_500)])
+    assert told.startswith("1,500 areas are smaller than a pixel of 20 m")
+    assert told.endswith(": w0, w1, w2, w3, w4, ...")

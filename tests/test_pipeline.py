@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shapely import box
 
 from benchmarks import least
 from s2async import areas as area_files
@@ -17,7 +18,7 @@ from s2async.config import Config
 from s2async.errors import LocalError, StateInUse
 from s2async.gate import TURN
 from s2async.jobqueue import JobQueue
-from s2async.models import Batch, BatchResult, Job, JobDone, JobsFound, SearchDone, Status, Traffic, Use
+from s2async.models import Batch, BatchResult, Job, JobDone, JobsFound, Notice, SearchDone, Status, Traffic, Use
 from s2async.state import State
 from tests import oracle, worlds
 from tests.worlds import Stage
@@ -298,6 +299,26 @@ def test_areas_of_many_batches_share_a_scene(tmp_path: Path, stage: Stage) -> No
     tiles = [entry for entry in ran.cogs if entry.path.endswith("TCI.tif")]
     size = (stage.world.folder / tiles[0].path.lstrip("/")).stat().st_size
     assert sum(entry.bytes for entry in tiles) < 1.1 * size, "twice come only bytes that lie between tiles"
+
+
+def test_areas_that_give_nothing_are_told(tmp_path: Path, stage: Stage) -> None:
+    """One smaller than a pixel, between the centres of four; and one where no scene is."""
+    shapes = {
+        "Park": worlds.polygon("North"),
+        "Well": worlds.lonlat([(1001, 1001), (1005, 1001), (1005, 1005), (1001, 1005)]),
+        "Far": box(-60, 10, -59.9, 10.1),
+    }
+    ran = worlds.run(worlds.write_config(tmp_path, stage.sandbox, areas=shapes), stage.sandbox)
+    assert ran.summary.sceneless == ("Far",)
+    assert [event.text for event in ran.events if isinstance(event, Notice) and "smaller" in event.text] == [
+        "1 area is smaller than a pixel of 20 m, and most likely without a picture: Well"
+    ]
+    found = worlds.query(
+        ran.config.run.state,
+        "SELECT DISTINCT j.status, j.reason FROM jobs j JOIN areas a ON a.id = j.area "
+        "WHERE a.name = 'Well' AND j.status = 'nodata'",
+    )
+    assert found == [("nodata", "no centre of a pixel lies in the area: it is too small")]
 
 
 # ---- faults -----------------------------------------------------------------------------------------------

@@ -94,6 +94,14 @@ def test_what_is_left_and_what_is_incomplete_is_said(ran: Ran) -> None:
     assert "12 jobs are left; run again to go on" in text
 
 
+def test_areas_without_any_scene_are_named(ran: Ran) -> None:
+    assert "no scene was found of" not in shown_run(ran)
+    assert "no scene was found of 1 area: [red]x[/red]" in shown_run(ran, sceneless=("[red]x[/red]",))
+    many = tuple(f"a{number}" for number in range(2_000))
+    assert "no scene was found of 2,000 areas: a0, a1, a2, a3, a4, ..." in shown_run(ran, sceneless=many)
+    assert "of 2,000 areas" not in shown_run(ran, sceneless=many, left=7), "they may come"
+
+
 def test_nothing_found_is_only_said_when_it_is_known(ran: Ran) -> None:
     text = shown_run(ran, found_nothing=True)
     assert "No scene was found at all" in text
