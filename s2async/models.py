@@ -179,7 +179,7 @@ class Outcome:
     products: tuple[Product, ...] = ()
     """Crops written by this attempt, also when another asset of the job failed."""
     reason: str = ""
-    """One line for MISSING and FAILED: what, and which asset and address. And why there is no data, if it is odd."""
+    """One line for MISSING and FAILED: what, and which asset and address; for NODATA where that is odd."""
     transient: bool = False
     """For FAILED: worth another try by the next run."""
 
