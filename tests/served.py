@@ -18,6 +18,7 @@ from s2async.budget import Budget
 from s2async.errors import CorruptFile
 from s2async.grid import Cutout, Window
 from s2async.models import Asset
+from s2async.reading import Pixels
 from s2async.transport import Meter, Transport
 from tests.fault_server import FaultServer
 
@@ -70,7 +71,7 @@ def asset(server: FaultServer, name: str, mode: str = "well", times: int = 0, **
     return Asset(key="visual", href=server.url(mode, times, name, **more))
 
 
-def sound(found: Sequence[raster.Pixels]) -> list[NDArray[Any]]:
+def sound(found: Sequence[Pixels]) -> list[NDArray[Any]]:
     """The pixels, where all could be read; else the first error is raised."""
     arrays = []
     for one in found:

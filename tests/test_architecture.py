@@ -37,8 +37,8 @@ DOORS = {
     "pyarrow": {"geoparquet"},
     "matplotlib": {"plots"},
     "asyncio": {
-        "api", "budget", "cli", "console", "gate", "heartbeat", "jobqueue", "pipeline", "prospect", "raster",
-        "scenery", "shelf", "stopping", "survey", "worker",
+        "api", "budget", "byrows", "cli", "console", "gate", "heartbeat", "jobqueue", "pipeline", "prospect",
+        "raster", "reading", "scenery", "shelf", "stopping", "survey", "worker",
     },
 }  # fmt: skip
 """The modules that may import a third party (or a part of the standard library that wants care)."""

@@ -20,6 +20,7 @@ from s2async.errors import (
 )
 from s2async.grid import Cutout
 from s2async.models import Asset, Use
+from s2async.reading import Pixels
 from s2async.sources import FIRST_READ, Source
 from s2async.transport import Meter, Piece, Transport
 from tests.fault_server import FaultServer
@@ -191,13 +192,13 @@ NEAR = [cutout(300, 300, 10, 10), cutout(700, 700, 20, 20), cutout(250, 300, 20,
 
 def read_torn(
     server: FaultServer, layout: dict[str, Any], times: int, **settings: Any
-) -> tuple[list[raster.Pixels], Meter, tuple[int, int]]:
+) -> tuple[list[Pixels], Meter, tuple[int, int]]:
     """What is read of :data:`NEAR` when tile 7 comes damaged so many times; the place of that tile."""
     path = server.folder / "torn.tif"
     make(path, **layout)
     [(start, stop)] = places(path, NEAR[:1])
 
-    async def work(transport: Transport, pool: ThreadPoolExecutor) -> list[raster.Pixels]:
+    async def work(transport: Transport, pool: ThreadPoolExecutor) -> list[Pixels]:
         source = await sources.open_source(transport, asset(server, "torn.tif"))
         transport.meter.drain()
         spoilt = replace(source, asset=asset(server, "torn.tif", "torn", times, at=start))

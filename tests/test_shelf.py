@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from s2async import inflate, raster, tiles
+from s2async import byrows, inflate, raster, tiles
 from s2async.budget import Budget
 from s2async.errors import CorruptFile, NotFound
 from s2async.meter import Meter
@@ -72,7 +72,7 @@ def test_readers_that_share_get_the_pixels_of_gdal_and_fetch_no_byte_twice(
     file: File, module: ModuleType, masked: bool, verify: bool, share: float, budget: int
 ) -> None:
     expected = by_gdal(file.data, [part.window for part in file.cutouts])
-    with patch.multiple(inflate, fast=module, _SMALL=-1), patch.multiple(raster, CHEAP=7):
+    with patch.multiple(inflate, fast=module, _SMALL=-1), patch.multiple(byrows, CHEAP=7):
         found, transport = read_apart(
             file, size=1 << 30, margin=Asking(share), budget=budget, masked=masked, verify=verify
         )
