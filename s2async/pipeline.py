@@ -364,6 +364,7 @@ class _Run:
 
     async def _answer(self, jobs: Sequence[Job], tools: worker.Tools, *, shared: bool = False) -> None:
         while jobs:
+            self.state.begin(jobs)
             scene = jobs[0].scene
             batch = Batch(scene=scene, jobs=tuple(jobs), files=self.state.known_files(scene), shared=shared)
             marked = replace(tools, pool=self.marks.during(tools.pool, [job.id for job in jobs]))

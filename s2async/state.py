@@ -269,9 +269,7 @@ class State(Ledger):
             return self._jobs(self._db.execute(statements.SUSPECTS, which).fetchall())
 
     def _jobs(self, found: Sequence[tuple[int, int, int]]) -> list[Job]:
-        if self._wanted is None:
-            raise RuntimeError("rejudge comes first")
-        return booking.known_jobs(self._db, found, self._areas, self._wanted)
+        return booking.known_jobs(self._db, found, self._areas, self._this_wanted)
 
     def add_scene(self, scene: Scene, areas: Sequence[Area], wanted: Wanted, *, twins_newest: bool) -> list[Job]:
         """Take in what a search found: a scene, and the areas that it may hold.
@@ -317,6 +315,18 @@ class State(Ledger):
 
     # ---- answers ----
 
+    def begin(self, jobs: Sequence[Job]) -> None:
+        """Note that a batch is about to be worked on, before it writes its first crop.
+
+        Crops of another kind (mask, format) may lie under the names of those that it writes, so they count no more
+        from now on: a run that stops between a new file and its record would leave a record of the old one.
+        """
+        wanted = self._this_wanted
+        kind = (wanted.mask, wanted.format)
+        written = [(job.id, asset, *kind) for job in jobs for asset in wanted.assets if asset not in job.saved]
+        with self._writing() as db:
+            db.executemany(statements.DROP_OTHER_KIND, written)
+
     def record(self, result: BatchResult, traffic: Sequence[Traffic]) -> None:
         """Take in the answers of a batch, and the requests and bytes since the last call.
 
@@ -352,6 +362,12 @@ class State(Ledger):
         if self._run is None:
             raise RuntimeError("begin_run comes first")
         return self._run
+
+    @property
+    def _this_wanted(self) -> Wanted:
+        if self._wanted is None:
+            raise RuntimeError("rejudge comes first")
+        return self._wanted
 
     def _add_traffic(self, db: schema.Connection, traffic: Sequence[Traffic]) -> None:
         booked = [(self._this_run, t.stage, t.asset, t.use, t.requests, t.bytes) for t in traffic]

@@ -142,6 +142,7 @@ CROSS JOIN items i ON i.id = j.item
 ORDER BY a.folder, p.file
 """  # noqa: S608
 DROP_PRODUCT = "DELETE FROM products WHERE job = ? AND asset = ?"
+DROP_OTHER_KIND = "DELETE FROM products WHERE job = ? AND asset = ? AND (mask, format) != (?, ?)"
 UNSAVE_JOB = "UPDATE jobs SET status = 'open' WHERE id = ? AND status = 'saved'"
 ADD_FILE = "INSERT OR REPLACE INTO files (item, asset, size, etag) VALUES (?, ?, ?, ?)"
 ADD_HEADER = "INSERT OR REPLACE INTO headers (item, asset, address, header) VALUES (?, ?, ?, ?)"

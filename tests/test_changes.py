@@ -159,6 +159,35 @@ def test_without_a_mask_crops_are_rectangles_of_pictures_read_again(tmp_path: Pa
     assert not worlds.faults_of(back.config, stage.world)
 
 
+class _KilledError(BaseException):
+    """Ends a run where a signal would."""
+
+
+@pytest.mark.parametrize("batches", [0, 1])
+def test_a_change_of_the_mask_that_is_interrupted_and_undone_leaves_no_wrong_crop(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch, batches: int
+) -> None:
+    first = run(tmp_path, stage)
+    before = {path: path.read_bytes() for path in first.config.output.folder.rglob("*.tif")}
+    with monkeypatch.context() as patch:
+        plain, calls = State.record, Counter[str]()
+
+        def record(self: State, *args: Any) -> None:
+            calls["all"] += 1
+            if calls["all"] > batches:
+                raise _KilledError  # the batch's crops have replaced the old ones
+            plain(self, *args)
+
+        patch.setattr(State, "record", record)
+        with pytest.raises(_KilledError):
+            run(tmp_path, stage, output={"mask": False})
+    assert any(path.read_bytes() != data for path, data in before.items()), "some are without a mask now"
+    back = run(tmp_path, stage)
+    assert back.summary.clean
+    assert index(back) == index(first)
+    assert not worlds.faults_of(back.config, stage.world)
+
+
 # ---- areas ------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -241,6 +242,29 @@ def test_an_answer_about_a_replaced_edition_is_not_believed(state: State) -> Non
     start(state, [A])
     (job,) = open_jobs(state)
     assert (job.measure, job.saved, job.scene.version) == (CLEAR, frozenset(), "v2")
+
+
+@pytest.mark.parametrize("change", [{"mask": False}, {"format": "png"}])
+def test_a_crop_of_another_kind_counts_no_more_once_its_job_is_begun_again(
+    state: State, change: dict[str, Any]
+) -> None:
+    both = Wanted(assets=("visual", "nir"), mask=True, format="gtiff")
+    start(state, [A, B], both)
+    jobs = add(state, make_scene(assets=("scl", "visual", "nir")), [A, B], both)
+    record(state, *(saved(job, "visual", "nir") for job in jobs))
+    other = replace(VISUAL, **change)
+    start(state, [A, B], other)
+    first, _ = open_jobs(state)
+    state.begin([first])
+    start(state, [A, B], both)  # it was stopped, and the change undone
+    rows = state.saved_rows(twins_newest=True, wanted=both)
+    assert {(row.area, row.asset) for row in rows} == {("b", "nir"), ("b", "visual")}, "b was not begun"
+    (again,) = open_jobs(state)
+    assert (again.area, again.saved) == (A, frozenset({"nir"})), "only the picture may have been written over"
+    state.begin([again])
+    state.begin([replace(again, saved=frozenset())])
+    start(state, [A, B], both)
+    assert [job.saved for job in open_jobs(state)] == [frozenset({"nir"})], "crops of the wanted kind stay"
 
 
 def test_an_answer_to_an_unknown_job_is_a_bug_and_keeps_nothing(state: State) -> None:

@@ -55,6 +55,7 @@ def plan(state: State, statement: str) -> list[str]:
         "ANSWER_JOB",
         "ADD_MEASURE",
         "ADD_PRODUCT",
+        "DROP_OTHER_KIND",
         "BELIEVED_MEASURE",
         "VALID_ASSETS",
         "KNOWN_HEADERS",
