@@ -218,7 +218,7 @@ class Ledger:
 
         Args:
             twins_newest: Leave out a crop once the newer twin of its item has an answer for the same area; until
-                then the older crop counts.
+                then, and while its file is missing, the older crop counts.
             wanted: The kind of crops that count; its assets do not matter.
             area: Of this area alone, by its name.
         """

@@ -127,9 +127,10 @@ SELECT j.id, ?, i.edition, ?, ?, ?, ?, ?, ? FROM jobs j JOIN items i ON i.id = j
 _TWIN_ANSWERED = """
 EXISTS (
     SELECT 1 FROM jobs t
-    WHERE t.item = i.superseded_by AND t.area = j.area AND t.status NOT IN ('open', 'failed')
+    WHERE t.item = i.superseded_by AND t.area = j.area AND t.status NOT IN ('open', 'failed', 'missing')
 )
 """
+"""A file that is missing says nothing that an older edition's crop could be left out for."""
 STORED_CROPS = f"""
 SELECT p.job, p.asset, a.folder, p.file, p.bytes, p.sha256, p.mask, i.item, a.fingerprint,
   a.active AND (

@@ -508,6 +508,21 @@ def test_a_newer_twin_of_a_later_run_supersedes_when_it_has_an_answer(state: Sta
     assert index_items(state, newest=False) == [OLD.id, NEW.id, OLD.id]
 
 
+def test_a_newer_twin_whose_file_is_missing_hides_no_crop(state: State) -> None:
+    start(state, [A])
+    record(state, *map(saved, add(state, OLD, [A])))
+    start(state, [A])
+    (job,) = add(state, NEW, [A])
+    record(state, missing(job, measure=CLEAR))
+    assert index_items(state) == [OLD.id]
+    assert [row.item for row in state.job_rows(twins_newest=True, wanted=VISUAL)] == [OLD.id, NEW.id]
+    assert not any(crop.unwanted for crop in state.stored_crops(twins_newest=True)), "prune would remove it"
+    (again,) = add(state, replace(NEW, updated="2023-01-01T00:00:00Z"), [A])
+    record(state, saved(again))
+    assert index_items(state) == [NEW.id]
+    assert [crop.item for crop in state.stored_crops(twins_newest=True) if crop.unwanted] == [OLD.id]
+
+
 def test_open_jobs_of_a_superseded_item_are_left_and_not_counted(state: State) -> None:
     start(state, [A, B])
     jobs = add(state, OLD, [A, B])
