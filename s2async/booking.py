@@ -80,18 +80,18 @@ def _reopen(db: Connection, which: Mapping[str, int | str | None]) -> list[tuple
 
 
 def settle_twins(db: Connection, item: int, scene: Scene) -> None:
-    """Of the editions of one datastrip let all but the highest be superseded by it."""
+    """Of the editions of one datastrip let each be superseded by the next higher one."""
     place = {
         "item": item,
         "grid": scene.grid,
         "sensed": to_microseconds(scene.datetime),
         "span": round(TWIN_SECONDS * 1_000_000),
     }
-    db.execute(statements.FREE_TWINS, (item,))
+    db.execute(statements.FREE_TWINS, {"item": item})
     near = [(row, to_scene(columns)) for row, *columns in db.execute(statements.SENSED_TOGETHER, place)]
     twins = [(item, scene), *((row, other) for row, other in near if are_twins(scene, other))]
-    best = max(twins, key=lambda twin: edition(twin[1]))[0]
-    db.executemany(statements.SUPERSEDE, [{"item": row, "best": best} for row, _ in twins])
+    order = [row for row, _ in sorted(twins, key=lambda twin: edition(twin[1]))]
+    db.executemany(statements.SUPERSEDE, zip([*order[1:], None], order, strict=True))
 
 
 def add_job(db: Connection, item: int, area: int, run: int) -> int | None:

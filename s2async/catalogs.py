@@ -361,14 +361,14 @@ def _is_address(text: object) -> bool:
 
 
 def are_twins(a: Scene, b: Scene) -> bool:
-    """Whether two scenes are editions (processings) of one datastrip over one grid square.
+    """Whether two scenes are editions (processings) of one datastrip over one grid square, in one collection.
 
     Items whose ids differ in ``_0_`` and ``_1_`` may as well be two datastrips of one pass, seconds apart, each
     with its part of the tile: those are no twins. Where both tell the start of their datastrip, it must be equal.
     """
     return (
         bool(a.platform and a.grid)
-        and (a.platform, a.grid) == (b.platform, b.grid)
+        and (a.collection, a.platform, a.grid) == (b.collection, b.platform, b.grid)
         and abs(a.datetime - b.datetime) <= timedelta(seconds=TWIN_SECONDS)
         and not (a.datastrip and b.datastrip and a.datastrip != b.datastrip)
     )

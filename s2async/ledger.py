@@ -111,7 +111,8 @@ class Ledger:
         """Jobs of the active areas by status, in total and per area in the order of their names.
 
         Args:
-            twins_newest: Leave out jobs without an answer whose item has a newer twin: they are not worked on.
+            twins_newest: Leave out jobs without an answer that are left to a newer twin of their item: they are
+                not worked on.
         """
         by_area: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         with schema.told(self.path):
@@ -232,7 +233,7 @@ class Ledger:
 
         Args:
             twins_newest: Leave out a job once the newer twin of its item has an answer for the same area, and jobs
-                without an answer whose item has a newer twin.
+                without an answer that are left to it.
             wanted: The kind of crops that count; its assets do not matter.
             area: Of this area alone, by its fingerprint.
         """

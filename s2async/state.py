@@ -241,7 +241,7 @@ class State(Ledger):
         Args:
             after: Where the last page ended; None to begin.
             limit: Most jobs of the page.
-            twins_newest: Leave out jobs of items that have a newer twin.
+            twins_newest: Leave out a job where a newer twin of its item has the same area; see `add_scene`.
 
         Returns:
             The jobs, and where the next page begins; None when there is none.
@@ -279,7 +279,8 @@ class State(Ledger):
 
         Returns:
             The jobs to be worked on: those of active areas that were opened again, and the new ones. None when the
-            same scene comes a second time, or when it has a newer twin and only the newest is wanted.
+            same scene comes a second time. Where only the newest twin is wanted, an area that a newer one has is
+            left to that, unless its file is missing.
 
         Raises:
             ValueError: An area was not given to `sync_areas`.
@@ -294,11 +295,16 @@ class State(Ledger):
             else:
                 item, *old = found
                 again = booking.update_item(db, self._this_run, item, to_scene(old), scene)
-            if twins_newest and self._value(statements.IS_SUPERSEDED, item):
-                return []
-            jobs = [booking.known_job(db, item, job, self._areas[place], scene, wanted) for job, place in again]
+            newer = (
+                {place for (place,) in db.execute(statements.AREAS_OF_NEWER, (item,))} if twins_newest else set()
+            )
+            jobs = [
+                booking.known_job(db, item, job, self._areas[place], scene, wanted)
+                for job, place in again
+                if place not in newer
+            ]
             for area, place in zip(areas, places, strict=True):
-                job = booking.add_job(db, item, place, self._this_run)
+                job = None if place in newer else booking.add_job(db, item, place, self._this_run)
                 if job is not None:
                     jobs.append(Job(id=job, area=area, scene=scene))
         return jobs

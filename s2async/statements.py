@@ -50,14 +50,44 @@ ITEM = f"SELECT id, {ITEM_COLUMNS} FROM items WHERE id = ?"  # noqa: S608
 ITEM_EDITION = "SELECT id, version, base, assets FROM items WHERE collection = ? AND item = ?"
 ADD_ITEM = f"INSERT INTO items (edition, {ITEM_COLUMNS}) VALUES (1, {', '.join('?' * 15)})"  # noqa: S608
 UPDATE_ITEM = f"UPDATE items SET ({ITEM_COLUMNS}) = ({', '.join('?' * 15)}) WHERE id = ?"  # noqa: S608
-IS_SUPERSEDED = "SELECT superseded_by IS NOT NULL FROM items WHERE id = ?"
 NEW_EDITION = "UPDATE items SET edition = edition + 1 WHERE id = ?"
 SENSED_TOGETHER = f"""
 SELECT id, {ITEM_COLUMNS} FROM items
 WHERE grid = :grid AND sensed BETWEEN :sensed - :span AND :sensed + :span AND id != :item
 """  # noqa: S608
-FREE_TWINS = "UPDATE items SET superseded_by = NULL WHERE superseded_by = ?"
-SUPERSEDE = "UPDATE items SET superseded_by = nullif(:best, id) WHERE id = :item"
+FREE_TWINS = """
+UPDATE items SET superseded_by = (SELECT x.superseded_by FROM items x WHERE x.id = :item)
+WHERE superseded_by = :item
+"""
+SUPERSEDE = "UPDATE items SET superseded_by = ? WHERE id = ?"
+
+# ---- twins of an item i: each points to the next newer one, and a job j of it has the same area in them ----
+
+_NEWER = """
+(
+    WITH RECURSIVE newer (item) AS (
+        SELECT i.superseded_by
+        UNION SELECT s.superseded_by FROM newer CROSS JOIN items s ON s.id = newer.item
+    )
+    SELECT item FROM newer WHERE item IS NOT NULL
+)
+"""
+_TWIN_ASKED = f"""
+i.superseded_by IS NOT NULL AND EXISTS (
+    SELECT 1 FROM jobs t WHERE t.item IN {_NEWER} AND t.area = j.area AND t.status != 'missing'
+)
+"""  # noqa: S608
+"""A search may have brought the newer one for other areas only, and a file that is missing is nobody's picture."""
+_TWIN_ANSWERED = f"""
+i.superseded_by IS NOT NULL AND EXISTS (
+    SELECT 1 FROM jobs t
+    WHERE t.item IN {_NEWER} AND t.area = j.area AND t.status NOT IN ('open', 'failed', 'missing')
+)
+"""  # noqa: S608
+AREAS_OF_NEWER = f"""
+SELECT DISTINCT t.area FROM items i CROSS JOIN jobs t ON t.item IN {_NEWER}
+WHERE i.id = ? AND t.status != 'missing'
+"""  # noqa: S608
 
 # ---- jobs -------------------------------------------------------------------------------------------------
 
@@ -72,15 +102,15 @@ WHERE j.item = :item AND (j.status = :status OR :status IS NULL) AND a.active OR
 """
 FORGET_FILES = "DELETE FROM files WHERE item = ?"
 FORGET_HEADERS = "DELETE FROM headers WHERE item = ?"
-OPEN_JOBS = """
+OPEN_JOBS = f"""
 SELECT j.id, j.item, j.area
 FROM jobs j
 CROSS JOIN areas a ON a.id = j.area
 CROSS JOIN items i ON i.id = j.item
 WHERE j.status = 'open' AND (j.item, j.id) > (:item, :job) AND j.found < :run
-  AND a.active AND (i.superseded_by IS NULL OR NOT :newest)
+  AND a.active AND NOT (:newest AND {_TWIN_ASKED})
 ORDER BY j.item, j.id LIMIT :limit
-"""
+"""  # noqa: S608
 SUSPECT = """
 INSERT INTO suspects (job, deaths) SELECT id, :deaths FROM jobs WHERE id = :job AND status = 'open'
 ON CONFLICT (job) DO UPDATE SET deaths = deaths + excluded.deaths
@@ -94,15 +124,15 @@ ACQUIT = "DELETE FROM suspects WHERE job = ?"
 NAMES_OF_JOB = """
 SELECT a.name, i.item FROM jobs j JOIN areas a ON a.id = j.area JOIN items i ON i.id = j.item WHERE j.id = ?
 """
-SUSPECTS = """
+SUSPECTS = f"""
 SELECT j.id, j.item, j.area
 FROM suspects s
 CROSS JOIN jobs j ON j.id = s.job
 CROSS JOIN areas a ON a.id = j.area
 CROSS JOIN items i ON i.id = j.item
-WHERE j.status = 'open' AND j.found < :run AND a.active AND (i.superseded_by IS NULL OR NOT :newest)
+WHERE j.status = 'open' AND j.found < :run AND a.active AND NOT (:newest AND {_TWIN_ASKED})
 ORDER BY j.item, j.id
-"""
+"""  # noqa: S608
 BELIEVED_MEASURE = """
 SELECT m.total, m.histogram FROM measures m
 WHERE m.job = :job AND m.edition = (SELECT edition FROM items WHERE id = :item)
@@ -124,17 +154,10 @@ ADD_PRODUCT = """
 INSERT OR REPLACE INTO products (job, asset, edition, mask, format, epsg, bytes, sha256, file)
 SELECT j.id, ?, i.edition, ?, ?, ?, ?, ?, ? FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
 """
-_TWIN_ANSWERED = """
-EXISTS (
-    SELECT 1 FROM jobs t
-    WHERE t.item = i.superseded_by AND t.area = j.area AND t.status NOT IN ('open', 'failed', 'missing')
-)
-"""
-"""A file that is missing says nothing that an older edition's crop could be left out for."""
 STORED_CROPS = f"""
 SELECT p.job, p.asset, a.folder, p.file, p.bytes, p.sha256, p.mask, i.item, a.fingerprint,
   a.active AND (
-    j.status IN ('cloudy', 'nodata', 'outside') OR :newest AND i.superseded_by IS NOT NULL AND {_TWIN_ANSWERED}
+    j.status IN ('cloudy', 'nodata', 'outside') OR :newest AND {_TWIN_ANSWERED}
   )
 FROM products p
 CROSS JOIN jobs j ON j.id = p.job
@@ -191,10 +214,10 @@ WHERE id = :job
 
 ACTIVE_NAMES = "SELECT id, name FROM areas WHERE active ORDER BY name, id"
 COUNTS = "SELECT area, status, count(*) FROM jobs GROUP BY area, status"
-SUPERSEDED_COUNTS = """
+SUPERSEDED_COUNTS = f"""
 SELECT j.area, j.status, count(*) FROM items i CROSS JOIN jobs j ON j.item = i.id
-WHERE i.superseded_by IS NOT NULL AND j.status IN ('open', 'failed') GROUP BY j.area, j.status
-"""
+WHERE j.status IN ('open', 'failed') AND {_TWIN_ASKED} GROUP BY j.area, j.status
+"""  # noqa: S608
 PROBLEMS = """
 SELECT a.name, i.item, j.status, j.reason
 FROM areas a
@@ -255,7 +278,7 @@ CROSS JOIN items i ON i.id = j.item
 CROSS JOIN products p ON p.job = j.id AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
 LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
 WHERE a.active AND (:area IS NULL OR a.name = :area)
-  AND NOT (:newest AND i.superseded_by IS NOT NULL AND {_TWIN_ANSWERED})
+  AND NOT (:newest AND {_TWIN_ANSWERED})
 ORDER BY a.name, a.id, i.sensed, i.item, p.asset
 """  # noqa: S608
 _ALL_JOBS = f"""
@@ -267,7 +290,7 @@ LEFT JOIN products p ON p.job = j.id AND j.status = 'saved'
   AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
 LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
 WHERE a.active AND NOT (
-  :newest AND i.superseded_by IS NOT NULL AND (j.status IN ('open', 'failed') OR {_TWIN_ANSWERED})
+  :newest AND (j.status IN ('open', 'failed') AND {_TWIN_ASKED} OR {_TWIN_ANSWERED})
 )
 """  # noqa: S608
 _BY_TIME = "ORDER BY a.name, a.id, i.sensed, i.item, p.asset"

@@ -604,6 +604,7 @@ def a_scene(**changes: Any) -> Scene:
         ({"datetime": datetime(2022, 6, 9, 10, 16, 55, 123000, tzinfo=UTC)}, True),
         ({"datetime": datetime(2022, 6, 9, 10, 16, 53, 123000, tzinfo=UTC)}, True),
         ({"datetime": datetime(2022, 6, 9, 10, 16, 55, 124000, tzinfo=UTC)}, False),
+        ({"collection": "sentinel-2-c1-l2a"}, False),
         ({"platform": "sentinel-2a"}, False),
         ({"platform": ""}, False),
         ({"grid": "33UVU"}, False),

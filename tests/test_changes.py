@@ -454,6 +454,23 @@ def test_only_the_newest_twin_is_read_and_all_on_request(tmp_path: Path, changin
     assert everything.summary.done == {"saved": 4}
 
 
+def test_a_newer_twin_that_is_offered_no_more_hides_nothing_from_a_new_area(
+    tmp_path: Path, changing: Stage
+) -> None:
+    changing.world.change(OLD, datastrip=STRIP, baseline="04.00")
+    changing.world.put(worlds.day(0, id=NEW, datastrip=STRIP, baseline="05.10"))
+    changing.restart()
+    run(tmp_path, changing, areas={"North": AREAS["North"]})
+    del changing.world.items[NEW]
+    changing.restart()
+    ran = run(tmp_path, changing, areas={name: AREAS[name] for name in ("North", "Wide")})
+    assert ran.summary.clean
+    assert ran.summary.left == 0
+    assert {place[:2] for place in index(ran)} == {
+        ("North", NEW), ("North", OTHER), ("Wide", OLD), ("Wide", MIXED), ("Wide", OTHER),
+    }  # fmt: skip
+
+
 def test_two_halves_of_a_pass_are_no_twins(tmp_path: Path, changing: Stage) -> None:
     changing.world.change(OLD, datastrip=STRIP)
     half = worlds.day(0, id=NEW, datastrip="S20220101T102050", baseline="05.10")

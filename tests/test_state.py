@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from s2async.marks import Left
 from s2async.models import (
     BatchResult,
     CloudMeasure,
@@ -533,6 +534,71 @@ def test_open_jobs_of_a_superseded_item_are_left_and_not_counted(state: State) -
     assert state.counts().total == {"cloudy": 2}
     assert state.counts(twins_newest=False).total == {"cloudy": 2, "failed": 1, OPEN: 1}
     assert state.counts().areas[0].by_status == {"cloudy": 1}
+
+
+def test_areas_that_the_newer_twin_does_not_have_are_asked_of_the_older_one(state: State) -> None:
+    """A catalogue may drop the newer one, or it was searched for other areas only."""
+    start(state, [A, B])
+    record(state, *map(saved, add(state, NEW, [A])))
+    (job,) = add(state, OLD, [A, B])
+    assert (job.area, job.scene.id) == (B, OLD.id)
+    assert state.counts().total == {"saved": 1, OPEN: 1}
+    state.suspect(Left(jobs=frozenset({job.id})))
+    start(state, [A, B])
+    assert state.suspects(twins_newest=True) == open_jobs(state)
+    assert [again.id for again in open_jobs(state)] == [job.id]
+    record(state, saved(job))
+    assert [(row.area, row.item) for row in state.saved_rows(twins_newest=True, wanted=VISUAL)] == [
+        ("a", NEW.id),
+        ("b", OLD.id),
+    ]
+    add(state, NEW, [A, B])
+    again_old = add(state, replace(OLD, version="v2"), [A, B])
+    assert again_old == [], "the newer one has both now"
+    start(state, [A, B])
+    assert [again.scene.id for again in open_jobs(state)] == [NEW.id]
+    assert state.suspects(twins_newest=True) == []
+    assert state.counts().total == {"saved": 1, OPEN: 1}
+
+
+def test_an_older_twin_is_asked_where_the_newer_one_has_no_file(state: State) -> None:
+    start(state, [A, B])
+    first, second = add(state, NEW, [A, B])
+    record(state, missing(first), failed(second))
+    (job,) = add(state, OLD, [A, B])
+    assert (job.area, job.scene.id) == (A, OLD.id)
+    assert state.counts().total == {"missing": 1, "failed": 1, OPEN: 1}
+    told = [(row.area, row.item, row.status) for row in state.job_rows(twins_newest=True, wanted=VISUAL)]
+    assert told == [("a", OLD.id, OPEN), ("a", NEW.id, "missing"), ("b", NEW.id, "failed")]
+    (again,) = add(state, replace(NEW, updated="2023-01-01T00:00:00Z"), [A, B])
+    assert again.id == first.id
+    start(state, [A, B])
+    assert [again.id for again in open_jobs(state)] == [first.id], "it may be there now"
+
+
+def test_of_three_twins_the_newest_that_has_a_picture_counts(state: State) -> None:
+    middle = make_scene("S2A_33UUU_20220101_3_L2A", baseline="04.00")
+    start(state, [A])
+    for scene in (OLD, middle):
+        record(state, *map(saved, add(state, scene, [A])))
+    (job,) = add(state, NEW, [A])
+    record(state, missing(job))
+    assert index_items(state) == [middle.id]
+    state.retry(missing=True)
+    record(state, saved(job))
+    assert index_items(state) == [NEW.id]
+    add(state, replace(middle, datetime=middle.datetime + timedelta(minutes=1)), [A])
+    assert index_items(state) == [NEW.id, middle.id], (
+        "it is another scene now, and the oldest still has a newer one"
+    )
+
+
+def test_another_collection_supersedes_nothing(state: State) -> None:
+    start(state, [A])
+    add(state, replace(NEW, collection="sentinel-2-c1-l2a"), [A])
+    assert [job.scene.id for job in add(state, OLD, [A])] == [OLD.id]
+    start(state, [A])
+    assert len(open_jobs(state)) == 2
 
 
 def test_of_three_twins_the_newest_stays_in_any_order(tmp_path: Path) -> None:
