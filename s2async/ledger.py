@@ -148,10 +148,10 @@ class Ledger:
             wanted: The kind of crops that count; its assets do not matter.
         """
         with schema.told(self.path):
-            found = self._db.execute(statements.ITEM_EDITION, (scene.collection, scene.id)).fetchone()
-            if found is None or not rows.same_edition(found[1], rows.addresses(*found[2:]), scene):
+            item = self._present(scene)
+            if item is None:
                 return ()
-            kind = {"item": found[0], "mask": wanted.mask, "format": wanted.format, "attempts": ATTEMPTS}
+            kind = {"item": item, "mask": wanted.mask, "format": wanted.format, "attempts": ATTEMPTS}
             return tuple(map(rows.known_job, self._db.execute(statements.KNOWN_JOBS, kind)))
 
     def scene(self, collection: str, item: str) -> Scene | None:
@@ -273,6 +273,12 @@ class Ledger:
         with schema.told(self.path):
             found = self._db.execute(statements.STORED_CROPS, {"newest": twins_newest}).fetchall()
         return [rows.stored_crop(row) for row in found]
+
+    def _present(self, scene: Scene) -> int | None:
+        """The row of a scene's item, while this is its edition; None when it is another or unknown."""
+        found = self._db.execute(statements.ITEM_EDITION, (scene.collection, scene.id)).fetchone()
+        same = found is not None and rows.same_edition(found[1], rows.addresses(*found[2:]), scene)
+        return found[0] if same else None
 
     def _value(self, statement: str, *values: object) -> Any:
         return self._db.execute(statement, values).fetchone()[0]

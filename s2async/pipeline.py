@@ -13,7 +13,7 @@ import itertools
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -180,6 +180,8 @@ class _Run:
         self.batches = 0
         self.turns = itertools.count(1)
         """Batches that were begun, in their order."""
+        self.begun: dict[int, asyncio.Event] = {}
+        """Jobs that are worked on, each with the end of its batch."""
         self.settings = worker.Settings(
             limits=self.limits,
             assets=self.wanted.assets,
@@ -360,11 +362,29 @@ class _Run:
             if not jobs:
                 return
             TURN.set(next(self.turns))
-            await self._answer(jobs, tools, shared=shared)
+            async with self._by_itself(jobs):
+                await self._answer(jobs, tools, shared=shared)
+
+    @contextlib.asynccontextmanager
+    async def _by_itself(self, jobs: Sequence[Job]) -> AsyncIterator[None]:
+        """Wait for a batch with some of these jobs: an old edition's crops must not come after the new one's."""
+        ids = [job.id for job in jobs]
+        while before := next((self.begun[job] for job in ids if job in self.begun), None):
+            await before.wait()
+        ended = asyncio.Event()
+        self.begun.update(dict.fromkeys(ids, ended))
+        try:
+            yield
+        finally:
+            for job in ids:
+                del self.begun[job]
+            ended.set()
 
     async def _answer(self, jobs: Sequence[Job], tools: worker.Tools, *, shared: bool = False) -> None:
         while jobs:
-            self.state.begin(jobs)
+            if not self.state.begin(jobs):  # they are in the queue once more, with the new edition of their item
+                self.progress.found -= len(jobs)
+                return
             scene = jobs[0].scene
             batch = Batch(scene=scene, jobs=tuple(jobs), files=self.state.known_files(scene), shared=shared)
             marked = replace(tools, pool=self.marks.during(tools.pool, [job.id for job in jobs]))

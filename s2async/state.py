@@ -37,7 +37,7 @@ from s2async.models import (
     Traffic,
 )
 from s2async.records import ATTEMPTS, Cursor, StoredCrop, Wanted
-from s2async.rows import addresses, hash_address, same_edition, to_scene, unpack_measure
+from s2async.rows import hash_address, to_scene, unpack_measure
 
 __all__ = ["Cursor", "Ledger", "State", "Wanted"]
 
@@ -321,17 +321,24 @@ class State(Ledger):
 
     # ---- answers ----
 
-    def begin(self, jobs: Sequence[Job]) -> None:
-        """Note that a batch is about to be worked on, before it writes its first crop.
+    def begin(self, jobs: Sequence[Job]) -> bool:
+        """Note that jobs of one scene are about to be worked on, before their first crop is written.
 
-        Crops of another kind (mask, format) may lie under the names of those that it writes, so they count no more
-        from now on: a run that stops between a new file and its record would leave a record of the old one.
+        Crops of another kind (mask, format) may lie under the names of those that are written, so they count no
+        more from now on: a run that stops between a new file and its record would leave a record of the old one.
+
+        Returns:
+            False when a search has replaced the edition of their item meanwhile, and opened them anew: then they
+            are not to be worked on, for they would write over the crops of the new one.
         """
+        if self._present(jobs[0].scene) is None:
+            return False
         wanted = self._this_wanted
         kind = (wanted.mask, wanted.format)
         written = [(job.id, asset, *kind) for job in jobs for asset in wanted.assets if asset not in job.saved]
         with self._writing() as db:
             db.executemany(statements.DROP_OTHER_KIND, written)
+        return True
 
     def record(self, result: BatchResult, traffic: Sequence[Traffic]) -> None:
         """Take in the answers of a batch, and the requests and bytes since the last call.
@@ -343,10 +350,8 @@ class State(Ledger):
             self._add_traffic(db, traffic)
             if not result.outcomes:
                 return
-            scene = result.outcomes[0].job.scene
-            found = db.execute(statements.ITEM_EDITION, (scene.collection, scene.id)).fetchone()
-            item, version, base, assets = found
-            if same_edition(version, addresses(base, assets), scene):
+            item = self._present(result.outcomes[0].job.scene)
+            if item is not None:
                 booking.add_files(db, item, result.files)
                 for outcome in result.outcomes:
                     booking.believe(db, item, outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import shutil
 from collections import Counter
@@ -16,9 +17,10 @@ import rasterio
 from rasterio.windows import from_bounds
 from shapely import Polygon
 
-from s2async import transport
+from s2async import transport, upkeep
 from s2async.config import Config
-from s2async.models import JobDone, Notice, Status
+from s2async.jobqueue import JobQueue
+from s2async.models import Job, JobDone, Notice, Status
 from s2async.state import State
 from tests import oracle, worlds
 from tests.worlds import SHAPES, Ran, Stage
@@ -332,6 +334,60 @@ def test_a_new_version_of_an_item_is_a_new_question(tmp_path: Path, changing: St
     assert not worlds.faults_of(second.config, changing.world)
     assert index(second) == index(first) - {("South", CLEAR, "visual")}
     assert not run(tmp_path, changing).cogs
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_an_edition_that_is_replaced_while_its_jobs_wait_or_are_worked_on(
+    tmp_path: Path, changing: Stage, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    """Open jobs of the old edition go first, then the search brings the new one: both write the same file."""
+    one: dict[str, Any] = {
+        "areas": {"North": AREAS["North"]},
+        "search": {"datetime": "2022-01-01/2022-01-01"},
+        "output": {"assets": ["visual", "red"]},
+    }
+    run(tmp_path, changing, **one | {"output": {"assets": ["red"]}})
+    changing.world.change(CLEAR, version="2")
+    changing.restart()
+    read, add_scene, take_run = transport.Transport.read, State.add_scene, JobQueue.take_run
+    pictures, found = Counter[str](), asyncio.Event()
+
+    async def slow_read(self: transport.Transport, href: str, *args: Any, **kwargs: Any) -> transport.Piece:
+        name = href[-7:]
+        pictures[name] += 1
+        if name == "TCI.tif" and pictures[name] == 1:  # the old edition's, until the new one has its picture
+            await found.wait()
+            await asyncio.sleep(0.3)
+        if name == "B04.tif":  # the new edition's, until the old one has its answer
+            await asyncio.sleep(0.6)
+        return await read(self, href, *args, **kwargs)
+
+    def add_and_tell(self: State, *args: Any, **kwargs: Any) -> list[Job]:
+        found.set()
+        return add_scene(self, *args, **kwargs)
+
+    async def take_late(self: JobQueue, most: int) -> tuple[list[Job], bool]:
+        if not begun:
+            await found.wait()
+            await asyncio.sleep(0.05)
+        return await take_run(self, most)
+
+    monkeypatch.setattr(transport.Transport, "read", slow_read)
+    monkeypatch.setattr(State, "add_scene", add_and_tell)
+    monkeypatch.setattr(JobQueue, "take_run", take_late)
+    ran = run(tmp_path, changing, **one)
+    assert ran.summary.done == {"saved": 1 + begun}
+    assert ran.progress.found == 1 + begun
+    assert ran.summary.left == 0
+    with State.create_or_open(ran.config.run.state) as state:
+        stored = state.stored_crops(twins_newest=True)
+    assert {made.asset: upkeep.fault(made, ran.config.output.folder) for made in stored} == {
+        "red": "",
+        "visual": "",
+    }
+    assert not worlds.faults_of(ran.config, changing.world)
+    with rasterio.open(crop(ran, "North", CLEAR)) as picture:
+        assert picture.tags()["ITEM_VERSION"] == f"{CLEAR}_2.SAFE"
 
 
 def test_an_update_without_a_new_version_changes_nothing(tmp_path: Path, changing: Stage) -> None:

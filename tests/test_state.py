@@ -245,6 +245,17 @@ def test_an_answer_about_a_replaced_edition_is_not_believed(state: State) -> Non
     assert (job.measure, job.saved, job.scene.version) == (CLEAR, frozenset(), "v2")
 
 
+def test_jobs_of_a_replaced_edition_are_not_begun(state: State) -> None:
+    start(state, [A])
+    (old,) = add(state, make_scene(), [A])
+    assert state.begin([old])
+    (new,) = add(state, make_scene(version="v2"), [A])
+    assert not state.begin([old])
+    assert state.begin([new])
+    add(state, make_scene(version="v2", updated="2023-01-01T00:00:00Z"), [A])
+    assert state.begin([new]), "an update is no other edition"
+
+
 @pytest.mark.parametrize("change", [{"mask": False}, {"format": "png"}])
 def test_a_crop_of_another_kind_counts_no_more_once_its_job_is_begun_again(
     state: State, change: dict[str, Any]
