@@ -11,6 +11,7 @@ from typing import Protocol
 
 from s2async import statements
 from s2async.catalogs import TWIN_SECONDS, are_twins, edition
+from s2async.errors import ConfigError
 from s2async.models import Area, FileFact, Job, Outcome, Scene, Status
 from s2async.records import OPEN, Wanted
 from s2async.rows import (
@@ -46,7 +47,16 @@ class Suspicion(Protocol):
 
 
 def add_item(db: Connection, scene: Scene) -> int:
-    """A row for an item that is new; its number."""
+    """A row for an item that is new; its number.
+
+    Raises:
+        ConfigError: An item of another collection has the same id, and so its crops have the same names.
+    """
+    if found := db.execute(statements.NAMESAKE, (scene.id, scene.collection)).fetchone():
+        raise ConfigError(
+            f"item {scene.id} of the collection {scene.collection} is known from {found[0]}, and crops of both "
+            "would be the same files; give each collection a state and an output folder of its own"
+        )
     item = db.execute(statements.ADD_ITEM, item_values(scene)).lastrowid or 0
     settle_twins(db, item, scene)
     return item

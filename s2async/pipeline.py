@@ -129,6 +129,7 @@ async def run(
         on_event: told of everything that happens.
 
     Raises:
+        ConfigError: the state holds the same items of another collection.
         StateInUse, StateError: the state cannot be used.
         ConfigError: no scene has an asset that is wanted.
         LocalError: this machine stopped the run; it can be resumed.

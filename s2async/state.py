@@ -283,6 +283,7 @@ class State(Ledger):
             left to that, unless its file is missing.
 
         Raises:
+            ConfigError: It is new, but an item of another collection has the same id.
             ValueError: An area was not given to `sync_areas`.
         """
         places = [self._row(area) for area in areas]

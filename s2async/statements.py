@@ -50,6 +50,16 @@ ITEM = f"SELECT id, {ITEM_COLUMNS} FROM items WHERE id = ?"  # noqa: S608
 ITEM_EDITION = "SELECT id, version, base, assets FROM items WHERE collection = ? AND item = ?"
 ADD_ITEM = f"INSERT INTO items (edition, {ITEM_COLUMNS}) VALUES (1, {', '.join('?' * 15)})"  # noqa: S608
 UPDATE_ITEM = f"UPDATE items SET ({ITEM_COLUMNS}) = ({', '.join('?' * 15)}) WHERE id = ?"  # noqa: S608
+NAMESAKE = """
+WITH RECURSIVE known (collection) AS (
+    SELECT min(collection) FROM items
+    UNION ALL SELECT (SELECT min(i.collection) FROM items i WHERE i.collection > known.collection)
+    FROM known WHERE known.collection IS NOT NULL
+)
+SELECT i.collection FROM known CROSS JOIN items i ON i.collection = known.collection AND i.item = ?
+WHERE known.collection != ? LIMIT 1
+"""
+"""Another collection with an item of this id. They are a few: the index tells them one after the other."""
 NEW_EDITION = "UPDATE items SET edition = edition + 1 WHERE id = ?"
 SENSED_TOGETHER = f"""
 SELECT id, {ITEM_COLUMNS} FROM items

@@ -19,8 +19,10 @@ from shapely import Polygon
 
 from s2async import transport, upkeep
 from s2async.config import Config
+from s2async.errors import ConfigError
 from s2async.jobqueue import JobQueue
 from s2async.models import Job, JobDone, Notice, Status
+from s2async.sandbox.process import start as start_server
 from s2async.state import State
 from tests import oracle, worlds
 from tests.worlds import SHAPES, Ran, Stage
@@ -546,6 +548,21 @@ def test_a_scene_of_two_searches_is_worked_on_once(
     assert ran.paths == calm.paths
     assert ran.summary.done == calm.summary.done
     assert Counter(worlds.statuses(ran.config).values()) == {"saved": 10, "cloudy": 2}
+
+
+@pytest.mark.parametrize("twins", ["newest", "all"])
+def test_another_collection_with_the_same_ids_is_refused(tmp_path: Path, changing: Stage, twins: str) -> None:
+    first = run(tmp_path, changing)
+    before = crop(first, "North", CLEAR).read_bytes()
+    items = changing.world.folder / "items.jsonl"
+    items.write_text(items.read_text().replace('"collection":"sentinel-2-l2a"', '"collection":"other"'))
+    with start_server(changing.world.folder) as sandbox:
+        catalog = {"url": sandbox.api, "collection": "other", "assets": {"scl": "scl"}}
+        path = worlds.write_config(tmp_path, sandbox, areas=AREAS, search={"catalog": catalog, "twins": twins})
+        with pytest.raises(ConfigError, match="give each collection a state and an output folder of its own"):
+            worlds.run(path, sandbox)
+    assert crop(first, "North", CLEAR).read_bytes() == before
+    assert not worlds.faults_of(first.config, changing.world)
 
 
 def test_an_item_that_is_gone_from_the_catalogue_is_not_deleted(tmp_path: Path, changing: Stage) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from s2async.errors import ConfigError
 from s2async.marks import Left
 from s2async.models import (
     BatchResult,
@@ -643,6 +644,21 @@ def test_an_item_whose_edition_changes_sides(state: State) -> None:
 
 
 # ---- hostile texts --------------------------------------------------------------------------------------------
+
+
+def test_an_item_whose_id_another_collection_has_is_refused(state: State) -> None:
+    """Crops are named by the item's id alone."""
+    start(state, [A, B])
+    record(state, *map(saved, add(state, OLD, [A])))
+    for number, collection in enumerate(("a", "z", "sentinel-2-l1c")):
+        assert add(state, replace(make_scene(f"S{number}", minutes=10), collection=collection), [A])
+    other = replace(OLD, collection="sentinel-2-c1-l2a")
+    assert add(state, other, []) == [], "it lies over no area"
+    with pytest.raises(ConfigError, match=f"item {OLD.id} of the collection sentinel-2-c1-l2a .* sentinel-2-l2a,"):
+        add(state, other, [B])
+    assert state.scene("sentinel-2-c1-l2a", OLD.id) is None
+    assert index_items(state) == [OLD.id]
+    assert add(state, replace(OLD, version="v2"), [A])
 
 
 def test_texts_are_only_texts(state: State) -> None:
