@@ -274,6 +274,18 @@ class Ledger:
             found = self._db.execute(statements.STORED_CROPS, {"newest": twins_newest}).fetchall()
         return [rows.stored_crop(row) for row in found]
 
+    def crop_places(self) -> Iterator[Path]:
+        """Where each recorded crop lies inside the output folder, in no order. Streamed."""
+        with schema.told(self.path):
+            for folder, file in self._db.execute(statements.CROP_PLACES):
+                yield Path(folder, file)
+
+    def output(self) -> Path | None:
+        """The output folder of the last run; None when none has noted it."""
+        with schema.told(self.path):
+            found = self._db.execute(statements.OUTPUT).fetchone()
+        return Path(found[0]) if found else None
+
     def _present(self, scene: Scene) -> int | None:
         """The row of a scene's item, while this is its edition; None when it is another or unknown."""
         found = self._db.execute(statements.ITEM_EDITION, (scene.collection, scene.id)).fetchone()

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import s2async
 from s2async import areas as area_files
-from s2async import crops, files, heap, index, search, worker
+from s2async import crops, files, heap, index, search, upkeep, worker
 from s2async.budget import Budget
 from s2async.clouds import Limits, verdict
 from s2async.config import Config
@@ -129,25 +129,33 @@ async def run(
         on_event: told of everything that happens.
 
     Raises:
-        ConfigError: the state holds the same items of another collection.
+        ConfigError: the state's crops are in another folder, or it holds the same items of another collection;
+            or no scene has an asset that is wanted.
         StateInUse, StateError: the state cannot be used.
-        ConfigError: no scene has an asset that is wanted.
         LocalError: this machine stopped the run; it can be resumed.
         HostParked: a server gave no answer for as long as it is waited for; the run can be resumed.
         asyncio.CancelledError: the run was stopped; it can be resumed.
     """
-    files.make_folder(config.output.folder, parents=True)
     files.make_folder(config.run.state.parent, parents=True)
-    files.check_writable(config.output.folder)
-    files.check_space(config.output.folder, config.run.reserve)
     progress = progress or Progress()
     with contextlib.ExitStack() as held:
         state = held.enter_context(State.create_or_open(config.run.state))
+        _take_place(config, state)
         path = config.run.state.with_name(config.run.state.name + ".decoding")
         left = take(path)
         marks = held.enter_context(Marks(path, threads=THREADS, jobs=LONGEST_BATCH))
         progress.let_go = held.close
         return await _Run(config, areas, state, marks, limit, progress, on_event).run(left)
+
+
+def _take_place(config: Config, state: State) -> None:
+    """Make the output folder ready, unless it is not the one that the state's crops are in."""
+    folder = config.output.folder
+    upkeep.check_place(state.crop_places(), folder.resolve(), state.output())
+    files.make_folder(folder, parents=True)
+    files.check_writable(folder)
+    files.check_space(folder, config.run.reserve)
+    state.note_output(folder.resolve())
 
 
 class _Run:

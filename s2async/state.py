@@ -104,6 +104,12 @@ class State(Ledger):
             self._run = db.execute(statements.BEGIN_RUN, (_now(), version, config)).lastrowid
         return self._this_run
 
+    def note_output(self, folder: Path) -> None:
+        """Note where crops are written; see `output`."""
+        if folder != self.output():
+            with self._writing() as db:
+                db.execute(statements.SET_OUTPUT, (str(folder),))
+
     def end_run(self, how: str) -> None:
         """Note how the run ended."""
         with self._writing() as db:

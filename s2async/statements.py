@@ -11,6 +11,8 @@ from __future__ import annotations
 STATE_ID = "SELECT value FROM meta WHERE key = 'id'"
 HOLDER = "SELECT value FROM meta WHERE key = 'holder'"
 SET_HOLDER = "INSERT OR REPLACE INTO meta (key, value) VALUES ('holder', ?)"
+OUTPUT = "SELECT value FROM meta WHERE key = 'output'"
+SET_OUTPUT = "INSERT OR REPLACE INTO meta (key, value) VALUES ('output', ?)"
 BEGIN_RUN = "INSERT INTO runs (started, version, config) VALUES (?, ?, ?)"
 END_RUN = "UPDATE runs SET ended = ?, how = ? WHERE id = ?"
 LAST_RUN = "SELECT id, started, ended, how, version FROM runs ORDER BY id DESC LIMIT 1"
@@ -175,6 +177,9 @@ CROSS JOIN areas a ON a.id = j.area
 CROSS JOIN items i ON i.id = j.item
 ORDER BY a.folder, p.file
 """  # noqa: S608
+CROP_PLACES = """
+SELECT a.folder, p.file FROM products p CROSS JOIN jobs j ON j.id = p.job CROSS JOIN areas a ON a.id = j.area
+"""
 DROP_PRODUCT = "DELETE FROM products WHERE job = ? AND asset = ?"
 DROP_OTHER_KIND = "DELETE FROM products WHERE job = ? AND asset = ? AND (mask, format) != (?, ?)"
 UNSAVE_JOB = "UPDATE jobs SET status = 'open' WHERE id = ? AND status = 'saved'"

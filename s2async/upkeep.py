@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterable
 from html import unescape
 from pathlib import Path
 
 from s2async import files, quicklooks, tiff
-from s2async.errors import CorruptFile, LocalError
+from s2async.errors import ConfigError, CorruptFile, LocalError
 from s2async.records import StoredCrop
 
 _ITEM = re.compile(r'<Item name="([^"]*)">([^<]*)</Item>')
@@ -70,6 +71,38 @@ def check_output(output: Path) -> None:
     """
     if not output.is_dir():
         raise LocalError(f"the output folder {output} is not there; mount the disk or put the folder back")
+
+
+def check_place(recorded: Iterable[Path], output: Path, known: Path | None) -> None:
+    """Refuse an output folder that the recorded crops are not in: another one, or that of a disk that is away.
+
+    A run would take them for done, and list files that are not there. One that was moved with its crops is fine,
+    and so is one in which somebody deleted crops or whole areas: that is for ``verify`` to find out.
+
+    Args:
+        recorded: Where crops lie inside the output folder, as `ledger.Ledger.crop_places` gives them.
+        output: The output folder, which need not be there, without symbolic links.
+        known: That of the last run; None when unknown.
+
+    Raises:
+        ConfigError: It is not the folder of these crops.
+        LocalError: It cannot be looked into.
+    """
+    lost = "if they are lost, make the folder, and `s2async verify` opens their jobs again"
+    with files.local_errors("look into", output):
+        places = iter(recorded)
+        first = next(places, None)
+        if first is None or any((output / place).is_file() for place in itertools.chain([first], places)):
+            return
+        if known not in (None, output):
+            raise ConfigError(
+                f"the recorded crops are in {known}, and none of them in {output}: move them there, or name a "
+                f"state of its own for the new folder; {lost}"
+            )
+        if not output.is_dir() or not any(output.iterdir()):
+            raise ConfigError(
+                f"none of the recorded crops is in {output}: mount the disk or put the folder back; {lost}"
+            )
 
 
 def remove(crops: Iterable[StoredCrop], output: Path) -> list[tuple[StoredCrop, str]]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rasterio
 from click.testing import CliRunner, Result
 
 from s2async import upkeep
-from s2async.cli import cli
+from s2async.cli import cli, exit_code
 from s2async.config import Config
+from s2async.errors import ConfigError
 from s2async.ledger import Ledger
+from s2async.state import State
 from tests import worlds
 from tests.worlds import Stage
 
@@ -93,6 +97,87 @@ def test_an_output_folder_that_is_away_opens_nothing(tmp_path: Path, stage: Stag
     config.output.folder.rename(tmp_path / "elsewhere")
     assert "mount the disk" in str(ask("verify", path).exception)
     assert worlds.statuses(config) == known
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_run_refuses_an_output_folder_that_vanished(tmp_path: Path, stage: Stage, noted: bool) -> None:
+    """As when a disk is not mounted: the index would list files that are not there."""
+    path = worlds.write_config(tmp_path, stage.sandbox, run={"state": "state.sqlite"})
+    config = worlds.run(path, stage.sandbox).config
+    folder, away = config.output.folder, tmp_path / "away"
+    forget(config, noted=noted)
+    folder.rename(away)
+    for made in (False, True):
+        with pytest.raises(ConfigError, match="mount the disk or put the folder back") as error:
+            worlds.run(path, stage.sandbox)
+        assert str(folder) in str(error.value)
+        assert exit_code(error.value) == 2
+        assert folder.exists() == made, "not made anew"
+        if not made:
+            folder.mkdir()
+    folder.rmdir()
+    away.rename(folder)
+    assert not asked(worlds.run(path, stage.sandbox))
+    assert ask("verify", path).return_value == 0
+
+
+def test_a_run_refuses_another_output_folder_and_says_what_to_do(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, run={"state": "state.sqlite"})
+    first = worlds.run(path, stage.sandbox).config
+    index = (first.output.folder / "overview.csv").read_text()
+    other: dict[str, Any] = {"output": {"folder": "other"}, "run": {"state": "state.sqlite"}}
+    path = worlds.write_config(tmp_path, stage.sandbox, **other)
+    with pytest.raises(ConfigError, match="or name a state of its own for the new folder") as error:
+        worlds.run(path, stage.sandbox)
+    assert f"are in {first.output.folder.resolve()}" in str(error.value)
+    assert not (tmp_path / "other").exists()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").touch()
+    with pytest.raises(ConfigError):
+        worlds.run(path, stage.sandbox)
+    assert ask("verify", path).return_value == 3
+    again = worlds.run(path, stage.sandbox)
+    assert again.summary.clean
+    assert again.summary.index.read_text() == index
+    assert ask("verify", path).return_value == 0
+    assert not asked(worlds.run(path, stage.sandbox))
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_an_output_folder_that_was_moved_with_its_crops_is_the_new_one(
+    tmp_path: Path, stage: Stage, noted: bool
+) -> None:
+    first = worlds.run(worlds.write_config(tmp_path, stage.sandbox), stage.sandbox)
+    forget(first.config, noted=noted)
+    first.config.output.folder.rename(tmp_path / "moved")
+    moved: dict[str, Any] = {"output": {"folder": "moved"}, "run": {"state": "moved/state.sqlite"}}
+    path = worlds.write_config(tmp_path, stage.sandbox, **moved)
+    for _ in range(2):
+        assert not asked(worlds.run(path, stage.sandbox))
+    with Ledger.read(tmp_path / "moved" / "state.sqlite") as state:
+        assert state.output() == (tmp_path / "moved").resolve()
+    assert ask("verify", path).return_value == 0
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_crops_that_somebody_deleted_stop_no_run(tmp_path: Path, stage: Stage, noted: bool) -> None:
+    path = worlds.write_config(
+        tmp_path, stage.sandbox, areas={"North": worlds.polygon("North")}, run={"state": "state.sqlite"}
+    )
+    config = worlds.run(path, stage.sandbox).config
+    forget(config, noted=noted)
+    shutil.rmtree(config.output.folder / "North")
+    assert worlds.run(path, stage.sandbox).summary.clean
+    assert ask("verify", path).return_value == 3
+    assert worlds.run(path, stage.sandbox).summary.done == {"saved": len(crops(config))}
+    assert crops(config)
+
+
+def forget(config: Config, *, noted: bool) -> None:
+    """Make a state one of those that do not tell their output folder."""
+    if not noted:
+        with State.create_or_open(config.run.state) as state:
+            state._db.execute("DELETE FROM meta WHERE key = 'output'")
 
 
 def test_crops_that_count_no_more_are_removed_and_strange_files_stay(tmp_path: Path, stage: Stage) -> None:
