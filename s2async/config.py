@@ -250,6 +250,11 @@ class Config(Section):
         except ValidationError as error:
             raise ConfigError(complaint(error, cls, source)) from None
 
+    @property
+    def file(self) -> Path | None:
+        """The file that it was read from, as the user named it; None when it was given as a mapping."""
+        return self._source.path if self._source else None
+
     def place(self, *key: str | int) -> str:
         """Name the place of a key for people: ``file:line``, or ``config`` when it was not read from a file."""
         return self._source.place(key) if self._source else "config"

@@ -15,6 +15,7 @@ from s2async import files, geojson, index, pipeline
 from s2async.config import Config
 from s2async.console import safe
 from s2async.errors import ConfigError
+from s2async.holdings import check_target
 from s2async.ledger import Ledger
 from s2async.table import Table
 
@@ -77,15 +78,18 @@ def export(config: Path, name: str, everything: bool, target: Path | None) -> No
         raise ConfigError("a STAC collection holds crops only: leave out --all, or choose another format")
     if target == STDOUT and not (name in FORMATS and FORMATS[name].text):
         raise ConfigError(f"{name} cannot be written to standard output: name a file")
+    if target is None:
+        beside = "" if name == "stac" else f"overview{'-all' * everything}{FORMATS[name].suffix}"
+        target = settings.output.folder / beside
+    if target != STDOUT:
+        check_target(target, settings)
     with Ledger.read(settings.run.state) as state:
         if name == "stac":
-            _write_collection(state, settings, target or settings.output.folder)
+            _write_collection(state, settings, target)
         elif target == STDOUT:
             _write_out(FORMATS[name], table(state, settings, everything=everything))
         else:
-            kind = FORMATS[name]
-            path = target or settings.output.folder / f"overview{'-all' * everything}{kind.suffix}"
-            _write_table(kind, table(state, settings, everything=everything), path)
+            _write_table(FORMATS[name], table(state, settings, everything=everything), target)
 
 
 def table(state: Ledger, config: Config, *, everything: bool = False) -> Table:

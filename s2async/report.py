@@ -10,6 +10,7 @@ import click
 from s2async import console
 from s2async.config import Config
 from s2async.errors import ConfigError
+from s2async.holdings import check_target
 from s2async.ledger import Ledger
 
 PICTURES = 24
@@ -61,6 +62,7 @@ def report(
     page = target or settings.output.folder / "report.html"
     if page.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"{page} is no name of a page; let it end in .html")
+    check_target(page, settings)
 
     def tell(text: str) -> None:
         if not told.get("quiet", False):
