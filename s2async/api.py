@@ -26,6 +26,7 @@ from s2async import areas as area_files
 from s2async import clouds, decode, pipeline
 from s2async.config import Config
 from s2async.errors import ConfigError, CorruptFile, LocalError
+from s2async.holdings import check_state
 from s2async.ledger import Ledger
 from s2async.models import Area, Event, JobDone, Outcome
 from s2async.pipeline import Summary
@@ -263,8 +264,7 @@ def read(
             print(crop.datetime, crop.pixels.shape, crop.area_cloud)
     """
     settings = load_config(config)
-    if not settings.run.state.exists():
-        raise ConfigError(f"no state at {settings.run.state}: nothing has been run yet")
+    check_state(settings)
     newest, wanted = settings.search.twins == "newest", pipeline.wanted_products(settings)
     with Ledger.read(settings.run.state) as ledger:
         for row in ledger.saved_rows(twins_newest=newest, wanted=wanted, area=area):

@@ -12,7 +12,7 @@ from s2async import areas as area_files
 from s2async import index, pipeline, rebuild, upkeep
 from s2async.config import Config
 from s2async.console import safe, size
-from s2async.errors import ConfigError
+from s2async.holdings import check_state
 from s2async.records import StoredCrop
 from s2async.state import State
 
@@ -110,8 +110,7 @@ COMMANDS = (verify, rebuild_command, prune)
 
 def _settings(path: Path) -> Config:
     config = Config.load(path)
-    if not config.run.state.exists():
-        raise ConfigError(f"no state at {config.run.state}: nothing has been run yet; next: s2async run {path}")
+    check_state(config)
     return config
 
 

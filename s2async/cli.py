@@ -21,6 +21,7 @@ from s2async import areas as area_files
 from s2async import care, console, export, heartbeat, pipeline, prospect, report, summary
 from s2async.config import EXAMPLE, Config, with_areas
 from s2async.errors import ConfigError, LocalError, RemoteError, S2AsyncError, StateError, StateInUse
+from s2async.holdings import check_state
 from s2async.ledger import Ledger
 from s2async.state import State
 from s2async.stopping import Stop
@@ -268,8 +269,7 @@ def run_config(
 def _with_state(path: Path) -> Config:
     """The settings of a job that has been run before."""
     config = Config.load(path)
-    if not config.run.state.exists():
-        raise ConfigError(f"no state at {config.run.state}: nothing has been run yet; next: s2async run {path}")
+    check_state(config)
     return config
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from s2async import files, geojson, index, pipeline
 from s2async.config import Config
 from s2async.console import safe
 from s2async.errors import ConfigError
-from s2async.holdings import check_target
+from s2async.holdings import check_state, check_target
 from s2async.ledger import Ledger
 from s2async.table import Table
 
@@ -71,9 +70,7 @@ def export(config: Path, name: str, everything: bool, target: Path | None) -> No
              s2async export config.toml --format csv --all --output - | head
     """
     settings = Config.load(config)
-    if not settings.run.state.exists():
-        again = f"s2async run {shlex.quote(str(config))}"
-        raise ConfigError(f"no state at {settings.run.state}: nothing has been run yet; next: {again}")
+    check_state(settings)
     if name == "stac" and everything:
         raise ConfigError("a STAC collection holds crops only: leave out --all, or choose another format")
     if target == STDOUT and not (name in FORMATS and FORMATS[name].text):

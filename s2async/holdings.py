@@ -1,18 +1,65 @@
-"""What a job has on disk, and what nobody may write over."""
+"""What a job has on disk: crops that have lost their state, and what nobody may write over."""
 
 from __future__ import annotations
 
 import os.path
 import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
+from s2async import areas as area_files
+from s2async import crops, files
 from s2async.config import Config
 from s2async.errors import ConfigError
+from s2async.models import Area
 
 _BESIDE_STATE = r"(-wal|-shm|-journal|\.lock|\.decoding|\.new|\.rebuilt|(\.v|\.damaged)\d+)?"
 """What may follow the state's name: SQLite's files, the lock, the marks of a run, copies."""
 _PICTURES = (".tif", ".png")
 """Suffixes of crops and of their quicklooks."""
+
+
+def check_state(config: Config) -> None:
+    """Refuse to look into a state that is not there.
+
+    Raises:
+        ConfigError: Nothing has been run yet, or the state is gone; the text says what comes next.
+        LocalError: The output folder cannot be read.
+    """
+    if config.run.state.exists():
+        return
+    lost = lost_state(config)
+    text = lost or f"no state at {config.run.state}: nothing has been run yet"
+    raise ConfigError(f"{text}; next: {command('rebuild' if lost else 'run', config)}")
+
+
+def lost_state(config: Config, areas: Sequence[Area] | None = None) -> str:
+    """That the state is gone while its crops are there, in words; the empty string where it is not so.
+
+    Args:
+        config: Settings of the job.
+        areas: Those of the job; read where they are not given.
+
+    Raises:
+        AreaError: The areas cannot be used.
+        LocalError: The output folder cannot be read.
+    """
+    state, output = config.run.state, config.output.folder
+    if state.exists() or not output.is_dir():
+        return ""
+    names = f"*_*{crops.SUFFIXES['gtiff']}"
+    with files.local_errors("read", output):
+        there = {path.name for path in output.iterdir()}
+        folders = [output / a.folder for a in areas or area_files.load(config) if a.folder in there]
+        if not any(next(folder.glob(names), None) for folder in folders):
+            return ""
+    return f"the state {state} is gone, but crops of earlier runs are in {output}"
+
+
+def command(name: str, config: Config) -> str:
+    """A command about this job, as one types it."""
+    return f"s2async {name} {shlex.quote(str(config.file)) if config.file else 'CONFIG'}"
 
 
 def check_target(path: Path, config: Config) -> None:

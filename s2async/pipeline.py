@@ -21,7 +21,7 @@ from pathlib import Path
 
 import s2async
 from s2async import areas as area_files
-from s2async import crops, files, heap, index, search, upkeep, worker
+from s2async import crops, files, heap, holdings, index, search, upkeep, worker
 from s2async.budget import Budget
 from s2async.clouds import Limits, verdict
 from s2async.config import Config
@@ -138,6 +138,9 @@ async def run(
     """
     files.make_folder(config.run.state.parent, parents=True)
     progress = progress or Progress()
+    if lost := holdings.lost_state(config, areas):
+        again = f"stop, remove the new state, and {holdings.command('rebuild', config)}"
+        on_event(Notice(text=f"{lost}: all is searched and read anew; to keep what they tell, {again}"))
     with contextlib.ExitStack() as held:
         state = held.enter_context(State.create_or_open(config.run.state))
         _take_place(config, state)

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from s2async import areas as area_files
-from s2async import console, costs, search
+from s2async import console, costs, holdings, search
 from s2async.config import Config
 from s2async.errors import ConfigError, LocalError, StateError
 from s2async.ledger import Ledger
@@ -58,6 +58,8 @@ def plan(told: dict[str, bool], config: Path, bandwidth: float, connections: int
         if isinstance(event, Notice) and not quiet:
             error.print(console.safe(event.text), markup=False, soft_wrap=True)
 
+    if lost := holdings.lost_state(settings, areas):
+        on_event(Notice(text=f"{lost}; to have them taken into account: {holdings.command('rebuild', settings)}"))
     watched = error.status("searching") if error.is_terminal and not quiet else contextlib.nullcontext()
     with watched:
         found = asyncio.run(

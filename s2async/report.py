@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
@@ -10,7 +9,7 @@ import click
 from s2async import console
 from s2async.config import Config
 from s2async.errors import ConfigError
-from s2async.holdings import check_target
+from s2async.holdings import check_state, check_target
 from s2async.ledger import Ledger
 
 PICTURES = 24
@@ -53,9 +52,7 @@ def report(
     from s2async import report_files  # only here: a run needs nothing of it
 
     settings = Config.load(config)
-    if not settings.run.state.exists():
-        again = f"s2async run {shlex.quote(str(config))}"
-        raise ConfigError(f"no state at {settings.run.state}: nothing has been run yet; next: {again}")
+    check_state(settings)
     if plots_folder is not None:
         _write_plots(settings, plots_folder)
         return

@@ -121,7 +121,7 @@ def test_what_makes_no_sense_is_refused(shelf: Shelf, arguments: list[str], text
 
 
 def test_before_the_first_run_there_is_nothing(shelf: Shelf) -> None:
-    shelf.settings.run.state.unlink()
+    shelf.output.rename(shelf.output.with_name("elsewhere"))
     with pytest.raises(ConfigError, match=r"nothing has been run yet; next: s2async run .*config\.toml"):
         call(shelf.config, "--format", "csv")
 

@@ -1,4 +1,4 @@
-"""What nobody may write over, on a job whose runs are over."""
+"""Crops without a state, and what nobody may write over."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+import s2async
 from s2async.cli import cli
 from s2async.config import Config
 from s2async.errors import ConfigError
 from s2async.holdings import check_target
+from s2async.models import Notice
 from tests.shelves import Shelf, fill
+from tests.worlds import Stage, World, day, run, write_config
 
 AREAS = 'name,wkt\nplain,"POLYGON ((13.40 52.50, 13.41 52.50, 13.41 52.505, 13.40 52.50))"\n'
 
@@ -76,3 +79,52 @@ def test_nor_a_report(shelf: Shelf, tmp_path: Path) -> None:
 )
 def test_any_other_file_may_be_written_over(shelf: Shelf, tmp_path: Path, name: str) -> None:
     check_target(tmp_path / name, shelf.settings)
+
+
+# ---- a state that is gone ---------------------------------------------------------------------------------
+
+COMMANDS = ("status", "verify", "retry", "prune", "report", ("export", "--format", "csv"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_state_that_is_gone_while_its_crops_are_there_can_be_made_again(
+    shelf: Shelf, command: str | tuple[str, ...]
+) -> None:
+    shelf.settings.run.state.unlink()
+    name, *options = [command] if isinstance(command, str) else command
+    text = str(ask(name, shelf.config, *options).exception)
+    assert text == (
+        f"the state {shelf.settings.run.state} is gone, but crops of earlier runs are in {shelf.output}; "
+        f"next: s2async rebuild {shelf.config}"
+    )
+    with pytest.raises(ConfigError, match="next: s2async rebuild"):
+        next(s2async.read(shelf.config))
+    assert not shelf.settings.run.state.exists()
+
+
+@pytest.mark.parametrize("others", ["none", "of another area", "of another program"])
+def test_without_crops_of_its_areas_nothing_has_been_run(shelf: Shelf, others: str) -> None:
+    shelf.settings.run.state.unlink()
+    area = shelf.output / "plain"
+    if others == "of another area":
+        area.rename(shelf.output / "elsewhere")
+    else:
+        for crop in area.iterdir():
+            crop.rename(crop.with_name("mine.tif")) if others == "of another program" else crop.unlink()
+    assert "nothing has been run yet; next: s2async run" in str(ask("status", shelf.config).exception)
+
+
+def test_a_run_and_a_plan_say_so_and_go_on(tmp_path: Path) -> None:
+    with Stage(World(tmp_path / "world", [day(0)])) as stage:
+        path = write_config(tmp_path, stage.sandbox)
+        config = run(path, stage.sandbox).config
+        config.run.state.unlink()
+        planned = ask("plan", path)
+        assert f"is gone, but crops of earlier runs are in {config.output.folder}" in planned.stderr
+        assert planned.return_value == 0
+        ran = run(path, stage.sandbox)
+        (notice,) = [event.text for event in ran.events if isinstance(event, Notice)]
+        assert "all is searched and read anew" in notice
+        assert notice.endswith(f"stop, remove the new state, and s2async rebuild {path}")
+        assert ran.summary.clean
+        assert not [event for event in run(path, stage.sandbox).events if isinstance(event, Notice)]
