@@ -93,7 +93,9 @@ class Summary:
     failed: int
     """Jobs of all runs that have failed so far."""
     left: int
-    """Jobs that are still open (after ``--limit``)."""
+    """Jobs that are known and still open (after ``--limit``)."""
+    cut_short: bool
+    """A limit ended the searches: there may be more jobs than are known."""
     found_nothing: bool
     """No search returned an item, and no job is known."""
     sceneless: tuple[str, ...]
@@ -436,6 +438,7 @@ class _Run:
             done=dict(self.progress.done),
             failed=counts.total.get(Status.FAILED, 0),
             left=counts.open,
+            cut_short=self.progress.searches_done < self.progress.searches,
             found_nothing=not self.items and not sum(counts.total.values()),
             sceneless=tuple(area.name for area in counts.areas if not area.by_status),
             incomplete=tuple(self.incomplete),

@@ -57,7 +57,10 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
         console.print(
             Text(f"{run.failed:,} jobs have failed so far; s2async status tells which and why", style="red")
         )
-    if run.left:
+    if run.cut_short:
+        left = f"at least {run.left:,} jobs are left: " if run.left else ""
+        console.print(Text(f"{left}the search ended with the limit; run again to go on"))
+    elif run.left:
         console.print(Text(f"{run.left:,} jobs are left; run again to go on"))
     if run.sceneless and not run.found_nothing and not run.incomplete and not run.left:
         named = ", ".join(run.sceneless[: area_files.NAMED]) + ", ..." * (len(run.sceneless) > area_files.NAMED)
@@ -134,6 +137,7 @@ def as_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[s
             "seconds": round(run.seconds, 3),
             "requests": run.requests,
             "bytes": run.bytes,
+            "cut_short": run.cut_short,
             "index": str(run.index),
         }
     return found

@@ -168,7 +168,8 @@ def test_a_limit_tells_what_is_left(s2: Shell, tmp_path: Path, stage: Stage) -> 
     path = worlds.write_config(tmp_path, stage.sandbox)
     ran = s2("run", path, "--limit", 3)
     assert ran.code == 0
-    assert "3 jobs are left; run again to go on" in ran.out
+    assert "at least 3 jobs are left: the search ended with the limit; run again to go on" in ran.out
+    assert "left" not in s2("run", path, "--limit", 1000).out
     assert s2("run", path, "--limit", 0).code == 2
 
 

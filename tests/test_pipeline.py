@@ -247,6 +247,7 @@ def test_a_limit_is_met_exactly_and_the_rest_comes_next_time(
     )
     first = worlds.run(path, stage.sandbox, limit=limit)
     assert sum(first.summary.done.values()) == first.progress.found == min(limit, 66)
+    assert first.summary.cut_short == (limit <= 66), "after the last job nobody knows that it was the last"
     second = worlds.run(path, stage.sandbox)
     assert sum(first.summary.done.values()) + sum(second.summary.done.values()) == 66
     assert second.summary.left == 0

@@ -91,7 +91,13 @@ def test_what_is_left_and_what_is_incomplete_is_said(ran: Ran) -> None:
         "5 searches are incomplete: the server answers 500 (Park 0, 2022; Park 1, 2022; Park 2, 2022; ...)" in text
     )
     assert "a search is incomplete: no next page ([red]Wald[/red]\\u000a)" in text
-    assert "12 jobs are left; run again to go on" in text
+    assert "\n12 jobs are left; run again to go on" in text
+
+
+def test_after_a_limit_nobody_knows_how_many_are_left(ran: Ran) -> None:
+    text = shown_run(ran, left=1200, cut_short=True)
+    assert "\nat least 1,200 jobs are left: the search ended with the limit; run again to go on" in text
+    assert "\nthe search ended with the limit; run again" in shown_run(ran, left=0, cut_short=True)
 
 
 def test_areas_without_any_scene_are_named(ran: Ran) -> None:
