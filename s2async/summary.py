@@ -48,9 +48,11 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
         "state": _short(config.run.state),
         "moved": f"{size(run.bytes)} in {run.requests:,} requests by this run",
     }
-    total = _total(state.traffic())
+    requests, moved = _total(state.traffic())
+    if requests != run.requests:  # what follows is of all runs
+        rows["all runs"] = f"{size(moved)} in {requests:,} requests"
     if whole.all.bytes:
-        rows["instead of"] = _instead(whole.all.bytes, total[1], estimated=whole.all.estimated > 0)
+        rows["instead of"] = _instead(whole.all.bytes, moved, estimated=whole.all.estimated > 0)
     console.print(facts(rows))
     _show_incomplete(console, run.incomplete)
     if run.failed:

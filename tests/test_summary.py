@@ -15,6 +15,7 @@ from shapely import Polygon, box
 
 from s2async import areas as area_files
 from s2async import summary, transport
+from s2async.console import size
 from s2async.ledger import Ledger
 from s2async.models import Area, SearchReport, Status
 from s2async.state import State
@@ -75,9 +76,19 @@ def test_the_end_of_a_run(ran: Ran) -> None:
     assert text.startswith("66 jobs worked on in 3 min 20 s\n")
     assert "16 saved   7 cloudy   13 nodata   9 outside   15 missing   6 failed" in text
     assert f"{len(ran.log)} requests by this run" in text
+    assert "all runs" not in text, "this was the only one"
     assert "6 jobs have failed so far; s2async status tells which and why" in text
     assert "left" not in text
     assert "No scene" not in text
+
+
+def test_what_all_runs_moved_is_told_apart_from_this_run(ran: Ran) -> None:
+    lines = shown_run(ran, requests=9, bytes=1_400_000).splitlines()
+    (told,) = [number for number, line in enumerate(lines) if line.startswith("moved ")]
+    assert lines[told] == "moved       1.4 MB in 9 requests by this run"
+    assert lines[told + 1] == f"all runs    {size(ran.bytes)} in {len(ran.log)} requests"
+    assert lines[told + 2].startswith("instead of  about ")
+    assert lines[told + 2].endswith(" MB for the whole files, 5 times as much")
 
 
 def test_what_is_left_and_what_is_incomplete_is_said(ran: Ran) -> None:
