@@ -23,6 +23,7 @@ from shapely.geometry.base import BaseGeometry
 
 from s2async.config import Config, InlineArea
 from s2async.errors import AreaError
+from s2async.geojson import bbox
 from s2async.models import Area
 from s2async.names import folder_name, folder_names
 from s2async.readers import READERS, Source, read_vector, read_wkt
@@ -100,21 +101,8 @@ def fingerprint(polygon: Polygon | MultiPolygon) -> str:
 
 
 def bounds(areas: Sequence[Area]) -> tuple[float, float, float, float]:
-    """Box around all areas: west, south, east, north in degrees.
-
-    West is larger than east when the areas lie about the antimeridian (RFC 7946, 5.2): of all boxes it is the
-    narrowest.
-    """
-    parts = shapely.bounds(shapely.get_parts([area.polygon for area in areas]))
-    parts = parts[np.argsort(parts[:, 0], kind="stable")]
-    reached = np.maximum.accumulate(parts[:, 2])
-    south, north = float(parts[:, 1].min()), float(parts[:, 3].max())
-    gaps = parts[1:, 0] - reached[:-1]
-    outside = parts[0, 0] + 360 - reached[-1]
-    if len(gaps) and gaps.max() > outside:
-        widest = int(gaps.argmax())
-        return float(parts[widest + 1, 0]), south, float(reached[widest]), north
-    return float(parts[0, 0]), south, float(reached[-1]), north
+    """Box around all areas: west, south, east, north in degrees; see `geojson.bbox`."""
+    return bbox(shapely.bounds(shapely.get_parts([area.polygon for area in areas])))
 
 
 def area_km2(area: Area) -> float:

@@ -21,7 +21,7 @@ import shapely
 from s2async import files, quicklooks, stac, tiff
 from s2async.catalogs import Catalog
 from s2async.errors import ConfigError, CorruptFile
-from s2async.geojson import encode, geometry
+from s2async.geojson import bbox, encode, geometry
 from s2async.index import utf8
 from s2async.records import SavedRow
 from s2async.stac import COLLECTION, Extent, Place
@@ -69,10 +69,10 @@ def write(table: Table, folder: Path, *, output: Path, catalog: Catalog, state: 
     @lru_cache(maxsize=1)
     def place(fingerprint: str, area: str) -> Place:
         wkb = table.polygon(fingerprint)
-        west, south, east, north = map(float, shapely.bounds(shapely.from_wkb(wkb)))
-        extent.add_area((west, south, east, north))
+        parts = shapely.bounds(shapely.get_parts(shapely.from_wkb(wkb)))
+        extent.add_area(parts)
         files.make_folder(folder / area)
-        return Place(geometry=geometry(wkb), box=(west, south, east, north))
+        return Place(geometry=geometry(wkb), box=bbox(parts))
 
     def put(crops: list[SavedRow]) -> str | None:
         """Write the item of one area and scene, and tell its address, if it has a crop."""

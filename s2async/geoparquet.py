@@ -72,6 +72,8 @@ def _groups(table: Table) -> Iterator[list[dict[str, Any]]]:
     @lru_cache(maxsize=1)
     def place(fingerprint: str) -> dict[str, Any]:
         wkb = table.polygon(fingerprint)
+        # as wide as the world across the antimeridian: readers ask for xmin <= east and xmax >= west, and would
+        # miss a box whose xmin is the larger one (to the specification such coverings are unsupported)
         bounds = map(float, shapely.bounds(shapely.from_wkb(wkb)))
         return {"bbox": dict(zip(_SIDES, bounds, strict=True)), "geometry": wkb}
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
+import numpy as np
+from numpy.typing import NDArray
+
 from s2async.catalogs import COPERNICUS, Catalog
+from s2async.geojson import Box, bbox
 from s2async.records import SavedRow
 from s2async.table import values
 from s2async.tiff import Layout
@@ -35,9 +39,6 @@ _COMMON: Final = {
 }
 """Common names of the EO extension by the asset keys of Earth Search."""
 
-Box = tuple[float, float, float, float]
-"""West, south, east, north, in degrees."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
@@ -53,14 +54,19 @@ class Extent:
     """Where and when the items are that it was told of."""
 
     areas: int = 0
-    box: Box = (180.0, 90.0, -180.0, -90.0)
+    parts: list[NDArray[np.float64]] = field(default_factory=list)
+    """Boxes of the areas' parts."""
     first: str = ""
     last: str = ""
 
-    def add_area(self, box: Box) -> None:
-        """Take in an area."""
-        west, south, east, north = self.box
-        self.box = min(west, box[0]), min(south, box[1]), max(east, box[2]), max(north, box[3])
+    @property
+    def box(self) -> Box:
+        """Around all areas; the whole world when there is none."""
+        return bbox(np.concatenate(self.parts)) if self.parts else (-180.0, -90.0, 180.0, 90.0)
+
+    def add_area(self, parts: NDArray[np.float64]) -> None:
+        """Take in an area, by the boxes of its parts."""
+        self.parts.append(parts)
         self.areas += 1
 
     def add_time(self, time: str) -> None:
@@ -86,7 +92,7 @@ def to_collection(name: str, catalog: Catalog, extent: Extent) -> dict[str, Any]
         f"{catalog.collection}. {catalog.attribution.replace('{year}', years).strip()}",
         "license": "other",
         "extent": {
-            "spatial": {"bbox": [extent.box if extent.areas else (-180.0, -90.0, 180.0, 90.0)]},
+            "spatial": {"bbox": [extent.box]},
             "temporal": {"interval": [[extent.first or None, extent.last or None]]},
         },
     }

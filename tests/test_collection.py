@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pystac
 import pystac.validation
 import pytest
 import rasterio
+from shapely import MultiPolygon, box, to_wkb
 from shapely.geometry import shape
 
 from s2async import collection, quicklooks
@@ -28,11 +29,17 @@ def shelf(tmp_path: Path) -> Shelf:
     return fill(tmp_path)
 
 
-def write(shelf: Shelf, folder: Path | None = None, *, rows: Any = None) -> collection.Written:
+def write(
+    shelf: Shelf,
+    folder: Path | None = None,
+    *,
+    rows: Callable[[Any], Iterable[JobRow]] = lambda rows: rows,
+    polygon: Callable[[str], bytes] | None = None,
+) -> collection.Written:
     with Ledger.read(shelf.settings.run.state) as state:
         table = shelf.table(state)
         return collection.write(
-            table if rows is None else replace(table, rows=rows(table.rows)),
+            replace(table, rows=rows(table.rows), polygon=polygon or table.polygon),
             folder or shelf.output,
             output=shelf.output,
             catalog=shelf.settings.search.resolve(),
@@ -64,6 +71,19 @@ def test_pystac_finds_every_crop(shelf: Shelf, tmp_path: Path, beside: bool) -> 
                 assert list(raster.shape) == asset.extra_fields["proj:shape"]
     clouds = sorted(item.properties["eo:cloud_cover"] for item in items)
     assert clouds == [0.0] * 3 + [1.0] * 3
+
+
+def test_boxes_about_the_antimeridian_are_narrow(shelf: Shelf) -> None:
+    """RFC 7946, 5.2: west is the larger one."""
+    across = MultiPolygon([box(179.9, -17, 180, -16.9), box(-180, -17, -179.9, -16.9)])
+    places = {area.fingerprint: box(179.5, -17.5, 179.6, -17.4) for area in shelf.areas.values()}
+    moved = places | {shelf.areas["plain"].fingerprint: across}
+    write(shelf, polygon=lambda fingerprint: to_wkb(moved[fingerprint]))
+    boxes = {item.properties["s2async:area"]: item.bbox for item in read(shelf.output).get_items()}
+    assert boxes.pop("plain") == [179.9, -17, -179.9, -16.9]
+    assert list(boxes.values()) == [[179.5, -17.5, 179.6, -17.4]] * 2
+    assert read(shelf.output).extent.spatial.bboxes == [[179.5, -17.5, -179.9, -16.9]]
+    pystac.validation.validate_dict(json.loads((shelf.output / "collection.json").read_bytes()), extensions=[])
 
 
 def test_the_core_schemas_hold(shelf: Shelf) -> None:

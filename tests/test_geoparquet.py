@@ -114,6 +114,16 @@ def test_geopandas_reads_it(path: Path) -> None:
     assert set(near["area"]) == {"here", "there"}
 
 
+def test_an_area_across_the_antimeridian_is_found_from_both_sides(tmp_path: Path) -> None:
+    """A box with xmin > xmax would be missed: readers compare each side by itself."""
+    geopandas = pytest.importorskip("geopandas", reason="geopandas is in the extra dev")
+    taveuni = shapely.MultiPolygon([box(179.9, -17, 180, -16.9), box(-180, -17, -179.9, -16.9)])
+    with (tmp_path / "fiji.parquet").open("wb") as file:
+        geoparquet.write(Table(rows=[ROW], classes=CLASSES, polygon=lambda _: shapely.to_wkb(taveuni)), file)
+    for west in (179.8, -180):
+        assert len(geopandas.read_parquet(tmp_path / "fiji.parquet", bbox=(west, -18, west + 0.2, -16))) == 1
+
+
 QUERIES = """
 import duckdb, json, sys
 with duckdb.connect() as database:

@@ -99,7 +99,7 @@ def test_the_collection_spans_its_items_and_names_the_source_of_the_pixels() -> 
     assert empty["spatial"]["bbox"] == [(-180, -90, 180, 90)]
     assert empty["temporal"]["interval"] == [[None, None]]
     for west in (13.0, 11.0):
-        extent.add_area((west, 52.0, west + 1, 53.0))
+        extent.add_area(np.array([[west, 52.0, west + 1, 53.0]]))
     for time in ("2022-07-19T10:18:05Z", "2021-01-01T00:00:00Z", "2022-01-01T00:00:00Z"):
         extent.add_time(time)
     told = stac.to_collection("x", CATALOG, extent)
