@@ -23,6 +23,7 @@ from s2async.config import EXAMPLE, Config, with_areas
 from s2async.errors import ConfigError, LocalError, RemoteError, S2AsyncError, StateError, StateInUse
 from s2async.holdings import check_state
 from s2async.ledger import Ledger
+from s2async.options import FiniteRange
 from s2async.state import State
 from s2async.stopping import Stop
 
@@ -176,8 +177,8 @@ def demo_command(context: click.Context, folder: Path) -> int:
 @cli.command()
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where its scenes are kept.")
 @click.option("--port", default=8722, type=click.IntRange(0, 65535), show_default=True, help="0: any free one.")
-@click.option("--delay", default=0.0, type=click.FloatRange(min=0), help="Round trip to pretend, milliseconds.")
-@click.option("--bandwidth", type=click.FloatRange(min=0.1), help="Limit of all connections, Mbit/s.")
+@click.option("--delay", default=0.0, type=FiniteRange(min=0), help="Round trip to pretend, milliseconds.")
+@click.option("--bandwidth", type=FiniteRange(min=0.1), help="Limit of all connections, Mbit/s.")
 @click.option("--areas", "areas_file", type=CONFIG, help="Areas to make scenes for, instead of the nine parks.")
 @click.option("--items", type=click.IntRange(min=1), help="How many dates to make, instead of a year.")
 @click.pass_context

@@ -18,6 +18,7 @@ from s2async.config import Config
 from s2async.errors import ConfigError, LocalError, StateError
 from s2async.ledger import Ledger
 from s2async.models import Area, Event, Notice
+from s2async.options import FiniteRange
 
 DAY = timedelta(days=1)
 
@@ -27,7 +28,7 @@ DAY = timedelta(days=1)
 @click.option(
     "--bandwidth",
     default=100.0,
-    type=click.FloatRange(min=0.1),
+    type=FiniteRange(min=0.1),
     show_default=True,
     help="Mbit/s that the time goes by.",
 )

@@ -32,7 +32,7 @@ DOORS = {
     "pydantic": {"config", "complaints", "values"},
     "pyogrio": {"readers"},
     "rich": {"cli", "console", "plan_tables", "summary"},
-    "click": {"care", "cli", "export", "prospect", "report"},
+    "click": {"care", "cli", "export", "options", "prospect", "report"},
     "xarray": {"cube"},
     "pyarrow": {"geoparquet"},
     "matplotlib": {"plots"},

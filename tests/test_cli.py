@@ -267,6 +267,15 @@ def test_bad_input_is_one_line_and_2_before_any_request(tmp_path: Path, s2: Shel
     assert {path.name for path in tmp_path.iterdir()} == {"bad.toml"}
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "-nan"])
+@pytest.mark.parametrize("option", ["plan --bandwidth", "sandbox --bandwidth", "sandbox --delay"])
+def test_what_is_no_finite_number_is_refused(tmp_path: Path, s2: Shell, option: str, number: str) -> None:
+    command, name = option.split()
+    ended = s2(command, *[tmp_path / "any.toml"] * (command == "plan"), name, number)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"Invalid value for '{name}': " in ended.error
+
+
 def test_no_config_at_all(tmp_path: Path, s2: Shell) -> None:
     assert "no such file" in one_line(s2("run", tmp_path / "nowhere.toml"))
     assert "cannot be read" in one_line(s2("run", tmp_path))
