@@ -85,7 +85,9 @@ def read_geojson(path: Path, name_field: str) -> Source:
 
 
 def read_csv(path: Path, name_field: str) -> Source:
-    """Read a table with commas, a header line, and the columns ``wkt`` and ``name_field``.
+    """Read a table with a header line and the columns ``wkt`` and ``name_field``.
+
+    Its columns are parted by commas; or by semicolons or tabs, where the header line has these and no comma.
 
     Raises:
         AreaError: a column is missing, a row does not fit the header, a WKT cannot be read.
@@ -94,7 +96,8 @@ def read_csv(path: Path, name_field: str) -> Source:
     csv.field_size_limit(
         max(csv.field_size_limit(), 1 << 30)
     )  # an outline of 10,000 points is larger than 128 KiB
-    rows = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    text = _text(path)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     header: list[str] | None = None
     found = []
     last = 0
@@ -107,9 +110,8 @@ def read_csv(path: Path, name_field: str) -> Source:
                 header = [cell.strip() for cell in row]
                 continue
             if len(row) != len(header):
-                raise AreaError(
-                    f"{place}: {len(row)} cells under {len(header)} columns; put the WKT in double quotes"
-                )
+                advice = "put the WKT in double quotes" if len(header) > 1 else "part the columns by commas"
+                raise AreaError(f"{place}: {len(row)} cells under {len(header)} columns; {advice}")
             found.append(_row(dict(zip(header, row, strict=True)), name_field, place))
     except csv.Error as error:
         raise AreaError(f"{file}:{rows.line_num}: not CSV ({error}); close every double quote") from None
@@ -171,6 +173,12 @@ READERS: Final[Mapping[str, Callable[[Path, str], Source]]] = {
     ".csv": read_csv,
 }
 """Reader by suffix; every other file is read by :func:`read_vector`."""
+
+
+def _delimiter(text: str) -> str:
+    """What parts the columns, as the header line shows it."""
+    header = re.search(r"[^\r\n]+", text)
+    return next((char for char in ",;\t" if header and char in header[0]), ",")
 
 
 def _text(path: Path) -> str:

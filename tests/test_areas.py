@@ -156,6 +156,7 @@ BAD_FILES: list[tuple[str, str | bytes, str, str]] = [
      'no field "name" for the name; set name_field to one of: title, wkt'),
     ("a.csv", f"name,wkt\nP,{SQUARE}\n", ":2: ", "6 cells under 2 columns; put the WKT in double quotes"),
     ("a.csv", f'name,wkt\nO,"{OTHER}"\nP\n', ":3: ", "1 cells under 2 columns"),
+    ("a.csv", f'name|wkt\nP|"{SQUARE}"\n', ":2: ", "5 cells under 1 columns; part the columns by commas"),
     ("a.csv", f'name,wkt\n\n"P\nP","{SQUARE}"\n"P\nQ","POINT (1 1)"\n', ':5: area "P\\nQ": ',
      "is a Point; give a"),
     ("a.csv", f'name,wkt\nP,"{SQUARE}', ":2: ", "not CSV (unexpected end of data); close every double quote"),
@@ -257,6 +258,16 @@ def test_vector_files_need_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 # ---- what is read -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("quoted", [True, False])
+def test_columns_may_be_parted_by_commas_semicolons_or_tabs(tmp_path: Path, delimiter: str, quoted: bool) -> None:
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        table = csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL)
+        table.writerows([["name", "wkt", "remark"], ["a, b; c\td", SQUARE, ";,"]])
+    (found,) = read(tmp_path / "a.csv")
+    assert (found.name, found.polygon.wkt) == ("a, b; c\td", one(SQUARE).polygon.wkt)
 
 
 def test_csv_is_the_same_as_tables_and_geojson(tmp_path: Path) -> None:
