@@ -51,7 +51,8 @@ def show(console: Console, found: Surveyed, *, connections: int, bandwidth: floa
             }
         )
     )
-    hopeless = [area for area in plan.areas if area.hopeless]
+    # while a search is incomplete, nobody knows what scenes there are
+    hopeless = [] if found.incomplete else [area for area in plan.areas if area.hopeless]
     for area in hopeless[:HOPELESS_SHOWN]:
         console.print(Text(safe(f"{area.name}: nothing can be kept: {area.hopeless}"), style="yellow"))
     if len(hopeless) > HOPELESS_SHOWN:
@@ -88,7 +89,7 @@ def as_json(found: Surveyed, *, connections: int, bandwidth: float) -> dict[str,
                 "jobs": area.jobs,
                 "months": dict(area.months),
                 "kept": [round(area.kept.low, 3), round(area.kept.high, 3)],
-                "hopeless": area.hopeless,
+                "hopeless": "" if found.incomplete else area.hopeless,
             }
             for area in plan.areas
         ],

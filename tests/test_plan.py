@@ -18,7 +18,7 @@ from s2async import costs, pipeline, plan_tables
 from s2async.config import Config, render
 from s2async.costs import Experience, Range
 from s2async.ledger import Ledger
-from s2async.models import Area, Asset, Event, Notice, Scene, Status
+from s2async.models import Area, Asset, Event, Notice, Scene, SearchReport, Status
 from s2async.plan import AreaPlan, Known, Plan, Planner
 from s2async.sandbox.process import Sandbox, start
 from s2async.sandbox.world import default_folder, make_world
@@ -282,6 +282,15 @@ def test_many_areas_and_many_years_stay_a_small_table() -> None:
     assert rows[33].split()[:4] == ["all", "1,200", "1,200", "2,400"]
     assert "area 091: nothing can be kept: too large" in text
     assert "and 4 more areas of which nothing can be kept" in text
+
+
+def test_nothing_is_called_hopeless_while_a_search_is_incomplete() -> None:
+    lost = SearchReport(label="Park", key="k", complete=False, items=0, reason="connection refused")
+    found = replace(made((of("Park", {}, "no scene was found"),), kept=Range(0, 0)), searches=(lost,))
+    assert "nothing can be kept" not in shown(found)
+    assert "a search is incomplete: Park: connection refused" in shown(found)
+    (told,) = plan_tables.as_json(found, connections=64, bandwidth=100)["areas"]
+    assert told["hopeless"] == ""
 
 
 def test_a_name_of_others_is_text() -> None:
