@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import logging
+import os.path
 import shlex
 import signal
 import sys
@@ -85,13 +86,16 @@ def init(file: Path, areas: str | None) -> None:
     \b
     Example: s2async init fields.toml --areas fields.geojson
     """
+    if areas is not None and not areas.strip():
+        raise ConfigError("--areas is empty; name a file, or leave it out for the parks of Berlin")
+    text = EXAMPLE if areas is None else with_areas(_seen_from(file.parent, areas))
     try:
         with file.open("x", encoding="utf-8") as out:
-            out.write(with_areas(areas) if areas else EXAMPLE)
+            out.write(text)
     except FileExistsError:
         raise ConfigError(f"{file} exists already; name another file") from None
     except OSError as error:
-        raise ConfigError(f"cannot write {file}: {error.strerror}") from None
+        raise ConfigError(f"cannot write {file}: {error.strerror}; name another file") from None
     click.echo(f"wrote {file}; next: s2async run {file}")
 
 
@@ -265,6 +269,13 @@ def run_config(
         elif not quiet:
             summary.show_run(console.standard_output(), state, config, areas, result)
     return 0 if result.clean else 3
+
+
+def _seen_from(folder: Path, file: str) -> str:
+    """The name of a file of the current folder as a configuration in another folder must write it."""
+    if not Path(file).exists() or Path(file).is_absolute():
+        return file
+    return Path(os.path.relpath(file, os.path.realpath(folder))).as_posix()
 
 
 def _with_state(path: Path) -> Config:

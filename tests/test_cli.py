@@ -200,6 +200,29 @@ def test_init_writes_the_example_once(s2: Shell, tmp_path: Path) -> None:
     assert (tmp_path / "fields.toml").read_text() == with_areas("fields.geojson")
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_init_in_another_folder_names_the_areas_as_seen_from_there(
+    s2: Shell, tmp_path: Path, linked: bool
+) -> None:
+    here, far = tmp_path / "here", tmp_path / "far" / "away"
+    here.mkdir()
+    far.mkdir(parents=True)
+    (here / "sub").symlink_to(far) if linked else (here / "sub").mkdir()
+    (here / "lakes.csv").write_text(f'name,wkt\nPark,"{AREA}"\n')
+    assert s2("init", "sub/x.toml", "--areas", "lakes.csv", cwd=here).code == 0
+    assert Config.load(here / "sub" / "x.toml").areas == here / "lakes.csv"
+    (here / "sub" / "own.csv").touch()
+    assert s2("init", "sub/own.toml", "--areas", "own.csv", cwd=here).code == 0
+    assert Config.load(here / "sub" / "own.toml").areas == (here / "sub" / "own.csv").resolve()
+
+
+def test_init_without_a_name_of_areas_is_refused(s2: Shell, tmp_path: Path) -> None:
+    ended = s2("init", "x.toml", "--areas", "", cwd=tmp_path)
+    assert ended.code == 2
+    assert one_line(ended) == "s2async: --areas is empty; name a file, or leave it out for the parks of Berlin"
+    assert not (tmp_path / "x.toml").exists()
+
+
 def test_help_and_version() -> None:
     runner = CliRunner()
     shown = runner.invoke(cli.cli, ["--help"]).output
