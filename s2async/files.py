@@ -28,6 +28,9 @@ _ADVICE = {
     errno.EROFS: "make it writable and run again",
     errno.EACCES: "make it writable and run again",
     errno.ENOENT: "put the folder back and run again",
+    errno.EEXIST: "move that file away, or name another folder",
+    errno.ENOTDIR: "move away the file where a folder should be, or name another folder",
+    errno.EISDIR: "name a file, or move that folder away",
 }
 
 

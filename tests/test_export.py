@@ -136,7 +136,9 @@ def test_without_arrow_it_says_what_to_install(shelf: Shelf, monkeypatch: pytest
 
 
 def test_a_name_that_cannot_be_written_is_told(shelf: Shelf) -> None:
-    with pytest.raises(LocalError, match=r"cannot write .*data: Is a directory"):
+    with pytest.raises(
+        LocalError, match=r"cannot write .*data: Is a directory; name a file, or move that folder away"
+    ):
         call(shelf.config, "--format", "csv", "--output", shelf.output)
     assert not list(shelf.output.parent.glob(f".*{files.SUFFIX}"))
 

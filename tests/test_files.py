@@ -322,3 +322,17 @@ def test_space_of_this_disk(tmp_path: Path) -> None:
         files.check_space(tmp_path, 1 << 62)
     with pytest.raises(LocalError, match="cannot look at the disk"):
         files.check_space(tmp_path / "gone", 1)
+
+
+def test_what_is_in_the_way_is_told_with_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(
+        LocalError, match=r"folder .*file: File exists; move that file away, or name another folder"
+    ):
+        files.make_folder(file, parents=True)
+    with pytest.raises(LocalError, match=r"file/x: Not a directory; move away the file where a folder should be"):
+        files.make_folder(file / "x", parents=True)
+    advice = "name a file, or move that folder away"
+    with pytest.raises(LocalError, match=f"Is a directory; {advice}"), files.local_errors("read", tmp_path):
+        tmp_path.read_bytes()
