@@ -206,6 +206,7 @@ def sandbox(
 
     found = area_files.read(areas_file) if areas_file else None
     named = [(area.name, area.polygon) for area in found] if found else None
+    server.check_port(port)
     made = world.make_world(
         folder or world.default_folder(), areas=named, items=items, progress=_teller(context.obj["quiet"])
     )

@@ -299,6 +299,15 @@ def test_what_is_no_finite_number_is_refused(tmp_path: Path, s2: Shell, option: 
     assert f"Invalid value for '{name}': " in ended.error
 
 
+def test_a_busy_port_of_the_sandbox_is_told_before_a_world_is_made(tmp_path: Path, s2: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = s2("sandbox", "--folder", tmp_path / "world", "--port", port, "--items", 1)
+    assert ended.code == 6
+    assert f"cannot listen on 127.0.0.1:{port}: " in one_line(ended)
+    assert not (tmp_path / "world").exists()
+
+
 def test_no_config_at_all(tmp_path: Path, s2: Shell) -> None:
     assert "no such file" in one_line(s2("run", tmp_path / "nowhere.toml"))
     assert "cannot be read" in one_line(s2("run", tmp_path))

@@ -427,11 +427,36 @@ def test_the_key_tells_worlds_apart() -> None:
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "cogs").mkdir()
+    (tmp_path / "world.json").write_text("{}")
     (tmp_path / "thesis.txt").write_text("years of work")
     before = stamps(tmp_path)
     with pytest.raises(LocalError, match=r"holds thesis\.txt, which is no part of a sandbox: name another folder"):
         make_world(tmp_path, areas=TIERGARTEN, items=1)
     assert stamps(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["cogs/thesis.tif", "looks/thesis.npy", "items.jsonl"])
+def test_what_only_has_the_name_of_a_worlds_part_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("years of work")
+    before = stamps(tmp_path)
+    first = name.split("/")[0]
+    with pytest.raises(LocalError, match=rf"holds {first}, which is no part of a sandbox: name another folder"):
+        make_world(tmp_path, areas=TIERGARTEN, items=1)
+    assert stamps(tmp_path) == before
+
+
+def test_what_an_interrupted_start_left_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> int:
+        (tmp_path / "cogs").mkdir()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worlds, "_build", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            make_world(tmp_path, areas=TIERGARTEN, items=1)
+    (tmp_path / "making.lock").unlink()  # as on systems where who lets go of it removes it
+    assert make_world(tmp_path, areas=TIERGARTEN, items=1).items
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

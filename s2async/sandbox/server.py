@@ -285,15 +285,9 @@ def serve(
         LocalError: There is no world in the folder, or the port cannot be had.
     """
     with (
-        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener,
+        _bound(host, port) as listener,
         socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trap,
     ):
-        if os.name == "posix":  # elsewhere it would let two servers share a port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-        except OSError as error:
-            raise LocalError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
         origin = f"http://{host}:{listener.getsockname()[1]}"
         server = Server(
             Catalog(read_items(folder, origin), f"{origin}/v1"), Files(folder), delay=delay, bandwidth=bandwidth
@@ -303,6 +297,27 @@ def serve(
             trap.bind((host, 0))
             told = partial(announce, origin, f"http://{host}:{trap.getsockname()[1]}")
         asyncio.run(_run(server, listener, told, tied=tied, trap=trap if forbidden else None))
+
+
+def check_port(port: int, host: str = "127.0.0.1") -> None:
+    """Find out whether a port can be had, before anything is made that would be served there.
+
+    Raises:
+        LocalError: It cannot.
+    """
+    _bound(host, port).close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    if os.name == "posix":  # elsewhere it would let two servers share a port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise LocalError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
+    return listener
 
 
 async def _run(

@@ -1,9 +1,8 @@
 """A world of generated scenes on disk: items and COGs of a year, made once and used again by later starts.
 
-``world.json`` is written last: a folder without it, or with another key in it, is made anew. Who comes while a
-world is made waits for it. Scenes of one square
-that look the same share their bytes on disk (hard links), and tiles far from all areas are one stand-in each, so a
-year of full-size files needs little room and time.
+The key in ``world.json`` is written last: a folder without it, or with another one, is made anew. Who comes while
+a world is made waits for it. Scenes of one square that look the same share their bytes on disk (hard links), and
+tiles far from all areas are one stand-in each, so a year of full-size files needs little room and time.
 """
 
 from __future__ import annotations
@@ -114,7 +113,9 @@ def make_world(
 def _alone(folder: Path, progress: Callable[[str], None]) -> Iterator[None]:
     """Keep other processes from making a world in the folder, unless it is somebody's folder of other things."""
     folder.mkdir(parents=True, exist_ok=True)
-    strange = [path.name for path in folder.iterdir() if path.name not in _OWN and path.name[0] != "."]
+    names = {path.name for path in folder.iterdir() if path.name[0] != "."}
+    # others may have a folder "cogs", too: ours has what it is beside it, or who was making it
+    strange = names.difference(_OWN if names & {_ABOUT, _LOCK} else ())
     if strange:
         raise LocalError(f"{folder} holds {min(strange)}, which is no part of a sandbox: name another folder")
     lock = FileLock(folder / _LOCK)
@@ -130,7 +131,7 @@ def _alone(folder: Path, progress: Callable[[str], None]) -> Iterator[None]:
 
 
 def _clear(folder: Path) -> None:
-    (folder / _ABOUT).unlink(missing_ok=True)  # first: what is left when this is interrupted is no world
+    files.replace(folder / _ABOUT, b"{}")  # first: what is left when this is interrupted is ours, and no world
     (folder / _ITEMS).unlink(missing_ok=True)
     for name in (_COGS, _LOOKS):
         if (folder / name).exists():
