@@ -56,6 +56,11 @@ class Watched:
         return Counter(look.status for look in self.looks)
 
     @property
+    def span(self) -> tuple[date, date] | None:
+        """First and last day of all looks; None where there is none."""
+        return (self.looks[0].day, self.looks[-1].day) if self.looks else None
+
+    @property
     def clear_days(self) -> list[date]:
         """Days on which the area was seen clear, oldest first."""
         return sorted({look.day for look in self.looks if look.status == Status.SAVED})

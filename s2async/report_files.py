@@ -51,6 +51,8 @@ class _Gathered:
 
     counts: Counter[str] = field(default_factory=Counter)
     crops: int = 0
+    days: tuple[date, date] | None = None
+    """First and last day of all looks."""
     scatter: Scatter = field(default_factory=Scatter)
     telling: Telling = field(default_factory=Telling)
     entries: list[Entry] = field(default_factory=list)
@@ -68,6 +70,8 @@ class _Gathered:
         counts, clear = watched.counts, watched.clear_days
         self.counts.update(counts)
         self.crops += sum(bool(look.path) for look in watched.looks)
+        days = [*(self.days or ()), *(watched.span or ())]
+        self.days = (min(days), max(days)) if days else None
         self.scatter.add(watched)
         self.telling.add(watched)
         last = clear[-1] if clear else None
@@ -162,7 +166,7 @@ class _Part:
         folder = self.config.output.folder
         shown = [look for look in reversed(self.watched.looks) if look.path][: self.pictures]
         made = list(pool.map(lambda look: _picture(folder, look), shown))
-        first, last = _period(self.config, self.watched, self.now)
+        first, last = self._period
         km2 = area_files.area_km2(self.watched.area)
         return sheet.area(self.watched, made, km2=km2, first=first, last=last, rank=rank)
 
@@ -173,15 +177,21 @@ class _Part:
             if page.has_key(file.read(_BEGINNING), key):
                 return False
         back = element("nav", element("a", "all areas", href=f"../{quote(self.home)}#areas"))
-        body = [back, sheet.legend(), self.drawn(pool, rank="h1"), page.footer(*_credits(self.config, self.now))]
+        body = [back, sheet.legend(), self.drawn(pool, rank="h1"), self._footer()]
         data = page.document(self.watched.area.name, self.style, body, key=key)
         files.replace(path, data, token=_TOKEN)
         return True
 
+    @property
+    def _period(self) -> tuple[date, date]:
+        return _period(self.config, self.watched.span or (), self.now)
+
+    def _footer(self) -> Markup:
+        return page.footer(*_credits(self.config, *(self.watched.span or self._period)))
+
     def _key(self) -> str:
         """The same for pages that look the same."""
-        period, credit = _period(self.config, self.watched, self.now), _credits(self.config, self.now)
-        told = (self.watched, self.pictures, self.style, self.home, period, credit)
+        told = (self.watched, self.pictures, self.style, self.home, self._period, self._footer())
         return hashlib.sha256(repr(told).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
@@ -192,19 +202,18 @@ def _picture(folder: Path, look: Look) -> Picture:
         return Picture(look=look, data=b"")
 
 
-def _period(config: Config, watched: Watched, now: datetime) -> tuple[date, date]:
-    """First and last day of a calendar: of the wanted period as far as it is known, else of the looks.
+def _period(config: Config, days: Sequence[date], now: datetime) -> tuple[date, date]:
+    """First and last day of the wanted period and of the looks, which may be of earlier runs that wanted more.
 
     An open end is that of the month, so that pages without news stay the same until then.
     """
-    period, days = config.search.period, [look.day for look in watched.looks]
+    period = config.search.period
     if period.end:
-        last = (period.end - timedelta(microseconds=1)).date()
+        last = max([(period.end - timedelta(microseconds=1)).date(), *days])
     else:
         last = max([now.date(), *days])
         last = last.replace(day=monthrange(last.year, last.month)[1])
-    first = period.start.date() if period.start else min([last, *days])
-    return first, last
+    return min([period.start.date() if period.start else last, *days]), last
 
 
 # ---- the page -----------------------------------------------------------------------------------------------
@@ -234,14 +243,15 @@ def _parts(
     if gathered.sections:
         yield page.section("calendars", "Calendars", sheet.legend(), gathered.sections)
     yield sections.problems(found, searches)
-    yield page.footer(*_credits(config, now))
+    yield page.footer(*_credits(config, *(gathered.days or _period(config, (), now))))
 
 
 def _header(state: Ledger, config: Config, gathered: _Gathered, source: str, now: datetime) -> Markup:
     number, scenes = len(gathered.entries), sum(square.items for square in state.squares())
+    days = config.search.datetime.split("/") if gathered.days is None else list(map(str, gathered.days))
     facts = [
         source,
-        config.search.datetime.replace("/", " to "),
+        " to ".join(dict.fromkeys(days)),
         f"{scenes:,} scenes",
         f"made {now:%Y-%m-%d %H:%M} UTC",
     ]
@@ -316,11 +326,8 @@ def _outlines(state: Ledger) -> list[Outline]:
     return found
 
 
-def _credits(config: Config, now: datetime) -> list[str]:
-    """Where the pixels come from, and what made the page."""
-    period = config.search.period
-    last = period.end - timedelta(microseconds=1) if period.end else now
-    first = period.start or last
+def _credits(config: Config, first: date, last: date) -> list[str]:
+    """Where the pixels come from, those between two days, and what made the page."""
     years = "\u2013".join(dict.fromkeys((f"{first:%Y}", f"{last:%Y}")))
     catalog = config.search.resolve()
     return [

@@ -87,6 +87,21 @@ def test_the_page_lies_beside_the_crops_and_tells_what_the_state_knows(tmp_path:
     assert not list(shelf.output.glob(".*.part"))
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_the_days_are_those_of_what_is_shown_not_of_a_period_that_was_narrowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, several: bool
+) -> None:
+    shelf = fill(tmp_path, shapes={"park": PARK}, dates=5)
+    monkeypatch.setattr(report_files, "AREAS", 0 if several else 50)
+    shelf.config.write_text(shelf.config.read_text() + '[search]\ndatetime = "2023-03-01/2023-03-31"\n')
+    call(shelf.config)
+    page = Page.read(shelf.output / "report.html")
+    assert "config.toml \u00b7 2022-01-01 to 2022-01-05 \u00b7 5 scenes" in page.text
+    assert "contains modified Copernicus Sentinel data 2022." in page.text
+    calendars = Page.read(shelf.output / "report" / "park.html") if several else page
+    assert {"Calendar of 2022", "Calendar of 2023"} <= set(calendars.values("aria-label"))
+
+
 def test_another_place_can_be_named_and_is_made(tmp_path: Path) -> None:
     shelf = fill(tmp_path)
     call(shelf.config, "--output", tmp_path / "new" / "page.html")
