@@ -125,6 +125,8 @@ def run(context: click.Context, config: Path, limit: int | None, as_json: bool, 
 def status(config: Path, as_json: bool) -> None:
     """Tell how far CONFIG is: jobs by area, bytes, searches, failures. Also while a run is going on.
 
+    The table shows 30 areas and the sums; JSON has them all.
+
     \b
     Example: s2async status config.toml
              s2async status config.toml --json | jq .jobs

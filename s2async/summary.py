@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from s2async.models import Area, SearchReport, Status, Traffic, Use
 from s2async.pipeline import Summary, wanted_products
 from s2async.records import OPEN
 
+AREAS_SHOWN = 30
+"""Rows of the table of ``status``: rich takes most of a millisecond for each; JSON has them all."""
 LABELS_SHOWN = 3
 """Searches named of those that are incomplete for the same reason."""
 PROBLEMS_SHOWN = 20
@@ -82,9 +84,12 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
     """Tables of jobs, traffic, searches and failures."""
     counts = state.counts(twins_newest=config.search.twins == "newest")
     columns = [str(status) for status in Status] + [OPEN]
-    rows = [[area.name, *(f"{area.by_status.get(key, 0):,}" for key in columns)] for area in counts.areas]
-    if len(rows) != 1:
-        rows.append(["all", *(f"{counts.total.get(key, 0):,}" for key in columns)])
+    told = [(area.name, area.by_status) for area in counts.areas[:AREAS_SHOWN]]
+    if more := counts.areas[AREAS_SHOWN:]:
+        told.append((f"and {len(more):,} more", sum((Counter(area.by_status) for area in more), Counter())))
+    if len(told) != 1:
+        told.append(("all", counts.total))
+    rows = [[name, *(f"{jobs.get(key, 0):,}" for key in columns)] for name, jobs in told]
     console.print(table("Jobs", {"area": "text"} | dict.fromkeys(columns, "number"), rows))
     traffic = state.traffic()
     if traffic:

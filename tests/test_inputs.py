@@ -75,7 +75,7 @@ def test_the_counts_tell_what_must_not_be(
     assert inputs.main([]) == 1, "too few cases"
 
 
-def test_a_name_is_a_text_wherever_it_goes(tmp_path: Path) -> None:
+def test_a_name_is_a_text_wherever_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = dict.fromkeys(name.strip() for name in hostile_inputs.NAMES if "\x7f" not in name)
     names = dict(hostile_inputs.places([*texts, *(name for pair in hostile_inputs.TWINS for name in pair)]))
     shelf = shelves.fill(tmp_path / "job", shapes={str(name): shape for name, shape in names.items()}, dates=1)
@@ -85,6 +85,7 @@ def test_a_name_is_a_text_wherever_it_goes(tmp_path: Path) -> None:
     assert len(folders) == len(names)
     with Ledger.read(shelf.settings.run.state) as state:
         index.write(shelf.table(state), table := io.StringIO(newline=""))
+        monkeypatch.setattr(summary, "AREAS_SHOWN", len(names))
         told = Console(file=io.StringIO(), width=1000)
         summary.show_status(told, state, shelf.settings)
     rows = list(csv.DictReader(io.StringIO(table.getvalue(), newline="")))

@@ -142,6 +142,18 @@ def test_status_has_a_row_for_each_area_and_kind_of_traffic(ran: Ran) -> None:
     assert len(reasons) == 6
 
 
+def test_many_areas_stay_a_small_table(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary, "AREAS_SHOWN", 4)
+    rows = [line.split() for line in shown_status(ran).splitlines()][2:8]
+    assert [row[0] for row in rows] == ["Beyond", "North", "Rim", "South", "and", "all"]
+    with Ledger.read(ran.config.run.state) as state:
+        told = summary.as_json(state, ran.config)["areas"]
+    assert len(told) == len(worlds.SHAPES)
+    left = [sum(area["jobs"].get(key, 0) for area in told[4:]) for key in (*Status, "open")]
+    assert rows[4] == ["and", "2", "more", *map(str, left)]
+    assert rows[5] == ["all", "16", "7", "13", "9", "15", "6", "0"]
+
+
 def test_status_sums_agree_with_the_log(ran: Ran) -> None:
     with Ledger.read(ran.config.run.state) as state:
         told = summary.as_json(state, ran.config)
