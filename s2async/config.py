@@ -279,6 +279,10 @@ class Config(Section):
             raise Misplaced(
                 ("run", "state"), "is the output folder itself; name a file, such as data/state.sqlite"
             )
+        index = self.output.folder / "overview.csv"
+        for key, path in ((("areas",), self.areas), (("run", "state"), self.run.state)):
+            if path == index:
+                raise Misplaced(key, "is the table that every run writes anew; name another file")
         return self
 
 

@@ -117,6 +117,12 @@ BAD: list[tuple[str | bytes, str, str]] = [
     ),
     (A + "[run]\nreserve = -1", ":3: [run] reserve: ", "is not a whole number of bytes from 0 to 1 PiB; write"),
     (A + "[run]\nstate = 'data'", ":3: [run] state: ", "is the output folder itself; name a file"),
+    (
+        A + "[run]\nstate = 'data/overview.csv'",
+        ":3: [run] state: ",
+        "the table that every run writes anew; name ano",
+    ),
+    ("areas = 'data/overview.csv'", ":1: areas: ", "is the table that every run writes anew; name another file"),
     (A + "[network]\norigins = ['x.org']", ":3: [network] origins: ", "write scheme://host[:port], such as"),
     (
         A + "[network]\norigins = ['https://*.x.org']",

@@ -58,11 +58,11 @@ def test_no_table_is_written_over_what_the_job_lives_by(shelf: Shelf, tmp_path: 
 
 
 def test_nor_where_no_name_was_given(shelf: Shelf, tmp_path: Path) -> None:
-    areas = shelf.output / "overview.csv"
-    areas.write_text(AREAS)
-    shelf.config.write_text(shelf.config.read_text().replace("lakes.csv", "data/overview.csv"))
-    assert "is the areas of this job" in str(ask("export", shelf.config, "--format", "csv").exception)
-    assert areas.read_text() == AREAS
+    areas = shelf.output / "overview.geojson"
+    areas.write_text("the areas")
+    shelf.config.write_text(shelf.config.read_text().replace("lakes.csv", "data/overview.geojson"))
+    assert "is the areas of this job" in str(ask("export", shelf.config, "--format", "geojson").exception)
+    assert areas.read_text() == "the areas"
 
 
 def test_nor_a_report(shelf: Shelf, tmp_path: Path) -> None:
