@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from s2async.cube import open_crops as open  # noqa: A004 - as in rasterio and xarray
     from s2async.errors import ConfigError, LocalError, RemoteError, S2AsyncError, StateError, StateInUse
     from s2async.models import Area, CloudMeasure, Job, Outcome, Product, Scene, Status
-    from s2async.pipeline import Summary
+    from s2async.progress import Summary
 
 __all__ = [
     "Area",
@@ -61,7 +61,7 @@ _HOMES = {
     "cube": "open_crops",
     "errors": "ConfigError LocalError RemoteError S2AsyncError StateError StateInUse",
     "models": "Area CloudMeasure Job Outcome Product Scene Status",
-    "pipeline": "Summary",
+    "progress": "Summary",
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -29,7 +29,7 @@ from s2async.errors import ConfigError, CorruptFile, LocalError
 from s2async.holdings import check_state
 from s2async.ledger import Ledger
 from s2async.models import Area, Event, JobDone, Outcome
-from s2async.pipeline import Summary
+from s2async.progress import Summary
 from s2async.records import SavedRow
 
 T = TypeVar("T")

@@ -25,6 +25,7 @@ from s2async.errors import ConfigError, LocalError, RemoteError, S2AsyncError, S
 from s2async.holdings import check_state
 from s2async.ledger import Ledger
 from s2async.options import FiniteRange
+from s2async.progress import Progress, Summary
 from s2async.state import State
 from s2async.stopping import Stop
 
@@ -245,14 +246,14 @@ def run_config(
     if not quiet:
         error.print(Text(console.safe(summary.where(areas))), soft_wrap=True)
     prospect.consent(config, areas, limit=limit, yes=yes)
-    progress = pipeline.Progress()
+    progress = Progress()
     view = console.RunView(progress, error, verbose=verbose, quiet=quiet)
 
     def tell_stopped() -> None:
         error.show_cursor()
         view.tell(f"stopped; what was done is kept. To go on: {again}")
 
-    async def work() -> pipeline.Summary:
+    async def work() -> Summary:
         watching = asyncio.create_task(heartbeat.watch(heartbeat.warning(view.warn)))
         try:
             async with view.showing():

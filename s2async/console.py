@@ -25,7 +25,7 @@ from rich.text import Text
 
 from s2async.errors import LocalError
 from s2async.models import Event, JobDone, Notice, SearchDone, Status
-from s2async.pipeline import Progress
+from s2async.progress import Progress
 
 LINE_EVERY = 10.0
 """Seconds between two lines where there is no terminal."""

@@ -11,11 +11,9 @@ import asyncio
 import contextlib
 import itertools
 import os
-import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -44,11 +42,12 @@ from s2async.models import (
     SearchReport,
     Status,
 )
+from s2async.progress import Progress, Summary
 from s2async.records import Wanted
 from s2async.shelf import Shelf
 from s2async.state import State
 from s2async.threads import PatientPool
-from s2async.transport import Meter, Transport
+from s2async.transport import Transport
 
 SEARCHERS = 4
 """Searches whose pages are fetched side by side."""
@@ -61,56 +60,6 @@ WRITERS = 4
 longer to wait for many."""
 STATE_PAGE = 500
 """Open jobs that are read from the state at once."""
-
-
-@dataclass
-class Progress:
-    """What a run has done so far, for whoever watches it."""
-
-    meter: Meter = field(default_factory=Meter)
-    found: int = 0
-    """Jobs that entered the queue."""
-    done: Counter[Status] = field(default_factory=Counter)
-    """Outcomes of this run by status."""
-    searches: int = 0
-    searches_done: int = 0
-    started: float = field(default_factory=time.monotonic)
-    let_go: Callable[[], None] = lambda: None
-    """Closes the state at once, for whoever is about to end the process; to be called in the run's thread."""
-
-    @property
-    def seconds(self) -> float:
-        """Since the run began."""
-        return time.monotonic() - self.started
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Summary:
-    """How a run ended."""
-
-    done: dict[Status, int]
-    """Outcomes of this run by status."""
-    failed: int
-    """Jobs of all runs that have failed so far."""
-    left: int
-    """Jobs that are known and still open (after ``--limit``)."""
-    cut_short: bool
-    """A limit ended the searches: there may be more jobs than are known."""
-    found_nothing: bool
-    """No search returned an item, and no job is known."""
-    sceneless: tuple[str, ...]
-    """Areas of which no scene was ever found."""
-    incomplete: tuple[SearchReport, ...]
-    """Searches that did not end normally."""
-    index: Path
-    seconds: float
-    requests: int
-    bytes: int
-
-    @property
-    def clean(self) -> bool:
-        """Every job has an answer and every search is complete."""
-        return not self.failed and not self.incomplete
 
 
 async def run(

@@ -15,7 +15,8 @@ from s2async.config import Config
 from s2async.console import duration, facts, safe, size, table
 from s2async.ledger import Ledger
 from s2async.models import Area, SearchReport, Status, Traffic, Use
-from s2async.pipeline import Summary, wanted_products
+from s2async.pipeline import wanted_products
+from s2async.progress import Summary
 from s2async.records import OPEN
 
 AREAS_SHOWN = 30
@@ -66,7 +67,7 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
         console.print(Text(f"{left}the search ended with the limit; run again to go on"))
     elif run.left:
         console.print(Text(f"{run.left:,} jobs are left; run again to go on"))
-    if run.sceneless and not run.found_nothing and not run.incomplete and not run.left:
+    if run.sceneless and not run.found_nothing and not run.incomplete and not run.left and not run.cut_short:
         named = ", ".join(run.sceneless[: area_files.NAMED]) + ", ..." * (len(run.sceneless) > area_files.NAMED)
         count = "1 area" if len(run.sceneless) == 1 else f"{len(run.sceneless):,} areas"
         console.print(Text(safe(f"no scene was found of {count}: {named}"), style="yellow"))

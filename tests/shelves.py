@@ -32,7 +32,7 @@ SHAPES: Mapping[str, Polygon | MultiPolygon] = {
     "plain": box(13.40, 52.50, 13.41, 52.505),
 }
 """Odd names, a hole, two parts."""
-SPECKLED = CloudMeasure(histogram=(10, 0, 0, 1, 200, 0, 0, 0, 2, 0, 0, 0, 97), total=320)
+SPECKLED = CloudMeasure(histogram=(10, 0, 0, 1, 200, 97, 0, 0, 2, 0, 0, 0, 0), total=320)
 """3 of 300 valid pixels are spoilt."""
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from s2async import console
 from s2async.console import RunView, duration, facts, safe, size, table
 from s2async.models import Event, Job, JobDone, Notice, Outcome, SearchDone, SearchReport, Status, Use
-from s2async.pipeline import Progress
+from s2async.progress import Progress
 from tests.states import make_area, make_scene
 
 HOSTILE = "a\x1b[31mred\x1b[0m\nb\r\t[red]x[/red] \u202egnp.exe\u2028\x00\x07\ud800 =1+1"

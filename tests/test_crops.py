@@ -270,7 +270,7 @@ def test_a_move_that_is_not_possible_is_said_in_one_line(tmp_path: Path, monkeyp
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "1.tif").touch()
     (tmp_path / "new").touch()
-    with pytest.raises(LocalError, match=r"^cannot move to .*new: Not a directory$"):
+    with pytest.raises(LocalError, match=r"^cannot move to .*new: Not a directory; move away the file "):
         move_all(tmp_path, [move])
     assert (tmp_path / parking(move.fingerprint) / "1.tif").exists()
     (tmp_path / "new").unlink()

@@ -49,7 +49,7 @@ def test_a_feature_has_the_columns_and_the_polygon() -> None:
         "collection": "sentinel-2-l2a",
         "sha256": "ab" * 32,
         "area_pixels": 320,
-        "scl_histogram": [10, 0, 0, 1, 200, 0, 0, 0, 2, 0, 0, 0, 97],
+        "scl_histogram": [10, 0, 0, 1, 200, 97, 0, 0, 2, 0, 0, 0, 0],
         "status": "saved",
         "reason": None,
     }

@@ -61,7 +61,7 @@ def test_columns_have_types_and_nulls(tmp_path: Path) -> None:
     saved, cloudy = read.to_pylist()
     assert saved["datetime"] == ROW.datetime
     assert (saved["area_cloud_percent"], cloudy["area_cloud_percent"]) == (1.0, 1.0)
-    assert saved["scl_histogram"] == [10, 0, 0, 1, 200, 0, 0, 0, 2, 0, 0, 0, 97]
+    assert saved["scl_histogram"] == [10, 0, 0, 1, 200, 97, 0, 0, 2, 0, 0, 0, 0]
     some = ("status", "reason", "file_bytes", "epsg", "asset")
     assert [saved[column] for column in some] == ["saved", None, 123456, 32633, "visual"]
     assert [cloudy[column] for column in some] == ["cloudy", "why", None, None, None]

@@ -11,6 +11,7 @@ from s2async import areas as area_files
 from s2async import pipeline
 from s2async.config import Config, render
 from s2async.ledger import Ledger
+from s2async.progress import Summary
 from s2async.report_data import Scatter, Watched, looks
 from s2async.sandbox import process, world
 
@@ -18,7 +19,7 @@ PARK = "VolksparkFriedrichshain"
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Config, pipeline.Summary]]:
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Config, Summary]]:
     """A year of one park without a crop, of all scenes however cloudy."""
     folder = tmp_path_factory.mktemp("measured")
     made = world.make_world(world.default_folder())
@@ -46,7 +47,7 @@ def scatter_of(config: Config) -> Scatter:
     return scatter
 
 
-def test_every_scene_of_the_year_is_a_point(measured: tuple[Config, pipeline.Summary]) -> None:
+def test_every_scene_of_the_year_is_a_point(measured: tuple[Config, Summary]) -> None:
     config, summary = measured
     assert not summary.failed
     assert not summary.incomplete
@@ -57,7 +58,7 @@ def test_every_scene_of_the_year_is_a_point(measured: tuple[Config, pipeline.Sum
     assert scatter.count >= 0.8 * sum(summary.done.values())
 
 
-def test_the_scenes_number_says_little_of_the_park(measured: tuple[Config, pipeline.Summary]) -> None:
+def test_the_scenes_number_says_little_of_the_park(measured: tuple[Config, Summary]) -> None:
     points = scatter_of(measured[0]).points
     between = [point.area for point in points if 15 <= point.scene <= 85]
     clear, covered = between.count(0.0), between.count(100.0)
@@ -70,7 +71,7 @@ def test_the_scenes_number_says_little_of_the_park(measured: tuple[Config, pipel
     assert lowest < highest - 20, "one threshold for scenes cannot tell them apart"
 
 
-def test_nothing_is_written_but_the_answers(measured: tuple[Config, pipeline.Summary]) -> None:
+def test_nothing_is_written_but_the_answers(measured: tuple[Config, Summary]) -> None:
     config, summary = measured
     assert not list(config.output.folder.rglob("*.tif"))
     assert (config.output.folder / "overview.csv").read_text().count("\n") == 1

@@ -20,6 +20,7 @@ from s2async.costs import Experience, Range
 from s2async.ledger import Ledger
 from s2async.models import Area, Asset, Event, Notice, Scene, SearchReport, Status
 from s2async.plan import AreaPlan, Known, Plan, Planner
+from s2async.progress import Summary
 from s2async.sandbox.process import Sandbox, start
 from s2async.sandbox.world import default_folder, make_world
 from s2async.survey import Surveyed, survey
@@ -312,7 +313,7 @@ class Year:
     """A plan of the nine parks' year, and the run that followed it."""
 
     plan: Plan
-    summary: pipeline.Summary
+    summary: Summary
     kept: int
     disk: int
     whole: int

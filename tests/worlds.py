@@ -33,6 +33,7 @@ from s2async import areas as area_files
 from s2async import pipeline
 from s2async.config import Config
 from s2async.models import Event
+from s2async.progress import Progress, Summary
 from s2async.sandbox.journal import LogEntry
 from s2async.sandbox.process import Sandbox
 from s2async.sandbox.process import start as start_server
@@ -313,8 +314,8 @@ class Ran:
     """A run that has ended, and what was seen of it."""
 
     config: Config
-    summary: pipeline.Summary
-    progress: pipeline.Progress
+    summary: Summary
+    progress: Progress
     events: list[Event]
     log: list[LogEntry]
 
@@ -336,7 +337,7 @@ def run(path: Path, sandbox: Sandbox, *, limit: int | None = None) -> Ran:
     """Run a config in this process."""
     config = Config.load(path)
     before = sandbox.log()
-    progress, events = pipeline.Progress(), list[Event]()
+    progress, events = Progress(), list[Event]()
     summary = asyncio.run(
         pipeline.run(config, area_files.load(config), limit=limit, progress=progress, on_event=events.append)
     )
