@@ -37,6 +37,11 @@ class Lacking:
         return self._scenes >= ENOUGH and bool(self._never)
 
     @property
+    def place(self) -> tuple[str, str]:
+        """The setting to be mended: the catalogue's names the classification, the output's what is wanted."""
+        return ("search", "catalog") if "scl" in self._never else ("output", "assets")
+
+    @property
     def told(self) -> str:
         """What is lacking, in words; nothing where every asset was seen, or no scene."""
         if not self._scenes or not self._never:

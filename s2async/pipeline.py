@@ -299,9 +299,8 @@ class _Run:
         areas = self.matcher.areas_for(scene)
         self.lacking.add(scene)
         if self.lacking.sure:
-            raise ConfigError(
-                f"{self.config.place('output', 'assets')}: assets: {self.lacking.told}; mend the key"
-            )
+            place = self.lacking.place
+            raise ConfigError(f"{self.config.place(*place)}: {place[1]}: {self.lacking.told}; mend the key")
         jobs = self.state.add_scene(scene, areas, self.wanted, twins_newest=self.newest)
         await self._enqueue(jobs, resumed=False)
         await asyncio.sleep(0)  # a page holds hundreds of scenes, and others wait for the loop

@@ -70,11 +70,12 @@ class Shelf:
         try:
             yield found
         finally:
-            for prefix in found.values():
+            for block, prefix in found.items():
                 prefix.users -= 1
-            for prefix in found.values():
                 self._held += prefix.size - prefix.counted
                 prefix.counted = prefix.size
+                if not prefix.users and not prefix.size:  # nothing came: it leaves no trace
+                    del self._tiles[keys[block]]
             self._trim(self._size)
 
     def _trim(self, size: int) -> None:

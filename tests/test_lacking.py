@@ -28,6 +28,15 @@ def test_what_no_scene_has_is_lacking_and_after_some_scenes_surely() -> None:
     assert found.told == "B04 and B08 are no assets of any of 8 scenes; there are: scl, visual"
 
 
+@pytest.mark.parametrize(
+    ("there", "place"), [("visual", ("search", "catalog")), ("scl", ("output", "assets"))], ids=["scl", "visual"]
+)
+def test_the_setting_to_be_mended_is_named(there: str, place: tuple[str, str]) -> None:
+    found = Lacking(["scl", "visual"])
+    found.add(make_scene(assets=(there,)))
+    assert found.place == place
+
+
 def test_what_one_scene_has_is_not_lacking() -> None:
     found = Lacking(["scl", "red"])
     found.add(make_scene(assets=("scl", "red")))

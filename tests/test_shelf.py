@@ -7,6 +7,7 @@ import itertools
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from types import ModuleType
@@ -180,11 +181,21 @@ def test_what_somebody_uses_stays_whatever_its_size() -> None:
     assert not blocks_of(shelf)
 
 
+def test_what_never_came_leaves_no_trace() -> None:
+    shelf = Shelf(1000, Meter())
+    with suppress(NotFound), shelf.using(SOURCE, [1, 2]) as found:
+        found[1].append(memoryview(bytes(100)))
+        raise NotFound("not there")
+    assert [block for _, _, block in blocks_of(shelf)] == [1]
+
+
 def test_another_version_of_a_file_shares_nothing() -> None:
     shelf = Shelf(1000, Meter())
     put(shelf, 1, 100)
     with shelf.using(replace(SOURCE, etag='"2"'), [1]) as found:
         assert found[1].size == 0
+        with shelf.using(SOURCE, [1]) as first:
+            assert first[1].size == 100
 
 
 # ---- headers -----------------------------------------------------------------------------------------------
