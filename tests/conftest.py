@@ -35,6 +35,24 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def bug_cases() -> Path:
+    """Small inputs that once failed, or a skip that says where they were looked for."""
+    named = os.environ.get("S2ASYNC_BUG_CASES")
+    folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data" / "bugs"
+    if not (folder / "README.md").is_file():
+        pytest.skip(f"no bug cases at {folder}; name their folder in S2ASYNC_BUG_CASES")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What runs note in the user's state directory stays apart from the user's own notes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state-home")))
+        yield
+
+
+@pytest.fixture(scope="session")
 def fault_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultServer]:
     """A server that fails as its paths say, in a process of its own, over an empty folder."""
     process = FaultServer(tmp_path_factory.mktemp("served"))
