@@ -85,7 +85,7 @@ def status_error(
     if status in (401, 403):
         return Refused(f"access denied ({status}): {shown(href)}")
     says = f" '{excerpt(body)}'" if body else ""
-    return BadAnswer(f"the server answers {status}{says}: {shown(href)}")
+    return BadAnswer(f"the server answers {status}{says}: {shown(href)}", status=status)
 
 
 def content_range(status: int, headers: Mapping[str, str], href: str) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@
         |   +-- HostParked     a server that is not asked at present: its jobs stay open
         +-- NotFound           404, 410: an answer
         +-- Refused            we will not ask, or are not allowed to
-        +-- FileChanged        the file is no longer the version whose header was read
+        +-- FileChanged        the file is no longer the edition whose header was read
         +-- BadAnswer          an answer that is not what was asked for
         +-- CorruptFile        a file that cannot be decoded
             +-- UnsupportedLayout   a sound file that this program does not know how to read in part
@@ -84,11 +84,16 @@ class Refused(RemoteError):
 
 
 class FileChanged(RemoteError):
-    """The file was replaced between two reads (its ETag differs)."""
+    """The file was replaced between two reads: what tells its edition differs."""
 
 
 class BadAnswer(RemoteError):
     """The answer is not what was asked for: not JSON, not a FeatureCollection, a wrong range."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        """HTTP status of the answer, where that was what is wrong."""
 
 
 class CorruptFile(RemoteError):

@@ -1,7 +1,7 @@
 """The pixels of some areas of a remote COG: plan, one fetch of what is needed, decode.
 
 The areas of one scene share every tile that two of them touch; neighbouring tiles share a request; of a DEFLATE
-tile only the start is fetched, down to the lowest row that anybody needs; and all of it is of one version of the
+tile only the start is fetched, down to the lowest row that anybody needs; and all of it is of one edition of the
 file, or nothing.
 """
 
@@ -89,7 +89,7 @@ async def reading(
         margin=margin or Margin(),
         masked=masked,
         verify=verify,
-        shelf=shelf if source.etag else None,
+        shelf=shelf if source.edition.named else None,
     )
     async with work.read() as found:
         yield [CorruptFile(f"{one}: {href}") if isinstance(one, CorruptFile) else one for one in found]

@@ -62,13 +62,18 @@ class Reading:
         """Bytes of all pixels."""
 
     async def fetch(self, start: int, stop: int, *, fresh: bool = False) -> bytes | bytearray:
-        """Bytes of the file, from one up to another; all of one version of it."""
+        """Bytes of the file, from one up to another; all of one edition of it."""
         asset = self.source.asset
         piece = await self.transport.read(
-            asset.href, start, stop - start, etag=self.source.etag, stage="tiles", asset=asset.key, fresh=fresh
+            asset.href,
+            start,
+            stop - start,
+            edition=self.source.edition,
+            stage="tiles",
+            asset=asset.key,
+            fresh=fresh,
         )
         self.received += len(piece.data)
-        self.source.check(piece)
         return piece.data
 
     async def booked(self, work: Coroutine[Any, Any, T]) -> T:

@@ -10,9 +10,9 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Final
 
+from s2async.editions import Edition
 from s2async.meter import Meter
 from s2async.models import Asset
 from s2async.sources import Source
@@ -56,13 +56,13 @@ class Shelf:
         self._size = size
         self._meter = meter
         self._held = 0
-        self._tiles: OrderedDict[tuple[Asset, str, int], Prefix] = OrderedDict()
+        self._tiles: OrderedDict[tuple[Asset, Edition, int], Prefix] = OrderedDict()
         self._headers: OrderedDict[Asset, _Header] = OrderedDict()
 
     @contextmanager
     def using(self, source: Source, blocks: Sequence[int]) -> Iterator[dict[int, Prefix]]:
         """The starts of some tiles of a file, by block; empty ones where nothing was fetched yet."""
-        keys = {block: (source.asset, source.etag, block) for block in blocks}
+        keys = {block: (source.asset, source.edition, block) for block in blocks}
         found = {block: self._tiles.setdefault(key, Prefix()) for block, key in keys.items()}
         for block, prefix in found.items():
             self._tiles.move_to_end(keys[block])
@@ -82,16 +82,19 @@ class Shelf:
         if self._held <= size:
             return
         for key in [key for key, prefix in self._tiles.items() if not prefix.users]:
-            prefix = self._tiles.pop(key)
-            self._held -= prefix.counted
-            self._meter.waste("tiles", key[0].key, prefix.size - prefix.used)
+            self._drop(key)
             if self._held <= size:
                 return
+
+    def _drop(self, key: tuple[Asset, Edition, int]) -> None:
+        prefix = self._tiles.pop(key)
+        self._held -= prefix.counted
+        self._meter.waste("tiles", key[0].key, prefix.size - prefix.used)
 
     async def source(self, asset: Asset, read: Callable[[], Awaitable[Source]]) -> tuple[Source, bool]:
         """A file whose header is read once, whoever asks first; and whether it was read by somebody else.
 
-        Such a one counts as stored: its file may have changed since.
+        Then its file may have changed since.
         """
         header = self._headers.setdefault(asset, _Header())
         self._headers.move_to_end(asset)
@@ -99,14 +102,20 @@ class Shelf:
             self._headers.popitem(last=False)
         async with header.reading:
             if header.source is not None:
-                return replace(header.source, stored=True), True
+                return header.source, True
             found = await read()
-            header.source = found if found.etag else None
+            header.source = found if found.edition.named else None
             return found, False
 
     def forget(self, asset: Asset) -> None:
         """The header of a file did not fit: whoever asks next reads it."""
         self._headers.pop(asset, None)
+
+    def drop(self, source: Source) -> None:
+        """A file is of another edition by now: of this one stays only what somebody reads at present."""
+        for key in [key for key, prefix in self._tiles.items() if not prefix.users]:
+            if key[:2] == (source.asset, source.edition):
+                self._drop(key)
 
     def clear(self) -> None:
         """Let go of all tiles, and book what of them was waste. Nobody uses any."""

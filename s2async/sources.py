@@ -12,10 +12,11 @@ import numpy as np
 
 from s2async import headers, tiff
 from s2async.answers import shown
-from s2async.errors import CorruptFile, FileChanged
+from s2async.editions import Edition
+from s2async.errors import CorruptFile
 from s2async.models import Asset, FileFact
 from s2async.tiff import Layout, NeedMore
-from s2async.transport import Piece, Transport
+from s2async.transport import Transport
 
 FIRST_READ: Final = 8192
 """Bytes of the first request of a file of an unknown kind. Headers of Sentinel-2 COGs have 2.2 to 4.2 kB."""
@@ -63,26 +64,17 @@ class Source:
 
     asset: Asset
     layout: Layout
-    size: int
-    """Bytes of the whole file."""
-    etag: str
-    stored: bool = False
-    """Its header was read by an earlier batch, and the file may have changed since: its ETag tells."""
+    edition: Edition
+    """Of which the header was read; every answer for its tiles must be of the same."""
 
     @property
     def fact(self) -> FileFact:
         """What is worth keeping of it."""
-        header = headers.pack(self.layout) if self.etag else b""
-        return FileFact(asset=self.asset.key, href=self.asset.href, size=self.size, etag=self.etag, header=header)
-
-    def check(self, piece: Piece) -> None:
-        """Of one version of a file every answer tells the same size, and that of a stored header its ETag as well.
-
-        Raises:
-            FileChanged: this one does not. (Answers with another ETag are refused by the transport.)
-        """
-        if piece.size != self.size or (self.stored and not piece.etag):
-            raise _changed(self.asset)
+        edition = self.edition
+        header = headers.pack(self.layout) if edition.strong else b""
+        return FileFact(
+            asset=self.asset.key, href=self.asset.href, size=edition.size, etag=edition.etag, header=header
+        )
 
 
 def recall(asset: Asset, known: FileFact) -> Source | None:
@@ -90,12 +82,13 @@ def recall(asset: Asset, known: FileFact) -> Source | None:
 
     No request is made: those for the tiles tell whether the file is still the same.
     """
-    if not known.etag or known.href != asset.href:
+    edition = Edition(size=known.size, etag=known.etag)
+    if not edition.strong or known.href != asset.href:
         return None
     layout = headers.unpack(known.header)
     if layout is None or _beyond(layout, known.size):
         return None
-    return Source(asset=asset, layout=layout, size=known.size, etag=known.etag, stored=True)
+    return Source(asset=asset, layout=layout, edition=edition)
 
 
 async def open_source(transport: Transport, asset: Asset, first: FirstRead | None = None) -> Source:
@@ -134,35 +127,29 @@ async def _opened(
     understood: Callable[[bytes], tuple[Layout, ...] | NeedMore],
 ) -> tuple[Source, ...]:
     piece = await transport.read(asset.href, 0, first.size(asset), stage="header", asset=asset.key)
-    head, size, etag = bytes(piece.data), piece.size, piece.etag
+    head, edition = bytes(piece.data), piece.edition
     while True:
         try:
             found = understood(head)
             if not isinstance(found, NeedMore):
-                if beyond := next(filter(None, (_beyond(layout, size) for layout in found)), ""):
+                if beyond := next(filter(None, (_beyond(layout, edition.size) for layout in found)), ""):
                     raise CorruptFile(beyond)
                 break
-            if found.size > size:
+            if found.size > edition.size:
                 raise CorruptFile("its header goes on beyond its end")
         except CorruptFile as error:
             raise type(error)(f"{error}: {shown(asset.href)}") from error
         # A long header is asked for in steps that double, for it tells its length bit by bit; and in steps that
         # make up for a first one which was shorter than that of a file of which nothing is known.
-        stop = min(size, max(found.size, len(head) + max(len(head), FIRST_READ)))
+        stop = min(edition.size, max(found.size, len(head) + max(len(head), FIRST_READ)))
         more = await transport.read(
-            asset.href, len(head), stop - len(head), etag=etag, stage="header", asset=asset.key
+            asset.href, len(head), stop - len(head), edition=edition, stage="header", asset=asset.key
         )
-        if more.size != size:
-            raise _changed(asset)
         head += more.data
     end = max(layout.end for layout in found)
     transport.meter.waste("header", asset.key, len(head) - min(end, len(head)))
     first.learn(asset, found[0].read_to)
-    return tuple(Source(asset=asset, layout=layout, size=size, etag=etag) for layout in found)
-
-
-def _changed(asset: Asset) -> FileChanged:
-    return FileChanged(f"the file changed while it was read: {shown(asset.href)}")
+    return tuple(Source(asset=asset, layout=layout, edition=edition) for layout in found)
 
 
 def _beyond(layout: Layout, size: int) -> str:

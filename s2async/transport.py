@@ -21,6 +21,7 @@ from yarl import URL
 from s2async import origins as addresses
 from s2async import sessions
 from s2async.answers import MAX_JSON, OVERLOADED, TRANSIENT, content_range, decode_json, shown, status_error
+from s2async.editions import Edition
 from s2async.errors import BadAnswer, FileChanged, HostParked, Refused, RemoteError, TransientError
 from s2async.gate import Gate
 from s2async.meter import Meter, Tally
@@ -43,10 +44,8 @@ class Piece:
     """Some bytes of a remote file."""
 
     data: bytes | bytearray
-    size: int
-    """Bytes of the whole file."""
-    etag: str
-    """As the server gave it; the empty string when it gave none."""
+    edition: Edition
+    """Of the file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +142,7 @@ class Transport:
         start: int,
         size: int,
         *,
-        etag: str = "",
+        edition: Edition | None = None,
         stage: str = "tiles",
         asset: str = "",
         fresh: bool = False,
@@ -154,14 +153,14 @@ class Transport:
             href: address of the file.
             start: first byte.
             size: bytes wanted, at least one.
-            etag: when given, the file must still have it.
+            edition: when given, the file must still be of it.
             stage: for the count, ``header`` or ``tiles``.
             asset: for the count.
             fresh: over a connection of its own, and past all caches: what came before was damaged.
 
         Raises:
             NotFound: no such file.
-            FileChanged: the file has another ETag by now.
+            FileChanged: the file is of another edition by now.
             Refused: the address is not allowed, access is denied, or the server does not serve ranges.
             BadAnswer: the range that came is not the one that was asked for.
             TransientError: every try failed in a way that may pass, or retries have been too many lately.
@@ -169,8 +168,8 @@ class Transport:
         """
         url, server = self._found(href)
         headers = {"Range": f"bytes={start}-{start + size - 1}", "Accept-Encoding": "identity"}
-        if etag and not etag.startswith("W/"):  # a weak tag never matches If-Match (RFC 9110, 13.1.1)
-            headers["If-Match"] = etag
+        if edition:
+            headers |= edition.conditions
         if fresh:
             headers["Cache-Control"] = "no-cache"  # RFC 9111, 5.2.1.4
 
@@ -180,8 +179,8 @@ class Transport:
             try:
                 async with self._request(tally, server, "GET", url, headers=headers, fresh=fresh) as response:
                     first, last, whole = content_range(response.status, response.headers, href)
-                    seen = response.headers.get("ETag", "")
-                    if etag and seen and seen != etag:
+                    seen = Edition.told(response.headers, whole)
+                    if edition and seen != edition:
                         raise FileChanged(f"the file changed while it was read: {shown(href)}")
                     expected = min(start + size, whole) - 1
                     if (first, last) != (start, expected):
@@ -192,7 +191,11 @@ class Transport:
                     if len(data) != length:
                         raise TransientError(f"got {len(data)} of {length} bytes: {shown(href)}")
                     use = Use.USEFUL
-                    return Piece(data=data, size=whole, etag=seen)
+                    return Piece(data=data, edition=seen)
+            except BadAnswer as error:
+                if edition and error.status == 416:  # nothing is asked for beyond the end of a known file
+                    raise FileChanged(f"the file got shorter while it was read: {shown(href)}") from error
+                raise
             finally:
                 self.meter.add(stage, asset, use, requests=tally.requests, size=tally.bytes)
 

@@ -113,8 +113,8 @@ class _Work:
         self.facts: dict[str, FileFact] = {}
         self.stored: set[str] = set()
         """Assets whose header was not read from the file but taken from what is known."""
-        self.doubted: set[str] = set()
-        """Assets whose header did not fit: it is read anew."""
+        self.sources: dict[str, Source] = {}
+        """What was read of each asset last, or is being read."""
         self.ground: dict[str, tuple[float, ...]] = {}
         self.seen: dict[int, _Part] = {}
         """What was measured, kept only when crops of it are wanted too: nothing is read twice."""
@@ -185,8 +185,8 @@ class _Work:
             except (FileChanged, BadAnswer, CorruptFile) as error:
                 if key not in self.stored and not isinstance(error, FileChanged):
                     raise
-                # once more, from the new version's header: what the old one said counts no more
-                self.doubted.add(key)
+                # once more, from the new edition's header: what the old one said counts no more
+                self._doubt(key, error)
                 for job in jobs:
                     self.outcomes.pop(job.id, None)
                 await work(asset, jobs)
@@ -195,8 +195,18 @@ class _Work:
         except NotFound as error:
             self._end_all(jobs, Status.MISSING, f"{key}: {error}")
         except RemoteError as error:
+            if isinstance(error, FileChanged):
+                self._doubt(key, error)
             transient = isinstance(error, TransientError | FileChanged)
             self._end_all(jobs, Status.FAILED, f"{key}: {error}", transient=transient)
+
+    def _doubt(self, key: str, error: RemoteError) -> None:
+        """A header did not fit: nobody is told of it. Nor is any tile of an edition that was replaced."""
+        self.facts.pop(key, None)
+        if self.shelf:
+            self.shelf.forget(self.scene.assets[key])
+            if isinstance(error, FileChanged) and key in self.sources:
+                self.shelf.drop(self.sources[key])
 
     def _end_all(self, jobs: Sequence[Job], status: Status, reason: str, *, transient: bool = False) -> None:
         for job in jobs:
@@ -210,6 +220,7 @@ class _Work:
             self.stored.add(asset.key)
         else:
             source = await self._opened(asset)
+        self.sources[asset.key] = source
         grid = source.layout.grid
         ground = (grid.epsg, *grid.bounds)
         if any(other != ground for key, other in self.ground.items() if key != asset.key):
@@ -226,8 +237,6 @@ class _Work:
         if self.shelf is None:
             source, stored = await read(), False
         else:
-            if asset.key in self.doubted:
-                self.shelf.forget(asset)
             source, stored = await self.shelf.source(asset, read)
         if stored:
             self.stored.add(asset.key)
@@ -390,7 +399,7 @@ def crop_tags(job: Job, measured: CloudMeasure, source: Source, settings: Settin
         "CLOUD_PERCENT": f"{clouds.cloud_percent(measured, classes) or 0:.4f}",
         "VALID_PERCENT": f"{clouds.valid_percent(measured) or 0:.4f}",
         "HREF": public(source.asset.href),
-        "ETAG": source.etag,
+        "ETAG": source.edition.etag,
         "TIFFTAG_SOFTWARE": f"s2async {s2async.__version__}",
         "TIFFTAG_COPYRIGHT": settings.attribution.replace("{year}", str(scene.datetime.year)),
     }

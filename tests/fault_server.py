@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import random
 import re
 import socket
 import ssl
@@ -23,6 +24,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlencode, urlsplit
@@ -117,12 +119,34 @@ class Exchange:
             pass
 
     def part(self) -> tuple[Headers, bytes]:
-        """The headers and the body of a correct 206."""
+        """The headers and the body of a correct 206.
+
+        Its ETag is that of the file, or none (``noetag``), a weak one (``weak``), or what ``etag`` spells: one of
+        several between bars at a time, and none where nothing stands there. ``modified`` spells Last-Modified in
+        the same way; ``mtime`` is that of the file, and ``garbled`` tells the same, but is no date. With
+        ``headonly`` neither comes but with the file's start.
+        """
         data, etag = load(self.path)
         first, last = (int(n) for n in re.findall(r"\d+", self.headers["range"]))
         last = min(last, len(data) - 1)
         headers = {"Content-Range": f"bytes {first}-{last}/{len(data)}", "Content-Type": "image/tiff"}
-        return headers | ({"ETag": etag} if "noetag" not in self.query else {}), data[first : last + 1]
+        etag = "" if "noetag" in self.query else f"W/{etag}" if "weak" in self.query else etag
+        etag = self._in_turn("etag", etag)
+        modified = self._in_turn("modified", "")
+        if modified in ("mtime", "garbled"):
+            seconds = int((FOLDER / unquote(self.path.rpartition("/")[2])).stat().st_mtime)
+            modified = formatdate(seconds, usegmt=True) if modified == "mtime" else f"{seconds} o'clock"
+        if "headonly" in self.query and first > 0:
+            etag = modified = ""
+        headers |= {"ETag": etag} if etag else {}
+        return headers | ({"Last-Modified": modified} if modified else {}), data[first : last + 1]
+
+    def _in_turn(self, key: str, usual: str) -> str:
+        """What the query spells: of several between bars, one after the other, from request to request."""
+        if key not in self.query:
+            return usual
+        spelled = self.query[key].split("|")
+        return spelled[(COUNTS[self.entry["path"]] - 1) % len(spelled)]
 
 
 def load(path: str) -> tuple[bytes, str]:
@@ -139,7 +163,7 @@ async def well(x: Exchange) -> None:
         await x.send(200, headers, gzip.compress(answer) if packed else answer)
     elif not (FOLDER / unquote(x.path.rpartition("/")[2])).is_file():
         await x.send(404, {}, b"<Error>NoSuchKey</Error>")
-    elif x.headers.get("if-match", load(x.path)[1]) != load(x.path)[1]:
+    elif "if-match" in x.headers and "blind" not in x.query and x.headers["if-match"] != x.part()[0].get("ETag"):
         await x.send(412, {}, b"<Error>PreconditionFailed</Error>")
     elif int(re.findall(r"\d+", x.headers["range"])[0]) >= len(load(x.path)[0]):
         await x.send(416, {}, b"<Error>InvalidRange</Error>")
@@ -244,6 +268,42 @@ async def torn(x: Exchange) -> None:
     await x.send(206, headers, bytes(damaged))
 
 
+async def spoilt(x: Exchange) -> None:
+    """Damage from the byte at ``at`` of the file on, in the first answer that holds it, or the first ``often``.
+
+    What is asked for from the file's start on is its header.
+    """
+    headers, body = x.part()
+    start = int(re.findall(r"\d+", headers["Content-Range"])[0])
+    place = int(x.query["at"]) - start
+    if start and 0 <= place < len(body):
+        COUNTS[f"{x.path} spoilt"] += 1
+        if COUNTS[f"{x.path} spoilt"] <= int(x.query.get("often", 1)):
+            body = _spoil(bytearray(body), place, x.query, COUNTS[f"{x.path} spoilt"])
+    await x.send(206, headers, body)
+
+
+def _spoil(body: bytearray, place: int, query: dict[str, str], number: int) -> bytes:
+    """Bytes from a place on (``size``), or all that follow: zeros, random ones by ``seed``, or those of a file."""
+    stop = min(place + int(query.get("size", len(body))), len(body))
+    if query["how"] == "zeros":
+        body[place:stop] = bytes(stop - place)
+    elif query["how"] == "random":
+        body[place:stop] = random.Random(f"{query['seed']} {number}").randbytes(stop - place)
+    elif query["how"] == "flipped":
+        body[place:stop] = bytes(byte ^ 1 << number % 8 for byte in body[place:stop])
+    else:
+        at = int(query["from"])
+        body[place:stop] = (FOLDER / query["how"]).read_bytes()[at : at + stop - place].ljust(stop - place, b"\0")
+    return bytes(body)
+
+
+async def old(x: Exchange) -> None:
+    """The file as it was: that of the same name with ``.old`` behind it."""
+    x.path += ".old"
+    await well(x)
+
+
 async def rangeless(x: Exchange) -> None:
     headers, body = x.part()
     del headers["Content-Range"]
@@ -309,6 +369,8 @@ MODES: dict[str, Callable[[Exchange], Awaitable[None]]] = {
     "thin": thin,
     "fat": fat,
     "torn": torn,
+    "spoilt": spoilt,
+    "old": old,
     "rangeless": rangeless,
     "packed": packed,
     "whole": whole,

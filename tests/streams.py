@@ -19,6 +19,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from s2async import raster, tiff, tiles
 from s2async.budget import Budget
+from s2async.editions import Edition
 from s2async.grid import Cutout, Window
 from s2async.models import Asset, Use
 from s2async.prefix import Margin, Tile
@@ -59,7 +60,7 @@ class Local(Transport):
         start: int,
         size: int,
         *,
-        etag: str = "",
+        edition: Edition | None = None,
         stage: str = "tiles",
         asset: str = "",
         fresh: bool = False,
@@ -68,7 +69,7 @@ class Local(Transport):
         self.asked.append((start, start + size))
         await asyncio.sleep(0)
         self.meter.add(stage, asset, Use.USEFUL, requests=1, size=size)
-        return Piece(data=self.content[start : start + size], size=len(self.content), etag=etag)
+        return Piece(data=self.content[start : start + size], edition=edition or Edition(size=len(self.content)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +109,7 @@ def read(
     source = Source(
         asset=Asset(key="visual", href="http://cogs.test/a.tif"),
         layout=layout or file.layout,
-        size=len(content),
-        etag="",
+        edition=Edition(size=len(content)),
     )
     work = raster.read(
         transport,

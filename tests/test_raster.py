@@ -13,6 +13,7 @@ import rasterio
 
 from s2async import inflate, raster, sources, tiff, tiles
 from s2async.budget import Budget
+from s2async.editions import Edition
 from s2async.errors import (
     CorruptFile,
     FileChanged,
@@ -304,7 +305,7 @@ class Scripted(Transport):
         start: int,
         size: int,
         *,
-        etag: str = "",
+        edition: Edition | None = None,
         stage: str = "tiles",
         asset: str = "",
         fresh: bool = False,
@@ -315,7 +316,7 @@ class Scripted(Transport):
             self.ended.append((start, type(error).__name__))
             raise
         self.meter.add(stage, asset, Use.USEFUL, requests=1, size=size)
-        return Piece(data=self.content[start : start + size], size=len(self.content), etag=etag)
+        return Piece(data=self.content[start : start + size], edition=Edition(size=len(self.content)))
 
 
 async def well() -> None:
@@ -342,7 +343,11 @@ def opened(tmp_path: Path) -> tuple[Source, bytes, list[Cutout], list[int]]:
     starts = sorted(start for start, _ in places(tmp_path / "cog.tif", parts))
     assert len(merged(places(tmp_path / "cog.tif", parts))) == 4
     return (
-        Source(asset=Asset(key="scl", href="http://cogs.test/a.tif"), layout=layout, size=len(content), etag=""),
+        Source(
+            asset=Asset(key="scl", href="http://cogs.test/a.tif"),
+            layout=layout,
+            edition=Edition(size=len(content)),
+        ),
         content,
         parts,
         starts,

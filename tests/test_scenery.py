@@ -19,6 +19,7 @@ from shapely import Polygon
 
 from s2async import grid, pipeline, scenery, tiff
 from s2async.config import Config
+from s2async.editions import Edition
 from s2async.errors import CorruptFile, UnsupportedLayout
 from s2async.ledger import Ledger
 from s2async.models import Area, Asset, Use
@@ -202,7 +203,7 @@ def levels(*sides: int) -> list[Source]:
     for side in sides:
         layout = object.__new__(tiff.Layout)
         object.__setattr__(layout, "grid", whole.resized(side, side))
-        found.append(Source(asset=Asset(key="visual", href=HREF), layout=layout, size=1, etag=""))
+        found.append(Source(asset=Asset(key="visual", href=HREF), layout=layout, edition=Edition(size=1)))
     return found
 
 

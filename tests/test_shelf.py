@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from s2async import byrows, inflate, raster, tiles
 from s2async.budget import Budget
+from s2async.editions import Edition
 from s2async.errors import CorruptFile, NotFound
 from s2async.meter import Meter
 from s2async.models import Asset, Traffic, Use
@@ -35,7 +36,9 @@ from tests.streams import POOL, Asking, File, Local, by_gdal, files, layout_of, 
 isal = pytest.importorskip("isal.isal_zlib")
 engines = st.sampled_from([isal, zlib])
 ASSET = Asset(key="visual", href="http://cogs.test/a.tif")
-SOURCE = Source(asset=ASSET, layout=layout_of(made_tiff(by_name("tiles three bands"))), size=9999, etag='"1"')
+SOURCE = Source(
+    asset=ASSET, layout=layout_of(made_tiff(by_name("tiles three bands"))), edition=Edition(size=9999, etag='"1"')
+)
 
 
 def read_apart(
@@ -43,7 +46,7 @@ def read_apart(
 ) -> tuple[list[NDArray[Any]], Local]:
     """Each cutout by a reader of its own, all at once, with one shelf of that size."""
     transport = Local(file.data)
-    source = Source(asset=ASSET, layout=file.layout, size=len(file.data), etag='"1"')
+    source = Source(asset=ASSET, layout=file.layout, edition=Edition(size=len(file.data), etag='"1"'))
 
     async def main() -> list[NDArray[Any]]:
         shelf, room = Shelf(size, transport.meter), Budget(budget)
@@ -135,12 +138,12 @@ def held(shelf: Shelf, blocks: Sequence[int]) -> list[int]:
     ]
 
 
-def blocks_of(shelf: Shelf) -> list[tuple[Asset, str, int]]:
+def blocks_of(shelf: Shelf) -> list[tuple[Asset, Edition, int]]:
     return list(shelf._tiles)
 
 
 def found_of(shelf: Shelf, block: int) -> Prefix:
-    return shelf._tiles[SOURCE.asset, SOURCE.etag, block]
+    return shelf._tiles[SOURCE.asset, SOURCE.edition, block]
 
 
 def test_what_was_used_last_stays_and_what_leaves_is_told_as_waste() -> None:
@@ -192,7 +195,7 @@ def test_what_never_came_leaves_no_trace() -> None:
 def test_another_version_of_a_file_shares_nothing() -> None:
     shelf = Shelf(1000, Meter())
     put(shelf, 1, 100)
-    with shelf.using(replace(SOURCE, etag='"2"'), [1]) as found:
+    with shelf.using(replace(SOURCE, edition=replace(SOURCE.edition, etag='"2"')), [1]) as found:
         assert found[1].size == 0
         with shelf.using(SOURCE, [1]) as first:
             assert first[1].size == 100
@@ -216,7 +219,7 @@ def test_a_header_is_read_once_however_many_ask_and_again_when_that_failed() -> 
 
         found = await asyncio.gather(*[shelf.source(ASSET, read) for _ in range(5)], return_exceptions=True)
         assert isinstance(found[0], NotFound)
-        assert found[1:] == [(SOURCE, False)] + [(replace(SOURCE, stored=True), True)] * 3
+        assert found[1:] == [(SOURCE, False)] + [(SOURCE, True)] * 3
         shelf.forget(ASSET)
         assert await shelf.source(ASSET, read) == (SOURCE, False)
         assert len(asked) == 3
@@ -226,7 +229,7 @@ def test_a_header_is_read_once_however_many_ask_and_again_when_that_failed() -> 
 
 def test_a_header_without_an_etag_is_read_by_everybody() -> None:
     async def main() -> None:
-        shelf, plain = Shelf(0, Meter()), replace(SOURCE, etag="")
+        shelf, plain = Shelf(0, Meter()), replace(SOURCE, edition=Edition(size=9999))
 
         async def read() -> Source:
             return plain

@@ -20,6 +20,7 @@ import pytest
 import s2async
 from s2async import breaker, retries
 from s2async import transport as transport_module
+from s2async.editions import Edition
 from s2async.errors import BadAnswer, FileChanged, HostParked, NotFound, Refused, RemoteError, TransientError
 from s2async.models import Traffic, Use
 from s2async.transport import MAX_REDIRECTS, Meter, Piece, Transport
@@ -114,7 +115,7 @@ def counted(meter: Meter) -> dict[str, tuple[int, int]]:
 def test_a_part_of_a_file(server: FaultServer, name: str, start: int, size: int) -> None:
     piece, transport = run(server, reader(server.url("well", 0, name), start, size, stage="tiles", asset="scl"))
     assert piece.data == CONTENT[start : start + size]
-    assert piece.size == len(CONTENT)
+    assert piece.edition.size == len(CONTENT)
     assert transport.meter.drain() == [
         Traffic(stage="tiles", asset="scl", use=Use.USEFUL, requests=1, bytes=len(piece.data))
     ]
@@ -138,7 +139,8 @@ def test_what_a_request_says_and_does_not_say(
 
     async def work(transport: Transport) -> None:
         await transport.json("GET", server.url("well", 0, "cookie.json"))
-        await transport.read(server.url("well", 0, name), 0, 10, etag='W/"weak"')
+        weak = Edition(size=len(CONTENT), etag='W/"weak"')
+        await transport.read(server.url("well", 0, name), 0, 10, edition=weak)
 
     with pytest.raises(FileChanged):  # the server's ETag is another one, which only we can tell
         run(server, work)
@@ -155,11 +157,11 @@ def test_a_file_that_was_replaced_is_told_from_its_old_version(server: FaultServ
     url = server.url("well", 0, "swap.bin")
     (server.folder / "swap.bin").write_bytes(b"old" * 1000)
     old = run(server, reader(url, 0, 10))[0]
-    assert run(server, reader(url, 10, 10, etag=old.etag))[0].etag == old.etag
-    assert server.log[-1]["headers"]["if-match"] == old.etag
+    assert run(server, reader(url, 10, 10, edition=old.edition))[0].edition == old.edition
+    assert server.log[-1]["headers"]["if-match"] == old.edition.etag
     (server.folder / "swap.bin").write_bytes(b"newer" * 1000)
     with pytest.raises(FileChanged, match=r"changed while it was read: .*swap\.bin"):
-        run(server, reader(url, 10, 10, etag=old.etag))
+        run(server, reader(url, 10, 10, edition=old.edition))
     assert [entry["status"] for entry in server.log] == [206, 206, 412]
 
 

@@ -22,6 +22,7 @@ from s2async import clouds, crops, grid, tiff, tiles, worker
 from s2async import files as local_files
 from s2async import headers as packed_headers
 from s2async.budget import Budget
+from s2async.editions import Edition
 from s2async.errors import (
     BadAnswer,
     CorruptFile,
@@ -93,7 +94,7 @@ class Server:
         start: int,
         size: int,
         *,
-        etag: str = "",
+        edition: Edition | None = None,
         stage: str = "tiles",
         asset: str = "",
         fresh: bool = False,
@@ -106,10 +107,10 @@ class Server:
         if asset not in self.files:
             raise NotFound(f"not there (404): {HOST}")
         data = self.files[asset]
-        now = hashlib.sha256(data).hexdigest() if self.etags else ""
-        if etag and now and etag != now:
+        now = Edition(size=len(data), etag=hashlib.sha256(data).hexdigest() if self.etags else "")
+        if edition and edition != now:
             raise FileChanged(f"the file changed while it was read: {HOST}")
-        return Piece(data=data[start : start + size], size=len(data), etag=now)
+        return Piece(data=data[start : start + size], edition=now)
 
 
 def scene(*keys: str) -> Scene:

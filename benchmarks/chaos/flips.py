@@ -30,6 +30,7 @@ from rich.table import Table
 
 from s2async import raster, tiff, tiles
 from s2async.budget import Budget
+from s2async.editions import Edition
 from s2async.errors import CorruptFile
 from s2async.grid import Cutout, Window
 from s2async.models import Asset
@@ -69,14 +70,19 @@ class Wire:
         self.meter = Meter()
         self._data, self._flip, self._left = data, flip, times
 
-    async def read(self, _href: str, start: int, size: int, *, etag: str = "", **_: Any) -> Piece:
+    async def read(self, _href: str, start: int, size: int, **_: Any) -> Piece:
         """Bytes of the file, as `Transport.read` gives them."""
         part = bytearray(self._data[start : start + size])
         index = self._flip.place - start
         if 0 <= index < len(part) and self._left != 0:
             part[index] ^= 1 << self._flip.bit
             self._left = None if self._left is None else self._left - 1
-        return Piece(data=part, size=len(self._data), etag=etag)
+        return Piece(data=part, edition=edition_of(self._data))
+
+
+def edition_of(data: bytes) -> Edition:
+    """What the file's answers say of it."""
+    return Edition(size=len(data), etag='"1"')
 
 
 def picture(seed: int, bands: int) -> Picture:
@@ -99,7 +105,7 @@ def picture(seed: int, bands: int) -> Picture:
     layout = tiff.parse(data)
     assert isinstance(layout, tiff.Layout)
     asset = Asset(key="visual" if bands == 3 else "scl", href="http://flips/file.tif")
-    return Picture(data=data, pixels=pixels, source=Source(asset=asset, layout=layout, size=len(data), etag='"1"'))
+    return Picture(data=data, pixels=pixels, source=Source(asset=asset, layout=layout, edition=edition_of(data)))
 
 
 def flip_in(sound: Picture, dice: random.Random) -> Flip:
