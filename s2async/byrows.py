@@ -32,6 +32,10 @@ class Rows(Reading):
         self.rows = tiles.rows_under(layout, self.windows, insides)
         self.under = tiles.windows_over(layout, self.windows)
         self.damaged: dict[int, CorruptFile] = {}
+        self.confirmed: set[int] = set()
+        """Blocks of which the same bytes came twice: they are those of the file, however odd they look."""
+        self.tried: dict[int, int] = {}
+        """How often a block had been renewed on the shelf when it was decoded."""
         self.one_by_one = asyncio.Lock()
         self.wanted = {block: self.size(block) for block in self.rows}
         ranges = tiles.byte_ranges(layout, self.wanted)
@@ -112,8 +116,8 @@ class Rows(Reading):
                 self.received -= len(part)
 
     async def _fetch_on(self, block: int, prefix: Prefix, asked: int, why: CorruptFile | None) -> None:
-        """A second range of a block, with a wider margin; and then the rest, which must do."""
-        place, count = self.place(block), self.count(block)
+        """A second range of a block, with a wider margin; then the rest; all of it anew if that does not do."""
+        count = self.count(block)
         second = max(self.size(block, 3), asked + CHEAP)
         for stop in (min(second, count), count):
             if why is None:
@@ -122,18 +126,39 @@ class Rows(Reading):
                 if not left:
                     return
                 why = left[block]
-        async with self.one_by_one:  # they are not in the budget
-            whole = await self.fetch(place, place + count, fresh=True)
-            (again,) = (await self._decoded({block: [memoryview(whole)]}, {block: count})).values()
-            if isinstance(again, int):
-                self.used.append((place, place + again))
-            elif again:
-                self.damaged[block] = again
+        async with self.one_by_one, prefix.fetching:  # they are not in the budget
+            await self._fetch_anew(block, prefix)
+
+    async def _fetch_anew(self, block: int, prefix: Prefix) -> None:
+        """A whole block once more, past all caches, unless another reader did that while this one waited."""
+        place, count = self.place(block), self.count(block)
+        if prefix.renewed > self.tried[block] and not await self._decoded_of({block: prefix}, {block: count}):
+            return
+        whole = memoryview(await self.fetch(place, place + count, fresh=True))
+        same = b"".join(prefix.parts) == whole
+        if same:
+            prefix.confirmed = True
+            self.confirmed.add(block)
+        (again,) = (await self._decoded({block: [whole]}, {block: count})).values()
+        if not isinstance(again, int):
+            self.damaged[block] = again or CorruptFile(f"block {block} is cut off")
+        elif self.shelf and not same:
+            self.received += prefix.size - prefix.used - len(whole)  # what was damaged leaves the shelf
+            prefix.renew(whole)
+            prefix.used = again
+        elif self.shelf:
+            prefix.used = max(prefix.used, again)
+        else:
+            self.used.append((place, place + again))
 
     async def _decoded_of(
         self, prefixes: Mapping[int, Prefix], asked: Mapping[int, int]
     ) -> dict[int, CorruptFile | None]:
         """Decode the starts of some blocks; of those that cannot be, what is wrong, None if they are short."""
+        for block, tile in prefixes.items():
+            self.tried[block] = tile.renewed
+            if tile.confirmed:
+                self.confirmed.add(block)
         found = await self._decoded({block: [*tile.parts] for block, tile in prefixes.items()}, asked)
         for block, used in found.items():
             if isinstance(used, int):
@@ -156,7 +181,7 @@ class Rows(Reading):
 
         found = await asyncio.get_running_loop().run_in_executor(self.pool, work)
         for block, used in found.items():
-            if isinstance(used, int):
+            if isinstance(used, int) and not self.verify:
                 self.margin.learn(self.tile(block), used=used, asked=asked[block])
         return found
 
@@ -169,10 +194,24 @@ class Rows(Reading):
                 if len(data) < self.count(block):
                     return None
                 raise CorruptFile("is cut off")
+            pieces = self._pieces(block)
+            inflate.place(self.layout, raw, pieces)
+            if block not in self.confirmed:
+                self._doubt(block, raw, len(data) - used, pieces)
         except CorruptFile as error:
             return CorruptFile(f"block {block} {error}")
-        inflate.place(self.layout, raw, self._pieces(block))
         return used
+
+    def _doubt(self, block: int, raw: bytes, more: int, pieces: Sequence[inflate.Piece]) -> None:
+        """A sound stream may be that of another file, or of another block: its length tells, or its values do.
+
+        Raises:
+            CorruptFile: bytes follow it, or rows of the raster lack, or it holds what makes no sense.
+        """
+        if self.verify and (more or len(raw) < rows_of(self.layout, block) * inflate.line_bytes(self.layout)):
+            raise CorruptFile("is shorter than its file says")
+        for piece in pieces:
+            self.check_values(piece.target)
 
     def _pieces(self, block: int) -> list[inflate.Piece]:
         """What of a block goes where."""

@@ -188,7 +188,7 @@ class Run(Section):
     reserve: Size = 256 << 20
     """Bytes of free disk that are never used up; a number, or a size such as ``256 MiB``."""
     verify: bool = False
-    """True: whole tiles are read and the checksums of their streams checked."""
+    """True: whole tiles of pictures are read, too, and their streams' checksums checked."""
     confirm_above: Size = 50 << 30
     """Bytes above which ``run`` asks, or wants ``--yes``: a number, or a size such as ``50 GiB``."""
 

@@ -8,7 +8,7 @@ an ``await`` leaks its options to other tasks.)
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ def whole(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
     return layout, pixels
 
 
-def check_streams(layout: Layout, blocks: Mapping[int, bytes]) -> None:
+def check_streams(layout: Layout, blocks: Mapping[int, bytes], *, sure: Collection[int] = ()) -> None:
     """Check the checksum (Adler-32, RFC 1950) that ends the DEFLATE stream of every block.
 
     GDAL does not look at it: a stream with a flipped bit becomes wrong pixels in one case of three. Blocks
@@ -62,17 +62,21 @@ def check_streams(layout: Layout, blocks: Mapping[int, bytes]) -> None:
     Args:
         layout: of the file.
         blocks: compressed bytes by index of the block.
+        sure: blocks whose bytes are surely those of the file: more may follow their streams.
 
     Raises:
-        CorruptFile: a stream is damaged, cut off, or longer than a block; the text names the block.
+        CorruptFile: a stream is damaged, cut off, or longer than a block, or more bytes follow it, as where they
+            are those of another file; the text names the block.
     """
     if layout.compression not in DEFLATE:
         return
     for block, data in blocks.items():
         try:
-            read_rows(layout, data, 0, whole=True)
+            _, used = read_rows(layout, data, 0, whole=True)
         except CorruptFile as error:
             raise CorruptFile(f"block {block} {error}") from error
+        if used < len(data) and block not in sure:
+            raise CorruptFile(f"block {block} is shorter than its file says")
 
 
 def read(tiff: bytes, windows: Sequence[Window]) -> list[NDArray[np.generic]]:

@@ -264,9 +264,7 @@ class Planner:
             tiles = self._grounds.tiles(seen.ground, costs.SCL.side, seen.measure)
             # and the header of the classification; of other assets, see `_cutting`
             requests = Range(tiles.runs + seen.unread, len(tiles.shares) + 1)
-            largest = sum(shares[0] for shares in tiles.shares)
-            size = Range(largest * costs.SCL.tile.low, len(tiles.shares) * costs.SCL.tile.high)
-            size = size + costs.HEADER.times(seen.unread, 1)
+            size = costs.SCL.tile.times(len(tiles.shares)) + costs.HEADER.times(seen.unread, 1)
         for asset in seen.assets:
             if asset != "scl":
                 asked, read = self._cutting(seen, costs.kind_of(asset), seen.measure[seen.held], chance)

@@ -8,7 +8,7 @@ file, or nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, ParamSpec, TypeVar
@@ -47,6 +47,7 @@ async def reading(
     margin: Margin | None = None,
     masked: bool = False,
     verify: bool = False,
+    highest: int | None = None,
     shelf: Shelf | None = None,
 ) -> AsyncIterator[list[Pixels]]:
     """The pixels of the cutouts' windows, tiles shared and fetched once; they are in the budget until the end.
@@ -63,6 +64,8 @@ async def reading(
         margin: of files of this kind, to learn from; a new one by default.
         masked: only pixels inside the polygons matter; what is outside may be read, or not.
         verify: read whole tiles, and check their streams' checksums, where the codec has them.
+        highest: tiles with values above this, nodata aside, are fetched once more, over a new connection, and
+            believed only if the same bytes come.
         shelf: shared with other readers of the file, who want the same tiles.
 
     Yields:
@@ -89,6 +92,7 @@ async def reading(
         margin=margin or Margin(),
         masked=masked,
         verify=verify,
+        highest=highest,
         shelf=shelf if source.edition.named else None,
     )
     async with work.read() as found:
@@ -114,6 +118,8 @@ class _Blocks(Reading):
     async def read(self) -> AsyncIterator[list[Pixels]]:
         self.blocks: dict[int, bytes] = {}
         self.renewed: set[int] = set()
+        self.confirmed: set[int] = set()
+        """Blocks of which the same bytes came twice: they are those of the file, however odd they look."""
         ranges = self._ranges(self.windows)
         # fetched once, and copied once into the small TIFF that is decoded
         size = 2 * sum(found.stop - found.start for found in ranges)
@@ -153,14 +159,33 @@ class _Blocks(Reading):
 
         def work() -> list[NDArray[np.generic]]:
             if self.verify:
-                decode.check_streams(self.layout, blocks)
-            return decode.read(tiles.subset(self.layout, blocks), windows)
+                decode.check_streams(self.layout, blocks, sure=self.confirmed)
+            small = tiles.subset(self.layout, blocks)
+            if self.highest is not None:
+                self._check_blocks(small, blocks.keys() - self.confirmed)
+            return decode.read(small, windows)
 
         return await asyncio.get_running_loop().run_in_executor(self.pool, work)
+
+    def _check_blocks(self, small: bytes, blocks: Iterable[int]) -> None:
+        """Look at whole blocks, not only at what is wanted: where no checksum tells damage, its trace may."""
+        wide, high, grid = self.layout.block_width, self.layout.block_height, self.layout.grid
+        windows = {}
+        for block in blocks:
+            row, col = block // self.layout.across * high, block % self.layout.across * wide
+            width, height = min(wide, grid.width - col), min(high, grid.height - row)
+            windows[block] = Window(col=col, row=row, width=width, height=height)
+        for block, pixels in zip(windows, decode.read(small, [*windows.values()]), strict=True):
+            try:
+                self.check_values(pixels)
+            except CorruptFile as error:
+                raise CorruptFile(f"block {block} {error}") from error
 
     async def _range(self, found: ByteRange, *, fresh: bool = False) -> None:
         data = await self.fetch(found.start, found.stop, fresh=fresh)
         self.used += [(self.place(block), self.place(block) + self.count(block)) for block in found.blocks]
         for block in found.blocks:
             start = self.place(block) - found.start
-            self.blocks[block] = bytes(data[start : start + self.count(block)])
+            before, self.blocks[block] = self.blocks.get(block), bytes(data[start : start + self.count(block)])
+            if fresh and self.blocks[block] == before:
+                self.confirmed.add(block)

@@ -40,6 +40,7 @@ class Reading:
         margin: Margin,
         masked: bool,
         verify: bool,
+        highest: int | None,
         shelf: Shelf | None,
     ) -> None:
         self.transport = transport
@@ -52,6 +53,7 @@ class Reading:
         self.margin = margin
         self.masked = masked
         self.verify = verify
+        self.highest = highest
         self.shelf = shelf
         self.received = 0
         """Bytes that came, but for those on the shelf."""
@@ -85,6 +87,18 @@ class Reading:
             return done
         finally:
             self.transport.meter.waste("tiles", self.source.asset.key, self.received - useful)
+
+    def check_values(self, pixels: NDArray[Any]) -> None:
+        """Look for values that no sound file has, be it that damage has brought them about.
+
+        Raises:
+            CorruptFile: there are some, and they are not what the file calls nodata.
+        """
+        if self.highest is None or not pixels.size or pixels.max() <= self.highest:
+            return
+        odd = pixels[(pixels > self.highest) & (pixels != self.layout.nodata)]
+        if odd.size:
+            raise CorruptFile(f"holds the value {odd.max()}, and the highest there is is {self.highest}")
 
     def place(self, block: int) -> int:
         """First byte of a block in the file."""

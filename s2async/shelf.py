@@ -35,11 +35,20 @@ class Prefix:
         self.users = 0
         self.counted = 0
         """Bytes that the shelf knows of."""
+        self.renewed = 0
+        """How often all of it was put in place of what had come before."""
+        self.confirmed = False
+        """The same bytes came twice: they are those of the file, however odd they look."""
 
     def append(self, part: memoryview) -> None:
         """Take in the bytes that follow."""
         self.parts.append(part)
         self.size += len(part)
+
+    def renew(self, whole: memoryview) -> None:
+        """Take in the whole tile in place of what was damaged."""
+        self.parts, self.size, self.used, self.confirmed = [whole], len(whole), 0, False
+        self.renewed += 1
 
 
 class Shelf:

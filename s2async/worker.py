@@ -260,7 +260,11 @@ class _Work:
     async def _pixels(
         self, source: Source, parts: Sequence[tuple[Job, Cutout]]
     ) -> AsyncIterator[list[tuple[Job, _Part]]]:
-        """What lies under the areas; jobs whose tiles are damaged end, and are left out."""
+        """What lies under the areas; jobs whose tiles are damaged end, and are left out.
+
+        Whether a date is clear hangs on the classification, and its tiles are small: they are always read whole
+        and checked.
+        """
         key, settings = source.asset.key, self.settings
         async with raster.reading(
             self.tools.transport,
@@ -270,7 +274,8 @@ class _Work:
             pool=self.tools.pool,
             margin=self.tools.margins[key],
             masked=settings.mask or key not in settings.assets,
-            verify=settings.verify,
+            verify=settings.verify or key == SCL,
+            highest=clouds.CLASSES - 1 if key == SCL else None,
             shelf=self.shelf,
         ) as found:
             sound = []
@@ -279,8 +284,8 @@ class _Work:
                     sound.append((job, (source, part, pixels)))
                 elif key in self.stored:  # perhaps it is the header that does not fit
                     raise pixels
-                else:
-                    self._end(job, Status.FAILED, f"{key}: {pixels}")
+                else:  # twice: it may be a cache on the way that is damaged, as well as the file
+                    self._end(job, Status.FAILED, f"{key}: {pixels}", transient=True)
             yield sound
 
     async def _measure(self, asset: Asset, jobs: Sequence[Job]) -> None:

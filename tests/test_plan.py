@@ -125,6 +125,16 @@ def test_experience_makes_it_sharper() -> None:
     assert known.kept.high - known.kept.low < guessed.kept.high - guessed.kept.low
 
 
+def test_of_the_classification_whole_tiles_are_planned_wherever_an_area_ends_in_them() -> None:
+    """Two areas of one column of tiles, one of them near the upper edge of its own."""
+    for south in (52.99, 52.95, 52.93):
+        alone = planned([area(box(12.7, south, 12.701, south + 0.001))], [scene(0)], assets=())
+        assert alone.bytes == Range(1000, 1000) + costs.HEADER + costs.SCL.tile
+    apart = [area(box(12.7, south, 12.701, south + 0.001), str(south)) for south in (52.95, 52.5)]
+    both = planned(apart, [scene(0)], assets=())
+    assert both.bytes == Range(1000, 1000) + costs.HEADER + costs.SCL.tile.times(2)
+
+
 def test_areas_of_one_tile_share_it() -> None:
     near = [area(box(12.700 + i / 1000, 52.5, 12.7005 + i / 1000, 52.5005), str(i)) for i in range(5)]
     one, five = planned(near[:1], [scene(0)]), planned(near, [scene(0)])

@@ -591,7 +591,6 @@ def remade(data: bytes, *, transform: Callable[[Affine], Affine] = lambda t: t, 
         ("scl", lambda data: remade(data, count=3), "not a scene classification: 3 x uint8"),
         ("visual", lambda data: moved(data, 20), "covers other ground than the scene's other files"),
         ("visual", lambda data: remade(data, crs="EPSG:32632"), "covers other ground"),
-        ("visual", lambda data: data[:1000] + bytes(len(data) - 1000), "is damaged"),
     ],
 )
 def test_a_wrong_file_fails_for_good_and_is_named_without_secrets(
@@ -641,7 +640,7 @@ def test_a_damaged_tile_fails_the_jobs_that_touch_it_and_no_other(
         one = outcome(result, name)
         assert one.reason.startswith(f"{key}: block {block} is damaged (")
         assert one.reason.endswith(f"{HOST}/{CLOUDED.id}/{key}.tif")
-        assert not one.transient
+        assert one.transient, "perhaps a cache on the way is damaged"
     assert server.fresh == [start] * (1 + stored)
     assert headers(server) == ([key] if stored else ["scl", "visual"])
 
