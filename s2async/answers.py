@@ -18,6 +18,9 @@ OVERLOADED: Final = frozenset({429, 503})
 """Answers of a server that has too much to do (RFC 6585, 4 and RFC 9110, 15.6.4)."""
 MAX_JSON: Final = 64 << 20
 """Decoded bytes of one JSON answer; a body of 0.3 MB can unpack to 300 MB."""
+MAX_DEPTH: Final = 100
+"""Lists and objects inside one another in a JSON answer: a page of items has 7. The interpreter's own limit is a
+matter of its version, and what a reader takes may be too deep for whoever goes on with it."""
 _ADDRESS: Final = re.compile(
     r"""(?P<scheme> \b[a-z][a-z0-9+.-]{1,20} :/+ ) (?: [^/\s"'<>]* @ )?
     (?P<place> [^\s"'<>?#]* ) (?P<more> [?\#] [^\s"'<>]* )?""",
@@ -146,7 +149,8 @@ def decode_json(raw: bytes, headers: Mapping[str, str], url: str) -> Any:
 
     Raises:
         TransientError: the body is damaged or was cut off.
-        BadAnswer: it is something else than JSON, or unpacks to more than :data:`MAX_JSON`.
+        BadAnswer: it is something else than JSON, unpacks to more than :data:`MAX_JSON`, or is nested deeper than
+            :data:`MAX_DEPTH`.
     """
     encoding = headers.get("Content-Encoding", "identity").lower()
     if encoding in ("gzip", "x-gzip"):
@@ -158,12 +162,31 @@ def decode_json(raw: bytes, headers: Mapping[str, str], url: str) -> Any:
         got = excerpt(kind.encode()) or "no type"
         raise BadAnswer(f"expected JSON, got {got} '{excerpt(raw)}': {shown(url)}")
     try:
-        return json.loads(raw)
+        value = json.loads(raw)
     except RecursionError as error:
         raise BadAnswer(f"JSON that is nested too deeply: {shown(url)}") from error
     except ValueError as error:
         place = getattr(error, "pos", getattr(error, "start", 0))
         raise TransientError(f"not JSON at byte {place:,} of {len(raw):,}: {shown(url)}") from error
+    if is_too_deep(value):
+        raise BadAnswer(f"JSON that is nested too deeply: {shown(url)}")
+    return value
+
+
+def is_too_deep(value: object) -> bool:
+    """Whether a decoded JSON value has more than :data:`MAX_DEPTH` lists and objects inside one another."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for thing in level
+            if isinstance(thing, dict | list)
+            for inner in (thing.values() if isinstance(thing, dict) else thing)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _gunzip(raw: bytes, url: str) -> bytes:

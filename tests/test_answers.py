@@ -219,6 +219,10 @@ def test_a_flipped_byte_in_gzip_is_an_error_or_harmless(data: st.DataObject) -> 
         (b"{}", {}, BadAnswer, "got no type '{}'"),
         (b"{}", JSON | {"Content-Encoding": "br"}, BadAnswer, "unknown encoding 'br'"),
         (b"[" * 200_000, JSON, BadAnswer, "nested too deeply"),
+        (b"[" * 101 + b"]" * 101, JSON, BadAnswer, "nested too deeply"),
+        (b'{"a":' * 500 + b"1" + b"}" * 500, JSON, BadAnswer, "nested too deeply"),
+        (b'[7, {"a": [' + b"[" * 98 + b"]" * 98 + b"]}]", JSON, BadAnswer, "nested too deeply"),
+        (b"[" * 20_000 + b"]" * 20_000, JSON, BadAnswer, "nested too deeply"),
         (b"\xff\xfe\xfa", JSON, TransientError, "not JSON"),
         (b"", JSON, TransientError, "not JSON at byte 0 of 0"),
     ],
@@ -227,6 +231,19 @@ def test_what_is_not_json(raw: bytes, headers: dict[str, str], kind: type[Remote
     with pytest.raises(kind, match=re.escape(text)) as caught:
         answers.decode_json(raw, headers, HREF)
     assert type(caught.value) is kind
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" * 100 + b"]" * 100,
+        b'{"a":' * 100 + b"1" + b"}" * 100,
+        b'["' + b"[{" * 5000 + b'", "\\"[[["]',
+        b"[[],{}]",
+    ],
+)
+def test_json_as_deep_as_it_may_be_and_brackets_in_texts_are_taken(raw: bytes) -> None:
+    assert answers.decode_json(raw, JSON, HREF) == json.loads(raw)
 
 
 def test_what_unpacks_to_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
