@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,7 @@ def run_config(
         verbose: tell every outcome.
         quiet: tell failures only.
     """
+    config.check_period(datetime.now(UTC))
     areas = area_files.load(config)
     error = console.standard_error()
     if not quiet:

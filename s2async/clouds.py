@@ -81,6 +81,17 @@ def verdict(measured: CloudMeasure, limits: Limits) -> Status | None:
     return None
 
 
+def is_held(pixels: int, total: int, limits: Limits) -> bool:
+    """Whether a raster reaches over enough of an area, be there data or not: then another date may be clear.
+
+    Args:
+        pixels: of the area that the raster holds, whatever their class.
+        total: of the area. One without a pixel counts as held: it is too small for every raster.
+        limits: the least share.
+    """
+    return total == 0 or (pixels > 0 and pixels * 100 * 100 >= limits.min_valid * total)
+
+
 def cloud_percent(measured: CloudMeasure, classes: Iterable[int]) -> float | None:
     """Spoilt share of the valid pixels in per cent, for people; None when there are none."""
     return bad_pixels(measured, classes) / measured.valid * 100 if measured.valid else None

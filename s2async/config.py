@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -30,7 +31,8 @@ from s2async import tomlfile
 from s2async.catalogs import COPERNICUS, KNOWN, Catalog, custom
 from s2async.complaints import Misplaced, complaint
 from s2async.errors import ConfigError
-from s2async.tomlfile import TomlFile
+from s2async.periods import why_empty
+from s2async.tomlfile import TomlFile, shown
 from s2async.values import (
     Address,
     AssetKeys,
@@ -258,6 +260,16 @@ class Config(Section):
     def place(self, *key: str | int) -> str:
         """Name the place of a key for people: ``file:line``, or ``config`` when it was not read from a file."""
         return self._source.place(key) if self._source else "config"
+
+    def check_period(self, now: datetime) -> None:
+        """Refuse a period that cannot hold a scene: it begins after ``now``, or ends before Sentinel-2's launch.
+
+        Raises:
+            ConfigError: what is wrong with it, in one line.
+        """
+        if why := why_empty(self.search.period.start, self.search.period.end, now=now):
+            place = self.place("search", "datetime")
+            raise ConfigError(f'{place}: [search] datetime: "{shown(self.search.datetime)}" {why}')
 
     def allowed_origins(self) -> tuple[str, ...]:
         """List every ``scheme://host[:port]`` that may be asked: the API's, its assets', and the listed ones."""

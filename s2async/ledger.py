@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import shapely
 
 from s2async import rows, schema, statements
-from s2async.models import Area, CloudMeasure, Scene, SearchReport, Traffic, Use
+from s2async.clouds import Limits, is_held
+from s2async.models import Area, CloudMeasure, Estimate, Scene, SearchReport, Traffic, Use
 from s2async.records import (
     ATTEMPTS,
     AreaCounts,
@@ -27,6 +28,7 @@ from s2async.records import (
     SavedRow,
     Square,
     StoredCrop,
+    Unheld,
     Wanted,
     WholeFiles,
 )
@@ -105,6 +107,13 @@ class Ledger:
         with schema.told(self.path):
             return frozenset(key for (key,) in self._db.execute(statements.SEARCHED))
 
+    def estimates(self) -> Mapping[str, Estimate]:
+        """Searches, by key, of which any run found that the catalogue counts more items than it gives."""
+        with schema.told(self.path):
+            found = self._db.execute(statements.ESTIMATES).fetchall()
+        split = ((key, *value.split()) for key, value in found)
+        return {key: Estimate(counted=int(counted), ids=ids) for key, counted, ids in split}
+
     # ---- jobs ----
 
     def counts(self, *, twins_newest: bool = True) -> Counts:
@@ -131,6 +140,23 @@ class Ledger:
             for status, jobs in counted.by_status.items():
                 total[status] += jobs
         return Counts(total=dict(total), areas=areas)
+
+    def unheld(self, limits: Limits) -> tuple[Unheld, ...]:
+        """The active areas, by name, that no raster read so far holds enough of by these limits."""
+        with schema.told(self.path):
+            areas = self._db.execute(statements.NEVER_HELD).fetchall()
+            shares = ((name, self._largest_share(area, limits)) for area, name in areas)
+            return tuple(Unheld(name=name, share=share) for name, share in shares if share is not None)
+
+    def _largest_share(self, area: int, limits: Limits) -> float | None:
+        """The largest part of an area that one raster holds; None as soon as one holds enough."""
+        share = 0.0
+        for total, histogram in self._db.execute(statements.MEASURES_OF_AREA, (area,)):
+            pixels = rows.count_pixels(histogram)
+            if is_held(pixels, total, limits):
+                return None
+            share = max(share, pixels / total)
+        return share
 
     def problems(self, limit: int | None = None) -> tuple[Problem, ...]:
         """Failed jobs, then missing ones, by area and item, with their reasons; all, or at most so many."""

@@ -245,6 +245,15 @@ class Traffic:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A count that is larger than what the catalogue gives: pages of another size brought the same items."""
+
+    counted: int
+    ids: str
+    """Hash of the items that came."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SearchReport:
     """How one search ended: one group of neighbouring areas, one span of time."""
 
@@ -258,6 +267,8 @@ class SearchReport:
     """Distinct items that the search returned."""
     reason: str = ""
     """Why it is not complete; one line."""
+    estimate: Estimate | None = None
+    """Set when the catalogue counts more items than it gives, and the search is complete all the same."""
 
 
 # ---- events: facts that the pipeline tells while it runs --------------------------------------------------

@@ -14,7 +14,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import s2async
@@ -42,6 +42,7 @@ from s2async.models import (
     SearchReport,
     Status,
 )
+from s2async.periods import TOLERANCE
 from s2async.progress import Progress, Summary
 from s2async.records import Wanted
 from s2async.shelf import Shelf
@@ -81,12 +82,13 @@ async def run(
 
     Raises:
         ConfigError: the state's crops are in another folder, or it holds the same items of another collection;
-            or no scene has an asset that is wanted.
+            or no scene has an asset that is wanted; or no scene can be of the period.
         StateInUse, StateError: the state cannot be used.
         LocalError: this machine stopped the run; it can be resumed.
         HostParked: a server gave no answer for as long as it is waited for; the run can be resumed.
         asyncio.CancelledError: the run was stopped; it can be resumed.
     """
+    config.check_period(datetime.now(UTC))
     files.make_folder(config.run.state.parent, parents=True)
     progress = progress or Progress()
     if lost := holdings.lost_state(config, areas):
@@ -138,8 +140,9 @@ class _Run:
         self.matcher = search.Matcher(areas)
         self.lacking = Lacking([worker.SCL, *self.wanted.assets])
         self.parked: set[str] = set()
-        self.incomplete: list[SearchReport] = []
-        self.items = 0
+        self.reports: list[SearchReport] = []
+        """Of the searches that have ended."""
+        self.estimates = state.estimates()
         self.batches = 0
         self.turns = itertools.count(1)
         """Batches that were begun, in their order."""
@@ -164,8 +167,8 @@ class _Run:
         self.state.begin_run(self.config.model_dump_json(), s2async.__version__)
         try:
             await self._work()
-            if self.lacking.told:
-                self.emit(Notice(text=self.lacking.told))
+            for text in filter(None, (self.lacking.told, search.estimates_told(self.reports))):
+                self.emit(Notice(text=text))
             path = self._write_index()
         except BaseException:
             with contextlib.suppress(LocalError):  # the first fault of a sick disk is the one to tell
@@ -272,7 +275,7 @@ class _Run:
                 return
 
     def _searches(self) -> list[search.Search]:
-        period, tomorrow = self.config.search.period, datetime.now(UTC) + timedelta(days=1)
+        period, tomorrow = self.config.search.period, datetime.now(UTC) + TOLERANCE
         found = search.plan(self.areas, period.start, period.end, self.catalog, now=tomorrow)
         self.progress.searches = len(found)
         return found
@@ -287,10 +290,9 @@ class _Run:
                 twins=self.config.search.twins,
                 on_scene=self._add_scene,
                 on_notice=lambda text: self.emit(Notice(text=text)),
+                known=self.estimates.get(wanted.key),
             )
-            self.items += report.items
-            if not report.complete:
-                self.incomplete.append(report)
+            self.reports.append(report)
             self.state.search_done(report)
             self.progress.searches_done += 1
             self.emit(SearchDone(report=report))
@@ -382,14 +384,18 @@ class _Run:
     def _summary(self, path: Path) -> Summary:
         counts = self.state.counts(twins_newest=self.newest)
         meter = self.progress.meter
+        incomplete = tuple(report for report in self.reports if not report.complete)
+        cut_short = self.progress.searches_done < self.progress.searches
+        known = not (incomplete or cut_short or counts.open)
         return Summary(
             done=dict(self.progress.done),
             failed=counts.total.get(Status.FAILED, 0),
             left=counts.open,
-            cut_short=self.progress.searches_done < self.progress.searches,
-            found_nothing=not self.items and not sum(counts.total.values()),
+            cut_short=cut_short,
+            found_nothing=not any(report.items for report in self.reports) and not sum(counts.total.values()),
             sceneless=tuple(area.name for area in counts.areas if not area.by_status),
-            incomplete=tuple(self.incomplete),
+            incomplete=incomplete,
+            unheld=self.state.unheld(self.limits) if known else (),
             index=path,
             seconds=self.progress.seconds,
             requests=meter.requests,

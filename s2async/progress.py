@@ -10,6 +10,7 @@ from pathlib import Path
 
 from s2async.meter import Meter
 from s2async.models import SearchReport, Status
+from s2async.records import Unheld
 
 
 @dataclass
@@ -51,6 +52,8 @@ class Summary:
     """Areas of which no scene was ever found."""
     incomplete: tuple[SearchReport, ...]
     """Searches that did not end normally."""
+    unheld: tuple[Unheld, ...] = ()
+    """Areas that no raster holds enough of; none while there may be scenes that nobody has read yet."""
     index: Path
     seconds: float
     requests: int

@@ -19,6 +19,7 @@ from s2async.errors import ConfigError, LocalError, StateError
 from s2async.ledger import Ledger
 from s2async.models import Area, Event, Notice
 from s2async.options import FiniteRange
+from s2async.periods import TOLERANCE, spans
 
 DAY = timedelta(days=1)
 
@@ -98,9 +99,9 @@ def bytes_ahead(config: Config, areas: Sequence[Area], limit: int | None = None)
 
     What complete searches of earlier runs found counts by the jobs that are still open.
     """
-    tomorrow = datetime.now(UTC) + DAY
+    tomorrow = datetime.now(UTC) + TOLERANCE
     period = config.search.period
-    days = sum((last - first) / DAY for first, last in search.spans(period.start, period.end, now=tomorrow))
+    days = sum((last - first) / DAY for first, last in spans(period.start, period.end, now=tomorrow))
     whole = costs.rough(areas, days, config.output.assets, max_scene_cloud=config.search.max_scene_cloud)
     if whole.bytes <= config.run.confirm_above or not whole.jobs:
         return whole.bytes

@@ -77,6 +77,15 @@ class Counts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Unheld:
+    """An area that no raster read so far holds enough of: no other date of them can change that."""
+
+    name: str
+    share: float
+    """The largest part of its pixels that lies in one raster, from 0 to below 1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
     """A job that failed, or whose file is missing."""
 

@@ -40,6 +40,11 @@ def pack_histogram(histogram: Sequence[int]) -> bytes:
     )
 
 
+def count_pixels(histogram: bytes) -> int:
+    """The sum of the counts that `pack_histogram` gave."""
+    return sum(_HISTOGRAMS[len(histogram)].unpack(histogram))
+
+
 def unpack_measure(total: int | None, histogram: bytes | None) -> CloudMeasure | None:
     """The measurement of a total and what `pack_histogram` gave; None for none."""
     if total is None or histogram is None:

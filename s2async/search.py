@@ -9,14 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from bisect import insort
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import takewhile
-from math import ceil, floor
-from operator import itemgetter
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import urljoin, urlsplit
 
@@ -25,15 +20,14 @@ from pystac_client import ItemSearch
 from shapely import Polygon
 
 from s2async.answers import excerpt
-from s2async.catalogs import TWIN_SECONDS, Catalog, are_twins, edition, links, to_scene
+from s2async.catalogs import Catalog, links
 from s2async.errors import BadAnswer, RemoteError, TransientError
-from s2async.models import Area, Scene, SearchReport
+from s2async.intake import Intake, Twins, identity
+from s2async.models import Area, Estimate, Scene, SearchReport
 from s2async.neighbours import Matcher, groups, surround
+from s2async.periods import LAUNCH, spans
 
-__all__ = ["Fetch", "Matcher", "Request", "Search", "Twins", "plan", "run_search", "spans"]
-
-LAUNCH = datetime(2015, 6, 23, tzinfo=UTC)
-"""Launch of Sentinel-2A: no scene is older."""
+__all__ = ["LAUNCH", "Fetch", "Matcher", "Request", "Search", "Twins", "plan", "run_search", "spans"]
 
 MAX_ITEMS = 100_000
 """Items after which a search is given up: a server that never ends must not fill the memory."""
@@ -46,6 +40,9 @@ EMPTY_PAGES = 3
 
 STALE_PAGES = 2
 """Pages in a row that hold items, but no new one, after which paging does not advance."""
+
+USELESS_PAGES = 20
+"""Pages in a row whose new items cannot be used, all of them: a server can make these up for ever."""
 
 MIN_LIMIT = 12
 """Items a page below which a 502 is no longer taken for an answer that was too large."""
@@ -115,21 +112,6 @@ def plan(
     return searches
 
 
-def spans(start: datetime | None, end: datetime | None, *, now: datetime) -> list[tuple[datetime, datetime]]:
-    """Cut a half-open period at the calendar quarters (UTC), so that later runs ask the same questions.
-
-    An open end runs to the end of the quarter that ``now`` lies in.
-    """
-    cuts = []
-    first = max((start or LAUNCH).astimezone(UTC), LAUNCH)
-    while first < now and (end is None or first < end):
-        months = first.year * 12 + (first.month - 1) // 3 * 3 + 3
-        last = datetime(months // 12, months % 12 + 1, 1, tzinfo=UTC)
-        cuts.append((first, last if end is None else min(last, end.astimezone(UTC))))
-        first = last
-    return cuts
-
-
 # ---- paging -----------------------------------------------------------------------------------------------
 
 
@@ -182,16 +164,8 @@ def _features(page: Any) -> list[Any]:
 def _matched(page: Mapping[str, Any]) -> int | None:
     """How many items the server counts in the whole search, if it does and if it makes sense."""
     context = page.get("context")
-    told = page.get("numberMatched", context.get("matched") if isinstance(context, Mapping) else None)
-    return told if isinstance(told, int) and 0 <= told <= MAX_COUNT else None
-
-
-def _identity(item: Any, catalog: Catalog) -> str:
-    """Tells an item from all others: its collection and id, or all of it where the id is no text."""
-    if isinstance(item, Mapping) and isinstance(item.get("id"), str):
-        collection = item.get("collection")
-        return f"{catalog.collection if collection is None else collection}/{item['id']}"
-    return hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()
+    told = page.get("numberMatched"), context.get("matched") if isinstance(context, Mapping) else None
+    return next((count for count in told if type(count) is int and 0 <= count <= MAX_COUNT), None)
 
 
 # ---- running ----------------------------------------------------------------------------------------------
@@ -207,8 +181,13 @@ async def run_search(
     on_scene: Callable[[Scene], Awaitable[None]],
     on_notice: Callable[[str], None],
     limit: int = 100,
+    known: Estimate | None = None,
 ) -> SearchReport:
     """Page through one search and hand out its scenes.
+
+    Where the catalogue counts more items than came, the search is made once more with pages of another size: what
+    a lost link or an order that changes has cost then shows by other items. The same items again tell that the
+    count is an estimate, such as pgSTAC makes.
 
     Args:
         search: What to ask.
@@ -221,49 +200,105 @@ async def run_search(
         on_notice: Told, in one line each, what was left out or kept for want of knowledge.
         limit: Items a page. Halved, and the search begun again, when the server answers 502: Earth Search does so
             for answers of more than about 6 MB.
+        known: What an earlier run found of the catalogue's count, so that the same items need no second look.
 
     Returns:
         How it ended. What a server does wrong never raises: it makes the report incomplete, with a reason, and
         the scenes that were found before are handed out all the same.
     """
-    intake = _Intake(search, catalog, max_scene_cloud, newest=twins == "newest")
-    reason, tries = "", 2
-    while tries and not reason:
+    intake = Intake(catalog, search.start, search.end, max_scene_cloud=max_scene_cloud, newest=twins == "newest")
+    reason, estimate = "", None
+    first: _Paged | None = None
+    while True:
         final = frozenset({502}) if limit > MIN_LIMIT else frozenset[int]()
         try:
-            matched = await _page_through(first_request(search, catalog, limit), fetch, final, intake, on_scene)
-            tries -= 1
-            if matched <= len(intake.listed):
-                break
-            if not tries:
-                reason = f"the server counts {matched} items, but gave {len(intake.listed)}"
+            paged = await _page_through(
+                first_request(search, catalog, limit), catalog, fetch, final, intake, on_scene
+            )
         except RemoteError as error:
             if isinstance(error, TransientError) and error.status in final:
                 limit = max(MIN_LIMIT, limit // 2)
-            else:
-                reason = str(error) or type(error).__name__
-        except RecursionError:  # what json.loads took may be too deep for what comes after it
+                continue
+            reason = str(error) or type(error).__name__
+            break
+        except RecursionError:  # what the transport took may be too deep for what comes after it
             reason = "an answer that is nested too deeply"
+            break
+        if paged.matched <= len(intake.listed):
+            break
+        found = Estimate(counted=paged.matched, ids=_digest(intake.listed))
+        if first is None and known is not None and found.ids == known.ids and found.counted <= known.counted:
+            estimate = known
+            break
+        if first is None:
+            first, limit = paged, _another_size(min(limit, paged.longest or limit))
+        elif first.listed == paged.listed == intake.listed:
+            estimate = found
+            break
+        else:
+            reason = f"the server counts {paged.matched} items, but gave {len(intake.listed)}"
+            break
     for scene in intake.rest():
         await on_scene(scene)
     for text in intake.notices():
         on_notice(f"{search.label}: {text}")
+    reason = reason or intake.fault()
     return SearchReport(
-        label=search.label, key=search.key, complete=not reason, items=len(intake.ours), reason=reason
+        label=search.label,
+        key=search.key,
+        complete=not reason,
+        items=len(intake.ours),
+        reason=reason,
+        estimate=None if reason else estimate,
     )
+
+
+def estimates_told(reports: Sequence[SearchReport]) -> str:
+    """One line on all searches whose catalogue counts more items than it gives; empty when there is none."""
+    found = [(report, report.estimate) for report in reports if report.estimate is not None]
+    if not found:
+        return ""
+    (report, estimate), many = found[0], len(found) > 1
+    return (
+        f"{f'{len(found):,} searches' if many else 'a search'}: the catalogue counts more items than it gives, "
+        f"also in pages of another size, so its count is taken for an estimate "
+        f"({'such as ' * many}{report.label}: {estimate.counted:,} counted, {report.items:,} given)"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Paged:
+    """What came of one way through all pages."""
+
+    listed: frozenset[str]
+    """Identities of the items."""
+    matched: int
+    """How many items the server last counted; 0 when it counted none."""
+    longest: int
+    """Items of the longest page."""
+
+
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _another_size(size: int) -> int:
+    """A shorter page, which seldom ends where one of this size does: they share no divisor but perhaps 2."""
+    return size // 2 + 1 if size > 2 else 1
 
 
 async def _page_through(
     first: Request,
+    catalog: Catalog,
     fetch: Fetch,
     final: frozenset[int],
-    intake: _Intake,
+    intake: Intake,
     on_scene: Callable[[Scene], Awaitable[None]],
-) -> int:
-    """Ask for page after page until none follows; returns how many items the server last counted."""
+) -> _Paged:
+    """Ask for page after page until none follows."""
     asked: set[str] = set()
     listed: set[str] = set()
-    matched = empty = stale = 0
+    matched = longest = received = empty = stale = useless = 0
     request: Request | None = first
     while request is not None:
         mark = json.dumps(request, sort_keys=True)
@@ -271,129 +306,34 @@ async def _page_through(
             raise BadAnswer("paging does not advance: the next page is one that was asked for before")
         asked.add(mark)
         page = await fetch(request.method, request.url, request.body, final=final)
-        before, items, scenes = len(listed), _features(page), list[Scene]()
+        items, names, scenes = _features(page), set[str](), list[Scene]()
         count = len(items)
         try:
             for item in items:
-                listed.add(_identity(item, intake.catalog))
-                scenes += intake.add(item)
+                names.add(name := identity(item, catalog))
+                scenes += intake.add(name, item)
         finally:  # what was found before a fault is handed out, too
             items.clear()  # an item takes 76 kB, its scene 3, and scenes may have to wait
             for scene in scenes:
                 await on_scene(scene)
         counted = _matched(page)
         matched = matched if counted is None else counted
+        received, longest = received + len(names), max(longest, count)
         request = next_request(page, request)
-        if len(listed) > before:
-            empty = stale = 0
+        new = names - listed
+        listed |= new
+        if not new <= intake.refused.keys():
+            empty = stale = useless = 0
+        elif new:
+            useless += 1
         elif count:
             stale += 1
         else:
             empty += 1
         if request and (empty > EMPTY_PAGES or stale >= STALE_PAGES):
             raise BadAnswer(f"paging does not advance: {empty + stale} pages in a row without a new item")
-        if request and len(listed) >= MAX_ITEMS:
+        if request and useless >= USELESS_PAGES:
+            raise BadAnswer(f"{useless} pages in a row without an item that can be used: {intake.example}")
+        if request and received >= MAX_ITEMS:
             raise BadAnswer(f"more than {MAX_ITEMS} items: split the areas or the period")
-    return matched
-
-
-class _Intake:
-    """Items in, scenes out: each item once, the newest edition of each scene, none too cloudy."""
-
-    def __init__(self, search: Search, catalog: Catalog, max_scene_cloud: float, *, newest: bool) -> None:
-        self.listed: set[str] = set()
-        """Identities of all items that came."""
-        self.ours: set[str] = set()
-        """Those of the collection that was asked for."""
-        self._search = search
-        self.catalog = catalog
-        self._max_scene_cloud = max_scene_cloud
-        self._twins = Twins(descending=catalog.descending) if newest else None
-        self._refused: list[str] = []
-        self._cloudless = 0
-
-    def add(self, item: Any) -> list[Scene]:
-        """Take an item; returns the scenes that can go now."""
-        identity = _identity(item, self.catalog)
-        if identity in self.listed:
-            return []
-        self.listed.add(identity)
-        collection = item.get("collection") if isinstance(item, Mapping) else None
-        if collection not in (None, self.catalog.collection):
-            return []
-        self.ours.add(identity)
-        try:
-            if not isinstance(item, Mapping):
-                raise BadAnswer("an item that is not an object")
-            scene = to_scene(item, self.catalog)
-        except BadAnswer as error:
-            self._refused.append(str(error))
-            return []
-        if not self._search.start <= scene.datetime < self._search.end:
-            return []
-        self._cloudless += scene.cloud is None
-        return self._clear([scene] if self._twins is None else self._twins.add(scene))
-
-    def rest(self) -> list[Scene]:
-        """The scenes that were still held back, at the end of the search."""
-        return self._clear([] if self._twins is None else self._twins.rest())
-
-    def notices(self) -> list[str]:
-        """What a person should know, one line each."""
-        told = {
-            "items of other collections, ignored": len(self.listed) - len(self.ours),
-            "items that tell no cloud cover, kept": self._cloudless,
-            f"unusable items, skipped, such as {self._refused[0] if self._refused else ''}": len(self._refused),
-        }
-        return [f"{count} {text}" for text, count in told.items() if count]
-
-    def _clear(self, scenes: list[Scene]) -> list[Scene]:
-        return [scene for scene in scenes if scene.cloud is None or scene.cloud <= self._max_scene_cloud]
-
-
-class Twins:
-    """Holds scenes back until all their editions have come, and lets only the newest of them go.
-
-    In a stream that runs from new to old, that is when a scene comes that is more than a second older. If the
-    stream turns out to run otherwise, scenes wait until its end.
-    """
-
-    def __init__(self, *, descending: bool) -> None:
-        self._descending = descending
-        self._last: datetime | None = None
-        self._waiting: list[Scene] = []
-        self._editions: defaultdict[tuple[str, str, int], list[tuple[Any, Scene]]] = defaultdict(list)
-        """By platform, grid square and second: a square has many scenes, and a second few."""
-
-    def add(self, scene: Scene) -> list[Scene]:
-        """Take a scene; returns those, in the order in which they came, that can go now."""
-        if self._last is not None and scene.datetime > self._last:
-            self._descending = False
-        self._last = scene.datetime
-        self._waiting.append(scene)
-        place = scene.platform, scene.grid, _second(scene)
-        insort(self._editions[place], (edition(scene), scene), key=itemgetter(0))
-        return self._release(scene.datetime + timedelta(seconds=TWIN_SECONDS)) if self._descending else []
-
-    def rest(self) -> list[Scene]:
-        """All that still wait and are not superseded; nothing more is to come."""
-        return self._release(None)
-
-    def _release(self, newest_open: datetime | None) -> list[Scene]:
-        gone = list(takewhile(lambda scene: newest_open is None or scene.datetime > newest_open, self._waiting))
-        del self._waiting[: len(gone)]
-        return [scene for scene in gone if not self._is_superseded(scene)]
-
-    def _is_superseded(self, scene: Scene) -> bool:
-        own, second = edition(scene), _second(scene)
-        near = (self._editions.get((scene.platform, scene.grid, second + step), ()) for step in _STEPS)
-        newer = (takewhile(lambda entry: entry[0] > own, reversed(entries)) for entries in near)
-        return any(are_twins(scene, twin) for entries in newer for _, twin in entries)
-
-
-_STEPS = range(-ceil(TWIN_SECONDS), ceil(TWIN_SECONDS) + 1)
-"""Seconds away in which a twin may be."""
-
-
-def _second(scene: Scene) -> int:
-    return floor(scene.datetime.timestamp())
+    return _Paged(listed=frozenset(listed), matched=matched, longest=longest)

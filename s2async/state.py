@@ -125,6 +125,9 @@ class State(Ledger):
         row = (report.key, report.label, report.complete, report.items, report.reason)
         with self._writing() as db:
             db.execute(statements.ADD_SEARCH, (self._this_run, *row))
+            if report.estimate is not None:
+                told = f"{report.estimate.counted} {report.estimate.ids}"
+                db.execute(statements.SET_ESTIMATE, (report.key, told))
 
     # ---- areas ----
 

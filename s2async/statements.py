@@ -29,6 +29,8 @@ WHERE :run IS NULL OR run = :run GROUP BY stage, asset, use ORDER BY stage, asse
 """
 ADD_SEARCH = "INSERT OR REPLACE INTO searches (run, key, label, complete, items, reason) VALUES (?, ?, ?, ?, ?, ?)"
 SEARCHED = "SELECT DISTINCT key FROM searches WHERE complete"
+ESTIMATES = "SELECT substr(key, 10), value FROM meta WHERE key GLOB 'estimate:*'"
+SET_ESTIMATE = "INSERT OR REPLACE INTO meta (key, value) VALUES ('estimate:' || ?, ?)"
 SEARCHES = "SELECT label, key, complete, items, reason FROM searches WHERE run = ? ORDER BY label, key"
 
 # ---- areas ------------------------------------------------------------------------------------------------
@@ -311,6 +313,20 @@ WHERE a.active AND NOT (
 _BY_TIME = "ORDER BY a.name, a.id, i.sensed, i.item, p.asset"
 JOB_ROWS = f"{_ALL_JOBS} {_BY_TIME}"
 JOB_ROWS_OF_AREA = f"{_ALL_JOBS} AND a.fingerprint = :area {_BY_TIME}"
+NEVER_HELD = """
+SELECT a.id, a.name FROM areas a
+WHERE a.active
+  AND EXISTS (SELECT 1 FROM jobs j WHERE j.area = a.id AND j.status IN ('nodata', 'outside'))
+  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.area = a.id AND j.status IN ('saved', 'cloudy'))
+  AND (SELECT sum(iif(j.status IN ('nodata', 'outside'), 1, -1)) FROM jobs j WHERE j.area = a.id) >= 0
+ORDER BY a.name, a.id
+"""
+"""Areas of which nothing but nodata was ever read, and no fewer scenes read than not (failed, missing, open)."""
+MEASURES_OF_AREA = """
+SELECT m.total, m.histogram FROM jobs j CROSS JOIN items i ON i.id = j.item
+CROSS JOIN measures m ON m.job = j.id AND m.edition = i.edition
+WHERE j.area = ?
+"""
 POLYGON = "SELECT polygon FROM areas WHERE fingerprint = ?"
 ACTIVE_AREAS = "SELECT name, polygon, fingerprint, folder FROM areas WHERE active ORDER BY name, id"
 SQUARES = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from rich.console import Console
 from rich.text import Text
 
 from s2async import areas as area_files
+from s2async import hints
 from s2async.config import Config
 from s2async.console import duration, facts, safe, size, table
+from s2async.holdings import command
 from s2async.ledger import Ledger
 from s2async.models import Area, SearchReport, Status, Traffic, Use
-from s2async.pipeline import wanted_products
+from s2async.pipeline import limits, wanted_products
 from s2async.progress import Summary
-from s2async.records import OPEN
+from s2async.records import OPEN, Counts, Unheld
 
 AREAS_SHOWN = 30
 """Rows of the table of ``status``: rich takes most of a millisecond for each; JSON has them all."""
@@ -71,14 +74,21 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
         named = ", ".join(run.sceneless[: area_files.NAMED]) + ", ..." * (len(run.sceneless) > area_files.NAMED)
         count = "1 area" if len(run.sceneless) == 1 else f"{len(run.sceneless):,} areas"
         console.print(Text(safe(f"no scene was found of {count}: {named}"), style="yellow"))
+    _show_unheld(console, config, run.unheld)
     if run.found_nothing and not run.incomplete:
-        console.print(
-            Text(
-                f"No scene was found at all. Are the areas where they should be ({where(areas)}), and the dates "
-                f"({config.search.datetime})? Longitude comes before latitude in WKT and GeoJSON.",
-                style="yellow",
-            )
-        )
+        why = hints.nothing_found(config, where(areas), area_files.bounds(areas), now=datetime.now(UTC))
+        console.print(Text(safe(why), style="yellow"))
+
+
+def unclean(config: Config, run: Summary) -> str:
+    """One line on a run that is not `clean`, for whoever sees no summary."""
+    what = []
+    if run.failed:
+        what.append("1 job has failed so far" if run.failed == 1 else f"{run.failed:,} jobs have failed so far")
+    if run.incomplete:
+        count = len(run.incomplete)
+        what.append("a search is incomplete" if count == 1 else f"{count:,} searches are incomplete")
+    return f"{', and '.join(what)}; {command('status', config)} tells which and why"
 
 
 def show_status(console: Console, state: Ledger, config: Config) -> None:
@@ -104,6 +114,7 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
             lines["clear scenes only"] = f"{size(whole.saved.bytes)} in {whole.saved.files:,} whole files"
         console.print(facts(lines))
     _show_searches(console, state)
+    _show_unheld(console, config, _unheld(state, config, counts))
     problems = list(state.problems())
     failed = [problem for problem in problems if problem.status == Status.FAILED]
     if failed:
@@ -132,6 +143,9 @@ def as_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[s
         "searches": [
             {"search": s.label, "complete": s.complete, "items": s.items, "reason": s.reason}
             for s in state.searches()
+        ],
+        "unheld": [
+            {"area": area.name, "percent": hints.floored(area.share)} for area in _unheld(state, config, counts)
         ],
         "problems": [
             {"area": p.area, "item": p.item, "status": p.status, "reason": p.reason} for p in state.problems()
@@ -173,6 +187,17 @@ def _show_searches(console: Console, state: Ledger) -> None:
             Text(f"searches of the last run: {len(searches) - len(incomplete)} of {len(searches)} complete")
         )
     _show_incomplete(console, incomplete)
+
+
+def _unheld(state: Ledger, config: Config, counts: Counts) -> tuple[Unheld, ...]:
+    """The areas that no scene holds; none while there may be scenes that nobody has read yet."""
+    known = not counts.open and all(report.complete for report in state.searches())
+    return state.unheld(limits(config)) if known else ()
+
+
+def _show_unheld(console: Console, config: Config, areas: Sequence[Unheld]) -> None:
+    for text in hints.unheld(areas, config.clouds.min_area_valid):
+        console.print(Text(safe(text), style="yellow"))
 
 
 def _show_incomplete(console: Console, reports: Sequence[SearchReport]) -> None:

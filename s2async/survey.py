@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from s2async import areas as area_files
 from s2async import search
@@ -18,6 +18,7 @@ from s2async.errors import RemoteError
 from s2async.lacking import Lacking
 from s2async.ledger import Ledger
 from s2async.models import Area, Event, Notice, Scene, SearchDone, SearchReport, Status
+from s2async.periods import TOLERANCE
 from s2async.pipeline import SEARCHERS, limits, wanted_products
 from s2async.plan import Known, Plan, Planner
 from s2async.records import KnownJob
@@ -63,8 +64,10 @@ async def survey(
         on_event: told of searches that end, and of what a person should read.
 
     Raises:
+        ConfigError: no scene can be of the period.
         StateError: there is a state that cannot be read.
     """
+    config.check_period(datetime.now(UTC))
     with ExitStack() as held:
         ledger = held.enter_context(Ledger.read(config.run.state)) if config.run.state.exists() else None
         return await _Survey(config, areas, ledger, on_event).run(connections, bandwidth)
@@ -87,6 +90,7 @@ class _Survey:
         self.wanted = wanted_products(self.config)
         self.matcher = search.Matcher(self.areas)
         self.lacking = Lacking(["scl", *self.wanted.assets])
+        self.estimates = self.ledger.estimates() if self.ledger else {}
         self.experience = self._experience()
         self.planner = Planner(
             self.areas,
@@ -100,7 +104,7 @@ class _Survey:
     async def run(self, connections: int, bandwidth: float) -> Surveyed:
         began = time.monotonic()
         told = self.config.network.model_dump(exclude={"origins"})
-        period, tomorrow = self.config.search.period, datetime.now(UTC) + timedelta(days=1)
+        period, tomorrow = self.config.search.period, datetime.now(UTC) + TOLERANCE
         searches = iter(search.plan(self.areas, period.start, period.end, self.catalog, now=tomorrow))
         origins = self.config.allowed_origins()
         async with Transport(origins=origins, meter=self.meter, **told) as transport:
@@ -110,7 +114,8 @@ class _Survey:
                         group.create_task(self._searcher(searches, transport))
             except* RemoteError as failures:
                 raise failures.exceptions[0] from None
-        for text in filter(None, (self.lacking.told, area_files.specks_told(self.areas))):
+        told_of = self.lacking.told, area_files.specks_told(self.areas), search.estimates_told(self.reports)
+        for text in filter(None, told_of):
             self.emit(Notice(text=text))
         plan = self.planner.plan(
             searches=self.meter.requests,
@@ -137,6 +142,7 @@ class _Survey:
                 twins=self.config.search.twins,
                 on_scene=self._add,
                 on_notice=lambda text: self.emit(Notice(text=text)),
+                known=self.estimates.get(wanted.key),
             )
             self.reports.append(report)
             self.emit(SearchDone(report=report))

@@ -15,8 +15,9 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 PURE = {
     "answers", "breaker", "catalogs", "clouds", "congestion", "costs", "editions", "errors", "folders",
-    "geojson", "geotags", "grid", "ground", "headers", "inflate", "markup", "models", "names", "neighbours",
-    "origins", "pairs", "parks", "plan", "prefix", "records", "report_data", "retries", "rows", "stac",
+    "geojson", "geotags", "grid", "ground", "headers", "inflate", "intake", "markup", "models", "names",
+    "neighbours", "origins", "pairs", "parks", "periods", "plan", "prefix", "records", "report_data", "retries",
+    "rows", "stac",
     "statements", "svg", "svgmap", "table", "tiff", "tiles",
 }  # fmt: skip
 """No I/O and no asyncio: values in, values out."""

@@ -119,7 +119,9 @@ def test_a_run_from_the_first_to_the_last_word(s2: Shell, tmp_path: Path, stage:
     megabytes = sum(entry.bytes for entry in log) / 1e6
     assert lines[5] == f"moved       {megabytes:.1f} MB in {len(log)} requests by this run"
     assert re.fullmatch(r"instead of  about 4\.\d MB for the whole files, 4 times as much", lines[6])
-    assert len(lines) == 7
+    assert lines[7].startswith("no scene that was read holds enough of 1 area: Rim (at most 51.51 %); min_area_v")
+    assert lines[8].startswith("no scene that was read reaches 1 area: Beyond; ")
+    assert len(lines) == 9
 
     again = s2("run", path.name, cwd=tmp_path)
     assert again.code == 0
@@ -128,6 +130,8 @@ def test_a_run_from_the_first_to_the_last_word(s2: Shell, tmp_path: Path, stage:
     assert shown.code == 0
     assert re.search(r"^all +22 +7 +13 +9 +15 +0 +0$", shown.out, re.MULTILINE)
     assert "searches of the last run: 1 of 1 complete" in shown.out
+    assert lines[7] in again.out
+    assert lines[7] in " ".join(shown.out.split())
 
 
 def test_status_and_summary_as_json_agree_with_the_log(s2: Shell, tmp_path: Path, stage: Stage) -> None:
@@ -143,6 +147,7 @@ def test_status_and_summary_as_json_agree_with_the_log(s2: Shell, tmp_path: Path
     assert {area["name"] for area in told["areas"]} == set(worlds.SHAPES)
     status = json.loads(s2("status", path, "--json").out)
     assert status == {key: value for key, value in told.items() if key != "run"}
+    assert status["unheld"] == [{"area": "Beyond", "percent": 0.0}, {"area": "Rim", "percent": 51.51}]
     quiet = s2("-q", "run", path, "--json")
     assert not quiet.error
     assert json.loads(quiet.out)["run"]["done"] == {}
@@ -360,6 +365,133 @@ def test_a_search_that_finds_nothing_says_what_may_be_wrong(s2: Shell, tmp_path:
     assert ended.code == 0
     assert "No scene was found at all. Are the areas where they should be (6 areas: 52.476 N to" in ended.out
     assert "Longitude comes before latitude" in ended.out
+
+
+@pytest.mark.parametrize("command", ["run", "run -q", "plan", "run --json"])
+@pytest.mark.parametrize(
+    ("period", "why"),
+    [
+        ("2999-01-01/2999-12-31", "begins in the future: this machine's clock says 20"),
+        ("2999-01-01/..", "correct the year, or the clock if that is wrong"),
+        ("2014-01-01/2014-12-31", "ends before the launch of Sentinel-2 (2015-06-23); correct the year"),
+    ],
+)
+def test_a_period_that_cannot_hold_a_scene_is_refused_before_any_request(
+    s2: Shell, tmp_path: Path, stage: Stage, period: str, why: str, command: str
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, search={"datetime": period})
+    ended = s2(*command.split(), path)
+    assert ended.code == 2
+    told = one_line(ended)
+    assert f'config.toml:{_line_of(path, "datetime")}: [search] datetime: "{period}" ' in told
+    assert why in told
+    assert stage.sandbox.log() == []
+    assert {file.name for file in tmp_path.iterdir()} == {"config.toml"}
+
+
+def _line_of(path: Path, key: str) -> int:
+    return next(n for n, line in enumerate(path.read_text().splitlines(), 1) if line.startswith(key))
+
+
+def test_a_period_that_ends_in_the_future_is_searched_until_today(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    ended = s2("run", worlds.write_config(tmp_path, stage.sandbox, search={"datetime": "2022-01-01/2999-12-31"}))
+    assert ended.code == 0
+    assert "22 saved" in ended.out
+
+
+def test_a_count_that_is_an_estimate_is_a_notice_and_checked_once(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    """Of four searches, each checked in the first run; later runs ask as if the count were exact."""
+    path = worlds.write_config(tmp_path, stage.sandbox, search={"datetime": "2022-01-01/2022-12-31"})
+    stage.sandbox.fault("matched", path="/v1/search", count=None, number=400)
+    first = s2("run", path)
+    assert first.code == 0
+    assert "22 saved" in first.out
+    (told,) = [line for line in first.error.splitlines() if "estimate" in line]
+    assert told.startswith("4 searches: the catalogue counts more items than it gives, also in pages of another")
+    assert "incomplete" not in first.out + first.error
+    checked = len([entry for entry in stage.sandbox.log() if entry.path == "/v1/search"])
+    assert checked == 5 + 6, "a second look: of 13 items in pages of 7, and of nothing in three searches"
+    for command in ("run", "plan"):
+        stage.sandbox.reset()
+        again = s2(command, path)
+        assert again.code == 0
+        assert "4 searches: the catalogue counts more" in again.error
+        assert len(stage.sandbox.log()) == 5, "no second look"
+    assert (s2("run", "-q", path).error, s2("-q", "plan", path).error) == ("", "")
+
+
+def test_a_lost_link_is_no_estimate_however_often_one_looks(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    stage.sandbox.fault("pages", path="/v1/search", count=None, size=5)
+    stage.sandbox.fault("next", path="/v1/search", count=None, how="lost")
+    for _ in range(2):
+        ended = s2("run", path, "-q")
+        assert ended.code == 3
+        assert (
+            "search incomplete: North and 5 more, 2022-01-01/2022-03-31: the server counts 13 items, but gave 5"
+            in (ended.error)
+        )
+    stage.sandbox.clear_faults()
+    assert s2("run", path).code == 0
+
+
+ODD_ITEMS = {
+    "no_datetime": "neither datetime nor start_datetime is a time",
+    "no_properties": "neither datetime nor start_datetime is a time",
+    "nowhere": "neither geometry nor bbox says where it lies",
+    "no_object": "an item that is not an object",
+    "id:path": "its id cannot name a file",
+}
+
+
+@pytest.mark.parametrize("how", ODD_ITEMS)
+def test_a_search_of_which_no_item_can_be_used_is_incomplete(
+    s2: Shell, tmp_path: Path, stage: Stage, how: str
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    stage.sandbox.fault("item", path="/v1/search", count=None, how=how)
+    quiet = s2("run", "-q", path)
+    assert (quiet.code, quiet.out) == (3, "")
+    assert quiet.error.startswith("search incomplete: North and 5 more, 2022-01-01/2022-03-31: none of its ")
+    assert ODD_ITEMS[how] in quiet.error
+    loud = s2("run", path)
+    assert loud.code == 3
+    assert "a search is incomplete: none of its " in loud.out
+    assert "No scene was found" not in loud.out, "that is not what is wrong"
+    planned = s2("plan", path)
+    assert planned.code == 3
+    assert ODD_ITEMS[how] in planned.out
+    stage.sandbox.clear_faults()
+    assert s2("run", path).code == 0
+
+
+def test_quiet_never_ends_with_3_without_a_word(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    """What failed for good in an earlier run is not tried again, so nothing is told of it while a run goes on."""
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    stage.sandbox.fault("shift", path="20220101_0_L2A/TCI", count=None, honest=False)
+    first = s2("run", "-q", path)
+    assert first.code == 3
+    assert len(first.error.splitlines()) == 4
+    stage.sandbox.clear_faults()
+    with contextlib.closing(sqlite3.connect(Config.load(path).run.state)) as db, db:
+        db.execute("UPDATE jobs SET transient = 0 WHERE status = 'failed'")
+    for arguments in (["-q"], ["-q", "--json"]):
+        again = s2("run", path, *arguments)
+        assert again.code == 3
+        told = f"4 jobs have failed so far; s2async status {path} tells which and why\n"
+        assert again.error == told
+    assert len(s2("status", path).out.split("visual: ")) == 5
+
+
+def test_many_incomplete_searches_are_told_in_few_lines(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, search={"datetime": "2018-01-01/2022-12-31"})
+    stage.sandbox.fault("code", path="/v1/search", count=None, status=400)
+    ended = s2("run", "-q", path)
+    assert ended.code == 3
+    *ten, last = ended.error.splitlines()
+    assert len(ten) == 10
+    assert last == "more searches are incomplete; s2async status tells which"
+    assert "20 searches are incomplete: the server answers 400" in s2("run", path).out
 
 
 def test_two_runs_of_one_state(s2: Shell, tmp_path: Path, stage: Stage) -> None:

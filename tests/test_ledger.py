@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -9,14 +9,21 @@ from pathlib import Path
 import pytest
 import shapely
 
+from s2async.clouds import Limits
+from s2async.ledger import Ledger
 from s2async.models import (
     BatchResult,
+    CloudMeasure,
+    Estimate,
     FileFact,
+    Job,
+    Outcome,
     SearchReport,
+    Status,
     Traffic,
     Use,
 )
-from s2async.records import OPEN, FileSum, SavedRow, Square, Wanted
+from s2async.records import OPEN, FileSum, SavedRow, Square, Unheld, Wanted
 from s2async.state import State
 from tests.states import (
     CLEAR,
@@ -90,6 +97,82 @@ def test_traffic_is_rolled_up_by_stage_asset_and_use(state: State) -> None:
     assert run is not None
     assert run.how == "stopped"
     assert datetime.fromisoformat(run.started) <= datetime.fromisoformat(run.ended)
+
+
+LIMITS = Limits.from_percent(classes=[9], max_cloud=2, min_valid=95)
+
+
+def measured(job: Job, held: int, *, valid: bool) -> Outcome:
+    """An answer of nodata: so many of 100 pixels lie in the raster."""
+    histogram = (0 if valid else held, 0, 0, 0, held if valid else 0, *[0] * 8)
+    return Outcome(job=job, status=Status.NODATA, measure=CloudMeasure(histogram=histogram, total=100))
+
+
+def outside(job: Job) -> Outcome:
+    return Outcome(job=job, status=Status.OUTSIDE)
+
+
+HELD: dict[str, tuple[Sequence[Callable[[Job], Outcome]], float | None]] = {
+    "half in each raster": ([lambda j: measured(j, 50, valid=True), lambda j: measured(j, 60, valid=False)], 0.6),
+    "just too little": ([lambda j: measured(j, 94, valid=True)], 0.94),
+    "in none": ([outside, outside], 0.0),
+    "beside one, partly in another": ([outside, lambda j: measured(j, 3, valid=True)], 0.03),
+    "at the edge of a swath": (
+        [lambda j: measured(j, 40, valid=True), lambda j: measured(j, 100, valid=False)],
+        None,
+    ),
+    "just enough, without data": ([lambda j: measured(j, 95, valid=False)], None),
+    "saved": ([outside, saved], None),
+    "cloudy": ([lambda j: measured(j, 50, valid=True), cloudy], None),
+    "mostly failed": ([outside, failed, failed], None),
+    "failed once": ([outside, outside, failed], 0.0),
+    "open": ([], None),
+}
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_areas_that_no_raster_holds(state: State, kind: str) -> None:
+    answers, share = HELD[kind]
+    start(state, [A])
+    for number in range(max(1, len(answers))):
+        (job,) = add(state, make_scene(f"S2A_33UUU_2022010{number}_0_L2A", minutes=number), [A])
+        if answers:
+            record(state, answers[number](job))
+    assert state.unheld(LIMITS) == (() if share is None else (Unheld(name=A.name, share=share),))
+
+
+def test_areas_that_no_raster_holds_by_other_limits_and_names(state: State) -> None:
+    areas = [make_area(name) for name in ("b", "a", "tiny")]
+    start(state, areas)
+    b, a, tiny = add(state, make_scene(), areas)
+    record(state, measured(b, 50, valid=True), measured(a, 80, valid=False))
+    record(state, Outcome(job=tiny, status=Status.NODATA, measure=CloudMeasure(histogram=(0,) * 13, total=0)))
+    assert [area.name for area in state.unheld(LIMITS)] == ["a", "b"]
+    assert [area.name for area in state.unheld(replace(LIMITS, min_valid=80_00))] == ["b"]
+    assert state.unheld(replace(LIMITS, min_valid=0)) == ()
+    state.sync_areas(areas[:1])
+    assert [area.name for area in state.unheld(LIMITS)] == ["b"], "of the active areas"
+
+
+def test_a_measure_of_an_older_edition_does_not_tell_where_a_raster_lies(state: State) -> None:
+    start(state, [A])
+    (job,) = add(state, make_scene(), [A])
+    record(state, measured(job, 100, valid=False))
+    (again,) = add(state, make_scene(version="v2"), [A])
+    record(state, outside(again))
+    assert state.unheld(LIMITS) == (Unheld(name=A.name, share=0.0),)
+
+
+def test_estimates_are_remembered_by_search(state: State) -> None:
+    start(state, [A])
+    assert state.estimates() == {}
+    first, second = Estimate(counted=8, ids="ab" * 16), Estimate(counted=9, ids="cd" * 16)
+    for key, estimate in (("k1", first), ("k2", second), ("k1", second), ("k3", None)):
+        state.search_done(SearchReport(label="a", key=key, complete=True, items=6, estimate=estimate))
+    start(state, [A])
+    assert state.estimates() == {"k1": second, "k2": second}
+    with Ledger.read(state.path) as ledger:
+        assert ledger.estimates() == state.estimates()
 
 
 def test_searches_are_those_of_the_last_run(state: State) -> None:

@@ -18,7 +18,9 @@ from s2async.config import Config
 from s2async.errors import LocalError, StateInUse
 from s2async.gate import TURN
 from s2async.jobqueue import JobQueue
+from s2async.ledger import Ledger
 from s2async.models import Batch, BatchResult, Job, JobDone, JobsFound, Notice, SearchDone, Status, Traffic, Use
+from s2async.records import AreaCounts
 from s2async.state import State
 from tests import oracle, worlds
 from tests.worlds import Stage
@@ -326,6 +328,35 @@ def test_areas_that_give_nothing_are_told(tmp_path: Path, stage: Stage) -> None:
 
 
 # ---- faults -----------------------------------------------------------------------------------------------
+def test_areas_that_no_scene_holds_are_told_apart_from_the_edge_of_a_swath(tmp_path: Path) -> None:
+    """West of the swath there is no data on these two dates; over the raster's edge there never will be."""
+    shapes = {name: worlds.polygon(name) for name in ("North", "Rim", "Beyond", "South")}
+    dates = [worlds.day(number, empty_metres=1500.0) for number in (1, 6)]
+    for stage in worlds.staged(tmp_path / "world", dates):
+        path = worlds.write_config(tmp_path, stage.sandbox, areas=shapes)
+        ran = worlds.run(path, stage.sandbox)
+        assert [set(area.by_status) for area in counted(ran.config)] == [
+            {"outside"}, {"nodata"}, {"nodata"}, {"saved"},
+        ]  # fmt: skip
+        beyond, rim = ran.summary.unheld
+        assert (beyond.name, beyond.share) == ("Beyond", 0.0)
+        assert rim.name == "Rim"
+        assert 0.5 < rim.share < 0.53
+        assert worlds.run(path, stage.sandbox).summary.unheld == (beyond, rim), "also when nothing is left to do"
+        lower = worlds.write_config(tmp_path, stage.sandbox, areas=shapes, clouds={"min_area_valid": 51})
+        again = worlds.run(lower, stage.sandbox)
+        assert (again.summary.unheld, again.summary.done[Status.SAVED]) == ((beyond,), 2)
+        short = worlds.run(
+            worlds.write_config(tmp_path, stage.sandbox, name="b", areas=shapes), stage.sandbox, limit=3
+        )
+        assert short.summary.unheld == (), "nobody knows yet"
+
+
+def counted(config: Config) -> Sequence[AreaCounts]:
+    with Ledger.read(config.run.state) as state:
+        return state.counts().areas
+
+
 
 
 def failing(path: Path, sandbox: Any, error: type[BaseException], match: str | None = None) -> None:

@@ -111,13 +111,55 @@ FAULTS = {
         answers=lambda i, n, _: page(i[:2], f"t{n}"), found=2, requests=3, reason="paging does not advance"
     ),
     "next is lost": Fault(
-        answers=lambda i, n, _: page(i[:3], numberMatched=4),
+        answers=lambda i, n, _: page(i[: 2 if n else 3], numberMatched=4),
         found=3,
         requests=2,
         reason="the server counts 4 items, but gave 3",
     ),
     "next is lost once": Fault(
         answers=lambda i, n, _: page(i if n else i[:3], numberMatched=4), found=4, requests=2
+    ),
+    "a count that is an estimate": Fault(
+        answers=lambda i, n, _: page(i, numberMatched=5), found=4, requests=2
+    ),
+    "a count that is an estimate, and pages of one item": Fault(
+        answers=lambda i, n, _: page([i[n % 4]], "" if n % 4 == 3 else f"t{n}", numberMatched=99),
+        found=4,
+        requests=8,
+    ),
+    "an order that changes between two pages": Fault(
+        answers=listed(
+            lambda i: page(i[:2], "t", numberMatched=4),
+            lambda i: page(i[1:3], numberMatched=4),
+            lambda i: page([i[3], i[0]], "u", numberMatched=4),
+            lambda i: page(i[1:3], numberMatched=4),
+        ),
+        found=4,
+        requests=4,
+    ),
+    "items of another collection only": Fault(
+        answers=lambda i, n, _: page([item | {"collection": "sentinel-2-l1c"} for item in i]),
+        found=0,
+        requests=1,
+        reason="all its items are of other collections, such as 'sentinel-2-l1c', not of sentinel-2-l2a",
+    ),
+    "items without properties only": Fault(
+        answers=lambda i, n, _: page([item | {"properties": None} for item in i]),
+        found=0,
+        requests=1,
+        reason="none of its 4 items can be used; the first that cannot: item ",
+    ),
+    "items without properties, but for one": Fault(
+        answers=lambda i, n, _: page([i[0], *(i[1] | {"id": f"bad-{k}", "properties": {}} for k in range(19))]),
+        found=1,
+        requests=1,
+        reason="only 1 of its 20 items can be used; the first that cannot: item bad-0: ",
+    ),
+    "made-up items that cannot be used for ever": Fault(
+        answers=lambda i, n, _: page([i[0] | {"id": f"../{n}"}] if n else i[:2], f"t{n}"),
+        found=2,
+        requests=21,
+        reason="20 pages in a row without an item that can be used",
     ),
     "pages shift as an item lands": Fault(
         answers=listed(
@@ -266,7 +308,7 @@ def test_what_was_found_is_done_once_and_what_was_not_is_said(
         entry.path for entry in stage.sandbox.log() if entry.kind == "cogs" and entry.range.startswith("bytes=0-")
     )
     assert len(read) == 2 * fault.found
-    assert set(read.values()) == {1}, "each file once"
+    assert set(read.values()) <= {1}, "each file once"
     assert worlds.faults_of(config, stage.world) == []
 
     if name in AGAIN:  # the next run asks again from the start, and does only what is left
