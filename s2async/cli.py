@@ -274,6 +274,8 @@ def run_config(
             print(json.dumps(summary.as_json(state, config, result), indent=2), flush=True)
         elif not quiet:
             summary.show_run(console.standard_output(), state, config, areas, result)
+    if quiet and not result.clean and not view.told:  # what failed earlier is told by no event of this run
+        view.tell(summary.unclean(config, result), "red")
     return 0 if result.clean else 3
 
 

@@ -85,7 +85,10 @@ class RunView:
         self.console = console
         self.verbose = verbose
         self.quiet = quiet
+        self.told = 0
+        """Lines so far, but for those that are told now and then."""
         self._failures = 0
+        self._incomplete = 0
         self._rates = [(progress.started, 0)]
 
     @contextlib.asynccontextmanager
@@ -111,7 +114,7 @@ class RunView:
             self._tell_outcome(event)
         elif isinstance(event, SearchDone):
             if not event.report.complete:
-                self.tell(f"search incomplete: {event.report.label}: {event.report.reason}", "red")
+                self._tell_incomplete(event)
             elif self.verbose:
                 self.tell(f"searched {event.report.label}: {event.report.items} items")
         elif isinstance(event, Notice):
@@ -124,7 +127,15 @@ class RunView:
 
     def tell(self, text: str, style: str = "") -> None:
         """One line, above the live one."""
+        self.told += 1
         self.console.print(Text(safe(text), style=style), soft_wrap=True)
+
+    def _tell_incomplete(self, event: SearchDone) -> None:
+        self._incomplete += 1
+        if self.verbose or self._incomplete <= FAILURES_SHOWN:
+            self.tell(f"search incomplete: {event.report.label}: {event.report.reason}", "red")
+        elif self._incomplete == FAILURES_SHOWN + 1:
+            self.tell("more searches are incomplete; s2async status tells which", "red")
 
     def _tell_outcome(self, event: JobDone) -> None:
         outcome = event.outcome
