@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,14 +192,15 @@ def test_the_queue_stays_in_its_bound_and_nothing_is_lost(
 ) -> None:
     lengths: list[int] = []
 
-    class Watched(JobQueue):
-        async def put_run(self, jobs: Sequence[Job]) -> None:
-            await super().put_run(jobs)
+    class Counted(deque[Job]):
+        def extend(self, jobs: Iterable[Job]) -> None:
+            super().extend(jobs)
             lengths.append(len(self))
 
-        async def take_run(self, most: int) -> tuple[list[Job], bool]:
-            lengths.append(len(self))
-            return await super().take_run(most)
+    class Watched(JobQueue):
+        def __init__(self, capacity: int) -> None:
+            super().__init__(capacity)
+            self._jobs = Counted()
 
     monkeypatch.setattr(pipeline, "JobQueue", Watched)
     path = worlds.write_config(tmp_path, stage.sandbox, run={"queue": 4})
@@ -327,7 +328,6 @@ def test_areas_that_give_nothing_are_told(tmp_path: Path, stage: Stage) -> None:
     assert found == [("nodata", "no centre of a pixel lies in the area: it is too small")]
 
 
-# ---- faults -----------------------------------------------------------------------------------------------
 def test_areas_that_no_scene_holds_are_told_apart_from_the_edge_of_a_swath(tmp_path: Path) -> None:
     """West of the swath there is no data on these two dates; over the raster's edge there never will be."""
     shapes = {name: worlds.polygon(name) for name in ("North", "Rim", "Beyond", "South")}
@@ -346,9 +346,8 @@ def test_areas_that_no_scene_holds_are_told_apart_from_the_edge_of_a_swath(tmp_p
         lower = worlds.write_config(tmp_path, stage.sandbox, areas=shapes, clouds={"min_area_valid": 51})
         again = worlds.run(lower, stage.sandbox)
         assert (again.summary.unheld, again.summary.done[Status.SAVED]) == ((beyond,), 2)
-        short = worlds.run(
-            worlds.write_config(tmp_path, stage.sandbox, name="b", areas=shapes), stage.sandbox, limit=3
-        )
+        other = worlds.write_config(tmp_path, stage.sandbox, name="other", areas=shapes)
+        short = worlds.run(other, stage.sandbox, limit=3)
         assert short.summary.unheld == (), "nobody knows yet"
 
 
@@ -357,6 +356,7 @@ def counted(config: Config) -> Sequence[AreaCounts]:
         return state.counts().areas
 
 
+# ---- faults -----------------------------------------------------------------------------------------------
 
 
 def failing(path: Path, sandbox: Any, error: type[BaseException], match: str | None = None) -> None:

@@ -126,7 +126,7 @@ def test_twenty_kills_leave_no_trace(tmp_path: Path, slow: Stage, calm: Ran) -> 
         steps.append(answered(config).jobs)
     assert interrupted > KILLS - 5, "but for the last ones, all were killed while they worked"
     assert steps == sorted(steps), "what was recorded stays"
-    assert len(set(steps)) > 8, "kills met different stages"
+    assert len(set(steps)) > 5, "kills met different stages"
 
     known, before = answered(config), log_end(sandbox)
     last = worlds.run(path, sandbox)
