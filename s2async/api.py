@@ -26,8 +26,7 @@ from s2async import areas as area_files
 from s2async import clouds, decode, pipeline
 from s2async.config import Config
 from s2async.errors import ConfigError, CorruptFile, LocalError
-from s2async.holdings import check_state
-from s2async.ledger import Ledger
+from s2async.holdings import opened
 from s2async.models import Area, Event, JobDone, Outcome
 from s2async.progress import Summary
 from s2async.records import SavedRow
@@ -115,6 +114,7 @@ async def run(
     *,
     areas: Sequence[Area] | None = None,
     limit: int | None = None,
+    new_state: bool = False,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
     """Search, check, crop and save; going on where an earlier run of the same state stopped.
@@ -128,6 +128,7 @@ async def run(
             are on disk, but in no index, nor does `read` or `status` know them. To go through many areas in parts,
             give each part a state and an output folder of its own, or all of them and a ``limit``.
         limit: most jobs to work on.
+        new_state: start anew, although the disk that earlier runs had their state on is away.
         on_event: told of everything that happens, in the loop's thread.
 
     Returns:
@@ -148,11 +149,11 @@ async def run(
     wanted = area_files.load(settings) if areas is None else list(areas)
     if not wanted:
         raise ConfigError("areas is empty: nothing would be left in the index; give the areas to be watched")
-    return await pipeline.run(settings, wanted, limit=limit, on_event=on_event)
+    return await pipeline.run(settings, wanted, limit=limit, new_state=new_state, on_event=on_event)
 
 
 async def stream(
-    config: ConfigLike, *, areas: Sequence[Area] | None = None, limit: int | None = None
+    config: ConfigLike, *, areas: Sequence[Area] | None = None, limit: int | None = None, new_state: bool = False
 ) -> AsyncGenerator[Outcome, None]:
     """Run, and give each outcome as soon as it is recorded: saved crops among them, and also what was too cloudy.
 
@@ -163,6 +164,7 @@ async def stream(
         config: settings.
         areas: as for `run`.
         limit: most jobs to work on.
+        new_state: start anew, although the disk that earlier runs had their state on is away.
 
     Raises:
         ConfigError, StateError, LocalError, HostParked: as for `run`, after all outcomes.
@@ -179,7 +181,7 @@ async def stream(
         if isinstance(event, JobDone):
             done.put_nowait(event.outcome)
 
-    running = asyncio.create_task(run(config, areas=areas, limit=limit, on_event=on_event))
+    running = asyncio.create_task(run(config, areas=areas, limit=limit, new_state=new_state, on_event=on_event))
     running.add_done_callback(lambda _: done.put_nowait(None))
     try:
         while (outcome := await done.get()) is not None:
@@ -195,6 +197,7 @@ def run_sync(
     *,
     areas: Sequence[Area] | None = None,
     limit: int | None = None,
+    new_state: bool = False,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
     """`run`, waited for. Ctrl-C stops the run in order.
@@ -205,11 +208,11 @@ def run_sync(
 
         summary = s2async.run_sync("fields.toml", limit=20)
     """
-    return _waited_for(lambda: run(config, areas=areas, limit=limit, on_event=on_event))
+    return _waited_for(lambda: run(config, areas=areas, limit=limit, new_state=new_state, on_event=on_event))
 
 
 def stream_sync(
-    config: ConfigLike, *, areas: Sequence[Area] | None = None, limit: int | None = None
+    config: ConfigLike, *, areas: Sequence[Area] | None = None, limit: int | None = None, new_state: bool = False
 ) -> Generator[Outcome, None, None]:
     """`stream` for a plain ``for``; the run goes on in a thread of its own meanwhile.
 
@@ -222,7 +225,7 @@ def stream_sync(
 
     async def work() -> None:
         try:
-            async with aclosing(stream(config, areas=areas, limit=limit)) as outcomes:
+            async with aclosing(stream(config, areas=areas, limit=limit, new_state=new_state)) as outcomes:
                 async for outcome in outcomes:
                     found.put(outcome)
         finally:
@@ -253,7 +256,8 @@ def read(
         asset: of this asset alone.
 
     Raises:
-        ConfigError: the configuration cannot be used, or nothing has been run yet.
+        ConfigError: the configuration cannot be used, or nothing has been run yet, or the state or the output
+            folder belongs to others.
         StateError: the state cannot be used.
         LocalError: a crop is gone, or cannot be read.
         CorruptFile: a crop is damaged.
@@ -264,9 +268,8 @@ def read(
             print(crop.datetime, crop.pixels.shape, crop.area_cloud)
     """
     settings = load_config(config)
-    check_state(settings)
     newest, wanted = settings.search.twins == "newest", pipeline.wanted_products(settings)
-    with Ledger.read(settings.run.state) as ledger:
+    with opened(settings) as ledger:
         for row in ledger.saved_rows(twins_newest=newest, wanted=wanted, area=area):
             if item in (None, row.item) and asset in (None, row.asset):
                 path = settings.output.folder / row.folder / row.file

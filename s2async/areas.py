@@ -8,7 +8,7 @@ folder and rows.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +51,8 @@ PIXEL: Final = 20
 """Metres of the side of a pixel of the scene classification."""
 NAMED: Final = 5
 """Areas named in a message."""
+LEFT_NAMED: Final = 10
+"""Areas named that have left the configuration."""
 _SPECK: Final = 1e-6
 """Square degrees; no area of so many is smaller than a pixel, up to 87 degrees of latitude."""
 
@@ -109,6 +111,27 @@ def area_km2(area: Area) -> float:
     """Size on the WGS 84 ellipsoid in square kilometres, holes left out (C. Karney, J. Geodesy 87, 2013)."""
     square_metres, _ = _GEOD.geometry_area_perimeter(area.polygon)
     return abs(square_metres) / 1e6
+
+
+def left_told(former: Mapping[str, str], areas: Sequence[Area]) -> str:
+    """Which areas of the last run are not among those of this one, in words; the empty string where all are.
+
+    Args:
+        former: Names of the last run's areas by fingerprint.
+        areas: Those of this run.
+    """
+    outlines, names = {area.fingerprint for area in areas}, {area.name for area in areas}
+    left = [
+        f"{name} (its former outline)" if name in names else name
+        for fingerprint, name in former.items()
+        if fingerprint not in outlines
+    ]
+    if not left:
+        return ""
+    more = f" and {len(left) - LEFT_NAMED:,} more" if len(left) > LEFT_NAMED else ""
+    count = "1 area" if len(left) == 1 else f"{len(left):,} areas"
+    named = ", ".join(left[:LEFT_NAMED]) + more
+    return f"{count} of the last run left the configuration, and their crops stay on disk: {named}"
 
 
 def specks_told(areas: Sequence[Area]) -> str:

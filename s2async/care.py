@@ -9,7 +9,7 @@ import click
 
 import s2async
 from s2async import areas as area_files
-from s2async import index, pipeline, rebuild, upkeep
+from s2async import index, notes, owners, pipeline, rebuild, upkeep
 from s2async.config import Config
 from s2async.console import safe, size
 from s2async.holdings import check_state
@@ -24,9 +24,10 @@ DRY_RUN = click.option("--dry-run", is_flag=True, help="Tell only; change nothin
 @click.argument("config", type=CONFIG)
 @DRY_RUN
 def verify(config: Path, dry_run: bool) -> int:
-    """Check every recorded crop of CONFIG against its size, hash and tags, and open again what is gone or wrong.
+    """Check every recorded crop of CONFIG, and open again what is gone or wrong.
 
-    The next run writes these crops anew. Exits with 3 when any was gone or wrong, else with 0.
+    Its size, hash and tags are compared with what was recorded, and its pixels are decoded. The next run writes
+    these crops anew. Exits with 3 when any was gone or wrong, else with 0.
 
     \b
     Example: s2async verify config.toml --dry-run
@@ -34,9 +35,10 @@ def verify(config: Path, dry_run: bool) -> int:
     settings = _settings(config)
     output = settings.output.folder
     with State.create_or_open(settings.run.state) as state:
+        owners.check(settings, state)
         upkeep.check_output(output)
         stored = state.stored_crops(twins_newest=settings.search.twins == "newest")
-        wrong = [(crop, found) for crop in stored if (found := upkeep.fault(crop, output))]
+        wrong = [(crop, found) for crop in stored if (found := upkeep.fault(crop, output, decoded=True))]
         for crop, found in wrong:
             click.echo(safe(f"{_path(crop)} {found}"))
         if wrong and not dry_run:
@@ -63,6 +65,7 @@ def prune(config: Path, dry_run: bool) -> int:
     settings = _settings(config)
     output, newest = settings.output.folder, settings.search.twins == "newest"
     with State.create_or_open(settings.run.state) as state:
+        owners.check(settings, state)
         upkeep.check_output(output)
         unwanted = [crop for crop in state.stored_crops(twins_newest=newest) if crop.unwanted]
         for crop in unwanted:
@@ -86,21 +89,24 @@ def prune(config: Path, dry_run: bool) -> int:
 def rebuild_command(config: Path) -> int:
     """Make the state of CONFIG from the crops' own tags, when it is gone or damaged.
 
-    A damaged state is moved aside; one that can be read is never replaced. The next run searches again and
-    measures again what was not saved, but reads nothing for crops that are there.
+    A damaged state is moved aside; one that can be read is never replaced. Crops that are damaged, or of another
+    outline, are left where they are and named. The next run searches again and measures again what was not saved,
+    but reads nothing for crops that are there.
 
     \b
     Example: s2async rebuild config.toml && s2async run config.toml
     """
     settings = Config.load(config)
     areas, output = area_files.load(settings), settings.output.folder
+    notes.check(settings)
     upkeep.check_output(output)
+    owners.check_alive(settings)
     limits, wanted = pipeline.limits(settings), pipeline.wanted_products(settings)
-    made = rebuild.rebuild(settings.run.state, areas, output, limits, wanted, version=s2async.__version__)
+    made = rebuild.rebuild(settings, areas, limits, wanted, version=s2async.__version__)
     if made.aside:
         click.echo(f"the old state is now {safe(str(made.aside))}")
-    for left in made.strange:
-        click.echo(safe(f"{left} is no whole crop of this configuration: left as it is"), err=True)
+    for path, why in made.strange:
+        click.echo(safe(f"{path} {why}: left as it is"), err=True)
     click.echo(f"{made.known:,} crops are known again; next: s2async run {shlex.quote(str(config))}")
     return 0
 

@@ -20,10 +20,10 @@ from rich.text import Text
 
 import s2async
 from s2async import areas as area_files
-from s2async import care, console, export, heartbeat, pipeline, prospect, report, summary
-from s2async.config import EXAMPLE, Config, with_areas
+from s2async import care, console, export, heartbeat, owners, pipeline, prospect, report, summary
+from s2async.config import EXAMPLE, Config, with_areas, with_places
 from s2async.errors import ConfigError, LocalError, RemoteError, S2AsyncError, StateError, StateInUse
-from s2async.holdings import check_state
+from s2async.holdings import check_state, opened
 from s2async.ledger import Ledger
 from s2async.options import FiniteRange
 from s2async.progress import Progress, Summary
@@ -83,7 +83,8 @@ def cli() -> None:
 def init(file: Path, areas: str | None) -> None:
     """Write a commented configuration to FILE (config.toml unless said otherwise).
 
-    It watches nine parks of Berlin through the year 2022, or your own areas; put your dates in.
+    It watches nine parks of Berlin through the year 2022, or your own areas; put your dates in. Crops and state go
+    to the folder data, or to the folder of FILE's name where that is another.
 
     \b
     Example: s2async init fields.toml --areas fields.geojson
@@ -91,6 +92,8 @@ def init(file: Path, areas: str | None) -> None:
     if areas is not None and not areas.strip():
         raise ConfigError("--areas is empty; name a file, or leave it out for the parks of Berlin")
     text = EXAMPLE if areas is None else with_areas(_seen_from(file.parent, areas))
+    if file.name != "config.toml":
+        text = with_places(text, _own_folder(file))
     try:
         with file.open("x", encoding="utf-8") as out:
             out.write(text)
@@ -106,9 +109,10 @@ def init(file: Path, areas: str | None) -> None:
 @click.option("--limit", type=click.IntRange(min=1), help="Work on this many jobs at most, for a trial.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--yes", is_flag=True, help="Do not ask, however large the run is.")
+@click.option("--new-state", is_flag=True, help="Start anew where the disk of the former state is away.")
 @verbosity
 @click.pass_context
-def run(context: click.Context, config: Path, limit: int | None, as_json: bool, yes: bool) -> int:
+def run(context: click.Context, config: Path, limit: int | None, as_json: bool, yes: bool, new_state: bool) -> int:
     """Search, check, crop and save what CONFIG asks for.
 
     Goes on where an earlier run stopped, however it stopped; a finished job costs search requests only.
@@ -118,7 +122,9 @@ def run(context: click.Context, config: Path, limit: int | None, as_json: bool, 
              s2async run config.toml --limit 20
     """
     again = f"s2async run {shlex.quote(str(config))}{' --yes' * yes}"
-    return run_config(Config.load(config), again, limit=limit, as_json=as_json, yes=yes, **context.obj)
+    return run_config(
+        Config.load(config), again, limit=limit, as_json=as_json, yes=yes, new_state=new_state, **context.obj
+    )
 
 
 @cli.command()
@@ -133,8 +139,8 @@ def status(config: Path, as_json: bool) -> None:
     Example: s2async status config.toml
              s2async status config.toml --json | jq .jobs
     """
-    settings = _with_state(config)
-    with Ledger.read(settings.run.state) as state:
+    settings = Config.load(config)
+    with opened(settings) as state:
         if as_json:
             print(json.dumps(summary.as_json(state, settings), indent=2), flush=True)
         else:
@@ -150,8 +156,10 @@ def retry(config: Path, missing: bool) -> None:
     \b
     Example: s2async retry config.toml && s2async run config.toml
     """
-    settings = _with_state(config)
+    settings = Config.load(config)
+    check_state(settings)
     with State.create_or_open(settings.run.state) as state:
+        owners.check(settings, state)
         opened = state.retry(missing=missing)
     click.echo(f"{opened:,} jobs are open again; next: s2async run {shlex.quote(str(config))}")
 
@@ -228,6 +236,7 @@ def run_config(
     limit: int | None = None,
     as_json: bool = False,
     yes: bool = False,
+    new_state: bool = False,
     verbose: bool = False,
     quiet: bool = False,
 ) -> int:
@@ -239,6 +248,7 @@ def run_config(
         limit: most jobs to work on.
         as_json: print the summary as JSON.
         yes: do not ask before a large run.
+        new_state: start anew, also where the disk of the former state is away.
         verbose: tell every outcome.
         quiet: tell failures only.
     """
@@ -247,6 +257,7 @@ def run_config(
     error = console.standard_error()
     if not quiet:
         error.print(Text(console.safe(summary.where(areas))), soft_wrap=True)
+    new_state = new_state or prospect.new_start(config)
     prospect.consent(config, areas, limit=limit, yes=yes)
     progress = Progress()
     view = console.RunView(progress, error, verbose=verbose, quiet=quiet)
@@ -259,7 +270,9 @@ def run_config(
         watching = asyncio.create_task(heartbeat.watch(heartbeat.warning(view.warn)))
         try:
             async with view.showing():
-                return await pipeline.run(config, areas, limit=limit, progress=progress, on_event=view.on_event)
+                return await pipeline.run(
+                    config, areas, limit=limit, new_state=new_state, progress=progress, on_event=view.on_event
+                )
         finally:
             watching.cancel()
 
@@ -279,18 +292,21 @@ def run_config(
     return 0 if result.clean else 3
 
 
+def _own_folder(file: Path) -> str:
+    """The folder that a configuration names for its crops: that of its own name, unless that is something else."""
+    stem = file.stem
+    if not stem.isprintable():  # as what is no UTF-8
+        raise ConfigError(f"{file} is no name of a configuration: name another file")
+    plain = stem.strip("~. ")
+    taken = stem.casefold() in ("data", file.name.casefold()) or os.path.isfile(file.parent / stem)  # noqa: PTH113 - whatever the name
+    return stem if stem == plain and not taken else f"{plain or 's2async'}-data"
+
+
 def _seen_from(folder: Path, file: str) -> str:
     """The name of a file of the current folder as a configuration in another folder must write it."""
     if not Path(file).exists() or Path(file).is_absolute():
         return file
     return Path(os.path.relpath(file, os.path.realpath(folder))).as_posix()
-
-
-def _with_state(path: Path) -> Config:
-    """The settings of a job that has been run before."""
-    config = Config.load(path)
-    check_state(config)
-    return config
 
 
 def _teller(quiet: bool) -> Callable[[str], None]:

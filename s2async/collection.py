@@ -18,21 +18,18 @@ from typing import Final
 
 import shapely
 
-from s2async import files, quicklooks, stac, tiff
+from s2async import files, quicklooks, stac, tags
 from s2async.catalogs import Catalog
-from s2async.errors import ConfigError, CorruptFile
+from s2async.errors import ConfigError
 from s2async.geojson import bbox, encode, geometry
 from s2async.index import utf8
 from s2async.records import SavedRow
 from s2async.stac import COLLECTION, Extent, Place
 from s2async.table import Table, iso
-from s2async.tiff import Layout, NeedMore
 
 _OURS: Final = "s2async-"
 """Begins the id of every collection that is written here."""
 _TOKEN: Final = "s2async-stac"  # noqa: S105 - not a password
-_HEAD: Final = 8192
-"""Bytes that hold the header of most crops."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +76,7 @@ def write(table: Table, folder: Path, *, output: Path, catalog: Catalog, state: 
         row, assets = crops[0], {}
         for crop in crops:
             file = output / crop.folder / crop.file
-            layout = _layout(file)
+            layout = tags.layout_of(file)
             if layout is None:
                 unreadable.append(f"{crop.folder}/{crop.file}")
                 continue
@@ -112,21 +109,6 @@ def _items(table: Table) -> Iterator[list[SavedRow]]:
     crops = (row for row in table.rows if isinstance(row, SavedRow))
     for _, group in groupby(crops, lambda crop: (crop.fingerprint, crop.collection, crop.item)):
         yield list(group)
-
-
-def _layout(path: Path) -> Layout | None:
-    """What the header of a crop says; None when it is not there, or no header."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-            while isinstance(found := tiff.parse(head), NeedMore):
-                more = file.read(found.size - len(head))
-                if not more:
-                    return None
-                head += more
-    except (OSError, CorruptFile):
-        return None
-    return found
 
 
 def _put(path: Path, data: bytes) -> None:

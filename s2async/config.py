@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -257,6 +258,10 @@ class Config(Section):
         """The file that it was read from, as the user named it; None when it was given as a mapping."""
         return self._source.path if self._source else None
 
+    def command(self, name: str) -> str:
+        """A command about this job, as one types it."""
+        return f"s2async {name} {shlex.quote(str(self.file)) if self.file else 'CONFIG'}"
+
     def place(self, *key: str | int) -> str:
         """Name the place of a key for people: ``file:line``, or ``config`` when it was not read from a file."""
         return self._source.place(key) if self._source else "config"
@@ -356,6 +361,26 @@ def with_areas(file: str) -> str:
     about = '# GeoJSON, CSV with a wkt column, any vector file (extra "vector")'
     text = re.sub(r"(?m)^# Here: .*$", "# The year 2022, from Earth Search.", text)
     return re.sub(r"(?m)^# areas = .*$", lambda _: f"areas = {_quoted(file)}  {about}", text)
+
+
+def with_places(text: str, name: str) -> str:
+    """A text of `EXAMPLE` with a folder and a state of its own: two configurations side by side share none then.
+
+    Args:
+        text: the example, or what `with_areas` made of it.
+        name: of the folder, beside the configuration.
+    """
+    for old, new in (
+        ('folder = "data"', f"folder = {_quoted(name)}"),
+        ('state = "data/state.sqlite"', f"state = {_quoted(f'{name}/state.sqlite')}"),
+    ):
+        before, found, after = text.partition(f"\n{old}")
+        if not found:
+            raise ValueError(f"the example does not say {old}")
+        comment = after.lstrip(" ")
+        width = len(old) + len(after) - len(comment)  # comments stay where they are
+        text = f"{before}\n{new.ljust(width - 1)} {comment}"
+    return text
 
 
 def _inline(entries: Mapping[str, str]) -> str:

@@ -36,6 +36,11 @@ def file_name(item_id: str, asset: str, format_: str) -> str:
     return f"{item_id}_{asset}{SUFFIXES[format_]}"
 
 
+def mask_tag(mask: bool) -> str:
+    """What the tag ``MASK`` of a crop says."""
+    return "polygon" if mask else "none"
+
+
 def encode(crop: Crop, name: str, *, format_: str, mask: bool, asset: str) -> tuple[Product, bytes]:
     """Encode a crop in memory.
 
@@ -83,28 +88,37 @@ def park_folders(output: Path, moves: Sequence[FolderMove]) -> None:
     _sync(output, moves)
 
 
-def place_folders(output: Path, moves: Sequence[FolderMove]) -> None:
+def place_folders(output: Path, moves: Sequence[FolderMove]) -> list[Path]:
     """Second half: from there to the new names. Files that somebody else keeps there stay beside the crops.
+
+    Returns:
+        Files of somebody else that had the name of a crop, and were written over.
 
     Raises:
         LocalError: a folder cannot be renamed.
     """
-    for move in moves:
-        _move(output / parking(move.fingerprint), output / move.new)
+    lost = [path for move in moves for path in _move(output / parking(move.fingerprint), output / move.new)]
     _sync(output, moves)
+    return lost
 
 
-def _move(source: Path, target: Path) -> None:
+def _move(source: Path, target: Path) -> list[Path]:
+    """Move a folder, or what is in it where the other one is there; tells which files were written over."""
+    lost = []
     with files.local_errors("move to", target):
         if not source.is_dir():
-            return
+            return []
         if not target.exists():
             source.replace(target)
-            return
+            return []
         for path in list(source.iterdir()):
-            path.replace(target / path.name)
+            new = target / path.name
+            if new.exists():
+                lost.append(new)
+            path.replace(new)
         files.sync_folder(target)
         source.rmdir()
+    return lost
 
 
 def _sync(output: Path, moves: Sequence[FolderMove]) -> None:

@@ -14,7 +14,7 @@ from s2async import files, geojson, index, pipeline
 from s2async.config import Config
 from s2async.console import safe
 from s2async.errors import ConfigError
-from s2async.holdings import check_state, check_target
+from s2async.holdings import check_target, opened
 from s2async.ledger import Ledger
 from s2async.table import Table
 
@@ -70,7 +70,6 @@ def export(config: Path, name: str, everything: bool, target: Path | None) -> No
              s2async export config.toml --format csv --all --output - | head
     """
     settings = Config.load(config)
-    check_state(settings)
     if name == "stac" and everything:
         raise ConfigError("a STAC collection holds crops only: leave out --all, or choose another format")
     if target == STDOUT and not (name in FORMATS and FORMATS[name].text):
@@ -80,7 +79,7 @@ def export(config: Path, name: str, everything: bool, target: Path | None) -> No
         target = settings.output.folder / beside
     if target != STDOUT:
         check_target(target, settings)
-    with Ledger.read(settings.run.state) as state:
+    with opened(settings) as state:
         if name == "stac":
             _write_collection(state, settings, target)
         elif target == STDOUT:

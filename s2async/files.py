@@ -105,6 +105,37 @@ def replace_all(contents: Sequence[tuple[Path, bytes]], *, token: str, sync: boo
                 sync_folder(path.parent)
 
 
+def create(path: Path, data: bytes, *, token: str) -> bool:
+    """Write a file that must not be there yet, as `replace` does it; of several who try at once, one succeeds.
+
+    Args:
+        path: final name; its folder exists.
+        data: the whole content.
+        token: begins the temporary name.
+
+    Returns:
+        False when there is a file of this name, which stays as it is.
+
+    Raises:
+        LocalError: as for :func:`replace`.
+    """
+    part = temporary(path, token)
+    replace(part, data, token=token)
+    with local_errors("write", path):
+        try:
+            path.hardlink_to(part)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            if os.path.lexists(path):
+                return False
+            part.replace(path)
+        finally:
+            _remove(part)
+        sync_folder(path.parent)
+    return True
+
+
 def temporary(path: Path, token: str) -> Path:
     """A name beside the final one that nobody else has; see :func:`replace`."""
     return path.with_name(f".{token}-{secrets.token_hex(_RANDOM_BYTES)}{SUFFIX}")

@@ -1,17 +1,18 @@
-"""What a job has on disk: crops that have lost their state, and what nobody may write over."""
+"""What a job has on disk: its state, crops that have lost it, and what nobody may write over."""
 
 from __future__ import annotations
 
+import contextlib
 import os.path
 import re
-import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from s2async import areas as area_files
-from s2async import crops, files
+from s2async import crops, files, index, notes, owners, strangers
 from s2async.config import Config
 from s2async.errors import ConfigError
+from s2async.ledger import Ledger
 from s2async.models import Area
 
 _BESIDE_STATE = r"(-wal|-shm|-journal|\.lock|\.decoding|\.new|\.rebuilt|(\.v|\.damaged)\d+)?"
@@ -24,14 +25,91 @@ def check_state(config: Config) -> None:
     """Refuse to look into a state that is not there.
 
     Raises:
-        ConfigError: Nothing has been run yet, or the state is gone; the text says what comes next.
+        ConfigError: Nothing has been run yet, or the state is gone or away; the text says what comes next.
         LocalError: The output folder cannot be read.
     """
     if config.run.state.exists():
         return
+    notes.check(config)
+    owners.check(config, None)
     lost = lost_state(config)
     text = lost or f"no state at {config.run.state}: nothing has been run yet"
-    raise ConfigError(f"{text}; next: {command('rebuild' if lost else 'run', config)}")
+    raise ConfigError(f"{text}; next: {config.command('rebuild' if lost else 'run')}")
+
+
+def opened(config: Config) -> Ledger:
+    """The state of a job, to be read, unless it or the output folder belongs to somebody else.
+
+    Raises:
+        ConfigError: So it is; or there is no state, see `check_state`.
+        StateError: The state cannot be used.
+        LocalError: This machine cannot read it, or the output folder.
+    """
+    check_state(config)
+    with contextlib.ExitStack() as stack:
+        ledger = stack.enter_context(Ledger.read(config.run.state))
+        owners.check(config, ledger)
+        stack.pop_all()  # all is well: whoever asked closes it
+    return ledger
+
+
+def check_start(
+    config: Config, areas: Sequence[Area], tell: Callable[[str], None], *, new_state: bool = False
+) -> None:
+    """Look around before a state is made: it may only be away, and where its crops would go others may lie.
+
+    Args:
+        config: Settings of the job.
+        areas: Those of the job.
+        tell: Told what a person should know.
+        new_state: Start anew, also where the former state is away.
+
+    Raises:
+        ConfigError: It is away, or the output folder belongs to another state, or holds other crops.
+        LocalError: The output folder cannot be read.
+    """
+    if not new_state:
+        notes.check(config)
+    owners.check(config, None)
+    _check_crops(config, areas, lambda _: ())
+    if lost := lost_state(config, areas):
+        again = f"stop, remove the new state, and {config.command('rebuild')}"
+        tell(f"{lost}: all is searched and read anew; to keep what they tell, {again}")
+    elif notes.deleted(config):
+        tell(f"the state {config.run.state} of earlier runs is gone: this is a new start")
+
+
+def adopt(config: Config, areas: Sequence[Area], state: Ledger, tell: Callable[[str], None]) -> None:
+    """Mark an output folder that has no owner, or one that was deleted.
+
+    Args:
+        config: Settings of the job; the folder is there.
+        areas: Those of the job.
+        state: The new owner.
+        tell: Told what a person should know.
+
+    Raises:
+        ConfigError: It holds other crops where those of the job would go, or another run was quicker.
+        LocalError: It cannot be read or written.
+    """
+    _check_crops(config, areas, state.files_in)
+    folder, known = config.output.folder, owners.is_marked(config.output.folder)
+    table = folder / index.NAME
+    if not known and table.exists() and not any(state.crop_places()):
+        tell(f"{table} was there before: every run writes it anew")
+    if not owners.put(folder, state.id, config.run.state, anew=known):
+        owners.check(config, state)
+
+
+def _check_crops(config: Config, areas: Sequence[Area], recorded: Callable[[str], Container[str]]) -> None:
+    """Refuse a folder that holds crops of another outline or mask which the state does not know."""
+    found = strangers.first(config.output.folder, areas, recorded, mask=config.output.mask)
+    if found is not None:
+        path, whose = found
+        raise ConfigError(
+            f"{path} is a crop of {whose} than this job's, which would be written over it: name another folder "
+            "under [output] folder, or move that crop away"
+        )
 
 
 def lost_state(config: Config, areas: Sequence[Area] | None = None) -> str:
@@ -55,11 +133,6 @@ def lost_state(config: Config, areas: Sequence[Area] | None = None) -> str:
         if not any(next(folder.glob(names), None) for folder in folders):
             return ""
     return f"the state {state} is gone, but crops of earlier runs are in {output}"
-
-
-def command(name: str, config: Config) -> str:
-    """A command about this job, as one types it."""
-    return f"s2async {name} {shlex.quote(str(config.file)) if config.file else 'CONFIG'}"
 
 
 def check_target(path: Path, config: Config) -> None:

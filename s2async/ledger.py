@@ -278,6 +278,11 @@ class Ledger:
             for name, polygon, fingerprint, folder in self._db.execute(statements.ACTIVE_AREAS):
                 yield Area(name=name, polygon=shapely.from_wkb(polygon), fingerprint=fingerprint, folder=folder)
 
+    def area_names(self) -> dict[str, str]:
+        """Names of the active areas by fingerprint."""
+        with schema.told(self.path):
+            return dict(self._db.execute(statements.ACTIVE_BY_FINGERPRINT).fetchall())
+
     def squares(self) -> tuple[Square, ...]:
         """The grid squares of all items with a job of an active area, by name."""
         with schema.told(self.path):
@@ -311,6 +316,17 @@ class Ledger:
         with schema.told(self.path):
             found = self._db.execute(statements.OUTPUT).fetchone()
         return Path(found[0]) if found else None
+
+    def files_in(self, folder: str) -> frozenset[str]:
+        """Names of the crops that are recorded in an area's folder."""
+        with schema.told(self.path):
+            return frozenset(file for (file,) in self._db.execute(statements.FILES_IN_FOLDER, (folder,)))
+
+    def configuration(self) -> str | None:
+        """The configuration that the state belongs to, seen from its folder; None when none has been noted."""
+        with schema.told(self.path):
+            found = self._db.execute(statements.CONFIGURATION).fetchone()
+        return found[0] if found else None
 
     def _present(self, scene: Scene) -> int | None:
         """The row of a scene's item, while this is its edition; None when it is another or unknown."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import s2async
 from s2async import areas as area_files
-from s2async import crops, files, heap, holdings, index, search, upkeep, worker
+from s2async import crops, files, heap, holdings, index, notes, owners, search, strangers, upkeep, worker
 from s2async.budget import Budget
 from s2async.clouds import Limits, verdict
 from s2async.config import Config
@@ -68,6 +68,7 @@ async def run(
     areas: Sequence[Area],
     *,
     limit: int | None = None,
+    new_state: bool = False,
     progress: Progress | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
@@ -77,26 +78,33 @@ async def run(
         config: settings.
         areas: as :func:`s2async.areas.load` gives them.
         limit: most jobs to work on.
+        new_state: start anew, although the disk of the former state is away.
         progress: filled while the run goes on.
         on_event: told of everything that happens.
 
     Raises:
-        ConfigError: the state's crops are in another folder, or it holds the same items of another collection;
-            or no scene has an asset that is wanted; or no scene can be of the period.
+        ConfigError: the state, its crops or the output folder are away, or others'; or the state holds the same
+            items of another collection; or no scene has an asset that is wanted; or no scene can be of the period.
         StateInUse, StateError: the state cannot be used.
         LocalError: this machine stopped the run; it can be resumed.
         HostParked: a server gave no answer for as long as it is waited for; the run can be resumed.
         asyncio.CancelledError: the run was stopped; it can be resumed.
     """
     config.check_period(datetime.now(UTC))
-    files.make_folder(config.run.state.parent, parents=True)
     progress = progress or Progress()
-    if lost := holdings.lost_state(config, areas):
-        again = f"stop, remove the new state, and {holdings.command('rebuild', config)}"
-        on_event(Notice(text=f"{lost}: all is searched and read anew; to keep what they tell, {again}"))
+
+    def tell(text: str) -> None:
+        on_event(Notice(text=text))
+
+    there = config.run.state.exists()
+    if there and new_state:
+        raise ConfigError(f"the state {config.run.state} is there: to start anew, move it and its crops away")
+    if not there:
+        holdings.check_start(config, areas, tell, new_state=new_state)
+    files.make_folder(config.run.state.parent, parents=True)
     with contextlib.ExitStack() as held:
         state = held.enter_context(State.create_or_open(config.run.state))
-        _take_place(config, state)
+        _take_place(config, areas, state, new_state, tell)
         path = config.run.state.with_name(config.run.state.name + ".decoding")
         left = take(path)
         marks = held.enter_context(Marks(path, threads=THREADS, jobs=LONGEST_BATCH))
@@ -104,14 +112,31 @@ async def run(
         return await _Run(config, areas, state, marks, limit, progress, on_event).run(left)
 
 
-def _take_place(config: Config, state: State) -> None:
-    """Make the output folder ready, unless it is not the one that the state's crops are in."""
+def _take_place(
+    config: Config, areas: Sequence[Area], state: State, new_state: bool, tell: Callable[[str], None]
+) -> None:
+    """Make the output folder ready and mark it, unless it or the state belongs to others.
+
+    Raises:
+        ConfigError: So it does; or the folder is not the one that the state's crops are in, or it is away.
+        LocalError: It cannot be used.
+    """
     folder = config.output.folder
+    marked = owners.check(config, state)
     upkeep.check_place(state.crop_places(), folder.resolve(), state.output())
+    if not (marked or new_state or any(state.crop_places())):
+        notes.check(config)
     files.make_folder(folder, parents=True)
     files.check_writable(folder)
     files.check_space(folder, config.run.reserve)
+    if not marked:
+        holdings.adopt(config, areas, state, tell)
+    if former := owners.renamed(config, state):
+        tell(f"the configuration {former} is gone: its state goes on with {config.file}")
+    if (name := owners.configuration(config)) is not None:
+        state.note_configuration(name)
     state.note_output(folder.resolve())
+    notes.write(config, state.id)
 
 
 class _Run:
@@ -146,6 +171,7 @@ class _Run:
         self.batches = 0
         self.turns = itertools.count(1)
         """Batches that were begun, in their order."""
+        self.replaced = strangers.Replaced()
         self.begun: dict[int, asyncio.Event] = {}
         """Jobs that are worked on, each with the end of its batch."""
         self.settings = worker.Settings(
@@ -178,6 +204,8 @@ class _Run:
         return self._summary(path)
 
     def _end(self, how: str) -> None:
+        if self.replaced.told:
+            self.emit(Notice(text=self.replaced.told))
         self.state.add_traffic(self.progress.meter.drain())
         self.state.end_run(how)
 
@@ -193,10 +221,13 @@ class _Run:
         folder = self.config.output.folder
         if swept := files.sweep(folder, token=self.settings.token) + files.sweep(folder, token=files.PROBE):
             self.emit(Notice(text=f"removed {swept} half-written files of a run that was killed"))
+        if left := area_files.left_told(self.state.area_names(), self.areas):
+            self.emit(Notice(text=left))
         moves = self.state.sync_areas(self.areas)
         crops.park_folders(folder, moves)
         self.state.park_folders(moves)
-        crops.place_folders(folder, moves)
+        for path in crops.place_folders(folder, moves):
+            self.replaced.add(path, strangers.OTHER)
         self.state.commit_folders(moves)
         if specks := area_files.specks_told(self.areas):
             self.emit(Notice(text=specks))
@@ -216,7 +247,14 @@ class _Run:
             ):
                 budget = Budget(self.config.run.memory)
                 shelf = Shelf(self.config.run.memory // 2, self.progress.meter)
-                tools = worker.Tools(transport=transport, budget=budget, pool=pool, writers=writers, shelf=shelf)
+                tools = worker.Tools(
+                    transport=transport,
+                    budget=budget,
+                    pool=pool,
+                    writers=writers,
+                    shelf=shelf,
+                    replaced=self.replaced,
+                )
                 try:
                     await self._work_alone(tools)
                     async with asyncio.TaskGroup() as group:

@@ -13,10 +13,9 @@ from pathlib import Path
 import click
 
 from s2async import areas as area_files
-from s2async import console, costs, holdings, search
+from s2async import console, costs, holdings, notes, owners, search
 from s2async.config import Config
 from s2async.errors import ConfigError, LocalError, StateError
-from s2async.ledger import Ledger
 from s2async.models import Area, Event, Notice
 from s2async.options import FiniteRange
 from s2async.periods import TOLERANCE, spans
@@ -60,8 +59,12 @@ def plan(told: dict[str, bool], config: Path, bandwidth: float, connections: int
         if isinstance(event, Notice) and not quiet:
             error.print(console.safe(event.text), markup=False, soft_wrap=True)
 
-    if lost := holdings.lost_state(settings, areas):
-        on_event(Notice(text=f"{lost}; to have them taken into account: {holdings.command('rebuild', settings)}"))
+    if not settings.run.state.exists():
+        owners.check(settings, None)
+        if away := notes.away(settings):
+            on_event(Notice(text=f"{away}; to have it taken into account, mount it"))
+        elif lost := holdings.lost_state(settings, areas):
+            on_event(Notice(text=f"{lost}; to have them taken into account: {settings.command('rebuild')}"))
     watched = error.status("searching") if error.is_terminal and not quiet else contextlib.nullcontext()
     with watched:
         found = asyncio.run(
@@ -88,10 +91,34 @@ def consent(config: Config, areas: Sequence[Area], *, limit: int | None, yes: bo
         f"this run may read about {console.size(expected)}, more than confirm_above in [run] "
         f"({console.size(above)}); s2async plan tells more exactly"
     )
-    if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not _is_asked():
         raise ConfigError(f"{text}; add --yes to go on")
     if not click.confirm(f"{text}. Go on?", err=True):
         raise ConfigError("nothing was read")
+
+
+def new_start(config: Config) -> bool:
+    """Ask before a run starts anew because the disk of its state is away; of other states nothing is said.
+
+    Returns:
+        Whether it is to start anew.
+
+    Raises:
+        ConfigError: the answer is no, or nobody is there to answer.
+    """
+    away = "" if config.run.state.exists() else notes.away(config)
+    if not away:
+        return False
+    if not _is_asked():
+        notes.check(config)
+    if not click.confirm(f"{away}. Start anew without it?", err=True):
+        raise ConfigError(f"{away}: mount it and run again")
+    return True
+
+
+def _is_asked() -> bool:
+    """Whether somebody is there to answer."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def bytes_ahead(config: Config, areas: Sequence[Area], limit: int | None = None) -> float:
@@ -107,11 +134,12 @@ def bytes_ahead(config: Config, areas: Sequence[Area], limit: int | None = None)
         return whole.bytes
     each = whole.bytes / whole.jobs
     ahead = whole.bytes
-    with contextlib.suppress(StateError, LocalError), Ledger.read(config.run.state) as ledger:
-        catalog = config.search.resolve()
-        searches = search.plan(areas, period.start, period.end, catalog, now=tomorrow)
-        searched = ledger.searched()
-        new = sum(((s.end - s.start) / DAY for s in searches if s.key not in searched), 0.0)
-        share = new / sum((s.end - s.start) / DAY for s in searches)
-        ahead = share * whole.bytes + ledger.counts().open * each
+    if config.run.state.exists():
+        with contextlib.suppress(StateError, LocalError), holdings.opened(config) as ledger:
+            catalog = config.search.resolve()
+            searches = search.plan(areas, period.start, period.end, catalog, now=tomorrow)
+            searched = ledger.searched()
+            new = sum(((s.end - s.start) / DAY for s in searches if s.key not in searched), 0.0)
+            share = new / sum((s.end - s.start) / DAY for s in searches)
+            ahead = share * whole.bytes + ledger.counts().open * each
     return ahead if limit is None else min(ahead, limit * each)

@@ -9,8 +9,7 @@ import click
 from s2async import console
 from s2async.config import Config
 from s2async.errors import ConfigError
-from s2async.holdings import check_state, check_target
-from s2async.ledger import Ledger
+from s2async.holdings import check_target, opened
 
 PICTURES = 24
 
@@ -52,7 +51,6 @@ def report(
     from s2async import report_files  # only here: a run needs nothing of it
 
     settings = Config.load(config)
-    check_state(settings)
     if plots_folder is not None:
         _write_plots(settings, plots_folder)
         return
@@ -65,7 +63,7 @@ def report(
         if not told.get("quiet", False):
             click.echo(console.safe(text), err=True)
 
-    with Ledger.read(settings.run.state) as state:
+    with opened(settings) as state:
         made = report_files.write(state, settings, page, source=config.name, pictures=pictures, tell=tell)
     others = f" and {made.areas:,} pages of areas, {made.new:,} of them new" if made.areas else ""
     click.echo(console.safe(f"wrote {page} ({console.size(made.bytes)}){others}"))
@@ -74,7 +72,7 @@ def report(
 def _write_plots(settings: Config, folder: Path) -> None:
     from s2async import plots
 
-    with Ledger.read(settings.run.state) as state:
+    with opened(settings) as state:
         written = plots.write(state, settings, folder)
     names = ", ".join(path.name for path in written)
     click.echo(console.safe(f"wrote {names} to {folder}" if written else "there is nothing to show yet"))

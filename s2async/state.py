@@ -110,6 +110,12 @@ class State(Ledger):
             with self._writing() as db:
                 db.execute(statements.SET_OUTPUT, (str(folder),))
 
+    def note_configuration(self, path: str) -> None:
+        """Note which configuration the state belongs to; see `configuration`."""
+        if path != self.configuration():
+            with self._writing() as db:
+                db.execute(statements.SET_CONFIGURATION, (path,))
+
     def end_run(self, how: str) -> None:
         """Note how the run ended."""
         with self._writing() as db:

@@ -13,6 +13,8 @@ HOLDER = "SELECT value FROM meta WHERE key = 'holder'"
 SET_HOLDER = "INSERT OR REPLACE INTO meta (key, value) VALUES ('holder', ?)"
 OUTPUT = "SELECT value FROM meta WHERE key = 'output'"
 SET_OUTPUT = "INSERT OR REPLACE INTO meta (key, value) VALUES ('output', ?)"
+CONFIGURATION = "SELECT value FROM meta WHERE key = 'configuration'"
+SET_CONFIGURATION = "INSERT OR REPLACE INTO meta (key, value) VALUES ('configuration', ?)"
 BEGIN_RUN = "INSERT INTO runs (started, version, config) VALUES (?, ?, ?)"
 END_RUN = "UPDATE runs SET ended = ?, how = ? WHERE id = ?"
 LAST_RUN = "SELECT id, started, ended, how, version FROM runs ORDER BY id DESC LIMIT 1"
@@ -36,6 +38,7 @@ SEARCHES = "SELECT label, key, complete, items, reason FROM searches WHERE run =
 # ---- areas ------------------------------------------------------------------------------------------------
 
 AREAS = "SELECT fingerprint, id, name, active, folder FROM areas"
+ACTIVE_BY_FINGERPRINT = "SELECT fingerprint, name FROM areas WHERE active ORDER BY name, id"
 AREA = "SELECT name, polygon, fingerprint, folder FROM areas WHERE id = ?"
 ADD_AREA = "INSERT INTO areas (fingerprint, name, polygon, folder, active) VALUES (?, ?, ?, ?, 1)"
 SET_AREA = "UPDATE areas SET name = ?, active = ? WHERE id = ?"
@@ -181,6 +184,10 @@ ORDER BY a.folder, p.file
 """  # noqa: S608
 CROP_PLACES = """
 SELECT a.folder, p.file FROM products p CROSS JOIN jobs j ON j.id = p.job CROSS JOIN areas a ON a.id = j.area
+"""
+FILES_IN_FOLDER = """
+SELECT p.file FROM areas a CROSS JOIN jobs j ON j.area = a.id CROSS JOIN products p ON p.job = j.id
+WHERE a.folder = ?
 """
 DROP_PRODUCT = "DELETE FROM products WHERE job = ? AND asset = ?"
 DROP_OTHER_KIND = "DELETE FROM products WHERE job = ? AND asset = ? AND (mask, format) != (?, ?)"

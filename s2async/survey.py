@@ -15,6 +15,7 @@ from s2async.clouds import verdict
 from s2async.config import Config
 from s2async.costs import Experience
 from s2async.errors import RemoteError
+from s2async.holdings import opened
 from s2async.lacking import Lacking
 from s2async.ledger import Ledger
 from s2async.models import Area, Event, Notice, Scene, SearchDone, SearchReport, Status
@@ -64,12 +65,12 @@ async def survey(
         on_event: told of searches that end, and of what a person should read.
 
     Raises:
-        ConfigError: no scene can be of the period.
+        ConfigError: no scene can be of the period; or the state, or the output folder, belongs to others.
         StateError: there is a state that cannot be read.
     """
     config.check_period(datetime.now(UTC))
     with ExitStack() as held:
-        ledger = held.enter_context(Ledger.read(config.run.state)) if config.run.state.exists() else None
+        ledger = held.enter_context(opened(config)) if config.run.state.exists() else None
         return await _Survey(config, areas, ledger, on_event).run(connections, bandwidth)
 
 

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import re
 from collections.abc import Iterable
-from html import unescape
 from pathlib import Path
 
-from s2async import files, quicklooks, tiff
+from s2async import crops, decode, files, quicklooks, tags
 from s2async.errors import ConfigError, CorruptFile, LocalError
 from s2async.records import StoredCrop
 
-_ITEM = re.compile(r'<Item name="([^"]*)">([^<]*)</Item>')
-"""Of GDAL's metadata: one plain element an item, as `geotiff` writes it."""
 
-
-def fault(crop: StoredCrop, output: Path) -> str:
+def fault(crop: StoredCrop, output: Path, *, decoded: bool = False) -> str:
     """What is wrong with a recorded crop, in a few words; the empty string when it is as it was recorded.
 
     Args:
         crop: As `ledger.Ledger.stored_crops` gives it.
         output: The output folder.
+        decoded: Decode its pixels, too: what was recorded may have been damaged before.
 
     Raises:
         LocalError: The file is there, but cannot be read.
@@ -39,28 +35,22 @@ def fault(crop: StoredCrop, output: Path) -> str:
         return f"has {len(data):,} bytes instead of {crop.bytes:,}"
     if hashlib.sha256(data).hexdigest() != crop.sha256:
         return "was changed"
-    found = read_tags(data)
+    found = tags.read(data)
     said = {
         "ITEM_ID": crop.item,
         "AREA_FINGERPRINT": crop.fingerprint,
         "ASSET": crop.asset,
-        "MASK": "polygon" if crop.mask else "none",
+        "MASK": crops.mask_tag(crop.mask),
     }
     wrong = [key for key, value in said.items() if found.get(key) != value]
-    return f"says {wrong[0]} {found.get(wrong[0], 'nothing')!r}, recorded was {said[wrong[0]]!r}" if wrong else ""
-
-
-def read_tags(data: bytes) -> dict[str, str]:
-    """The tags of a crop (see `worker.crop_tags`); none where it is not a GeoTIFF that can be read."""
-    try:
-        layout = tiff.parse(data)
-    except CorruptFile:
-        return {}
-    if not isinstance(layout, tiff.Layout):
-        return {}
-    xml = next((raw for tag, _, _, raw in layout.tags if tag == tiff.GDAL_METADATA), b"")
-    # escaped twice: once as XML, once by GDAL itself
-    return {unescape(key): unescape(unescape(text)) for key, text in _ITEM.findall(xml.decode(errors="replace"))}
+    if wrong:
+        return f"says {wrong[0]} {found.get(wrong[0], 'nothing')!r}, recorded was {said[wrong[0]]!r}"
+    if decoded:
+        try:
+            decode.sound(data)
+        except CorruptFile as error:
+            return str(error)
+    return ""
 
 
 def check_output(output: Path) -> None:
@@ -105,7 +95,7 @@ def check_place(recorded: Iterable[Path], output: Path, known: Path | None) -> N
             )
 
 
-def remove(crops: Iterable[StoredCrop], output: Path) -> list[tuple[StoredCrop, str]]:
+def remove(unwanted: Iterable[StoredCrop], output: Path) -> list[tuple[StoredCrop, str]]:
     """Remove crops from disk that are still what was written; a file that somebody changed stays.
 
     Returns:
@@ -115,7 +105,7 @@ def remove(crops: Iterable[StoredCrop], output: Path) -> list[tuple[StoredCrop, 
         LocalError: A file cannot be removed.
     """
     kept = []
-    for crop in crops:
+    for crop in unwanted:
         found = fault(crop, output)
         if found and found != "is gone":
             kept.append((crop, found))

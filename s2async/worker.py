@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import s2async
-from s2async import clouds, crops, files, quicklooks, raster, sources
+from s2async import clouds, crops, files, quicklooks, raster, sources, strangers
 from s2async.answers import public, shown
 from s2async.budget import Budget
 from s2async.errors import BadAnswer, CorruptFile, FileChanged, HostParked, NotFound, RemoteError, TransientError
@@ -30,6 +30,7 @@ from s2async.models import Asset, Batch, BatchResult, CloudMeasure, FileFact, Jo
 from s2async.prefix import Margin
 from s2async.shelf import Shelf
 from s2async.sources import FirstRead, Source
+from s2async.strangers import Replaced
 from s2async.transport import Transport
 
 SCL = "scl"
@@ -77,6 +78,8 @@ class Tools:
     """How much of a file is asked for first; learned on the way."""
     shelf: Shelf | None = None
     """What batches of one scene share; nothing by default."""
+    replaced: Replaced = field(default_factory=Replaced)
+    """Files of others that crops were written over."""
 
 
 async def process(batch: Batch, settings: Settings, tools: Tools) -> BatchResult:
@@ -365,6 +368,12 @@ class _Work:
         contents = [content for crop in encoded for content in crop.contents]
         for folder in {path.parent for path, _ in contents}:
             files.make_folder(folder)
+        for crop in encoded:
+            *pictures, (path, _) = crop.contents
+            whose = strangers.of_crop(path, crop.job.area.fingerprint, mask=self.settings.mask)
+            self.tools.replaced.add(path, whose)
+            for picture, _ in pictures:
+                self.tools.replaced.add(picture, strangers.of_quicklook(picture))
         files.replace_all(contents, token=self.settings.token)
 
 
@@ -398,7 +407,7 @@ def crop_tags(job: Job, measured: CloudMeasure, source: Source, settings: Settin
         "AREA": job.area.name,
         "AREA_FINGERPRINT": job.area.fingerprint,
         "ASSET": source.asset.key,
-        "MASK": "polygon" if settings.mask else "none",
+        "MASK": crops.mask_tag(settings.mask),
         "SCL_HISTOGRAM": " ".join(map(str, measured.histogram)),
         "AREA_PIXELS": str(measured.total),
         "CLOUD_PERCENT": f"{clouds.cloud_percent(measured, classes) or 0:.4f}",

@@ -11,7 +11,7 @@ import pytest
 import rasterio
 from click.testing import CliRunner, Result
 
-from s2async import upkeep
+from s2async import tags, upkeep
 from s2async.cli import cli, exit_code
 from s2async.config import Config
 from s2async.errors import ConfigError
@@ -44,10 +44,10 @@ def test_tags_are_read_as_gdal_reads_them(tmp_path: Path, stage: Stage) -> None:
     for crop in crops(Config.load(path)):
         with rasterio.open(crop) as raster:
             told = raster.tags()
-        ours = upkeep.read_tags(crop.read_bytes())
+        ours = tags.read(crop.read_bytes())
         assert ours
         assert ours.items() <= told.items()
-    assert upkeep.read_tags(b"") == upkeep.read_tags(b"no crop at all") == {}
+    assert tags.read(b"") == tags.read(b"no crop at all") == {}
 
 
 def test_what_is_gone_or_wrong_is_opened_again_and_nothing_else(tmp_path: Path, stage: Stage) -> None:
