@@ -135,7 +135,8 @@ async def run(
         How the run ended; ``summary.clean`` when every job has an answer.
 
     Raises:
-        ConfigError: the configuration or the areas cannot be used.
+        ConfigError: the configuration or the areas cannot be used; or the state or the output folder belongs to
+            others, or is on a disk that is away.
         StateInUse, StateError: the state cannot be used.
         LocalError: this machine stopped the run; it can be resumed.
         HostParked: a server gave no answer for as long as it is waited for; the run can be resumed.

@@ -129,9 +129,9 @@ def left_told(former: Mapping[str, str], areas: Sequence[Area]) -> str:
     if not left:
         return ""
     more = f" and {len(left) - LEFT_NAMED:,} more" if len(left) > LEFT_NAMED else ""
-    count = "1 area" if len(left) == 1 else f"{len(left):,} areas"
+    count, them = ("1 area", "it") if len(left) == 1 else (f"{len(left):,} areas", "them")
     named = ", ".join(left[:LEFT_NAMED]) + more
-    return f"{count} of the last run left the configuration, and their crops stay on disk: {named}"
+    return f"{count} of the last run left the configuration; what was saved of {them} stays on disk: {named}"
 
 
 def specks_told(areas: Sequence[Area]) -> str:

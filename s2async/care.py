@@ -12,6 +12,7 @@ from s2async import areas as area_files
 from s2async import index, notes, owners, pipeline, rebuild, upkeep
 from s2async.config import Config
 from s2async.console import safe, size
+from s2async.errors import ConfigError
 from s2async.holdings import check_state
 from s2async.records import StoredCrop
 from s2async.state import State
@@ -98,7 +99,8 @@ def rebuild_command(config: Path) -> int:
     """
     settings = Config.load(config)
     areas, output = area_files.load(settings), settings.output.folder
-    notes.check(settings)
+    if away := notes.away(settings):
+        raise ConfigError(f"{away}: mount it, or name another place under [run] state")
     upkeep.check_output(output)
     owners.check_alive(settings)
     limits, wanted = pipeline.limits(settings), pipeline.wanted_products(settings)

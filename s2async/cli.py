@@ -34,7 +34,7 @@ EXIT_CODES = """
 \b
 Exit codes:
   0        all done; files that do not exist are an answer, not an error
-  2        the command, the config or the areas cannot be used
+  2        the command, the config or the areas cannot be used, or the state is another's or away
   3        finished, but some jobs failed or a search is incomplete
   4        the state is in use by another run
   5        the state cannot be used: damaged, or newer than this program

@@ -7,8 +7,9 @@ an ``await`` leaks its options to other tasks.)
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from s2async.grid import Window
 from s2async.inflate import DEFLATE, read_rows
 from s2async.tiff import DTYPES, MAX_BLOCK, MAX_SIDE, Layout
 
+_TEXT = 2
+"""TIFF's type of text."""
 OPTIONS: dict[str, Any] = {
     "GDAL_CACHEMAX": 64 << 20,  # bytes; the default is a share of the machine's memory
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -67,15 +70,22 @@ def sound(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
     layout = tiff.parse(data)
     if not isinstance(layout, Layout):
         raise CorruptFile("is cut off")
+    try:  # else GDAL quotes a text that nobody can read
+        for _, kind, _, raw in layout.tags:
+            raw.decode("utf-8" if kind == _TEXT else "latin-1")
+    except UnicodeDecodeError:
+        raise CorruptFile("has a damaged header: a text of it is no UTF-8") from None
     starts, counts = layout.block_offsets, layout.block_counts
     if not (starts.all() and counts.all()):
         raise CorruptFile("lacks some of its blocks")
     if (starts + counts).max() > len(data):
         raise CorruptFile("is cut off")
-    if layout.tiled and (layout.bands == 1 or not layout.planar):  # as crops are, unless written anew
-        blocks = enumerate(zip(starts.tolist(), counts.tolist(), strict=True))
-        check_streams(layout, {block: data[start : start + count] for block, (start, count) in blocks})
-    return whole(data)
+    blocks = enumerate(zip(starts.tolist(), counts.tolist(), strict=True))
+    check_streams(layout, {block: data[start : start + count] for block, (start, count) in blocks})
+    with _opened(data) as raster:
+        if raster.crs is None or raster.transform != layout.grid.transform:
+            raise CorruptFile("has a damaged header: GDAL finds it elsewhere")
+        return layout, raster.read()
 
 
 def check_streams(layout: Layout, blocks: Mapping[int, bytes], *, sure: Collection[int] = ()) -> None:
@@ -90,14 +100,15 @@ def check_streams(layout: Layout, blocks: Mapping[int, bytes], *, sure: Collecti
         sure: blocks whose bytes are surely those of the file: more may follow their streams.
 
     Raises:
-        CorruptFile: a stream is damaged, cut off, or longer than a block, or more bytes follow it, as where they
-            are those of another file; the text names the block.
+        CorruptFile: a stream is damaged, cut off, or not as long as a block, or more bytes follow it, as where
+            they are those of another file; the text names the block.
     """
     if layout.compression not in DEFLATE:
         return
+    full = layout.tiled and (layout.bands == 1 or not layout.planar)  # the last strip may be shorter
     for block, data in blocks.items():
         try:
-            _, used = read_rows(layout, data, 0, whole=True)
+            _, used = read_rows(layout, data, layout.block_height if full else 0, whole=True)
         except CorruptFile as error:
             raise CorruptFile(f"block {block} {error}") from error
         if used < len(data) and block not in sure:
@@ -117,6 +128,13 @@ def read(tiff: bytes, windows: Sequence[Window]) -> list[NDArray[np.generic]]:
     Raises:
         CorruptFile: GDAL cannot decode it, or a block is not there, or it is too large to be asked for.
     """
+    with _opened(tiff) as raster:
+        return [raster.read(window=RasterioWindow(w.col, w.row, w.width, w.height)) for w in windows]
+
+
+@contextlib.contextmanager
+def _opened(tiff: bytes) -> Iterator[Any]:
+    """A TIFF in memory as GDAL sees it; what it says of a damaged one becomes our error."""
     try:
         with (
             rasterio.Env(**OPTIONS),
@@ -124,7 +142,7 @@ def read(tiff: bytes, windows: Sequence[Window]) -> list[NDArray[np.generic]]:
             file.open(driver="GTiff", sharing=False) as raster,
         ):
             _refuse_absurd(raster)
-            return [raster.read(window=RasterioWindow(w.col, w.row, w.width, w.height)) for w in windows]
+            yield raster
     except RasterioError as error:
         reason = str(error.__cause__ or error)  # of a block that cannot be read, only the cause tells which
         raise CorruptFile(f"cannot be decoded: {' '.join(reason.split())}") from error

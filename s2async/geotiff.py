@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
 from s2async import tiff, tiles
-from s2async.tiff import GDAL_METADATA, Layout, Tag
+from s2async.tiff import GDAL_METADATA, PHOTOMETRIC, Layout, Tag
 
 try:
     from isal.isal_zlib import compress
@@ -38,6 +38,8 @@ _TEMPLATES: Final = 4096
 """Headers that are kept, of some 2 kB each."""
 _NOT_IN_XML: Final = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What no text in XML may hold (XML 1.0, 2.2), and the carriage return, which readers would change."""
+_DEFLATE, _GREY, _RGB = 8, 1, 2
+"""Values of TIFF's tags of compression and photometric interpretation."""
 _ASCII: Final = 2
 """TIFF's type of text."""
 _NO_ITEMS: Final = b"<GDALMetadata>\n</GDALMetadata>\n\0"
@@ -99,6 +101,27 @@ def encode(crop: Crop) -> bytes:
     return tiles.subset(layout, dict(enumerate(blocks)))
 
 
+def is_own(layout: Layout) -> bool:
+    """Whether a file is laid out as `encode` does it: its bytes mean other pixels under any other header."""
+    integer = np.dtype(layout.dtype).kind in "ui"
+    return (
+        (layout.tiled, layout.block_width, layout.block_height) == (True, _BLOCK, _BLOCK)
+        and (layout.compression, layout.predictor) == (_DEFLATE, 2 if integer else 3)
+        and not layout.planar
+        and _told(layout, PHOTOMETRIC) == (_RGB if _is_rgb(layout.bands, layout.dtype) else _GREY)
+    )
+
+
+def _is_rgb(bands: int, dtype: str) -> bool:
+    return bands == 3 and dtype == "uint8"
+
+
+def _told(layout: Layout, tag: int) -> int:
+    """The value of a tag that is one small number; 0 where it is not there."""
+    raw = next((raw for found, _, _, raw in layout.tags if found == tag), b"")
+    return int.from_bytes(raw[:2], "little" if layout.order == "<" else "big")
+
+
 def _blocks(pixels: NDArray[Any]) -> list[NDArray[Any]]:
     """The tiles, row by row: (rows, columns, bands), filled up with zeros, each pixel less its left neighbour.
 
@@ -158,7 +181,7 @@ def _written(kind: _Kind, items: Mapping[str, str], pixels: NDArray[np.generic] 
         "blockysize": _BLOCK,
         "interleave": "pixel",
         # said always: GDAL would take the fourth of four bands for alpha, which hides pixels
-        "photometric": "rgb" if bands == 3 and kind.dtype == "uint8" else "minisblack",
+        "photometric": "rgb" if _is_rgb(bands, kind.dtype) else "minisblack",
         "sparse_ok": pixels is None,
     }
     with rasterio.Env(GDAL_NUM_THREADS="1", GDAL_PAM_ENABLED="NO"), MemoryFile() as memory:

@@ -7,6 +7,7 @@ comes first.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os.path
 import re
@@ -77,10 +78,8 @@ def check(config: Config, state: Ledger | None) -> bool:
             f"the output folder {folder} belongs to another state than that which is now at {path}: put the right "
             f"one in its place, or {_OWN}; if that is lost, move this one away and {config.command('rebuild')}"
         )
-    raise ConfigError(
-        f"the output folder {folder} belongs to another state, {mark.place(folder)}: {_OWN}; if that is lost, "
-        f"{config.command('rebuild')}"
-    )
+    lost = "" if mark.place(folder).exists() else f"; if that is lost, {config.command('rebuild')}"
+    raise ConfigError(f"the output folder {folder} belongs to another state, {mark.place(folder)}: {_OWN}{lost}")
 
 
 def check_alive(config: Config) -> None:
@@ -151,6 +150,9 @@ def put(folder: Path, state: str, path: Path, *, anew: bool = False) -> bool:
         LocalError: The folder cannot be written.
     """
     mark = Mark(state=state, path=_seen_from(folder, path))
+    with contextlib.suppress(ConfigError):
+        if read(folder) == mark:
+            return True
     data = (json.dumps({"format": FORMAT, **asdict(mark)}) + "\n").encode("utf-8", "surrogateescape")
     token = f"s2async-{state}"
     if not anew:

@@ -129,7 +129,9 @@ def _take_place(
     files.make_folder(folder, parents=True)
     files.check_writable(folder)
     files.check_space(folder, config.run.reserve)
-    if not marked:
+    if marked:
+        owners.put(folder, state.id, config.run.state, anew=True)  # it may have been moved
+    else:
         holdings.adopt(config, areas, state, tell)
     if former := owners.renamed(config, state):
         tell(f"the configuration {former} is gone: its state goes on with {config.file}")

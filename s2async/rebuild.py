@@ -11,19 +11,19 @@ import glob
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async import crops, decode, files, owners, schema, tags
+from s2async import crops, decode, files, geotiff, owners, schema, tags, tiff
 from s2async.clouds import Limits, valid_percent, verdict
 from s2async.config import Config
 from s2async.errors import ConfigError, CorruptFile, StateDamaged
-from s2async.grid import Window, cutout
+from s2async.grid import Window, cutout, outline
 from s2async.lock import take_lock
 from s2async.models import (
     HISTOGRAM_BINS,
@@ -43,8 +43,12 @@ from s2async.tiff import MAX_SIDE, Layout
 FORMAT = "gtiff"
 _PERCENT = 0.001
 """Per cent that two ways of writing a share may differ by."""
-_EMPTY = 0.9
+_EMPTY = 0.999
 """Share of the pixels outside an outline that must be nodata: on its edge, libraries may differ."""
+_USUAL = 3
+"""Crops of one kind that make another one, which is alone, a damaged one."""
+_ALMOST = 0.01
+"""Of a pixel, by which an area may reach beyond its crop."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,30 +127,52 @@ def _remove(new: Path) -> None:
             left.unlink(missing_ok=True)
 
 
-_Found = tuple[Area, Scene, CloudMeasure, Product]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """A crop, and what it tells."""
+
+    area: Area
+    scene: Scene
+    measure: CloudMeasure
+    product: Product
+    kind: tuple[object, ...]
+    """What crops of one asset have in common: bands, type, nodata, size and lattice of the pixels."""
 
 
 def _gather(
     areas: Sequence[Area], output: Path, collection: str
 ) -> tuple[list[list[_Found]], list[tuple[Path, str]]]:
     """The crops of each edition of an item, and the files that are none that is believed, with the reasons."""
-    found: dict[tuple[str, str, str], list[_Found]] = defaultdict(list)
+    found: list[_Found] = []
     strange: list[tuple[Path, str]] = []
     for area in areas:
         for path in sorted((output / area.folder).glob(f"*{crops.SUFFIXES[FORMAT]}")):
             try:
-                crop = _read(path, area)
+                found.append(_read(path, area))
             except CorruptFile as error:
                 strange.append((path, str(error)))
-            else:
-                scene = crop[1]
-                found[scene.collection, scene.id, scene.version].append(crop)
-    by_collection = Counter(name for (name, _, _), crops_ in found.items() for _ in crops_)
-    for key in [key for key in found if by_collection[key[0]] == 1 and key[0] != collection]:
-        # a damaged letter, most likely, and a state that knows the item under that name could not be used
-        ((area, _, _, product),) = found.pop(key)
-        strange.append((output / area.folder / product.file, f"is the only one of the collection {key[0]}"))
-    return list(found.values()), strange
+    editions: dict[tuple[str, str, str], list[_Found]] = defaultdict(list)
+    for crop, why in _compared(found, collection):
+        if why:
+            strange.append((output / crop.area.folder / crop.product.file, why))
+        else:
+            editions[crop.scene.collection, crop.scene.id, crop.scene.version].append(crop)
+    return list(editions.values()), strange
+
+
+def _compared(found: Sequence[_Found], collection: str) -> Iterator[tuple[_Found, str]]:
+    """Crops, each with why it is not to be believed beside the others: no checksum guards a header."""
+    collections = Counter(crop.scene.collection for crop in found)
+    kinds = Counter((crop.product.asset, crop.kind) for crop in found)
+    usual = {asset for (asset, _), count in kinds.items() if count >= _USUAL}
+    for crop in found:
+        name, asset = crop.scene.collection, crop.product.asset
+        if collections[name] == 1 and name != collection:  # a search would find its item under the right name
+            yield crop, f"is the only one of the collection {name}: its tags are damaged"
+        elif kinds[asset, crop.kind] == 1 and asset in usual:
+            yield crop, f"differs from all other crops of {asset} in pixels or nodata: its header is damaged"
+        else:
+            yield crop, ""
 
 
 def _read(path: Path, area: Area) -> _Found:
@@ -158,7 +184,9 @@ def _read(path: Path, area: Area) -> _Found:
     """
     with files.local_errors("read", path):
         data = path.read_bytes()
-    layout, pixels = decode.sound(data)
+    layout = tiff.parse(data)
+    if not isinstance(layout, Layout):
+        raise CorruptFile("is cut off")
     told = tags.told(layout)
     try:
         scene, measured = _scene(told), _measure(told)
@@ -171,33 +199,60 @@ def _read(path: Path, area: Area) -> _Found:
             format=FORMAT,
             epsg=layout.grid.epsg,
         )
-        outline = told["AREA_FINGERPRINT"]
+        fingerprint = told["AREA_FINGERPRINT"]
     except (KeyError, ValueError, OverflowError):
         raise CorruptFile("does not tell what it is: no crop, or its tags are damaged") from None
-    if outline != area.fingerprint:
+    if fingerprint != area.fingerprint:
         raise CorruptFile("is a crop of another outline than its area here")
     if path.name != _name(scene, product):
         raise CorruptFile(f"is a crop of {product.asset} of {scene.id}: another name would be right")
-    _check_place(area, layout, pixels, masked=product.mask)
-    return area, scene, measured, product
+    _check_header(area, layout, whole=sum(measured.histogram) == measured.total)
+    _, pixels = decode.sound(data)
+    if product.mask:
+        _check_mask(area, layout, pixels)
+    return _Found(area=area, scene=scene, measure=measured, product=product, kind=_kind(layout))
 
 
-def _check_place(area: Area, layout: Layout, pixels: NDArray[np.generic], *, masked: bool) -> None:
-    """Compare what no checksum guards, the header, with what the area says of it.
+def _kind(layout: Layout) -> tuple[object, ...]:
+    a, b, c, d, e, f = layout.grid.transform[:6]
+    lattice = (round(c / a % 1, 3) % 1, round(f / e % 1, 3) % 1) if a and e else None
+    return layout.bands, layout.dtype, repr(layout.nodata), (a, b, d, e), lattice
+
+
+def _check_header(area: Area, layout: Layout, *, whole: bool) -> None:
+    """Compare what no checksum guards, the header, with what the area and the program say of it.
+
+    Args:
+        area: Of the crop.
+        layout: What the header says.
+        whole: Whether the scene held all of the area.
 
     Raises:
-        CorruptFile: A crop of this area would lie elsewhere, or be of another size, or end at the outline.
+        CorruptFile: A crop of this area would be written otherwise, or lie elsewhere.
     """
+    if not geotiff.is_own(layout):
+        raise CorruptFile("is not written as crops are: its header is damaged, or another program wrote it anew")
     grid = layout.grid
     try:
-        found = cutout(area, grid)
+        found, shape = cutout(area, grid), outline(area, grid)
     except ValueError as error:
         raise CorruptFile(str(error)) from error
-    if found is None or found.window != Window(col=0, row=0, width=grid.width, height=grid.height):
+    all_of_it = Window(col=0, row=0, width=grid.width, height=grid.height)
+    if found is None or shape is None or found.window != all_of_it:
         raise CorruptFile("does not lie where its area does, pixel by pixel: its header is damaged")
-    if not masked:
-        return
-    outside = pixels[:, ~found.inside]
+    left, top, right, bottom = shape.bounds
+    if whole and max(-left, -top, right - grid.width, bottom - grid.height) > _ALMOST:
+        raise CorruptFile("does not hold all of its area, as it says: its header is damaged")
+
+
+def _check_mask(area: Area, layout: Layout, pixels: NDArray[np.generic]) -> None:
+    """Compare a crop that ends at the outline with that.
+
+    Raises:
+        CorruptFile: It goes on beyond.
+    """
+    found = cutout(area, layout.grid)
+    outside = pixels[:, ~found.inside] if found else pixels
     nodata = np.nan if layout.nodata is None else layout.nodata
     empty = np.isnan(outside) if math.isnan(nodata) else outside == np.asarray(nodata).astype(outside.dtype)
     if outside.size and empty.mean() < _EMPTY:
@@ -243,19 +298,18 @@ def _scene(told: Mapping[str, str]) -> Scene:
 
 def _record(state: State, parts: Sequence[_Found], wanted: Wanted) -> None:
     """The crops of one item; an area's crops of several assets are one job."""
-    assets = {key: asset for _, scene, _, _ in parts for key, asset in scene.assets.items()}
-    first = parts[0][1]
-    scene = Scene(**{name: getattr(first, name) for name in Scene.__slots__} | {"assets": assets})
+    assets = {key: asset for part in parts for key, asset in part.scene.assets.items()}
     by_area: dict[str, list[_Found]] = defaultdict(list)
     for part in parts:
-        by_area[part[0].fingerprint].append(part)
-    jobs = state.add_scene(scene, [of[0][0] for of in by_area.values()], wanted, twins_newest=False)
+        by_area[part.area.fingerprint].append(part)
+    scene = replace(parts[0].scene, assets=assets)
+    jobs = state.add_scene(scene, [of[0].area for of in by_area.values()], wanted, twins_newest=False)
     outcomes = [
         Outcome(
             job=job,
             status=Status.SAVED,
-            measure=by_area[job.area.fingerprint][0][2],
-            products=tuple(product for *_, product in by_area[job.area.fingerprint]),
+            measure=by_area[job.area.fingerprint][0].measure,
+            products=tuple(part.product for part in by_area[job.area.fingerprint]),
         )
         for job in jobs
         if job.area.fingerprint in by_area

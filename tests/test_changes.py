@@ -17,6 +17,7 @@ import rasterio
 from rasterio.windows import from_bounds
 from shapely import Polygon
 
+from s2async import areas as area_files
 from s2async import transport, upkeep
 from s2async.config import Config
 from s2async.errors import ConfigError
@@ -248,6 +249,43 @@ def test_areas_come_and_go(tmp_path: Path, stage: Stage) -> None:
     back = run(tmp_path, stage)
     assert not back.cogs
     assert index(back) == index(more)
+
+
+def told(ran: Ran) -> list[str]:
+    return [event.text for event in ran.events if isinstance(event, Notice)]
+
+
+def test_areas_that_leave_are_named(tmp_path: Path, stage: Stage) -> None:
+    first = run(tmp_path, stage)
+    assert told(first) == []
+    two = {name: AREAS[name] for name in ("North", "South")}
+    less = run(tmp_path, stage, areas=two)
+    assert told(less) == [
+        "2 areas of the last run left the configuration; what was saved of them stays on disk: Tall, Wide"
+    ]
+    assert told(run(tmp_path, stage, areas=two)) == [], "those of the last run only"
+    one = run(tmp_path, stage, areas={"Renamed": AREAS["South"]})
+    assert told(one) == [
+        "1 area of the last run left the configuration; what was saved of it stays on disk: North"
+    ]
+    assert crop(one, "North", CLEAR).exists()
+
+
+def test_a_former_outline_leaves_as_well(tmp_path: Path, stage: Stage) -> None:
+    run(tmp_path, stage, areas={"North": AREAS["North"]})
+    second = run(tmp_path, stage, areas={"North": AREAS["South"]})
+    (text,) = told(second)
+    assert text.endswith("; what was saved of it stays on disk: North (its former outline)")
+
+
+def test_ten_areas_are_named_and_the_others_counted() -> None:
+    former = {f"{number:016}": f"field {number}" for number in range(1, 13)}
+    named = ", ".join(f"field {number}" for number in range(1, 11))
+    assert area_files.left_told(former, []) == (
+        "12 areas of the last run left the configuration; what was saved of them stays on disk: "
+        f"{named} and 2 more"
+    )
+    assert area_files.left_told({}, []) == ""
 
 
 # ---- headers that are known -------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 import s2async
 from s2async import cli
-from s2async.config import EXAMPLE, Config, with_areas
+from s2async.config import EXAMPLE, Config, with_areas, with_places
 from s2async.errors import AreaError, ConfigError, LocalError, RemoteError, StateError, StateInUse, TransientError
 from s2async.state import State
 from tests import worlds
@@ -202,7 +202,45 @@ def test_init_writes_the_example_once(s2: Shell, tmp_path: Path) -> None:
     assert "exists already; name another file" in one_line(s2("init", "config.toml", cwd=tmp_path))
     assert "cannot write" in one_line(s2("init", "no/such/folder.toml", cwd=tmp_path))
     assert s2("init", "fields.toml", "--areas", "fields.geojson", cwd=tmp_path).code == 0
-    assert (tmp_path / "fields.toml").read_text() == with_areas("fields.geojson")
+    assert (tmp_path / "fields.toml").read_text() == with_places(with_areas("fields.geojson"), "fields")
+
+
+def test_configurations_that_init_writes_share_nothing(s2: Shell, tmp_path: Path) -> None:
+    names = (
+        "config.toml",
+        "fields.toml",
+        "a.b.toml",
+        "data.toml",
+        "plain",
+        "..toml",
+        '"ü".toml',
+        "~me.toml",
+        "x.toml",
+    )
+    (tmp_path / "x").write_text("no folder")
+    folders = []
+    for name in names:
+        assert s2("init", name, cwd=tmp_path).code == 0
+        config = Config.load(tmp_path / name)
+        assert config.run.state == config.output.folder / "state.sqlite"
+        assert config.output.folder.parent == tmp_path
+        assert not config.output.folder.is_file()
+        folders.append(config.output.folder.name)
+    assert folders[:3] == ["data", "fields", "a.b"]
+    assert len({*folders}) == len(names)
+    assert (tmp_path / "config.toml").read_text() == EXAMPLE
+    mine, example = (tmp_path / "fields.toml").read_text().splitlines(), EXAMPLE.splitlines()
+    changed = [(ours, theirs) for ours, theirs in zip(mine, example, strict=True) if ours != theirs]
+    assert [ours.split(" #")[0].rstrip() for ours, _ in changed] == [
+        'folder = "fields"',
+        'state = "fields/state.sqlite"',
+    ]
+    assert all(ours.partition(" #")[2] == theirs.partition(" #")[2] for ours, theirs in changed)
+
+
+def test_a_name_that_is_no_text_is_refused(s2: Shell, tmp_path: Path) -> None:
+    assert "is no name of a configuration" in one_line(s2("init", os.fsdecode(b"\xff.toml"), cwd=tmp_path))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("linked", [False, True])

@@ -220,6 +220,20 @@ def test_the_checksum_notices_every_flipped_bit(name: str) -> None:
     assert noticed >= 298
 
 
+def test_a_stream_that_ends_before_its_tile_is_noticed() -> None:
+    """It is sound, and libtiff fills up the tile with what is in its memory."""
+    data = made_tiff(by_name("tiles three bands"))
+    layout = tiff.parse(data)
+    assert isinstance(layout, Layout)
+    start, count = int(layout.block_offsets[0]), int(layout.block_counts[0])
+    pixels = zlib.decompress(data[start : start + count])
+    decode.check_streams(layout, {0: zlib.compress(pixels)})
+    with pytest.raises(CorruptFile, match=r"block 0 ends after \d+ of \d+ rows"):
+        decode.check_streams(layout, {0: zlib.compress(pixels[:-1])})
+    with pytest.raises(CorruptFile, match="block 0 is longer than it may be"):
+        decode.check_streams(layout, {0: zlib.compress(pixels + b"1")})
+
+
 def test_a_cut_stream_is_noticed_and_other_codecs_are_left_alone() -> None:
     data = made_tiff(by_name("tiles three bands"))
     layout = tiff.parse(data)

@@ -336,3 +336,41 @@ def test_what_is_in_the_way_is_told_with_what_to_do(tmp_path: Path) -> None:
     advice = "name a file, or move that folder away"
     with pytest.raises(LocalError, match=f"Is a directory; {advice}"), files.local_errors("read", tmp_path):
         tmp_path.read_bytes()
+
+
+# ---- a file that is nobody's yet --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_those_who_create_a_file_the_first_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:  # as on FAT
+        monkeypatch.setattr(Path, "hardlink_to", failing(errno.EPERM))
+    path = tmp_path / "mark"
+    assert files.create(path, b"mine", token="one")
+    assert not files.create(path, b"yours", token="two")
+    assert path.read_bytes() == b"mine"
+    assert names(tmp_path) == ["mark"]
+    with pytest.raises(LocalError, match="cannot write"):
+        files.create(tmp_path / "none" / "mark", b"mine", token="one")
+
+
+def test_many_processes_that_create_a_file_at_once(tmp_path: Path) -> None:
+    code = """
+    import sys, time
+    from pathlib import Path
+    from s2async import files
+    folder, name = Path(sys.argv[1]), sys.argv[2]
+    while not (folder / "go").exists():
+        time.sleep(0.001)
+    print(files.create(folder / "mark", name.encode() * 1000, token=name))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path)]
+    tried = [subprocess.Popen([*command, str(n)], stdout=subprocess.PIPE, text=True) for n in range(4)]
+    time.sleep(1)
+    (tmp_path / "go").touch()
+    said = [process.communicate(timeout=60)[0].strip() for process in tried]
+    assert sorted(said) == ["False", "False", "False", "True"]
+    assert (tmp_path / "mark").read_bytes() == str(said.index("True")).encode() * 1000
+    assert names(tmp_path) == ["go", "mark"]
