@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from s2async.api import CropArray, load_areas, load_config, read, run, run_sync, stream, stream_sync
     from s2async.config import Config
     from s2async.cube import open_crops as open  # noqa: A004 - as in rasterio and xarray
-    from s2async.errors import ConfigError, LocalError, RemoteError, S2AsyncError, StateError, StateInUse
+    from s2async.errors import (
+        ConfigError,
+        LocalError,
+        PlaceWarning,
+        RemoteError,
+        S2AsyncError,
+        StateError,
+        StateInUse,
+    )
     from s2async.models import Area, CloudMeasure, Job, Outcome, Product, Scene, Status
     from s2async.progress import Summary
 
@@ -36,6 +44,7 @@ __all__ = [
     "Job",
     "LocalError",
     "Outcome",
+    "PlaceWarning",
     "Product",
     "RemoteError",
     "S2AsyncError",
@@ -59,7 +68,7 @@ _HOMES = {
     "api": "CropArray load_areas load_config read run run_sync stream stream_sync",
     "config": "Config",
     "cube": "open_crops",
-    "errors": "ConfigError LocalError RemoteError S2AsyncError StateError StateInUse",
+    "errors": "ConfigError LocalError PlaceWarning RemoteError S2AsyncError StateError StateInUse",
     "models": "Area CloudMeasure Job Outcome Product Scene Status",
     "progress": "Summary",
 }

@@ -27,7 +27,7 @@ from s2async import clouds, decode, pipeline
 from s2async.config import Config
 from s2async.errors import ConfigError, CorruptFile, LocalError
 from s2async.holdings import opened
-from s2async.models import Area, Event, JobDone, Outcome
+from s2async.models import Area, Event, JobDone, Notice, Outcome
 from s2async.progress import Summary
 from s2async.records import SavedRow
 
@@ -95,6 +95,8 @@ def load_areas(config: ConfigLike) -> list[Area]:
 
     Of a mapping too: ``load_areas({"areas": [{"name": "North", "wkt": "POLYGON ((...))"}]})``.
 
+    Areas that may lie elsewhere than they should, because of their CRS, are told as a `PlaceWarning`.
+
     Raises:
         ConfigError: the configuration or an area cannot be used.
 
@@ -147,7 +149,12 @@ async def run(
         print(summary.done, summary.bytes)
     """
     settings = load_config(config)
-    wanted = area_files.load(settings) if areas is None else list(areas)
+
+    def on_notice(notice: Notice) -> None:
+        area_files.warn(notice)
+        on_event(notice)
+
+    wanted = area_files.load(settings, on_notice) if areas is None else list(areas)
     if not wanted:
         raise ConfigError("areas is empty: nothing would be left in the index; give the areas to be watched")
     return await pipeline.run(settings, wanted, limit=limit, new_state=new_state, on_event=on_event)

@@ -8,28 +8,30 @@ folder and rows.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
-from pyproj import CRS, Geod, Transformer
-from pyproj.exceptions import ProjError
+from pyproj import Geod
 from shapely import MultiPolygon, Polygon
 from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
+from s2async import frames
 from s2async.config import Config, InlineArea
-from s2async.errors import AreaError
+from s2async.datums import Coordinates, offline
+from s2async.errors import AreaError, PlaceWarning
+from s2async.frames import NAMED, Frame
 from s2async.geojson import bbox
-from s2async.models import Area
+from s2async.models import Area, Notice
 from s2async.names import folder_name, folder_names
-from s2async.readers import READERS, Source, read_vector, read_wkt
+from s2async.readers import READERS, Record, Source, read_vector, read_wkt
 from s2async.tomlfile import shown
 
-__all__ = ["READERS", "area_km2", "bounds", "fingerprint", "folder_name", "folder_names", "load", "read"]
+__all__ = ["NAMED", "READERS", "area_km2", "bounds", "fingerprint", "folder_name", "folder_names", "load", "read"]
 
 DECIMALS: Final = 9
 """Decimals of a degree that make a difference."""
@@ -37,28 +39,27 @@ DECIMALS: Final = 9
 NORTH, SOUTH = 84.0, -80.0
 """Latitudes where UTM and the grid squares of Sentinel-2 end: no tile can hold what lies beyond."""
 
-STRAY: Final = 15.0
-"""Degrees beyond the region of a projected CRS that are still taken for meant: countries stretch their zones."""
-
-_LONLAT: Final = CRS.from_user_input("OGC:CRS84")
-_GEOD: Final = Geod(ellps="WGS84")
-
-Coordinates = NDArray[np.float64]
-Move = Callable[[Coordinates], Coordinates]
-
-
 PIXEL: Final = 20
 """Metres of the side of a pixel of the scene classification."""
-NAMED: Final = 5
-"""Areas named in a message."""
 LEFT_NAMED: Final = 10
 """Areas named that have left the configuration."""
+_GEOD: Final = Geod(ellps="WGS84")
 _SPECK: Final = 1e-6
 """Square degrees; no area of so many is smaller than a pixel, up to 87 degrees of latitude."""
 
 
-def load(config: Config) -> list[Area]:
+def warn(notice: Notice) -> None:
+    """Make a Python warning of what may make results wrong; of the rest, nothing."""
+    if notice.grave:
+        warnings.warn(notice.text, PlaceWarning, stacklevel=2)
+
+
+def load(config: Config, on_notice: Callable[[Notice], None] = warn) -> list[Area]:
     """Read and check the areas of a config.
+
+    Args:
+        config: settings.
+        on_notice: told of what a person should read, such as places that may be wrong.
 
     Raises:
         AreaError: the first thing that is wrong, one line: place, area, what, what to do.
@@ -69,18 +70,25 @@ def load(config: Config) -> list[Area]:
             raise AreaError(
                 f"{config.place('areas')}: areas: no such file: {shown(config.areas, 200)}; mend the path"
             )
-        return _areas(_read_file(config.areas, config.name_field), config.crs, taken)
+        return _areas(_read_file(config.areas, config.name_field), config.crs, on_notice, taken)
     tables = [(config.place("areas", number), area.name, area.wkt) for number, area in enumerate(config.areas)]
-    return _areas(read_wkt(config.place("areas"), tables), config.crs, taken)
+    return _areas(read_wkt(config.place("areas"), tables), config.crs, on_notice, taken)
 
 
-def read(source: Path | Sequence[InlineArea], *, name_field: str = "name", crs: str | None = None) -> list[Area]:
+def read(
+    source: Path | Sequence[InlineArea],
+    *,
+    name_field: str = "name",
+    crs: str | None = None,
+    on_notice: Callable[[Notice], None] = warn,
+) -> list[Area]:
     """Read and check areas without a config.
 
     Args:
         source: a file, or names and WKT.
         name_field: field or column of the file that holds the name.
         crs: CRS of the coordinates, which then stand x (or lon) first; None for the file's own, else lon/lat.
+        on_notice: told of what a person should read, such as places that may be wrong.
 
     Raises:
         AreaError: the first thing that is wrong, one line: place, area, what, what to do.
@@ -88,9 +96,9 @@ def read(source: Path | Sequence[InlineArea], *, name_field: str = "name", crs: 
     if isinstance(source, Path):
         if not source.is_file():
             raise AreaError(f"{shown(source, 200)}: no such file; mend the path")
-        return _areas(_read_file(source, name_field), crs)
+        return _areas(_read_file(source, name_field), crs, on_notice)
     tables = [(f"[[areas]] {number}", area.name, area.wkt) for number, area in enumerate(source, start=1)]
-    return _areas(read_wkt("areas", tables), crs)
+    return _areas(read_wkt("areas", tables), crs, on_notice)
 
 
 def fingerprint(polygon: Polygon | MultiPolygon) -> str:
@@ -151,11 +159,28 @@ def _read_file(path: Path, name_field: str) -> Source:
     return READERS.get(path.suffix.lower(), read_vector)(path, name_field)
 
 
-def _areas(source: Source, wanted: str | None, taken: Sequence[str] = ()) -> list[Area]:
+def _areas(
+    source: Source, wanted: str | None, on_notice: Callable[[Notice], None], taken: Sequence[str] = ()
+) -> list[Area]:
     if not source.records:
         raise AreaError(f"{source.place}: there is no area; give at least one polygon with a name")
-    crs = _choose_crs(source, wanted)
-    move = None if _same(crs, _LONLAT) else _mover(crs)
+    with offline():
+        polygons, prints = _placed(source, wanted, on_notice)
+    folders = folder_names(polygons, taken)
+    return [
+        Area(name=name, polygon=polygons[name], fingerprint=identity, folder=folders[name])
+        for identity, name in prints.items()
+    ]
+
+
+def _placed(
+    source: Source, wanted: str | None, on_notice: Callable[[Notice], None]
+) -> tuple[dict[str, Polygon | MultiPolygon], dict[str, str]]:
+    """Polygons in lon/lat by name, and names by fingerprint."""
+    xy, owners = shapely.get_coordinates([record.geometry for record in source.records], return_index=True)
+    frame = frames.choose(source.place, source.crs, wanted, xy, on_notice=on_notice)
+    names = [record.name for record in source.records]
+    doubt = frames.doubt(frame, xy, owners, names, asked=wanted is not None)
     polygons: dict[str, Polygon | MultiPolygon] = {}
     prints: dict[str, str] = {}
     for record in source.records:
@@ -163,17 +188,15 @@ def _areas(source: Source, wanted: str | None, taken: Sequence[str] = ()) -> lis
         _check_name(record.name, where)
         if record.name in polygons:
             raise AreaError(f"{where}: there is another area of this name; give each its own")
-        _check_srid(record.srid, crs, where)
-        polygon = _polygon(record.geometry, move, where)
+        _check_srid(record, frame, where)
+        polygon = _polygon(record.geometry, frame, where)
         identity = _hash(polygon)
         if identity in prints:
             raise AreaError(f'{where}: has the polygon of area "{shown(prints[identity])}"; remove one of the two')
         polygons[record.name], prints[identity] = polygon, record.name
-    folders = folder_names(polygons, taken)
-    return [
-        Area(name=name, polygon=polygons[name], fingerprint=identity, folder=folders[name])
-        for identity, name in prints.items()
-    ]
+    if doubt:
+        on_notice(doubt)
+    return polygons, prints
 
 
 def _check_name(name: str, where: str) -> None:
@@ -183,83 +206,21 @@ def _check_name(name: str, where: str) -> None:
         raise AreaError(f"{where}: the name holds half a character (a lone surrogate); write it again")
 
 
-# ---- coordinate reference systems -------------------------------------------------------------------------
-
-
-def _choose_crs(source: Source, wanted: str | None) -> CRS:
-    """The CRS of the coordinates: what the config says, which must not contradict the file; else lon/lat."""
-    file = source.place
-    if wanted is None and source.crs == "":
-        raise AreaError(f'{file}: the file does not say its CRS; set crs in the config, such as "EPSG:4326"')
-    own = _crs(source.crs, f"{file}: CRS of the file") if source.crs else None
-    asked = _crs(wanted, "crs") if wanted else None
-    if own and asked and not _same(own, asked):
-        raise AreaError(f"{file}: the file says that its CRS is {_named(own)}, the config {wanted}; remove crs")
-    return asked or own or _LONLAT
-
-
-def _crs(text: str, where: str) -> CRS:
-    try:
-        crs = CRS.from_user_input(text)
-    except ProjError:
-        raise AreaError(f'{where}: "{shown(text)}" is not known; write a code such as "EPSG:25833"') from None
-    if not (crs.is_geographic or crs.is_projected or crs.is_derived):  # such as heights, which PROJ passes on
-        raise AreaError(f'{where}: "{shown(text)}" is no CRS of maps; write a code such as "EPSG:25833"')
-    return crs
-
-
-def _check_srid(srid: int | None, crs: CRS, where: str) -> None:
-    if srid is not None and not _same(_crs(f"EPSG:{srid}", f"{where}: SRID"), crs):
+def _check_srid(record: Record, frame: Frame, where: str) -> None:
+    if record.srid is None:
+        return
+    stated = frames.known(f"EPSG:{record.srid}", f"{where}: SRID")
+    if not frame.agrees(stated, shapely.get_coordinates(record.geometry)):
         raise AreaError(
-            f'{where}: SRID={srid}, but the areas are in {_named(crs)}; set crs = "EPSG:{srid}" if all are in it'
+            f"{where}: SRID={record.srid}, but the areas are in {frames.named(frame.crs)}; "
+            f'set crs = "EPSG:{record.srid}" if all are in it'
         )
-
-
-def _same(one: CRS, other: CRS) -> bool:
-    return one.equals(other, ignore_axis_order=True)
-
-
-def _named(crs: CRS) -> str:
-    code = crs.to_authority()
-    return ":".join(code) if code else shown(crs.name)
-
-
-def _mover(crs: CRS) -> Move:
-    """Bring x, y (or lon, lat) in a CRS to lon/lat, vertex by vertex.
-
-    Edges are not made denser, as that would invent vertices: one of 1 km that is straight in UTM then lies up to
-    0.03 m off at 52 degrees north, one of 10 km 2.8 m, one of 100 km 284 m.
-    """
-    try:
-        transformer = Transformer.from_crs(crs, _LONLAT, always_xy=True)
-    except ProjError:
-        raise AreaError(f"crs: {_named(crs)} has no way to lon/lat; use a CRS of maps") from None
-
-    used = crs.area_of_use if crs.is_projected else None
-    region = (used.west, used.south, used.east, used.north) if used else None
-
-    def move(xy: Coordinates) -> Coordinates:
-        lonlat = np.column_stack(transformer.transform(xy[:, 0], xy[:, 1]))
-        # far from its region formulas give any place: with x and y exchanged, Berlin in UTM lies off Somalia
-        return np.where(_near(lonlat, region), lonlat, np.inf) if region else lonlat
-
-    return move
-
-
-def _near(lonlat: Coordinates, region: tuple[float, float, float, float]) -> NDArray[np.bool_]:
-    """Which points lie in a region (west, south, east, north) or not too far from it; one column."""
-    west, south, east, north = region
-    half, lat = ((east - west) % 360 or 360) / 2, lonlat[:, 1:]
-    with np.errstate(invalid="ignore"):
-        off = np.abs((lonlat[:, :1] - west - half + 180) % 360 - 180)
-    near: NDArray[np.bool_] = (off <= half + STRAY) & (lat >= south - STRAY) & (lat <= north + STRAY)
-    return near
 
 
 # ---- polygons ---------------------------------------------------------------------------------------------
 
 
-def _polygon(geometry: BaseGeometry | None, move: Move | None, where: str) -> Polygon | MultiPolygon:
+def _polygon(geometry: BaseGeometry | None, frame: Frame, where: str) -> Polygon | MultiPolygon:
     """Check a geometry and bring it into its canonical form in lon/lat."""
     if geometry is None or geometry.is_empty:
         raise AreaError(f"{where}: is empty; draw a polygon")
@@ -267,11 +228,11 @@ def _polygon(geometry: BaseGeometry | None, move: Move | None, where: str) -> Po
         raise AreaError(f"{where}: is a {geometry.geom_type}; give a Polygon or MultiPolygon")
     if not np.isfinite(shapely.get_coordinates(geometry)).all():
         raise AreaError(f"{where}: holds a coordinate that is not a finite number; mend it")
-    if move:
-        geometry = shapely.transform(shapely.force_2d(geometry), move)
+    if not frame.lonlat:
+        geometry = shapely.transform(shapely.force_2d(geometry), frame.move)
         if not np.isfinite(shapely.get_coordinates(geometry)).all():
             raise AreaError(f"{where}: lies outside the region of the CRS; check crs and the order of x and y")
-    _check_range(shapely.get_coordinates(geometry), where, lonlat=move is None)
+    _check_range(shapely.get_coordinates(geometry), where, lonlat=frame.lonlat)
     try:
         polygon = _canonical(geometry)
     except ShapelyError:

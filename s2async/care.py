@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ import s2async
 from s2async import areas as area_files
 from s2async import index, notes, owners, pipeline, rebuild, upkeep
 from s2async.config import Config
-from s2async.console import safe, size
+from s2async.console import safe, size, standard_error, tell
 from s2async.errors import ConfigError
 from s2async.holdings import check_state
 from s2async.records import StoredCrop
@@ -98,7 +99,8 @@ def rebuild_command(config: Path) -> int:
     Example: s2async rebuild config.toml && s2async run config.toml
     """
     settings = Config.load(config)
-    areas, output = area_files.load(settings), settings.output.folder
+    areas = area_files.load(settings, partial(tell, standard_error(), quiet=False))
+    output = settings.output.folder
     if away := notes.away(settings):
         raise ConfigError(f"{away}: mount it, or name another place under [run] state")
     upkeep.check_output(output)

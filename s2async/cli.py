@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,8 @@ def sandbox(
     """
     from s2async.sandbox import server, world
 
-    found = area_files.read(areas_file) if areas_file else None
+    told = partial(console.tell, console.standard_error(), quiet=context.obj["quiet"])
+    found = area_files.read(areas_file, on_notice=told) if areas_file else None
     named = [(area.name, area.polygon) for area in found] if found else None
     server.check_port(port)
     made = world.make_world(
@@ -253,8 +255,8 @@ def run_config(
         quiet: tell failures only.
     """
     config.check_period(datetime.now(UTC))
-    areas = area_files.load(config)
     error = console.standard_error()
+    areas = area_files.load(config, partial(console.tell, error, quiet=quiet))
     if not quiet:
         error.print(Text(console.safe(summary.where(areas))), soft_wrap=True)
     new_state = new_state or prospect.new_start(config)

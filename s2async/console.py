@@ -68,6 +68,12 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+def tell(console: Console, notice: Notice, *, quiet: bool) -> None:
+    """A notice on a line of its own; while only failures are told, those that are as grave."""
+    if notice.grave or not quiet:
+        console.print(Text(safe(notice.text), style="yellow" * notice.grave), soft_wrap=True)
+
+
 class RunView:
     """Shows one run: a live line on a terminal, a plain line now and then elsewhere.
 
@@ -118,7 +124,7 @@ class RunView:
             elif self.verbose:
                 self.tell(f"searched {event.report.label}: {event.report.items} items")
         elif isinstance(event, Notice):
-            self.warn(event.text)
+            tell(self.console, event, quiet=self.quiet)
 
     def warn(self, text: str) -> None:
         """A line, unless only failures are told."""

@@ -18,6 +18,8 @@
         +-- BadAnswer          an answer that is not what was asked for
         +-- CorruptFile        a file that cannot be decoded
             +-- UnsupportedLayout   a sound file that this program does not know how to read in part
+
+    PlaceWarning               a warning of Python's: areas may lie elsewhere than they should
 """
 
 from __future__ import annotations
@@ -102,3 +104,7 @@ class CorruptFile(RemoteError):
 
 class UnsupportedLayout(CorruptFile):
     """A TIFF whose layout cannot be read in part, such as an internal mask or a CRS without an EPSG code."""
+
+
+class PlaceWarning(UserWarning):
+    """Areas may lie elsewhere than they should; the text says how far off, why, and what to do."""

@@ -129,7 +129,8 @@ def lost_state(config: Config, areas: Sequence[Area] | None = None) -> str:
     names = f"*_*{crops.SUFFIXES['gtiff']}"
     with files.local_errors("read", output):
         there = {path.name for path in output.iterdir()}
-        folders = [output / a.folder for a in areas or area_files.load(config) if a.folder in there]
+        areas = areas or area_files.load(config, lambda _: None)  # for their folders, wherever they lie
+        folders = [output / area.folder for area in areas if area.folder in there]
         if not any(next(folder.glob(names), None) for folder in folders):
             return ""
     return f"the state {state} is gone, but crops of earlier runs are in {output}"

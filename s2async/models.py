@@ -302,6 +302,8 @@ class Notice:
     """Something a person should read: one line."""
 
     text: str
+    grave: bool = False
+    """Results may be wrong: also told where only failures are told."""
 
 
 Event = JobsFound | JobDone | SearchDone | Notice

@@ -51,14 +51,14 @@ def plan(told: dict[str, bool], config: Path, bandwidth: float, connections: int
     from s2async.survey import survey
 
     settings = Config.load(config)
-    areas = area_files.load(settings)
     error, quiet = console.standard_error(), told.get("quiet", False)
-    wanted = connections or settings.network.connections
 
     def on_event(event: Event) -> None:
-        if isinstance(event, Notice) and not quiet:
-            error.print(console.safe(event.text), markup=False, soft_wrap=True)
+        if isinstance(event, Notice):
+            console.tell(error, event, quiet=quiet)
 
+    areas = area_files.load(settings, on_event)
+    wanted = connections or settings.network.connections
     if not settings.run.state.exists():
         owners.check(settings, None)
         if away := notes.away(settings):
