@@ -23,7 +23,7 @@ import s2async
 from s2async import areas as area_files
 from s2async import care, console, export, heartbeat, owners, pipeline, prospect, report, summary
 from s2async.config import EXAMPLE, Config, with_areas, with_places
-from s2async.errors import ConfigError, LocalError, RemoteError, S2AsyncError, StateError, StateInUse
+from s2async.errors import AreaError, ConfigError, LocalError, RemoteError, S2AsyncError, StateError, StateInUse
 from s2async.holdings import check_state, opened
 from s2async.ledger import Ledger
 from s2async.options import FiniteRange
@@ -102,6 +102,7 @@ def init(file: Path, areas: str | None) -> None:
         raise ConfigError(f"{file} exists already; name another file") from None
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror}; name another file") from None
+    _tell_of_areas(file)
     click.echo(f"wrote {file}; next: s2async run {file}")
 
 
@@ -309,6 +310,16 @@ def _seen_from(folder: Path, file: str) -> str:
     if not Path(file).exists() or Path(file).is_absolute():
         return file
     return Path(os.path.relpath(file, os.path.realpath(folder))).as_posix()
+
+
+def _tell_of_areas(path: Path) -> None:
+    """What a run would say of the areas of a new configuration: it can be mended while one is at it."""
+    config = Config.load(path)
+    if isinstance(config.areas, Path) and config.areas.is_file():
+        try:
+            area_files.load(config, partial(console.tell, console.standard_error(), quiet=False))
+        except AreaError as error:
+            click.echo(f"to be mended before a run: {console.safe(str(error))}", err=True)
 
 
 def _teller(quiet: bool) -> Callable[[str], None]:

@@ -152,11 +152,13 @@ class Way:
         """How far an operation can be trusted at points, and to how many metres (infinite: unknown)."""
         ballpark = _BALLPARK in operation.description
         metres = operation.accuracy
-        if not ballpark and metres <= TRUSTED:  # or negative: the CRS brings its own shift along
+        if not ballpark and metres < 0:  # the CRS brings its own shift along
             return Trust.FINE, 0.0
         geodetic = self.crs.geodetic_crs
-        if geodetic is None or _nameless(geodetic):
-            return (Trust.NAMELESS if ballpark else Trust.ROUGH), math.inf
+        if geodetic is None or _nameless(geodetic):  # on the ellipsoid of WGS 84 too, to which PROJ has a way then
+            return Trust.NAMELESS, math.inf
+        if not ballpark and metres <= TRUSTED:
+            return Trust.FINE, 0.0
         if _geocentric(geodetic):
             unshifted = _moved(Transformer.from_crs(self.crs, geodetic, always_xy=True), xy)
             if _distance(unshifted, lonlat) <= TRUSTED:
@@ -192,7 +194,7 @@ def _distance(one: Coordinates, other: Coordinates) -> float:
     if (there != np.isfinite(other).all(axis=1)).any():
         return math.inf
     _, _, metres = _WGS84.inv(*one[there].T, *other[there].T)
-    return float(np.max(metres, initial=0.0))
+    return float(np.max(np.nan_to_num(metres, nan=math.inf), initial=0.0))  # latitudes may be beyond 90
 
 
 def _nameless(crs: CRS) -> bool:

@@ -11,7 +11,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -117,6 +117,9 @@ def read_csv(path: Path, name_field: str) -> Source:
         raise AreaError(f"{file}:{rows.line_num}: not CSV ({error}); close every double quote") from None
     if header is None:
         raise AreaError(f"{file}: is empty; write a header line with name and wkt, and a line for each area")
+    srids = {record.srid for record in found}
+    if len(srids) == 1 and (srid := srids.pop()) is not None:  # the file's own CRS, said in each line
+        return Source(place=file, records=[replace(record, srid=None) for record in found], crs=f"EPSG:{srid}")
     return Source(place=file, records=found)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
 
+from s2async import areas as area_files
 from s2async import console
 from s2async.config import Config
-from s2async.errors import ConfigError
+from s2async.errors import AreaError, ConfigError
 from s2async.holdings import check_target, opened
+from s2async.models import Notice
 
 PICTURES = 24
 
@@ -63,10 +66,23 @@ def report(
         if not told.get("quiet", False):
             click.echo(console.safe(text), err=True)
 
+    doubts = _doubts(settings)
+    for text in doubts:
+        click.echo(console.safe(text), err=True)
     with opened(settings) as state:
-        made = report_files.write(state, settings, page, source=config.name, pictures=pictures, tell=tell)
+        made = report_files.write(
+            state, settings, page, source=config.name, pictures=pictures, doubts=doubts, tell=tell
+        )
     others = f" and {made.areas:,} pages of areas, {made.new:,} of them new" if made.areas else ""
     click.echo(console.safe(f"wrote {page} ({console.size(made.bytes)}){others}"))
+
+
+def _doubts(settings: Config) -> list[str]:
+    """What may be wrong with the places of the areas. They need not be there any more: the state has them."""
+    found: list[Notice] = []
+    with contextlib.suppress(AreaError):
+        area_files.load(settings, found.append)
+    return [notice.text for notice in found if notice.grave]
 
 
 def _write_plots(settings: Config, folder: Path) -> None:

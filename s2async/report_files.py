@@ -93,7 +93,14 @@ class Made:
 
 
 def write(
-    state: Ledger, config: Config, target: Path, *, source: str, pictures: int, tell: Callable[[str], None]
+    state: Ledger,
+    config: Config,
+    target: Path,
+    *,
+    source: str,
+    pictures: int,
+    doubts: Sequence[str] = (),
+    tell: Callable[[str], None],
 ) -> Made:
     """Write the report of what a state knows now, whatever that is.
 
@@ -104,6 +111,7 @@ def write(
             the folder of the same name without suffix; pages that would be the same are left.
         source: Name of the configuration, for people.
         pictures: Most pictures of one area.
+        doubts: What may be wrong with all that it shows.
         tell: Told now and then what is done.
 
     Raises:
@@ -126,7 +134,7 @@ def write(
             path = folder / f"{watched.area.folder}.html"
             gathered.add(watched, f"{quote(folder.name)}/{quote(path.name)}")
             new += part.write(pool, path)
-    parts = _parts(state, config, areas, gathered, folder, source, now)
+    parts = _parts(state, config, areas, gathered, folder, source, doubts, now)
     data = page.document(f"{source}: s2async report", style, parts)
     files.replace(target, data, token=_TOKEN)
     return Made(bytes=len(data), areas=several * len(areas), new=new)
@@ -226,10 +234,12 @@ def _parts(
     gathered: _Gathered,
     folder: Path,
     source: str,
+    doubts: Sequence[str],
     now: datetime,
 ) -> Iterator[Markup]:
     found, searches = state.problems(), state.searches()
     yield _header(state, config, gathered, source, now)
+    yield from map(page.notice, doubts)
     yield from _notices(state, gathered)
     yield _figures(state, gathered)
     yield _bytes(state, config, gathered)

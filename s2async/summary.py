@@ -15,7 +15,6 @@ from s2async import areas as area_files
 from s2async import hints
 from s2async.config import Config
 from s2async.console import duration, facts, safe, size, table
-from s2async.holdings import command
 from s2async.ledger import Ledger
 from s2async.models import Area, SearchReport, Status, Traffic, Use
 from s2async.pipeline import limits, wanted_products
@@ -88,7 +87,7 @@ def unclean(config: Config, run: Summary) -> str:
     if run.incomplete:
         count = len(run.incomplete)
         what.append("a search is incomplete" if count == 1 else f"{count:,} searches are incomplete")
-    return f"{', and '.join(what)}; {command('status', config)} tells which and why"
+    return f"{', and '.join(what)}; {config.command('status')} tells which and why"
 
 
 def show_status(console: Console, state: Ledger, config: Config) -> None:
