@@ -20,7 +20,7 @@ import rasterio
 import s2async
 from s2async import api
 from s2async.errors import ConfigError, CorruptFile, LocalError, StateInUse
-from s2async.models import JobDone, Outcome
+from s2async.models import Event, JobDone, Notice, Outcome
 from s2async.state import State
 from tests import worlds
 from tests.worlds import Stage
@@ -131,6 +131,16 @@ def test_outcomes_are_streamed_and_the_state_knows_them(path: Path) -> None:
     told = {(one.job.area.name, one.job.scene.id): str(one.status) for one in outcomes}
     assert len(outcomes) == JOBS
     assert told == worlds.statuses(s2async.load_config(path))
+
+
+def test_places_in_doubt_are_an_event_and_a_warning(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, crs="EPSG:4004")
+    events: list[Event] = []
+    with pytest.warns(s2async.PlaceWarning, match="6 of 6 areas may be hundreds of metres off"):
+        summary = asyncio.run(s2async.run(path, on_event=events.append))
+    assert summary.clean
+    (notice,) = [event for event in events if isinstance(event, Notice) and event.grave]
+    assert "may be hundreds of metres off" in notice.text
 
 
 def test_leaving_the_stream_stops_the_run_in_order(path: Path) -> None:

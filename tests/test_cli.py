@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shapely
 from click.testing import CliRunner
 
 import s2async
@@ -193,6 +194,55 @@ def test_failed_jobs_end_with_3_until_they_are_mended(s2: Shell, tmp_path: Path,
     assert (retried.code, retried.out) == (0, f"4 jobs are open again; next: s2async run {path}\n")
     assert s2("run", path).code == 0
     assert s2("retry", path, "--missing").out.startswith("15 jobs are open again")
+
+
+def test_places_in_doubt_are_told_by_every_command_that_reads_them_and_in_quiet_runs_too(
+    s2: Shell, tmp_path: Path, stage: Stage
+) -> None:
+    """Of lon/lat on an ellipsoid without a datum PROJ makes the same numbers, so that all else goes well."""
+    path = worlds.write_config(tmp_path, stage.sandbox, crs="EPSG:4004")
+    doubt = (
+        "6 of 6 areas may be hundreds of metres off, because Unknown datum based upon the Bessel 1841 ellipsoid"
+    )
+    for arguments in (("plan", path), ("run", path), ("run", path, "--json")):
+        ended = s2("-q", *arguments)
+        assert ended.code == 0
+        assert len(ended.error.splitlines()) == 1, ended.error
+        assert doubt in ended.error
+        assert doubt not in ended.out
+        assert doubt in s2(*arguments).error
+    page = s2("report", path)
+    assert (page.code, page.error.count(doubt)) == (0, 1)
+    assert doubt in (tmp_path / "config-data" / "report.html").read_text()
+    (tmp_path / "config-data" / "state.sqlite").unlink()
+    assert "state.sqlite is gone" in one_line(s2("status", path)), "that alone: nothing of places is asked"
+    assert doubt in s2("rebuild", path).error
+
+
+def test_a_crs_that_wins_over_the_file_is_told_unless_only_failures_are(
+    s2: Shell, tmp_path: Path, stage: Stage
+) -> None:
+    file = tmp_path / "areas.geojson"
+    member = {"crs": {"type": "name", "properties": {"name": "EPSG:4314"}}}
+    file.write_text(json.dumps(json.loads(shapely.to_geojson(worlds.polygon("North"))) | member))
+    path = worlds.write_config(tmp_path, stage.sandbox, crs="EPSG:4326")
+    text = re.sub(r"areas = .*", 'areas = "areas.geojson"', path.read_text())
+    path.write_text(text)
+    notice = "the file says that its CRS is EPSG:4314, by which the areas would lie 1"
+    for command in ("plan", "run"):
+        assert notice in s2(command, path).error
+        assert not s2("-q", command, path).error
+
+
+def test_init_tells_what_a_run_would_say_of_the_areas(s2: Shell, tmp_path: Path) -> None:
+    wkt = shapely.box(13, 52, 14, 53).wkt
+    (tmp_path / "a.csv").write_text(f'name,wkt\nPark,"SRID=4004;{wkt}"\n')
+    made = s2("init", "a.toml", "--areas", "a.csv", cwd=tmp_path)
+    assert (made.code, made.out) == (0, "wrote a.toml; next: s2async run a.toml\n")
+    assert made.error.startswith("to be mended before a run: ")
+    assert "names no datum" in made.error
+    (tmp_path / "b.csv").write_text(f'name,wkt\nPark,"{wkt}"\n')
+    assert not s2("init", "b.toml", "--areas", "b.csv", cwd=tmp_path).error
 
 
 def test_init_writes_the_example_once(s2: Shell, tmp_path: Path) -> None:

@@ -164,6 +164,12 @@ def test_what_is_told_as_it_happens() -> None:
     ]
 
 
+def test_a_grave_notice_is_told_to_those_too_who_want_failures_only() -> None:
+    notices: list[Event] = [Notice(text="removed 3 files"), Notice(text="may be 852 m off", grave=True)]
+    assert told(notices, quiet=True) == ["may be 852 m off"]
+    assert told(notices) == ["removed 3 files", "may be 852 m off"]
+
+
 def test_many_failures_are_cut_short_unless_all_is_wanted() -> None:
     events: list[Event] = [outcome(Status.FAILED, "scl: timed out") for _ in range(50)]
     lines = told(events)
