@@ -178,7 +178,7 @@ def _placed(
 ) -> tuple[dict[str, Polygon | MultiPolygon], dict[str, str]]:
     """Polygons in lon/lat by name, and names by fingerprint."""
     xy, owners = shapely.get_coordinates([record.geometry for record in source.records], return_index=True)
-    frame = frames.choose(source.place, source.crs, wanted, xy, on_notice=on_notice)
+    frame = frames.choose(source.place, source.crs, wanted, xy, on_notice)
     names = [record.name for record in source.records]
     doubt = frames.doubt(frame, xy, owners, names, asked=wanted is not None)
     polygons: dict[str, Polygon | MultiPolygon] = {}

@@ -210,7 +210,7 @@ class Config(Section):
     crs: Annotated[str, Field(pattern=r"^[A-Za-z]+:[A-Za-z0-9]+$")] | None = Field(
         default=None, examples=["EPSG:25833"]
     )
-    """CRS of the areas such as ``EPSG:25833``; unset: the file's own, else lon/lat."""
+    """CRS of the areas such as ``EPSG:25833``, whatever their file says; unset: the file's own, else lon/lat."""
     search: Search = Field(default_factory=Search)
     """Which scenes are looked at."""
     clouds: Clouds = Field(default_factory=Clouds)

@@ -79,7 +79,7 @@ class Verdict:
     trust: Trust
     """That of the worst point."""
     metres: float | None
-    """Accuracy that is stated for the worst point; None where nobody states one."""
+    """Accuracy that is stated for the worst point, where that is rough; None where nobody states one."""
     doubtful: NDArray[np.bool_]
     """The points that are not fine."""
 
@@ -106,7 +106,7 @@ class Way:
         """Tell how far the places of points can be trusted, by the operations that PROJ moved them with."""
         lonlat = self.lonlat(xy)
         doubtful = np.zeros(len(xy), np.bool_)
-        worst: tuple[Trust, float] = Trust.FINE, 0.0
+        worst: tuple[Trust, float] = Trust.FINE, math.inf
         for operation, points in self._operations(xy, lonlat):
             trust, metres = self._trust(operation, xy[points], lonlat[points])
             doubtful |= points & (trust is not Trust.FINE)
@@ -153,16 +153,16 @@ class Way:
         ballpark = _BALLPARK in operation.description
         metres = operation.accuracy
         if not ballpark and metres < 0:  # the CRS brings its own shift along
-            return Trust.FINE, 0.0
+            return Trust.FINE, math.inf
         geodetic = self.crs.geodetic_crs
         if geodetic is None or _nameless(geodetic):  # on the ellipsoid of WGS 84 too, to which PROJ has a way then
             return Trust.NAMELESS, math.inf
         if not ballpark and metres <= TRUSTED:
-            return Trust.FINE, 0.0
+            return Trust.FINE, math.inf
         if _geocentric(geodetic):
             unshifted = _moved(Transformer.from_crs(self.crs, geodetic, always_xy=True), xy)
             if _distance(unshifted, lonlat) <= TRUSTED:
-                return Trust.FINE, 0.0
+                return Trust.FINE, math.inf
         if ballpark:
             return Trust.BALLPARK, math.inf
         return Trust.ROUGH, metres if metres < _UNSTATED else math.inf
@@ -202,30 +202,31 @@ def _nameless(crs: CRS) -> bool:
     if crs.datum is None:
         return True
     name, ellipsoid = _plain(crs.datum.name), _plain(crs.ellipsoid.name if crs.ellipsoid else "")
-    return _NAMELESS.fullmatch(name) is not None or (name == ellipsoid and not _known(crs))
+    return _NAMELESS.fullmatch(name) is not None or (name == ellipsoid and not _datum(crs))
 
 
 def _geocentric(crs: CRS) -> bool:
     """Whether a geodetic CRS has a known datum of modern times, so that its lon/lat are those of WGS 84."""
-    datum, ellipsoid = crs.datum, crs.ellipsoid
-    if datum is None or ellipsoid is None or datum.name in _SHIFTED or not _known(crs):
+    name, ellipsoid = _datum(crs), crs.ellipsoid
+    if not name or name in _SHIFTED or ellipsoid is None:
         return False
-    if "NAD_1983" in datum.name:  # of counties, which have an ellipsoid of their own at the height of their ground
+    if "NAD_1983" in name:  # of counties, which have an ellipsoid of their own at the height of their ground
         return True
     # GRS 1980, WGS 84, CGCS2000, GSK-2011 and PZ-90; those of WGS 72 and before are 2 m and more off
     metres, flattening = ellipsoid.semi_major_metre, ellipsoid.inverse_flattening
     return abs(metres - 6_378_137) < 1.5 and abs(flattening - 298.257) < 0.01
 
 
-def _known(crs: CRS) -> bool:
-    """Whether PROJ knows the datum of a geodetic CRS, or its ellipsoid is the datum's alone."""
-    if crs.ellipsoid is not None and _plain(crs.ellipsoid.name) == "cgcs2000":
-        return True
+def _datum(crs: CRS) -> str:
+    """The datum of a geodetic CRS by the name that PROJ knows it by, whatever it is called; empty: unknown."""
+    if crs.datum is None:
+        return ""
+    if crs.ellipsoid is not None and _plain(crs.ellipsoid.name) == "cgcs2000":  # no other datum has this
+        return "China 2000"
     try:
-        Datum.from_name(crs.datum.name if crs.datum else "")
+        return Datum.from_name(crs.datum.name).name
     except CRSError:
-        return False
-    return True
+        return ""
 
 
 def _plain(name: str) -> str:

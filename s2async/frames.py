@@ -28,7 +28,7 @@ class Frame:
 
     Args:
         crs: the CRS.
-        place: where it is given, for people.
+        place: where the areas stand, for people.
 
     Raises:
         AreaError: there is no way from it to lon/lat.
@@ -71,25 +71,22 @@ def choose(
     own: str | None,
     asked: str | None,
     xy: Coordinates,
-    *,
-    where: str = "crs",
     on_notice: Callable[[Notice], None],
 ) -> Frame:
     """The CRS of coordinates: what the config asks for, else what the file says, else lon/lat.
 
     Args:
-        place: the file, for people.
+        place: where the areas stand, for people.
         own: what the file says, for pyproj; None: nothing, as is right; empty: nothing, though it should.
         asked: what the config says.
         xy: the areas' points, by which two CRS are compared.
-        where: place of the config's CRS, for people.
         on_notice: told when the file says something else than the config.
 
     Raises:
         AreaError: a CRS is not known, or the file should give one and does not.
     """
     if asked is not None:
-        frame = Frame(known(asked, where), where)
+        frame = Frame(known(asked, "crs"), place)
         if own and (told := _differs(frame, own, xy)):
             on_notice(Notice(text=f"{place}: {told}; {asked} counts, as crs in the config says"))
         return frame
@@ -113,8 +110,6 @@ def doubt(
     Raises:
         AreaError: the file's CRS names no datum.
     """
-    if frame.lonlat:
-        return None
     verdict = frame.way.judge(xy)
     if verdict.trust is Trust.FINE:
         return None

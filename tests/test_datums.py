@@ -165,6 +165,20 @@ def test_what_names_a_datum_or_brings_its_shift_along_is_trusted(definition: str
     assert Way(crs).judge(points(crs, (13, 52))).trust is Trust.FINE
 
 
+@pytest.mark.parametrize(
+    ("datum", "ellipsoid", "place", "metres"),
+    [("VN-2000", WGS84, (106, 16), 190), ("GGRS87", GRS80, (23, 38), 250), ("Israel_1993", GRS80, (35, 31), 60)],
+)
+def test_shifted_datums_on_a_modern_ellipsoid_are_shifted_or_in_doubt(
+    datum: str, ellipsoid: str, place: tuple[float, float], metres: float
+) -> None:
+    """Whatever they are called: PROJ knows some names as aliases only, and then no shift."""
+    way = Way(CRS.from_user_input(prj(datum, ellipsoid)))
+    xy = points(way.crs, place)
+    shifted = Geod(ellps="WGS84").inv(*place, *way.lonlat(xy)[0])[2]
+    assert shifted > metres or way.judge(xy).trust is Trust.BALLPARK
+
+
 @pytest.mark.parametrize(("datum", "ellipsoid"), [("D_Village_1900", BESSEL), ("D_GGRS", GRS80), ("RGF", WGS84)])
 def test_a_datum_that_proj_does_not_know_is_in_doubt(datum: str, ellipsoid: str) -> None:
     """On a modern ellipsoid too: the Greek datum of 1987 has that of GRS 1980, and lies 326 m off."""
