@@ -8,11 +8,17 @@ import glob
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
-from s2async.errors import LocalError
+from s2async.errors import ConfigError, LocalError
+
+try:
+    import fcntl
+except ImportError:  # Windows locks in another way, which works on its shares
+    fcntl = None  # type: ignore[assignment]
 
 SUFFIX = ".part"
 PROBE = "s2async-probe"
@@ -31,7 +37,27 @@ _ADVICE = {
     errno.EEXIST: "move that file away, or name another folder",
     errno.ENOTDIR: "move away the file where a folder should be, or name another folder",
     errno.EISDIR: "name a file, or move that folder away",
+    errno.EMFILE: "raise the limit on open files (ulimit -n) and run again",
+    errno.ENFILE: "close other programs, which have too many files open, and run again",
+    errno.ENOMEM: "close other programs, or raise the limit (ulimit -v), and run again",
+    errno.ENODEV: "the file system cannot map files into memory; name a place on a local disk",
 }
+_NO_FOLDER_SYNC: Final = frozenset(
+    {
+        errno.EINVAL,
+        errno.ENOTSUP,
+        errno.EOPNOTSUPP,
+        errno.EBADF,
+        errno.ENOSYS,
+        errno.EISDIR,
+        errno.EACCES,
+        errno.EPERM,
+    }
+)
+"""What file systems answer where a folder cannot be opened or waited for: SMB, FUSE, drvfs, folders that may be
+written but not read. A rename lasts there as well as the file system makes it; EIO says that it does not."""
+_IN_USE: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES})
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 @contextlib.contextmanager
@@ -79,6 +105,7 @@ def replace_all(contents: Sequence[tuple[Path, bytes]], *, token: str, sync: boo
     Raises:
         LocalError: as for :func:`replace`; no file is changed, or some at the start of the list are.
     """
+    check_names(path for path, _ in contents)
     parts = [(path, temporary(path, token)) for path, _ in contents]
     with contextlib.ExitStack() as undo:
         opened = []
@@ -180,14 +207,81 @@ def sync_all() -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in the folder last. Systems that cannot open a folder (Windows) do this by themselves."""
+    """Make a rename in the folder last, where the file system can be told to.
+
+    Systems that cannot open a folder (Windows) do this by themselves.
+    """
     if os.name == "nt":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
+
+
+def check_locks(path: Path, *, what: str, make: bool = False) -> None:
+    """Find out whether files can be locked where a file lies, in both ways: as programs do it and as SQLite does.
+
+    Args:
+        path: a file that SQLite does not use, for to close it lets go of locks. Where it cannot be opened, nothing
+            is found out.
+        what: the file for which locks are needed, as the complaint names it.
+        make: create the file where there is none.
+
+    Raises:
+        LocalError: they cannot.
+    """
+    if fcntl is None:
+        return
+    try:
+        descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if make else 0), 0o666)
+    except OSError:
+        return
+    try:
+        for lock in (fcntl.lockf, fcntl.flock):
+            lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor, fcntl.LOCK_UN)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise LocalError(
+                f"{what} cannot be locked: locks do not work on its file system ({error.strerror}); put `state` "
+                "under [run] on a local disk"
+            ) from error
+        if error.errno not in _IN_USE:
+            raise LocalError(f"{what} cannot be locked: {error.strerror}") from error
     finally:
         os.close(descriptor)
+
+
+def check_names(names: Iterable[str | Path]) -> None:
+    """Refuse names that this process cannot give to files as all others see them, which is in UTF-8.
+
+    Plain ASCII is the same in all encodings that locales have, so a job without other names runs anywhere.
+
+    Raises:
+        ConfigError: a name is not ASCII where names of files are not UTF-8, or is not UTF-8 itself.
+    """
+    encoding = sys.getfilesystemencoding()
+    for name in names:
+        text = str(name)
+        if text.isascii():
+            continue
+        if encoding.lower().replace("-", "") != "utf8":
+            raise ConfigError(f"file names are {_named(encoding)} here; use a UTF-8 locale or PYTHONUTF8=1")
+        if any("\ud800" <= char <= "\udfff" for char in text):  # bytes that Python could not decode
+            shown = text.encode("utf-8", "backslashreplace").decode()
+            raise ConfigError(f"the name of {shown} is not UTF-8; rename it, or work in another folder")
+
+
+def _named(encoding: str) -> str:
+    """An encoding as locales write it: ISO-8859-1, ASCII."""
+    name = encoding.upper().replace("_", "-")
+    return name.replace("ISO8859", "ISO-8859")
 
 
 def make_folder(folder: Path, *, parents: bool = False) -> None:
@@ -239,8 +333,9 @@ def check_space(folder: Path, reserve: int) -> None:
         LocalError: too little is free, or the folder cannot be asked.
     """
     with local_errors("look at the disk of", folder):
-        free = shutil.disk_usage(folder).free
-    if free < reserve:
+        usage = shutil.disk_usage(folder)
+    free = usage.free
+    if usage.total and free < reserve:  # some shares do not tell how large they are
         raise LocalError(
             f"disk full at {folder}: {free >> 20} MiB free, {reserve >> 20} MiB are kept in reserve; "
             "free some space and run again"

@@ -21,11 +21,13 @@ def take_lock(path: Path) -> FileLock:
 
     Raises:
         StateInUse: Another process holds it; told within a second.
-        LocalError: This machine cannot write there.
+        LocalError: This machine cannot write there, or files cannot be locked there.
     """
     files.make_folder(path.parent, parents=True)
     lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
     with files.local_errors("lock the state", path):
+        # asked for here, because what cannot be locked looks like a lock that somebody else has
+        files.check_locks(Path(lock.lock_file), what=f"the state {path}", make=True)
         try:
             lock.acquire()
         except Timeout:

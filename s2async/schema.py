@@ -28,6 +28,19 @@ _PLACE = (
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PERM,
 )
+_LOCKING = (
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOLFS,
+    sqlite3.SQLITE_IOERR_LOCK,
+    sqlite3.SQLITE_IOERR_UNLOCK,
+    sqlite3.SQLITE_IOERR_RDLOCK,
+    sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMLOCK,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+)
+"""What network shares answer that lack what SQLite needs: locks, and memory that processes share."""
+_LOCAL_DISK = "put `state` under [run] on a local disk"
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
@@ -177,12 +190,18 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        whole = getattr(error, "sqlite_errorcode", 0)
+        code = whole & 0xFF
+        if whole in _LOCKING:
+            raise LocalError(
+                f"cannot use the state {path}: {error}; its file system lacks what a state needs: {_LOCAL_DISK}"
+            ) from error
         if code in _PLACE:
             raise LocalError(f"cannot use the state {path}: {error}; mend that and run again") from error
         if code in _DAMAGE:
             raise damaged(path, str(error)) from error
         if code in _BUSY:
+            files.check_locks(path.with_name(path.name + ".lock"), what=f"the state {path}")
             raise StateInUse(f"the state {path} is held by another program ({error}); close it there") from error
         raise
 
@@ -231,7 +250,9 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             if version < len(MIGRATIONS):
                 _copy_beside(db, path, version)
                 _migrate(db, version)
-            db.execute("PRAGMA journal_mode = WAL")
+            (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise LocalError(f"the file system of the state {path} cannot share memory: {_LOCAL_DISK}")
             db.execute(
                 "PRAGMA synchronous = NORMAL"
             )  # survives a killed process; a power cut may cost last commits
