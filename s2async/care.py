@@ -10,7 +10,7 @@ import click
 
 import s2async
 from s2async import areas as area_files
-from s2async import index, notes, owners, pipeline, rebuild, upkeep
+from s2async import files, index, notes, owners, pipeline, rebuild, upkeep
 from s2async.config import Config
 from s2async.console import safe, size, standard_error, tell
 from s2async.errors import ConfigError
@@ -100,6 +100,7 @@ def rebuild_command(config: Path) -> int:
     """
     settings = Config.load(config)
     areas = area_files.load(settings, partial(tell, standard_error(), quiet=False))
+    files.check_names(area.folder for area in areas)
     output = settings.output.folder
     if away := notes.away(settings):
         raise ConfigError(f"{away}: mount it, or name another place under [run] state")

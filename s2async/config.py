@@ -32,6 +32,7 @@ from s2async import tomlfile
 from s2async.catalogs import COPERNICUS, KNOWN, Catalog, custom
 from s2async.complaints import Misplaced, complaint
 from s2async.errors import ConfigError
+from s2async.files import check_names
 from s2async.periods import why_empty
 from s2async.tomlfile import TomlFile, shown
 from s2async.values import (
@@ -231,6 +232,10 @@ class Config(Section):
         Raises:
             ConfigError: one line: ``<file>:<line>: [section] key: what; what to do``.
         """
+        try:
+            check_names([path.absolute()])
+        except FileNotFoundError:
+            raise ConfigError("the current folder is no longer there; change to another one") from None
         source = tomlfile.read(path)
         try:
             data = {"output": {}, "run": {}, **source.data}  # so that their default paths are resolved here too

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import shapely
 
-from s2async import rows, schema, statements
+from s2async import files, rows, schema, statements
 from s2async.clouds import Limits, is_held
 from s2async.models import Area, CloudMeasure, Estimate, Scene, SearchReport, Traffic, Use
 from s2async.records import (
@@ -42,6 +42,8 @@ class Ledger:
         self._db = db
         self.id: str = self._value(statements.STATE_ID)
         """Eight hex digits, made once for each file: they name its temporary files."""
+        with schema.told(path):
+            files.check_names(folder for _, _, _, _, folder in db.execute(statements.AREAS))
 
     @classmethod
     def read(cls, path: Path) -> Ledger:

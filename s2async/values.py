@@ -19,6 +19,7 @@ from yarl import URL
 
 from s2async.catalogs import KNOWN
 from s2async.complaints import nearest
+from s2async.files import check_names
 from s2async.tomlfile import shown, toml_value
 
 _UNITS: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -186,6 +187,7 @@ def _path(value: object, info: ValidationInfo) -> object:
         return value
     if not str(value).strip() or not str(value).isprintable():
         raise ValueError("is not a path; name a file or folder")
+    check_names([str(value)])
     folder: Path = (info.context or {}).get("folder", Path())
     try:
         path = (folder / Path(value).expanduser()).resolve()
@@ -194,6 +196,7 @@ def _path(value: object, info: ValidationInfo) -> object:
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"is not a path that can be followed ({reason}); name another") from None
+    check_names([path])
     return path
 
 
