@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ OPTIONS: dict[str, Any] = {
     "GDAL_NUM_THREADS": "1",  # the pool is the parallelism
     "GTIFF_IGNORE_READ_ERRORS": "NO",  # whatever the environment says: a missing block is an error, no zeros
 }
+_NO_ROOM = re.compile("cannot allocate|out of memory", re.IGNORECASE)
 
 
 def whole(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
@@ -127,6 +129,7 @@ def read(tiff: bytes, windows: Sequence[Window]) -> list[NDArray[np.generic]]:
 
     Raises:
         CorruptFile: GDAL cannot decode it, or a block is not there, or it is too large to be asked for.
+        MemoryError: this machine has no room for its pixels.
     """
     with _opened(tiff) as raster:
         return [raster.read(window=RasterioWindow(w.col, w.row, w.width, w.height)) for w in windows]
@@ -145,6 +148,8 @@ def _opened(tiff: bytes) -> Iterator[Any]:
             yield raster
     except RasterioError as error:
         reason = str(error.__cause__ or error)  # of a block that cannot be read, only the cause tells which
+        if _NO_ROOM.search(reason):  # of this machine: what the file asks for was checked before
+            raise MemoryError(" ".join(reason.split())) from error
         raise CorruptFile(f"cannot be decoded: {' '.join(reason.split())}") from error
 
 

@@ -18,9 +18,11 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.errors import CRSError
 from rasterio.io import MemoryFile
 
 from s2async import tiff, tiles
+from s2async.errors import LocalError
 from s2async.tiff import GDAL_METADATA, PHOTOMETRIC, Layout, Tag
 
 try:
@@ -185,7 +187,14 @@ def _written(kind: _Kind, items: Mapping[str, str], pixels: NDArray[np.generic] 
         "sparse_ok": pixels is None,
     }
     with rasterio.Env(GDAL_NUM_THREADS="1", GDAL_PAM_ENABLED="NO"), MemoryFile() as memory:
-        with memory.open(**profile) as raster:
+        try:
+            made = memory.open(**profile)
+        except CRSError as error:  # pyproj knows the CRS, or there would be no crop
+            raise LocalError(
+                "GDAL's PROJ cannot read its database: too few open files (ulimit -n), too little memory "
+                "(ulimit -v), or PROJ_LIB or PROJ_DATA names one of another program: unset them and run again"
+            ) from error
+        with made as raster:
             if pixels is not None:
                 raster.write(pixels)
             if any(scale != 1 for scale in kind.scales) or any(kind.offsets):

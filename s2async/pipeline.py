@@ -19,7 +19,7 @@ from pathlib import Path
 
 import s2async
 from s2async import areas as area_files
-from s2async import crops, files, heap, holdings, index, notes, owners, search, strangers, upkeep, worker
+from s2async import crops, files, heap, holdings, index, means, notes, owners, search, strangers, upkeep, worker
 from s2async.budget import Budget
 from s2async.clouds import Limits, verdict
 from s2async.config import Config
@@ -45,6 +45,7 @@ from s2async.models import (
 from s2async.periods import TOLERANCE
 from s2async.progress import Progress, Summary
 from s2async.records import Wanted
+from s2async.sessions import check_proxies
 from s2async.shelf import Shelf
 from s2async.state import State
 from s2async.threads import PatientPool
@@ -91,6 +92,7 @@ async def run(
         asyncio.CancelledError: the run was stopped; it can be resumed.
     """
     config.check_period(datetime.now(UTC))
+    check(config, areas)
     progress = progress or Progress()
 
     def tell(text: str) -> None:
@@ -103,13 +105,42 @@ async def run(
         holdings.check_start(config, areas, tell, new_state=new_state)
     files.make_folder(config.run.state.parent, parents=True)
     with contextlib.ExitStack() as held:
+        held.enter_context(means.told_short())
+        wanted = _wanted(config)
+        work = _fitted(config, wanted)
+        if less := means.told(wanted, work):
+            on_event(Notice(text=less))
         state = held.enter_context(State.create_or_open(config.run.state))
         _take_place(config, areas, state, new_state, tell)
         path = config.run.state.with_name(config.run.state.name + ".decoding")
         left = take(path)
-        marks = held.enter_context(Marks(path, threads=THREADS, jobs=LONGEST_BATCH))
+        marks = held.enter_context(Marks(path, threads=work.threads, jobs=LONGEST_BATCH))
         progress.let_go = held.close
-        return await _Run(config, areas, state, marks, limit, progress, on_event).run(left)
+        return await _Run(config, areas, state, marks, work, limit, progress, on_event).run(left)
+
+
+def check(config: Config, areas: Sequence[Area]) -> None:
+    """Find out before anything is done whether a run can use the proxies, the names of folders and this machine.
+
+    Raises:
+        ConfigError: a proxy or a name cannot be used; the text says what to do.
+        LocalError: this machine lets a program have too little.
+    """
+    check_proxies(config.allowed_origins())
+    files.check_names(area.folder for area in areas)
+    _fitted(config, _wanted(config))
+
+
+def _wanted(config: Config) -> means.Work:
+    return means.Work(
+        connections=config.network.connections, threads=THREADS, writers=WRITERS, memory=config.run.memory
+    )
+
+
+def _fitted(config: Config, wanted: means.Work) -> means.Work:
+    """As much at once as this machine lets a program do."""
+    written = worker.SAVED_TOGETHER * (1 + config.output.quicklook)
+    return means.fit(wanted, means.look(), hosts=len(config.allowed_origins()), files_written=written)
 
 
 def _take_place(
@@ -148,6 +179,7 @@ class _Run:
         areas: Sequence[Area],
         state: State,
         marks: Marks,
+        work: means.Work,
         limit: int | None,
         progress: Progress,
         on_event: Callable[[Event], None],
@@ -156,6 +188,7 @@ class _Run:
         self.areas = areas
         self.state = state
         self.marks = marks
+        self.work = work
         self.limit = limit
         self.progress = progress
         self.emit = on_event
@@ -240,15 +273,16 @@ class _Run:
             self.emit(Notice(text=f"trying {again} failed jobs again"))
 
     async def _work(self) -> None:
-        told = self.config.network.model_dump(exclude={"origins"})
+        work = self.work
+        told = self.config.network.model_dump(exclude={"origins"}) | {"connections": work.connections}
         origins = self.config.allowed_origins()
         async with Transport(origins=origins, meter=self.progress.meter, **told) as transport:
             with (
-                ThreadPoolExecutor(THREADS, thread_name_prefix="s2async-decode") as pool,
-                PatientPool(WRITERS, name="s2async-write") as writers,
+                ThreadPoolExecutor(work.threads, thread_name_prefix="s2async-decode") as pool,
+                PatientPool(work.writers, name="s2async-write") as writers,
             ):
-                budget = Budget(self.config.run.memory)
-                shelf = Shelf(self.config.run.memory // 2, self.progress.meter)
+                budget = Budget(work.memory)
+                shelf = Shelf(work.memory // 2, self.progress.meter)
                 tools = worker.Tools(
                     transport=transport,
                     budget=budget,
@@ -261,7 +295,7 @@ class _Run:
                     await self._work_alone(tools)
                     async with asyncio.TaskGroup() as group:
                         group.create_task(self._feed(transport))
-                        for _ in range(round(WORKERS * self.config.network.connections)):
+                        for _ in range(round(WORKERS * work.connections)):
                             group.create_task(self._worker(tools))
                 except BaseExceptionGroup as failures:
                     raise _first(failures) from None
@@ -284,7 +318,7 @@ class _Run:
         self.marks.alone(True)
         with ThreadPoolExecutor(1, thread_name_prefix="s2async-alone") as pool:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(self.config.network.connections, len(jobs))):
+                for _ in range(min(self.work.connections, len(jobs))):
                     group.create_task(work(replace(tools, pool=pool, writers=pool)))
         self.marks.alone(False)
 

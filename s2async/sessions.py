@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import urllib.request
 from collections.abc import Iterable
 
@@ -12,8 +13,9 @@ from aiohttp.abc import ResolveResult
 from yarl import URL
 
 import s2async
-from s2async import origins
+from s2async import origins, proxies
 from s2async.errors import Refused
+from s2async.proxies import Proxy
 
 
 def open_session(
@@ -21,7 +23,7 @@ def open_session(
     timeout: aiohttp.ClientTimeout,
     connections: int,
     private: Iterable[str] = (),
-    proxies: Iterable[str] = (),
+    via: Iterable[URL] = (),
     fresh: bool = False,
 ) -> aiohttp.ClientSession:
     """A session that keeps no cookies, knows no passwords, and connects only where it may.
@@ -30,7 +32,7 @@ def open_session(
         timeout: of each request.
         connections: at once to one host.
         private: origins whose names may stand for addresses of a private network.
-        proxies: addresses of the user's own proxies, wherever they are.
+        via: the user's own proxies, wherever they are.
         fresh: use each connection once.
     """
     # the gates limit; the limit per host is for hosts that redirects lead to
@@ -39,7 +41,9 @@ def open_session(
         limit_per_host=connections,
         ttl_dns_cache=300,
         force_close=fresh,
-        resolver=Resolver(private=map(origins.place_of, private), proxies=map(origins.place_of, proxies)),
+        resolver=Resolver(
+            private=map(origins.place_of, private), proxies=[origins.place_of(str(proxy)) for proxy in via]
+        ),
     )
     # trust_env stays off: it would send the passwords of ~/.netrc to hosts that serve public data
     return aiohttp.ClientSession(
@@ -75,7 +79,10 @@ class Resolver(aiohttp.ThreadedResolver):
             Refused: it has some, but none that it may stand for.
         """
         name = host.rstrip(".").lower()
-        found = await super().resolve(host, port, family)
+        try:
+            found = await super().resolve(host, port, family)
+        except UnicodeError:  # a part of it is longer than names may be
+            raise socket.gaierror(socket.EAI_NONAME, "not a name that can be looked up") from None
         if (name, port) in self._proxies:
             return found
         private = (name, port) in self._private
@@ -88,13 +95,41 @@ class Resolver(aiohttp.ThreadedResolver):
         return good
 
 
-def proxy_for(origin: str) -> str | None:
-    """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for an origin."""
+def proxy_for(origin: str) -> URL | None:
+    """The proxy that the environment, or else the system (macOS, Windows), names for an origin.
+
+    Returns:
+        Its address, in which each character of user and password stands for one byte: Latin-1 is what aiohttp
+        makes bytes of, so that those are sent which were percent-encoded.
+
+    Raises:
+        ConfigError: what is named cannot be used; one line, without its value.
+    """
+    found = _chosen(origin)
+    if found is None or found.user is None:
+        return URL(found.address) if found else None
+    bare = URL(found.address).with_user(found.user.decode("latin-1"))
+    return bare.with_password(found.password.decode("latin-1"))
+
+
+def check_proxies(origins: Iterable[str]) -> None:
+    """Find out before the first request whether the proxies that are named for some origins can be used.
+
+    Raises:
+        ConfigError: one cannot.
+    """
+    for origin in origins:
+        _chosen(origin)
+
+
+def _chosen(origin: str) -> Proxy | None:
+    if sys.platform not in ("darwin", "win32") or urllib.request.getproxies_environment():
+        return proxies.choose(origin, os.environ)
     url = URL(origin)
     found = urllib.request.getproxies().get(url.scheme)
     if not found or urllib.request.proxy_bypass(url.host or ""):
         return None
-    return found if "://" in found else f"http://{found}"
+    return proxies.parse(found, "the system's proxy")
 
 
 def brief(error: BaseException) -> str:

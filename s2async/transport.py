@@ -18,8 +18,8 @@ import aiohttp
 import tenacity
 from yarl import URL
 
+from s2async import means, sessions
 from s2async import origins as addresses
-from s2async import sessions
 from s2async.answers import MAX_JSON, OVERLOADED, TRANSIENT, content_range, decode_json, shown, status_error
 from s2async.editions import Edition
 from s2async.errors import BadAnswer, FileChanged, HostParked, Refused, RemoteError, TransientError
@@ -54,7 +54,7 @@ class _Server:
 
     gate: Gate
     budget: RetryBudget
-    proxy: str | None
+    proxy: URL | None
 
 
 class Transport:
@@ -132,7 +132,7 @@ class Transport:
             timeout=self._timeout,
             connections=self._connections,
             private=self._private,
-            proxies=[server.proxy for server in self._servers.values() if server.proxy],
+            via=[server.proxy for server in self._servers.values() if server.proxy],
             fresh=fresh,
         )
 
@@ -341,6 +341,8 @@ class Transport:
         except aiohttp.InvalidURL as error:
             raise Refused(f"not an address: {shown(str(asked))}") from error
         except (aiohttp.ClientError, OSError) as error:
+            if local := means.shortage(getattr(error, "os_error", error)):
+                raise local from error  # it says nothing of the server
             gate.failed(number)
             raise TransientError(f"{sessions.brief(error)}: {shown(str(asked))}") from error
         finally:

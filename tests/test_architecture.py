@@ -16,8 +16,8 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 PURE = {
     "answers", "breaker", "catalogs", "clouds", "congestion", "costs", "datums", "editions", "errors", "folders",
     "geojson", "geotags", "grid", "ground", "headers", "inflate", "intake", "markup", "models", "names",
-    "neighbours", "origins", "pairs", "parks", "periods", "plan", "prefix", "records", "report_data", "retries",
-    "rows", "stac", "statements", "svg", "svgmap", "table", "tiff", "tiles",
+    "neighbours", "origins", "pairs", "parks", "periods", "plan", "prefix", "proxies", "records", "report_data",
+    "retries", "rows", "stac", "statements", "svg", "svgmap", "table", "tiff", "tiles",
 }  # fmt: skip
 """No I/O and no asyncio: values in, values out."""
 

@@ -53,7 +53,7 @@ def command(locale: Mapping[str, str], *arguments: str | Path | bytes, cwd: Path
     done = subprocess.run(
         [sys.executable, "-m", "s2async", *arguments],
         cwd=cwd,
-        env=environment | locale,
+        env={**environment, **locale},
         capture_output=True,
         timeout=60,
     )
