@@ -21,7 +21,7 @@ from rich.text import Text
 
 import s2async
 from s2async import areas as area_files
-from s2async import care, console, export, heartbeat, owners, pipeline, prospect, report, summary
+from s2async import bugs, care, console, export, files, heartbeat, owners, pipeline, prospect, report, summary
 from s2async.config import EXAMPLE, Config, with_areas, with_places
 from s2async.errors import AreaError, ConfigError, LocalError, RemoteError, S2AsyncError, StateError, StateInUse
 from s2async.holdings import check_state, opened
@@ -39,7 +39,8 @@ Exit codes:
   3        finished, but some jobs failed or a search is incomplete
   4        the state is in use by another run
   5        the state cannot be used: damaged, or newer than this program
-  6        stopped by this machine (disk full, read-only); run again to go on
+  6        stopped by this machine (disk full, read-only, too little memory); run again to go on
+  70       a bug of this program; a file holds what its report needs
   130, 143 interrupted (Ctrl-C, SIGTERM); run again to go on
 """
 CONFIG = click.Path(path_type=Path)
@@ -92,6 +93,7 @@ def init(file: Path, areas: str | None) -> None:
     """
     if areas is not None and not areas.strip():
         raise ConfigError("--areas is empty; name a file, or leave it out for the parks of Berlin")
+    files.check_names([file, areas or ""])
     text = EXAMPLE if areas is None else with_areas(_seen_from(file.parent, areas))
     if file.name != "config.toml":
         text = with_places(text, _own_folder(file))
@@ -258,6 +260,7 @@ def run_config(
     config.check_period(datetime.now(UTC))
     error = console.standard_error()
     areas = area_files.load(config, partial(console.tell, error, quiet=quiet))
+    pipeline.check(config, areas)
     if not quiet:
         error.print(Text(console.safe(summary.where(areas))), soft_wrap=True)
     new_state = new_state or prospect.new_start(config)
@@ -344,9 +347,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.getLogger("rasterio").propagate = False
     # as Ctrl-C does, let go of what was begun: a demo's server, the processes that make its scenes
     former = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    watch = bugs.Watch()
     try:
-        with console.patient_streams():
+        with watch.listening(), console.patient_streams():
             code = _run_command(arguments)
+            if watch.first is not None and code in (0, 3):  # else something told already why it ended
+                code = _tell(watch.first)
+    except LocalError as error:  # the last words could not be written
+        code = _tell(error)
     finally:
         signal.signal(signal.SIGTERM, former)
     sys.exit(code)
@@ -360,7 +368,23 @@ def _run_command(arguments: Sequence[str] | None) -> int:
         return 2
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except S2AsyncError as error:
-        click.echo(f"s2async: {console.safe(str(error))}", err=True)
-        return exit_code(error)
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - nobody is to see how it was led to
+        return _tell(error)
     return code if isinstance(code, int) else 0
+
+
+def _tell(error: BaseException) -> int:
+    """Say in one line why a command ends; its exit code."""
+    if isinstance(error, UnicodeEncodeError) and error.encoding != "utf-8":
+        try:
+            files.check_names([error.object])  # an argument, which nobody has checked yet
+        except ConfigError as found:
+            error = found
+    if isinstance(error, S2AsyncError):
+        text, code = str(error), exit_code(error)
+    else:
+        text, code = bugs.tell(error)
+    click.echo(f"s2async: {console.safe(text)}", err=True)
+    return code

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from s2async import areas as area_files
-from s2async import console, costs, holdings, notes, owners, search
+from s2async import console, costs, holdings, notes, owners, pipeline, search
 from s2async.config import Config
 from s2async.errors import ConfigError, LocalError, StateError
 from s2async.models import Area, Event, Notice
@@ -58,6 +58,7 @@ def plan(told: dict[str, bool], config: Path, bandwidth: float, connections: int
             console.tell(error, event, quiet=quiet)
 
     areas = area_files.load(settings, on_event)
+    pipeline.check(settings, areas)
     wanted = connections or settings.network.connections
     if not settings.run.state.exists():
         owners.check(settings, None)

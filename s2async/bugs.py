@@ -1,0 +1,185 @@
+"""What nobody foresaw: one line on the terminal, all else in a file, and no secret in either.
+
+The line says that it is a bug, because whoever reads it can do nothing else about it. Values of variables are
+never written down; texts are, with addresses as `answers.public` has them, and without what the environment keeps
+secret.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import re
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+
+import s2async
+from s2async import means
+from s2async.answers import excerpt, masked
+from s2async.errors import LocalError, S2AsyncError
+
+EXIT: Final = 70
+"""``EX_SOFTWARE`` of sysexits.h."""
+KEPT: Final = 20
+"""Files of the newest bugs that are kept."""
+_LONGEST: Final = 100_000
+"""Characters of a file."""
+_SECRET: Final = re.compile(
+    r"_PROXY$|TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|SIGNATURE|SAS$", re.IGNORECASE
+)
+"""Variables of the environment whose values are not written down."""
+_QUERY: Final = re.compile(r"""\?[\w.%~-]+=[^\s"'<>]*""")
+_CREDENTIAL: Final = re.compile(r"\b(Basic|Bearer) [\w.~+/=-]{4,}")
+_SHORTEST: Final = 4
+"""Characters from which a part of a secret is looked for: shorter ones are everywhere."""
+
+
+def tell(error: BaseException, environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
+    """The line for an error that ended a command and that nobody foresaw, and its exit code.
+
+    What this machine or its user did is no bug, and is told as that (6).
+    """
+    local = means.shortage(error)
+    # the system's own: not what a connection says, nor a library that derives from it
+    if local is None and type(error).__module__ == "builtins" and isinstance(error, OSError) and error.errno:
+        where = f": {error.filename}" if error.filename else ""
+        local = LocalError(f"this machine stopped it ({error.strerror}{where})")
+    if local is not None:
+        return brief(str(local), environment), 6
+    path = keep(error, environment)
+    details = f"details are in {path}" if path else "no place could be found for the details"
+    text = brief(str(error), environment)
+    return f"this is a bug: {type(error).__name__}{': ' if text else ''}{text}; {details}; please report it", EXIT
+
+
+def brief(text: str, environment: Mapping[str, str] = os.environ) -> str:
+    """A text of others on one short line, without secrets."""
+    return excerpt(without_secrets(text, environment).encode("utf-8", "backslashreplace"), 300)
+
+
+def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> str:
+    """A text in which addresses stand without users and queries, and without secrets of the environment."""
+    for secret in sorted(_secrets(environment), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return _CREDENTIAL.sub(r"\1 ***", _QUERY.sub("?...", masked(text)))
+
+
+def _secrets(environment: Mapping[str, str]) -> set[str]:
+    """Values that may be secret, and the pieces that an error may quote of them."""
+    found: set[str] = set()
+    for name, value in environment.items():
+        if not _SECRET.search(name) or name.lower() == "no_proxy":
+            continue
+        pieces = [value]
+        if name.lower().endswith("_proxy"):
+            before, at, _ = value.rpartition("@")
+            pieces = [value, *re.split(r"[:/?#@\\]+", before.partition("://")[2] or before)] if at else [value]
+        found.update(form for piece in pieces for form in (piece, unquote(piece)))
+    return {piece for piece in found if len(piece) >= _SHORTEST}
+
+
+# ---- the file ---------------------------------------------------------------------------------------------
+
+
+def keep(error: BaseException, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Write down what is known of a bug, for its report; None where there is no place for it."""
+    try:
+        text = without_secrets(_details(error), environment)
+    except Exception:  # noqa: BLE001 - the machine may be out of memory; the bug is told all the same
+        return None
+    for folder in _folders():
+        with contextlib.suppress(Exception):
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"bug-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.txt"
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123
+                file.write(text)
+            _forget_old(folder)
+            return path
+    return None
+
+
+def _details(error: BaseException) -> str:
+    trace = "".join(traceback.format_exception(error))
+    if len(trace) > _LONGEST:
+        trace = f"{trace[: _LONGEST // 2]}\n...\n{trace[-_LONGEST // 2 :]}"
+    command = next((word for word in sys.argv[1:] if word.isalpha()), "")
+    return (
+        f"s2async {s2async.__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
+        f"Python {platform.python_version()} on {platform.platform()}\n"
+        f"command: {command}\n\n{trace}"
+    )
+
+
+def _folders() -> Iterator[Path]:
+    """Where such a file may go, the best place first."""
+    with contextlib.suppress(Exception):
+        from platformdirs import user_state_path
+
+        yield user_state_path("s2async", appauthor=False) / "bugs"
+    with contextlib.suppress(OSError):  # there is none that can be written
+        yield Path(tempfile.gettempdir())
+
+
+def _forget_old(folder: Path) -> None:
+    found = sorted(folder.glob("bug-*T*-*.txt"))
+    for path in found[:-KEPT]:
+        path.unlink(missing_ok=True)
+
+
+# ---- what nobody waits for --------------------------------------------------------------------------------
+
+
+class Watch:
+    """Hears of errors that end no command: in threads, in callbacks of an event loop, in finalizers.
+
+    Python would print them with all that led to them. What a connection says that nobody uses any more is no bug,
+    and where memory is short the work itself says so.
+    """
+
+    def __init__(self) -> None:
+        self.first: BaseException | None = None
+        """The first bug of them."""
+
+    def note(self, error: BaseException | None) -> None:
+        """Take in an error that nobody waits for."""
+        harmless = S2AsyncError, OSError, EOFError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit
+        if error is None or self.first is not None or isinstance(error, harmless) or means.shortage(error):
+            return
+        self.first = error
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear of them inside."""
+        listener = _Listener(self)
+        logger = logging.getLogger("asyncio")  # what an event loop says of its callbacks and tasks comes this way
+        former = threading.excepthook, sys.unraisablehook, logger.propagate
+        threading.excepthook = lambda args: self.note(args.exc_value)
+        sys.unraisablehook = lambda args: self.note(args.exc_value)
+        logger.addHandler(listener)
+        logger.propagate = False
+        try:
+            yield
+        finally:
+            logger.removeHandler(listener)
+            threading.excepthook, sys.unraisablehook, logger.propagate = former
+
+
+class _Listener(logging.Handler):
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def emit(self, record: logging.LogRecord) -> None:
+        information: Any = record.exc_info
+        if isinstance(information, tuple):
+            self._watch.note(information[1])
