@@ -21,7 +21,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window as RasterioWindow
 
-from s2async import tiff
+from s2async import heap, tiff
 from s2async.errors import CorruptFile
 from s2async.grid import Window
 from s2async.inflate import DEFLATE, read_rows
@@ -36,6 +36,8 @@ OPTIONS: dict[str, Any] = {
     "GDAL_NUM_THREADS": "1",  # the pool is the parallelism
     "GTIFF_IGNORE_READ_ERRORS": "NO",  # whatever the environment says: a missing block is an error, no zeros
 }
+PLENTY = 4 * MAX_BLOCK
+"""Bytes that no block takes to decode."""
 _NO_ROOM = re.compile("cannot allocate|out of memory", re.IGNORECASE)
 
 
@@ -148,7 +150,7 @@ def _opened(tiff: bytes) -> Iterator[Any]:
             yield raster
     except RasterioError as error:
         reason = str(error.__cause__ or error)  # of a block that cannot be read, only the cause tells which
-        if _NO_ROOM.search(reason):  # of this machine: what the file asks for was checked before
+        if _NO_ROOM.search(reason) and not heap.has_room(PLENTY):  # else it is the file that asks for too much
             raise MemoryError(" ".join(reason.split())) from error
         raise CorruptFile(f"cannot be decoded: {' '.join(reason.split())}") from error
 

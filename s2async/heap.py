@@ -40,6 +40,15 @@ def zeros(size: int) -> bytearray | mmap.mmap:
         raise MemoryError(f"no room for {size:,} bytes") from error
 
 
+def has_room(size: int) -> bool:
+    """Whether so many bytes could be had at this moment."""
+    try:
+        zeros(size)
+    except MemoryError:
+        return False
+    return True
+
+
 def _trim() -> Any:
     """``malloc_trim`` of glibc; other C libraries have none."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
