@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import re
+import secrets
 import sys
 import tempfile
 import threading
@@ -99,8 +100,9 @@ def keep(error: BaseException, environment: Mapping[str, str] = os.environ) -> P
     for folder in _folders():
         with contextlib.suppress(Exception):
             folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"bug-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.txt"
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            path = folder / f"s2async-bug-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}.txt"
+            # a new file, for in a folder of all users others may have laid a link
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123
                 file.write(text)
             _forget_old(folder)
@@ -131,7 +133,7 @@ def _folders() -> Iterator[Path]:
 
 
 def _forget_old(folder: Path) -> None:
-    found = sorted(folder.glob("bug-*T*-*.txt"))
+    found = sorted(folder.glob("s2async-bug-*T*-*.txt"))
     for path in found[:-KEPT]:
         path.unlink(missing_ok=True)
 

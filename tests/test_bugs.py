@@ -173,7 +173,7 @@ def test_without_the_best_place_for_the_file_it_goes_to_another(tmp_path: Path) 
     (tmp_path / "broken" / "numpy.py").write_text("1 / 0")
     places = {"XDG_STATE_HOME": str(tmp_path / "broken" / "numpy.py"), "TMPDIR": str(tmp_path)}
     done = start(tmp_path / "broken", **places)
-    (path,) = tmp_path.glob("bug-*")
+    (path,) = tmp_path.glob("s2async-bug-*")
     assert (done.returncode, done.stderr.count("\n")) == (70, 1)
     assert f"details are in {path}; " in done.stderr
 
@@ -194,7 +194,7 @@ def test_without_any_place_for_the_file_the_bug_is_told(
 
 def test_only_the_newest_files_stay(kept: Path) -> None:
     kept.mkdir(parents=True)
-    old = [kept / f"bug-20200101T0000{number:02}-1.txt" for number in range(bugs.KEPT + 5)]
+    old = [kept / f"s2async-bug-20200101T0000{number:02}-1.txt" for number in range(bugs.KEPT + 5)]
     for path in old:
         path.touch()
     (kept / "notes.txt").touch()
