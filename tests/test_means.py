@@ -248,12 +248,12 @@ def test_with_less_nothing_is_begun(tmp_path: Path, stage: Stage, megabytes: int
 
 @linux
 def test_memory_that_runs_out_meanwhile_stops_a_run_in_order(tmp_path: Path, stage: Stage, calm: Ran) -> None:
-    """At some of these limits the libraries cannot be loaded, at some a run gets far."""
+    """Below what a run asks for: the libraries cannot be loaded, or die of it, or a run gets far; it goes on."""
     path = config_in(tmp_path, stage)
     code = UNFITTED.format(more="means.LEAST_SPACE = 0")
     for megabytes in (230, 250, 265, 280):
         ended = limited("-q", "run", path, code=code, RLIMIT_AS=megabytes * MB)
-        if ended[0]:
+        if ended[0] > 0:  # a signal is that of a library, which nobody can catch
             assert refusal(ended).startswith("s2async: ")
     goes_on(path, stage, calm)
 
