@@ -106,6 +106,15 @@ def test_a_stated_accuracy_of_a_datum_of_modern_times_counts_less_than_what_was_
     assert Way(crs).judge(xy).trust is Trust.FINE
 
 
+def test_a_datum_of_modern_times_is_in_doubt_where_proj_takes_a_roundabout_way() -> None:
+    """By an old datum to there with one shift, and on with another: 18 m off, about Arica."""
+    crs = CRS.from_epsg(20049)
+    place = (-70, -18.35)
+    way, xy = Way(crs), points(crs, place)
+    off = Geod(ellps="WGS84").inv(*place, *way.lonlat(xy)[0])[2]
+    assert (way.judge(xy).trust is Trust.FINE) is bool(off <= datums.TRUSTED)
+
+
 @pytest.mark.parametrize(
     "definition",
     [
