@@ -134,7 +134,8 @@ async def run(
         on_event: told of everything that happens, in the loop's thread.
 
     Returns:
-        How the run ended; ``summary.clean`` when every job has an answer.
+        How the run ended; ``summary.clean`` when every job has an answer, and not all was in vain:
+        ``summary.alarms`` says so, and what to do.
 
     Raises:
         ConfigError: the configuration or the areas cannot be used; or the state or the output folder belongs to

@@ -5,18 +5,21 @@ Each takes the open transaction; `state.State` joins them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from s2async import statements
+from s2async import judging, reasons, statements
 from s2async.catalogs import TWIN_SECONDS, are_twins, edition
 from s2async.errors import ConfigError
-from s2async.models import Area, FileFact, Job, Outcome, Scene, Status
-from s2async.records import OPEN, Wanted
+from s2async.models import Area, FileFact, Job, Lack, Outcome, Scene, Status
+from s2async.records import Wanted
 from s2async.rows import (
     hash_address,
+    is_update,
     item_values,
+    lack,
     pack_histogram,
     same_edition,
     to_microseconds,
@@ -74,10 +77,14 @@ def update_item(db: Connection, run: int, item: int, old: Scene, new: Scene) -> 
         db.execute(statements.NEW_EDITION, (item,))
         db.execute(statements.FORGET_FILES, (item,))
         db.execute(statements.FORGET_HEADERS, (item,))
+        db.execute(statements.FORGET_ABSENCES, (item,))
         return _reopen(db, which | {"status": None})
     again = []
-    if (old.updated, old.assets.keys(), old.absent) != (new.updated, new.assets.keys(), new.absent):
+    if is_update(old, new):
         again += _reopen(db, which | {"status": Status.MISSING})
+        again += db.execute(statements.LACKING_TO_REOPEN, {"item": item}).fetchall()
+        db.execute(statements.REOPEN_LACKING, {"item": item, "run": run})
+        db.execute(statements.FORGET_ABSENCES, (item,))
     if any(key in hrefs and hrefs[key] != asset.href for key, asset in new.assets.items()):
         again += _reopen(db, which | {"status": Status.FAILED})  # the old signature may have been out of date
     return again
@@ -110,24 +117,35 @@ def add_job(db: Connection, item: int, area: int, run: int) -> int | None:
     return added.lastrowid if added.rowcount == 1 else None
 
 
-def known_job(db: Connection, item: int, job: int, area: Area, scene: Scene, wanted: Wanted) -> Job:
-    """A job with what earlier attempts found out about the present edition of its item."""
+def known_job(db: Connection, item: int, job: int, area: Area, scene: Scene, wanted: Wanted, now: int) -> Job:
+    """A job with what earlier attempts found out about the present edition of its item.
+
+    Args:
+        db: The open transaction.
+        item: Row of its item.
+        job: Row of it.
+        area: Of it.
+        scene: Of it.
+        wanted: The kind of crops that count.
+        now: Seconds since 1970, UTC.
+    """
     which = {"item": item, "job": job, "mask": wanted.mask, "format": wanted.format}
+    lacks = tuple(lack(row, now) for row in db.execute(statements.BELIEVED_ABSENCES, which))
     found = db.execute(statements.BELIEVED_MEASURE, which).fetchone()
     if found is None:  # a crop is only made of what was measured
-        return Job(id=job, area=area, scene=scene)
+        return Job(id=job, area=area, scene=scene, lacks=lacks)
     saved = frozenset(asset for (asset,) in db.execute(statements.VALID_ASSETS, which))
-    return Job(id=job, area=area, scene=scene, measure=unpack_measure(*found), saved=saved)
+    return Job(id=job, area=area, scene=scene, measure=unpack_measure(*found), saved=saved, lacks=lacks)
 
 
 def known_jobs(
-    db: Connection, found: Sequence[tuple[int, int, int]], areas: Mapping[int, Area], wanted: Wanted
+    db: Connection, found: Sequence[tuple[int, int, int]], areas: Mapping[int, Area], wanted: Wanted, now: int
 ) -> list[Job]:
-    """Jobs, with what is known of them, by the rows of themselves, their items and their areas."""
+    """Jobs by the rows of themselves, their items and their areas; see `known_job`."""
     scenes: dict[int, Scene] = {}
     for item in {item for _, item, _ in found}:
         scenes[item] = to_scene(db.execute(statements.ITEM, (item,)).fetchone()[1:])
-    return [known_job(db, item, job, areas[area], scenes[item], wanted) for job, item, area in found]
+    return [known_job(db, item, job, areas[area], scenes[item], wanted, now) for job, item, area in found]
 
 
 def suspect(db: Connection, left: Suspicion) -> list[tuple[str, str, str]]:
@@ -155,14 +173,21 @@ def add_files(db: Connection, item: int, facts: Sequence[FileFact]) -> None:
     db.executemany(statements.ADD_HEADER, headers)
 
 
-def believe(db: Connection, item: int, outcome: Outcome) -> None:
+def believe(db: Connection, item: int, outcome: Outcome, run: int, now: int) -> None:
     """Take in an answer about the present edition of its item.
+
+    Args:
+        db: The open transaction.
+        item: Row of the item.
+        outcome: The answer.
+        run: That got it.
+        now: Seconds since 1970, UTC.
 
     Raises:
         ValueError: The job is not one of this state.
     """
     job, measured = outcome.job, outcome.measure
-    answer = (outcome.status, outcome.reason, outcome.transient, job.id, item)
+    answer = (outcome.status, outcome.reason, outcome.cause or "", outcome.transient, job.id, item)
     if db.execute(statements.ANSWER_JOB, answer).rowcount != 1:
         raise ValueError(f"job {job.id} of {job.scene.id} is not in this state")
     if outcome.status is not Status.FAILED:  # which may mean that it was not decoded
@@ -172,6 +197,51 @@ def believe(db: Connection, item: int, outcome: Outcome) -> None:
     for crop in outcome.products:
         made = (crop.mask, crop.format, crop.epsg, crop.bytes, bytes.fromhex(crop.sha256), crop.file)
         db.execute(statements.ADD_PRODUCT, (crop.asset, *made, job.id))
+    for absence in outcome.lacks:
+        if not absence.known:
+            _add_absence(db, item, job.id, absence, run, now)
+    if job.lacks:
+        lacking = {absence.asset for absence in outcome.lacks}
+        there = {crop.asset for crop in outcome.products} | ({"scl"} if measured else set())
+        db.executemany(statements.DROP_ABSENCE, [(job.id, asset) for asset in there - lacking])
+
+
+def _add_absence(db: Connection, item: int, job: int, absence: Lack, run: int, now: int) -> None:
+    which = {"item": item, "job": job, "asset": absence.asset, "cause": absence.cause}
+    before = db.execute(statements.TRIES, which).fetchone()
+    tries = before[0] + 1 if before else 1
+    due = reasons.due(absence.cause, tries, now) if absence.missing else None
+    told = {"reason": absence.text, "host": absence.host, "missing": absence.missing}
+    when = {"tries": tries, "tried": now, "due": due, "run": run}
+    db.execute(statements.ADD_ABSENCE, which | told | when)
+
+
+def settle_denied(db: Connection, run: int, served: Collection[str], wanted: Wanted) -> list[tuple[str, str]]:
+    """Hold what was denied often enough for missing, where its server gives others.
+
+    Args:
+        db: The open transaction.
+        run: That ends.
+        served: Origins of servers that gave a file in this run.
+        wanted: The crops that clear jobs need.
+
+    Returns:
+        Asset and reason of each.
+    """
+    db.execute(statements.SERVED_OTHERS, (run, json.dumps(sorted(served))))
+    found = db.execute(statements.DENIED_ALONE, {"most": reasons.DENIALS, "run": run}).fetchall()
+    settled = [(job, asset, f"missing or not public: {reason}") for job, _, asset, reason in found]
+    db.executemany(statements.SETTLE_ABSENCE, [(reason, job, asset) for job, asset, reason in settled])
+    for job, item in {(job, item) for job, item, *_ in found}:
+        which = {"item": item, "job": job, "mask": wanted.mask, "format": wanted.format}
+        lacks = [lack(row, 0) for row in db.execute(statements.BELIEVED_ABSENCES, which)]
+        needed = [one for one in lacks if one.asset in ("scl", *wanted.assets)]
+        if all(one.missing for one in needed):
+            measured = db.execute(statements.BELIEVED_MEASURE, which).fetchone()
+            saved = {asset for (asset,) in db.execute(statements.VALID_ASSETS, which)}
+            status = judging.settled(wanted, saved, needed) if measured else judging.missing(needed)
+            db.execute(statements.SETTLE_JOB, (*status, job))
+    return [(asset, reason) for _, asset, reason in settled]
 
 
 def disbelieve(db: Connection, outcome: Outcome) -> None:
@@ -179,12 +249,3 @@ def disbelieve(db: Connection, outcome: Outcome) -> None:
     for crop in outcome.products:
         if db.execute(statements.DROP_PRODUCT, (outcome.job.id, crop.asset)).rowcount:
             db.execute(statements.UNSAVE_JOB, (outcome.job.id,))
-
-
-def clear_status(old: str, *, complete: bool, other_wanted: bool) -> str:
-    """What a job is whose area is clear, with or without all wanted crops."""
-    if complete:
-        return Status.SAVED
-    if old in (Status.MISSING, Status.FAILED) and not other_wanted:
-        return old
-    return OPEN

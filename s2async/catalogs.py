@@ -12,25 +12,24 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import shapely
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from s2async.assets import is_address, mapping, origin, sort_assets
 from s2async.errors import BadAnswer, ConfigError
-from s2async.models import Asset, Scene
+from s2async.models import Scene
 
 TWIN_SECONDS = 1.0
 """Editions of one datastrip differ by 0 or 1 ms in their time; two datastrips of one pass by several seconds."""
 
 COPERNICUS = "contains modified Copernicus Sentinel data {year}"
 """How the Sentinel Data Legal Notice asks to be named; ``{year}`` is that of the sensing."""
-
-ONLY_JP2 = "only as JPEG 2000"
-UNUSABLE = "unusable address"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,12 +44,23 @@ class Catalog:
     """Our asset key to the item's: at least ``scl``. A key that is not named here is the same in both."""
     origins: tuple[str, ...] = ()
     """Origins (``https://host``) that assets may come from, besides the API's own."""
+    listed: tuple[str, ...] = ()
+    """Further ones that the user listed."""
     buckets: Mapping[str, str] = field(default_factory=dict)
     """S3 buckets that are public over https, and under which address."""
     descending: bool = False
     """True when answers are known to come newest first; then twins are told apart while a search goes on."""
     attribution: str = COPERNICUS
     """Where the pixels come from, for the crops' tags; ``{year}`` stands for the year of sensing."""
+
+    def allows(self, href: str) -> bool:
+        """Whether an http(s) address is of an origin that may be asked."""
+        return origin(href) in _origins((self.url, *self.origins, *self.listed))
+
+
+@lru_cache(maxsize=16)
+def _origins(addresses: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(filter(None, map(origin, addresses)))
 
 
 _S3 = {
@@ -95,7 +105,7 @@ def custom(url: str, collection: str, assets: Mapping[str, str], attribution: st
     Raises:
         ConfigError: The URL is not one, the collection is empty, or ``scl`` is not named.
     """
-    parts = urlsplit(url) if _is_address(url) else None
+    parts = urlsplit(url) if is_address(url) else None
     if parts is None or parts.query:
         raise ConfigError(f"{_shown(url)} is not the address of a STAC API, such as https://host/v1")
     if not collection:
@@ -128,11 +138,16 @@ def to_scene(item: Mapping[str, Any], catalog: Catalog) -> Scene:
         BadAnswer: The item cannot be a job: an id that cannot name a file, no time, or no place.
     """
     name = _checked_id(item.get("id"))
-    properties = _mapping(item.get("properties"))
+    properties = mapping(item.get("properties"))
     sensed = _instant(properties.get("datetime")) or _instant(properties.get("start_datetime"))
     if sensed is None:
         raise BadAnswer(f"item {name}: neither datetime nor start_datetime is a time")
-    assets, absent = _assets(item, properties, catalog)
+    own = next((link["href"] for link in links(item, "self") if is_address(link.get("href"))), "")
+    entries = {key: entry for key, entry in mapping(item.get("assets")).items() if _is_safe_name(str(key))}
+    folder = _text(properties, "earthsearch:s3_path")
+    assets, absent = sort_assets(
+        entries, catalog, base=own, folder=folder, schemes=properties.get("storage:schemes")
+    )
     updated = _text(properties, "updated")
     generated = _text(properties, "s2:generation_time", "sentinel2:generation_time")
     strip = re.search(r"_(S\d{8}T\d{6})", _text(properties, "s2:datastrip_id"))
@@ -175,10 +190,6 @@ def _shown(value: object) -> str:
     """Any value as a short line of plain ASCII."""
     text = ascii(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _text(properties: Mapping[str, Any], *keys: str) -> str:
@@ -263,98 +274,11 @@ def _unwrapped(footprint: BaseGeometry) -> BaseGeometry:
     return moved
 
 
-# ---- assets -----------------------------------------------------------------------------------------------
-
-
-def _assets(
-    item: Mapping[str, Any], properties: Mapping[str, Any], catalog: Catalog
-) -> tuple[dict[str, Asset], dict[str, str]]:
-    """Sort the item's assets into readable COGs and those that cannot be read, with the reason.
-
-    Earth Search lists each raster twice, such as ``visual`` and ``visual-jp2``; where only the latter is there,
-    the former is named as absent. Where the entry of ``scl`` or ``visual`` is missing altogether, the property
-    ``earthsearch:s3_path`` (the folder in which the catalogue's own COGs lie, always as SCL.tif and TCI.tif)
-    gives the address: tools that pass items on drop entries, and a file that is really missing answers 404.
-    """
-    entries = {key: entry for key, entry in _mapping(item.get("assets")).items() if _is_safe_name(str(key))}
-    base = next((link["href"] for link in links(item, "self") if _is_address(link.get("href"))), "")
-    assets, absent = {}, {}
-    for key, name in _our_keys(entries, catalog).items():
-        href, reason = _judge(_mapping(entries[name]), base, catalog)
-        if reason:
-            absent[key] = reason
-        else:
-            assets[key] = Asset(key=key, href=href)
-    for key in entries:
-        if key.endswith("-jp2"):
-            plain = key.removesuffix("-jp2")
-            if plain not in assets:
-                absent.setdefault(plain, ONLY_JP2)
-    folder = _text(properties, "earthsearch:s3_path")
-    for key, file in (("scl", "SCL.tif"), ("visual", "TCI.tif")):
-        if folder and key not in assets and key not in absent:
-            href, reason = _judge({"href": f"{folder}/{file}"}, "", catalog)
-            if not reason:
-                assets[key] = Asset(key=key, href=href)
-    return assets, absent
-
-
-def _our_keys(entries: Mapping[str, Any], catalog: Catalog) -> dict[str, str]:
-    """Our key of each asset to the item's: mapped keys first, and no other asset takes their names."""
-    ours = {key: name for key, name in catalog.assets.items() if name in entries}
-    taken = {*catalog.assets, *catalog.assets.values()}
-    return ours | {name: name for name in entries if name not in taken}
-
-
-def _judge(entry: Mapping[str, Any], base: str, catalog: Catalog) -> tuple[str, str]:
-    """The http(s) address of a COG, or why there is none."""
-    href, media = entry.get("href"), str(entry.get("type") or "").lower()
-    if not isinstance(href, str) or not href:
-        return "", "no address"
-    path = href.partition("?")[0].lower()
-    if media.startswith(("image/jp2", "image/jpx", "image/jpeg2000")) or path.endswith((".jp2", ".jpx", ".j2k")):
-        return "", ONLY_JP2
-    if not (media.startswith(("image/tiff", "image/vnd.stac.geotiff")) or path.endswith((".tif", ".tiff"))):
-        return "", "not a TIFF"
-    if not _is_clean(href):
-        return "", UNUSABLE
-    if href.lower().startswith("s3://"):
-        bucket, _, key = href[5:].partition("/")
-        if bucket not in catalog.buckets:
-            return "", f"s3:// bucket {bucket[:63]} is not public over https"
-        href = f"{catalog.buckets[bucket]}/{key}"
-    elif base:
-        try:
-            href = urljoin(base, href)
-        except ValueError:  # such as brackets around what is no IPv6 address
-            return "", UNUSABLE
-    return (href, "") if _is_address(href) else ("", UNUSABLE)
-
-
 def links(thing: Mapping[str, Any], rel: str) -> list[Mapping[str, Any]]:
     """The links of an item or a page that have this relation."""
     listed = thing.get("links")
     everything = listed if isinstance(listed, list) else []
     return [link for link in everything if isinstance(link, Mapping) and link.get("rel") == rel]
-
-
-def _is_clean(text: str) -> bool:
-    """Printable ASCII without blanks, quotes and backslashes: nothing that two parsers could read differently."""
-    return re.fullmatch(r"[!#-&(-;=?-\[\]-_a-z~]{1,2000}", text) is not None
-
-
-def _is_address(text: object) -> bool:
-    """Whether a value is a plain http(s) address: a host, no user, no fragment."""
-    if not isinstance(text, str) or not _is_clean(text):
-        return False
-    try:
-        parts = urlsplit(text)
-        _ = parts.port  # raises for one that is not a number
-    except ValueError:
-        return False
-    return (
-        parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc and "#" not in text
-    )
 
 
 # ---- twins ------------------------------------------------------------------------------------------------

@@ -35,8 +35,9 @@ EXIT_CODES = """
 \b
 Exit codes:
   0        all done; files that do not exist are an answer, not an error
-  2        the command, the config or the areas cannot be used, or the state is another's or away
-  3        finished, but some jobs failed or a search is incomplete
+  2        the command, the config or the areas cannot be used, nothing can be read before a
+           setting is mended, or the state is another's or away
+  3        finished, but some jobs failed, a search is incomplete, or next to nothing was there
   4        the state is in use by another run
   5        the state cannot be used: damaged, or newer than this program
   6        stopped by this machine (disk full, read-only, too little memory); run again to go on
@@ -153,7 +154,7 @@ def status(config: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("config", type=CONFIG)
-@click.option("--missing", is_flag=True, help="Also jobs whose files did not exist.")
+@click.option("--missing", is_flag=True, help="Also jobs of which files did not exist.")
 def retry(config: Path, missing: bool) -> None:
     """Open the failed jobs of CONFIG again; the next run works on them.
 
@@ -293,9 +294,11 @@ def run_config(
             print(json.dumps(summary.as_json(state, config, result), indent=2), flush=True)
         elif not quiet:
             summary.show_run(console.standard_output(), state, config, areas, result)
+    for alarm in result.alarms:
+        view.tell(alarm.text, "red")
     if quiet and not result.clean and not view.told:  # what failed earlier is told by no event of this run
         view.tell(summary.unclean(config, result), "red")
-    return 0 if result.clean else 3
+    return result.exit_code
 
 
 def _own_folder(file: Path) -> str:

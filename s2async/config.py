@@ -11,6 +11,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -280,6 +281,10 @@ class Config(Section):
         if why := why_empty(self.search.period.start, self.search.period.end, now=now):
             place = self.place("search", "datetime")
             raise ConfigError(f'{place}: [search] datetime: "{shown(self.search.datetime)}" {why}')
+
+    def catalog(self) -> Catalog:
+        """Describe the catalogue that is meant, and whom its assets may be on."""
+        return replace(self.search.resolve(), listed=self.network.listed)
 
     def allowed_origins(self) -> tuple[str, ...]:
         """List every ``scheme://host[:port]`` that may be asked: the API's, its assets', and the listed ones."""

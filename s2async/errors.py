@@ -14,6 +14,7 @@
         |   +-- HostParked     a server that is not asked at present: its jobs stay open
         +-- NotFound           404, 410: an answer
         +-- Refused            we will not ask, or are not allowed to
+        |   +-- NotAllowed     an origin that the user may list
         +-- FileChanged        the file is no longer the edition whose header was read
         +-- BadAnswer          an answer that is not what was asked for
         +-- CorruptFile        a file that cannot be decoded
@@ -83,6 +84,15 @@ class NotFound(RemoteError):
 
 class Refused(RemoteError):
     """Not on the allow-list, not permitted (401, 403), or a server that cannot do what is needed."""
+
+
+class NotAllowed(Refused):
+    """We do not ask whom the user has not listed."""
+
+    def __init__(self, message: str, *, origin: str = "") -> None:
+        super().__init__(message)
+        self.origin = origin
+        """The server, as ``scheme://host[:port]``; the empty string where it is listed, but as a public one."""
 
 
 class FileChanged(RemoteError):

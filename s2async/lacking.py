@@ -1,40 +1,54 @@
-"""Wanted assets that no scene has: most likely a slip of the pen, such as B04 for red. Pure."""
+"""Wanted assets that no scene offers: a slip of the pen (B04 for red), or a catalogue without COGs. Pure."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from typing import Final
 
-from s2async.models import Scene
-
-ENOUGH: Final = 8
-"""So many scenes without an asset tell that there is none: now and then one is published in part."""
-_NAMED: Final = 30
-"""Keys that are named."""
+from s2async.alarms import advice, named
+from s2async.models import Cause, Scene
+from s2async.reasons import counted
 
 
 class Lacking:
-    """Takes in scene after scene, and tells which assets none of them has.
+    """Takes in scene after scene, and tells which wanted assets none of them offers in a form that can be read.
 
     Args:
         wanted: Asset keys.
     """
 
     def __init__(self, wanted: Iterable[str]) -> None:
-        self._never = list(dict.fromkeys(wanted))
+        self._never: dict[str, Counter[Cause]] = {key: Counter() for key in dict.fromkeys(wanted)}
+        """Why, by key; none that a scene has."""
         self._scenes = 0
         self._there: set[str] = set()
+        self._texts: dict[Cause, str] = {}
+        """A reason of each cause."""
+        self._forbidden: set[str] = set()
 
     def add(self, scene: Scene) -> None:
-        """Take in a scene. What it has in a form that cannot be read is no slip."""
+        """Take in a scene."""
         self._scenes += 1
         self._there |= scene.assets.keys()
-        self._never = [key for key in self._never if key not in scene.assets and key not in scene.absent]
+        for key in [key for key in self._never if key in scene.assets]:
+            del self._never[key]
+        for key, causes in self._never.items():
+            reason = scene.absent.get(key)
+            causes[reason.cause if reason else Cause.NO_ASSET] += 1
+            if reason and reason.cause is Cause.SCHEME:
+                self._texts.setdefault(reason.cause, reason.text)
+            if reason and reason.host:
+                self._forbidden.add(reason.host)
 
     @property
-    def sure(self) -> bool:
-        """Whether an asset is lacking in so many scenes that none will have it."""
-        return self._scenes >= ENOUGH and bool(self._never)
+    def keys(self) -> tuple[str, ...]:
+        """Assets that no scene offers; none before a scene was taken in."""
+        return tuple(self._never) if self._scenes else ()
+
+    @property
+    def scenes(self) -> int:
+        """Scenes that were taken in."""
+        return self._scenes
 
     @property
     def place(self) -> tuple[str, str]:
@@ -44,9 +58,28 @@ class Lacking:
     @property
     def told(self) -> str:
         """What is lacking, in words; nothing where every asset was seen, or no scene."""
-        if not self._scenes or not self._never:
+        if not self.keys:
             return ""
-        named = ", ".join(sorted(self._there)[:_NAMED]) or "none that can be read"
         found = "the scene found" if self._scenes == 1 else f"any of {self._scenes} scenes"
-        what = "is no asset" if len(self._never) == 1 else "are no assets"
-        return f"{' and '.join(self._never)} {what} of {found}; there are: {named}"
+        nowhere = [key for key, causes in self._never.items() if causes.keys() == {Cause.NO_ASSET}]
+        told = []
+        if nowhere:
+            what = "is no asset" if len(nowhere) == 1 else "are no assets"
+            told.append(f"{' and '.join(nowhere)} {what} of {found}; there are: {named(self._there)}")
+        alike: dict[str, list[str]] = {}
+        for key, causes in self._never.items():
+            if key not in nowhere:
+                why = self._texts.get(cause := next(iter(causes)), cause.words)
+                alike.setdefault(counted(causes) if len(causes) > 1 else why, []).append(key)
+        for why, keys in alike.items():
+            told.append(f"{' and '.join(keys)} cannot be read in {found}: {why}")
+        return "; ".join(told)
+
+    @property
+    def mend(self) -> str:
+        """What to do about it."""
+        causes = Counter[Cause]()
+        for found in self._never.values():
+            causes.update(found)
+        del causes[Cause.NO_ASSET]
+        return advice(causes, self._there, sorted(self._forbidden)) if causes else "mend the key"

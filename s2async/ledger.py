@@ -6,23 +6,29 @@ Only areas of the last run's configuration count. Everything is answered from on
 from __future__ import annotations
 
 import contextlib
+import json
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import shapely
 
 from s2async import files, rows, schema, statements
+from s2async.alarms import ENOUGH, Alarm, asset_alarm, is_most, state_alarm
 from s2async.clouds import Limits, is_held
-from s2async.models import Area, CloudMeasure, Estimate, Scene, SearchReport, Traffic, Use
+from s2async.models import Area, Cause, CloudMeasure, Estimate, Scene, SearchReport, Status, Traffic, Use
 from s2async.records import (
     ATTEMPTS,
+    OPEN,
     AreaCounts,
     Counts,
     FileSum,
     JobRow,
     KnownJob,
+    LackRow,
     Problem,
     RunRow,
     SavedRow,
@@ -31,7 +37,11 @@ from s2async.records import (
     Unheld,
     Wanted,
     WholeFiles,
+    Without,
 )
+
+FORBIDDEN = 10
+"""Origins that are named, where jobs would need them and they are not allowed."""
 
 
 class Ledger:
@@ -164,9 +174,71 @@ class Ledger:
         """Failed jobs, then missing ones, by area and item, with their reasons; all, or at most so many."""
         with schema.told(self.path):
             found = self._db.execute(statements.PROBLEMS, (-1 if limit is None else limit,)).fetchall()
-        return tuple(
-            Problem(area=area, item=item, status=status, reason=reason) for area, item, status, reason in found
+        return tuple(map(rows.problem, found))
+
+    def lacking(self, wanted: Wanted) -> tuple[LackRow, ...]:
+        """What jobs of active areas lack of the wanted assets and the classification, by area, item and asset."""
+        with schema.told(self.path):
+            found = self._db.execute(statements.LACKING, {"assets": json.dumps(wanted.assets)}).fetchall()
+        return tuple(map(rows.lack_row, found))
+
+    def without(self, wanted: Wanted, *, twins_newest: bool) -> Without:
+        """Why jobs of active areas lack files, in numbers.
+
+        Args:
+            wanted: The wanted crops; only their assets matter.
+            twins_newest: Leave out failed jobs that are left to a newer twin of their item.
+        """
+        by_status: dict[str, dict[Cause, int]] = defaultdict(dict)
+        saved: dict[tuple[str, Cause], int] = {}
+        scenes: dict[str, int] = defaultdict(int)
+        with schema.told(self.path):
+            for status, cause, jobs in self._db.execute(statements.CAUSES, {"newest": twins_newest}):
+                if cause:
+                    by_status[status][Cause(cause)] = jobs
+            assets = {"assets": json.dumps(wanted.assets)}
+            for asset, cause, jobs, items in self._db.execute(statements.LACKING_COUNTS, assets):
+                saved[asset, Cause(cause)] = jobs
+                scenes[asset] += items
+        return Without(by_status=dict(by_status), saved=saved, scenes=dict(scenes))
+
+    def scenes(self, *statuses: str) -> int:
+        """Items with a job of an active area that has one of these statuses; with any job when none is named."""
+        with schema.told(self.path):
+            which = {"status": json.dumps(statuses) if statuses else None}
+            found: int = self._db.execute(statements.SCENES, which).fetchone()[0]
+        return found
+
+    def alarm(self, counts: Counts, wanted: Wanted, *, twins_newest: bool) -> Alarm | None:
+        """That nearly all jobs lack files, or those that are saved one of the assets: why, and what to do.
+
+        Args:
+            counts: As `counts` gives them.
+            wanted: The wanted crops; only their assets matter.
+            twins_newest: As for `counts`.
+        """
+        jobs = {status: n for status, n in counts.total.items() if status != OPEN}
+        bad = (Status.MISSING, Status.FAILED)
+        if not is_most(sum(jobs.get(status, 0) for status in bad), sum(jobs.values())):
+            saved, without = jobs.get(Status.SAVED, 0), self.without(wanted, twins_newest=twins_newest)
+            if not without.saved:
+                return None
+            return asset_alarm(saved, without.saved, without.scenes, scenes=self.scenes(Status.SAVED))
+        with schema.told(self.path):
+            origins = [host for (host,) in self._db.execute(statements.FORBIDDEN_HOSTS, (FORBIDDEN,))]
+            newest = self._db.execute(statements.NEWEST_KEYS, (ENOUGH,)).fetchall()
+        return state_alarm(
+            jobs,
+            self.without(wanted, twins_newest=twins_newest).by_status,
+            scenes=(self.scenes(*bad), self.scenes()),
+            keys={key for (assets,) in newest for key in json.loads(assets)},
+            forbidden=origins,
         )
+
+    def has_asset(self, key: str) -> bool:
+        """Whether any item offers this asset in a form that can be read."""
+        with schema.told(self.path):
+            return bool(self._value(statements.HAS_KEY, key))
 
     def known_jobs(self, scene: Scene, wanted: Wanted) -> tuple[KnownJob, ...]:
         """The jobs of a scene of which this edition of it is known; none when it is another or unknown.
@@ -180,7 +252,11 @@ class Ledger:
             if item is None:
                 return ()
             kind = {"item": item, "mask": wanted.mask, "format": wanted.format, "attempts": ATTEMPTS}
-            return tuple(map(rows.known_job, self._db.execute(statements.KNOWN_JOBS, kind)))
+            now, known = int(time.time()), self._db.execute(statements.KNOWN_JOBS, kind).fetchall()
+            old = rows.to_scene(self._db.execute(statements.ITEM, (item,)).fetchone()[1:])
+            if rows.is_update(old, scene):  # a run would ask for all that is missing
+                return tuple(replace(rows.known_job(row, now), lacks=frozenset()) for row in known)
+            return tuple(rows.known_job(row, now) for row in known)
 
     def scene(self, collection: str, item: str) -> Scene | None:
         """An item as a search found it last; None when it is unknown."""

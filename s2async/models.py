@@ -23,7 +23,7 @@ class Status(StrEnum):
     """What became of a job."""
 
     SAVED = "saved"
-    """Every wanted crop is on disk under its final name."""
+    """Every wanted crop that can be had is on disk under its final name, and that is at least one."""
     CLOUDY = "cloudy"
     """Measured, too cloudy: an answer."""
     NODATA = "nodata"
@@ -31,9 +31,68 @@ class Status(StrEnum):
     OUTSIDE = "outside"
     """The raster does not touch the polygon: an answer."""
     MISSING = "missing"
-    """The item has no such COG (no asset, JPEG 2000 only, 404, 410): an answer until the item is updated."""
+    """None of the wanted COGs can be had (no asset, JPEG 2000 only, 404, 410): an answer until the item is
+    updated. What its server said was not there is asked for again a few times all the same."""
     FAILED = "failed"
-    """No answer yet: transient causes are tried again by the next runs, final ones by ``retry``."""
+    """At least one asset has no answer yet: transient causes are tried again by the next runs, final ones by
+    ``retry``. Crops of other assets may be on disk, and count."""
+
+
+class Cause(StrEnum):
+    """Why a file cannot be had: what the reasons in words have in common, to be counted."""
+
+    NO_ASSET = "no-asset"
+    JPEG2000 = "jpeg2000"
+    FORMAT = "format"
+    ADDRESS = "address"
+    SCHEME = "scheme"
+    ORIGIN = "origin"
+    NOT_THERE = "not-there"
+    DENIED = "denied"
+    REFUSED = "refused"
+    ANSWER = "answer"
+    DAMAGED = "damaged"
+    LAYOUT = "layout"
+    CHANGED = "changed"
+    NETWORK = "network"
+    CRASH = "crash"
+    SMALL = "small"
+
+    @property
+    def words(self) -> str:
+        """A few words for people."""
+        return _CAUSES[self]
+
+
+_CAUSES: Final = {
+    Cause.NO_ASSET: "no such asset",
+    Cause.JPEG2000: "only as JPEG 2000",
+    Cause.FORMAT: "not a TIFF",
+    Cause.ADDRESS: "unusable address",
+    Cause.SCHEME: "not public over https",
+    Cause.ORIGIN: "origin not allowed",
+    Cause.NOT_THERE: "not there",
+    Cause.DENIED: "access denied",
+    Cause.REFUSED: "refused",
+    Cause.ANSWER: "odd answer",
+    Cause.DAMAGED: "damaged",
+    Cause.LAYOUT: "unsupported layout",
+    Cause.CHANGED: "changed while it was read",
+    Cause.NETWORK: "no answer of the server",
+    Cause.CRASH: "set aside after a crash",
+    Cause.SMALL: "area too small",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an asset cannot be read."""
+
+    cause: Cause
+    text: str
+    """One line for people."""
+    host: str = ""
+    """For `Cause.ORIGIN`: the origin that the user may list."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,8 +150,8 @@ class Scene:
     scenes read back from the state."""
     assets: Mapping[str, Asset]
     """The readable COGs by key."""
-    absent: Mapping[str, str] = field(default_factory=dict)
-    """Why an asset that the item names cannot be read, by key; such as ``only as JPEG 2000``."""
+    absent: Mapping[str, Reason] = field(default_factory=dict)
+    """Why an asset that the item names cannot be read, by key."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,6 +196,28 @@ class Product:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Lack:
+    """An asset that one job lacks."""
+
+    asset: str
+    cause: Cause
+    text: str
+    """One line: why."""
+    host: str = ""
+    """Origin of the file's server, or the one that is not allowed; the empty string when nobody was asked."""
+    missing: bool = True
+    """There is no such file: an answer. Else it may be there, but could not be had."""
+    transient: bool = False
+    """For what is not missing: worth another try by the next run."""
+    known: bool = False
+    """It is in the state already."""
+    again: bool = False
+    """For what is known: it is time to ask for it again."""
+    alone: bool = False
+    """For what is known: its server gave others at the time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """One question: is this area clear in this scene, and if so, where is its crop?"""
 
@@ -150,6 +231,8 @@ class Job:
     """Assets whose crop of this version, mask and format is on disk already."""
     products: tuple[Product, ...] = ()
     """Crops of them that this run has written, and not recorded yet: it was stopped before the last."""
+    lacks: tuple[Lack, ...] = ()
+    """Assets that it lacked before; those that are not to be asked for again are not."""
 
 
 LONGEST_BATCH: Final = 64
@@ -179,9 +262,14 @@ class Outcome:
     products: tuple[Product, ...] = ()
     """Crops written by this attempt, also when another asset of the job failed."""
     reason: str = ""
-    """One line for MISSING and FAILED: what, and which asset and address; for NODATA where that is odd."""
+    """One line for MISSING and FAILED: what, and which asset and address; for SAVED, what it lacks; for NODATA
+    where that is odd."""
+    cause: Cause | None = None
+    """What that comes down to, for MISSING and FAILED; for NODATA where that is odd."""
     transient: bool = False
     """For FAILED: worth another try by the next run."""
+    lacks: tuple[Lack, ...] = ()
+    """Wanted assets that it lacks, and the classification where that is what it lacks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

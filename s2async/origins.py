@@ -22,7 +22,7 @@ from typing import Final
 from yarl import URL
 
 from s2async.answers import shown
-from s2async.errors import Refused
+from s2async.errors import NotAllowed, Refused
 
 _UNICAST: Final = IPv6Network("2000::/3")
 """The only part of IPv6 that is handed out for the public internet (IANA, IPv6 Global Unicast)."""
@@ -56,9 +56,14 @@ def allowed(href: str, origins: frozenset[str] | set[str]) -> tuple[URL, str]:
     if url.scheme not in ("http", "https"):
         raise Refused(f"only http and https are allowed: {shown(href)}")
     if origin not in origins:
-        advice = f'if you trust it, add "{shown(origin)}" to origins in [network]'
-        raise Refused(f"not an allowed origin: {shown(href)}; {advice}")
+        raise NotAllowed(f"not an allowed origin: {shown(href)}; {listing(origin)}", origin=origin)
     return url, origin
+
+
+def listing(*origins: str) -> str:
+    """What to do about origins that are not allowed."""
+    named = ", ".join(f'"{shown(origin)}"' for origin in origins)
+    return f"if you trust {'it' if len(origins) == 1 else 'them'}, add {named} to origins in [network]"
 
 
 def origin_of(text: str) -> str:

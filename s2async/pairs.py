@@ -67,7 +67,7 @@ def kind_of(look: Look) -> Kind | None:
     """What a look would show; None when it would show nothing."""
     if look.scene_cloud is None or look.area_cloud is None or look.scene_cloud == look.area_cloud:
         return None
-    if look.status == Status.SAVED and look.scene_cloud > look.area_cloud:
+    if look.is_clear and look.scene_cloud > look.area_cloud:
         return Kind.CLEAR
     if look.status == Status.CLOUDY and look.scene_cloud < look.area_cloud:
         return Kind.COVERED

@@ -18,11 +18,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import s2async
+from s2async import (
+    alarms,
+    crops,
+    files,
+    heap,
+    holdings,
+    index,
+    means,
+    notes,
+    owners,
+    search,
+    strangers,
+    upkeep,
+    worker,
+)
 from s2async import areas as area_files
-from s2async import crops, files, heap, holdings, index, means, notes, owners, search, strangers, upkeep, worker
+from s2async.alarms import Alarm
 from s2async.budget import Budget
 from s2async.clouds import Limits, verdict
 from s2async.config import Config
+from s2async.endings import SCL
 from s2async.errors import ConfigError, LocalError
 from s2async.gate import TURN
 from s2async.jobqueue import JobQueue, scene_of
@@ -44,7 +60,7 @@ from s2async.models import (
 )
 from s2async.periods import TOLERANCE
 from s2async.progress import Progress, Summary
-from s2async.records import Wanted
+from s2async.records import Counts, Wanted
 from s2async.sessions import check_proxies
 from s2async.shelf import Shelf
 from s2async.state import State
@@ -85,7 +101,7 @@ async def run(
 
     Raises:
         ConfigError: the state, its crops or the output folder are away, or others'; or the state holds the same
-            items of another collection; or no scene has an asset that is wanted; or no scene can be of the period.
+            items of another collection; or no scene can be of the period.
         StateInUse, StateError: the state cannot be used.
         LocalError: this machine stopped the run; it can be resumed.
         HostParked: a server gave no answer for as long as it is waited for; the run can be resumed.
@@ -193,12 +209,13 @@ class _Run:
         self.progress = progress
         self.emit = on_event
         self.queue = JobQueue(config.run.queue)
-        self.catalog = config.search.resolve()
+        self.catalog = config.catalog()
         self.wanted = wanted_products(config)
         self.limits = limits(config)
         self.newest = config.search.twins == "newest"
         self.matcher = search.Matcher(areas)
-        self.lacking = Lacking([worker.SCL, *self.wanted.assets])
+        self.lacking = Lacking([SCL, *self.wanted.assets])
+        self.servers = alarms.Servers()
         self.parked: set[str] = set()
         self.reports: list[SearchReport] = []
         """Of the searches that have ended."""
@@ -228,7 +245,10 @@ class _Run:
         self.state.begin_run(self.config.model_dump_json(), s2async.__version__)
         try:
             await self._work()
-            for text in filter(None, (self.lacking.told, search.estimates_told(self.reports))):
+            self._settle()
+            lacking = self._lacking_alarm()
+            untold = "" if lacking else self.lacking.told
+            for text in filter(None, (untold, search.estimates_told(self.reports))):
                 self.emit(Notice(text=text))
             path = self._write_index()
         except BaseException:
@@ -236,7 +256,7 @@ class _Run:
                 self._end("stopped")
             raise
         self._end("finished")
-        return self._summary(path)
+        return self._summary(path, lacking)
 
     def _end(self, how: str) -> None:
         if self.replaced.told:
@@ -271,6 +291,8 @@ class _Run:
             self.emit(Notice(text=f"judged {sum(judged.values())} measured jobs again by new settings"))
         if again := self.state.reopen_transient():
             self.emit(Notice(text=f"trying {again} failed jobs again"))
+        if again := self.state.reopen_due():
+            self.emit(Notice(text=f"asking again for files of {again} jobs that were not there"))
 
     async def _work(self) -> None:
         work = self.work
@@ -374,9 +396,8 @@ class _Run:
     async def _add_scene(self, scene: Scene) -> None:
         areas = self.matcher.areas_for(scene)
         self.lacking.add(scene)
-        if self.lacking.sure:
-            place = self.lacking.place
-            raise ConfigError(f"{self.config.place(*place)}: {place[1]}: {self.lacking.told}; mend the key")
+        if self.lacking.scenes == alarms.ENOUGH and self.lacking.keys:
+            self.emit(Notice(text=f"so far: {self.lacking.told}"))
         jobs = self.state.add_scene(scene, areas, self.wanted, twins_newest=self.newest)
         await self._enqueue(jobs, resumed=False)
         await asyncio.sleep(0)  # a page holds hundreds of scenes, and others wait for the loop
@@ -435,7 +456,8 @@ class _Run:
             if self.batches % heap.EVERY == 0:
                 tools.writers.submit(heap.give_back)
             for outcome in result.outcomes:
-                self.progress.done[outcome.status] += 1
+                self.progress.add(outcome)
+                self.servers.add(outcome)
                 self.emit(JobDone(outcome=outcome))
             jobs = result.left
             if jobs:  # they stay open, and the worker with them, or it would run through all that need that server
@@ -451,11 +473,34 @@ class _Run:
 
     # ---- ending ----
 
+    def _settle(self) -> None:
+        """Hold for missing what was denied often enough."""
+        if settled := self.state.settle_denied(self.servers.served):
+            asset, reason = settled[0]
+            told = f"{len(settled):,} crops are not asked for any more, such as {asset}: {reason}"
+            self.emit(Notice(text=told))
+
+    def _lacking_alarm(self) -> Alarm | None:
+        """That no scene of all the searches, nor of earlier ones, offers an asset that is wanted."""
+        complete = all(report.complete for report in self.reports)
+        known = complete and self.progress.searches_done == self.progress.searches
+        if not (known and self.lacking.keys) or any(map(self.state.has_asset, self.lacking.keys)):
+            return None
+        place = self.lacking.place
+        text = f"{self.config.place(*place)}: {place[1]}: {self.lacking.told}; {self.lacking.mend}"
+        return Alarm(text=text, settings=True)
+
+    def _alarms(self, lacking: Alarm | None, counts: Counts) -> tuple[Alarm, ...]:
+        """That all was in vain, said once: of keys and of servers rather than of all jobs."""
+        found = (*([lacking] if lacking else []), *self.servers.alarms())
+        whole = None if found else self.state.alarm(counts, self.wanted, twins_newest=self.newest)
+        return (whole,) if whole else found
+
     def _write_index(self) -> Path:
         rows = self.state.saved_rows(twins_newest=self.newest, wanted=self.wanted)
         return index.write_csv(rows, self.config.output.folder, classes=self.limits.classes)
 
-    def _summary(self, path: Path) -> Summary:
+    def _summary(self, path: Path, lacking: Alarm | None) -> Summary:
         counts = self.state.counts(twins_newest=self.newest)
         meter = self.progress.meter
         incomplete = tuple(report for report in self.reports if not report.complete)
@@ -463,6 +508,8 @@ class _Run:
         known = not (incomplete or cut_short or counts.open)
         return Summary(
             done=dict(self.progress.done),
+            causes=dict(self.progress.causes),
+            without=dict(self.progress.without),
             failed=counts.total.get(Status.FAILED, 0),
             left=counts.open,
             cut_short=cut_short,
@@ -470,6 +517,7 @@ class _Run:
             sceneless=tuple(area.name for area in counts.areas if not area.by_status),
             incomplete=incomplete,
             unheld=self.state.unheld(self.limits) if known else (),
+            alarms=self._alarms(lacking, counts),
             index=path,
             seconds=self.progress.seconds,
             requests=meter.requests,

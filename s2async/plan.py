@@ -28,7 +28,7 @@ class Known:
     clear: bool
     """Measured and clear, so that only crops are missing."""
     saved: frozenset[str] = frozenset()
-    """Assets whose crop is on disk."""
+    """Assets whose crop is on disk, or not to be had."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,10 +157,10 @@ class Planner:
         self._jobs += len(areas)
         self._answered += int(answered.sum())
         ground = self._grounds.add(scene.grid, scene.epsg, scene.footprint)
-        if answered.all() or "scl" not in scene.assets:
-            return
-        left = ~answered & ~clear
         assets = tuple(asset for asset in self._assets if asset in scene.assets)
+        if answered.all() or "scl" not in scene.assets or (self._assets and not assets):
+            return  # without any of the wanted assets not even the clouds are looked at
+        left = ~answered & ~clear
         lacking = {asset: np.array([one is None or asset not in one.saved for one in told]) for asset in assets}
         self._seen.append(
             _Seen(
@@ -197,11 +197,10 @@ class Planner:
         work = 0
         for seen in self._seen:
             chance = self._chance(seen, weather)
-            if len(seen.assets) == len(self._assets):  # else their jobs end as missing
-                kept_low[seen.measure[seen.held]] += chance.low
-                kept_high[seen.measure[seen.held]] += chance.high
-                kept_low[seen.clear] += 1
-                kept_high[seen.clear] += 1
+            kept_low[seen.measure[seen.held]] += chance.low
+            kept_high[seen.measure[seen.held]] += chance.high
+            kept_low[seen.clear] += 1
+            kept_high[seen.clear] += 1
             asked, read = self._reading(seen, chance)
             requests, size = requests + asked, size + read
             disk = disk + self._crops(seen, chance)

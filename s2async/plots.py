@@ -56,7 +56,7 @@ class Months:
 
     def add(self, watched: Watched) -> None:
         """Take in an area; a job counts once, however many crops it has."""
-        counts = Counter((look.day.year, look.day.month) for look in watched.looks if look.status == Status.SAVED)
+        counts = Counter((look.day.year, look.day.month) for look in watched.looks if look.is_clear)
         self.areas += 1
         self.all.update(counts)
         self.rows.append((watched.area.name, counts))

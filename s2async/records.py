@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from s2async.models import CloudMeasure, Status
+from s2async.models import Cause, CloudMeasure, Status
 
 OPEN = "open"
 """Beside the values of `models.Status`: no answer yet, and to be worked on."""
@@ -93,6 +93,35 @@ class Problem:
     item: str
     status: str
     reason: str
+    cause: Cause | None = None
+    """What the reason comes down to; None when unknown."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LackRow:
+    """An asset that a job lacks: a job that failed or is missing, or one that is saved without it."""
+
+    area: str
+    item: str
+    status: str
+    """Of the job."""
+    asset: str
+    cause: Cause
+    reason: str
+    tries: int
+    """How often in a row this was the answer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Without:
+    """Why jobs lack files, in numbers."""
+
+    by_status: Mapping[str, Mapping[Cause, int]]
+    """Jobs by status (``missing``, ``failed``) and cause."""
+    saved: Mapping[tuple[str, Cause], int]
+    """Jobs that are saved without an asset, by asset and cause."""
+    scenes: Mapping[str, int]
+    """Scenes of those, by asset."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,6 +192,8 @@ class KnownJob:
     """Assets whose crop, of the wanted kind, is on disk."""
     given_up: bool = False
     """It failed, and no run tries it again by itself."""
+    lacks: frozenset[str] = frozenset()
+    """Assets that are missing, and not to be asked for again by now."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -41,6 +41,11 @@ class Look:
     path: str = ""
     """Of that crop, relative to the output folder, with forward slashes."""
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether the area was seen clear: also where an asset failed, while the crop of another is there."""
+        return bool(self.path) or self.status == Status.SAVED
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watched:
@@ -63,7 +68,7 @@ class Watched:
     @property
     def clear_days(self) -> list[date]:
         """Days on which the area was seen clear, oldest first."""
-        return sorted({look.day for look in self.looks if look.status == Status.SAVED})
+        return sorted({look.day for look in self.looks if look.is_clear})
 
     @property
     def longest_gap(self) -> tuple[date, date] | None:
@@ -132,7 +137,7 @@ class Scatter:
             if look.scene_cloud is None or look.area_cloud is None:
                 continue
             self.cells[_cell(look.scene_cloud), _cell(look.area_cloud)] += 1
-            clear = look.status == Status.SAVED
+            clear = look.is_clear
             self.misjudged["clear under clouds"] += clear and look.scene_cloud >= 50
             self.misjudged["clear"] += clear
             self.misjudged["covered under blue"] += look.area_cloud >= 50 and look.scene_cloud <= 20
@@ -140,7 +145,8 @@ class Scatter:
             if self.count <= POINTS:
                 told = f"scene {look.scene_cloud:.1f} %, area {look.area_cloud:.1f} %"
                 label = f"{watched.area.name}, {look.day}: {told}"
-                self.points.append(Point(look.scene_cloud, look.area_cloud, look.status, label))
+                status = str(Status.SAVED) if clear else look.status
+                self.points.append(Point(look.scene_cloud, look.area_cloud, status, label))
         if self.count > POINTS:
             self.points.clear()
 

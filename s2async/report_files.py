@@ -252,7 +252,7 @@ def _parts(
     yield page.section("areas", "Areas", sections.index(gathered.entries))
     if gathered.sections:
         yield page.section("calendars", "Calendars", sheet.legend(), gathered.sections)
-    yield sections.problems(found, searches)
+    yield sections.problems(found, searches, state.lacking(pipeline.wanted_products(config)))
     yield page.footer(*_credits(config, *(gathered.days or _period(config, (), now))))
 
 

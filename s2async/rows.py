@@ -11,8 +11,9 @@ from struct import Struct
 from typing import Any
 
 from s2async.answers import public
-from s2async.models import HISTOGRAM_BINS, Asset, CloudMeasure, Scene
-from s2async.records import JobRow, KnownJob, SavedRow, StoredCrop
+from s2async.models import HISTOGRAM_BINS, Asset, Cause, CloudMeasure, Lack, Reason, Scene
+from s2async.reasons import is_due
+from s2async.records import JobRow, KnownJob, LackRow, Problem, SavedRow, StoredCrop
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -79,8 +80,12 @@ def item_values(scene: Scene) -> tuple[object, ...]:
         scene.datastrip,
         base,
         json.dumps({key: href[len(base) :] for key, href in hrefs.items()}, separators=(",", ":")),
-        json.dumps(dict(scene.absent), separators=(",", ":")),
+        json.dumps({key: _reason_columns(reason) for key, reason in scene.absent.items()}, separators=(",", ":")),
     )
+
+
+def _reason_columns(reason: Reason) -> list[str]:
+    return [reason.cause, reason.text, *([reason.host] if reason.host else [])]
 
 
 def to_scene(columns: Sequence[Any]) -> Scene:
@@ -102,7 +107,7 @@ def to_scene(columns: Sequence[Any]) -> Scene:
         datastrip=datastrip,
         footprint=None,
         assets={key: Asset(key=key, href=href) for key, href in addresses(base, assets).items()},
-        absent=json.loads(absent),
+        absent={key: Reason(Cause(cause), *rest) for key, (cause, *rest) in json.loads(absent).items()},
     )
 
 
@@ -121,19 +126,54 @@ def same_edition(version: str, hrefs: Mapping[str, str], scene: Scene) -> bool:
     return version == scene.version and all(_same_file(hrefs[key], scene.assets[key].href) for key in shared)
 
 
+def is_update(old: Scene, new: Scene) -> bool:
+    """Whether what was missing of an edition of an item may be there now."""
+    return (old.updated, old.assets.keys(), old.absent) != (new.updated, new.assets.keys(), new.absent)
+
+
 def _same_file(one: str, other: str) -> bool:
     return one == other or public(one) == public(other)
 
 
-def known_job(columns: Sequence[Any]) -> KnownJob:
-    """A row of `statements.KNOWN_JOBS`."""
-    fingerprint, status, given_up, total, histogram, saved = columns
+def lack(columns: Sequence[Any], now: int) -> Lack:
+    """A row of `statements.BELIEVED_ABSENCES`, at a time in seconds since 1970."""
+    asset, cause, text, host, missing, tried, due, alone = columns
+    return Lack(
+        asset=asset,
+        cause=Cause(cause),
+        text=text,
+        host=host,
+        missing=bool(missing),
+        known=True,
+        again=not missing or is_due(due, tried, now),
+        alone=bool(alone),
+    )
+
+
+def lack_row(columns: Sequence[Any]) -> LackRow:
+    """A row of `statements.LACKING`."""
+    area, item, status, asset, cause, reason, tries = columns
+    return LackRow(
+        area=area, item=item, status=status, asset=asset, cause=Cause(cause), reason=reason, tries=tries
+    )
+
+
+def problem(columns: Sequence[Any]) -> Problem:
+    """A row of `statements.PROBLEMS`."""
+    area, item, status, reason, cause = columns
+    return Problem(area=area, item=item, status=status, reason=reason, cause=Cause(cause) if cause else None)
+
+
+def known_job(columns: Sequence[Any], now: int) -> KnownJob:
+    """A row of `statements.KNOWN_JOBS`, at a time in seconds since 1970."""
+    fingerprint, status, given_up, total, histogram, saved, lacks = columns
     return KnownJob(
         fingerprint=fingerprint,
         status=status,
         measure=unpack_measure(total, histogram),
         saved=frozenset(json.loads(saved)),
         given_up=bool(given_up),
+        lacks=frozenset(asset for asset, due, tried in json.loads(lacks) if not is_due(due, tried, now)),
     )
 
 

@@ -7,6 +7,7 @@ renamed, so whatever is found under its own name is whole, or is damaged, or is 
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -180,7 +181,78 @@ def _suspects(db: sqlite3.Connection) -> None:
     """)
 
 
-MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [_first_tables, _headers, _suspects]
+def _absences(db: sqlite3.Connection) -> None:
+    """Why jobs lack files, by asset, and when it may be asked again; until then a line of the job told it."""
+    db.execute("ALTER TABLE jobs ADD COLUMN cause TEXT NOT NULL DEFAULT ''")
+    db.execute("""
+    CREATE TABLE absences (
+        job INTEGER NOT NULL REFERENCES jobs,
+        asset TEXT NOT NULL,
+        edition INTEGER NOT NULL,       -- of the item; not believed once there is a newer one
+        cause TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        host TEXT NOT NULL,             -- origin of the file's server
+        missing INTEGER NOT NULL,       -- 1: there is no such file; 0: it failed
+        tries INTEGER NOT NULL,         -- how often in a row this was the answer
+        tried INTEGER NOT NULL,         -- when that was last, seconds since 1970, UTC
+        due INTEGER,                    -- when a missing one may be asked for again; null: never
+        run INTEGER NOT NULL,           -- the run that asked last
+        alone INTEGER NOT NULL,         -- 1: in a run that asked, its server gave others
+        PRIMARY KEY (job, asset)
+    ) WITHOUT ROWID
+    """)
+    db.execute("CREATE INDEX absences_due ON absences (due) WHERE due IS NOT NULL")
+    for item, absent in db.execute("SELECT id, absent FROM items WHERE absent != '{}'").fetchall():
+        told = {key: [_old_cause(text, passing=False), text] for key, text in json.loads(absent).items()}
+        text = json.dumps(told, separators=(",", ":"))
+        db.execute("UPDATE items SET absent = ? WHERE id = ?", (text, item))
+    answered = db.execute("SELECT id, status, reason, transient FROM jobs WHERE status IN ('missing', 'failed')")
+    for job, status, reason, transient in answered.fetchall():
+        asset, _, text = reason.partition(": ")
+        cause = _old_cause(text or reason, passing=bool(transient))
+        # an odd answer was final, and is now held for one that may pass
+        again = transient or (status == "failed" and cause in _PASSING)
+        db.execute("UPDATE jobs SET cause = ?, transient = ? WHERE id = ?", (cause, again, job))
+        if status == "missing" and text:
+            due = 0 if cause == "not-there" else None
+            db.execute(
+                "INSERT INTO absences SELECT j.id, ?, i.edition, ?, ?, '', 1, 1, 0, ?, 0, 0 "
+                "FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?",
+                (asset, cause, text, due, job),
+            )
+
+
+_OLD_WORDS = {
+    "only as JPEG 2000": "jpeg2000",
+    "the item has no such asset": "no-asset",
+    "not there (": "not-there",
+    "not a TIFF": "format",
+    "unusable address": "address",
+    "no address": "address",
+    "s3:// bucket": "scheme",
+    "not an allowed origin": "origin",
+    "access denied": "denied",
+    "unsupported layout": "layout",
+    "the file changed": "changed",
+    "set aside": "crash",
+    "decoding it": "crash",
+    "the server does not serve ranges": "refused",
+    "TLS failed": "refused",
+    "the server answers": "answer",
+    "asked for bytes": "answer",
+    "expected part of a file": "answer",
+}
+"""How reasons began before the state knew their causes; not to be changed any more."""
+_PASSING = frozenset({"denied", "refused", "answer", "damaged", "origin"})
+
+
+def _old_cause(text: str, *, passing: bool) -> str:
+    if passing and not text.startswith("the file changed"):
+        return "network"
+    return next((cause for words, cause in _OLD_WORDS.items() if text.startswith(words)), "damaged")
+
+
+MIGRATIONS: list[Callable[[sqlite3.Connection], None]] = [_first_tables, _headers, _suspects, _absences]
 """Each brings a file from the version of its place in the list to the next; never changed once released."""
 
 

@@ -13,7 +13,7 @@ from s2async.markup import Markup, element, join
 from s2async.models import SearchReport, Status
 from s2async.page import counted, name, paragraph, section
 from s2async.pairs import Pair
-from s2async.records import Problem
+from s2async.records import LackRow, Problem
 from s2async.report_data import CELL, ORDER, Saving, Scatter
 
 PROBLEMS: Final = 200
@@ -187,18 +187,30 @@ def _count(number: int) -> str:
 # ---- problems -----------------------------------------------------------------------------------------------
 
 
-def problems(found: Sequence[Problem], searches: Sequence[SearchReport]) -> Markup:
-    """Failures and files that do not exist, with their reasons, and searches that are incomplete."""
+def problems(
+    found: Sequence[Problem], searches: Sequence[SearchReport], lacking: Sequence[LackRow] = ()
+) -> Markup:
+    """Failures and files that do not exist, with their reasons, and searches that are incomplete.
+
+    Args:
+        found: Jobs that failed or are missing.
+        searches: Of the last run.
+        lacking: What jobs lack, by asset; those that are saved without one are told.
+    """
+    without = [(row.area, row.item, f"{row.asset}: {row.reason}") for row in lacking if row.status == Status.SAVED]
     failed = [problem for problem in found if problem.status == Status.FAILED]
     missing = [problem for problem in found if problem.status == Status.MISSING]
     incomplete = [report for report in searches if not report.complete]
-    if not (failed or missing or incomplete):
+    if not (failed or missing or incomplete or without):
         return section("problems", "Problems", paragraph("None."))
-    return section("problems", "Problems", _problem_parts(failed, missing, incomplete))
+    return section("problems", "Problems", _problem_parts(failed, missing, incomplete, without))
 
 
 def _problem_parts(
-    failed: Sequence[Problem], missing: Sequence[Problem], incomplete: Sequence[SearchReport]
+    failed: Sequence[Problem],
+    missing: Sequence[Problem],
+    incomplete: Sequence[SearchReport],
+    without: Sequence[tuple[str, ...]],
 ) -> Iterator[Markup]:
     if incomplete:
         rows = [(report.label, report.reason) for report in incomplete]
@@ -209,6 +221,9 @@ def _problem_parts(
     if missing:
         told = f"{counted(len(missing), 'job')} whose files do not exist"
         yield _folded(told, ("area", "scene", "reason"), _rows(missing), shown=False)
+    if without:
+        told = f"{counted(len(without), 'crop')} of clear views not to be had"
+        yield _folded(told, ("area", "scene", "reason"), without, shown=False)
 
 
 def _rows(found: Sequence[Problem]) -> list[tuple[str, ...]]:

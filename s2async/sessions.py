@@ -14,7 +14,7 @@ from yarl import URL
 
 import s2async
 from s2async import origins, proxies
-from s2async.errors import Refused
+from s2async.errors import NotAllowed
 from s2async.proxies import Proxy
 
 
@@ -76,7 +76,7 @@ class Resolver(aiohttp.ThreadedResolver):
         """Addresses of a host.
 
         Raises:
-            Refused: it has some, but none that it may stand for.
+            NotAllowed: it has some, but none that it may stand for.
         """
         name = host.rstrip(".").lower()
         try:
@@ -88,7 +88,7 @@ class Resolver(aiohttp.ThreadedResolver):
         private = (name, port) in self._private
         good = [one for one in found if origins.may_stand_for(name, one["host"], private=private)]
         if found and not good:
-            raise Refused(
+            raise NotAllowed(
                 f"{name} stands for {found[0]['host']}, which is no public address; if it is a server of your own "
                 "network, add its origin to private_origins in [network]"
             )

@@ -11,15 +11,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from shapely import to_wkb
 
-from s2async import booking, schema, statements
+from s2async import booking, judging, schema, statements
 from s2async.errors import AreaError, LocalError
 from s2async.folders import parking, plan_moves
 from s2async.ledger import Ledger
@@ -37,12 +37,9 @@ from s2async.models import (
     Traffic,
 )
 from s2async.records import ATTEMPTS, Cursor, StoredCrop, Wanted
-from s2async.rows import hash_address, to_scene, unpack_measure
+from s2async.rows import hash_address, to_scene
 
 __all__ = ["Cursor", "Ledger", "State", "Wanted"]
-
-JUDGED_AT_ONCE = 5000
-"""Jobs that are judged again in one page."""
 
 
 class State(Ledger):
@@ -192,9 +189,11 @@ class State(Ledger):
     ) -> dict[tuple[str, str], int]:
         """Draw the status of every measured job of the active areas anew; nothing is read again.
 
-        Spoilt by the judgement: that status. Clear and all wanted crops valid: saved. Clear otherwise: open; but
-        missing and failed jobs stay so unless other crops are wanted than when they were judged last. OUTSIDE is a
-        fact of its own and stays. A saved job without a measurement is judged by its crops alone.
+        Spoilt by the judgement: that status. Clear and every wanted crop valid or known to be missing: saved where
+        there is one, else missing. Clear otherwise: open; but missing and failed jobs stay so unless other crops
+        are wanted than when they were judged last. OUTSIDE is a fact of its own and stays. A saved job without a
+        measurement is judged by its crops alone; a missing one is open where other crops are wanted, unless it is
+        the classification that is missing.
 
         Args:
             judge: A measurement to CLOUDY, NODATA or OUTSIDE, or to None when it is clear.
@@ -204,41 +203,59 @@ class State(Ledger):
             How many jobs went from one status to another, such as ``{("cloudy", "open"): 310}``.
         """
         self._wanted = wanted
-        text = json.dumps([sorted(set(wanted.assets)), wanted.mask, wanted.format])
-        kind = {"mask": wanted.mask, "format": wanted.format}
-        changes: Counter[tuple[str, str]] = Counter()
-        page = {"wanted": text, "job": 0, "limit": JUDGED_AT_ONCE}
         with self._writing() as db:
-            while rows := db.execute(statements.JUDGE_PAGE, page).fetchall():
-                page["job"] = rows[-1][0]
-                span = {"first": rows[0][0], "last": rows[-1][0]}
-                saved: dict[int, set[str]] = {}
-                for job, asset in db.execute(statements.VALID_PRODUCTS, kind | span):
-                    saved.setdefault(job, set()).add(asset)
-                for job, old, total, histogram, other_wanted in rows:
-                    measured = unpack_measure(total, histogram)
-                    complete = saved.get(job, set()).issuperset(wanted.assets)
-                    new = None if measured is None else judge(measured)
-                    status = new or booking.clear_status(old, complete=complete, other_wanted=bool(other_wanted))
-                    if status != old:
-                        db.execute(statements.JUDGE, {"status": status, "job": job})
-                        changes[old, str(status)] += 1
-            db.execute(statements.JUDGED_FOR, {"wanted": text})
-        return dict(changes)
+            return judging.judge_all(db, judge, wanted)
 
     def reopen_transient(self, limit: int = ATTEMPTS) -> int:
         """Open the jobs again that failed for a transient cause in at most so many runs; tells how many."""
         with self._writing() as db:
             return db.execute(statements.REOPEN_TRANSIENT, (limit,)).rowcount
 
+    def reopen_due(self, now: int | None = None) -> int:
+        """Open the jobs again that lack a wanted file whose server said that it is not there, where it is time.
+
+        A file may be published later than its item, and a server may err; see `reasons.due`. To be called after
+        `rejudge`, which says what is wanted.
+
+        Args:
+            now: Seconds since 1970, UTC; by default this machine's clock.
+
+        Returns:
+            How many.
+        """
+        assets = json.dumps(self._this_wanted.assets)
+        with self._writing() as db:
+            which = {"now": _seconds() if now is None else now, "assets": assets}
+            return db.execute(statements.REOPEN_DUE, which).rowcount
+
+    def settle_denied(self, served: Collection[str]) -> list[tuple[str, str]]:
+        """Hold files for missing that were denied in five runs, while their servers give others.
+
+        To be called when a run ends.
+
+        Args:
+            served: Origins of servers that gave a file in this run.
+
+        Returns:
+            Asset and reason of each that was settled.
+        """
+        with self._writing() as db:
+            return booking.settle_denied(db, self._this_run, served, self._this_wanted)
+
     def retry(self, *, missing: bool = False) -> int:
-        """Open the failed (and the missing) jobs of the active areas again, whatever the cause; tells how many."""
+        """Open the failed jobs of the active areas again, whatever the cause; tells how many.
+
+        Args:
+            missing: Those that lack a file as well; all their files are asked for again.
+        """
         again = [Status.FAILED, Status.MISSING] if missing else [Status.FAILED]
         with self._writing() as db:
-            return db.execute(statements.RETRY, (json.dumps(again),)).rowcount
+            opened = db.execute(statements.RETRY, {"again": json.dumps(again), "missing": missing}).rowcount
+            db.execute(statements.FORGET_ANSWERS, {"missing": missing})
+        return opened
 
     def forget_crops(self, gone: Sequence[StoredCrop]) -> None:
-        """Believe no more that these crops are on disk; saved jobs that had one are open again."""
+        """Believe no more that these crops are on disk; jobs that had one are open again."""
         with self._writing() as db:
             db.executemany(statements.DROP_PRODUCT, [(crop.job, crop.asset) for crop in gone])
             db.executemany(statements.UNSAVE_JOB, [(crop.job,) for crop in gone])
@@ -284,13 +301,13 @@ class State(Ledger):
             return self._jobs(self._db.execute(statements.SUSPECTS, which).fetchall())
 
     def _jobs(self, found: Sequence[tuple[int, int, int]]) -> list[Job]:
-        return booking.known_jobs(self._db, found, self._areas, self._this_wanted)
+        return booking.known_jobs(self._db, found, self._areas, self._this_wanted, _seconds())
 
     def add_scene(self, scene: Scene, areas: Sequence[Area], wanted: Wanted, *, twins_newest: bool) -> list[Job]:
         """Take in what a search found: a scene, and the areas that it may hold.
 
         A new version of a known item (or other addresses of its assets) opens all its jobs again, and what was
-        known of them is believed no more; a mere update opens those whose file was missing.
+        known of them is believed no more; a mere update opens those that lack a file.
 
         Returns:
             The jobs to be worked on: those of active areas that were opened again, and the new ones. None when the
@@ -315,7 +332,7 @@ class State(Ledger):
                 {place for (place,) in db.execute(statements.AREAS_OF_NEWER, (item,))} if twins_newest else set()
             )
             jobs = [
-                booking.known_job(db, item, job, self._areas[place], scene, wanted)
+                booking.known_job(db, item, job, self._areas[place], scene, wanted, _seconds())
                 for job, place in again
                 if place not in newer
             ]
@@ -370,7 +387,7 @@ class State(Ledger):
             if item is not None:
                 booking.add_files(db, item, result.files)
                 for outcome in result.outcomes:
-                    booking.believe(db, item, outcome)
+                    booking.believe(db, item, outcome, self._this_run, _seconds())
             else:
                 for outcome in result.outcomes:
                     booking.disbelieve(db, outcome)
@@ -424,6 +441,11 @@ def _inode(path: Path) -> int | None:
         return os.stat(path).st_ino  # noqa: PTH116 - before every commit: half the time of Path.stat
     except OSError:
         return None
+
+
+def _seconds() -> int:
+    """Since 1970, UTC."""
+    return int(time.time())
 
 
 def _now() -> str:

@@ -89,6 +89,8 @@ _NEWER = """
     SELECT item FROM newer WHERE item IS NOT NULL
 )
 """
+_SPOILT = "('cloudy', 'nodata', 'outside')"
+"""What was measured, and is not clear: crops of an earlier judgement may be on disk, and do not count."""
 _TWIN_ASKED = f"""
 i.superseded_by IS NOT NULL AND EXISTS (
     SELECT 1 FROM jobs t WHERE t.item IN {_NEWER} AND t.area = j.area AND t.status != 'missing'
@@ -101,6 +103,20 @@ i.superseded_by IS NOT NULL AND EXISTS (
     WHERE t.item IN {_NEWER} AND t.area = j.area AND t.status NOT IN ('open', 'failed', 'missing')
 )
 """  # noqa: S608
+_TWIN_HAS_CROP = f"""
+i.superseded_by IS NOT NULL AND EXISTS (
+    SELECT 1 FROM jobs t CROSS JOIN items n ON n.id = t.item
+    WHERE t.item IN {_NEWER} AND t.area = j.area AND (
+        t.status IN {_SPOILT} OR EXISTS (
+            SELECT 1 FROM products q
+            WHERE q.job = t.id AND q.asset = p.asset AND q.edition = n.edition {{of_kind}}
+        )
+    )
+)
+"""  # noqa: S608
+"""A crop p counts no more once a newer twin has one of the same asset, or has found that the area is not clear.
+The newer one may lack an asset that the older has."""
+_CROP_SUPERSEDED = _TWIN_HAS_CROP.format(of_kind="AND q.mask = :mask AND q.format = :format")
 AREAS_OF_NEWER = f"""
 SELECT DISTINCT t.area FROM items i CROSS JOIN jobs t ON t.item IN {_NEWER}
 WHERE i.id = ? AND t.status != 'missing'
@@ -110,13 +126,23 @@ WHERE i.id = ? AND t.status != 'missing'
 
 ADD_JOB = "INSERT INTO jobs (item, area, status, found) VALUES (?, ?, 'open', ?) ON CONFLICT DO NOTHING"
 REOPEN_JOBS = """
-UPDATE jobs SET status = 'open', found = :run, attempts = 0, transient = 0, reason = ''
+UPDATE jobs SET status = 'open', found = :run, attempts = 0, transient = 0, reason = '', cause = ''
 WHERE item = :item AND (status = :status OR :status IS NULL)
 """
 JOBS_TO_REOPEN = """
 SELECT j.id, j.area FROM jobs j JOIN areas a ON a.id = j.area
 WHERE j.item = :item AND (j.status = :status OR :status IS NULL) AND a.active ORDER BY j.id
 """
+REOPEN_LACKING = """
+UPDATE jobs SET status = 'open', found = :run, attempts = 0, transient = 0, reason = '', cause = ''
+WHERE item = :item AND status = 'saved' AND EXISTS (SELECT 1 FROM absences x WHERE x.job = jobs.id)
+"""
+LACKING_TO_REOPEN = """
+SELECT j.id, j.area FROM jobs j JOIN areas a ON a.id = j.area
+WHERE j.item = :item AND j.status = 'saved' AND EXISTS (SELECT 1 FROM absences x WHERE x.job = j.id)
+  AND a.active ORDER BY j.id
+"""
+FORGET_ABSENCES = "DELETE FROM absences WHERE job IN (SELECT id FROM jobs WHERE item = ?)"
 FORGET_FILES = "DELETE FROM files WHERE item = ?"
 FORGET_HEADERS = "DELETE FROM headers WHERE item = ?"
 OPEN_JOBS = f"""
@@ -133,7 +159,7 @@ INSERT INTO suspects (job, deaths) SELECT id, :deaths FROM jobs WHERE id = :job 
 ON CONFLICT (job) DO UPDATE SET deaths = deaths + excluded.deaths
 """
 SET_ASIDE = """
-UPDATE jobs SET status = 'failed', reason = :reason, transient = 0
+UPDATE jobs SET status = 'failed', reason = :reason, cause = 'crash', transient = 0
 WHERE id = :job AND status = 'open' AND (SELECT deaths FROM suspects WHERE job = :job) >= :most
 """
 FORGIVE_DEATHS = "UPDATE suspects SET deaths = 0 WHERE job = ?"
@@ -160,9 +186,45 @@ WHERE p.job = :job AND p.mask = :mask AND p.format = :format
   AND p.edition = (SELECT edition FROM items WHERE id = :item)
 """
 ANSWER_JOB = """
-UPDATE jobs SET status = ?, reason = ?, transient = ?, attempts = attempts + 1
+UPDATE jobs SET status = ?, reason = ?, cause = ?, transient = ?, attempts = attempts + 1
 WHERE id = ? AND item = ?
 """
+BELIEVED_ABSENCES = """
+SELECT x.asset, x.cause, x.reason, x.host, x.missing, x.tried, x.due, x.alone FROM absences x
+WHERE x.job = :job AND x.edition = (SELECT edition FROM items WHERE id = :item)
+"""
+"""In the order of `rows.lack`."""
+TRIES = """
+SELECT x.tries FROM absences x
+WHERE x.job = :job AND x.asset = :asset AND x.cause = :cause
+  AND x.edition = (SELECT edition FROM items WHERE id = :item)
+"""
+ADD_ABSENCE = """
+INSERT INTO absences (job, asset, edition, cause, reason, host, missing, tries, tried, due, run, alone)
+SELECT :job, :asset, i.edition, :cause, :reason, :host, :missing, :tries, :tried, :due, :run, 0
+FROM items i WHERE i.id = :item
+ON CONFLICT (job, asset) DO UPDATE SET
+  alone = alone AND edition = excluded.edition AND cause = excluded.cause,
+  edition = excluded.edition, cause = excluded.cause, reason = excluded.reason, host = excluded.host,
+  missing = excluded.missing, tries = excluded.tries, tried = excluded.tried, due = excluded.due,
+  run = excluded.run
+"""
+DROP_ABSENCE = "DELETE FROM absences WHERE job = ? AND asset = ?"
+SERVED_OTHERS = """
+UPDATE absences SET alone = 1 WHERE run = ? AND host IN (SELECT value FROM json_each(?))
+"""
+DENIED_ALONE = """
+SELECT x.job, j.item, x.asset, x.reason FROM absences x CROSS JOIN jobs j ON j.id = x.job
+CROSS JOIN items i ON i.id = j.item
+WHERE x.cause = 'denied' AND NOT x.missing AND x.alone AND x.tries >= :most AND x.edition = i.edition
+  AND j.status = 'failed' AND NOT EXISTS (
+    SELECT 1 FROM absences y
+    WHERE y.run = :run AND y.host = x.host AND y.cause = 'denied' AND NOT y.alone
+  )
+"""
+"""Files that were denied often enough, while their servers gave others; not while a server denies everything."""
+SETTLE_ABSENCE = "UPDATE absences SET missing = 1, due = NULL, reason = ? WHERE job = ? AND asset = ?"
+SETTLE_JOB = "UPDATE jobs SET status = ?, reason = ?, cause = ?, transient = 0 WHERE id = ?"
 ADD_MEASURE = """
 INSERT OR REPLACE INTO measures (job, edition, total, histogram)
 SELECT j.id, i.edition, ?, ? FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
@@ -173,9 +235,7 @@ SELECT j.id, ?, i.edition, ?, ?, ?, ?, ?, ? FROM jobs j JOIN items i ON i.id = j
 """
 STORED_CROPS = f"""
 SELECT p.job, p.asset, a.folder, p.file, p.bytes, p.sha256, p.mask, i.item, a.fingerprint,
-  a.active AND (
-    j.status IN ('cloudy', 'nodata', 'outside') OR :newest AND {_TWIN_ANSWERED}
-  )
+  a.active AND (j.status IN {_SPOILT} OR :newest AND {_TWIN_HAS_CROP.format(of_kind="")})
 FROM products p
 CROSS JOIN jobs j ON j.id = p.job
 CROSS JOIN areas a ON a.id = j.area
@@ -191,7 +251,7 @@ WHERE a.folder = ?
 """
 DROP_PRODUCT = "DELETE FROM products WHERE job = ? AND asset = ?"
 DROP_OTHER_KIND = "DELETE FROM products WHERE job = ? AND asset = ? AND (mask, format) != (?, ?)"
-UNSAVE_JOB = "UPDATE jobs SET status = 'open' WHERE id = ? AND status = 'saved'"
+UNSAVE_JOB = "UPDATE jobs SET status = 'open' WHERE id = ? AND status IN ('saved', 'failed')"
 ADD_FILE = "INSERT OR REPLACE INTO files (item, asset, size, etag) VALUES (?, ?, ?, ?)"
 ADD_HEADER = "INSERT OR REPLACE INTO headers (item, asset, address, header) VALUES (?, ?, ?, ?)"
 KNOWN_HEADERS = """
@@ -202,13 +262,34 @@ CROSS JOIN files f ON f.item = h.item AND f.asset = h.asset
 WHERE i.collection = ? AND i.item = ? AND f.etag != ''
 """
 REOPEN_TRANSIENT = """
-UPDATE jobs SET status = 'open', transient = 0, reason = ''
-WHERE area IN (SELECT id FROM areas WHERE active) AND status = 'failed' AND transient AND attempts <= ?
+UPDATE jobs SET status = 'open', transient = 0, reason = '', cause = ''
+WHERE area IN (SELECT id FROM areas WHERE active)
+  AND status = 'failed' AND transient AND (attempts <= ? OR cause = 'origin')
+"""
+"""Whom the user has not listed is not asked, so to try that again costs nothing."""
+REOPEN_DUE = """
+UPDATE jobs SET status = 'open', attempts = 0, reason = '', cause = '' WHERE id IN (
+    SELECT x.job FROM absences x
+    CROSS JOIN jobs j ON j.id = x.job
+    CROSS JOIN areas a ON a.id = j.area
+    CROSS JOIN items i ON i.id = j.item
+    WHERE x.due IS NOT NULL AND (x.due <= :now OR x.tried > :now) AND x.edition = i.edition AND a.active
+      AND (
+        j.status IN ('missing', 'saved') AND x.asset IN (SELECT value FROM json_each(:assets))
+        OR j.status = 'missing' AND x.asset = 'scl'
+      )
+)
 """
 RETRY = """
-UPDATE jobs SET status = 'open', attempts = 0, transient = 0, reason = ''
-WHERE area IN (SELECT id FROM areas WHERE active)
-  AND status IN (SELECT value FROM json_each(?))
+UPDATE jobs SET status = 'open', attempts = 0, transient = 0, reason = '', cause = ''
+WHERE area IN (SELECT id FROM areas WHERE active) AND (
+    status IN (SELECT value FROM json_each(:again))
+    OR :missing AND status = 'saved' AND EXISTS (SELECT 1 FROM absences x WHERE x.job = jobs.id)
+)
+"""
+FORGET_ANSWERS = """
+DELETE FROM absences
+WHERE job IN (SELECT id FROM jobs WHERE status = 'open') AND (:missing OR NOT missing)
 """
 
 # ---- judging again ----------------------------------------------------------------------------------------
@@ -219,7 +300,9 @@ FROM jobs j
 CROSS JOIN areas a ON a.id = j.area
 CROSS JOIN items i ON i.id = j.item
 LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
-WHERE j.id > :job AND a.active AND j.status != 'outside' AND (m.job IS NOT NULL OR j.status = 'saved')
+WHERE j.id > :job AND a.active AND j.status != 'outside' AND (
+    m.job IS NOT NULL OR j.status = 'saved' OR j.status = 'missing' AND a.wanted IS NOT :wanted
+)
 ORDER BY j.id LIMIT :limit
 """
 VALID_PRODUCTS = """
@@ -228,8 +311,14 @@ CROSS JOIN jobs j ON j.id = p.job
 CROSS JOIN items i ON i.id = j.item
 WHERE p.job BETWEEN :first AND :last AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
 """
+MISSING_ASSETS = """
+SELECT x.job, x.asset, x.cause, x.reason, x.host, x.missing, x.tried, x.due, x.alone FROM absences x
+CROSS JOIN jobs j ON j.id = x.job
+CROSS JOIN items i ON i.id = j.item
+WHERE x.job BETWEEN :first AND :last AND x.edition = i.edition AND x.missing
+"""
 JUDGE = """
-UPDATE jobs SET status = :status, reason = '', transient = 0,
+UPDATE jobs SET status = :status, reason = :reason, cause = :cause, transient = 0,
   attempts = CASE :status WHEN 'open' THEN 0 ELSE attempts END
 WHERE id = :job
 """
@@ -242,8 +331,47 @@ SUPERSEDED_COUNTS = f"""
 SELECT j.area, j.status, count(*) FROM items i CROSS JOIN jobs j ON j.item = i.id
 WHERE j.status IN ('open', 'failed') AND {_TWIN_ASKED} GROUP BY j.area, j.status
 """  # noqa: S608
+CAUSES = f"""
+SELECT j.status, j.cause, count(*)
+FROM areas a
+CROSS JOIN jobs j ON j.area = a.id AND j.status IN ('failed', 'missing')
+CROSS JOIN items i ON i.id = j.item
+WHERE a.active AND NOT (:newest AND j.status = 'failed' AND {_TWIN_ASKED})
+GROUP BY j.status, j.cause ORDER BY j.status, j.cause
+"""  # noqa: S608
+SCENES = """
+SELECT count(DISTINCT j.item) FROM areas a CROSS JOIN jobs j ON j.area = a.id
+WHERE a.active AND (:status IS NULL OR j.status IN (SELECT value FROM json_each(:status)))
+"""
+LACKING_COUNTS = """
+SELECT x.asset, x.cause, count(*), count(DISTINCT j.item)
+FROM absences x
+CROSS JOIN jobs j ON j.id = x.job AND j.status = 'saved'
+CROSS JOIN areas a ON a.id = j.area
+CROSS JOIN items i ON i.id = j.item
+WHERE a.active AND x.edition = i.edition AND x.missing AND x.asset IN (SELECT value FROM json_each(:assets))
+GROUP BY x.asset, x.cause ORDER BY x.asset, x.cause
+"""
+LACKING = """
+SELECT a.name, i.item, j.status, x.asset, x.cause, x.reason, x.tries
+FROM absences x
+CROSS JOIN jobs j ON j.id = x.job
+CROSS JOIN areas a ON a.id = j.area
+CROSS JOIN items i ON i.id = j.item
+WHERE a.active AND x.edition = i.edition AND j.status IN ('saved', 'missing', 'failed')
+  AND (x.asset IN (SELECT value FROM json_each(:assets)) OR x.asset = 'scl' AND j.status != 'saved')
+ORDER BY a.name, i.item, x.asset
+"""
+FORBIDDEN_HOSTS = """
+SELECT DISTINCT x.host FROM absences x CROSS JOIN jobs j ON j.id = x.job CROSS JOIN items i ON i.id = j.item
+WHERE x.cause = 'origin' AND x.host != '' AND x.edition = i.edition ORDER BY x.host LIMIT ?
+"""
+NEWEST_KEYS = "SELECT assets FROM items ORDER BY id DESC LIMIT ?"
+HAS_KEY = """
+SELECT EXISTS (SELECT 1 FROM items i CROSS JOIN json_each(i.assets) e WHERE e.key = ?)
+"""
 PROBLEMS = """
-SELECT a.name, i.item, j.status, j.reason
+SELECT a.name, i.item, j.status, j.reason, j.cause
 FROM areas a
 CROSS JOIN jobs j ON j.area = a.id AND j.status IN ('failed', 'missing')
 CROSS JOIN items i ON i.id = j.item
@@ -269,10 +397,13 @@ MIDDLE_SIZE = """
 SELECT avg(size) FROM (SELECT size FROM files WHERE asset = ? ORDER BY size LIMIT ? OFFSET ?)
 """
 KNOWN_JOBS = """
-SELECT a.fingerprint, j.status, j.status = 'failed' AND NOT (j.transient AND j.attempts <= :attempts),
+SELECT a.fingerprint, j.status,
+  j.status = 'failed' AND NOT (j.transient AND (j.attempts <= :attempts OR j.cause = 'origin')),
   m.total, m.histogram,
   (SELECT json_group_array(p.asset) FROM products p
-   WHERE p.job = j.id AND p.edition = i.edition AND p.mask = :mask AND p.format = :format)
+   WHERE p.job = j.id AND p.edition = i.edition AND p.mask = :mask AND p.format = :format),
+  (SELECT json_group_array(json_array(x.asset, x.due, x.tried)) FROM absences x
+   WHERE x.job = j.id AND x.edition = i.edition AND x.missing)
 FROM items i
 CROSS JOIN jobs j ON j.item = i.id
 CROSS JOIN areas a ON a.id = j.area
@@ -297,12 +428,12 @@ p.asset, coalesce(i.base || (SELECT e.value FROM json_each(i.assets) e WHERE e.k
 SAVED_ROWS = f"""
 SELECT {_JOB_COLUMNS}, {_CROP_COLUMNS}
 FROM areas a
-CROSS JOIN jobs j ON j.area = a.id AND j.status = 'saved'
+CROSS JOIN jobs j ON j.area = a.id AND j.status IN ('saved', 'missing', 'failed', 'open')
 CROSS JOIN items i ON i.id = j.item
 CROSS JOIN products p ON p.job = j.id AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
 LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
 WHERE a.active AND (:area IS NULL OR a.name = :area)
-  AND NOT (:newest AND {_TWIN_ANSWERED})
+  AND NOT (:newest AND {_CROP_SUPERSEDED})
 ORDER BY a.name, a.id, i.sensed, i.item, p.asset
 """  # noqa: S608
 _ALL_JOBS = f"""
@@ -310,11 +441,18 @@ SELECT {_JOB_COLUMNS}, j.status, j.reason, {_CROP_COLUMNS}
 FROM areas a
 CROSS JOIN jobs j ON j.area = a.id
 CROSS JOIN items i ON i.id = j.item
-LEFT JOIN products p ON p.job = j.id AND j.status = 'saved'
+LEFT JOIN products p ON p.job = j.id AND j.status NOT IN {_SPOILT}
   AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
+  AND NOT (:newest AND {_CROP_SUPERSEDED})
 LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
 WHERE a.active AND NOT (
-  :newest AND (j.status IN ('open', 'failed') AND {_TWIN_ASKED} OR {_TWIN_ANSWERED})
+  p.job IS NULL AND :newest AND i.superseded_by IS NOT NULL AND (
+    j.status IN ('open', 'failed') AND {_TWIN_ASKED} OR {_TWIN_ANSWERED}
+    OR j.status NOT IN {_SPOILT} AND EXISTS (
+      SELECT 1 FROM products q
+      WHERE q.job = j.id AND q.edition = i.edition AND q.mask = :mask AND q.format = :format
+    )
+  )
 )
 """  # noqa: S608
 _BY_TIME = "ORDER BY a.name, a.id, i.sensed, i.item, p.asset"

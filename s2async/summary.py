@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from s2async import hints
 from s2async.config import Config
 from s2async.console import duration, facts, safe, size, table
 from s2async.ledger import Ledger
-from s2async.models import Area, SearchReport, Status, Traffic, Use
+from s2async.models import Area, Cause, SearchReport, Status, Traffic, Use
 from s2async.pipeline import limits, wanted_products
 from s2async.progress import Summary
+from s2async.reasons import counted
 from s2async.records import OPEN, Counts, Unheld
 
 AREAS_SHOWN = 30
@@ -47,6 +48,11 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
     console.print(Text(f"{done:,} jobs worked on in {duration(run.seconds)}", style="bold"))
     if done:
         console.print(Text("  " + _statuses(run.done)))
+    by_status: dict[str, dict[Cause, int]] = defaultdict(dict)
+    for (status, cause), jobs in run.causes.items():
+        by_status[status][cause] = jobs
+    for line in _reasons(by_status, run.without):
+        console.print(Text(f"  {line}", style="yellow"))
     rows = {
         "crops": f"{_short(config.output.folder)}/<area>/<item>_<asset>.tif",
         "index": _short(run.index),
@@ -101,6 +107,12 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
         told.append(("all", counts.total))
     rows = [[name, *(f"{jobs.get(key, 0):,}" for key in columns)] for name, jobs in told]
     console.print(table("Jobs", {"area": "text"} | dict.fromkeys(columns, "number"), rows))
+    wanted, newest = wanted_products(config), config.search.twins == "newest"
+    without = state.without(wanted, twins_newest=newest)
+    for line in _reasons(without.by_status, without.saved):
+        console.print(Text(line, style="yellow"))
+    if alarm := state.alarm(counts, wanted, twins_newest=newest):
+        console.print(Text(safe(alarm.text), style="red"))
     traffic = state.traffic()
     if traffic:
         console.print()
@@ -115,21 +127,31 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
     _show_searches(console, state)
     _show_unheld(console, config, _unheld(state, config, counts))
     problems = list(state.problems())
-    failed = [problem for problem in problems if problem.status == Status.FAILED]
-    if failed:
-        shown = [[p.area, p.item, p.reason] for p in failed[:PROBLEMS_SHOWN]]
+    failures = [problem for problem in problems if problem.status == Status.FAILED]
+    if failures:
+        shown = [[p.area, p.item, p.reason] for p in failures[:PROBLEMS_SHOWN]]
         console.print()
         console.print(table("Failed", {"area": "text", "item": "id", "reason": "text"}, shown))
-        if len(failed) > len(shown):
-            console.print(Text(f"and {len(failed) - len(shown):,} more; --json lists them all"))
+        if len(failures) > len(shown):
+            console.print(Text(f"and {len(failures) - len(shown):,} more; --json lists them all"))
 
 
 def as_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[str, Any]:
     """What ``--json`` prints: the tables of ``status``, every failure, and the run if one just ended."""
-    counts = state.counts(twins_newest=config.search.twins == "newest")
-    whole = state.whole_files(wanted_products(config))
+    wanted, newest = wanted_products(config), config.search.twins == "newest"
+    counts = state.counts(twins_newest=newest)
+    whole, without = state.whole_files(wanted), state.without(wanted, twins_newest=newest)
+    alarm = state.alarm(counts, wanted, twins_newest=newest)
     found: dict[str, Any] = {
         "jobs": dict(counts.total),
+        "reasons": {
+            status: {str(cause): jobs for cause, jobs in causes.items()}
+            for status, causes in without.by_status.items()
+        },
+        "saved_without": [
+            {"asset": asset, "cause": str(cause), "jobs": jobs} for (asset, cause), jobs in without.saved.items()
+        ],
+        "alarms": [told.text for told in (run.alarms if run else [alarm] if alarm else [])],
         "areas": [{"name": area.name, "jobs": dict(area.by_status)} for area in counts.areas],
         "traffic": [
             {"stage": t.stage, "asset": t.asset, "use": str(t.use), "requests": t.requests, "bytes": t.bytes}
@@ -147,7 +169,20 @@ def as_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[s
             {"area": area.name, "percent": hints.floored(area.share)} for area in _unheld(state, config, counts)
         ],
         "problems": [
-            {"area": p.area, "item": p.item, "status": p.status, "reason": p.reason} for p in state.problems()
+            {"area": p.area, "item": p.item, "status": p.status, "cause": p.cause, "reason": p.reason}
+            for p in state.problems()
+        ],
+        "lacking": [
+            {
+                "area": row.area,
+                "item": row.item,
+                "status": row.status,
+                "asset": row.asset,
+                "cause": str(row.cause),
+                "reason": row.reason,
+                "tries": row.tries,
+            }
+            for row in state.lacking(wanted)
         ],
         "output": str(config.output.folder),
         "state": str(config.run.state),
@@ -229,6 +264,22 @@ def _total(traffic: Sequence[Traffic]) -> tuple[int, int]:
 
 def _statuses(done: dict[Status, int]) -> str:
     return "   ".join(f"{done[status]:,} {status}" for status in Status if done.get(status))
+
+
+def _reasons(by_status: Mapping[str, Mapping[Cause, int]], without: Mapping[tuple[str, Cause], int]) -> list[str]:
+    """Why jobs lack files, in lines."""
+    lines = [
+        f"{sum(causes.values()):,} {status}: {counted(causes)}"
+        for status in (Status.MISSING, Status.FAILED)
+        if (causes := by_status.get(status))
+    ]
+    by_asset: dict[str, dict[Cause, int]] = defaultdict(dict)
+    for (asset, cause), jobs in without.items():
+        by_asset[asset][cause] = jobs
+    if by_asset:
+        told = "; ".join(f"{asset} {counted(causes)}" for asset, causes in sorted(by_asset.items()))
+        lines.append(f"saved, but without: {told}")
+    return [safe(line) for line in lines]
 
 
 def _degrees(value: float, letters: str) -> str:

@@ -22,6 +22,7 @@ from s2async.models import Area, Event, Notice, Scene, SearchDone, SearchReport,
 from s2async.periods import TOLERANCE
 from s2async.pipeline import SEARCHERS, limits, wanted_products
 from s2async.plan import Known, Plan, Planner
+from s2async.reasons import covers
 from s2async.records import KnownJob
 from s2async.transport import Meter, Transport
 
@@ -86,7 +87,7 @@ class _Survey:
     """Scenes by collection and item: searches side by side find some of them twice."""
 
     def __post_init__(self) -> None:
-        self.catalog = self.config.search.resolve()
+        self.catalog = self.config.catalog()
         self.limits = limits(self.config)
         self.wanted = wanted_products(self.config)
         self.matcher = search.Matcher(self.areas)
@@ -163,14 +164,15 @@ class _Survey:
 
     def _judged(self, job: KnownJob) -> Known:
         """A job by the settings of now, as the next run will judge it."""
-        cut = job.saved.issuperset(self.wanted.assets)
+        wanted, have = self.wanted.assets, job.saved | job.lacks
+        done = covers(wanted, job.saved, job.lacks)
         if job.given_up:
             return Known(answered=True, clear=False)
         if job.measure is None:
-            done = job.status in (Status.OUTSIDE, Status.MISSING) or (job.status == Status.SAVED and cut)
-            return Known(answered=done, clear=False)
+            unseen = "scl" in job.lacks or (bool(wanted) and done)
+            return Known(answered=job.status == Status.OUTSIDE or unseen, clear=False)
         clear = verdict(job.measure, self.limits) is None
-        return Known(answered=not clear or cut or job.status == Status.MISSING, clear=clear, saved=job.saved)
+        return Known(answered=not clear or done, clear=clear, saved=have)
 
     def _experience(self) -> Experience:
         experience = Experience()

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -23,18 +23,27 @@ import s2async
 from s2async import clouds, crops, files, quicklooks, raster, sources, strangers
 from s2async.answers import public, shown
 from s2async.budget import Budget
-from s2async.errors import BadAnswer, CorruptFile, FileChanged, HostParked, NotFound, RemoteError, TransientError
+from s2async.endings import SCL, Endings
+from s2async.errors import BadAnswer, CorruptFile, FileChanged, HostParked, RemoteError
 from s2async.geotiff import Crop
 from s2async.grid import Cutout, cutout, is_known
-from s2async.models import Asset, Batch, BatchResult, CloudMeasure, FileFact, Job, Outcome, Product, Scene, Status
+from s2async.models import (
+    Asset,
+    Batch,
+    BatchResult,
+    CloudMeasure,
+    FileFact,
+    Job,
+    Product,
+    Scene,
+    Status,
+)
 from s2async.prefix import Margin
 from s2async.shelf import Shelf
 from s2async.sources import FirstRead, Source
 from s2async.strangers import Replaced
 from s2async.transport import Transport
 
-SCL = "scl"
-"""Our key of the scene classification."""
 SAVED_TOGETHER = 8
 """Crops that a thread encodes, and puts on disk side by side: to hand over each by itself costs too much."""
 
@@ -105,13 +114,10 @@ class _Work:
 
     def __init__(self, batch: Batch, settings: Settings, tools: Tools) -> None:
         self.scene = batch.scene
-        self.jobs = batch.jobs
         self.settings = settings
         self.tools = tools
         self.shelf = tools.shelf if batch.shared else None
-        self.measures: dict[int, CloudMeasure] = {job.id: job.measure for job in batch.jobs if job.measure}
-        self.products: dict[int, list[Product]] = {job.id: [*job.products] for job in batch.jobs}
-        self.outcomes: dict[int, Outcome] = {}
+        self.endings = Endings(batch, settings.limits, settings.assets)
         self.known = {fact.asset: fact for fact in batch.files}
         self.facts: dict[str, FileFact] = {}
         self.stored: set[str] = set()
@@ -129,59 +135,23 @@ class _Work:
         except HostParked as error:
             parked = error.origin
         return BatchResult(
-            outcomes=tuple(self.outcomes[job.id] for job in self.jobs if job.id in self.outcomes),
-            files=tuple(self.facts.values()),
-            left=tuple(self._so_far(job) for job in self._open()),
-            parked=parked,
+            outcomes=self.endings.told, files=tuple(self.facts.values()), left=self.endings.left, parked=parked
         )
 
     async def _answer(self) -> None:
-        unmeasured = [job for job in self.jobs if job.id not in self.measures]
-        if unmeasured:
+        self.endings.judge()
+        self.endings.give_up()
+        if unmeasured := self.endings.unmeasured():
             await self._guarded(SCL, unmeasured, self._measure)
-        for job in self._open():
-            status = clouds.verdict(self.measures[job.id], self.settings.limits)
-            if status:
-                small = self.measures[job.id].total == 0
-                self._end(job, status, "no centre of a pixel lies in the area: it is too small" if small else "")
+            self.endings.judge()
         for asset in self.settings.assets:
-            wanting = [job for job in self._open() if asset not in job.saved]
-            if wanting:
+            if wanting := self.endings.wanting(asset):
                 await self._guarded(asset, wanting, self._cut)
-        for job in self._open():
-            self._end(job, Status.SAVED)
-
-    def _so_far(self, job: Job) -> Job:
-        """A job that is left, with what is known of it: nothing is fetched again when it goes on."""
-        products = self.products[job.id]
-        return replace(
-            job,
-            measure=self.measures.get(job.id),
-            saved=job.saved | {product.asset for product in products},
-            products=tuple(products),
-        )
-
-    def _open(self) -> list[Job]:
-        return [job for job in self.jobs if job.id not in self.outcomes]
-
-    def _end(self, job: Job, status: Status, reason: str = "", *, transient: bool = False) -> None:
-        self.outcomes[job.id] = Outcome(
-            job=job,
-            status=status,
-            measure=self.measures.get(job.id),
-            products=tuple(self.products[job.id]),
-            reason=reason,
-            transient=transient,
-        )
+        self.endings.end_all()
 
     async def _guarded(self, key: str, jobs: Sequence[Job], work: _Step) -> None:
-        """Do a step for some jobs; a fault of the asset ends all of them that have no outcome yet."""
-        asset = self.scene.assets.get(key)
-        if asset is None:
-            reason = self.scene.absent.get(key, "the item has no such asset")
-            for job in jobs:
-                self._end(job, Status.MISSING, f"{key}: {reason}")
-            return
+        """Do a step for some jobs; for a fault of the asset all lack it that have not got it yet."""
+        asset = self.scene.assets[key]
         try:
             try:
                 await work(asset, jobs)
@@ -190,18 +160,15 @@ class _Work:
                     raise
                 # once more, from the new edition's header: what the old one said counts no more
                 self._doubt(key, error)
-                for job in jobs:
-                    self.outcomes.pop(job.id, None)
+                self.endings.forget(key, jobs)
                 await work(asset, jobs)
         except HostParked:
             raise  # it says nothing of the asset
-        except NotFound as error:
-            self._end_all(jobs, Status.MISSING, f"{key}: {error}")
         except RemoteError as error:
             if isinstance(error, FileChanged):
                 self._doubt(key, error)
-            transient = isinstance(error, TransientError | FileChanged)
-            self._end_all(jobs, Status.FAILED, f"{key}: {error}", transient=transient)
+            self.ground.pop(key, None)  # what it said of its place does not count against other assets
+            self.endings.lack(asset, error, jobs)
 
     def _doubt(self, key: str, error: RemoteError) -> None:
         """A header did not fit: nobody is told of it. Nor is any tile of an edition that was replaced."""
@@ -210,11 +177,6 @@ class _Work:
             self.shelf.forget(self.scene.assets[key])
             if isinstance(error, FileChanged) and key in self.sources:
                 self.shelf.drop(self.sources[key])
-
-    def _end_all(self, jobs: Sequence[Job], status: Status, reason: str, *, transient: bool = False) -> None:
-        for job in jobs:
-            if job.id not in self.outcomes:
-                self._end(job, status, reason, transient=transient)
 
     async def _source(self, asset: Asset) -> Source:
         known = self.known.pop(asset.key, None)  # to be believed once
@@ -263,7 +225,7 @@ class _Work:
     async def _pixels(
         self, source: Source, parts: Sequence[tuple[Job, Cutout]]
     ) -> AsyncIterator[list[tuple[Job, _Part]]]:
-        """What lies under the areas; jobs whose tiles are damaged end, and are left out.
+        """What lies under the areas; jobs whose tiles are damaged lack the asset, and are left out.
 
         Whether a date is clear hangs on the classification, and its tiles are small: they are always read whole
         and checked.
@@ -288,7 +250,7 @@ class _Work:
                 elif key in self.stored:  # perhaps it is the header that does not fit
                     raise pixels
                 else:  # twice: it may be a cache on the way that is damaged, as well as the file
-                    self._end(job, Status.FAILED, f"{key}: {pixels}", transient=True)
+                    self.endings.lack(source.asset, pixels, [job])
             yield sound
 
     async def _measure(self, asset: Asset, jobs: Sequence[Job]) -> None:
@@ -299,7 +261,7 @@ class _Work:
         inside: list[tuple[Job, Cutout]] = []
         for job, found in zip(jobs, await self._cutouts(source, jobs), strict=True):
             if found is None:
-                self._end(job, Status.OUTSIDE)
+                self.endings.end(job, Status.OUTSIDE)
             else:
                 inside.append((job, found))
         if not inside:
@@ -307,7 +269,7 @@ class _Work:
         async with self._pixels(source, inside) as parts:
             for job, (_, found, pixels) in parts:
                 try:
-                    self.measures[job.id] = clouds.measure(pixels, found.inside, found.total)
+                    self.endings.measures[job.id] = clouds.measure(pixels, found.inside, found.total)
                 except CorruptFile as error:
                     raise CorruptFile(f"{error}: {shown(asset.href)}") from error
             if SCL in self.settings.assets:
@@ -318,7 +280,7 @@ class _Work:
         loop, tools = asyncio.get_running_loop(), self.tools
         await asyncio.gather(*[loop.run_in_executor(tools.writers, self._save, some) for some in encoded])
         for crop in itertools.chain.from_iterable(encoded):
-            self.products[crop.job.id].append(crop.product)
+            self.endings.products[crop.job.id].append(crop.product)
 
     async def _encoded(self, asset: Asset, jobs: Sequence[Job]) -> list[list[_Encoded]]:
         """Crops of the jobs whose tiles are sound, in groups; their pixels are no longer in memory."""
@@ -353,7 +315,7 @@ class _Work:
             nodata=nodata,
             scales=layout.scales,
             offsets=layout.offsets,
-            tags=crop_tags(job, self.measures[job.id], source, settings),
+            tags=crop_tags(job, self.endings.measures[job.id], source, settings),
         )
         key, format_ = source.asset.key, settings.format
         path = settings.folder / job.area.folder / crops.file_name(self.scene.id, key, format_)

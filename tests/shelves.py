@@ -84,9 +84,8 @@ def fill(
                 record(state, Outcome(job=job, status=Status.SAVED, measure=measure, products=products))
         if rejected:
             scene = make_scene("S2B_33UUU_rejected", minutes=1440 * dates, assets=("scl", *assets))
-            endings = (cloudy, missing, failed)
-            for ending, job in zip(endings, add(state, scene, list(areas.values()), wanted), strict=True):
-                record(state, ending(job))
+            first, second, third = add(state, scene, list(areas.values()), wanted)
+            record(state, cloudy(first), missing(second), failed(third))
         state.end_run("finished")
     return Shelf(config=path, settings=settings, areas=areas)
 

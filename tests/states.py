@@ -8,7 +8,19 @@ from datetime import UTC, datetime, timedelta
 
 from shapely import box
 
-from s2async.models import Area, Asset, BatchResult, CloudMeasure, Job, Outcome, Product, Scene, Status
+from s2async.models import (
+    Area,
+    Asset,
+    BatchResult,
+    Cause,
+    CloudMeasure,
+    Job,
+    Lack,
+    Outcome,
+    Product,
+    Scene,
+    Status,
+)
 from s2async.records import Cursor, Wanted
 from s2async.state import State
 
@@ -78,8 +90,20 @@ def failed(job: Job, *, transient: bool = False, measure: CloudMeasure | None = 
     return Outcome(job=job, status=Status.FAILED, reason="timed out", transient=transient, measure=measure)
 
 
-def missing(job: Job, *, measure: CloudMeasure | None = None) -> Outcome:
-    return Outcome(job=job, status=Status.MISSING, reason="visual: 404", measure=measure)
+def lack(asset: str, cause: Cause = Cause.NOT_THERE) -> Lack:
+    """That an asset is missing, or for other causes that it failed in a way that may pass."""
+    gone = cause in (Cause.NOT_THERE, Cause.JPEG2000, Cause.NO_ASSET)
+    return Lack(
+        asset=asset, cause=cause, text=cause.words, host="https://cogs.example", missing=gone, transient=not gone
+    )
+
+
+def missing(
+    job: Job, *assets: str, measure: CloudMeasure | None = None, cause: Cause = Cause.NOT_THERE
+) -> Outcome:
+    lacks = tuple(lack(asset, cause) for asset in assets or ("visual",))
+    reason = f"{lacks[0].asset}: {cause.words}"
+    return Outcome(job=job, status=Status.MISSING, reason=reason, measure=measure, cause=cause, lacks=lacks)
 
 
 def record(state: State, *outcomes: Outcome) -> None:

@@ -14,10 +14,11 @@ PACKAGE = Path(__file__).parents[1] / "s2async"
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 PURE = {
-    "answers", "breaker", "catalogs", "clouds", "congestion", "costs", "datums", "editions", "errors", "folders",
-    "geojson", "geotags", "grid", "ground", "headers", "inflate", "intake", "markup", "models", "names",
-    "neighbours", "origins", "pairs", "parks", "periods", "plan", "prefix", "proxies", "records", "report_data",
-    "retries", "rows", "stac", "statements", "svg", "svgmap", "table", "tiff", "tiles",
+    "alarms", "answers", "assets", "breaker", "catalogs", "clouds", "congestion", "costs", "datums",
+    "editions", "endings", "errors", "folders", "geojson", "geotags", "grid", "ground", "headers", "inflate",
+    "intake", "lacking", "markup", "models", "names", "neighbours", "origins", "pairs", "parks", "periods",
+    "plan", "prefix", "proxies", "reasons", "records", "report_data", "retries", "rows", "stac", "statements",
+    "svg", "svgmap", "table", "tiff", "tiles",
 }  # fmt: skip
 """No I/O and no asyncio: values in, values out."""
 

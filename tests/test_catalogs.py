@@ -17,9 +17,10 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2async.catalogs import KNOWN, ONLY_JP2, are_twins, custom, edition, to_scene
+from s2async.assets import NO_TIFF, ONLY_JP2, UNUSABLE
+from s2async.catalogs import KNOWN, are_twins, custom, edition, to_scene
 from s2async.errors import BadAnswer, ConfigError
-from s2async.models import Asset, Scene
+from s2async.models import Asset, Cause, Reason, Scene
 
 EARTH_SEARCH = KNOWN["earth-search"]
 COGS = "https://sentinel-cogs.s3.us-west-2.amazonaws.com/sentinel-s2-l2a-cogs"
@@ -100,7 +101,7 @@ def test_items_of_earth_search_v1(real_data: Path, name: str, collection: str, c
             origin = "/".join(scene.assets[key].href.split("/")[:3])
             assert origin in EARTH_SEARCH.origins
         assert all(asset.href.endswith(".tif") for asset in scene.assets.values())
-        assert scene.absent["thumbnail"] == "not a TIFF"
+        assert scene.absent["thumbnail"] == NO_TIFF
         assert scene.absent.get("visual-jp2", ONLY_JP2) == ONLY_JP2
         assert scene.footprint is not None
         assert scene.footprint.bounds == pytest.approx(shapely.geometry.shape(item["geometry"]).bounds)
@@ -140,7 +141,7 @@ def test_items_of_the_planetary_computer(real_data: Path) -> None:
         assert scene.assets["red"].href.endswith("_B04_10m.tif")
         assert scene.assets["visual"].href.endswith("_TCI_10m.tif")
         assert "B04" not in scene.assets
-        assert scene.absent["tilejson"] == "not a TIFF"
+        assert scene.absent["tilejson"] == NO_TIFF
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,9 @@ def test_items_across_180_degrees_are_in_one_piece_and_only_jpeg2000(
 def test_buckets_that_are_not_public_are_named(real_data: Path) -> None:
     scene = to_scene(recorded(real_data, "c1-S2B_T37MGP_20240710-s3-hrefs")[0], KNOWN["earth-search-c1"])
     assert scene.assets == {}
-    assert scene.absent["scl"] == "s3:// bucket deafrica-sentinel-2-l2a-c1-dev is not public over https"
+    assert scene.absent["scl"] == Reason(
+        Cause.SCHEME, "s3:// bucket deafrica-sentinel-2-l2a-c1-dev is not public over https"
+    )
     assert (scene.epsg, scene.collection) == (32737, "s2_l2a_c1")
 
 
@@ -173,7 +176,7 @@ def test_the_coming_version_two_parses_but_its_working_paths_are_no_addresses(re
     scene = to_scene(recorded(real_data, "v2-excerpt-S2A_T19TDJ_20260823")[0], KNOWN["earth-search-c1"])
     assert (scene.grid, scene.epsg, scene.baseline) == ("19TDJ", 32619, "05.12")
     assert scene.assets == {}
-    assert scene.absent == {"scl": "unusable address", "visual": "unusable address"}
+    assert scene.absent == {"scl": UNUSABLE, "visual": UNUSABLE}
 
 
 def test_dropped_entries_are_derived_from_the_folder(real_data: Path) -> None:
@@ -422,37 +425,37 @@ def test_version_falls_back_and_texts_are_one_plain_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "reason"),
+    ("entry", "cause", "reason"),
     [
-        ({"href": "s3://sentinel-s2-l2a/tiles/33/TCI.jp2", "type": "image/jp2"}, ONLY_JP2),
-        ({"href": "https://host/TCI.JP2"}, ONLY_JP2),
-        ({"href": "https://host/TCI", "type": "image/jp2"}, ONLY_JP2),
-        ({"href": "https://host/TCI.jpg", "type": "image/jpeg"}, "not a TIFF"),
-        ({"href": "https://host/TCI"}, "not a TIFF"),
-        ({"href": "s3://other/TCI.tif"}, "s3:// bucket other is not public over https"),
-        ({"href": "gs://other/TCI.tif"}, "unusable address"),
-        ({"href": "file:///etc/TCI.tif"}, "unusable address"),
-        ({"href": "/etc/TCI.tif"}, "unusable address"),
-        ({"href": "https://user:secret@host/TCI.tif"}, "unusable address"),
-        ({"href": "https://host/a b/TCI.tif"}, "unusable address"),
-        ({"href": "https://host/TCI.tif\r\nX-Evil: 1", "type": COG}, "unusable address"),
-        ({"href": "https://host\\@evil/TCI.tif"}, "unusable address"),
-        ({"href": "https://host:port/TCI.tif"}, "unusable address"),
-        ({"href": "https:///TCI.tif"}, "unusable address"),
-        ({"href": "https://[host/TCI.tif"}, "unusable address"),
-        ({"href": "https://hóst/TCI.tif"}, "unusable address"),
-        ({"href": f"https://host/{'x' * 2000}.tif"}, "unusable address"),
-        ({"href": 5}, "no address"),
-        ({"href": ""}, "no address"),
-        ({"type": COG}, "no address"),
-        ("TCI.tif", "no address"),
+        ({"href": "s3://sentinel-s2-l2a/tiles/33/TCI.jp2", "type": "image/jp2"}, Cause.JPEG2000, ONLY_JP2.text),
+        ({"href": "https://host/TCI.JP2"}, Cause.JPEG2000, ONLY_JP2.text),
+        ({"href": "https://host/TCI", "type": "image/jp2"}, Cause.JPEG2000, ONLY_JP2.text),
+        ({"href": "https://host/TCI.jpg", "type": "image/jpeg"}, Cause.FORMAT, "not a TIFF"),
+        ({"href": "https://host/TCI"}, Cause.FORMAT, "not a TIFF"),
+        ({"href": "s3://other/TCI.tif"}, Cause.SCHEME, "s3:// bucket other is not public over https"),
+        ({"href": "gs://other/TCI.tif"}, Cause.ADDRESS, "unusable address"),
+        ({"href": "file:///etc/TCI.tif"}, Cause.ADDRESS, "unusable address"),
+        ({"href": "/etc/TCI.tif"}, Cause.ADDRESS, "unusable address"),
+        ({"href": "https://user:secret@host/TCI.tif"}, Cause.ADDRESS, "unusable address"),
+        ({"href": "https://host/a b/TCI.tif"}, Cause.ADDRESS, "unusable address"),
+        ({"href": "https://host/TCI.tif\r\nX-Evil: 1", "type": COG}, Cause.ADDRESS, "unusable address"),
+        ({"href": "https://host\\@evil/TCI.tif"}, Cause.ADDRESS, "unusable address"),
+        ({"href": "https://host:port/TCI.tif"}, Cause.ADDRESS, "unusable address"),
+        ({"href": "https:///TCI.tif"}, Cause.ADDRESS, "unusable address"),
+        ({"href": "https://[host/TCI.tif"}, Cause.ADDRESS, "unusable address"),
+        ({"href": "https://hóst/TCI.tif"}, Cause.ADDRESS, "unusable address"),
+        ({"href": f"https://host/{'x' * 2000}.tif"}, Cause.ADDRESS, "unusable address"),
+        ({"href": 5}, Cause.ADDRESS, "no address"),
+        ({"href": ""}, Cause.ADDRESS, "no address"),
+        ({"type": COG}, Cause.ADDRESS, "no address"),
+        ("TCI.tif", Cause.ADDRESS, "no address"),
     ],
 )
-def test_assets_that_cannot_be_read_say_why(entry: object, reason: str) -> None:
+def test_assets_that_cannot_be_read_say_why(entry: object, cause: Cause, reason: str) -> None:
     item = an_item()
     item["assets"]["visual"] = entry
     scene = to_scene(item, EARTH_SEARCH)
-    assert scene.absent == {"visual": reason}
+    assert scene.absent == {"visual": Reason(cause, reason)}
     assert list(scene.assets) == ["scl"]
 
 

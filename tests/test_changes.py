@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,18 @@ import rasterio
 from rasterio.windows import from_bounds
 from shapely import Polygon
 
+from s2async import api, pipeline, rebuild, transport, upkeep, worker
 from s2async import areas as area_files
-from s2async import transport, upkeep
 from s2async.config import Config
 from s2async.errors import ConfigError
 from s2async.jobqueue import JobQueue
-from s2async.models import Job, JobDone, Notice, Status
+from s2async.models import Cause, Job, JobDone, Notice, Status
+from s2async.plan import Plan
 from s2async.sandbox.process import start as start_server
 from s2async.state import State
+from s2async.survey import survey
 from tests import oracle, worlds
+from tests.states import VISUAL
 from tests.worlds import SHAPES, Ran, Stage
 
 CLEAR, MIXED, OTHER = "S2A_33UUU_20220101_0_L2A", "S2A_33UUU_20220105_0_L2A", "S2A_33UUU_20220115_0_L2A"
@@ -437,13 +441,45 @@ def test_an_update_without_a_new_version_changes_nothing(tmp_path: Path, changin
     assert not run(tmp_path, changing).cogs
 
 
-def test_missing_is_an_answer_until_the_item_is_updated(tmp_path: Path, changing: Stage) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock that a test sets."""
+    found = Clock()
+    monkeypatch.setattr("s2async.state._seconds", lambda: found.now)
+    return found
+
+
+@dataclass
+class Clock:
+    now: int = 1_700_000_000
+
+
+def test_a_file_that_is_not_there_is_asked_for_four_times(tmp_path: Path, changing: Stage, clock: Clock) -> None:
+    """By the next run, for it may just have been late; and twice more, at least a day apart."""
     changing.world.change(CLEAR, lacks=frozenset({"scl"}))
     changing.world.change(OTHER, lacks=frozenset({"visual"}))
     changing.restart()
     first = run(tmp_path, changing)
     assert first.summary.done == {"missing": 8, "saved": 2, "cloudy": 2}
-    assert first.summary.clean
+    assert first.summary.causes == {(Status.MISSING, Cause.NOT_THERE): 8}
+    assert first.summary.clean, "a file that does not exist is an answer"
+    gone = {f"{CLEAR}/SCL.tif", f"{OTHER}/TCI.tif"}
+    for wait, asked in (
+        (0, gone),
+        (0, set()),
+        (86_399, set()),
+        (1, gone),
+        (86_399, set()),
+        (1, gone),
+        (86_400, set()),
+        (1_000_000, set()),
+    ):
+        clock.now += wait
+        again = run(tmp_path, changing)
+        assert {*again.paths} == asked, "what was measured is known"
+        assert again.summary.done == ({"missing": 8} if asked else {})
+        assert again.summary.clean
+        assert worlds.statuses(again.config)["North", CLEAR] == Status.MISSING
     # the files turn up
     changing.world.change(CLEAR, lacks=frozenset())
     changing.world.change(OTHER, lacks=frozenset())
@@ -460,6 +496,57 @@ def test_missing_is_an_answer_until_the_item_is_updated(tmp_path: Path, changing
     third = run(tmp_path, changing)
     assert {*third.paths} == {f"{OTHER}/TCI.tif"}, "what was measured is known"
     assert third.summary.done == {"saved": 4}
+
+
+def test_a_file_that_is_published_after_its_item_is_had_by_the_next_run(
+    tmp_path: Path, changing: Stage, clock: Clock
+) -> None:
+    changing.world.change(CLEAR, lacks=frozenset({"visual"}))
+    changing.restart()
+    assert run(tmp_path, changing).summary.done == {"missing": 4, "saved": 6, "cloudy": 2}
+    changing.world.change(CLEAR, lacks=frozenset())
+    changing.restart()
+    clock.now -= 5_000_000
+    second = run(tmp_path, changing)
+    assert {*second.paths} == {f"{CLEAR}/TCI.tif"}
+    assert second.summary.done == {"saved": 4}
+    assert not worlds.faults_of(second.config, changing.world)
+
+
+def test_a_clock_that_went_backwards_makes_nobody_wait(tmp_path: Path, changing: Stage, clock: Clock) -> None:
+    changing.world.change(CLEAR, lacks=frozenset({"visual"}))
+    changing.restart()
+    asked = []
+    for wait in (0, 0, 0, -10_000_000, 0):
+        clock.now += wait
+        asked.append(f"{CLEAR}/TCI.tif" in run(tmp_path, changing).paths)
+    assert asked == [True, True, False, True, False]
+
+
+def test_what_the_plan_counts_is_what_a_run_would_ask_for_again(
+    tmp_path: Path, changing: Stage, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s2async.ledger.time.time", lambda: clock.now)
+    changing.world.change(CLEAR, lacks=frozenset({"scl"}))
+    changing.world.change(OTHER, lacks=frozenset({"visual"}))
+    changing.restart()
+    opened = []
+    for wait in (0, 0, 0, 86_400, 86_400):
+        clock.now += wait
+        ran = run(tmp_path, changing)
+        plan = planned(ran)
+        opened.append((sum(ran.summary.done.values()), plan.open, plan.kept.high > 0))
+    assert opened == [(12, 8, True), (8, 0, False), (0, 0, False), (8, 0, False), (8, 0, False)]
+    clock.now += 86_400
+    changing.world.change(CLEAR, updated="2022-05-01T00:00:00Z")
+    changing.restart()
+    assert planned(ran).open == 4
+    assert run(tmp_path, changing).summary.done == {"missing": 4}
+
+
+def planned(ran: Ran) -> Plan:
+    areas = area_files.load(ran.config)
+    return asyncio.run(survey(ran.config, areas, connections=8, bandwidth=1e7)).plan
 
 
 def test_transient_failures_are_tried_by_five_more_runs(tmp_path: Path, stage: Stage) -> None:
@@ -482,35 +569,201 @@ def test_transient_failures_are_tried_by_five_more_runs(tmp_path: Path, stage: S
     assert mended.summary.done == {"saved": 4}
 
 
-def test_what_is_refused_is_only_tried_again_on_request(tmp_path: Path, stage: Stage) -> None:
-    stage.sandbox.fault("code", path=f"{CLEAR}/TCI", count=None, status=403)
+@pytest.mark.parametrize("status", [403, 400])
+def test_what_is_denied_is_tried_again(tmp_path: Path, stage: Stage, status: int) -> None:
+    stage.sandbox.fault("code", path=f"{CLEAR}/TCI", count=None, status=status)
     first = run(tmp_path, stage)
-    assert first.paths[f"{CLEAR}/TCI.tif"] == 1, "not tried again at once either"
     assert first.summary.done == {"failed": 4, "saved": 6, "cloudy": 2}
-    reasons = {job.reason for job in worlds.jobs(first.config).values() if job.status == "failed"}
-    assert reasons == {f"visual: access denied (403): {stage.sandbox.origin}/cogs/{CLEAR}/TCI.tif"}
+    assert first.summary.exit_code == 3
     stage.sandbox.clear_faults()
     second = run(tmp_path, stage)
-    assert not second.cogs
-    assert not second.summary.clean
-    with State.create_or_open(first.config.run.state) as state:
-        state.retry()
-    third = run(tmp_path, stage)
-    assert {*third.paths} == {f"{CLEAR}/TCI.tif"}
-    assert third.summary.clean
+    assert {*second.paths} == {f"{CLEAR}/TCI.tif"}
+    assert second.summary.done == {"saved": 4}
+    assert second.summary.clean
 
 
-def test_crops_made_before_another_asset_failed_are_kept(tmp_path: Path, stage: Stage) -> None:
-    both: dict[str, Any] = {"output": {"assets": ["visual", "red"]}, "network": {"attempts": 1}}
+@pytest.mark.parametrize(("file", "status"), [("TCI", 403), ("TCI", 401), ("SCL", 403)])
+def test_a_file_that_is_denied_while_others_are_given_counts_as_missing_after_five_runs(
+    tmp_path: Path, stage: Stage, file: str, status: int
+) -> None:
+    stage.sandbox.fault("code", path=f"{CLEAR}/{file}", count=None, status=status)
+    for number in range(1, 6):
+        ran = run(tmp_path, stage)
+        assert f"{CLEAR}/{file}.tif" in ran.paths
+        assert ran.progress.done[Status.FAILED] == 4
+        assert ran.summary.exit_code == (3 if number < 5 else 0)
+    settled = [event.text for event in ran.events if isinstance(event, Notice)]
+    expected = r"4 crops are not asked for any more, such as (scl|visual): missing or not public: access denied"
+    assert len([text for text in settled if re.match(expected, text)]) == 1
+    sixth = run(tmp_path, stage)
+    assert (sixth.cogs, sixth.summary.exit_code) == ([], 0)
+    told = {job.reason for job in worlds.jobs(sixth.config).values() if job.status == "missing"}
+    (reason,) = told
+    assert re.match(rf"(scl|visual): missing or not public: access denied \({status}\): http", reason)
+    stage.sandbox.clear_faults()
+    assert not run(tmp_path, stage).cogs, "settled"
+    with State.create_or_open(sixth.config.run.state) as state:
+        assert state.without(VISUAL, twins_newest=True).by_status == {"missing": {Cause.DENIED: 4}}
+        assert state.retry(missing=True) == 4
+    assert run(tmp_path, stage).summary.done == {"saved": 4}
+
+
+def test_a_server_that_denies_everything_settles_nothing(tmp_path: Path, stage: Stage) -> None:
+    """A token that is out of date for days."""
+    stage.sandbox.fault("code", path="/cogs/", count=None, status=403)
+    for _ in range(5):
+        assert run(tmp_path, stage).summary.done == {"failed": 12}
+    stage.sandbox.clear_faults()
+    well = run(tmp_path, stage)
+    assert well.summary.done == {"saved": 10, "cloudy": 2}
+    assert well.summary.clean
+
+
+def test_a_file_that_was_denied_alone_is_not_settled_while_its_server_denies_everything(
+    tmp_path: Path, changing: Stage
+) -> None:
+    changing.sandbox.fault("code", path=f"{CLEAR}/TCI", count=None, status=403)
+    for _ in range(4):
+        assert run(tmp_path, changing).progress.done[Status.FAILED] == 4
+    changing.sandbox.fault("code", path="/cogs/", count=None, status=403)
+    changing.world.put(worlds.day(20))
+    changing.restart()
+    changing.sandbox.fault("code", path="/cogs/", count=None, status=403)
+    fifth = run(tmp_path, changing)
+    assert fifth.summary.failed == 8, "a new scene was denied as well"
+    changing.sandbox.clear_faults()
+    assert run(tmp_path, changing).summary.done == {"saved": 8}
+
+
+def test_crops_made_before_another_asset_failed_are_kept_and_count(tmp_path: Path, stage: Stage) -> None:
+    both: dict[str, Any] = {"output": {"assets": ["red", "visual"]}, "network": {"attempts": 1}}
     stage.sandbox.fault("code", path=f"{CLEAR}/B04", count=1, status=503)
     first = run(tmp_path, stage, **both)
     assert first.summary.done == {"failed": 4, "saved": 6, "cloudy": 2}
-    assert crop(first, "North", CLEAR).exists()
-    assert not any(item == CLEAR for _, item, _ in index(first)), "a job counts when all its crops are there"
+    assert {asset for _, item, asset in index(first) if item == CLEAR} == {"visual"}, "what is there is listed"
+    assert len(list(api.read(first.config, item=CLEAR))) == 4
     second = run(tmp_path, stage, **both)
     assert {*second.paths} == {f"{CLEAR}/B04.tif"}
     assert second.summary.done == {"saved": 4}
     assert not worlds.faults_of(second.config, stage.world)
+
+
+def test_a_lost_crop_of_a_job_that_failed_is_written_anew(tmp_path: Path, stage: Stage) -> None:
+    both: dict[str, Any] = {"output": {"assets": ["red", "visual"]}, "network": {"attempts": 1}}
+    stage.sandbox.fault("code", path=f"{CLEAR}/B04", count=None, status=503)
+    for _ in range(6):
+        first = run(tmp_path, stage, **both)
+    assert not run(tmp_path, stage, **both).cogs, "given up"
+    crop(first, "North", CLEAR).unlink()
+    with State.create_or_open(first.config.run.state) as state:
+        stored = state.stored_crops(twins_newest=True)
+        state.forget_crops([each for each in stored if upkeep.fault(each, first.config.output.folder)])
+    again = run(tmp_path, stage, **both)
+    assert again.paths[f"{CLEAR}/TCI.tif"] == 1
+    assert crop(again, "North", CLEAR).exists()
+    assert ("North", CLEAR, "visual") in index(again)
+
+
+# ---- one asset of several ---------------------------------------------------------------------------------
+
+BOTH: dict[str, Any] = {"output": {"assets": ["red", "scl", "visual"]}}
+
+
+@pytest.mark.parametrize("lacks", ["red", "key:red"])
+def test_an_asset_that_some_items_lack_costs_that_asset_only(tmp_path: Path, changing: Stage, lacks: str) -> None:
+    changing.world.change(CLEAR, lacks=frozenset({lacks}))
+    changing.restart()
+    first = run(tmp_path, changing, **BOTH)
+    assert first.summary.done == {"saved": 10, "cloudy": 2}
+    assert first.summary.exit_code == 0
+    assert {asset for _, item, asset in index(first) if item == CLEAR} == {"scl", "visual"}
+    assert {asset for _, item, asset in index(first) if item == OTHER} == {"red", "scl", "visual"}
+    cause = Cause.NO_ASSET if lacks == "key:red" else Cause.NOT_THERE
+    assert first.summary.without == {("red", cause): 4}
+    job = worlds.jobs(first.config)["North", CLEAR]
+    assert (job.status, job.reason.startswith("without red: ")) == ("saved", True)
+    assert not worlds.faults_of(first.config, changing.world)
+    again = run(tmp_path, changing, **BOTH)
+    assert {*again.paths} == ({f"{CLEAR}/B04.tif"} if lacks == "red" else set()), "and never the classification"
+    # other wishes, back and forth
+    alone = run(tmp_path, changing, output={"assets": ["red"]})
+    assert not alone.cogs
+    assert worlds.statuses(alone.config)["North", CLEAR] == Status.MISSING
+    assert {asset for _, item, asset in index(alone) if item == CLEAR} == {"scl", "visual"}, "they are still there"
+    back = run(tmp_path, changing, **BOTH)
+    assert not back.cogs
+    assert worlds.statuses(back.config) == worlds.statuses(first.config)
+    # published at last
+    changing.world.change(CLEAR, lacks=frozenset(), updated="2022-05-01T00:00:00Z")
+    changing.restart()
+    healed = run(tmp_path, changing, **BOTH)
+    assert {*healed.paths} == {f"{CLEAR}/B04.tif"}
+    assert healed.summary.done == {"saved": 4}
+    assert len(index(healed)) == 30
+    assert not worlds.query(healed.config.run.state, "SELECT * FROM absences")
+
+
+def test_an_update_of_an_item_that_still_lacks_the_asset_costs_no_request(tmp_path: Path, changing: Stage) -> None:
+    changing.world.change(CLEAR, lacks=frozenset({"key:red"}))
+    changing.restart()
+    run(tmp_path, changing, **BOTH)
+    changing.world.change(CLEAR, updated="2022-05-01T00:00:00Z")
+    changing.restart()
+    again = run(tmp_path, changing, **BOTH)
+    assert not again.cogs
+    assert worlds.statuses(again.config)["North", CLEAR] == Status.SAVED
+
+
+def test_retry_missing_asks_for_the_lacking_asset_of_saved_jobs(tmp_path: Path, changing: Stage) -> None:
+    changing.world.change(CLEAR, lacks=frozenset({"red"}))
+    changing.restart()
+    for _ in range(3):
+        ran = run(tmp_path, changing, **BOTH)
+    assert not ran.cogs, "not before tomorrow"
+    with State.create_or_open(ran.config.run.state) as state:
+        assert state.retry() == 0
+        assert state.retry(missing=True) == 4
+    assert {*run(tmp_path, changing, **BOTH).paths} == {f"{CLEAR}/B04.tif"}
+
+
+def test_a_kill_between_two_assets_costs_neither(
+    tmp_path: Path, changing: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changing.world.change(CLEAR, lacks=frozenset({"red"}))
+    changing.restart()
+    with monkeypatch.context() as patch:
+        plain, calls = worker._Work._cut, Counter[str]()
+
+        async def cut(self: Any, asset: Any, jobs: Any) -> None:
+            calls[asset.key] += 1
+            if calls["visual"]:
+                raise _KilledError
+            await plain(self, asset, jobs)
+
+        patch.setattr(worker._Work, "_cut", cut)
+        with pytest.raises(_KilledError):
+            run(tmp_path, changing, **BOTH)
+    again = run(tmp_path, changing, **BOTH)
+    assert again.summary.clean
+    statuses = worlds.statuses(again.config)
+    assert Counter(statuses.values()) == {"saved": 10, "cloudy": 2}
+    assert len(index(again)) == 26
+    assert not worlds.faults_of(again.config, changing.world)
+
+
+def test_a_state_made_from_the_crops_goes_on_without_the_asset_that_lacks(tmp_path: Path, changing: Stage) -> None:
+    changing.world.change(CLEAR, lacks=frozenset({"red"}))
+    changing.restart()
+    first = run(tmp_path, changing, **BOTH)
+    before = worlds.result(first.config)
+    first.config.run.state.unlink()
+    config, areas = first.config, area_files.load(first.config)
+    limits, wanted = pipeline.limits(config), pipeline.wanted_products(config)
+    made = rebuild.rebuild(config, areas, limits, wanted, "1")
+    assert made.known == 26
+    again = run(tmp_path, changing, **BOTH)
+    assert {*again.paths} - {f"{MIXED}/SCL.tif"} == {f"{CLEAR}/B04.tif"}
+    assert worlds.result(again.config) == before
 
 
 # ---- twins and searches -----------------------------------------------------------------------------------

@@ -113,6 +113,8 @@ def test_a_run_from_the_first_to_the_last_word(s2: Shell, tmp_path: Path, stage:
     lines = [line.rstrip() for line in ran.out.splitlines()]
     assert re.fullmatch(r"66 jobs worked on in \d s", lines[0])
     assert lines[1] == "  22 saved   7 cloudy   13 nodata   9 outside   15 missing"
+    assert lines[2] == "  15 missing: 9 not there, 6 only as JPEG 2000"
+    del lines[2]
     assert lines[2] == "crops       config-data/<area>/<item>_<asset>.tif"
     assert lines[3] == "index       config-data/overview.csv"
     assert lines[4] == "state       config-data/state.sqlite"
@@ -126,7 +128,8 @@ def test_a_run_from_the_first_to_the_last_word(s2: Shell, tmp_path: Path, stage:
 
     again = s2("run", path.name, cwd=tmp_path)
     assert again.code == 0
-    assert again.out.startswith("0 jobs worked on in 0 s\n")
+    assert again.out.startswith("9 jobs worked on in 0 s\n  9 missing\n"), "it may be there by now"
+    assert s2("run", path.name, cwd=tmp_path).out.startswith("0 jobs worked on in 0 s\n")
     shown = s2("status", path)
     assert shown.code == 0
     assert re.search(r"^all +22 +7 +13 +9 +15 +0 +0$", shown.out, re.MULTILINE)
@@ -151,7 +154,16 @@ def test_status_and_summary_as_json_agree_with_the_log(s2: Shell, tmp_path: Path
     assert status["unheld"] == [{"area": "Beyond", "percent": 0.0}, {"area": "Rim", "percent": 51.51}]
     quiet = s2("-q", "run", path, "--json")
     assert not quiet.error
-    assert json.loads(quiet.out)["run"]["done"] == {}
+    assert json.loads(quiet.out)["run"]["done"] == {"missing": 9}
+    assert told["reasons"] == {"missing": {"jpeg2000": 6, "not-there": 9}}
+    assert told["alarms"] == told["saved_without"] == []
+    lacking = {(row["item"][10:20], row["asset"], row["cause"], row["tries"]) for row in told["lacking"]}
+    assert lacking == {
+        ("20220109_0", "scl", "jpeg2000", 1),
+        ("20220109_0", "visual", "jpeg2000", 1),
+        ("20220111_0", "scl", "not-there", 1),
+        ("20220113_0", "visual", "not-there", 1),
+    }
 
 
 def test_quiet_and_verbose(s2: Shell, tmp_path: Path, stage: Stage) -> None:
@@ -441,10 +453,24 @@ def test_an_origin_that_is_not_allowed_is_named_with_what_to_add(s2: Shell, tmp_
             items.write_text(before)
             path.write_text(path.read_text().replace(stage.sandbox.origin, moved.sandbox.origin))
             ended = s2("run", path)
+            quiet = s2("-q", "run", path)
+            status = s2("status", path)
+            text = path.read_text()
+            path.write_text(
+                text.replace(f'["{moved.sandbox.origin}"]', f'["{moved.sandbox.origin}", "{elsewhere}"]')
+            )
+            mended = s2("-q", "run", path)
     finally:
         items.write_text(before)
-    assert ended.code == 3
-    assert f'if you trust it, add "{elsewhere}" to origins in [network]' in ended.error
+    assert (ended.code, quiet.code) == (2, 2), "only other settings can help"
+    advice = (
+        f'6 of 6 jobs have no file that can be read: 6 origin not allowed; if you trust it, add "{elsewhere}" to'
+    )
+    assert advice in ended.error.splitlines()[-1]
+    assert advice in quiet.error.splitlines()[-1]
+    assert advice in status.out
+    assert mended.code == 0, "once it is listed, the next run asks"
+    assert set(worlds.statuses(Config.load(path)).values()) == {"saved", "nodata", "outside"}
 
 
 def test_a_search_that_finds_nothing_says_what_may_be_wrong(s2: Shell, tmp_path: Path, stage: Stage) -> None:

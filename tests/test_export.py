@@ -55,7 +55,7 @@ def test_all_jobs_are_told_with_their_status(shelf: Shelf) -> None:
     (rejected,) = [row for row in found if row["status"] == "cloudy"]
     assert (rejected["area_cloud_percent"], rejected["asset"], rejected["path"]) == ("60.0000", "", "")
     reasons = {row["status"]: row["reason"] for row in found}
-    assert reasons == {"saved": "", "cloudy": "", "missing": "visual: 404", "failed": "timed out"}
+    assert reasons == {"saved": "", "cloudy": "", "missing": "visual: not there", "failed": "timed out"}
 
 
 def test_the_csv_is_that_of_a_run_and_its_texts_are_no_formulas(shelf: Shelf) -> None:

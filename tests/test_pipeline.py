@@ -252,6 +252,7 @@ def test_a_limit_is_met_exactly_and_the_rest_comes_next_time(
         tmp_path, stage.sandbox, run={"queue": queue}, search={"datetime": "2021-05-01/2022-03-31"}
     )
     first = worlds.run(path, stage.sandbox, limit=limit)
+    worlds.settle(first.config)
     assert sum(first.summary.done.values()) == first.progress.found == min(limit, 66)
     assert first.summary.cut_short == (limit <= 66), "after the last job nobody knows that it was the last"
     second = worlds.run(path, stage.sandbox)

@@ -79,7 +79,7 @@ def test_the_page_lies_beside_the_crops_and_tells_what_the_state_knows(tmp_path:
     assert "1 job failed" in page.text
     assert "timed out" in page.text
     assert "1 job whose files do not exist" in page.text
-    assert "visual: 404" in page.text
+    assert "visual: not there" in page.text
     assert "of 7 examined jobs" in page.text, "missing and failed jobs without a measurement are not examined"
     assert len([cx for tag, name, cx in page.attributes if (tag, name) == ("circle", "r") and cx == "3.4"]) == 7
     for name in shelf.areas:

@@ -152,6 +152,7 @@ def test_a_second_run_of_a_finished_job_costs_search_requests_only(tmp_path: Pat
     first = worlds.run(path, slow.sandbox)
     folder = first.config.output.folder
     before = {crop: crop.stat().st_mtime_ns for crop in folder.rglob("*.tif")}
+    worlds.settle(first.config)
     second = worlds.run(path, slow.sandbox)
     assert not second.cogs
     assert second.log

@@ -7,10 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2async import rows
-from s2async.models import (
-    Asset,
-    CloudMeasure,
-)
+from s2async.models import Asset, Cause, CloudMeasure, Reason
 from tests.states import (
     CLEAR,
     make_scene,
@@ -25,9 +22,10 @@ texts = st.text(st.characters(codec="utf-8"), max_size=20)
     st.none() | st.floats(0, 100),
     st.none() | st.integers(1024, 999_999),
     st.dictionaries(texts, texts, max_size=4),
+    st.sampled_from(Cause),
 )
 def test_scenes_come_back_as_they_were(
-    text: str, sensed: datetime, cloud: float | None, epsg: int | None, hrefs: dict[str, str]
+    text: str, sensed: datetime, cloud: float | None, epsg: int | None, hrefs: dict[str, str], cause: Cause
 ) -> None:
     scene = replace(
         make_scene(text),
@@ -35,7 +33,7 @@ def test_scenes_come_back_as_they_were(
         cloud=cloud,
         epsg=epsg,
         assets={key: Asset(key=key, href=f"https://h/{href}") for key, href in hrefs.items()},
-        absent=hrefs,
+        absent={key: Reason(cause, text, host) for key, host in hrefs.items()},
         footprint=None,
     )
     assert rows.to_scene(rows.item_values(scene)) == scene

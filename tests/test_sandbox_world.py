@@ -25,7 +25,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from s2async.catalogs import KNOWN, ONLY_JP2, are_twins, to_scene
+from s2async.assets import ONLY_JP2
+from s2async.catalogs import KNOWN, are_twins, to_scene
 from s2async.errors import LocalError
 from s2async.models import Scene
 from s2async.parks import PARKS

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -14,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from s2async import schema
+from s2async.assets import NO_TIFF, ONLY_JP2
 from s2async.errors import LocalError, StateError, StateInUse
 from s2async.models import (
     BatchResult,
+    Cause,
     FileFact,
 )
 from s2async.records import OPEN
@@ -27,6 +30,7 @@ from tests.states import (
     B,
     C,
     add,
+    judge,
     make_area,
     make_scene,
     open_jobs,
@@ -183,13 +187,18 @@ def test_a_state_of_the_first_version_goes_on(path: Path) -> None:
         before = state._db.execute("SELECT * FROM jobs").fetchall()
         state._db.execute("DROP TABLE headers")
         state._db.execute("DROP TABLE suspects")
+        state._db.execute("DROP TABLE absences")
+        state._db.execute("ALTER TABLE jobs DROP COLUMN cause")
         state._db.execute("PRAGMA user_version = 1")
         first = dict(state._db.execute("SELECT name, sql FROM sqlite_schema"))
     with State.create_or_open(path) as state:
         assert state._db.execute("SELECT * FROM jobs").fetchall() == before
         later = dict(state._db.execute("SELECT name, sql FROM sqlite_schema"))
-        assert later.keys() - first.keys() == {"headers", "sqlite_autoindex_headers_1", "suspects"}
-        assert {name: later[name] for name in first} == first
+        new = {"headers", "sqlite_autoindex_headers_1", "suspects", "absences", "absences_due"}
+        assert later.keys() - first.keys() == new
+        assert {name: later[name] for name in first.keys() - {"jobs"}} == {
+            name: first[name] for name in first.keys() - {"jobs"}
+        }
         assert state.known_files(make_scene()) == ()
         start(state, [A, B])
         (job,) = open_jobs(state)
@@ -198,6 +207,41 @@ def test_a_state_of_the_first_version_goes_on(path: Path) -> None:
         assert state.known_files(job.scene) == (fact,)
         assert state.counts().total == {"saved": 2}
     assert path.with_name(path.name + ".v1").exists()
+
+
+def test_a_state_that_told_reasons_in_words_only_goes_on(path: Path) -> None:
+    """Nothing is lost, what may pass is tried again, and files that were not there are asked for again."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(Path(__file__).with_name("state_v3.sql").read_text())
+    with State.create_or_open(path) as state:
+        assert state.counts().total == {"saved": 1, "cloudy": 2, "missing": 4, "failed": 6, OPEN: 2}
+        causes = state.without(VISUAL, twins_newest=True).by_status
+        assert causes["missing"] == {Cause.JPEG2000: 2, Cause.NOT_THERE: 2}
+        assert causes["failed"] == dict.fromkeys(
+            (Cause.NETWORK, Cause.DENIED, Cause.DAMAGED, Cause.LAYOUT, Cause.CRASH, Cause.ORIGIN), 1
+        )
+        scene = state.scene("sentinel-2-l2a", "S2")
+        assert scene is not None
+        assert scene.absent == {"visual": ONLY_JP2, "thumbnail": NO_TIFF}
+        assert len(list(state.saved_rows(twins_newest=True, wanted=VISUAL))) == 1
+        told = {(p.item, p.area): (p.status, p.reason) for p in state.problems()}
+        assert told["S2", "a"] == ("missing", "visual: only as JPEG 2000")
+
+        state.commit_folders(state.sync_areas([A, B, C]))
+        assert state.rejudge(judge, VISUAL) == {}
+        assert state.reopen_transient() == 4, "not the one of an unsupported layout, nor the one that crashed"
+        assert state.reopen_due() == 2
+        state.begin_run("{}", "1.0")
+        assert {(job.scene.id, job.area.name) for job in open_jobs(state)} == {
+            ("S1", "c"), ("S3", "a"), ("S3", "b"), ("S3", "c"), ("S4", "a"), ("S5", "a"), ("S5", "b"), ("S6", "a"),
+        }  # fmt: skip
+        assert add(state, scene, [A, B, C]) == [], "the same item opens nothing"
+        again = add(state, make_scene("S2", minutes=10), [A, B, C])
+        assert [job.area.name for job in again] == ["a", "c"], "the picture is there now"
+        record(state, *map(saved, open_jobs(state)), *map(saved, again))
+        assert state.counts().total == {"saved": 11, "cloudy": 2, "failed": 2}
+        assert state._db.execute("SELECT count(*) FROM absences").fetchone() == (0,)
+    assert path.with_name(path.name + ".v3").exists()
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,7 @@ def test_signatures_stay_in_the_state_and_a_new_one_is_no_new_file(
 
     stage.sandbox.clear_faults()
     stage.sign()
+    worlds.settle(config)
     done = {key for key, status in worlds.statuses(config).items() if status == "saved"}
     assert ask("run", path) == 0, "what failed under the old signature is tried with the new one"
     asked = assets_asked(stage)

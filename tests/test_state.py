@@ -12,10 +12,12 @@ from s2async.errors import ConfigError
 from s2async.marks import Left
 from s2async.models import (
     BatchResult,
+    Cause,
     CloudMeasure,
     FileFact,
     Job,
     Outcome,
+    Reason,
     Scene,
     Status,
     Traffic,
@@ -35,6 +37,7 @@ from tests.states import (
     cloudy,
     failed,
     judge,
+    lack,
     make_area,
     make_product,
     make_scene,
@@ -205,7 +208,7 @@ def test_a_crop_of_an_old_edition_does_not_count_beside_a_new_measurement(state:
 
 def test_an_asset_that_is_absent_for_another_reason_opens_missing_jobs(state: State) -> None:
     start(state, [A])
-    (job,) = add(state, replace(make_scene(), absent={"nir": "only as JPEG 2000"}), [A])
+    (job,) = add(state, replace(make_scene(), absent={"nir": Reason(Cause.JPEG2000, "only as JPEG 2000")}), [A])
     record(state, missing(job))
     assert [again.id for again in add(state, make_scene(), [A])] == [job.id]
 
@@ -271,7 +274,8 @@ def test_a_crop_of_another_kind_counts_no_more_once_its_job_is_begun_again(
     state.begin([first])
     start(state, [A, B], both)  # it was stopped, and the change undone
     rows = state.saved_rows(twins_newest=True, wanted=both)
-    assert {(row.area, row.asset) for row in rows} == {("b", "nir"), ("b", "visual")}, "b was not begun"
+    expected = {("a", "nir"), ("b", "nir"), ("b", "visual")}
+    assert {(row.area, row.asset) for row in rows} == expected, "b was not begun, and nir not written"
     (again,) = open_jobs(state)
     assert (again.area, again.saved) == (A, frozenset({"nir"})), "only the picture may have been written over"
     state.begin([again])
@@ -304,7 +308,7 @@ def test_failures_are_tried_again_by_five_runs_and_by_retry(state: State) -> Non
     assert [(p.area, p.status, p.reason) for p in state.problems()] == [
         ("a", "failed", "timed out"),
         ("b", "failed", "timed out"),
-        ("c", "missing", "visual: 404"),
+        ("c", "missing", "visual: not there"),
     ]
     assert len(state.problems(limit=1)) == 1
     assert state.retry() == 2
@@ -424,7 +428,8 @@ SAME, OTHER = VISUAL, Wanted(assets=("visual", "nir"), mask=True, format="gtiff"
         (Status.MISSING, CLEAR, False, OTHER, OPEN),
         (Status.MISSING, CLEAR, False, replace(SAME, assets=()), "saved"),
         (Status.MISSING, CLOUDS, False, SAME, "cloudy"),
-        (Status.MISSING, None, False, OTHER, "missing"),
+        (Status.MISSING, None, False, OTHER, OPEN),
+        (Status.MISSING, None, False, SAME, "missing"),
         (Status.FAILED, CLEAR, False, SAME, "failed"),
         (Status.FAILED, CLEAR, True, OTHER, OPEN),
         (Status.FAILED, EMPTY, False, SAME, "nodata"),
@@ -437,7 +442,9 @@ def test_what_follows_from_the_facts(
     start(state, [A])
     (job,) = add(state, make_scene(), [A])
     products = (make_product(job),) if crop else ()
-    record(state, Outcome(job=job, status=before, measure=measure, products=products, reason="why"))
+    lacks = (lack("visual"),) if before is Status.MISSING else ()
+    answer = Outcome(job=job, status=before, measure=measure, products=products, reason="why", lacks=lacks)
+    record(state, answer)
     changes = state.rejudge(judge, wanted)
     assert changes == ({} if after == before else {(str(before), after): 1})
     assert state.counts().total == {after: 1}
@@ -466,7 +473,7 @@ def test_an_area_that_comes_back_is_compared_with_what_was_wanted_when_it_left(s
 
 
 def test_many_jobs_are_judged_in_pages(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("s2async.state.JUDGED_AT_ONCE", 7)
+    monkeypatch.setattr("s2async.judging.JUDGED_AT_ONCE", 7)
     areas = [make_area(f"area {i}") for i in range(40)]
     start(state, areas)
     jobs = add(state, make_scene(), areas)
@@ -665,7 +672,7 @@ def test_texts_are_only_texts(state: State) -> None:
     nasty = "'; DROP TABLE jobs; --\0\n\u202e🏞"
     area = make_area(nasty, folder="safe")
     start(state, [area])
-    scene = replace(make_scene(nasty), platform=nasty, baseline='"', absent={nasty: nasty})
+    scene = replace(make_scene(nasty), platform=nasty, baseline='"', absent={nasty: Reason(Cause.JPEG2000, nasty)})
     (job,) = add(state, scene, [area])
     record(state, replace(failed(job), reason=nasty))
     state.retry()

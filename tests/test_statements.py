@@ -64,6 +64,13 @@ def plan(state: State, statement: str) -> list[str]:
         "SUPERSEDED_COUNTS",
         "AREAS_OF_NEWER",
         "KNOWN_JOBS",
+        "REOPEN_LACKING",
+        "LACKING_TO_REOPEN",
+        "FORGET_ABSENCES",
+        "BELIEVED_ABSENCES",
+        "MISSING_ASSETS",
+        "ADD_ABSENCE",
+        "TRIES",
     ],
 )
 def test_no_statement_of_a_run_scans_a_big_table(state: State, name: str) -> None:

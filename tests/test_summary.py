@@ -75,6 +75,7 @@ def test_the_end_of_a_run(ran: Ran) -> None:
     text = shown_run(ran, seconds=200.0)
     assert text.startswith("66 jobs worked on in 3 min 20 s\n")
     assert "16 saved   7 cloudy   13 nodata   9 outside   15 missing   6 failed" in text
+    assert "\n  15 missing: 9 not there, 6 only as JPEG 2000\n  6 failed: 6 access denied\n" in text
     assert f"{len(ran.log)} requests by this run" in text
     assert "all runs" not in text, "this was the only one"
     assert "6 jobs have failed so far; s2async status tells which and why" in text
@@ -138,8 +139,10 @@ def test_status_has_a_row_for_each_area_and_kind_of_traffic(ran: Ran) -> None:
     for stage in (["header", "scl"], ["header", "visual"], ["tiles", "scl"], ["tiles", "visual"], ["search"]):
         assert any(line[: len(stage)] == stage for line in lines), stage
     assert ["searches", "of", "the", "last", "run:", "1", "of", "1", "complete"] in lines
-    reasons = [line for line in lines if "denied" in line]
+    reasons = [line for line in lines if "denied" in line and "visual:" in line]
     assert len(reasons) == 6
+    assert ["15", "missing:", "9", "not", "there,", "6", "only", "as", "JPEG", "2000"] in lines
+    assert ["6", "failed:", "6", "access", "denied"] in lines
 
 
 def test_many_areas_stay_a_small_table(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,7 @@ def test_what_is_gone_or_wrong_is_opened_again_and_nothing_else(tmp_path: Path, 
     path = worlds.write_config(tmp_path, stage.sandbox)
     before = worlds.run(path, stage.sandbox)
     result, config = worlds.result(before.config), before.config
+    worlds.settle(config)
     assert ask("verify", path).return_value == 0
     gone, cut, flipped, *_ = crops(config)
     gone.unlink()
@@ -106,6 +107,7 @@ def test_a_run_refuses_an_output_folder_that_vanished(tmp_path: Path, stage: Sta
     config = worlds.run(path, stage.sandbox).config
     folder, away = config.output.folder, tmp_path / "away"
     forget(config, noted=noted)
+    worlds.settle(config)
     folder.rename(away)
     for made in (False, True):
         with pytest.raises(ConfigError, match="mount the disk or put the folder back") as error:
@@ -149,6 +151,7 @@ def test_an_output_folder_that_was_moved_with_its_crops_is_the_new_one(
 ) -> None:
     first = worlds.run(worlds.write_config(tmp_path, stage.sandbox), stage.sandbox)
     forget(first.config, noted=noted)
+    worlds.settle(first.config)
     first.config.output.folder.rename(tmp_path / "moved")
     moved: dict[str, Any] = {"output": {"folder": "moved"}, "run": {"state": "moved/state.sqlite"}}
     path = worlds.write_config(tmp_path, stage.sandbox, **moved)

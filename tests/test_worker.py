@@ -21,6 +21,7 @@ from rasterio.io import MemoryFile
 from s2async import clouds, crops, grid, tiff, tiles, worker
 from s2async import files as local_files
 from s2async import headers as packed_headers
+from s2async.assets import ONLY_JP2
 from s2async.budget import Budget
 from s2async.editions import Edition
 from s2async.errors import (
@@ -29,18 +30,22 @@ from s2async.errors import (
     FileChanged,
     HostParked,
     LocalError,
+    NotAllowed,
     NotFound,
     Refused,
     TransientError,
+    UnsupportedLayout,
 )
 from s2async.models import (
     Area,
     Asset,
     Batch,
     BatchResult,
+    Cause,
     CloudMeasure,
     FileFact,
     Job,
+    Lack,
     Outcome,
     Product,
     Scene,
@@ -115,7 +120,7 @@ class Server:
 
 def scene(*keys: str) -> Scene:
     assets = {key: Asset(key=key, href=f"{HOST}/{CLOUDED.id}/{key}.tif{SECRET}") for key in keys}
-    return replace(make_scene(CLOUDED.id), assets=assets, absent={"blue": "only as JPEG 2000"})
+    return replace(make_scene(CLOUDED.id), assets=assets, absent={"blue": ONLY_JP2})
 
 
 SCENE = scene("scl", "visual", "red")
@@ -255,10 +260,11 @@ def test_what_is_known_is_not_read_again(tmp_path: Path, files: dict[str, bytes]
     [
         ("scl", NotFound("not there (404)"), Status.MISSING, False),
         ("scl", TransientError("the server answers 503"), Status.FAILED, True),
-        ("scl", Refused("access denied (403)"), Status.FAILED, False),
+        ("scl", Refused("access denied (403)"), Status.FAILED, True),
+        ("scl", UnsupportedLayout("unsupported layout: an alpha band"), Status.FAILED, False),
         ("visual", NotFound("not there (410)"), Status.MISSING, False),
         ("visual", TransientError("timed out"), Status.FAILED, True),
-        ("visual", Refused("not an allowed origin"), Status.FAILED, False),
+        ("visual", NotAllowed("not an allowed origin"), Status.FAILED, True),
     ],
 )
 @pytest.mark.parametrize("tile", [False, True])
@@ -346,25 +352,101 @@ def test_a_crop_that_was_saved_before_its_server_was_parked_is_not_fetched_again
 
 
 def test_an_asset_that_the_item_lacks_is_missing_with_the_reason(tmp_path: Path, files: dict[str, bytes]) -> None:
-    result = process(Server(files), ALL, settings(tmp_path, assets=("blue", "visual")))
-    assert statuses(result) == PLAIN | dict.fromkeys(("North", "Wide", "Tall", "Rim"), Status.MISSING)
-    assert outcome(result, "North").reason == "blue: only as JPEG 2000"
-    result = process(Server(files), ALL, settings(tmp_path, assets=("nir",)))
-    assert outcome(result, "North").reason == "nir: the item has no such asset"
-    bare = [replace(one, scene=scene("visual")) for one in ALL]
     server = Server(files)
+    result = process(server, ALL, settings(tmp_path, assets=("nir", "blue")))
+    assert statuses(result) == dict.fromkeys(PLAIN, Status.MISSING)
+    found = outcome(result, "North")
+    assert (found.reason, found.cause) == (
+        "nir: the item has no such asset; blue: only as JPEG 2000",
+        Cause.NO_ASSET,
+    )
+    assert not server.asked, "not even for the clouds, of which nothing would follow"
+    bare = [replace(one, scene=scene("visual")) for one in ALL]
     result = process(server, bare, settings(tmp_path))
     assert set(statuses(result).values()) == {Status.MISSING}
+    assert outcome(result, "North").reason == "scl: the item has no such asset"
     assert not server.asked
 
 
-def test_a_crop_made_before_another_asset_failed_is_told(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_an_asset_that_is_missing_costs_that_asset_only(tmp_path: Path, files: dict[str, bytes]) -> None:
     server = Server({key: files[key] for key in ("scl", "visual")})
-    result = process(server, ALL, settings(tmp_path, assets=("visual", "red", "blue")))
+    result = process(server, ALL, settings(tmp_path, assets=("blue", "red", "visual")))
+    assert statuses(result) == PLAIN
     found = outcome(result, "North")
-    assert (found.status, found.reason[:9]) == (Status.MISSING, "red: not ")
     assert [product.asset for product in found.products] == ["visual"]
-    assert "red" not in {fact.asset for fact in result.files}
+    assert found.reason == f"without blue: only as JPEG 2000; red: not there (404): {HOST}"
+    assert [(lack.asset, lack.cause, lack.missing, lack.host) for lack in found.lacks] == [
+        ("blue", Cause.JPEG2000, True, ""),
+        ("red", Cause.NOT_THERE, True, HOST),
+    ]
+    assert outcome(result, "South").lacks == (), "what is cloudy lacks nothing"
+
+
+@pytest.mark.parametrize("tile", [False, True])
+def test_an_asset_that_fails_costs_that_asset_only_and_is_tried_again(
+    tmp_path: Path, files: dict[str, bytes], tile: bool
+) -> None:
+    server = Server(files)
+
+    def fail(asset: str, start: int, _number: int) -> None:
+        if asset == "red" and (start > 0) == tile:
+            raise TransientError("timed out")
+
+    server.before = fail
+    wanted = settings(tmp_path, assets=("red", "blue", "visual"))
+    result = process(server, ALL, wanted)
+    clear = ("North", "Wide", "Tall", "Rim")
+    assert statuses(result) == PLAIN | dict.fromkeys(clear, Status.FAILED)
+    for name in clear:
+        found = outcome(result, name)
+        assert [product.asset for product in found.products] == ["visual"]
+        assert (found.reason, found.cause, found.transient) == ("red: timed out", Cause.NETWORK, True)
+        assert [(lack.asset, lack.missing) for lack in found.lacks] == [("red", False), ("blue", True)]
+    again = [
+        replace(one.job, measure=one.measure, saved=frozenset({"visual"}), lacks=_from_state(one))
+        for one in result.outcomes
+        if one.products
+    ]
+    healed = Server(files)
+    result = process(healed, again, wanted)
+    assert set(statuses(result).values()) == {Status.SAVED}
+    assert {key for key, _ in healed.asked} == {"red"}
+    assert all([product.asset for product in found.products] == ["red"] for found in result.outcomes)
+
+
+def _from_state(found: Outcome) -> tuple[Lack, ...]:
+    return tuple(replace(lack, known=True, again=not lack.missing) for lack in found.lacks)
+
+
+def test_what_is_known_to_be_missing_is_not_asked_for(tmp_path: Path, files: dict[str, bytes]) -> None:
+    measured = CloudMeasure(histogram=(0, 0, 0, 0, 100, *[0] * 8), total=100)
+    gone = Lack(asset="red", cause=Cause.NOT_THERE, text="not there (404)", known=True)
+    due = replace(gone, again=True)
+    server = Server({key: files[key] for key in ("scl", "visual")})
+    jobs = [
+        job("North", measure=measured, saved=frozenset({"visual"}), lacks=(gone,)),
+        job("Wide", lacks=(gone,)),
+        job("Tall", measure=measured, saved=frozenset({"visual"}), lacks=(due,)),
+    ]
+    result = process(server, jobs, settings(tmp_path, assets=("visual", "red")))
+    assert set(statuses(result).values()) == {Status.SAVED}
+    assert [key for key, _ in server.asked].count("red") == 1, "for the one whose time has come"
+    assert outcome(result, "North").lacks == (gone,)
+    assert [lack.known for lack in outcome(result, "Tall").lacks] == [False]
+    only = Server(files)
+    result = process(only, [job("North", lacks=(gone,))], settings(tmp_path, assets=("red",)))
+    assert statuses(result) == {"North": Status.MISSING}
+    assert not only.asked
+    unseen = replace(gone, asset="scl")
+    result = process(only, [job("North", lacks=(unseen,))], settings(tmp_path))
+    assert (statuses(result), only.asked) == ({"North": Status.MISSING}, [])
+
+
+def test_a_cloudy_job_is_cloudy_whatever_it_lacks(tmp_path: Path, files: dict[str, bytes]) -> None:
+    spoilt = CloudMeasure(histogram=(0,) * 9 + (100, 0, 0, 0), total=100)
+    server = Server(files)
+    result = process(server, [job("North", measure=spoilt)], settings(tmp_path, assets=("blue",)))
+    assert (statuses(result), server.asked) == ({"North": Status.CLOUDY}, [])
 
 
 # ---- files that change ------------------------------------------------------------------------------------
@@ -593,13 +675,13 @@ def remade(data: bytes, *, transform: Callable[[Affine], Affine] = lambda t: t, 
         ("visual", lambda data: remade(data, crs="EPSG:32632"), "covers other ground"),
     ],
 )
-def test_a_wrong_file_fails_for_good_and_is_named_without_secrets(
+def test_a_wrong_file_fails_and_is_named_without_secrets(
     tmp_path: Path, files: dict[str, bytes], key: str, spoil: Callable[[bytes], bytes], reason: str
 ) -> None:
     result = process(Server(files | {key: spoil(files[key])}), ALL, settings(tmp_path))
     found = outcome(result, "North")
     assert found.status is Status.FAILED
-    assert not found.transient
+    assert (found.cause, found.transient) == (Cause.DAMAGED, True)
     assert found.reason.startswith(f"{key}: ")
     assert reason in found.reason
     assert f"{HOST}/{CLOUDED.id}/{key}.tif" in found.reason
@@ -640,7 +722,7 @@ def test_a_damaged_tile_fails_the_jobs_that_touch_it_and_no_other(
         one = outcome(result, name)
         assert one.reason.startswith(f"{key}: block {block} is damaged (")
         assert one.reason.endswith(f"{HOST}/{CLOUDED.id}/{key}.tif")
-        assert one.transient, "perhaps a cache on the way is damaged"
+        assert (one.cause, one.transient) == (Cause.DAMAGED, True)
     assert server.fresh == [start] * (1 + stored)
     assert headers(server) == ([key] if stored else ["scl", "visual"])
 
@@ -661,7 +743,8 @@ def test_a_picture_that_does_not_reach_a_measured_area_is_wrong(tmp_path: Path, 
     server = Server(files | {"visual": moved(files["visual"], 50_000)})
     result = process(server, [job("North", measure=measured)], settings(tmp_path))
     assert "does not reach an area" in outcome(result, "North").reason
-    assert not outcome(result, "North").transient
+    both = process(server, [job("North", measure=measured)], settings(tmp_path, assets=("visual", "red")))
+    assert [product.asset for product in outcome(both, "North").products] == ["red"]
 
 
 # ---- this machine -----------------------------------------------------------------------------------------

@@ -81,7 +81,8 @@ class Item:
     empty_metres: float = 0
     """Without data from the western edge to here."""
     lacks: frozenset[str] = frozenset()
-    """Files that the server does not have: ``scl``, ``visual``."""
+    """Files that the server does not have: ``scl``, ``visual``, ``red``; and assets that the item does not name,
+    as ``key:red``."""
     jp2: bool = False
     """The item names JPEG 2000 files only."""
     cloud: float | None = 10.0
@@ -191,6 +192,7 @@ def document(item: Item) -> dict[str, Any]:
             "type": media,
         }
         for key, name in (("scl", "SCL"), ("visual", "TCI"), ("red", "B04"))
+        if f"key:{key}" not in item.lacks
     }
     return {
         "type": "Feature",
@@ -359,6 +361,12 @@ def query(state: Path, statement: str, *values: object) -> list[Any]:
     """Rows of a state file, read with SQL alone."""
     with closing(sqlite3.connect(f"{state.absolute().as_uri()}?mode=ro", uri=True)) as db:
         return db.execute(statement, values).fetchall()
+
+
+def settle(config: Config) -> None:
+    """As if files that were not there had been asked for often enough."""
+    with closing(sqlite3.connect(config.run.state)) as db, db:
+        db.execute("UPDATE absences SET due = NULL")
 
 
 def result(config: Config) -> dict[str, Any]:

@@ -1,0 +1,92 @@
+"""Why jobs lack files: what an error comes down to, who can mend it, and when it is worth asking again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
+
+from s2async.errors import (
+    BadAnswer,
+    CorruptFile,
+    FileChanged,
+    NotAllowed,
+    NotFound,
+    Refused,
+    RemoteError,
+    UnsupportedLayout,
+)
+from s2async.models import Cause, Lack
+
+SETTINGS: Final = frozenset(
+    {Cause.NO_ASSET, Cause.JPEG2000, Cause.FORMAT, Cause.ADDRESS, Cause.SCHEME, Cause.ORIGIN}
+)
+"""What no time heals: only other settings do, or a catalogue that changes its items."""
+FINAL: Final = frozenset({Cause.ADDRESS, Cause.LAYOUT, Cause.CRASH})
+"""Failures that the next run would meet again."""
+OUTAGE: Final = frozenset({Cause.NOT_THERE, Cause.DENIED, Cause.REFUSED, Cause.ANSWER, Cause.DAMAGED})
+"""What the files of a server that is not itself look like. (One that gives no answer is parked and waited for.)"""
+DENIALS: Final = 5
+"""Runs to which a server must deny a file, while it gives others, until the file counts as missing."""
+DAY: Final = 86_400
+"""Seconds between two questions for a file that was not there, from the second answer on."""
+_QUESTIONS: Final = 4
+"""How often a file that is not there is asked for: by the run that finds it, by the next, and twice after that."""
+
+
+def cause_of(error: RemoteError) -> Cause:
+    """What an error about a file comes down to."""
+    if isinstance(error, NotFound):
+        return Cause.NOT_THERE
+    if isinstance(error, NotAllowed):
+        return Cause.ORIGIN
+    if isinstance(error, FileChanged):
+        return Cause.CHANGED
+    if isinstance(error, UnsupportedLayout):
+        return Cause.LAYOUT
+    if isinstance(error, CorruptFile):
+        return Cause.DAMAGED
+    if "access denied" in str(error):
+        return Cause.DENIED
+    if isinstance(error, Refused):
+        return Cause.REFUSED
+    return Cause.ANSWER if isinstance(error, BadAnswer) else Cause.NETWORK
+
+
+def due(cause: Cause, tries: int, tried: int) -> int | None:
+    """When a file that is missing may be asked for again.
+
+    Args:
+        cause: Why it is missing.
+        tries: How often its server was asked.
+        tried: When that was last, in seconds since 1970.
+
+    Returns:
+        Seconds since 1970; 0 for the next run; None for never: it is settled until its item is updated.
+    """
+    if cause is not Cause.NOT_THERE or tries >= _QUESTIONS:
+        return None
+    return 0 if tries <= 1 else tried + DAY
+
+
+def is_due(when: int | None, tried: int, now: int) -> bool:
+    """Whether the time of `due` has come. A clock that went backwards tells nothing, so then it has."""
+    return when is not None and (when <= now or now < tried)
+
+
+def told(lacks: Iterable[Lack]) -> str:
+    """What is lacking, in one line: assets of the same reason together."""
+    by_text: dict[str, list[str]] = {}
+    for lack in lacks:
+        by_text.setdefault(lack.text, []).append(lack.asset)
+    return "; ".join(f"{', '.join(assets)}: {text}" for text, assets in by_text.items())
+
+
+def counted(by_cause: Mapping[Cause, int]) -> str:
+    """Counts in words, the most frequent first."""
+    ordered = sorted(by_cause.items(), key=lambda entry: (-entry[1], entry[0]))
+    return ", ".join(f"{count:,} {cause.words}" for cause, count in ordered if count)
+
+
+def covers(wanted: Sequence[str], on_disk: Collection[str], missing: Collection[str]) -> bool:
+    """Whether every wanted asset is on disk or known to be missing."""
+    return all(asset in on_disk or asset in missing for asset in wanted)
