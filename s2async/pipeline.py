@@ -217,8 +217,9 @@ class _Run:
         self.lacking = Lacking([SCL, *self.wanted.assets])
         self.servers = alarms.Servers()
         self.parked: set[str] = set()
-        self.reports: list[SearchReport] = []
-        """Of the searches that have ended."""
+        self.items = 0
+        self.noted: list[SearchReport] = []
+        """Searches that are incomplete, or of which the catalogue counts more items than it gives."""
         self.estimates = state.estimates()
         self.batches = 0
         self.turns = itertools.count(1)
@@ -248,7 +249,7 @@ class _Run:
             self._settle()
             lacking = self._lacking_alarm()
             untold = "" if lacking else self.lacking.told
-            for text in filter(None, (untold, search.estimates_told(self.reports))):
+            for text in filter(None, (untold, search.estimates_told(self.noted))):
                 self.emit(Notice(text=text))
             path = self._write_index()
         except BaseException:
@@ -388,7 +389,9 @@ class _Run:
                 on_notice=lambda text: self.emit(Notice(text=text)),
                 known=self.estimates.get(wanted.key),
             )
-            self.reports.append(report)
+            self.items += report.items
+            if not report.complete or report.estimate:
+                self.noted.append(report)
             self.state.search_done(report)
             self.progress.searches_done += 1
             self.emit(SearchDone(report=report))
@@ -503,7 +506,7 @@ class _Run:
     def _summary(self, path: Path, lacking: Alarm | None) -> Summary:
         counts = self.state.counts(twins_newest=self.newest)
         meter = self.progress.meter
-        incomplete = tuple(report for report in self.reports if not report.complete)
+        incomplete = tuple(report for report in self.noted if not report.complete)
         cut_short = self.progress.searches_done < self.progress.searches
         known = not (incomplete or cut_short or counts.open)
         return Summary(
@@ -513,7 +516,7 @@ class _Run:
             failed=counts.total.get(Status.FAILED, 0),
             left=counts.open,
             cut_short=cut_short,
-            found_nothing=not any(report.items for report in self.reports) and not sum(counts.total.values()),
+            found_nothing=not self.items and not sum(counts.total.values()),
             sceneless=tuple(area.name for area in counts.areas if not area.by_status),
             incomplete=incomplete,
             unheld=self.state.unheld(self.limits) if known else (),
