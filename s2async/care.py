@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -40,7 +42,9 @@ def verify(config: Path, dry_run: bool) -> int:
         owners.check(settings, state)
         upkeep.check_output(output)
         stored = state.stored_crops(twins_newest=settings.search.twins == "newest")
-        wrong = [(crop, found) for crop in stored if (found := upkeep.fault(crop, output, decoded=True))]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # to decode is work for cores
+            faults = pool.map(lambda crop: upkeep.fault(crop, output, decoded=True), stored)
+            wrong = [(crop, found) for crop, found in zip(stored, faults, strict=True) if found]
         for crop, found in wrong:
             click.echo(safe(f"{_path(crop)} {found}"))
         if wrong and not dry_run:

@@ -225,6 +225,7 @@ class Config(Section):
     """How a run works on this machine."""
 
     _source: TomlFile | None = PrivateAttr(default=None)
+    _path: Path | None = PrivateAttr(default=None)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -243,7 +244,7 @@ class Config(Section):
             config = cls.model_validate(data, context={"folder": path.absolute().parent})
         except ValidationError as error:
             raise ConfigError(complaint(error, cls, source)) from None
-        config._source = source
+        config._source, config._path = source, path.absolute()
         return config
 
     @classmethod
@@ -263,6 +264,11 @@ class Config(Section):
     def file(self) -> Path | None:
         """The file that it was read from, as the user named it; None when it was given as a mapping."""
         return self._source.path if self._source else None
+
+    @property
+    def path(self) -> Path | None:
+        """The same as `file`, absolute: whatever folder is the current one by now."""
+        return self._path
 
     def command(self, name: str) -> str:
         """A command about this job, as one types it."""

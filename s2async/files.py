@@ -147,8 +147,12 @@ def create(path: Path, data: bytes, *, token: str) -> bool:
         LocalError: as for :func:`replace`.
     """
     part = temporary(path, token)
-    replace(part, data, token=token)
-    with local_errors("write", path):
+    with contextlib.ExitStack() as undo, local_errors("write", path):
+        undo.callback(_remove, part)
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         try:
             path.hardlink_to(part)
         except FileExistsError:
@@ -157,8 +161,6 @@ def create(path: Path, data: bytes, *, token: str) -> bool:
             if os.path.lexists(path):
                 return False
             part.replace(path)
-        finally:
-            _remove(part)
         sync_folder(path.parent)
     return True
 

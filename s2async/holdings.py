@@ -153,6 +153,7 @@ def check_target(path: Path, config: Config) -> None:
         "the state of this job, or a file of it": bool(beside),
         "the areas of this job": target == config.areas,
         "the configuration of this job": config.file is not None and target == config.file.resolve(),
+        "the mark of the output folder": target == config.output.folder / owners.NAME,
         "a picture in the output folder of this job": in_output and target.exists(),
     }
     for what, found in owned.items():

@@ -60,7 +60,8 @@ def write(config: Config, state: str) -> None:
     text = json.dumps({"format": FORMAT, **asdict(note)}, indent=1) + "\n"
     with contextlib.suppress(LocalError, OSError):
         files.make_folder(path.parent, parents=True)
-        files.replace(path, text.encode(), token=_TOKEN, sync=False)
+        with files.writing(path, files.temporary(path, _TOKEN), sync=False) as file:
+            file.write(text.encode())
 
 
 def read(config: Config) -> Note | None:

@@ -149,15 +149,16 @@ def put(folder: Path, state: str, path: Path, *, anew: bool = False) -> bool:
     Raises:
         LocalError: The folder cannot be written.
     """
+    place, token = folder / NAME, f"s2async-{state}"
     mark = Mark(state=state, path=_seen_from(folder, path))
     with contextlib.suppress(ConfigError):
         if read(folder) == mark:
             return True
-    data = (json.dumps({"format": FORMAT, **asdict(mark)}) + "\n").encode("utf-8", "surrogateescape")
-    token = f"s2async-{state}"
+    data = (json.dumps({"format": FORMAT, **asdict(mark)}) + "\n").encode()
     if not anew:
-        return files.create(folder / NAME, data, token=token)
-    files.replace(folder / NAME, data, token=token)
+        return files.create(place, data, token=token)
+    with files.writing(place, files.temporary(place, token)) as file:
+        file.write(data)
     return True
 
 
@@ -176,9 +177,9 @@ def configuration(config: Config) -> str | None:
 
 def config_path(config: Config) -> Path | None:
     """The file of a configuration, whatever folder it was named from; None for one that is no file."""
-    if config.file is None or not _is_file(config.file):
+    if config.path is None or not _is_file(config.path):
         return None
-    return _real(config.file.parent) / config.file.name
+    return _real(config.path.parent) / config.path.name
 
 
 def renamed(config: Config, state: Ledger) -> Path | None:

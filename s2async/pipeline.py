@@ -485,7 +485,7 @@ class _Run:
 
     def _lacking_alarm(self) -> Alarm | None:
         """That no scene of all the searches, nor of earlier ones, offers an asset that is wanted."""
-        complete = all(report.complete for report in self.reports)
+        complete = all(report.complete for report in self.noted)
         known = complete and self.progress.searches_done == self.progress.searches
         if not (known and self.lacking.keys) or any(map(self.state.has_asset, self.lacking.keys)):
             return None

@@ -10,8 +10,10 @@ from __future__ import annotations
 import glob
 import hashlib
 import math
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -143,14 +145,12 @@ def _gather(
     areas: Sequence[Area], output: Path, collection: str
 ) -> tuple[list[list[_Found]], list[tuple[Path, str]]]:
     """The crops of each edition of an item, and the files that are none that is believed, with the reasons."""
-    found: list[_Found] = []
-    strange: list[tuple[Path, str]] = []
-    for area in areas:
-        for path in sorted((output / area.folder).glob(f"*{crops.SUFFIXES[FORMAT]}")):
-            try:
-                found.append(_read(path, area))
-            except CorruptFile as error:
-                strange.append((path, str(error)))
+    pattern = f"*{crops.SUFFIXES[FORMAT]}"
+    there = [(path, area) for area in areas for path in sorted((output / area.folder).glob(pattern))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # to decode is work for cores
+        told = list(pool.map(lambda one: _judged(*one), there))
+    strange = [(path, why) for (path, _), why in zip(there, told, strict=True) if isinstance(why, str)]
+    found = [crop for crop in told if not isinstance(crop, str)]
     editions: dict[tuple[str, str, str], list[_Found]] = defaultdict(list)
     for crop, why in _compared(found, collection):
         if why:
@@ -173,6 +173,14 @@ def _compared(found: Sequence[_Found], collection: str) -> Iterator[tuple[_Found
             yield crop, f"differs from all other crops of {asset} in pixels or nodata: its header is damaged"
         else:
             yield crop, ""
+
+
+def _judged(path: Path, area: Area) -> _Found | str:
+    """What a crop tells, or why it is not believed."""
+    try:
+        return _read(path, area)
+    except CorruptFile as error:
+        return str(error)
 
 
 def _read(path: Path, area: Area) -> _Found:

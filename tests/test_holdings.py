@@ -42,6 +42,7 @@ OWN = [
     "config.toml",
     "data/../lakes.csv",
     "link.csv",
+    "data/.s2async.json",
     "data/plain/S2A_33UUU_00000000_0_L2A_nir.tif",
     *(f"data/state.sqlite{end}" for end in ("", "-wal", "-shm", ".lock", ".decoding", ".v1", ".damaged2")),
 ]

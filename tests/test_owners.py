@@ -408,6 +408,21 @@ def test_other_names_of_one_file_are_the_same_configuration(
     assert notices(ran) == []
 
 
+def test_a_configuration_that_was_loaded_elsewhere_keeps_its_name(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        worlds.write_config(tmp_path / name, stage.sandbox, areas=NORTH)
+    monkeypatch.chdir(tmp_path / "one")
+    config = Config.load(Path("config.toml"))
+    monkeypatch.chdir(tmp_path / "two")
+    s2async.run_sync(config)
+    assert owners.config_path(config) == tmp_path / "one" / "config.toml"
+    with Ledger.read(config.run.state) as state:
+        assert state.configuration() == "../config.toml"
+    assert not worlds.run(tmp_path / "one" / "config.toml", stage.sandbox).cogs
+
+
 def test_a_mapping_has_no_name_and_is_not_asked_for_one(tmp_path: Path, stage: Stage) -> None:
     path = worlds.write_config(tmp_path, stage.sandbox, areas=NORTH)
     config = Config.load(path)
