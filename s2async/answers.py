@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-from s2async.errors import BadAnswer, FileChanged, NotFound, Refused, RemoteError, TransientError
+from s2async.errors import AccessDenied, BadAnswer, FileChanged, NotFound, RemoteError, TransientError, WrongKind
 
 TRANSIENT: Final = frozenset({408, 425, 429, *range(500, 600)})
 """Answers that may be better on another try."""
@@ -86,7 +86,7 @@ def status_error(
     if status == 412:
         return FileChanged(f"the file changed while it was read: {shown(href)}")
     if status in (401, 403):
-        return Refused(f"access denied ({status}): {shown(href)}")
+        return AccessDenied(f"access denied ({status}): {shown(href)}")
     says = f" '{excerpt(body)}'" if body else ""
     return BadAnswer(f"the server answers {status}{says}: {shown(href)}", status=status)
 
@@ -98,14 +98,13 @@ def content_range(status: int, headers: Mapping[str, str], href: str) -> tuple[i
         First byte, last byte, and bytes of the whole file.
 
     Raises:
-        Refused: the server sends the whole file.
-        BadAnswer: something else than part of a file, or no word about which part.
+        BadAnswer: the whole file, something else than part of it, or no word about which part.
     """
     kind = headers.get("Content-Type", "").lower()
     if status != 206:
         if "html" in kind:
-            raise BadAnswer(f"expected part of a file, got {excerpt(kind.encode())}: {shown(href)}")
-        raise Refused(f"the server does not serve ranges: {shown(href)}")
+            raise WrongKind(f"expected part of a file, got {excerpt(kind.encode())}: {shown(href)}")
+        raise BadAnswer(f"the server does not serve ranges, it sends the whole file: {shown(href)}")
     text = headers.get("Content-Range", "")
     found = _CONTENT_RANGE.fullmatch(text)
     if not found:
@@ -160,7 +159,7 @@ def decode_json(raw: bytes, headers: Mapping[str, str], url: str) -> Any:
     kind = headers.get("Content-Type", "").split(";")[0].lower()
     if "json" not in kind:
         got = excerpt(kind.encode()) or "no type"
-        raise BadAnswer(f"expected JSON, got {got} '{excerpt(raw)}': {shown(url)}")
+        raise WrongKind(f"expected JSON, got {got} '{excerpt(raw)}': {shown(url)}")
     try:
         value = json.loads(raw)
     except RecursionError as error:

@@ -1,19 +1,38 @@
 """When a server that only fails is left alone, and when it is tried again: a circuit breaker. Pure.
 
-After so many failures in a row the server is parked: nobody asks it. When the time is over, one request tries (the
-probe); its end decides for all. A circuit is a value; an event makes another. Requests have numbers, as the gate
-gives them.
+After some failures in a row the server is parked: nobody asks it. When the time is over, a few requests try (the
+probes): the first good answer lets all others in, the first failure parks the server again. A circuit is a value;
+an event makes another. Requests have numbers, as the gate gives them: those that were under way together when one
+of them failed tell the same thing, and count once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Final
 
-FAILURES: Final = 20
-"""Failures in a row that park a server."""
+FAILURES: Final = 10
+"""What failures in a row count together that park a server."""
+REFUSED: Final = 1
+"""What one counts that is an answer of 429 or 503: after it the pace waits, and that may do."""
+BROKEN: Final = 2
+"""What any other counts."""
+TIMED_OUT: Final = 4
+"""What one counts that only a time-out shows: it has cost half a minute, and a try of its request."""
+GLITCH: Final = 0.3
+"""Seconds that failures in a row last at least: what is over sooner costs no pause."""
+FIRST: Final = 1.0
+"""Seconds of the first pause; each one after it is twice as long."""
 PERIOD: Final = 30.0
-"""Seconds that it is parked before a probe."""
+"""Seconds of the longest pause."""
+PROBES: Final = 8
+"""Requests that try at once, as many as a run begins with: of a server that fails now and then, one may answer."""
+MANY: Final = 8
+"""Files that fail together, of which the server is the cause and not they."""
+DOUBT: Final = 30.0
+"""Seconds after which fewer files are left to their own tries. Else two that are out of order, the last of a run,
+would be taken for a server that is down, and waited for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,17 +40,25 @@ class Circuit:
     """Whether one server may be asked, and what is remembered to decide it."""
 
     patience: float = 10 * PERIOD
-    """Seconds parked without an answer after which the server is given up for this run."""
+    """Seconds without an answer after which the server is given up for this run."""
     failures: int = 0
-    """Failures since the last answer."""
+    """What failures count together since the last answer."""
+    since: float | None = None
+    """When the first of them was noted."""
+    noted: int = 0
+    """Number of the last request that had begun when the last of them was noted."""
+    files: frozenset[Hashable] = frozenset()
+    """What these requests were for; no more than :data:`MANY`."""
+    pauses: int = 0
+    """How often the server was parked since the last answer."""
     until: float | None = None
-    """When a probe may be made, while the server is parked; None: everybody may ask."""
-    parked: float = 0.0
-    """Seconds of all parked periods since the last answer, this one included."""
-    probe: int = 0
-    """Number of the request that tries; 0: none does."""
+    """When probes may be made, while the server is parked; None: everybody may ask."""
+    probes: frozenset[int] = frozenset()
+    """Numbers of the requests that try."""
+    wish: float = 0.0
+    """Seconds that the server asked to be left alone, where they are more than anybody waits."""
     hopeless: bool = False
-    """The patience is used up: probes go on, but nobody should wait for them."""
+    """It is given up: probes go on, but nobody should wait for them."""
 
     @property
     def closed(self) -> bool:
@@ -39,34 +66,73 @@ class Circuit:
         return self.until is None
 
     def admits(self, now: float) -> bool:
-        """Whether a request may begin now; while the server is parked, as its probe."""
-        return self.until is None or (not self.probe and now >= self.until)
+        """Whether a request may begin now; while the server is parked, as a probe."""
+        return self.until is None or (now >= self.until and len(self.probes) < PROBES)
+
+    def waited(self, now: float) -> float:
+        """Seconds since the first failure after the last answer."""
+        return 0.0 if self.since is None else now - self.since
 
     def probed(self, number: int) -> Circuit:
-        """The circuit when the request with this number begins as the probe."""
-        return replace(self, probe=number)
+        """The circuit when the request with this number begins as a probe."""
+        return replace(self, probes=self.probes | {number})
 
-    def answered(self) -> Circuit:
-        """The circuit after an answer: whoever asked for it, the server is there."""
-        return Circuit(patience=self.patience)
+    def answered(self, number: int) -> Circuit:
+        """The circuit after an answer: whoever asked for it, the server is there.
 
-    def failed(self, number: int, now: float) -> Circuit:
+        But one that asked to be left alone means it, whatever it still answers.
+        """
+        return self if self.wish and number not in self.probes else Circuit(patience=self.patience)
+
+    def failed(
+        self, number: int, now: float, *, last: int, file: Hashable = None, weight: int = BROKEN
+    ) -> Circuit:
         """The circuit after the request with this number failed in a way that may pass.
 
-        What began before the server was parked tells nothing new.
-        """
-        if not self.closed:
-            if number != self.probe:
-                return self
-            return replace(self.park(now), hopeless=self.parked >= self.patience)
-        counted = replace(self, failures=self.failures + 1)
-        return counted.park(now) if counted.failures >= FAILURES else counted
+        What began before the last failure was noted tells nothing new.
 
-    def park(self, now: float, seconds: float | None = None) -> Circuit:
-        """The circuit with the server parked from now on, a period or longer, but no longer than the patience."""
-        seconds = min(seconds or PERIOD, self.patience)
-        return replace(self, until=now + seconds, parked=self.parked + seconds, probe=0)
+        Args:
+            number: of the request.
+            now: seconds on a clock that never goes back.
+            last: number of the last request that has begun.
+            file: what it was for; by default, what nobody else asks for.
+            weight: what it counts. With 0 the server is there, and is not parked; it is given up all the same
+                when the patience is used up.
+        """
+        if number in self.probes:
+            there = replace(self, until=None, probes=frozenset(), failures=0, noted=last)
+            return self._pause(now) if weight else there
+        if not self.closed:
+            return self
+        files = self.files if len(self.files) >= MANY else self.files | {number if file is None else file}
+        if number <= self.noted:
+            return replace(self, files=files)
+        since = now if self.since is None else self.since
+        failed = replace(self, failures=self.failures + weight, since=since, noted=last, files=files)
+        return failed._pause(now) if failed._is_ill(now) else failed
+
+    def _is_ill(self, now: float) -> bool:
+        waited = self.waited(now)
+        few = len(self.files) < MANY and waited >= DOUBT
+        return waited >= self.patience or (self.failures >= FAILURES and waited >= min(GLITCH, PERIOD) and not few)
+
+    def _pause(self, now: float) -> Circuit:
+        """The circuit with the server parked from now on; the last pause ends with the patience."""
+        if not self._is_ill(now):
+            return replace(self, until=None, probes=frozenset())
+        length, left = _length(self.pauses), self.patience - self.waited(now)
+        until = now + (min(length, left) if left > 0 else length)
+        return replace(self, until=until, probes=frozenset(), pauses=self.pauses + 1, hopeless=left <= 0)
+
+    def told(self, now: float, seconds: float) -> Circuit:
+        """The circuit after the server asked to be left alone for longer than anybody waits."""
+        return replace(self, until=now + seconds, probes=frozenset(), wish=seconds, hopeless=True)
 
     def abandoned(self, number: int) -> Circuit:
         """The circuit after the request with this number ended, cancelled perhaps, and told nothing."""
-        return replace(self, probe=0) if number == self.probe else self
+        return replace(self, probes=self.probes - {number}) if number in self.probes else self
+
+
+def _length(pauses: int) -> float:
+    """Seconds of the pause after so many."""
+    return min(FIRST * 2.0 ** min(pauses, 16), PERIOD)

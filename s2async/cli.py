@@ -23,7 +23,16 @@ import s2async
 from s2async import areas as area_files
 from s2async import bugs, care, console, export, files, heartbeat, owners, pipeline, prospect, report, summary
 from s2async.config import EXAMPLE, Config, with_areas, with_places
-from s2async.errors import AreaError, ConfigError, LocalError, RemoteError, S2AsyncError, StateError, StateInUse
+from s2async.errors import (
+    AreaError,
+    ConfigError,
+    HostParked,
+    LocalError,
+    RemoteError,
+    S2AsyncError,
+    StateError,
+    StateInUse,
+)
 from s2async.holdings import check_state, opened
 from s2async.ledger import Ledger
 from s2async.options import FiniteRange
@@ -286,14 +295,23 @@ def run_config(
     gc.freeze()  # modules and settings stay: the collector need not look at them again and again
     gc.set_threshold(NEW_OBJECTS)
     stop = Stop(tell_stopped, lambda: progress.let_go())
-    result = stop.run(work)
+
+    def show(result: Summary) -> None:
+        with Ledger.read(config.run.state) as state:
+            if as_json:
+                print(json.dumps(summary.as_json(state, config, result), indent=2), flush=True)
+            elif not quiet:
+                summary.show_run(console.standard_output(), state, config, areas, result)
+
+    try:
+        result = stop.run(work)
+    except HostParked:
+        if progress.ended:
+            show(progress.ended)
+        raise
     if result is None:
         return stop.exit_code
-    with Ledger.read(config.run.state) as state:
-        if as_json:
-            print(json.dumps(summary.as_json(state, config, result), indent=2), flush=True)
-        elif not quiet:
-            summary.show_run(console.standard_output(), state, config, areas, result)
+    show(result)
     for alarm in result.alarms:
         view.tell(alarm.text, "red")
     if quiet and not result.clean and not view.told:  # what failed earlier is told by no event of this run

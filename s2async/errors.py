@@ -12,11 +12,14 @@
     +-- RemoteError            a server or one of its files; ends as an outcome or as an incomplete search
         +-- TransientError     worth another try: now by the transport, later by the next run
         |   +-- HostParked     a server that is not asked at present: its jobs stay open
+        |   +-- TooSlow        an answer that comes too slowly
         +-- NotFound           404, 410: an answer
-        +-- Refused            we will not ask, or are not allowed to
+        +-- Refused            we will not ask
         |   +-- NotAllowed     an origin that the user may list
+        |   +-- AccessDenied   we are not allowed to (401, 403), and may be another time
         +-- FileChanged        the file is no longer the edition whose header was read
         +-- BadAnswer          an answer that is not what was asked for
+        |   +-- WrongKind      a page for people, perhaps
         +-- CorruptFile        a file that cannot be decoded
             +-- UnsupportedLayout   a sound file that this program does not know how to read in part
 
@@ -67,6 +70,8 @@ class TransientError(RemoteError):
         """HTTP status of the answer, or None when there was none."""
         self.retry_after = retry_after
         """Seconds that the server asks to wait, or None."""
+        self.crowded = False
+        """Others were answered meanwhile: this was a request too many, which says nothing of what it was for."""
 
 
 class HostParked(TransientError):
@@ -78,12 +83,20 @@ class HostParked(TransientError):
         """The server, as ``scheme://host[:port]``."""
 
 
+class TooSlow(TransientError):
+    """An answer of which so few bytes come that it is not waited for."""
+
+
 class NotFound(RemoteError):
     """The server says that there is no such file (404, 410)."""
 
 
 class Refused(RemoteError):
-    """Not on the allow-list, not permitted (401, 403), or a server that cannot do what is needed."""
+    """Not on the allow-list, or a server that is not what it should be (TLS)."""
+
+
+class AccessDenied(Refused):
+    """The server does not permit it (401, 403): a token that has expired, or somebody else's page on the way."""
 
 
 class NotAllowed(Refused):
@@ -106,6 +119,10 @@ class BadAnswer(RemoteError):
         super().__init__(message)
         self.status = status
         """HTTP status of the answer, where that was what is wrong."""
+
+
+class WrongKind(BadAnswer):
+    """Another kind of document than was asked for, such as a page for people."""
 
 
 class CorruptFile(RemoteError):

@@ -1,31 +1,29 @@
-"""The gate before one server: so many requests at once as its window allows, in the order of their turns.
+"""The gate before one server: its turnstile, and whether it is asked at all.
 
-And none at all while the server is parked: whoever comes then is turned away at once.
+While the server is parked, whoever comes is turned away at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
-from contextvars import ContextVar
+from bisect import bisect_left, insort
+from collections.abc import Hashable
+from contextlib import suppress
 from typing import Final
 
-from s2async.breaker import Circuit
+from s2async.breaker import BROKEN, PROBES, REFUSED, TIMED_OUT, Circuit
 from s2async.congestion import CongestionWindow
 from s2async.errors import HostParked
+from s2async.turnstile import TURN, Turnstile
 
-TURN: Final = ContextVar("TURN", default=0)
-"""Whose requests go first: those of the lowest turn; of one turn, whoever came first.
+__all__ = ["TURN", "Gate"]
 
-A batch of work asks for one thing after the other. Were its second request to wait behind the first ones of all
-batches that began after it, all would go through their steps together, and the step that needs the most of the
-network, the last, would begin late. So batches count their turns, and what a search asks has the very first.
-"""
+NEXT: Final = 0.05
+"""Seconds after which others try, when those before them made no request."""
 
 
 class Gate:
-    """Lets requests to one server begin, and learns from their ends how many it bears at once, and if any.
+    """Lets requests to one server begin, and learns from their ends how many it bears, and if any.
 
     Every :meth:`enter` that returned is followed by one :meth:`leave`; what the request told of the server is
     said in between.
@@ -33,21 +31,33 @@ class Gate:
     Args:
         most: requests under way at once, at most.
         name: of the server, for messages.
-        patience: seconds parked without an answer after which the server is given up.
+        patience: seconds without an answer after which the server is given up.
+        beside: another gate of the same server, for what is asked of another part of it, such as its API: both
+            have one turnstile, but what fails behind one of them is no sign for the other.
     """
 
-    def __init__(self, most: int, *, name: str = "the server", patience: float = 300) -> None:
-        self.window = CongestionWindow.initial(most)
+    def __init__(
+        self, most: int, *, name: str = "the server", patience: float = 300, beside: Gate | None = None
+    ) -> None:
         self.circuit = Circuit(patience=patience)
-        self.in_flight = 0
-        """Requests that entered and have not left."""
+        self._turnstile: Turnstile = beside._turnstile if beside else Turnstile(most)
         self._name = name
-        self._begun = 0
-        self._waiting: list[tuple[int, int, asyncio.Future[int]]] = []
-        """A heap: turn, number of the arrival, and whoever waits."""
-        self._arrivals = itertools.count()
-        self._parked: asyncio.TimerHandle | None = None
+        self._patience = patience
+        self._turns: list[int] = []
+        """Of those who wait until the server may be asked again, in order."""
+        self.answers = 0
+        """Good answers so far."""
         self._changed = asyncio.Event()
+
+    @property
+    def window(self) -> CongestionWindow:
+        """How many requests may be under way."""
+        return self._turnstile.window
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that entered and have not left."""
+        return self._turnstile.in_flight
 
     async def enter(self) -> int:
         """Wait for a place; gives the request's number.
@@ -56,78 +66,87 @@ class Gate:
             HostParked: the server is not asked at present.
         """
         self._check_circuit()
-        place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (TURN.get(), next(self._arrivals), place))
-        self._admit()
-        try:
-            number = await place
-        except asyncio.CancelledError:
-            if not place.cancelled():  # it may be cancelled after its turn had come
-                self.leave()
-            raise
+        number = await self._turnstile.enter(self)
+        if not number:
+            raise self._turned_away()
         if not self.circuit.closed:  # as may have happened while it waited
             self._probe(number)
         return number
 
     def answered(self, number: int) -> None:
         """The request with this number was answered well."""
-        self.window = self.window.answered(number, self.in_flight)
-        self.alive()
+        self.answers += 1
+        self._turnstile.answered(number)
+        self.alive(number)
 
-    def alive(self) -> None:
+    def alive(self, number: int) -> None:
         """The server answered, in whatever way, but for those that may pass."""
-        if self.circuit.failures or not self.circuit.closed:
-            self._become(self.circuit.answered())
+        if self.circuit.noted or not self.circuit.closed:
+            self._become(self.circuit.answered(number))
 
-    def failed(self, number: int) -> None:
-        """The request with this number failed in a way that may pass."""
-        self._become(self.circuit.failed(number, asyncio.get_running_loop().time()))
+    def refused(self, number: int, file: Hashable = None) -> None:
+        """The request with this number was turned away: the server has too much to do."""
+        self._turnstile.refused(number)
+        self._failed(number, file, REFUSED)
 
-    def overloaded(self, number: int) -> None:
-        """The request with this number met a server that has too much to do."""
-        self.window = self.window.overloaded(number, self._begun)
+    def failed(self, number: int, file: Hashable = None) -> None:
+        """The request with this number failed in another way that may pass; see `Circuit.failed`."""
+        self._failed(number, file, BROKEN)
 
-    def park(self, seconds: float) -> None:
-        """Let nobody in for some time, for the longest where it is said again; whoever comes waits."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
-        if self._parked is None or self._parked.when() < until:
-            if self._parked is not None:
-                self._parked.cancel()
-            self._parked = loop.call_at(until, self._open)
+    def silent(self, number: int, file: Hashable = None) -> None:
+        """The request with this number was given no answer in time, or not all of it."""
+        self._turnstile.overloaded(number)
+        self._failed(number, file, TIMED_OUT)
 
-    def heed(self, seconds: float | None, most: float) -> None:
+    def incomplete(self, number: int, file: Hashable = None) -> None:
+        """The answer to the request with this number began, and broke off, or came too slowly.
+
+        The server is there, and that is no sign of too many requests.
+        """
+        self._failed(number, file, 0)
+
+    def heed(self, seconds: float | None) -> None:
         """Do as the server asks that wants to be left alone: wait, or where it asks for too much, stop asking."""
         if not seconds:
             return
-        if seconds <= most:
-            self.park(seconds)
-        elif self.circuit.closed:
-            self._become(self.circuit.park(asyncio.get_running_loop().time(), most))
+        if seconds <= self._patience:
+            self._turnstile.shut(seconds)
+        else:
+            self._become(self.circuit.told(asyncio.get_running_loop().time(), seconds))
 
     def leave(self, number: int = 0) -> None:
         """The request has ended; with its number, if it may have been the probe."""
-        self.in_flight -= 1
-        if number and number == self.circuit.probe:
+        if number in self.circuit.probes:
             self._become(self.circuit.abandoned(number))
-        self._admit()
+        self._turnstile.leave()
 
     async def reopened(self) -> None:
-        """Wait until the server may be asked again, be it for a probe.
+        """Wait until the server may be asked again, be it as a probe.
 
         Raises:
             HostParked: it was given up for this run.
         """
-        loop = asyncio.get_running_loop()
-        while not self.circuit.admits(loop.time()):
-            if self.circuit.hopeless:
-                raise self._turned_away()
-            wait = None if self.circuit.probe else (self.circuit.until or 0) - loop.time()
-            try:
-                async with asyncio.timeout(wait):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+        loop, turn = asyncio.get_running_loop(), TURN.get()
+        insort(self._turns, turn)
+        try:
+            while not self.circuit.admits(loop.time() - self._late(turn)):
+                if self.circuit.hopeless:
+                    raise self._turned_away()
+                full = len(self.circuit.probes) >= PROBES
+                wait = None if full else (self.circuit.until or 0) + self._late(turn) - loop.time()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._changed.wait()
+        finally:
+            self._turns.remove(turn)
+
+    def _late(self, turn: int) -> float:
+        """Seconds by which others come before those of this turn: the probes are for the lowest ones that wait."""
+        return bisect_left(self._turns, turn) // PROBES * NEXT
+
+    def _failed(self, number: int, file: Hashable, weight: int) -> None:
+        now = asyncio.get_running_loop().time()
+        self._become(self.circuit.failed(number, now, last=self._turnstile.begun, file=file, weight=weight))
 
     def _check_circuit(self) -> None:
         if not self.circuit.closed and not self.circuit.admits(asyncio.get_running_loop().time()):
@@ -142,9 +161,13 @@ class Gate:
         self._become(self.circuit.probed(number))
 
     def _turned_away(self) -> HostParked:
-        text = "is not asked at present: it only fails, or asks for patience"
-        if self.circuit.hopeless:
-            text = f"only failed while it was waited for ({self.circuit.parked:,.0f} s): what needs it stays open"
+        if self.circuit.wish:
+            text = f"asks to be left alone for {self.circuit.wish:,.0f} s: what needs it stays open"
+        elif self.circuit.hopeless:
+            waited = self.circuit.waited(asyncio.get_running_loop().time())
+            text = f"only failed while it was waited for ({waited:,.0f} s): what needs it stays open"
+        else:
+            text = "is not asked at present: it only fails"
         return HostParked(f"{self._name} {text}", origin=self._name)
 
     def _become(self, circuit: Circuit) -> None:
@@ -152,15 +175,5 @@ class Gate:
             self.circuit = circuit
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()
-
-    def _open(self) -> None:
-        self._parked = None
-        self._admit()
-
-    def _admit(self) -> None:
-        while self._waiting and self._parked is None and self.in_flight < self.window.size:
-            _, _, place = heapq.heappop(self._waiting)
-            if not place.done():  # else it was cancelled
-                self.in_flight += 1
-                self._begun += 1
-                place.set_result(self._begun)
+            if not circuit.closed:
+                self._turnstile.turn_away(self)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterable
 
 from s2async.answers import shown
-from s2async.errors import BadAnswer
+from s2async.errors import BadAnswer, TooSlow
+from s2async.flow import LEAST, Flow
 from s2async.models import Traffic, Use
 
 
@@ -52,9 +54,14 @@ class Meter:
 
 
 class Tally:
-    """Counts what comes of one request, piece by piece, so that what came before a fault is counted too."""
+    """Counts what comes of one request, piece by piece, so that what came before a fault is counted too.
 
-    def __init__(self) -> None:
+    Args:
+        flow: judges how fast bodies come; by default, any is fast enough.
+    """
+
+    def __init__(self, flow: Flow | None = None) -> None:
+        self._flow = flow
         self.requests = 0
         """Answers that began: more than one where redirects were followed."""
         self.bytes = 0
@@ -65,12 +72,13 @@ class Tally:
 
         Raises:
             BadAnswer: it has more than ``limit`` bytes; the rest is not read.
+            TooSlow: it comes too slowly.
         """
         pieces, size = [], 0
         async for piece in body:
             pieces.append(piece)
             size += len(piece)
-            self.bytes += len(piece)
+            self._take(len(piece), href)
             if size > limit:
                 raise BadAnswer(f"a body of more than {limit:,} bytes: {shown(href)}")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -88,10 +96,11 @@ class Tally:
 
         Raises:
             BadAnswer: it has more than ``size`` bytes; the rest is not read.
+            TooSlow: it comes too slowly.
         """
         data, end, only = bytearray(), 0, b""
         async for piece in body:
-            self.bytes += len(piece)
+            self._take(len(piece), href)
             if end + len(piece) > size:
                 raise BadAnswer(f"a body of more than {size:,} bytes: {shown(href)}")
             if len(piece) == size:
@@ -104,3 +113,8 @@ class Tally:
             end += len(piece)
         del data[end:]
         return only or data
+
+    def _take(self, size: int, href: str) -> None:
+        self.bytes += size
+        if self._flow and self._flow.is_slow(time.monotonic(), size):
+            raise TooSlow(f"less than {LEAST:.0f} bytes a second come: {shown(href)}")

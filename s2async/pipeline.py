@@ -39,7 +39,7 @@ from s2async.budget import Budget
 from s2async.clouds import Limits, verdict
 from s2async.config import Config
 from s2async.endings import SCL
-from s2async.errors import ConfigError, LocalError
+from s2async.errors import ConfigError, HostParked, LocalError
 from s2async.gate import TURN
 from s2async.jobqueue import JobQueue, scene_of
 from s2async.lacking import Lacking
@@ -104,7 +104,8 @@ async def run(
             items of another collection; or no scene can be of the period.
         StateInUse, StateError: the state cannot be used.
         LocalError: this machine stopped the run; it can be resumed.
-        HostParked: a server gave no answer for as long as it is waited for; the run can be resumed.
+        HostParked: a server gave no answer for as long as it is waited for, or asked for more patience than that.
+            All else was done before, and ``progress.ended`` tells how that went; the run can be resumed.
         asyncio.CancelledError: the run was stopped; it can be resumed.
     """
     config.check_period(datetime.now(UTC))
@@ -217,6 +218,8 @@ class _Run:
         self.lacking = Lacking([SCL, *self.wanted.assets])
         self.servers = alarms.Servers()
         self.parked: set[str] = set()
+        self.given_up: dict[str, HostParked] = {}
+        """Servers that are not waited for any more in this run: what needs them stays open."""
         self.items = 0
         self.noted: list[SearchReport] = []
         """Searches that are incomplete, or of which the catalogue counts more items than it gives."""
@@ -257,7 +260,10 @@ class _Run:
                 self._end("stopped")
             raise
         self._end("finished")
-        return self._summary(path, lacking)
+        self.progress.ended = self._summary(path, lacking)
+        for error in self.given_up.values():
+            raise error
+        return self.progress.ended
 
     def _end(self, how: str) -> None:
         if self.replaced.told:
@@ -463,16 +469,23 @@ class _Run:
                 self.servers.add(outcome)
                 self.emit(JobDone(outcome=outcome))
             jobs = result.left
-            if jobs:  # they stay open, and the worker with them, or it would run through all that need that server
-                await self._outage(result.parked, tools.transport)
+            if jobs and not await self._outage(result.parked, tools.transport):
+                return  # they stay open; the worker goes on with those that need another server
 
-    async def _outage(self, origin: str, transport: Transport) -> None:
-        """Wait until a server that is left alone may be asked again. It may be given up: that ends the run."""
-        if origin not in self.parked:
+    async def _outage(self, origin: str, transport: Transport) -> bool:
+        """Wait until a server that is left alone may be asked again; False when it is given up."""
+        if origin not in self.parked and not transport.is_given_up(origin):
             self.parked.add(origin)
             self.emit(Notice(text=f"{origin} only fails: it is left alone for a while, and its jobs wait"))
-        await transport.reopened(origin)
+        try:
+            await transport.reopened(origin)
+        except HostParked as error:
+            if origin not in self.given_up:
+                self.given_up[origin] = error
+                self.emit(Notice(text=str(error)))
+            return False
         self.parked.discard(origin)
+        return True
 
     # ---- ending ----
 

@@ -30,6 +30,8 @@ class Progress:
     searches: int = 0
     searches_done: int = 0
     started: float = field(default_factory=time.monotonic)
+    ended: Summary | None = None
+    """How the run ended, when it did in order: also where an error tells that a server was given up."""
     let_go: Callable[[], None] = lambda: None
     """Closes the state at once, for whoever is about to end the process; to be called in the run's thread."""
 

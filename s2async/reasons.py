@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from s2async.errors import (
+    AccessDenied,
     BadAnswer,
     CorruptFile,
     FileChanged,
@@ -45,7 +46,7 @@ def cause_of(error: RemoteError) -> Cause:
         return Cause.LAYOUT
     if isinstance(error, CorruptFile):
         return Cause.DAMAGED
-    if "access denied" in str(error):
+    if isinstance(error, AccessDenied):
         return Cause.DENIED
     if isinstance(error, Refused):
         return Cause.REFUSED

@@ -1,7 +1,8 @@
 """How many requests to one server are made again: a share of all of them, so that trouble is not made worse. Pure.
 
-A token bucket, as botocore's retry quota has it: when a server is in trouble for long, tries of the same request
-add a tenth to what it is asked, not a multiple of it.
+A token bucket, as botocore's retry quota has it: what a retry costs is given back when the request is answered in
+the end. So tries that help are free, however many they are; and when a server is in trouble for long, those that
+do not help add a tenth to what it is asked, not a multiple of it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from typing import Final
 
 SHARE: Final = 0.1
 """Retries that one request earns."""
-FLOOR: Final = 10 / 60
-"""Retries a second that are earned by waiting."""
+FLOOR: Final = 2.0
+"""Retries a second that are earned by waiting: to no server they are a burden, and nobody waits for hours."""
 MOST: Final = 100.0
 """Retries that can be saved up, and that a run begins with (botocore: 500 tokens at 5 a retry)."""
 TIMED_OUT: Final = 2.0
@@ -21,7 +22,7 @@ TIMED_OUT: Final = 2.0
 class RetryBudget:
     """Retries that may still be made to one server.
 
-    Over any time, they are at most ``SHARE`` of the requests, ``FLOOR`` a second, and ``MOST``.
+    Over any time, those that were in vain are at most ``SHARE`` of the requests, ``FLOOR`` a second, and ``MOST``.
     """
 
     __slots__ = ("_since", "left")
@@ -33,6 +34,10 @@ class RetryBudget:
     def earn(self) -> None:
         """A request is made for the first time."""
         self.left = min(MOST, self.left + SHARE)
+
+    def give_back(self, cost: float) -> None:
+        """The retries that cost so much have helped: their request was answered."""
+        self.left = min(MOST, self.left + cost)
 
     def spend(self, now: float, cost: float = 1.0) -> bool:
         """Whether a retry may be made; if so, it is paid for.
@@ -47,3 +52,7 @@ class RetryBudget:
             return False
         self.left -= cost
         return True
+
+    def wait(self, cost: float = 1.0) -> float:
+        """Seconds after which a retry can be paid for that cannot be now, if nobody else earns or gives back."""
+        return max(0.0, cost - self.left) / FLOOR

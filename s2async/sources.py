@@ -126,7 +126,25 @@ async def _opened(
     first: FirstRead,
     understood: Callable[[bytes], tuple[Layout, ...] | NeedMore],
 ) -> tuple[Source, ...]:
-    piece = await transport.read(asset.href, 0, first.size(asset), stage="header", asset=asset.key)
+    """The header, asked for once more where it makes no sense: it may be what is on the way that is damaged."""
+    size = first.size(asset)
+    try:
+        found = await _read(transport, asset, size, understood)
+    except CorruptFile:
+        found = await _read(transport, asset, size, understood, fresh=True)
+    first.learn(asset, found[0].layout.read_to)
+    return found
+
+
+async def _read(
+    transport: Transport,
+    asset: Asset,
+    length: int,
+    understood: Callable[[bytes], tuple[Layout, ...] | NeedMore],
+    *,
+    fresh: bool = False,
+) -> tuple[Source, ...]:
+    piece = await transport.read(asset.href, 0, length, stage="header", asset=asset.key, fresh=fresh)
     head, edition = bytes(piece.data), piece.edition
     while True:
         try:
@@ -138,17 +156,23 @@ async def _opened(
             if found.size > edition.size:
                 raise CorruptFile("its header goes on beyond its end")
         except CorruptFile as error:
+            transport.meter.waste("header", asset.key, len(head))
             raise type(error)(f"{error}: {shown(asset.href)}") from error
         # A long header is asked for in steps that double, for it tells its length bit by bit; and in steps that
         # make up for a first one which was shorter than that of a file of which nothing is known.
         stop = min(edition.size, max(found.size, len(head) + max(len(head), FIRST_READ)))
         more = await transport.read(
-            asset.href, len(head), stop - len(head), edition=edition, stage="header", asset=asset.key
+            asset.href,
+            len(head),
+            stop - len(head),
+            edition=edition,
+            stage="header",
+            asset=asset.key,
+            fresh=fresh,
         )
         head += more.data
     end = max(layout.end for layout in found)
     transport.meter.waste("header", asset.key, len(head) - min(end, len(head)))
-    first.learn(asset, found[0].read_to)
     return tuple(Source(asset=asset, layout=layout, edition=edition) for layout in found)
 
 

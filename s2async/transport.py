@@ -7,36 +7,40 @@ cancellable, and an address that was not allowed unreachable. Counted are body b
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
 import aiohttp
-import tenacity
 from yarl import URL
 
 from s2async import means, sessions
 from s2async import origins as addresses
 from s2async.answers import MAX_JSON, OVERLOADED, TRANSIENT, content_range, decode_json, shown, status_error
 from s2async.editions import Edition
-from s2async.errors import BadAnswer, FileChanged, HostParked, Refused, RemoteError, TransientError
+from s2async.errors import (
+    AccessDenied,
+    BadAnswer,
+    FileChanged,
+    HostParked,
+    Refused,
+    RemoteError,
+    TransientError,
+    WrongKind,
+)
+from s2async.flow import SPAN, Flow
 from s2async.gate import Gate
 from s2async.meter import Meter, Tally
 from s2async.models import Use
-from s2async.retries import TIMED_OUT, RetryBudget
+from s2async.tries import Purse, Tries
 
 __all__ = ["Meter", "Piece", "Transport"]
 
 MAX_REDIRECTS: Final = 5
-MAX_WAIT: Final = 300.0
-"""Seconds of Retry-After that are waited; a server that asks for more is not asked so long, and jobs stay open."""
 MAX_ERROR_BODY: Final = 64 << 10
 """Bytes of an error's body that are read, so that the connection can be used again."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,13 +52,17 @@ class Piece:
     """Of the file."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class _Server:
-    """One origin that may be asked, and what governs how."""
+    """One origin that may be asked, for files or as an API, and what governs how."""
 
     gate: Gate
-    budget: RetryBudget
+    tries: Tries
     proxy: URL | None
+    apart: Mapping[str, _Server]
+    """All origins as they are asked for the same."""
+    ranges: bool = False
+    """It has served part of a file in this run."""
 
 
 class Transport:
@@ -67,7 +75,8 @@ class Transport:
         idle_timeout: seconds without a byte.
         total_timeout: seconds for one try of a request.
         attempts: tries of one request.
-        patience: seconds after which a server that only fails is given up, and :meth:`reopened` says so.
+        patience: seconds after which a server that only fails is given up, and :meth:`reopened` says so; one that
+            asks to be left alone for longer (Retry-After) is given up at once.
         private_origins: origins whose names may stand for addresses of a private network (see `origins`); allowed
             like all others.
         wait: seconds to wait after try number n, counted from 1; full jitter by default.
@@ -99,23 +108,23 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
         """Its connections are used once; made when somebody needs it."""
-        self._servers: dict[str, _Server] = {}
+        self._files: dict[str, _Server] = {}
+        self._apis: dict[str, _Server] = {}
 
     @property
     def in_flight(self) -> int:
         """Requests under way now."""
-        return sum(server.gate.in_flight for server in self._servers.values())
+        return sum(server.gate.in_flight for server in self._files.values())
 
     async def __aenter__(self) -> Self:
-        now = time.monotonic()
-        self._servers = {
-            origin: _Server(
-                gate=Gate(self._connections, name=origin, patience=self._patience),
-                budget=RetryBudget(now),
-                proxy=sessions.proxy_for(origin),
-            )
-            for origin in self._origins
-        }
+        self._files, self._apis = {}, {}
+        for origin in self._origins:
+            proxy = sessions.proxy_for(origin)
+            gate = Gate(self._connections, name=origin, patience=self._patience)
+            beside = Gate(self._connections, name=origin, patience=self._patience, beside=gate)
+            for servers, entrance in ((self._files, gate), (self._apis, beside)):
+                tries = Tries(purse=Purse(), attempts=self._attempts, patience=self._patience, wait=self._wait)
+                servers[origin] = _Server(gate=entrance, tries=tries, proxy=proxy, apart=servers)
         self._session = self._open_session()
         return self
 
@@ -132,7 +141,7 @@ class Transport:
             timeout=self._timeout,
             connections=self._connections,
             private=self._private,
-            via=[server.proxy for server in self._servers.values() if server.proxy],
+            via=[server.proxy for server in self._files.values() if server.proxy],
             fresh=fresh,
         )
 
@@ -149,6 +158,9 @@ class Transport:
     ) -> Piece:
         """Bytes ``start`` to ``start + size`` of a file; fewer only where the file ends before.
 
+        One odd answer is not believed: it is asked for once more, fresh. So is another range from a server that
+        serves ranges as a rule, as long as there are tries.
+
         Args:
             href: address of the file.
             start: first byte.
@@ -161,23 +173,23 @@ class Transport:
         Raises:
             NotFound: no such file.
             FileChanged: the file is of another edition by now.
-            Refused: the address is not allowed, access is denied, or the server does not serve ranges.
-            BadAnswer: the range that came is not the one that was asked for.
-            TransientError: every try failed in a way that may pass, or retries have been too many lately.
+            Refused: the address is not allowed, or TLS failed.
+            AccessDenied: the server does not permit it.
+            BadAnswer: what came is not the range that was asked for; of a whole file, nothing is read.
+            TransientError: every try failed in a way that may pass.
             HostParked: the server only failed lately, and is not asked at present.
         """
-        url, server = self._found(href)
-        headers = {"Range": f"bytes={start}-{start + size - 1}", "Accept-Encoding": "identity"}
-        if edition:
-            headers |= edition.conditions
-        if fresh:
-            headers["Cache-Control"] = "no-cache"  # RFC 9111, 5.2.1.4
+        url, server = self._found(href, self._files)
+        wanted = {"Range": f"bytes={start}-{start + size - 1}", "Accept-Encoding": "identity"}
+        conditions = edition.conditions if edition else {}
 
-        async def once() -> Piece:
-            tally = Tally()
+        async def once(anew: bool) -> Piece:
+            anew = anew or fresh
+            headers = wanted if anew else wanted | conditions
+            tally = Tally(self._flow())
             use = Use.RETRIED
             try:
-                async with self._request(tally, server, "GET", url, headers=headers, fresh=fresh) as response:
+                async with self._request(tally, server, "GET", url, headers=headers, fresh=anew) as response:
                     first, last, whole = content_range(response.status, response.headers, href)
                     seen = Edition.told(response.headers, whole)
                     if edition and seen != edition:
@@ -191,6 +203,7 @@ class Transport:
                     if len(data) != length:
                         raise TransientError(f"got {len(data)} of {length} bytes: {shown(href)}")
                     use = Use.USEFUL
+                    server.ranges = True
                     return Piece(data=data, edition=seen)
             except BadAnswer as error:
                 if edition and error.status == 416:  # nothing is asked for beyond the end of a known file
@@ -199,7 +212,11 @@ class Transport:
             finally:
                 self.meter.add(stage, asset, use, requests=tally.requests, size=tally.bytes)
 
-        return await self._retrying(once, server)
+        def odd(error: RemoteError) -> int:
+            ranged = server.ranges and isinstance(error, BadAnswer) and error.status is None
+            return self._attempts if ranged else 1
+
+        return await server.tries.made(once, odd=odd)
 
     async def json(
         self,
@@ -218,22 +235,32 @@ class Transport:
             final: transient statuses that the caller handles himself: they are not tried again here.
 
         Raises:
-            NotFound, Refused, TransientError, HostParked: as for :meth:`read`; 403 is transient here, because the
-                API behind Earth Search answers it when it throttles, and a parked API is waited for.
+            NotFound, Refused, AccessDenied, TransientError, HostParked: as for :meth:`read`; 403 is transient
+                here, because the API behind Earth Search answers it when it throttles, and a parked API is
+                waited for.
             BadAnswer: the answer is not JSON, or is larger than :data:`~s2async.answers.MAX_JSON`.
         """
-        target, server = self._found(url)
+        target, server = self._found(url, self._apis)
         headers = {"Accept": "application/geo+json, application/json", "Accept-Encoding": "gzip"}
 
-        async def once() -> Any:
-            tally = Tally()
+        async def once(anew: bool) -> Any:
+            tally = Tally(self._flow())
             use = Use.RETRIED
             try:
                 async with self._request(
-                    tally, server, method, target, headers=headers, json_body=body, transient=TRANSIENT | {403}
+                    tally,
+                    server,
+                    method,
+                    target,
+                    headers=headers,
+                    json_body=body,
+                    transient=TRANSIENT | {403},
+                    fresh=anew,
                 ) as response:
                     if response.status != 200:
-                        raise BadAnswer(f"the server answers {response.status}: {shown(url)}")
+                        raise BadAnswer(
+                            f"the server answers {response.status}: {shown(url)}", status=response.status
+                        )
                     raw = await tally.receive(response.content.iter_any(), MAX_JSON, url)
                     found = decode_json(raw, response.headers, url)
                     use = Use.USEFUL
@@ -241,11 +268,19 @@ class Transport:
             finally:
                 self.meter.add("search", "", use, requests=tally.requests, size=tally.bytes)
 
+        def odd(error: RemoteError) -> int:  # what is too large or too deep would be so again
+            page = isinstance(error, AccessDenied | WrongKind) or getattr(error, "status", None) is not None
+            return int(page)
+
         while True:
             try:
-                return await self._retrying(once, server, final)
+                return await server.tries.made(once, odd=odd, final=final)
             except HostParked:
                 await server.gate.reopened()
+
+    def is_given_up(self, origin: str) -> bool:
+        """Whether nobody should wait for a server any more: it only failed, or asked for too much patience."""
+        return self._files[origin].gate.circuit.hopeless
 
     async def reopened(self, origin: str) -> None:
         """Wait until a server that was parked may be asked again.
@@ -254,38 +289,13 @@ class Transport:
             origin: as :class:`HostParked` names it.
 
         Raises:
-            HostParked: it gave no answer for all the patience there is; whoever needs it should stop.
+            HostParked: it is given up; whoever needs it should leave that for another run.
         """
-        await self._servers[origin].gate.reopened()
+        await self._files[origin].gate.reopened()
 
-    async def _retrying(
-        self, once: Callable[[], Awaitable[T]], server: _Server, final: frozenset[int] = frozenset()
-    ) -> T:
-        def again(state: tenacity.RetryCallState) -> bool:
-            error = state.outcome.exception() if state.outcome else None
-            if not isinstance(error, TransientError) or isinstance(error, HostParked) or error.status in final:
-                return False
-            if (error.retry_after or 0) > MAX_WAIT or state.attempt_number >= self._attempts:
-                return False
-            cost = TIMED_OUT if isinstance(error.__cause__, TimeoutError) else 1.0
-            return server.budget.spend(time.monotonic(), cost)
-
-        server.budget.earn()
-        try:
-            return await once()
-        except TransientError as error:
-            failed = error
-        # tenacity takes 15 us, which only those pay that failed; it is told of that as of its first attempt
-        async for attempt in tenacity.AsyncRetrying(
-            retry=again,
-            wait=lambda state: self._wait(state.attempt_number),
-            reraise=True,
-        ):
-            with attempt:
-                if attempt.retry_state.attempt_number == 1:
-                    raise failed
-                return await once()
-        raise AssertionError("tenacity returns or raises")
+    def _flow(self) -> Flow:
+        # a user who waits less long for a byte than we for some waits no longer for these either
+        return Flow(min(SPAN, self._timeout.sock_read or SPAN))
 
     @asynccontextmanager
     async def _request(
@@ -304,9 +314,13 @@ class Transport:
         session = self._session
         if fresh:
             session = self._fresh = self._fresh or self._open_session(fresh=True)
+            headers = {**headers, "Cache-Control": "no-cache"}  # RFC 9111, 5.2.1.4
         assert session is not None  # noqa: S101 - _found has looked
         asked, hop, gate = url, server, server.gate
+        file = f"{asked} {json_body}"
+        answering = False
         number = await gate.enter()
+        before = gate.answers
         try:
             for _ in range(MAX_REDIRECTS + 1):
                 async with session.request(
@@ -314,6 +328,7 @@ class Transport:
                 ) as response:
                     tally.requests += 1
                     if response.status in (200, 206):
+                        answering = True
                         yield response
                         gate.answered(number)
                         return
@@ -321,20 +336,24 @@ class Transport:
                     if response.status not in (301, 302, 303, 307, 308):
                         found = status_error(response.status, response.headers, body, str(asked), transient)
                         if not isinstance(found, TransientError):
-                            gate.alive()
+                            gate.alive(number)
                         raise found
-                    url, hop = self._target(url, response.headers.get("Location", ""))
-            raise Refused(f"more than {MAX_REDIRECTS} redirects: {shown(str(asked))}")
+                    url, hop = self._target(url, response.headers.get("Location", ""), hop.apart)
+            raise BadAnswer(f"more than {MAX_REDIRECTS} redirects: {shown(str(asked))}")
         except TransientError as error:
-            gate.failed(number)
-            if error.status in OVERLOADED:
-                gate.overloaded(number)
-            for each in (gate, hop.gate):  # the whole server asks for patience, not this one answer
-                each.heed(error.retry_after, MAX_WAIT)
+            if answering:
+                gate.incomplete(number, file)
+                raise
+            refused = error.status in OVERLOADED
+            error.crowded = refused and gate.answers > before
+            (gate.refused if refused else gate.failed)(number, file)
+            for each in {gate, hop.gate}:  # the whole server asks for patience, not this one answer
+                each.heed(error.retry_after)
             raise
         except TimeoutError as error:
-            gate.failed(number)
-            gate.overloaded(number)
+            # bytes came until the time for the whole answer was over: that is slow, not silent
+            slow = answering and not isinstance(error, aiohttp.ServerTimeoutError)
+            (gate.incomplete if slow else gate.silent)(number, file)
             raise TransientError(f"timed out: {shown(str(asked))}") from error
         except aiohttp.ClientSSLError as error:
             raise Refused(f"TLS failed ({sessions.brief(error)}): {shown(str(asked))}") from error
@@ -343,23 +362,23 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             if local := means.shortage(getattr(error, "os_error", error)):
                 raise local from error  # it says nothing of the server
-            gate.failed(number)
+            (gate.incomplete if answering else gate.failed)(number, file)
             raise TransientError(f"{sessions.brief(error)}: {shown(str(asked))}") from error
         finally:
             gate.leave(number)
 
-    def _found(self, href: str) -> tuple[URL, _Server]:
+    def _found(self, href: str, servers: Mapping[str, _Server]) -> tuple[URL, _Server]:
         """An address that may be asked, and its server."""
         url, origin = addresses.allowed(href, self._origins)
         if self._session is None:
             raise RuntimeError("the transport is used outside its 'async with'")
-        return url, self._servers[origin]
+        return url, servers[origin]
 
-    def _target(self, url: URL, location: str) -> tuple[URL, _Server]:
+    def _target(self, url: URL, location: str, servers: Mapping[str, _Server]) -> tuple[URL, _Server]:
         if not location:
             raise BadAnswer(f"a redirect without a target: {shown(str(url))}")
         try:
-            return self._found(str(url.join(URL(location))))
+            return self._found(str(url.join(URL(location))), servers)
         except ValueError as error:
             raise Refused(f"a redirect to what is not an address: {shown(str(url))}") from error
 

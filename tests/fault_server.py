@@ -33,6 +33,7 @@ FOLDER = Path()
 LOG: list[dict[str, Any]] = []
 COUNTS: Counter[str] = Counter()
 IN_FLIGHT = {"now": 0, "peak": 0}
+BUCKETS: dict[str, tuple[float, float]] = {}
 
 Headers = dict[str, str]
 
@@ -173,7 +174,9 @@ async def well(x: Exchange) -> None:
 
 async def code(x: Exchange) -> None:
     headers = {"Retry-After": x.query["after"]} if "after" in x.query else {}
-    await x.send(int(x.query["status"]), headers, b"<b>sorry</b>" + b"." * int(x.query.get("size", 0)))
+    status = int(x.query["status"])
+    body = b"" if status in (204, 304) else b"<b>sorry</b>" + b"." * int(x.query.get("size", 0))
+    await x.send(status, headers, body)
 
 
 async def down(x: Exchange) -> None:
@@ -190,6 +193,20 @@ async def crowded(x: Exchange) -> None:
         await x.send(503, {}, b"<Error>SlowDown</Error>")
     else:
         await asyncio.sleep(0.02)
+        await well(x)
+
+
+async def limited(x: Exchange) -> None:
+    """A server that allows so many requests a second: a token bucket."""
+    rate, burst, now = float(x.query["rate"]), float(x.query["burst"]), time.monotonic()
+    left, since = BUCKETS.get(x.path, (burst, now))
+    left = min(burst, left + (now - since) * rate)
+    if left < 1:
+        BUCKETS[x.path] = left, now
+        await x.send(int(x.query["status"]), {}, b"<Error><Code>SlowDown</Code></Error>")
+    else:
+        BUCKETS[x.path] = left - 1, now
+        await asyncio.sleep(0.01)
         await well(x)
 
 
@@ -323,6 +340,13 @@ async def whole(x: Exchange) -> None:
         await x.write(bytes(1 << 16))
 
 
+async def multi(x: Exchange) -> None:
+    """The range as a part of a multipart body."""
+    headers, body = x.part()
+    part = f"--B\r\nContent-Range: {headers.pop('Content-Range')}\r\n\r\n".encode() + body + b"\r\n--B--\r\n"
+    await x.send(206, headers | {"Content-Type": "multipart/byteranges; boundary=B"}, part)
+
+
 async def html(x: Exchange) -> None:
     await x.send(200, {"Content-Type": "text/html"}, b"<html>\n<title>Sign in</title>" + b" " * 200)
 
@@ -356,6 +380,7 @@ MODES: dict[str, Callable[[Exchange], Awaitable[None]]] = {
     "well": well,
     "code": code,
     "crowded": crowded,
+    "limited": limited,
     "down": down,
     "redirect": redirect,
     "stall": stall,
@@ -375,6 +400,7 @@ MODES: dict[str, Callable[[Exchange], Awaitable[None]]] = {
     "packed": packed,
     "whole": whole,
     "html": html,
+    "multi": multi,
     "body": body,
     "page": page,
     "bomb": bomb,
@@ -421,6 +447,7 @@ async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
             elif exchange.path == "/__reset":
                 LOG.clear()
                 COUNTS.clear()
+                BUCKETS.clear()
                 IN_FLIGHT["peak"] = IN_FLIGHT["now"]
                 await exchange.send(200, {}, b"{}")
             else:

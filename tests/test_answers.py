@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2async import answers
-from s2async.errors import BadAnswer, FileChanged, NotFound, Refused, RemoteError, TransientError
+from s2async.errors import (
+    AccessDenied,
+    BadAnswer,
+    FileChanged,
+    NotFound,
+    RemoteError,
+    TransientError,
+    WrongKind,
+)
 
 HREF = "https://cogs.test/a/TCI.tif"
 NOW = datetime(2024, 2, 29, 12, 0, 0, tzinfo=UTC)
@@ -124,7 +132,7 @@ def test_an_excerpt_is_short_and_printable(raw: bytes) -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(code, TransientError) for code in (408, 425, 429, 500, 502, 503, 504, 507, 522)]
-    + [(404, NotFound), (410, NotFound), (412, FileChanged), (401, Refused), (403, Refused)]
+    + [(404, NotFound), (410, NotFound), (412, FileChanged), (401, AccessDenied), (403, AccessDenied)]
     + [(code, BadAnswer) for code in (204, 304, 400, 405, 416, 418)],
 )
 def test_statuses(status: int, kind: type[RemoteError]) -> None:
@@ -159,7 +167,7 @@ def test_a_refused_request_tells_what_the_server_says() -> None:
         (206, {"Content-Range": "bytes 0-9/" + "9" * 30}, BadAnswer),
         (206, {"Content-Range": "items 0-9/100"}, BadAnswer),
         (206, {"Content-Range": "bytes 0-9/100", "Content-Encoding": "gzip"}, BadAnswer),
-        (200, {"Content-Type": "image/tiff"}, Refused),
+        (200, {"Content-Type": "image/tiff"}, BadAnswer),
         (200, {"Content-Type": "Text/HTML"}, BadAnswer),
     ],
 )
@@ -213,10 +221,10 @@ def test_a_flipped_byte_in_gzip_is_an_error_or_harmless(data: st.DataObject) -> 
         (
             b"<html>\nSign in",
             {"Content-Type": "text/html; charset=x"},
-            BadAnswer,
+            WrongKind,
             "got text/html '<html> Sign in'",
         ),
-        (b"{}", {}, BadAnswer, "got no type '{}'"),
+        (b"{}", {}, WrongKind, "got no type '{}'"),
         (b"{}", JSON | {"Content-Encoding": "br"}, BadAnswer, "unknown encoding 'br'"),
         (b"[" * 200_000, JSON, BadAnswer, "nested too deeply"),
         (b"[" * 101 + b"]" * 101, JSON, BadAnswer, "nested too deeply"),

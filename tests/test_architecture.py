@@ -14,17 +14,17 @@ PACKAGE = Path(__file__).parents[1] / "s2async"
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 PURE = {
-    "alarms", "answers", "assets", "breaker", "catalogs", "clouds", "congestion", "costs", "datums",
-    "editions", "endings", "errors", "folders", "geojson", "geotags", "grid", "ground", "headers", "inflate",
-    "intake", "lacking", "markup", "models", "names", "neighbours", "origins", "pairs", "parks", "periods",
-    "plan", "prefix", "proxies", "reasons", "records", "report_data", "retries", "rows", "stac", "statements",
+    "alarms", "answers", "assets", "breaker", "catalogs", "clouds", "congestion", "costs", "datums", "editions",
+    "endings", "errors", "flow", "folders", "geojson", "geotags", "grid", "ground", "headers", "inflate", "intake",
+    "lacking", "markup", "models", "names", "neighbours", "origins", "pace", "pairs", "parks", "periods", "plan",
+    "prefix", "proxies", "reasons", "records", "report_data", "retries", "rows", "stac", "statements",
     "svg", "svgmap", "table", "tiff", "tiles",
 }  # fmt: skip
 """No I/O and no asyncio: values in, values out."""
 
 DOORS = {
     "aiohttp": {"transport", "sessions"},
-    "tenacity": {"transport"},
+    "tenacity": {"tries"},
     "rasterio": {"decode", "geotiff", "quicklooks"},
     "isal": {"inflate", "geotiff"},
     "sqlite3": {"schema"},
@@ -39,7 +39,7 @@ DOORS = {
     "matplotlib": {"plots"},
     "asyncio": {
         "api", "budget", "byrows", "cli", "console", "gate", "heartbeat", "jobqueue", "pipeline", "prospect",
-        "raster", "reading", "scenery", "shelf", "stopping", "survey", "worker",
+        "raster", "reading", "scenery", "shelf", "stopping", "survey", "tries", "turnstile", "worker",
     },
 }  # fmt: skip
 """The modules that may import a third party (or a part of the standard library that wants care)."""

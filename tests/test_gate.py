@@ -160,9 +160,9 @@ def test_nobody_gets_into_a_parked_server_until_its_longest_time_is_over() -> No
         loop = asyncio.get_running_loop()
         visitors.come(0)
         await pause()
-        gate.park(0.1)
-        gate.park(0.3)
-        gate.park(0.2)
+        gate.heed(0.1)
+        gate.heed(0.3)
+        gate.heed(0.2)
         parked = loop.time()
         visitors.come(1)
         await visitors.go(0)
@@ -181,7 +181,7 @@ def test_nobody_gets_into_a_parked_server_until_its_longest_time_is_over() -> No
 
 def test_whoever_waits_for_a_parked_server_can_be_cancelled() -> None:
     async def play(gate: Gate, visitors: Visitors) -> None:
-        gate.park(0.05)
+        gate.heed(0.05)
         visitors.come(0)
         visitors.come(1)
         await pause()
@@ -202,7 +202,7 @@ def test_good_answers_widen_and_complaints_narrow_the_gate() -> None:
         await pause()
         assert gate.in_flight == 9  # one for the one that left, and one more
         for number in (2, 3, 4):
-            gate.overloaded(number)
+            gate.silent(number)
         await visitors.go(1, 2, 3, 4, 5)
         await pause()
         assert gate.in_flight == 4
@@ -216,36 +216,41 @@ def test_good_answers_widen_and_complaints_narrow_the_gate() -> None:
 
 async def parked(gate: Gate) -> None:
     """Let a server fail until it is parked."""
-    for _ in range(breaker.FAILURES):
+    while gate.circuit.closed:
         number = await gate.enter()
+        await asyncio.sleep(0.02)
         gate.failed(number)
         gate.leave(number)
     with pytest.raises(HostParked):
         await gate.enter()
 
 
-def test_a_parked_server_turns_everybody_away_at_once_and_those_who_waited_as_well() -> None:
+def test_a_parked_server_turns_everybody_away_at_once_and_those_who_waited_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(breaker, "GLITCH", 0.0)
+
     async def play(gate: Gate, visitors: Visitors) -> None:
         for name in range(5):
             visitors.come(name)
         await pause()
         assert list(visitors.inside) == [0, 1]
-        for number in range(1, breaker.FAILURES + 1):
+        gate.failed(1)
+        for number in range(3, 3 + breaker.FAILURES):
             gate.failed(number)
         assert gate.in_flight == 2
         with pytest.raises(HostParked, match=r"^a\.test is not asked at present") as caught:
             await gate.enter()
         assert caught.value.origin == "a.test"
-        visitors.tasks[0].cancel()
-        ended = await asyncio.gather(*(visitors.tasks[name] for name in (0, 2, 3, 4)), return_exceptions=True)
-        assert [type(end) for end in ended[1:]] == [HostParked] * 3
-        assert gate.in_flight == 1
+        ended = await asyncio.gather(*(visitors.tasks[name] for name in (2, 3, 4)), return_exceptions=True)
+        assert [type(end) for end in ended] == [HostParked] * 3, "though no place has become free"
+        assert gate.in_flight == 2
         gate.answered(2)  # of one who came before: the server is there after all
 
     played(play)
 
 
-def test_the_probe_decides_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probes_decide_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breaker, "PERIOD", 0.05)
 
     async def play(gate: Gate, visitors: Visitors) -> None:
@@ -254,24 +259,25 @@ def test_the_probe_decides_for_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> 
         await pause()
         assert not any(task.done() for task in waiting)
         await asyncio.wait_for(asyncio.gather(*waiting), 2)
-        probe = await gate.enter()
+        probe, *others = [await gate.enter() for _ in range(breaker.PROBES)]
         with pytest.raises(HostParked):
             await gate.enter()
         waiting = [asyncio.create_task(gate.reopened()) for _ in range(4)]
         await asyncio.sleep(0.1)
         assert not any(task.done() for task in waiting), "however long it takes"
         gate.failed(probe)
-        gate.leave(probe)
+        for number in (probe, *others):
+            gate.leave(number)
         with pytest.raises(HostParked):
             await gate.enter()
         await asyncio.wait_for(waiting[0], 2)
         probe = await gate.enter()
-        gate.alive()
+        gate.alive(probe)
         gate.leave(probe)
         await asyncio.wait_for(asyncio.gather(*waiting), 2)
         assert gate.circuit.closed
 
-    played(play)
+    played(play, most=16)
 
 
 def test_a_probe_that_ends_without_a_word_makes_room_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,16 +286,19 @@ def test_a_probe_that_ends_without_a_word_makes_room_for_the_next(monkeypatch: p
     async def play(gate: Gate, visitors: Visitors) -> None:
         await parked(gate)
         await gate.reopened()
-        probe = await gate.enter()
+        probe, *others = [await gate.enter() for _ in range(breaker.PROBES)]
         waiting = asyncio.create_task(gate.reopened())
         await pause()
+        assert not waiting.done()
         gate.leave(probe)
         await asyncio.wait_for(waiting, 1)
+        for number in others:
+            gate.leave(number)
         probe = await gate.enter()
         gate.answered(probe)
         gate.leave(probe)
 
-    played(play)
+    played(play, most=16)
 
 
 def test_a_server_that_is_given_up_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +307,7 @@ def test_a_server_that_is_given_up_is_not_waited_for(monkeypatch: pytest.MonkeyP
     async def main() -> None:
         gate = Gate(2, name="a.test", patience=0.6)
         await parked(gate)
-        for _ in range(2):
+        while not gate.circuit.hopeless:
             await gate.reopened()
             probe = await gate.enter()
             waiting = asyncio.create_task(gate.reopened())
@@ -315,8 +324,8 @@ def test_a_server_that_is_given_up_is_not_waited_for(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(("seconds", "turned_away"), [(0.05, False), (1.0, True), (None, False), (0.0, False)])
 def test_what_a_server_asks_for_is_done_or_it_is_not_asked(seconds: float | None, turned_away: bool) -> None:
     async def main() -> None:
-        gate = Gate(2)
-        gate.heed(seconds, 0.5)
+        gate = Gate(2, patience=0.5)
+        gate.heed(seconds)
         started = asyncio.get_running_loop().time()
         if turned_away:
             with pytest.raises(HostParked):
@@ -348,7 +357,7 @@ def test_nobody_is_forgotten_and_nobody_overtakes(most: int, visits: list[tuple[
             if ending == "good":
                 gate.answered(number)
             elif ending == "bad":
-                gate.overloaded(number)
+                gate.silent(number)
         finally:
             gate.leave()
 
@@ -368,3 +377,74 @@ def test_nobody_is_forgotten_and_nobody_overtakes(most: int, visits: list[tuple[
     assert order == sorted(order)
     assert numbers == sorted(set(numbers))
     assert set(order) >= {name for name, (_, ending) in enumerate(visits) if ending != "cancelled"}
+
+
+def test_gates_beside_each_other_share_the_places_and_not_the_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "GLITCH", 0.0)
+
+    async def main() -> None:
+        files = Gate(2, name="a.test")
+        api = Gate(2, name="a.test", beside=files)
+        first, second = await files.enter(), await api.enter()
+        assert second == first + 1
+        assert files.in_flight == api.in_flight == 2
+        third = asyncio.create_task(files.enter())
+        await pause()
+        assert not third.done()
+        api.heed(86_400)
+        with pytest.raises(
+            HostParked, match=r"^a\.test asks to be left alone for 86,400 s: what needs it stays open"
+        ):
+            await api.enter()
+        api.leave(second)
+        files.answered(first)
+        files.leave(first)
+        files.leave(await third)
+        assert files.circuit.closed
+        assert api.circuit.hopeless
+        with pytest.raises(HostParked):
+            await api.reopened()
+
+    asyncio.run(main())
+
+
+def test_a_refusal_sets_a_pace_that_all_behind_it_keep() -> None:
+    async def play(gate: Gate, visitors: Visitors) -> None:
+        for name in range(8):
+            visitors.come(name, stay=pause)
+        await pause(20)
+        assert len(visitors.inside) == 8, "no pace before the first refusal"
+        number = await gate.enter()
+        gate.refused(number)
+        gate.leave(number)
+        for name in range(8, 12):
+            visitors.come(name, stay=pause)
+        await pause(20)
+        assert len(visitors.inside) < 12
+        await asyncio.sleep(0.1)
+        assert len(visitors.inside) == 12
+
+    played(play, most=64)
+
+
+def test_those_of_the_lowest_turns_are_the_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "PERIOD", 0.1)
+    woken: list[int] = []
+
+    async def wait(gate: Gate, turn: int) -> None:
+        TURN.set(turn)
+        await gate.reopened()
+        woken.append(turn)
+        await gate.enter()
+
+    async def main() -> None:
+        gate = Gate(64, name="a.test")
+        await parked(gate)
+        turns = [7 * n % 41 for n in range(1, 41)]
+        tasks = [asyncio.create_task(wait(gate, turn)) for turn in turns]
+        await asyncio.sleep(0.4)
+        assert sorted(woken) == list(range(1, breaker.PROBES + 1)), "the others wait for what they tell"
+        gate.alive(3)
+        await asyncio.wait_for(asyncio.gather(*tasks), 1)
+
+    asyncio.run(main())

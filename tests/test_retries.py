@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,9 +21,22 @@ def test_requests_and_time_earn_retries() -> None:
     assert sum(budget.spend(0.0) for _ in range(1000)) in (99, 100)
     while budget.spend(0.0, 0.001):
         pass
-    assert not budget.spend(5.9)
-    assert budget.spend(6.1)
-    assert sum(budget.spend(66.2) for _ in range(100)) == 10
+    assert budget.wait() == pytest.approx(1 / FLOOR, abs=0.01)
+    assert not budget.spend(0.9 / FLOOR)
+    assert budget.spend(1.1 / FLOOR)
+    assert sum(budget.spend(11.2 / FLOOR) for _ in range(100)) == 10
+
+
+def test_a_retry_that_helped_is_free() -> None:
+    budget = RetryBudget(0.0)
+    for _ in range(10 * int(MOST)):
+        assert budget.spend(0.0)
+        assert budget.spend(0.0, TIMED_OUT)
+        budget.give_back(1 + TIMED_OUT)
+    assert budget.left == MOST
+    budget.give_back(5)
+    assert budget.left == MOST, "nobody gets more than there can be"
+    assert budget.wait() == 0
 
 
 def test_a_retry_after_a_time_out_costs_more() -> None:

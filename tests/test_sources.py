@@ -133,12 +133,23 @@ def test_files_that_cannot_be_read_are_named(
     server: FaultServer, write: Callable[[Path], object], kind: type[RemoteError], text: str
 ) -> None:
     write(server.folder / "strange.tif")
+    meter = Meter()
+
+    async def work(transport: Transport, pool: ThreadPoolExecutor) -> None:
+        nonlocal meter
+        meter = transport.meter
+        await sources.open_source(transport, asset(server, "strange.tif", sig="canary"))
+
     with pytest.raises(kind, match=text) as caught:
-        run(
-            server,
-            lambda transport, pool: sources.open_source(transport, asset(server, "strange.tif", sig="canary")),
-        )
+        run(server, work)
     assert type(caught.value) is kind
+    once, again = server.log
+    assert once["range"] == again["range"]
+    assert "cache-control" not in once["headers"]
+    assert again["headers"]["cache-control"] == "no-cache"
+    assert again["peer"] != once["peer"], "over a connection of its own"
+    assert booked(meter, "header").get("useful", (0, 0))[1] == 0
+    assert meter.bytes == server.totals()[1]
     assert str(caught.value).endswith("/strange.tif")
     assert "canary" not in str(caught.value)
 
@@ -208,9 +219,18 @@ class Served:
         self.data, self.meter, self.asked = data, Meter(), list[tuple[int, int]]()
 
     async def read(
-        self, href: str, start: int, size: int, *, edition: Edition | None = None, stage: str = "", asset: str = ""
+        self,
+        href: str,
+        start: int,
+        size: int,
+        *,
+        edition: Edition | None = None,
+        stage: str = "",
+        asset: str = "",
+        fresh: bool = False,
     ) -> Piece:
         assert size > 0
+        assert not fresh
         self.asked.append((start, min(start + size, len(self.data))))
         return Piece(data=self.data[start : start + size], edition=Edition(size=len(self.data), etag='"1"'))
 

@@ -1,0 +1,137 @@
+"""The tries of one request: which failure is tried again, after which wait, and at whose expense."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import tenacity
+
+from s2async.errors import AccessDenied, BadAnswer, HostParked, RemoteError, TransientError
+from s2async.retries import TIMED_OUT, RetryBudget
+
+T = TypeVar("T")
+
+
+class Purse:
+    """A server's budget of retries. Whoever finds it empty waits: the work slows down, and does not fail."""
+
+    def __init__(self) -> None:
+        self._budget = RetryBudget(_now())
+        self._first = asyncio.Lock()
+        """Held by the one who waits for the budget; the others wait for him, in their order."""
+        self._more = asyncio.Event()
+
+    def earn(self) -> None:
+        """A request is made for the first time."""
+        self._budget.earn()
+        self._more.set()
+
+    async def pay(self, cost: float) -> None:
+        """Pay for a retry, and wait until that can be done."""
+        async with self._first:
+            while not self._budget.spend(_now(), cost):
+                self._more.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._more.wait(), self._budget.wait(cost))
+
+    def give_back(self, cost: float) -> None:
+        """Retries have helped, or were not made after all."""
+        self._budget.give_back(cost)
+        self._more.set()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tries:
+    """How a request is tried.
+
+    Args:
+        purse: of its server.
+        attempts: tries at most.
+        patience: seconds of Retry-After that are waited for.
+        wait: seconds to wait after try number n, counted from 1.
+    """
+
+    purse: Purse
+    attempts: int
+    patience: float
+    wait: Callable[[int], float]
+
+    async def made(
+        self,
+        once: Callable[[bool], Awaitable[T]],
+        *,
+        odd: Callable[[RemoteError], int],
+        final: frozenset[int] = frozenset(),
+    ) -> T:
+        """Make a request until it is answered.
+
+        A failure that may pass is tried again, and paid for until a try is answered. An odd answer is asked for
+        once more for nothing: that does not depend on how ill the server is. More than once is paid for, too.
+        To be refused while others are answered is no try at all, up to as many as there are tries.
+
+        Args:
+            once: makes a try; ``True`` asks for a fresh answer, past whatever gave an odd one.
+            odd: how many odd answers, such as the one given, are put up with.
+            final: statuses of transient failures that are not tried again.
+
+        Raises:
+            RemoteError: of the last try.
+        """
+        self.purse.earn()
+        try:
+            return await once(False)
+        except (TransientError, AccessDenied, BadAnswer) as error:
+            failed: RemoteError = error
+        tried, strange, cost, paid = 0, 0, 0.0, 0.0
+
+        def again(state: tenacity.RetryCallState) -> bool:
+            nonlocal tried, strange, cost
+            error = state.outcome.exception() if state.outcome else None
+            crowded = isinstance(error, TransientError) and error.crowded
+            tried += not crowded or state.attempt_number > self.attempts
+            if isinstance(error, HostParked) or tried >= self.attempts:
+                return False
+            if isinstance(error, TransientError):
+                cost = TIMED_OUT if isinstance(error.__cause__, TimeoutError) else 1.0
+                return error.status not in final and (error.retry_after or 0) <= self.patience
+            if isinstance(error, AccessDenied | BadAnswer):
+                strange += 1
+                cost = 0.0 if strange == 1 else 1.0
+                return strange <= odd(error)
+            return False
+
+        async def rest(seconds: float) -> None:
+            nonlocal paid
+            if cost:
+                await self.purse.pay(cost)
+                paid += cost
+            await asyncio.sleep(seconds)
+
+        # tenacity takes 15 us, which only those pay that failed; it is told of that as of its first attempt
+        try:
+            async for attempt in tenacity.AsyncRetrying(
+                retry=again, wait=lambda _: self.wait(max(1, tried)), sleep=rest, reraise=True
+            ):
+                with attempt:
+                    if attempt.retry_state.attempt_number == 1:
+                        raise failed
+                    found = await once(strange > 0)
+                    self.purse.give_back(paid)
+                    return found
+        except HostParked:
+            self.purse.give_back(cost)  # the last was not made
+            raise
+        except TransientError:
+            raise
+        except RemoteError:  # an answer, too
+            self.purse.give_back(paid)
+            raise
+        raise AssertionError("tenacity returns or raises")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
