@@ -184,12 +184,13 @@ class Transport:
         conditions = edition.conditions if edition else {}
 
         async def once(anew: bool) -> Piece:
-            anew = anew or fresh
-            headers = wanted if anew else wanted | conditions
+            headers = wanted if anew else wanted | conditions  # what was odd may have been an answer to these
             tally = Tally(self._flow())
             use = Use.RETRIED
             try:
-                async with self._request(tally, server, "GET", url, headers=headers, fresh=anew) as response:
+                async with self._request(
+                    tally, server, "GET", url, headers=headers, fresh=anew or fresh
+                ) as response:
                     first, last, whole = content_range(response.status, response.headers, href)
                     seen = Edition.told(response.headers, whole)
                     if edition and seen != edition:
