@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -276,8 +277,8 @@ def test_a_move_that_is_not_possible_is_said_in_one_line(tmp_path: Path, monkeyp
     (tmp_path / "new").unlink()
 
     def refuse(_: int) -> None:
-        raise PermissionError(13, "Permission denied")
+        raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", refuse)
-    with pytest.raises(LocalError, match=r"^cannot move folders in .*: Permission denied; "):
+    with pytest.raises(LocalError, match=r"^cannot move folders in .*: Input/output error"):
         move_all(tmp_path, [move])
