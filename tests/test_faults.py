@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.chaos import flips, trial
-from benchmarks.chaos.kinds import EVERYWHERE, Kind, kinds
+from benchmarks.chaos import flips, trial, truths
+from benchmarks.chaos.kinds import PLACES, Kind, kinds
 from benchmarks.chaos.trial import Bench, Cell
 
 KINDS = list(kinds())
@@ -40,7 +40,7 @@ def test_a_fault_is_survived_or_told_and_then_healed(bench: Bench, kind: Kind, p
 
 def test_there_are_as_many_kinds_and_positions_as_promised() -> None:
     assert len({kind.name for kind in KINDS}) == len(KINDS) >= 50
-    assert {position for kind in KINDS for position in kind.positions} == set(EVERYWHERE)
+    assert {position for kind in KINDS for position in kind.positions} == set(PLACES)
     assert 20 * sum(len(kind.positions) for kind in KINDS) >= 3000
 
 
@@ -48,7 +48,9 @@ def test_the_oracle_sees_what_is_wrong(bench: Bench, monkeypatch: pytest.MonkeyP
     """Without this, a matrix of zeros would prove nothing."""
     plain = next(kind for kind in KINDS if kind.name == "500 twice")
     wrong = {
-        pair: trial.Truth(status="saved", crop=None if truth.crop is None else truth.crop + 1)
+        pair: truths.Truth(
+            status="saved", crop=None if truth.crop is None else truth.crop + 1, counts=truth.counts
+        )
         for pair, truth in bench.truth.items()
     }
     monkeypatch.setattr(bench, "truth", wrong)

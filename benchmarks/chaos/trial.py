@@ -1,57 +1,37 @@
-"""One case of the fault matrix: a world, a run with a fault, a run without it, and an oracle after both."""
+"""One case of the fault matrix: a run with a fault, a run without it, and an oracle after both."""
 
 from __future__ import annotations
 
 import contextlib
-import io
-import json
 import re
 import shutil
-import signal
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
+from statistics import median
 from typing import Any, Final
 
-import numpy as np
-import rasterio
-from numpy.typing import NDArray
-from shapely import Polygon
-
-from benchmarks.chaos.kinds import Kind
-from s2async import cli, search, transport
+from benchmarks.chaos.kind import PLACES, WHOLE, Kind
+from benchmarks.chaos.runs import LIMIT, Ended, hurried, run
+from benchmarks.chaos.truths import AREAS, Pair, differs, make, polygon, quarters, truth_of
 from s2async.retries import MOST
 from s2async.sandbox.process import Sandbox, start
-from tests import oracle, worlds
+from tests import worlds
 
-LIMIT: Final = 30.0
-"""Seconds after which a run counts as hung; the longest ones take some seconds of stalls."""
-ATTEMPTS: Final = 3
-AREAS: Final = ("North", "Wide")
 SEARCHES: Final = 10
 """Quarters up to the first of 2022; each is a search with two scenes."""
-_KNOWN: Final = re.compile(r"^(/v1/search|/cogs/[^/]+/(SCL|TCI)\.tif)$")
+HURRIED: Final = {
+    "connections": 12, "attempts": 3, "connect_timeout": 1, "idle_timeout": 0.5, "total_timeout": 1.5,
+    "patience": 1,
+}  # fmt: skip
+"""Settings of the network that let a run soon be through with a fault."""
+ATTEMPTS: Final = 5
+"""Of a run that is not hurried, at most."""
 ANSWERS: Final = ("saved", "cloudy", "nodata", "outside")
-
-Pair = tuple[str, str]
-"""An area and an item."""
-
-
-class HungError(BaseException):
-    """A run takes longer than it may."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Truth:
-    """What is right of one job."""
-
-    status: str
-    crop: NDArray[Any] | None
-    """Of the picture; None when there is to be none."""
+GRACE: Final = 5.0
+"""Seconds that a fault that passes may cost, besides three times those that it lasts."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -74,23 +54,10 @@ class Cell:
     said: str = ""
     """The first line that told the user of it."""
     violations: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ended:
-    """One run of the program."""
-
-    code: int
-    output: str
-    jobs: dict[Pair, oracle.RecordedJob]
-    files: Counter[str]
-    """Requests by the item's name in their paths."""
-    often: int
-    """How often the same bytes were asked for, at most."""
-    requests: int
-    strays: Counter[str]
-    """Requests for what no item names, such as side-cars."""
-    hung: bool = False
+    cost: float = 0.0
+    """Seconds that the fault cost, at most: more than a run without it."""
+    allowed: float | None = None
+    """Seconds that it may cost; None for any."""
 
 
 class Bench:
@@ -99,96 +66,104 @@ class Bench:
     def __init__(self, folder: Path, sandbox: Sandbox, searches: int) -> None:
         self.folder, self.sandbox = folder, sandbox
         self.truth = truth_of(folder / "world")
+        self.later = truth_of(folder / "later")
         year, month = quarters(searches)[0]
         self._cases = 0
         self._period = f"{year}-{month + 1:02}-01/2022-03-31"
-        self.needed = self._count_needed()
+        self.needed = 0
+        """Requests of a run without faults."""
+        self.undisturbed = {unhurried: self._undisturbed(unhurried) for unhurried in (False, True)}
+        """Seconds of a run without faults."""
 
     def try_out(self, kind: Kind, position: str, cell: Cell) -> None:
         """One case: a run with the fault, a run without it, and the oracle after both."""
-        place, path = self._config(verify=kind.verify)
+        place, path = self._config(kind)
         self._set(kind, position)
-        first = self._run(path, ["run", str(path)])
-        met = sum(fault["met"] for fault in self.sandbox.faults()[1:])
-        cell.injected += met
+        first = self._run(path, kind)
+        met = sum(fault["met"] for fault in self.sandbox.faults() if fault["kind"] == kind.fault)
+        cell.injected += met + len(kind.limits)
         cell.codes[first.code] += 1
         self.sandbox.clear_faults()
-        self._judge(kind, first, cell)
+        self._judge(kind, position, first, cell)
         if first.requests > 1.1 * self.needed + MOST + 2 * met:
             cell.violations.append(f"I8: {first.requests} requests, where {self.needed} do")
+        if not kind.limits:  # which take a process of their own
+            cell.cost = max(cell.cost, first.seconds - self.undisturbed[kind.unhurried])
+        cell.allowed = self._allowed(kind)
         cell.said = cell.said or _said(first)
         if not first.hung:
             self._heal(kind, path, first, cell)
         self._look_around(place, cell)
         shutil.rmtree(place)
 
-    def _count_needed(self) -> int:
-        """Requests of a run without faults."""
-        place, path = self._config()
-        self.sandbox.fault("pages", size=1, count=None)
-        ended = self._run(path, ["run", str(path)])
-        shutil.rmtree(place)
-        if ended.code:
-            raise RuntimeError(f"a run without faults ended with {ended.code}: {ended.output}")
-        return ended.requests
+    def _allowed(self, kind: Kind) -> float | None:
+        """Seconds that a fault may cost, if it is one that passes."""
+        if kind.rate:
+            return 1.5 * self.needed / kind.rate
+        if not kind.recovers or kind.limits:
+            return None
+        waited = {**HURRIED, **kind.network}["idle_timeout"] if kind.waits else 3 * kind.lasts
+        return waited + GRACE
 
-    def _config(self, *, verify: bool = False) -> tuple[Path, Path]:
+    def _undisturbed(self, unhurried: bool) -> float:
+        """Seconds of a run without faults: the median of three."""
+        found = []
+        for _ in range(3):
+            kind = Kind(name="none", unhurried=unhurried)
+            place, path = self._config(kind)
+            self._set(kind, "")
+            ended = self._run(path, kind)
+            shutil.rmtree(place)
+            if ended.code:
+                raise RuntimeError(f"a run without faults ended with {ended.code}: {ended.output}")
+            self.needed = max(self.needed, ended.requests)
+            found.append(ended.seconds)
+        return median(found)
+
+    def _config(self, kind: Kind) -> tuple[Path, Path]:
         """A folder for a case, and the config in it."""
         self._cases += 1
         place = self.folder / f"case-{self._cases}"
+        settings: dict[str, Any] = {} if kind.unhurried else {**HURRIED, **kind.network}
         path = worlds.write_config(
             place,
             self.sandbox,
             areas={name: polygon(name) for name in AREAS},
             search={"datetime": self._period, "max_scene_cloud": 100},
             clouds={"min_area_valid": 0},
-            network={"origins": [self.sandbox.origin], "connections": 12, "attempts": ATTEMPTS,
-                     "connect_timeout": 1, "idle_timeout": 0.5, "total_timeout": 1.5, "patience": 1},
-            run={"state": "config-data/state.sqlite", "reserve": "1 MiB", "verify": verify},
-        )  # fmt: skip
+            network={"origins": [self.sandbox.origin], "connections": 64, **settings},
+            run={"state": "config-data/state.sqlite", "reserve": "1 MiB", "verify": kind.verify},
+        )
         return place, path
 
     def _set(self, kind: Kind, position: str) -> None:
-        file, _, part = position.rpartition(" ")
-        settings = {
-            name: value.replace("FORBIDDEN", self.sandbox.forbidden) if isinstance(value, str) else value
-            for name, value in kind.settings.items()
-        }
+        names = {"FORBIDDEN": self.sandbox.forbidden, "EDITION": str(self.folder / "later")}
+        settings = dict(kind.settings)
+        for name, text in names.items():
+            settings = {
+                key: value.replace(name, text) if isinstance(value, str) else value
+                for key, value in settings.items()
+            }
         self.sandbox.clear_faults()
         self.sandbox.fault("pages", size=1, count=None)
-        self.sandbox.fault(kind.fault, path=file, position=part, count=kind.count, each=True, **settings)
+        for name, value in kind.always.items():
+            self.sandbox.fault("always", path=r"\.tif$", count=None, name=name, value=value)
+        if kind.fault:
+            path, part = PLACES[position]
+            how = {"skip": kind.skip, "seconds": kind.seconds, "onwards": kind.onwards, "by_range": kind.by_range}
+            each = kind.by_range or position not in WHOLE
+            self.sandbox.fault(
+                kind.fault, path=path, position=part, count=kind.count, each=each, **how, **settings
+            )
 
-    def _run(self, path: Path, command: Sequence[str]) -> Ended:
-        self.sandbox.reset()
-        output = io.StringIO()
-        code, hung = -1, False
-        signal.setitimer(signal.ITIMER_REAL, LIMIT)
-        try:
-            with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-                code = cli._run_command(command)
-        except HungError:
-            hung = True
-        except Exception as error:  # noqa: BLE001 - that there is one is the finding
-            print(f"Traceback: {error!r}", file=output)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        everything = self.sandbox.log()
-        log = [entry for entry in everything if entry.kind == "cogs"]
-        state = path.parent / "config-data" / "state.sqlite"
-        return Ended(
-            code=code,
-            output=output.getvalue(),
-            jobs={(job.area, job.item): job for job in oracle.recorded_jobs(state)} if state.exists() else {},
-            files=Counter(entry.path.split("/")[-2] for entry in log),
-            often=max(Counter((entry.path, entry.range) for entry in log).values(), default=0),
-            requests=len(everything),
-            strays=Counter(entry.path for entry in everything if not _KNOWN.search(entry.path)),
-            hung=hung,
-        )
+    def _run(self, path: Path, kind: Kind, command: str = "run") -> Ended:
+        arguments = [command, str(path)] + (["--missing"] if command == "retry" else [])
+        with contextlib.nullcontext() if kind.unhurried else hurried():
+            return run(self.sandbox, path, arguments, kind.limits if command == "run" else ())
 
     # ---- the oracle ---------------------------------------------------------------------------------------
 
-    def _judge(self, kind: Kind, ended: Ended, cell: Cell) -> None:
+    def _judge(self, kind: Kind, position: str, ended: Ended, cell: Cell) -> None:
         blame = cell.violations.append
         if ended.hung:
             cell.hangs += 1
@@ -204,15 +179,18 @@ class Bench:
                 cell.right += 1
             elif found == "told":
                 cell.told += 1
-                if kind.recovers:
+                if kind.recovers or not _touched(position, pair):
                     blame(f"not recovered: {pair}: {_state_of(ended, pair)}")
             else:
                 cell.wrong += 1
                 blame(f"{found}: {pair}")
         if kind.recovers and ended.code:
             blame(f"I6: exit code {ended.code} after a fault that passed: {_said(ended)}")
+        if kind.codes and ended.code not in kind.codes:
+            blame(f"I6: exit code {ended.code}: {_said(ended)}")
         # once more from the header, once more after the server was parked
-        if kind.fault != "redirect" and ended.often > ATTEMPTS * (2 if kind.count else 4) + 1:
+        attempts = ATTEMPTS if kind.unhurried else {**HURRIED, **kind.network}["attempts"]
+        if kind.fault != "redirect" and ended.often > attempts * (2 if kind.count else 4) + 1:
             blame(f"I8: the same bytes were asked for {ended.often} times")
 
     def _verdict(self, kind: Kind, ended: Ended, pair: Pair) -> str:
@@ -225,33 +203,19 @@ class Bench:
         if job.status == "missing":
             return "told" if kind.missing and job.reason else "I4: called missing"
         if job.status in ANSWERS:
-            return self._differs(job, pair) or "right"
+            files = self.folder.glob(f"case-{self._cases}/config-data/{job.folder}/{job.item}*.tif")
+            truths = [self.truth[pair], *([self.later[pair]] if kind.later else [])]
+            return differs(job, files, truths) or "right"
         if job.status == "failed" and not job.reason:
             return "I1: failed without a reason"
         return "told" if ended.code else f"I6: {job.status}, and exit code 0"
 
-    def _differs(self, job: oracle.RecordedJob, pair: Pair) -> str:
-        truth = self.truth[pair]
-        if job.status != truth.status:
-            return f"I4: {job.status} instead of {truth.status}"
-        if truth.crop is None:
-            return "" if not job.products else "I2: a crop of what is not clear"
-        files = list(self.folder.glob(f"case-{self._cases}/config-data/{job.folder}/{job.item}*.tif"))
-        if len(files) != 1:
-            return f"I2: {len(files)} files"
-        try:
-            with rasterio.open(files[0]) as raster:
-                pixels = raster.read()
-        except rasterio.errors.RasterioError as error:
-            return f"I3: {error}"
-        return "" if np.array_equal(pixels, truth.crop) else "I3: silent wrong pixels"
-
     def _heal(self, kind: Kind, path: Path, first: Ended, cell: Cell) -> None:
         """The fault is over: everything gets its answer, and nothing is asked for twice."""
         right = {pair for pair in self.truth if self._verdict(kind, first, pair) == "right"}
-        if any(job.status in ("failed", "missing") for job in first.jobs.values()):
-            self._run(path, ["retry", str(path), "--missing"])
-        second = self._run(path, ["run", str(path)])
+        if not kind.by_itself and any(job.status in ("failed", "missing") for job in first.jobs.values()):
+            self._run(path, Kind(name="none"), "retry")
+        second = self._run(path, Kind(name="none"))
         if second.hung:
             cell.hangs += 1
         for pair in self.truth.keys() - right:
@@ -270,7 +234,10 @@ class Bench:
             asked = requests[0].path if requests else "nothing"
             cell.violations.append(f"I9: {connections} connections to the forbidden origin, for {asked}")
         strange = {path.name for path in place.iterdir()} - {"config.toml", "config-data"}
-        strange |= {path.name for path in self.folder.iterdir() if not path.name.startswith("case-")} - {"world"}
+        strange |= {path.name for path in self.folder.iterdir() if not path.name.startswith("case-")} - {
+            "world",
+            "later",
+        }
         strange |= {str(path) for path in place.rglob("*.part")}
         if strange:
             cell.violations.append(f"I9: strange files: {sorted(strange)[:3]}")
@@ -290,46 +257,10 @@ def _said(ended: Ended) -> str:
     return reasons[0] if reasons else told
 
 
-# ---- the world --------------------------------------------------------------------------------------------
-
-
-def quarters(count: int) -> list[tuple[int, int]]:
-    """The year and first month (from 0) of so many quarters, of which the last is the first of 2022."""
-    return [divmod(2022 * 12 - 3 * back, 12) for back in range(count - 1, -1, -1)]
-
-
-def items(searches: int) -> list[worlds.Item]:
-    """Two scenes a quarter; every third is cloudy over one area."""
-    found = []
-    for number, (year, month) in enumerate(quarters(searches) * 2):
-        when = datetime(year, month + 1, 5 + 7 * (number // searches), 10, 20, 30, tzinfo=UTC)
-        clouded = frozenset({"Wide"}) if number % 3 == 1 else frozenset[str]()
-        name = f"S2A_33UUU_{when:%Y%m%d}_0_L2A"
-        found.append(worlds.Item(id=name, when=when, clouded=clouded))
-    return found
-
-
-def polygon(name: str) -> Polygon:
-    """An area none of whose corners lies on the edge of a pixel, where a hair's breadth would decide."""
-    return worlds.lonlat([(east + 3.7, south + 3.1) for east, south in worlds.SHAPES[name]])
-
-
-def truth_of(folder: Path) -> dict[Pair, Truth]:
-    """What is right of every area and item, from the items as JSON and the local files alone."""
-    found = {}
-    for line in (folder / "items.jsonl").read_text().splitlines():
-        item = json.loads(line)
-        scl, visual = (folder / item["assets"][key]["href"].removeprefix("{origin}/") for key in ("scl", "visual"))
-        for area in AREAS:
-            percent = oracle.plain_cloud_percent(scl, polygon(area))
-            crop = oracle.plain_crop(visual, polygon(area))
-            assert percent is not None
-            assert crop is not None
-            clear = percent <= 2.0
-            found[area, item["id"]] = Truth(
-                status="saved" if clear else "cloudy", crop=crop.pixels if clear else None
-            )
-    return found
+def _touched(position: str, pair: Pair) -> bool:
+    """Whether a fault there can befall any request for a pair's item."""
+    pattern, _ = PLACES[position]
+    return any(re.search(pattern, f"/cogs/{pair[1]}/{name}.tif") for name in ("SCL", "TCI"))
 
 
 @contextlib.contextmanager
@@ -337,25 +268,6 @@ def bench(searches: int = SEARCHES) -> Iterator[Bench]:
     """A world and its server, for the length of a ``with`` block."""
     with tempfile.TemporaryDirectory(prefix="s2async-matrix-") as name:
         folder = Path(name)
-        worlds.World(folder / "world", items(searches))
-        with start(folder / "world", forbidden=True) as sandbox, _hurried():
+        make(folder / "world", folder / "later", searches)
+        with start(folder / "world", forbidden=True) as sandbox:
             yield Bench(folder, sandbox, searches)
-
-
-@contextlib.contextmanager
-def _hurried() -> Iterator[None]:
-    """Retries come at once, a search is endless sooner, and a run that hangs is interrupted."""
-    jitter, most = transport._full_jitter, search.MAX_ITEMS
-    former = signal.signal(signal.SIGALRM, _hung)
-    transport._full_jitter = lambda attempt: 0.01 * attempt
-    search.MAX_ITEMS = 30
-    try:
-        yield
-    finally:
-        transport._full_jitter = jitter
-        search.MAX_ITEMS = most
-        signal.signal(signal.SIGALRM, former)
-
-
-def _hung(_number: int, _frame: FrameType | None) -> None:
-    raise HungError

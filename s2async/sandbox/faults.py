@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ FAULTS: Final[Mapping[str, Callable[..., Fault]]] = {
 }
 """Makers of faults by name; their parameters are the settings of the fault."""
 
-SHAPES: Final = frozenset({"pages"})
+SHAPES: Final = frozenset({"pages", "always"})
 """What is a way of the server rather than a fault: an answer that has it can have a fault, too."""
 
 
@@ -57,36 +58,56 @@ def _subject(asked: Asked) -> str:
     return asked.path if sought is None else f"{asked.path} {sought.get('datetime')}"
 
 
+def _part(asked: Asked) -> str:
+    """What a request asks for: a range of a file, or a page of a search."""
+    sought = _sought(asked) or {}
+    return f"{_subject(asked)} {asked.headers.get('Range')} {sought.get('next')}"
+
+
 @dataclass(kw_only=True, slots=True)
 class _Rule:
     kind: str
     fault: Fault
     path: re.Pattern[str]
     position: str
-    left: int | None
+    count: int | None
     each: bool
-    met: int = 0
-    subjects: Counter[str] = field(default_factory=Counter)
+    by_range: bool
+    skip: int
+    seconds: float | None
+    onwards: bool
+    came: Counter[str] = field(default_factory=Counter)
+    """Requests that fit, by what has a count of its own."""
+    met: Counter[str] = field(default_factory=Counter)
+    until: float | None = None
+    """When the fault is over, if that is a matter of time: known as soon as it has met a request."""
 
     def meets(self, asked: Asked) -> bool:
         """Whether the fault befalls this request; if so, it is counted."""
-        if not self.path.search(asked.path) or not POSITIONS[self.position](asked):
+        if not self.path.search(asked.path):
             return False
-        if self.left is not None and self.each:
-            subject = _subject(asked)
-            if self.subjects[subject] >= self.left:
-                return False
-            self.subjects[subject] += 1
-        elif self.left is not None:
-            if not self.left:
-                return False
-            self.left -= 1
-        self.met += 1
+        whose = (_part if self.by_range else _subject)(asked) if self.each else ""
+        if not (self.onwards and self.met[whose]) and not (
+            POSITIONS[self.position](asked) and self._is_due(whose)
+        ):
+            return False
+        self.met[whose] += 1
         return True
+
+    def _is_due(self, whose: str) -> bool:
+        self.came[whose] += 1
+        if self.came[whose] <= self.skip or (self.count is not None and self.met[whose] >= self.count):
+            return False
+        if self.seconds is None:
+            return True
+        now = time.monotonic()
+        if self.until is None:
+            self.until = now + self.seconds
+        return now < self.until
 
 
 class FaultTable:
-    """The faults that are set, in order; a request meets the first that fits it, and all `SHAPES` before that."""
+    """The faults that are set, in order; a request meets the first that fits it, and all `SHAPES`."""
 
     def __init__(self) -> None:
         self._rules: list[_Rule] = []
@@ -99,6 +120,10 @@ class FaultTable:
         position: str = "",
         count: int | None = 1,
         each: bool = False,
+        by_range: bool = False,
+        skip: int = 0,
+        seconds: float | None = None,
+        onwards: bool = False,
         **settings: Any,
     ) -> None:
         """Set a fault.
@@ -109,6 +134,10 @@ class FaultTable:
             position: A name in ``POSITIONS``.
             count: How many requests it meets; None for all.
             each: So many of each file, and of each search (told by its dates).
+            by_range: So many of each range of a file, and of each page of a search; with ``each``.
+            skip: So many requests pass before the first one that it meets.
+            seconds: The fault is over so long after the first request that it met.
+            onwards: Once it has met a request, it meets all later ones about the same, at whatever position.
             **settings: Those of the fault.
 
         Raises:
@@ -124,8 +153,12 @@ class FaultTable:
                 fault=FAULTS[kind](**settings),
                 path=re.compile(path),
                 position=position,
-                left=count,
+                count=count,
                 each=each,
+                by_range=by_range,
+                skip=skip,
+                seconds=seconds,
+                onwards=onwards,
             )
         except (TypeError, ValueError, re.error) as error:
             raise ValueError(f"fault {kind}: {error}") from error
@@ -142,17 +175,17 @@ class FaultTable:
                 "kind": rule.kind,
                 "path": rule.path.pattern,
                 "position": rule.position,
-                "left": rule.left,
-                "met": rule.met,
+                "left": rule.count if rule.count is None or rule.each else rule.count - rule.met.total(),
+                "met": rule.met.total(),
             }
             for rule in self._rules
         ]
 
     def spoil(self, asked: Asked, answer: Answer) -> Answer:
         """The answer as it goes out."""
+        spoilt = False
         for rule in self._rules:
-            if rule.meets(asked):
+            if (rule.kind in SHAPES or not spoilt) and rule.meets(asked):
                 answer = rule.fault(asked, answer)
-                if rule.kind not in SHAPES:
-                    break
+                spoilt = spoilt or rule.kind not in SHAPES
         return answer

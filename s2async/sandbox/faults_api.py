@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -132,12 +133,13 @@ def duplicates(times: int = 2) -> Fault:
     return _page(change)
 
 
-def matched(number: Any) -> Fault:
-    """Another number of items in the whole search."""
+def matched(number: Any = None, factor: float | None = None) -> Fault:
+    """Another number of items in the whole search: this one, or so many times the right one, rounded up."""
 
     def change(_asked: Asked, page: Document) -> None:
-        page["numberMatched"] = number
-        page["context"]["matched"] = number
+        found = number if factor is None else math.ceil(page["numberMatched"] * factor)
+        page["numberMatched"] = found
+        page["context"]["matched"] = found
 
     return _page(change)
 

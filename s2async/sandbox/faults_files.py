@@ -7,9 +7,11 @@ import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from s2async.sandbox.answers import Answer, Asked, Fault, Slice, content, s3_error
+from s2async.sandbox.files import Files
 
 _RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _LONG: Final = 4
@@ -44,6 +46,56 @@ def norange() -> Fault:
         return Answer(status=200, headers=headers, body=replace(part.body, start=0, length=part.whole))
 
     return _ranged(spoil)
+
+
+def multipart() -> Fault:
+    """The range as the only part of a multipart body, which is for requests of several ranges."""
+
+    def spoil(part: _Part) -> Answer:
+        head = f"--B\r\nContent-Type: image/tiff\r\nContent-Range: {part.headers['Content-Range']}\r\n\r\n"
+        others = {name: value for name, value in part.headers.items() if name != "Content-Range"}
+        headers = {**others, "Content-Type": "multipart/byteranges; boundary=B"}
+        return Answer(status=206, headers=headers, body=head.encode() + content(part.body) + b"\r\n--B--\r\n")
+
+    return _ranged(spoil)
+
+
+def hole(at: float = 2 / 3, size: int | None = None, zeros: bool = True, seed: int = 0) -> Fault:
+    """Bytes within the body are lost; its length and the headers are right.
+
+    Args:
+        at: Where they begin, as a share of the body.
+        size: How many; None for all that follow.
+        zeros: They are zeros; else they are anything.
+        seed: Of anything, together with the file and the range.
+    """
+
+    def spoil(part: _Part) -> Answer:
+        body = bytearray(content(part.body))
+        start = int(at * len(body))
+        end = len(body) if size is None else min(start + size, len(body))
+        chance = _dice(seed, part.body.path.parent.name, part.body.path.name, part.first)
+        body[start:end] = bytes(end - start) if zeros else chance.randbytes(end - start)
+        return Answer(status=206, headers=part.headers, body=bytes(body))
+
+    return _ranged(spoil)
+
+
+def edition(folder: str, heeds: bool = True) -> Fault:
+    """The answer is of another edition of the file.
+
+    Args:
+        folder: Of the world that holds it, under the same path.
+        heeds: Whether the server keeps to conditions, such as that the file has not changed since.
+    """
+    files = Files(Path(folder))
+    conditions = {"if-match", "if-none-match", "if-unmodified-since", "if-range"}
+
+    def spoil(asked: Asked, _answer: Answer) -> Answer:
+        kept = {name: text for name, text in asked.headers.items() if heeds or name.lower() not in conditions}
+        return files.answer(replace(asked, headers=kept))
+
+    return spoil
 
 
 def flip(bits: int = 1, seed: int = 0) -> Fault:
@@ -162,6 +214,9 @@ FAULTS: Final[Mapping[str, Callable[..., Fault]]] = {
     "short": short,
     "shift": shift,
     "norange": norange,
+    "multipart": multipart,
+    "hole": hole,
+    "edition": edition,
     "flip": flip,
     "noise": noise,
     "swap": swap,

@@ -10,7 +10,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
-from s2async.sandbox.answers import Answer, Asked, Fault, api_error, s3_error
+from s2async.sandbox.answers import Answer, Asked, Fault, api_error, content, s3_error
 
 _LOGIN: Final = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Please sign in.</body></html>\n"
 
@@ -24,11 +24,14 @@ def code(status: int = 503, retry_after: float | str | None = None, date: float 
         date: So many seconds from now as an HTTP date for Retry-After.
     """
     phrase = HTTPStatus(status).phrase
+    bare = status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
     if isinstance(retry_after, float | int):
         retry_after = f"{retry_after:.0f}" if retry_after == int(retry_after) else f"{retry_after:g}"
 
     def spoil(asked: Asked, _answer: Answer) -> Answer:
-        if asked.path.startswith("/cogs/"):
+        if bare:
+            error = Answer(status=status)
+        elif asked.path.startswith("/cogs/"):
             slow = status == HTTPStatus.SERVICE_UNAVAILABLE
             name, message = (
                 ("SlowDown", "Please reduce your request rate.") if slow else (phrase.replace(" ", ""), phrase)
@@ -38,6 +41,23 @@ def code(status: int = 503, retry_after: float | str | None = None, date: float 
             error = api_error(status, phrase)
         wait = retry_after if date is None else formatdate(time.time() + date, usegmt=True)
         return replace(error, headers=error.headers if wait is None else {**error.headers, "Retry-After": wait})
+
+    return spoil
+
+
+def limited(rate: float = 100, burst: float = 10, status: int = 503) -> Fault:
+    """So many requests a second are answered, and that many at once; each one too many gets this status."""
+    refuse = code(status)
+    free, since = burst, time.monotonic()
+
+    def spoil(asked: Asked, answer: Answer) -> Answer:
+        nonlocal free, since
+        now = time.monotonic()
+        free, since = min(burst, free + (now - since) * rate), now
+        if free < 1:
+            return refuse(asked, answer)
+        free -= 1
+        return answer
 
     return spoil
 
@@ -69,11 +89,21 @@ def drip(rate: float = 10) -> Fault:
     return lambda _asked, answer: replace(answer, drip=rate)
 
 
-def html(status: int = 200) -> Fault:
-    """A page for people, as a login or a hotel's network gives it."""
-    return lambda _asked, _answer: Answer(
-        status=status, headers={"Content-Type": "text/html; charset=utf-8"}, body=_LOGIN
-    )
+def html(status: int = 200, disguised: bool = False) -> Fault:
+    """A page for people, as a login or a hotel's network gives it.
+
+    Args:
+        status: Of the answer.
+        disguised: With status, headers and length of the sound answer.
+    """
+    headers = {"Content-Type": "text/html; charset=utf-8"}
+
+    def spoil(_asked: Asked, answer: Answer) -> Answer:
+        if disguised:
+            return replace(answer, body=_LOGIN.ljust(len(answer.body))[: len(answer.body)])
+        return Answer(status=status, headers=headers, body=_LOGIN)
+
+    return spoil
 
 
 def redirect(to: str | None = None, status: int = 302) -> Fault:
@@ -96,6 +126,16 @@ def header(name: str, value: str | None = None) -> Fault:
     return spoil
 
 
+def packed() -> Fault:
+    """The body compressed, though the client said that it takes it as it is."""
+
+    def spoil(_asked: Asked, answer: Answer) -> Answer:
+        headers = {**answer.headers, "Content-Encoding": "gzip"}
+        return replace(answer, headers=headers, body=gzip.compress(content(answer.body), 1))
+
+    return spoil
+
+
 def bomb(size: int = 300_000_000) -> Fault:
     """A small body that unpacks to so many bytes."""
     packed = gzip.compress(b" " * size, 9)
@@ -113,6 +153,7 @@ def _early(answer: Answer, after: int | None) -> int:
 
 FAULTS: Final[Mapping[str, Callable[..., Fault]]] = {
     "code": code,
+    "limited": limited,
     "cut": cut,
     "reset": reset,
     "close": close,
@@ -121,6 +162,10 @@ FAULTS: Final[Mapping[str, Callable[..., Fault]]] = {
     "html": html,
     "redirect": redirect,
     "header": header,
+    "always": header,
+    "packed": packed,
     "bomb": bomb,
 }
-"""Makers of faults by name; their parameters are the settings of the fault."""
+"""Makers of faults by name; their parameters are the settings of the fault.
+
+``always`` is ``header`` as a way of the server, beside which an answer can have a fault."""

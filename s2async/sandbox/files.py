@@ -12,7 +12,7 @@ import mimetypes
 import os
 import re
 import stat
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -82,9 +82,11 @@ class Files:
             "Content-Type": _media_type(path.suffix),
         }
         wanted = asked.headers.get("If-Match")
-        if wanted is not None and not _named(etag, wanted):
+        since = asked.headers.get("If-Unmodified-Since") if wanted is None else None
+        if (wanted is not None and not _named(etag, wanted)) or (since and _changed(status.st_mtime, since)):
             message = "At least one of the pre-conditions you specified did not hold"
-            return s3_error(412, "PreconditionFailed", message, Condition="If-Match")
+            condition = "If-Unmodified-Since" if wanted is None else "If-Match"
+            return s3_error(412, "PreconditionFailed", message, Condition=condition)
         if _named(etag, asked.headers.get("If-None-Match", "")):
             return Answer(status=304, headers=headers)
         ranged = asked.headers.get("Range") if asked.headers.get("If-Range", etag) == etag else None
@@ -117,6 +119,14 @@ class Files:
 @lru_cache(maxsize=100)
 def _media_type(suffix: str) -> str:
     return mimetypes.guess_type(f"file{suffix}")[0] or "binary/octet-stream"
+
+
+def _changed(modified: float, since: str) -> bool:
+    """Whether a file was written later; a date that is none counts as not given (RFC 9110, section 13.1.4)."""
+    try:
+        return int(modified) > parsedate_to_datetime(since).timestamp()
+    except ValueError:
+        return False
 
 
 def _named(etag: str, header: str) -> bool:

@@ -55,7 +55,7 @@ class Sandbox:
         position: str = "",
         count: int | None = 1,
         each: bool = False,
-        **settings: Any,
+        **more: Any,
     ) -> None:
         """Set a fault beside those that are set; see ``faults.FaultTable.add``.
 
@@ -66,13 +66,13 @@ class Sandbox:
             position: ``page``, ``first``, ``later``, ``header`` or ``tile``; any by default.
             count: How many requests it meets; None for all.
             each: So many of each file and of each search.
-            **settings: Those of the fault.
+            **more: ``by_range``, ``skip``, ``seconds`` and ``onwards``, as there, and the settings of the fault.
 
         Raises:
             urllib.error.HTTPError: There is no such fault, or no such setting.
         """
         where = {"path": path, "position": position, "count": count, "each": each}
-        self._call("POST", "/_faults", {"kind": kind, **where, **settings})
+        self._call("POST", "/_faults", {"kind": kind, **where, **more})
 
     def faults(self) -> list[dict[str, Any]]:
         """The faults that are set, each with ``met``: how many requests it met so far."""
