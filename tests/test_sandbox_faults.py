@@ -8,6 +8,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,56 @@ def test_each_file_and_each_search_has_its_own_count(tmp_path: Path) -> None:
     assert table.listing()[0]["met"] == 8
 
 
+def test_each_range_has_its_own_count(tmp_path: Path) -> None:
+    table = FaultTable()
+    table.add("code", each=True, by_range=True)
+    one, other = part(tmp_path / "f", 0, 9), part(tmp_path / "f", 10, 19)
+    first, second = page(["a"]), page(["b"], "token")
+    for request in (one, other, first, second):
+        statuses = [table.spoil(*request).status for _ in range(2)]
+        assert statuses == [503, request[1].status]
+
+
+def test_a_fault_begins_after_some_requests(tmp_path: Path) -> None:
+    table = FaultTable()
+    table.add("code", skip=2)
+    request = part(tmp_path / "f", 0, 9)
+    assert [table.spoil(*request).status for _ in range(4)] == [206, 206, 503, 206]
+
+
+def test_a_fault_lasts_from_the_first_request_that_it_meets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = FaultTable()
+    table.add("code", seconds=1.0, count=None)
+
+    def status_at(moment: float) -> int:
+        monkeypatch.setattr("time.monotonic", lambda: moment)
+        return table.spoil(*part(tmp_path / "f", 0, 9)).status
+
+    found = [status_at(moment) for moment in (105.0, 105.9, 106.1, 200.0)]
+    assert found == [503, 503, 206, 206]
+
+
+def test_a_file_that_was_replaced_stays_so_from_its_header_on(tmp_path: Path) -> None:
+    table = FaultTable()
+    table.add("code", position="tile", count=None, each=True, onwards=True)
+    header, tile = part(tmp_path / "f", 0, 9), part(tmp_path / "f", 10, 19)
+    assert [table.spoil(*request).status for request in (header, tile, header)] == [206, 503, 503]
+    other = Asked(method="GET", path="/cogs/b/SCL.tif", headers=header[0].headers)
+    assert table.spoil(other, header[1]).status == 206
+
+
+def test_a_way_of_the_server_touches_faults_too(tmp_path: Path) -> None:
+    table = FaultTable()
+    table.add("always", name="ETag", count=None)
+    table.add("hole")
+    for _ in range(2):
+        answer = table.spoil(*part(tmp_path / "f", 0, 9))
+        assert (answer.status, answer.headers.get("ETag")) == (206, None)
+    assert [rule["met"] for rule in table.listing()] == [2, 1]
+
+
 def test_a_server_of_small_pages_can_fail_as_well() -> None:
     table = FaultTable()
     table.add("pages", size=1, count=None)
@@ -142,6 +193,64 @@ def test_retry_after_says_what_it_is_told(tmp_path: Path, given: float | str, se
 def test_retry_after_as_a_date(tmp_path: Path) -> None:
     date = parsedate_to_datetime(spoilt(*part(tmp_path / "f", 0, 9), "code", date=60).headers["Retry-After"])
     assert 55 < date.timestamp() - time.time() <= 60
+
+
+def test_so_many_requests_a_second_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    fault = FAULTS["limited"](rate=10, burst=2, status=429)
+    request = part(tmp_path / "f", 0, 9)
+    assert [fault(*request).status for _ in range(3)] == [206, 206, 429]
+    now = 100.15
+    assert [fault(*request).status for _ in range(2)] == [206, 429]
+
+
+def test_statuses_without_a_body_have_none(tmp_path: Path) -> None:
+    for status in (204, 304):
+        answer = spoilt(*part(tmp_path / "f", 0, 9), "code", status=status)
+        assert (answer.status, content(answer.body)) == (status, b"")
+
+
+def test_answers_to_another_question(tmp_path: Path) -> None:
+    request = part(tmp_path / "f", 100, 199)
+    disguised = spoilt(*request, "html", disguised=True)
+    assert (disguised.status, disguised.headers, len(disguised.body)) == (206, request[1].headers, 100)
+    assert content(disguised.body).startswith(b"<!DOCTYPE html>")
+    packed = spoilt(*request, "packed")
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(content(packed.body)) == DATA[100:200]
+    parts = spoilt(*request, "multipart")
+    assert "Content-Range" not in parts.headers
+    assert parts.headers["Content-Type"].startswith("multipart/byteranges")
+    assert f"bytes 100-199/{SIZE}\r\n\r\n".encode() + DATA[100:200] in content(parts.body)
+
+
+@pytest.mark.parametrize(
+    ("settings", "lost"),
+    [({}, range(66, 100)), ({"at": 0.25, "size": 10}, range(25, 35)), ({"at": 0.99, "size": 50}, range(99, 100))],
+)
+def test_a_hole_has_its_place_and_size(tmp_path: Path, settings: dict[str, Any], lost: range) -> None:
+    request = part(tmp_path / "f", 101, 200)
+    answer = spoilt(*request, "hole", **settings)
+    right = [0 if index in lost else byte for index, byte in enumerate(DATA[101:201])]
+    assert (answer.status, answer.headers, list(content(answer.body))) == (206, request[1].headers, right)
+    anything = content(spoilt(*request, "hole", **settings, zeros=False).body)
+    differing = [index for index, byte in enumerate(DATA[101:201]) if anything[index] != byte]
+    assert differing
+    assert set(differing) <= set(lost)
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+def test_another_edition_is_the_file_of_another_folder(tmp_path: Path, heeds: bool) -> None:
+    later = tmp_path / "later" / "cogs" / "a"
+    later.mkdir(parents=True)
+    (later / "SCL.tif").write_bytes(bytes(500))
+    asked, answer = part(tmp_path / "f", 100, 199)
+    found = spoilt(asked, answer, "edition", folder=str(tmp_path / "later"))
+    assert (found.headers["Content-Range"], content(found.body)) == ("bytes 100-199/500", bytes(100))
+    asked = replace(asked, headers={**asked.headers, "If-Unmodified-Since": "Sat, 01 Jan 2022 00:00:00 GMT"})
+    found = spoilt(asked, answer, "edition", folder=str(tmp_path / "later"), heeds=heeds)
+    assert found.status == (412 if heeds else 206)
 
 
 def test_ranges_that_are_not_what_was_asked_for(tmp_path: Path) -> None:
@@ -223,6 +332,7 @@ def test_pages_without_items_without_end_and_with_too_many() -> None:
     assert [item["id"] for item in shifted["features"]] == ["b"]
     assert shifted["links"][0]["body"]["next"].split(",")[1] == "b"
     assert document(spoilt(*request, "matched", number="many"))["numberMatched"] == "many"
+    assert document(spoilt(*request, "matched", factor=1.3))["numberMatched"] == 12
 
 
 def test_odd_items() -> None:
@@ -295,6 +405,15 @@ def test_connections_end_as_they_are_told(sandbox: Sandbox) -> None:
     got, end = spoken(sandbox.origin, wait=0.25)
     assert len(got.partition(b"\r\n\r\n")[2]) == 100
     assert time.perf_counter() - began > 1
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_connection_goes_on_after_an_answer_without_a_body(sandbox: Sandbox, status: int) -> None:
+    sandbox.fault("code", status=status)
+    got, end = spoken(sandbox.origin, wait=0.3)
+    assert got.startswith(f"HTTP/1.1 {status}".encode())
+    assert got.endswith(b"\r\n\r\n")
+    assert end == "open"
 
 
 def test_whoever_asks_the_forbidden_origin_is_noted(sandbox: Sandbox) -> None:

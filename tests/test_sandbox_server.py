@@ -227,6 +227,16 @@ def test_conditions_on_the_etag(sandbox: Sandbox) -> None:
     assert len(Got(sandbox, f"/{TCI}", Range="bytes=0-9", If_Range=etag).body) == 10
 
 
+def test_conditions_on_the_time_of_the_last_change(sandbox: Sandbox) -> None:
+    got = Got(sandbox, f"/{TCI}", "HEAD")
+    modified, etag = got.headers["Last-Modified"], got.headers["ETag"]
+    before = "Sat, 01 Jan 2000 00:00:00 GMT"
+    assert Got(sandbox, f"/{TCI}", Range="bytes=0-9", If_Unmodified_Since=modified).status == 206
+    assert Got(sandbox, f"/{TCI}", Range="bytes=0-9", If_Unmodified_Since="soon").status == 206
+    assert Got(sandbox, f"/{TCI}", Range="bytes=0-9", If_Unmodified_Since=before).status == 412
+    assert Got(sandbox, f"/{TCI}", Range="bytes=0-9", If_Unmodified_Since=before, If_Match=etag).status == 206
+
+
 def test_a_file_written_anew_has_another_etag(sandbox: Sandbox) -> None:
     path = sandbox.folder / "cogs" / "changing.tif"
     path.write_bytes(b"before")

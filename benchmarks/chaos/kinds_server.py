@@ -75,11 +75,13 @@ def _slowness() -> Iterator[Kind]:
 
 
 def _means() -> Iterator[Kind]:
+    # a server that takes its time, so that as many connections are open as the program wants
     for name, limit in (
         ("64 file handles", "-n 64"),
         ("40 file handles", "-n 40"),
         ("20 file handles", "-n 20"),
         ("400 MB of addresses", "-v 400000"),
     ):
-        yield Kind(name=name, limits=(limit,), positions=("the process",), unhurried=True, recovers=False,
+        yield Kind(name=name, limits=(limit,), fault="drip", settings={"rate": 20_000}, count=None,
+                   positions=("the process",), unhurried=True, recovers=False,
                    codes=frozenset({0, DISK}))  # fmt: skip
