@@ -1,4 +1,4 @@
-"""The fault matrix in short: every fault of a file or a page once. In full: ``python -m benchmarks chaos matrix``."""
+"""The fault matrix in short: each fault of a file or a page once. In full: ``benchmarks chaos matrix``."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Kind:
     fault: str = ""
     """In the sandbox's table; the empty string where the server is sound."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """In a text, ``FORBIDDEN`` stands for the forbidden origin, and ``EDITION`` for a world of later files."""
+    """In a text, ``FORBIDDEN`` stands for the forbidden origin, and ``WORLDS`` for the folder of all editions."""
     positions: tuple[str, ...] = EVERYWHERE
     count: int | None = 1
     """How often for each file and each search; None for ever."""

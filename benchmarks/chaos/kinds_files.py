@@ -86,22 +86,24 @@ def _versions() -> Iterator[Kind]:
 
 def _editions() -> Iterator[Kind]:
     """A file is replaced while it is read: its crop is of the one edition or the other, whatever tells of it."""
-    tags: dict[str, Mapping[str, str | None]] = {
-        "a strong ETag": {},
-        "no ETag": {"ETag": None},
-        "a weak ETag": {"ETag": 'W/"the same"'},
-        "the size alone": {"ETag": None, "Last-Modified": None},
+    tags: dict[str, tuple[str, Mapping[str, str | None]]] = {
+        "a strong ETag": ("alike", {}),
+        "no ETag": ("alike", {"ETag": None}),
+        "a weak ETag": ("alike", {"ETag": 'W/"the same"'}),
+        "the size alone": ("longer", {"ETag": None, "Last-Modified": None}),
     }
-    for name, always in tags.items():
+    for name, (folder, always) in tags.items():
         for heeds in (True, False):
             text = "" if heeds else ", conditions passed over"
-            settings = {"folder": "EDITION", "heeds": heeds}
+            settings = {"folder": f"WORLDS/{folder}", "heeds": heeds}
             yield Kind(name=f"replaced, {name}{text}", fault="edition", settings=settings, positions=FILES,
                        count=None, onwards=True, always=always, later=True)  # fmt: skip
-        yield Kind(name=f"replaced, {name}, and back", fault="edition", settings={"folder": "EDITION"},
+            for skip in (1, 2):
+                yield Kind(name=f"replaced after {skip} tiles, {name}{text}", fault="edition", settings=settings,
+                           skip=skip, positions=("TCI tile",), count=None, onwards=True, always=always,
+                           later=True)  # fmt: skip
+        yield Kind(name=f"replaced, {name}, and back", fault="edition", settings={"folder": f"WORLDS/{folder}"},
                    positions=FILES, always=always, later=True)  # fmt: skip
-    yield Kind(name="replaced, no ETag, after a tile", fault="edition", settings={"folder": "EDITION"}, count=None,
-               positions=("TCI tile",), skip=1, onwards=True, always={"ETag": None}, later=True)  # fmt: skip
 
 
 def _headers() -> Iterator[Kind]:

@@ -13,9 +13,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from benchmarks.chaos import editions
 from benchmarks.chaos.kind import PLACES, WHOLE, Kind
 from benchmarks.chaos.runs import LIMIT, Ended, hurried, run
-from benchmarks.chaos.truths import AREAS, Pair, differs, make, polygon, quarters, truth_of
+from benchmarks.chaos.truths import AREAS, Pair, differs, items, polygon, quarters, truth_of
 from s2async.retries import MOST
 from s2async.sandbox.process import Sandbox, start
 from tests import worlds
@@ -29,6 +30,8 @@ HURRIED: Final = {
 """Settings of the network that let a run soon be through with a fault."""
 ATTEMPTS: Final = 5
 """Of a run that is not hurried, at most."""
+WORLDS: Final = frozenset({"world", "alike", "longer"})
+"""Folders of what is served, and of later editions of it."""
 ANSWERS: Final = ("saved", "cloudy", "nodata", "outside")
 GRACE: Final = 5.0
 """Seconds that a fault that passes may cost, besides three times those that it lasts."""
@@ -66,7 +69,7 @@ class Bench:
     def __init__(self, folder: Path, sandbox: Sandbox, searches: int) -> None:
         self.folder, self.sandbox = folder, sandbox
         self.truth = truth_of(folder / "world")
-        self.later = truth_of(folder / "later")
+        self.later = truth_of(folder / "alike")
         year, month = quarters(searches)[0]
         self._cases = 0
         self._period = f"{year}-{month + 1:02}-01/2022-03-31"
@@ -137,7 +140,7 @@ class Bench:
         return place, path
 
     def _set(self, kind: Kind, position: str) -> None:
-        names = {"FORBIDDEN": self.sandbox.forbidden, "EDITION": str(self.folder / "later")}
+        names = {"FORBIDDEN": self.sandbox.forbidden, "WORLDS": str(self.folder)}
         settings = dict(kind.settings)
         for name, text in names.items():
             settings = {
@@ -234,10 +237,7 @@ class Bench:
             asked = requests[0].path if requests else "nothing"
             cell.violations.append(f"I9: {connections} connections to the forbidden origin, for {asked}")
         strange = {path.name for path in place.iterdir()} - {"config.toml", "config-data"}
-        strange |= {path.name for path in self.folder.iterdir() if not path.name.startswith("case-")} - {
-            "world",
-            "later",
-        }
+        strange |= {path.name for path in self.folder.iterdir() if not path.name.startswith("case-")} - WORLDS
         strange |= {str(path) for path in place.rglob("*.part")}
         if strange:
             cell.violations.append(f"I9: strange files: {sorted(strange)[:3]}")
@@ -268,6 +268,7 @@ def bench(searches: int = SEARCHES) -> Iterator[Bench]:
     """A world and its server, for the length of a ``with`` block."""
     with tempfile.TemporaryDirectory(prefix="s2async-matrix-") as name:
         folder = Path(name)
-        make(folder / "world", folder / "later", searches)
+        worlds.World(folder / "world", items(searches))
+        editions.make(folder / "world", folder / "alike", folder / "longer")
         with start(folder / "world", forbidden=True) as sandbox:
             yield Bench(folder, sandbox, searches)

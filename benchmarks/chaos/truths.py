@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -19,8 +17,7 @@ from shapely import Polygon
 
 from tests import oracle, worlds
 
-AREAS: Final = ("North", "Wide")
-_DAY: Final = 86_400
+AREAS: Final = ("North", "Tall")
 
 Pair = tuple[str, str]
 """An area and an item."""
@@ -47,20 +44,10 @@ def items(searches: int) -> list[worlds.Item]:
     found = []
     for number, (year, month) in enumerate(quarters(searches) * 2):
         when = datetime(year, month + 1, 5 + 7 * (number // searches), 10, 20, 30, tzinfo=UTC)
-        clouded = frozenset({"Wide"}) if number % 3 == 1 else frozenset[str]()
+        clouded = frozenset({"Tall"}) if number % 3 == 1 else frozenset[str]()
         name = f"S2A_33UUU_{when:%Y%m%d}_0_L2A"
         found.append(worlds.Item(id=name, when=when, clouded=clouded))
     return found
-
-
-def make(world: Path, later: Path, searches: int) -> None:
-    """Write the world, and one in which each file is of a later edition, a day younger."""
-    known = items(searches)
-    worlds.World(world, known)
-    worlds.World(later, [replace(item, version="2") for item in known])
-    for folder, days in ((world, 2), (later, 1)):
-        for path in folder.rglob("*.tif"):
-            os.utime(path, (time.time() - days * _DAY,) * 2)
 
 
 def polygon(name: str) -> Polygon:
