@@ -149,8 +149,6 @@ class Bench:
             }
         self.sandbox.clear_faults()
         self.sandbox.fault("pages", size=1, count=None)
-        for name, value in kind.always.items():
-            self.sandbox.fault("always", path=r"\.tif$", count=None, name=name, value=value)
         if kind.fault:
             path, part = PLACES[position]
             how = {"skip": kind.skip, "seconds": kind.seconds, "onwards": kind.onwards, "by_range": kind.by_range}
@@ -158,6 +156,8 @@ class Bench:
             self.sandbox.fault(
                 kind.fault, path=path, position=part, count=kind.count, each=each, **how, **settings
             )
+        for name, value in kind.always.items():
+            self.sandbox.fault("always", path=r"\.tif$", count=None, name=name, value=value)
 
     def _run(self, path: Path, kind: Kind, command: str = "run") -> Ended:
         arguments = [command, str(path)] + (["--missing"] if command == "retry" else [])
