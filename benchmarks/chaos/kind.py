@@ -66,8 +66,8 @@ class Kind:
     """Where it does not recover, the next run heals it without ``retry``."""
     missing: bool = False
     """What it touches may be called missing."""
-    skipped: bool = False
-    """What it touches may be skipped with a notice: the item cannot be used."""
+    notice: str = ""
+    """What it touches may be left out, where the run says so in these words."""
     later: bool = False
     """What is right of the later edition is right, too."""
     codes: frozenset[int] = frozenset()

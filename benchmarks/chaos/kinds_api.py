@@ -48,10 +48,12 @@ def _paging() -> Iterator[Kind]:
     for how in ("get", "merge", "relative"):
         yield Kind(name=f"next, {how}", fault="next", settings={"how": how}, positions=PAGES, count=None)
     for how in ("same", "back", "retoken", "lost", "hrefless", "odd"):
+        # pages of one item cannot be shorter, so that what a lost link costs looks like an estimated count
+        notice = "counts more items" if how == "lost" else ""
         for count, often in ((1, "once"), (None, "for ever")):
             settings = {"how": how}
             yield Kind(name=f"next, {how}, {often}", fault="next", settings=settings, positions=PAGES, count=count,
-                       recovers=False)  # fmt: skip
+                       recovers=False, notice=notice)  # fmt: skip
     for name, to in (
         ("to the forbidden origin", "FORBIDDEN/v1/search"),
         ("to a file:", "file:///etc/passwd"),
@@ -91,7 +93,7 @@ def _items() -> Iterator[Kind]:
     for how in ("no_asset", "no_href", "null_href"):
         yield odd(how, recovers=False, missing=True)
     for how in ("nowhere", "no_properties", "no_datetime", "no_object", *(f"id:{name}" for name in BAD_IDS)):
-        yield odd(how, recovers=False, skipped=True)
+        yield odd(how, recovers=False, notice="skipped")
     for name, to in (
         ("the forbidden origin", "FORBIDDEN/cogs/x.tif"),
         ("a file:", "file:///etc/passwd.tif"),

@@ -200,7 +200,7 @@ class Bench:
         """``right``, ``told`` (no answer, and that is no secret), or what is wrong."""
         job = ended.jobs.get(pair)
         if job is None:
-            if ended.code or (kind.skipped and "skipped" in ended.output):
+            if ended.code or (kind.notice and kind.notice in ended.output):
                 return "told"
             return "I1: lost, and exit code 0"
         if job.status == "missing":
