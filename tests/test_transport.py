@@ -887,8 +887,8 @@ def test_what_is_asked_for_once_more_has_no_conditions(server: FaultServer, name
 
 
 def test_a_file_that_was_replaced_is_noticed_without_conditions_too(server: FaultServer, name: str) -> None:
+    another = Edition(size=len(CONTENT), etag='"another"')
     with pytest.raises(FileChanged):
-        another = Edition(size=len(CONTENT), etag='"another"')
         run(server, reader(server.url("code", 1, name, status=400), 8, 100, edition=another))
     assert len(server.log) == 2
 
