@@ -84,9 +84,9 @@ class Gate:
         if self.circuit.noted or not self.circuit.closed:
             self._become(self.circuit.answered(number))
 
-    def refused(self, number: int, file: Hashable = None) -> None:
-        """The request with this number was turned away: the server has too much to do."""
-        self._turnstile.refused(number)
+    def refused(self, number: int, file: Hashable = None, *, asks: bool = False) -> None:
+        """The request with this number was turned away: the server has too much to do; see `Turnstile.refused`."""
+        self._turnstile.refused(number, asks=asks)
         self._failed(number, file, REFUSED)
 
     def failed(self, number: int, file: Hashable = None) -> None:
@@ -142,7 +142,8 @@ class Gate:
 
     def _late(self, turn: int) -> float:
         """Seconds by which others come before those of this turn: the probes are for the lowest ones that wait."""
-        return bisect_left(self._turns, turn) // PROBES * NEXT
+        before = bisect_left(self._turns, turn) + len(self.circuit.probes)
+        return before // PROBES * NEXT
 
     def _failed(self, number: int, file: Hashable, weight: int) -> None:
         now = asyncio.get_running_loop().time()

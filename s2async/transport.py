@@ -347,7 +347,10 @@ class Transport:
                 raise
             refused = error.status in OVERLOADED
             error.crowded = refused and gate.answers > before
-            (gate.refused if refused else gate.failed)(number, file)
+            if refused:
+                gate.refused(number, file, asks=bool(error.retry_after))
+            else:
+                gate.failed(number, file)
             for each in {gate, hop.gate}:  # the whole server asks for patience, not this one answer
                 each.heed(error.retry_after)
             raise

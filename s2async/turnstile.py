@@ -69,15 +69,15 @@ class Turnstile:
         self.window = self.window.answered(number, self.in_flight)
         self.pace.answered(number, asyncio.get_running_loop().time())
 
-    def refused(self, number: int) -> None:
-        """The server turned the request with this number away, for it has too much to do.
+    def refused(self, number: int, *, asks: bool = False) -> None:
+        """The server turned the request with this number away, for it has too much to do; see `Pace.refused`.
 
         It may mean requests at once or in a second. The window, which grows fast at first, has gone too far then;
         later it is left as it is: a limit of requests a second holds for those at once as well.
         """
         if self.window.slow_start:
             self.overloaded(number)
-        self.pace.refused(number, self.begun, asyncio.get_running_loop().time())
+        self.pace.refused(number, self.begun, asyncio.get_running_loop().time(), asks=asks)
 
     def overloaded(self, number: int) -> None:
         """The request with this number was given no answer in time: the server has too many at once."""

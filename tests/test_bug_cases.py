@@ -95,7 +95,8 @@ def test_an_estimated_count_is_no_alarm(bug_cases: Path, made: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("world", "words"), [("cdse", ("jp2", "jpeg 2000", "jpeg2000", "s3://")), ("s3only", ("s3://", "not public over https"))]
+    ("world", "words"),
+    [("cdse", ("jp2", "jpeg 2000", "jpeg2000", "s3://")), ("s3only", ("s3://", "not public over https"))],
 )
 def test_nothing_readable_is_no_success(
     bug_cases: Path, made: Path, tmp_path: Path, world: str, words: tuple[str, ...]

@@ -309,12 +309,12 @@ def test_a_server_that_is_given_up_is_not_waited_for(monkeypatch: pytest.MonkeyP
         await parked(gate)
         while not gate.circuit.hopeless:
             await gate.reopened()
-            probe = await gate.enter()
-            waiting = asyncio.create_task(gate.reopened())
-            await pause()
-            gate.failed(probe)
-            gate.leave(probe)
-        for wait in (waiting, gate.reopened()):
+            probes = [await gate.enter() for _ in range(2)]
+            waiting = [asyncio.create_task(gate.reopened()) for _ in range(2 * breaker.PROBES)]
+            for probe in probes:
+                gate.failed(probe)
+                gate.leave(probe)
+        for wait in (*waiting, gate.reopened()):
             with pytest.raises(HostParked, match=r"^a\.test only failed while it was waited for \(1 s\)"):
                 await asyncio.wait_for(wait, 1)
 

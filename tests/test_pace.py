@@ -44,6 +44,12 @@ def windowed(rate: int, phase: float = 0.37) -> Allows:
     return allows
 
 
+def fickle(share: float, seed: int = 3) -> Allows:
+    """A relay that refuses such a share of the requests, however often it is asked."""
+    chance = random.Random(seed)
+    return lambda _now: chance.random() >= share
+
+
 def down(begin: float, end: float) -> Allows:
     """No limit, but out of order for a while."""
     return lambda now: not begin <= now < end
@@ -104,7 +110,7 @@ def ran(server: Allows, requests: int, *, trip: float = 0.01, seed: int = 1, fas
             ended.refused += 1
             alone = done == heard[number]  # others that are answered meanwhile tell that it was one too many
             ended.most_tries = max(ended.most_tries, tries)
-            later(chance.uniform(0, 0.5 * 2 ** (tries - 1)), "again", turn, tries + alone)
+            later(chance.uniform(0, min(20, 0.5 * 2 ** (tries - 1))), "again", turn, tries + alone)
         elif what == "again":
             heapq.heappush(waiting, (turn, tries))
     ended.seconds = now
@@ -121,7 +127,7 @@ def test_a_limit_is_found_and_kept(rate: int, kind: str, trip: float) -> None:
     needed = (requests - burst) / rate
     found = ran(server, requests, trip=trip)
     assert found.seconds <= 1.5 * needed + 0.5
-    assert found.refused <= 0.2 * requests + 64, "what was under way when the first was refused, and a few later"
+    assert found.refused <= 0.25 * requests + 64, "what was under way when the first was refused, and a few later"
     assert found.most_tries < 5, "no request uses its tries up"
 
 
@@ -141,6 +147,14 @@ def test_a_server_that_refuses_nothing_is_not_held_back() -> None:
         pace.answered(number, 0.0)
     assert pace.due == -math.inf
     assert pace.limit(0.0) == math.inf
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2, 0.3])
+@pytest.mark.parametrize("fastest", [60, 300])
+def test_refusals_that_are_not_for_the_rate_do_not_bring_it_down(share: float, fastest: float) -> None:
+    requests = 10 * int(fastest)
+    found = ran(fickle(share), requests, fastest=fastest)
+    assert found.seconds <= 1.6 * 10 / (1 - share) + 12, "some seconds to find out, now and then"
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.3, 1.0, 3.0])
