@@ -526,6 +526,7 @@ def test_a_count_that_is_an_estimate_is_a_notice_and_checked_once(s2: Shell, tmp
     assert "incomplete" not in first.out + first.error
     checked = len([entry for entry in stage.sandbox.log() if entry.path == "/v1/search"])
     assert checked == 5 + 6, "a second look: of 13 items in pages of 7, and of nothing in three searches"
+    worlds.settle(Config.load(path))
     for command in ("run", "plan"):
         stage.sandbox.reset()
         again = s2(command, path)
