@@ -430,12 +430,15 @@ def test_a_refusal_sets_a_pace_that_all_behind_it_keep() -> None:
 def test_those_of_the_lowest_turns_are_the_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(breaker, "PERIOD", 0.1)
     woken: list[int] = []
+    told = asyncio.Event()
 
     async def wait(gate: Gate, turn: int) -> None:
         TURN.set(turn)
         await gate.reopened()
         woken.append(turn)
-        await gate.enter()
+        number = await gate.enter()
+        await told.wait()
+        gate.leave(number)
 
     async def main() -> None:
         gate = Gate(64, name="a.test")
@@ -445,6 +448,7 @@ def test_those_of_the_lowest_turns_are_the_probes(monkeypatch: pytest.MonkeyPatc
         await asyncio.sleep(0.4)
         assert sorted(woken) == list(range(1, breaker.PROBES + 1)), "the others wait for what they tell"
         gate.alive(3)
+        told.set()
         await asyncio.wait_for(asyncio.gather(*tasks), 1)
 
     asyncio.run(main())
