@@ -42,20 +42,11 @@ _ADVICE = {
     errno.ENOMEM: "close other programs, or raise the limit (ulimit -v), and run again",
     errno.ENODEV: "the file system cannot map files into memory; name a place on a local disk",
 }
-_NO_FOLDER_SYNC: Final = frozenset(
-    {
-        errno.EINVAL,
-        errno.ENOTSUP,
-        errno.EOPNOTSUPP,
-        errno.EBADF,
-        errno.ENOSYS,
-        errno.EISDIR,
-        errno.EACCES,
-        errno.EPERM,
-    }
-)
-"""What file systems answer where a folder cannot be opened or waited for: SMB, FUSE, drvfs, folders that may be
-written but not read. A rename lasts there as well as the file system makes it; EIO says that it does not."""
+_NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS})
+"""What file systems answer that cannot wait for a folder: SMB, FUSE, drvfs. A rename lasts there as well as they
+make it; EIO says that it does not."""
+_NO_FOLDER_OPEN: Final = _NO_FOLDER_SYNC | {errno.EISDIR, errno.EACCES, errno.EPERM}
+"""The same where a folder is opened for that, which may be written in but not read."""
 _IN_USE: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES})
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
 
@@ -217,13 +208,17 @@ def sync_folder(folder: Path) -> None:
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    except OSError as error:
+        if error.errno in _NO_FOLDER_OPEN:
+            return
+        raise
+    try:
+        os.fsync(descriptor)
     except OSError as error:
         if error.errno not in _NO_FOLDER_SYNC:
             raise
+    finally:
+        os.close(descriptor)
 
 
 def check_locks(path: Path, *, what: str, make: bool = False) -> None:

@@ -282,7 +282,8 @@ def _too_little_space(limit: int, needed: int) -> LocalError:
 
 def shortage(error: BaseException | None) -> LocalError | None:
     """The error to tell where this machine ran short of something; None for all others."""
-    if isinstance(error, MemoryError):
+    # a system error: a library was given no memory, and does not say so
+    if isinstance(error, MemoryError) or (isinstance(error, SystemError) and _limit("RLIMIT_AS")):
         return LocalError("out of memory; lower memory in [run], or connections in [network], and run again")
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return LocalError(

@@ -248,28 +248,30 @@ def test_with_less_nothing_is_begun(tmp_path: Path, stage: Stage, megabytes: int
 
 @linux
 def test_memory_that_runs_out_meanwhile_stops_a_run_in_order(tmp_path: Path, stage: Stage, calm: Ran) -> None:
-    """Below what a run asks for: the libraries cannot be loaded, or die of it, or a run gets far; it goes on."""
+    """Between what is needed to load the libraries and what a run asks for: they may die of it, or it gets far."""
     path = config_in(tmp_path, stage)
-    code = UNFITTED.format(more="means.LEAST_SPACE = 0")
-    for megabytes in (230, 250, 265, 280):
+    code = UNFITTED.format(more="")
+    for megabytes in (258, 266, 274, 282):
         ended = limited("-q", "run", path, code=code, RLIMIT_AS=megabytes * MB)
-        if ended[0] > 0:  # a signal is that of a library, which nobody can catch
-            assert refusal(ended).startswith("s2async: ")
+        if ended[0] > 0 and ended[2].startswith("s2async: "):  # else a library ended the process itself
+            refusal(ended)
     goes_on(path, stage, calm)
 
 
 FEW_THREADS = """
-    import _thread, threading
-    plain, left = _thread.start_new_thread, [{count}]
-    def start(*more):
+    import threading
+    name = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"
+    plain, left = getattr(threading, name), [{count}]
+    def start(*more, **named):
         if not left[0]:
             raise RuntimeError("can't start new thread")
         left[0] -= 1
-        return plain(*more)
-    threading._start_new_thread = start
+        return plain(*more, **named)
+    setattr(threading, name, start)
     from s2async.__main__ import main
     main()
 """
+"""The command on a machine with few threads. Python 3.13 has another name for what starts them."""
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
