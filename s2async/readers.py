@@ -207,7 +207,9 @@ def _feature(feature: Any, name_field: str, place: str) -> Record:
     name = _name(fields, name_field, place)
     geometry = feature.get("geometry")
     return Record(
-        place=place, name=name, geometry=geometry and _from_geojson(geometry, f'{place}: area "{shown(name)}":')
+        place=place,
+        name=name,
+        geometry=None if geometry is None else _from_geojson(geometry, f'{place}: area "{shown(name)}":'),
     )
 
 
