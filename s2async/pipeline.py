@@ -484,7 +484,8 @@ class _Run:
                 self.given_up[origin] = error
                 self.emit(Notice(text=str(error)))
             return False
-        self.parked.discard(origin)
+        if not transport.is_parked(origin):
+            self.parked.discard(origin)
         return True
 
     # ---- ending ----

@@ -279,6 +279,10 @@ class Transport:
             except HostParked:
                 await server.gate.reopened()
 
+    def is_parked(self, origin: str) -> bool:
+        """Whether a server is not asked at present, but for a few requests that try."""
+        return not self._files[origin].gate.circuit.closed
+
     def is_given_up(self, origin: str) -> bool:
         """Whether nobody should wait for a server any more: it only failed, or asked for too much patience."""
         return self._files[origin].gate.circuit.hopeless

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,31 +18,60 @@ T = TypeVar("T")
 
 
 class Purse:
-    """A server's budget of retries. Whoever finds it empty waits: the work slows down, and does not fail."""
+    """A server's budget of retries. Whoever finds it empty waits: the work slows down, and does not fail.
+
+    Those come first that have paid most: their next try may be the one that is answered, which gives all of it
+    back. Were others to pay for their first retries instead, nobody might ever get so far.
+    """
 
     def __init__(self) -> None:
         self._budget = RetryBudget(_now())
-        self._first = asyncio.Lock()
-        """Held by the one who waits for the budget; the others wait for him, in their order."""
-        self._more = asyncio.Event()
+        self._waiting: list[tuple[float, int, float, asyncio.Future[None]]] = []
+        """A heap: less what was paid before, number of the arrival, cost, and whoever waits."""
+        self._arrivals = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
 
     def earn(self) -> None:
         """A request is made for the first time."""
         self._budget.earn()
-        self._more.set()
+        self._serve()
 
-    async def pay(self, cost: float) -> None:
-        """Pay for a retry, and wait until that can be done."""
-        async with self._first:
-            while not self._budget.spend(_now(), cost):
-                self._more.clear()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._more.wait(), self._budget.wait(cost))
+    async def pay(self, cost: float, paid: float) -> None:
+        """Pay for a retry, and wait until that can be done.
+
+        Args:
+            cost: of the retry.
+            paid: for retries of the same request before.
+        """
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (-paid, next(self._arrivals), cost, place))
+        self._serve()
+        try:
+            await place
+        except asyncio.CancelledError:
+            if not place.cancelled():
+                self.give_back(cost)
+            raise
 
     def give_back(self, cost: float) -> None:
         """Retries have helped, or were not made after all."""
         self._budget.give_back(cost)
-        self._more.set()
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiting:
+            _, _, cost, place = self._waiting[0]
+            if not place.done():  # else it was cancelled
+                if not self._budget.spend(_now(), cost):
+                    self._look_again(self._budget.wait(cost))
+                    return
+                place.set_result(None)
+            heapq.heappop(self._waiting)
+
+    def _look_again(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._serve)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +137,7 @@ class Tries:
         async def rest(seconds: float) -> None:
             nonlocal paid
             if cost:
-                await self.purse.pay(cost)
+                await self.purse.pay(cost, paid)
                 paid += cost
             await asyncio.sleep(seconds)
 

@@ -925,10 +925,8 @@ def test_odd_answers_park_nobody_and_cost_nothing(server: FaultServer, name: str
 
 
 def test_tries_that_help_never_run_out(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each range is cut off twice: as many retries as there are tries, many times what can be saved up."""
-    monkeypatch.setattr(breaker, "FAILURES", 10_000)
+    """Each range is cut off twice: ten times the retries that can be saved up, and those earned are too few."""
     monkeypatch.setattr(retries, "MOST", 20.0)
-    monkeypatch.setattr(retries, "FLOOR", 1e-9)
     monkeypatch.setattr(retries, "SHARE", 0.0)
 
     async def work(transport: Transport) -> None:
