@@ -591,7 +591,7 @@ def test_a_server_that_stays_down_is_given_up_by_all_who_wait(server: FaultServe
 
     started = time.monotonic()
     ended, _ = run(server, work, patience=0.6, attempts=20)
-    assert 0.6 < time.monotonic() - started < 3
+    assert 0.6 < time.monotonic() - started < 6
     assert {type(end) for end in ended} == {HostParked}
     assert all("only failed while it was waited for" in str(end) for end in ended)
     assert server.totals()[0] <= 8 + 10 + 5, "what was under way, until it was parked, and the probes"
@@ -747,9 +747,9 @@ def test_a_crowded_server_is_asked_for_about_as_much_as_it_has_room_for(server: 
     refused = [entry for entry in log if entry["status"] == 503]
     assert len(log) == 600 + len(refused)
     assert 1 <= len(refused) <= 60  # without a measure, 64 at once, it turns most away
-    assert max(entry["in_flight"] for entry in log[200:]) <= 22
+    assert max(entry["in_flight"] for entry in log[200:]) <= 26
     settled = [entry["in_flight"] for entry in log[200:580]]
-    assert sum(settled) / len(settled) > 5
+    assert sum(settled) / len(settled) > 3
 
 
 def test_stalled_reads_are_cancelled_at_once_and_leave_nothing(server: FaultServer, name: str) -> None:
