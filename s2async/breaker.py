@@ -26,6 +26,9 @@ FIRST: Final = 1.0
 """Seconds of the first pause; each one after it is twice as long."""
 PERIOD: Final = 30.0
 """Seconds of the longest pause."""
+UNPARKED: Final = 60.0
+"""Seconds without an answer after which a server that there is no reason to park is given up, or longer if the
+patience is longer: all its answers come too slowly, or break off, or it asks for patience each time."""
 PROBES: Final = 8
 """Requests that try at once, as many as a run begins with: of a server that fails now and then, one may answer."""
 MANY: Final = 8
@@ -40,7 +43,7 @@ class Circuit:
     """Whether one server may be asked, and what is remembered to decide it."""
 
     patience: float = 10 * PERIOD
-    """Seconds without an answer after which the server is given up for this run."""
+    """Seconds for which a server that was parked is tried, after which it is given up for this run."""
     failures: int = 0
     """What failures count together since the last answer."""
     since: float | None = None
@@ -49,8 +52,10 @@ class Circuit:
     """Number of the last request that had begun when the last of them was noted."""
     files: frozenset[Hashable] = frozenset()
     """What these requests were for; no more than :data:`MANY`."""
+    parked: float | None = None
+    """When the server was first parked since the last answer."""
     pauses: int = 0
-    """How often the server was parked since the last answer."""
+    """How often it was."""
     until: float | None = None
     """When probes may be made, while the server is parked; None: everybody may ask."""
     probes: frozenset[int] = frozenset()
@@ -70,8 +75,9 @@ class Circuit:
         return self.until is None or (now >= self.until and len(self.probes) < PROBES)
 
     def waited(self, now: float) -> float:
-        """Seconds since the first failure after the last answer."""
-        return 0.0 if self.since is None else now - self.since
+        """Seconds since the server was first parked, or failed first, after the last answer."""
+        first = self.since if self.parked is None else self.parked
+        return 0.0 if first is None else now - first
 
     def probed(self, number: int) -> Circuit:
         """The circuit when the request with this number begins as a probe."""
@@ -114,15 +120,22 @@ class Circuit:
     def _is_ill(self, now: float) -> bool:
         waited = self.waited(now)
         few = len(self.files) < MANY and waited >= DOUBT
-        return waited >= self.patience or (self.failures >= FAILURES and waited >= min(GLITCH, PERIOD) and not few)
+        enough = self.failures >= FAILURES and waited >= min(GLITCH, PERIOD) and not few
+        return enough or self._is_hopeless(now)
+
+    def _is_hopeless(self, now: float) -> bool:
+        return self.waited(now) >= (max(self.patience, UNPARKED) if self.parked is None else self.patience)
 
     def _pause(self, now: float) -> Circuit:
         """The circuit with the server parked from now on; the last pause ends with the patience."""
         if not self._is_ill(now):
             return replace(self, until=None, probes=frozenset())
-        length, left = _length(self.pauses), self.patience - self.waited(now)
-        until = now + (min(length, left) if left > 0 else length)
-        return replace(self, until=until, probes=frozenset(), pauses=self.pauses + 1, hopeless=left <= 0)
+        hopeless, length = self._is_hopeless(now), _length(self.pauses)
+        parked = now if self.parked is None else self.parked
+        end = now + length if hopeless else min(now + length, parked + self.patience)
+        return replace(
+            self, until=end, probes=frozenset(), parked=parked, pauses=self.pauses + 1, hopeless=hopeless
+        )
 
     def told(self, now: float, seconds: float) -> Circuit:
         """The circuit after the server asked to be left alone for longer than anybody waits."""

@@ -113,8 +113,9 @@ def test_a_server_is_given_up_when_the_patience_is_used_up_and_tried_on_all_the_
 
 def test_an_impatient_user_waits_no_longer_than_he_said() -> None:
     circuit = parked(patience=1.5)
-    assert circuit.since is not None
-    assert circuit.until == pytest.approx(circuit.since + 1.5)
+    circuit = circuit.probed(999).failed(999, circuit.until or 0, last=999)
+    assert circuit.parked is not None
+    assert circuit.until == pytest.approx(circuit.parked + 1.5)
     assert circuit.probed(1000).failed(1000, circuit.until or 0, last=1000).hopeless
 
 
