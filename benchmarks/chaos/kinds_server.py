@@ -64,7 +64,7 @@ def _cuts() -> Iterator[Kind]:
     for name, count in (("once", 1), ("twice", 2)):
         for way, fault in (("cut", "cut"), ("503", "code")):
             yield Kind(name=f"each range {name}, {way}", fault=fault, positions=("any file",), count=count,
-                       by_range=True, network={"attempts": 5})  # fmt: skip
+                       by_range=True, network={"attempts": 5, "patience": 60}, lasts=2)  # fmt: skip
 
 
 def _slowness() -> Iterator[Kind]:
