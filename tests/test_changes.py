@@ -550,7 +550,7 @@ def planned(ran: Ran) -> Plan:
 
 
 def test_transient_failures_are_tried_by_five_more_runs(tmp_path: Path, stage: Stage) -> None:
-    stage.sandbox.fault("code", path=f"{CLEAR}/SCL", count=None, status=503)
+    stage.sandbox.fault("code", path=f"{CLEAR}/SCL", count=None, status=500)
     plain: dict[str, Any] = {"network": {"attempts": 2}}
     asked = []
     for number in range(8):
@@ -637,7 +637,7 @@ def test_a_file_that_was_denied_alone_is_not_settled_while_its_server_denies_eve
 
 def test_crops_made_before_another_asset_failed_are_kept_and_count(tmp_path: Path, stage: Stage) -> None:
     both: dict[str, Any] = {"output": {"assets": ["red", "visual"]}, "network": {"attempts": 1}}
-    stage.sandbox.fault("code", path=f"{CLEAR}/B04", count=1, status=503)
+    stage.sandbox.fault("code", path=f"{CLEAR}/B04", count=1, status=500)
     first = run(tmp_path, stage, **both)
     assert first.summary.done == {"failed": 4, "saved": 6, "cloudy": 2}
     assert {asset for _, item, asset in index(first) if item == CLEAR} == {"visual"}, "what is there is listed"

@@ -254,7 +254,8 @@ def test_memory_that_runs_out_meanwhile_stops_a_run_in_order(tmp_path: Path, sta
     for megabytes in (258, 266, 274, 282):
         ended = limited("-q", "run", path, code=code, RLIMIT_AS=megabytes * MB)
         if ended[0] > 0 and ended[2].startswith("s2async: "):  # else a library ended the process itself
-            refusal(ended)
+            assert ended[0] in (6, 70), ended  # 70: a library that gave another reason than the lack of memory
+            assert len(ended[2].splitlines()) == 1
     goes_on(path, stage, calm)
 
 

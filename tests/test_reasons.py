@@ -4,6 +4,7 @@ import pytest
 
 from s2async import reasons
 from s2async.errors import (
+    AccessDenied,
     BadAnswer,
     CorruptFile,
     FileChanged,
@@ -23,7 +24,7 @@ from tests.states import lack
     [
         (NotFound("not there (404)"), Cause.NOT_THERE),
         (NotAllowed("not an allowed origin"), Cause.ORIGIN),
-        (Refused("access denied (403): https://h/x"), Cause.DENIED),
+        (AccessDenied("access denied (403): https://h/x"), Cause.DENIED),
         (Refused("the server does not serve ranges"), Cause.REFUSED),
         (FileChanged("the file changed"), Cause.CHANGED),
         (UnsupportedLayout("unsupported layout: an alpha band"), Cause.LAYOUT),

@@ -594,7 +594,7 @@ def test_a_server_that_stays_down_is_given_up_by_all_who_wait(server: FaultServe
     assert 0.6 < time.monotonic() - started < 6
     assert {type(end) for end in ended} == {HostParked}
     assert all("only failed while it was waited for" in str(end) for end in ended)
-    assert server.totals()[0] <= 8 + 10 + 3 * breaker.PROBES, "what was under way, until it was parked, and the probes"
+    assert server.totals()[0] <= 8 + 10 + 3 * breaker.PROBES, "until it was parked, and the probes"
 
 
 @pytest.mark.usefixtures("hurried")
