@@ -148,11 +148,18 @@ class Way:
             yield used, points
             left &= ~points
 
+    @property
+    def _brings_its_shift(self) -> bool:
+        """Whether the CRS says itself how to get to WGS 84, as by TOWGS84."""
+        return any(crs.is_bound for crs in (self.crs, *self.crs.sub_crs_list))
+
     def _trust(self, operation: Transformer, xy: Coordinates, lonlat: Coordinates) -> tuple[Trust, float]:
         """How far an operation can be trusted at points, and to how many metres (infinite: unknown)."""
         ballpark = _BALLPARK in operation.description
         metres = operation.accuracy
-        if not ballpark and metres < 0:  # the CRS brings its own shift along
+        if metres < 0:  # nobody states one, where an older PROJ says 999
+            metres = math.inf
+        if not ballpark and math.isinf(metres) and self._brings_its_shift:
             return Trust.FINE, math.inf
         geodetic = self.crs.geodetic_crs
         if geodetic is None or _nameless(geodetic):  # on the ellipsoid of WGS 84 too, to which PROJ has a way then
