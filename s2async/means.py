@@ -282,16 +282,36 @@ def _too_little_space(limit: int, needed: int) -> LocalError:
 
 def shortage(error: BaseException | None) -> LocalError | None:
     """The error to tell where this machine ran short of something; None for all others."""
-    # a system error: a library was given no memory, and does not say so
-    if isinstance(error, MemoryError) or (isinstance(error, SystemError) and _limit("RLIMIT_AS")):
+    if isinstance(error, MemoryError) or (isinstance(error, _UNSAID) and _limit("RLIMIT_AS")):
         return LocalError("out of memory; lower memory in [run], or connections in [network], and run again")
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         return LocalError(
             "this machine starts no more threads; raise the limit (ulimit -u, ulimit -v) and run again"
         )
-    if isinstance(error, OSError) and error.errno in _SHORT:
+    if isinstance(error, OSError) and error.errno in _SHORT and not is_of_tls(error):
         return LocalError(_SHORT[error.errno])
+    if is_of_tls(error) and getattr(error, "reason", None) in _TLS_REASONS:
+        return short_of_tls(str(error))
+    words = str(error).lower()
+    if isinstance(error, ImportError | SystemError | OSError) and any(word in words for word in _LOADER_WORDS):
+        return LocalError(
+            "too little memory to load the libraries; close other programs or raise the limit (ulimit -v), "
+            "and run again"
+        )
     return None
+
+
+def is_of_tls(error: BaseException | None) -> bool:
+    """Whether it is an error of the library for TLS, which is not loaded for that; its numbers are its own."""
+    return any(kind.__module__ == "ssl" for kind in type(error).__mro__)
+
+
+def short_of_tls(why: str) -> LocalError:
+    """The error to tell where TLS cannot be set up, for which libraries give odd reasons when memory is short."""
+    return LocalError(
+        f"TLS cannot be set up ({why}): too little memory (ulimit -v), too few open files (ulimit -n), or the "
+        "configuration of OpenSSL (OPENSSL_CONF) is damaged"
+    )
 
 
 @contextlib.contextmanager
@@ -311,12 +331,8 @@ def short_of_libraries(error: BaseException) -> LocalError | None:
     while found is not None:
         if local := shortage(found):
             return local
-        words = str(found).lower()
-        if isinstance(found, ImportError | SystemError | OSError) and any(w in words for w in _LOADER_WORDS):
-            return LocalError(
-                "too little memory to load the libraries; close other programs or raise the limit (ulimit -v), "
-                "and run again"
-            )
+        if is_of_tls(found):
+            return short_of_tls(str(found))
         if type(found).__module__.startswith("pyproj"):
             return LocalError(
                 "PROJ cannot read its database: too few open files (ulimit -n), too little memory (ulimit -v), "
@@ -326,5 +342,9 @@ def short_of_libraries(error: BaseException) -> LocalError | None:
     return None
 
 
+_UNSAID: Final = SystemError, SyntaxError
+"""What comes of it where a library, or Python's own compiler, is given no memory and does not say so."""
+_TLS_REASONS: Final = "MALLOC_FAILURE", "LIBRARY_HAS_NO_CIPHERS"
+"""What OpenSSL says where it is given no memory."""
 _LOADER_WORDS: Final = ("failed to map segment", "cannot allocate", "cannot create shared object", "cannot apply")
 """How the dynamic loader says that there is no room."""

@@ -61,7 +61,7 @@ from s2async.models import (
 from s2async.periods import TOLERANCE
 from s2async.progress import Progress, Summary
 from s2async.records import Counts, Wanted
-from s2async.sessions import check_proxies
+from s2async.sessions import check_certificates, check_proxies
 from s2async.shelf import Shelf
 from s2async.state import State
 from s2async.threads import PatientPool
@@ -137,13 +137,14 @@ async def run(
 
 
 def check(config: Config, areas: Sequence[Area]) -> None:
-    """Find out before anything is done whether a run can use the proxies, the names of folders and this machine.
+    """Find out before anything is done whether proxies, certificates, names of folders and this machine will do.
 
     Raises:
-        ConfigError: a proxy or a name cannot be used; the text says what to do.
+        ConfigError: one of the first three cannot be used; the text says what to do.
         LocalError: this machine lets a program have too little.
     """
     check_proxies(config.allowed_origins())
+    check_certificates(config.allowed_origins())
     files.check_names(area.folder for area in areas)
     _fitted(config, _wanted(config))
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import ssl
 import sys
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import aiohttp
 from aiohttp.abc import ResolveResult
 from yarl import URL
 
 import s2async
-from s2async import origins, proxies
-from s2async.errors import NotAllowed
+from s2async import means, origins, proxies
+from s2async.errors import ConfigError, NotAllowed
 from s2async.proxies import Proxy
 
 
@@ -34,7 +36,26 @@ def open_session(
         private: origins whose names may stand for addresses of a private network.
         via: the user's own proxies, wherever they are.
         fresh: use each connection once.
+
+    Raises:
+        LocalError: this machine gives too little for it.
     """
+    with _set_up():
+        return _session(timeout, connections, private, via, fresh)
+
+
+@contextlib.contextmanager
+def _set_up() -> Iterator[None]:
+    """Turn what fails inside, before anybody is asked, into a `LocalError`: it says nothing of a server."""
+    try:
+        yield
+    except (OSError, MemoryError, ImportError, SystemError) as error:
+        raise means.shortage(error) or means.short_of_tls(brief(error)) from error
+
+
+def _session(
+    timeout: aiohttp.ClientTimeout, connections: int, private: Iterable[str], via: Iterable[URL], fresh: bool
+) -> aiohttp.ClientSession:
     # the gates limit; the limit per host is for hosts that redirects lead to
     connector = aiohttp.TCPConnector(
         limit=0,
@@ -120,6 +141,35 @@ def check_proxies(origins: Iterable[str]) -> None:
     """
     for origin in origins:
         _chosen(origin)
+
+
+def check_certificates(origins: Iterable[str]) -> None:
+    """Find out before the first request whether the certificates that the environment names can be used.
+
+    OpenSSL passes over a file that it cannot read, and every server would seem to be one that lies about its name.
+
+    Raises:
+        ConfigError: the file is not there, or holds no certificates; one line.
+        LocalError: this machine gives too little to look at it.
+    """
+    path = os.environ.get("SSL_CERT_FILE")
+    if not path or not any(origin.startswith("https:") for origin in origins):
+        return
+    with _set_up():
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cafile=path)
+    except OSError as error:
+        if local := means.shortage(error):
+            raise local from error
+        why = (
+            "holds no certificates, or damaged ones"
+            if means.is_of_tls(error)
+            else f"cannot be read ({error.strerror})"
+        )
+        raise ConfigError(
+            f"SSL_CERT_FILE names {path}, which {why}: name a file of certificates (PEM), or unset it"
+        ) from None
 
 
 def _chosen(origin: str) -> Proxy | None:

@@ -364,6 +364,8 @@ class Transport:
             (gate.incomplete if slow else gate.silent)(number, file)
             raise TransientError(f"timed out: {shown(str(asked))}") from error
         except aiohttp.ClientSSLError as error:
+            if local := means.shortage(getattr(error, "os_error", error)):
+                raise local from error
             raise Refused(f"TLS failed ({sessions.brief(error)}): {shown(str(asked))}") from error
         except aiohttp.InvalidURL as error:
             raise Refused(f"not an address: {shown(str(asked))}") from error

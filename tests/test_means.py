@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from s2async import means
-from s2async.config import Config
+from s2async.config import EXAMPLE, Config
 from s2async.errors import LocalError
 from s2async.means import Means, Work
 from tests import worlds
@@ -40,12 +41,18 @@ def config_in(folder: Path, stage: Stage) -> Path:
 
 
 def limited(
-    *arguments: object, code: str = "", cwd: Path | None = None, **limits: tuple[int, int] | int
+    *arguments: object, code: str = "", cwd: Path | None = None, **limits: tuple[int, int] | int | Path
 ) -> tuple[int, str, str]:
-    """The command in a process with limits of its own: ``RLIMIT_...`` as soft and hard, or both in one."""
+    """The command in a process with limits of its own: ``RLIMIT_...`` as soft and hard, or both in one.
+
+    Paths are variables of its environment.
+    """
+    variables = {name: str(path) for name, path in limits.items() if isinstance(path, Path)}
 
     def lower() -> None:
         for name, limit in limits.items():
+            if isinstance(limit, Path):
+                continue
             pair = (limit, limit) if isinstance(limit, int) else limit
             resource.setrlimit(getattr(resource, name), pair)
 
@@ -56,6 +63,7 @@ def limited(
         capture_output=True,
         text=True,
         cwd=cwd,
+        env=os.environ | variables,
         timeout=200,
     )
     assert "Traceback" not in done.stderr, done.stderr
@@ -114,6 +122,12 @@ def test_too_little_is_told_with_what_is_needed(monkeypatch: pytest.MonkeyPatch)
         means.fit(USUAL, Means(space=70 * MB, stack=2 * MB))
 
 
+def tls_error(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, f"[SSL: {reason}] as OpenSSL says it")
+    error.reason = reason
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "says"),
     [
@@ -122,6 +136,9 @@ def test_too_little_is_told_with_what_is_needed(monkeypatch: pytest.MonkeyPatch)
         (OSError(errno.ENFILE, "x"), "close other programs"),
         (OSError(errno.ENOMEM, "x"), "out of memory"),
         (RuntimeError("can't start new thread"), "starts no more threads"),
+        (ImportError("x.so: failed to map segment from shared object"), "too little memory to load"),
+        (tls_error("LIBRARY_HAS_NO_CIPHERS"), "TLS cannot be set up ([SSL: LIBRARY_HAS_NO_CIPHERS]"),
+        (tls_error("MALLOC_FAILURE"), "too little memory (ulimit -v)"),
     ],
 )
 def test_what_ran_short_is_told(error: Exception, says: str) -> None:
@@ -131,12 +148,30 @@ def test_what_ran_short_is_told(error: Exception, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("x"), OSError(errno.ENOENT, "x"), KeyboardInterrupt(), ValueError()]
+    "error",
+    [
+        RuntimeError("x"),
+        OSError(errno.ENOENT, "x"),
+        KeyboardInterrupt(),
+        ValueError(),
+        SyntaxError("x"),
+        ImportError("cannot import name 'x'"),
+        ssl.SSLCertVerificationError(errno.ENOMEM, "not of the system, whatever the number"),
+    ],
 )
 def test_all_else_stays_what_it_is(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught, means.told_short():
         raise error
     assert caught.value is error
+
+
+@pytest.mark.parametrize("error", [SystemError("x"), SyntaxError("expected ':'")])
+def test_what_compilers_and_libraries_say_without_memory(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(means, "_limit", {"RLIMIT_AS": 300 * 10**6}.get)
+    with pytest.raises(LocalError, match="out of memory"), means.told_short():
+        raise error
 
 
 # ---- open files -------------------------------------------------------------------------------------------
@@ -254,9 +289,87 @@ def test_memory_that_runs_out_meanwhile_stops_a_run_in_order(tmp_path: Path, sta
     for megabytes in (258, 266, 274, 282):
         ended = limited("-q", "run", path, code=code, RLIMIT_AS=megabytes * MB)
         if ended[0] > 0 and ended[2].startswith("s2async: "):  # else a library ended the process itself
-            assert ended[0] in (6, 70), ended  # 70: a library that gave another reason than the lack of memory
+            assert ended[0] == 6, ended
             assert len(ended[2].splitlines()) == 1
     goes_on(path, stage, calm)
+
+
+UNSAFE = """
+    openssl_conf = all
+    [all]
+    alg_section = one
+    [one]
+    default_properties = fips=yes
+"""
+"""Settings of OpenSSL with which it has no ciphers, as it says without memory too."""
+
+
+@pytest.mark.parametrize("command", ["run", "status"])
+def test_tls_that_cannot_be_set_up_is_told(tmp_path: Path, stage: Stage, command: str) -> None:
+    """Already loading the libraries fails then."""
+    (tmp_path / "openssl.cnf").write_text(textwrap.dedent(UNSAFE))
+    path = config_in(tmp_path, stage)
+    told = refusal(limited(command, path, OPENSSL_CONF=tmp_path / "openssl.cnf"))
+    if "[SSL" in told:  # OpenSSL 3 as Python's own builds have it
+        assert told.startswith("s2async: TLS cannot be set up ([SSL: LIBRARY_HAS_NO_CIPHERS]")
+    assert "ulimit -v" in told
+    assert not path.with_name("config-data").exists()
+
+
+FAILING = """
+    import ssl
+    import aiohttp
+    from s2async.__main__ import main
+    aiohttp.TCPConnector.__init__ = lambda *_, **__: {fails}
+    main()
+"""
+"""The command where connections cannot be set up."""
+
+
+@pytest.mark.parametrize(
+    ("fails", "says"),
+    [
+        ("ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata='x')", "TLS cannot be set up ("),
+        ("(_ for _ in ()).throw(MemoryError())", "out of memory"),
+        ("(_ for _ in ()).throw(OSError(24, 'x'))", "too many open files"),
+        ("(_ for _ in ()).throw(ImportError('_ssl.so: cannot allocate memory'))", "too little memory to load"),
+    ],
+)
+def test_connections_that_cannot_be_set_up_stop_a_run_in_order(
+    tmp_path: Path, stage: Stage, calm: Ran, fails: str, says: str
+) -> None:
+    path = config_in(tmp_path, stage)
+    assert says in refusal(limited("-q", "run", path, code=FAILING.format(fails=fails)))
+    goes_on(path, stage, calm)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "cannot be read (No such file"),
+        (b"", "holds no certificates"),
+        (b"\0garbage", "holds no certificates"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_certificates_that_cannot_be_used_are_told(
+    tmp_path: Path, content: bytes | None, why: str, command: str
+) -> None:
+    """OpenSSL would pass over them, and every server seem to lie about its name."""
+    certificates, path = tmp_path / "company.pem", tmp_path / "config.toml"
+    if content is not None:
+        certificates.write_bytes(content)
+    path.write_text(EXAMPLE)
+    code, out, said = limited(command, path, SSL_CERT_FILE=certificates)
+    assert (code, out) == (2, ""), said
+    assert said.splitlines()[-1].startswith(f"s2async: SSL_CERT_FILE names {certificates}, which {why}")
+    assert not (tmp_path / "data").exists()
+
+
+def test_certificates_are_not_looked_at_where_no_server_has_any(tmp_path: Path, stage: Stage, calm: Ran) -> None:
+    path = config_in(tmp_path, stage)
+    assert limited("-q", "run", path, SSL_CERT_FILE=tmp_path / "none") == (0, "", "")
+    assert worlds.result(Config.load(path)) == worlds.result(calm.config)
 
 
 FEW_THREADS = """
