@@ -123,7 +123,7 @@ def init(file: Path, areas: str | None) -> None:
 @click.option("--limit", type=click.IntRange(min=1), help="Work on this many jobs at most, for a trial.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--yes", is_flag=True, help="Do not ask, however large the run is.")
-@click.option("--new-state", is_flag=True, help="Start anew where the disk of the former state is away.")
+@click.option("--new-state", is_flag=True, help="Start anew where the former state is away.")
 @verbosity
 @click.pass_context
 def run(context: click.Context, config: Path, limit: int | None, as_json: bool, yes: bool, new_state: bool) -> int:
@@ -263,7 +263,7 @@ def run_config(
         limit: most jobs to work on.
         as_json: print the summary as JSON.
         yes: do not ask before a large run.
-        new_state: start anew, also where the disk of the former state is away.
+        new_state: start anew, also where the former state is away.
         verbose: tell every outcome.
         quiet: tell failures only.
     """

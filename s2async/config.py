@@ -8,6 +8,7 @@ for 1, and an unknown key is refused with the nearest known one.
 from __future__ import annotations
 
 import json
+import os.path
 import re
 import shlex
 from collections.abc import Mapping
@@ -269,6 +270,17 @@ class Config(Section):
     def path(self) -> Path | None:
         """The same as `file`, absolute: whatever folder is the current one by now."""
         return self._path
+
+    def named_state(self) -> Path | None:
+        """The state's place as the file names it: only the symbolic links to the file itself are followed.
+
+        Returns:
+            None when it was given as a mapping.
+        """
+        if self._source is None or self._path is None:
+            return None
+        written = self._source.data.get("run", {}).get("state", Run.model_fields["state"].default)
+        return Path(os.path.realpath(self._path.parent)) / Path(written).expanduser()
 
     def command(self, name: str) -> str:
         """A command about this job, as one types it."""

@@ -95,7 +95,7 @@ async def run(
         config: settings.
         areas: as :func:`s2async.areas.load` gives them.
         limit: most jobs to work on.
-        new_state: start anew, although the disk of the former state is away.
+        new_state: start anew, although the former state is away.
         progress: filled while the run goes on.
         on_event: told of everything that happens.
 

@@ -63,7 +63,7 @@ def plan(told: dict[str, bool], config: Path, bandwidth: float, connections: int
     if not settings.run.state.exists():
         owners.check(settings, None)
         if away := notes.away(settings):
-            on_event(Notice(text=f"{away}; to have it taken into account, mount it"))
+            on_event(Notice(text=f"{away}; to have it taken into account, {away.mend}"))
         elif lost := holdings.lost_state(settings, areas):
             on_event(Notice(text=f"{lost}; to have them taken into account: {settings.command('rebuild')}"))
     watched = error.status("searching") if error.is_terminal and not quiet else contextlib.nullcontext()
@@ -99,7 +99,7 @@ def consent(config: Config, areas: Sequence[Area], *, limit: int | None, yes: bo
 
 
 def new_start(config: Config) -> bool:
-    """Ask before a run starts anew because the disk of its state is away; of other states nothing is said.
+    """Ask before a run starts anew because its state is away, not deleted; of other states nothing is said.
 
     Returns:
         Whether it is to start anew.
@@ -107,13 +107,13 @@ def new_start(config: Config) -> bool:
     Raises:
         ConfigError: the answer is no, or nobody is there to answer.
     """
-    away = "" if config.run.state.exists() else notes.away(config)
+    away = None if config.run.state.exists() else notes.away(config)
     if not away:
         return False
     if not _is_asked():
         notes.check(config)
     if not click.confirm(f"{away}. Start anew without it?", err=True):
-        raise ConfigError(f"{away}: mount it and run again")
+        raise ConfigError(f"{away}: {away.mend} and run again")
     return True
 
 

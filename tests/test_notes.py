@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -92,6 +93,7 @@ def test_a_run_notes_where_its_state_is(tmp_path: Path, stage: Stage, home: Path
     note = notes.read(config)
     assert note is not None
     assert (note.config, note.state, note.output) == (str(path), str(config.run.state), str(config.output.folder))
+    assert note.named == str(config.run.state)
     assert note.device == note.output_device == tmp_path.stat().st_dev
     mark = owners.read(config.output.folder)
     assert mark is not None
@@ -223,6 +225,156 @@ def test_another_place_in_the_configuration_is_no_disk_that_is_away(
     assert told(ran) == []
 
 
+# ---- symbolic links ---------------------------------------------------------------------------------------
+
+links = pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+
+
+class Link:
+    """A project whose folder of crops and state is a symbolic link."""
+
+    def __init__(self, folder: Path, stage: Stage, *, of: str) -> None:
+        self.folder, self.there = folder, folder / "mnt" / "a" / "data"
+        self.there.mkdir(parents=True)
+        (folder / "project").mkdir()
+        self.link = folder / "project" / {"folder": "data", "folder above": "disk", "state": "state.sqlite"}[of]
+        within = {"folder": "", "folder above": "/data", "state": ""}[of]
+        data = f"{self.link.name}{within}" if of != "state" else "crops"
+        state = f"{data}/state.sqlite" if of != "state" else "state.sqlite"
+        self.target = {
+            "folder": self.there, "folder above": self.there.parent, "state": self.there / "state.sqlite"
+        }[of]  # fmt: skip
+        self.link.symlink_to(self.target)
+        self.config = config_on(folder / "project", stage, output=data, state=state)
+
+    def turn(self) -> Path:
+        """Let it lead to an empty folder, or a file in one; where the state would be then."""
+        empty = self.folder / "mnt" / "b"
+        empty.mkdir()
+        other = empty / "state.sqlite" if self.target.suffix else empty
+        self.link.unlink()
+        self.link.symlink_to(other)
+        return Path(os.path.realpath(Config.load(self.config).run.state))
+
+    def turn_back(self) -> None:
+        self.link.unlink()
+        self.link.symlink_to(self.target)
+
+
+OF = ["folder", "folder above", "state"]
+
+
+@links
+@pytest.mark.parametrize("of", OF)
+def test_a_link_that_leads_elsewhere_is_no_new_start(tmp_path: Path, stage: Stage, of: str) -> None:
+    job = Link(tmp_path, stage, of=of)
+    config = worlds.run(job.config, stage.sandbox).config
+    note = notes.read(config)
+    assert note is not None
+    before = worlds.result(config)
+    place = job.turn()
+    text = f"there was a state {note.id} at {job.there / 'state.sqlite'}; the path now leads to {place}"
+    stage.sandbox.reset()
+    for command in ("run", "status", "verify", "retry", "rebuild"):
+        error = ask(command, job.config).exception
+        assert isinstance(error, ConfigError)
+        assert exit_code(error) == 2
+        assert str(error).startswith(f"{text}: have the symbolic link lead there again")
+    assert str(ask("run", job.config).exception).endswith(f"start anew with s2async run --new-state {job.config}")
+    if of != "state":  # else its crops are what plan speaks of
+        assert f"{text}; to have it taken into account, have the" in ask("plan", job.config).stderr
+    assert not [entry for entry in stage.sandbox.log() if entry.kind == "cogs"]
+    assert not list((tmp_path / "mnt" / "b").iterdir())
+    job.turn_back()
+    again = worlds.run(job.config, stage.sandbox)
+    assert not again.cogs
+    assert told(again) == []
+    assert worlds.result(config) == before
+
+
+@links
+@pytest.mark.parametrize("of", OF)
+def test_it_leads_elsewhere_on_purpose(tmp_path: Path, stage: Stage, of: str) -> None:
+    job = Link(tmp_path, stage, of=of)
+    worlds.run(job.config, stage.sandbox)
+    place = job.turn()
+    if of == "state":  # its crops would be in the way of a new state
+        shutil.rmtree(tmp_path / "project" / "crops")
+    assert ask("run", job.config, "--new-state").return_value == 0
+    assert place.is_file()
+    again = worlds.run(job.config, stage.sandbox)
+    assert not again.cogs
+    assert told(again) == []
+
+
+@links
+def test_a_link_that_leads_to_another_disk(tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state that is still there says more than the number of a device."""
+    job = Link(tmp_path, stage, of="folder")
+    mount = tmp_path / "mnt" / "b"
+    monkeypatch.setattr(notes, "device", lambda path: DISK if path.is_relative_to(mount) else LOCAL)
+    worlds.run(job.config, stage.sandbox)
+    place = job.turn()
+    assert f"; the path now leads to {place}" in str(ask("run", job.config).exception)
+
+
+@links
+def test_the_disk_behind_a_link_is_away(tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Link(tmp_path, stage, of="state")
+    worlds.run(job.config, stage.sandbox)
+    job.there.rename(tmp_path / "away")
+    job.there.mkdir()
+    monkeypatch.setattr(notes, "device", lambda path: LOCAL if path.is_relative_to(job.there) else DISK)
+    error = ask("run", job.config).exception
+    assert isinstance(error, ConfigError)
+    assert "its disk is away: mount it" in str(error)
+    assert not list(job.there.iterdir())
+
+
+@links
+@pytest.mark.parametrize("of", OF)
+def test_a_state_that_was_deleted_behind_a_link_is_a_new_start(tmp_path: Path, stage: Stage, of: str) -> None:
+    job = Link(tmp_path, stage, of=of)
+    config = worlds.run(job.config, stage.sandbox).config
+    job.there.joinpath("state.sqlite").unlink()
+    shutil.rmtree(config.output.folder / "North")
+    ran = worlds.run(job.config, stage.sandbox)
+    assert ran.summary.done == {"saved": 1}
+    assert told(ran)[0] == f"the state {config.run.state} of earlier runs is gone: this is a new start"
+
+
+@links
+@pytest.mark.parametrize("of", ["folder", "folder above"])
+def test_a_project_with_links_can_be_moved_and_copied(tmp_path: Path, stage: Stage, of: str) -> None:
+    job = Link(tmp_path, stage, of=of)
+    worlds.run(job.config, stage.sandbox)
+    job.there.parent.rename(tmp_path / "mnt" / "c")  # and the link is mended
+    job.link.unlink()
+    job.link.symlink_to(tmp_path / "mnt" / "c" / ("data" if of == "folder" else ""))
+    moved = (tmp_path / "project").rename(tmp_path / "moved") / job.config.name
+    copied = Path(shutil.copytree(tmp_path / "moved", tmp_path / "copied")) / job.config.name  # follows the link
+    for config in (moved, copied):
+        ran = worlds.run(config, stage.sandbox)
+        assert not ran.cogs
+        assert ran.summary.clean
+    assert "there was" not in str(ask("run", moved).stderr)
+
+
+@links
+def test_notes_of_earlier_versions_go_on_as_before(tmp_path: Path, stage: Stage, home: Path) -> None:
+    job = Link(tmp_path, stage, of="folder")
+    config = worlds.run(job.config, stage.sandbox).config
+    file = note_file(home)
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "named"}))
+    job.turn()
+    assert notes.away(config) is None
+    assert worlds.run(job.config, stage.sandbox).summary.done == {"saved": 1}
+    assert json.loads(file.read_text())["state"] == str(tmp_path / "mnt" / "b" / "state.sqlite")
+
+
+# ---- notes that say nothing -------------------------------------------------------------------------------
+
+
 def note_file(home: Path) -> Path:
     (file,) = home.iterdir()
     return file
@@ -235,6 +387,7 @@ def note_file(home: Path) -> Path:
         lambda file: file.write_bytes(b"[" * 100_000),
         lambda file: file.write_bytes(b"[1]"),
         lambda file: file.write_text(json.dumps(json.loads(file.read_text()) | {"device": "x"})),
+        lambda file: file.write_text(json.dumps(json.loads(file.read_text()) | {"named": 1})),
         lambda file: file.write_text(json.dumps(json.loads(file.read_text()) | {"config": "/other.toml"})),
         lambda file: file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 2})),
         lambda file: (file.unlink(), file.mkdir()),
@@ -247,7 +400,7 @@ def test_a_note_that_says_nothing_stops_nobody(
     config = worlds.run(path, stage.sandbox).config
     damage(note_file(home))
     assert notes.read(config) is None
-    assert notes.away(config) == ""
+    assert notes.away(config) is None
     assert not notes.deleted(config)
     assert not worlds.run(path, stage.sandbox).cogs
 
