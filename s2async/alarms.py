@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from s2async.assets import origin
 from s2async.models import Cause, Outcome, Status
 from s2async.origins import listing
-from s2async.reasons import OUTAGE, SETTINGS, counted
+from s2async.reasons import OUTAGE, SETTINGS, Again, counted
 
 ENOUGH: Final = 8
 """Scenes that tell more than chance would; where there are fewer, all of them must."""
@@ -18,6 +18,9 @@ MOST: Final = 95
 """Per cent of the jobs that must have the same fault to be said."""
 NAMED: Final = 30
 """Asset keys that are named."""
+
+
+_NOTHING: Final = Again()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,25 +87,27 @@ class Servers:
         """Origins of servers that gave a file."""
         return frozenset(host for host, tally in self._tallies.items() if tally.served)
 
-    def alarms(self) -> tuple[Alarm, ...]:
-        """One for each server whose files were all but none of them to be had."""
+    def alarms(self, again: Callable[[str], Again]) -> tuple[Alarm, ...]:
+        """One for each server whose files were all but none of them to be had.
+
+        Args:
+            again: When its files are asked for again, by its origin.
+        """
         return tuple(
-            Alarm(text=_outage(host, tally))
+            Alarm(text=_outage(host, tally, again(host)))
             for host, tally in sorted(self._tallies.items())
             if len(tally.scenes) >= ENOUGH and is_most(tally.bad.total(), tally.jobs)
         )
 
 
-def _outage(host: str, tally: _Tally) -> str:
-    again = "the next run asks again"
+def _outage(host: str, tally: _Tally, again: Again) -> str:
+    told = [f"{host} gave next to no file: {tally.bad.total():,} of {tally.jobs:,} jobs of this run got none"]
+    told[0] += f" ({counted(tally.bad)})"
     if Cause.DENIED in tally.bad:
-        again = f"it may want credentials, or have been moved; {again}"
+        told.append("it may want credentials, or have been moved")
     elif Cause.NOT_THERE in tally.bad:
-        again = f"its files may have been moved; {again}"
-    return (
-        f"{host} gave next to no file: {tally.bad.total():,} of {tally.jobs:,} jobs of this run got none "
-        f"({counted(tally.bad)}); {again}"
-    )
+        told.append("its files may have been moved")
+    return "; ".join(filter(None, (*told, again.words)))
 
 
 # ---- all jobs of the state ----------------------------------------------------------------------------------
@@ -118,6 +123,7 @@ def state_alarm(
     scenes: tuple[int, int],
     keys: Collection[str],
     forbidden: Sequence[str],
+    again: Again,
 ) -> Alarm | None:
     """That nearly all jobs of a state lack files; None where it is not so.
 
@@ -127,6 +133,7 @@ def state_alarm(
         scenes: Those with a missing or failed job, and all.
         keys: Asset keys that the catalogue offers.
         forbidden: Origins that are needed, and not allowed.
+        again: When the files are asked for again that other settings would not give.
     """
     bad = Counter(causes.get(Status.MISSING, {}))
     bad.update({cause: n for cause, n in causes.get(Status.FAILED, {}).items() if cause in _UNREAD})
@@ -134,7 +141,7 @@ def state_alarm(
     if not is_most(bad.total(), everything) or scenes[0] < min(ENOUGH, scenes[1]):
         return None
     text = f"{bad.total():,} of {everything:,} jobs have no file that can be read: {counted(bad)}"
-    return Alarm(text=f"{text}; {advice(bad, keys, forbidden)}", settings=bad.keys() <= SETTINGS)
+    return Alarm(text=f"{text}; {advice(bad, keys, forbidden, again)}", settings=bad.keys() <= SETTINGS)
 
 
 def asset_alarm(
@@ -167,13 +174,16 @@ def asset_alarm(
     return Alarm(text=f"{told}; {do}", settings=causes <= SETTINGS)
 
 
-def advice(causes: Collection[Cause], keys: Collection[str], forbidden: Sequence[str]) -> str:
+def advice(
+    causes: Collection[Cause], keys: Collection[str], forbidden: Sequence[str], again: Again = _NOTHING
+) -> str:
     """What to do about files that cannot be had.
 
     Args:
         causes: Why.
         keys: Asset keys that the catalogue offers.
         forbidden: Origins that are needed, and not allowed.
+        again: When the files are asked for again that other settings would not give; by default there are none.
     """
     found = set(causes)
     told = []
@@ -185,8 +195,8 @@ def advice(causes: Collection[Cause], keys: Collection[str], forbidden: Sequence
         told.append("name a catalogue whose files are public over https")
     if Cause.ORIGIN in found:
         told.append(listing(*forbidden) if forbidden else "s2async status tells what to list in [network]")
-    if not found <= SETTINGS:
-        told.append("the next run asks for what may be there by then; s2async retry --missing has it ask for all")
+    if not found <= SETTINGS and again.words:
+        told.append(again.words)
     return "; ".join(told)
 
 

@@ -20,6 +20,7 @@ from s2async import files, rows, schema, statements
 from s2async.alarms import ENOUGH, Alarm, asset_alarm, is_most, state_alarm
 from s2async.clouds import Limits, is_held
 from s2async.models import Area, Cause, CloudMeasure, Estimate, Scene, SearchReport, Status, Traffic, Use
+from s2async.reasons import SETTINGS, Again
 from s2async.records import (
     ATTEMPTS,
     OPEN,
@@ -233,7 +234,26 @@ class Ledger:
             scenes=(self.scenes(*bad), self.scenes()),
             keys={key for (assets,) in newest for key in json.loads(assets)},
             forbidden=origins,
+            again=self.again(wanted),
         )
+
+    def again(self, wanted: Wanted, *, host: str | None = None) -> Again:
+        """When missing and failed jobs of active areas are worked on again, but for what only settings mend.
+
+        Args:
+            wanted: The wanted crops; only their assets matter.
+            host: Only jobs for which this server was asked in vain by the newest run.
+        """
+        which = {
+            "assets": json.dumps(wanted.assets),
+            "attempts": ATTEMPTS,
+            "host": host,
+            "now": int(time.time()),
+            "settings": json.dumps(sorted(SETTINGS)),
+        }
+        with schema.told(self.path):
+            found = self._db.execute(statements.AGAIN, which).fetchone()
+        return Again(next=found[0], later=found[1], earliest=found[2], never=found[3])
 
     def has_asset(self, key: str) -> bool:
         """Whether any item offers this asset in a form that can be read."""

@@ -60,6 +60,7 @@ from s2async.models import (
 )
 from s2async.periods import TOLERANCE
 from s2async.progress import Progress, Summary
+from s2async.reasons import Again
 from s2async.records import Counts, Wanted
 from s2async.sessions import check_certificates, check_proxies
 from s2async.shelf import Shelf
@@ -510,9 +511,13 @@ class _Run:
 
     def _alarms(self, lacking: Alarm | None, counts: Counts) -> tuple[Alarm, ...]:
         """That all was in vain, said once: of keys and of servers rather than of all jobs."""
-        found = (*([lacking] if lacking else []), *self.servers.alarms())
+        found = (*([lacking] if lacking else []), *self.servers.alarms(self._again))
         whole = None if found else self.state.alarm(counts, self.wanted, twins_newest=self.newest)
         return (whole,) if whole else found
+
+    def _again(self, host: str) -> Again:
+        """When the files of a server are asked for again that it did not give in this run."""
+        return self.state.again(self.wanted, host=host)
 
     def _write_index(self) -> Path:
         rows = self.state.saved_rows(twins_newest=self.newest, wanted=self.wanted)

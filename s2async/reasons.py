@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from s2async.errors import (
@@ -72,6 +74,42 @@ def due(cause: Cause, tries: int, tried: int) -> int | None:
 def is_due(when: int | None, tried: int, now: int) -> bool:
     """Whether the time of `due` has come. A clock that went backwards tells nothing, so then it has."""
     return when is not None and (when <= now or now < tried)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Again:
+    """When files that could not be had are asked for again, in numbers of jobs."""
+
+    next: int = 0
+    """By the next run."""
+    later: int = 0
+    """By runs of a later day."""
+    earliest: int = 0
+    """When that begins for the first of these, in seconds since 1970."""
+    never: int = 0
+    """Settled: by no run, until the item is updated."""
+
+    @property
+    def words(self) -> str:
+        """The same for people, and how to have them asked for earlier; the empty string where there are none."""
+        count = self.next + self.later + self.never
+        if not count:
+            return ""
+        if self.next == count:
+            return "the next run asks again"
+        day = f"runs from {datetime.fromtimestamp(self.earliest, UTC):%Y-%m-%d %H:%M} UTC on" if self.later else ""
+        if self.later == count:
+            when = f"{day} ask again"
+        elif self.never == count:
+            when = "they count as settled: no run asks again until their items are updated"
+        else:
+            parts = (
+                (self.next, f"the next run asks again for {self.next:,} of them"),
+                (self.later, f"{day} {'' if self.next else 'ask again '}for {self.later:,}"),
+                (self.never, f"{self.never:,} count as settled until their items are updated"),
+            )
+            when = ", ".join(text for jobs, text in parts if jobs)
+        return f"{when}; s2async retry --missing has the next run ask for all"
 
 
 def told(lacks: Iterable[Lack]) -> str:

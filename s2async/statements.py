@@ -366,6 +366,28 @@ FORBIDDEN_HOSTS = """
 SELECT DISTINCT x.host FROM absences x CROSS JOIN jobs j ON j.id = x.job CROSS JOIN items i ON i.id = j.item
 WHERE x.cause = 'origin' AND x.host != '' AND x.edition = i.edition ORDER BY x.host LIMIT ?
 """
+AGAIN = """
+WITH bad (due) AS (
+    SELECT CASE
+      WHEN j.status = 'failed' THEN iif(j.transient AND j.attempts <= :attempts, 0, NULL)
+      ELSE (
+        SELECT min(iif(x.due <= :now OR x.tried > :now, 0, x.due)) FROM absences x
+        WHERE x.job = j.id AND x.edition = i.edition
+          AND (x.asset = 'scl' OR x.asset IN (SELECT value FROM json_each(:assets)))
+      ) END
+    FROM areas a CROSS JOIN jobs j ON j.area = a.id CROSS JOIN items i ON i.id = j.item
+    WHERE a.active AND j.status IN ('missing', 'failed')
+      AND j.cause NOT IN (SELECT value FROM json_each(:settings))
+      AND (:host IS NULL OR EXISTS (
+        SELECT 1 FROM absences y
+        WHERE y.job = j.id AND y.host = :host AND y.edition = i.edition AND y.run = (SELECT max(id) FROM runs)
+      ))
+)
+SELECT count(*) FILTER (WHERE due = 0), count(*) FILTER (WHERE due > 0),
+  coalesce(min(due) FILTER (WHERE due > 0), 0), count(*) FILTER (WHERE due IS NULL)
+FROM bad
+"""
+"""In the order of `reasons.Again`."""
 NEWEST_KEYS = "SELECT assets FROM items ORDER BY id DESC LIMIT ?"
 HAS_KEY = """
 SELECT EXISTS (SELECT 1 FROM items i CROSS JOIN json_each(i.assets) e WHERE e.key = ?)

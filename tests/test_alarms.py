@@ -9,9 +9,12 @@ import pytest
 
 from s2async.alarms import Servers, asset_alarm, state_alarm
 from s2async.models import Cause, Job, Lack, Outcome, Scene, Status
+from s2async.reasons import Again
 from tests.states import CLEAR, CLOUDS, A, B, C, lack, make_product, make_scene
 
 HOST = "https://cogs.example"
+NEXT = Again(next=1)
+SETTLED = "count as settled until their items are updated"
 
 
 def scene(number: int) -> Scene:
@@ -40,7 +43,7 @@ def told(*outcomes: Outcome) -> list[str]:
     servers = Servers()
     for outcome in outcomes:
         servers.add(outcome)
-    return [alarm.text for alarm in servers.alarms() if not alarm.settings]
+    return [alarm.text for alarm in servers.alarms(lambda _: NEXT) if not alarm.settings]
 
 
 @pytest.mark.parametrize("cause", [Cause.NOT_THERE, Cause.DENIED, Cause.REFUSED, Cause.ANSWER, Cause.DAMAGED])
@@ -75,8 +78,11 @@ def test_servers_are_told_apart() -> None:
     for number in range(10):
         servers.add(gone(job(number), host="https://down.example"))
         servers.add(saved(job(number, 1)))
-    (alarm,) = servers.alarms()
-    assert alarm.text.startswith("https://down.example gave next to no file: 10 of 10 jobs")
+    (alarm,) = servers.alarms({"https://down.example": NEXT}.__getitem__)
+    assert alarm.text == (
+        "https://down.example gave next to no file: 10 of 10 jobs of this run got none (10 not there); its files "
+        "may have been moved; the next run asks again"
+    )
     assert servers.served == {HOST}
 
 
@@ -107,7 +113,7 @@ def test_a_state_in_which_nearly_all_lack_files(
     scenes: tuple[int, int],
     settings: bool | None,
 ) -> None:
-    alarm = state_alarm(jobs, causes, scenes=scenes, keys={"a", "b"}, forbidden=["https://x.example"])
+    alarm = state_alarm(jobs, causes, scenes=scenes, keys={"a", "b"}, forbidden=["https://x.example"], again=NEXT)
     assert (None if alarm is None else alarm.settings) is settings
 
 
@@ -115,7 +121,12 @@ def test_what_to_do_depends_on_the_causes() -> None:
     def text(*causes: Cause, forbidden: tuple[str, ...] = ()) -> str:
         missing = {"missing": dict.fromkeys(causes, 5)}
         alarm = state_alarm(
-            {"missing": 5 * len(causes)}, missing, scenes=(9, 9), keys={"red", "scl"}, forbidden=forbidden
+            {"missing": 5 * len(causes)},
+            missing,
+            scenes=(9, 9),
+            keys={"red", "scl"},
+            forbidden=forbidden,
+            again=Again(next=2, never=3),
         )
         assert alarm is not None
         return alarm.text
@@ -129,7 +140,33 @@ def test_what_to_do_depends_on_the_causes() -> None:
     assert "only COGs can be read" in text(Cause.JPEG2000)
     both = text(Cause.JPEG2000, Cause.NOT_THERE)
     assert "5 only as JPEG 2000, 5 not there; only COGs can be read" in both
-    assert "the next run asks for what may be there" in both
+    assert both.endswith(
+        "; the next run asks again for 2 of them, 3 count as settled until their items are updated; "
+        "s2async retry --missing has the next run ask for all"
+    )
+    assert "asks again" not in text(Cause.JPEG2000), "only settings help"
+
+
+@pytest.mark.parametrize(
+    ("again", "words"),
+    [
+        (Again(), ""),
+        (Again(next=20), "the next run asks again"),
+        (Again(later=20, earliest=1_640_995_200), "runs from 2022-01-01 00:00 UTC on ask again"),
+        (Again(never=20), "they count as settled: no run asks again until their items are updated"),
+        (
+            Again(next=1, later=1200, earliest=1_640_995_200, never=7),
+            f"the next run asks again for 1 of them, runs from 2022-01-01 00:00 UTC on for 1,200, 7 {SETTLED}",
+        ),
+        (
+            Again(later=2, earliest=1_640_995_200, never=7),
+            f"runs from 2022-01-01 00:00 UTC on ask again for 2, 7 {SETTLED}",
+        ),
+    ],
+)
+def test_when_files_are_asked_for_again(again: Again, words: str) -> None:
+    more = "; s2async retry --missing has the next run ask for all"
+    assert again.words == words + more * (again.later + again.never > 0)
 
 
 @pytest.mark.parametrize(

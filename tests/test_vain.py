@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -153,12 +154,54 @@ def test_an_outage_of_all_files_is_said_and_the_next_run_makes_up_for_it(
 def test_files_that_are_still_away_are_asked_for_in_vain_but_not_in_silence(tmp_path: Path, stage: Stage) -> None:
     path = config_of(tmp_path, stage)
     stage.sandbox.fault("code", path="/cogs/", count=None, status=404)
-    codes = [s2("-q", "run", path, cwd=tmp_path) for _ in range(3)]
-    assert [ended.code for ended in codes] == [3, 3, 3]
-    assert "gave next to no file" in codes[1].error
-    assert codes[2].error.startswith(
-        "20 of 20 jobs have no file that can be read: 20 not there; the next run asks"
+    config, said = Config.load(path), []
+    for day_passes in (False, False, False, True, True, True):
+        if day_passes:
+            worlds.day_passes(config)
+        before = len(stage.sandbox.log())
+        ended = s2("-q", "run", path, cwd=tmp_path)
+        assert ended.code == 3
+        (line,) = ended.error.splitlines()
+        told = json.loads(s2("status", path, "--json", cwd=tmp_path).out)["alarms"]
+        assert told[0].startswith("20 of 20 jobs have no file that can be read: 20 not there; ")
+        when = line.partition("moved; " if "moved" in line else "not there; ")[2]
+        assert told[0].endswith(f"; {when}"), "status says the same"
+        asked = any(entry.kind == "cogs" for entry in stage.sandbox.log()[before:])
+        said.append((asked, re.sub(r"\d\d\d\d-\S+ \S+ UTC", "DAY", when)))
+    later = "runs from DAY on ask again; s2async retry --missing has the next run ask for all"
+    settled = (
+        "they count as settled: no run asks again until their items are updated; "
+        "s2async retry --missing has the next run ask for all"
     )
+    assert said == [
+        (True, "the next run asks again"),
+        (True, later),
+        (False, later),
+        (True, later),
+        (True, settled),
+        (False, settled),
+    ]
+    assert s2("retry", "--missing", path, cwd=tmp_path).out.startswith("20 jobs are open again")
+    stage.sandbox.clear_faults()
+    assert s2("-q", "run", path, cwd=tmp_path) == Ended(0, "", "")
+    assert set(worlds.statuses(config).values()) == {"saved"}
+
+
+def test_what_fails_for_good_is_not_said_to_be_asked_for_again(tmp_path: Path, stage: Stage) -> None:
+    """A denial is a failure that may pass: five runs try it again, and no sixth."""
+    path = config_of(tmp_path, stage)
+    stage.sandbox.fault("code", path="/cogs/", count=None, status=403)
+    said = []
+    for _ in range(7):
+        before = len(stage.sandbox.log())
+        ended = s2("-q", "run", path, cwd=tmp_path)
+        assert ended.code == 3
+        asked = any(entry.kind == "cogs" for entry in stage.sandbox.log()[before:])
+        said.append((asked, "the next run asks again" in ended.error.splitlines()[-1]))
+    until = [asked for asked, _ in said[1:]] + [said[-1][0]]
+    assert [told for _, told in said] == until, "each says of the next one what that does"
+    assert said[0] == (True, True)
+    assert said[-1] == (False, False)
 
 
 def test_a_few_scenes_that_are_not_there_are_no_alarm(tmp_path: Path, stage: Stage) -> None:

@@ -369,6 +369,12 @@ def settle(config: Config) -> None:
         db.execute("UPDATE absences SET due = NULL")
 
 
+def day_passes(config: Config) -> None:
+    """As if files that are missing had been asked for a day earlier than they were."""
+    with closing(sqlite3.connect(config.run.state)) as db, db:
+        db.execute("UPDATE absences SET tried = tried - 86400, due = max(0, due - 86400) WHERE due IS NOT NULL")
+
+
 def result(config: Config) -> dict[str, Any]:
     """Everything that a run leaves to its user, in a form that can be compared: answers, pixels, index."""
     folder = config.output.folder
