@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -22,7 +24,6 @@ from s2async.sandbox.process import Sandbox
 from tests import worlds
 from tests.worlds import Ran, Stage
 
-KILLS = 20
 NTH = {
     "after fetch": 9,
     "in decode": 12,
@@ -106,17 +107,24 @@ def log_end(sandbox: Sandbox) -> int:
     return log[-1].n if log else 0
 
 
-def test_twenty_kills_leave_no_trace(tmp_path: Path, slow: Stage, calm: Ran) -> None:
+@pytest.mark.parametrize("kills", [8, pytest.param(20, marks=pytest.mark.long)])
+def test_kills_at_any_time_leave_no_trace(tmp_path: Path, slow: Stage, calm: Ran, kills: int) -> None:
+    """Every other one while the run does its first requests, the rest once it has recorded more than the last one.
+
+    By requests and jobs, not by time: on a loaded machine a run may take longer to start than for all of its work.
+    """
     sandbox, chance = slow.sandbox, random.Random(2022)
     path = worlds.write_config(tmp_path, sandbox, name="killed", network={"connections": 4}, run={"queue": 30})
     config = Config.load(path)
 
     steps, interrupted = list[int](), 0
-    for _ in range(KILLS):
+    for number in range(kills):
         known, before = answered(config), log_end(sandbox)
         child = start(path)
-        # from its first instant on; mostly while it works, which takes some 20 requests to the first answer
-        wait_for_requests(sandbox, child, before, more=chance.randrange(50))
+        if number % 2:
+            wait_for_jobs(config, child, known.jobs + chance.randrange(1, 9))
+        else:  # from its first instant on
+            wait_for_requests(sandbox, child, before, more=chance.randrange(30))
         time.sleep(chance.uniform(0, 0.03))
         interrupted += child.poll() is None
         child.kill()
@@ -124,9 +132,9 @@ def test_twenty_kills_leave_no_trace(tmp_path: Path, slow: Stage, calm: Ran) -> 
         asked = {entry.path.removeprefix("/cogs/") for entry in sandbox.log(since=before) if entry.kind == "cogs"}
         assert not asked & known.files, "a file was asked for again whose jobs were all recorded"
         steps.append(answered(config).jobs)
-    assert interrupted > KILLS - 5, "but for the last ones, all were killed while they worked"
+    assert interrupted == kills, "all were killed while they worked"
     assert steps == sorted(steps), "what was recorded stays"
-    assert len(set(steps)) > 5, "kills met different stages"
+    assert len(set(steps)) >= kills // 2, "kills met different stages"
 
     known, before = answered(config), log_end(sandbox)
     last = worlds.run(path, sandbox)
@@ -139,11 +147,21 @@ def test_twenty_kills_leave_no_trace(tmp_path: Path, slow: Stage, calm: Ran) -> 
 
 
 def wait_for_requests(sandbox: Sandbox, child: subprocess.Popen[bytes], before: int, *, more: int) -> None:
-    """Wait until a child has made so many requests (its start takes a second); at most some seconds."""
-    end = time.monotonic() + 10
+    """Wait until a child has made so many requests; its start takes a second, and many on a loaded machine."""
+    end = time.monotonic() + 60
     while more and child.poll() is None and time.monotonic() < end:
         if len(sandbox.log(since=before)) >= more:
             return
+        time.sleep(0.01)
+
+
+def wait_for_jobs(config: Config, child: subprocess.Popen[bytes], jobs: int) -> None:
+    """Wait until a child has recorded answers of so many jobs, those of earlier runs included."""
+    end = time.monotonic() + 60
+    while child.poll() is None and time.monotonic() < end:
+        with contextlib.suppress(sqlite3.OperationalError):  # it is being made
+            if answered(config).jobs >= jobs:
+                return
         time.sleep(0.01)
 
 
