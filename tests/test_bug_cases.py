@@ -16,6 +16,8 @@ from s2async import areas, read
 from s2async.config import Config
 from tests import bugs, oracle
 
+pytestmark = pytest.mark.long
+
 FIELD = shapely.box(12.9, 52.47, 12.91, 52.48)
 """Where the shapefile's field lies."""
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests import bugs
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("case", ["01-damaged-tile", "03-outage-as-4xx", "04-parked-for-a-glitch"])
 def test_a_fault_that_was_handed_out_ends_well(bug_cases: Path, tmp_path: Path, case: str) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from tests import bugs
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("case", ["02-one-odd-answer-is-final", "09-retries-used-up"])
 def test_a_fault_that_was_handed_out_ends_well(bug_cases: Path, tmp_path: Path, case: str) -> None:

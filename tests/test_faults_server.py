@@ -13,9 +13,9 @@ from benchmarks.chaos.trial import Bench, Cell
 LONGEST = 1.0
 """Seconds of a fault in the suite; the matrix has longer ones."""
 CELLS = [
-    pytest.param(kind, position, id=f"{kind.name} / {position}")
+    pytest.param(kind, position, id=f"{kind.name} / {position}", marks=[pytest.mark.long] * (number > 0))
     for kind in kinds_server.kinds()
-    for position in kind.positions
+    for number, position in enumerate(kind.positions)
     if kind.lasts <= LONGEST
 ]
 

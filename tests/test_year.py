@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,12 @@ pytestmark = pytest.mark.timeout(480)
 def finished() -> Iterator[year.Year]:
     with year.finished({"twins": '"all"', "min_area_valid": "0"}) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def figures(finished: year.Year) -> dict[str, Any]:
+    """What was read, and the least that could have been; to find the latter takes half a minute."""
+    return least.figures(finished)
 
 
 def test_every_kind_of_answer_occurs(finished: year.Year) -> None:
@@ -36,8 +43,7 @@ def test_a_sample_of_jobs_equals_rasterio_mask(finished: year.Year) -> None:
     ] == []
 
 
-def test_the_runs_counts_are_the_servers(finished: year.Year) -> None:
-    figures = least.figures(finished)
+def test_the_runs_counts_are_the_servers(finished: year.Year, figures: dict[str, Any]) -> None:
     assert figures["bytes_counted"] == figures["bytes"]
     assert figures["requests_counted"] == figures["requests"]
     totals = finished.sandbox.totals()["all"]
@@ -45,8 +51,7 @@ def test_the_runs_counts_are_the_servers(finished: year.Year) -> None:
     assert finished.summary["run"]["bytes"] == totals.bytes
 
 
-def test_hardly_more_is_read_than_the_needed_parts_of_tiles(finished: year.Year) -> None:
-    figures = least.figures(finished)
+def test_hardly_more_is_read_than_the_needed_parts_of_tiles(figures: dict[str, Any]) -> None:
     # 1.08 as a rule; what the first reads guess, before any has been learned from, depends on the machine's speed
     assert figures["bytes"] <= 1.15 * figures["least_prefix_bytes"]
     assert figures["bytes"] <= 0.70 * figures["least_bytes"]
