@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import ssl
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -292,6 +293,24 @@ def test_memory_that_runs_out_meanwhile_stops_a_run_in_order(tmp_path: Path, sta
             assert ended[0] == 6, ended
             assert len(ended[2].splitlines()) == 1
     goes_on(path, stage, calm)
+
+
+@linux
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("limit", "amounts"),
+    [("RLIMIT_AS", [megabytes * MB for megabytes in range(250, 421, 10)]), ("RLIMIT_NOFILE", range(16, 65, 6))],
+)
+def test_whatever_there_is_a_run_is_whole_or_ends_in_one_line(
+    tmp_path: Path, stage: Stage, calm: Ran, limit: str, amounts: Sequence[int]
+) -> None:
+    path = config_in(tmp_path, stage)
+    for amount in amounts:
+        ended = limited("-q", "run", path, **{limit: amount})
+        assert ended == (0, "", "") or refusal(ended).startswith("s2async: "), amount
+        if ended[0] == 0:
+            assert worlds.result(Config.load(path)) == worlds.result(calm.config), amount
+            shutil.rmtree(path.with_name("config-data"))
 
 
 UNSAFE = """
