@@ -14,6 +14,8 @@ from typing import Final
 
 FAILURES: Final = 10
 """What failures in a row count together that park a server."""
+LONG: Final = 3
+"""What they count that do so when nothing was answered for as long as the first pause takes."""
 REFUSED: Final = 1
 """What one counts that is an answer of 429 or 503: after it the pace waits, and that may do."""
 BROKEN: Final = 2
@@ -33,7 +35,7 @@ PROBES: Final = 8
 """Requests that try at once, as many as a run begins with: of a server that fails now and then, one may answer."""
 MANY: Final = 8
 """Files that fail together, of which the server is the cause and not they."""
-DOUBT: Final = 30.0
+DOUBT: Final = 6.0
 """Seconds after which fewer files are left to their own tries. Else two that are out of order, the last of a run,
 would be taken for a server that is down, and waited for."""
 
@@ -44,6 +46,8 @@ class Circuit:
 
     patience: float = 10 * PERIOD
     """Seconds for which a server that was parked is tried, after which it is given up for this run."""
+    doubt: float = DOUBT
+    """Seconds after which a few files, or whatever else was asked for, are left to their own tries."""
     failures: int = 0
     """What failures count together since the last answer."""
     since: float | None = None
@@ -88,7 +92,9 @@ class Circuit:
 
         But one that asked to be left alone means it, whatever it still answers.
         """
-        return self if self.wish and number not in self.probes else Circuit(patience=self.patience)
+        return (
+            self if self.wish and number not in self.probes else Circuit(patience=self.patience, doubt=self.doubt)
+        )
 
     def failed(
         self, number: int, now: float, *, last: int, file: Hashable = None, weight: int = BROKEN
@@ -119,9 +125,10 @@ class Circuit:
 
     def _is_ill(self, now: float) -> bool:
         waited = self.waited(now)
-        few = len(self.files) < MANY and waited >= DOUBT
-        enough = self.failures >= FAILURES and waited >= min(GLITCH, PERIOD) and not few
-        return enough or self._is_hopeless(now)
+        if len(self.files) < MANY and waited >= self.doubt:
+            return self._is_hopeless(now)
+        many = self.failures >= FAILURES and waited >= min(GLITCH, PERIOD)
+        return many or (self.failures >= LONG and waited >= _length(0)) or self._is_hopeless(now)
 
     def _is_hopeless(self, now: float) -> bool:
         return self.waited(now) >= (max(self.patience, UNPARKED) if self.parked is None else self.patience)

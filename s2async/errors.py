@@ -16,6 +16,7 @@
         +-- NotFound           404, 410: an answer
         +-- Refused            we will not ask
         |   +-- NotAllowed     an origin that the user may list
+        |   +-- Diverted       a redirect to where we do not go: perhaps a page to sign in to
         |   +-- AccessDenied   we are not allowed to (401, 403), and may be another time
         +-- FileChanged        the file is no longer the edition whose header was read
         +-- BadAnswer          an answer that is not what was asked for
@@ -77,8 +78,8 @@ class TransientError(RemoteError):
 class HostParked(TransientError):
     """A server that only failed is left alone for a while: nothing was asked, and nothing is known of the file."""
 
-    def __init__(self, message: str, *, origin: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, origin: str, retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
         self.origin = origin
         """The server, as ``scheme://host[:port]``."""
 
@@ -93,6 +94,10 @@ class NotFound(RemoteError):
 
 class Refused(RemoteError):
     """Not on the allow-list, or a server that is not what it should be (TLS)."""
+
+
+class Diverted(Refused):
+    """The server leads us to where we do not go: it may have moved, or somebody on the way wants us to sign in."""
 
 
 class AccessDenied(Refused):

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from contextlib import suppress
 from typing import Final
 
-from s2async.breaker import BROKEN, PROBES, REFUSED, TIMED_OUT, Circuit
+from s2async.breaker import BROKEN, DOUBT, PROBES, REFUSED, TIMED_OUT, Circuit
 from s2async.congestion import CongestionWindow
 from s2async.errors import HostParked
 from s2async.turnstile import TURN, Turnstile
@@ -31,15 +31,22 @@ class Gate:
     Args:
         most: requests under way at once, at most.
         name: of the server, for messages.
-        patience: seconds without an answer after which the server is given up.
+        patience: seconds for which a server that is parked is tried, until it is given up.
+        doubt: seconds after which a few files that fail are left to their own tries.
         beside: another gate of the same server, for what is asked of another part of it, such as its API: both
             have one turnstile, but what fails behind one of them is no sign for the other.
     """
 
     def __init__(
-        self, most: int, *, name: str = "the server", patience: float = 300, beside: Gate | None = None
+        self,
+        most: int,
+        *,
+        name: str = "the server",
+        patience: float = 300,
+        doubt: float = DOUBT,
+        beside: Gate | None = None,
     ) -> None:
-        self.circuit = Circuit(patience=patience)
+        self.circuit = Circuit(patience=patience, doubt=doubt)
         self._turnstile: Turnstile = beside._turnstile if beside else Turnstile(most)
         self._name = name
         self._patience = patience
@@ -68,15 +75,15 @@ class Gate:
         self._check_circuit()
         number = await self._turnstile.enter(self)
         if not number:
-            raise self._turned_away()
+            raise self.turned_away()
         if not self.circuit.closed:  # as may have happened while it waited
             self._probe(number)
         return number
 
-    def answered(self, number: int) -> None:
-        """The request with this number was answered well."""
+    def answered(self, number: int, *, before: int = 0) -> None:
+        """The request with this number was answered well, after so many tries that failed."""
         self.answers += 1
-        self._turnstile.answered(number)
+        self._turnstile.answered(number, before=before)
         self.alive(number)
 
     def alive(self, number: int) -> None:
@@ -84,9 +91,9 @@ class Gate:
         if self.circuit.noted or not self.circuit.closed:
             self._become(self.circuit.answered(number))
 
-    def refused(self, number: int, file: Hashable = None, *, asks: bool = False) -> None:
+    def refused(self, number: int, file: Hashable = None, *, asks: bool = False, before: int = 0) -> None:
         """The request with this number was turned away: the server has too much to do; see `Turnstile.refused`."""
-        self._turnstile.refused(number, asks=asks)
+        self._turnstile.refused(number, asks=asks, before=before)
         self._failed(number, file, REFUSED)
 
     def failed(self, number: int, file: Hashable = None) -> None:
@@ -131,7 +138,7 @@ class Gate:
         try:
             while not self.circuit.admits(loop.time() - self._late(turn)):
                 if self.circuit.hopeless:
-                    raise self._turned_away()
+                    raise self.turned_away()
                 full = len(self.circuit.probes) >= PROBES
                 wait = None if full else (self.circuit.until or 0) + self._late(turn) - loop.time()
                 with suppress(TimeoutError):
@@ -151,7 +158,7 @@ class Gate:
 
     def _check_circuit(self) -> None:
         if not self.circuit.closed and not self.circuit.admits(asyncio.get_running_loop().time()):
-            raise self._turned_away()
+            raise self.turned_away()
 
     def _probe(self, number: int) -> None:
         try:
@@ -161,15 +168,16 @@ class Gate:
             raise
         self._become(self.circuit.probed(number))
 
-    def _turned_away(self) -> HostParked:
+    def turned_away(self) -> HostParked:
+        """What whoever is not let through is told."""
         if self.circuit.wish:
-            text = f"asks to be left alone for {self.circuit.wish:,.0f} s: what needs it stays open"
+            text = f"asks to wait {self.circuit.wish:,.0f} s, longer than anybody does: what needs it stays open"
         elif self.circuit.hopeless:
             waited = self.circuit.waited(asyncio.get_running_loop().time())
             text = f"only failed while it was waited for ({waited:,.0f} s): what needs it stays open"
         else:
             text = "is not asked at present: it only fails"
-        return HostParked(f"{self._name} {text}", origin=self._name)
+        return HostParked(f"{self._name} {text}", origin=self._name, retry_after=self.circuit.wish or None)
 
     def _become(self, circuit: Circuit) -> None:
         if circuit is not self.circuit:

@@ -34,6 +34,11 @@ USELESS: Final = 0.7
 """It has not helped when the share of refused requests is still more than this part of what it was."""
 DEAF: Final = 10.0
 """Seconds for which refusals set no limit then; twice as long each time."""
+PICKY: Final = 4
+"""Refusals of what is new, and answers to what is not, for a second without the contrary, that are not for the rate:
+see `_Taste`."""
+ROUNDS: Final = 4
+"""Failed tries of one request that are told apart for that."""
 HOPELESS: Final = 0.8
 """Share of refused requests above which they set one all the same."""
 PLATEAU: Final = 2.0
@@ -75,6 +80,7 @@ class Pace:
         self._deafness = DEAF
         """Seconds that this lasts the next time."""
         self._answers, self._refusals = _Counter(), _Counter()
+        self._taste = _Taste()
 
     def limit(self, now: float) -> float:
         """Requests a second that may begin."""
@@ -92,14 +98,15 @@ class Pace:
         if self._base < math.inf:
             self.due = max(self.due, now - SLACK) + self._gap(now)
 
-    def answered(self, number: int, now: float) -> None:
-        """The request with this number was answered well."""
+    def answered(self, number: int, now: float, *, before: int = 0) -> None:
+        """The request with this number was answered well, after so many tries that failed."""
         self._answers.add(now)
+        self._taste.answered(before)
         if self._row and number > self._recover:
             self._row, self._since = 0, now
             self.due = min(self.due, now + self._gap(now))
 
-    def refused(self, number: int, last: int, now: float, *, asks: bool = False) -> None:
+    def refused(self, number: int, last: int, now: float, *, asks: bool = False, before: int = 0) -> None:
         """The server turned the request with this number away.
 
         Args:
@@ -107,8 +114,12 @@ class Pace:
             last: number of the last request that has begun.
             now: the time.
             asks: it asked for patience as well (Retry-After): then all have to wait for each refusal.
+            before: how many tries of the same had failed.
         """
         self._refusals.add(now)
+        if self._taste.refused(before, now) and not asks:
+            self._base, self.due = math.inf, -math.inf
+            return
         if number <= self._recover:
             return
         if not self._row:
@@ -132,13 +143,17 @@ class Pace:
             useless = self._progress(now) < 1 and share >= USELESS * self._share
             self._judged, self._share, self._strikes = now, share, self._strikes + 1 if useless else 0
             if self._strikes >= STRIKES:
-                self._base = math.inf
-                self._deaf, self._deafness = now + self._deafness, 2 * self._deafness
+                self._forget(now)
                 return
         elif answered >= FEW * limit:
             return  # it has not had its second yet
         self._base = max(SLOW, LEAST * self._answers.most, min(answered or limit, limit))
         self._since = now
+
+    def _forget(self, now: float) -> None:
+        """Refusals are not for the rate: set no limit for a while."""
+        self._base = math.inf
+        self._deaf, self._deafness = now + self._deafness, 2 * self._deafness
 
     def _progress(self, now: float) -> float:
         """How far the limit has come back to what the server answered: from 0 to 1, and beyond."""
@@ -150,6 +165,47 @@ class Pace:
         if not self._row:
             return gap
         return max(gap, min(gap * 2.0 ** min(self._row, 16), LONGEST))
+
+
+class _Taste:
+    """Tells a server that refuses what it is asked for the first time, or the first few times, however seldom.
+
+    A limit of requests a second makes no such difference: as soon as it is kept, most is answered, new or not.
+    """
+
+    __slots__ = ("_known", "_new", "_since")
+
+    def __init__(self) -> None:
+        self._new = [0] * ROUNDS
+        """Refusals of what had not failed before, or not twice, and so on."""
+        self._known = [0] * ROUNDS
+        """Answers to what had."""
+        self._since = [math.inf] * ROUNDS
+        """When the first of the refusals was, nothing having told the contrary since."""
+
+    def answered(self, before: int) -> None:
+        """Something was answered that had failed so often."""
+        for index in range(ROUNDS):
+            if before > index:
+                self._known[index] += 1
+            else:
+                self._contradict(index)
+
+    def refused(self, before: int, now: float) -> bool:
+        """Something was refused that had failed so often; gives whether that goes by taste."""
+        for index in range(ROUNDS):
+            if before > index:
+                self._contradict(index)
+            else:
+                self._new[index] += 1
+                self._since[index] = min(self._since[index], now)
+        return any(
+            new >= PICKY and known >= PICKY and now - since >= SPAN
+            for new, known, since in zip(self._new, self._known, self._since, strict=True)
+        )
+
+    def _contradict(self, index: int) -> None:
+        self._new[index], self._known[index], self._since[index] = 0, 0, math.inf
 
 
 class _Counter:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -23,6 +23,7 @@ from s2async.editions import Edition
 from s2async.errors import (
     AccessDenied,
     BadAnswer,
+    Diverted,
     FileChanged,
     HostParked,
     Refused,
@@ -34,11 +35,13 @@ from s2async.flow import SPAN, Flow
 from s2async.gate import Gate
 from s2async.meter import Meter, Tally
 from s2async.models import Use
-from s2async.tries import Purse, Tries
+from s2async.tries import Purse, Tries, Try
 
 __all__ = ["Meter", "Piece", "Transport"]
 
 MAX_REDIRECTS: Final = 5
+API_DOUBT: Final = 60.0
+"""Seconds after which a few searches that fail are left to their own tries: there are never many at once."""
 MAX_ERROR_BODY: Final = 64 << 10
 """Bytes of an error's body that are read, so that the connection can be used again."""
 
@@ -121,7 +124,7 @@ class Transport:
         for origin in self._origins:
             proxy = sessions.proxy_for(origin)
             gate = Gate(self._connections, name=origin, patience=self._patience)
-            beside = Gate(self._connections, name=origin, patience=self._patience, beside=gate)
+            beside = Gate(self._connections, name=origin, patience=self._patience, doubt=API_DOUBT, beside=gate)
             for servers, entrance in ((self._files, gate), (self._apis, beside)):
                 tries = Tries(purse=Purse(), attempts=self._attempts, patience=self._patience, wait=self._wait)
                 servers[origin] = _Server(gate=entrance, tries=tries, proxy=proxy, apart=servers)
@@ -177,20 +180,21 @@ class Transport:
             AccessDenied: the server does not permit it.
             BadAnswer: what came is not the range that was asked for; of a whole file, nothing is read.
             TransientError: every try failed in a way that may pass.
-            HostParked: the server only failed lately, and is not asked at present.
+            HostParked: the server only failed lately, and is not asked at present; or it asked for more patience
+                than there is.
         """
         url, server = self._found(href, self._files)
         wanted = {"Range": f"bytes={start}-{start + size - 1}", "Accept-Encoding": "identity"}
         conditions = edition.conditions if edition else {}
 
-        async def once(anew: bool) -> Piece:
-            headers = wanted if anew else wanted | conditions  # what was odd may have been an answer to these
+        async def once(attempt: Try) -> Piece:
+            attempt = replace(attempt, fresh=attempt.fresh or fresh)
+            # what was odd may have been an answer to the conditions
+            headers = wanted if attempt.fresh else wanted | conditions
             tally = Tally(self._flow())
             use = Use.RETRIED
             try:
-                async with self._request(
-                    tally, server, "GET", url, headers=headers, fresh=anew or fresh
-                ) as response:
+                async with self._request(tally, server, "GET", url, headers=headers, attempt=attempt) as response:
                     first, last, whole = content_range(response.status, response.headers, href)
                     seen = Edition.told(response.headers, whole)
                     if edition and seen != edition:
@@ -217,7 +221,12 @@ class Transport:
             ranged = server.ranges and isinstance(error, BadAnswer) and error.status is None
             return self._attempts if ranged else 1
 
-        return await server.tries.made(once, odd=odd)
+        try:
+            return await server.tries.made(once, odd=odd)
+        except TransientError as error:
+            if (error.retry_after or 0) <= self._patience or isinstance(error, HostParked):
+                raise
+            raise server.gate.turned_away() from error  # it says nothing of the file
 
     async def json(
         self,
@@ -244,7 +253,7 @@ class Transport:
         target, server = self._found(url, self._apis)
         headers = {"Accept": "application/geo+json, application/json", "Accept-Encoding": "gzip"}
 
-        async def once(anew: bool) -> Any:
+        async def once(attempt: Try) -> Any:
             tally = Tally(self._flow())
             use = Use.RETRIED
             try:
@@ -256,7 +265,7 @@ class Transport:
                     headers=headers,
                     json_body=body,
                     transient=TRANSIENT | {403},
-                    fresh=anew,
+                    attempt=attempt,
                 ) as response:
                     if response.status != 200:
                         raise BadAnswer(
@@ -270,8 +279,8 @@ class Transport:
                 self.meter.add("search", "", use, requests=tally.requests, size=tally.bytes)
 
         def odd(error: RemoteError) -> int:  # what is too large or too deep would be so again
-            page = isinstance(error, AccessDenied | WrongKind) or getattr(error, "status", None) is not None
-            return int(page)
+            page = isinstance(error, AccessDenied | Diverted | WrongKind)
+            return int(page or getattr(error, "status", None) is not None)
 
         while True:
             try:
@@ -313,11 +322,11 @@ class Transport:
         headers: Mapping[str, str],
         json_body: Mapping[str, Any] | None = None,
         transient: frozenset[int] = TRANSIENT,
-        fresh: bool = False,
+        attempt: Try,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One try, redirects followed by hand. Every way it can fail leaves as one of our errors."""
         session = self._session
-        if fresh:
+        if attempt.fresh:
             session = self._fresh = self._fresh or self._open_session(fresh=True)
             headers = {**headers, "Cache-Control": "no-cache"}  # RFC 9111, 5.2.1.4
         assert session is not None  # noqa: S101 - _found has looked
@@ -335,7 +344,7 @@ class Transport:
                     if response.status in (200, 206):
                         answering = True
                         yield response
-                        gate.answered(number)
+                        gate.answered(number, before=attempt.before)
                         return
                     body = await _rest(tally, response)
                     if response.status not in (301, 302, 303, 307, 308):
@@ -352,7 +361,7 @@ class Transport:
             refused = error.status in OVERLOADED
             error.crowded = refused and gate.answers > before
             if refused:
-                gate.refused(number, file, asks=bool(error.retry_after))
+                gate.refused(number, file, asks=bool(error.retry_after), before=attempt.before)
             else:
                 gate.failed(number, file)
             for each in {gate, hop.gate}:  # the whole server asks for patience, not this one answer
@@ -390,7 +399,9 @@ class Transport:
         try:
             return self._found(str(url.join(URL(location))), servers)
         except ValueError as error:
-            raise Refused(f"a redirect to what is not an address: {shown(str(url))}") from error
+            raise Diverted(f"a redirect to what is not an address: {shown(str(url))}") from error
+        except Refused as error:
+            raise Diverted(f"a redirect to elsewhere: {error}") from error
 
 
 async def _rest(tally: Tally, response: aiohttp.ClientResponse) -> bytes:

@@ -11,10 +11,20 @@ from typing import TypeVar
 
 import tenacity
 
-from s2async.errors import AccessDenied, BadAnswer, HostParked, RemoteError, TransientError
+from s2async.errors import AccessDenied, BadAnswer, Diverted, HostParked, RemoteError, TransientError
 from s2async.retries import TIMED_OUT, RetryBudget
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Try:
+    """One try of a request."""
+
+    fresh: bool = False
+    """It wants an answer past whatever gave an odd one."""
+    before: int = 0
+    """Tries before it that failed in a way that may pass."""
 
 
 class Purse:
@@ -92,7 +102,7 @@ class Tries:
 
     async def made(
         self,
-        once: Callable[[bool], Awaitable[T]],
+        once: Callable[[Try], Awaitable[T]],
         *,
         odd: Callable[[RemoteError], int],
         final: frozenset[int] = frozenset(),
@@ -104,7 +114,7 @@ class Tries:
         To be refused while others are answered is no try at all, up to as many as there are tries.
 
         Args:
-            once: makes a try; ``True`` asks for a fresh answer, past whatever gave an odd one.
+            once: makes a try.
             odd: how many odd answers, such as the one given, are put up with.
             final: statuses of transient failures that are not tried again.
 
@@ -113,13 +123,13 @@ class Tries:
         """
         self.purse.earn()
         try:
-            return await once(False)
-        except (TransientError, AccessDenied, BadAnswer) as error:
+            return await once(Try())
+        except (TransientError, AccessDenied, BadAnswer, Diverted) as error:
             failed: RemoteError = error
-        tried, strange, cost, paid = 0, 0, 0.0, 0.0
+        tried, strange, failures, cost, paid = 0, 0, 0, 0.0, 0.0
 
         def again(state: tenacity.RetryCallState) -> bool:
-            nonlocal tried, strange, cost
+            nonlocal tried, strange, failures, cost
             error = state.outcome.exception() if state.outcome else None
             crowded = isinstance(error, TransientError) and error.crowded
             tried += not crowded or state.attempt_number > self.attempts
@@ -127,8 +137,9 @@ class Tries:
                 return False
             if isinstance(error, TransientError):
                 cost = TIMED_OUT if isinstance(error.__cause__, TimeoutError) else 1.0
+                failures += 1
                 return error.status not in final and (error.retry_after or 0) <= self.patience
-            if isinstance(error, AccessDenied | BadAnswer):
+            if isinstance(error, AccessDenied | BadAnswer | Diverted):
                 strange += 1
                 cost = 0.0 if strange == 1 else 1.0
                 return strange <= odd(error)
@@ -149,7 +160,7 @@ class Tries:
                 with attempt:
                     if attempt.retry_state.attempt_number == 1:
                         raise failed
-                    found = await once(strange > 0)
+                    found = await once(Try(fresh=strange > 0, before=failures))
                     self.purse.give_back(paid)
                     return found
         except HostParked:

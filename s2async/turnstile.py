@@ -64,12 +64,12 @@ class Turnstile:
         self.in_flight -= 1
         self._admit()
 
-    def answered(self, number: int) -> None:
-        """The request with this number was answered well."""
+    def answered(self, number: int, *, before: int = 0) -> None:
+        """The request with this number was answered well; see `Pace.answered`."""
         self.window = self.window.answered(number, self.in_flight)
-        self.pace.answered(number, asyncio.get_running_loop().time())
+        self.pace.answered(number, asyncio.get_running_loop().time(), before=before)
 
-    def refused(self, number: int, *, asks: bool = False) -> None:
+    def refused(self, number: int, *, asks: bool = False, before: int = 0) -> None:
         """The server turned the request with this number away, for it has too much to do; see `Pace.refused`.
 
         It may mean requests at once or in a second. The window, which grows fast at first, has gone too far then;
@@ -77,7 +77,8 @@ class Turnstile:
         """
         if self.window.slow_start:
             self.overloaded(number)
-        self.pace.refused(number, self.begun, asyncio.get_running_loop().time(), asks=asks)
+        now = asyncio.get_running_loop().time()
+        self.pace.refused(number, self.begun, now, asks=asks, before=before)
 
     def overloaded(self, number: int) -> None:
         """The request with this number was given no answer in time: the server has too many at once."""

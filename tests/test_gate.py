@@ -393,7 +393,7 @@ def test_gates_beside_each_other_share_the_places_and_not_the_trouble(monkeypatc
         assert not third.done()
         api.heed(86_400)
         with pytest.raises(
-            HostParked, match=r"^a\.test asks to be left alone for 86,400 s: what needs it stays open"
+            HostParked, match=r"^a\.test asks to wait 86,400 s, longer than anybody does"
         ):
             await api.enter()
         api.leave(second)

@@ -14,14 +14,15 @@ import pytest
 from s2async.congestion import CongestionWindow
 from s2async.pace import FAST, LONGEST, PLATEAU, SLOW, Pace
 
-Allows = Callable[[float], bool]
+Allows = Callable[[float, int], bool]
+"""Whether a server answers at a time what it has refused so often."""
 
 
 def bucket(rate: float, burst: float) -> Allows:
     """A token bucket, as S3, nginx and most gateways have it."""
     left, since = burst, 0.0
 
-    def allows(now: float) -> bool:
+    def allows(now: float, _before: int) -> bool:
         nonlocal left, since
         left, since = min(burst, left + (now - since) * rate), now
         left -= (allowed := left >= 1)
@@ -34,7 +35,7 @@ def windowed(rate: int, phase: float = 0.37) -> Allows:
     """So many in each second of the server's clock."""
     window, count = -1, 0
 
-    def allows(now: float) -> bool:
+    def allows(now: float, _before: int) -> bool:
         nonlocal window, count
         if math.floor(now + phase) != window:
             window, count = math.floor(now + phase), 0
@@ -47,12 +48,18 @@ def windowed(rate: int, phase: float = 0.37) -> Allows:
 def fickle(share: float, seed: int = 3) -> Allows:
     """A relay that refuses such a share of the requests, however often it is asked."""
     chance = random.Random(seed)
-    return lambda _now: chance.random() >= share
+    return lambda _now, _before: chance.random() >= share
 
 
 def down(begin: float, end: float) -> Allows:
     """No limit, but out of order for a while."""
-    return lambda now: not begin <= now < end
+    return lambda now, _before: not begin <= now < end
+
+
+def new(times: int = 1, share: float = 1.0, seed: int = 5) -> Allows:
+    """A server that refuses such a share of what is new to it, the first time, or so many times."""
+    chance = random.Random(seed)
+    return lambda _now, before: before >= times or (before == 0 and chance.random() >= share)
 
 
 @dataclass
@@ -67,6 +74,7 @@ class Run:
 
 def ran(server: Allows, requests: int, *, trip: float = 0.01, seed: int = 1, fastest: float = 1000) -> Run:
     """Make so many requests of 96 workers; a refused one comes again after a random wait."""
+    often: dict[int, int] = {}
     chance, ended, pace, window = random.Random(seed), Run(), Pace(), CongestionWindow.initial(64)
     events: list[tuple[float, int, str, tuple[int, int, int]]] = []
     heard: dict[int, int] = {}
@@ -94,10 +102,11 @@ def ran(server: Allows, requests: int, *, trip: float = 0.01, seed: int = 1, fas
         now, _, what, (turn, tries, number) = heapq.heappop(events)
         assert now < 300, "it does not end"
         if what == "arrived":
-            later(trip / 2 * chance.uniform(0.9, 1.1), "good" if server(now) else "refused", turn, tries, number)
+            allowed = server(now, often.get(turn, 0))
+            later(trip / 2 * chance.uniform(0.9, 1.1), "good" if allowed else "refused", turn, tries, number)
         elif what == "good":
             window = window.answered(number, in_flight)
-            pace.answered(number, now)
+            pace.answered(number, now, before=often.pop(turn, 0))
             in_flight, done = in_flight - 1, done + 1
             if left:
                 left -= 1
@@ -105,7 +114,8 @@ def ran(server: Allows, requests: int, *, trip: float = 0.01, seed: int = 1, fas
         elif what == "refused":
             if window.slow_start:
                 window = window.overloaded(number, len(ended.begun))
-            pace.refused(number, len(ended.begun), now)
+            pace.refused(number, len(ended.begun), now, before=often.get(turn, 0))
+            often[turn] = often.get(turn, 0) + 1
             in_flight -= 1
             ended.refused += 1
             alone = done == heard[number]  # others that are answered meanwhile tell that it was one too many
@@ -138,7 +148,7 @@ def test_very_slow_and_very_fast_servers_too(rate: int) -> None:
 
 
 def test_a_server_that_refuses_nothing_is_not_held_back() -> None:
-    found = ran(lambda _now: True, 2000)
+    found = ran(lambda _now, _before: True, 2000)
     assert found.refused == 0
     assert found.seconds <= 2000 / 1000 + 0.1
     pace = Pace()
@@ -161,7 +171,7 @@ def test_refusals_that_are_not_for_the_rate_do_not_bring_it_down(share: float, f
 @pytest.mark.parametrize("begin", [0.02, 0.5, 2.0])
 def test_a_fault_that_passes_is_soon_forgotten(begin: float, seconds: float) -> None:
     requests = 3000
-    undisturbed = ran(lambda _now: True, requests).seconds
+    undisturbed = ran(lambda _now, _before: True, requests).seconds
     found = ran(down(begin, begin + seconds), requests)
     assert found.seconds <= undisturbed + 3 * seconds + 2
     assert found.refused <= 64 + 20 + 5 * seconds
