@@ -8,6 +8,7 @@ limit, as those of TCP's CUBIC (RFC 9438) and of botocore's adaptive mode do; th
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Final
 
 SPAN: Final = 1.0
@@ -35,8 +36,9 @@ USELESS: Final = 0.7
 DEAF: Final = 10.0
 """Seconds for which refusals set no limit then; twice as long each time."""
 PICKY: Final = 4
-"""Refusals of what is new, and answers to what is not, for a second without the contrary, that are not for the rate:
-see `_Taste`."""
+"""Refusals of what is new, and answers to what is not, that tell more than chance; see `_Taste`."""
+MUCH: Final = 0.3
+"""Share of what is new that is refused then, where some is answered."""
 ROUNDS: Final = 4
 """Failed tries of one request that are told apart for that."""
 HOPELESS: Final = 0.8
@@ -141,7 +143,8 @@ class Pace:
             self._judged, self._share, self._strikes = now, 0.0, 0
         elif now - self._judged >= SPAN:
             useless = self._progress(now) < 1 and share >= USELESS * self._share
-            self._judged, self._share, self._strikes = now, share, self._strikes + 1 if useless else 0
+            strike = STRIKES if self._taste.shows() else 1
+            self._judged, self._share, self._strikes = now, share, self._strikes + strike if useless else 0
             if self._strikes >= STRIKES:
                 self._forget(now)
                 return
@@ -173,7 +176,7 @@ class _Taste:
     A limit of requests a second makes no such difference: as soon as it is kept, most is answered, new or not.
     """
 
-    __slots__ = ("_known", "_new", "_since")
+    __slots__ = ("_fresh", "_known", "_new", "_since")
 
     def __init__(self) -> None:
         self._new = [0] * ROUNDS
@@ -182,9 +185,12 @@ class _Taste:
         """Answers to what had."""
         self._since = [math.inf] * ROUNDS
         """When the first of the refusals was, nothing having told the contrary since."""
+        self._fresh: Counter[tuple[bool, bool]] = Counter()
+        """What came of requests since it was last asked for: whether new, whether refused."""
 
     def answered(self, before: int) -> None:
         """Something was answered that had failed so often."""
+        self._fresh[not before, False] += 1
         for index in range(ROUNDS):
             if before > index:
                 self._known[index] += 1
@@ -192,7 +198,8 @@ class _Taste:
                 self._contradict(index)
 
     def refused(self, before: int, now: float) -> bool:
-        """Something was refused that had failed so often; gives whether that goes by taste."""
+        """Something was refused that had failed so often; gives whether that goes by taste, and nothing else."""
+        self._fresh[not before, True] += 1
         for index in range(ROUNDS):
             if before > index:
                 self._contradict(index)
@@ -203,6 +210,13 @@ class _Taste:
             new >= PICKY and known >= PICKY and now - since >= SPAN
             for new, known, since in zip(self._new, self._known, self._since, strict=True)
         )
+
+    def shows(self) -> bool:
+        """Whether it goes by taste mostly, since that was last asked: much is refused, and nothing twice."""
+        seen, self._fresh = self._fresh, Counter()
+        refused, answered, again = seen[True, True], seen[True, False], seen[False, False]
+        much = refused >= PICKY and refused >= MUCH * (refused + answered)
+        return much and again >= PICKY and not seen[False, True]
 
     def _contradict(self, index: int) -> None:
         self._new[index], self._known[index], self._since[index] = 0, 0, math.inf
