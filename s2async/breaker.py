@@ -14,8 +14,9 @@ from typing import Final
 
 FAILURES: Final = 10
 """What failures in a row count together that park a server."""
-LONG: Final = 3
-"""What they count that do so when nothing was answered for as long as the first pause takes."""
+STUBBORN: Final = 3
+"""Tries of one request whose failures do so when nothing was answered for as long as the first pause takes: others
+may still be few or none, and it would use up its tries."""
 REFUSED: Final = 1
 """What one counts that is an answer of 429 or 503: after it the pace waits, and that may do."""
 BROKEN: Final = 2
@@ -52,6 +53,8 @@ class Circuit:
     """What failures count together since the last answer."""
     since: float | None = None
     """When the first of them was noted."""
+    tries: int = 0
+    """How many tries of one request had failed by then, at most."""
     noted: int = 0
     """Number of the last request that had begun when the last of them was noted."""
     files: frozenset[Hashable] = frozenset()
@@ -97,7 +100,14 @@ class Circuit:
         )
 
     def failed(
-        self, number: int, now: float, *, last: int, file: Hashable = None, weight: int = BROKEN
+        self,
+        number: int,
+        now: float,
+        *,
+        last: int,
+        file: Hashable = None,
+        weight: int = BROKEN,
+        before: int = 0,
     ) -> Circuit:
         """The circuit after the request with this number failed in a way that may pass.
 
@@ -110,6 +120,7 @@ class Circuit:
             file: what it was for; by default, what nobody else asks for.
             weight: what it counts. With 0 the server is there, and is not parked; it is given up all the same
                 when the patience is used up.
+            before: tries of the same request that had failed.
         """
         if number in self.probes:
             there = replace(self, until=None, probes=frozenset(), failures=0, noted=last)
@@ -120,7 +131,8 @@ class Circuit:
         if number <= self.noted:
             return replace(self, files=files)
         since = now if self.since is None else self.since
-        failed = replace(self, failures=self.failures + weight, since=since, noted=last, files=files)
+        tries = max(self.tries, before + 1 if weight else 0)
+        failed = replace(self, failures=self.failures + weight, since=since, tries=tries, noted=last, files=files)
         return failed._pause(now) if failed._is_ill(now) else failed
 
     def _is_ill(self, now: float) -> bool:
@@ -128,7 +140,7 @@ class Circuit:
         if len(self.files) < MANY and waited >= self.doubt:
             return self._is_hopeless(now)
         many = self.failures >= FAILURES and waited >= min(GLITCH, PERIOD)
-        return many or (self.failures >= LONG and waited >= _length(0)) or self._is_hopeless(now)
+        return many or (self.tries >= STUBBORN and waited >= _length(0)) or self._is_hopeless(now)
 
     def _is_hopeless(self, now: float) -> bool:
         return self.waited(now) >= (max(self.patience, UNPARKED) if self.parked is None else self.patience)

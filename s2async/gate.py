@@ -94,16 +94,16 @@ class Gate:
     def refused(self, number: int, file: Hashable = None, *, asks: bool = False, before: int = 0) -> None:
         """The request with this number was turned away: the server has too much to do; see `Turnstile.refused`."""
         self._turnstile.refused(number, asks=asks, before=before)
-        self._failed(number, file, REFUSED)
+        self._failed(number, file, REFUSED, before)
 
-    def failed(self, number: int, file: Hashable = None) -> None:
+    def failed(self, number: int, file: Hashable = None, *, before: int = 0) -> None:
         """The request with this number failed in another way that may pass; see `Circuit.failed`."""
-        self._failed(number, file, BROKEN)
+        self._failed(number, file, BROKEN, before)
 
-    def silent(self, number: int, file: Hashable = None) -> None:
+    def silent(self, number: int, file: Hashable = None, *, before: int = 0) -> None:
         """The request with this number was given no answer in time, or not all of it."""
         self._turnstile.overloaded(number)
-        self._failed(number, file, TIMED_OUT)
+        self._failed(number, file, TIMED_OUT, before)
 
     def incomplete(self, number: int, file: Hashable = None) -> None:
         """The answer to the request with this number began, and broke off, or came too slowly.
@@ -152,9 +152,10 @@ class Gate:
         before = bisect_left(self._turns, turn) + len(self.circuit.probes)
         return before // PROBES * NEXT
 
-    def _failed(self, number: int, file: Hashable, weight: int) -> None:
+    def _failed(self, number: int, file: Hashable, weight: int, before: int = 0) -> None:
         now = asyncio.get_running_loop().time()
-        self._become(self.circuit.failed(number, now, last=self._turnstile.begun, file=file, weight=weight))
+        last = self._turnstile.begun
+        self._become(self.circuit.failed(number, now, last=last, file=file, weight=weight, before=before))
 
     def _check_circuit(self) -> None:
         if not self.circuit.closed and not self.circuit.admits(asyncio.get_running_loop().time()):

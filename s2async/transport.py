@@ -363,14 +363,17 @@ class Transport:
             if refused:
                 gate.refused(number, file, asks=bool(error.retry_after), before=attempt.before)
             else:
-                gate.failed(number, file)
+                gate.failed(number, file, before=attempt.before)
             for each in {gate, hop.gate}:  # the whole server asks for patience, not this one answer
                 each.heed(error.retry_after)
             raise
         except TimeoutError as error:
             # bytes came until the time for the whole answer was over: that is slow, not silent
             slow = answering and not isinstance(error, aiohttp.ServerTimeoutError)
-            (gate.incomplete if slow else gate.silent)(number, file)
+            if slow:
+                gate.incomplete(number, file)
+            else:
+                gate.silent(number, file, before=attempt.before)
             raise TransientError(f"timed out: {shown(str(asked))}") from error
         except aiohttp.ClientSSLError as error:
             if local := means.shortage(getattr(error, "os_error", error)):
@@ -381,7 +384,10 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             if local := means.shortage(getattr(error, "os_error", error)):
                 raise local from error  # it says nothing of the server
-            (gate.incomplete if answering else gate.failed)(number, file)
+            if answering:
+                gate.incomplete(number, file)
+            else:
+                gate.failed(number, file, before=attempt.before)
             raise TransientError(f"{sessions.brief(error)}: {shown(str(asked))}") from error
         finally:
             gate.leave(number)

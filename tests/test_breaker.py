@@ -32,7 +32,7 @@ def parked(patience: float = 10 * PERIOD) -> Circuit:
     return circuit
 
 
-@pytest.mark.parametrize(("weight", "times"), [(REFUSED, 6), (BROKEN, 5), (TIMED_OUT, 3)])
+@pytest.mark.parametrize(("weight", "times"), [(REFUSED, 10), (BROKEN, 5), (TIMED_OUT, 3)])
 def test_failures_in_a_row_park_a_server_and_each_kind_has_its_weight(weight: int, times: int) -> None:
     assert failing(Circuit(), times - 1, weight=weight).closed
     circuit = failing(Circuit(), times, weight=weight)
