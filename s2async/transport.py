@@ -211,7 +211,8 @@ class Transport:
                     server.ranges = True
                     return Piece(data=data, edition=seen)
             except BadAnswer as error:
-                if edition and error.status == 416:  # nothing is asked for beyond the end of a known file
+                # nothing is asked for beyond the end of a known file; but one such answer is not believed
+                if edition and error.status == 416 and attempt.fresh:
                     raise FileChanged(f"the file got shorter while it was read: {shown(href)}") from error
                 raise
             finally:

@@ -60,6 +60,32 @@ def test_what_was_under_way_together_counts_once() -> None:
     assert circuit.failed(65, 1.0, last=65).failures == 2 * BROKEN
 
 
+def test_a_request_that_fails_for_the_third_time_parks_a_server_that_answers_nobody() -> None:
+    """The only one that is made, perhaps: it would use up its tries before there are enough failures."""
+
+    def third(at: float, *, before: int = 2, weight: int = REFUSED) -> Circuit:
+        circuit = Circuit().failed(1, 0.0, last=1, weight=weight).failed(2, 0.4, last=2, weight=weight, before=1)
+        return circuit.failed(3, at, last=3, weight=weight, before=before)
+
+    assert third(FIRST).until == pytest.approx(2 * FIRST)
+    assert third(FIRST - 0.1).closed, "no pause before a server was silent for as long"
+    assert third(FIRST, before=1).closed, "others fail, and may be answered the next time"
+    assert third(FIRST, weight=0).closed, "it answers, though not to the end"
+
+
+@pytest.mark.parametrize(("doubt", "files"), [(DOUBT, 2), (DOUBT, MANY - 1), (60.0, 2)])
+def test_a_few_that_fail_are_parked_for_as_long_as_it_is_in_doubt(doubt: float, files: int) -> None:
+    """Two files at the end of a run cost some seconds; searches are always few, and are doubted longer."""
+    circuit, number, now = failing(Circuit(doubt=doubt), 20, files=files), 1000, 20 * STEP
+    while not circuit.closed:
+        assert circuit.until is not None
+        now, number = max(now, circuit.until), number + 1
+        circuit = circuit.probed(number).failed(number, now, last=number, file=number % files)
+    assert doubt <= circuit.waited(now) <= 2 * doubt + FIRST
+    assert not circuit.hopeless
+    assert circuit.answered(number) == Circuit(doubt=doubt)
+
+
 def test_a_glitch_costs_no_pause() -> None:
     circuit = Circuit()
     for number in range(1, 100):

@@ -128,7 +128,7 @@ def test_a_file_that_got_so_short_that_nothing_is_there_has_changed(
 
     with pytest.raises(FileChanged, match=r"got shorter while it was read: .*cog\.tif"):
         run(server, work)
-    assert [entry["status"] for entry in server.log] == [206, 416]
+    assert [entry["status"] for entry in server.log] == [206, 416, 416], "one such answer is not believed"
 
 
 @pytest.mark.parametrize("query", [{}, {"weak": 1, "modified": "mtime"}, {"noetag": 1, "modified": "mtime"}])

@@ -91,6 +91,30 @@ def test_a_server_that_stays_down_ends_the_run_with_its_jobs_open(tmp_path: Path
     assert not worlds.faults_of(ran.config, stage.world)
 
 
+@pytest.mark.parametrize(("where", "left"), [(".tif", {"open", "missing"}), ("/TCI", None)])
+def test_a_server_that_wants_to_be_left_alone_for_a_day_ends_the_run_with_its_jobs_open(
+    tmp_path: Path, stage: Stage, where: str, left: set[str] | None
+) -> None:
+    """Also those whose own requests were told so: it says nothing of their files."""
+    stage.sandbox.fault("code", path=where, count=None, status=503, retry_after=86_400)
+    path = worlds.write_config(tmp_path, stage.sandbox, network={"attempts": 5})
+    config = Config.load(path)
+    error, _, seconds = stopped(path)
+    assert "asks to wait 86,400 s" in str(error)
+    assert error.retry_after == 86_400
+    assert seconds < 20
+    assert "failed" not in states(config)
+    assert states(config)["open"] > 0
+    assert left is None or set(states(config)) == left
+    asked = [entry for entry in stage.sandbox.log() if entry.status == 503]
+    assert 1 <= len(asked) <= 8, "those that were under way together"
+
+    stage.sandbox.clear_faults()
+    ran = worlds.run(path, stage.sandbox)
+    assert ran.summary.clean
+    assert not worlds.faults_of(ran.config, stage.world)
+
+
 def test_what_was_answered_before_the_outage_is_kept(tmp_path: Path, stage: Stage) -> None:
     stage.sandbox.fault("code", path="/TCI", count=None, status=503)
     path = worlds.write_config(tmp_path, stage.sandbox, network={"attempts": 20, "patience": 0.5})

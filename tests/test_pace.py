@@ -167,6 +167,30 @@ def test_refusals_that_are_not_for_the_rate_do_not_bring_it_down(share: float, f
     assert found.seconds <= 1.6 * 10 / (1 - share) + 12, "some seconds to find out, now and then"
 
 
+@pytest.mark.parametrize("trip", [0.002, 0.01, 0.05])
+@pytest.mark.parametrize(("times", "share", "most"), [(1, 1.0, 12), (1, 0.7, 7), (1, 0.33, 4), (2, 1.0, 15)])
+def test_refusals_of_what_is_new_do_not_bring_it_down(times: int, share: float, most: float, trip: float) -> None:
+    """At any rate the same is refused: the slower it is asked, the longer it takes."""
+    for seed in range(5):
+        found = ran(new(times, share), 240, trip=trip, seed=seed)
+        assert found.seconds <= most
+
+
+def test_what_is_new_is_held_back_as_well_where_it_is_answered_in_part() -> None:
+    pace, number = Pace(), 0
+    for number in range(1, 101):
+        pace.begun(number / 100)
+        pace.answered(number, number / 100)
+    for step in range(100):  # for a second: one in ten is refused, and answered when it is asked for again
+        number += 1
+        now = 1 + step / 100
+        if step % 10:
+            pace.answered(number, now, before=int(step % 10 == 1))
+        else:
+            pace.refused(number, number, now)
+    assert 80 <= pace.limit(2.0) <= 110
+
+
 @pytest.mark.parametrize("seconds", [0.1, 0.3, 1.0, 3.0])
 @pytest.mark.parametrize("begin", [0.02, 0.5, 2.0])
 def test_a_fault_that_passes_is_soon_forgotten(begin: float, seconds: float) -> None:
