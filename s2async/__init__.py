@@ -17,7 +17,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from s2async._version import __version__
 
 if TYPE_CHECKING:
     from s2async.api import CropArray, load_areas, load_config, read, run, run_sync, stream, stream_sync

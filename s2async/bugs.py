@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
-import s2async
 from s2async import means
+from s2async._version import __version__
 from s2async.answers import excerpt, masked
 from s2async.errors import LocalError, S2AsyncError
 
@@ -116,7 +116,7 @@ def _details(error: BaseException) -> str:
         trace = f"{trace[: _LONGEST // 2]}\n...\n{trace[-_LONGEST // 2 :]}"
     command = next((word for word in sys.argv[1:] if word.isalpha()), "")
     return (
-        f"s2async {s2async.__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
+        f"s2async {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
         f"Python {platform.python_version()} on {platform.platform()}\n"
         f"command: {command}\n\n{trace}"
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-import s2async
 from s2async import areas as area_files
 from s2async import files, index, notes, owners, pipeline, rebuild, upkeep
+from s2async._version import __version__
 from s2async.config import Config
 from s2async.console import safe, size, standard_error, tell
 from s2async.errors import ConfigError
@@ -111,7 +111,7 @@ def rebuild_command(config: Path) -> int:
     upkeep.check_output(output)
     owners.check_alive(settings)
     limits, wanted = pipeline.limits(settings), pipeline.wanted_products(settings)
-    made = rebuild.rebuild(settings, areas, limits, wanted, version=s2async.__version__)
+    made = rebuild.rebuild(settings, areas, limits, wanted, version=__version__)
     if made.aside:
         click.echo(f"the old state is now {safe(str(made.aside))}")
     for path, why in made.strange:

@@ -19,9 +19,9 @@ from typing import Any
 import click
 from rich.text import Text
 
-import s2async
 from s2async import areas as area_files
 from s2async import bugs, care, console, export, files, heartbeat, owners, pipeline, prospect, report, summary
+from s2async._version import __version__
 from s2async.config import EXAMPLE, Config, with_areas, with_places
 from s2async.errors import (
     AreaError,
@@ -74,7 +74,7 @@ def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(s2async.__version__, prog_name="s2async")
+@click.version_option(__version__, prog_name="s2async")
 @verbosity
 def cli() -> None:
     """Cloud-free Sentinel-2 pictures of many small places.

@@ -17,7 +17,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import s2async
 from s2async import (
     alarms,
     crops,
@@ -34,6 +33,7 @@ from s2async import (
     worker,
 )
 from s2async import areas as area_files
+from s2async._version import __version__
 from s2async.alarms import Alarm
 from s2async.budget import Budget
 from s2async.clouds import Limits, verdict
@@ -248,7 +248,7 @@ class _Run:
     async def run(self, left: Left) -> Summary:
         self._suspect(left)
         self._prepare()
-        self.state.begin_run(self.config.model_dump_json(), s2async.__version__)
+        self.state.begin_run(self.config.model_dump_json(), __version__)
         try:
             await self._work()
             self._settle()

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-import s2async
 from s2async import areas as area_files
 from s2async import files, headers, page, pipeline, quicklooks, scenery, sections, sheet, svgmap
+from s2async._version import __version__
 from s2async.config import Config
 from s2async.console import duration, size
 from s2async.errors import S2AsyncError
@@ -342,5 +342,5 @@ def _credits(config: Config, first: date, last: date) -> list[str]:
     catalog = config.search.resolve()
     return [
         f"Pictures: {catalog.attribution.replace('{year}', years)}.",
-        f"Made by s2async {s2async.__version__} from scenes of {catalog.url}, collection {catalog.collection}.",
+        f"Made by s2async {__version__} from scenes of {catalog.url}, collection {catalog.collection}.",
     ]

@@ -14,8 +14,8 @@ import aiohttp
 from aiohttp.abc import ResolveResult
 from yarl import URL
 
-import s2async
 from s2async import means, origins, proxies
+from s2async._version import __version__
 from s2async.errors import ConfigError, NotAllowed
 from s2async.proxies import Proxy
 
@@ -70,7 +70,7 @@ def _session(
     return aiohttp.ClientSession(
         connector=connector,
         timeout=timeout,
-        headers={"User-Agent": f"s2async/{s2async.__version__}"},
+        headers={"User-Agent": f"s2async/{__version__}"},
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
     )

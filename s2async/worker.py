@@ -19,8 +19,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-import s2async
 from s2async import clouds, crops, files, quicklooks, raster, sources, strangers
+from s2async._version import __version__
 from s2async.answers import public, shown
 from s2async.budget import Budget
 from s2async.endings import SCL, Endings
@@ -376,6 +376,6 @@ def crop_tags(job: Job, measured: CloudMeasure, source: Source, settings: Settin
         "VALID_PERCENT": f"{clouds.valid_percent(measured) or 0:.4f}",
         "HREF": public(source.asset.href),
         "ETAG": source.edition.etag,
-        "TIFFTAG_SOFTWARE": f"s2async {s2async.__version__}",
+        "TIFFTAG_SOFTWARE": f"s2async {__version__}",
         "TIFFTAG_COPYRIGHT": settings.attribution.replace("{year}", str(scene.datetime.year)),
     }
