@@ -7,10 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from s2async.assets import origin
 from s2async.models import Cause, Outcome, Status
-from s2async.origins import listing
 from s2async.reasons import OUTAGE, SETTINGS, Again, counted
+from s2async.text import listing, origin
 
 ENOUGH: Final = 8
 """Scenes that tell more than chance would; where there are fewer, all of them must."""

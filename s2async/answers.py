@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from s2async.errors import AccessDenied, BadAnswer, FileChanged, NotFound, RemoteError, TransientError, WrongKind
+from s2async.text import excerpt, is_too_deep, shown
 
 TRANSIENT: Final = frozenset({408, 425, 429, *range(500, 600)})
 """Answers that may be better on another try."""
@@ -18,49 +19,7 @@ OVERLOADED: Final = frozenset({429, 503})
 """Answers of a server that has too much to do (RFC 6585, 4 and RFC 9110, 15.6.4)."""
 MAX_JSON: Final = 64 << 20
 """Decoded bytes of one JSON answer; a body of 0.3 MB can unpack to 300 MB."""
-MAX_DEPTH: Final = 100
-"""Lists and objects inside one another in a JSON answer: a page of items has 7. The interpreter's own limit is a
-matter of its version, and what a reader takes may be too deep for whoever goes on with it."""
-_ADDRESS: Final = re.compile(
-    r"""(?P<scheme> \b[a-z][a-z0-9+.-]{1,20} :/+ ) (?: [^/\s"'<>]* @ )?
-    (?P<place> [^\s"'<>?#]* ) (?P<more> [?\#] [^\s"'<>]* )?""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_QUERY: Final = re.compile(r"""\?[\w.%~-]+=[^\s"'<>]*""")
 _CONTENT_RANGE: Final = re.compile(r"\s*bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})\s*", re.IGNORECASE)
-
-
-def shown(href: str) -> str:
-    """An address as messages show it: one line, without user, password and query, which may hold secrets."""
-    return _printable(public(href).encode("utf-8", "replace")[:1200].decode("utf-8", "replace"))[:300]
-
-
-def public(href: str) -> str:
-    """An address as it may be published: without user, password, query and fragment.
-
-    What stands there may be a signature or a token. It is needed to fetch the file, and tells nothing of what the
-    file is: only the state keeps it.
-    """
-    if "@" in href:
-        href = re.sub(r"//[^/?#]*@", "//", href)
-    return href.partition("?")[0].partition("#")[0]
-
-
-def masked(text: str) -> str:
-    """A text of others, in which addresses stand as `public` has them."""
-    if ":/" not in text:
-        return text
-    return _ADDRESS.sub(lambda found: found["scheme"] + found["place"] + ("?..." if found["more"] else ""), text)
-
-
-def excerpt(raw: bytes, size: int = 80) -> str:
-    """The start of some bytes as one printable line, without what might be secrets in addresses."""
-    return _printable(_QUERY.sub("?...", masked(raw[: 4 * size].decode("utf-8", "replace"))))[:size]
-
-
-def _printable(text: str) -> str:
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def status_error(
@@ -149,7 +108,7 @@ def decode_json(raw: bytes, headers: Mapping[str, str], url: str) -> Any:
     Raises:
         TransientError: the body is damaged or was cut off.
         BadAnswer: it is something else than JSON, unpacks to more than :data:`MAX_JSON`, or is nested deeper than
-            :data:`MAX_DEPTH`.
+            :data:`s2async.text.MAX_DEPTH`.
     """
     encoding = headers.get("Content-Encoding", "identity").lower()
     if encoding in ("gzip", "x-gzip"):
@@ -170,22 +129,6 @@ def decode_json(raw: bytes, headers: Mapping[str, str], url: str) -> Any:
     if is_too_deep(value):
         raise BadAnswer(f"JSON that is nested too deeply: {shown(url)}")
     return value
-
-
-def is_too_deep(value: object) -> bool:
-    """Whether a decoded JSON value has more than :data:`MAX_DEPTH` lists and objects inside one another."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for thing in level
-            if isinstance(thing, dict | list)
-            for inner in (thing.values() if isinstance(thing, dict) else thing)
-            if isinstance(inner, dict | list)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _gunzip(raw: bytes, url: str) -> bytes:

@@ -29,7 +29,7 @@ from s2async.geojson import bbox
 from s2async.models import Area, Notice
 from s2async.names import folder_name, folder_names
 from s2async.readers import READERS, Record, Source, read_vector, read_wkt
-from s2async.tomlfile import shown
+from s2async.text import one_line
 
 __all__ = ["NAMED", "READERS", "area_km2", "bounds", "fingerprint", "folder_name", "folder_names", "load", "read"]
 
@@ -68,7 +68,7 @@ def load(config: Config, on_notice: Callable[[Notice], None] = warn) -> list[Are
     if isinstance(config.areas, Path):
         if not config.areas.is_file():
             raise AreaError(
-                f"{config.place('areas')}: areas: no such file: {shown(config.areas, 200)}; mend the path"
+                f"{config.place('areas')}: areas: no such file: {one_line(config.areas, 200)}; mend the path"
             )
         return _areas(_read_file(config.areas, config.name_field), config.crs, on_notice, taken)
     tables = [(config.place("areas", number), area.name, area.wkt) for number, area in enumerate(config.areas)]
@@ -95,7 +95,7 @@ def read(
     """
     if isinstance(source, Path):
         if not source.is_file():
-            raise AreaError(f"{shown(source, 200)}: no such file; mend the path")
+            raise AreaError(f"{one_line(source, 200)}: no such file; mend the path")
         return _areas(_read_file(source, name_field), crs, on_notice)
     tables = [(f"[[areas]] {number}", area.name, area.wkt) for number, area in enumerate(source, start=1)]
     return _areas(read_wkt("areas", tables), crs, on_notice)
@@ -184,7 +184,7 @@ def _placed(
     polygons: dict[str, Polygon | MultiPolygon] = {}
     prints: dict[str, str] = {}
     for record in source.records:
-        where = f'{record.place}: area "{shown(record.name)}"'
+        where = f'{record.place}: area "{one_line(record.name)}"'
         _check_name(record.name, where)
         if record.name in polygons:
             raise AreaError(f"{where}: there is another area of this name; give each its own")
@@ -192,7 +192,9 @@ def _placed(
         polygon = _polygon(record.geometry, frame, where)
         identity = _hash(polygon)
         if identity in prints:
-            raise AreaError(f'{where}: has the polygon of area "{shown(prints[identity])}"; remove one of the two')
+            raise AreaError(
+                f'{where}: has the polygon of area "{one_line(prints[identity])}"; remove one of the two'
+            )
         polygons[record.name], prints[identity] = polygon, record.name
     if doubt:
         on_notice(doubt)

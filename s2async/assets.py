@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from s2async.models import Asset, Cause, Reason
-from s2async.origins import listing, origin_of
+from s2async.text import listing, origin
 
 if TYPE_CHECKING:
     from s2async.catalogs import Catalog
@@ -146,16 +145,3 @@ def is_address(text: object) -> bool:
 def mapping(value: object) -> Mapping[str, Any]:
     """A JSON object; an empty one in place of anything else."""
     return value if isinstance(value, Mapping) else {}
-
-
-def origin(href: str) -> str:
-    """The origin of an http(s) address; the empty string where it is none after all."""
-    return _origin_of_place("/".join(href.split("/", 3)[:3]))
-
-
-@lru_cache(maxsize=1024)
-def _origin_of_place(place: str) -> str:
-    try:
-        return origin_of(place)
-    except ValueError:
-        return ""

@@ -1,7 +1,7 @@
 """What nobody foresaw: one line on the terminal, all else in a file, and no secret in either.
 
 The line says that it is a bug, because whoever reads it can do nothing else about it. Values of variables are
-never written down; texts are, with addresses as `answers.public` has them, and without what the environment keeps
+never written down; texts are, with addresses as `text.public` has them, and without what the environment keeps
 secret.
 """
 
@@ -25,8 +25,8 @@ from urllib.parse import unquote
 
 from s2async import means
 from s2async._version import __version__
-from s2async.answers import excerpt, masked
 from s2async.errors import LocalError, S2AsyncError
+from s2async.text import excerpt, masked
 
 EXIT: Final = 70
 """``EX_SOFTWARE`` of sysexits.h."""

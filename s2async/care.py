@@ -14,11 +14,12 @@ from s2async import areas as area_files
 from s2async import files, index, notes, owners, pipeline, rebuild, upkeep
 from s2async._version import __version__
 from s2async.config import Config
-from s2async.console import safe, size, standard_error, tell
+from s2async.console import standard_error, tell
 from s2async.errors import ConfigError
 from s2async.holdings import check_state
 from s2async.records import StoredCrop
 from s2async.state import State
+from s2async.text import safe, size
 
 CONFIG = click.Path(path_type=Path)
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Tell only; change nothing.")

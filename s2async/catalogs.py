@@ -21,9 +21,10 @@ import shapely
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from s2async.assets import is_address, mapping, origin, sort_assets
+from s2async.assets import is_address, mapping, sort_assets
 from s2async.errors import BadAnswer, ConfigError
 from s2async.models import Scene
+from s2async.text import origin
 
 TWIN_SECONDS = 1.0
 """Editions of one datastrip differ by 0 or 1 ms in their time; two datastrips of one pass by several seconds."""

@@ -39,6 +39,7 @@ from s2async.options import FiniteRange
 from s2async.progress import Progress, Summary
 from s2async.state import State
 from s2async.stopping import Stop
+from s2async.text import safe
 
 EXIT_CODES = """
 \b
@@ -272,7 +273,7 @@ def run_config(
     areas = area_files.load(config, partial(console.tell, error, quiet=quiet))
     pipeline.check(config, areas)
     if not quiet:
-        error.print(Text(console.safe(summary.where(areas))), soft_wrap=True)
+        error.print(Text(safe(summary.where(areas))), soft_wrap=True)
     new_state = new_state or prospect.new_start(config)
     prospect.consent(config, areas, limit=limit, yes=yes)
     progress = Progress()
@@ -343,13 +344,13 @@ def _tell_of_areas(path: Path) -> None:
         try:
             area_files.load(config, partial(console.tell, console.standard_error(), quiet=False))
         except AreaError as error:
-            click.echo(f"to be mended before a run: {console.safe(str(error))}", err=True)
+            click.echo(f"to be mended before a run: {safe(str(error))}", err=True)
 
 
 def _teller(quiet: bool) -> Callable[[str], None]:
     def tell(text: str) -> None:
         if not quiet:
-            click.echo(console.safe(text), err=True)
+            click.echo(safe(text), err=True)
 
     return tell
 
@@ -407,5 +408,5 @@ def _tell(error: BaseException) -> int:
         text, code = str(error), exit_code(error)
     else:
         text, code = bugs.tell(error)
-    click.echo(f"s2async: {console.safe(text)}", err=True)
+    click.echo(f"s2async: {safe(text)}", err=True)
     return code

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from s2async.tomlfile import Key, TomlFile, shown, toml_value
+from s2async.text import one_line
+from s2async.tomlfile import Key, TomlFile, toml_value
 
 _WANTED: Final = {
     "bool_type": "true or false",
@@ -71,7 +72,7 @@ def _in_file(found: ErrorDetails, data: Any) -> Key:
 
 def _named(key: Key) -> str:
     """``[section] key``, ``[[areas]] name`` or plain ``key``."""
-    words = [shown(part) for part in key if isinstance(part, str)]
+    words = [one_line(part) for part in key if isinstance(part, str)]
     if key[0] == "areas" and len(key) > 1:
         return " ".join(["[[areas]]", *words[1:]])
     return f"[{words[0]}] {'.'.join(words[1:])}" if len(words) > 1 else words[0]

@@ -36,7 +36,8 @@ from s2async.complaints import Misplaced, complaint
 from s2async.errors import ConfigError
 from s2async.files import check_names
 from s2async.periods import why_empty
-from s2async.tomlfile import TomlFile, shown
+from s2async.text import one_line
+from s2async.tomlfile import TomlFile
 from s2async.values import (
     Address,
     AssetKeys,
@@ -298,7 +299,7 @@ class Config(Section):
         """
         if why := why_empty(self.search.period.start, self.search.period.end, now=now):
             place = self.place("search", "datetime")
-            raise ConfigError(f'{place}: [search] datetime: "{shown(self.search.datetime)}" {why}')
+            raise ConfigError(f'{place}: [search] datetime: "{one_line(self.search.datetime)}" {why}')
 
     def catalog(self) -> Catalog:
         """Describe the catalogue that is meant, and whom its assets may be on."""

@@ -1,6 +1,6 @@
 """What a person sees on the terminal: a live line while a run goes on, and tables after it.
 
-Everything that comes from outside (names, ids, reasons) passes :func:`safe`: no markup, no escape sequence and no
+Everything that comes from outside (names, ids, reasons) passes `text.safe`: no markup, no escape sequence and no
 line break of its own ever reaches the terminal.
 """
 
@@ -13,7 +13,6 @@ import io
 import os
 import sys
 import time
-import unicodedata
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any, TextIO, cast
 
@@ -26,6 +25,7 @@ from rich.text import Text
 from s2async.errors import LocalError
 from s2async.models import Event, JobDone, Notice, SearchDone, Status
 from s2async.progress import Progress
+from s2async.text import duration, safe, size
 
 LINE_EVERY = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -39,33 +39,6 @@ COLOURS = {
     Status.MISSING: "yellow",
     Status.FAILED: "red",
 }
-
-
-def safe(text: str) -> str:
-    """Text of others on one line: control, format and line separator characters become visible escapes."""
-    return "".join(
-        char if not unicodedata.category(char).startswith(("C", "Zl", "Zp")) else f"\\u{ord(char):04x}"
-        for char in text
-    )
-
-
-def size(count: float) -> str:
-    """Bytes for people, in decimal units as providers count them: 812 MB, 85.4 GB."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(count) < 999.5 or unit == "TB":
-            return f"{count:.0f} {unit}" if unit == "B" or abs(count) >= 99.95 else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError("the last unit takes everything")
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: 41 s, 3 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
 def tell(console: Console, notice: Notice, *, quiet: bool) -> None:

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Final
 
 from s2async import clouds, reasons
-from s2async.assets import NO_ASSET, origin
+from s2async.assets import NO_ASSET
 from s2async.clouds import Limits
 from s2async.errors import NotAllowed, RemoteError
 from s2async.models import Asset, Batch, Cause, CloudMeasure, Job, Lack, Outcome, Product, Status
+from s2async.text import origin
 
 SCL: Final = "scl"
 """Our key of the scene classification."""

@@ -12,11 +12,11 @@ import click
 
 from s2async import files, geojson, index, pipeline
 from s2async.config import Config
-from s2async.console import safe
 from s2async.errors import ConfigError
 from s2async.holdings import check_target, opened
 from s2async.ledger import Ledger
 from s2async.table import Table
+from s2async.text import safe
 
 _TOKEN = "s2async-export"  # noqa: S105 - not a password
 STDOUT = Path("-")

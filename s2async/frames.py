@@ -15,7 +15,7 @@ from pyproj.exceptions import ProjError
 from s2async.datums import LONLAT, SAME, Coordinates, Trust, Verdict, Way, apart
 from s2async.errors import AreaError
 from s2async.models import Notice
-from s2async.tomlfile import shown
+from s2async.text import one_line
 
 STRAY: Final = 15.0
 """Degrees beyond the region of a projected CRS that are still taken for meant: countries stretch their zones."""
@@ -118,7 +118,7 @@ def doubt(
             f'{frame.place}: its CRS "{named(frame.crs)}" names no datum, so that the areas may be hundreds of '
             'metres off; set crs in the config, such as "EPSG:25833"'
         )
-    wrong = [shown(names[number]) for number in np.unique(owners[verdict.doubtful])]
+    wrong = [one_line(names[number]) for number in np.unique(owners[verdict.doubtful])]
     which = ", ".join(wrong[:NAMED]) + ", ..." * (len(wrong) > NAMED)
     some = "1 area" if len(names) == 1 else f"{len(wrong):,} of {len(names):,} areas"
     advice = "convert the areas to EPSG:4326 with a program that knows the shift of this datum"
@@ -137,16 +137,16 @@ def known(text: str, where: str) -> CRS:
     try:
         crs = _parsed(text)
     except ProjError:
-        raise AreaError(f'{where}: "{shown(text)}" is not known; write a code such as "EPSG:25833"') from None
+        raise AreaError(f'{where}: "{one_line(text)}" is not known; write a code such as "EPSG:25833"') from None
     if not (crs.is_geographic or crs.is_projected or crs.is_derived):  # such as heights, which PROJ passes on
-        raise AreaError(f'{where}: "{shown(text)}" is no CRS of maps; write a code such as "EPSG:25833"')
+        raise AreaError(f'{where}: "{one_line(text)}" is no CRS of maps; write a code such as "EPSG:25833"')
     return crs
 
 
 def named(crs: CRS) -> str:
     """The code of a CRS, or its name where it has none."""
     code = crs.to_authority()
-    return ":".join(code) if code else shown(crs.name)
+    return ":".join(code) if code else one_line(crs.name)
 
 
 def same_text(one: CRS, other: CRS) -> bool:
@@ -180,7 +180,7 @@ def _differs(frame: Frame, own: str, xy: Coordinates) -> str:
 
 def _off(verdict: Verdict, crs: CRS) -> str:
     """How far off places may be, and why, in words."""
-    code, name = named(crs), shown(crs.name)
+    code, name = named(crs), one_line(crs.name)
     name = name if code == name else f"{name} ({code})"
     if verdict.trust is Trust.NAMELESS:
         return f"may be hundreds of metres off, because {name} names no datum"

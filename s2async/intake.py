@@ -16,10 +16,10 @@ from math import ceil, floor
 from operator import itemgetter
 from typing import Any, Final
 
-from s2async.answers import excerpt, is_too_deep
 from s2async.catalogs import TWIN_SECONDS, Catalog, are_twins, edition, to_scene
 from s2async.errors import BadAnswer
 from s2async.models import Scene
+from s2async.text import excerpt, is_too_deep
 
 ENOUGH: Final = 8
 """So many items tell something of a catalogue: now and then one is published in part."""

@@ -6,10 +6,10 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterable
 
-from s2async.answers import shown
 from s2async.errors import BadAnswer, TooSlow
 from s2async.flow import LEAST, Flow
 from s2async.models import Traffic, Use
+from s2async.text import shown
 
 
 class Meter:

@@ -21,8 +21,8 @@ from typing import Final
 
 from yarl import URL
 
-from s2async.answers import shown
 from s2async.errors import NotAllowed, Refused
+from s2async.text import listing, shown
 
 _UNICAST: Final = IPv6Network("2000::/3")
 """The only part of IPv6 that is handed out for the public internet (IANA, IPv6 Global Unicast)."""
@@ -41,7 +41,7 @@ def allowed(href: str, origins: frozenset[str] | set[str]) -> tuple[URL, str]:
 
     Args:
         href: as it came from a catalogue or a redirect.
-        origins: the allow-list, each as :func:`origin_of` writes it.
+        origins: the allow-list, each as :func:`s2async.text.origin_of` writes it.
 
     Raises:
         Refused: it may not, or it is none; the text says which, in one line, without secrets.
@@ -58,21 +58,6 @@ def allowed(href: str, origins: frozenset[str] | set[str]) -> tuple[URL, str]:
     if origin not in origins:
         raise NotAllowed(f"not an allowed origin: {shown(href)}; {listing(origin)}", origin=origin)
     return url, origin
-
-
-def listing(*origins: str) -> str:
-    """What to do about origins that are not allowed."""
-    named = ", ".join(f'"{shown(origin)}"' for origin in origins)
-    return f"if you trust {'it' if len(origins) == 1 else 'them'}, add {named} to origins in [network]"
-
-
-def origin_of(text: str) -> str:
-    """An origin in the one form that is compared: small letters, no default port, no slash at the end.
-
-    Raises:
-        ValueError: it is none.
-    """
-    return str(URL(text).origin())
 
 
 def place_of(address: str) -> tuple[str, int]:

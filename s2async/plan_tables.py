@@ -11,10 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from s2async.console import duration, facts, safe, size, table
+from s2async.console import facts, table
 from s2async.costs import Range
 from s2async.plan import AreaPlan, Plan
 from s2async.survey import Surveyed
+from s2async.text import duration, safe, size
 
 AREAS_SHOWN = 30
 """Rows of the table; JSON has them all."""

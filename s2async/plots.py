@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from s2async import files, pipeline
 from s2async.config import Config
-from s2async.console import safe, size
 from s2async.errors import ConfigError
 from s2async.ledger import Ledger
 from s2async.models import Status
 from s2async.records import Wanted
 from s2async.report_data import CELL, Saving, Scatter, Watched, looks, saving, total
+from s2async.text import safe, size
 
 AREAS: Final = 40
 """Most areas that have a row of their own; more are told as their sum."""

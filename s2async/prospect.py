@@ -19,6 +19,7 @@ from s2async.errors import ConfigError, LocalError, StateError
 from s2async.models import Area, Event, Notice
 from s2async.options import FiniteRange
 from s2async.periods import TOLERANCE, spans
+from s2async.text import size
 
 DAY = timedelta(days=1)
 
@@ -89,8 +90,8 @@ def consent(config: Config, areas: Sequence[Area], *, limit: int | None, yes: bo
     if expected <= above:
         return
     text = (
-        f"this run may read about {console.size(expected)}, more than confirm_above in [run] "
-        f"({console.size(above)}); s2async plan tells more exactly"
+        f"this run may read about {size(expected)}, more than confirm_above in [run] "
+        f"({size(above)}); s2async plan tells more exactly"
     )
     if not _is_asked():
         raise ConfigError(f"{text}; add --yes to go on")

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2async import decode, inflate, tiles
-from s2async.answers import shown
 from s2async.budget import Budget
 from s2async.byrows import Rows
 from s2async.errors import CorruptFile
@@ -26,6 +25,7 @@ from s2async.prefix import Margin
 from s2async.reading import Pixels, Reading, all_of
 from s2async.shelf import Shelf
 from s2async.sources import Source
+from s2async.text import shown
 from s2async.tiles import ByteRange
 from s2async.transport import Transport
 

@@ -21,7 +21,8 @@ from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
 from s2async.errors import AreaError
-from s2async.tomlfile import shown, toml_value
+from s2async.text import one_line
+from s2async.tomlfile import toml_value
 
 _EWKT: Final = re.compile(r"\s*SRID\s*=\s*([0-9]{1,6})\s*;", re.IGNORECASE)
 _GEOMETRIES: Final = frozenset(
@@ -60,7 +61,7 @@ def read_geojson(path: Path, name_field: str) -> Source:
     Raises:
         AreaError: not JSON, not GeoJSON, a geometry that cannot be read, a feature without the field of the name.
     """
-    file = shown(path, 200)
+    file = one_line(path, 200)
     try:
         data = json.loads(_text(path))
     except json.JSONDecodeError as error:
@@ -92,7 +93,7 @@ def read_csv(path: Path, name_field: str) -> Source:
     Raises:
         AreaError: a column is missing, a row does not fit the header, a WKT cannot be read.
     """
-    file = shown(path, 200)
+    file = one_line(path, 200)
     csv.field_size_limit(
         max(csv.field_size_limit(), 1 << 30)
     )  # an outline of 10,000 points is larger than 128 KiB
@@ -129,7 +130,7 @@ def read_vector(path: Path, name_field: str) -> Source:
     Raises:
         AreaError: pyogrio is not installed, GDAL cannot read the file, several layers, no CRS.
     """
-    file = shown(path, 200)
+    file = one_line(path, 200)
     try:
         import pyogrio
     except ImportError:
@@ -142,7 +143,7 @@ def read_vector(path: Path, name_field: str) -> Source:
             layers = [str(name) for name, _ in pyogrio.list_layers(path)]
             meta, _, shapes, columns = pyogrio.raw.read(path, layer=0, force_2d=True)
     except (RuntimeError, ValueError, OSError) as error:
-        reason = shown(" ".join(str(error).split()), 120)
+        reason = one_line(" ".join(str(error).split()), 120)
         raise AreaError(f"{file}: cannot be read ({reason}); name a vector file or save it as GeoJSON") from None
     if len(layers) != 1:
         raise AreaError(
@@ -185,7 +186,7 @@ def _delimiter(text: str) -> str:
 
 
 def _text(path: Path) -> str:
-    file = shown(path, 200)
+    file = one_line(path, 200)
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -209,7 +210,7 @@ def _feature(feature: Any, name_field: str, place: str) -> Record:
     return Record(
         place=place,
         name=name,
-        geometry=None if geometry is None else _from_geojson(geometry, f'{place}: area "{shown(name)}":'),
+        geometry=None if geometry is None else _from_geojson(geometry, f'{place}: area "{one_line(name)}":'),
     )
 
 
@@ -223,14 +224,14 @@ def _row(cells: Mapping[str, str], name_field: str, place: str) -> Record:
 def _name(fields: Mapping[str, Any], name_field: str, place: str) -> str:
     if name_field not in fields:
         advice = f"set name_field to one of: {_list(fields)}" if fields else "give every area one"
-        raise AreaError(f'{place}: no field "{shown(name_field)}" for the name; {advice}')
+        raise AreaError(f'{place}: no field "{one_line(name_field)}" for the name; {advice}')
     value = fields[name_field]
     if isinstance(value, float | np.floating) and float(value).is_integer():
         value = int(value)  # shapefiles keep whole numbers as floats
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         value = str(value)
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise AreaError(f'{place}: the name is empty; fill the field "{shown(name_field)}"')
+        raise AreaError(f'{place}: the name is empty; fill the field "{one_line(name_field)}"')
     if not isinstance(value, str):
         raise AreaError(f"{place}: the name is {toml_value(value)}; write text or a whole number")
     return value.strip()
@@ -242,7 +243,7 @@ def _wkt_record(place: str, name: str, text: str) -> Record:
     return Record(
         place=place,
         name=name,
-        geometry=_parsed(shapely.from_wkt, wkt, f'{place}: area "{shown(name)}":'),
+        geometry=_parsed(shapely.from_wkt, wkt, f'{place}: area "{one_line(name)}":'),
         srid=int(srid[1]) if srid else None,
     )
 
@@ -285,7 +286,7 @@ def _why(message: str) -> str:
         return "a ring has fewer than three different points; give them, and the first again at the end"
     if any(word in message.lower() for word in ("nonlinear", "curve", "circular")):
         return "curves cannot be used; turn them into straight pieces"
-    message = shown(" ".join(message.split(": ", 1)[-1].split()), 100)
+    message = one_line(" ".join(message.split(": ", 1)[-1].split()), 100)
     return f"cannot be read ({message}); write POLYGON ((lon lat, lon lat, ...)) or a GeoJSON Polygon"
 
 
@@ -300,4 +301,4 @@ def _legacy_crs(member: Any, file: str) -> str | None:
 
 
 def _list(names: Iterable[str]) -> str:
-    return shown(", ".join(names), 200)
+    return one_line(", ".join(names), 200)

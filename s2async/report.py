@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from s2async import areas as area_files
-from s2async import console
 from s2async.config import Config
 from s2async.errors import AreaError, ConfigError
 from s2async.holdings import check_target, opened
 from s2async.models import Notice
+from s2async.text import safe, size
 
 PICTURES = 24
 
@@ -64,17 +64,17 @@ def report(
 
     def tell(text: str) -> None:
         if not told.get("quiet", False):
-            click.echo(console.safe(text), err=True)
+            click.echo(safe(text), err=True)
 
     doubts = _doubts(settings)
     for text in doubts:
-        click.echo(console.safe(text), err=True)
+        click.echo(safe(text), err=True)
     with opened(settings) as state:
         made = report_files.write(
             state, settings, page, source=config.name, pictures=pictures, doubts=doubts, tell=tell
         )
     others = f" and {made.areas:,} pages of areas, {made.new:,} of them new" if made.areas else ""
-    click.echo(console.safe(f"wrote {page} ({console.size(made.bytes)}){others}"))
+    click.echo(safe(f"wrote {page} ({size(made.bytes)}){others}"))
 
 
 def _doubts(settings: Config) -> list[str]:
@@ -91,4 +91,4 @@ def _write_plots(settings: Config, folder: Path) -> None:
     with opened(settings) as state:
         written = plots.write(state, settings, folder)
     names = ", ".join(path.name for path in written)
-    click.echo(console.safe(f"wrote {names} to {folder}" if written else "there is nothing to show yet"))
+    click.echo(safe(f"wrote {names} to {folder}" if written else "there is nothing to show yet"))

@@ -20,7 +20,6 @@ from s2async import areas as area_files
 from s2async import files, headers, page, pipeline, quicklooks, scenery, sections, sheet, svgmap
 from s2async._version import __version__
 from s2async.config import Config
-from s2async.console import duration, size
 from s2async.errors import S2AsyncError
 from s2async.ledger import Ledger
 from s2async.markup import Markup, element
@@ -31,6 +30,7 @@ from s2async.report_data import Look, Scatter, Watched, looks, run_seconds, savi
 from s2async.sections import Entry
 from s2async.sheet import Picture
 from s2async.svgmap import Outline, Spot
+from s2async.text import duration, size
 
 AREAS: Final = 50
 """Most areas that are shown in the page itself."""

@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any
 
-from s2async.answers import public
 from s2async.models import HISTOGRAM_BINS, Asset, Cause, CloudMeasure, Lack, Reason, Scene
 from s2async.reasons import is_due
 from s2async.records import JobRow, KnownJob, LackRow, Problem, SavedRow, StoredCrop
+from s2async.text import public
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -18,7 +18,6 @@ import numpy as np
 from shapely.geometry.base import BaseGeometry
 
 from s2async import files, quicklooks, raster, sources
-from s2async.answers import shown
 from s2async.budget import Budget
 from s2async.config import Config
 from s2async.errors import CorruptFile, RemoteError, TransientError, UnsupportedLayout
@@ -27,6 +26,7 @@ from s2async.ledger import Ledger
 from s2async.models import Area, Asset, Traffic, Use
 from s2async.pairs import Candidate, Kind, Pair, Telling, View, path
 from s2async.sources import Source
+from s2async.text import shown
 from s2async.transport import Meter, Transport
 
 ASSET: Final = "visual"

@@ -19,13 +19,13 @@ import shapely
 from pystac_client import ItemSearch
 from shapely import Polygon
 
-from s2async.answers import excerpt
 from s2async.catalogs import Catalog, links
 from s2async.errors import BadAnswer, RemoteError, TransientError
 from s2async.intake import Intake, Twins, identity
 from s2async.models import Area, Estimate, Scene, SearchReport
 from s2async.neighbours import Matcher, groups, surround
 from s2async.periods import LAUNCH, spans
+from s2async.text import excerpt
 
 __all__ = ["LAUNCH", "Fetch", "Matcher", "Request", "Search", "Twins", "plan", "run_search", "spans"]
 

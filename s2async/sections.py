@@ -8,13 +8,13 @@ from datetime import date
 from typing import Final
 
 from s2async import pairs, svg
-from s2async.console import size
 from s2async.markup import Markup, element, join
 from s2async.models import SearchReport, Status
 from s2async.page import counted, name, paragraph, section
 from s2async.pairs import Pair
 from s2async.records import LackRow, Problem
 from s2async.report_data import CELL, ORDER, Saving, Scatter
+from s2async.text import size
 
 PROBLEMS: Final = 200
 """Most problems of one kind that are listed."""

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from s2async import headers, tiff
-from s2async.answers import shown
 from s2async.editions import Edition
 from s2async.errors import CorruptFile
 from s2async.models import Asset, FileFact
+from s2async.text import shown
 from s2async.tiff import Layout, NeedMore
 from s2async.transport import Transport
 

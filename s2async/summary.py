@@ -14,13 +14,14 @@ from rich.text import Text
 from s2async import areas as area_files
 from s2async import hints
 from s2async.config import Config
-from s2async.console import duration, facts, safe, size, table
+from s2async.console import facts, table
 from s2async.ledger import Ledger
 from s2async.models import Area, Cause, SearchReport, Status, Traffic, Use
 from s2async.pipeline import limits, wanted_products
 from s2async.progress import Summary
 from s2async.reasons import counted
 from s2async.records import OPEN, Counts, Unheld
+from s2async.text import degrees, duration, safe, size
 
 AREAS_SHOWN = 30
 """Rows of the table of ``status``: rich takes most of a millisecond for each; JSON has them all."""
@@ -34,9 +35,7 @@ def where(areas: Sequence[Area]) -> str:
     """One line that shows at a glance whether the areas are where they should be."""
     west, south, east, north = area_files.bounds(areas)
     sizes = [area_files.area_km2(area) for area in areas]
-    extent = (
-        f"{_degrees(south, 'SN')} to {_degrees(north, 'SN')}, {_degrees(west, 'WE')} to {_degrees(east, 'WE')}"
-    )
+    extent = f"{degrees(south, 'SN')} to {degrees(north, 'SN')}, {degrees(west, 'WE')} to {degrees(east, 'WE')}"
     each = _km2(sizes[0]) if len(areas) == 1 else f"{_km2(min(sizes))} to {_km2(max(sizes))} each"
     return f"{len(areas):,} area{'s' * (len(areas) > 1)}: {extent}; {each}"
 
@@ -280,10 +279,6 @@ def _reasons(by_status: Mapping[str, Mapping[Cause, int]], without: Mapping[tupl
         told = "; ".join(f"{asset} {counted(causes)}" for asset, causes in sorted(by_asset.items()))
         lines.append(f"saved, but without: {told}")
     return [safe(line) for line in lines]
-
-
-def _degrees(value: float, letters: str) -> str:
-    return f"{abs(value):.3f} {letters[value >= 0]}"
 
 
 def _km2(value: float) -> str:

@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from s2async.grid import Grid
 from s2async.markup import Markup, element, join
+from s2async.text import degrees
 
 KM: Final = 111.32
 """Kilometres of a degree of latitude, and of longitude at the equator."""
@@ -235,22 +236,18 @@ def _graticule(view: _View, labels: _Labels) -> Iterator[Markup]:
     decimals = max(0, -floor(log10(step)))
     for lon in _multiples(view.lon - across / 2, view.lon + across / 2, step):
         x = (lon - view.lon) * view.squeeze * view.scale + _WIDE / 2
-        told = _degrees((lon + 180) % 360 - 180, decimals, "WE")
+        told = degrees((lon + 180) % 360 - 180, "WE", decimals=decimals, sign="°")
         yield element("path", d=f"M{x:.1f} 0V{view.height:.1f}", class_="rule")
         yield labels.place(told, at=[(x, view.height - 7)], class_="faint")
     for lat in _multiples(view.lat - up / 2, view.lat + up / 2, step):
         y = (view.lat - lat) * view.scale + view.height / 2
         yield element("path", d=f"M0 {y:.1f}H{_WIDE}", class_="rule")
-        told = _degrees(lat, decimals, "SN")
+        told = degrees(lat, "SN", decimals=decimals, sign="°")
         yield labels.place(told, at=[(_LETTER * len(told) / 2 + 4, y - 5)], class_="faint")
 
 
 def _multiples(start: float, end: float, step: float) -> list[float]:
     return [number * step for number in range(ceil(start / step), floor(end / step) + 1)]
-
-
-def _degrees(value: float, decimals: int, letters: str) -> str:
-    return f"{abs(value):.{decimals}f}° {letters[value >= 0]}"
 
 
 def _scale_bar(view: _View, labels: _Labels) -> Markup:

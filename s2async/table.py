@@ -8,10 +8,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
-from s2async.answers import public
 from s2async.clouds import bad_pixels
 from s2async.models import CloudMeasure
 from s2async.records import JobRow, SavedRow
+from s2async.text import public
 
 COLUMNS = (
     "area",

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s2async.answers import masked
 from s2async.errors import ConfigError
+from s2async.text import one_line
 
 Key = tuple[str | int, ...]
 """Way to a value from the top of the file: names of tables and keys, numbers for places in lists."""
@@ -42,7 +42,7 @@ class TomlFile:
         """Name the place of a key for people: ``file:line``, or the file alone when no line is known."""
         while key and key not in self.lines:
             key = key[:-1]
-        return f"{shown(self.path, 200)}:{self.lines[key]}" if key else shown(self.path, 200)
+        return f"{one_line(self.path, 200)}:{self.lines[key]}" if key else one_line(self.path, 200)
 
 
 def read(path: Path) -> TomlFile:
@@ -51,7 +51,7 @@ def read(path: Path) -> TomlFile:
     Raises:
         ConfigError: no such file, not readable, not UTF-8, not TOML; one line with the place.
     """
-    name = shown(path, 200)
+    name = one_line(path, 200)
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -97,21 +97,10 @@ def key_lines(text: str) -> dict[Key, int]:
     return lines
 
 
-def shown(value: object, limit: int = 60) -> str:
-    """Make any text fit for one line of a terminal: escapes for what does not print, dots for what is too long.
-
-    Of an address neither user nor password nor query is shown.
-    """
-    text = "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in masked(str(value)[: 20 * limit])[: limit + 1]
-    )
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
 def toml_value(value: object) -> str:
     """Write a value about as TOML does, on one line, for a message."""
-    return "a table" if isinstance(value, Mapping) else shown(json.dumps(value, ensure_ascii=False, default=str))
+    plain = json.dumps(value, ensure_ascii=False, default=str)
+    return "a table" if isinstance(value, Mapping) else one_line(plain)
 
 
 def _table(statement: Sequence[str], tables: Counter[Key]) -> Key:
@@ -146,5 +135,5 @@ def _syntax(name: str, text: str, error: Exception) -> str:
         line = int(place[1] or line)
     if "overwrite" in what or "twice" in what:
         return f"{name}:{line}: not TOML: this key or table is written twice; remove one"
-    what = shown(what, 120)
+    what = one_line(what, 120)
     return f"{name}:{line}: not TOML: {what[:1].lower()}{what[1:]}; mend this line (text needs quotes)"

@@ -18,7 +18,7 @@ from yarl import URL
 
 from s2async import means, sessions
 from s2async import origins as addresses
-from s2async.answers import MAX_JSON, OVERLOADED, TRANSIENT, content_range, decode_json, shown, status_error
+from s2async.answers import MAX_JSON, OVERLOADED, TRANSIENT, content_range, decode_json, status_error
 from s2async.editions import Edition
 from s2async.errors import (
     AccessDenied,
@@ -35,6 +35,7 @@ from s2async.flow import SPAN, Flow
 from s2async.gate import Gate
 from s2async.meter import Meter, Tally
 from s2async.models import Use
+from s2async.text import origin_of, shown
 from s2async.tries import Purse, Tries, Try
 
 __all__ = ["Meter", "Piece", "Transport"]
@@ -101,8 +102,8 @@ class Transport:
         meter: Meter | None = None,
     ) -> None:
         self.meter = meter or Meter()
-        self._private = {addresses.origin_of(origin) for origin in private_origins}
-        self._origins = {addresses.origin_of(origin) for origin in origins} | self._private
+        self._private = {origin_of(origin) for origin in private_origins}
+        self._origins = {origin_of(origin) for origin in origins} | self._private
         self._connections = connections
         self._timeout = aiohttp.ClientTimeout(total=total_timeout, connect=connect_timeout, sock_read=idle_timeout)
         self._attempts = attempts

@@ -20,7 +20,8 @@ from yarl import URL
 from s2async.catalogs import KNOWN
 from s2async.complaints import nearest
 from s2async.files import check_names
-from s2async.tomlfile import shown, toml_value
+from s2async.text import one_line
+from s2async.tomlfile import toml_value
 
 _UNITS: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _ASSET_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -55,13 +56,13 @@ def parse_period(text: str) -> Period:
     advice = 'write "2022-01-01/2022-12-31", or ".." for an open end'
     parts = text.split("/")
     if len(parts) > 2:
-        raise ValueError(f'"{shown(text)}" has more than two ends; {advice}')
+        raise ValueError(f'"{one_line(text)}" has more than two ends; {advice}')
     if set(parts) == {".."}:
-        raise ValueError(f'"{shown(text)}" is open at both ends; give at least one, such as "2015-06-23/.."')
+        raise ValueError(f'"{one_line(text)}" is open at both ends; give at least one, such as "2015-06-23/.."')
     spans = [None if part == ".." and len(parts) == 2 else _moment(part, advice) for part in parts]
     start, end = spans[0] and spans[0][0], spans[-1] and spans[-1][1]
     if start and end and start >= end:
-        raise ValueError(f'"{shown(text)}" is upside down; write the earlier end first')
+        raise ValueError(f'"{one_line(text)}" is upside down; write the earlier end first')
     return Period(start=start, end=end)
 
 
@@ -78,7 +79,7 @@ def _moment(text: str, advice: str) -> tuple[datetime, datetime]:
             length = timedelta(**{unit: 1}) if match[part] else length
         return start, start + length
     except (ValueError, OverflowError):
-        raise ValueError(f'"{shown(text)}" is not a date or time; {advice}') from None
+        raise ValueError(f'"{one_line(text)}" is not a date or time; {advice}') from None
 
 
 def parse_size(value: object) -> int:
@@ -155,7 +156,9 @@ def _classes(values: tuple[int, ...]) -> tuple[int, ...]:
 
 def _asset_key(value: str) -> str:
     if not _ASSET_KEY.fullmatch(value):
-        raise ValueError(f'"{shown(value)}" cannot be part of a file name; use letters, digits, "_", "-" and "."')
+        raise ValueError(
+            f'"{one_line(value)}" cannot be part of a file name; use letters, digits, "_", "-" and "."'
+        )
     return value
 
 
@@ -176,7 +179,7 @@ def _names_scl(assets: dict[str, str]) -> dict[str, str]:
 def _known(name: str) -> str:
     if name not in KNOWN:
         raise ValueError(
-            f'"{shown(name)}" is not a known catalogue, nor a table {{ url, collection, assets }}; '
+            f'"{one_line(name)}" is not a known catalogue, nor a table {{ url, collection, assets }}; '
             f"{nearest(name, KNOWN)}"
         )
     return name

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from s2async import clouds, crops, files, quicklooks, raster, sources, strangers
 from s2async._version import __version__
-from s2async.answers import public, shown
 from s2async.budget import Budget
 from s2async.endings import SCL, Endings
 from s2async.errors import BadAnswer, CorruptFile, FileChanged, HostParked, RemoteError
@@ -42,6 +41,7 @@ from s2async.prefix import Margin
 from s2async.shelf import Shelf
 from s2async.sources import FirstRead, Source
 from s2async.strangers import Replaced
+from s2async.text import public, shown
 from s2async.transport import Transport
 
 SAVED_TOGETHER = 8

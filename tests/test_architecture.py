@@ -18,7 +18,7 @@ PURE = {
     "endings", "errors", "flow", "folders", "geojson", "geotags", "grid", "ground", "headers", "inflate", "intake",
     "lacking", "markup", "models", "names", "neighbours", "origins", "pace", "pairs", "parks", "periods", "plan",
     "prefix", "proxies", "reasons", "records", "report_data", "retries", "rows", "stac", "statements",
-    "svg", "svgmap", "table", "tiff", "tiles",
+    "svg", "svgmap", "table", "text", "tiff", "tiles",
 }  # fmt: skip
 """No I/O and no asyncio: values in, values out."""
 

@@ -14,58 +14,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from s2async import console
-from s2async.console import RunView, duration, facts, safe, size, table
+from s2async.console import RunView, facts, table
 from s2async.models import Event, Job, JobDone, Notice, Outcome, SearchDone, SearchReport, Status, Use
 from s2async.progress import Progress
+from s2async.text import safe
 from tests.states import make_area, make_scene
 
 HOSTILE = "a\x1b[31mred\x1b[0m\nb\r\t[red]x[/red] \u202egnp.exe\u2028\x00\x07\ud800 =1+1"
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (0, "0 B"),
-        (1, "1 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (8192, "8.2 kB"),
-        (99_949, "99.9 kB"),
-        (99_960, "100 kB"),
-        (999_499, "999 kB"),
-        (999_600, "1.0 MB"),
-        (85_400_000_000, "85.4 GB"),
-        (1_200_000_000_000_000, "1200 TB"),
-        (-1500, "-1.5 kB"),
-    ],
-)
-def test_sizes(count: int, text: str) -> None:
-    assert size(count) == text
-
-
-@given(st.integers(0, 10**15))
-def test_sizes_are_right_to_one_part_in_a_hundred(count: int) -> None:
-    number, unit = size(count).split()
-    exact = float(number) * {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[unit]
-    assert exact == pytest.approx(count, rel=0.051)
-    assert len(number) <= 4
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (0.4, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 00 s"),
-        (200, "3 min 20 s"),
-        (3599.7, "1 h 00 min"),
-        (7500, "2 h 05 min"),
-        (100 * 3600, "100 h 00 min"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 # ---- texts of others --------------------------------------------------------------------------------------

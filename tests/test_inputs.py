@@ -19,10 +19,11 @@ from rich.console import Console
 from shapely import box
 
 from benchmarks.chaos import inputs
-from s2async import console, index, summary
+from s2async import index, summary
 from s2async.errors import LocalError, S2AsyncError
 from s2async.ledger import Ledger
 from s2async.state import State
+from s2async.text import safe
 from tests import damages, hostile_inputs, shelves
 from tests.hostile_inputs import REFUSED, RIGHT, TRACEBACK, WRONG, Case, Judged
 from tests.states import make_area, start
@@ -95,7 +96,7 @@ def test_a_name_is_a_text_wherever_it_goes(tmp_path: Path, monkeypatch: pytest.M
         assert not [cell for cell in row.values() if cell[:1] in ("=", "+", "-", "@", "\t", "\r")]
     shown = told.file.getvalue().split("\n")  # type: ignore[attr-defined]
     assert not [line for line in shown if any(unicodedata.category(char) in ("Cc", "Cf", "Zl") for char in line)]
-    assert sum(console.safe(str(name)) in line for name in names for line in shown) >= len(names)
+    assert sum(safe(str(name)) in line for name in names for line in shown) >= len(names)
 
 
 # ---- states -----------------------------------------------------------------------------------------------

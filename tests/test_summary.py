@@ -15,10 +15,10 @@ from shapely import Polygon, box
 
 from s2async import areas as area_files
 from s2async import summary, transport
-from s2async.console import size
 from s2async.ledger import Ledger
 from s2async.models import Area, SearchReport, Status
 from s2async.state import State
+from s2async.text import size
 from tests import worlds
 from tests.worlds import Ran, Stage
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2async.errors import ConfigError
-from s2async.tomlfile import Key, key_lines, read, shown
+from s2async.tomlfile import Key, key_lines, read
 
 TEXT = '''# [not] = "a table"
 areas = "x" # "y = 1"
@@ -108,17 +108,3 @@ def test_any_file_is_read_or_refused_in_one_line(tmp_path_factory: pytest.TempPa
         assert said.startswith(f"{file}:"), said
     else:
         assert {key[0] for key in found.lines} == set(found.data)
-
-
-@given(st.text(st.characters()), st.integers(4, 100))
-def test_shown_is_printable_and_short(text: str, limit: int) -> None:
-    assert shown(text, limit).isprintable()
-    assert len(shown(text, limit)) <= limit
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [("a\nb", "a\\nb"), ("\x1b[31m", "\\x1b[31m"), ("ü\u202e", "ü\\u202e"), ("x" * 61, "x" * 57 + "...")],
-)
-def test_shown(text: str, wanted: str) -> None:
-    assert shown(text) == wanted

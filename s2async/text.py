@@ -1,0 +1,158 @@
+"""Texts on one line: addresses without secrets, what others send, and sizes and times for people. Pure."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Final
+
+# ---- addresses --------------------------------------------------------------------------------------------
+
+_ADDRESS: Final = re.compile(
+    r"""(?P<scheme> \b[a-z][a-z0-9+.-]{1,20} :/+ ) (?: [^/\s"'<>]* @ )?
+    (?P<place> [^\s"'<>?#]* ) (?P<more> [?\#] [^\s"'<>]* )?""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_QUERY: Final = re.compile(r"""\?[\w.%~-]+=[^\s"'<>]*""")
+
+
+def shown(href: str) -> str:
+    """An address as messages show it: one line, without user, password and query, which may hold secrets."""
+    return _printable(public(href).encode("utf-8", "replace")[:1200].decode("utf-8", "replace"))[:300]
+
+
+def public(href: str) -> str:
+    """An address as it may be published: without user, password, query and fragment.
+
+    What stands there may be a signature or a token. It is needed to fetch the file, and tells nothing of what the
+    file is: only the state keeps it.
+    """
+    if "@" in href:
+        href = re.sub(r"//[^/?#]*@", "//", href)
+    return href.partition("?")[0].partition("#")[0]
+
+
+def masked(text: str) -> str:
+    """A text of others, in which addresses stand as `public` has them."""
+    if ":/" not in text:
+        return text
+    return _ADDRESS.sub(lambda found: found["scheme"] + found["place"] + ("?..." if found["more"] else ""), text)
+
+
+def excerpt(raw: bytes, size: int = 80) -> str:
+    """The start of some bytes as one printable line, without what might be secrets in addresses."""
+    return _printable(_QUERY.sub("?...", masked(raw[: 4 * size].decode("utf-8", "replace"))))[:size]
+
+
+def _printable(text: str) -> str:
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def origin_of(text: str) -> str:
+    """An origin in the one form that is compared: small letters, no default port, no slash at the end.
+
+    Raises:
+        ValueError: it is none.
+    """
+    from yarl import URL  # takes longer to load than all else that this module needs
+
+    return str(URL(text).origin())
+
+
+def origin(href: str) -> str:
+    """The origin of an http(s) address; the empty string where it is none after all."""
+    return _origin_of_place("/".join(href.split("/", 3)[:3]))
+
+
+@lru_cache(maxsize=1024)
+def _origin_of_place(place: str) -> str:
+    try:
+        return origin_of(place)
+    except ValueError:
+        return ""
+
+
+def listing(*origins: str) -> str:
+    """What to do about origins that are not allowed."""
+    named = ", ".join(f'"{shown(origin)}"' for origin in origins)
+    return f"if you trust {'it' if len(origins) == 1 else 'them'}, add {named} to origins in [network]"
+
+
+# ---- what others send ---------------------------------------------------------------------------------------
+
+
+MAX_DEPTH: Final = 100
+"""Lists and objects inside one another in a JSON answer: a page of items has 7. The interpreter's own limit is a
+matter of its version, and what a reader takes may be too deep for whoever goes on with it."""
+
+
+def is_too_deep(value: object) -> bool:
+    """Whether a decoded JSON value has more than :data:`MAX_DEPTH` lists and objects inside one another."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for thing in level
+            if isinstance(thing, dict | list)
+            for inner in (thing.values() if isinstance(thing, dict) else thing)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def one_line(value: object, limit: int = 60) -> str:
+    """Make any text fit for one line of a terminal: escapes for what does not print, dots for what is too long.
+
+    Of an address neither user nor password nor query is shown.
+    """
+    text = "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in masked(str(value)[: 20 * limit])[: limit + 1]
+    )
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def safe(text: str) -> str:
+    """Text of others on one line: control, format and line separator characters become visible escapes."""
+    return "".join(
+        char if not unicodedata.category(char).startswith(("C", "Zl", "Zp")) else f"\\u{ord(char):04x}"
+        for char in text
+    )
+
+
+# ---- numbers for people -----------------------------------------------------------------------------------
+
+
+def size(count: float) -> str:
+    """Bytes for people, in decimal units as providers count them: 812 MB, 85.4 GB."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(count) < 999.5 or unit == "TB":
+            return f"{count:.0f} {unit}" if unit == "B" or abs(count) >= 99.95 else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError("the last unit takes everything")
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 41 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def degrees(value: float, letters: str, *, decimals: int = 3, sign: str = "") -> str:
+    """A latitude or longitude for people: 13.351 E.
+
+    Args:
+        value: Degrees, positive to the north and east.
+        letters: What stands for below zero and for the rest: ``SN`` or ``WE``.
+        decimals: How many are shown.
+        sign: What stands behind the number, such as that of degrees.
+    """
+    return f"{abs(value):.{decimals}f}{sign} {letters[value >= 0]}"
