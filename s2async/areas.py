@@ -15,7 +15,6 @@ from typing import Final
 
 import numpy as np
 import shapely
-from pyproj import Geod
 from shapely import MultiPolygon, Polygon
 from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
@@ -25,13 +24,13 @@ from s2async.config import Config, InlineArea
 from s2async.datums import Coordinates, offline
 from s2async.errors import AreaError, PlaceWarning
 from s2async.frames import NAMED, Frame
-from s2async.geojson import bbox
+from s2async.geo import area_km2, turned
 from s2async.models import Area, Notice
 from s2async.names import folder_name, folder_names
 from s2async.readers import READERS, Record, Source, read_vector, read_wkt
 from s2async.text import one_line
 
-__all__ = ["NAMED", "READERS", "area_km2", "bounds", "fingerprint", "folder_name", "folder_names", "load", "read"]
+__all__ = ["NAMED", "READERS", "fingerprint", "folder_name", "folder_names", "load", "read"]
 
 DECIMALS: Final = 9
 """Decimals of a degree that make a difference."""
@@ -43,7 +42,6 @@ PIXEL: Final = 20
 """Metres of the side of a pixel of the scene classification."""
 LEFT_NAMED: Final = 10
 """Areas named that have left the configuration."""
-_GEOD: Final = Geod(ellps="WGS84")
 _SPECK: Final = 1e-6
 """Square degrees; no area of so many is smaller than a pixel, up to 87 degrees of latitude."""
 
@@ -108,17 +106,6 @@ def fingerprint(polygon: Polygon | MultiPolygon) -> str:
     are repeated, on Z and M, nor on digits beyond 1e-9 degrees.
     """
     return _hash(_canonical(polygon))
-
-
-def bounds(areas: Sequence[Area]) -> tuple[float, float, float, float]:
-    """Box around all areas: west, south, east, north in degrees; see `geojson.bbox`."""
-    return bbox(shapely.bounds(shapely.get_parts([area.polygon for area in areas])))
-
-
-def area_km2(area: Area) -> float:
-    """Size on the WGS 84 ellipsoid in square kilometres, holes left out (C. Karney, J. Geodesy 87, 2013)."""
-    square_metres, _ = _GEOD.geometry_area_perimeter(area.polygon)
-    return abs(square_metres) / 1e6
 
 
 def left_told(former: Mapping[str, str], areas: Sequence[Area]) -> str:
@@ -256,7 +243,7 @@ def _check_range(xy: Coordinates, where: str, *, lonlat: bool) -> None:
         raise AreaError(f"{where}: latitude {far_lat:g} is beyond 90; {advice}")
     if abs(far_lon) > 180:
         raise AreaError(
-            f"{where}: longitude {far_lon:g} is beyond 180; write {(far_lon + 180) % 360 - 180:g}, "
+            f"{where}: longitude {far_lon:g} is beyond 180; write {turned(far_lon):g}, "
             "and split at 180 what crosses it"
         )
     if lat.max() > NORTH or lat.min() < SOUTH:

@@ -21,7 +21,8 @@ import shapely
 from s2async import files, quicklooks, stac, tags
 from s2async.catalogs import Catalog
 from s2async.errors import ConfigError
-from s2async.geojson import bbox, encode, geometry
+from s2async.geo import bbox
+from s2async.geojson import encode, geometry
 from s2async.index import utf8
 from s2async.records import SavedRow
 from s2async.stac import COLLECTION, Extent, Place

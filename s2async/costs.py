@@ -16,6 +16,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from s2async.geo import KM_PER_DEGREE
 from s2async.models import Area
 
 
@@ -188,8 +189,6 @@ def seconds(*, jobs: int, requests: Range, size: Range, connections: int, bandwi
 
 # ---- before any search ------------------------------------------------------------------------------------
 
-_KM: Final = 111.2
-"""Kilometres of a degree of latitude."""
 _CELL: Final = 10.24
 """Kilometres of the side of a tile, of pictures of 10 m as of a classification of 20 m."""
 _PASSES: Final = 0.207
@@ -241,12 +240,12 @@ def _middle(found: Range) -> float:
 
 def _cells(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Cells as large as a tile that boxes (lon/lat) touch: the latitude of each."""
-    rows = np.floor(boxes[:, 1::2] * (_KM / _CELL)).astype(np.int64)
+    rows = np.floor(boxes[:, 1::2] * (KM_PER_DEGREE / _CELL)).astype(np.int64)
     across = np.cos(np.radians(np.minimum(np.abs(boxes[:, 1::2]).max(axis=1), 89.0)))[:, np.newaxis]
-    columns = np.floor(boxes[:, 0::2] * across * (_KM / _CELL)).astype(np.int64)
+    columns = np.floor(boxes[:, 0::2] * across * (KM_PER_DEGREE / _CELL)).astype(np.int64)
     high, wide = rows[:, 1] - rows[:, 0] + 1, columns[:, 1] - columns[:, 0] + 1
     owner = np.repeat(np.arange(len(boxes)), high * wide)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(high * wide) - high * wide, high * wide)
     touched = np.column_stack([rows[owner, 0] + place // wide[owner], columns[owner, 0] + place % wide[owner]])
-    latitudes: NDArray[np.float64] = np.unique(touched, axis=0)[:, 0] * (_CELL / _KM)
+    latitudes: NDArray[np.float64] = np.unique(touched, axis=0)[:, 0] * (_CELL / KM_PER_DEGREE)
     return latitudes

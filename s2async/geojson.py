@@ -8,15 +8,10 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import shapely
-from numpy.typing import NDArray
 from shapely.geometry import mapping
 
 from s2async.table import Table, TextFile, iso, values
-
-Box = tuple[float, float, float, float]
-"""West, south, east, north, in degrees."""
 
 
 def write(table: Table, file: TextFile) -> int:
@@ -43,25 +38,6 @@ def geometry(wkb: bytes) -> dict[str, Any]:
     """A polygon as a GeoJSON object: outer rings counterclockwise, as RFC 7946 (3.1.6) wants them."""
     found: dict[str, Any] = mapping(shapely.orient_polygons(shapely.from_wkb(wkb)))
     return found
-
-
-def bbox(parts: NDArray[np.float64]) -> Box:
-    """The narrowest box around some boxes, as RFC 7946 (5.2) wants it.
-
-    West is larger than east when they lie about the antimeridian.
-
-    Args:
-        parts: Rows of west, south, east, north, as ``shapely.bounds`` gives them; none crosses the antimeridian.
-    """
-    parts = parts[np.argsort(parts[:, 0], kind="stable")]
-    reached = np.maximum.accumulate(parts[:, 2])
-    south, north = float(parts[:, 1].min()), float(parts[:, 3].max())
-    gaps = parts[1:, 0] - reached[:-1]
-    outside = parts[0, 0] + 360 - reached[-1]
-    if len(gaps) and gaps.max() > outside:
-        widest = int(gaps.argmax())
-        return float(parts[widest + 1, 0]), south, float(reached[widest]), north
-    return float(parts[0, 0]), south, float(reached[-1]), north
 
 
 def encode(value: Any) -> str:

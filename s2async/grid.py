@@ -17,13 +17,11 @@ import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import Transformer
-from pyproj.exceptions import ProjError
 from rasterio.features import geometry_mask, geometry_window
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
-from s2async.errors import LocalError
+from s2async import geo
 from s2async.models import Area
 
 # rasterio warns of its own scratch raster, which gets its transform a moment later
@@ -38,8 +36,6 @@ PACKED_PIXELS = 1 << 21
 """Masks of more pixels are drawn anew each time: 512 of these hold 134 MB, packed."""
 KEPT_PLACES = 16_384
 """Areas whose place on a grid is remembered, half a kilobyte each: 1,000 areas have some 4,000."""
-UTM = frozenset((*range(32601, 32661), *range(32701, 32761)))
-"""EPSG codes of the zones of WGS 84 / UTM, north and south."""
 STRIPE_PIXELS = 1 << 24
 """Pixels that are looked at together where an area is larger than the raster."""
 
@@ -248,36 +244,8 @@ def _project(fingerprint: str, polygon: Polygon | MultiPolygon, epsg: int) -> Po
 
 @lru_cache(maxsize=4096)
 def _projected(keyed: _Keyed, epsg: int) -> Polygon | MultiPolygon | None:
-    def project(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        x, y = _transformer(epsg).transform(points[:, 0], points[:, 1], errcheck=False)
-        return np.column_stack([x, y])
-
-    try:
-        projected = shapely.transform(keyed.value, project)
-    except ProjError as error:  # each thread looks into PROJ's database for itself
-        raise _unknown(epsg) from error
+    projected = shapely.transform(keyed.value, lambda points: geo.projected(points, epsg))
     return projected if np.isfinite(shapely.get_coordinates(projected)).all() else None
-
-
-@lru_cache(maxsize=128)
-def _transformer(epsg: int) -> Transformer:
-    try:
-        return Transformer.from_crs("OGC:CRS84", f"EPSG:{epsg}", always_xy=True)
-    except ProjError as error:
-        raise _unknown(epsg) from error
-
-
-def _unknown(epsg: int) -> Exception:
-    """The error for a CRS that PROJ does not know, or does not find because its database cannot be read.
-
-    The zones of UTM, in which all scenes are, are in every such database.
-    """
-    if epsg in UTM:
-        return LocalError(
-            "PROJ cannot read its database: too few open files (ulimit -n), too little memory (ulimit -v), or "
-            "pyproj has to be installed anew"
-        )
-    return ValueError(f"EPSG:{epsg} is not a known CRS")
 
 
 def _inside(keyed: _Keyed, transform: Affine, shape: tuple[int, int]) -> NDArray[np.bool_]:

@@ -9,23 +9,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from pyproj import Transformer
-from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
+from s2async.geo import UTM, copies, projected
 from s2async.models import Area
 
 Ground = tuple[str, int]
 """Grid square and EPSG code: scenes of one ground have one raster."""
-
-_UTM: Final = frozenset((*range(32601, 32661), *range(32701, 32761)))
-"""EPSG codes of the zones of UTM, in which Sentinel-2's rasters lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +55,8 @@ class Grounds:
             epsg: As the catalogue says; the zone under the footprint where that is none of UTM.
             footprint: In lon/lat.
         """
-        zone = epsg if epsg and epsg in _UTM else _utm_of(footprint)
-        x, y = _projected(shapely.get_coordinates(footprint), zone).T
+        zone = epsg if epsg and epsg in UTM else _utm_of(footprint)
+        x, y = projected(shapely.get_coordinates(footprint), zone).T
         west, north = self._corners.get((grid, zone), (np.inf, -np.inf))
         self._corners[grid, zone] = min(west, float(x.min())), max(north, float(y.max()))
         return grid, zone
@@ -82,7 +76,7 @@ class Grounds:
     def _shape(self, place: int, epsg: int) -> _Shape:
         key = place, epsg
         if key not in self._shapes:
-            flat = shapely.transform(self._areas[place].polygon, lambda xy: _projected(xy, epsg))
+            flat = shapely.transform(self._areas[place].polygon, lambda xy: projected(xy, epsg))
             box = tuple(map(float, flat.bounds))
             self._shapes[key] = _Shape(box, flat.area if self._mask else flat.envelope.area)
         return self._shapes[key]
@@ -120,9 +114,7 @@ def tiles_under(boxes: Iterable[tuple[float, ...]], corner: tuple[float, float],
 
 def held_share(polygons: NDArray[np.object_], footprint: BaseGeometry) -> NDArray[np.float64]:
     """The part of each polygon that a footprint holds, from 0 to 1; both in lon/lat."""
-    west, _, east, _ = footprint.bounds
-    turns = [0.0] + [-360.0] * (east > 180) + [360.0] * (west < -180)
-    whole = shapely.union_all([translate(shapely.make_valid(footprint), turn) for turn in turns])
+    whole = shapely.union_all(copies(shapely.make_valid(footprint)))
     shapely.prepare(whole)
     held = shapely.contains_properly(whole, polygons).astype(np.float64)
     partly = held == 0
@@ -130,16 +122,6 @@ def held_share(polygons: NDArray[np.object_], footprint: BaseGeometry) -> NDArra
         rest = polygons[partly]
         held[partly] = shapely.area(shapely.intersection(whole, rest)) / shapely.area(rest)
     return held
-
-
-def _projected(lonlat: NDArray[np.float64], epsg: int) -> NDArray[np.float64]:
-    x, y = _transformer(epsg).transform(lonlat[:, 0], lonlat[:, 1], errcheck=False)
-    return np.column_stack([x, y])
-
-
-@lru_cache(maxsize=128)
-def _transformer(epsg: int) -> Transformer:
-    return Transformer.from_crs("OGC:CRS84", f"EPSG:{epsg}", always_xy=True)
 
 
 def _utm_of(footprint: BaseGeometry) -> int:

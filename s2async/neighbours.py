@@ -11,16 +11,14 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from shapely import Polygon
-from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
+from s2async.geo import KM_PER_DEGREE, copies
 from s2async.models import Area, Scene
 
 GROUP_DEGREES = 1.0
 """Areas within a square of this side share a search: about one Sentinel-2 tile."""
-
-_KM_PER_DEGREE = 111.2
 
 
 def groups(parts: Sequence[Polygon]) -> list[NDArray[np.intp]]:
@@ -52,7 +50,7 @@ def surround(parts: Sequence[Polygon]) -> Polygon:
     hull = shapely.convex_hull(shapely.GeometryCollection(list(parts)))
     west, south, east, north = hull.bounds
     slack = max(0.005, 0.01 * max(east - west, north - south))  # what simplifying may cut off, in degrees
-    margin = _margin(max(abs(south), abs(north))) + slack * _KM_PER_DEGREE
+    margin = _margin(max(abs(south), abs(north))) + slack * KM_PER_DEGREE
     wide = shapely.clip_by_rect(_widen(shapely.simplify(hull, slack), margin), -180, -90, 180, 90)
     around: Polygon = orient(shapely.set_precision(wide, 1e-6))  # type: ignore[arg-type]  # convex, so one piece
     return around
@@ -78,9 +76,7 @@ class Matcher:
             raise ValueError(f"scene {scene.id} has no footprint to match areas with")
         _, south, _, north = scene.footprint.bounds
         wide = _widen(scene.footprint, _margin(max(abs(south), abs(north))))
-        west, _, east, _ = wide.bounds
-        turns = [0.0] + [-360.0] * (east > 180) + [360.0] * (west < -180)
-        found = [self._tree.query(translate(wide, turn), predicate="intersects") for turn in turns]
+        found = [self._tree.query(shape, predicate="intersects") for shape in copies(wide)]
         return [self._areas[index] for index in np.unique(self._owner[np.concatenate(found)])]
 
 
@@ -98,7 +94,7 @@ def _widen(shape: BaseGeometry, km: float) -> BaseGeometry:
     _, south, _, north = shape.bounds
     scale = (np.cos(np.radians(min(max(abs(south), abs(north)), 89.0))), 1.0)
     flat = shapely.transform(shape, lambda xy: xy * scale)
-    wide: BaseGeometry = shapely.transform(shapely.buffer(flat, km / _KM_PER_DEGREE), lambda xy: xy / scale)
+    wide: BaseGeometry = shapely.transform(shapely.buffer(flat, km / KM_PER_DEGREE), lambda xy: xy / scale)
     return wide
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from s2async import areas as area_files
 from s2async import files, headers, page, pipeline, quicklooks, scenery, sections, sheet, svgmap
 from s2async._version import __version__
 from s2async.config import Config
 from s2async.errors import S2AsyncError
+from s2async.geo import area_km2, bounds
 from s2async.ledger import Ledger
 from s2async.markup import Markup, element
 from s2async.models import Area, Status
@@ -175,7 +175,7 @@ class _Part:
         shown = [look for look in reversed(self.watched.looks) if look.path][: self.pictures]
         made = list(pool.map(lambda look: _picture(folder, look), shown))
         first, last = self._period
-        km2 = area_files.area_km2(self.watched.area)
+        km2 = area_km2(self.watched.area)
         return sheet.area(self.watched, made, km2=km2, first=first, last=last, rank=rank)
 
     def write(self, pool: Executor, path: Path) -> bool:
@@ -305,7 +305,7 @@ def _bytes(state: Ledger, config: Config, gathered: _Gathered) -> Markup:
 def _maps(state: Ledger, areas: Sequence[Area], gathered: _Gathered) -> Markup:
     if not areas:
         return page.section("map", "Map", page.paragraph("There are no areas."))
-    west, south, east, north = area_files.bounds(areas)
+    west, south, east, north = bounds(areas)
     near = (west, south, east + 360 * (east < west), north)
     outlines = _outlines(state)
     far = svgmap.around([near, *(shown.polygon.bounds for shown in outlines)], (near[0] + near[2]) / 2)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2async.catalogs import COPERNICUS, Catalog
-from s2async.geojson import Box, bbox
+from s2async.geo import Box, bbox
 from s2async.records import SavedRow
 from s2async.table import values
 from s2async.tiff import Layout

@@ -15,6 +15,7 @@ from s2async import areas as area_files
 from s2async import hints
 from s2async.config import Config
 from s2async.console import facts, table
+from s2async.geo import area_km2, bounds
 from s2async.ledger import Ledger
 from s2async.models import Area, Cause, SearchReport, Status, Traffic, Use
 from s2async.pipeline import limits, wanted_products
@@ -33,8 +34,8 @@ PROBLEMS_SHOWN = 20
 
 def where(areas: Sequence[Area]) -> str:
     """One line that shows at a glance whether the areas are where they should be."""
-    west, south, east, north = area_files.bounds(areas)
-    sizes = [area_files.area_km2(area) for area in areas]
+    west, south, east, north = bounds(areas)
+    sizes = [area_km2(area) for area in areas]
     extent = f"{degrees(south, 'SN')} to {degrees(north, 'SN')}, {degrees(west, 'WE')} to {degrees(east, 'WE')}"
     each = _km2(sizes[0]) if len(areas) == 1 else f"{_km2(min(sizes))} to {_km2(max(sizes))} each"
     return f"{len(areas):,} area{'s' * (len(areas) > 1)}: {extent}; {each}"
@@ -80,7 +81,7 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
         console.print(Text(safe(f"no scene was found of {count}: {named}"), style="yellow"))
     _show_unheld(console, config, run.unheld)
     if run.found_nothing and not run.incomplete:
-        why = hints.nothing_found(config, where(areas), area_files.bounds(areas), now=datetime.now(UTC))
+        why = hints.nothing_found(config, where(areas), bounds(areas), now=datetime.now(UTC))
         console.print(Text(safe(why), style="yellow"))
 
 

@@ -10,15 +10,13 @@ from typing import Final
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
+from s2async.geo import KM_PER_DEGREE, turned, unprojected
 from s2async.grid import Grid
 from s2async.markup import Markup, element, join
 from s2async.text import degrees
 
-KM: Final = 111.32
-"""Kilometres of a degree of latitude, and of longitude at the equator."""
 _WIDE: Final = 480.0
 _LOWEST, _HIGHEST = 200.0, 420.0
 _EDGE: Final = 0.08
@@ -64,11 +62,10 @@ def outline(grid: Grid) -> BaseGeometry:
     """Edge of a raster in lon/lat, in one piece: beyond 180 degrees if it crosses them."""
     x0, y0, x1, y1 = grid.bounds
     edge = shapely.segmentize(shapely.box(x0, y0, x1, y1), abs(x1 - x0) / 8)
-    to_lonlat = Transformer.from_crs(f"EPSG:{grid.epsg}", "OGC:CRS84", always_xy=True)
 
     def move(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        lon, lat = to_lonlat.transform(xy[:, 0], xy[:, 1])
-        return np.column_stack([lon[0] + _turned(lon - lon[0]), lat])
+        lon, lat = unprojected(xy, grid.epsg).T
+        return np.column_stack([lon[0] + turned(lon - lon[0]), lat])
 
     return shapely.transform(edge, move)
 
@@ -77,7 +74,7 @@ def around(boxes: Sequence[Box], centre: float) -> Box:
     """Box around boxes, each moved by whole turns to where its middle is nearest to a longitude."""
     found = np.asarray(boxes, dtype=float)
     middle = (found[:, 0] + found[:, 2]) / 2
-    turns = centre + _turned(middle - centre) - middle
+    turns = centre + turned(middle - centre) - middle
     west, east = (found[:, 0] + turns).min(), (found[:, 2] + turns).max()
     return float(west), float(found[:, 1].min()), float(east), float(found[:, 3].max())
 
@@ -132,7 +129,7 @@ class _View:
 
     def place(self, lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
         """Coordinates in lon/lat to x and y."""
-        x = _turned(lonlat[:, 0] - self.lon) * self.squeeze * self.scale + _WIDE / 2
+        x = turned(lonlat[:, 0] - self.lon) * self.squeeze * self.scale + _WIDE / 2
         return np.column_stack([x, (self.lat - lonlat[:, 1]) * self.scale + self.height / 2])
 
     def shape(self, polygon: BaseGeometry) -> BaseGeometry:
@@ -171,12 +168,6 @@ class _Labels:
 
 def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
-def _turned(degrees: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same angles, from -180 to 180."""
-    turned: NDArray[np.float64] = (degrees + 180) % 360 - 180
-    return turned
 
 
 def _path(shape: BaseGeometry) -> str:
@@ -236,7 +227,7 @@ def _graticule(view: _View, labels: _Labels) -> Iterator[Markup]:
     decimals = max(0, -floor(log10(step)))
     for lon in _multiples(view.lon - across / 2, view.lon + across / 2, step):
         x = (lon - view.lon) * view.squeeze * view.scale + _WIDE / 2
-        told = degrees((lon + 180) % 360 - 180, "WE", decimals=decimals, sign="°")
+        told = degrees(turned(lon), "WE", decimals=decimals, sign="°")
         yield element("path", d=f"M{x:.1f} 0V{view.height:.1f}", class_="rule")
         yield labels.place(told, at=[(x, view.height - 7)], class_="faint")
     for lat in _multiples(view.lat - up / 2, view.lat + up / 2, step):
@@ -251,10 +242,10 @@ def _multiples(start: float, end: float, step: float) -> list[float]:
 
 
 def _scale_bar(view: _View, labels: _Labels) -> Markup:
-    most = _WIDE / 4 / view.scale * KM
+    most = _WIDE / 4 / view.scale * KM_PER_DEGREE
     size = 10.0 ** floor(log10(most))
     km = next(factor * size for factor in (5, 2, 1) if factor * size <= most)
-    width, right, y = km / KM * view.scale, _WIDE - 10, view.height - 27
+    width, right, y = km / KM_PER_DEGREE * view.scale, _WIDE - 10, view.height - 27
     told = f"{km:g} km" if km >= 1 else f"{km * 1000:g} m"
     line = element("path", d=f"M{right - width:.1f} {y - 4}V{y}H{right}V{y - 4}", class_="scale")
     return join([line, labels.place(told, at=[(right - width / 2, y - 6)], class_="faint")])

@@ -15,9 +15,9 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 PURE = {
     "alarms", "answers", "assets", "breaker", "catalogs", "clouds", "congestion", "costs", "datums", "editions",
-    "endings", "errors", "flow", "folders", "geojson", "geotags", "grid", "ground", "headers", "inflate", "intake",
-    "lacking", "markup", "models", "names", "neighbours", "origins", "pace", "pairs", "parks", "periods", "plan",
-    "prefix", "proxies", "reasons", "records", "report_data", "retries", "rows", "stac", "statements",
+    "endings", "errors", "flow", "folders", "geo", "geojson", "geotags", "grid", "ground", "headers", "inflate",
+    "intake", "lacking", "markup", "models", "names", "neighbours", "origins", "pace", "pairs", "parks", "periods",
+    "plan", "prefix", "proxies", "reasons", "records", "report_data", "retries", "rows", "stac", "statements",
     "svg", "svgmap", "table", "text", "tiff", "tiles",
 }  # fmt: skip
 """No I/O and no asyncio: values in, values out."""

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from shapely import MultiPolygon, Polygon
 
 from s2async import areas
-from s2async.areas import area_km2, bounds, fingerprint, load, read
+from s2async.areas import fingerprint, load, read
 from s2async.config import Config, InlineArea
 from s2async.errors import AreaError
+from s2async.geo import bounds
 from s2async.models import Area
 from s2async.parks import PARKS
 
@@ -546,23 +547,6 @@ def test_both_sides_of_the_antimeridian() -> None:
     area = one("MULTIPOLYGON (((179 1, 180 1, 180 2, 179 1)), ((-180 1, -179 1, -180 2, -180 1)))")
     assert isinstance(area.polygon, MultiPolygon)
     assert bounds([area]) == (179, 1, -179, 2)
-
-
-# ---- numbers for people -----------------------------------------------------------------------------------
-
-
-def test_bounds() -> None:
-    assert bounds(inline(SQUARE, OTHER)) == (13, 52, 16, 53)
-    assert bounds(inline("POLYGON ((-60 -5, -50 -5, -50 5, -60 -5))", SQUARE)) == (-60, -5, 14, 53)
-
-
-def test_area_is_geodesic_without_holes() -> None:
-    quarter = one("POLYGON ((0 0, 1 0, 1 1, 0 1, 0 0))")
-    assert area_km2(quarter) == pytest.approx(111.32 * 110.57, rel=1e-4), "km in a degree at the equator"
-    hole = one("POLYGON ((0 0, 1 0, 1 1, 0 1, 0 0), (0.2 0.2, 0.4 0.2, 0.4 0.4, 0.2 0.4, 0.2 0.2))")
-    cut = one("POLYGON ((0.2 0.2, 0.4 0.2, 0.4 0.4, 0.2 0.4, 0.2 0.2))")
-    assert area_km2(hole) == pytest.approx(area_km2(quarter) - area_km2(cut), rel=1e-9)
-    assert area_km2(read([InlineArea(name=n, wkt=w) for n, w in PARKS])[0]) == pytest.approx(0.456, abs=0.001)
 
 
 def test_readers_are_a_table() -> None:

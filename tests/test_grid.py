@@ -20,6 +20,7 @@ from rasterio.mask import raster_geometry_mask
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
+from s2async import geo
 from s2async import grid as grids
 from s2async.grid import Cutout, Grid, Window, cutout, is_known
 from s2async.models import Area
@@ -228,7 +229,7 @@ def test_threads_get_what_one_thread_gets() -> None:
     grids._PLACES.clear()
     for memory in (
         grids._projected,
-        grids._transformer,
+        geo._to_plane,
         grids._shared,
         grids._packed,
         grids._packed_large,
