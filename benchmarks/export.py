@@ -16,7 +16,6 @@ from shapely.geometry import mapping
 from benchmarks import measure, scenes
 from benchmarks.options import Options
 from s2async import areas as area_files
-from s2async import pipeline
 from s2async.config import Config
 from s2async.models import Asset, BatchResult, CloudMeasure, Job, Outcome, Product, Scene, Status
 from s2async.state import State
@@ -64,7 +63,7 @@ def fill(folder: Path, parks: int, items: int) -> Path:
     path = folder / "config.toml"
     path.write_text(worlds.toml(areas="areas.geojson", output={"folder": "data"}, run={"state": "state.sqlite"}))
     config = Config.load(path)
-    areas, wanted = area_files.load(config), pipeline.wanted_products(config)
+    areas, wanted = area_files.load(config), config.wanted()
     with State.create_or_open(config.run.state) as state:
         state.commit_folders(state.sync_areas(areas))
         state.begin_run("{}", "benchmark")

@@ -277,7 +277,7 @@ def read(
             print(crop.datetime, crop.pixels.shape, crop.area_cloud)
     """
     settings = load_config(config)
-    newest, wanted = settings.search.twins == "newest", pipeline.wanted_products(settings)
+    newest, wanted = settings.search.twins == "newest", settings.wanted()
     with opened(settings) as ledger:
         for row in ledger.saved_rows(twins_newest=newest, wanted=wanted, area=area):
             if item in (None, row.item) and asset in (None, row.asset):

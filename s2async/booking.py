@@ -13,8 +13,7 @@ from typing import Protocol
 from s2async import judging, reasons, statements
 from s2async.catalogs import TWIN_SECONDS, are_twins, edition
 from s2async.errors import ConfigError
-from s2async.models import Area, FileFact, Job, Lack, Outcome, Scene, Status
-from s2async.records import Wanted
+from s2async.models import Area, FileFact, Job, Lack, Outcome, Scene, Status, Wanted
 from s2async.rows import (
     hash_address,
     is_update,

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from s2async import areas as area_files
-from s2async import files, index, notes, owners, pipeline, rebuild, upkeep
+from s2async import files, index, notes, owners, rebuild, upkeep
 from s2async._version import __version__
 from s2async.config import Config
 from s2async.console import standard_error, tell
@@ -82,8 +82,8 @@ def prune(config: Path, dry_run: bool) -> int:
             return 0
         kept = upkeep.remove(unwanted, output)
         state.forget_crops(unwanted)
-        rows = state.saved_rows(twins_newest=newest, wanted=pipeline.wanted_products(settings))
-        index.write_csv(rows, output, classes=pipeline.limits(settings).classes)
+        rows = state.saved_rows(twins_newest=newest, wanted=settings.wanted())
+        index.write_csv(rows, output, classes=settings.limits().classes)
     for crop, why in kept:
         click.echo(safe(f"{_path(crop)} {why}: left where it is"), err=True)
     stays = {(crop.job, crop.asset) for crop, _ in kept}
@@ -111,7 +111,7 @@ def rebuild_command(config: Path) -> int:
         raise ConfigError(f"{away}: {away.mend}, or name another place under [run] state")
     upkeep.check_output(output)
     owners.check_alive(settings)
-    limits, wanted = pipeline.limits(settings), pipeline.wanted_products(settings)
+    limits, wanted = settings.limits(), settings.wanted()
     made = rebuild.rebuild(settings, areas, limits, wanted, version=__version__)
     if made.aside:
         click.echo(f"the old state is now {safe(str(made.aside))}")

@@ -32,9 +32,11 @@ from yarl import URL
 
 from s2async import tomlfile
 from s2async.catalogs import COPERNICUS, KNOWN, Catalog, custom
+from s2async.clouds import Limits
 from s2async.complaints import Misplaced, complaint
 from s2async.errors import ConfigError
 from s2async.files import check_names
+from s2async.models import Wanted
 from s2async.periods import why_empty
 from s2async.text import one_line
 from s2async.tomlfile import TomlFile
@@ -300,6 +302,17 @@ class Config(Section):
         if why := why_empty(self.search.period.start, self.search.period.end, now=now):
             place = self.place("search", "datetime")
             raise ConfigError(f'{place}: [search] datetime: "{one_line(self.search.datetime)}" {why}')
+
+    def limits(self) -> Limits:
+        """The cloud limits."""
+        told = self.clouds
+        return Limits.from_percent(
+            classes=told.classes, max_cloud=told.max_area_cloud, min_valid=told.min_area_valid
+        )
+
+    def wanted(self) -> Wanted:
+        """The crops that are asked for."""
+        return Wanted(assets=tuple(self.output.assets), mask=self.output.mask, format="gtiff")
 
     def catalog(self) -> Catalog:
         """Describe the catalogue that is meant, and whom its assets may be on."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from s2async import files, geojson, index, pipeline
+from s2async import files, geojson, index
 from s2async.config import Config
 from s2async.errors import ConfigError
 from s2async.holdings import check_target, opened
@@ -97,7 +97,7 @@ def table(state: Ledger, config: Config, *, everything: bool = False) -> Table:
         everything: All jobs, not only saved crops.
     """
     rows = state.job_rows if everything else state.saved_rows
-    newest, wanted = config.search.twins == "newest", pipeline.wanted_products(config)
+    newest, wanted = config.search.twins == "newest", config.wanted()
     return Table(
         rows=rows(twins_newest=newest, wanted=wanted),
         all=everything,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from s2async import reasons, statements
-from s2async.models import CloudMeasure, Lack, Status
-from s2async.records import OPEN, Wanted
+from s2async.models import CloudMeasure, Lack, Status, Wanted
+from s2async.records import OPEN
 from s2async.rows import lack, unpack_measure
 from s2async.schema import Connection
 

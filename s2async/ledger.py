@@ -19,7 +19,7 @@ import shapely
 from s2async import files, rows, schema, statements
 from s2async.alarms import ENOUGH, Alarm, asset_alarm, is_most, state_alarm
 from s2async.clouds import Limits, is_held
-from s2async.models import Area, Cause, CloudMeasure, Estimate, Scene, SearchReport, Status, Traffic, Use
+from s2async.models import Area, Cause, CloudMeasure, Estimate, Scene, SearchReport, Status, Traffic, Use, Wanted
 from s2async.reasons import SETTINGS, Again
 from s2async.records import (
     ATTEMPTS,
@@ -36,7 +36,6 @@ from s2async.records import (
     Square,
     StoredCrop,
     Unheld,
-    Wanted,
     WholeFiles,
     Without,
 )

@@ -218,6 +218,18 @@ class Lack:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """Which crops a clear job needs, and of what kind."""
+
+    assets: tuple[str, ...]
+    """Asset keys; none means that measuring is all."""
+    mask: bool
+    """True when pixels outside the polygon are to be nodata."""
+    format: str
+    """Name of the writer, such as ``gtiff``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """One question: is this area clear in this scene, and if so, where is its crop?"""
 

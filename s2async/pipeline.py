@@ -36,7 +36,7 @@ from s2async import areas as area_files
 from s2async._version import __version__
 from s2async.alarms import Alarm
 from s2async.budget import Budget
-from s2async.clouds import Limits, verdict
+from s2async.clouds import verdict
 from s2async.config import Config
 from s2async.endings import SCL
 from s2async.errors import ConfigError, HostParked, LocalError
@@ -61,15 +61,13 @@ from s2async.models import (
 from s2async.periods import TOLERANCE
 from s2async.progress import Progress, Summary
 from s2async.reasons import Again
-from s2async.records import Counts, Wanted
+from s2async.records import Counts
 from s2async.sessions import check_certificates, check_proxies
 from s2async.shelf import Shelf
 from s2async.state import State
 from s2async.threads import PatientPool
 from s2async.transport import Transport
 
-SEARCHERS = 4
-"""Searches whose pages are fetched side by side."""
 WORKERS = 1.5
 """Batches under way for each connection: while one is decoded or saved, another has its turn at the server."""
 THREADS = os.cpu_count() or 2
@@ -213,8 +211,8 @@ class _Run:
         self.emit = on_event
         self.queue = JobQueue(config.run.queue)
         self.catalog = config.catalog()
-        self.wanted = wanted_products(config)
-        self.limits = limits(config)
+        self.wanted = config.wanted()
+        self.limits = config.limits()
         self.newest = config.search.twins == "newest"
         self.matcher = search.Matcher(areas)
         self.lacking = Lacking([SCL, *self.wanted.assets])
@@ -361,7 +359,7 @@ class _Run:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._resume())
                 searches = iter(self._searches())
-                for _ in range(SEARCHERS):
+                for _ in range(search.SEARCHERS):
                     group.create_task(self._searcher(searches, transport))
         except* _LimitReachedError:
             pass
@@ -546,17 +544,6 @@ class _Run:
             requests=meter.requests,
             bytes=meter.bytes,
         )
-
-
-def limits(config: Config) -> Limits:
-    """The cloud limits of a configuration."""
-    told = config.clouds
-    return Limits.from_percent(classes=told.classes, max_cloud=told.max_area_cloud, min_valid=told.min_area_valid)
-
-
-def wanted_products(config: Config) -> Wanted:
-    """The crops that a configuration asks for."""
-    return Wanted(assets=tuple(config.output.assets), mask=config.output.mask, format="gtiff")
 
 
 class _LimitReachedError(Exception):

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from s2async import files, pipeline
+from s2async import files
 from s2async.config import Config
 from s2async.errors import ConfigError
 from s2async.ledger import Ledger
-from s2async.models import Status
-from s2async.records import Wanted
+from s2async.models import Status, Wanted
 from s2async.report_data import CELL, Saving, Scatter, Watched, looks, saving, total
 from s2async.text import safe, size
 
@@ -104,7 +103,7 @@ def encoded(figure: Any) -> bytes:
 
 def _gathered(state: Ledger, config: Config) -> tuple[Scatter, Months]:
     scatter, months = Scatter(), Months()
-    newest, wanted = config.search.twins == "newest", pipeline.wanted_products(config)
+    newest, wanted = config.search.twins == "newest", config.wanted()
     for area in state.areas():
         rows = state.job_rows(twins_newest=newest, wanted=wanted, area=area.fingerprint)
         watched = Watched(area=area, looks=tuple(looks(rows, config.clouds.classes)))
@@ -114,7 +113,7 @@ def _gathered(state: Ledger, config: Config) -> tuple[Scatter, Months]:
 
 
 def _saving(state: Ledger, config: Config) -> Saving:
-    wanted = pipeline.wanted_products(config)
+    wanted = config.wanted()
     classification = state.whole_files(Wanted(assets=(), mask=wanted.mask, format=wanted.format))
     return saving(state.whole_files(wanted), classification, total(state.traffic())[1])
 

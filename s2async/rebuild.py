@@ -37,8 +37,8 @@ from s2async.models import (
     Product,
     Scene,
     Status,
+    Wanted,
 )
-from s2async.records import Wanted
 from s2async.state import State
 from s2async.tiff import MAX_SIDE, Layout
 

@@ -18,18 +18,6 @@ ATTEMPTS = 5
 """Runs that try a job which fails for a cause that may pass."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
-    """Which crops a clear job needs, and of what kind."""
-
-    assets: tuple[str, ...]
-    """Asset keys; none means that measuring is all."""
-    mask: bool
-    """True when pixels outside the polygon are to be nodata."""
-    format: str
-    """Name of the writer, such as ``gtiff``."""
-
-
 class Cursor(NamedTuple):
     """Where a page of open jobs ended: rows of the item and of the job."""
 

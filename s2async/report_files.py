@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from s2async import files, headers, page, pipeline, quicklooks, scenery, sections, sheet, svgmap
+from s2async import files, headers, page, quicklooks, scenery, sections, sheet, svgmap
 from s2async._version import __version__
 from s2async.config import Config
 from s2async.errors import S2AsyncError
 from s2async.geo import area_km2, bounds
 from s2async.ledger import Ledger
 from s2async.markup import Markup, element
-from s2async.models import Area, Status
+from s2async.models import Area, Status, Wanted
 from s2async.pairs import Telling
-from s2async.records import OPEN, Wanted
+from s2async.records import OPEN
 from s2async.report_data import Look, Scatter, Watched, looks, run_seconds, saving, total
 from s2async.sections import Entry
 from s2async.sheet import Picture
@@ -147,7 +147,7 @@ def _watched(
     state: Ledger, config: Config, areas: Sequence[Area], tell: Callable[[str], None]
 ) -> Iterator[Watched]:
     """Every area with the looks at it."""
-    newest, wanted = config.search.twins == "newest", pipeline.wanted_products(config)
+    newest, wanted = config.search.twins == "newest", config.wanted()
     told = time.monotonic()
     for number, area in enumerate(areas):
         rows = state.job_rows(twins_newest=newest, wanted=wanted, area=area.fingerprint)
@@ -252,7 +252,7 @@ def _parts(
     yield page.section("areas", "Areas", sections.index(gathered.entries))
     if gathered.sections:
         yield page.section("calendars", "Calendars", sheet.legend(), gathered.sections)
-    yield sections.problems(found, searches, state.lacking(pipeline.wanted_products(config)))
+    yield sections.problems(found, searches, state.lacking(config.wanted()))
     yield page.footer(*_credits(config, *(gathered.days or _period(config, (), now))))
 
 
@@ -295,7 +295,7 @@ def _figures(state: Ledger, gathered: _Gathered) -> Markup:
 
 
 def _bytes(state: Ledger, config: Config, gathered: _Gathered) -> Markup:
-    wanted = pipeline.wanted_products(config)
+    wanted = config.wanted()
     every = state.whole_files(wanted)
     classification = state.whole_files(Wanted(assets=(), mask=wanted.mask, format=wanted.format))
     _, moved = total(state.traffic())

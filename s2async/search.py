@@ -29,6 +29,9 @@ from s2async.text import excerpt
 
 __all__ = ["LAUNCH", "Fetch", "Matcher", "Request", "Search", "Twins", "plan", "run_search", "spans"]
 
+SEARCHERS = 4
+"""Searches whose pages are fetched side by side."""
+
 MAX_ITEMS = 100_000
 """Items after which a search is given up: a server that never ends must not fill the memory."""
 

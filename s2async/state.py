@@ -35,8 +35,9 @@ from s2async.models import (
     SearchReport,
     Status,
     Traffic,
+    Wanted,
 )
-from s2async.records import ATTEMPTS, Cursor, StoredCrop, Wanted
+from s2async.records import ATTEMPTS, Cursor, StoredCrop
 from s2async.rows import hash_address, to_scene
 
 __all__ = ["Cursor", "Ledger", "State", "Wanted"]

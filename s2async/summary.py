@@ -18,7 +18,6 @@ from s2async.console import facts, table
 from s2async.geo import area_km2, bounds
 from s2async.ledger import Ledger
 from s2async.models import Area, Cause, SearchReport, Status, Traffic, Use
-from s2async.pipeline import limits, wanted_products
 from s2async.progress import Summary
 from s2async.reasons import counted
 from s2async.records import OPEN, Counts, Unheld
@@ -43,7 +42,7 @@ def where(areas: Sequence[Area]) -> str:
 
 def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Area], run: Summary) -> None:
     """The closing summary of a run."""
-    whole = state.whole_files(wanted_products(config))
+    whole = state.whole_files(config.wanted())
     done = sum(run.done.values())
     console.print(Text(f"{done:,} jobs worked on in {duration(run.seconds)}", style="bold"))
     if done:
@@ -107,7 +106,7 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
         told.append(("all", counts.total))
     rows = [[name, *(f"{jobs.get(key, 0):,}" for key in columns)] for name, jobs in told]
     console.print(table("Jobs", {"area": "text"} | dict.fromkeys(columns, "number"), rows))
-    wanted, newest = wanted_products(config), config.search.twins == "newest"
+    wanted, newest = config.wanted(), config.search.twins == "newest"
     without = state.without(wanted, twins_newest=newest)
     for line in _reasons(without.by_status, without.saved):
         console.print(Text(line, style="yellow"))
@@ -118,7 +117,7 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
         console.print()
         console.print(_traffic_table(traffic))
         requests, moved = _total(traffic)
-        whole = state.whole_files(wanted_products(config))
+        whole = state.whole_files(config.wanted())
         lines = {"moved": f"{size(moved)} in {requests:,} requests, over all runs"}
         if whole.all.bytes:
             lines["instead of"] = _instead(whole.all.bytes, moved, estimated=whole.all.estimated > 0)
@@ -138,7 +137,7 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
 
 def as_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[str, Any]:
     """What ``--json`` prints: the tables of ``status``, every failure, and the run if one just ended."""
-    wanted, newest = wanted_products(config), config.search.twins == "newest"
+    wanted, newest = config.wanted(), config.search.twins == "newest"
     counts = state.counts(twins_newest=newest)
     whole, without = state.whole_files(wanted), state.without(wanted, twins_newest=newest)
     alarm = state.alarm(counts, wanted, twins_newest=newest)
@@ -226,7 +225,7 @@ def _show_searches(console: Console, state: Ledger) -> None:
 def _unheld(state: Ledger, config: Config, counts: Counts) -> tuple[Unheld, ...]:
     """The areas that no scene holds; none while there may be scenes that nobody has read yet."""
     known = not counts.open and all(report.complete for report in state.searches())
-    return state.unheld(limits(config)) if known else ()
+    return state.unheld(config.limits()) if known else ()
 
 
 def _show_unheld(console: Console, config: Config, areas: Sequence[Unheld]) -> None:

@@ -20,7 +20,6 @@ from s2async.lacking import Lacking
 from s2async.ledger import Ledger
 from s2async.models import Area, Event, Notice, Scene, SearchDone, SearchReport, Status
 from s2async.periods import TOLERANCE
-from s2async.pipeline import SEARCHERS, limits, wanted_products
 from s2async.plan import Known, Plan, Planner
 from s2async.reasons import covers
 from s2async.records import KnownJob
@@ -88,8 +87,8 @@ class _Survey:
 
     def __post_init__(self) -> None:
         self.catalog = self.config.catalog()
-        self.limits = limits(self.config)
-        self.wanted = wanted_products(self.config)
+        self.limits = self.config.limits()
+        self.wanted = self.config.wanted()
         self.matcher = search.Matcher(self.areas)
         self.lacking = Lacking(["scl", *self.wanted.assets])
         self.estimates = self.ledger.estimates() if self.ledger else {}
@@ -112,7 +111,7 @@ class _Survey:
         async with Transport(origins=origins, meter=self.meter, **told) as transport:
             try:
                 async with asyncio.TaskGroup() as group:
-                    for _ in range(SEARCHERS):
+                    for _ in range(search.SEARCHERS):
                         group.create_task(self._searcher(searches, transport))
             except* RemoteError as failures:
                 raise failures.exceptions[0] from None

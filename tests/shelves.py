@@ -12,7 +12,7 @@ from pyproj import Transformer
 from shapely import MultiPolygon, Polygon, box
 
 from s2async import areas as area_files
-from s2async import crops, files, pipeline
+from s2async import crops, files
 from s2async.config import Config
 from s2async.export import table
 from s2async.geotiff import Crop
@@ -73,7 +73,7 @@ def fill(
     settings = Config.load(path)
     areas = {area.name: area for area in area_files.load(settings)}
     settings.output.folder.mkdir()
-    wanted = pipeline.wanted_products(settings)
+    wanted = settings.wanted()
     with State.create_or_open(settings.run.state) as state:
         start(state, list(areas.values()), wanted)
         for number in range(dates):

@@ -20,8 +20,9 @@ from s2async.models import (
     Product,
     Scene,
     Status,
+    Wanted,
 )
-from s2async.records import Cursor, Wanted
+from s2async.records import Cursor
 from s2async.state import State
 
 VISUAL = Wanted(assets=("visual",), mask=True, format="gtiff")

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from s2async.models import Cause
-from s2async.records import Wanted
+from s2async.models import Cause, Wanted
 from s2async.state import State
 from tests.states import (
     CLEAR,

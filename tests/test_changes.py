@@ -18,7 +18,7 @@ import rasterio
 from rasterio.windows import from_bounds
 from shapely import Polygon
 
-from s2async import api, pipeline, rebuild, transport, upkeep, worker
+from s2async import api, rebuild, transport, upkeep, worker
 from s2async import areas as area_files
 from s2async.config import Config
 from s2async.errors import ConfigError
@@ -758,7 +758,7 @@ def test_a_state_made_from_the_crops_goes_on_without_the_asset_that_lacks(tmp_pa
     before = worlds.result(first.config)
     first.config.run.state.unlink()
     config, areas = first.config, area_files.load(first.config)
-    limits, wanted = pipeline.limits(config), pipeline.wanted_products(config)
+    limits, wanted = config.limits(), config.wanted()
     made = rebuild.rebuild(config, areas, limits, wanted, "1")
     assert made.known == 26
     again = run(tmp_path, changing, **BOTH)

@@ -22,8 +22,9 @@ from s2async.models import (
     Status,
     Traffic,
     Use,
+    Wanted,
 )
-from s2async.records import OPEN, FileSum, SavedRow, Square, Unheld, Wanted
+from s2async.records import OPEN, FileSum, SavedRow, Square, Unheld
 from s2async.state import State
 from tests.states import (
     CLEAR,

@@ -17,7 +17,7 @@ from pyproj import Transformer
 from rasterio.io import MemoryFile
 from shapely import Polygon
 
-from s2async import grid, pipeline, scenery, tiff
+from s2async import grid, scenery, tiff
 from s2async.config import Config
 from s2async.editions import Edition
 from s2async.errors import CorruptFile, UnsupportedLayout
@@ -64,7 +64,7 @@ def ran(folder: Path, stage: Stage, **sections: Any) -> Made:
 
 
 def telling_of(config: Config) -> Telling:
-    telling, wanted = Telling(), pipeline.wanted_products(config)
+    telling, wanted = Telling(), config.wanted()
     with Ledger.read(config.run.state) as state:
         for area in state.areas():
             rows = state.job_rows(twins_newest=True, wanted=wanted, area=area.fingerprint)

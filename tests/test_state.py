@@ -22,8 +22,9 @@ from s2async.models import (
     Status,
     Traffic,
     Use,
+    Wanted,
 )
-from s2async.records import OPEN, Cursor, Wanted
+from s2async.records import OPEN, Cursor
 from s2async.state import State
 from tests.states import (
     CLEAR,
