@@ -229,16 +229,19 @@ def sandbox(
     \b
     Example: s2async sandbox --delay 100 --bandwidth 1000
     """
-    from s2async.sandbox import server, world
+    from s2async import demo  # the sandbox is only loaded where it is used
 
-    told = partial(console.tell, console.standard_error(), quiet=context.obj["quiet"])
-    found = area_files.read(areas_file, on_notice=told) if areas_file else None
-    named = [(area.name, area.polygon) for area in found] if found else None
-    server.check_port(port)
-    made = world.make_world(
-        folder or world.default_folder(), areas=named, items=items, progress=_teller(context.obj["quiet"])
+    quiet = context.obj["quiet"]
+    told = partial(console.tell, console.standard_error(), quiet=quiet)
+    demo.serve(
+        folder,
+        port=port,
+        delay=delay,
+        bandwidth=bandwidth,
+        areas=area_files.read(areas_file, on_notice=told) if areas_file else None,
+        items=items,
+        tell=_teller(quiet),
     )
-    server.serve(made.folder, port=port, delay=delay, bandwidth=bandwidth)
 
 
 for added in (prospect.plan, export.export, report.report, *care.COMMANDS):

@@ -144,6 +144,10 @@ class Clouds(Section):
     """Per cent of the area's pixels that hold data, inclusive."""
 
 
+TABLE: Final = "overview.csv"
+"""The table of the saved crops, in the output folder, which every run writes anew."""
+
+
 class Output(Section):
     """What is written, and where."""
 
@@ -338,7 +342,7 @@ class Config(Section):
             raise Misplaced(
                 ("run", "state"), "is the output folder itself; name a file, such as data/state.sqlite"
             )
-        index = self.output.folder / "overview.csv"
+        index = self.output.folder / TABLE
         for key, path in ((("areas",), self.areas), (("run", "state"), self.run.state)):
             if path == index:
                 raise Misplaced(key, "is the table that every run writes anew; name another file")

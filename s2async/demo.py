@@ -1,17 +1,18 @@
-"""The main job without internet: the sandbox, a configuration that points at it, and nothing more."""
+"""The door to the sandbox: the main job without internet, and the sandbox alone."""
 
 from __future__ import annotations
 
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from s2async import files
 from s2async.config import render
 from s2async.errors import ConfigError
+from s2async.models import Area
 from s2async.sandbox import process, world
 
 PORT = 8722
@@ -43,6 +44,38 @@ def prepared(folder: Path, *, tell: Callable[[str], None]) -> Iterator[Path]:
         )
         files.replace(path, text.encode())
         yield path
+
+
+def serve(
+    folder: Path | None,
+    *,
+    port: int,
+    delay: float,
+    bandwidth: float | None,
+    areas: Sequence[Area] | None,
+    items: int | None,
+    tell: Callable[[str], None],
+) -> None:
+    """Make scenes where they are missing, and serve them in this process until it is stopped.
+
+    Args:
+        folder: where the scenes are kept; by default where a demo's are.
+        port: 0 for any free one.
+        delay: round trip to pretend, milliseconds.
+        bandwidth: limit of all connections, Mbit/s.
+        areas: to make scenes for, instead of the nine parks.
+        items: how many dates to make, instead of a year.
+        tell: told what is going on, a line at a time.
+
+    Raises:
+        LocalError: the scenes cannot be written, or the port is taken.
+    """
+    from s2async.sandbox import server  # a demo's is in a process of its own
+
+    named = [(area.name, area.polygon) for area in areas] if areas else None
+    server.check_port(port)
+    made = world.make_world(folder or world.default_folder(), areas=named, items=items, progress=tell)
+    server.serve(made.folder, port=port, delay=delay, bandwidth=bandwidth)
 
 
 def _known_port(config: Path) -> int:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from s2async import areas as area_files
-from s2async import crops, files, index, notes, owners, strangers
-from s2async.config import Config
+from s2async import crops, files, notes, owners, strangers
+from s2async.config import TABLE, Config
 from s2async.errors import ConfigError
 from s2async.ledger import Ledger
 from s2async.models import Area
@@ -94,7 +94,7 @@ def adopt(config: Config, areas: Sequence[Area], state: Ledger, tell: Callable[[
     """
     _check_crops(config, areas, state.files_in)
     folder, known = config.output.folder, owners.is_marked(config.output.folder)
-    table = folder / index.NAME
+    table = folder / TABLE
     if not known and table.exists() and not any(state.crop_places()):
         tell(f"{table} was there before: every run writes it anew")
     if not owners.put(folder, state.id, config.run.state, anew=known):

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from s2async import files
+from s2async.config import TABLE
 from s2async.records import SavedRow
 from s2async.table import Table, TextFile, Value, iso, values
 
-NAME = "overview.csv"
-"""The table of the saved crops, in the output folder."""
 _FORMULA = frozenset("=+-@\t\r")
 """What a spreadsheet's formula may begin with."""
 
@@ -34,7 +33,7 @@ def write_csv(rows: Iterable[SavedRow], folder: Path, classes: Collection[int]) 
     Raises:
         LocalError: Disk full, read-only, no such folder.
     """
-    path = folder / NAME
+    path = folder / TABLE
     part = folder / f".{path.name}{files.SUFFIX}"  # one writer, so what a killed run left is simply written over
     with files.writing(path, part) as file:
         write(Table(rows=rows, classes=classes), utf8(file))

@@ -30,7 +30,6 @@ import click
 from aiohttp import web
 
 from s2async.errors import LocalError, S2AsyncError
-from s2async.options import FiniteRange
 from s2async.sandbox.answers import Answer, Asked, pieces, s3_error
 from s2async.sandbox.api import api_answer
 from s2async.sandbox.faults import FaultTable
@@ -374,8 +373,8 @@ def _await_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) ->
 @click.command()
 @click.option("--folder", type=click.Path(path_type=Path), required=True, help="The world to serve.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 for any free one.")
-@click.option("--delay", type=FiniteRange(min=0), default=0.0, help="Round trip in milliseconds.")
-@click.option("--bandwidth", type=FiniteRange(min=0, min_open=True), help="Mbit/s over all connections.")
+@click.option("--delay", type=click.FloatRange(min=0), default=0.0, help="Round trip in milliseconds.")
+@click.option("--bandwidth", type=click.FloatRange(min=0, min_open=True), help="Mbit/s over all connections.")
 @click.option("--forbidden", is_flag=True, help="Listen at a second port, too, which nobody should ask.")
 def main(folder: Path, port: int, delay: float, bandwidth: float | None, forbidden: bool) -> None:
     """Serve a generated world on 127.0.0.1 until a signal comes or standard input, if a pipe, closes."""
