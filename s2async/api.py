@@ -1,8 +1,8 @@
 """s2async from Python: run, stream and read, and their blocking twins.
 
-Everything here takes a configuration as a :class:`~s2async.config.Config`, as the path of a TOML file, or as a
-mapping of the same shape. The coroutines are for a loop of your own, a notebook's included; the twins that end in
-``_sync`` may be called anywhere, inside a running loop as well, which waits meanwhile.
+Everything here takes a configuration as a :class:`~s2async.Config`, as the path of a TOML file, or as a mapping of
+the same shape. The coroutines are for a loop of your own, a notebook's included; the twins that end in ``_sync``
+may be called anywhere, inside a running loop as well, which waits meanwhile.
 """
 
 from __future__ import annotations

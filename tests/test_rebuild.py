@@ -67,7 +67,7 @@ def test_nothing_is_read_again_for_crops_that_are_there(tmp_path: Path, stage: S
 
 KILLED = """
 import os, sys
-from s2async import cli, {module}
+from s2async import cli, rebuild, schema
 
 plain, calls = {module}.{step}, []
 
