@@ -13,8 +13,10 @@ from pydantic import BaseModel, ValidationError
 
 from s2async import areas, config
 from s2async.catalogs import KNOWN
+from s2async.clouds import Limits
 from s2async.config import EXAMPLE, Config, CustomCatalog, render, with_areas
 from s2async.errors import ConfigError
+from s2async.models import Wanted
 from s2async.parks import PARKS
 
 A = 'areas = "a.geojson"\n'
@@ -369,3 +371,15 @@ def test_render_changes_two_lines_only(tmp_path: Path) -> None:
     assert found.search.resolve().collection == "sentinel-2-l2a"
     assert found.network.origins == ("http://127.0.0.1:8722",)
     assert found.search.resolve().assets == {"scl": "scl", "visual": "visual"}
+
+
+def test_what_counts_as_clear_and_which_crops_are_wanted() -> None:
+    told = Config.of(
+        {
+            "areas": "a.geojson",
+            "clouds": {"classes": [9, 10], "max_area_cloud": 2.5, "min_area_valid": 90},
+            "output": {"assets": ["visual", "red"], "mask": False},
+        }
+    )
+    assert told.limits() == Limits(classes=frozenset({9, 10}), max_cloud=250, min_valid=9000)
+    assert told.wanted() == Wanted(assets=("visual", "red"), mask=False, format="gtiff")
