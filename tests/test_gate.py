@@ -392,9 +392,7 @@ def test_gates_beside_each_other_share_the_places_and_not_the_trouble(monkeypatc
         await pause()
         assert not third.done()
         api.heed(86_400)
-        with pytest.raises(
-            HostParked, match=r"^a\.test asks to wait 86,400 s, longer than anybody does"
-        ):
+        with pytest.raises(HostParked, match=r"^a\.test asks to wait 86,400 s, longer than anybody does"):
             await api.enter()
         api.leave(second)
         files.answered(first)

@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -306,7 +307,8 @@ def test_whatever_there_is_a_run_is_whole_or_ends_in_one_line(
 ) -> None:
     path = config_in(tmp_path, stage)
     for amount in amounts:
-        ended = limited("-q", "run", path, **{limit: amount})
+        limits: dict[str, Any] = {limit: amount}
+        ended = limited("-q", "run", path, **limits)
         assert ended == (0, "", "") or refusal(ended).startswith("s2async: "), amount
         if ended[0] == 0:
             assert worlds.result(Config.load(path)) == worlds.result(calm.config), amount
