@@ -28,8 +28,8 @@ from benchmarks.options import Options
 from benchmarks.peers.rules import Found
 from benchmarks.scenes import Order
 from s2async import files
-from s2async.sandbox.process import Sandbox, start
-from s2async.sandbox.world import World, default_folder, make_world
+from s2async.sandbox.server.process import Sandbox, start
+from s2async.sandbox.world.make import World, default_folder, make_world
 
 OURS: Final = "s2async"
 SAMPLED: Final = "sequential"

@@ -15,11 +15,11 @@ from shapely.geometry import mapping
 
 from benchmarks import measure, scenes
 from benchmarks.options import Options
-from s2async import areas as area_files
-from s2async.config import Config
+from s2async.areas import loader as area_files
+from s2async.config.model import Config
 from s2async.models import Asset, BatchResult, CloudMeasure, Job, Outcome, Product, Scene, Status
-from s2async.state import State
-from tests import worlds
+from s2async.state.writer import State
+from tests.support import worlds
 
 AREAS: Final = 1000
 """Parks, each with all scenes."""

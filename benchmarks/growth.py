@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks import ours, scenes
 from benchmarks.options import Options
-from s2async.sandbox.world import default_folder, make_world
+from s2async.sandbox.world.make import default_folder, make_world
 
 Line = dict[str, Any]
 

@@ -18,8 +18,8 @@ from shapely.geometry.base import BaseGeometry
 
 from benchmarks import year
 from benchmarks.options import Options
-from s2async import tiff
-from tests import oracle
+from s2async.cog import tiff
+from tests.support import oracle
 
 Block = tuple[int, int]
 """Row and column of a tile."""

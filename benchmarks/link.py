@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from benchmarks import measure, scenes
 from benchmarks.options import Options
-from s2async.sandbox.process import start
-from s2async.sandbox.world import default_folder, make_world
+from s2async.sandbox.server.process import start
+from s2async.sandbox.world.make import default_folder, make_world
 
 LOADS: Final = (
     (1, 1, 1_000),

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from benchmarks import ours, scenes
 from benchmarks.options import Options
-from s2async.sandbox.world import default_folder, make_world
+from s2async.sandbox.world.make import default_folder, make_world
 
 _ITEMS: Final = (100, 1_000, 8_000)
 

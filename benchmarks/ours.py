@@ -16,9 +16,9 @@ from benchmarks import measure, scenes
 from benchmarks.answers import Answer, answer_of
 from benchmarks.options import Options
 from benchmarks.peers.rules import BAD_CLASSES
-from s2async.sandbox.process import Sandbox, start
-from s2async.sandbox.world import World
-from tests import oracle, worlds
+from s2async.sandbox.server.process import Sandbox, start
+from s2async.sandbox.world.make import World
+from tests.support import oracle, worlds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

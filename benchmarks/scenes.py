@@ -23,9 +23,9 @@ import shapely
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
-from s2async.parks import PARKS
-from s2async.sandbox.items import ORIGIN
-from s2async.sandbox.world import World
+from s2async.sandbox.world.items import ORIGIN
+from s2async.sandbox.world.make import World
+from s2async.sandbox.world.parks import PARKS
 
 MOST_CLOUD: Final = 80.0
 """Per cent of a scene: the example configuration's first sieve."""

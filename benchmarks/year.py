@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import measure
-from s2async.config import render
-from s2async.sandbox.process import Sandbox, start
-from s2async.sandbox.world import World, default_folder, make_world
+from s2async.config.model import render
+from s2async.sandbox.server.process import Sandbox, start
+from s2async.sandbox.world.make import World, default_folder, make_world
 
 
 @dataclass(frozen=True)

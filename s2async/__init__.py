@@ -21,8 +21,9 @@ from s2async._version import __version__
 
 if TYPE_CHECKING:
     from s2async.api import CropArray, load_areas, load_config, read, run, run_sync, stream, stream_sync
-    from s2async.config import Config
+    from s2async.config.model import Config
     from s2async.cube import open_crops as open  # noqa: A004 - as in rasterio and xarray
+    from s2async.engine.progress import Summary
     from s2async.errors import (
         ConfigError,
         LocalError,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
         StateInUse,
     )
     from s2async.models import Area, CloudMeasure, Job, Outcome, Product, Scene, Status
-    from s2async.progress import Summary
 
 __all__ = [
     "Area",
@@ -66,11 +66,11 @@ __all__ = [
 
 _HOMES = {
     "api": "CropArray load_areas load_config read run run_sync stream stream_sync",
-    "config": "Config",
+    "config.model": "Config",
     "cube": "open_crops",
     "errors": "ConfigError LocalError PlaceWarning RemoteError S2AsyncError StateError StateInUse",
     "models": "Area CloudMeasure Job Outcome Product Scene Status",
-    "progress": "Summary",
+    "engine.progress": "Summary",
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -29,7 +29,7 @@ def _load() -> Callable[[], None]:
         from s2async import means
 
         means.prepare()
-        from s2async import cli
+        from s2async.cli import main as cli
     finally:
         gc.enable()
     return cli.main
@@ -38,7 +38,8 @@ def _load() -> Callable[[], None]:
 def _tell(error: Exception) -> int:
     """Say in one line why nothing could be loaded; the exit code."""
     try:
-        from s2async import bugs, means
+        from s2async import means
+        from s2async.cli import bugs
         from s2async.errors import LocalError
 
         local = error if isinstance(error, LocalError) else means.short_of_libraries(error)

@@ -22,14 +22,16 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
-from s2async import areas as area_files
-from s2async import clouds, decode, pipeline
-from s2async.config import Config
+from s2async import clouds
+from s2async.areas import loader as area_files
+from s2async.cog import gdal
+from s2async.config.model import Config
+from s2async.engine import pipeline
+from s2async.engine.progress import Summary
 from s2async.errors import ConfigError, CorruptFile, LocalError
-from s2async.holdings import opened
+from s2async.maintenance.guards import opened
 from s2async.models import Area, Event, JobDone, Notice, Outcome
-from s2async.progress import Summary
-from s2async.records import SavedRow
+from s2async.state.records import SavedRow
 
 T = TypeVar("T")
 
@@ -293,7 +295,7 @@ def _read_crop(path: Path, row: SavedRow, classes: Sequence[int]) -> CropArray:
             f"cannot read the crop {path}: {error.strerror}; s2async verify opens it again"
         ) from error
     try:
-        layout, pixels = decode.whole(data)
+        layout, pixels = gdal.whole(data)
     except CorruptFile as error:
         raise CorruptFile(f"the crop {path} {error}; try s2async verify") from error
     return CropArray(

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pyproj import CRS
 
 from s2async.api import ConfigLike, CropArray, load_config, read
+from s2async.cog.grid import shifted
 from s2async.errors import ConfigError
-from s2async.grid import shifted
 
 if TYPE_CHECKING:
     import xarray

@@ -295,7 +295,7 @@ class FileFact:
     etag: str
     """As the server gave it; the empty string when it gave none."""
     header: bytes = b""
-    """Its header as `headers.pack` keeps it; none where no strong ETag tells whether it still holds."""
+    """Its header as `cog.headers.pack` keeps it; none where no strong ETag tells whether it still holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

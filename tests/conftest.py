@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.fault_server import FaultServer
+from tests.support.fault_server import FaultServer
 
 # How long an example takes says more of what else the machine does than of the code; pytest's time limit stays.
 settings.register_profile("unhurried", settings.default, deadline=None)

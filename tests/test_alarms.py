@@ -10,7 +10,7 @@ import pytest
 from s2async.alarms import Servers, asset_alarm, state_alarm
 from s2async.models import Cause, Job, Lack, Outcome, Scene, Status
 from s2async.reasons import Again
-from tests.states import CLEAR, CLOUDS, A, B, C, lack, make_product, make_scene
+from tests.support.states import CLEAR, CLOUDS, A, B, C, lack, make_product, make_scene
 
 HOST = "https://cogs.example"
 NEXT = Again(next=1)

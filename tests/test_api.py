@@ -22,9 +22,9 @@ import s2async
 from s2async import api
 from s2async.errors import ConfigError, CorruptFile, LocalError, StateInUse
 from s2async.models import Event, JobDone, Notice, Outcome
-from s2async.state import State
-from tests import worlds
-from tests.worlds import Stage
+from s2async.state.writer import State
+from tests.support import worlds
+from tests.support.worlds import Stage
 
 README = Path(__file__).parents[1] / "README.md"
 JOBS = 18

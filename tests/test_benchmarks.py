@@ -24,9 +24,9 @@ from benchmarks import answers, contest, growth, least, link, measure, plots, sc
 from benchmarks.options import Options
 from benchmarks.peers import rules
 from benchmarks.scenes import Order, Scene
-from s2async.sandbox.process import start
-from s2async.sandbox.world import World, default_folder, make_world
-from tests import oracle
+from s2async.sandbox.server.process import start
+from s2async.sandbox.world.make import World, default_folder, make_world
+from tests.support import oracle
 
 FAST = Options(items=2, rounds=1, delay=0, bandwidth=100_000, connections=4)
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
 from s2async.clouds import Limits, bad_pixels, cloud_percent, measure, valid_percent, verdict
+from s2async.cog.grid import Grid, cutout
 from s2async.errors import CorruptFile
-from s2async.grid import Grid, cutout
 from s2async.models import Area, CloudMeasure, Status
-from tests.oracle import project
+from tests.support.oracle import project
 
 BAD = (1, 3, 8, 9, 10)
 

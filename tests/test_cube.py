@@ -17,8 +17,8 @@ import s2async
 from s2async import cube
 from s2async.api import CropArray
 from s2async.errors import ConfigError
-from tests import worlds
-from tests.worlds import Stage
+from tests.support import worlds
+from tests.support.worlds import Stage
 
 xarray = pytest.importorskip("xarray", reason="needs the extra xarray")
 

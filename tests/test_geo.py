@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import shapely
 
-from s2async import areas, geo
-from s2async.config import InlineArea
+from s2async import geo
+from s2async.areas import loader
+from s2async.config.model import InlineArea
 from s2async.models import Area
-from s2async.parks import PARKS
+from s2async.sandbox.world.parks import PARKS
 
 
 def inline(*outlines: str) -> list[Area]:
-    return areas.read([InlineArea(name=f"area {number}", wkt=wkt) for number, wkt in enumerate(outlines)])
+    return loader.read([InlineArea(name=f"area {number}", wkt=wkt) for number, wkt in enumerate(outlines)])
 
 
 def box(west: float, south: float, east: float, north: float) -> str:
@@ -36,7 +37,7 @@ def test_area_is_geodesic_without_holes() -> None:
     )
     assert geo.area_km2(quarter) == pytest.approx(111.32 * 110.57, rel=1e-4), "km in a degree at the equator"
     assert geo.area_km2(hole) == pytest.approx(geo.area_km2(quarter) - geo.area_km2(cut), rel=1e-9)
-    park = areas.read([InlineArea(name=n, wkt=w) for n, w in PARKS])[0]
+    park = loader.read([InlineArea(name=n, wkt=w) for n, w in PARKS])[0]
     assert geo.area_km2(park) == pytest.approx(0.456, abs=0.001)
 
 

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from s2async import means
-from s2async.config import EXAMPLE, Config
+from s2async.config.model import EXAMPLE, Config
 from s2async.errors import LocalError
 from s2async.means import Means, Work
-from tests import worlds
-from tests.worlds import Ran, Stage
+from tests.support import worlds
+from tests.support.worlds import Ran, Stage
 
 resource = pytest.importorskip("resource")
 MB = 1 << 20
@@ -433,8 +433,8 @@ def test_a_block_without_room_says_nothing_of_the_file() -> None:
         import resource
         import numpy as np
         from rasterio.io import MemoryFile
-        from s2async import decode
-        from s2async.grid import Window
+        from s2async.cog import gdal as decode
+        from s2async.cog.grid import Window
         side = 5008
         with MemoryFile() as memory:
             kind = dict(compress="LZW", tiled=True, blockxsize=side, blockysize=side, crs="EPSG:32633")

@@ -16,7 +16,7 @@ from s2async.errors import (
     UnsupportedLayout,
 )
 from s2async.models import Cause
-from tests.states import lack
+from tests.support.states import lack
 
 
 @pytest.mark.parametrize(

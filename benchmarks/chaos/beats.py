@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from s2async import congestion, heartbeat
-from s2async.cli import main
+from s2async.cli import heartbeat
+from s2async.cli.main import main
+from s2async.net import congestion
 
 EVERY: Final = 0.01
 """Seconds between two beats: five times as often as the command line looks."""

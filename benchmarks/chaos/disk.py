@@ -21,9 +21,9 @@ from typing import Final
 
 import rasterio
 
-from s2async.config import Config
-from s2async.sandbox.process import Sandbox, start
-from tests import worlds
+from s2async.config.model import Config
+from s2async.sandbox.server.process import Sandbox, start
+from tests.support import worlds
 
 COUNT: Final = 100
 ITEMS: Final = 6

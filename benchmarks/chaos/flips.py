@@ -28,14 +28,15 @@ from rasterio.shutil import copy
 from rich.console import Console
 from rich.table import Table
 
-from s2async import raster, tiff, tiles
-from s2async.budget import Budget
-from s2async.editions import Edition
+from s2async.cog import reader as raster
+from s2async.cog import tiff, tiles
+from s2async.cog.grid import Cutout, Window
+from s2async.cog.memory import Budget
+from s2async.cog.source import Source
 from s2async.errors import CorruptFile
-from s2async.grid import Cutout, Window
 from s2async.models import Asset
-from s2async.sources import Source
-from s2async.transport import Meter, Piece, Transport
+from s2async.net.client import Meter, Piece, Transport
+from s2async.net.editions import Edition
 
 SIDE: Final = 1024
 BLOCK: Final = 512

@@ -31,14 +31,16 @@ from pyproj import Transformer
 from shapely import box
 
 from benchmarks.chaos.addresses import NAMES, hostile
-from s2async import catalogs, pipeline, search
-from s2async.areas import load
-from s2async.config import Config
+from s2async.areas.loader import load
+from s2async.catalog import items as catalogs
+from s2async.catalog import search
+from s2async.config.model import Config
+from s2async.engine import pipeline
 from s2async.errors import NotFound, RemoteError
 from s2async.models import Event, JobDone, Status
-from s2async.transport import Transport
-from tests import served, worlds
-from tests.fault_server import FaultServer
+from s2async.net.client import Transport
+from tests.support import served, worlds
+from tests.support.fault_server import FaultServer
 
 LEAST: Final = 150
 SECRET: Final = "canary-of-secrets"

@@ -17,8 +17,8 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from tests import damages, hostile_inputs
-from tests.hostile_inputs import REFUSED, RIGHT, TRACEBACK, WRONG, Judged
+from tests.support import damages, hostile_inputs
+from tests.support.hostile_inputs import REFUSED, RIGHT, TRACEBACK, WRONG, Judged
 
 KINDS: Final = ("polygon", "name", "config", "state")
 LEAST: Final = {"polygon": 200, "name": 60, "config": 80, "state": 40}

@@ -29,9 +29,9 @@ import rasterio.mask
 from shapely import Polygon
 
 from benchmarks.chaos.points import POINTS, arm, arm_clock
-from s2async.cli import main as command_line
-from s2async.sandbox.process import Sandbox, start
-from tests import oracle, worlds
+from s2async.cli.main import main as command_line
+from s2async.sandbox.server.process import Sandbox, start
+from tests.support import oracle, worlds
 
 KILLS: Final = 500
 CAMPAIGNS: Final = 2

@@ -14,30 +14,31 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from s2async import inflate, transport
-from s2async.cli import main
-from s2async.state import State
+from s2async.cli.main import main
+from s2async.cog import deflate
+from s2async.net import client
+from s2async.state.writer import State
 
 
 def _after_fetch(hit: Callable[[], None]) -> None:
-    plain = transport.Transport.read
+    plain = client.Transport.read
 
     async def read(*args: Any, **kwargs: Any) -> Any:
         piece = await plain(*args, **kwargs)
         hit()
         return piece
 
-    transport.Transport.read = read  # type: ignore[method-assign]
+    client.Transport.read = read  # type: ignore[method-assign]
 
 
 def _in_decode(hit: Callable[[], None]) -> None:
-    plain = inflate.read_rows
+    plain = deflate.read_rows
 
     def read_rows(*args: Any, **kwargs: Any) -> Any:
         hit()
         return plain(*args, **kwargs)
 
-    inflate.read_rows = read_rows
+    deflate.read_rows = read_rows
 
 
 def _around_replace(hit: Callable[[], None], *, before: bool) -> None:

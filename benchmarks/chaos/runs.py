@@ -17,9 +17,11 @@ from types import FrameType
 from typing import Final
 
 from benchmarks.chaos.truths import Pair
-from s2async import cli, search, transport
-from s2async.sandbox.process import Sandbox
-from tests import oracle
+from s2async.catalog import search
+from s2async.cli import main
+from s2async.net import client
+from s2async.sandbox.server.process import Sandbox
+from tests.support import oracle
 
 LIMIT: Final = 60.0
 """Seconds after which a run counts as hung; the longest ones take some seconds of stalls."""
@@ -85,7 +87,7 @@ def _within(arguments: Sequence[str]) -> tuple[int, str, bool]:
     signal.setitimer(signal.ITIMER_REAL, LIMIT)
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            code = cli._run_command(arguments)
+            code = main._run_command(arguments)
     except HungError:
         hung = True
     except Exception as error:  # noqa: BLE001 - that there is one is the finding
@@ -111,13 +113,13 @@ def _beside(arguments: Sequence[str], limits: Sequence[str]) -> tuple[int, str, 
 @contextlib.contextmanager
 def hurried() -> Iterator[None]:
     """Retries come at once, and a search is endless sooner."""
-    jitter, most = transport._full_jitter, search.MAX_ITEMS
-    transport._full_jitter = lambda attempt: 0.01 * attempt
+    jitter, most = client._full_jitter, search.MAX_ITEMS
+    client._full_jitter = lambda attempt: 0.01 * attempt
     search.MAX_ITEMS = 30
     try:
         yield
     finally:
-        transport._full_jitter = jitter
+        client._full_jitter = jitter
         search.MAX_ITEMS = most
 
 

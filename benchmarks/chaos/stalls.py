@@ -17,8 +17,8 @@ from typing import Final
 
 import numpy as np
 
-from s2async.sandbox.process import Sandbox, start
-from tests import worlds
+from s2async.sandbox.server.process import Sandbox, start
+from tests.support import worlds
 
 COUNT: Final = 50
 ABREAST: Final = 5

@@ -20,14 +20,16 @@ import numpy as np
 from affine import Affine
 from shapely import box
 
-from s2async import areas, headers, inflate, search, tiff, tiles
-from s2async.answers import decode_json
-from s2async.catalogs import KNOWN
-from s2async.config import InlineArea
+from s2async.areas import loader
+from s2async.catalog import search
+from s2async.catalog.items import KNOWN
+from s2async.cog import deflate, headers, tiff, tiles
+from s2async.cog.grid import Grid, Window
+from s2async.cog.tiff import Layout, NeedMore
+from s2async.config.model import InlineArea
 from s2async.errors import AreaError, CorruptFile, TransientError
-from s2async.grid import Grid, Window
 from s2async.models import Scene
-from s2async.tiff import Layout, NeedMore
+from s2async.net.responses import decode_json
 
 T = TypeVar("T")
 
@@ -78,7 +80,7 @@ def _sound(layout: Layout) -> None:
     promise(len(layout.block_offsets) == len(layout.block_counts) == blocks, "too few blocks")
     promise(int(min(layout.block_offsets.min(), layout.block_counts.min())) >= 0, "negative places")
     promise(bool(np.isfinite(grid.transform[:6]).all()), grid.transform)
-    inflate.supported(layout)
+    deflate.supported(layout)
 
 
 def _subset(layout: Layout) -> None:
@@ -129,9 +131,9 @@ def tile(data: bytes) -> None:
     stream, whole = data[8:], bool(switches & 8)
     if switches & 16:
         stream = zlib.compress(stream * 8, 1)[: None if whole else -1]
-    size, most = wanted * inflate.line_bytes(layout), layout.block_height * inflate.line_bytes(layout)
+    size, most = wanted * deflate.line_bytes(layout), layout.block_height * deflate.line_bytes(layout)
     try:
-        raw, used = inflate.read_rows(layout, stream, wanted, whole=whole)
+        raw, used = deflate.read_rows(layout, stream, wanted, whole=whole)
     except CorruptFile as error:
         return one_line(error)
     promise(0 <= used <= len(stream), used)
@@ -154,14 +156,14 @@ def _placed(layout: Layout, raw: bytes, rows: int, columns: slice) -> None:
     """Pixels of two pieces, against the plain rule: sums from the left, modulo the type."""
     dtype = np.dtype(layout.dtype)
     pieces = [
-        inflate.Piece(
+        deflate.Piece(
             rows=slice(first, rows),
             columns=columns,
             target=np.zeros((layout.bands, rows - first, columns.stop - columns.start), dtype),
         )
         for first in (0, rows // 2)
     ]
-    inflate.place(layout, raw, pieces)
+    deflate.place(layout, raw, pieces)
     count = rows * layout.block_width * layout.bands
     pixels = np.frombuffer(raw, np.dtype(f"{layout.order}{dtype.str[1:]}"), count)
     pixels = pixels.reshape(rows, layout.block_width, layout.bands)
@@ -279,14 +281,14 @@ def wkt(data: bytes) -> None:
 
 def _areas(source: Path | list[InlineArea]) -> None:
     try:
-        found = areas.read(source)
+        found = loader.read(source)
     except AreaError as error:
         return one_line(error)
     promise(bool(found), "no area and no error")
     for area in found:
         west, south, east, north = area.polygon.bounds
         promise(-180 <= west < east <= 180 and -90 <= south < north <= 90, area.polygon.bounds)
-        promise(area.polygon.is_valid and areas.fingerprint(area.polygon) == area.fingerprint, area.polygon.wkt)
+        promise(area.polygon.is_valid and loader.fingerprint(area.polygon) == area.fingerprint, area.polygon.wkt)
         promise("/" not in area.folder and area.folder.isprintable(), area.folder)
     return promise(len({area.folder.casefold() for area in found}) == len(found), "two areas share a folder")
 
@@ -318,7 +320,7 @@ class Target:
 
 
 def _headers() -> Iterator[bytes]:
-    from tests import layouts  # not needed where the seeds are known: the fuzzer's own process
+    from tests.support import layouts  # not needed where the seeds are known: the fuzzer's own process
 
     names = (
         "tiles",
@@ -354,7 +356,7 @@ def _tiles() -> Iterator[bytes]:
 
 
 def _pages() -> Iterator[bytes]:
-    from tests.test_catalogs import an_item
+    from tests.catalog.test_items import an_item
 
     first = [an_item(id="a"), an_item(id="b", collection=None, bbox=[13, 52, 14, 53], geometry=None)]
     for link in (

@@ -17,9 +17,9 @@ from benchmarks.chaos import editions
 from benchmarks.chaos.kind import PLACES, WHOLE, Kind
 from benchmarks.chaos.runs import LIMIT, Ended, hurried, run
 from benchmarks.chaos.truths import AREAS, Pair, differs, items, polygon, quarters, truth_of
-from s2async.retries import MOST
-from s2async.sandbox.process import Sandbox, start
-from tests import worlds
+from s2async.net.retries import MOST
+from s2async.sandbox.server.process import Sandbox, start
+from tests.support import worlds
 
 SEARCHES: Final = 10
 """Quarters up to the first of 2022; each is a search with two scenes."""

@@ -15,7 +15,7 @@ import rasterio.mask
 from numpy.typing import NDArray
 from shapely import Polygon
 
-from tests import oracle, worlds
+from tests.support import oracle, worlds
 
 AREAS: Final = ("North", "Tall")
 

@@ -1,0 +1,1 @@
+"""Areas of the user: reading their files, checking polygons, naming folders."""

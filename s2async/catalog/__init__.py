@@ -1,0 +1,1 @@
+"""STAC catalogues: which ones are known, searching them, and items as scenes."""

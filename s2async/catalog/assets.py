@@ -1,0 +1,147 @@
+"""The assets of a STAC item: which of them are COGs that can be read, and at which address. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from s2async.models import Asset, Cause, Reason
+from s2async.text import listing, origin
+
+if TYPE_CHECKING:
+    from s2async.catalog.items import Catalog
+
+ONLY_JP2 = Reason(Cause.JPEG2000, "only as JPEG 2000")
+NO_TIFF = Reason(Cause.FORMAT, "not a TIFF")
+NO_ADDRESS = Reason(Cause.ADDRESS, "no address")
+UNUSABLE = Reason(Cause.ADDRESS, "unusable address")
+NO_ASSET = Reason(Cause.NO_ASSET, "the item has no such asset")
+
+
+def sort_assets(
+    entries: Mapping[str, Any], catalog: Catalog, *, base: str, folder: str, schemes: object
+) -> tuple[dict[str, Asset], dict[str, Reason]]:
+    """Sort an item's assets into readable COGs and those that cannot be read, with the reason.
+
+    Earth Search lists each raster twice, such as ``visual`` and ``visual-jp2``; where only the latter is there,
+    the former is named as absent. Where the entry of ``scl`` or ``visual`` is missing altogether, the folder in
+    which the catalogue's own COGs lie (always as SCL.tif and TCI.tif) gives the address: tools that pass items on
+    drop entries, and a file that is really missing answers 404.
+
+    Args:
+        entries: The item's assets whose keys can be part of a file name.
+        catalog: Where the item came from.
+        base: The item's own address, for relative ones; the empty string when unknown.
+        folder: What ``earthsearch:s3_path`` says; else the empty string.
+        schemes: What ``storage:schemes`` says.
+    """
+    assets: dict[str, Asset] = {}
+    absent: dict[str, Reason] = {}
+    for key, name in _our_keys(entries, catalog).items():
+        found = _choose(mapping(entries[name]), base, mapping(schemes), catalog)
+        if isinstance(found, Reason):
+            absent[key] = found
+        else:
+            assets[key] = Asset(key=key, href=found)
+    for key in entries:
+        if key.endswith("-jp2"):
+            plain = key.removesuffix("-jp2")
+            if plain not in assets:
+                absent.setdefault(plain, ONLY_JP2)
+    for key, file in (("scl", "SCL.tif"), ("visual", "TCI.tif")):
+        if folder and key not in assets and key not in absent:
+            found = _judge({"href": f"{folder}/{file}"}, "", catalog)
+            if not isinstance(found, Reason):
+                assets[key] = Asset(key=key, href=found)
+    return assets, absent
+
+
+def _our_keys(entries: Mapping[str, Any], catalog: Catalog) -> dict[str, str]:
+    """Our key of each asset to the item's: mapped keys first, and no other asset takes their names."""
+    ours = {key: name for key, name in catalog.assets.items() if name in entries}
+    taken = {*catalog.assets, *catalog.assets.values()}
+    return ours | {name: name for name in entries if name not in taken}
+
+
+def _choose(entry: Mapping[str, Any], base: str, schemes: Mapping[str, Any], catalog: Catalog) -> str | Reason:
+    """The address of a COG that may be asked for; else the asset's own one; else why there is none.
+
+    Where the asset's own address cannot be read, its ``alternate`` ones are tried (alternate assets extension),
+    each of which tells what differs from the asset. Those that the requester pays for are left out.
+    """
+    main = _judge(entry, base, catalog)
+    if not isinstance(main, Reason) and catalog.allows(main):
+        return main
+    foreign = ""
+    for told in mapping(entry.get("alternate")).values():
+        other = {key: value for key, value in entry.items() if key != "href"} | dict(mapping(told))
+        if _is_paid_for(mapping(told), schemes):
+            continue
+        found = _judge(other, base, catalog)
+        if isinstance(found, Reason):
+            continue
+        if catalog.allows(found):
+            return found
+        foreign = foreign or origin(found)
+    if isinstance(main, Reason) and foreign:
+        return Reason(Cause.ORIGIN, f"{main.text}; an alternate is on {foreign}: {listing(foreign)}", foreign)
+    return main
+
+
+def _is_paid_for(told: Mapping[str, Any], schemes: Mapping[str, Any]) -> bool:
+    """Whether who asks pays, as the storage extension tells it before version 2 and since."""
+    named = told.get("storage:refs")
+    refs = [schemes.get(ref) for ref in named if isinstance(ref, str)] if isinstance(named, list) else []
+    paid = (told.get("storage:requester_pays"), *(mapping(ref).get("requester_pays") for ref in refs))
+    return any(value is True for value in paid)
+
+
+def _judge(entry: Mapping[str, Any], base: str, catalog: Catalog) -> str | Reason:
+    """The http(s) address of a COG, or why there is none."""
+    href, media = entry.get("href"), str(entry.get("type") or "").lower()
+    if not isinstance(href, str) or not href:
+        return NO_ADDRESS
+    path = href.partition("?")[0].lower()
+    if media.startswith(("image/jp2", "image/jpx", "image/jpeg2000")) or path.endswith((".jp2", ".jpx", ".j2k")):
+        return ONLY_JP2
+    if not (media.startswith(("image/tiff", "image/vnd.stac.geotiff")) or path.endswith((".tif", ".tiff"))):
+        return NO_TIFF
+    if not _is_clean(href):
+        return UNUSABLE
+    if href.lower().startswith("s3://"):
+        bucket, _, key = href[5:].partition("/")
+        if bucket not in catalog.buckets:
+            return Reason(Cause.SCHEME, f"s3:// bucket {bucket[:63]} is not public over https")
+        href = f"{catalog.buckets[bucket]}/{key}"
+    elif base:
+        try:
+            href = urljoin(base, href)
+        except ValueError:  # such as brackets around what is no IPv6 address
+            return UNUSABLE
+    return href if is_address(href) else UNUSABLE
+
+
+def _is_clean(text: str) -> bool:
+    """Printable ASCII without blanks, quotes and backslashes: nothing that two parsers could read differently."""
+    return re.fullmatch(r"[!#-&(-;=?-\[\]-_a-z~]{1,2000}", text) is not None
+
+
+def is_address(text: object) -> bool:
+    """Whether a value is a plain http(s) address: a host, no user, no fragment."""
+    if not isinstance(text, str) or not _is_clean(text):
+        return False
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises for one that is not a number
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc and "#" not in text
+    )
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """A JSON object; an empty one in place of anything else."""
+    return value if isinstance(value, Mapping) else {}

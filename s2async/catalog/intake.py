@@ -1,0 +1,181 @@
+"""The items of one search in, its scenes out: each item once, the newest edition of each scene, none too cloudy.
+
+Pure. What cannot be used is counted, with a reason, and tells in the end whether the search means anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from itertools import takewhile
+from math import ceil, floor
+from operator import itemgetter
+from typing import Any, Final
+
+from s2async.catalog.items import TWIN_SECONDS, Catalog, are_twins, edition, to_scene
+from s2async.errors import BadAnswer
+from s2async.models import Scene
+from s2async.text import excerpt, is_too_deep
+
+ENOUGH: Final = 8
+"""So many items tell something of a catalogue: now and then one is published in part."""
+MOST: Final = 95
+"""Per cent of them that are unusable, from which on the few others are an accident."""
+
+
+def identity(item: Any, catalog: Catalog) -> str:
+    """Tells an item from all others: its collection and id, or all of it where the id is no text.
+
+    Raises:
+        BadAnswer: It is nested too deeply to be looked at as a whole.
+    """
+    if isinstance(item, Mapping) and isinstance(item.get("id"), str):
+        collection = item.get("collection")
+        return f"{catalog.collection if collection is None else collection}/{item['id']}"
+    if is_too_deep(item):
+        raise BadAnswer("an item that is nested too deeply")
+    return hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()
+
+
+class Intake:
+    """Takes in item after item.
+
+    Args:
+        catalog: Where they come from.
+        start: First instant that was asked for, aware.
+        end: First instant after it, aware.
+        max_scene_cloud: Per cent of the whole scene above which it is dropped.
+        newest: Of each scene only the newest edition counts.
+    """
+
+    def __init__(
+        self, catalog: Catalog, start: datetime, end: datetime, *, max_scene_cloud: float, newest: bool
+    ) -> None:
+        self.listed: set[str] = set()
+        """Identities of all items that came."""
+        self.ours: set[str] = set()
+        """Those of the collection that was asked for."""
+        self.refused: dict[str, str] = {}
+        """Those of them that cannot be used, with the reason."""
+        self._catalog = catalog
+        self._start, self._end = start, end
+        self._max_scene_cloud = max_scene_cloud
+        self._twins = Twins(descending=catalog.descending) if newest else None
+        self._cloudless = self._timely = self._untimely = 0
+        self._foreign = ""
+
+    def add(self, name: str, item: Any) -> list[Scene]:
+        """Take an item, whose `identity` is this name; returns the scenes that can go now."""
+        if name in self.listed:
+            return []
+        self.listed.add(name)
+        collection = item.get("collection") if isinstance(item, Mapping) else None
+        if collection not in (None, self._catalog.collection):
+            self._foreign = self._foreign or excerpt(ascii(collection).encode())
+            return []
+        self.ours.add(name)
+        try:
+            if not isinstance(item, Mapping):
+                raise BadAnswer("an item that is not an object")
+            scene = to_scene(item, self._catalog)
+        except BadAnswer as error:
+            self.refused[name] = str(error)
+            return []
+        if not self._start <= scene.datetime < self._end:
+            self._untimely += 1
+            return []
+        self._timely += 1
+        self._cloudless += scene.cloud is None
+        return self._clear([scene] if self._twins is None else self._twins.add(scene))
+
+    def rest(self) -> list[Scene]:
+        """The scenes that were still held back, at the end of the search."""
+        return self._clear([] if self._twins is None else self._twins.rest())
+
+    def fault(self) -> str:
+        """Why the search says nothing although items came; the empty string when it does."""
+        if self.listed and not self.ours:
+            return (
+                f"all its items are of other collections, such as {self._foreign}, not of "
+                f"{self._catalog.collection}; is that the collection's name?"
+            )
+        if self._is_hopeless:
+            bad, count = len(self.refused), len(self.ours)
+            share = f"only {count - bad} of its {count} items" if bad < count else f"none of its {count} items"
+            return f"{share} can be used; the first that cannot: {self.example}"
+        return ""
+
+    def notices(self) -> list[str]:
+        """What a person should know beside a fault, one line each."""
+        told = {
+            "items of other collections, ignored": len(self.listed - self.ours) if self.ours else 0,
+            "items, all of other times, ignored": 0 if self._timely else self._untimely,
+            "items that tell no cloud cover, kept": self._cloudless,
+            f"unusable items, skipped, such as {self.example}": 0 if self._is_hopeless else len(self.refused),
+        }
+        return [f"{count} {text}" for text, count in told.items() if count]
+
+    @property
+    def example(self) -> str:
+        """Why the first of the items that cannot be used is one; the empty string when there is none."""
+        return next(iter(self.refused.values()), "")
+
+    @property
+    def _is_hopeless(self) -> bool:
+        bad, count = len(self.refused), len(self.ours)
+        return bad > 0 and (bad == count or (count >= ENOUGH and bad * 100 >= count * MOST))
+
+    def _clear(self, scenes: list[Scene]) -> list[Scene]:
+        return [scene for scene in scenes if scene.cloud is None or scene.cloud <= self._max_scene_cloud]
+
+
+class Twins:
+    """Holds scenes back until all their editions have come, and lets only the newest of them go.
+
+    In a stream that runs from new to old, that is when a scene comes that is more than a second older. If the
+    stream turns out to run otherwise, scenes wait until its end.
+    """
+
+    def __init__(self, *, descending: bool) -> None:
+        self._descending = descending
+        self._last: datetime | None = None
+        self._waiting: list[Scene] = []
+        self._editions: defaultdict[tuple[str, str, int], list[tuple[Any, Scene]]] = defaultdict(list)
+        """By platform, grid square and second: a square has many scenes, and a second few."""
+
+    def add(self, scene: Scene) -> list[Scene]:
+        """Take a scene; returns those, in the order in which they came, that can go now."""
+        if self._last is not None and scene.datetime > self._last:
+            self._descending = False
+        self._last = scene.datetime
+        self._waiting.append(scene)
+        place = scene.platform, scene.grid, _second(scene)
+        insort(self._editions[place], (edition(scene), scene), key=itemgetter(0))
+        return self._release(scene.datetime + timedelta(seconds=TWIN_SECONDS)) if self._descending else []
+
+    def rest(self) -> list[Scene]:
+        """All that still wait and are not superseded; nothing more is to come."""
+        return self._release(None)
+
+    def _release(self, newest_open: datetime | None) -> list[Scene]:
+        gone = list(takewhile(lambda scene: newest_open is None or scene.datetime > newest_open, self._waiting))
+        del self._waiting[: len(gone)]
+        return [scene for scene in gone if not self._is_superseded(scene)]
+
+    def _is_superseded(self, scene: Scene) -> bool:
+        own, second = edition(scene), _second(scene)
+        near = (self._editions.get((scene.platform, scene.grid, second + step), ()) for step in _STEPS)
+        newer = (takewhile(lambda entry: entry[0] > own, reversed(entries)) for entries in near)
+        return any(are_twins(scene, twin) for entries in newer for _, twin in entries)
+
+
+_STEPS = range(-ceil(TWIN_SECONDS), ceil(TWIN_SECONDS) + 1)
+"""Seconds away in which a twin may be."""
+
+
+def _second(scene: Scene) -> int:
+    return floor(scene.datetime.timestamp())

@@ -1,0 +1,343 @@
+"""Searches: areas and a period in, scenes out, each matched to all its areas.
+
+Neighbouring areas share a search, a long period is cut into calendar quarters, and every search is paged to its
+end: it is complete only when the server said so. Scenes leave while the pages still come in, but for the editions
+(twins) of one scene, which wait for each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple, Protocol
+from urllib.parse import urljoin, urlsplit
+
+import shapely
+from pystac_client import ItemSearch
+from shapely import Polygon
+
+from s2async.catalog.intake import Intake, Twins, identity
+from s2async.catalog.items import Catalog, links
+from s2async.catalog.periods import LAUNCH, spans
+from s2async.catalog.planning import Matcher, groups, surround
+from s2async.errors import BadAnswer, RemoteError, TransientError
+from s2async.models import Area, Estimate, Scene, SearchReport
+from s2async.text import excerpt
+
+__all__ = ["LAUNCH", "Fetch", "Matcher", "Request", "Search", "Twins", "plan", "run_search", "spans"]
+
+SEARCHERS = 4
+"""Searches whose pages are fetched side by side."""
+
+MAX_ITEMS = 100_000
+"""Items after which a search is given up: a server that never ends must not fill the memory."""
+
+MAX_COUNT = 10**9
+"""Items that a catalogue may count: larger numbers are none, and some have thousands of digits."""
+
+EMPTY_PAGES = 3
+"""Empty pages in a row that still name a next one."""
+
+STALE_PAGES = 2
+"""Pages in a row that hold items, but no new one, after which paging does not advance."""
+
+USELESS_PAGES = 20
+"""Pages in a row whose new items cannot be used, all of them: a server can make these up for ever."""
+
+MIN_LIMIT = 12
+"""Items a page below which a 502 is no longer taken for an answer that was too large."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Search:
+    """One question to the catalogue: what was sensed here, from start until before end?"""
+
+    label: str
+    """Names the areas and the span, for people."""
+    key: str
+    """Identifies the same search in a later run: 16 hex digits."""
+    geometry: Polygon
+    """A small convex polygon around all its areas, lon/lat."""
+    start: datetime
+    end: datetime
+
+
+class Request(NamedTuple):
+    """One page to ask for."""
+
+    method: str
+    url: str
+    body: Mapping[str, Any] | None
+
+
+class Fetch(Protocol):
+    """The transport as a search sees it: asks, retries by itself, and decodes the JSON of the answer."""
+
+    async def __call__(
+        self, method: str, url: str, body: Mapping[str, Any] | None = None, *, final: frozenset[int] = frozenset()
+    ) -> Any:
+        """Ask once more or less; statuses in ``final`` are not retried. Raises a `RemoteError`."""
+
+
+# ---- planning ---------------------------------------------------------------------------------------------
+
+
+def plan(
+    areas: Sequence[Area], start: datetime | None, end: datetime | None, catalog: Catalog, *, now: datetime
+) -> list[Search]:
+    """Cut the whole question into searches.
+
+    The parts of a multi-part area are grouped one by one, so an area on both sides of 180 degrees, or with an
+    island far away, never asks for all that lies between. Scenes that two searches return are harmless.
+
+    Args:
+        areas: What to watch.
+        start: First instant, aware; None is the launch of Sentinel-2.
+        end: First instant that is no longer wanted, aware; None is open.
+        catalog: Whom to ask; part of each search's key.
+        now: No span begins later: the present and a day, for clocks that differ.
+    """
+    owned = [(area, part) for area in areas for part in shapely.get_parts(area.polygon)]
+    when = spans(start, end, now=now)
+    searches = []
+    for members in groups([part for _, part in owned]):
+        geometry = surround([owned[member][1] for member in members])
+        names = list(dict.fromkeys(owned[member][0].name for member in members))
+        who = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+        for first, last in when:
+            days = f"{first:%Y-%m-%d}/{last - timedelta(microseconds=1):%Y-%m-%d}"
+            told = (catalog.url, catalog.collection, geometry.wkt, first.isoformat(), last.isoformat())
+            key = hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+            searches.append(Search(label=f"{who}, {days}", key=key, geometry=geometry, start=first, end=last))
+    return searches
+
+
+# ---- paging -----------------------------------------------------------------------------------------------
+
+
+def first_request(search: Search, catalog: Catalog, limit: int) -> Request:
+    """The request for the first page.
+
+    The interval is closed, as STAC has it, and ends at the first instant of the next span: what was sensed exactly
+    then is dropped on arrival, so nothing depends on the fractions of a second that a server keeps. Cloud cover is
+    not asked for, because a server would leave out the items that tell none.
+    """
+    asked = ItemSearch(
+        f"{catalog.url}/search",
+        collections=[catalog.collection],
+        intersects=json.loads(shapely.to_geojson(search.geometry)),
+        datetime=(search.start, search.end),
+        limit=limit,
+    )
+    return Request("POST", asked.url, asked.get_parameters())
+
+
+def next_request(page: Mapping[str, Any], asked: Request) -> Request | None:
+    """The request for the page after this one, as the STAC API's item search writes it; None after the last.
+
+    Raises:
+        BadAnswer: There is a link, but none that can be followed: not http(s), neither GET nor POST.
+    """
+    link = next(iter(links(page, "next")), None)
+    if link is None:
+        return None
+    href, method, body = link.get("href"), str(link.get("method") or "GET").upper(), link.get("body") or {}
+    try:
+        url = urljoin(asked.url, href)
+        usable = bool(href) and urlsplit(url).scheme in ("http", "https")
+    except (TypeError, ValueError):
+        usable = False
+    if not usable or method not in ("GET", "POST") or not isinstance(body, Mapping):
+        raise BadAnswer(f"the next page cannot be asked for: {excerpt(ascii(link).encode(), 200)}")
+    if method == "GET":
+        return Request(method, url, None)
+    return Request(method, url, {**(asked.body or {}), **body} if link.get("merge") is True else body)
+
+
+def _features(page: Any) -> list[Any]:
+    features = page.get("features") if isinstance(page, Mapping) else None
+    if not isinstance(features, list) or page.get("type") != "FeatureCollection":
+        raise BadAnswer(f"the answer is not a FeatureCollection: {excerpt(ascii(page).encode())}")
+    return features
+
+
+def _matched(page: Mapping[str, Any]) -> int | None:
+    """How many items the server counts in the whole search, if it does and if it makes sense."""
+    context = page.get("context")
+    told = page.get("numberMatched"), context.get("matched") if isinstance(context, Mapping) else None
+    return next((count for count in told if type(count) is int and 0 <= count <= MAX_COUNT), None)
+
+
+# ---- running ----------------------------------------------------------------------------------------------
+
+
+async def run_search(
+    search: Search,
+    catalog: Catalog,
+    fetch: Fetch,
+    *,
+    max_scene_cloud: float,
+    twins: Literal["newest", "all"],
+    on_scene: Callable[[Scene], Awaitable[None]],
+    on_notice: Callable[[str], None],
+    limit: int = 100,
+    known: Estimate | None = None,
+) -> SearchReport:
+    """Page through one search and hand out its scenes.
+
+    Where the catalogue counts more items than came, the search is made once more with pages of another size: what
+    a lost link or an order that changes has cost then shows by other items. The same items again tell that the
+    count is an estimate, such as pgSTAC makes.
+
+    Args:
+        search: What to ask.
+        catalog: Whom to ask.
+        fetch: The transport.
+        max_scene_cloud: Per cent of the whole scene above which it is dropped; a scene that tells none is kept.
+            With twins, the newest edition's cloud counts.
+        twins: ``newest`` hands out only the newest edition of each scene, ``all`` all; see
+            `catalog.items.edition`.
+        on_scene: Awaited for each scene; the search waits as long as it does.
+        on_notice: Told, in one line each, what was left out or kept for want of knowledge.
+        limit: Items a page. Halved, and the search begun again, when the server answers 502: Earth Search does so
+            for answers of more than about 6 MB.
+        known: What an earlier run found of the catalogue's count, so that the same items need no second look.
+
+    Returns:
+        How it ended. What a server does wrong never raises: it makes the report incomplete, with a reason, and
+        the scenes that were found before are handed out all the same.
+    """
+    intake = Intake(catalog, search.start, search.end, max_scene_cloud=max_scene_cloud, newest=twins == "newest")
+    reason, estimate = "", None
+    first: _Paged | None = None
+    while True:
+        final = frozenset({502}) if limit > MIN_LIMIT else frozenset[int]()
+        try:
+            paged = await _page_through(
+                first_request(search, catalog, limit), catalog, fetch, final, intake, on_scene
+            )
+        except RemoteError as error:
+            if isinstance(error, TransientError) and error.status in final:
+                limit = max(MIN_LIMIT, limit // 2)
+                continue
+            reason = str(error) or type(error).__name__
+            break
+        except RecursionError:  # what the transport took may be too deep for what comes after it
+            reason = "an answer that is nested too deeply"
+            break
+        if paged.matched <= len(intake.listed):
+            break
+        found = Estimate(counted=paged.matched, ids=_digest(intake.listed))
+        if first is None and known is not None and found.ids == known.ids and found.counted <= known.counted:
+            estimate = known
+            break
+        if first is None:
+            first, limit = paged, _another_size(min(limit, paged.longest or limit))
+        elif first.listed == paged.listed == intake.listed:
+            estimate = found
+            break
+        else:
+            reason = f"the server counts {paged.matched} items, but gave {len(intake.listed)}"
+            break
+    for scene in intake.rest():
+        await on_scene(scene)
+    for text in intake.notices():
+        on_notice(f"{search.label}: {text}")
+    reason = reason or intake.fault()
+    return SearchReport(
+        label=search.label,
+        key=search.key,
+        complete=not reason,
+        items=len(intake.ours),
+        reason=reason,
+        estimate=None if reason else estimate,
+    )
+
+
+def estimates_told(reports: Sequence[SearchReport]) -> str:
+    """One line on all searches whose catalogue counts more items than it gives; empty when there is none."""
+    found = [(report, report.estimate) for report in reports if report.estimate is not None]
+    if not found:
+        return ""
+    (report, estimate), many = found[0], len(found) > 1
+    return (
+        f"{f'{len(found):,} searches' if many else 'a search'}: the catalogue counts more items than it gives, "
+        f"also in pages of another size, so its count is taken for an estimate "
+        f"({'such as ' * many}{report.label}: {estimate.counted:,} counted, {report.items:,} given)"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Paged:
+    """What came of one way through all pages."""
+
+    listed: frozenset[str]
+    """Identities of the items."""
+    matched: int
+    """How many items the server last counted; 0 when it counted none."""
+    longest: int
+    """Items of the longest page."""
+
+
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _another_size(size: int) -> int:
+    """A shorter page, which seldom ends where one of this size does: they share no divisor but perhaps 2."""
+    return size // 2 + 1 if size > 2 else 1
+
+
+async def _page_through(
+    first: Request,
+    catalog: Catalog,
+    fetch: Fetch,
+    final: frozenset[int],
+    intake: Intake,
+    on_scene: Callable[[Scene], Awaitable[None]],
+) -> _Paged:
+    """Ask for page after page until none follows."""
+    asked: set[str] = set()
+    listed: set[str] = set()
+    matched = longest = received = empty = stale = useless = 0
+    request: Request | None = first
+    while request is not None:
+        mark = json.dumps(request, sort_keys=True)
+        if mark in asked:
+            raise BadAnswer("paging does not advance: the next page is one that was asked for before")
+        asked.add(mark)
+        page = await fetch(request.method, request.url, request.body, final=final)
+        items, names, scenes = _features(page), set[str](), list[Scene]()
+        count = len(items)
+        try:
+            for item in items:
+                names.add(name := identity(item, catalog))
+                scenes += intake.add(name, item)
+        finally:  # what was found before a fault is handed out, too
+            items.clear()  # an item takes 76 kB, its scene 3, and scenes may have to wait
+            for scene in scenes:
+                await on_scene(scene)
+        counted = _matched(page)
+        matched = matched if counted is None else counted
+        received, longest = received + len(names), max(longest, count)
+        request = next_request(page, request)
+        new = names - listed
+        listed |= new
+        if not new <= intake.refused.keys():
+            empty = stale = useless = 0
+        elif new:
+            useless += 1
+        elif count:
+            stale += 1
+        else:
+            empty += 1
+        if request and (empty > EMPTY_PAGES or stale >= STALE_PAGES):
+            raise BadAnswer(f"paging does not advance: {empty + stale} pages in a row without a new item")
+        if request and useless >= USELESS_PAGES:
+            raise BadAnswer(f"{useless} pages in a row without an item that can be used: {intake.example}")
+        if request and received >= MAX_ITEMS:
+            raise BadAnswer(f"more than {MAX_ITEMS} items: split the areas or the period")
+    return _Paged(listed=frozenset(listed), matched=matched, longest=longest)

@@ -1,0 +1,171 @@
+"""A plan in words, in a table and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from s2async.cli.console import facts, table
+from s2async.plan.costs import Range
+from s2async.plan.forecast import AreaPlan, Plan
+from s2async.plan.survey import Surveyed
+from s2async.text import duration, safe, size
+
+AREAS_SHOWN = 30
+"""Rows of the table; JSON has them all."""
+MONTHS_SHOWN = 12
+"""Columns of it; a longer period is shown by years."""
+HOPELESS_SHOWN = 5
+
+
+def show(console: Console, found: Surveyed, *, connections: int, bandwidth: float) -> None:
+    """Tell a plan.
+
+    Args:
+        console: where.
+        found: the plan.
+        connections: that the time goes by.
+        bandwidth: Mbit/s that it goes by.
+    """
+    plan = found.plan
+    if plan.jobs:
+        console.print(_table(plan))
+        console.print()
+    console.print(Text(_headline(plan), style="bold"))
+    basis = f"{found.experience:,} scenes measured before" if found.experience else "the clouds of whole scenes"
+    console.print(
+        facts(
+            {
+                "kept": f"{_numbers(plan.kept)} images{_share(plan)}; from {basis}",
+                "requests": _numbers(plan.requests),
+                "bytes": _sizes(plan.bytes),
+                "disk": _sizes(plan.disk),
+                "time": f"{_times(plan.seconds)} with {connections} connections and {bandwidth:g} Mbit/s",
+                "instead of": f"{_sizes(plan.whole)} for the whole files",
+                "this plan": f"{size(found.bytes)} in {found.requests:,} requests; nothing was written",
+            }
+        )
+    )
+    # while a search is incomplete, nobody knows what scenes there are
+    hopeless = [] if found.incomplete else [area for area in plan.areas if area.hopeless]
+    for area in hopeless[:HOPELESS_SHOWN]:
+        console.print(Text(safe(f"{area.name}: nothing can be kept: {area.hopeless}"), style="yellow"))
+    if len(hopeless) > HOPELESS_SHOWN:
+        console.print(Text(f"and {len(hopeless) - HOPELESS_SHOWN:,} more areas of which nothing can be kept"))
+    for report in found.incomplete:
+        console.print(Text(safe(f"a search is incomplete: {report.label}: {report.reason}"), style="red"))
+
+
+def as_json(found: Surveyed, *, connections: int, bandwidth: float) -> dict[str, Any]:
+    """What ``--json`` prints: all of it, ranges as pairs."""
+    plan = found.plan
+    ranges = {
+        name: [round(one.low, 3), round(one.high, 3)]
+        for name, one in (
+            ("kept", plan.kept),
+            ("requests", plan.requests),
+            ("bytes", plan.bytes),
+            ("disk", plan.disk),
+            ("seconds", plan.seconds),
+            ("whole_files", plan.whole),
+        )
+    }
+    return {
+        "scenes": plan.scenes,
+        "jobs": plan.jobs,
+        "answered": plan.answered,
+        **ranges,
+        "connections": connections,
+        "megabits": bandwidth,
+        "scenes_measured_before": found.experience,
+        "areas": [
+            {
+                "name": area.name,
+                "jobs": area.jobs,
+                "months": dict(area.months),
+                "kept": [round(area.kept.low, 3), round(area.kept.high, 3)],
+                "hopeless": "" if found.incomplete else area.hopeless,
+            }
+            for area in plan.areas
+        ],
+        "searches": [
+            {"search": s.label, "complete": s.complete, "items": s.items, "reason": s.reason}
+            for s in found.searches
+        ],
+        "plan": {"requests": found.requests, "bytes": found.bytes},
+    }
+
+
+def _headline(plan: Plan) -> str:
+    jobs = [area.jobs for area in plan.areas]
+    text = f"{plan.jobs:,} jobs: {len(jobs):,} area{'s' * (len(jobs) > 1)} in {plan.scenes:,} scenes"
+    if len(jobs) > 1:
+        kept = Range(median(a.kept.low for a in plan.areas), median(a.kept.high for a in plan.areas))
+        text += f"; a median of {median(jobs):,.0f} images an area, and {_numbers(kept)} kept"
+    return f"{text}; {plan.answered:,} are answered already" if plan.answered else text
+
+
+def _table(plan: Plan) -> Any:
+    """Jobs by area and month; by year where the months are too many."""
+    months = sorted({month for area in plan.areas for month in area.months})
+    by_year = len(months) > MONTHS_SHOWN
+    headings = {month: month[:4] if by_year else _MONTHS[int(month[5:]) - 1] for month in months}
+    columns = list(dict.fromkeys(headings.values()))
+
+    def cells(name: str, counts: Mapping[str, int], kept: Range) -> list[str]:
+        sums: defaultdict[str, int] = defaultdict(int)
+        for month, count in counts.items():
+            sums[headings[month]] += count
+        return [name, *(f"{sums[column]:,}" for column in columns), f"{sum(sums.values()):,}", _numbers(kept)]
+
+    rows = [cells(area.name, area.months, area.kept) for area in plan.areas[:AREAS_SHOWN]]
+    if len(plan.areas) > AREAS_SHOWN:
+        rows.append(cells(f"and {len(plan.areas) - AREAS_SHOWN:,} more", *_together(plan.areas[AREAS_SHOWN:])))
+    if len(plan.areas) > 1:
+        rows.append(cells("all", *_together(plan.areas)))
+    title = f"Jobs, {months[0]} to {months[-1]}" if len(months) > 1 else f"Jobs, {months[0]}"
+    return table(title, {"area": "text"} | dict.fromkeys([*columns, "all", "kept"], "number"), rows)
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def _together(areas: tuple[AreaPlan, ...]) -> tuple[dict[str, int], Range]:
+    months: defaultdict[str, int] = defaultdict(int)
+    for area in areas:
+        for month, count in area.months.items():
+            months[month] += count
+    return months, Range(sum(area.kept.low for area in areas), sum(area.kept.high for area in areas))
+
+
+def _share(plan: Plan) -> str:
+    if not plan.open:
+        return ""
+    return f" of {plan.open:,} ({plan.kept.low / plan.open:.0%} to {plan.kept.high / plan.open:.0%})"
+
+
+def _numbers(found: Range) -> str:
+    """A range of counts, to two digits, because more would be a lie."""
+    low, high = _rounded(found.low, math.floor), _rounded(found.high, math.ceil)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _rounded(value: float, turn: Any) -> int:
+    unit = 10 ** max(0, len(str(int(value))) - 2)
+    return int(turn(round(value / unit, 6)) * unit)
+
+
+def _sizes(found: Range) -> str:
+    low, high = size(found.low), size(found.high)
+    return low if low == high else f"{low} to {high}"
+
+
+def _times(found: Range) -> str:
+    low, high = duration(found.low), duration(found.high)
+    return low if low == high else f"{low} to {high}"

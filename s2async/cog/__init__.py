@@ -1,0 +1,1 @@
+"""Reading windows of remote COGs: headers, byte ranges, tiles, decoding, grids and masks."""

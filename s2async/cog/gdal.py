@@ -1,0 +1,167 @@
+"""Bytes in hand to pixels. The only reading door to GDAL, which sees memory and never a name or an address.
+
+Everything here runs in a worker thread: a dataset is opened, read and closed by one call in one thread, and no
+GDAL option outlives the call. (One dataset read by two threads crashes the process; an Env that is open across
+an ``await`` leaks its options to other tasks.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import Interleaving
+from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
+from rasterio.windows import Window as RasterioWindow
+
+from s2async.cog import heap, tiff
+from s2async.cog.deflate import DEFLATE, read_rows
+from s2async.cog.grid import Window
+from s2async.cog.tiff import DTYPES, MAX_BLOCK, MAX_SIDE, Layout
+from s2async.errors import CorruptFile
+
+_TEXT = 2
+"""TIFF's type of text."""
+OPTIONS: dict[str, Any] = {
+    "GDAL_CACHEMAX": 64 << 20,  # bytes; the default is a share of the machine's memory
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_PAM_ENABLED": "NO",  # no side-car files
+    "GDAL_NUM_THREADS": "1",  # the pool is the parallelism
+    "GTIFF_IGNORE_READ_ERRORS": "NO",  # whatever the environment says: a missing block is an error, no zeros
+}
+PLENTY = 4 * MAX_BLOCK
+"""Bytes that no block takes to decode."""
+_NO_ROOM = re.compile("cannot allocate|out of memory", re.IGNORECASE)
+
+
+def whole(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
+    """All pixels of a small file, such as a crop, with its layout.
+
+    Args:
+        data: the whole file.
+
+    Returns:
+        The layout, and (bands, rows, columns) of its own type.
+
+    Raises:
+        CorruptFile: it is no TIFF that can be decoded, or is cut off.
+    """
+    layout = tiff.parse(data)
+    if not isinstance(layout, Layout):
+        raise CorruptFile("is cut off")
+    (pixels,) = read(data, [Window(col=0, row=0, width=layout.grid.width, height=layout.grid.height)])
+    return layout, pixels
+
+
+def sound(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
+    """As `whole`, of a file that is checked as far as it can be: every block is there, and has its checksum.
+
+    GDAL alone would not do: it fills blocks that are left out, and does not look at the checksums.
+
+    Args:
+        data: the whole file.
+
+    Raises:
+        CorruptFile: it is no TIFF that can be decoded, or is cut off, or a block is lacking or damaged.
+    """
+    layout = tiff.parse(data)
+    if not isinstance(layout, Layout):
+        raise CorruptFile("is cut off")
+    try:  # else GDAL quotes a text that nobody can read
+        for _, kind, _, raw in layout.tags:
+            raw.decode("utf-8" if kind == _TEXT else "latin-1")
+    except UnicodeDecodeError:
+        raise CorruptFile("has a damaged header: a text of it is no UTF-8") from None
+    starts, counts = layout.block_offsets, layout.block_counts
+    if not (starts.all() and counts.all()):
+        raise CorruptFile("lacks some of its blocks")
+    if (starts + counts).max() > len(data):
+        raise CorruptFile("is cut off")
+    blocks = enumerate(zip(starts.tolist(), counts.tolist(), strict=True))
+    check_streams(layout, {block: data[start : start + count] for block, (start, count) in blocks})
+    with _opened(data) as raster:
+        if raster.crs is None or raster.transform != layout.grid.transform:
+            raise CorruptFile("has a damaged header: GDAL finds it elsewhere")
+        return layout, raster.read()
+
+
+def check_streams(layout: Layout, blocks: Mapping[int, bytes], *, sure: Collection[int] = ()) -> None:
+    """Check the checksum (Adler-32, RFC 1950) that ends the DEFLATE stream of every block.
+
+    GDAL does not look at it: a stream with a flipped bit becomes wrong pixels in one case of three. Blocks
+    of other codecs carry no checksum, and are not checked.
+
+    Args:
+        layout: of the file.
+        blocks: compressed bytes by index of the block.
+        sure: blocks whose bytes are surely those of the file: more may follow their streams.
+
+    Raises:
+        CorruptFile: a stream is damaged, cut off, or not as long as a block, or more bytes follow it, as where
+            they are those of another file; the text names the block.
+    """
+    if layout.compression not in DEFLATE:
+        return
+    full = layout.tiled and (layout.bands == 1 or not layout.planar)  # the last strip may be shorter
+    for block, data in blocks.items():
+        try:
+            _, used = read_rows(layout, data, layout.block_height if full else 0, whole=True)
+        except CorruptFile as error:
+            raise CorruptFile(f"block {block} {error}") from error
+        if used < len(data) and block not in sure:
+            raise CorruptFile(f"block {block} is shorter than its file says")
+
+
+def read(tiff: bytes, windows: Sequence[Window]) -> list[NDArray[np.generic]]:
+    """Pixels of some windows of a TIFF in memory.
+
+    Args:
+        tiff: a whole TIFF, such as :func:`s2async.cog.tiles.subset` makes.
+        windows: inside the raster, and on blocks that the TIFF holds.
+
+    Returns:
+        One (bands, rows, columns) array a window, of the file's own type, nothing masked.
+
+    Raises:
+        CorruptFile: GDAL cannot decode it, or a block is not there, or it is too large to be asked for.
+        MemoryError: this machine has no room for its pixels.
+    """
+    with _opened(tiff) as raster:
+        return [raster.read(window=RasterioWindow(w.col, w.row, w.width, w.height)) for w in windows]
+
+
+@contextlib.contextmanager
+def _opened(tiff: bytes) -> Iterator[Any]:
+    """A TIFF in memory as GDAL sees it; what it says of a damaged one becomes our error."""
+    try:
+        with (
+            rasterio.Env(**OPTIONS),
+            MemoryFile(tiff, filename="tiles.tif") as file,
+            file.open(driver="GTiff", sharing=False) as raster,
+        ):
+            _refuse_absurd(raster)
+            yield raster
+    except RasterioError as error:
+        reason = str(error.__cause__ or error)  # of a block that cannot be read, only the cause tells which
+        if _NO_ROOM.search(reason) and not heap.has_room(PLENTY):  # else it is the file that asks for too much
+            raise MemoryError(" ".join(reason.split())) from error
+        raise CorruptFile(f"cannot be decoded: {' '.join(reason.split())}") from error
+
+
+def _refuse_absurd(raster: Any) -> None:
+    """Check what GDAL makes of a header as :func:`cog.tiff.parse` checks it: GDAL makes room for whole blocks."""
+    if not set(raster.dtypes) <= DTYPES or max(raster.count, *raster.shape) > MAX_SIDE:
+        raise CorruptFile(
+            f"cannot be decoded: {raster.width} x {raster.height} x {raster.count} {raster.dtypes[0]}"
+        )
+    bands = 1 if raster.interleaving is Interleaving.band else raster.count
+    block = max(map(math.prod, raster.block_shapes)) * bands * np.dtype(raster.dtypes[0]).itemsize
+    if block > MAX_BLOCK:
+        raise CorruptFile(f"cannot be decoded: blocks of {block >> 20} MiB are refused")

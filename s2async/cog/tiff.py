@@ -1,0 +1,395 @@
+"""The header of a GeoTIFF as a value: what its full-resolution raster is, and where its tiles lie.
+
+Pure: bytes in, values out. Layout of the format after "TIFF Revision 6.0" (Adobe, 1992), BigTIFF after the
+libtiff design note, georeferencing after OGC 19-008r4 (GeoTIFF 1.1). A cloud-optimised file keeps all this
+in its first kilobytes (3.7 kB for a Sentinel-2 picture), so one small read tells the place of every tile.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2async.cog import geotags
+from s2async.cog.grid import Grid
+from s2async.errors import CorruptFile, UnsupportedLayout
+
+MAX_HEADER: Final = 1 << 20
+"""Bytes within which everything of the header must lie: beyond it a file is not cloud-optimised."""
+MAX_SIDE: Final = 20_000
+"""Pixels of a raster's longer side; Sentinel-2 has 10,980."""
+MAX_BLOCK: Final = 64 << 20
+"""Bytes of one decoded block; a 1 MB file can declare a block of 1 GiB."""
+MAX_SAMPLES: Final = 64
+
+SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION = 254, 256, 257, 258, 259
+PHOTOMETRIC, FILL_ORDER = 262, 266
+STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_COUNTS, PLANAR, PREDICTOR = 273, 277, 278, 279, 284, 317
+TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
+SUB_IFDS, EXTRA_SAMPLES, SAMPLE_FORMAT, EXIF_IFD, GPS_IFD = 330, 338, 339, 34665, 34853
+PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, GEO_KEYS, GDAL_METADATA, GDAL_NODATA = (
+    33550,
+    33922,
+    34264,
+    34735,
+    42112,
+    42113,
+)
+
+_GEOREFERENCE = (PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, GEO_KEYS, 34736, 34737)
+_REDUCED = 1
+"""Kind of a directory that holds the picture in fewer pixels (TIFF 6.0, NewSubfileType)."""
+_PLACES = {STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS, SUB_IFDS, EXIF_IFD, GPS_IFD}
+_TYPES = {
+    1: "B",
+    2: "s",
+    3: "H",
+    4: "I",
+    6: "b",
+    7: "s",
+    8: "h",
+    9: "i",
+    11: "f",
+    12: "d",
+    13: "I",
+    16: "Q",
+    17: "q",
+    18: "Q",
+}
+_SIZES = {5: 8, 10: 8} | {kind: struct.calcsize(code) for kind, code in _TYPES.items()}
+_DTYPES = {
+    (1, 8): "uint8", (1, 16): "uint16", (1, 32): "uint32",
+    (2, 8): "int8", (2, 16): "int16", (2, 32): "int32",
+    (3, 32): "float32", (3, 64): "float64",
+}  # fmt: skip
+
+DTYPES: Final = frozenset(_DTYPES.values())
+"""Numpy names of the pixels' types that are read."""
+
+Tag = tuple[int, int, int, bytes]
+"""One entry of the directory: tag, type, count, and its values as they stand in the file."""
+Entry = tuple[int, int, int, int]
+"""The same with the place of the value field."""
+Raws = dict[int, tuple[int, int, bytes]]
+"""Type, count and values by tag."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeedMore:
+    """The header goes on beyond the bytes in hand."""
+
+    size: int
+    """Bytes from the start of the file that are needed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Layout:
+    """What the first directory of a TIFF says: the full-resolution raster and the place of its blocks."""
+
+    order: str
+    """``<`` or ``>``: byte order of the file, in the notation of :mod:`struct`."""
+    big: bool
+    """True for BigTIFF (8-byte offsets)."""
+    grid: Grid
+    """Size, transform and CRS of the full-resolution raster."""
+    bands: int
+    dtype: str
+    """Numpy name of the pixels' type."""
+    nodata: float | None
+    scales: tuple[float, ...]
+    """Scale of each band (1.0 where the file says nothing)."""
+    offsets: tuple[float, ...]
+    """Offset of each band (0.0 where the file says nothing)."""
+    compression: int
+    predictor: int
+    planar: bool
+    """True when every band has blocks of its own, False when pixels are interleaved."""
+    tiled: bool
+    """True for tiles, False for strips (blocks as wide as the raster)."""
+    block_width: int
+    block_height: int
+    block_offsets: NDArray[np.int64]
+    """Place of every block in the file, row by row, band by band if planar; 0 for a block left out."""
+    block_counts: NDArray[np.int64]
+    """Bytes of every block; 0 for a block left out, which reads as nodata."""
+    end: int
+    """One past the last byte of the first directory and its values."""
+    read_to: int
+    """One past the last byte that was looked at: those of later directories may lie further on."""
+    tags: tuple[Tag, ...]
+    """Every entry of the directory but those that tell places in the file."""
+
+    @property
+    def across(self) -> int:
+        """Blocks in a row."""
+        return -(-self.grid.width // self.block_width)
+
+    @property
+    def down(self) -> int:
+        """Rows of blocks."""
+        return -(-self.grid.height // self.block_height)
+
+
+def parse(head: bytes) -> Layout | NeedMore:
+    """Read the header of a TIFF from the first bytes of the file.
+
+    Args:
+        head: the file's first bytes, as many as are in hand.
+
+    Returns:
+        The layout of the full-resolution raster, or how many bytes are needed to tell it.
+
+    Raises:
+        CorruptFile: the bytes are not a TIFF, or contradict themselves, or declare absurd sizes.
+        UnsupportedLayout: a sound TIFF whose pixels cannot be told from its first directory alone.
+    """
+    found = _told(_parse, head)
+    return found if isinstance(found, NeedMore) else found[0]
+
+
+def parse_levels(head: bytes) -> tuple[Layout, ...] | NeedMore:
+    """Read the header of a TIFF with its overviews: the same ground in fewer pixels, in later directories.
+
+    The grid of an overview is worked out from that of the full resolution, as GDAL does it: its directory tells
+    none.
+
+    Args:
+        head: the file's first bytes, as many as are in hand.
+
+    Returns:
+        The full resolution, then the overviews in the order of the file: from large to small in a cloud-optimised
+        one; or how many bytes are needed to tell them. Tags of georeference are always those of the full
+        resolution: what counts is the grid.
+
+    Raises:
+        CorruptFile, UnsupportedLayout: as for :func:`parse`.
+    """
+    return _told(lambda known: _parse(known, overviews=True), head)
+
+
+def _told(work: Callable[[bytes], tuple[Layout, ...]], head: bytes) -> tuple[Layout, ...] | NeedMore:
+    try:
+        return work(head)
+    except _ShortError as short:
+        if short.size > MAX_HEADER:
+            raise UnsupportedLayout(
+                f"its header reaches to byte {short.size:,}: not a cloud-optimised GeoTIFF"
+            ) from None
+        return NeedMore(short.size)
+    except (struct.error, ValueError, OverflowError, ZeroDivisionError) as error:
+        raise CorruptFile(f"damaged TIFF header: {str(error)[:200]}") from error  # it may quote a tag
+
+
+class _ShortError(Exception):
+    """Bytes are needed that are not in hand."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+class _Reader:
+    """The file's first bytes, and how to read numbers from them."""
+
+    def __init__(self, head: bytes) -> None:
+        if len(head) < 16:
+            if len(head) >= 4 and head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+                raise CorruptFile(_not_a_tiff(head))
+            raise _ShortError(16)
+        if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            raise CorruptFile(_not_a_tiff(head))
+        self.head = head
+        self.order = "<" if head[:2] == b"II" else ">"
+        self.big = head[:4] in (b"II+\0", b"MM\0+")
+        self.word = "Q" if self.big else "I"
+        self.end = 16
+
+    def take(self, offset: int, size: int) -> bytes:
+        if offset + size > len(self.head):
+            raise _ShortError(offset + size)
+        self.end = max(self.end, offset + size)
+        return self.head[offset : offset + size]
+
+    def unpack(self, form: str, offset: int) -> tuple[int, ...]:
+        raw = self.take(offset, struct.calcsize(self.order + form))
+        return struct.unpack(self.order + form, raw)
+
+    def first_directory(self) -> int:
+        return self.unpack("Q", 8)[0] if self.big else self.unpack("I", 4)[0]
+
+    def directory(self, offset: int) -> tuple[list[Entry], int]:
+        """Entries (tag, type, count, place of the value field) and the offset of the next directory."""
+        if offset < 8:
+            raise ValueError(f"directory at byte {offset}")
+        (number,) = self.unpack("Q" if self.big else "H", offset)
+        if not 0 < number <= 4096:
+            raise ValueError(f"a directory of {number} entries")
+        form, size, start = ("HHQ8x", 20, offset + 8) if self.big else ("HHI4x", 12, offset + 2)
+        body = self.take(start, number * size + struct.calcsize(self.word))
+        found = struct.iter_unpack(self.order + form, body[: number * size])
+        values = range(start + size - struct.calcsize(self.word), start + number * size, size)
+        entries = [(*entry, field) for entry, field in zip(found, values, strict=True)]
+        (following,) = struct.unpack(self.order + self.word, body[number * size :])
+        return entries, following
+
+    def raw(self, kind: int, count: int, field: int) -> bytes:
+        """The values of an entry as they stand in the file."""
+        size = _SIZES.get(kind, 1) * count
+        if size <= struct.calcsize(self.word):
+            return self.take(field, size)
+        (offset,) = self.unpack(self.word, field)
+        return self.take(offset, size)
+
+
+def _parse(head: bytes, *, overviews: bool = False) -> tuple[Layout, ...]:
+    reader = _Reader(head)
+    entries, following = reader.directory(reader.first_directory())
+    raws = _raws(reader, entries)
+    end = reader.end
+    later = _later(reader, following)
+    whole = _layout(reader, raws, end)
+    if not overviews:
+        return (whole,)
+    georeference = {tag: raws[tag] for tag in _GEOREFERENCE if tag in raws}
+    reduced = [georeference | _raws(reader, entries) for entries, kind in later if kind == _REDUCED]
+    return (whole, *(_layout(reader, raws, reader.end, whole.grid) for raws in reduced))
+
+
+def _raws(reader: _Reader, entries: list[Entry]) -> Raws:
+    """What the entries of a directory hold."""
+    short = held = 0
+    raws: Raws = {}
+    for tag, kind, count, field in entries:
+        if tag in raws:
+            raise ValueError(f"tag {tag} is there twice")
+        try:
+            raws[tag] = (kind, count, reader.raw(kind, count, field))
+        except _ShortError as error:
+            short = max(short, error.size)
+            continue
+        held += len(raws[tag][2])
+        if held > MAX_HEADER:  # thousands of tags may point to the same megabyte
+            raise ValueError("its tags share their values")
+    if short:
+        raise _ShortError(short)
+    return raws
+
+
+def _layout(reader: _Reader, raws: Raws, end: int, whole: Grid | None = None) -> Layout:
+    """What a directory says; of an overview with the grid of the full resolution."""
+
+    def values(tag: int, default: tuple[float, ...] = ()) -> tuple[float, ...]:
+        if tag not in raws:
+            return default
+        kind, count, raw = raws[tag]
+        code = _TYPES.get(kind)
+        if code is None or code == "s":
+            raise ValueError(f"tag {tag} has type {kind}")
+        return struct.unpack(f"{reader.order}{count}{code}", raw)
+
+    def integers(tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+        found = values(tag, default)
+        if found and isinstance(found[0], float):
+            raise ValueError(f"tag {tag} has type {raws[tag][0]}")
+        return tuple(map(int, found))
+
+    def one(tag: int, default: int | None = None) -> int:
+        found = integers(tag, () if default is None else (default,))
+        if not found:
+            raise ValueError(f"tag {tag} is missing")
+        return found[0]
+
+    def text(tag: int) -> str:
+        return raws[tag][2].split(b"\0")[0].decode("utf-8", "replace") if tag in raws else ""
+
+    width, height, bands = one(WIDTH), one(HEIGHT), one(SAMPLES, 1)
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and 0 < bands <= MAX_SAMPLES):
+        raise CorruptFile(f"a raster of {width} x {height} x {bands} is refused")
+    if set(values(EXTRA_SAMPLES)) & {1, 2}:
+        raise UnsupportedLayout("unsupported layout: an alpha band")
+    dtype = _dtype(bands, integers(BITS, (1,)), integers(SAMPLE_FORMAT, (1,)))
+    tiled = TILE_OFFSETS in raws
+    block_width = one(TILE_WIDTH) if tiled else width
+    block_height = one(TILE_HEIGHT) if tiled else min(one(ROWS_PER_STRIP, height), height)
+    planar = one(PLANAR, 1) == 2
+    if block_width < 1 or block_height < 1:
+        raise ValueError(f"blocks of {block_width} x {block_height}")
+    block_bytes = block_width * block_height * np.dtype(dtype).itemsize * (1 if planar else bands)
+    if block_bytes > MAX_BLOCK:
+        raise CorruptFile(f"blocks of {block_bytes >> 20} MiB are refused")
+    places = np.array(values(TILE_OFFSETS if tiled else STRIP_OFFSETS), dtype=np.int64)
+    counts = np.array(values(TILE_COUNTS if tiled else STRIP_COUNTS), dtype=np.int64)
+    expected = -(-width // block_width) * -(-height // block_height) * (bands if planar else 1)
+    if not len(places) == len(counts) == expected:
+        raise ValueError(f"{len(places)} places and {len(counts)} sizes for {expected} blocks")
+    if places.min() < 0 or counts.min() < 0 or counts.max() > 2 * block_bytes + 65536:
+        raise ValueError("a block lies at or has an impossible number of bytes")
+    scales, offsets = geotags.scaling(text(GDAL_METADATA), bands)
+    transform, epsg = geotags.georeference(
+        values(PIXEL_SCALE), values(TIEPOINTS), values(TRANSFORMATION), [int(v) for v in values(GEO_KEYS)]
+    )
+    grid = Grid(width=width, height=height, transform=transform, epsg=epsg)
+    return Layout(
+        order=reader.order,
+        big=reader.big,
+        grid=whole.resized(width, height) if whole else grid,
+        bands=bands,
+        dtype=dtype,
+        nodata=geotags.nodata_of(text(GDAL_NODATA), np.dtype(dtype)),
+        scales=scales,
+        offsets=offsets,
+        compression=one(COMPRESSION, 1),
+        predictor=one(PREDICTOR, 1),
+        planar=planar,
+        tiled=tiled,
+        block_width=block_width,
+        block_height=block_height,
+        block_offsets=places,
+        block_counts=counts,
+        end=end,
+        read_to=reader.end,
+        tags=tuple((tag, *entry) for tag, entry in raws.items() if tag not in _PLACES),
+    )
+
+
+def _later(reader: _Reader, offset: int) -> list[tuple[list[Entry], int]]:
+    """Entries and kind (0: none told) of all later directories.
+
+    A mask in one would change what the pixels mean, and its blocks are not planned for.
+    """
+    seen: set[int] = set()
+    found: list[tuple[list[Entry], int]] = []
+    while offset:
+        if offset in seen or len(seen) > 64:
+            raise ValueError("its directories go in a circle")
+        seen.add(offset)
+        entries, following = reader.directory(offset)
+        kinds = [
+            reader.unpack("H" if kind == 3 else "I", field)[0]
+            for tag, kind, count, field in entries
+            if tag == SUBFILE and kind in (3, 4) and count == 1
+        ]
+        if any(value & 4 for value in kinds):
+            raise UnsupportedLayout("unsupported layout: an internal mask")
+        found.append((entries, kinds[0] if kinds else 0))
+        offset = following
+    return found
+
+
+def _not_a_tiff(head: bytes) -> str:
+    start = head[:24].decode("latin-1").encode("unicode_escape").decode()
+    return f"not a TIFF: it starts with '{start}'"
+
+
+def _dtype(bands: int, bits: tuple[int, ...], formats: tuple[int, ...]) -> str:
+    if len(set(bits)) != 1 or len(set(formats)) != 1 or len(bits) not in (1, bands):
+        raise UnsupportedLayout(f"unsupported layout: bands of different types ({bits[:4]}, {formats[:4]})")
+    name = _DTYPES.get((formats[0], bits[0]))
+    if name is None:
+        raise UnsupportedLayout(f"unsupported layout: pixels of {bits[0]} bits, format {formats[0]}")
+    return name

@@ -1,0 +1,192 @@
+"""From windows to tiles, to byte ranges, to a smaller TIFF that holds just those tiles. Pure."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2async.cog.grid import Window
+from s2async.cog.tiff import MAX_HEADER, STRIP_COUNTS, STRIP_OFFSETS, TILE_COUNTS, TILE_OFFSETS, Layout
+from s2async.errors import CorruptFile
+
+_FAR = MAX_HEADER + (1 << 16)
+"""Bytes behind the blocks where a subset has surely ended: its header is no longer than the original one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ByteRange:
+    """Bytes to fetch in one request, and the blocks in them."""
+
+    start: int
+    stop: int
+    """One past the last byte."""
+    blocks: tuple[int, ...]
+    """Indices of the blocks that lie in it."""
+
+
+def blocks_under(layout: Layout, windows: Iterable[Window]) -> list[int]:
+    """Indices, ascending and without repeats, of the blocks that hold any pixel of any of the windows."""
+    found: set[int] = set()
+    for window in windows:
+        columns = range(window.col // layout.block_width, -(-(window.col + window.width) // layout.block_width))
+        rows = range(window.row // layout.block_height, -(-(window.row + window.height) // layout.block_height))
+        found.update(row * layout.across + column for row in rows for column in columns)
+    if layout.planar:
+        plane = layout.across * layout.down
+        found = {band * plane + block for band in range(layout.bands) for block in found}
+    return sorted(found)
+
+
+def windows_over(layout: Layout, windows: Sequence[Window]) -> dict[int, list[int]]:
+    """Which windows each block holds pixels of: their indices, by index of the block."""
+    found: dict[int, list[int]] = {}
+    for index, window in enumerate(windows):
+        for block in blocks_under(layout, [window]):
+            found.setdefault(block, []).append(index)
+    return found
+
+
+def rows_under(
+    layout: Layout, windows: Iterable[Window], insides: Iterable[NDArray[np.bool_] | None]
+) -> dict[int, int]:
+    """How many rows from its top each block must give, for the lowest pixel that anybody wants of it.
+
+    Args:
+        layout: of the file; bands interleaved.
+        windows: what is wanted.
+        insides: for each window (rows, columns) of the pixels that matter; None when all of them do.
+
+    Returns:
+        Rows by index of the block; blocks without a pixel that matters are not in it.
+    """
+    high, wide = layout.block_height, layout.block_width
+    found: dict[int, int] = {}
+    for window, inside in zip(windows, insides, strict=True):
+        for block in blocks_under(layout, [window]):
+            top, left = block // layout.across * high, block % layout.across * wide
+            first, last = max(window.row, top), min(window.row + window.height, top + high)
+            if inside is not None:
+                columns = slice(max(left - window.col, 0), left + wide - window.col)
+                while last > first and not inside[last - 1 - window.row, columns].any():
+                    last -= 1
+            if last > first:
+                found[block] = max(found.get(block, 0), last - top)
+    return found
+
+
+def byte_ranges(
+    layout: Layout,
+    wanted: Mapping[int, int],
+    *,
+    had: Mapping[int, int] | None = None,
+    gap: int = 8192,
+    longest: int = 32 << 20,
+) -> list[ByteRange]:
+    """The requests that fetch the blocks: neighbours in the file share one.
+
+    Args:
+        layout: of the file.
+        wanted: bytes that are wanted of each block, from its start; blocks left out of the file need none.
+        had: bytes of some blocks, from their start, that need not be fetched.
+        gap: bytes between two blocks that are worth fetching to save a request.
+        longest: bytes at which a request is not made longer.
+
+    Returns:
+        Ranges in the order of the file.
+    """
+    places, had = layout.block_offsets, had or {}
+    parts = {block: (int(places[block]), had.get(block, 0), size) for block, size in wanted.items()}
+    missing = sorted((at + first, at + last, block) for block, (at, first, last) in parts.items() if first < last)
+    merged: list[tuple[int, int, list[int]]] = []
+    for start, stop, block in missing:
+        first, last, members = merged[-1] if merged else (0, 0, [])
+        if members and start - last <= gap and stop - first <= longest:
+            members.append(block)
+            merged[-1] = (first, max(stop, last), members)
+        else:
+            merged.append((start, stop, [block]))
+    return [ByteRange(start=start, stop=stop, blocks=tuple(members)) for start, stop, members in merged]
+
+
+def covered(parts: Iterable[tuple[int, int]]) -> int:
+    """Bytes that lie in any of some parts of a file (first byte, one past the last); parts may overlap."""
+    size = end = 0
+    for start, stop in sorted(parts):
+        size += max(0, stop - max(start, end))
+        end = max(end, stop)
+    return size
+
+
+def subset(layout: Layout, blocks: Mapping[int, bytes]) -> bytes:
+    """A TIFF of the same raster that holds only the given blocks, for GDAL to decode from memory.
+
+    Blocks that the file has but that were not given point beyond the end, so that reading them is an error and
+    never zeros. The area for GDAL's structural hints is not copied: it would promise leader bytes between tiles
+    that are not here.
+
+    Args:
+        layout: of the whole file.
+        blocks: compressed bytes by index of the block.
+
+    Returns:
+        The bytes of the small TIFF.
+
+    Raises:
+        CorruptFile: a block is not of the length that the layout says, or they are too much for one TIFF.
+    """
+    for index, data in blocks.items():
+        if not 0 < len(data) == layout.block_counts[index]:
+            raise CorruptFile(f"block {index} has {len(data):,} bytes instead of {layout.block_counts[index]:,}")
+    if not layout.big and sum(map(len, blocks.values())) + 2 * _FAR >= 1 << 32:
+        raise CorruptFile("blocks of more than 4 GiB in a TIFF that cannot hold them")
+    places = np.where(layout.block_counts > 0, 16 + sum(map(len, blocks.values())) + _FAR, 0)
+    counts = np.where(layout.block_counts > 0, 1, 0)
+    end = 16
+    for index, data in blocks.items():
+        places[index], counts[index] = end, len(data)
+        end += len(data)
+    return rewritten(layout, places, counts, blocks.values())
+
+
+def rewritten(
+    layout: Layout, places: NDArray[np.int64], counts: NDArray[np.int64], blocks: Collection[bytes] = ()
+) -> bytes:
+    """A TIFF of the same raster, with other places and sizes of the blocks.
+
+    Args:
+        layout: of the raster; what its tags say is kept.
+        places: of every block, modulo the size of the file's words.
+        counts: bytes of every block.
+        blocks: what stands from byte 16 on, before the directory.
+
+    Returns:
+        The bytes of a TIFF with a single directory, at the end.
+    """
+    word, inline = ("Q", 8) if layout.big else ("I", 4)
+    kind, numpy_word = (16, f"{layout.order}u8") if layout.big else (4, f"{layout.order}u4")
+    place_tag, count_tag = (TILE_OFFSETS, TILE_COUNTS) if layout.tiled else (STRIP_OFFSETS, STRIP_COUNTS)
+    arrays = [
+        (tag, kind, len(a), a.astype(numpy_word).tobytes())
+        for tag, a in ((place_tag, places), (count_tag, counts))
+    ]
+    entries: list[bytes] = []
+    end = 16 + sum(map(len, blocks))
+    payloads: list[bytes] = [bytes(end % 2)]
+    end += end % 2
+    for tag, type_, values, raw in sorted([*layout.tags, *arrays]):
+        field = raw.ljust(inline, b"\0")
+        if len(raw) > inline:
+            field = struct.pack(layout.order + word, end)
+            payloads.append(raw + bytes(len(raw) % 2))
+            end += len(payloads[-1])
+        entries.append(struct.pack(f"{layout.order}HH{word}", tag, type_, values) + field)
+
+    form = "2sHHHQ" if layout.big else "2sHI8x"
+    numbers = (43, 8, 0, end) if layout.big else (42, end)
+    start = struct.pack(layout.order + form, b"II" if layout.order == "<" else b"MM", *numbers)
+    length = struct.pack(layout.order + ("Q" if layout.big else "H"), len(entries))
+    return b"".join([start, *blocks, *payloads, length, *entries, bytes(inline)])

@@ -1,0 +1,1 @@
+"""The configuration: its sections and types, TOML with line numbers, and error messages."""

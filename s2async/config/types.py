@@ -1,0 +1,240 @@
+"""Values of the config: text to periods, sizes, origins and keys, with advice in every refusal.
+
+Every function either returns the value or raises a ValueError that says what is wrong and what to do; the config
+adds the place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from yarl import URL
+
+from s2async.catalog.items import KNOWN
+from s2async.config.messages import nearest
+from s2async.config.toml import toml_value
+from s2async.files import check_names
+from s2async.text import one_line
+
+_UNITS: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_ASSET_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_HOST: Final = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
+_MOMENT: Final = re.compile(
+    r"""[0-9]{4}-[0-9]{2}-[0-9]{2}
+    (?P<minute> [Tt\ ][0-9]{2}:[0-9]{2} (?P<second> :[0-9]{2} (?P<fraction> \.[0-9]{1,6})? )?
+        (?: [Zz] | [+-][0-9]{2}:[0-9]{2} )? )?""",
+    re.VERBOSE,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Period:
+    """A half-open span of time, UTC. An end that is None is open; at most one is."""
+
+    start: datetime | None
+    """First instant inside, aware."""
+    end: datetime | None
+    """First instant after it, aware."""
+
+
+def parse_period(text: str) -> Period:
+    """Read ``a``, ``a/b``, ``../b`` or ``a/..``, where a and b are dates or times, both included.
+
+    What is written is included as a whole: a day, a minute, a second. A time without an offset is UTC.
+
+    Raises:
+        ValueError: not such a text, upside down, or open at both ends (Sentinel-2's whole archive is asked for by
+            ``2015-06-23/..``, so that nobody does it by leaving something out).
+    """
+    advice = 'write "2022-01-01/2022-12-31", or ".." for an open end'
+    parts = text.split("/")
+    if len(parts) > 2:
+        raise ValueError(f'"{one_line(text)}" has more than two ends; {advice}')
+    if set(parts) == {".."}:
+        raise ValueError(f'"{one_line(text)}" is open at both ends; give at least one, such as "2015-06-23/.."')
+    spans = [None if part == ".." and len(parts) == 2 else _moment(part, advice) for part in parts]
+    start, end = spans[0] and spans[0][0], spans[-1] and spans[-1][1]
+    if start and end and start >= end:
+        raise ValueError(f'"{one_line(text)}" is upside down; write the earlier end first')
+    return Period(start=start, end=end)
+
+
+def _moment(text: str, advice: str) -> tuple[datetime, datetime]:
+    """First instant of a written day, minute or second, and the first after it."""
+    match = _MOMENT.fullmatch(text)
+    try:
+        if not match:
+            raise ValueError
+        start = datetime.fromisoformat(text.upper())
+        start = start.astimezone(UTC) if start.tzinfo else start.replace(tzinfo=UTC)
+        length = timedelta(days=1)
+        for part, unit in (("minute", "minutes"), ("second", "seconds"), ("fraction", "microseconds")):
+            length = timedelta(**{unit: 1}) if match[part] else length
+        return start, start + length
+    except (ValueError, OverflowError):
+        raise ValueError(f'"{one_line(text)}" is not a date or time; {advice}') from None
+
+
+def parse_size(value: object) -> int:
+    """Read a number of bytes: a whole number, or text such as ``128 MiB`` or ``1.5 GB``.
+
+    Raises:
+        ValueError: not a size, not a whole number of bytes, or beyond 1 PiB.
+    """
+    advice = f'write a whole number of bytes or a size such as "128 MiB" ({", ".join(_UNITS)})'
+    if isinstance(value, int) and not isinstance(value, bool):
+        size = Decimal(value)
+    else:
+        match = (
+            re.fullmatch(r"([0-9]{1,16}(?:\.[0-9]{1,9})?) ?([A-Za-z]+)", value) if isinstance(value, str) else None
+        )
+        if not match or match[2] not in _UNITS:
+            raise ValueError(f"{toml_value(value)} is not a size; {advice}")
+        size = Decimal(match[1]) * _UNITS[match[2]]
+    if not 0 <= size <= 1 << 50 or size != int(size):
+        raise ValueError(f"{toml_value(value)} is not a whole number of bytes from 0 to 1 PiB; {advice}")
+    return int(size)
+
+
+def normal_origin(text: str) -> str:
+    """Bring ``scheme://host[:port]`` into one form: small letters, no default port, no slash at the end.
+
+    Raises:
+        ValueError: not http(s), no plain host, or more than an origin (user, path, query). The text is not
+            repeated, as it may hold a password.
+    """
+    url = _web(text)
+    if url.path not in ("", "/"):
+        raise ValueError("an origin ends with its host or port; drop the path, such as https://data.example.org")
+    return str(url.origin())
+
+
+def _web(text: str) -> URL:
+    advice = "write scheme://host[:port], such as https://data.example.org"
+    try:
+        url = URL(text) if text.isprintable() and " " not in text else URL()
+    except ValueError:
+        url = URL()
+    if url.user is not None or url.password is not None:
+        raise ValueError("holds a user name or password, which would end up in logs; drop it")
+    if url.scheme not in ("http", "https") or not url.raw_host or not _HOST.fullmatch(url.raw_host):
+        raise ValueError(f"is not an http(s) address with a plain host; {advice}")
+    if url.query_string or url.fragment or "?" in text or "#" in text:
+        raise ValueError("holds a query or fragment; end the address before ? and #")
+    return url
+
+
+def _address(text: str) -> str:
+    return str(_web(text)).rstrip("/")
+
+
+def _percent(value: float) -> float:
+    if Decimal(repr(value)) * 100 % 1:
+        raise ValueError(f"{value} has more than two decimals; round it, such as {round(value, 2)}")
+    return value + 0.0
+
+
+def _classes(values: tuple[int, ...]) -> tuple[int, ...]:
+    for value in values:
+        if value == 0:
+            raise ValueError(
+                "class 0 is nodata and cannot be a bad class; remove it (min_area_valid judges nodata)"
+            )
+        if not 1 <= value <= 11:
+            raise ValueError(f"{value} is not an SCL class; use classes 1 to 11")
+        if values.count(value) > 1:
+            raise ValueError(f"class {value} is listed twice; remove one")
+    return values
+
+
+def _asset_key(value: str) -> str:
+    if not _ASSET_KEY.fullmatch(value):
+        raise ValueError(
+            f'"{one_line(value)}" cannot be part of a file name; use letters, digits, "_", "-" and "."'
+        )
+    return value
+
+
+def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    folded = [value.casefold() for value in values]
+    for value in values:
+        if folded.count(value.casefold()) > 1:
+            raise ValueError(f'"{value}" is listed twice (some systems ignore case in file names); remove one')
+    return values
+
+
+def _names_scl(assets: dict[str, str]) -> dict[str, str]:
+    if "scl" not in assets:
+        raise ValueError('does not say which asset is the scene classification; add scl = "..."')
+    return assets
+
+
+def _known(name: str) -> str:
+    if name not in KNOWN:
+        raise ValueError(
+            f'"{one_line(name)}" is not a known catalogue, nor a table {{ url, collection, assets }}; '
+            f"{nearest(name, KNOWN)}"
+        )
+    return name
+
+
+def _path(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str | Path):
+        return value
+    if not str(value).strip() or not str(value).isprintable():
+        raise ValueError("is not a path; name a file or folder")
+    check_names([str(value)])
+    folder: Path = (info.context or {}).get("folder", Path())
+    try:
+        path = (folder / Path(value).expanduser()).resolve()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()  # names that are too long, folders that cannot be entered
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"is not a path that can be followed ({reason}); name another") from None
+    check_names([path])
+    return path
+
+
+def _filled(value: str) -> str:
+    if not value.strip():
+        raise ValueError("is empty; write a text")
+    return value
+
+
+def _memory(size: int) -> int:
+    if size < 16 << 20:
+        raise ValueError(f'{size} bytes are too few for the tiles of one read; write at least "16 MiB"')
+    return size
+
+
+def _interval(text: str) -> str:
+    parse_period(text)
+    return text
+
+
+def _listed(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Text = Annotated[str, AfterValidator(_filled)]
+Percent = Annotated[float, Field(ge=0, le=100), AfterValidator(_percent)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+Size = Annotated[int, BeforeValidator(parse_size)]
+Memory = Annotated[Size, AfterValidator(_memory)]
+Interval = Annotated[str, AfterValidator(_interval)]
+Classes = Annotated[tuple[int, ...], BeforeValidator(_listed), AfterValidator(_classes)]
+AssetKey = Annotated[str, AfterValidator(_asset_key)]
+AssetKeys = Annotated[tuple[AssetKey, ...], BeforeValidator(_listed), AfterValidator(_distinct)]
+AssetNames = Annotated[dict[AssetKey, Text], AfterValidator(_names_scl)]
+CatalogName = Annotated[str, AfterValidator(_known)]
+Address = Annotated[str, AfterValidator(_address)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(normal_origin)], ...], BeforeValidator(_listed)]
+FilePath = Annotated[Path, BeforeValidator(_path)]

@@ -1,0 +1,1 @@
+"""One run: the pipeline, its queue, its workers, and its progress."""

@@ -1,0 +1,93 @@
+"""What a run has done so far, and how it ended: what it tells those who watch it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from s2async.alarms import Alarm
+from s2async.models import Cause, Outcome, SearchReport, Status
+from s2async.net.accounting import Meter
+from s2async.state.records import Unheld
+
+
+@dataclass
+class Progress:
+    """What a run has done so far, for whoever watches it."""
+
+    meter: Meter = field(default_factory=Meter)
+    found: int = 0
+    """Jobs that entered the queue."""
+    done: Counter[Status] = field(default_factory=Counter)
+    """Outcomes of this run by status."""
+    causes: Counter[tuple[Status, Cause]] = field(default_factory=Counter)
+    """Those that are missing or failed, by cause."""
+    without: Counter[tuple[str, Cause]] = field(default_factory=Counter)
+    """Those that are saved without an asset, by asset and cause."""
+    searches: int = 0
+    searches_done: int = 0
+    started: float = field(default_factory=time.monotonic)
+    ended: Summary | None = None
+    """How the run ended, when it did in order: also where an error tells that a server was given up."""
+    let_go: Callable[[], None] = lambda: None
+    """Closes the state at once, for whoever is about to end the process; to be called in the run's thread."""
+
+    def add(self, outcome: Outcome) -> None:
+        """Count an outcome that has been recorded."""
+        self.done[outcome.status] += 1
+        if outcome.status in (Status.MISSING, Status.FAILED) and outcome.cause:
+            self.causes[outcome.status, outcome.cause] += 1
+        if outcome.status is Status.SAVED:
+            self.without.update((lack.asset, lack.cause) for lack in outcome.lacks)
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.monotonic() - self.started
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """How a run ended."""
+
+    done: dict[Status, int]
+    """Outcomes of this run by status."""
+    causes: Mapping[tuple[Status, Cause], int]
+    """Those that are missing or failed, by cause."""
+    without: Mapping[tuple[str, Cause], int]
+    """Those that are saved without an asset, by asset and cause."""
+    failed: int
+    """Jobs of all runs that have failed so far."""
+    left: int
+    """Jobs that are known and still open (after ``--limit``)."""
+    cut_short: bool
+    """A limit ended the searches: there may be more jobs than are known."""
+    found_nothing: bool
+    """No search returned an item, and no job is known."""
+    sceneless: tuple[str, ...]
+    """Areas of which no scene was ever found."""
+    incomplete: tuple[SearchReport, ...]
+    """Searches that did not end normally."""
+    unheld: tuple[Unheld, ...] = ()
+    """Areas that no raster holds enough of; none while there may be scenes that nobody has read yet."""
+    alarms: tuple[Alarm, ...] = ()
+    """That the run, or all runs so far, were in vain: why, and what to do."""
+    index: Path
+    seconds: float
+    requests: int
+    bytes: int
+
+    @property
+    def clean(self) -> bool:
+        """Every job has an answer, every search is complete, and not all was in vain."""
+        return not (self.failed or self.incomplete or self.alarms)
+
+    @property
+    def exit_code(self) -> int:
+        """What the command ends with: 2 where only other settings can help."""
+        if any(alarm.settings for alarm in self.alarms):
+            return 2
+        return 0 if self.clean else 3

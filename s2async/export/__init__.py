@@ -1,0 +1,1 @@
+"""Tables of results: CSV, GeoJSON, GeoParquet and STAC."""

@@ -1,0 +1,201 @@
+"""How connections are made: through which proxy, to which of the addresses that a name may stand for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import sys
+import urllib.request
+from collections.abc import Iterable, Iterator
+
+import aiohttp
+from aiohttp.abc import ResolveResult
+from yarl import URL
+
+from s2async import means
+from s2async._version import __version__
+from s2async.errors import ConfigError, NotAllowed
+from s2async.net import allowlist as origins
+from s2async.net import proxies
+from s2async.net.proxies import Proxy
+
+
+def open_session(
+    *,
+    timeout: aiohttp.ClientTimeout,
+    connections: int,
+    private: Iterable[str] = (),
+    via: Iterable[URL] = (),
+    fresh: bool = False,
+) -> aiohttp.ClientSession:
+    """A session that keeps no cookies, knows no passwords, and connects only where it may.
+
+    Args:
+        timeout: of each request.
+        connections: at once to one host.
+        private: origins whose names may stand for addresses of a private network.
+        via: the user's own proxies, wherever they are.
+        fresh: use each connection once.
+
+    Raises:
+        LocalError: this machine gives too little for it.
+    """
+    with _set_up():
+        return _session(timeout, connections, private, via, fresh)
+
+
+@contextlib.contextmanager
+def _set_up() -> Iterator[None]:
+    """Turn what fails inside, before anybody is asked, into a `LocalError`: it says nothing of a server."""
+    try:
+        yield
+    except (OSError, MemoryError, ImportError, SystemError) as error:
+        raise means.shortage(error) or means.short_of_tls(brief(error)) from error
+
+
+def _session(
+    timeout: aiohttp.ClientTimeout, connections: int, private: Iterable[str], via: Iterable[URL], fresh: bool
+) -> aiohttp.ClientSession:
+    # the gates limit; the limit per host is for hosts that redirects lead to
+    connector = aiohttp.TCPConnector(
+        limit=0,
+        limit_per_host=connections,
+        ttl_dns_cache=300,
+        force_close=fresh,
+        resolver=Resolver(
+            private=map(origins.place_of, private), proxies=[origins.place_of(str(proxy)) for proxy in via]
+        ),
+    )
+    # trust_env stays off: it would send the passwords of ~/.netrc to hosts that serve public data
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        headers={"User-Agent": f"s2async/{__version__}"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )
+
+
+class Resolver(aiohttp.ThreadedResolver):
+    """Looks names up, and keeps only the addresses that they may stand for: what is checked is connected to.
+
+    Addresses in place of names are not looked up, and never come here: those are on the allow-list themselves.
+
+    Args:
+        private: hosts and ports that may have addresses of a private network.
+        proxies: hosts and ports that may have any.
+    """
+
+    def __init__(self, *, private: Iterable[tuple[str, int]], proxies: Iterable[tuple[str, int]]) -> None:
+        super().__init__()
+        self._private = frozenset(private)
+        self._proxies = frozenset(proxies)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Addresses of a host.
+
+        Raises:
+            NotAllowed: it has some, but none that it may stand for.
+        """
+        name = host.rstrip(".").lower()
+        try:
+            found = await super().resolve(host, port, family)
+        except UnicodeError:  # a part of it is longer than names may be
+            raise socket.gaierror(socket.EAI_NONAME, "not a name that can be looked up") from None
+        if (name, port) in self._proxies:
+            return found
+        private = (name, port) in self._private
+        good = [one for one in found if origins.may_stand_for(name, one["host"], private=private)]
+        if found and not good:
+            raise NotAllowed(
+                f"{name} stands for {found[0]['host']}, which is no public address; if it is a server of your own "
+                "network, add its origin to private_origins in [network]"
+            )
+        return good
+
+
+def proxy_for(origin: str) -> URL | None:
+    """The proxy that the environment, or else the system (macOS, Windows), names for an origin.
+
+    Returns:
+        Its address, in which each character of user and password stands for one byte: Latin-1 is what aiohttp
+        makes bytes of, so that those are sent which were percent-encoded.
+
+    Raises:
+        ConfigError: what is named cannot be used; one line, without its value.
+    """
+    found = _chosen(origin)
+    if found is None or found.user is None:
+        return URL(found.address) if found else None
+    bare = URL(found.address).with_user(found.user.decode("latin-1"))
+    return bare.with_password(found.password.decode("latin-1"))
+
+
+def check_proxies(origins: Iterable[str]) -> None:
+    """Find out before the first request whether the proxies that are named for some origins can be used.
+
+    Raises:
+        ConfigError: one cannot.
+    """
+    for origin in origins:
+        _chosen(origin)
+
+
+def check_certificates(origins: Iterable[str]) -> None:
+    """Find out before the first request whether the certificates that the environment names can be used.
+
+    OpenSSL passes over a file that it cannot read, and every server would seem to be one that lies about its name.
+
+    Raises:
+        ConfigError: the file is not there, or holds no certificates; one line.
+        LocalError: this machine gives too little to look at it.
+    """
+    path = os.environ.get("SSL_CERT_FILE")
+    if not path or not any(origin.startswith("https:") for origin in origins):
+        return
+    with _set_up():
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cafile=path)
+    except OSError as error:
+        if local := means.shortage(error):
+            raise local from error
+        why = (
+            "holds no certificates, or damaged ones"
+            if means.is_of_tls(error)
+            else f"cannot be read ({error.strerror})"
+        )
+        raise ConfigError(
+            f"SSL_CERT_FILE names {path}, which {why}: name a file of certificates (PEM), or unset it"
+        ) from None
+
+
+def _chosen(origin: str) -> Proxy | None:
+    if sys.platform not in ("darwin", "win32") or urllib.request.getproxies_environment():
+        return proxies.choose(origin, os.environ)
+    url = URL(origin)
+    found = urllib.request.getproxies().get(url.scheme)
+    if not found or urllib.request.proxy_bypass(url.host or ""):
+        return None
+    return proxies.parse(found, "the system's proxy")
+
+
+def brief(error: BaseException) -> str:
+    """One line of an error that may have many, or none; without addresses, which may hold secrets."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answers {error.status}"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        text = str(error.certificate_error)
+    elif isinstance(error, aiohttp.ClientConnectorSSLError):
+        text = str(error.os_error)
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        whom = " to the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+        cause, number = error.os_error, error.os_error.errno or 0  # negative when it is of getaddrinfo
+        text = f"cannot connect{whom} ({os.strerror(number) if number > 0 else cause.strerror or cause})"
+    else:
+        text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return " ".join(text.split()) or type(error).__name__

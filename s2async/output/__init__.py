@@ -1,0 +1,1 @@
+"""Crops as files: GeoTIFF, quicklooks, and moving folders."""

@@ -1,0 +1,203 @@
+"""A crop as a GeoTIFF. GDAL writes the header, once for all crops of one shape and place; the pixels go in here.
+
+Dates of one area differ in their pixels and tags only, and what GDAL takes for a small file is mostly its opening.
+So the header of an empty file is kept, and tiles are compressed by the fastest DEFLATE at hand. Measured on a
+picture of 350 x 330 pixels: 5.5 ms by GDAL alone, 1.2 ms here, the file 4 % larger.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Final
+from xml.sax.saxutils import escape, quoteattr
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.errors import CRSError
+from rasterio.io import MemoryFile
+
+from s2async.cog import tiff, tiles
+from s2async.cog.tiff import GDAL_METADATA, PHOTOMETRIC, Layout, Tag
+from s2async.errors import LocalError
+
+try:
+    from isal.isal_zlib import compress
+except ImportError:
+    from zlib import compress
+
+_BLOCK: Final = 256
+"""Pixels of a tile's side."""
+_LEVEL: Final = 1
+"""Of compression: half the time of zlib's default, for files that are a tenth larger."""
+_OWN: Final = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32"})
+"""Types whose predictor is a difference of integers; GDAL writes all others."""
+_TEMPLATES: Final = 4096
+"""Headers that are kept, of some 2 kB each."""
+_NOT_IN_XML: Final = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no text in XML may hold (XML 1.0, 2.2), and the carriage return, which readers would change."""
+_DEFLATE, _GREY, _RGB = 8, 1, 2
+"""Values of TIFF's tags of compression and photometric interpretation."""
+_ASCII: Final = 2
+"""TIFF's type of text."""
+_NO_ITEMS: Final = b"<GDALMetadata>\n</GDALMetadata>\n\0"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Crop:
+    """What goes into a file."""
+
+    pixels: NDArray[np.generic]
+    """(bands, rows, columns)."""
+    transform: Affine
+    epsg: int
+    nodata: float | None
+    scales: Sequence[float]
+    offsets: Sequence[float]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Kind:
+    """What crops have in common whose headers are the same but for their tags."""
+
+    shape: tuple[int, int, int]
+    dtype: str
+    transform: tuple[float, ...]
+    epsg: int
+    nodata: str | None
+    """As text, because not-a-number is not equal to itself."""
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+    named: tuple[tuple[str, str], ...]
+    """Tags that have an entry of their own in a TIFF (``TIFFTAG_...``)."""
+
+
+def encode(crop: Crop) -> bytes:
+    """A tiled, DEFLATE-compressed GeoTIFF with nodata, CRS, transform, scale, offset and tags.
+
+    What a tag's text holds that no file can hold (a lone surrogate, a control character) becomes ``?``.
+    """
+    items = {key: _NOT_IN_XML.sub("?", text) for key, text in crop.tags.items()}
+    named = {key: items.pop(key) for key in crop.tags if key.startswith("TIFFTAG_")}
+    kind = _Kind(
+        shape=crop.pixels.shape,
+        dtype=crop.pixels.dtype.name,
+        transform=tuple(crop.transform[:6]),
+        epsg=crop.epsg,
+        nodata=None if crop.nodata is None else repr(float(crop.nodata)),
+        scales=tuple(crop.scales),
+        offsets=tuple(crop.offsets),
+        named=tuple(named.items()),
+    )
+    if kind.dtype not in _OWN:
+        return _written(kind, items, crop.pixels)
+    blocks = [compress(block, _LEVEL) for block in _blocks(crop.pixels)]
+    counts = np.array([len(block) for block in blocks], np.int64)
+    layout = _template(kind)
+    layout = replace(layout, block_counts=counts, tags=_with_items(layout.tags, items))
+    return tiles.subset(layout, dict(enumerate(blocks)))
+
+
+def is_own(layout: Layout) -> bool:
+    """Whether a file is laid out as `encode` does it: its bytes mean other pixels under any other header."""
+    integer = np.dtype(layout.dtype).kind in "ui"
+    return (
+        (layout.tiled, layout.block_width, layout.block_height) == (True, _BLOCK, _BLOCK)
+        and (layout.compression, layout.predictor) == (_DEFLATE, 2 if integer else 3)
+        and not layout.planar
+        and _told(layout, PHOTOMETRIC) == (_RGB if _is_rgb(layout.bands, layout.dtype) else _GREY)
+    )
+
+
+def _is_rgb(bands: int, dtype: str) -> bool:
+    return bands == 3 and dtype == "uint8"
+
+
+def _told(layout: Layout, tag: int) -> int:
+    """The value of a tag that is one small number; 0 where it is not there."""
+    raw = next((raw for found, _, _, raw in layout.tags if found == tag), b"")
+    return int.from_bytes(raw[:2], "little" if layout.order == "<" else "big")
+
+
+def _blocks(pixels: NDArray[Any]) -> list[NDArray[Any]]:
+    """The tiles, row by row: (rows, columns, bands), filled up with zeros, each pixel less its left neighbour.
+
+    TIFF Revision 6.0, section 14, with the wrapping of the pixels' type.
+    """
+    bands, rows, columns = pixels.shape
+    down, across = -(-rows // _BLOCK), -(-columns // _BLOCK)
+    filled = np.zeros((down * _BLOCK, across * _BLOCK, bands), pixels.dtype)
+    for band in range(bands):  # a fifth of the time of all at once
+        filled[:rows, :columns, band] = pixels[band]
+    lines = filled.reshape(down, _BLOCK, across, _BLOCK * bands)
+    less = np.empty((down, across, _BLOCK, _BLOCK * bands), pixels.dtype)
+    by_line = less.transpose(0, 2, 1, 3)
+    by_line[..., :bands] = lines[..., :bands]
+    np.subtract(lines[..., bands:], lines[..., :-bands], out=by_line[..., bands:])
+    return list(less.reshape(down * across, _BLOCK, _BLOCK * bands))
+
+
+def _with_items(tags: tuple[Tag, ...], items: Mapping[str, str]) -> tuple[Tag, ...]:
+    """The entries of a directory with more items in GDAL's metadata: XML, one plain element an item."""
+    if not items:
+        return tags
+    old = next((raw for tag, _, _, raw in tags if tag == GDAL_METADATA), _NO_ITEMS)
+    # GDAL takes escapes away twice: once as XML, once by itself
+    lines = (f"  <Item name={quoteattr(key)}>{escape(escape(text))}</Item>\n" for key, text in items.items())
+    start, _, end = old.partition(b"\n")
+    raw = b"".join([start, b"\n", "".join(lines).encode(), end])
+    return (*(entry for entry in tags if entry[0] != GDAL_METADATA), (GDAL_METADATA, _ASCII, len(raw), raw))
+
+
+@lru_cache(maxsize=_TEMPLATES)
+def _template(kind: _Kind) -> Layout:
+    """The header of such a file without a pixel, as GDAL writes it."""
+    layout = tiff.parse(_written(kind, {}, None))
+    if not isinstance(layout, Layout):
+        raise AssertionError("GDAL wrote a file whose header goes on beyond its end")
+    return layout
+
+
+def _written(kind: _Kind, items: Mapping[str, str], pixels: NDArray[np.generic] | None) -> bytes:
+    """A file by GDAL: with its pixels, or the header alone."""
+    bands, rows, columns = kind.shape
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "count": bands,
+        "height": rows,
+        "width": columns,
+        "dtype": kind.dtype,
+        "crs": f"EPSG:{kind.epsg}",
+        "transform": Affine(*kind.transform),
+        "nodata": None if kind.nodata is None else float(kind.nodata),
+        "compress": "deflate",
+        "zlevel": _LEVEL,
+        "predictor": 2 if np.dtype(kind.dtype).kind in "ui" else 3,
+        "tiled": True,
+        "blockxsize": _BLOCK,
+        "blockysize": _BLOCK,
+        "interleave": "pixel",
+        # said always: GDAL would take the fourth of four bands for alpha, which hides pixels
+        "photometric": "rgb" if _is_rgb(bands, kind.dtype) else "minisblack",
+        "sparse_ok": pixels is None,
+    }
+    with rasterio.Env(GDAL_NUM_THREADS="1", GDAL_PAM_ENABLED="NO"), MemoryFile() as memory:
+        try:
+            made = memory.open(**profile)
+        except CRSError as error:  # pyproj knows the CRS, or there would be no crop
+            raise LocalError(
+                "GDAL's PROJ cannot read its database: too few open files (ulimit -n), too little memory "
+                "(ulimit -v), or PROJ_LIB or PROJ_DATA names one of another program: unset them and run again"
+            ) from error
+        with made as raster:
+            if pixels is not None:
+                raster.write(pixels)
+            if any(scale != 1 for scale in kind.scales) or any(kind.offsets):
+                raster.scales, raster.offsets = kind.scales, kind.offsets
+            raster.update_tags(**dict(kind.named), **items)
+        return bytes(memory.getbuffer())

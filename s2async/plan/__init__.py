@@ -1,0 +1,1 @@
+"""What a run will find and cost, before it starts."""

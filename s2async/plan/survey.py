@@ -1,0 +1,183 @@
+"""The edge of the plan: asks the catalogue as a run would, looks into the state, and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from s2async.areas import loader as area_files
+from s2async.catalog import search
+from s2async.catalog.lacking import Lacking
+from s2async.catalog.periods import TOLERANCE
+from s2async.clouds import verdict
+from s2async.config.model import Config
+from s2async.errors import RemoteError
+from s2async.maintenance.guards import opened
+from s2async.models import Area, Event, Notice, Scene, SearchDone, SearchReport, Status
+from s2async.net.client import Meter, Transport
+from s2async.plan.costs import Experience
+from s2async.plan.forecast import Known, Plan, Planner
+from s2async.reasons import covers
+from s2async.state.reader import Ledger
+from s2async.state.records import KnownJob
+
+REMEMBERED = 20_000
+"""Measurements, newest first, that tell how often areas are clear."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Surveyed:
+    """A plan, and how well it is founded."""
+
+    plan: Plan
+    searches: tuple[SearchReport, ...]
+    experience: int
+    """Scenes measured earlier that the share kept rests on; 0 where it rests on scene clouds alone."""
+    requests: int
+    """What the survey itself cost."""
+    bytes: int
+
+    @property
+    def incomplete(self) -> tuple[SearchReport, ...]:
+        """Searches that did not end normally: what they would have found is not in the plan."""
+        return tuple(report for report in self.searches if not report.complete)
+
+
+async def survey(
+    config: Config,
+    areas: Sequence[Area],
+    *,
+    connections: int,
+    bandwidth: float,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Surveyed:
+    """Search, and estimate what a run would cost. No file is opened, and nothing is written.
+
+    Args:
+        config: settings.
+        areas: as :func:`s2async.areas.loader.load` gives them.
+        connections: requests under way at once that the estimate of time goes by.
+        bandwidth: bytes a second that it goes by.
+        on_event: told of searches that end, and of what a person should read.
+
+    Raises:
+        ConfigError: no scene can be of the period; or the state, or the output folder, belongs to others.
+        StateError: there is a state that cannot be read.
+    """
+    config.check_period(datetime.now(UTC))
+    with ExitStack() as held:
+        ledger = held.enter_context(opened(config)) if config.run.state.exists() else None
+        return await _Survey(config, areas, ledger, on_event).run(connections, bandwidth)
+
+
+@dataclass
+class _Survey:
+    config: Config
+    areas: Sequence[Area]
+    ledger: Ledger | None
+    emit: Callable[[Event], None]
+    meter: Meter = field(default_factory=Meter)
+    reports: list[SearchReport] = field(default_factory=list)
+    seen: set[tuple[str, str]] = field(default_factory=set)
+    """Scenes by collection and item: searches side by side find some of them twice."""
+
+    def __post_init__(self) -> None:
+        self.catalog = self.config.catalog()
+        self.limits = self.config.limits()
+        self.wanted = self.config.wanted()
+        self.matcher = search.Matcher(self.areas)
+        self.lacking = Lacking(["scl", *self.wanted.assets])
+        self.estimates = self.ledger.estimates() if self.ledger else {}
+        self.experience = self._experience()
+        self.planner = Planner(
+            self.areas,
+            assets=self.wanted.assets,
+            mask=self.wanted.mask,
+            quicklook=self.config.output.quicklook,
+            min_valid=self.config.clouds.min_area_valid,
+            experience=self.experience,
+        )
+
+    async def run(self, connections: int, bandwidth: float) -> Surveyed:
+        began = time.monotonic()
+        told = self.config.network.model_dump(exclude={"origins"})
+        period, tomorrow = self.config.search.period, datetime.now(UTC) + TOLERANCE
+        searches = iter(search.plan(self.areas, period.start, period.end, self.catalog, now=tomorrow))
+        origins = self.config.allowed_origins()
+        async with Transport(origins=origins, meter=self.meter, **told) as transport:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(search.SEARCHERS):
+                        group.create_task(self._searcher(searches, transport))
+            except* RemoteError as failures:
+                raise failures.exceptions[0] from None
+        told_of = self.lacking.told, area_files.specks_told(self.areas), search.estimates_told(self.reports)
+        for text in filter(None, told_of):
+            self.emit(Notice(text=text))
+        plan = self.planner.plan(
+            searches=self.meter.requests,
+            searched=self.meter.bytes,
+            connections=connections,
+            bandwidth=bandwidth,
+            search_seconds=time.monotonic() - began,
+        )
+        return Surveyed(
+            plan=plan,
+            searches=tuple(self.reports),
+            experience=self.experience.scenes,
+            requests=self.meter.requests,
+            bytes=self.meter.bytes,
+        )
+
+    async def _searcher(self, searches: Iterator[search.Search], transport: Transport) -> None:
+        for wanted in searches:
+            report = await search.run_search(
+                wanted,
+                self.catalog,
+                transport.json,
+                max_scene_cloud=self.config.search.max_scene_cloud,
+                twins=self.config.search.twins,
+                on_scene=self._add,
+                on_notice=lambda text: self.emit(Notice(text=text)),
+                known=self.estimates.get(wanted.key),
+            )
+            self.reports.append(report)
+            self.emit(SearchDone(report=report))
+
+    async def _add(self, scene: Scene) -> None:
+        if (scene.collection, scene.id) in self.seen:
+            return
+        self.seen.add((scene.collection, scene.id))
+        self.lacking.add(scene)
+        areas = self.matcher.areas_for(scene)
+        self.planner.add(scene, areas, self._known(scene) if self.ledger else {})
+
+    def _known(self, scene: Scene) -> dict[str, Known]:
+        """What the state says of a scene's jobs."""
+        assert self.ledger is not None  # noqa: S101 - asked only then
+        return {job.fingerprint: self._judged(job) for job in self.ledger.known_jobs(scene, self.wanted)}
+
+    def _judged(self, job: KnownJob) -> Known:
+        """A job by the settings of now, as the next run will judge it."""
+        wanted, have = self.wanted.assets, job.saved | job.lacks
+        done = covers(wanted, job.saved, job.lacks)
+        if job.given_up:
+            return Known(answered=True, clear=False)
+        if job.measure is None:
+            unseen = "scl" in job.lacks or (bool(wanted) and done)
+            return Known(answered=job.status == Status.OUTSIDE or unseen, clear=False)
+        clear = verdict(job.measure, self.limits) is None
+        return Known(answered=not clear or done, clear=clear, saved=have)
+
+    def _experience(self) -> Experience:
+        experience = Experience()
+        if self.ledger is not None:
+            for scene, cloud, measure in self.ledger.newest_measures(REMEMBERED):
+                judged = verdict(measure, self.limits)
+                if judged != Status.NODATA:  # footprints tell of that
+                    experience.add(scene, cloud, clear=judged is None)
+        return experience

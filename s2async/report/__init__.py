@@ -1,0 +1,1 @@
+"""The HTML report: data, pages, charts, maps and pictures."""

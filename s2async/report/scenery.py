@@ -1,0 +1,262 @@
+"""Fetches the pictures of a report's two pairs: through the transport, counted, and kept for the next report."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from shapely.geometry.base import BaseGeometry
+
+from s2async import files
+from s2async.cog import reader as raster
+from s2async.cog import source as sources
+from s2async.cog.grid import Cutout, Window, outline
+from s2async.cog.memory import Budget
+from s2async.cog.source import Source
+from s2async.config.model import Config
+from s2async.errors import CorruptFile, RemoteError, TransientError, UnsupportedLayout
+from s2async.models import Area, Asset, Traffic, Use
+from s2async.net.client import Meter, Transport
+from s2async.output import quicklook
+from s2async.report.scene_pairs import Candidate, Kind, Pair, Telling, View, path
+from s2async.state.reader import Ledger
+from s2async.text import shown
+
+ASSET: Final = "visual"
+STAGE: Final = "report"
+"""Of what these pictures cost, beside the stages of a run."""
+AROUND: Final = 2000.0
+"""Metres around the area."""
+MOST: Final = 1600
+"""Pixels of a picture's longer side: a wider area is shown from an overview; a scene needs one."""
+ATTEMPTS: Final = 2
+"""Tries of a request: somebody waits for the page."""
+_MEMORY: Final = 64 << 20
+_KEPT: Final = 1
+"""Format of what is kept."""
+_VIEWS: Final = ("scene", "area")
+_TOKEN: Final = "s2async-report"  # noqa: S105 - not a password
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scenery:
+    """What could be had of the pairs."""
+
+    pairs: tuple[Pair, ...]
+    """At most one of each kind."""
+    traffic: tuple[Traffic, ...]
+    """What was fetched just now; none when all was kept."""
+    missing: tuple[str, ...]
+    """Why there is no pair, one line each."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Wanted:
+    candidate: Candidate
+    asset: Asset
+    file: Path
+    """Where the pair is kept."""
+
+
+def fetch(state: Ledger, config: Config, telling: Telling, folder: Path) -> Scenery:
+    """The two pairs: kept ones as they are, others from the network, a few requests and some 2 MB each.
+
+    Not to be called from a running loop. A server that does not answer is no error: then a picture is missing.
+
+    Args:
+        state: tells the scenes' addresses; read only.
+        config: of the run; its origins and its network.
+        telling: which looks to show.
+        folder: where pairs are kept; made when there is something to keep.
+
+    Raises:
+        LocalError: the folder cannot be written.
+    """
+    meter = Meter()
+    pairs: list[Pair] = []
+    missing: list[str] = []
+    wanted: dict[Kind, list[_Wanted]] = {}
+    for kind, candidates in telling.found.items():
+        found = [_wanted(state, config, candidate, folder) for candidate in candidates]
+        wanted[kind] = [one for one in found if one is not None]
+        if candidates and not wanted[kind]:
+            missing.append(f"the scenes have no file {ASSET!r}")
+        kept = next((pair for one in wanted[kind][:1] if (pair := _kept(one))), None)
+        if kept:
+            pairs.append(kept)
+            wanted[kind] = []
+    left = [several for several in wanted.values() if several]
+    if left:
+        for made in asyncio.run(_fetched(config, left, meter)):
+            if isinstance(made, str):
+                missing.append(made)
+            else:
+                one, pair = made
+                _keep(one.file, pair)
+                pairs.append(pair)
+    order = list(Kind)
+    pairs.sort(key=lambda pair: order.index(pair.candidate.kind))
+    return Scenery(pairs=tuple(pairs), traffic=_booked(meter), missing=tuple(dict.fromkeys(missing)))
+
+
+def _wanted(state: Ledger, config: Config, candidate: Candidate, folder: Path) -> _Wanted | None:
+    scene = state.scene(config.search.resolve().collection, candidate.look.item)
+    asset = scene.assets.get(ASSET) if scene else None
+    if scene is None or asset is None:
+        return None
+    told = "\n".join([str(_KEPT), candidate.area.fingerprint, asset.href, scene.version])
+    name = hashlib.sha256(told.encode()).hexdigest()[:24]
+    return _Wanted(candidate=candidate, asset=asset, file=folder / f"{name}.json")
+
+
+def _booked(meter: Meter) -> tuple[Traffic, ...]:
+    """All that was fetched as one stage, by use."""
+    drained = meter.drain()
+    found = []
+    for use in Use:
+        own = [entry for entry in drained if entry.use == use]
+        if own:
+            requests, size = sum(entry.requests for entry in own), sum(entry.bytes for entry in own)
+            found.append(Traffic(stage=STAGE, asset=ASSET, use=use, requests=requests, bytes=size))
+    return tuple(found)
+
+
+# ---- kept ones --------------------------------------------------------------------------------------------
+
+
+def _keep(file: Path, pair: Pair) -> None:
+    views = {
+        name: asdict(view) | {"data": base64.b64encode(view.data).decode()}
+        for name, view in zip(_VIEWS, (pair.scene, pair.area), strict=True)
+    }
+    text = json.dumps({**views, "requests": pair.requests, "bytes": pair.bytes})
+    files.make_folder(file.parent, parents=True)
+    files.replace(file, text.encode(), token=_TOKEN)
+
+
+def _kept(one: _Wanted) -> Pair | None:
+    """A pair of an earlier report; None when there is none, or it cannot be read, for it can be fetched."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        told = json.loads(one.file.read_bytes())
+        views = {name: View(**told[name] | {"data": base64.b64decode(told[name]["data"])}) for name in _VIEWS}
+        return Pair(candidate=one.candidate, requests=int(told["requests"]), bytes=int(told["bytes"]), **views)
+    return None
+
+
+# ---- new ones ---------------------------------------------------------------------------------------------
+
+
+async def _fetched(
+    config: Config, wanted: Sequence[Sequence[_Wanted]], meter: Meter
+) -> list[tuple[_Wanted, Pair] | str]:
+    """Of each kind the first pair that can be had, or why there is none."""
+    told: dict[str, Any] = config.network.model_dump(exclude={"origins"}) | {"attempts": ATTEMPTS}
+    async with Transport(origins=config.allowed_origins(), meter=meter, **told) as transport:
+        with ThreadPoolExecutor() as pool:
+            # one after the other, so that what each costs is known
+            return [await _first(_Reader(transport, pool), several) for several in wanted]
+
+
+async def _first(reader: _Reader, several: Sequence[_Wanted]) -> tuple[_Wanted, Pair] | str:
+    why = ""
+    for one in several:
+        try:
+            return one, await reader.pair(one)
+        except TransientError as error:
+            return str(error)  # the next one is on the same server
+        except RemoteError as error:
+            why = why or str(error)
+    return why
+
+
+class _Reader:
+    """Reads pairs, one after the other."""
+
+    def __init__(self, transport: Transport, pool: ThreadPoolExecutor) -> None:
+        self.transport = transport
+        self.pool = pool
+        self.budget = Budget(_MEMORY)
+
+    async def pair(self, one: _Wanted) -> Pair:
+        meter, area = self.transport.meter, one.candidate.area
+        requests, size = meter.requests, meter.bytes
+        levels = await sources.open_levels(self.transport, one.asset)
+        whole, near = smallest(levels), around(levels, area)
+        return Pair(
+            candidate=one.candidate,
+            scene=await self._view(*whole, area),
+            area=await self._view(*near, area),
+            requests=meter.requests - requests,
+            bytes=meter.bytes - size,
+        )
+
+    async def _view(self, source: Source, window: Window, area: Area) -> View:
+        inside = np.ones(window.shape, np.bool_)
+        part = Cutout(window=window, inside=inside, total=window.pixels)
+        (pixels,) = await raster.read(self.transport, source, [part], budget=self.budget, pool=self.pool)
+        if isinstance(pixels, CorruptFile):
+            raise pixels
+        polygon = _outline(source, area, window)
+        return View(
+            data=quicklook.webp(quicklook.paint(pixels, source.layout.nodata)),
+            width=window.width,
+            height=window.height,
+            outline=path(polygon, window.width, window.height) if polygon else "",
+        )
+
+
+# ---- small decisions --------------------------------------------------------------------------------------
+
+
+def smallest(levels: Sequence[Source]) -> tuple[Source, Window]:
+    """The coarsest overview, as a whole.
+
+    Raises:
+        UnsupportedLayout: even that has more than `MOST` pixels a side: it would take megabytes.
+    """
+    found = min(levels, key=lambda level: level.layout.grid.width)
+    grid = found.layout.grid
+    if max(grid.width, grid.height) > MOST:
+        raise UnsupportedLayout(f"no overview has {MOST} pixels a side or less: {shown(found.asset.href)}")
+    return found, Window(col=0, row=0, width=grid.width, height=grid.height)
+
+
+def around(levels: Sequence[Source], area: Area) -> tuple[Source, Window]:
+    """The area with `AROUND` metres around it, in the finest level that shows it in at most `MOST` pixels a side.
+
+    Raises:
+        CorruptFile: the file does not touch it.
+    """
+    for level in sorted(levels, key=lambda level: -level.layout.grid.width):
+        grid = level.layout.grid
+        polygon = _outline(level, area)
+        if polygon is None:
+            break
+        margin = AROUND / math.hypot(grid.transform.a, grid.transform.d)
+        west, north, east, south = polygon.bounds
+        col, row = math.floor(west - margin), math.floor(north - margin)
+        window = Window(
+            col=col, row=row, width=math.ceil(east + margin) - col, height=math.ceil(south + margin) - row
+        ).clip(grid.width, grid.height)
+        if window is None:
+            break
+        if max(window.shape) <= MOST:
+            return level, window
+    raise CorruptFile(f"shows nothing of {area.name}: {shown(levels[0].asset.href)}")
+
+
+def _outline(source: Source, area: Area, window: Window | None = None) -> BaseGeometry | None:
+    try:
+        return outline(area, source.layout.grid, window)
+    except ValueError as error:
+        raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error

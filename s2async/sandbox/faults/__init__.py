@@ -1,0 +1,1 @@
+"""Faults that the sandbox's server can make on request."""

@@ -1,0 +1,191 @@
+"""What can go wrong on purpose: faults by name, and which requests they meet.
+
+A new fault is one function from a request and its answer to a spoilt answer, and its line in the ``FAULTS`` of one
+of the modules ``faults_http``, ``faults_api`` and ``faults_files``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from s2async.sandbox.faults import api, files, http
+from s2async.sandbox.server.answers import Answer, Asked, Fault
+
+FAULTS: Final[Mapping[str, Callable[..., Fault]]] = {
+    **http.FAULTS,
+    **api.FAULTS,
+    **files.FAULTS,
+}
+"""Makers of faults by name; their parameters are the settings of the fault."""
+
+SHAPES: Final = frozenset({"pages", "always"})
+"""What is a way of the server rather than a fault: an answer that has it can have a fault, too."""
+
+
+def _sought(asked: Asked) -> dict[str, Any] | None:
+    """What a request to the search asks for; None for all other requests."""
+    if not asked.path.rstrip("/").endswith(("/search", "/items")):
+        return None
+    if asked.method != "POST":
+        return dict(asked.parameters)
+    try:
+        found = json.loads(asked.body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+POSITIONS: Final[Mapping[str, Callable[[Asked], bool]]] = {
+    "": lambda _: True,
+    "page": lambda asked: _sought(asked) is not None,
+    "first": lambda asked: "next" not in (_sought(asked) or {"next": ""}),
+    "later": lambda asked: "next" in (_sought(asked) or {}),
+    "header": lambda asked: asked.headers.get("Range", "").startswith("bytes=0-"),
+    "tile": lambda asked: not asked.headers.get("Range", "bytes=0-").startswith("bytes=0-"),
+}
+"""Where a request stands: any page of a search, its first, a later one; the start of a file, the rest of it."""
+
+
+def _subject(asked: Asked) -> str:
+    """What a request is about: a file, or a search with all its pages."""
+    sought = _sought(asked)
+    return asked.path if sought is None else f"{asked.path} {sought.get('datetime')}"
+
+
+def _part(asked: Asked) -> str:
+    """What a request asks for: a range of a file, or a page of a search."""
+    sought = _sought(asked) or {}
+    return f"{_subject(asked)} {asked.headers.get('Range')} {sought.get('next')}"
+
+
+@dataclass(kw_only=True, slots=True)
+class _Rule:
+    kind: str
+    fault: Fault
+    path: re.Pattern[str]
+    position: str
+    count: int | None
+    each: bool
+    by_range: bool
+    skip: int
+    seconds: float | None
+    onwards: bool
+    came: Counter[str] = field(default_factory=Counter)
+    """Requests that fit, by what has a count of its own."""
+    met: Counter[str] = field(default_factory=Counter)
+    until: float | None = None
+    """When the fault is over, if that is a matter of time: known as soon as it has met a request."""
+
+    def meets(self, asked: Asked) -> bool:
+        """Whether the fault befalls this request; if so, it is counted."""
+        if not self.path.search(asked.path):
+            return False
+        whose = (_part if self.by_range else _subject)(asked) if self.each else ""
+        if not (self.onwards and self.met[whose]) and not (
+            POSITIONS[self.position](asked) and self._is_due(whose)
+        ):
+            return False
+        self.met[whose] += 1
+        return True
+
+    def _is_due(self, whose: str) -> bool:
+        self.came[whose] += 1
+        if self.came[whose] <= self.skip or (self.count is not None and self.met[whose] >= self.count):
+            return False
+        if self.seconds is None:
+            return True
+        now = time.monotonic()
+        if self.until is None:
+            self.until = now + self.seconds
+        return now < self.until
+
+
+class FaultTable:
+    """The faults that are set, in order; a request meets the first that fits it, and all `SHAPES`."""
+
+    def __init__(self) -> None:
+        self._rules: list[_Rule] = []
+
+    def add(
+        self,
+        kind: str,
+        *,
+        path: str = "",
+        position: str = "",
+        count: int | None = 1,
+        each: bool = False,
+        by_range: bool = False,
+        skip: int = 0,
+        seconds: float | None = None,
+        onwards: bool = False,
+        **settings: Any,
+    ) -> None:
+        """Set a fault.
+
+        Args:
+            kind: A name in ``FAULTS``.
+            path: Regular expression that is searched in the path of a request.
+            position: A name in ``POSITIONS``.
+            count: How many requests it meets; None for all.
+            each: So many of each file, and of each search (told by its dates).
+            by_range: So many of each range of a file, and of each page of a search; with ``each``.
+            skip: So many requests pass before the first one that it meets.
+            seconds: The fault is over so long after the first request that it met.
+            onwards: Once it has met a request, it meets all later ones about the same, at whatever position.
+            **settings: Those of the fault.
+
+        Raises:
+            ValueError: An unknown fault, position or setting, or a bad pattern.
+        """
+        if kind not in FAULTS:
+            raise ValueError(f"unknown fault {kind!r}; there are {', '.join(FAULTS)}")
+        if position not in POSITIONS:
+            raise ValueError(f"unknown position {position!r}; there are {', '.join(POSITIONS)}")
+        try:
+            rule = _Rule(
+                kind=kind,
+                fault=FAULTS[kind](**settings),
+                path=re.compile(path),
+                position=position,
+                count=count,
+                each=each,
+                by_range=by_range,
+                skip=skip,
+                seconds=seconds,
+                onwards=onwards,
+            )
+        except (TypeError, ValueError, re.error) as error:
+            raise ValueError(f"fault {kind}: {error}") from error
+        self._rules.append(rule)
+
+    def clear(self) -> None:
+        """Remove all faults."""
+        self._rules.clear()
+
+    def listing(self) -> list[dict[str, Any]]:
+        """The faults that are set, with how many requests they met, and how many more they will meet."""
+        return [
+            {
+                "kind": rule.kind,
+                "path": rule.path.pattern,
+                "position": rule.position,
+                "left": rule.count if rule.count is None or rule.each else rule.count - rule.met.total(),
+                "met": rule.met.total(),
+            }
+            for rule in self._rules
+        ]
+
+    def spoil(self, asked: Asked, answer: Answer) -> Answer:
+        """The answer as it goes out."""
+        spoilt = False
+        for rule in self._rules:
+            if (rule.kind in SHAPES or not spoilt) and rule.meets(asked):
+                answer = rule.fault(asked, answer)
+                spoilt = spoilt or rule.kind not in SHAPES
+        return answer

@@ -1,0 +1,1 @@
+"""The local STAC API and COG server, in its own process."""

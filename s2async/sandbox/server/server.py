@@ -1,0 +1,388 @@
+"""The sandbox's server: the STAC API under ``/v1`` and the files under ``/cogs``, on loopback, as its own process.
+
+For tests there is more: ``GET /_log?since=N`` (JSON lines), ``GET /_totals``, ``POST /_reset``, and ``GET``,
+``POST`` and ``DELETE /_faults``. These are neither delayed nor counted. And there can be a second origin, another
+port, that nobody should ever ask; ``GET /_forbidden`` tells who did.
+
+One event loop on one core. Files are read in it, piece by piece: they are mostly in the page cache, and a thread
+for each piece would cost more than the read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+from aiohttp import web
+
+from s2async.errors import LocalError, S2AsyncError
+from s2async.sandbox.faults.faults import FaultTable
+from s2async.sandbox.server.answers import Answer, Asked, pieces, s3_error
+from s2async.sandbox.server.api import api_answer
+from s2async.sandbox.server.files import Files
+from s2async.sandbox.server.journal import Journal, LogEntry
+from s2async.sandbox.server.stac import Catalog, compact
+
+WORLD_FORMAT = 1
+PIECE = 256 * 1024
+"""Bytes of a file in memory at once, per connection."""
+_LINES = 1000
+_STDIN = 0
+_BURST = 0.05
+_DROP = 10
+"""Bytes."""
+_LINGER = struct.pack("ii", 1, 0)
+"""For SO_LINGER: a socket that is closed has no time to send what is left, and resets its connection."""
+
+
+class Throttle:
+    """A token bucket over all connections: ``rate`` bytes per second, at most 50 ms of it saved up."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._free = 0.0
+        self.piece = int(min(max(rate / 100, 4096), PIECE))
+        """Bytes to ask for at once: about 10 ms of the rate, so that connections take turns."""
+
+    async def take(self, size: int) -> None:
+        """Wait until ``size`` bytes may be sent."""
+        now = asyncio.get_running_loop().time()
+        self._free = max(self._free, now - _BURST) + size / self._rate
+        if self._free > now:
+            await asyncio.sleep(self._free - now)
+
+
+class Server:
+    """Answers requests; knows nothing of sockets.
+
+    Args:
+        catalog: What the API answers from.
+        files: What is under ``/cogs``.
+        delay: Milliseconds that are added to every request, before its answer.
+        bandwidth: Mbit/s of body bytes over all connections; None for as fast as possible.
+    """
+
+    def __init__(
+        self, catalog: Catalog, files: Files, *, delay: float = 0, bandwidth: float | None = None
+    ) -> None:
+        self._catalog = catalog
+        self._files = files
+        self._delay = delay / 1000
+        self._throttle = Throttle(bandwidth * 1e6 / 8) if bandwidth else None
+        self._journal = Journal()
+        self._faults = FaultTable()
+        self.intruders: list[LogEntry] = []
+        """Requests to the forbidden origin."""
+        self.intrusions = 0
+        """Connections to it, be they used or not."""
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        asked = Asked(
+            method=request.method,
+            path=request.path,
+            headers=request.headers,
+            parameters=request.query,
+            body=await request.content.read() if request.can_read_body else b"",
+        )
+        if asked.path.startswith("/_"):
+            return await self._control(request, asked)
+        entry = self._journal.begin(asked.method, asked.path, asked.headers)
+        try:
+            if self._delay:
+                await asyncio.sleep(self._delay)
+            answer = self._faults.spoil(asked, await self._answer(asked))
+            return await self._send(request, answer, entry)
+        except ConnectionError:
+            return web.Response()  # the client has left
+        finally:
+            self._journal.end(entry)
+
+    async def refuse(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Note a request to the forbidden origin, and answer it as this one would: nobody may take that."""
+        asked = Asked(method=request.method, path=request.path, headers=request.headers)
+        number = len(self.intruders) + 1
+        headers = {name: value for name, value in request.headers.items() if name != "Host"}
+        self.intruders.append(
+            LogEntry(
+                n=number,
+                time=time.time(),
+                method=asked.method,
+                path=asked.path,
+                range=headers.get("Range", ""),
+                headers=headers,
+            )
+        )
+        entry = Journal().begin(asked.method, asked.path, asked.headers)
+        return await self._send(request, await self._answer(asked), entry)
+
+    async def _answer(self, asked: Asked) -> Answer:
+        if asked.path.startswith("/cogs/"):
+            return self._files.answer(asked)
+        if asked.path == "/v1" or asked.path.startswith("/v1/"):
+            # Off the event loop: a page is some milliseconds of search and compression.
+            return await asyncio.to_thread(api_answer, self._catalog, asked)
+        return s3_error(404, "NoSuchKey", "The specified key does not exist.", Key=asked.path.lstrip("/"))
+
+    async def _send(self, request: web.BaseRequest, answer: Answer, entry: LogEntry) -> web.StreamResponse:
+        if answer.stalled:
+            await asyncio.Event().wait()
+        if answer.closed:
+            _hang_up(request, rudely=answer.reset)
+            return web.Response()  # which finds no connection any more
+        response = web.StreamResponse(
+            status=answer.status, headers={**answer.headers, "Server": "s2async-sandbox"}
+        )
+        size = len(answer.body)
+        response.content_length = size
+        entry.status = answer.status
+        await response.prepare(request)
+        if request.method == "HEAD" or answer.status == 304:
+            self._journal.end(entry)
+            await response.write_eof()
+            return response
+        sent = 0
+        end = min(size if early is None else early for early in (answer.cut, answer.hang))
+        step = self._throttle.piece if self._throttle else PIECE
+        with contextlib.closing(pieces(answer.body, _DROP if answer.drip else step)) as source:
+            while sent < end and (piece := next(source, b"")[: end - sent]):
+                if answer.drip:
+                    await asyncio.sleep(_DROP / answer.drip)
+                if self._throttle:
+                    await self._throttle.take(len(piece))
+                self._journal.wrote(entry, len(piece))
+                sent += len(piece)
+                if sent == end:
+                    self._journal.end(entry)
+                await response.write(piece)
+        if answer.hang is not None:
+            await asyncio.Event().wait()
+        if sent < size and request.transport:
+            await response.write(b"")
+            _hang_up(request, rudely=answer.reset)
+        else:
+            await response.write_eof()
+        return response
+
+    # ---- control --------------------------------------------------------------------------------------
+
+    async def _control(self, request: web.BaseRequest, asked: Asked) -> web.StreamResponse:
+        match asked.method, asked.path:
+            case "GET", "/_log":
+                return await self._write_log(request, int(asked.parameters.get("since", 0)))
+            case "GET", "/_totals":
+                return _json_response(self._journal.totals())
+            case "POST", "/_reset":
+                self._journal.reset()
+            case "POST", "/_faults":
+                try:
+                    self._faults.add(**json.loads(asked.body))
+                except (TypeError, ValueError) as error:
+                    return _json_response({"error": str(error)}, status=400)
+            case "DELETE", "/_faults":
+                self._faults.clear()
+            case "GET", "/_faults":
+                return _json_response(self._faults.listing())
+            case "GET", "/_forbidden":
+                requests = [asdict(entry) for entry in self.intruders]
+                return _json_response({"connections": self.intrusions, "requests": requests})
+            case _:
+                return _json_response({"error": f"no {asked.method} {asked.path} here"}, status=404)
+        return web.Response(status=204)
+
+    async def _write_log(self, request: web.BaseRequest, since: int) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/jsonl"})
+        await response.prepare(request)
+        entries = list(self._journal.since(since))
+        for at in range(0, len(entries), _LINES):
+            lines = (compact(asdict(entry)) + "\n" for entry in entries[at : at + _LINES])
+            await response.write("".join(lines).encode())
+        await response.write_eof()
+        return response
+
+
+def _hang_up(request: web.BaseRequest, *, rudely: bool) -> None:
+    """Close the connection at once, as TCP does it well or rudely."""
+    if request.transport is None:
+        return
+    if rudely:
+        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+        request.transport.abort()
+    else:
+        request.transport.close()
+
+
+def _json_response(document: Any, status: int = 200) -> web.Response:
+    return web.Response(status=status, text=compact(document), content_type="application/json")
+
+
+# ---- the process --------------------------------------------------------------------------------------
+
+
+def read_items(folder: Path, origin: str) -> Iterator[str]:
+    """The items of a world as JSON text, with the server's origin in their addresses.
+
+    Raises:
+        LocalError: There is no such world, or one of another format.
+    """
+    try:
+        world = json.loads((folder / "world.json").read_text())
+        if world["format"] != WORLD_FORMAT:
+            raise LocalError(
+                f"the world in {folder} has format {world['format']}, not {WORLD_FORMAT}: make it anew"
+            )
+        with (folder / "items.jsonl").open(encoding="utf-8") as lines:
+            yield from (line.strip().replace("{origin}", origin) for line in lines if line.strip())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LocalError(f"no sandbox world in {folder}: {error}") from error
+
+
+def announce(origin: str, forbidden: str = "") -> None:
+    """Print the line that ``process.start`` waits for."""
+    line = {"origin": origin, "api": f"{origin}/v1", "forbidden": forbidden, "pid": os.getpid()}
+    print(json.dumps(line), flush=True)
+
+
+def serve(
+    folder: Path,
+    *,
+    port: int = 0,
+    delay: float = 0,
+    bandwidth: float | None = None,
+    host: str = "127.0.0.1",
+    ready: Callable[[str], None] = announce,
+    tied: bool = False,
+    forbidden: bool = False,
+) -> None:
+    """Serve a world until SIGTERM or SIGINT.
+
+    Args:
+        folder: The world's folder.
+        port: 0 for any free one.
+        delay: Milliseconds of round trip, added to every request.
+        bandwidth: Mbit/s over all connections; None for no limit.
+        host: Where to listen.
+        ready: Called with the origin, such as ``http://127.0.0.1:8080``, when the first request may come.
+        tied: End also when standard input, if it is a pipe, closes: with the parent, however that ended.
+        forbidden: Listen at a second origin, too, that nobody should ask; ``announce`` tells it.
+
+    Raises:
+        LocalError: There is no world in the folder, or the port cannot be had.
+    """
+    with (
+        _bound(host, port) as listener,
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as trap,
+    ):
+        origin = f"http://{host}:{listener.getsockname()[1]}"
+        server = Server(
+            Catalog(read_items(folder, origin), f"{origin}/v1"), Files(folder), delay=delay, bandwidth=bandwidth
+        )
+        told = partial(ready, origin)
+        if forbidden:
+            trap.bind((host, 0))
+            told = partial(announce, origin, f"http://{host}:{trap.getsockname()[1]}")
+        asyncio.run(_run(server, listener, told, tied=tied, trap=trap if forbidden else None))
+
+
+def check_port(port: int, host: str = "127.0.0.1") -> None:
+    """Find out whether a port can be had, before anything is made that would be served there.
+
+    Raises:
+        LocalError: It cannot.
+    """
+    _bound(host, port).close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    if os.name == "posix":  # elsewhere it would let two servers share a port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise LocalError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
+    return listener
+
+
+async def _run(
+    server: Server,
+    listener: socket.socket,
+    ready: Callable[[], None],
+    *,
+    tied: bool,
+    trap: socket.socket | None,
+) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    # Windows has no handlers on the loop, but takes these.
+    former = {
+        number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    if tied and stat.S_ISFIFO(os.fstat(_STDIN).st_mode):
+        threading.Thread(target=_await_end_of_input, args=(loop, stop), daemon=True).start()
+    runner = web.ServerRunner(
+        web.Server(server.handle, handler_cancellation=True, access_log=None), shutdown_timeout=0.1
+    )
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener, backlog=1024).start()
+        if trap:
+            await _set(trap, server)
+        ready()
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+async def _set(trap: socket.socket, server: Server) -> None:
+    """Listen at the forbidden origin: who only connects, or does not speak HTTP, is noted as well."""
+    answering = web.Server(server.refuse, handler_cancellation=True, access_log=None)
+
+    def connected() -> asyncio.Protocol:
+        server.intrusions += 1
+        return answering()
+
+    await asyncio.get_running_loop().create_server(connected, sock=trap)
+
+
+def _await_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    while os.read(_STDIN, 1024):
+        pass
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(stop.set)
+
+
+@click.command()
+@click.option("--folder", type=click.Path(path_type=Path), required=True, help="The world to serve.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 for any free one.")
+@click.option("--delay", type=click.FloatRange(min=0), default=0.0, help="Round trip in milliseconds.")
+@click.option("--bandwidth", type=click.FloatRange(min=0, min_open=True), help="Mbit/s over all connections.")
+@click.option("--forbidden", is_flag=True, help="Listen at a second port, too, which nobody should ask.")
+def main(folder: Path, port: int, delay: float, bandwidth: float | None, forbidden: bool) -> None:
+    """Serve a generated world on 127.0.0.1 until a signal comes or standard input, if a pipe, closes."""
+    try:
+        serve(folder, port=port, delay=delay, bandwidth=bandwidth, tied=True, forbidden=forbidden)
+    except S2AsyncError as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Generated scenes: land, sky, passes, and the files made of them."""

@@ -1,0 +1,163 @@
+"""STAC items of generated scenes, in the shape that Earth Search v1 gives them. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from s2async.sandbox.world.land import Bytes
+from s2async.sandbox.world.passes import Take
+from s2async.sandbox.world.squares import EXTENT, Square
+
+ORIGIN: Final = "{origin}"
+"""Stands for the server's origin in every address."""
+COLLECTION: Final = "sentinel-2-l2a"
+_COG: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
+_FRACTIONS: Final = {
+    "s2:saturated_defective_pixel_percentage": 1,
+    "s2:dark_features_percentage": 2,
+    "s2:cloud_shadow_percentage": 3,
+    "s2:vegetation_percentage": 4,
+    "s2:not_vegetated_percentage": 5,
+    "s2:water_percentage": 6,
+    "s2:unclassified_percentage": 7,
+    "s2:medium_proba_clouds_percentage": 8,
+    "s2:high_proba_clouds_percentage": 9,
+    "s2:thin_cirrus_percentage": 10,
+    "s2:snow_ice_percentage": 11,
+}
+_BANDS: Final = {
+    "scl": ("SCL", 20, "Scene classification map (SCL)", "uint8"),
+    "visual": ("TCI", 10, "True color image", "uint8"),
+    "red": ("B04", 10, "Red (band 4) - 10m", "uint16"),
+}
+
+
+def item_id(take: Take, square: Square) -> str:
+    """Such as ``S2B_33UUU_20220609_0_L2A``."""
+    return f"S2{take.platform[-1].upper()}_{square.name}_{take.time:%Y%m%d}_{take.sequence}_L2A"
+
+
+def cog_path(take: Take, square: Square, key: str) -> str:
+    """Path of an asset below ``/cogs/``, laid out as in the bucket of Earth Search."""
+    zone, band, letters = square.name[:-3], square.name[-3], square.name[-2:]
+    return f"{zone}/{band}/{letters}/{take.time:%Y}/{take.time.month}/{item_id(take, square)}/{_BANDS[key][0]}.tif"
+
+
+def make_item(
+    take: Take, square: Square, classes: Bytes, *, footprint: BaseGeometry, projection: str, red: bool
+) -> dict[str, Any]:
+    """The item of one take over one square.
+
+    Args:
+        take: What was taken.
+        square: Where.
+        classes: SCL of the whole scene at a coarse resolution, uint8; its shares become the percentages.
+        footprint: What the item says of the part with data, lon/lat.
+        projection: How the CRS is written: ``proj:epsg``, ``proj:code`` or the empty string for not at all.
+        red: Whether there is a red band beside SCL and true colour.
+    """
+    name = item_id(take, square)
+    keys = ["scl", "visual", *(["red"] if red else [])]
+    assets: dict[str, Any] = {}
+    if not take.only_jp2:
+        assets |= {key: _asset(key, square, f"{ORIGIN}/cogs/{cog_path(take, square, key)}") for key in keys}
+    assets |= {f"{key}-jp2": _jp2(key, take, square) for key in keys}
+    return {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": name,
+        "properties": _properties(take, square, classes, projection),
+        "geometry": shapely.geometry.mapping(footprint),
+        "bbox": list(footprint.bounds),
+        "links": _links(name),
+        "assets": assets,
+        "stac_extensions": [
+            f"https://stac-extensions.github.io/{extension}/schema.json"
+            for extension in ("raster/v1.1.0", "mgrs/v1.0.0", "eo/v1.1.0", "grid/v1.0.0", "projection/v1.1.0")
+        ],
+        "collection": COLLECTION,
+    }
+
+
+def _properties(take: Take, square: Square, classes: Bytes, projection: str) -> dict[str, Any]:
+    counts = np.bincount(classes.ravel(), minlength=12)
+    valid = max(int(counts[1:].sum()), 1)
+    updated = take.generated.replace(microsecond=254_000)
+    strip, made = f"{take.strip:%Y%m%dT%H%M%S}", f"{take.generated:%Y%m%dT%H%M%S}"
+    mission, number = f"S2{take.platform[-1].upper()}", take.baseline.replace(".", "")
+    properties: dict[str, Any] = {
+        "created": _utc(updated),
+        "platform": take.platform,
+        "constellation": "sentinel-2",
+        "instruments": ["msi"],
+        "eo:cloud_cover": round(float(counts[8:11].sum()) / valid * 100, 6),
+        "mgrs:utm_zone": square.zone,
+        "mgrs:latitude_band": square.name[-3],
+        "mgrs:grid_square": square.name[-2:],
+        "grid:code": f"MGRS-{square.name}",
+        "s2:degraded_msi_data_percentage": 0,
+        "s2:nodata_pixel_percentage": round(float(counts[0]) / classes.size * 100, 6),
+        **{key: round(float(counts[value]) / valid * 100, 6) for key, value in _FRACTIONS.items()},
+        "s2:product_type": "S2MSI2A",
+        "s2:processing_baseline": take.baseline,
+        "s2:product_uri": f"{mission}_MSIL2A_{strip}_N{number}_R{take.orbit:03}_T{square.name:0>5}_{made}.SAFE",
+        "s2:generation_time": f"{take.generated:%Y-%m-%dT%H:%M:%S}.000000Z",
+        "s2:datastrip_id": f"{mission}_OPER_MSI_L2A_DS_SAND_{made}_S{strip}_N{take.baseline}",
+        "s2:sequence": str(take.sequence),
+        "datetime": f"{take.time:%Y-%m-%dT%H:%M:%S.%f}Z",
+        "earthsearch:boa_offset_applied": True,
+        "updated": _utc(updated),
+    }
+    if projection == "proj:epsg":
+        properties["proj:epsg"] = square.epsg
+    elif projection == "proj:code":
+        properties["proj:code"] = f"EPSG:{square.epsg}"
+    return properties
+
+
+def _asset(key: str, square: Square, href: str) -> dict[str, Any]:
+    _, metres, title, dtype = _BANDS[key]
+    side = EXTENT // metres
+    asset: dict[str, Any] = {
+        "href": href,
+        "type": _COG,
+        "title": title,
+        "proj:shape": [side, side],
+        "proj:transform": [metres, 0, square.west, 0, -metres, square.north],
+        "roles": ["visual"] if key == "visual" else ["data", "reflectance"],
+    }
+    if key != "visual":
+        asset["raster:bands"] = [{"nodata": 0, "data_type": dtype, "spatial_resolution": metres}]
+    if key == "red":
+        asset["raster:bands"][0] |= {"bits_per_sample": 15, "scale": 0.0001, "offset": -0.1}
+    return asset
+
+
+def _jp2(key: str, take: Take, square: Square) -> dict[str, Any]:
+    zone, band, letters = square.name[:-3], square.name[-3], square.name[-2:]
+    place = f"tiles/{zone}/{band}/{letters}/{take.time.year}/{take.time.month}/{take.time.day}/{take.sequence}"
+    return {
+        "href": f"s3://sentinel-s2-l2a/{place}/{_BANDS[key][0]}.jp2",
+        "type": "image/jp2",
+        "title": _BANDS[key][2],
+        "roles": ["visual"] if key == "visual" else ["data", "reflectance"],
+    }
+
+
+def _links(name: str) -> list[dict[str, str]]:
+    collection = f"{ORIGIN}/v1/collections/{COLLECTION}"
+    return [
+        {"rel": "self", "type": "application/geo+json", "href": f"{collection}/items/{name}"},
+        {"rel": "parent", "type": "application/json", "href": collection},
+        {"rel": "collection", "type": "application/json", "href": collection},
+        {"rel": "root", "type": "application/json", "href": f"{ORIGIN}/v1"},
+    ]
+
+
+def _utc(time: datetime) -> str:
+    return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03}Z"

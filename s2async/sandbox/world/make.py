@@ -1,0 +1,312 @@
+"""A world of generated scenes on disk: items and COGs of a year, made once and used again by later starts.
+
+The key in ``world.json`` is written last: a folder without it, or with another one, is made anew. Who comes while
+a world is made waits for it. Scenes of one square that look the same share their bytes on disk (hard links), and
+tiles far from all areas are one stand-in each, so a year of full-size files needs little room and time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import astuple, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import platformdirs
+import shapely
+from filelock import FileLock, Timeout
+from shapely import MultiPolygon, Polygon
+from shapely.affinity import translate
+from shapely.geometry.base import BaseGeometry
+
+from s2async import files
+from s2async.errors import LocalError
+from s2async.sandbox.world import sky as skies
+from s2async.sandbox.world.fields import METRES, Plane
+from s2async.sandbox.world.items import cog_path, make_item
+from s2async.sandbox.world.parks import PARKS
+from s2async.sandbox.world.passes import Look, Take, takes
+from s2async.sandbox.world.render import asset_path, classes_path, prepare, render
+from s2async.sandbox.world.squares import EXTENT, Square, squares_of
+
+FORMAT: Final = 1
+"""Of the folder, as the server reads it."""
+_MAKERS: Final = ("cogs", "fields", "items", "land", "passes", "render", "sky", "squares", "make")
+"""Modules that decide what the scenes are: when one of them changes, they are made anew."""
+NEAR: Final = 2000.0
+"""Metres from an area within which full-resolution tiles are real."""
+_RED: Final = 2
+"""Season whose scenes of the square with most areas have a red band."""
+_OWN: Final = ("world.json", "items.jsonl", "cogs", "looks", "making.lock")
+"""All that a world's folder holds: what it is, its items and files; while it is made, the looks; who makes it."""
+_ABOUT, _ITEMS, _COGS, _LOOKS, _LOCK = _OWN
+_ONE_THREAD: Final = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+"""For the libraries that may be behind numpy's matrix products."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Generated scenes on disk."""
+
+    folder: Path
+    items: int
+
+    def local(self, href: str) -> Path:
+        """The file that an address of any server of this world names."""
+        return self.folder / unquote(urlsplit(href).path).lstrip("/")
+
+
+def default_folder() -> Path:
+    """Where the nine parks' year is kept for later starts."""
+    return Path(platformdirs.user_cache_dir("s2async")) / "sandbox"
+
+
+def make_world(
+    folder: Path,
+    *,
+    areas: Sequence[tuple[str, Polygon | MultiPolygon]] | None = None,
+    items: int | None = None,
+    seed: int = 2022,
+    progress: Callable[[str], None] = lambda _: None,
+) -> World:
+    """Make the scenes of a year, or find them made.
+
+    Args:
+        folder: Where they are kept; what another world left there is removed.
+        areas: Names and polygons (lon/lat) that scenes are made for; the nine parks by default.
+        items: Passes to make, spread over the year, instead of all.
+        seed: Of all random numbers.
+        progress: Told what is going on, a line at a time.
+
+    Raises:
+        AreaError: An area lies where there are no grid squares.
+        LocalError: The folder cannot be written, or it holds something else than a world.
+    """
+    wanted = [shapely.from_wkt(wkt) for _, wkt in PARKS] if areas is None else [polygon for _, polygon in areas]
+    polygons = [polygon for polygon in wanted if isinstance(polygon, Polygon | MultiPolygon)]
+    key = _key(polygons, items, seed)
+    found = _made(folder, key)
+    if found is not None:
+        return found
+    with files.local_errors("make the scenes in", folder), _alone(folder, progress):
+        found = _made(folder, key)  # another process may have made it meanwhile
+        if found is not None:
+            return found
+        _clear(folder)
+        progress(f"making the scenes of the sandbox in {folder} (once; a minute or so)")
+        count = _build(folder, polygons, items, seed, progress)
+        text = json.dumps({"format": FORMAT, "key": key, "items": count, "seed": seed})
+        files.replace(folder / _ABOUT, text.encode())
+    return World(folder, count)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, progress: Callable[[str], None]) -> Iterator[None]:
+    """Keep other processes from making a world in the folder, unless it is somebody's folder of other things."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {path.name for path in folder.iterdir() if path.name[0] != "."}
+    # others may have a folder "cogs", too: ours has what it is beside it, or who was making it
+    strange = names.difference(_OWN if names & {_ABOUT, _LOCK} else ())
+    if strange:
+        raise LocalError(f"{folder} holds {min(strange)}, which is no part of a sandbox: name another folder")
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress(f"another process makes the scenes in {folder}: waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _clear(folder: Path) -> None:
+    files.replace(folder / _ABOUT, b"{}")  # first: what is left when this is interrupted is ours, and no world
+    (folder / _ITEMS).unlink(missing_ok=True)
+    for name in (_COGS, _LOOKS):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+
+
+def _key(polygons: Sequence[Polygon | MultiPolygon], items: int | None, seed: int) -> str:
+    spec = json.dumps([FORMAT, items, seed, [polygon.wkt for polygon in polygons]])
+    sources = [(Path(__file__).parent / f"{name}.py").read_bytes() for name in _MAKERS]
+    return hashlib.sha256(b"".join([spec.encode(), *sources])).hexdigest()[:16]
+
+
+def _made(folder: Path, key: str) -> World | None:
+    try:
+        about = json.loads((folder / _ABOUT).read_text("utf-8"))
+        return World(folder, about["items"]) if (about["format"], about["key"]) == (FORMAT, key) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _build(
+    folder: Path,
+    polygons: Sequence[Polygon | MultiPolygon],
+    items: int | None,
+    seed: int,
+    progress: Callable[[str], None],
+) -> int:
+    squares = squares_of(polygons)
+    latitude = float(np.mean([polygon.centroid.y for polygon in polygons]))
+    plane = Plane(longitude=polygons[0].centroid.x, latitude=latitude)
+    year = takes(seed, _edges(polygons, plane), dates=items)
+    near = {square.name: square.tiles_near(polygons, NEAR) for square in squares}
+    busiest = max(squares, key=lambda square: len(near[square.name]))
+    looks = sorted({take.look for take in year}, key=repr)
+    seasons = sorted({look.season for look in looks})
+    scratch = folder / _LOOKS
+    scratch.mkdir()
+    with _processes() as pool:
+        grounds = [
+            pool.submit(prepare, scratch, square, tile, seed=seed, plane=plane)
+            for square in squares
+            for tile in sorted(near[square.name])
+        ]
+        for task in as_completed(grounds):
+            task.result()
+        scenes = [
+            pool.submit(
+                render,
+                scratch,
+                square,
+                {_name(look): look for look in looks if look.season == season},
+                near[square.name],
+                seed=seed,
+                plane=plane,
+                red=square == busiest and season == _RED,
+            )
+            for square in squares
+            for season in seasons
+        ]
+        for done, task in enumerate(as_completed(scenes), start=1):
+            task.result()
+            if done * 4 // len(scenes) > (done - 1) * 4 // len(scenes):
+                progress(f"{done * 100 // len(scenes)} % of the scenes are made")
+    written = _write_items(folder, year, squares, busiest, plane)
+    shutil.rmtree(scratch)
+    return written
+
+
+@contextlib.contextmanager
+def _processes() -> Iterator[ProcessPoolExecutor]:
+    """A process for each core, with one thread: matrix products that use more wait for each other."""
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(_ONE_THREAD)  # numpy reads it when it is imported, so that only new processes obey
+    try:
+        with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("spawn")) as pool:
+            try:
+                yield pool
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # else the error is told when all scenes are made
+                raise
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _edges(polygons: Sequence[Polygon | MultiPolygon], plane: Plane) -> list[float]:
+    """Edges of swaths that part the areas: through one of them, and through the middle between two neighbours."""
+    centres = shapely.get_coordinates([polygon.centroid for polygon in polygons])
+    ranked = np.sort(skies.edge_through(plane.unwrapped(centres[:, 0]) * plane.degree, centres[:, 1] * METRES))
+    between = (ranked[1:] + ranked[:-1]) / 2
+    return [
+        float(value) for value in (*ranked[:: max(1, len(ranked) // 3)], *between[:: max(1, len(between) // 3)])
+    ]
+
+
+def _name(look: Look) -> str:
+    return hashlib.sha256(repr((look.season, astuple(look.sky))).encode()).hexdigest()[:12]
+
+
+def _write_items(
+    folder: Path, year: Sequence[Take], squares: Sequence[Square], busiest: Square, plane: Plane
+) -> int:
+    """Link the scenes to their places, and write an item for each; a few scenes lack a file."""
+    lines: list[str] = []
+    lacking = _lacking(year)
+    for number, take in enumerate(year):
+        for square in squares:
+            name = _name(take.look)
+            classes = np.load(classes_path(folder / _LOOKS, square, name))
+            if not classes.any():
+                continue  # the swath does not reach this square
+            red = square == busiest and take.look.season == _RED
+            projection = {0: "proj:code", 1: ""}.get(number % 9, "proj:epsg")
+            # As in real catalogues, not every footprint follows the data: then areas lie in its nodata part.
+            exact = take.time.day % 2 == 0
+            item = make_item(
+                take,
+                square,
+                classes,
+                footprint=_footprint(square, take.look.sky if exact else None, plane),
+                projection=projection,
+                red=red,
+            )
+            lines.append(json.dumps(item, separators=(",", ":")))
+            for key in () if take.only_jp2 else ("scl", "visual", *(("red",) if red else ())):
+                if square == busiest and lacking.get(number) == key:
+                    continue
+                _link(
+                    asset_path(folder / _LOOKS, square, name, key),
+                    folder / _COGS / cog_path(take, square, key),
+                )
+    (folder / _ITEMS).write_text("\n".join(lines) + "\n", "utf-8")
+    return len(lines)
+
+
+def _lacking(year: Sequence[Take]) -> Mapping[int, str]:
+    """Takes of which one file was never uploaded: of clear ones, so that somebody asks for it."""
+    clear = [
+        number
+        for number, take in enumerate(year)
+        if take.look.sky.cover < 0.1 and take.look.sky.edge is None and take.sequence == 0 and not take.only_jp2
+    ]
+    return dict(zip(clear[2:4], ("scl", "visual"), strict=False))
+
+
+def _footprint(square: Square, sky: skies.Sky | None, plane: Plane) -> BaseGeometry:
+    """The raster's outline in lon/lat, cut at the swath's edge if the sky is given."""
+    edge = sky.edge if sky else None
+    corners = square.box if edge is None else shapely.segmentize(square.box, EXTENT / 4)
+    ring = shapely.get_coordinates(square.unproject(corners))
+    outline = Polygon(np.c_[plane.unwrapped(ring[:, 0]), ring[:, 1]])
+    if sky is None or edge is None:
+        return _cut_at_180(outline)
+    west, south, east, north = outline.bounds
+    low, high = ((edge - skies.edge_through(0.0, at * METRES)) / plane.degree for at in (south - 1, north + 1))
+    far = west - 5 if sky.before else east + 5
+    part = outline & Polygon([(far, south - 1), (low, south - 1), (high, north + 1), (far, north + 1)])
+    return _cut_at_180(outline if part.is_empty else part)
+
+
+def _cut_at_180(outline: BaseGeometry) -> BaseGeometry:
+    """An outline whose longitudes run on over 180 degrees, in parts between -180 and 180 (RFC 7946, 3.1.9)."""
+    west, _, east, _ = outline.bounds
+    if west >= -180 and east <= 180:
+        return outline
+    turns = ((shapely.box(turn - 180, -90, turn + 180, 90) & outline, -turn) for turn in (-360, 0, 360))
+    return MultiPolygon([translate(part, turn) for part, turn in turns if isinstance(part, Polygon) and part.area])
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy(source, target)

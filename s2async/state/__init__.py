@@ -1,0 +1,1 @@
+"""The SQLite state file: schema, statements, reading and writing."""

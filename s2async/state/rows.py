@@ -1,0 +1,227 @@
+"""Values to the rows of the state's tables, and back. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os.path
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from struct import Struct
+from typing import Any
+
+from s2async.models import HISTOGRAM_BINS, Asset, Cause, CloudMeasure, Lack, Reason, Scene
+from s2async.reasons import is_due
+from s2async.state.records import JobRow, KnownJob, LackRow, Problem, SavedRow, StoredCrop
+from s2async.text import public
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_microseconds(time: datetime) -> int:
+    """Microseconds since 1970 of an aware time: exact, and sorted by SQLite."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(count: int) -> datetime:
+    """The UTC time of `to_microseconds`."""
+    return _EPOCH + count * _MICROSECOND
+
+
+_HISTOGRAMS = {numbers.size: numbers for numbers in (Struct(f"<{HISTOGRAM_BINS}{code}") for code in "BHIQ")}
+"""Little-endian unsigned numbers of 1, 2, 4 or 8 bytes, by the length of all."""
+
+
+def pack_histogram(histogram: Sequence[int]) -> bytes:
+    """Thirteen counts in the least width that holds them all."""
+    top = max(histogram).bit_length()
+    return next(numbers for size, numbers in _HISTOGRAMS.items() if top <= 8 * size // HISTOGRAM_BINS).pack(
+        *histogram
+    )
+
+
+def count_pixels(histogram: bytes) -> int:
+    """The sum of the counts that `pack_histogram` gave."""
+    return sum(_HISTOGRAMS[len(histogram)].unpack(histogram))
+
+
+def unpack_measure(total: int | None, histogram: bytes | None) -> CloudMeasure | None:
+    """The measurement of a total and what `pack_histogram` gave; None for none."""
+    if total is None or histogram is None:
+        return None
+    return CloudMeasure(histogram=_HISTOGRAMS[len(histogram)].unpack(histogram), total=total)
+
+
+def hash_address(href: str) -> bytes:
+    """Eight bytes that tell one address from another."""
+    return hashlib.blake2b(href.encode(), digest_size=8).digest()
+
+
+def item_values(scene: Scene) -> tuple[object, ...]:
+    """A scene as the columns of `state.sql.ITEM_COLUMNS`: all but its footprint.
+
+    The assets of an item mostly lie in one folder, so what their addresses have in common is kept once.
+    """
+    hrefs = {key: asset.href for key, asset in scene.assets.items()}
+    base = os.path.commonprefix(list(hrefs.values()))  # noqa: RUF071 - of characters is what is meant
+    return (
+        scene.collection,
+        scene.id,
+        scene.version,
+        scene.updated,
+        to_microseconds(scene.datetime),
+        scene.platform,
+        scene.grid,
+        scene.cloud,
+        scene.epsg,
+        scene.baseline,
+        scene.generated,
+        scene.datastrip,
+        base,
+        json.dumps({key: href[len(base) :] for key, href in hrefs.items()}, separators=(",", ":")),
+        json.dumps({key: _reason_columns(reason) for key, reason in scene.absent.items()}, separators=(",", ":")),
+    )
+
+
+def _reason_columns(reason: Reason) -> list[str]:
+    return [reason.cause, reason.text, *([reason.host] if reason.host else [])]
+
+
+def to_scene(columns: Sequence[Any]) -> Scene:
+    """The scene of `item_values`, without a footprint."""
+    collection, item, version, updated, sensed, platform, grid, cloud, epsg, *texts = columns
+    baseline, generated, datastrip, base, assets, absent = texts
+    return Scene(
+        id=item,
+        collection=collection,
+        version=version,
+        updated=updated,
+        datetime=from_microseconds(sensed),
+        platform=platform,
+        grid=grid,
+        cloud=cloud,
+        epsg=epsg,
+        baseline=baseline,
+        generated=generated,
+        datastrip=datastrip,
+        footprint=None,
+        assets={key: Asset(key=key, href=href) for key, href in addresses(base, assets).items()},
+        absent={key: Reason(Cause(cause), *rest) for key, (cause, *rest) in json.loads(absent).items()},
+    )
+
+
+def addresses(base: str, assets: str) -> dict[str, str]:
+    """Addresses of an item's assets by key, from its columns of these names."""
+    return {key: base + rest for key, rest in json.loads(assets).items()}
+
+
+def same_edition(version: str, hrefs: Mapping[str, str], scene: Scene) -> bool:
+    """Whether facts read from an item's files hold for a scene: same version, no asset at another address.
+
+    An asset that only one of them names says nothing about the files of the others. A query does not count, for it
+    may be a signature, which each search gives anew.
+    """
+    shared = hrefs.keys() & scene.assets.keys()
+    return version == scene.version and all(_same_file(hrefs[key], scene.assets[key].href) for key in shared)
+
+
+def is_update(old: Scene, new: Scene) -> bool:
+    """Whether what was missing of an edition of an item may be there now."""
+    return (old.updated, old.assets.keys(), old.absent) != (new.updated, new.assets.keys(), new.absent)
+
+
+def _same_file(one: str, other: str) -> bool:
+    return one == other or public(one) == public(other)
+
+
+def lack(columns: Sequence[Any], now: int) -> Lack:
+    """A row of `state.sql.BELIEVED_ABSENCES`, at a time in seconds since 1970."""
+    asset, cause, text, host, missing, tried, due, alone = columns
+    return Lack(
+        asset=asset,
+        cause=Cause(cause),
+        text=text,
+        host=host,
+        missing=bool(missing),
+        known=True,
+        again=not missing or is_due(due, tried, now),
+        alone=bool(alone),
+    )
+
+
+def lack_row(columns: Sequence[Any]) -> LackRow:
+    """A row of `state.sql.LACKING`."""
+    area, item, status, asset, cause, reason, tries = columns
+    return LackRow(
+        area=area, item=item, status=status, asset=asset, cause=Cause(cause), reason=reason, tries=tries
+    )
+
+
+def problem(columns: Sequence[Any]) -> Problem:
+    """A row of `state.sql.PROBLEMS`."""
+    area, item, status, reason, cause = columns
+    return Problem(area=area, item=item, status=status, reason=reason, cause=Cause(cause) if cause else None)
+
+
+def known_job(columns: Sequence[Any], now: int) -> KnownJob:
+    """A row of `state.sql.KNOWN_JOBS`, at a time in seconds since 1970."""
+    fingerprint, status, given_up, total, histogram, saved, lacks = columns
+    return KnownJob(
+        fingerprint=fingerprint,
+        status=status,
+        measure=unpack_measure(total, histogram),
+        saved=frozenset(json.loads(saved)),
+        given_up=bool(given_up),
+        lacks=frozenset(asset for asset, due, tried in json.loads(lacks) if not is_due(due, tried, now)),
+    )
+
+
+def saved_row(columns: Sequence[Any]) -> SavedRow:
+    """A row of `state.sql.SAVED_ROWS`."""
+    return SavedRow(**_job(columns[:12]), **_crop(columns[12:]))
+
+
+def job_row(columns: Sequence[Any]) -> JobRow:
+    """A row of `state.sql.JOB_ROWS`: a `SavedRow` where the job has a crop."""
+    job = _job(columns[:12]) | {"status": columns[12], "reason": columns[13]}
+    return JobRow(**job) if columns[14] is None else SavedRow(**job, **_crop(columns[14:]))
+
+
+def _job(columns: Sequence[Any]) -> dict[str, Any]:
+    area, fingerprint, folder, item, collection, sensed, platform, grid, baseline, cloud, *measured = columns
+    return {
+        "area": area,
+        "fingerprint": fingerprint,
+        "folder": folder,
+        "item": item,
+        "collection": collection,
+        "datetime": from_microseconds(sensed),
+        "platform": platform,
+        "grid": grid,
+        "baseline": baseline,
+        "scene_cloud": cloud,
+        "measure": unpack_measure(*measured),
+    }
+
+
+def _crop(columns: Sequence[Any]) -> dict[str, Any]:
+    asset, href, file, size, sha256, epsg = columns
+    return {"asset": asset, "href": href, "file": file, "bytes": size, "sha256": sha256.hex(), "epsg": epsg}
+
+
+def stored_crop(columns: Sequence[Any]) -> StoredCrop:
+    """A row of `state.sql.STORED_CROPS`."""
+    job, asset, folder, file, size, sha256, mask, item, fingerprint, unwanted = columns
+    return StoredCrop(
+        job=job,
+        asset=asset,
+        folder=folder,
+        file=file,
+        bytes=size,
+        sha256=sha256.hex(),
+        mask=bool(mask),
+        item=item,
+        fingerprint=fingerprint,
+        unwanted=bool(unwanted),
+    )

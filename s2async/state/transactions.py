@@ -1,0 +1,251 @@
+"""Steps of the state's transactions: items and their editions and twins, jobs, and what is believed of an answer.
+
+Each takes the open transaction; `state.writer.State` joins them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from s2async import reasons
+from s2async.catalog.items import TWIN_SECONDS, are_twins, edition
+from s2async.errors import ConfigError
+from s2async.models import Area, FileFact, Job, Lack, Outcome, Scene, Status, Wanted
+from s2async.state import judging, sql
+from s2async.state.rows import (
+    hash_address,
+    is_update,
+    item_values,
+    lack,
+    pack_histogram,
+    same_edition,
+    to_microseconds,
+    to_scene,
+    unpack_measure,
+)
+from s2async.state.schema import Connection
+
+DEATHS = 3
+"""Times in a row that the program may be killed while a job alone is decoded. Nothing tells whether that was the
+system, short of memory, or somebody's ``kill -9``; a crash in native code tells itself, and once is enough."""
+
+
+class Suspicion(Protocol):
+    """What a run left behind that ended without a word; see `engine.crash_marker.Left`."""
+
+    @property
+    def jobs(self) -> Collection[int]:
+        """Inside a decode at that moment."""
+
+    @property
+    def alone(self) -> bool:
+        """No other job was."""
+
+    @property
+    def crash(self) -> str:
+        """The fatal signal; empty when the process was killed from outside."""
+
+
+def add_item(db: Connection, scene: Scene) -> int:
+    """A row for an item that is new; its number.
+
+    Raises:
+        ConfigError: An item of another collection has the same id, and so its crops have the same names.
+    """
+    if found := db.execute(sql.NAMESAKE, (scene.id, scene.collection)).fetchone():
+        raise ConfigError(
+            f"item {scene.id} of the collection {scene.collection} is known from {found[0]}, and crops of both "
+            "would be the same files; give each collection a state and an output folder of its own"
+        )
+    item = db.execute(sql.ADD_ITEM, item_values(scene)).lastrowid or 0
+    settle_twins(db, item, scene)
+    return item
+
+
+def update_item(db: Connection, run: int, item: int, old: Scene, new: Scene) -> list[tuple[int, int]]:
+    """Bring a known item up to date; the (job, area) rows of active areas that this opened again."""
+    if old == replace(new, footprint=None):
+        return []
+    db.execute(sql.UPDATE_ITEM, (*item_values(new), item))
+    settle_twins(db, item, new)
+    which: dict[str, int | str | None] = {"item": item, "run": run}
+    hrefs = {key: asset.href for key, asset in old.assets.items()}
+    if not same_edition(old.version, hrefs, new):
+        db.execute(sql.NEW_EDITION, (item,))
+        db.execute(sql.FORGET_FILES, (item,))
+        db.execute(sql.FORGET_HEADERS, (item,))
+        db.execute(sql.FORGET_ABSENCES, (item,))
+        return _reopen(db, which | {"status": None})
+    again = []
+    if is_update(old, new):
+        again += _reopen(db, which | {"status": Status.MISSING})
+        again += db.execute(sql.LACKING_TO_REOPEN, {"item": item}).fetchall()
+        db.execute(sql.REOPEN_LACKING, {"item": item, "run": run})
+        db.execute(sql.FORGET_ABSENCES, (item,))
+    if any(key in hrefs and hrefs[key] != asset.href for key, asset in new.assets.items()):
+        again += _reopen(db, which | {"status": Status.FAILED})  # the old signature may have been out of date
+    return again
+
+
+def _reopen(db: Connection, which: Mapping[str, int | str | None]) -> list[tuple[int, int]]:
+    again: list[tuple[int, int]] = db.execute(sql.JOBS_TO_REOPEN, which).fetchall()
+    db.execute(sql.REOPEN_JOBS, which)
+    return again
+
+
+def settle_twins(db: Connection, item: int, scene: Scene) -> None:
+    """Of the editions of one datastrip let each be superseded by the next higher one."""
+    place = {
+        "item": item,
+        "grid": scene.grid,
+        "sensed": to_microseconds(scene.datetime),
+        "span": round(TWIN_SECONDS * 1_000_000),
+    }
+    db.execute(sql.FREE_TWINS, {"item": item})
+    near = [(row, to_scene(columns)) for row, *columns in db.execute(sql.SENSED_TOGETHER, place)]
+    twins = [(item, scene), *((row, other) for row, other in near if are_twins(scene, other))]
+    order = [row for row, _ in sorted(twins, key=lambda twin: edition(twin[1]))]
+    db.executemany(sql.SUPERSEDE, zip([*order[1:], None], order, strict=True))
+
+
+def add_job(db: Connection, item: int, area: int, run: int) -> int | None:
+    """A row for a job that is new, and its number; None for one that is known."""
+    added = db.execute(sql.ADD_JOB, (item, area, run))
+    return added.lastrowid if added.rowcount == 1 else None
+
+
+def known_job(db: Connection, item: int, job: int, area: Area, scene: Scene, wanted: Wanted, now: int) -> Job:
+    """A job with what earlier attempts found out about the present edition of its item.
+
+    Args:
+        db: The open transaction.
+        item: Row of its item.
+        job: Row of it.
+        area: Of it.
+        scene: Of it.
+        wanted: The kind of crops that count.
+        now: Seconds since 1970, UTC.
+    """
+    which = {"item": item, "job": job, "mask": wanted.mask, "format": wanted.format}
+    lacks = tuple(lack(row, now) for row in db.execute(sql.BELIEVED_ABSENCES, which))
+    found = db.execute(sql.BELIEVED_MEASURE, which).fetchone()
+    if found is None:  # a crop is only made of what was measured
+        return Job(id=job, area=area, scene=scene, lacks=lacks)
+    saved = frozenset(asset for (asset,) in db.execute(sql.VALID_ASSETS, which))
+    return Job(id=job, area=area, scene=scene, measure=unpack_measure(*found), saved=saved, lacks=lacks)
+
+
+def known_jobs(
+    db: Connection, found: Sequence[tuple[int, int, int]], areas: Mapping[int, Area], wanted: Wanted, now: int
+) -> list[Job]:
+    """Jobs by the rows of themselves, their items and their areas; see `known_job`."""
+    scenes: dict[int, Scene] = {}
+    for item in {item for _, item, _ in found}:
+        scenes[item] = to_scene(db.execute(sql.ITEM, (item,)).fetchone()[1:])
+    return [known_job(db, item, job, areas[area], scenes[item], wanted, now) for job, item, area in found]
+
+
+def suspect(db: Connection, left: Suspicion) -> list[tuple[str, str, str]]:
+    """Note which jobs were being decoded when a run ended without a word, and set aside whom that convicts.
+
+    Returns:
+        Area, item and reason of the jobs that were set aside.
+    """
+    deaths = (DEATHS if left.crash else 1) if left.alone else 0
+    how = f"crashed the program ({left.crash})" if left.crash else f"saw the program killed {DEATHS} times"
+    reason = f"set aside: decoding it {how}; retry brings it back"
+    aside = []
+    for job in sorted(left.jobs):
+        db.execute(sql.SUSPECT, {"job": job, "deaths": deaths})
+        if db.execute(sql.SET_ASIDE, {"job": job, "reason": reason, "most": DEATHS}).rowcount:
+            db.execute(sql.FORGIVE_DEATHS, (job,))  # but it stays a suspect, should somebody bring it back
+            aside.append((*db.execute(sql.NAMES_OF_JOB, (job,)).fetchone(), reason))
+    return aside
+
+
+def add_files(db: Connection, item: int, facts: Sequence[FileFact]) -> None:
+    """Take in what was learnt of files of the present edition of an item."""
+    db.executemany(sql.ADD_FILE, [(item, fact.asset, fact.size, fact.etag) for fact in facts])
+    headers = [(item, fact.asset, hash_address(fact.href), fact.header) for fact in facts if fact.header]
+    db.executemany(sql.ADD_HEADER, headers)
+
+
+def believe(db: Connection, item: int, outcome: Outcome, run: int, now: int) -> None:
+    """Take in an answer about the present edition of its item.
+
+    Args:
+        db: The open transaction.
+        item: Row of the item.
+        outcome: The answer.
+        run: That got it.
+        now: Seconds since 1970, UTC.
+
+    Raises:
+        ValueError: The job is not one of this state.
+    """
+    job, measured = outcome.job, outcome.measure
+    answer = (outcome.status, outcome.reason, outcome.cause or "", outcome.transient, job.id, item)
+    if db.execute(sql.ANSWER_JOB, answer).rowcount != 1:
+        raise ValueError(f"job {job.id} of {job.scene.id} is not in this state")
+    if outcome.status is not Status.FAILED:  # which may mean that it was not decoded
+        db.execute(sql.ACQUIT, (job.id,))
+    if measured is not None:
+        db.execute(sql.ADD_MEASURE, (measured.total, pack_histogram(measured.histogram), job.id))
+    for crop in outcome.products:
+        made = (crop.mask, crop.format, crop.epsg, crop.bytes, bytes.fromhex(crop.sha256), crop.file)
+        db.execute(sql.ADD_PRODUCT, (crop.asset, *made, job.id))
+    for absence in outcome.lacks:
+        if not absence.known:
+            _add_absence(db, item, job.id, absence, run, now)
+    if job.lacks:
+        lacking = {absence.asset for absence in outcome.lacks}
+        there = {crop.asset for crop in outcome.products} | ({"scl"} if measured else set())
+        db.executemany(sql.DROP_ABSENCE, [(job.id, asset) for asset in there - lacking])
+
+
+def _add_absence(db: Connection, item: int, job: int, absence: Lack, run: int, now: int) -> None:
+    which = {"item": item, "job": job, "asset": absence.asset, "cause": absence.cause}
+    before = db.execute(sql.TRIES, which).fetchone()
+    tries = before[0] + 1 if before else 1
+    due = reasons.due(absence.cause, tries, now) if absence.missing else None
+    told = {"reason": absence.text, "host": absence.host, "missing": absence.missing}
+    when = {"tries": tries, "tried": now, "due": due, "run": run}
+    db.execute(sql.ADD_ABSENCE, which | told | when)
+
+
+def settle_denied(db: Connection, run: int, served: Collection[str], wanted: Wanted) -> list[tuple[str, str]]:
+    """Hold what was denied often enough for missing, where its server gives others.
+
+    Args:
+        db: The open transaction.
+        run: That ends.
+        served: Origins of servers that gave a file in this run.
+        wanted: The crops that clear jobs need.
+
+    Returns:
+        Asset and reason of each.
+    """
+    db.execute(sql.SERVED_OTHERS, (run, json.dumps(sorted(served))))
+    found = db.execute(sql.DENIED_ALONE, {"most": reasons.DENIALS, "run": run}).fetchall()
+    settled = [(job, asset, f"missing or not public: {reason}") for job, _, asset, reason in found]
+    db.executemany(sql.SETTLE_ABSENCE, [(reason, job, asset) for job, asset, reason in settled])
+    for job, item in {(job, item) for job, item, *_ in found}:
+        which = {"item": item, "job": job, "mask": wanted.mask, "format": wanted.format}
+        lacks = [lack(row, 0) for row in db.execute(sql.BELIEVED_ABSENCES, which)]
+        needed = [one for one in lacks if one.asset in ("scl", *wanted.assets)]
+        if all(one.missing for one in needed):
+            measured = db.execute(sql.BELIEVED_MEASURE, which).fetchone()
+            saved = {asset for (asset,) in db.execute(sql.VALID_ASSETS, which)}
+            status = judging.settled(wanted, saved, needed) if measured else judging.missing(needed)
+            db.execute(sql.SETTLE_JOB, (*status, job))
+    return [(asset, reason) for _, asset, reason in settled]
+
+
+def disbelieve(db: Connection, outcome: Outcome) -> None:
+    """Take in an answer about an edition that has been replaced: only that its crops lie where newer ones did."""
+    for crop in outcome.products:
+        if db.execute(sql.DROP_PRODUCT, (outcome.job.id, crop.asset)).rowcount:
+            db.execute(sql.UNSAVE_JOB, (outcome.job.id,))

@@ -1,0 +1,451 @@
+"""The state of all runs: which questions were asked, and what the answers are. One process writes it.
+
+Every call is one short transaction, on disk when it returns, and safe against being killed at any time. Areas are
+known by their polygon's fingerprint, items by collection and id; a job is an area in an item. Facts of an older
+edition of an item are kept, but never believed; the status of a job is no more than what follows from its facts,
+the limits and the wanted crops, and `State.rejudge` draws it anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from shapely import to_wkb
+
+from s2async.areas.folders import parking, plan_moves
+from s2async.errors import AreaError, LocalError
+from s2async.models import (
+    Area,
+    BatchResult,
+    CloudMeasure,
+    FileFact,
+    FolderMove,
+    Job,
+    Scene,
+    SearchReport,
+    Status,
+    Traffic,
+    Wanted,
+)
+from s2async.state import judging, schema, sql, transactions
+from s2async.state.lock import FileLock, take_lock
+from s2async.state.reader import Ledger
+from s2async.state.records import ATTEMPTS, Cursor, StoredCrop
+from s2async.state.rows import hash_address, to_scene
+
+__all__ = ["Cursor", "Ledger", "State", "Wanted"]
+
+
+class State(Ledger):
+    """The state file, held by this process alone until `close`."""
+
+    def __init__(self, path: Path, db: schema.Connection, lock: FileLock) -> None:
+        super().__init__(path, db)
+        self._lock = lock
+        self._inode = _inode(path)
+        self._run: int | None = None
+        self._wanted: Wanted | None = None
+        self._areas: dict[int, Area] = {}
+        self._rows: dict[str, int] = {}
+
+    @classmethod
+    def create_or_open(cls, path: Path) -> State:
+        """Take the lock and open the state; made anew only where there is no file at all.
+
+        An older file is copied beside itself (``<name>.v1``) and then brought up to date.
+
+        Raises:
+            StateInUse: Another process holds it; told within a second.
+            StateError: The file is empty, damaged, foreign, or written by a newer program.
+            LocalError: This machine cannot write there.
+        """
+        path = Path(path)
+        lock = take_lock(path)
+        db = None
+        try:
+            db = schema.open_for_writing(path)
+            with schema.told(path):
+                since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+                db.execute(sql.SET_HOLDER, (f"pid {os.getpid()} since {since}",))
+                return cls(path, db, lock)
+        except BaseException:
+            if db is not None:
+                db.close()
+            lock.release()
+            raise
+
+    def close(self) -> None:
+        """Let go of the file and its lock; a second time does nothing."""
+        super().close()
+        self._lock.release()
+
+    # ---- runs ----
+
+    def begin_run(self, config: str, version: str) -> int:
+        """Note that a run begins; searches, traffic and new jobs are booked to it.
+
+        Args:
+            config: The settings, as text without secrets.
+            version: Of the program.
+
+        Returns:
+            The number of the run.
+        """
+        with self._writing() as db:
+            self._run = db.execute(sql.BEGIN_RUN, (_now(), version, config)).lastrowid
+        return self._this_run
+
+    def note_output(self, folder: Path) -> None:
+        """Note where crops are written; see `output`."""
+        if folder != self.output():
+            with self._writing() as db:
+                db.execute(sql.SET_OUTPUT, (str(folder),))
+
+    def note_configuration(self, path: str) -> None:
+        """Note which configuration the state belongs to; see `configuration`."""
+        if path != self.configuration():
+            with self._writing() as db:
+                db.execute(sql.SET_CONFIGURATION, (path,))
+
+    def end_run(self, how: str) -> None:
+        """Note how the run ended."""
+        with self._writing() as db:
+            db.execute(sql.END_RUN, (_now(), how, self._this_run))
+
+    def add_traffic(self, traffic: Sequence[Traffic]) -> None:
+        """Add requests and bytes to those of this run."""
+        with self._writing() as db:
+            self._add_traffic(db, traffic)
+
+    def search_done(self, report: SearchReport) -> None:
+        """Note how a search of this run ended."""
+        row = (report.key, report.label, report.complete, report.items, report.reason)
+        with self._writing() as db:
+            db.execute(sql.ADD_SEARCH, (self._this_run, *row))
+            if report.estimate is not None:
+                told = f"{report.estimate.counted} {report.estimate.ids}"
+                db.execute(sql.SET_ESTIMATE, (report.key, told))
+
+    # ---- areas ----
+
+    def sync_areas(self, areas: Sequence[Area]) -> list[FolderMove]:
+        """Make these the active areas. Others keep their jobs, which are neither run nor counted.
+
+        An area gets the folder that it wants; an inactive one that is in its way gets its fingerprint as a suffix.
+        The new folders are known to the state only after `commit_folders`.
+
+        Moves can form chains and rings. To be safe against a kill between two renames: rename every ``old`` to
+        ``.moving-<fingerprint>`` where it exists, commit that with `park_folders`, rename these to ``new``, and
+        commit that with `commit_folders`. Both halves may be repeated; what was left in between comes back here
+        with the parking place as ``old``. The folder ``old`` need not exist.
+
+        Returns:
+            The moves still to be made in the output folder.
+
+        Raises:
+            AreaError: Two areas have the same polygon.
+        """
+        wanted = {area.fingerprint: area for area in areas}
+        if len(wanted) < len(areas):
+            raise _equal_polygons(areas)
+        with self._writing() as db:
+            known = {key: entry for key, *entry in db.execute(sql.AREAS)}
+            moves = plan_moves({key: folder for key, (_, _, _, folder) in known.items()}, wanted)
+            for key, (row, name, active, _) in known.items():
+                new = (wanted[key].name, 1) if key in wanted else (name, 0)
+                if new != (name, active):
+                    db.execute(sql.SET_AREA, (*new, row))
+            waiting = {move.fingerprint for move in moves}
+            for key, area in wanted.items():
+                if key not in known:
+                    folder = parking(key) if key in waiting else area.folder
+                    db.execute(sql.ADD_AREA, (key, area.name, to_wkb(area.polygon), folder))
+            found = {key: row for key, row, *_ in db.execute(sql.AREAS)}
+        self._rows = {key: found[key] for key in wanted}
+        self._areas = {found[key]: area for key, area in wanted.items()}
+        return moves
+
+    def park_folders(self, moves: Sequence[FolderMove]) -> None:
+        """Note that the folders of these moves now have their parking names; see `sync_areas`."""
+        self.commit_folders([replace(move, new=parking(move.fingerprint)) for move in moves])
+
+    def commit_folders(self, moves: Sequence[FolderMove]) -> None:
+        """Note that the folders of these moves have their new names."""
+        with self._writing() as db:
+            parked = [(parking(move.fingerprint), move.fingerprint) for move in moves]
+            db.executemany(sql.SET_FOLDER, parked)  # names may be swapped, and are unique
+            db.executemany(sql.SET_FOLDER, [(move.new, move.fingerprint) for move in moves])
+
+    # ---- what follows from the facts ----
+
+    def rejudge(
+        self, judge: Callable[[CloudMeasure], Status | None], wanted: Wanted
+    ) -> dict[tuple[str, str], int]:
+        """Draw the status of every measured job of the active areas anew; nothing is read again.
+
+        Spoilt by the judgement: that status. Clear and every wanted crop valid or known to be missing: saved where
+        there is one, else missing. Clear otherwise: open; but missing and failed jobs stay so unless other crops
+        are wanted than when they were judged last. OUTSIDE is a fact of its own and stays. A saved job without a
+        measurement is judged by its crops alone; a missing one is open where other crops are wanted, unless it is
+        the classification that is missing.
+
+        Args:
+            judge: A measurement to CLOUDY, NODATA or OUTSIDE, or to None when it is clear.
+            wanted: The crops that clear jobs need from now on; `open_jobs` goes by it.
+
+        Returns:
+            How many jobs went from one status to another, such as ``{("cloudy", "open"): 310}``.
+        """
+        self._wanted = wanted
+        with self._writing() as db:
+            return judging.judge_all(db, judge, wanted)
+
+    def reopen_transient(self, limit: int = ATTEMPTS) -> int:
+        """Open the jobs again that failed for a transient cause in at most so many runs; tells how many."""
+        with self._writing() as db:
+            return db.execute(sql.REOPEN_TRANSIENT, (limit,)).rowcount
+
+    def reopen_due(self, now: int | None = None) -> int:
+        """Open the jobs again that lack a wanted file whose server said that it is not there, where it is time.
+
+        A file may be published later than its item, and a server may err; see `reasons.due`. To be called after
+        `rejudge`, which says what is wanted.
+
+        Args:
+            now: Seconds since 1970, UTC; by default this machine's clock.
+
+        Returns:
+            How many.
+        """
+        assets = json.dumps(self._this_wanted.assets)
+        with self._writing() as db:
+            which = {"now": _seconds() if now is None else now, "assets": assets}
+            return db.execute(sql.REOPEN_DUE, which).rowcount
+
+    def settle_denied(self, served: Collection[str]) -> list[tuple[str, str]]:
+        """Hold files for missing that were denied in five runs, while their servers give others.
+
+        To be called when a run ends.
+
+        Args:
+            served: Origins of servers that gave a file in this run.
+
+        Returns:
+            Asset and reason of each that was settled.
+        """
+        with self._writing() as db:
+            return transactions.settle_denied(db, self._this_run, served, self._this_wanted)
+
+    def retry(self, *, missing: bool = False) -> int:
+        """Open the failed jobs of the active areas again, whatever the cause; tells how many.
+
+        Args:
+            missing: Those that lack a file as well; all their files are asked for again.
+        """
+        again = [Status.FAILED, Status.MISSING] if missing else [Status.FAILED]
+        with self._writing() as db:
+            opened = db.execute(sql.RETRY, {"again": json.dumps(again), "missing": missing}).rowcount
+            db.execute(sql.FORGET_ANSWERS, {"missing": missing})
+        return opened
+
+    def forget_crops(self, gone: Sequence[StoredCrop]) -> None:
+        """Believe no more that these crops are on disk; jobs that had one are open again."""
+        with self._writing() as db:
+            db.executemany(sql.DROP_PRODUCT, [(crop.job, crop.asset) for crop in gone])
+            db.executemany(sql.UNSAVE_JOB, [(crop.job,) for crop in gone])
+
+    # ---- jobs to work on ----
+
+    def open_jobs(
+        self, after: Cursor | None = None, limit: int = 500, *, twins_newest: bool
+    ) -> tuple[list[Job], Cursor | None]:
+        """The next page of the jobs that were open when this run began, those of one item one after the other.
+
+        Jobs that this run's searches found or opened are not among them, so that none is queued twice. To be
+        called after `sync_areas`, `rejudge` (which says what crops are wanted) and `begin_run`.
+
+        Args:
+            after: Where the last page ended; None to begin.
+            limit: Most jobs of the page.
+            twins_newest: Leave out a job where a newer twin of its item has the same area; see `add_scene`.
+
+        Returns:
+            The jobs, and where the next page begins; None when there is none.
+        """
+        item, job = after or (0, 0)
+        page = {"item": item, "job": job, "run": self._this_run, "newest": twins_newest, "limit": limit}
+        with schema.told(self.path):
+            found = self._db.execute(sql.OPEN_JOBS, page).fetchall()
+            jobs = self._jobs(found)
+        return jobs, Cursor(found[-1][1], found[-1][0]) if len(jobs) == limit else None
+
+    def suspect(self, left: transactions.Suspicion) -> list[tuple[str, str, str]]:
+        """Note which jobs were being decoded when a run ended without a word; see `suspects`.
+
+        Returns:
+            Area, item and reason of the jobs that this convicts: they are failed, until `retry`.
+        """
+        with self._writing() as db:
+            return transactions.suspect(db, left)
+
+    def suspects(self, *, twins_newest: bool) -> list[Job]:
+        """The open jobs to be decoded alone, before all others. An answer ends the suspicion; see `open_jobs`."""
+        which = {"run": self._this_run, "newest": twins_newest}
+        with schema.told(self.path):
+            return self._jobs(self._db.execute(sql.SUSPECTS, which).fetchall())
+
+    def _jobs(self, found: Sequence[tuple[int, int, int]]) -> list[Job]:
+        return transactions.known_jobs(self._db, found, self._areas, self._this_wanted, _seconds())
+
+    def add_scene(self, scene: Scene, areas: Sequence[Area], wanted: Wanted, *, twins_newest: bool) -> list[Job]:
+        """Take in what a search found: a scene, and the areas that it may hold.
+
+        A new version of a known item (or other addresses of its assets) opens all its jobs again, and what was
+        known of them is believed no more; a mere update opens those that lack a file.
+
+        Returns:
+            The jobs to be worked on: those of active areas that were opened again, and the new ones. None when the
+            same scene comes a second time. Where only the newest twin is wanted, an area that a newer one has is
+            left to that, unless its file is missing.
+
+        Raises:
+            ConfigError: It is new, but an item of another collection has the same id.
+            ValueError: An area was not given to `sync_areas`.
+        """
+        places = [self._row(area) for area in areas]
+        with self._writing() as db:
+            found = db.execute(sql.FIND_ITEM, (scene.collection, scene.id)).fetchone()
+            if found is None and not areas:
+                return []
+            if found is None:
+                item, again = transactions.add_item(db, scene), []
+            else:
+                item, *old = found
+                again = transactions.update_item(db, self._this_run, item, to_scene(old), scene)
+            newer = {place for (place,) in db.execute(sql.AREAS_OF_NEWER, (item,))} if twins_newest else set()
+            jobs = [
+                transactions.known_job(db, item, job, self._areas[place], scene, wanted, _seconds())
+                for job, place in again
+                if place not in newer
+            ]
+            for area, place in zip(areas, places, strict=True):
+                job = None if place in newer else transactions.add_job(db, item, place, self._this_run)
+                if job is not None:
+                    jobs.append(Job(id=job, area=area, scene=scene))
+        return jobs
+
+    def known_files(self, scene: Scene) -> tuple[FileFact, ...]:
+        """The scene's files whose headers are known from this run or an earlier one."""
+        with schema.told(self.path):
+            found = self._db.execute(sql.KNOWN_HEADERS, (scene.collection, scene.id)).fetchall()
+        return tuple(
+            FileFact(asset=key, href=scene.assets[key].href, size=size, etag=etag, header=header)
+            for key, address, size, etag, header in found
+            if key in scene.assets and hash_address(scene.assets[key].href) == address
+        )
+
+    # ---- answers ----
+
+    def begin(self, jobs: Sequence[Job]) -> bool:
+        """Note that jobs of one scene are about to be worked on, before their first crop is written.
+
+        Crops of another kind (mask, format) may lie under the names of those that are written, so they count no
+        more from now on: a run that stops between a new file and its record would leave a record of the old one.
+
+        Returns:
+            False when a search has replaced the edition of their item meanwhile, and opened them anew: then they
+            are not to be worked on, for they would write over the crops of the new one.
+        """
+        if self._present(jobs[0].scene) is None:
+            return False
+        wanted = self._this_wanted
+        kind = (wanted.mask, wanted.format)
+        written = [(job.id, asset, *kind) for job in jobs for asset in wanted.assets if asset not in job.saved]
+        with self._writing() as db:
+            db.executemany(sql.DROP_OTHER_KIND, written)
+        return True
+
+    def record(self, result: BatchResult, traffic: Sequence[Traffic]) -> None:
+        """Take in the answers of a batch, and the requests and bytes since the last call.
+
+        An answer about an edition of the item that a search has replaced meanwhile is not believed: its job stays
+        open. Crops that it wrote may lie over those of the new edition, so these count no more either.
+        """
+        with self._writing() as db:
+            self._add_traffic(db, traffic)
+            if not result.outcomes:
+                return
+            item = self._present(result.outcomes[0].job.scene)
+            if item is not None:
+                transactions.add_files(db, item, result.files)
+                for outcome in result.outcomes:
+                    transactions.believe(db, item, outcome, self._this_run, _seconds())
+            else:
+                for outcome in result.outcomes:
+                    transactions.disbelieve(db, outcome)
+
+    # ---- helpers ----
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[schema.Connection]:
+        if _inode(self.path) != self._inode:  # SQLite would go on writing into a file that nobody can find
+            raise LocalError(f"the state {self.path} has vanished; put it back and run again")
+        with schema.told(self.path), schema.transaction(self._db) as db:
+            yield db
+
+    @property
+    def _this_run(self) -> int:
+        if self._run is None:
+            raise RuntimeError("begin_run comes first")
+        return self._run
+
+    @property
+    def _this_wanted(self) -> Wanted:
+        if self._wanted is None:
+            raise RuntimeError("rejudge comes first")
+        return self._wanted
+
+    def _add_traffic(self, db: schema.Connection, traffic: Sequence[Traffic]) -> None:
+        booked = [(self._this_run, t.stage, t.asset, t.use, t.requests, t.bytes) for t in traffic]
+        db.executemany(sql.ADD_TRAFFIC, booked)
+
+    def _row(self, area: Area) -> int:
+        if area.fingerprint not in self._rows:
+            raise ValueError(f"area {area.name!r} is not one of this run: sync_areas comes first")
+        return self._rows[area.fingerprint]
+
+
+# ---- small decisions --------------------------------------------------------------------------------------
+
+
+def _equal_polygons(areas: Sequence[Area]) -> AreaError:
+    names: dict[str, str] = {}
+    for area in areas:
+        if area.fingerprint in names:
+            break
+        names[area.fingerprint] = area.name
+    return AreaError(f"the areas {names[area.fingerprint]!r} and {area.name!r} are the same polygon: keep one")
+
+
+def _inode(path: Path) -> int | None:
+    """Which file a name stands for at this moment."""
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116 - before every commit: half the time of Path.stat
+    except OSError:
+        return None
+
+
+def _seconds() -> int:
+    """Since 1970, UTC."""
+    return int(time.time())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

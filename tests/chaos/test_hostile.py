@@ -1,0 +1,50 @@
+"""Addresses that must lead nowhere, wherever a server puts them; and proof that it would be noticed."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from benchmarks.chaos import hostile
+from s2async.net import allowlist
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="openings of files are counted by inotify")
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+
+
+def test_hostile_addresses_lead_nowhere_and_are_refused_in_one_clear_line() -> None:
+    tried, traces = hostile.run()
+    assert set(tried) == {
+        "asked directly",
+        "redirect of a search",
+        "link to the next page",
+        "asset of an item",
+        "redirect of an asset",
+    }
+    for answers in tried.values():
+        assert len(answers) == len({answer.target for answer in answers}) >= hostile.LEAST
+        assert not [(answer.target, answer.fault, answer.text) for answer in answers if answer.fault]
+        assert sum(answer.asked for answer in answers) < len(answers) / 5, "the rest was not even asked for"
+    assert traces == {
+        "connections to the forbidden server": 0,
+        "openings of the private raster": 0,
+        "files outside the output folder": 0,
+    }
+
+
+def test_a_hole_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allowlist, "may_stand_for", lambda *_, **__: True)
+    _, traces = hostile.run(36)
+    assert traces["connections to the forbidden server"] > 0
+    monkeypatch.undo()
+    monkeypatch.setattr(hostile, "SECRET", "user")
+    assert hostile.Answer(target="x", text="shows the user").fault == "shows a secret"
+    assert hostile.Answer(target="x", text="").fault == "was followed"
+    assert "one clear line" in hostile.Answer(target="x", text="two\nlines").fault

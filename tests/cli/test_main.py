@@ -1,0 +1,892 @@
+"""The command as a user meets it, in a process of its own: exit codes, what it prints where, signals, pipes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shapely
+from click.testing import CliRunner
+
+import s2async
+from s2async.cli import main
+from s2async.config.model import EXAMPLE, Config, with_areas, with_places
+from s2async.errors import AreaError, ConfigError, LocalError, RemoteError, StateError, StateInUse, TransientError
+from s2async.state.writer import State
+from tests.support import worlds
+from tests.support.worlds import Stage
+
+COMMAND = [sys.executable, "-m", "s2async"]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    yield from worlds.staged(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def stage(shared: Stage) -> Iterator[Stage]:
+    """The world of every kind, without faults."""
+    shared.sandbox.reset()
+    yield shared
+    shared.sandbox.clear_faults()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    error: str
+
+
+class Shell:
+    """Runs commands in this process, since a new one takes a second: as `main` does, to the exit code."""
+
+    def __init__(self, capture: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self._capture = capture
+        self._monkeypatch = monkeypatch
+
+    def __call__(self, *arguments: object, cwd: Path | None = None) -> Ended:
+        self._capture.readouterr()
+        with self._monkeypatch.context() as patch:
+            patch.chdir(cwd or Path.cwd())
+            with pytest.raises(SystemExit) as ended:
+                main.main([str(argument) for argument in arguments])
+        out, error = self._capture.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Ended(ended.value.code, out, error)
+
+
+@pytest.fixture
+def s2(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    return Shell(capfd, monkeypatch)
+
+
+def process(*arguments: object, cwd: Path | None = None, **environment: str) -> Ended:
+    """Run the command in a process of its own to its end."""
+    command = [*COMMAND, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, cwd=cwd, env={**os.environ, **environment}, timeout=60)
+    ended = Ended(done.returncode, done.stdout.decode(), done.stderr.decode())
+    assert "Traceback" not in ended.error
+    return ended
+
+
+def one_line(ended: Ended) -> str:
+    """The one line on standard error of a command that refused."""
+    assert not ended.out
+    assert ended.error.count("\n") == 1, ended.error
+    assert ended.error.startswith("s2async: ")
+    return ended.error.strip()
+
+
+# ---- plain endings ----------------------------------------------------------------------------------------
+
+
+def test_a_run_from_the_first_to_the_last_word(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    before = s2("status", path)
+    assert before.code == 2
+    assert "nothing has been run yet; next: s2async run" in one_line(before)
+    assert not (tmp_path / "config-data").exists(), "status makes nothing"
+
+    ran = s2("run", path.name, cwd=tmp_path)
+    assert ran.code == 0
+    where, notice = ran.error.splitlines()
+    assert where == "6 areas: 52.476 N to 52.518 N, 13.382 E to 13.466 E; 0.42 km2 to 0.97 km2 each"
+    assert "tell no cloud cover, kept" in notice
+    lines = [line.rstrip() for line in ran.out.splitlines()]
+    assert re.fullmatch(r"66 jobs worked on in \d s", lines[0])
+    assert lines[1] == "  22 saved   7 cloudy   13 nodata   9 outside   15 missing"
+    assert lines[2] == "  15 missing: 9 not there, 6 only as JPEG 2000"
+    del lines[2]
+    assert lines[2] == "crops       config-data/<area>/<item>_<asset>.tif"
+    assert lines[3] == "index       config-data/overview.csv"
+    assert lines[4] == "state       config-data/state.sqlite"
+    log = stage.sandbox.log()
+    megabytes = sum(entry.bytes for entry in log) / 1e6
+    assert lines[5] == f"moved       {megabytes:.1f} MB in {len(log)} requests by this run"
+    assert re.fullmatch(r"instead of  about 4\.\d MB for the whole files, 4 times as much", lines[6])
+    assert lines[7].startswith("no scene that was read holds enough of 1 area: Rim (at most 51.51 %); min_area_v")
+    assert lines[8].startswith("no scene that was read reaches 1 area: Beyond; ")
+    assert len(lines) == 9
+
+    again = s2("run", path.name, cwd=tmp_path)
+    assert again.code == 0
+    assert again.out.startswith("9 jobs worked on in 0 s\n  9 missing\n"), "it may be there by now"
+    assert s2("run", path.name, cwd=tmp_path).out.startswith("0 jobs worked on in 0 s\n")
+    shown = s2("status", path)
+    assert shown.code == 0
+    assert re.search(r"^all +22 +7 +13 +9 +15 +0 +0$", shown.out, re.MULTILINE)
+    assert "searches of the last run: 1 of 1 complete" in shown.out
+    assert lines[7] in again.out
+    assert lines[7] in " ".join(shown.out.split())
+
+
+def test_status_and_summary_as_json_agree_with_the_log(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    ran = s2("run", path, "--json")
+    assert ran.code == 0
+    told: dict[str, Any] = json.loads(ran.out)
+    log = stage.sandbox.log()
+    assert told["run"]["requests"] == len(log)
+    assert told["run"]["bytes"] == sum(entry.bytes for entry in log)
+    assert told["run"]["done"] == {"saved": 22, "cloudy": 7, "nodata": 13, "outside": 9, "missing": 15}
+    assert sum(entry["requests"] for entry in told["traffic"]) == len(log)
+    assert {area["name"] for area in told["areas"]} == set(worlds.SHAPES)
+    status = json.loads(s2("status", path, "--json").out)
+    assert status == {key: value for key, value in told.items() if key != "run"}
+    assert status["unheld"] == [{"area": "Beyond", "percent": 0.0}, {"area": "Rim", "percent": 51.51}]
+    quiet = s2("-q", "run", path, "--json")
+    assert not quiet.error
+    assert json.loads(quiet.out)["run"]["done"] == {"missing": 9}
+    assert told["reasons"] == {"missing": {"jpeg2000": 6, "not-there": 9}}
+    assert told["alarms"] == told["saved_without"] == []
+    lacking = {(row["item"][10:20], row["asset"], row["cause"], row["tries"]) for row in told["lacking"]}
+    assert lacking == {
+        ("20220109_0", "scl", "jpeg2000", 1),
+        ("20220109_0", "visual", "jpeg2000", 1),
+        ("20220111_0", "scl", "not-there", 1),
+        ("20220113_0", "visual", "not-there", 1),
+    }
+
+
+def test_quiet_and_verbose(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    loud = s2("run", "-v", worlds.write_config(tmp_path, stage.sandbox))
+    assert loud.code == 0
+    told = [line for line in loud.error.splitlines() if line.startswith(("saved", "cloudy", "nodata", "outside"))]
+    assert len(told) == 66 - 15
+    assert "searched " in loud.error
+    quiet = s2("--quiet", "run", worlds.write_config(tmp_path, stage.sandbox, name="other"))
+    assert (quiet.code, quiet.out, quiet.error) == (0, "", "")
+    stage.sandbox.fault("code", path="20220101_0_L2A/TCI", count=None, status=403)
+    failing = s2("run", "-q", worlds.write_config(tmp_path, stage.sandbox, name="third"))
+    assert failing.code == 3
+    assert len(failing.error.splitlines()) == 4
+    assert "access denied (403)" in failing.error
+    assert "contradict" in s2("-q", "run", "x.toml", "-v").error
+
+
+def test_a_limit_tells_what_is_left(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    ran = s2("run", path, "--limit", 3)
+    assert ran.code == 0
+    assert "at least 3 jobs are left: the search ended with the limit; run again to go on" in ran.out
+    assert "left" not in s2("run", path, "--limit", 1000).out
+    assert s2("run", path, "--limit", 0).code == 2
+
+
+def test_failed_jobs_end_with_3_until_they_are_mended(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    stage.sandbox.fault("code", path="20220101_0_L2A/TCI", count=None, status=403)
+    ran = s2("run", path)
+    assert ran.code == 3
+    assert "4 jobs have failed so far" in ran.out
+    shown = s2("status", path)
+    assert shown.code == 0
+    assert shown.out.count("visual: access denied (403): ") == 4
+    assert s2("run", path).code == 3
+    stage.sandbox.clear_faults()
+    retried = s2("retry", path)
+    assert (retried.code, retried.out) == (0, f"4 jobs are open again; next: s2async run {path}\n")
+    assert s2("run", path).code == 0
+    assert s2("retry", path, "--missing").out.startswith("15 jobs are open again")
+
+
+def test_places_in_doubt_are_told_by_every_command_that_reads_them_and_in_quiet_runs_too(
+    s2: Shell, tmp_path: Path, stage: Stage
+) -> None:
+    """Of lon/lat on an ellipsoid without a datum PROJ makes the same numbers, so that all else goes well."""
+    path = worlds.write_config(tmp_path, stage.sandbox, crs="EPSG:4004")
+    doubt = (
+        "6 of 6 areas may be hundreds of metres off, because Unknown datum based upon the Bessel 1841 ellipsoid"
+    )
+    for arguments in (("plan", path), ("run", path), ("run", path, "--json")):
+        ended = s2("-q", *arguments)
+        assert ended.code == 0
+        assert len(ended.error.splitlines()) == 1, ended.error
+        assert doubt in ended.error
+        assert doubt not in ended.out
+        assert doubt in s2(*arguments).error
+    page = s2("report", path)
+    assert (page.code, page.error.count(doubt)) == (0, 1)
+    assert doubt in (tmp_path / "config-data" / "report.html").read_text()
+    (tmp_path / "config-data" / "state.sqlite").unlink()
+    assert "state.sqlite is gone" in one_line(s2("status", path)), "that alone: nothing of places is asked"
+    assert doubt in s2("rebuild", path).error
+
+
+def test_a_crs_that_wins_over_the_file_is_told_unless_only_failures_are(
+    s2: Shell, tmp_path: Path, stage: Stage
+) -> None:
+    file = tmp_path / "areas.geojson"
+    member = {"crs": {"type": "name", "properties": {"name": "EPSG:4314"}}}
+    file.write_text(json.dumps(json.loads(shapely.to_geojson(worlds.polygon("North"))) | member))
+    path = worlds.write_config(tmp_path, stage.sandbox, crs="EPSG:4326")
+    text = re.sub(r"areas = .*", 'areas = "areas.geojson"', path.read_text())
+    path.write_text(text)
+    notice = "the file says that its CRS is EPSG:4314, by which the areas would lie 1"
+    for command in ("plan", "run"):
+        assert notice in s2(command, path).error
+        assert not s2("-q", command, path).error
+
+
+def test_init_tells_what_a_run_would_say_of_the_areas(s2: Shell, tmp_path: Path) -> None:
+    wkt = shapely.box(13, 52, 14, 53).wkt
+    (tmp_path / "a.csv").write_text(f'name,wkt\nPark,"SRID=4004;{wkt}"\n')
+    made = s2("init", "a.toml", "--areas", "a.csv", cwd=tmp_path)
+    assert (made.code, made.out) == (0, "wrote a.toml; next: s2async run a.toml\n")
+    assert made.error.startswith("to be mended before a run: ")
+    assert "names no datum" in made.error
+    (tmp_path / "b.csv").write_text(f'name,wkt\nPark,"{wkt}"\n')
+    assert not s2("init", "b.toml", "--areas", "b.csv", cwd=tmp_path).error
+
+
+def test_init_writes_the_example_once(s2: Shell, tmp_path: Path) -> None:
+    made = s2("init", cwd=tmp_path)
+    assert (made.code, made.out) == (0, "wrote config.toml; next: s2async run config.toml\n")
+    assert (tmp_path / "config.toml").read_text() == EXAMPLE
+    assert "exists already; name another file" in one_line(s2("init", "config.toml", cwd=tmp_path))
+    assert "cannot write" in one_line(s2("init", "no/such/folder.toml", cwd=tmp_path))
+    assert s2("init", "fields.toml", "--areas", "fields.geojson", cwd=tmp_path).code == 0
+    assert (tmp_path / "fields.toml").read_text() == with_places(with_areas("fields.geojson"), "fields")
+
+
+def test_configurations_that_init_writes_share_nothing(s2: Shell, tmp_path: Path) -> None:
+    names = (
+        "config.toml",
+        "fields.toml",
+        "a.b.toml",
+        "data.toml",
+        "plain",
+        "..toml",
+        '"ü".toml',
+        "~me.toml",
+        "x.toml",
+    )
+    (tmp_path / "x").write_text("no folder")
+    folders = []
+    for name in names:
+        assert s2("init", name, cwd=tmp_path).code == 0
+        config = Config.load(tmp_path / name)
+        assert config.run.state == config.output.folder / "state.sqlite"
+        assert config.output.folder.parent == tmp_path
+        assert not config.output.folder.is_file()
+        folders.append(config.output.folder.name)
+    assert folders[:3] == ["data", "fields", "a.b"]
+    assert len({*folders}) == len(names)
+    assert (tmp_path / "config.toml").read_text() == EXAMPLE
+    mine, example = (tmp_path / "fields.toml").read_text().splitlines(), EXAMPLE.splitlines()
+    changed = [(ours, theirs) for ours, theirs in zip(mine, example, strict=True) if ours != theirs]
+    assert [ours.split(" #")[0].rstrip() for ours, _ in changed] == [
+        'folder = "fields"',
+        'state = "fields/state.sqlite"',
+    ]
+    assert all(ours.partition(" #")[2] == theirs.partition(" #")[2] for ours, theirs in changed)
+
+
+def test_a_name_that_is_no_text_is_refused(s2: Shell, tmp_path: Path) -> None:
+    assert "is not UTF-8; rename it" in one_line(s2("init", os.fsdecode(b"\xff.toml"), cwd=tmp_path))
+    assert "is no name of a configuration" in one_line(s2("init", "bell\a.toml", cwd=tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_init_in_another_folder_names_the_areas_as_seen_from_there(
+    s2: Shell, tmp_path: Path, linked: bool
+) -> None:
+    here, far = tmp_path / "here", tmp_path / "far" / "away"
+    here.mkdir()
+    far.mkdir(parents=True)
+    (here / "sub").symlink_to(far) if linked else (here / "sub").mkdir()
+    (here / "lakes.csv").write_text(f'name,wkt\nPark,"{AREA}"\n')
+    assert s2("init", "sub/x.toml", "--areas", "lakes.csv", cwd=here).code == 0
+    assert Config.load(here / "sub" / "x.toml").areas == here / "lakes.csv"
+    (here / "sub" / "own.csv").touch()
+    assert s2("init", "sub/own.toml", "--areas", "own.csv", cwd=here).code == 0
+    assert Config.load(here / "sub" / "own.toml").areas == (here / "sub" / "own.csv").resolve()
+
+
+def test_init_without_a_name_of_areas_is_refused(s2: Shell, tmp_path: Path) -> None:
+    ended = s2("init", "x.toml", "--areas", "", cwd=tmp_path)
+    assert ended.code == 2
+    assert one_line(ended) == "s2async: --areas is empty; name a file, or leave it out for the parks of Berlin"
+    assert not (tmp_path / "x.toml").exists()
+
+
+def test_help_and_version() -> None:
+    runner = CliRunner()
+    shown = runner.invoke(main.cli, ["--help"]).output
+    for code in ("0 ", "2 ", "3 ", "4 ", "5 ", "6 ", "130, 143"):
+        assert re.search(rf"(?m)^ +{code}", shown)
+    assert set(main.cli.commands) >= {"init", "run", "plan", "status", "retry", "demo", "sandbox"}
+    for name in main.cli.commands:
+        assert f"\n  {name} " in shown
+        text = runner.invoke(main.cli, [name, "--help"]).output
+        assert "Example" in text
+        assert f"s2async {name}" in text
+    assert runner.invoke(main.cli, ["--version"]).output == f"s2async, version {s2async.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(ConfigError, 2), (AreaError, 2), (RemoteError, 3), (TransientError, 3), (StateInUse, 4), (StateError, 5),
+     (LocalError, 6)],
+)  # fmt: skip
+def test_each_kind_of_error_has_its_code(error: type[Exception], code: int) -> None:
+    assert main.exit_code(error("x")) == code
+
+
+# ---- bad input --------------------------------------------------------------------------------------------
+
+AREA = "POLYGON ((13.40 52.50, 13.42 52.50, 13.42 52.52, 13.40 52.50))"
+GOOD = f'[[areas]]\nname = "Park"\nwkt = "{AREA}"\n'
+
+
+def area(wkt: str, name: str = "Park") -> str:
+    return f'[[areas]]\nname = "{name}"\nwkt = "{wkt}"\n'
+
+
+BAD = {
+    "unknown key": ("[clouds]\nmax_area_clouds = 3\n" + GOOD, 'did you mean "max_area_cloud"?'),
+    "wrong type": ('[clouds]\nmax_area_cloud = "two"\n' + GOOD, "must be a number"),
+    "unclosed polygon": (area("POLYGON ((13.40 52.50, 13.42 52.50, 13.42 52.52))"), "Park"),
+    "self-crossing polygon": (area("POLYGON ((13.4 52.5, 13.5 52.6, 13.5 52.5, 13.4 52.6, 13.4 52.5))"), "Park"),
+    "latitude above 90": (area("POLYGON ((52.5 93.4, 52.6 93.4, 52.6 93.5, 52.5 93.4))"), "Park"),
+    "a line": (area("LINESTRING (13.4 52.5, 13.5 52.6)"), "Park"),
+    "an empty polygon": (area("POLYGON EMPTY"), "Park"),
+    "two areas of one name": (GOOD + area(AREA.replace("13.42", "13.43")), "Park"),
+    "two areas of one polygon": (GOOD + area(AREA, "Other"), "Other"),
+    "missing areas file": ('areas = "nowhere.geojson"\n', "nowhere.geojson"),
+    "a date range upside down": ('[search]\ndatetime = "2022-12-31/2022-01-01"\n' + GOOD, "datetime"),
+    "unknown catalogue": ('[search]\ncatalog = "earth-serch"\n' + GOOD, 'did you mean "earth-search"?'),
+    "class 0": ("[clouds]\nclasses = [0, 9]\n" + GOOD, "classes"),
+    "no areas": ("[clouds]\nclasses = [9]\n", "areas"),
+    "not TOML": ("[clouds\n", ""),
+    "not a text": ("\udcff\udcfe", ""),
+    "too many decimals": ("[clouds]\nmax_area_cloud = 0.125\n" + GOOD, "max_area_cloud"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_2_before_any_request(tmp_path: Path, s2: Shell, name: str) -> None:
+    """Nothing is made either, and no address is asked: the only one in these configs is that of Earth Search."""
+    text, expected = BAD[name]
+    path = tmp_path / "bad.toml"
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    for command in ("run", "status", "retry") if name == "class 0" else ("run",):
+        ended = s2(command, path)
+        assert ended.code == 2
+        assert expected in one_line(ended)
+    assert {path.name for path in tmp_path.iterdir()} == {"bad.toml"}
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "-nan"])
+@pytest.mark.parametrize("option", ["plan --bandwidth", "sandbox --bandwidth", "sandbox --delay"])
+def test_what_is_no_finite_number_is_refused(tmp_path: Path, s2: Shell, option: str, number: str) -> None:
+    command, name = option.split()
+    ended = s2(command, *[tmp_path / "any.toml"] * (command == "plan"), name, number)
+    assert (ended.code, ended.out) == (2, "")
+    assert f"Invalid value for '{name}': " in ended.error
+
+
+def test_a_busy_port_of_the_sandbox_is_told_before_a_world_is_made(tmp_path: Path, s2: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = s2("sandbox", "--folder", tmp_path / "world", "--port", port, "--items", 1)
+    assert ended.code == 6
+    assert f"cannot listen on 127.0.0.1:{port}: " in one_line(ended)
+    assert not (tmp_path / "world").exists()
+
+
+def test_no_config_at_all(tmp_path: Path, s2: Shell) -> None:
+    assert "no such file" in one_line(s2("run", tmp_path / "nowhere.toml"))
+    assert "cannot be read" in one_line(s2("run", tmp_path))
+    for arguments in (["no-such-command"], ["run"], ["run", "x.toml", "--limit", "many"]):
+        ended = s2(*arguments)
+        assert ended.code == 2
+        assert ended.error.startswith("Usage: ")
+
+
+# ---- servers, state, machine ------------------------------------------------------------------------------
+
+
+def test_an_unreachable_api_ends_with_3_and_is_named(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    origin = f"http://127.0.0.1:{port}"
+    catalog = {"url": f"{origin}/v1", "collection": "c", "assets": {"scl": "scl"}}
+    path = worlds.write_config(
+        tmp_path, stage.sandbox, search={"catalog": catalog}, network={"origins": [origin], "attempts": 1}
+    )
+    ended = s2("run", path)
+    assert ended.code == 3
+    assert "search incomplete: North and 5 more, 2022-01-01/2022-03-31: " in ended.error
+    assert f"{origin}/v1/search" in ended.error
+    assert "a search is incomplete: " in ended.out
+    assert "No scene was found" not in ended.out, "nobody knows"
+
+
+def test_an_origin_that_is_not_allowed_is_named_with_what_to_add(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, search={"datetime": "2022-01-01/2022-01-01"})
+    stage.sandbox.reset()
+    elsewhere = stage.sandbox.origin.replace("127.0.0.1", "localhost")
+    items = stage.world.folder / "items.jsonl"
+    before = items.read_text()
+    items.write_text(before.replace("{origin}", elsewhere))
+    try:
+        with Stage(stage.world) as moved:
+            items.write_text(before)
+            path.write_text(path.read_text().replace(stage.sandbox.origin, moved.sandbox.origin))
+            ended = s2("run", path)
+            quiet = s2("-q", "run", path)
+            status = s2("status", path)
+            text = path.read_text()
+            path.write_text(
+                text.replace(f'["{moved.sandbox.origin}"]', f'["{moved.sandbox.origin}", "{elsewhere}"]')
+            )
+            mended = s2("-q", "run", path)
+    finally:
+        items.write_text(before)
+    assert (ended.code, quiet.code) == (2, 2), "only other settings can help"
+    advice = (
+        f'6 of 6 jobs have no file that can be read: 6 origin not allowed; if you trust it, add "{elsewhere}" to'
+    )
+    assert advice in ended.error.splitlines()[-1]
+    assert advice in quiet.error.splitlines()[-1]
+    assert advice in status.out
+    assert mended.code == 0, "once it is listed, the next run asks"
+    assert set(worlds.statuses(Config.load(path)).values()) == {"saved", "nodata", "outside"}
+
+
+def test_a_search_that_finds_nothing_says_what_may_be_wrong(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, search={"datetime": "2019-01-01/2019-01-31"})
+    ended = s2("run", path)
+    assert ended.code == 0
+    assert "No scene was found at all. Are the areas where they should be (6 areas: 52.476 N to" in ended.out
+    assert "Longitude comes before latitude" in ended.out
+
+
+@pytest.mark.parametrize("command", ["run", "run -q", "plan", "run --json"])
+@pytest.mark.parametrize(
+    ("period", "why"),
+    [
+        ("2999-01-01/2999-12-31", "begins in the future: this machine's clock says 20"),
+        ("2999-01-01/..", "correct the year, or the clock if that is wrong"),
+        ("2014-01-01/2014-12-31", "ends before the launch of Sentinel-2 (2015-06-23); correct the year"),
+    ],
+)
+def test_a_period_that_cannot_hold_a_scene_is_refused_before_any_request(
+    s2: Shell, tmp_path: Path, stage: Stage, period: str, why: str, command: str
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, search={"datetime": period})
+    ended = s2(*command.split(), path)
+    assert ended.code == 2
+    told = one_line(ended)
+    assert f'config.toml:{_line_of(path, "datetime")}: [search] datetime: "{period}" ' in told
+    assert why in told
+    assert stage.sandbox.log() == []
+    assert {file.name for file in tmp_path.iterdir()} == {"config.toml"}
+
+
+def _line_of(path: Path, key: str) -> int:
+    return next(n for n, line in enumerate(path.read_text().splitlines(), 1) if line.startswith(key))
+
+
+def test_a_period_that_ends_in_the_future_is_searched_until_today(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    ended = s2("run", worlds.write_config(tmp_path, stage.sandbox, search={"datetime": "2022-01-01/2999-12-31"}))
+    assert ended.code == 0
+    assert "22 saved" in ended.out
+
+
+def test_a_count_that_is_an_estimate_is_a_notice_and_checked_once(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    """Of four searches, each checked in the first run; later runs ask as if the count were exact."""
+    path = worlds.write_config(tmp_path, stage.sandbox, search={"datetime": "2022-01-01/2022-12-31"})
+    stage.sandbox.fault("matched", path="/v1/search", count=None, number=400)
+    first = s2("run", path)
+    assert first.code == 0
+    assert "22 saved" in first.out
+    (told,) = [line for line in first.error.splitlines() if "estimate" in line]
+    assert told.startswith("4 searches: the catalogue counts more items than it gives, also in pages of another")
+    assert "incomplete" not in first.out + first.error
+    checked = len([entry for entry in stage.sandbox.log() if entry.path == "/v1/search"])
+    assert checked == 5 + 6, "a second look: of 13 items in pages of 7, and of nothing in three searches"
+    worlds.settle(Config.load(path))
+    for command in ("run", "plan"):
+        stage.sandbox.reset()
+        again = s2(command, path)
+        assert again.code == 0
+        assert "4 searches: the catalogue counts more" in again.error
+        assert len(stage.sandbox.log()) == 5, "no second look"
+    assert (s2("run", "-q", path).error, s2("-q", "plan", path).error) == ("", "")
+
+
+def test_a_lost_link_is_no_estimate_however_often_one_looks(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    stage.sandbox.fault("pages", path="/v1/search", count=None, size=5)
+    stage.sandbox.fault("next", path="/v1/search", count=None, how="lost")
+    for _ in range(2):
+        ended = s2("run", path, "-q")
+        assert ended.code == 3
+        assert (
+            "search incomplete: North and 5 more, 2022-01-01/2022-03-31: the server counts 13 items, but gave 5"
+            in (ended.error)
+        )
+    stage.sandbox.clear_faults()
+    assert s2("run", path).code == 0
+
+
+ODD_ITEMS = {
+    "no_datetime": "neither datetime nor start_datetime is a time",
+    "no_properties": "neither datetime nor start_datetime is a time",
+    "nowhere": "neither geometry nor bbox says where it lies",
+    "no_object": "an item that is not an object",
+    "id:path": "its id cannot name a file",
+}
+
+
+@pytest.mark.parametrize("how", ODD_ITEMS)
+def test_a_search_of_which_no_item_can_be_used_is_incomplete(
+    s2: Shell, tmp_path: Path, stage: Stage, how: str
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    stage.sandbox.fault("item", path="/v1/search", count=None, how=how)
+    quiet = s2("run", "-q", path)
+    assert (quiet.code, quiet.out) == (3, "")
+    assert quiet.error.startswith("search incomplete: North and 5 more, 2022-01-01/2022-03-31: none of its ")
+    assert ODD_ITEMS[how] in quiet.error
+    loud = s2("run", path)
+    assert loud.code == 3
+    assert "a search is incomplete: none of its " in loud.out
+    assert "No scene was found" not in loud.out, "that is not what is wrong"
+    planned = s2("plan", path)
+    assert planned.code == 3
+    assert ODD_ITEMS[how] in planned.out
+    stage.sandbox.clear_faults()
+    assert s2("run", path).code == 0
+
+
+def test_quiet_never_ends_with_3_without_a_word(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    """What failed for good in an earlier run is not tried again, so nothing is told of it while a run goes on."""
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    stage.sandbox.fault("shift", path="20220101_0_L2A/TCI", count=None, honest=False)
+    first = s2("run", "-q", path)
+    assert first.code == 3
+    assert len(first.error.splitlines()) == 4
+    stage.sandbox.clear_faults()
+    with contextlib.closing(sqlite3.connect(Config.load(path).run.state)) as db, db:
+        db.execute("UPDATE jobs SET transient = 0 WHERE status = 'failed'")
+    for arguments in (["-q"], ["-q", "--json"]):
+        again = s2("run", path, *arguments)
+        assert again.code == 3
+        told = f"4 jobs have failed so far; s2async status {path} tells which and why\n"
+        assert again.error == told
+    assert len(s2("status", path).out.split("visual: ")) == 5
+
+
+def test_many_incomplete_searches_are_told_in_few_lines(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, search={"datetime": "2018-01-01/2022-12-31"})
+    stage.sandbox.fault("code", path="/v1/search", count=None, status=400)
+    ended = s2("run", "-q", path)
+    assert ended.code == 3
+    *ten, last = ended.error.splitlines()
+    assert len(ten) == 10
+    assert last == "more searches are incomplete; s2async status tells which"
+    assert "20 searches are incomplete: the server answers 400" in s2("run", path).out
+
+
+def test_two_runs_of_one_state(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    config = Config.load(path)
+    with State.create_or_open(config.run.state):
+        began = time.monotonic()
+        ended = s2("run", path, "-q")
+        assert time.monotonic() - began < 7
+        assert ended.code == 4
+        assert f"in use by pid {os.getpid()} since" in one_line(ended)
+        assert s2("retry", path).code == 4
+        assert s2("status", path).code == 0, "looking is always allowed"
+    assert not stage.sandbox.log()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100, b"SQLite format 3\0" + b"\xff" * 4000])
+def test_a_damaged_state_is_never_replaced(s2: Shell, tmp_path: Path, stage: Stage, content: bytes) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    state = Config.load(path).run.state
+    state.parent.mkdir()
+    state.write_bytes(content)
+    for command in ("run", "status", "retry"):
+        ended = s2("-q", command, path)
+        assert ended.code == 5
+        assert "s2async rebuild" in one_line(ended)
+    assert state.read_bytes() == content
+    assert not stage.sandbox.log()
+
+
+def test_a_machine_that_cannot_begin_ends_with_6_before_any_request(
+    s2: Shell, tmp_path: Path, stage: Stage
+) -> None:
+    full = worlds.write_config(tmp_path, stage.sandbox, run={"reserve": "1000000 GiB"})
+    ended = s2("-q", "run", full)
+    assert ended.code == 6
+    assert "disk full" in one_line(ended)
+    assert "free some space and run again" in ended.error
+    taken = worlds.write_config(tmp_path, stage.sandbox, name="taken")
+    (tmp_path / "taken-data").write_text("a file")
+    ended = s2("-q", "run", taken)
+    assert ended.code == 6
+    assert str(tmp_path / "taken-data") in one_line(ended)
+    assert not stage.sandbox.log()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which nobody can write")
+def test_a_read_only_folder_ends_with_6(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    """/proc stands for a read-only disk: it refuses root too."""
+    path = worlds.write_config(tmp_path, stage.sandbox, output={"folder": "/proc/s2async"})
+    ended = s2("-q", "run", path)
+    assert ended.code == 6
+    assert "/proc/s2async" in one_line(ended)
+    assert not stage.sandbox.log()
+
+
+def test_a_machine_that_cannot_go_on_ends_with_6_and_goes_on_later(
+    s2: Shell, tmp_path: Path, stage: Stage
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    config = Config.load(path)
+    (config.output.folder).mkdir()
+    (config.output.folder / "Tall").write_text("in the way of a folder")
+    ended = s2("-q", "run", path)
+    assert ended.code == 6
+    assert "cannot make the folder" in one_line(ended)
+    assert "failed" not in worlds.statuses(config).values()
+    (config.output.folder / "Tall").unlink()
+    assert s2("-q", "run", path).code == 0
+    assert list(worlds.statuses(config).values()).count("saved") == 22
+
+
+def test_status_while_a_run_is_going_on(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, network={"connections": 2})
+    with Stage(stage.world, delay=60) as slow:
+        path.write_text(path.read_text().replace(stage.sandbox.origin, slow.sandbox.origin))
+        child = subprocess.Popen([*COMMAND, "-q", "run", str(path)])
+        wait_for(slow, 5)
+        seen = [json.loads(s2("status", path, "--json").out)["jobs"] for _ in range(3)]
+        running = child.poll() is None
+        assert child.wait(30) == 0
+    assert running
+    assert all(sum(jobs.values()) <= 66 for jobs in seen)
+    assert json.loads(s2("status", path, "--json").out)["jobs"]["saved"] == 22
+
+
+# ---- signals ----------------------------------------------------------------------------------------------
+
+
+def started(path: Path, *arguments: str, script: str = "") -> subprocess.Popen[bytes]:
+    command = (
+        [sys.executable, "-c", script, "run", str(path)] if script else [*COMMAND, *arguments, "run", str(path)]
+    )
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def wait_for(stage: Stage, requests: int) -> None:
+    end = time.monotonic() + 20
+    while stage.sandbox.totals()["all"].requests < requests and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+def stopped(child: subprocess.Popen[bytes], number: int, within: float) -> str:
+    began = time.monotonic()
+    child.send_signal(number)
+    out, error = child.communicate(timeout=30)
+    assert time.monotonic() - began < within
+    assert child.returncode == 128 + number
+    assert not out
+    assert b"Traceback" not in error
+    return error.decode()
+
+
+@pytest.mark.parametrize(
+    ("number", "where"),
+    [(signal.SIGINT, "/v1/search"), (signal.SIGTERM, "SCL"), (signal.SIGINT, "TCI")],
+)
+def test_a_signal_ends_a_run_whose_server_says_nothing(
+    s2: Shell, tmp_path: Path, stage: Stage, number: int, where: str
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    stage.sandbox.fault("stall", path=where, count=None)
+    child = started(path)
+    wait_for(stage, {"/v1/search": 1, "SCL": 10, "TCI": 20}[where])
+    time.sleep(0.2)
+    error = stopped(child, number, within=7)
+    assert error.count(f"stopped; what was done is kept. To go on: s2async run {path}") == 1
+    stage.sandbox.clear_faults()
+    assert s2("-q", "run", path).code == 0
+    assert list(worlds.statuses(Config.load(path)).values()).count("saved") == 22
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_signal_in_a_run_for_a_script_leaves_its_output_empty(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    stage.sandbox.fault("stall", path="SCL", count=None)
+    child = subprocess.Popen(
+        [*COMMAND, "-q", "run", str(path), "--json"], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    wait_for(stage, 6)
+    assert "To go on" in stopped(child, signal.SIGTERM, within=7)
+
+
+HANGING = """
+import time, threading, sys
+from s2async.cli import main as cli, signals as stopping; from s2async.engine import worker
+stopping.PATIENCE = {patience}
+async def hang(*_):
+    {how}
+worker.process = hang
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_run_that_cannot_stop_in_order_is_ended(s2: Shell, tmp_path: Path, stage: Stage, twice: bool) -> None:
+    """A thread that hangs (a disk that is gone, a name server that says nothing): a second signal, or a while."""
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    how = "import asyncio; await asyncio.to_thread(time.sleep, 60)"
+    child = started(path, script=HANGING.format(how=how, patience=60 if twice else 0.5))
+    wait_for(stage, 1)
+    time.sleep(1)
+    if twice:
+        child.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert child.poll() is None
+    error = stopped(child, signal.SIGTERM, within=7)
+    assert error.count("To go on: s2async run") == 1
+    assert s2("-q", "run", path).code == 0
+
+
+def test_a_signal_comes_through_a_busy_loop(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    child = started(path, script=HANGING.format(how="time.sleep(60)", patience=0.5))
+    wait_for(stage, 1)
+    time.sleep(1)
+    assert "To go on" in stopped(child, signal.SIGINT, within=7)
+
+
+# ---- terminals, pipes and odd names -----------------------------------------------------------------------
+
+
+def on_terminal(*arguments: object, columns: int = 80) -> tuple[int, str]:
+    """Run the command on a terminal of its own; its exit code, and all that it wrote there."""
+    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+    termios, fcntl = pytest.importorskip("termios"), pytest.importorskip("fcntl")
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    child = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], stdin=theirs, stdout=theirs, stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color"},
+    )  # fmt: skip
+    os.close(theirs)
+    seen = b""
+    with contextlib.suppress(OSError):  # how Linux tells that the other end is closed
+        while piece := os.read(ours, 65536):
+            seen += piece
+    os.close(ours)
+    return child.wait(), seen.decode()
+
+
+def test_a_terminal_shows_the_run_while_it_goes_on(tmp_path: Path, stage: Stage) -> None:
+    with Stage(stage.world, delay=60) as slow:
+        slow.sandbox.fault("code", path="20220103_0_L2A/SCL", count=None, status=403)
+        path = worlds.write_config(tmp_path, slow.sandbox, network={"connections": 4})
+        code, seen = on_terminal("run", path)
+    assert code == 3
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen).replace("\r", "")
+    done = [int(number) for number in re.findall(r"(\d+) of \d+ jobs", plain)]
+    assert len(set(done)) > 3, "it moves"
+    assert done == sorted(done)
+    assert re.search(r"\d+ saved  \d+ cloudy  \d+ nodata  \d+ outside  \d+ missing  \d+ failed", plain)
+    assert re.search(r"[\d.]+ [kM]?B in \d+ requests", plain)
+    assert re.search(r"[\d.]+ jobs/s, \d+ s left", plain)
+    assert plain.count("failed   ") == 6, "failures are told once, above the live lines"
+    assert "66 jobs worked on in" in plain
+    assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h") == 1, "the cursor comes back"
+    assert not re.search(r"[0-9] of [0-9]+ jobs", plain[plain.index("66 jobs worked on") :]), "the live lines go"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["status {path} | head -1", "status {path} --json | true", "run -v {path} 2>&1 | head -1", "--help | true",
+     "run {path} >&-", "status {path} >&-", "run -v {path} 2>&-"],
+)  # fmt: skip
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, stage: Stage, command: str) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    worlds.run(path, stage.sandbox, limit=6)
+    line = f"set -o pipefail; {sys.executable} -m s2async {command.format(path=path)}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"BrokenPipe" not in done.stderr
+    if command.startswith("run"):
+        assert len(worlds.statuses(Config.load(path))) == 66, "the work goes on"
+
+
+NAMES = [
+    "\x1b[31mred",
+    "two\nlines",
+    "[red]markup[/red]",
+    "\u202ertl",
+    "=1+1",
+    "Grün 公園 🌳",
+    "../../etc",
+    "CON",
+    "-x",
+]
+
+
+def test_hostile_names_stay_text_everywhere(tmp_path: Path, stage: Stage) -> None:
+    """Escapes, line breaks, markup, right-to-left marks, formulas, paths: as names of areas in a GeoJSON file."""
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"name": name},
+            "geometry": worlds.lonlat([(x, 200), (x + 200, 200), (x + 200, 400)]).__geo_interface__,
+        }
+        for x, name in zip(range(100, 5000, 400), NAMES, strict=False)
+    ]
+    (tmp_path / "areas.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    path = worlds.write_config(tmp_path, stage.sandbox, search={"datetime": "2022-01-01/2022-01-03"})
+    text = re.sub(r"(?m)^areas = .*$", 'areas = "areas.geojson"', path.read_text())
+    path.write_text(text)
+    stage.sandbox.fault("code", path="20220103_0_L2A/SCL", count=None, status=403)
+    ended = process("run", "-v", path, PYTHONIOENCODING="ascii")
+    assert ended.code == 3
+    shown = ended.error + process("status", path, PYTHONIOENCODING="utf-8").out
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", shown)
+    assert "\\u001b[31mred" in shown
+    assert "two\\u000alines" in shown
+    assert "[red]markup[/red]" in shown
+    folder = Config.load(path).output.folder
+    crops = list(folder.rglob("*.tif"))
+    assert len(crops) == len(NAMES)
+    assert all(len(crop.relative_to(folder).parts) == 2 for crop in crops)
+    assert {path.name for path in tmp_path.iterdir()} == {"areas.geojson", "config.toml", "config-data"}
+    rows = (folder / "overview.csv").read_text()
+    assert "\n'=1+1," in rows
+    assert "\n'-x," in rows
+    with contextlib.closing(sqlite3.connect(folder / "state.sqlite")) as db:
+        assert {name for (name,) in db.execute("SELECT name FROM areas")} == set(NAMES)

@@ -1,0 +1,231 @@
+"""The state in words: what is told at the end of a run and by ``status``, for people and as JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import statistics
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from shapely import Polygon, box
+
+from s2async.areas import loader as area_files
+from s2async.cli import status
+from s2async.models import Area, SearchReport, Status
+from s2async.net import client
+from s2async.state.reader import Ledger
+from s2async.state.writer import State
+from s2async.text import size
+from tests.support import worlds
+from tests.support.worlds import Ran, Stage
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    yield from worlds.staged(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory, stage: Stage) -> Ran:
+    """A finished run, in which the pictures of two items were refused."""
+    stage.sandbox.fault("code", path="2022010[15]_0_L2A/TCI", count=None, status=403)
+    found = worlds.run(worlds.write_config(tmp_path_factory.mktemp("run"), stage.sandbox), stage.sandbox)
+    stage.sandbox.clear_faults()
+    return found
+
+
+def shown_run(ran: Ran, **changed: object) -> str:
+    out = io.StringIO()
+    with Ledger.read(ran.config.run.state) as state:
+        result = replace(ran.summary, **changed)  # type: ignore[arg-type]  # of any field
+        status.show_run(Console(file=out, width=160), state, ran.config, area_files.load(ran.config), result)
+    return out.getvalue()
+
+
+def shown_status(ran: Ran, width: int = 160) -> str:
+    out = io.StringIO()
+    with Ledger.read(ran.config.run.state) as state:
+        status.show_status(Console(file=out, width=width), state, ran.config)
+    return out.getvalue()
+
+
+def area(polygon: Polygon) -> Area:
+    return Area(name="a", polygon=polygon, fingerprint="0" * 16, folder="a")
+
+
+# ---- where ------------------------------------------------------------------------------------------------
+
+
+def test_where_shows_hemispheres_and_sizes_at_a_glance() -> None:
+    berlin = area(box(13.2, 52.4, 13.3, 52.5))
+    assert status.where([berlin]) == "1 area: 52.400 N to 52.500 N, 13.200 E to 13.300 E; 76 km2"
+    rio = area(box(-43.30, -22.96, -43.29, -22.95))
+    text = status.where([berlin, rio])
+    assert text == "2 areas: 22.960 S to 52.500 N, 43.300 W to 13.300 E; 1.1 km2 to 76 km2 each"
+    assert status.where([area(box(13, 52, 13.0001, 52.0001))]).endswith("; 7.6e-05 km2")
+
+
+# ---- the end of a run -------------------------------------------------------------------------------------
+
+
+def test_the_end_of_a_run(ran: Ran) -> None:
+    text = shown_run(ran, seconds=200.0)
+    assert text.startswith("66 jobs worked on in 3 min 20 s\n")
+    assert "16 saved   7 cloudy   13 nodata   9 outside   15 missing   6 failed" in text
+    assert "\n  15 missing: 9 not there, 6 only as JPEG 2000\n  6 failed: 6 access denied\n" in text
+    assert f"{len(ran.log)} requests by this run" in text
+    assert "all runs" not in text, "this was the only one"
+    assert "6 jobs have failed so far; s2async status tells which and why" in text
+    assert "left" not in text
+    assert "No scene" not in text
+
+
+def test_what_all_runs_moved_is_told_apart_from_this_run(ran: Ran) -> None:
+    lines = shown_run(ran, requests=9, bytes=1_400_000).splitlines()
+    (told,) = [number for number, line in enumerate(lines) if line.startswith("moved ")]
+    assert lines[told] == "moved       1.4 MB in 9 requests by this run"
+    assert lines[told + 1] == f"all runs    {size(ran.bytes)} in {len(ran.log)} requests"
+    assert lines[told + 2].startswith("instead of  about ")
+    assert lines[told + 2].endswith(" MB for the whole files, 5 times as much")
+
+
+def test_what_is_left_and_what_is_incomplete_is_said(ran: Ran) -> None:
+    reports = [
+        SearchReport(label=f"Park {n}, 2022", key=str(n), complete=False, items=0, reason="the server answers 500")
+        for n in range(5)
+    ]
+    one = SearchReport(label="[red]Wald[/red]\n", key="w", complete=False, items=3, reason="no next page")
+    text = shown_run(ran, left=12, incomplete=(*reports, one))
+    assert (
+        "5 searches are incomplete: the server answers 500 (Park 0, 2022; Park 1, 2022; Park 2, 2022; ...)" in text
+    )
+    assert "a search is incomplete: no next page ([red]Wald[/red]\\u000a)" in text
+    assert "\n12 jobs are left; run again to go on" in text
+
+
+def test_after_a_limit_nobody_knows_how_many_are_left(ran: Ran) -> None:
+    text = shown_run(ran, left=1200, cut_short=True)
+    assert "\nat least 1,200 jobs are left: the search ended with the limit; run again to go on" in text
+    assert "\nthe search ended with the limit; run again" in shown_run(ran, left=0, cut_short=True)
+
+
+def test_areas_without_any_scene_are_named(ran: Ran) -> None:
+    assert "no scene was found of" not in shown_run(ran)
+    assert "no scene was found of 1 area: [red]x[/red]" in shown_run(ran, sceneless=("[red]x[/red]",))
+    many = tuple(f"a{number}" for number in range(2_000))
+    assert "no scene was found of 2,000 areas: a0, a1, a2, a3, a4, ..." in shown_run(ran, sceneless=many)
+    assert "of 2,000 areas" not in shown_run(ran, sceneless=many, left=7), "they may come"
+
+
+def test_nothing_found_is_only_said_when_it_is_known(ran: Ran) -> None:
+    text = shown_run(ran, found_nothing=True)
+    assert "No scene was found at all" in text
+    assert "2022-01-01/2022-03-31" in text
+    report = SearchReport(label="Park", key="k", complete=False, items=0, reason="timed out")
+    assert "No scene" not in shown_run(ran, found_nothing=True, incomplete=(report,))
+
+
+# ---- status -----------------------------------------------------------------------------------------------
+
+
+def test_status_has_a_row_for_each_area_and_kind_of_traffic(ran: Ran) -> None:
+    lines = [line.split() for line in shown_status(ran).splitlines()]
+    assert ["area", "saved", "cloudy", "nodata", "outside", "missing", "failed", "open"] in lines
+    assert ["Beyond", "0", "0", "0", "9", "2", "0", "0"] in lines
+    assert ["all", "16", "7", "13", "9", "15", "6", "0"] in lines
+    for stage in (["header", "scl"], ["header", "visual"], ["tiles", "scl"], ["tiles", "visual"], ["search"]):
+        assert any(line[: len(stage)] == stage for line in lines), stage
+    assert ["searches", "of", "the", "last", "run:", "1", "of", "1", "complete"] in lines
+    reasons = [line for line in lines if "denied" in line and "visual:" in line]
+    assert len(reasons) == 6
+    assert ["15", "missing:", "9", "not", "there,", "6", "only", "as", "JPEG", "2000"] in lines
+    assert ["6", "failed:", "6", "access", "denied"] in lines
+
+
+def test_many_areas_stay_a_small_table(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "AREAS_SHOWN", 4)
+    rows = [line.split() for line in shown_status(ran).splitlines()][2:8]
+    assert [row[0] for row in rows] == ["Beyond", "North", "Rim", "South", "and", "all"]
+    with Ledger.read(ran.config.run.state) as state:
+        told = status.as_json(state, ran.config)["areas"]
+    assert len(told) == len(worlds.SHAPES)
+    left = [sum(area["jobs"].get(key, 0) for area in told[4:]) for key in (*Status, "open")]
+    assert rows[4] == ["and", "2", "more", *map(str, left)]
+    assert rows[5] == ["all", "16", "7", "13", "9", "15", "6", "0"]
+
+
+def test_status_sums_agree_with_the_log(ran: Ran) -> None:
+    with Ledger.read(ran.config.run.state) as state:
+        told = status.as_json(state, ran.config)
+    json.dumps(told)
+    cogs = [entry for entry in told["traffic"] if entry["stage"] != "search"]
+    assert sum(entry["requests"] for entry in cogs) == len(ran.cogs)
+    assert sum(entry["bytes"] for entry in cogs) == sum(entry.bytes for entry in ran.cogs)
+    assert {entry["use"] for entry in cogs} == {"useful", "retried", "wasted"}
+    failed = [problem for problem in told["problems"] if problem["status"] == "failed"]
+    assert len(failed) == 6
+    assert {problem["item"] for problem in failed} == {"S2A_33UUU_20220101_0_L2A", "S2A_33UUU_20220105_0_L2A"}
+    assert told["jobs"] == {"saved": 16, "cloudy": 7, "nodata": 13, "outside": 9, "missing": 15, "failed": 6}
+    assert [entry["name"] for entry in told["areas"]] == sorted(worlds.SHAPES)
+
+
+def test_whole_files_are_those_that_a_person_would_download(ran: Ran, stage: Stage) -> None:
+    """SCL and TCI of each item with a job, at their true sizes where they were opened."""
+    with Ledger.read(ran.config.run.state) as state:
+        told = status.as_json(state, ran.config)["whole_files"]
+    files = {entry.path.lstrip("/") for entry in ran.cogs if entry.status == 206}
+    assert told["opened"] == {
+        "files": len(files),
+        "bytes": sum((stage.world.folder / path).stat().st_size for path in files),
+        "estimated": 0,
+        "unknown": 0,
+    }
+    named = {f"cogs/{item}/{name}" for _, item in worlds.jobs(ran.config) for name in ("SCL.tif", "TCI.tif")}
+    named = {path for path in named if "20220109" not in path}  # JPEG 2000 only
+    expected = 0
+    for suffix in ("SCL.tif", "TCI.tif"):
+        known = [(stage.world.folder / path).stat().st_size for path in files if path.endswith(suffix)]
+        unknown = sum(path.endswith(suffix) for path in named) - len(known)
+        expected += sum(known) + unknown * round(statistics.median(known))
+    assert told["all"] == {
+        "files": len(named),
+        "bytes": expected,
+        "estimated": len(named) - len(files),
+        "unknown": 0,
+    }
+    saved = {job.item for job in worlds.jobs(ran.config).values() if job.status == "saved"}
+    assert told["saved"]["files"] == 2 * len(saved)
+
+
+def test_many_failures_are_cut_short_but_not_in_json(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_full_jitter", lambda _attempt: 0.0)
+    stage.sandbox.fault("code", path="SCL", count=None, status=503)
+    path = worlds.write_config(tmp_path, stage.sandbox, network={"attempts": 1})
+    ran = worlds.run(path, stage.sandbox)
+    stage.sandbox.clear_faults()
+    text = shown_status(ran)
+    assert text.count("scl: the server answers 503") == status.PROBLEMS_SHOWN
+    assert "and 40 more; --json lists them all" in text
+    with Ledger.read(ran.config.run.state) as state:
+        problems = status.as_json(state, ran.config)["problems"]
+    assert sum(problem["status"] == Status.FAILED for problem in problems) == 60
+    folded = shown_status(ran, width=80)
+    assert max(map(len, folded.splitlines())) <= 80
+    assert all(f"{name}  S2A_33UUU_" in folded for name in ("Beyond", "North ")), "items are never cut"
+
+
+def test_the_status_of_a_state_without_a_run(tmp_path: Path, ran: Ran) -> None:
+    state = tmp_path / "state.sqlite"
+    State.create_or_open(state).close()
+    out = io.StringIO()
+    with Ledger.read(state) as ledger:
+        status.show_status(Console(file=out, width=80), ledger, ran.config)
+        told = status.as_json(ledger, ran.config)
+    assert out.getvalue().split()[:2] == ["Jobs", "area"]
+    assert (told["jobs"], told["areas"], told["traffic"], told["searches"]) == ({}, [], [], [])

@@ -1,0 +1,117 @@
+"""Disks that are full, read-only or gone: a run stops, told as this machine's fault, and goes on later."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s2async.config.model import Config
+from s2async.engine import pipeline
+from s2async.errors import LocalError
+from s2async.models import Event, JobDone, Status
+from tests.support import worlds
+from tests.support.worlds import Ran, Stage
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    yield from worlds.staged(tmp_path_factory.mktemp("world"), [worlds.day(number) for number in range(0, 24, 2)])
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory, stage: Stage) -> Ran:
+    return worlds.run(config_in(tmp_path_factory.mktemp("calm"), stage), stage.sandbox)
+
+
+def config_in(folder: Path, stage: Stage) -> Path:
+    return worlds.write_config(
+        folder, stage.sandbox, run={"state": "memory/state.sqlite"}, network={"connections": 2}
+    )
+
+
+def fail_once_saved(path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch, spoil: Any) -> str:
+    """Run, spoil something when the first crop has been recorded, and tell what the run then said."""
+    spoilt: list[bool] = []
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, JobDone) and event.outcome.status is Status.SAVED and not spoilt:
+            spoilt.append(True)
+            spoil()
+
+    class Watched(pipeline._Run):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.emit = on_event
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_Run", Watched)
+        with pytest.raises(LocalError) as error:
+            worlds.run(path, stage.sandbox)
+    assert spoilt
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def goes_on(path: Path, stage: Stage, calm: Ran) -> None:
+    """Jobs are open, none has failed; and the next run does what is left of them."""
+    config = Config.load(path)
+    statuses = list(worlds.statuses(config).values())
+    assert "open" in statuses
+    assert "failed" not in statuses
+    assert not worlds.faults_of(config, stage.world)
+    assert worlds.run(path, stage.sandbox).summary.clean
+    assert worlds.result(config) == worlds.result(calm.config)
+    assert not list(path.parent.rglob("*.part"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EIO])
+def test_a_disk_that_takes_no_more_stops_the_run(
+    tmp_path: Path, stage: Stage, calm: Ran, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    path = config_in(tmp_path, stage)
+
+    def fail(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    said = fail_once_saved(path, stage, monkeypatch, lambda: monkeypatch.setattr(os, "fsync", fail))
+    monkeypatch.undo()
+    assert os.strerror(number) in said
+    assert said.endswith(" and run again")
+    goes_on(path, stage, calm)
+
+
+@pytest.mark.parametrize("what", ["config-data", "memory"])
+def test_a_folder_that_vanishes_stops_the_run_and_is_not_made_anew(
+    tmp_path: Path, stage: Stage, calm: Ran, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """As when a disk is unmounted: what came after would be put under its mount point."""
+    path, folder, away = config_in(tmp_path, stage), tmp_path / what, tmp_path / "away"
+    said = fail_once_saved(path, stage, monkeypatch, lambda: folder.rename(away))
+    assert str(folder) in said
+    assert "run again" in said
+    assert not folder.exists()
+    away.rename(folder)
+    goes_on(path, stage, calm)
+
+
+def test_a_limit_on_the_size_of_files_ends_with_6(tmp_path: Path, stage: Stage, calm: Ran) -> None:
+    resource = pytest.importorskip("resource", reason="this system has no such limit")
+    path = config_in(tmp_path, stage)
+    worlds.run(path, stage.sandbox, limit=1)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, resource.RLIM_INFINITY))
+
+    command = [sys.executable, "-m", "s2async", "-q", "run", str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, preexec_fn=limit)
+    assert ended.returncode == 6
+    assert ended.stderr.startswith("s2async: cannot ")
+    assert ended.stderr.count("\n") == 1
+    goes_on(path, stage, calm)

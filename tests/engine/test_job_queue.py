@@ -1,0 +1,175 @@
+"""The queue between searchers and workers: its bound, its order, and who gives up waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shapely import box
+
+from s2async.engine.job_queue import BATCH_PIXELS, JobQueue
+from s2async.models import LONGEST_BATCH, Job
+from tests.support.states import make_area, make_scene
+
+
+def make_jobs(scene: int, count: int, *, version: str = "v1", kilometres: float = 1) -> list[Job]:
+    """Jobs of one scene, each of a square of that side."""
+    found = make_scene(f"S2A_33UUU_2022{scene:04}_0_L2A", version=version)
+    square = box(13, 52, 13 + kilometres / 68.5, 52 + kilometres / 111.3)
+    return [
+        Job(id=scene * 100_000 + number, area=replace(make_area(f"a{number}"), polygon=square), scene=found)
+        for number in range(count)
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    capacity=st.integers(1, 90),
+    sizes=st.lists(st.lists(st.integers(0, 200), max_size=6), min_size=1, max_size=5),
+    takers=st.integers(1, 5),
+    seed=st.integers(0, 1000),
+)
+def test_every_job_comes_out_once_within_the_bound_and_with_its_scene(
+    capacity: int, sizes: list[list[int]], takers: int, seed: int
+) -> None:
+    queue, chance, taken = JobQueue(capacity), random.Random(seed), list[list[Job]]()
+    feeds = [[make_jobs(100 * feed + at, size) for at, size in enumerate(runs)] for feed, runs in enumerate(sizes)]
+
+    async def pause() -> None:
+        for _ in range(chance.randrange(3)):
+            await asyncio.sleep(0)
+
+    async def put(runs: Sequence[Sequence[Job]]) -> None:
+        for jobs in runs:
+            await queue.put_run(jobs)
+            assert len(queue) <= capacity
+            await pause()
+
+    async def take() -> None:
+        while jobs := (await queue.take_run(LONGEST_BATCH))[0]:
+            assert len({job.scene.id for job in jobs}) == 1
+            assert len(jobs) <= min(LONGEST_BATCH, capacity)
+            taken.append(jobs)
+            await pause()
+
+    async def main() -> None:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            working = [group.create_task(take()) for _ in range(takers)]
+            await asyncio.gather(*(put(runs) for runs in feeds))
+            await queue.close()
+            await asyncio.gather(*working)
+
+    asyncio.run(main())
+    expected = [job.id for runs in feeds for jobs in runs for job in jobs]
+    assert sorted(job.id for jobs in taken for job in jobs) == sorted(expected)
+    order = [jobs[0].scene.id for jobs in taken]
+    assert len({*order}) == sum(1 for i, scene in enumerate(order) if i == 0 or order[i - 1] != scene), (
+        "the jobs of a scene follow one another"
+    )
+
+
+def test_a_scene_of_10_000_areas_passes_a_small_queue_in_full_batches() -> None:
+    queue, jobs = JobQueue(100), make_jobs(1, 10_000)
+
+    async def main() -> list[int]:
+        feeding = asyncio.create_task(queue.put_run(jobs))
+        feeding.add_done_callback(lambda _: asyncio.create_task(queue.close()))
+        batches = []
+        while batch := (await queue.take_run(LONGEST_BATCH))[0]:
+            batches.append(len(batch))
+        return batches
+
+    sizes = asyncio.run(main())
+    assert sum(sizes) == 10_000
+    assert len(sizes) == -(-10_000 // LONGEST_BATCH), "each batch costs a header: none is taken in dribbles"
+
+
+@pytest.mark.parametrize(("kilometres", "jobs"), [(1, 64), (2, 53), (4.5, 11), (20, 1), (300, 1)])
+def test_jobs_of_large_areas_are_taken_fewer_at_a_time(kilometres: float, jobs: int) -> None:
+    queue = JobQueue(200)
+
+    async def main() -> list[int]:
+        await queue.put_run(make_jobs(1, 128, kilometres=kilometres))
+        await queue.close()
+        sizes = []
+        while taken := (await queue.take_run(LONGEST_BATCH))[0]:
+            sizes.append(len(taken))
+        return sizes
+
+    sizes = asyncio.run(main())
+    assert sum(sizes) == 128
+    assert set(sizes[:-1]) == {jobs}
+    assert jobs in {LONGEST_BATCH, -(-BATCH_PIXELS // (100 * kilometres) ** 2)}
+
+
+def test_whoever_takes_jobs_is_told_whether_their_scene_has_more() -> None:
+    queue = JobQueue(2 * LONGEST_BATCH)
+
+    async def main() -> list[tuple[int, bool]]:
+        async def put() -> None:
+            for scene, count in enumerate((9, LONGEST_BATCH, LONGEST_BATCH + 1, 5 * LONGEST_BATCH, 9, 9)):
+                await queue.put_run(make_jobs(scene, count))
+            await queue.close()
+
+        feeding, found = asyncio.create_task(put()), list[tuple[int, bool]]()
+        while True:
+            jobs, shared = await queue.take_run(LONGEST_BATCH)
+            if not jobs:
+                await feeding
+                return found
+            found.append((len(jobs), shared))
+
+    full = LONGEST_BATCH
+    alone, together = [(9, False), (full, False)], [(full, True), (1, True), *[(full, True)] * 5]
+    assert asyncio.run(main()) == [*alone, *together, (9, False), (9, False)]
+
+
+def test_jobs_of_two_editions_of_a_scene_are_not_taken_together() -> None:
+    queue = JobQueue(10)
+
+    async def main() -> list[list[str]]:
+        await queue.put_run(make_jobs(1, 2))
+        await queue.put_run(make_jobs(1, 3, version="v2"))
+        await queue.close()
+        return [[job.scene.version for job in (await queue.take_run(LONGEST_BATCH))[0]] for _ in range(3)]
+
+    assert asyncio.run(main()) == [["v1"] * 2, ["v2"] * 3, []]
+
+
+def test_a_cancelled_feeder_leaves_the_queue_to_the_others() -> None:
+    async def main() -> list[int]:
+        queue = JobQueue(5)
+        await queue.put_run(make_jobs(1, 4))
+        waiting = asyncio.create_task(queue.put_run(make_jobs(2, 4)))
+        behind = asyncio.create_task(queue.put_run(make_jobs(3, 1)))
+        await asyncio.sleep(0)
+        assert not behind.done(), "it came later, though there would be room"
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        await behind
+        await queue.close()
+        return [len((await queue.take_run(64))[0]) for _ in range(3)]
+
+    assert asyncio.run(main()) == [4, 1, 0]
+
+
+def test_a_cancelled_worker_takes_nothing_with_it() -> None:
+    async def main() -> int:
+        queue = JobQueue(5)
+        waiting = [asyncio.create_task(queue.take_run(64)) for _ in range(3)]
+        await asyncio.sleep(0)
+        putting = asyncio.create_task(queue.put_run(make_jobs(1, 4)))
+        await asyncio.sleep(0)
+        for task in waiting[:2]:
+            task.cancel()
+        await asyncio.gather(putting, *waiting[:2], return_exceptions=True)
+        await queue.close()
+        taken = [task.result()[0] for task in waiting if not task.cancelled()]
+        return sum(map(len, taken)) + len(queue)
+
+    assert asyncio.run(main()) == 4

@@ -1,0 +1,195 @@
+"""What stops a run and what does not: signals, a terminal that goes away, a reader that leaves, a stuck disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from s2async.cli import heartbeat
+from s2async.config.model import Config
+from tests.support import worlds
+from tests.support.worlds import Stage
+
+COMMAND = [sys.executable, "-m", "s2async"]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    yield from worlds.staged(
+        tmp_path_factory.mktemp("world"), [worlds.day(number) for number in range(24)], delay=20
+    )
+
+
+@pytest.fixture
+def stage(shared: Stage) -> Iterator[Stage]:
+    shared.sandbox.reset()
+    yield shared
+    shared.sandbox.clear_faults()
+
+
+def wait_for(stage: Stage, reads: int) -> None:
+    end = time.monotonic() + 20
+    while stage.sandbox.totals()["cogs"].requests < reads and time.monotonic() < end:
+        time.sleep(0.02)
+    assert stage.sandbox.totals()["cogs"].requests >= reads
+
+
+def in_order(folder: Path) -> None:
+    """The run let go of all that it held."""
+    assert not list(folder.rglob("*.part"))
+    assert not list(folder.rglob("*.decoding")), "it ended on purpose: nobody is a suspect"
+
+
+STUCK = """
+import sys, time
+from s2async.cli import main as cli; from s2async import files; from s2async.engine import worker
+from s2async.cli.main import main
+{how}
+main()
+"""
+STUCK_WRITES = "files.replace_all = lambda *_, **__: time.sleep(60)"
+STUCK_LAST_LINE = "cli.console.RunView.tell = lambda *_: time.sleep(60)"
+
+
+@pytest.mark.parametrize("stuck", ["", STUCK_WRITES, STUCK_WRITES + "\n" + STUCK_LAST_LINE])
+def test_a_second_signal_ends_a_run_at_once(tmp_path: Path, stage: Stage, stuck: str) -> None:
+    """Every read stalls, or a disk takes nothing; and the terminal may not take the last line."""
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    if not stuck:
+        stage.sandbox.fault("stall", path=r"\.tif$", count=None)
+    child = subprocess.Popen(
+        [sys.executable, "-c", STUCK.format(how=stuck), "run", str(path)], stderr=subprocess.PIPE
+    )
+    wait_for(stage, 20 if stuck else 8)
+    time.sleep(0.5)
+    child.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    time.sleep(0.3)
+    if stuck:
+        assert child.poll() is None, "a thread that writes cannot be cancelled"
+    child.send_signal(signal.SIGINT)
+    _, error = child.communicate(timeout=20)
+    assert time.monotonic() - began < 0.3 + 2
+    assert child.returncode in (128 + signal.SIGTERM, 128 + signal.SIGINT)
+    assert error.count(b"To go on: s2async run") == (STUCK_LAST_LINE not in stuck)
+    assert b"Traceback" not in error
+    in_order(tmp_path)
+    state = Config.load(path).run.state
+    assert not state.with_name(state.name + "-wal").exists(), "it was closed"
+    stage.sandbox.clear_faults()
+    assert worlds.run(path, stage.sandbox).summary.clean
+
+
+def test_a_run_that_cannot_stop_stops_within_ten_seconds(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    script = STUCK.format(how=STUCK_WRITES + "\n" + STUCK_LAST_LINE)
+    child = subprocess.Popen([sys.executable, "-c", script, "run", str(path)], stderr=subprocess.PIPE)
+    wait_for(stage, 20)
+    child.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    _, error = child.communicate(timeout=20)
+    assert time.monotonic() - began < 10
+    assert child.returncode == 128 + signal.SIGTERM
+    assert b"Traceback" not in error
+    in_order(tmp_path)
+
+
+def test_a_terminal_that_goes_away_stops_nothing(tmp_path: Path, stage: Stage) -> None:
+    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+    path = worlds.write_config(tmp_path, stage.sandbox, network={"connections": 2})
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [*COMMAND, "run", str(path)], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    )
+    os.close(theirs)
+    wait_for(stage, 20)
+    assert os.read(ours, 10)
+    os.close(ours)
+    child.send_signal(signal.SIGHUP)
+    assert child.wait(30) == 0
+    assert "open" not in worlds.statuses(Config.load(path)).values()
+    in_order(tmp_path)
+
+
+def test_a_reader_that_leaves_while_the_run_goes_on_stops_nothing(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, network={"connections": 2})
+    command = " ".join([*COMMAND, "run", "-v", str(path)])
+    ended = subprocess.run(
+        ["bash", "-c", f"{command} 2>&1 | head -3; exit ${{PIPESTATUS[0]}}"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0
+    assert len(ended.stdout.splitlines()) == 3
+    assert "open" not in worlds.statuses(Config.load(path)).values()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_log_that_cannot_be_written_stops_nothing_but_a_result_must_not_end_half_way(
+    tmp_path: Path, stage: Stage
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    with Path("/dev/full").open("w") as full:
+        assert (
+            subprocess.run([*COMMAND, "run", "-v", str(path)], stderr=full, timeout=60, check=False).returncode
+            == 0
+        )
+        for command in (["run", "--json"], ["status", "--json"], ["status"]):
+            ended = subprocess.run(
+                [*COMMAND, "-q", *command, str(path)], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+            assert ended.returncode == 6
+            assert ended.stderr == "s2async: cannot write the output: No space left on device\n"
+
+
+# ---- the heartbeat ----------------------------------------------------------------------------------------
+
+
+def test_beats_tell_how_late_the_loop_is() -> None:
+    late: list[float] = []
+
+    async def main() -> None:
+        watching = asyncio.create_task(heartbeat.watch(late.append))
+        await asyncio.sleep(0.2)
+        time.sleep(0.4)  # noqa: ASYNC251 - what is to be found out
+        await asyncio.sleep(0.2)
+        watching.cancel()
+
+    asyncio.run(main())
+    assert 0.3 < max(late) < 2
+    assert len(late) > 3
+    assert min(late) >= 0
+
+
+def test_a_late_beat_is_told_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    on_beat = heartbeat.warning(told.append)
+    for late in (0.0, 0.25, 0.3, 5.0):
+        on_beat(late)
+    assert told == ["this machine is slow: the event loop stood still for 0.3 s (processor or disk too busy)"]
+    clock[0] += heartbeat.QUIET
+    on_beat(0.2)
+    on_beat(1.26)
+    assert len(told) == 2
+    assert "1.3 s" in told[1]
+
+
+def test_a_run_whose_loop_stands_still_says_so(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    slow = "from s2async.state.writer import State\nplain = State.record\n"
+    slow += (
+        "State.record = lambda *a: (time.sleep(0.6), plain(*a))[1] if a[1].outcomes[0].job.id < 7 else plain(*a)"
+    )
+    command = [sys.executable, "-c", STUCK.format(how=slow), "run", str(path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0
+    assert ended.stderr.count("the event loop stood still for 0.") == 1

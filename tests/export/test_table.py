@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from fractions import Fraction
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s2async.export.table import COLUMNS, JOB_COLUMNS, TYPED_COLUMNS, Table, cloud_percent, valid_percent, values
+from s2async.models import CloudMeasure
+from s2async.state.records import JobRow, SavedRow
+
+CLASSES = frozenset({1, 3, 8, 9, 10})
+ROW = SavedRow(
+    area="Tiergarten",
+    fingerprint="0123456789abcdef",
+    folder="tiergarten",
+    item="S2A_33UUU_20220719_0_L2A",
+    collection="sentinel-2-l2a",
+    datetime=datetime(2022, 7, 19, 10, 18, 5, 123000, tzinfo=UTC),
+    platform="sentinel-2a",
+    grid="33UUU",
+    baseline="04.00",
+    scene_cloud=0.000015,
+    measure=CloudMeasure(histogram=(10, 0, 0, 1, 200, 97, 0, 0, 2, 0, 0, 0, 0), total=320),
+    asset="visual",
+    href="https://cogs.example/S2A_33UUU_20220719_0_L2A/TCI.tif",
+    file="S2A_33UUU_20220719_0_L2A_visual.tif",
+    bytes=123456,
+    sha256="ab" * 32,
+    epsg=32633,
+)
+CLOUDY = JobRow(
+    **{key: getattr(ROW, key) for key in JobRow.__dataclass_fields__ if key not in ("status", "reason")},
+    status="cloudy",
+)
+
+
+def test_a_saved_crop_by_column() -> None:
+    told = values(ROW, CLASSES)
+    assert told == {
+        "area": "Tiergarten",
+        "item_id": "S2A_33UUU_20220719_0_L2A",
+        "datetime": ROW.datetime,
+        "platform": "sentinel-2a",
+        "grid": "33UUU",
+        "epsg": 32633,
+        "scene_cloud_percent": 0.000015,
+        "area_cloud_percent": Decimal("1.0000"),
+        "area_valid_percent": Decimal("93.7500"),
+        "asset": "visual",
+        "path": "tiergarten/S2A_33UUU_20220719_0_L2A_visual.tif",
+        "file_bytes": 123456,
+        "href": "https://cogs.example/S2A_33UUU_20220719_0_L2A/TCI.tif",
+        "processing_baseline": "04.00",
+        "area_fingerprint": "0123456789abcdef",
+        "collection": "sentinel-2-l2a",
+        "sha256": "ab" * 32,
+        "area_pixels": 320,
+        "scl_histogram": (10, 0, 0, 1, 200, 97, 0, 0, 2, 0, 0, 0, 0),
+        "status": "saved",
+        "reason": None,
+    }
+    assert set(told) == {*COLUMNS, *TYPED_COLUMNS, *JOB_COLUMNS}
+
+
+def test_a_job_without_a_crop_has_its_measure_and_its_status() -> None:
+    told = values(replace(CLOUDY, reason="why"), CLASSES)
+    crops_own = ("epsg", "asset", "path", "file_bytes", "href", "sha256")
+    assert [told[column] for column in crops_own] == [None] * 6
+    assert (told["status"], told["reason"]) == ("cloudy", "why")
+    assert told["area_cloud_percent"] == Decimal("1.0000")
+
+
+def test_what_is_unknown_is_none() -> None:
+    bare = replace(ROW, platform="", grid="", baseline="", href="", scene_cloud=None, measure=None)
+    told = values(bare, CLASSES)
+    unknown = {column for column, value in told.items() if value is None} - {"reason"}
+    assert unknown == {
+        "platform", "grid", "processing_baseline", "href", "scene_cloud_percent", "area_cloud_percent",
+        "area_valid_percent", "area_pixels", "scl_histogram",
+    }  # fmt: skip
+    empty = CloudMeasure(histogram=(5, *[0] * 12), total=5)
+    assert (cloud_percent(empty, CLASSES), valid_percent(empty)) == (None, Decimal("0.0000"))
+    assert valid_percent(CloudMeasure(histogram=(0,) * 13, total=0)) is None
+
+
+def test_the_columns_of_all_jobs_tell_what_became_of_them() -> None:
+    some, everything = Table(rows=(), classes=CLASSES), Table(rows=(), all=True, classes=CLASSES)
+    assert everything.columns == (*some.columns, "status", "reason")
+    assert everything.typed_columns == (*some.typed_columns, "status", "reason")
+    assert set(some.columns) < set(some.typed_columns)
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=13, max_size=13), st.integers(0, 10**6))
+def test_per_cents_are_exact_to_half_a_unit_of_the_last_place(counts: list[int], more: int) -> None:
+    measured = CloudMeasure(histogram=tuple(counts), total=sum(counts) + more)
+    for found, part, whole in (
+        (cloud_percent(measured, CLASSES), sum(counts[value] for value in CLASSES), measured.valid),
+        (valid_percent(measured), measured.valid, measured.total),
+    ):
+        if whole:
+            assert found is not None
+            assert Fraction(-1, 20_000) < Fraction(found) - Fraction(part * 100, whole) <= Fraction(1, 20_000)
+            assert len(str(found).partition(".")[2]) == 4
+        else:
+            assert found is None

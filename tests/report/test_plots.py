@@ -1,0 +1,167 @@
+"""Plots of a report as PNG: what they tell, and that they are written from any state."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from rasterio.io import MemoryFile
+from shapely import box
+
+from s2async.cli.main import cli
+from s2async.config.model import Config
+from s2async.errors import ConfigError
+from s2async.models import Area, Status
+from s2async.report import plots
+from s2async.report.data import POINTS, Look, Saving, Scatter, Watched
+from s2async.report.plots import Months
+from s2async.state.reader import Ledger
+from s2async.state.writer import State
+from tests.support import worlds
+from tests.support.worlds import Stage
+
+matplotlib = pytest.importorskip("matplotlib", reason="the extra plots is not installed")
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    yield from worlds.staged(tmp_path_factory.mktemp("world"))
+
+
+def ask(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], standalone_mode=False)
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with MemoryFile(path.read_bytes()) as file, file.open(driver="PNG") as raster:
+        return raster.width, raster.height
+
+
+def area(name: str) -> Area:
+    return Area(name=name, polygon=box(13, 52, 13.1, 52.1), fingerprint="0" * 16, folder="a")
+
+
+def look(day: date, status: str = Status.SAVED, scene: float = 10.0, inside: float = 0.0) -> Look:
+    item = f"{day}{scene}{inside}"
+    return Look(day=day, item=item, grid="33UUU", status=status, scene_cloud=scene, area_cloud=inside)
+
+
+def months_of(*areas: Watched) -> Months:
+    months = Months()
+    for watched in areas:
+        months.add(watched)
+    return months
+
+
+def texts(figure: Any) -> list[str]:
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_the_command_writes_three_plots_and_no_page(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    config = worlds.run(path, stage.sandbox).config
+    result = ask("report", path, "--png", tmp_path / "plots")
+    assert "wrote clouds.png, months.png, bytes.png" in result.output
+    assert sorted(found.name for found in (tmp_path / "plots").iterdir()) == [
+        "bytes.png",
+        "clouds.png",
+        "months.png",
+    ]
+    for found in (tmp_path / "plots").iterdir():
+        width, height = size_of(found)
+        assert 700 < width < 4000
+        assert 200 < height < 4000
+    assert not list(config.output.folder.glob("*.html"))
+
+
+def test_the_counts_by_month_are_those_of_the_state(tmp_path: Path, stage: Stage) -> None:
+    config = worlds.run(worlds.write_config(tmp_path, stage.sandbox), stage.sandbox).config
+    with Ledger.read(config.run.state) as state:
+        scatter, months = plots._gathered(state, config)
+    lines = (config.output.folder / "overview.csv").read_text().splitlines()[1:]
+    saved = Counter((line.split(",")[0], line.split(",")[2][:7]) for line in lines)
+    found = {
+        (name, f"{year}-{month:02}"): count
+        for name, counts in months.rows
+        for (year, month), count in counts.items()
+    }
+    assert found == saved
+    assert sorted(texts(plots.by_month(months, crops=True))) == sorted(map(str, saved.values()))
+    figure = plots.clouds(scatter, max_area=2)
+    drawn = sum(len(collection.get_offsets()) for collection in figure.axes[0].collections)
+    assert drawn == scatter.count > 10
+
+
+def test_months_without_a_view_are_shown_and_years_are_told(tmp_path: Path) -> None:
+    days = [date(2021, 11, 3), date(2021, 11, 9), date(2022, 2, 1)]
+    figure = plots.by_month(months_of(Watched(area=area("a"), looks=tuple(map(look, days)))), crops=False)
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == ["Nov\n2021", "Dec", "Jan\n2022", "Feb"]
+    assert texts(figure) == ["2", "1"]
+
+
+def test_only_clear_views_count() -> None:
+    looks = (look(date(2022, 1, 1)), look(date(2022, 1, 2), Status.CLOUDY), look(date(2022, 2, 2), Status.FAILED))
+    assert months_of(Watched(area=area("a"), looks=looks)).all == {(2022, 1): 1}
+
+
+def test_many_areas_are_told_as_their_sum(tmp_path: Path) -> None:
+    one = (look(date(2022, 1, 1)), look(date(2022, 3, 1)), look(date(2022, 3, 2)))
+    months = months_of(*(Watched(area=area(f"a{number}"), looks=one) for number in range(plots.AREAS + 1)))
+    assert not months.rows
+    assert [text for text in texts(plots.by_month(months, crops=True)) if text] == ["41", "0", "82"]
+
+
+def test_many_points_become_squares() -> None:
+    scatter = Scatter()
+    looks = tuple(look(date(2022, 1, 1), scene=number % 100) for number in range(POINTS + 1))
+    scatter.add(Watched(area=area("a"), looks=looks))
+    figure = plots.clouds(scatter, max_area=2)
+    (squares,) = figure.axes[0].collections
+    assert len(squares.get_offsets()) == 50
+
+
+def test_the_bar_is_all_of_the_whole_files() -> None:
+    saved = Saving(whole=1000, skipped=300, moved=100, files=2, estimated=0, unknown=0)
+    (axes,) = plots.moved(saved).axes
+    widths = [patch.get_width() for container in axes.containers for patch in container]
+    assert widths == [pytest.approx(30), pytest.approx(60), pytest.approx(10)]
+
+
+@pytest.mark.parametrize("name", ["$x^{$", "a\x1b[31mb", "x" * 500, "\u202ereversed", "\ud800", "\u5317\u4eac"])
+def test_names_are_text_whatever_they_are(name: str) -> None:
+    watched = Watched(area=area(name), looks=(look(date(2022, 1, 1)),))
+    with matplotlib.rc_context(plots._STYLE):
+        figure = plots.by_month(months_of(watched), crops=True)
+        (label,) = (label.get_text() for label in figure.axes[0].get_yticklabels())
+        assert len(label) <= plots.LETTERS
+        assert "\x1b" not in label
+        assert plots.encoded(figure).startswith(b"\x89PNG")
+
+
+def test_an_empty_state_has_nothing_to_show(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    config = Config.load(path)
+    config.run.state.parent.mkdir()
+    State.create_or_open(config.run.state).close()
+    assert "there is nothing to show yet" in ask("report", path, "--png", tmp_path / "plots").output
+    assert not list((tmp_path / "plots").iterdir())
+
+
+def test_without_matplotlib_there_is_one_line(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    config = Config.load(path)
+    config.run.state.parent.mkdir()
+    State.create_or_open(config.run.state).close()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ConfigError, match=r"--png needs matplotlib: pip install 's2async\[plots\]'"):
+        raise ask("report", path, "--png", tmp_path / "plots").exception or AssertionError
+    assert not (tmp_path / "plots").exists()

@@ -1,0 +1,68 @@
+"""What is told of all areas together."""
+
+from __future__ import annotations
+
+import pytest
+
+from s2async.report import sections
+from s2async.report.data import Saving, Scatter
+from s2async.state.records import Problem
+from tests.report.test_data import look, watched
+from tests.support.pages import Page
+
+
+def saving(**changed: int) -> Saving:
+    told = {"whole": 40_800, "skipped": 20_000, "moved": 400, "files": 9, "estimated": 2, "unknown": 0}
+    return Saving(**(told | changed))
+
+
+def test_bytes_are_split_into_what_was_skipped_not_read_and_moved() -> None:
+    told = Page(sections.bytes_section(saving(), unfinished=False)).text
+    assert "400 B were moved instead of about 40.8 kB of whole files: 102 times less." in told
+    assert "about 20.0 kB skipped, because no area was clear in the scene, 49.0 %" in told
+    assert "about 20.4 kB not read" in told
+    assert "2 of them were never opened" in told
+    assert "still to do" not in told
+
+
+def test_sizes_that_are_known_are_not_about_so_much() -> None:
+    told = Page(sections.bytes_section(saving(estimated=0), unfinished=True)).text
+    assert "about" not in told
+    assert "Jobs are still to do, and count here as if they were skipped" in told
+
+
+@pytest.mark.parametrize(
+    "odd", [{"whole": 0, "skipped": 0, "moved": 0}, {"whole": 500, "skipped": 0, "moved": 900}]
+)
+def test_where_whole_files_would_be_no_more_there_is_no_bar(odd: dict[str, int]) -> None:
+    found = Page(sections.bytes_section(saving(**odd), unfinished=False))
+    assert "svg" not in found.tags
+    assert f"{odd['moved']} B were moved." in found.text
+
+
+def test_the_scatter_tells_its_finding_in_numbers() -> None:
+    scatter = Scatter()
+    scatter.add(
+        watched(
+            look(0, "saved", scene=60.0), look(1, "saved", scene=20.0), look(2, "cloudy", scene=5.0, area=80.0)
+        )
+    )
+    told = Page(sections.clouds_section(scatter, max_scene=80, max_area=2)).text
+    assert "In 2 of 3 examined jobs (67 %) less than 2 % of the area is covered, or 98 % and more." in told
+    assert "In 1 of 2 clear views (50 %) the scene is 50 % cloud or more." in told
+    assert "In 1 of 2 views in scenes of at most 20 % cloud (50 %) half of the area or more is covered." in told
+    assert (
+        "No job has been examined yet" in Page(sections.clouds_section(Scatter(), max_scene=80, max_area=2)).text
+    )
+
+
+def test_problems_are_listed_by_kind_and_not_without_end() -> None:
+    failed = [
+        Problem(area="a", item=f"i{n}", status="failed", reason="timed out") for n in range(sections.PROBLEMS + 5)
+    ]
+    found = Page(sections.problems([*failed, Problem(area="b", item="j", status="missing", reason="404")], []))
+    assert "205 jobs failed" in found.text
+    assert "and 5 more; s2async status --json lists them all" in found.text
+    assert "1 job whose files do not exist" in found.text
+    assert found.tags.count("tr") == sections.PROBLEMS + 1 + 2
+    assert "None." in Page(sections.problems([], [])).text

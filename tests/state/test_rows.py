@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s2async.models import Asset, Cause, CloudMeasure, Reason
+from s2async.state import rows
+from tests.support.states import CLEAR, make_scene
+
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+@given(
+    texts,
+    st.datetimes(timezones=st.just(UTC)),
+    st.none() | st.floats(0, 100),
+    st.none() | st.integers(1024, 999_999),
+    st.dictionaries(texts, texts, max_size=4),
+    st.sampled_from(Cause),
+)
+def test_scenes_come_back_as_they_were(
+    text: str, sensed: datetime, cloud: float | None, epsg: int | None, hrefs: dict[str, str], cause: Cause
+) -> None:
+    scene = replace(
+        make_scene(text),
+        datetime=sensed,
+        cloud=cloud,
+        epsg=epsg,
+        assets={key: Asset(key=key, href=f"https://h/{href}") for key, href in hrefs.items()},
+        absent={key: Reason(cause, text, host) for key, host in hrefs.items()},
+        footprint=None,
+    )
+    assert rows.to_scene(rows.item_values(scene)) == scene
+
+
+@given(
+    st.lists(st.integers(0, 2**60), min_size=13, max_size=13)
+    | st.lists(st.integers(0, 300), min_size=13, max_size=13)
+)
+def test_histograms_come_back_as_they_were(counts: list[int]) -> None:
+    measured = CloudMeasure(histogram=tuple(counts), total=sum(counts) + 1)
+    assert rows.unpack_measure(measured.total, rows.pack_histogram(measured.histogram)) == measured
+
+
+def test_a_new_signature_is_the_same_edition_and_another_address_is_not() -> None:
+    scene = make_scene(host="https://h")
+    hrefs = {key: asset.href for key, asset in scene.assets.items()}
+    signed = {key: f"{href}?sig=a" for key, href in hrefs.items()}
+    assert rows.same_edition(scene.version, hrefs, scene)
+    assert rows.same_edition(scene.version, signed, scene)
+    assert rows.same_edition(scene.version, {"other": "https://h/x.tif"}, scene)
+    assert not rows.same_edition("v2", hrefs, scene)
+    assert not rows.same_edition(scene.version, {**hrefs, "scl": "https://h/x.tif?sig=a"}, scene)
+    assert not rows.same_edition(scene.version, {**hrefs, "scl": hrefs["scl"].replace("//h", "//i")}, scene)
+
+
+def test_addresses_are_told_apart_by_eight_bytes() -> None:
+    hashes = {rows.hash_address(f"https://cogs.example/{number}/SCL.tif") for number in range(10_000)}
+    assert len(hashes) == 10_000
+    assert {len(found) for found in hashes} == {8}
+
+
+def test_small_histograms_are_small() -> None:
+    assert len(rows.pack_histogram(CLEAR.histogram)) == 13
+    assert len(rows.pack_histogram((256, *[0] * 12))) == 26

@@ -1,0 +1,405 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from s2async.catalog.assets import NO_TIFF, ONLY_JP2
+from s2async.errors import LocalError, StateError, StateInUse
+from s2async.models import (
+    BatchResult,
+    Cause,
+    FileFact,
+)
+from s2async.state import schema
+from s2async.state.records import OPEN
+from s2async.state.writer import State
+from tests.support.states import (
+    VISUAL,
+    A,
+    B,
+    C,
+    add,
+    judge,
+    make_area,
+    make_scene,
+    open_jobs,
+    record,
+    saved,
+    start,
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.sqlite"
+
+
+@pytest.fixture
+def state(path: Path) -> Iterator[State]:
+    with State.create_or_open(path) as opened:
+        yield opened
+
+
+def test_a_new_state_is_made_with_its_folder_and_keeps_its_id(tmp_path: Path) -> None:
+    path = tmp_path / "not" / "there" / "a? state #1 %41.sqlite"
+    with State.create_or_open(path) as first:
+        name = first.id
+    assert re.fullmatch("[0-9a-f]{8}", name)
+    with State.create_or_open(path) as again:
+        assert again.id == name
+    with State.read(path) as view:
+        assert view.id == name
+    with State.create_or_open(tmp_path / "other.sqlite") as other:
+        assert other.id != name
+
+
+def test_the_file_is_wal_normal_with_foreign_keys(state: State) -> None:
+    found = [
+        state._db.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous", "foreign_keys")
+    ]
+    assert found == ["wal", 1, 1]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all", b"SQLite format 3\0" + bytes(5000)])
+def test_an_empty_or_damaged_file_is_refused_and_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    for opener in (State.create_or_open, State.read):
+        with pytest.raises(StateError, match=re.escape(str(path))) as caught:
+            opener(path)
+        assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE jobs (id)")
+    db.close()
+    content = path.read_bytes()
+    for opener in (State.create_or_open, State.read):
+        with pytest.raises(StateError, match="another program"):
+            opener(path)
+    assert path.read_bytes() == content
+
+
+def test_a_damaged_page_is_found_when_the_file_is_opened(path: Path) -> None:
+    with State.create_or_open(path) as state:
+        areas = [make_area(f"area {i}") for i in range(300)]
+        start(state, areas)
+        add(state, make_scene(), areas)
+    content = bytearray(path.read_bytes())
+    for offset in range(3 * 4096, len(content), 4096):
+        content[offset : offset + 200] = b"\xa5" * 200
+    path.write_bytes(content)
+    with pytest.raises(StateError, match="rebuild"):
+        State.create_or_open(path)
+    assert path.read_bytes() == content
+    with pytest.raises(StateError, match="malformed"), State.read(path) as view:
+        view.counts()
+
+
+def test_damage_that_breaks_no_statement_yet_is_found_as_well(path: Path) -> None:
+    with State.create_or_open(path) as state:
+        areas = [make_area(f"area {i}") for i in range(300)]
+        start(state, areas)
+        add(state, make_scene(), areas)
+        root = state._db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'jobs'").fetchone()[0]
+    content = bytearray(path.read_bytes())
+    content[root * 4096 - 8 : root * 4096] = b"\xff" * 8
+    page = (root - 1) * 4096
+    content[page + 3 : page + 5] = b"\0\1"  # number of cells in the page
+    path.write_bytes(content)
+    with pytest.raises(StateError, match="rebuild") as caught:
+        State.create_or_open(path)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_a_truncated_file_is_refused(path: Path) -> None:
+    with State.create_or_open(path) as state:
+        start(state, [A])
+    path.write_bytes(path.read_bytes()[: 5 * 4096])
+    with pytest.raises(StateError):
+        State.create_or_open(path)
+
+
+def test_the_journal_of_a_lost_file_is_not_played_into_a_new_one(path: Path) -> None:
+    journal = path.with_name(path.name + "-wal")
+    journal.write_bytes(b"frames")
+    with pytest.raises(StateError, match="journal"):
+        State.create_or_open(path)
+    assert not path.exists()
+    assert journal.read_bytes() == b"frames"
+
+
+def test_nothing_is_left_of_a_creation_that_was_killed(path: Path) -> None:
+    path.with_name(path.name + ".new").write_bytes(b"half")
+    State.create_or_open(path).close()
+    assert {file.name for file in path.parent.iterdir()} == {path.name, path.name + ".lock"}
+
+
+def test_a_newer_file_is_refused(path: Path) -> None:
+    State.create_or_open(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS) + 1}")
+    db.close()
+    for opener in (State.create_or_open, State.read):
+        with pytest.raises(StateError, match="newer version"):
+            opener(path)
+
+
+def test_an_older_file_is_copied_and_migrated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with State.create_or_open(path) as state:
+        start(state, [A])
+        record(state, saved(add(state, make_scene(), [A])[0]))
+
+    def widen(db: sqlite3.Connection) -> None:
+        db.execute("ALTER TABLE runs ADD COLUMN host TEXT NOT NULL DEFAULT ''")
+
+    monkeypatch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, widen])
+    with pytest.raises(StateError, match="older version"):
+        State.read(path)
+    with State.create_or_open(path) as state:
+        assert state.counts().total == {"saved": 1}
+        assert state._db.execute("SELECT host FROM runs").fetchall() == [("",)]
+    monkeypatch.undo()
+    with State.create_or_open(path.with_name(path.name + f".v{len(schema.MIGRATIONS)}")) as old:
+        assert old.counts().total == {"saved": 1}
+
+
+def test_a_state_of_the_first_version_goes_on(path: Path) -> None:
+    """That had no headers: all else is as it was, and from now on headers are kept."""
+    with State.create_or_open(path) as state:
+        start(state, [A, B])
+        record(state, saved(add(state, make_scene(), [A, B])[0]))
+        state._db.execute("INSERT INTO files VALUES (1, 'scl', 500, 'tag')")
+        before = state._db.execute("SELECT * FROM jobs").fetchall()
+        state._db.execute("DROP TABLE headers")
+        state._db.execute("DROP TABLE suspects")
+        state._db.execute("DROP TABLE absences")
+        state._db.execute("ALTER TABLE jobs DROP COLUMN cause")
+        state._db.execute("PRAGMA user_version = 1")
+        first = dict(state._db.execute("SELECT name, sql FROM sqlite_schema"))
+    with State.create_or_open(path) as state:
+        assert state._db.execute("SELECT * FROM jobs").fetchall() == before
+        later = dict(state._db.execute("SELECT name, sql FROM sqlite_schema"))
+        new = {"headers", "sqlite_autoindex_headers_1", "suspects", "absences", "absences_due"}
+        assert later.keys() - first.keys() == new
+        assert {name: later[name] for name in first.keys() - {"jobs"}} == {
+            name: first[name] for name in first.keys() - {"jobs"}
+        }
+        assert state.known_files(make_scene()) == ()
+        start(state, [A, B])
+        (job,) = open_jobs(state)
+        fact = FileFact(asset="scl", href=job.scene.assets["scl"].href, size=500, etag="tag", header=b"header")
+        state.record(BatchResult(outcomes=(saved(job),), files=(fact,)), [])
+        assert state.known_files(job.scene) == (fact,)
+        assert state.counts().total == {"saved": 2}
+    assert path.with_name(path.name + ".v1").exists()
+
+
+def test_a_state_that_told_reasons_in_words_only_goes_on(path: Path) -> None:
+    """Nothing is lost, what may pass is tried again, and files that were not there are asked for again."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(Path(__file__).with_name("state_v3.sql").read_text())
+    with State.create_or_open(path) as state:
+        assert state.counts().total == {"saved": 1, "cloudy": 2, "missing": 4, "failed": 6, OPEN: 2}
+        causes = state.without(VISUAL, twins_newest=True).by_status
+        assert causes["missing"] == {Cause.JPEG2000: 2, Cause.NOT_THERE: 2}
+        assert causes["failed"] == dict.fromkeys(
+            (Cause.NETWORK, Cause.DENIED, Cause.DAMAGED, Cause.LAYOUT, Cause.CRASH, Cause.ORIGIN), 1
+        )
+        scene = state.scene("sentinel-2-l2a", "S2")
+        assert scene is not None
+        assert scene.absent == {"visual": ONLY_JP2, "thumbnail": NO_TIFF}
+        assert len(list(state.saved_rows(twins_newest=True, wanted=VISUAL))) == 1
+        told = {(p.item, p.area): (p.status, p.reason) for p in state.problems()}
+        assert told["S2", "a"] == ("missing", "visual: only as JPEG 2000")
+
+        state.commit_folders(state.sync_areas([A, B, C]))
+        assert state.rejudge(judge, VISUAL) == {}
+        assert state.reopen_transient() == 4, "not the one of an unsupported layout, nor the one that crashed"
+        assert state.reopen_due() == 2
+        state.begin_run("{}", "1.0")
+        assert {(job.scene.id, job.area.name) for job in open_jobs(state)} == {
+            ("S1", "c"), ("S3", "a"), ("S3", "b"), ("S3", "c"), ("S4", "a"), ("S5", "a"), ("S5", "b"), ("S6", "a"),
+        }  # fmt: skip
+        assert add(state, scene, [A, B, C]) == [], "the same item opens nothing"
+        again = add(state, make_scene("S2", minutes=10), [A, B, C])
+        assert [job.area.name for job in again] == ["a", "c"], "the picture is there now"
+        record(state, *map(saved, open_jobs(state)), *map(saved, again))
+        assert state.counts().total == {"saved": 11, "cloudy": 2, "failed": 2}
+        assert state._db.execute("SELECT count(*) FROM absences").fetchone() == (0,)
+    assert path.with_name(path.name + ".v3").exists()
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    State.create_or_open(path).close()
+
+    def fail(db: sqlite3.Connection) -> None:
+        db.execute("DROP TABLE searches")
+        raise RuntimeError("stop")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", [*schema.MIGRATIONS, fail])
+        with pytest.raises(RuntimeError, match="stop"):
+            State.create_or_open(path)
+    with State.create_or_open(path) as state:
+        assert state.searches() == ()
+
+
+def test_reading_needs_a_file(path: Path) -> None:
+    with pytest.raises(StateError, match="no state"):
+        State.read(path)
+    assert not path.exists()
+
+
+def test_reading_while_a_run_writes(state: State) -> None:
+    with State.read(state.path) as view:
+        assert view.counts().total == {}
+        start(state, [A, B])
+        jobs = add(state, make_scene(), [A, B])
+        assert view.counts().total == {OPEN: 2}
+        rows_while_writing = view.saved_rows(twins_newest=True, wanted=VISUAL)
+        record(state, saved(jobs[0]))
+        assert view.counts().total == {OPEN: 1, "saved": 1}
+        assert [row.area for row in rows_while_writing] == ["a"]
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            view._db.execute("DELETE FROM jobs")
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from s2async.state.writer import State
+state = State.create_or_open(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_second_process_is_told_who_holds_it_and_a_killed_one_frees_it(path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "held\n"
+            began = time.monotonic()
+            with pytest.raises(
+                StateInUse, match=rf"in use by pid {child.pid} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+            ):
+                State.create_or_open(path)
+            assert time.monotonic() - began < 1
+            with State.read(path) as view:
+                assert view.counts().total == {}
+        finally:
+            child.kill()
+    State.create_or_open(path).close()
+
+
+def test_the_lock_is_freed_by_close_and_by_a_failed_opening(path: Path) -> None:
+    path.write_bytes(b"")
+    with pytest.raises(StateError):
+        State.create_or_open(path)
+    path.unlink()
+    first = State.create_or_open(path)
+    with pytest.raises(StateInUse, match=f"pid {os.getpid()}"):
+        State.create_or_open(path)
+    first.close()
+    first.close()
+    State.create_or_open(path).close()
+
+
+def test_a_full_disk_is_one_line_and_nothing_of_the_batch_is_kept(state: State) -> None:
+    start(state, [A])
+    job = add(state, make_scene(), [A])[0]
+    pages = state._db.execute("PRAGMA page_count").fetchone()[0]
+    state._db.execute(f"PRAGMA max_page_count = {pages}")
+    many = [FileFact(asset=f"asset {i} {'x' * 400}", href="", size=1, etag="") for i in range(200)]
+    with pytest.raises(LocalError, match=rf"{re.escape(str(state.path))}.*full"):
+        state.record(BatchResult(outcomes=(saved(job),), files=tuple(many)), [])
+    state._db.execute("PRAGMA max_page_count = 1000000")
+    assert state.counts().total == {OPEN: 1}
+    record(state, saved(job))
+    assert state.counts().total == {"saved": 1}
+
+
+def test_a_read_only_disk_is_one_line(state: State) -> None:
+    state._db.execute("PRAGMA query_only = 1")
+    with pytest.raises(LocalError, match=re.escape(str(state.path))):
+        state.begin_run("{}", "1.0")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LocalError):
+        State.create_or_open(tmp_path / "file" / "state.sqlite")
+    with pytest.raises(LocalError):
+        State.create_or_open(tmp_path)
+
+
+def test_a_database_viewer_that_holds_the_file_is_named(state: State) -> None:
+    other = sqlite3.connect(state.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StateInUse, match="another program"):
+        state.begin_run("{}", "1.0")
+    other.close()
+    assert state.begin_run("{}", "1.0") == 1
+
+
+RECORD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from tests.support.states import A, B, C, add, make_scene, saved, start
+from s2async.models import BatchResult
+from s2async.state.writer import State
+state = State.create_or_open(Path(sys.argv[1]))
+start(state, [A, B, C])
+n = int(sys.argv[3])
+while True:
+    jobs = add(state, make_scene(f"item {n}", minutes=n), [A, B, C])
+    print("found", *[job.id for job in jobs], flush=True)
+    for job in jobs[:2]:
+        state.record(BatchResult(outcomes=(saved(job),)), [])
+        print("saved", job.id, flush=True)
+    n += 1
+"""
+
+
+def test_no_acknowledged_commit_is_lost_by_kill_9(path: Path) -> None:
+    found: set[int] = set()
+    done: set[int] = set()
+    chance = random.Random(1)
+    for round_ in range(4):
+        command = [sys.executable, "-c", RECORD, str(path), str(Path(__file__).parents[2]), str(round_ * 100_000)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            first = child.stdout.readline()
+            time.sleep(chance.uniform(0.02, 0.3))
+            child.send_signal(signal.SIGKILL)
+            said = first + child.stdout.read()
+        for line in said.splitlines(keepends=True):
+            if line.endswith("\n"):
+                what, *numbers = line.split()
+                (found if what == "found" else done).update(map(int, numbers))
+        with State.create_or_open(path) as state:
+            kept = dict(state._db.execute("SELECT id, status FROM jobs"))
+            assert found <= kept.keys()
+            assert {kept[job] for job in done} == {"saved"}
+            assert state._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+            start(state, [A, B, C])
+            assert {job.id for job in open_jobs(state, 7)} == {
+                job for job, status in kept.items() if status == OPEN
+            }
+    assert len(done) > 40

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from s2async.state import sql
+from s2async.state.records import OPEN
+from s2async.state.writer import State
+from tests.support.states import add, make_area, make_scene, open_jobs, start
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.sqlite"
+
+
+@pytest.fixture
+def state(path: Path) -> Iterator[State]:
+    with State.create_or_open(path) as opened:
+        yield opened
+
+
+def plan(state: State, statement: str) -> list[str]:
+    values: dict[str, int] | tuple[int, ...] = dict.fromkeys(re.findall(r":(\w+)", statement), 0)
+    values = values or (0,) * statement.count("?")
+    return [row[3] for row in state._db.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "OPEN_JOBS",
+        "JUDGE_PAGE",
+        "VALID_PRODUCTS",
+        "SAVED_ROWS",
+        "JOB_ROWS",
+        "JOB_ROWS_OF_AREA",
+        "FIND_ITEM",
+        "NAMESAKE",
+        "ITEM_EDITION",
+        "SENSED_TOGETHER",
+        "FREE_TWINS",
+        "JOBS_TO_REOPEN",
+        "REOPEN_JOBS",
+        "REOPEN_TRANSIENT",
+        "ANSWER_JOB",
+        "ADD_MEASURE",
+        "ADD_PRODUCT",
+        "DROP_OTHER_KIND",
+        "BELIEVED_MEASURE",
+        "VALID_ASSETS",
+        "KNOWN_HEADERS",
+        "FORGET_HEADERS",
+        "SUPERSEDED_COUNTS",
+        "AREAS_OF_NEWER",
+        "KNOWN_JOBS",
+        "REOPEN_LACKING",
+        "LACKING_TO_REOPEN",
+        "FORGET_ABSENCES",
+        "BELIEVED_ABSENCES",
+        "MISSING_ASSETS",
+        "ADD_ABSENCE",
+        "TRIES",
+    ],
+)
+def test_no_statement_of_a_run_scans_a_big_table(state: State, name: str) -> None:
+    steps = plan(state, getattr(sql, name))
+    assert steps
+    scans = [step for step in steps if re.match(r"SCAN (?!a\b|areas\b|e VIRTUAL|CONSTANT|newer\b|known\b)", step)]
+    assert scans == []
+
+
+def test_pages_and_rows_are_streamed_in_order_without_sorting_all(state: State) -> None:
+    assert not [step for step in plan(state, sql.OPEN_JOBS) if "TEMP B-TREE" in step]
+    assert plan(state, sql.OPEN_JOBS)[0] == "SEARCH j USING INDEX jobs_open (item>?)"
+    assert not [step for step in plan(state, sql.JUDGE_PAGE) if "TEMP B-TREE" in step]
+    assert [step for step in plan(state, sql.SAVED_ROWS) if "TEMP B-TREE" in step] == [
+        "USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"
+    ]
+
+
+def test_the_jobs_of_one_area_are_found_without_looking_at_the_others(state: State) -> None:
+    assert "SEARCH a USING INDEX sqlite_autoindex_areas_1 (fingerprint=?)" in plan(state, sql.JOB_ROWS_OF_AREA)
+
+
+def test_a_hundred_thousand_jobs_in_seconds(state: State) -> None:
+    areas = [make_area(f"area {i:05}") for i in range(2000)]
+    began = time.monotonic()
+    start(state, areas)
+    for i in range(50):
+        assert len(add(state, make_scene(f"S{i:03}", minutes=10 * i), areas)) == 2000
+    start(state, areas)
+    assert sum(1 for _ in open_jobs(state)) == 100_000
+    assert state.counts().total == {OPEN: 100_000}
+    assert time.monotonic() - began < 15

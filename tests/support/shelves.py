@@ -1,0 +1,115 @@
+"""A job whose runs are over, without a server: its config, its crops on disk, and the state that knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from affine import Affine
+from pyproj import Transformer
+from shapely import MultiPolygon, Polygon, box
+
+from s2async import files
+from s2async.areas import loader as area_files
+from s2async.cli.export import table
+from s2async.config.model import Config
+from s2async.export.table import Table
+from s2async.models import Area, CloudMeasure, Job, Outcome, Product, Status
+from s2async.output import crops
+from s2async.output.geotiff import Crop
+from s2async.state.reader import Ledger
+from s2async.state.writer import State
+from tests.support.states import CLEAR, add, cloudy, failed, make_scene, missing, record, start
+from tests.support.worlds import toml
+
+PARK = Polygon(
+    [(13.35, 52.51), (13.36, 52.51), (13.355, 52.516)], [[(13.354, 52.511), (13.355, 52.512), (13.356, 52.511)]]
+)
+SHAPES: Mapping[str, Polygon | MultiPolygon] = {
+    "=Park": PARK,
+    'Müggelsee "🏞",\n<b>': MultiPolygon([box(13.60, 52.43, 13.61, 52.44), box(13.62, 52.43, 13.63, 52.44)]),
+    "plain": box(13.40, 52.50, 13.41, 52.505),
+}
+"""Odd names, a hole, two parts."""
+SPECKLED = CloudMeasure(histogram=(10, 0, 0, 1, 200, 97, 0, 0, 2, 0, 0, 0, 0), total=320)
+"""3 of 300 valid pixels are spoilt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shelf:
+    """Where it all is."""
+
+    config: Path
+    settings: Config
+    areas: Mapping[str, Area]
+
+    @property
+    def output(self) -> Path:
+        return self.settings.output.folder
+
+    def table(self, state: Ledger, *, everything: bool = False) -> Table:
+        return table(state, self.settings, everything=everything)
+
+
+def fill(
+    folder: Path,
+    *,
+    shapes: Mapping[str, Polygon | MultiPolygon] = SHAPES,
+    dates: int = 2,
+    assets: Sequence[str] = ("visual", "nir"),
+    rejected: bool = False,
+) -> Shelf:
+    """Save crops of each area on so many dates; with rejected ones, one more date of every other ending."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "config.toml"
+    path.write_text(
+        toml(
+            areas=[{"name": name, "wkt": shape.wkt} for name, shape in shapes.items()],
+            output={"folder": "data", "assets": list(assets)},
+            run={"state": "data/state.sqlite"},
+        )
+    )
+    settings = Config.load(path)
+    areas = {area.name: area for area in area_files.load(settings)}
+    settings.output.folder.mkdir()
+    wanted = settings.wanted()
+    with State.create_or_open(settings.run.state) as state:
+        start(state, list(areas.values()), wanted)
+        for number in range(dates):
+            scene = make_scene(f"S2A_33UUU_{number:08}_0_L2A", minutes=1440 * number, assets=("scl", *assets))
+            for job in add(state, scene, list(areas.values()), wanted):
+                products = tuple(save(settings.output.folder, job, asset) for asset in assets)
+                measure = SPECKLED if number else CLEAR
+                record(state, Outcome(job=job, status=Status.SAVED, measure=measure, products=products))
+        if rejected:
+            scene = make_scene("S2B_33UUU_rejected", minutes=1440 * dates, assets=("scl", *assets))
+            first, second, third = add(state, scene, list(areas.values()), wanted)
+            record(state, cloudy(first), missing(second), failed(third))
+        state.end_run("finished")
+    return Shelf(config=path, settings=settings, areas=areas)
+
+
+def save(output: Path, job: Job, asset: str) -> Product:
+    """A crop of made-up pixels around the job's area, on 10 m of UTM zone 33."""
+    folder = output / job.area.folder
+    folder.mkdir(exist_ok=True)
+    to_utm = Transformer.from_crs("OGC:CRS84", "EPSG:32633", always_xy=True)
+    west, south, east, north = (value // 10 * 10 for value in to_utm.transform_bounds(*job.area.polygon.bounds))
+    rows, columns = int(north - south) // 10 + 1, int(east - west) // 10 + 1
+    random = np.random.default_rng([job.id, len(asset)])
+    bands, dtype, top = (3, np.uint8, 255) if asset == "visual" else (1, np.uint16, 10_000)
+    crop = Crop(
+        pixels=random.integers(1, top, (bands, rows, columns)).astype(dtype),
+        transform=Affine(10, 0, west, 0, -10, north + 10),
+        epsg=32633,
+        nodata=0,
+        scales=[1.0 if asset == "visual" else 0.0001] * bands,
+        offsets=[0.0 if asset == "visual" else -0.1] * bands,
+        tags={"AREA_NAME": job.area.name},
+    )
+    path = folder / crops.file_name(job.scene.id, asset, "gtiff")
+    product, data = crops.encode(crop, path.name, format_="gtiff", mask=True, asset=asset)
+    files.replace(path, data, token="test")
+    return product
