@@ -617,7 +617,7 @@ def test_a_server_that_stays_down_is_given_up_by_all_who_wait(server: FaultServe
 
     started = time.monotonic()
     ended, _ = run(server, work, patience=0.6, attempts=20)
-    # refusals in a row are up to `net.pace.LONGEST` apart: ten of them, until it is parked, take more than two seconds
+    # refusals in a row are up to `net.pace.LONGEST` apart: ten of them, until it is parked, take over two seconds
     assert 0.6 < time.monotonic() - started < 6
     assert {type(end) for end in ended} == {HostParked}
     assert all("only failed while it was waited for" in str(end) for end in ended)
