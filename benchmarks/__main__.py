@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
-from benchmarks import chaos, contest, export, growth, least, link, memory, parity, plots, tables
+from benchmarks import contest, export, growth, least, link, memory, parity, plots, tables
 from benchmarks.context import context
 from benchmarks.options import Options
 
@@ -54,8 +54,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    if arguments[:1] == ["chaos"]:
-        return chaos.main(arguments[1:])
     parser = _parser()
     asked = parser.parse_args(arguments)
     benchmark = BENCHMARKS[asked.name]
@@ -89,10 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="\n".join(
-            [f"{name:12}{_sentence(benchmark)}" for name, benchmark in BENCHMARKS.items()]
-            + [f"{'chaos NAME':12}{chaos.__doc__.split(': ')[1].capitalize()}"]
-        ),
+        epilog="\n".join(f"{name:12}{_sentence(benchmark)}" for name, benchmark in BENCHMARKS.items()),
     )
     parser.add_argument("name", choices=BENCHMARKS, help="which one")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the JSON lines there, too")

@@ -22,13 +22,14 @@ from typing import Any, Final
 
 from shapely.geometry.base import BaseGeometry
 
-from benchmarks import least, measure, ours, scenes
+from benchmarks import measure, ours, scenes
 from benchmarks.answers import Answer, answer_of
 from benchmarks.options import Options
 from benchmarks.peers.rules import Found
 from benchmarks.scenes import Order
 from s2async import files
 from s2async.sandbox.server.process import Sandbox, start
+from s2async.sandbox.truth.least import Least, least
 from s2async.sandbox.world.make import World, default_folder, make_world
 
 OURS: Final = "s2async"
@@ -61,7 +62,7 @@ class Contest:
     folder: Path
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
     """The first answer to each job: the others must be the same."""
-    _least: dict[int, least.Least] = field(default_factory=dict)
+    _least: dict[int, Least] = field(default_factory=dict)
 
     def once(self, name: str, number: int) -> Line:
         """One contender, once."""
@@ -113,7 +114,7 @@ class Contest:
         found = [Found(**json.loads(line)) for line in lines]
         return usage, [answer_of(one.item, one.area, one.bad, one.valid, one.file) for one in found]
 
-    def _bound(self, answers: Sequence[Answer]) -> least.Least:
+    def _bound(self, answers: Sequence[Answer]) -> Least:
         """What these jobs cost at least."""
         if len(answers) not in self._least:
             known = {scene.id: scene for scene in self.order.scenes}
@@ -124,7 +125,7 @@ class Contest:
                 touching[scene.scl].append(polygon)
                 if answer.clear:
                     touching[scene.visual].append(polygon)
-            self._least[len(answers)] = least.least(touching, self.world.local)
+            self._least[len(answers)] = least(touching, self.world.local)
         return self._least[len(answers)]
 
     def _differing(self, answers: Sequence[Answer]) -> list[str]:

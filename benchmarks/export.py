@@ -18,8 +18,8 @@ from benchmarks.options import Options
 from s2async.areas import loader as area_files
 from s2async.config.model import Config
 from s2async.models import Asset, BatchResult, CloudMeasure, Job, Outcome, Product, Scene, Status
+from s2async.sandbox.settings import toml
 from s2async.state.writer import State
-from tests.support import worlds
 
 AREAS: Final = 1000
 """Parks, each with all scenes."""
@@ -61,7 +61,7 @@ def fill(folder: Path, parks: int, items: int) -> Path:
     ]
     (folder / "areas.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
     path = folder / "config.toml"
-    path.write_text(worlds.toml(areas="areas.geojson", output={"folder": "data"}, run={"state": "state.sqlite"}))
+    path.write_text(toml(areas="areas.geojson", output={"folder": "data"}, run={"state": "state.sqlite"}))
     config = Config.load(path)
     areas, wanted = area_files.load(config), config.wanted()
     with State.create_or_open(config.run.state) as state:

@@ -17,8 +17,9 @@ from benchmarks.answers import Answer, answer_of
 from benchmarks.options import Options
 from benchmarks.peers.rules import BAD_CLASSES
 from s2async.sandbox.server.process import Sandbox, start
+from s2async.sandbox.settings import toml
+from s2async.sandbox.truth import oracle
 from s2async.sandbox.world.make import World
-from tests.support import oracle, worlds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +84,7 @@ def run(
     (folder / "areas.geojson").write_text(json.dumps(_collection(areas)))
     config = folder / "config.toml"
     config.write_text(
-        worlds.toml(
+        toml(
             areas="areas.geojson",
             search={
                 "catalog": {

@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmarks import year
 from benchmarks.options import Options
+from s2async.sandbox.truth import oracle
 from s2async.sandbox.world.make import World
-from tests.support import oracle
 
 
 def run(_: Options) -> Iterator[dict[str, Any]]:

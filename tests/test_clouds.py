@@ -18,7 +18,7 @@ from s2async.clouds import Limits, bad_pixels, cloud_percent, measure, valid_per
 from s2async.cog.grid import Grid, cutout
 from s2async.errors import CorruptFile
 from s2async.models import Area, CloudMeasure, Status
-from tests.support.oracle import project
+from s2async.sandbox.truth.oracle import project
 
 BAD = (1, 3, 8, 9, 10)
 

@@ -15,7 +15,8 @@ from shapely.geometry.base import BaseGeometry
 from s2async import read
 from s2async.areas import loader
 from s2async.config.model import Config
-from tests.support import bugs, oracle
+from s2async.sandbox.truth import oracle
+from tests.support import bugs
 
 pytestmark = pytest.mark.long
 

@@ -1,4 +1,4 @@
-"""The fault matrix in short: each fault of a file or a page once. In full: ``benchmarks chaos matrix``."""
+"""The fault matrix in short: each fault of a file or a page once. In full: ``python -m tests.chaos matrix``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.chaos import flips, kinds_api, kinds_files, kinds_http, trial, truths
-from benchmarks.chaos.kinds import PLACES, Kind, kinds
-from benchmarks.chaos.trial import Bench, Cell
+from tests.chaos import flips, kinds_api, kinds_files, kinds_http, trial, truths
+from tests.chaos.kinds import PLACES, Kind, kinds
+from tests.chaos.trial import Bench, Cell
 
 KINDS = [*kinds_http.kinds(), *kinds_api.kinds(), *kinds_files.kinds()]
 """Of one file or page; those of a whole server are in ``test_faults_server``."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.chaos import kinds_server, trial
-from benchmarks.chaos.kind import Kind
-from benchmarks.chaos.trial import Bench, Cell
+from tests.chaos import kinds_server, trial
+from tests.chaos.kind import Kind
+from tests.chaos.trial import Bench, Cell
 
 LONGEST = 1.0
 """Seconds of a fault in the suite; the matrix has longer ones."""

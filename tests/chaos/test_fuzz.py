@@ -1,4 +1,4 @@
-"""What comes from outside, made up: short forms of ``python -m benchmarks chaos fuzz``, and what it has found."""
+"""What comes from outside, made up: short forms of ``python -m tests.chaos fuzz``, and what it has found."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import __main__ as command
-from benchmarks.chaos import fuzz
-from benchmarks.chaos.targets import TARGETS, BrokenPromiseError, promise
+from tests.chaos import __main__ as command
+from tests.chaos import fuzz
+from tests.chaos.targets import TARGETS, BrokenPromiseError, promise
 
 FOUND = {
     "a whole stream of one byte too many": ("tile", b"\x00\x1e\x00\x00\x00\x02r{\xffO\x1e{"),
@@ -82,7 +82,7 @@ def test_whatever_comes_is_taken_or_refused(name: str) -> None:
 
 def test_the_long_form_counts_its_executions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("atheris")
-    asked = ["chaos", "fuzz", "--target", "wkt", "--count", "300", "--keep", str(tmp_path)]
+    asked = ["fuzz", "--target", "wkt", "--count", "300", "--keep", str(tmp_path)]
     assert command.main(asked) == 0
     _, line = capsys.readouterr().out.splitlines()
     name, executions, _seconds, kept, findings = line.split()

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from benchmarks.chaos import hostile
 from s2async.net import allowlist
+from tests.chaos import hostile
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="openings of files are counted by inotify")
 

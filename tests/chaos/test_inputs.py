@@ -18,13 +18,13 @@ import pytest
 from rich.console import Console
 from shapely import box
 
-from benchmarks.chaos import inputs
 from s2async.cli import status as summary
 from s2async.errors import LocalError, S2AsyncError
 from s2async.export import csv_table
 from s2async.state.reader import Ledger
 from s2async.state.writer import State
 from s2async.text import safe
+from tests.chaos import inputs
 from tests.support import damages, hostile_inputs, shelves
 from tests.support.hostile_inputs import REFUSED, RIGHT, TRACEBACK, WRONG, Case, Judged
 from tests.support.states import make_area, start

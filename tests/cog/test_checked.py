@@ -20,7 +20,8 @@ from s2async.cog.tile_cache import Shelf
 from s2async.errors import CorruptFile
 from s2async.models import Asset, BatchResult, CloudMeasure, Status
 from s2async.net.client import Transport
-from tests.support import oracle, worlds
+from s2async.sandbox.truth import oracle
+from tests.support import worlds
 from tests.support.batches import CODECS, INSIDE, ITEM, Served, areas
 from tests.support.fault_server import FaultServer
 from tests.support.layouts import by_name

@@ -24,8 +24,9 @@ from s2async.models import Asset, BatchResult, Job, Outcome, Status
 from s2async.net.accounting import Meter
 from s2async.net.client import Transport
 from s2async.net.editions import Edition
+from s2async.sandbox.truth import oracle
 from tests.cog.test_tile_cache import SOURCE
-from tests.support import oracle, worlds
+from tests.support import worlds
 from tests.support.batches import ITEM, Served
 from tests.support.fault_server import FaultServer
 from tests.support.served import COG, asset, cutout, make, run, sound

@@ -24,7 +24,7 @@ from s2async import geo
 from s2async.cog import grid as grids
 from s2async.cog.grid import Cutout, Grid, Window, cutout, is_known
 from s2async.models import Area
-from tests.support.oracle import project
+from s2async.sandbox.truth.oracle import project
 
 UTM = Grid(width=60, height=50, transform=Affine(10, 0, 399_960, 0, -10, 5_800_020), epsg=32633)
 SOUTH = Grid(width=40, height=70, transform=Affine(20, 0, 500_000, 0, -20, 7_300_000), epsg=32723)

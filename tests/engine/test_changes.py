@@ -30,8 +30,9 @@ from s2async.net import client
 from s2async.plan.forecast import Plan
 from s2async.plan.survey import survey
 from s2async.sandbox.server.process import start as start_server
+from s2async.sandbox.truth import oracle
 from s2async.state.writer import State
-from tests.support import oracle, worlds
+from tests.support import worlds
 from tests.support.states import VISUAL
 from tests.support.worlds import SHAPES, Ran, Stage
 

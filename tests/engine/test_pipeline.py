@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from shapely import box
 
-from benchmarks import least
 from s2async import files
 from s2async.areas import loader as area_files
 from s2async.cog import heap
@@ -22,10 +21,11 @@ from s2async.errors import LocalError, StateInUse
 from s2async.models import Batch, BatchResult, Job, JobDone, JobsFound, Notice, SearchDone, Status, Traffic, Use
 from s2async.net import client
 from s2async.net.limiter import TURN
+from s2async.sandbox.truth import least, oracle
 from s2async.state.reader import Ledger
 from s2async.state.records import AreaCounts
 from s2async.state.writer import State
-from tests.support import oracle, worlds
+from tests.support import worlds
 from tests.support.worlds import Stage
 
 

@@ -18,7 +18,7 @@ from s2async.config.model import Config
 from s2async.engine import pipeline
 from s2async.models import Area
 from s2async.sandbox.server.process import Sandbox, start
-from tests.support import oracle
+from s2async.sandbox.truth import oracle
 
 CONFIG = """
 areas = [{areas}]

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 import rasterio
 
-from benchmarks.chaos.points import POINTS
 from s2async.config.model import Config
 from s2async.sandbox.server.process import Sandbox
 from s2async.state.records import OPEN
+from tests.chaos.points import POINTS
 from tests.support import worlds
 from tests.support.worlds import Ran, Stage
 
@@ -78,14 +78,14 @@ def answered(config: Config) -> Answered:
 
 
 def test_kills_at_the_named_points_leave_no_trace(tmp_path: Path, slow: Stage, calm: Ran) -> None:
-    """As `python -m benchmarks chaos kills` does it five hundred times."""
+    """As `python -m tests.chaos kills` does it five hundred times."""
     sandbox = slow.sandbox
     path = worlds.write_config(tmp_path, sandbox, network={"connections": 4}, run={"queue": 30})
     config = Config.load(path)
     assert NTH.keys() == POINTS.keys()
     for point, nth in NTH.items():
         known, before = answered(config), log_end(sandbox)
-        command = [sys.executable, "-m", "benchmarks.chaos.points", point, str(nth), "-q", "run", str(path)]
+        command = [sys.executable, "-m", "tests.chaos.points", point, str(nth), "-q", "run", str(path)]
         child = subprocess.run(
             command, capture_output=True, timeout=60, check=False, cwd=Path(__file__).parents[2]
         )

@@ -56,7 +56,8 @@ from s2async.models import (
 from s2async.net.client import Meter, Piece, Transport
 from s2async.net.editions import Edition
 from s2async.output import crops
-from tests.support import oracle, worlds
+from s2async.sandbox.truth import oracle
+from tests.support import worlds
 from tests.support.states import make_scene
 
 SECRET = "?sig=hunter2"

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from benchmarks import export as benchmark
 from s2async import files
 from s2async.cli import export
 from s2async.errors import ConfigError, LocalError
@@ -143,13 +142,3 @@ def test_a_name_that_cannot_be_written_is_told(shelf: Shelf) -> None:
     ):
         call(shelf.config, "--format", "csv", "--output", shelf.output)
     assert not list(shelf.output.parent.glob(f".*{files.SUFFIX}"))
-
-
-@pytest.mark.parametrize("kind", list(benchmark.READERS))
-def test_the_benchmark_counts_the_rows_that_it_put_in(tmp_path: Path, kind: str) -> None:
-    if kind == "parquet":
-        pytest.importorskip("pyarrow", reason="GeoParquet needs the extra parquet")
-    config = benchmark.fill(tmp_path, 9, 2)
-    result = call(config, "--format", kind, "--output", tmp_path / "out")
-    assert result.output == f"wrote {tmp_path / 'out'}: 18 rows\n"
-    assert benchmark.READERS[kind](tmp_path / "out") == 18

@@ -30,9 +30,9 @@ from s2async.models import Area, FolderMove
 from s2async.output import crops
 from s2async.output.crops import cut
 from s2async.output.geotiff import Crop, encode
+from s2async.sandbox.truth.oracle import project
 from tests.support.layouts import MADE, Made, by_name, crop_of, opened
 from tests.support.layouts import tiff as made_tiff
-from tests.support.oracle import project
 
 
 def shapes(made: Made) -> list[Polygon | MultiPolygon]:

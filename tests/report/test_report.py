@@ -18,8 +18,9 @@ from s2async.config.model import Config
 from s2async.errors import ConfigError, LocalError
 from s2async.models import SearchReport
 from s2async.report import build
+from s2async.sandbox.settings import toml
 from s2async.state.writer import State
-from tests.support import shelves, worlds
+from tests.support import shelves
 from tests.support.browser import Browser
 from tests.support.pages import Page
 from tests.support.shelves import PARK, fill
@@ -180,7 +181,7 @@ def write_config(tmp_path: Path, **changed: object) -> Path:
         "run": {"state": "state.sqlite"},
     }
     path = tmp_path / "config.toml"
-    path.write_text(worlds.toml(**(tables | changed)))
+    path.write_text(toml(**(tables | changed)))
     return path
 
 

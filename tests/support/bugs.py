@@ -23,7 +23,7 @@ import rasterio
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from tests.support import oracle
+from s2async.sandbox.truth import oracle
 
 LIMIT = 120
 """Seconds that one run of the program may take."""

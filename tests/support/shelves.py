@@ -19,10 +19,10 @@ from s2async.export.table import Table
 from s2async.models import Area, CloudMeasure, Job, Outcome, Product, Status
 from s2async.output import crops
 from s2async.output.geotiff import Crop
+from s2async.sandbox.settings import toml
 from s2async.state.reader import Ledger
 from s2async.state.writer import State
 from tests.support.states import CLEAR, add, cloudy, failed, make_scene, missing, record, start
-from tests.support.worlds import toml
 
 PARK = Polygon(
     [(13.35, 52.51), (13.36, 52.51), (13.355, 52.516)], [[(13.354, 52.511), (13.355, 52.512), (13.356, 52.511)]]

@@ -37,7 +37,8 @@ from s2async.models import Event
 from s2async.sandbox.server.journal import LogEntry
 from s2async.sandbox.server.process import Sandbox
 from s2async.sandbox.server.process import start as start_server
-from tests.support import oracle
+from s2async.sandbox.settings import toml
+from s2async.sandbox.truth import oracle
 
 WEST, NORTH, SIDE = 390_000.0, 5_820_000.0, 5120.0
 EPSG = 32633
@@ -263,23 +264,6 @@ def _cog(pixels: NDArray[Any], size: float) -> bytes:
 
 
 # ---- runs -------------------------------------------------------------------------------------------------
-
-
-def toml(**sections: Any) -> str:
-    """A config as text: keyword arguments are sections, or keys of the top when they are no mappings."""
-    top = [f"{key} = {_value(value)}" for key, value in sections.items() if not isinstance(value, Mapping)]
-    for name, keys in sections.items():
-        if isinstance(keys, Mapping):
-            top += [f"[{name}]", *(f"{key} = {_value(value)}" for key, value in keys.items())]
-    return "\n".join(top) + "\n"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{json.dumps(key)} = {_value(entry)}" for key, entry in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def write_config(

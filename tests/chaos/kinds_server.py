@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from benchmarks.chaos.kind import FILES, WHOLE, Kind
+from tests.chaos.kind import FILES, WHOLE, Kind
 
 DISK: Final = 6
 NOT_ALL: Final = 3

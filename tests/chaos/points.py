@@ -1,4 +1,4 @@
-"""Where a run can be made to kill itself: ``python -m benchmarks.chaos.points POINT NTH run CONFIG``.
+"""Where a run can be made to kill itself: ``python -m tests.chaos.points POINT NTH run CONFIG``.
 
 The package knows nothing of this: its functions are wrapped from outside before its command line is called.
 """

@@ -15,7 +15,8 @@ import rasterio.mask
 from numpy.typing import NDArray
 from shapely import Polygon
 
-from tests.support import oracle, worlds
+from s2async.sandbox.truth import oracle
+from tests.support import worlds
 
 AREAS: Final = ("North", "Tall")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from rasterio.errors import WindowError
 
 from benchmarks import __main__ as command
-from benchmarks import answers, contest, growth, least, link, measure, plots, scenes, tables
+from benchmarks import answers, contest, export, growth, link, measure, plots, scenes, tables
 from benchmarks.options import Options
 from benchmarks.peers import rules
 from benchmarks.scenes import Order, Scene
 from s2async.sandbox.server.process import start
+from s2async.sandbox.truth import oracle
 from s2async.sandbox.world.make import World, default_folder, make_world
-from tests.support import oracle
 
 FAST = Options(items=2, rounds=1, delay=0, bandwidth=100_000, connections=4)
 
@@ -231,27 +231,18 @@ def test_an_answer_tells_place_and_shape_and_type_and_pixels_apart(tmp_path: Pat
     assert answers.answer_of("item", "area", 0, 1, None).digest is None
 
 
-# ---- least bytes --------------------------------------------------------------------------------------
+# ---- exports ------------------------------------------------------------------------------------------
 
 
-@given(rows=st.integers(1, 64), seed=st.integers(0, 100), grain=st.integers(1, 200))
-def test_the_least_prefix_gives_the_rows_and_one_byte_less_does_not(rows: int, seed: int, grain: int) -> None:
-    pixels = np.random.default_rng(seed).integers(0, grain, 64 * 64, dtype=np.uint8).tobytes()
-    data = zlib.compress(pixels, 1)
-    size = least.prefix_size(data, rows * 64)
-    assert zlib.decompressobj().decompress(data[:size])[: rows * 64] == pixels[: rows * 64]
-    # Some bytes may wait in the decoder's bits: it asks for at most a few more than it needs.
-    assert len(zlib.decompressobj().decompress(data[: max(size - 8, 0)])) < rows * 64
-
-
-def test_the_least_of_prefixes_is_less_than_that_of_whole_tiles(stage: contest.Contest) -> None:
-    scene, parks = stage.order.scenes[0], list(scenes.parks().values())
-    few = least.least({scene.visual: parks[:1]}, stage.world.local)
-    all_nine = least.least({scene.visual: parks}, stage.world.local)
-    assert 0 < few.prefix_bytes < few.bytes < all_nine.bytes
-    assert few.prefix_bytes < all_nine.prefix_bytes < all_nine.bytes
-    twice = least.least({scene.visual: parks, scene.scl: parks}, stage.world.local)
-    assert (few.files, twice.files) == (1, 2)
+@pytest.mark.parametrize("kind", list(export.READERS))
+def test_the_export_counts_the_rows_that_it_put_in(tmp_path: Path, kind: str) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow", reason="GeoParquet needs the extra parquet")
+    config, file = export.fill(tmp_path, 9, 2), tmp_path / "out"
+    command = [sys.executable, "-m", "s2async", "export", str(config), "--format", kind, "--output", str(file)]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert done.stdout == f"wrote {file}: 18 rows\n"
+    assert export.READERS[kind](file) == 18
 
 
 # ---- measuring ----------------------------------------------------------------------------------------

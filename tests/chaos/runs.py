@@ -16,12 +16,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from benchmarks.chaos.truths import Pair
 from s2async.catalog import search
 from s2async.cli import main
 from s2async.net import client
 from s2async.sandbox.server.process import Sandbox
-from tests.support import oracle
+from s2async.sandbox.truth import oracle
+from tests.chaos.truths import Pair
 
 LIMIT: Final = 60.0
 """Seconds after which a run counts as hung; the longest ones take some seconds of stalls."""

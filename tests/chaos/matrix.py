@@ -1,4 +1,4 @@
-"""``python -m benchmarks chaos matrix``: every kind of fault at every position, judged by an oracle of its own.
+"""``python -m tests.chaos matrix``: every kind of fault at every position, judged by an oracle of its own.
 
 Each case is a run of the whole program over 20 scenes and two areas, in ten searches with pages of one item, while
 the sandbox fails in one way at one position; then the fault is over, `retry` opens what failed, and the program
@@ -23,8 +23,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.chaos.kinds import Kind, kinds
-from benchmarks.chaos.trial import Cell, bench
+from tests.chaos.kinds import Kind, kinds
+from tests.chaos.trial import Cell, bench
 
 ROUNDS: Final = 40
 """Runs of one cell at most, when it has few faults to meet."""
@@ -58,7 +58,7 @@ def _work(share: list[tuple[Kind, str]], count: int, results: Any) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run all cells in a few processes, and print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks chaos matrix", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos matrix", description=__doc__)
     parser.add_argument("--count", type=int, default=20, help="faults of each kind at each position, at least")
     parser.add_argument("--only", default="", help="kinds whose name holds this")
     parser.add_argument("--slack", type=float, default=1.0, metavar="F",

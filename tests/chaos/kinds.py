@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.chaos import kinds_api, kinds_files, kinds_http, kinds_server
-from benchmarks.chaos.kind import EVERYWHERE, PLACES, Kind
+from tests.chaos import kinds_api, kinds_files, kinds_http, kinds_server
+from tests.chaos.kind import EVERYWHERE, PLACES, Kind
 
 __all__ = ["EVERYWHERE", "PLACES", "Kind", "kinds"]
 

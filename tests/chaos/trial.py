@@ -13,12 +13,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from benchmarks.chaos import editions
-from benchmarks.chaos.kind import PLACES, WHOLE, Kind
-from benchmarks.chaos.runs import LIMIT, Ended, hurried, run
-from benchmarks.chaos.truths import AREAS, Pair, differs, items, polygon, quarters, truth_of
 from s2async.net.retries import MOST
 from s2async.sandbox.server.process import Sandbox, start
+from tests.chaos import editions
+from tests.chaos.kind import PLACES, WHOLE, Kind
+from tests.chaos.runs import LIMIT, Ended, hurried, run
+from tests.chaos.truths import AREAS, Pair, differs, items, polygon, quarters, truth_of
 from tests.support import worlds
 
 SEARCHES: Final = 10

@@ -1,4 +1,4 @@
-"""``python -m benchmarks chaos inputs``: polygons, names, configs and states that are wrong or odd.
+"""``python -m tests.chaos inputs``: polygons, names, configs and states that are wrong or odd.
 
 Each is right, as an oracle has it, or refused with one line and exit code 2 (a state: 5 or 6) before the first
 request; or it is wrong, or ends in a traceback, which must not be.
@@ -40,7 +40,7 @@ def run(folder: Path) -> Iterator[tuple[str, str, Judged]]:
 def main(arguments: list[str]) -> int:
     """Run it, and print a table of counts and what is not as it should be."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks chaos inputs",
+        prog="python -m tests.chaos inputs",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -30,7 +30,6 @@ from urllib.parse import quote
 from pyproj import Transformer
 from shapely import box
 
-from benchmarks.chaos.addresses import NAMES, hostile
 from s2async.areas.loader import load
 from s2async.catalog import items as catalogs
 from s2async.catalog import search
@@ -39,12 +38,14 @@ from s2async.engine import pipeline
 from s2async.errors import NotFound, RemoteError
 from s2async.models import Event, JobDone, Status
 from s2async.net.client import Transport
-from tests.support import served, worlds
+from s2async.sandbox.settings import toml
+from tests.chaos.addresses import NAMES, hostile
+from tests.support import served
 from tests.support.fault_server import FaultServer
 
 LEAST: Final = 150
 SECRET: Final = "canary-of-secrets"
-LONGEST: Final = 700
+LONGEST: Final = 800
 """Characters of a refusal that is still one clear line."""
 IN_OPEN: Final = 0x20
 IN_ISDIR: Final = 0x40000000
@@ -154,7 +155,7 @@ class Answer:
 
 def main(arguments: list[str]) -> int:
     """Try all addresses in all positions; 1 when any leads anywhere, or there are too few."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks chaos hostile", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos hostile", description=__doc__)
     parser.add_argument("--count", type=int, metavar="N", help="addresses, each in five positions (default: all)")
     asked = parser.parse_args(arguments)
     tried, traces = run(asked.count)
@@ -319,7 +320,7 @@ def _assets(place: Place) -> dict[str, list[Answer]]:
     _put_page(place, "assets", [_item(place, number, href) for number, href in enumerate(hrefs)], [])
     path = place.folder / "work" / "config.toml"
     path.write_text(
-        worlds.toml(
+        toml(
             areas=[{"name": "Here", "wkt": _area().wkt}],
             search={
                 "catalog": {

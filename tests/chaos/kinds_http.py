@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.chaos.kind import FILES, PAGES, Kind
+from tests.chaos.kind import FILES, PAGES, Kind
 
 
 def kinds() -> Iterator[Kind]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import least, year
-from tests.support import oracle
+from s2async.sandbox.truth import oracle
 
 pytestmark = pytest.mark.timeout(480)
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks chaos flips``: one bit turned over inside an otherwise valid answer, many times.
+"""``python -m tests.chaos flips``: one bit turned over inside an otherwise valid answer, many times.
 
 The lengths agree and the headers are right: only the stream itself can tell. Each flip lies somewhere in a tile
 that the window touches. Read by this package with ``verify`` (whole tiles, Adler-32), without it (the start of a
@@ -174,7 +174,7 @@ async def run(count: int, seed: int) -> dict[str, Counter[str]]:
 
 def main(arguments: Sequence[str]) -> int:
     """Flip bits, and print what each reader made of them."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks chaos flips", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos flips", description=__doc__)
     parser.add_argument("--count", type=int, default=5000, help="bits to flip")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(arguments)

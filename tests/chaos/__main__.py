@@ -1,10 +1,14 @@
-"""``python -m benchmarks chaos NAME``: what is promised of faults, tried out with counts."""
+"""``python -m tests.chaos NAME``: the long form of a chaos test, with counts and a table."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+import tempfile
 from importlib import import_module
 from typing import Final
+from unittest import mock
 
 EXPERIMENTS: Final = {
     "disk": "a disk that fills up at random levels",
@@ -19,10 +23,10 @@ EXPERIMENTS: Final = {
 """By name, which is also that of the module with its ``main(arguments) -> int``: 1 when a bound is missed."""
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the experiment that the command line names, with the options that follow."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks chaos",
+        prog="python -m tests.chaos",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="\n".join(f"{name:10}{text}" for name, text in EXPERIMENTS.items()),
@@ -30,4 +34,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("name", choices=EXPERIMENTS, help="which one; NAME --help tells its options")
     parser.add_argument("options", nargs=argparse.REMAINDER, help="of the experiment, such as --count N")
     asked = parser.parse_args(arguments)
-    return int(import_module(f"{__name__}.{asked.name}").main(asked.options))
+    # what the runs note in the user's state directory must not stay there
+    with tempfile.TemporaryDirectory() as notes, mock.patch.dict(os.environ, XDG_STATE_HOME=notes):
+        return int(import_module(f"tests.chaos.{asked.name}").main(asked.options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

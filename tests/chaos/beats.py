@@ -1,4 +1,4 @@
-"""A run that notes how late its event loop was: ``python -m benchmarks.chaos.beats FILE run CONFIG``.
+"""A run that notes how late its event loop was: ``python -m tests.chaos.beats FILE run CONFIG``.
 
 It asks as much at once as it may from the start: who never answers could not widen its window.
 """

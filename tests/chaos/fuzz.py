@@ -19,7 +19,7 @@ LONGEST: Final = 8192
 
 def main(arguments: list[str]) -> int:
     """Fuzz one target after another, each in a process of its own; 1 when a promise was broken."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks chaos fuzz", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos fuzz", description=__doc__)
     parser.add_argument("--target", choices=NAMES, action="append", help="only this one; may be repeated")
     parser.add_argument("--seconds", type=int, default=60, metavar="N", help="for each target (default: 60)")
     parser.add_argument("--count", type=int, metavar="N", help="executions of each target at most")
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _fuzz(name: str, seconds: int, count: int | None, keep: Path) -> int:
-    from benchmarks.chaos.targets import TARGETS
+    from tests.chaos.targets import TARGETS
 
     with tempfile.TemporaryDirectory() as folder:
         corpus, words = Path(folder) / "corpus", Path(folder) / "words"
@@ -85,7 +85,7 @@ def _child(name: str, *options: str) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["s2async"]):
-        from benchmarks.chaos.targets import TARGETS
+        from tests.chaos.targets import TARGETS
     atheris.Setup([name, *options], TARGETS[name].run)
     atheris.Fuzz()
 

@@ -37,7 +37,7 @@ LARGEST: Final = 500 << 10
 
 def main(arguments: list[str]) -> int:
     """Fill up the disk under runs; 1 when something wrong is in sight, or a run cannot go on."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks chaos disk", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos disk", description=__doc__)
     parser.add_argument("--count", type=int, default=COUNT, metavar="N", help=f"levels (default: {COUNT})")
     parser.add_argument("--seed", type=int, default=2022, metavar="N")
     parser.add_argument("--limit", action="store_true", help="limit the size of files, though a mount is possible")

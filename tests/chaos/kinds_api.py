@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from benchmarks.chaos.kind import PAGES, Kind
 from s2async.sandbox.faults.api import CLOUDS, IDS
+from tests.chaos.kind import PAGES, Kind
 
 BAD_IDS: Final = tuple(name for name in IDS if name not in ("emoji", "sql"))
 """Those that are refused; the others are odd, but names, and then it is another item."""

@@ -47,7 +47,7 @@ class Stopped:
 
 def main(arguments: list[str]) -> int:
     """Stop stalled runs; 1 when one takes too long, says nothing of how to go on, or the loop is late."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks chaos stalls", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos stalls", description=__doc__)
     parser.add_argument("--count", type=int, default=COUNT, metavar="N", help=f"runs (default: {COUNT})")
     asked = parser.parse_args(arguments)
     watched = WATCHED if asked.count >= COUNT else WATCHED / 10
@@ -80,7 +80,7 @@ def lateness(folder: Path, sandbox: Sandbox, seconds: float) -> list[float]:
     (config,) = configs(folder / "watched", sandbox, 1)
     with stalled(sandbox):
         child = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.chaos.beats", str(beats), "-q", "run", str(config)],
+            [sys.executable, "-m", "tests.chaos.beats", str(beats), "-q", "run", str(config)],
             stderr=subprocess.DEVNULL,
         )
         stall = wait_for(sandbox, in_flight=READS)

@@ -28,10 +28,11 @@ import rasterio
 import rasterio.mask
 from shapely import Polygon
 
-from benchmarks.chaos.points import POINTS, arm, arm_clock
 from s2async.cli.main import main as command_line
 from s2async.sandbox.server.process import Sandbox, start
-from tests.support import oracle, worlds
+from s2async.sandbox.truth import oracle
+from tests.chaos.points import POINTS, arm, arm_clock
+from tests.support import worlds
 
 KILLS: Final = 500
 CAMPAIGNS: Final = 2
@@ -85,7 +86,7 @@ WORDS: Final = {
 
 def main(arguments: list[str]) -> int:
     """Kill and look; 1 when there is a trace."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks chaos kills", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos kills", description=__doc__)
     parser.add_argument("--count", type=int, default=KILLS, metavar="N", help=f"kills (default: {KILLS})")
     parser.add_argument("--seed", type=int, default=2022, metavar="N")
     asked = parser.parse_args(arguments)
