@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fault_server import FaultServer
+from tests.support.shell import Shell
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +45,8 @@ def server(fault_process: FaultServer) -> FaultServer:
     """The fault server, with an empty log."""
     fault_process.ask("/__reset")
     return fault_process
+
+
+@pytest.fixture
+def s2(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    return Shell(capfd, monkeypatch)

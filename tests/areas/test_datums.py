@@ -12,6 +12,8 @@ from pyproj.network import is_network_enabled, set_network_enabled
 from s2async.areas import datums
 from s2async.areas.datums import LONLAT, Coordinates, Trust, Way
 
+pytestmark = pytest.mark.slow
+
 BESSEL = 'SPHEROID["Bessel_1841",6377397.155,299.1528128]'
 GRS80 = 'SPHEROID["GRS_1980",6378137.0,298.257222101]'
 WGS84 = 'SPHEROID["WGS_1984",6378137.0,298.257223563]'

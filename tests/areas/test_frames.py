@@ -25,6 +25,8 @@ from s2async.errors import AreaError, PlaceWarning
 from s2async.models import Area, Notice
 from tests.support.fault_server import FaultServer
 
+pytestmark = pytest.mark.slow
+
 FIELD = shapely.box(12.90, 52.47, 12.91, 52.48)
 GAUSS = (
     'PROJCS["unnamed",GEOGCS["Bessel 1841",DATUM["{}",SPHEROID["bessel",6377397.155,299.1528128]],'

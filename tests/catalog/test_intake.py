@@ -11,7 +11,7 @@ from s2async.catalog.intake import Intake, identity
 from s2async.catalog.items import KNOWN
 from s2async.errors import BadAnswer
 from s2async.models import Scene
-from tests.catalog.test_items import an_item
+from tests.support.items import an_item
 
 CATALOG = KNOWN["earth-search"]
 BAD: dict[str, dict[str, Any]] = {

@@ -18,11 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from s2async.catalog.planning import GROUP_DEGREES, Matcher, groups, surround
 from s2async.models import Area
 from s2async.sandbox.world.parks import PARKS
-from tests.catalog.test_items import a_scene
-
-
-def an_area(name: str, polygon: Polygon | MultiPolygon) -> Area:
-    return Area(name=name, polygon=polygon, fingerprint="0" * 16, folder=name)
+from tests.support.items import a_scene, an_area
 
 
 def square(lon: float, lat: float, size: float) -> Polygon:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_main import Shell
+from tests.support.shell import Shell
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,6 @@ def world(bug_cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plain")
     subprocess.run([sys.executable, bug_cases / "_harness" / "make.py", folder], check=True, timeout=120)
     return folder
-
-
-@pytest.fixture
-def s2(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    return Shell(capfd, monkeypatch)
 
 
 @contextlib.contextmanager

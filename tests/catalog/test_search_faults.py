@@ -18,9 +18,9 @@ from s2async.catalog import search as searching
 from s2async.config.model import Config
 from s2async.errors import BadAnswer, RemoteError, TransientError
 from s2async.net.client import Transport
-from tests.cli.test_main import Shell
 from tests.support import worlds
 from tests.support.fault_server import FaultServer
+from tests.support.shell import Shell
 from tests.support.worlds import Stage
 
 LABEL = "North and 5 more, 2022-01-01/2022-03-31"
@@ -33,11 +33,6 @@ Answers = Callable[[list[Item], int, str], Answer]
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     yield from worlds.staged(tmp_path_factory.mktemp("world"), [worlds.day(number) for number in (1, 2, 3, 4)])
-
-
-@pytest.fixture
-def s2(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    return Shell(capfd, monkeypatch)
 
 
 def page(items: list[Any], following: str | Mapping[str, Any] = "", **more: Any) -> dict[str, Any]:

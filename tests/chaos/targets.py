@@ -356,7 +356,7 @@ def _tiles() -> Iterator[bytes]:
 
 
 def _pages() -> Iterator[bytes]:
-    from tests.catalog.test_items import an_item
+    from tests.support.items import an_item
 
     first = [an_item(id="a"), an_item(id="b", collection=None, bbox=[13, 52, 14, 53], geometry=None)]
     for link in (

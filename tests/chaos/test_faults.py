@@ -10,6 +10,8 @@ from tests.chaos import flips, kinds_api, kinds_files, kinds_http, trial, truths
 from tests.chaos.kinds import PLACES, Kind, kinds
 from tests.chaos.trial import Bench, Cell
 
+pytestmark = pytest.mark.slow
+
 KINDS = [*kinds_http.kinds(), *kinds_api.kinds(), *kinds_files.kinds()]
 """Of one file or page; those of a whole server are in ``test_faults_server``."""
 

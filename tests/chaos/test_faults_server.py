@@ -10,6 +10,8 @@ from tests.chaos import kinds_server, trial
 from tests.chaos.kind import Kind
 from tests.chaos.trial import Bench, Cell
 
+pytestmark = pytest.mark.slow
+
 LONGEST = 1.0
 """Seconds of a fault in the suite; the matrix has longer ones."""
 CELLS = [

@@ -13,6 +13,8 @@ from tests.chaos import __main__ as command
 from tests.chaos import fuzz
 from tests.chaos.targets import TARGETS, BrokenPromiseError, promise
 
+pytestmark = pytest.mark.slow
+
 FOUND = {
     "a whole stream of one byte too many": ("tile", b"\x00\x1e\x00\x00\x00\x02r{\xffO\x1e{"),
     "a type that is no text": ("geojson", b'{"type": [], "coordinates": []}'),

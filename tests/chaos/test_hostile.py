@@ -10,7 +10,10 @@ import pytest
 from s2async.net import allowlist
 from tests.chaos import hostile
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="openings of files are counted by inotify")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="openings of files are counted by inotify"),
+]
 
 
 @pytest.fixture(autouse=True)

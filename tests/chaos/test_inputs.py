@@ -29,6 +29,8 @@ from tests.support import damages, hostile_inputs, shelves
 from tests.support.hostile_inputs import REFUSED, RIGHT, TRACEBACK, WRONG, Case, Judged
 from tests.support.states import make_area, start
 
+pytestmark = pytest.mark.slow
+
 # ---- polygons, names, configs -----------------------------------------------------------------------------
 
 

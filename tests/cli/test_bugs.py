@@ -23,6 +23,8 @@ from s2async.errors import LocalError, TransientError
 from tests.support import worlds
 from tests.support.worlds import Stage
 
+pytestmark = pytest.mark.slow
+
 CANARY = "hunter2canary"
 SECRETS = {
     "HTTPS_PROXY": f"http://anna:{CANARY}1#x@127.0.0.1:8807",

@@ -18,6 +18,8 @@ from s2async.errors import ConfigError, LocalError
 from s2async.sandbox.world import make, parks
 from tests.support import worlds
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

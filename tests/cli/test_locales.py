@@ -22,7 +22,7 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 """A locale that every system has. (Without the others, Python itself would take UTF-8.)"""
 ADVICE = "use a UTF-8 locale or PYTHONUTF8=1"
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="names of files are UTF-16 on Windows")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="names of files are UTF-16 on Windows")]
 
 
 @pytest.fixture(scope="module")

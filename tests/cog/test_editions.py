@@ -25,11 +25,11 @@ from s2async.net.accounting import Meter
 from s2async.net.client import Transport
 from s2async.net.editions import Edition
 from s2async.sandbox.truth import oracle
-from tests.cog.test_tile_cache import SOURCE
 from tests.support import worlds
 from tests.support.batches import ITEM, Served
 from tests.support.fault_server import FaultServer
 from tests.support.served import COG, asset, cutout, make, run, sound
+from tests.support.streams import SOURCE
 
 BEFORE, AFTER = 1_651_399_200, 1_654_077_600
 """Seconds since 1970: a day in May 2022, and one in June."""

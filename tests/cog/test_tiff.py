@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 import struct
-import time
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -408,9 +407,7 @@ def outcome(head: bytes) -> Layout | NeedMore | CorruptFile:
 
 
 def check_damage(head: bytes) -> None:
-    started = time.perf_counter()
     found = outcome(head)
-    assert time.perf_counter() - started < 2
     if isinstance(found, NeedMore):
         assert len(head) < found.size <= tiff.MAX_HEADER
     elif isinstance(found, Layout):

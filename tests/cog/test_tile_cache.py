@@ -28,17 +28,11 @@ from s2async.errors import CorruptFile, NotFound
 from s2async.models import Asset, Traffic, Use
 from s2async.net.accounting import Meter
 from s2async.net.editions import Edition
-from tests.support.layouts import by_name
-from tests.support.layouts import tiff as made_tiff
 from tests.support.served import booked, sound
-from tests.support.streams import POOL, Asking, File, Local, by_gdal, files, layout_of, same
+from tests.support.streams import ASSET, POOL, SOURCE, Asking, File, Local, by_gdal, files, same
 
 isal = pytest.importorskip("isal.isal_zlib")
 engines = st.sampled_from([isal, zlib])
-ASSET = Asset(key="visual", href="http://cogs.test/a.tif")
-SOURCE = Source(
-    asset=ASSET, layout=layout_of(made_tiff(by_name("tiles three bands"))), edition=Edition(size=9999, etag='"1"')
-)
 
 
 def read_apart(

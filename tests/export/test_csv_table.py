@@ -15,7 +15,7 @@ from s2async.export import csv_table
 from s2async.export.table import Table
 from s2async.models import CloudMeasure
 from s2async.state.records import SavedRow
-from tests.export.test_table import CLASSES, CLOUDY, ROW
+from tests.support.rows import CLASSES, CLOUDY, ROW
 
 
 def write(folder: Path, *rows: SavedRow) -> list[dict[str, str]]:

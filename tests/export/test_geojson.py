@@ -15,7 +15,7 @@ from shapely.geometry import shape
 from s2async.export import geojson
 from s2async.export.table import Table
 from s2async.state.records import JobRow
-from tests.export.test_table import CLASSES, CLOUDY, ROW
+from tests.support.rows import CLASSES, CLOUDY, ROW
 from tests.support.shelves import PARK, SHAPES
 
 

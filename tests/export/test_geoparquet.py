@@ -16,7 +16,7 @@ from shapely import box
 
 from s2async.export.table import Table
 from s2async.state.records import JobRow
-from tests.export.test_table import CLASSES, CLOUDY, ROW
+from tests.support.rows import CLASSES, CLOUDY, ROW
 from tests.support.shelves import PARK, SHAPES
 
 pq = pytest.importorskip("pyarrow.parquet", reason="GeoParquet needs the extra parquet")

@@ -14,7 +14,7 @@ from s2async.cog import tiff
 from s2async.cog.tiff import Layout
 from s2async.export import stac
 from s2async.output.geotiff import Crop, encode
-from tests.export.test_table import CLASSES, ROW
+from tests.support.rows import CLASSES, ROW
 
 CATALOG = KNOWN["earth-search"]
 

@@ -25,9 +25,9 @@ from s2async.errors import ConfigError, LocalError, StateError, StateInUse
 from s2async.maintenance import rebuild
 from s2async.state.reader import Ledger
 from s2async.state.writer import State
-from tests.maintenance.test_verify import ask, crops
 from tests.support import worlds
-from tests.support.worlds import Stage
+from tests.support.shell import ask
+from tests.support.worlds import Stage, crops
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import rasterio
-from click.testing import CliRunner, Result
 
-from s2async.cli.main import cli, exit_code
+from s2async.cli.main import exit_code
 from s2async.config.model import Config
 from s2async.errors import ConfigError
 from s2async.maintenance import verify
@@ -19,20 +18,13 @@ from s2async.output import tags
 from s2async.state.reader import Ledger
 from s2async.state.writer import State
 from tests.support import worlds
-from tests.support.worlds import Stage
+from tests.support.shell import ask
+from tests.support.worlds import Stage, crops
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     yield from worlds.staged(tmp_path_factory.mktemp("world"))
-
-
-def ask(*arguments: object) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments], standalone_mode=False)
-
-
-def crops(config: Config) -> list[Path]:
-    return sorted(config.output.folder.rglob("*.tif"))
 
 
 def asked(ran: worlds.Ran) -> set[str]:

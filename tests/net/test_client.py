@@ -38,10 +38,13 @@ from s2async.net import client as transport_module
 from s2async.net.client import MAX_REDIRECTS, Meter, Piece, Transport
 from s2async.net.editions import Edition
 from s2async.net.limiter import TURN
+from s2async.net.turnstile import Turnstile
 from tests.support.fault_server import FaultServer
 
 T = TypeVar("T")
 ATTEMPTS = 3
+NEVER = 3600
+"""Seconds beyond the limit of pytest: a test that ends was ended by something else."""
 CONTENT = bytes(range(256)) * 400
 STATUSES = (408, 425, 429, 500, 502, 503, 504)
 BROKEN = ("stall", "stall-body", "cut", "reset", "close", "thin")
@@ -58,6 +61,20 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def name(server: FaultServer) -> str:
     (server.folder / "data.bin").write_bytes(CONTENT)
     return "data.bin"
+
+
+@pytest.fixture
+def shut(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds for which servers were left alone because they asked for it, as they are asked for."""
+    asked: list[float] = []
+    plain = Turnstile.shut
+
+    def noted(self: Turnstile, seconds: float) -> None:
+        asked.append(seconds)
+        plain(self, seconds)
+
+    monkeypatch.setattr(Turnstile, "shut", noted)
+    return asked
 
 
 def run(
@@ -219,10 +236,10 @@ def test_a_transient_answer_with_a_long_body_stays_transient(server: FaultServer
 
 @pytest.mark.parametrize("mode", BROKEN)
 def test_a_broken_connection_is_healed_by_another_try(server: FaultServer, name: str, mode: str) -> None:
-    started = time.monotonic()
-    piece, transport = run(server, reader(server.url(mode, 1, name), 0, 90_000), idle_timeout=0.5)
+    piece, transport = run(
+        server, reader(server.url(mode, 1, name), 0, 90_000), idle_timeout=0.5, total_timeout=NEVER
+    )
     assert piece.data == CONTENT[:90_000]
-    assert time.monotonic() - started < 3
     requests, sent = server.totals()
     assert requests == 2
     assert 1 <= transport.meter.requests <= requests
@@ -232,16 +249,14 @@ def test_a_broken_connection_is_healed_by_another_try(server: FaultServer, name:
 
 @pytest.mark.parametrize("mode", BROKEN)
 def test_a_connection_that_always_breaks_is_given_up(server: FaultServer, name: str, mode: str) -> None:
-    started = time.monotonic()
     work = reader(server.url(mode, -1, name), 0, 90_000)
 
     async def count(transport: Transport) -> tuple[object, int, int]:
         return await outcome(work(transport)), transport.meter.requests, transport.meter.bytes
 
-    (error, requests, size), transport = run(server, count, idle_timeout=0.5)
+    (error, requests, size), transport = run(server, count, idle_timeout=0.5, total_timeout=NEVER)
     assert isinstance(error, TransientError)
     assert name in str(error)
-    assert time.monotonic() - started < 4
     # aiohttp asks once more by itself where a connection ends before the answer begins
     assert requests <= server.totals()[0] == ATTEMPTS * (2 if mode == "close" else 1)
     assert size <= server.totals()[1]
@@ -249,10 +264,8 @@ def test_a_connection_that_always_breaks_is_given_up(server: FaultServer, name: 
 
 
 def test_a_drip_ends_with_the_total_time(server: FaultServer, name: str) -> None:
-    started = time.monotonic()
     with pytest.raises(TransientError, match="timed out"):
-        run(server, reader(server.url("drip", -1, name)), total_timeout=0.5, attempts=2)
-    assert 0.9 < time.monotonic() - started < 3
+        run(server, reader(server.url("drip", -1, name)), idle_timeout=NEVER, total_timeout=0.5, attempts=2)
     assert server.totals()[0] == 2
 
 
@@ -295,7 +308,6 @@ def test_a_server_that_is_not_there(server: FaultServer) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a full queue of connections is silent on Linux only")
 def test_a_server_that_does_not_even_accept(server: FaultServer) -> None:
-    started = time.monotonic()
     with socket.socket() as deaf, contextlib.ExitStack() as waiting:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen(0)
@@ -304,9 +316,9 @@ def test_a_server_that_does_not_even_accept(server: FaultServer) -> None:
             knock.setblocking(False)
             knock.connect_ex(deaf.getsockname())
         origin = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        limits = {"connect_timeout": 0.4, "idle_timeout": NEVER, "total_timeout": NEVER}
         with pytest.raises(TransientError, match="timed out"):
-            run(server, reader(f"{origin}/x.tif"), origins=[origin], connect_timeout=0.4, attempts=2)
-    assert 0.7 < time.monotonic() - started < 4
+            run(server, reader(f"{origin}/x.tif"), origins=[origin], attempts=2, **limits)
 
 
 def test_a_transport_works_inside_its_block_only(server: FaultServer, name: str) -> None:
@@ -460,10 +472,11 @@ def test_a_redirect_to_nowhere(server: FaultServer) -> None:
 
 
 @pytest.mark.parametrize("after", ["0", "-7", "soon", "1.5", "Mon, 01 Jan 2001 00:00:00 GMT"])
-def test_a_retry_after_of_nothing_or_nonsense_does_not_delay(server: FaultServer, name: str, after: str) -> None:
-    started = time.monotonic()
+def test_a_retry_after_of_nothing_or_nonsense_does_not_delay(
+    server: FaultServer, name: str, shut: list[float], after: str
+) -> None:
     run(server, reader(server.url("code", 2, name, status=429, after=after)))
-    assert time.monotonic() - started < 1.5
+    assert shut == []
     assert server.totals()[0] == 3
 
 
@@ -488,8 +501,7 @@ def test_a_server_that_asks_for_patience_gets_it_from_every_task(
     assert [entry["time"] > complaint + 0.95 for entry in log] == [False] * 2 + [True] * 6
 
 
-def test_patience_is_kept_for_the_one_server(server: FaultServer, name: str) -> None:
-    started = time.monotonic()
+def test_patience_is_kept_for_the_one_server(server: FaultServer, name: str, shut: list[float]) -> None:
 
     async def work(transport: Transport) -> None:
         first = asyncio.create_task(transport.read(server.url("code", 1, name, status=503, after=1), 0, 10))
@@ -499,12 +511,13 @@ def test_patience_is_kept_for_the_one_server(server: FaultServer, name: str) -> 
         await first
 
     run(server, work, origins=[server.origin, server.other])
-    assert time.monotonic() - started >= 1
+    assert shut == [1]
 
 
 @pytest.mark.parametrize("after", ["301", "1000000000", "9" * 30, "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_a_server_that_asks_for_too_much_is_not_asked_for_now(server: FaultServer, name: str, after: str) -> None:
-    started = time.monotonic()
+def test_a_server_that_asks_for_too_much_is_not_asked_for_now(
+    server: FaultServer, name: str, shut: list[float], after: str
+) -> None:
 
     async def work(transport: Transport) -> list[object]:
         error = await outcome(transport.read(server.url("code", -1, name, status=503, after=after), 0, 10))
@@ -520,7 +533,7 @@ def test_a_server_that_asks_for_too_much_is_not_asked_for_now(server: FaultServe
     assert error.retry_after > 300
     assert "asks to wait" in str(error)
     assert server.totals()[0] == 2
-    assert time.monotonic() - started < 5
+    assert shut == []
 
 
 # ---- servers in trouble -----------------------------------------------------------------------------------
@@ -553,9 +566,7 @@ def test_a_server_that_is_down_for_long_is_asked_little_more_than_needed(server:
     async def work(transport: Transport) -> None:
         await asyncio.gather(*(worker(transport) for _ in range(16)))
 
-    started = time.monotonic()
     run(server, work, attempts=5)
-    assert time.monotonic() - started >= 1.5
     log = server.log
     failed = sum(entry["status"] == 503 for entry in log)
     assert len(log) - failed == 600, "each is asked for once, and all are answered"
@@ -563,7 +574,7 @@ def test_a_server_that_is_down_for_long_is_asked_little_more_than_needed(server:
     assert len(log) <= 1.10 * 600
 
 
-def test_a_server_that_fails_in_part_is_asked_little_more_and_every_try_is_made(
+def test_a_server_that_fails_in_part_is_asked_for_every_try(
     server: FaultServer, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every other file is out of order, for good: their tries are not made at once, but they are all made."""
@@ -582,15 +593,13 @@ def test_a_server_that_fails_in_part_is_asked_little_more_and_every_try_is_made(
         done = await asyncio.gather(*(worker(transport) for _ in range(4)))
         return list(itertools.chain.from_iterable(done))
 
-    started = time.monotonic()
     ended, _ = run(server, work, attempts=5)
     assert sum(isinstance(end, Piece) for end in ended) == 60
     assert {type(end) for end in ended} == {Piece, TransientError}
     counts = Counter(entry["target"] for entry in server.log if entry["status"] == 500)
     assert set(counts.values()) == {5}, "each fails by its own tries"
     assert len(counts) == 60
-    floor = retries.FLOOR * (time.monotonic() - started)
-    assert server.totals()[0] == 60 + 300 <= 1.1 * 120 + retries.MOST + floor + 1
+    assert server.totals()[0] == 60 + 300
 
 
 @pytest.mark.usefixtures("hurried")
@@ -604,7 +613,6 @@ def test_an_api_that_is_parked_is_waited_for(server: FaultServer, name: str) -> 
     found, _ = run(server, work)
     assert [json.loads(page["body"]) for page in found] == [{"limit": 5}] * 30
     assert sum(entry["status"] == 503 for entry in server.log) <= 8 + 12 + 9, "and hardly asked meanwhile"
-    assert time.time() >= until
 
 
 @pytest.mark.usefixtures("hurried")
@@ -615,10 +623,7 @@ def test_a_server_that_stays_down_is_given_up_by_all_who_wait(server: FaultServe
         waiting = [outcome(patiently(transport, url)) for _ in range(30)]
         return [*await asyncio.gather(*waiting), await outcome(transport.json("GET", url))]
 
-    started = time.monotonic()
     ended, _ = run(server, work, patience=0.6, attempts=20)
-    # refusals in a row are up to `net.pace.LONGEST` apart: ten of them, until it is parked, take over two seconds
-    assert 0.6 < time.monotonic() - started < 6
     assert {type(end) for end in ended} == {HostParked}
     assert all("only failed while it was waited for" in str(end) for end in ended)
     # the probes of one moment set out together, and three such moments fit into the patience
@@ -781,7 +786,7 @@ def test_a_crowded_server_is_asked_for_about_as_much_as_it_has_room_for(server: 
 
 
 def test_stalled_reads_are_cancelled_at_once_and_leave_nothing(server: FaultServer, name: str) -> None:
-    async def work(transport: Transport) -> float:
+    async def work(transport: Transport) -> None:
         await gathered(transport, [server.url("well", 0, name)] * 200)  # so that it may be asked 64 at once
         stalled = [
             asyncio.create_task(transport.read(server.url(mode, -1, name, n=n), 0, 1000))
@@ -789,40 +794,33 @@ def test_stalled_reads_are_cancelled_at_once_and_leave_nothing(server: FaultServ
             for mode in ("stall", "stall-body")
         ]
         await until(lambda: len(server.log) == 200 + 64)
-        started = time.monotonic()
         for task in stalled:
             task.cancel()
         ended = await asyncio.gather(*stalled, return_exceptions=True)
-        elapsed = time.monotonic() - started
         assert all(isinstance(end, asyncio.CancelledError) for end in ended)
         assert transport.in_flight == 0
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert (await transport.read(server.url("well", 0, name), 0, 1000)).data == CONTENT[:1000]
-        return elapsed
 
-    elapsed, transport = run(server, work, connections=64, idle_timeout=60, total_timeout=60)
-    assert elapsed < 1
+    _, transport = run(server, work, connections=64, idle_timeout=NEVER, total_timeout=NEVER)
     assert transport.meter.bytes <= server.totals()[1]
     assert server.ask("/__log")["now"] == 0
 
 
 def test_waiting_for_patience_or_for_a_place_can_be_cancelled(server: FaultServer, name: str) -> None:
-    async def work(transport: Transport) -> float:
+    async def work(transport: Transport) -> None:
         stalled = server.url("stall", -1, name).replace(server.origin, server.other)
-        urls = [server.url("code", -1, name, status=503, after=200), stalled]
+        urls = [server.url("code", -1, name, status=503, after=NEVER), stalled]
         tasks = [asyncio.create_task(transport.read(url, 0, 10)) for url in urls * 3]
         await until(lambda: len(server.log) == 2)
-        started = time.monotonic()
         for task in tasks:
             task.cancel()
         assert all(
             isinstance(e, asyncio.CancelledError) for e in await asyncio.gather(*tasks, return_exceptions=True)
         )
-        return time.monotonic() - started
 
     origins = [server.origin, server.other]
-    elapsed, _ = run(server, work, origins=origins, connections=1, idle_timeout=60, total_timeout=60)
-    assert elapsed < 1
+    run(server, work, origins=origins, connections=1, patience=NEVER, idle_timeout=NEVER, total_timeout=NEVER)
 
 
 def test_orderly_answers_keep_their_connection_and_errors_leave_a_working_transport(
@@ -974,27 +972,24 @@ def test_whoever_waits_for_the_budget_can_be_cancelled_and_others_go_on(
     monkeypatch.setattr(retries, "FLOOR", 1e-9)
     monkeypatch.setattr(retries, "SHARE", 0.0)
 
-    async def work(transport: Transport) -> float:
+    async def work(transport: Transport) -> None:
         broken = [server.url("code", -1, name, status=500, n=n) for n in range(6)]
         waiting = [asyncio.create_task(outcome(transport.read(url, 0, 100))) for url in broken]
         await until(lambda: len(server.log) == 6 + 3)
         await asyncio.sleep(0.1)
         assert sum(task.done() for task in waiting) <= 1
         await gathered(transport, [server.url("well", 0, name, n=n) for n in range(20)])
-        started = time.monotonic()
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        return time.monotonic() - started
 
-    assert run(server, work)[0] < 1
+    run(server, work)
     assert server.totals()[0] == 6 + 3 + 20
 
 
 def test_an_api_that_asks_for_too_much_patience_is_not_waited_for_and_its_files_are_read(
-    server: FaultServer, name: str
+    server: FaultServer, name: str, shut: list[float]
 ) -> None:
-    started = time.monotonic()
 
     async def work(transport: Transport) -> tuple[object, object, Piece]:
         first = await outcome(
@@ -1008,7 +1003,7 @@ def test_an_api_that_asks_for_too_much_patience_is_not_waited_for_and_its_files_
     assert f"{server.origin} asks to wait 86,400 s, longer than anybody does" in str(second)
     assert piece.data == CONTENT[:100]
     assert server.totals()[0] == 2
-    assert time.monotonic() - started < 5
+    assert shut == []
 
 
 # ---- slow answers -----------------------------------------------------------------------------------------
@@ -1025,11 +1020,9 @@ def test_a_few_bytes_a_second_are_not_waited_for(
 
     for n in range(20):
         (server.folder / f"slow{n}.bin").write_bytes(CONTENT)
-    started = time.monotonic()
-    ended, transport = run(server, work, attempts=2)
+    ended, transport = run(server, work, attempts=2, total_timeout=NEVER)
     assert {type(end) for end in ended} == {TooSlow}
     assert "less than 100 bytes a second come" in str(ended[0])
-    assert time.monotonic() - started < 8
     log = sorted(server.log, key=lambda entry: entry["time"])
     assert len(log) == 40
     # the server notices late who is gone
@@ -1064,14 +1057,11 @@ def test_a_rate_limit_is_found_and_kept(
     async def work(transport: Transport) -> None:
         await asyncio.gather(*(worker(transport) for _ in range(96)))
 
-    started = time.monotonic()
     run(server, work, attempts=5, wait=None)
     log = server.log
     refused = sum(entry["status"] == status for entry in log)
     assert len(log) == requests + refused
     assert 1 <= refused <= 64 + 0.2 * requests
-    # lenient, for machines that do something else meanwhile
-    assert time.monotonic() - started <= 2 * (requests - burst) / rate + 3
 
 
 @pytest.mark.parametrize(
@@ -1086,7 +1076,7 @@ def test_a_rate_limit_is_found_and_kept(
         ([503], 3),
     ],
 )
-def test_what_fails_once_wherever_it_is_asked_for_costs_seconds(
+def test_what_fails_once_wherever_it_is_asked_for_is_asked_for_once_more(
     server: FaultServer, name: str, kinds: list[int | str], every: int
 ) -> None:
     """No limit of requests a second, though it looks like one: at a lower rate all is refused the same."""
@@ -1113,10 +1103,8 @@ def test_what_fails_once_wherever_it_is_asked_for_costs_seconds(
 
     for n in range(240):
         (server.folder / f"{n}-{name}").write_bytes(CONTENT)
-    started = time.monotonic()
     run(server, work, attempts=5, wait=None)
     assert len(server.log) == 240 + 240 // every, "each is asked for as often as needed"
-    assert time.monotonic() - started < 10
 
 
 # ---- APIs -------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,12 +49,12 @@ def tries(config: Config) -> set[int]:
     return {count for (count,) in rows}
 
 
-def stopped(path: Path) -> tuple[HostParked, list[Event], float]:
-    """How a run ends that a server ends, what it told, and how long it took."""
-    config, events, started = Config.load(path), list[Event](), time.monotonic()
+def stopped(path: Path) -> tuple[HostParked, list[Event]]:
+    """How a run ends that a server ends, and what it told."""
+    config, events = Config.load(path), list[Event]()
     with pytest.raises(HostParked) as caught:
         asyncio.run(pipeline.run(config, load(config), on_event=events.append))
-    return caught.value, events, time.monotonic() - started
+    return caught.value, events
 
 
 def test_an_outage_is_waited_for_and_costs_no_job_a_try(tmp_path: Path, stage: Stage) -> None:
@@ -76,12 +75,11 @@ def test_a_server_that_stays_down_ends_the_run_with_its_jobs_open(tmp_path: Path
     stage.sandbox.fault("code", path=".tif", count=None, status=503)
     path = worlds.write_config(tmp_path, stage.sandbox, network={"attempts": 20, "patience": 1})
     config = Config.load(path)
-    error, _, seconds = stopped(path)
+    error, _ = stopped(path)
     assert (
         str(error) == f"{stage.sandbox.origin} only failed while it was waited for (1 s): what needs it stays open"
     )
     assert error.origin == stage.sandbox.origin
-    assert 1 < seconds < 6
     asked = [entry for entry in stage.sandbox.log() if entry.kind != "search"]
     assert len(asked) <= breaker.FAILURES + 8 + 6, "it does not spin: one probe a period"
     assert set(states(config)) == {"open", "missing"}, "what has no file needs no server"
@@ -101,10 +99,9 @@ def test_a_server_that_wants_to_be_left_alone_for_a_day_ends_the_run_with_its_jo
     stage.sandbox.fault("code", path=where, count=None, status=503, retry_after=86_400)
     path = worlds.write_config(tmp_path, stage.sandbox, network={"attempts": 5})
     config = Config.load(path)
-    error, _, seconds = stopped(path)
+    error, _ = stopped(path)
     assert "asks to wait 86,400 s" in str(error)
     assert error.retry_after == 86_400
-    assert seconds < 20
     assert "failed" not in states(config)
     assert states(config)["open"] > 0
     assert left is None or set(states(config)) == left
@@ -146,23 +143,21 @@ def test_the_command_says_so_in_one_line_and_ends_with_3(
 
 def test_a_wait_can_be_interrupted(tmp_path: Path, stage: Stage) -> None:
     stage.sandbox.fault("code", path=".tif", count=None, status=503)
-    config = Config.load(worlds.write_config(tmp_path, stage.sandbox, network={"attempts": 20}))
+    config = Config.load(worlds.write_config(tmp_path, stage.sandbox, network={"attempts": 20, "patience": 600}))
     waiting = threading.Event()
 
     def notice(event: Event) -> None:
         if isinstance(event, Notice) and "only fails" in event.text:
             waiting.set()
 
-    async def main() -> float:
+    async def main() -> None:
         run = asyncio.create_task(pipeline.run(config, load(config), on_event=notice))
         while not waiting.is_set():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-        started = time.monotonic()
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
-        return time.monotonic() - started
 
-    assert asyncio.run(main()) < 1
+    asyncio.run(main())
     assert set(states(config)) == {"open", "missing"}, "what has no file needs no server"
     assert tries(config) == {0}

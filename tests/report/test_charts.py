@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from s2async.report import charts, data
 from s2async.report.data import ORDER, Look, Saving, Scatter
-from tests.report.test_data import look, watched
+from tests.support.looks import look, watched
 
 
 def drawn(points: Scatter, *, max_scene: float = 100) -> ET.Element:

@@ -6,14 +6,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from shapely import box
 
-from s2async.models import Area, CloudMeasure, Status
+from s2async.models import CloudMeasure, Status
 from s2async.report import data
-from s2async.report.data import Look, Scatter, Watched, looks, run_seconds, saving
+from s2async.report.data import Scatter, looks, run_seconds, saving
 from s2async.state.records import OPEN, FileSum, JobRow, RunRow, SavedRow, WholeFiles
+from tests.support.looks import look, watched
 
-AREA = Area(name="a", polygon=box(13, 52, 13.1, 52.1), fingerprint="0" * 16, folder="a")
 NOON = datetime(2022, 3, 1, 12, tzinfo=UTC)
 HALF = CloudMeasure(histogram=(50, 0, 0, 0, 25, 0, 0, 0, 0, 25, 0, 0, 0), total=100)
 
@@ -33,15 +32,6 @@ def _job(item: str, days: int, measure: CloudMeasure | None, status: str) -> dic
         "datetime": NOON + timedelta(days=days), "platform": "", "grid": "33UUU", "baseline": "",
         "scene_cloud": 12.0, "measure": measure, "status": status,
     }  # fmt: skip
-
-
-def look(day: int, status: str, *, scene: float | None = 0.0, area: float | None = 0.0) -> Look:
-    when = date(2022, 1, 1) + timedelta(days=day)
-    return Look(day=when, item=f"i{day}{status}", grid="33UUU", status=status, scene_cloud=scene, area_cloud=area)
-
-
-def watched(*found: Look) -> Watched:
-    return Watched(area=AREA, looks=found)
 
 
 def test_a_job_with_several_crops_is_one_look_and_shows_the_picture() -> None:

@@ -16,7 +16,7 @@ from s2async.report.html import text
 from s2async.report.sections import Entry
 from s2async.report.sheet import Picture
 from s2async.state.records import Problem
-from tests.report.test_data import look, watched
+from tests.support.looks import look, watched
 from tests.support.pages import Page
 
 HOSTILE = (

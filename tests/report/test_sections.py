@@ -7,7 +7,7 @@ import pytest
 from s2async.report import sections
 from s2async.report.data import Saving, Scatter
 from s2async.state.records import Problem
-from tests.report.test_data import look, watched
+from tests.support.looks import look, watched
 from tests.support.pages import Page
 
 

@@ -7,7 +7,7 @@ from datetime import date
 
 from s2async.report import sheet
 from s2async.report.sheet import Picture
-from tests.report.test_data import look, watched
+from tests.support.looks import look, watched
 from tests.support.pages import Page
 
 

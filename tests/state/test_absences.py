@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -34,12 +32,6 @@ OTHER = Wanted(assets=("visual", "nir"), mask=True, format="gtiff")
 ASSETS = ("scl", "visual", "nir")
 OLD = make_scene("S2A_33UUU_20220101_0_L2A", baseline="03.01", assets=ASSETS)
 NEW = make_scene("S2A_33UUU_20220101_1_L2A", baseline="05.09", minutes=0.001 / 60, assets=ASSETS)
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    with State.create_or_open(tmp_path / "state.sqlite") as opened:
-        yield opened
 
 
 def lacking(state: State, wanted: Wanted = OTHER) -> list[tuple[str, str, str, int]]:

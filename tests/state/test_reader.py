@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 import shapely
@@ -41,17 +40,6 @@ from tests.support.states import (
     saved,
     start,
 )
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state.sqlite"
-
-
-@pytest.fixture
-def state(path: Path) -> Iterator[State]:
-    with State.create_or_open(path) as opened:
-        yield opened
 
 
 def test_counts_have_every_active_area_by_name(state: State) -> None:

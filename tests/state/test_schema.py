@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,17 +37,6 @@ from tests.support.states import (
     saved,
     start,
 )
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state.sqlite"
-
-
-@pytest.fixture
-def state(path: Path) -> Iterator[State]:
-    with State.create_or_open(path) as opened:
-        yield opened
 
 
 def test_a_new_state_is_made_with_its_folder_and_keeps_its_id(tmp_path: Path) -> None:
@@ -294,12 +282,10 @@ def test_a_second_process_is_told_who_holds_it_and_a_killed_one_frees_it(path: P
         try:
             assert child.stdout is not None
             assert child.stdout.readline() == "held\n"
-            began = time.monotonic()
             with pytest.raises(
                 StateInUse, match=rf"in use by pid {child.pid} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
             ):
                 State.create_or_open(path)
-            assert time.monotonic() - began < 1
             with State.read(path) as view:
                 assert view.counts().total == {}
         finally:

@@ -26,7 +26,8 @@ from s2async.cog.tiff import Layout
 from s2async.models import Asset, Use
 from s2async.net.client import Piece, Transport
 from s2async.net.editions import Edition
-from tests.support.layouts import NORTH_UP
+from tests.support.layouts import NORTH_UP, by_name
+from tests.support.layouts import tiff as made_tiff
 from tests.support.served import sound
 
 POOL = ThreadPoolExecutor(2)
@@ -86,6 +87,12 @@ def layout_of(data: bytes) -> Layout:
     found = tiff.parse(data)
     assert isinstance(found, Layout)
     return found
+
+
+ASSET = Asset(key="visual", href="http://cogs.test/a.tif")
+SOURCE = Source(
+    asset=ASSET, layout=layout_of(made_tiff(by_name("tiles three bands"))), edition=Edition(size=9999, etag='"1"')
+)
 
 
 def by_gdal(data: bytes, windows: Sequence[Window]) -> list[NDArray[Any]]:

@@ -373,6 +373,11 @@ def result(config: Config) -> dict[str, Any]:
     return {"answers": answers, "crops": crops, "index": origin.sub("", index)}
 
 
+def crops(config: Config) -> list[Path]:
+    """All crops in the output folder."""
+    return sorted(config.output.folder.rglob("*.tif"))
+
+
 def faults_of(config: Config, world: World) -> list[str]:
     """What differs between the crops of a finished run and `rasterio.mask` of the local scenes, in words."""
     found = []
