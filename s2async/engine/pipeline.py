@@ -55,7 +55,7 @@ from s2async.models import (
 from s2async.net.client import Transport
 from s2async.net.connections import check_certificates, check_proxies
 from s2async.net.limiter import TURN
-from s2async.output import crops, strangers
+from s2async.output import folder_moves, strangers
 from s2async.reasons import Again
 from s2async.state.records import Counts
 from s2async.state.writer import State
@@ -278,9 +278,9 @@ class _Run:
         if left := area_files.left_told(self.state.area_names(), self.areas):
             self.emit(Notice(text=left))
         moves = self.state.sync_areas(self.areas)
-        crops.park_folders(folder, moves)
+        folder_moves.park(folder, moves)
         self.state.park_folders(moves)
-        for path in crops.place_folders(folder, moves):
+        for path in folder_moves.place(folder, moves):
             self.replaced.add(path, strangers.OTHER)
         self.state.commit_folders(moves)
         if specks := area_files.specks_told(self.areas):

@@ -9,7 +9,7 @@ from s2async.errors import AreaError
 from s2async.models import (
     FolderMove,
 )
-from s2async.output import crops
+from s2async.output import folder_moves
 from s2async.state.records import OPEN
 from s2async.state.writer import State
 from tests.support.states import (
@@ -133,10 +133,10 @@ def test_folders_in_a_ring_survive_a_kill_between_any_two_steps(
 
     def bring_in_line() -> None:
         moves = state.sync_areas(ring)
-        crops.park_folders(output, moves)
+        folder_moves.park(output, moves)
         step()
         state.park_folders(moves)
-        crops.place_folders(output, moves)
+        folder_moves.place(output, moves)
         step()
         state.commit_folders(moves)
 
