@@ -21,7 +21,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 from rasterio.windows import Window as RasterioWindow
 
-from s2async.cog import heap, tiff
+from s2async.cog import memory, tiff
 from s2async.cog.deflate import DEFLATE, read_rows
 from s2async.cog.grid import Window
 from s2async.cog.tiff import DTYPES, MAX_BLOCK, MAX_SIDE, Layout
@@ -150,7 +150,7 @@ def _opened(tiff: bytes) -> Iterator[Any]:
             yield raster
     except RasterioError as error:
         reason = str(error.__cause__ or error)  # of a block that cannot be read, only the cause tells which
-        if _NO_ROOM.search(reason) and not heap.has_room(PLENTY):  # else it is the file that asks for too much
+        if _NO_ROOM.search(reason) and not memory.has_room(PLENTY):  # else it is the file that asks for too much
             raise MemoryError(" ".join(reason.split())) from error
         raise CorruptFile(f"cannot be decoded: {' '.join(reason.split())}") from error
 

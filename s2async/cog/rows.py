@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanag
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async.cog import deflate, heap, tiles
+from s2async.cog import deflate, memory, tiles
 from s2async.cog.prefix import Tile, rows_of, typical_size
 from s2async.cog.reading import Pixels, Reading, all_of
 from s2async.cog.tile_cache import Prefix
@@ -49,9 +49,9 @@ class Rows(Reading):
     def _arrays(self) -> list[NDArray[np.generic]]:
         """Where pixels are put. Blocks that were left out of the file read as nodata."""
         dtype, nodata = np.dtype(self.layout.dtype), self.layout.nodata
-        memory, start, arrays = heap.zeros(self.decoded), 0, []
+        buffer, start, arrays = memory.zeros(self.decoded), 0, []
         for shape in self.shapes:
-            array: NDArray[np.generic] = np.ndarray(shape, dtype, memory, start)
+            array: NDArray[np.generic] = np.ndarray(shape, dtype, buffer, start)
             if nodata:
                 array[:] = nodata
             arrays.append(array)

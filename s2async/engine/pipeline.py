@@ -25,7 +25,7 @@ from s2async.catalog import search
 from s2async.catalog.lacking import Lacking
 from s2async.catalog.periods import TOLERANCE
 from s2async.clouds import verdict
-from s2async.cog import heap
+from s2async.cog import memory
 from s2async.cog.memory import Budget
 from s2async.cog.tile_cache import Shelf
 from s2async.config.model import Config
@@ -454,8 +454,8 @@ class _Run:
                 raise LocalError("out of memory; lower memory in [run], or connections in [network]") from error
             self.state.record(result, self.progress.meter.drain())
             self.batches += 1
-            if self.batches % heap.EVERY == 0:
-                tools.writers.submit(heap.give_back)
+            if self.batches % memory.EVERY == 0:
+                tools.writers.submit(memory.give_back)
             for outcome in result.outcomes:
                 self.progress.add(outcome)
                 self.servers.add(outcome)

@@ -13,7 +13,7 @@ from shapely import box
 
 from s2async import files
 from s2async.areas import loader as area_files
-from s2async.cog import heap
+from s2async.cog import memory
 from s2async.config.model import Config
 from s2async.engine import pipeline, worker
 from s2async.engine.job_queue import JobQueue
@@ -473,8 +473,8 @@ def test_free_memory_is_given_back_now_and_then(
         return await process(batch, settings, tools)
 
     monkeypatch.setattr(worker, "process", counting)
-    monkeypatch.setattr(heap, "EVERY", 2)
-    monkeypatch.setattr(heap, "give_back", lambda: given.append(True))
+    monkeypatch.setattr(memory, "EVERY", 2)
+    monkeypatch.setattr(memory, "give_back", lambda: given.append(True))
     worlds.run(worlds.write_config(tmp_path, stage.sandbox), stage.sandbox)
     assert len(batches) > 3
     assert len(given) == len(batches) // 2
