@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
 from s2async.clouds import Limits, bad_pixels, cloud_percent, measure, valid_percent, verdict
-from s2async.cog.grid import Grid, cutout
+from s2async.cog.grid import Grid
+from s2async.cog.polygon_mask import cutout
 from s2async.errors import CorruptFile
 from s2async.models import Area, CloudMeasure, Status
 from s2async.sandbox.truth.oracle import project

@@ -123,7 +123,7 @@ def read(tiff: bytes, windows: Sequence[Window]) -> list[NDArray[np.generic]]:
     """Pixels of some windows of a TIFF in memory.
 
     Args:
-        tiff: a whole TIFF, such as :func:`s2async.cog.tiles.subset` makes.
+        tiff: a whole TIFF, such as :func:`s2async.cog.headers.subset` makes.
         windows: inside the raster, and on blocks that the TIFF holds.
 
     Returns:

@@ -1,44 +1,127 @@
-"""The header of a COG in few bytes, to be kept from run to run. Pure.
-
-Kept is what the first directory says; later ones told only that there is no mask. Blocks mostly follow one another
-in the file, so their places are kept as gaps, which hardly need any bytes. DEFLATE then leaves 0.6 to 0.9 kB of a
-header of Sentinel-2, half of what it would leave of the header as it stands.
-"""
+"""Writes TIFF headers from a layout: around a few blocks for GDAL to decode, or compact, to be stored. Pure."""
 
 from __future__ import annotations
 
+import struct
 import zlib
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async.cog import tiff, tiles
-from s2async.cog.tiff import Layout
+from s2async.cog import tiff
+from s2async.cog.tiff import MAX_HEADER, STRIP_COUNTS, STRIP_OFFSETS, TILE_COUNTS, TILE_OFFSETS, Layout
 from s2async.errors import CorruptFile
 
+_FAR = MAX_HEADER + (1 << 16)
+"""Bytes after the blocks within which a subset surely ends: its header is no longer than the original one."""
 _WINDOW, _MEMORY = 12, 4
-"""For zlib: 4 KiB is all that a header needs, and three times as fast to set up as the default."""
+"""Parameters of zlib: a window of 4 KiB is enough for a header, and set up three times as fast as the default."""
+_LONG, _LONG8 = 4, 16
+"""TIFF's types of unsigned integers of 32 and 64 bits."""
+
+# ---- a TIFF of a few blocks -------------------------------------------------------------------------------
+
+
+def subset(layout: Layout, blocks: Mapping[int, bytes]) -> bytes:
+    """Make a TIFF of the same raster that holds only the given blocks, for GDAL to decode from memory.
+
+    Blocks that the file has but that are not given point beyond the end: reading them is an error and never gives
+    zeros. GDAL's area for structural hints is not copied, because it would promise leader bytes between blocks,
+    which are not here.
+
+    Args:
+        layout: of the whole file.
+        blocks: compressed bytes by index of the block.
+
+    Returns:
+        The bytes of the small TIFF.
+
+    Raises:
+        CorruptFile: a block does not have the length that the layout says, or the blocks are too large for one
+            TIFF.
+    """
+    for index, data in blocks.items():
+        if not 0 < len(data) == layout.block_counts[index]:
+            raise CorruptFile(f"block {index} has {len(data):,} bytes instead of {layout.block_counts[index]:,}")
+    size = sum(map(len, blocks.values()))
+    if not layout.big and size + 2 * _FAR >= 1 << 32:
+        raise CorruptFile("blocks of more than 4 GiB in a TIFF that cannot hold them")
+    places = np.where(layout.block_counts > 0, 16 + size + _FAR, 0)
+    counts = np.where(layout.block_counts > 0, 1, 0)
+    end = 16
+    for index, data in blocks.items():
+        places[index], counts[index] = end, len(data)
+        end += len(data)
+    return rewritten(layout, places, counts, blocks.values())
+
+
+def rewritten(
+    layout: Layout, places: NDArray[np.int64], counts: NDArray[np.int64], blocks: Collection[bytes] = ()
+) -> bytes:
+    """Make a TIFF of the same raster with other places and sizes of the blocks.
+
+    Args:
+        layout: of the raster; its tags are kept.
+        places: first byte of every block, modulo the range of the file's offsets.
+        counts: bytes of every block.
+        blocks: contents from byte 16 on, before the directory.
+
+    Returns:
+        The bytes of a TIFF with a single directory, which is at the end.
+    """
+    word, inline = ("Q", 8) if layout.big else ("I", 4)
+    kind, numpy_word = (_LONG8, f"{layout.order}u8") if layout.big else (_LONG, f"{layout.order}u4")
+    place_tag, count_tag = (TILE_OFFSETS, TILE_COUNTS) if layout.tiled else (STRIP_OFFSETS, STRIP_COUNTS)
+    arrays = [
+        (tag, kind, len(a), a.astype(numpy_word).tobytes())
+        for tag, a in ((place_tag, places), (count_tag, counts))
+    ]
+    entries: list[bytes] = []
+    end = 16 + sum(map(len, blocks))
+    # Values start at even offsets (TIFF 6.0, section 2), so odd lengths are padded by one byte.
+    payloads: list[bytes] = [bytes(end % 2)]
+    end += end % 2
+    for tag, type_, values, raw in sorted([*layout.tags, *arrays]):  # readers expect the tags in ascending order
+        field = raw.ljust(inline, b"\0")
+        if len(raw) > inline:
+            field = struct.pack(layout.order + word, end)
+            payloads.append(raw + bytes(len(raw) % 2))
+            end += len(payloads[-1])
+        entries.append(struct.pack(f"{layout.order}HH{word}", tag, type_, values) + field)
+
+    form = "2sHHHQ" if layout.big else "2sHI8x"
+    numbers = (43, 8, 0, end) if layout.big else (42, end)
+    start = struct.pack(layout.order + form, b"II" if layout.order == "<" else b"MM", *numbers)
+    length = struct.pack(layout.order + ("Q" if layout.big else "H"), len(entries))
+    return b"".join([start, *blocks, *payloads, length, *entries, bytes(inline)])
+
+
+# ---- a header to be stored --------------------------------------------------------------------------------
 
 
 def pack(layout: Layout) -> bytes:
-    """A layout as the bytes of which :func:`unpack` makes it again, but for its ``end`` and ``read_to``.
+    """Encode a layout in few bytes, from which :func:`unpack` restores all but its ``end`` and ``read_to``.
 
-    They are a TIFF header, compressed, with each block's distance from the end of the one before as its place.
+    The result is a TIFF header, compressed. Blocks mostly follow one another in the file, so each is stored with
+    its distance from the end of the block before it, mostly 0, in place of its offset. DEFLATE then needs 0.6 to
+    0.9 kB for a header of Sentinel-2, half of what it needs for the header as it is. Only the first directory is
+    stored: later ones were needed only to see that the file has no mask.
     """
     present = np.flatnonzero(layout.block_counts)
     gaps = layout.block_offsets.copy()
     gaps[present] -= _before(layout.block_offsets + layout.block_counts, present)
     squeezer = zlib.compressobj(6, zlib.DEFLATED, _WINDOW, _MEMORY)
-    return squeezer.compress(tiles.rewritten(layout, gaps, layout.block_counts)) + squeezer.flush()
+    return squeezer.compress(rewritten(layout, gaps, layout.block_counts)) + squeezer.flush()
 
 
 def unpack(packed: bytes) -> Layout | None:
-    """The layout that was packed, parsed as if it came from a file; None when the bytes are damaged."""
+    """Return the layout that :func:`pack` encoded, parsed like that of a file; None if the bytes are damaged."""
     unpacker = zlib.decompressobj()
     try:
         header = unpacker.decompress(packed, tiff.MAX_HEADER)
-        layout = tiff.parse(header) if unpacker.eof else None  # only at the end is its checksum compared
+        layout = tiff.parse(header) if unpacker.eof else None  # zlib compares the checksum only at the end
     except (zlib.error, CorruptFile):
         return None
     if not isinstance(layout, Layout):
@@ -46,10 +129,11 @@ def unpack(packed: bytes) -> Layout | None:
     present = np.flatnonzero(layout.block_counts)
     places = layout.block_offsets.copy()
     steps = places[present] + _before(layout.block_counts, present)
+    # A block may lie before its predecessor: its gap is negative, and was stored modulo the range of offsets.
     places[present] = np.cumsum(steps) & (np.iinfo(np.int64).max if layout.big else 0xFFFFFFFF)
     return replace(layout, block_offsets=places)
 
 
 def _before(values: NDArray[np.int64], present: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of each present block the value of the present block before it, 0 for the first."""
+    """Return for each present block the value of the present block before it, 0 for the first."""
     return np.concatenate([[0], values[present][:-1]])

@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async.cog import deflate, gdal, tiles
+from s2async.cog import deflate, gdal, headers, tiles
 from s2async.cog.grid import Cutout, Window
 from s2async.cog.memory import Budget
 from s2async.cog.prefix import Margin
@@ -160,7 +160,7 @@ class _Blocks(Reading):
         def work() -> list[NDArray[np.generic]]:
             if self.verify:
                 gdal.check_streams(self.layout, blocks, sure=self.confirmed)
-            small = tiles.subset(self.layout, blocks)
+            small = headers.subset(self.layout, blocks)
             if self.highest is not None:
                 self._check_blocks(small, blocks.keys() - self.confirmed)
             return gdal.read(small, windows)

@@ -1,20 +1,15 @@
-"""From windows to tiles, to byte ranges, to a smaller TIFF that holds just those tiles. Pure."""
+"""Which blocks of a file some windows need, how many rows of each, and which byte ranges hold them. Pure."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s2async.cog.grid import Window
-from s2async.cog.tiff import MAX_HEADER, STRIP_COUNTS, STRIP_OFFSETS, TILE_COUNTS, TILE_OFFSETS, Layout
-from s2async.errors import CorruptFile
-
-_FAR = MAX_HEADER + (1 << 16)
-"""Bytes behind the blocks where a subset has surely ended: its header is no longer than the original one."""
+from s2async.cog.tiff import Layout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,74 +114,3 @@ def covered(parts: Iterable[tuple[int, int]]) -> int:
         size += max(0, stop - max(start, end))
         end = max(end, stop)
     return size
-
-
-def subset(layout: Layout, blocks: Mapping[int, bytes]) -> bytes:
-    """A TIFF of the same raster that holds only the given blocks, for GDAL to decode from memory.
-
-    Blocks that the file has but that were not given point beyond the end, so that reading them is an error and
-    never zeros. The area for GDAL's structural hints is not copied: it would promise leader bytes between tiles
-    that are not here.
-
-    Args:
-        layout: of the whole file.
-        blocks: compressed bytes by index of the block.
-
-    Returns:
-        The bytes of the small TIFF.
-
-    Raises:
-        CorruptFile: a block is not of the length that the layout says, or they are too much for one TIFF.
-    """
-    for index, data in blocks.items():
-        if not 0 < len(data) == layout.block_counts[index]:
-            raise CorruptFile(f"block {index} has {len(data):,} bytes instead of {layout.block_counts[index]:,}")
-    if not layout.big and sum(map(len, blocks.values())) + 2 * _FAR >= 1 << 32:
-        raise CorruptFile("blocks of more than 4 GiB in a TIFF that cannot hold them")
-    places = np.where(layout.block_counts > 0, 16 + sum(map(len, blocks.values())) + _FAR, 0)
-    counts = np.where(layout.block_counts > 0, 1, 0)
-    end = 16
-    for index, data in blocks.items():
-        places[index], counts[index] = end, len(data)
-        end += len(data)
-    return rewritten(layout, places, counts, blocks.values())
-
-
-def rewritten(
-    layout: Layout, places: NDArray[np.int64], counts: NDArray[np.int64], blocks: Collection[bytes] = ()
-) -> bytes:
-    """A TIFF of the same raster, with other places and sizes of the blocks.
-
-    Args:
-        layout: of the raster; what its tags say is kept.
-        places: of every block, modulo the size of the file's words.
-        counts: bytes of every block.
-        blocks: what stands from byte 16 on, before the directory.
-
-    Returns:
-        The bytes of a TIFF with a single directory, at the end.
-    """
-    word, inline = ("Q", 8) if layout.big else ("I", 4)
-    kind, numpy_word = (16, f"{layout.order}u8") if layout.big else (4, f"{layout.order}u4")
-    place_tag, count_tag = (TILE_OFFSETS, TILE_COUNTS) if layout.tiled else (STRIP_OFFSETS, STRIP_COUNTS)
-    arrays = [
-        (tag, kind, len(a), a.astype(numpy_word).tobytes())
-        for tag, a in ((place_tag, places), (count_tag, counts))
-    ]
-    entries: list[bytes] = []
-    end = 16 + sum(map(len, blocks))
-    payloads: list[bytes] = [bytes(end % 2)]
-    end += end % 2
-    for tag, type_, values, raw in sorted([*layout.tags, *arrays]):
-        field = raw.ljust(inline, b"\0")
-        if len(raw) > inline:
-            field = struct.pack(layout.order + word, end)
-            payloads.append(raw + bytes(len(raw) % 2))
-            end += len(payloads[-1])
-        entries.append(struct.pack(f"{layout.order}HH{word}", tag, type_, values) + field)
-
-    form = "2sHHHQ" if layout.big else "2sHI8x"
-    numbers = (43, 8, 0, end) if layout.big else (42, end)
-    start = struct.pack(layout.order + form, b"II" if layout.order == "<" else b"MM", *numbers)
-    length = struct.pack(layout.order + ("Q" if layout.big else "H"), len(entries))
-    return b"".join([start, *blocks, *payloads, length, *entries, bytes(inline)])

@@ -23,8 +23,9 @@ from s2async import clouds, files
 from s2async._version import __version__
 from s2async.cog import reader
 from s2async.cog import source as sources
-from s2async.cog.grid import Cutout, cutout, is_known
+from s2async.cog.grid import Cutout
 from s2async.cog.memory import Budget
+from s2async.cog.polygon_mask import cutout, is_known
 from s2async.cog.prefix import Margin
 from s2async.cog.source import FirstRead, Source
 from s2async.cog.tile_cache import Shelf

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from s2async import files
 from s2async.clouds import Limits, valid_percent, verdict
 from s2async.cog import gdal, tiff
-from s2async.cog.grid import Window, cutout, outline
+from s2async.cog.grid import Window
+from s2async.cog.polygon_mask import cutout, outline
 from s2async.cog.tiff import MAX_SIDE, Layout
 from s2async.config.model import Config
 from s2async.errors import ConfigError, CorruptFile, StateDamaged

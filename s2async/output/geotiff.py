@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rasterio.errors import CRSError
 from rasterio.io import MemoryFile
 
-from s2async.cog import tiff, tiles
+from s2async.cog import headers, tiff
 from s2async.cog.tiff import GDAL_METADATA, PHOTOMETRIC, Layout, Tag
 from s2async.errors import LocalError
 
@@ -100,7 +100,7 @@ def encode(crop: Crop) -> bytes:
     counts = np.array([len(block) for block in blocks], np.int64)
     layout = _template(kind)
     layout = replace(layout, block_counts=counts, tags=_with_items(layout.tags, items))
-    return tiles.subset(layout, dict(enumerate(blocks)))
+    return headers.subset(layout, dict(enumerate(blocks)))
 
 
 def is_own(layout: Layout) -> bool:

@@ -20,8 +20,9 @@ from shapely.geometry.base import BaseGeometry
 from s2async import files
 from s2async.cog import reader as raster
 from s2async.cog import source as sources
-from s2async.cog.grid import Cutout, Window, outline
+from s2async.cog.grid import Cutout, Window
 from s2async.cog.memory import Budget
+from s2async.cog.polygon_mask import outline
 from s2async.cog.source import Source
 from s2async.config.model import Config
 from s2async.errors import CorruptFile, RemoteError, TransientError, UnsupportedLayout

@@ -89,7 +89,7 @@ def _subset(layout: Layout) -> None:
     under = {block: int(layout.block_counts[block]) for block in tiles.blocks_under(layout, [window])}
     if sum(under.values()) > 1 << 20:
         return
-    small = tiles.subset(layout, {block: bytes(count) for block, count in under.items() if count})
+    small = headers.subset(layout, {block: bytes(count) for block, count in under.items() if count})
     try:
         again = tiff.parse(small)
     except CorruptFile as error:

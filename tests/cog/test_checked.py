@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from s2async.cog import deflate, grid, reader, tiles
+from s2async.cog import deflate, polygon_mask, reader, tiles
 from s2async.cog import source as sources
 from s2async.cog.memory import Budget
 from s2async.cog.tile_cache import Shelf
@@ -286,7 +286,7 @@ def test_the_classification_is_read_in_whole_tiles_in_as_few_requests_as_can_be(
     served = Served(server, world)
     check(served, tmp_path, served.process(tmp_path, [served.jobs("well")], verify=verify))
     layout = layout_of(served.scl.read_bytes())
-    cuts = [found for area in areas() if (found := grid.cutout(area, layout.grid))]
+    cuts = [found for area in areas() if (found := polygon_mask.cutout(area, layout.grid))]
     rows = tiles.rows_under(layout, [cut.window for cut in cuts], [cut.inside for cut in cuts])
     assert min(rows.values()) < layout.block_height, "of some tiles, only a few rows are wanted"
     merged = tiles.byte_ranges(layout, {block: int(layout.block_counts[block]) for block in rows})

@@ -13,7 +13,7 @@ import rasterio
 import rasterio.env
 from rasterio.io import MemoryFile
 
-from s2async.cog import gdal, tiff, tiles
+from s2async.cog import gdal, headers, tiff, tiles
 from s2async.cog.grid import Window
 from s2async.cog.tiff import Layout
 from s2async.errors import CorruptFile
@@ -93,7 +93,7 @@ def test_the_message_is_one_line_that_tells_the_block() -> None:
     data = made_tiff(by_name("tiles three bands"))
     layout = tiff.parse(data)
     assert isinstance(layout, Layout)
-    small = tiles.subset(layout, {0: data[layout.block_offsets[0] :][: layout.block_counts[0]]})
+    small = headers.subset(layout, {0: data[layout.block_offsets[0] :][: layout.block_counts[0]]})
     with pytest.raises(CorruptFile, match=r"^cannot be decoded: .*X offset 1, Y offset 2") as error:
         gdal.read(small, [Window(col=40, row=40, width=2, height=2)])
     assert "\n" not in str(error.value)
@@ -104,7 +104,7 @@ def test_a_missing_block_is_an_error_whatever_the_environment_says() -> None:
     layout = tiff.parse(data)
     assert isinstance(layout, Layout)
     with rasterio.Env(GTIFF_IGNORE_READ_ERRORS="YES"), pytest.raises(CorruptFile):
-        gdal.read(tiles.subset(layout, {}), [CORNER])
+        gdal.read(headers.subset(layout, {}), [CORNER])
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_damaged_headers_that_parse_are_corrupt_files_or_pixels() -> None:
             if layout.block_counts[i]
         }
         try:
-            (found,) = gdal.read(tiles.subset(layout, places), [window])
+            (found,) = gdal.read(headers.subset(layout, places), [window])
         except CorruptFile:
             refused += 1
         else:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 
-from s2async.cog import headers, tiff, tiles
+from s2async.cog import headers, tiff
 from s2async.cog.tiff import Layout
 from tests.support.layouts import MADE, NORTH_UP, Made, by_name
 from tests.support.layouts import tiff as made_tiff
@@ -109,7 +109,7 @@ def test_a_bomb_is_no_header() -> None:
 
 def plain(layout: Layout) -> int:
     """What DEFLATE at its best makes of the header as it stands."""
-    return len(zlib.compress(tiles.rewritten(layout, layout.block_offsets, layout.block_counts), 9))
+    return len(zlib.compress(headers.rewritten(layout, layout.block_offsets, layout.block_counts), 9))
 
 
 def test_places_of_blocks_in_a_row_need_hardly_any_bytes() -> None:

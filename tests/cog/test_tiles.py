@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 from rasterio.windows import Window as RasterioWindow
 
-from s2async.cog import gdal, tiff, tiles
+from s2async.cog import gdal, headers, tiff, tiles
 from s2async.cog.grid import Window
+from s2async.cog.headers import subset
 from s2async.cog.tiff import Layout
-from s2async.cog.tiles import blocks_under, byte_ranges, covered, subset
+from s2async.cog.tiles import blocks_under, byte_ranges, covered
 from s2async.errors import CorruptFile
 from tests.support.layouts import MADE, Made, by_name, entries
 from tests.support.layouts import tiff as made_tiff
@@ -327,7 +328,7 @@ def test_a_subset_is_hardly_longer_than_its_blocks() -> None:
     layout = layout_of(data)
     blocks = stored(data, layout, [4])
     assert len(subset(layout, blocks)) < len(blocks[4]) + layout.end
-    assert tiles._FAR > tiff.MAX_HEADER
+    assert headers._FAR > tiff.MAX_HEADER
 
 
 # ---- rows and windows of blocks ----------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from rasterio.io import MemoryFile
 from s2async import clouds
 from s2async import files as local_files
 from s2async.catalog.assets import ONLY_JP2
-from s2async.cog import grid, tiff, tiles
 from s2async.cog import headers as packed_headers
+from s2async.cog import polygon_mask, tiff, tiles
 from s2async.cog.memory import Budget
 from s2async.cog.tile_cache import Shelf
 from s2async.engine import worker
@@ -704,7 +704,7 @@ def test_a_damaged_tile_fails_the_jobs_that_touch_it_and_no_other(
     assert isinstance(layout, tiff.Layout)
     under = {}
     for area in AREAS:
-        if found := grid.cutout(area, layout.grid):
+        if found := polygon_mask.cutout(area, layout.grid):
             under[area.name] = set(tiles.blocks_under(layout, [found.window]))
     del under["South"]
     block = next(block for block in sorted(under["North"]) if not all(block in own for own in under.values()))
@@ -825,9 +825,9 @@ def test_where_areas_lie_is_asked_of_a_thread_once(
 
     def cutout(*question: Any) -> Any:
         asked.append(threading.current_thread() is threading.main_thread())
-        return grid.cutout(*question)
+        return polygon_mask.cutout(*question)
 
-    grid._PLACES.clear()
+    polygon_mask._PLACES.clear()
     monkeypatch.setattr(worker, "cutout", cutout)
     for at_once in (False, True):
         asked.clear()

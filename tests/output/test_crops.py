@@ -14,8 +14,8 @@ from pyproj import Transformer
 from rasterio.io import MemoryFile
 from shapely import MultiPolygon, Polygon
 
-from s2async.cog import gdal, tiff, tiles
-from s2async.cog.grid import cutout
+from s2async.cog import gdal, headers, tiff, tiles
+from s2async.cog.polygon_mask import cutout
 from s2async.cog.tiff import Layout
 from s2async.models import Area
 from s2async.output import crops
@@ -54,7 +54,7 @@ def cropped(data: bytes, polygon: Polygon | MultiPolygon) -> Crop:
         for i in tiles.blocks_under(layout, [part.window])
         if layout.block_counts[i]
     }
-    (pixels,) = gdal.read(tiles.subset(layout, blocks), [part.window])
+    (pixels,) = gdal.read(headers.subset(layout, blocks), [part.window])
     return Crop(
         pixels=cut(pixels, part.inside, layout.nodata),
         transform=layout.grid.window_transform(part.window),

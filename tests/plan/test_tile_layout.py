@@ -13,7 +13,8 @@ from shapely import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 from s2async.areas.loader import fingerprint
-from s2async.cog.grid import Grid, cutout
+from s2async.cog.grid import Grid
+from s2async.cog.polygon_mask import cutout
 from s2async.models import Area
 from s2async.plan.tile_layout import Grounds, held_share, tiles_under
 
@@ -40,7 +41,7 @@ SOUTHERN = lonlat(box(WEST, NORTH - SIDE, WEST + SIDE, NORTH - 70_000))
     st.floats(1000, 90_000), st.floats(1000, 90_000), st.floats(30, 15_000), st.floats(30, 15_000)
 )  # fmt: skip
 def test_tiles_are_those_of_the_raster(east: float, south: float, wide: float, high: float) -> None:
-    """As `cog.grid.cutout` has them, which is asked of the file's own grid: 10 m, 1024 x 1024 pixels."""
+    """As `cog.polygon_mask.cutout` has them, which is asked of the file's own grid: 10 m, 1024 x 1024 pixels."""
     place = area(lonlat(box(WEST + east, NORTH - south - high, WEST + east + wide, NORTH - south)))
     grounds = Grounds([place], mask=True)
     ground = grounds.add("33UUU", 32633, SCENE)

@@ -14,7 +14,7 @@ import rasterio
 from numpy.typing import NDArray
 
 from s2async import clouds
-from s2async.cog import grid, tiles
+from s2async.cog import polygon_mask, tiles
 from s2async.cog.memory import Budget
 from s2async.cog.tile_cache import Shelf
 from s2async.engine import worker
@@ -76,7 +76,7 @@ class Served:
     def tile_under(self, name: str) -> tuple[int, int]:
         """Place and size of the first tile of the classification under an area."""
         layout = layout_of(self.scl.read_bytes())
-        found = grid.cutout(next(area for area in areas() if area.name == name), layout.grid)
+        found = polygon_mask.cutout(next(area for area in areas() if area.name == name), layout.grid)
         assert found is not None
         block = tiles.blocks_under(layout, [found.window])[0]
         return int(layout.block_offsets[block]), int(layout.block_counts[block])

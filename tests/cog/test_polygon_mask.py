@@ -21,8 +21,9 @@ from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from s2async import geo
-from s2async.cog import grid as grids
-from s2async.cog.grid import Cutout, Grid, Window, cutout, is_known
+from s2async.cog import polygon_mask
+from s2async.cog.grid import Cutout, Grid, Window, shifted
+from s2async.cog.polygon_mask import cutout, is_known
 from s2async.models import Area
 from s2async.sandbox.truth.oracle import project
 
@@ -68,7 +69,7 @@ def unbounded_counts(polygon: Polygon | MultiPolygon, grid: Grid, margin: int = 
     One number, but where centres lie on the edge of the polygon: whether they are inside depends on the rounding
     of the canvas, so that every number is right between those of a polygon a hair smaller and a hair larger.
     """
-    start = grids.shifted(grid.transform, -margin, -margin)
+    start = shifted(grid.transform, -margin, -margin)
     shape = (grid.height + 2 * margin, grid.width + 2 * margin)
     projected = project(polygon, f"EPSG:{grid.epsg}")
     hair = 1e-6 * abs(grid.transform.a)
@@ -195,11 +196,9 @@ def test_beside_the_raster_is_outside_and_a_hair_into_it_is_not() -> None:
 def test_rasters_of_one_zone_share_a_mask_and_differ_in_it_rightly() -> None:
     shape = Polygon([(30.3, 5.2), (58.1, 12.4), (44.0, 33.3), (25.5, 20.2)])
     polygon = on_the_ground(shape, UTM)
-    neighbours = [
-        replace(UTM, transform=grids.shifted(UTM.transform, *move)) for move in ((20, 4), (40, 0), (7, 15))
-    ]
+    neighbours = [replace(UTM, transform=shifted(UTM.transform, *move)) for move in ((20, 4), (40, 0), (7, 15))]
     finer = replace(UTM, width=120, height=100, transform=UTM.transform * Affine.scale(0.5))
-    off_phase = replace(UTM, transform=grids.shifted(UTM.transform, 0.5, 0.25))
+    off_phase = replace(UTM, transform=shifted(UTM.transform, 0.5, 0.25))
     found = [assert_agrees(polygon, grid) for grid in (UTM, *neighbours, finer, off_phase)]
     masks = [cut.inside for cut in found if cut]
     assert len(masks) == 6
@@ -226,15 +225,15 @@ def test_threads_get_what_one_thread_gets() -> None:
 
     expected = [ask(question) for question in questions]
     assert sum(answer is not None for answer in expected) > 60
-    grids._PLACES.clear()
+    polygon_mask._PLACES.clear()
     for memory in (
-        grids._projected,
+        polygon_mask._projected,
         geo._to_plane,
-        grids._shared,
-        grids._packed,
-        grids._packed_large,
-        grids._count,
-        grids._whole,
+        polygon_mask._shared,
+        polygon_mask._packed,
+        polygon_mask._packed_large,
+        polygon_mask._count,
+        polygon_mask._whole,
     ):
         memory.cache_clear()
     with ThreadPoolExecutor(8) as pool:
@@ -288,7 +287,7 @@ def test_counting_in_stripes_changes_nothing(shape: Polygon | MultiPolygon, grid
     area = area_of(on_the_ground(shape, grid))
     _forget_counts()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grids, "STRIPE_PIXELS", stripe)
+        patch.setattr(polygon_mask, "STRIPE_PIXELS", stripe)
         found = cutout(area, grid)
     _forget_counts()
     expected = cutout(area, grid)
@@ -296,8 +295,8 @@ def test_counting_in_stripes_changes_nothing(shape: Polygon | MultiPolygon, grid
 
 
 def _forget_counts() -> None:
-    grids._PLACES.clear()
-    grids._count.cache_clear()
+    polygon_mask._PLACES.clear()
+    polygon_mask._count.cache_clear()
 
 
 def test_two_places_far_apart_in_one_area() -> None:
@@ -315,22 +314,22 @@ def test_two_places_far_apart_in_one_area() -> None:
 
 
 def test_polygons_of_many_vertices_are_not_kept() -> None:
-    before = grids._projected.cache_info().currsize
+    before = polygon_mask._projected.cache_info().currsize
     area = area_of(on_the_ground(shapely.Point(30, 25).buffer(20, quad_segs=1000), UTM))
     for _ in range(2):
         assert not is_known(area, UTM)
         assert cutout(area, UTM) is not None
-    assert grids._projected.cache_info().currsize == before
+    assert polygon_mask._projected.cache_info().currsize == before
 
 
 @pytest.mark.parametrize(("side", "kept"), [(500, "_packed"), (900, "_packed_large"), (1600, None)])
 def test_the_larger_a_mask_the_less_of_it_is_kept(side: int, kept: str | None) -> None:
-    memories = {name: getattr(grids, name) for name in ("_shared", "_packed", "_packed_large")}
+    memories = {name: getattr(polygon_mask, name) for name in ("_shared", "_packed", "_packed_large")}
     for memory in memories.values():
         memory.cache_clear()
     wide = replace(UTM, width=2000, height=2000)
     polygon = on_the_ground(shapely.box(0.2, 0.2, side - 0.2, side - 0.2), wide)
-    grids._PLACES.clear()
+    polygon_mask._PLACES.clear()
     first = assert_agrees(polygon, wide)
     assert is_known(area_of(polygon), wide) == (kept is not None)
     again = cutout(area_of(polygon), wide)
@@ -348,14 +347,14 @@ def test_the_larger_a_mask_the_less_of_it_is_kept(side: int, kept: str | None) -
 def test_where_an_area_lies_on_a_grid_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     area = area_of(on_the_ground(shapely.box(3.3, 4.4, 20.5, 30.6), UTM))
     away = area_of(on_the_ground(shapely.box(300, 4.4, 320, 30.6), UTM))
-    grids._PLACES.clear()
+    polygon_mask._PLACES.clear()
     assert not is_known(area, UTM)
     first = cutout(area, UTM)
     assert cutout(away, UTM) is None
     assert is_known(area, UTM)
     assert is_known(away, UTM)
     assert not is_known(area, SOUTH)
-    monkeypatch.setattr(grids, "_found", lambda *_: pytest.fail("once more"))
+    monkeypatch.setattr(polygon_mask, "_computed", lambda *_: pytest.fail("once more"))
     again = cutout(replace(area, name="by another name"), UTM)
     assert cutout(away, UTM) is None
     assert first is not None
@@ -365,9 +364,9 @@ def test_where_an_area_lies_on_a_grid_is_worked_out_once(monkeypatch: pytest.Mon
 
 
 def test_where_masks_are_forgotten_nobody_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    grids._PLACES.clear()
-    grids._shared.cache_clear()
-    monkeypatch.setattr(grids, "_packed", lru_cache(maxsize=2)(grids._packed.__wrapped__))
+    polygon_mask._PLACES.clear()
+    polygon_mask._shared.cache_clear()
+    monkeypatch.setattr(polygon_mask, "_packed", lru_cache(maxsize=2)(polygon_mask._packed.__wrapped__))
     areas = [area_of(on_the_ground(shapely.box(left, 4, left + 3, 9), UTM)) for left in (5, 20, 35)]
     away = area_of(on_the_ground(shapely.box(300, 4, 320, 9), UTM))
     assert cutout(away, UTM) is None
@@ -380,7 +379,7 @@ def test_where_masks_are_forgotten_nobody_is_known(monkeypatch: pytest.MonkeyPat
 
 
 def test_of_more_places_than_are_kept_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grids, "KEPT_PLACES", 3)
+    monkeypatch.setattr(polygon_mask, "KEPT_PLACES", 3)
     areas = [area_of(on_the_ground(shapely.box(left, 4, left + 2, 9), UTM)) for left in range(0, 50, 10)]
     expected = [found and (found.window, found.total) for found in (cutout(area, UTM) for area in areas)]
     assert [is_known(area, UTM) for area in areas] == [False, False, True, True, True]
@@ -392,7 +391,8 @@ def test_a_mask_that_was_forgotten_is_drawn_again(side: int) -> None:
     wide = replace(UTM, width=1000, height=1000)
     area = area_of(on_the_ground(Polygon([(3, 2), (side, 9), (side - 4, side), (7, side - 9)]), wide))
     first = cutout(area, wide)
-    for memory in (grids._shared, grids._packed, grids._packed_large, grids._projected):
+    masks = (polygon_mask._shared, polygon_mask._packed, polygon_mask._packed_large, polygon_mask._projected)
+    for memory in masks:
         memory.cache_clear()
     assert is_known(area, wide)
     again = cutout(area, wide)
@@ -407,10 +407,10 @@ def test_a_mask_that_is_unpacked_again_is_the_same(shape: Polygon | MultiPolygon
     assume(shape.is_valid)
     area = area_of(on_the_ground(shape, UTM))
     first = cutout(area, UTM)
-    drawn = grids._packed.cache_info().misses
-    grids._shared.cache_clear()
+    drawn = polygon_mask._packed.cache_info().misses
+    polygon_mask._shared.cache_clear()
     again = cutout(area, UTM)
-    assert grids._packed.cache_info().misses == drawn
+    assert polygon_mask._packed.cache_info().misses == drawn
     assert (first is None) == (again is None)
     if first is not None and again is not None:
         assert not again.inside.flags.writeable
