@@ -1,1 +1,1 @@
-"""Tables of results: CSV, GeoJSON, GeoParquet and STAC."""
+"""Exports what the state knows: CSV, GeoJSON, GeoParquet and STAC. `formats.FORMATS` lists them."""

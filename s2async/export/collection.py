@@ -1,6 +1,6 @@
-"""The STAC collection of the saved crops on disk: a file for each item, and one that links to them all.
+"""Writes the STAC collection of the saved crops: one file for each item, and one that links to all of them.
 
-Beside the crops: ``collection.json``, ``<area>/<item id>.json`` and the crops, ``<area>/<item id>_<asset>.tif``.
+``collection.json``, ``<area>/<item id>.json`` and the crops ``<area>/<item id>_<asset>.tif`` lie side by side.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ from s2async import files
 from s2async.catalog.items import Catalog
 from s2async.errors import ConfigError
 from s2async.export import stac
-from s2async.export.csv_table import utf8
-from s2async.export.geojson import encode, geometry
-from s2async.export.stac import COLLECTION, Extent, Place
-from s2async.export.table import Table, iso
+from s2async.export.columns import Table
+from s2async.export.encoding import to_json, utf8
+from s2async.export.geojson import geometry
+from s2async.export.stac import COLLECTION, Extent, Footprint
 from s2async.geo import bbox
 from s2async.output import quicklook, tags
 from s2async.state.records import SavedRow
 
 _OURS: Final = "s2async-"
-"""Begins the id of every collection that is written here."""
+"""Prefix of the ids of all collections written here."""
 _TOKEN: Final = "s2async-stac"  # noqa: S105 - not a password
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """What has been written."""
+    """The result of `write`."""
 
     items: int
     unreadable: tuple[str, ...]
-    """Crops that are not where they should be, or are damaged: paths in the output folder. They are left out."""
+    """Crops that are missing or damaged, as paths in the output folder. They are left out."""
 
 
 def write(table: Table, folder: Path, *, output: Path, catalog: Catalog, state: str) -> Written:
-    """Write the collection and its items, each file as a whole: items first, the collection as a stream.
+    """Write the collection and its items, each file atomically: items first, then the collection as a stream.
 
-    What is there and still true is not touched. In the end those items are removed to which the former collection
-    linked and this one does not: at any time every link leads to a whole file.
+    Files whose content would not change are not touched. Last, items are removed that the former collection linked
+    to and the new one does not. At any time, every link leads to a complete file.
 
     Args:
-        table: Saved crops, with polygons.
-        folder: Of the collection; made where missing.
-        output: The folder that the crops are in.
-        catalog: Where the scenes come from.
-        state: Id of the state; it names the collection.
+        table: saved crops, with polygons.
+        folder: folder of the collection; created if missing.
+        output: the folder that the crops are in.
+        catalog: the catalogue that the scenes come from.
+        state: id of the state; it becomes part of the collection's id.
 
     Raises:
-        ConfigError: Another program's collection is there.
-        LocalError: Disk full, read-only.
+        ConfigError: the folder holds the collection of another program.
+        LocalError: a file cannot be written: the disk is full or read-only.
     """
     path, name = folder / COLLECTION, f"{_OURS}{state}"
     former = _linked(path)
@@ -67,48 +67,53 @@ def write(table: Table, folder: Path, *, output: Path, catalog: Catalog, state: 
     extent, hrefs, unreadable = Extent(), set[str](), list[str]()
 
     @lru_cache(maxsize=1)
-    def place(fingerprint: str, area: str) -> Place:
+    def footprint(fingerprint: str, area: str) -> Footprint:
         wkb = table.polygon(fingerprint)
         parts = shapely.bounds(shapely.get_parts(shapely.from_wkb(wkb)))
         extent.add_area(parts)
         files.make_folder(folder / area)
-        return Place(geometry=geometry(wkb), box=bbox(parts))
+        return Footprint(geometry=geometry(wkb), box=bbox(parts))
 
     def put(crops: list[SavedRow]) -> str | None:
-        """Write the item of one area and scene, and tell its address, if it has a crop."""
-        row, assets = crops[0], {}
+        """Write the item of one area and scene; return its address, or None if no crop can be read."""
+        row, readable = crops[0], []
         for crop in crops:
-            file = output / crop.folder / crop.file
-            layout = tags.layout_of(file)
+            layout = tags.layout_of(output / crop.folder / crop.file)
             if layout is None:
                 unreadable.append(f"{crop.folder}/{crop.file}")
-                continue
-            assets[crop.asset] = stac.to_asset(crop, layout, _relative(file, folder / row.folder))
-            picture = quicklook.beside(file)
-            if picture.is_file():
-                assets[f"{crop.asset}_thumbnail"] = stac.to_thumbnail(_relative(picture, folder / row.folder))
-        if not assets:
+            else:
+                readable.append((crop, layout))
+        if not readable:
             return None
-        where = place(row.fingerprint, row.folder)
-        item = stac.to_item(row, where, assets, name=name, catalog=catalog, classes=table.classes)
-        extent.add_time(iso(row.datetime))
-        _put(folder / row.folder / f"{row.item}.json", encode(item).encode())
+        where = footprint(row.fingerprint, row.folder)
+        item = stac.to_item(row, where, name=name, catalog=catalog, classes=table.classes)
+        for crop, layout in readable:
+            file = output / crop.folder / crop.file
+            stac.add_crop(item, crop, layout, _relative(file, folder / row.folder))
+            if (thumbnail := quicklook.beside(file)).is_file():
+                stac.add_thumbnail(item, crop.asset, _relative(thumbnail, folder / row.folder))
+        extent.add_time(row.datetime)
+        _put(folder / row.folder / f"{row.item}.json", to_json(stac.to_dict(item)).encode())
         return f"./{row.folder}/{row.item}.json"
 
     with files.writing(path, files.temporary(path, _TOKEN)) as file:
+        # The links come first and are streamed: there may be a million items, and the extent is known last.
         text = utf8(file)
-        text.write('{"links": [\n' + ",\n".join(map(encode, stac.collection_links(catalog))))
+        links = [to_json(link.to_dict()) for link in stac.collection_links(catalog)]
+        text.write('{"links": [\n' + ",\n".join(links))
         for href in filter(None, map(put, _items(table))):
             hrefs.add(href)
-            text.write(",\n" + encode(stac.item_link(href)))
-        text.write("],\n" + encode(stac.to_collection(name, catalog, extent))[1:] + "\n")
-        files.sync_all()  # the items, before they are linked to
+            text.write(",\n" + to_json(stac.item_link(href).to_dict()))
+        rest = stac.to_dict(stac.to_collection(name, catalog, extent))
+        del rest["links"]
+        text.write("],\n" + to_json(rest)[1:] + "\n")
+        files.sync_all()  # the items must be on disk before the collection links to them
     _remove(folder, former - hrefs)
     return Written(items=len(hrefs), unreadable=tuple(unreadable))
 
 
 def _items(table: Table) -> Iterator[list[SavedRow]]:
-    """The crops of each area and scene."""
+    """Group the crops by area and scene."""
     crops = (row for row in table.rows if isinstance(row, SavedRow))
     for _, group in groupby(crops, lambda crop: (crop.fingerprint, crop.collection, crop.item)):
         yield list(group)
@@ -118,14 +123,15 @@ def _put(path: Path, data: bytes) -> None:
     with files.local_errors("read", path), contextlib.suppress(FileNotFoundError):
         if path.read_bytes() == data:
             return
-    files.replace(path, data, token=_TOKEN, sync=False)  # a quarter of the time
+    # One sync of the whole disk at the end takes a quarter of the time of one for each file.
+    files.replace(path, data, token=_TOKEN, sync=False)
 
 
 def _linked(path: Path) -> set[str]:
-    """The items to which a collection of ours links; none when there is no collection.
+    """Read which items an existing collection links to; none if there is no collection.
 
     Raises:
-        ConfigError: It is not ours.
+        ConfigError: the collection was not written by this program.
     """
     with files.local_errors("read", path):
         try:
@@ -141,7 +147,7 @@ def _linked(path: Path) -> set[str]:
 
 
 def _remove(folder: Path, hrefs: set[str]) -> None:
-    """Remove items, and the folders that this leaves empty."""
+    """Remove items, and the folders that become empty."""
     for href in hrefs:
         path = folder / href
         with files.local_errors("remove", path):
@@ -152,5 +158,5 @@ def _remove(folder: Path, hrefs: set[str]) -> None:
 
 
 def _relative(path: Path, start: Path) -> str:
-    found = Path(os.path.relpath(path, start)).as_posix()
-    return found if found.startswith("../") else f"./{found}"
+    relative = Path(os.path.relpath(path, start)).as_posix()
+    return relative if relative.startswith("../") else f"./{relative}"

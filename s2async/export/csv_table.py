@@ -1,72 +1,70 @@
-"""The table of crops as CSV: that of the saved ones every run writes beside them."""
+"""Exports rows as CSV. Every run writes such a table of its saved crops next to them."""
 
 from __future__ import annotations
 
-import codecs
 import csv
 from collections.abc import Collection, Iterable
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import BinaryIO
 
 from s2async import files
 from s2async.config.model import TABLE
-from s2async.export.table import Table, TextFile, Value, iso, values
+from s2async.export.columns import Table, Value, values
+from s2async.export.encoding import TextFile, iso, utf8
 from s2async.state.records import SavedRow
 
 _FORMULA = frozenset("=+-@\t\r")
-"""What a spreadsheet's formula may begin with."""
+"""Characters that a formula in a spreadsheet may begin with."""
 
 
 def write_csv(rows: Iterable[SavedRow], folder: Path, classes: Collection[int]) -> Path:
-    """Write ``overview.csv``: one line for each saved crop, UTF-8, as a whole or not at all; see `write`.
+    """Write ``overview.csv`` atomically, in UTF-8, with one line for each saved crop; see `write`.
 
     Args:
-        rows: As `state.reader.Ledger.saved_rows` gives them; they are streamed.
-        folder: The output folder; it exists.
-        classes: SCL classes that spoil a picture.
+        rows: saved crops as `state.reader.Ledger.saved_rows` yields them; they are streamed.
+        folder: the output folder, which must exist.
+        classes: SCL classes that count as cloud.
 
     Returns:
-        Where it is.
+        The path of the file.
 
     Raises:
-        LocalError: Disk full, read-only, no such folder.
+        LocalError: the file cannot be written: the disk is full, or the folder is read-only or missing.
     """
     path = folder / TABLE
-    part = folder / f".{path.name}{files.SUFFIX}"  # one writer, so what a killed run left is simply written over
+    # A fixed name, because only one process writes here: it overwrites what a killed run left behind.
+    part = folder / f".{path.name}{files.SUFFIX}"
     with files.writing(path, part) as file:
         write(Table(rows=rows, classes=classes), utf8(file))
     return path
 
 
 def write(table: Table, file: TextFile) -> int:
-    """Write a table as CSV, and tell how many rows it has.
+    """Write a table as CSV.
 
-    What is unknown is empty. Texts that a spreadsheet would take for a formula begin with an apostrophe (as OWASP
-    advises against CSV injection).
+    Unknown values are empty cells. Text that a spreadsheet would run as a formula gets a leading apostrophe, as
+    OWASP recommends against CSV injection.
+
+    Returns:
+        The number of rows.
     """
     columns = table.columns
     lines = csv.writer(_Lines(file), lineterminator="\r\n")
     lines.writerow(columns)
     count = 0
     for row in table.rows:
-        told = values(row, table.classes)
-        lines.writerow([_cell(told[column]) for column in columns])
+        cells = values(row, table.classes)
+        lines.writerow([_cell(cells[column]) for column in columns])
         count += 1
     return count
 
 
-def utf8(file: BinaryIO) -> TextFile:
-    """Take texts for a file of bytes; line ends stay what they are."""
-    return codecs.getwriter("utf-8")(file)
-
-
 class _Lines:
-    """Lines that end with a line feed alone.
+    """Writes lines that end with a line feed only.
 
-    The writer believes that they end with a carriage return, too, or Python before 3.13 would not put cells in
-    quotes that hold one, and readers would take it for the end of the row.
+    `csv.writer` is set to end lines with CR LF all the same: before Python 3.13 it quotes cells that contain a
+    carriage return only then, and readers would take an unquoted one for the end of the row.
     """
 
     def __init__(self, file: TextFile) -> None:
@@ -85,4 +83,4 @@ def _cell(value: Value) -> object:
         return f"{value:f}"
     if isinstance(value, float):
         return f"{Decimal(repr(value)):f}"
-    return value  # None is written as nothing
+    return value  # csv writes None as an empty cell

@@ -1,4 +1,4 @@
-"""Rows with their areas' polygons as GeoParquet 1.1: the only door to Arrow, an extra.
+"""Exports rows with the polygons of their areas as GeoParquet 1.1. Needs pyarrow (extra ``parquet``).
 
 https://geoparquet.org/releases/v1.1.0: geometries are WKB in lon/lat (OGC:CRS84, the default), and the column
 ``bbox`` lets readers skip row groups that lie elsewhere.
@@ -16,12 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from s2async.export.table import Table, Value, values
+from s2async.export.columns import Table, Value, values
 
 GROUP_ROWS: Final = 5_000
-"""Rows of a group, which is held in memory as a whole."""
+"""Rows in a row group. A whole group is held in memory."""
 GROUP_BYTES: Final = 8 << 20
-"""Bytes of geometries after which a group ends early: polygons may have any number of vertices."""
+"""Bytes of geometries at which a group ends early, because a polygon may have any number of vertices."""
 
 _SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
 _TYPES: Final = {
@@ -34,7 +34,7 @@ _TYPES: Final = {
     "area_pixels": pa.int64(),
     "scl_histogram": pa.list_(pa.int64()),
 }
-"""Of the columns that are no texts."""
+"""Types of the columns that do not hold strings."""
 _GEO: Final = {
     "version": "1.1.0",
     "primary_column": "geometry",
@@ -49,7 +49,7 @@ _GEO: Final = {
 
 
 def write(table: Table, file: BinaryIO) -> int:
-    """Write the table in row groups, and tell how many rows it has."""
+    """Write the table in row groups, and return the number of rows."""
     schema = _schema(table.typed_columns)
     count = 0
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
@@ -70,19 +70,19 @@ def _groups(table: Table) -> Iterator[list[dict[str, Any]]]:
     columns = table.typed_columns
 
     @lru_cache(maxsize=1)
-    def place(fingerprint: str) -> dict[str, Any]:
+    def location(fingerprint: str) -> dict[str, Any]:
         wkb = table.polygon(fingerprint)
-        # as wide as the world across the antimeridian: readers ask for xmin <= east and xmax >= west, and would
-        # miss a box whose xmin is the larger one (to the specification such coverings are unsupported)
+        # Across the antimeridian this box is as wide as the world: readers filter by xmin <= east, xmax >= west,
+        # and would miss a box whose xmin is larger than its xmax; the specification does not support such boxes.
         bounds = map(float, shapely.bounds(shapely.from_wkb(wkb)))
         return {"bbox": dict(zip(_SIDES, bounds, strict=True)), "geometry": wkb}
 
     group: list[dict[str, Any]] = []
     size = 0
     for row in table.rows:
-        told = values(row, table.classes)
-        where = place(row.fingerprint)
-        group.append({column: _plain(told[column]) for column in columns} | where)
+        cells = values(row, table.classes)
+        where = location(row.fingerprint)
+        group.append({column: _plain(cells[column]) for column in columns} | where)
         size += len(where["geometry"])
         if len(group) == GROUP_ROWS or size >= GROUP_BYTES:
             yield group

@@ -61,6 +61,7 @@ def test_pystac_finds_every_crop(shelf: Shelf, tmp_path: Path, beside: bool) -> 
     for item in items:
         assert item.collection_id == read(folder).id
         area = shelf.areas[item.properties["s2async:area"]]
+        assert item.geometry
         assert shape(item.geometry).equals(area.polygon)
         assert tuple(item.bbox or ()) == area.polygon.bounds
         assert set(item.assets) == {"visual", "nir"}

@@ -12,7 +12,7 @@ import pytest
 
 from s2async.errors import LocalError
 from s2async.export import csv_table
-from s2async.export.table import Table
+from s2async.export.columns import Table
 from s2async.models import CloudMeasure
 from s2async.state.records import SavedRow
 from tests.support.rows import CLASSES, CLOUDY, ROW

@@ -111,7 +111,7 @@ def test_the_collection_tells_what_it_left_out(shelf: Shelf) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--format", "stac", "--all"], "a STAC collection holds crops only: leave out --all"),
+        (["--format", "stac", "--all"], "stac holds crops only: leave out --all"),
         (["--format", "stac", "--output", "-"], "stac cannot be written to standard output: name a file"),
         (["--format", "parquet", "--output", "-"], "parquet cannot be written to standard output: name a file"),
     ],

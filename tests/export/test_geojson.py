@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shapely.geometry import shape
 
 from s2async.export import geojson
-from s2async.export.table import Table
+from s2async.export.columns import Table
 from s2async.state.records import JobRow
 from tests.support.rows import CLASSES, CLOUDY, ROW
 from tests.support.shelves import PARK, SHAPES

@@ -14,7 +14,7 @@ import pytest
 import shapely
 from shapely import box
 
-from s2async.export.table import Table
+from s2async.export.columns import Table
 from s2async.state.records import JobRow
 from tests.support.rows import CLASSES, CLOUDY, ROW
 from tests.support.shelves import PARK, SHAPES

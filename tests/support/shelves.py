@@ -15,7 +15,7 @@ from s2async import files
 from s2async.areas import loader as area_files
 from s2async.cli.export import table
 from s2async.config.model import Config
-from s2async.export.table import Table
+from s2async.export.columns import Table
 from s2async.models import Area, CloudMeasure, Job, Outcome, Product, Status
 from s2async.output import crops
 from s2async.output.geotiff import Crop

@@ -7,7 +7,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2async.export.table import COLUMNS, JOB_COLUMNS, TYPED_COLUMNS, Table, cloud_percent, valid_percent, values
+from s2async.export.columns import COLUMNS, JOB_COLUMNS, TYPED_COLUMNS, Table, percent, values
 from s2async.models import CloudMeasure
 from tests.support.rows import CLASSES, CLOUDY, ROW
 
@@ -57,8 +57,10 @@ def test_what_is_unknown_is_none() -> None:
         "area_valid_percent", "area_pixels", "scl_histogram",
     }  # fmt: skip
     empty = CloudMeasure(histogram=(5, *[0] * 12), total=5)
-    assert (cloud_percent(empty, CLASSES), valid_percent(empty)) == (None, Decimal("0.0000"))
-    assert valid_percent(CloudMeasure(histogram=(0,) * 13, total=0)) is None
+    no_data = values(replace(ROW, measure=empty), CLASSES)
+    assert (no_data["area_cloud_percent"], no_data["area_valid_percent"]) == (None, Decimal("0.0000"))
+    no_pixel = values(replace(ROW, measure=CloudMeasure(histogram=(0,) * 13, total=0)), CLASSES)
+    assert (no_pixel["area_cloud_percent"], no_pixel["area_valid_percent"]) == (None, None)
 
 
 def test_the_columns_of_all_jobs_tell_what_became_of_them() -> None:
@@ -68,16 +70,13 @@ def test_the_columns_of_all_jobs_tell_what_became_of_them() -> None:
     assert set(some.columns) < set(some.typed_columns)
 
 
-@given(st.lists(st.integers(0, 10**6), min_size=13, max_size=13), st.integers(0, 10**6))
-def test_per_cents_are_exact_to_half_a_unit_of_the_last_place(counts: list[int], more: int) -> None:
-    measured = CloudMeasure(histogram=tuple(counts), total=sum(counts) + more)
-    for found, part, whole in (
-        (cloud_percent(measured, CLASSES), sum(counts[value] for value in CLASSES), measured.valid),
-        (valid_percent(measured), measured.valid, measured.total),
-    ):
-        if whole:
-            assert found is not None
-            assert Fraction(-1, 20_000) < Fraction(found) - Fraction(part * 100, whole) <= Fraction(1, 20_000)
-            assert len(str(found).partition(".")[2]) == 4
-        else:
-            assert found is None
+@given(st.integers(0, 10**7), st.integers(0, 10**7))
+def test_per_cents_are_exact_to_half_a_unit_of_the_last_place(one: int, other: int) -> None:
+    part, whole = sorted((one, other))
+    found = percent(part, whole)
+    if whole:
+        assert found is not None
+        assert Fraction(-1, 20_000) < Fraction(found) - Fraction(part * 100, whole) <= Fraction(1, 20_000)
+        assert len(str(found).partition(".")[2]) == 4
+    else:
+        assert found is None

@@ -1,4 +1,4 @@
-"""The state's jobs as rows of named and typed values, for every kind of index. Pure."""
+"""The columns of exported tables, and the value of each column for one row of the state. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
 
 from s2async.clouds import bad_pixels
-from s2async.models import CloudMeasure
 from s2async.state.records import JobRow, SavedRow
 from s2async.text import public
 
@@ -29,50 +27,51 @@ COLUMNS = (
     "href",
     "processing_baseline",
 )
-"""What every format has, in this order."""
+"""Columns of every format, in this order."""
 TYPED_COLUMNS = ("area_fingerprint", "collection", "sha256", "area_pixels", "scl_histogram")
-"""What formats with types have besides."""
+"""Further columns of formats that have data types."""
 JOB_COLUMNS = ("status", "reason")
-"""What tables of all jobs have besides."""
+"""Further columns of tables of all jobs."""
 _DECIMALS = 4
 
 Value = str | int | float | Decimal | datetime | tuple[int, ...] | None
-"""What is unknown is None. Per cents of an area's pixels are rounded half up to four decimals."""
-
-
-class TextFile(Protocol):
-    """Whatever takes texts."""
-
-    def write(self, text: str, /) -> object:
-        """Append a text."""
+"""Unknown values are None. Percentages of an area's pixels are rounded half up to four decimals."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """Rows to be written, and what they are told by."""
+    """Rows to export, and what is needed to compute their values."""
 
     rows: Iterable[JobRow]
-    """As the ledger gives them: area by area, by time. They are streamed."""
+    """Grouped by area and ordered by time, as the ledger yields them. They are streamed."""
     all: bool = False
-    """Whether these are all jobs, or the saved crops alone."""
+    """Whether the rows are all jobs; if False, they are saved crops only."""
     classes: Collection[int]
-    """SCL classes that spoil a picture."""
+    """SCL classes that count as cloud."""
     polygon: Callable[[str], bytes] = lambda _: b""
-    """An area's fingerprint to its polygon (WKB, lon/lat), for formats with geometries."""
+    """Maps an area's fingerprint to its polygon (WKB, lon/lat), for formats that have geometries."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Those of formats without types."""
+        """Columns of formats without data types."""
         return (*COLUMNS, *(JOB_COLUMNS if self.all else ()))
 
     @property
     def typed_columns(self) -> tuple[str, ...]:
-        """Those of formats with types, but for the geometry."""
+        """Columns of formats with data types, except the geometry."""
         return (*COLUMNS, *TYPED_COLUMNS, *(JOB_COLUMNS if self.all else ()))
 
 
 def values(row: JobRow, classes: Collection[int]) -> dict[str, Value]:
-    """All that a row tells, by column. Times are UTC, paths relative to the output folder with forward slashes."""
+    """Compute the values of all columns for one row.
+
+    Args:
+        row: a job or a saved crop.
+        classes: SCL classes that count as cloud.
+
+    Returns:
+        Values by column. Times are UTC; paths are relative to the output folder, with forward slashes.
+    """
     crop = row if isinstance(row, SavedRow) else None
     measured = row.measure
     return {
@@ -83,8 +82,8 @@ def values(row: JobRow, classes: Collection[int]) -> dict[str, Value]:
         "grid": row.grid or None,
         "epsg": crop.epsg if crop else None,
         "scene_cloud_percent": row.scene_cloud,
-        "area_cloud_percent": cloud_percent(measured, classes),
-        "area_valid_percent": valid_percent(measured),
+        "area_cloud_percent": percent(bad_pixels(measured, classes), measured.valid) if measured else None,
+        "area_valid_percent": percent(measured.valid, measured.total) if measured else None,
         "asset": crop.asset if crop else None,
         "path": f"{row.folder}/{crop.file}" if crop else None,
         "file_bytes": crop.bytes if crop else None,
@@ -100,23 +99,11 @@ def values(row: JobRow, classes: Collection[int]) -> dict[str, Value]:
     }
 
 
-def cloud_percent(measured: CloudMeasure | None, classes: Collection[int]) -> Decimal | None:
-    """Spoilt share of the valid pixels; None when there are none, or nothing was measured."""
-    return _percent(bad_pixels(measured, classes), measured.valid) if measured else None
+def percent(part: int, whole: int) -> Decimal | None:
+    """Compute a percentage from two counts, rounded half up to four decimals; None if ``whole`` is 0.
 
-
-def valid_percent(measured: CloudMeasure | None) -> Decimal | None:
-    """Share of the area's pixels that hold data; None for an area without a pixel, or not measured."""
-    return _percent(measured.valid, measured.total) if measured else None
-
-
-def iso(time: datetime) -> str:
-    """A UTC time as RFC 3339 writes it, with ``Z``."""
-    return time.isoformat().replace("+00:00", "Z")
-
-
-def _percent(part: int, whole: int) -> Decimal | None:
-    """``part / whole`` in per cent from integers alone, rounded half up; None for nothing of nothing."""
+    The calculation uses integers only: the same counts give the same digits on every machine.
+    """
     if not whole:
         return None
     scaled = (2 * part * 100 * 10**_DECIMALS + whole) // (2 * whole)
