@@ -1,1 +1,1 @@
-"""The HTML report: data, pages, charts, maps and pictures."""
+"""The HTML report: its data, pages, charts, maps and images."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from s2async.models import Status
 from s2async.report.data import CELL, ORDER, Look, Saving, Scatter
-from s2async.report.html import Markup, element, join, text
+from s2async.report.markup import Markup, element, join, text
 from s2async.state.records import OPEN
 
 WORDS: Final = {
@@ -191,7 +191,7 @@ def _month(year: int, month: int, first: date, last: date) -> Markup:
 
 def _day(day: date, found: Sequence[Look]) -> Markup:
     x, y = _NAMES + (day.day - 1) * _DAY + 1, _HEAD + (day.month - 1) * _DAY + 1
-    told = Markup("\n".join(text(line) for line in (day, *map(tell, found))))
+    told = Markup("\n").join(map(text, (day, *map(tell, found))))
     return element("use", element("title", told), href=f"#mark-{found[0].status}", x=x, y=y)
 
 
@@ -210,11 +210,10 @@ def tell(look: Look) -> str:
 
 def bar(saved: Saving) -> Markup:
     """Where the bytes of the whole files went, as one bar of three parts."""
-    parts = {"skipped": saved.skipped, "window": saved.window, "moved": saved.moved}
     drawn, x = [], 0.0
-    for name, count in parts.items():
-        width = 1000 * count / saved.whole
-        drawn.append(element("rect", x=min(x, 998.0), y=0, width=max(width, 2.0), height=40, class_=name))
+    for share in saved.shares():
+        width = 10 * share.percent
+        drawn.append(element("rect", x=min(x, 998.0), y=0, width=max(width, 2.0), height=40, class_=share.kind))
         x += width
     return element(
         "svg",

@@ -166,6 +166,17 @@ def _cell(percent: float) -> int:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Share:
+    """A part of the bytes of the whole files."""
+
+    kind: str
+    """``skipped``, ``window`` or ``moved``."""
+    bytes: int
+    percent: float
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Saving:
     """Where the bytes of the whole files are that were not moved."""
 
@@ -186,6 +197,18 @@ class Saving:
     def window(self) -> int:
         """Bytes saved by reading only what lies under the areas; negative where whole files would be less."""
         return self.whole - self.skipped - self.moved
+
+    def shares(self) -> tuple[Share, ...]:
+        """Split the bytes of the whole files into three parts. ``whole`` must not be 0."""
+        parts = (
+            ("skipped", self.skipped, "skipped, because no area was clear in the scene"),
+            ("window", self.window, "not read, because only the window under the areas was"),
+            ("moved", self.moved, "moved"),
+        )
+        return tuple(
+            Share(kind=kind, bytes=count, percent=100 * count / self.whole, words=words)
+            for kind, count, words in parts
+        )
 
 
 def saving(every: WholeFiles, classification: WholeFiles, moved: int) -> Saving:

@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from s2async.cog.grid import Grid
 from s2async.geo import KM_PER_DEGREE, turned, unprojected
-from s2async.report.html import Markup, element, join
+from s2async.report.markup import Markup, element, join
 from s2async.text import degrees
 
 _WIDE: Final = 480.0

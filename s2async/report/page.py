@@ -1,109 +1,91 @@
-"""The frame of a report's pages, and what all their parts are made of, as HTML.
+"""Renders the pages of a report from the templates in ``templates/``.
 
-No script, no attribute ``style``, nothing from another file: a page needs no more than its one style sheet, whose
-hash its Content-Security-Policy names, and pictures that are part of it.
+A page has no script, no ``style`` attribute and no reference to another file. It needs its one style sheet, whose
+hash its Content-Security-Policy names, and images that are part of it.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from s2async.report import charts
-from s2async.report.html import Content, Markup, element, text
+from s2async.report.data import ORDER
+from s2async.report.markup import Markup, visible
+from s2async.text import duration, size
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_FOLDER: Final = Path(__file__).parent
 
 
-def document(title: str, style: str, *body: Content | Iterable[Content], key: str = "") -> bytes:
-    """A whole page in UTF-8.
+def document(template: str, view: DataclassInstance, *, title: str, style: str, key: str = "") -> bytes:
+    """Render a whole page.
 
     Args:
-        title: Of the window.
-        style: The style sheet.
-        body: Its contents.
-        key: Tells whether a page is still what it would be now; see `has_key`.
+        template: file name of the template.
+        view: its fields are the variables of the template.
+        title: title of the window.
+        style: the style sheet.
+        key: identifies the content of the page; see `has_key`.
+
+    Returns:
+        The page in UTF-8.
     """
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="s2async-key", content=key) if key else Markup(),
-        element("meta", http_equiv="Content-Security-Policy", content=Markup(policy)),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="referrer", content="no-referrer"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", title),
-        element("style", Markup(style)),
-    )
-    page = element("html", head, element("body", charts.marks(), *body), lang="en")
-    return f"<!doctype html>\n{page}\n".encode()
+    frame = {"title": title, "style": Markup(style), "digest": digest, "key": key}
+    return _rendered(template, view, **frame).encode()
+
+
+def fragment(template: str, view: DataclassInstance) -> Markup:
+    """Render one section of a page."""
+    return Markup(_rendered(template, view))
 
 
 def has_key(beginning: bytes, key: str) -> bool:
-    """Whether a page that begins so was made with this key."""
+    """Tell whether a page was rendered with this key, from its first bytes."""
     return f'content="{key}"'.encode() in beginning
 
 
-def name(shown: str) -> Markup:
-    """The name of an area, whose letters may run from right to left."""
-    return element("bdi", shown)
+def style_sheet() -> str:
+    """Read the style sheet of all pages."""
+    return (_FOLDER / "report.css").read_text("utf-8")
 
 
-def section(key: str, heading: str, *content: Content | Iterable[Content]) -> Markup:
-    """A part of the page that links lead to."""
-    return element("section", element("h2", heading), *content, id=key)
+def _rendered(template: str, view: DataclassInstance, **more: str) -> str:
+    values = {field.name: getattr(view, field.name) for field in fields(view)}
+    return _ENVIRONMENT.get_template(template).render(values | more)
 
 
-def header(heading: str, facts: Sequence[str], links: Mapping[str, str]) -> Markup:
-    """The top of a page.
+def _finalize(value: object) -> object:
+    """Make hidden characters visible in every value that a template writes; Jinja then escapes it."""
+    return value if isinstance(value, Markup) else visible(value)
 
-    Args:
-        heading: Of the page.
-        facts: Below it, in one line.
-        links: Words to addresses.
-    """
-    shown = [element("a", words, href=href) for words, href in links.items()]
-    return element(
-        "header",
-        element("p", "s2async report", class_="brand"),
-        element("h1", heading),
-        element("p", " \u00b7 ".join(facts), class_="soft"),
-        element("nav", shown) if shown else Markup(),
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
+    environment.filters |= {"size": size, "duration": duration, "number": "{:,}".format}
+    environment.globals |= {
+        "mark": charts.lone_mark,
+        "mark_shapes": charts.marks(),
+        "statuses": ORDER,
+        "words": charts.WORDS,
+    }
+    return environment
 
 
-def figures(entries: Iterable[tuple[str, str]]) -> Markup:
-    """Large numbers, each over what it counts."""
-    return element(
-        "dl",
-        [element("div", element("dd", value), element("dt", label)) for value, label in entries],
-        class_="figures",
-    )
-
-
-def notice(told: str) -> Markup:
-    """Something to be known before the rest is read."""
-    return element("p", told, class_="notice")
-
-
-def paragraph(*content: Content | Iterable[Content], faint: bool = False) -> Markup:
-    """A paragraph."""
-    return element("p", *content, class_="soft" if faint else None)
-
-
-def image(data: bytes, alt: str) -> Markup:
-    """A picture as part of the page."""
-    media = "image/webp" if data.startswith(b"RIFF") else "image/png"
-    address = Markup(f"data:{media};base64,{base64.b64encode(data).decode()}")
-    return element("img", src=address, alt=alt, decoding="async")
-
-
-def counted(number: int, noun: str, plural: str = "s") -> str:
-    """How many there are of something."""
-    return f"{number:,} {noun}{plural if number != 1 else ''}"
-
-
-def footer(*lines: str) -> Markup:
-    """The end of a page: where pixels come from, and what made it."""
-    return element("footer", [element("p", text(line)) for line in lines])
+_ENVIRONMENT: Final = _environment()

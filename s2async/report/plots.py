@@ -14,8 +14,9 @@ from typing import Any, Final
 from s2async import files
 from s2async.config.model import Config
 from s2async.errors import ConfigError
-from s2async.models import Status, Wanted
-from s2async.report.data import CELL, Saving, Scatter, Watched, looks, saving, total
+from s2async.models import Status
+from s2async.report import queries
+from s2async.report.data import CELL, Saving, Scatter, Watched
 from s2async.state.reader import Ledger
 from s2async.text import safe, size
 
@@ -83,7 +84,7 @@ def write(state: Ledger, config: Config, folder: Path) -> list[Path]:
     except ImportError as error:
         raise ConfigError("--png needs matplotlib: pip install 's2async[plots]'") from error
     scatter, months = _gathered(state, config)
-    saved = _saving(state, config)
+    saved = queries.bytes_saved(state, config)
     files.make_folder(folder, parents=True)
     written = []
     with mpl.rc_context(_STYLE):
@@ -103,19 +104,10 @@ def encoded(figure: Any) -> bytes:
 
 def _gathered(state: Ledger, config: Config) -> tuple[Scatter, Months]:
     scatter, months = Scatter(), Months()
-    newest, wanted = config.search.twins == "newest", config.wanted()
-    for area in state.areas():
-        rows = state.job_rows(twins_newest=newest, wanted=wanted, area=area.fingerprint)
-        watched = Watched(area=area, looks=tuple(looks(rows, config.clouds.classes)))
+    for watched in queries.watched_areas(state, config):
         scatter.add(watched)
         months.add(watched)
     return scatter, months
-
-
-def _saving(state: Ledger, config: Config) -> Saving:
-    wanted = config.wanted()
-    classification = state.whole_files(Wanted(assets=(), mask=wanted.mask, format=wanted.format))
-    return saving(state.whole_files(wanted), classification, total(state.traffic())[1])
 
 
 def _figures(scatter: Scatter, months: Months, saved: Saving, config: Config) -> Iterator[tuple[str, Any]]:

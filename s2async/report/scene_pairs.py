@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from heapq import nlargest
 from typing import Final
@@ -15,7 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from s2async.models import Area, Status
 from s2async.report.data import Look, Watched
-from s2async.report.html import Markup, element
+from s2async.report.markup import Markup, element
 
 SPARE: Final = 3
 """Candidates of a kind: the file of the first may be gone."""
@@ -119,21 +120,34 @@ def path(polygon: BaseGeometry, width: int, height: int) -> str:
     return "".join(f"M{'L'.join(f'{x:.1f} {y:.1f}' for x, y in ring.coords[:-1])}Z" for ring in rings)
 
 
-def draw(pair: Pair) -> Markup:
-    """The two pictures side by side with what they show."""
-    look, name = pair.candidate.look, pair.candidate.area.name
-    whole, inside = (f"{percent or 0:.0f} %" for percent in (look.scene_cloud, look.area_cloud))
-    views = [
-        _view(pair.scene, f"The whole scene of {look.day}, the area marked in red"),
-        _view(pair.area, f"The area with 2 km around it on {look.day}"),
-    ]
-    told = element(
-        "figcaption",
-        f"{look.day}: {whole} of the scene is cloud, {inside} of ",
-        element("bdi", name),
-        f". Left the whole scene ({look.item}), right the area with 2 km around it.",
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DrawnPair:
+    """A pair as a page shows it."""
+
+    scene: Markup
+    area: Markup
+    day: date
+    scene_cloud: str
+    """Per cent."""
+    area_cloud: str
+    """Per cent."""
+    name: str
+    """Name of the area."""
+    item: str
+
+
+def draw(pair: Pair) -> DrawnPair:
+    """Draw the two images of a pair, and prepare its caption."""
+    look = pair.candidate.look
+    return DrawnPair(
+        scene=_view(pair.scene, f"The whole scene of {look.day}, the area marked in red"),
+        area=_view(pair.area, f"The area with 2 km around it on {look.day}"),
+        day=look.day,
+        scene_cloud=f"{look.scene_cloud or 0:.0f}",
+        area_cloud=f"{look.area_cloud or 0:.0f}",
+        name=pair.candidate.area.name,
+        item=look.item,
     )
-    return element("figure", element("div", views, class_="views"), told)
 
 
 def _view(view: View, label: str) -> Markup:

@@ -1,4 +1,4 @@
-"""What a report tells of all areas together, as sections of its page."""
+"""The sections of a report about all areas together, as values for their templates."""
 
 from __future__ import annotations
 
@@ -9,139 +9,180 @@ from typing import Final
 
 from s2async.models import SearchReport, Status
 from s2async.report import charts, scene_pairs
+from s2async.report.area_section import AreaSection
 from s2async.report.data import CELL, ORDER, Saving, Scatter
-from s2async.report.html import Markup, element, join
-from s2async.report.page import counted, name, paragraph, section
-from s2async.report.scene_pairs import Pair
+from s2async.report.markup import Markup
+from s2async.report.scene_pairs import DrawnPair, Pair
 from s2async.state.records import LackRow, Problem
 from s2async.text import size
 
 PROBLEMS: Final = 200
-"""Most problems of one kind that are listed."""
+"""Maximum number of problems of one kind that are listed."""
 
 
 # ---- bytes --------------------------------------------------------------------------------------------------
 
 
-def bytes_section(saved: Saving, *, unfinished: bool) -> Markup:
-    """What was moved, against whole files."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShareRow:
+    """A line in the legend of the bar."""
+
+    kind: str
+    """One of the colours of the style sheet."""
+    size: str
+    words: str
+    percent: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BytesSection:
+    """What was downloaded, compared with whole files."""
+
+    moved: int
+    bar: Markup
+    """Empty if there is nothing to compare with."""
+    whole: str
+    times: str
+    """How many times less was downloaded; the empty string if nothing was."""
+    shares: tuple[ShareRow, ...]
+    files: int
+    estimated: int
+    """Files whose size is an estimate."""
+    unknown: int
+    """Files that are left out because their size is unknown."""
+    unfinished: bool
+
+
+def bytes_section(saved: Saving, *, unfinished: bool) -> BytesSection:
+    """Prepare the section on bytes.
+
+    Args:
+        saved: what was downloaded, and what was not.
+        unfinished: whether some jobs are still to do.
+    """
     about = "about " if saved.estimated else ""
-    if not saved.whole or saved.window < 0:
-        return section("bytes", "Bytes", paragraph(f"{size(saved.moved)} were moved."))
-    times = f": {saved.whole / saved.moved:,.0f} times less" if saved.moved else ""
-    told = f"{size(saved.moved)} were moved instead of {about}{size(saved.whole)} of whole files{times}."
-    parts = (
-        ("skipped", saved.skipped, "skipped, because no area was clear in the scene"),
-        ("window", saved.window, "not read, because only the window under the areas was"),
-        ("moved", saved.moved, "moved"),
+    comparable = bool(saved.whole) and saved.window >= 0
+    return BytesSection(
+        moved=saved.moved,
+        bar=charts.bar(saved) if comparable else Markup(),
+        whole=f"{about}{size(saved.whole)}",
+        times=f"{saved.whole / saved.moved:,.0f}" if saved.moved else "",
+        shares=tuple(
+            ShareRow(
+                kind=share.kind,
+                size=f"{about * (share.kind != 'moved')}{size(share.bytes)}",
+                words=share.words,
+                percent=f"{share.percent:.1f}",
+            )
+            for share in (saved.shares() if comparable else ())
+        ),
+        files=saved.files,
+        estimated=saved.estimated,
+        unknown=saved.unknown,
+        unfinished=unfinished,
     )
-    legend = [
-        element(
-            "li",
-            element("i", class_=f"swatch {kind}"),
-            element("b", f"{about * (kind != 'moved')}{size(count)}"),
-            f" {words}, {100 * count / saved.whole:.1f}\u00a0%",
-        )
-        for kind, count, words in parts
-    ]
-    return section(
-        "bytes",
-        "Bytes",
-        paragraph(told),
-        charts.bar(saved),
-        element("ul", legend, class_="legend"),
-        paragraph(_whole_rule(saved, unfinished=unfinished), faint=True),
-    )
-
-
-def _whole_rule(saved: Saving, *, unfinished: bool) -> str:
-    told = f"Whole files: the classification and the wanted assets of every scene found, {saved.files:,} files"
-    if saved.estimated:
-        told += f"; {saved.estimated:,} of them were never opened and count as much as the median of the others"
-    if saved.unknown:
-        told += f"; {saved.unknown:,} more are of unknown size and do not count"
-    return told + (". Jobs are still to do, and count here as if they were skipped." if unfinished else ".")
 
 
 # ---- clouds -------------------------------------------------------------------------------------------------
 
 
-def clouds_section(points: Scatter, *, max_scene: float, max_area: float) -> Markup:
-    """The scatter, and what it tells in numbers."""
-    heading = "Scene cloud against area cloud"
-    if not points.count:
-        return section("clouds", heading, paragraph("No job has been examined yet."))
-    number = (
-        "Each dot is an examined job, one area in one scene."
-        if points.points
-        else f"{points.count:,} examined jobs are too many for dots: each square stands for those of its "
-        f"{CELL}\u00a0% by {CELL}\u00a0%, and its size tells how many."
-    )
-    limits = f"Dashed: {max_area:g}\u00a0% of the area, up to which it is clear if enough of it holds data."
-    beyond = (
-        f" Grey: more than {max_scene:g}\u00a0% of the scene, which is not looked at." if max_scene < 100 else ""
-    )
-    words = element(
-        "div",
-        paragraph(
-            "The catalogue tells the cloud cover of a whole scene, 110 by 110 km. What a small area in it has is "
-            "another matter."
-        ),
-        element("ul", [element("li", found) for found in _findings(points)]),
-        paragraph(f"{number} {limits}{beyond}", faint=True),
-        _dots_legend() if points.points else Markup(),
-    )
-    drawn = element("figure", charts.scatter(points, max_scene=max_scene, max_area=max_area))
-    return section("clouds", heading, element("div", drawn, words, class_="pair"))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """A sentence that the scatter plot supports: how many of which jobs have a property."""
+
+    part: int
+    whole: int
+    of: str
+    what: str
+
+    @property
+    def percent(self) -> str:
+        """Share of the part; only if there is a whole."""
+        return f"{100 * self.part / self.whole:.0f}"
 
 
-def _findings(points: Scatter) -> Iterator[Markup]:
-    """How often the scene's cloud would have misled."""
-    told = points.misjudged
-    yield _finding(
-        points.extreme,
-        points.count,
-        "examined jobs",
-        "less than 2\u00a0% of the area is covered, or 98\u00a0% and more",
-    )
-    yield _finding(
-        told["clear under clouds"], told["clear"], "clear views", "the scene is 50\u00a0% cloud or more"
-    )
-    blue = "views in scenes of at most 20\u00a0% cloud"
-    yield _finding(told["covered under blue"], told["blue"], blue, "half of the area or more is covered")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CloudsSection:
+    """The scatter plot and its findings."""
+
+    plot: Markup
+    """Empty if no job has been examined."""
+    findings: tuple[Finding, ...]
+    count: int
+    cell: int
+    """Per cent: side of the squares that jobs are counted in; 0 if each job is a dot."""
+    max_area: str
+    max_scene: str
+    """The empty string if there is no limit."""
 
 
-def _finding(part: int, whole: int, of: str, what: str) -> Markup:
-    share = f" ({100 * part / whole:.0f}\u00a0%)" if whole else ""
-    return join(["In ", element("b", f"{part:,}"), f" of {whole:,} {of}{share} {what}."])
-
-
-def _dots_legend() -> Markup:
-    dots = (("clear", "clear"), ("cloudy", "not clear"))
-    return element(
-        "ul",
-        [element("li", element("i", class_=f"swatch dot {kind}"), words) for kind, words in dots],
-        class_="legend",
-    )
-
-
-def pairs_section(found: Sequence[Pair], why_not: Sequence[str]) -> Markup:
-    """The pairs of a whole scene and a small area in it.
+def clouds_section(points: Scatter, *, max_scene: float, max_area: float) -> CloudsSection:
+    """Prepare the section on clouds.
 
     Args:
-        found: The pairs.
-        why_not: Why there are no more, in lines.
+        points: all examined jobs.
+        max_scene: per cent of cloud above which scenes are not looked at.
+        max_area: per cent of cloud above which an area counts as cloudy.
     """
-    if not (found or why_not):
-        return Markup()
-    requests, fetched = sum(pair.requests for pair in found), sum(pair.bytes for pair in found)
-    told = [f"These pictures took {size(fetched)} in {requests:,} requests, once."] if found else []
-    told += [f"Not to be had now: {reason}" for reason in why_not]
-    return section(
-        "pairs",
-        "The whole scene and the area",
-        element("div", [scene_pairs.draw(pair) for pair in found], class_="maps") if found else Markup(),
-        [paragraph(line, faint=True) for line in told],
+    return CloudsSection(
+        plot=charts.scatter(points, max_scene=max_scene, max_area=max_area) if points.count else Markup(),
+        findings=tuple(_findings(points)),
+        count=points.count,
+        cell=0 if points.points else CELL,
+        max_area=f"{max_area:g}",
+        max_scene=f"{max_scene:g}" if max_scene < 100 else "",
+    )
+
+
+def _findings(points: Scatter) -> Iterator[Finding]:
+    """Count how often the cloud cover of the scene would have been misleading."""
+    counts = points.misjudged
+    yield Finding(
+        part=points.extreme,
+        whole=points.count,
+        of="examined jobs",
+        what="less than 2\u00a0% of the area is covered, or 98\u00a0% and more",
+    )
+    yield Finding(
+        part=counts["clear under clouds"],
+        whole=counts["clear"],
+        of="clear views",
+        what="the scene is 50\u00a0% cloud or more",
+    )
+    yield Finding(
+        part=counts["covered under blue"],
+        whole=counts["blue"],
+        of="views in scenes of at most 20\u00a0% cloud",
+        what="half of the area or more is covered",
+    )
+
+
+# ---- pairs ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairsSection:
+    """Whole scenes next to small areas in them."""
+
+    pairs: tuple[DrawnPair, ...]
+    missing: tuple[str, ...]
+    """Why there are no more pairs, one line each."""
+    requests: int
+    bytes: int
+
+
+def pairs_section(pairs: Sequence[Pair], missing: Sequence[str]) -> PairsSection:
+    """Prepare the section on pairs.
+
+    Args:
+        pairs: the pairs to show.
+        missing: why there are no more, one line each.
+    """
+    return PairsSection(
+        pairs=tuple(map(scene_pairs.draw, pairs)),
+        missing=tuple(missing),
+        requests=sum(pair.requests for pair in pairs),
+        bytes=sum(pair.bytes for pair in pairs),
     )
 
 
@@ -155,90 +196,134 @@ class Entry:
     name: str
     href: str
     counts: Mapping[str, int]
+    """Jobs by status."""
     last_clear: date | None
 
 
-def index(entries: Sequence[Entry]) -> Markup:
-    """A table of all areas."""
-    columns = [status for status in ORDER if any(entry.counts.get(status) for entry in entries)]
-    head = element(
-        "tr",
-        element("th", "area", scope="col"),
-        [element("th", charts.WORDS[status], scope="col", class_="number") for status in columns],
-        element("th", "last clear", scope="col", class_="number"),
-    )
-    rows = [
-        element(
-            "tr",
-            element("th", element("a", name(entry.name), href=entry.href), scope="row"),
-            [element("td", _count(entry.counts.get(status, 0)), class_="number") for status in columns],
-            element("td", str(entry.last_clear or "\u2013"), class_="number"),
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexRow:
+    """A row of the table of all areas."""
+
+    name: str
+    href: str
+    counts: tuple[int, ...]
+    """Jobs by column."""
+    last_clear: date | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AreaIndex:
+    """The table of all areas."""
+
+    rows: tuple[IndexRow, ...]
+    statuses: tuple[str, ...]
+    """Statuses that have a column: those of at least one job."""
+
+
+def area_index(entries: Sequence[Entry]) -> AreaIndex:
+    """Prepare the table of all areas."""
+    statuses = tuple(status for status in ORDER if any(entry.counts.get(status) for entry in entries))
+    rows = (
+        IndexRow(
+            name=entry.name,
+            href=entry.href,
+            counts=tuple(entry.counts.get(status, 0) for status in statuses),
+            last_clear=entry.last_clear,
         )
         for entry in entries
-    ]
-    table = element("table", element("thead", head), element("tbody", rows))
-    return element("div", table, class_="scroll", tabindex=0, role="region", aria_label="Areas")
-
-
-def _count(number: int) -> str:
-    return f"{number:,}" if number else "\u00b7"
+    )
+    return AreaIndex(rows=tuple(rows), statuses=statuses)
 
 
 # ---- problems -----------------------------------------------------------------------------------------------
 
 
-def problems(
-    found: Sequence[Problem], searches: Sequence[SearchReport], lacking: Sequence[LackRow] = ()
-) -> Markup:
-    """Failures and files that do not exist, with their reasons, and searches that are incomplete.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProblemGroup:
+    """Problems of one kind, as a table."""
+
+    summary: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    more: int
+    """Rows that are left out."""
+    is_open: bool
+    """Whether the table is shown at first."""
+
+
+def problem_groups(
+    problems: Sequence[Problem], searches: Sequence[SearchReport], lacking: Sequence[LackRow] = ()
+) -> tuple[ProblemGroup, ...]:
+    """Prepare the tables of failures, missing files and incomplete searches; empty groups are left out.
 
     Args:
-        found: Jobs that failed or are missing.
-        searches: Of the last run.
-        lacking: What jobs lack, by asset; those that are saved without one are told.
+        problems: jobs that failed or whose files are missing.
+        searches: the searches of the last run.
+        lacking: assets that jobs lack; those of saved jobs are listed.
     """
+    scenes = ("area", "scene", "reason")
+    incomplete = [(report.label, report.reason) for report in searches if not report.complete]
+    failed = _rows(problems, Status.FAILED)
+    missing = _rows(problems, Status.MISSING)
     without = [(row.area, row.item, f"{row.asset}: {row.reason}") for row in lacking if row.status == Status.SAVED]
-    failed = [problem for problem in found if problem.status == Status.FAILED]
-    missing = [problem for problem in found if problem.status == Status.MISSING]
-    incomplete = [report for report in searches if not report.complete]
-    if not (failed or missing or incomplete or without):
-        return section("problems", "Problems", paragraph("None."))
-    return section("problems", "Problems", _problem_parts(failed, missing, incomplete, without))
-
-
-def _problem_parts(
-    failed: Sequence[Problem],
-    missing: Sequence[Problem],
-    incomplete: Sequence[SearchReport],
-    without: Sequence[tuple[str, ...]],
-) -> Iterator[Markup]:
-    if incomplete:
-        rows = [(report.label, report.reason) for report in incomplete]
-        yield _folded(f"{counted(len(rows), 'search', 'es')} incomplete", ("search", "reason"), rows, shown=True)
-    if failed:
-        told = f"{counted(len(failed), 'job')} failed; s2async retry opens them again"
-        yield _folded(told, ("area", "scene", "reason"), _rows(failed), shown=True)
-    if missing:
-        told = f"{counted(len(missing), 'job')} whose files do not exist"
-        yield _folded(told, ("area", "scene", "reason"), _rows(missing), shown=False)
-    if without:
-        told = f"{counted(len(without), 'crop')} of clear views not to be had"
-        yield _folded(told, ("area", "scene", "reason"), without, shown=False)
-
-
-def _rows(found: Sequence[Problem]) -> list[tuple[str, ...]]:
-    return [(problem.area, problem.item, problem.reason) for problem in found]
-
-
-def _folded(summary: str, columns: Sequence[str], rows: Sequence[tuple[str, ...]], *, shown: bool) -> Markup:
-    head = element("tr", [element("th", column, scope="col") for column in columns])
-    body = [element("tr", [element("td", name(cell)) for cell in row]) for row in rows[:PROBLEMS]]
-    more = len(rows) - len(body)
-    table = element("table", element("thead", head), element("tbody", body))
-    return element(
-        "details",
-        element("summary", summary),
-        element("div", table, class_="scroll", tabindex=0, role="region", aria_label=summary),
-        paragraph(f"and {more:,} more; s2async status --json lists them all", faint=True) if more else Markup(),
-        open=shown or None,
+    groups = (
+        _group(f"{counted(len(incomplete), 'search', 'es')} incomplete", ("search", "reason"), incomplete, True),
+        _group(f"{counted(len(failed), 'job')} failed; s2async retry opens them again", scenes, failed, True),
+        _group(f"{counted(len(missing), 'job')} whose files do not exist", scenes, missing, False),
+        _group(f"{counted(len(without), 'crop')} of clear views not to be had", scenes, without, False),
     )
+    return tuple(group for group in groups if group.rows)
+
+
+def counted(number: int, noun: str, plural: str = "s") -> str:
+    """Format a number with its noun: ``1 job``, ``2 jobs``."""
+    return f"{number:,} {noun}{plural if number != 1 else ''}"
+
+
+def _rows(problems: Sequence[Problem], status: str) -> list[tuple[str, ...]]:
+    return [(problem.area, problem.item, problem.reason) for problem in problems if problem.status == status]
+
+
+def _group(summary: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], is_open: bool) -> ProblemGroup:
+    more = max(0, len(rows) - PROBLEMS)
+    return ProblemGroup(summary=summary, columns=columns, rows=tuple(rows[:PROBLEMS]), more=more, is_open=is_open)
+
+
+# ---- the page ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A large number and what it counts."""
+
+    value: str
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DrawnMap:
+    """A map with its caption."""
+
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportPage:
+    """The page about all areas; each field is a variable of ``report.html.j2``."""
+
+    heading: str
+    facts: tuple[str, ...]
+    """One line below the heading."""
+    notices: tuple[str, ...]
+    figures: tuple[Figure, ...]
+    bytes: BytesSection
+    clouds: CloudsSection
+    pairs: PairsSection
+    maps: tuple[DrawnMap, ...]
+    index: AreaIndex
+    areas: tuple[AreaSection, ...]
+    """Empty if each area has a page of its own."""
+    problems: tuple[ProblemGroup, ...]
+    credits: tuple[str, ...]
+    """Sources of the pixels, and the program that made the page."""

@@ -77,7 +77,7 @@ def test_the_page_lies_beside_the_crops_and_tells_what_the_state_knows(tmp_path:
     check_inert(page)
     assert check_links(shelf.output) == {"report.html"}
     assert "Clear views of 3 areas" in page.text
-    assert "6crops kept9jobs: one area in one scene" in page.text
+    assert "6crops kept\n9jobs: one area in one scene" in page.text
     assert "contains modified Copernicus Sentinel data 2022" in page.text
     assert "1 job failed" in page.text
     assert "timed out" in page.text
@@ -228,7 +228,7 @@ def test_measuring_only_makes_a_report_without_crops(tmp_path: Path) -> None:
     shelf = fill(tmp_path, assets=())
     call(shelf.config)
     page = Page.read(shelf.output / "report.html")
-    assert "6clear views6jobs" in page.text
+    assert "6clear views\n6jobs" in page.text
     assert "img" not in page.tags
     assert page.text.count("2 clear") == 3
 

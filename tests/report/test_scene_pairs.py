@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from shapely import MultiPolygon, Polygon, box
 
 from s2async.models import Area, Status
-from s2async.report import scene_pairs
+from s2async.report import page, scene_pairs, sections
 from s2async.report.data import Look, Watched
 from s2async.report.scene_pairs import Candidate, Kind, Pair, Telling, View
+from s2async.report.sections import PairsSection
 from tests.support.pages import Page
 
 
@@ -87,8 +89,16 @@ def pair(**changes: Any) -> Pair:
     return Pair(**plain | changes)
 
 
+@dataclass(frozen=True)
+class PairsView:
+    """What the template needs."""
+
+    pairs: PairsSection
+
+
 def test_a_drawn_pair_says_what_it_shows_and_names_stay_text() -> None:
-    found = Page(scene_pairs.draw(pair()))
+    section = PairsView(pairs=sections.pairs_section([pair()], []))
+    found = Page(page.fragment("pairs.html.j2", section))
     assert '2022-05-01: 74 % of the scene is cloud, 0 % of <script>"' in found.text
     assert "script" not in found.tags
     assert found.tags.count("image") == 2

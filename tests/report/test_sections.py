@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
-from s2async.report import sections
+from s2async.report import page, sections
 from s2async.report.data import Saving, Scatter
+from s2async.report.sections import BytesSection, CloudsSection, ProblemGroup
 from s2async.state.records import Problem
 from tests.support.looks import look, watched
 from tests.support.pages import Page
+
+
+@dataclass(frozen=True)
+class Variables:
+    """What the template of one section needs."""
+
+    bytes: BytesSection | None = None
+    clouds: CloudsSection | None = None
+    problems: tuple[ProblemGroup, ...] = ()
+
+
+def shown(template: str, variables: Variables) -> Page:
+    return Page(page.fragment(template, variables))
+
+
+def bytes_of(saved: Saving, *, unfinished: bool) -> Page:
+    return shown("bytes.html.j2", Variables(bytes=sections.bytes_section(saved, unfinished=unfinished)))
+
+
+def clouds_of(scatter: Scatter) -> Page:
+    return shown("clouds.html.j2", Variables(clouds=sections.clouds_section(scatter, max_scene=80, max_area=2)))
+
+
+def problems_of(*problems: Problem) -> Page:
+    return shown("problems.html.j2", Variables(problems=sections.problem_groups(problems, [])))
 
 
 def saving(**changed: int) -> Saving:
@@ -17,7 +45,7 @@ def saving(**changed: int) -> Saving:
 
 
 def test_bytes_are_split_into_what_was_skipped_not_read_and_moved() -> None:
-    told = Page(sections.bytes_section(saving(), unfinished=False)).text
+    told = bytes_of(saving(), unfinished=False).text
     assert "400 B were moved instead of about 40.8 kB of whole files: 102 times less." in told
     assert "about 20.0 kB skipped, because no area was clear in the scene, 49.0 %" in told
     assert "about 20.4 kB not read" in told
@@ -26,7 +54,7 @@ def test_bytes_are_split_into_what_was_skipped_not_read_and_moved() -> None:
 
 
 def test_sizes_that_are_known_are_not_about_so_much() -> None:
-    told = Page(sections.bytes_section(saving(estimated=0), unfinished=True)).text
+    told = bytes_of(saving(estimated=0), unfinished=True).text
     assert "about" not in told
     assert "Jobs are still to do, and count here as if they were skipped" in told
 
@@ -35,7 +63,7 @@ def test_sizes_that_are_known_are_not_about_so_much() -> None:
     "odd", [{"whole": 0, "skipped": 0, "moved": 0}, {"whole": 500, "skipped": 0, "moved": 900}]
 )
 def test_where_whole_files_would_be_no_more_there_is_no_bar(odd: dict[str, int]) -> None:
-    found = Page(sections.bytes_section(saving(**odd), unfinished=False))
+    found = bytes_of(saving(**odd), unfinished=False)
     assert "svg" not in found.tags
     assert f"{odd['moved']} B were moved." in found.text
 
@@ -47,22 +75,20 @@ def test_the_scatter_tells_its_finding_in_numbers() -> None:
             look(0, "saved", scene=60.0), look(1, "saved", scene=20.0), look(2, "cloudy", scene=5.0, area=80.0)
         )
     )
-    told = Page(sections.clouds_section(scatter, max_scene=80, max_area=2)).text
+    told = clouds_of(scatter).text
     assert "In 2 of 3 examined jobs (67 %) less than 2 % of the area is covered, or 98 % and more." in told
     assert "In 1 of 2 clear views (50 %) the scene is 50 % cloud or more." in told
     assert "In 1 of 2 views in scenes of at most 20 % cloud (50 %) half of the area or more is covered." in told
-    assert (
-        "No job has been examined yet" in Page(sections.clouds_section(Scatter(), max_scene=80, max_area=2)).text
-    )
+    assert "No job has been examined yet" in clouds_of(Scatter()).text
 
 
 def test_problems_are_listed_by_kind_and_not_without_end() -> None:
     failed = [
         Problem(area="a", item=f"i{n}", status="failed", reason="timed out") for n in range(sections.PROBLEMS + 5)
     ]
-    found = Page(sections.problems([*failed, Problem(area="b", item="j", status="missing", reason="404")], []))
+    found = problems_of(*failed, Problem(area="b", item="j", status="missing", reason="404"))
     assert "205 jobs failed" in found.text
     assert "and 5 more; s2async status --json lists them all" in found.text
     assert "1 job whose files do not exist" in found.text
     assert found.tags.count("tr") == sections.PROBLEMS + 1 + 2
-    assert "None." in Page(sections.problems([], [])).text
+    assert "None." in problems_of().text

@@ -1,0 +1,145 @@
+"""The section of a report about one area: its calendars, facts and newest crops, as values for its template."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from s2async.report import charts
+from s2async.report.data import ORDER, Look, Watched
+from s2async.report.markup import Markup
+
+YEARS: Final = 2
+"""Calendars that are shown at first; older ones are folded."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thumbnail:
+    """A small image of a crop."""
+
+    look: Look
+    data: bytes
+    """PNG or WebP; empty if the crop cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calendar:
+    """The calendar of one year."""
+
+    year: int
+    svg: Markup
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fact:
+    """A line of the facts."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShownCrop:
+    """A crop in the strip of the newest ones."""
+
+    day: date
+    item: str
+    source: str
+    """Its image as a data URI; the empty string if the crop cannot be read."""
+    facts: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AreaSection:
+    """One area."""
+
+    name: str
+    anchor: str
+    """Id of the section."""
+    heading: str
+    """Element of its heading: ``h1`` or ``h3``."""
+    counts: tuple[tuple[str, int], ...]
+    """Jobs by status; statuses of no job are left out."""
+    calendars: tuple[Calendar, ...]
+    """Newest first."""
+    older: tuple[Calendar, ...]
+    """Folded ones, newest first."""
+    facts: tuple[Fact, ...]
+    crops: tuple[ShownCrop, ...]
+    """Newest first."""
+    more_crops: int
+    """Older crops that are not shown."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AreaPage:
+    """A page about one area; each field is a variable of ``area_page.html.j2``."""
+
+    area: AreaSection
+    back: str
+    """Address of the page about all areas."""
+    credits: tuple[str, ...]
+
+
+def area_section(
+    watched: Watched, thumbnails: Sequence[Thumbnail], *, km2: float, first: date, last: date, heading: str = "h3"
+) -> AreaSection:
+    """Prepare the section about one area.
+
+    Args:
+        watched: the area and its looks.
+        thumbnails: of its newest crops, newest first.
+        km2: size of the area in square kilometres.
+        first: first day of the period.
+        last: last day of the period, inclusive.
+        heading: element of the heading.
+    """
+    counts, days = watched.counts, watched.days()
+    calendars = tuple(
+        Calendar(year=year, svg=charts.calendar(year, days, first, last))
+        for year in range(last.year, first.year - 1, -1)
+    )
+    return AreaSection(
+        name=watched.area.name,
+        anchor=anchor(watched.area.fingerprint),
+        heading=heading,
+        counts=tuple((status, counts[status]) for status in ORDER if counts[status]),
+        calendars=calendars[:YEARS],
+        older=calendars[YEARS:],
+        facts=tuple(_facts(watched, km2)),
+        crops=tuple(map(_shown, thumbnails)),
+        more_crops=sum(bool(look.path) for look in watched.looks) - len(thumbnails) if thumbnails else 0,
+    )
+
+
+def anchor(fingerprint: str) -> str:
+    """Id of an area's section."""
+    return f"area-{fingerprint}"
+
+
+def _facts(watched: Watched, km2: float) -> Iterator[Fact]:
+    days = watched.clear_days
+    yield Fact(label="size", value=f"{km2:,.2f} km\u00b2" if km2 < 10 else f"{km2:,.0f} km\u00b2")
+    yield Fact(label="clear days", value=f"{len(days):,}")
+    if days:
+        yield Fact(label="first and last", value=f"{days[0]} to {days[-1]}" if len(days) > 1 else str(days[0]))
+    if gap := watched.longest_gap:
+        length = (gap[1] - gap[0]).days
+        yield Fact(label="longest gap", value=f"{length:,} day{'s' * (length != 1)}, {gap[0]} to {gap[1]}")
+
+
+def _shown(thumbnail: Thumbnail) -> ShownCrop:
+    look = thumbnail.look
+    facts = [look.grid] if look.grid else []
+    if look.area_cloud is not None:
+        facts.append(f"{look.area_cloud:.1f}\u00a0% cloud")
+    source = _data_uri(thumbnail.data) if thumbnail.data else ""
+    return ShownCrop(day=look.day, item=look.item, source=source, facts=tuple(facts))
+
+
+def _data_uri(data: bytes) -> str:
+    media = "image/webp" if data.startswith(b"RIFF") else "image/png"
+    return f"data:{media};base64,{base64.b64encode(data).decode()}"

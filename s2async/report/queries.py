@@ -1,0 +1,29 @@
+"""What the report and the plots read from the state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from s2async.config.model import Config
+from s2async.models import Area, Wanted
+from s2async.report.data import Saving, Watched, looks, saving, total
+from s2async.state.reader import Ledger
+
+
+def watched_area(state: Ledger, config: Config, area: Area) -> Watched:
+    """Read all looks at an area."""
+    newest, wanted = config.search.twins == "newest", config.wanted()
+    rows = state.job_rows(twins_newest=newest, wanted=wanted, area=area.fingerprint)
+    return Watched(area=area, looks=tuple(looks(rows, config.clouds.classes)))
+
+
+def watched_areas(state: Ledger, config: Config) -> Iterator[Watched]:
+    """Read all areas with their looks, one after the other."""
+    return (watched_area(state, config, area) for area in state.areas())
+
+
+def bytes_saved(state: Ledger, config: Config) -> Saving:
+    """Compare what all runs downloaded with the whole files of all scenes."""
+    wanted = config.wanted()
+    classification = state.whole_files(Wanted(assets=(), mask=wanted.mask, format=wanted.format))
+    return saving(state.whole_files(wanted), classification, total(state.traffic())[1])
