@@ -30,6 +30,7 @@ from s2async.report.data import Look, Scatter, Watched, run_seconds, total
 from s2async.report.maps import Outline, Spot
 from s2async.report.scene_pairs import Telling
 from s2async.report.sections import DrawnMap, Entry, Figure, ReportPage
+from s2async.report.style import style_sheet
 from s2async.state.reader import Ledger
 from s2async.state.records import OPEN
 from s2async.text import duration, size
@@ -120,7 +121,7 @@ def write(
         LocalError: the page cannot be written.
         StateError: the state cannot be read.
     """
-    now, style = datetime.now(UTC), page.style_sheet()
+    now, style = datetime.now(UTC), style_sheet()
     areas = list(state.areas())
     folder, several = target.with_suffix(""), len(areas) > AREAS
     files.make_folder(folder if several else target.parent, parents=True)

@@ -12,7 +12,7 @@ from math import sqrt
 from typing import Final
 
 from s2async.models import Status
-from s2async.report.data import CELL, ORDER, Look, Saving, Scatter
+from s2async.report.data import AREA_AXIS, CELL, ORDER, SCENE_AXIS, Look, Saving, Scatter
 from s2async.report.markup import Markup, element, join, text
 from s2async.state.records import OPEN
 
@@ -134,8 +134,8 @@ def _axes() -> Iterator[Markup]:
         yield element("path", d=f"M{_LEFT} {_y(value):.1f}H{_RIGHT}", class_="rule")
         yield element("text", value, x=_x(value), y=_BOTTOM + 18, text_anchor="middle")
         yield element("text", value, x=_LEFT - 8, y=_y(value) + 4, text_anchor="end")
-    yield element("text", "cloud inside the area, %", x=0, y=14, class_="axis")
-    yield element("text", "cloud of the whole scene, %", x=_RIGHT, y=_HIGH - 6, text_anchor="end", class_="axis")
+    yield element("text", AREA_AXIS, x=0, y=14, class_="axis")
+    yield element("text", SCENE_AXIS, x=_RIGHT, y=_HIGH - 6, text_anchor="end", class_="axis")
 
 
 def _x(percent: float) -> float:

@@ -17,6 +17,9 @@ ORDER: Final = (*(str(status) for status in Status), OPEN)
 """All that may have become of a job, the most telling first: of several looks at one day the first one counts."""
 POINTS: Final = 3000
 """Most points of a scatter that are told one by one."""
+SCENE_AXIS: Final = "cloud of the whole scene, %"
+AREA_AXIS: Final = "cloud inside the area, %"
+"""Labels of the axes of the scatter plot."""
 CELL: Final = 2
 """Per cent: side of the cells that more points are counted in."""
 

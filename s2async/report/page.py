@@ -22,7 +22,7 @@ from s2async.text import duration, size
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-_FOLDER: Final = Path(__file__).parent
+_TEMPLATES: Final = Path(__file__).with_name("templates")
 
 
 def document(template: str, view: DataclassInstance, *, title: str, style: str, key: str = "") -> bytes:
@@ -53,11 +53,6 @@ def has_key(beginning: bytes, key: str) -> bool:
     return f'content="{key}"'.encode() in beginning
 
 
-def style_sheet() -> str:
-    """Read the style sheet of all pages."""
-    return (_FOLDER / "report.css").read_text("utf-8")
-
-
 def _rendered(template: str, view: DataclassInstance, **more: str) -> str:
     values = {field.name: getattr(view, field.name) for field in fields(view)}
     return _ENVIRONMENT.get_template(template).render(values | more)
@@ -70,7 +65,7 @@ def _finalize(value: object) -> object:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(_FOLDER / "templates"),
+        loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_finalize,

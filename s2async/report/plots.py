@@ -1,4 +1,8 @@
-"""A report's plots as PNG files; the only door to matplotlib, of the extra ``plots``."""
+"""Writes the plots of a report as PNG files, for slides and papers. Needs matplotlib (extra ``plots``).
+
+The pages show the same data as SVG (`charts`), which follows the browser's colour scheme and names each point.
+Both take their data from `data` and their colours from the style sheet. A new plot is a function in `PLOTS`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import io
 import warnings
 from calendar import month_abbr
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,30 +20,17 @@ from s2async.config.model import Config
 from s2async.errors import ConfigError
 from s2async.models import Status
 from s2async.report import queries
-from s2async.report.data import CELL, Saving, Scatter, Watched
+from s2async.report.data import AREA_AXIS, CELL, SCENE_AXIS, Saving, Scatter, Watched
+from s2async.report.style import colours
 from s2async.state.reader import Ledger
 from s2async.text import safe, size
 
 AREAS: Final = 40
-"""Most areas that have a row of their own; more are told as their sum."""
+"""Maximum number of areas that have a row each; more areas are shown as their sum."""
 LETTERS: Final = 28
-"""Of an area's name."""
+"""Maximum length of an area's name."""
 _DPI: Final = 144
 _TOKEN: Final = "s2async-report"  # noqa: S105 - not a password
-_INK, _SOFT, _LINE, _ROW = "#1a2225", "#586469", "#dfe3e1", "#f2f4f3"
-_CLEAR, _CLOUDY, _WINDOW = "#0b8078", "#a3aeb3", "#cfd8d6"
-_STYLE: Final = {
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": _INK,
-    "text.parse_math": False,  # a name may hold dollars
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _LINE,
-    "axes.axisbelow": True,
-    "xtick.color": _SOFT,
-    "ytick.color": _SOFT,
-    "grid.color": _LINE,
-}
 
 Month = tuple[int, int]
 """Year and month."""
@@ -50,12 +41,12 @@ class Months:
     """Clear views by area and month."""
 
     rows: list[tuple[str, Counter[Month]]] = field(default_factory=list)
-    """By name; none once there are more than `AREAS`."""
+    """By name; empty if there are more than `AREAS`."""
     all: Counter[Month] = field(default_factory=Counter)
     areas: int = 0
 
     def add(self, watched: Watched) -> None:
-        """Take in an area; a job counts once, however many crops it has."""
+        """Add an area. A job counts once, however many crops it has."""
         counts = Counter((look.day.year, look.day.month) for look in watched.looks if look.is_clear)
         self.areas += 1
         self.all.update(counts)
@@ -64,75 +55,107 @@ class Months:
             self.rows.clear()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlotData:
+    """What the plots show."""
+
+    scatter: Scatter
+    months: Months
+    saved: Saving
+    max_area: float
+    """Per cent of cloud above which an area counts as cloudy."""
+    crops: bool
+    """Whether crops are saved; if False, areas are only measured."""
+
+
 def write(state: Ledger, config: Config, folder: Path) -> list[Path]:
-    """Write ``clouds.png``, ``months.png`` and ``bytes.png``; what there is nothing to show of is left out.
+    """Write a PNG file for each of `PLOTS` that has something to show.
 
     Args:
-        state: read only; a run may be going on.
-        config: of the run.
-        folder: made where missing.
+        state: read only; a run may be in progress.
+        config: settings of the job.
+        folder: folder for the files; created if missing.
 
     Returns:
-        The files.
+        The paths of the files.
 
     Raises:
-        ConfigError: matplotlib is missing.
+        ConfigError: matplotlib is not installed.
         LocalError: a file cannot be written.
     """
     try:
         import matplotlib as mpl
     except ImportError as error:
         raise ConfigError("--png needs matplotlib: pip install 's2async[plots]'") from error
-    scatter, months = _gathered(state, config)
-    saved = queries.bytes_saved(state, config)
+    data = gathered(state, config)
     files.make_folder(folder, parents=True)
     written = []
-    with mpl.rc_context(_STYLE):
-        for name, figure in _figures(scatter, months, saved, config):
-            files.replace(folder / f"{name}.png", encoded(figure), token=_TOKEN)
-            written.append(folder / f"{name}.png")
+    with mpl.rc_context(settings()):
+        for name, plot in PLOTS.items():
+            figure = plot(data)
+            if figure is not None:
+                files.replace(folder / f"{name}.png", encoded(figure), token=_TOKEN)
+                written.append(folder / f"{name}.png")
     return written
 
 
+def gathered(state: Ledger, config: Config) -> PlotData:
+    """Read what the plots show from the state."""
+    scatter, months = Scatter(), Months()
+    for watched in queries.watched_areas(state, config):
+        scatter.add(watched)
+        months.add(watched)
+    return PlotData(
+        scatter=scatter,
+        months=months,
+        saved=queries.bytes_saved(state, config),
+        max_area=config.clouds.max_area_cloud,
+        crops=bool(config.output.assets),
+    )
+
+
 def encoded(figure: Any) -> bytes:
-    """A figure as PNG; letters that no font here has are boxes, and nobody is warned of that."""
+    """Encode a figure as PNG. Letters that no installed font has become boxes, without a warning."""
     with io.BytesIO() as out, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure.savefig(out, format="png", dpi=_DPI)
         return out.getvalue()
 
 
-def _gathered(state: Ledger, config: Config) -> tuple[Scatter, Months]:
-    scatter, months = Scatter(), Months()
-    for watched in queries.watched_areas(state, config):
-        scatter.add(watched)
-        months.add(watched)
-    return scatter, months
-
-
-def _figures(scatter: Scatter, months: Months, saved: Saving, config: Config) -> Iterator[tuple[str, Any]]:
-    if scatter.count:
-        yield "clouds", clouds(scatter, max_area=config.clouds.max_area_cloud)
-    if months.all:
-        yield "months", by_month(months, crops=bool(config.output.assets))
-    if saved.whole and saved.window >= 0:
-        yield "bytes", moved(saved)
+def settings() -> dict[str, Any]:
+    """Settings of matplotlib for all plots."""
+    colour = colours()
+    return {
+        "font.family": "sans-serif",
+        "font.size": 10,
+        "text.color": colour["ink"],
+        "text.parse_math": False,  # the name of an area may contain dollar signs
+        "axes.labelcolor": colour["ink"],
+        "axes.edgecolor": colour["line"],
+        "axes.axisbelow": True,
+        "xtick.color": colour["soft"],
+        "ytick.color": colour["soft"],
+        "grid.color": colour["line"],
+    }
 
 
 # ---- the plots --------------------------------------------------------------------------------------------
 
 
-def clouds(scatter: Scatter, *, max_area: float) -> Any:
-    """Cloud of the scene against cloud of the area: points, or squares by count once there are too many."""
+def clouds(data: PlotData) -> Any | None:
+    """Plot the cloud of the scene against the cloud of the area: points, or squares if there are too many."""
+    scatter, colour = data.scatter, colours()
+    if not scatter.count:
+        return None
     figure, axes = _plot(6.6, 6.2)
     if scatter.points:
-        for clear in (False, True):  # clear ones on top
+        for clear in (False, True):  # clear ones are drawn last, on top
             points = [point for point in scatter.points if (point.status == Status.SAVED) == clear]
             axes.scatter(
                 [point.scene for point in points],
                 [point.area for point in points],
                 s=22,
-                c=_CLEAR if clear else _CLOUDY,
+                c=colour["clear" if clear else "cloudy"],
                 alpha=0.6,
                 linewidths=0,
                 label=f"{'clear' if clear else 'not clear'} ({len(points):,})",
@@ -144,12 +167,14 @@ def clouds(scatter: Scatter, *, max_area: float) -> Any:
         cells = scatter.cells.items()
         places = [(CELL * (column + 0.5), CELL * (row + 0.5)) for (column, row), _ in cells]
         sizes = [4 + 60 * count / most for _, count in cells]
-        axes.scatter(*zip(*places, strict=True), s=sizes, c=_CLEAR, marker="s", linewidths=0, clip_on=False)
-        axes.set_title(f"largest square: {most:,} jobs", fontsize=9, color=_SOFT, loc="right")
-    axes.axhline(max_area, color=_SOFT, linewidth=0.8, linestyle=(0, (4, 4)))
+        axes.scatter(
+            *zip(*places, strict=True), s=sizes, c=colour["clear"], marker="s", linewidths=0, clip_on=False
+        )
+        axes.set_title(f"largest square: {most:,} jobs", fontsize=9, color=colour["soft"], loc="right")
+    axes.axhline(data.max_area, color=colour["soft"], linewidth=0.8, linestyle=(0, (4, 4)))
     axes.set(xlim=(-2, 102), ylim=(-2, 102), xticks=range(0, 101, 20), yticks=range(0, 101, 20))
-    axes.set_xlabel("cloud of the whole scene, %")
-    axes.set_ylabel("cloud inside the area, %")
+    axes.set_xlabel(SCENE_AXIS)
+    axes.set_ylabel(AREA_AXIS)
     axes.grid(visible=True, linewidth=0.8)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -157,23 +182,27 @@ def clouds(scatter: Scatter, *, max_area: float) -> Any:
     return figure
 
 
-def by_month(months: Months, *, crops: bool) -> Any:
-    """Clear views per month: a row of counts for each area, or bars of their sum once there are too many."""
+def by_month(data: PlotData) -> Any | None:
+    """Plot clear views per month: a row of counts for each area, or bars of their sum if there are too many."""
+    months = data.months
+    if not months.all:
+        return None
     columns = list(_between(min(months.all), max(months.all)))
-    words = "Saved views" if crops else "Clear views"
+    words = "Saved views" if data.crops else "Clear views"
     if not months.rows:
         figure, axes = _plot(max(6.0, 1.5 + _wide(columns)), 4.2)
-        bars = axes.bar(range(len(columns)), [months.all[column] for column in columns], color=_CLEAR, width=0.72)
-        axes.bar_label(bars, [f"{months.all[column]:,}" for column in columns], padding=3, fontsize=9)
+        counts = [months.all[column] for column in columns]
+        bars = axes.bar(range(len(columns)), counts, color=colours()["clear"], width=0.72)
+        axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=9)
         axes.set_yticks([])
         _headline(axes, f"{words} per month, {months.areas:,} areas together")
     else:
         figure, axes = _plot(max(6.0, 2.6 + _wide(columns)), 1.4 + 0.34 * len(months.rows))
         values = [[counts[column] for column in columns] for _, counts in months.rows]
         axes.imshow(values, aspect="auto", cmap=_shades(), vmin=0, vmax=max(map(max, values)))
-        _tell(axes, values)
+        _write_counts(axes, values)
         names = [_name(name) for name, _ in months.rows]
-        axes.set_yticks(range(len(names)), names, color=_INK)
+        axes.set_yticks(range(len(names)), names, color=colours()["ink"])
         _headline(axes, f"{words} per area and month")
     axes.set_xticks(range(len(columns)), [_month(column, first=not index) for index, column in enumerate(columns)])
     axes.tick_params(length=0)
@@ -181,29 +210,41 @@ def by_month(months: Months, *, crops: bool) -> Any:
     return figure
 
 
-def moved(saved: Saving) -> Any:
-    """One bar: what whole files weigh, and where it went."""
+def downloaded(data: PlotData) -> Any | None:
+    """Plot one bar: the bytes of the whole files, split into what was downloaded and what was not."""
+    saved, colour = data.saved, colours()
+    if not saved.whole or saved.window < 0:
+        return None
     about = "about " * bool(saved.estimated)
-    parts = [
-        (saved.skipped, _CLOUDY, f"{about}{size(saved.skipped)} skipped: no area was clear in the scene"),
-        (saved.window, _WINDOW, f"{about}{size(saved.window)} not read: only the window under the areas was"),
-        (saved.moved, _CLEAR, f"{size(saved.moved)} moved"),
-    ]
+    fill = {"skipped": colour["cloudy"], "window": colour["window"], "moved": colour["clear"]}
     figure, axes = _plot(8.0, 2.1)
     left = 0.0
-    for count, colour, words in parts:
-        if not count:
+    for share in saved.shares():
+        if not share.bytes:
             continue
-        share = 100 * count / saved.whole
+        amount = f"{about * (share.kind != 'moved')}{size(share.bytes)}"
         axes.barh(
-            0, max(share, 0.2), left=min(left, 99.8), color=colour, height=1, label=f"{words}, {share:.1f} %"
+            0,
+            max(share.percent, 0.2),
+            left=min(left, 99.8),
+            color=fill[share.kind],
+            height=1,
+            label=f"{amount} {share.words}, {share.percent:.1f} %",
         )
-        left += share
+        left += share.percent
     axes.set(xlim=(0, 100), ylim=(-0.5, 0.5), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     axes.legend(loc="upper left", bbox_to_anchor=(-0.01, -0.05), frameon=False, borderaxespad=0, labelspacing=0.35)
     _headline(axes, f"Bytes of the whole files: {about}{size(saved.whole)}")
     return figure
+
+
+PLOTS: Final[Mapping[str, Callable[[PlotData], Any | None]]] = {
+    "clouds": clouds,
+    "months": by_month,
+    "bytes": downloaded,
+}
+"""Plots by file name; each returns a figure, or None if there is nothing to show."""
 
 
 # ---- parts ------------------------------------------------------------------------------------------------
@@ -224,15 +265,15 @@ def _headline(axes: Any, text: str) -> None:
 def _shades() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("clear", [_ROW, "#7fc4bd", _CLEAR])
+    return LinearSegmentedColormap.from_list("clear", [colours()["row"], "#7fc4bd", colours()["clear"]])
 
 
-def _tell(axes: Any, values: Sequence[Sequence[int]]) -> None:
+def _write_counts(axes: Any, values: Sequence[Sequence[int]]) -> None:
     most = max(map(max, values))
     for row, line in enumerate(values):
         for column, value in enumerate(line):
             if value:
-                colour = "white" if value > 0.6 * most else _INK
+                colour = "white" if value > 0.6 * most else colours()["ink"]
                 axes.text(column, row, f"{value:,}", ha="center", va="center", fontsize=9, color=colour)
     axes.set_xticks([column + 0.5 for column in range(len(values[0]) - 1)], minor=True)
     axes.set_yticks([row + 0.5 for row in range(len(values) - 1)], minor=True)
@@ -241,8 +282,8 @@ def _tell(axes: Any, values: Sequence[Sequence[int]]) -> None:
 
 
 def _name(name: str) -> str:
-    shown = safe(name)
-    return shown if len(shown) <= LETTERS else f"{shown[: LETTERS - 1]}\u2026"
+    printable = safe(name)
+    return printable if len(printable) <= LETTERS else f"{printable[: LETTERS - 1]}\u2026"
 
 
 def _month(month: Month, *, first: bool) -> str:
@@ -251,7 +292,7 @@ def _month(month: Month, *, first: bool) -> str:
 
 
 def _wide(columns: Sequence[Month]) -> float:
-    """Inches for so many months: of many years they are narrow."""
+    """Inches for so many months; columns become narrower for long periods."""
     return min(0.42 * len(columns), 24.0)
 
 

@@ -20,13 +20,17 @@ from s2async.errors import ConfigError
 from s2async.models import Area, Status
 from s2async.report import plots
 from s2async.report.data import POINTS, Look, Saving, Scatter, Watched
-from s2async.report.plots import Months
+from s2async.report.plots import Months, PlotData
+from s2async.report.style import colours
 from s2async.state.reader import Ledger
 from s2async.state.writer import State
 from tests.support import worlds
 from tests.support.worlds import Stage
 
 matplotlib = pytest.importorskip("matplotlib", reason="the extra plots is not installed")
+
+
+NOTHING = Saving(whole=0, skipped=0, moved=0, files=0, estimated=0, unknown=0)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +63,12 @@ def months_of(*areas: Watched) -> Months:
     return months
 
 
+def plot_data(
+    months: Months | None = None, *, scatter: Scatter | None = None, saved: Saving = NOTHING
+) -> PlotData:
+    return PlotData(months=months or Months(), scatter=scatter or Scatter(), saved=saved, max_area=2, crops=True)
+
+
 def texts(figure: Any) -> list[str]:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
@@ -83,24 +93,26 @@ def test_the_command_writes_three_plots_and_no_page(tmp_path: Path, stage: Stage
 def test_the_counts_by_month_are_those_of_the_state(tmp_path: Path, stage: Stage) -> None:
     config = worlds.run(worlds.write_config(tmp_path, stage.sandbox), stage.sandbox).config
     with Ledger.read(config.run.state) as state:
-        scatter, months = plots._gathered(state, config)
+        found_data = plots.gathered(state, config)
     lines = (config.output.folder / "overview.csv").read_text().splitlines()[1:]
     saved = Counter((line.split(",")[0], line.split(",")[2][:7]) for line in lines)
     found = {
         (name, f"{year}-{month:02}"): count
-        for name, counts in months.rows
+        for name, counts in found_data.months.rows
         for (year, month), count in counts.items()
     }
     assert found == saved
-    assert sorted(texts(plots.by_month(months, crops=True))) == sorted(map(str, saved.values()))
-    figure = plots.clouds(scatter, max_area=2)
+    assert sorted(texts(plots.by_month(found_data))) == sorted(map(str, saved.values()))
+    figure = plots.clouds(found_data)
+    assert figure
     drawn = sum(len(collection.get_offsets()) for collection in figure.axes[0].collections)
-    assert drawn == scatter.count > 10
+    assert drawn == found_data.scatter.count > 10
 
 
 def test_months_without_a_view_are_shown_and_years_are_told(tmp_path: Path) -> None:
     days = [date(2021, 11, 3), date(2021, 11, 9), date(2022, 2, 1)]
-    figure = plots.by_month(months_of(Watched(area=area("a"), looks=tuple(map(look, days)))), crops=False)
+    figure = plots.by_month(plot_data(months_of(Watched(area=area("a"), looks=tuple(map(look, days))))))
+    assert figure
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert labels == ["Nov\n2021", "Dec", "Jan\n2022", "Feb"]
     assert texts(figure) == ["2", "1"]
@@ -115,30 +127,49 @@ def test_many_areas_are_told_as_their_sum(tmp_path: Path) -> None:
     one = (look(date(2022, 1, 1)), look(date(2022, 3, 1)), look(date(2022, 3, 2)))
     months = months_of(*(Watched(area=area(f"a{number}"), looks=one) for number in range(plots.AREAS + 1)))
     assert not months.rows
-    assert [text for text in texts(plots.by_month(months, crops=True)) if text] == ["41", "0", "82"]
+    assert [text for text in texts(plots.by_month(plot_data(months))) if text] == ["41", "0", "82"]
 
 
 def test_many_points_become_squares() -> None:
     scatter = Scatter()
     looks = tuple(look(date(2022, 1, 1), scene=number % 100) for number in range(POINTS + 1))
     scatter.add(Watched(area=area("a"), looks=looks))
-    figure = plots.clouds(scatter, max_area=2)
+    figure = plots.clouds(plot_data(scatter=scatter))
+    assert figure
     (squares,) = figure.axes[0].collections
     assert len(squares.get_offsets()) == 50
 
 
 def test_the_bar_is_all_of_the_whole_files() -> None:
     saved = Saving(whole=1000, skipped=300, moved=100, files=2, estimated=0, unknown=0)
-    (axes,) = plots.moved(saved).axes
+    figure = plots.downloaded(plot_data(saved=saved))
+    assert figure
+    (axes,) = figure.axes
     widths = [patch.get_width() for container in axes.containers for patch in container]
     assert widths == [pytest.approx(30), pytest.approx(60), pytest.approx(10)]
+
+
+def test_without_data_there_are_no_plots() -> None:
+    assert [plot(plot_data()) for plot in plots.PLOTS.values()] == [None] * 3
+
+
+def test_the_colours_are_those_of_the_pages() -> None:
+    """The same clear and cloudy as in the page's legend, in its light scheme."""
+    assert colours()["clear"] == "#0b8078"
+    assert colours()["cloudy"] == "#a3aeb3"
+    saved = Saving(whole=1000, skipped=300, moved=100, files=2, estimated=0, unknown=0)
+    figure = plots.downloaded(plot_data(saved=saved))
+    assert figure
+    faces = [matplotlib.colors.to_hex(patch.get_facecolor()) for patch in figure.axes[0].patches]
+    assert faces == [colours()["cloudy"], colours()["window"], colours()["clear"]]
 
 
 @pytest.mark.parametrize("name", ["$x^{$", "a\x1b[31mb", "x" * 500, "\u202ereversed", "\ud800", "\u5317\u4eac"])
 def test_names_are_text_whatever_they_are(name: str) -> None:
     watched = Watched(area=area(name), looks=(look(date(2022, 1, 1)),))
-    with matplotlib.rc_context(plots._STYLE):
-        figure = plots.by_month(months_of(watched), crops=True)
+    with matplotlib.rc_context(plots.settings()):
+        figure = plots.by_month(plot_data(months_of(watched)))
+        assert figure
         (label,) = (label.get_text() for label in figure.axes[0].get_yticklabels())
         assert len(label) <= plots.LETTERS
         assert "\x1b" not in label
