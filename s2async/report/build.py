@@ -28,7 +28,7 @@ from s2async.report import maps, page, queries, scenery, sections
 from s2async.report.area_section import AreaPage, AreaSection, Thumbnail, anchor, area_section
 from s2async.report.data import Look, Scatter, Watched, run_seconds, total
 from s2async.report.maps import Outline, Spot
-from s2async.report.scene_pairs import Telling
+from s2async.report.scene_pairs import Candidates
 from s2async.report.sections import DrawnMap, Entry, Figure, ReportPage
 from s2async.report.style import style_sheet
 from s2async.state.reader import Ledger
@@ -57,7 +57,7 @@ class _Gathered:
     days: tuple[date, date] | None = None
     """First and last day of all looks."""
     scatter: Scatter = field(default_factory=Scatter)
-    telling: Telling = field(default_factory=Telling)
+    candidates: Candidates = field(default_factory=Candidates)
     entries: list[Entry] = field(default_factory=list)
     spots: list[Spot] = field(default_factory=list)
     areas: list[AreaSection] = field(default_factory=list)
@@ -76,11 +76,11 @@ class _Gathered:
         days = [*(self.days or ()), *(watched.span or ())]
         self.days = (min(days), max(days)) if days else None
         self.scatter.add(watched)
-        self.telling.add(watched)
+        self.candidates.add(watched)
         last = clear[-1] if clear else None
         self.entries.append(Entry(name=watched.area.name, href=href, counts=counts, last_clear=last))
         summary = f"{counts.get(Status.SAVED, 0):,} of {counts.total():,} jobs clear"
-        self.spots.append(Spot(name=watched.area.name, polygon=watched.area.polygon, told=summary, href=href))
+        self.spots.append(Spot(name=watched.area.name, polygon=watched.area.polygon, label=summary, href=href))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,7 +244,7 @@ def _page(
     doubts: Sequence[str],
     now: datetime,
 ) -> ReportPage:
-    fetched = scenery.fetch(state, config, gathered.telling, folder)
+    fetched = scenery.fetch(state, config, gathered.candidates, folder)
     unfinished = gathered.counts[OPEN] > 0
     limits = {"max_scene": config.search.max_scene_cloud, "max_area": config.clouds.max_area_cloud}
     number = len(gathered.entries)
@@ -269,30 +269,30 @@ def _facts(state: Ledger, config: Config, gathered: _Gathered, source: str, now:
     yield source
     yield " to ".join(dict.fromkeys(days))
     yield f"{sum(square.items for square in state.squares()):,} scenes"
-    yield f"made {now:%Y-%m-%d %H:%M} UTC"
+    yield f"created {now:%Y-%m-%d %H:%M} UTC"
 
 
 def _notices(state: Ledger, gathered: _Gathered) -> Iterator[str]:
     run, to_do = state.last_run(), gathered.counts[OPEN]
     if run is None:
-        yield "Nothing has been run yet."
+        yield "No run has been started yet."
     elif not run.ended:
-        yield f"The run of {run.started[:16].replace('T', ' ')} UTC has not ended: this is how far it is."
+        yield f"The run of {run.started[:16].replace('T', ' ')} UTC has not ended; this is its progress so far."
     if to_do:
-        yield f"{to_do:,} jobs are still to do."
+        yield f"Still to do: {sections.counted(to_do, 'job')}."
 
 
 def _figures(state: Ledger, gathered: _Gathered) -> Iterator[Figure]:
     requests, moved = total(state.traffic())
     seconds, unended = run_seconds(state.runs())
     if gathered.crops:
-        yield Figure(value=f"{gathered.crops:,}", label="crops kept")
+        yield Figure(value=f"{gathered.crops:,}", label="crops saved")
     else:
         yield Figure(value=f"{gathered.counts[Status.SAVED]:,}", label="clear views")
-    yield Figure(value=f"{gathered.counts.total():,}", label="jobs: one area in one scene")
-    yield Figure(value=size(moved), label=f"moved in {requests:,} requests")
-    without = f", without {unended:,} that did not end" if unended else ""
-    yield Figure(value=duration(seconds), label=f"of runs{without}")
+    yield Figure(value=f"{gathered.counts.total():,}", label="jobs (one area in one scene)")
+    yield Figure(value=size(moved), label=f"downloaded in {requests:,} requests")
+    without = f", excluding {unended:,} unfinished" if unended else ""
+    yield Figure(value=duration(seconds), label=f"of run time{without}")
 
 
 def _maps(state: Ledger, areas: Sequence[Area], gathered: _Gathered) -> Iterator[DrawnMap]:
@@ -302,13 +302,13 @@ def _maps(state: Ledger, areas: Sequence[Area], gathered: _Gathered) -> Iterator
     near = (west, south, east + 360 * (east < west), north)
     named = len(gathered.spots) <= NAMED
     yield DrawnMap(
-        svg=maps.draw(near, gathered.spots, [], names=named, label="Map of the areas"), caption="The areas."
+        svg=maps.draw(near, gathered.spots, [], names=named, label="Map of the areas"), caption="The areas"
     )
     if outlines := _outlines(state):
         far = maps.around([near, *(shown.polygon.bounds for shown in outlines)], (near[0] + near[2]) / 2)
         yield DrawnMap(
             svg=maps.draw(far, gathered.spots, outlines, names=False, label="Map of the scenes' footprints"),
-            caption="The grid squares of the scenes, and the areas.",
+            caption="The MGRS tiles of the scenes, and the areas",
         )
 
 
@@ -319,7 +319,7 @@ def _outlines(state: Ledger) -> list[Outline]:
         layout = headers.unpack(square.header) if square.header else None
         if layout is not None:
             label = f"{square.items:,} scenes"
-            outlines.append(Outline(name=square.grid, polygon=maps.outline(layout.grid), told=label))
+            outlines.append(Outline(name=square.grid, polygon=maps.outline(layout.grid), label=label))
     return outlines
 
 
@@ -328,6 +328,6 @@ def _credits(config: Config, first: date, last: date) -> tuple[str, ...]:
     years = "\u2013".join(dict.fromkeys((f"{first:%Y}", f"{last:%Y}")))
     catalog = config.search.resolve()
     return (
-        f"Pictures: {catalog.attribution.replace('{year}', years)}.",
-        f"Made by s2async {__version__} from scenes of {catalog.url}, collection {catalog.collection}.",
+        f"Imagery: {catalog.attribution.replace('{year}', years)}.",
+        f"Created by s2async {__version__} from scenes of {catalog.url}, collection {catalog.collection}.",
     )

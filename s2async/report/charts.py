@@ -1,6 +1,6 @@
-"""The scatter, the calendar and the bar of a report as inline SVG. Pure.
+"""The scatter plot, the calendar and the bar of a report as inline SVG. Pure.
 
-Colours are those of the page's style sheet, by class; sizes are units of the picture, which its column scales.
+Colours come from the style sheet, by class. Sizes are in units of the drawing, which is scaled to its column.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ WORDS: Final = {
     Status.FAILED: "failed",
     OPEN: "still to do",
 }
-"""What a report calls what became of a job."""
+"""Words for the statuses of jobs."""
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-# ---- marks: one for each status, told apart by shape as well as by colour -----------------------------------
+# ---- marks: one for each status, which differ in shape as well as in colour ----------------------------------
 
 _MARK: Final = 12.0
 _SHAPES: Final = {
@@ -43,19 +43,19 @@ _SHAPES: Final = {
 
 
 def marks() -> Markup:
-    """The marks that others refer to; once in a page."""
+    """Draw the definitions of all marks, once per page; `mark` refers to them."""
     shapes = [element("g", shape, id=f"mark-{status}") for status, shape in _SHAPES.items()]
     return element("svg", element("defs", shapes), width=0, height=0, class_="defs", aria_hidden="true")
 
 
 def mark(status: str, x: float = 0, y: float = 0, title: str = "") -> Markup:
-    """A mark by its upper left corner."""
+    """Draw a mark, positioned by its upper left corner."""
     told = element("title", title) if title else ""
     return element("use", told, href=f"#mark-{status}", x=float(x), y=float(y))
 
 
 def lone_mark(status: str) -> Markup:
-    """A mark in a line of text."""
+    """Draw a mark for a line of text."""
     return element(
         "svg", mark(status), viewBox="0 0 12 12", width=12, height=12, class_="mark", aria_hidden="true"
     )
@@ -66,16 +66,16 @@ def lone_mark(status: str) -> Markup:
 _WIDE, _HIGH = 480.0, 400.0
 _LEFT, _TOP, _RIGHT, _BOTTOM = 42.0, 28.0, 472.0, 356.0
 _PAD: Final = 7.0
-"""Between the frame and the points at 0 and 100 per cent, so that these are seen as a whole."""
+"""Space between the frame and the points at 0 and 100 per cent, so that no point is cut off."""
 
 
 def scatter(points: Scatter, *, max_scene: float, max_area: float) -> Markup:
-    """Cloud of the scene (across) against cloud of the area (up), 0 to 100 per cent each.
+    """Draw the cloud of the scene (x) against the cloud of the area (y), 0 to 100 per cent each.
 
     Args:
-        points: Each a dot; where there are too many, squares whose area is the number of jobs in a cell.
-        max_scene: Per cent beyond which scenes were not looked at.
-        max_area: Per cent beyond which an area is cloudy.
+        points: drawn as dots; if there are too many, as squares whose area shows the number of jobs in a cell.
+        max_scene: per cent above which scenes are not examined.
+        max_area: per cent above which an area counts as cloudy.
     """
     drawn = _dots(points) if points.points else _squares(points)
     label = f"Cloud of the whole scene against cloud inside the area, {points.count:,} examined jobs"
@@ -152,13 +152,13 @@ _DAY, _NAMES, _HEAD = 14.0, 34.0, 16.0
 
 
 def calendar(year: int, days: Mapping[date, Sequence[Look]], first: date, last: date) -> Markup:
-    """One year: a row for each month, a column for each day.
+    """Draw one year: a row for each month, a column for each day.
 
     Args:
-        year: Of the calendar.
-        days: Looks by day, the most telling first: its mark is shown.
-        first: Day of the period.
-        last: Day of the period, included.
+        year: the year.
+        days: looks by day, the one whose mark is shown first.
+        first: first day of the period.
+        last: last day of the period, inclusive.
     """
     return element(
         "svg",
@@ -191,12 +191,12 @@ def _month(year: int, month: int, first: date, last: date) -> Markup:
 
 def _day(day: date, found: Sequence[Look]) -> Markup:
     x, y = _NAMES + (day.day - 1) * _DAY + 1, _HEAD + (day.month - 1) * _DAY + 1
-    told = Markup("\n").join(map(text, (day, *map(tell, found))))
+    told = Markup("\n").join(map(text, (day, *map(describe, found))))
     return element("use", element("title", told), href=f"#mark-{found[0].status}", x=x, y=y)
 
 
-def tell(look: Look) -> str:
-    """What is known of a look, in one line."""
+def describe(look: Look) -> str:
+    """Describe a look in one line."""
     known = [WORDS[look.status]]
     if look.area_cloud is not None:
         known.append(f"area {look.area_cloud:.1f} %")
@@ -209,7 +209,7 @@ def tell(look: Look) -> str:
 
 
 def bar(saved: Saving) -> Markup:
-    """Where the bytes of the whole files went, as one bar of three parts."""
+    """Draw the bytes of the whole files as one bar of three parts."""
     drawn, x = [], 0.0
     for share in saved.shares():
         width = 10 * share.percent

@@ -1,4 +1,4 @@
-"""What a report tells, worked out from the rows of the state. Pure."""
+"""The data of a report, computed from rows of the state. Pure."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from s2async.models import Area, Status, Traffic
 from s2async.state.records import OPEN, JobRow, RunRow, SavedRow, WholeFiles
 
 ORDER: Final = (*(str(status) for status in Status), OPEN)
-"""All that may have become of a job, the most telling first: of several looks at one day the first one counts."""
+"""Statuses of jobs by priority: of several looks on one day, the calendar shows the first of these."""
 POINTS: Final = 3000
-"""Most points of a scatter that are told one by one."""
+"""Maximum number of points of a scatter plot that are kept one by one."""
 SCENE_AXIS: Final = "cloud of the whole scene, %"
 AREA_AXIS: Final = "cloud inside the area, %"
 """Labels of the axes of the scatter plot."""
 CELL: Final = 2
-"""Per cent: side of the cells that more points are counted in."""
+"""Per cent: side of the cells that points are counted in if there are more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """One job: one area in one scene."""
+    """One job: an area in a scene."""
 
     day: date
-    """Of sensing, UTC."""
+    """Day of sensing, UTC."""
     item: str
     grid: str
-    """Grid square of the scene; the empty string when unknown."""
+    """MGRS tile of the scene; the empty string if unknown."""
     status: str
-    """Of `models.Status`, or ``open``."""
+    """A `models.Status`, or ``open``."""
     scene_cloud: float | None
     """Per cent."""
     area_cloud: float | None
-    """Spoilt share of the area's valid pixels in per cent; None when there are none, or nothing was measured."""
+    """Per cent of the area's valid pixels; None if there are none, or if the area was not measured."""
     asset: str = ""
-    """Of the crop to be shown; the empty string when there is none."""
+    """Asset key of the crop to show; the empty string if there is none."""
     path: str = ""
-    """Of that crop, relative to the output folder, with forward slashes."""
+    """Path of that crop, relative to the output folder, with forward slashes."""
 
     @property
     def is_clear(self) -> bool:
-        """Whether the area was seen clear: also where an asset failed, while the crop of another is there."""
+        """Whether the area is clear; also True if one asset failed but the crop of another is saved."""
         return bool(self.path) or self.status == Status.SAVED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watched:
-    """An area and all looks at it."""
+    """An area with all looks at it."""
 
     area: Area
     looks: tuple[Look, ...]
-    """By time."""
+    """In order of time."""
 
     @property
     def counts(self) -> Counter[str]:
@@ -65,21 +65,21 @@ class Watched:
 
     @property
     def span(self) -> tuple[date, date] | None:
-        """First and last day of all looks; None where there is none."""
+        """First and last day of all looks; None if there are no looks."""
         return (self.looks[0].day, self.looks[-1].day) if self.looks else None
 
     @property
     def clear_days(self) -> list[date]:
-        """Days on which the area was seen clear, oldest first."""
+        """Days on which the area was clear, oldest first."""
         return sorted({look.day for look in self.looks if look.is_clear})
 
     @property
     def longest_gap(self) -> tuple[date, date] | None:
-        """Neighbouring clear days that are furthest apart; None where there are not two."""
+        """The two consecutive clear days that are furthest apart; None if there are fewer than two."""
         return max(pairwise(self.clear_days), key=lambda pair: pair[1] - pair[0], default=None)
 
     def days(self) -> dict[date, list[Look]]:
-        """Looks by day, the most telling of each day first."""
+        """Group the looks by day; those of a day are in the order of `ORDER`."""
         found: dict[date, list[Look]] = {}
         for look in self.looks:
             found.setdefault(look.day, []).append(look)
@@ -89,11 +89,13 @@ class Watched:
 
 
 def looks(rows: Iterable[JobRow], classes: Collection[int]) -> Iterator[Look]:
-    """Rows of one area to looks; a job has a row for each of its crops, of which the picture is shown.
+    """Convert rows of one area to looks.
+
+    A job has a row for each of its crops; the look shows the crop of the asset ``visual``, or else the first one.
 
     Args:
-        rows: As `state.reader.Ledger.job_rows` gives them.
-        classes: SCL classes that spoil a picture.
+        rows: rows as `state.reader.Ledger.job_rows` yields them.
+        classes: SCL classes that count as cloud.
     """
     for _, several in groupby(rows, key=lambda row: (row.collection, row.item)):
         group = list(several)
@@ -114,28 +116,28 @@ def looks(rows: Iterable[JobRow], classes: Collection[int]) -> Iterator[Look]:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """An examined job of the scatter."""
+    """An examined job in the scatter plot."""
 
     scene: float
     area: float
-    """Both in per cent."""
+    """Cloud of scene and area, in per cent."""
     status: str
     label: str
 
 
 @dataclass(kw_only=True, slots=True)
 class Scatter:
-    """Cloud of the scene against cloud of the area in every examined job: points, or counts once they are many."""
+    """Cloud of scene and area of every examined job: as points, or as counts if there are many."""
 
     points: list[Point] = field(default_factory=list)
-    """All points while there are at most `POINTS`; else none."""
+    """All points if there are at most `POINTS`; else empty."""
     cells: Counter[tuple[int, int]] = field(default_factory=Counter)
-    """Points by column and row of a grid of `CELL` per cent."""
+    """Number of points by column and row of a grid of `CELL` per cent."""
     misjudged: Counter[str] = field(default_factory=Counter)
-    """What a look at the scene alone would have got wrong; see `add`."""
+    """Counts of jobs that the cloud of the scene alone would misjudge; see `add`."""
 
     def add(self, watched: Watched) -> None:
-        """Take in the measured looks at an area whose scenes have a cloud cover."""
+        """Add the looks that have a cloud cover of both scene and area."""
         for look in watched.looks:
             if look.scene_cloud is None or look.area_cloud is None:
                 continue
@@ -155,12 +157,12 @@ class Scatter:
 
     @property
     def count(self) -> int:
-        """All points."""
+        """Number of points."""
         return self.cells.total()
 
     @property
     def extreme(self) -> int:
-        """Points in the lowest and the uppermost row of cells: areas that are all but clear or all but covered."""
+        """Points in the lowest and the highest row of cells: almost clear and almost fully cloudy areas."""
         return sum(count for (_, row), count in self.cells.items() if row in (0, 100 // CELL - 1))
 
 
@@ -181,32 +183,32 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Saving:
-    """Where the bytes of the whole files are that were not moved."""
+    """The bytes of the whole files, compared with what was downloaded."""
 
     whole: int
-    """Bytes of SCL and the wanted assets of all items with a job."""
+    """Bytes of SCL and the requested assets of all items with a job."""
     skipped: int
-    """Of these the wanted assets of items of which no area was clear."""
+    """Part of these: the requested assets of items in which no area was clear."""
     moved: int
-    """Bytes that came over the wire, all requests together."""
+    """Bytes downloaded in all requests."""
     files: int
-    """Whole files."""
+    """Number of whole files."""
     estimated: int
-    """Of these, files whose size is the median of the known ones."""
+    """Part of these: files whose size is estimated as the median of the known sizes."""
     unknown: int
-    """Files whose size is not known at all; not in ``whole``."""
+    """Files whose size cannot be estimated; they are not part of ``whole``."""
 
     @property
     def window(self) -> int:
-        """Bytes saved by reading only what lies under the areas; negative where whole files would be less."""
+        """Bytes saved by reading only the windows under the areas; negative if whole files would be smaller."""
         return self.whole - self.skipped - self.moved
 
     def shares(self) -> tuple[Share, ...]:
         """Split the bytes of the whole files into three parts. ``whole`` must not be 0."""
         parts = (
-            ("skipped", self.skipped, "skipped, because no area was clear in the scene"),
-            ("window", self.window, "not read, because only the window under the areas was"),
-            ("moved", self.moved, "moved"),
+            ("skipped", self.skipped, "not downloaded: no area was clear in the scene"),
+            ("window", self.window, "not downloaded: outside the windows under the areas"),
+            ("moved", self.moved, "downloaded"),
         )
         return tuple(
             Share(kind=kind, bytes=count, percent=100 * count / self.whole, words=words)
@@ -215,12 +217,12 @@ class Saving:
 
 
 def saving(every: WholeFiles, classification: WholeFiles, moved: int) -> Saving:
-    """Compare what was moved with whole files.
+    """Compare what was downloaded with whole files.
 
     Args:
-        every: Of SCL and the wanted assets.
-        classification: Of SCL alone, which whoever skips cloudy scenes has to fetch of all of them.
-        moved: Bytes that came over the wire.
+        every: whole files of SCL and the requested assets.
+        classification: whole files of SCL only. They are needed of all scenes, even to skip the cloudy ones.
+        moved: bytes downloaded.
     """
     skipped = (every.all.bytes - every.saved.bytes) - (classification.all.bytes - classification.saved.bytes)
     return Saving(
@@ -234,11 +236,11 @@ def saving(every: WholeFiles, classification: WholeFiles, moved: int) -> Saving:
 
 
 def run_seconds(runs: Sequence[RunRow]) -> tuple[float, int]:
-    """Seconds of all runs that ended, and how many did not (killed, or still going on)."""
+    """Sum up the seconds of all ended runs, and count the others (killed, or still in progress)."""
     spans = [datetime.fromisoformat(run.ended) - datetime.fromisoformat(run.started) for run in runs if run.ended]
     return sum(span.total_seconds() for span in spans), len(runs) - len(spans)
 
 
 def total(traffic: Sequence[Traffic]) -> tuple[int, int]:
-    """Requests and bytes of all kinds together."""
+    """Sum up requests and bytes of all kinds."""
     return sum(entry.requests for entry in traffic), sum(entry.bytes for entry in traffic)

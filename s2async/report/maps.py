@@ -1,4 +1,4 @@
-"""Maps of a report as inline SVG: degrees on a plane on which a kilometre is as long in both directions. Pure."""
+"""Maps as inline SVG, in an equirectangular projection that is true to scale at the centre. Pure."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from s2async.text import degrees
 _WIDE: Final = 480.0
 _LOWEST, _HIGHEST = 200.0, 420.0
 _EDGE: Final = 0.08
-"""Of the wider side: what is left free around."""
+"""Margin, as a share of the box."""
 _SMALL: Final = 4.0
-"""An area that is drawn less wide and less high is a dot."""
+"""An area that would be drawn smaller than this, in both directions, becomes a dot."""
 _CROWD: Final = 500
-"""More areas than these have smaller dots."""
+"""With more areas than this, dots are smaller."""
 _LETTER: Final = 6.9
-"""Width of a letter, about; texts of which the place is taken are left out."""
+"""Approximate width of a letter, used to keep labels from overlapping."""
 _ROOM_OF_NAMES: Final = 14.0
-"""Above and below the areas."""
+"""Space above and below the areas for their names."""
 _STEPS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 
 Box = tuple[float, float, float, float]
-"""West, south, east, north in degrees; the east beyond 180 where 180 is crossed."""
+"""West, south, east, north in degrees; east is beyond 180 if the box crosses the antimeridian."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,24 +42,24 @@ class Spot:
     name: str
     polygon: BaseGeometry
     """In lon/lat."""
-    told: str
-    """Shown for it."""
+    label: str
+    """Shown when the pointer is on it."""
     href: str
-    """Where more is told of it."""
+    """Address of its section or page."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outline:
-    """A grid square's scenes on the map."""
+    """The footprint of an MGRS tile on the map."""
 
     name: str
     polygon: BaseGeometry
     """In lon/lat."""
-    told: str
+    label: str
 
 
 def outline(grid: Grid) -> BaseGeometry:
-    """Edge of a raster in lon/lat, in one piece: beyond 180 degrees if it crosses them."""
+    """Compute the edge of a raster in lon/lat, in one piece: longitudes go beyond 180 at the antimeridian."""
     x0, y0, x1, y1 = grid.bounds
     edge = shapely.segmentize(shapely.box(x0, y0, x1, y1), abs(x1 - x0) / 8)
 
@@ -71,7 +71,7 @@ def outline(grid: Grid) -> BaseGeometry:
 
 
 def around(boxes: Sequence[Box], centre: float) -> Box:
-    """Box around boxes, each moved by whole turns to where its middle is nearest to a longitude."""
+    """Compute the box around boxes, each moved by multiples of 360 degrees to be nearest to a longitude."""
     found = np.asarray(boxes, dtype=float)
     middle = (found[:, 0] + found[:, 2]) / 2
     turns = centre + turned(middle - centre) - middle
@@ -80,25 +80,23 @@ def around(boxes: Sequence[Box], centre: float) -> Box:
 
 
 def draw(box: Box, spots: Sequence[Spot], outlines: Sequence[Outline], *, names: bool, label: str) -> Markup:
-    """A map.
+    """Draw a map.
 
     Args:
-        box: That is to be seen, with a margin.
-        spots: Areas; those too small to be seen are dots.
-        outlines: Of scenes.
-        names: Of areas, where there is room; else those of the outlines.
-        label: For those who do not see it.
+        box: the part of the world to show; a margin is added.
+        spots: areas; very small ones are drawn as dots.
+        outlines: footprints of MGRS tiles.
+        names: True labels the areas, False the outlines; labels without room are left out.
+        label: text alternative for screen readers.
     """
     view = _View(box, _ROOM_OF_NAMES if names else 0.0)
     labels = _Labels(view)
-    scale, degrees = (
-        _scale_bar(view, labels),
-        list(_graticule(view, labels)),
-    )  # they have the first choice of place
+    # Labels are placed in this order, and a later one must not cover an earlier one.
+    scale, graticule = _scale_bar(view, labels), list(_graticule(view, labels))
     return element(
         "svg",
         element("rect", width=_WIDE, height=view.height, class_="sea"),
-        degrees,
+        graticule,
         [_outline(view, shown) for shown in outlines],
         _spots(view, spots),
         _spot_names(view, labels, spots) if names else _outline_names(view, labels, outlines),
@@ -111,11 +109,11 @@ def draw(box: Box, spots: Sequence[Spot], outlines: Sequence[Outline], *, names:
 
 
 class _View:
-    """Degrees to units of the picture.
+    """Converts degrees to units of the drawing.
 
     Args:
-        box: See `draw`.
-        room: Units above and below that are left free.
+        box: see `draw`.
+        room: units to keep free above and below.
     """
 
     def __init__(self, box: Box, room: float) -> None:
@@ -128,20 +126,20 @@ class _View:
         self.scale = min(_WIDE / across, (self.height - 2 * room) / up) / margin
 
     def place(self, lonlat: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Coordinates in lon/lat to x and y."""
+        """Convert coordinates in lon/lat to x and y."""
         x = turned(lonlat[:, 0] - self.lon) * self.squeeze * self.scale + _WIDE / 2
         return np.column_stack([x, (self.lat - lonlat[:, 1]) * self.scale + self.height / 2])
 
     def shape(self, polygon: BaseGeometry) -> BaseGeometry:
-        """A polygon in units of the picture, without what is too fine to be seen."""
+        """Convert a polygon to units of the drawing, without details that are too fine to be visible."""
         return shapely.simplify(shapely.transform(polygon, self.place), 0.2)
 
 
 class _Labels:
-    """Texts that do not cover each other.
+    """Places labels so that they do not overlap.
 
     Args:
-        view: What they have to be inside of.
+        view: the view that the labels must stay inside.
     """
 
     def __init__(self, view: _View) -> None:
@@ -149,12 +147,12 @@ class _Labels:
         self._taken: list[Box] = []
 
     def place(self, text: str, *, at: Sequence[tuple[float, float]], class_: str) -> Markup:
-        """A text at the first of some places that is free; nothing where none is.
+        """Draw text at the first position that is free; draw nothing if none is.
 
         Args:
-            text: To be placed.
-            at: Middles of its base line.
-            class_: Of its style.
+            text: the label.
+            at: possible positions, each the middle of the base line.
+            class_: class in the style sheet.
         """
         half = _LETTER * len(text) / 2 + 3
         for x, y in at:
@@ -183,12 +181,12 @@ def _spots(view: _View, spots: Sequence[Spot]) -> Iterator[Markup]:
     for spot in spots:
         shape = view.shape(spot.polygon)
         left, top, right, bottom = shape.bounds
-        told = element("title", f"{spot.name}: {spot.told}")
+        told = element("title", f"{spot.name}: {spot.label}")
         if max(right - left, bottom - top) >= _SMALL:
             drawn = element("path", told, d=_path(shape))
         else:
             x, y = (left + right) / 2, (top + bottom) / 2
-            if (round(x), round(y)) in dots:  # it would cover that one
+            if (round(x), round(y)) in dots:  # it would cover another dot
                 continue
             dots.add((round(x), round(y)))
             drawn = element("circle", told, cx=x, cy=y, r=size)
@@ -207,7 +205,7 @@ def _spot_names(view: _View, labels: _Labels, spots: Sequence[Spot]) -> Iterator
 def _outline(view: _View, shown: Outline) -> Markup:
     return element(
         "path",
-        element("title", f"{shown.name}: {shown.told}"),
+        element("title", f"{shown.name}: {shown.label}"),
         d=_path(view.shape(shown.polygon)),
         class_="scenes",
     )

@@ -1,6 +1,6 @@
-"""Two pairs of pictures that say why the cloud of a scene says little of a small area in it. Pure.
+"""Two pairs of images that show why the cloud cover of a scene says little about a small area in it. Pure.
 
-A cloudy scene over a clear area, and a blue one over a covered area: each the whole scene beside the area.
+One pair shows a clear area in a cloudy scene, the other a cloudy area in a clear scene, each next to its scene.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from s2async.report.data import Look, Watched
 from s2async.report.markup import Markup, element
 
 SPARE: Final = 3
-"""Candidates of a kind: the file of the first may be gone."""
+"""Candidates of each kind, because the file of the first may be missing."""
 SMALLEST: Final = 0.05
-"""Share of a picture's longer side: a smaller area is marked by a square of this size, or nobody would see it."""
+"""Share of an image's longer side. A smaller area is marked by a square of this size, to be visible."""
 RED: Final = "#e8112d"
 
 
@@ -29,14 +29,14 @@ class Kind(StrEnum):
     """What a pair shows."""
 
     CLEAR = "clear"
-    """The area is clear, the scene is mostly cloud."""
+    """The area is clear although the scene is cloudier."""
     COVERED = "covered"
-    """The area is covered, the scene is mostly clear."""
+    """The area is cloudy although the scene is clearer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """A look at an area that may be shown."""
+    """A look at an area that may become a pair."""
 
     kind: Kind
     area: Area
@@ -44,28 +44,28 @@ class Candidate:
 
     @property
     def gap(self) -> float:
-        """Per cent by which the scene misleads."""
+        """Difference between the cloud of the scene and of the area, in per cent."""
         return abs((self.look.scene_cloud or 0) - (self.look.area_cloud or 0))
 
 
 @dataclass(kw_only=True, slots=True)
-class Telling:
-    """The looks that tell most: those with the largest difference between scene and area."""
+class Candidates:
+    """The looks with the largest difference between scene and area."""
 
-    found: dict[Kind, list[Candidate]] = field(default_factory=lambda: {kind: [] for kind in Kind})
-    """At most `SPARE` of each kind, the most telling first."""
+    by_kind: dict[Kind, list[Candidate]] = field(default_factory=lambda: {kind: [] for kind in Kind})
+    """At most `SPARE` of each kind, the largest difference first."""
 
     def add(self, watched: Watched) -> None:
-        """Take in the looks at one area: only those with an answer of the classification, and a scene's cloud."""
+        """Add the looks at one area. Looks without a cloud cover of both scene and area are ignored."""
         for look in watched.looks:
             kind = kind_of(look)
             if kind is not None:
-                several = [*self.found[kind], Candidate(kind=kind, area=watched.area, look=look)]
-                self.found[kind] = nlargest(SPARE, several, key=_order)
+                several = [*self.by_kind[kind], Candidate(kind=kind, area=watched.area, look=look)]
+                self.by_kind[kind] = nlargest(SPARE, several, key=_order)
 
 
 def kind_of(look: Look) -> Kind | None:
-    """What a look would show; None when it would show nothing."""
+    """Decide what a look would show; None if the scene is not misleading."""
     if look.scene_cloud is None or look.area_cloud is None or look.scene_cloud == look.area_cloud:
         return None
     if look.is_clear and look.scene_cloud > look.area_cloud:
@@ -76,39 +76,39 @@ def kind_of(look: Look) -> Kind | None:
 
 
 def _order(candidate: Candidate) -> tuple[float, str, str]:
-    """The same choice from the same rows, in whatever order they come."""
+    """Sort key without ties, so that the choice does not depend on the order of the rows."""
     return candidate.gap, candidate.look.item, candidate.area.fingerprint
 
 
-# ---- pictures ---------------------------------------------------------------------------------------------
+# ---- images -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """A picture with the area in it."""
+    """An image with the outline of the area."""
 
     data: bytes
     """WebP."""
     width: int
     height: int
     outline: str
-    """Path of the area in columns and rows, in the words of SVG."""
+    """SVG path of the area, in columns and rows of the image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """The whole scene, and the area in it."""
+    """Images of the whole scene and of the area in it."""
 
     candidate: Candidate
     scene: View
     area: View
     requests: int
-    """That fetching them took, when they were fetched."""
+    """Number of requests when the images were downloaded; `bytes` likewise."""
     bytes: int
 
 
 def path(polygon: BaseGeometry, width: int, height: int) -> str:
-    """A polygon in columns and rows as a path; of one that is too small to be seen a square around its middle."""
+    """Convert a polygon in columns and rows to an SVG path; a small one to a square around its centre."""
     west, north, east, south = polygon.bounds
     least = SMALLEST * max(width, height)
     if max(east - west, south - north) < least:

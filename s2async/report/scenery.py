@@ -1,4 +1,4 @@
-"""Fetches the pictures of a report's two pairs: through the transport, counted, and kept for the next report."""
+"""Downloads the images of the two pairs, counts the traffic, and keeps the images for the next report."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ from s2async.errors import CorruptFile, RemoteError, TransientError, Unsupported
 from s2async.models import Area, Asset, Traffic, Use
 from s2async.net.client import Meter, Transport
 from s2async.output import quicklook
-from s2async.report.scene_pairs import Candidate, Kind, Pair, Telling, View, path
+from s2async.report.scene_pairs import Candidate, Candidates, Kind, Pair, View, path
 from s2async.state.reader import Ledger
 from s2async.text import shown
 
 ASSET: Final = "visual"
 STAGE: Final = "report"
-"""Of what these pictures cost, beside the stages of a run."""
+"""Stage under which the traffic of these images is counted, next to the stages of a run."""
 AROUND: Final = 2000.0
 """Metres around the area."""
 MOST: Final = 1600
-"""Pixels of a picture's longer side: a wider area is shown from an overview; a scene needs one."""
+"""Maximum pixels of an image's longer side. Larger areas, and whole scenes, are read from an overview."""
 ATTEMPTS: Final = 2
-"""Tries of a request: somebody waits for the page."""
+"""Tries of a request; few, because a person is waiting for the page."""
 _MEMORY: Final = 64 << 20
 _KEPT: Final = 1
-"""Format of what is kept."""
+"""Version of the format of kept images."""
 _VIEWS: Final = ("scene", "area")
 _TOKEN: Final = "s2async-report"  # noqa: S105 - not a password
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scenery:
-    """What could be had of the pairs."""
+    """The result of `fetch`."""
 
     pairs: tuple[Pair, ...]
     """At most one of each kind."""
     traffic: tuple[Traffic, ...]
-    """What was fetched just now; none when all was kept."""
+    """What was downloaded now; empty if all images were kept ones."""
     missing: tuple[str, ...]
     """Why there is no pair, one line each."""
 
@@ -66,19 +66,20 @@ class _Wanted:
     candidate: Candidate
     asset: Asset
     file: Path
-    """Where the pair is kept."""
+    """File that the pair is kept in."""
 
 
-def fetch(state: Ledger, config: Config, telling: Telling, folder: Path) -> Scenery:
-    """The two pairs: kept ones as they are, others from the network, a few requests and some 2 MB each.
+def fetch(state: Ledger, config: Config, candidates: Candidates, folder: Path) -> Scenery:
+    """Get the two pairs: from the folder if they are kept there, else from the network (some 2 MB each).
 
-    Not to be called from a running loop. A server that does not answer is no error: then a picture is missing.
+    Must not be called from a running event loop. A server that does not respond is not an error: the pair is
+    missing then.
 
     Args:
-        state: tells the scenes' addresses; read only.
-        config: of the run; its origins and its network.
-        telling: which looks to show.
-        folder: where pairs are kept; made when there is something to keep.
+        state: holds the addresses of the scenes; read only.
+        config: settings of the job; the network and the allowed origins are used.
+        candidates: the looks to choose from.
+        folder: where pairs are kept; created when the first one is kept.
 
     Raises:
         LocalError: the folder cannot be written.
@@ -87,11 +88,11 @@ def fetch(state: Ledger, config: Config, telling: Telling, folder: Path) -> Scen
     pairs: list[Pair] = []
     missing: list[str] = []
     wanted: dict[Kind, list[_Wanted]] = {}
-    for kind, candidates in telling.found.items():
-        found = [_wanted(state, config, candidate, folder) for candidate in candidates]
+    for kind, several in candidates.by_kind.items():
+        found = [_wanted(state, config, candidate, folder) for candidate in several]
         wanted[kind] = [one for one in found if one is not None]
-        if candidates and not wanted[kind]:
-            missing.append(f"the scenes have no file {ASSET!r}")
+        if several and not wanted[kind]:
+            missing.append(f"the scenes have no asset {ASSET!r}")
         kept = next((pair for one in wanted[kind][:1] if (pair := _kept(one))), None)
         if kept:
             pairs.append(kept)
@@ -121,7 +122,7 @@ def _wanted(state: Ledger, config: Config, candidate: Candidate, folder: Path) -
 
 
 def _booked(meter: Meter) -> tuple[Traffic, ...]:
-    """All that was fetched as one stage, by use."""
+    """Sum up what was downloaded, by use."""
     drained = meter.drain()
     found = []
     for use in Use:
@@ -146,7 +147,7 @@ def _keep(file: Path, pair: Pair) -> None:
 
 
 def _kept(one: _Wanted) -> Pair | None:
-    """A pair of an earlier report; None when there is none, or it cannot be read, for it can be fetched."""
+    """Read the pair of an earlier report; None if there is none or it is unreadable: it can be downloaded."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         told = json.loads(one.file.read_bytes())
         views = {name: View(**told[name] | {"data": base64.b64decode(told[name]["data"])}) for name in _VIEWS}
@@ -160,11 +161,11 @@ def _kept(one: _Wanted) -> Pair | None:
 async def _fetched(
     config: Config, wanted: Sequence[Sequence[_Wanted]], meter: Meter
 ) -> list[tuple[_Wanted, Pair] | str]:
-    """Of each kind the first pair that can be had, or why there is none."""
+    """Download the first available pair of each kind, or return why there is none."""
     told: dict[str, Any] = config.network.model_dump(exclude={"origins"}) | {"attempts": ATTEMPTS}
     async with Transport(origins=config.allowed_origins(), meter=meter, **told) as transport:
         with ThreadPoolExecutor() as pool:
-            # one after the other, so that what each costs is known
+            # One after the other, so that the traffic of each is known.
             return [await _first(_Reader(transport, pool), several) for several in wanted]
 
 
@@ -174,7 +175,7 @@ async def _first(reader: _Reader, several: Sequence[_Wanted]) -> tuple[_Wanted, 
         try:
             return one, await reader.pair(one)
         except TransientError as error:
-            return str(error)  # the next one is on the same server
+            return str(error)  # the other candidates are on the same server
         except RemoteError as error:
             why = why or str(error)
     return why
@@ -220,23 +221,23 @@ class _Reader:
 
 
 def smallest(levels: Sequence[Source]) -> tuple[Source, Window]:
-    """The coarsest overview, as a whole.
+    """Choose the coarsest overview, as a whole.
 
     Raises:
-        UnsupportedLayout: even that has more than `MOST` pixels a side: it would take megabytes.
+        UnsupportedLayout: even this overview has more than `MOST` pixels on a side; it would take megabytes.
     """
     found = min(levels, key=lambda level: level.layout.grid.width)
     grid = found.layout.grid
     if max(grid.width, grid.height) > MOST:
-        raise UnsupportedLayout(f"no overview has {MOST} pixels a side or less: {shown(found.asset.href)}")
+        raise UnsupportedLayout(f"no overview has at most {MOST} pixels on each side: {shown(found.asset.href)}")
     return found, Window(col=0, row=0, width=grid.width, height=grid.height)
 
 
 def around(levels: Sequence[Source], area: Area) -> tuple[Source, Window]:
-    """The area with `AROUND` metres around it, in the finest level that shows it in at most `MOST` pixels a side.
+    """Choose the finest level that shows the area with `AROUND` metres around it in at most `MOST` pixels a side.
 
     Raises:
-        CorruptFile: the file does not touch it.
+        CorruptFile: the file does not cover any of it.
     """
     for level in sorted(levels, key=lambda level: -level.layout.grid.width):
         grid = level.layout.grid

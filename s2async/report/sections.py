@@ -141,19 +141,19 @@ def _findings(points: Scatter) -> Iterator[Finding]:
         part=points.extreme,
         whole=points.count,
         of="examined jobs",
-        what="less than 2\u00a0% of the area is covered, or 98\u00a0% and more",
+        what="less than 2\u00a0% or at least 98\u00a0% of the area is cloud",
     )
     yield Finding(
         part=counts["clear under clouds"],
         whole=counts["clear"],
         of="clear views",
-        what="the scene is 50\u00a0% cloud or more",
+        what="at least 50\u00a0% of the scene is cloud",
     )
     yield Finding(
         part=counts["covered under blue"],
         whole=counts["blue"],
-        of="views in scenes of at most 20\u00a0% cloud",
-        what="half of the area or more is covered",
+        of="examined jobs in scenes with at most 20\u00a0% cloud",
+        what="at least half of the area is cloud",
     )
 
 
@@ -268,9 +268,9 @@ def problem_groups(
     without = [(row.area, row.item, f"{row.asset}: {row.reason}") for row in lacking if row.status == Status.SAVED]
     groups = (
         _group(f"{counted(len(incomplete), 'search', 'es')} incomplete", ("search", "reason"), incomplete, True),
-        _group(f"{counted(len(failed), 'job')} failed; s2async retry opens them again", scenes, failed, True),
-        _group(f"{counted(len(missing), 'job')} whose files do not exist", scenes, missing, False),
-        _group(f"{counted(len(without), 'crop')} of clear views not to be had", scenes, without, False),
+        _group(f"{counted(len(failed), 'job')} failed; run s2async retry to try them again", scenes, failed, True),
+        _group(f"{counted(len(missing), 'job')} with missing files", scenes, missing, False),
+        _group(f"{counted(len(without), 'crop')} missing from saved jobs", scenes, without, False),
     )
     return tuple(group for group in groups if group.rows)
 

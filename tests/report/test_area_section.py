@@ -46,7 +46,7 @@ def test_calendars_come_newest_first_and_older_ones_are_folded() -> None:
     assert years == ["2022", "2021", "2020", "2019", "2018"]
     assert found.index("<details>") > found.index("2021")
     assert "2018 to 2020" in Page(found).text
-    assert "no scene has been found yet" in Page(found).text
+    assert "no scenes found yet" in Page(found).text
 
 
 def test_pictures_have_date_and_cloud_and_those_that_are_gone_say_so() -> None:

@@ -21,7 +21,7 @@ Points = list[tuple[float, float]]
 
 
 def spot(polygon: BaseGeometry, name: str = "a") -> Spot:
-    return Spot(name=name, polygon=polygon, told="told", href=f"#{name}")
+    return Spot(name=name, polygon=polygon, label="told", href=f"#{name}")
 
 
 def drawn(bounds: Box, *spots: Spot, outlines: tuple[Outline, ...] = (), names: bool = False) -> ET.Element:

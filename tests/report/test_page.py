@@ -42,7 +42,7 @@ def hostile_page(name: str) -> ReportPage:
     scatter, candidate = Scatter(), Candidate(kind=Kind.CLEAR, area=area, look=seen.looks[0])
     scatter.add(seen)
     image = View(data=b"RIFF", width=60, height=40, outline="M1 1h2v2h-2Z")
-    spot = Spot(name=name, polygon=AREA.polygon, told=name, href="#x")
+    spot = Spot(name=name, polygon=AREA.polygon, label=name, href="#x")
     lack = LackRow(area=name, item=name, status="saved", asset=name, cause=Cause.FORMAT, reason=name, tries=1)
     section = area_section(
         seen, [Thumbnail(look=seen.looks[0], data=b"")], km2=1, first=date(2022, 1, 1), last=date(2022, 1, 2)

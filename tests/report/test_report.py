@@ -77,11 +77,11 @@ def test_the_page_lies_beside_the_crops_and_tells_what_the_state_knows(tmp_path:
     check_inert(page)
     assert check_links(shelf.output) == {"report.html"}
     assert "Clear views of 3 areas" in page.text
-    assert "6crops kept\n9jobs: one area in one scene" in page.text
+    assert "6crops saved\n9jobs (one area in one scene)" in page.text
     assert "contains modified Copernicus Sentinel data 2022" in page.text
     assert "1 job failed" in page.text
     assert "timed out" in page.text
-    assert "1 job whose files do not exist" in page.text
+    assert "1 job with missing files" in page.text
     assert "visual: not there" in page.text
     assert "of 7 examined jobs" in page.text, "missing and failed jobs without a measurement are not examined"
     assert len([cx for tag, name, cx in page.attributes if (tag, name) == ("circle", "r") and cx == "3.4"]) == 7
@@ -198,8 +198,8 @@ def test_an_empty_state_is_told_as_such(tmp_path: Path) -> None:
     check_links(tmp_path / "data")
     for told in (
         "Clear views of 0 areas",
-        "Nothing has been run yet",
-        "0 B were moved",
+        "No run has been started yet",
+        "0 B were downloaded",
         "There are no areas",
         "None.",
     ):
@@ -218,7 +218,7 @@ def test_a_run_that_goes_on_and_what_it_has_not_done_yet_are_told(tmp_path: Path
         call(path)
     page = Page.read(tmp_path / "data" / "report.html")
     assert f"The run of {datetime.now(UTC):%Y-%m-%d}" in page.text
-    assert "1 jobs are still to do" in page.text
+    assert "Still to do: 1 job." in page.text
     assert "1 search incomplete" in page.text
     assert "server is down" in page.text
     assert "mark-open" in str(page.values("href"))

@@ -13,7 +13,7 @@ from shapely import MultiPolygon, Polygon, box
 from s2async.models import Area, Status
 from s2async.report import page, scene_pairs, sections
 from s2async.report.data import Look, Watched
-from s2async.report.scene_pairs import Candidate, Kind, Pair, Telling, View
+from s2async.report.scene_pairs import Candidate, Candidates, Kind, Pair, View
 from s2async.report.sections import PairsSection
 from tests.support.pages import Page
 
@@ -29,8 +29,8 @@ def look(item: str, status: str, scene: float | None, inside: float | None) -> L
 SAVED, CLOUDY = Status.SAVED, Status.CLOUDY
 
 
-def chosen(telling: Telling) -> dict[Kind, list[str]]:
-    return {kind: [one.look.item for one in found] for kind, found in telling.found.items()}
+def chosen(candidates: Candidates) -> dict[Kind, list[str]]:
+    return {kind: [one.look.item for one in found] for kind, found in candidates.by_kind.items()}
 
 
 def test_the_largest_differences_are_chosen_whatever_the_order() -> None:
@@ -43,10 +43,10 @@ def test_the_largest_differences_are_chosen_whatever_the_order() -> None:
         look("blue over cloud 50", CLOUDY, 2.0, 52.0),
     ]
     for order in itertools.islice(itertools.permutations(looks), 0, 720, 37):
-        telling = Telling()
+        candidates = Candidates()
         for number, one in enumerate(order):
-            telling.add(Watched(area=area("abcdef"[number]), looks=(one,)))
-        assert chosen(telling) == {
+            candidates.add(Watched(area=area("abcdef"[number]), looks=(one,)))
+        assert chosen(candidates) == {
             Kind.CLEAR: [f"cloud over clear {gap}" for gap in (75, 60, 40)],
             Kind.COVERED: ["blue over cloud 85", "blue over cloud 50"],
         }
@@ -66,9 +66,9 @@ def test_the_largest_differences_are_chosen_whatever_the_order() -> None:
     ],
 )
 def test_what_tells_nothing_is_not_chosen(useless: Look) -> None:
-    telling = Telling()
-    telling.add(Watched(area=area(), looks=(useless,)))
-    assert not any(telling.found.values())
+    candidates = Candidates()
+    candidates.add(Watched(area=area(), looks=(useless,)))
+    assert not any(candidates.by_kind.values())
 
 
 def test_an_area_is_outlined_and_a_tiny_one_marked_by_a_square() -> None:
@@ -99,7 +99,7 @@ class PairsView:
 def test_a_drawn_pair_says_what_it_shows_and_names_stay_text() -> None:
     section = PairsView(pairs=sections.pairs_section([pair()], []))
     found = Page(page.fragment("pairs.html.j2", section))
-    assert '2022-05-01: 74 % of the scene is cloud, 0 % of <script>"' in found.text
+    assert '2022-05-01: 74 % of the scene is cloud, but 0 % of <script>"' in found.text
     assert "script" not in found.tags
     assert found.tags.count("image") == 2
     assert set(found.values("href")) == {"data:image/webp;base64,UklGRg=="}

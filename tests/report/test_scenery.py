@@ -25,7 +25,7 @@ from s2async.models import Area, Asset, Use
 from s2async.net.editions import Edition
 from s2async.report import scenery
 from s2async.report.data import Watched, looks
-from s2async.report.scene_pairs import Kind, Telling
+from s2async.report.scene_pairs import Candidates, Kind
 from s2async.report.scenery import Scenery
 from s2async.state.reader import Ledger
 from tests.support import worlds
@@ -44,13 +44,13 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 @dataclass
 class Made:
     config: Config
-    telling: Telling
+    candidates: Candidates
     stage: Stage
     folder: Path
 
     def fetch(self) -> Scenery:
         with Ledger.read(self.config.run.state) as state:
-            return scenery.fetch(state, self.config, self.telling, self.folder)
+            return scenery.fetch(state, self.config, self.candidates, self.folder)
 
 
 @pytest.fixture
@@ -61,16 +61,16 @@ def made(tmp_path: Path, stage: Stage) -> Made:
 def ran(folder: Path, stage: Stage, **sections: Any) -> Made:
     path = worlds.write_config(folder, stage.sandbox, **{"clouds": {"min_area_valid": 0}} | sections)
     config = worlds.run(path, stage.sandbox).config
-    return Made(config=config, telling=telling_of(config), stage=stage, folder=folder / "kept")
+    return Made(config=config, candidates=candidates_of(config), stage=stage, folder=folder / "kept")
 
 
-def telling_of(config: Config) -> Telling:
-    telling, wanted = Telling(), config.wanted()
+def candidates_of(config: Config) -> Candidates:
+    candidates, wanted = Candidates(), config.wanted()
     with Ledger.read(config.run.state) as state:
         for area in state.areas():
             rows = state.job_rows(twins_newest=True, wanted=wanted, area=area.fingerprint)
-            telling.add(Watched(area=area, looks=tuple(looks(rows, config.clouds.classes))))
-    return telling
+            candidates.add(Watched(area=area, looks=tuple(looks(rows, config.clouds.classes))))
+    return candidates
 
 
 def asked(stage: Stage, since: int = 0) -> list[Any]:
@@ -155,7 +155,7 @@ def test_what_is_kept_in_vain_is_fetched_anew(made: Made) -> None:
     json.loads(kept[0].read_bytes())
 
 
-def test_a_file_that_is_gone_is_replaced_by_the_next_most_telling(tmp_path: Path) -> None:
+def test_a_file_that_is_gone_is_replaced_by_the_next_most_candidates(tmp_path: Path) -> None:
     days = [worlds.day(2, cloud=70.0), worlds.day(4, cloud=60.0)]
     with Stage(worlds.World(tmp_path / "world", days)) as stage:
         made = ran(tmp_path, stage, areas={"North": worlds.polygon("North")})
@@ -183,7 +183,7 @@ def test_without_the_server_there_is_a_reason_and_no_error(tmp_path: Path) -> No
 
 
 def test_nothing_measured_asks_for_nothing(made: Made) -> None:
-    made.telling = Telling()
+    made.candidates = Candidates()
     before = last(made.stage)
     found = made.fetch()
     assert found == Scenery(pairs=(), traffic=(), missing=())
@@ -229,7 +229,7 @@ def test_the_smallest_level_is_the_scene_and_must_be_small() -> None:
     level, window = scenery.smallest(levels(10980, 1373, 5490))
     assert level.layout.grid.width == window.width == 1373
     with pytest.raises(
-        UnsupportedLayout, match=r"no overview has 1600 pixels a side or less: .*TCI\.tif"
+        UnsupportedLayout, match=r"no overview has at most 1600 pixels on each side: .*TCI\.tif"
     ) as caught:
         scenery.smallest(levels(10980))
     assert "secret" not in str(caught.value)

@@ -46,9 +46,9 @@ def saving(**changed: int) -> Saving:
 
 def test_bytes_are_split_into_what_was_skipped_not_read_and_moved() -> None:
     told = bytes_of(saving(), unfinished=False).text
-    assert "400 B were moved instead of about 40.8 kB of whole files: 102 times less." in told
-    assert "about 20.0 kB skipped, because no area was clear in the scene, 49.0 %" in told
-    assert "about 20.4 kB not read" in told
+    assert "400 B were downloaded instead of about 40.8 kB for the whole files, 102 times as much." in told
+    assert "about 20.0 kB not downloaded: no area was clear in the scene, 49.0 %" in told
+    assert "about 20.4 kB not downloaded: outside" in told
     assert "2 of them were never opened" in told
     assert "still to do" not in told
 
@@ -56,7 +56,7 @@ def test_bytes_are_split_into_what_was_skipped_not_read_and_moved() -> None:
 def test_sizes_that_are_known_are_not_about_so_much() -> None:
     told = bytes_of(saving(estimated=0), unfinished=True).text
     assert "about" not in told
-    assert "Jobs are still to do, and count here as if they were skipped" in told
+    assert "Jobs that are still to do are counted as skipped" in told
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_sizes_that_are_known_are_not_about_so_much() -> None:
 def test_where_whole_files_would_be_no_more_there_is_no_bar(odd: dict[str, int]) -> None:
     found = bytes_of(saving(**odd), unfinished=False)
     assert "svg" not in found.tags
-    assert f"{odd['moved']} B were moved." in found.text
+    assert f"{odd['moved']} B were downloaded." in found.text
 
 
 def test_the_scatter_tells_its_finding_in_numbers() -> None:
@@ -76,10 +76,13 @@ def test_the_scatter_tells_its_finding_in_numbers() -> None:
         )
     )
     told = clouds_of(scatter).text
-    assert "In 2 of 3 examined jobs (67 %) less than 2 % of the area is covered, or 98 % and more." in told
-    assert "In 1 of 2 clear views (50 %) the scene is 50 % cloud or more." in told
-    assert "In 1 of 2 views in scenes of at most 20 % cloud (50 %) half of the area or more is covered." in told
-    assert "No job has been examined yet" in clouds_of(Scatter()).text
+    assert "In 2 of 3 examined jobs (67 %) less than 2 % or at least 98 % of the area is cloud." in told
+    assert "In 1 of 2 clear views (50 %) at least 50 % of the scene is cloud." in told
+    assert (
+        "In 1 of 2 examined jobs in scenes with at most 20 % cloud (50 %) at least half of the area is cloud."
+        in told
+    )
+    assert "No jobs have been examined yet" in clouds_of(Scatter()).text
 
 
 def test_problems_are_listed_by_kind_and_not_without_end() -> None:
@@ -88,7 +91,7 @@ def test_problems_are_listed_by_kind_and_not_without_end() -> None:
     ]
     found = problems_of(*failed, Problem(area="b", item="j", status="missing", reason="404"))
     assert "205 jobs failed" in found.text
-    assert "and 5 more; s2async status --json lists them all" in found.text
-    assert "1 job whose files do not exist" in found.text
+    assert "5 more are listed by s2async status --json" in found.text
+    assert "1 job with missing files" in found.text
     assert found.tags.count("tr") == sections.PROBLEMS + 1 + 2
     assert "None." in problems_of().text
