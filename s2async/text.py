@@ -15,6 +15,7 @@ _ADDRESS: Final = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _QUERY: Final = re.compile(r"""\?[\w.%~-]+=[^\s"'<>]*""")
+_CREDENTIAL: Final = re.compile(r"\b(Basic|Bearer) [\w.~+/=-]{4,}", re.IGNORECASE)
 
 
 def shown(href: str) -> str:
@@ -38,6 +39,13 @@ def masked(text: str) -> str:
     if ":/" not in text:
         return text
     return _ADDRESS.sub(lambda found: found["scheme"] + found["place"] + ("?..." if found["more"] else ""), text)
+
+
+def without_secrets(text: str) -> str:
+    """A text without credentials, and without user, password and query of addresses, also of relative ones."""
+    if "?" in text or ":/" in text:
+        text = _QUERY.sub("?...", masked(text))
+    return _CREDENTIAL.sub(r"\1 ***", text)
 
 
 def excerpt(raw: bytes, size: int = 80) -> str:

@@ -1,33 +1,43 @@
-"""What came over the network: bodies taken in within their limits, requests and bytes counted."""
+"""The account of what comes over the network: bodies received within their limits, requests and bytes counted."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterable
+from typing import Final
 
 from s2async.errors import BadAnswer, TooSlow
 from s2async.models import Traffic, Use
-from s2async.net.flow import LEAST, Flow
 from s2async.text import shown
+
+SPAN: Final = 5.0
+"""Seconds over which the bytes of a body are counted."""
+LEAST: Final = 100.0
+"""Least bytes per second of a body that arrives.
+
+A body at ten bytes per second never runs into a time-out between bytes, and a header of 8 kB takes a quarter of an
+hour. A slow line must not be mistaken for such a server: 50 kB/s shared by 64 requests are 780 bytes per second
+each, in packets of 1.4 kB, with gaps of seconds where packets are lost. One packet in five seconds is enough
+here."""
 
 
 class Meter:
     """Counts requests and body bytes by stage, asset and use.
 
-    A request counts when its answer begins, and a byte when it arrives: so the counts equal a server's log where
-    connections hold, and never exceed it where they break.
+    A request counts when its answer begins, a byte when it arrives, both as they come over the wire. So the counts
+    equal the log of the server, except where connections break: then they are lower.
     """
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str, Use], list[int]] = defaultdict(lambda: [0, 0])
         self.requests = 0
-        """Requests sent since the start."""
+        """Requests since the start."""
         self.bytes = 0
         """Body bytes received since the start."""
 
     def add(self, stage: str, asset: str, use: Use, *, requests: int, size: int) -> None:
-        """Book requests that received ``size`` body bytes together."""
+        """Count ``requests`` requests that received ``size`` body bytes together."""
         entry = self._counts[stage, asset, use]
         entry[0] += requests
         entry[1] += size
@@ -35,16 +45,16 @@ class Meter:
         self.bytes += size
 
     def waste(self, stage: str, asset: str, size: int) -> None:
-        """Book ``size`` bytes, counted as useful before, as not needed after all.
+        """Move ``size`` bytes from useful to wasted: they were not needed after all.
 
-        When the count was drained in between, the next one takes them back: its useful bytes may be negative, and
-        the sum over all is right.
+        If the counts were drained in between, the useful bytes of the next drain may be negative. The sum over all
+        drains is exact.
         """
         self._counts[stage, asset, Use.USEFUL][1] -= size
         self._counts[stage, asset, Use.WASTED][1] += size
 
     def drain(self) -> list[Traffic]:
-        """What was counted since the last call."""
+        """Return what was counted since the last call."""
         counts, self._counts = self._counts, defaultdict(lambda: [0, 0])
         return [
             Traffic(stage=stage, asset=asset, use=use, requests=requests, bytes=size)
@@ -53,32 +63,67 @@ class Meter:
         ]
 
 
-class Tally:
-    """Counts what comes of one request, piece by piece, so that what came before a fault is counted too.
+class Flow:
+    """Judges how fast one body arrives. Pure: the caller gives the time.
+
+    Only bytes that arrive are judged; silence is left to the time-outs.
 
     Args:
-        flow: judges how fast bodies come; by default, any is fast enough.
+        span: seconds over which it is judged.
+    """
+
+    __slots__ = ("_begun", "_bytes", "span")
+
+    def __init__(self, span: float = SPAN) -> None:
+        self.span = span
+        self._begun: float | None = None
+        self._bytes = 0
+
+    def is_slow(self, now: float, size: int) -> bool:
+        """Whether the body arrives too slowly, now that ``size`` more bytes are there.
+
+        The first bytes begin a span. The first bytes after its end are counted in it, close it and begin the next.
+
+        Args:
+            now: seconds of a monotonic clock.
+            size: bytes that arrived.
+        """
+        if self._begun is None:
+            self._begun = now
+        self._bytes += size
+        if now - self._begun < self.span:
+            return False
+        slow = self._bytes < LEAST * self.span
+        self._begun, self._bytes = now, 0
+        return slow
+
+
+class Tally:
+    """Receives the body of one request and counts it piece by piece, so that bytes before a failure count too.
+
+    Args:
+        flow: judges how fast bodies arrive; None accepts any speed.
     """
 
     def __init__(self, flow: Flow | None = None) -> None:
         self._flow = flow
         self.requests = 0
-        """Answers that began: more than one where redirects were followed."""
+        """Answers that began: more than one if redirects were followed."""
         self.bytes = 0
-        """Body bytes that came."""
+        """Body bytes received."""
 
     async def receive(self, body: AsyncIterable[bytes], limit: int, href: str) -> bytes:
-        """A body of unknown size.
+        """Receive a body of unknown size.
 
         Raises:
             BadAnswer: it has more than ``limit`` bytes; the rest is not read.
-            TooSlow: it comes too slowly.
+            TooSlow: it arrives too slowly.
         """
         pieces, size = [], 0
         async for piece in body:
             pieces.append(piece)
             size += len(piece)
-            self._take(len(piece), href)
+            self._count(len(piece), href)
             if size > limit:
                 raise BadAnswer(f"a body of more than {limit:,} bytes: {shown(href)}")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -86,27 +131,28 @@ class Tally:
     async def fill(
         self, body: AsyncIterable[bytes], size: int, href: str, *, exact: bool = False
     ) -> bytes | bytearray:
-        """A body of a known size, or what came of it; put together as it comes, so that it is in memory once.
+        """Receive a body of known size, or the part of it that arrives. It is in memory only once.
 
         Args:
-            body: as it comes.
-            size: bytes that it should have.
-            href: for messages.
-            exact: its headers tell the same size: more cannot come.
+            body: pieces as they arrive.
+            size: bytes that the body should have.
+            href: address, for messages.
+            exact: whether the headers announce the same size, so that no more can arrive.
 
         Raises:
             BadAnswer: it has more than ``size`` bytes; the rest is not read.
-            TooSlow: it comes too slowly.
+            TooSlow: it arrives too slowly.
         """
         data, end, only = bytearray(), 0, b""
         async for piece in body:
-            self._take(len(piece), href)
+            self._count(len(piece), href)
             if end + len(piece) > size:
                 raise BadAnswer(f"a body of more than {size:,} bytes: {shown(href)}")
+            # A body in one piece, the usual case, is returned without a copy.
             if len(piece) == size:
                 if exact:
                     return piece
-                only = piece  # and see whether more comes
+                only = piece  # go on, to see whether more arrives
             else:
                 data = data or bytearray(size)
                 data[end : end + len(piece)] = piece
@@ -114,7 +160,7 @@ class Tally:
         del data[end:]
         return only or data
 
-    def _take(self, size: int, href: str) -> None:
+    def _count(self, size: int, href: str) -> None:
         self.bytes += size
         if self._flow and self._flow.is_slow(time.monotonic(), size):
-            raise TooSlow(f"less than {LEAST:.0f} bytes a second come: {shown(href)}")
+            raise TooSlow(f"arrives at less than {LEAST:.0f} bytes per second: {shown(href)}")

@@ -16,6 +16,7 @@ The rule, in three steps:
 
 from __future__ import annotations
 
+from collections.abc import Container
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
@@ -36,7 +37,7 @@ _PRIVATE: Final = tuple(
 """Private (RFC 1918), behind a provider's NAT or a mesh VPN (RFC 6598), unique local (RFC 4193)."""
 
 
-def allowed(href: str, origins: frozenset[str] | set[str]) -> tuple[URL, str]:
+def allowed(href: str, origins: Container[str]) -> tuple[URL, str]:
     """An address that may be asked, and its origin.
 
     Args:

@@ -1,9 +1,11 @@
-"""When a server that only fails is left alone, and when it is tried again: a circuit breaker. Pure.
+"""When a failing server is parked, and when it is tried again: a circuit breaker. Pure.
 
-After some failures in a row the server is parked: nobody asks it. When the time is over, a few requests try (the
-probes): the first good answer lets all others in, the first failure parks the server again. A circuit is a value;
-an event makes another. Requests have numbers, as the gate gives them: those that were under way together when one
-of them failed tell the same thing, and count once.
+After several failures in a row the server is parked: no request is sent to it. After a pause a few requests, the
+probes, are sent. The first good answer ends the parking; the first failed probe begins another pause, twice as
+long. When the patience is used up, the server is given up for this run.
+
+A :class:`Circuit` is an immutable value; each event returns another one. Requests are numbered by the gate.
+Requests that ran concurrently when one of them failed carry the same information, so their failures count once.
 """
 
 from __future__ import annotations
@@ -13,91 +15,93 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 FAILURES: Final = 10
-"""What failures in a row count together that park a server."""
+"""Total weight of failures in a row that parks a server."""
 STUBBORN: Final = 3
-"""Tries of one request whose failures do so when nothing was answered for as long as the first pause takes: others
-may still be few or none, and it would use up its tries."""
+"""Failed tries of one request that park a server without any answer for at least :data:`FIRST` seconds. A run with
+one request at a time would use up all tries of that request before it reached :data:`FAILURES`."""
 REFUSED: Final = 1
-"""What one counts that is an answer of 429 or 503: after it the pace waits, and that may do."""
+"""Weight of an answer of 429 or 503: the pace slows down after it, which may be enough."""
 BROKEN: Final = 2
-"""What any other counts."""
+"""Weight of every other failure but a time-out."""
 TIMED_OUT: Final = 4
-"""What one counts that only a time-out shows: it has cost half a minute, and a try of its request."""
+"""Weight of a time-out: each one costs half a minute and one try of its request."""
 GLITCH: Final = 0.3
-"""Seconds that failures in a row last at least: what is over sooner costs no pause."""
+"""Seconds that failures in a row must last: a shorter interruption is not worth a pause."""
 FIRST: Final = 1.0
-"""Seconds of the first pause; each one after it is twice as long."""
+"""Seconds of the first pause; each further pause is twice as long."""
 PERIOD: Final = 30.0
 """Seconds of the longest pause."""
 UNPARKED: Final = 60.0
-"""Seconds without an answer after which a server that there is no reason to park is given up, or longer if the
-patience is longer: all its answers come too slowly, or break off, or it asks for patience each time."""
+"""Seconds without a good answer after which a server is given up although it was never parked, if the patience is
+not longer. Such a server responds, but all its answers are too slow, break off, or ask for a pause."""
 PROBES: Final = 8
-"""Requests that try at once, as many as a run begins with: of a server that fails now and then, one may answer."""
+"""Probes at once, as many as a run begins with: if a server fails only now and then, one of them gets an
+answer."""
 MANY: Final = 8
-"""Files that fail together, of which the server is the cause and not they."""
+"""Number of files that fail together from which the server, not the files, is the likely cause."""
 DOUBT: Final = 6.0
-"""Seconds after which fewer files are left to their own tries. Else two that are out of order, the last of a run,
-would be taken for a server that is down, and waited for."""
+"""Seconds after which failures of fewer than :data:`MANY` files no longer park the server: their requests use up
+their tries instead. Otherwise two damaged files at the end of a run would look like a server that is down."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Circuit:
-    """Whether one server may be asked, and what is remembered to decide it."""
+    """Whether requests may be sent to one server, and the history that decides it."""
 
     patience: float = 10 * PERIOD
-    """Seconds for which a server that was parked is tried, after which it is given up for this run."""
+    """Seconds for which a parked server is probed before it is given up."""
     doubt: float = DOUBT
-    """Seconds after which a few files, or whatever else was asked for, are left to their own tries."""
+    """Seconds after which failures of a few files no longer park the server."""
     failures: int = 0
-    """What failures count together since the last answer."""
+    """Total weight of the failures since the last answer."""
     since: float | None = None
-    """When the first of them was noted."""
+    """Time of the first of them."""
     tries: int = 0
-    """How many tries of one request had failed by then, at most."""
+    """Most failed tries of one request among them."""
     noted: int = 0
-    """Number of the last request that had begun when the last of them was noted."""
+    """Number of the last request that had begun when the last failure was counted."""
     files: frozenset[Hashable] = frozenset()
-    """What these requests were for; no more than :data:`MANY`."""
+    """What these requests were for; at most :data:`MANY` entries."""
     parked: float | None = None
-    """When the server was first parked since the last answer."""
+    """Time at which the server was first parked since the last answer."""
     pauses: int = 0
-    """How often it was."""
+    """Number of pauses since then."""
     until: float | None = None
-    """When probes may be made, while the server is parked; None: everybody may ask."""
+    """Time from which probes may be sent; None while the server is not parked."""
     probes: frozenset[int] = frozenset()
-    """Numbers of the requests that try."""
+    """Numbers of the probes under way."""
     wish: float = 0.0
-    """Seconds that the server asked to be left alone, where they are more than anybody waits."""
-    hopeless: bool = False
-    """It is given up: probes go on, but nobody should wait for them."""
+    """Seconds that the server asked to wait, if they exceed the patience."""
+    given_up: bool = False
+    """No task should wait for the server any longer. Probes continue for requests that come anyway."""
 
     @property
     def closed(self) -> bool:
-        """Everybody may ask."""
+        """Whether the server is not parked (a closed circuit conducts)."""
         return self.until is None
 
     def admits(self, now: float) -> bool:
-        """Whether a request may begin now; while the server is parked, as a probe."""
+        """Whether a request may begin now, be it as a probe."""
         return self.until is None or (now >= self.until and len(self.probes) < PROBES)
 
     def waited(self, now: float) -> float:
-        """Seconds since the server was first parked, or failed first, after the last answer."""
+        """Seconds since the server was first parked; if it was not, since the first failure."""
         first = self.since if self.parked is None else self.parked
         return 0.0 if first is None else now - first
 
     def probed(self, number: int) -> Circuit:
-        """The circuit when the request with this number begins as a probe."""
+        """Return the circuit after request ``number`` began as a probe."""
         return replace(self, probes=self.probes | {number})
 
     def answered(self, number: int) -> Circuit:
-        """The circuit after an answer: whoever asked for it, the server is there.
+        """Return the circuit after an answer to request ``number``.
 
-        But one that asked to be left alone means it, whatever it still answers.
+        Any answer shows that the server is up, and resets the circuit. The exception is a server that asked for
+        more than the patience: answers to requests sent before do not take that back, only an answered probe does.
         """
-        return (
-            self if self.wish and number not in self.probes else Circuit(patience=self.patience, doubt=self.doubt)
-        )
+        if self.wish and number not in self.probes:
+            return self
+        return Circuit(patience=self.patience, doubt=self.doubt)
 
     def failed(
         self,
@@ -109,62 +113,63 @@ class Circuit:
         weight: int = BROKEN,
         before: int = 0,
     ) -> Circuit:
-        """The circuit after the request with this number failed in a way that may pass.
-
-        What began before the last failure was noted tells nothing new.
+        """Return the circuit after request ``number`` failed in a way that may pass.
 
         Args:
             number: of the request.
-            now: seconds on a clock that never goes back.
+            now: seconds of a monotonic clock.
             last: number of the last request that has begun.
-            file: what it was for; by default, what nobody else asks for.
-            weight: what it counts. With 0 the server is there, and is not parked; it is given up all the same
-                when the patience is used up.
-            before: tries of the same request that had failed.
+            file: what the request was for; by default something that no other request is for.
+            weight: :data:`REFUSED`, :data:`BROKEN`, :data:`TIMED_OUT`, or 0 if the server responded at all. With
+                0 the server is not parked, but it is given up when the patience is used up.
+            before: failed tries of the same request before this one.
         """
         if number in self.probes:
-            there = replace(self, until=None, probes=frozenset(), failures=0, noted=last)
-            return self._pause(now) if weight else there
+            responds = replace(self, until=None, probes=frozenset(), failures=0, noted=last)
+            return self._pause(now) if weight else responds
         if not self.closed:
             return self
         files = self.files if len(self.files) >= MANY else self.files | {number if file is None else file}
+        # A request that began before the last counted failure shows nothing that is not known already; which file
+        # it was for is news all the same.
         if number <= self.noted:
             return replace(self, files=files)
         since = now if self.since is None else self.since
         tries = max(self.tries, before + 1 if weight else 0)
         failed = replace(self, failures=self.failures + weight, since=since, tries=tries, noted=last, files=files)
-        return failed._pause(now) if failed._is_ill(now) else failed
+        return failed._pause(now) if failed._is_down(now) else failed
 
-    def _is_ill(self, now: float) -> bool:
+    def _is_down(self, now: float) -> bool:
         waited = self.waited(now)
+        # A few files that fail for long are more likely damaged themselves; their own tries decide about them.
         if len(self.files) < MANY and waited >= self.doubt:
-            return self._is_hopeless(now)
+            return self._is_out_of_patience(now)
         many = self.failures >= FAILURES and waited >= min(GLITCH, PERIOD)
-        return many or (self.tries >= STUBBORN and waited >= _length(0)) or self._is_hopeless(now)
+        return many or (self.tries >= STUBBORN and waited >= _length(0)) or self._is_out_of_patience(now)
 
-    def _is_hopeless(self, now: float) -> bool:
+    def _is_out_of_patience(self, now: float) -> bool:
         return self.waited(now) >= (max(self.patience, UNPARKED) if self.parked is None else self.patience)
 
     def _pause(self, now: float) -> Circuit:
-        """The circuit with the server parked from now on; the last pause ends with the patience."""
-        if not self._is_ill(now):
+        """Return the circuit with a pause that begins now; the last pause ends when the patience does."""
+        if not self._is_down(now):
             return replace(self, until=None, probes=frozenset())
-        hopeless, length = self._is_hopeless(now), _length(self.pauses)
+        given_up, length = self._is_out_of_patience(now), _length(self.pauses)
         parked = now if self.parked is None else self.parked
-        end = now + length if hopeless else min(now + length, parked + self.patience)
+        end = now + length if given_up else min(now + length, parked + self.patience)
         return replace(
-            self, until=end, probes=frozenset(), parked=parked, pauses=self.pauses + 1, hopeless=hopeless
+            self, until=end, probes=frozenset(), parked=parked, pauses=self.pauses + 1, given_up=given_up
         )
 
-    def told(self, now: float, seconds: float) -> Circuit:
-        """The circuit after the server asked to be left alone for longer than anybody waits."""
-        return replace(self, until=now + seconds, probes=frozenset(), wish=seconds, hopeless=True)
+    def told_to_wait(self, now: float, seconds: float) -> Circuit:
+        """Return the circuit after the server asked to wait for longer than the patience."""
+        return replace(self, until=now + seconds, probes=frozenset(), wish=seconds, given_up=True)
 
     def abandoned(self, number: int) -> Circuit:
-        """The circuit after the request with this number ended, cancelled perhaps, and told nothing."""
+        """Return the circuit after request ``number`` ended without a result, for example cancelled."""
         return replace(self, probes=self.probes - {number}) if number in self.probes else self
 
 
 def _length(pauses: int) -> float:
-    """Seconds of the pause after so many."""
+    """Seconds of the next pause after ``pauses`` pauses."""
     return min(FIRST * 2.0 ** min(pauses, 16), PERIOD)

@@ -1,40 +1,155 @@
-"""The gate before one server: its turnstile, and whether it is asked at all.
+"""Admission of requests to one server: how many at once, how many per second, in which order, and if at all.
 
-While the server is parked, whoever comes is turned away at once.
+A request passes two objects. The :class:`Gate` refuses it while the server is parked (see `breaker`). The
+:class:`Turnstile` behind the gate holds it back until the window and the pace of the server allow another request
+(see `pace`). A server has one turnstile and may have several gates: files and API share the limits, but failures
+of one part do not park the other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 from bisect import bisect_left, insort
 from collections.abc import Hashable
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Final
 
 from s2async.errors import HostParked
 from s2async.net.breaker import BROKEN, DOUBT, PROBES, REFUSED, TIMED_OUT, Circuit
-from s2async.net.congestion import CongestionWindow
-from s2async.net.turnstile import TURN, Turnstile
+from s2async.net.pace import CongestionWindow, Pace
 
-__all__ = ["TURN", "Gate"]
+TURN: Final = ContextVar("TURN", default=0)
+"""Priority of the requests of the current task: the lowest turn goes first; within a turn, first come, first
+served.
 
-NEXT: Final = 0.05
-"""Seconds after which others try, when those before them made no request."""
+A batch sends its requests one after the other. If its second request waited behind the first requests of all later
+batches, all batches would advance in lockstep, and the last step, which needs most of the network, would begin
+late. Therefore batches are numbered, and the requests of searches have turn 0.
+"""
+PROBE_DELAY: Final = 0.05
+"""Seconds that each further group of waiting tasks holds back its probes. The groups before it may have nothing
+left to request; without the delay all groups would probe at once."""
+
+
+class Turnstile:
+    """Admits requests to one server, and learns from their results how many the server handles.
+
+    Args:
+        most: maximum number of concurrent requests.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.window = CongestionWindow.initial(most)
+        self.pace = Pace()
+        self.in_flight = 0
+        """Requests that entered and have not left."""
+        self.begun = 0
+        """Requests that have entered so far; also the number of the last one."""
+        self._waiting: list[tuple[int, int, asyncio.Future[int], object]] = []
+        """A heap of (turn, order of arrival, future, gate)."""
+        self._arrivals = itertools.count()
+        self._paused_until = float("-inf")
+        """Loop time before which no request is admitted."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def enter(self, gate: object = None) -> int:
+        """Wait for admission.
+
+        Returns:
+            The number of the request, or 0 if its gate dismissed the waiting requests.
+        """
+        place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (TURN.get(), next(self._arrivals), place, gate))
+        self._admit()
+        try:
+            return await place
+        except asyncio.CancelledError:
+            # The task can be cancelled after it was admitted and before it runs again: then it must leave as well.
+            if not place.cancelled() and place.result():
+                self.leave()
+            raise
+
+    def dismiss(self, gate: object) -> None:
+        """Let :meth:`enter` return 0 for all requests that wait behind a gate."""
+        for _, _, place, behind in self._waiting:
+            if behind is gate and not place.done():
+                place.set_result(0)
+
+    def leave(self) -> None:
+        """Note that a request has ended."""
+        self.in_flight -= 1
+        self._admit()
+
+    def answered(self, number: int, *, before: int = 0) -> None:
+        """Note a good answer to request ``number``; see `Pace.answered`."""
+        self.window = self.window.answered(number, self.in_flight)
+        self.pace.answered(number, asyncio.get_running_loop().time(), before=before)
+
+    def refused(self, number: int, *, asks: bool = False, before: int = 0) -> None:
+        """Note that the server refused request ``number`` because of its load; see `Pace.refused`.
+
+        The server may limit concurrent requests or requests per second; the answer does not say which. During slow
+        start the window grows so fast that it is the likelier cause, and it shrinks. Later it stays: the pace
+        alone slows down, and fewer requests per second are also fewer at once.
+        """
+        if self.window.slow_start:
+            self.overloaded(number)
+        now = asyncio.get_running_loop().time()
+        self.pace.refused(number, self.begun, now, asks=asks, before=before)
+
+    def overloaded(self, number: int) -> None:
+        """Note that request ``number`` got no answer in time: too many requests run at once."""
+        self.window = self.window.overloaded(number, self.begun)
+
+    def pause(self, seconds: float) -> None:
+        """Admit no request for some time. Pauses do not add up: the one that ends last counts."""
+        self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + seconds)
+
+    def _admit(self) -> None:
+        """Admit waiting requests in order, as many as window and pace allow now; set a timer for the next one."""
+        while self._waiting and self.in_flight < self.window.size:
+            now = asyncio.get_running_loop().time()
+            opens = max(self._paused_until, self.pace.due)
+            if opens > now:
+                self._admit_at(opens)
+                return
+            _, _, place, _ = heapq.heappop(self._waiting)
+            # Cancelled and dismissed requests stay in the heap until they reach its top.
+            if not place.done():
+                self.in_flight += 1
+                self.begun += 1
+                self.pace.begun(now)
+                place.set_result(self.begun)
+
+    def _admit_at(self, when: float) -> None:
+        if self._timer is not None:
+            if self._timer.when() == when:
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(when, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._admit()
 
 
 class Gate:
-    """Lets requests to one server begin, and learns from their ends how many it bears, and if any.
+    """The entrance to one server: admits requests, and parks the server when all of them fail.
 
-    Every :meth:`enter` that returned is followed by one :meth:`leave`; what the request told of the server is
-    said in between.
+    Each :meth:`enter` that returns must be followed by one :meth:`leave`. Between the two, the caller reports the
+    result of the request with :meth:`answered`, :meth:`alive`, :meth:`refused`, :meth:`failed`, :meth:`silent` or
+    :meth:`incomplete`.
 
     Args:
-        most: requests under way at once, at most.
-        name: of the server, for messages.
-        patience: seconds for which a server that is parked is tried, until it is given up.
-        doubt: seconds after which a few files that fail are left to their own tries.
-        beside: another gate of the same server, for what is asked of another part of it, such as its API: both
-            have one turnstile, but what fails behind one of them is no sign for the other.
+        most: maximum number of concurrent requests.
+        name: of the server, for messages: ``scheme://host[:port]``.
+        patience: seconds for which a parked server is probed before it is given up.
+        doubt: seconds after which failures of a few files no longer park the server (see `breaker.DOUBT`).
+        beside: another gate of the same server, for another part of it such as its API. Both share one turnstile;
+            failures behind one gate do not count for the other.
     """
 
     def __init__(
@@ -47,18 +162,19 @@ class Gate:
         beside: Gate | None = None,
     ) -> None:
         self.circuit = Circuit(patience=patience, doubt=doubt)
+        self.answers = 0
+        """Good answers so far."""
         self._turnstile: Turnstile = beside._turnstile if beside else Turnstile(most)
         self._name = name
         self._patience = patience
-        self._turns: list[int] = []
-        """Of those who wait until the server may be asked again, in order."""
-        self.answers = 0
-        """Good answers so far."""
+        self._waiting_turns: list[int] = []
+        """Turns of the tasks in :meth:`reopened`, sorted."""
         self._changed = asyncio.Event()
+        """Set, and replaced by a new one, whenever the circuit changes."""
 
     @property
     def window(self) -> CongestionWindow:
-        """How many requests may be under way."""
+        """How many requests may run at once."""
         return self._turnstile.window
 
     @property
@@ -66,124 +182,145 @@ class Gate:
         """Requests that entered and have not left."""
         return self._turnstile.in_flight
 
+    # ---- before and after a request -------------------------------------------------------------------------
+
     async def enter(self) -> int:
-        """Wait for a place; gives the request's number.
+        """Wait for admission.
+
+        Returns:
+            The number of the request.
 
         Raises:
-            HostParked: the server is not asked at present.
+            HostParked: the server is parked.
         """
         self._check_circuit()
         number = await self._turnstile.enter(self)
         if not number:
-            raise self.turned_away()
-        if not self.circuit.closed:  # as may have happened while it waited
-            self._probe(number)
+            raise self.parked()
+        # The server may have been parked, and its pause may have ended, while this request waited.
+        if not self.circuit.closed:
+            self._enter_as_probe(number)
         return number
 
-    def answered(self, number: int, *, before: int = 0) -> None:
-        """The request with this number was answered well, after so many tries that failed."""
-        self.answers += 1
-        self._turnstile.answered(number, before=before)
-        self.alive(number)
-
-    def alive(self, number: int) -> None:
-        """The server answered, in whatever way, but for those that may pass."""
-        if self.circuit.noted or not self.circuit.closed:
-            self._become(self.circuit.answered(number))
-
-    def refused(self, number: int, file: Hashable = None, *, asks: bool = False, before: int = 0) -> None:
-        """The request with this number was turned away: the server has too much to do; see `Turnstile.refused`."""
-        self._turnstile.refused(number, asks=asks, before=before)
-        self._failed(number, file, REFUSED, before)
-
-    def failed(self, number: int, file: Hashable = None, *, before: int = 0) -> None:
-        """The request with this number failed in another way that may pass; see `Circuit.failed`."""
-        self._failed(number, file, BROKEN, before)
-
-    def silent(self, number: int, file: Hashable = None, *, before: int = 0) -> None:
-        """The request with this number was given no answer in time, or not all of it."""
-        self._turnstile.overloaded(number)
-        self._failed(number, file, TIMED_OUT, before)
-
-    def incomplete(self, number: int, file: Hashable = None) -> None:
-        """The answer to the request with this number began, and broke off, or came too slowly.
-
-        The server is there, and that is no sign of too many requests.
-        """
-        self._failed(number, file, 0)
-
-    def heed(self, seconds: float | None) -> None:
-        """Do as the server asks that wants to be left alone: wait, or where it asks for too much, stop asking."""
-        if not seconds:
-            return
-        if seconds <= self._patience:
-            self._turnstile.shut(seconds)
-        else:
-            self._become(self.circuit.told(asyncio.get_running_loop().time(), seconds))
-
-    def leave(self, number: int = 0) -> None:
-        """The request has ended; with its number, if it may have been the probe."""
-        if number in self.circuit.probes:
-            self._become(self.circuit.abandoned(number))
-        self._turnstile.leave()
-
-    async def reopened(self) -> None:
-        """Wait until the server may be asked again, be it as a probe.
-
-        Raises:
-            HostParked: it was given up for this run.
-        """
-        loop, turn = asyncio.get_running_loop(), TURN.get()
-        insort(self._turns, turn)
-        try:
-            while not self.circuit.admits(loop.time() - self._late(turn)):
-                if self.circuit.hopeless:
-                    raise self.turned_away()
-                full = len(self.circuit.probes) >= PROBES
-                wait = None if full else (self.circuit.until or 0) + self._late(turn) - loop.time()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._changed.wait()
-        finally:
-            self._turns.remove(turn)
-
-    def _late(self, turn: int) -> float:
-        """Seconds by which others come before those of this turn: the probes are for the lowest ones that wait."""
-        before = bisect_left(self._turns, turn) + len(self.circuit.probes)
-        return before // PROBES * NEXT
-
-    def _failed(self, number: int, file: Hashable, weight: int, before: int = 0) -> None:
-        now = asyncio.get_running_loop().time()
-        last = self._turnstile.begun
-        self._become(self.circuit.failed(number, now, last=last, file=file, weight=weight, before=before))
-
-    def _check_circuit(self) -> None:
-        if not self.circuit.closed and not self.circuit.admits(asyncio.get_running_loop().time()):
-            raise self.turned_away()
-
-    def _probe(self, number: int) -> None:
+    def _enter_as_probe(self, number: int) -> None:
         try:
             self._check_circuit()
         except HostParked:
             self.leave()
             raise
-        self._become(self.circuit.probed(number))
+        self._set_circuit(self.circuit.probed(number))
 
-    def turned_away(self) -> HostParked:
-        """What whoever is not let through is told."""
-        if self.circuit.wish:
-            text = f"asks to wait {self.circuit.wish:,.0f} s, longer than anybody does: what needs it stays open"
-        elif self.circuit.hopeless:
-            waited = self.circuit.waited(asyncio.get_running_loop().time())
-            text = f"only failed while it was waited for ({waited:,.0f} s): what needs it stays open"
+    def leave(self, number: int = 0) -> None:
+        """Note that a request has ended.
+
+        Args:
+            number: of the request; needed if it may have been a probe.
+        """
+        if number in self.circuit.probes:
+            self._set_circuit(self.circuit.abandoned(number))
+        self._turnstile.leave()
+
+    # ---- results --------------------------------------------------------------------------------------------
+
+    def answered(self, number: int, *, before: int = 0) -> None:
+        """Request ``number`` got a good answer after ``before`` failed tries."""
+        self.answers += 1
+        self._turnstile.answered(number, before=before)
+        self.alive(number)
+
+    def alive(self, number: int) -> None:
+        """The server gave request ``number`` a final answer, good or bad: it is not down."""
+        if self.circuit.noted or not self.circuit.closed:
+            self._set_circuit(self.circuit.answered(number))
+
+    def refused(self, number: int, file: Hashable = None, *, asks: bool = False, before: int = 0) -> None:
+        """The server refused request ``number`` because of its load (429, 503); see `Turnstile.refused`."""
+        self._turnstile.refused(number, asks=asks, before=before)
+        self._failed(number, file, REFUSED, before)
+
+    def failed(self, number: int, file: Hashable = None, *, before: int = 0) -> None:
+        """Request ``number`` failed in another way that may pass; see `Circuit.failed`."""
+        self._failed(number, file, BROKEN, before)
+
+    def silent(self, number: int, file: Hashable = None, *, before: int = 0) -> None:
+        """Request ``number`` got no answer in time, or its answer stopped."""
+        self._turnstile.overloaded(number)
+        self._failed(number, file, TIMED_OUT, before)
+
+    def incomplete(self, number: int, file: Hashable = None) -> None:
+        """The answer to request ``number`` began and then broke off, or came too slowly.
+
+        The server is up, and too many requests are not the likely cause: neither window nor pace change.
+        """
+        self._failed(number, file, 0)
+
+    def heed(self, seconds: float | None) -> None:
+        """Obey a Retry-After of the server: pause, or give the server up if it asks for more than the patience.
+
+        Args:
+            seconds: that the server asks to wait; None or 0 if it does not ask.
+        """
+        if not seconds:
+            return
+        if seconds <= self._patience:
+            self._turnstile.pause(seconds)
         else:
-            text = "is not asked at present: it only fails"
+            self._set_circuit(self.circuit.told_to_wait(asyncio.get_running_loop().time(), seconds))
+
+    def _failed(self, number: int, file: Hashable, weight: int, before: int = 0) -> None:
+        now = asyncio.get_running_loop().time()
+        last = self._turnstile.begun
+        self._set_circuit(self.circuit.failed(number, now, last=last, file=file, weight=weight, before=before))
+
+    # ---- parking --------------------------------------------------------------------------------------------
+
+    async def reopened(self) -> None:
+        """Wait until the server may be asked again, if only by a probe.
+
+        Raises:
+            HostParked: the server is given up for this run.
+        """
+        loop, turn = asyncio.get_running_loop(), TURN.get()
+        insort(self._waiting_turns, turn)
+        try:
+            while not self.circuit.admits(loop.time() - self._probe_delay(turn)):
+                if self.circuit.given_up:
+                    raise self.parked()
+                # When all probes are taken, only their results can change anything: wait without a time limit.
+                full = len(self.circuit.probes) >= PROBES
+                wait = None if full else (self.circuit.until or 0) + self._probe_delay(turn) - loop.time()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._changed.wait()
+        finally:
+            self._waiting_turns.remove(turn)
+
+    def _probe_delay(self, turn: int) -> float:
+        """Seconds that a waiting task holds back: the probes are for the lowest turns first."""
+        before = bisect_left(self._waiting_turns, turn) + len(self.circuit.probes)
+        return before // PROBES * PROBE_DELAY
+
+    def parked(self) -> HostParked:
+        """The error for a request that is not admitted."""
+        if self.circuit.wish:
+            text = f"asks to wait {self.circuit.wish:,.0f} s, more than patience in [network]: its jobs stay open"
+        elif self.circuit.given_up:
+            waited = self.circuit.waited(asyncio.get_running_loop().time())
+            text = f"gave no good answer for {waited:,.0f} s and is given up: its jobs stay open"
+        else:
+            text = "is paused: all requests to it fail"
         return HostParked(f"{self._name} {text}", origin=self._name, retry_after=self.circuit.wish or None)
 
-    def _become(self, circuit: Circuit) -> None:
-        if circuit is not self.circuit:
-            self.circuit = circuit
-            changed, self._changed = self._changed, asyncio.Event()
-            changed.set()
-            if not circuit.closed:
-                self._turnstile.turn_away(self)
+    def _check_circuit(self) -> None:
+        if not self.circuit.closed and not self.circuit.admits(asyncio.get_running_loop().time()):
+            raise self.parked()
+
+    def _set_circuit(self, circuit: Circuit) -> None:
+        if circuit is self.circuit:
+            return
+        self.circuit = circuit
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+        if not circuit.closed:
+            # Requests that wait in the turnstile must not go to a parked server; their tasks wait in `reopened`.
+            self._turnstile.dismiss(self)

@@ -1,91 +1,158 @@
-"""How many requests a second one server is asked to begin: a limit that is learned from its refusals. Pure.
+"""How many requests one server gets: at once, and per second. Both limits are learned from its answers. Pure.
 
-A server that allows so many requests a second answers 429 or 503 (S3: SlowDown) to those beyond. How many may be
-under way at once does not tell it: with round trips of 10 ms even four of them are 400 a second. So refusals set a
-limit, as those of TCP's CUBIC (RFC 9438) and of botocore's adaptive mode do; there is none before the first.
+**At once** (:class:`CongestionWindow`): TCP's congestion control, counted in requests. Additive increase,
+multiplicative decrease (RFC 5681); one decrease per round trip (RFC 6582); no increase by answers that came while
+fewer requests ran than were allowed (RFC 7661).
+
+**Per second** (:class:`Pace`): a server that allows a number of requests per second answers 429 or 503 (S3:
+SlowDown) to those beyond. The window cannot express such a limit: with round trips of 10 ms even four requests at
+once are 400 a second. Refusals therefore set a rate limit, as in TCP's CUBIC (RFC 9438) and botocore's adaptive
+mode. Before the first refusal there is none.
+
+Requests are numbered from 1 in the order in which they begin. Times are seconds of a monotonic clock.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Self
+
+# ---- at once ----------------------------------------------------------------------------------------------------
+
+INITIAL: Final = 8
+"""Concurrent requests to a server of which nothing is known."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CongestionWindow:
+    """How many requests to one server may run at once. An immutable value; each event returns another one."""
+
+    size: int
+    """Concurrent requests allowed, at least 1."""
+    most: int
+    """Upper bound of ``size``, at least 1."""
+    slow_start: bool = True
+    """No decrease so far: every answer widens the window by one, which doubles it per round trip."""
+    credit: int = 0
+    """Answers since the last change of ``size``; after slow start, ``size`` of them widen the window by one."""
+    recover: int = 0
+    """Number of the last request that had begun when the window was last halved.
+
+    Requests up to this number were sent under the old window, so their results say nothing about the new one.
+    """
+
+    @classmethod
+    def initial(cls, most: int) -> Self:
+        """Return the window for a server of which nothing is known."""
+        return cls(size=min(INITIAL, most), most=most)
+
+    def answered(self, number: int, in_flight: int) -> CongestionWindow:
+        """Return the window after a good answer.
+
+        Args:
+            number: of the request that was answered.
+            in_flight: requests under way just before the answer, the answered one included.
+        """
+        unused = in_flight < self.size
+        if unused or number <= self.recover or self.size == self.most:
+            return self
+        credit = self.credit + 1
+        if self.slow_start or credit >= self.size:
+            return replace(self, size=self.size + 1, credit=0)
+        return replace(self, credit=credit)
+
+    def overloaded(self, number: int, last: int) -> CongestionWindow:
+        """Return the window after a sign of overload.
+
+        Args:
+            number: of the request that showed it.
+            last: number of the last request that has begun.
+        """
+        if number <= self.recover:
+            return self
+        return replace(self, size=max(1, self.size // 2), slow_start=False, credit=0, recover=last)
+
+
+# ---- per second -------------------------------------------------------------------------------------------------
 
 SPAN: Final = 1.0
-"""Seconds over which good answers are counted: as long as the windows in which most servers count."""
+"""Seconds over which answers are counted: as long as the windows in which most servers count."""
 FIRST_SPAN: Final = 0.01
-"""Seconds that a run takes at least to its first refusal."""
+"""Shortest time in seconds over which a rate is computed, for a refusal right after the start."""
 FAST: Final = 1000.0
-"""Requests a second that are more than this program makes: where a limit begins of which nothing is known."""
+"""Requests per second from which the first limit is derived when nothing was answered yet; no run sends more."""
 SLOW: Final = 1.0
-"""Requests a second that are always allowed."""
+"""Requests per second that are always allowed."""
 LEAST: Final = 0.25
-"""Share that is always allowed of the most that the server ever answered in a second."""
+"""Share of the most answers ever counted in a second that is always allowed."""
 BELOW: Final = 0.9
-"""Where the limit begins after a refusal, as a share of what the server answered in the last second."""
+"""The limit after a refusal, as a share of the answers in the last second."""
 FEW: Final = 0.7
-"""Share of what the limit allows: where less than that is answered, the limit is too high by far, and is lowered
-again at once; else not before a second has passed."""
+"""Share of the limit: if fewer requests are answered, the limit is far too high and is lowered at once; otherwise
+not before a second has passed."""
 TOLERATED: Final = 0.1
 """Share of refused requests up to which a limit is not lowered."""
 STRIKES: Final = 3
-"""How often in a row a lower limit may not help, each for a second. Then refusals are not for the rate: the server
-or something on the way turns away whom it likes, and to ask less often only takes longer."""
+"""Lower limits in a row, each in force for a second, that may fail to help. After them, refusals do not depend on
+the rate: the server refuses some requests whatever the rate is, and a limit would only cost time."""
 USELESS: Final = 0.7
-"""It has not helped when the share of refused requests is still more than this part of what it was."""
-DEAF: Final = 10.0
-"""Seconds for which refusals set no limit then; twice as long each time."""
+"""A lower limit did not help if the share of refused requests is still above this part of the former share."""
+IGNORED: Final = 10.0
+"""Seconds for which refusals then set no limit; twice as long each time."""
 PICKY: Final = 4
-"""Refusals of what is new, and answers to what is not, that tell more than chance; see `_Taste`."""
+"""Refused first tries, and answered later tries, that exclude chance; see `_FirstTryRefusals`."""
 MUCH: Final = 0.3
-"""Share of what is new that is refused then, where some is answered."""
+"""Share of first tries that such a server refuses at least."""
 ROUNDS: Final = 4
-"""Failed tries of one request that are told apart for that."""
+"""Numbers of failed tries that are distinguished for that."""
 HOPELESS: Final = 0.8
-"""Share of refused requests above which they set one all the same."""
+"""Share of refused requests above which refusals set a limit even while they are ignored."""
 PLATEAU: Final = 2.0
-"""Seconds in which the limit comes back to what the server answered; after as many more it is twice that, and so
-on. One that is real is met at once again, and costs a refusal or two; one that has passed is soon forgotten."""
+"""Seconds in which the limit returns to the rate that was answered; it doubles in each further period. If the
+server still limits, that costs a refusal or two; if not, the limit is soon out of the way."""
 REQUESTS: Final = 20
-"""Requests in which it comes back, where that takes longer: at 5 a second, a refusal is dear."""
+"""Requests in which it returns, if that takes longer: at 5 requests per second, a refusal is expensive."""
 LONGEST: Final = 0.25
-"""Seconds between requests while all are refused, at most: a server that counts by the second opens again soon."""
+"""Longest gap in seconds while all requests are refused: a server that counts per second admits again soon."""
 SLACK: Final = 0.01
-"""Seconds by which requests may be late, and the next ones early: timers and the loop are not exact."""
+"""Seconds that a late request may be made up for by the next one: timers and the event loop are not exact."""
 
 
 class Pace:
-    """When the next request to one server may begin.
-
-    Requests are numbered from 1 in the order in which they begin; times are seconds of a clock that only goes on.
-    """
+    """When the next request to one server may begin."""
 
     def __init__(self) -> None:
         self.due = -math.inf
-        """When the next request may begin."""
+        """Time from which the next request may begin."""
         self._base = math.inf
-        """Requests a second that the server answered when the limit was set."""
+        """Requests per second that the server answered when the limit was set; infinite while there is none."""
         self._since = 0.0
-        """When that was, or when the server began to answer again."""
+        """When the limit was set, or when the server began to answer again after refusals."""
         self._row = 0
-        """Refusals in a row: each makes the next request wait twice as long."""
+        """Refusals in a row: each one doubles the gap before the next request."""
         self._recover = 0
-        """Number of the last request that had begun when the last of them was noted: those before are no news."""
+        """Number of the last request that had begun at the last refusal: earlier ones say nothing new."""
         self._judged = 0.0
-        """When it was last judged whether a lower limit helps, or when a limit was first set."""
+        """When it was last checked whether a lower limit helps, or when the first limit was set."""
         self._share = 0.0
-        """Share of the requests that were refused then."""
+        """Share of refused requests at that time."""
         self._strikes = 0
         """How often in a row it did not help."""
-        self._deaf = -math.inf
-        """Until when refusals set no limit."""
-        self._deafness = DEAF
-        """Seconds that this lasts the next time."""
-        self._answers, self._refusals = _Counter(), _Counter()
-        self._taste = _Taste()
+        self._ignored_until = -math.inf
+        """Refusals set no limit before this time."""
+        self._ignore_for = IGNORED
+        """Seconds for which refusals are ignored the next time."""
+        self._answers, self._refusals = _PerSecond(), _PerSecond()
+        self._first_tries = _FirstTryRefusals()
 
     def limit(self, now: float) -> float:
-        """Requests a second that may begin."""
+        """Requests per second that may begin; infinite if there is no limit.
+
+        The curve is CUBIC's: it starts at ``BELOW`` times the answered rate, rises quickly, is flat where it
+        reaches that rate (the likeliest place of the real limit), and grows exponentially beyond.
+        """
         if self._base == math.inf:
             return math.inf
         progress = self._progress(now)
@@ -94,34 +161,36 @@ class Pace:
         return self._base * 2 ** min(progress - 1, 64)
 
     def begun(self, now: float) -> None:
-        """A request begins."""
+        """Note that a request begins."""
         self._answers.roll(now)
         self._refusals.roll(now)
         if self._base < math.inf:
             self.due = max(self.due, now - SLACK) + self._gap(now)
 
     def answered(self, number: int, now: float, *, before: int = 0) -> None:
-        """The request with this number was answered well, after so many tries that failed."""
+        """Note a good answer to request ``number``, which came after ``before`` failed tries."""
         self._answers.add(now)
-        self._taste.answered(before)
+        self._first_tries.answered(before)
         if self._row and number > self._recover:
             self._row, self._since = 0, now
             self.due = min(self.due, now + self._gap(now))
 
     def refused(self, number: int, last: int, now: float, *, asks: bool = False, before: int = 0) -> None:
-        """The server turned the request with this number away.
+        """Note that the server refused a request.
 
         Args:
             number: of the request.
             last: number of the last request that has begun.
             now: the time.
-            asks: it asked for patience as well (Retry-After): then all have to wait for each refusal.
-            before: how many tries of the same had failed.
+            asks: whether the answer had a Retry-After: then every refusal stops all requests, and none is
+                tolerated.
+            before: failed tries of the same request before this one.
         """
         self._refusals.add(now)
-        if self._taste.refused(before, now) and not asks:
+        if self._first_tries.refused(before, now) and not asks:
             self._base, self.due = math.inf, -math.inf
             return
+        # Requests that were under way at the last refusal were sent too fast for the same reason.
         if number <= self._recover:
             return
         if not self._row:
@@ -131,35 +200,43 @@ class Pace:
         self.due = now + self._gap(now)
 
     def _learn(self, now: float, tolerated: float) -> None:
-        """Set a limit, or doubt the one that is set, after an answer that was followed by a refusal."""
+        """Set, lower or drop the limit, after a refusal that followed an answer.
+
+        Args:
+            now: the time.
+            tolerated: share of refused requests up to which an existing limit is kept.
+        """
         limit, answered, refused = min(self.limit(now), FAST), self._answers.rate(now), self._refusals.rate(now)
         share = refused / (refused + answered)
-        if now < self._deaf and share < HOPELESS:
+        if now < self._ignored_until and share < HOPELESS:
             return
+        # A limit that works is probed by its own growth. A few refusals are the price, and no reason to lower it.
         if self._base < math.inf and share < tolerated:
             self._base = max(self._base, min(answered, limit))
             return
         if self._base == math.inf:
             self._judged, self._share, self._strikes = now, 0.0, 0
         elif now - self._judged >= SPAN:
+            # The limit was in force for a second and grew no further than the answered rate. If it was the rate
+            # that the server objected to, the share of refusals must have dropped by now.
             useless = self._progress(now) < 1 and share >= USELESS * self._share
-            strike = STRIKES if self._taste.shows() else 1
+            strike = STRIKES if self._first_tries.dominate() else 1
             self._judged, self._share, self._strikes = now, share, self._strikes + strike if useless else 0
             if self._strikes >= STRIKES:
-                self._forget(now)
+                self._drop_limit(now)
                 return
         elif answered >= FEW * limit:
-            return  # it has not had its second yet
+            return  # it has not been in force for a second yet
         self._base = max(SLOW, LEAST * self._answers.most, min(answered or limit, limit))
         self._since = now
 
-    def _forget(self, now: float) -> None:
-        """Refusals are not for the rate: set no limit for a while."""
+    def _drop_limit(self, now: float) -> None:
+        """Remove the limit, and set none for a while: the refusals do not depend on the rate."""
         self._base = math.inf
-        self._deaf, self._deafness = now + self._deafness, 2 * self._deafness
+        self._ignored_until, self._ignore_for = now + self._ignore_for, 2 * self._ignore_for
 
     def _progress(self, now: float) -> float:
-        """How far the limit has come back to what the server answered: from 0 to 1, and beyond."""
+        """How far the limit has returned to the answered rate: 0 to 1, and above 1 beyond it."""
         return (now - self._since) / max(PLATEAU, REQUESTS / self._base)
 
     def _gap(self, now: float) -> float:
@@ -170,90 +247,106 @@ class Pace:
         return max(gap, min(gap * 2.0 ** min(self._row, 16), LONGEST))
 
 
-class _Taste:
-    """Tells a server that refuses what it is asked for the first time, or the first few times, however seldom.
+class _FirstTryRefusals:
+    """Detects a server that refuses the first try, or the first few tries, of every request at whatever rate.
 
-    A limit of requests a second makes no such difference: as soon as it is kept, most is answered, new or not.
+    Some caches and fault injectors do so. A limit on requests per second makes no such difference: once the limit
+    is respected, most requests are answered, first tries and later ones alike. Slowing down does not help against
+    such a server, trying again does.
     """
 
-    __slots__ = ("_fresh", "_known", "_new", "_since")
+    __slots__ = ("_answered_later", "_recent", "_refused_first", "_since")
 
     def __init__(self) -> None:
-        self._new = [0] * ROUNDS
-        """Refusals of what had not failed before, or not twice, and so on."""
-        self._known = [0] * ROUNDS
-        """Answers to what had."""
+        # Index n asks: does the server refuse a request until it has failed more than n times?
+        self._refused_first = [0] * ROUNDS
+        """Refusals of requests that had failed at most n times."""
+        self._answered_later = [0] * ROUNDS
+        """Answers to requests that had failed more than n times."""
         self._since = [math.inf] * ROUNDS
-        """When the first of the refusals was, nothing having told the contrary since."""
-        self._fresh: Counter[tuple[bool, bool]] = Counter()
-        """What came of requests since it was last asked for: whether new, whether refused."""
+        """Time of the first of these refusals since the last contradiction."""
+        self._recent: Counter[tuple[bool, bool]] = Counter()
+        """Results since the last call of :meth:`dominate`, by (first try, refused)."""
 
     def answered(self, before: int) -> None:
-        """Something was answered that had failed so often."""
-        self._fresh[not before, False] += 1
+        """Note an answer to a request that had failed ``before`` times."""
+        self._recent[not before, False] += 1
         for index in range(ROUNDS):
             if before > index:
-                self._known[index] += 1
+                self._answered_later[index] += 1
             else:
                 self._contradict(index)
 
     def refused(self, before: int, now: float) -> bool:
-        """Something was refused that had failed so often; gives whether that goes by taste, and nothing else."""
-        self._fresh[not before, True] += 1
+        """Note a refusal of a request that had failed ``before`` times.
+
+        Returns:
+            Whether the number of failed tries alone explains all refusals and answers of the last second.
+        """
+        self._recent[not before, True] += 1
         for index in range(ROUNDS):
             if before > index:
                 self._contradict(index)
             else:
-                self._new[index] += 1
+                self._refused_first[index] += 1
                 self._since[index] = min(self._since[index], now)
         return any(
-            new >= PICKY and known >= PICKY and now - since >= SPAN
-            for new, known, since in zip(self._new, self._known, self._since, strict=True)
+            refused >= PICKY and answered >= PICKY and now - since >= SPAN
+            for refused, answered, since in zip(
+                self._refused_first, self._answered_later, self._since, strict=True
+            )
         )
 
-    def shows(self) -> bool:
-        """Whether it goes by taste mostly, since that was last asked: much is refused, and nothing twice."""
-        seen, self._fresh = self._fresh, Counter()
+    def dominate(self) -> bool:
+        """Whether since the last call many first tries, and no later tries, were refused."""
+        seen, self._recent = self._recent, Counter()
         refused, answered, again = seen[True, True], seen[True, False], seen[False, False]
         much = refused >= PICKY and refused >= MUCH * (refused + answered)
         return much and again >= PICKY and not seen[False, True]
 
     def _contradict(self, index: int) -> None:
-        self._new[index], self._known[index], self._since[index] = 0, 0, math.inf
+        self._refused_first[index], self._answered_later[index], self._since[index] = 0, 0, math.inf
 
 
-class _Counter:
-    """How often something happens in a second."""
+class _PerSecond:
+    """Counts events per second, in the current second and in the one before it."""
 
     __slots__ = ("_count", "_former", "_most", "_started")
 
     def __init__(self) -> None:
         self._started: float | None = None
-        """When this second began."""
+        """When the current second began."""
         self._count = 0
         self._former: int | None = None
-        """The count of the second before it, if there was one."""
+        """The count of the second before; None in the first second."""
         self._most = 0
 
     @property
     def most(self) -> int:
-        """The most in a second."""
+        """The highest count of a second so far."""
         return max(self._most, self._count)
 
     def add(self, now: float) -> None:
-        """It happens."""
+        """Count an event."""
         self.roll(now)
         self._count += 1
 
     def rate(self, now: float) -> float:
-        """How often, over the last second, or since the counting began."""
+        """Events per second over the last second, or since the counting began if that is shorter.
+
+        The last second overlaps the current and the former one; the former counts by its share of the overlap.
+        """
         elapsed = self.roll(now)
         if self._former is None:
             return self._count / max(elapsed, FIRST_SPAN)
         return self._former * (1 - elapsed / SPAN) + self._count / SPAN
 
     def roll(self, now: float) -> float:
-        """Begin to count, and anew when a second is over; gives how long this one lasts."""
+        """Begin to count, and begin the next second if the current one is over.
+
+        Returns:
+            Seconds since the current second began.
+        """
         if self._started is None:
             self._started = now
         spans = int((now - self._started) / SPAN)

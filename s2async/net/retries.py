@@ -1,28 +1,47 @@
-"""How many requests to one server are made again: a share of all of them, so that trouble is not made worse. Pure.
+"""Which failed requests are tried again, when, and how many retries a server gets.
 
-A token bucket, as botocore's retry quota has it: what a retry costs is given back when the request is answered in
-the end. So tries that help are free, however many they are; and when a server is in trouble for long, those that
-do not help add a tenth to what it is asked, not a multiple of it.
+Two rules limit retries. One request gets a number of tries (:class:`Retries`), with a growing wait between them.
+All requests to one server share a budget (:class:`RetryBudget`), so that retries do not make an outage worse: a
+request that cannot pay for its retry waits in line (:class:`RetryQueue`). The work slows down; it does not fail.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+import heapq
+import itertools
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import tenacity
+
+from s2async.errors import AccessDenied, BadAnswer, Diverted, HostParked, RemoteError, TransientError
+from s2async.log import Fields, log
+
+T = TypeVar("T")
+
+_log: Final = logging.getLogger("s2async.net")
+
+# ---- the budget of one server -----------------------------------------------------------------------------------
 
 SHARE: Final = 0.1
 """Retries that one request earns."""
 FLOOR: Final = 2.0
-"""Retries a second that are earned by waiting: to no server they are a burden, and nobody waits for hours."""
+"""Retries per second that are earned by waiting: no burden to a server, and enough that no run waits for hours."""
 MOST: Final = 100.0
-"""Retries that can be saved up, and that a run begins with (botocore: 500 tokens at 5 a retry)."""
+"""Largest balance in retries, and the balance at the start of a run (botocore: 500 tokens at 5 a retry)."""
 TIMED_OUT: Final = 2.0
-"""What a retry costs after a time-out, which took the server longer than an error; all others cost 1."""
+"""Cost of a retry after a time-out, which occupied the server longer than an error; all others cost 1."""
 
 
 class RetryBudget:
-    """Retries that may still be made to one server.
+    """A token bucket for retries, as botocore's retry quota. Pure.
 
-    Over any time, those that were in vain are at most ``SHARE`` of the requests, ``FLOOR`` a second, and ``MOST``.
+    The cost of a retry is returned when its request is answered in the end. Retries that help are therefore free.
+    Retries that do not are at most ``SHARE`` of the requests, plus ``FLOOR`` per second, plus ``MOST``: while a
+    server is in trouble, they add a tenth to its load, not a multiple.
     """
 
     __slots__ = ("_since", "left")
@@ -32,19 +51,22 @@ class RetryBudget:
         self._since = now
 
     def earn(self) -> None:
-        """A request is made for the first time."""
+        """Add what the first try of a request earns."""
         self.left = min(MOST, self.left + SHARE)
 
     def give_back(self, cost: float) -> None:
-        """The retries that cost so much have helped: their request was answered."""
+        """Return the cost of retries whose request was answered."""
         self.left = min(MOST, self.left + cost)
 
     def spend(self, now: float, cost: float = 1.0) -> bool:
-        """Whether a retry may be made; if so, it is paid for.
+        """Pay for a retry if the balance allows it.
 
         Args:
-            now: seconds on a clock that never goes back.
+            now: seconds of a monotonic clock.
             cost: 1, or :data:`TIMED_OUT`.
+
+        Returns:
+            Whether the retry may be made.
         """
         self.left = min(MOST, self.left + (now - self._since) * FLOOR)
         self._since = now
@@ -54,5 +76,217 @@ class RetryBudget:
         return True
 
     def wait(self, cost: float = 1.0) -> float:
-        """Seconds after which a retry can be paid for that cannot be now, if nobody else earns or gives back."""
+        """Seconds until the balance covers ``cost``, if it only grows with time."""
         return max(0.0, cost - self.left) / FLOOR
+
+
+class RetryQueue:
+    """The budget of one server and the requests that wait until they can pay for a retry.
+
+    The request that has paid most goes first. Its next try may be the one that is answered, which returns all of
+    its cost. If others paid for their first retries instead, the budget could be spent before any request
+    succeeds.
+    """
+
+    def __init__(self) -> None:
+        self._budget = RetryBudget(_now())
+        self._waiting: list[tuple[float, int, float, asyncio.Future[None]]] = []
+        """A heap of (minus what was paid before, order of arrival, cost, future)."""
+        self._arrivals = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def earn(self) -> None:
+        """Note the first try of a request."""
+        self._budget.earn()
+        self._serve()
+
+    async def pay(self, cost: float, paid: float) -> None:
+        """Pay for a retry; wait until the budget allows it.
+
+        Args:
+            cost: of the retry.
+            paid: for earlier retries of the same request.
+        """
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (-paid, next(self._arrivals), cost, place))
+        self._serve()
+        try:
+            await place
+        except asyncio.CancelledError:
+            # The task can be cancelled after the payment and before it runs again.
+            if not place.cancelled():
+                self.give_back(cost)
+            raise
+
+    def give_back(self, cost: float) -> None:
+        """Return the cost of retries that helped, or that were not made."""
+        self._budget.give_back(cost)
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiting:
+            _, _, cost, place = self._waiting[0]
+            if not place.done():  # else it was cancelled
+                if not self._budget.spend(_now(), cost):
+                    self._serve_after(self._budget.wait(cost))
+                    return
+                place.set_result(None)
+            heapq.heappop(self._waiting)
+
+    def _serve_after(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._serve)
+
+
+# ---- the tries of one request -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Try:
+    """One try of a request."""
+
+    number: int = 1
+    """1 for the first try."""
+    fresh: bool = False
+    """Whether to bypass caches and pooled connections, because an earlier answer was odd."""
+    before: int = 0
+    """Earlier tries that failed in a way that may pass."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retries:
+    """How requests to one server are tried.
+
+    Args:
+        queue: the shared budget of the server.
+        attempts: maximum number of tries.
+        patience: longest Retry-After in seconds that is waited for.
+        wait: seconds to wait after try number n, counted from 1.
+    """
+
+    queue: RetryQueue
+    attempts: int
+    patience: float
+    wait: Callable[[int], float]
+
+    async def run(
+        self,
+        once: Callable[[Try], Awaitable[T]],
+        *,
+        odd: Callable[[RemoteError], int],
+        final: frozenset[int] = frozenset(),
+        about: Fields = {},  # noqa: B006 - it is never changed
+    ) -> T:
+        """Make a request, trying again until it is answered or its tries are used up.
+
+        Three kinds of failures are tried again:
+
+        - A failure that may pass costs budget until a later try is answered.
+        - An odd answer (`AccessDenied`, `BadAnswer`, `Diverted`) is requested once more for free: how often that
+          happens does not depend on the state of the server. Further tries cost budget.
+        - A refusal while others were answered (``crowded``) does not count as a try, up to ``attempts`` times.
+
+        Args:
+            once: makes one try.
+            odd: how many odd answers such as the given one are tried again.
+            final: statuses of transient failures that are not tried again.
+            about: fields for the log.
+
+        Raises:
+            RemoteError: of the last try.
+        """
+        request = _Request(self, odd, final, about)
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(request.is_retryable),
+            wait=request.wait,
+            before_sleep=request.log_retry,
+            sleep=request.sleep,
+        )
+        self.queue.earn()
+        try:
+            answer: T = await retrying(request.attempt, once)
+        except HostParked:
+            self.queue.give_back(request.cost)  # the retry that was paid for last was not sent
+            raise
+        except TransientError as error:
+            if error.status not in final:
+                request.log_failure(error)
+            raise
+        except RemoteError as error:
+            if request.made > 1:
+                request.log_failure(error)
+            self.queue.give_back(request.paid)  # an answer, although not the wanted one
+            raise
+        self.queue.give_back(request.paid)
+        return answer
+
+
+class _Request:
+    """The tries of one request so far."""
+
+    __slots__ = ("_about", "_final", "_odd", "_rules", "cost", "failures", "made", "odd_answers", "paid", "tried")
+
+    def __init__(
+        self, rules: Retries, odd: Callable[[RemoteError], int], final: frozenset[int], about: Fields
+    ) -> None:
+        self._rules, self._odd, self._final, self._about = rules, odd, final, about
+        self.made = 0
+        """Tries made."""
+        self.tried = 0
+        """Tries that count."""
+        self.failures = 0
+        """Tries that failed in a way that may pass."""
+        self.odd_answers = 0
+        self.cost = 0.0
+        """Of the next retry."""
+        self.paid = 0.0
+        """For all retries so far."""
+
+    async def attempt(self, once: Callable[[Try], Awaitable[T]]) -> T:
+        self.made += 1
+        return await once(Try(number=self.made, fresh=self.odd_answers > 0, before=self.failures))
+
+    def is_retryable(self, error: BaseException) -> bool:
+        crowded = isinstance(error, TransientError) and error.crowded
+        self.tried += not crowded or self.made > self._rules.attempts
+        if isinstance(error, HostParked) or self.tried >= self._rules.attempts:
+            return False
+        if isinstance(error, TransientError):
+            self.cost = TIMED_OUT if isinstance(error.__cause__, TimeoutError) else 1.0
+            self.failures += 1
+            return error.status not in self._final and (error.retry_after or 0) <= self._rules.patience
+        if isinstance(error, AccessDenied | BadAnswer | Diverted):
+            self.odd_answers += 1
+            self.cost = 0.0 if self.odd_answers == 1 else 1.0
+            return self.odd_answers <= self._odd(error)
+        return False
+
+    def wait(self, _: tenacity.RetryCallState) -> float:
+        return self._rules.wait(max(1, self.tried))
+
+    def log_retry(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self._log_event(logging.INFO, "retry", error, state.upcoming_sleep)
+
+    def log_failure(self, error: RemoteError) -> None:
+        self._log_event(logging.WARNING, "request_failed", error)
+
+    def _log_event(self, level: int, event: str, error: BaseException | None, wait: float | None = None) -> None:
+        status = getattr(error, "status", None)
+        log(
+            _log,
+            level,
+            event,
+            {**self._about, "try": self.made, "status": status, "wait": wait, "reason": str(error)},
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        if self.cost:
+            await self._rules.queue.pay(self.cost, self.paid)
+            self.paid += self.cost
+        await asyncio.sleep(seconds)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

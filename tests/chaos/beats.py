@@ -14,7 +14,7 @@ from typing import Final
 
 from s2async.cli import heartbeat
 from s2async.cli.main import main
-from s2async.net import congestion
+from s2async.net import pace
 
 EVERY: Final = 0.01
 """Seconds between two beats: five times as often as the command line looks."""
@@ -33,7 +33,7 @@ def run(file: Path, arguments: list[str]) -> None:
         await plain(note)
 
     vars(heartbeat).update(EVERY=EVERY, watch=watch)
-    vars(congestion).update(INITIAL=1 << 16)
+    vars(pace).update(INITIAL=1 << 16)
     try:
         main(arguments)
     finally:

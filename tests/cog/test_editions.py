@@ -52,7 +52,7 @@ answers = st.builds(
 def test_answers_are_of_one_edition_when_all_that_counts_is_the_same(
     first: Mapping[str, str], second: Mapping[str, str], size: int, later: int
 ) -> None:
-    one, other = Edition.told(first, size), Edition.told(second, later)
+    one, other = Edition.of(first, size), Edition.of(second, later)
     etag = first.get("ETag", "")
     same = size == later and etag == second.get("ETag", "")
     if etag in ("", 'W/"1"', 'W/"2"', "w/1"):

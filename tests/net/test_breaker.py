@@ -82,7 +82,7 @@ def test_a_few_that_fail_are_parked_for_as_long_as_it_is_in_doubt(doubt: float, 
         now, number = max(now, circuit.until), number + 1
         circuit = circuit.probed(number).failed(number, now, last=number, file=number % files)
     assert doubt <= circuit.waited(now) <= 2 * doubt + FIRST
-    assert not circuit.hopeless
+    assert not circuit.given_up
     assert circuit.answered(number) == Circuit(doubt=doubt)
 
 
@@ -126,14 +126,14 @@ def test_pauses_begin_at_a_second_and_double_to_half_a_minute() -> None:
 
 def test_a_server_is_given_up_when_the_patience_is_used_up_and_tried_on_all_the_same() -> None:
     circuit, now, probe = parked(patience=100), 0.0, 1000
-    while not circuit.hopeless:
+    while not circuit.given_up:
         assert circuit.until is not None
         now, probe = circuit.until, probe + 1
         circuit = circuit.probed(probe).failed(probe, now, last=probe)
     assert circuit.waited(now) == pytest.approx(100), "the last pause ends with the patience"
     assert probe == 1000 + 8  # after 1, 2, 4, 8, 16, 30, 30 and the rest
     assert circuit.admits(now + PERIOD)
-    assert circuit.probed(1).failed(1, now + PERIOD, last=2000).hopeless
+    assert circuit.probed(1).failed(1, now + PERIOD, last=2000).given_up
     assert circuit.answered(2000) == Circuit(patience=100)
 
 
@@ -142,7 +142,7 @@ def test_an_impatient_user_waits_no_longer_than_he_said() -> None:
     circuit = circuit.probed(999).failed(999, circuit.until or 0, last=999)
     assert circuit.parked is not None
     assert circuit.until == pytest.approx(circuit.parked + 1.5)
-    assert circuit.probed(1000).failed(1000, circuit.until or 0, last=1000).hopeless
+    assert circuit.probed(1000).failed(1000, circuit.until or 0, last=1000).given_up
 
 
 def test_a_few_files_that_fail_are_soon_left_to_their_own_tries() -> None:
@@ -152,7 +152,7 @@ def test_a_few_files_that_fail_are_soon_left_to_their_own_tries() -> None:
     now, number = 0.0, 1000
     while not circuit.closed:
         assert circuit.until is not None
-        assert not circuit.hopeless
+        assert not circuit.given_up
         now, number = circuit.until, number + 1
         circuit = circuit.probed(number).failed(number, now, last=number, file=number % 2)
     assert DOUBT <= circuit.waited(now) <= 2 * DOUBT + FIRST
@@ -171,13 +171,13 @@ def test_what_comes_slowly_parks_nobody_but_is_given_up_in_the_end() -> None:
     for number in range(1, 60):
         circuit = circuit.failed(number, float(number), last=number, weight=0)
         assert circuit.closed
-    assert circuit.failed(61, 61.0, last=61, weight=0).hopeless
+    assert circuit.failed(61, 61.0, last=61, weight=0).given_up
 
 
 @pytest.mark.parametrize("before", [Circuit(), parked(), parked().probed(7)])
 def test_a_server_that_asks_for_too_much_patience_is_given_up_whatever_else_it_answers(before: Circuit) -> None:
-    circuit = before.told(100.0, 86_400.0)
-    assert circuit.hopeless
+    circuit = before.told_to_wait(100.0, 86_400.0)
+    assert circuit.given_up
     assert not circuit.admits(86_499.0)
     assert circuit.admits(86_501.0)
     assert circuit.answered(5) is circuit
@@ -207,7 +207,7 @@ def test_whatever_happens_a_parked_server_can_be_tried_again(events: list[tuple[
         elif event == "answered":
             circuit = circuit.answered(number)
         elif event == "told":
-            circuit = circuit.told(now, time)
+            circuit = circuit.told_to_wait(now, time)
         elif event == "probe" and not circuit.closed and circuit.admits(now):
             circuit = circuit.probed(number)
         elif event == "abandoned":

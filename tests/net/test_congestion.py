@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2async.net.congestion import INITIAL, CongestionWindow
+from s2async.net.pace import INITIAL, CongestionWindow
 
 
 class Server:

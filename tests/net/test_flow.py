@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2async.net.flow import LEAST, SPAN, Flow
+from s2async.net.accounting import LEAST, SPAN, Flow
 
 
 def judged(pieces: Iterable[tuple[float, int]]) -> float | None:

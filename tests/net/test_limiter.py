@@ -239,7 +239,7 @@ def test_a_parked_server_turns_everybody_away_at_once_and_those_who_waited_as_we
         for number in range(3, 3 + breaker.FAILURES):
             gate.failed(number)
         assert gate.in_flight == 2
-        with pytest.raises(HostParked, match=r"^a\.test is not asked at present") as caught:
+        with pytest.raises(HostParked, match=r"^a\.test is paused") as caught:
             await gate.enter()
         assert caught.value.origin == "a.test"
         ended = await asyncio.gather(*(visitors.tasks[name] for name in (2, 3, 4)), return_exceptions=True)
@@ -307,7 +307,7 @@ def test_a_server_that_is_given_up_is_not_waited_for(monkeypatch: pytest.MonkeyP
     async def main() -> None:
         gate = Gate(2, name="a.test", patience=0.6)
         await parked(gate)
-        while not gate.circuit.hopeless:
+        while not gate.circuit.given_up:
             await gate.reopened()
             probes = [await gate.enter() for _ in range(2)]
             waiting = [asyncio.create_task(gate.reopened()) for _ in range(2 * breaker.PROBES)]
@@ -315,7 +315,7 @@ def test_a_server_that_is_given_up_is_not_waited_for(monkeypatch: pytest.MonkeyP
                 gate.failed(probe)
                 gate.leave(probe)
         for wait in (*waiting, gate.reopened()):
-            with pytest.raises(HostParked, match=r"^a\.test only failed while it was waited for \(1 s\)"):
+            with pytest.raises(HostParked, match=r"^a\.test gave no good answer for 1 s "):
                 await asyncio.wait_for(wait, 1)
 
     asyncio.run(main())
@@ -392,14 +392,14 @@ def test_gates_beside_each_other_share_the_places_and_not_the_trouble(monkeypatc
         await pause()
         assert not third.done()
         api.heed(86_400)
-        with pytest.raises(HostParked, match=r"^a\.test asks to wait 86,400 s, longer than anybody does"):
+        with pytest.raises(HostParked, match=r"^a\.test asks to wait 86,400 s"):
             await api.enter()
         api.leave(second)
         files.answered(first)
         files.leave(first)
         files.leave(await third)
         assert files.circuit.closed
-        assert api.circuit.hopeless
+        assert api.circuit.given_up
         with pytest.raises(HostParked):
             await api.reopened()
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from s2async.net.congestion import CongestionWindow
-from s2async.net.pace import FAST, LONGEST, PLATEAU, SLOW, Pace
+from s2async.net.pace import FAST, LONGEST, PLATEAU, SLOW, CongestionWindow, Pace
 
 Allows = Callable[[float, int], bool]
 """Whether a server answers at a time what it has refused so often."""

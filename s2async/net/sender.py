@@ -1,0 +1,296 @@
+"""Sends one try of a request, and follows its redirects.
+
+Every way in which a try can fail leaves this module as one of our errors, and is reported to the gate of its
+server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+from yarl import URL
+
+from s2async import means
+from s2async.errors import BadAnswer, Diverted, LocalError, Refused, RemoteError, TransientError
+from s2async.log import Fields, log
+from s2async.net import allowlist
+from s2async.net.accounting import Tally
+from s2async.net.connections import brief, open_session
+from s2async.net.limiter import Gate
+from s2async.net.responses import OVERLOADED, TRANSIENT, status_error
+from s2async.net.retries import Retries, Try
+from s2async.text import shown
+
+MAX_REDIRECTS: Final = 5
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+MAX_ERROR_BODY: Final = 64 << 10
+"""Bytes of the body of an error that are read, so that its connection can be used again."""
+
+_log: Final = logging.getLogger("s2async.net")
+
+
+@dataclass(kw_only=True, slots=True)
+class Server:
+    """One origin that may be asked, for files or as an API, and what governs its requests."""
+
+    gate: Gate
+    retries: Retries
+    proxy: URL | None
+    siblings: Mapping[str, Server]
+    """All origins that may be asked for the same, by name: the possible targets of redirects."""
+    ranges: bool = False
+    """Whether it has served part of a file in this run."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Progress:
+    """How far one try has come."""
+
+    hop: Server
+    """Server of the last redirect."""
+    status: int | None = None
+    first_byte: float | None = None
+    """Loop time at which the headers of the last answer were there."""
+    answering: bool = False
+    """Whether a good answer has begun."""
+
+
+class Sender:
+    """Sends requests over pooled connections.
+
+    Args:
+        timeout: of each try.
+        connections: maximum number of connections to one host.
+        private: origins whose names may resolve to addresses of a private network.
+    """
+
+    def __init__(self, *, timeout: aiohttp.ClientTimeout, connections: int, private: Iterable[str]) -> None:
+        self._timeout = timeout
+        self._connections = connections
+        self._private = tuple(private)
+        self._proxies: tuple[URL, ...] = ()
+        self._pooled: aiohttp.ClientSession | None = None
+        self._fresh: aiohttp.ClientSession | None = None
+        """Uses each connection once; opened when first needed."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests can be sent."""
+        return self._pooled is not None
+
+    def open(self, proxies: Iterable[URL]) -> None:
+        """Open the pool of connections.
+
+        Args:
+            proxies: the user's proxies, which may have any address.
+
+        Raises:
+            LocalError: this machine lacks the resources for it.
+        """
+        self._proxies = tuple(proxies)
+        self._pooled = self._open_session()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        sessions, self._pooled, self._fresh = (self._pooled, self._fresh), None, None
+        for session in sessions:
+            if session is not None:
+                await session.close()
+
+    def _open_session(self, *, fresh: bool = False) -> aiohttp.ClientSession:
+        return open_session(
+            timeout=self._timeout,
+            connections=self._connections,
+            private=self._private,
+            via=self._proxies,
+            fresh=fresh,
+        )
+
+    @asynccontextmanager
+    async def send(
+        self,
+        tally: Tally,
+        server: Server,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str],
+        attempt: Try,
+        about: Fields,
+        json_body: Mapping[str, Any] | None = None,
+        transient: frozenset[int] = TRANSIENT,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send one try, and yield the response when a good answer (200, 206) begins.
+
+        Args:
+            tally: counts the answers and their bytes.
+            server: of ``url``.
+            method: HTTP method.
+            url: address; it must have passed the allow-list.
+            headers: of the request.
+            attempt: which try this is.
+            about: fields for the log.
+            json_body: sent as JSON.
+            transient: statuses that may be better on another try.
+
+        Raises:
+            RemoteError: as for `Transport.read`.
+            LocalError: this machine lacks the resources for it.
+        """
+        session = self._pooled
+        if attempt.fresh:
+            session = self._fresh = self._fresh or self._open_session(fresh=True)
+            headers = {**headers, "Cache-Control": "no-cache"}  # RFC 9111, 5.2.1.4
+        if session is None:
+            raise RuntimeError("the transport is used outside its 'async with'")
+        loop, gate = asyncio.get_running_loop(), server.gate
+        progress, reason, target = _Progress(hop=server), "", url
+        arrived = loop.time()
+        number = await gate.enter()
+        begun, answers = loop.time(), gate.answers
+        try:
+            for _ in range(MAX_REDIRECTS + 1):
+                async with session.request(
+                    method,
+                    target,
+                    headers=headers,
+                    json=json_body,
+                    allow_redirects=False,
+                    proxy=progress.hop.proxy,
+                ) as response:
+                    tally.requests += 1
+                    progress.status, progress.first_byte = response.status, loop.time()
+                    if response.status in (200, 206):
+                        progress.answering = True
+                        yield response
+                        gate.answered(number, before=attempt.before)
+                        return
+                    body = await _error_body(tally, response)
+                    if response.status not in REDIRECTS:
+                        wrong = status_error(response.status, response.headers, body, str(url), transient)
+                        if not isinstance(wrong, TransientError):
+                            gate.alive(number)
+                        raise wrong
+                    location = response.headers.get("Location", "")
+                    target, progress.hop = _redirected(target, location, server.siblings)
+            raise BadAnswer(f"more than {MAX_REDIRECTS} redirects: {shown(str(url))}")
+        except (RemoteError, aiohttp.ClientError, OSError) as error:
+            failure = _as_our_error(error, str(url))
+            reason = str(failure)
+            if isinstance(failure, TransientError):
+                failure.crowded = (
+                    failure.status in OVERLOADED and not progress.answering and gate.answers > answers
+                )
+                _report(failure, error, number, f"{url} {json_body}", server, progress, attempt.before)
+            if failure is error:
+                raise
+            raise failure from error
+        finally:
+            gate.leave(number)
+            if _log.isEnabledFor(logging.DEBUG):
+                fields = {
+                    **about,
+                    "method": method,
+                    "try": attempt.number,
+                    "status": progress.status,
+                    "bytes": tally.bytes,
+                    "queued": begun - arrived,
+                    "first_byte": progress.first_byte and progress.first_byte - begun,
+                    "seconds": loop.time() - begun,
+                    "reason": reason,
+                }
+                log(_log, logging.DEBUG, "request", fields)
+
+
+def find(href: str, servers: Mapping[str, Server]) -> tuple[URL, Server]:
+    """Check an address against the allow-list.
+
+    Args:
+        href: address.
+        servers: all origins that may be asked, by name.
+
+    Returns:
+        The parsed address, and its server.
+
+    Raises:
+        Refused: the address is not allowed.
+    """
+    url, origin = allowlist.allowed(href, servers)
+    return url, servers[origin]
+
+
+def _redirected(url: URL, location: str, servers: Mapping[str, Server]) -> tuple[URL, Server]:
+    """The target of a redirect, which must be on the allow-list too."""
+    if not location:
+        raise BadAnswer(f"a redirect without a target: {shown(str(url))}")
+    try:
+        return find(str(url.join(URL(location))), servers)
+    except ValueError as error:
+        raise Diverted(f"a redirect to a target that is not an address: {shown(str(url))}") from error
+    except Refused as error:
+        raise Diverted(f"a redirect to elsewhere: {error}") from error
+
+
+async def _error_body(tally: Tally, response: aiohttp.ClientResponse) -> bytes:
+    """The body of an error or a redirect, if it is short. If it cannot be read, the status alone counts."""
+    with suppress(RemoteError, aiohttp.ClientError, OSError):
+        return await tally.receive(response.content.iter_any(), MAX_ERROR_BODY, str(response.url))
+    return b""
+
+
+def _as_our_error(error: Exception, href: str) -> RemoteError | LocalError:
+    """The error that a caller sees: one line, with the address."""
+    if isinstance(error, RemoteError):
+        return error
+    if isinstance(error, TimeoutError):
+        return TransientError(f"timed out: {shown(href)}")
+    if isinstance(error, aiohttp.InvalidURL):
+        return Refused(f"not an address: {shown(href)}")
+    # If this machine is short of memory or open files, the failure says nothing about the server.
+    if local := means.shortage(getattr(error, "os_error", error)):
+        return local
+    if isinstance(error, aiohttp.ClientSSLError):
+        return Refused(f"TLS failed ({brief(error)}): {shown(href)}")
+    return TransientError(f"{brief(error)}: {shown(href)}")
+
+
+def _report(
+    failure: TransientError,
+    error: Exception,
+    number: int,
+    file: str,
+    server: Server,
+    progress: _Progress,
+    before: int,
+) -> None:
+    """Report a failed try to the gate of its server.
+
+    Args:
+        failure: our error.
+        error: what was raised.
+        number: of the request at its gate.
+        file: what was requested; several failures of one file count less than those of several files.
+        server: that was asked first.
+        progress: how far the try came.
+        before: earlier tries that failed in a way that may pass.
+    """
+    gate = server.gate
+    # If the answer began and was read until the time for the whole answer was over, the server is slow, not
+    # silent. A ServerTimeoutError is silence: no byte for the idle time-out.
+    if progress.answering and not isinstance(error, aiohttp.ServerTimeoutError):
+        gate.incomplete(number, file)
+    elif isinstance(error, TimeoutError):
+        gate.silent(number, file, before=before)
+    elif failure.status in OVERLOADED:
+        gate.refused(number, file, asks=bool(failure.retry_after), before=before)
+    else:
+        gate.failed(number, file, before=before)
+    # A Retry-After concerns all requests to the server that sent it, which may be the target of a redirect.
+    for each in {gate, progress.hop.gate}:
+        each.heed(failure.retry_after)
