@@ -22,7 +22,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
-from s2async import clouds
+from s2async import clouds, log_file
 from s2async.areas import loader as area_files
 from s2async.cog import gdal
 from s2async.config.model import Config
@@ -160,7 +160,8 @@ async def run(
     wanted = area_files.load(settings, on_notice) if areas is None else list(areas)
     if not wanted:
         raise ConfigError("areas is empty: nothing would be left in the index; give the areas to be watched")
-    return await pipeline.run(settings, wanted, limit=limit, new_state=new_state, on_event=on_event)
+    with log_file.writing(settings.run.log):
+        return await pipeline.run(settings, wanted, limit=limit, new_state=new_state, on_event=on_event)
 
 
 async def stream(

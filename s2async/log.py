@@ -22,6 +22,9 @@ from s2async.text import without_secrets
 
 Fields = Mapping[str, Any]
 
+# Without a handler, logging would print warnings to the standard error of programs that never asked for them.
+logging.getLogger("s2async").addHandler(logging.NullHandler())
+
 _CONTEXT: Final[ContextVar[Fields]] = ContextVar("_CONTEXT", default={})  # noqa: B039 - it is never changed
 
 
@@ -39,7 +42,7 @@ def context(**fields: Any) -> Iterator[None]:
         _CONTEXT.reset(token)
 
 
-def log(logger: logging.Logger, level: int, event: str, fields: Fields) -> None:
+def log(logger: logging.Logger, level: int, event: str, fields: Fields, *, inherit: bool = True) -> None:
     """Log an event, if the level is enabled.
 
     Args:
@@ -47,10 +50,12 @@ def log(logger: logging.Logger, level: int, event: str, fields: Fields) -> None:
         level: such as ``logging.INFO``.
         event: name of the event: one or two words with an underscore.
         fields: JSON values. Fields that are None or an empty text are left out.
+        inherit: add the fields of :func:`context`; False for events that do not concern the current task alone.
     """
     if not logger.isEnabledFor(level):
         return
-    plain = {key: _plain(value) for key, value in {**_CONTEXT.get(), **fields}.items() if value not in (None, "")}
+    whole = {**_CONTEXT.get(), **fields} if inherit else fields
+    plain = {key: _plain(value) for key, value in whole.items() if value is not None and value != ""}
     logger.log(level, _Text(event, plain), extra={**plain, "event": event, "fields": plain}, stacklevel=2)
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import shapely
@@ -24,10 +26,14 @@ from s2async.catalog.items import Catalog, links
 from s2async.catalog.periods import LAUNCH, spans
 from s2async.catalog.planning import Matcher, groups, surround
 from s2async.errors import BadAnswer, RemoteError, TransientError
+from s2async.log import context, log
 from s2async.models import Area, Estimate, Scene, SearchReport
-from s2async.text import excerpt
+from s2async.text import excerpt, origin
 
 __all__ = ["LAUNCH", "Fetch", "Matcher", "Request", "Search", "Twins", "plan", "run_search", "spans"]
+
+P = ParamSpec("P")
+_log = logging.getLogger("s2async.catalog")
 
 SEARCHERS = 4
 """Searches whose pages are fetched side by side."""
@@ -174,6 +180,26 @@ def _matched(page: Mapping[str, Any]) -> int | None:
 # ---- running ----------------------------------------------------------------------------------------------
 
 
+def _logged(
+    run: Callable[Concatenate[Search, Catalog, P], Awaitable[SearchReport]],
+) -> Callable[Concatenate[Search, Catalog, P], Coroutine[Any, Any, SearchReport]]:
+    """Log when a search begins and how it ends; its time includes that in which its scenes waited for workers."""
+
+    async def logged(search: Search, catalog: Catalog, /, *args: P.args, **kwargs: P.kwargs) -> SearchReport:
+        begun, host = time.monotonic(), {"host": origin(catalog.url)}
+        with context(search=search.label):
+            log(_log, logging.INFO, "search_begun", host)
+            report = await run(search, catalog, *args, **kwargs)
+            level = logging.INFO if report.complete else logging.WARNING
+            fields = {"complete": report.complete, "items": report.items, "reason": report.reason}
+            log(_log, level, "search_ended", {**host, **fields, "seconds": time.monotonic() - begun})
+        return report
+
+    logged.__doc__ = run.__doc__
+    return logged
+
+
+@_logged
 async def run_search(
     search: Search,
     catalog: Catalog,

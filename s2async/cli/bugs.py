@@ -69,12 +69,12 @@ def brief(text: str, environment: Mapping[str, str] = os.environ) -> str:
 
 def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """A text in which addresses stand without users and queries, and without secrets of the environment."""
-    for secret in sorted(_secrets(environment), key=len, reverse=True):
+    for secret in sorted(secret_values(environment), key=len, reverse=True):
         text = text.replace(secret, "***")
     return _CREDENTIAL.sub(r"\1 ***", _QUERY.sub("?...", masked(text)))
 
 
-def _secrets(environment: Mapping[str, str]) -> set[str]:
+def secret_values(environment: Mapping[str, str]) -> set[str]:
     """Values that may be secret, and the pieces that an error may quote of them."""
     found: set[str] = set()
     for name, value in environment.items():

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Final
+
+from s2async.log import log
 
 EVERY: Final = 0.05
 """Seconds between two beats."""
@@ -32,6 +35,7 @@ def warning(tell: Callable[[str], None]) -> Callable[[float], None]:
         now = time.monotonic()
         if late > LATE and now - last >= QUIET:
             last = now
+            log(logging.getLogger("s2async.cli"), logging.WARNING, "loop_stood_still", {"seconds": late})
             tell(f"this machine is slow: the event loop stood still for {late:.1f} s (processor or disk too busy)")
 
     return on_beat

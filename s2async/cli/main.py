@@ -24,6 +24,7 @@ from s2async._version import __version__
 from s2async.areas import loader as area_files
 from s2async.cli import bugs, console, export, heartbeat, maintenance, plan, report
 from s2async.cli import status as summary
+from s2async.cli.log_options import LogChoice, log_options
 from s2async.cli.options import FiniteRange
 from s2async.cli.signals import Stop
 from s2async.config.model import EXAMPLE, Config, with_areas, with_places
@@ -129,9 +130,18 @@ def init(file: Path, areas: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--yes", is_flag=True, help="Do not ask, however large the run is.")
 @click.option("--new-state", is_flag=True, help="Start anew where the former state is away.")
+@log_options
 @verbosity
 @click.pass_context
-def run(context: click.Context, config: Path, limit: int | None, as_json: bool, yes: bool, new_state: bool) -> int:
+def run(
+    context: click.Context,
+    config: Path,
+    limit: int | None,
+    as_json: bool,
+    yes: bool,
+    new_state: bool,
+    log: LogChoice,
+) -> int:
     """Search, check, crop and save what CONFIG asks for.
 
     Goes on where an earlier run stopped, however it stopped; a finished job costs search requests only.
@@ -141,9 +151,11 @@ def run(context: click.Context, config: Path, limit: int | None, as_json: bool, 
              s2async run config.toml --limit 20
     """
     again = f"s2async run {shlex.quote(str(config))}{' --yes' * yes}"
-    return run_config(
-        Config.load(config), again, limit=limit, as_json=as_json, yes=yes, new_state=new_state, **context.obj
-    )
+    settings = Config.load(config)
+    with log.writing(settings, verbose=context.obj["verbose"]):
+        return run_config(
+            settings, again, limit=limit, as_json=as_json, yes=yes, new_state=new_state, **context.obj
+        )
 
 
 @cli.command()

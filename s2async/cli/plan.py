@@ -16,6 +16,7 @@ from s2async.areas import loader as area_files
 from s2async.catalog import search
 from s2async.catalog.periods import TOLERANCE, spans
 from s2async.cli import console
+from s2async.cli.log_options import LogChoice, log_options
 from s2async.cli.options import FiniteRange
 from s2async.config.model import Config
 from s2async.engine import pipeline
@@ -41,8 +42,16 @@ DAY = timedelta(days=1)
     "--connections", type=click.IntRange(1, 256), help="Requests at once that it goes by; else CONFIG's."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@log_options
 @click.pass_obj
-def plan(told: dict[str, bool], config: Path, bandwidth: float, connections: int | None, as_json: bool) -> int:
+def plan(
+    told: dict[str, bool],
+    config: Path,
+    bandwidth: float,
+    connections: int | None,
+    as_json: bool,
+    log: LogChoice,
+) -> int:
     """Tell what a run of CONFIG will find and cost: jobs, images, requests, bytes, disk and time.
 
     Only the catalogue is asked, and nothing is written. What the state knows already is taken into account.
@@ -72,7 +81,7 @@ def plan(told: dict[str, bool], config: Path, bandwidth: float, connections: int
         elif lost := guards.lost_state(settings, areas):
             on_event(Notice(text=f"{lost}; to have them taken into account: {settings.command('rebuild')}"))
     watched = error.status("searching") if error.is_terminal and not quiet else contextlib.nullcontext()
-    with watched:
+    with watched, log.writing(settings, verbose=told.get("verbose", False)):
         found = asyncio.run(
             survey(settings, areas, connections=wanted, bandwidth=bandwidth * 125_000, on_event=on_event)
         )

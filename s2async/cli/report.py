@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from s2async.areas import loader as area_files
+from s2async.cli.log_options import LogChoice, log_options
 from s2async.config.model import Config
 from s2async.errors import AreaError, ConfigError
 from s2async.maintenance.guards import check_target, opened
@@ -38,9 +39,15 @@ PICTURES = 24
     type=click.Path(path_type=Path, file_okay=False),
     help="Write the plots alone, as PNG files into this folder.",
 )
+@log_options
 @click.pass_obj
 def report(
-    told: dict[str, bool], config: Path, target: Path | None, pictures: int, plots_folder: Path | None
+    told: dict[str, bool],
+    config: Path,
+    target: Path | None,
+    pictures: int,
+    plots_folder: Path | None,
+    log: LogChoice,
 ) -> None:
     """Write a page that shows what CONFIG has found: figures, clouds, map, calendars, pictures, failures.
 
@@ -69,7 +76,7 @@ def report(
     doubts = _doubts(settings)
     for text in doubts:
         click.echo(safe(text), err=True)
-    with opened(settings) as state:
+    with opened(settings) as state, log.writing(settings, verbose=told.get("verbose", False)):
         made = build.write(state, settings, page, source=config.name, pictures=pictures, doubts=doubts, tell=tell)
     others = f" and {made.areas:,} pages of areas, {made.new:,} of them new" if made.areas else ""
     click.echo(safe(f"wrote {page} ({size(made.bytes)}){others}"))

@@ -204,6 +204,8 @@ class Run(Section):
     """True: whole tiles of pictures are read, too, and their streams' checksums checked."""
     confirm_above: Size = 50 << 30
     """Bytes above which ``run`` asks, or wants ``--yes``: a number, or a size such as ``50 GiB``."""
+    log: FilePath | None = Field(default=None, examples=["s2async.log"])
+    """File that the run logs to, one JSON object a line; in an existing folder. Unset: no log."""
 
 
 class Config(Section):
@@ -342,8 +344,11 @@ class Config(Section):
             raise Misplaced(
                 ("run", "state"), "is the output folder itself; name a file, such as data/state.sqlite"
             )
+        if self.run.log is not None and self.output.folder in self.run.log.parent.parents:
+            raise Misplaced(("run", "log"), "is in a folder of crops; name a file elsewhere, such as s2async.log")
         index = self.output.folder / TABLE
-        for key, path in ((("areas",), self.areas), (("run", "state"), self.run.state)):
+        named = ((("areas",), self.areas), (("run", "state"), self.run.state), (("run", "log"), self.run.log))
+        for key, path in named:
             if path == index:
                 raise Misplaced(key, "is the table that every run writes anew; name another file")
         return self

@@ -29,7 +29,7 @@ from s2async.cog import memory
 from s2async.cog.memory import Budget
 from s2async.cog.tile_cache import Shelf
 from s2async.config.model import Config
-from s2async.engine import worker
+from s2async.engine import event_log, worker
 from s2async.engine.crash_marker import Left, Marks, take
 from s2async.engine.endings import SCL
 from s2async.engine.job_queue import JobQueue, scene_of
@@ -101,7 +101,7 @@ async def run(
     """
     config.check_period(datetime.now(UTC))
     check(config, areas)
-    progress = progress or Progress()
+    progress, on_event = progress or Progress(), event_log.logged(on_event)
 
     def tell(text: str) -> None:
         on_event(Notice(text=text))
@@ -239,6 +239,7 @@ class _Run:
         self._suspect(left)
         self._prepare()
         self.state.begin_run(self.config.model_dump_json(), __version__)
+        event_log.log_begin(self.config, self.areas, self.limit)
         try:
             await self._work()
             self._settle()
@@ -247,9 +248,9 @@ class _Run:
             for text in filter(None, (untold, search.estimates_told(self.noted))):
                 self.emit(Notice(text=text))
             path = self._write_index()
-        except BaseException:
+        except BaseException as fault:
             with contextlib.suppress(LocalError):  # the first fault of a sick disk is the one to tell
-                self._end("stopped")
+                self._end("stopped", str(fault) or type(fault).__name__)
             raise
         self._end("finished")
         self.progress.ended = self._summary(path, lacking)
@@ -257,7 +258,8 @@ class _Run:
             raise error
         return self.progress.ended
 
-    def _end(self, how: str) -> None:
+    def _end(self, how: str, reason: str = "") -> None:
+        event_log.log_end(how, self.progress, reason)
         if self.replaced.told:
             self.emit(Notice(text=self.replaced.told))
         self.state.add_traffic(self.progress.meter.drain())

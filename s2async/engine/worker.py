@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -31,6 +33,7 @@ from s2async.cog.source import FirstRead, Source
 from s2async.cog.tile_cache import Shelf
 from s2async.engine.endings import SCL, Endings
 from s2async.errors import BadAnswer, CorruptFile, FileChanged, HostParked, RemoteError
+from s2async.log import context, log
 from s2async.models import (
     Asset,
     Batch,
@@ -48,6 +51,8 @@ from s2async.output import quicklook as quicklooks
 from s2async.output.geotiff import Crop
 from s2async.output.strangers import Replaced
 from s2async.text import public, shown
+
+_log = logging.getLogger("s2async.engine")
 
 SAVED_TOGETHER = 8
 """Crops that a thread encodes, and puts on disk side by side: to hand over each by itself costs too much."""
@@ -111,7 +116,13 @@ async def process(batch: Batch, settings: Settings, tools: Tools) -> BatchResult
     Raises:
         LocalError: this machine cannot go on (disk full, read-only); nothing is known of the jobs then.
     """
-    return await _Work(batch, settings, tools).run()
+    begun = time.monotonic()
+    with context(item=batch.scene.id):
+        result = await _Work(batch, settings, tools).run()
+        if _log.isEnabledFor(logging.DEBUG):
+            fields = {"jobs": len(batch.jobs), "left": len(result.left), "seconds": time.monotonic() - begun}
+            log(_log, logging.DEBUG, "batch_done", fields)
+    return result
 
 
 class _Work:
@@ -178,6 +189,7 @@ class _Work:
     def _doubt(self, key: str, error: RemoteError) -> None:
         """A header did not fit: nobody is told of it. Nor is any tile of an edition that was replaced."""
         self.facts.pop(key, None)
+        log(_log, logging.INFO, "header_dropped", {"asset": key, "reason": str(error)})
         if self.shelf:
             self.shelf.forget(self.scene.assets[key])
             if isinstance(error, FileChanged) and key in self.sources:

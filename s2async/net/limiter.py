@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import logging
+import math
 from bisect import bisect_left, insort
 from collections.abc import Hashable
 from contextlib import suppress
@@ -18,6 +20,7 @@ from contextvars import ContextVar
 from typing import Final
 
 from s2async.errors import HostParked
+from s2async.log import log
 from s2async.net.breaker import BROKEN, DOUBT, PROBES, REFUSED, TIMED_OUT, Circuit
 from s2async.net.pace import CongestionWindow, Pace
 
@@ -33,15 +36,19 @@ PROBE_DELAY: Final = 0.05
 """Seconds that each further group of waiting tasks holds back its probes. The groups before it may have nothing
 left to request; without the delay all groups would probe at once."""
 
+_log: Final = logging.getLogger("s2async.net")
+
 
 class Turnstile:
     """Admits requests to one server, and learns from their results how many the server handles.
 
     Args:
         most: maximum number of concurrent requests.
+        name: of the server, for the log.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, name: str = "") -> None:
+        self._name = name
         self.window = CongestionWindow.initial(most)
         self.pace = Pace()
         self.in_flight = 0
@@ -98,15 +105,28 @@ class Turnstile:
         if self.window.slow_start:
             self.overloaded(number)
         now = asyncio.get_running_loop().time()
+        former = self.pace.limit(now)
         self.pace.refused(number, self.begun, now, asks=asks, before=before)
+        limit = self.pace.limit(now)
+        if (former < math.inf) != (limit < math.inf):
+            event = "rate_limited" if limit < math.inf else "rate_unlimited"
+            per_second = limit if limit < math.inf else None
+            log(_log, logging.INFO, event, {"host": self._name, "per_second": per_second}, inherit=False)
 
     def overloaded(self, number: int) -> None:
         """Note that request ``number`` got no answer in time: too many requests run at once."""
-        self.window = self.window.overloaded(number, self.begun)
+        former, self.window = self.window, self.window.overloaded(number, self.begun)
+        if self.window.size < former.size:
+            fields = {"host": self._name, "at_once": self.window.size, "before": former.size}
+            log(_log, logging.INFO, "slowed", fields, inherit=False)
 
     def pause(self, seconds: float) -> None:
         """Admit no request for some time. Pauses do not add up: the one that ends last counts."""
-        self._paused_until = max(self._paused_until, asyncio.get_running_loop().time() + seconds)
+        now = asyncio.get_running_loop().time()
+        # Answers that arrive together ask for the same pause; it is logged once.
+        if now + seconds > self._paused_until + 0.1 * seconds:
+            log(_log, logging.INFO, "pause", {"host": self._name, "wait": seconds}, inherit=False)
+        self._paused_until = max(self._paused_until, now + seconds)
 
     def _admit(self) -> None:
         """Admit waiting requests in order, as many as window and pace allow now; set a timer for the next one."""
@@ -164,7 +184,7 @@ class Gate:
         self.circuit = Circuit(patience=patience, doubt=doubt)
         self.answers = 0
         """Good answers so far."""
-        self._turnstile: Turnstile = beside._turnstile if beside else Turnstile(most)
+        self._turnstile: Turnstile = beside._turnstile if beside else Turnstile(most, name)
         self._name = name
         self._patience = patience
         self._waiting_turns: list[int] = []
@@ -318,9 +338,22 @@ class Gate:
     def _set_circuit(self, circuit: Circuit) -> None:
         if circuit is self.circuit:
             return
-        self.circuit = circuit
+        former, self.circuit = self.circuit, circuit
+        self._log_change(former)
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
         if not circuit.closed:
             # Requests that wait in the turnstile must not go to a parked server; their tasks wait in `reopened`.
             self._turnstile.dismiss(self)
+
+    def _log_change(self, former: Circuit) -> None:
+        now, circuit = asyncio.get_running_loop().time(), self.circuit
+        fields = {"host": self._name, "seconds": former.waited(now)}
+        if circuit.given_up and not former.given_up:
+            log(_log, logging.WARNING, "host_given_up", fields | {"reason": str(self.parked())}, inherit=False)
+        elif circuit.pauses > former.pauses:
+            wait = (circuit.until or now) - now
+            fields |= {"wait": wait, "failures": circuit.failures, "files": len(circuit.files)}
+            log(_log, logging.INFO, "parked", fields, inherit=False)
+        elif circuit.closed and not former.closed:
+            log(_log, logging.INFO, "reopened", fields, inherit=False)

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from s2async import files
 from s2async.errors import LocalError, StateDamaged, StateError, StateInUse
+from s2async.log import log
 
 Connection = sqlite3.Connection
 """For the annotations of other modules: this one is the only door to SQLite."""
 APPLICATION_ID = 0x53324153
 """``S2AS`` in the header of the file: tells a state from other people's databases."""
 BUSY_SECONDS = 0.5
+SLOW = 1.0
+"""Seconds of a transaction that are worth a warning in the log: the disk, or another program, is busy."""
+_log = logging.getLogger("s2async.state")
 """Longest wait for another program (such as a database viewer) that holds the file."""
 _PLACE = (
     sqlite3.SQLITE_FULL,
@@ -289,6 +295,7 @@ def damaged(path: Path, what: str) -> StateDamaged:
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """All of it or nothing, on disk when it ends."""
+    begun = time.monotonic()
     db.execute("BEGIN IMMEDIATE")
     try:
         yield db
@@ -297,6 +304,9 @@ def transaction(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         if db.in_transaction:  # SQLite itself rolls back when the disk is full
             db.execute("ROLLBACK")
         raise
+    seconds = time.monotonic() - begun
+    if seconds >= SLOW:
+        log(_log, logging.WARNING, "slow_transaction", {"seconds": seconds})
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
@@ -322,6 +332,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             if version < len(MIGRATIONS):
                 _copy_beside(db, path, version)
                 _migrate(db, version)
+                log(_log, logging.INFO, "state_migrated", {"path": path, "from": version, "to": len(MIGRATIONS)})
             (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise LocalError(f"the file system of the state {path} cannot share memory: {_LOCAL_DISK}")
@@ -332,6 +343,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         except BaseException:
             db.close()
             raise
+        log(_log, logging.INFO, "state_opened", {"path": path, "bytes": path.stat().st_size})
         return db
 
 
