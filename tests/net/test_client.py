@@ -67,13 +67,13 @@ def name(server: FaultServer) -> str:
 def shut(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds for which servers were left alone because they asked for it, as they are asked for."""
     asked: list[float] = []
-    plain = Turnstile.shut
+    plain = Turnstile.pause
 
     def noted(self: Turnstile, seconds: float) -> None:
         asked.append(seconds)
         plain(self, seconds)
 
-    monkeypatch.setattr(Turnstile, "shut", noted)
+    monkeypatch.setattr(Turnstile, "pause", noted)
     return asked
 
 
