@@ -63,12 +63,12 @@ def fill(folder: Path, parks: int, items: int) -> Path:
     path = folder / "config.toml"
     path.write_text(toml(areas="areas.geojson", output={"folder": "data"}, run={"state": "state.sqlite"}))
     config = Config.load(path)
-    areas, wanted = area_files.load(config), config.wanted()
+    areas, wanted = area_files.load(config), config.selection()
     with State.create_or_open(config.run.state) as state:
         state.commit_folders(state.sync_areas(areas))
         state.begin_run("{}", "benchmark")
         for number in range(items):
-            jobs = state.add_scene(_scene(number), areas, wanted, twins_newest=True)
+            jobs = state.add_scene(_scene(number), areas, wanted)
             state.record(BatchResult(outcomes=tuple(map(_saved, jobs))), [])
         state.end_run("finished")
     return path

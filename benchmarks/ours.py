@@ -93,7 +93,7 @@ def run(
                     "assets": {"scl": "scl", "visual": "visual"},
                 },
                 "datetime": "2022-01-01/2022-12-31",
-                "twins": "all",
+                "reprocessed": "all",
             },
             clouds={"min_area_valid": 0},
             output={"folder": "data"},

@@ -16,7 +16,7 @@ from s2async.sandbox.world.make import World
 
 def run(_: Options) -> Iterator[dict[str, Any]]:
     """All cloud shares and all crops of the year against rasterio.mask on the local files, to the last bit."""
-    with year.finished({"twins": '"all"', "min_area_valid": "0"}) as made:
+    with year.finished({"reprocessed": '"all"', "min_area_valid": "0"}) as made:
         jobs = list(oracle.recorded_jobs(made.state))
         statuses = Counter(job.status for job in jobs)
         crops = sum(len(job.products) for job in jobs)

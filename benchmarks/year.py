@@ -47,7 +47,7 @@ def finished(changes: dict[str, str] | None = None) -> Iterator[Year]:
     """Run the nine parks over the year in a temporary folder.
 
     Args:
-        changes: lines of the example configuration to replace, by key, such as ``{"twins": '"all"'}``.
+        changes: lines of the example configuration to replace, by key, such as ``{"reprocessed": '"all"'}``.
     """
     world = make_world(default_folder(), progress=lambda text: print(text, file=sys.stderr))
     with tempfile.TemporaryDirectory(prefix="s2async-") as name, start(world.folder) as sandbox:

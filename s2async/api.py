@@ -280,9 +280,8 @@ def read(
             print(crop.datetime, crop.pixels.shape, crop.area_cloud)
     """
     settings = load_config(config)
-    newest, wanted = settings.search.twins == "newest", settings.wanted()
     with opened(settings) as ledger:
-        for row in ledger.saved_rows(twins_newest=newest, wanted=wanted, area=area):
+        for row in ledger.saved_rows(settings.selection(), area=area):
             if item in (None, row.item) and asset in (None, row.asset):
                 path = settings.output.folder / row.folder / row.file
                 yield _read_crop(path, row, settings.clouds.classes)

@@ -218,15 +218,20 @@ class Lack:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
-    """Which crops a clear job needs, and of what kind."""
+class Selection:
+    """Which crops count: a clear job needs them, and tables, reports and `api.read` list them.
+
+    A crop of another mask or format does not count, even if it is on disk.
+    """
 
     assets: tuple[str, ...]
-    """Asset keys; none means that measuring is all."""
+    """Asset keys; empty when jobs only measure clouds."""
     mask: bool
-    """True when pixels outside the polygon are to be nodata."""
+    """True when pixels outside the polygon are nodata, False for the plain rectangle."""
     format: str
     """Name of the writer, such as ``gtiff``."""
+    newest_only: bool = True
+    """Of a scene that was processed several times, only the newest item counts; else all of them do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -281,7 +286,7 @@ class Outcome:
     transient: bool = False
     """For FAILED: worth another try by the next run."""
     lacks: tuple[Lack, ...] = ()
-    """Wanted assets that it lacks, and the classification where that is what it lacks."""
+    """Selection assets that it lacks, and the classification where that is what it lacks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

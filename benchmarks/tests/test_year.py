@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(480)
 
 @pytest.fixture(scope="module")
 def finished() -> Iterator[year.Year]:
-    with year.finished({"twins": '"all"', "min_area_valid": "0"}) as made:
+    with year.finished({"reprocessed": '"all"', "min_area_valid": "0"}) as made:
         yield made
 
 

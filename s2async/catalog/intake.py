@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from bisect import insort
-from collections import defaultdict
 from collections.abc import Mapping
-from datetime import datetime, timedelta
-from itertools import takewhile
-from math import ceil, floor
-from operator import itemgetter
+from datetime import datetime
 from typing import Any, Final
 
-from s2async.catalog.items import TWIN_SECONDS, Catalog, are_twins, edition, to_scene
+from s2async.catalog.items import Catalog, to_scene
+from s2async.catalog.reprocessing import NewestOnly
 from s2async.errors import BadAnswer
 from s2async.models import Scene
 from s2async.text import excerpt, is_too_deep
@@ -49,11 +45,11 @@ class Intake:
         start: First instant that was asked for, aware.
         end: First instant after it, aware.
         max_scene_cloud: Per cent of the whole scene above which it is dropped.
-        newest: Of each scene only the newest edition counts.
+        newest_only: of a scene that was processed several times, only the newest item counts.
     """
 
     def __init__(
-        self, catalog: Catalog, start: datetime, end: datetime, *, max_scene_cloud: float, newest: bool
+        self, catalog: Catalog, start: datetime, end: datetime, *, max_scene_cloud: float, newest_only: bool
     ) -> None:
         self.listed: set[str] = set()
         """Identities of all items that came."""
@@ -64,7 +60,7 @@ class Intake:
         self._catalog = catalog
         self._start, self._end = start, end
         self._max_scene_cloud = max_scene_cloud
-        self._twins = Twins(descending=catalog.descending) if newest else None
+        self._newest = NewestOnly(descending=catalog.descending) if newest_only else None
         self._cloudless = self._timely = self._untimely = 0
         self._foreign = ""
 
@@ -90,11 +86,11 @@ class Intake:
             return []
         self._timely += 1
         self._cloudless += scene.cloud is None
-        return self._clear([scene] if self._twins is None else self._twins.add(scene))
+        return self._clear([scene] if self._newest is None else self._newest.add(scene))
 
     def rest(self) -> list[Scene]:
         """The scenes that were still held back, at the end of the search."""
-        return self._clear([] if self._twins is None else self._twins.rest())
+        return self._clear([] if self._newest is None else self._newest.rest())
 
     def fault(self) -> str:
         """Why the search says nothing although items came; the empty string when it does."""
@@ -131,51 +127,3 @@ class Intake:
 
     def _clear(self, scenes: list[Scene]) -> list[Scene]:
         return [scene for scene in scenes if scene.cloud is None or scene.cloud <= self._max_scene_cloud]
-
-
-class Twins:
-    """Holds scenes back until all their editions have come, and lets only the newest of them go.
-
-    In a stream that runs from new to old, that is when a scene comes that is more than a second older. If the
-    stream turns out to run otherwise, scenes wait until its end.
-    """
-
-    def __init__(self, *, descending: bool) -> None:
-        self._descending = descending
-        self._last: datetime | None = None
-        self._waiting: list[Scene] = []
-        self._editions: defaultdict[tuple[str, str, int], list[tuple[Any, Scene]]] = defaultdict(list)
-        """By platform, grid square and second: a square has many scenes, and a second few."""
-
-    def add(self, scene: Scene) -> list[Scene]:
-        """Take a scene; returns those, in the order in which they came, that can go now."""
-        if self._last is not None and scene.datetime > self._last:
-            self._descending = False
-        self._last = scene.datetime
-        self._waiting.append(scene)
-        place = scene.platform, scene.grid, _second(scene)
-        insort(self._editions[place], (edition(scene), scene), key=itemgetter(0))
-        return self._release(scene.datetime + timedelta(seconds=TWIN_SECONDS)) if self._descending else []
-
-    def rest(self) -> list[Scene]:
-        """All that still wait and are not superseded; nothing more is to come."""
-        return self._release(None)
-
-    def _release(self, newest_open: datetime | None) -> list[Scene]:
-        gone = list(takewhile(lambda scene: newest_open is None or scene.datetime > newest_open, self._waiting))
-        del self._waiting[: len(gone)]
-        return [scene for scene in gone if not self._is_superseded(scene)]
-
-    def _is_superseded(self, scene: Scene) -> bool:
-        own, second = edition(scene), _second(scene)
-        near = (self._editions.get((scene.platform, scene.grid, second + step), ()) for step in _STEPS)
-        newer = (takewhile(lambda entry: entry[0] > own, reversed(entries)) for entries in near)
-        return any(are_twins(scene, twin) for entries in newer for _, twin in entries)
-
-
-_STEPS = range(-ceil(TWIN_SECONDS), ceil(TWIN_SECONDS) + 1)
-"""Seconds away in which a twin may be."""
-
-
-def _second(scene: Scene) -> int:
-    return floor(scene.datetime.timestamp())

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -25,9 +25,6 @@ from s2async.catalog.assets import is_address, mapping, sort_assets
 from s2async.errors import BadAnswer, ConfigError
 from s2async.models import Scene
 from s2async.text import origin
-
-TWIN_SECONDS = 1.0
-"""Editions of one datastrip differ by 0 or 1 ms in their time; two datastrips of one pass by several seconds."""
 
 COPERNICUS = "contains modified Copernicus Sentinel data {year}"
 """How the Sentinel Data Legal Notice asks to be named; ``{year}`` is that of the sensing."""
@@ -50,7 +47,8 @@ class Catalog:
     buckets: Mapping[str, str] = field(default_factory=dict)
     """S3 buckets that are public over https, and under which address."""
     descending: bool = False
-    """True when answers are known to come newest first; then twins are told apart while a search goes on."""
+    """True when answers are known to come newest first; then a search
+    can release the newest of several reprocessings before it ends."""
     attribution: str = COPERNICUS
     """Where the pixels come from, for the crops' tags; ``{year}`` stands for the year of sensing."""
 
@@ -140,7 +138,7 @@ def to_scene(item: Mapping[str, Any], catalog: Catalog) -> Scene:
     """
     name = _checked_id(item.get("id"))
     properties = mapping(item.get("properties"))
-    sensed = _instant(properties.get("datetime")) or _instant(properties.get("start_datetime"))
+    sensed = instant(properties.get("datetime")) or instant(properties.get("start_datetime"))
     if sensed is None:
         raise BadAnswer(f"item {name}: neither datetime nor start_datetime is a time")
     own = next((link["href"] for link in links(item, "self") if is_address(link.get("href"))), "")
@@ -202,7 +200,7 @@ def _text(properties: Mapping[str, Any], *keys: str) -> str:
     return ""
 
 
-def _instant(value: object) -> datetime | None:
+def instant(value: object) -> datetime | None:
     """A time as RFC 3339 writes it; a time without a zone is UTC."""
     if not isinstance(value, str):
         return None
@@ -280,31 +278,3 @@ def links(thing: Mapping[str, Any], rel: str) -> list[Mapping[str, Any]]:
     listed = thing.get("links")
     everything = listed if isinstance(listed, list) else []
     return [link for link in everything if isinstance(link, Mapping) and link.get("rel") == rel]
-
-
-# ---- twins ------------------------------------------------------------------------------------------------
-
-
-def are_twins(a: Scene, b: Scene) -> bool:
-    """Whether two scenes are editions (processings) of one datastrip over one grid square, in one collection.
-
-    Items whose ids differ in ``_0_`` and ``_1_`` may as well be two datastrips of one pass, seconds apart, each
-    with its part of the tile: those are no twins. Where both tell the start of their datastrip, it must be equal.
-    """
-    return (
-        bool(a.platform and a.grid)
-        and (a.collection, a.platform, a.grid) == (b.collection, b.platform, b.grid)
-        and abs(a.datetime - b.datetime) <= timedelta(seconds=TWIN_SECONDS)
-        and not (a.datastrip and b.datastrip and a.datastrip != b.datastrip)
-    )
-
-
-def edition(scene: Scene) -> tuple[bool, tuple[int, ...], float, str]:
-    """Sort key of twins: the highest is the newest that can be used.
-
-    A scene classification that can be read comes first, so that an edition that exists as JPEG 2000 only never
-    hides an older one; then the processing baseline, the time of processing, and the id, so that no two are equal.
-    """
-    baseline = tuple(int(number) for number in re.findall(r"\d+", scene.baseline))
-    generated = _instant(scene.generated)
-    return "scl" in scene.assets, baseline, generated.timestamp() if generated else 0.0, scene.id

@@ -1,4 +1,4 @@
-"""Wanted assets that no scene offers: a slip of the pen (B04 for red), or a catalogue without COGs. Pure."""
+"""Selection assets that no scene offers: a slip of the pen (B04 for red), or a catalogue without COGs. Pure."""
 
 from __future__ import annotations
 

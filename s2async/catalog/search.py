@@ -14,14 +14,14 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, Protocol
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import shapely
 from pystac_client import ItemSearch
 from shapely import Polygon
 
-from s2async.catalog.intake import Intake, Twins, identity
+from s2async.catalog.intake import Intake, identity
 from s2async.catalog.items import Catalog, links
 from s2async.catalog.periods import LAUNCH, spans
 from s2async.catalog.planning import Matcher, groups, surround
@@ -30,7 +30,7 @@ from s2async.log import context, log
 from s2async.models import Area, Estimate, Scene, SearchReport
 from s2async.text import excerpt, origin
 
-__all__ = ["LAUNCH", "Fetch", "Matcher", "Request", "Search", "Twins", "plan", "run_search", "spans"]
+__all__ = ["LAUNCH", "Fetch", "Matcher", "Request", "Search", "plan", "run_search", "spans"]
 
 P = ParamSpec("P")
 _log = logging.getLogger("s2async.catalog")
@@ -206,7 +206,7 @@ async def run_search(
     fetch: Fetch,
     *,
     max_scene_cloud: float,
-    twins: Literal["newest", "all"],
+    newest_only: bool,
     on_scene: Callable[[Scene], Awaitable[None]],
     on_notice: Callable[[str], None],
     limit: int = 100,
@@ -223,9 +223,9 @@ async def run_search(
         catalog: Whom to ask.
         fetch: The transport.
         max_scene_cloud: Per cent of the whole scene above which it is dropped; a scene that tells none is kept.
-            With twins, the newest edition's cloud counts.
-        twins: ``newest`` hands out only the newest edition of each scene, ``all`` all; see
-            `catalog.items.edition`.
+            With ``newest_only``, the cloud cover of the newest item counts.
+        newest_only: of a scene that was processed several times, hand out only the newest item; see
+            `catalog.reprocessing`.
         on_scene: Awaited for each scene; the search waits as long as it does.
         on_notice: Told, in one line each, what was left out or kept for want of knowledge.
         limit: Items a page. Halved, and the search begun again, when the server answers 502: Earth Search does so
@@ -236,7 +236,7 @@ async def run_search(
         How it ended. What a server does wrong never raises: it makes the report incomplete, with a reason, and
         the scenes that were found before are handed out all the same.
     """
-    intake = Intake(catalog, search.start, search.end, max_scene_cloud=max_scene_cloud, newest=twins == "newest")
+    intake = Intake(catalog, search.start, search.end, max_scene_cloud=max_scene_cloud, newest_only=newest_only)
     reason, estimate = "", None
     first: _Paged | None = None
     while True:

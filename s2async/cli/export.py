@@ -70,9 +70,8 @@ def table(state: Ledger, config: Config, *, everything: bool = False) -> Table:
         everything: All jobs, not only saved crops.
     """
     rows = state.job_rows if everything else state.saved_rows
-    newest, wanted = config.search.twins == "newest", config.wanted()
     return Table(
-        rows=rows(twins_newest=newest, wanted=wanted),
+        rows=rows(config.selection()),
         all=everything,
         classes=config.clouds.classes,
         polygon=state.polygon,

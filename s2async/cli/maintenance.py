@@ -45,7 +45,7 @@ def verify(config: Path, dry_run: bool) -> int:
     with State.create_or_open(settings.run.state) as state:
         owners.check(settings, state)
         upkeep.check_output(output)
-        stored = state.stored_crops(twins_newest=settings.search.twins == "newest")
+        stored = state.stored_crops(settings.selection())
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # to decode is work for cores
             faults = pool.map(lambda crop: upkeep.fault(crop, output, decoded=True), stored)
             wrong = [(crop, found) for crop, found in zip(stored, faults, strict=True) if found]
@@ -65,7 +65,7 @@ def verify(config: Path, dry_run: bool) -> int:
 @click.argument("config", type=CONFIG)
 @DRY_RUN
 def prune(config: Path, dry_run: bool) -> int:
-    """Remove the crops of CONFIG that count no more: too cloudy by the last run's limits, or with a newer twin.
+    """Remove the crops of CONFIG that count no more: too cloudy now, or of an item that was reprocessed.
 
     Only files that are still what a run wrote are removed.
 
@@ -73,11 +73,11 @@ def prune(config: Path, dry_run: bool) -> int:
     Example: s2async prune config.toml --dry-run
     """
     settings = _settings(config)
-    output, newest = settings.output.folder, settings.search.twins == "newest"
+    output, selection = settings.output.folder, settings.selection()
     with State.create_or_open(settings.run.state) as state:
         owners.check(settings, state)
         upkeep.check_output(output)
-        unwanted = [crop for crop in state.stored_crops(twins_newest=newest) if crop.unwanted]
+        unwanted = [crop for crop in state.stored_crops(selection) if crop.unwanted]
         for crop in unwanted:
             click.echo(safe(_path(crop)))
         if dry_run or not unwanted:
@@ -85,7 +85,7 @@ def prune(config: Path, dry_run: bool) -> int:
             return 0
         kept = upkeep.remove(unwanted, output)
         state.forget_crops(unwanted)
-        rows = state.saved_rows(twins_newest=newest, wanted=settings.wanted())
+        rows = state.saved_rows(selection)
         csv_table.write_csv(rows, output, classes=settings.limits().classes)
     for crop, why in kept:
         click.echo(safe(f"{_path(crop)} {why}: left where it is"), err=True)
@@ -114,8 +114,8 @@ def rebuild_command(config: Path) -> int:
         raise ConfigError(f"{away}: {away.mend}, or name another place under [run] state")
     upkeep.check_output(output)
     owners.check_alive(settings)
-    limits, wanted = settings.limits(), settings.wanted()
-    made = rebuild.rebuild(settings, areas, limits, wanted, version=__version__)
+    limits, selection = settings.limits(), settings.selection()
+    made = rebuild.rebuild(settings, areas, limits, selection, version=__version__)
     if made.aside:
         click.echo(f"the old state is now {safe(str(made.aside))}")
     for path, why in made.strange:

@@ -156,5 +156,5 @@ def bytes_ahead(config: Config, areas: Sequence[Area], limit: int | None = None)
             searched = ledger.searched()
             new = sum(((s.end - s.start) / DAY for s in searches if s.key not in searched), 0.0)
             share = new / sum((s.end - s.start) / DAY for s in searches)
-            ahead = share * whole.bytes + ledger.counts().open * each
+            ahead = share * whole.bytes + ledger.counts(config.selection()).open * each
     return ahead if limit is None else min(ahead, limit * each)

@@ -42,7 +42,7 @@ def where(areas: Sequence[Area]) -> str:
 
 def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Area], run: Summary) -> None:
     """The closing summary of a run."""
-    whole = state.whole_files(config.wanted())
+    whole = state.whole_files(config.selection())
     done = sum(run.done.values())
     console.print(Text(f"{done:,} jobs worked on in {duration(run.seconds)}", style="bold"))
     if done:
@@ -97,7 +97,8 @@ def unclean(config: Config, run: Summary) -> str:
 
 def show_status(console: Console, state: Ledger, config: Config) -> None:
     """Tables of jobs, traffic, searches and failures."""
-    counts = state.counts(twins_newest=config.search.twins == "newest")
+    selection = config.selection()
+    counts = state.counts(selection)
     columns = [str(status) for status in Status] + [OPEN]
     told = [(area.name, area.by_status) for area in counts.areas[:AREAS_SHOWN]]
     if more := counts.areas[AREAS_SHOWN:]:
@@ -106,18 +107,17 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
         told.append(("all", counts.total))
     rows = [[name, *(f"{jobs.get(key, 0):,}" for key in columns)] for name, jobs in told]
     console.print(table("Jobs", {"area": "text"} | dict.fromkeys(columns, "number"), rows))
-    wanted, newest = config.wanted(), config.search.twins == "newest"
-    without = state.without(wanted, twins_newest=newest)
+    without = state.without(selection)
     for line in _reasons(without.by_status, without.saved):
         console.print(Text(line, style="yellow"))
-    if alarm := state.alarm(counts, wanted, twins_newest=newest):
+    if alarm := state.alarm(counts, selection):
         console.print(Text(safe(alarm.text), style="red"))
     traffic = state.traffic()
     if traffic:
         console.print()
         console.print(_traffic_table(traffic))
         requests, moved = _total(traffic)
-        whole = state.whole_files(config.wanted())
+        whole = state.whole_files(selection)
         lines = {"moved": f"{size(moved)} in {requests:,} requests, over all runs"}
         if whole.all.bytes:
             lines["instead of"] = _instead(whole.all.bytes, moved, estimated=whole.all.estimated > 0)
@@ -137,10 +137,10 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
 
 def as_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[str, Any]:
     """What ``--json`` prints: the tables of ``status``, every failure, and the run if one just ended."""
-    wanted, newest = config.wanted(), config.search.twins == "newest"
-    counts = state.counts(twins_newest=newest)
-    whole, without = state.whole_files(wanted), state.without(wanted, twins_newest=newest)
-    alarm = state.alarm(counts, wanted, twins_newest=newest)
+    selection = config.selection()
+    counts = state.counts(selection)
+    whole, without = state.whole_files(selection), state.without(selection)
+    alarm = state.alarm(counts, selection)
     found: dict[str, Any] = {
         "jobs": dict(counts.total),
         "reasons": {
@@ -181,7 +181,7 @@ def as_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[s
                 "reason": row.reason,
                 "tries": row.tries,
             }
-            for row in state.lacking(wanted)
+            for row in state.lacking(selection)
         ],
         "output": str(config.output.folder),
         "state": str(config.run.state),

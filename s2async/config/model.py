@@ -56,7 +56,7 @@ from s2async.config.types import (
 )
 from s2async.errors import ConfigError
 from s2async.files import check_names
-from s2async.models import Wanted
+from s2async.models import Selection
 from s2async.text import one_line
 
 # ---- sections ---------------------------------------------------------------------------------------------
@@ -117,8 +117,8 @@ class Search(Section):
     """Period in UTC, both days included; ``..`` leaves an end open."""
     max_scene_cloud: Percent = 80
     """Per cent of the whole scene: a first sieve; scenes without a value are kept."""
-    twins: Literal["newest", "all"] = "newest"
-    """Which of several processings of one datastrip."""
+    reprocessed: Literal["newest", "all"] = "newest"
+    """Which items of a scene that was processed several times: the newest, or all."""
 
     @property
     def period(self) -> Period:
@@ -144,6 +144,8 @@ class Clouds(Section):
     """Per cent of the area's pixels that hold data, inclusive."""
 
 
+FORMER_NAMES: Final[Mapping[toml.Key, str]] = {("search", "twins"): "reprocessed"}
+"""Settings that had another name in earlier versions, with their present name; `Config.notices` tells the user."""
 TABLE: Final = "overview.csv"
 """The table of the saved crops, in the output folder, which every run writes anew."""
 
@@ -236,6 +238,7 @@ class Config(Section):
 
     _source: TomlFile | None = PrivateAttr(default=None)
     _path: Path | None = PrivateAttr(default=None)
+    _notices: tuple[str, ...] = PrivateAttr(default=())
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -248,13 +251,8 @@ class Config(Section):
             check_names([path.absolute()])
         except FileNotFoundError:
             raise ConfigError("the current folder is no longer there; change to another one") from None
-        source = toml.read(path)
-        try:
-            data = {"output": {}, "run": {}, **source.data}  # so that their default paths are resolved here too
-            config = cls.model_validate(data, context={"folder": path.absolute().parent})
-        except ValidationError as error:
-            raise ConfigError(complaint(error, cls, source)) from None
-        config._source, config._path = source, path.absolute()
+        config = cls._checked(toml.read(path), folder=path.absolute().parent)
+        config._path = path.absolute()
         return config
 
     @classmethod
@@ -264,11 +262,28 @@ class Config(Section):
         Raises:
             ConfigError: one line: ``config: [section] key: what; what to do``.
         """
-        source = TomlFile(path=Path("config"), data=settings, lines={})
+        return cls._checked(TomlFile(path=Path("config"), data=settings, lines={}), folder=None)
+
+    @classmethod
+    def _checked(cls, source: TomlFile, folder: Path | None) -> Self:
+        """Check settings; ``folder`` is that of the file, None for a mapping."""
+        source, notices = toml.renamed(source, FORMER_NAMES)
+        data = dict(source.data)
+        if folder is not None:
+            data = {"output": {}, "run": {}} | data  # so that their default paths are resolved here, too
         try:
-            return cls.model_validate(settings)
+            config = cls.model_validate(data, context={"folder": folder} if folder else None)
         except ValidationError as error:
             raise ConfigError(complaint(error, cls, source)) from None
+        config._notices = notices
+        if folder is not None:
+            config._source = source
+        return config
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should change some time, such as settings with former names: one line each."""
+        return self._notices
 
     @property
     def file(self) -> Path | None:
@@ -316,9 +331,14 @@ class Config(Section):
             classes=told.classes, max_cloud=told.max_area_cloud, min_valid=told.min_area_valid
         )
 
-    def wanted(self) -> Wanted:
-        """The crops that are asked for."""
-        return Wanted(assets=tuple(self.output.assets), mask=self.output.mask, format="gtiff")
+    def selection(self) -> Selection:
+        """The crops that count."""
+        return Selection(
+            assets=tuple(self.output.assets),
+            mask=self.output.mask,
+            format="gtiff",
+            newest_only=self.search.reprocessed == "newest",
+        )
 
     def catalog(self) -> Catalog:
         """Describe the catalogue that is meant, and whom its assets may be on."""

@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,51 @@ def read(path: Path) -> TomlFile:
     except (ValueError, RecursionError) as error:
         raise ConfigError(_syntax(name, text, error)) from None
     return TomlFile(path=path, data=data, lines=key_lines(text.replace("\r\n", "\n")))
+
+
+def renamed(source: TomlFile, former: Mapping[Key, str]) -> tuple[TomlFile, tuple[str, ...]]:
+    """Give keys that have a former name their present one.
+
+    Args:
+        source: a file, or settings that were given as a mapping.
+        former: former key to the present name of its last part.
+
+    Returns:
+        The file with present names only, and a notice for each that was renamed: one line with the place.
+
+    Raises:
+        ConfigError: A former and a present name of the same setting are both there.
+    """
+    notices = []
+    for key, name in former.items():
+        table = _table_of(source.data, key)
+        if table is None or key[-1] not in table:
+            continue
+        *sections, old = key
+        where = f"{source.place(key)}: [{'.'.join(map(str, sections))}] {old}"
+        if name in table:
+            raise ConfigError(f"{where}: is the former name of {name}, which is set as well; remove {old}")
+        lines = {(*key[:-1], name) if at == key else at: line for at, line in source.lines.items()}
+        source = replace(source, data=_with_name(source.data, key, name), lines=lines)
+        notices.append(f"{where} is called {name} now; the old name still works, but please rename it")
+    return source, tuple(notices)
+
+
+def _table_of(data: Mapping[str, Any], key: Key) -> Mapping[str, Any] | None:
+    """The table that a key stands in; None when there is none."""
+    table: Any = data
+    for part in key[:-1]:
+        table = table.get(part) if isinstance(table, Mapping) else None
+    return table if isinstance(table, Mapping) else None
+
+
+def _with_name(data: Mapping[str, Any], key: Key, name: str) -> dict[str, Any]:
+    first, *rest = key
+    if not rest:
+        return {name if entry == first else entry: value for entry, value in data.items()}
+    return {
+        entry: _with_name(value, tuple(rest), name) if entry == first else value for entry, value in data.items()
+    }
 
 
 def key_lines(text: str) -> dict[Key, int]:

@@ -106,6 +106,8 @@ async def run(
     def tell(text: str) -> None:
         on_event(Notice(text=text))
 
+    for text in config.notices:
+        tell(text)
     there = config.run.state.exists()
     if there and new_state:
         raise ConfigError(f"the state {config.run.state} is there: to start anew, move it and its crops away")
@@ -203,11 +205,10 @@ class _Run:
         self.emit = on_event
         self.queue = JobQueue(config.run.queue)
         self.catalog = config.catalog()
-        self.wanted = config.wanted()
+        self.selection = config.selection()
         self.limits = config.limits()
-        self.newest = config.search.twins == "newest"
         self.matcher = search.Matcher(areas)
-        self.lacking = Lacking([SCL, *self.wanted.assets])
+        self.lacking = Lacking([SCL, *self.selection.assets])
         self.servers = alarms.Servers()
         self.parked: set[str] = set()
         self.given_up: dict[str, HostParked] = {}
@@ -224,9 +225,9 @@ class _Run:
         """Jobs that are worked on, each with the end of its batch."""
         self.settings = worker.Settings(
             limits=self.limits,
-            assets=self.wanted.assets,
-            mask=self.wanted.mask,
-            format=self.wanted.format,
+            assets=self.selection.assets,
+            mask=self.selection.mask,
+            format=self.selection.format,
             quicklook=config.output.quicklook,
             folder=config.output.folder,
             token=f"s2async-{state.id}",
@@ -269,7 +270,7 @@ class _Run:
         """Who was being decoded when the last run ended without a word runs alone, or not at all."""
         if left.jobs:
             self.emit(Notice(text=f"{len(left.jobs)} jobs were being decoded when a run died: they go first"))
-            for area, item, reason in self.state.suspect(left):
+            for area, item, reason in self.state.mark_crashed(left):
                 self.emit(Notice(text=f"{area}  {item}  {reason}"))
 
     def _prepare(self) -> None:
@@ -287,12 +288,12 @@ class _Run:
         self.state.commit_folders(moves)
         if specks := area_files.specks_told(self.areas):
             self.emit(Notice(text=specks))
-        judged = self.state.rejudge(lambda measured: verdict(measured, self.limits), self.wanted)
+        judged = self.state.rejudge(lambda measured: verdict(measured, self.limits), self.selection)
         if judged:
             self.emit(Notice(text=f"judged {sum(judged.values())} measured jobs again by new settings"))
         if again := self.state.reopen_transient():
             self.emit(Notice(text=f"trying {again} failed jobs again"))
-        if again := self.state.reopen_due():
+        if again := self.state.reopen_due(self.selection):
             self.emit(Notice(text=f"asking again for files of {again} jobs that were not there"))
 
     async def _work(self) -> None:
@@ -327,7 +328,7 @@ class _Run:
 
     async def _work_alone(self, tools: worker.Tools) -> None:
         """The suspects: each a batch of its own, and one thread for all, so that a crash tells whose it is."""
-        jobs = self.state.suspects(twins_newest=self.newest)[: self.limit]
+        jobs = self.state.crashed_jobs(self.selection)[: self.limit]
         if not jobs:
             return
         self.progress.found += len(jobs)
@@ -363,7 +364,7 @@ class _Run:
     async def _resume(self) -> None:
         cursor, rest = None, list[Job]()
         while True:
-            page, cursor = self.state.open_jobs(cursor, STATE_PAGE, twins_newest=self.newest)
+            page, cursor = self.state.open_jobs(self.selection, cursor, STATE_PAGE)
             runs = [list(run) for _, run in itertools.groupby([*rest, *page], key=scene_of)]
             rest = runs.pop() if cursor else []  # its scene may go on in the next page
             for jobs in runs:
@@ -384,7 +385,7 @@ class _Run:
                 self.catalog,
                 transport.json,
                 max_scene_cloud=self.config.search.max_scene_cloud,
-                twins=self.config.search.twins,
+                newest_only=self.selection.newest_only,
                 on_scene=self._add_scene,
                 on_notice=lambda text: self.emit(Notice(text=text)),
                 known=self.estimates.get(wanted.key),
@@ -401,7 +402,7 @@ class _Run:
         self.lacking.add(scene)
         if self.lacking.scenes == alarms.ENOUGH and self.lacking.keys:
             self.emit(Notice(text=f"so far: {self.lacking.told}"))
-        jobs = self.state.add_scene(scene, areas, self.wanted, twins_newest=self.newest)
+        jobs = self.state.add_scene(scene, areas, self.selection)
         await self._enqueue(jobs, resumed=False)
         await asyncio.sleep(0)  # a page holds hundreds of scenes, and others wait for the loop
 
@@ -444,7 +445,7 @@ class _Run:
 
     async def _answer(self, jobs: Sequence[Job], tools: worker.Tools, *, shared: bool = False) -> None:
         while jobs:
-            if not self.state.begin(jobs):  # they are in the queue once more, with the new edition of their item
+            if not self.state.begin(jobs, self.selection):  # queued once more with the new edition of their item
                 self.progress.found -= len(jobs)
                 return
             scene = jobs[0].scene
@@ -486,7 +487,7 @@ class _Run:
 
     def _settle(self) -> None:
         """Hold for missing what was denied often enough."""
-        if settled := self.state.settle_denied(self.servers.served):
+        if settled := self.state.settle_denied(self.servers.served, self.selection):
             asset, reason = settled[0]
             told = f"{len(settled):,} crops are not asked for any more, such as {asset}: {reason}"
             self.emit(Notice(text=told))
@@ -504,19 +505,19 @@ class _Run:
     def _alarms(self, lacking: Alarm | None, counts: Counts) -> tuple[Alarm, ...]:
         """That all was in vain, said once: of keys and of servers rather than of all jobs."""
         found = (*([lacking] if lacking else []), *self.servers.alarms(self._again))
-        whole = None if found else self.state.alarm(counts, self.wanted, twins_newest=self.newest)
+        whole = None if found else self.state.alarm(counts, self.selection)
         return (whole,) if whole else found
 
     def _again(self, host: str) -> Again:
         """When the files of a server are asked for again that it did not give in this run."""
-        return self.state.again(self.wanted, host=host)
+        return self.state.again(self.selection, host=host)
 
     def _write_index(self) -> Path:
-        rows = self.state.saved_rows(twins_newest=self.newest, wanted=self.wanted)
+        rows = self.state.saved_rows(self.selection)
         return csv_table.write_csv(rows, self.config.output.folder, classes=self.limits.classes)
 
     def _summary(self, path: Path, lacking: Alarm | None) -> Summary:
-        counts = self.state.counts(twins_newest=self.newest)
+        counts = self.state.counts(self.selection)
         meter = self.progress.meter
         incomplete = tuple(report for report in self.noted if not report.complete)
         cut_short = self.progress.searches_done < self.progress.searches

@@ -39,8 +39,8 @@ from s2async.models import (
     Outcome,
     Product,
     Scene,
+    Selection,
     Status,
-    Wanted,
 )
 from s2async.output import crops, geotiff, tags
 from s2async.state import schema
@@ -70,7 +70,7 @@ class Rebuilt:
     """Where the old state is now; None when there was none."""
 
 
-def rebuild(config: Config, areas: Sequence[Area], limits: Limits, wanted: Wanted, version: str) -> Rebuilt:
+def rebuild(config: Config, areas: Sequence[Area], limits: Limits, selection: Selection, version: str) -> Rebuilt:
     """Make a state from all crops that are whole and tell what they are, and mark the output folder as its own.
 
     It has another name until it is whole, so that its place never shows a part of one; nobody else has the state
@@ -80,7 +80,7 @@ def rebuild(config: Config, areas: Sequence[Area], limits: Limits, wanted: Wante
         config: Settings of the job; its output folder exists.
         areas: Those whose crops count.
         limits: By which jobs are judged.
-        wanted: The crops that jobs need.
+        selection: the crops that jobs need.
         version: Of the program.
 
     Raises:
@@ -96,12 +96,12 @@ def rebuild(config: Config, areas: Sequence[Area], limits: Limits, wanted: Wante
         _remove(new)
         with State.create_or_open(new) as state:
             state.sync_areas(areas)
-            state.rejudge(lambda measured: verdict(measured, limits), wanted)
+            state.rejudge(lambda measured: verdict(measured, limits), selection)
             state.begin_run("rebuild", version)
             found, strange = _gather(areas, output, config.search.resolve().collection)
             for parts in found:
-                _record(state, parts, wanted)
-            state.rejudge(lambda measured: verdict(measured, limits), wanted)
+                _record(state, parts, replace(selection, newest_only=False))
+            state.rejudge(lambda measured: verdict(measured, limits), selection)
             state.end_run("finished")
             state.note_output(output.resolve())
             if (name := owners.configuration(config)) is not None:
@@ -309,14 +309,14 @@ def _scene(told: Mapping[str, str]) -> Scene:
     )
 
 
-def _record(state: State, parts: Sequence[_Found], wanted: Wanted) -> None:
+def _record(state: State, parts: Sequence[_Found], selection: Selection) -> None:
     """The crops of one item; an area's crops of several assets are one job."""
     assets = {key: asset for part in parts for key, asset in part.scene.assets.items()}
     by_area: dict[str, list[_Found]] = defaultdict(list)
     for part in parts:
         by_area[part.area.fingerprint].append(part)
     scene = replace(parts[0].scene, assets=assets)
-    jobs = state.add_scene(scene, [of[0].area for of in by_area.values()], wanted, twins_newest=False)
+    jobs = state.add_scene(scene, [of[0].area for of in by_area.values()], selection)
     outcomes = [
         Outcome(
             job=job,

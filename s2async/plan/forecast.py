@@ -94,7 +94,7 @@ class _Seen:
     uncut: Mapping[str, NDArray[np.intp]]
     """Which of these lack a crop, by asset."""
     assets: tuple[str, ...]
-    """Wanted ones that the scene has."""
+    """Selection ones that the scene has."""
     unread: int
     """1 when no run has read any of its files; 0 when their headers may be known."""
 

@@ -88,15 +88,15 @@ class _Survey:
     def __post_init__(self) -> None:
         self.catalog = self.config.catalog()
         self.limits = self.config.limits()
-        self.wanted = self.config.wanted()
+        self.selection = self.config.selection()
         self.matcher = search.Matcher(self.areas)
-        self.lacking = Lacking(["scl", *self.wanted.assets])
+        self.lacking = Lacking(["scl", *self.selection.assets])
         self.estimates = self.ledger.estimates() if self.ledger else {}
         self.experience = self._experience()
         self.planner = Planner(
             self.areas,
-            assets=self.wanted.assets,
-            mask=self.wanted.mask,
+            assets=self.selection.assets,
+            mask=self.selection.mask,
             quicklook=self.config.output.quicklook,
             min_valid=self.config.clouds.min_area_valid,
             experience=self.experience,
@@ -140,7 +140,7 @@ class _Survey:
                 self.catalog,
                 transport.json,
                 max_scene_cloud=self.config.search.max_scene_cloud,
-                twins=self.config.search.twins,
+                newest_only=self.selection.newest_only,
                 on_scene=self._add,
                 on_notice=lambda text: self.emit(Notice(text=text)),
                 known=self.estimates.get(wanted.key),
@@ -159,11 +159,11 @@ class _Survey:
     def _known(self, scene: Scene) -> dict[str, Known]:
         """What the state says of a scene's jobs."""
         assert self.ledger is not None  # noqa: S101 - asked only then
-        return {job.fingerprint: self._judged(job) for job in self.ledger.known_jobs(scene, self.wanted)}
+        return {job.fingerprint: self._judged(job) for job in self.ledger.known_jobs(scene, self.selection)}
 
     def _judged(self, job: KnownJob) -> Known:
         """A job by the settings of now, as the next run will judge it."""
-        wanted, have = self.wanted.assets, job.saved | job.lacks
+        wanted, have = self.selection.assets, job.saved | job.lacks
         done = covers(wanted, job.saved, job.lacks)
         if job.given_up:
             return Known(answered=True, clear=False)

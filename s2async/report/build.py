@@ -259,7 +259,7 @@ def _page(
         maps=tuple(_maps(state, areas, gathered)),
         index=sections.area_index(gathered.entries),
         areas=tuple(gathered.areas),
-        problems=sections.problem_groups(state.problems(), state.searches(), state.lacking(config.wanted())),
+        problems=sections.problem_groups(state.problems(), state.searches(), state.lacking(config.selection())),
         credits=_credits(config, *(gathered.days or _period(config, (), now))),
     )
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from s2async.config.model import Config
-from s2async.models import Area, Wanted
+from s2async.models import Area
 from s2async.report.data import Saving, Watched, looks, saving, total
 from s2async.state.reader import Ledger
 
 
 def watched_area(state: Ledger, config: Config, area: Area) -> Watched:
     """Read all looks at an area."""
-    newest, wanted = config.search.twins == "newest", config.wanted()
-    rows = state.job_rows(twins_newest=newest, wanted=wanted, area=area.fingerprint)
+    rows = state.job_rows(config.selection(), area=area.fingerprint)
     return Watched(area=area, looks=tuple(looks(rows, config.clouds.classes)))
 
 
@@ -24,6 +24,6 @@ def watched_areas(state: Ledger, config: Config) -> Iterator[Watched]:
 
 def bytes_saved(state: Ledger, config: Config) -> Saving:
     """Compare what all runs downloaded with the whole files of all scenes."""
-    wanted = config.wanted()
-    classification = state.whole_files(Wanted(assets=(), mask=wanted.mask, format=wanted.format))
-    return saving(state.whole_files(wanted), classification, total(state.traffic())[1])
+    selection = config.selection()
+    classification = state.whole_files(replace(selection, assets=()))
+    return saving(state.whole_files(selection), classification, total(state.traffic())[1])

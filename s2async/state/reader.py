@@ -19,7 +19,18 @@ import shapely
 from s2async import files
 from s2async.alarms import ENOUGH, Alarm, asset_alarm, is_most, state_alarm
 from s2async.clouds import Limits, is_held
-from s2async.models import Area, Cause, CloudMeasure, Estimate, Scene, SearchReport, Status, Traffic, Use, Wanted
+from s2async.models import (
+    Area,
+    Cause,
+    CloudMeasure,
+    Estimate,
+    Scene,
+    SearchReport,
+    Selection,
+    Status,
+    Traffic,
+    Use,
+)
 from s2async.reasons import SETTINGS, Again
 from s2async.state import rows, schema, sql
 from s2async.state.records import (
@@ -127,19 +138,19 @@ class Ledger:
 
     # ---- jobs ----
 
-    def counts(self, *, twins_newest: bool = True) -> Counts:
+    def counts(self, selection: Selection) -> Counts:
         """Jobs of the active areas by status, in total and per area in the order of their names.
 
         Args:
-            twins_newest: Leave out jobs without an answer that are left to a newer twin of their item: they are
-                not worked on.
+            selection: With ``newest_only``, jobs without an answer are left out where a newer reprocessing of
+                their item covers the area: no run works on them.
         """
         by_area: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         with schema.told(self.path):
             names = self._db.execute(sql.ACTIVE_NAMES).fetchall()
             for area, status, jobs in self._db.execute(sql.COUNTS):
                 by_area[area][status] += jobs
-            if twins_newest:
+            if selection.newest_only:
                 for area, status, jobs in self._db.execute(sql.SUPERSEDED_COUNTS):
                     by_area[area][status] -= jobs
         areas = tuple(
@@ -175,28 +186,28 @@ class Ledger:
             found = self._db.execute(sql.PROBLEMS, (-1 if limit is None else limit,)).fetchall()
         return tuple(map(rows.problem, found))
 
-    def lacking(self, wanted: Wanted) -> tuple[LackRow, ...]:
+    def lacking(self, selection: Selection) -> tuple[LackRow, ...]:
         """What jobs of active areas lack of the wanted assets and the classification, by area, item and asset."""
         with schema.told(self.path):
-            found = self._db.execute(sql.LACKING, {"assets": json.dumps(wanted.assets)}).fetchall()
+            found = self._db.execute(sql.LACKING, rows.selection_values(selection)).fetchall()
         return tuple(map(rows.lack_row, found))
 
-    def without(self, wanted: Wanted, *, twins_newest: bool) -> Without:
-        """Why jobs of active areas lack files, in numbers.
+    def without(self, selection: Selection) -> Without:
+        """Count the reasons why jobs of active areas lack files.
 
         Args:
-            wanted: The wanted crops; only their assets matter.
-            twins_newest: Leave out failed jobs that are left to a newer twin of their item.
+            selection: With ``newest_only``, failed jobs are left out where a newer reprocessing of their item
+                covers the area.
         """
         by_status: dict[str, dict[Cause, int]] = defaultdict(dict)
         saved: dict[tuple[str, Cause], int] = {}
         scenes: dict[str, int] = defaultdict(int)
+        which = rows.selection_values(selection)
         with schema.told(self.path):
-            for status, cause, jobs in self._db.execute(sql.CAUSES, {"newest": twins_newest}):
+            for status, cause, jobs in self._db.execute(sql.CAUSES, which):
                 if cause:
                     by_status[status][Cause(cause)] = jobs
-            assets = {"assets": json.dumps(wanted.assets)}
-            for asset, cause, jobs, items in self._db.execute(sql.LACKING_COUNTS, assets):
+            for asset, cause, jobs, items in self._db.execute(sql.LACKING_COUNTS, which):
                 saved[asset, Cause(cause)] = jobs
                 scenes[asset] += items
         return Without(by_status=dict(by_status), saved=saved, scenes=dict(scenes))
@@ -208,18 +219,17 @@ class Ledger:
             found: int = self._db.execute(sql.SCENES, which).fetchone()[0]
         return found
 
-    def alarm(self, counts: Counts, wanted: Wanted, *, twins_newest: bool) -> Alarm | None:
-        """That nearly all jobs lack files, or those that are saved one of the assets: why, and what to do.
+    def alarm(self, counts: Counts, selection: Selection) -> Alarm | None:
+        """Return a warning when nearly all jobs lack files, or nearly all saved jobs lack one of the assets.
 
         Args:
-            counts: As `counts` gives them.
-            wanted: The wanted crops; only their assets matter.
-            twins_newest: As for `counts`.
+            counts: what `counts` returns for the same selection.
+            selection: which crops count.
         """
         jobs = {status: n for status, n in counts.total.items() if status != OPEN}
         bad = (Status.MISSING, Status.FAILED)
         if not is_most(sum(jobs.get(status, 0) for status in bad), sum(jobs.values())):
-            saved, without = jobs.get(Status.SAVED, 0), self.without(wanted, twins_newest=twins_newest)
+            saved, without = jobs.get(Status.SAVED, 0), self.without(selection)
             if not without.saved:
                 return None
             return asset_alarm(saved, without.saved, without.scenes, scenes=self.scenes(Status.SAVED))
@@ -228,22 +238,23 @@ class Ledger:
             newest = self._db.execute(sql.NEWEST_KEYS, (ENOUGH,)).fetchall()
         return state_alarm(
             jobs,
-            self.without(wanted, twins_newest=twins_newest).by_status,
+            self.without(selection).by_status,
             scenes=(self.scenes(*bad), self.scenes()),
             keys={key for (assets,) in newest for key in json.loads(assets)},
             forbidden=origins,
-            again=self.again(wanted),
+            again=self.again(selection),
         )
 
-    def again(self, wanted: Wanted, *, host: str | None = None) -> Again:
-        """When missing and failed jobs of active areas are worked on again, but for what only settings mend.
+    def again(self, selection: Selection, *, host: str | None = None) -> Again:
+        """Count when runs retry the missing and failed jobs of active areas.
+
+        Jobs that only other settings can help are left out.
 
         Args:
-            wanted: The wanted crops; only their assets matter.
-            host: Only jobs for which this server was asked in vain by the newest run.
+            selection: which crops count; only its assets matter.
+            host: count only jobs for which the newest run asked this server without success.
         """
-        which = {
-            "assets": json.dumps(wanted.assets),
+        which = rows.selection_values(selection) | {
             "attempts": ATTEMPTS,
             "host": host,
             "now": int(time.time()),
@@ -258,18 +269,18 @@ class Ledger:
         with schema.told(self.path):
             return bool(self._value(sql.HAS_KEY, key))
 
-    def known_jobs(self, scene: Scene, wanted: Wanted) -> tuple[KnownJob, ...]:
-        """The jobs of a scene of which this edition of it is known; none when it is another or unknown.
+    def known_jobs(self, scene: Scene, selection: Selection) -> tuple[KnownJob, ...]:
+        """The jobs of a scene; empty when the state does not know this edition of it.
 
         Args:
-            scene: As a search finds it.
-            wanted: The kind of crops that count; its assets do not matter.
+            scene: as a search returns it.
+            selection: which crops count; only its mask and format matter.
         """
         with schema.told(self.path):
             item = self._present(scene)
             if item is None:
                 return ()
-            kind = {"item": item, "mask": wanted.mask, "format": wanted.format, "attempts": ATTEMPTS}
+            kind = rows.selection_values(selection) | {"item": item, "attempts": ATTEMPTS}
             now, known = int(time.time()), self._db.execute(sql.KNOWN_JOBS, kind).fetchall()
             old = rows.to_scene(self._db.execute(sql.ITEM, (item,)).fetchone()[1:])
             if rows.is_update(old, scene):  # a run would ask for all that is missing
@@ -292,16 +303,16 @@ class Ledger:
 
     # ---- sizes of whole files ----
 
-    def whole_files(self, wanted: Wanted) -> WholeFiles:
-        """What the files would weigh as a whole that runs read in part; see `WholeFiles`.
+    def whole_files(self, selection: Selection) -> WholeFiles:
+        """Sum up the sizes of the whole files of which runs read parts; see `WholeFiles`.
 
         The assets are those that a person would have to download: ``scl``, which tells what is clear, and the
-        wanted ones. A file that an item does not have is not counted.
+        selected ones. A file that an item does not have is not counted.
 
         Args:
-            wanted: The wanted crops; only their assets matter.
+            selection: which crops count; only its assets matter.
         """
-        assets = list(dict.fromkeys(("scl", *wanted.assets)))
+        assets = list(dict.fromkeys(("scl", *selection.assets)))
         with schema.told(self.path):
             opened = self._db.execute(sql.OPENED_FILES).fetchone()
             return WholeFiles(
@@ -334,32 +345,33 @@ class Ledger:
 
     # ---- saved crops ----
 
-    def saved_rows(self, *, twins_newest: bool, wanted: Wanted, area: str | None = None) -> Iterator[SavedRow]:
-        """Every valid crop of a saved job of an active area, by area name, then time. Streamed.
+    def saved_rows(self, selection: Selection, *, area: str | None = None) -> Iterator[SavedRow]:
+        """Iterate over the valid crops of active areas, by area name, then time.
 
-        A crop is valid when it was cut from the item's present edition, with the wanted mask and format.
+        A crop is valid when it was cut from the item's present edition, with the selected mask and format. Crops
+        of assets that are not selected are listed, too.
 
         Args:
-            twins_newest: Leave out a crop once the newer twin of its item has an answer for the same area; until
-                then, and while its file is missing, the older crop counts.
-            wanted: The kind of crops that count; its assets do not matter.
-            area: Of this area alone, by its name.
+            selection: With ``newest_only``, a crop is left out once a newer reprocessing of its item has an answer
+                for the same area; until then, and while the newer file is missing, the older crop counts.
+            area: name of an area, to list only its crops.
         """
-        kind = {"newest": twins_newest, "mask": wanted.mask, "format": wanted.format, "area": area}
+        kind = rows.selection_values(selection) | {"area": area}
         with schema.told(self.path):
             for row in self._db.execute(sql.SAVED_ROWS, kind):
                 yield rows.saved_row(row)
 
-    def job_rows(self, *, twins_newest: bool, wanted: Wanted, area: str | None = None) -> Iterator[JobRow]:
-        """Every job of an active area, by area name, then time: one row for each valid crop, else one. Streamed.
+    def job_rows(self, selection: Selection, *, area: str | None = None) -> Iterator[JobRow]:
+        """Iterate over the jobs of active areas, by area name, then time.
+
+        A job has one row for each valid crop (see `saved_rows`), or one row if it has none.
 
         Args:
-            twins_newest: Leave out a job once the newer twin of its item has an answer for the same area, and jobs
-                without an answer that are left to it.
-            wanted: The kind of crops that count; its assets do not matter.
-            area: Of this area alone, by its fingerprint.
+            selection: With ``newest_only``, a job is left out once a newer reprocessing of its item has an answer
+                for the same area, or will get one in its place.
+            area: fingerprint of an area, to list only its jobs.
         """
-        kind = {"newest": twins_newest, "mask": wanted.mask, "format": wanted.format}
+        kind = rows.selection_values(selection)
         of_one = {} if area is None else {"area": area}
         statement = sql.JOB_ROWS if area is None else sql.JOB_ROWS_OF_AREA
         with schema.told(self.path):
@@ -391,14 +403,15 @@ class Ledger:
             found: bytes = self._value(sql.POLYGON, fingerprint)
         return found
 
-    def stored_crops(self, *, twins_newest: bool) -> list[StoredCrop]:
-        """Every crop that was recorded, by folder and file.
+    def stored_crops(self, selection: Selection) -> list[StoredCrop]:
+        """List every recorded crop, by folder and file.
 
         Args:
-            twins_newest: A crop is unwanted once the newer twin of its item has an answer for the same area.
+            selection: With ``newest_only``, a crop is unwanted once a newer reprocessing of its item has an answer
+                for the same area.
         """
         with schema.told(self.path):
-            found = self._db.execute(sql.STORED_CROPS, {"newest": twins_newest}).fetchall()
+            found = self._db.execute(sql.STORED_CROPS, rows.selection_values(selection)).fetchall()
         return [rows.stored_crop(row) for row in found]
 
     def crop_places(self) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any
 
-from s2async.models import HISTOGRAM_BINS, Asset, Cause, CloudMeasure, Lack, Reason, Scene
+from s2async.models import HISTOGRAM_BINS, Asset, Cause, CloudMeasure, Lack, Reason, Scene, Selection
 from s2async.reasons import is_due
 from s2async.state.records import JobRow, KnownJob, LackRow, Problem, SavedRow, StoredCrop
 from s2async.text import public
@@ -51,6 +51,16 @@ def unpack_measure(total: int | None, histogram: bytes | None) -> CloudMeasure |
     if total is None or histogram is None:
         return None
     return CloudMeasure(histogram=_HISTOGRAMS[len(histogram)].unpack(histogram), total=total)
+
+
+def selection_values(selection: Selection) -> dict[str, Any]:
+    """A selection as the parameters ``mask``, ``format``, ``newest`` and ``assets`` of statements."""
+    return {
+        "assets": json.dumps(selection.assets),
+        "mask": selection.mask,
+        "format": selection.format,
+        "newest": selection.newest_only,
+    }
 
 
 def hash_address(href: str) -> bytes:

@@ -72,7 +72,7 @@ SENSED_TOGETHER = f"""
 SELECT id, {ITEM_COLUMNS} FROM items
 WHERE grid = :grid AND sensed BETWEEN :sensed - :span AND :sensed + :span AND id != :item
 """  # noqa: S608
-FREE_TWINS = """
+UNLINK_ITEM = """
 UPDATE items SET superseded_by = (SELECT x.superseded_by FROM items x WHERE x.id = :item)
 WHERE superseded_by = :item
 """
@@ -91,19 +91,19 @@ _NEWER = """
 """
 _SPOILT = "('cloudy', 'nodata', 'outside')"
 """What was measured, and is not clear: crops of an earlier judgement may be on disk, and do not count."""
-_TWIN_ASKED = f"""
+_NEWER_HAS_JOB = f"""
 i.superseded_by IS NOT NULL AND EXISTS (
     SELECT 1 FROM jobs t WHERE t.item IN {_NEWER} AND t.area = j.area AND t.status != 'missing'
 )
 """  # noqa: S608
 """A search may have brought the newer one for other areas only, and a file that is missing is nobody's picture."""
-_TWIN_ANSWERED = f"""
+_NEWER_HAS_ANSWER = f"""
 i.superseded_by IS NOT NULL AND EXISTS (
     SELECT 1 FROM jobs t
     WHERE t.item IN {_NEWER} AND t.area = j.area AND t.status NOT IN ('open', 'failed', 'missing')
 )
 """  # noqa: S608
-_TWIN_HAS_CROP = f"""
+_NEWER_HAS_CROP = f"""
 i.superseded_by IS NOT NULL AND EXISTS (
     SELECT 1 FROM jobs t CROSS JOIN items n ON n.id = t.item
     WHERE t.item IN {_NEWER} AND t.area = j.area AND (
@@ -116,7 +116,7 @@ i.superseded_by IS NOT NULL AND EXISTS (
 """  # noqa: S608
 """A crop p counts no more once a newer twin has one of the same asset, or has found that the area is not clear.
 The newer one may lack an asset that the older has."""
-_CROP_SUPERSEDED = _TWIN_HAS_CROP.format(of_kind="AND q.mask = :mask AND q.format = :format")
+_CROP_SUPERSEDED = _NEWER_HAS_CROP.format(of_kind="AND q.mask = :mask AND q.format = :format")
 AREAS_OF_NEWER = f"""
 SELECT DISTINCT t.area FROM items i CROSS JOIN jobs t ON t.item IN {_NEWER}
 WHERE i.id = ? AND t.status != 'missing'
@@ -151,10 +151,10 @@ FROM jobs j
 CROSS JOIN areas a ON a.id = j.area
 CROSS JOIN items i ON i.id = j.item
 WHERE j.status = 'open' AND (j.item, j.id) > (:item, :job) AND j.found < :run
-  AND a.active AND NOT (:newest AND {_TWIN_ASKED})
+  AND a.active AND NOT (:newest AND {_NEWER_HAS_JOB})
 ORDER BY j.item, j.id LIMIT :limit
 """  # noqa: S608
-SUSPECT = """
+MARK_CRASHED = """
 INSERT INTO suspects (job, deaths) SELECT id, :deaths FROM jobs WHERE id = :job AND status = 'open'
 ON CONFLICT (job) DO UPDATE SET deaths = deaths + excluded.deaths
 """
@@ -162,21 +162,21 @@ SET_ASIDE = """
 UPDATE jobs SET status = 'failed', reason = :reason, cause = 'crash', transient = 0
 WHERE id = :job AND status = 'open' AND (SELECT deaths FROM suspects WHERE job = :job) >= :most
 """
-FORGIVE_DEATHS = "UPDATE suspects SET deaths = 0 WHERE job = ?"
-ACQUIT = "DELETE FROM suspects WHERE job = ?"
+RESET_COUNT = "UPDATE suspects SET deaths = 0 WHERE job = ?"
+CLEAR_MARK = "DELETE FROM suspects WHERE job = ?"
 NAMES_OF_JOB = """
 SELECT a.name, i.item FROM jobs j JOIN areas a ON a.id = j.area JOIN items i ON i.id = j.item WHERE j.id = ?
 """
-SUSPECTS = f"""
+CRASHED_JOBS = f"""
 SELECT j.id, j.item, j.area
 FROM suspects s
 CROSS JOIN jobs j ON j.id = s.job
 CROSS JOIN areas a ON a.id = j.area
 CROSS JOIN items i ON i.id = j.item
-WHERE j.status = 'open' AND j.found < :run AND a.active AND NOT (:newest AND {_TWIN_ASKED})
+WHERE j.status = 'open' AND j.found < :run AND a.active AND NOT (:newest AND {_NEWER_HAS_JOB})
 ORDER BY j.item, j.id
 """  # noqa: S608
-BELIEVED_MEASURE = """
+VALID_MEASURE = """
 SELECT m.total, m.histogram FROM measures m
 WHERE m.job = :job AND m.edition = (SELECT edition FROM items WHERE id = :item)
 """
@@ -189,7 +189,7 @@ ANSWER_JOB = """
 UPDATE jobs SET status = ?, reason = ?, cause = ?, transient = ?, attempts = attempts + 1
 WHERE id = ? AND item = ?
 """
-BELIEVED_ABSENCES = """
+VALID_ABSENCES = """
 SELECT x.asset, x.cause, x.reason, x.host, x.missing, x.tried, x.due, x.alone FROM absences x
 WHERE x.job = :job AND x.edition = (SELECT edition FROM items WHERE id = :item)
 """
@@ -235,7 +235,7 @@ SELECT j.id, ?, i.edition, ?, ?, ?, ?, ?, ? FROM jobs j JOIN items i ON i.id = j
 """
 STORED_CROPS = f"""
 SELECT p.job, p.asset, a.folder, p.file, p.bytes, p.sha256, p.mask, i.item, a.fingerprint,
-  a.active AND (j.status IN {_SPOILT} OR :newest AND {_TWIN_HAS_CROP.format(of_kind="")})
+  a.active AND (j.status IN {_SPOILT} OR :newest AND {_NEWER_HAS_CROP.format(of_kind="")})
 FROM products p
 CROSS JOIN jobs j ON j.id = p.job
 CROSS JOIN areas a ON a.id = j.area
@@ -329,14 +329,14 @@ ACTIVE_NAMES = "SELECT id, name FROM areas WHERE active ORDER BY name, id"
 COUNTS = "SELECT area, status, count(*) FROM jobs GROUP BY area, status"
 SUPERSEDED_COUNTS = f"""
 SELECT j.area, j.status, count(*) FROM items i CROSS JOIN jobs j ON j.item = i.id
-WHERE j.status IN ('open', 'failed') AND {_TWIN_ASKED} GROUP BY j.area, j.status
+WHERE j.status IN ('open', 'failed') AND {_NEWER_HAS_JOB} GROUP BY j.area, j.status
 """  # noqa: S608
 CAUSES = f"""
 SELECT j.status, j.cause, count(*)
 FROM areas a
 CROSS JOIN jobs j ON j.area = a.id AND j.status IN ('failed', 'missing')
 CROSS JOIN items i ON i.id = j.item
-WHERE a.active AND NOT (:newest AND j.status = 'failed' AND {_TWIN_ASKED})
+WHERE a.active AND NOT (:newest AND j.status = 'failed' AND {_NEWER_HAS_JOB})
 GROUP BY j.status, j.cause ORDER BY j.status, j.cause
 """  # noqa: S608
 SCENES = """
@@ -469,7 +469,7 @@ LEFT JOIN products p ON p.job = j.id AND j.status NOT IN {_SPOILT}
 LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
 WHERE a.active AND NOT (
   p.job IS NULL AND :newest AND i.superseded_by IS NOT NULL AND (
-    j.status IN ('open', 'failed') AND {_TWIN_ASKED} OR {_TWIN_ANSWERED}
+    j.status IN ('open', 'failed') AND {_NEWER_HAS_JOB} OR {_NEWER_HAS_ANSWER}
     OR j.status NOT IN {_SPOILT} AND EXISTS (
       SELECT 1 FROM products q
       WHERE q.job = j.id AND q.edition = i.edition AND q.mask = :mask AND q.format = :format

@@ -1,6 +1,6 @@
-"""Steps of the state's transactions: items and their editions and twins, jobs, and what is believed of an answer.
+"""Steps of the state's transactions: items with their editions and reprocessings, jobs, and answers.
 
-Each takes the open transaction; `state.writer.State` joins them.
+Each function takes the open transaction; `state.writer.State` calls them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from s2async import reasons
-from s2async.catalog.items import TWIN_SECONDS, are_twins, edition
+from s2async.catalog.reprocessing import TOLERANCE_SECONDS, processing_order, same_acquisition
 from s2async.errors import ConfigError
-from s2async.models import Area, FileFact, Job, Lack, Outcome, Scene, Status, Wanted
+from s2async.models import Area, FileFact, Job, Lack, Outcome, Scene, Selection, Status
 from s2async.state import judging, sql
 from s2async.state.rows import (
     hash_address,
@@ -22,31 +22,33 @@ from s2async.state.rows import (
     lack,
     pack_histogram,
     same_edition,
+    selection_values,
     to_microseconds,
     to_scene,
     unpack_measure,
 )
 from s2async.state.schema import Connection
 
-DEATHS = 3
-"""Times in a row that the program may be killed while a job alone is decoded. Nothing tells whether that was the
-system, short of memory, or somebody's ``kill -9``; a crash in native code tells itself, and once is enough."""
+MOST_KILLS = 3
+"""Times in a row that the program may be killed while it decodes a job alone, before the job is set aside. The
+kernel may have killed it for want of memory, or a person by ``kill -9``: nothing shows which. A crash in native
+code is certain, so one is enough."""
 
 
-class Suspicion(Protocol):
-    """What a run left behind that ended without a word; see `engine.crash_marker.Left`."""
+class Interrupted(Protocol):
+    """What a run left behind that was killed or crashed; see `engine.crash_marker.Left`."""
 
     @property
     def jobs(self) -> Collection[int]:
-        """Inside a decode at that moment."""
+        """Jobs that were being decoded at that moment."""
 
     @property
     def alone(self) -> bool:
-        """No other job was."""
+        """Whether only one job at a time was being decoded."""
 
     @property
     def crash(self) -> str:
-        """The fatal signal; empty when the process was killed from outside."""
+        """Name of the fatal signal; empty when the process was killed from outside."""
 
 
 def add_item(db: Connection, scene: Scene) -> int:
@@ -61,7 +63,7 @@ def add_item(db: Connection, scene: Scene) -> int:
             "would be the same files; give each collection a state and an output folder of its own"
         )
     item = db.execute(sql.ADD_ITEM, item_values(scene)).lastrowid or 0
-    settle_twins(db, item, scene)
+    link_reprocessings(db, item, scene)
     return item
 
 
@@ -70,7 +72,7 @@ def update_item(db: Connection, run: int, item: int, old: Scene, new: Scene) -> 
     if old == replace(new, footprint=None):
         return []
     db.execute(sql.UPDATE_ITEM, (*item_values(new), item))
-    settle_twins(db, item, new)
+    link_reprocessings(db, item, new)
     which: dict[str, int | str | None] = {"item": item, "run": run}
     hrefs = {key: asset.href for key, asset in old.assets.items()}
     if not same_edition(old.version, hrefs, new):
@@ -96,18 +98,18 @@ def _reopen(db: Connection, which: Mapping[str, int | str | None]) -> list[tuple
     return again
 
 
-def settle_twins(db: Connection, item: int, scene: Scene) -> None:
-    """Of the editions of one datastrip let each be superseded by the next higher one."""
-    place = {
+def link_reprocessings(db: Connection, item: int, scene: Scene) -> None:
+    """Link the items of one acquisition: each is superseded by the next newer one."""
+    which = {
         "item": item,
         "grid": scene.grid,
         "sensed": to_microseconds(scene.datetime),
-        "span": round(TWIN_SECONDS * 1_000_000),
+        "span": round(TOLERANCE_SECONDS * 1_000_000),
     }
-    db.execute(sql.FREE_TWINS, {"item": item})
-    near = [(row, to_scene(columns)) for row, *columns in db.execute(sql.SENSED_TOGETHER, place)]
-    twins = [(item, scene), *((row, other) for row, other in near if are_twins(scene, other))]
-    order = [row for row, _ in sorted(twins, key=lambda twin: edition(twin[1]))]
+    db.execute(sql.UNLINK_ITEM, {"item": item})
+    near = [(row, to_scene(columns)) for row, *columns in db.execute(sql.SENSED_TOGETHER, which)]
+    same = [(item, scene), *((row, other) for row, other in near if same_acquisition(scene, other))]
+    order = [row for row, _ in sorted(same, key=lambda entry: processing_order(entry[1]))]
     db.executemany(sql.SUPERSEDE, zip([*order[1:], None], order, strict=True))
 
 
@@ -117,7 +119,9 @@ def add_job(db: Connection, item: int, area: int, run: int) -> int | None:
     return added.lastrowid if added.rowcount == 1 else None
 
 
-def known_job(db: Connection, item: int, job: int, area: Area, scene: Scene, wanted: Wanted, now: int) -> Job:
+def known_job(
+    db: Connection, item: int, job: int, area: Area, scene: Scene, selection: Selection, now: int
+) -> Job:
     """A job with what earlier attempts found out about the present edition of its item.
 
     Args:
@@ -126,12 +130,12 @@ def known_job(db: Connection, item: int, job: int, area: Area, scene: Scene, wan
         job: Row of it.
         area: Of it.
         scene: Of it.
-        wanted: The kind of crops that count.
+        selection: which crops count; only its mask and format matter.
         now: Seconds since 1970, UTC.
     """
-    which = {"item": item, "job": job, "mask": wanted.mask, "format": wanted.format}
-    lacks = tuple(lack(row, now) for row in db.execute(sql.BELIEVED_ABSENCES, which))
-    found = db.execute(sql.BELIEVED_MEASURE, which).fetchone()
+    which = selection_values(selection) | {"item": item, "job": job}
+    lacks = tuple(lack(row, now) for row in db.execute(sql.VALID_ABSENCES, which))
+    found = db.execute(sql.VALID_MEASURE, which).fetchone()
     if found is None:  # a crop is only made of what was measured
         return Job(id=job, area=area, scene=scene, lacks=lacks)
     saved = frozenset(asset for (asset,) in db.execute(sql.VALID_ASSETS, which))
@@ -139,29 +143,33 @@ def known_job(db: Connection, item: int, job: int, area: Area, scene: Scene, wan
 
 
 def known_jobs(
-    db: Connection, found: Sequence[tuple[int, int, int]], areas: Mapping[int, Area], wanted: Wanted, now: int
+    db: Connection,
+    found: Sequence[tuple[int, int, int]],
+    areas: Mapping[int, Area],
+    selection: Selection,
+    now: int,
 ) -> list[Job]:
     """Jobs by the rows of themselves, their items and their areas; see `known_job`."""
     scenes: dict[int, Scene] = {}
     for item in {item for _, item, _ in found}:
         scenes[item] = to_scene(db.execute(sql.ITEM, (item,)).fetchone()[1:])
-    return [known_job(db, item, job, areas[area], scenes[item], wanted, now) for job, item, area in found]
+    return [known_job(db, item, job, areas[area], scenes[item], selection, now) for job, item, area in found]
 
 
-def suspect(db: Connection, left: Suspicion) -> list[tuple[str, str, str]]:
-    """Note which jobs were being decoded when a run ended without a word, and set aside whom that convicts.
+def mark_crashed(db: Connection, left: Interrupted) -> list[tuple[str, str, str]]:
+    """Mark the jobs that were being decoded when a run was killed or crashed; set those aside that caused it.
 
     Returns:
         Area, item and reason of the jobs that were set aside.
     """
-    deaths = (DEATHS if left.crash else 1) if left.alone else 0
-    how = f"crashed the program ({left.crash})" if left.crash else f"saw the program killed {DEATHS} times"
+    kills = (MOST_KILLS if left.crash else 1) if left.alone else 0
+    how = f"crashed the program ({left.crash})" if left.crash else f"saw the program killed {MOST_KILLS} times"
     reason = f"set aside: decoding it {how}; retry brings it back"
     aside = []
     for job in sorted(left.jobs):
-        db.execute(sql.SUSPECT, {"job": job, "deaths": deaths})
-        if db.execute(sql.SET_ASIDE, {"job": job, "reason": reason, "most": DEATHS}).rowcount:
-            db.execute(sql.FORGIVE_DEATHS, (job,))  # but it stays a suspect, should somebody bring it back
+        db.execute(sql.MARK_CRASHED, {"job": job, "deaths": kills})
+        if db.execute(sql.SET_ASIDE, {"job": job, "reason": reason, "most": MOST_KILLS}).rowcount:
+            db.execute(sql.RESET_COUNT, (job,))  # the mark stays: after a retry the job runs alone again
             aside.append((*db.execute(sql.NAMES_OF_JOB, (job,)).fetchone(), reason))
     return aside
 
@@ -173,7 +181,7 @@ def add_files(db: Connection, item: int, facts: Sequence[FileFact]) -> None:
     db.executemany(sql.ADD_HEADER, headers)
 
 
-def believe(db: Connection, item: int, outcome: Outcome, run: int, now: int) -> None:
+def accept(db: Connection, item: int, outcome: Outcome, run: int, now: int) -> None:
     """Take in an answer about the present edition of its item.
 
     Args:
@@ -191,7 +199,7 @@ def believe(db: Connection, item: int, outcome: Outcome, run: int, now: int) -> 
     if db.execute(sql.ANSWER_JOB, answer).rowcount != 1:
         raise ValueError(f"job {job.id} of {job.scene.id} is not in this state")
     if outcome.status is not Status.FAILED:  # which may mean that it was not decoded
-        db.execute(sql.ACQUIT, (job.id,))
+        db.execute(sql.CLEAR_MARK, (job.id,))
     if measured is not None:
         db.execute(sql.ADD_MEASURE, (measured.total, pack_histogram(measured.histogram), job.id))
     for crop in outcome.products:
@@ -216,14 +224,16 @@ def _add_absence(db: Connection, item: int, job: int, absence: Lack, run: int, n
     db.execute(sql.ADD_ABSENCE, which | told | when)
 
 
-def settle_denied(db: Connection, run: int, served: Collection[str], wanted: Wanted) -> list[tuple[str, str]]:
+def settle_denied(
+    db: Connection, run: int, served: Collection[str], selection: Selection
+) -> list[tuple[str, str]]:
     """Hold what was denied often enough for missing, where its server gives others.
 
     Args:
         db: The open transaction.
         run: That ends.
         served: Origins of servers that gave a file in this run.
-        wanted: The crops that clear jobs need.
+        selection: which crops count.
 
     Returns:
         Asset and reason of each.
@@ -233,18 +243,18 @@ def settle_denied(db: Connection, run: int, served: Collection[str], wanted: Wan
     settled = [(job, asset, f"missing or not public: {reason}") for job, _, asset, reason in found]
     db.executemany(sql.SETTLE_ABSENCE, [(reason, job, asset) for job, asset, reason in settled])
     for job, item in {(job, item) for job, item, *_ in found}:
-        which = {"item": item, "job": job, "mask": wanted.mask, "format": wanted.format}
-        lacks = [lack(row, 0) for row in db.execute(sql.BELIEVED_ABSENCES, which)]
-        needed = [one for one in lacks if one.asset in ("scl", *wanted.assets)]
+        which = selection_values(selection) | {"item": item, "job": job}
+        lacks = [lack(row, 0) for row in db.execute(sql.VALID_ABSENCES, which)]
+        needed = [one for one in lacks if one.asset in ("scl", *selection.assets)]
         if all(one.missing for one in needed):
-            measured = db.execute(sql.BELIEVED_MEASURE, which).fetchone()
+            measured = db.execute(sql.VALID_MEASURE, which).fetchone()
             saved = {asset for (asset,) in db.execute(sql.VALID_ASSETS, which)}
-            status = judging.settled(wanted, saved, needed) if measured else judging.missing(needed)
+            status = judging.settled(selection, saved, needed) if measured else judging.missing(needed)
             db.execute(sql.SETTLE_JOB, (*status, job))
     return [(asset, reason) for _, asset, reason in settled]
 
 
-def disbelieve(db: Connection, outcome: Outcome) -> None:
+def reject(db: Connection, outcome: Outcome) -> None:
     """Take in an answer about an edition that has been replaced: only that its crops lie where newer ones did."""
     for crop in outcome.products:
         if db.execute(sql.DROP_PRODUCT, (outcome.job.id, crop.asset)).rowcount:

@@ -30,17 +30,17 @@ from s2async.models import (
     Job,
     Scene,
     SearchReport,
+    Selection,
     Status,
     Traffic,
-    Wanted,
 )
 from s2async.state import judging, schema, sql, transactions
 from s2async.state.lock import FileLock, take_lock
 from s2async.state.reader import Ledger
 from s2async.state.records import ATTEMPTS, Cursor, StoredCrop
-from s2async.state.rows import hash_address, to_scene
+from s2async.state.rows import hash_address, selection_values, to_scene
 
-__all__ = ["Cursor", "Ledger", "State", "Wanted"]
+__all__ = ["Cursor", "Ledger", "Selection", "State"]
 
 
 class State(Ledger):
@@ -51,7 +51,6 @@ class State(Ledger):
         self._lock = lock
         self._inode = _inode(path)
         self._run: int | None = None
-        self._wanted: Wanted | None = None
         self._areas: dict[int, Area] = {}
         self._rows: dict[str, int] = {}
 
@@ -186,7 +185,7 @@ class State(Ledger):
     # ---- what follows from the facts ----
 
     def rejudge(
-        self, judge: Callable[[CloudMeasure], Status | None], wanted: Wanted
+        self, judge: Callable[[CloudMeasure], Status | None], selection: Selection
     ) -> dict[tuple[str, str], int]:
         """Draw the status of every measured job of the active areas anew; nothing is read again.
 
@@ -198,50 +197,49 @@ class State(Ledger):
 
         Args:
             judge: A measurement to CLOUDY, NODATA or OUTSIDE, or to None when it is clear.
-            wanted: The crops that clear jobs need from now on; `open_jobs` goes by it.
+            selection: the crops that clear jobs need from now on.
 
         Returns:
             How many jobs went from one status to another, such as ``{("cloudy", "open"): 310}``.
         """
-        self._wanted = wanted
         with self._writing() as db:
-            return judging.judge_all(db, judge, wanted)
+            return judging.judge_all(db, judge, selection)
 
     def reopen_transient(self, limit: int = ATTEMPTS) -> int:
         """Open the jobs again that failed for a transient cause in at most so many runs; tells how many."""
         with self._writing() as db:
             return db.execute(sql.REOPEN_TRANSIENT, (limit,)).rowcount
 
-    def reopen_due(self, now: int | None = None) -> int:
-        """Open the jobs again that lack a wanted file whose server said that it is not there, where it is time.
+    def reopen_due(self, selection: Selection, now: int | None = None) -> int:
+        """Open the jobs again that lack a selected file, if it is time to ask its server once more.
 
-        A file may be published later than its item, and a server may err; see `reasons.due`. To be called after
-        `rejudge`, which says what is wanted.
+        A file may be published later than its item, and a server may err; see `reasons.due`.
 
         Args:
-            now: Seconds since 1970, UTC; by default this machine's clock.
+            selection: which crops count; only its assets matter.
+            now: seconds since 1970, UTC; by default this machine's clock.
 
         Returns:
-            How many.
+            The number of jobs.
         """
-        assets = json.dumps(self._this_wanted.assets)
         with self._writing() as db:
-            which = {"now": _seconds() if now is None else now, "assets": assets}
+            which = selection_values(selection) | {"now": _seconds() if now is None else now}
             return db.execute(sql.REOPEN_DUE, which).rowcount
 
-    def settle_denied(self, served: Collection[str]) -> list[tuple[str, str]]:
-        """Hold files for missing that were denied in five runs, while their servers give others.
+    def settle_denied(self, served: Collection[str], selection: Selection) -> list[tuple[str, str]]:
+        """Mark files as missing that five runs were denied, while their servers delivered others.
 
-        To be called when a run ends.
+        Call it when a run ends.
 
         Args:
-            served: Origins of servers that gave a file in this run.
+            served: origins of servers that delivered a file in this run.
+            selection: which crops count.
 
         Returns:
             Asset and reason of each that was settled.
         """
         with self._writing() as db:
-            return transactions.settle_denied(db, self._this_run, served, self._this_wanted)
+            return transactions.settle_denied(db, self._this_run, served, selection)
 
     def retry(self, *, missing: bool = False) -> int:
         """Open the failed jobs of the active areas again, whatever the cause; tells how many.
@@ -256,7 +254,7 @@ class State(Ledger):
         return opened
 
     def forget_crops(self, gone: Sequence[StoredCrop]) -> None:
-        """Believe no more that these crops are on disk; jobs that had one are open again."""
+        """Remove the records of crops that are not on disk any more; their jobs are open again."""
         with self._writing() as db:
             db.executemany(sql.DROP_PRODUCT, [(crop.job, crop.asset) for crop in gone])
             db.executemany(sql.UNSAVE_JOB, [(crop.job,) for crop in gone])
@@ -264,56 +262,64 @@ class State(Ledger):
     # ---- jobs to work on ----
 
     def open_jobs(
-        self, after: Cursor | None = None, limit: int = 500, *, twins_newest: bool
+        self, selection: Selection, after: Cursor | None = None, limit: int = 500
     ) -> tuple[list[Job], Cursor | None]:
-        """The next page of the jobs that were open when this run began, those of one item one after the other.
+        """Return the next page of the jobs that were open when this run began; jobs of one item are adjacent.
 
-        Jobs that this run's searches found or opened are not among them, so that none is queued twice. To be
-        called after `sync_areas`, `rejudge` (which says what crops are wanted) and `begin_run`.
+        Jobs that this run's searches added or opened are left out, so that none is queued twice. Call it after
+        `sync_areas`, `rejudge` and `begin_run`.
 
         Args:
-            after: Where the last page ended; None to begin.
-            limit: Most jobs of the page.
-            twins_newest: Leave out a job where a newer twin of its item has the same area; see `add_scene`.
+            selection: which crops count; see `add_scene` for ``newest_only``.
+            after: where the last page ended; None for the first page.
+            limit: most jobs of the page.
 
         Returns:
             The jobs, and where the next page begins; None when there is none.
         """
         item, job = after or (0, 0)
-        page = {"item": item, "job": job, "run": self._this_run, "newest": twins_newest, "limit": limit}
+        page = {"item": item, "job": job, "run": self._this_run, "limit": limit}
         with schema.told(self.path):
-            found = self._db.execute(sql.OPEN_JOBS, page).fetchall()
-            jobs = self._jobs(found)
+            found = self._db.execute(sql.OPEN_JOBS, selection_values(selection) | page).fetchall()
+            jobs = self._jobs(found, selection)
         return jobs, Cursor(found[-1][1], found[-1][0]) if len(jobs) == limit else None
 
-    def suspect(self, left: transactions.Suspicion) -> list[tuple[str, str, str]]:
-        """Note which jobs were being decoded when a run ended without a word; see `suspects`.
+    def mark_crashed(self, left: transactions.Interrupted) -> list[tuple[str, str, str]]:
+        """Mark the jobs that were being decoded when a run was killed or crashed; see `crashed_jobs`.
 
         Returns:
-            Area, item and reason of the jobs that this convicts: they are failed, until `retry`.
+            Area, item and reason of the jobs that were set aside as failed; `retry` opens them again.
         """
         with self._writing() as db:
-            return transactions.suspect(db, left)
+            return transactions.mark_crashed(db, left)
 
-    def suspects(self, *, twins_newest: bool) -> list[Job]:
-        """The open jobs to be decoded alone, before all others. An answer ends the suspicion; see `open_jobs`."""
-        which = {"run": self._this_run, "newest": twins_newest}
+    def crashed_jobs(self, selection: Selection) -> list[Job]:
+        """Return the open jobs that are marked as crashed: a run decodes them first, one by one.
+
+        An answer clears the mark. See `open_jobs` for the selection.
+        """
+        which = selection_values(selection) | {"run": self._this_run}
         with schema.told(self.path):
-            return self._jobs(self._db.execute(sql.SUSPECTS, which).fetchall())
+            return self._jobs(self._db.execute(sql.CRASHED_JOBS, which).fetchall(), selection)
 
-    def _jobs(self, found: Sequence[tuple[int, int, int]]) -> list[Job]:
-        return transactions.known_jobs(self._db, found, self._areas, self._this_wanted, _seconds())
+    def _jobs(self, found: Sequence[tuple[int, int, int]], selection: Selection) -> list[Job]:
+        return transactions.known_jobs(self._db, found, self._areas, selection, _seconds())
 
-    def add_scene(self, scene: Scene, areas: Sequence[Area], wanted: Wanted, *, twins_newest: bool) -> list[Job]:
-        """Take in what a search found: a scene, and the areas that it may hold.
+    def add_scene(self, scene: Scene, areas: Sequence[Area], selection: Selection) -> list[Job]:
+        """Record a scene that a search returned, and its jobs: one for each area that it may cover.
 
-        A new version of a known item (or other addresses of its assets) opens all its jobs again, and what was
-        known of them is believed no more; a mere update opens those that lack a file.
+        A new edition of a known item (or other addresses of its assets) opens all its jobs again and makes what
+        was known of them invalid; a mere update opens the jobs that lack a file.
+
+        Args:
+            scene: the item.
+            areas: areas that it may cover.
+            selection: with ``newest_only``, an area gets no job where a newer reprocessing of the item has one,
+                unless the file of that is missing.
 
         Returns:
-            The jobs to be worked on: those of active areas that were opened again, and the new ones. None when the
-            same scene comes a second time. Where only the newest twin is wanted, an area that a newer one has is
-            left to that, unless its file is missing.
+            The jobs to work on: the new ones, and those of active areas that were opened again. Empty when the
+            same scene comes a second time.
 
         Raises:
             ConfigError: It is new, but an item of another collection has the same id.
@@ -329,9 +335,11 @@ class State(Ledger):
             else:
                 item, *old = found
                 again = transactions.update_item(db, self._this_run, item, to_scene(old), scene)
-            newer = {place for (place,) in db.execute(sql.AREAS_OF_NEWER, (item,))} if twins_newest else set()
+            newer = (
+                {place for (place,) in db.execute(sql.AREAS_OF_NEWER, (item,))} if selection.newest_only else set()
+            )
             jobs = [
-                transactions.known_job(db, item, job, self._areas[place], scene, wanted, _seconds())
+                transactions.known_job(db, item, job, self._areas[place], scene, selection, _seconds())
                 for job, place in again
                 if place not in newer
             ]
@@ -353,30 +361,29 @@ class State(Ledger):
 
     # ---- answers ----
 
-    def begin(self, jobs: Sequence[Job]) -> bool:
-        """Note that jobs of one scene are about to be worked on, before their first crop is written.
+    def begin(self, jobs: Sequence[Job], selection: Selection) -> bool:
+        """Note that a run starts to work on jobs of one scene; call it before it writes their first crop.
 
-        Crops of another kind (mask, format) may lie under the names of those that are written, so they count no
-        more from now on: a run that stops between a new file and its record would leave a record of the old one.
+        Crops of another mask or format may have the same file names as those to be written. Their records are
+        removed now: if a run stops between a new file and its record, the record of the old one would be wrong.
 
         Returns:
-            False when a search has replaced the edition of their item meanwhile, and opened them anew: then they
-            are not to be worked on, for they would write over the crops of the new one.
+            False when a search has replaced the edition of their item meanwhile and opened the jobs again. Do not
+            work on them then: they would overwrite crops of the new edition.
         """
         if self._present(jobs[0].scene) is None:
             return False
-        wanted = self._this_wanted
-        kind = (wanted.mask, wanted.format)
-        written = [(job.id, asset, *kind) for job in jobs for asset in wanted.assets if asset not in job.saved]
+        kind = (selection.mask, selection.format)
+        written = [(job.id, asset, *kind) for job in jobs for asset in selection.assets if asset not in job.saved]
         with self._writing() as db:
             db.executemany(sql.DROP_OTHER_KIND, written)
         return True
 
     def record(self, result: BatchResult, traffic: Sequence[Traffic]) -> None:
-        """Take in the answers of a batch, and the requests and bytes since the last call.
+        """Record the answers of a batch, and the requests and bytes since the last call.
 
-        An answer about an edition of the item that a search has replaced meanwhile is not believed: its job stays
-        open. Crops that it wrote may lie over those of the new edition, so these count no more either.
+        An answer is rejected when a search has replaced the edition of its item meanwhile: the job stays open. Its
+        crops may have overwritten crops of the new edition, so the records of these are removed, too.
         """
         with self._writing() as db:
             self._add_traffic(db, traffic)
@@ -386,10 +393,10 @@ class State(Ledger):
             if item is not None:
                 transactions.add_files(db, item, result.files)
                 for outcome in result.outcomes:
-                    transactions.believe(db, item, outcome, self._this_run, _seconds())
+                    transactions.accept(db, item, outcome, self._this_run, _seconds())
             else:
                 for outcome in result.outcomes:
-                    transactions.disbelieve(db, outcome)
+                    transactions.reject(db, outcome)
 
     # ---- helpers ----
 
@@ -405,12 +412,6 @@ class State(Ledger):
         if self._run is None:
             raise RuntimeError("begin_run comes first")
         return self._run
-
-    @property
-    def _this_wanted(self) -> Wanted:
-        if self._wanted is None:
-            raise RuntimeError("rejudge comes first")
-        return self._wanted
 
     def _add_traffic(self, db: schema.Connection, traffic: Sequence[Traffic]) -> None:
         booked = [(self._this_run, t.stage, t.asset, t.use, t.requests, t.bytes) for t in traffic]

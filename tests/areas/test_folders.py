@@ -50,23 +50,23 @@ def test_areas_that_left_the_configuration_keep_their_jobs_which_are_not_counted
     record(state, failed(jobs[0], transient=True), saved(jobs[1]))
     add(state, make_scene("S2", minutes=10), [A, B])
     start(state, [A])
-    assert [area.name for area in state.counts().areas] == ["a"]
-    assert state.counts().total == {"failed": 1, OPEN: 1}
+    assert [area.name for area in state.counts(VISUAL).areas] == ["a"]
+    assert state.counts(VISUAL).total == {"failed": 1, OPEN: 1}
     assert {job.area.name for job in open_jobs(state)} == {"a"}
-    assert not list(state.saved_rows(twins_newest=True, wanted=VISUAL))
+    assert not list(state.saved_rows(VISUAL))
     start(state, [B])
     assert state.problems() == ()
     assert state.reopen_transient() == 0
     assert state.retry() == 0
     start(state, [A, B])
-    assert state.counts().total == {"failed": 1, "saved": 1, OPEN: 2}
+    assert state.counts(VISUAL).total == {"failed": 1, "saved": 1, OPEN: 2}
 
 
 def test_an_area_of_the_run_is_needed(state: State) -> None:
     start(state, [A])
     with pytest.raises(ValueError, match="sync_areas"):
         add(state, make_scene(), [A, B])
-    assert state.counts().total == {}
+    assert state.counts(VISUAL).total == {}
 
 
 def test_two_areas_of_one_polygon_are_refused(state: State) -> None:
@@ -89,9 +89,7 @@ def test_a_renamed_area_keeps_its_answers_and_its_folder_moves(state: State) -> 
     state.rejudge(judge, VISUAL)
     state.begin_run("{}", "1.0")
     assert add(state, make_scene(), [renamed]) == []
-    assert [(row.area, row.folder) for row in state.saved_rows(twins_newest=True, wanted=VISUAL)] == [
-        ("new name", "new-name")
-    ]
+    assert [(row.area, row.folder) for row in state.saved_rows(VISUAL)] == [("new name", "new-name")]
 
 
 def test_an_inactive_area_makes_room_for_another_of_its_folder(state: State) -> None:

@@ -28,7 +28,7 @@ BAD: dict[str, dict[str, Any]] = {
 def taken(*found: Any) -> tuple[Intake, list[Scene]]:
     """An intake of 2022 that took these items, and the scenes that it gave."""
     year = datetime(2022, 1, 1, tzinfo=UTC), datetime(2023, 1, 1, tzinfo=UTC)
-    intake = Intake(CATALOG, *year, max_scene_cloud=80, newest=False)
+    intake = Intake(CATALOG, *year, max_scene_cloud=80, newest_only=False)
     scenes = [scene for item in found for scene in intake.add(identity(item, CATALOG), item)]
     return intake, [*scenes, *intake.rest()]
 

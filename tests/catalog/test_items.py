@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2async.catalog.assets import NO_TIFF, ONLY_JP2, UNUSABLE
-from s2async.catalog.items import KNOWN, are_twins, custom, edition, to_scene
+from s2async.catalog.items import KNOWN, custom, to_scene
+from s2async.catalog.reprocessing import processing_order, same_acquisition
 from s2async.errors import BadAnswer, ConfigError
 from s2async.models import Asset, Cause, Reason
 from tests.support.items import COG, COGS, EARTH_SEARCH, a_scene, an_item
@@ -153,24 +154,24 @@ def test_dropped_entries_are_derived_from_the_folder(real_data: Path) -> None:
         assert scene.epsg == 32631
 
 
-def test_datastrip_halves_are_no_twins(real_data: Path) -> None:
+def test_halves_of_a_pass_are_two_acquisitions(real_data: Path) -> None:
     items = recorded(real_data, "proj-code-pystac-upgraded-31TCJ-8-items")
     scenes = {scene.id: scene for scene in (to_scene(item, EARTH_SEARCH) for item in items)}
     halves = [scenes[f"S2A_31TCJ_20220808_{n}_L2A"] for n in (0, 1)]
     assert timedelta(seconds=6) < halves[1].datetime - halves[0].datetime < timedelta(seconds=7)
     assert halves[0].baseline == halves[1].baseline
-    assert not any(are_twins(a, b) for a, b in itertools.combinations(scenes.values(), 2))
+    assert not any(same_acquisition(a, b) for a, b in itertools.combinations(scenes.values(), 2))
 
 
-def test_recorded_reprocessings_are_twins_and_the_newer_wins(real_data: Path) -> None:
+def test_of_recorded_reprocessings_the_newer_wins(real_data: Path) -> None:
     folder = real_data / "stac" / "exchanges" / "v1-search-bbox-3-pages"
     pages = [json.loads((folder / f"{n:02}.response.json").read_text()) for n in (1, 2, 3)]
     scenes = [to_scene(item, EARTH_SEARCH) for page in pages for item in page["features"]]
     assert len(scenes) == 16
-    pairs = [(a, b) for a, b in itertools.combinations(scenes, 2) if are_twins(a, b)]
+    pairs = [(a, b) for a, b in itertools.combinations(scenes, 2) if same_acquisition(a, b)]
     assert len(pairs) == 8
     for pair in pairs:
-        newer, older = sorted(pair, key=edition, reverse=True)
+        newer, older = sorted(pair, key=processing_order, reverse=True)
         assert (newer.baseline, older.baseline) == ("05.00", "02.14")
         assert newer.id == older.id.replace("_0_L2A", "_1_L2A")
 
@@ -556,7 +557,7 @@ def test_a_custom_catalogue_that_cannot_be(url: str, collection: str, assets: di
         custom(url, collection, assets)
 
 
-# ---- twins ------------------------------------------------------------------------------------------------
+# ---- scenes that were processed several times ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -575,14 +576,14 @@ def test_a_custom_catalogue_that_cannot_be(url: str, collection: str, assets: di
         ({"baseline": "05.10", "generated": "", "cloud": None}, True),
     ],
 )
-def test_twins(changes: dict[str, Any], expected: bool) -> None:
+def test_same_acquisition(changes: dict[str, Any], expected: bool) -> None:
     a, b = a_scene(), a_scene(id="other", **changes)
-    assert are_twins(a, b) is are_twins(b, a) is expected
+    assert same_acquisition(a, b) is same_acquisition(b, a) is expected
 
 
-def test_unknown_platform_or_grid_makes_no_twins() -> None:
-    assert not are_twins(a_scene(grid=""), a_scene(grid="", id="other"))
-    assert not are_twins(a_scene(platform=""), a_scene(platform="", id="other"))
+def test_unknown_platform_or_grid_is_never_the_same_acquisition() -> None:
+    assert not same_acquisition(a_scene(grid=""), a_scene(grid="", id="other"))
+    assert not same_acquisition(a_scene(platform=""), a_scene(platform="", id="other"))
 
 
 def test_editions_in_order() -> None:
@@ -599,4 +600,4 @@ def test_editions_in_order() -> None:
         a_scene(id="i", baseline="05.10", generated="2022-06-09T11:00:00Z"),
     ]
     shuffled = random.Random(1).sample(oldest_first, len(oldest_first))
-    assert [scene.id for scene in sorted(shuffled, key=edition)] == list("abcdefghi")
+    assert [scene.id for scene in sorted(shuffled, key=processing_order)] == list("abcdefghi")

@@ -11,22 +11,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import MultiPolygon, box
 
-from s2async.catalog import intake
+from s2async.catalog import reprocessing
 from s2async.catalog import search as searching
-from s2async.catalog.items import KNOWN, Catalog, are_twins, edition, to_scene
+from s2async.catalog.items import KNOWN, Catalog, to_scene
+from s2async.catalog.reprocessing import NewestOnly, processing_order, same_acquisition
 from s2async.catalog.search import (
     LAUNCH,
     USELESS_PAGES,
     Request,
     Search,
-    Twins,
     estimates_told,
     first_request,
     next_request,
@@ -94,7 +94,7 @@ def run(
     search: Search = WIDE,
     *,
     max_scene_cloud: float = 100,
-    twins: Literal["newest", "all"] = "all",
+    newest_only: bool = False,
     limit: int = 100,
     known: Estimate | None = None,
 ) -> Result:
@@ -111,7 +111,7 @@ def run(
             catalog,
             script,
             max_scene_cloud=max_scene_cloud,
-            twins=twins,
+            newest_only=newest_only,
             on_scene=on_scene,
             on_notice=notices.append,
             limit=limit,
@@ -357,10 +357,10 @@ def test_recorded_exchanges(
         assert len(result.scenes) == count
 
 
-def test_recorded_twins_come_as_their_newest(real_data: Path) -> None:
+def test_recorded_reprocessings_come_as_their_newest(real_data: Path) -> None:
     folder = real_data / "stac" / "exchanges" / "v1-search-bbox-3-pages"
-    everything = run(replay(folder), twins="all")
-    newest = run(replay(folder), twins="newest")
+    everything = run(replay(folder), newest_only=False)
+    newest = run(replay(folder), newest_only=True)
     assert len(everything.scenes) == 16
     assert newest.ids == [name for name in everything.ids if name.endswith("_1_L2A")]
     assert len(newest.scenes) == 8
@@ -370,7 +370,7 @@ def test_recorded_twins_come_as_their_newest(real_data: Path) -> None:
 def test_recorded_datastrip_halves_both_come(real_data: Path) -> None:
     path = real_data / "stac" / "items" / "proj-code-pystac-upgraded-31TCJ-8-items.json"
     features = json.loads(path.read_text())["features"]
-    result = run(Script([a_page(features)]), twins="newest")
+    result = run(Script([a_page(features)]), newest_only=True)
     assert sorted(result.ids) == sorted(item["id"] for item in features)
 
 
@@ -388,12 +388,10 @@ def test_pages_to_the_end() -> None:
 
 @given(
     st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=8), min_size=1, max_size=8),
-    st.sampled_from(["newest", "all"]),
+    st.booleans(),
 )
 @settings(max_examples=60)
-def test_every_item_comes_once_however_the_pages_overlap(
-    pages: list[list[int]], twins: Literal["newest", "all"]
-) -> None:
+def test_every_item_comes_once_however_the_pages_overlap(pages: list[list[int]], newest_only: bool) -> None:
     shifts = [[f"i{n}" for n in [100 + number, *page]] for number, page in enumerate(pages)]
     days = {f"i{n}": (NOON - timedelta(days=n)).isoformat() for n in range(200)}
     last = len(shifts) - 1
@@ -401,7 +399,7 @@ def test_every_item_comes_once_however_the_pages_overlap(
         a_page([an_item(id=i, properties={"datetime": days[i]}) for i in page], number if number < last else None)
         for number, page in enumerate(shifts)
     ]
-    result = run(Script(answers), twins=twins)
+    result = run(Script(answers), newest_only=newest_only)
     assert result.report.complete
     assert sorted(result.ids) == sorted(set(itertools.chain(*shifts)))
     assert result.report.items == len(result.ids)
@@ -796,7 +794,7 @@ def test_the_items_of_a_page_are_let_go_before_their_scenes_wait_for_room() -> N
         EARTH_SEARCH,
         fetch,
         max_scene_cloud=100,
-        twins="all",
+        newest_only=False,
         on_scene=on_scene,
         on_notice=print,
     )
@@ -813,7 +811,7 @@ def test_errors_of_our_own_are_not_swallowed() -> None:
         EARTH_SEARCH,
         Script([a_page(items("a"))]),
         max_scene_cloud=100,
-        twins="all",
+        newest_only=False,
         on_scene=full,
         on_notice=print,
     )
@@ -821,7 +819,7 @@ def test_errors_of_our_own_are_not_swallowed() -> None:
         asyncio.run(search)
 
 
-# ---- twins ------------------------------------------------------------------------------------------------
+# ---- scenes that were processed several times ---------------------------------------------------------------
 
 REPROCESSED = {"s2:processing_baseline": "05.10", "s2:generation_time": "2024-01-01T00:00:00Z"}
 
@@ -829,34 +827,34 @@ REPROCESSED = {"s2:processing_baseline": "05.10", "s2:generation_time": "2024-01
 def test_the_newest_editions_cloud_counts() -> None:
     old = an_item(id="old", properties={"eo:cloud_cover": 5})
     new = an_item(id="new", properties={"eo:cloud_cover": 95} | REPROCESSED)
-    assert run(Script([a_page([old, new])]), twins="newest", max_scene_cloud=80).ids == []
-    assert run(Script([a_page([old, new])]), twins="all", max_scene_cloud=80).ids == ["old"]
+    assert run(Script([a_page([old, new])]), newest_only=True, max_scene_cloud=80).ids == []
+    assert run(Script([a_page([old, new])]), newest_only=False, max_scene_cloud=80).ids == ["old"]
     new["properties"]["eo:cloud_cover"], old["properties"]["eo:cloud_cover"] = 5, 95
-    assert run(Script([a_page([old, new])]), twins="newest", max_scene_cloud=80).ids == ["new"]
+    assert run(Script([a_page([old, new])]), newest_only=True, max_scene_cloud=80).ids == ["new"]
 
 
 def test_a_twin_on_the_next_page_is_waited_for() -> None:
     script = Script([a_page(items("old"), "t"), a_page(items("new", properties=REPROCESSED))])
-    assert run(script, twins="newest").ids == ["new"]
+    assert run(script, newest_only=True).ids == ["new"]
 
 
-def test_scenes_leave_as_soon_as_their_twins_must_have_come() -> None:
+def test_scenes_leave_as_soon_as_their_reprocessings_must_have_come() -> None:
     seconds = [10.0, 9.5, 8.9, 8.4, 5.0]
     scenes = [
         a_scene(id=f"{at}", grid=f"{n}", datetime=NOON + timedelta(seconds=at)) for n, at in enumerate(seconds)
     ]
-    twins = Twins(descending=True)
-    assert [[scene.id for scene in twins.add(scene)] for scene in scenes] == [
+    held = NewestOnly(descending=True)
+    assert [[scene.id for scene in held.add(scene)] for scene in scenes] == [
         [], [], ["10.0"], ["9.5"], ["8.9", "8.4"],
     ]  # fmt: skip
-    assert [scene.id for scene in twins.rest()] == ["5.0"]
-    assert twins.rest() == []
+    assert [scene.id for scene in held.rest()] == ["5.0"]
+    assert held.rest() == []
 
-    broken = Twins(descending=True)  # out of order once: then nothing leaves before the end
+    broken = NewestOnly(descending=True)  # out of order once: then nothing leaves before the end
     assert [scene.id for scene in (scenes[3], scenes[0], scenes[4]) for scene in broken.add(scene)] == []
     assert [scene.id for scene in broken.rest()] == ["8.4", "10.0", "5.0"]
 
-    waiting = Twins(descending=False)
+    waiting = NewestOnly(descending=False)
     assert all(waiting.add(scene) == [] for scene in scenes)
     assert waiting.rest() == scenes
 
@@ -880,17 +878,21 @@ def editions(draw: st.DrawFn) -> list[Scene]:
 
 
 def survivors(scenes: Sequence[Scene]) -> set[str]:
-    """The plain rule: those that no twin surpasses."""
-    return {a.id for a in scenes if not any(are_twins(a, b) and edition(b) > edition(a) for b in scenes)}
+    """The plain rule: those that no newer item of the same acquisition replaces."""
+
+    def is_newer(a: Scene, b: Scene) -> bool:
+        return same_acquisition(a, b) and processing_order(a) > processing_order(b)
+
+    return {scene.id for scene in scenes if not any(is_newer(other, scene) for other in scenes)}
 
 
 @given(editions(), st.randoms(use_true_random=False))
 @settings(max_examples=150)
-def test_twins_are_resolved_as_the_plain_rule_says(scenes: list[Scene], random: Any) -> None:
+def test_reprocessings_are_resolved_as_the_plain_rule_says(scenes: list[Scene], random: Any) -> None:
     def resolve(stream: Sequence[Scene], *, descending: bool) -> list[str]:
-        twins = Twins(descending=descending)
-        let_go = [scene.id for scene in stream for scene in twins.add(scene)]
-        let_go += [scene.id for scene in twins.rest()]
+        held = NewestOnly(descending=descending)
+        let_go = [scene.id for scene in stream for scene in held.add(scene)]
+        let_go += [scene.id for scene in held.rest()]
         assert len(let_go) == len(set(let_go))
         return let_go
 
@@ -901,27 +903,27 @@ def test_twins_are_resolved_as_the_plain_rule_says(scenes: list[Scene], random: 
     assert set(resolve(shuffled, descending=True)) >= survivors(scenes)  # a broken promise loses nothing
 
 
-def test_twins_scale_to_many_of_one_moment() -> None:
-    twins = Twins(descending=True)
+def test_reprocessings_scale_to_many_of_one_moment() -> None:
+    held = NewestOnly(descending=True)
     for n in range(5000):
-        twins.add(a_scene(id=f"s{n:04}"))
-    assert [scene.id for scene in twins.rest()] == ["s4999"]
+        held.add(a_scene(id=f"s{n:04}"))
+    assert [scene.id for scene in held.rest()] == ["s4999"]
 
 
-def test_twins_scale_to_many_of_one_square(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reprocessings_scale_to_many_of_one_square(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each scene is compared with those of its moment; comparing it with all took an hour for 100,000."""
     compared: list[Scene] = []
 
     def counted(scene: Scene, other: Scene) -> bool:
         compared.append(other)
-        return are_twins(scene, other)
+        return same_acquisition(scene, other)
 
-    monkeypatch.setattr(intake, "are_twins", counted)
+    monkeypatch.setattr(reprocessing, "same_acquisition", counted)
     one = a_scene()
     scenes = [replace(one, id=f"s{n:05}", datetime=NOON - timedelta(minutes=n)) for n in range(10_000)]
-    twins = Twins(descending=True)
-    let_go = sum(len(twins.add(scene)) for scene in scenes)
-    assert let_go + len(twins.rest()) == len(scenes)
+    held = NewestOnly(descending=True)
+    let_go = sum(len(held.add(scene)) for scene in scenes)
+    assert let_go + len(held.rest()) == len(scenes)
     assert len(compared) <= 2 * len(scenes)
 
 
@@ -929,4 +931,4 @@ def test_every_recorded_scene_leaves_once(real_data: Path) -> None:
     path = real_data / "stac" / "items" / "v1-l2a-4-tiles-6-dates.json"
     scenes = [to_scene(item, EARTH_SEARCH) for item in json.loads(path.read_text())["features"]]
     features = json.loads(path.read_text())["features"]
-    assert sorted(run(Script([a_page(features)]), twins="newest").ids) == sorted(scene.id for scene in scenes)
+    assert sorted(run(Script([a_page(features)]), newest_only=True).ids) == sorted(scene.id for scene in scenes)

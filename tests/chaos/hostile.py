@@ -307,7 +307,7 @@ async def _search(place: Place, transport: Transport, name: str) -> Any:
         catalogs.custom(f"{place.server.origin}/page/-1/{name}", "sentinel-2-l2a", {"scl": "scl"}),
         transport.json,
         max_scene_cloud=100,
-        twins="all",
+        newest_only=False,
         on_scene=ignore,
         on_notice=lambda _: None,
     )
@@ -328,7 +328,7 @@ def _assets(place: Place) -> dict[str, list[Answer]]:
                     "collection": "sentinel-2-l2a",
                     "assets": {"scl": "scl"},
                 },
-                "twins": "all",
+                "reprocessed": "all",
             },
             output={"folder": "data", "assets": []},
             network={"origins": list(place.origins), "attempts": 1, "connect_timeout": 2, "idle_timeout": 5},

@@ -234,7 +234,7 @@ def pages(data: bytes) -> None:
             KNOWN["earth-search"],
             fetch,
             max_scene_cloud=80,
-            twins="newest" if len(data) % 2 else "all",
+            newest_only=bool(len(data) % 2),
             on_scene=on_scene,
             on_notice=notices.append,
         )

@@ -43,7 +43,7 @@ def scatter_of(config: Config) -> Scatter:
     scatter = Scatter()
     with Ledger.read(config.run.state) as state:
         (area,) = state.areas()
-        rows = state.job_rows(twins_newest=True, wanted=config.wanted(), area=area.fingerprint)
+        rows = state.job_rows(config.selection(), area=area.fingerprint)
         scatter.add(Watched(area=area, looks=tuple(looks(rows, config.clouds.classes))))
     return scatter
 

@@ -17,7 +17,7 @@ from s2async.clouds import Limits
 from s2async.config import model as config
 from s2async.config.model import EXAMPLE, Config, CustomCatalog, render, with_areas
 from s2async.errors import ConfigError
-from s2async.models import Wanted
+from s2async.models import Selection
 from s2async.sandbox.world.parks import PARKS
 
 A = 'areas = "a.geojson"\n'
@@ -40,7 +40,11 @@ BAD: list[tuple[str | bytes, str, str]] = [
     ("are = 'x'", ":1: are: ", 'did you mean "areas"?'),
     (A + "[serch]\na = 1", ":2: serch: ", 'did you mean "search"?'),
     (A + "[search]\nmax_scene_clud = 3", ":3: [search] max_scene_clud: ", 'did you mean "max_scene_cloud"?'),
-    (A + "[search]\nqqqqqq = 3", ":3: [search] qqqqqq: ", "known: catalog, datetime, max_scene_cloud, twins"),
+    (
+        A + "[search]\nqqqqqq = 3",
+        ":3: [search] qqqqqq: ",
+        "known: catalog, datetime, max_scene_cloud, reprocessed",
+    ),
     (A + "[search]\nmax_area_cloud = 1", ":3: [search] max_area_cloud: ", "it belongs to [clouds]"),
     ("max_area_cloud = 1\n" + A, ":1: max_area_cloud: ", "it belongs to [clouds]"),
     (A + "[run]\nname_field = 'x'", ":3: [run] name_field: ", "it belongs to the top of the file"),
@@ -71,7 +75,11 @@ BAD: list[tuple[str | bytes, str, str]] = [
     (A + "[search]\ndatetime = '../..'", ":3: [search] datetime: ", "is open at both ends; give at least one"),
     (A + "[search]\ndatetime = '2022-02-30'", ":3: [search] datetime: ", "is not a date or time; write"),
     (A + "[search]\ndatetime = 2022-01-01", ":3: [search] datetime: ", "must be text in quotes"),
-    (A + "[search]\ntwins = 'new'", ":3: [search] twins: ", "must be 'newest' or 'all', not \"new\"; such as"),
+    (
+        A + "[search]\nreprocessed = 'new'",
+        ":3: [search] reprocessed: ",
+        "must be 'newest' or 'all', not \"new\"; such as",
+    ),
     (
         catalog("'earth-serch'"),
         ":3: [search] catalog: ",
@@ -195,7 +203,7 @@ def test_defaults_are_the_contract(tmp_path: Path) -> None:
         "catalog": "earth-search",
         "datetime": "2022-01-01/2022-12-31",
         "max_scene_cloud": 80,
-        "twins": "newest",
+        "reprocessed": "newest",
     }
     assert plain.clouds.model_dump() == {"classes": (1, 3, 8, 9, 10), "max_area_cloud": 2, "min_area_valid": 95}
     assert plain.output.model_dump() == {
@@ -378,7 +386,35 @@ def test_render_changes_two_lines_only(tmp_path: Path) -> None:
     assert found.search.resolve().assets == {"scl": "scl", "visual": "visual"}
 
 
-def test_what_counts_as_clear_and_which_crops_are_wanted() -> None:
+def test_the_former_name_of_a_setting_is_accepted_with_a_notice(tmp_path: Path) -> None:
+    old = load(tmp_path, A + "[search]\ntwins = 'all'\n")
+    assert old.search.reprocessed == "all"
+    assert not old.selection().newest_only
+    (notice,) = old.notices
+    assert notice.startswith(f"{tmp_path / 'c.toml'}:3: [search] twins")
+    assert "reprocessed" in notice
+    mapped = Config.of({"areas": "a.geojson", "search": {"twins": "all"}})
+    assert mapped.search.reprocessed == "all"
+    assert ["twins" in text for text in mapped.notices] == [True]
+    new = load(tmp_path, A + "[search]\nreprocessed = 'all'\n")
+    assert (new.search, new.notices) == (old.search, ())
+
+
+def test_the_former_name_of_a_setting_is_checked_like_the_present_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r":3: \[search\] reprocessed: must be 'newest' or 'all', not 3"):
+        load(tmp_path, A + "[search]\ntwins = 3\n")
+    both = A + "[search]\nreprocessed = 'all'\ntwins = 'all'\n"
+    with pytest.raises(ConfigError, match=r":4: \[search\] twins: is the former name of reprocessed, .*twins"):
+        load(tmp_path, both)
+    with pytest.raises(ConfigError, match=r"config: \[search\] twins: .*; remove twins"):
+        Config.of({"areas": "a.geojson", "search": {"twins": "all", "reprocessed": "all"}})
+    odd_ones: list[dict[str, object]] = [{"areas": "a.geojson", "search": 3}, {"search": []}]
+    for odd in odd_ones:
+        with pytest.raises(ConfigError, match=r"must be a table|is missing"):
+            Config.of(odd)
+
+
+def test_what_counts_as_clear_and_which_crops_are_selected() -> None:
     told = Config.of(
         {
             "areas": "a.geojson",
@@ -387,4 +423,4 @@ def test_what_counts_as_clear_and_which_crops_are_wanted() -> None:
         }
     )
     assert told.limits() == Limits(classes=frozenset({9, 10}), max_cloud=250, min_valid=9000)
-    assert told.wanted() == Wanted(assets=("visual", "red"), mask=False, format="gtiff")
+    assert told.selection() == Selection(assets=("visual", "red"), mask=False, format="gtiff")

@@ -428,7 +428,7 @@ def test_an_edition_that_is_replaced_while_its_jobs_wait_or_are_worked_on(
     assert ran.progress.found == 1 + begun
     assert ran.summary.left == 0
     with State.create_or_open(ran.config.run.state) as state:
-        stored = state.stored_crops(twins_newest=True)
+        stored = state.stored_crops(VISUAL)
     assert {made.asset: verify.fault(made, ran.config.output.folder) for made in stored} == {
         "red": "",
         "visual": "",
@@ -607,7 +607,7 @@ def test_a_file_that_is_denied_while_others_are_given_counts_as_missing_after_fi
     stage.sandbox.clear_faults()
     assert not run(tmp_path, stage).cogs, "settled"
     with State.create_or_open(sixth.config.run.state) as state:
-        assert state.without(VISUAL, twins_newest=True).by_status == {"missing": {Cause.DENIED: 4}}
+        assert state.without(VISUAL).by_status == {"missing": {Cause.DENIED: 4}}
         assert state.retry(missing=True) == 4
     assert run(tmp_path, stage).summary.done == {"saved": 4}
 
@@ -660,7 +660,7 @@ def test_a_lost_crop_of_a_job_that_failed_is_written_anew(tmp_path: Path, stage:
     assert not run(tmp_path, stage, **both).cogs, "given up"
     crop(first, "North", CLEAR).unlink()
     with State.create_or_open(first.config.run.state) as state:
-        stored = state.stored_crops(twins_newest=True)
+        stored = state.stored_crops(VISUAL)
         state.forget_crops([each for each in stored if verify.fault(each, first.config.output.folder)])
     again = run(tmp_path, stage, **both)
     assert again.paths[f"{CLEAR}/TCI.tif"] == 1
@@ -762,7 +762,7 @@ def test_a_state_made_from_the_crops_goes_on_without_the_asset_that_lacks(tmp_pa
     before = worlds.result(first.config)
     first.config.run.state.unlink()
     config, areas = first.config, area_files.load(first.config)
-    limits, wanted = config.limits(), config.wanted()
+    limits, wanted = config.limits(), config.selection()
     made = rebuild.rebuild(config, areas, limits, wanted, "1")
     assert made.known == 26
     again = run(tmp_path, changing, **BOTH)
@@ -790,7 +790,7 @@ def test_twins_come_go_and_are_switched(tmp_path: Path, changing: Stage) -> None
     assert crop(newer, "North", OLD).exists(), "and stay on disk"
     assert newer.summary.clean
 
-    both = run(tmp_path, changing, search={"twins": "all"})
+    both = run(tmp_path, changing, search={"reprocessed": "all"})
     assert not both.cogs, "the answers of the older one are known"
     assert index(both) == index(first) | index(newer)
     assert index(run(tmp_path, changing)) == index(newer)
@@ -802,7 +802,9 @@ def test_only_the_newest_twin_is_read_and_all_on_request(tmp_path: Path, changin
     changing.restart()
     newest = run(tmp_path, changing)
     assert not [path for path in newest.paths if path.startswith(OLD)]
-    everything = run(tmp_path, changing, search={"twins": "all"})
+    everything = run(tmp_path, changing, search={"twins": "all"})  # the former name of the setting
+    notices = [event.text for event in everything.events if isinstance(event, Notice) and "twins" in event.text]
+    assert ["reprocessed" in text for text in notices] == [True]
     assert {path[:24] for path in everything.paths} == {OLD}
     assert everything.summary.done == {"saved": 4}
 
@@ -845,15 +847,19 @@ def test_a_scene_of_two_searches_is_worked_on_once(
     assert Counter(worlds.statuses(ran.config).values()) == {"saved": 10, "cloudy": 2}
 
 
-@pytest.mark.parametrize("twins", ["newest", "all"])
-def test_another_collection_with_the_same_ids_is_refused(tmp_path: Path, changing: Stage, twins: str) -> None:
+@pytest.mark.parametrize("reprocessed", ["newest", "all"])
+def test_another_collection_with_the_same_ids_is_refused(
+    tmp_path: Path, changing: Stage, reprocessed: str
+) -> None:
     first = run(tmp_path, changing)
     before = crop(first, "North", CLEAR).read_bytes()
     items = changing.world.folder / "items.jsonl"
     items.write_text(items.read_text().replace('"collection":"sentinel-2-l2a"', '"collection":"other"'))
     with start_server(changing.world.folder) as sandbox:
         catalog = {"url": sandbox.api, "collection": "other", "assets": {"scl": "scl"}}
-        path = worlds.write_config(tmp_path, sandbox, areas=AREAS, search={"catalog": catalog, "twins": twins})
+        path = worlds.write_config(
+            tmp_path, sandbox, areas=AREAS, search={"catalog": catalog, "reprocessed": reprocessed}
+        )
         with pytest.raises(ConfigError, match="give each collection a state and an output folder of its own"):
             worlds.run(path, sandbox)
     assert crop(first, "North", CLEAR).read_bytes() == before

@@ -21,7 +21,7 @@ from s2async.engine import crash_marker, pipeline, worker
 from s2async.engine.crash_marker import Left, Marks
 from s2async.errors import LocalError
 from s2async.models import Batch, BatchResult
-from s2async.state.transactions import DEATHS
+from s2async.state.transactions import MOST_KILLS
 from s2async.state.writer import State
 from tests.support import worlds
 from tests.support.worlds import Stage
@@ -166,15 +166,15 @@ def test_a_job_that_the_system_kills_for_again_and_again_is_set_aside(tmp_path: 
     worlds.run(tmp_path / "config.toml", stage.sandbox)
     with State.create_or_open(config.run.state) as state:
         state._db.execute("UPDATE jobs SET status = 'open' WHERE id < 4")
-        assert not state.suspect(Left(jobs=frozenset({1, 2, 3}))), "beside others it says little"
-        for _ in range(DEATHS - 1):
-            assert not state.suspect(Left(jobs=frozenset({2}), alone=True))
-        assert not state.suspect(Left(jobs=frozenset({5}), alone=True, crash="Aborted")), "it has its answer"
-        ((_, _, reason),) = state.suspect(Left(jobs=frozenset({2}), alone=True))
-        assert reason == f"set aside: decoding it saw the program killed {DEATHS} times; retry brings it back"
+        assert not state.mark_crashed(Left(jobs=frozenset({1, 2, 3}))), "beside others it says little"
+        for _ in range(MOST_KILLS - 1):
+            assert not state.mark_crashed(Left(jobs=frozenset({2}), alone=True))
+        assert not state.mark_crashed(Left(jobs=frozenset({5}), alone=True, crash="Aborted")), "it has its answer"
+        ((_, _, reason),) = state.mark_crashed(Left(jobs=frozenset({2}), alone=True))
+        assert reason == f"set aside: decoding it saw the program killed {MOST_KILLS} times; retry brings it back"
         assert state._db.execute("SELECT id, reason FROM jobs WHERE status = 'failed'").fetchall() == [(2, reason)]
         assert state.retry() == 1
-        assert not state.suspect(Left(jobs=frozenset({2}), alone=True)), "brought back, it begins anew"
+        assert not state.mark_crashed(Left(jobs=frozenset({2}), alone=True)), "brought back, it begins anew"
 
 
 def test_suspects_are_worked_on_before_all_others_one_job_a_batch_and_one_thread_for_all(
@@ -187,7 +187,7 @@ def test_suspects_are_worked_on_before_all_others_one_job_a_batch_and_one_thread
         state._db.execute("UPDATE jobs SET status = 'open'")
         state._db.execute("DELETE FROM measures")
         jobs = [job for (job,) in state._db.execute("SELECT id FROM jobs ORDER BY id DESC LIMIT 5")]
-        assert not state.suspect(Left(jobs=frozenset([*jobs, 10**9])))
+        assert not state.mark_crashed(Left(jobs=frozenset([*jobs, 10**9])))
     seen = list[tuple[list[int], int]]()
     plain = worker.process
 

@@ -357,7 +357,7 @@ def test_areas_that_no_scene_holds_are_told_apart_from_the_edge_of_a_swath(tmp_p
 
 def counted(config: Config) -> Sequence[AreaCounts]:
     with Ledger.read(config.run.state) as state:
-        return state.counts().areas
+        return state.counts(config.selection()).areas
 
 
 # ---- faults -----------------------------------------------------------------------------------------------

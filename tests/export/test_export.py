@@ -62,7 +62,7 @@ def test_all_jobs_are_told_with_their_status(shelf: Shelf) -> None:
 def test_the_csv_is_that_of_a_run_and_its_texts_are_no_formulas(shelf: Shelf) -> None:
     call(shelf.config, "--format", "csv", "--output", shelf.output / "again" / "mine.csv")
     with Ledger.read(shelf.settings.run.state) as state:
-        rows = state.saved_rows(twins_newest=True, wanted=shelf.settings.wanted())
+        rows = state.saved_rows(shelf.settings.selection())
         own = csv_table.write_csv(rows, shelf.output, shelf.settings.clouds.classes)
     assert (shelf.output / "again" / "mine.csv").read_bytes() == own.read_bytes()
     assert {row["area"] for row in lines(own.read_text("utf-8"))} == {"'=Park", 'Müggelsee "🏞",\n<b>', "plain"}
@@ -88,7 +88,7 @@ def test_a_reader_that_goes_is_no_fault(shelf: Shelf) -> None:
 def test_while_a_run_goes_on_what_is_there_is_written(shelf: Shelf) -> None:
     with State.create_or_open(shelf.settings.run.state) as state:
         scene = make_scene("S2C_33UUU_new", minutes=9 * 1440)
-        wanted = shelf.settings.wanted()
+        wanted = shelf.settings.selection()
         start(state, list(shelf.areas.values()), wanted)
         (job, *_) = add(state, scene, list(shelf.areas.values()), wanted)
         record(state, cloudy(job))

@@ -41,7 +41,7 @@ def test_nothing_is_read_again_for_crops_that_are_there(tmp_path: Path, stage: S
     config = worlds.run(path, stage.sandbox).config
     result, state = worlds.result(config), config.run.state
     with Ledger.read(state) as ledger:
-        saved = {(crop.folder, crop.item) for crop in ledger.stored_crops(twins_newest=True)}
+        saved = {(crop.folder, crop.item) for crop in ledger.stored_crops(config.selection())}
     times = {crop: crop.stat().st_mtime_ns for crop in crops(config)}
     for name in (f"{state.name}-wal", f"{state.name}-shm"):
         state.with_name(name).unlink(missing_ok=True)

@@ -77,7 +77,7 @@ def test_a_crop_of_another_kind_than_recorded_is_told(tmp_path: Path, stage: Sta
     path = worlds.write_config(tmp_path, stage.sandbox)
     config = worlds.run(path, stage.sandbox).config
     with Ledger.read(config.run.state) as state:
-        crop = state.stored_crops(twins_newest=True)[0]
+        crop = state.stored_crops(config.selection())[0]
     assert not verify.fault(crop, config.output.folder)
     for change in ({"mask": False}, {"asset": "red"}, {"item": "other"}, {"fingerprint": "0" * 16}):
         fields = {name: getattr(crop, name) for name in crop.__slots__} | change

@@ -351,7 +351,7 @@ def _year(folder: Path, sandbox: Sandbox) -> Year:
     plan = surveyed(config, bandwidth=1e9).plan
     summary = asyncio.run(pipeline.run(config, area_files.load(config)))
     with Ledger.read(config.run.state) as state:
-        whole = state.whole_files(config.wanted()).all.bytes
+        whole = state.whole_files(config.selection()).all.bytes
     files = [path for path in config.output.folder.rglob("*") if path.is_file()]
     return Year(
         plan=plan,

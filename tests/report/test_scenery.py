@@ -65,10 +65,10 @@ def ran(folder: Path, stage: Stage, **sections: Any) -> Made:
 
 
 def candidates_of(config: Config) -> Candidates:
-    candidates, wanted = Candidates(), config.wanted()
+    candidates, selection = Candidates(), config.selection()
     with Ledger.read(config.run.state) as state:
         for area in state.areas():
-            rows = state.job_rows(twins_newest=True, wanted=wanted, area=area.fingerprint)
+            rows = state.job_rows(selection, area=area.fingerprint)
             candidates.add(Watched(area=area, looks=tuple(looks(rows, config.clouds.classes))))
     return candidates
 

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from s2async.catalog.assets import ONLY_JP2
-from s2async.catalog.items import KNOWN, are_twins, to_scene
+from s2async.catalog.items import KNOWN, to_scene
+from s2async.catalog.reprocessing import same_acquisition
 from s2async.errors import LocalError
 from s2async.models import Scene
 from s2async.sandbox.world import make as worlds
@@ -154,7 +155,7 @@ def test_twins_are_twins_and_halves_are_not(made: list[Made]) -> None:
         for one, other in combinations(made, 2)
         if one.scene.id.replace("_0_L2A", "_1_L2A") == other.scene.id
     ]
-    twins = [pair for pair in pairs if are_twins(pair[0].scene, pair[1].scene)]
+    twins = [pair for pair in pairs if same_acquisition(pair[0].scene, pair[1].scene)]
     halves = [pair for pair in pairs if pair not in twins]
     assert (len(twins), len(halves)) == (3, 3)
     for one, other in twins:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from s2async.models import Cause, Wanted
+from s2async.models import Cause, Selection
 from s2async.state.writer import State
 from tests.support.states import (
     CLEAR,
@@ -28,14 +28,14 @@ from tests.support.states import (
     start,
 )
 
-OTHER = Wanted(assets=("visual", "nir"), mask=True, format="gtiff")
+OTHER = Selection(assets=("visual", "nir"), mask=True, format="gtiff")
 ASSETS = ("scl", "visual", "nir")
 OLD = make_scene("S2A_33UUU_20220101_0_L2A", baseline="03.01", assets=ASSETS)
 NEW = make_scene("S2A_33UUU_20220101_1_L2A", baseline="05.09", minutes=0.001 / 60, assets=ASSETS)
 
 
-def lacking(state: State, wanted: Wanted = OTHER) -> list[tuple[str, str, str, int]]:
-    return [(row.area, row.asset, row.cause, row.tries) for row in state.lacking(wanted)]
+def lacking(state: State, selection: Selection = OTHER) -> list[tuple[str, str, str, int]]:
+    return [(row.area, row.asset, row.cause, row.tries) for row in state.lacking(selection)]
 
 
 def test_what_a_job_lacks_is_remembered_by_asset_until_it_is_there(
@@ -45,7 +45,7 @@ def test_what_a_job_lacks_is_remembered_by_asset_until_it_is_there(
     one, two = add(state, make_scene(assets=("scl", "visual", "nir")), [A, B], OTHER)
     record(state, replace(saved(one), lacks=(lack("nir"),)), missing(two, "scl"))
     assert lacking(state) == [("a", "nir", "not-there", 1), ("b", "scl", "not-there", 1)]
-    told = state.without(OTHER, twins_newest=True)
+    told = state.without(OTHER)
     assert told.by_status == {"missing": {Cause.NOT_THERE: 1}}
     assert (told.saved, told.scenes) == ({("nir", Cause.NOT_THERE): 1}, {"nir": 1})
     assert lacking(state, VISUAL) == [("b", "scl", "not-there", 1)], "what is not wanted does not count"
@@ -53,7 +53,7 @@ def test_what_a_job_lacks_is_remembered_by_asset_until_it_is_there(
     for day, (tries, cause) in enumerate(((2, Cause.NOT_THERE), (1, Cause.DENIED), (2, Cause.DENIED))):
         monkeypatch.setattr("s2async.state.writer._seconds", lambda day=day: int(now) + day * 86_400)
         assert state.rejudge(judge, OTHER) == {}
-        state.reopen_due()
+        state.reopen_due(OTHER)
         state.reopen_transient(limit=10)
         state.begin_run("{}", "1.0")
         for job in open_jobs(state):
@@ -68,7 +68,7 @@ def test_what_a_job_lacks_is_remembered_by_asset_until_it_is_there(
     assert [job.lacks for job in jobs.values()] == [(), ()]
     record(state, saved(jobs["a"], "nir"), saved(jobs["b"], "visual", "nir"))
     assert lacking(state) == []
-    assert state.counts().total == {"saved": 2}
+    assert state.counts(VISUAL).total == {"saved": 2}
 
 
 def test_a_job_without_its_classification_stays_missing_whatever_is_wanted(state: State) -> None:
@@ -87,11 +87,11 @@ def test_only_what_is_wanted_is_asked_for_again(state: State) -> None:
     (job,) = add(state, make_scene(assets=("scl", "visual", "nir")), [A], OTHER)
     record(state, replace(saved(job), lacks=(lack("nir"),)))
     start(state, [A], VISUAL)
-    assert state.reopen_due() == 0
+    assert state.reopen_due(VISUAL) == 0
     start(state, [B], OTHER)
-    assert state.reopen_due() == 0, "the area is not watched"
+    assert state.reopen_due(OTHER) == 0, "the area is not watched"
     start(state, [A], OTHER)
-    assert state.reopen_due() == 1
+    assert state.reopen_due(OTHER) == 1
 
 
 def test_a_new_edition_lacks_nothing_yet(state: State) -> None:
@@ -106,11 +106,9 @@ def test_a_new_edition_lacks_nothing_yet(state: State) -> None:
 # ---- twins ---------------------------------------------------------------------------------------------------
 
 
-def rows(state: State, wanted: Wanted) -> list[tuple[str, str]]:
-    told = [(row.item, row.asset) for row in state.saved_rows(twins_newest=True, wanted=wanted)]
-    crops = [
-        (row.item, row.asset) for row in state.job_rows(twins_newest=True, wanted=wanted) if hasattr(row, "asset")
-    ]
+def rows(state: State, selection: Selection) -> list[tuple[str, str]]:
+    told = [(row.item, row.asset) for row in state.saved_rows(selection)]
+    crops = [(row.item, row.asset) for row in state.job_rows(selection) if hasattr(row, "asset")]
     assert crops == told
     return told
 
@@ -122,10 +120,10 @@ def test_an_older_crop_counts_for_the_asset_that_the_newer_twin_lacks(state: Sta
     without = replace(saved(job, "visual"), lacks=(lack("nir"),))
     record(state, without)
     assert rows(state, OTHER) == [(OLD.id, "nir"), (NEW.id, "visual")]
-    assert [(crop.item, crop.asset) for crop in state.stored_crops(twins_newest=True) if crop.unwanted] == [
+    assert [(crop.item, crop.asset) for crop in state.stored_crops(VISUAL) if crop.unwanted] == [
         (OLD.id, "visual")
     ], "prune leaves what counts"
-    told = [(row.item, row.status) for row in state.job_rows(twins_newest=True, wanted=VISUAL)]
+    told = [(row.item, row.status) for row in state.job_rows(VISUAL)]
     assert told == [(OLD.id, "saved"), (NEW.id, "saved")]
     assert state.retry(missing=True) == 1
     start(state, [A], OTHER)
@@ -133,7 +131,7 @@ def test_an_older_crop_counts_for_the_asset_that_the_newer_twin_lacks(state: Sta
     assert again.saved == {"visual"}
     record(state, saved(again, "nir"))
     assert rows(state, OTHER) == [(NEW.id, "nir"), (NEW.id, "visual")]
-    assert [row.item for row in state.job_rows(twins_newest=True, wanted=OTHER)] == [NEW.id, NEW.id]
+    assert [row.item for row in state.job_rows(OTHER)] == [NEW.id, NEW.id]
 
 
 def test_a_crop_of_a_newer_twin_that_failed_counts_and_hides_that_of_the_older_one(state: State) -> None:
@@ -143,9 +141,9 @@ def test_a_crop_of_a_newer_twin_that_failed_counts_and_hides_that_of_the_older_o
     half = replace(failed(job, transient=True, measure=CLEAR), products=(make_product(job),))
     record(state, replace(half, cause=Cause.NETWORK, lacks=(lack("nir", Cause.NETWORK),)))
     assert rows(state, OTHER) == [(NEW.id, "visual")]
-    assert [(row.item, row.status) for row in state.job_rows(twins_newest=True, wanted=OTHER)] == [
-        (NEW.id, "failed")
-    ], "a job whose crops all have newer ones is not told"
+    assert [(row.item, row.status) for row in state.job_rows(OTHER)] == [(NEW.id, "failed")], (
+        "a job whose crops all have newer ones is not told"
+    )
     state.retry()
     record(state, cloudy(job))
     assert rows(state, OTHER) == []

@@ -17,10 +17,10 @@ from s2async.models import (
     Job,
     Outcome,
     SearchReport,
+    Selection,
     Status,
     Traffic,
     Use,
-    Wanted,
 )
 from s2async.state.reader import Ledger
 from s2async.state.records import OPEN, FileSum, SavedRow, Square, Unheld
@@ -47,7 +47,7 @@ def test_counts_have_every_active_area_by_name(state: State) -> None:
     start(state, areas)
     jobs = add(state, make_scene(), areas[:2])
     record(state, cloudy(jobs[0]))
-    counts = state.counts()
+    counts = state.counts(VISUAL)
     assert [(area.name, dict(area.by_status)) for area in counts.areas] == [
         ("Berlin", {}),
         ("acre", {}),
@@ -192,7 +192,7 @@ def test_whole_files(state: State) -> None:
     # SCL of S4 as the median of 100, 120 and 500; TCI of S2 and S3 as the only one known
     assert whole.all == FileSum(files=7, bytes=720 + 120 + 3000, estimated=3)
     assert whole.saved == FileSum(files=2, bytes=1100)
-    assert state.whole_files(Wanted(assets=("nir", "scl"), mask=True, format="gtiff")).all.files == 4
+    assert state.whole_files(Selection(assets=("nir", "scl"), mask=True, format="gtiff")).all.files == 4
     add(state, make_scene("S1", version="v2"), [A, B])
     assert state.whole_files(VISUAL).opened == FileSum(
         files=2, bytes=620
@@ -211,13 +211,13 @@ def test_the_median_of_two_is_between_them_and_unknown_sizes_are_said(state: Sta
 
 
 def test_saved_rows_are_valid_crops_by_area_and_time(state: State) -> None:
-    both = Wanted(assets=("visual", "nir"), mask=True, format="gtiff")
+    both = Selection(assets=("visual", "nir"), mask=True, format="gtiff")
     areas = [make_area("b"), make_area("a")]
     start(state, areas, both)
     for name, minutes in (("late", 50), ("early", 10)):
         scene = make_scene(name, minutes=minutes, assets=("scl", "visual", "nir"))
         record(state, *(saved(job, "visual", "nir") for job in add(state, scene, areas, both)))
-    found = list(state.saved_rows(twins_newest=True, wanted=both))
+    found = list(state.saved_rows(both))
     assert [(row.area, row.item, row.asset) for row in found] == [
         (area, item, asset) for area in "ab" for item in ("early", "late") for asset in ("nir", "visual")
     ]
@@ -233,19 +233,19 @@ def test_saved_rows_are_valid_crops_by_area_and_time(state: State) -> None:
     assert (row.scene_cloud, row.measure, row.epsg, row.bytes) == (12.5, CLEAR, 32633, 1000)
     assert row.href == "https://cogs.example/early/VISUAL.tif"
     assert re.fullmatch("[0-9a-f]{64}", row.sha256)
-    assert len(list(state.saved_rows(twins_newest=True, wanted=replace(both, mask=False)))) == 0
-    assert len(list(state.saved_rows(twins_newest=True, wanted=replace(both, format="png")))) == 0
+    assert len(list(state.saved_rows(replace(both, mask=False)))) == 0
+    assert len(list(state.saved_rows(replace(both, format="png")))) == 0
 
 
 def test_job_rows_are_all_jobs_and_each_valid_crop(state: State) -> None:
-    both = Wanted(assets=("visual", "nir"), mask=True, format="gtiff")
+    both = Selection(assets=("visual", "nir"), mask=True, format="gtiff")
     start(state, [A, B], both)
     scene = make_scene(assets=("scl", "visual", "nir"))
     first, second = add(state, scene, [A, B], both)
     record(state, saved(first, "visual", "nir"), cloudy(second))
     _, broken = add(state, make_scene("later", minutes=10), [A, B], both)
     record(state, failed(broken, measure=CLEAR))
-    found = list(state.job_rows(twins_newest=True, wanted=both))
+    found = list(state.job_rows(both))
     assert [(row.area, row.item, row.status, row.reason, getattr(row, "asset", "")) for row in found] == [
         ("a", scene.id, "saved", "", "nir"),
         ("a", scene.id, "saved", "", "visual"),
@@ -254,12 +254,12 @@ def test_job_rows_are_all_jobs_and_each_valid_crop(state: State) -> None:
         ("b", "later", "failed", "timed out", ""),
     ]
     assert [row.measure for row in found] == [CLEAR, CLEAR, None, CLOUDS, CLEAR]
-    assert found[:2] == list(state.saved_rows(twins_newest=True, wanted=both))
-    other_kind = list(state.job_rows(twins_newest=True, wanted=replace(both, mask=False)))
+    assert found[:2] == list(state.saved_rows(both))
+    other_kind = list(state.job_rows(replace(both, mask=False)))
     assert (other_kind[0].area, other_kind[0].status, len(other_kind)) == ("a", "saved", 4)
     assert not any(isinstance(row, SavedRow) for row in other_kind)
     start(state, [B], both)
-    assert {row.area for row in state.job_rows(twins_newest=True, wanted=both)} == {"b"}
+    assert {row.area for row in state.job_rows(both)} == {"b"}
 
 
 def test_job_rows_leave_out_what_a_newer_twin_has_answered(state: State) -> None:
@@ -272,7 +272,9 @@ def test_job_rows_leave_out_what_a_newer_twin_has_answered(state: State) -> None
     record(state, cloudy(jobs[0]))
 
     def told(*, newest: bool) -> list[tuple[str, str, str]]:
-        return [(row.area, row.item[-5], row.status) for row in state.job_rows(twins_newest=newest, wanted=VISUAL)]
+        return [
+            (row.area, row.item[-5], row.status) for row in state.job_rows(replace(VISUAL, newest_only=newest))
+        ]
 
     assert told(newest=True) == [("a", "1", "cloudy"), ("b", "0", "cloudy"), ("b", "1", OPEN)]
     assert len(told(newest=False)) == 4
@@ -288,11 +290,11 @@ def test_the_jobs_of_one_area_are_told_by_its_fingerprint(state: State) -> None:
     for number in range(2):
         one, other = add(state, make_scene(f"S{number}", minutes=10 * number), [A, B])
         record(state, saved(one), cloudy(other))
-    every = list(state.job_rows(twins_newest=True, wanted=VISUAL))
+    every = list(state.job_rows(VISUAL))
     for area in (A, B):
-        of_one = state.job_rows(twins_newest=True, wanted=VISUAL, area=area.fingerprint)
+        of_one = state.job_rows(VISUAL, area=area.fingerprint)
         assert list(of_one) == [row for row in every if row.fingerprint == area.fingerprint]
-    assert not list(state.job_rows(twins_newest=True, wanted=VISUAL, area="unknown"))
+    assert not list(state.job_rows(VISUAL, area="unknown"))
 
 
 def test_active_areas_and_the_squares_of_their_items(state: State) -> None:

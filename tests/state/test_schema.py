@@ -94,7 +94,7 @@ def test_a_damaged_page_is_found_when_the_file_is_opened(path: Path) -> None:
         State.create_or_open(path)
     assert path.read_bytes() == content
     with pytest.raises(StateError, match="malformed"), State.read(path) as view:
-        view.counts()
+        view.counts(VISUAL)
 
 
 def test_damage_that_breaks_no_statement_yet_is_found_as_well(path: Path) -> None:
@@ -159,11 +159,11 @@ def test_an_older_file_is_copied_and_migrated(path: Path, monkeypatch: pytest.Mo
     with pytest.raises(StateError, match="older version"):
         State.read(path)
     with State.create_or_open(path) as state:
-        assert state.counts().total == {"saved": 1}
+        assert state.counts(VISUAL).total == {"saved": 1}
         assert state._db.execute("SELECT host FROM runs").fetchall() == [("",)]
     monkeypatch.undo()
     with State.create_or_open(path.with_name(path.name + f".v{len(schema.MIGRATIONS)}")) as old:
-        assert old.counts().total == {"saved": 1}
+        assert old.counts(VISUAL).total == {"saved": 1}
 
 
 def test_a_state_of_the_first_version_goes_on(path: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_state_of_the_first_version_goes_on(path: Path) -> None:
         fact = FileFact(asset="scl", href=job.scene.assets["scl"].href, size=500, etag="tag", header=b"header")
         state.record(BatchResult(outcomes=(saved(job),), files=(fact,)), [])
         assert state.known_files(job.scene) == (fact,)
-        assert state.counts().total == {"saved": 2}
+        assert state.counts(VISUAL).total == {"saved": 2}
     assert path.with_name(path.name + ".v1").exists()
 
 
@@ -202,8 +202,8 @@ def test_a_state_that_told_reasons_in_words_only_goes_on(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.executescript(Path(__file__).with_name("state_v3.sql").read_text())
     with State.create_or_open(path) as state:
-        assert state.counts().total == {"saved": 1, "cloudy": 2, "missing": 4, "failed": 6, OPEN: 2}
-        causes = state.without(VISUAL, twins_newest=True).by_status
+        assert state.counts(VISUAL).total == {"saved": 1, "cloudy": 2, "missing": 4, "failed": 6, OPEN: 2}
+        causes = state.without(VISUAL).by_status
         assert causes["missing"] == {Cause.JPEG2000: 2, Cause.NOT_THERE: 2}
         assert causes["failed"] == dict.fromkeys(
             (Cause.NETWORK, Cause.DENIED, Cause.DAMAGED, Cause.LAYOUT, Cause.CRASH, Cause.ORIGIN), 1
@@ -211,14 +211,14 @@ def test_a_state_that_told_reasons_in_words_only_goes_on(path: Path) -> None:
         scene = state.scene("sentinel-2-l2a", "S2")
         assert scene is not None
         assert scene.absent == {"visual": ONLY_JP2, "thumbnail": NO_TIFF}
-        assert len(list(state.saved_rows(twins_newest=True, wanted=VISUAL))) == 1
+        assert len(list(state.saved_rows(VISUAL))) == 1
         told = {(p.item, p.area): (p.status, p.reason) for p in state.problems()}
         assert told["S2", "a"] == ("missing", "visual: only as JPEG 2000")
 
         state.commit_folders(state.sync_areas([A, B, C]))
         assert state.rejudge(judge, VISUAL) == {}
         assert state.reopen_transient() == 4, "not the one of an unsupported layout, nor the one that crashed"
-        assert state.reopen_due() == 2
+        assert state.reopen_due(VISUAL) == 2
         state.begin_run("{}", "1.0")
         assert {(job.scene.id, job.area.name) for job in open_jobs(state)} == {
             ("S1", "c"), ("S3", "a"), ("S3", "b"), ("S3", "c"), ("S4", "a"), ("S5", "a"), ("S5", "b"), ("S6", "a"),
@@ -227,7 +227,7 @@ def test_a_state_that_told_reasons_in_words_only_goes_on(path: Path) -> None:
         again = add(state, make_scene("S2", minutes=10), [A, B, C])
         assert [job.area.name for job in again] == ["a", "c"], "the picture is there now"
         record(state, *map(saved, open_jobs(state)), *map(saved, again))
-        assert state.counts().total == {"saved": 11, "cloudy": 2, "failed": 2}
+        assert state.counts(VISUAL).total == {"saved": 11, "cloudy": 2, "failed": 2}
         assert state._db.execute("SELECT count(*) FROM absences").fetchone() == (0,)
     assert path.with_name(path.name + ".v3").exists()
 
@@ -255,13 +255,13 @@ def test_reading_needs_a_file(path: Path) -> None:
 
 def test_reading_while_a_run_writes(state: State) -> None:
     with State.read(state.path) as view:
-        assert view.counts().total == {}
+        assert view.counts(VISUAL).total == {}
         start(state, [A, B])
         jobs = add(state, make_scene(), [A, B])
-        assert view.counts().total == {OPEN: 2}
-        rows_while_writing = view.saved_rows(twins_newest=True, wanted=VISUAL)
+        assert view.counts(VISUAL).total == {OPEN: 2}
+        rows_while_writing = view.saved_rows(VISUAL)
         record(state, saved(jobs[0]))
-        assert view.counts().total == {OPEN: 1, "saved": 1}
+        assert view.counts(VISUAL).total == {OPEN: 1, "saved": 1}
         assert [row.area for row in rows_while_writing] == ["a"]
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             view._db.execute("DELETE FROM jobs")
@@ -287,7 +287,7 @@ def test_a_second_process_is_told_who_holds_it_and_a_killed_one_frees_it(path: P
             ):
                 State.create_or_open(path)
             with State.read(path) as view:
-                assert view.counts().total == {}
+                assert view.counts(VISUAL).total == {}
         finally:
             child.kill()
     State.create_or_open(path).close()
@@ -315,9 +315,9 @@ def test_a_full_disk_is_one_line_and_nothing_of_the_batch_is_kept(state: State) 
     with pytest.raises(LocalError, match=rf"{re.escape(str(state.path))}.*full"):
         state.record(BatchResult(outcomes=(saved(job),), files=tuple(many)), [])
     state._db.execute("PRAGMA max_page_count = 1000000")
-    assert state.counts().total == {OPEN: 1}
+    assert state.counts(VISUAL).total == {OPEN: 1}
     record(state, saved(job))
-    assert state.counts().total == {"saved": 1}
+    assert state.counts(VISUAL).total == {"saved": 1}
 
 
 def test_a_read_only_disk_is_one_line(state: State) -> None:

@@ -244,5 +244,6 @@ def test_a_state_on_a_share_without_locks(
     # what the advice says
     path = worlds.write_config(tmp_path, stage.sandbox, name="moved", output={"folder": "share/crops"})
     assert on_share(without_locks, mode, share, "-q", "run", path) == (0, "", "")
-    with Ledger.read(Config.load(path).run.state) as ledger:
-        assert ledger.counts().open == 0
+    config = Config.load(path)
+    with Ledger.read(config.run.state) as ledger:
+        assert ledger.counts(config.selection()).open == 0

@@ -7,7 +7,7 @@ import pytest
 from s2async.state import sql
 from s2async.state.records import OPEN
 from s2async.state.writer import State
-from tests.support.states import add, make_area, make_scene, open_jobs, start
+from tests.support.states import VISUAL, add, make_area, make_scene, open_jobs, start
 
 
 def plan(state: State, statement: str) -> list[str]:
@@ -29,7 +29,7 @@ def plan(state: State, statement: str) -> list[str]:
         "NAMESAKE",
         "ITEM_EDITION",
         "SENSED_TOGETHER",
-        "FREE_TWINS",
+        "UNLINK_ITEM",
         "JOBS_TO_REOPEN",
         "REOPEN_JOBS",
         "REOPEN_TRANSIENT",
@@ -37,7 +37,7 @@ def plan(state: State, statement: str) -> list[str]:
         "ADD_MEASURE",
         "ADD_PRODUCT",
         "DROP_OTHER_KIND",
-        "BELIEVED_MEASURE",
+        "VALID_MEASURE",
         "VALID_ASSETS",
         "KNOWN_HEADERS",
         "FORGET_HEADERS",
@@ -47,7 +47,7 @@ def plan(state: State, statement: str) -> list[str]:
         "REOPEN_LACKING",
         "LACKING_TO_REOPEN",
         "FORGET_ABSENCES",
-        "BELIEVED_ABSENCES",
+        "VALID_ABSENCES",
         "MISSING_ASSETS",
         "ADD_ABSENCE",
         "TRIES",
@@ -80,4 +80,4 @@ def test_a_hundred_thousand_jobs_in_seconds(state: State) -> None:
         assert len(add(state, make_scene(f"S{i:03}", minutes=10 * i), areas)) == 2000
     start(state, areas)
     assert sum(1 for _ in open_jobs(state)) == 100_000
-    assert state.counts().total == {OPEN: 100_000}
+    assert state.counts(VISUAL).total == {OPEN: 100_000}

@@ -18,10 +18,10 @@ from s2async.models import (
     Outcome,
     Reason,
     Scene,
+    Selection,
     Status,
     Traffic,
     Use,
-    Wanted,
 )
 from s2async.state.records import OPEN, Cursor
 from s2async.state.writer import State
@@ -67,7 +67,7 @@ def test_a_scene_gives_each_job_once(state: State) -> None:
     ]
     assert add(state, scene, [A, B]) == []
     assert [job.area for job in add(state, scene, [A, B, C])] == [C]
-    assert state.counts().total == {OPEN: 3}
+    assert state.counts(VISUAL).total == {OPEN: 3}
 
 
 def test_a_scene_without_areas_leaves_no_row(state: State) -> None:
@@ -107,7 +107,7 @@ def test_pages_hold_every_open_job_once_also_when_rows_come_and_go_meanwhile(sta
     cursor: Cursor | None = None
     number = 100
     while True:
-        page, cursor = state.open_jobs(cursor, 5, twins_newest=True)
+        page, cursor = state.open_jobs(VISUAL, cursor, 5)
         seen += page
         record(state, *(saved(job) for job in page))
         number += 1
@@ -119,7 +119,7 @@ def test_pages_hold_every_open_job_once_also_when_rows_come_and_go_meanwhile(sta
     assert [name for i, name in enumerate(order) if not i or order[i - 1] != name] == [
         scene.id for scene in scenes
     ]
-    assert state.counts().total == {"saved": 117, OPEN: 3 * (number - 100)}
+    assert state.counts(VISUAL).total == {"saved": 117, OPEN: 3 * (number - 100)}
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 6, 100])
@@ -131,7 +131,7 @@ def test_pages_neither_repeat_nor_leave_out_a_job(state: State, limit: int) -> N
 
 
 def test_a_resumed_job_brings_what_is_known(state: State) -> None:
-    both = Wanted(assets=("visual", "nir"), mask=True, format="gtiff")
+    both = Selection(assets=("visual", "nir"), mask=True, format="gtiff")
     start(state, [A, B], both)
     jobs = add(state, make_scene(assets=("scl", "visual", "nir")), [A, B], both)
     half = Outcome(
@@ -168,25 +168,23 @@ def test_a_new_edition_opens_all_its_jobs_again_and_nothing_old_is_believed(
     ]
     assert add(state, scene, [A, B]) == []
     assert open_jobs(state) == []
-    assert not list(state.saved_rows(twins_newest=True, wanted=VISUAL))
+    assert not list(state.saved_rows(VISUAL))
     start(state, [A, B, C])
     resumed = open_jobs(state)
     assert [(job.area.name, job.measure, job.saved) for job in resumed] == [(n, None, frozenset()) for n in "abc"]
     record(state, saved(resumed[0]))
-    (row,) = state.saved_rows(twins_newest=True, wanted=VISUAL)
+    (row,) = state.saved_rows(VISUAL)
     assert row.href == scene.assets["visual"].href
 
 
 def test_a_crop_of_an_old_edition_does_not_count_beside_a_new_measurement(state: State) -> None:
-    both = Wanted(assets=("visual", "nir"), mask=True, format="gtiff")
+    both = Selection(assets=("visual", "nir"), mask=True, format="gtiff")
     start(state, [A, B], both)
     assets = ("scl", "visual", "nir")
     record(state, *(saved(job, "visual", "nir") for job in add(state, make_scene(assets=assets), [A, B], both)))
     first, second = add(state, make_scene(assets=assets, version="v2"), [A, B], both)
     record(state, failed(first, measure=CLEAR), saved(second, "visual"))
-    assert [(row.area, row.asset) for row in state.saved_rows(twins_newest=True, wanted=VISUAL)] == [
-        ("b", "visual")
-    ]
+    assert [(row.area, row.asset) for row in state.saved_rows(VISUAL)] == [("b", "visual")]
     assert start(state, [A, B], both) == {("saved", "open"): 1}
     state.retry()
     assert [(job.measure, job.saved) for job in open_jobs(state)] == [
@@ -210,7 +208,7 @@ def test_an_update_opens_missing_jobs_only(state: State) -> None:
     assert add(state, make_scene(), [A, B, C]) == []
     (again,) = add(state, make_scene(updated="2023-01-01T00:00:00Z"), [A, B, C])
     assert (again.id, again.measure) == (jobs[1].id, CLEAR)
-    assert state.counts().total == {"saved": 1, OPEN: 1, "failed": 1}
+    assert state.counts(VISUAL).total == {"saved": 1, OPEN: 1, "failed": 1}
 
 
 def test_an_asset_that_appears_opens_missing_jobs_and_spoils_nothing(state: State) -> None:
@@ -218,7 +216,7 @@ def test_an_asset_that_appears_opens_missing_jobs_and_spoils_nothing(state: Stat
     jobs = add(state, make_scene(assets=("scl",)), [A, B])
     record(state, cloudy(jobs[0]), missing(jobs[1], measure=CLEAR))
     assert [job.id for job in add(state, make_scene(), [A, B])] == [jobs[1].id]
-    assert state.counts().total == {"cloudy": 1, OPEN: 1}
+    assert state.counts(VISUAL).total == {"cloudy": 1, OPEN: 1}
 
 
 def test_an_answer_about_a_replaced_edition_is_not_believed(state: State) -> None:
@@ -227,11 +225,11 @@ def test_an_answer_about_a_replaced_edition_is_not_believed(state: State) -> Non
     (new,) = add(state, make_scene(version="v2"), [A])
     assert old.id == new.id
     record(state, saved(old))
-    assert state.counts().total == {OPEN: 1}
+    assert state.counts(VISUAL).total == {OPEN: 1}
     record(state, saved(new))
-    assert state.counts().total == {"saved": 1}
+    assert state.counts(VISUAL).total == {"saved": 1}
     record(state, saved(old))  # it came late, and wrote over the file of the new one
-    assert state.counts().total == {OPEN: 1}
+    assert state.counts(VISUAL).total == {OPEN: 1}
     assert open_jobs(state) == []
     start(state, [A])
     (job,) = open_jobs(state)
@@ -241,34 +239,34 @@ def test_an_answer_about_a_replaced_edition_is_not_believed(state: State) -> Non
 def test_jobs_of_a_replaced_edition_are_not_begun(state: State) -> None:
     start(state, [A])
     (old,) = add(state, make_scene(), [A])
-    assert state.begin([old])
+    assert state.begin([old], VISUAL)
     (new,) = add(state, make_scene(version="v2"), [A])
-    assert not state.begin([old])
-    assert state.begin([new])
+    assert not state.begin([old], VISUAL)
+    assert state.begin([new], VISUAL)
     add(state, make_scene(version="v2", updated="2023-01-01T00:00:00Z"), [A])
-    assert state.begin([new]), "an update is no other edition"
+    assert state.begin([new], VISUAL), "an update is no other edition"
 
 
 @pytest.mark.parametrize("change", [{"mask": False}, {"format": "png"}])
 def test_a_crop_of_another_kind_counts_no_more_once_its_job_is_begun_again(
     state: State, change: dict[str, Any]
 ) -> None:
-    both = Wanted(assets=("visual", "nir"), mask=True, format="gtiff")
+    both = Selection(assets=("visual", "nir"), mask=True, format="gtiff")
     start(state, [A, B], both)
     jobs = add(state, make_scene(assets=("scl", "visual", "nir")), [A, B], both)
     record(state, *(saved(job, "visual", "nir") for job in jobs))
     other = replace(VISUAL, **change)
     start(state, [A, B], other)
-    first, _ = open_jobs(state)
-    state.begin([first])
+    first, _ = open_jobs(state, selection=other)
+    state.begin([first], other)
     start(state, [A, B], both)  # it was stopped, and the change undone
-    rows = state.saved_rows(twins_newest=True, wanted=both)
+    rows = state.saved_rows(both)
     expected = {("a", "nir"), ("b", "nir"), ("b", "visual")}
     assert {(row.area, row.asset) for row in rows} == expected, "b was not begun, and nir not written"
     (again,) = open_jobs(state)
     assert (again.area, again.saved) == (A, frozenset({"nir"})), "only the picture may have been written over"
-    state.begin([again])
-    state.begin([replace(again, saved=frozenset())])
+    state.begin([again], both)
+    state.begin([replace(again, saved=frozenset())], both)
     start(state, [A, B], both)
     assert [job.saved for job in open_jobs(state)] == [frozenset({"nir"})], "crops of the wanted kind stay"
 
@@ -279,7 +277,7 @@ def test_an_answer_to_an_unknown_job_is_a_bug_and_keeps_nothing(state: State) ->
     traffic = [Traffic(stage="tiles", asset="scl", use=Use.USEFUL, requests=1, bytes=10)]
     with pytest.raises(ValueError, match="not in this state"):
         state.record(BatchResult(outcomes=(saved(job), saved(replace(job, id=77)))), traffic)
-    assert state.counts().total == {OPEN: 1}
+    assert state.counts(VISUAL).total == {OPEN: 1}
     assert state.traffic() == ()
 
 
@@ -301,7 +299,7 @@ def test_failures_are_tried_again_by_five_runs_and_by_retry(state: State) -> Non
     ]
     assert len(state.problems(limit=1)) == 1
     assert state.retry() == 2
-    assert state.counts().total == {OPEN: 2, "missing": 1}
+    assert state.counts(VISUAL).total == {OPEN: 2, "missing": 1}
     assert state.retry(missing=True) == 1
     assert state.problems() == ()
     start(state, [A, B, C])
@@ -388,11 +386,11 @@ def test_the_header_of_an_asset_that_went_and_came_back_elsewhere_is_not_told(st
 
 # ---- judging again ------------------------------------------------------------------------------------------
 
-SAME, OTHER = VISUAL, Wanted(assets=("visual", "nir"), mask=True, format="gtiff")
+SAME, OTHER = VISUAL, Selection(assets=("visual", "nir"), mask=True, format="gtiff")
 
 
 @pytest.mark.parametrize(
-    ("before", "measure", "crop", "wanted", "after"),
+    ("before", "measure", "crop", "selection", "after"),
     [
         (Status.CLOUDY, CLOUDS, False, SAME, "cloudy"),
         (Status.CLOUDY, CLEAR, False, SAME, OPEN),
@@ -426,7 +424,7 @@ SAME, OTHER = VISUAL, Wanted(assets=("visual", "nir"), mask=True, format="gtiff"
     ],
 )
 def test_what_follows_from_the_facts(
-    state: State, before: Status, measure: CloudMeasure | None, crop: bool, wanted: Wanted, after: str
+    state: State, before: Status, measure: CloudMeasure | None, crop: bool, selection: Selection, after: str
 ) -> None:
     start(state, [A])
     (job,) = add(state, make_scene(), [A])
@@ -434,13 +432,13 @@ def test_what_follows_from_the_facts(
     lacks = (lack("visual"),) if before is Status.MISSING else ()
     answer = Outcome(job=job, status=before, measure=measure, products=products, reason="why", lacks=lacks)
     record(state, answer)
-    changes = state.rejudge(judge, wanted)
+    changes = state.rejudge(judge, selection)
     assert changes == ({} if after == before else {(str(before), after): 1})
-    assert state.counts().total == {after: 1}
+    assert state.counts(VISUAL).total == {after: 1}
     kept = state._db.execute("SELECT reason FROM jobs").fetchone()[0]
-    lacks_none_now = after == "saved" and wanted != SAME
+    lacks_none_now = after == "saved" and selection != SAME
     assert kept == ("why" if after == before and not lacks_none_now else "")
-    assert state.rejudge(judge, wanted) == {}
+    assert state.rejudge(judge, selection) == {}
 
 
 def test_open_jobs_with_a_measurement_are_judged_too(state: State) -> None:
@@ -473,7 +471,7 @@ def test_many_jobs_are_judged_in_pages(state: State, monkeypatch: pytest.MonkeyP
         ("saved", "cloudy"): 14,
         ("cloudy", "open"): 13,
     }
-    assert state.counts().total == {"cloudy": 14, OPEN: 13, "failed": 13}
+    assert state.counts(VISUAL).total == {"cloudy": 14, OPEN: 13, "failed": 13}
 
 
 # ---- twins --------------------------------------------------------------------------------------------------
@@ -484,7 +482,7 @@ HALF = make_scene("S2A_33UUU_20220101_2_L2A", baseline="05.10", minutes=0.2)
 
 
 def index_items(state: State, *, newest: bool = True) -> list[str]:
-    return [row.item for row in state.saved_rows(twins_newest=newest, wanted=VISUAL)]
+    return [row.item for row in state.saved_rows(replace(VISUAL, newest_only=newest))]
 
 
 def test_an_older_twin_that_comes_later_is_not_asked_for(state: State) -> None:
@@ -508,7 +506,7 @@ def test_a_newer_twin_of_a_later_run_supersedes_when_it_has_an_answer(state: Sta
     jobs = {job.area.name: job for job in add(state, NEW, [A, B])}
     assert index_items(state) == [OLD.id, OLD.id]
     record(state, failed(jobs["a"]), cloudy(jobs["b"]))
-    assert [(row.area, row.item) for row in state.saved_rows(twins_newest=True, wanted=VISUAL)] == [("a", OLD.id)]
+    assert [(row.area, row.item) for row in state.saved_rows(VISUAL)] == [("a", OLD.id)]
     assert index_items(state, newest=False) == [OLD.id, OLD.id]
     state.retry()
     start(state, [A, B])
@@ -525,12 +523,12 @@ def test_a_newer_twin_whose_file_is_missing_hides_no_crop(state: State) -> None:
     (job,) = add(state, NEW, [A])
     record(state, missing(job, measure=CLEAR))
     assert index_items(state) == [OLD.id]
-    assert [row.item for row in state.job_rows(twins_newest=True, wanted=VISUAL)] == [OLD.id, NEW.id]
-    assert not any(crop.unwanted for crop in state.stored_crops(twins_newest=True)), "prune would remove it"
+    assert [row.item for row in state.job_rows(VISUAL)] == [OLD.id, NEW.id]
+    assert not any(crop.unwanted for crop in state.stored_crops(VISUAL)), "prune would remove it"
     (again,) = add(state, replace(NEW, updated="2023-01-01T00:00:00Z"), [A])
     record(state, saved(again))
     assert index_items(state) == [NEW.id]
-    assert [crop.item for crop in state.stored_crops(twins_newest=True) if crop.unwanted] == [OLD.id]
+    assert [crop.item for crop in state.stored_crops(VISUAL) if crop.unwanted] == [OLD.id]
 
 
 def test_open_jobs_of_a_superseded_item_are_left_and_not_counted(state: State) -> None:
@@ -540,9 +538,9 @@ def test_open_jobs_of_a_superseded_item_are_left_and_not_counted(state: State) -
     start(state, [A, B])
     record(state, *(cloudy(job) for job in add(state, NEW, [A, B])))
     assert open_jobs(state) == []
-    assert state.counts().total == {"cloudy": 2}
-    assert state.counts(twins_newest=False).total == {"cloudy": 2, "failed": 1, OPEN: 1}
-    assert state.counts().areas[0].by_status == {"cloudy": 1}
+    assert state.counts(VISUAL).total == {"cloudy": 2}
+    assert state.counts(replace(VISUAL, newest_only=False)).total == {"cloudy": 2, "failed": 1, OPEN: 1}
+    assert state.counts(VISUAL).areas[0].by_status == {"cloudy": 1}
 
 
 def test_areas_that_the_newer_twin_does_not_have_are_asked_of_the_older_one(state: State) -> None:
@@ -551,13 +549,13 @@ def test_areas_that_the_newer_twin_does_not_have_are_asked_of_the_older_one(stat
     record(state, *map(saved, add(state, NEW, [A])))
     (job,) = add(state, OLD, [A, B])
     assert (job.area, job.scene.id) == (B, OLD.id)
-    assert state.counts().total == {"saved": 1, OPEN: 1}
-    state.suspect(Left(jobs=frozenset({job.id})))
+    assert state.counts(VISUAL).total == {"saved": 1, OPEN: 1}
+    state.mark_crashed(Left(jobs=frozenset({job.id})))
     start(state, [A, B])
-    assert state.suspects(twins_newest=True) == open_jobs(state)
+    assert state.crashed_jobs(VISUAL) == open_jobs(state)
     assert [again.id for again in open_jobs(state)] == [job.id]
     record(state, saved(job))
-    assert [(row.area, row.item) for row in state.saved_rows(twins_newest=True, wanted=VISUAL)] == [
+    assert [(row.area, row.item) for row in state.saved_rows(VISUAL)] == [
         ("a", NEW.id),
         ("b", OLD.id),
     ]
@@ -566,8 +564,8 @@ def test_areas_that_the_newer_twin_does_not_have_are_asked_of_the_older_one(stat
     assert again_old == [], "the newer one has both now"
     start(state, [A, B])
     assert [again.scene.id for again in open_jobs(state)] == [NEW.id]
-    assert state.suspects(twins_newest=True) == []
-    assert state.counts().total == {"saved": 1, OPEN: 1}
+    assert state.crashed_jobs(VISUAL) == []
+    assert state.counts(VISUAL).total == {"saved": 1, OPEN: 1}
 
 
 def test_an_older_twin_is_asked_where_the_newer_one_has_no_file(state: State) -> None:
@@ -576,8 +574,8 @@ def test_an_older_twin_is_asked_where_the_newer_one_has_no_file(state: State) ->
     record(state, missing(first), failed(second))
     (job,) = add(state, OLD, [A, B])
     assert (job.area, job.scene.id) == (A, OLD.id)
-    assert state.counts().total == {"missing": 1, "failed": 1, OPEN: 1}
-    told = [(row.area, row.item, row.status) for row in state.job_rows(twins_newest=True, wanted=VISUAL)]
+    assert state.counts(VISUAL).total == {"missing": 1, "failed": 1, OPEN: 1}
+    told = [(row.area, row.item, row.status) for row in state.job_rows(VISUAL)]
     assert told == [("a", OLD.id, OPEN), ("a", NEW.id, "missing"), ("b", NEW.id, "failed")]
     (again,) = add(state, replace(NEW, updated="2023-01-01T00:00:00Z"), [A, B])
     assert again.id == first.id
@@ -670,5 +668,5 @@ def test_texts_are_only_texts(state: State) -> None:
     start(state, [area])
     (again,) = open_jobs(state)
     assert again.scene == replace(scene, footprint=None)
-    assert state.counts().areas[0].name == nasty
+    assert state.counts(VISUAL).areas[0].name == nasty
     state.close()

@@ -103,7 +103,7 @@ def try_damage(damage: str, folder: Path) -> Judged:
     try:
         with State.create_or_open(path) as state:
             state.rejudge(judge, VISUAL)
-            jobs = state.counts().total["open"]
+            jobs = state.counts(VISUAL).total["open"]
     except S2AsyncError as error:
         line = str(error)
         if "\n" in line or str(path) not in line:

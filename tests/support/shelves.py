@@ -74,7 +74,7 @@ def fill(
     settings = Config.load(path)
     areas = {area.name: area for area in area_files.load(settings)}
     settings.output.folder.mkdir()
-    wanted = settings.wanted()
+    wanted = settings.selection()
     with State.create_or_open(settings.run.state) as state:
         start(state, list(areas.values()), wanted)
         for number in range(dates):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from shapely import box
@@ -19,13 +20,13 @@ from s2async.models import (
     Outcome,
     Product,
     Scene,
+    Selection,
     Status,
-    Wanted,
 )
 from s2async.state.records import Cursor
 from s2async.state.writer import State
 
-VISUAL = Wanted(assets=("visual",), mask=True, format="gtiff")
+VISUAL = Selection(assets=("visual",), mask=True, format="gtiff")
 CLEAR = CloudMeasure(histogram=(0, 0, 0, 0, 250, *[0] * 8), total=250)
 CLOUDS = CloudMeasure(histogram=(0, 0, 0, 0, 100, 0, 0, 0, 0, 150, 0, 0, 0), total=250)
 EMPTY = CloudMeasure(histogram=(0,) * 13, total=250)
@@ -112,25 +113,25 @@ def record(state: State, *outcomes: Outcome) -> None:
         state.record(BatchResult(outcomes=(outcome,)), [])
 
 
-def start(state: State, areas: Sequence[Area], wanted: Wanted = VISUAL) -> dict[tuple[str, str], int]:
+def start(state: State, areas: Sequence[Area], selection: Selection = VISUAL) -> dict[tuple[str, str], int]:
     """What a run does before its first request."""
     state.commit_folders(state.sync_areas(areas))
-    changes = state.rejudge(judge, wanted)
+    changes = state.rejudge(judge, selection)
     state.begin_run("{}", "1.0")
     return changes
 
 
 def add(
-    state: State, scene: Scene, areas: Sequence[Area], wanted: Wanted = VISUAL, *, newest: bool = True
+    state: State, scene: Scene, areas: Sequence[Area], selection: Selection = VISUAL, *, newest: bool = True
 ) -> list[Job]:
-    return state.add_scene(scene, areas, wanted, twins_newest=newest)
+    return state.add_scene(scene, areas, replace(selection, newest_only=newest))
 
 
-def open_jobs(state: State, limit: int = 500, *, newest: bool = True) -> list[Job]:
+def open_jobs(state: State, limit: int = 500, *, selection: Selection = VISUAL, newest: bool = True) -> list[Job]:
     found: list[Job] = []
     cursor: Cursor | None = None
     while True:
-        page, cursor = state.open_jobs(cursor, limit, twins_newest=newest)
+        page, cursor = state.open_jobs(replace(selection, newest_only=newest), cursor, limit)
         found += page
         if cursor is None:
             return found
