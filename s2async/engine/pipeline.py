@@ -165,8 +165,8 @@ def _take_place(
     """
     folder = config.output.folder
     marked = owners.check(config, state)
-    verify.check_place(state.crop_places(), folder.resolve(), state.output())
-    if not (marked or new_state or any(state.crop_places())):
+    verify.check_place(state.crop_paths(), folder.resolve(), state.output())
+    if not (marked or new_state or any(state.crop_paths())):
         notes.check(config)
     files.make_folder(folder, parents=True)
     files.check_writable(folder)
@@ -288,7 +288,7 @@ class _Run:
         self.state.commit_folders(moves)
         if specks := area_files.specks_told(self.areas):
             self.emit(Notice(text=specks))
-        judged = self.state.rejudge(lambda measured: verdict(measured, self.limits), self.selection)
+        judged = self.state.update_statuses(lambda measured: verdict(measured, self.limits), self.selection)
         if judged:
             self.emit(Notice(text=f"judged {sum(judged.values())} measured jobs again by new settings"))
         if again := self.state.reopen_transient():
@@ -393,7 +393,7 @@ class _Run:
             self.items += report.items
             if not report.complete or report.estimate:
                 self.noted.append(report)
-            self.state.search_done(report)
+            self.state.record_search(report)
             self.progress.searches_done += 1
             self.emit(SearchDone(report=report))
 

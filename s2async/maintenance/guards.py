@@ -97,7 +97,7 @@ def adopt(config: Config, areas: Sequence[Area], state: Ledger, tell: Callable[[
     _check_crops(config, areas, state.files_in)
     folder, known = config.output.folder, owners.is_marked(config.output.folder)
     table = folder / TABLE
-    if not known and table.exists() and not any(state.crop_places()):
+    if not known and table.exists() and not any(state.crop_paths()):
         tell(f"{table} was there before: every run writes it anew")
     if not owners.put(folder, state.id, config.run.state, anew=known):
         owners.check(config, state)

@@ -43,8 +43,7 @@ from s2async.models import (
     Status,
 )
 from s2async.output import crops, geotiff, tags
-from s2async.state import schema
-from s2async.state.lock import take_lock
+from s2async.state import database
 from s2async.state.writer import State
 
 FORMAT = "gtiff"
@@ -90,25 +89,25 @@ def rebuild(config: Config, areas: Sequence[Area], limits: Limits, selection: Se
     """
     path, output = config.run.state, config.output.folder
     new = path.with_name(f"{path.name}.rebuilt")
-    lock = take_lock(path)
+    lock = database.take_lock(path)
     try:
         _check_unusable(path)
         _remove(new)
         with State.create_or_open(new) as state:
             state.sync_areas(areas)
-            state.rejudge(lambda measured: verdict(measured, limits), selection)
+            state.update_statuses(lambda measured: verdict(measured, limits), selection)
             state.begin_run("rebuild", version)
             found, strange = _gather(areas, output, config.search.resolve().collection)
             for parts in found:
                 _record(state, parts, replace(selection, newest_only=False))
-            state.rejudge(lambda measured: verdict(measured, limits), selection)
+            state.update_statuses(lambda measured: verdict(measured, limits), selection)
             state.end_run("finished")
             state.note_output(output.resolve())
             if (name := owners.configuration(config)) is not None:
                 state.note_configuration(name)
         owners.put(output, state.id, path, anew=True)  # first: beside another's mark the state could not be used
         there = any(path.with_name(path.name + end).exists() for end in ("", "-wal", "-shm"))
-        aside = schema.move_aside(path) if there else None
+        aside = database.move_aside(path) if there else None
         with files.local_errors("make the state", path):
             new.replace(path)
             files.sync_folder(path.parent)
@@ -121,7 +120,7 @@ def rebuild(config: Config, areas: Sequence[Area], limits: Limits, selection: Se
 def _check_unusable(path: Path) -> None:
     if path.exists():
         try:
-            schema.open_for_writing(path).close()
+            database.open_for_writing(path).close()
         except StateDamaged:
             return
         raise ConfigError(f"the state {path} can be read; move it away for a new one")

@@ -72,7 +72,7 @@ def check_place(recorded: Iterable[Path], output: Path, known: Path | None) -> N
     and so is one in which somebody deleted crops or whole areas: that is for ``verify`` to find out.
 
     Args:
-        recorded: Where crops lie inside the output folder, as `state.reader.Ledger.crop_places` gives them.
+        recorded: Where crops lie inside the output folder, as `state.reader.Ledger.crop_paths` gives them.
         output: The output folder, which need not be there, without symbolic links.
         known: That of the last run; None when unknown.
 

@@ -10,12 +10,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from shapely import to_wkb
+
 from s2async import reasons
+from s2async.areas.folders import parking, plan_moves
 from s2async.catalog.reprocessing import TOLERANCE_SECONDS, processing_order, same_acquisition
-from s2async.errors import ConfigError
-from s2async.models import Area, FileFact, Job, Lack, Outcome, Scene, Selection, Status
-from s2async.state import judging, sql
-from s2async.state.rows import (
+from s2async.errors import AreaError, ConfigError
+from s2async.models import Area, FileFact, FolderMove, Job, Lack, Outcome, Scene, Selection, Status
+from s2async.state import reader_sql, statuses
+from s2async.state import writer_sql as sql
+from s2async.state.database import Connection
+from s2async.state.serialization import (
     hash_address,
     is_update,
     item_values,
@@ -27,7 +32,6 @@ from s2async.state.rows import (
     to_scene,
     unpack_measure,
 )
-from s2async.state.schema import Connection
 
 MOST_KILLS = 3
 """Times in a row that the program may be killed while it decodes a job alone, before the job is set aside. The
@@ -51,15 +55,63 @@ class Interrupted(Protocol):
         """Name of the fatal signal; empty when the process was killed from outside."""
 
 
-def add_item(db: Connection, scene: Scene) -> int:
-    """A row for an item that is new; its number.
+# ---- areas ------------------------------------------------------------------------------------------------
+
+
+def sync_areas(db: Connection, areas: Sequence[Area]) -> tuple[dict[str, int], list[FolderMove]]:
+    """Make these the active areas; see `state.writer.State.sync_areas`.
+
+    Returns:
+        The rows of the areas by fingerprint, and the moves that the caller makes in the output folder.
 
     Raises:
-        ConfigError: An item of another collection has the same id, and so its crops have the same names.
+        AreaError: two areas have the same polygon.
     """
-    if found := db.execute(sql.NAMESAKE, (scene.id, scene.collection)).fetchone():
+    by_key = {area.fingerprint: area for area in areas}
+    if len(by_key) < len(areas):
+        raise _equal_polygons(areas)
+    known = {key: entry for key, *entry in db.execute(reader_sql.AREAS)}
+    moves = plan_moves({key: folder for key, (_, _, _, folder) in known.items()}, by_key)
+    for key, (row, name, active, _) in known.items():
+        new = (by_key[key].name, 1) if key in by_key else (name, 0)
+        if new != (name, active):
+            db.execute(sql.SET_AREA, (*new, row))
+    waiting = {move.fingerprint for move in moves}
+    for key, area in by_key.items():
+        if key not in known:
+            folder = parking(key) if key in waiting else area.folder
+            db.execute(sql.ADD_AREA, (key, area.name, to_wkb(area.polygon), folder))
+    return {key: row for key, row, *_ in db.execute(reader_sql.AREAS) if key in by_key}, moves
+
+
+def set_folders(db: Connection, moves: Sequence[FolderMove]) -> None:
+    """Give areas the new names of their folders."""
+    # First the parking names: folders are unique, and two areas may swap theirs.
+    db.executemany(sql.SET_FOLDER, [(parking(move.fingerprint), move.fingerprint) for move in moves])
+    db.executemany(sql.SET_FOLDER, [(move.new, move.fingerprint) for move in moves])
+
+
+def _equal_polygons(areas: Sequence[Area]) -> AreaError:
+    names: dict[str, str] = {}
+    for area in areas:
+        if area.fingerprint in names:
+            break
+        names[area.fingerprint] = area.name
+    return AreaError(f"the areas {names[area.fingerprint]!r} and {area.name!r} are the same polygon: keep one")
+
+
+# ---- items ------------------------------------------------------------------------------------------------
+
+
+def add_item(db: Connection, scene: Scene) -> int:
+    """Add a new item; returns its row.
+
+    Raises:
+        ConfigError: an item of another collection has the same id, so their crops would have the same names.
+    """
+    if other := db.execute(sql.NAMESAKE, (scene.id, scene.collection)).fetchone():
         raise ConfigError(
-            f"item {scene.id} of the collection {scene.collection} is known from {found[0]}, and crops of both "
+            f"item {scene.id} of the collection {scene.collection} is known from {other[0]}, and crops of both "
             "would be the same files; give each collection a state and an output folder of its own"
         )
     item = db.execute(sql.ADD_ITEM, item_values(scene)).lastrowid or 0
@@ -68,7 +120,11 @@ def add_item(db: Connection, scene: Scene) -> int:
 
 
 def update_item(db: Connection, run: int, item: int, old: Scene, new: Scene) -> list[tuple[int, int]]:
-    """Bring a known item up to date; the (job, area) rows of active areas that this opened again."""
+    """Bring a known item up to date.
+
+    Returns:
+        The rows (job, area) of the jobs of active areas that this opened again.
+    """
     if old == replace(new, footprint=None):
         return []
     db.execute(sql.UPDATE_ITEM, (*item_values(new), item))
@@ -88,7 +144,7 @@ def update_item(db: Connection, run: int, item: int, old: Scene, new: Scene) -> 
         db.execute(sql.REOPEN_LACKING, {"item": item, "run": run})
         db.execute(sql.FORGET_ABSENCES, (item,))
     if any(key in hrefs and hrefs[key] != asset.href for key, asset in new.assets.items()):
-        again += _reopen(db, which | {"status": Status.FAILED})  # the old signature may have been out of date
+        again += _reopen(db, which | {"status": Status.FAILED})  # an old signed address may have expired
     return again
 
 
@@ -113,8 +169,11 @@ def link_reprocessings(db: Connection, item: int, scene: Scene) -> None:
     db.executemany(sql.SUPERSEDE, zip([*order[1:], None], order, strict=True))
 
 
+# ---- jobs to work on --------------------------------------------------------------------------------------
+
+
 def add_job(db: Connection, item: int, area: int, run: int) -> int | None:
-    """A row for a job that is new, and its number; None for one that is known."""
+    """Add a job; returns its row, or None when it is known already."""
     added = db.execute(sql.ADD_JOB, (item, area, run))
     return added.lastrowid if added.rowcount == 1 else None
 
@@ -122,38 +181,38 @@ def add_job(db: Connection, item: int, area: int, run: int) -> int | None:
 def known_job(
     db: Connection, item: int, job: int, area: Area, scene: Scene, selection: Selection, now: int
 ) -> Job:
-    """A job with what earlier attempts found out about the present edition of its item.
+    """A job with the facts that earlier attempts recorded for the present edition of its item.
 
     Args:
-        db: The open transaction.
-        item: Row of its item.
-        job: Row of it.
-        area: Of it.
-        scene: Of it.
+        db: the open transaction.
+        item: row of its item.
+        job: its own row.
+        area: its area.
+        scene: its scene.
         selection: which crops count; only its mask and format matter.
-        now: Seconds since 1970, UTC.
+        now: seconds since 1970, UTC.
     """
     which = selection_values(selection) | {"item": item, "job": job}
     lacks = tuple(lack(row, now) for row in db.execute(sql.VALID_ABSENCES, which))
-    found = db.execute(sql.VALID_MEASURE, which).fetchone()
-    if found is None:  # a crop is only made of what was measured
+    measure = db.execute(sql.VALID_MEASURE, which).fetchone()
+    if measure is None:  # without a measurement there are no crops
         return Job(id=job, area=area, scene=scene, lacks=lacks)
     saved = frozenset(asset for (asset,) in db.execute(sql.VALID_ASSETS, which))
-    return Job(id=job, area=area, scene=scene, measure=unpack_measure(*found), saved=saved, lacks=lacks)
+    return Job(id=job, area=area, scene=scene, measure=unpack_measure(*measure), saved=saved, lacks=lacks)
 
 
 def known_jobs(
     db: Connection,
-    found: Sequence[tuple[int, int, int]],
+    rows: Sequence[tuple[int, int, int]],
     areas: Mapping[int, Area],
     selection: Selection,
     now: int,
 ) -> list[Job]:
-    """Jobs by the rows of themselves, their items and their areas; see `known_job`."""
+    """The jobs of rows (job, item, area); see `known_job`."""
     scenes: dict[int, Scene] = {}
-    for item in {item for _, item, _ in found}:
-        scenes[item] = to_scene(db.execute(sql.ITEM, (item,)).fetchone()[1:])
-    return [known_job(db, item, job, areas[area], scenes[item], selection, now) for job, item, area in found]
+    for item in {item for _, item, _ in rows}:
+        scenes[item] = to_scene(db.execute(reader_sql.ITEM, (item,)).fetchone()[1:])
+    return [known_job(db, item, job, areas[area], scenes[item], selection, now) for job, item, area in rows]
 
 
 def mark_crashed(db: Connection, left: Interrupted) -> list[tuple[str, str, str]]:
@@ -174,31 +233,34 @@ def mark_crashed(db: Connection, left: Interrupted) -> list[tuple[str, str, str]
     return aside
 
 
+# ---- answers ----------------------------------------------------------------------------------------------
+
+
 def add_files(db: Connection, item: int, facts: Sequence[FileFact]) -> None:
-    """Take in what was learnt of files of the present edition of an item."""
+    """Record sizes and headers of files of the present edition of an item."""
     db.executemany(sql.ADD_FILE, [(item, fact.asset, fact.size, fact.etag) for fact in facts])
     headers = [(item, fact.asset, hash_address(fact.href), fact.header) for fact in facts if fact.header]
     db.executemany(sql.ADD_HEADER, headers)
 
 
 def accept(db: Connection, item: int, outcome: Outcome, run: int, now: int) -> None:
-    """Take in an answer about the present edition of its item.
+    """Record an answer about the present edition of its item.
 
     Args:
-        db: The open transaction.
-        item: Row of the item.
-        outcome: The answer.
-        run: That got it.
-        now: Seconds since 1970, UTC.
+        db: the open transaction.
+        item: row of the item.
+        outcome: the answer.
+        run: row of the run that got it.
+        now: seconds since 1970, UTC.
 
     Raises:
-        ValueError: The job is not one of this state.
+        ValueError: the job is not one of this state.
     """
     job, measured = outcome.job, outcome.measure
     answer = (outcome.status, outcome.reason, outcome.cause or "", outcome.transient, job.id, item)
     if db.execute(sql.ANSWER_JOB, answer).rowcount != 1:
         raise ValueError(f"job {job.id} of {job.scene.id} is not in this state")
-    if outcome.status is not Status.FAILED:  # which may mean that it was not decoded
+    if outcome.status is not Status.FAILED:  # a failed job was perhaps not decoded at all
         db.execute(sql.CLEAR_MARK, (job.id,))
     if measured is not None:
         db.execute(sql.ADD_MEASURE, (measured.total, pack_histogram(measured.histogram), job.id))
@@ -219,43 +281,43 @@ def _add_absence(db: Connection, item: int, job: int, absence: Lack, run: int, n
     before = db.execute(sql.TRIES, which).fetchone()
     tries = before[0] + 1 if before else 1
     due = reasons.due(absence.cause, tries, now) if absence.missing else None
-    told = {"reason": absence.text, "host": absence.host, "missing": absence.missing}
+    why = {"reason": absence.text, "host": absence.host, "missing": absence.missing}
     when = {"tries": tries, "tried": now, "due": due, "run": run}
-    db.execute(sql.ADD_ABSENCE, which | told | when)
+    db.execute(sql.ADD_ABSENCE, which | why | when)
 
 
 def settle_denied(
     db: Connection, run: int, served: Collection[str], selection: Selection
 ) -> list[tuple[str, str]]:
-    """Hold what was denied often enough for missing, where its server gives others.
+    """Mark files as missing that were denied often enough, while their servers deliver others.
 
     Args:
-        db: The open transaction.
-        run: That ends.
-        served: Origins of servers that gave a file in this run.
+        db: the open transaction.
+        run: row of the run that ends.
+        served: origins of servers that delivered a file in this run.
         selection: which crops count.
 
     Returns:
         Asset and reason of each.
     """
     db.execute(sql.SERVED_OTHERS, (run, json.dumps(sorted(served))))
-    found = db.execute(sql.DENIED_ALONE, {"most": reasons.DENIALS, "run": run}).fetchall()
-    settled = [(job, asset, f"missing or not public: {reason}") for job, _, asset, reason in found]
+    denied = db.execute(sql.DENIED_ALONE, {"most": reasons.DENIALS, "run": run}).fetchall()
+    settled = [(job, asset, f"missing or not public: {reason}") for job, _, asset, reason in denied]
     db.executemany(sql.SETTLE_ABSENCE, [(reason, job, asset) for job, asset, reason in settled])
-    for job, item in {(job, item) for job, item, *_ in found}:
+    for job, item in {(job, item) for job, item, *_ in denied}:
         which = selection_values(selection) | {"item": item, "job": job}
         lacks = [lack(row, 0) for row in db.execute(sql.VALID_ABSENCES, which)]
         needed = [one for one in lacks if one.asset in ("scl", *selection.assets)]
         if all(one.missing for one in needed):
             measured = db.execute(sql.VALID_MEASURE, which).fetchone()
             saved = {asset for (asset,) in db.execute(sql.VALID_ASSETS, which)}
-            status = judging.settled(selection, saved, needed) if measured else judging.missing(needed)
+            status = statuses.settled(selection, saved, needed) if measured else statuses.missing(needed)
             db.execute(sql.SETTLE_JOB, (*status, job))
     return [(asset, reason) for _, asset, reason in settled]
 
 
 def reject(db: Connection, outcome: Outcome) -> None:
-    """Take in an answer about an edition that has been replaced: only that its crops lie where newer ones did."""
+    """Reject an answer about an edition that was replaced: remove only the records of crops that it overwrote."""
     for crop in outcome.products:
         if db.execute(sql.DROP_PRODUCT, (outcome.job.id, crop.asset)).rowcount:
             db.execute(sql.UNSAVE_JOB, (outcome.job.id,))

@@ -1,9 +1,9 @@
-"""The state of all runs: which questions were asked, and what the answers are. One process writes it.
+"""The state file for writing: the jobs of all runs, and their answers. One process at a time writes it.
 
-Every call is one short transaction, on disk when it returns, and safe against being killed at any time. Areas are
-known by their polygon's fingerprint, items by collection and id; a job is an area in an item. Facts of an older
-edition of an item are kept, but never believed; the status of a job is no more than what follows from its facts,
-the limits and the wanted crops, and `State.rejudge` draws it anew.
+Every call is one short transaction. It is on disk when the call returns, and a killed process leaves either all of
+it or nothing. Areas are identified by the fingerprint of their polygon, items by collection and id; a job is one
+area in one item. Facts of an older edition of an item are kept, but are not valid. The status of a job follows
+from its facts, the cloud limits and the selection; `State.update_statuses` derives it again.
 """
 
 from __future__ import annotations
@@ -17,10 +17,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shapely import to_wkb
-
-from s2async.areas.folders import parking, plan_moves
-from s2async.errors import AreaError, LocalError
+from s2async.areas.folders import parking
+from s2async.errors import LocalError
 from s2async.models import (
     Area,
     BatchResult,
@@ -34,19 +32,19 @@ from s2async.models import (
     Status,
     Traffic,
 )
-from s2async.state import judging, schema, sql, transactions
-from s2async.state.lock import FileLock, take_lock
+from s2async.state import database, reader_sql, statuses, transactions
+from s2async.state import writer_sql as sql
 from s2async.state.reader import Ledger
 from s2async.state.records import ATTEMPTS, Cursor, StoredCrop
-from s2async.state.rows import hash_address, selection_values, to_scene
+from s2async.state.serialization import hash_address, selection_values, to_scene
 
 __all__ = ["Cursor", "Ledger", "Selection", "State"]
 
 
 class State(Ledger):
-    """The state file, held by this process alone until `close`."""
+    """The state file; no other process can write it until `close`."""
 
-    def __init__(self, path: Path, db: schema.Connection, lock: FileLock) -> None:
+    def __init__(self, path: Path, db: database.Connection, lock: database.FileLock) -> None:
         super().__init__(path, db)
         self._lock = lock
         self._inode = _inode(path)
@@ -56,21 +54,21 @@ class State(Ledger):
 
     @classmethod
     def create_or_open(cls, path: Path) -> State:
-        """Take the lock and open the state; made anew only where there is no file at all.
+        """Take the lock and open the state; create it only if there is no file at all.
 
-        An older file is copied beside itself (``<name>.v1``) and then brought up to date.
+        A file of an older version is copied beside itself (``<name>.v1``) and then brought up to date.
 
         Raises:
-            StateInUse: Another process holds it; told within a second.
-            StateError: The file is empty, damaged, foreign, or written by a newer program.
-            LocalError: This machine cannot write there.
+            StateInUse: another process holds it; raised within a second.
+            StateError: the file is empty, damaged, of another program, or written by a newer version.
+            LocalError: this machine cannot write there.
         """
         path = Path(path)
-        lock = take_lock(path)
+        lock = database.take_lock(path)
         db = None
         try:
-            db = schema.open_for_writing(path)
-            with schema.told(path):
+            db = database.open_for_writing(path)
+            with database.state_errors(path):
                 since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
                 db.execute(sql.SET_HOLDER, (f"pid {os.getpid()} since {since}",))
                 return cls(path, db, lock)
@@ -81,18 +79,18 @@ class State(Ledger):
             raise
 
     def close(self) -> None:
-        """Let go of the file and its lock; a second time does nothing."""
+        """Close the file and release its lock; a second call does nothing."""
         super().close()
         self._lock.release()
 
     # ---- runs ----
 
     def begin_run(self, config: str, version: str) -> int:
-        """Note that a run begins; searches, traffic and new jobs are booked to it.
+        """Record that a run begins; searches, traffic and new jobs belong to it.
 
         Args:
-            config: The settings, as text without secrets.
-            version: Of the program.
+            config: the settings, as text without secrets.
+            version: version of the program.
 
         Returns:
             The number of the run.
@@ -102,19 +100,19 @@ class State(Ledger):
         return self._this_run
 
     def note_output(self, folder: Path) -> None:
-        """Note where crops are written; see `output`."""
+        """Record where crops are written; see `output`."""
         if folder != self.output():
             with self._writing() as db:
                 db.execute(sql.SET_OUTPUT, (str(folder),))
 
     def note_configuration(self, path: str) -> None:
-        """Note which configuration the state belongs to; see `configuration`."""
+        """Record which configuration the state belongs to; see `configuration`."""
         if path != self.configuration():
             with self._writing() as db:
                 db.execute(sql.SET_CONFIGURATION, (path,))
 
     def end_run(self, how: str) -> None:
-        """Note how the run ended."""
+        """Record how the run ended."""
         with self._writing() as db:
             db.execute(sql.END_RUN, (_now(), how, self._this_run))
 
@@ -123,90 +121,74 @@ class State(Ledger):
         with self._writing() as db:
             self._add_traffic(db, traffic)
 
-    def search_done(self, report: SearchReport) -> None:
-        """Note how a search of this run ended."""
+    def record_search(self, report: SearchReport) -> None:
+        """Record how a search of this run ended."""
         row = (report.key, report.label, report.complete, report.items, report.reason)
         with self._writing() as db:
             db.execute(sql.ADD_SEARCH, (self._this_run, *row))
             if report.estimate is not None:
-                told = f"{report.estimate.counted} {report.estimate.ids}"
-                db.execute(sql.SET_ESTIMATE, (report.key, told))
+                estimate = f"{report.estimate.counted} {report.estimate.ids}"
+                db.execute(sql.SET_ESTIMATE, (report.key, estimate))
 
     # ---- areas ----
 
     def sync_areas(self, areas: Sequence[Area]) -> list[FolderMove]:
-        """Make these the active areas. Others keep their jobs, which are neither run nor counted.
+        """Make these the active areas. Other areas keep their jobs, but runs and counts leave them out.
 
-        An area gets the folder that it wants; an inactive one that is in its way gets its fingerprint as a suffix.
-        The new folders are known to the state only after `commit_folders`.
+        An area gets the folder that it asks for; if an inactive area has that folder, the fingerprint is appended
+        to the name of the inactive one. The state records the new folders only in `commit_folders`.
 
-        Moves can form chains and rings. To be safe against a kill between two renames: rename every ``old`` to
-        ``.moving-<fingerprint>`` where it exists, commit that with `park_folders`, rename these to ``new``, and
-        commit that with `commit_folders`. Both halves may be repeated; what was left in between comes back here
-        with the parking place as ``old``. The folder ``old`` need not exist.
+        Moves can form chains and rings. To survive a kill between two renames, rename every ``old`` that exists to
+        ``.moving-<fingerprint>`` and call `park_folders`; then rename these to ``new`` and call `commit_folders`.
+        Both halves can be repeated: after a kill in between, this method returns the moves that are left, with the
+        parking name as ``old``. The folder ``old`` need not exist.
 
         Returns:
             The moves still to be made in the output folder.
 
         Raises:
-            AreaError: Two areas have the same polygon.
+            AreaError: two areas have the same polygon.
         """
-        wanted = {area.fingerprint: area for area in areas}
-        if len(wanted) < len(areas):
-            raise _equal_polygons(areas)
         with self._writing() as db:
-            known = {key: entry for key, *entry in db.execute(sql.AREAS)}
-            moves = plan_moves({key: folder for key, (_, _, _, folder) in known.items()}, wanted)
-            for key, (row, name, active, _) in known.items():
-                new = (wanted[key].name, 1) if key in wanted else (name, 0)
-                if new != (name, active):
-                    db.execute(sql.SET_AREA, (*new, row))
-            waiting = {move.fingerprint for move in moves}
-            for key, area in wanted.items():
-                if key not in known:
-                    folder = parking(key) if key in waiting else area.folder
-                    db.execute(sql.ADD_AREA, (key, area.name, to_wkb(area.polygon), folder))
-            found = {key: row for key, row, *_ in db.execute(sql.AREAS)}
-        self._rows = {key: found[key] for key in wanted}
-        self._areas = {found[key]: area for key, area in wanted.items()}
+            self._rows, moves = transactions.sync_areas(db, areas)
+        self._areas = {self._rows[area.fingerprint]: area for area in areas}
         return moves
 
     def park_folders(self, moves: Sequence[FolderMove]) -> None:
-        """Note that the folders of these moves now have their parking names; see `sync_areas`."""
+        """Record that the folders of these moves have their parking names; see `sync_areas`."""
         self.commit_folders([replace(move, new=parking(move.fingerprint)) for move in moves])
 
     def commit_folders(self, moves: Sequence[FolderMove]) -> None:
-        """Note that the folders of these moves have their new names."""
+        """Record that the folders of these moves have their new names."""
         with self._writing() as db:
-            parked = [(parking(move.fingerprint), move.fingerprint) for move in moves]
-            db.executemany(sql.SET_FOLDER, parked)  # names may be swapped, and are unique
-            db.executemany(sql.SET_FOLDER, [(move.new, move.fingerprint) for move in moves])
+            transactions.set_folders(db, moves)
 
-    # ---- what follows from the facts ----
+    # ---- the status of jobs ----
 
-    def rejudge(
+    def update_statuses(
         self, judge: Callable[[CloudMeasure], Status | None], selection: Selection
     ) -> dict[tuple[str, str], int]:
-        """Draw the status of every measured job of the active areas anew; nothing is read again.
+        """Derive the status of every measured job of the active areas again; no file is read for it.
 
-        Spoilt by the judgement: that status. Clear and every wanted crop valid or known to be missing: saved where
-        there is one, else missing. Clear otherwise: open; but missing and failed jobs stay so unless other crops
-        are wanted than when they were judged last. OUTSIDE is a fact of its own and stays. A saved job without a
-        measurement is judged by its crops alone; a missing one is open where other crops are wanted, unless it is
-        the classification that is missing.
+        - The measurement is not clear: the status that ``judge`` returns.
+        - It is clear, and every selected crop is valid or known to be missing: saved if there is any, or missing.
+        - It is clear otherwise: open. Missing and failed jobs keep their status while the selection is the same.
+        - OUTSIDE does not depend on limits and stays.
+        - A saved job without a measurement depends on its crops only. A missing one is opened for another
+          selection, unless it lacks the scene classification.
 
         Args:
-            judge: A measurement to CLOUDY, NODATA or OUTSIDE, or to None when it is clear.
+            judge: maps a measurement to CLOUDY, NODATA or OUTSIDE, or to None when it is clear.
             selection: the crops that clear jobs need from now on.
 
         Returns:
-            How many jobs went from one status to another, such as ``{("cloudy", "open"): 310}``.
+            The number of jobs by old and new status, such as ``{("cloudy", "open"): 310}``.
         """
         with self._writing() as db:
-            return judging.judge_all(db, judge, selection)
+            return statuses.update_all(db, judge, selection)
 
     def reopen_transient(self, limit: int = ATTEMPTS) -> int:
-        """Open the jobs again that failed for a transient cause in at most so many runs; tells how many."""
+        """Open the jobs again that failed for a transient cause in at most ``limit`` runs; returns how many."""
         with self._writing() as db:
             return db.execute(sql.REOPEN_TRANSIENT, (limit,)).rowcount
 
@@ -242,10 +224,10 @@ class State(Ledger):
             return transactions.settle_denied(db, self._this_run, served, selection)
 
     def retry(self, *, missing: bool = False) -> int:
-        """Open the failed jobs of the active areas again, whatever the cause; tells how many.
+        """Open all failed jobs of the active areas again; returns their number.
 
         Args:
-            missing: Those that lack a file as well; all their files are asked for again.
+            missing: open also the jobs that lack a file; all their files are requested again.
         """
         again = [Status.FAILED, Status.MISSING] if missing else [Status.FAILED]
         with self._writing() as db:
@@ -267,7 +249,7 @@ class State(Ledger):
         """Return the next page of the jobs that were open when this run began; jobs of one item are adjacent.
 
         Jobs that this run's searches added or opened are left out, so that none is queued twice. Call it after
-        `sync_areas`, `rejudge` and `begin_run`.
+        `sync_areas`, `update_statuses` and `begin_run`.
 
         Args:
             selection: which crops count; see `add_scene` for ``newest_only``.
@@ -279,10 +261,9 @@ class State(Ledger):
         """
         item, job = after or (0, 0)
         page = {"item": item, "job": job, "run": self._this_run, "limit": limit}
-        with schema.told(self.path):
-            found = self._db.execute(sql.OPEN_JOBS, selection_values(selection) | page).fetchall()
-            jobs = self._jobs(found, selection)
-        return jobs, Cursor(found[-1][1], found[-1][0]) if len(jobs) == limit else None
+        rows = self._all(sql.OPEN_JOBS, selection_values(selection) | page)
+        jobs = self._jobs(rows, selection)
+        return jobs, Cursor(rows[-1][1], rows[-1][0]) if len(jobs) == limit else None
 
     def mark_crashed(self, left: transactions.Interrupted) -> list[tuple[str, str, str]]:
         """Mark the jobs that were being decoded when a run was killed or crashed; see `crashed_jobs`.
@@ -299,11 +280,11 @@ class State(Ledger):
         An answer clears the mark. See `open_jobs` for the selection.
         """
         which = selection_values(selection) | {"run": self._this_run}
-        with schema.told(self.path):
-            return self._jobs(self._db.execute(sql.CRASHED_JOBS, which).fetchall(), selection)
+        return self._jobs(self._all(sql.CRASHED_JOBS, which), selection)
 
-    def _jobs(self, found: Sequence[tuple[int, int, int]], selection: Selection) -> list[Job]:
-        return transactions.known_jobs(self._db, found, self._areas, selection, _seconds())
+    def _jobs(self, rows: Sequence[tuple[int, int, int]], selection: Selection) -> list[Job]:
+        with database.state_errors(self.path):
+            return transactions.known_jobs(self._db, rows, self._areas, selection, _seconds())
 
     def add_scene(self, scene: Scene, areas: Sequence[Area], selection: Selection) -> list[Job]:
         """Record a scene that a search returned, and its jobs: one for each area that it may cover.
@@ -322,40 +303,41 @@ class State(Ledger):
             same scene comes a second time.
 
         Raises:
-            ConfigError: It is new, but an item of another collection has the same id.
-            ValueError: An area was not given to `sync_areas`.
+            ConfigError: the item is new, but one of another collection has the same id.
+            ValueError: an area was not given to `sync_areas`.
         """
-        places = [self._row(area) for area in areas]
+        area_rows = [self._row(area) for area in areas]
         with self._writing() as db:
-            found = db.execute(sql.FIND_ITEM, (scene.collection, scene.id)).fetchone()
-            if found is None and not areas:
+            known = db.execute(reader_sql.FIND_ITEM, (scene.collection, scene.id)).fetchone()
+            if known is None and not areas:
                 return []
-            if found is None:
+            if known is None:
                 item, again = transactions.add_item(db, scene), []
             else:
-                item, *old = found
+                item, *old = known
                 again = transactions.update_item(db, self._this_run, item, to_scene(old), scene)
             newer = (
-                {place for (place,) in db.execute(sql.AREAS_OF_NEWER, (item,))} if selection.newest_only else set()
+                {area_row for (area_row,) in db.execute(sql.AREAS_OF_NEWER, (item,))}
+                if selection.newest_only
+                else set()
             )
             jobs = [
-                transactions.known_job(db, item, job, self._areas[place], scene, selection, _seconds())
-                for job, place in again
-                if place not in newer
+                transactions.known_job(db, item, job, self._areas[area_row], scene, selection, _seconds())
+                for job, area_row in again
+                if area_row not in newer
             ]
-            for area, place in zip(areas, places, strict=True):
-                job = None if place in newer else transactions.add_job(db, item, place, self._this_run)
+            for area, area_row in zip(areas, area_rows, strict=True):
+                job = None if area_row in newer else transactions.add_job(db, item, area_row, self._this_run)
                 if job is not None:
                     jobs.append(Job(id=job, area=area, scene=scene))
         return jobs
 
     def known_files(self, scene: Scene) -> tuple[FileFact, ...]:
-        """The scene's files whose headers are known from this run or an earlier one."""
-        with schema.told(self.path):
-            found = self._db.execute(sql.KNOWN_HEADERS, (scene.collection, scene.id)).fetchall()
+        """The scene's files whose headers this run or an earlier one has read."""
+        headers = self._all(sql.KNOWN_HEADERS, (scene.collection, scene.id))
         return tuple(
             FileFact(asset=key, href=scene.assets[key].href, size=size, etag=etag, header=header)
-            for key, address, size, etag, header in found
+            for key, address, size, etag, header in headers
             if key in scene.assets and hash_address(scene.assets[key].href) == address
         )
 
@@ -401,10 +383,10 @@ class State(Ledger):
     # ---- helpers ----
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[schema.Connection]:
-        if _inode(self.path) != self._inode:  # SQLite would go on writing into a file that nobody can find
+    def _writing(self) -> Iterator[database.Connection]:
+        if _inode(self.path) != self._inode:  # SQLite would go on writing to a file without a name
             raise LocalError(f"the state {self.path} has vanished; put it back and run again")
-        with schema.told(self.path), schema.transaction(self._db) as db:
+        with database.state_errors(self.path), database.transaction(self._db) as db:
             yield db
 
     @property
@@ -413,9 +395,9 @@ class State(Ledger):
             raise RuntimeError("begin_run comes first")
         return self._run
 
-    def _add_traffic(self, db: schema.Connection, traffic: Sequence[Traffic]) -> None:
-        booked = [(self._this_run, t.stage, t.asset, t.use, t.requests, t.bytes) for t in traffic]
-        db.executemany(sql.ADD_TRAFFIC, booked)
+    def _add_traffic(self, db: database.Connection, traffic: Sequence[Traffic]) -> None:
+        rows = [(self._this_run, t.stage, t.asset, t.use, t.requests, t.bytes) for t in traffic]
+        db.executemany(sql.ADD_TRAFFIC, rows)
 
     def _row(self, area: Area) -> int:
         if area.fingerprint not in self._rows:
@@ -426,17 +408,8 @@ class State(Ledger):
 # ---- small decisions --------------------------------------------------------------------------------------
 
 
-def _equal_polygons(areas: Sequence[Area]) -> AreaError:
-    names: dict[str, str] = {}
-    for area in areas:
-        if area.fingerprint in names:
-            break
-        names[area.fingerprint] = area.name
-    return AreaError(f"the areas {names[area.fingerprint]!r} and {area.name!r} are the same polygon: keep one")
-
-
 def _inode(path: Path) -> int | None:
-    """Which file a name stands for at this moment."""
+    """The file that has this name at the moment; None when there is none."""
     try:
         return os.stat(path).st_ino  # noqa: PTH116 - before every commit: half the time of Path.stat
     except OSError:
@@ -444,7 +417,7 @@ def _inode(path: Path) -> int | None:
 
 
 def _seconds() -> int:
-    """Since 1970, UTC."""
+    """Seconds since 1970, UTC."""
     return int(time.time())
 
 

@@ -86,7 +86,7 @@ def test_a_renamed_area_keeps_its_answers_and_its_folder_moves(state: State) -> 
     state.commit_folders(moves)
     assert folders(state) == {A.fingerprint: "new-name"}
     assert state.sync_areas([renamed]) == []
-    state.rejudge(judge, VISUAL)
+    state.update_statuses(judge, VISUAL)
     state.begin_run("{}", "1.0")
     assert add(state, make_scene(), [renamed]) == []
     assert [(row.area, row.folder) for row in state.saved_rows(VISUAL)] == [("new name", "new-name")]

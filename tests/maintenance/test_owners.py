@@ -23,7 +23,7 @@ from s2async.config.model import Config
 from s2async.errors import ConfigError, LocalError
 from s2async.maintenance import owners
 from s2async.models import Notice
-from s2async.state import schema
+from s2async.state import database
 from s2async.state.reader import Ledger
 from s2async.state.writer import State
 from tests.support import worlds
@@ -168,7 +168,7 @@ def test_a_rebuild_that_is_killed_at_the_mark_can_be_repeated(
         raise LocalError("killed between the mark and the state")
 
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "move_aside", killed)
+        patch.setattr(database, "move_aside", killed)
         assert isinstance(ask("rebuild", path).exception, LocalError)
     assert config.run.state.read_bytes() == b"damaged"
     assert ask("rebuild", path).exception is None

@@ -68,7 +68,7 @@ def test_nothing_is_read_again_for_crops_that_are_there(tmp_path: Path, stage: S
 
 KILLED = """
 import os, sys
-from s2async.cli import main as cli; from s2async.maintenance import rebuild; from s2async.state import schema
+from s2async.cli import main as cli; from s2async.maintenance import rebuild; from s2async.state import database
 
 plain, calls = {module}.{step}, []
 
@@ -84,7 +84,7 @@ cli.main(["rebuild", sys.argv[1]])
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-@pytest.mark.parametrize(("module", "step", "after"), [("rebuild", "_record", 2), ("schema", "move_aside", 0)])
+@pytest.mark.parametrize(("module", "step", "after"), [("rebuild", "_record", 2), ("database", "move_aside", 0)])
 def test_a_rebuild_that_is_killed_leaves_nothing_half(
     tmp_path: Path, stage: Stage, module: str, step: str, after: int, damaged: bool
 ) -> None:
@@ -92,7 +92,7 @@ def test_a_rebuild_that_is_killed_leaves_nothing_half(
     config = worlds.run(path, stage.sandbox).config
     before, state = worlds.statuses(config), config.run.state
     state.unlink()
-    if damaged or module == "schema":
+    if damaged or module == "database":
         state.write_bytes(b"damaged")
     command = [sys.executable, "-c", KILLED.format(module=module, step=step, after=after), str(path)]
     assert subprocess.run(command, timeout=60, check=False).returncode == 9

@@ -212,7 +212,7 @@ def test_a_run_that_goes_on_and_what_it_has_not_done_yet_are_told(tmp_path: Path
         areas = area_files.load(Config.load(path))
         start(state, areas)
         add(state, make_scene(), areas)
-        state.search_done(
+        state.record_search(
             SearchReport(label="a search", key="k", complete=False, items=0, reason="server is down")
         )
         call(path)

@@ -52,7 +52,7 @@ def test_what_a_job_lacks_is_remembered_by_asset_until_it_is_there(
     now = time.time()
     for day, (tries, cause) in enumerate(((2, Cause.NOT_THERE), (1, Cause.DENIED), (2, Cause.DENIED))):
         monkeypatch.setattr("s2async.state.writer._seconds", lambda day=day: int(now) + day * 86_400)
-        assert state.rejudge(judge, OTHER) == {}
+        assert state.update_statuses(judge, OTHER) == {}
         state.reopen_due(OTHER)
         state.reopen_transient(limit=10)
         state.begin_run("{}", "1.0")

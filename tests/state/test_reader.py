@@ -157,7 +157,7 @@ def test_estimates_are_remembered_by_search(state: State) -> None:
     assert state.estimates() == {}
     first, second = Estimate(counted=8, ids="ab" * 16), Estimate(counted=9, ids="cd" * 16)
     for key, estimate in (("k1", first), ("k2", second), ("k1", second), ("k3", None)):
-        state.search_done(SearchReport(label="a", key=key, complete=True, items=6, estimate=estimate))
+        state.record_search(SearchReport(label="a", key=key, complete=True, items=6, estimate=estimate))
     start(state, [A])
     assert state.estimates() == {"k1": second, "k2": second}
     with Ledger.read(state.path) as ledger:
@@ -168,13 +168,13 @@ def test_searches_are_those_of_the_last_run(state: State) -> None:
     good = SearchReport(label="a, 2022", key="1", complete=True, items=7)
     bad = SearchReport(label="b, 2022", key="2", complete=False, items=3, reason="503")
     start(state, [A])
-    state.search_done(bad)
+    state.record_search(bad)
     assert state.searches() == (bad,)
     start(state, [A])
     assert state.searches() == ()
-    state.search_done(bad)
-    state.search_done(good)
-    state.search_done(good)
+    state.record_search(bad)
+    state.record_search(good)
+    state.record_search(good)
     assert state.searches() == (good, bad)
 
 

@@ -216,7 +216,7 @@ def test_a_state_that_told_reasons_in_words_only_goes_on(path: Path) -> None:
         assert told["S2", "a"] == ("missing", "visual: only as JPEG 2000")
 
         state.commit_folders(state.sync_areas([A, B, C]))
-        assert state.rejudge(judge, VISUAL) == {}
+        assert state.update_statuses(judge, VISUAL) == {}
         assert state.reopen_transient() == 4, "not the one of an unsupported layout, nor the one that crashed"
         assert state.reopen_due(VISUAL) == 2
         state.begin_run("{}", "1.0")

@@ -18,7 +18,7 @@ import pytest
 from s2async import files
 from s2async.config.model import Config
 from s2async.errors import LocalError, StateInUse
-from s2async.state import lock, schema
+from s2async.state import database
 from s2async.state.reader import Ledger
 from s2async.state.writer import State
 from tests.support import worlds
@@ -139,7 +139,7 @@ def test_where_locks_do_not_work_a_state_cannot_be(
 def test_a_lock_that_somebody_has_is_still_in_use(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
     with State.create_or_open(path), pytest.raises(StateInUse, match=f"in use by pid {os.getpid()}"):
-        lock.take_lock(path)
+        database.take_lock(path)
 
 
 def test_a_disk_that_fails_is_not_taken_for_one_without_locks(
@@ -147,7 +147,7 @@ def test_a_disk_that_fails_is_not_taken_for_one_without_locks(
 ) -> None:
     unlockable(monkeypatch, "flock", errno.EIO)
     with pytest.raises(LocalError, match="cannot be locked: Input/output error"):
-        lock.take_lock(tmp_path / "state.sqlite")
+        database.take_lock(tmp_path / "state.sqlite")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,10 @@ def test_a_disk_that_fails_is_not_taken_for_one_without_locks(
 def test_what_sqlite_says_of_such_a_place_is_told_with_what_to_do(tmp_path: Path, name: str) -> None:
     error = sqlite3.OperationalError("locking protocol")
     error.sqlite_errorcode = getattr(sqlite3, name)
-    with pytest.raises(LocalError, match="lacks what a state needs") as caught, schema.told(tmp_path / "s"):
+    with (
+        pytest.raises(LocalError, match="lacks what a state needs") as caught,
+        database.state_errors(tmp_path / "s"),
+    ):
         raise error
     assert str(caught.value).endswith(LOCAL_DISK)
 
@@ -167,7 +170,7 @@ def test_a_state_that_somebody_else_holds_is_not_taken_for_one_without_locks(tmp
     before = sorted(path.name for path in tmp_path.iterdir())
     error = sqlite3.OperationalError("database is locked")
     error.sqlite_errorcode = sqlite3.SQLITE_BUSY
-    with pytest.raises(StateInUse, match="held by another program"), schema.told(path):
+    with pytest.raises(StateInUse, match="held by another program"), database.state_errors(path):
         raise error
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from s2async.state import sql
+from s2async.state import reader_sql, writer_sql
 from s2async.state.records import OPEN
 from s2async.state.writer import State
 from tests.support.states import VISUAL, add, make_area, make_scene, open_jobs, start
@@ -20,7 +20,7 @@ def plan(state: State, statement: str) -> list[str]:
     "name",
     [
         "OPEN_JOBS",
-        "JUDGE_PAGE",
+        "STATUS_PAGE",
         "VALID_PRODUCTS",
         "SAVED_ROWS",
         "JOB_ROWS",
@@ -54,23 +54,25 @@ def plan(state: State, statement: str) -> list[str]:
     ],
 )
 def test_no_statement_of_a_run_scans_a_big_table(state: State, name: str) -> None:
-    steps = plan(state, getattr(sql, name))
+    steps = plan(state, getattr(writer_sql, name, None) or getattr(reader_sql, name))
     assert steps
     scans = [step for step in steps if re.match(r"SCAN (?!a\b|areas\b|e VIRTUAL|CONSTANT|newer\b|known\b)", step)]
     assert scans == []
 
 
 def test_pages_and_rows_are_streamed_in_order_without_sorting_all(state: State) -> None:
-    assert not [step for step in plan(state, sql.OPEN_JOBS) if "TEMP B-TREE" in step]
-    assert plan(state, sql.OPEN_JOBS)[0] == "SEARCH j USING INDEX jobs_open (item>?)"
-    assert not [step for step in plan(state, sql.JUDGE_PAGE) if "TEMP B-TREE" in step]
-    assert [step for step in plan(state, sql.SAVED_ROWS) if "TEMP B-TREE" in step] == [
+    assert not [step for step in plan(state, writer_sql.OPEN_JOBS) if "TEMP B-TREE" in step]
+    assert plan(state, writer_sql.OPEN_JOBS)[0] == "SEARCH j USING INDEX jobs_open (item>?)"
+    assert not [step for step in plan(state, writer_sql.STATUS_PAGE) if "TEMP B-TREE" in step]
+    assert [step for step in plan(state, reader_sql.SAVED_ROWS) if "TEMP B-TREE" in step] == [
         "USE TEMP B-TREE FOR RIGHT PART OF ORDER BY"
     ]
 
 
 def test_the_jobs_of_one_area_are_found_without_looking_at_the_others(state: State) -> None:
-    assert "SEARCH a USING INDEX sqlite_autoindex_areas_1 (fingerprint=?)" in plan(state, sql.JOB_ROWS_OF_AREA)
+    assert "SEARCH a USING INDEX sqlite_autoindex_areas_1 (fingerprint=?)" in plan(
+        state, reader_sql.JOB_ROWS_OF_AREA
+    )
 
 
 def test_a_hundred_thousand_jobs_in_seconds(state: State) -> None:

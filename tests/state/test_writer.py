@@ -101,7 +101,7 @@ def test_pages_hold_every_open_job_once_also_when_rows_come_and_go_meanwhile(sta
     for shift in range(13):  # the jobs of an item are not neighbours in the table
         for scene in scenes:
             expected += [job.id for job in add(state, scene, [areas[shift]])]
-    state.rejudge(judge, VISUAL)
+    state.update_statuses(judge, VISUAL)
     state.begin_run("{}", "1.0")
     seen: list[Job] = []
     cursor: Cursor | None = None
@@ -144,7 +144,7 @@ def test_a_resumed_job_brings_what_is_known(state: State) -> None:
     )
     record(state, half, failed(jobs[1], transient=True))
     state.commit_folders(state.sync_areas([A, B]))
-    state.rejudge(judge, both)
+    state.update_statuses(judge, both)
     assert state.reopen_transient() == 2
     state.begin_run("{}", "1.0")
     found = {job.area.name: job for job in open_jobs(state)}
@@ -432,13 +432,13 @@ def test_what_follows_from_the_facts(
     lacks = (lack("visual"),) if before is Status.MISSING else ()
     answer = Outcome(job=job, status=before, measure=measure, products=products, reason="why", lacks=lacks)
     record(state, answer)
-    changes = state.rejudge(judge, selection)
+    changes = state.update_statuses(judge, selection)
     assert changes == ({} if after == before else {(str(before), after): 1})
     assert state.counts(VISUAL).total == {after: 1}
     kept = state._db.execute("SELECT reason FROM jobs").fetchone()[0]
     lacks_none_now = after == "saved" and selection != SAME
     assert kept == ("why" if after == before and not lacks_none_now else "")
-    assert state.rejudge(judge, selection) == {}
+    assert state.update_statuses(judge, selection) == {}
 
 
 def test_open_jobs_with_a_measurement_are_judged_too(state: State) -> None:
@@ -446,8 +446,8 @@ def test_open_jobs_with_a_measurement_are_judged_too(state: State) -> None:
     jobs = add(state, make_scene(), [A, B])
     record(state, failed(jobs[0], measure=CLEAR), failed(jobs[1]))
     state.retry()
-    assert state.rejudge(lambda _: Status.CLOUDY, VISUAL) == {("open", "cloudy"): 1}
-    assert state.rejudge(judge, VISUAL) == {("cloudy", "open"): 1}
+    assert state.update_statuses(lambda _: Status.CLOUDY, VISUAL) == {("open", "cloudy"): 1}
+    assert state.update_statuses(judge, VISUAL) == {("cloudy", "open"): 1}
 
 
 def test_an_area_that_comes_back_is_compared_with_what_was_wanted_when_it_left(state: State) -> None:
@@ -461,13 +461,13 @@ def test_an_area_that_comes_back_is_compared_with_what_was_wanted_when_it_left(s
 
 
 def test_many_jobs_are_judged_in_pages(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("s2async.state.judging.JUDGED_AT_ONCE", 7)
+    monkeypatch.setattr("s2async.state.statuses.PAGE", 7)
     areas = [make_area(f"area {i}") for i in range(40)]
     start(state, areas)
     jobs = add(state, make_scene(), areas)
     for i, job in enumerate(jobs):
         record(state, saved(job) if i % 3 == 0 else cloudy(job) if i % 3 == 1 else failed(job))
-    assert state.rejudge(lambda measured: None if judge(measured) else Status.CLOUDY, VISUAL) == {
+    assert state.update_statuses(lambda measured: None if judge(measured) else Status.CLOUDY, VISUAL) == {
         ("saved", "cloudy"): 14,
         ("cloudy", "open"): 13,
     }

@@ -102,7 +102,7 @@ def try_damage(damage: str, folder: Path) -> Judged:
     before = path.read_bytes()
     try:
         with State.create_or_open(path) as state:
-            state.rejudge(judge, VISUAL)
+            state.update_statuses(judge, VISUAL)
             jobs = state.counts(VISUAL).total["open"]
     except S2AsyncError as error:
         line = str(error)

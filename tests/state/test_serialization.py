@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2async.models import Asset, Cause, CloudMeasure, Reason
-from s2async.state import rows
+from s2async.state import serialization
 from tests.support.states import CLEAR, make_scene
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -33,7 +33,7 @@ def test_scenes_come_back_as_they_were(
         absent={key: Reason(cause, text, host) for key, host in hrefs.items()},
         footprint=None,
     )
-    assert rows.to_scene(rows.item_values(scene)) == scene
+    assert serialization.to_scene(serialization.item_values(scene)) == scene
 
 
 @given(
@@ -42,27 +42,31 @@ def test_scenes_come_back_as_they_were(
 )
 def test_histograms_come_back_as_they_were(counts: list[int]) -> None:
     measured = CloudMeasure(histogram=tuple(counts), total=sum(counts) + 1)
-    assert rows.unpack_measure(measured.total, rows.pack_histogram(measured.histogram)) == measured
+    assert (
+        serialization.unpack_measure(measured.total, serialization.pack_histogram(measured.histogram)) == measured
+    )
 
 
 def test_a_new_signature_is_the_same_edition_and_another_address_is_not() -> None:
     scene = make_scene(host="https://h")
     hrefs = {key: asset.href for key, asset in scene.assets.items()}
     signed = {key: f"{href}?sig=a" for key, href in hrefs.items()}
-    assert rows.same_edition(scene.version, hrefs, scene)
-    assert rows.same_edition(scene.version, signed, scene)
-    assert rows.same_edition(scene.version, {"other": "https://h/x.tif"}, scene)
-    assert not rows.same_edition("v2", hrefs, scene)
-    assert not rows.same_edition(scene.version, {**hrefs, "scl": "https://h/x.tif?sig=a"}, scene)
-    assert not rows.same_edition(scene.version, {**hrefs, "scl": hrefs["scl"].replace("//h", "//i")}, scene)
+    assert serialization.same_edition(scene.version, hrefs, scene)
+    assert serialization.same_edition(scene.version, signed, scene)
+    assert serialization.same_edition(scene.version, {"other": "https://h/x.tif"}, scene)
+    assert not serialization.same_edition("v2", hrefs, scene)
+    assert not serialization.same_edition(scene.version, {**hrefs, "scl": "https://h/x.tif?sig=a"}, scene)
+    assert not serialization.same_edition(
+        scene.version, {**hrefs, "scl": hrefs["scl"].replace("//h", "//i")}, scene
+    )
 
 
 def test_addresses_are_told_apart_by_eight_bytes() -> None:
-    hashes = {rows.hash_address(f"https://cogs.example/{number}/SCL.tif") for number in range(10_000)}
+    hashes = {serialization.hash_address(f"https://cogs.example/{number}/SCL.tif") for number in range(10_000)}
     assert len(hashes) == 10_000
     assert {len(found) for found in hashes} == {8}
 
 
 def test_small_histograms_are_small() -> None:
-    assert len(rows.pack_histogram(CLEAR.histogram)) == 13
-    assert len(rows.pack_histogram((256, *[0] * 12))) == 26
+    assert len(serialization.pack_histogram(CLEAR.histogram)) == 13
+    assert len(serialization.pack_histogram((256, *[0] * 12))) == 26

@@ -1,4 +1,4 @@
-"""Values to the rows of the state's tables, and back. Pure."""
+"""Values of the program as rows of the state's tables, and back. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from s2async.models import HISTOGRAM_BINS, Asset, Cause, CloudMeasure, Lack, Reason, Scene, Selection
 from s2async.reasons import is_due
-from s2async.state.records import JobRow, KnownJob, LackRow, Problem, SavedRow, StoredCrop
+from s2async.state.records import JobRow, KnownJob, LackRow, Problem, RunRow, SavedRow, StoredCrop
 from s2async.text import public
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -69,7 +69,7 @@ def hash_address(href: str) -> bytes:
 
 
 def item_values(scene: Scene) -> tuple[object, ...]:
-    """A scene as the columns of `state.sql.ITEM_COLUMNS`: all but its footprint.
+    """A scene as the columns of `reader_sql.ITEM_COLUMNS`: all but its footprint.
 
     The assets of an item mostly lie in one folder, so what their addresses have in common is kept once.
     """
@@ -146,7 +146,7 @@ def _same_file(one: str, other: str) -> bool:
 
 
 def lack(columns: Sequence[Any], now: int) -> Lack:
-    """A row of `state.sql.BELIEVED_ABSENCES`, at a time in seconds since 1970."""
+    """A row of `reader_sql.BELIEVED_ABSENCES`, at a time in seconds since 1970."""
     asset, cause, text, host, missing, tried, due, alone = columns
     return Lack(
         asset=asset,
@@ -160,8 +160,14 @@ def lack(columns: Sequence[Any], now: int) -> Lack:
     )
 
 
+def run_row(columns: Sequence[Any]) -> RunRow:
+    """A row of `reader_sql.RUNS`."""
+    id_, started, ended, how, version = columns
+    return RunRow(id=id_, started=started, ended=ended, how=how, version=version)
+
+
 def lack_row(columns: Sequence[Any]) -> LackRow:
-    """A row of `state.sql.LACKING`."""
+    """A row of `reader_sql.LACKING`."""
     area, item, status, asset, cause, reason, tries = columns
     return LackRow(
         area=area, item=item, status=status, asset=asset, cause=Cause(cause), reason=reason, tries=tries
@@ -169,13 +175,13 @@ def lack_row(columns: Sequence[Any]) -> LackRow:
 
 
 def problem(columns: Sequence[Any]) -> Problem:
-    """A row of `state.sql.PROBLEMS`."""
+    """A row of `reader_sql.PROBLEMS`."""
     area, item, status, reason, cause = columns
     return Problem(area=area, item=item, status=status, reason=reason, cause=Cause(cause) if cause else None)
 
 
 def known_job(columns: Sequence[Any], now: int) -> KnownJob:
-    """A row of `state.sql.KNOWN_JOBS`, at a time in seconds since 1970."""
+    """A row of `reader_sql.KNOWN_JOBS`, at a time in seconds since 1970."""
     fingerprint, status, given_up, total, histogram, saved, lacks = columns
     return KnownJob(
         fingerprint=fingerprint,
@@ -188,12 +194,12 @@ def known_job(columns: Sequence[Any], now: int) -> KnownJob:
 
 
 def saved_row(columns: Sequence[Any]) -> SavedRow:
-    """A row of `state.sql.SAVED_ROWS`."""
+    """A row of `reader_sql.SAVED_ROWS`."""
     return SavedRow(**_job(columns[:12]), **_crop(columns[12:]))
 
 
 def job_row(columns: Sequence[Any]) -> JobRow:
-    """A row of `state.sql.JOB_ROWS`: a `SavedRow` where the job has a crop."""
+    """A row of `reader_sql.JOB_ROWS`: a `SavedRow` where the job has a crop."""
     job = _job(columns[:12]) | {"status": columns[12], "reason": columns[13]}
     return JobRow(**job) if columns[14] is None else SavedRow(**job, **_crop(columns[14:]))
 
@@ -221,7 +227,7 @@ def _crop(columns: Sequence[Any]) -> dict[str, Any]:
 
 
 def stored_crop(columns: Sequence[Any]) -> StoredCrop:
-    """A row of `state.sql.STORED_CROPS`."""
+    """A row of `reader_sql.STORED_CROPS`."""
     job, asset, folder, file, size, sha256, mask, item, fingerprint, unwanted = columns
     return StoredCrop(
         job=job,

@@ -1,0 +1,285 @@
+"""SQL statements that read the state, and conditions that `writer_sql` shares. Values are always parameters.
+
+Facts (measures, products, absences) carry the edition of the item that they were made from; they are valid only
+while it is the item's present one. ``CROSS JOIN`` is SQLite's way to fix the order of a join.
+"""
+
+from __future__ import annotations
+
+# ---- runs and searches -----------------------------------------------------------------------------------
+
+STATE_ID = "SELECT value FROM meta WHERE key = 'id'"
+OUTPUT = "SELECT value FROM meta WHERE key = 'output'"
+CONFIGURATION = "SELECT value FROM meta WHERE key = 'configuration'"
+LAST_RUN = "SELECT id, started, ended, how, version FROM runs ORDER BY id DESC LIMIT 1"
+RUNS = "SELECT id, started, ended, how, version FROM runs ORDER BY id"
+LAST_RUN_ID = "SELECT max(id) FROM runs"
+TRAFFIC = """
+SELECT stage, asset, use, sum(requests), sum(bytes) FROM traffic
+WHERE :run IS NULL OR run = :run GROUP BY stage, asset, use ORDER BY stage, asset, use
+"""
+SEARCHED = "SELECT DISTINCT key FROM searches WHERE complete"
+ESTIMATES = "SELECT substr(key, 10), value FROM meta WHERE key GLOB 'estimate:*'"
+SEARCHES = "SELECT label, key, complete, items, reason FROM searches WHERE run = ? ORDER BY label, key"
+
+# ---- areas and grid squares ------------------------------------------------------------------------------
+
+AREAS = "SELECT fingerprint, id, name, active, folder FROM areas"
+ACTIVE_NAMES = "SELECT id, name FROM areas WHERE active ORDER BY name, id"
+ACTIVE_BY_FINGERPRINT = "SELECT fingerprint, name FROM areas WHERE active ORDER BY name, id"
+ACTIVE_AREAS = "SELECT name, polygon, fingerprint, folder FROM areas WHERE active ORDER BY name, id"
+POLYGON = "SELECT polygon FROM areas WHERE fingerprint = ?"
+SQUARES = """
+SELECT g.grid, g.items, (
+    SELECT h.header FROM items i CROSS JOIN headers h ON h.item = i.id WHERE i.grid = g.grid LIMIT 1
+)
+FROM (
+    SELECT i.grid, count(*) AS items FROM items i WHERE EXISTS (
+        SELECT 1 FROM jobs j JOIN areas a ON a.id = j.area WHERE j.item = i.id AND a.active
+    ) GROUP BY i.grid
+) g ORDER BY g.grid
+"""
+
+# ---- items -----------------------------------------------------------------------------------------------
+
+ITEM_COLUMNS = (
+    "collection, item, version, updated, sensed, platform, grid, cloud, epsg, baseline, generated, datastrip, "
+    "base, assets, absent"
+)
+"""In the order of `state.rows.item_values`."""
+FIND_ITEM = f"SELECT id, {ITEM_COLUMNS} FROM items WHERE collection = ? AND item = ?"  # noqa: S608
+ITEM = f"SELECT id, {ITEM_COLUMNS} FROM items WHERE id = ?"  # noqa: S608
+ITEM_EDITION = "SELECT id, version, base, assets FROM items WHERE collection = ? AND item = ?"
+NEWEST_KEYS = "SELECT assets FROM items ORDER BY id DESC LIMIT ?"
+HAS_KEY = """
+SELECT EXISTS (SELECT 1 FROM items i CROSS JOIN json_each(i.assets) e WHERE e.key = ?)
+"""
+
+# ---- conditions on reprocessings -------------------------------------------------------------------------
+
+NEWER = """
+(
+    WITH RECURSIVE newer (item) AS (
+        SELECT i.superseded_by
+        UNION SELECT s.superseded_by FROM newer CROSS JOIN items s ON s.id = newer.item
+    )
+    SELECT item FROM newer WHERE item IS NOT NULL
+)
+"""
+SPOILT = "('cloudy', 'nodata', 'outside')"
+"""What was measured, and is not clear: crops of an earlier judgement may be on disk, and do not count."""
+NEWER_HAS_JOB = f"""
+i.superseded_by IS NOT NULL AND EXISTS (
+    SELECT 1 FROM jobs t WHERE t.item IN {NEWER} AND t.area = j.area AND t.status != 'missing'
+)
+"""  # noqa: S608
+"""A search may have brought the newer one for other areas only, and a file that is missing is nobody's picture."""
+NEWER_HAS_ANSWER = f"""
+i.superseded_by IS NOT NULL AND EXISTS (
+    SELECT 1 FROM jobs t
+    WHERE t.item IN {NEWER} AND t.area = j.area AND t.status NOT IN ('open', 'failed', 'missing')
+)
+"""  # noqa: S608
+NEWER_HAS_CROP = f"""
+i.superseded_by IS NOT NULL AND EXISTS (
+    SELECT 1 FROM jobs t CROSS JOIN items n ON n.id = t.item
+    WHERE t.item IN {NEWER} AND t.area = j.area AND (
+        t.status IN {SPOILT} OR EXISTS (
+            SELECT 1 FROM products q
+            WHERE q.job = t.id AND q.asset = p.asset AND q.edition = n.edition {{of_kind}}
+        )
+    )
+)
+"""  # noqa: S608
+"""A crop p counts no more once a newer twin has one of the same asset, or has found that the area is not clear.
+The newer one may lack an asset that the older has."""
+CROP_SUPERSEDED = NEWER_HAS_CROP.format(of_kind="AND q.mask = :mask AND q.format = :format")
+
+# ---- counts and reasons ----------------------------------------------------------------------------------
+
+COUNTS = "SELECT area, status, count(*) FROM jobs GROUP BY area, status"
+SUPERSEDED_COUNTS = f"""
+SELECT j.area, j.status, count(*) FROM items i CROSS JOIN jobs j ON j.item = i.id
+WHERE j.status IN ('open', 'failed') AND {NEWER_HAS_JOB} GROUP BY j.area, j.status
+"""  # noqa: S608
+CAUSES = f"""
+SELECT j.status, j.cause, count(*)
+FROM areas a
+CROSS JOIN jobs j ON j.area = a.id AND j.status IN ('failed', 'missing')
+CROSS JOIN items i ON i.id = j.item
+WHERE a.active AND NOT (:newest AND j.status = 'failed' AND {NEWER_HAS_JOB})
+GROUP BY j.status, j.cause ORDER BY j.status, j.cause
+"""  # noqa: S608
+SCENES = """
+SELECT count(DISTINCT j.item) FROM areas a CROSS JOIN jobs j ON j.area = a.id
+WHERE a.active AND (:status IS NULL OR j.status IN (SELECT value FROM json_each(:status)))
+"""
+LACKING_COUNTS = """
+SELECT x.asset, x.cause, count(*), count(DISTINCT j.item)
+FROM absences x
+CROSS JOIN jobs j ON j.id = x.job AND j.status = 'saved'
+CROSS JOIN areas a ON a.id = j.area
+CROSS JOIN items i ON i.id = j.item
+WHERE a.active AND x.edition = i.edition AND x.missing AND x.asset IN (SELECT value FROM json_each(:assets))
+GROUP BY x.asset, x.cause ORDER BY x.asset, x.cause
+"""
+LACKING = """
+SELECT a.name, i.item, j.status, x.asset, x.cause, x.reason, x.tries
+FROM absences x
+CROSS JOIN jobs j ON j.id = x.job
+CROSS JOIN areas a ON a.id = j.area
+CROSS JOIN items i ON i.id = j.item
+WHERE a.active AND x.edition = i.edition AND j.status IN ('saved', 'missing', 'failed')
+  AND (x.asset IN (SELECT value FROM json_each(:assets)) OR x.asset = 'scl' AND j.status != 'saved')
+ORDER BY a.name, i.item, x.asset
+"""
+FORBIDDEN_HOSTS = """
+SELECT DISTINCT x.host FROM absences x CROSS JOIN jobs j ON j.id = x.job CROSS JOIN items i ON i.id = j.item
+WHERE x.cause = 'origin' AND x.host != '' AND x.edition = i.edition ORDER BY x.host LIMIT ?
+"""
+AGAIN = """
+WITH bad (due) AS (
+    SELECT CASE
+      WHEN j.status = 'failed' THEN iif(j.transient AND j.attempts <= :attempts, 0, NULL)
+      ELSE (
+        SELECT min(iif(x.due <= :now OR x.tried > :now, 0, x.due)) FROM absences x
+        WHERE x.job = j.id AND x.edition = i.edition
+          AND (x.asset = 'scl' OR x.asset IN (SELECT value FROM json_each(:assets)))
+      ) END
+    FROM areas a CROSS JOIN jobs j ON j.area = a.id CROSS JOIN items i ON i.id = j.item
+    WHERE a.active AND j.status IN ('missing', 'failed')
+      AND j.cause NOT IN (SELECT value FROM json_each(:settings))
+      AND (:host IS NULL OR EXISTS (
+        SELECT 1 FROM absences y
+        WHERE y.job = j.id AND y.host = :host AND y.edition = i.edition AND y.run = (SELECT max(id) FROM runs)
+      ))
+)
+SELECT count(*) FILTER (WHERE due = 0), count(*) FILTER (WHERE due > 0),
+  coalesce(min(due) FILTER (WHERE due > 0), 0), count(*) FILTER (WHERE due IS NULL)
+FROM bad
+"""
+"""In the order of `reasons.Again`."""
+PROBLEMS = """
+SELECT a.name, i.item, j.status, j.reason, j.cause
+FROM areas a
+CROSS JOIN jobs j ON j.area = a.id AND j.status IN ('failed', 'missing')
+CROSS JOIN items i ON i.id = j.item
+WHERE a.active ORDER BY j.status, a.name, i.item LIMIT ?
+"""
+NEVER_HELD = """
+SELECT a.id, a.name FROM areas a
+WHERE a.active
+  AND EXISTS (SELECT 1 FROM jobs j WHERE j.area = a.id AND j.status IN ('nodata', 'outside'))
+  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.area = a.id AND j.status IN ('saved', 'cloudy'))
+  AND (SELECT sum(iif(j.status IN ('nodata', 'outside'), 1, -1)) FROM jobs j WHERE j.area = a.id) >= 0
+ORDER BY a.name, a.id
+"""
+"""Areas of which nothing but nodata was ever read, and no fewer scenes read than not (failed, missing, open)."""
+MEASURES_OF_AREA = """
+SELECT m.total, m.histogram FROM jobs j CROSS JOIN items i ON i.id = j.item
+CROSS JOIN measures m ON m.job = j.id AND m.edition = i.edition
+WHERE j.area = ?
+"""
+
+# ---- sizes of whole files --------------------------------------------------------------------------------
+
+_NEEDED = """
+WITH needed (item) AS (
+    SELECT i.id FROM items i WHERE EXISTS (
+        SELECT 1 FROM jobs j JOIN areas a ON a.id = j.area
+        WHERE j.item = i.id AND a.active AND (NOT :saved OR j.status = 'saved')
+    )
+)
+"""
+NEEDED_FILES = f"""
+{_NEEDED}
+SELECT count(*), count(f.size), coalesce(sum(f.size), 0)
+FROM needed n JOIN items i ON i.id = n.item JOIN json_each(i.assets) e ON e.key = :asset
+LEFT JOIN files f ON f.item = i.id AND f.asset = :asset
+"""  # noqa: S608
+OPENED_FILES = "SELECT count(*), coalesce(sum(size), 0) FROM files"
+KNOWN_SIZES = "SELECT count(*) FROM files WHERE asset = ?"
+MIDDLE_SIZE = """
+SELECT avg(size) FROM (SELECT size FROM files WHERE asset = ? ORDER BY size LIMIT ? OFFSET ?)
+"""
+
+# ---- rows of tables, and crops ---------------------------------------------------------------------------
+
+KNOWN_JOBS = """
+SELECT a.fingerprint, j.status,
+  j.status = 'failed' AND NOT (j.transient AND (j.attempts <= :attempts OR j.cause = 'origin')),
+  m.total, m.histogram,
+  (SELECT json_group_array(p.asset) FROM products p
+   WHERE p.job = j.id AND p.edition = i.edition AND p.mask = :mask AND p.format = :format),
+  (SELECT json_group_array(json_array(x.asset, x.due, x.tried)) FROM absences x
+   WHERE x.job = j.id AND x.edition = i.edition AND x.missing)
+FROM items i
+CROSS JOIN jobs j ON j.item = i.id
+CROSS JOIN areas a ON a.id = j.area
+LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
+WHERE i.id = :item
+"""
+NEWEST_MEASURES = """
+SELECT i.item, i.cloud, m.total, m.histogram
+FROM measures m
+CROSS JOIN jobs j ON j.id = m.job
+CROSS JOIN items i ON i.id = j.item AND i.edition = m.edition
+ORDER BY m.job DESC LIMIT ?
+"""
+_JOB_COLUMNS = """
+a.name, a.fingerprint, a.folder, i.item, i.collection, i.sensed, i.platform, i.grid, i.baseline, i.cloud,
+  m.total, m.histogram
+"""
+_CROP_COLUMNS = """
+p.asset, coalesce(i.base || (SELECT e.value FROM json_each(i.assets) e WHERE e.key = p.asset), ''),
+  p.file, p.bytes, p.sha256, p.epsg
+"""
+SAVED_ROWS = f"""
+SELECT {_JOB_COLUMNS}, {_CROP_COLUMNS}
+FROM areas a
+CROSS JOIN jobs j ON j.area = a.id AND j.status IN ('saved', 'missing', 'failed', 'open')
+CROSS JOIN items i ON i.id = j.item
+CROSS JOIN products p ON p.job = j.id AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
+LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
+WHERE a.active AND (:area IS NULL OR a.name = :area)
+  AND NOT (:newest AND {CROP_SUPERSEDED})
+ORDER BY a.name, a.id, i.sensed, i.item, p.asset
+"""  # noqa: S608
+_ALL_JOBS = f"""
+SELECT {_JOB_COLUMNS}, j.status, j.reason, {_CROP_COLUMNS}
+FROM areas a
+CROSS JOIN jobs j ON j.area = a.id
+CROSS JOIN items i ON i.id = j.item
+LEFT JOIN products p ON p.job = j.id AND j.status NOT IN {SPOILT}
+  AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
+  AND NOT (:newest AND {CROP_SUPERSEDED})
+LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
+WHERE a.active AND NOT (
+  p.job IS NULL AND :newest AND i.superseded_by IS NOT NULL AND (
+    j.status IN ('open', 'failed') AND {NEWER_HAS_JOB} OR {NEWER_HAS_ANSWER}
+    OR j.status NOT IN {SPOILT} AND EXISTS (
+      SELECT 1 FROM products q
+      WHERE q.job = j.id AND q.edition = i.edition AND q.mask = :mask AND q.format = :format
+    )
+  )
+)
+"""  # noqa: S608
+_BY_TIME = "ORDER BY a.name, a.id, i.sensed, i.item, p.asset"
+JOB_ROWS = f"{_ALL_JOBS} {_BY_TIME}"
+JOB_ROWS_OF_AREA = f"{_ALL_JOBS} AND a.fingerprint = :area {_BY_TIME}"
+STORED_CROPS = f"""
+SELECT p.job, p.asset, a.folder, p.file, p.bytes, p.sha256, p.mask, i.item, a.fingerprint,
+  a.active AND (j.status IN {SPOILT} OR :newest AND {NEWER_HAS_CROP.format(of_kind="")})
+FROM products p
+CROSS JOIN jobs j ON j.id = p.job
+CROSS JOIN areas a ON a.id = j.area
+CROSS JOIN items i ON i.id = j.item
+ORDER BY a.folder, p.file
+"""  # noqa: S608
+CROP_PATHS = """
+SELECT a.folder, p.file FROM products p CROSS JOIN jobs j ON j.id = p.job CROSS JOIN areas a ON a.id = j.area
+"""
+FILES_IN_FOLDER = """
+SELECT p.file FROM areas a CROSS JOIN jobs j ON j.area = a.id CROSS JOIN products p ON p.job = j.id
+WHERE a.folder = ?
+"""

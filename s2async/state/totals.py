@@ -1,0 +1,220 @@
+"""Counts and sums over the jobs of a state: what ``status``, the report and the end of a run show."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+
+from s2async.alarms import ENOUGH, Alarm, asset_alarm, is_most, state_alarm
+from s2async.clouds import Limits, is_held
+from s2async.models import Cause, SearchReport, Selection, Status, Traffic, Use
+from s2async.reasons import SETTINGS, Again
+from s2async.state import reader_sql as sql
+from s2async.state.database import StateFile
+from s2async.state.records import (
+    ATTEMPTS,
+    OPEN,
+    AreaCounts,
+    Counts,
+    FileSum,
+    LackRow,
+    Problem,
+    Unheld,
+    WholeFiles,
+    Without,
+)
+from s2async.state.serialization import count_pixels, lack_row, problem, selection_values
+
+FORBIDDEN = 10
+"""Most origins that a warning names where jobs need origins that are not allowed."""
+
+
+class Totals(StateFile):
+    """Counts over the active areas, which are those of the last run's configuration."""
+
+    # ---- runs ----
+
+    def traffic(self, *, last_run: bool = False) -> tuple[Traffic, ...]:
+        """Requests and body bytes by stage, asset and use, of all runs together or of the last one."""
+        totals = self._all(sql.TRAFFIC, {"run": self._last_run_id() if last_run else None})
+        return tuple(
+            Traffic(stage=stage, asset=asset, use=Use(use), requests=requests, bytes=size)
+            for stage, asset, use, requests, size in totals
+        )
+
+    def searches(self) -> tuple[SearchReport, ...]:
+        """The searches of the last run that have ended, complete or not, by label."""
+        return tuple(
+            SearchReport(label=label, key=key, complete=bool(complete), items=items, reason=reason)
+            for label, key, complete, items, reason in self._all(sql.SEARCHES, (self._last_run_id(),))
+        )
+
+    # ---- jobs ----
+
+    def counts(self, selection: Selection) -> Counts:
+        """Jobs of the active areas by status, in total and for each area, by name.
+
+        Args:
+            selection: With ``newest_only``, jobs without an answer are left out where a newer reprocessing of
+                their item covers the area: no run works on them.
+        """
+        by_area: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        names = self._all(sql.ACTIVE_NAMES)
+        for area, status, jobs in self._each(sql.COUNTS):
+            by_area[area][status] += jobs
+        if selection.newest_only:
+            for area, status, jobs in self._each(sql.SUPERSEDED_COUNTS):
+                by_area[area][status] -= jobs
+        areas = tuple(
+            AreaCounts(name=name, by_status={status: n for status, n in by_area[area].items() if n})
+            for area, name in names
+        )
+        total: dict[str, int] = defaultdict(int)
+        for counted in areas:
+            for status, jobs in counted.by_status.items():
+                total[status] += jobs
+        return Counts(total=dict(total), areas=areas)
+
+    def scenes(self, *statuses: str) -> int:
+        """Count the items with a job of an active area that has one of these statuses, or any if none is given."""
+        which = {"status": json.dumps(statuses) if statuses else None}
+        scenes: int = self._first(sql.SCENES, which)[0]
+        return scenes
+
+    def unheld(self, limits: Limits) -> tuple[Unheld, ...]:
+        """The active areas, by name, of which no raster read so far holds as much as the limits ask for."""
+        shares = ((name, self._largest_share(area, limits)) for area, name in self._all(sql.NEVER_HELD))
+        return tuple(Unheld(name=name, share=share) for name, share in shares if share is not None)
+
+    def _largest_share(self, area: int, limits: Limits) -> float | None:
+        """The largest part of an area that one raster holds; None as soon as one holds enough."""
+        share = 0.0
+        for total, histogram in self._each(sql.MEASURES_OF_AREA, (area,)):
+            pixels = count_pixels(histogram)
+            if is_held(pixels, total, limits):
+                return None
+            share = max(share, pixels / total)
+        return share
+
+    # ---- jobs without an answer or a file ----
+
+    def problems(self, limit: int | None = None) -> tuple[Problem, ...]:
+        """Failed jobs, then missing ones, by area and item, with their reasons; all, or at most ``limit``."""
+        return tuple(map(problem, self._all(sql.PROBLEMS, (-1 if limit is None else limit,))))
+
+    def lacking(self, selection: Selection) -> tuple[LackRow, ...]:
+        """Selected assets, and classifications, that jobs of active areas lack, by area, item and asset."""
+        return tuple(map(lack_row, self._all(sql.LACKING, selection_values(selection))))
+
+    def without(self, selection: Selection) -> Without:
+        """Count the reasons why jobs of active areas lack files.
+
+        Args:
+            selection: With ``newest_only``, failed jobs are left out where a newer reprocessing of their item
+                covers the area.
+        """
+        by_status: dict[str, dict[Cause, int]] = defaultdict(dict)
+        saved: dict[tuple[str, Cause], int] = {}
+        scenes: dict[str, int] = defaultdict(int)
+        which = selection_values(selection)
+        for status, cause, jobs in self._each(sql.CAUSES, which):
+            if cause:
+                by_status[status][Cause(cause)] = jobs
+        for asset, cause, jobs, items in self._each(sql.LACKING_COUNTS, which):
+            saved[asset, Cause(cause)] = jobs
+            scenes[asset] += items
+        return Without(by_status=dict(by_status), saved=saved, scenes=dict(scenes))
+
+    def again(self, selection: Selection, *, host: str | None = None) -> Again:
+        """Count when runs retry the missing and failed jobs of active areas.
+
+        Jobs that only other settings can help are left out.
+
+        Args:
+            selection: which crops count; only its assets matter.
+            host: count only jobs for which the last run asked this server without success.
+        """
+        which = selection_values(selection) | {
+            "attempts": ATTEMPTS,
+            "host": host,
+            "now": int(time.time()),
+            "settings": json.dumps(sorted(SETTINGS)),
+        }
+        now, later, earliest, never = self._first(sql.AGAIN, which)
+        return Again(next=now, later=later, earliest=earliest, never=never)
+
+    def alarm(self, counts: Counts, selection: Selection) -> Alarm | None:
+        """Return a warning when nearly all jobs lack files, or nearly all saved jobs lack one of the assets.
+
+        Args:
+            counts: what `counts` returns for the same selection.
+            selection: which crops count.
+        """
+        jobs = {status: n for status, n in counts.total.items() if status != OPEN}
+        bad = (Status.MISSING, Status.FAILED)
+        without = self.without(selection)
+        if not is_most(sum(jobs.get(status, 0) for status in bad), sum(jobs.values())):
+            if not without.saved:
+                return None
+            saved = jobs.get(Status.SAVED, 0)
+            return asset_alarm(saved, without.saved, without.scenes, scenes=self.scenes(Status.SAVED))
+        newest = self._all(sql.NEWEST_KEYS, (ENOUGH,))
+        return state_alarm(
+            jobs,
+            without.by_status,
+            scenes=(self.scenes(*bad), self.scenes()),
+            keys={key for (assets,) in newest for key in json.loads(assets)},
+            forbidden=[host for (host,) in self._all(sql.FORBIDDEN_HOSTS, (FORBIDDEN,))],
+            again=self.again(selection),
+        )
+
+    def has_asset(self, key: str) -> bool:
+        """Whether any item offers this asset in a readable form."""
+        return bool(self._first(sql.HAS_KEY, (key,))[0])
+
+    # ---- sizes of whole files ----
+
+    def whole_files(self, selection: Selection) -> WholeFiles:
+        """Sum up the sizes of the whole files of which runs read parts; see `WholeFiles`.
+
+        The assets are those that a person would have to download: ``scl``, which shows what is clear, and the
+        selected ones. A file that an item does not have is not counted.
+
+        Args:
+            selection: which crops count; only its assets matter.
+        """
+        assets = list(dict.fromkeys(("scl", *selection.assets)))
+        files, size = self._first(sql.OPENED_FILES)
+        return WholeFiles(
+            opened=FileSum(files=files, bytes=size),
+            all=self._needed_files(assets, saved=False),
+            saved=self._needed_files(assets, saved=True),
+        )
+
+    def _needed_files(self, assets: Sequence[str], *, saved: bool) -> FileSum:
+        total = FileSum(files=0, bytes=0)
+        for asset in assets:
+            needed, known, known_bytes = self._first(sql.NEEDED_FILES, {"asset": asset, "saved": saved})
+            median = self._median_size(asset)
+            guessed = 0 if median is None else needed - known
+            total = FileSum(
+                files=total.files + needed,
+                bytes=total.bytes + known_bytes + guessed * (median or 0),
+                estimated=total.estimated + guessed,
+                unknown=total.unknown + needed - known - guessed,
+            )
+        return total
+
+    def _median_size(self, asset: str) -> int | None:
+        (known,) = self._first(sql.KNOWN_SIZES, (asset,))
+        if not known:
+            return None
+        # The middle one of an odd number of sizes, the mean of the middle two of an even number.
+        median: float = self._first(sql.MIDDLE_SIZE, (asset, 2 - known % 2, (known - 1) // 2))[0]
+        return round(median)
+
+    def _last_run_id(self) -> int | None:
+        run: int | None = self._first(sql.LAST_RUN_ID)[0]
+        return run

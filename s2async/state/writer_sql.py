@@ -1,0 +1,248 @@
+"""SQL statements that write the state, and that a run reads its jobs with. Values are always parameters."""
+
+from __future__ import annotations
+
+from s2async.state.reader_sql import ITEM_COLUMNS, NEWER, NEWER_HAS_JOB
+
+# ---- runs and searches -----------------------------------------------------------------------------------
+
+HOLDER = "SELECT value FROM meta WHERE key = 'holder'"
+SET_HOLDER = "INSERT OR REPLACE INTO meta (key, value) VALUES ('holder', ?)"
+SET_OUTPUT = "INSERT OR REPLACE INTO meta (key, value) VALUES ('output', ?)"
+SET_CONFIGURATION = "INSERT OR REPLACE INTO meta (key, value) VALUES ('configuration', ?)"
+BEGIN_RUN = "INSERT INTO runs (started, version, config) VALUES (?, ?, ?)"
+END_RUN = "UPDATE runs SET ended = ?, how = ? WHERE id = ?"
+ADD_TRAFFIC = """
+INSERT INTO traffic (run, stage, asset, use, requests, bytes) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (run, stage, asset, use)
+DO UPDATE SET requests = requests + excluded.requests, bytes = bytes + excluded.bytes
+"""
+ADD_SEARCH = "INSERT OR REPLACE INTO searches (run, key, label, complete, items, reason) VALUES (?, ?, ?, ?, ?, ?)"
+SET_ESTIMATE = "INSERT OR REPLACE INTO meta (key, value) VALUES ('estimate:' || ?, ?)"
+
+# ---- areas -----------------------------------------------------------------------------------------------
+
+ADD_AREA = "INSERT INTO areas (fingerprint, name, polygon, folder, active) VALUES (?, ?, ?, ?, 1)"
+SET_AREA = "UPDATE areas SET name = ?, active = ? WHERE id = ?"
+SET_FOLDER = "UPDATE areas SET folder = ? WHERE fingerprint = ?"
+
+# ---- items -----------------------------------------------------------------------------------------------
+
+ADD_ITEM = f"INSERT INTO items (edition, {ITEM_COLUMNS}) VALUES (1, {', '.join('?' * 15)})"  # noqa: S608
+UPDATE_ITEM = f"UPDATE items SET ({ITEM_COLUMNS}) = ({', '.join('?' * 15)}) WHERE id = ?"  # noqa: S608
+NAMESAKE = """
+WITH RECURSIVE known (collection) AS (
+    SELECT min(collection) FROM items
+    UNION ALL SELECT (SELECT min(i.collection) FROM items i WHERE i.collection > known.collection)
+    FROM known WHERE known.collection IS NOT NULL
+)
+SELECT i.collection FROM known CROSS JOIN items i ON i.collection = known.collection AND i.item = ?
+WHERE known.collection != ? LIMIT 1
+"""
+"""Another collection with an item of this id. They are a few: the index tells them one after the other."""
+NEW_EDITION = "UPDATE items SET edition = edition + 1 WHERE id = ?"
+SENSED_TOGETHER = f"""
+SELECT id, {ITEM_COLUMNS} FROM items
+WHERE grid = :grid AND sensed BETWEEN :sensed - :span AND :sensed + :span AND id != :item
+"""  # noqa: S608
+UNLINK_ITEM = """
+UPDATE items SET superseded_by = (SELECT x.superseded_by FROM items x WHERE x.id = :item)
+WHERE superseded_by = :item
+"""
+SUPERSEDE = "UPDATE items SET superseded_by = ? WHERE id = ?"
+ADD_FILE = "INSERT OR REPLACE INTO files (item, asset, size, etag) VALUES (?, ?, ?, ?)"
+ADD_HEADER = "INSERT OR REPLACE INTO headers (item, asset, address, header) VALUES (?, ?, ?, ?)"
+KNOWN_HEADERS = """
+SELECT h.asset, h.address, f.size, f.etag, h.header
+FROM items i
+CROSS JOIN headers h ON h.item = i.id
+CROSS JOIN files f ON f.item = h.item AND f.asset = h.asset
+WHERE i.collection = ? AND i.item = ? AND f.etag != ''
+"""
+FORGET_FILES = "DELETE FROM files WHERE item = ?"
+FORGET_HEADERS = "DELETE FROM headers WHERE item = ?"
+FORGET_ABSENCES = "DELETE FROM absences WHERE job IN (SELECT id FROM jobs WHERE item = ?)"
+
+# ---- jobs to work on -------------------------------------------------------------------------------------
+
+ADD_JOB = "INSERT INTO jobs (item, area, status, found) VALUES (?, ?, 'open', ?) ON CONFLICT DO NOTHING"
+AREAS_OF_NEWER = f"""
+SELECT DISTINCT t.area FROM items i CROSS JOIN jobs t ON t.item IN {NEWER}
+WHERE i.id = ? AND t.status != 'missing'
+"""  # noqa: S608
+OPEN_JOBS = f"""
+SELECT j.id, j.item, j.area
+FROM jobs j
+CROSS JOIN areas a ON a.id = j.area
+CROSS JOIN items i ON i.id = j.item
+WHERE j.status = 'open' AND (j.item, j.id) > (:item, :job) AND j.found < :run
+  AND a.active AND NOT (:newest AND {NEWER_HAS_JOB})
+ORDER BY j.item, j.id LIMIT :limit
+"""  # noqa: S608
+MARK_CRASHED = """
+INSERT INTO suspects (job, deaths) SELECT id, :deaths FROM jobs WHERE id = :job AND status = 'open'
+ON CONFLICT (job) DO UPDATE SET deaths = deaths + excluded.deaths
+"""
+SET_ASIDE = """
+UPDATE jobs SET status = 'failed', reason = :reason, cause = 'crash', transient = 0
+WHERE id = :job AND status = 'open' AND (SELECT deaths FROM suspects WHERE job = :job) >= :most
+"""
+RESET_COUNT = "UPDATE suspects SET deaths = 0 WHERE job = ?"
+CLEAR_MARK = "DELETE FROM suspects WHERE job = ?"
+NAMES_OF_JOB = """
+SELECT a.name, i.item FROM jobs j JOIN areas a ON a.id = j.area JOIN items i ON i.id = j.item WHERE j.id = ?
+"""
+CRASHED_JOBS = f"""
+SELECT j.id, j.item, j.area
+FROM suspects s
+CROSS JOIN jobs j ON j.id = s.job
+CROSS JOIN areas a ON a.id = j.area
+CROSS JOIN items i ON i.id = j.item
+WHERE j.status = 'open' AND j.found < :run AND a.active AND NOT (:newest AND {NEWER_HAS_JOB})
+ORDER BY j.item, j.id
+"""  # noqa: S608
+VALID_MEASURE = """
+SELECT m.total, m.histogram FROM measures m
+WHERE m.job = :job AND m.edition = (SELECT edition FROM items WHERE id = :item)
+"""
+VALID_ASSETS = """
+SELECT p.asset FROM products p
+WHERE p.job = :job AND p.mask = :mask AND p.format = :format
+  AND p.edition = (SELECT edition FROM items WHERE id = :item)
+"""
+VALID_ABSENCES = """
+SELECT x.asset, x.cause, x.reason, x.host, x.missing, x.tried, x.due, x.alone FROM absences x
+WHERE x.job = :job AND x.edition = (SELECT edition FROM items WHERE id = :item)
+"""
+"""In the order of `state.rows.lack`."""
+
+# ---- jobs that are opened again --------------------------------------------------------------------------
+
+REOPEN_JOBS = """
+UPDATE jobs SET status = 'open', found = :run, attempts = 0, transient = 0, reason = '', cause = ''
+WHERE item = :item AND (status = :status OR :status IS NULL)
+"""
+JOBS_TO_REOPEN = """
+SELECT j.id, j.area FROM jobs j JOIN areas a ON a.id = j.area
+WHERE j.item = :item AND (j.status = :status OR :status IS NULL) AND a.active ORDER BY j.id
+"""
+REOPEN_LACKING = """
+UPDATE jobs SET status = 'open', found = :run, attempts = 0, transient = 0, reason = '', cause = ''
+WHERE item = :item AND status = 'saved' AND EXISTS (SELECT 1 FROM absences x WHERE x.job = jobs.id)
+"""
+LACKING_TO_REOPEN = """
+SELECT j.id, j.area FROM jobs j JOIN areas a ON a.id = j.area
+WHERE j.item = :item AND j.status = 'saved' AND EXISTS (SELECT 1 FROM absences x WHERE x.job = j.id)
+  AND a.active ORDER BY j.id
+"""
+REOPEN_TRANSIENT = """
+UPDATE jobs SET status = 'open', transient = 0, reason = '', cause = ''
+WHERE area IN (SELECT id FROM areas WHERE active)
+  AND status = 'failed' AND transient AND (attempts <= ? OR cause = 'origin')
+"""
+"""Whom the user has not listed is not asked, so to try that again costs nothing."""
+REOPEN_DUE = """
+UPDATE jobs SET status = 'open', attempts = 0, reason = '', cause = '' WHERE id IN (
+    SELECT x.job FROM absences x
+    CROSS JOIN jobs j ON j.id = x.job
+    CROSS JOIN areas a ON a.id = j.area
+    CROSS JOIN items i ON i.id = j.item
+    WHERE x.due IS NOT NULL AND (x.due <= :now OR x.tried > :now) AND x.edition = i.edition AND a.active
+      AND (
+        j.status IN ('missing', 'saved') AND x.asset IN (SELECT value FROM json_each(:assets))
+        OR j.status = 'missing' AND x.asset = 'scl'
+      )
+)
+"""
+RETRY = """
+UPDATE jobs SET status = 'open', attempts = 0, transient = 0, reason = '', cause = ''
+WHERE area IN (SELECT id FROM areas WHERE active) AND (
+    status IN (SELECT value FROM json_each(:again))
+    OR :missing AND status = 'saved' AND EXISTS (SELECT 1 FROM absences x WHERE x.job = jobs.id)
+)
+"""
+FORGET_ANSWERS = """
+DELETE FROM absences
+WHERE job IN (SELECT id FROM jobs WHERE status = 'open') AND (:missing OR NOT missing)
+"""
+UNSAVE_JOB = "UPDATE jobs SET status = 'open' WHERE id = ? AND status IN ('saved', 'failed')"
+
+# ---- answers ---------------------------------------------------------------------------------------------
+
+ANSWER_JOB = """
+UPDATE jobs SET status = ?, reason = ?, cause = ?, transient = ?, attempts = attempts + 1
+WHERE id = ? AND item = ?
+"""
+ADD_MEASURE = """
+INSERT OR REPLACE INTO measures (job, edition, total, histogram)
+SELECT j.id, i.edition, ?, ? FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
+"""
+ADD_PRODUCT = """
+INSERT OR REPLACE INTO products (job, asset, edition, mask, format, epsg, bytes, sha256, file)
+SELECT j.id, ?, i.edition, ?, ?, ?, ?, ?, ? FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
+"""
+DROP_PRODUCT = "DELETE FROM products WHERE job = ? AND asset = ?"
+DROP_OTHER_KIND = "DELETE FROM products WHERE job = ? AND asset = ? AND (mask, format) != (?, ?)"
+TRIES = """
+SELECT x.tries FROM absences x
+WHERE x.job = :job AND x.asset = :asset AND x.cause = :cause
+  AND x.edition = (SELECT edition FROM items WHERE id = :item)
+"""
+ADD_ABSENCE = """
+INSERT INTO absences (job, asset, edition, cause, reason, host, missing, tries, tried, due, run, alone)
+SELECT :job, :asset, i.edition, :cause, :reason, :host, :missing, :tries, :tried, :due, :run, 0
+FROM items i WHERE i.id = :item
+ON CONFLICT (job, asset) DO UPDATE SET
+  alone = alone AND edition = excluded.edition AND cause = excluded.cause,
+  edition = excluded.edition, cause = excluded.cause, reason = excluded.reason, host = excluded.host,
+  missing = excluded.missing, tries = excluded.tries, tried = excluded.tried, due = excluded.due,
+  run = excluded.run
+"""
+DROP_ABSENCE = "DELETE FROM absences WHERE job = ? AND asset = ?"
+SERVED_OTHERS = """
+UPDATE absences SET alone = 1 WHERE run = ? AND host IN (SELECT value FROM json_each(?))
+"""
+DENIED_ALONE = """
+SELECT x.job, j.item, x.asset, x.reason FROM absences x CROSS JOIN jobs j ON j.id = x.job
+CROSS JOIN items i ON i.id = j.item
+WHERE x.cause = 'denied' AND NOT x.missing AND x.alone AND x.tries >= :most AND x.edition = i.edition
+  AND j.status = 'failed' AND NOT EXISTS (
+    SELECT 1 FROM absences y
+    WHERE y.run = :run AND y.host = x.host AND y.cause = 'denied' AND NOT y.alone
+  )
+"""
+"""Files that were denied often enough, while their servers gave others; not while a server denies everything."""
+SETTLE_ABSENCE = "UPDATE absences SET missing = 1, due = NULL, reason = ? WHERE job = ? AND asset = ?"
+SETTLE_JOB = "UPDATE jobs SET status = ?, reason = ?, cause = ?, transient = 0 WHERE id = ?"
+
+# ---- the status of jobs ----------------------------------------------------------------------------------
+
+STATUS_PAGE = """
+SELECT j.id, j.status, m.total, m.histogram, a.wanted IS NOT :wanted
+FROM jobs j
+CROSS JOIN areas a ON a.id = j.area
+CROSS JOIN items i ON i.id = j.item
+LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
+WHERE j.id > :job AND a.active AND j.status != 'outside' AND (
+    m.job IS NOT NULL OR j.status = 'saved' OR j.status = 'missing' AND a.wanted IS NOT :wanted
+)
+ORDER BY j.id LIMIT :limit
+"""
+VALID_PRODUCTS = """
+SELECT p.job, p.asset FROM products p
+CROSS JOIN jobs j ON j.id = p.job
+CROSS JOIN items i ON i.id = j.item
+WHERE p.job BETWEEN :first AND :last AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
+"""
+MISSING_ASSETS = """
+SELECT x.job, x.asset, x.cause, x.reason, x.host, x.missing, x.tried, x.due, x.alone FROM absences x
+CROSS JOIN jobs j ON j.id = x.job
+CROSS JOIN items i ON i.id = j.item
+WHERE x.job BETWEEN :first AND :last AND x.edition = i.edition AND x.missing
+"""
+SET_STATUS = """
+UPDATE jobs SET status = :status, reason = :reason, cause = :cause, transient = 0,
+  attempts = CASE :status WHEN 'open' THEN 0 ELSE attempts END
+WHERE id = :job
+"""
+SET_SELECTION = "UPDATE areas SET wanted = :wanted WHERE active AND wanted IS NOT :wanted"
