@@ -9,7 +9,7 @@ import numpy as np
 import pyproj
 import pytest
 import shapely
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from shapely import MultiPolygon, Polygon, box
 from shapely.affinity import translate
@@ -18,6 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from s2async.catalog.planning import GROUP_DEGREES, Matcher, groups, surround
 from s2async.models import Area
 from s2async.sandbox.world.parks import PARKS
+from tests.support.examples import examples
 from tests.support.items import a_scene, an_area
 
 
@@ -40,7 +41,7 @@ CLUSTERED = st.builds(square, st.floats(9, 13), st.floats(50, 53), st.floats(1e-
 
 
 @given(st.lists(SQUARES | CLUSTERED, min_size=1, max_size=40))
-@settings(max_examples=60)
+@examples(60)
 def test_groups_hold_every_part_once_and_stay_small(parts: list[Polygon]) -> None:
     found = groups(parts)
     assert sorted(int(i) for members in found for i in members) == list(range(len(parts)))
@@ -52,7 +53,7 @@ def test_groups_hold_every_part_once_and_stay_small(parts: list[Polygon]) -> Non
 
 
 @given(st.lists(CLUSTERED, min_size=2, max_size=20), st.randoms(use_true_random=False))
-@settings(max_examples=30)
+@examples(30)
 def test_groups_do_not_depend_on_the_order(parts: list[Polygon], random: Any) -> None:
     shuffled = random.sample(parts, len(parts))
 
@@ -98,7 +99,7 @@ def metres_between(a: BaseGeometry, lon: float, lat: float) -> float:
 @given(st.lists(CLUSTERED, min_size=1, max_size=12) | st.lists(SQUARES, min_size=1, max_size=1))
 @example([square(0, 81, 1.9)])
 @example([Polygon([(5 * math.cos(a), 5 * math.sin(a)) for a in np.linspace(0, 2 * math.pi, 5000)])])
-@settings(max_examples=60)
+@examples(60)
 def test_the_surroundings_hold_the_areas_and_a_kilometre_around_them(parts: list[Polygon]) -> None:
     around = surround(parts)
     assert around.is_valid
@@ -164,7 +165,7 @@ def test_areas_at_the_true_edge_of_a_tile_are_found(epsg: int, west: float, nort
 
 
 @given(LONS, LATS, st.floats(0, 360), st.floats(0, 5000))
-@settings(max_examples=60)
+@examples(60)
 def test_a_kilometre_around_the_footprint_counts(lon: float, lat: float, azimuth: float, metres: float) -> None:
     footprint = square(lon, lat, 0.5)
     x, y = shapely.get_coordinates(
@@ -181,7 +182,7 @@ def test_a_kilometre_around_the_footprint_counts(lon: float, lat: float, azimuth
 
 
 @given(st.lists(CLUSTERED | SQUARES, min_size=1, max_size=30), CLUSTERED | SQUARES)
-@settings(max_examples=60)
+@examples(60)
 def test_matching_all_at_once_is_matching_one_by_one(polygons: list[Polygon], footprint: Polygon) -> None:
     areas = [an_area(f"{n}", polygon) for n, polygon in enumerate(polygons)]
     scene = a_scene(footprint=footprint)

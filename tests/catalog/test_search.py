@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from shapely import MultiPolygon, box
 
@@ -36,6 +36,7 @@ from s2async.catalog.search import (
 )
 from s2async.errors import BadAnswer, NotFound, Refused, RemoteError, TransientError
 from s2async.models import Estimate, Scene, SearchReport
+from tests.support.examples import examples
 from tests.support.items import a_scene, an_area, an_item
 
 EARTH_SEARCH = KNOWN["earth-search"]
@@ -390,7 +391,7 @@ def test_pages_to_the_end() -> None:
     st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=8), min_size=1, max_size=8),
     st.booleans(),
 )
-@settings(max_examples=60)
+@examples(60)
 def test_every_item_comes_once_however_the_pages_overlap(pages: list[list[int]], newest_only: bool) -> None:
     shifts = [[f"i{n}" for n in [100 + number, *page]] for number, page in enumerate(pages)]
     days = {f"i{n}": (NOON - timedelta(days=n)).isoformat() for n in range(200)}
@@ -887,7 +888,7 @@ def survivors(scenes: Sequence[Scene]) -> set[str]:
 
 
 @given(editions(), st.randoms(use_true_random=False))
-@settings(max_examples=150)
+@examples(150)
 def test_reprocessings_are_resolved_as_the_plain_rule_says(scenes: list[Scene], random: Any) -> None:
     def resolve(stream: Sequence[Scene], *, descending: bool) -> list[str]:
         held = NewestOnly(descending=descending)

@@ -6,12 +6,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.chaos import __main__ as command
 from tests.chaos import fuzz
 from tests.chaos.targets import TARGETS, BrokenPromiseError, promise
+from tests.support.examples import examples
 
 pytestmark = pytest.mark.slow
 
@@ -71,7 +72,7 @@ def test_every_seed_keeps_the_promises(name: str) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_whatever_comes_is_taken_or_refused(name: str) -> None:
-    @settings(max_examples=400)
+    @examples(400)
     @given(damaged(name) | st.binary(max_size=300))
     def takes(data: bytes) -> None:
         TARGETS[name].run(data)

@@ -56,11 +56,11 @@ def test_a_run_from_the_first_to_the_last_word(s2: Shell, tmp_path: Path, stage:
 
     ran = s2("run", path.name, cwd=tmp_path)
     assert ran.code == 0
-    where, notice = ran.error.splitlines()
+    where, notice = ran.told
     assert where == "6 areas: 52.476 N to 52.518 N, 13.382 E to 13.466 E; 0.42 km2 to 0.97 km2 each"
     assert "tell no cloud cover, kept" in notice
     lines = [line.rstrip() for line in ran.out.splitlines()]
-    assert re.fullmatch(r"66 jobs worked on in \d s", lines[0])
+    assert re.fullmatch(r"66 jobs worked on in \d+ s", lines[0])
     assert lines[1] == "  22 saved   7 cloudy   13 nodata   9 outside   15 missing"
     assert lines[2] == "  15 missing: 9 not there, 6 only as JPEG 2000"
     del lines[2]
@@ -77,8 +77,8 @@ def test_a_run_from_the_first_to_the_last_word(s2: Shell, tmp_path: Path, stage:
 
     again = s2("run", path.name, cwd=tmp_path)
     assert again.code == 0
-    assert again.out.startswith("9 jobs worked on in 0 s\n  9 missing\n"), "it may be there by now"
-    assert s2("run", path.name, cwd=tmp_path).out.startswith("0 jobs worked on in 0 s\n")
+    assert re.match(r"9 jobs worked on in \d+ s\n  9 missing\n", again.out), "it may be there by now"
+    assert re.match(r"0 jobs worked on in \d+ s\n", s2("run", path.name, cwd=tmp_path).out)
     shown = s2("status", path)
     assert shown.code == 0
     assert re.search(r"^all +22 +7 +13 +9 +15 +0 +0$", shown.out, re.MULTILINE)
@@ -126,7 +126,7 @@ def test_quiet_and_verbose(s2: Shell, tmp_path: Path, stage: Stage) -> None:
     stage.sandbox.fault("code", path="20220101_0_L2A/TCI", count=None, status=403)
     failing = s2("run", "-q", worlds.write_config(tmp_path, stage.sandbox, name="third"))
     assert failing.code == 3
-    assert len(failing.error.splitlines()) == 4
+    assert len(failing.told) == 4
     assert "access denied (403)" in failing.error
     assert "contradict" in s2("-q", "run", "x.toml", "-v").error
 
@@ -416,8 +416,8 @@ def test_an_origin_that_is_not_allowed_is_named_with_what_to_add(s2: Shell, tmp_
     advice = (
         f'6 of 6 jobs have no file that can be read: 6 origin not allowed; if you trust it, add "{elsewhere}" to'
     )
-    assert advice in ended.error.splitlines()[-1]
-    assert advice in quiet.error.splitlines()[-1]
+    assert advice in ended.told[-1]
+    assert advice in quiet.told[-1]
     assert advice in status.out
     assert mended.code == 0, "once it is listed, the next run asks"
     assert set(worlds.statuses(Config.load(path)).values()) == {"saved", "nodata", "outside"}
@@ -536,7 +536,7 @@ def test_quiet_never_ends_with_3_without_a_word(s2: Shell, tmp_path: Path, stage
     stage.sandbox.fault("shift", path="20220101_0_L2A/TCI", count=None, honest=False)
     first = s2("run", "-q", path)
     assert first.code == 3
-    assert len(first.error.splitlines()) == 4
+    assert len(first.told) == 4
     stage.sandbox.clear_faults()
     with contextlib.closing(sqlite3.connect(Config.load(path).run.state)) as db, db:
         db.execute("UPDATE jobs SET transient = 0 WHERE status = 'failed'")
@@ -553,7 +553,7 @@ def test_many_incomplete_searches_are_told_in_few_lines(s2: Shell, tmp_path: Pat
     stage.sandbox.fault("code", path="/v1/search", count=None, status=400)
     ended = s2("run", "-q", path)
     assert ended.code == 3
-    *ten, last = ended.error.splitlines()
+    *ten, last = ended.told
     assert len(ten) == 10
     assert last == "more searches are incomplete; s2async status tells which"
     assert "20 searches are incomplete: the server answers 400" in s2("run", path).out

@@ -12,12 +12,13 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from rasterio.errors import RasterioError
 
 from s2async.cog import deflate, tiles
 from s2async.errors import CorruptFile
+from tests.support.examples import examples
 from tests.support.layouts import Made, by_name, entries, with_tag
 from tests.support.layouts import tiff as made_tiff
 from tests.support.streams import Asking, File, by_gdal, files, layout_of, read, same, whole_of
@@ -30,7 +31,7 @@ _TILED = {"TILED": "YES", "BLOCKXSIZE": 32, "BLOCKYSIZE": 16, "COMPRESS": "DEFLA
 # ---- pixels are those of GDAL ------------------------------------------------------------------------------
 
 
-@settings(max_examples=250)
+@examples(250)
 @given(files(), engines, st.booleans(), st.booleans(), st.floats(0, 1), st.sampled_from([-1, 8192]))
 def test_pixels_are_those_of_gdal(
     file: File, module: ModuleType, masked: bool, verify: bool, share: float, gap: int
@@ -85,7 +86,7 @@ def test_bytes_needed_are_told_by_isal_as_by_zlib(colours: int) -> None:
 # ---- cut and damaged streams -------------------------------------------------------------------------------
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(files(sparse=False), engines, st.data())
 def test_of_a_cut_stream_come_right_pixels_or_none(file: File, module: ModuleType, data: st.DataObject) -> None:
     """The file says that a block is shorter than it is: at the end of what is there, its stream has not ended."""
@@ -117,7 +118,7 @@ def sound(stream: bytes) -> bool:
     return plain.eof
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(files(sparse=False), engines, st.booleans(), st.booleans(), st.data())
 def test_of_damaged_streams_come_the_pixels_that_are_there_or_none(
     file: File, module: ModuleType, verify: bool, masked: bool, data: st.DataObject

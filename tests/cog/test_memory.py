@@ -7,11 +7,12 @@ import sys
 from collections import deque
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from s2async.cog import memory
 from s2async.cog.memory import Budget
+from tests.support.examples import examples
 
 HOLES = """
 from pathlib import Path
@@ -121,7 +122,7 @@ steps = st.tuples(
 )
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.integers(1, 10), st.lists(steps, max_size=12))
 def test_a_budget_is_never_overdrawn_never_lost_and_never_stuck(
     size: int, plans: list[tuple[int, int, int, int | None]]

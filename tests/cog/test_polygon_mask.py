@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pyproj import Transformer
@@ -26,6 +26,7 @@ from s2async.cog.grid import Cutout, Grid, Window, shifted
 from s2async.cog.polygon_mask import cutout, is_known
 from s2async.models import Area
 from s2async.sandbox.truth.oracle import project
+from tests.support.examples import examples
 
 UTM = Grid(width=60, height=50, transform=Affine(10, 0, 399_960, 0, -10, 5_800_020), epsg=32633)
 SOUTH = Grid(width=40, height=70, transform=Affine(20, 0, 500_000, 0, -20, 7_300_000), epsg=32723)
@@ -146,7 +147,7 @@ def polygons(draw: st.DrawFn) -> Polygon | MultiPolygon:
     return MultiPolygon([first, other])
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(polygons(), st.sampled_from(GRIDS))
 def test_window_mask_and_total_are_those_of_rasterio(shape: Polygon | MultiPolygon, grid: Grid) -> None:
     assume(shape.is_valid)
@@ -280,7 +281,7 @@ def test_on_both_sides_of_180_degrees(epsg: int) -> None:
     assert totals[0] > 40_000
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(polygons(), st.sampled_from([UTM, LONLAT, TILTED]), st.integers(1, 3000))
 def test_counting_in_stripes_changes_nothing(shape: Polygon | MultiPolygon, grid: Grid, stripe: int) -> None:
     assume(shape.is_valid)

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from s2async.cog import deflate, prefix, tiles
 from s2async.cog.prefix import Margin, Tile, rows_of, typical_size
 from s2async.models import Use
+from tests.support.examples import examples
 from tests.support.layouts import Made, by_name
 from tests.support.layouts import tiff as made_tiff
 from tests.support.streams import Asking, File, by_gdal, files, layout_of, read, same, whole_of
@@ -36,7 +37,7 @@ any_tile = st.builds(
 # ---- the rule ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(st.tuples(any_tile, st.floats(0, 1), st.floats(0, 1)), max_size=30), any_tile, st.floats(1, 5))
 def test_a_size_is_of_the_tile_whatever_was_learned(
     past: list[tuple[Tile, float, float]], wanted: Tile, times: float
@@ -191,7 +192,7 @@ def needed(file: File, block: int, rows: int) -> int:
     return end
 
 
-@settings(max_examples=120)
+@examples(120)
 @given(files(sparse=False), st.booleans(), st.sampled_from([1, 2, 9]) | st.floats(0, 1))
 def test_pixels_are_right_however_little_was_asked_for(file: File, masked: bool, less: float) -> None:
     layout = file.layout

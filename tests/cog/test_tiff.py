@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader, MemoryFile
@@ -22,6 +22,7 @@ from s2async.cog import tiff
 from s2async.cog.grid import Grid
 from s2async.cog.tiff import Layout, NeedMore, parse
 from s2async.errors import CorruptFile, UnsupportedLayout
+from tests.support.examples import examples
 from tests.support.layouts import MADE, Made, bomb, by_name, entries, with_tag
 from tests.support.layouts import tiff as made_tiff
 
@@ -418,13 +419,13 @@ def check_damage(head: bytes) -> None:
         assert len(str(found)) < 300
 
 
-@settings(max_examples=600, deadline=None)
+@examples(600)
 @given(damaged())
 def test_damage_is_told_as_damage(head: bytes) -> None:
     check_damage(head)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.sampled_from([b"", b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b"MM\0+"]), st.binary(max_size=300))
 @example(b"II*\0", b"\x08\0\0\0" + b"\xff\xff" + b"\xff" * 400)
 def test_noise_is_told_as_damage(start: bytes, noise: bytes) -> None:

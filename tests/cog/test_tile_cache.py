@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -28,6 +28,7 @@ from s2async.errors import CorruptFile, NotFound
 from s2async.models import Asset, Traffic, Use
 from s2async.net.accounting import Meter
 from s2async.net.editions import Edition
+from tests.support.examples import examples
 from tests.support.served import booked, sound
 from tests.support.streams import ASSET, POOL, SOURCE, Asking, File, Local, by_gdal, files, same
 
@@ -64,7 +65,7 @@ def counts(meter: Meter) -> tuple[int, int]:
 # ---- readers that share tiles ------------------------------------------------------------------------------
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(files(), engines, st.booleans(), st.booleans(), st.floats(0, 1), st.sampled_from([10, 1 << 20]))
 def test_readers_that_share_get_the_pixels_of_gdal_and_fetch_no_byte_twice(
     file: File, module: ModuleType, masked: bool, verify: bool, share: float, budget: int
@@ -82,7 +83,7 @@ def test_readers_that_share_get_the_pixels_of_gdal_and_fetch_no_byte_twice(
     assert min(useful, wasted) >= 0
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(files(), st.floats(0, 1), st.sampled_from([0, 50, 500]), st.sampled_from([10, 1 << 20]))
 def test_a_shelf_may_be_of_any_size(file: File, share: float, size: int, budget: int) -> None:
     expected = by_gdal(file.data, [part.window for part in file.cutouts])
@@ -93,7 +94,7 @@ def test_a_shelf_may_be_of_any_size(file: File, share: float, size: int, budget:
     assert min(useful, wasted) >= 0
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(files(sparse=False), st.floats(0, 1), st.data())
 def test_where_a_shared_tile_is_damaged_no_reader_gets_other_pixels(
     file: File, share: float, data: st.DataObject

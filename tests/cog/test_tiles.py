@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.io import MemoryFile
@@ -18,6 +18,7 @@ from s2async.cog.headers import subset
 from s2async.cog.tiff import Layout
 from s2async.cog.tiles import blocks_under, byte_ranges, covered
 from s2async.errors import CorruptFile
+from tests.support.examples import examples
 from tests.support.layouts import MADE, Made, by_name, entries
 from tests.support.layouts import tiff as made_tiff
 
@@ -113,7 +114,7 @@ def owner(layout: Layout) -> NDArray[np.intp]:
     return grid
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.data())
 def test_the_blocks_under_windows_are_those_that_own_their_pixels(data: st.DataObject) -> None:
     layout = data.draw(layouts())
@@ -142,7 +143,7 @@ def test_covered_bytes_are_counted_once(parts: list[tuple[int, int]]) -> None:
     assert covered(spans) == len({byte for start, stop in spans for byte in range(start, stop)})
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(layouts(), st.integers(0, 9000), st.integers(1, 20_000), st.randoms())
 def test_ranges_hold_every_block_once_and_little_else(layout: Layout, gap: int, longest: int, random) -> None:  # type: ignore[no-untyped-def]
     blocks = [i for i in range(len(layout.block_counts)) if random.random() < 0.7]
@@ -304,7 +305,7 @@ def test_blocks_that_no_classic_tiff_can_hold_are_refused() -> None:
         subset(layout, dict.fromkeys(range(len(layout.block_counts)), huge))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.data())
 def test_any_blocks_of_any_layout_give_its_pixels_or_an_error(data: st.DataObject) -> None:
     made = data.draw(st.sampled_from([m for m in MADE if m.width * m.height < 6000]))
@@ -334,7 +335,7 @@ def test_a_subset_is_hardly_longer_than_its_blocks() -> None:
 # ---- rows and windows of blocks ----------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.data())
 def test_rows_under_windows_reach_to_the_lowest_pixel_that_matters(data: st.DataObject) -> None:
     layout = replace(data.draw(layouts()), planar=False)
@@ -357,7 +358,7 @@ def test_rows_under_windows_reach_to_the_lowest_pixel_that_matters(data: st.Data
     assert tiles.rows_under(layout, windows, insides) == lowest
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.data())
 def test_the_windows_over_a_block_are_those_that_hold_pixels_of_it(data: st.DataObject) -> None:
     layout = replace(data.draw(layouts()), planar=False)

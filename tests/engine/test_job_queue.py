@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from shapely import box
 
 from s2async.engine.job_queue import BATCH_PIXELS, JobQueue
 from s2async.models import LONGEST_BATCH, Job
+from tests.support.examples import examples
 from tests.support.states import make_area, make_scene
 
 
@@ -27,7 +28,7 @@ def make_jobs(scene: int, count: int, *, version: str = "v1", kilometres: float 
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(
     capacity=st.integers(1, 90),
     sizes=st.lists(st.lists(st.integers(0, 200), max_size=6), min_size=1, max_size=5),

@@ -24,6 +24,11 @@ class Ended:
     out: str
     error: str
 
+    @property
+    def told(self) -> list[str]:
+        """Lines on standard error, but for the warning of a busy machine, which may come at any time."""
+        return [line for line in self.error.splitlines() if not line.startswith("this machine is slow: ")]
+
 
 class Shell:
     """Runs commands in this process, since a new one takes a second: as `main` does, to the exit code."""
