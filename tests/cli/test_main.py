@@ -30,6 +30,8 @@ from tests.support import worlds
 from tests.support.shell import COMMAND, Shell, one_line, process
 from tests.support.worlds import Stage
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:

@@ -36,6 +36,8 @@ from tests.support import worlds
 from tests.support.states import VISUAL
 from tests.support.worlds import SHAPES, Ran, Stage
 
+pytestmark = pytest.mark.slow
+
 CLEAR, MIXED, OTHER = "S2A_33UUU_20220101_0_L2A", "S2A_33UUU_20220105_0_L2A", "S2A_33UUU_20220115_0_L2A"
 AREAS = {name: worlds.polygon(name) for name in ("North", "Wide", "Tall", "South")}
 

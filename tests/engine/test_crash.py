@@ -26,6 +26,8 @@ from s2async.state.writer import State
 from tests.support import worlds
 from tests.support.worlds import Stage
 
+pytestmark = pytest.mark.slow
+
 CRASHING = """
 import ctypes, os, signal, sys
 from pathlib import Path

@@ -19,6 +19,8 @@ from s2async.models import Event, JobDone, Status
 from tests.support import worlds
 from tests.support.worlds import Ran, Stage
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:

@@ -20,6 +20,8 @@ from s2async.models import Area
 from s2async.sandbox.server.process import Sandbox, start
 from s2async.sandbox.truth import oracle
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 areas = [{areas}]
 [search]

@@ -24,6 +24,8 @@ from tests.chaos.points import POINTS
 from tests.support import worlds
 from tests.support.worlds import Ran, Stage
 
+pytestmark = pytest.mark.slow
+
 NTH = {
     "after fetch": 9,
     "in decode": 12,

@@ -18,6 +18,8 @@ from s2async.config.model import Config
 from tests.support import worlds
 from tests.support.worlds import Stage
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "s2async"]
 
 

@@ -20,6 +20,8 @@ from s2async.models import Cause, Status
 from tests.support import worlds
 from tests.support.worlds import Stage
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-m", "s2async"]
 
 
