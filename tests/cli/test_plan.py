@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from s2async.cli import main, plan
 from s2async.config.model import Config
 from s2async.errors import ConfigError
 from tests.support import worlds
+from tests.support.shell import on_terminal
 from tests.support.worlds import Stage
 
 
@@ -105,19 +105,7 @@ def test_without_a_terminal_a_large_run_is_refused_in_one_line(large: Path, stag
 
 @pytest.mark.parametrize("answer", [True, False])
 def test_on_a_terminal_it_asks(large: Path, monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
-    asked: list[str] = []
-
-    def confirm(text: str, *, err: bool) -> bool:
-        asked.append(text)
-        return answer and err
-
-    class Terminal:
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setattr(click, "confirm", confirm)
-    monkeypatch.setattr(sys, "stdin", Terminal())
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    asked = on_terminal(monkeypatch, answer=answer)
     config = Config.load(large)
     if answer:
         plan.consent(config, area_files.load(config), limit=None, yes=False)

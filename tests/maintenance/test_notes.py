@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import click
 import platformdirs
 import pytest
 from click.testing import CliRunner, Result
@@ -23,6 +21,7 @@ from s2async.errors import ConfigError
 from s2async.maintenance import notes, owners
 from s2async.models import Notice
 from tests.support import worlds
+from tests.support.shell import on_terminal
 from tests.support.worlds import Stage
 
 NORTH = {"North": worlds.polygon("North")}
@@ -163,19 +162,7 @@ def test_on_a_terminal_it_is_asked(
     config = worlds.run(path, stage.sandbox).config
     assert not plan.new_start(config)
     disk.unmount()
-    asked: list[str] = []
-
-    def confirm(text: str, *, err: bool) -> bool:
-        asked.append(text)
-        return answer and err
-
-    class Terminal:
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setattr(click, "confirm", confirm)
-    monkeypatch.setattr(sys, "stdin", Terminal())
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    asked = on_terminal(monkeypatch, answer=answer)
     if answer:
         assert plan.new_start(config)
     else:

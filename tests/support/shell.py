@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -68,3 +69,21 @@ def one_line(ended: Ended) -> str:
 def ask(*arguments: object) -> Result:
     """Run a command without `main` around it; errors are in the result."""
     return CliRunner().invoke(main.cli, [str(argument) for argument in arguments], standalone_mode=False)
+
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch, *, answer: bool) -> list[str]:
+    """Let a person at a terminal give this answer; the list fills with the questions that are asked."""
+    asked: list[str] = []
+
+    def confirm(text: str, *, err: bool) -> bool:
+        asked.append(text)
+        return answer and err
+
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(click, "confirm", confirm)
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    return asked
