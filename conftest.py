@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile("quick")
 
 
-LIGHT = {"_own_state_home", "bug_cases", "real_data", "tmp_path_factory"}
+LIGHT = {"_own_state_home", "real_data", "tmp_path_factory"}
 """Shared fixtures that take no time."""
 
 

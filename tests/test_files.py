@@ -172,6 +172,7 @@ def child(code: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_killed_at_any_time_no_part_of_a_file_is_seen(tmp_path: Path) -> None:
     size, kills, left = 300_000, 20, 0
     path = tmp_path / "area" / "crop.tif"

@@ -364,6 +364,7 @@ def test_connections_that_cannot_be_set_up_stop_a_run_in_order(
     goes_on(path, stage, calm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "why"),
     [

@@ -28,6 +28,7 @@ from s2async.sandbox.server.process import start
 from s2async.sandbox.truth import oracle
 from s2async.sandbox.world.make import World, default_folder, make_world
 
+pytestmark = pytest.mark.slow
 FAST = Options(items=2, rounds=1, delay=0, bandwidth=100_000, connections=4)
 
 

@@ -74,6 +74,7 @@ def test_what_one_scene_has_is_not_lacking() -> None:
     assert (found.told, found.keys) == ("", ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("days", [3, 12])
 def test_a_key_that_is_wrong_is_told_at_the_end_and_costs_no_other_asset(tmp_path: Path, days: int) -> None:
     world = worlds.World(tmp_path / "world", [worlds.day(number) for number in range(1, days + 1)])
@@ -100,6 +101,7 @@ def test_a_key_that_is_wrong_is_told_at_the_end_and_costs_no_other_asset(tmp_pat
         assert not worlds.faults_of(config, world)
 
 
+@pytest.mark.slow
 def test_a_key_that_is_wrong_alone_costs_no_request_for_files(tmp_path: Path) -> None:
     with worlds.Stage(worlds.World(tmp_path / "world", [worlds.day(1), worlds.day(2)])) as stage:
         path = worlds.write_config(tmp_path, stage.sandbox, output={"assets": ["B04"]})

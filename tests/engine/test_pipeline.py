@@ -332,6 +332,7 @@ def test_areas_that_give_nothing_are_told(tmp_path: Path, stage: Stage) -> None:
     assert found == [("nodata", "no centre of a pixel lies in the area: it is too small")]
 
 
+@pytest.mark.slow
 def test_areas_that_no_scene_holds_are_told_apart_from_the_edge_of_a_swath(tmp_path: Path) -> None:
     """West of the swath there is no data on these two dates; over the raster's edge there never will be."""
     shapes = {name: worlds.polygon(name) for name in ("North", "Rim", "Beyond", "South")}

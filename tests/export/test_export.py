@@ -68,6 +68,7 @@ def test_the_csv_is_that_of_a_run_and_its_texts_are_no_formulas(shelf: Shelf) ->
     assert {row["area"] for row in lines(own.read_text("utf-8"))} == {"'=Park", 'Müggelsee "🏞",\n<b>', "plain"}
 
 
+@pytest.mark.slow
 def test_standard_output_is_the_same_file_in_utf8(shelf: Shelf) -> None:
     call(shelf.config, "--format", "csv")
     command = [sys.executable, "-m", "s2async", "export", str(shelf.config), "--format", "csv", "--output", "-"]
@@ -78,6 +79,7 @@ def test_standard_output_is_the_same_file_in_utf8(shelf: Shelf) -> None:
     assert shown == (shelf.output / "overview.geojson").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_is_no_fault(shelf: Shelf) -> None:
     command = f"{sys.executable} -m s2async export {shelf.config} --format csv --output - | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, check=True)

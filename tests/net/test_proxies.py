@@ -259,6 +259,7 @@ def refused(folder: Path, *arguments: str, **environment: str) -> str:
     return line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments"), [("all_proxy", ("run",)), ("HTTPS_PROXY", ("plan",)), ("ALL_PROXY", ("-q", "run"))]
 )

@@ -146,6 +146,7 @@ def test_a_thumbnail_of_a_crop_that_is_gone_or_damaged(tmp_path: Path) -> None:
 # ---- beside the crops of a run ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_writes_one_beside_each_crop_and_prune_removes_both(tmp_path: Path) -> None:
     days = [worlds.day(0), worlds.day(2, clouded=frozenset({"North", "Tall"}))]
     with worlds.Stage(worlds.World(tmp_path / "world", days)) as stage:

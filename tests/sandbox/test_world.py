@@ -385,6 +385,7 @@ def stamps(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
 
 
+@pytest.mark.slow
 def test_a_world_is_made_once_and_always_the_same_whatever_was_in_its_folder(tmp_path: Path) -> None:
     told: list[str] = []
     first = make_world(tmp_path / "a", areas=TIERGARTEN, items=2, progress=told.append)
@@ -447,6 +448,7 @@ def test_what_only_has_the_name_of_a_worlds_part_is_left_alone(tmp_path: Path, n
     assert stamps(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_what_an_interrupted_start_left_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> int:
         (tmp_path / "cogs").mkdir()

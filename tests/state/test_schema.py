@@ -363,6 +363,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_no_acknowledged_commit_is_lost_by_kill_9(path: Path) -> None:
     found: set[int] = set()
     done: set[int] = set()

@@ -75,7 +75,8 @@ def test_the_jobs_of_one_area_are_found_without_looking_at_the_others(state: Sta
     )
 
 
-def test_a_hundred_thousand_jobs_in_seconds(state: State) -> None:
+@pytest.mark.slow
+def test_a_hundred_thousand_jobs(state: State) -> None:
     areas = [make_area(f"area {i:05}") for i in range(2000)]
     start(state, areas)
     for i in range(50):
