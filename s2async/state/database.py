@@ -243,9 +243,11 @@ def _roll_back(path: Path) -> None:
     journal = path.with_name(path.name + "-journal")
     if journal.exists():
         uri = f"{path.absolute().as_uri()}?mode=rw"
-        with contextlib.suppress(sqlite3.OperationalError):  # opening it read-only then says what is wrong
-            with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as db:
-                db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        with (
+            contextlib.suppress(sqlite3.OperationalError),  # opening it read-only then says what is wrong
+            contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as db,
+        ):
+            db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
 
 
 def _copy_beside(db: Connection, path: Path, version: int) -> None:
