@@ -19,7 +19,7 @@ EVEN: Final = 0.3
 START: Final = {False: 1.3, True: 0.7}
 """Factors of the margin at first, for rows that are new and for rows that were read before.
 
-A factor of 0.83 is a margin of a quarter of ``x * (1 - x)`` of a large tile. On Sentinel-2 pictures that took
+A factor of 0.83 is a margin of a quarter of ``x * (1 - x)`` of a large block. On Sentinel-2 pictures that took
 1.10 times the least bytes, and 0.7 of 100 tiles were short; of uneven ones more, so new rows start with more.
 """
 SHORT: Final = 0.01
@@ -43,7 +43,7 @@ REST: Final = 16384
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Tile:
+class Block:
     """A tile of which the first rows are wanted."""
 
     place: tuple[object, ...]
@@ -51,7 +51,7 @@ class Tile:
     rows: int
     """How many are wanted."""
     count: int
-    """Bytes of the whole tile."""
+    """Bytes of the whole block."""
     share: float
     """Of its rows that are wanted, those beyond the raster left out: more than 0, at most 1."""
     typical: float
@@ -105,29 +105,29 @@ class Margin:
         """How many of them were too short."""
         self._places: dict[tuple[object, ...], _Place] = {}
 
-    def size(self, tile: Tile, *, times: float = 1) -> int:
+    def size(self, block: Block, *, times: float = 1) -> int:
         """Bytes to ask for, from the tile's start.
 
         Args:
-            tile: what is wanted.
+            block: what is wanted.
             times: widens the margin, for another try.
 
         Returns:
             From 1 to all bytes of the tile; all when hardly anything would be saved.
         """
-        expected, spread, known = self._expected(tile)
+        expected, spread, known = self._expected(block)
         wanted = max(expected + times * (self.factors[known] * spread + SPARE) + HEAD, 1)
-        return tile.count if wanted > tile.count - REST else math.ceil(wanted)
+        return block.count if wanted > block.count - REST else math.ceil(wanted)
 
-    def learn(self, tile: Tile, *, used: int, asked: int) -> None:
+    def learn(self, block: Block, *, used: int, asked: int) -> None:
         """Take in how many bytes the rows of a tile needed, and how many had been asked for."""
-        expected, spread, known = self._expected(tile)
-        place = self._places.pop(tile.place, None) or _Place()
-        self._places[tile.place] = place  # the last in order is the newest
+        expected, spread, known = self._expected(block)
+        place = self._places.pop(block.place, None) or _Place()
+        self._places[block.place] = place  # the last in order is the newest
         if len(self._places) > PLACES:
             del self._places[next(iter(self._places))]
-        place.largest = max(place.largest, tile.count)
-        if asked >= tile.count or spread <= 0:
+        place.largest = max(place.largest, block.count)
+        if asked >= block.count or spread <= 0:
             return
         self.asked += 1
         self.short += used > asked
@@ -138,17 +138,17 @@ class Margin:
         else:
             factor -= STEP * SHORT / (1 - SHORT)
         self.factors[known] = min(max(factor, RANGE[0]), RANGE[1])
-        scale = tile.share * (1 - tile.share) * max(tile.typical, place.largest)
-        lean = (used - HEAD - tile.share * tile.count) / scale
+        scale = block.share * (1 - block.share) * max(block.typical, place.largest)
+        lean = (used - HEAD - block.share * block.count) / scale
         place.lean += (MEMORY if place.leans else 1) * (lean - place.lean)
-        place.leans[tile.rows] = place.leans.pop(tile.rows, lean) * (1 - MEMORY) + lean * MEMORY
+        place.leans[block.rows] = place.leans.pop(block.rows, lean) * (1 - MEMORY) + lean * MEMORY
         if len(place.leans) > ROWS:
             del place.leans[next(iter(place.leans))]
 
-    def _expected(self, tile: Tile) -> tuple[float, float, bool]:
+    def _expected(self, block: Block) -> tuple[float, float, bool]:
         """Bytes that the rows need most likely, how far that may be off, and whether they were read before."""
-        place = self._places.get(tile.place) or _Place()
-        usual, between = max(tile.typical, tile.count, place.largest), tile.share * (1 - tile.share)
-        lean = place.leans.get(tile.rows, place.lean)
-        spread = EVEN * usual + (1 - EVEN) * (usual - tile.count)
-        return tile.share * tile.count + lean * between * usual, between * spread, tile.rows in place.leans
+        place = self._places.get(block.place) or _Place()
+        usual, between = max(block.typical, block.count, place.largest), block.share * (1 - block.share)
+        lean = place.leans.get(block.rows, place.lean)
+        spread = EVEN * usual + (1 - EVEN) * (usual - block.count)
+        return block.share * block.count + lean * between * usual, between * spread, block.rows in place.leans

@@ -1,29 +1,44 @@
-"""The pixels of some areas of a remote COG: plan, one fetch of what is needed, decode.
+"""Reads the pixels of some windows of a remote COG: plan, fetch, decode.
 
-The areas of one scene share every tile that two of them touch; neighbouring tiles share a request; of a DEFLATE
-tile only the start is fetched, down to the lowest row that anybody needs; and all of it is of one edition of the
-file, or nothing.
+All areas of one scene are read together, so that a block under two of them is fetched once, and neighbouring
+blocks share a request. The bytes are all of one edition of the file, or the read fails. Most files have DEFLATE
+blocks, which are streams in row order: to get the first rows of a block, its first bytes are enough. They are read
+as this module's functions follow one another:
+
+1. Plan (:class:`_Plan`): the blocks under the windows; of each, the lowest row that any window needs, and how many
+   bytes from its start probably hold the rows down to there (:mod:`s2async.cog.prefix`); the byte ranges that are
+   requested.
+2. Wait until the memory budget has room for these bytes and all pixels; allocate the arrays.
+3. Fetch the ranges side by side. With a tile cache, only what is not in it.
+4. Decode each range's blocks in a thread: inflate to the lowest row, and copy each window's part into its array.
+   What a block really needed goes to the `Margin`, which learns from it how much to request next time.
+5. Of a block whose bytes did not reach, fetch a second part, wider, and if need be the rest.
+6. Fetch a damaged block once more, whole, over a new connection. If it is damaged again, so is the file: the
+   windows that touch the block get an error in place of pixels.
+
+Files of other kinds are read by :mod:`s2async.cog.whole_blocks`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any, ParamSpec, TypeVar
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async.cog import deflate, gdal, headers, tiles
-from s2async.cog.grid import Cutout, Window
-from s2async.cog.memory import Budget
-from s2async.cog.prefix import Margin
-from s2async.cog.reading import Pixels, Reading, all_of
-from s2async.cog.rows import Rows
+from s2async.cog import deflate, memory, tiles, whole_blocks
+from s2async.cog.download import Download, all_of
+from s2async.cog.grid import Cutout
+from s2async.cog.memory import Budget, Share
+from s2async.cog.prefix import Block, Margin, rows_of, typical_size
+from s2async.cog.request import Pixels, Request
 from s2async.cog.source import Source
-from s2async.cog.tile_cache import Shelf
+from s2async.cog.tile_cache import Prefix, Shelf, joined
 from s2async.cog.tiles import ByteRange
 from s2async.errors import CorruptFile
 from s2async.net.client import Transport
@@ -32,8 +47,10 @@ from s2async.text import shown
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MAX_WINDOW = 512 << 20
-"""Bytes of one window's pixels: a whole picture of Sentinel-2 has 345 MiB, and a hostile header declares more."""
+MAX_WINDOW: Final = 512 << 20
+"""Bytes of one window's pixels: a whole Sentinel-2 scene has 345 MiB, and a hostile header declares more."""
+CHEAP: Final = 65536
+"""Least bytes of a second range: few, compared with the round trip that a third one would cost."""
 
 
 @asynccontextmanager
@@ -50,142 +67,368 @@ async def reading(
     highest: int | None = None,
     shelf: Shelf | None = None,
 ) -> AsyncIterator[list[Pixels]]:
-    """The pixels of the cutouts' windows, tiles shared and fetched once; they are in the budget until the end.
-
-    A tile that cannot be decoded is fetched once more, over a new connection: then it is the file that is damaged,
-    and only the cutouts that touch the tile are without pixels.
+    """Read the windows of the cutouts; the pixels are in the memory budget inside the context.
 
     Args:
         transport: of the run.
         source: an opened COG.
         cutouts: windows inside its raster.
-        budget: bytes of tiles and pixels in memory, over all readers.
+        budget: bytes of blocks and pixels in memory, over all readers.
         pool: threads that decode.
         margin: of files of this kind, to learn from; a new one by default.
-        masked: only pixels inside the polygons matter; what is outside may be read, or not.
-        verify: read whole tiles, and check their streams' checksums, where the codec has them.
-        highest: tiles with values above this, nodata aside, are fetched once more, over a new connection, and
-            believed only if the same bytes come.
-        shelf: shared with other readers of the file, who want the same tiles.
+        masked: only pixels inside the polygons matter; those outside may be read, or be nodata.
+        verify: read whole blocks, and compare their streams' checksums, where the codec has them.
+        highest: blocks with values above this, nodata aside, are fetched once more, over a new connection, and
+            accepted only if the same bytes arrive.
+        shelf: tile cache shared with other readers of the file; used if the server names the file's edition.
 
     Yields:
-        For each cutout a (bands, rows, columns) array of the file's own type, nothing masked; or, where a tile
-        that it touches is damaged, an error that names tile and file.
+        For each cutout a (bands, rows, columns) array of the file's own type, nothing masked; or, where a block
+        that it touches is damaged, an error that names block and file.
 
     Raises:
         RemoteError: whatever :meth:`Transport.read` raises.
-        CorruptFile: a window of more than :data:`MAX_WINDOW`; the text names the file.
+        CorruptFile: a window has more than :data:`MAX_WINDOW` bytes; the text names the file.
     """
     href, layout = shown(source.asset.href), source.layout
-    most = (
-        max((part.window.pixels for part in cutouts), default=0) * layout.bands * np.dtype(layout.dtype).itemsize
-    )
+    pixel = layout.bands * np.dtype(layout.dtype).itemsize
+    most = max((part.window.pixels for part in cutouts), default=0) * pixel
     if most > MAX_WINDOW:
         raise CorruptFile(f"a window of {most >> 20:,} MiB is refused: {href}")
-    way = Rows if deflate.supported(layout) else _Blocks
-    work = way(
-        transport,
-        source,
-        cutouts,
-        budget,
-        pool,
-        margin=margin or Margin(),
-        masked=masked,
+    request = Request(
+        layout=layout,
+        windows=tuple(part.window for part in cutouts),
+        insides=tuple(part.inside if masked else None for part in cutouts),
         verify=verify,
         highest=highest,
-        shelf=shelf if source.edition.named else None,
     )
-    async with work.read() as found:
-        yield [CorruptFile(f"{one}: {href}") if isinstance(one, CorruptFile) else one for one in found]
+    download = Download(transport, source.asset, "tiles")
+    if deflate.supported(layout):
+        plan = _Plan.of(request, margin or Margin())
+        # Without a name of the edition, nothing shows that the cached bytes are still those of the file.
+        shared = shelf if source.edition.named else None
+        work = _reading_rows(plan, source, download, budget=budget, pool=pool, shelf=shared)
+    else:
+        work = whole_blocks.reading(request, download, source.edition, budget=budget, pool=pool)
+    async with work as results:
+        yield [CorruptFile(f"{one}: {href}") if isinstance(one, CorruptFile) else one for one in results]
 
 
 def _at_once(opened: Callable[P, AbstractAsyncContextManager[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     async def read(*args: P.args, **kwargs: P.kwargs) -> T:
-        async with opened(*args, **kwargs) as found:
-            return found
+        async with opened(*args, **kwargs) as result:
+            return result
 
     return read
 
 
 read = _at_once(reading)
-"""The same, for who keeps the pixels: they are in the budget only while they are read."""
+"""Like :func:`reading`, but returns the arrays; the memory budget is released on return."""
 
 
-class _Blocks(Reading):
-    """Blocks of all other kinds: fetched whole, and decoded by GDAL."""
+# ---- plan -------------------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[list[Pixels]]:
-        self.blocks: dict[int, bytes] = {}
-        self.renewed: set[int] = set()
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Plan:
+    """Which bytes of which blocks are requested, and which windows they serve."""
+
+    request: Request
+    margin: Margin
+    blocks: Mapping[int, Block]
+    """What is wanted of each block that has a pixel that matters."""
+    wanted: Mapping[int, int]
+    """Bytes that are requested of each, from its start."""
+    windows_over: Mapping[int, Sequence[int]]
+    """Indices of the windows that each block holds pixels of."""
+    ranges: Sequence[ByteRange]
+    """The requests, as long as nothing is in a tile cache."""
+
+    @classmethod
+    def of(cls, request: Request, margin: Margin) -> _Plan:
+        layout, grid = request.layout, request.layout.grid
+        typical = typical_size(layout)
+        blocks = {
+            block: Block(
+                place=(grid.epsg, grid.transform.c, grid.transform.f, block),
+                rows=rows,
+                count=request.count(block),
+                share=min(1.0, rows / rows_of(layout, block)),
+                typical=typical,
+            )
+            for block, rows in tiles.rows_under(layout, request.windows, request.insides).items()
+        }
+        # A checksum is at the end of its stream: to compare it takes the whole block.
+        wanted = {index: block.count if request.verify else margin.size(block) for index, block in blocks.items()}
+        return cls(
+            request=request,
+            margin=margin,
+            blocks=blocks,
+            wanted=wanted,
+            windows_over=tiles.windows_over(layout, request.windows),
+            ranges=tiles.byte_ranges(layout, wanted),
+        )
+
+    @property
+    def fetched_bytes(self) -> int:
+        """Bytes of all ranges."""
+        return sum(part.stop - part.start for part in self.ranges)
+
+    def second_size(self, block: int, asked: int) -> int:
+        """Return how many bytes of a block to have after a second range, from its start."""
+        wanted = self.blocks[block]
+        size = wanted.count if self.request.verify else self.margin.size(wanted, times=3)
+        return min(max(size, asked + CHEAP), wanted.count)
+
+    def pieces(self, block: int, arrays: Sequence[NDArray[np.generic]]) -> list[deflate.Piece]:
+        """Return which part of a block goes where in the windows' arrays."""
+        layout = self.request.layout
+        top = block // layout.across * layout.block_height
+        left = block % layout.across * layout.block_width
+        pieces = []
+        for index in self.windows_over[block]:
+            window = self.request.windows[index]
+            # Rows below the last one that matters are not inflated; in a window they stay as they are.
+            first, last = max(window.row, top), min(window.row + window.height, top + self.blocks[block].rows)
+            start, stop = max(window.col, left), min(window.col + window.width, left + layout.block_width)
+            if first < last:
+                rows = slice(first - window.row, last - window.row)
+                columns = slice(start - window.col, stop - window.col)
+                piece = deflate.Piece(
+                    rows=slice(first - top, last - top),
+                    columns=slice(start - left, stop - left),
+                    target=arrays[index][:, rows, columns],
+                )
+                pieces.append(piece)
+        return pieces
+
+
+# ---- fetch and decode -------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _reading_rows(
+    plan: _Plan, source: Source, download: Download, *, budget: Budget, pool: Executor, shelf: Shelf | None
+) -> AsyncIterator[list[Pixels]]:
+    async with budget.hold(plan.fetched_bytes + plan.request.decoded_bytes) as share:
+        work = _RowReader(plan, source, download, pool=pool, shelf=shelf, share=share)
+        with download.account():
+            await all_of([work.read(part) for part in plan.ranges])
+        yield work.results()
+
+
+def _arrays(request: Request) -> list[NDArray[np.generic]]:
+    """Allocate the pixels of all windows, full of nodata: this is what blocks left out of the file read as."""
+    dtype, nodata = np.dtype(request.layout.dtype), request.layout.nodata
+    buffer, start, arrays = memory.zeros(request.decoded_bytes), 0, []
+    for shape in request.shapes:
+        array: NDArray[np.generic] = np.ndarray(shape, dtype, buffer, start)
+        if nodata:
+            array[:] = nodata
+        arrays.append(array)
+        start += array.nbytes
+    return arrays
+
+
+_Decoded = int | CorruptFile | None
+"""What decoding a block gave: the bytes that it took, or what is wrong; None when its bytes do not reach."""
+
+
+class _RowReader:
+    """One read of a file whose blocks are decoded row by row. Made when the budget has room for its bytes."""
+
+    def __init__(
+        self,
+        plan: _Plan,
+        source: Source,
+        download: Download,
+        *,
+        pool: Executor,
+        shelf: Shelf | None,
+        share: Share,
+    ) -> None:
+        self.plan = plan
+        self.request = plan.request
+        self.layout = plan.request.layout
+        self.source = source
+        self.download = download
+        self.pool = pool
+        self.shelf = shelf
+        self.share = share
+        self.arrays = _arrays(plan.request)
+        self.damaged: dict[int, CorruptFile] = {}
+        """What is wrong with blocks that came damaged twice."""
         self.confirmed: set[int] = set()
-        """Blocks of which the same bytes came twice: they are those of the file, however odd they look."""
-        ranges = self._ranges(self.windows)
-        # fetched once, and copied once into the small TIFF that is decoded
-        size = 2 * sum(found.stop - found.start for found in ranges)
-        async with self.budget.hold(size + self.decoded) as share:
-            found = await self.booked(self._read(ranges))
-            self.blocks.clear()
-            share.give_back(size)
-            yield found
+        """Blocks of which the same bytes came twice: the file holds them, however odd they look."""
+        self.renewed: dict[int, int] = {}
+        """How often another reader had renewed a block in the cache when it was last decoded here."""
+        self.one_by_one = asyncio.Lock()
+        """Held while a whole block is fetched once more: such blocks are not in the budget."""
 
-    def _ranges(self, windows: Sequence[Window]) -> list[ByteRange]:
-        """What is to be fetched for some windows: their blocks, but for those that were fetched twice."""
-        under = set(tiles.blocks_under(self.layout, windows)) - self.renewed
-        return tiles.byte_ranges(self.layout, {block: self.count(block) for block in under})
+    def results(self) -> list[Pixels]:
+        """Return the pixels of each window; an error for those that touch a damaged block."""
+        broken = {i: error for block, error in self.damaged.items() for i in self.plan.windows_over[block]}
+        return [broken.get(index, array) for index, array in enumerate(self.arrays)]
 
-    async def _read(self, ranges: Sequence[ByteRange]) -> list[Pixels]:
-        await all_of([self._range(found) for found in ranges])
-        try:
-            return [*await self._decoded(self.windows)]
-        except CorruptFile:
-            return [await self._alone(window) for window in self.windows]
+    async def read(self, part: ByteRange) -> None:
+        """Fetch and decode the blocks of one range; fetch more of those that need it."""
+        with self._prefixes(part.blocks) as prefixes:
+            wanted = {block: self.plan.wanted[block] for block in prefixes}
+            await self._fetch_to(prefixes, wanted)
+            # The margin learns from what was requested for this read. Alone, a gap between two blocks that was
+            # fetched anyway counts too; on the shelf, another reader may have left more than was wanted here.
+            asked = wanted if self.shelf else {block: prefix.size for block, prefix in prefixes.items()}
+            left = await self._decode(prefixes, asked)
+            await all_of([self._complete(block, prefixes[block], asked[block], left[block]) for block in left])
+        self.share.give_back(part.stop - part.start)
 
-    async def _alone(self, window: Window) -> Pixels:
-        """The pixels of one window; if they cannot be had, its blocks are fetched once more."""
-        with suppress(CorruptFile):
-            return (await self._decoded([window]))[0]
-        for found in self._ranges([window]):
-            await self._range(found, fresh=True)
-            self.renewed.update(found.blocks)
-        try:
-            return (await self._decoded([window]))[0]
-        except CorruptFile as error:
-            return error
+    @contextmanager
+    def _prefixes(self, blocks: Sequence[int]) -> Iterator[Mapping[int, Prefix]]:
+        """The starts of some blocks: those of the tile cache, or empty ones, which are gone afterwards."""
+        if self.shelf:
+            with self.shelf.using(self.source, blocks) as shared:
+                yield shared
+            return
+        own = {block: Prefix() for block in blocks}
+        yield own
+        for block, prefix in own.items():
+            offset = self.request.offset(block)
+            self.download.use(offset, offset + prefix.used)
 
-    async def _decoded(self, windows: Sequence[Window]) -> list[NDArray[np.generic]]:
-        under = tiles.blocks_under(self.layout, windows)
-        blocks = {block: self.blocks[block] for block in under if block in self.blocks}
+    async def _fetch_to(self, prefixes: Mapping[int, Prefix], wanted: Mapping[int, int]) -> None:
+        """Fetch what the prefixes lack of the wanted sizes. What another reader is fetching is waited for."""
+        if not self.shelf:
+            await self._fetch_missing(prefixes, wanted)
+            return
+        async with AsyncExitStack() as locks:
+            for block in sorted(prefixes):  # all readers lock in one order, or two could wait for each other
+                await locks.enter_async_context(prefixes[block].fetching)
+            await self._fetch_missing(prefixes, wanted)
 
-        def work() -> list[NDArray[np.generic]]:
-            if self.verify:
-                gdal.check_streams(self.layout, blocks, sure=self.confirmed)
-            small = headers.subset(self.layout, blocks)
-            if self.highest is not None:
-                self._check_blocks(small, blocks.keys() - self.confirmed)
-            return gdal.read(small, windows)
+    async def _fetch_missing(self, prefixes: Mapping[int, Prefix], wanted: Mapping[int, int]) -> None:
+        had = {block: prefix.size for block, prefix in prefixes.items()}
+        stops = {
+            # A prefix that is there but too short gets at least CHEAP more, against a third request.
+            block: min(max(size, had[block] + CHEAP), self.request.count(block)) if 0 < had[block] < size else size
+            for block, size in wanted.items()
+        }
+        ranges = tiles.byte_ranges(self.layout, stops, had=had)
+        await all_of([self._fetch(part, prefixes, had) for part in ranges])
 
-        return await asyncio.get_running_loop().run_in_executor(self.pool, work)
+    async def _fetch(self, part: ByteRange, prefixes: Mapping[int, Prefix], had: Mapping[int, int]) -> None:
+        piece = await self.download.fetch(part.start, part.stop, self.source.edition)
+        data = memoryview(piece.data)
+        for block in part.blocks:
+            start = self.request.offset(block) + had[block] - part.start
+            new = data[start : start + self.request.count(block) - had[block]]
+            prefixes[block].append(new)
+            if self.shelf:
+                self.download.shelve(len(new))
 
-    def _check_blocks(self, small: bytes, blocks: Iterable[int]) -> None:
-        """Look at whole blocks, not only at what is wanted: where no checksum tells damage, its trace may."""
-        wide, high, grid = self.layout.block_width, self.layout.block_height, self.layout.grid
-        windows = {}
-        for block in blocks:
-            row, col = block // self.layout.across * high, block % self.layout.across * wide
-            width, height = min(wide, grid.width - col), min(high, grid.height - row)
-            windows[block] = Window(col=col, row=row, width=width, height=height)
-        for block, pixels in zip(windows, gdal.read(small, [*windows.values()]), strict=True):
-            try:
-                self.check_values(pixels)
-            except CorruptFile as error:
-                raise CorruptFile(f"block {block} {error}") from error
+    async def _complete(self, block: int, prefix: Prefix, asked: int, why: CorruptFile | None) -> None:
+        """Get the pixels of a block that its first bytes did not give.
 
-    async def _range(self, found: ByteRange, *, fresh: bool = False) -> None:
-        data = await self.fetch(found.start, found.stop, fresh=fresh)
-        self.used += [(self.place(block), self.place(block) + self.count(block)) for block in found.blocks]
-        for block in found.blocks:
-            start = self.place(block) - found.start
-            before, self.blocks[block] = self.blocks.get(block), bytes(data[start : start + self.count(block)])
-            if fresh and self.blocks[block] == before:
+        Args:
+            block: index.
+            prefix: what was fetched of it.
+            asked: how many bytes of it were requested at first.
+            why: what is wrong; None when the prefix is too short.
+        """
+        count = self.request.count(block)
+        for stop in (self.plan.second_size(block, asked), count):
+            if why is None:
+                await self._fetch_to({block: prefix}, {block: stop})
+                left = await self._decode({block: prefix}, {block: asked})
+                if not left:
+                    return
+                why = left[block]
+        async with self.one_by_one, prefix.fetching:
+            await self._fetch_anew(block, prefix)
+
+    async def _fetch_anew(self, block: int, prefix: Prefix) -> None:
+        """Fetch a whole block once more, unless another reader did that while this one waited for its turn."""
+        offset, count = self.request.offset(block), self.request.count(block)
+        if prefix.renewed > self.renewed[block] and not await self._decode({block: prefix}, {block: count}):
+            return
+        piece = await self.download.fetch(offset, offset + count, self.source.edition, fresh=True)
+        whole = Prefix(memoryview(piece.data))
+        if same := joined(prefix.parts) == piece.data:
+            # The file itself holds these bytes. That they are odd is no reason to fetch them a third time.
+            prefix.confirmed = whole.confirmed = True
+        if left := await self._decode({block: whole}, {block: count}):
+            self.damaged[block] = left[block] or CorruptFile(f"block {block} is cut off")
+            return
+        if self.shelf and not same:
+            # The cache gets the sound bytes for the damaged ones, whose waste becomes this read's.
+            self.download.shelve(whole.size - (prefix.size - prefix.used))
+            prefix.renew(*whole.parts)
+        prefix.used = max(prefix.used, whole.used)
+
+    async def _decode(
+        self, prefixes: Mapping[int, Prefix], asked: Mapping[int, int]
+    ) -> dict[int, CorruptFile | None]:
+        """Decode the starts of some blocks in a thread, and let the margin learn from them.
+
+        Args:
+            prefixes: the bytes of each block.
+            asked: how many bytes of each were requested at first, for the margin.
+
+        Returns:
+            What is wrong with each block that could not be decoded; None when its prefix is too short.
+        """
+        for block, prefix in prefixes.items():
+            self.renewed[block] = prefix.renewed
+            if prefix.confirmed:
                 self.confirmed.add(block)
+        # Another reader may add parts while the thread runs: it works on those of this moment. It joins them no
+        # sooner than it needs them, because many calls may wait for a thread.
+        parts = {block: [*prefix.parts] for block, prefix in prefixes.items()}
+
+        def work() -> dict[int, _Decoded]:
+            return {block: self._decode_block(block, joined(some)) for block, some in parts.items()}
+
+        decoded = await asyncio.get_running_loop().run_in_executor(self.pool, work)
+        left: dict[int, CorruptFile | None] = {}
+        for block, used in decoded.items():
+            if not isinstance(used, int):
+                left[block] = used
+                continue
+            prefixes[block].used = max(prefixes[block].used, used)
+            if not self.request.verify:
+                self.plan.margin.learn(self.plan.blocks[block], used=used, asked=asked[block])
+        return left
+
+    def _decode_block(self, block: int, data: bytes | memoryview) -> _Decoded:
+        """Put the pixels of a block into the arrays. Runs in a thread."""
+        rows, line = self.plan.blocks[block].rows, deflate.line_bytes(self.layout)
+        try:
+            raw, used = deflate.read_rows(self.layout, data, rows, whole=self.request.verify)
+            if len(raw) < rows * line:
+                if len(data) < self.request.count(block):
+                    return None
+                raise CorruptFile("is cut off")
+            pieces = self.plan.pieces(block, self.arrays)
+            deflate.place(self.layout, raw, pieces)
+            if block not in self.confirmed:
+                self._check(block, raw, len(data) - used, pieces)
+        except CorruptFile as error:
+            return CorruptFile(f"block {block} {error}")
+        return used
+
+    def _check(self, block: int, raw: bytes, beyond: int, pieces: Sequence[deflate.Piece]) -> None:
+        """Check a stream that could be decoded: it may be that of another file, or of another block.
+
+        Args:
+            block: index.
+            raw: its inflated bytes.
+            beyond: how many compressed bytes follow the stream.
+            pieces: the pixels.
+
+        Raises:
+            CorruptFile: the stream does not have the length that the file says, or a value is impossible.
+        """
+        full = rows_of(self.layout, block) * deflate.line_bytes(self.layout)
+        if self.request.verify and (beyond or len(raw) < full):
+            raise CorruptFile("is shorter than its file says")
+        for piece in pieces:
+            self.request.check_values(piece.target)

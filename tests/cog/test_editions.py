@@ -168,7 +168,7 @@ def test_readers_share_tiles_of_one_edition_and_none_of_another(
             await read(old, cutout(600, 600, 10, 10))
         shelf.forget(here)
         shelf.drop(old)
-        assert not shelf._tiles
+        assert not shelf._blocks
         new, known = await shelf.source(here, opened)
         assert not known
         for part, west in zip(parts, (0, 20), strict=True):
@@ -196,7 +196,7 @@ def test_what_is_dropped_is_told_as_waste_and_what_is_in_use_stays() -> None:
     with shelf.using(data, [0]) as found:
         shelf.drop(data)
         assert found[0].size == 100
-    assert {(edition.etag, block) for _, edition, block in shelf._tiles} == {('"1"', 0)} | {
+    assert {(edition.etag, block) for _, edition, block in shelf._blocks} == {('"1"', 0)} | {
         ('"2"', block) for block in range(3)
     }
     assert sum(line.bytes for line in meter.drain() if line.use == "wasted") == 2 * 70

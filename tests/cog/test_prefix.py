@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2async.cog import deflate, prefix, tiles
-from s2async.cog.prefix import Margin, Tile, rows_of, typical_size
+from s2async.cog.prefix import Block, Margin, rows_of, typical_size
 from s2async.models import Use
 from tests.support.examples import examples
 from tests.support.layouts import Made, by_name
@@ -21,12 +21,12 @@ from tests.support.streams import Asking, File, by_gdal, files, layout_of, read,
 HEIGHT = 1024
 
 
-def tile(rows: int = 512, count: int = 1_800_000, typical: float = 1_900_000, place: int = 0) -> Tile:
-    return Tile(place=(32633, place), rows=rows, count=count, share=rows / HEIGHT, typical=typical)
+def tile(rows: int = 512, count: int = 1_800_000, typical: float = 1_900_000, place: int = 0) -> Block:
+    return Block(place=(32633, place), rows=rows, count=count, share=rows / HEIGHT, typical=typical)
 
 
 any_tile = st.builds(
-    Tile,
+    Block,
     place=st.tuples(st.integers(0, 3)),
     rows=st.integers(1, 100_000),
     count=st.integers(0, 1 << 27),
@@ -40,7 +40,7 @@ any_tile = st.builds(
 @examples(300)
 @given(st.lists(st.tuples(any_tile, st.floats(0, 1), st.floats(0, 1)), max_size=30), any_tile, st.floats(1, 5))
 def test_a_size_is_of_the_tile_whatever_was_learned(
-    past: list[tuple[Tile, float, float]], wanted: Tile, times: float
+    past: list[tuple[Block, float, float]], wanted: Block, times: float
 ) -> None:
     margin = Margin()
     for known, used, asked in past:
@@ -92,7 +92,7 @@ def test_rows_beyond_the_raster_are_not_counted() -> None:
 # ---- what is learned ---------------------------------------------------------------------------------------
 
 
-def scenes(kind: str, seed: int) -> Iterator[tuple[Tile, int]]:
+def scenes(kind: str, seed: int) -> Iterator[tuple[Block, int]]:
     """Tiles of 40 places, again and again: what is wanted of each, and the bytes that its rows take.
 
     A row takes what its land takes (it differs by place, and stays) times what the sky leaves of it.
@@ -176,8 +176,8 @@ class Lacking(Margin):
         self.less = less
         self.needed = {block: needed(file, block, number) for block, number in rows.items()}
 
-    def size(self, tile: Tile, *, times: float = 1) -> int:
-        return max(self.needed[int(str(tile.place[-1]))] - self.less, 1)
+    def size(self, block: Block, *, times: float = 1) -> int:
+        return max(self.needed[int(str(block.place[-1]))] - self.less, 1)
 
 
 def needed(file: File, block: int, rows: int) -> int:

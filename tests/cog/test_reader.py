@@ -15,7 +15,7 @@ from s2async.cog import deflate, reader, tiff, tiles
 from s2async.cog import source as sources
 from s2async.cog.grid import Cutout
 from s2async.cog.memory import Budget
-from s2async.cog.reading import Pixels
+from s2async.cog.request import Pixels
 from s2async.cog.source import FIRST_READ, Source
 from s2async.errors import (
     CorruptFile,

@@ -17,7 +17,7 @@ from s2async.cog import reader, tiff
 from s2async.cog import source as sources
 from s2async.cog.grid import Cutout, Window
 from s2async.cog.memory import Budget
-from s2async.cog.reading import Pixels
+from s2async.cog.request import Pixels
 from s2async.errors import CorruptFile
 from s2async.models import Asset
 from s2async.net.client import Meter, Transport

@@ -20,7 +20,7 @@ from rasterio.windows import Window as RasterioWindow
 from s2async.cog import reader, tiff, tiles
 from s2async.cog.grid import Cutout, Window
 from s2async.cog.memory import Budget
-from s2async.cog.prefix import Margin, Tile
+from s2async.cog.prefix import Block, Margin
 from s2async.cog.source import Source
 from s2async.cog.tiff import Layout
 from s2async.models import Asset, Use
@@ -43,8 +43,8 @@ class Asking(Margin):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def size(self, tile: Tile, *, times: float = 1) -> int:
-        return min(max(round(self.share * tile.count), 1), tile.count)
+    def size(self, block: Block, *, times: float = 1) -> int:
+        return min(max(round(self.share * block.count), 1), block.count)
 
 
 class Local(Transport):
