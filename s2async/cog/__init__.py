@@ -1,1 +1,1 @@
-"""Reading windows of remote COGs: headers, byte ranges, tiles, decoding, grids and masks."""
+"""Reads windows of remote COGs: headers, byte ranges, blocks, decoding, grids and masks."""

@@ -1,8 +1,8 @@
-"""Bytes in hand to pixels. The only reading door to GDAL, which sees memory and never a name or an address.
+"""Decodes TIFFs in memory by GDAL, which is given bytes only: never a path or an address.
 
-Everything here runs in a worker thread: a dataset is opened, read and closed by one call in one thread, and no
-GDAL option outlives the call. (One dataset read by two threads crashes the process; an Env that is open across
-an ``await`` leaks its options to other tasks.)
+Everything here runs in a worker thread: one call opens, reads and closes a dataset in one thread, and no GDAL
+option outlives the call. (One dataset read by two threads crashes the process; an Env that is open across an
+``await`` leaks its options to other tasks.)
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ OPTIONS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_PAM_ENABLED": "NO",  # no side-car files
     "GDAL_NUM_THREADS": "1",  # the pool is the parallelism
-    "GTIFF_IGNORE_READ_ERRORS": "NO",  # whatever the environment says: a missing block is an error, no zeros
+    "GTIFF_IGNORE_READ_ERRORS": "NO",  # whatever the environment says: a missing block is an error, not zeros
 }
 PLENTY = 4 * MAX_BLOCK
-"""Bytes that no block takes to decode."""
+"""More bytes than any block takes to decode."""
 _NO_ROOM = re.compile("cannot allocate|out of memory", re.IGNORECASE)
 
 
 def whole(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
-    """All pixels of a small file, such as a crop, with its layout.
+    """Decode all pixels of a small file, such as a crop.
 
     Args:
         data: the whole file.
 
     Returns:
-        The layout, and (bands, rows, columns) of its own type.
+        The layout, and the pixels: (bands, rows, columns) of the file's own type.
 
     Raises:
-        CorruptFile: it is no TIFF that can be decoded, or is cut off.
+        CorruptFile: the data is not a TIFF that can be decoded, or is cut off.
     """
     layout = tiff.parse(data)
     if not isinstance(layout, Layout):
@@ -61,20 +61,20 @@ def whole(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
 
 
 def sound(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
-    """As `whole`, of a file that is checked as far as it can be: every block is there, and has its checksum.
+    """Like `whole`, but check the file as far as possible: every block is there, and matches its checksum.
 
-    GDAL alone would not do: it fills blocks that are left out, and does not look at the checksums.
+    GDAL alone is not enough: it fills blocks that are left out, and does not compare the checksums.
 
     Args:
         data: the whole file.
 
     Raises:
-        CorruptFile: it is no TIFF that can be decoded, or is cut off, or a block is lacking or damaged.
+        CorruptFile: the data is not a TIFF that can be decoded, or is cut off, or a block is missing or damaged.
     """
     layout = tiff.parse(data)
     if not isinstance(layout, Layout):
         raise CorruptFile("is cut off")
-    try:  # else GDAL quotes a text that nobody can read
+    try:  # otherwise GDAL would quote unreadable text in its own message
         for _, kind, _, raw in layout.tags:
             raw.decode("utf-8" if kind == _TEXT else "latin-1")
     except UnicodeDecodeError:
@@ -93,18 +93,18 @@ def sound(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
 
 
 def check_streams(layout: Layout, blocks: Mapping[int, bytes], *, sure: Collection[int] = ()) -> None:
-    """Check the checksum (Adler-32, RFC 1950) that ends the DEFLATE stream of every block.
+    """Compare the checksum (Adler-32, RFC 1950) at the end of every block's DEFLATE stream.
 
-    GDAL does not look at it: a stream with a flipped bit becomes wrong pixels in one case of three. Blocks
-    of other codecs carry no checksum, and are not checked.
+    GDAL does not: a stream with a flipped bit becomes wrong pixels in one case of three. Blocks of other codecs
+    have no checksum, and are not checked.
 
     Args:
         layout: of the file.
         blocks: compressed bytes by index of the block.
-        sure: blocks whose bytes are surely those of the file: more may follow their streams.
+        sure: blocks whose bytes are known to be those of the file: other bytes may follow their streams.
 
     Raises:
-        CorruptFile: a stream is damaged, cut off, or not as long as a block, or more bytes follow it, as where
+        CorruptFile: a stream is damaged, cut off, or not as long as a block, or other bytes follow it, because
             they are those of another file; the text names the block.
     """
     if layout.compression not in DEFLATE:
@@ -120,18 +120,18 @@ def check_streams(layout: Layout, blocks: Mapping[int, bytes], *, sure: Collecti
 
 
 def read(tiff: bytes, windows: Sequence[Window]) -> list[NDArray[np.generic]]:
-    """Pixels of some windows of a TIFF in memory.
+    """Decode some windows of a TIFF in memory.
 
     Args:
         tiff: a whole TIFF, such as :func:`s2async.cog.headers.subset` makes.
         windows: inside the raster, and on blocks that the TIFF holds.
 
     Returns:
-        One (bands, rows, columns) array a window, of the file's own type, nothing masked.
+        One (bands, rows, columns) array for each window, of the file's own type, nothing masked.
 
     Raises:
-        CorruptFile: GDAL cannot decode it, or a block is not there, or it is too large to be asked for.
-        MemoryError: this machine has no room for its pixels.
+        CorruptFile: GDAL cannot decode the TIFF, or a block is missing, or its blocks are too large.
+        MemoryError: this machine has no room for the pixels.
     """
     with _opened(tiff) as raster:
         return [raster.read(window=RasterioWindow(w.col, w.row, w.width, w.height)) for w in windows]
@@ -139,7 +139,7 @@ def read(tiff: bytes, windows: Sequence[Window]) -> list[NDArray[np.generic]]:
 
 @contextlib.contextmanager
 def _opened(tiff: bytes) -> Iterator[Any]:
-    """A TIFF in memory as GDAL sees it; what it says of a damaged one becomes our error."""
+    """Open a TIFF in memory by GDAL, and turn its errors into those of this package."""
     try:
         with (
             rasterio.Env(**OPTIONS),
@@ -149,14 +149,15 @@ def _opened(tiff: bytes) -> Iterator[Any]:
             _refuse_absurd(raster)
             yield raster
     except RasterioError as error:
-        reason = str(error.__cause__ or error)  # of a block that cannot be read, only the cause tells which
-        if _NO_ROOM.search(reason) and not memory.has_room(PLENTY):  # else it is the file that asks for too much
+        reason = str(error.__cause__ or error)  # only the cause names the block that cannot be read
+        # GDAL says the same where the machine is out of memory and where a damaged file declares too much.
+        if _NO_ROOM.search(reason) and not memory.has_room(PLENTY):
             raise MemoryError(" ".join(reason.split())) from error
         raise CorruptFile(f"cannot be decoded: {' '.join(reason.split())}") from error
 
 
 def _refuse_absurd(raster: Any) -> None:
-    """Check what GDAL makes of a header as :func:`cog.tiff.parse` checks it: GDAL makes room for whole blocks."""
+    """Apply the limits of :func:`cog.tiff.parse` to what GDAL reads from a header: it allocates whole blocks."""
     if not set(raster.dtypes) <= DTYPES or max(raster.count, *raster.shape) > MAX_SIDE:
         raise CorruptFile(
             f"cannot be decoded: {raster.width} x {raster.height} x {raster.count} {raster.dtypes[0]}"

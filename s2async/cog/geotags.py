@@ -1,4 +1,4 @@
-"""What the tags of GeoTIFF and of GDAL say of a raster: transform and CRS, nodata, scales and offsets. Pure."""
+"""Interprets the tags of GeoTIFF and GDAL: transform and CRS, nodata, scales and offsets. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from s2async.errors import UnsupportedLayout
 
 
 def nodata_of(text: str, dtype: np.dtype[Any]) -> float | None:
-    """The value as rasterio tells it: of the pixels' type; none when no pixel can have it."""
+    """Return nodata as rasterio does: a value of the pixels' type; None when no pixel can have it."""
     if not text.strip():
         return None
     value = float(text)
@@ -25,26 +25,35 @@ def nodata_of(text: str, dtype: np.dtype[Any]) -> float | None:
 
 
 def scaling(xml: str, bands: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Scales and offsets from GDAL's metadata tag: XML in which every item is one plain element."""
-    found = {"scale": [1.0] * bands, "offset": [0.0] * bands}
+    """Return scales and offsets of the bands from GDAL's metadata tag: XML with one element for each item."""
+    values = {"scale": [1.0] * bands, "offset": [0.0] * bands}
     for attributes, value in re.findall(r"<Item\s([^>]*)>([^<]*)</Item>", xml):
         role, sample = re.search(r'role="(scale|offset)"', attributes), re.search(r'sample="(\d+)"', attributes)
         if role and sample and int(sample[1]) < bands:
-            found[role[1]][int(sample[1])] = float(value)
-    return tuple(found["scale"]), tuple(found["offset"])
+            values[role[1]][int(sample[1])] = float(value)
+    return tuple(values["scale"]), tuple(values["offset"])
 
 
 def georeference(
     scale: tuple[float, ...], ties: tuple[float, ...], matrix: tuple[float, ...], keys: list[int]
 ) -> tuple[Affine, int]:
-    """Transform (of pixel corners) and EPSG code. GeoTIFF 1.1, sections 7.1 (keys) and 7.3 (raster to model)."""
+    """Return the transform (of pixel corners) and the EPSG code of the CRS.
+
+    GeoTIFF 1.1, sections 7.1 (keys) and 7.3 (raster to model).
+
+    Raises:
+        UnsupportedLayout: the CRS has no EPSG code, or there is no affine transform.
+        ValueError: the transform cannot be inverted.
+    """
+    # Each key has four numbers: its ID, the tag that holds its value (0: the key itself), count, and value.
     named = {keys[i]: keys[i + 3] for i in range(4, len(keys) - 3, 4) if keys[i + 1] == 0}
     model, projected, geographic, raster = (named.get(key, 0) for key in (1024, 3072, 2048, 1025))
     epsg = projected if model == 1 else geographic if model == 2 else 0
     if not 0 < epsg < 32767:
         raise UnsupportedLayout("unsupported layout: its CRS has no EPSG code")
     if len(scale) >= 2 and scale[0] and scale[1] and len(ties) >= 6:
-        across, down = scale[0], -abs(scale[1])  # a negative scale is a common mistake: GDAL takes it for north-up
+        # A negative scale is a common mistake, which GDAL reads as north-up.
+        across, down = scale[0], -abs(scale[1])
         transform = Affine(across, 0.0, ties[3] - ties[0] * across, 0.0, down, ties[4] - ties[1] * down)
     elif len(matrix) == 16:
         transform = Affine(matrix[0], matrix[1], matrix[3], matrix[4], matrix[5], matrix[7])

@@ -1,7 +1,13 @@
-"""How much of a tile to ask for: a DEFLATE tile is one stream in row order, so its first rows need only its start.
+"""How many bytes of a block to request for its first rows.
 
-Asking for too little costs a round trip, asking for too much costs bytes every time; never are pixels wrong.
-No I/O; a :class:`Margin` learns from the tiles that came.
+A DEFLATE block is one stream in row order, so its first rows need only its start. How many bytes that takes is
+unknown until they are inflated. A request for too little costs a round trip, one for too much costs bytes; neither
+makes pixels wrong. The estimate has three parts::
+
+    size = share * count  +  lean * x(1-x) * usual  +  factor * spread  + HEAD + SPARE
+           by rows alone     learned for this place    margin, learned for all
+
+No I/O; a :class:`Margin` learns from the blocks that arrived.
 """
 
 from __future__ import annotations
@@ -15,112 +21,120 @@ import numpy as np
 from s2async.cog.tiff import Layout
 
 EVEN: Final = 0.3
-"""Weight of a tile's usual size in its spread; the rest is the weight of what it has less than that."""
+"""Weight of a block's usual size in its spread; the rest is the weight of what the block lacks of that size."""
 START: Final = {False: 1.3, True: 0.7}
-"""Factors of the margin at first, for rows that are new and for rows that were read before.
+"""First factors of the margin, for rows of a place that are new (False) and for those read before (True).
 
-A factor of 0.83 is a margin of a quarter of ``x * (1 - x)`` of a large block. On Sentinel-2 pictures that took
-1.10 times the least bytes, and 0.7 of 100 tiles were short; of uneven ones more, so new rows start with more.
+A factor of 0.83 is a margin of a quarter of ``x * (1 - x)`` of a large block. On Sentinel-2 scenes that took 1.10
+times the least possible bytes, and 0.7 % of the blocks were short; of uneven blocks more, so new rows start with a
+wider margin.
 """
 SHORT: Final = 0.01
-"""Share of prefixes that may be too short."""
+"""Share of requests that may be too short: the quantile that the factor follows."""
 STEP: Final = 0.1
-"""Rise of the factor after a short prefix, at most; after others it falls by ``SHORT / (1 - SHORT)`` of it."""
+"""Largest rise of the factor after a short request; after any other it falls by ``SHORT / (1 - SHORT)`` of it."""
 RANGE: Final = (0.1, 5.0)
-"""Least and largest factor."""
+"""Smallest and largest factor."""
 MEMORY: Final = 0.2
-"""Weight of the newest tile in what is remembered of its place."""
+"""Weight of the newest block in what is remembered of its place."""
 PLACES: Final = 50_000
-"""Places that are remembered; a grid square of Sentinel-2 has 121."""
+"""Places that are remembered; an MGRS tile of Sentinel-2 has 121."""
 ROWS: Final = 16
-"""Numbers of rows that are remembered of a place, those used last: areas come and go."""
+"""Numbers of rows that are remembered of a place; those used longest ago go first."""
 HEAD: Final = 96
-"""Bytes before the first pixel: the header of the stream and the code tables of its first block."""
+"""Bytes before the first pixel: the header of the stream and the code tables of its first DEFLATE block."""
 SPARE: Final = 1024
-"""Bytes that are always asked for beyond the margin: next to nothing, and enough for most small tiles."""
+"""Bytes that are always added to the margin: next to nothing, and enough for most small blocks."""
 REST: Final = 16384
-"""When the rest of a tile is no longer than this, the tile is asked for whole: a request costs more."""
+"""A block whose rest has no more bytes than this is requested whole: another request would cost more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
-    """A tile of which the first rows are wanted."""
+    """A block of which the first rows are wanted."""
 
     place: tuple[object, ...]
-    """Where on Earth it lies: tiles of the same place show the same land."""
+    """Key of its place on Earth: blocks of the same place show the same land."""
     rows: int
-    """How many are wanted."""
+    """How many are wanted, from the top."""
     count: int
-    """Bytes of the whole block."""
+    """Compressed bytes of the whole block."""
     share: float
-    """Of its rows that are wanted, those beyond the raster left out: more than 0, at most 1."""
+    """Wanted rows over all rows of the raster in the block: more than 0, at most 1."""
     typical: float
-    """Bytes of a large tile of the same file."""
+    """Compressed bytes of a large block of the same file; see :func:`typical_size`."""
 
 
 @dataclass(slots=True)
 class _Place:
     largest: int = 0
-    """Bytes of the largest tile that was seen here: with no cloud in it, most likely."""
+    """Compressed bytes of the largest block seen here: most likely one without cloud."""
     lean: float = 0.0
-    """How much sooner or later its bytes come than its rows, in shares of ``x * (1 - x)`` of its usual size."""
+    """Average excess of the needed bytes over the share of rows, in units of ``x * (1 - x)`` of the usual size."""
     leans: dict[int, float] = field(default_factory=dict)
-    """The same by rows: areas stay where they are, so mostly the same rows are wanted again."""
+    """The same by number of rows: areas stay where they are, so mostly the same rows are wanted again."""
 
 
 def rows_of(layout: Layout, block: int) -> int:
-    """Rows of the raster in a block: those below the raster's edge are filling that needs next to no bytes."""
+    """Return the rows of the raster in a block. Rows below the raster's edge are fill, which needs few bytes."""
     row = block % (layout.across * layout.down) // layout.across
     return min(layout.block_height, layout.grid.height - row * layout.block_height)
 
 
 def typical_size(layout: Layout) -> float:
-    """The 90 % quantile of the sizes of a file's blocks, in bytes: what a tile has that is full of land."""
+    """Return the 90 % quantile of the sizes of a file's blocks, in bytes: that of a block full of land."""
     present = layout.block_counts[layout.block_counts > 0]
     place = len(present) * 9 // 10
     return float(np.partition(present, place)[place]) if len(present) else 0.0
 
 
 class Margin:
-    """What is asked for beyond a tile's share of bytes, of one kind of file; learned from the tiles that came.
+    """How many bytes to request beyond a block's share, for one kind of file; learned from blocks that arrived.
 
-    Rows of a tile differ in size (cloud, water, forest, the edge of the swath). How far this can lead away from
-    the share x of the rows is nil at both ends of a tile, so it is measured in ``x * (1 - x)`` of a tile's usual
-    size. Of that,
+    Rows of a block differ in size (cloud, water, forest, the edge of the swath), so a share x of the rows does not
+    take exactly the share x of the bytes. The deviation is zero at both ends of the block, for x = 0 and x = 1;
+    therefore it is measured in units of ``x * (1 - x)`` of the block's usual size. It has two parts:
 
-    - what is lasting is remembered by place: the land stays the same from picture to picture;
-    - what is not grows with what the tile has less than usual, because a small tile is cloud in part, and nobody
-      knows in which: ``spread = EVEN * usual + (1 - EVEN) * (usual - count)``;
-    - the margin is ``factor * spread``, and the factor follows the :data:`SHORT` quantile of what would have been
-      enough (stochastic approximation after Robbins and Monro, 1951): one factor for what is read for the first
-      time, another for rows that were read before.
+    - The part that lasts is remembered by place (:attr:`_Place.lean`): the land is the same on every date.
+    - The part that does not last is larger for a block that is smaller than usual: such a block is partly cloud,
+      and it is unknown in which rows. ``spread = EVEN * usual + (1 - EVEN) * (usual - count)``, times ``x(1-x)``.
+
+    The margin is ``factor * spread``. The factor follows the quantile ``1 - SHORT`` of what would have been enough
+    (stochastic approximation after Robbins and Monro, 1951): there is one factor for rows that are read for the
+    first time, and another for rows that were read before, of which more is known.
     """
 
     def __init__(self) -> None:
         self.factors = dict(START)
         """By whether the same rows of the same place were read before."""
         self.asked = 0
-        """Prefixes that were asked for."""
+        """Blocks of which a part was requested."""
         self.short = 0
-        """How many of them were too short."""
+        """How many of these parts were too short."""
         self._places: dict[tuple[object, ...], _Place] = {}
 
     def size(self, block: Block, *, times: float = 1) -> int:
-        """Bytes to ask for, from the tile's start.
+        """Return how many bytes to request, from the block's start.
 
         Args:
             block: what is wanted.
-            times: widens the margin, for another try.
+            times: multiplies the margin, for a second request.
 
         Returns:
-            From 1 to all bytes of the tile; all when hardly anything would be saved.
+            From 1 to all bytes of the block; all when hardly any would be saved.
         """
         expected, spread, known = self._expected(block)
         wanted = max(expected + times * (self.factors[known] * spread + SPARE) + HEAD, 1)
         return block.count if wanted > block.count - REST else math.ceil(wanted)
 
     def learn(self, block: Block, *, used: int, asked: int) -> None:
-        """Take in how many bytes the rows of a tile needed, and how many had been asked for."""
+        """Learn from a block that arrived.
+
+        Args:
+            block: what was wanted.
+            used: bytes that its rows needed.
+            asked: bytes that were requested at first.
+        """
         expected, spread, known = self._expected(block)
         place = self._places.pop(block.place, None) or _Place()
         self._places[block.place] = place  # the last in order is the newest
@@ -128,11 +142,13 @@ class Margin:
             del self._places[next(iter(self._places))]
         place.largest = max(place.largest, block.count)
         if asked >= block.count or spread <= 0:
-            return
+            return  # a whole block says nothing about how the margin did, nor where its bytes lie
         self.asked += 1
         self.short += used > asked
         factor = self.factors[known]
         if used > asked:
+            # Rise to the factor that would have been enough, but in steps: a single odd block must not widen the
+            # margin of all others. Rises and falls balance when SHORT of the requests are too short.
             enough = (used - HEAD - SPARE - expected) / spread
             factor = max(factor, min(factor + STEP, enough))
         else:
@@ -140,13 +156,15 @@ class Margin:
         self.factors[known] = min(max(factor, RANGE[0]), RANGE[1])
         scale = block.share * (1 - block.share) * max(block.typical, place.largest)
         lean = (used - HEAD - block.share * block.count) / scale
+        # The first block of a place sets its lean; later ones move it. New rows start from the lean of their
+        # block.
         place.lean += (MEMORY if place.leans else 1) * (lean - place.lean)
         place.leans[block.rows] = place.leans.pop(block.rows, lean) * (1 - MEMORY) + lean * MEMORY
         if len(place.leans) > ROWS:
             del place.leans[next(iter(place.leans))]
 
     def _expected(self, block: Block) -> tuple[float, float, bool]:
-        """Bytes that the rows need most likely, how far that may be off, and whether they were read before."""
+        """Return the bytes that the rows most likely need, the spread, and whether they were read before."""
         place = self._places.get(block.place) or _Place()
         usual, between = max(block.typical, block.count, place.largest), block.share * (1 - block.share)
         lean = place.leans.get(block.rows, place.lean)

@@ -1,4 +1,4 @@
-"""The header of a remote COG, read once: what the file is, how large, and of which version."""
+"""Opens remote COGs: reads the header once, which says what the file is, how large, and of which edition."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from s2async.cog import headers, tiff
+from s2async.cog.download import Download
 from s2async.cog.tiff import Layout, NeedMore
 from s2async.errors import CorruptFile
 from s2async.models import Asset, FileFact
@@ -19,32 +20,32 @@ from s2async.net.editions import Edition
 from s2async.text import shown
 
 FIRST_READ: Final = 8192
-"""Bytes of the first request of a file of an unknown kind. Headers of Sentinel-2 COGs have 2.2 to 4.2 kB."""
+"""Bytes of the first request to a file of an unknown kind. Headers of Sentinel-2 COGs have 2.2 to 4.2 kB."""
 LEAST_READ: Final = 2048
+"""Least bytes of the first request."""
 RECENT: Final = 16
-"""Headers of a kind that tell how long the next one may be."""
+"""Headers of a kind that are remembered to estimate the length of the next one."""
 
 
 class FirstRead:
-    """How many bytes of a file to ask for first, learned from headers of its kind: of one origin and asset."""
+    """How many bytes of a file to request first, learned from headers of the same origin and asset."""
 
     def __init__(self) -> None:
         self._lengths: defaultdict[tuple[str, str, str], deque[int]] = defaultdict(lambda: deque(maxlen=RECENT))
 
     def size(self, asset: Asset) -> int:
-        """Bytes to ask for."""
+        """Return how many bytes to request."""
         return first_read(self._lengths[_kind(asset)])
 
     def learn(self, asset: Asset, length: int) -> None:
-        """Take in how long a header turned out to be."""
+        """Remember how long a header turned out to be."""
         self._lengths[_kind(asset)].append(length)
 
 
 def first_read(lengths: Iterable[int]) -> int:
-    """Bytes that hold most likely the next header, after headers of these lengths.
+    """Return how many bytes most likely hold the next header, after headers of these lengths.
 
-    An eighth more than the longest but one, in whole KiB: a single odd file among them does not make all others
-    cost as much as it did.
+    An eighth more than the second longest, in whole KiB: a single odd file does not make all others as expensive.
     """
     longest = sorted(lengths)[-2:]
     if not longest:
@@ -65,11 +66,11 @@ class Source:
     asset: Asset
     layout: Layout
     edition: Edition
-    """Of which the header was read; every answer for its tiles must be of the same."""
+    """Of which the header was read. Every answer for its blocks must be of the same edition."""
 
     @property
     def fact(self) -> FileFact:
-        """What is worth keeping of it."""
+        """What is stored of the file; its header only if a strong ETag will show whether it still holds."""
         edition = self.edition
         header = headers.pack(self.layout) if edition.strong else b""
         return FileFact(
@@ -78,9 +79,9 @@ class Source:
 
 
 def recall(asset: Asset, known: FileFact) -> Source | None:
-    """A COG whose header an earlier batch has read; None when that must be read again.
+    """Return a COG whose header was read earlier and stored; None when the header must be read again.
 
-    No request is made: those for the tiles tell whether the file is still the same.
+    This makes no request: those for the blocks show whether the file is still the same.
     """
     edition = Edition(size=known.size, etag=known.etag)
     if not edition.strong or known.href != asset.href:
@@ -96,7 +97,7 @@ async def open_source(transport: Transport, asset: Asset, first: FirstRead | Non
 
     Args:
         transport: of the run.
-        asset: which file.
+        asset: the file.
         first: of the run, to learn from; a new one by default.
 
     Raises:
@@ -104,15 +105,15 @@ async def open_source(transport: Transport, asset: Asset, first: FirstRead | Non
         CorruptFile, UnsupportedLayout: see :func:`s2async.cog.tiff.parse`; the text names the file.
     """
 
-    def understood(head: bytes) -> tuple[Layout, ...] | NeedMore:
-        found = tiff.parse(head)
-        return (found,) if isinstance(found, Layout) else found
+    def parse(head: bytes) -> tuple[Layout, ...] | NeedMore:
+        layout = tiff.parse(head)
+        return (layout,) if isinstance(layout, Layout) else layout
 
-    return (await _opened(transport, asset, first or FirstRead(), understood))[0]
+    return (await _opened(transport, asset, first or FirstRead(), parse))[0]
 
 
 async def open_levels(transport: Transport, asset: Asset) -> tuple[Source, ...]:
-    """Read the header of a COG with its overviews: the full resolution first (see `cog.tiff.parse_levels`).
+    """Read the header of a COG with its overviews: the full resolution first; see `cog.tiff.parse_levels`.
 
     Raises:
         RemoteError, CorruptFile, UnsupportedLayout: as for :func:`open_source`.
@@ -120,64 +121,51 @@ async def open_levels(transport: Transport, asset: Asset) -> tuple[Source, ...]:
     return await _opened(transport, asset, FirstRead(), tiff.parse_levels)
 
 
-async def _opened(
-    transport: Transport,
-    asset: Asset,
-    first: FirstRead,
-    understood: Callable[[bytes], tuple[Layout, ...] | NeedMore],
-) -> tuple[Source, ...]:
-    """The header, asked for once more where it makes no sense: it may be what is on the way that is damaged."""
+_Parse = Callable[[bytes], tuple[Layout, ...] | NeedMore]
+"""From the first bytes of a file to its layouts, or to how many bytes that takes."""
+
+
+async def _opened(transport: Transport, asset: Asset, first: FirstRead, parse: _Parse) -> tuple[Source, ...]:
+    """Read a header; once more if it makes no sense, because it may have been damaged on the way."""
     size = first.size(asset)
     try:
-        found = await _read(transport, asset, size, understood)
+        sources = await _read(transport, asset, size, parse)
     except CorruptFile:
-        found = await _read(transport, asset, size, understood, fresh=True)
-    first.learn(asset, found[0].layout.read_to)
-    return found
+        sources = await _read(transport, asset, size, parse, fresh=True)
+    first.learn(asset, sources[0].layout.read_to)
+    return sources
 
 
 async def _read(
-    transport: Transport,
-    asset: Asset,
-    length: int,
-    understood: Callable[[bytes], tuple[Layout, ...] | NeedMore],
-    *,
-    fresh: bool = False,
+    transport: Transport, asset: Asset, length: int, parse: _Parse, *, fresh: bool = False
 ) -> tuple[Source, ...]:
-    piece = await transport.read(asset.href, 0, length, stage="header", asset=asset.key, fresh=fresh)
+    download = Download(transport, asset, "header")
+    piece = await download.fetch(0, length, None, fresh=fresh)
     head, edition = bytes(piece.data), piece.edition
     while True:
         try:
-            found = understood(head)
-            if not isinstance(found, NeedMore):
-                if beyond := next(filter(None, (_beyond(layout, edition.size) for layout in found)), ""):
+            layouts = parse(head)
+            if not isinstance(layouts, NeedMore):
+                if beyond := next(filter(None, (_beyond(layout, edition.size) for layout in layouts)), ""):
                     raise CorruptFile(beyond)
                 break
-            if found.size > edition.size:
+            if layouts.size > edition.size:
                 raise CorruptFile("its header goes on beyond its end")
         except CorruptFile as error:
-            transport.meter.waste("header", asset.key, len(head))
+            download.settle()  # nothing was of use
             raise type(error)(f"{error}: {shown(asset.href)}") from error
-        # A long header is asked for in steps that double, for it tells its length bit by bit; and in steps that
-        # make up for a first one which was shorter than that of a file of which nothing is known.
-        stop = min(edition.size, max(found.size, len(head) + max(len(head), FIRST_READ)))
-        more = await transport.read(
-            asset.href,
-            len(head),
-            stop - len(head),
-            edition=edition,
-            stage="header",
-            asset=asset.key,
-            fresh=fresh,
-        )
-        head += more.data
-    end = max(layout.end for layout in found)
-    transport.meter.waste("header", asset.key, len(head) - min(end, len(head)))
-    return tuple(Source(asset=asset, layout=layout, edition=edition) for layout in found)
+        # A long header shows its length bit by bit, so each step doubles what is there. The second request makes
+        # up for a first one that was shorter than it is for a file of an unknown kind.
+        stop = min(edition.size, max(layouts.size, len(head) + max(len(head), FIRST_READ)))
+        piece = await download.fetch(len(head), stop, edition, fresh=fresh)
+        head += piece.data
+    download.use(0, min(max(layout.end for layout in layouts), len(head)))
+    download.settle()
+    return tuple(Source(asset=asset, layout=layout, edition=edition) for layout in layouts)
 
 
 def _beyond(layout: Layout, size: int) -> str:
-    """Which block lies beyond the end of a file of so many bytes, in words; nothing when none does."""
+    """Say which block lies beyond the end of a file of ``size`` bytes; the empty string when none does."""
     beyond = np.flatnonzero(layout.block_offsets > size - layout.block_counts)
     if not len(beyond):
         return ""

@@ -1,8 +1,13 @@
-"""The header of a GeoTIFF as a value: what its full-resolution raster is, and where its tiles lie.
+"""Parses the header of a GeoTIFF: what its full-resolution raster is, and where its blocks are in the file.
 
-Pure: bytes in, values out. Layout of the format after "TIFF Revision 6.0" (Adobe, 1992), BigTIFF after the
-libtiff design note, georeferencing after OGC 19-008r4 (GeoTIFF 1.1). A cloud-optimised file keeps all this
-in its first kilobytes (3.7 kB for a Sentinel-2 picture), so one small read tells the place of every tile.
+Pure: bytes in, values out. Layout of the format after "TIFF Revision 6.0" (Adobe, 1992), BigTIFF after the libtiff
+design note, georeferencing after OGC 19-008r4 (GeoTIFF 1.1). A cloud-optimised file has all this in its first
+kilobytes (3.7 kB for a Sentinel-2 scene), so one small read gives the place of every block.
+
+Headers come from the network, and may be damaged or hostile. So whatever a header declares is bounded before
+memory is allocated or a loop runs for it: the header's own size (:data:`MAX_HEADER`, also in total, because
+thousands of tags may point to the same bytes), the number of directories and of their entries, the raster, its
+bands, and the decoded and compressed size of a block.
 """
 
 from __future__ import annotations
@@ -20,12 +25,17 @@ from s2async.cog.grid import Grid
 from s2async.errors import CorruptFile, UnsupportedLayout
 
 MAX_HEADER: Final = 1 << 20
-"""Bytes within which everything of the header must lie: beyond it a file is not cloud-optimised."""
+"""Bytes within which the whole header must lie; otherwise the file is not cloud-optimised."""
 MAX_SIDE: Final = 20_000
 """Pixels of a raster's longer side; Sentinel-2 has 10,980."""
 MAX_BLOCK: Final = 64 << 20
 """Bytes of one decoded block; a 1 MB file can declare a block of 1 GiB."""
 MAX_SAMPLES: Final = 64
+"""Bands of a raster."""
+_MAX_ENTRIES: Final = 4096
+"""Entries of a directory; GDAL writes some twenty."""
+_MAX_DIRECTORIES: Final = 64
+"""Directories after the first: overviews and masks."""
 
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION = 254, 256, 257, 258, 259
 PHOTOMETRIC, FILL_ORDER = 262, 266
@@ -43,7 +53,9 @@ PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, GEO_KEYS, GDAL_METADATA, GDAL_NODATA = (
 
 _GEOREFERENCE = (PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, GEO_KEYS, 34736, 34737)
 _REDUCED = 1
-"""Kind of a directory that holds the picture in fewer pixels (TIFF 6.0, NewSubfileType)."""
+"""Bit of NewSubfileType: the directory is an overview (TIFF 6.0, section 8)."""
+_MASK = 4
+"""Bit of NewSubfileType: the directory is a transparency mask."""
 _PLACES = {STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS, SUB_IFDS, EXIF_IFD, GPS_IFD}
 _TYPES = {
     1: "B",
@@ -69,27 +81,27 @@ _DTYPES = {
 }  # fmt: skip
 
 DTYPES: Final = frozenset(_DTYPES.values())
-"""Numpy names of the pixels' types that are read."""
+"""Numpy names of the supported pixel types."""
 
 Tag = tuple[int, int, int, bytes]
-"""One entry of the directory: tag, type, count, and its values as they stand in the file."""
+"""An entry of a directory: tag, type, count, and the bytes of its values as stored."""
 Entry = tuple[int, int, int, int]
-"""The same with the place of the value field."""
+"""An entry as a directory lists it: tag, type, count, and the offset of its value field."""
 Raws = dict[int, tuple[int, int, bytes]]
-"""Type, count and values by tag."""
+"""Type, count and stored bytes of the values, by tag."""
 
 
 @dataclass(frozen=True, slots=True)
 class NeedMore:
-    """The header goes on beyond the bytes in hand."""
+    """The header goes on beyond the bytes that are there."""
 
     size: int
-    """Bytes from the start of the file that are needed."""
+    """Bytes from the start of the file that are needed next."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Layout:
-    """What the first directory of a TIFF says: the full-resolution raster and the place of its blocks."""
+    """What the first directory of a TIFF says: the full-resolution raster, and where its blocks are."""
 
     order: str
     """``<`` or ``>``: byte order of the file, in the notation of :mod:`struct`."""
@@ -114,15 +126,15 @@ class Layout:
     block_width: int
     block_height: int
     block_offsets: NDArray[np.int64]
-    """Place of every block in the file, row by row, band by band if planar; 0 for a block left out."""
+    """First byte of every block in the file, row by row, band by band if planar; 0 for a block left out."""
     block_counts: NDArray[np.int64]
-    """Bytes of every block; 0 for a block left out, which reads as nodata."""
+    """Compressed bytes of every block; 0 for a block left out, which reads as nodata."""
     end: int
     """One past the last byte of the first directory and its values."""
     read_to: int
-    """One past the last byte that was looked at: those of later directories may lie further on."""
+    """One past the last byte that was read: later directories may lie beyond ``end``."""
     tags: tuple[Tag, ...]
-    """Every entry of the directory but those that tell places in the file."""
+    """Every entry of the directory, except for offsets and sizes in the file."""
 
     @property
     def across(self) -> int:
@@ -136,43 +148,44 @@ class Layout:
 
 
 def parse(head: bytes) -> Layout | NeedMore:
-    """Read the header of a TIFF from the first bytes of the file.
+    """Parse the header of a TIFF.
 
     Args:
-        head: the file's first bytes, as many as are in hand.
+        head: the first bytes of the file, as many as there are.
 
     Returns:
-        The layout of the full-resolution raster, or how many bytes are needed to tell it.
+        The layout of the full-resolution raster, or how many bytes are needed next.
 
     Raises:
         CorruptFile: the bytes are not a TIFF, or contradict themselves, or declare absurd sizes.
-        UnsupportedLayout: a sound TIFF whose pixels cannot be told from its first directory alone.
+        UnsupportedLayout: a sound TIFF whose pixels do not follow from its first directory alone.
     """
-    found = _told(_parse, head)
-    return found if isinstance(found, NeedMore) else found[0]
+    layouts = _guarded(_parse, head)
+    return layouts if isinstance(layouts, NeedMore) else layouts[0]
 
 
 def parse_levels(head: bytes) -> tuple[Layout, ...] | NeedMore:
-    """Read the header of a TIFF with its overviews: the same ground in fewer pixels, in later directories.
+    """Parse the header of a TIFF with its overviews: the same ground in fewer pixels, in later directories.
 
-    The grid of an overview is worked out from that of the full resolution, as GDAL does it: its directory tells
-    none.
+    The directory of an overview has no georeference, so its grid is derived from that of the full resolution, as
+    by GDAL.
 
     Args:
-        head: the file's first bytes, as many as are in hand.
+        head: the first bytes of the file, as many as there are.
 
     Returns:
-        The full resolution, then the overviews in the order of the file: from large to small in a cloud-optimised
-        one; or how many bytes are needed to tell them. Tags of georeference are always those of the full
-        resolution: what counts is the grid.
+        The full resolution, then the overviews in the order of the file (in a cloud-optimised one from large to
+        small); or how many bytes are needed next. In an overview's tags the georeference is that of the full
+        resolution; its grid is right.
 
     Raises:
         CorruptFile, UnsupportedLayout: as for :func:`parse`.
     """
-    return _told(lambda known: _parse(known, overviews=True), head)
+    return _guarded(lambda known: _parse(known, overviews=True), head)
 
 
-def _told(work: Callable[[bytes], tuple[Layout, ...]], head: bytes) -> tuple[Layout, ...] | NeedMore:
+def _guarded(work: Callable[[bytes], tuple[Layout, ...]], head: bytes) -> tuple[Layout, ...] | NeedMore:
+    """Parse, and turn whatever goes wrong into one of three answers: more bytes, unsupported, or damaged."""
     try:
         return work(head)
     except _ShortError as short:
@@ -186,7 +199,7 @@ def _told(work: Callable[[bytes], tuple[Layout, ...]], head: bytes) -> tuple[Lay
 
 
 class _ShortError(Exception):
-    """Bytes are needed that are not in hand."""
+    """Bytes are needed that are not there."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
@@ -194,7 +207,7 @@ class _ShortError(Exception):
 
 
 class _Reader:
-    """The file's first bytes, and how to read numbers from them."""
+    """Reads numbers and directories from the first bytes of a file, and notes how far it read."""
 
     def __init__(self, head: bytes) -> None:
         if len(head) < 16:
@@ -223,22 +236,22 @@ class _Reader:
         return self.unpack("Q", 8)[0] if self.big else self.unpack("I", 4)[0]
 
     def directory(self, offset: int) -> tuple[list[Entry], int]:
-        """Entries (tag, type, count, place of the value field) and the offset of the next directory."""
+        """Return the entries of a directory, and the offset of the next one."""
         if offset < 8:
             raise ValueError(f"directory at byte {offset}")
         (number,) = self.unpack("Q" if self.big else "H", offset)
-        if not 0 < number <= 4096:
+        if not 0 < number <= _MAX_ENTRIES:
             raise ValueError(f"a directory of {number} entries")
         form, size, start = ("HHQ8x", 20, offset + 8) if self.big else ("HHI4x", 12, offset + 2)
         body = self.take(start, number * size + struct.calcsize(self.word))
-        found = struct.iter_unpack(self.order + form, body[: number * size])
+        heads = struct.iter_unpack(self.order + form, body[: number * size])
         values = range(start + size - struct.calcsize(self.word), start + number * size, size)
-        entries = [(*entry, field) for entry, field in zip(found, values, strict=True)]
+        entries = [(*entry, field) for entry, field in zip(heads, values, strict=True)]
         (following,) = struct.unpack(self.order + self.word, body[number * size :])
         return entries, following
 
     def raw(self, kind: int, count: int, field: int) -> bytes:
-        """The values of an entry as they stand in the file."""
+        """Return the values of an entry as stored: in the entry itself if they fit, else where it points to."""
         size = _SIZES.get(kind, 1) * count
         if size <= struct.calcsize(self.word):
             return self.take(field, size)
@@ -261,7 +274,8 @@ def _parse(head: bytes, *, overviews: bool = False) -> tuple[Layout, ...]:
 
 
 def _raws(reader: _Reader, entries: list[Entry]) -> Raws:
-    """What the entries of a directory hold."""
+    """Return the values of all entries of a directory."""
+    # Of values that lie beyond the bytes there are, the furthest is asked for: not one request for each tag.
     short = held = 0
     raws: Raws = {}
     for tag, kind, count, field in entries:
@@ -273,7 +287,8 @@ def _raws(reader: _Reader, entries: list[Entry]) -> Raws:
             short = max(short, error.size)
             continue
         held += len(raws[tag][2])
-        if held > MAX_HEADER:  # thousands of tags may point to the same megabyte
+        # Every value lies within MAX_HEADER, but thousands of tags may point to the same megabyte.
+        if held > MAX_HEADER:
             raise ValueError("its tags share their values")
     if short:
         raise _ShortError(short)
@@ -281,7 +296,7 @@ def _raws(reader: _Reader, entries: list[Entry]) -> Raws:
 
 
 def _layout(reader: _Reader, raws: Raws, end: int, whole: Grid | None = None) -> Layout:
-    """What a directory says; of an overview with the grid of the full resolution."""
+    """Interpret a directory; an overview needs the grid of the full resolution."""
 
     def values(tag: int, default: tuple[float, ...] = ()) -> tuple[float, ...]:
         if tag not in raws:
@@ -293,16 +308,16 @@ def _layout(reader: _Reader, raws: Raws, end: int, whole: Grid | None = None) ->
         return struct.unpack(f"{reader.order}{count}{code}", raw)
 
     def integers(tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
-        found = values(tag, default)
-        if found and isinstance(found[0], float):
+        numbers = values(tag, default)
+        if numbers and isinstance(numbers[0], float):
             raise ValueError(f"tag {tag} has type {raws[tag][0]}")
-        return tuple(map(int, found))
+        return tuple(map(int, numbers))
 
     def one(tag: int, default: int | None = None) -> int:
-        found = integers(tag, () if default is None else (default,))
-        if not found:
+        numbers = integers(tag, () if default is None else (default,))
+        if not numbers:
             raise ValueError(f"tag {tag} is missing")
-        return found[0]
+        return numbers[0]
 
     def text(tag: int) -> str:
         return raws[tag][2].split(b"\0")[0].decode("utf-8", "replace") if tag in raws else ""
@@ -320,6 +335,7 @@ def _layout(reader: _Reader, raws: Raws, end: int, whole: Grid | None = None) ->
     if block_width < 1 or block_height < 1:
         raise ValueError(f"blocks of {block_width} x {block_height}")
     block_bytes = block_width * block_height * np.dtype(dtype).itemsize * (1 if planar else bands)
+    # A decoder allocates whole blocks, whatever part of them is wanted.
     if block_bytes > MAX_BLOCK:
         raise CorruptFile(f"blocks of {block_bytes >> 20} MiB are refused")
     places = np.array(values(TILE_OFFSETS if tiled else STRIP_OFFSETS), dtype=np.int64)
@@ -327,6 +343,8 @@ def _layout(reader: _Reader, raws: Raws, end: int, whole: Grid | None = None) ->
     expected = -(-width // block_width) * -(-height // block_height) * (bands if planar else 1)
     if not len(places) == len(counts) == expected:
         raise ValueError(f"{len(places)} places and {len(counts)} sizes for {expected} blocks")
+    # Incompressible data grows a little when it is compressed; twice the size and some is more than any codec
+    # needs.
     if places.min() < 0 or counts.min() < 0 or counts.max() > 2 * block_bytes + 65536:
         raise ValueError("a block lies at or has an impossible number of bytes")
     scales, offsets = geotags.scaling(text(GDAL_METADATA), bands)
@@ -358,14 +376,15 @@ def _layout(reader: _Reader, raws: Raws, end: int, whole: Grid | None = None) ->
 
 
 def _later(reader: _Reader, offset: int) -> list[tuple[list[Entry], int]]:
-    """Entries and kind (0: none told) of all later directories.
+    """Return the entries and the kind (0 where it has none) of all later directories.
 
-    A mask in one would change what the pixels mean, and its blocks are not planned for.
+    Raises:
+        UnsupportedLayout: one is a mask, which decides which pixels count. Its blocks are not read.
     """
     seen: set[int] = set()
-    found: list[tuple[list[Entry], int]] = []
+    later: list[tuple[list[Entry], int]] = []
     while offset:
-        if offset in seen or len(seen) > 64:
+        if offset in seen or len(seen) > _MAX_DIRECTORIES:
             raise ValueError("its directories go in a circle")
         seen.add(offset)
         entries, following = reader.directory(offset)
@@ -374,11 +393,11 @@ def _later(reader: _Reader, offset: int) -> list[tuple[list[Entry], int]]:
             for tag, kind, count, field in entries
             if tag == SUBFILE and kind in (3, 4) and count == 1
         ]
-        if any(value & 4 for value in kinds):
+        if any(value & _MASK for value in kinds):
             raise UnsupportedLayout("unsupported layout: an internal mask")
-        found.append((entries, kinds[0] if kinds else 0))
+        later.append((entries, kinds[0] if kinds else 0))
         offset = following
-    return found
+    return later
 
 
 def _not_a_tiff(head: bytes) -> str:

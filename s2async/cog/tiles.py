@@ -24,53 +24,54 @@ class ByteRange:
 
 
 def blocks_under(layout: Layout, windows: Iterable[Window]) -> list[int]:
-    """Indices, ascending and without repeats, of the blocks that hold any pixel of any of the windows."""
-    found: set[int] = set()
+    """Return the indices of the blocks that hold any pixel of any window, ascending, each once."""
+    blocks: set[int] = set()
     for window in windows:
         columns = range(window.col // layout.block_width, -(-(window.col + window.width) // layout.block_width))
         rows = range(window.row // layout.block_height, -(-(window.row + window.height) // layout.block_height))
-        found.update(row * layout.across + column for row in rows for column in columns)
+        blocks.update(row * layout.across + column for row in rows for column in columns)
     if layout.planar:
         plane = layout.across * layout.down
-        found = {band * plane + block for band in range(layout.bands) for block in found}
-    return sorted(found)
+        blocks = {band * plane + block for band in range(layout.bands) for block in blocks}
+    return sorted(blocks)
 
 
 def windows_over(layout: Layout, windows: Sequence[Window]) -> dict[int, list[int]]:
-    """Which windows each block holds pixels of: their indices, by index of the block."""
-    found: dict[int, list[int]] = {}
+    """Return the indices of the windows that each block holds pixels of, by index of the block."""
+    over: dict[int, list[int]] = {}
     for index, window in enumerate(windows):
         for block in blocks_under(layout, [window]):
-            found.setdefault(block, []).append(index)
-    return found
+            over.setdefault(block, []).append(index)
+    return over
 
 
 def rows_under(
     layout: Layout, windows: Iterable[Window], insides: Iterable[NDArray[np.bool_] | None]
 ) -> dict[int, int]:
-    """How many rows from its top each block must give, for the lowest pixel that anybody wants of it.
+    """Return how many rows of each block, from its top, hold the lowest pixel that any window needs of it.
 
     Args:
         layout: of the file; bands interleaved.
-        windows: what is wanted.
+        windows: inside the raster.
         insides: for each window (rows, columns) of the pixels that matter; None when all of them do.
 
     Returns:
         Rows by index of the block; blocks without a pixel that matters are not in it.
     """
     high, wide = layout.block_height, layout.block_width
-    found: dict[int, int] = {}
+    rows: dict[int, int] = {}
     for window, inside in zip(windows, insides, strict=True):
         for block in blocks_under(layout, [window]):
             top, left = block // layout.across * high, block % layout.across * wide
             first, last = max(window.row, top), min(window.row + window.height, top + high)
             if inside is not None:
+                # Of a polygon's window the last rows of a block may hold no pixel that is inside.
                 columns = slice(max(left - window.col, 0), left + wide - window.col)
                 while last > first and not inside[last - 1 - window.row, columns].any():
                     last -= 1
             if last > first:
-                found[block] = max(found.get(block, 0), last - top)
-    return found
+                rows[block] = max(rows.get(block, 0), last - top)
+    return rows
 
 
 def byte_ranges(
@@ -81,14 +82,14 @@ def byte_ranges(
     gap: int = 8192,
     longest: int = 32 << 20,
 ) -> list[ByteRange]:
-    """The requests that fetch the blocks: neighbours in the file share one.
+    """Return the requests that fetch the blocks; neighbours in the file share one.
 
     Args:
         layout: of the file.
-        wanted: bytes that are wanted of each block, from its start; blocks left out of the file need none.
-        had: bytes of some blocks, from their start, that need not be fetched.
-        gap: bytes between two blocks that are worth fetching to save a request.
-        longest: bytes at which a request is not made longer.
+        wanted: bytes of each block, from its start; blocks left out of the file have 0 and need no request.
+        had: bytes of some blocks, from their start, that are there already.
+        gap: most bytes between two blocks that are fetched, too, to save a request.
+        longest: most bytes of a request of several blocks.
 
     Returns:
         Ranges in the order of the file.
@@ -108,7 +109,7 @@ def byte_ranges(
 
 
 def covered(parts: Iterable[tuple[int, int]]) -> int:
-    """Bytes that lie in any of some parts of a file (first byte, one past the last); parts may overlap."""
+    """Count the bytes that lie in any of some parts (first byte, one past the last), which may overlap."""
     size = end = 0
     for start, stop in sorted(parts):
         size += max(0, stop - max(start, end))

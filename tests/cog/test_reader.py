@@ -224,7 +224,7 @@ def test_a_tile_that_came_damaged_is_fetched_once_more_over_a_new_connection(
     asked = list(zip(server.log, spans(server), strict=True))[1:]
     before, again = [x for x in asked if "cache-control" not in x[0]["headers"]], asked[-1]
     assert again[0]["headers"]["cache-control"] == "no-cache"
-    assert again[0]["headers"]["if-match"] == server_etag(server.folder / "torn.tif")
+    assert "if-match" not in again[0]["headers"]  # what was odd may have been the answer to a condition
     assert len(before) == len(asked) - 1
     assert again[1][0] <= start
     assert again[1][1] >= stop
