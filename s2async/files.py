@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: temporary name, fsync, replace, fsync of the folder."""
+"""Writes files so that they are either complete or absent: temporary name, fsync, rename, fsync of the folder."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from s2async.errors import ConfigError, LocalError
 
 try:
     import fcntl
-except ImportError:  # Windows locks in another way, which works on its shares
+except ImportError:  # Windows has other locks, which also work on network shares
     fcntl = None  # type: ignore[assignment]
 
 SUFFIX = ".part"
+"""Suffix of temporary files."""
 PROBE = "s2async-probe"
-"""Token of the empty file that finds out whether a folder can be written."""
+"""Token of the empty file by which :func:`check_writable` tests a folder."""
 _RANDOM_BYTES = 6
-"""In a temporary name, so that no two are the same."""
+"""Random bytes in a temporary name, which make it unique."""
 
 _ADVICE = {
     errno.EIO: "look after the disk and run again",
@@ -43,17 +44,26 @@ _ADVICE = {
     errno.ENODEV: "the file system cannot map files into memory; name a place on a local disk",
 }
 _NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS})
-"""What file systems answer that cannot wait for a folder: SMB, FUSE, drvfs. A rename lasts there as well as they
-make it; EIO says that it does not."""
+"""Errors of file systems that cannot fsync a folder: SMB, FUSE, drvfs. There, whether a rename survives a power
+cut is up to the file system. (EIO is not one of them: it says that the rename does not.)"""
 _NO_FOLDER_OPEN: Final = _NO_FOLDER_SYNC | {errno.EISDIR, errno.EACCES, errno.EPERM}
-"""The same where a folder is opened for that, which may be written in but not read."""
+"""Errors of opening a folder to fsync it: it may be writable, but not readable."""
 _IN_USE: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES})
+"""Errors of locking a file that another process has locked."""
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 @contextlib.contextmanager
 def local_errors(what: str, path: Path) -> Iterator[None]:
-    """Turn an OSError into a LocalError of one line: what could not be done, where, why, and what to do."""
+    """Turn an OSError into a LocalError of one line: what cannot be done, where, why, and what to do.
+
+    Args:
+        what: the action, to follow "cannot" and precede the path: "write".
+        path: of the file or folder.
+
+    Raises:
+        LocalError: the block raised an OSError.
+    """
     try:
         yield
     except OSError as error:
@@ -69,13 +79,13 @@ def replace(
     token: str = "s2async",  # noqa: S107 - not a password
     sync: bool = True,
 ) -> None:
-    """Write a file so that its final name never shows a part of it, and that it survives a power cut.
+    """Write a file so that it is never visible in part under its final name, and survives a power cut.
 
     Args:
         path: final name; its folder exists.
         data: the whole content.
-        token: begins the temporary name (after a dot), so that :func:`sweep` finds what a killed run left.
-        sync: wait for the disk; False for one of many files that :func:`sync_all` waits for at once.
+        token: starts the temporary name (after a dot), so that :func:`sweep` finds what a killed run left.
+        sync: wait for the disk; False for one of many files for which :func:`sync_all` waits at once.
 
     Raises:
         LocalError: disk full, read-only, no such folder.
@@ -84,17 +94,18 @@ def replace(
 
 
 def replace_all(contents: Sequence[tuple[Path, bytes]], *, token: str, sync: bool = True) -> None:
-    """Write some files, each as :func:`replace` does it. They get their final names in the order of the list.
+    """Write several files, each like :func:`replace`. They get their final names in the order of the list.
 
-    Side by side: disks and file systems take many small changes together in little more than the time of one.
+    They are written first and synced afterwards: disks and file systems commit many small changes together in
+    little more than the time of one.
 
     Args:
-        contents: final names, and the whole content of each.
-        token: begins the temporary names.
+        contents: final name and whole content of each file.
+        token: starts the temporary names.
         sync: wait for the disk.
 
     Raises:
-        LocalError: as for :func:`replace`; no file is changed, or some at the start of the list are.
+        LocalError: as for :func:`replace`; then no file is changed, or only some at the start of the list.
     """
     check_names(path for path, _ in contents)
     parts = [(path, temporary(path, token)) for path, _ in contents]
@@ -105,7 +116,7 @@ def replace_all(contents: Sequence[tuple[Path, bytes]], *, token: str, sync: boo
             with local_errors("write", path):
                 file = undo.enter_context(part.open("xb", buffering=0))
                 rest = memoryview(data)
-                while rest:
+                while rest:  # an unbuffered write may take only a part
                     rest = rest[file.write(rest) :]
             opened.append((path, file))
         for path, file in opened:
@@ -118,21 +129,22 @@ def replace_all(contents: Sequence[tuple[Path, bytes]], *, token: str, sync: boo
                 part.replace(path)
         undo.pop_all()
     if sync:
+        # The new names are entries of the folder, which is synced once, however many files it got.
         for path in {path.parent: path for path, _ in contents}.values():
             with local_errors("write", path):
                 sync_folder(path.parent)
 
 
 def create(path: Path, data: bytes, *, token: str) -> bool:
-    """Write a file that must not be there yet, as `replace` does it; of several who try at once, one succeeds.
+    """Write a file that does not exist yet, like `replace`. Of several processes that try at once, one succeeds.
 
     Args:
         path: final name; its folder exists.
         data: the whole content.
-        token: begins the temporary name.
+        token: starts the temporary name.
 
     Returns:
-        False when there is a file of this name, which stays as it is.
+        False when there is a file of this name; it stays as it is.
 
     Raises:
         LocalError: as for :func:`replace`.
@@ -145,7 +157,7 @@ def create(path: Path, data: bytes, *, token: str) -> bool:
             file.flush()
             os.fsync(file.fileno())
         try:
-            path.hardlink_to(part)
+            path.hardlink_to(part)  # unlike a rename, this fails where the name is taken
         except FileExistsError:
             return False
         except OSError:  # a file system without links
@@ -157,17 +169,17 @@ def create(path: Path, data: bytes, *, token: str) -> bool:
 
 
 def temporary(path: Path, token: str) -> Path:
-    """A name beside the final one that nobody else has; see :func:`replace`."""
+    """Return a unique temporary name in the folder of the final one; see :func:`replace`."""
     return path.with_name(f".{token}-{secrets.token_hex(_RANDOM_BYTES)}{SUFFIX}")
 
 
 @contextlib.contextmanager
 def writing(path: Path, part: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
-    """A file to be written bit by bit, which gets its final name when the block ends well; else nothing is left.
+    """Open a file to be written in steps. It gets its final name when the block succeeds; otherwise it is removed.
 
     Args:
         path: final name; its folder exists.
-        part: name until then, in the same folder; what is there is written over.
+        part: temporary name in the same folder; an existing file is overwritten.
         sync: wait for the disk; see :func:`replace`.
 
     Raises:
@@ -189,20 +201,23 @@ def writing(path: Path, part: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
 
 
 def _remove(part: Path) -> None:
-    with contextlib.suppress(OSError):  # on a sick disk the first fault is the one to tell
+    with contextlib.suppress(OSError):  # the error that led here is the one to report
         part.unlink(missing_ok=True)
 
 
 def sync_all() -> None:
-    """Wait until all that was written is on the disks. Systems that cannot (Windows) are not waited for."""
+    """Wait until all that was written is on disk; does nothing on systems without such a call (Windows)."""
     if hasattr(os, "sync"):
         os.sync()
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in the folder last, where the file system can be told to.
+    """Make renames in a folder durable, where the file system supports it.
 
-    Systems that cannot open a folder (Windows) do this by themselves.
+    Does nothing on systems that cannot open a folder (Windows), where renames are durable without it.
+
+    Raises:
+        OSError: the disk failed.
     """
     if os.name == "nt":
         return
@@ -222,16 +237,16 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_locks(path: Path, *, what: str, make: bool = False) -> None:
-    """Find out whether files can be locked where a file lies, in both ways: as programs do it and as SQLite does.
+    """Check whether files can be locked on a file system: both with flock, and with fcntl as SQLite does.
 
     Args:
-        path: a file that SQLite does not use, for to close it lets go of locks. Where it cannot be opened, nothing
-            is found out.
-        what: the file for which locks are needed, as the complaint names it.
+        path: a file that SQLite does not use, because closing a file releases the process's locks on it. Nothing
+            is checked where it cannot be opened.
+        what: the file for which locks are needed, to be named in the message.
         make: create the file where there is none.
 
     Raises:
-        LocalError: they cannot.
+        LocalError: files cannot be locked.
     """
     if fcntl is None:
         return
@@ -256,9 +271,9 @@ def check_locks(path: Path, *, what: str, make: bool = False) -> None:
 
 
 def check_names(names: Iterable[str | Path]) -> None:
-    """Refuse names that this process cannot give to files as all others see them, which is in UTF-8.
+    """Refuse names that this process cannot write in UTF-8, as other programs read them.
 
-    Plain ASCII is the same in all encodings that locales have, so a job without other names runs anywhere.
+    ASCII is the same in the encodings of all locales, so a job with ASCII names runs anywhere.
 
     Raises:
         ConfigError: a name is not ASCII where names of files are not UTF-8, or is not UTF-8 itself.
@@ -270,35 +285,35 @@ def check_names(names: Iterable[str | Path]) -> None:
             continue
         if encoding.lower().replace("-", "") != "utf8":
             raise ConfigError(f"file names are {_named(encoding)} here; use a UTF-8 locale or PYTHONUTF8=1")
-        if any("\ud800" <= char <= "\udfff" for char in text):  # bytes that Python could not decode
+        if any("\ud800" <= char <= "\udfff" for char in text):  # how Python represents bytes it cannot decode
             shown = text.encode("utf-8", "backslashreplace").decode()
             raise ConfigError(f"the name of {shown} is not UTF-8; rename it, or work in another folder")
 
 
 def _named(encoding: str) -> str:
-    """An encoding as locales write it: ISO-8859-1, ASCII."""
+    """Return the name of an encoding as locales write it: ISO-8859-1, ASCII."""
     name = encoding.upper().replace("_", "-")
     return name.replace("ISO8859", "ISO-8859")
 
 
 def make_folder(folder: Path, *, parents: bool = False) -> None:
-    """Create a folder where missing.
+    """Create a folder where it is missing.
 
     Args:
-        folder: to be there.
-        parents: also what it lies in. Not while a run goes on: what has vanished by then was unmounted or removed,
-            and what came after would be put somewhere else.
+        folder: to be created.
+        parents: also create its parents. Not during a run: a parent that vanishes then was unmounted or removed,
+            and later files would end up in another place.
 
     Raises:
-        LocalError: not possible.
+        LocalError: the folder cannot be created.
     """
     with local_errors("make the folder", folder):
-        if not folder.is_dir():  # mostly it is, and to look takes a third of the time of trying
+        if not folder.is_dir():  # it mostly exists, and looking takes a third of the time of trying
             folder.mkdir(parents=parents, exist_ok=True)
 
 
 def check_writable(folder: Path) -> None:
-    """Find out before the first request whether files can be written into the folder.
+    """Check, before the first request, whether files can be written into a folder.
 
     Raises:
         LocalError: they cannot.
@@ -306,16 +321,23 @@ def check_writable(folder: Path) -> None:
     probe = folder / f".{PROBE}-{secrets.token_hex(_RANDOM_BYTES)}{SUFFIX}"
     with local_errors("write into", folder):
         probe.touch()
-        probe.unlink(missing_ok=True)  # another run may sweep the folder at this moment
+        probe.unlink(missing_ok=True)  # another run may be sweeping the folder
 
 
 def sweep(folder: Path, *, token: str) -> int:
-    """Remove temporary files that a killed run left in the folder and one level below; tells how many.
+    """Remove temporary files that a killed run left in a folder and one level below.
+
+    Args:
+        folder: to be swept.
+        token: of the run; see :func:`replace`.
+
+    Returns:
+        How many files were removed.
 
     Raises:
         LocalError: one of them cannot be removed.
     """
-    random = "[0-9a-f]" * 2 * _RANDOM_BYTES  # all of it, so that one token may begin with another
+    random = "[0-9a-f]" * 2 * _RANDOM_BYTES  # in full, so that a token may be the start of another one
     left = [path for below in ("", "*/") for path in folder.glob(f"{below}.{glob.escape(token)}-{random}{SUFFIX}")]
     with local_errors("remove half-written files in", folder):
         for path in left:
@@ -324,15 +346,19 @@ def sweep(folder: Path, *, token: str) -> int:
 
 
 def check_space(folder: Path, reserve: int) -> None:
-    """Refuse to go on when less than ``reserve`` bytes are free.
+    """Check that a disk has ``reserve`` free bytes.
+
+    Args:
+        folder: on the disk.
+        reserve: in bytes.
 
     Raises:
-        LocalError: too little is free, or the folder cannot be asked.
+        LocalError: fewer bytes are free, or the file system does not answer.
     """
     with local_errors("look at the disk of", folder):
         usage = shutil.disk_usage(folder)
     free = usage.free
-    if usage.total and free < reserve:  # some shares do not tell how large they are
+    if usage.total and free < reserve:  # some network shares report a size of 0
         raise LocalError(
             f"disk full at {folder}: {free >> 20} MiB free, {reserve >> 20} MiB are kept in reserve; "
             "free some space and run again"

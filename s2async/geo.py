@@ -1,4 +1,4 @@
-"""Places in degrees: boxes, what crosses 180 degrees, sizes on the ground, and planes of rasters. Pure."""
+"""Geometry in degrees: boxes, the antimeridian, sizes on the ground, and projection to a raster's CRS. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Degrees = TypeVar("Degrees", float, NDArray[np.float64])
 KM_PER_DEGREE: Final = 111.2
 """Kilometres of a degree of latitude, on a sphere of 6371 km."""
 UTM: Final = frozenset((*range(32601, 32661), *range(32701, 32761)))
-"""EPSG codes of the zones of WGS 84 / UTM, north and south, in which Sentinel-2's rasters lie."""
+"""EPSG codes of the zones of WGS 84 / UTM, north and south: the CRS of Sentinel-2's rasters."""
 _LONLAT: Final = "OGC:CRS84"
 _GEOD: Final = Geod(ellps="WGS84")
 
@@ -32,12 +32,13 @@ _GEOD: Final = Geod(ellps="WGS84")
 
 
 def bbox(parts: NDArray[np.float64]) -> Box:
-    """The narrowest box around some boxes, as RFC 7946 (5.2) wants it.
+    """Return the narrowest box around some boxes, as RFC 7946 (section 5.2) defines it.
 
-    West is larger than east when they lie about the antimeridian.
+    Its west is larger than its east when it crosses the antimeridian. For that, the widest gap between the boxes
+    on the circle of longitudes is found: the result is everything but this gap.
 
     Args:
-        parts: Rows of west, south, east, north, as ``shapely.bounds`` gives them; none crosses the antimeridian.
+        parts: (n, 4) west, south, east, north in degrees, as by ``shapely.bounds``; none crosses the antimeridian.
     """
     parts = parts[np.argsort(parts[:, 0], kind="stable")]
     reached = np.maximum.accumulate(parts[:, 2])
@@ -51,12 +52,12 @@ def bbox(parts: NDArray[np.float64]) -> Box:
 
 
 def bounds(areas: Sequence[Area]) -> Box:
-    """Box around all areas: west, south, east, north in degrees; see `bbox`."""
+    """Return the box around all areas: west, south, east, north in degrees; see `bbox`."""
     return bbox(shapely.bounds(shapely.get_parts([area.polygon for area in areas])))
 
 
 def area_km2(area: Area) -> float:
-    """Size on the WGS 84 ellipsoid in square kilometres, holes left out (C. Karney, J. Geodesy 87, 2013)."""
+    """Return the size on the WGS 84 ellipsoid in km2, without holes (Karney, J. Geodesy 87, 2013)."""
     square_metres, _ = _GEOD.geometry_area_perimeter(area.polygon)
     return abs(square_metres) / 1e6
 
@@ -65,14 +66,14 @@ def area_km2(area: Area) -> float:
 
 
 def turned(degrees: Degrees) -> Degrees:
-    """The same angle, from -180 to 180."""
+    """Return the equivalent angle from -180 to 180 degrees."""
     return (degrees + 180) % 360 - 180
 
 
 def copies(shape: BaseGeometry) -> list[BaseGeometry]:
-    """A lon/lat shape in one piece, and where it reaches beyond 180 degrees the same a turn further.
+    """Return a lon/lat shape and, where it reaches beyond 180 degrees, its copy shifted by 360 degrees.
 
-    One of them lies where the longitudes of others, from -180 to 180, have it.
+    Whatever has longitudes from -180 to 180 and touches the shape on Earth touches one of them in the plane.
     """
     west, _, east, _ = shape.bounds
     turns = [0.0] + [-360.0] * (east > 180) + [360.0] * (west < -180)
@@ -83,29 +84,36 @@ def copies(shape: BaseGeometry) -> list[BaseGeometry]:
 
 
 def projected(lonlat: NDArray[np.float64], epsg: int) -> NDArray[np.float64]:
-    """Points (n, 2) in lon/lat on the plane of a CRS; infinite where that ends.
+    """Project points from lon/lat to a CRS.
+
+    Args:
+        lonlat: (n, 2) longitude and latitude in degrees.
+        epsg: code of the CRS.
+
+    Returns:
+        (n, 2) x and y; infinite for points outside the CRS's domain.
 
     Raises:
-        ValueError: The CRS is not known.
+        ValueError: the CRS is unknown.
         LocalError: PROJ cannot read its database.
     """
     try:
         x, y = _to_plane(epsg).transform(lonlat[:, 0], lonlat[:, 1], errcheck=False)
-    except ProjError as error:  # each thread looks into PROJ's database for itself
+    except ProjError as error:  # each thread opens PROJ's database by itself, so any call may fail
         raise _unknown(epsg) from error
     return np.column_stack([x, y])
 
 
 def unprojected(xy: NDArray[np.float64], epsg: int) -> NDArray[np.float64]:
-    """Points (n, 2) on the plane of a CRS in lon/lat."""
+    """Return the longitude and latitude in degrees, (n, 2), of points (n, 2) in a CRS."""
     lon, lat = Transformer.from_crs(f"EPSG:{epsg}", _LONLAT, always_xy=True).transform(xy[:, 0], xy[:, 1])
     return np.column_stack([lon, lat])
 
 
 def _unknown(epsg: int) -> Exception:
-    """The error for a CRS that PROJ does not know, or does not find because its database cannot be read.
+    """Return the error for a CRS that PROJ does not know, or cannot find because its database is unreadable.
 
-    The zones of UTM, in which all scenes are, are in every such database.
+    The two cases look alike, but every database has the zones of UTM.
     """
     if epsg in UTM:
         return LocalError(

@@ -1,4 +1,4 @@
-"""Texts on one line: addresses without secrets, what others send, and sizes and times for people. Pure."""
+"""Formats text for one line: addresses without secrets, foreign text, sizes and times for people. Pure."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _CREDENTIAL: Final = re.compile(r"\b(Basic|Bearer) [\w.~+/=-]{4,}", re.IGNORECAS
 
 
 def shown(href: str) -> str:
-    """An address as messages show it: one line, without user, password and query, which may hold secrets."""
+    """Return an address for messages: on one line, without user, password and query, which may hold secrets."""
     return _printable(public(href).encode("utf-8", "replace")[:1200].decode("utf-8", "replace"))[:300]
 
 
 def public(href: str) -> str:
-    """An address as it may be published: without user, password, query and fragment.
+    """Return an address that may be published: without user, password, query and fragment.
 
-    What stands there may be a signature or a token. It is needed to fetch the file, and tells nothing of what the
-    file is: only the state keeps it.
+    These may be a signature or a token, which is needed to fetch the file but does not identify it. Only the state
+    keeps them.
     """
     if "@" in href:
         href = re.sub(r"//[^/?#]*@", "//", href)
@@ -35,10 +35,10 @@ def public(href: str) -> str:
 
 
 def masked(text: str) -> str:
-    """A text of others, in which addresses stand as `public` has them."""
+    """Return foreign text in which addresses are shortened like by `public`."""
     if ":/" not in text:
         return text
-    return _ADDRESS.sub(lambda found: found["scheme"] + found["place"] + ("?..." if found["more"] else ""), text)
+    return _ADDRESS.sub(lambda match: match["scheme"] + match["place"] + ("?..." if match["more"] else ""), text)
 
 
 def without_secrets(text: str) -> str:
@@ -49,7 +49,7 @@ def without_secrets(text: str) -> str:
 
 
 def excerpt(raw: bytes, size: int = 80) -> str:
-    """The start of some bytes as one printable line, without what might be secrets in addresses."""
+    """Return the start of some bytes as one printable line, without possible secrets in addresses."""
     return _printable(_QUERY.sub("?...", masked(raw[: 4 * size].decode("utf-8", "replace"))))[:size]
 
 
@@ -59,18 +59,19 @@ def _printable(text: str) -> str:
 
 
 def origin_of(text: str) -> str:
-    """An origin in the one form that is compared: small letters, no default port, no slash at the end.
+    """Return an origin in normal form, to be compared: lower case, no default port, no slash at the end.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not an origin.
     """
-    from yarl import URL  # takes longer to load than all else that this module needs
+    from yarl import URL  # loading it takes longer than the rest of this module
 
     return str(URL(text).origin())
 
 
 def origin(href: str) -> str:
-    """The origin of an http(s) address; the empty string where it is none after all."""
+    """Return the origin of an http(s) address; the empty string where it has none."""
+    # Cached by the first part of the address: a run has thousands of addresses of few origins.
     return _origin_of_place("/".join(href.split("/", 3)[:3]))
 
 
@@ -83,21 +84,21 @@ def _origin_of_place(place: str) -> str:
 
 
 def listing(*origins: str) -> str:
-    """What to do about origins that are not allowed."""
+    """Say what to do about origins that are not allowed."""
     named = ", ".join(f'"{shown(origin)}"' for origin in origins)
     return f"if you trust {'it' if len(origins) == 1 else 'them'}, add {named} to origins in [network]"
 
 
-# ---- what others send ---------------------------------------------------------------------------------------
+# ---- foreign text -------------------------------------------------------------------------------------------
 
 
 MAX_DEPTH: Final = 100
-"""Lists and objects inside one another in a JSON answer: a page of items has 7. The interpreter's own limit is a
-matter of its version, and what a reader takes may be too deep for whoever goes on with it."""
+"""Deepest nesting of lists and objects in a JSON answer; a page of items has 7. The interpreter's own limit
+depends on its version, and code that walks a parsed value may reach it before the parser does."""
 
 
 def is_too_deep(value: object) -> bool:
-    """Whether a decoded JSON value has more than :data:`MAX_DEPTH` lists and objects inside one another."""
+    """Return whether a decoded JSON value has more than :data:`MAX_DEPTH` nested lists and objects."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [
@@ -113,9 +114,9 @@ def is_too_deep(value: object) -> bool:
 
 
 def one_line(value: object, limit: int = 60) -> str:
-    """Make any text fit for one line of a terminal: escapes for what does not print, dots for what is too long.
+    """Return any value as text for one line of a terminal: unprintable characters escaped, long text cut.
 
-    Of an address neither user nor password nor query is shown.
+    Addresses are shortened like by `masked`.
     """
     text = "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
@@ -125,7 +126,7 @@ def one_line(value: object, limit: int = 60) -> str:
 
 
 def safe(text: str) -> str:
-    """Text of others on one line: control, format and line separator characters become visible escapes."""
+    """Return foreign text on one line: control, format and line separator characters become visible escapes."""
     return "".join(
         char if not unicodedata.category(char).startswith(("C", "Zl", "Zp")) else f"\\u{ord(char):04x}"
         for char in text
@@ -136,7 +137,7 @@ def safe(text: str) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes for people, in decimal units as providers count them: 812 MB, 85.4 GB."""
+    """Format a number of bytes for people, in decimal units as providers count them: 812 MB, 85.4 GB."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if abs(count) < 999.5 or unit == "TB":
             return f"{count:.0f} {unit}" if unit == "B" or abs(count) >= 99.95 else f"{count:.1f} {unit}"
@@ -145,7 +146,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: 41 s, 3 min 20 s, 2 h 05 min."""
+    """Format seconds for people: 41 s, 3 min 20 s, 2 h 05 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -155,12 +156,12 @@ def duration(seconds: float) -> str:
 
 
 def degrees(value: float, letters: str, *, decimals: int = 3, sign: str = "") -> str:
-    """A latitude or longitude for people: 13.351 E.
+    """Format a latitude or longitude for people: 13.351 E.
 
     Args:
-        value: Degrees, positive to the north and east.
-        letters: What stands for below zero and for the rest: ``SN`` or ``WE``.
-        decimals: How many are shown.
-        sign: What stands behind the number, such as that of degrees.
+        value: in degrees, positive to the north and east.
+        letters: for negative and for other values: ``SN`` or ``WE``.
+        decimals: number of decimals.
+        sign: follows the number, such as the degree sign.
     """
     return f"{abs(value):.{decimals}f}{sign} {letters[value >= 0]}"

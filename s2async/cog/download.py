@@ -25,7 +25,7 @@ class Download:
 
     - *received*: all bytes that arrived here, including those of a second try.
     - *shelved*: bytes handed over to the tile cache. They are useful until the cache drops them, and it is the
-      cache that books what of them nobody needed.
+      cache that books those that no reader needed.
     - *used*: bytes that pixels or a header were made of. Parts may overlap, as blocks of a file may; every byte of
       the file counts once. So a block that is fetched twice is wasted once.
 
@@ -76,7 +76,7 @@ class Download:
         self._shelved += size
 
     def settle(self) -> None:
-        """Book as wasted what nobody needed. To be called once, when the read has ended."""
+        """Book as wasted the bytes that were not needed. To be called once, when the read has ended."""
         wasted = self._received - self._shelved - tiles.covered(self._used)
         self._transport.meter.waste(self._stage, self._asset.key, wasted)
 

@@ -261,8 +261,8 @@ class _Run:
 
     def _end(self, how: str, reason: str = "") -> None:
         event_log.log_end(how, self.progress, reason)
-        if self.replaced.told:
-            self.emit(Notice(text=self.replaced.told))
+        if self.replaced.summary:
+            self.emit(Notice(text=self.replaced.summary))
         self.state.add_traffic(self.progress.meter.drain())
         self.state.end_run(how)
 

@@ -199,7 +199,7 @@ def _read(path: Path, area: Area) -> _Found:
     layout = tiff.parse(data)
     if not isinstance(layout, Layout):
         raise CorruptFile("is cut off")
-    told = tags.told(layout)
+    told = tags.of_layout(layout)
     try:
         scene, measured = _scene(told), _measure(told)
         product = Product(

@@ -1,1 +1,1 @@
-"""Crops as files: GeoTIFF, quicklooks, and moving folders."""
+"""Crops as files: GeoTIFF, quicklooks, their tags, files of others in their place, and moves of folders."""

@@ -1,8 +1,8 @@
-"""A crop as a GeoTIFF. GDAL writes the header, once for all crops of one shape and place; the pixels go in here.
+"""Encodes a crop as a GeoTIFF: GDAL writes the header, once for all crops of one shape and place.
 
-Dates of one area differ in their pixels and tags only, and what GDAL takes for a small file is mostly its opening.
-So the header of an empty file is kept, and tiles are compressed by the fastest DEFLATE at hand. Measured on a
-picture of 350 x 330 pixels: 5.5 ms by GDAL alone, 1.2 ms here, the file 4 % larger.
+Dates of one area differ only in pixels and tags, and for a small file GDAL spends most of its time on opening
+it. So the header of an empty file is kept, and blocks are compressed by the fastest DEFLATE that is installed.
+Measured on a crop of 350 x 330 pixels: 5.5 ms by GDAL alone, 1.2 ms here; the file is 4 % larger.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ except ImportError:
     from zlib import compress
 
 _BLOCK: Final = 256
-"""Pixels of a tile's side."""
+"""Pixels of a block's side."""
 _LEVEL: Final = 1
-"""Of compression: half the time of zlib's default, for files that are a tenth larger."""
+"""Level of compression: half the time of zlib's default, for files that are a tenth larger."""
 _OWN: Final = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32"})
-"""Types whose predictor is a difference of integers; GDAL writes all others."""
+"""Types whose predictor is a difference of integers. GDAL writes crops of other types."""
 _TEMPLATES: Final = 4096
-"""Headers that are kept, of some 2 kB each."""
+"""Headers that are kept, about 2 kB each."""
 _NOT_IN_XML: Final = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What no text in XML may hold (XML 1.0, 2.2), and the carriage return, which readers would change."""
+"""Characters that XML does not allow (XML 1.0, section 2.2), and the carriage return, which readers change."""
 _DEFLATE, _GREY, _RGB = 8, 1, 2
-"""Values of TIFF's tags of compression and photometric interpretation."""
+"""Values of TIFF's tags Compression and PhotometricInterpretation."""
 _ASCII: Final = 2
 """TIFF's type of text."""
 _NO_ITEMS: Final = b"<GDALMetadata>\n</GDALMetadata>\n\0"
@@ -49,7 +49,7 @@ _NO_ITEMS: Final = b"<GDALMetadata>\n</GDALMetadata>\n\0"
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Crop:
-    """What goes into a file."""
+    """Content of a file."""
 
     pixels: NDArray[np.generic]
     """(bands, rows, columns)."""
@@ -63,7 +63,7 @@ class Crop:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Kind:
-    """What crops have in common whose headers are the same but for their tags."""
+    """Key of a header: what crops have in common whose headers differ only in tags."""
 
     shape: tuple[int, int, int]
     dtype: str
@@ -74,13 +74,16 @@ class _Kind:
     scales: tuple[float, ...]
     offsets: tuple[float, ...]
     named: tuple[tuple[str, str], ...]
-    """Tags that have an entry of their own in a TIFF (``TIFFTAG_...``)."""
+    """Tags with an entry of their own in a TIFF (``TIFFTAG_...``)."""
 
 
 def encode(crop: Crop) -> bytes:
-    """A tiled, DEFLATE-compressed GeoTIFF with nodata, CRS, transform, scale, offset and tags.
+    """Encode a crop as a tiled, DEFLATE-compressed GeoTIFF with nodata, CRS, transform, scale, offset and tags.
 
-    What a tag's text holds that no file can hold (a lone surrogate, a control character) becomes ``?``.
+    Characters of a tag's text that no file can hold (lone surrogates, control characters) become ``?``.
+
+    Raises:
+        LocalError: PROJ cannot read its database.
     """
     items = {key: _NOT_IN_XML.sub("?", text) for key, text in crop.tags.items()}
     named = {key: items.pop(key) for key in crop.tags if key.startswith("TIFFTAG_")}
@@ -104,13 +107,13 @@ def encode(crop: Crop) -> bytes:
 
 
 def is_own(layout: Layout) -> bool:
-    """Whether a file is laid out as `encode` does it: its bytes mean other pixels under any other header."""
+    """Return whether a file has the layout that `encode` writes. Under any other, its bytes mean other pixels."""
     integer = np.dtype(layout.dtype).kind in "ui"
     return (
         (layout.tiled, layout.block_width, layout.block_height) == (True, _BLOCK, _BLOCK)
         and (layout.compression, layout.predictor) == (_DEFLATE, 2 if integer else 3)
         and not layout.planar
-        and _told(layout, PHOTOMETRIC) == (_RGB if _is_rgb(layout.bands, layout.dtype) else _GREY)
+        and _number(layout, PHOTOMETRIC) == (_RGB if _is_rgb(layout.bands, layout.dtype) else _GREY)
     )
 
 
@@ -118,21 +121,21 @@ def _is_rgb(bands: int, dtype: str) -> bool:
     return bands == 3 and dtype == "uint8"
 
 
-def _told(layout: Layout, tag: int) -> int:
-    """The value of a tag that is one small number; 0 where it is not there."""
-    raw = next((raw for found, _, _, raw in layout.tags if found == tag), b"")
+def _number(layout: Layout, tag: int) -> int:
+    """Return the value of a tag that is one 16-bit number; 0 where the tag is missing."""
+    raw = next((raw for key, _, _, raw in layout.tags if key == tag), b"")
     return int.from_bytes(raw[:2], "little" if layout.order == "<" else "big")
 
 
 def _blocks(pixels: NDArray[Any]) -> list[NDArray[Any]]:
-    """The tiles, row by row: (rows, columns, bands), filled up with zeros, each pixel less its left neighbour.
+    """Return the blocks, row by row: (rows, columns x bands), zero-padded, each pixel less its left neighbour.
 
-    TIFF Revision 6.0, section 14, with the wrapping of the pixels' type.
+    The differences wrap around the range of the type (TIFF 6.0, section 14).
     """
     bands, rows, columns = pixels.shape
     down, across = -(-rows // _BLOCK), -(-columns // _BLOCK)
     filled = np.zeros((down * _BLOCK, across * _BLOCK, bands), pixels.dtype)
-    for band in range(bands):  # a fifth of the time of all at once
+    for band in range(bands):  # a fifth of the time of one transposed copy
         filled[:rows, :columns, band] = pixels[band]
     lines = filled.reshape(down, _BLOCK, across, _BLOCK * bands)
     less = np.empty((down, across, _BLOCK, _BLOCK * bands), pixels.dtype)
@@ -143,11 +146,11 @@ def _blocks(pixels: NDArray[Any]) -> list[NDArray[Any]]:
 
 
 def _with_items(tags: tuple[Tag, ...], items: Mapping[str, str]) -> tuple[Tag, ...]:
-    """The entries of a directory with more items in GDAL's metadata: XML, one plain element an item."""
+    """Add items to the metadata of GDAL in the entries of a directory: XML with one element for each item."""
     if not items:
         return tags
     old = next((raw for tag, _, _, raw in tags if tag == GDAL_METADATA), _NO_ITEMS)
-    # GDAL takes escapes away twice: once as XML, once by itself
+    # Escaped twice, because GDAL unescapes twice: once as XML, once by itself.
     lines = (f"  <Item name={quoteattr(key)}>{escape(escape(text))}</Item>\n" for key, text in items.items())
     start, _, end = old.partition(b"\n")
     raw = b"".join([start, b"\n", "".join(lines).encode(), end])
@@ -156,7 +159,7 @@ def _with_items(tags: tuple[Tag, ...], items: Mapping[str, str]) -> tuple[Tag, .
 
 @lru_cache(maxsize=_TEMPLATES)
 def _template(kind: _Kind) -> Layout:
-    """The header of such a file without a pixel, as GDAL writes it."""
+    """Return the header that GDAL writes for such a file, without pixels."""
     layout = tiff.parse(_written(kind, {}, None))
     if not isinstance(layout, Layout):
         raise AssertionError("GDAL wrote a file whose header goes on beyond its end")
@@ -164,7 +167,7 @@ def _template(kind: _Kind) -> Layout:
 
 
 def _written(kind: _Kind, items: Mapping[str, str], pixels: NDArray[np.generic] | None) -> bytes:
-    """A file by GDAL: with its pixels, or the header alone."""
+    """Let GDAL write a file: with its pixels, or the header alone."""
     bands, rows, columns = kind.shape
     profile: dict[str, Any] = {
         "driver": "GTiff",
@@ -182,14 +185,14 @@ def _written(kind: _Kind, items: Mapping[str, str], pixels: NDArray[np.generic] 
         "blockxsize": _BLOCK,
         "blockysize": _BLOCK,
         "interleave": "pixel",
-        # said always: GDAL would take the fourth of four bands for alpha, which hides pixels
+        # Always given: otherwise GDAL takes the fourth of four bands for alpha, which hides pixels.
         "photometric": "rgb" if _is_rgb(bands, kind.dtype) else "minisblack",
         "sparse_ok": pixels is None,
     }
     with rasterio.Env(GDAL_NUM_THREADS="1", GDAL_PAM_ENABLED="NO"), MemoryFile() as memory:
         try:
             made = memory.open(**profile)
-        except CRSError as error:  # pyproj knows the CRS, or there would be no crop
+        except CRSError as error:  # pyproj knows the CRS, or there would be no crop: the database is out of reach
             raise LocalError(
                 "GDAL's PROJ cannot read its database: too few open files (ulimit -n), too little memory "
                 "(ulimit -v), or PROJ_LIB or PROJ_DATA names one of another program: unset them and run again"

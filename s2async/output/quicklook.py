@@ -1,4 +1,4 @@
-"""Pictures to look at: crops as small PNG and WebP images, encoded in memory."""
+"""Renders crops as small PNG and WebP images, in memory."""
 
 from __future__ import annotations
 
@@ -16,43 +16,47 @@ from s2async.cog import gdal
 from s2async.errors import CorruptFile
 
 SUFFIX: Final = ".png"
-"""Of a quicklook; the rest of its name is its crop's."""
+"""Suffix of a quicklook's file; the rest of the name is that of its crop."""
 SIDE: Final = 512
-"""Pixels of a quicklook's longer side, at most."""
+"""Largest size of a quicklook's longer side in pixels."""
 STRETCH: Final = (2, 98)
 """Percentiles that become black and white."""
 _QUALITY: Final = 80
-"""Of WebP, of 100: the grain of the land stays to be seen, in a tenth of the bytes of a PNG."""
+"""Quality of WebP, from 0 to 100: texture stays visible, in a tenth of the bytes of a PNG."""
 _ANY: Final = Affine(10.0, 0.0, 0.0, 0.0, -10.0, 0.0)
-"""A transform, which no picture keeps: rasterio would warn that there is none."""
+"""Any transform: the images do not store it, but rasterio warns where there is none."""
 _SOFTWARE: Final = "s2async quicklook"
-"""Says in a PNG who made it (the text chunk ``Software`` of PNG 1.2, 4.2.3)."""
+"""Text chunk ``Software`` of a PNG (PNG 1.2, section 4.2.3), by which `is_own` recognises it."""
 
 RGBA = NDArray[np.uint8]
 """(4, rows, columns): red, green, blue, and 255 where there is data, else 0."""
 
 
 def beside(crop: Path) -> Path:
-    """Where the quicklook of a crop is."""
+    """Return the path of a crop's quicklook."""
     return crop.with_suffix(SUFFIX)
 
 
 def encode(pixels: NDArray[np.generic], nodata: float | None) -> bytes:
-    """A crop as a PNG of at most `SIDE` pixels; see `paint`."""
+    """Render a crop as a PNG of at most `SIDE` pixels a side; see `paint`."""
     return png(shrunk(paint(pixels, nodata), SIDE))
 
 
 def is_own(data: bytes) -> bool:
-    """Whether a PNG was made here: another program's picture may have the same name."""
+    """Return whether a PNG was made by this module: another program's may have the same name."""
     return data.startswith(b"\x89PNG") and _SOFTWARE.encode() in data
 
 
 def thumbnail(path: Path, *, size: int) -> bytes:
-    """A crop on disk as a WebP image of at most so many pixels a side; see `paint`.
+    """Render a crop on disk as a WebP image; see `paint`.
+
+    Args:
+        path: of the crop.
+        size: largest size of the longer side in pixels.
 
     Raises:
-        LocalError: the file is gone or cannot be read.
-        CorruptFile: it is no GeoTIFF that can be decoded.
+        LocalError: the file is missing or cannot be read.
+        CorruptFile: the file is not a GeoTIFF that can be decoded.
     """
     with files.local_errors("read", path):
         data = path.read_bytes()
@@ -67,16 +71,19 @@ def thumbnail(path: Path, *, size: int) -> bytes:
 
 
 def paint(pixels: NDArray[np.generic], nodata: float | None) -> RGBA:
-    """Pixels as they are to be seen.
+    """Turn pixels into colours.
 
-    Three bands of 8 bits are taken as they are. All others are stretched: their 2nd percentile becomes black,
-    their 98th white, the same for all bands, so that colours keep their balance. Of three bands and more the first
-    three are red, green and blue; of fewer the first is grey. A pixel is transparent where all bands that are
-    shown hold nodata, or no number.
+    Three bands of 8 bits are used as they are. Other pixels are stretched: their 2nd percentile becomes black and
+    their 98th white, the same for all bands, so that colours keep their balance. Of three or more bands the first
+    three are red, green and blue; of fewer the first is grey. A pixel is transparent where all shown bands are
+    nodata or not finite.
 
     Args:
         pixels: (bands, rows, columns).
         nodata: value of pixels without data; None when all have data.
+
+    Returns:
+        The image, of the same number of rows and columns.
     """
     shown = pixels[:3] if len(pixels) >= 3 else pixels[:1]
     empty = np.zeros(shown.shape, np.bool_) if nodata is None else shown == nodata
@@ -99,49 +106,49 @@ def _stretched(pixels: NDArray[np.generic], valid: NDArray[np.bool_]) -> NDArray
     return grey
 
 
-def shrunk(picture: RGBA, size: int) -> RGBA:
-    """The picture with at most so many pixels a side: each the mean of those with data that it covers."""
-    _, rows, columns = picture.shape
+def shrunk(image: RGBA, size: int) -> RGBA:
+    """Shrink an image to at most ``size`` pixels a side; each is the mean of those with data that it covers."""
+    _, rows, columns = image.shape
     times = max(rows, columns) / size
     if times <= 1:
-        return picture
+        return image
     down, across = (_starts(length, max(1, round(length / times))) for length in (rows, columns))
 
     def summed(values: NDArray[Any]) -> NDArray[np.float64]:
         lines: NDArray[np.float64] = np.add.reduceat(values, down, axis=-2, dtype=np.float64)
         return np.add.reduceat(lines, across, axis=-1)
 
-    inside = picture[3] > 0
+    inside = image[3] > 0
     counts = summed(inside)
-    means = summed(picture[:3] * inside) / np.maximum(counts, 1)
+    means = summed(image[:3] * inside) / np.maximum(counts, 1)
     seen = 2 * counts >= summed(np.ones(inside.shape, np.uint8))  # at least half of what it covers has data
     small: RGBA = np.rint(np.concatenate([means * seen, 255.0 * seen[np.newaxis]])).astype(np.uint8)
     return small
 
 
 def _starts(length: int, parts: int) -> NDArray[np.intp]:
-    """Where each of so many parts of a length begins."""
+    """Return where each of ``parts`` equal parts of a length begins."""
     return np.arange(parts) * length // parts
 
 
 # ---- encoding ---------------------------------------------------------------------------------------------
 
 
-def png(picture: RGBA) -> bytes:
-    """A picture without loss, which says that it was made here."""
-    return _encoded(picture, "PNG", zlevel="6", software=_SOFTWARE)
+def png(image: RGBA) -> bytes:
+    """Encode an image as PNG, without loss, with the mark that `is_own` looks for."""
+    return _encoded(image, "PNG", zlevel="6", software=_SOFTWARE)
 
 
-def webp(picture: RGBA) -> bytes:
-    """A picture in few bytes, hardly to be told from the original."""
-    return _encoded(picture, "WEBP", quality=str(_QUALITY))
+def webp(image: RGBA) -> bytes:
+    """Encode an image as WebP: few bytes, and hardly a visible difference."""
+    return _encoded(image, "WEBP", quality=str(_QUALITY))
 
 
-def _encoded(picture: RGBA, driver: str, **options: str) -> bytes:
-    bands = picture if (picture[3] == 0).any() else picture[:3]
+def _encoded(image: RGBA, driver: str, **options: str) -> bytes:
+    bands = image if (image[3] == 0).any() else image[:3]
     count, height, width = bands.shape
     profile = {"driver": driver, "count": count, "height": height, "width": width, "dtype": "uint8"}
     with rasterio.Env(GDAL_PAM_ENABLED="NO", GDAL_NUM_THREADS="1"), MemoryFile() as memory:
-        with memory.open(**profile, **options, transform=_ANY) as image:
-            image.write(bands)
+        with memory.open(**profile, **options, transform=_ANY) as file:
+            file.write(bands)
         return bytes(memory.getbuffer())

@@ -1,4 +1,4 @@
-"""Files that lie where crops go and are not of this job: crops of another outline or mask, and what is no crop."""
+"""Recognises files in the place of crops that are not of this job: of another outline or mask, or no crops."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ _CROP = tuple(crops.SUFFIXES.values())
 
 
 def of_crop(path: Path, fingerprint: str, *, mask: bool) -> str:
-    """Whose a file is that has the name of a crop.
+    """Return the origin of a file that has the name of a crop, if it is not this job's.
 
     Args:
-        path: Where the crop is to be.
-        fingerprint: Of the crop's area.
-        mask: Whether the crop is masked by the area's outline.
+        path: where the crop is to be written.
+        fingerprint: of the crop's area.
+        mask: whether the crop is masked by the area's outline.
 
     Returns:
-        `OUTLINE` or `MASK` for a crop with that, `OTHER` for a file that does not tell that it is a crop; the
-        empty string where there is no file, or a crop of this very kind.
+        `OUTLINE` or `MASK` for a crop with another one, `OTHER` for a file without the tags of a crop; the empty
+        string where there is no file, or a crop of this area and mask.
     """
-    if not os.path.lexists(path):  # as always, almost: it takes a few microseconds
+    if not os.path.lexists(path):  # nearly always; the check takes a few microseconds
         return ""
-    found = tags.of_file(path)
-    if "AREA_FINGERPRINT" not in found:
+    known = tags.of_file(path)
+    if "AREA_FINGERPRINT" not in known:
         return OTHER
-    if found["AREA_FINGERPRINT"] != fingerprint:
+    if known["AREA_FINGERPRINT"] != fingerprint:
         return OUTLINE
-    return "" if found.get("MASK") == crops.mask_tag(mask) else MASK
+    return "" if known.get("MASK") == crops.mask_tag(mask) else MASK
 
 
 def of_quicklook(path: Path) -> str:
-    """The same of a file that has the name of a crop's quicklook."""
+    """Like `of_crop`, for a file that has the name of a crop's quicklook: `OTHER` or the empty string."""
     try:
         own = quicklook.is_own(path.read_bytes())
     except FileNotFoundError:
@@ -54,19 +54,19 @@ def of_quicklook(path: Path) -> str:
 def first(
     output: Path, areas: Iterable[Area], recorded: Callable[[str], Container[str]], *, mask: bool
 ) -> tuple[Path, str] | None:
-    """The first crop of another outline or mask in the areas' folders that nobody has recorded.
+    """Find the first crop of another outline or mask in the areas' folders that is not recorded.
 
     Args:
-        output: The output folder, which need not be there.
-        areas: Those of the job.
-        recorded: Names of the files that are recorded in the folder of this name.
-        mask: Whether the job's crops are masked.
+        output: the output folder, which need not exist.
+        areas: of the job.
+        recorded: returns the names of recorded files in the folder of a given name.
+        mask: whether the job's crops are masked.
 
     Returns:
-        Where it is, and whose; None when there is none.
+        Its path and its origin, as `of_crop` returns it; None when there is none.
 
     Raises:
-        LocalError: A folder cannot be looked into.
+        LocalError: a folder cannot be listed.
     """
     with files.local_errors("look into", output):
         if not output.is_dir():
@@ -88,7 +88,7 @@ def first(
 
 
 class Replaced:
-    """Counts the files of others that crops were written over. For any thread."""
+    """Counts files of other origin that crops overwrote. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -96,11 +96,11 @@ class Replaced:
         self._first: Path | None = None
 
     def add(self, path: Path, whose: str) -> None:
-        """Count a file, before it is written over.
+        """Count a file before it is overwritten.
 
         Args:
-            path: Where it is.
-            whose: As `of_crop` says it; the empty string counts nothing.
+            path: of the file.
+            whose: its origin, as `of_crop` returns it; the empty string counts nothing.
         """
         if whose:
             with self._lock:
@@ -108,9 +108,9 @@ class Replaced:
                 self._first = self._first or path
 
     @property
-    def told(self) -> str:
-        """What was written over, in words; the empty string when nothing was."""
+    def summary(self) -> str:
+        """What was overwritten, in words; the empty string when nothing was."""
         if not self._counts:
             return ""
         each = ", ".join(f"{count:,} of {whose}" for whose, count in sorted(self._counts.items()))
-        return f"files that were there before were written over: {each}; the first: {self._first}"
+        return f"files that were there before were overwritten: {each}; the first: {self._first}"

@@ -1,4 +1,4 @@
-"""What a crop says of itself: the tags that a run writes into it, read again without GDAL."""
+"""Reads the tags that a run writes into a crop, without GDAL."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from s2async.cog.tiff import Layout
 from s2async.errors import CorruptFile
 
 _ITEM: Final = re.compile(r'<Item name="([^"]*)">([^<]*)</Item>')
-"""Of GDAL's metadata: one plain element an item, as `geotiff` writes it."""
+"""An item of GDAL's metadata, as `geotiff` writes it."""
 
 
 def read(data: bytes) -> dict[str, str]:
-    """The tags of a crop (see `engine.worker.crop_tags`); none where it is not a GeoTIFF that can be read."""
+    """Return the tags of a crop (see `engine.worker.crop_tags`); none where the data is not a sound GeoTIFF."""
     layout = _parsed(data)
-    return told(layout) if layout else {}
+    return of_layout(layout) if layout else {}
 
 
 def of_file(path: Path) -> dict[str, str]:
-    """The tags of a crop on disk; none where there is no such file, or it cannot be read."""
+    """Return the tags of a crop on disk; none where there is no such file, or it cannot be read."""
     layout = layout_of(path)
-    return told(layout) if layout else {}
+    return of_layout(layout) if layout else {}
 
 
 def layout_of(path: Path) -> Layout | None:
-    """What the header of a crop on disk says; None when it is not there, or no header.
+    """Return the header of a crop on disk; None when the file is missing or not a sound GeoTIFF.
 
-    The directory stands behind the pixels, which are passed over.
+    The directory follows the pixels, which are skipped, not read.
     """
     try:
         with path.open("rb") as file:
@@ -39,10 +39,10 @@ def layout_of(path: Path) -> Layout | None:
         return None
 
 
-def told(layout: Layout) -> dict[str, str]:
-    """The tags of a header."""
+def of_layout(layout: Layout) -> dict[str, str]:
+    """Return the tags in a header."""
     xml = next((raw for tag, _, _, raw in layout.tags if tag == tiff.GDAL_METADATA), b"")
-    # escaped twice: once as XML, once by GDAL itself
+    # Escaped twice: once as XML, once by GDAL itself.
     return {unescape(key): unescape(unescape(text)) for key, text in _ITEM.findall(xml.decode(errors="replace"))}
 
 
@@ -55,7 +55,7 @@ def _parsed(data: bytes) -> Layout | None:
 
 
 class _InPart:
-    """The bytes of a file, read where they are looked at; as much of `bytes` as `cog.tiff.parse` needs."""
+    """The bytes of a file, read when they are accessed: as much of `bytes` as `cog.tiff.parse` needs."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

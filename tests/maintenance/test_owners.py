@@ -136,7 +136,7 @@ def test_a_rebuild_takes_no_folder_from_a_state_that_is_there(tmp_path: Path, st
     ran = worlds.run(core, stage.sandbox)
     assert ran.summary.clean
     (told,) = notices(ran)
-    assert told.startswith("files that were there before were written over: 1 of another outline; the first: ")
+    assert told.startswith("files that were there before were overwritten: 1 of another outline; the first: ")
     assert not worlds.faults_of(ran.config, stage.world)
     assert "belongs to another state" in refusal(full)
 

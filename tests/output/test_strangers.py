@@ -21,7 +21,7 @@ from tests.support.worlds import SHAPES, Ran, Stage
 ITEMS = [worlds.day(0), worlds.day(4), worlds.day(8)]
 NORTH = {"North": worlds.polygon("North")}
 MOVED = worlds.lonlat([(x + 300, y + 100) for x, y in SHAPES["North"]])
-OVER = "files that were there before were written over: "
+OVER = "files that were there before were overwritten: "
 
 
 @pytest.fixture(scope="module")
@@ -162,9 +162,9 @@ def test_the_first_stranger_is_found_and_what_is_recorded_is_not_looked_at(tmp_p
 
 def test_counts_from_many_threads() -> None:
     replaced = Replaced()
-    assert replaced.told == ""
+    assert replaced.summary == ""
     replaced.add(Path("a"), "")
-    assert replaced.told == ""
+    assert replaced.summary == ""
 
     def work() -> None:
         for number in range(2000):
@@ -175,4 +175,4 @@ def test_counts_from_many_threads() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert replaced.told == f"{OVER}4,000 of another mask, 4,000 of another outline; the first: b"
+    assert replaced.summary == f"{OVER}4,000 of another mask, 4,000 of another outline; the first: b"
