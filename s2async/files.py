@@ -28,7 +28,7 @@ _RANDOM_BYTES = 6
 """Random bytes in a temporary name, which make it unique."""
 
 _ADVICE = {
-    errno.EIO: "look after the disk and run again",
+    errno.EIO: "check the disk and run again",
     errno.ENOSPC: "free some space and run again",
     errno.EDQUOT: "free some of your quota and run again",
     errno.EFBIG: "raise the limit on the size of files and run again",
@@ -355,7 +355,7 @@ def check_space(folder: Path, reserve: int) -> None:
     Raises:
         LocalError: fewer bytes are free, or the file system does not answer.
     """
-    with local_errors("look at the disk of", folder):
+    with local_errors("read the free space of the disk at", folder):
         usage = shutil.disk_usage(folder)
     free = usage.free
     if usage.total and free < reserve:  # some network shares report a size of 0

@@ -117,8 +117,8 @@ def _unknown(epsg: int) -> Exception:
     """
     if epsg in UTM:
         return LocalError(
-            "PROJ cannot read its database: too few open files (ulimit -n), too little memory (ulimit -v), or "
-            "pyproj has to be installed anew"
+            "PROJ cannot read its database: raise the limit on open files (ulimit -n) or on memory (ulimit -v), "
+            "or reinstall pyproj"
         )
     return ValueError(f"EPSG:{epsg} is not a known CRS")
 

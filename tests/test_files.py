@@ -321,7 +321,7 @@ def test_space_of_this_disk(tmp_path: Path) -> None:
     files.check_space(tmp_path, 1)
     with pytest.raises(LocalError, match="disk full"):
         files.check_space(tmp_path, 1 << 62)
-    with pytest.raises(LocalError, match="cannot look at the disk"):
+    with pytest.raises(LocalError, match="cannot read the free space"):
         files.check_space(tmp_path / "gone", 1)
 
 

@@ -78,7 +78,7 @@ def sound(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
         for _, kind, _, raw in layout.tags:
             raw.decode("utf-8" if kind == _TEXT else "latin-1")
     except UnicodeDecodeError:
-        raise CorruptFile("has a damaged header: a text of it is no UTF-8") from None
+        raise CorruptFile("has a damaged header: a tag is not valid UTF-8") from None
     starts, counts = layout.block_offsets, layout.block_counts
     if not (starts.all() and counts.all()):
         raise CorruptFile("lacks some of its blocks")
@@ -88,7 +88,7 @@ def sound(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
     check_streams(layout, {block: data[start : start + count] for block, (start, count) in blocks})
     with _opened(data) as raster:
         if raster.crs is None or raster.transform != layout.grid.transform:
-            raise CorruptFile("has a damaged header: GDAL finds it elsewhere")
+            raise CorruptFile("has a damaged header: GDAL reads another place from it")
         return layout, raster.read()
 
 

@@ -59,4 +59,4 @@ class Request:
             return
         odd = pixels[(pixels > self.highest) & (pixels != self.layout.nodata)]
         if odd.size:
-            raise CorruptFile(f"holds the value {odd.max()}, and the highest there is is {self.highest}")
+            raise CorruptFile(f"holds the value {odd.max()}; the highest valid value is {self.highest}")

@@ -150,7 +150,7 @@ async def _read(
                     raise CorruptFile(beyond)
                 break
             if layouts.size > edition.size:
-                raise CorruptFile("its header goes on beyond its end")
+                raise CorruptFile("its header extends beyond the end of the file")
         except CorruptFile as error:
             download.settle()  # nothing was of use
             raise type(error)(f"{error}: {shown(asset.href)}") from error
@@ -171,4 +171,4 @@ def _beyond(layout: Layout, size: int) -> str:
         return ""
     block = int(beyond[0])
     place, count = int(layout.block_offsets[block]), int(layout.block_counts[block])
-    return f"block {block} ({count:,} bytes at {place:,}) goes beyond its end at {size:,}"
+    return f"block {block} ({count:,} bytes at {place:,}) extends beyond the end of the file at {size:,}"

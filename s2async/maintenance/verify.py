@@ -10,7 +10,7 @@ from pathlib import Path
 from s2async import files
 from s2async.cog import gdal
 from s2async.errors import ConfigError, CorruptFile, LocalError
-from s2async.output import crops, quicklook, tags
+from s2async.output import crops, tags
 from s2async.state.records import StoredCrop
 
 
@@ -112,15 +112,5 @@ def remove(unwanted: Iterable[StoredCrop], output: Path) -> list[tuple[StoredCro
         if found and found != "is gone":
             kept.append((crop, found))
         elif not found:
-            path = output / crop.folder / crop.file
-            with files.local_errors("remove", path):
-                path.unlink(missing_ok=True)
-            _remove_quicklook(quicklook.beside(path))
+            crops.remove(output / crop.folder / crop.file)
     return kept
-
-
-def _remove_quicklook(path: Path) -> None:
-    """Remove the picture of a crop that is gone, unless somebody else put one there."""
-    with files.local_errors("remove", path):
-        if path.is_file() and quicklook.is_own(path.read_bytes()):
-            path.unlink()

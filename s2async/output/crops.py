@@ -1,15 +1,17 @@
-"""Crops: pixels outside the area removed, and encoded to the bytes of a file."""
+"""Crops: pixels outside the area removed, encoded to the bytes of a file, and removed from disk."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from s2async import files
 from s2async.models import Product
-from s2async.output import geotiff
+from s2async.output import geotiff, quicklook
 from s2async.output.geotiff import Crop
 
 WRITERS: dict[str, Callable[[Crop], bytes]] = {"gtiff": geotiff.encode}
@@ -69,3 +71,17 @@ def encode(crop: Crop, name: str, *, format_: str, mask: bool, asset: str) -> tu
         epsg=crop.epsg,
     )
     return product, data
+
+
+def remove(path: Path) -> None:
+    """Remove a crop from disk, and its quicklook, unless that is an image of another program.
+
+    Raises:
+        LocalError: a file cannot be removed.
+    """
+    with files.local_errors("remove", path):
+        path.unlink(missing_ok=True)
+    image = quicklook.beside(path)
+    with files.local_errors("remove", image):
+        if image.is_file() and quicklook.is_own(image.read_bytes()):
+            image.unlink()

@@ -194,8 +194,8 @@ def _written(kind: _Kind, items: Mapping[str, str], pixels: NDArray[np.generic] 
             made = memory.open(**profile)
         except CRSError as error:  # pyproj knows the CRS, or there would be no crop: the database is out of reach
             raise LocalError(
-                "GDAL's PROJ cannot read its database: too few open files (ulimit -n), too little memory "
-                "(ulimit -v), or PROJ_LIB or PROJ_DATA names one of another program: unset them and run again"
+                "GDAL's PROJ cannot read its database: raise the limit on open files (ulimit -n) or on memory "
+                "(ulimit -v), or unset PROJ_LIB and PROJ_DATA, which may name that of another program"
             ) from error
         with made as raster:
             if pixels is not None:

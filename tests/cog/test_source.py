@@ -120,14 +120,14 @@ def cut_header(path: Path) -> None:
     [
         (lambda path: path.write_text("<html>" * 99), CorruptFile, "not a TIFF: it starts with '<html>"),
         (lambda path: path.write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(99)), CorruptFile, "not a TIFF"),
-        (lambda path: path.write_bytes(b"II*\0"), CorruptFile, "goes on beyond its end"),
+        (lambda path: path.write_bytes(b"II*\0"), CorruptFile, "extends beyond the end of the file"),
         (lambda path: path.write_bytes(b"II*\0" + b"\xff" * 9000), UnsupportedLayout, "not a cloud-optimised"),
         (lambda path: path.write_bytes(b""), BadAnswer, "416"),
         (masked, UnsupportedLayout, "unsupported layout: an internal mask"),
         (with_alpha, UnsupportedLayout, "unsupported layout: an alpha band"),
         (lambda path: make(path, side=64, driver="GTiff", crs=None), UnsupportedLayout, "no EPSG code"),
         (beyond, CorruptFile, "beyond its end at"),
-        (cut_header, CorruptFile, "its header goes on beyond its end"),
+        (cut_header, CorruptFile, "its header extends beyond the end of the file"),
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_read_are_named(

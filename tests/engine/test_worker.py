@@ -672,7 +672,7 @@ def remade(data: bytes, *, transform: Callable[[Affine], Affine] = lambda t: t, 
     ("key", "spoil", "reason"),
     [
         ("scl", lambda data: b"<html>" + data, "not a TIFF"),
-        ("scl", lambda data: data[:9000], "goes beyond its end"),
+        ("scl", lambda data: data[:9000], "extends beyond the end of the file"),
         ("scl", lambda data: remade(data, dtype="float32"), "not a scene classification: 1 x float32"),
         ("scl", lambda data: remade(data, count=3), "not a scene classification: 3 x uint8"),
         ("visual", lambda data: moved(data, 20), "covers other ground than the scene's other files"),

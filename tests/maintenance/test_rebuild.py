@@ -289,7 +289,7 @@ DAMAGES: dict[Callable[[bytes], bytes], str] = {
     another_name: "another name would be right",
     no_histogram: "does not tell what it is",
     another_collection: "is the only one of the collection sentinel-2-l2c",
-    no_text: "a text of it is no UTF-8",
+    no_text: "a tag is not valid UTF-8",
 }
 """Damages, and the reasons that are told for them."""
 

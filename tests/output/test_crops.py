@@ -18,7 +18,7 @@ from s2async.cog import gdal, headers, tiff, tiles
 from s2async.cog.polygon_mask import cutout
 from s2async.cog.tiff import Layout
 from s2async.models import Area
-from s2async.output import crops
+from s2async.output import crops, quicklook
 from s2async.output.crops import cut
 from s2async.output.geotiff import Crop, encode
 from s2async.sandbox.truth.oracle import project
@@ -136,3 +136,16 @@ def test_encoding_tells_what_is_to_be_saved() -> None:
 
 def test_every_writer_has_a_suffix() -> None:
     assert set(crops.WRITERS) == set(crops.SUFFIXES)
+
+
+@pytest.mark.parametrize(("image", "stays"), [(None, False), ("own", False), ("foreign", True)])
+def test_a_crop_is_removed_with_its_own_quicklook_alone(tmp_path: Path, image: str | None, stays: bool) -> None:
+    path = tmp_path / "a.tif"
+    path.touch()
+    own = quicklook.encode(np.ones((1, 2, 2), np.uint8), None)
+    if image:
+        path.with_suffix(".png").write_bytes(own if image == "own" else b"\x89PNG of another program")
+    crops.remove(path)
+    assert not path.exists()
+    assert path.with_suffix(".png").exists() == stays
+    crops.remove(path)  # nothing is left to do
