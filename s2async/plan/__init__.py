@@ -1,1 +1,1 @@
-"""What a run will find and cost, before it starts."""
+"""Estimates what a run will save and cost before it starts."""

@@ -1,7 +1,7 @@
-"""What reading costs: sizes of Sentinel-2's files, the chance of a clear area, bytes to seconds. Pure.
+"""Cost model: sizes of Sentinel-2 files, the chance that an area is clear, the duration of a run. Pure.
 
-Everything is a range, because nobody knows the weather in advance. Sizes are those of the COGs on AWS (headers and
-``file:size`` of recorded items, 2020 to 2026); paces are those of README's benchmarks.
+Every value is a range, because the weather is not known in advance. Sizes are those of the COGs on AWS (headers
+and ``file:size`` of recorded items, 2020 to 2026); speeds are those of the benchmarks in README.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from s2async.models import Area
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What a number lies between, most likely."""
+    """The bounds that a value most likely lies between."""
 
     low: float
     high: float
@@ -31,7 +31,7 @@ class Range:
         return Range(self.low + other.low, self.high + other.high)
 
     def times(self, low: float, high: float | None = None) -> Range:
-        """Scaled by a factor, or by one that itself is only known as a range."""
+        """Multiply by a factor, or by a factor that is itself a range."""
         return Range(self.low * low, self.high * (low if high is None else high))
 
 
@@ -42,62 +42,62 @@ NOTHING: Final = Range(0.0, 0.0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileKind:
-    """What the files of one asset are like."""
+    """Typical properties of the files of one asset."""
 
     metres: float
-    """Side of a pixel."""
+    """Side of a pixel in metres."""
     block: int
-    """Pixels of the side of a tile at full resolution."""
-    tile: Range
-    """Bytes of such a tile."""
-    file: Range
-    """Bytes of a whole file, on average over many scenes."""
+    """Side of a block at full resolution, in pixels."""
+    block_bytes: Range
+    """Compressed bytes of such a block."""
+    file_bytes: Range
+    """Bytes of a whole file, averaged over many scenes."""
 
     @property
     def side(self) -> float:
-        """Metres of the side of a tile."""
+        """Side of a block in metres."""
         return self.metres * self.block
 
     @property
     def density(self) -> Range:
-        """Bytes of a compressed pixel."""
-        return self.tile.times(1 / self.block**2)
+        """Compressed bytes per pixel."""
+        return self.block_bytes.times(1 / self.block**2)
 
 
-SCL: Final = FileKind(metres=20, block=512, tile=Range(8e3, 28e3), file=Range(1.2e6, 3.8e6))
-VISUAL: Final = FileKind(metres=10, block=1024, tile=Range(1.0e6, 2.1e6), file=Range(120e6, 300e6))
-_TEN: Final = FileKind(metres=10, block=1024, tile=Range(0.75e6, 1.65e6), file=Range(100e6, 230e6))
-_TWENTY: Final = FileKind(metres=20, block=512, tile=Range(0.19e6, 0.42e6), file=Range(25e6, 60e6))
-_SIXTY: Final = FileKind(metres=60, block=256, tile=Range(0.05e6, 0.11e6), file=Range(2.5e6, 6.5e6))
-_ANY: Final = FileKind(metres=10, block=1024, tile=Range(0.05e6, 2.1e6), file=Range(2.5e6, 300e6))
+SCL: Final = FileKind(metres=20, block=512, block_bytes=Range(8e3, 28e3), file_bytes=Range(1.2e6, 3.8e6))
+VISUAL: Final = FileKind(metres=10, block=1024, block_bytes=Range(1.0e6, 2.1e6), file_bytes=Range(120e6, 300e6))
+_TEN: Final = FileKind(metres=10, block=1024, block_bytes=Range(0.75e6, 1.65e6), file_bytes=Range(100e6, 230e6))
+_TWENTY: Final = FileKind(metres=20, block=512, block_bytes=Range(0.19e6, 0.42e6), file_bytes=Range(25e6, 60e6))
+_SIXTY: Final = FileKind(metres=60, block=256, block_bytes=Range(0.05e6, 0.11e6), file_bytes=Range(2.5e6, 6.5e6))
+_ANY: Final = FileKind(metres=10, block=1024, block_bytes=Range(0.05e6, 2.1e6), file_bytes=Range(2.5e6, 300e6))
 KINDS: Final = (
     {"scl": SCL, "visual": VISUAL}
     | dict.fromkeys(("blue", "green", "red", "nir"), _TEN)
     | dict.fromkeys(("rededge1", "rededge2", "rededge3", "nir08", "swir16", "swir22"), _TWENTY)
     | dict.fromkeys(("coastal", "nir09", "aot"), _SIXTY)
 )
-"""By Earth Search's asset keys."""
+"""File kinds by the asset keys of Earth Search."""
 
 HEADER: Final = Range(4096, 8192)
-"""Bytes that are asked for to learn of a file where its tiles lie."""
+"""Bytes requested to read a header."""
 MARGIN: Final = Range(1.0, 1.2)
-"""What is fetched of a tile, as a multiple of the share of its rows that is wanted."""
+"""Bytes read of a block, as a multiple of the share of its rows that is needed."""
 SECOND: Final = 1.03
-"""Requests for the tiles of pictures: some of their parts turn out too short."""
+"""Requests per block of an asset: some prefixes turn out too short, and are read on."""
 CROP: Final = Range(1.0, 1.4)
-"""Bytes of a crop's pixels, compressed fast, as a multiple of theirs in the source."""
+"""Compressed bytes of a crop's pixels, as a multiple of their compressed bytes in the source."""
 CROP_FILE: Final = Range(1.5e3, 5e3)
-"""Bytes of a crop beyond its pixels: header, tags, the rest of its last block on the disk."""
+"""Bytes of a crop in addition to its pixels: header, tags, and the unused rest of its last disk block."""
 QUICKLOOK: Final = Range(0.4, 3.0)
-"""Bytes of a pixel of a quicklook."""
+"""Bytes per pixel of a quicklook."""
 QUICKLOOK_PIXELS: Final = 512 * 512
-"""Of a quicklook, at most."""
+"""Maximum number of pixels of a quicklook."""
 STATE_JOB: Final = Range(200, 1200)
-"""Bytes of the state for one job."""
+"""Bytes of the state database per job."""
 
 
 def kind_of(asset: str) -> FileKind:
-    """What an asset's files are like; of an unknown one, next to nothing is known."""
+    """Return the kind of an asset's files; for an unknown asset, very wide ranges."""
     return KINDS.get(asset, _ANY)
 
 
@@ -105,13 +105,13 @@ def kind_of(asset: str) -> FileKind:
 
 
 def chance_of_clear(cloud: float | None) -> Range:
-    """Chance that a small area is clear in a scene of so much cloud.
+    """Estimate the chance that a small area is clear in a scene, from the scene's cloud cover c.
 
-    At most ``1 - c``, which is that of a single pixel. At least its cube: an area is more than a pixel, and is
-    spoilt by shadows too, which a scene's number leaves out. Where a scene tells none, nothing is known.
+    The upper bound is ``1 - c``, the chance of a single pixel. The lower bound is its cube, because an area is
+    larger than a pixel, and because shadows count too, which the scene's cloud cover leaves out.
 
     Args:
-        cloud: Of the scene, per cent.
+        cloud: cloud cover of the scene in per cent; if None, the chance is anywhere between 0 and 1.
     """
     if cloud is None:
         return Range(0.0, 1.0)
@@ -120,12 +120,12 @@ def chance_of_clear(cloud: float | None) -> Range:
 
 
 class Experience:
-    """What earlier measurements say of that chance, by the cloud of the scene."""
+    """The chance of a clear area as measured in earlier runs, by the cloud cover of the scene."""
 
     EDGES: Final = (5.0, 20.0, 50.0)
-    """Per cent of cloud at which scenes are told apart."""
+    """Per cent of cloud that separate the classes of scenes."""
     ENOUGH: Final = 10
-    """Scenes of a kind that are more than an anecdote."""
+    """Minimum number of scenes in a class for its measurements to be used."""
 
     def __init__(self) -> None:
         self._areas: Counter[int] = Counter()
@@ -134,18 +134,18 @@ class Experience:
 
     @property
     def scenes(self) -> int:
-        """Scenes that anything is known of."""
+        """Number of scenes with measurements."""
         return sum(map(len, self._scenes.values()))
 
     def add(self, scene: str, cloud: float | None, *, clear: bool) -> None:
-        """Take in one area of a scene that was measured."""
+        """Add an area that was measured in a scene."""
         kind = self._kind(cloud)
         self._areas[kind] += 1
         self._clear[kind] += clear
         self._scenes[kind].add(scene)
 
     def chance(self, cloud: float | None) -> Range:
-        """What was seen under such skies; `chance_of_clear` where that is too little."""
+        """Return the measured chance for a cloud cover; with too few scenes, `chance_of_clear`."""
         kind = self._kind(cloud)
         scenes = len(self._scenes[kind])
         if scenes < self.ENOUGH:
@@ -157,7 +157,7 @@ class Experience:
 
 
 def spread(share: float, count: int) -> Range:
-    """A share seen in so many independent trials, and what it may be: 95 % (A. Agresti and B. Coull, 1998)."""
+    """Compute the 95 % confidence interval of a share in independent trials (Agresti and Coull, 1998)."""
     total = count + 4
     middle = (share * count + 2) / total
     error = 2 * math.sqrt(middle * (1 - middle) / total)
@@ -167,20 +167,23 @@ def spread(share: float, count: int) -> Range:
 # ---- time -------------------------------------------------------------------------------------------------
 
 ANSWER: Final = Range(0.03, 0.3)
-"""Seconds between a request and its answer: a server near by, and one on another continent."""
+"""Seconds between a request and its response: a nearby server, and one on another continent."""
 JOB: Final = Range(0.0005, 0.015)
-"""Seconds of a machine for one job, all its cores together; README's two take 0.005, and 0.001 to measure only."""
+"""Processing time of one job in seconds, with all cores of a machine. The two in README take 0.005, or 0.001 if
+they only measure."""
 
 
 def seconds(*, jobs: int, requests: Range, size: Range, connections: int, bandwidth: float) -> Range:
-    """How long a run takes: at best all that it waits for goes on at once, at worst one after the other.
+    """Estimate the duration of a run.
+
+    The lower bound assumes that transfer, waiting and processing overlap fully; the upper bound, that they do not.
 
     Args:
-        jobs: That are worked on.
-        requests: Of all kinds.
-        size: Bytes that come.
-        connections: Requests under way at once.
-        bandwidth: Bytes a second.
+        jobs: jobs to process.
+        requests: requests of all kinds.
+        size: bytes to download.
+        connections: number of concurrent requests.
+        bandwidth: bytes per second.
     """
     low = (size.low / bandwidth, requests.low * ANSWER.low / connections, jobs * JOB.low)
     high = (size.high / bandwidth, requests.high * ANSWER.high / connections, jobs * JOB.high)
@@ -190,38 +193,38 @@ def seconds(*, jobs: int, requests: Range, size: Range, connections: int, bandwi
 # ---- before any search ------------------------------------------------------------------------------------
 
 _CELL: Final = 10.24
-"""Kilometres of the side of a tile, of pictures of 10 m as of a classification of 20 m."""
+"""Side of a block in kilometres: the same for 10 m assets and for the 20 m scene classification."""
 _PASSES: Final = 0.207
-"""Passes a day over the equator: two satellites, 143 orbits in ten days, a swath of 290 km (ESA)."""
+"""Passes per day over the equator: two satellites, 143 orbits in ten days, a swath of 290 km (ESA)."""
 _OVERLAP: Final = 1.5
-"""Scenes that show a place in one pass: grid squares of 110 km overlap by 10 km, those of two zones by more."""
+"""Scenes per pass that show a location: MGRS tiles of 110 km overlap by 10 km, those of two UTM zones by more."""
 _KEPT: Final = 0.35
-"""Share of scenes in which a place is clear."""
+"""Share of scenes in which a location is clear."""
 _PART: Final = 0.6
-"""Share of a tile that is fetched."""
+"""Share of a block that is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rough:
-    """What a run may be like, guessed without a search: half as much, or twice, is likely too."""
+    """A rough estimate without a search; half or twice as much is just as likely."""
 
     jobs: float
     bytes: float
 
 
 def rough(areas: Sequence[Area], days: float, assets: Iterable[str], *, max_scene_cloud: float) -> Rough:
-    """Guess a run: tiles of 10 km that lie under the areas, times the passes of two satellites at their latitude.
+    """Estimate a run from the blocks under the areas, times the satellite passes at their latitude.
 
     Args:
-        areas: To be watched.
-        days: Of the period.
-        assets: To be cut.
-        max_scene_cloud: Per cent; taken for the share of scenes that it lets through.
+        areas: all areas.
+        days: length of the period.
+        assets: asset keys to cut.
+        max_scene_cloud: limit in per cent; used as the share of scenes that are below it.
     """
     boxes = shapely.bounds(shapely.get_parts([area.polygon for area in areas]))
-    cut = sum(_middle(kind_of(asset).tile) for asset in assets if asset != "scl")
+    cut = sum(_middle(kind_of(asset).block_bytes) for asset in assets if asset != "scl")
     sieve = max_scene_cloud / 100
-    each = min(_KEPT, sieve) * _PART * cut + sieve * (_middle(SCL.tile) + _middle(HEADER))
+    each = min(_KEPT, sieve) * _PART * cut + sieve * (_middle(SCL.block_bytes) + _middle(HEADER))
     fetched = _scenes(_cells(boxes), days)
     jobs = _scenes(boxes[:, 1], days).mean() * sieve * len(areas)
     return Rough(float(jobs), float(fetched.sum()) * each)
@@ -239,7 +242,7 @@ def _middle(found: Range) -> float:
 
 
 def _cells(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cells as large as a tile that boxes (lon/lat) touch: the latitude of each."""
+    """Find the cells of the size of a block that boxes (lon/lat) touch; return the latitude of each."""
     rows = np.floor(boxes[:, 1::2] * (KM_PER_DEGREE / _CELL)).astype(np.int64)
     across = np.cos(np.radians(np.minimum(np.abs(boxes[:, 1::2]).max(axis=1), 89.0)))[:, np.newaxis]
     columns = np.floor(boxes[:, 0::2] * across * (KM_PER_DEGREE / _CELL)).astype(np.int64)

@@ -1,7 +1,7 @@
-"""What a run will find and cost, worked out of scenes and polygons alone. Pure.
+"""Estimates what a run will save and cost, from the metadata of scenes and the polygons only. Pure.
 
-Every number is a range: of bytes for what is known of such files, of kept images for clouds and for the weather of
-a period. The areas of a scene share its tiles, as in a run.
+Every estimate is a range: bytes vary with the files, and the number of crops with the clouds and the weather.
+The areas of a scene share its blocks, as in a run.
 """
 
 from __future__ import annotations
@@ -15,100 +15,100 @@ from numpy.typing import NDArray
 
 from s2async.models import Area, Scene
 from s2async.plan import costs
+from s2async.plan.block_layout import RasterKey, Rasters, covered_share
 from s2async.plan.costs import NOTHING, Experience, FileKind, Range
-from s2async.plan.tile_layout import Ground, Grounds, held_share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Known:
-    """What the state says of one job."""
+    """What the state knows about one job."""
 
     answered: bool
-    """Nothing is left to do."""
+    """True if nothing is left to do."""
     clear: bool
-    """Measured and clear, so that only crops are missing."""
+    """True if the area was measured as clear, and only crops are missing."""
     saved: frozenset[str] = frozenset()
-    """Assets whose crop is on disk, or not to be had."""
+    """Assets whose crop is on disk or cannot be obtained."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AreaPlan:
-    """One area's part of it."""
+    """The part of a plan that concerns one area."""
 
     name: str
     months: Mapping[str, int]
-    """Jobs by month (``2022-05``), answered ones included."""
+    """Jobs by month (``2022-05``), including answered ones."""
     kept: Range
-    """Images that are or will be kept, answered ones left out."""
+    """Number of scenes of which crops are or will be saved, without answered jobs."""
     hopeless: str
-    """Why no image can ever be kept; the empty string where one can."""
+    """Why no crop can ever be saved; the empty string if one can."""
 
     @property
     def jobs(self) -> int:
-        """Images of the area."""
+        """Number of jobs of the area."""
         return sum(self.months.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a run will find, and what it will most likely cost."""
+    """What a run will find, and what it will probably cost."""
 
     areas: tuple[AreaPlan, ...]
     scenes: int
-    """Scenes with at least one area."""
+    """Number of scenes with at least one area."""
     jobs: int
-    """All of them, an area in a scene each."""
+    """Number of jobs: an area in a scene each."""
     answered: int
-    """How many need nothing more, by the state."""
+    """Number of jobs that the state lists as done."""
     kept: Range
-    """Images of the others that will be kept."""
+    """Number of other jobs of which crops will be saved."""
     requests: Range
-    """Searches included, here and below."""
+    """Requests, including those of the searches; `bytes` and `seconds` include the searches too."""
     bytes: Range
     disk: Range
-    """Bytes on this machine's disk: crops and state."""
+    """Bytes on the local disk: crops and state."""
     seconds: Range
     whole: Range
-    """Bytes of the whole files: the classification and the wanted assets of every scene with a job to do."""
+    """Bytes of the whole files: SCL and the requested assets of every scene with a job to do."""
 
     @property
     def open(self) -> int:
-        """Jobs to do."""
+        """Number of jobs to do."""
         return self.jobs - self.answered
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Seen:
-    """A scene, and its jobs that are not answered; areas by their place in the list."""
+class _OpenScene:
+    """A scene with jobs to do. Areas are given by their index in the list of all areas."""
 
-    ground: Ground
+    raster_key: RasterKey
     when: tuple[object, ...]
-    """Scenes of one pass have one sky."""
+    """Satellite and day: scenes with the same value show the same weather."""
     cloud: float | None
     measure: NDArray[np.intp]
-    """Areas whose clouds are not known yet, in the order of the run."""
+    """Areas that have not been measured yet, in the order of the run."""
     held: NDArray[np.bool_]
-    """Which of these the scene holds enough of."""
+    """For each of these, whether the scene covers enough of it."""
     clear: NDArray[np.intp]
-    """Areas that were measured and are clear."""
+    """Areas that were measured as clear."""
     uncut: Mapping[str, NDArray[np.intp]]
-    """Which of these lack a crop, by asset."""
+    """Those of the clear areas that lack a crop, by asset."""
     assets: tuple[str, ...]
-    """Selection ones that the scene has."""
+    """Requested assets that the scene has."""
     unread: int
-    """1 when no run has read any of its files; 0 when their headers may be known."""
+    """1 if no run has read any of its files; 0 if their headers may be known."""
 
 
 class Planner:
-    """Takes in scene after scene, and then tells the plan.
+    """Collects scenes, then computes the plan.
 
     Args:
-        areas: All areas.
-        assets: To be cut.
-        mask: Crops are nodata outside the polygon.
-        quicklook: A small picture is saved beside each.
-        min_valid: Per cent of an area that a scene must hold.
-        experience: What earlier measurements say of clouds.
+        areas: all areas.
+        assets: asset keys to cut.
+        mask: whether crops are nodata outside the polygon.
+        quicklook: whether a small image is saved next to each crop.
+        min_valid: per cent of an area that a scene must cover.
+        experience: measurements of earlier runs.
     """
 
     def __init__(
@@ -130,24 +130,24 @@ class Planner:
         self._polygons = np.array([area.polygon for area in areas], dtype=object)
         self._months: defaultdict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(len(areas), np.int64))
         self._best = np.full(len(areas), -1.0)
-        self._seen: list[_Seen] = []
+        self._open: list[_OpenScene] = []
         self._scenes = self._jobs = self._answered = 0
-        self._grounds = Grounds(areas, mask=mask)
+        self._rasters = Rasters(areas, mask=mask)
 
-    # ---- taking in ----
+    # ---- collecting ----
 
     def add(self, scene: Scene, areas: Sequence[Area], known: Mapping[str, Known]) -> None:
-        """Take in a scene.
+        """Add a scene.
 
         Args:
-            scene: With its footprint.
-            areas: Those that may lie in it, in the order of the run.
-            known: What the state says of its jobs, by the area's fingerprint.
+            scene: the scene; without a footprint it is ignored.
+            areas: areas that may lie in it, in the order of the run.
+            known: what the state knows about its jobs, by the area's fingerprint.
         """
         if not areas or scene.footprint is None:
             return
         places = np.array([self._index[area.fingerprint] for area in areas], np.intp)
-        held = held_share(self._polygons[places], scene.footprint)
+        held = covered_share(self._polygons[places], scene.footprint)
         self._months[f"{scene.datetime:%Y-%m}"][places] += 1
         self._best[places] = np.maximum(self._best[places], held)
         told = [known.get(area.fingerprint) for area in areas]
@@ -156,15 +156,15 @@ class Planner:
         self._scenes += 1
         self._jobs += len(areas)
         self._answered += int(answered.sum())
-        ground = self._grounds.add(scene.grid, scene.epsg, scene.footprint)
+        raster_key = self._rasters.add(scene.grid, scene.epsg, scene.footprint)
         assets = tuple(asset for asset in self._assets if asset in scene.assets)
         if answered.all() or "scl" not in scene.assets or (self._assets and not assets):
-            return  # without any of the wanted assets not even the clouds are looked at
+            return  # a run does not measure the clouds either if the scene has none of the requested assets
         left = ~answered & ~clear
         lacking = {asset: np.array([one is None or asset not in one.saved for one in told]) for asset in assets}
-        self._seen.append(
-            _Seen(
-                ground=ground,
+        self._open.append(
+            _OpenScene(
+                raster_key=raster_key,
                 when=(scene.platform, scene.datetime.date()),
                 cloud=scene.cloud,
                 measure=places[left],
@@ -176,26 +176,26 @@ class Planner:
             )
         )
 
-    # ---- telling ----
+    # ---- computing ----
 
     def plan(
         self, *, searches: int, searched: int, connections: int, bandwidth: float, search_seconds: float = 0.0
     ) -> Plan:
-        """Tell the plan of all that was taken in.
+        """Compute the plan for all scenes added so far.
 
         Args:
-            searches: Requests of the searches, which the run makes again.
-            searched: Their bytes.
-            connections: Requests under way at once.
-            bandwidth: Bytes a second.
-            search_seconds: How long they took.
+            searches: requests of the searches, which the run will repeat.
+            searched: bytes of the searches.
+            connections: number of concurrent requests.
+            bandwidth: bytes per second.
+            search_seconds: duration of the searches.
         """
         weather = self._weather()
         kept_low, kept_high = np.zeros(len(self._areas)), np.zeros(len(self._areas))
         requests = Range(searches, searches)
         size, disk, whole = Range(searched, searched), NOTHING, NOTHING
         work = 0
-        for seen in self._seen:
+        for seen in self._open:
             chance = self._chance(seen, weather)
             kept_low[seen.measure[seen.held]] += chance.low
             kept_high[seen.measure[seen.held]] += chance.high
@@ -205,7 +205,7 @@ class Planner:
             requests, size = requests + asked, size + read
             disk = disk + self._crops(seen, chance)
             for asset in ("scl", *(asset for asset in seen.assets if asset != "scl")):
-                whole = whole + costs.kind_of(asset).file
+                whole = whole + costs.kind_of(asset).file_bytes
             work += len(seen.measure) + len(seen.clear)
         time = costs.seconds(jobs=work, requests=requests, size=size, connections=connections, bandwidth=bandwidth)
         months = {month: self._months[month] for month in sorted(self._months)}
@@ -231,18 +231,21 @@ class Planner:
         )
 
     def _weather(self) -> Range:
-        """Factors by which a period may be duller or clearer than its scenes say: areas of a pass share a sky."""
+        """Compute factors by which the period may be cloudier or clearer than expected.
+
+        The areas of a pass share its weather, so the passes are the independent trials, not the jobs.
+        """
         jobs = low = high = 0.0
-        for seen in self._seen:
+        for seen in self._open:
             chance, count = self._experience.chance(seen.cloud), int(seen.held.sum())
             jobs, low, high = jobs + count, low + count * chance.low, high + count * chance.high
-        passes = len({seen.when for seen in self._seen})
+        passes = len({seen.when for seen in self._open})
         if not low:
             return Range(1, 1)
         dullest, clearest = costs.spread(low / jobs, passes).low, costs.spread(high / jobs, passes).high
         return Range(dullest * jobs / low, clearest * jobs / high)
 
-    def _chance(self, seen: _Seen, weather: Range) -> Range:
+    def _chance(self, seen: _OpenScene, weather: Range) -> Range:
         chance = self._experience.chance(seen.cloud)
         return Range(min(1.0, chance.low * weather.low), min(1.0, chance.high * weather.high))
 
@@ -256,14 +259,14 @@ class Planner:
 
     # ---- one scene ----
 
-    def _reading(self, seen: _Seen, chance: Range) -> tuple[Range, Range]:
-        """Requests and bytes of one scene."""
+    def _reading(self, seen: _OpenScene, chance: Range) -> tuple[Range, Range]:
+        """Estimate requests and bytes of one scene."""
         requests = size = NOTHING
         if len(seen.measure):
-            tiles = self._grounds.tiles(seen.ground, costs.SCL.side, seen.measure)
-            # and the header of the classification; of other assets, see `_cutting`
-            requests = Range(tiles.runs + seen.unread, len(tiles.shares) + 1)
-            size = costs.SCL.tile.times(len(tiles.shares)) + costs.HEADER.times(seen.unread, 1)
+            blocks = self._rasters.blocks(seen.raster_key, costs.SCL.side, seen.measure)
+            # Including the header of the scene classification; headers of other assets are counted in `_cutting`.
+            requests = Range(blocks.runs + seen.unread, len(blocks.shares) + 1)
+            size = costs.SCL.block_bytes.times(len(blocks.shares)) + costs.HEADER.times(seen.unread, 1)
         for asset in seen.assets:
             if asset != "scl":
                 asked, read = self._cutting(seen, costs.kind_of(asset), seen.measure[seen.held], chance)
@@ -274,31 +277,33 @@ class Planner:
         return requests, size
 
     def _cutting(
-        self, seen: _Seen, kind: FileKind, places: NDArray[np.intp], chance: Range
+        self, seen: _OpenScene, kind: FileKind, places: NDArray[np.intp], chance: Range
     ) -> tuple[Range, Range]:
-        """Requests and bytes of the pictures of some areas.
+        """Estimate requests and bytes to read one asset for some areas.
 
-        At least as if the areas were clear together or not at all, at most as if each had a sky of its own: then
-        more tiles are fetched, and less is shared.
+        The lower bound assumes that the areas are clear all together or not at all. The upper bound assumes that
+        they are clear independently of each other: then more blocks are read, because fewer areas share them.
         """
         if not len(places):
             return NOTHING, NOTHING
-        tiles = self._grounds.tiles(seen.ground, kind.side, places)
-        largest = sum(shares[0] for shares in tiles.shares)
+        blocks = self._rasters.blocks(seen.raster_key, kind.side, places)
+        largest = sum(shares[0] for shares in blocks.shares)
         opened = Range(chance.low * seen.unread, _any(chance.high, len(places)))
-        asked = Range(chance.low * tiles.runs, costs.SECOND * sum(_any(chance.high, len(s)) for s in tiles.shares))
-        rows = Range(chance.low * largest, sum(_largest_share(chance.high, shares) for shares in tiles.shares))
-        read = rows.times(kind.tile.low * costs.MARGIN.low, kind.tile.high * costs.MARGIN.high)
+        asked = Range(
+            chance.low * blocks.runs, costs.SECOND * sum(_any(chance.high, len(s)) for s in blocks.shares)
+        )
+        rows = Range(chance.low * largest, sum(_largest_share(chance.high, shares) for shares in blocks.shares))
+        read = rows.times(kind.block_bytes.low * costs.MARGIN.low, kind.block_bytes.high * costs.MARGIN.high)
         return opened + asked, read + opened.times(costs.HEADER.low, costs.HEADER.high)
 
-    def _crops(self, seen: _Seen, chance: Range) -> Range:
-        """Bytes on the disk of one scene's crops."""
+    def _crops(self, seen: _OpenScene, chance: Range) -> Range:
+        """Estimate the bytes on disk of one scene's crops."""
         total = NOTHING
         for asset in seen.assets:
             kind = costs.kind_of(asset)
             each = kind.density.times(costs.CROP.low, costs.CROP.high).times(1 / kind.metres**2)
             for places, share in ((seen.measure[seen.held], chance), (seen.uncut[asset], Range(1, 1))):
-                metres = self._grounds.metres(seen.ground, places)
+                metres = self._rasters.metres(seen.raster_key, places)
                 total = total + each.times(metres * share.low, metres * share.high)
                 total = total + costs.CROP_FILE.times(len(places) * share.low, len(places) * share.high)
                 if self._quicklook:
@@ -311,12 +316,12 @@ class Planner:
 
 
 def _any(chance: float, count: int) -> float:
-    """Chance that any of so many comes true, each by itself."""
+    """Compute the chance that at least one of ``count`` independent events happens."""
     return float(1 - (1 - chance) ** count)
 
 
 def _largest_share(chance: float, shares: Sequence[float]) -> float:
-    """The largest share that is wanted, on average, when each (largest first) is wanted by that chance."""
+    """Compute the mean of the largest needed share, if each share (largest first) is needed with this chance."""
     total, none = 0.0, 1.0
     for share in shares:
         total += share * chance * none

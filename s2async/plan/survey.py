@@ -1,4 +1,4 @@
-"""The edge of the plan: asks the catalogue as a run would, looks into the state, and changes nothing."""
+"""Runs the searches of a plan as a run would, and reads the state; writes nothing."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from s2async.state.reader import Ledger
 from s2async.state.records import KnownJob
 
 REMEMBERED = 20_000
-"""Measurements, newest first, that tell how often areas are clear."""
+"""Number of newest measurements that are used to estimate how often areas are clear."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Surveyed:
-    """A plan, and how well it is founded."""
+    """A plan, and the data that it is based on."""
 
     plan: Plan
     searches: tuple[SearchReport, ...]
     experience: int
-    """Scenes measured earlier that the share kept rests on; 0 where it rests on scene clouds alone."""
+    """Number of measured scenes behind the estimate of saved crops; 0 if only cloud covers of scenes are used."""
     requests: int
-    """What the survey itself cost."""
+    """Requests of the survey itself; `bytes` likewise."""
     bytes: int
 
     @property
     def incomplete(self) -> tuple[SearchReport, ...]:
-        """Searches that did not end normally: what they would have found is not in the plan."""
+        """Searches that did not end normally; the scenes that they missed are not in the plan."""
         return tuple(report for report in self.searches if not report.complete)
 
 
@@ -55,18 +55,19 @@ async def survey(
     bandwidth: float,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Surveyed:
-    """Search, and estimate what a run would cost. No file is opened, and nothing is written.
+    """Search, and estimate what a run would cost. No asset is opened, and nothing is written.
 
     Args:
-        config: settings.
-        areas: as :func:`s2async.areas.loader.load` gives them.
-        connections: requests under way at once that the estimate of time goes by.
-        bandwidth: bytes a second that it goes by.
-        on_event: told of searches that end, and of what a person should read.
+        config: settings of the job.
+        areas: areas as :func:`s2async.areas.loader.load` returns them.
+        connections: concurrent requests, assumed for the time estimate.
+        bandwidth: bytes per second, assumed for the time estimate.
+        on_event: called for each search that ends, and for each notice to the user.
 
     Raises:
-        ConfigError: no scene can be of the period; or the state, or the output folder, belongs to others.
-        StateError: there is a state that cannot be read.
+        ConfigError: the period starts in the future or ends before Sentinel-2's launch, or the state or the output
+            folder belongs to another job.
+        StateError: the state exists but cannot be read.
     """
     config.check_period(datetime.now(UTC))
     with ExitStack() as held:
@@ -83,7 +84,7 @@ class _Survey:
     meter: Meter = field(default_factory=Meter)
     reports: list[SearchReport] = field(default_factory=list)
     seen: set[tuple[str, str]] = field(default_factory=set)
-    """Scenes by collection and item: searches side by side find some of them twice."""
+    """Scenes by collection and item, because overlapping searches find some scenes twice."""
 
     def __post_init__(self) -> None:
         self.catalog = self.config.catalog()
@@ -157,12 +158,12 @@ class _Survey:
         self.planner.add(scene, areas, self._known(scene) if self.ledger else {})
 
     def _known(self, scene: Scene) -> dict[str, Known]:
-        """What the state says of a scene's jobs."""
-        assert self.ledger is not None  # noqa: S101 - asked only then
+        """Look up what the state knows about a scene's jobs."""
+        assert self.ledger is not None  # noqa: S101 - only called with a state
         return {job.fingerprint: self._judged(job) for job in self.ledger.known_jobs(scene, self.selection)}
 
     def _judged(self, job: KnownJob) -> Known:
-        """A job by the settings of now, as the next run will judge it."""
+        """Judge a job by the current settings, as the next run will."""
         wanted, have = self.selection.assets, job.saved | job.lacks
         done = covers(wanted, job.saved, job.lacks)
         if job.given_up:
@@ -178,6 +179,6 @@ class _Survey:
         if self.ledger is not None:
             for scene, cloud, measure in self.ledger.newest_measures(REMEMBERED):
                 judged = verdict(measure, self.limits)
-                if judged != Status.NODATA:  # footprints tell of that
+                if judged != Status.NODATA:  # missing data is estimated from the footprints
                     experience.add(scene, cloud, clear=judged is None)
         return experience

@@ -32,8 +32,10 @@ def test_kinds_are_told_by_asset_and_an_unknown_one_may_be_any() -> None:
     unknown = costs.kind_of("something")
     for kind in costs.KINDS.values():
         if kind is not costs.SCL:
-            assert unknown.tile.low <= kind.tile.low < kind.tile.high <= unknown.tile.high
-        assert 100 * kind.tile.low < kind.file.high
+            assert (
+                unknown.block_bytes.low <= kind.block_bytes.low < kind.block_bytes.high <= unknown.block_bytes.high
+            )
+        assert 100 * kind.block_bytes.low < kind.file_bytes.high
 
 
 # ---- clouds -----------------------------------------------------------------------------------------------

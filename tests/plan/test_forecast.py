@@ -131,10 +131,10 @@ def test_of_the_classification_whole_tiles_are_planned_wherever_an_area_ends_in_
     """Two areas of one column of tiles, one of them near the upper edge of its own."""
     for south in (52.99, 52.95, 52.93):
         alone = planned([area(box(12.7, south, 12.701, south + 0.001))], [scene(0)], assets=())
-        assert alone.bytes == Range(1000, 1000) + costs.HEADER + costs.SCL.tile
+        assert alone.bytes == Range(1000, 1000) + costs.HEADER + costs.SCL.block_bytes
     apart = [area(box(12.7, south, 12.701, south + 0.001), str(south)) for south in (52.95, 52.5)]
     both = planned(apart, [scene(0)], assets=())
-    assert both.bytes == Range(1000, 1000) + costs.HEADER + costs.SCL.tile.times(2)
+    assert both.bytes == Range(1000, 1000) + costs.HEADER + costs.SCL.block_bytes.times(2)
 
 
 def test_areas_of_one_tile_share_it() -> None:
@@ -165,7 +165,7 @@ def test_assets_cost_each_their_own_and_missing_ones_nothing() -> None:
     assert (nothing.jobs, nothing.kept, nothing.requests) == (1, Range(0, 0), Range(2, 2))
     partly = of("visual", "red", keys=("scl", "visual"))
     assert (partly.kept, partly.bytes) == (of("visual").kept, of("visual").bytes), "one lacks, one is there"
-    assert of("visual").whole == costs.SCL.file + costs.VISUAL.file
+    assert of("visual").whole == costs.SCL.file_bytes + costs.VISUAL.file_bytes
 
 
 def test_areas_that_no_scene_holds_are_named_and_not_kept() -> None:

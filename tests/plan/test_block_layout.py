@@ -1,4 +1,4 @@
-"""Tiles under areas, told from footprints alone: the same ones that a file's header tells."""
+"""Blocks under areas, computed from footprints only: the same ones as from the header of a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from s2async.areas.loader import fingerprint
 from s2async.cog.grid import Grid
 from s2async.cog.polygon_mask import cutout
 from s2async.models import Area
-from s2async.plan.tile_layout import Grounds, held_share, tiles_under
+from s2async.plan.block_layout import Rasters, blocks_under, covered_share
 
 WEST, NORTH = 300_000.0, 5_900_040.0
 SIDE = 109_800.0
@@ -43,9 +43,9 @@ SOUTHERN = lonlat(box(WEST, NORTH - SIDE, WEST + SIDE, NORTH - 70_000))
 def test_tiles_are_those_of_the_raster(east: float, south: float, wide: float, high: float) -> None:
     """As `cog.polygon_mask.cutout` has them, which is asked of the file's own grid: 10 m, 1024 x 1024 pixels."""
     place = area(lonlat(box(WEST + east, NORTH - south - high, WEST + east + wide, NORTH - south)))
-    grounds = Grounds([place], mask=True)
-    ground = grounds.add("33UUU", 32633, SCENE)
-    found = grounds.tiles(ground, 10_240.0, np.array([0]))
+    rasters = Rasters([place], mask=True)
+    raster_key = rasters.add("33UUU", 32633, SCENE)
+    found = rasters.blocks(raster_key, 10_240.0, np.array([0]))
     raster = Grid(width=10_980, height=10_980, transform=Affine(10, 0, WEST, 0, -10, NORTH), epsg=32633)
     part = cutout(place, raster)
     assert part is not None
@@ -67,49 +67,49 @@ def test_tiles_are_those_of_the_raster(east: float, south: float, wide: float, h
 
 def test_footprints_together_tell_the_corner_that_none_tells_alone() -> None:
     place = area(lonlat(box(WEST + 80_000, NORTH - 81_000, WEST + 81_000, NORTH - 80_000)))
-    whole, parts = Grounds([place], mask=True), Grounds([place], mask=True)
+    whole, parts = Rasters([place], mask=True), Rasters([place], mask=True)
     whole.add("33UUU", 32633, SCENE)
     parts.add("33UUU", 32633, EASTERN)
-    ground = parts.add("33UUU", 32633, SOUTHERN)
-    known, found = (grounds.tiles(ground, 10_240.0, np.array([0])) for grounds in (whole, parts))
+    raster_key = parts.add("33UUU", 32633, SOUTHERN)
+    known, found = (rasters.blocks(raster_key, 10_240.0, np.array([0])) for rasters in (whole, parts))
     assert found.shares[0] == pytest.approx(known.shares[0], abs=0.05)
 
 
 def test_a_zone_that_is_not_told_is_that_under_the_footprint() -> None:
-    grounds = Grounds([], mask=True)
-    assert grounds.add("33UUU", None, SCENE) == ("33UUU", 32633)
-    assert grounds.add("33UUU", 4326, SCENE) == ("33UUU", 32633)
-    assert grounds.add("x", None, box(-43.4, -23.0, -42.4, -22.0)) == ("x", 32723)
-    assert grounds.add("x", None, box(179.5, 10.0, 180.5, 11.0))[1] in (32601, 32660)
+    rasters = Rasters([], mask=True)
+    assert rasters.add("33UUU", None, SCENE) == ("33UUU", 32633)
+    assert rasters.add("33UUU", 4326, SCENE) == ("33UUU", 32633)
+    assert rasters.add("x", None, box(-43.4, -23.0, -42.4, -22.0)) == ("x", 32723)
+    assert rasters.add("x", None, box(179.5, 10.0, 180.5, 11.0))[1] in (32601, 32660)
 
 
 def test_shares_are_of_the_lowest_row_and_shared_tiles_list_all() -> None:
-    found = tiles_under([(100, -300, 200, -100), (150, -900, 1150, -850), (900, -80, 950, -20)], (0, 0), 1000)
+    found = blocks_under([(100, -300, 200, -100), (150, -900, 1150, -850), (900, -80, 950, -20)], (0, 0), 1000)
     assert sorted(found.shares) == [(0.9,), (0.9, 0.3, 0.08)]
     assert found.runs == 1
-    assert tiles_under([(0, -2500, 10, -500)], (0, 0), 1000).shares == ((1.0,), (1.0,), (0.5,))
-    beyond = tiles_under([(-500, -300, 200, 400)], (0, 0), 1000)
+    assert blocks_under([(0, -2500, 10, -500)], (0, 0), 1000).shares == ((1.0,), (1.0,), (0.5,))
+    beyond = blocks_under([(-500, -300, 200, 400)], (0, 0), 1000)
     assert beyond.shares == ((0.3,),), "there is no tile beyond the corner"
-    assert tiles_under([], (0, 0), 1000).runs == 0
+    assert blocks_under([], (0, 0), 1000).runs == 0
 
 
 def test_square_metres_are_those_that_are_written() -> None:
     flat = Polygon([(WEST + 1000, NORTH - 1000), (WEST + 2000, NORTH - 1000), (WEST + 1000, NORTH - 3000)])
     for mask, expected in ((True, 1e6), (False, 2e6)):
-        grounds = Grounds([area(lonlat(flat))], mask=mask)
-        ground = grounds.add("33UUU", 32633, SCENE)
-        assert grounds.metres(ground, np.array([0, 0])) == pytest.approx(2 * expected, rel=1e-3)
+        rasters = Rasters([area(lonlat(flat))], mask=mask)
+        raster_key = rasters.add("33UUU", 32633, SCENE)
+        assert rasters.metres(raster_key, np.array([0, 0])) == pytest.approx(2 * expected, rel=1e-3)
 
 
 def test_how_much_of_an_area_a_footprint_holds() -> None:
     polygons = np.array([box(1, 1, 2, 2), box(9, 1, 11, 2), box(20, 1, 21, 2), box(0, 0, 10, 10)], dtype=object)
-    assert held_share(polygons, box(0, 0, 10, 10)) == pytest.approx([1.0, 0.5, 0.0, 1.0])
+    assert covered_share(polygons, box(0, 0, 10, 10)) == pytest.approx([1.0, 0.5, 0.0, 1.0])
     bowtie = Polygon([(0, 0), (10, 10), (10, 0), (0, 10)])
-    assert 0 < held_share(polygons, bowtie)[3] < 1
+    assert 0 < covered_share(polygons, bowtie)[3] < 1
 
 
 def test_a_footprint_beyond_180_degrees_holds_what_lies_on_both_sides() -> None:
     both = MultiPolygon([box(179.5, 0, 180, 1), box(-180, 0, -179.5, 1)])
     polygons = np.array([both, box(-179.9, 0.1, -179.8, 0.2), box(170, 0, 171, 1)], dtype=object)
-    assert held_share(polygons, box(179, -1, 181, 2)) == pytest.approx([1.0, 1.0, 0.0])
-    assert held_share(polygons, box(-181, -1, -179, 2)) == pytest.approx([1.0, 1.0, 0.0])
+    assert covered_share(polygons, box(179, -1, 181, 2)) == pytest.approx([1.0, 1.0, 0.0])
+    assert covered_share(polygons, box(-181, -1, -179, 2)) == pytest.approx([1.0, 1.0, 0.0])
