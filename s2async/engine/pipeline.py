@@ -227,7 +227,6 @@ class _Run:
             limits=self.limits,
             assets=self.selection.assets,
             mask=self.selection.mask,
-            format=self.selection.format,
             quicklook=config.output.quicklook,
             folder=config.output.folder,
             token=f"s2async-{state.id}",

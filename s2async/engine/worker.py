@@ -66,7 +66,6 @@ class Settings:
     assets: tuple[str, ...]
     """Assets to cut; empty to measure only."""
     mask: bool
-    format: str
     quicklook: bool = False
     """Write a small PNG beside each crop."""
     folder: Path
@@ -334,9 +333,9 @@ class _Work:
             offsets=layout.offsets,
             tags=crop_tags(job, self.endings.measures[job.id], source, settings),
         )
-        key, format_ = source.asset.key, settings.format
-        path = settings.folder / job.area.folder / crops.file_name(self.scene.id, key, format_)
-        product, data = crops.encode(crop, path.name, format_=format_, mask=settings.mask, asset=key)
+        key = source.asset.key
+        path = settings.folder / job.area.folder / crops.file_name(self.scene.id, key)
+        product, data = crops.encode(crop, path.name, mask=settings.mask, asset=key)
         contents = [(path, data)]
         if settings.quicklook:  # before the crop, which is what counts
             contents.insert(0, (quicklooks.beside(path), quicklooks.encode(pixels, nodata)))

@@ -128,7 +128,7 @@ def lost_state(config: Config, areas: Sequence[Area] | None = None) -> str:
     state, output = config.run.state, config.output.folder
     if state.exists() or not output.is_dir():
         return ""
-    names = f"*_*{crops.SUFFIXES['gtiff']}"
+    names = f"*_*{crops.SUFFIX}"
     with files.local_errors("read", output):
         there = {path.name for path in output.iterdir()}
         areas = areas or area_files.load(config, lambda _: None)  # for their folders, wherever they lie

@@ -46,7 +46,6 @@ from s2async.output import crops, geotiff, tags
 from s2async.state import database
 from s2async.state.writer import State
 
-FORMAT = "gtiff"
 _PERCENT = 0.001
 """Per cent that two ways of writing a share may differ by."""
 _EMPTY = 0.999
@@ -149,7 +148,7 @@ def _gather(
     areas: Sequence[Area], output: Path, collection: str
 ) -> tuple[list[list[_Found]], list[tuple[Path, str]]]:
     """The crops of each edition of an item, and the files that are none that is believed, with the reasons."""
-    pattern = f"*{crops.SUFFIXES[FORMAT]}"
+    pattern = f"*{crops.SUFFIX}"
     there = [(path, area) for area in areas for path in sorted((output / area.folder).glob(pattern))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # to decode is work for cores
         told = list(pool.map(lambda one: _judged(*one), there))
@@ -208,7 +207,7 @@ def _read(path: Path, area: Area) -> _Found:
             bytes=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
             mask={"polygon": True, "none": False}[told["MASK"]],
-            format=FORMAT,
+            format=crops.FORMAT,
             epsg=layout.grid.epsg,
         )
         fingerprint = told["AREA_FINGERPRINT"]
@@ -272,7 +271,7 @@ def _check_mask(area: Area, layout: Layout, pixels: NDArray[np.generic]) -> None
 
 
 def _name(scene: Scene, product: Product) -> str:
-    return crops.file_name(scene.id, product.asset, FORMAT)
+    return crops.file_name(scene.id, product.asset)
 
 
 def _measure(told: Mapping[str, str]) -> CloudMeasure:

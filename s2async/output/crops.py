@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,9 @@ from s2async.models import Product
 from s2async.output import geotiff, quicklook
 from s2async.output.geotiff import Crop
 
-WRITERS: dict[str, Callable[[Crop], bytes]] = {"gtiff": geotiff.encode}
-"""Encoders by name of the format."""
-SUFFIXES = {"gtiff": ".tif"}
-"""File suffixes by name of the format."""
+FORMAT: Final = "gtiff"
+"""Name of the file format of crops in the state."""
+SUFFIX: Final = ".tif"
 
 
 def cut(pixels: NDArray[np.generic], inside: NDArray[np.bool_], nodata: float | None) -> NDArray[np.generic]:
@@ -37,9 +36,9 @@ def cut(pixels: NDArray[np.generic], inside: NDArray[np.bool_], nodata: float | 
     return np.where(inside, pixels, np.asarray(nodata or 0).astype(pixels.dtype))
 
 
-def file_name(item_id: str, asset: str, format_: str) -> str:
+def file_name(item_id: str, asset: str) -> str:
     """Return the name of a crop's file inside its area's folder."""
-    return f"{item_id}_{asset}{SUFFIXES[format_]}"
+    return f"{item_id}_{asset}{SUFFIX}"
 
 
 def mask_tag(mask: bool) -> str:
@@ -47,27 +46,26 @@ def mask_tag(mask: bool) -> str:
     return "polygon" if mask else "none"
 
 
-def encode(crop: Crop, name: str, *, format_: str, mask: bool, asset: str) -> tuple[Product, bytes]:
+def encode(crop: Crop, name: str, *, mask: bool, asset: str) -> tuple[Product, bytes]:
     """Encode a crop in memory.
 
     Args:
         crop: pixels, georeference and tags.
         name: of the file, for the record.
-        format_: a key of :data:`WRITERS`.
         mask: whether pixels outside the area are removed, for the record.
         asset: key of the asset, for the record.
 
     Returns:
         The record for the state, to be written once the file is on disk, and the bytes of the file.
     """
-    data = WRITERS[format_](crop)
+    data = geotiff.encode(crop)
     product = Product(
         asset=asset,
         file=name,
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         mask=mask,
-        format=format_,
+        format=FORMAT,
         epsg=crop.epsg,
     )
     return product, data

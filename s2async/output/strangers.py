@@ -15,7 +15,6 @@ from s2async.output import crops, quicklook, tags
 OUTLINE = "another outline"
 MASK = "another mask"
 OTHER = "unknown origin"
-_CROP = tuple(crops.SUFFIXES.values())
 
 
 def of_crop(path: Path, fingerprint: str, *, mask: bool) -> str:
@@ -79,7 +78,7 @@ def first(
             folder = output / area.folder
             known = recorded(area.folder)
             with os.scandir(folder) as entries:
-                names = [entry.name for entry in entries if entry.name.endswith(_CROP)]
+                names = [entry.name for entry in entries if entry.name.endswith(crops.SUFFIX)]
             for name in sorted(name for name in names if name not in known):
                 whose = of_crop(folder / name, area.fingerprint, mask=mask)
                 if whose in (OUTLINE, MASK):

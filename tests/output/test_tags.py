@@ -25,7 +25,7 @@ def crop(side: int) -> bytes:
         offsets=(0.0,) * 3,
         tags=TAGS,
     )
-    return crops.encode(made, "x.tif", format_="gtiff", mask=True, asset="visual")[1]
+    return crops.encode(made, "x.tif", mask=True, asset="visual")[1]
 
 
 @pytest.mark.parametrize("side", [3, 700])

@@ -106,7 +106,6 @@ class Served:
             limits=clouds.Limits.from_percent(classes=[1, 3, 8, 9, 10], max_cloud=2, min_valid=0),
             assets=assets,
             mask=True,
-            format="gtiff",
             folder=folder,
             token="s2async-test",
             reserve=1,

@@ -109,7 +109,7 @@ def save(output: Path, job: Job, asset: str) -> Product:
         offsets=[0.0 if asset == "visual" else -0.1] * bands,
         tags={"AREA_NAME": job.area.name},
     )
-    path = folder / crops.file_name(job.scene.id, asset, "gtiff")
-    product, data = crops.encode(crop, path.name, format_="gtiff", mask=True, asset=asset)
+    path = folder / crops.file_name(job.scene.id, asset)
+    product, data = crops.encode(crop, path.name, mask=True, asset=asset)
     files.replace(path, data, token="test")
     return product
