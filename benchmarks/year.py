@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import measure
-from s2async.config.model import render
+from s2async.config.example import render
 from s2async.sandbox.server.process import Sandbox, start
 from s2async.sandbox.world.make import World, default_folder, make_world
 

@@ -1,4 +1,4 @@
-"""Cloud-free Sentinel-2 pictures of many small places, reading only the bytes under each polygon.
+"""Cloud-free Sentinel-2 crops of many small areas, reading only the bytes under each polygon.
 
 ::
 

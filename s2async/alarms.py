@@ -187,7 +187,7 @@ def advice(
     found = set(causes)
     told = []
     if Cause.NO_ASSET in found:
-        told.append(f"there are: {named(keys)}; mend assets in [output], or in catalog of [search]")
+        told.append(f"there are: {named(keys)}; correct assets in [output], or in catalog of [search]")
     if found & {Cause.JPEG2000, Cause.FORMAT}:
         told.append("only COGs can be read: name assets, or a catalogue, that has them")
     if found & {Cause.SCHEME, Cause.ADDRESS}:

@@ -1,8 +1,8 @@
-"""s2async from Python: run, stream and read, and their blocking twins.
+"""s2async from Python: run, stream and read, as coroutines and as blocking functions.
 
-Everything here takes a configuration as a :class:`~s2async.Config`, as the path of a TOML file, or as a mapping of
-the same shape. The coroutines are for a loop of your own, a notebook's included; the twins that end in ``_sync``
-may be called anywhere, inside a running loop as well, which waits meanwhile.
+Every function takes a configuration as a :class:`~s2async.Config`, as the path of a TOML file, or as a mapping
+of the same structure. Use the coroutines in your own event loop or in a notebook. You can call the functions
+that end in ``_sync`` anywhere, even inside a running event loop, which they block meanwhile.
 """
 
 from __future__ import annotations

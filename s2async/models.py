@@ -286,7 +286,7 @@ class Outcome:
     transient: bool = False
     """For FAILED: worth another try by the next run."""
     lacks: tuple[Lack, ...] = ()
-    """Selection assets that it lacks, and the classification where that is what it lacks."""
+    """Selected assets that it lacks, and the classification if it lacks that."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""Why jobs lack files: what an error comes down to, who can mend it, and when it is worth asking again. Pure."""
+"""Why jobs lack files: the cause of an error, who can correct it, and when to ask again. Pure."""
 
 from __future__ import annotations
 

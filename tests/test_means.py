@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from s2async import means
-from s2async.config.model import EXAMPLE, Config
+from s2async.config.example import EXAMPLE
+from s2async.config.model import Config
 from s2async.errors import LocalError
 from s2async.means import Means, Work
 from tests.support import worlds

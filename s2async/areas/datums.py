@@ -1,9 +1,9 @@
-"""How far the places that PROJ makes of a CRS's points can be trusted. Pure.
+"""The accuracy of locations that PROJ computes from a CRS. Pure.
 
-PROJ always gives a place. Where it knows no shift from a CRS's datum to WGS 84, it takes the numbers as they are
-and calls that a ballpark operation: from datums of modern times, which are geocentric, that is right to a metre or
-two, from those of old triangulations it is wrong by tens or hundreds of metres. Which operation PROJ uses depends
-on the place, so each point is judged by the one that moved it.
+PROJ always returns a location. If it has no shift from a datum to WGS 84, it keeps the numbers and calls this a
+ballpark operation. For modern datums, which are geocentric, the result is correct to a metre or two; for datums of
+old triangulations it is wrong by tens or hundreds of metres. PROJ selects the operation by location, so each
+point is assessed by the operation that was used for it.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from pyproj.transformer import AreaOfInterest, TransformerGroup
 
 LONLAT: Final = CRS.from_user_input("OGC:CRS84")
 TRUSTED: Final = 10.0
-"""Metres that a place may be off without a word: the side of a pixel of the pictures."""
+"""Metres by which a location may be off without a notice: a pixel of the 10 m bands."""
 SAME: Final = 0.1
-"""Metres within which two CRS say the same of a point."""
+"""Metres within which two CRS give the same location."""
 
 _BALLPARK: Final = "Ballpark geo"
-"""What begins the names of PROJ's horizontal operations that shift nothing."""
+"""Prefix of the names of PROJ's horizontal operations without a datum shift."""
 _UNSTATED: Final = 999.0
-"""Metres by which EPSG says that nobody knows an accuracy."""
+"""Value in metres by which EPSG marks an unknown accuracy."""
 _EQUAL: Final = 1e-9
-"""Degrees within which two operations have done the same."""
+"""Degrees within which two operations have the same result."""
 _NAMELESS: Final = re.compile(
     r"(d )?(unknown|unnamed|undefined|unspecified|custom|none|not (specified|defined|known)"
     r"|user (specified|defined))( .*)?|"
 )
-"""Names of datums, in small letters and plain words, that say no more than an ellipsoid does."""
+"""Names of datums, in lower case, that carry no more information than an ellipsoid."""
 _SHIFTED: Final = frozenset(
     (
         "D_Xrail84",
@@ -54,44 +54,44 @@ _SHIFTED: Final = frozenset(
         "Vietnam 2000",
     )
 )
-"""Datums on an ellipsoid of modern times that are 20 to 330 m off; all that EPSG, ESRI and IGN know."""
+"""Datums with a modern ellipsoid that are 20 to 330 m off: all in the lists of EPSG, ESRI and IGN."""
 _WGS84: Final = Geod(ellps="WGS84")
 
 Coordinates = NDArray[np.float64]
 
 
 class Trust(IntEnum):
-    """How far a place can be trusted, from well to not at all."""
+    """How reliable a location is, best first."""
 
     FINE = 0
     ROUGH = 1
-    """The accuracy that is stated for the way to WGS 84 is over `TRUSTED`, or nobody states one."""
+    """The stated accuracy of the transformation to WGS 84 is above `TRUSTED`, or unknown."""
     BALLPARK = 2
-    """No datum shift is known."""
+    """PROJ has no datum shift."""
     NAMELESS = 3
-    """The CRS names no datum, so that none can be known."""
+    """The CRS has no datum, so there can be no shift."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Verdict:
-    """How far the places of some points can be trusted."""
+class Accuracy:
+    """The accuracy of the locations of some points."""
 
     trust: Trust
-    """That of the worst point."""
+    """Reliability of the worst point."""
     metres: float | None
-    """Accuracy that is stated for the worst point, where that is rough; None where nobody states one."""
+    """Stated accuracy of the worst point, if it is `Trust.ROUGH`; None when unknown."""
     doubtful: NDArray[np.bool_]
-    """The points that are not fine."""
+    """Mask of the points that are not `Trust.FINE`."""
 
 
 class Way:
-    """PROJ's way from a CRS to lon/lat (OGC:CRS84).
+    """The transformation from a CRS to lon/lat (OGC:CRS84).
 
     Args:
-        crs: coordinates then stand x (or lon) first, whatever its own order is.
+        crs: the CRS; coordinates have x (or lon) first, whatever its own axis order is.
 
     Raises:
-        ProjError: there is none.
+        ProjError: there is no transformation.
     """
 
     def __init__(self, crs: CRS) -> None:
@@ -99,11 +99,11 @@ class Way:
         self._transformer = Transformer.from_crs(crs, LONLAT, always_xy=True)
 
     def lonlat(self, xy: Coordinates) -> Coordinates:
-        """Bring points to lon/lat, row by row; what cannot be moved becomes infinite."""
+        """Transform points, one a row, to lon/lat; those that cannot be transformed become infinite."""
         return _moved(self._transformer, xy)
 
-    def judge(self, xy: Coordinates) -> Verdict:
-        """Tell how far the places of points can be trusted, by the operations that PROJ moved them with."""
+    def assess(self, xy: Coordinates) -> Accuracy:
+        """Assess the accuracy of points by the operations that PROJ uses for them."""
         lonlat = self.lonlat(xy)
         doubtful = np.zeros(len(xy), np.bool_)
         worst: tuple[Trust, float] = Trust.FINE, math.inf
@@ -112,15 +112,15 @@ class Way:
             doubtful |= points & (trust is not Trust.FINE)
             worst = max(worst, (trust, metres))
         trust, metres = worst
-        return Verdict(trust=trust, metres=metres if math.isfinite(metres) else None, doubtful=doubtful)
+        return Accuracy(trust=trust, metres=metres if math.isfinite(metres) else None, doubtful=doubtful)
 
     def better_grids(self, xy: Coordinates) -> tuple[str, ...]:
-        """Files by which PROJ would move points better, if they were installed; none where nothing is better."""
+        """Grid files with which PROJ would be accurate, if they were installed; empty when there are none."""
         lonlat = self.lonlat(xy)
         (west, south), (east, north) = lonlat.min(axis=0), lonlat.max(axis=0)
         around = AreaOfInterest(west, south, east, north)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that the best way is not available
+            warnings.simplefilter("ignore")  # about the best operation not being available
             group = TransformerGroup(self.crs, LONLAT, always_xy=True, area_of_interest=around)
         for operation in group.unavailable_operations:  # the best first
             lacking = [grid for grid in operation.grids if not grid.available]
@@ -129,9 +129,10 @@ class Way:
         return ()
 
     def _operations(self, xy: Coordinates, lonlat: Coordinates) -> Iterator[tuple[Transformer, NDArray[np.bool_]]]:
-        """The operations that moved points, each with its points.
+        """Yield the operations that PROJ uses, each with a mask of its points.
 
-        PROJ tells of the last point only, so all that one operation would have moved alike are taken with it.
+        PROJ reports only the operation of the last point. So a point is transformed alone, and all points for
+        which its operation gives the same result are assigned to that operation.
         """
         left = np.isfinite(lonlat).all(axis=1)
         while left.any():
@@ -139,7 +140,7 @@ class Way:
             self._transformer.transform(*xy[first])
             try:
                 used = self._transformer.get_last_used_operation()
-            except ProjError:  # it had nothing to do
+            except ProjError:  # there was nothing to transform
                 used = self._transformer
             with np.errstate(invalid="ignore"):
                 same = np.abs(_moved(used, xy) - lonlat) < _EQUAL
@@ -150,19 +151,19 @@ class Way:
 
     @property
     def _brings_its_shift(self) -> bool:
-        """Whether the CRS says itself how to get to WGS 84, as by TOWGS84."""
+        """Whether the CRS defines its own shift to WGS 84, as by TOWGS84."""
         return any(crs.is_bound for crs in (self.crs, *self.crs.sub_crs_list))
 
     def _trust(self, operation: Transformer, xy: Coordinates, lonlat: Coordinates) -> tuple[Trust, float]:
-        """How far an operation can be trusted at points, and to how many metres (infinite: unknown)."""
+        """Reliability of an operation at points, and its accuracy in metres (infinite when unknown)."""
         ballpark = _BALLPARK in operation.description
         metres = operation.accuracy
-        if metres < 0:  # nobody states one, where an older PROJ says 999
+        if metres < 0:  # unknown; older versions of PROJ return 999
             metres = math.inf
         if not ballpark and math.isinf(metres) and self._brings_its_shift:
             return Trust.FINE, math.inf
         geodetic = self.crs.geodetic_crs
-        if geodetic is None or _nameless(geodetic):  # on the ellipsoid of WGS 84 too, to which PROJ has a way then
+        if geodetic is None or _nameless(geodetic):  # also on the WGS 84 ellipsoid, where PROJ has an operation
             return Trust.NAMELESS, math.inf
         if not ballpark and metres <= TRUSTED:
             return Trust.FINE, math.inf
@@ -176,13 +177,13 @@ class Way:
 
 
 def apart(one: Way, other: Way, xy: Coordinates) -> float:
-    """Metres by which two CRS differ, at most, in where they put points; infinite where only one has a place."""
+    """Largest distance in metres between the locations by two CRS; infinite if only one of them has a location."""
     return _distance(one.lonlat(xy), other.lonlat(xy))
 
 
 @contextlib.contextmanager
 def offline() -> Iterator[None]:
-    """Inside, PROJ fetches no grids in this thread, whatever the environment says."""
+    """Context in which PROJ downloads no grids in this thread, whatever the environment sets."""
     before = is_network_enabled()
     set_network_enabled(active=False)
     try:
@@ -205,7 +206,7 @@ def _distance(one: Coordinates, other: Coordinates) -> float:
 
 
 def _nameless(crs: CRS) -> bool:
-    """Whether a geodetic CRS has a datum by no name, or by the name of its ellipsoid alone."""
+    """Whether the datum of a geodetic CRS has no name, or only the name of its ellipsoid."""
     if crs.datum is None:
         return True
     name, ellipsoid = _plain(crs.datum.name), _plain(crs.ellipsoid.name if crs.ellipsoid else "")
@@ -213,19 +214,19 @@ def _nameless(crs: CRS) -> bool:
 
 
 def _geocentric(crs: CRS) -> bool:
-    """Whether a geodetic CRS has a known datum of modern times, so that its lon/lat are those of WGS 84."""
+    """Whether a geodetic CRS has a known modern datum, so that its lon/lat are those of WGS 84."""
     name, ellipsoid = _datum(crs), crs.ellipsoid
     if not name or name in _SHIFTED or ellipsoid is None:
         return False
-    if "NAD_1983" in name:  # of counties, which have an ellipsoid of their own at the height of their ground
+    if "NAD_1983" in name:  # CRS of counties have their own ellipsoid at ground height
         return True
-    # GRS 1980, WGS 84, CGCS2000, GSK-2011 and PZ-90; those of WGS 72 and before are 2 m and more off
+    # Ellipsoids of GRS 1980, WGS 84, CGCS2000, GSK-2011 and PZ-90; WGS 72 and older ones are off by 2 m or more.
     metres, flattening = ellipsoid.semi_major_metre, ellipsoid.inverse_flattening
     return abs(metres - 6_378_137) < 1.5 and abs(flattening - 298.257) < 0.01
 
 
 def _datum(crs: CRS) -> str:
-    """The datum of a geodetic CRS by the name that PROJ knows it by, whatever it is called; empty: unknown."""
+    """PROJ's name for the datum of a geodetic CRS, whatever the CRS calls it; empty when unknown."""
     if crs.datum is None:
         return ""
     if crs.ellipsoid is not None and _plain(crs.ellipsoid.name) == "cgcs2000":  # no other datum has this

@@ -1,4 +1,4 @@
-"""Folder names: any name of an area as one safe, short folder on every system. Pure."""
+"""Folder names: a short name for each area that is valid on every system. Pure."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ _DEVICES: Final = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$", "clock$"]
     + [f"{device}{digit}" for device in ("com", "lpt") for digit in "0123456789"]
 )
-"""Names that Windows keeps for devices, with any suffix ("Naming Files, Paths, and Namespaces")."""
+"""Names that Windows reserves for devices, with any suffix ("Naming Files, Paths, and Namespaces")."""
 
 _FILES: Final = re.compile(
     r"\.(csv|db|geojson|html|json|lock|parquet|part|sqlite[0-9]?(-shm|-wal|-journal)?|tiff?)$"
 )
-"""Suffixes of files that may lie beside the folders."""
+"""Suffixes of files that may be in the same folder."""
 
 
 def folder_name(name: str) -> str:
     """Make a folder name: letters and digits of any script, ``-``, ``_`` and inner dots; spaces become ``_``.
 
-    A hash of the name is added where anything else had to be changed or the name is reserved. The result is NFC
-    and at most 80 bytes of UTF-8.
+    If anything else had to change, or the name is reserved, a hash of the name is appended. The result is NFC and
+    has at most 80 bytes of UTF-8.
     """
     plain = _plain(name)
     return plain if _is_safe(name, plain) else _hashed(name)
 
 
 def folder_names(names: Iterable[str], taken: Collection[str] = ()) -> dict[str, str]:
-    """Give every name a folder of its own, also where systems ignore case or Unicode forms.
+    """Return a different folder for each name, also on systems that ignore case or Unicode forms.
 
-    Names whose folders would clash all get a hash, so that the answer does not depend on their order.
+    If the folders of several names would clash, all of them get a hash: the result does not depend on order.
 
     Args:
         names: distinct names.
-        taken: names of files beside the folders.
+        taken: names of files in the same folder.
     """
     folders = {name: folder_name(name) for name in names}
     blocked = {_clash_key(name) for name in taken}
@@ -100,5 +100,5 @@ def _hashed(name: str) -> str:
 
 
 def _clash_key(folder: str) -> str:
-    """Equal for folders that some file system takes for one."""
+    """Equal for names that some file system treats as the same."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", folder).casefold())

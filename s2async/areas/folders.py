@@ -1,4 +1,4 @@
-"""Which folder the crops of each area live in, when the areas of a configuration change. Pure."""
+"""Which folder holds the crops of each area when the areas of a configuration change. Pure."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from s2async.models import Area, FolderMove
 
 
 def parking(fingerprint: str) -> str:
-    """The name under which an area's folder waits while others move."""
+    """Temporary name of an area's folder while others move."""
     return f".moving-{fingerprint}"
 
 
 def plan_moves(known: Mapping[str, str], wanted: Mapping[str, Area]) -> list[FolderMove]:
-    """The moves after which every wanted area has the folder that it wants.
+    """Plan the moves that give every area of the configuration its folder.
 
-    A known area that is not wanted keeps its folder, unless a wanted one takes it: then it gets its fingerprint as
-    a suffix. A new area whose folder is still another's comes out of the parking place, where nothing lies.
-    Folders that differ in case only are one, as they are on some systems.
+    A known area that is not in the configuration keeps its folder, unless another area needs that: then its
+    fingerprint is appended to the name. A new area whose folder still belongs to another area moves from its
+    parking name, under which nothing exists. Names that differ only in case are the same, as on some file systems.
 
     Args:
-        known: Present folder by fingerprint.
-        wanted: Areas of the configuration by fingerprint.
+        known: present folder by fingerprint.
+        wanted: areas of the configuration by fingerprint.
     """
     taken = {area.folder.casefold() for area in wanted.values()}
     held = {folder.casefold() for folder in known.values()}

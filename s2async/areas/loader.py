@@ -1,8 +1,8 @@
 """Areas from WKT, GeoJSON, CSV and vector files: checked before any request, named, and fingerprinted.
 
-The identity of an area is its polygon: normalised, in lon/lat degrees (OGC:CRS84), rounded to 1e-9 degrees
-(0.1 mm), so that one polygon written as WKT, as GeoJSON or in a file of doubles is one area. A name only names
-folder and rows.
+The polygon identifies an area: normalised, in lon/lat degrees (OGC:CRS84), rounded to 1e-9 degrees (0.1 mm). So
+the same polygon as WKT, as GeoJSON or in a file of doubles is the same area. The name is only used for the folder
+and in tables.
 """
 
 from __future__ import annotations
@@ -33,40 +33,40 @@ from s2async.text import one_line
 __all__ = ["NAMED", "READERS", "fingerprint", "folder_name", "folder_names", "load", "read"]
 
 DECIMALS: Final = 9
-"""Decimals of a degree that make a difference."""
+"""Decimals of a degree that are kept."""
 
 NORTH, SOUTH = 84.0, -80.0
-"""Latitudes where UTM and the grid squares of Sentinel-2 end: no tile can hold what lies beyond."""
+"""Latitudes where UTM and the MGRS tiles of Sentinel-2 end."""
 
 PIXEL: Final = 20
-"""Metres of the side of a pixel of the scene classification."""
+"""Size of a pixel of the scene classification, in metres."""
 LEFT_NAMED: Final = 10
-"""Areas named that have left the configuration."""
+"""Most areas that a notice names when they are no longer in the configuration."""
 _SPECK: Final = 1e-6
-"""Square degrees; no area of so many is smaller than a pixel, up to 87 degrees of latitude."""
+"""Square degrees; up to 87 degrees of latitude, larger areas are larger than a pixel."""
 
 
 def warn(notice: Notice) -> None:
-    """Make a Python warning of what may make results wrong; of the rest, nothing."""
+    """Issue a Python warning for a grave notice; ignore all others."""
     if notice.grave:
         warnings.warn(notice.text, PlaceWarning, stacklevel=2)
 
 
 def load(config: Config, on_notice: Callable[[Notice], None] = warn) -> list[Area]:
-    """Read and check the areas of a config.
+    """Read and check the areas of a configuration.
 
     Args:
         config: settings.
-        on_notice: told of what a person should read, such as places that may be wrong.
+        on_notice: called with notices for the user, such as locations that may be wrong.
 
     Raises:
-        AreaError: the first thing that is wrong, one line: place, area, what, what to do.
+        AreaError: the first error, in one line: file and line, area, what is wrong, what to do.
     """
     taken = [config.run.state.name + suffix for suffix in ("", "-shm", "-wal")]
     if isinstance(config.areas, Path):
         if not config.areas.is_file():
             raise AreaError(
-                f"{config.place('areas')}: areas: no such file: {one_line(config.areas, 200)}; mend the path"
+                f"{config.place('areas')}: areas: no such file: {one_line(config.areas, 200)}; correct the path"
             )
         return _areas(_read_file(config.areas, config.name_field), config.crs, on_notice, taken)
     tables = [(config.place("areas", number), area.name, area.wkt) for number, area in enumerate(config.areas)]
@@ -80,20 +80,21 @@ def read(
     crs: str | None = None,
     on_notice: Callable[[Notice], None] = warn,
 ) -> list[Area]:
-    """Read and check areas without a config.
+    """Read and check areas without a configuration.
 
     Args:
         source: a file, or names and WKT.
-        name_field: field or column of the file that holds the name.
-        crs: CRS of the coordinates, which then stand x (or lon) first; None for the file's own, else lon/lat.
-        on_notice: told of what a person should read, such as places that may be wrong.
+        name_field: field or column of the file with the names.
+        crs: CRS of the coordinates, whose order is then x (or lon) first; None for that of the file, or else
+            lon/lat.
+        on_notice: called with notices for the user, such as locations that may be wrong.
 
     Raises:
-        AreaError: the first thing that is wrong, one line: place, area, what, what to do.
+        AreaError: the first error, in one line: file and line, area, what is wrong, what to do.
     """
     if isinstance(source, Path):
         if not source.is_file():
-            raise AreaError(f"{one_line(source, 200)}: no such file; mend the path")
+            raise AreaError(f"{one_line(source, 200)}: no such file; correct the path")
         return _areas(_read_file(source, name_field), crs, on_notice)
     tables = [(f"[[areas]] {number}", area.name, area.wkt) for number, area in enumerate(source, start=1)]
     return _areas(read_wkt("areas", tables), crs, on_notice)
@@ -102,18 +103,18 @@ def read(
 def fingerprint(polygon: Polygon | MultiPolygon) -> str:
     """Hash a polygon: 16 hex digits of the SHA-256 of its canonical WKB (2D, little endian).
 
-    Does not depend on where a ring starts and which way it runs, on the order of rings and parts, on points that
-    are repeated, on Z and M, nor on digits beyond 1e-9 degrees.
+    The result does not depend on the start and direction of rings, on the order of rings and parts, on repeated
+    points, on Z and M, or on digits beyond 1e-9 degrees.
     """
     return _hash(_canonical(polygon))
 
 
-def left_told(former: Mapping[str, str], areas: Sequence[Area]) -> str:
-    """Which areas of the last run are not among those of this one, in words; the empty string where all are.
+def removed_notice(former: Mapping[str, str], areas: Sequence[Area]) -> str:
+    """A notice about areas of the last run that are not in this run; empty when there are none.
 
     Args:
-        former: Names of the last run's areas by fingerprint.
-        areas: Those of this run.
+        former: names of the last run's areas by fingerprint.
+        areas: the areas of this run.
     """
     outlines, names = {area.fingerprint for area in areas}, {area.name for area in areas}
     left = [
@@ -124,19 +125,20 @@ def left_told(former: Mapping[str, str], areas: Sequence[Area]) -> str:
     if not left:
         return ""
     more = f" and {len(left) - LEFT_NAMED:,} more" if len(left) > LEFT_NAMED else ""
-    count, them = ("1 area", "it") if len(left) == 1 else (f"{len(left):,} areas", "them")
+    count = "1 area" if len(left) == 1 else f"{len(left):,} areas"
+    are, their = ("is", "its") if len(left) == 1 else ("are", "their")
     named = ", ".join(left[:LEFT_NAMED]) + more
-    return f"{count} of the last run left the configuration; what was saved of {them} stays on disk: {named}"
+    return f"{count} of the last run {are} no longer in the configuration; {their} crops stay on disk: {named}"
 
 
-def specks_told(areas: Sequence[Area]) -> str:
-    """Areas that are smaller than a pixel, in words; nothing where there are none."""
+def specks_notice(areas: Sequence[Area]) -> str:
+    """A notice about areas that are smaller than a pixel; empty when there are none."""
     specks = [area.name for area in areas if area.polygon.area < _SPECK and area_km2(area) * 1e6 < PIXEL**2]
     if not specks:
         return ""
     named = ", ".join(specks[:NAMED]) + (", ..." if len(specks) > NAMED else "")
     what = "1 area is" if len(specks) == 1 else f"{len(specks):,} areas are"
-    return f"{what} smaller than a pixel of {PIXEL} m, and most likely without a picture: {named}"
+    return f"{what} smaller than a pixel of {PIXEL} m, and will most likely have no crop: {named}"
 
 
 # ---- from records to areas --------------------------------------------------------------------------------
@@ -163,11 +165,11 @@ def _areas(
 def _placed(
     source: Source, wanted: str | None, on_notice: Callable[[Notice], None]
 ) -> tuple[dict[str, Polygon | MultiPolygon], dict[str, str]]:
-    """Polygons in lon/lat by name, and names by fingerprint."""
+    """Return polygons in lon/lat by name, and names by fingerprint."""
     xy, owners = shapely.get_coordinates([record.geometry for record in source.records], return_index=True)
     frame = frames.choose(source.place, source.crs, wanted, xy, on_notice)
     names = [record.name for record in source.records]
-    doubt = frames.doubt(frame, xy, owners, names, asked=wanted is not None)
+    notice = frames.accuracy_notice(frame, xy, owners, names, asked=wanted is not None)
     polygons: dict[str, Polygon | MultiPolygon] = {}
     prints: dict[str, str] = {}
     for record in source.records:
@@ -183,8 +185,8 @@ def _placed(
                 f'{where}: has the polygon of area "{one_line(prints[identity])}"; remove one of the two'
             )
         polygons[record.name], prints[identity] = polygon, record.name
-    if doubt:
-        on_notice(doubt)
+    if notice:
+        on_notice(notice)
     return polygons, prints
 
 
@@ -210,13 +212,13 @@ def _check_srid(record: Record, frame: Frame, where: str) -> None:
 
 
 def _polygon(geometry: BaseGeometry | None, frame: Frame, where: str) -> Polygon | MultiPolygon:
-    """Check a geometry and bring it into its canonical form in lon/lat."""
+    """Check a geometry and return its canonical form in lon/lat."""
     if geometry is None or geometry.is_empty:
         raise AreaError(f"{where}: is empty; draw a polygon")
     if not isinstance(geometry, Polygon | MultiPolygon):
         raise AreaError(f"{where}: is a {geometry.geom_type}; give a Polygon or MultiPolygon")
     if not np.isfinite(shapely.get_coordinates(geometry)).all():
-        raise AreaError(f"{where}: holds a coordinate that is not a finite number; mend it")
+        raise AreaError(f"{where}: holds a coordinate that is not a finite number; correct it")
     if not frame.lonlat:
         geometry = shapely.transform(shapely.force_2d(geometry), frame.move)
         if not np.isfinite(shapely.get_coordinates(geometry)).all():
@@ -239,7 +241,7 @@ def _check_range(xy: Coordinates, where: str, *, lonlat: bool) -> None:
         )
     if abs(far_lat) > 90:
         swapped = abs(far_lon) <= 90 and abs(far_lat) <= 180
-        advice = "looks like lat,lon: write longitude first" if swapped else "mend it"
+        advice = "looks like lat,lon: write longitude first" if swapped else "correct it"
         raise AreaError(f"{where}: latitude {far_lat:g} is beyond 90; {advice}")
     if abs(far_lon) > 180:
         raise AreaError(
@@ -268,7 +270,7 @@ def _check_shape(polygon: Polygon | MultiPolygon, where: str) -> None:
             "Hole lies outside shell": "a hole lies outside its outline",
             "Too few points in geometry component": "a ring has fewer than three different points",
         }.get(reason, f"is not valid ({reason.lower()})")
-        raise AreaError(f"{where}: {what} at {at.rstrip(']')} (lon lat); mend the outline")
+        raise AreaError(f"{where}: {what} at {at.rstrip(']')} (lon lat); correct the outline")
 
 
 def _canonical(geometry: BaseGeometry) -> Polygon | MultiPolygon:

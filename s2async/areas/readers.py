@@ -1,6 +1,6 @@
-"""Areas as files hold them: GeoJSON, CSV with a wkt column, WKT in the config, any vector file.
+"""Readers of area files: GeoJSON, CSV with a wkt column, WKT in the configuration, and any vector file.
 
-Readers tell names, shapes and places, and judge nothing but the format: the checks are those of `areas`.
+Readers return names, geometries and their places in the file. They only check the format; `loader` does the rest.
 """
 
 from __future__ import annotations
@@ -32,75 +32,74 @@ _GEOMETRIES: Final = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """One area as it was found."""
+    """One area as the file gives it."""
 
     place: str
-    """For people: file and line, or file and number of the feature, counted from 1."""
+    """Place for messages: file and line, or file and number of the feature, counted from 1."""
     name: str
     geometry: BaseGeometry | None
     srid: int | None = None
-    """EPSG code that stood before an EWKT text."""
+    """EPSG code of an EWKT text."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """All areas of a file, and the CRS that it gives."""
+    """All areas of a file, and its CRS."""
 
     place: str
-    """For people: the file, or the place in the config."""
+    """For messages: the file, or the place in the configuration."""
     records: list[Record]
     crs: str | None = None
-    """For pyproj. None: lon/lat unless the config says otherwise; empty: the file should say it, and does not."""
+    """For pyproj. None: lon/lat unless the configuration sets it; empty: the file lacks one."""
 
 
 def read_geojson(path: Path, name_field: str) -> Source:
     """Read a FeatureCollection, a Feature or a bare geometry (named after the file).
 
-    A ``crs`` member of the older standard (GeoJSON 2008) is honoured.
+    It respects a ``crs`` member as in GeoJSON 2008.
 
     Raises:
-        AreaError: not JSON, not GeoJSON, a geometry that cannot be read, a feature without the field of the name.
+        AreaError: it is not JSON or not GeoJSON, or a geometry cannot be read, or a feature has no name field.
     """
     file = one_line(path, 200)
     try:
         data = json.loads(_text(path))
     except json.JSONDecodeError as error:
-        raise AreaError(f"{file}:{error.lineno}: not JSON ({error.msg}); mend or export the file again") from None
+        raise AreaError(f"{file}:{error.lineno}: not JSON ({error.msg}); correct it or export it again") from None
     except ValueError:
         raise AreaError(f"{file}: not JSON (a number of thousands of digits); export the file again") from None
     except RecursionError:
         raise AreaError(f"{file}: nested too deeply for GeoJSON; export the file again") from None
     kind = data.get("type") if isinstance(data, dict) else None
     if kind == "FeatureCollection" and isinstance(data.get("features"), list):
-        found = [
+        records = [
             _feature(feature, name_field, f"{file}: feature {number}")
             for number, feature in enumerate(data["features"], start=1)
         ]
     elif kind == "Feature":
-        found = [_feature(data, name_field, file)]
+        records = [_feature(data, name_field, file)]
     elif isinstance(kind, str) and kind in _GEOMETRIES:
-        found = [Record(place=file, name=path.stem, geometry=_from_geojson(data, f"{file}:"))]
+        records = [Record(place=file, name=path.stem, geometry=_from_geojson(data, f"{file}:"))]
     else:
         raise AreaError(f"{file}: not GeoJSON (type {toml_value(kind)}); give a FeatureCollection of polygons")
-    return Source(place=file, records=found, crs=_legacy_crs(data.get("crs"), file))
+    return Source(place=file, records=records, crs=_legacy_crs(data.get("crs"), file))
 
 
 def read_csv(path: Path, name_field: str) -> Source:
     """Read a table with a header line and the columns ``wkt`` and ``name_field``.
 
-    Its columns are parted by commas; or by semicolons or tabs, where the header line has these and no comma.
+    Columns are separated by commas, or by semicolons or tabs if the header line has these and no comma.
 
     Raises:
-        AreaError: a column is missing, a row does not fit the header, a WKT cannot be read.
+        AreaError: a column is missing, or a row does not match the header, or a WKT cannot be read.
     """
     file = one_line(path, 200)
-    csv.field_size_limit(
-        max(csv.field_size_limit(), 1 << 30)
-    )  # an outline of 10,000 points is larger than 128 KiB
+    # The default limit is 128 KiB; a polygon of 10,000 points is larger.
+    csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))
     text = _text(path)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     header: list[str] | None = None
-    found = []
+    records = []
     last = 0
     try:
         for row in rows:
@@ -111,24 +110,24 @@ def read_csv(path: Path, name_field: str) -> Source:
                 header = [cell.strip() for cell in row]
                 continue
             if len(row) != len(header):
-                advice = "put the WKT in double quotes" if len(header) > 1 else "part the columns by commas"
+                advice = "put the WKT in double quotes" if len(header) > 1 else "separate the columns by commas"
                 raise AreaError(f"{place}: {len(row)} cells under {len(header)} columns; {advice}")
-            found.append(_row(dict(zip(header, row, strict=True)), name_field, place))
+            records.append(_row(dict(zip(header, row, strict=True)), name_field, place))
     except csv.Error as error:
         raise AreaError(f"{file}:{rows.line_num}: not CSV ({error}); close every double quote") from None
     if header is None:
         raise AreaError(f"{file}: is empty; write a header line with name and wkt, and a line for each area")
-    srids = {record.srid for record in found}
-    if len(srids) == 1 and (srid := srids.pop()) is not None:  # the file's own CRS, said in each line
-        return Source(place=file, records=[replace(record, srid=None) for record in found], crs=f"EPSG:{srid}")
-    return Source(place=file, records=found)
+    srids = {record.srid for record in records}
+    if len(srids) == 1 and (srid := srids.pop()) is not None:  # each line has the same: the CRS of the file
+        return Source(place=file, records=[replace(record, srid=None) for record in records], crs=f"EPSG:{srid}")
+    return Source(place=file, records=records)
 
 
 def read_vector(path: Path, name_field: str) -> Source:
-    """Read any vector file with one layer through GDAL (pyogrio), in the CRS that the file gives.
+    """Read any vector file with one layer through GDAL (pyogrio), in the CRS of the file.
 
     Raises:
-        AreaError: pyogrio is not installed, GDAL cannot read the file, several layers, no CRS.
+        AreaError: pyogrio is not installed, or GDAL cannot read the file, or it has several layers.
     """
     file = one_line(path, 200)
     try:
@@ -152,21 +151,21 @@ def read_vector(path: Path, name_field: str) -> Source:
     if shapes is None:
         raise AreaError(f"{file}: holds no geometries; name a file of polygons")
     fields = [str(field) for field in meta["fields"]]
-    found = []
+    records = []
     for number, wkb in enumerate(shapes):
         place = f"{file}: feature {number + 1}"
         name = _name(
             {field: column[number] for field, column in zip(fields, columns, strict=True)}, name_field, place
         )
-        found.append(Record(place=place, name=name, geometry=_from_wkb(wkb, place)))
-    return Source(place=file, records=found, crs=str(meta["crs"] or ""))
+        records.append(Record(place=place, name=name, geometry=_from_wkb(wkb, place)))
+    return Source(place=file, records=records, crs=str(meta["crs"] or ""))
 
 
 def read_wkt(place: str, areas: Iterable[tuple[str, str, str]]) -> Source:
-    """Read areas that are given as (place, name, WKT), all of them at a place.
+    """Read areas from tuples (place, name, WKT).
 
     Raises:
-        AreaError: a text that is not WKT.
+        AreaError: a text is not WKT.
     """
     return Source(place=place, records=[_wkt_record(*area) for area in areas])
 
@@ -180,7 +179,7 @@ READERS: Final[Mapping[str, Callable[[Path, str], Source]]] = {
 
 
 def _delimiter(text: str) -> str:
-    """What parts the columns, as the header line shows it."""
+    """The separator of columns in the header line."""
     header = re.search(r"[^\r\n]+", text)
     return next((char for char in ",;\t" if header and char in header[0]), ",")
 
@@ -227,7 +226,7 @@ def _name(fields: Mapping[str, Any], name_field: str, place: str) -> str:
         raise AreaError(f'{place}: no field "{one_line(name_field)}" for the name; {advice}')
     value = fields[name_field]
     if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)  # shapefiles keep whole numbers as floats
+        value = int(value)  # shapefiles store whole numbers as floats
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         value = str(value)
     if value is None or (isinstance(value, str) and not value.strip()):
@@ -257,7 +256,7 @@ def _from_geojson(geometry: Any, where: str) -> BaseGeometry:
 
 
 def _flat(coordinates: Any, depth: int = 4) -> Any:
-    """Drop heights, which GEOS before 3.12 does not take in GeoJSON."""
+    """Drop heights, which GEOS before 3.12 does not accept in GeoJSON."""
     if not depth or not isinstance(coordinates, list) or not coordinates:
         return coordinates
     if isinstance(coordinates[0], list):
@@ -279,13 +278,13 @@ def _parsed(parse: Callable[[Any], Any], text: str | bytes, where: str) -> BaseG
 
 
 def _why(message: str) -> str:
-    """Say in plain words why GEOS did not take a geometry, and what to do."""
+    """Explain why GEOS refused a geometry, and what to do."""
     if "closed" in message:
         return "a ring is not closed; repeat its first point at its end"
     if "number of points" in message:
         return "a ring has fewer than three different points; give them, and the first again at the end"
     if any(word in message.lower() for word in ("nonlinear", "curve", "circular")):
-        return "curves cannot be used; turn them into straight pieces"
+        return "curves cannot be used; convert them to straight lines"
     message = one_line(" ".join(message.split(": ", 1)[-1].split()), 100)
     return f"cannot be read ({message}); write POLYGON ((lon lat, lon lat, ...)) or a GeoJSON Polygon"
 

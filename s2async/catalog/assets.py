@@ -1,4 +1,4 @@
-"""The assets of a STAC item: which of them are COGs that can be read, and at which address. Pure."""
+"""The assets of a STAC item: which of them are readable COGs, and their addresses. Pure."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ NO_ASSET = Reason(Cause.NO_ASSET, "the item has no such asset")
 def sort_assets(
     entries: Mapping[str, Any], catalog: Catalog, *, base: str, folder: str, schemes: object
 ) -> tuple[dict[str, Asset], dict[str, Reason]]:
-    """Sort an item's assets into readable COGs and those that cannot be read, with the reason.
+    """Sort an item's assets into readable COGs and unreadable ones with the reason.
 
-    Earth Search lists each raster twice, such as ``visual`` and ``visual-jp2``; where only the latter is there,
-    the former is named as absent. Where the entry of ``scl`` or ``visual`` is missing altogether, the folder in
-    which the catalogue's own COGs lie (always as SCL.tif and TCI.tif) gives the address: tools that pass items on
-    drop entries, and a file that is really missing answers 404.
+    Earth Search lists each raster twice, such as ``visual`` and ``visual-jp2``; if an item has only the latter,
+    the former is absent. If ``scl`` or ``visual`` is not listed at all, its address is derived from the folder
+    of the catalogue's COGs (always SCL.tif and TCI.tif): some tools drop entries of items, and a request for a
+    missing file simply gets a 404.
 
     Args:
-        entries: The item's assets whose keys can be part of a file name.
-        catalog: Where the item came from.
-        base: The item's own address, for relative ones; the empty string when unknown.
-        folder: What ``earthsearch:s3_path`` says; else the empty string.
-        schemes: What ``storage:schemes`` says.
+        entries: the item's assets whose keys can be part of a file name.
+        catalog: source of the item.
+        base: the item's own address, for relative ones; the empty string when unknown.
+        folder: value of ``earthsearch:s3_path``, or the empty string.
+        schemes: value of ``storage:schemes``.
     """
     assets: dict[str, Asset] = {}
     absent: dict[str, Reason] = {}
@@ -52,26 +52,26 @@ def sort_assets(
                 absent.setdefault(plain, ONLY_JP2)
     for key, file in (("scl", "SCL.tif"), ("visual", "TCI.tif")):
         if folder and key not in assets and key not in absent:
-            found = _judge({"href": f"{folder}/{file}"}, "", catalog)
+            found = _address({"href": f"{folder}/{file}"}, "", catalog)
             if not isinstance(found, Reason):
                 assets[key] = Asset(key=key, href=found)
     return assets, absent
 
 
 def _our_keys(entries: Mapping[str, Any], catalog: Catalog) -> dict[str, str]:
-    """Our key of each asset to the item's: mapped keys first, and no other asset takes their names."""
+    """Map our asset keys to the item's: keys of the catalogue first; no other asset may use their names."""
     ours = {key: name for key, name in catalog.assets.items() if name in entries}
     taken = {*catalog.assets, *catalog.assets.values()}
     return ours | {name: name for name in entries if name not in taken}
 
 
 def _choose(entry: Mapping[str, Any], base: str, schemes: Mapping[str, Any], catalog: Catalog) -> str | Reason:
-    """The address of a COG that may be asked for; else the asset's own one; else why there is none.
+    """Choose the address of a COG: one that is allowed, or else the asset's own, or else the reason why not.
 
-    Where the asset's own address cannot be read, its ``alternate`` ones are tried (alternate assets extension),
-    each of which tells what differs from the asset. Those that the requester pays for are left out.
+    If the asset's own address is not usable, its ``alternate`` ones are tried (alternate assets extension); each
+    lists what differs from the asset. Addresses with requester-pays are left out.
     """
-    main = _judge(entry, base, catalog)
+    main = _address(entry, base, catalog)
     if not isinstance(main, Reason) and catalog.allows(main):
         return main
     foreign = ""
@@ -79,7 +79,7 @@ def _choose(entry: Mapping[str, Any], base: str, schemes: Mapping[str, Any], cat
         other = {key: value for key, value in entry.items() if key != "href"} | dict(mapping(told))
         if _is_paid_for(mapping(told), schemes):
             continue
-        found = _judge(other, base, catalog)
+        found = _address(other, base, catalog)
         if isinstance(found, Reason):
             continue
         if catalog.allows(found):
@@ -91,14 +91,14 @@ def _choose(entry: Mapping[str, Any], base: str, schemes: Mapping[str, Any], cat
 
 
 def _is_paid_for(told: Mapping[str, Any], schemes: Mapping[str, Any]) -> bool:
-    """Whether who asks pays, as the storage extension tells it before version 2 and since."""
+    """Whether the requester pays, by the storage extension before version 2 or since."""
     named = told.get("storage:refs")
     refs = [schemes.get(ref) for ref in named if isinstance(ref, str)] if isinstance(named, list) else []
     paid = (told.get("storage:requester_pays"), *(mapping(ref).get("requester_pays") for ref in refs))
     return any(value is True for value in paid)
 
 
-def _judge(entry: Mapping[str, Any], base: str, catalog: Catalog) -> str | Reason:
+def _address(entry: Mapping[str, Any], base: str, catalog: Catalog) -> str | Reason:
     """The http(s) address of a COG, or why there is none."""
     href, media = entry.get("href"), str(entry.get("type") or "").lower()
     if not isinstance(href, str) or not href:
@@ -124,7 +124,7 @@ def _judge(entry: Mapping[str, Any], base: str, catalog: Catalog) -> str | Reaso
 
 
 def _is_clean(text: str) -> bool:
-    """Printable ASCII without blanks, quotes and backslashes: nothing that two parsers could read differently."""
+    """Whether text is ASCII without blanks, quotes and backslashes, which all parsers read alike."""
     return re.fullmatch(r"[!#-&(-;=?-\[\]-_a-z~]{1,2000}", text) is not None
 
 
@@ -143,5 +143,5 @@ def is_address(text: object) -> bool:
 
 
 def mapping(value: object) -> Mapping[str, Any]:
-    """A JSON object; an empty one in place of anything else."""
+    """Return a JSON object unchanged, and an empty one for anything else."""
     return value if isinstance(value, Mapping) else {}

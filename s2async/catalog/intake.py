@@ -1,6 +1,6 @@
-"""The items of one search in, its scenes out: each item once, the newest edition of each scene, none too cloudy.
+"""Filters the items of one search: duplicates, reprocessed scenes, other times and collections, clouds. Pure.
 
-Pure. What cannot be used is counted, with a reason, and tells in the end whether the search means anything.
+Unusable items are counted with their reasons, which show at the end whether the search is of any use.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from s2async.models import Scene
 from s2async.text import excerpt, is_too_deep
 
 ENOUGH: Final = 8
-"""So many items tell something of a catalogue: now and then one is published in part."""
+"""Items needed to draw conclusions about a catalogue: a single item may be published incompletely."""
 MOST: Final = 95
-"""Per cent of them that are unusable, from which on the few others are an accident."""
+"""Per cent of unusable items from which on the search counts as failed."""
 
 
 def identity(item: Any, catalog: Catalog) -> str:
-    """Tells an item from all others: its collection and id, or all of it where the id is no text.
+    """Identify an item: by its collection and id, or by a hash of its content if the id is not text.
 
     Raises:
-        BadAnswer: It is nested too deeply to be looked at as a whole.
+        BadAnswer: it is nested too deeply to be hashed.
     """
     if isinstance(item, Mapping) and isinstance(item.get("id"), str):
         collection = item.get("collection")
@@ -38,13 +38,13 @@ def identity(item: Any, catalog: Catalog) -> str:
 
 
 class Intake:
-    """Takes in item after item.
+    """Takes the items of a search one by one and returns the scenes that pass.
 
     Args:
-        catalog: Where they come from.
-        start: First instant that was asked for, aware.
-        end: First instant after it, aware.
-        max_scene_cloud: Per cent of the whole scene above which it is dropped.
+        catalog: source of the items.
+        start: first instant of the period, aware.
+        end: first instant after the period, aware.
+        max_scene_cloud: drop scenes with more cloud cover, in per cent.
         newest_only: of a scene that was processed several times, only the newest item counts.
     """
 
@@ -52,11 +52,11 @@ class Intake:
         self, catalog: Catalog, start: datetime, end: datetime, *, max_scene_cloud: float, newest_only: bool
     ) -> None:
         self.listed: set[str] = set()
-        """Identities of all items that came."""
+        """Identities of all items so far."""
         self.ours: set[str] = set()
-        """Those of the collection that was asked for."""
+        """Identities of the items of the right collection."""
         self.refused: dict[str, str] = {}
-        """Those of them that cannot be used, with the reason."""
+        """Identities of unusable items, with the reason."""
         self._catalog = catalog
         self._start, self._end = start, end
         self._max_scene_cloud = max_scene_cloud
@@ -65,7 +65,7 @@ class Intake:
         self._foreign = ""
 
     def add(self, name: str, item: Any) -> list[Scene]:
-        """Take an item, whose `identity` is this name; returns the scenes that can go now."""
+        """Take an item with this `identity`; returns the scenes that can be passed on now."""
         if name in self.listed:
             return []
         self.listed.add(name)
@@ -89,11 +89,11 @@ class Intake:
         return self._clear([scene] if self._newest is None else self._newest.add(scene))
 
     def rest(self) -> list[Scene]:
-        """The scenes that were still held back, at the end of the search."""
+        """Return the scenes that are still held back, at the end of the search."""
         return self._clear([] if self._newest is None else self._newest.rest())
 
     def fault(self) -> str:
-        """Why the search says nothing although items came; the empty string when it does."""
+        """Why the search is of no use although it returned items; the empty string when it is."""
         if self.listed and not self.ours:
             return (
                 f"all its items are of other collections, such as {self._foreign}, not of "
@@ -106,7 +106,7 @@ class Intake:
         return ""
 
     def notices(self) -> list[str]:
-        """What a person should know beside a fault, one line each."""
+        """Notices about left-out items, one line each."""
         told = {
             "items of other collections, ignored": len(self.listed - self.ours) if self.ours else 0,
             "items, all of other times, ignored": 0 if self._timely else self._untimely,
@@ -117,7 +117,7 @@ class Intake:
 
     @property
     def example(self) -> str:
-        """Why the first of the items that cannot be used is one; the empty string when there is none."""
+        """The reason of the first unusable item; the empty string when there is none."""
         return next(iter(self.refused.values()), "")
 
     @property

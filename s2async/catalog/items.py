@@ -1,8 +1,8 @@
 """The known STAC catalogues as data, and their items as scenes.
 
-Pure: no I/O. A catalogue is an entry of `KNOWN`, or what a user describes to `custom`. An item is judged strictly
-where the program relies on it (its id becomes a file name, its time and place make jobs, its addresses are asked)
-and leniently in everything else: what is odd there is unknown, never an error.
+Pure: no I/O. A catalogue is an entry of `KNOWN`, or one that a user defines by `custom`. Items are checked
+strictly where the program relies on them (the id becomes a file name, time and footprint define jobs, hrefs are
+requested). In everything else they are checked leniently: an odd value counts as unknown and is never an error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from s2async.models import Scene
 from s2async.text import origin
 
 COPERNICUS = "contains modified Copernicus Sentinel data {year}"
-"""How the Sentinel Data Legal Notice asks to be named; ``{year}`` is that of the sensing."""
+"""Attribution that the Sentinel Data Legal Notice requires; ``{year}`` is the year of sensing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,21 +39,20 @@ class Catalog:
     """Root of the API, without a slash at the end."""
     collection: str
     assets: Mapping[str, str]
-    """Our asset key to the item's: at least ``scl``. A key that is not named here is the same in both."""
+    """Maps our asset keys to those of the items: at least ``scl``. Keys that are not listed are the same."""
     origins: tuple[str, ...] = ()
     """Origins (``https://host``) that assets may come from, besides the API's own."""
     listed: tuple[str, ...] = ()
-    """Further ones that the user listed."""
+    """Additional origins that the user lists."""
     buckets: Mapping[str, str] = field(default_factory=dict)
-    """S3 buckets that are public over https, and under which address."""
+    """S3 buckets that are public over https, with their address."""
     descending: bool = False
-    """True when answers are known to come newest first; then a search
-    can release the newest of several reprocessings before it ends."""
+    """True when the API returns the newest items first, so that a search can pass on scenes before it ends."""
     attribution: str = COPERNICUS
-    """Where the pixels come from, for the crops' tags; ``{year}`` stands for the year of sensing."""
+    """Source of the pixels, for the tags of the crops; ``{year}`` stands for the year of sensing."""
 
     def allows(self, href: str) -> bool:
-        """Whether an http(s) address is of an origin that may be asked."""
+        """Whether the origin of an http(s) address is allowed."""
         return origin(href) in _origins((self.url, *self.origins, *self.listed))
 
 
@@ -89,20 +88,20 @@ KNOWN: Mapping[str, Catalog] = MappingProxyType(
         )
     }
 )
-"""Catalogues that need no more than their name."""
+"""Catalogues that are known by name."""
 
 
 def custom(url: str, collection: str, assets: Mapping[str, str], attribution: str = COPERNICUS) -> Catalog:
     """Describe a STAC API that is not in `KNOWN`.
 
     Args:
-        url: Root of the API, http(s).
-        collection: Name of the collection in it.
-        assets: Our asset key to the item's, such as ``{"scl": "SCL", "visual": "TCI"}``.
-        attribution: Where the pixels come from; ``{year}`` stands for the year of sensing.
+        url: root of the API, http(s).
+        collection: id of the collection.
+        assets: maps our asset keys to those of the items, such as ``{"scl": "SCL", "visual": "TCI"}``.
+        attribution: source of the pixels; ``{year}`` stands for the year of sensing.
 
     Raises:
-        ConfigError: The URL is not one, the collection is empty, or ``scl`` is not named.
+        ConfigError: the URL is not valid, the collection is empty, or ``scl`` is missing.
     """
     parts = urlsplit(url) if is_address(url) else None
     if parts is None or parts.query:
@@ -130,11 +129,11 @@ def to_scene(item: Mapping[str, Any], catalog: Catalog) -> Scene:
     """Reduce a STAC item to what the program uses.
 
     Args:
-        item: The decoded JSON of one item (any STAC 1.x version).
-        catalog: Where it came from: tells how assets are named and which buckets are public.
+        item: the decoded JSON of one item (any STAC 1.x version).
+        catalog: its source, which defines the names of assets and the public buckets.
 
     Raises:
-        BadAnswer: The item cannot be a job: an id that cannot name a file, no time, or no place.
+        BadAnswer: the item is not usable: its id cannot be a file name, or it has no time or footprint.
     """
     name = _checked_id(item.get("id"))
     properties = mapping(item.get("properties"))
@@ -178,7 +177,7 @@ def _checked_id(name: object) -> str:
 
 
 def _is_safe_name(name: str) -> bool:
-    """Whether a text can be part of a file name on every system: Sentinel-2 ids always can."""
+    """Whether text can be part of a file name on every system; ids of Sentinel-2 items always can."""
     hidden = any(unicodedata.category(c).startswith("C") for c in name)  # control, format, surrogate, unassigned
     if not name or hidden or re.search(r'[/\\:*?"<>|]', name):
         return False
@@ -186,13 +185,13 @@ def _is_safe_name(name: str) -> bool:
 
 
 def _shown(value: object) -> str:
-    """Any value as a short line of plain ASCII."""
+    """Any value as a short line of ASCII."""
     text = ascii(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _text(properties: Mapping[str, Any], *keys: str) -> str:
-    """The first of these properties that is a sensible line of text, else the empty string."""
+    """The first of these properties that is one line of ASCII text, or the empty string."""
     for key in keys:
         value = properties.get(key)
         if isinstance(value, str) and len(value) <= 500 and value.isprintable() and value.isascii():
@@ -201,7 +200,7 @@ def _text(properties: Mapping[str, Any], *keys: str) -> str:
 
 
 def instant(value: object) -> datetime | None:
-    """A time as RFC 3339 writes it; a time without a zone is UTC."""
+    """Parse a time by RFC 3339; without a zone it is UTC. None when it is not valid."""
     if not isinstance(value, str):
         return None
     try:
@@ -220,9 +219,8 @@ def _cloud(value: object) -> float | None:
 def _epsg(properties: Mapping[str, Any]) -> int | None:
     """The number in ``proj:epsg`` (projection extension before 2.0) or ``proj:code`` (since)."""
     for value in (properties.get("proj:epsg"), properties.get("proj:code")):
-        found = re.fullmatch(r"(?:EPSG:)?(\d{4,6})", str(value))
-        if found:
-            return int(found[1])
+        if match := re.fullmatch(r"(?:EPSG:)?(\d{4,6})", str(value)):
+            return int(match[1])
     return None
 
 
@@ -230,22 +228,22 @@ _SQUARE = r"0?([1-9]\d?[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])"
 
 
 def _grid(name: str, properties: Mapping[str, Any]) -> str:
-    """The MGRS square without a leading zero, from wherever the item tells it; as a last resort from its id."""
+    """The MGRS tile without a leading zero, from a property or, if there is none, from the id."""
     parts = (properties.get(f"mgrs:{part}", "") for part in ("utm_zone", "latitude_band", "grid_square"))
-    told = (
+    candidates = (
         _text(properties, "grid:code").removeprefix("MGRS-"),
         "".join(map(str, parts)),
         _text(properties, "s2:mgrs_tile"),
     )
-    for text in told:
-        if found := re.fullmatch(_SQUARE, text):
-            return found[1]
-    found = re.search(rf"(?:^|_)T?{_SQUARE}(?=_|$)", name)
-    return found[1] if found else ""
+    for text in candidates:
+        if match := re.fullmatch(_SQUARE, text):
+            return match[1]
+    match = re.search(rf"(?:^|_)T?{_SQUARE}(?=_|$)", name)
+    return match[1] if match else ""
 
 
 def _footprint(name: str, item: Mapping[str, Any]) -> BaseGeometry:
-    """The item's geometry, or its bbox where it has none that can be understood; see `Scene.footprint`."""
+    """The item's geometry, or its bbox if the geometry is not valid; see `Scene.footprint`."""
     for key, read in (("geometry", shape), ("bbox", _box)):
         try:
             footprint: BaseGeometry = shapely.make_valid(_unwrapped(shapely.force_2d(read(item[key]))))
@@ -254,18 +252,18 @@ def _footprint(name: str, item: Mapping[str, Any]) -> BaseGeometry:
             continue
         if -360 <= west <= east <= 360 and -90 <= south <= north <= 90:  # false for NaN, so for an empty one
             return footprint
-    raise BadAnswer(f"item {name}: neither geometry nor bbox says where it lies")
+    raise BadAnswer(f"item {name}: neither geometry nor bbox is valid")
 
 
 def _box(bbox: Any) -> BaseGeometry:
-    """A GeoJSON bbox of 4 or 6 numbers; one whose west is greater than its east crosses 180 degrees."""
+    """A GeoJSON bbox of 4 or 6 numbers; it crosses 180 degrees if its west is greater than its east."""
     west, south, east, north = bbox if len(bbox) == 4 else (bbox[0], bbox[1], bbox[3], bbox[4])
     box: BaseGeometry = shapely.box(west, south, east if east >= west else east + 360, north)
     return box
 
 
 def _unwrapped(footprint: BaseGeometry) -> BaseGeometry:
-    """A scene that crosses 180 degrees, and so seems to span the globe, in one piece: up to 182 degrees or so."""
+    """Join a footprint that crosses 180 degrees and so seems to span the globe: east of 180, up to about 182."""
     west, _, east, _ = footprint.bounds
     if east - west <= 180:
         return footprint
@@ -274,7 +272,7 @@ def _unwrapped(footprint: BaseGeometry) -> BaseGeometry:
 
 
 def links(thing: Mapping[str, Any], rel: str) -> list[Mapping[str, Any]]:
-    """The links of an item or a page that have this relation."""
+    """The links of an item or a page with this relation."""
     listed = thing.get("links")
     everything = listed if isinstance(listed, list) else []
     return [link for link in everything if isinstance(link, Mapping) and link.get("rel") == rel]

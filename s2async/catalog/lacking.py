@@ -1,4 +1,4 @@
-"""Selection assets that no scene offers: a slip of the pen (B04 for red), or a catalogue without COGs. Pure."""
+"""Selected assets that no scene offers: a wrong key (B04 for red), or a catalogue without COGs. Pure."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from s2async.reasons import counted
 
 
 class Lacking:
-    """Takes in scene after scene, and tells which wanted assets none of them offers in a form that can be read.
+    """Collects, scene by scene, which of some assets no scene offers in a readable form.
 
     Args:
-        wanted: Asset keys.
+        keys: asset keys.
     """
 
-    def __init__(self, wanted: Iterable[str]) -> None:
-        self._never: dict[str, Counter[Cause]] = {key: Counter() for key in dict.fromkeys(wanted)}
-        """Why, by key; none that a scene has."""
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._never: dict[str, Counter[Cause]] = {key: Counter() for key in dict.fromkeys(keys)}
+        """Causes by key, for the keys that no scene has offered."""
         self._scenes = 0
         self._there: set[str] = set()
         self._texts: dict[Cause, str] = {}
-        """A reason of each cause."""
+        """One reason for each cause."""
         self._forbidden: set[str] = set()
 
     def add(self, scene: Scene) -> None:
-        """Take in a scene."""
+        """Add a scene."""
         self._scenes += 1
         self._there |= scene.assets.keys()
         for key in [key for key in self._never if key in scene.assets]:
@@ -42,22 +42,22 @@ class Lacking:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Assets that no scene offers; none before a scene was taken in."""
+        """Assets that no scene offers; empty before the first scene."""
         return tuple(self._never) if self._scenes else ()
 
     @property
     def scenes(self) -> int:
-        """Scenes that were taken in."""
+        """Number of scenes that were added."""
         return self._scenes
 
     @property
     def place(self) -> tuple[str, str]:
-        """The setting to be mended: the catalogue's names the classification, the output's what is wanted."""
+        """The setting to correct: the catalogue names the classification, the output the other assets."""
         return ("search", "catalog") if "scl" in self._never else ("output", "assets")
 
     @property
     def told(self) -> str:
-        """What is lacking, in words; nothing where every asset was seen, or no scene."""
+        """A sentence about the lacking assets; empty when there are none, or no scenes."""
         if not self.keys:
             return ""
         found = "the scene found" if self._scenes == 1 else f"any of {self._scenes} scenes"
@@ -76,10 +76,10 @@ class Lacking:
         return "; ".join(told)
 
     @property
-    def mend(self) -> str:
-        """What to do about it."""
+    def advice(self) -> str:
+        """What the user should do about it."""
         causes = Counter[Cause]()
         for found in self._never.values():
             causes.update(found)
         del causes[Cause.NO_ASSET]
-        return advice(causes, self._there, sorted(self._forbidden)) if causes else "mend the key"
+        return advice(causes, self._there, sorted(self._forbidden)) if causes else "correct the key"

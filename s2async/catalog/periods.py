@@ -1,4 +1,4 @@
-"""Periods: which spans of time are searched, and which period cannot hold a scene. Pure."""
+"""Periods: how a period is split into searches, and which period cannot contain scenes. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ TOLERANCE: Final = timedelta(days=1)
 
 
 def spans(start: datetime | None, end: datetime | None, *, now: datetime) -> list[tuple[datetime, datetime]]:
-    """Cut a half-open period at the calendar quarters (UTC), so that later runs ask the same questions.
+    """Split a half-open period at the calendar quarters (UTC), so that later runs repeat the same searches.
 
-    An open end runs to the end of the quarter that ``now`` lies in.
+    An open end means the end of the quarter that contains ``now``.
     """
     cuts = []
     first = max((start or LAUNCH).astimezone(UTC), LAUNCH)
@@ -27,12 +27,12 @@ def spans(start: datetime | None, end: datetime | None, *, now: datetime) -> lis
 
 
 def why_empty(start: datetime | None, end: datetime | None, *, now: datetime) -> str:
-    """Why a half-open period cannot hold a scene, and what to do about it; the empty string when it can.
+    """Why a half-open period cannot contain scenes, and what to do; the empty string when it can.
 
     Args:
-        start: First instant, aware; None is open.
-        end: First instant that is no longer wanted, aware; None is open.
-        now: The time by this machine's clock, aware.
+        start: first instant, aware; None is open.
+        end: first instant after the period, aware; None is open.
+        now: this machine's time, aware.
     """
     if end is not None and end <= LAUNCH:
         return f"ends before the launch of Sentinel-2 ({LAUNCH:%Y-%m-%d}); correct the year"

@@ -1,4 +1,4 @@
-"""Places: which areas share a search, what surrounds them, and which of all areas lie in a scene.
+"""Geometry of searches: which areas share one, the polygon around them, and which areas a scene covers.
 
 Pure geometry in lon/lat degrees, with margins in km on the ground.
 """
@@ -18,11 +18,11 @@ from s2async.geo import KM_PER_DEGREE, copies
 from s2async.models import Area, Scene
 
 GROUP_DEGREES = 1.0
-"""Areas within a square of this side share a search: about one Sentinel-2 tile."""
+"""Areas within a square of this size, in degrees, share a search: about one MGRS tile."""
 
 
 def groups(parts: Sequence[Polygon]) -> list[NDArray[np.intp]]:
-    """Indices of the polygons that share a search: those near one another, and each large one alone."""
+    """Indices of the polygons that share a search: neighbours together, and each large polygon alone."""
     bounds = shapely.bounds(np.array(parts, dtype=object)).reshape(-1, 4)
     large = np.maximum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1]) > GROUP_DEGREES
     points = shapely.get_coordinates(shapely.point_on_surface(parts))
@@ -36,7 +36,7 @@ def groups(parts: Sequence[Polygon]) -> list[NDArray[np.intp]]:
         if width <= GROUP_DEGREES:
             found.append(members)
             continue
-        # Cut in the widest gap of the middle half: clusters stay whole, and each half is markedly smaller.
+        # Cut at the widest gap of the middle half: clusters stay together, and both halves are clearly smaller.
         where = points[members, axis]
         inner = np.unique(np.clip(where, low[axis] + width / 4, high[axis] - width / 4))
         gap = int(np.argmax(np.diff(inner)))
@@ -46,7 +46,7 @@ def groups(parts: Sequence[Polygon]) -> list[NDArray[np.intp]]:
 
 
 def surround(parts: Sequence[Polygon]) -> Polygon:
-    """A convex polygon of some tens of vertices that holds these polygons and the margin around them."""
+    """A convex polygon of some tens of vertices around these polygons, with a margin."""
     hull = shapely.convex_hull(shapely.GeometryCollection(list(parts)))
     west, south, east, north = hull.bounds
     slack = max(0.005, 0.01 * max(east - west, north - south))  # what simplifying may cut off, in degrees
@@ -57,7 +57,7 @@ def surround(parts: Sequence[Polygon]) -> Polygon:
 
 
 class Matcher:
-    """Finds the areas of a scene among all areas, in an order in which neighbours follow one another."""
+    """Finds the areas that a scene covers, in an order in which neighbours are adjacent."""
 
     def __init__(self, areas: Sequence[Area]) -> None:
         points = [shapely.point_on_surface(area.polygon) for area in areas]
@@ -67,10 +67,10 @@ class Matcher:
         self._tree = shapely.STRtree(parts)
 
     def areas_for(self, scene: Scene) -> list[Area]:
-        """The areas that may lie in a scene: those within 1 km of its footprint (more beyond 76 degrees).
+        """The areas that a scene may cover: those within 1 km of its footprint (more beyond 76 degrees).
 
         Raises:
-            ValueError: The scene has no footprint, as when it was read back from the state.
+            ValueError: the scene has no footprint, as when it was read back from the state.
         """
         if scene.footprint is None:
             raise ValueError(f"scene {scene.id} has no footprint to match areas with")
@@ -81,9 +81,9 @@ class Matcher:
 
 
 def _margin(latitude: float) -> float:
-    """How far, in km, a scene may reach beyond its footprint.
+    """Most distance, in km, by which a scene may extend beyond its footprint.
 
-    Its edges are straight in UTM, those of its footprint in lon/lat. The bow between the two is at most
+    Edges of a scene are straight in UTM, those of its footprint in lon/lat. They are apart by at most
     side^2 tan(latitude) / (8 R) for a side of 110 km on a sphere of 6371 km; 1 km covers it up to 76 degrees.
     """
     return float(max(1.0, 0.24 * np.tan(np.radians(min(latitude, 89.0)))))
@@ -99,7 +99,7 @@ def _widen(shape: BaseGeometry, km: float) -> BaseGeometry:
 
 
 def _z_order(points: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """Place of lon/lat points (n, 2) on a Morton curve of 65536 x 65536 cells: the bits of both, interleaved."""
+    """Positions of lon/lat points (n, 2) on a Morton curve of 65536 x 65536 cells: both bits interleaved."""
     cells = (np.add(points, (180.0, 90.0)) / (360.0, 180.0) * 65535).astype(np.uint64)
     bits = np.arange(16, dtype=np.uint64)
     spread = ((cells[:, :, None] >> bits & np.uint64(1)) << (np.uint64(2) * bits)).sum(axis=2, dtype=np.uint64)

@@ -1,8 +1,8 @@
-"""Searches: areas and a period in, scenes out, each matched to all its areas.
+"""Searches: areas and a period in, scenes out.
 
-Neighbouring areas share a search, a long period is cut into calendar quarters, and every search is paged to its
-end: it is complete only when the server said so. Scenes leave while the pages still come in, but for the editions
-(twins) of one scene, which wait for each other.
+Neighbouring areas share a search, and a long period is split at calendar quarters. Every search is paged to its
+end: it is complete only when the server says that no page follows. Scenes are passed on while pages still
+arrive; only the reprocessings of one acquisition wait for each other.
 """
 
 from __future__ import annotations
@@ -36,43 +36,43 @@ P = ParamSpec("P")
 _log = logging.getLogger("s2async.catalog")
 
 SEARCHERS = 4
-"""Searches whose pages are fetched side by side."""
+"""Searches that run concurrently."""
 
 MAX_ITEMS = 100_000
-"""Items after which a search is given up: a server that never ends must not fill the memory."""
+"""Items after which a search is aborted, so that endless paging cannot exhaust memory."""
 
 MAX_COUNT = 10**9
-"""Items that a catalogue may count: larger numbers are none, and some have thousands of digits."""
+"""Largest plausible count of items; larger numbers, some of thousands of digits, are ignored."""
 
 EMPTY_PAGES = 3
-"""Empty pages in a row that still name a next one."""
+"""Most consecutive empty pages with a link to a next page."""
 
 STALE_PAGES = 2
-"""Pages in a row that hold items, but no new one, after which paging does not advance."""
+"""Consecutive pages without a new item after which a search is aborted."""
 
 USELESS_PAGES = 20
-"""Pages in a row whose new items cannot be used, all of them: a server can make these up for ever."""
+"""Consecutive pages with unusable new items only, after which a search is aborted: they may be endless."""
 
 MIN_LIMIT = 12
-"""Items a page below which a 502 is no longer taken for an answer that was too large."""
+"""Items per page below which a 502 no longer means that the response was too large."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
-    """One question to the catalogue: what was sensed here, from start until before end?"""
+    """One search of the catalogue: what was sensed here, from start to before end?"""
 
     label: str
-    """Names the areas and the span, for people."""
+    """Areas and period, for messages."""
     key: str
     """Identifies the same search in a later run: 16 hex digits."""
     geometry: Polygon
-    """A small convex polygon around all its areas, lon/lat."""
+    """A convex polygon with few vertices around all its areas, lon/lat."""
     start: datetime
     end: datetime
 
 
 class Request(NamedTuple):
-    """One page to ask for."""
+    """The request for one page."""
 
     method: str
     url: str
@@ -80,12 +80,12 @@ class Request(NamedTuple):
 
 
 class Fetch(Protocol):
-    """The transport as a search sees it: asks, retries by itself, and decodes the JSON of the answer."""
+    """What a search needs of the network: send a request, with retries, and decode the JSON response."""
 
     async def __call__(
         self, method: str, url: str, body: Mapping[str, Any] | None = None, *, final: frozenset[int] = frozenset()
     ) -> Any:
-        """Ask once more or less; statuses in ``final`` are not retried. Raises a `RemoteError`."""
+        """Send a request. Statuses in ``final`` are not retried. Raises a `RemoteError`."""
 
 
 # ---- planning ---------------------------------------------------------------------------------------------
@@ -94,17 +94,17 @@ class Fetch(Protocol):
 def plan(
     areas: Sequence[Area], start: datetime | None, end: datetime | None, catalog: Catalog, *, now: datetime
 ) -> list[Search]:
-    """Cut the whole question into searches.
+    """Split areas and period into searches.
 
-    The parts of a multi-part area are grouped one by one, so an area on both sides of 180 degrees, or with an
-    island far away, never asks for all that lies between. Scenes that two searches return are harmless.
+    The parts of a multi-part area are grouped separately. So an area on both sides of 180 degrees, or with a
+    distant island, does not search everything in between. Two searches may return the same scene without harm.
 
     Args:
-        areas: What to watch.
-        start: First instant, aware; None is the launch of Sentinel-2.
-        end: First instant that is no longer wanted, aware; None is open.
-        catalog: Whom to ask; part of each search's key.
-        now: No span begins later: the present and a day, for clocks that differ.
+        areas: areas to search.
+        start: first instant, aware; None is the launch of Sentinel-2.
+        end: first instant after the period, aware; None is open.
+        catalog: catalogue to search; part of each search's key.
+        now: no search starts later: the present plus a day, for clocks that differ.
     """
     owned = [(area, part) for area in areas for part in shapely.get_parts(area.polygon)]
     when = spans(start, end, now=now)
@@ -115,8 +115,8 @@ def plan(
         who = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
         for first, last in when:
             days = f"{first:%Y-%m-%d}/{last - timedelta(microseconds=1):%Y-%m-%d}"
-            told = (catalog.url, catalog.collection, geometry.wkt, first.isoformat(), last.isoformat())
-            key = hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+            question = (catalog.url, catalog.collection, geometry.wkt, first.isoformat(), last.isoformat())
+            key = hashlib.sha256("\n".join(question).encode()).hexdigest()[:16]
             searches.append(Search(label=f"{who}, {days}", key=key, geometry=geometry, start=first, end=last))
     return searches
 
@@ -127,9 +127,9 @@ def plan(
 def first_request(search: Search, catalog: Catalog, limit: int) -> Request:
     """The request for the first page.
 
-    The interval is closed, as STAC has it, and ends at the first instant of the next span: what was sensed exactly
-    then is dropped on arrival, so nothing depends on the fractions of a second that a server keeps. Cloud cover is
-    not asked for, because a server would leave out the items that tell none.
+    STAC intervals are closed, so it ends at the first instant of the next period. A scene of exactly that
+    instant is dropped on arrival, so that the precision of a server's times does not matter. Cloud cover is not
+    part of the query, because a server would leave out items without a value.
     """
     asked = ItemSearch(
         f"{catalog.url}/search",
@@ -142,10 +142,10 @@ def first_request(search: Search, catalog: Catalog, limit: int) -> Request:
 
 
 def next_request(page: Mapping[str, Any], asked: Request) -> Request | None:
-    """The request for the page after this one, as the STAC API's item search writes it; None after the last.
+    """The request for the next page (STAC API, item search); None after the last page.
 
     Raises:
-        BadAnswer: There is a link, but none that can be followed: not http(s), neither GET nor POST.
+        BadAnswer: the link cannot be followed: it is not http(s), or neither GET nor POST.
     """
     link = next(iter(links(page, "next")), None)
     if link is None:
@@ -171,10 +171,10 @@ def _features(page: Any) -> list[Any]:
 
 
 def _matched(page: Mapping[str, Any]) -> int | None:
-    """How many items the server counts in the whole search, if it does and if it makes sense."""
+    """The server's count of items in the whole search; None when there is none, or it is implausible."""
     context = page.get("context")
-    told = page.get("numberMatched"), context.get("matched") if isinstance(context, Mapping) else None
-    return next((count for count in told if type(count) is int and 0 <= count <= MAX_COUNT), None)
+    counts = page.get("numberMatched"), context.get("matched") if isinstance(context, Mapping) else None
+    return next((count for count in counts if type(count) is int and 0 <= count <= MAX_COUNT), None)
 
 
 # ---- running ----------------------------------------------------------------------------------------------
@@ -212,29 +212,29 @@ async def run_search(
     limit: int = 100,
     known: Estimate | None = None,
 ) -> SearchReport:
-    """Page through one search and hand out its scenes.
+    """Page through one search and pass on its scenes.
 
-    Where the catalogue counts more items than came, the search is made once more with pages of another size: what
-    a lost link or an order that changes has cost then shows by other items. The same items again tell that the
-    count is an estimate, such as pgSTAC makes.
+    If the catalogue counts more items than it returned, the search is repeated with another page size. If items
+    were lost, by a missing link or an order that changed, the second pass returns other items. If it returns the
+    same ones, the count is an estimate, as in pgSTAC.
 
     Args:
-        search: What to ask.
-        catalog: Whom to ask.
-        fetch: The transport.
-        max_scene_cloud: Per cent of the whole scene above which it is dropped; a scene that tells none is kept.
+        search: what to search.
+        catalog: where to search.
+        fetch: sends requests.
+        max_scene_cloud: drop scenes with more cloud cover, in per cent; a scene without a value is kept.
             With ``newest_only``, the cloud cover of the newest item counts.
-        newest_only: of a scene that was processed several times, hand out only the newest item; see
+        newest_only: of a scene that was processed several times, pass on only the newest item; see
             `catalog.reprocessing`.
-        on_scene: Awaited for each scene; the search waits as long as it does.
-        on_notice: Told, in one line each, what was left out or kept for want of knowledge.
-        limit: Items a page. Halved, and the search begun again, when the server answers 502: Earth Search does so
-            for answers of more than about 6 MB.
-        known: What an earlier run found of the catalogue's count, so that the same items need no second look.
+        on_scene: awaited for each scene; the search waits meanwhile.
+        on_notice: called with a line about items that were left out, or kept without a value.
+        limit: items per page. A 502 halves it and restarts the search: Earth Search sends that for responses of
+            more than about 6 MB.
+        known: the catalogue's estimate from an earlier run; if the same items return, there is no second pass.
 
     Returns:
-        How it ended. What a server does wrong never raises: it makes the report incomplete, with a reason, and
-        the scenes that were found before are handed out all the same.
+        How the search ended. Errors of the server do not raise: the report is incomplete, with a reason, and
+        scenes that came before are passed on.
     """
     intake = Intake(catalog, search.start, search.end, max_scene_cloud=max_scene_cloud, newest_only=newest_only)
     reason, estimate = "", None
@@ -251,7 +251,7 @@ async def run_search(
                 continue
             reason = str(error) or type(error).__name__
             break
-        except RecursionError:  # what the transport took may be too deep for what comes after it
+        except RecursionError:  # the JSON was decoded, but is nested too deeply for the code here
             reason = "an answer that is nested too deeply"
             break
         if paged.matched <= len(intake.listed):
@@ -284,7 +284,7 @@ async def run_search(
 
 
 def estimates_told(reports: Sequence[SearchReport]) -> str:
-    """One line on all searches whose catalogue counts more items than it gives; empty when there is none."""
+    """A notice about searches whose catalogue counts more items than it returns; empty when there are none."""
     found = [(report, report.estimate) for report in reports if report.estimate is not None]
     if not found:
         return ""
@@ -298,14 +298,14 @@ def estimates_told(reports: Sequence[SearchReport]) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Paged:
-    """What came of one way through all pages."""
+    """The result of one pass through all pages."""
 
     listed: frozenset[str]
     """Identities of the items."""
     matched: int
-    """How many items the server last counted; 0 when it counted none."""
+    """The server's last count of items; 0 when it gave none."""
     longest: int
-    """Items of the longest page."""
+    """Number of items of the longest page."""
 
 
 def _digest(names: Iterable[str]) -> str:
@@ -313,7 +313,7 @@ def _digest(names: Iterable[str]) -> str:
 
 
 def _another_size(size: int) -> int:
-    """A shorter page, which seldom ends where one of this size does: they share no divisor but perhaps 2."""
+    """A shorter page size whose page ends seldom coincide with those of this size: no common divisor above 2."""
     return size // 2 + 1 if size > 2 else 1
 
 
@@ -325,7 +325,7 @@ async def _page_through(
     intake: Intake,
     on_scene: Callable[[Scene], Awaitable[None]],
 ) -> _Paged:
-    """Ask for page after page until none follows."""
+    """Request page after page until none follows."""
     asked: set[str] = set()
     listed: set[str] = set()
     matched = longest = received = empty = stale = useless = 0
@@ -342,7 +342,7 @@ async def _page_through(
             for item in items:
                 names.add(name := identity(item, catalog))
                 scenes += intake.add(name, item)
-        finally:  # what was found before a fault is handed out, too
+        finally:  # scenes before an error are passed on, too
             items.clear()  # an item takes 76 kB, its scene 3, and scenes may have to wait
             for scene in scenes:
                 await on_scene(scene)

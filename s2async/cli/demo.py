@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from s2async import files
-from s2async.config.model import render
+from s2async.config.example import render
 from s2async.errors import ConfigError
 from s2async.models import Area
 from s2async.sandbox.server import process

@@ -27,7 +27,8 @@ from s2async.cli import status as summary
 from s2async.cli.log_options import LogChoice, log_options
 from s2async.cli.options import FiniteRange
 from s2async.cli.signals import Stop
-from s2async.config.model import EXAMPLE, Config, with_areas, with_places
+from s2async.config.example import EXAMPLE, with_areas, with_folder
+from s2async.config.model import Config
 from s2async.engine import pipeline
 from s2async.engine.progress import Progress, Summary
 from s2async.errors import (
@@ -112,7 +113,7 @@ def init(file: Path, areas: str | None) -> None:
     files.check_names([file, areas or ""])
     text = EXAMPLE if areas is None else with_areas(_seen_from(file.parent, areas))
     if file.name != "config.toml":
-        text = with_places(text, _own_folder(file))
+        text = with_folder(text, _own_folder(file))
     try:
         with file.open("x", encoding="utf-8") as out:
             out.write(text)

@@ -111,7 +111,7 @@ def rebuild_command(config: Path) -> int:
     files.check_names(area.folder for area in areas)
     output = settings.output.folder
     if away := notes.away(settings):
-        raise ConfigError(f"{away}: {away.mend}, or name another place under [run] state")
+        raise ConfigError(f"{away}: {away.advice}, or name another place under [run] state")
     upkeep.check_output(output)
     owners.check_alive(settings)
     limits, selection = settings.limits(), settings.selection()

@@ -77,7 +77,7 @@ def plan(
     if not settings.run.state.exists():
         owners.check(settings, None)
         if away := notes.away(settings):
-            on_event(Notice(text=f"{away}; to have it taken into account, {away.mend}"))
+            on_event(Notice(text=f"{away}; to have it taken into account, {away.advice}"))
         elif lost := guards.lost_state(settings, areas):
             on_event(Notice(text=f"{lost}; to have them taken into account: {settings.command('rebuild')}"))
     watched = error.status("searching") if error.is_terminal and not quiet else contextlib.nullcontext()
@@ -127,7 +127,7 @@ def new_start(config: Config) -> bool:
     if not _is_asked():
         notes.check(config)
     if not click.confirm(f"{away}. Start anew without it?", err=True):
-        raise ConfigError(f"{away}: {away.mend} and run again")
+        raise ConfigError(f"{away}: {away.advice} and run again")
     return True
 
 

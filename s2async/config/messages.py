@@ -1,4 +1,4 @@
-"""What is wrong with a config, in one line for a person: pydantic's findings in plain words, with the place."""
+"""Error messages for a configuration: what pydantic reports, as one line in plain words with the place."""
 
 from __future__ import annotations
 
@@ -26,48 +26,48 @@ _WANTED: Final = {
 
 
 class Misplaced(ValueError):
-    """A finding about the whole config that is told at one of its keys."""
+    """An error of the configuration as a whole, reported at one of its keys."""
 
     def __init__(self, key: Key, text: str) -> None:
         super().__init__(text)
         self.key = key
 
 
-def complaint(error: ValidationError, model: type[BaseModel], source: TomlFile) -> str:
-    """Tell the first thing that is wrong: unknown keys before everything else, as they explain missing ones.
+def error_message(error: ValidationError, model: type[BaseModel], source: TomlFile) -> str:
+    """Describe the first error. Unknown keys come before all others, because they often explain missing ones.
 
     Args:
-        error: What pydantic found.
-        model: The model of the whole file.
-        source: The file, for places.
+        error: what pydantic reports.
+        model: model of the whole file.
+        source: the file, for the line.
 
     Returns:
         ``<file>:<line>: [section] key: what; what to do``.
     """
-    found = error.errors(include_url=False)
-    first = min(found, key=lambda entry: entry["type"] != "extra_forbidden")
+    errors = error.errors(include_url=False)
+    first = min(errors, key=lambda entry: entry["type"] != "extra_forbidden")
     cause = first.get("ctx", {}).get("error")
     key = cause.key if isinstance(cause, Misplaced) else _in_file(first, source.data)
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{source.place(key)}: {_named(key)}: {_wording(first, key, model)}{more}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Advice for a name that is not known: the one that was meant, or all there are."""
+    """Advice for an unknown name: the most similar known one, or all known ones."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f'did you mean "{close[0]}"?' if close else f"known: {', '.join(names)}"
 
 
-def _in_file(found: ErrorDetails, data: Any) -> Key:
-    """Drop pydantic's own tags from a location: what is left leads through the file's data."""
+def _in_file(error: ErrorDetails, data: Any) -> Key:
+    """The key of an error: its location without pydantic's own tags."""
     key: Key = ()
-    for part in found["loc"]:
+    for part in error["loc"]:
         inside = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
         if inside:
             data = data[part]
             key = (*key, part)
-    return (*key, found["loc"][-1]) if found["type"] == "missing" else key
+    return (*key, error["loc"][-1]) if error["type"] == "missing" else key
 
 
 def _named(key: Key) -> str:
@@ -78,10 +78,10 @@ def _named(key: Key) -> str:
     return f"[{words[0]}] {'.'.join(words[1:])}" if len(words) > 1 else words[0]
 
 
-def _wording(found: ErrorDetails, key: Key, model: type[BaseModel]) -> str:
-    kind, value = found["type"], found["input"]
+def _wording(error: ErrorDetails, key: Key, model: type[BaseModel]) -> str:
+    kind, value = error["type"], error["input"]
     if kind == "value_error":
-        return str(found["ctx"]["error"])
+        return str(error["ctx"]["error"])
     if kind == "extra_forbidden":
         return _unknown(key, model)
     field = _field(key, model)
@@ -92,16 +92,16 @@ def _wording(found: ErrorDetails, key: Key, model: type[BaseModel]) -> str:
         header = "[[areas]]" if key[0] == "areas" else f"[{key[-1]}]"
         return f"must be a table; write {header} with its keys below"
     if kind == "literal_error":
-        return f"must be {found['ctx']['expected']}, not {toml_value(value)}{such}"
+        return f"must be {error['ctx']['expected']}, not {toml_value(value)}{such}"
     if kind == "finite_number":
         return f"must be a finite number, not {value}{such}"
     if kind in _WANTED:
-        return f"must be {_WANTED[kind]}, not {toml_value(value)}{such or '; mend it'}"
+        return f"must be {_WANTED[kind]}, not {toml_value(value)}{such or '; correct it'}"
     if kind == "string_pattern_mismatch":
         return f"{toml_value(value)} is not of the right form{such}"
     if field and kind.startswith(("greater_than", "less_than")):
         return f"must be {_bounds(field)}, not {value}{such}"
-    return f"{found['msg'][:1].lower()}{found['msg'][1:]}{such or '; mend it'}"
+    return f"{error['msg'][:1].lower()}{error['msg'][1:]}{such or '; correct it'}"
 
 
 def _unknown(key: Key, model: type[BaseModel]) -> str:
@@ -121,7 +121,7 @@ def _unknown(key: Key, model: type[BaseModel]) -> str:
 
 
 def _model(key: Key, model: type[BaseModel]) -> type[BaseModel]:
-    """The model of a table: follows sections by name, and unions to the one model among their members."""
+    """The model of the table that a key is in. In a union, it is the member that is a model."""
     for part in key:
         if isinstance(part, str):
             model = _members(model.model_fields[part].annotation) or model

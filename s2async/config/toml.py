@@ -1,7 +1,7 @@
-"""A TOML file read whole, and the line on which each of its keys stands.
+"""A TOML file, with the line of each key.
 
-`tomllib` gives values without places. A person who is told of a wrong value wants its line, so a small scanner
-runs over the text that `tomllib` has already accepted; what it does not find has the line of the table around it.
+`tomllib` returns values without their lines, but an error message needs the line. A small scanner therefore reads
+the text that `tomllib` has accepted. A key that it does not list has the line of the table around it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from s2async.errors import ConfigError
 from s2async.text import one_line
 
 Key = tuple[str | int, ...]
-"""Way to a value from the top of the file: names of tables and keys, numbers for places in lists."""
+"""Path to a value from the top of the file: names of tables and keys, and indexes of lists."""
 
 _TOKEN = re.compile(
     r'''"""(?:[^\\]|\\.)*?"{3,5} | \'\'\'.*?'{3,5} | "(?:[^"\\\n]|\\.)*" | '[^'\n]*' | \#[^\n]*'''
@@ -30,16 +30,16 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TomlFile:
-    """What a TOML file says, and where."""
+    """The values of a TOML file, and their lines."""
 
     path: Path
-    """As the user gave it."""
+    """As the user wrote it."""
     data: Mapping[str, Any]
     lines: Mapping[Key, int]
     """Line of each key and table header, counted from 1."""
 
     def place(self, key: Key = ()) -> str:
-        """Name the place of a key for people: ``file:line``, or the file alone when no line is known."""
+        """Where a key is, for messages: ``file:line``, or only the file when the line is unknown."""
         while key and key not in self.lines:
             key = key[:-1]
         return f"{one_line(self.path, 200)}:{self.lines[key]}" if key else one_line(self.path, 200)
@@ -49,7 +49,7 @@ def read(path: Path) -> TomlFile:
     """Read a TOML file (UTF-8, with or without a byte order mark).
 
     Raises:
-        ConfigError: no such file, not readable, not UTF-8, not TOML; one line with the place.
+        ConfigError: the file does not exist, cannot be read, or is not UTF-8 or not TOML; one line says where.
     """
     name = one_line(path, 200)
     try:
@@ -117,7 +117,7 @@ def _with_name(data: Mapping[str, Any], key: Key, name: str) -> dict[str, Any]:
 
 
 def key_lines(text: str) -> dict[Key, int]:
-    """Find the line of every key and table header of a valid TOML text; keys of inline tables are left out."""
+    """The line of every key and table header of a valid TOML text; keys of inline tables are left out."""
     lines: dict[Key, int] = {}
     tables: Counter[Key] = Counter()
     table: Key = ()
@@ -143,7 +143,7 @@ def key_lines(text: str) -> dict[Key, int]:
 
 
 def toml_value(value: object) -> str:
-    """Write a value about as TOML does, on one line, for a message."""
+    """Format a value for a message, similar to TOML, on one line."""
     plain = json.dumps(value, ensure_ascii=False, default=str)
     return "a table" if isinstance(value, Mapping) else one_line(plain)
 
@@ -181,4 +181,4 @@ def _syntax(name: str, text: str, error: Exception) -> str:
     if "overwrite" in what or "twice" in what:
         return f"{name}:{line}: not TOML: this key or table is written twice; remove one"
     what = one_line(what, 120)
-    return f"{name}:{line}: not TOML: {what[:1].lower()}{what[1:]}; mend this line (text needs quotes)"
+    return f"{name}:{line}: not TOML: {what[:1].lower()}{what[1:]}; correct this line (text needs quotes)"

@@ -1,6 +1,6 @@
-"""Values of the config: text to periods, sizes, origins and keys, with advice in every refusal.
+"""Types of settings: periods, sizes, origins, asset keys and others, parsed from text.
 
-Every function either returns the value or raises a ValueError that says what is wrong and what to do; the config
+Every function returns the value, or raises a ValueError that says what is wrong and what to do; the configuration
 adds the place.
 """
 
@@ -36,22 +36,22 @@ _MOMENT: Final = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Period:
-    """A half-open span of time, UTC. An end that is None is open; at most one is."""
+    """A half-open period, UTC. None is an open end; at most one end is open."""
 
     start: datetime | None
-    """First instant inside, aware."""
+    """First instant of the period, aware."""
     end: datetime | None
-    """First instant after it, aware."""
+    """First instant after the period, aware."""
 
 
 def parse_period(text: str) -> Period:
-    """Read ``a``, ``a/b``, ``../b`` or ``a/..``, where a and b are dates or times, both included.
+    """Parse ``a``, ``a/b``, ``../b`` or ``a/..``, where a and b are dates or times, both included.
 
-    What is written is included as a whole: a day, a minute, a second. A time without an offset is UTC.
+    The last day, minute or second is included completely. A time without an offset is UTC.
 
     Raises:
-        ValueError: not such a text, upside down, or open at both ends (Sentinel-2's whole archive is asked for by
-            ``2015-06-23/..``, so that nobody does it by leaving something out).
+        ValueError: the text has another form, its end is before its start, or both ends are open. To search
+            Sentinel-2's whole archive, write ``2015-06-23/..``: nobody should do it by accident.
     """
     advice = 'write "2022-01-01/2022-12-31", or ".." for an open end'
     parts = text.split("/")
@@ -62,12 +62,12 @@ def parse_period(text: str) -> Period:
     spans = [None if part == ".." and len(parts) == 2 else _moment(part, advice) for part in parts]
     start, end = spans[0] and spans[0][0], spans[-1] and spans[-1][1]
     if start and end and start >= end:
-        raise ValueError(f'"{one_line(text)}" is upside down; write the earlier end first')
+        raise ValueError(f'"{one_line(text)}" ends before it starts; write the earlier end first')
     return Period(start=start, end=end)
 
 
 def _moment(text: str, advice: str) -> tuple[datetime, datetime]:
-    """First instant of a written day, minute or second, and the first after it."""
+    """First instant of a day, minute or second, and the first instant after it."""
     match = _MOMENT.fullmatch(text)
     try:
         if not match:
@@ -83,10 +83,10 @@ def _moment(text: str, advice: str) -> tuple[datetime, datetime]:
 
 
 def parse_size(value: object) -> int:
-    """Read a number of bytes: a whole number, or text such as ``128 MiB`` or ``1.5 GB``.
+    """Parse a number of bytes: a whole number, or text such as ``128 MiB`` or ``1.5 GB``.
 
     Raises:
-        ValueError: not a size, not a whole number of bytes, or beyond 1 PiB.
+        ValueError: it is not a size, not a whole number of bytes, or more than 1 PiB.
     """
     advice = f'write a whole number of bytes or a size such as "128 MiB" ({", ".join(_UNITS)})'
     if isinstance(value, int) and not isinstance(value, bool):
@@ -104,11 +104,11 @@ def parse_size(value: object) -> int:
 
 
 def normal_origin(text: str) -> str:
-    """Bring ``scheme://host[:port]`` into one form: small letters, no default port, no slash at the end.
+    """Normalise ``scheme://host[:port]``: lower case, no default port, no slash at the end.
 
     Raises:
-        ValueError: not http(s), no plain host, or more than an origin (user, path, query). The text is not
-            repeated, as it may hold a password.
+        ValueError: it is not http(s), has no plain host, or has more parts (user, path, query). The message does
+            not repeat the text, which may contain a password.
     """
     url = _web(text)
     if url.path not in ("", "/"):
@@ -145,7 +145,7 @@ def _classes(values: tuple[int, ...]) -> tuple[int, ...]:
     for value in values:
         if value == 0:
             raise ValueError(
-                "class 0 is nodata and cannot be a bad class; remove it (min_area_valid judges nodata)"
+                "class 0 is nodata and cannot be a bad class; remove it (min_area_valid limits nodata)"
             )
         if not 1 <= value <= 11:
             raise ValueError(f"{value} is not an SCL class; use classes 1 to 11")
@@ -195,7 +195,7 @@ def _path(value: object, info: ValidationInfo) -> object:
     try:
         path = (folder / Path(value).expanduser()).resolve()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            path.stat()  # names that are too long, folders that cannot be entered
+            path.stat()  # raises for names that are too long and folders that cannot be entered
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ValueError(f"is not a path that can be followed ({reason}); name another") from None

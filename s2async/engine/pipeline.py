@@ -277,7 +277,7 @@ class _Run:
         folder = self.config.output.folder
         if swept := files.sweep(folder, token=self.settings.token) + files.sweep(folder, token=files.PROBE):
             self.emit(Notice(text=f"removed {swept} half-written files of a run that was killed"))
-        if left := area_files.left_told(self.state.area_names(), self.areas):
+        if left := area_files.removed_notice(self.state.area_names(), self.areas):
             self.emit(Notice(text=left))
         moves = self.state.sync_areas(self.areas)
         folder_moves.park(folder, moves)
@@ -285,7 +285,7 @@ class _Run:
         for path in folder_moves.place(folder, moves):
             self.replaced.add(path, strangers.OTHER)
         self.state.commit_folders(moves)
-        if specks := area_files.specks_told(self.areas):
+        if specks := area_files.specks_notice(self.areas):
             self.emit(Notice(text=specks))
         judged = self.state.update_statuses(lambda measured: verdict(measured, self.limits), self.selection)
         if judged:
@@ -498,7 +498,7 @@ class _Run:
         if not (known and self.lacking.keys) or any(map(self.state.has_asset, self.lacking.keys)):
             return None
         place = self.lacking.place
-        text = f"{self.config.place(*place)}: {place[1]}: {self.lacking.told}; {self.lacking.mend}"
+        text = f"{self.config.place(*place)}: {place[1]}: {self.lacking.told}; {self.lacking.advice}"
         return Alarm(text=text, settings=True)
 
     def _alarms(self, lacking: Alarm | None, counts: Counts) -> tuple[Alarm, ...]:

@@ -1,7 +1,7 @@
-"""A small note in the user's state directory: which state a configuration has, and on which device that lies.
+"""A small note in the user's state directory: which state a configuration has, and on which device.
 
-It tells a state that was deleted from one whose disk is away, or to which a symbolic link leads no longer. A note
-is a help: where it cannot be read or written, everything goes on as if there were none.
+It distinguishes a state that was deleted from one whose disk is not mounted, or whose symbolic link has changed.
+Notes are optional: if one cannot be read or written, the program behaves as if there were none.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ _TOKEN: Final = "s2async-note"  # noqa: S105 - not a password
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Note:
-    """What a run of a configuration noted."""
+    """What a run of a configuration has noted."""
 
     config: str
     id: str
-    """Of the state."""
+    """Id of the state."""
     state: str
-    """Its place, without symbolic links."""
+    """Path of the state, without symbolic links."""
     device: int
-    """Of the folder that the state lies in."""
+    """Device of the folder that contains the state."""
     output: str
     output_device: int
     named: str = ""
-    """The state's place as the configuration names it, with symbolic links; notes of earlier versions lack it."""
+    """Path of the state as the configuration gives it, with symbolic links; earlier versions did not note it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Away:
-    """That what a run noted is not where it was, though nobody has deleted it."""
+    """Something that a run noted is not reachable, although nobody deleted it."""
 
     text: str
-    """What is away."""
-    mend: str
-    """What brings it back."""
+    """What is not reachable."""
+    advice: str
+    """How to make it reachable."""
 
     def __str__(self) -> str:
         return self.text
 
 
 def write(config: Config, state: str) -> None:
-    """Note the state of a configuration; nothing of one that is no file.
+    """Note the state of a configuration; a mapping has no note.
 
     Args:
-        config: Settings; their folders are there.
-        state: Id of the state.
+        config: settings whose folders exist.
+        state: id of the state.
     """
     path = _path(config)
     if path is None:
@@ -84,15 +84,15 @@ def write(config: Config, state: str) -> None:
 
 
 def read(config: Config) -> Note | None:
-    """What was noted of a configuration; None when nothing is known."""
+    """The note of a configuration; None when there is none."""
     path = _path(config)
     if path is None:
         return None
     try:
-        told = json.loads(path.read_bytes())
-        if told.pop("format") != FORMAT:
+        values = json.loads(path.read_bytes())
+        if values.pop("format") != FORMAT:
             return None
-        note = Note(**told)
+        note = Note(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     numbers = isinstance(note.device, int) and isinstance(note.output_device, int)
@@ -101,9 +101,9 @@ def read(config: Config) -> Note | None:
 
 
 def away(config: Config) -> Away | None:
-    """Say that the state of a configuration or its output folder is away; None where nothing says so.
+    """Check whether the noted state and output folder are reachable; None when they are, or nothing is noted.
 
-    A folder with its mark is there, whatever number its device has now: after a restart that may be another one.
+    An output folder with its mark is reachable even if its device number differs: that can change with a restart.
     """
     note, state, output = read(config), config.run.state, config.output.folder
     if note is None:
@@ -114,41 +114,41 @@ def away(config: Config) -> Away | None:
         former = Path(note.state)
         here = device(former.parent)
         renumbered = marked and note.device == note.output_device and here == there
-        if here != note.device and not renumbered and not os.path.exists(former):  # noqa: PTH110 - one that may not be looked at is away
-            return Away(text=f"there was a state {former}, and its disk is away", mend="mount it")
+        if here != note.device and not renumbered and not os.path.exists(former):  # noqa: PTH110 - False for a path without access
+            return Away(text=f"there was a state {former}, and its disk is away", advice="mount it")
         if former != state:
             return Away(
                 text=f"there was a state {note.id} at {former}; the path now leads to {state}",
-                mend="have the symbolic link lead there again",
+                advice="have the symbolic link lead there again",
             )
     if note.output == str(output) and not marked and there != note.output_device:
-        return Away(text=f"there was an output folder {output}, and its disk is away", mend="mount it")
+        return Away(text=f"there was an output folder {output}, and its disk is away", advice="mount it")
     return None
 
 
 def _is_of(note: Note, config: Config) -> bool:
-    """Whether a note is of the place that a configuration names today."""
+    """Whether a note belongs to the path that the configuration gives now."""
     return note.state == str(config.run.state) or (note.named != "" and note.named == str(config.named_state()))
 
 
 def check(config: Config) -> None:
-    """Refuse to go on without what is away.
+    """Check that the noted state and output folder are reachable.
 
     Raises:
-        ConfigError: So it is; the text says what to do.
+        ConfigError: they are not; the text says what to do.
     """
-    if found := away(config):
-        raise ConfigError(f"{found}: {found.mend}; or start anew with {config.command('run --new-state')}")
+    if lost := away(config):
+        raise ConfigError(f"{lost}: {lost.advice}; or start anew with {config.command('run --new-state')}")
 
 
 def deleted(config: Config) -> bool:
-    """Whether the state of a configuration is gone from a place that is there."""
+    """Whether the state of a configuration was deleted, and not only its disk unmounted."""
     note, state = read(config), config.run.state
     return note is not None and note.state == str(state) and not state.exists() and not away(config)
 
 
 def device(path: Path) -> int:
-    """The device of a folder, or of the nearest folder above it that is there."""
+    """The device of a folder, or of its nearest parent that exists."""
     for folder in (path, *path.parents):
         with contextlib.suppress(OSError, ValueError):
             return folder.stat().st_dev
@@ -158,7 +158,7 @@ def device(path: Path) -> int:
 def _path(config: Config) -> Path | None:
     file = owners.config_path(config)
     folder = platformdirs.user_state_path("s2async")
-    if file is None or not folder.is_absolute():  # without a home it would be a folder of the name ~
+    if file is None or not folder.is_absolute():  # without a home directory it would be a folder named ~
         return None
     key = hashlib.sha256(str(file).encode("utf-8", "surrogateescape")).hexdigest()[:24]
     return folder / "jobs" / f"{key}.json"

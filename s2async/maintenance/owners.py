@@ -1,8 +1,8 @@
-"""What belongs to whom: an output folder to one state, and a state to one configuration.
+"""Ownership: an output folder belongs to one state, and a state to one configuration.
 
-A folder says so in a small file beside the crops, a state in one of its rows. Both name the other by a path that
-is relative to themselves, so that a project can be moved or copied as a whole. What says nothing belongs to who
-comes first.
+The folder has a small file with its mark beside the crops; the state records its configuration. Both use relative
+paths, so that a project can be moved or copied as a whole. The first one to use a folder or state without an owner
+becomes its owner.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from s2async.state.reader import Ledger
 NAME: Final = ".s2async.json"
 """The mark of an output folder."""
 FORMAT: Final = 1
-"""Of the mark."""
+"""Version of the mark's format."""
 _MOST: Final = 16384
-"""Bytes of a mark, at most."""
+"""Most bytes of a mark."""
 _OWN = "name a folder and a state of its own under [output] folder and [run] state"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mark:
-    """What an output folder says of its owner."""
+    """The owner of an output folder."""
 
     state: str
-    """Id of the state that its crops are recorded in."""
+    """Id of the state that records its crops."""
     path: str
-    """Where that was, seen from the folder: for people, and to know a state that was deleted."""
+    """Path of the state, relative to the folder: for messages, and to recognise that it was deleted."""
 
     def place(self, folder: Path) -> Path:
-        """Where the state was, when this is the mark of that folder."""
+        """Path of the state, for the mark of this folder."""
         return _from(folder, self.path)
 
 
@@ -48,19 +48,19 @@ class Mark:
 
 
 def check(config: Config, state: Ledger | None) -> bool:
-    """Refuse what belongs to others: a state of another configuration, an output folder of another state.
+    """Check that the state belongs to this configuration, and the output folder to this state.
 
     Args:
-        config: Settings of the job.
-        state: Its state; None while there is no file.
+        config: settings of the project.
+        state: its state; None while there is no file.
 
     Returns:
-        Whether the folder is marked as this state's. Otherwise it is nobody's, or that of a state that lay at the
-        same place and was deleted.
+        True when the folder is marked as this state's. False when it has no owner, or when its owner was a state
+        at the same path that was deleted.
 
     Raises:
-        ConfigError: So it is; or the mark cannot be understood.
-        LocalError: The mark cannot be read.
+        ConfigError: one of them belongs to another project, or the mark is not valid.
+        LocalError: the mark cannot be read.
     """
     if state is not None:
         _check_configuration(config, state)
@@ -71,46 +71,46 @@ def check(config: Config, state: Ledger | None) -> bool:
     if state is not None and mark.state == state.id:
         return True
     here = mark.place(folder) == _real(path)
-    if here and (state is None or state.last_run() is None):  # it was deleted; the new one has no crop to lose
+    if here and (state is None or state.last_run() is None):  # the owner was deleted, and no run has crops to lose
         return False
     if here:
         raise ConfigError(
-            f"the output folder {folder} belongs to another state than that which is now at {path}: put the right "
-            f"one in its place, or {_OWN}; if that is lost, move this one away and {config.command('rebuild')}"
+            f"the output folder {folder} belongs to another state than the one at {path}: put the right "
+            f"one there, or {_OWN}; if it is lost, move this one away and run {config.command('rebuild')}"
         )
-    lost = "" if mark.place(folder).exists() else f"; if that is lost, {config.command('rebuild')}"
+    lost = "" if mark.place(folder).exists() else f"; if that is lost, run {config.command('rebuild')}"
     raise ConfigError(f"the output folder {folder} belongs to another state, {mark.place(folder)}: {_OWN}{lost}")
 
 
 def check_alive(config: Config) -> None:
-    """Refuse an output folder whose state is another one and is where the mark says: it is not lost.
+    """Check that the output folder does not belong to another state that still exists.
 
     Raises:
-        ConfigError: So it is.
-        LocalError: The mark cannot be read.
+        ConfigError: it does.
+        LocalError: the mark cannot be read.
     """
     folder = config.output.folder
     try:
         mark = read(folder)
-    except ConfigError:  # it says nothing, and will be written anew
+    except ConfigError:  # a damaged mark is overwritten later
         return
     if mark is not None and mark.place(folder) != _real(config.run.state) and mark.place(folder).exists():
         raise ConfigError(
-            f"the output folder {folder} belongs to the state {mark.place(folder)}, which is there: {_OWN}"
+            f"the output folder {folder} belongs to the state {mark.place(folder)}, which exists: {_OWN}"
         )
 
 
 def is_marked(folder: Path) -> bool:
-    """Whether a folder has a mark, whatever that says."""
+    """Whether a folder has a mark, valid or not."""
     return os.path.lexists(folder / NAME)
 
 
 def read(folder: Path) -> Mark | None:
-    """The mark of a folder; None where there is none.
+    """Read the mark of a folder; None when there is none.
 
     Raises:
-        ConfigError: It cannot be understood.
-        LocalError: It cannot be read.
+        ConfigError: it is not valid.
+        LocalError: it cannot be read.
     """
     path = folder / NAME
     with files.local_errors("read", path):
@@ -120,34 +120,34 @@ def read(folder: Path) -> Mark | None:
         except (FileNotFoundError, NotADirectoryError):
             return None
     try:
-        told = json.loads(data)
-        if isinstance(told, dict) and isinstance(told["format"], int) and told["format"] > FORMAT:
+        values = json.loads(data)
+        if isinstance(values, dict) and isinstance(values["format"], int) and values["format"] > FORMAT:
             raise ConfigError(f"{path} was written by a newer version of the program: update this one")
-        mark = Mark(state=told["state"], path=told["path"])
-        if told["format"] != FORMAT or not re.fullmatch("[0-9a-f]{8}", mark.state) or "\0" in mark.path:
+        mark = Mark(state=values["state"], path=values["path"])
+        if values["format"] != FORMAT or not re.fullmatch("[0-9a-f]{8}", mark.state) or "\0" in mark.path:
             raise ValueError
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ConfigError(
-            f"{path}, which tells the state that the folder belongs to, is damaged: remove it, and the next run "
-            "writes it anew"
+            f"{path}, the mark of the state that the folder belongs to, is damaged: remove it, and the next run "
+            "writes it again"
         ) from None
     return mark
 
 
 def put(folder: Path, state: str, path: Path, *, anew: bool = False) -> bool:
-    """Mark a folder as that of a state.
+    """Mark a folder as belonging to a state.
 
     Args:
-        folder: The output folder, which exists.
-        state: Id of the state.
-        path: Where the state is.
-        anew: Whatever a mark says that is there already.
+        folder: the output folder, which exists.
+        state: id of the state.
+        path: path of the state.
+        anew: overwrite a mark that exists.
 
     Returns:
-        False when somebody else has marked it meanwhile: nothing was changed.
+        False when another process has marked the folder meanwhile; nothing is changed then.
 
     Raises:
-        LocalError: The folder cannot be written.
+        LocalError: the folder cannot be written.
     """
     place, token = folder / NAME, f"s2async-{state}"
     mark = Mark(state=state, path=_seen_from(folder, path))
@@ -166,24 +166,24 @@ def put(folder: Path, state: str, path: Path, *, anew: bool = False) -> bool:
 
 
 def configuration(config: Config) -> str | None:
-    """What a state remembers of its configuration: where that is, seen from the state's folder.
+    """The path of a configuration relative to the state's folder, as the state records it.
 
     Returns:
-        None for one that is no file, such as a mapping: of these nothing is remembered.
+        None when it is not a file, such as a mapping: then nothing is recorded.
     """
     path = config_path(config)
     return None if path is None else _seen_from(config.run.state.parent, path)
 
 
 def config_path(config: Config) -> Path | None:
-    """The file of a configuration, whatever folder it was named from; None for one that is no file."""
+    """Absolute path of a configuration; None when it is not a file."""
     if config.path is None or not _is_file(config.path):
         return None
     return _real(config.path.parent) / config.path.name
 
 
 def renamed(config: Config, state: Ledger) -> Path | None:
-    """The configuration that a state belonged to until this one took its place; None when it is the same."""
+    """The recorded configuration of a state if it is another one than this; None when it is the same."""
     own, known = config_path(config), state.configuration()
     if own is None or known is None:
         return None
@@ -196,7 +196,7 @@ def _check_configuration(config: Config, state: Ledger) -> None:
     if former is not None and _is_file(former):
         raise ConfigError(
             f"the state {config.run.state} belongs to the configuration {former}: for {config.file}, {_OWN}; if "
-            "this one takes the place of that, remove that"
+            "it replaces the former one, remove that"
         )
 
 
@@ -208,7 +208,7 @@ def _real(path: Path) -> Path:
 
 
 def _seen_from(folder: Path, path: Path) -> str:
-    """A path as seen from a folder; its last part may be a link, and stays one."""
+    """A path relative to a folder. If its last part is a symbolic link, that is not resolved."""
     real = _real(path.parent) / path.name
     try:
         return Path(os.path.relpath(real, _real(folder))).as_posix()
@@ -217,7 +217,7 @@ def _seen_from(folder: Path, path: Path) -> str:
 
 
 def _from(folder: Path, relative: str) -> Path:
-    """The path that `_seen_from` told."""
+    """The path that `_seen_from` made relative."""
     return Path(os.path.normpath(_real(folder) / relative))
 
 
@@ -229,7 +229,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a file is there; one that cannot be looked at is."""
+    """Whether a file exists; True when access is denied."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):

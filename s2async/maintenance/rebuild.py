@@ -1,8 +1,8 @@
-"""A state from the crops' own tags: what a run would have to read again if nobody told it.
+"""Creates a new state from the tags of the crops, so that a run need not read everything again.
 
-Only crops of the configuration's areas count, at the place and under the name that a run gives them, and only
-those that can be decoded to the last pixel: what is recorded is believed from then on. Their items are known by
-id, version and address alone; the next search adds the rest, and finds that nothing has changed.
+Only crops of the configuration's areas count that have the path and name a run gives them and can be decoded
+completely: later runs rely on what is recorded here. Of their items only id, version and address are known; the
+next search adds the rest without opening the jobs again.
 """
 
 from __future__ import annotations
@@ -47,44 +47,43 @@ from s2async.state import database
 from s2async.state.writer import State
 
 _PERCENT = 0.001
-"""Per cent that two ways of writing a share may differ by."""
+"""Tolerance for shares, in per cent: they are rounded in tags."""
 _EMPTY = 0.999
-"""Share of the pixels outside an outline that must be nodata: on its edge, libraries may differ."""
+"""Share of the pixels outside the outline that must be nodata: at the edge, libraries may differ."""
 _USUAL = 3
-"""Crops of one kind that make another one, which is alone, a damaged one."""
+"""Number of crops of one kind from which on a single crop of another kind counts as damaged."""
 _ALMOST = 0.01
-"""Of a pixel, by which an area may reach beyond its crop."""
+"""Tolerance for an area at the edge of its crop, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rebuilt:
-    """What a new state was made of."""
+    """Result of `rebuild`."""
 
     known: int
-    """Crops that were recorded."""
+    """Number of crops that were recorded."""
     strange: list[tuple[Path, str]]
-    """Files of the areas' folders that were not, and why."""
+    """Files in the areas' folders that were not recorded, with the reason."""
     aside: Path | None
-    """Where the old state is now; None when there was none."""
+    """New path of the old state; None when there was none."""
 
 
 def rebuild(config: Config, areas: Sequence[Area], limits: Limits, selection: Selection, version: str) -> Rebuilt:
-    """Make a state from all crops that are whole and tell what they are, and mark the output folder as its own.
+    """Create a state from all complete crops with valid tags, and mark the output folder as belonging to it.
 
-    It has another name until it is whole, so that its place never shows a part of one; nobody else has the state
-    meanwhile.
+    The new state has another name until it is complete, and the lock is held meanwhile.
 
     Args:
-        config: Settings of the job; its output folder exists.
-        areas: Those whose crops count.
-        limits: By which jobs are judged.
+        config: settings of the project; its output folder exists.
+        areas: areas whose crops count.
+        limits: cloud limits.
         selection: the crops that jobs need.
-        version: Of the program.
+        version: version of the program.
 
     Raises:
-        ConfigError: The state can be read, and is not replaced.
-        StateError: It is of another program or a newer version, or in use.
-        LocalError: A file cannot be read, or the state cannot be written.
+        ConfigError: the existing state is readable, and is not replaced.
+        StateError: it is of another program or a newer version, or in use.
+        LocalError: a file cannot be read, or the state cannot be written.
     """
     path, output = config.run.state, config.output.folder
     new = path.with_name(f"{path.name}.rebuilt")
@@ -104,7 +103,7 @@ def rebuild(config: Config, areas: Sequence[Area], limits: Limits, selection: Se
             state.note_output(output.resolve())
             if (name := owners.configuration(config)) is not None:
                 state.note_configuration(name)
-        owners.put(output, state.id, path, anew=True)  # first: beside another's mark the state could not be used
+        owners.put(output, state.id, path, anew=True)  # first: with another mark the state could not be used
         there = any(path.with_name(path.name + end).exists() for end in ("", "-wal", "-shm"))
         aside = database.move_aside(path) if there else None
         with files.local_errors("make the state", path):
@@ -126,35 +125,35 @@ def _check_unusable(path: Path) -> None:
 
 
 def _remove(new: Path) -> None:
-    """What is left of a new state, be it that of a process that was killed."""
+    """Remove parts of a new state, also those of a process that was killed."""
     with files.local_errors("remove what is left of", new):
         for left in new.parent.glob(f"{glob.escape(new.name)}*"):
             left.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Found:
-    """A crop, and what it tells."""
+class _TaggedCrop:
+    """A crop with the facts of its tags."""
 
     area: Area
     scene: Scene
     measure: CloudMeasure
     product: Product
     kind: tuple[object, ...]
-    """What crops of one asset have in common: bands, type, nodata, size and lattice of the pixels."""
+    """What all crops of an asset have in common: bands, type, nodata, pixel size and grid origin."""
 
 
 def _gather(
     areas: Sequence[Area], output: Path, collection: str
-) -> tuple[list[list[_Found]], list[tuple[Path, str]]]:
-    """The crops of each edition of an item, and the files that are none that is believed, with the reasons."""
+) -> tuple[list[list[_TaggedCrop]], list[tuple[Path, str]]]:
+    """Return the valid crops by edition of their item, and the other files with the reason."""
     pattern = f"*{crops.SUFFIX}"
     there = [(path, area) for area in areas for path in sorted((output / area.folder).glob(pattern))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # to decode is work for cores
-        told = list(pool.map(lambda one: _judged(*one), there))
-    strange = [(path, why) for (path, _), why in zip(there, told, strict=True) if isinstance(why, str)]
-    found = [crop for crop in told if not isinstance(crop, str)]
-    editions: dict[tuple[str, str, str], list[_Found]] = defaultdict(list)
+        results = list(pool.map(lambda one: _crop_or_reason(*one), there))
+    strange = [(path, why) for (path, _), why in zip(there, results, strict=True) if isinstance(why, str)]
+    found = [crop for crop in results if not isinstance(crop, str)]
+    editions: dict[tuple[str, str, str], list[_TaggedCrop]] = defaultdict(list)
     for crop, why in _compared(found, collection):
         if why:
             strange.append((output / crop.area.folder / crop.product.file, why))
@@ -163,14 +162,14 @@ def _gather(
     return list(editions.values()), strange
 
 
-def _compared(found: Sequence[_Found], collection: str) -> Iterator[tuple[_Found, str]]:
-    """Crops, each with why it is not to be believed beside the others: no checksum guards a header."""
+def _compared(found: Sequence[_TaggedCrop], collection: str) -> Iterator[tuple[_TaggedCrop, str]]:
+    """Compare crops with each other, as headers have no checksum; yields each with the reason against it."""
     collections = Counter(crop.scene.collection for crop in found)
     kinds = Counter((crop.product.asset, crop.kind) for crop in found)
     usual = {asset for (asset, _), count in kinds.items() if count >= _USUAL}
     for crop in found:
         name, asset = crop.scene.collection, crop.product.asset
-        if collections[name] == 1 and name != collection:  # a search would find its item under the right name
+        if collections[name] == 1 and name != collection:  # a search would return its item under the right id
             yield crop, f"is the only one of the collection {name}: its tags are damaged"
         elif kinds[asset, crop.kind] == 1 and asset in usual:
             yield crop, f"differs from all other crops of {asset} in pixels or nodata: its header is damaged"
@@ -178,39 +177,39 @@ def _compared(found: Sequence[_Found], collection: str) -> Iterator[tuple[_Found
             yield crop, ""
 
 
-def _judged(path: Path, area: Area) -> _Found | str:
-    """What a crop tells, or why it is not believed."""
+def _crop_or_reason(path: Path, area: Area) -> _TaggedCrop | str:
+    """Read a crop; returns the reason if it is not valid."""
     try:
         return _read(path, area)
     except CorruptFile as error:
         return str(error)
 
 
-def _read(path: Path, area: Area) -> _Found:
-    """What a crop tells.
+def _read(path: Path, area: Area) -> _TaggedCrop:
+    """Read a crop and check its tags, header and pixels.
 
     Raises:
-        CorruptFile: It is not believed; why.
-        LocalError: It cannot be read.
+        CorruptFile: it is not valid; the text says why.
+        LocalError: it cannot be read.
     """
     with files.local_errors("read", path):
         data = path.read_bytes()
     layout = tiff.parse(data)
     if not isinstance(layout, Layout):
         raise CorruptFile("is cut off")
-    told = tags.of_layout(layout)
+    values = tags.of_layout(layout)
     try:
-        scene, measured = _scene(told), _measure(told)
+        scene, measured = _scene(values), _measure(values)
         product = Product(
-            asset=told["ASSET"],
+            asset=values["ASSET"],
             file=path.name,
             bytes=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
-            mask={"polygon": True, "none": False}[told["MASK"]],
+            mask={"polygon": True, "none": False}[values["MASK"]],
             format=crops.FORMAT,
             epsg=layout.grid.epsg,
         )
-        fingerprint = told["AREA_FINGERPRINT"]
+        fingerprint = values["AREA_FINGERPRINT"]
     except (KeyError, ValueError, OverflowError):
         raise CorruptFile("does not tell what it is: no crop, or its tags are damaged") from None
     if fingerprint != area.fingerprint:
@@ -221,7 +220,7 @@ def _read(path: Path, area: Area) -> _Found:
     _, pixels = gdal.sound(data)
     if product.mask:
         _check_mask(area, layout, pixels)
-    return _Found(area=area, scene=scene, measure=measured, product=product, kind=_kind(layout))
+    return _TaggedCrop(area=area, scene=scene, measure=measured, product=product, kind=_kind(layout))
 
 
 def _kind(layout: Layout) -> tuple[object, ...]:
@@ -231,15 +230,15 @@ def _kind(layout: Layout) -> tuple[object, ...]:
 
 
 def _check_header(area: Area, layout: Layout, *, whole: bool) -> None:
-    """Compare what no checksum guards, the header, with what the area and the program say of it.
+    """Check the header, which has no checksum, against the area and the way that crops are written.
 
     Args:
-        area: Of the crop.
-        layout: What the header says.
-        whole: Whether the scene held all of the area.
+        area: area of the crop.
+        layout: the header.
+        whole: whether the scene covers the whole area.
 
     Raises:
-        CorruptFile: A crop of this area would be written otherwise, or lie elsewhere.
+        CorruptFile: a crop of this area would have another header.
     """
     if not geotiff.is_own(layout):
         raise CorruptFile("is not written as crops are: its header is damaged, or another program wrote it anew")
@@ -257,10 +256,10 @@ def _check_header(area: Area, layout: Layout, *, whole: bool) -> None:
 
 
 def _check_mask(area: Area, layout: Layout, pixels: NDArray[np.generic]) -> None:
-    """Compare a crop that ends at the outline with that.
+    """Check that a masked crop is nodata outside the outline.
 
     Raises:
-        CorruptFile: It goes on beyond.
+        CorruptFile: it is not.
     """
     found = cutout(area, layout.grid)
     outside = pixels[:, ~found.inside] if found else pixels
@@ -274,25 +273,25 @@ def _name(scene: Scene, product: Product) -> str:
     return crops.file_name(scene.id, product.asset)
 
 
-def _measure(told: Mapping[str, str]) -> CloudMeasure:
-    counts, total = tuple(map(int, told["SCL_HISTOGRAM"].split())), int(told["AREA_PIXELS"])
+def _measure(values: Mapping[str, str]) -> CloudMeasure:
+    counts, total = tuple(map(int, values["SCL_HISTOGRAM"].split())), int(values["AREA_PIXELS"])
     if len(counts) != HISTOGRAM_BINS or min(counts) < 0 or not sum(counts) <= total < MAX_SIDE**2:
         raise ValueError("no histogram of an area")
     measured = CloudMeasure(histogram=counts, total=total)
-    said = float(told.get("VALID_PERCENT", "nan"))
+    said = float(values.get("VALID_PERCENT", "nan"))
     if abs(said - (valid_percent(measured) or 0)) > _PERCENT:
         raise ValueError("its numbers contradict each other")
     return measured
 
 
-def _scene(told: Mapping[str, str]) -> Scene:
-    sensed = datetime.fromisoformat(told["DATETIME"])
+def _scene(values: Mapping[str, str]) -> Scene:
+    sensed = datetime.fromisoformat(values["DATETIME"])
     if sensed.tzinfo is None:
         raise ValueError("no zone of time")
     return Scene(
-        id=told["ITEM_ID"],
-        collection=told["COLLECTION"],
-        version=told["ITEM_VERSION"],
+        id=values["ITEM_ID"],
+        collection=values["COLLECTION"],
+        version=values["ITEM_VERSION"],
         updated="",
         datetime=sensed.astimezone(UTC),
         platform="",
@@ -303,14 +302,14 @@ def _scene(told: Mapping[str, str]) -> Scene:
         generated="",
         datastrip="",
         footprint=None,
-        assets={told["ASSET"]: Asset(key=told["ASSET"], href=told["HREF"])},
+        assets={values["ASSET"]: Asset(key=values["ASSET"], href=values["HREF"])},
     )
 
 
-def _record(state: State, parts: Sequence[_Found], selection: Selection) -> None:
-    """The crops of one item; an area's crops of several assets are one job."""
+def _record(state: State, parts: Sequence[_TaggedCrop], selection: Selection) -> None:
+    """Record the crops of one item; crops of several assets of an area are one job."""
     assets = {key: asset for part in parts for key, asset in part.scene.assets.items()}
-    by_area: dict[str, list[_Found]] = defaultdict(list)
+    by_area: dict[str, list[_TaggedCrop]] = defaultdict(list)
     for part in parts:
         by_area[part.area.fingerprint].append(part)
     scene = replace(parts[0].scene, assets=assets)

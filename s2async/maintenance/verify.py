@@ -1,4 +1,4 @@
-"""Crops on disk against what the state believes: what is gone or wrong, and what is wanted no more."""
+"""Comparison of the crops on disk with the state: missing, changed and unwanted crops."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from s2async.state.records import StoredCrop
 
 
 def fault(crop: StoredCrop, output: Path, *, decoded: bool = False) -> str:
-    """What is wrong with a recorded crop, in a few words; the empty string when it is as it was recorded.
+    """Describe what is wrong with a recorded crop; the empty string when the file is as recorded.
 
     Args:
-        crop: As `state.reader.Ledger.stored_crops` gives it.
-        output: The output folder.
-        decoded: Decode its pixels, too: what was recorded may have been damaged before.
+        crop: one of `state.reader.Ledger.stored_crops`.
+        output: the output folder.
+        decoded: decode its pixels, too: a file may have been damaged before it was recorded.
 
     Raises:
-        LocalError: The file is there, but cannot be read.
+        LocalError: the file exists, but cannot be read.
     """
     path = output / crop.folder / crop.file
     with files.local_errors("read", path):
@@ -38,15 +38,15 @@ def fault(crop: StoredCrop, output: Path, *, decoded: bool = False) -> str:
     if hashlib.sha256(data).hexdigest() != crop.sha256:
         return "was changed"
     found = tags.read(data)
-    said = {
+    recorded = {
         "ITEM_ID": crop.item,
         "AREA_FINGERPRINT": crop.fingerprint,
         "ASSET": crop.asset,
         "MASK": crops.mask_tag(crop.mask),
     }
-    wrong = [key for key, value in said.items() if found.get(key) != value]
+    wrong = [key for key, value in recorded.items() if found.get(key) != value]
     if wrong:
-        return f"says {wrong[0]} {found.get(wrong[0], 'nothing')!r}, recorded was {said[wrong[0]]!r}"
+        return f"says {wrong[0]} {found.get(wrong[0], 'nothing')!r}, recorded was {recorded[wrong[0]]!r}"
     if decoded:
         try:
             gdal.sound(data)
@@ -56,29 +56,29 @@ def fault(crop: StoredCrop, output: Path, *, decoded: bool = False) -> str:
 
 
 def check_output(output: Path) -> None:
-    """Refuse to take a whole output folder that is away (a disk that is not mounted) for crops that are gone.
+    """Check that the output folder exists: if its disk is not mounted, no crop was deleted.
 
     Raises:
-        LocalError: There is no such folder.
+        LocalError: it does not exist.
     """
     if not output.is_dir():
         raise LocalError(f"the output folder {output} is not there; mount the disk or put the folder back")
 
 
 def check_place(recorded: Iterable[Path], output: Path, known: Path | None) -> None:
-    """Refuse an output folder that the recorded crops are not in: another one, or that of a disk that is away.
+    """Check that at least one recorded crop is in the output folder: it may be another one, or not mounted.
 
-    A run would take them for done, and list files that are not there. One that was moved with its crops is fine,
-    and so is one in which somebody deleted crops or whole areas: that is for ``verify`` to find out.
+    A run would otherwise skip these crops and list files that do not exist. A folder that was moved with its crops
+    passes, and so does one from which crops were deleted: ``verify`` detects that.
 
     Args:
-        recorded: Where crops lie inside the output folder, as `state.reader.Ledger.crop_paths` gives them.
-        output: The output folder, which need not be there, without symbolic links.
-        known: That of the last run; None when unknown.
+        recorded: paths of crops relative to the output folder, from `state.reader.Ledger.crop_paths`.
+        output: the output folder without symbolic links; it need not exist.
+        known: output folder of the last run; None when unknown.
 
     Raises:
-        ConfigError: It is not the folder of these crops.
-        LocalError: It cannot be looked into.
+        ConfigError: none of the crops is in the folder.
+        LocalError: the folder cannot be read.
     """
     lost = "if they are lost, make the folder, and `s2async verify` opens their jobs again"
     with files.local_errors("look into", output):
@@ -98,13 +98,13 @@ def check_place(recorded: Iterable[Path], output: Path, known: Path | None) -> N
 
 
 def remove(unwanted: Iterable[StoredCrop], output: Path) -> list[tuple[StoredCrop, str]]:
-    """Remove crops from disk that are still what was written; a file that somebody changed stays.
+    """Remove crops from disk; files that differ from the recorded ones stay.
 
     Returns:
-        The crops whose file stays because it is not the recorded one, and why; none that are gone already.
+        The crops whose files stay, with the reason. Files that no longer exist are not among them.
 
     Raises:
-        LocalError: A file cannot be removed.
+        LocalError: a file cannot be removed.
     """
     kept = []
     for crop in unwanted:

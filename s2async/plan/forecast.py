@@ -94,7 +94,7 @@ class _OpenScene:
     uncut: Mapping[str, NDArray[np.intp]]
     """Those of the clear areas that lack a crop, by asset."""
     assets: tuple[str, ...]
-    """Requested assets that the scene has."""
+    """Selected assets that the scene has."""
     unread: int
     """1 if no run has read any of its files; 0 if their headers may be known."""
 

@@ -116,7 +116,7 @@ class _Survey:
                         group.create_task(self._searcher(searches, transport))
             except* RemoteError as failures:
                 raise failures.exceptions[0] from None
-        told_of = self.lacking.told, area_files.specks_told(self.areas), search.estimates_told(self.reports)
+        told_of = self.lacking.told, area_files.specks_notice(self.areas), search.estimates_told(self.reports)
         for text in filter(None, told_of):
             self.emit(Notice(text=text))
         plan = self.planner.plan(

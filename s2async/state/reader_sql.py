@@ -46,7 +46,7 @@ ITEM_COLUMNS = (
     "collection, item, version, updated, sensed, platform, grid, cloud, epsg, baseline, generated, datastrip, "
     "base, assets, absent"
 )
-"""In the order of `state.rows.item_values`."""
+"""In the order of `serialization.item_values`."""
 FIND_ITEM = f"SELECT id, {ITEM_COLUMNS} FROM items WHERE collection = ? AND item = ?"  # noqa: S608
 ITEM = f"SELECT id, {ITEM_COLUMNS} FROM items WHERE id = ?"  # noqa: S608
 ITEM_EDITION = "SELECT id, version, base, assets FROM items WHERE collection = ? AND item = ?"
@@ -56,6 +56,9 @@ SELECT EXISTS (SELECT 1 FROM items i CROSS JOIN json_each(i.assets) e WHERE e.ke
 """
 
 # ---- conditions on reprocessings -------------------------------------------------------------------------
+
+# An item points by `superseded_by` to the next newer reprocessing of its acquisition. In the conditions below, i
+# is an item, j a job of it, and p a crop of the job; t is a job of the same area in a newer item.
 
 NEWER = """
 (
@@ -67,13 +70,13 @@ NEWER = """
 )
 """
 SPOILT = "('cloudy', 'nodata', 'outside')"
-"""What was measured, and is not clear: crops of an earlier judgement may be on disk, and do not count."""
+"""Measured and not clear. Crops from runs with other limits may be on disk, but do not count."""
 NEWER_HAS_JOB = f"""
 i.superseded_by IS NOT NULL AND EXISTS (
     SELECT 1 FROM jobs t WHERE t.item IN {NEWER} AND t.area = j.area AND t.status != 'missing'
 )
 """  # noqa: S608
-"""A search may have brought the newer one for other areas only, and a file that is missing is nobody's picture."""
+"""A newer item may have jobs for other areas only; and a job whose file is missing cannot replace anything."""
 NEWER_HAS_ANSWER = f"""
 i.superseded_by IS NOT NULL AND EXISTS (
     SELECT 1 FROM jobs t
@@ -91,8 +94,8 @@ i.superseded_by IS NOT NULL AND EXISTS (
     )
 )
 """  # noqa: S608
-"""A crop p counts no more once a newer twin has one of the same asset, or has found that the area is not clear.
-The newer one may lack an asset that the older has."""
+"""A crop p is replaced once a newer item has a crop of the same asset, or a measurement that is not clear. A newer
+item may lack an asset that the older one has: then the older crop still counts."""
 CROP_SUPERSEDED = NEWER_HAS_CROP.format(of_kind="AND q.mask = :mask AND q.format = :format")
 
 # ---- counts and reasons ----------------------------------------------------------------------------------
@@ -174,7 +177,7 @@ WHERE a.active
   AND (SELECT sum(iif(j.status IN ('nodata', 'outside'), 1, -1)) FROM jobs j WHERE j.area = a.id) >= 0
 ORDER BY a.name, a.id
 """
-"""Areas of which nothing but nodata was ever read, and no fewer scenes read than not (failed, missing, open)."""
+"""Areas whose answers are all nodata or outside, and that have at least as many answers as jobs without one."""
 MEASURES_OF_AREA = """
 SELECT m.total, m.histogram FROM jobs j CROSS JOIN items i ON i.id = j.item
 CROSS JOIN measures m ON m.job = j.id AND m.edition = i.edition

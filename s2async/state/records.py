@@ -1,6 +1,6 @@
-"""What the state is asked and what it tells, as frozen values; beside the nouns of `models`.
+"""The values that the state returns, beside those of `models`. Pure.
 
-Pure, so that the index and the report need not know how the state is kept.
+Exports and reports use them without a connection to the state.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import NamedTuple
 from s2async.models import Cause, CloudMeasure, Status
 
 OPEN = "open"
-"""Beside the values of `models.Status`: no answer yet, and to be worked on."""
+"""Status of a job without an answer, to be worked on; the others are in `models.Status`."""
 ATTEMPTS = 5
-"""Runs that try a job which fails for a cause that may pass."""
+"""Most runs that try a job which fails for a transient cause."""
 
 
 class Cursor(NamedTuple):
-    """Where a page of open jobs ended: rows of the item and of the job."""
+    """Last entry of a page of open jobs: the rows of its item and of its job."""
 
     item: int
     job: int
@@ -27,15 +27,15 @@ class Cursor(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunRow:
-    """One run, as the state remembers it."""
+    """One run."""
 
     id: int
     started: str
     """UTC, ISO 8601."""
     ended: str
-    """UTC, ISO 8601; the empty string while it goes on, and for a run that was killed."""
+    """UTC, ISO 8601; empty while the run goes on, and for one that was killed."""
     how: str
-    """How it ended, in the words of whoever ended it."""
+    """How it ended, such as ``finished`` or ``stopped``; empty while it goes on."""
     version: str
     """Version of the program."""
 
@@ -46,7 +46,7 @@ class AreaCounts:
 
     name: str
     by_status: Mapping[str, int]
-    """Jobs by status (the values of `models.Status`, and ``open``); only those that occur."""
+    """Number of jobs by status: the values of `models.Status`, and ``open``. Zeros are left out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,144 +54,144 @@ class Counts:
     """Jobs of the active areas."""
 
     total: Mapping[str, int]
-    """Jobs by status, as in `AreaCounts`."""
+    """Number of jobs by status, as in `AreaCounts`."""
     areas: tuple[AreaCounts, ...]
-    """By name; also areas without a job."""
+    """All active areas, by name."""
 
     @property
     def open(self) -> int:
-        """Jobs without an answer that the next run works on."""
+        """Number of jobs that the next run works on."""
         return self.total.get(OPEN, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unheld:
-    """An area that no raster read so far holds enough of: no other date of them can change that."""
+    """An area of which no raster read so far holds enough; other dates of the same scenes will not, either."""
 
     name: str
     share: float
-    """The largest part of its pixels that lies in one raster, from 0 to below 1."""
+    """Largest share of its pixels in one raster, from 0 to below 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """A job that failed, or whose file is missing."""
+    """A job that failed or is missing."""
 
     area: str
     item: str
     status: str
     reason: str
     cause: Cause | None = None
-    """What the reason comes down to; None when unknown."""
+    """Category of the reason; None when unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LackRow:
-    """An asset that a job lacks: a job that failed or is missing, or one that is saved without it."""
+    """An asset that a job lacks. The job is failed or missing, or it is saved without the asset."""
 
     area: str
     item: str
     status: str
-    """Of the job."""
+    """Status of the job."""
     asset: str
     cause: Cause
     reason: str
     tries: int
-    """How often in a row this was the answer."""
+    """Number of consecutive attempts with this cause."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Without:
-    """Why jobs lack files, in numbers."""
+    """Number of jobs that lack files, by cause."""
 
     by_status: Mapping[str, Mapping[Cause, int]]
-    """Jobs by status (``missing``, ``failed``) and cause."""
+    """Number of jobs by status (``missing`` or ``failed``) and cause."""
     saved: Mapping[tuple[str, Cause], int]
-    """Jobs that are saved without an asset, by asset and cause."""
+    """Number of jobs that are saved without an asset, by asset and cause."""
     scenes: Mapping[str, int]
-    """Scenes of those, by asset."""
+    """Number of their scenes, by asset."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileSum:
-    """Sizes of whole remote files, each distinct file once."""
+    """Total size of whole remote files; each file counts once."""
 
     files: int
     bytes: int
-    """Of the files whose size is known or estimated."""
+    """Total of the files whose size is known or estimated."""
     estimated: int = 0
-    """Files never opened, taken as large as the median of the known files of their asset."""
+    """Files that were never opened; the median of their asset stands for their size."""
     unknown: int = 0
-    """Files never opened, of an asset of which no file was: not in ``bytes``."""
+    """Files that were never opened, of an asset without any known size: not in ``bytes``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WholeFiles:
-    """What the whole files would weigh that a run reads in part."""
+    """Total sizes of the files of which runs read parts."""
 
     opened: FileSum
-    """Files of which at least a header was read: sizes as their servers told."""
+    """Files of which at least the header was read; sizes are from their servers."""
     all: FileSum
-    """SCL and the wanted assets of every item with a job of an active area: all that a person would download."""
+    """SCL and the selected assets of every item with a job of an active area: a full download."""
     saved: FileSum
-    """The same of every item with a saved job of an active area: only the scenes that turned out to be clear."""
+    """The same, for items with a saved job of an active area only: a download of the clear scenes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredCrop:
-    """One crop that the state believes to be on disk, whether or not it still counts."""
+    """One crop that is recorded as being on disk, whether or not it still counts."""
 
     job: int
     asset: str
     folder: str
-    """Of the area, inside the output folder."""
+    """Folder of the area, relative to the output folder."""
     file: str
     bytes: int
     sha256: str
     mask: bool
     item: str
     fingerprint: str
-    """Of the area."""
+    """Fingerprint of the area."""
     unwanted: bool
-    """Its area is too cloudy by the present limits, or a newer twin of its item has an answer."""
+    """Its area is not clear by the present limits, or a newer reprocessing of its item replaces it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Square:
-    """A grid square in which scenes were found."""
+    """An MGRS tile (grid square) with scenes."""
 
     grid: str
     """Such as ``33UUU``; the empty string when unknown."""
     items: int
     header: bytes
-    """Of one of their files, as `cog.headers.pack` keeps it; none when no file was opened."""
+    """Header of one of their files, as `cog.headers.pack` stores it; empty when none was opened."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnownJob:
-    """What the state says of one area in a scene."""
+    """The state of one area in a scene."""
 
     fingerprint: str
-    """Of the area."""
+    """Fingerprint of the area."""
     status: str
     """One of the values of `models.Status`, or ``open``."""
     measure: CloudMeasure | None
     saved: frozenset[str]
-    """Assets whose crop, of the wanted kind, is on disk."""
+    """Assets whose crop, with the selected mask and format, is on disk."""
     given_up: bool = False
-    """It failed, and no run tries it again by itself."""
+    """It failed, and no run retries it automatically."""
     lacks: frozenset[str] = frozenset()
-    """Assets that are missing, and not to be asked for again by now."""
+    """Assets that are missing, and not due for another request yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobRow:
-    """One job with what is known of it: a row of an export."""
+    """One job with its facts: a row of an export."""
 
     area: str
     fingerprint: str
     folder: str
-    """Of the area, inside the output folder."""
+    """Folder of the area, relative to the output folder."""
     item: str
     collection: str
     datetime: datetime
@@ -203,21 +203,21 @@ class JobRow:
     """Per cent, as the catalogue says."""
     measure: CloudMeasure | None
     status: str = Status.SAVED
-    """Of `models.Status`, or ``open``."""
+    """One of `models.Status`, or ``open``."""
     reason: str = ""
-    """Why there is no answer or no file."""
+    """Why it has no answer or no file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SavedRow(JobRow):
-    """One crop that is on disk and counts: a row of the index."""
+    """One valid crop on disk: a row of the index."""
 
     asset: str
     href: str
-    """Of the file it was cut from; the empty string when the item does not name it any more."""
+    """Address of its source file; empty when the item has no such asset any more."""
     file: str
     """File name inside the area's folder."""
     bytes: int
     sha256: str
     epsg: int
-    """Of the crop."""
+    """EPSG code of the crop's CRS."""

@@ -39,7 +39,7 @@ WITH RECURSIVE known (collection) AS (
 SELECT i.collection FROM known CROSS JOIN items i ON i.collection = known.collection AND i.item = ?
 WHERE known.collection != ? LIMIT 1
 """
-"""Another collection with an item of this id. They are a few: the index tells them one after the other."""
+"""Another collection with an item of this id. The recursion jumps in the index from one collection to the next."""
 NEW_EDITION = "UPDATE items SET edition = edition + 1 WHERE id = ?"
 SENSED_TOGETHER = f"""
 SELECT id, {ITEM_COLUMNS} FROM items
@@ -114,7 +114,7 @@ VALID_ABSENCES = """
 SELECT x.asset, x.cause, x.reason, x.host, x.missing, x.tried, x.due, x.alone FROM absences x
 WHERE x.job = :job AND x.edition = (SELECT edition FROM items WHERE id = :item)
 """
-"""In the order of `state.rows.lack`."""
+"""In the order of `serialization.lack`."""
 
 # ---- jobs that are opened again --------------------------------------------------------------------------
 
@@ -140,7 +140,7 @@ UPDATE jobs SET status = 'open', transient = 0, reason = '', cause = ''
 WHERE area IN (SELECT id FROM areas WHERE active)
   AND status = 'failed' AND transient AND (attempts <= ? OR cause = 'origin')
 """
-"""Whom the user has not listed is not asked, so to try that again costs nothing."""
+"""A retry for an origin that is still not listed sends no request, so it is free and has no limit."""
 REOPEN_DUE = """
 UPDATE jobs SET status = 'open', attempts = 0, reason = '', cause = '' WHERE id IN (
     SELECT x.job FROM absences x
@@ -211,7 +211,7 @@ WHERE x.cause = 'denied' AND NOT x.missing AND x.alone AND x.tries >= :most AND 
     WHERE y.run = :run AND y.host = x.host AND y.cause = 'denied' AND NOT y.alone
   )
 """
-"""Files that were denied often enough, while their servers gave others; not while a server denies everything."""
+"""Files that were denied often enough while their servers delivered others."""
 SETTLE_ABSENCE = "UPDATE absences SET missing = 1, due = NULL, reason = ? WHERE job = ? AND asset = ?"
 SETTLE_JOB = "UPDATE jobs SET status = ?, reason = ?, cause = ?, transient = 0 WHERE id = ?"
 

@@ -37,9 +37,9 @@ def points(crs: CRS, *places: tuple[float, float]) -> Coordinates:
     return np.column_stack(there.transform(*np.array(places).T))
 
 
-def judged(definition: str, *places: tuple[float, float]) -> datums.Verdict:
+def judged(definition: str, *places: tuple[float, float]) -> datums.Accuracy:
     crs = CRS.from_user_input(definition)
-    return Way(crs).judge(points(crs, *places))
+    return Way(crs).assess(points(crs, *places))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_stated_accuracy_of_a_datum_of_modern_times_counts_less_than_what_was_
     transformer.transform(*xy[0])
     if transformer.get_last_used_operation().accuracy <= datums.TRUSTED:
         pytest.skip("this PROJ knows a better way")
-    assert Way(crs).judge(xy).trust is Trust.FINE
+    assert Way(crs).assess(xy).trust is Trust.FINE
 
 
 def test_a_datum_of_modern_times_is_in_doubt_where_proj_takes_a_roundabout_way() -> None:
@@ -114,7 +114,7 @@ def test_a_datum_of_modern_times_is_in_doubt_where_proj_takes_a_roundabout_way()
     place = (-70, -18.35)
     way, xy = Way(crs), points(crs, place)
     off = Geod(ellps="WGS84").inv(*place, *way.lonlat(xy)[0])[2]
-    assert (way.judge(xy).trust is Trust.FINE) is bool(off <= datums.TRUSTED)
+    assert (way.assess(xy).trust is Trust.FINE) is bool(off <= datums.TRUSTED)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_datum_of_modern_times_is_in_doubt_where_proj_takes_a_roundabout_way()
 )
 def test_what_names_no_datum_is_found(definition: str) -> None:
     crs = CRS.from_user_input(definition)
-    assert Way(crs).judge(points(crs, (13, 52))).trust is Trust.NAMELESS
+    assert Way(crs).assess(points(crs, (13, 52))).trust is Trust.NAMELESS
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_what_names_no_datum_is_found(definition: str) -> None:
 )
 def test_what_names_a_datum_or_brings_its_shift_along_is_trusted(definition: str) -> None:
     crs = CRS.from_user_input(definition)
-    assert Way(crs).judge(points(crs, (13, 52))).trust is Trust.FINE
+    assert Way(crs).assess(points(crs, (13, 52))).trust is Trust.FINE
 
 
 @pytest.mark.parametrize(
@@ -187,14 +187,14 @@ def test_shifted_datums_on_a_modern_ellipsoid_are_shifted_or_in_doubt(
     way = Way(CRS.from_user_input(prj(datum, ellipsoid)))
     xy = points(way.crs, place)
     shifted = Geod(ellps="WGS84").inv(*place, *way.lonlat(xy)[0])[2]
-    assert shifted > metres or way.judge(xy).trust is Trust.BALLPARK
+    assert shifted > metres or way.assess(xy).trust is Trust.BALLPARK
 
 
 @pytest.mark.parametrize(("datum", "ellipsoid"), [("D_Village_1900", BESSEL), ("D_GGRS", GRS80), ("RGF", WGS84)])
 def test_a_datum_that_proj_does_not_know_is_in_doubt(datum: str, ellipsoid: str) -> None:
     """On a modern ellipsoid too: the Greek datum of 1987 has that of GRS 1980, and lies 326 m off."""
     crs = CRS.from_user_input(prj(datum, ellipsoid))
-    assert Way(crs).judge(points(crs, (13, 52))).trust is Trust.BALLPARK
+    assert Way(crs).assess(points(crs, (13, 52))).trust is Trust.BALLPARK
 
 
 # ---- by place ---------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_a_datum_that_proj_does_not_know_is_in_doubt(datum: str, ellipsoid: str)
 
 def one_by_one(crs: CRS, xy: Coordinates) -> list[Trust]:
     """What is said of each point alone."""
-    return [Way(crs).judge(xy[number : number + 1]).trust for number in range(len(xy))]
+    return [Way(crs).assess(xy[number : number + 1]).trust for number in range(len(xy))]
 
 
 @pytest.mark.parametrize(
@@ -228,14 +228,14 @@ def test_each_point_is_judged_by_the_operation_that_moved_it(
         used = transformer.get_last_used_operation()
         wanted.append("Ballpark" in used.description or used.accuracy > datums.TRUSTED)
     for order in (slice(None), slice(None, None, -1)):
-        verdict = Way(crs).judge(np.repeat(xy[order], 3, axis=0))
+        verdict = Way(crs).assess(np.repeat(xy[order], 3, axis=0))
         assert verdict.doubtful.tolist() == np.repeat(wanted[order], 3).tolist()
-    assert Way(crs).judge(xy).trust is max(one_by_one(crs, xy))
+    assert Way(crs).assess(xy).trust is max(one_by_one(crs, xy))
 
 
 def test_the_worst_point_counts_and_the_others_are_left_out() -> None:
     crs = CRS.from_epsg(4214)
-    verdict = Way(crs).judge(points(crs, (108.5, 36), (75, 40)))
+    verdict = Way(crs).assess(points(crs, (108.5, 36), (75, 40)))
     assert verdict.trust is Trust.BALLPARK
     assert verdict.doubtful.tolist() == [False, True], "about 108 E, 36 N the shift is known to a metre"
 
@@ -243,9 +243,9 @@ def test_the_worst_point_counts_and_the_others_are_left_out() -> None:
 def test_points_without_a_place_are_not_judged() -> None:
     way = Way(CRS.from_epsg(3828))
     nowhere = np.array([[np.inf, 0], [np.nan, np.nan]])
-    assert way.judge(nowhere).trust is Trust.FINE
-    assert way.judge(np.empty((0, 2))).trust is Trust.FINE
-    verdict = way.judge(np.vstack([nowhere, points(way.crs, (121, 24))]))
+    assert way.assess(nowhere).trust is Trust.FINE
+    assert way.assess(np.empty((0, 2))).trust is Trust.FINE
+    verdict = way.assess(np.vstack([nowhere, points(way.crs, (121, 24))]))
     assert verdict.doubtful.tolist() == [False, False, True]
 
 

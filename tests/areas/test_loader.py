@@ -60,19 +60,19 @@ BAD_WKT = [
     ("POLYGON ((13 52, 14 52, 14 53, 13 53))", "a ring is not closed", "repeat its first point at its end"),
     ("POLYGON ((13 52, 14 52, 13 52))", "fewer than three different points", ""),
     ("POLYGON ((13 52, 13 52, 13 52, 13 52))", "fewer than three different points", ""),
-    ("POLYGON ((13 52, 14 53, 14 52, 13 53, 13 52))", "its outline crosses itself", "at 13.5 52.5 (lon lat); m"),
-    ("POLYGON ((13 52, 15 52, 14 52, 13 52))", "(lon lat)", "mend the outline"),
-    (f"{SQUARE[:-1]}, (20 20, 21 20, 21 21, 20 20))", "a hole lies outside its outline", "20 20 (lon lat); mend"),
-    ("MULTIPOLYGON (((0 0, 2 0, 2 2, 0 0)), ((1 0.5, 3 0, 3 3, 1 0.5)))", "or its parts overlap", "mend"),
+    ("POLYGON ((13 52, 14 53, 14 52, 13 53, 13 52))", "its outline crosses itself", "at 13.5 52.5 (lon lat); c"),
+    ("POLYGON ((13 52, 15 52, 14 52, 13 52))", "(lon lat)", "correct the outline"),
+    (f"{SQUARE[:-1]}, (20 20, 21 20, 21 21, 20 20))", "a hole lies outside its outline", "20 20 (lon lat)"),
+    ("MULTIPOLYGON (((0 0, 2 0, 2 2, 0 0)), ((1 0.5, 3 0, 3 3, 1 0.5)))", "or its parts overlap", "correct"),
     ("POLYGON EMPTY", "is empty", "draw a polygon"),
     ("MULTIPOLYGON (EMPTY)", "is empty", "draw a polygon"),
     ("LINESTRING (13 52, 14 53)", "is a LineString", "give a Polygon or MultiPolygon"),
     ("POINT (13 52)", "is a Point", "give a Polygon or MultiPolygon"),
     (f"GEOMETRYCOLLECTION ({SQUARE})", "is a GeometryCollection", "give a Polygon or MultiPolygon"),
-    ("CURVEPOLYGON (CIRCULARSTRING (0 0, 1 1, 2 0, 1 -1, 0 0))", "curves cannot be used", "straight pieces"),
-    ("POLYGON ((13 52, 14 52, nan 53, 13 52))", "not a finite number", "mend it"),
-    ("POLYGON ((13 52, 14 52, inf 53, 13 52))", "not a finite number", "mend it"),
-    ("POLYGON ((103 1.2, 104 1.2, 104 95, 103 1.2))", "latitude 95 is beyond 90", "mend it"),
+    ("CURVEPOLYGON (CIRCULARSTRING (0 0, 1 1, 2 0, 1 -1, 0 0))", "curves cannot be used", "straight lines"),
+    ("POLYGON ((13 52, 14 52, nan 53, 13 52))", "not a finite number", "correct it"),
+    ("POLYGON ((13 52, 14 52, inf 53, 13 52))", "not a finite number", "correct it"),
+    ("POLYGON ((103 1.2, 104 1.2, 104 95, 103 1.2))", "latitude 95 is beyond 90", "correct it"),
     ("POLYGON ((1.2 103, 1.3 103, 1.3 104, 1.2 103))", "latitude 104 is beyond 90", "looks like lat,lon: write"),
     ("POLYGON ((190 1, 191 1, 191 2, 190 1))", "longitude 191 is beyond 180", "write -169, and split at 180"),
     ("POLYGON ((39000 581000, 39100 581000, 39100 581100, 39000 581000))", "looks like metres",
@@ -117,7 +117,7 @@ def named(**properties: object) -> str:
 BAD_FILES: list[tuple[str, str | bytes, str, str]] = [
     # file, what is in it, what follows its name, what it must say
     ("a.geojson", "{", ":1: ", "not JSON"),
-    ("a.geojson", '{\n"type": "Feature",\n]', ":3: ", "mend or export the file again"),
+    ("a.geojson", '{\n"type": "Feature",\n]', ":3: ", "correct it or export it again"),
     ("a.geojson", b'{"name": "\xff"}', ":1: ", "not UTF-8; save the file as UTF-8"),
     ("a.geojson", "[" * 100_000, ": ", "nested too deeply"),
     ("a.geojson", "[1]", ": ", "not GeoJSON (type null); give a FeatureCollection"),
@@ -157,7 +157,7 @@ BAD_FILES: list[tuple[str, str | bytes, str, str]] = [
      'no field "name" for the name; set name_field to one of: title, wkt'),
     ("a.csv", f"name,wkt\nP,{SQUARE}\n", ":2: ", "6 cells under 2 columns; put the WKT in double quotes"),
     ("a.csv", f'name,wkt\nO,"{OTHER}"\nP\n', ":3: ", "1 cells under 2 columns"),
-    ("a.csv", f'name|wkt\nP|"{SQUARE}"\n', ":2: ", "5 cells under 1 columns; part the columns by commas"),
+    ("a.csv", f'name|wkt\nP|"{SQUARE}"\n', ":2: ", "5 cells under 1 columns; separate the columns"),
     ("a.csv", f'name,wkt\n\n"P\nP","{SQUARE}"\n"P\nQ","POINT (1 1)"\n', ':5: area "P\\nQ": ',
      "is a Point; give a"),
     ("a.csv", f'name,wkt\nP,"{SQUARE}', ":2: ", "not CSV (unexpected end of data); close every double quote"),
@@ -234,9 +234,9 @@ def test_any_wkt_is_read_or_refused_in_one_line(wkt: str) -> None:
 
 def test_missing_file_is_told_with_the_line_of_the_config(tmp_path: Path) -> None:
     file = write(tmp_path / "c.toml", '\nareas = "none.csv"')
-    with pytest.raises(AreaError, match=r"c\.toml:2: areas: no such file: .*none\.csv; mend the path"):
+    with pytest.raises(AreaError, match=r"c\.toml:2: areas: no such file: .*none\.csv; correct the path"):
         load(Config.load(file))
-    with pytest.raises(AreaError, match=r"none\.csv: no such file; mend the path"):
+    with pytest.raises(AreaError, match=r"none\.csv: no such file; correct the path"):
         read(tmp_path / "none.csv")
 
 
@@ -338,7 +338,7 @@ def test_other_crs() -> None:
         one(SQUARE, crs="EPSG:99999")
     with pytest.raises(AreaError, match=r"outside the region of the CRS; check crs|is beyond|reaches latitude"):
         one("POLYGON ((1e9 1e9, 2e9 1e9, 2e9 2e9, 1e9 1e9))", crs="EPSG:25833")
-    with pytest.raises(AreaError, match="is no CRS of maps; write a code such as"):
+    with pytest.raises(AreaError, match="is not a geographic or projected CRS; write a code such as"):
         one(SQUARE, crs="EPSG:5773")
     there = shapely.transform(utm(PARKS[0][1]), lambda xy: xy[:, ::-1])
     with pytest.raises(AreaError, match="outside the region of the CRS; check crs and the order of x and y"):
@@ -562,8 +562,8 @@ def test_areas_smaller_than_a_pixel_are_named(latitude: float) -> None:
             name=name, polygon=shapely.box(10, latitude, 10 + wide, latitude + high), fingerprint=name, folder=name
         )
 
-    assert loader.specks_told([square(21, "field"), square(1000, "park")]) == ""
-    assert loader.specks_told([square(19, "well"), square(21, "field")]).startswith("1 area is smaller than")
-    told = loader.specks_told([square(1, f"w{number}") for number in range(1_500)])
+    assert loader.specks_notice([square(21, "field"), square(1000, "park")]) == ""
+    assert loader.specks_notice([square(19, "well"), square(21, "field")]).startswith("1 area is smaller than")
+    told = loader.specks_notice([square(1, f"w{number}") for number in range(1_500)])
     assert told.startswith("1,500 areas are smaller than a pixel of 20 m")
     assert told.endswith(": w0, w1, w2, w3, w4, ...")

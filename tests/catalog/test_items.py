@@ -288,7 +288,7 @@ def test_without_a_usable_geometry_the_bbox_counts(geometry: object) -> None:
     "bbox", [None, [], [1, 2, 3], "1,2,3,4", [1, 2, "x", 4], [float("nan")] * 4, [0, -91, 1, 0]]
 )
 def test_an_item_without_a_place_is_refused(bbox: object) -> None:
-    with pytest.raises(BadAnswer, match="neither geometry nor bbox says where it lies"):
+    with pytest.raises(BadAnswer, match="neither geometry nor bbox is valid"):
         to_scene(an_item(geometry=None, bbox=bbox), EARTH_SEARCH)
 
 

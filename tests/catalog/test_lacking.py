@@ -53,7 +53,7 @@ def test_what_no_scene_has_in_a_form_that_can_be_read_is_lacking_too(reason: Rea
     for _ in range(3):
         found.add(replace(make_scene(assets=()), absent={"scl": reason, "visual": reason}))
     assert found.told.startswith(f"scl and visual cannot be read in any of 3 scenes: {told}")
-    assert mend in found.mend
+    assert mend in found.advice
     assert found.place == ("search", "catalog")
 
 
@@ -90,7 +90,7 @@ def test_a_key_that_is_wrong_is_told_at_the_end_and_costs_no_other_asset(tmp_pat
         summary = asyncio.run(pipeline.run(config, areas, on_event=told.append))
         (alarm,) = summary.alarms
         expected = (
-            rf"config.toml:\d+: assets: B04 is no asset of any of {days} scenes; there are: .* visual; mend .*"
+            rf"config.toml:\d+: assets: B04 is no asset of any of {days} scenes; there are: .* visual; correct .*"
         )
         assert re.search(expected, alarm.text)
         assert (summary.exit_code, summary.clean) == (2, False)

@@ -23,7 +23,8 @@ from click.testing import CliRunner
 
 import s2async
 from s2async.cli import main
-from s2async.config.model import EXAMPLE, Config, with_areas, with_places
+from s2async.config.example import EXAMPLE, with_areas, with_folder
+from s2async.config.model import Config
 from s2async.errors import AreaError, ConfigError, LocalError, RemoteError, StateError, StateInUse, TransientError
 from s2async.state.writer import State
 from tests.support import worlds
@@ -191,7 +192,7 @@ def test_a_crs_that_wins_over_the_file_is_told_unless_only_failures_are(
     path = worlds.write_config(tmp_path, stage.sandbox, crs="EPSG:4326")
     text = re.sub(r"areas = .*", 'areas = "areas.geojson"', path.read_text())
     path.write_text(text)
-    notice = "the file says that its CRS is EPSG:4314, by which the areas would lie 1"
+    notice = "the CRS of the file is EPSG:4314, by which the areas would lie 1"
     for command in ("plan", "run"):
         assert notice in s2(command, path).error
         assert not s2("-q", command, path).error
@@ -203,7 +204,7 @@ def test_init_tells_what_a_run_would_say_of_the_areas(s2: Shell, tmp_path: Path)
     made = s2("init", "a.toml", "--areas", "a.csv", cwd=tmp_path)
     assert (made.code, made.out) == (0, "wrote a.toml; next: s2async run a.toml\n")
     assert made.error.startswith("to be mended before a run: ")
-    assert "names no datum" in made.error
+    assert "has no datum" in made.error
     (tmp_path / "b.csv").write_text(f'name,wkt\nPark,"{wkt}"\n')
     assert not s2("init", "b.toml", "--areas", "b.csv", cwd=tmp_path).error
 
@@ -215,7 +216,7 @@ def test_init_writes_the_example_once(s2: Shell, tmp_path: Path) -> None:
     assert "exists already; name another file" in one_line(s2("init", "config.toml", cwd=tmp_path))
     assert "cannot write" in one_line(s2("init", "no/such/folder.toml", cwd=tmp_path))
     assert s2("init", "fields.toml", "--areas", "fields.geojson", cwd=tmp_path).code == 0
-    assert (tmp_path / "fields.toml").read_text() == with_places(with_areas("fields.geojson"), "fields")
+    assert (tmp_path / "fields.toml").read_text() == with_folder(with_areas("fields.geojson"), "fields")
 
 
 def test_configurations_that_init_writes_share_nothing(s2: Shell, tmp_path: Path) -> None:
@@ -505,7 +506,7 @@ def test_a_lost_link_is_no_estimate_however_often_one_looks(s2: Shell, tmp_path:
 ODD_ITEMS = {
     "no_datetime": "neither datetime nor start_datetime is a time",
     "no_properties": "neither datetime nor start_datetime is a time",
-    "nowhere": "neither geometry nor bbox says where it lies",
+    "nowhere": "neither geometry nor bbox is valid",
     "no_object": "an item that is not an object",
     "id:path": "its id cannot name a file",
 }

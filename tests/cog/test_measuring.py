@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from s2async.areas import loader as area_files
-from s2async.config.model import Config, render
+from s2async.config.example import render
+from s2async.config.model import Config
 from s2async.engine import pipeline
 from s2async.engine.progress import Summary
 from s2async.report.data import Scatter, Watched, looks

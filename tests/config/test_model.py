@@ -15,7 +15,8 @@ from s2async.areas import loader
 from s2async.catalog.items import KNOWN
 from s2async.clouds import Limits
 from s2async.config import model as config
-from s2async.config.model import EXAMPLE, Config, CustomCatalog, render, with_areas
+from s2async.config.example import EXAMPLE, render, with_areas
+from s2async.config.model import Config, CustomCatalog
 from s2async.errors import ConfigError
 from s2async.models import Selection
 from s2async.sandbox.world.parks import PARKS
@@ -71,7 +72,11 @@ BAD: list[tuple[str | bytes, str, str]] = [
     (A + "[clouds]\nclasses = 3", ":3: [clouds] classes: ", "must be a list [ ], not 3; such as classes = [1,"),
     (A + "[clouds]\nclasses = [3, '8']", ":3: [clouds] classes: ", 'must be a whole number, not "8"'),
     (A + "search = 3", ":2: search: ", "must be a table; write [search]"),
-    (A + "[search]\ndatetime = '2022-12-31/2022-01-01'", ":3: [search] datetime: ", "is upside down; write the"),
+    (
+        A + "[search]\ndatetime = '2022-12-31/2022-01-01'",
+        ":3: [search] datetime: ",
+        "ends before it starts; write the",
+    ),
     (A + "[search]\ndatetime = '../..'", ":3: [search] datetime: ", "is open at both ends; give at least one"),
     (A + "[search]\ndatetime = '2022-02-30'", ":3: [search] datetime: ", "is not a date or time; write"),
     (A + "[search]\ndatetime = 2022-01-01", ":3: [search] datetime: ", "must be text in quotes"),
@@ -131,9 +136,9 @@ BAD: list[tuple[str | bytes, str, str]] = [
     (
         A + "[run]\nstate = 'data/overview.csv'",
         ":3: [run] state: ",
-        "the table that every run writes anew; name ano",
+        "the table that every run overwrites; name ano",
     ),
-    ("areas = 'data/overview.csv'", ":1: areas: ", "is the table that every run writes anew; name another file"),
+    ("areas = 'data/overview.csv'", ":1: areas: ", "is the table that every run overwrites; name another file"),
     (A + "[network]\norigins = ['x.org']", ":3: [network] origins: ", "write scheme://host[:port], such as"),
     (
         A + "[network]\norigins = ['https://*.x.org']",
@@ -158,8 +163,8 @@ BAD: list[tuple[str | bytes, str, str]] = [
     (A + "name_field = ''", ":2: name_field: ", "is empty; write a text"),
     (A + A, ":2: not TOML: ", "is written twice; remove one"),
     (A + "[run]\n[run]\n", ":3: not TOML: ", "is written twice; remove one"),
-    (A + "x = 1\nx =\n[search]\n", ":3: not TOML: ", "invalid value at column 4; mend this line"),
-    ("areas = [", ":1: not TOML: ", "mend this line"),
+    (A + "x = 1\nx =\n[search]\n", ":3: not TOML: ", "invalid value at column 4; correct this line"),
+    ("areas = [", ":1: not TOML: ", "correct this line"),
     (f"areas = {'[' * 5000}", ": ", "nested too deeply; write a plain config"),
     (A.encode() + b"name_field = '\xff'", ":2: ", "not UTF-8; save the file as UTF-8"),
     (A.encode("utf-16"), ":1: ", "not UTF-8; save the file as UTF-8"),

@@ -271,13 +271,11 @@ def test_areas_that_leave_are_named(tmp_path: Path, stage: Stage) -> None:
     two = {name: AREAS[name] for name in ("North", "South")}
     less = run(tmp_path, stage, areas=two)
     assert told(less) == [
-        "2 areas of the last run left the configuration; what was saved of them stays on disk: Tall, Wide"
+        "2 areas of the last run are no longer in the configuration; their crops stay on disk: Tall, Wide"
     ]
     assert told(run(tmp_path, stage, areas=two)) == [], "those of the last run only"
     one = run(tmp_path, stage, areas={"Renamed": AREAS["South"]})
-    assert told(one) == [
-        "1 area of the last run left the configuration; what was saved of it stays on disk: North"
-    ]
+    assert told(one) == ["1 area of the last run is no longer in the configuration; its crops stay on disk: North"]
     assert crop(one, "North", CLEAR).exists()
 
 
@@ -291,11 +289,11 @@ def test_a_former_outline_leaves_as_well(tmp_path: Path, stage: Stage) -> None:
 def test_ten_areas_are_named_and_the_others_counted() -> None:
     former = {f"{number:016}": f"field {number}" for number in range(1, 13)}
     named = ", ".join(f"field {number}" for number in range(1, 11))
-    assert area_files.left_told(former, []) == (
-        "12 areas of the last run left the configuration; what was saved of them stays on disk: "
+    assert area_files.removed_notice(former, []) == (
+        "12 areas of the last run are no longer in the configuration; their crops stay on disk: "
         f"{named} and 2 more"
     )
-    assert area_files.left_told({}, []) == ""
+    assert area_files.removed_notice({}, []) == ""
 
 
 # ---- headers that are known -------------------------------------------------------------------------------

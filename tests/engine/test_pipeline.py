@@ -322,7 +322,7 @@ def test_areas_that_give_nothing_are_told(tmp_path: Path, stage: Stage) -> None:
     ran = worlds.run(worlds.write_config(tmp_path, stage.sandbox, areas=shapes), stage.sandbox)
     assert ran.summary.sceneless == ("Far",)
     assert [event.text for event in ran.events if isinstance(event, Notice) and "smaller" in event.text] == [
-        "1 area is smaller than a pixel of 20 m, and most likely without a picture: Well"
+        "1 area is smaller than a pixel of 20 m, and will most likely have no crop: Well"
     ]
     found = worlds.query(
         ran.config.run.state,

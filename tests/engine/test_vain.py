@@ -247,7 +247,7 @@ def test_half_only_jpeg2000_and_half_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lacks", "code", "said"),
     [
-        ("key:red", 2, "assets: red is no asset of any of 10 scenes; there are: scl, visual; mend the key"),
+        ("key:red", 2, "assets: red is no asset of any of 10 scenes; there are: scl, visual; correct the key"),
         ("red", 3, "20 of 20 jobs are saved without red: 20 not there; "),
     ],
 )

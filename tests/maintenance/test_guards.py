@@ -125,7 +125,7 @@ def test_a_run_and_a_plan_say_so_and_go_on(tmp_path: Path) -> None:
         assert planned.return_value == 0
         ran = run(path, stage.sandbox)
         (notice,) = [event.text for event in ran.events if isinstance(event, Notice)]
-        assert "all is searched and read anew" in notice
-        assert notice.endswith(f"stop, remove the new state, and s2async rebuild {path}")
+        assert "this run searches and reads everything again" in notice
+        assert notice.endswith(f"stop, remove the new state and run s2async rebuild {path}")
         assert ran.summary.clean
         assert not [event for event in run(path, stage.sandbox).events if isinstance(event, Notice)]

@@ -118,18 +118,18 @@ def test_the_mark_of_another_folder_is_that_of_another_state(tmp_path: Path, sta
         worlds.run(path, stage.sandbox)
     shutil.copy(tmp_path / "one/config-data" / owners.NAME, tmp_path / "two/config-data")
     for command in COMMANDS:
-        assert "belongs to another state than that which is now at" in refusal(two, *command)
+        assert "belongs to another state than the one at" in refusal(two, *command)
     assert ask("verify", one).return_value == 0
 
 
 def test_a_rebuild_takes_no_folder_from_a_state_that_is_there(tmp_path: Path, stage: Stage) -> None:
     full, core = write(tmp_path, stage, "full"), write(tmp_path, stage, "core", MOVED)
     state = worlds.run(full, stage.sandbox).config.run.state
-    assert f"belongs to the state {state}, which is there" in refusal(core, "rebuild")
+    assert f"belongs to the state {state}, which exists" in refusal(core, "rebuild")
     assert not (tmp_path / "shared" / "core.sqlite").exists()
     for left in state.parent.glob("full.sqlite*"):
         left.unlink()
-    assert f"if that is lost, s2async rebuild {core}" in refusal(core, "status")
+    assert f"if that is lost, run s2async rebuild {core}" in refusal(core, "status")
     made = ask("rebuild", core)
     assert made.exception is None
     assert "is a crop of another outline" in made.output
@@ -196,7 +196,7 @@ def test_a_damaged_mark_is_one_clear_line(tmp_path: Path, stage: Stage, data: by
     mark.write_bytes(data)
     for command in (("run",), ("status",), ("verify",)):
         text = refusal(path, *command)
-        assert text.startswith(f"{mark}, which tells the state that the folder belongs to, is damaged: remove it")
+        assert text.startswith(f"{mark}, the mark of the state that the folder belongs to, is damaged: remove it")
     assert mark.read_bytes() == data
     mark.unlink()
     assert not worlds.run(path, stage.sandbox).cogs
@@ -257,7 +257,7 @@ def test_crops_of_other_areas_are_no_reason(tmp_path: Path, stage: Stage) -> Non
     before = crops(tmp_path / "shared")
     other = {"Elsewhere": MOVED["North"]}
     ran = worlds.run(write(tmp_path, stage, "core", other), stage.sandbox)
-    assert notices(ran) == [f"{tmp_path}/shared/overview.csv was there before: every run writes it anew"]
+    assert notices(ran) == [f"{tmp_path}/shared/overview.csv existed before: every run overwrites it"]
     assert before.items() < crops(tmp_path / "shared").items()
 
 

@@ -15,7 +15,8 @@ from shapely import Polygon, box
 
 from s2async.areas import loader as area_files
 from s2async.cli import plan_tables
-from s2async.config.model import Config, render
+from s2async.config.example import render
+from s2async.config.model import Config
 from s2async.engine import pipeline
 from s2async.engine.progress import Summary
 from s2async.models import Area, Asset, Event, Notice, Scene, SearchReport, Status

@@ -350,8 +350,8 @@ def _drawings() -> Iterator[Drawn]:
         yield Drawn(label=f"in {crs}", parts=[[_moved(small, crs)]], crs=crs, exact=False)
     for crs, says in (
         ("EPSG:99999", "is not known"),
-        ("EPSG:5773", "no CRS of maps"),
-        ("EPSG:4978", "no CRS of maps"),
+        ("EPSG:5773", "not a geographic or projected CRS"),
+        ("EPSG:4978", "not a geographic or projected CRS"),
         ("25833", "not of the right form"),
         ("EPSG:", "not of the right form"),
         ("+proj=utm +zone=33", "not of the right form"),
@@ -645,7 +645,7 @@ _SETTINGS: Final[list[tuple[str, str, object]]] = [
     ("search", "datetime = '/'", "is not a date|both ends"),
     ("search", "datetime = '..'", "both ends|is not a date"),
     ("search", "datetime = '../..'", "open at both ends"),
-    ("search", "datetime = '2022-01-02/2022-01-01'", "upside down"),
+    ("search", "datetime = '2022-01-02/2022-01-01'", "ends before it starts"),
     ("search", "datetime = '2022-01-01/2022-02-01/2022-03-01'", "more than two ends"),
     ("search", "datetime = '0000-01-01'", "is not a date"),
     ("search", "datetime = '9999-12-31'", "is not a date"),

@@ -1,0 +1,96 @@
+"""The commented example configuration, and versions of it with other areas, folders or catalogues."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from s2async.catalog.items import COPERNICUS
+
+
+def _example() -> str:
+    """Read config.example.toml: it lies in the package's folder in a wheel, and beside it in a work tree."""
+    name, here = "config.example.toml", Path(__file__).resolve().parents[1]
+    path = here / name
+    return (path if path.is_file() else here.parent / name).read_text(encoding="utf-8")
+
+
+EXAMPLE: Final = _example()
+"""The commented config that ``s2async init`` writes: nine parks of Berlin, 2022, Earth Search."""
+
+
+def render(
+    *,
+    catalog_url: str,
+    origin: str,
+    collection: str = "sentinel-2-l2a",
+    assets: Mapping[str, str] | None = None,
+    attribution: str = COPERNICUS,
+) -> str:
+    """Point the example at another catalogue; nothing else in it changes.
+
+    Args:
+        catalog_url: root of a STAC API.
+        origin: ``scheme://host[:port]`` of the API and its assets.
+        collection: id of the collection.
+        assets: maps our asset keys to those of the items; by default scl and visual, unchanged.
+        attribution: source of the pixels; ``{year}`` stands for the year of sensing.
+    """
+    names = assets or {"scl": "scl", "visual": "visual"}
+    entries = {
+        "url": _quoted(catalog_url),
+        "collection": _quoted(collection),
+        "assets": _inline({key: _quoted(value) for key, value in names.items()}),
+    }
+    if attribution != COPERNICUS:
+        entries["attribution"] = _quoted(attribution)
+    text = EXAMPLE
+    for key, value in (("catalog", _inline(entries)), ("origins", f"[{_quoted(origin)}]")):
+        line = f"{key} = {value}".replace("\\", r"\\")
+        text, count = re.subn(rf"(?m)^{key} = .*?(?=\s+#|$)", line, text)
+        if count != 1:
+            raise ValueError(f"the example has {count} lines that set {key}")
+    return text
+
+
+def with_areas(file: str) -> str:
+    """Replace the parks of the example by a file of areas.
+
+    Args:
+        file: path to write: absolute, or relative to the configuration.
+    """
+    text = EXAMPLE.partition("\n[[areas]]")[0]
+    about = '# GeoJSON, CSV with a wkt column, or any vector file (extra "vector")'
+    text = re.sub(r"(?m)^# Here: .*$", "# The year 2022, from Earth Search.", text)
+    return re.sub(r"(?m)^# areas = .*$", lambda _: f"areas = {_quoted(file)}  {about}", text)
+
+
+def with_folder(text: str, name: str) -> str:
+    """Set the output folder and a state in it, so that two configurations side by side do not share them.
+
+    Args:
+        text: the example, or what `with_areas` returned.
+        name: name of the folder, beside the configuration.
+    """
+    for old, new in (
+        ('folder = "data"', f"folder = {_quoted(name)}"),
+        ('state = "data/state.sqlite"', f"state = {_quoted(f'{name}/state.sqlite')}"),
+    ):
+        before, line, after = text.partition(f"\n{old}")
+        if not line:
+            raise ValueError(f"the example does not say {old}")
+        comment = after.lstrip(" ")
+        width = len(old) + len(after) - len(comment)  # the comments stay aligned
+        text = f"{before}\n{new.ljust(width - 1)} {comment}"
+    return text
+
+
+def _inline(entries: Mapping[str, str]) -> str:
+    return "{ " + ", ".join(f"{key} = {value}" for key, value in entries.items()) + " }"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
