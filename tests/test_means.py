@@ -370,8 +370,8 @@ def test_connections_that_cannot_be_set_up_stop_a_run_in_order(
     ("content", "why"),
     [
         (None, "cannot be read (No such file"),
-        (b"", "holds no certificates"),
-        (b"\0garbage", "holds no certificates"),
+        (b"", "holds no valid certificates"),
+        (b"\0garbage", "holds no valid certificates"),
     ],
 )
 @pytest.mark.parametrize("command", ["run", "plan"])

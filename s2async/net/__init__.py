@@ -1,1 +1,1 @@
-"""HTTP: the only room that opens connections. Requests, retries, limits, and counting of bytes."""
+"""The network: requests, their limits and retries, and the account of bytes. No other room opens a connection."""

@@ -1,17 +1,18 @@
-"""Whom we may ask: origins, and the network addresses that their names may stand for. Pure.
+"""Which servers may be asked: origins, and the network addresses that their names may resolve to. Pure.
 
 The rule, in three steps:
 
-1. Only origins (scheme, host and port) on the allow-list are asked: the API's, its assets' and those that the user
-   listed. It is checked on the parsed address of every request and of every redirect; that very value is asked.
-2. A name may stand for addresses of the public internet. An address of any other kind (loopback, private,
-   shared, link-local such as a cloud's metadata, documentation, multicast, and IPv6 that wraps one of them) is
-   used only where the user meant it: the origin that he listed is that address itself, or ``localhost`` for
-   loopback, or it is in ``private_origins``, which stands for private and loopback addresses, never for others
+1. Only origins (scheme, host and port) on the allow-list are asked: those of the API, of its assets, and those
+   that the user listed. The parsed address of every request and of every redirect is checked, and the same value
+   is used for the request.
+2. A name may resolve to addresses of the public internet. Any other address (loopback, private, shared, link-local
+   such as a cloud's metadata service, documentation, multicast, and IPv6 that wraps one of them) is used only if
+   the user intended it: the listed origin is that address itself, or it is ``localhost`` and the address is
+   loopback, or the origin is in ``private_origins``, which permits private and loopback addresses, but no others,
    such as link-local ones.
-3. What was checked is what is connected to: the check sits where the name is looked up, so that a name which
-   answers otherwise the next time (DNS rebinding) gains nothing. A proxy of the user's own is his choice, and
-   exempt; behind it, the proxy looks names up.
+3. The checked address is the one that is connected to: the check happens where the name is resolved, so a name
+   that resolves differently the next time (DNS rebinding) gains nothing. The user's own proxy is exempt; behind a
+   proxy, the proxy resolves names.
 """
 
 from __future__ import annotations
@@ -26,26 +27,26 @@ from s2async.errors import NotAllowed, Refused
 from s2async.text import listing, shown
 
 _UNICAST: Final = IPv6Network("2000::/3")
-"""The only part of IPv6 that is handed out for the public internet (IANA, IPv6 Global Unicast)."""
+"""The only part of IPv6 that is assigned to the public internet (IANA, IPv6 Global Unicast)."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-"""IPv4 addresses as networks that have IPv6 only see them (RFC 6052)."""
+"""IPv4 addresses as seen in networks that have IPv6 only (RFC 6052)."""
 _PROTOCOLS: Final = ip_network("192.0.0.0/24")
-"""IETF protocol assignments (RFC 6890), which older Pythons hold for global in part."""
+"""IETF protocol assignments (RFC 6890), part of which older Python versions regard as global."""
 _PRIVATE: Final = tuple(
     ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 )
-"""Private (RFC 1918), behind a provider's NAT or a mesh VPN (RFC 6598), unique local (RFC 4193)."""
+"""Private (RFC 1918), shared by the NAT of a provider or a mesh VPN (RFC 6598), unique local (RFC 4193)."""
 
 
 def allowed(href: str, origins: Container[str]) -> tuple[URL, str]:
-    """An address that may be asked, and its origin.
+    """Check that an address may be asked; return it parsed, and its origin.
 
     Args:
-        href: as it came from a catalogue or a redirect.
+        href: from a catalogue or a redirect.
         origins: the allow-list, each as :func:`s2async.text.origin_of` writes it.
 
     Raises:
-        Refused: it may not, or it is none; the text says which, in one line, without secrets.
+        Refused: it may not be asked, or is not an address; one line, without secrets.
     """
     try:
         url = URL(href)
@@ -62,18 +63,18 @@ def allowed(href: str, origins: Container[str]) -> tuple[URL, str]:
 
 
 def place_of(address: str) -> tuple[str, int]:
-    """Host and port as a name server is asked for them."""
+    """Return host and port in the form in which a resolver gets them."""
     url = URL(address)
     return (url.raw_host or "").rstrip("."), url.port or 0
 
 
 def may_stand_for(host: str, address: str, *, private: bool) -> bool:
-    """Whether a name may be taken for a network address: step 2 of the rule.
+    """Whether a name may resolve to a network address: step 2 of the rule.
 
     Args:
         host: the name.
-        address: IPv4 or IPv6, as the name server gave it.
-        private: the user listed the name's origin in ``private_origins``.
+        address: IPv4 or IPv6, from the resolver.
+        private: whether the user listed the origin of the name in ``private_origins``.
     """
     found = _unwrapped(address)
     if found is None:
@@ -86,7 +87,7 @@ def may_stand_for(host: str, address: str, *, private: bool) -> bool:
 
 
 def _unwrapped(address: str) -> IPv4Address | IPv6Address | None:
-    """The address that is reached in the end; None when it is none."""
+    """The address that is finally reached; None if the text is not an address."""
     try:
         found = ip_address(address)
     except ValueError:

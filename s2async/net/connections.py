@@ -1,4 +1,4 @@
-"""How connections are made: through which proxy, to which of the addresses that a name may stand for."""
+"""Sessions: which proxy a connection goes through, and which of the addresses of a name it may use."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def open_session(
     via: Iterable[URL] = (),
     fresh: bool = False,
 ) -> aiohttp.ClientSession:
-    """A session that keeps no cookies, knows no passwords, and connects only where it may.
+    """Open a session without cookies and passwords, which connects to permitted addresses only.
 
     Args:
         timeout: of each request.
-        connections: at once to one host.
-        private: origins whose names may stand for addresses of a private network.
-        via: the user's own proxies, wherever they are.
+        connections: maximum number of connections to one host.
+        private: origins whose names may resolve to addresses of a private network.
+        via: the user's own proxies, which may have any address.
         fresh: use each connection once.
 
     Raises:
-        LocalError: this machine gives too little for it.
+        LocalError: this machine lacks the resources for it.
     """
     with _set_up():
         return _session(timeout, connections, private, via, fresh)
@@ -48,7 +48,7 @@ def open_session(
 
 @contextlib.contextmanager
 def _set_up() -> Iterator[None]:
-    """Turn what fails inside, before anybody is asked, into a `LocalError`: it says nothing of a server."""
+    """Turn failures inside into a `LocalError`: no server has been asked yet, so this machine is the cause."""
     try:
         yield
     except (OSError, MemoryError, ImportError, SystemError) as error:
@@ -58,7 +58,7 @@ def _set_up() -> Iterator[None]:
 def _session(
     timeout: aiohttp.ClientTimeout, connections: int, private: Iterable[str], via: Iterable[URL], fresh: bool
 ) -> aiohttp.ClientSession:
-    # the gates limit; the limit per host is for hosts that redirects lead to
+    # The gates limit requests; the limit per host concerns hosts that redirects lead to.
     connector = aiohttp.TCPConnector(
         limit=0,
         limit_per_host=connections,
@@ -68,7 +68,7 @@ def _session(
             private=map(origins.place_of, private), proxies=[origins.place_of(str(proxy)) for proxy in via]
         ),
     )
-    # trust_env stays off: it would send the passwords of ~/.netrc to hosts that serve public data
+    # With trust_env, aiohttp would send the passwords of ~/.netrc to hosts that serve public data.
     return aiohttp.ClientSession(
         connector=connector,
         timeout=timeout,
@@ -79,13 +79,13 @@ def _session(
 
 
 class Resolver(aiohttp.ThreadedResolver):
-    """Looks names up, and keeps only the addresses that they may stand for: what is checked is connected to.
+    """Resolves names, and keeps only permitted addresses: the checked address is the one that is connected to.
 
-    Addresses in place of names are not looked up, and never come here: those are on the allow-list themselves.
+    Literal addresses in place of names do not pass a resolver; they are on the allow-list themselves.
 
     Args:
         private: hosts and ports that may have addresses of a private network.
-        proxies: hosts and ports that may have any.
+        proxies: hosts and ports that may have any address.
     """
 
     def __init__(self, *, private: Iterable[tuple[str, int]], proxies: Iterable[tuple[str, int]]) -> None:
@@ -96,37 +96,37 @@ class Resolver(aiohttp.ThreadedResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Addresses of a host.
+        """Return the permitted addresses of a host.
 
         Raises:
-            NotAllowed: it has some, but none that it may stand for.
+            NotAllowed: it has addresses, but no permitted one.
         """
         name = host.rstrip(".").lower()
         try:
             found = await super().resolve(host, port, family)
-        except UnicodeError:  # a part of it is longer than names may be
-            raise socket.gaierror(socket.EAI_NONAME, "not a name that can be looked up") from None
+        except UnicodeError:  # a label is too long
+            raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from None
         if (name, port) in self._proxies:
             return found
         private = (name, port) in self._private
         good = [one for one in found if origins.may_stand_for(name, one["host"], private=private)]
         if found and not good:
             raise NotAllowed(
-                f"{name} stands for {found[0]['host']}, which is no public address; if it is a server of your own "
-                "network, add its origin to private_origins in [network]"
+                f"{name} resolves to {found[0]['host']}, which is not a public address; if it is a server in "
+                "your own network, add its origin to private_origins in [network]"
             )
         return good
 
 
 def proxy_for(origin: str) -> URL | None:
-    """The proxy that the environment, or else the system (macOS, Windows), names for an origin.
+    """Return the proxy for an origin, from the environment or else from the system (macOS, Windows).
 
     Returns:
-        Its address, in which each character of user and password stands for one byte: Latin-1 is what aiohttp
-        makes bytes of, so that those are sent which were percent-encoded.
+        Its address, in which each character of user and password stands for one byte. aiohttp encodes them as
+        Latin-1, so the bytes that were percent-encoded are sent.
 
     Raises:
-        ConfigError: what is named cannot be used; one line, without its value.
+        ConfigError: the setting cannot be used; one line, without its value.
     """
     found = _chosen(origin)
     if found is None or found.user is None:
@@ -136,23 +136,23 @@ def proxy_for(origin: str) -> URL | None:
 
 
 def check_proxies(origins: Iterable[str]) -> None:
-    """Find out before the first request whether the proxies that are named for some origins can be used.
+    """Check before the first request that the proxies for some origins can be used.
 
     Raises:
-        ConfigError: one cannot.
+        ConfigError: one of them cannot.
     """
     for origin in origins:
         _chosen(origin)
 
 
 def check_certificates(origins: Iterable[str]) -> None:
-    """Find out before the first request whether the certificates that the environment names can be used.
+    """Check before the first request that the certificates named by the environment can be used.
 
-    OpenSSL passes over a file that it cannot read, and every server would seem to be one that lies about its name.
+    OpenSSL ignores a file that it cannot read, and then no certificate of any server can be verified.
 
     Raises:
-        ConfigError: the file is not there, or holds no certificates; one line.
-        LocalError: this machine gives too little to look at it.
+        ConfigError: the file does not exist, or holds no valid certificates; one line.
+        LocalError: this machine lacks the resources to read it.
     """
     path = os.environ.get("SSL_CERT_FILE")
     if not path or not any(origin.startswith("https:") for origin in origins):
@@ -164,13 +164,9 @@ def check_certificates(origins: Iterable[str]) -> None:
     except OSError as error:
         if local := means.shortage(error):
             raise local from error
-        why = (
-            "holds no certificates, or damaged ones"
-            if means.is_of_tls(error)
-            else f"cannot be read ({error.strerror})"
-        )
+        why = "holds no valid certificates" if means.is_of_tls(error) else f"cannot be read ({error.strerror})"
         raise ConfigError(
-            f"SSL_CERT_FILE names {path}, which {why}: name a file of certificates (PEM), or unset it"
+            f"SSL_CERT_FILE names {path}, which {why}; name a file of certificates (PEM), or unset it"
         ) from None
 
 
@@ -185,7 +181,7 @@ def _chosen(origin: str) -> Proxy | None:
 
 
 def brief(error: BaseException) -> str:
-    """One line of an error that may have many, or none; without addresses, which may hold secrets."""
+    """Describe an error in one line, without addresses, which may hold secrets."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy answers {error.status}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -194,8 +190,10 @@ def brief(error: BaseException) -> str:
         text = str(error.os_error)
     elif isinstance(error, aiohttp.ClientConnectorError):
         whom = " to the proxy" if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
-        cause, number = error.os_error, error.os_error.errno or 0  # negative when it is of getaddrinfo
+        cause, number = error.os_error, error.os_error.errno or 0  # negative if it comes from getaddrinfo
         text = f"cannot connect{whom} ({os.strerror(number) if number > 0 else cause.strerror or cause})"
+    elif isinstance(error, aiohttp.ClientPayloadError):
+        text = "the answer broke off"
     else:
         text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
     return " ".join(text.split()) or type(error).__name__

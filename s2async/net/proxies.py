@@ -1,9 +1,9 @@
-"""Which proxy the environment names for an origin, and whether that can be used. Pure.
+"""The proxy that the environment names for an origin. Pure.
 
-The variables are those that most programs know: ``https_proxy`` and ``http_proxy`` by the origin's scheme, then
-``all_proxy``; ``no_proxy`` lists hosts that are asked directly. Small letters come first, as in curl and Python,
-and a variable that is set to nothing means none. What cannot be used is refused before anything is asked, and
-never shown: most of these addresses hold a password.
+The variables are the usual ones: ``https_proxy`` or ``http_proxy``, depending on the scheme of the origin, then
+``all_proxy``; ``no_proxy`` lists hosts that are asked directly. Lower case takes precedence, as in curl and
+Python, and an empty value means no proxy. A value that cannot be used is refused before any request. It is never
+shown, because most of these addresses contain a password.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _AUTHORITY: Final = re.compile(
     (?: : (?P<port> [0-9]* ) )? /?""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""User, password, host and port, and a slash at the most: what follows it would be a part of a password."""
+"""User, password, host and port, then at most a slash: anything after it would be part of a password."""
 _LONGEST_LABEL: Final = 63
-"""Characters of a part of a name (RFC 1035, 2.3.4)."""
+"""Characters of one label of a host name (RFC 1035, 2.3.4)."""
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -39,23 +39,23 @@ class Proxy:
     address: str
     """``http://host:port`` or ``https://host:port``, without user and password."""
     user: bytes | None = None
-    """As it is sent; None when there is no need to say who asks."""
+    """As sent; None if the proxy needs no authentication."""
     password: bytes = b""
 
     def __repr__(self) -> str:
-        """The address alone: what is printed by mistake should hold no password."""
+        """Only the address, so that a value that is printed by mistake shows no password."""
         return f"Proxy({self.address!r})"
 
 
 def choose(origin: str, environment: Mapping[str, str]) -> Proxy | None:
-    """The proxy that variables of the environment name for an origin; None when it is asked directly.
+    """Return the proxy for an origin; None if the origin is asked directly.
 
     Args:
         origin: ``scheme://host[:port]``.
         environment: variables and their values.
 
     Raises:
-        ConfigError: what they name is no address, or no proxy that can be used; one line, without the value.
+        ConfigError: the value is not an address, or not a usable proxy; one line, without the value.
     """
     url = URL(origin)
     name = _variable(url.scheme, environment)
@@ -70,7 +70,7 @@ def parse(value: str, name: str) -> Proxy:
 
     Args:
         value: the address; ``#``, ``/``, ``\``, ``@`` and the like are percent-encoded in user and password.
-        name: the variable that holds it, for the complaint.
+        name: of the variable, for messages.
 
     Raises:
         ConfigError: as for `choose`.
@@ -79,8 +79,8 @@ def parse(value: str, name: str) -> Proxy:
     scheme = start["scheme"].lower() if start else "http"
     if scheme.startswith("socks"):
         raise ConfigError(
-            f"{name} names a SOCKS proxy, which this program cannot use; name an HTTP proxy (http://host:port), "
-            "or list the hosts to be asked directly in NO_PROXY"
+            f"{name} names a SOCKS proxy, which is not supported; name an HTTP proxy (http://host:port), "
+            "or list the hosts to ask directly in NO_PROXY"
         )
     found = _AUTHORITY.fullmatch(value, start.end() if start else 0)
     if not found or not value.isprintable():
@@ -91,12 +91,12 @@ def parse(value: str, name: str) -> Proxy:
         )
     user = unquote_to_bytes(found["user"]) if found["user"] or found["password"] else None
     if user and b":" in user:
-        raise ConfigError(f"{name} names a user with a colon, which HTTP cannot send; use another one")
+        raise ConfigError(f"{name} names a user with a colon, which HTTP does not allow; use another user")
     try:
         host = str(ip_address(found["six"].replace("%25", "%"))) if found["six"] else found["host"]
         address = URL.build(scheme=scheme, host=host, port=int(found["port"] or _DEFAULT_PORTS[scheme]))
         written = (address.host and address.raw_host) or ""
-    except ValueError:  # a port or an IPv6 address that is none, or a name that no name server can be asked for
+    except ValueError:  # an invalid port, IPv6 address or host name
         raise _no_address(name) from None
     if not address.port or not written or max(map(len, written.split("."))) > _LONGEST_LABEL:
         raise _no_address(name)
@@ -104,20 +104,20 @@ def parse(value: str, name: str) -> Proxy:
 
 
 def bypassed(host: str, port: int, listed: str) -> bool:
-    """Whether NO_PROXY says that a host is asked directly.
+    """Whether NO_PROXY exempts a host from the proxy.
 
     Args:
         host: name or address, as in an origin.
-        port: that is asked.
-        listed: hosts between commas or spaces: ``*`` for all, ``example.org``, ``.example.org`` or
-            ``*.example.org`` for that domain, ``10.0.0.0/8`` for a network, each of them with ``:port`` where only
-            that is meant. An entry that is none of these stands for no host.
+        port: of the request.
+        listed: entries separated by commas or spaces: ``*`` for all hosts, ``example.org``, ``.example.org`` or
+            ``*.example.org`` for a domain, ``10.0.0.0/8`` for a network, each with an optional ``:port``. Other
+            entries match no host.
     """
     host = host.strip("[]").rstrip(".").lower()
-    return any(_is_meant(entry, host, port) for entry in re.split(r"[\s,]+", listed.lower()) if entry)
+    return any(_matches(entry, host, port) for entry in re.split(r"[\s,]+", listed.lower()) if entry)
 
 
-def _is_meant(entry: str, host: str, port: int) -> bool:
+def _matches(entry: str, host: str, port: int) -> bool:
     if entry == "*":
         return True
     address = _address(host)
@@ -144,9 +144,9 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def _variable(scheme: str, environment: Mapping[str, str]) -> str:
-    """The variable that counts for origins of a scheme; the empty string when none is set."""
+    """The variable that applies to a scheme; the empty string if none is set."""
     names = (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
-    # in a CGI script a client can set this one, by a header named Proxy
+    # In a CGI script a client can set this variable with a header named Proxy.
     distrusted = "HTTP_PROXY" if "REQUEST_METHOD" in environment else ""
     return next((name for name in names if name in environment and name != distrusted), "")
 
@@ -156,4 +156,4 @@ def _first(environment: Mapping[str, str], name: str) -> str:
 
 
 def _no_address(name: str) -> ConfigError:
-    return ConfigError(rf"{name} is not an address (percent-encode # / @ \ in user and password)")
+    return ConfigError(rf"{name} is not a valid address (percent-encode # / @ \ in user and password)")

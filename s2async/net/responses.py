@@ -1,4 +1,4 @@
-"""What an HTTP answer means: pure decisions on its status, headers and bytes. Nothing here opens a connection."""
+"""The meaning of HTTP answers: decisions on status, headers and body. Pure."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from s2async.errors import AccessDenied, BadAnswer, FileChanged, NotFound, Remot
 from s2async.text import excerpt, is_too_deep, shown
 
 TRANSIENT: Final = frozenset({408, 425, 429, *range(500, 600)})
-"""Answers that may be better on another try."""
+"""Statuses for which another try may succeed."""
 OVERLOADED: Final = frozenset({429, 503})
-"""Answers of a server that has too much to do (RFC 6585, 4 and RFC 9110, 15.6.4)."""
+"""Statuses of a server that is overloaded (RFC 6585, 4 and RFC 9110, 15.6.4)."""
 MAX_JSON: Final = 64 << 20
-"""Decoded bytes of one JSON answer; a body of 0.3 MB can unpack to 300 MB."""
+"""Largest size of one decoded JSON answer, bytes; a body of 0.3 MB can unpack to 300 MB."""
 _CONTENT_RANGE: Final = re.compile(r"\s*bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})\s*", re.IGNORECASE)
 
 
 def status_error(
     status: int, headers: Mapping[str, str], body: bytes, href: str, transient: frozenset[int]
 ) -> RemoteError:
-    """The error for an answer that is neither a success nor a redirect.
+    """Return the error for an answer that is neither a success nor a redirect.
 
     Args:
         status: of the answer.
-        headers: of the answer; names in any case if the mapping allows it.
-        body: of the answer, or its start: servers often say there what they dislike.
-        href: what was asked for.
-        transient: statuses that may be better on another try.
+        headers: of the answer; names in any case if the mapping ignores case.
+        body: of the answer, or its start: it often says what is wrong.
+        href: address of the request.
+        transient: statuses for which another try may succeed.
     """
     if status in transient:
         seconds = retry_after(headers.get("Retry-After", ""))
@@ -51,13 +51,13 @@ def status_error(
 
 
 def content_range(status: int, headers: Mapping[str, str], href: str) -> tuple[int, int, int]:
-    """What part of a file a successful answer brings (RFC 9110, 14.4).
+    """Return which part of a file a successful answer contains (RFC 9110, 14.4).
 
     Returns:
-        First byte, last byte, and bytes of the whole file.
+        First byte, last byte, and size of the whole file in bytes.
 
     Raises:
-        BadAnswer: the whole file, something else than part of it, or no word about which part.
+        BadAnswer: it is the whole file, not a file at all, or does not say which part.
     """
     kind = headers.get("Content-Type", "").lower()
     if status != 206:
@@ -75,14 +75,14 @@ def content_range(status: int, headers: Mapping[str, str], href: str) -> tuple[i
 
 
 def retry_after(text: str, now: datetime | None = None) -> float | None:
-    """Seconds that a Retry-After header asks for, as a number or as a date (RFC 9110, 10.2.3).
+    """Return the seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3).
 
     Args:
         text: value of the header.
-        now: the time that a date is compared with; by default this machine's clock.
+        now: the time that a date is compared with; by default the clock of this machine.
 
     Returns:
-        0 or more, infinity included; None when there is no such header or it is nonsense.
+        0 or more, possibly infinity; None if the header is absent or invalid.
     """
     if re.fullmatch(r"[0-9]+", text.strip()):
         return float(text)
@@ -95,19 +95,19 @@ def retry_after(text: str, now: datetime | None = None) -> float | None:
 
 
 def decode_json(raw: bytes, headers: Mapping[str, str], url: str) -> Any:
-    """A JSON body as Python values.
+    """Decode a JSON body.
 
-    Meant to be called on the event loop: json.loads never lets go of the interpreter, so a thread holds the loop
-    up just as long (measured with 4 MB: 72 ms on the loop, 89 ms by way of a thread).
+    It runs on the event loop: json.loads never releases the GIL, so a thread would block the loop for just as long
+    (measured with 4 MB: 72 ms on the loop, 89 ms through a thread).
 
     Args:
-        raw: the body as it came over the wire.
+        raw: the body as received.
         headers: of the answer.
-        url: what was asked for.
+        url: address of the request.
 
     Raises:
-        TransientError: the body is damaged or was cut off.
-        BadAnswer: it is something else than JSON, unpacks to more than :data:`MAX_JSON`, or is nested deeper than
+        TransientError: the body is damaged or incomplete.
+        BadAnswer: it is not JSON, is larger than :data:`MAX_JSON` when unpacked, or is nested deeper than
             :data:`s2async.text.MAX_DEPTH`.
     """
     encoding = headers.get("Content-Encoding", "identity").lower()

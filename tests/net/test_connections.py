@@ -85,7 +85,7 @@ def test_a_name_that_stands_for_an_address_inside_is_refused(
     names(cogs_test=[[address]])
     error = read(f"http://cogs.test{data}")
     assert isinstance(error, Refused)
-    assert str(error).startswith(f"cogs.test stands for {address}, which is no public address; ")
+    assert str(error).startswith(f"cogs.test resolves to {address}, which is not a public address; ")
     assert "private_origins in [network]" in str(error)
     assert server.totals() == (0, 0)
 
@@ -127,7 +127,7 @@ def test_a_name_that_is_bound_anew_gains_nothing(names: Callable[..., Names]) ->
             return [one["host"] for one in await resolver.resolve("rebind.test", 443)]
 
         assert await resolved() == ["93.184.216.34"]
-        with pytest.raises(Refused, match=r"stands for 127\.0\.0\.1"):
+        with pytest.raises(Refused, match=r"resolves to 127\.0\.0\.1"):
             await resolved()
         assert await resolved() == ["93.184.216.34"], "only the public one of several is left"
         with pytest.raises(Refused):
