@@ -156,4 +156,4 @@ def _first(environment: Mapping[str, str], name: str) -> str:
 
 
 def _no_address(name: str) -> ConfigError:
-    return ConfigError(rf"{name} is not a valid address (percent-encode # / @ \ in user and password)")
+    return ConfigError(rf"{name} is not an address (percent-encode # / @ \ in user and password)")

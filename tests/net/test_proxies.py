@@ -20,7 +20,7 @@ from s2async.net.client import Transport
 from s2async.net.proxies import Proxy
 from tests.support.fault_server import FaultServer
 
-NO_ADDRESS = r"is not a valid address (percent-encode # / @ \ in user and password)"
+NO_ADDRESS = r"is not an address (percent-encode # / @ \ in user and password)"
 VARIABLES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 CONFIG = """
 areas = [{ name = "Meadow", wkt = "POLYGON ((13.4 52.47, 13.42 52.47, 13.42 52.48, 13.4 52.47))" }]
