@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from s2async.errors import CorruptFile
 from s2async.models import HISTOGRAM_BINS, CloudMeasure, Status
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 CLASSES = 12
 """SCL classes, 0 to 11."""
@@ -56,6 +58,8 @@ def measure(pixels: NDArray[np.generic], inside: NDArray[np.bool_], total: int) 
     Raises:
         CorruptFile: the raster is not one band of unsigned integers.
     """
+    import numpy as np  # loaded only here: the limits are part of the settings, which need no arrays
+
     if pixels.ndim == 3 and pixels.shape[0] == 1:
         pixels = pixels[0]
     if pixels.ndim != 2 or pixels.dtype.kind != "u":

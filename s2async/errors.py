@@ -29,13 +29,20 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class S2AsyncError(Exception):
     """Base of every error that this package raises on purpose. Its text is one line, fit for a user."""
 
+    exit_code: ClassVar[int] = 2
+    """Exit code of a command that this error ends."""
+
 
 class ConfigError(S2AsyncError):
     """The configuration cannot be used. The text says what, where, and what to do."""
+
+    exit_code = 2
 
 
 class AreaError(ConfigError):
@@ -45,9 +52,13 @@ class AreaError(ConfigError):
 class StateError(S2AsyncError):
     """The state file is damaged, newer than this program, or not a state file at all."""
 
+    exit_code = 5
+
 
 class StateInUse(StateError):
     """Another run holds the state file."""
+
+    exit_code = 4
 
 
 class StateDamaged(StateError):
@@ -57,9 +68,13 @@ class StateDamaged(StateError):
 class LocalError(S2AsyncError):
     """This machine cannot go on: disk full, folder read-only or gone. Jobs stay open."""
 
+    exit_code = 6
+
 
 class RemoteError(S2AsyncError):
     """A server, or a file on it, did not give what was needed."""
+
+    exit_code = 3
 
 
 class TransientError(RemoteError):

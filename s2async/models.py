@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from shapely import MultiPolygon, Polygon
-from shapely.geometry.base import BaseGeometry
+if TYPE_CHECKING:  # these are types alone: the command status needs no geometry
+    from shapely import MultiPolygon, Polygon
+    from shapely.geometry.base import BaseGeometry
 
 HISTOGRAM_BINS = 13
 """Bins of an SCL histogram: the classes 0 to 11, and one for every other value."""

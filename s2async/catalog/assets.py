@@ -11,7 +11,7 @@ from s2async.models import Asset, Cause, Reason
 from s2async.text import listing, origin
 
 if TYPE_CHECKING:
-    from s2async.catalog.items import Catalog
+    from s2async.catalog.providers import Catalog
 
 ONLY_JP2 = Reason(Cause.JPEG2000, "only as JPEG 2000")
 NO_TIFF = Reason(Cause.FORMAT, "not a TIFF")

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from s2async.catalog.items import Catalog, to_scene
+from s2async.catalog.items import to_scene
+from s2async.catalog.providers import Catalog
 from s2async.catalog.reprocessing import NewestOnly
 from s2async.errors import BadAnswer
 from s2async.models import Scene

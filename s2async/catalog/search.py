@@ -22,9 +22,10 @@ from pystac_client import ItemSearch
 from shapely import Polygon
 
 from s2async.catalog.intake import Intake, identity
-from s2async.catalog.items import Catalog, links
+from s2async.catalog.items import links
 from s2async.catalog.periods import LAUNCH, spans
 from s2async.catalog.planning import Matcher, groups, surround
+from s2async.catalog.providers import Catalog
 from s2async.errors import BadAnswer, RemoteError, TransientError
 from s2async.log import context, log
 from s2async.models import Area, Estimate, Scene, SearchReport

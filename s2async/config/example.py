@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from s2async.catalog.items import COPERNICUS
+from s2async.catalog.providers import COPERNICUS
 
 
 def _example() -> str:

@@ -28,8 +28,8 @@ from pydantic import (
 )
 from yarl import URL
 
-from s2async.catalog.items import COPERNICUS, KNOWN, Catalog, custom
 from s2async.catalog.periods import why_empty
+from s2async.catalog.providers import COPERNICUS, KNOWN, Catalog, custom
 from s2async.clouds import Limits
 from s2async.config import toml
 from s2async.config.messages import Misplaced, error_message
@@ -63,9 +63,8 @@ from s2async.text import one_line
 class Section(BaseModel):
     """A table of the configuration: frozen, strict, and without unknown keys."""
 
-    model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    # use_attribute_docstrings is off: pydantic would parse this source again, a third of the import time
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class InlineArea(Section):

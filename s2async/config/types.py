@@ -17,7 +17,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from yarl import URL
 
-from s2async.catalog.items import KNOWN
+from s2async.catalog.providers import KNOWN
 from s2async.config.messages import nearest
 from s2async.config.toml import toml_value
 from s2async.files import check_names

@@ -19,7 +19,7 @@ from typing import Final
 import shapely
 
 from s2async import files
-from s2async.catalog.items import Catalog
+from s2async.catalog.providers import Catalog
 from s2async.errors import ConfigError
 from s2async.export import stac
 from s2async.export.columns import Table

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from s2async.catalog.items import Catalog
+from s2async.catalog.providers import Catalog
 from s2async.errors import ConfigError
 from s2async.export.columns import Table
 

@@ -22,7 +22,7 @@ from pystac.extensions.grid import GridExtension
 from pystac.extensions.projection import ProjectionExtension
 from pystac.extensions.raster import DataType, NoDataStrings, RasterBand, RasterExtension
 
-from s2async.catalog.items import COPERNICUS, Catalog
+from s2async.catalog.providers import COPERNICUS, Catalog
 from s2async.cog.tiff import Layout
 from s2async.export.columns import values
 from s2async.geo import Box, bbox

@@ -9,13 +9,13 @@ from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from s2async import files
-from s2async.areas import loader as area_files
 from s2async.config.model import TABLE, Config
 from s2async.errors import ConfigError
 from s2async.maintenance import notes, owners
 from s2async.models import Area
-from s2async.output import crops, strangers
 from s2async.state.reader import Ledger
+
+# The functions of a run import what reads areas and crops: opening a state for `status` needs neither.
 
 _BESIDE_STATE = r"(-wal|-shm|-journal|\.lock|\.decoding|\.new|\.rebuilt|(\.v|\.damaged)\d+)?"
 """Suffixes of files beside the state: those of SQLite, the lock, the marks of a run, and copies."""
@@ -107,6 +107,8 @@ def adopt(config: Config, areas: Sequence[Area], state: Ledger, tell: Callable[[
 
 def _check_crops(config: Config, areas: Sequence[Area], recorded: Callable[[str], Container[str]]) -> None:
     """Check that the folder contains no unrecorded crops of another outline or mask."""
+    from s2async.output import strangers
+
     other = strangers.first(config.output.folder, areas, recorded, mask=config.output.mask)
     if other is not None:
         path, whose = other
@@ -130,6 +132,9 @@ def lost_state(config: Config, areas: Sequence[Area] | None = None) -> str:
     state, output = config.run.state, config.output.folder
     if state.exists() or not output.is_dir():
         return ""
+    from s2async.areas import loader as area_files
+    from s2async.output import crops
+
     names = f"*_*{crops.SUFFIX}"
     with files.local_errors("read", output):
         there = {path.name for path in output.iterdir()}

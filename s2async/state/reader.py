@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import shapely
-
 from s2async import files
 from s2async.models import Area, CloudMeasure, Estimate, Scene, Selection
 from s2async.state import database, serialization
@@ -153,6 +151,8 @@ class Ledger(Totals):
 
     def areas(self) -> Iterator[Area]:
         """Iterate over the active areas, by name."""
+        import shapely  # loaded only here: counting jobs needs no geometry
+
         for name, polygon, fingerprint, folder in self._each(sql.ACTIVE_AREAS):
             yield Area(name=name, polygon=shapely.from_wkb(polygon), fingerprint=fingerprint, folder=folder)
 

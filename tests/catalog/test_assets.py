@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from s2async.catalog.assets import ONLY_JP2, UNUSABLE
-from s2async.catalog.items import KNOWN, custom, to_scene
+from s2async.catalog.items import to_scene
+from s2async.catalog.providers import KNOWN, custom
 from s2async.models import Cause, Scene
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from s2async.catalog.intake import Intake, identity
-from s2async.catalog.items import KNOWN
+from s2async.catalog.providers import KNOWN
 from s2async.errors import BadAnswer
 from s2async.models import Scene
 from tests.support.items import an_item

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2async.catalog.assets import NO_TIFF, ONLY_JP2, UNUSABLE
-from s2async.catalog.items import KNOWN, custom, to_scene
+from s2async.catalog.items import to_scene
+from s2async.catalog.providers import KNOWN, custom
 from s2async.catalog.reprocessing import processing_order, same_acquisition
 from s2async.errors import BadAnswer, ConfigError
 from s2async.models import Asset, Cause, Reason

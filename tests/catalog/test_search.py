@@ -20,7 +20,8 @@ from shapely import MultiPolygon, box
 
 from s2async.catalog import reprocessing
 from s2async.catalog import search as searching
-from s2async.catalog.items import KNOWN, Catalog, to_scene
+from s2async.catalog.items import to_scene
+from s2async.catalog.providers import KNOWN, Catalog
 from s2async.catalog.reprocessing import NewestOnly, processing_order, same_acquisition
 from s2async.catalog.search import (
     LAUNCH,

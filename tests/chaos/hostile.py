@@ -31,8 +31,7 @@ from pyproj import Transformer
 from shapely import box
 
 from s2async.areas.loader import load
-from s2async.catalog import items as catalogs
-from s2async.catalog import search
+from s2async.catalog import providers, search
 from s2async.config.model import Config
 from s2async.engine import pipeline
 from s2async.errors import NotFound, RemoteError
@@ -304,7 +303,7 @@ async def _search(place: Place, transport: Transport, name: str) -> Any:
             start=datetime(2022, 1, 1, tzinfo=UTC),
             end=datetime(2023, 1, 1, tzinfo=UTC),
         ),
-        catalogs.custom(f"{place.server.origin}/page/-1/{name}", "sentinel-2-l2a", {"scl": "scl"}),
+        providers.custom(f"{place.server.origin}/page/-1/{name}", "sentinel-2-l2a", {"scl": "scl"}),
         transport.json,
         max_scene_cloud=100,
         newest_only=False,

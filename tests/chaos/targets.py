@@ -22,7 +22,7 @@ from shapely import box
 
 from s2async.areas import loader
 from s2async.catalog import search
-from s2async.catalog.items import KNOWN
+from s2async.catalog.providers import KNOWN
 from s2async.cog import deflate, headers, tiff, tiles
 from s2async.cog.grid import Grid, Window
 from s2async.cog.tiff import Layout, NeedMore

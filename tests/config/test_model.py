@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import pickle
 import re
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from s2async.areas import loader
-from s2async.catalog.items import KNOWN
+from s2async.catalog.providers import KNOWN
 from s2async.clouds import Limits
 from s2async.config import model as config
 from s2async.config.example import EXAMPLE, render, with_areas
@@ -355,14 +358,26 @@ def test_example_shows_every_setting_with_a_comment(section: str | None) -> None
         assert set(tomllib.loads(whole)[section]) == set(fields(model))
 
 
+def field_docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """The strings that follow the fields in the source of a section."""
+    (section,) = ast.parse(inspect.getsource(model)).body
+    assert isinstance(section, ast.ClassDef)
+    return {
+        ast.unparse(field.target): ast.literal_eval(text.value)
+        for field, text in pairwise(section.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
+    }
+
+
 @pytest.mark.parametrize(
     "name", ["Config", "Search", "Clouds", "Output", "Network", "Run", "CustomCatalog", "InlineArea"]
 )
 def test_every_field_says_what_it_means(name: str) -> None:
     model: type[BaseModel] = getattr(config, name)
-    for key, field in model.model_fields.items():
-        assert field.description, key
-        assert field.description.endswith((".", "``")), key
+    told = field_docstrings(model)
+    assert told.keys() == model.model_fields.keys()
+    for key, text in told.items():
+        assert text.rstrip().endswith((".", "``")), key
 
 
 @pytest.mark.parametrize("file", ["fields.geojson", 'C:\\fields "1".csv'])

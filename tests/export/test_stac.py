@@ -11,7 +11,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from s2async.catalog.items import KNOWN, custom
+from s2async.catalog.providers import KNOWN, custom
 from s2async.cog import tiff
 from s2async.cog.tiff import Layout
 from s2async.export import stac

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from s2async.catalog.assets import ONLY_JP2
-from s2async.catalog.items import KNOWN, to_scene
+from s2async.catalog.items import to_scene
+from s2async.catalog.providers import KNOWN
 from s2async.catalog.reprocessing import same_acquisition
 from s2async.errors import LocalError
 from s2async.models import Scene

@@ -8,7 +8,8 @@ from typing import Any
 import shapely
 from shapely import MultiPolygon, Polygon
 
-from s2async.catalog.items import KNOWN, to_scene
+from s2async.catalog.items import to_scene
+from s2async.catalog.providers import KNOWN
 from s2async.models import Area, Scene
 
 EARTH_SEARCH = KNOWN["earth-search"]
