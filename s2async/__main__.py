@@ -1,13 +1,12 @@
 """``python -m s2async``: the same as the ``s2async`` command.
 
-Nothing is loaded here at first but what looks at the machine: where it gives too little, libraries would end the
-process in ways of their own.
+The limits of this process are checked before anything else is imported: with too little memory or too few open
+files, libraries end the process in ways of their own. Commands import their libraries later, in `means.loading`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import sys
 from collections.abc import Callable
 
@@ -18,33 +17,28 @@ def main() -> None:
         run = _load()
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:  # noqa: BLE001 - nobody is to see how it was led to
+    except Exception as error:  # noqa: BLE001 - a user must not see a traceback
         sys.exit(_tell(error))
     run()
 
 
 def _load() -> Callable[[], None]:
-    gc.disable()  # importing makes many objects and hardly any garbage: looking for it is a seventh of the start
-    try:
-        from s2async import means
+    from s2async import means
 
-        means.prepare()
+    means.prepare()
+    with means.loading():
         from s2async.cli import main as cli
-    finally:
-        gc.enable()
     return cli.main
 
 
 def _tell(error: Exception) -> int:
-    """Say in one line why nothing could be loaded; the exit code."""
+    """Print one line about why nothing could be imported, and return the exit code."""
     try:
-        from s2async import means
         from s2async.cli import bugs
         from s2async.errors import LocalError
 
-        local = error if isinstance(error, LocalError) else means.short_of_libraries(error)
-        text, code = (str(local), 6) if local else bugs.tell(error)
-    except Exception:  # noqa: BLE001 - what tells of it cannot be loaded either
+        text, code = (str(error), error.exit_code) if isinstance(error, LocalError) else bugs.tell(error)
+    except Exception:  # noqa: BLE001 - the modules that describe errors cannot be imported either
         text, code = f"this is a bug: {type(error).__name__}", 70
     with contextlib.suppress(OSError):
         print(f"s2async: {text}", file=sys.stderr, flush=True)

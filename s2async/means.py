@@ -293,6 +293,11 @@ def shortage(error: BaseException | None) -> LocalError | None:
         return LocalError(_SHORT[error.errno])
     if is_of_tls(error) and getattr(error, "reason", None) in _TLS_REASONS:
         return short_of_tls(str(error))
+    if type(error).__module__ == "_hashlib":  # OpenSSL gave no hash function
+        return LocalError(
+            f"OpenSSL cannot be used ({error}): too little memory (ulimit -v), or its configuration "
+            "(OPENSSL_CONF) is damaged"
+        )
     words = str(error).lower()
     if isinstance(error, ImportError | SystemError | OSError) and any(word in words for word in _LOADER_WORDS):
         return LocalError(

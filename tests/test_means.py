@@ -328,7 +328,7 @@ UNSAFE = """
 
 @pytest.mark.parametrize("command", ["run", "status"])
 def test_tls_that_cannot_be_set_up_is_told(tmp_path: Path, stage: Stage, command: str) -> None:
-    """Already loading the libraries fails then."""
+    """Importing the network libraries fails then, and for `status`, which needs none, the first hash."""
     (tmp_path / "openssl.cnf").write_text(textwrap.dedent(UNSAFE))
     path = config_in(tmp_path, stage)
     told = refusal(limited(command, path, OPENSSL_CONF=tmp_path / "openssl.cnf"))

@@ -1,8 +1,7 @@
-"""What nobody foresaw: one line on the terminal, all else in a file, and no secret in either.
+"""Unexpected errors: one line on the terminal, the details in a file, and no secret in either.
 
-The line says that it is a bug, because whoever reads it can do nothing else about it. Values of variables are
-never written down; texts are, with addresses as `text.public` has them, and without what the environment keeps
-secret.
+The line says that it is a bug, because a user can only report it. The file never contains values of variables.
+Texts of errors are included, with addresses as `text.public` shows them and without secrets of the environment.
 """
 
 from __future__ import annotations
@@ -31,51 +30,52 @@ from s2async.text import excerpt, masked
 EXIT: Final = 70
 """``EX_SOFTWARE`` of sysexits.h."""
 KEPT: Final = 20
-"""Files of the newest bugs that are kept."""
+"""Files that are kept: those of the newest bugs."""
 _LONGEST: Final = 100_000
-"""Characters of a file."""
+"""Most characters of a file."""
 _SECRET: Final = re.compile(
     r"_PROXY$|TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|SIGNATURE|SAS$", re.IGNORECASE
 )
-"""Variables of the environment whose values are not written down."""
+"""Environment variables whose values are secret."""
 _QUERY: Final = re.compile(r"""\?[\w.%~-]+=[^\s"'<>]*""")
 _CREDENTIAL: Final = re.compile(r"\b(Basic|Bearer) [\w.~+/=-]{4,}")
 _SHORTEST: Final = 4
-"""Characters from which a part of a secret is looked for: shorter ones are everywhere."""
+"""Least characters of a part of a secret that is masked: shorter parts occur in any text."""
 
 
 def tell(error: BaseException, environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
-    """The line for an error that ended a command and that nobody foresaw, and its exit code.
+    """The line about an unexpected error that ended a command, and the exit code.
 
-    What this machine or its user did is no bug, and is told as that (6).
+    An error that the machine caused, such as too little memory, is not called a bug; its exit code is that of
+    `LocalError`.
     """
     local = means.shortage(error)
-    # the system's own: not what a connection says, nor a library that derives from it
+    # only the system's own errors: not those of connections, nor subclasses in libraries
     if local is None and type(error).__module__ == "builtins" and isinstance(error, OSError) and error.errno:
         where = f": {error.filename}" if error.filename else ""
-        local = LocalError(f"this machine stopped it ({error.strerror}{where})")
+        local = LocalError(f"this machine stopped the command ({error.strerror}{where})")
     if local is not None:
-        return brief(str(local), environment), 6
+        return brief(str(local), environment), LocalError.exit_code
     path = keep(error, environment)
-    details = f"details are in {path}" if path else "no place could be found for the details"
+    details = f"details are in {path}" if path else "the details could not be written to a file"
     text = brief(str(error), environment)
     return f"this is a bug: {type(error).__name__}{': ' if text else ''}{text}; {details}; please report it", EXIT
 
 
 def brief(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """A text of others on one short line, without secrets."""
+    """A text from outside on one short line, without secrets."""
     return excerpt(without_secrets(text, environment).encode("utf-8", "backslashreplace"), 300)
 
 
 def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """A text in which addresses stand without users and queries, and without secrets of the environment."""
+    """A text without secrets of the environment, and without users and queries in its addresses."""
     for secret in sorted(secret_values(environment), key=len, reverse=True):
         text = text.replace(secret, "***")
     return _CREDENTIAL.sub(r"\1 ***", _QUERY.sub("?...", masked(text)))
 
 
 def secret_values(environment: Mapping[str, str]) -> set[str]:
-    """Values that may be secret, and the pieces that an error may quote of them."""
+    """Values that may be secret, and parts of them that an error may quote."""
     found: set[str] = set()
     for name, value in environment.items():
         if not _SECRET.search(name) or name.lower() == "no_proxy":
@@ -92,7 +92,7 @@ def secret_values(environment: Mapping[str, str]) -> set[str]:
 
 
 def keep(error: BaseException, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """Write down what is known of a bug, for its report; None where there is no place for it."""
+    """Write the details of a bug to a file, and return its path; None if no folder can be written."""
     try:
         text = without_secrets(_details(error), environment)
     except Exception:  # noqa: BLE001 - the machine may be out of memory; the bug is told all the same
@@ -101,7 +101,7 @@ def keep(error: BaseException, environment: Mapping[str, str] = os.environ) -> P
         with contextlib.suppress(Exception):
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"s2async-bug-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}.txt"
-            # a new file, for in a folder of all users others may have laid a link
+            # O_EXCL: in a shared folder, another user may have put a link under this name
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123
                 file.write(text)
@@ -123,12 +123,12 @@ def _details(error: BaseException) -> str:
 
 
 def _folders() -> Iterator[Path]:
-    """Where such a file may go, the best place first."""
+    """Folders for the file, the best one first."""
     with contextlib.suppress(Exception):
         from platformdirs import user_state_path
 
         yield user_state_path("s2async", appauthor=False) / "bugs"
-    with contextlib.suppress(OSError):  # there is none that can be written
+    with contextlib.suppress(OSError):  # no temporary folder can be written
         yield Path(tempfile.gettempdir())
 
 
@@ -138,22 +138,22 @@ def _forget_old(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-# ---- what nobody waits for --------------------------------------------------------------------------------
+# ---- errors outside the command --------------------------------------------------------------------------------
 
 
 class Watch:
-    """Hears of errors that end no command: in threads, in callbacks of an event loop, in finalizers.
+    """Records errors that do not end a command: in threads, in callbacks of an event loop, in finalizers.
 
-    Python would print them with all that led to them. What a connection says that nobody uses any more is no bug,
-    and where memory is short the work itself says so.
+    Python would print them with tracebacks. Errors of connections that are no longer used are not bugs, and a
+    lack of memory shows up in the command itself.
     """
 
     def __init__(self) -> None:
         self.first: BaseException | None = None
-        """The first bug of them."""
+        """The first one that is a bug."""
 
     def note(self, error: BaseException | None) -> None:
-        """Take in an error that nobody waits for."""
+        """Record an error unless it is harmless."""
         harmless = S2AsyncError, OSError, EOFError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit
         if error is None or self.first is not None or isinstance(error, harmless) or means.shortage(error):
             return
@@ -161,9 +161,9 @@ class Watch:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear of them inside."""
+        """Record such errors within this context."""
         listener = _Listener(self)
-        logger = logging.getLogger("asyncio")  # what an event loop says of its callbacks and tasks comes this way
+        logger = logging.getLogger("asyncio")  # event loops report errors of callbacks and tasks here
         former = threading.excepthook, sys.unraisablehook, logger.propagate
         threading.excepthook = lambda args: self.note(args.exc_value)
         sys.unraisablehook = lambda args: self.note(args.exc_value)

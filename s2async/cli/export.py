@@ -1,4 +1,4 @@
-"""The command export: what the state knows, in a format of other programs."""
+"""The command export: the contents of the state in a format for other programs."""
 
 from __future__ import annotations
 
@@ -19,29 +19,22 @@ from s2async.text import safe
 
 _TOKEN = "s2async-export"  # noqa: S105 - not a password
 STDOUT = Path("-")
-_ABOUT = "; ".join(f"{name}: {kind.about}" for name, kind in FORMATS.items())
 
 
-@click.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option("--format", "name", type=click.Choice(list(FORMATS)), required=True, help=f"{_ABOUT}.")
-@click.option("--all", "everything", is_flag=True, help="All jobs, with status and reason; not only saved crops.")
-@click.option(
-    "--output",
-    "target",
-    type=click.Path(path_type=Path, allow_dash=True),
-    help="File to write (- is standard output), or folder (stac); default: next to the crops.",
-)
-def export(config: Path, name: str, everything: bool, target: Path | None) -> None:
-    """Export what CONFIG has saved as a table or a STAC collection. Works while a run is going on.
+def write(path: Path, name: str, *, everything: bool, target: Path | None) -> None:
+    """Write what a configuration has saved, in one of the formats.
 
-    Tables have one row for each crop.
+    Args:
+        path: the configuration.
+        name: a key of `FORMATS`.
+        everything: every job, not only saved crops; not for a format that is a folder.
+        target: file, or folder for a format that is one; ``-`` is standard output. None for a default next to the
+            crops.
 
-    \b
-    Example: s2async export config.toml --format parquet
-             s2async export config.toml --format csv --all --output - | head
+    Raises:
+        ConfigError: the format does not go with the other arguments, or the target must not be overwritten.
     """
-    settings = Config.load(config)
+    config = Config.load(path)
     kind = FORMATS[name]
     if isinstance(kind, FolderFormat) and everything:
         raise ConfigError(f"{name} holds crops only: leave out --all, or choose another format")
@@ -49,25 +42,25 @@ def export(config: Path, name: str, everything: bool, target: Path | None) -> No
         raise ConfigError(f"{name} cannot be written to standard output: name a file")
     if target is None:
         beside = f"overview{'-all' * everything}{kind.suffix}" if isinstance(kind, FileFormat) else ""
-        target = settings.output.folder / beside
+        target = config.output.folder / beside
     if target != STDOUT:
-        check_target(target, settings)
-    with opened(settings) as state:
+        check_target(target, config)
+    with opened(config) as state:
         if isinstance(kind, FolderFormat):
-            _write_folder(kind, state, settings, target)
+            _write_folder(kind, state, config, target)
         elif target == STDOUT:
-            _write_out(kind, table(state, settings, everything=everything))
+            _write_out(kind, table(state, config, everything=everything))
         else:
-            _write_file(kind, table(state, settings, everything=everything), target)
+            _write_file(kind, table(state, config, everything=everything), target)
 
 
 def table(state: Ledger, config: Config, *, everything: bool = False) -> Table:
-    """The rows of a state that count.
+    """The rows of a state that an export contains.
 
     Args:
-        state: Kept open until they are read.
-        config: Settings of the job.
-        everything: All jobs, not only saved crops.
+        state: must stay open until the rows are read.
+        config: settings of the job.
+        everything: every job, not only saved crops.
     """
     rows = state.job_rows if everything else state.saved_rows
     return Table(
@@ -86,7 +79,7 @@ def _write_file(kind: FileFormat, rows: Table, path: Path) -> None:
 
 
 def _write_out(kind: FileFormat, rows: Table) -> None:
-    if hasattr(sys.stdout, "reconfigure"):  # the table is UTF-8, whatever the encoding of the terminal is
+    if hasattr(sys.stdout, "reconfigure"):  # the table is UTF-8, whatever the terminal's encoding
         sys.stdout.reconfigure(encoding="utf-8", newline="")
     kind.write(rows, sys.stdout)
     sys.stdout.flush()
@@ -101,5 +94,5 @@ def _write_folder(kind: FolderFormat, state: Ledger, config: Config, folder: Pat
         state=state.id,
     )
     for crop in written.unreadable:
-        click.echo(safe(f"{crop} is gone or damaged: left out; s2async verify opens it again"), err=True)
+        click.echo(safe(f"{crop} is missing or damaged: left out; s2async verify reopens its job"), err=True)
     click.echo(safe(f"wrote {folder / kind.index}: {written.items:,} items"))

@@ -1,4 +1,4 @@
-"""How late the event loop is: what keeps it from turning keeps every request and every signal waiting."""
+"""How late the event loop is: while it is blocked, every request and every signal waits."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from s2async.log import log
 EVERY: Final = 0.05
 """Seconds between two beats."""
 LATE: Final = 0.25
-"""Seconds of lateness that are worth a word."""
+"""Seconds of delay that cause a warning."""
 QUIET: Final = 60.0
-"""Seconds between two such words, at least."""
+"""Least seconds between two warnings."""
 
 
 async def watch(on_beat: Callable[[float], None]) -> None:
-    """Tell at every beat by how many seconds it came late; until cancelled."""
+    """Call `on_beat` with the delay of every beat in seconds, until cancelled."""
     while True:
         due = time.monotonic() + EVERY
         await asyncio.sleep(EVERY)
@@ -27,7 +27,7 @@ async def watch(on_beat: Callable[[float], None]) -> None:
 
 
 def warning(tell: Callable[[str], None]) -> Callable[[float], None]:
-    """For `watch`: a line when the loop stood still, once in a while at most."""
+    """A callback for `watch` that warns when the loop was blocked, at most once in `QUIET` seconds."""
     last = float("-inf")
 
     def on_beat(late: float) -> None:
@@ -36,6 +36,6 @@ def warning(tell: Callable[[str], None]) -> Callable[[float], None]:
         if late > LATE and now - last >= QUIET:
             last = now
             log(logging.getLogger("s2async.cli"), logging.WARNING, "loop_stood_still", {"seconds": late})
-            tell(f"this machine is slow: the event loop stood still for {late:.1f} s (processor or disk too busy)")
+            tell(f"this machine is slow: the event loop was blocked for {late:.1f} s (processor or disk too busy)")
 
     return on_beat

@@ -1,4 +1,4 @@
-"""Hints: what most likely explains that nothing was found, or that nothing of an area is ever kept. Text only."""
+"""Hints: the likely reason why a search gave no scene, or why an area can have no crop. Text only."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from s2async.config.model import Config, CustomCatalog
 from s2async.state.records import Unheld
 
 SHOWN: Final = 10
-"""Areas that are named."""
+"""Most areas that a hint lists."""
 DAY: Final = timedelta(days=1)
 SHORT: Final = 10 * DAY
-"""A period in which Sentinel-2 may not pass at all."""
+"""A period without a pass of Sentinel-2 is possible up to this length."""
 
 
 def nothing_found(config: Config, where: str, bounds: tuple[float, float, float, float], *, now: datetime) -> str:
-    """What most likely explains that no search brought an item.
+    """The most likely reason why no search gave an item.
 
     Args:
-        config: Settings.
-        where: The areas' place in words.
-        bounds: West, south, east and north of them, degrees.
-        now: The time, aware.
+        config: settings.
+        where: the position of the areas in words.
+        bounds: west, south, east and north of the areas, degrees.
+        now: current time, aware.
     """
     period, catalog = config.search.period, config.search.resolve()
     searched = min(period.end or now, now) - max(period.start or LAUNCH, LAUNCH)
@@ -36,41 +36,40 @@ def nothing_found(config: Config, where: str, bounds: tuple[float, float, float,
             "day later. Run again later, or widen the period."
         )
     text = (
-        f"No scene was found at all. Are the areas where they should be ({where}), and the dates "
-        f"({config.search.datetime})?"
+        f"No scene was found. Check the position of the areas ({where}) and the dates ({config.search.datetime})."
     )
     if isinstance(config.search.catalog, CustomCatalog):
-        text += f' Does the catalogue have a collection "{catalog.collection}"?'
-    if max(-bounds[0], bounds[2]) <= 90:  # what stands for longitude could be a latitude
+        text += f' Check that the catalogue has a collection "{catalog.collection}".'
+    if max(-bounds[0], bounds[2]) <= 90:  # the longitudes could be latitudes
         text += " Longitude comes before latitude in WKT and GeoJSON."
     return text
 
 
 def unheld(areas: Sequence[Unheld], least: float) -> list[str]:
-    """The areas of which no date will ever give a picture: a line for each kind, with what can be done.
+    """Lines about areas for which no date can give a crop: one for each reason, with what to do.
 
     Args:
-        areas: All of them.
-        least: Per cent of an area that a scene must hold.
+        areas: those areas.
+        least: least part of an area that a scene must cover, per cent.
     """
     partly = [f"{area.name} (at most {floored(area.share):g} %)" for area in areas if area.share > 0]
     beyond = [area.name for area in areas if not area.share]
     lines = []
     if partly:
         lines.append(
-            f"no scene that was read holds enough of {_counted(partly)}: {_first(partly)}; min_area_valid is "
-            f"{least:g} %, and other dates do not help: lower it in [clouds], or split the areas"
+            f"no scene so far covers enough of {_counted(partly)}: {_first(partly)}; min_area_valid is "
+            f"{least:g} %, and other dates do not help: lower it under [clouds], or split the areas"
         )
     if beyond:
         lines.append(
-            f"no scene that was read reaches {_counted(beyond)}: {_first(beyond)}; other dates do not help: move "
-            "the areas, or leave them out"
+            f"no scene so far covers any part of {_counted(beyond)}: {_first(beyond)}; other dates do not "
+            "help: correct or remove these areas"
         )
     return lines
 
 
 def floored(share: float) -> float:
-    """A share in per cent with two decimals, never rounded up: min_area_valid can be lowered to it."""
+    """A share in per cent with two decimals, rounded down, so that it is a valid value for min_area_valid."""
     return math.floor(share * 10_000) / 100
 
 

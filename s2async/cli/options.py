@@ -1,19 +1,49 @@
-"""What options of commands may be, beyond what click knows."""
+"""Options that several commands share, and kinds of values that click does not have."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import click
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+FILE: Final = click.Path(path_type=Path)
+FOLDER: Final = click.Path(path_type=Path, file_okay=False)
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+dry_run = click.option("--dry-run", is_flag=True, help="Only show what would be done; change nothing.")
+
+
+def config(command: F) -> F:
+    """The argument CONFIG."""
+    return click.argument("config", type=FILE)(command)
+
+
+def verbosity(command: F) -> F:
+    """The options -v and -q, before or after the command's name; their values are in `Context.obj`."""
+
+    def note(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+        options = context.ensure_object(dict)
+        options[parameter.name] = value or options.get(parameter.name, False)
+        if options.get("verbose") and options.get("quiet"):
+            raise click.UsageError("-v and -q exclude each other")
+
+    for name, text in (("quiet", "Print failures only."), ("verbose", "Print every outcome.")):
+        names = f"-{name[0]}", f"--{name}"
+        command = click.option(*names, is_flag=True, expose_value=False, callback=note, help=text)(command)
+    return command
+
 
 class FiniteRange(click.FloatRange):
-    """A number within limits that is a number: click lets pass ``nan``, and ``inf`` where no limit forbids it."""
+    """A finite number within limits: click accepts ``nan``, and ``inf`` where no limit excludes it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Take a text for a number, or refuse it."""
-        found = super().convert(value, param, ctx)
-        if not math.isfinite(found):
-            self.fail(f"{found} is not a finite number.", param, ctx)
-        return found
+        """Convert a text to a number, or refuse it."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{number} is not a finite number.", param, ctx)
+        return number

@@ -18,31 +18,33 @@ from s2async.plan.survey import Surveyed
 from s2async.text import duration, safe, size
 
 AREAS_SHOWN = 30
-"""Rows of the table; JSON has them all."""
+"""Rows of the table; the JSON output has every area."""
 MONTHS_SHOWN = 12
-"""Columns of it; a longer period is shown by years."""
+"""Most columns of months; a longer period is shown by years."""
 HOPELESS_SHOWN = 5
 
 
 def show(console: Console, found: Surveyed, *, connections: int, bandwidth: float) -> None:
-    """Tell a plan.
+    """Print a plan.
 
     Args:
-        console: where.
+        console: console for the results.
         found: the plan.
-        connections: that the time goes by.
-        bandwidth: Mbit/s that it goes by.
+        connections: assumed for the time estimate.
+        bandwidth: assumed for the time estimate, Mbit/s.
     """
     plan = found.plan
     if plan.jobs:
         console.print(_table(plan))
         console.print()
     console.print(Text(_headline(plan), style="bold"))
-    basis = f"{found.experience:,} scenes measured before" if found.experience else "the clouds of whole scenes"
+    basis = (
+        f"{found.experience:,} scenes measured before" if found.experience else "the cloud cover of whole scenes"
+    )
     console.print(
         facts(
             {
-                "kept": f"{_numbers(plan.kept)} images{_share(plan)}; from {basis}",
+                "kept": f"{_numbers(plan.kept)} jobs{_share(plan)}; from {basis}",
                 "requests": _numbers(plan.requests),
                 "bytes": _sizes(plan.bytes),
                 "disk": _sizes(plan.disk),
@@ -52,18 +54,18 @@ def show(console: Console, found: Surveyed, *, connections: int, bandwidth: floa
             }
         )
     )
-    # while a search is incomplete, nobody knows what scenes there are
+    # while a search is incomplete, there may be more scenes
     hopeless = [] if found.incomplete else [area for area in plan.areas if area.hopeless]
     for area in hopeless[:HOPELESS_SHOWN]:
-        console.print(Text(safe(f"{area.name}: nothing can be kept: {area.hopeless}"), style="yellow"))
+        console.print(Text(safe(f"{area.name}: no crop can be kept: {area.hopeless}"), style="yellow"))
     if len(hopeless) > HOPELESS_SHOWN:
-        console.print(Text(f"and {len(hopeless) - HOPELESS_SHOWN:,} more areas of which nothing can be kept"))
+        console.print(Text(f"and {len(hopeless) - HOPELESS_SHOWN:,} more areas without a possible crop"))
     for report in found.incomplete:
         console.print(Text(safe(f"a search is incomplete: {report.label}: {report.reason}"), style="red"))
 
 
 def as_json(found: Surveyed, *, connections: int, bandwidth: float) -> dict[str, Any]:
-    """What ``--json`` prints: all of it, ranges as pairs."""
+    """The plan as JSON values; ranges are pairs."""
     plan = found.plan
     ranges = {
         name: [round(one.low, 3), round(one.high, 3)]
@@ -107,8 +109,8 @@ def _headline(plan: Plan) -> str:
     text = f"{plan.jobs:,} jobs: {len(jobs):,} area{'s' * (len(jobs) > 1)} in {plan.scenes:,} scenes"
     if len(jobs) > 1:
         kept = Range(median(a.kept.low for a in plan.areas), median(a.kept.high for a in plan.areas))
-        text += f"; a median of {median(jobs):,.0f} images an area, and {_numbers(kept)} kept"
-    return f"{text}; {plan.answered:,} are answered already" if plan.answered else text
+        text += f"; a median of {median(jobs):,.0f} jobs per area, of which {_numbers(kept)} are kept"
+    return f"{text}; {plan.answered:,} are finished already" if plan.answered else text
 
 
 def _table(plan: Plan) -> Any:
@@ -151,7 +153,7 @@ def _share(plan: Plan) -> str:
 
 
 def _numbers(found: Range) -> str:
-    """A range of counts, to two digits, because more would be a lie."""
+    """A range of counts with two significant digits: the estimate is no better."""
     low, high = _rounded(found.low, math.floor), _rounded(found.high, math.ceil)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 

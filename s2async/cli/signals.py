@@ -1,4 +1,4 @@
-"""Signals: the first one stops a run in order, a second one, or a long wait, at once."""
+"""Signals: the first one stops a run in order; a second one, or a time limit, stops it at once."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from typing import Any, NoReturn, TypeVar
 T = TypeVar("T")
 
 PATIENCE = 7.0
-"""Seconds in which a run that was told to stop ends in order; then it just ends, which its state survives too."""
+"""Seconds for a run to stop in order; then the process exits at once, which the state survives, too."""
 LAST_WORDS = 0.5
-"""Seconds for a last line, which a terminal may not take, and for closing the state, which a disk may not."""
+"""Seconds for the last line and for closing the state: a terminal or a disk may block."""
 
 
 class Stop:
-    """Ctrl-C and SIGTERM: the first one stops a run in order, a second one, or a long wait, at once.
+    """Ctrl-C and SIGTERM: the first one stops a run in order; a second one, or `PATIENCE`, at once.
 
-    A terminal that goes away (SIGHUP) stops nothing.
+    A terminal that closes (SIGHUP) does not stop the run.
+
+    Args:
+        tell: prints the last line.
+        let_go: closes the state.
     """
 
     def __init__(self, tell: Callable[[], None], let_go: Callable[[], None]) -> None:
@@ -34,11 +38,11 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """As shells have it."""
+        """128 plus the number of the signal, as shells report it."""
         return 128 + (self._number or 0)
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
-        """What the work returns; None when a signal stopped it."""
+        """Run the work, and return its result; None when a signal stopped it."""
 
         async def main() -> T | None:
             loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -53,7 +57,7 @@ class Stop:
             finally:
                 self._cancel = lambda: None
 
-        # not the loop's own handlers: these come through also while the loop is busy, or waits for a thread
+        # not loop.add_signal_handler: these also run while the loop is blocked or waits for a thread
         former = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         if sys.platform != "win32":
             former[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -69,21 +73,21 @@ class Stop:
         if self._number is not None:
             self._end_now()
         self._number = number
-        # some things cannot be cancelled, such as a thread that asks for a host's address
+        # some work cannot be cancelled, such as a thread that resolves a host name
         self._timer = _timer(PATIENCE, self._lose_patience)
         self._cancel()
 
     def _lose_patience(self) -> None:
-        """As a second signal, for the main thread must close the state; should it hang, end all the same."""
+        """Act like a second signal: the main thread must close the state. If that hangs, exit all the same."""
         _timer(2 * LAST_WORDS, os._exit, self.exit_code)
         if sys.platform != "win32":
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     def _end_now(self) -> NoReturn:
         _timer(2 * LAST_WORDS, os._exit, self.exit_code)
-        with contextlib.suppress(Exception):  # whatever is broken: the state survives it
+        with contextlib.suppress(Exception):  # the state survives an error here
             self._let_go()
-        telling = threading.Thread(target=self._tell_once, daemon=True)  # a terminal may not take it
+        telling = threading.Thread(target=self._tell_once, daemon=True)  # a terminal may block
         telling.start()
         telling.join(LAST_WORDS)
         os._exit(self.exit_code)
@@ -94,7 +98,7 @@ class Stop:
 
 
 def _timer(seconds: float, call: Callable[..., object], *values: object) -> threading.Timer:
-    """A started timer that keeps no process alive."""
+    """Start a timer that does not keep the process alive."""
     timer = threading.Timer(seconds, call, values)
     timer.daemon = True
     timer.start()

@@ -87,7 +87,7 @@ def _within(arguments: Sequence[str]) -> tuple[int, str, bool]:
     signal.setitimer(signal.ITIMER_REAL, LIMIT)
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            code = main._run_command(arguments)
+            code = main.run_command(arguments)
     except HungError:
         hung = True
     except Exception as error:  # noqa: BLE001 - that there is one is the finding

@@ -18,7 +18,7 @@ import pytest
 from rich.console import Console
 from shapely import box
 
-from s2async.cli import status as summary
+from s2async.cli import status_tables
 from s2async.errors import LocalError, S2AsyncError
 from s2async.export import csv_table
 from s2async.state.reader import Ledger
@@ -89,9 +89,9 @@ def test_a_name_is_a_text_wherever_it_goes(tmp_path: Path, monkeypatch: pytest.M
     assert len(folders) == len(names)
     with Ledger.read(shelf.settings.run.state) as state:
         csv_table.write(shelf.table(state), table := io.StringIO(newline=""))
-        monkeypatch.setattr(summary, "AREAS_SHOWN", len(names))
+        monkeypatch.setattr(status_tables, "AREAS_SHOWN", len(names))
         told = Console(file=io.StringIO(), width=1000)
-        summary.show_status(told, state, shelf.settings)
+        status_tables.show_status(told, state, shelf.settings)
     rows = list(csv.DictReader(io.StringIO(table.getvalue(), newline="")))
     assert {row["area"] for row in rows} == {f"'{name}" if name[0] in "=+-@" else name for name in map(str, names)}
     for row in rows:

@@ -83,7 +83,7 @@ def the_file(kept: Path) -> str:
 def start(broken: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, which finds some modules in a folder first."""
     return subprocess.run(
-        [sys.executable, "-m", "s2async", "--help"],
+        [sys.executable, "-m", "s2async", "run", "nowhere.toml"],
         env={**os.environ, **environment, "PYTHONPATH": str(broken)},
         capture_output=True,
         text=True,
@@ -143,7 +143,7 @@ def test_every_kind_of_bug_is_one_line(
         (
             PermissionError(errno.EACCES, "Permission denied", "/x/y"),
             6,
-            "this machine stopped it (Permission denied",
+            "this machine stopped the command (Permission denied",
         ),
         (RuntimeError("can't start new thread"), 6, "starts no more threads"),
         (LocalError("no disk"), 6, "no disk"),
@@ -189,10 +189,9 @@ def test_without_any_place_for_the_file_the_bug_is_told(
         patch.setattr(Path, "mkdir", failing(OSError(errno.EROFS, "Read-only file system")))
         code, _, said = s2("run", "c.toml")
     assert code == 70
-    assert (
-        said
-        == "s2async: this is a bug: KeyError: 'odd'; no place could be found for the details; please report it\n"
-    )
+    assert said.startswith("s2async: this is a bug: KeyError: 'odd'; the details could not be written to a file; ")
+    assert said.endswith("; please report it\n")
+    assert said.count("\n") == 1
 
 
 def test_only_the_newest_files_stay(kept: Path) -> None:
@@ -351,6 +350,9 @@ def test_who_listens_leaves_everything_as_it_was() -> None:
         ("shapely", "raise MemoryError", 6, "out of memory"),
         ("aiohttp", "raise OSError(24, 'Too many open files')", 6, "ulimit -n"),
         ("pydantic", "raise KeyboardInterrupt", 130, ""),
+        ("click", "raise KeyboardInterrupt", 130, ""),
+        ("click", "raise OSError(24, 'Too many open files')", 6, "ulimit -n"),
+        ("click", "1 / 0", 70, "this is a bug: ZeroDivisionError"),
     ],
 )
 def test_what_goes_wrong_while_it_is_loaded(
@@ -360,13 +362,8 @@ def test_what_goes_wrong_while_it_is_loaded(
     (tmp_path / "broken" / f"{broken}.py").write_text(statement)
     done = start(tmp_path / "broken")
     assert (done.returncode, done.stdout) == (code, "")
-    assert done.stderr.count("\n") == bool(says)
-    assert done.stderr.startswith("s2async: " if says else "")
+    said = done.stderr.lstrip("\n")  # click ends the line on which the terminal shows ^C
+    assert said.count("\n") == bool(says)
+    assert said.startswith("s2async: " if says else "")
     assert says in done.stderr
     assert kept.exists() == (code == 70)
-
-
-def test_the_exit_code_is_explained_where_people_look() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    assert "\n| 70 | " in readme
-    assert "\n  70 " in main.EXIT_CODES

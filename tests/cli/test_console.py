@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from s2async.cli import console
-from s2async.cli.console import RunView, facts, table
+from s2async.cli import console, run_view, streams
+from s2async.cli.console import facts, table
+from s2async.cli.run_view import RunView
 from s2async.engine.progress import Progress
 from s2async.models import Event, Job, JobDone, Notice, Outcome, SearchDone, SearchReport, Status, Use
 from s2async.text import safe
@@ -128,8 +129,8 @@ def test_a_grave_notice_is_told_to_those_too_who_want_failures_only() -> None:
 def test_many_failures_are_cut_short_unless_all_is_wanted() -> None:
     events: list[Event] = [outcome(Status.FAILED, "scl: timed out") for _ in range(50)]
     lines = told(events)
-    assert len(lines) == console.FAILURES_SHOWN + 1
-    assert lines[-1] == "more jobs failed; s2async status tells which"
+    assert len(lines) == run_view.FAILURES_SHOWN + 1
+    assert lines[-1] == "more jobs failed; s2async status lists them"
     assert len(told(events, verbose=True)) == 50
 
 
@@ -144,7 +145,7 @@ def test_hostile_texts_are_told_as_text() -> None:
     assert lines[1] == "a\\u000ab"
 
 
-def run_view(view: RunView, steps: Callable[[], None], seconds: float) -> None:
+def watched(view: RunView, steps: Callable[[], None], seconds: float) -> None:
     async def main() -> None:
         async with view.showing():
             steps()
@@ -163,9 +164,9 @@ def work(progress: Progress) -> Callable[[], None]:
 
 
 def test_without_a_terminal_there_is_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "LINE_EVERY", 0.03)
+    monkeypatch.setattr(run_view, "LINE_EVERY", 0.03)
     progress, out = Progress(), io.StringIO()
-    run_view(RunView(progress, Console(file=out)), work(progress), 0.2)
+    watched(RunView(progress, Console(file=out)), work(progress), 0.2)
     lines = out.getvalue().splitlines()
     assert 1 <= len(lines) <= 7
     assert lines[0].startswith(
@@ -175,10 +176,10 @@ def test_without_a_terminal_there_is_a_plain_line_now_and_then(monkeypatch: pyte
 
 
 def test_a_quiet_run_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "LINE_EVERY", 0.01)
+    monkeypatch.setattr(run_view, "LINE_EVERY", 0.01)
     for terminal in (False, True):
         progress, out = Progress(), io.StringIO()
-        run_view(RunView(progress, Console(file=out, force_terminal=terminal), quiet=True), work(progress), 0.05)
+        watched(RunView(progress, Console(file=out, force_terminal=terminal), quiet=True), work(progress), 0.05)
         assert not out.getvalue()
 
 
@@ -186,7 +187,7 @@ def test_a_quiet_run_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_terminal_shows_everything_in_three_lines_that_fit(width: int) -> None:
     progress, out = Progress(), io.StringIO()
     view = RunView(progress, Console(file=out, force_terminal=True, width=width, color_system=None))
-    run_view(view, work(progress), 0.05)
+    watched(view, work(progress), 0.05)
     last = out.getvalue().split("\x1b[2K")
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", "".join(last))
     assert "902 of 1,400 jobs so far" in shown
@@ -199,7 +200,7 @@ def test_a_terminal_shows_everything_in_three_lines_that_fit(width: int) -> None
 
 def test_the_pace_is_that_of_the_last_half_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("s2async.cli.console.time.monotonic", lambda: now)
+    monkeypatch.setattr("s2async.cli.run_view.time.monotonic", lambda: now)
     progress = Progress(found=1000, started=now)
     view = RunView(progress, Console(file=io.StringIO()))
     assert view._pace(0) == "-- jobs/s"
@@ -220,5 +221,5 @@ def test_the_pace_is_that_of_the_last_half_minute(monkeypatch: pytest.MonkeyPatc
 def test_without_standard_output_nothing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", None)
     console.standard_output().print("to nobody")
-    with console.patient_streams():
+    with streams.patient_streams():
         pass

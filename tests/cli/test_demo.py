@@ -65,7 +65,7 @@ def test_a_config_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("# mine\n")
     with (
-        pytest.raises(ConfigError, match="not a demo's: it is left as it is"),
+        pytest.raises(ConfigError, match="not from a demo: it is left unchanged"),
         demo.prepared(tmp_path, tell=print),
     ):
         pass

@@ -42,10 +42,8 @@ def test_a_period_of_few_days_explains_it(period: str, days: str) -> None:
 
 def test_places_that_may_be_swapped_explain_it() -> None:
     told = hints.nothing_found(config(), "1 area: here", BERLIN, now=NOON)
-    assert told.startswith(
-        "No scene was found at all. Are the areas where they should be (1 area: here), and the dates"
-    )
-    assert "(2022-01-01/2022-12-31)?" in told
+    assert told.startswith("No scene was found. Check the position of the areas (1 area: here) and the dates")
+    assert "(2022-01-01/2022-12-31)." in told
     assert told.endswith("Longitude comes before latitude in WKT and GeoJSON.")
 
 
@@ -57,7 +55,7 @@ def test_places_that_cannot_be_swapped_do_not() -> None:
 
 def test_a_catalogue_of_ones_own_may_not_have_the_collection() -> None:
     own = {"url": "https://stac.example.org/v1", "collection": "s2"}
-    assert 'have a collection "s2"?' in hints.nothing_found(config(catalog=own), "here", TOKYO, now=NOON)
+    assert 'has a collection "s2".' in hints.nothing_found(config(catalog=own), "here", TOKYO, now=NOON)
     assert "collection" not in hints.nothing_found(config(), "here", TOKYO, now=NOON)
 
 
@@ -69,10 +67,10 @@ def test_areas_that_no_scene_holds_are_named_by_what_helps() -> None:
     ]
     partly, beyond = hints.unheld(areas, 95.0)
     assert partly == (
-        "no scene that was read holds enough of 2 areas: Meadow (at most 60 %), Rim (at most 94.99 %); "
-        "min_area_valid is 95 %, and other dates do not help: lower it in [clouds], or split the areas"
+        "no scene so far covers enough of 2 areas: Meadow (at most 60 %), Rim (at most 94.99 %); "
+        "min_area_valid is 95 %, and other dates do not help: lower it under [clouds], or split the areas"
     )
-    assert beyond.startswith("no scene that was read reaches 1 area: Sea; ")
+    assert beyond.startswith("no scene so far covers any part of 1 area: Sea; ")
     assert hints.unheld([], 95.0) == []
 
 

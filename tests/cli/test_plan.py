@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 from shapely import box
 
 from s2async.areas import loader as area_files
-from s2async.cli import main, plan
+from s2async.cli import consent
+from s2async.cli.commands import cli
 from s2async.config.model import Config
 from s2async.errors import ConfigError
 from tests.support import worlds
@@ -27,12 +28,12 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def command(*arguments: object) -> Result:
-    return CliRunner().invoke(main.cli, [str(argument) for argument in arguments], standalone_mode=False)
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], standalone_mode=False)
 
 
 def ahead(path: Path, limit: int | None = None) -> float:
     config = Config.load(path)
-    return plan.bytes_ahead(config, area_files.load(config), limit)
+    return consent.bytes_ahead(config, area_files.load(config), limit)
 
 
 # ---- plan -------------------------------------------------------------------------------------------------
@@ -44,7 +45,7 @@ def test_the_command_tells_a_plan_and_writes_nothing(tmp_path: Path, stage: Stag
     assert ended.return_value == 0, ended.output
     assert "66 jobs: 6 areas in 11 scenes" in ended.stdout
     assert "with 8 connections and 100 Mbit/s" in ended.stdout
-    assert "Beyond: nothing can be kept: no scene holds more than 0% of it" in ended.stdout
+    assert "Beyond: no crop can be kept: no scene holds more than 0% of it" in ended.stdout
     assert "no cloud cover, kept" in ended.stderr
     assert "no cloud cover" not in command("-q", "plan", path).output
     assert {found.name for found in tmp_path.iterdir()} == {"config.toml"}
@@ -94,10 +95,10 @@ def test_without_a_terminal_a_large_run_is_refused_in_one_line(large: Path, stag
     assert isinstance(ended.exception, ConfigError)
     assert re.fullmatch(
         r"this run may read about [\d.]+ MB, more than confirm_above in \[run\] \(1.0 kB\); "
-        r"s2async plan tells more exactly; add --yes to go on",
+        r"s2async plan gives a better estimate; add --yes to go on",
         str(ended.exception),
     )
-    assert main.exit_code(ended.exception) == 2
+    assert ended.exception.exit_code == 2
     assert stage.sandbox.log() == []
     assert {path.name for path in large.parent.iterdir()} == {"config.toml"}
     assert command("run", large, "--yes").return_value == 0
@@ -108,12 +109,12 @@ def test_on_a_terminal_it_asks(large: Path, monkeypatch: pytest.MonkeyPatch, ans
     asked = on_terminal(monkeypatch, answer=answer)
     config = Config.load(large)
     if answer:
-        plan.consent(config, area_files.load(config), limit=None, yes=False)
+        consent.large_run(config, area_files.load(config), limit=None, yes=False)
     else:
         with pytest.raises(ConfigError, match="nothing was read"):
-            plan.consent(config, area_files.load(config), limit=None, yes=False)
+            consent.large_run(config, area_files.load(config), limit=None, yes=False)
     assert len(asked) == 1
-    assert asked[0].endswith("more exactly. Go on?")
+    assert asked[0].endswith("better estimate. Go on?")
 
 
 def test_the_guess_grows_with_areas_and_days(tmp_path: Path, stage: Stage) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from shapely import Polygon, box
 
 from s2async.areas import loader as area_files
-from s2async.cli import status
+from s2async.cli import run_summary, status, status_tables
 from s2async.models import Area, SearchReport, Status
 from s2async.net import client
 from s2async.state.reader import Ledger
@@ -42,14 +42,14 @@ def shown_run(ran: Ran, **changed: object) -> str:
     out = io.StringIO()
     with Ledger.read(ran.config.run.state) as state:
         result = replace(ran.summary, **changed)  # type: ignore[arg-type]  # of any field
-        status.show_run(Console(file=out, width=160), state, ran.config, area_files.load(ran.config), result)
+        run_summary.show_run(Console(file=out, width=160), state, ran.config, area_files.load(ran.config), result)
     return out.getvalue()
 
 
 def shown_status(ran: Ran, width: int = 160) -> str:
     out = io.StringIO()
     with Ledger.read(ran.config.run.state) as state:
-        status.show_status(Console(file=out, width=width), state, ran.config)
+        status_tables.show_status(Console(file=out, width=width), state, ran.config)
     return out.getvalue()
 
 
@@ -62,11 +62,11 @@ def area(polygon: Polygon) -> Area:
 
 def test_where_shows_hemispheres_and_sizes_at_a_glance() -> None:
     berlin = area(box(13.2, 52.4, 13.3, 52.5))
-    assert status.where([berlin]) == "1 area: 52.400 N to 52.500 N, 13.200 E to 13.300 E; 76 km2"
+    assert run_summary.where([berlin]) == "1 area: 52.400 N to 52.500 N, 13.200 E to 13.300 E; 76 km2"
     rio = area(box(-43.30, -22.96, -43.29, -22.95))
-    text = status.where([berlin, rio])
+    text = run_summary.where([berlin, rio])
     assert text == "2 areas: 22.960 S to 52.500 N, 43.300 W to 13.300 E; 1.1 km2 to 76 km2 each"
-    assert status.where([area(box(13, 52, 13.0001, 52.0001))]).endswith("; 7.6e-05 km2")
+    assert run_summary.where([area(box(13, 52, 13.0001, 52.0001))]).endswith("; 7.6e-05 km2")
 
 
 # ---- the end of a run -------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def test_the_end_of_a_run(ran: Ran) -> None:
     assert "\n  15 missing: 9 not there, 6 only as JPEG 2000\n  6 failed: 6 access denied\n" in text
     assert f"{len(ran.log)} requests by this run" in text
     assert "all runs" not in text, "this was the only one"
-    assert "6 jobs have failed so far; s2async status tells which and why" in text
+    assert "6 jobs have failed so far; s2async status lists them with reasons" in text
     assert "left" not in text
     assert "No scene" not in text
 
@@ -114,16 +114,16 @@ def test_after_a_limit_nobody_knows_how_many_are_left(ran: Ran) -> None:
 
 
 def test_areas_without_any_scene_are_named(ran: Ran) -> None:
-    assert "no scene was found of" not in shown_run(ran)
-    assert "no scene was found of 1 area: [red]x[/red]" in shown_run(ran, sceneless=("[red]x[/red]",))
+    assert "no scene was found for" not in shown_run(ran)
+    assert "no scene was found for 1 area: [red]x[/red]" in shown_run(ran, sceneless=("[red]x[/red]",))
     many = tuple(f"a{number}" for number in range(2_000))
-    assert "no scene was found of 2,000 areas: a0, a1, a2, a3, a4, ..." in shown_run(ran, sceneless=many)
+    assert "no scene was found for 2,000 areas: a0, a1, a2, a3, a4, ..." in shown_run(ran, sceneless=many)
     assert "of 2,000 areas" not in shown_run(ran, sceneless=many, left=7), "they may come"
 
 
 def test_nothing_found_is_only_said_when_it_is_known(ran: Ran) -> None:
     text = shown_run(ran, found_nothing=True)
-    assert "No scene was found at all" in text
+    assert "No scene was found. Check" in text
     assert "2022-01-01/2022-03-31" in text
     report = SearchReport(label="Park", key="k", complete=False, items=0, reason="timed out")
     assert "No scene" not in shown_run(ran, found_nothing=True, incomplete=(report,))
@@ -147,11 +147,11 @@ def test_status_has_a_row_for_each_area_and_kind_of_traffic(ran: Ran) -> None:
 
 
 def test_many_areas_stay_a_small_table(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status, "AREAS_SHOWN", 4)
+    monkeypatch.setattr(status_tables, "AREAS_SHOWN", 4)
     rows = [line.split() for line in shown_status(ran).splitlines()][2:8]
     assert [row[0] for row in rows] == ["Beyond", "North", "Rim", "South", "and", "all"]
     with Ledger.read(ran.config.run.state) as state:
-        told = status.as_json(state, ran.config)["areas"]
+        told = status.to_json(state, ran.config)["areas"]
     assert len(told) == len(worlds.SHAPES)
     left = [sum(area["jobs"].get(key, 0) for area in told[4:]) for key in (*Status, "open")]
     assert rows[4] == ["and", "2", "more", *map(str, left)]
@@ -160,7 +160,7 @@ def test_many_areas_stay_a_small_table(ran: Ran, monkeypatch: pytest.MonkeyPatch
 
 def test_status_sums_agree_with_the_log(ran: Ran) -> None:
     with Ledger.read(ran.config.run.state) as state:
-        told = status.as_json(state, ran.config)
+        told = status.to_json(state, ran.config)
     json.dumps(told)
     cogs = [entry for entry in told["traffic"] if entry["stage"] != "search"]
     assert sum(entry["requests"] for entry in cogs) == len(ran.cogs)
@@ -176,7 +176,7 @@ def test_status_sums_agree_with_the_log(ran: Ran) -> None:
 def test_whole_files_are_those_that_a_person_would_download(ran: Ran, stage: Stage) -> None:
     """SCL and TCI of each item with a job, at their true sizes where they were opened."""
     with Ledger.read(ran.config.run.state) as state:
-        told = status.as_json(state, ran.config)["whole_files"]
+        told = status.to_json(state, ran.config)["whole_files"]
     files = {entry.path.lstrip("/") for entry in ran.cogs if entry.status == 206}
     assert told["opened"] == {
         "files": len(files),
@@ -210,10 +210,10 @@ def test_many_failures_are_cut_short_but_not_in_json(
     ran = worlds.run(path, stage.sandbox)
     stage.sandbox.clear_faults()
     text = shown_status(ran)
-    assert text.count("scl: the server answers 503") == status.PROBLEMS_SHOWN
+    assert text.count("scl: the server answers 503") == status_tables.PROBLEMS_SHOWN
     assert "and 40 more; --json lists them all" in text
     with Ledger.read(ran.config.run.state) as state:
-        problems = status.as_json(state, ran.config)["problems"]
+        problems = status.to_json(state, ran.config)["problems"]
     assert sum(problem["status"] == Status.FAILED for problem in problems) == 60
     folded = shown_status(ran, width=80)
     assert max(map(len, folded.splitlines())) <= 80
@@ -225,7 +225,7 @@ def test_the_status_of_a_state_without_a_run(tmp_path: Path, ran: Ran) -> None:
     State.create_or_open(state).close()
     out = io.StringIO()
     with Ledger.read(state) as ledger:
-        status.show_status(Console(file=out, width=80), ledger, ran.config)
-        told = status.as_json(ledger, ran.config)
+        status_tables.show_status(Console(file=out, width=80), ledger, ran.config)
+        told = status.to_json(ledger, ran.config)
     assert out.getvalue().split()[:2] == ["Jobs", "area"]
     assert (told["jobs"], told["areas"], told["traffic"], told["searches"]) == ({}, [], [], [])

@@ -9,13 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from s2async import files
-from s2async.cli import export
+from s2async.cli.commands import cli
 from s2async.errors import ConfigError, LocalError
 from s2async.export import csv_table
+from s2async.export.formats import FORMATS
 from s2async.state.reader import Ledger
 from s2async.state.writer import State
 from tests.support.shelves import SHAPES, Shelf, fill
@@ -28,7 +30,7 @@ def shelf(tmp_path: Path) -> Shelf:
 
 
 def call(*arguments: object) -> Result:
-    return CliRunner().invoke(export.export, [str(argument) for argument in arguments], catch_exceptions=False)
+    return CliRunner().invoke(cli, ["export", *map(str, arguments)], catch_exceptions=False)
 
 
 def lines(text: str) -> list[dict[str, str]]:
@@ -104,7 +106,7 @@ def test_the_collection_tells_what_it_left_out(shelf: Shelf) -> None:
     (shelf.output / "plain" / "S2A_33UUU_00000000_0_L2A_nir.tif").unlink()
     result = call(shelf.config, "--format", "stac")
     assert result.stderr == (
-        "plain/S2A_33UUU_00000000_0_L2A_nir.tif is gone or damaged: left out; s2async verify opens it again\n"
+        "plain/S2A_33UUU_00000000_0_L2A_nir.tif is missing or damaged: left out; s2async verify reopens its job\n"
     )
     collection = json.loads((shelf.output / "collection.json").read_bytes())
     assert len([link for link in collection["links"] if link["rel"] == "item"]) == 6
@@ -144,3 +146,9 @@ def test_a_name_that_cannot_be_written_is_told(shelf: Shelf) -> None:
     ):
         call(shelf.config, "--format", "csv", "--output", shelf.output)
     assert not list(shelf.output.parent.glob(f".*{files.SUFFIX}"))
+
+
+def test_the_command_offers_every_format() -> None:
+    (format_,) = (option for option in cli.commands["export"].params if option.name == "name")
+    assert isinstance(format_.type, click.Choice)
+    assert [*format_.type.choices] == [*FORMATS]

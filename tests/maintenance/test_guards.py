@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import s2async
-from s2async.cli.main import cli
+from s2async.cli.commands import cli
 from s2async.config.model import Config
 from s2async.errors import ConfigError
 from s2async.maintenance.guards import check_target

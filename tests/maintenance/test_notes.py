@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import s2async
-from s2async.cli import plan
-from s2async.cli.main import cli, exit_code
+from s2async.cli import consent
+from s2async.cli.commands import cli
 from s2async.config.model import Config
 from s2async.errors import ConfigError
 from s2async.maintenance import notes, owners
@@ -115,7 +115,7 @@ def test_a_state_whose_disk_is_away_is_not_begun_anew(
     for command in ("run", "status", "verify", "prune", "retry", "report", "rebuild"):
         error = ask(command, path).exception
         assert isinstance(error, ConfigError)
-        assert exit_code(error) == 2
+        assert error.exit_code == 2
         assert str(error).startswith(f"there was a state {config.run.state}, and its disk is away: mount it")
     assert f"start anew with s2async run --new-state {path}" in str(ask("run", path).exception)
     with pytest.raises(ConfigError, match="its disk is away"):
@@ -124,7 +124,7 @@ def test_a_state_whose_disk_is_away_is_not_begun_anew(
         s2async.run_sync(path)
     planned = ask("plan", path)
     assert planned.return_value == 0
-    assert "its disk is away; to have it taken into account, mount it" in planned.stderr
+    assert "its disk is away; to include finished jobs in the plan, mount it" in planned.stderr
     assert not list(tmp_path.glob("disk/*")), "nothing is written to where a disk should be"
     disk.mount()
     again = worlds.run(path, stage.sandbox)
@@ -160,15 +160,15 @@ def test_on_a_terminal_it_is_asked(
 ) -> None:
     path = config_on(tmp_path, stage)
     config = worlds.run(path, stage.sandbox).config
-    assert not plan.new_start(config)
+    assert not consent.new_start(config)
     disk.unmount()
     asked = on_terminal(monkeypatch, answer=answer)
     if answer:
-        assert plan.new_start(config)
+        assert consent.new_start(config)
     else:
         with pytest.raises(ConfigError, match="its disk is away: mount it and run again"):
-            plan.new_start(config)
-    assert asked == [f"there was a state {config.run.state}, and its disk is away. Start anew without it?"]
+            consent.new_start(config)
+    assert asked == [f"there was a state {config.run.state}, and its disk is away. Start with a new state?"]
 
 
 @pytest.mark.parametrize("state", ["there", "deleted"])
@@ -266,11 +266,11 @@ def test_a_link_that_leads_elsewhere_is_no_new_start(tmp_path: Path, stage: Stag
     for command in ("run", "status", "verify", "retry", "rebuild"):
         error = ask(command, job.config).exception
         assert isinstance(error, ConfigError)
-        assert exit_code(error) == 2
+        assert error.exit_code == 2
         assert str(error).startswith(f"{text}: have the symbolic link lead there again")
     assert str(ask("run", job.config).exception).endswith(f"start anew with s2async run --new-state {job.config}")
     if of != "state":  # else its crops are what plan speaks of
-        assert f"{text}; to have it taken into account, have the" in ask("plan", job.config).stderr
+        assert f"{text}; to include finished jobs in the plan, have the" in ask("plan", job.config).stderr
     assert not [entry for entry in stage.sandbox.log() if entry.kind == "cogs"]
     assert not list((tmp_path / "mnt" / "b").iterdir())
     job.turn_back()

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from shapely import Polygon
 
 import s2async
-from s2async.cli.main import cli, exit_code
+from s2async.cli.commands import cli
 from s2async.config.model import Config
 from s2async.errors import ConfigError, LocalError
 from s2async.maintenance import owners
@@ -72,7 +72,7 @@ def refusal(path: Path, *command: str) -> str:
     name, *options = command or ("run",)
     error = ask(name, path, *options).exception
     assert isinstance(error, ConfigError), error
-    assert exit_code(error) == 2
+    assert error.exit_code == 2
     assert "\n" not in str(error)
     return str(error)
 

@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 import s2async
-from s2async.cli.main import exit_code
 from s2async.cog import gdal, tiff
 from s2async.cog.tiff import Layout
 from s2async.errors import ConfigError, LocalError, StateError, StateInUse
@@ -146,7 +145,7 @@ def test_a_newer_or_foreign_state_is_neither_used_nor_moved(tmp_path: Path, stag
             db.execute(f"PRAGMA {pragma}")
         error = ask("rebuild", path).exception
         assert isinstance(error, StateError)
-        assert exit_code(error) == 5
+        assert error.exit_code == 5
         assert state.exists()
         assert not list(tmp_path.rglob("*.damaged*"))
 
@@ -324,7 +323,7 @@ def copy(tmp_path: Path, ran: worlds.Ran) -> Path:
 
 def told(output: str) -> dict[str, str]:
     """The reasons of a rebuild by file."""
-    return dict(re.findall(r"^(\S+\.tif) (.*): left as it is$", output, re.MULTILINE))
+    return dict(re.findall(r"^(\S+\.tif) (.*): left unchanged$", output, re.MULTILINE))
 
 
 def plain(config: s2async.Config) -> tuple[Any, ...]:
@@ -349,7 +348,7 @@ def test_a_damaged_crop_is_not_believed(
     assert made.exception is None, made.exception
     assert list(told(made.output)) == [str(broken)]
     assert re.search(DAMAGES[damage], told(made.output)[str(broken)])
-    assert broken.read_bytes() == data, "it is left as it is"
+    assert broken.read_bytes() == data, "it is left unchanged"
     assert ask("verify", copy).return_value == 0
     believed = list(s2async.read(copy))
     assert broken not in {crop.path for crop in believed}
@@ -431,4 +430,4 @@ def test_nor_one_at_the_edge_of_a_scene_or_without_a_mask(tmp_path: Path, stage:
     config.run.state.unlink()
     made = ask("rebuild", path)
     assert told(made.output) == {}
-    assert f"{count} crops are known again" in made.output
+    assert f"{count} crops are in the new state" in made.output

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import rasterio
 
-from s2async.cli.main import exit_code
 from s2async.config.model import Config
 from s2async.errors import ConfigError
 from s2async.maintenance import verify
@@ -106,7 +105,7 @@ def test_a_run_refuses_an_output_folder_that_vanished(tmp_path: Path, stage: Sta
         with pytest.raises(ConfigError, match="mount the disk or put the folder back") as error:
             worlds.run(path, stage.sandbox)
         assert str(folder) in str(error.value)
-        assert exit_code(error.value) == 2
+        assert error.value.exit_code == 2
         assert folder.exists() == made, "not made anew"
         if not made:
             folder.mkdir()

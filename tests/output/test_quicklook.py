@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
-from s2async.cli.main import cli
+from s2async.cli.commands import cli
 from s2async.errors import CorruptFile, LocalError
 from s2async.output import geotiff, quicklook
 from tests.support import worlds

@@ -280,8 +280,8 @@ def test_a_plan_in_words() -> None:
     assert lines[2].split() == ["Park", *map(str, range(1, 13)), "78", "1", "to", "2"]
     assert lines[4].split() == ["all", *map(str, range(2, 25, 2)), "156", "2", "to", "4"]
     assert lines[6:] == [
-        "156 jobs: 2 areas in 159 scenes; a median of 78 images an area, and 1 to 2 kept",
-        "kept        61 to 120 images of 156 (39% to 76%); from the clouds of whole scenes",
+        "156 jobs: 2 areas in 159 scenes; a median of 78 jobs per area, of which 1 to 2 are kept",
+        "kept        61 to 120 jobs of 156 (39% to 76%); from the cloud cover of whole scenes",
         "requests    810 to 2,000",
         "bytes       251 MB to 1.0 GB",
         "disk        31.0 MB to 99.0 MB",
@@ -299,14 +299,14 @@ def test_many_areas_and_many_years_stay_a_small_table() -> None:
     assert len(rows) < 50
     assert rows[32].split()[:4] == ["and", "70", "more", "840"]
     assert rows[33].split()[:4] == ["all", "1,200", "1,200", "2,400"]
-    assert "area 091: nothing can be kept: too large" in text
-    assert "and 4 more areas of which nothing can be kept" in text
+    assert "area 091: no crop can be kept: too large" in text
+    assert "and 4 more areas without a possible crop" in text
 
 
 def test_nothing_is_called_hopeless_while_a_search_is_incomplete() -> None:
     lost = SearchReport(label="Park", key="k", complete=False, items=0, reason="connection refused")
     found = replace(made((of("Park", {}, "no scene was found"),), kept=Range(0, 0)), searches=(lost,))
-    assert "nothing can be kept" not in shown(found)
+    assert "no crop can be kept" not in shown(found)
     assert "a search is incomplete: Park: connection refused" in shown(found)
     (told,) = plan_tables.as_json(found, connections=64, bandwidth=100)["areas"]
     assert told["hopeless"] == ""
@@ -314,12 +314,12 @@ def test_nothing_is_called_hopeless_while_a_search_is_incomplete() -> None:
 
 def test_a_name_of_others_is_text() -> None:
     assert "\x1b" not in shown(made((of("\x1b[31m[red]x", {"2022-01": 1}, "why"),)))
-    assert "[red]x: nothing can be kept: why" in shown(made((of("[red]x", {"2022-01": 1}, "why"),)))
+    assert "[red]x: no crop can be kept: why" in shown(made((of("[red]x", {"2022-01": 1}, "why"),)))
 
 
 def test_nothing_found_has_no_table() -> None:
     assert shown(made((of("Park", {}),), kept=Range(0, 0))).startswith(
-        "0 jobs: 1 area in 159 scenes\nkept        0 images"
+        "0 jobs: 1 area in 159 scenes\nkept        0 jobs"
     )
 
 

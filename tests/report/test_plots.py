@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from rasterio.io import MemoryFile
 from shapely import box
 
-from s2async.cli.main import cli
+from s2async.cli.commands import cli
 from s2async.config.model import Config
 from s2async.errors import ConfigError
 from s2async.models import Area, Status

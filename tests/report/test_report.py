@@ -13,7 +13,7 @@ from shapely import box
 
 from s2async import files
 from s2async.areas import loader as area_files
-from s2async.cli import report
+from s2async.cli.commands import cli
 from s2async.config.model import Config
 from s2async.errors import ConfigError, LocalError
 from s2async.models import SearchReport
@@ -35,8 +35,7 @@ HOSTILE = {
 
 
 def call(*arguments: object) -> Result:
-    told = [str(argument) for argument in arguments]
-    return CliRunner().invoke(report.report, told, obj={}, catch_exceptions=False)
+    return CliRunner().invoke(cli, ["report", *map(str, arguments)], catch_exceptions=False)
 
 
 def check_links(folder: Path) -> set[str]:
@@ -114,7 +113,7 @@ def test_another_place_can_be_named_and_is_made(tmp_path: Path) -> None:
 
 def test_pictures_are_the_newest_ones_and_at_most_so_many(tmp_path: Path) -> None:
     shelf = fill(tmp_path, dates=5)
-    call(shelf.config, "--pictures", 2)
+    call(shelf.config, "--crops", 2)
     page = Page.read(shelf.output / "report.html")
     assert [alt[-10:] for alt in page.values("alt", "img")] == ["2022-01-05", "2022-01-04"] * 3
     assert page.text.count("and 3 older") == 3
@@ -171,7 +170,7 @@ def test_pages_of_areas_are_written_anew_where_they_changed(
     assert gone.exists()
     assert "1 cloudy" in Page.read(changed).text
     assert {path for path, time in before.items() if path.stat().st_mtime_ns != time} == {changed, gone}
-    assert "4 pages of areas, 4 of them new" in call(shelf.config, "--pictures", 1).output
+    assert "4 pages of areas, 4 of them new" in call(shelf.config, "--crops", 1).output
 
 
 def write_config(tmp_path: Path, **changed: object) -> Path:

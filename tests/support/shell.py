@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from s2async.cli import main
+from s2async.cli.commands import cli
 
 COMMAND = [sys.executable, "-m", "s2async"]
 
@@ -68,7 +68,7 @@ def one_line(ended: Ended) -> str:
 
 def ask(*arguments: object) -> Result:
     """Run a command without `main` around it; errors are in the result."""
-    return CliRunner().invoke(main.cli, [str(argument) for argument in arguments], standalone_mode=False)
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], standalone_mode=False)
 
 
 def on_terminal(monkeypatch: pytest.MonkeyPatch, *, answer: bool) -> list[str]:

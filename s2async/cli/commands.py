@@ -1,0 +1,384 @@
+"""What a user can type: every command with its arguments, options and help text.
+
+Only click is imported here, so that help, shell completion and wrong arguments take no time. Each command imports
+the module that does its work when it is invoked.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Final
+
+import click
+
+from s2async._version import __version__
+from s2async.cli import options
+from s2async.cli.log_options import LogChoice, log_options
+from s2async.cli.options import FiniteRange
+from s2async.means import loading
+
+EXIT_CODES: Final = """
+\b
+Exit codes:
+  0        done; a file that does not exist is an answer, not an error
+  2        the command, the configuration or the areas cannot be used; a setting must be corrected
+           before anything can be read; or the state is missing or belongs to another configuration
+  3        finished, but some jobs failed, a search is incomplete, or almost no file was available
+  4        another run is using the state
+  5        the state cannot be used: it is damaged, or was written by a newer version
+  6        stopped by this machine (disk full, read-only, too little memory); run again to resume
+  70       a bug in s2async; a file holds the details for a report
+  130, 143 interrupted (Ctrl-C, SIGTERM); run again to resume
+"""
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="s2async")
+@options.verbosity
+def cli() -> None:
+    """Download cloud-free Sentinel-2 crops of many small areas.
+
+    s2async searches a STAC API for scenes that cover your areas, reads only the bytes under each polygon, saves
+    the crops that are free of clouds, and resumes where it stopped.
+
+    \b
+    Try it without internet access:  s2async demo
+    Start with your own areas:       s2async init config.toml
+                                     s2async run config.toml
+    """
+
+
+# ---- the work ---------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("file", default="config.toml", type=options.FILE)
+@click.option("--areas", metavar="FILE", help="Your areas: GeoJSON, CSV with a wkt column, or any vector file.")
+def init(file: Path, areas: str | None) -> None:
+    """Write a commented configuration to FILE (default: config.toml).
+
+    The configuration covers nine parks in Berlin in the year 2022, or your own areas with --areas; change the
+    dates as needed. Crops and state go to the folder data, or, if FILE is not named config.toml, to a folder with
+    the name of FILE.
+
+    \b
+    Example: s2async init fields.toml --areas fields.geojson
+    """
+    with loading():
+        from s2async.cli.init import write_config
+
+    write_config(file, areas)
+
+
+@cli.command()
+@options.config
+@click.option("--limit", type=click.IntRange(min=1), help="Work on at most this many jobs, for a trial run.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation before a large run.")
+@click.option("--new-state", is_flag=True, help="Start with a new state although the old one is out of reach.")
+@log_options
+@options.verbosity
+@click.pass_context
+def run(
+    context: click.Context,
+    config: Path,
+    limit: int | None,
+    as_json: bool,
+    yes: bool,
+    new_state: bool,
+    log: LogChoice,
+) -> int:
+    """Find scenes, check the areas for clouds, and save clear crops.
+
+    Resumes where the previous run of CONFIG stopped, however it stopped. For finished jobs, only the search
+    requests are repeated.
+
+    \b
+    Example: s2async run config.toml
+             s2async run config.toml --limit 20
+    """
+    with loading():
+        from s2async.cli.run import run_config
+        from s2async.config.model import Config
+
+    again = f"s2async run {shlex.quote(str(config))}{' --yes' * yes}"
+    settings = Config.load(config)
+    with log.writing(settings, verbose=context.obj["verbose"]):
+        return run_config(
+            settings, again, limit=limit, as_json=as_json, yes=yes, new_state=new_state, **context.obj
+        )
+
+
+@cli.command()
+@options.config
+@click.option(
+    "--bandwidth",
+    default=100.0,
+    type=FiniteRange(min=0.1),
+    show_default=True,
+    help="Assumed for the time estimate, Mbit/s.",
+)
+@click.option(
+    "--connections",
+    type=click.IntRange(1, 256),
+    help="Assumed for the time estimate: requests at once to one host.",
+    show_default="the setting in CONFIG",
+)
+@options.as_json
+@log_options
+@click.pass_obj
+def plan(
+    verbosity: dict[str, bool],
+    config: Path,
+    bandwidth: float,
+    connections: int | None,
+    as_json: bool,
+    log: LogChoice,
+) -> int:
+    """Estimate what a run of CONFIG will find and cost.
+
+    Prints jobs, crops, requests, bytes, disk space and time. Costs are ranges, which contain the real cost unless
+    the weather is unusual. Finished jobs are taken into account. Sends search requests only, and writes nothing.
+
+    \b
+    Example: s2async plan config.toml
+             s2async plan config.toml --bandwidth 1000 --json | jq .bytes
+    """
+    with loading():
+        from s2async.cli.plan import show_plan
+
+    return show_plan(config, bandwidth=bandwidth, connections=connections, as_json=as_json, log=log, **verbosity)
+
+
+@cli.command()
+@options.config
+@options.as_json
+def status(config: Path, as_json: bool) -> None:
+    """Show the progress of CONFIG.
+
+    Prints the jobs of each area, traffic, searches and failures. Can be used while a run is in progress. The table
+    shows 30 areas and the totals; the JSON output has every area.
+
+    \b
+    Example: s2async status config.toml
+             s2async status config.toml --json | jq .jobs
+    """
+    with loading():
+        from s2async.cli.status import show
+
+    show(config, as_json=as_json)
+
+
+@cli.command()
+@options.config
+@click.option("--missing", is_flag=True, help="Also reopen jobs whose files did not exist.")
+def retry(config: Path, missing: bool) -> None:
+    """Reopen the failed jobs of CONFIG for the next run.
+
+    \b
+    Example: s2async retry config.toml && s2async run config.toml
+    """
+    with loading():
+        from s2async.cli.retry import reopen
+
+    reopen(config, missing=missing)
+
+
+# ---- results ----------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@options.config
+@click.option(
+    "--format",
+    "name",
+    type=click.Choice(["csv", "geojson", "parquet", "stac"]),
+    required=True,
+    help="What to write.",
+)
+@click.option(
+    "--all", "everything", is_flag=True, help="Every job with its status and reason, not only saved crops."
+)
+@click.option(
+    "--output",
+    "target",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="File to write (- for standard output), or folder for the STAC collection.",
+    show_default="next to the crops",
+)
+def export(config: Path, name: str, everything: bool, target: Path | None) -> None:
+    """Write the saved crops of CONFIG as a table or a STAC collection.
+
+    A table has one row for each crop; geojson and parquet (GeoParquet) include the polygon of its area. stac
+    writes collection.json and one item for each area and scene. Can be used while a run is in progress.
+
+    \b
+    Example: s2async export config.toml --format parquet
+             s2async export config.toml --format csv --all --output - | head
+    """
+    with loading():
+        from s2async.cli.export import write
+
+    write(config, name, everything=everything, target=target)
+
+
+@cli.command()
+@options.config
+@click.option(
+    "--output",
+    "target",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Page to write.",
+    show_default="report.html next to the crops",
+)
+@click.option(
+    "--crops",
+    default=24,
+    type=click.IntRange(min=0),
+    show_default=True,
+    help="Show at most this many crops of each area, newest first.",
+)
+@click.option("--png", "plots", type=options.FOLDER, help="Write only the plots, as PNG files in this folder.")
+@log_options
+@click.pass_obj
+def report(
+    verbosity: dict[str, bool], config: Path, target: Path | None, crops: int, plots: Path | None, log: LogChoice
+) -> None:
+    """Write an HTML page about the results of CONFIG.
+
+    The page shows figures, clouds, a map, calendars, crops and failures, and needs no other file and no network.
+    With more than 50 areas, each area has a page of its own, in a folder next to the main page. Can be used
+    while a run is in progress.
+
+    \b
+    Example: s2async report config.toml
+             s2async report config.toml --png plots
+    """
+    with loading():
+        from s2async.cli.report import write
+
+    write(config, target=target, crops=crops, plots=plots, log=log, **verbosity)
+
+
+# ---- maintenance ------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@options.config
+@options.dry_run
+def verify(config: Path, dry_run: bool) -> int:
+    """Check the saved crops of CONFIG, and reopen the jobs of bad ones.
+
+    A crop is bad if its file is missing, if its size, hash or tags differ from the state, or if its pixels cannot
+    be decoded. The next run writes bad crops again. Exits with 3 if there are any, otherwise with 0.
+
+    \b
+    Example: s2async verify config.toml --dry-run
+    """
+    with loading():
+        from s2async.cli import maintenance
+
+    return maintenance.verify(config, dry_run=dry_run)
+
+
+@cli.command()
+@options.config
+@options.dry_run
+def prune(config: Path, dry_run: bool) -> int:
+    """Remove saved crops of CONFIG that no longer count.
+
+    These are crops that are too cloudy by the limits of the last run, and crops of scenes that have a newer
+    version. Only files that are exactly as a run wrote them are removed.
+
+    \b
+    Example: s2async prune config.toml --dry-run
+    """
+    with loading():
+        from s2async.cli import maintenance
+
+    return maintenance.prune(config, dry_run=dry_run)
+
+
+@cli.command()
+@options.config
+def rebuild(config: Path) -> int:
+    """Recreate a lost or damaged state of CONFIG from its crops.
+
+    The tags of the crops hold what the state needs. A damaged state is moved aside; one that can be read is never
+    replaced. Crops that are damaged or have another outline are listed and left in place. The next run repeats the
+    searches and the cloud checks, but does not download the crops again.
+
+    \b
+    Example: s2async rebuild config.toml && s2async run config.toml
+    """
+    with loading():
+        from s2async.cli import maintenance
+
+    return maintenance.rebuild(config)
+
+
+# ---- without internet access ------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option(
+    "--folder",
+    default=Path("s2async-demo"),
+    type=options.FOLDER,
+    show_default=True,
+    help="Folder for configuration, crops and state.",
+)
+@options.verbosity
+@click.pass_context
+def demo(context: click.Context, folder: Path) -> int:
+    """Try s2async without internet access, on generated scenes.
+
+    Covers nine parks in Berlin for one year. Starts the sandbox in a process of its own, writes a configuration to
+    the folder, and runs it. The first start generates the scenes, which takes up to a minute.
+
+    \b
+    Example: s2async demo --folder /tmp/demo
+    """
+    with loading():
+        from s2async.cli.demo import run_demo
+
+    return run_demo(folder, **context.obj)
+
+
+@cli.command()
+@click.option("--folder", type=options.FOLDER, show_default="as for demo", help="Folder for the generated scenes.")
+@click.option(
+    "--port",
+    default=8722,
+    type=click.IntRange(0, 65535),
+    show_default=True,
+    help="Port to listen on; 0 for any free port.",
+)
+@click.option("--delay", default=0.0, type=FiniteRange(min=0), help="Simulated round-trip time, milliseconds.")
+@click.option("--bandwidth", type=FiniteRange(min=0.1), help="Limit for all connections together, Mbit/s.")
+@click.option("--areas", type=options.FILE, help="Areas to generate scenes for, instead of the nine parks.")
+@click.option("--items", type=click.IntRange(min=1), help="Number of dates to generate, instead of a year.")
+@click.pass_obj
+def sandbox(
+    verbosity: dict[str, bool],
+    folder: Path | None,
+    port: int,
+    delay: float,
+    bandwidth: float | None,
+    areas: Path | None,
+    items: int | None,
+) -> None:
+    """Serve a STAC API and COGs of generated scenes on this machine.
+
+    Runs until stopped. For tests, benchmarks and trials: the scenes are synthetic.
+
+    \b
+    Example: s2async sandbox --delay 100 --bandwidth 1000
+    """
+    with loading():
+        from s2async.cli.demo import run_sandbox
+
+    run_sandbox(
+        folder, port=port, delay=delay, bandwidth=bandwidth, areas=areas, items=items, quiet=verbosity["quiet"]
+    )

@@ -1,0 +1,89 @@
+"""Questions that `run` asks before it starts: whether a large run, or a new state, is intended."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from s2async.catalog import search
+from s2async.catalog.periods import TOLERANCE, spans
+from s2async.config.model import Config
+from s2async.errors import ConfigError, LocalError, StateError
+from s2async.maintenance import guards, notes
+from s2async.models import Area
+from s2async.plan import costs
+from s2async.text import size
+
+DAY = timedelta(days=1)
+
+
+def large_run(config: Config, areas: Sequence[Area], *, limit: int | None, yes: bool) -> None:
+    """Ask before a run that may read more than ``confirm_above``; a smaller run starts without a question.
+
+    Raises:
+        ConfigError: the answer is no, or there is no terminal to ask on.
+    """
+    above = config.run.confirm_above
+    expected = 0.0 if yes else bytes_ahead(config, areas, limit)
+    if expected <= above:
+        return
+    text = (
+        f"this run may read about {size(expected)}, more than confirm_above in [run] "
+        f"({size(above)}); s2async plan gives a better estimate"
+    )
+    if not _has_terminal():
+        raise ConfigError(f"{text}; add --yes to go on")
+    if not click.confirm(f"{text}. Go on?", err=True):
+        raise ConfigError("nothing was read")
+
+
+def new_start(config: Config) -> bool:
+    """Ask before a run makes a new state because its previous one is out of reach, such as on another disk.
+
+    Returns:
+        Whether the run starts with a new state: the user agreed.
+
+    Raises:
+        ConfigError: the answer is no, or there is no terminal to ask on.
+    """
+    away = None if config.run.state.exists() else notes.away(config)
+    if not away:
+        return False
+    if not _has_terminal():
+        notes.check(config)
+    if not click.confirm(f"{away}. Start with a new state?", err=True):
+        raise ConfigError(f"{away}: {away.advice} and run again")
+    return True
+
+
+def _has_terminal() -> bool:
+    """Whether a person can answer a question."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def bytes_ahead(config: Config, areas: Sequence[Area], limit: int | None = None) -> float:
+    """Estimate roughly how many bytes a run may read, from areas, dates and state; without a request.
+
+    Where earlier searches were complete, only the jobs that are still open count.
+    """
+    tomorrow = datetime.now(UTC) + TOLERANCE
+    period = config.search.period
+    days = sum((last - first) / DAY for first, last in spans(period.start, period.end, now=tomorrow))
+    whole = costs.rough(areas, days, config.output.assets, max_scene_cloud=config.search.max_scene_cloud)
+    if whole.bytes <= config.run.confirm_above or not whole.jobs:
+        return whole.bytes
+    each = whole.bytes / whole.jobs
+    ahead = whole.bytes
+    if config.run.state.exists():
+        with contextlib.suppress(StateError, LocalError), guards.opened(config) as ledger:
+            catalog = config.search.resolve()
+            searches = search.plan(areas, period.start, period.end, catalog, now=tomorrow)
+            searched = ledger.searched()
+            new = sum(((s.end - s.start) / DAY for s in searches if s.key not in searched), 0.0)
+            share = new / sum((s.end - s.start) / DAY for s in searches)
+            ahead = share * whole.bytes + ledger.counts(config.selection()).open * each
+    return ahead if limit is None else min(ahead, limit * each)

@@ -1,0 +1,101 @@
+"""What a run prints before its first request and after its last: where the areas are, and how it ended."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from s2async.areas import loader as area_files
+from s2async.cli import hints, status_tables
+from s2async.cli.console import facts
+from s2async.config.model import Config
+from s2async.engine.progress import Summary
+from s2async.geo import area_km2, bounds
+from s2async.models import Area, Cause, Status
+from s2async.state.reader import Ledger
+from s2async.text import degrees, duration, safe, size
+
+
+def where(areas: Sequence[Area]) -> str:
+    """One line with number, extent and size of the areas: a mistake in their position is easy to see."""
+    west, south, east, north = bounds(areas)
+    sizes = [area_km2(area) for area in areas]
+    extent = f"{degrees(south, 'SN')} to {degrees(north, 'SN')}, {degrees(west, 'WE')} to {degrees(east, 'WE')}"
+    each = _km2(sizes[0]) if len(areas) == 1 else f"{_km2(min(sizes))} to {_km2(max(sizes))} each"
+    return f"{len(areas):,} area{'s' * (len(areas) > 1)}: {extent}; {each}"
+
+
+def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Area], run: Summary) -> None:
+    """Print the summary of a run that has ended."""
+    whole = state.whole_files(config.selection())
+    done = sum(run.done.values())
+    console.print(Text(f"{done:,} jobs worked on in {duration(run.seconds)}", style="bold"))
+    if done:
+        console.print(Text("  " + _statuses(run.done)))
+    by_status: dict[str, dict[Cause, int]] = defaultdict(dict)
+    for (status, cause), jobs in run.causes.items():
+        by_status[status][cause] = jobs
+    for line in status_tables.reasons(by_status, run.without):
+        console.print(Text(f"  {line}", style="yellow"))
+    rows = {
+        "crops": f"{_short(config.output.folder)}/<area>/<item>_<asset>.tif",
+        "index": _short(run.index),
+        "state": _short(config.run.state),
+        "moved": f"{size(run.bytes)} in {run.requests:,} requests by this run",
+    }
+    requests, moved = status_tables.total(state.traffic())
+    if requests != run.requests:  # the next line covers all runs
+        rows["all runs"] = f"{size(moved)} in {requests:,} requests"
+    if whole.all.bytes:
+        rows["instead of"] = status_tables.instead(whole.all.bytes, moved, estimated=whole.all.estimated > 0)
+    console.print(facts(rows))
+    status_tables.show_incomplete(console, run.incomplete)
+    if run.failed:
+        console.print(
+            Text(f"{run.failed:,} jobs have failed so far; s2async status lists them with reasons", style="red")
+        )
+    if run.cut_short:
+        left = f"at least {run.left:,} jobs are left: " if run.left else ""
+        console.print(Text(f"{left}the search ended with the limit; run again to go on"))
+    elif run.left:
+        console.print(Text(f"{run.left:,} jobs are left; run again to go on"))
+    if run.sceneless and not run.found_nothing and not run.incomplete and not run.left and not run.cut_short:
+        named = ", ".join(run.sceneless[: area_files.NAMED]) + ", ..." * (len(run.sceneless) > area_files.NAMED)
+        count = "1 area" if len(run.sceneless) == 1 else f"{len(run.sceneless):,} areas"
+        console.print(Text(safe(f"no scene was found for {count}: {named}"), style="yellow"))
+    status_tables.show_unheld(console, config, run.unheld)
+    if run.found_nothing and not run.incomplete:
+        why = hints.nothing_found(config, where(areas), bounds(areas), now=datetime.now(UTC))
+        console.print(Text(safe(why), style="yellow"))
+
+
+def unclean(config: Config, run: Summary) -> str:
+    """One line about a run that is not `clean`, for when no summary is printed."""
+    what = []
+    if run.failed:
+        what.append("1 job has failed so far" if run.failed == 1 else f"{run.failed:,} jobs have failed so far")
+    if run.incomplete:
+        count = len(run.incomplete)
+        what.append("a search is incomplete" if count == 1 else f"{count:,} searches are incomplete")
+    return f"{', and '.join(what)}; {config.command('status')} lists them with reasons"
+
+
+def _short(path: Path) -> str:
+    """A path relative to the current folder where possible."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _statuses(done: dict[Status, int]) -> str:
+    return "   ".join(f"{done[status]:,} {status}" for status in Status if done.get(status))
+
+
+def _km2(value: float) -> str:
+    return f"{value:.2g} km2" if value < 10 else f"{value:,.0f} km2"
