@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from s2async.cli.commands import cli
+from s2async.cli.main import main
 
 COMMAND = [sys.executable, "-m", "s2async"]
 
@@ -43,7 +44,7 @@ class Shell:
         with self._monkeypatch.context() as patch:
             patch.chdir(cwd or Path.cwd())
             with pytest.raises(SystemExit) as ended:
-                main.main([str(argument) for argument in arguments])
+                main([str(argument) for argument in arguments])
         out, error = self._capture.readouterr()
         assert isinstance(ended.value.code, int)
         return Ended(ended.value.code, out, error)
