@@ -314,7 +314,9 @@ class StateFile:
     def _each(self, statement: str, values: _Values = ()) -> Iterator[Any]:
         """The rows of a statement, one after the other as SQLite finds them."""
         with state_errors(self.path):
-            yield from self._db.execute(statement, values)
+            # Not `yield from`: it closes the cursor with the generator, which fails once the database is closed.
+            for row in self._db.execute(statement, values):  # noqa: UP028
+                yield row
 
     def _first(self, statement: str, values: _Values = ()) -> Any:
         """The first row of a statement; None when there is none."""
