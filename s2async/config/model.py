@@ -55,6 +55,7 @@ from s2async.config.types import (
 from s2async.errors import ConfigError
 from s2async.files import check_names
 from s2async.models import Selection
+from s2async.net.settings import ClientSettings
 from s2async.text import one_line
 
 # ---- sections ---------------------------------------------------------------------------------------------
@@ -346,6 +347,12 @@ class Config(Section):
         catalog = self.search.resolve()
         api = normal_origin(str(URL(catalog.url).origin()))
         return tuple(dict.fromkeys((api, *catalog.origins, *self.network.listed)))
+
+    def client_settings(self) -> ClientSettings:
+        """Settings of the client for all servers that may be asked."""
+        network = self.network.model_dump(exclude={"origins", "private_origins"})
+        private = self.network.private_origins
+        return ClientSettings(origins=self.allowed_origins(), private_origins=private, **network)
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:

@@ -52,7 +52,7 @@ from s2async.models import (
     SearchReport,
     Status,
 )
-from s2async.net.client import Transport
+from s2async.net.client import Transport, open_client
 from s2async.net.connections import check_certificates, check_proxies
 from s2async.net.limiter import TURN
 from s2async.output import folder_moves, strangers
@@ -297,9 +297,8 @@ class _Run:
 
     async def _work(self) -> None:
         work = self.work
-        told = self.config.network.model_dump(exclude={"origins"}) | {"connections": work.connections}
-        origins = self.config.allowed_origins()
-        async with Transport(origins=origins, meter=self.progress.meter, **told) as transport:
+        settings = replace(self.config.client_settings(), connections=work.connections)
+        async with open_client(settings, self.progress.meter) as transport:
             with (
                 ThreadPoolExecutor(work.threads, thread_name_prefix="s2async-decode") as pool,
                 PatientPool(work.writers, name="s2async-write") as writers,

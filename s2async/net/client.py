@@ -6,6 +6,8 @@ cancelled, and addresses that are not on the allow-list are unreachable.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -33,9 +35,10 @@ from s2async.net.limiter import Gate
 from s2async.net.responses import MAX_JSON, TRANSIENT, content_range, decode_json
 from s2async.net.retries import Retries, RetryQueue, Try
 from s2async.net.sender import Sender, Server, find
+from s2async.net.settings import ClientSettings
 from s2async.text import origin, origin_of, shown
 
-__all__ = ["Meter", "Piece", "Transport"]
+__all__ = ["ClientSettings", "Meter", "Piece", "Transport", "open_client"]
 
 API_DOUBT: Final = 60.0
 """`breaker.DOUBT` for an API: it seldom gets many requests at once, so a few failures must suffice to park it."""
@@ -56,13 +59,17 @@ class Transport:
     Args:
         origins: ``scheme://host[:port]`` that may be asked; all others are refused, redirects included.
         connections: maximum number of concurrent requests to one origin; a run begins with fewer and learns how
-        many the origin handles. connect_timeout: seconds to get a connection: name, TCP, proxy and TLS together.
-        idle_timeout: seconds without a byte. total_timeout: seconds for one try of a request. attempts: tries of
-        one request. patience: seconds after which a server that only fails is given up. A server that asks to wait
-        longer than that (Retry-After) is given up at once. private_origins: origins whose names may resolve to
-        addresses of a private network (see `allowlist`); they may be asked like ``origins``. wait: seconds to wait
-        after try number n, counted from 1; full jitter by default. meter: counts all requests; a new one by
-        default.
+            many the origin handles.
+        connect_timeout: seconds to get a connection: name, TCP, proxy and TLS together.
+        idle_timeout: seconds without a byte.
+        total_timeout: seconds for one try of a request.
+        attempts: tries of one request.
+        patience: seconds after which a server that only fails is given up. A server that asks to wait longer than
+            that (Retry-After) is given up at once.
+        private_origins: origins whose names may resolve to addresses of a private network (see `allowlist`); they
+            may be asked like ``origins``.
+        wait: seconds to wait after try number n, counted from 1; full jitter by default.
+        meter: counts all requests; a new one by default.
     """
 
     def __init__(
@@ -92,6 +99,12 @@ class Transport:
         self._sender = Sender(timeout=timeout, connections=connections, private=private)
         self._files: dict[str, Server] = {}
         self._apis: dict[str, Server] = {}
+
+    def counted_by(self, meter: Meter) -> Self:
+        """A view of this open transport: the same connections and limits, with requests counted by ``meter``."""
+        view = copy.copy(self)
+        view.meter = meter
+        return view
 
     async def __aenter__(self) -> Self:
         self._files, self._apis = {}, {}
@@ -298,6 +311,17 @@ async def _received(
     if len(data) != length:
         raise TransientError(f"got {len(data)} of {length} bytes: {shown(href)}")
     return Piece(data=data, edition=seen)
+
+
+def open_client(settings: ClientSettings, meter: Meter | None = None) -> Transport:
+    """The client of some settings, to be entered with ``async with``.
+
+    Args:
+        settings: which servers may be asked, and how.
+        meter: counts all requests; a new one by default.
+    """
+    values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    return Transport(**values, meter=meter)
 
 
 def _full_jitter(attempt: int) -> float:

@@ -18,7 +18,7 @@ from s2async.config.model import Config
 from s2async.errors import RemoteError
 from s2async.maintenance.guards import opened
 from s2async.models import Area, Event, Notice, Scene, SearchDone, SearchReport, Status
-from s2async.net.client import Meter, Transport
+from s2async.net.client import Meter, Transport, open_client
 from s2async.plan.costs import Experience
 from s2async.plan.forecast import Known, Plan, Planner
 from s2async.reasons import covers
@@ -105,11 +105,9 @@ class _Survey:
 
     async def run(self, connections: int, bandwidth: float) -> Surveyed:
         began = time.monotonic()
-        told = self.config.network.model_dump(exclude={"origins"})
         period, tomorrow = self.config.search.period, datetime.now(UTC) + TOLERANCE
         searches = iter(search.plan(self.areas, period.start, period.end, self.catalog, now=tomorrow))
-        origins = self.config.allowed_origins()
-        async with Transport(origins=origins, meter=self.meter, **told) as transport:
+        async with open_client(self.config.client_settings(), self.meter) as transport:
             try:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(search.SEARCHERS):

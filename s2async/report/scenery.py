@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from shapely.geometry.base import BaseGeometry
@@ -27,7 +27,7 @@ from s2async.cog.source import Source
 from s2async.config.model import Config
 from s2async.errors import CorruptFile, RemoteError, TransientError, UnsupportedLayout
 from s2async.models import Area, Asset, Traffic, Use
-from s2async.net.client import Meter, Transport
+from s2async.net.client import Meter, Transport, open_client
 from s2async.output import quicklook
 from s2async.report.scene_pairs import Candidate, Candidates, Kind, Pair, View, path
 from s2async.state.reader import Ledger
@@ -162,8 +162,7 @@ async def _fetched(
     config: Config, wanted: Sequence[Sequence[_Wanted]], meter: Meter
 ) -> list[tuple[_Wanted, Pair] | str]:
     """Download the first available pair of each kind, or return why there is none."""
-    told: dict[str, Any] = config.network.model_dump(exclude={"origins"}) | {"attempts": ATTEMPTS}
-    async with Transport(origins=config.allowed_origins(), meter=meter, **told) as transport:
+    async with open_client(replace(config.client_settings(), attempts=ATTEMPTS), meter) as transport:
         with ThreadPoolExecutor() as pool:
             # One after the other, so that the traffic of each is known.
             return [await _first(_Reader(transport, pool), several) for several in wanted]

@@ -444,3 +444,12 @@ def test_what_counts_as_clear_and_which_crops_are_selected() -> None:
     )
     assert told.limits() == Limits(classes=frozenset({9, 10}), max_cloud=250, min_valid=9000)
     assert told.selection() == Selection(assets=("visual", "red"), mask=False, format="gtiff")
+
+
+def test_the_settings_of_the_client_are_those_of_the_network_and_every_origin_that_may_be_asked() -> None:
+    network = {"private_origins": ["http://nas.test"], "origins": ["https://more.test"], "patience": 7.5}
+    settings = Config.of({"areas": "a.geojson", "network": {**network, "connections": 3}}).client_settings()
+    assert (settings.connections, settings.attempts, settings.patience) == (3, 5, 7.5)
+    assert settings.private_origins == ("http://nas.test",)
+    assert {"https://more.test", "http://nas.test"} < set(settings.origins)
+    assert pickle.loads(pickle.dumps(settings)) == settings
