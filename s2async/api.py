@@ -27,6 +27,7 @@ from s2async.areas import loader as area_files
 from s2async.cog import gdal
 from s2async.config.model import Config
 from s2async.engine import pipeline
+from s2async.engine.limits import RunLimits
 from s2async.engine.progress import Summary
 from s2async.errors import ConfigError, CorruptFile, LocalError
 from s2async.maintenance.guards import opened
@@ -118,6 +119,8 @@ async def run(
     *,
     areas: Sequence[Area] | None = None,
     limit: int | None = None,
+    max_bytes: int | None = None,
+    max_seconds: float | None = None,
     new_state: bool = False,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
@@ -132,6 +135,9 @@ async def run(
             are on disk, but in no index, nor does `read` or `status` know them. To go through many areas in parts,
             give each part a state and an output folder of its own, or all of them and a ``limit``.
         limit: most jobs to work on.
+        max_bytes: bytes received by this run after which it begins nothing new; what is under way is finished, so
+            that somewhat more may be received.
+        max_seconds: seconds after which it begins nothing new; what is under way is finished.
         new_state: start anew, although the disk that earlier runs had their state on is away.
         on_event: told of everything that happens, in the loop's thread.
 
@@ -160,12 +166,19 @@ async def run(
     wanted = area_files.load(settings, on_notice) if areas is None else list(areas)
     if not wanted:
         raise ConfigError("areas is empty: nothing would be left in the index; give the areas to be watched")
+    limits = RunLimits(jobs=limit, bytes=max_bytes, seconds=max_seconds)
     with log_file.writing(settings.run.log):
-        return await pipeline.run(settings, wanted, limit=limit, new_state=new_state, on_event=on_event)
+        return await pipeline.run(settings, wanted, limits=limits, new_state=new_state, on_event=on_event)
 
 
 async def stream(
-    config: ConfigLike, *, areas: Sequence[Area] | None = None, limit: int | None = None, new_state: bool = False
+    config: ConfigLike,
+    *,
+    areas: Sequence[Area] | None = None,
+    limit: int | None = None,
+    max_bytes: int | None = None,
+    max_seconds: float | None = None,
+    new_state: bool = False,
 ) -> AsyncGenerator[Outcome, None]:
     """Run, and give each outcome as soon as it is recorded: saved crops among them, and also what was too cloudy.
 
@@ -176,6 +189,9 @@ async def stream(
         config: settings.
         areas: as for `run`.
         limit: most jobs to work on.
+        max_bytes: bytes received by this run after which it begins nothing new; what is under way is finished, so
+            that somewhat more may be received.
+        max_seconds: seconds after which it begins nothing new; what is under way is finished.
         new_state: start anew, although the disk that earlier runs had their state on is away.
 
     Raises:
@@ -193,7 +209,17 @@ async def stream(
         if isinstance(event, JobDone):
             done.put_nowait(event.outcome)
 
-    running = asyncio.create_task(run(config, areas=areas, limit=limit, new_state=new_state, on_event=on_event))
+    running = asyncio.create_task(
+        run(
+            config,
+            areas=areas,
+            limit=limit,
+            max_bytes=max_bytes,
+            max_seconds=max_seconds,
+            new_state=new_state,
+            on_event=on_event,
+        )
+    )
     running.add_done_callback(lambda _: done.put_nowait(None))
     try:
         while (outcome := await done.get()) is not None:
@@ -209,6 +235,8 @@ def run_sync(
     *,
     areas: Sequence[Area] | None = None,
     limit: int | None = None,
+    max_bytes: int | None = None,
+    max_seconds: float | None = None,
     new_state: bool = False,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
@@ -220,11 +248,27 @@ def run_sync(
 
         summary = s2async.run_sync("fields.toml", limit=20)
     """
-    return _waited_for(lambda: run(config, areas=areas, limit=limit, new_state=new_state, on_event=on_event))
+    return _waited_for(
+        lambda: run(
+            config,
+            areas=areas,
+            limit=limit,
+            max_bytes=max_bytes,
+            max_seconds=max_seconds,
+            new_state=new_state,
+            on_event=on_event,
+        )
+    )
 
 
 def stream_sync(
-    config: ConfigLike, *, areas: Sequence[Area] | None = None, limit: int | None = None, new_state: bool = False
+    config: ConfigLike,
+    *,
+    areas: Sequence[Area] | None = None,
+    limit: int | None = None,
+    max_bytes: int | None = None,
+    max_seconds: float | None = None,
+    new_state: bool = False,
 ) -> Generator[Outcome, None, None]:
     """`stream` for a plain ``for``; the run goes on in a thread of its own meanwhile.
 
@@ -237,7 +281,15 @@ def stream_sync(
 
     async def work() -> None:
         try:
-            async with aclosing(stream(config, areas=areas, limit=limit, new_state=new_state)) as outcomes:
+            streamed = stream(
+                config,
+                areas=areas,
+                limit=limit,
+                max_bytes=max_bytes,
+                max_seconds=max_seconds,
+                new_state=new_state,
+            )
+            async with aclosing(streamed) as outcomes:
                 async for outcome in outcomes:
                     found.put(outcome)
         finally:

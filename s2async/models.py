@@ -314,6 +314,8 @@ class BatchResult:
     """Jobs that nothing was learnt of but their measure perhaps: the server they need is not asked at present."""
     parked: str = ""
     """That server's origin, when jobs are left."""
+    traffic: tuple[Traffic, ...] = ()
+    """What was requested and received for the batch."""
 
 
 class Use(StrEnum):

@@ -123,6 +123,16 @@ def test_run_does_what_the_command_does(path: Path, ran: Path) -> None:
     assert worlds.result(s2async.load_config(path)) == worlds.result(s2async.load_config(ran))
 
 
+def test_bytes_and_seconds_end_a_run_and_a_stream(path: Path) -> None:
+    summary = s2async.run_sync(path, max_bytes=1)
+    assert (summary.limit, summary.clean) == ("bytes", True)
+    assert summary.bytes > 0
+    assert list(s2async.stream_sync(path, max_seconds=1e-9)) == []
+    assert 0 < len(list(s2async.stream_sync(path, max_bytes=1 << 40, max_seconds=3600))) <= JOBS
+    with pytest.raises(ConfigError, match="limit of bytes"):
+        s2async.run_sync(path, max_bytes=0)
+
+
 def test_some_areas_and_some_jobs(path: Path) -> None:
     north = [area for area in s2async.load_areas(path) if area.name == "North"]
     assert sum(s2async.run_sync(path, areas=north, limit=2).done.values()) == 2

@@ -74,6 +74,17 @@ def init(file: Path, areas: str | None) -> None:
 @cli.command()
 @options.config
 @click.option("--limit", type=click.IntRange(min=1), help="Work on at most this many jobs, for a trial run.")
+@click.option(
+    "--max-bytes",
+    type=options.SIZE,
+    help='Start no new jobs after this run has received so many bytes, such as "2 GB". Jobs in progress are '
+    "finished, so the total may be somewhat higher.",
+)
+@click.option(
+    "--max-time",
+    type=options.DURATION,
+    help='Start no new jobs after so much time, such as "90 min". Jobs in progress are finished.',
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation before a large run.")
 @click.option("--new-state", is_flag=True, help="Start with a new state although the old one is out of reach.")
@@ -84,6 +95,8 @@ def run(
     context: click.Context,
     config: Path,
     limit: int | None,
+    max_bytes: int | None,
+    max_time: float | None,
     as_json: bool,
     yes: bool,
     new_state: bool,
@@ -97,16 +110,19 @@ def run(
     \b
     Example: s2async run config.toml
              s2async run config.toml --limit 20
+             s2async run config.toml --max-bytes "2 GB" --max-time 2h
     """
     with loading():
         from s2async.cli.run import run_config
         from s2async.config.model import Config
+        from s2async.engine.limits import RunLimits
 
+    limits = RunLimits(jobs=limit, bytes=max_bytes, seconds=max_time)
     again = f"s2async run {shlex.quote(str(config))}{' --yes' * yes}"
     settings = Config.load(config)
     with log.writing(settings, verbose=context.obj["verbose"]):
         return run_config(
-            settings, again, limit=limit, as_json=as_json, yes=yes, new_state=new_state, **context.obj
+            settings, again, limits=limits, as_json=as_json, yes=yes, new_state=new_state, **context.obj
         )
 
 

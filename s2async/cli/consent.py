@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ import click
 from s2async.catalog import search
 from s2async.catalog.periods import TOLERANCE, spans
 from s2async.config.model import Config
+from s2async.engine.limits import NO_LIMITS, RunLimits
 from s2async.errors import ConfigError, LocalError, StateError
 from s2async.maintenance import guards, notes
 from s2async.models import Area
@@ -21,14 +23,14 @@ from s2async.text import size
 DAY = timedelta(days=1)
 
 
-def large_run(config: Config, areas: Sequence[Area], *, limit: int | None, yes: bool) -> None:
+def large_run(config: Config, areas: Sequence[Area], *, limits: RunLimits, yes: bool) -> None:
     """Ask before a run that may read more than ``confirm_above``; a smaller run starts without a question.
 
     Raises:
         ConfigError: the answer is no, or there is no terminal to ask on.
     """
     above = config.run.confirm_above
-    expected = 0.0 if yes else bytes_ahead(config, areas, limit)
+    expected = 0.0 if yes else bytes_ahead(config, areas, limits)
     if expected <= above:
         return
     text = (
@@ -65,7 +67,7 @@ def _has_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def bytes_ahead(config: Config, areas: Sequence[Area], limit: int | None = None) -> float:
+def bytes_ahead(config: Config, areas: Sequence[Area], limits: RunLimits = NO_LIMITS) -> float:
     """Estimate roughly how many bytes a run may read, from areas, dates and state; without a request.
 
     Where earlier searches were complete, only the jobs that are still open count.
@@ -86,4 +88,6 @@ def bytes_ahead(config: Config, areas: Sequence[Area], limit: int | None = None)
             new = sum(((s.end - s.start) / DAY for s in searches if s.key not in searched), 0.0)
             share = new / sum((s.end - s.start) / DAY for s in searches)
             ahead = share * whole.bytes + ledger.counts(config.selection()).open * each
-    return ahead if limit is None else min(ahead, limit * each)
+    by_jobs = math.inf if limits.jobs is None else limits.jobs * each
+    by_bytes = math.inf if limits.bytes is None else limits.bytes
+    return min(ahead, by_jobs, by_bytes)

@@ -47,3 +47,30 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{number} is not a finite number.", param, ctx)
         return number
+
+
+class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in new versions alone
+    """A text that a parser of the configuration reads; the value must be greater than 0."""
+
+    def __init__(self, name: str, parser: str) -> None:
+        self.name = name
+        self._parser = parser
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read a text, or refuse it."""
+        from s2async.config import types  # loads pydantic, which help texts do not need
+
+        whole = isinstance(value, str) and value.isascii() and value.isdigit()
+        try:
+            found = getattr(types, self._parser)(int(value) if whole else value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        if not found > 0:
+            self.fail(f"{value} is not greater than 0.", param, ctx)
+        return found
+
+
+SIZE: Final = _Parsed("size", "parse_size")
+"""Bytes, written as in the configuration: ``2 GB``, ``500 MiB``, a whole number."""
+DURATION: Final = _Parsed("duration", "parse_duration")
+"""Seconds, written as in the configuration: ``90 min``, ``2h``, a number."""

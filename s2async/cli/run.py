@@ -17,6 +17,7 @@ from s2async.cli.signals import Stop
 from s2async.cli.status import to_json
 from s2async.config.model import Config
 from s2async.engine import pipeline
+from s2async.engine.limits import NO_LIMITS, RunLimits
 from s2async.engine.progress import Progress, Summary
 from s2async.errors import HostParked
 from s2async.state.reader import Ledger
@@ -30,7 +31,7 @@ def run_config(
     config: Config,
     again: str,
     *,
-    limit: int | None = None,
+    limits: RunLimits = NO_LIMITS,
     as_json: bool = False,
     yes: bool = False,
     new_state: bool = False,
@@ -42,7 +43,7 @@ def run_config(
     Args:
         config: settings.
         again: the command that resumes this run after it is stopped.
-        limit: most jobs to work on.
+        limits: when to stop although jobs are left.
         as_json: print the summary as JSON.
         yes: do not ask before a large run.
         new_state: start with a new state if the previous one is missing.
@@ -56,7 +57,7 @@ def run_config(
     if not quiet:
         error.print(Text(safe(run_summary.where(areas))), soft_wrap=True)
     new_state = new_state or consent.new_start(config)
-    consent.large_run(config, areas, limit=limit, yes=yes)
+    consent.large_run(config, areas, limits=limits, yes=yes)
     progress = Progress()
     view = RunView(progress, error, verbose=verbose, quiet=quiet)
 
@@ -69,7 +70,7 @@ def run_config(
         try:
             async with view.showing():
                 return await pipeline.run(
-                    config, areas, limit=limit, new_state=new_state, progress=progress, on_event=view.on_event
+                    config, areas, limits=limits, new_state=new_state, progress=progress, on_event=view.on_event
                 )
         finally:
             watching.cancel()

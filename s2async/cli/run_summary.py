@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,11 +14,15 @@ from s2async.areas import loader as area_files
 from s2async.cli import hints, status_tables
 from s2async.cli.console import facts
 from s2async.config.model import Config
+from s2async.engine.limits import LimitName
 from s2async.engine.progress import Summary
 from s2async.geo import area_km2, bounds
 from s2async.models import Area, Cause, Status
 from s2async.state.reader import Ledger
 from s2async.text import degrees, duration, safe, size
+
+_LIMITS: Mapping[LimitName, str] = {"jobs": "--limit", "bytes": "--max-bytes", "seconds": "--max-time"}
+"""The option that sets each limit of a run."""
 
 
 def where(areas: Sequence[Area]) -> str:
@@ -59,11 +63,8 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
         console.print(
             Text(f"{run.failed:,} jobs have failed so far; s2async status lists them with reasons", style="red")
         )
-    if run.cut_short:
-        left = f"at least {run.left:,} jobs are left: " if run.left else ""
-        console.print(Text(f"{left}the search ended with the limit; run again to go on"))
-    elif run.left:
-        console.print(Text(f"{run.left:,} jobs are left; run again to go on"))
+    if left := _left(run):
+        console.print(Text(left))
     if run.sceneless and not run.found_nothing and not run.incomplete and not run.left and not run.cut_short:
         named = ", ".join(run.sceneless[: area_files.NAMED]) + ", ..." * (len(run.sceneless) > area_files.NAMED)
         count = "1 area" if len(run.sceneless) == 1 else f"{len(run.sceneless):,} areas"
@@ -72,6 +73,17 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
     if run.found_nothing and not run.incomplete:
         why = hints.nothing_found(config, where(areas), bounds(areas), now=datetime.now(UTC))
         console.print(Text(safe(why), style="yellow"))
+
+
+def _left(run: Summary) -> str:
+    """What is left after a run, and which limit ended it; empty when nothing is left."""
+    why = f"{_LIMITS[run.limit]} ended the run" if run.limit else ""
+    if run.cut_short:
+        least = f"at least {run.left:,} jobs are left" if run.left else "there may be more jobs"
+        return f"{least}: {why or 'the search was ended'}; run again to go on"
+    if run.left:
+        return f"{run.left:,} jobs are left{why and f': {why}'}; run again to go on"
+    return ""
 
 
 def unclean(config: Config, run: Summary) -> str:

@@ -95,6 +95,8 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[s
             "requests": run.requests,
             "bytes": run.bytes,
             "cut_short": run.cut_short,
+            "limit": run.limit,
+            "left": run.left,
             "index": str(run.index),
         }
     return found

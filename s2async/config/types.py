@@ -24,6 +24,7 @@ from s2async.files import check_names
 from s2async.text import one_line
 
 _UNITS: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_TIMES: Final = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 _ASSET_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _HOST: Final = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 _MOMENT: Final = re.compile(
@@ -101,6 +102,27 @@ def parse_size(value: object) -> int:
     if not 0 <= size <= 1 << 50 or size != int(size):
         raise ValueError(f"{toml_value(value)} is not a whole number of bytes from 0 to 1 PiB; {advice}")
     return int(size)
+
+
+def parse_duration(value: object) -> float:
+    """Read a number of seconds, or a text such as ``90 min`` or ``1.5 h``.
+
+    Raises:
+        ValueError: not a duration, or beyond 366 days.
+    """
+    advice = f'write a number of seconds or a duration such as "90 min" ({", ".join(_TIMES)})'
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    else:
+        match = (
+            re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)", value) if isinstance(value, str) else None
+        )
+        if not match or (match[2] or "s") not in _TIMES:
+            raise ValueError(f"{toml_value(value)} is not a duration; {advice}")
+        seconds = float(match[1]) * _TIMES[match[2] or "s"]
+    if not 0 <= seconds <= 366 * 86_400:
+        raise ValueError(f"{toml_value(value)} is not a duration of at most 366 days; {advice}")
+    return seconds
 
 
 def normal_origin(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Final
 
 from s2async._version import __version__
 from s2async.config.model import Config
+from s2async.engine.limits import RunLimits
 from s2async.engine.progress import Progress
 from s2async.log import log
 from s2async.models import Area, Event, JobDone, JobsFound, Notice, Outcome, Status
@@ -57,7 +58,7 @@ def _log_outcome(outcome: Outcome) -> None:
     log(_log, level, "job_failed" if failed else "job_done", fields)
 
 
-def log_begin(config: Config, areas: Sequence[Area], limit: int | None) -> None:
+def log_begin(config: Config, areas: Sequence[Area], limits: RunLimits) -> None:
     """Log what runs, where, and with which settings."""
     if not _log.isEnabledFor(logging.INFO):
         return
@@ -69,7 +70,9 @@ def log_begin(config: Config, areas: Sequence[Area], limit: int | None) -> None:
         "config": config.file,
         "settings": config.model_dump(mode="json", exclude={"areas"}),
         "areas": len(areas),
-        "limit": limit,
+        "limit": limits.jobs,
+        "max_bytes": limits.bytes,
+        "max_seconds": limits.seconds,
     }
     log(_log, logging.INFO, "run_begun", fields)
 

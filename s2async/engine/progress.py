@@ -1,4 +1,4 @@
-"""What a run has done so far, and how it ended: what it tells those who watch it."""
+"""What a run has done so far, and how it ended."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from s2async.alarms import Alarm
+from s2async.engine.limits import LimitName
 from s2async.models import Cause, Outcome, SearchReport, Status
 from s2async.net.accounting import Meter
 from s2async.state.records import Unheld
@@ -16,7 +17,7 @@ from s2async.state.records import Unheld
 
 @dataclass
 class Progress:
-    """What a run has done so far, for whoever watches it."""
+    """What a run has done so far."""
 
     meter: Meter = field(default_factory=Meter)
     found: int = 0
@@ -24,16 +25,16 @@ class Progress:
     done: Counter[Status] = field(default_factory=Counter)
     """Outcomes of this run by status."""
     causes: Counter[tuple[Status, Cause]] = field(default_factory=Counter)
-    """Those that are missing or failed, by cause."""
+    """Missing and failed outcomes by cause."""
     without: Counter[tuple[str, Cause]] = field(default_factory=Counter)
-    """Those that are saved without an asset, by asset and cause."""
+    """Outcomes that are saved without an asset, by asset and cause."""
     searches: int = 0
     searches_done: int = 0
     started: float = field(default_factory=time.monotonic)
     ended: Summary | None = None
-    """How the run ended, when it did in order: also where an error tells that a server was given up."""
+    """How the run ended, when it ended in order: set also where `HostParked` is raised for a given-up server."""
     let_go: Callable[[], None] = lambda: None
-    """Closes the state at once, for whoever is about to end the process; to be called in the run's thread."""
+    """Closes the state at once, before the process is ended; must be called in the run's thread."""
 
     def add(self, outcome: Outcome) -> None:
         """Count an outcome that has been recorded."""
@@ -56,26 +57,29 @@ class Summary:
     done: dict[Status, int]
     """Outcomes of this run by status."""
     causes: Mapping[tuple[Status, Cause], int]
-    """Those that are missing or failed, by cause."""
+    """Missing and failed outcomes by cause."""
     without: Mapping[tuple[str, Cause], int]
-    """Those that are saved without an asset, by asset and cause."""
+    """Outcomes that are saved without an asset, by asset and cause."""
     failed: int
     """Jobs of all runs that have failed so far."""
     left: int
-    """Jobs that are known and still open (after ``--limit``)."""
+    """Jobs that are known and still open."""
     cut_short: bool
     """A limit ended the searches: there may be more jobs than are known."""
+    limit: LimitName | None = None
+    """The limit of `RunLimits` that ended the run; None where none did."""
     found_nothing: bool
     """No search returned an item, and no job is known."""
     sceneless: tuple[str, ...]
-    """Areas of which no scene was ever found."""
+    """Areas for which no scene was ever found."""
     incomplete: tuple[SearchReport, ...]
     """Searches that did not end normally."""
     unheld: tuple[Unheld, ...] = ()
-    """Areas that no raster holds enough of; none while there may be scenes that nobody has read yet."""
+    """Areas that no raster covers enough of; none while there may be scenes that were not read yet."""
     alarms: tuple[Alarm, ...] = ()
-    """That the run, or all runs so far, were in vain: why, and what to do."""
+    """Why the run, or all runs so far, were in vain, and what to do."""
     index: Path
+    """Table of the saved crops."""
     seconds: float
     requests: int
     bytes: int
@@ -87,7 +91,7 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """What the command ends with: 2 where only other settings can help."""
+        """Exit code of the command: 2 where only other settings can help."""
         if any(alarm.settings for alarm in self.alarms):
             return 2
         return 0 if self.clean else 3

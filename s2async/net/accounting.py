@@ -27,9 +27,13 @@ class Meter:
 
     A request counts when its answer begins, a byte when it arrives, both as they come over the wire. So the counts
     equal the log of the server, except where connections break: then they are lower.
+
+    Args:
+        whole: its totals also count what this meter counts, as it comes; its entries do not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Meter | None = None) -> None:
+        self._whole = whole
         self._counts: dict[tuple[str, str, Use], list[int]] = defaultdict(lambda: [0, 0])
         self.requests = 0
         """Requests since the start."""
@@ -43,6 +47,17 @@ class Meter:
         entry[1] += size
         self.requests += requests
         self.bytes += size
+        if self._whole is not None:
+            self._whole.requests += requests
+            self._whole.bytes += size
+
+    def hand_over(self) -> None:
+        """Leave what was counted since the last `drain` to the whole meter."""
+        if self._whole is not None:
+            for entry in self.drain():
+                counts = self._whole._counts[entry.stage, entry.asset, entry.use]
+                counts[0] += entry.requests
+                counts[1] += entry.bytes
 
     def waste(self, stage: str, asset: str, size: int) -> None:
         """Move ``size`` bytes from useful to wasted: they were not needed after all.

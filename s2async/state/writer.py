@@ -362,13 +362,13 @@ class State(Ledger):
         return True
 
     def record(self, result: BatchResult, traffic: Sequence[Traffic]) -> None:
-        """Record the answers of a batch, and the requests and bytes since the last call.
+        """Record the answers of a batch and its traffic, and the traffic beside it since the last call.
 
         An answer is rejected when a search has replaced the edition of its item meanwhile: the job stays open. Its
         crops may have overwritten crops of the new edition, so the records of these are removed, too.
         """
         with self._writing() as db:
-            self._add_traffic(db, traffic)
+            self._add_traffic(db, [*result.traffic, *traffic])
             if not result.outcomes:
                 return
             item = self._present(result.outcomes[0].job.scene)

@@ -134,9 +134,33 @@ def test_a_limit_tells_what_is_left(s2: Shell, tmp_path: Path, stage: Stage) -> 
     path = worlds.write_config(tmp_path, stage.sandbox)
     ran = s2("run", path, "--limit", 3)
     assert ran.code == 0
-    assert "at least 3 jobs are left: the search ended with the limit; run again to go on" in ran.out
+    assert "at least 3 jobs are left: the run ended by --limit; run again to go on" in ran.out
     assert "left" not in s2("run", path, "--limit", 1000).out
     assert s2("run", path, "--limit", 0).code == 2
+
+
+def test_bytes_and_time_end_a_run_in_order(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    ran = s2("run", path, "--max-bytes", "1 kB", "--json")
+    assert ran.code == 0
+    told = json.loads(ran.out)
+    assert told["run"]["limit"] == "bytes"
+    assert told["run"]["left"] == told["jobs"]["open"] > 0
+    assert told["run"]["bytes"] >= 1000
+    soon = s2("run", path, "--max-time", "0.000001s")
+    assert soon.code == 0
+    assert "jobs are left: the run ended by --max-time; run again to go on" in soon.out
+    enough = s2("run", path, "--max-bytes", "2 GB", "--max-time", "2h", "--json")
+    assert (enough.code, json.loads(enough.out)["run"]["limit"]) == (0, None)
+    for option, value in (
+        ("--max-bytes", "2 miles"),
+        ("--max-bytes", 0),
+        ("--max-time", "soon"),
+        ("--max-time", "0"),
+    ):
+        refused = s2("run", path, option, value)
+        assert refused.code == 2
+        assert option in refused.error
 
 
 def test_failed_jobs_end_with_3_until_they_are_mended(s2: Shell, tmp_path: Path, stage: Stage) -> None:

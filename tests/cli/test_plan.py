@@ -16,6 +16,7 @@ from s2async.areas import loader as area_files
 from s2async.cli import consent
 from s2async.cli.commands import cli
 from s2async.config.model import Config
+from s2async.engine.limits import NO_LIMITS, RunLimits
 from s2async.errors import ConfigError
 from tests.support import worlds
 from tests.support.shell import on_terminal
@@ -31,9 +32,9 @@ def command(*arguments: object) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments], standalone_mode=False)
 
 
-def ahead(path: Path, limit: int | None = None) -> float:
+def ahead(path: Path, limits: RunLimits = NO_LIMITS) -> float:
     config = Config.load(path)
-    return consent.bytes_ahead(config, area_files.load(config), limit)
+    return consent.bytes_ahead(config, area_files.load(config), limits)
 
 
 # ---- plan -------------------------------------------------------------------------------------------------
@@ -109,10 +110,10 @@ def test_on_a_terminal_it_asks(large: Path, monkeypatch: pytest.MonkeyPatch, ans
     asked = on_terminal(monkeypatch, answer=answer)
     config = Config.load(large)
     if answer:
-        consent.large_run(config, area_files.load(config), limit=None, yes=False)
+        consent.large_run(config, area_files.load(config), limits=NO_LIMITS, yes=False)
     else:
         with pytest.raises(ConfigError, match="nothing was read"):
-            consent.large_run(config, area_files.load(config), limit=None, yes=False)
+            consent.large_run(config, area_files.load(config), limits=NO_LIMITS, yes=False)
     assert len(asked) == 1
     assert asked[0].endswith("better estimate. Go on?")
 
@@ -132,7 +133,8 @@ def test_the_guess_grows_with_areas_and_days(tmp_path: Path, stage: Stage) -> No
 def test_what_was_found_and_answered_before_is_not_asked_for_again(large: Path, stage: Stage) -> None:
     """Or cron would be refused each night, once a backfill is done."""
     whole = ahead(large)
-    assert ahead(large, limit=1) < whole / 5
+    assert ahead(large, RunLimits(jobs=1)) < whole / 5
+    assert ahead(large, RunLimits(bytes=1000)) == 1000
     assert command("run", large, "--yes", "--limit", 20).return_value == 0
     assert whole <= ahead(large) < 1.5 * whole, "its searches were not complete"
     assert command("run", large, "--yes").return_value == 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2async.config.types import normal_origin, parse_period, parse_size
+from s2async.config.types import normal_origin, parse_duration, parse_period, parse_size
 
 DAY = timedelta(days=1)
 
@@ -119,3 +119,28 @@ def test_bad_origins(text: str) -> None:
         normal_origin(text)
     assert "; " in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("90 min", 5400),
+        ("2h", 7200),
+        ("1.5 h", 5400),
+        ("45s", 45),
+        ("2 d", 172_800),
+        ("60", 60),
+        (7, 7),
+        (0.5, 0.5),
+    ],
+)
+def test_a_duration_is_read(value: object, seconds: float) -> None:
+    assert parse_duration(value) == seconds
+
+
+@pytest.mark.parametrize(
+    "value", ["", "soon", "2 weeks", "-1 h", "1 h 30", True, None, "999999999 d", float("nan"), -1]
+)
+def test_what_is_no_duration_is_refused_with_advice(value: object) -> None:
+    with pytest.raises(ValueError, match="write a number of seconds or a duration"):
+        parse_duration(value)

@@ -21,7 +21,7 @@ from shapely import Polygon
 from s2async import api
 from s2async.areas import loader as area_files
 from s2async.config.model import Config
-from s2async.engine import worker
+from s2async.engine import cut
 from s2async.engine.job_queue import JobQueue
 from s2async.errors import ConfigError
 from s2async.maintenance import rebuild, verify
@@ -736,15 +736,15 @@ def test_a_kill_between_two_assets_costs_neither(
     changing.world.change(CLEAR, lacks=frozenset({"red"}))
     changing.restart()
     with monkeypatch.context() as patch:
-        plain, calls = worker._Work._cut, Counter[str]()
+        plain, calls = cut.Cut.do, Counter[str]()
 
-        async def cut(self: Any, asset: Any, jobs: Any) -> None:
+        async def failing(self: Any, asset: Any, jobs: Any) -> None:
             calls[asset.key] += 1
             if calls["visual"]:
                 raise _KilledError
             await plain(self, asset, jobs)
 
-        patch.setattr(worker._Work, "_cut", cut)
+        patch.setattr(cut.Cut, "do", failing)
         with pytest.raises(_KilledError):
             run(tmp_path, changing, **BOTH)
     again = run(tmp_path, changing, **BOTH)

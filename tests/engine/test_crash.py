@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2async.config.model import Config
-from s2async.engine import crash_marker, pipeline, worker
+from s2async.engine import crash_marker, start, worker
 from s2async.engine.crash_marker import Left, Marks
 from s2async.errors import LocalError
 from s2async.models import Batch, BatchResult
@@ -115,7 +115,7 @@ def test_a_job_that_crashes_the_process_is_set_aside_and_can_be_brought_back(tmp
     assert crash.run()[0] == -signal.SIGSEGV, "beside others"
     code, said = crash.run()
     assert code == -signal.SIGSEGV, "alone"
-    assert "were being decoded when a run died: they go first" in said
+    assert "were being decoded when a run crashed: they are worked on first" in said
     code, said = crash.run()
     assert code == 3
     assert "Traceback" not in said
@@ -158,7 +158,7 @@ def test_a_kill_from_outside_makes_suspects_but_sets_nobody_aside(tmp_path: Path
     assert (tmp_path / "once-data" / "state.sqlite.decoding").exists()
     code, said = killed.run()
     assert code == 0
-    assert "jobs were being decoded when a run died: they go first" in said
+    assert "jobs were being decoded when a run crashed: they are worked on first" in said
     assert not failed(killed.config)
     assert not worlds.query(Config.load(killed.config).run.state, "SELECT * FROM suspects"), "all are acquitted"
 
@@ -200,7 +200,7 @@ def test_suspects_are_worked_on_before_all_others_one_job_a_batch_and_one_thread
         return await plain(batch, settings, tools)
 
     monkeypatch.setattr(worker, "process", watched)
-    monkeypatch.setattr(pipeline, "THREADS", 3)
+    monkeypatch.setattr(start, "THREADS", 3)
     assert worlds.run(path, stage.sandbox).summary.clean
     assert sorted(seen[:5]) == sorted(([job], 1) for job in jobs)
     assert all(threads == 3 for _, threads in seen[5:])

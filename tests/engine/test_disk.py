@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from s2async.config.model import Config
-from s2async.engine import pipeline
 from s2async.errors import LocalError
 from s2async.models import Event, JobDone, Status
 from tests.support import worlds
@@ -47,15 +46,8 @@ def fail_once_saved(path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch, s
             spoilt.append(True)
             spoil()
 
-    class Watched(pipeline._Run):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
-            self.emit = on_event
-
-    with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_Run", Watched)
-        with pytest.raises(LocalError) as error:
-            worlds.run(path, stage.sandbox)
+    with monkeypatch.context(), pytest.raises(LocalError) as error:
+        worlds.run(path, stage.sandbox, on_event=on_event)
     assert spoilt
     assert "\n" not in str(error.value)
     return str(error.value)

@@ -15,7 +15,7 @@ from s2async import files
 from s2async.areas import loader as area_files
 from s2async.cog import memory
 from s2async.config.model import Config
-from s2async.engine import pipeline, worker
+from s2async.engine import context, feeding, pipeline, worker
 from s2async.engine.job_queue import JobQueue
 from s2async.errors import LocalError, StateInUse
 from s2async.models import Batch, BatchResult, Job, JobDone, JobsFound, Notice, SearchDone, Status, Traffic, Use
@@ -205,7 +205,7 @@ def test_the_queue_stays_in_its_bound_and_nothing_is_lost(
             super().__init__(capacity)
             self._jobs = Counted()
 
-    monkeypatch.setattr(pipeline, "JobQueue", Watched)
+    monkeypatch.setattr(context, "JobQueue", Watched)
     path = worlds.write_config(tmp_path, stage.sandbox, run={"queue": 4})
     ran = worlds.run(path, stage.sandbox)
     assert sum(ran.summary.done.values()) == 66
@@ -288,7 +288,7 @@ def test_jobs_of_a_scene_stay_together_over_the_pages_of_the_state(
         state._db.execute("UPDATE jobs SET status = 'open'")
         state._db.execute("DELETE FROM measures")
         state._db.execute("DELETE FROM products")
-    monkeypatch.setattr(pipeline, "STATE_PAGE", 4)
+    monkeypatch.setattr(feeding, "STATE_PAGE", 4)
     again = worlds.run(path, stage.sandbox)
     known = {entry.path.removeprefix("/cogs/"): 1 for entry in whole.cogs if entry.status == 206}
     assert again.paths == whole.paths - Counter(known), "all but the headers once more, and no more"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import threading
 from collections import Counter
@@ -25,7 +26,7 @@ from s2async.cog import headers as packed_headers
 from s2async.cog import polygon_mask, tiff, tiles
 from s2async.cog.memory import Budget
 from s2async.cog.tile_cache import Shelf
-from s2async.engine import worker
+from s2async.engine import scene_files, worker
 from s2async.errors import (
     BadAnswer,
     CorruptFile,
@@ -96,6 +97,11 @@ class Server:
         """First bytes of what was asked for over a connection of its own."""
         self.before: Callable[[str, int, int], None] = lambda _key, _start, _number: None
         """Called with asset, first byte and number of each request; may raise, or change the files."""
+
+    def counted_by(self, meter: Meter) -> Server:
+        view = copy.copy(self)
+        view.meter = meter
+        return view
 
     async def read(
         self,
@@ -828,7 +834,7 @@ def test_where_areas_lie_is_asked_of_a_thread_once(
         return polygon_mask.cutout(*question)
 
     polygon_mask._PLACES.clear()
-    monkeypatch.setattr(worker, "cutout", cutout)
+    monkeypatch.setattr(scene_files, "cutout", cutout)
     for at_once in (False, True):
         asked.clear()
         assert statuses(process(Server(files), ALL, settings(tmp_path))) == PLAIN

@@ -141,7 +141,7 @@ def test_it_is_begun_anew_when_somebody_wants_that(tmp_path: Path, stage: Stage,
     assert config.run.state.exists()
     again = ask("run", path, "--new-state").exception
     assert isinstance(again, ConfigError)
-    assert "is there: to start anew, move it" in str(again)
+    assert "exists; to start anew, move it" in str(again)
     assert not worlds.run(path, stage.sandbox).cogs
     disk.mount()
     assert ask("verify", path).return_value == 0, "the old state with its own crops"

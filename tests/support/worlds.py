@@ -11,8 +11,8 @@ import json
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -32,6 +32,7 @@ from shapely import Polygon
 from s2async.areas import loader as area_files
 from s2async.config.model import Config
 from s2async.engine import pipeline
+from s2async.engine.limits import RunLimits
 from s2async.engine.progress import Progress, Summary
 from s2async.models import Event
 from s2async.sandbox.server.journal import LogEntry
@@ -319,14 +320,27 @@ class Ran:
         return sum(entry.bytes for entry in self.log)
 
 
-def run(path: Path, sandbox: Sandbox, *, limit: int | None = None) -> Ran:
-    """Run a config in this process."""
+def run(
+    path: Path,
+    sandbox: Sandbox,
+    *,
+    limit: int | None = None,
+    limits: RunLimits | None = None,
+    progress: Progress | None = None,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Ran:
+    """Run a config in this process; ``limit`` is that of jobs alone."""
     config = Config.load(path)
     before = sandbox.log()
-    progress, events = Progress(), list[Event]()
-    summary = asyncio.run(
-        pipeline.run(config, area_files.load(config), limit=limit, progress=progress, on_event=events.append)
-    )
+    progress, events = progress or Progress(), list[Event]()
+
+    def note(event: Event) -> None:
+        events.append(event)
+        on_event(event)
+
+    limits = limits or RunLimits(jobs=limit)
+    areas = area_files.load(config)
+    summary = asyncio.run(pipeline.run(config, areas, limits=limits, progress=progress, on_event=note))
     log = sandbox.log(since=before[-1].n if before else 0)
     return Ran(config=config, summary=summary, progress=progress, events=events, log=log)
 
@@ -345,6 +359,13 @@ def query(state: Path, statement: str, *values: object) -> list[Any]:
     """Rows of a state file, read with SQL alone."""
     with closing(sqlite3.connect(f"{state.absolute().as_uri()}?mode=ro", uri=True)) as db:
         return db.execute(statement, values).fetchall()
+
+
+@contextmanager
+def writing(config: Config) -> Iterator[sqlite3.Connection]:
+    """A state file, open for SQL alone."""
+    with closing(sqlite3.connect(config.run.state)) as db, db:
+        yield db
 
 
 def settle(config: Config) -> None:

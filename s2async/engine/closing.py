@@ -1,0 +1,98 @@
+"""The end of a run: what is settled, what the user should be warned of, the table of crops, and the summary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from s2async.alarms import Alarm
+from s2async.catalog import search
+from s2async.engine.context import Context
+from s2async.engine.progress import Summary
+from s2async.export import csv_table
+from s2async.models import Status
+from s2async.reasons import Again
+from s2async.state.records import Counts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settled:
+    """What is known when all work is done, before the run is recorded as finished."""
+
+    index: Path
+    """Table of the saved crops."""
+    lacking: Alarm | None
+    """That no scene offers a wanted asset."""
+
+
+def settle(context: Context) -> Settled:
+    """Settle what this run decides about files that cannot be had, and write the table of the saved crops.
+
+    Raises:
+        LocalError: the table cannot be written.
+    """
+    _settle_denied(context)
+    lacking = _lacking_alarm(context)
+    untold = "" if lacking else context.lacking.told
+    for text in filter(None, (untold, search.estimates_told(context.noted))):
+        context.tell(text)
+    rows = context.state.saved_rows(context.selection)
+    index = csv_table.write_csv(rows, context.config.output.folder, classes=context.limits.classes)
+    return Settled(index=index, lacking=lacking)
+
+
+def sum_up(context: Context, settled: Settled) -> Summary:
+    """Describe how a run ended that is recorded as finished."""
+    progress = context.progress
+    counts = context.state.counts(context.selection)
+    incomplete = tuple(report for report in context.noted if not report.complete)
+    cut_short = progress.searches_done < progress.searches
+    known = not (incomplete or cut_short or counts.open)
+    return Summary(
+        done=dict(progress.done),
+        causes=dict(progress.causes),
+        without=dict(progress.without),
+        failed=counts.total.get(Status.FAILED, 0),
+        left=counts.open,
+        cut_short=cut_short,
+        limit=context.watch.reached,
+        found_nothing=not (cut_short or context.items or sum(counts.total.values())),
+        sceneless=tuple(area.name for area in counts.areas if not area.by_status),
+        incomplete=incomplete,
+        unheld=context.state.unheld(context.limits) if known else (),
+        alarms=_alarms(context, settled.lacking, counts),
+        index=settled.index,
+        seconds=progress.seconds,
+        requests=progress.meter.requests,
+        bytes=progress.meter.bytes,
+    )
+
+
+def _settle_denied(context: Context) -> None:
+    """Count files as missing that were denied often enough."""
+    if settled := context.state.settle_denied(context.servers.served, context.selection):
+        asset, reason = settled[0]
+        context.tell(f"{len(settled):,} crops are no longer requested, such as {asset}: {reason}")
+
+
+def _lacking_alarm(context: Context) -> Alarm | None:
+    """The alarm that no scene of this run or of earlier ones offers a wanted asset; None when one does."""
+    progress, lacking = context.progress, context.lacking
+    complete = all(report.complete for report in context.noted)
+    known = complete and progress.searches_done == progress.searches
+    if not (known and lacking.keys) or any(map(context.state.has_asset, lacking.keys)):
+        return None
+    place = lacking.place
+    text = f"{context.config.place(*place)}: {place[1]}: {lacking.told}; {lacking.advice}"
+    return Alarm(text=text, settings=True)
+
+
+def _alarms(context: Context, lacking: Alarm | None, counts: Counts) -> tuple[Alarm, ...]:
+    """Why all was in vain, said once: of keys and servers rather than of every job."""
+
+    def again(host: str) -> Again:
+        return context.state.again(context.selection, host=host)
+
+    found = (*([lacking] if lacking else []), *context.servers.alarms(again))
+    whole = None if found else context.state.alarm(counts, context.selection)
+    return (whole,) if whole else found

@@ -1,0 +1,64 @@
+"""What the parts of one run share: its settings, its state, its queue, and what it has learned so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from s2async import alarms
+from s2async.catalog.lacking import Lacking
+from s2async.config.model import Config
+from s2async.engine.endings import SCL
+from s2async.engine.job_queue import JobQueue
+from s2async.engine.limit_watch import LimitWatch
+from s2async.engine.limits import RunLimits
+from s2async.engine.progress import Progress
+from s2async.errors import HostParked
+from s2async.models import Area, Event, Notice, SearchReport
+from s2async.state.writer import State
+
+
+class Context:
+    """What the parts of one run share. Made inside the event loop.
+
+    Args:
+        config: settings.
+        areas: of this run.
+        state: open for writing.
+        limits: when to stop although jobs are left.
+        progress: filled while the run goes on.
+        emit: called with every event.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        areas: Sequence[Area],
+        state: State,
+        limits: RunLimits,
+        progress: Progress,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.config = config
+        self.areas = areas
+        self.state = state
+        self.progress = progress
+        self.emit = emit
+        self.watch = LimitWatch(limits, progress)
+        self.queue = JobQueue(config.run.queue)
+        self.catalog = config.catalog()
+        self.selection = config.selection()
+        self.limits = config.limits()
+        self.lacking = Lacking([SCL, *self.selection.assets])
+        """Wanted assets that no scene has offered."""
+        self.servers = alarms.Servers()
+        """Which servers gave files."""
+        self.given_up: dict[str, HostParked] = {}
+        """Servers that this run no longer waits for, by origin; jobs that need them stay open."""
+        self.items = 0
+        """Items that the searches of this run returned."""
+        self.noted: list[SearchReport] = []
+        """Searches that are incomplete, or for which the catalogue counts more items than it returns."""
+
+    def tell(self, text: str) -> None:
+        """Emit a line that a person should read."""
+        self.emit(Notice(text=text))

@@ -1,0 +1,124 @@
+"""Fills the queue with jobs that earlier runs left open and, at the same time, with those that searches find."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from s2async import alarms
+from s2async.catalog import search
+from s2async.catalog.periods import TOLERANCE
+from s2async.engine.context import Context
+from s2async.engine.job_queue import scene_of
+from s2async.models import Job, JobsFound, Notice, Scene, SearchDone
+from s2async.net.client import Transport
+
+STATE_PAGE: Final = 500
+"""Open jobs that are read from the state at once."""
+
+
+class Feeder:
+    """Fills the queue of a run until every job is in it or a limit is reached.
+
+    Args:
+        context: of the run.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._matcher = search.Matcher(context.areas)
+        self._estimates = context.state.estimates()
+
+    async def feed(self, transport: Transport) -> None:
+        """Put all jobs into the queue, and close it."""
+        context = self._context
+        try:
+            searches = iter(self._searches())
+            if context.watch.over:
+                return
+            async with asyncio.TaskGroup() as watched:
+                limit = watched.create_task(self._stop_at_limit())
+                # the inner group ends with the last feeder; the watch must not keep the outer one waiting
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._resume())
+                    for _ in range(search.SEARCHERS):
+                        group.create_task(self._searcher(searches, transport))
+                limit.cancel()
+        except* _LimitReachedError:
+            pass
+        finally:
+            await context.queue.close()
+
+    async def _stop_at_limit(self) -> None:
+        """Cancel the feeders when no batch may begin any more: they may be waiting for a server, or for room."""
+        await self._context.watch.wait()
+        raise _LimitReachedError
+
+    async def _resume(self) -> None:
+        context = self._context
+        cursor, rest = None, list[Job]()
+        while True:
+            page, cursor = context.state.open_jobs(context.selection, cursor, STATE_PAGE)
+            runs = [list(run) for _, run in itertools.groupby([*rest, *page], key=scene_of)]
+            rest = runs.pop() if cursor else []  # the next page may begin with more jobs of this scene
+            for jobs in runs:
+                await self._enqueue(jobs, resumed=True)
+            if cursor is None:
+                return
+
+    def _searches(self) -> list[search.Search]:
+        context = self._context
+        period, tomorrow = context.config.search.period, datetime.now(UTC) + TOLERANCE
+        found = search.plan(context.areas, period.start, period.end, context.catalog, now=tomorrow)
+        context.progress.searches = len(found)
+        return found
+
+    async def _searcher(self, searches: Iterator[search.Search], transport: Transport) -> None:
+        context = self._context
+        for wanted in searches:
+            report = await search.run_search(
+                wanted,
+                context.catalog,
+                transport.json,
+                max_scene_cloud=context.config.search.max_scene_cloud,
+                newest_only=context.selection.newest_only,
+                on_scene=self._add_scene,
+                on_notice=context.tell,
+                known=self._estimates.get(wanted.key),
+            )
+            context.items += report.items
+            if not report.complete or report.estimate:
+                context.noted.append(report)
+            context.state.record_search(report)
+            context.progress.searches_done += 1
+            context.emit(SearchDone(report=report))
+
+    async def _add_scene(self, scene: Scene) -> None:
+        context = self._context
+        areas = self._matcher.areas_for(scene)
+        context.lacking.add(scene)
+        if context.lacking.scenes == alarms.ENOUGH and context.lacking.keys:
+            context.emit(Notice(text=f"so far: {context.lacking.told}"))
+        jobs = context.state.add_scene(scene, areas, context.selection)
+        await self._enqueue(jobs, resumed=False)
+        await asyncio.sleep(0)  # a page holds hundreds of scenes: let other tasks run in between
+
+    async def _enqueue(self, jobs: Sequence[Job], *, resumed: bool) -> None:
+        context = self._context
+        if context.watch.over:
+            raise _LimitReachedError
+        jobs = jobs[: context.watch.jobs_left(len(jobs))]
+        if jobs:
+            context.progress.found += len(jobs)
+            context.emit(JobsFound(jobs=len(jobs), resumed=resumed))
+            await context.queue.put_run(jobs)
+        if context.watch.are_jobs_enough():
+            await context.queue.settle()  # raising cancels the other feeders, which may still wait for room
+            raise _LimitReachedError
+
+
+class _LimitReachedError(Exception):
+    """A limit of the run is reached: nothing more enters the queue."""

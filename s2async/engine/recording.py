@@ -1,0 +1,156 @@
+"""Takes jobs from the queue, has batches of them worked on, and records the results in the state."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Final
+
+from s2async.cog import memory
+from s2async.engine import worker
+from s2async.engine.context import Context
+from s2async.engine.crash_marker import Marks
+from s2async.engine.tools import Settings, Tools
+from s2async.errors import HostParked, LocalError
+from s2async.models import LONGEST_BATCH, Batch, Job, JobDone, JobsFound
+from s2async.net.client import Transport
+from s2async.net.limiter import TURN
+
+WORKERS: Final = 1.5
+"""Batches under way per connection: while one batch is decoded or saved, another uses its connection."""
+
+
+class Recorder:
+    """Works on the jobs of the queue, batch by batch, and records their outcomes.
+
+    Args:
+        context: of the run.
+        settings: of every batch.
+        marks: which jobs are being decoded.
+        connections: simultaneous requests to one server, at most.
+    """
+
+    def __init__(self, context: Context, settings: Settings, marks: Marks, connections: int) -> None:
+        self._context = context
+        self._settings = settings
+        self._marks = marks
+        self._connections = connections
+        self._parked: set[str] = set()
+        """Servers that are left alone for a while."""
+        self._batches = 0
+        """Batches that were recorded."""
+        self._turns = itertools.count(1)
+        """Numbers batches in the order in which they begin."""
+        self._begun: dict[int, asyncio.Event] = {}
+        """Jobs that are worked on, each with an event for the end of its batch."""
+
+    def start(self, group: asyncio.TaskGroup, tools: Tools) -> None:
+        """Start the tasks that work until the queue is closed and empty."""
+        for _ in range(round(WORKERS * self._connections)):
+            group.create_task(self._work(tools))
+
+    async def work_alone(self, tools: Tools) -> None:
+        """Work on the jobs that may have crashed an earlier run.
+
+        Each is a batch of its own, and one thread decodes for all of them, so that a crash identifies the job.
+        """
+        context = self._context
+        jobs = context.state.crashed_jobs(context.selection)
+        jobs = jobs[: context.watch.jobs_left(len(jobs))]
+        if not jobs:
+            return
+        context.progress.found += len(jobs)
+        context.emit(JobsFound(jobs=len(jobs), resumed=True))
+        waiting = iter(jobs)
+
+        async def work(alone: Tools) -> None:
+            for job in waiting:
+                await self._answer([job], alone)
+
+        self._marks.alone(True)
+        with ThreadPoolExecutor(1, thread_name_prefix="s2async-alone") as pool:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._connections, len(jobs))):
+                    group.create_task(work(replace(tools, pool=pool, writers=pool)))
+        self._marks.alone(False)
+
+    async def _work(self, tools: Tools) -> None:
+        queue = self._context.queue
+        while True:
+            jobs, shared = await queue.take_run(LONGEST_BATCH)
+            if not jobs:
+                return
+            TURN.set(next(self._turns))
+            async with self._by_itself(jobs):
+                await self._answer(jobs, tools, shared=shared)
+
+    @contextlib.asynccontextmanager
+    async def _by_itself(self, jobs: Sequence[Job]) -> AsyncIterator[None]:
+        """Wait until no other batch works on one of these jobs.
+
+        A search may bring a newer edition of an item while the older one is worked on. The crops of the newer one
+        must be written last.
+        """
+        ids = [job.id for job in jobs]
+        while before := next((self._begun[job] for job in ids if job in self._begun), None):
+            await before.wait()
+        ended = asyncio.Event()
+        self._begun.update(dict.fromkeys(ids, ended))
+        try:
+            yield
+        finally:
+            for job in ids:
+                del self._begun[job]
+            ended.set()
+
+    async def _answer(self, jobs: Sequence[Job], tools: Tools, *, shared: bool = False) -> None:
+        """Work on jobs until each has an outcome, a server is given up, or a limit is reached."""
+        context, state = self._context, self._context.state
+        while jobs and not context.watch.over:
+            if not state.begin(jobs, context.selection):  # queued again with a newer edition of their item
+                context.progress.found -= len(jobs)
+                return
+            scene = jobs[0].scene
+            batch = Batch(scene=scene, jobs=tuple(jobs), files=state.known_files(scene), shared=shared)
+            marked = replace(tools, pool=self._marks.during(tools.pool, [job.id for job in jobs]))
+            try:
+                result = await worker.process(batch, self._settings, marked)
+            except MemoryError as error:
+                raise LocalError("out of memory; lower memory in [run], or connections in [network]") from error
+            state.record(result, context.progress.meter.drain())
+            self._batches += 1
+            if self._batches % memory.EVERY == 0:
+                tools.writers.submit(memory.give_back)
+            for outcome in result.outcomes:
+                context.progress.add(outcome)
+                context.servers.add(outcome)
+                context.emit(JobDone(outcome=outcome))
+            jobs = result.left
+            if jobs and not await self._outage(result.parked, tools.transport):
+                return  # they stay open; the worker goes on with jobs that need another server
+
+    async def _outage(self, origin: str, transport: Transport) -> bool:
+        """Wait until a server that is left alone may be asked again.
+
+        Returns:
+            False when it is given up, or when a limit of the run is reached first.
+        """
+        context = self._context
+        if origin not in self._parked and not transport.is_given_up(origin):
+            self._parked.add(origin)
+            context.tell(f"{origin} only fails: it is left alone for a while, and its jobs wait")
+        try:
+            if await context.watch.comes_first(transport.reopened(origin)):
+                return False
+        except HostParked as error:
+            if origin not in context.given_up:
+                context.given_up[origin] = error
+                context.tell(str(error))
+            return False
+        if not transport.is_parked(origin):
+            self._parked.discard(origin)
+        return True

@@ -1,0 +1,204 @@
+"""Reads the files of a batch's scene: headers, places of the areas in them, and pixels; faults become lacks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2async import clouds
+from s2async.cog import reader
+from s2async.cog import source as sources
+from s2async.cog.grid import Cutout
+from s2async.cog.polygon_mask import cutout, is_known
+from s2async.cog.source import Source
+from s2async.engine.endings import SCL, Endings
+from s2async.engine.tools import Settings, Tools
+from s2async.errors import BadAnswer, CorruptFile, FileChanged, HostParked, RemoteError
+from s2async.log import log
+from s2async.models import Asset, Batch, FileFact, Job
+from s2async.text import shown
+
+_log = logging.getLogger("s2async.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The pixels of one asset under one area."""
+
+    source: Source
+    """The file."""
+    cutout: Cutout
+    """Where in the file."""
+    pixels: NDArray[np.generic]
+    """(bands, rows, columns) of the cutout's window, of the file's dtype."""
+
+
+class SceneFiles:
+    """The files of one batch's scene.
+
+    Args:
+        batch: jobs of one scene.
+        settings: what is wanted.
+        tools: what to work with.
+        endings: gets the lacks of jobs whose files cannot be read.
+    """
+
+    def __init__(self, batch: Batch, settings: Settings, tools: Tools, endings: Endings) -> None:
+        self.scene = batch.scene
+        self.facts: dict[str, FileFact] = {}
+        """What was learned of files whose headers were read, by asset."""
+        self.kept: dict[str, dict[int, Part]] = {}
+        """Pixels that a later step needs too, by asset and job: nothing is read twice."""
+        self._settings = settings
+        self._tools = tools
+        self._endings = endings
+        self._shelf = tools.shelf if batch.shared else None
+        self._known = {fact.asset: fact for fact in batch.files}
+        self._stored: set[str] = set()
+        """Assets whose header was not read from the file: it was known from the state or from another batch."""
+        self._sources: dict[str, Source] = {}
+        """The file that is being read, or was read last, by asset."""
+        self._ground: dict[str, tuple[float, ...]] = {}
+        """EPSG code and bounds of each file: the files of a scene must agree."""
+
+    async def guarded(
+        self, key: str, jobs: Sequence[Job], work: Callable[[Asset, Sequence[Job]], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Do a step for some jobs; when the asset cannot be read, jobs without a result lack it.
+
+        A header that was not read from the file itself may be out of date. When the file contradicts it, it is
+        read once from the file, and the step is done again.
+
+        Args:
+            key: of the asset.
+            jobs: that the step is done for.
+            work: the step.
+
+        Raises:
+            HostParked: the server is not asked at present.
+        """
+        asset = self.scene.assets[key]
+        try:
+            try:
+                await work(asset, jobs)
+            except (FileChanged, BadAnswer, CorruptFile) as error:
+                if key not in self._stored and not isinstance(error, FileChanged):
+                    raise
+                # outcomes that rest on the old header do not count
+                self._drop_header(key, error)
+                self._endings.forget(key, jobs)
+                await work(asset, jobs)
+        except HostParked:
+            raise  # this says nothing about the asset
+        except RemoteError as error:
+            if isinstance(error, FileChanged):
+                self._drop_header(key, error)
+            self._ground.pop(key, None)  # a file that cannot be read must not contradict other assets
+            self._endings.lack(asset, error, jobs)
+
+    def _drop_header(self, key: str, error: RemoteError) -> None:
+        """Forget a header that did not fit, and the blocks of an edition that was replaced."""
+        self.facts.pop(key, None)
+        log(_log, logging.INFO, "header_dropped", {"asset": key, "reason": str(error)})
+        if self._shelf:
+            self._shelf.forget(self.scene.assets[key])
+            if isinstance(error, FileChanged) and key in self._sources:
+                self._shelf.drop(self._sources[key])
+
+    async def source(self, asset: Asset) -> Source:
+        """Open a file: with the header that is known, or else with the one that is read.
+
+        Raises:
+            CorruptFile: it covers another place than the scene's other files.
+            RemoteError: its header cannot be read.
+        """
+        known = self._known.pop(asset.key, None)  # used once: if it does not fit, the file is read
+        source = sources.recall(asset, known) if known else None
+        if source:
+            self._stored.add(asset.key)
+        else:
+            source = await self._opened(asset)
+        self._sources[asset.key] = source
+        grid = source.layout.grid
+        ground = (grid.epsg, *grid.bounds)
+        if any(other != ground for key, other in self._ground.items() if key != asset.key):
+            raise CorruptFile(f"covers other ground than the scene's other files: {shown(asset.href)}")
+        self._ground[asset.key] = ground
+        return source
+
+    async def _opened(self, asset: Asset) -> Source:
+        """A file whose header is read now, unless another batch of the scene has just read it."""
+
+        async def read() -> Source:
+            return await sources.open_source(self._tools.transport, asset, self._tools.first_read)
+
+        if self._shelf is None:
+            source, stored = await read(), False
+        else:
+            source, stored = await self._shelf.source(asset, read)
+        if stored:
+            self._stored.add(asset.key)
+        else:
+            self._stored.discard(asset.key)
+            self.facts[asset.key] = source.fact
+        return source
+
+    async def cutouts(self, source: Source, jobs: Sequence[Job]) -> list[Cutout | None]:
+        """Where the areas of jobs lie in a file; None for an area that it does not touch.
+
+        Raises:
+            CorruptFile: the file's CRS cannot be used.
+        """
+
+        def work() -> list[Cutout | None]:
+            return [cutout(job.area, source.layout.grid) for job in jobs]
+
+        try:
+            if all(is_known(job.area, source.layout.grid) for job in jobs):
+                return work()  # at once: a thread would first finish the decoding that waits for it
+            return await asyncio.get_running_loop().run_in_executor(self._tools.pool, work)
+        except ValueError as error:
+            raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error
+
+    @asynccontextmanager
+    async def pixels(
+        self, source: Source, places: Sequence[tuple[Job, Cutout]]
+    ) -> AsyncIterator[list[tuple[Job, Part]]]:
+        """Read the pixels under areas; jobs whose blocks are damaged lack the asset, and are left out.
+
+        The memory budget holds the pixels until the context ends. Blocks of the classification decide whether a
+        date is clear, and they are small: they are always read whole, and their checksums checked.
+
+        Args:
+            source: the file.
+            places: jobs, and where their areas lie in the file.
+        """
+        key, settings = source.asset.key, self._settings
+        async with reader.reading(
+            self._tools.transport,
+            source,
+            [place for _, place in places],
+            budget=self._tools.budget,
+            pool=self._tools.pool,
+            margin=self._tools.margins[key],
+            masked=settings.mask or key not in settings.assets,
+            verify=settings.verify or key == SCL,
+            highest=clouds.CLASSES - 1 if key == SCL else None,
+            shelf=self._shelf,
+        ) as found:
+            sound = []
+            for (job, place), pixels in zip(places, found, strict=True):
+                if not isinstance(pixels, CorruptFile):
+                    sound.append((job, Part(source, place, pixels)))
+                elif key in self._stored:  # perhaps the header is wrong and the blocks are not
+                    raise pixels
+                else:  # it was read twice, so that neither a cache nor the connection has damaged it
+                    self._endings.lack(source.asset, pixels, [job])
+            yield sound

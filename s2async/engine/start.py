@@ -1,0 +1,164 @@
+"""The start of a run: everything that is checked or prepared before the first job."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from s2async import files, means
+from s2async.areas import loader as area_files
+from s2async.clouds import verdict
+from s2async.config.model import Config
+from s2async.engine import cut
+from s2async.engine.context import Context
+from s2async.engine.crash_marker import Left
+from s2async.errors import ConfigError
+from s2async.maintenance import guards, notes, owners, verify
+from s2async.models import Area
+from s2async.net.connections import check_certificates, check_proxies
+from s2async.output import folder_moves, strangers
+from s2async.state.writer import State
+
+THREADS = os.cpu_count() or 2
+"""Blocks that are decoded at the same time."""
+WRITERS: Final = 4
+"""Most threads that write crops: a slow disk needs all of them, because the time goes into waiting for it."""
+
+
+# ---- before anything is written -----------------------------------------------------------------------------
+
+
+def check(config: Config, areas: Sequence[Area]) -> None:
+    """Check that proxies, certificates, names of folders and this machine suffice.
+
+    Raises:
+        ConfigError: proxies, certificates or names cannot be used; the text says what to do.
+        LocalError: this machine allows a program too little.
+    """
+    check_proxies(config.allowed_origins())
+    check_certificates(config.allowed_origins())
+    files.check_names(area.folder for area in areas)
+    fitted(config, wanted_work(config))
+
+
+def check_state(config: Config, areas: Sequence[Area], tell: Callable[[str], None], *, new_state: bool) -> None:
+    """Check that the state is there, or that there never was one.
+
+    Args:
+        config: settings.
+        areas: of this run.
+        tell: called with lines that a person should read.
+        new_state: start anew, although the former state is away.
+
+    Raises:
+        ConfigError: the state is there although it must not be, or it is away.
+    """
+    there = config.run.state.exists()
+    if there and new_state:
+        raise ConfigError(
+            f"the state {config.run.state} exists; to start anew, move it and its crops to another folder"
+        )
+    if not there:
+        guards.check_start(config, areas, tell, new_state=new_state)
+
+
+def wanted_work(config: Config) -> means.Work:
+    """How much a run does at once where this machine sets no limits."""
+    return means.Work(
+        connections=config.network.connections, threads=THREADS, writers=WRITERS, memory=config.run.memory
+    )
+
+
+def fitted(config: Config, wanted: means.Work) -> means.Work:
+    """How much of the wanted work this machine lets a program do at once.
+
+    Raises:
+        LocalError: there is too little for any run.
+    """
+    written = cut.SAVED_TOGETHER * (1 + config.output.quicklook)
+    return means.fit(wanted, means.look(), hosts=len(config.allowed_origins()), files_written=written)
+
+
+# ---- the output folder --------------------------------------------------------------------------------------
+
+
+def take_folder(
+    config: Config, areas: Sequence[Area], state: State, tell: Callable[[str], None], *, new_state: bool
+) -> None:
+    """Prepare the output folder, and mark it as the one of this state.
+
+    Args:
+        config: settings.
+        areas: of this run.
+        state: open for writing.
+        tell: called with lines that a person should read.
+        new_state: start anew, although the former state is away.
+
+    Raises:
+        ConfigError: the folder or the state belongs to another job, the folder is not the one that holds the
+            state's crops, or it is away.
+        LocalError: the folder cannot be used.
+    """
+    folder = config.output.folder
+    marked = owners.check(config, state)
+    verify.check_place(state.crop_paths(), folder.resolve(), state.output())
+    if not (marked or new_state or any(state.crop_paths())):
+        notes.check(config)
+    files.make_folder(folder, parents=True)
+    files.check_writable(folder)
+    files.check_space(folder, config.run.reserve)
+    if marked:
+        owners.put(folder, state.id, config.run.state, anew=True)  # the state may have been moved
+    else:
+        guards.adopt(config, areas, state, tell)
+    if former := owners.renamed(config, state):
+        tell(f"the configuration {former} is gone: its state goes on with {config.file}")
+    if (name := owners.configuration(config)) is not None:
+        state.note_configuration(name)
+    state.note_output(folder.resolve())
+    notes.write(config, state.id)
+
+
+# ---- the state ----------------------------------------------------------------------------------------------
+
+
+def mark_crashed(context: Context, left: Left) -> None:
+    """Note which jobs were being decoded when an earlier run crashed: they run alone, or not at all."""
+    if left.jobs:
+        context.tell(f"{len(left.jobs)} jobs were being decoded when a run crashed: they are worked on first")
+        for area, item, reason in context.state.mark_crashed(left):
+            context.tell(f"{area}  {item}  {reason}")
+
+
+def bring_in_line(context: Context, token: str, replaced: strangers.Replaced) -> None:
+    """Bring the state and the folders in line with the configuration of this run.
+
+    Args:
+        context: of the run.
+        token: start of the names of temporary files.
+        replaced: counts files of others that lie where folders are to be.
+
+    Raises:
+        LocalError: a folder cannot be renamed.
+    """
+    state, folder = context.state, context.config.output.folder
+    if swept := files.sweep(folder, token=token) + files.sweep(folder, token=files.PROBE):
+        context.tell(f"removed {swept} half-written files of a run that was killed")
+    if left := area_files.removed_notice(state.area_names(), context.areas):
+        context.tell(left)
+    moves = state.sync_areas(context.areas)
+    folder_moves.park(folder, moves)
+    state.park_folders(moves)
+    for path in folder_moves.place(folder, moves):
+        replaced.add(path, strangers.OTHER)
+    state.commit_folders(moves)
+    if specks := area_files.specks_notice(context.areas):
+        context.tell(specks)
+    judged = state.update_statuses(lambda measured: verdict(measured, context.limits), context.selection)
+    if judged:
+        context.tell(f"judged {sum(judged.values())} measured jobs again by new settings")
+    if again := state.reopen_transient():
+        context.tell(f"trying {again} failed jobs again")
+    if again := state.reopen_due(context.selection):
+        context.tell(f"requesting files of {again} jobs again that were not there")

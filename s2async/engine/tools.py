@@ -1,0 +1,106 @@
+"""What a worker needs: plain settings, and tools that the process which does the work opens from them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from s2async import clouds
+from s2async.cog.memory import Budget
+from s2async.cog.prefix import Margin
+from s2async.cog.source import FirstRead
+from s2async.cog.tile_cache import Shelf
+from s2async.engine.writer_pool import PatientPool
+from s2async.means import Work
+from s2async.net.client import ClientSettings, Meter, Transport, open_client
+from s2async.output.strangers import Replaced
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What is wanted of every batch. It can be pickled."""
+
+    limits: clouds.Limits
+    assets: tuple[str, ...]
+    """Assets to cut; empty to measure only."""
+    mask: bool
+    """Pixels outside the polygon become nodata."""
+    quicklook: bool = False
+    """Write a small PNG beside each crop."""
+    folder: Path
+    """Output folder."""
+    token: str
+    """Start of the names of temporary files."""
+    reserve: int
+    """Bytes of free disk that are never used up."""
+    verify: bool
+    """Check the checksums of the blocks' streams."""
+    attribution: str
+    """Source of the data; ``{year}`` is replaced by the year of the scene."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolSettings:
+    """What tools are opened from. It can be pickled."""
+
+    client: ClientSettings
+    """Which servers may be asked, and how."""
+    work: Work
+    """How much is done at once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tools:
+    """What a worker works with; shared by all batches of a process."""
+
+    transport: Transport
+    budget: Budget
+    """Memory for blocks and pixels."""
+    pool: Executor
+    """Threads that compute: as many as there are cores."""
+    writers: Executor
+    """Threads that write crops, and mostly wait for the disk."""
+    margins: Mapping[str, Margin] = field(default_factory=lambda: defaultdict(Margin))
+    """By asset, how much more than the expected part of a block is requested; learned from earlier blocks."""
+    first_read: FirstRead = field(default_factory=FirstRead)
+    """How much of a file is requested first; learned from earlier files."""
+    shelf: Shelf | None = None
+    """What batches of one scene share; nothing by default."""
+    replaced: Replaced = field(default_factory=Replaced)
+    """Counts the files of others that crops were written over."""
+
+
+@asynccontextmanager
+async def open_tools(
+    settings: ToolSettings, *, meter: Meter | None = None, replaced: Replaced | None = None
+) -> AsyncIterator[Tools]:
+    """Open the tools of this process, and close them in the end.
+
+    Args:
+        settings: how much is done at once, and which servers may be asked.
+        meter: counts all requests; a new one by default. What batches do not carry in their results is drained
+            from it: searches, and bytes that were kept for other batches and never used.
+        replaced: counts the files of others that crops are written over; a new one by default.
+    """
+    work = settings.work
+    async with open_client(settings.client, meter) as transport:
+        with (
+            ThreadPoolExecutor(work.threads, thread_name_prefix="s2async-decode") as pool,
+            PatientPool(work.writers, name="s2async-write") as writers,
+        ):
+            shelf = Shelf(work.memory // 2, transport.meter)
+            try:
+                yield Tools(
+                    transport=transport,
+                    budget=Budget(work.memory),
+                    pool=pool,
+                    writers=writers,
+                    shelf=shelf,
+                    replaced=replaced or Replaced(),
+                )
+            finally:
+                shelf.clear()
