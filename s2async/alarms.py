@@ -52,9 +52,14 @@ class _Tally:
 
 
 class Servers:
-    """Takes in the outcomes of a run, and tells which servers gave none of their files."""
+    """Takes in the outcomes of a run, and tells which servers gave none of their files.
 
-    def __init__(self) -> None:
+    Args:
+        measured: Keys of the assets that clouds are measured in.
+    """
+
+    def __init__(self, measured: Sequence[str]) -> None:
+        self._measured = measured
         self._tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
 
     def add(self, outcome: Outcome) -> None:
@@ -68,7 +73,7 @@ class Servers:
         }
         given = {product.asset for product in outcome.products}
         if outcome.status is Status.OUTSIDE or (outcome.measure is not None and job.measure is None):
-            given.add("scl")
+            given.update(self._measured)
         hosts = {origin(job.scene.assets[key].href) for key in given if key in job.scene.assets}
         for host in hosts:
             self._tallies[host].served = True

@@ -1,8 +1,8 @@
-"""s2async from Python: run, stream and read, as coroutines and as blocking functions.
+"""s2async from Python: run, stream and read, and their blocking counterparts.
 
-Every function takes a configuration as a :class:`~s2async.Config`, as the path of a TOML file, or as a mapping
-of the same structure. Use the coroutines in your own event loop or in a notebook. You can call the functions
-that end in ``_sync`` anywhere, even inside a running event loop, which they block meanwhile.
+Every function takes a configuration as a :class:`~s2async.Config`, as the path of a TOML file, or as a mapping of
+the same shape. The coroutines need a running event loop, such as that of a notebook. The functions that end in
+``_sync`` may be called anywhere; a running event loop is blocked until they return.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 
-from s2async import clouds, log_file
+from s2async import log_file
 from s2async.areas import loader as area_files
+from s2async.clouds.shares import cloud_percent
 from s2async.cog import gdal
 from s2async.config.model import Config
 from s2async.engine import pipeline
@@ -42,10 +43,10 @@ ConfigLike = Config | str | os.PathLike[str] | Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CropArray:
-    """One saved crop, read."""
+    """A saved crop that was read."""
 
     pixels: NDArray[np.generic]
-    """(bands, rows, columns), of the file's own type."""
+    """(bands, rows, columns), of the file's dtype."""
     transform: Affine
     """From (column, row) of pixel corners to coordinates of the CRS."""
     epsg: int
@@ -59,9 +60,9 @@ class CropArray:
     grid: str
     """MGRS grid square such as ``33UUU``."""
     scene_cloud: float | None
-    """Per cent of the whole scene, as the catalogue says."""
+    """Cloud cover of the whole scene in per cent according to the catalogue; None when unknown."""
     area_cloud: float | None
-    """Per cent of the area's valid pixels that are spoilt."""
+    """Spoilt share of the area's valid pixels in per cent; None when it was not measured."""
     path: Path
 
 
@@ -69,14 +70,14 @@ class CropArray:
 
 
 def load_config(config: ConfigLike) -> Config:
-    """A configuration, read and checked.
+    """Read and check a configuration.
 
     Args:
-        config: ready, as the path of a TOML file, or as a mapping; paths in a mapping are relative to the current
-            folder.
+        config: a `Config`, which is returned as it is, the path of a TOML file, or a mapping. Paths in a mapping
+            are relative to the current folder.
 
     Raises:
-        ConfigError: what is wrong, in one line.
+        ConfigError: the configuration cannot be used; one line says why.
 
     Example::
 
@@ -94,11 +95,11 @@ def load_config(config: ConfigLike) -> Config:
 
 
 def load_areas(config: ConfigLike) -> list[Area]:
-    """The areas of a configuration, checked, named and fingerprinted; some of them can be given to `run`.
+    """Load the areas of a configuration; some of them can be passed to `run`.
 
-    Of a mapping too: ``load_areas({"areas": [{"name": "North", "wkt": "POLYGON ((...))"}]})``.
+    A mapping works too: ``load_areas({"areas": [{"name": "North", "wkt": "POLYGON ((...))"}]})``.
 
-    Areas that may lie elsewhere than they should, because of their CRS, are told as a `PlaceWarning`.
+    A `PlaceWarning` is issued for areas that may be misplaced because of their CRS.
 
     Raises:
         ConfigError: the configuration or an area cannot be used.
@@ -124,33 +125,33 @@ async def run(
     new_state: bool = False,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
-    """Search, check, crop and save; going on where an earlier run of the same state stopped.
+    """Search, check, crop and save, and go on where an earlier run of the same state stopped.
 
-    Cancelling it stops the run in order: what was done is kept.
+    When it is cancelled, the run stops in order, and its results are kept.
 
     Args:
         config: settings.
-        areas: some of `load_areas`, or others; those of the configuration by default. They are the areas of the
-            state from now on: jobs of areas that are left out wait for a run with them, and until then their crops
-            are on disk, but in no index, nor does `read` or `status` know them. To go through many areas in parts,
-            give each part a state and an output folder of its own, or all of them and a ``limit``.
+        areas: some of `load_areas`, or others; those of the configuration by default. They become the areas of the
+            state: jobs of other areas wait for a run with these areas, and until then their crops are on disk, but
+            neither in the index nor known to `read` and `status`. To process many areas in parts, use a state and
+            an output folder for each part, or all areas and a ``limit``.
         limit: most jobs to work on.
         max_bytes: bytes received by this run after which it begins nothing new; what is under way is finished, so
             that somewhat more may be received.
         max_seconds: seconds after which it begins nothing new; what is under way is finished.
-        new_state: start anew, although the disk that earlier runs had their state on is away.
-        on_event: told of everything that happens, in the loop's thread.
+        new_state: start anew, although the disk with the state of earlier runs is not mounted.
+        on_event: called with every event, in the event loop's thread.
 
     Returns:
-        How the run ended; ``summary.clean`` when every job has an answer, and not all was in vain:
-        ``summary.alarms`` says so, and what to do.
+        How the run ended. ``summary.clean`` is true when no job has failed, every search is complete and there is
+        no alarm; ``summary.alarms`` says why next to nothing could be read, and what to do.
 
     Raises:
-        ConfigError: the configuration or the areas cannot be used; or the state or the output folder belongs to
-            others, or is on a disk that is away.
+        ConfigError: the configuration, the areas or a limit cannot be used; or the state or the output folder
+            belongs to another job, or is on a disk that is not mounted.
         StateInUse, StateError: the state cannot be used.
         LocalError: this machine stopped the run; it can be resumed.
-        HostParked: a server gave no answer for as long as it is waited for; the run can be resumed.
+        HostParked: a server gave no answer within the patience of the configuration; the run can be resumed.
 
     Example::
 
@@ -165,7 +166,7 @@ async def run(
 
     wanted = area_files.load(settings, on_notice) if areas is None else list(areas)
     if not wanted:
-        raise ConfigError("areas is empty: nothing would be left in the index; give the areas to be watched")
+        raise ConfigError("areas is empty: nothing would be left in the index; pass at least one area")
     limits = RunLimits(jobs=limit, bytes=max_bytes, seconds=max_seconds)
     with log_file.writing(settings.run.log):
         return await pipeline.run(settings, wanted, limits=limits, new_state=new_state, on_event=on_event)
@@ -180,10 +181,10 @@ async def stream(
     max_seconds: float | None = None,
     new_state: bool = False,
 ) -> AsyncGenerator[Outcome, None]:
-    """Run, and give each outcome as soon as it is recorded: saved crops among them, and also what was too cloudy.
+    """Run, and yield each outcome as soon as it is recorded: of saved crops, and also of cloudy areas.
 
-    Leaving the loop early stops the run in order. Who takes outcomes slower than they come lets them pile up in
-    memory, about 1 kB each.
+    When the loop is left early, the run stops in order. Outcomes that are not taken yet wait in memory, about 1 kB
+    each.
 
     Args:
         config: settings.
@@ -192,7 +193,7 @@ async def stream(
         max_bytes: bytes received by this run after which it begins nothing new; what is under way is finished, so
             that somewhat more may be received.
         max_seconds: seconds after which it begins nothing new; what is under way is finished.
-        new_state: start anew, although the disk that earlier runs had their state on is away.
+        new_state: start anew, although the disk with the state of earlier runs is not mounted.
 
     Raises:
         ConfigError, StateError, LocalError, HostParked: as for `run`, after all outcomes.
@@ -240,9 +241,9 @@ def run_sync(
     new_state: bool = False,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
-    """`run`, waited for. Ctrl-C stops the run in order.
+    """Like `run`, but blocks until the run has ended. Ctrl-C stops the run in order.
 
-    Inside a running loop, as in a notebook, it works in a thread of its own, and ``on_event`` is called there.
+    Inside a running event loop, as in a notebook, the run has a thread of its own, which calls ``on_event``.
 
     Example::
 
@@ -270,7 +271,7 @@ def stream_sync(
     max_seconds: float | None = None,
     new_state: bool = False,
 ) -> Generator[Outcome, None, None]:
-    """`stream` for a plain ``for``; the run goes on in a thread of its own meanwhile.
+    """Like `stream`, but for a plain ``for`` loop. The run has a thread of its own.
 
     Example::
 
@@ -311,19 +312,19 @@ def stream_sync(
 def read(
     config: ConfigLike, *, area: str | None = None, item: str | None = None, asset: str | None = None
 ) -> Iterator[CropArray]:
-    """The saved crops as arrays, by area, then time; one after the other, from this machine's disk alone.
+    """Yield the saved crops as arrays, by area, then time. Only the local disk is read, one crop after another.
 
     Args:
-        config: settings of a run that was made, or is being made.
-        area: of this area alone, by its name.
-        item: of this item alone, by its id.
-        asset: of this asset alone.
+        config: settings of a run that has ended or is going on.
+        area: name of the only area to read.
+        item: id of the only item to read.
+        asset: key of the only asset to read.
 
     Raises:
-        ConfigError: the configuration cannot be used, or nothing has been run yet, or the state or the output
-            folder belongs to others.
+        ConfigError: the configuration cannot be used, there was no run yet, or the state or the output folder
+            belongs to another job.
         StateError: the state cannot be used.
-        LocalError: a crop is gone, or cannot be read.
+        LocalError: a crop is missing or cannot be read.
         CorruptFile: a crop is damaged.
 
     Example::
@@ -362,7 +363,7 @@ def _read_crop(path: Path, row: SavedRow, classes: Sequence[int]) -> CropArray:
         platform=row.platform,
         grid=row.grid,
         scene_cloud=row.scene_cloud,
-        area_cloud=clouds.cloud_percent(row.measure, classes) if row.measure else None,
+        area_cloud=cloud_percent(row.measure, classes) if row.measure else None,
         path=path,
     )
 
@@ -371,7 +372,10 @@ def _read_crop(path: Path, row: SavedRow, classes: Sequence[int]) -> CropArray:
 
 
 def _waited_for(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """What some work returns: done in this thread where no loop runs in it, so that Ctrl-C is heard; else not."""
+    """Do some work and return its result.
+
+    Without a running event loop, this thread does it, so that Ctrl-C interrupts it; else another thread does.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -381,7 +385,7 @@ def _waited_for(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 class _LoopThread:
-    """A loop of its own in a thread of its own, for one piece of work."""
+    """A thread with an event loop for one coroutine."""
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self._outcome: tuple[Any, BaseException | None] = (None, None)
@@ -405,7 +409,7 @@ class _LoopThread:
             self._begun.set()
 
     def result(self) -> Any:
-        """What the work returned; what it raised is raised here. Whoever is interrupted meanwhile stops it."""
+        """Wait for the result of the work, or raise its error. An interrupt while waiting cancels the work."""
         try:
             self._thread.join()
         except BaseException:
@@ -417,8 +421,8 @@ class _LoopThread:
         return value
 
     def cancel(self) -> None:
-        """Stop the work in order, and wait until it has stopped."""
+        """Cancel the work, and wait until it has stopped."""
         if self._task is not None:
-            with suppress(RuntimeError):  # it has just ended, and its loop with it
+            with suppress(RuntimeError):  # the loop has just been closed
                 self._task.get_loop().call_soon_threadsafe(self._task.cancel)
         self._thread.join()

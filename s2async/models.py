@@ -1,7 +1,7 @@
 """The nouns of the program, as frozen values.
 
-Nothing here does I/O or knows another module of the package. The order is that of the data's way: areas and
-scenes make jobs, jobs of one scene make a batch, a batch gives outcomes, and events tell of them.
+Nothing here does input or output, or knows another module of the package. The order follows the data: areas and
+scenes make jobs, jobs of one scene make a batch, a batch gives outcomes, and events report them.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ if TYPE_CHECKING:  # these are types alone: the command status needs no geometry
     from shapely import MultiPolygon, Polygon
     from shapely.geometry.base import BaseGeometry
 
-HISTOGRAM_BINS = 13
-"""Bins of an SCL histogram: the classes 0 to 11, and one for every other value."""
+DEFAULT_RULE: Final = "scl"
+"""The cloud rule of measurements that name none: the scene classification."""
 
 
 class Status(StrEnum):
-    """What became of a job."""
+    """The outcome of a job. All but `FAILED` are final answers."""
 
     SAVED = "saved"
-    """Every wanted crop that can be had is on disk under its final name, and that is at least one."""
+    """Every wanted crop that is available is on disk under its final name, and that is at least one."""
     CLOUDY = "cloudy"
-    """Measured, too cloudy: an answer."""
+    """The area was measured, and is too cloudy."""
     NODATA = "nodata"
-    """Too little of the area holds data: an answer."""
+    """Too little of the area holds data."""
     OUTSIDE = "outside"
-    """The raster does not touch the polygon: an answer."""
+    """The raster does not touch the polygon."""
     MISSING = "missing"
-    """None of the wanted COGs can be had (no asset, JPEG 2000 only, 404, 410): an answer until the item is
-    updated. What its server said was not there is asked for again a few times all the same."""
+    """None of the wanted COGs is available (no asset, JPEG 2000 only, 404, 410), until the item is updated. A file
+    that its server did not have is still requested again a few times."""
     FAILED = "failed"
-    """At least one asset has no answer yet: transient causes are tried again by the next runs, final ones by
-    ``retry``. Crops of other assets may be on disk, and count."""
+    """At least one asset has no answer yet. The next runs try again after transient causes, ``retry`` after final
+    ones. Crops of other assets may be on disk, and count."""
 
 
 class Cause(StrEnum):
-    """Why a file cannot be had: what the reasons in words have in common, to be counted."""
+    """Why a file is not available: a category of the reasons in words, for counting."""
 
     NO_ASSET = "no-asset"
     JPEG2000 = "jpeg2000"
@@ -61,7 +61,7 @@ class Cause(StrEnum):
 
     @property
     def words(self) -> str:
-        """A few words for people."""
+        """A short description for people."""
         return _CAUSES[self]
 
 
@@ -79,7 +79,7 @@ _CAUSES: Final = {
     Cause.DAMAGED: "damaged",
     Cause.LAYOUT: "unsupported layout",
     Cause.CHANGED: "changed while it was read",
-    Cause.NETWORK: "no answer of the server",
+    Cause.NETWORK: "no answer from the server",
     Cause.CRASH: "set aside after a crash",
     Cause.SMALL: "area too small",
 }
@@ -98,16 +98,16 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Area:
-    """A place to watch. Its identity is its polygon; the name only names a folder and rows."""
+    """An area of interest. Its polygon identifies it; its name appears in folders and tables only."""
 
     name: str
-    """The user's name for it, as given."""
+    """Name as the user gave it."""
     polygon: Polygon | MultiPolygon
-    """Normalised, valid, in lon/lat (OGC:CRS84), degrees."""
+    """Normalised and valid, in longitude and latitude (OGC:CRS84), degrees."""
     fingerprint: str
     """Hash of the normalised polygon: 16 hex digits."""
     folder: str
-    """Folder of its crops inside the output folder: a safe, short name."""
+    """Folder of its crops in the output folder: a safe, short name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +127,7 @@ class Scene:
     id: str
     collection: str
     version: str
-    """Tells one edition of the item's pixels from another: ``s2:product_uri`` if present, else ``updated``."""
+    """Identifies the edition of the item's pixels: ``s2:product_uri`` if present, else ``updated``."""
     updated: str
     """The item's ``updated`` as given, or the empty string."""
     datetime: datetime
@@ -137,9 +137,9 @@ class Scene:
     grid: str
     """MGRS grid square such as ``33UUU``; the empty string when unknown."""
     cloud: float | None
-    """Cloud cover of the whole scene in per cent as the catalogue says; None when unknown."""
+    """Cloud cover of the whole scene in per cent according to the catalogue; None when unknown."""
     epsg: int | None
-    """EPSG code as the catalogue says: a hint only, the file's own CRS counts."""
+    """EPSG code according to the catalogue: only a hint, since the file's own CRS counts."""
     baseline: str
     """Processing baseline such as ``05.09``; the empty string when unknown."""
     generated: str
@@ -147,8 +147,8 @@ class Scene:
     datastrip: str
     """Start of the datastrip (the ``S20200305T103210`` of its id); the empty string when unknown."""
     footprint: BaseGeometry | None
-    """Where the item says that it lies, lon/lat, in one piece beyond 180 degrees if it crosses them; None for
-    scenes read back from the state."""
+    """Footprint of the item in longitude and latitude; where it crosses 180 degrees, in one piece that goes on
+    beyond them. None for scenes that are read from the state."""
     assets: Mapping[str, Asset]
     """The readable COGs by key."""
     absent: Mapping[str, Reason] = field(default_factory=dict)
@@ -157,22 +157,25 @@ class Scene:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CloudMeasure:
-    """What the scene classification says inside one area."""
+    """What a cloud rule counted inside one area."""
 
     histogram: tuple[int, ...]
-    """Pixels inside the polygon by SCL class: classes 0 to 11, then all other values (13 numbers)."""
+    """Pixels inside the polygon by bin of the rule. The first bin counts pixels without data, the last one pixels
+    whose value has no meaning. The rule of the scene classification has 13: classes 0 to 11, and other values."""
     total: int
     """Pixel centres inside the polygon on the unbounded grid, whether or not the raster holds them."""
+    rule: str = DEFAULT_RULE
+    """Name of the rule."""
 
     def __post_init__(self) -> None:
-        if len(self.histogram) != HISTOGRAM_BINS or min(self.histogram) < 0:
-            raise ValueError(f"a histogram has {HISTOGRAM_BINS} counts, not {self.histogram}")
+        if len(self.histogram) < 3 or min(self.histogram) < 0:
+            raise ValueError(f"a histogram has at least 3 counts, none negative, not {self.histogram}")
         if sum(self.histogram) > self.total:
             raise ValueError(f"{sum(self.histogram)} pixels counted, {self.total} inside the polygon")
 
     @property
     def valid(self) -> int:
-        """Pixels inside the polygon that hold data: class 0 is none, nor is a value that is no class at all."""
+        """Pixels inside the polygon that hold data: those of all bins but the first and the last."""
         return sum(self.histogram[1:-1])
 
 
@@ -193,29 +196,29 @@ class Product:
     format: str
     """Name of the writer, such as ``gtiff``."""
     epsg: int
-    """EPSG code of the crop's CRS, which is that of the file it was cut from."""
+    """EPSG code of the crop's CRS: that of the file from which it was cut."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lack:
-    """An asset that one job lacks."""
+    """An asset that is not available to one job."""
 
     asset: str
     cause: Cause
     text: str
-    """One line: why."""
+    """The reason, in one line."""
     host: str = ""
-    """Origin of the file's server, or the one that is not allowed; the empty string when nobody was asked."""
+    """Origin of the file's server, or the one that is not allowed; the empty string when no server was asked."""
     missing: bool = True
-    """There is no such file: an answer. Else it may be there, but could not be had."""
+    """The file does not exist. Otherwise it may exist, but could not be read."""
     transient: bool = False
-    """For what is not missing: worth another try by the next run."""
+    """When it is not missing: the next run should try again."""
     known: bool = False
-    """It is in the state already."""
+    """It is recorded in the state already."""
     again: bool = False
-    """For what is known: it is time to ask for it again."""
+    """When it is known: it is time to request it again."""
     alone: bool = False
-    """For what is known: its server gave others at the time."""
+    """When it is known: its server returned other files at that time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,17 +247,17 @@ class Job:
     area: Area
     scene: Scene
     measure: CloudMeasure | None = None
-    """A measurement of this very version, if an earlier run made one: then SCL is not read again."""
+    """A measurement of this version of the scene, if an earlier run made one: it is not made again."""
     saved: frozenset[str] = frozenset()
     """Assets whose crop of this version, mask and format is on disk already."""
     products: tuple[Product, ...] = ()
-    """Crops of them that this run has written, and not recorded yet: it was stopped before the last."""
+    """Crops that this run has written and not recorded yet: the batch was stopped before its last asset."""
     lacks: tuple[Lack, ...] = ()
-    """Assets that it lacked before; those that are not to be asked for again are not."""
+    """Assets that it lacked before. Those that are not due again (`Lack.again`) are not requested."""
 
 
 LONGEST_BATCH: Final = 64
-"""Jobs of one scene that are worked on together, at most."""
+"""Most jobs of one scene that are worked on together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -264,54 +267,56 @@ class Batch:
     scene: Scene
     jobs: tuple[Job, ...]
     files: tuple[FileFact, ...] = ()
-    """What earlier batches learnt of the scene's files: headers that need not be read again."""
+    """Facts that earlier batches learned about the scene's files: headers that need not be read again."""
     shared: bool = False
-    """Other batches want the same scene: what this one fetches is worth keeping for them."""
+    """Other batches have jobs of the same scene: blocks and headers are kept for them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What became of one job, with everything the state wants to keep."""
+    """The outcome of one job, with everything that the state stores."""
 
     job: Job
     status: Status
     measure: CloudMeasure | None = None
-    """The measurement, when one was made or was at hand."""
+    """The measurement, when one was made or known before."""
     products: tuple[Product, ...] = ()
-    """Crops written by this attempt, also when another asset of the job failed."""
+    """Crops written by this attempt, even when another asset of the job failed."""
     reason: str = ""
-    """One line for MISSING and FAILED: what, and which asset and address; for SAVED, what it lacks; for NODATA
-    where that is odd."""
+    """One line. For MISSING and FAILED: what happened to which asset and address; for SAVED: what is lacking; for
+    NODATA: why, when the area is too small."""
     cause: Cause | None = None
-    """What that comes down to, for MISSING and FAILED; for NODATA where that is odd."""
+    """Category of the reason, for MISSING and FAILED, and for NODATA when the area is too small."""
     transient: bool = False
-    """For FAILED: worth another try by the next run."""
+    """For FAILED: the next run should try again."""
     lacks: tuple[Lack, ...] = ()
-    """Selected assets that it lacks, and the classification if it lacks that."""
+    """Wanted assets that it lacks, and assets of the cloud rule where that is what it lacks."""
+    results: tuple[object, ...] = ()
+    """Results of further kinds of steps; the state stores each by its type."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileFact:
-    """What was learnt of a remote file on the way."""
+    """What was learned about a remote file."""
 
     asset: str
     href: str
     size: int
     """Bytes of the whole file, from Content-Range."""
     etag: str
-    """As the server gave it; the empty string when it gave none."""
+    """ETag as the server sent it; the empty string when it sent none."""
     header: bytes = b""
-    """Its header as `cog.headers.pack` keeps it; none where no strong ETag tells whether it still holds."""
+    """Its header, packed by `cog.headers.pack`; empty without a strong ETag to check it by."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchResult:
-    """What a worker hands back: one outcome for every job that it could answer, and facts for later."""
+    """What a worker returns: an outcome for every job that it could finish, and facts for later batches."""
 
     outcomes: tuple[Outcome, ...]
     files: tuple[FileFact, ...] = ()
     left: tuple[Job, ...] = ()
-    """Jobs that nothing was learnt of but their measure perhaps: the server they need is not asked at present."""
+    """Jobs without an outcome, because the server that they need is not asked at present; with what is known."""
     parked: str = ""
     """That server's origin, when jobs are left."""
     traffic: tuple[Traffic, ...] = ()
@@ -319,19 +324,19 @@ class BatchResult:
 
 
 class Use(StrEnum):
-    """What a request or a byte was good for."""
+    """Whether a request or a byte was of use."""
 
     USEFUL = "useful"
-    """Needed, and used."""
+    """Needed and used."""
     RETRIED = "retried"
-    """Part of an attempt that failed and was made again, or given up."""
+    """Part of an attempt that failed, and was repeated or given up."""
     WASTED = "wasted"
-    """Received in a good answer, but not needed: the rest of a header read, gaps between tiles."""
+    """Part of a good response, but not needed: the rest of a header read, gaps between blocks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FolderMove:
-    """The crops of one area are to live in another folder of the output folder."""
+    """A move of one area's crops to another folder in the output folder."""
 
     fingerprint: str
     old: str
@@ -349,37 +354,38 @@ class Traffic:
     use: Use
     requests: int
     bytes: int
-    """Body bytes as they came over the wire (compressed, where the body was)."""
+    """Body bytes as they were transferred (compressed, where the body was)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """A count that is larger than what the catalogue gives: pages of another size brought the same items."""
+    """A catalogue's count that exceeds the items it returns: pages of another size returned the same items."""
 
     counted: int
+    """The catalogue's count."""
     ids: str
-    """Hash of the items that came."""
+    """Hash of the items that were returned."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchReport:
-    """How one search ended: one group of neighbouring areas, one span of time."""
+    """How one search ended, for one group of neighbouring areas and one span of time."""
 
     label: str
-    """Names the areas and the span, for people."""
+    """Areas and span, for people."""
     key: str
     """Identifies the same search in a later run."""
     complete: bool
     """True only when paging ended normally."""
     items: int
-    """Distinct items that the search returned."""
+    """Number of distinct items that the search returned."""
     reason: str = ""
-    """Why it is not complete; one line."""
+    """Why it is not complete, in one line."""
     estimate: Estimate | None = None
-    """Set when the catalogue counts more items than it gives, and the search is complete all the same."""
+    """Set when the catalogue counts more items than it returns although the search is complete."""
 
 
-# ---- events: facts that the pipeline tells while it runs --------------------------------------------------
+# ---- events: facts that a run reports while it goes on ----------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -400,18 +406,18 @@ class JobDone:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchDone:
-    """A search ended, well or not."""
+    """A search ended, complete or not."""
 
     report: SearchReport
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Notice:
-    """Something a person should read: one line."""
+    """A line that a person should read."""
 
     text: str
     grave: bool = False
-    """Results may be wrong: also told where only failures are told."""
+    """Results may be wrong: shown even where only failures are shown."""
 
 
 Event = JobsFound | JobDone | SearchDone | Notice

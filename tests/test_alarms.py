@@ -40,7 +40,7 @@ def cloudy(of: Job) -> Outcome:
 
 
 def told(*outcomes: Outcome) -> list[str]:
-    servers = Servers()
+    servers = Servers(["scl"])
     for outcome in outcomes:
         servers.add(outcome)
     return [alarm.text for alarm in servers.alarms(lambda _: NEXT) if not alarm.settings]
@@ -74,7 +74,7 @@ def test_what_tells_nothing_of_a_server_does_not_count() -> None:
 
 
 def test_servers_are_told_apart() -> None:
-    servers = Servers()
+    servers = Servers(["scl"])
     for number in range(10):
         servers.add(gone(job(number), host="https://down.example"))
         servers.add(saved(job(number, 1)))

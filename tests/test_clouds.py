@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
-from s2async.clouds import Limits, bad_pixels, cloud_percent, measure, valid_percent, verdict
+from s2async.clouds.scl import SclRule, measure
+from s2async.clouds.shares import bad_pixels, cloud_percent, valid_percent
 from s2async.cog.grid import Grid
 from s2async.cog.polygon_mask import cutout
 from s2async.errors import CorruptFile
@@ -83,7 +84,7 @@ def test_nothing_inside_is_counted_as_nothing() -> None:
     measured = measure(np.ones((1, 3, 4), np.uint8), np.zeros((3, 4), bool), 0)
     assert measured.histogram == (0,) * 13
     assert (measured.valid, measured.total) == (0, 0)
-    assert verdict(measured, Limits(classes=frozenset(BAD), max_cloud=10_000, min_valid=0)) is Status.NODATA
+    assert SclRule(classes=frozenset(BAD), max_cloud=10_000, min_valid=0).verdict(measured) is Status.NODATA
 
 
 @pytest.mark.parametrize(
@@ -142,43 +143,43 @@ def plain_verdict(
 def test_the_verdict_is_that_of_fractions(
     measured: CloudMeasure, classes: frozenset[int], max_cloud: float, min_valid: float
 ) -> None:
-    limits = Limits.from_percent(classes=classes, max_cloud=max_cloud, min_valid=min_valid)
+    rule = SclRule.from_percent(classes=classes, max_cloud=max_cloud, min_valid=min_valid)
     expected = plain_verdict(measured, classes, Fraction(str(max_cloud)), Fraction(str(min_valid)))
-    assert verdict(measured, limits) is expected
+    assert rule.verdict(measured) is expected
 
 
 @given(st.integers(0, 10_000), st.integers(1, 10**6), st.booleans())
 def test_exactly_at_the_limit_is_clear_and_one_pixel_more_is_not(hundredths: int, scale: int, cloud: bool) -> None:
     bad, valid = hundredths * scale, 10_000 * scale  # exactly so many hundredths of a per cent
 
-    def judged(bad: int, valid: int, total: int, limits: Limits) -> Status | None:
+    def judged(bad: int, valid: int, total: int, rule: SclRule) -> Status | None:
         histogram = [0] * 13
         histogram[9], histogram[4], histogram[0] = bad, valid - bad, total - valid
-        return verdict(CloudMeasure(histogram=tuple(histogram), total=total), limits)
+        return rule.verdict(CloudMeasure(histogram=tuple(histogram), total=total))
 
     if cloud:
-        limits = Limits(classes=frozenset({9}), max_cloud=hundredths, min_valid=0)
-        assert judged(bad, valid, valid, limits) is None
+        rule = SclRule(classes=frozenset({9}), max_cloud=hundredths, min_valid=0)
+        assert judged(bad, valid, valid, rule) is None
         if bad < valid:
-            assert judged(bad + 1, valid, valid, limits) is Status.CLOUDY
+            assert judged(bad + 1, valid, valid, rule) is Status.CLOUDY
     else:
-        limits = Limits(classes=frozenset({9}), max_cloud=10_000, min_valid=hundredths)
-        assert judged(0, bad, valid, limits) is (None if bad else Status.NODATA)
+        rule = SclRule(classes=frozenset({9}), max_cloud=10_000, min_valid=hundredths)
+        assert judged(0, bad, valid, rule) is (None if bad else Status.NODATA)
         if bad:
-            assert judged(0, bad - 1, valid, limits) is Status.NODATA
+            assert judged(0, bad - 1, valid, rule) is Status.NODATA
 
 
 def test_too_little_data_is_told_before_too_many_clouds() -> None:
     measured = CloudMeasure(histogram=(90, 0, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 0), total=100)
-    limits = Limits.from_percent(classes=[9], max_cloud=2, min_valid=10)
-    assert verdict(measured, limits) is Status.CLOUDY
-    assert verdict(measured, Limits.from_percent(classes=[9], max_cloud=2, min_valid=10.01)) is Status.NODATA
+    rule = SclRule.from_percent(classes=[9], max_cloud=2, min_valid=10)
+    assert rule.verdict(measured) is Status.CLOUDY
+    assert SclRule.from_percent(classes=[9], max_cloud=2, min_valid=10.01).verdict(measured) is Status.NODATA
 
 
 def test_pixels_that_the_raster_does_not_hold_count_as_no_data() -> None:
     half = CloudMeasure(histogram=(0, 0, 0, 0, 50, 0, 0, 0, 0, 0, 0, 0, 0), total=100)
-    assert verdict(half, Limits.from_percent(classes=[9], max_cloud=2, min_valid=50)) is None
-    assert verdict(half, Limits.from_percent(classes=[9], max_cloud=2, min_valid=50.01)) is Status.NODATA
+    assert SclRule.from_percent(classes=[9], max_cloud=2, min_valid=50).verdict(half) is None
+    assert SclRule.from_percent(classes=[9], max_cloud=2, min_valid=50.01).verdict(half) is Status.NODATA
 
 
 @given(measures(), classes_)
@@ -194,15 +195,15 @@ def test_per_cents_for_people_are_numbers_or_none(measured: CloudMeasure, classe
         assert bad_pixels(measured, classes) == plain[list(classes)].sum()
 
 
-# ---- limits ------------------------------------------------------------------------------------------------
+# ---- limits ----------------------------------------------------------------------------------------------
 
 
 @given(st.integers(0, 10_000))
 def test_two_decimals_are_kept_exactly(hundredths: int) -> None:
-    limits = Limits.from_percent(
+    rule = SclRule.from_percent(
         classes=[1], max_cloud=hundredths / 100, min_valid=float(f"{hundredths / 100:.2f}")
     )
-    assert limits.max_cloud == limits.min_valid == hundredths
+    assert rule.max_cloud == rule.min_valid == hundredths
 
 
 @pytest.mark.parametrize(
@@ -211,13 +212,13 @@ def test_two_decimals_are_kept_exactly(hundredths: int) -> None:
 def test_other_per_cents_are_refused(percent: float) -> None:
     for name in ("max_cloud", "min_valid"):
         with pytest.raises(ValueError):
-            Limits.from_percent(**{"classes": [9], "max_cloud": 2, "min_valid": 95, name: percent})  # type: ignore[arg-type]
+            SclRule.from_percent(**{"classes": [9], "max_cloud": 2, "min_valid": 95, name: percent})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("classes", [[0], [0, 8], [12], [-1], [255]])
 def test_classes_that_spoil_nothing_are_refused(classes: list[int]) -> None:
     with pytest.raises(ValueError, match="of 1 to 11"):
-        Limits.from_percent(classes=classes, max_cloud=2, min_valid=95)
+        SclRule.from_percent(classes=classes, max_cloud=2, min_valid=95)
 
 
 @pytest.mark.parametrize("value", [12, 77, 255])
@@ -227,8 +228,8 @@ def test_values_that_are_no_classes_are_no_data(value: int) -> None:
     measured = measure(np.full((10, 10), value, "uint8"), inside, 100)
     assert (measured.valid, valid_percent(measured)) == (0, 0)
     for least in (0, 50, 100):
-        limits = Limits.from_percent(classes=BAD, max_cloud=100, min_valid=least)
-        assert verdict(measured, limits) == Status.NODATA
+        rule = SclRule.from_percent(classes=BAD, max_cloud=100, min_valid=least)
+        assert rule.verdict(measured) == Status.NODATA
     half = np.full((10, 10), 4, "uint8")
     half[:5] = value
     assert valid_percent(measure(half, inside, 100)) == 50

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
+from s2async.clouds import scl
 from s2async.models import Asset, Cause, Reason
 from s2async.text import listing, origin
 
@@ -50,7 +51,7 @@ def sort_assets(
             plain = key.removesuffix("-jp2")
             if plain not in assets:
                 absent.setdefault(plain, ONLY_JP2)
-    for key, file in (("scl", "SCL.tif"), ("visual", "TCI.tif")):
+    for key, file in ((scl.ASSET, "SCL.tif"), ("visual", "TCI.tif")):
         if folder and key not in assets and key not in absent:
             found = _address({"href": f"{folder}/{file}"}, "", catalog)
             if not isinstance(found, Reason):

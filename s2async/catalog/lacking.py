@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from s2async.alarms import advice, named
 from s2async.models import Cause, Scene
@@ -14,11 +14,13 @@ class Lacking:
     """Collects, scene by scene, which of some assets no scene offers in a readable form.
 
     Args:
-        keys: asset keys.
+        keys: keys of the assets to crop.
+        measured: keys of the assets that the cloud rule needs.
     """
 
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._never: dict[str, Counter[Cause]] = {key: Counter() for key in dict.fromkeys(keys)}
+    def __init__(self, keys: Iterable[str], *, measured: Collection[str]) -> None:
+        self._measured = frozenset(measured)
+        self._never: dict[str, Counter[Cause]] = {key: Counter() for key in dict.fromkeys((*measured, *keys))}
         """Causes by key, for the keys that no scene has offered."""
         self._scenes = 0
         self._there: set[str] = set()
@@ -53,7 +55,7 @@ class Lacking:
     @property
     def place(self) -> tuple[str, str]:
         """The setting to correct: the catalogue names the classification, the output the other assets."""
-        return ("search", "catalog") if "scl" in self._never else ("output", "assets")
+        return ("search", "catalog") if self._never.keys() & self._measured else ("output", "assets")
 
     @property
     def told(self) -> str:

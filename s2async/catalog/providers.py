@@ -12,6 +12,7 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from s2async.catalog.assets import is_address
+from s2async.clouds import scl
 from s2async.errors import ConfigError
 from s2async.text import origin
 
@@ -61,7 +62,7 @@ def _earth_search(name: str, collection: str) -> Catalog:
         name=name,
         url="https://earth-search.aws.element84.com/v1",
         collection=collection,
-        assets={"scl": "scl"},
+        assets={scl.ASSET: "scl"},
         origins=tuple(_S3.values()),
         buckets=_S3,
         descending=True,
@@ -97,7 +98,7 @@ def custom(url: str, collection: str, assets: Mapping[str, str], attribution: st
         raise ConfigError(f"{ascii(url)[:80]} is not the address of a STAC API, such as https://host/v1")
     if not collection:
         raise ConfigError(f"the catalogue at {url} needs the name of a collection")
-    if "scl" not in assets:
+    if scl.ASSET not in assets:
         raise ConfigError(
             f"the catalogue at {url} must say which asset holds the scene classification: "
             'assets = { scl = "..." }'

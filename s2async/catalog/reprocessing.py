@@ -16,6 +16,7 @@ from operator import itemgetter
 from typing import Any
 
 from s2async.catalog.items import instant
+from s2async.clouds import scl
 from s2async.models import Scene
 
 TOLERANCE_SECONDS = 1.0
@@ -46,7 +47,7 @@ def processing_order(scene: Scene) -> tuple[bool, tuple[int, ...], float, str]:
     """
     baseline = tuple(int(number) for number in re.findall(r"\d+", scene.baseline))
     generated = instant(scene.generated)
-    return "scl" in scene.assets, baseline, generated.timestamp() if generated else 0.0, scene.id
+    return scl.ASSET in scene.assets, baseline, generated.timestamp() if generated else 0.0, scene.id
 
 
 class NewestOnly:

@@ -75,7 +75,7 @@ def prune(config: Path, *, dry_run: bool) -> int:
         kept = checks.remove(unwanted, output)
         state.forget_crops(unwanted)
         rows = state.saved_rows(selection)
-        csv_table.write_csv(rows, output, classes=settings.limits().classes)
+        csv_table.write_csv(rows, output, classes=settings.cloud_rule().classes)
     for crop, why in kept:
         click.echo(safe(f"{_path(crop)} {why}: not removed"), err=True)
     stays = {(crop.job, crop.asset) for crop, _ in kept}
@@ -100,8 +100,8 @@ def rebuild(config: Path) -> int:
         raise ConfigError(f"{away}: {away.advice}, or choose another path under [run] state")
     checks.check_output(output)
     owners.check_alive(settings)
-    limits, selection = settings.limits(), settings.selection()
-    made = rebuilding.rebuild(settings, areas, limits, selection, version=__version__)
+    rule, selection = settings.cloud_rule(), settings.selection()
+    made = rebuilding.rebuild(settings, areas, rule, selection, version=__version__)
     if made.aside:
         click.echo(f"the old state is now {safe(str(made.aside))}")
     for path, why in made.strange:

@@ -105,4 +105,4 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[s
 def unheld(state: Ledger, config: Config, counts: Counts) -> tuple[Unheld, ...]:
     """The areas that no scene covers; none while scenes may be unread."""
     known = not counts.open and all(report.complete for report in state.searches())
-    return state.unheld(config.limits()) if known else ()
+    return state.unheld(config.cloud_rule()) if known else ()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from s2async.catalog.providers import COPERNICUS
+from s2async.clouds import scl
 
 
 def _example() -> str:
@@ -39,7 +40,7 @@ def render(
         assets: maps our asset keys to those of the items; by default scl and visual, unchanged.
         attribution: source of the pixels; ``{year}`` stands for the year of sensing.
     """
-    names = assets or {"scl": "scl", "visual": "visual"}
+    names = assets or {scl.ASSET: scl.ASSET, "visual": "visual"}
     entries = {
         "url": _quoted(catalog_url),
         "collection": _quoted(collection),

@@ -30,7 +30,8 @@ from yarl import URL
 
 from s2async.catalog.periods import why_empty
 from s2async.catalog.providers import COPERNICUS, KNOWN, Catalog, custom
-from s2async.clouds import Limits
+from s2async.clouds import scl
+from s2async.clouds.scl import SclRule
 from s2async.config import toml
 from s2async.config.messages import Misplaced, error_message
 from s2async.config.toml import TomlFile
@@ -84,7 +85,7 @@ class CustomCatalog(Section):
     """Root of the API; must be https unless ``[network] origins`` lists its origin."""
     collection: Text = Field(examples=["sentinel-2-l2a"])
     """Id of a collection of Sentinel-2 L2A scenes."""
-    assets: AssetNames = {"scl": "scl"}
+    assets: AssetNames = {scl.ASSET: scl.ASSET}
     """Maps our asset keys to those of the items; keys that are not listed are the same."""
     attribution: Text = COPERNICUS
     """Source of the pixels, for the tags of the crops; ``{year}`` stands for the year of sensing."""
@@ -322,10 +323,10 @@ class Config(Section):
             place = self.place("search", "datetime")
             raise ConfigError(f'{place}: [search] datetime: "{one_line(self.search.datetime)}" {why}')
 
-    def limits(self) -> Limits:
-        """The cloud limits."""
+    def cloud_rule(self) -> SclRule:
+        """The rule by which areas are clear."""
         clouds = self.clouds
-        return Limits.from_percent(
+        return SclRule.from_percent(
             classes=clouds.classes, max_cloud=clouds.max_area_cloud, min_valid=clouds.min_area_valid
         )
 

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from yarl import URL
 
 from s2async.catalog.providers import KNOWN
+from s2async.clouds import scl
 from s2async.config.messages import nearest
 from s2async.config.toml import toml_value
 from s2async.files import check_names
@@ -169,8 +170,8 @@ def _classes(values: tuple[int, ...]) -> tuple[int, ...]:
             raise ValueError(
                 "class 0 is nodata and cannot be a bad class; remove it (min_area_valid limits nodata)"
             )
-        if not 1 <= value <= 11:
-            raise ValueError(f"{value} is not an SCL class; use classes 1 to 11")
+        if not 1 <= value < scl.CLASSES:
+            raise ValueError(f"{value} is not an SCL class; use classes 1 to {scl.CLASSES - 1}")
         if values.count(value) > 1:
             raise ValueError(f"class {value} is listed twice; remove one")
     return values
@@ -193,8 +194,8 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _names_scl(assets: dict[str, str]) -> dict[str, str]:
-    if "scl" not in assets:
-        raise ValueError('does not say which asset is the scene classification; add scl = "..."')
+    if scl.ASSET not in assets:
+        raise ValueError(f'does not say which asset is the scene classification; add {scl.ASSET} = "..."')
     return assets
 
 

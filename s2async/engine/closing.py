@@ -33,11 +33,11 @@ def settle(context: Context) -> Settled:
     """
     _settle_denied(context)
     lacking = _lacking_alarm(context)
-    untold = "" if lacking else context.lacking.told
-    for text in filter(None, (untold, search.estimates_told(context.noted))):
+    absent = "" if lacking else context.lacking.told
+    for text in filter(None, (absent, search.estimates_told(context.noted))):
         context.tell(text)
     rows = context.state.saved_rows(context.selection)
-    index = csv_table.write_csv(rows, context.config.output.folder, classes=context.limits.classes)
+    index = csv_table.write_csv(rows, context.config.output.folder, classes=context.rule.classes)
     return Settled(index=index, lacking=lacking)
 
 
@@ -59,7 +59,7 @@ def sum_up(context: Context, settled: Settled) -> Summary:
         found_nothing=not (cut_short or context.items or sum(counts.total.values())),
         sceneless=tuple(area.name for area in counts.areas if not area.by_status),
         incomplete=incomplete,
-        unheld=context.state.unheld(context.limits) if known else (),
+        unheld=context.state.unheld(context.rule) if known else (),
         alarms=_alarms(context, settled.lacking, counts),
         index=settled.index,
         seconds=progress.seconds,
@@ -88,7 +88,7 @@ def _lacking_alarm(context: Context) -> Alarm | None:
 
 
 def _alarms(context: Context, lacking: Alarm | None, counts: Counts) -> tuple[Alarm, ...]:
-    """Why all was in vain, said once: of keys and servers rather than of every job."""
+    """Alarms for wanted keys and servers that gave nothing, or else one alarm for all jobs."""
 
     def again(host: str) -> Again:
         return context.state.again(context.selection, host=host)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from s2async import alarms
 from s2async.catalog.lacking import Lacking
 from s2async.config.model import Config
-from s2async.engine.endings import SCL
 from s2async.engine.job_queue import JobQueue
 from s2async.engine.limit_watch import LimitWatch
 from s2async.engine.limits import RunLimits
@@ -47,10 +46,10 @@ class Context:
         self.queue = JobQueue(config.run.queue)
         self.catalog = config.catalog()
         self.selection = config.selection()
-        self.limits = config.limits()
-        self.lacking = Lacking([SCL, *self.selection.assets])
+        self.rule = config.cloud_rule()
+        self.lacking = Lacking(self.selection.assets, measured=self.rule.assets)
         """Wanted assets that no scene has offered."""
-        self.servers = alarms.Servers()
+        self.servers = alarms.Servers(self.rule.assets)
         """Which servers gave files."""
         self.given_up: dict[str, HostParked] = {}
         """Servers that this run no longer waits for, by origin; jobs that need them stay open."""

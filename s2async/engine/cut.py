@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from s2async import clouds, files
+from s2async import files
 from s2async._version import __version__
+from s2async.clouds.shares import cloud_percent, valid_percent
 from s2async.cog.source import Source
 from s2async.engine.scene_files import Part
 from s2async.engine.step import Bench
@@ -74,7 +75,7 @@ class Cut:
         places = await self._files.cutouts(source, jobs)
         inside = [(job, place) for job, place in zip(jobs, places, strict=True) if place is not None]
         if len(inside) < len(jobs):
-            raise CorruptFile(f"does not reach an area that the scene classification reaches: {shown(asset.href)}")
+            raise CorruptFile(f"does not reach an area that the cloud rule has measured: {shown(asset.href)}")
         async with self._files.pixels(source, inside) as parts:
             return await self._encode_all(parts)
 
@@ -129,7 +130,6 @@ class Cut:
 def crop_tags(job: Job, measured: CloudMeasure, source: Source, settings: Settings) -> dict[str, str]:
     """The tags of a crop: its origin, and all that is needed to write its row of the state again."""
     scene: Scene = job.scene
-    classes = settings.limits.classes
     return {
         "ITEM_ID": scene.id,
         "ITEM_VERSION": scene.version,
@@ -139,10 +139,10 @@ def crop_tags(job: Job, measured: CloudMeasure, source: Source, settings: Settin
         "AREA_FINGERPRINT": job.area.fingerprint,
         "ASSET": source.asset.key,
         "MASK": crops.mask_tag(settings.mask),
-        "SCL_HISTOGRAM": " ".join(map(str, measured.histogram)),
+        crops.histogram_tag(measured.rule): " ".join(map(str, measured.histogram)),
         "AREA_PIXELS": str(measured.total),
-        "CLOUD_PERCENT": f"{clouds.cloud_percent(measured, classes) or 0:.4f}",
-        "VALID_PERCENT": f"{clouds.valid_percent(measured) or 0:.4f}",
+        "CLOUD_PERCENT": f"{cloud_percent(measured, settings.rule.spoilt) or 0:.4f}",
+        "VALID_PERCENT": f"{valid_percent(measured) or 0:.4f}",
         "HREF": public(source.asset.href),
         "ETAG": source.edition.etag,
         "TIFFTAG_SOFTWARE": f"s2async {__version__}",

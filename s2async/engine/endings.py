@@ -1,62 +1,75 @@
-"""What becomes of a batch's jobs: what is known of each so far, and the outcome that follows from it. Pure."""
+"""What is known of each job of a batch so far, and the outcome that follows from it. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
 
-from s2async import clouds, reasons
+from s2async import reasons
 from s2async.catalog.assets import NO_ASSET
-from s2async.clouds import Limits
+from s2async.clouds.rule import CloudRule
 from s2async.errors import NotAllowed, RemoteError
 from s2async.models import Asset, Batch, Cause, CloudMeasure, Job, Lack, Outcome, Product, Status
 from s2async.text import origin
 
-SCL: Final = "scl"
-"""Our key of the scene classification."""
-
 
 class Endings:
-    """The jobs of a batch; what has no outcome goes on.
+    """The jobs of a batch: steps work on those that have no outcome yet.
 
     Args:
-        batch: Jobs of one scene.
-        limits: Of clouds.
-        assets: To be cut; none to measure only.
+        batch: jobs of one scene.
+        rule: judges measurements.
+        assets: to be cut; none to measure only.
     """
 
-    def __init__(self, batch: Batch, limits: Limits, assets: Sequence[str]) -> None:
-        self.measures: dict[int, CloudMeasure] = {job.id: job.measure for job in batch.jobs if job.measure}
+    def __init__(self, batch: Batch, rule: CloudRule, assets: Sequence[str]) -> None:
+        self.measures: dict[int, CloudMeasure] = {
+            job.id: job.measure for job in batch.jobs if job.measure and job.measure.rule == rule.name
+        }
+        """What the rule counted, by job."""
         self.products: dict[int, list[Product]] = {job.id: [*job.products] for job in batch.jobs}
+        """Crops that were written, by job."""
+        self.results: dict[int, list[object]] = {}
+        """Results of other kinds of steps, by job."""
         self._batch = batch
-        self._limits = limits
+        self._rule = rule
         self._assets = assets
+        self._needed = tuple(dict.fromkeys((*rule.assets, *assets)))
+        """All assets that the jobs need, those of the rule first."""
         self._outcomes: dict[int, Outcome] = {}
         self._lacks: dict[int, dict[str, Lack]] = {job.id: self._known_lacks(job) for job in batch.jobs}
-        """By asset: what is not asked for, and what was asked for in vain."""
+        """By job and asset: what is not requested, and what was requested and could not be read."""
 
     @property
-    def told(self) -> tuple[Outcome, ...]:
+    def outcomes(self) -> tuple[Outcome, ...]:
         """All outcomes, in the batch's order."""
         return tuple(self._outcomes[job.id] for job in self._batch.jobs if job.id in self._outcomes)
 
     @property
     def left(self) -> tuple[Job, ...]:
-        """The jobs without one, with what is known of them: nothing is fetched again when they go on."""
-        return tuple(map(self._so_far, self._open()))
+        """The jobs without an outcome, with what is known of them, so that nothing is fetched again."""
+        return tuple(map(self._so_far, self.open()))
 
-    # ---- what is to be asked for ----
+    # ---- what the steps need ----
+
+    def open(self) -> list[Job]:
+        """Jobs without an outcome."""
+        return [job for job in self._batch.jobs if job.id not in self._outcomes]
 
     def unmeasured(self) -> list[Job]:
-        """Jobs whose clouds are to be looked at."""
-        return [job for job in self._open() if job.id not in self.measures]
+        """Jobs without a measurement whose assets of the rule may be read."""
+        lacks, needed = self._lacks, self._rule.assets
+        return [
+            job
+            for job in self.open()
+            if job.id not in self.measures and not any(key in lacks[job.id] for key in needed)
+        ]
 
     def wanting(self, asset: str) -> list[Job]:
-        """Jobs of which an asset is to be cut."""
-        return [job for job in self._open() if asset not in job.saved and asset not in self._lacks[job.id]]
+        """Jobs for which an asset must be cut."""
+        return [job for job in self.open() if asset not in job.saved and asset not in self._lacks[job.id]]
 
-    # ---- what was learnt ----
+    # ---- what the steps learned ----
 
     def lack(self, asset: Asset, error: RemoteError, jobs: Sequence[Job]) -> None:
         """Note that those of the jobs that have no outcome did not get an asset."""
@@ -70,7 +83,7 @@ class Endings:
                 self._lacks[job.id].setdefault(asset.key, lack)
 
     def forget(self, key: str, jobs: Sequence[Job]) -> None:
-        """An asset is to be tried once more for these jobs: what came of the first try does not count."""
+        """Drop what the first try of an asset gave for these jobs, before the second."""
         for job in jobs:
             self._outcomes.pop(job.id, None)
             self._lacks[job.id].pop(key, None)
@@ -78,28 +91,31 @@ class Endings:
     # ---- what follows ----
 
     def judge(self) -> None:
-        """End the jobs that are not clear, and those that were to be measured and could not be."""
-        for job in self._open():
+        """End the jobs that are not clear, and those that could not be measured."""
+        for job in self.open():
             measured = self.measures.get(job.id)
-            status = clouds.verdict(measured, self._limits) if measured else None
+            status = self._rule.verdict(measured) if measured else None
             if measured and status:
                 small = measured.total == 0
                 reason = "no centre of a pixel lies in the area: it is too small" if small else ""
                 self.end(job, status, reason, cause=Cause.SMALL if small else None)
-            elif SCL in (lacks := self._lacks[job.id]) and not (measured and lacks[SCL].missing):
-                self._end_lacking(job, [lacks[key] for key in dict.fromkeys((SCL, *self._assets)) if key in lacks])
+            elif lacks := self._lacks[job.id]:
+                gone = [lacks[key] for key in self._rule.assets if key in lacks]
+                # an earlier measurement counts even when its file is missing by now
+                if gone and not (measured and all(lack.missing for lack in gone)):
+                    self._end_lacking(job, [lacks[key] for key in self._needed if key in lacks])
 
     def give_up(self) -> None:
-        """End the jobs of which no wanted asset can be had: then their clouds do not matter."""
-        for job in self._open():
+        """End the jobs for which no wanted asset can be had: their clouds do not matter."""
+        for job in self.open():
             lacks = self._lacks[job.id]
             hopeless = self._assets and all(key in lacks for key in self._assets)
             if hopeless and not job.saved.intersection(self._assets):
                 self._end_lacking(job, [lacks[key] for key in self._assets])
 
     def end_all(self) -> None:
-        """End the clear jobs that are left by what was, and what could be, cut."""
-        for job in self._open():
+        """End the remaining jobs, which are clear, according to the crops that they have and lack."""
+        for job in self.open():
             there = job.saved.union(product.asset for product in self.products[job.id])
             found = self._lacks[job.id]
             lacks = [found[key] for key in self._assets if key in found and key not in there]
@@ -118,7 +134,7 @@ class Endings:
         transient: bool = False,
         lacks: Sequence[Lack] = (),
     ) -> None:
-        """Enter the outcome of a job; the arguments are parts of it."""
+        """Set the outcome of a job. The arguments are parts of it; see `Outcome`."""
         self._outcomes[job.id] = Outcome(
             job=job,
             status=status,
@@ -128,18 +144,16 @@ class Endings:
             cause=cause,
             transient=transient,
             lacks=tuple(lacks),
+            results=tuple(self.results.get(job.id, ())),
         )
 
     # ---- helpers ----
 
-    def _open(self) -> list[Job]:
-        return [job for job in self._batch.jobs if job.id not in self._outcomes]
-
     def _known_lacks(self, job: Job) -> dict[str, Lack]:
-        """What a job lacks before anything is asked for: what its item does not offer, what is not due again."""
+        """What a job lacks before any request: what its item does not offer, and what is not due again."""
         scene = self._batch.scene
         found = {lack.asset: lack for lack in job.lacks if not lack.again}
-        for key in (SCL, *self._assets):
+        for key in self._needed:
             if key not in scene.assets and key not in job.saved:
                 reason = scene.absent.get(key, NO_ASSET)
                 before = found.get(key)
@@ -148,7 +162,7 @@ class Endings:
         return found
 
     def _end_lacking(self, job: Job, lacks: Sequence[Lack]) -> None:
-        """End a job for what it lacks: FAILED where something of that may be there."""
+        """End a job because of what it lacks: FAILED when some of it may exist, else MISSING."""
         failed = [lack for lack in lacks if not lack.missing]
         because = failed or lacks
         self.end(
@@ -161,6 +175,7 @@ class Endings:
         )
 
     def _so_far(self, job: Job) -> Job:
+        """A job with what was learned of it."""
         products = self.products[job.id]
         known = {lack.asset: lack for lack in job.lacks}
         missing = {key: lack for key, lack in self._lacks[job.id].items() if lack.missing}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from s2async import clouds
+from s2async.clouds.rule import AreaPixels
 from s2async.cog.grid import Cutout
-from s2async.engine.endings import SCL
 from s2async.engine.step import Bench
 from s2async.errors import CorruptFile
 from s2async.models import Asset, Job, Status
@@ -23,19 +22,21 @@ class Measure:
     def __init__(self, bench: Bench) -> None:
         self._endings = bench.endings
         self._files = bench.files
-        self._keep = SCL in bench.settings.assets
-        self.assets = (SCL,)
+        self._rule = bench.settings.rule
+        self._cut = frozenset(bench.settings.assets)
+        self._found: dict[int, dict[str, AreaPixels]] = {}
+        """By job, the pixels of assets that were read, while the rule needs further ones."""
+        self.assets = self._rule.assets
 
-    def wanting(self, asset: str) -> list[Job]:  # noqa: ARG002 - it has one asset
+    def wanting(self, asset: str) -> list[Job]:  # noqa: ARG002 - a rule needs all its assets
         """The jobs without a measurement."""
         return self._endings.unmeasured()
 
     async def do(self, asset: Asset, jobs: Sequence[Job], /) -> None:
-        """Count the pixels of each class; areas that the file does not touch are OUTSIDE."""
+        """Read an asset, and measure where it is the last one; areas that the file does not touch are OUTSIDE."""
         source = await self._files.source(asset)
-        bands, dtype = source.layout.bands, source.layout.dtype
-        if (bands, dtype) != (1, "uint8"):
-            raise CorruptFile(f"not a scene classification: {bands} x {dtype}: {shown(asset.href)}")
+        if fault := self._rule.check(asset.key, source.layout.bands, source.layout.dtype):
+            raise CorruptFile(f"{fault}: {shown(asset.href)}")
         inside: list[tuple[Job, Cutout]] = []
         for job, place in zip(jobs, await self._files.cutouts(source, jobs), strict=True):
             if place is None:
@@ -45,13 +46,17 @@ class Measure:
         if not inside:
             return
         async with self._files.pixels(source, inside) as parts:
+            last = asset.key == self.assets[-1]
             for job, part in parts:
-                place = part.cutout
-                try:
-                    self._endings.measures[job.id] = clouds.measure(part.pixels, place.inside, place.total)
-                except CorruptFile as error:
-                    raise CorruptFile(f"{error}: {shown(asset.href)}") from error
-            if self._keep:
+                found = self._found.setdefault(job.id, {})
+                found[asset.key] = AreaPixels(part.pixels, part.cutout.inside, part.cutout.total)
+                if last:
+                    try:
+                        self._endings.measures[job.id] = self._rule.measure(found)
+                    except CorruptFile as error:
+                        raise CorruptFile(f"{error}: {shown(asset.href)}") from error
+                    del self._found[job.id]  # the memory budget does not cover it any longer
+            if asset.key in self._cut:
                 self._files.kept.setdefault(asset.key, {}).update({job.id: part for job, part in parts})
 
     def finish(self) -> None:

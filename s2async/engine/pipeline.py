@@ -96,7 +96,7 @@ class _Run:
         self.limits = limits
         self.replaced = Replaced()
         self.settings = Settings(
-            limits=context.limits,
+            rule=context.rule,
             assets=context.selection.assets,
             mask=context.selection.mask,
             quicklook=config.output.quicklook,

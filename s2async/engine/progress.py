@@ -77,7 +77,7 @@ class Summary:
     unheld: tuple[Unheld, ...] = ()
     """Areas that no raster covers enough of; none while there may be scenes that were not read yet."""
     alarms: tuple[Alarm, ...] = ()
-    """Why the run, or all runs so far, were in vain, and what to do."""
+    """Why the run, or all runs so far, read next to nothing, and what to do."""
     index: Path
     """Table of the saved crops."""
     seconds: float
@@ -86,7 +86,7 @@ class Summary:
 
     @property
     def clean(self) -> bool:
-        """Every job has an answer, every search is complete, and not all was in vain."""
+        """No job has failed, every search is complete, and there is no alarm."""
         return not (self.failed or self.incomplete or self.alarms)
 
     @property

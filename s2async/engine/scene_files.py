@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async import clouds
 from s2async.cog import reader
 from s2async.cog import source as sources
 from s2async.cog.grid import Cutout
 from s2async.cog.polygon_mask import cutout, is_known
 from s2async.cog.source import Source
-from s2async.engine.endings import SCL, Endings
+from s2async.engine.endings import Endings
 from s2async.engine.tools import Settings, Tools
 from s2async.errors import BadAnswer, CorruptFile, FileChanged, HostParked, RemoteError
 from s2async.log import log
@@ -173,8 +172,8 @@ class SceneFiles:
     ) -> AsyncIterator[list[tuple[Job, Part]]]:
         """Read the pixels under areas; jobs whose blocks are damaged lack the asset, and are left out.
 
-        The memory budget holds the pixels until the context ends. Blocks of the classification decide whether a
-        date is clear, and they are small: they are always read whole, and their checksums checked.
+        The memory budget holds the pixels until the context ends. Blocks of the cloud rule's assets decide whether
+        a date is clear, and they are small: they are always read whole, and their checksums checked.
 
         Args:
             source: the file.
@@ -189,8 +188,8 @@ class SceneFiles:
             pool=self._tools.pool,
             margin=self._tools.margins[key],
             masked=settings.mask or key not in settings.assets,
-            verify=settings.verify or key == SCL,
-            highest=clouds.CLASSES - 1 if key == SCL else None,
+            verify=settings.verify or key in settings.rule.assets,
+            highest=settings.rule.highest(key),
             shelf=self._shelf,
         ) as found:
             sound = []

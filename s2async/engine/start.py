@@ -8,7 +8,6 @@ from typing import Final
 
 from s2async import files, means
 from s2async.areas import loader as area_files
-from s2async.clouds import verdict
 from s2async.config.model import Config
 from s2async.engine import cut
 from s2async.engine.context import Context
@@ -155,7 +154,7 @@ def bring_in_line(context: Context, token: str, replaced: strangers.Replaced) ->
     state.commit_folders(moves)
     if specks := area_files.specks_notice(context.areas):
         context.tell(specks)
-    judged = state.update_statuses(lambda measured: verdict(measured, context.limits), context.selection)
+    judged = state.update_statuses(context.rule.verdict, context.selection)
     if judged:
         context.tell(f"judged {sum(judged.values())} measured jobs again by new settings")
     if again := state.reopen_transient():

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from s2async import clouds
+from s2async.clouds.rule import CloudRule
 from s2async.cog.memory import Budget
 from s2async.cog.prefix import Margin
 from s2async.cog.source import FirstRead
@@ -24,7 +24,8 @@ from s2async.output.strangers import Replaced
 class Settings:
     """What is wanted of every batch. It can be pickled."""
 
-    limits: clouds.Limits
+    rule: CloudRule
+    """Decides which areas are clear."""
     assets: tuple[str, ...]
     """Assets to cut; empty to measure only."""
     mask: bool

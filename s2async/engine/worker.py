@@ -66,7 +66,7 @@ async def process(
 
 
 async def _work(batch: Batch, settings: Settings, tools: Tools, steps: Sequence[StepKind]) -> BatchResult:
-    endings = Endings(batch, settings.limits, settings.assets)
+    endings = Endings(batch, settings.rule, settings.assets)
     files = SceneFiles(batch, settings, tools, endings)
     bench = Bench(settings=settings, tools=tools, endings=endings, files=files)
     parked = ""
@@ -84,4 +84,6 @@ async def _work(batch: Batch, settings: Settings, tools: Tools, steps: Sequence[
         endings.end_all()
     except HostParked as error:
         parked = error.origin
-    return BatchResult(outcomes=endings.told, files=tuple(files.facts.values()), left=endings.left, parked=parked)
+    return BatchResult(
+        outcomes=endings.outcomes, files=tuple(files.facts.values()), left=endings.left, parked=parked
+    )

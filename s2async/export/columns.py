@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from s2async.clouds import bad_pixels
+from s2async.clouds.shares import bad_pixels
 from s2async.state.records import JobRow, SavedRow
 from s2async.text import public
 

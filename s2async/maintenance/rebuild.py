@@ -22,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2async import files
-from s2async.clouds import Limits, valid_percent, verdict
+from s2async.clouds import scl
+from s2async.clouds.rule import CloudRule
+from s2async.clouds.shares import valid_percent
 from s2async.cog import gdal, tiff
 from s2async.cog.grid import Window
 from s2async.cog.polygon_mask import cutout, outline
@@ -31,7 +33,6 @@ from s2async.config.model import Config
 from s2async.errors import ConfigError, CorruptFile, StateDamaged
 from s2async.maintenance import owners
 from s2async.models import (
-    HISTOGRAM_BINS,
     Area,
     Asset,
     BatchResult,
@@ -68,7 +69,7 @@ class Rebuilt:
     """New path of the old state; None when there was none."""
 
 
-def rebuild(config: Config, areas: Sequence[Area], limits: Limits, selection: Selection, version: str) -> Rebuilt:
+def rebuild(config: Config, areas: Sequence[Area], rule: CloudRule, selection: Selection, version: str) -> Rebuilt:
     """Create a state from all complete crops with valid tags, and mark the output folder as belonging to it.
 
     The new state has another name until it is complete, and the lock is held meanwhile.
@@ -76,7 +77,7 @@ def rebuild(config: Config, areas: Sequence[Area], limits: Limits, selection: Se
     Args:
         config: settings of the project; its output folder exists.
         areas: areas whose crops count.
-        limits: cloud limits.
+        rule: the cloud rule by which jobs are judged.
         selection: the crops that jobs need.
         version: version of the program.
 
@@ -93,12 +94,12 @@ def rebuild(config: Config, areas: Sequence[Area], limits: Limits, selection: Se
         _remove(new)
         with State.create_or_open(new) as state:
             state.sync_areas(areas)
-            state.update_statuses(lambda measured: verdict(measured, limits), selection)
+            state.update_statuses(rule.verdict, selection)
             state.begin_run("rebuild", version)
             found, strange = _gather(areas, output, config.search.resolve().collection)
             for parts in found:
                 _record(state, parts, replace(selection, newest_only=False))
-            state.update_statuses(lambda measured: verdict(measured, limits), selection)
+            state.update_statuses(rule.verdict, selection)
             state.end_run("finished")
             state.note_output(output.resolve())
             if (name := owners.configuration(config)) is not None:
@@ -274,10 +275,11 @@ def _name(scene: Scene, product: Product) -> str:
 
 
 def _measure(values: Mapping[str, str]) -> CloudMeasure:
-    counts, total = tuple(map(int, values["SCL_HISTOGRAM"].split())), int(values["AREA_PIXELS"])
-    if len(counts) != HISTOGRAM_BINS or min(counts) < 0 or not sum(counts) <= total < MAX_SIDE**2:
+    counts = tuple(map(int, values[crops.histogram_tag(scl.NAME)].split()))
+    total = int(values["AREA_PIXELS"])
+    if len(counts) != scl.BINS or min(counts) < 0 or not sum(counts) <= total < MAX_SIDE**2:
         raise ValueError("no histogram of an area")
-    measured = CloudMeasure(histogram=counts, total=total)
+    measured = CloudMeasure(histogram=counts, total=total, rule=scl.NAME)
     said = float(values.get("VALID_PERCENT", "nan"))
     if abs(said - (valid_percent(measured) or 0)) > _PERCENT:
         raise ValueError("its numbers contradict each other")

@@ -41,6 +41,11 @@ def file_name(item_id: str, asset: str) -> str:
     return f"{item_id}_{asset}{SUFFIX}"
 
 
+def histogram_tag(rule: str) -> str:
+    """The tag that holds the counts of a cloud rule, such as ``SCL_HISTOGRAM``."""
+    return f"{rule.upper()}_HISTOGRAM"
+
+
 def mask_tag(mask: bool) -> str:
     """Return the value of a crop's tag ``MASK``."""
     return "polygon" if mask else "none"

@@ -16,6 +16,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from s2async.clouds import scl
 from s2async.geo import KM_PER_DEGREE
 from s2async.models import Area
 
@@ -71,7 +72,7 @@ _TWENTY: Final = FileKind(metres=20, block=512, block_bytes=Range(0.19e6, 0.42e6
 _SIXTY: Final = FileKind(metres=60, block=256, block_bytes=Range(0.05e6, 0.11e6), file_bytes=Range(2.5e6, 6.5e6))
 _ANY: Final = FileKind(metres=10, block=1024, block_bytes=Range(0.05e6, 2.1e6), file_bytes=Range(2.5e6, 300e6))
 KINDS: Final = (
-    {"scl": SCL, "visual": VISUAL}
+    {scl.ASSET: SCL, "visual": VISUAL}
     | dict.fromkeys(("blue", "green", "red", "nir"), _TEN)
     | dict.fromkeys(("rededge1", "rededge2", "rededge3", "nir08", "swir16", "swir22"), _TWENTY)
     | dict.fromkeys(("coastal", "nir09", "aot"), _SIXTY)
@@ -222,7 +223,7 @@ def rough(areas: Sequence[Area], days: float, assets: Iterable[str], *, max_scen
         max_scene_cloud: limit in per cent; used as the share of scenes that are below it.
     """
     boxes = shapely.bounds(shapely.get_parts([area.polygon for area in areas]))
-    cut = sum(_middle(kind_of(asset).block_bytes) for asset in assets if asset != "scl")
+    cut = sum(_middle(kind_of(asset).block_bytes) for asset in assets if asset != scl.ASSET)
     sieve = max_scene_cloud / 100
     each = min(_KEPT, sieve) * _PART * cut + sieve * (_middle(SCL.block_bytes) + _middle(HEADER))
     fetched = _scenes(_cells(boxes), days)

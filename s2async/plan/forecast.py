@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from s2async.clouds import scl
 from s2async.models import Area, Scene
 from s2async.plan import costs
 from s2async.plan.block_layout import RasterKey, Rasters, covered_share
@@ -158,7 +159,7 @@ class Planner:
         self._answered += int(answered.sum())
         raster_key = self._rasters.add(scene.grid, scene.epsg, scene.footprint)
         assets = tuple(asset for asset in self._assets if asset in scene.assets)
-        if answered.all() or "scl" not in scene.assets or (self._assets and not assets):
+        if answered.all() or scl.ASSET not in scene.assets or (self._assets and not assets):
             return  # a run does not measure the clouds either if the scene has none of the requested assets
         left = ~answered & ~clear
         lacking = {asset: np.array([one is None or asset not in one.saved for one in told]) for asset in assets}
@@ -204,7 +205,7 @@ class Planner:
             asked, read = self._reading(seen, chance)
             requests, size = requests + asked, size + read
             disk = disk + self._crops(seen, chance)
-            for asset in ("scl", *(asset for asset in seen.assets if asset != "scl")):
+            for asset in (scl.ASSET, *(asset for asset in seen.assets if asset != scl.ASSET)):
                 whole = whole + costs.kind_of(asset).file_bytes
             work += len(seen.measure) + len(seen.clear)
         time = costs.seconds(jobs=work, requests=requests, size=size, connections=connections, bandwidth=bandwidth)
@@ -268,7 +269,7 @@ class Planner:
             requests = Range(blocks.runs + seen.unread, len(blocks.shares) + 1)
             size = costs.SCL.block_bytes.times(len(blocks.shares)) + costs.HEADER.times(seen.unread, 1)
         for asset in seen.assets:
-            if asset != "scl":
+            if asset != scl.ASSET:
                 asked, read = self._cutting(seen, costs.kind_of(asset), seen.measure[seen.held], chance)
                 requests, size = requests + asked, size + read
         for asset, uncut in seen.uncut.items():

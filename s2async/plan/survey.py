@@ -13,7 +13,6 @@ from s2async.areas import loader as area_files
 from s2async.catalog import search
 from s2async.catalog.lacking import Lacking
 from s2async.catalog.periods import TOLERANCE
-from s2async.clouds import verdict
 from s2async.config.model import Config
 from s2async.errors import RemoteError
 from s2async.maintenance.guards import opened
@@ -88,10 +87,10 @@ class _Survey:
 
     def __post_init__(self) -> None:
         self.catalog = self.config.catalog()
-        self.limits = self.config.limits()
+        self.rule = self.config.cloud_rule()
         self.selection = self.config.selection()
         self.matcher = search.Matcher(self.areas)
-        self.lacking = Lacking(["scl", *self.selection.assets])
+        self.lacking = Lacking(self.selection.assets, measured=self.rule.assets)
         self.estimates = self.ledger.estimates() if self.ledger else {}
         self.experience = self._experience()
         self.planner = Planner(
@@ -167,16 +166,16 @@ class _Survey:
         if job.given_up:
             return Known(answered=True, clear=False)
         if job.measure is None:
-            unseen = "scl" in job.lacks or (bool(wanted) and done)
+            unseen = any(key in job.lacks for key in self.rule.assets) or (bool(wanted) and done)
             return Known(answered=job.status == Status.OUTSIDE or unseen, clear=False)
-        clear = verdict(job.measure, self.limits) is None
+        clear = self.rule.verdict(job.measure) is None
         return Known(answered=not clear or done, clear=clear, saved=have)
 
     def _experience(self) -> Experience:
         experience = Experience()
         if self.ledger is not None:
             for scene, cloud, measure in self.ledger.newest_measures(REMEMBERED):
-                judged = verdict(measure, self.limits)
+                judged = self.rule.verdict(measure)
                 if judged != Status.NODATA:  # missing data is estimated from the footprints
                     experience.add(scene, cloud, clear=judged is None)
         return experience

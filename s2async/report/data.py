@@ -9,7 +9,7 @@ from datetime import date, datetime
 from itertools import groupby, pairwise
 from typing import Final
 
-from s2async.clouds import cloud_percent
+from s2async.clouds.shares import cloud_percent
 from s2async.models import Area, Status, Traffic
 from s2async.state.records import OPEN, JobRow, RunRow, SavedRow, WholeFiles
 

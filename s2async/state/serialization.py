@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any
 
-from s2async.models import HISTOGRAM_BINS, Asset, Cause, CloudMeasure, Lack, Reason, Scene, Selection
+from s2async.clouds import scl
+from s2async.models import Asset, Cause, CloudMeasure, Lack, Reason, Scene, Selection
 from s2async.reasons import is_due
 from s2async.state.records import JobRow, KnownJob, LackRow, Problem, RunRow, SavedRow, StoredCrop
 from s2async.text import public
@@ -29,33 +30,53 @@ def from_microseconds(count: int) -> datetime:
     return _EPOCH + count * _MICROSECOND
 
 
-_HISTOGRAMS = {numbers.size: numbers for numbers in (Struct(f"<{HISTOGRAM_BINS}{code}") for code in "BHIQ")}
-"""Little-endian unsigned numbers of 1, 2, 4 or 8 bytes, by the length of all."""
+_SCL_COUNTS = {numbers.size: numbers for numbers in (Struct(f"<{scl.BINS}{code}") for code in "BHIQ")}
+"""Little-endian unsigned numbers of 1, 2, 4 or 8 bytes, by the length of all counts of the classification."""
 
 
-def pack_histogram(histogram: Sequence[int]) -> bytes:
-    """Thirteen counts in the least width that holds them all."""
-    top = max(histogram).bit_length()
-    return next(numbers for size, numbers in _HISTOGRAMS.items() if top <= 8 * size // HISTOGRAM_BINS).pack(
-        *histogram
-    )
+def pack_counts(measured: CloudMeasure) -> bytes | str:
+    """The counts of a measurement as one column: packed numbers for SCL, else JSON that names the rule.
+
+    Raises:
+        ValueError: the rule is SCL, and the number of counts is not that of its bins.
+    """
+    counts = measured.histogram
+    if measured.rule != scl.NAME:
+        return json.dumps([measured.rule, *counts])
+    if len(counts) != scl.BINS:
+        raise ValueError(f"a histogram of SCL has {scl.BINS} counts, not {counts}")
+    top = max(counts).bit_length()
+    return next(numbers for size, numbers in _SCL_COUNTS.items() if top <= 8 * size // scl.BINS).pack(*counts)
 
 
-def count_pixels(histogram: bytes) -> int:
-    """The sum of the counts that `pack_histogram` gave."""
-    return sum(_HISTOGRAMS[len(histogram)].unpack(histogram))
+def count_pixels(column: bytes | str) -> int:
+    """The sum of the counts that `pack_counts` gave."""
+    return sum(_unpack_counts(column)[1])
 
 
-def unpack_measure(total: int | None, histogram: bytes | None) -> CloudMeasure | None:
-    """The measurement of a total and what `pack_histogram` gave; None for none."""
-    if total is None or histogram is None:
+def unpack_measure(total: int | None, column: bytes | str | None) -> CloudMeasure | None:
+    """The measurement of a total and what `pack_counts` gave; None for none."""
+    if total is None or column is None:
         return None
-    return CloudMeasure(histogram=_HISTOGRAMS[len(histogram)].unpack(histogram), total=total)
+    rule, counts = _unpack_counts(column)
+    return CloudMeasure(histogram=counts, total=total, rule=rule)
+
+
+def _unpack_counts(column: bytes | str) -> tuple[str, tuple[int, ...]]:
+    """Name of the rule, and its counts."""
+    if isinstance(column, str):
+        rule, *counts = json.loads(column)
+        return rule, tuple(counts)
+    return scl.NAME, _SCL_COUNTS[len(column)].unpack(column)
 
 
 def selection_values(selection: Selection) -> dict[str, Any]:
-    """A selection as the parameters ``mask``, ``format``, ``newest`` and ``assets`` of statements."""
+    """A selection as the parameters ``mask``, ``format``, ``newest`` and ``assets`` of statements.
+
+    With them comes ``cloud_asset``, the asset in which clouds are measured.
+    """
     return {
+        "cloud_asset": scl.ASSET,
         "assets": json.dumps(selection.assets),
         "mask": selection.mask,
         "format": selection.format,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from s2async import reasons
+from s2async.clouds import scl
 from s2async.models import CloudMeasure, Lack, Selection, Status
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
@@ -97,7 +98,7 @@ def _unmeasured(old: str, selection: Selection, lacks: Sequence[Lack]) -> Derive
     """Derive the status of a job that lacks files and was never measured, for a selection that has changed."""
     gone = {one.asset for one in lacks}
     hopeless = bool(selection.assets) and gone.issuperset(selection.assets)
-    return (old if "scl" in gone or hopeless else OPEN), "", ""
+    return (old if scl.ASSET in gone or hopeless else OPEN), "", ""
 
 
 def settled(selection: Selection, saved: Collection[str], lacks: Sequence[Lack]) -> Derived:

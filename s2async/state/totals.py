@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from s2async.alarms import ENOUGH, Alarm, asset_alarm, is_most, state_alarm
-from s2async.clouds import Limits, is_held
+from s2async.clouds import scl
+from s2async.clouds.rule import CloudRule
 from s2async.models import Cause, SearchReport, Selection, Status, Traffic, Use
 from s2async.reasons import SETTINGS, Again
 from s2async.state import reader_sql as sql
@@ -83,17 +84,17 @@ class Totals(StateFile):
         scenes: int = self._first(sql.SCENES, which)[0]
         return scenes
 
-    def unheld(self, limits: Limits) -> tuple[Unheld, ...]:
-        """The active areas, by name, of which no raster read so far holds as much as the limits ask for."""
-        shares = ((name, self._largest_share(area, limits)) for area, name in self._all(sql.NEVER_HELD))
+    def unheld(self, rule: CloudRule) -> tuple[Unheld, ...]:
+        """The active areas, by name, of which no raster read so far holds as much as the rule asks for."""
+        shares = ((name, self._largest_share(area, rule)) for area, name in self._all(sql.NEVER_HELD))
         return tuple(Unheld(name=name, share=share) for name, share in shares if share is not None)
 
-    def _largest_share(self, area: int, limits: Limits) -> float | None:
+    def _largest_share(self, area: int, rule: CloudRule) -> float | None:
         """The largest part of an area that one raster holds; None as soon as one holds enough."""
         share = 0.0
         for total, histogram in self._each(sql.MEASURES_OF_AREA, (area,)):
             pixels = count_pixels(histogram)
-            if is_held(pixels, total, limits):
+            if rule.is_held(pixels, total):
                 return None
             share = max(share, pixels / total)
         return share
@@ -185,7 +186,7 @@ class Totals(StateFile):
         Args:
             selection: which crops count; only its assets matter.
         """
-        assets = list(dict.fromkeys(("scl", *selection.assets)))
+        assets = list(dict.fromkeys((scl.ASSET, *selection.assets)))
         files, size = self._first(sql.OPENED_FILES)
         return WholeFiles(
             opened=FileSum(files=files, bytes=size),

@@ -15,6 +15,7 @@ from shapely import to_wkb
 from s2async import reasons
 from s2async.areas.folders import parking, plan_moves
 from s2async.catalog.reprocessing import TOLERANCE_SECONDS, processing_order, same_acquisition
+from s2async.clouds import scl
 from s2async.errors import AreaError, ConfigError
 from s2async.models import Area, FileFact, FolderMove, Job, Lack, Outcome, Scene, Selection, Status
 from s2async.state import reader_sql, statuses
@@ -25,7 +26,7 @@ from s2async.state.serialization import (
     is_update,
     item_values,
     lack,
-    pack_histogram,
+    pack_counts,
     same_edition,
     selection_values,
     to_microseconds,
@@ -263,7 +264,7 @@ def accept(db: Connection, item: int, outcome: Outcome, run: int, now: int) -> N
     if outcome.status is not Status.FAILED:  # a failed job was perhaps not decoded at all
         db.execute(sql.CLEAR_MARK, (job.id,))
     if measured is not None:
-        db.execute(sql.ADD_MEASURE, (measured.total, pack_histogram(measured.histogram), job.id))
+        db.execute(sql.ADD_MEASURE, (measured.total, pack_counts(measured), job.id))
     for crop in outcome.products:
         made = (crop.mask, crop.format, crop.epsg, crop.bytes, bytes.fromhex(crop.sha256), crop.file)
         db.execute(sql.ADD_PRODUCT, (crop.asset, *made, job.id))
@@ -272,7 +273,7 @@ def accept(db: Connection, item: int, outcome: Outcome, run: int, now: int) -> N
             _add_absence(db, item, job.id, absence, run, now)
     if job.lacks:
         lacking = {absence.asset for absence in outcome.lacks}
-        there = {crop.asset for crop in outcome.products} | ({"scl"} if measured else set())
+        there = {crop.asset for crop in outcome.products} | ({scl.ASSET} if measured else set())
         db.executemany(sql.DROP_ABSENCE, [(job.id, asset) for asset in there - lacking])
 
 
@@ -307,7 +308,7 @@ def settle_denied(
     for job, item in {(job, item) for job, item, *_ in denied}:
         which = selection_values(selection) | {"item": item, "job": job}
         lacks = [lack(row, 0) for row in db.execute(sql.VALID_ABSENCES, which)]
-        needed = [one for one in lacks if one.asset in ("scl", *selection.assets)]
+        needed = [one for one in lacks if one.asset in (scl.ASSET, *selection.assets)]
         if all(one.missing for one in needed):
             measured = db.execute(sql.VALID_MEASURE, which).fetchone()
             saved = {asset for (asset,) in db.execute(sql.VALID_ASSETS, which)}

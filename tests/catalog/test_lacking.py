@@ -20,7 +20,7 @@ from tests.support.states import make_scene
 
 
 def test_what_no_scene_has_is_lacking() -> None:
-    found = Lacking(["scl", "visual", "B04", "B08", "blue"])
+    found = Lacking(["visual", "B04", "B08", "blue"], measured=["scl"])
     assert (found.told, found.keys) == ("", ())
     for _ in range(7):
         found.add(make_scene())
@@ -49,7 +49,7 @@ def test_what_no_scene_has_is_lacking() -> None:
     ],
 )
 def test_what_no_scene_has_in_a_form_that_can_be_read_is_lacking_too(reason: Reason, told: str, mend: str) -> None:
-    found = Lacking(["scl", "visual"])
+    found = Lacking(["visual"], measured=["scl"])
     for _ in range(3):
         found.add(replace(make_scene(assets=()), absent={"scl": reason, "visual": reason}))
     assert found.told.startswith(f"scl and visual cannot be read in any of 3 scenes: {told}")
@@ -61,13 +61,13 @@ def test_what_no_scene_has_in_a_form_that_can_be_read_is_lacking_too(reason: Rea
     ("there", "place"), [("visual", ("search", "catalog")), ("scl", ("output", "assets"))], ids=["scl", "visual"]
 )
 def test_the_setting_to_be_mended_is_named(there: str, place: tuple[str, str]) -> None:
-    found = Lacking(["scl", "visual"])
+    found = Lacking(["visual"], measured=["scl"])
     found.add(make_scene(assets=(there,)))
     assert found.place == place
 
 
 def test_what_one_scene_has_is_not_lacking() -> None:
-    found = Lacking(["scl", "red"])
+    found = Lacking(["red"], measured=["scl"])
     found.add(make_scene(assets=("scl", "red")))
     for _ in range(2 * ENOUGH):
         found.add(make_scene())

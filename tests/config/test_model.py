@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from s2async.areas import loader
 from s2async.catalog.providers import KNOWN
-from s2async.clouds import Limits
+from s2async.clouds.scl import SclRule
 from s2async.config import model as config
 from s2async.config.example import EXAMPLE, render, with_areas
 from s2async.config.model import Config, CustomCatalog
@@ -442,7 +442,7 @@ def test_what_counts_as_clear_and_which_crops_are_selected() -> None:
             "output": {"assets": ["visual", "red"], "mask": False},
         }
     )
-    assert told.limits() == Limits(classes=frozenset({9, 10}), max_cloud=250, min_valid=9000)
+    assert told.cloud_rule() == SclRule(classes=frozenset({9, 10}), max_cloud=250, min_valid=9000)
     assert told.selection() == Selection(assets=("visual", "red"), mask=False, format="gtiff")
 
 

@@ -597,7 +597,7 @@ def test_a_file_that_is_denied_while_others_are_given_counts_as_missing_after_fi
         assert ran.progress.done[Status.FAILED] == 4
         assert ran.summary.exit_code == (3 if number < 5 else 0)
     settled = [event.text for event in ran.events if isinstance(event, Notice)]
-    expected = r"4 crops are not asked for any more, such as (scl|visual): missing or not public: access denied"
+    expected = r"4 crops are no longer requested, such as (scl|visual): missing or not public: access denied"
     assert len([text for text in settled if re.match(expected, text)]) == 1
     sixth = run(tmp_path, stage)
     assert (sixth.cogs, sixth.summary.exit_code) == ([], 0)
@@ -762,8 +762,8 @@ def test_a_state_made_from_the_crops_goes_on_without_the_asset_that_lacks(tmp_pa
     before = worlds.result(first.config)
     first.config.run.state.unlink()
     config, areas = first.config, area_files.load(first.config)
-    limits, wanted = config.limits(), config.selection()
-    made = rebuild.rebuild(config, areas, limits, wanted, "1")
+    rule, wanted = config.cloud_rule(), config.selection()
+    made = rebuild.rebuild(config, areas, rule, wanted, "1")
     assert made.known == 26
     again = run(tmp_path, changing, **BOTH)
     assert {*again.paths} - {f"{MIXED}/SCL.tif"} == {f"{CLEAR}/B04.tif"}

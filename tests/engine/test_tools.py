@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from s2async import clouds
+from s2async.clouds.scl import SclRule
 from s2async.engine import worker
 from s2async.engine.tools import Settings, ToolSettings, open_tools
 from s2async.means import Work
@@ -49,7 +49,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def settings_in(folder: Path) -> Settings:
     folder.mkdir()
     return Settings(
-        limits=clouds.Limits.from_percent(classes=[1, 3, 8, 9, 10], max_cloud=2, min_valid=0),
+        rule=SclRule.from_percent(classes=[1, 3, 8, 9, 10], max_cloud=2, min_valid=0),
         assets=("visual", "red"),
         mask=True,
         folder=folder,

@@ -19,9 +19,9 @@ import rasterio
 from affine import Affine
 from rasterio.io import MemoryFile
 
-from s2async import clouds
 from s2async import files as local_files
 from s2async.catalog.assets import ONLY_JP2
+from s2async.clouds.scl import SclRule
 from s2async.cog import headers as packed_headers
 from s2async.cog import polygon_mask, tiff, tiles
 from s2async.cog.memory import Budget
@@ -147,7 +147,7 @@ ALL = [job(area.name) for area in AREAS]
 def settings(folder: Path, **other: Any) -> worker.Settings:
     folder.mkdir(exist_ok=True)
     plain: dict[str, Any] = {
-        "limits": clouds.Limits.from_percent(classes=[1, 3, 8, 9, 10], max_cloud=2, min_valid=0),
+        "rule": SclRule.from_percent(classes=[1, 3, 8, 9, 10], max_cloud=2, min_valid=0),
         "assets": ("visual",),
         "mask": True,
         "format": "gtiff",

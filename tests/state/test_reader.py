@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 import shapely
 
-from s2async.clouds import Limits
+from s2async.clouds.scl import SclRule
 from s2async.models import (
     BatchResult,
     CloudMeasure,
@@ -88,7 +88,7 @@ def test_traffic_is_rolled_up_by_stage_asset_and_use(state: State) -> None:
     assert datetime.fromisoformat(run.started) <= datetime.fromisoformat(run.ended)
 
 
-LIMITS = Limits.from_percent(classes=[9], max_cloud=2, min_valid=95)
+LIMITS = SclRule.from_percent(classes=[9], max_cloud=2, min_valid=95)
 
 
 def measured(job: Job, held: int, *, valid: bool) -> Outcome:

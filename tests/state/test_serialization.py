@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,9 +43,7 @@ def test_scenes_come_back_as_they_were(
 )
 def test_histograms_come_back_as_they_were(counts: list[int]) -> None:
     measured = CloudMeasure(histogram=tuple(counts), total=sum(counts) + 1)
-    assert (
-        serialization.unpack_measure(measured.total, serialization.pack_histogram(measured.histogram)) == measured
-    )
+    assert serialization.unpack_measure(measured.total, serialization.pack_counts(measured)) == measured
 
 
 def test_a_new_signature_is_the_same_edition_and_another_address_is_not() -> None:
@@ -68,5 +67,18 @@ def test_addresses_are_told_apart_by_eight_bytes() -> None:
 
 
 def test_small_histograms_are_small() -> None:
-    assert len(serialization.pack_histogram(CLEAR.histogram)) == 13
-    assert len(serialization.pack_histogram((256, *[0] * 12))) == 26
+    assert len(serialization.pack_counts(CLEAR)) == 13
+    assert len(serialization.pack_counts(CloudMeasure(histogram=(256, *[0] * 12), total=256))) == 26
+
+
+@given(st.lists(st.integers(0, 2**63 - 1), min_size=3, max_size=30))
+def test_counts_of_another_rule_keep_its_name(counts: list[int]) -> None:
+    measured = CloudMeasure(histogram=tuple(counts), total=sum(counts) + 1, rule="dark")
+    column = serialization.pack_counts(measured)
+    assert serialization.unpack_measure(measured.total, column) == measured
+    assert serialization.count_pixels(column) == sum(counts)
+
+
+def test_counts_of_the_classification_have_its_length() -> None:
+    with pytest.raises(ValueError, match="has 13 counts"):
+        serialization.pack_counts(CloudMeasure(histogram=(0, 1, 0), total=1))

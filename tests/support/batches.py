@@ -13,7 +13,7 @@ from typing import Any
 import rasterio
 from numpy.typing import NDArray
 
-from s2async import clouds
+from s2async.clouds.scl import SclRule
 from s2async.cog import polygon_mask, tiles
 from s2async.cog.memory import Budget
 from s2async.cog.tile_cache import Shelf
@@ -103,7 +103,7 @@ class Served:
         """Work on some batches at once; they share what they read when there are several."""
         folder.mkdir(exist_ok=True)
         settings = worker.Settings(
-            limits=clouds.Limits.from_percent(classes=[1, 3, 8, 9, 10], max_cloud=2, min_valid=0),
+            rule=SclRule.from_percent(classes=[1, 3, 8, 9, 10], max_cloud=2, min_valid=0),
             assets=assets,
             mask=True,
             folder=folder,

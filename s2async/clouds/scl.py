@@ -1,0 +1,120 @@
+"""The rule of the scene classification (SCL): some classes spoil a crop. Pure, integers only.
+
+The classes, after ESA's Level-2A algorithm document: 0 no data, 1 saturated or defective, 2 dark or topographic
+shadow, 3 cloud shadow, 4 vegetation, 5 not vegetated, 6 water, 7 unclassified, 8 cloud of medium probability,
+9 cloud of high probability, 10 thin cirrus, 11 snow or ice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from s2async.clouds.rule import AreaPixels
+from s2async.clouds.shares import WHOLE, bad_pixels, hundredths
+from s2async.errors import CorruptFile
+from s2async.models import DEFAULT_RULE, CloudMeasure, Status
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+NAME: Final = DEFAULT_RULE
+"""Name of the rule."""
+ASSET: Final = "scl"
+"""The program's key of the scene classification."""
+CLASSES: Final = 12
+"""SCL classes, 0 to 11."""
+BINS: Final = CLASSES + 1
+"""Counts of a histogram: one for each class, and one for all other values."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SclRule:
+    """Which classes spoil a crop, and how much of them is accepted."""
+
+    name: ClassVar[str] = NAME
+    assets: ClassVar[tuple[str, ...]] = (ASSET,)
+    bins: ClassVar[int] = BINS
+
+    classes: frozenset[int]
+    """SCL classes that spoil a crop; never 0."""
+    max_cloud: int
+    """Largest accepted share of spoilt pixels among the valid ones, in hundredths of a per cent."""
+    min_valid: int
+    """Smallest accepted share of pixels that hold data, in hundredths of a per cent."""
+
+    @classmethod
+    def from_percent(cls, *, classes: Iterable[int], max_cloud: float, min_valid: float) -> SclRule:
+        """The rule for limits in per cent with at most two decimals, inclusive.
+
+        Raises:
+            ValueError: class 0, an unknown class, or a per cent with more decimals or out of 0 to 100.
+        """
+        wanted = frozenset(classes)
+        if not wanted <= set(range(1, CLASSES)):
+            raise ValueError(f"classes that spoil a crop are of 1 to {CLASSES - 1}, not {sorted(wanted)}")
+        return cls(classes=wanted, max_cloud=hundredths(max_cloud), min_valid=hundredths(min_valid))
+
+    @property
+    def spoilt(self) -> frozenset[int]:
+        """The classes that spoil a crop: a class is a bin."""
+        return self.classes
+
+    def check(self, asset: str, bands: int, dtype: str) -> str:  # noqa: ARG002 - it has one asset
+        """Why a file cannot be a scene classification; the empty string when it can. See `CloudRule.check`."""
+        return "" if (bands, dtype) == (1, "uint8") else f"not a scene classification: {bands} x {dtype}"
+
+    def highest(self, asset: str) -> int | None:
+        """The highest class."""
+        return CLASSES - 1 if asset == ASSET else None
+
+    def measure(self, found: Mapping[str, AreaPixels], /) -> CloudMeasure:
+        """Count the classes inside an area.
+
+        Args:
+            found: the area's pixels of the classification.
+
+        Raises:
+            CorruptFile: the raster is not one band of unsigned integers.
+        """
+        look = found[ASSET]
+        return measure(look.pixels, look.inside, look.total)
+
+    def verdict(self, measured: CloudMeasure, /) -> Status | None:
+        """NODATA or CLOUDY, or None when the area is clear. Integers decide: no division, no NaN."""
+        valid = measured.valid
+        if valid == 0 or valid * WHOLE < self.min_valid * measured.total:
+            return Status.NODATA
+        if bad_pixels(measured, self.classes) * WHOLE > self.max_cloud * valid:
+            return Status.CLOUDY
+        return None
+
+    def is_held(self, pixels: int, total: int, /) -> bool:
+        """Whether a raster covers enough of an area. See `CloudRule.is_held`."""
+        return total == 0 or (pixels > 0 and pixels * WHOLE >= self.min_valid * total)
+
+
+def measure(pixels: NDArray[np.generic], inside: NDArray[np.bool_], total: int) -> CloudMeasure:
+    """Count the classes inside an area.
+
+    Args:
+        pixels: (1, rows, columns) or (rows, columns) of SCL, an unsigned integer type.
+        inside: (rows, columns), True where the centre of the pixel lies inside the polygon.
+        total: pixel centres inside the polygon, including those that the raster does not hold.
+
+    Raises:
+        CorruptFile: the raster is not one band of unsigned integers.
+    """
+    import numpy as np  # loaded only here: settings need the rule, and no arrays
+
+    if pixels.ndim == 3 and pixels.shape[0] == 1:
+        pixels = pixels[0]
+    if pixels.ndim != 2 or pixels.dtype.kind != "u":
+        raise CorruptFile(f"not a scene classification: {pixels.dtype} of shape {pixels.shape}")
+    values = pixels[inside]
+    if values.itemsize > 1:  # a wide type may hold values that would make the count a very long array
+        values = np.minimum(values, CLASSES)
+    counts: list[int] = np.bincount(values, minlength=BINS).tolist()
+    return CloudMeasure(histogram=(*counts[:CLASSES], sum(counts[CLASSES:])), total=total, rule=NAME)
