@@ -1,4 +1,4 @@
-"""Saved crops as xarray: the pictures of one area as time x band x y x x. The one door to xarray."""
+"""Saved crops as xarray: the crops of one area as time x band x y x x. No other module uses xarray."""
 
 from __future__ import annotations
 
@@ -20,40 +20,43 @@ if TYPE_CHECKING:
     import xarray
 
 WHOLE = 1e-3
-"""Of a pixel, by which a crop's corner may miss the corner of a pixel of the common grid."""
+"""Largest accepted distance of a crop's corner from a corner of the common grid, in pixels."""
 
 
 def open_crops(
     config: ConfigLike, area: str | None = None, *, asset: str | None = None
 ) -> dict[int, xarray.DataArray]:
-    """An area's crops as arrays ``time x band x y x x``, one for each UTM zone, by EPSG code.
+    """Load an area's crops as arrays ``time x band x y x x``, one per UTM zone.
 
-    Crops of one area and zone share a grid, whichever grid squares they were cut from: the array spans them all,
-    and what a crop does not hold is nodata. Nothing is resampled, which is why two zones are two arrays. All
-    pixels are loaded.
+    Crops of one area and zone share a grid, even when they were cut from different MGRS tiles: the array spans all
+    of them, and pixels that a crop does not hold are nodata. Nothing is resampled; this is why two zones give two
+    arrays. All pixels are loaded into memory.
 
-    Each array has the coordinates ``time`` (UTC, ascending; twice where two grid squares of a pass hold the area),
-    ``band`` (from 1), ``y`` and ``x`` (centres of pixels, metres), and along time ``item_id``, ``platform``,
-    ``grid``, ``scene_cloud`` and ``area_cloud`` (per cent); ``spatial_ref`` tells the CRS as rioxarray and odc-geo
-    read it.
+    Each array has the coordinates ``time`` (UTC, ascending; twice the same where two MGRS tiles of a pass hold the
+    area), ``band`` (from 1), ``y`` and ``x`` (centres of pixels, metres), and along time ``item_id``,
+    ``platform``, ``grid``, ``scene_cloud`` and ``area_cloud`` (per cent). ``spatial_ref`` holds the CRS in the
+    form that rioxarray and odc-geo read.
 
     Args:
-        config: settings of a run that was made.
-        area: its name; may be left out where there is one area only.
-        asset: its key; may be left out where one asset is cut only.
+        config: settings of a run that has ended.
+        area: its name; may be omitted when there is only one area.
+        asset: its key; may be omitted when only one asset is cut.
+
+    Returns:
+        Arrays by EPSG code.
 
     Raises:
-        ConfigError: no such area or asset, nothing saved of it, or crops that share no grid, which
+        ConfigError: no such area or asset, no saved crop of it, or crops without a common grid, which
             :func:`s2async.read` reads one by one.
-        ImportError: xarray is not there: ``pip install 's2async[xarray]'``.
+        ImportError: xarray is not installed: ``pip install 's2async[xarray]'``.
 
     Example::
 
-        for epsg, pictures in s2async.open("fields.toml", "North field").items():
-            print(epsg, pictures.sel(time="2022-06").mean("time"))
+        for epsg, crops in s2async.open("fields.toml", "North field").items():
+            print(epsg, crops.sel(time="2022-06").mean("time"))
     """
     try:
-        import xarray  # noqa: F401 - here, before anything is read
+        import xarray  # noqa: F401 - fails here, before anything is read
     except ImportError as error:
         raise ImportError("s2async.open needs xarray: pip install 's2async[xarray]'") from error
     settings = load_config(config)

@@ -1,1 +1,1 @@
-"""One run: the pipeline, its queue, its workers, and its progress."""
+"""A run: feeding, a bounded queue, workers that do the steps of jobs, and the recording of outcomes."""

@@ -1,12 +1,12 @@
-"""Which jobs are inside a decode right now: marks in a small file beside the state, which a crash leaves behind.
+"""Marks the jobs that are being decoded in a small file beside the state, which remains after a crash.
 
-Encoding a crop counts as part of it.
+Encoding a crop counts as decoding.
 
-Native code can end the process without a word. The marks say whom to suspect: only the jobs whose bytes were being
-decoded. They are stores into a mapped file, less than a microsecond each and no system call, so that every decode
-can have them; the system keeps them whatever becomes of the process. A power cut may lose them, which loses a
-suspicion and nothing else. Behind the marks, `faulthandler` writes what it knows of a crash, unless somebody else
-uses it.
+A crash in native code ends the process without a message. The marks name the jobs that may have caused it: those
+whose bytes were being decoded. A mark is a store into a mapped file, which takes less than a microsecond and no
+system call, so that every decode can be marked; the operating system keeps it when the process ends. A power cut
+may lose marks, and with them nothing but the names of these jobs. Behind the marks, `faulthandler` writes the
+signal of a crash, unless it is in use already.
 """
 
 from __future__ import annotations
@@ -27,47 +27,47 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _HEADER: Final = struct.Struct("<8sIII")
-"""Magic, slots, jobs of a slot, 1 when each job that is marked was decoded alone."""
+"""Magic number, slots, jobs per slot, and 1 when no two jobs are decoded at the same time."""
 _MAGIC: Final = b"s2marks1"
 _ALONE_AT: Final = _HEADER.size - 4
 _NOBODY: Final = bytes(8)
-"""Ends the jobs of a slot; they count from 1."""
+"""Ends the jobs of a slot; job numbers begin with 1."""
 _FATAL: Final = "Fatal Python error: "
-"""How `faulthandler` begins."""
+"""Start of the text that `faulthandler` writes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Left:
-    """What a run left behind that ended without a word."""
+    """What a crashed or killed run left behind."""
 
     jobs: frozenset[int] = frozenset()
-    """Inside a decode at that moment."""
+    """Jobs that were being decoded."""
     alone: bool = False
-    """No other job was."""
+    """No two jobs were decoded at the same time."""
     crash: str = ""
     """The fatal signal, such as ``Segmentation fault``; empty when the process was killed from outside."""
 
 
 class Marks:
-    """The file of a run that goes on; removed when the run ends in order."""
+    """The file of marks of a running process; removed when the run ends in order."""
 
     def __init__(self, path: Path, *, threads: int, jobs: int) -> None:
         """Make the file.
 
         Args:
-            path: where.
-            threads: that decode at once, at most.
-            jobs: of one decode, at most.
+            path: of the file.
+            threads: most threads that decode at the same time.
+            jobs: most jobs of one decode.
 
         Raises:
-            LocalError: disk full, read-only.
+            LocalError: the disk is full or read-only.
         """
         self._path = path
         slot = (jobs + 1) * len(_NOBODY)
         size = _HEADER.size + threads * slot
         self._free = [_HEADER.size + number * slot for number in range(threads)]
         with local_errors("write", path):
-            # written, not just made long: a store into a hole of a file kills the process when the disk is full
+            # every byte is written: on a full disk, a store into a hole of a file kills the process
             path.write_bytes(_HEADER.pack(_MAGIC, threads, jobs, 0) + bytes(size - _HEADER.size))
             self._file = path.open("r+b", buffering=0)
             self._map = mmap.mmap(self._file.fileno(), size)
@@ -83,25 +83,25 @@ class Marks:
         self.close()
 
     def close(self) -> None:
-        """Remove the file; a second time does nothing."""
+        """Remove the file; a second call does nothing."""
         if self._tells:
             faulthandler.disable()
             self._tells = False
         self._map.close()
         self._file.close()
-        with contextlib.suppress(OSError):  # marks that stay make suspects, which harms nobody
+        with contextlib.suppress(OSError):  # the next run works on the marked jobs alone, which does no harm
             self._path.unlink(missing_ok=True)
 
     def alone(self, alone: bool) -> None:
-        """Say whether from now on no two jobs are decoded at once."""
+        """Set whether from now on no two jobs are decoded at the same time."""
         self._map[_ALONE_AT : _ALONE_AT + 4] = struct.pack("<I", alone)
 
     def during(self, pool: Executor, jobs: Sequence[int]) -> Executor:
-        """The pool, with these jobs marked while it works; they count from 1."""
+        """A pool that marks these jobs while it works. Job numbers begin with 1."""
         return _Marking(self, pool, struct.pack(f"<{len(jobs)}q", *jobs) + _NOBODY)
 
     def run(self, marked: bytes, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do the work with a slot that says whose it is."""
+        """Call ``work`` with the other arguments, while a slot holds the jobs of ``marked``."""
         slot = self._free.pop()
         self._map[slot : slot + len(marked)] = marked
         try:
@@ -112,7 +112,7 @@ class Marks:
 
 
 class _Marking(Executor):
-    """Another executor, whose work is marked."""
+    """An executor that marks the work of another one."""
 
     def __init__(self, marks: Marks, pool: Executor, marked: bytes) -> None:
         self._marks = marks
@@ -125,7 +125,7 @@ class _Marking(Executor):
 
 
 def take(path: Path) -> Left:
-    """What the last run left behind; the file is removed. Nothing when it ended in order, or the file is damaged.
+    """Read and remove the marks of the last run; there are none when it ended in order, or the file is damaged.
 
     Raises:
         LocalError: the file cannot be read or removed.
@@ -140,7 +140,7 @@ def take(path: Path) -> Left:
 
 
 def parse(data: bytes) -> Left:
-    """Read the bytes of such a file, whatever became of them: what does not fit is left out."""
+    """Read the bytes of a file of marks; whatever does not fit is left out."""
     if len(data) < _HEADER.size:
         return Left()
     magic, threads, longest, alone = _HEADER.unpack_from(data)

@@ -1,4 +1,4 @@
-"""The one buffer between searchers and workers."""
+"""The buffer between the feeder and the workers."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from typing import Final
 from s2async.models import LONGEST_BATCH, Area, Job
 
 BATCH_PIXELS: Final = 1 << 21
-"""Pixels of 10 m under the jobs of a batch, from which no more are added: 6 MiB of a picture. Larger batches leave
-room for so few in memory that they wait for the network in turn."""
+"""Pixels of 10 m under the jobs of a batch at which it takes no further job: 6 MiB of three bands. With larger
+batches, memory holds so few of them that all wait for the network at the same time."""
 _PIXELS_PER_DEGREE: Final = 11_132.0
-"""Of latitude."""
+"""Pixels of 10 m per degree of latitude."""
 
 
 class JobQueue:
-    """The only buffer between searchers and workers: bounded in jobs, in scene order.
+    """Holds a bounded number of jobs, grouped by scene, so that a worker takes those of one scene together.
 
-    Jobs of one scene are put in one after the other, so that a worker can take them together; when it is full,
-    whoever puts in waits.
+    When it is full, `put_run` waits.
+
+    Args:
+        capacity: most jobs in it.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -32,7 +34,7 @@ class JobQueue:
         self._emptied = asyncio.Condition(lock)
         self._one_at_a_time = asyncio.Lock()
         self._going_in: tuple[object, ...] | None = None
-        """The scene whose jobs are being put in."""
+        """The scene of which more jobs are about to be put in."""
         self._last: tuple[object, ...] | None = None
         """The scene whose jobs were taken last."""
         self._closed = False
@@ -41,10 +43,10 @@ class JobQueue:
         return len(self._jobs)
 
     async def put_run(self, jobs: Sequence[Job]) -> None:
-        """Put in the jobs of one scene, waiting for room.
+        """Put in the jobs of one scene, and wait for room.
 
-        A batch's worth goes in at once or not at all: dribbled into a full queue, the jobs of a scene would be
-        taken one by one, and each would fetch the header and the tiles again.
+        The jobs of a batch go in together. If they went into a full queue one by one, workers would take them one
+        by one, and each worker would fetch the header and the blocks again.
         """
         step = min(self.capacity, LONGEST_BATCH)
         async with self._one_at_a_time:
@@ -54,22 +56,23 @@ class JobQueue:
                 async with self._emptied:
                     await self._emptied.wait_for(lambda: len(self._jobs) + len(part) <= self.capacity)  # noqa: B023
                     self._jobs.extend(part)
-                    self._filled.notify()  # one: to wake all for one batch takes a millisecond
+                    self._filled.notify()  # one waiter: to wake all of them for one batch takes a millisecond
 
     async def take_run(self, most: int) -> tuple[list[Job], bool]:
-        """Wait for jobs, and take those of the scene at the head.
+        """Wait for jobs, and take those of the first scene.
 
         Args:
-            most: Jobs to be taken, at most; fewer when they have more than :data:`BATCH_PIXELS`.
+            most: most jobs to take; fewer are taken when they have more than :data:`BATCH_PIXELS`.
 
         Returns:
-            The jobs, none when all is done; and whether the scene has more, which others take.
+            The jobs, none when the queue is closed and empty; and whether other batches have jobs of the scene.
         """
         async with self._filled:
             try:
                 await self._filled.wait_for(lambda: self._jobs or self._closed)
             except asyncio.CancelledError:
-                self._filled.notify()  # another worker: it may have been woken before it was cancelled
+                # this worker may have been woken before it was cancelled: wake another one in its place
+                self._filled.notify()
                 raise
             taken: list[Job] = []
             scene = scene_of(self._jobs[0]) if self._jobs else None
@@ -85,25 +88,28 @@ class JobQueue:
             return taken, scene in others
 
     async def settle(self) -> None:
-        """Wait until all that others began to put in is in."""
-        async with self._one_at_a_time:  # fair: whoever came before has had it
+        """Wait until all jobs are in that other tasks have begun to put in."""
+        async with self._one_at_a_time:  # the lock is fair: earlier tasks have had it by then
             pass
 
     async def close(self) -> None:
-        """Nothing will be put in any more."""
+        """Declare that no more jobs will be put in."""
         async with self._filled:
             self._closed = True
             self._filled.notify_all()
 
 
 def scene_of(job: Job) -> tuple[object, ...]:
-    """Equal for jobs of one edition of one scene: a search may bring a newer one while the older one waits."""
+    """A key that is equal for jobs of one edition of one scene.
+
+    A search may bring a newer edition while jobs of the older one wait: they must not share a batch.
+    """
     scene = job.scene
     return scene.collection, scene.id, scene.version, {asset.href for asset in scene.assets.values()}
 
 
 def _pixels(area: Area) -> float:
-    """Pixels of 10 m in the rectangle around an area, more or less."""
+    """Approximate number of pixels of 10 m in the rectangle around an area."""
     west, south, east, north = area.polygon.bounds
     across, down = (east - west) * math.cos(math.radians((south + north) / 2)), north - south
     return across * down * _PIXELS_PER_DEGREE**2

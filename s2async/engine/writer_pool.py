@@ -1,4 +1,4 @@
-"""Threads for work that mostly waits: one, and others only while work piles up."""
+"""A pool of threads for work that mostly waits: it uses few threads, and more only while work piles up."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PILE: Final = 8
-"""Pieces of work that wait for each thread before another one helps."""
+"""Waiting pieces of work per thread at which another thread starts to help."""
 
 
 class PatientPool(Executor):
-    """Like a `ThreadPoolExecutor`, but as few of its threads work as keep up.
+    """Like a `ThreadPoolExecutor`, but uses only as many threads as keep up with the work.
 
-    That one adds a thread whenever none is idle. Threads that need the interpreter now and then get in each
-    other's way, and in everybody's: a run on a quick disk took a tenth longer with four writers than with one,
-    while a slow disk needs all of them.
+    A `ThreadPoolExecutor` adds a thread whenever none is idle. Threads that need the interpreter from time to time
+    delay each other and all others: a run on a fast disk took 10 % longer with four writers than with one, while
+    a slow disk needs all of them.
 
     Args:
-        most: threads.
-        name: begins their names.
+        most: most threads.
+        name: start of their names.
     """
 
     def __init__(self, most: int, *, name: str) -> None:
@@ -38,7 +38,7 @@ class PatientPool(Executor):
 
     @property
     def working(self) -> int:
-        """Threads at work now."""
+        """Number of threads at work now."""
         return self._working
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -72,6 +72,6 @@ class PatientPool(Executor):
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(work())
-                except BaseException as error:  # noqa: BLE001 - whoever waits for it is told
+                except BaseException as error:  # noqa: BLE001 - raised where the result is awaited
                     future.set_exception(error)
             del future, work  # what it holds may be large

@@ -37,7 +37,7 @@ def config_in(folder: Path, stage: Stage) -> Path:
     )
 
 
-def fail_once_saved(path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch, spoil: Any) -> str:
+def fail_once_saved(path: Path, stage: Stage, spoil: Any) -> str:
     """Run, spoil something when the first crop has been recorded, and tell what the run then said."""
     spoilt: list[bool] = []
 
@@ -46,7 +46,7 @@ def fail_once_saved(path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch, s
             spoilt.append(True)
             spoil()
 
-    with monkeypatch.context(), pytest.raises(LocalError) as error:
+    with pytest.raises(LocalError) as error:
         worlds.run(path, stage.sandbox, on_event=on_event)
     assert spoilt
     assert "\n" not in str(error.value)
@@ -74,7 +74,7 @@ def test_a_disk_that_takes_no_more_stops_the_run(
     def fail(_: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    said = fail_once_saved(path, stage, monkeypatch, lambda: monkeypatch.setattr(os, "fsync", fail))
+    said = fail_once_saved(path, stage, lambda: monkeypatch.setattr(os, "fsync", fail))
     monkeypatch.undo()
     assert os.strerror(number) in said
     assert said.endswith(" and run again")
@@ -83,11 +83,11 @@ def test_a_disk_that_takes_no_more_stops_the_run(
 
 @pytest.mark.parametrize("what", ["config-data", "memory"])
 def test_a_folder_that_vanishes_stops_the_run_and_is_not_made_anew(
-    tmp_path: Path, stage: Stage, calm: Ran, monkeypatch: pytest.MonkeyPatch, what: str
+    tmp_path: Path, stage: Stage, calm: Ran, what: str
 ) -> None:
     """As when a disk is unmounted: what came after would be put under its mount point."""
     path, folder, away = config_in(tmp_path, stage), tmp_path / what, tmp_path / "away"
-    said = fail_once_saved(path, stage, monkeypatch, lambda: folder.rename(away))
+    said = fail_once_saved(path, stage, lambda: folder.rename(away))
     assert str(folder) in said
     assert "run again" in said
     assert not folder.exists()
