@@ -75,7 +75,7 @@ def prune(config: Path, *, dry_run: bool) -> int:
         kept = checks.remove(unwanted, output)
         state.forget_crops(unwanted)
         rows = state.saved_rows(selection)
-        csv_table.write_csv(rows, output, classes=settings.cloud_rule().classes)
+        csv_table.write_csv(rows, output, classes=settings.cloud_rule().spoilt)
     for crop, why in kept:
         click.echo(safe(f"{_path(crop)} {why}: not removed"), err=True)
     stays = {(crop.job, crop.asset) for crop, _ in kept}

@@ -37,7 +37,7 @@ def settle(context: Context) -> Settled:
     for text in filter(None, (absent, search.estimates_told(context.noted))):
         context.tell(text)
     rows = context.state.saved_rows(context.selection)
-    index = csv_table.write_csv(rows, context.config.output.folder, classes=context.rule.classes)
+    index = csv_table.write_csv(rows, context.config.output.folder, classes=context.rule.spoilt)
     return Settled(index=index, lacking=lacking)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from s2async import alarms
 from s2async.catalog.lacking import Lacking
+from s2async.clouds.rule import CloudRule
 from s2async.config.model import Config
 from s2async.engine.job_queue import JobQueue
 from s2async.engine.limit_watch import LimitWatch
@@ -46,7 +47,7 @@ class Context:
         self.queue = JobQueue(config.run.queue)
         self.catalog = config.catalog()
         self.selection = config.selection()
-        self.rule = config.cloud_rule()
+        self.rule: CloudRule = config.cloud_rule()
         self.lacking = Lacking(self.selection.assets, measured=self.rule.assets)
         """Wanted assets that no scene has offered."""
         self.servers = alarms.Servers(self.rule.assets)

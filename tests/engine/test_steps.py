@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from s2async.clouds.rule import AreaPixels, CloudRule
 from s2async.clouds.scl import SclRule
+from s2async.config.model import Config
 from s2async.engine import worker
 from s2async.engine.step import Bench, StepKind
 from s2async.engine.tools import Settings, ToolSettings, open_tools
@@ -240,6 +242,29 @@ def test_a_rule_may_need_two_assets(tmp_path: Path, stage: Stage) -> None:
     lacking = process(stage, tmp_path / "lacking", jobs_of(stage), BothRule())
     assert set(statuses(lacking).values()) == {Status.MISSING}
     assert all([lack.asset for lack in outcome.lacks] == ["red"] for outcome in lacking.outcomes)
+
+
+def recorded_statuses(config: Config) -> dict[str, str]:
+    statement = "SELECT areas.name, jobs.status FROM jobs JOIN areas ON areas.id = jobs.area"
+    return dict(worlds.query(config.run.state, statement))
+
+
+def test_a_run_with_another_rule_is_recorded_and_not_measured_again(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    with monkeypatch.context() as patch:
+        patch.setattr(Config, "cloud_rule", lambda _: DarkRule())
+        first = worlds.run(path, stage.sandbox)
+        recorded = recorded_statuses(first.config)
+        dark, bright = dict.fromkeys(("North", "Wide"), "saved"), dict.fromkeys(("Tall", "Rim", "South"), "cloudy")
+        assert recorded == {**dark, **bright, "Beyond": "outside"}
+        assert not [path for path in first.paths if path.endswith("SCL.tif")]
+        stored = worlds.query(first.config.run.state, "SELECT histogram FROM measures")
+        assert all(json.loads(column)[0] == "dark" for (column,) in stored)
+        again = worlds.run(path, stage.sandbox)
+        assert not again.cogs, "judged by what the state holds"
+        assert recorded_statuses(first.config) == recorded
 
 
 # ---- another kind of step ---------------------------------------------------------------------------------
