@@ -13,18 +13,18 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Any, Self
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any, Self
 
 from s2async import files
 from s2async.errors import LocalError, StateDamaged, StateError, StateInUse
 from s2async.log import log
 from s2async.state import schema, writer_sql
 
+if TYPE_CHECKING:
+    from filelock import FileLock
+
 __all__ = [
     "Connection",
-    "FileLock",
     "StateFile",
     "damaged",
     "move_aside",
@@ -337,6 +337,8 @@ def take_lock(path: Path) -> FileLock:
         StateInUse: another process holds it; raised within a second.
         LocalError: this machine cannot write there, or cannot lock files there.
     """
+    from filelock import FileLock, Timeout  # loaded only here: a state that is read needs no lock
+
     files.make_folder(path.parent, parents=True)
     lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
     with files.local_errors("lock the state", path):

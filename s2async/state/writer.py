@@ -38,13 +38,16 @@ from s2async.state.reader import Ledger
 from s2async.state.records import ATTEMPTS, Cursor, StoredCrop
 from s2async.state.serialization import hash_address, selection_values, to_scene
 
+if TYPE_CHECKING:
+    from filelock import FileLock
+
 __all__ = ["Cursor", "Ledger", "Selection", "State"]
 
 
 class State(Ledger):
     """The state file; no other process can write it until `close`."""
 
-    def __init__(self, path: Path, db: database.Connection, lock: database.FileLock) -> None:
+    def __init__(self, path: Path, db: database.Connection, lock: FileLock) -> None:
         super().__init__(path, db)
         self._lock = lock
         self._inode = _inode(path)
