@@ -428,6 +428,7 @@ def test_a_small_stack_is_made_larger(tmp_path: Path, stage: Stage, calm: Ran) -
     assert worlds.result(Config.load(path)) == worlds.result(calm.config)
 
 
+@pytest.mark.slow
 @linux
 def test_a_block_without_room_says_nothing_of_the_file() -> None:
     """GDAL says that it is the file that cannot be read: a job would fail for good."""

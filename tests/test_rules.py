@@ -6,6 +6,8 @@ import ast
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 CLOCKS = {"monotonic", "perf_counter", "process_time", "thread_time"}
 
@@ -17,6 +19,7 @@ def modules() -> list[tuple[str, ast.Module]]:
     return [(path.relative_to(ROOT).as_posix(), ast.parse(path.read_text("utf-8"))) for path in paths]
 
 
+@pytest.mark.slow
 def test_no_module_imports_a_test_module() -> None:
     imported = [
         f"{path}: {name}"
@@ -29,6 +32,7 @@ def test_no_module_imports_a_test_module() -> None:
     assert imported == []
 
 
+@pytest.mark.slow
 def test_nothing_is_asserted_of_a_clock() -> None:
     """How long something took says more of the machine than of the program: count instead."""
     asserted = [

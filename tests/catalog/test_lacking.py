@@ -116,6 +116,7 @@ def test_a_key_that_is_wrong_alone_costs_no_request_for_files(tmp_path: Path) ->
         assert mended.summary.exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_key_that_is_known_from_earlier_scenes_is_no_slip(tmp_path: Path) -> None:
     """The newest scene may be published in part."""
     world = worlds.World(tmp_path / "world", [worlds.day(1), worlds.day(20, lacks=frozenset({"key:red"}))])

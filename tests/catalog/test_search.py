@@ -905,6 +905,7 @@ def test_reprocessings_are_resolved_as_the_plain_rule_says(scenes: list[Scene], 
     assert set(resolve(shuffled, descending=True)) >= survivors(scenes)  # a broken promise loses nothing
 
 
+@pytest.mark.slow
 def test_reprocessings_scale_to_many_of_one_moment() -> None:
     held = NewestOnly(descending=True)
     for n in range(5000):
@@ -912,6 +913,7 @@ def test_reprocessings_scale_to_many_of_one_moment() -> None:
     assert [scene.id for scene in held.rest()] == ["s4999"]
 
 
+@pytest.mark.slow
 def test_reprocessings_scale_to_many_of_one_square(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each scene is compared with those of its moment; comparing it with all took an hour for 100,000."""
     compared: list[Scene] = []

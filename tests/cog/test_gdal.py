@@ -134,6 +134,7 @@ def test_damaged_blocks_are_corrupt_files_or_pixels(name: str) -> None:
     assert noticed
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_damaged_headers_that_parse_are_corrupt_files_or_pixels() -> None:
     generator = random.Random(2)

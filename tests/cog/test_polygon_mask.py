@@ -215,6 +215,7 @@ def test_a_cached_mask_cannot_be_changed() -> None:
         found.inside[0, 0] = False
 
 
+@pytest.mark.slow
 def test_threads_get_what_one_thread_gets() -> None:
     generator = np.random.default_rng(1)
     shapes = [Polygon(generator.uniform(-10, 70, (3, 2))) for _ in range(40)]
@@ -245,6 +246,7 @@ def test_threads_get_what_one_thread_gets() -> None:
 # ---- far away, and very large ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_areas_all_over_the_world_are_outside_but_for_those_that_are_not() -> None:
     inside = 0
     for lon, lat in itertools.product(range(-180, 180, 24), (-79, -45, -10, 0, 12, 52, 83)):

@@ -115,6 +115,7 @@ def test_without_crops_of_its_areas_nothing_has_been_run(shelf: Shelf, others: s
     assert "nothing has been run yet; next: s2async run" in str(ask("status", shelf.config).exception)
 
 
+@pytest.mark.slow
 def test_a_run_and_a_plan_say_so_and_go_on(tmp_path: Path) -> None:
     with Stage(World(tmp_path / "world", [day(0)])) as stage:
         path = write_config(tmp_path, stage.sandbox)

@@ -183,6 +183,7 @@ def test_a_run_writes_one_beside_each_crop_and_prune_removes_both(tmp_path: Path
         assert set(config.output.folder.rglob("*.png")) == left
 
 
+@pytest.mark.slow
 def test_a_run_writes_none_unless_told(tmp_path: Path) -> None:
     with worlds.Stage(worlds.World(tmp_path / "world", [worlds.day(0)])) as stage:
         config = worlds.run(worlds.write_config(tmp_path, stage.sandbox), stage.sandbox).config

@@ -155,6 +155,7 @@ def test_what_is_kept_in_vain_is_fetched_anew(made: Made) -> None:
     json.loads(kept[0].read_bytes())
 
 
+@pytest.mark.slow
 def test_a_file_that_is_gone_is_replaced_by_the_next_most_candidates(tmp_path: Path) -> None:
     days = [worlds.day(2, cloud=70.0), worlds.day(4, cloud=60.0)]
     with Stage(worlds.World(tmp_path / "world", days)) as stage:
@@ -172,6 +173,7 @@ def test_a_file_that_is_gone_is_replaced_by_the_next_most_candidates(tmp_path: P
         assert days[0].id in why
 
 
+@pytest.mark.slow
 def test_without_the_server_there_is_a_reason_and_no_error(tmp_path: Path) -> None:
     with Stage(worlds.World(tmp_path / "world", DAYS)) as stage:
         made = ran(tmp_path, stage)

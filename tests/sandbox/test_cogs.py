@@ -185,6 +185,7 @@ def test_wrong_number_of_tiles_and_too_large_a_file_are_refused(tmp_path: Path) 
     assert not (tmp_path / "a.tif").exists()
 
 
+@pytest.mark.slow
 def test_the_recorded_header_of_a_real_file(real_data: Path, tmp_path: Path) -> None:
     folder = real_data / "cog-header"
     name = "c1-B04-S2B_T10TFR_20231223T190950"

@@ -574,6 +574,7 @@ def test_nothing_is_left_when_the_parent_is_killed(world: Path) -> None:
     server.wait(timeout=10)
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_world_is_one_clear_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with (
         pytest.raises(LocalError, match=r"the sandbox did not start: no sandbox world in .*world\.json"),

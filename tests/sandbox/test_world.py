@@ -492,6 +492,7 @@ def test_processes_have_one_thread_each_and_this_one_keeps_its_own(monkeypatch: 
     assert "MKL_NUM_THREADS" not in os.environ
 
 
+@pytest.mark.slow
 def test_after_an_error_nothing_more_is_begun() -> None:
     waits: list[Future[None]] = []
 
