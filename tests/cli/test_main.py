@@ -134,7 +134,7 @@ def test_a_limit_tells_what_is_left(s2: Shell, tmp_path: Path, stage: Stage) -> 
     path = worlds.write_config(tmp_path, stage.sandbox)
     ran = s2("run", path, "--limit", 3)
     assert ran.code == 0
-    assert "at least 3 jobs are left: the run ended by --limit; run again to go on" in ran.out
+    assert "at least 3 jobs are left: --limit ended the run; run again to go on" in ran.out
     assert "left" not in s2("run", path, "--limit", 1000).out
     assert s2("run", path, "--limit", 0).code == 2
 
@@ -149,7 +149,7 @@ def test_bytes_and_time_end_a_run_in_order(s2: Shell, tmp_path: Path, stage: Sta
     assert told["run"]["bytes"] >= 1000
     soon = s2("run", path, "--max-time", "0.000001s")
     assert soon.code == 0
-    assert "jobs are left: the run ended by --max-time; run again to go on" in soon.out
+    assert "jobs are left: --max-time ended the run; run again to go on" in soon.out
     enough = s2("run", path, "--max-bytes", "2 GB", "--max-time", "2h", "--json")
     assert (enough.code, json.loads(enough.out)["run"]["limit"]) == (0, None)
     for option, value in (
@@ -224,7 +224,7 @@ def test_init_tells_what_a_run_would_say_of_the_areas(s2: Shell, tmp_path: Path)
     made = s2("init", "a.toml", "--areas", "a.csv", cwd=tmp_path)
     assert (made.code, made.out) == (0, "wrote a.toml; next: s2async run a.toml\n")
     assert made.error.startswith("correct this before a run: ")
-    assert "names no datum" in made.error
+    assert "has no datum" in made.error
     (tmp_path / "b.csv").write_text(f'name,wkt\nPark,"{wkt}"\n')
     assert not s2("init", "b.toml", "--areas", "b.csv", cwd=tmp_path).error
 

@@ -109,11 +109,11 @@ def test_what_is_left_and_what_is_incomplete_is_said(ran: Ran) -> None:
 
 def test_after_a_limit_nobody_knows_how_many_are_left(ran: Ran) -> None:
     text = shown_run(ran, left=1200, cut_short=True, limit="jobs")
-    assert "\nat least 1,200 jobs are left: the run ended by --limit; run again to go on" in text
+    assert "\nat least 1,200 jobs are left: --limit ended the run; run again to go on" in text
     text = shown_run(ran, left=0, cut_short=True, limit="seconds")
-    assert "\nthere may be more jobs: the run ended by --max-time; run again" in text
+    assert "\nthere may be more jobs: --max-time ended the run; run again" in text
     text = shown_run(ran, left=7, limit="bytes")
-    assert "\n7 jobs are left: the run ended by --max-bytes; run again" in text
+    assert "\n7 jobs are left: --max-bytes ended the run; run again" in text
 
 
 def test_areas_without_any_scene_are_named(ran: Ran) -> None:

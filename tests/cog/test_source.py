@@ -126,7 +126,7 @@ def cut_header(path: Path) -> None:
         (masked, UnsupportedLayout, "unsupported layout: an internal mask"),
         (with_alpha, UnsupportedLayout, "unsupported layout: an alpha band"),
         (lambda path: make(path, side=64, driver="GTiff", crs=None), UnsupportedLayout, "no EPSG code"),
-        (beyond, CorruptFile, "beyond its end at"),
+        (beyond, CorruptFile, "extends beyond the end of the file at"),
         (cut_header, CorruptFile, "its header extends beyond the end of the file"),
     ],
 )  # fmt: skip

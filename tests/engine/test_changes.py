@@ -283,7 +283,7 @@ def test_a_former_outline_leaves_as_well(tmp_path: Path, stage: Stage) -> None:
     run(tmp_path, stage, areas={"North": AREAS["North"]})
     second = run(tmp_path, stage, areas={"North": AREAS["South"]})
     (text,) = told(second)
-    assert text.endswith("; what was saved of it stays on disk: North (its former outline)")
+    assert text.endswith("; its crops stay on disk: North (its former outline)")
 
 
 def test_ten_areas_are_named_and_the_others_counted() -> None:

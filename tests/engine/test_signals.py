@@ -52,7 +52,7 @@ def in_order(folder: Path) -> None:
 
 STUCK = """
 import sys, time
-from s2async.cli import run_view; from s2async import files; from s2async.engine import worker
+from s2async.cli import run_view, signals; from s2async import files; from s2async.engine import worker
 from s2async.cli.main import main
 {how}
 main()

@@ -150,7 +150,6 @@ def settings(folder: Path, **other: Any) -> worker.Settings:
         "rule": SclRule.from_percent(classes=[1, 3, 8, 9, 10], max_cloud=2, min_valid=0),
         "assets": ("visual",),
         "mask": True,
-        "format": "gtiff",
         "folder": folder,
         "token": "s2async-test",
         "reserve": 1,
