@@ -782,7 +782,7 @@ def test_a_crowded_server_is_asked_for_about_as_much_as_it_has_room_for(server: 
     assert 1 <= len(refused) <= 60  # without a measure, 64 at once, it turns most away
     assert max(entry["in_flight"] for entry in log[200:]) <= 22
     settled = [entry["in_flight"] for entry in log[200:580]]
-    # refusals are first taken for a limit of requests per second, so that the room is not used up: 4 to 5 on average
+    # refusals are first taken for a limit of requests per second, so the room is not used up: 4 to 5 on average
     assert sum(settled) / len(settled) > 3
 
 
