@@ -38,7 +38,7 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
     """Print the summary of a run that has ended."""
     whole = state.whole_files(config.selection())
     done = sum(run.done.values())
-    console.print(Text(f"{done:,} jobs worked on in {duration(run.seconds)}", style="bold"))
+    console.print(Text(f"{done:,} jobs processed in {duration(run.seconds)}", style="bold"))
     if done:
         console.print(Text("  " + _statuses(run.done)))
     by_status: dict[str, dict[Cause, int]] = defaultdict(dict)
@@ -50,7 +50,7 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
         "crops": f"{_short(config.output.folder)}/<area>/<item>_<asset>.tif",
         "index": _short(run.index),
         "state": _short(config.run.state),
-        "moved": f"{size(run.bytes)} in {run.requests:,} requests by this run",
+        "traffic": f"{size(run.bytes)} in {run.requests:,} requests in this run",
     }
     requests, moved = status_tables.total(state.traffic())
     if requests != run.requests:  # the next line covers all runs

@@ -50,7 +50,7 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
         console.print(_traffic_table(traffic))
         requests, moved = total(traffic)
         whole = state.whole_files(selection)
-        lines = {"moved": f"{size(moved)} in {requests:,} requests, over all runs"}
+        lines = {"traffic": f"{size(moved)} in {requests:,} requests, over all runs"}
         if whole.all.bytes:
             lines["instead of"] = instead(whole.all.bytes, moved, estimated=whole.all.estimated > 0)
             lines["clear scenes only"] = f"{size(whole.saved.bytes)} in {whole.saved.files:,} whole files"
@@ -109,7 +109,7 @@ def show_incomplete(console: Console, reports: Sequence[SearchReport]) -> None:
 
 
 def instead(whole: int, moved: int, *, estimated: bool) -> str:
-    """The size of the whole files, in bytes, in words and as a multiple of the bytes that were moved."""
+    """The size of the whole files, in bytes, in words and as a multiple of the bytes that were transferred."""
     times = f", {whole / moved:,.0f} times as much" if moved else ""
     return f"{'about ' if estimated else ''}{size(whole)} for the whole files{times}"
 

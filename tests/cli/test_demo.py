@@ -85,7 +85,7 @@ def test_the_command_does_the_job_and_goes_on_next_time(tmp_path: Path, capfd: p
         out, error = capfd.readouterr()
         assert ended.value.code == 0, error
         assert "sandbox with 2 generated scenes" in error
-        assert out.startswith("0 jobs worked on") == again
+        assert out.startswith("0 jobs processed") == again
     crops = [path.parent.name for path in folder.rglob("*.tif")]
     assert crops == ["Hasenheide"] * 2
 

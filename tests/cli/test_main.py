@@ -59,7 +59,7 @@ def test_a_run_from_the_first_to_the_last_word(s2: Shell, tmp_path: Path, stage:
     assert where == "6 areas: 52.476 N to 52.518 N, 13.382 E to 13.466 E; 0.42 km2 to 0.97 km2 each"
     assert "tell no cloud cover, kept" in notice
     lines = [line.rstrip() for line in ran.out.splitlines()]
-    assert re.fullmatch(r"66 jobs worked on in \d+ s", lines[0])
+    assert re.fullmatch(r"66 jobs processed in \d+ s", lines[0])
     assert lines[1] == "  22 saved   7 cloudy   13 nodata   9 outside   15 missing"
     assert lines[2] == "  15 missing: 9 not there, 6 only as JPEG 2000"
     del lines[2]
@@ -68,7 +68,7 @@ def test_a_run_from_the_first_to_the_last_word(s2: Shell, tmp_path: Path, stage:
     assert lines[4] == "state       config-data/state.sqlite"
     log = stage.sandbox.log()
     megabytes = sum(entry.bytes for entry in log) / 1e6
-    assert lines[5] == f"moved       {megabytes:.1f} MB in {len(log)} requests by this run"
+    assert lines[5] == f"traffic     {megabytes:.1f} MB in {len(log)} requests in this run"
     assert re.fullmatch(r"instead of  about 4\.\d MB for the whole files, 4 times as much", lines[6])
     assert lines[7].startswith("no scene so far covers enough of 1 area: Rim (at most 51.51 %); min_area_v")
     assert lines[8].startswith("no scene so far covers any part of 1 area: Beyond; ")
@@ -76,8 +76,8 @@ def test_a_run_from_the_first_to_the_last_word(s2: Shell, tmp_path: Path, stage:
 
     again = s2("run", path.name, cwd=tmp_path)
     assert again.code == 0
-    assert re.match(r"9 jobs worked on in \d+ s\n  9 missing\n", again.out), "it may be there by now"
-    assert re.match(r"0 jobs worked on in \d+ s\n", s2("run", path.name, cwd=tmp_path).out)
+    assert re.match(r"9 jobs processed in \d+ s\n  9 missing\n", again.out), "it may be there by now"
+    assert re.match(r"0 jobs processed in \d+ s\n", s2("run", path.name, cwd=tmp_path).out)
     shown = s2("status", path)
     assert shown.code == 0
     assert re.search(r"^all +22 +7 +13 +9 +15 +0 +0$", shown.out, re.MULTILINE)
@@ -768,9 +768,9 @@ def test_a_terminal_shows_the_run_while_it_goes_on(tmp_path: Path, stage: Stage)
     assert re.search(r"[\d.]+ [kM]?B in \d+ requests", plain)
     assert re.search(r"[\d.]+ jobs/s, \d+ s left", plain)
     assert plain.count("failed   ") == 6, "failures are told once, above the live lines"
-    assert "66 jobs worked on in" in plain
+    assert "66 jobs processed in" in plain
     assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h") == 1, "the cursor comes back"
-    assert not re.search(r"[0-9] of [0-9]+ jobs", plain[plain.index("66 jobs worked on") :]), "the live lines go"
+    assert not re.search(r"[0-9] of [0-9]+ jobs", plain[plain.index("66 jobs processed") :]), "the live lines go"
 
 
 @pytest.mark.parametrize(

@@ -74,10 +74,10 @@ def test_where_shows_hemispheres_and_sizes_at_a_glance() -> None:
 
 def test_the_end_of_a_run(ran: Ran) -> None:
     text = shown_run(ran, seconds=200.0)
-    assert text.startswith("66 jobs worked on in 3 min 20 s\n")
+    assert text.startswith("66 jobs processed in 3 min 20 s\n")
     assert "16 saved   7 cloudy   13 nodata   9 outside   15 missing   6 failed" in text
     assert "\n  15 missing: 9 not there, 6 only as JPEG 2000\n  6 failed: 6 access denied\n" in text
-    assert f"{len(ran.log)} requests by this run" in text
+    assert f"{len(ran.log)} requests in this run" in text
     assert "all runs" not in text, "this was the only one"
     assert "6 jobs have failed so far; s2async status lists them with reasons" in text
     assert "left" not in text
@@ -86,8 +86,8 @@ def test_the_end_of_a_run(ran: Ran) -> None:
 
 def test_what_all_runs_moved_is_told_apart_from_this_run(ran: Ran) -> None:
     lines = shown_run(ran, requests=9, bytes=1_400_000).splitlines()
-    (told,) = [number for number, line in enumerate(lines) if line.startswith("moved ")]
-    assert lines[told] == "moved       1.4 MB in 9 requests by this run"
+    (told,) = [number for number, line in enumerate(lines) if line.startswith("traffic ")]
+    assert lines[told] == "traffic     1.4 MB in 9 requests in this run"
     assert lines[told + 1] == f"all runs    {size(ran.bytes)} in {len(ran.log)} requests"
     assert lines[told + 2].startswith("instead of  about ")
     assert lines[told + 2].endswith(" MB for the whole files, 5 times as much")
