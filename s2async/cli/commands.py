@@ -21,14 +21,15 @@ from s2async.means import loading
 EXIT_CODES: Final = """
 \b
 Exit codes:
-  0        done; a file that does not exist is an answer, not an error
+  0        done; a file that does not exist is a result, not an error
   2        the command, the configuration or the areas cannot be used; a setting must be corrected
            before anything can be read; or the state is missing or belongs to another configuration
-  3        finished, but some jobs failed, a search is incomplete, or almost no file was available
+  3        finished, but some jobs failed, a search is incomplete, or almost no files were available
   4        another run is using the state
   5        the state cannot be used: it is damaged, or was written by a newer version
-  6        stopped by this machine (disk full, read-only, too little memory); run again to resume
-  70       a bug in s2async; a file holds the details for a report
+  6        stopped because of a problem on this machine (disk full or read-only, too little memory);
+           run again to resume
+  70       a bug in s2async; the details for a bug report are written to a file
   130, 143 interrupted (Ctrl-C, SIGTERM); run again to resume
 """
 
@@ -59,8 +60,8 @@ def init(file: Path, areas: str | None) -> None:
     """Write a commented configuration to FILE (default: config.toml).
 
     The configuration covers nine parks in Berlin in the year 2022, or your own areas with --areas; change the
-    dates as needed. Crops and state go to the folder data, or, if FILE is not named config.toml, to a folder with
-    the name of FILE.
+    dates as needed. Crops and state go to the folder data, or, if FILE is not named config.toml, to a folder
+    named after FILE.
 
     \b
     Example: s2async init fields.toml --areas fields.geojson
@@ -73,21 +74,21 @@ def init(file: Path, areas: str | None) -> None:
 
 @cli.command()
 @options.config
-@click.option("--limit", type=click.IntRange(min=1), help="Work on at most this many jobs, for a trial run.")
+@click.option("--limit", type=click.IntRange(min=1), help="Process at most this many jobs, for a trial run.")
 @click.option(
     "--max-bytes",
     type=options.SIZE,
-    help='Start no new jobs after this run has received so many bytes, such as "2 GB". Jobs in progress are '
+    help='Start no new jobs once this run has received this many bytes, for example "2 GB". Jobs in progress are '
     "finished, so the total may be somewhat higher.",
 )
 @click.option(
     "--max-time",
     type=options.DURATION,
-    help='Start no new jobs after so much time, such as "90 min". Jobs in progress are finished.',
+    help='Start no new jobs after this much time, for example "90 min". Jobs in progress are finished.',
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation before a large run.")
-@click.option("--new-state", is_flag=True, help="Start with a new state although the old one is out of reach.")
+@click.option("--new-state", is_flag=True, help="Start with a new state even if the old one cannot be reached.")
 @log_options
 @options.verbosity
 @click.pass_context
@@ -104,8 +105,8 @@ def run(
 ) -> int:
     """Find scenes, check the areas for clouds, and save clear crops.
 
-    Resumes where the previous run of CONFIG stopped, however it stopped. For finished jobs, only the search
-    requests are repeated.
+    Resumes where the previous run of CONFIG stopped, however it stopped. Searches are repeated; finished jobs are
+    not.
 
     \b
     Example: s2async run config.toml
@@ -133,12 +134,12 @@ def run(
     default=100.0,
     type=FiniteRange(min=0.1),
     show_default=True,
-    help="Assumed for the time estimate, Mbit/s.",
+    help="Bandwidth to assume for the time estimate, in Mbit/s.",
 )
 @click.option(
     "--connections",
     type=click.IntRange(1, 256),
-    help="Assumed for the time estimate: requests at once to one host.",
+    help="Concurrent requests to one host to assume for the time estimate.",
     show_default="the setting in CONFIG",
 )
 @options.as_json
@@ -154,8 +155,9 @@ def plan(
 ) -> int:
     """Estimate what a run of CONFIG will find and cost.
 
-    Prints jobs, crops, requests, bytes, disk space and time. Costs are ranges, which contain the real cost unless
-    the weather is unusual. Finished jobs are taken into account. Sends search requests only, and writes nothing.
+    Prints jobs, crops, requests, bytes, disk space and time. Each estimate is a range that contains the
+    actual figure unless the weather is unusual. Finished jobs are taken into account. Sends search requests only,
+    and writes nothing.
 
     \b
     Example: s2async plan config.toml
@@ -211,10 +213,10 @@ def retry(config: Path, missing: bool) -> None:
     "name",
     type=click.Choice(["csv", "geojson", "parquet", "stac"]),
     required=True,
-    help="What to write.",
+    help="Output format.",
 )
 @click.option(
-    "--all", "everything", is_flag=True, help="Every job with its status and reason, not only saved crops."
+    "--all", "everything", is_flag=True, help="Include every job with its status and reason, not only saved crops."
 )
 @click.option(
     "--output",
@@ -263,9 +265,9 @@ def report(
 ) -> None:
     """Write an HTML page about the results of CONFIG.
 
-    The page shows figures, clouds, a map, calendars, crops and failures, and needs no other file and no network.
-    With more than 50 areas, each area has a page of its own, in a folder next to the main page. Can be used
-    while a run is in progress.
+    The page shows key figures, cloud cover, a map, calendars, crops and failures, and works without
+    other files or a network connection. With more than 50 areas, each area has a page of its own, in a folder next
+    to the main page. Can be used while a run is in progress.
 
     \b
     Example: s2async report config.toml
@@ -287,7 +289,7 @@ def verify(config: Path, dry_run: bool) -> int:
     """Check the saved crops of CONFIG, and reopen the jobs of bad ones.
 
     A crop is bad if its file is missing, if its size, hash or tags differ from the state, or if its pixels cannot
-    be decoded. The next run writes bad crops again. Exits with 3 if there are any, otherwise with 0.
+    be decoded. The next run replaces bad crops. Exits with 3 if there are any, otherwise with 0.
 
     \b
     Example: s2async verify config.toml --dry-run
@@ -302,9 +304,9 @@ def verify(config: Path, dry_run: bool) -> int:
 @options.config
 @options.dry_run
 def prune(config: Path, dry_run: bool) -> int:
-    """Remove saved crops of CONFIG that no longer count.
+    """Remove saved crops of CONFIG that are now too cloudy or superseded.
 
-    These are crops that are too cloudy by the limits of the last run, and crops of scenes that have a newer
+    These are crops that are too cloudy under the limits of the last run, and crops of scenes that have a newer
     version. Only files that are exactly as a run wrote them are removed.
 
     \b
@@ -322,8 +324,8 @@ def rebuild(config: Path) -> int:
     """Recreate a lost or damaged state of CONFIG from its crops.
 
     The tags of the crops hold what the state needs. A damaged state is moved aside; one that can be read is never
-    replaced. Crops that are damaged or have another outline are listed and left in place. The next run repeats the
-    searches and the cloud checks, but does not download the crops again.
+    replaced. Crops that are damaged, or whose outline differs from that of their area, are listed and left in
+    place. The next run repeats the searches and the cloud checks, but does not download the crops again.
 
     \b
     Example: s2async rebuild config.toml && s2async run config.toml
@@ -351,7 +353,7 @@ def demo(context: click.Context, folder: Path) -> int:
     """Try s2async without internet access, on generated scenes.
 
     Covers nine parks in Berlin for one year. Starts the sandbox in a process of its own, writes a configuration to
-    the folder, and runs it. The first start generates the scenes, which takes up to a minute.
+    the folder, and runs it. The first run generates the scenes, which takes up to a minute.
 
     \b
     Example: s2async demo --folder /tmp/demo
@@ -374,7 +376,9 @@ def demo(context: click.Context, folder: Path) -> int:
 @click.option("--delay", default=0.0, type=FiniteRange(min=0), help="Simulated round-trip time, milliseconds.")
 @click.option("--bandwidth", type=FiniteRange(min=0.1), help="Limit for all connections together, Mbit/s.")
 @click.option("--areas", type=options.FILE, help="Areas to generate scenes for, instead of the nine parks.")
-@click.option("--items", type=click.IntRange(min=1), help="Number of dates to generate, instead of a year.")
+@click.option(
+    "--items", type=click.IntRange(min=1), help="Number of dates to generate, instead of a full year of them."
+)
 @click.pass_obj
 def sandbox(
     verbosity: dict[str, bool],

@@ -28,13 +28,13 @@ def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "file",
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
-        help="Append a log to FILE: retries, pauses, failures, one JSON object a line.",
+        help="Append a log of retries, pauses and failures to FILE, one JSON object per line.",
     )
     @click.option(
         "--log-level",
         "level",
         type=click.Choice(LEVELS),
-        help="debug (also with -v): every request and job too.  [default: info]",
+        help="How much to log; debug (also set by -v) adds every request and job.  [default: info]",
     )
     @functools.wraps(command)
     def with_log(*args: Any, file: Path | None, level: str | None, **kwargs: Any) -> Any:

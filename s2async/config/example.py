@@ -20,7 +20,7 @@ def _example() -> str:
 
 
 EXAMPLE: Final = _example()
-"""The commented config that ``s2async init`` writes: nine parks of Berlin, 2022, Earth Search."""
+"""The commented config that ``s2async init`` writes: nine parks in Berlin, 2022, Earth Search."""
 
 
 def render(
@@ -65,7 +65,7 @@ def with_areas(file: str) -> str:
     """
     text = EXAMPLE.partition("\n[[areas]]")[0]
     about = '# GeoJSON, CSV with a wkt column, or any vector file (extra "vector")'
-    text = re.sub(r"(?m)^# Here: .*$", "# The year 2022, from Earth Search.", text)
+    text = re.sub(r"(?m)^# This example covers .*$", "# This example covers 2022, from Earth Search.", text)
     return re.sub(r"(?m)^# areas = .*$", lambda _: f"areas = {_quoted(file)}  {about}", text)
 
 

@@ -115,9 +115,9 @@ class Search(Section):
     datetime: Interval = "2022-01-01/2022-12-31"
     """Period in UTC; both days are included, and ``..`` leaves an end open."""
     max_scene_cloud: Percent = 80
-    """Most cloud cover of a whole scene, in per cent; scenes without a value are kept."""
+    """Maximum cloud cover of a whole scene, in per cent; scenes without a value are kept."""
     reprocessed: Literal["newest", "all"] = "newest"
-    """Which items count of a scene that was processed several times: the newest, or all."""
+    """Which items of a scene count if it was processed several times: the newest, or all."""
 
     @property
     def period(self) -> Period:
@@ -138,9 +138,9 @@ class Clouds(Section):
     classes: Classes = (1, 3, 8, 9, 10)
     """SCL classes (1 to 11) that count as cloudy; with an empty list no pixel is cloudy."""
     max_area_cloud: Percent = 2
-    """Most cloudy pixels, in per cent of the area's valid pixels."""
+    """Maximum share of cloudy pixels, in per cent of the area's valid pixels."""
     min_area_valid: Percent = 95
-    """Least pixels with data, in per cent of the area's pixels."""
+    """Minimum share of pixels with data, in per cent of the area's pixels."""
 
 
 FORMER_NAMES: Final[Mapping[toml.Key, str]] = {("search", "twins"): "reprocessed"}
@@ -155,7 +155,7 @@ class Output(Section):
     folder: FilePath = Field(default=Path("data"), validate_default=True)
     """Output folder; crops are ``<folder>/<area>/<item id>_<asset>.tif``."""
     assets: AssetKeys = ("visual",)
-    """Asset keys to crop; with an empty list a run only measures clouds."""
+    """Asset keys to crop; with an empty list, a run measures cloud cover and saves no crops."""
     mask: bool = True
     """True sets pixels outside the polygon to nodata; false keeps the whole rectangle."""
     quicklook: bool = False
@@ -166,21 +166,21 @@ class Network(Section):
     """How to use the network."""
 
     origins: Origins = ()
-    """Additional ``scheme://host[:port]`` that APIs and hrefs may point to; only listed ones may be http."""
+    """Additional origins (``scheme://host[:port]``) that APIs and hrefs may point to; only these may use http."""
     private_origins: Origins = ()
     """Like ``origins``, for your own servers: their names may resolve to private addresses."""
     connections: int = Field(default=64, ge=1, le=256)
-    """Most concurrent requests to one host; a run starts with 8 and adapts to what the host can handle."""
+    """Maximum concurrent requests to one host; a run starts with 8 and adapts to what the host can handle."""
     connect_timeout: Seconds = 10
-    """Seconds until a connection must be open."""
+    """Seconds allowed for opening a connection."""
     idle_timeout: Seconds = 30
-    """Seconds without a byte after which a request fails."""
+    """A request fails after this many seconds without receiving a byte."""
     total_timeout: Seconds = 300
-    """Seconds after which one attempt of a request fails."""
+    """An attempt at a request fails after this many seconds."""
     attempts: int = Field(default=5, ge=1, le=20)
-    """Attempts of one request."""
+    """Maximum attempts per request."""
     patience: Seconds = 300
-    """Seconds to wait for a host that only fails, with occasional attempts; then the run ends."""
+    """Seconds to wait for a host whose requests all fail, trying it now and then; after that the run ends."""
 
     @property
     def listed(self) -> tuple[str, ...]:
@@ -194,19 +194,19 @@ class Run(Section):
     state: FilePath = Field(default=Path("data/state.sqlite"), validate_default=True)
     """SQLite file with all results; must be on a local disk."""
     queue: int = Field(default=1000, ge=1, le=1_000_000)
-    """Most jobs that wait between search and workers."""
+    """Maximum number of jobs that wait between the search and the workers."""
     memory: Memory = 48 << 20
-    """Most memory for blocks and pixels: a number of bytes, or a size such as ``48 MiB``. More brings no gain.
+    """Maximum memory for blocks and pixels: a number of bytes, or a size such as ``48 MiB``. More brings no gain.
 
     For scenes with many areas, up to half as much again caches blocks that other areas may need."""
     reserve: Size = 256 << 20
     """Disk space to leave free: a number of bytes, or a size such as ``256 MiB``."""
     verify: bool = False
-    """True reads whole blocks of images, too, and verifies their checksums."""
+    """True also reads image blocks whole and verifies their checksums."""
     confirm_above: Size = 50 << 30
     """Bytes above which ``run`` asks first, or needs ``--yes``: a number, or a size such as ``50 GiB``."""
     log: FilePath | None = Field(default=None, examples=["s2async.log"])
-    """File that the run logs to, one JSON object a line; in an existing folder. Unset: no log."""
+    """Log file of runs, one JSON object per line; its folder must exist. If unset, no log is written."""
 
 
 class Config(Section):
@@ -219,11 +219,11 @@ class Config(Section):
     ] = Field(examples=["parks.geojson"])
     """GeoJSON, CSV with a wkt column, any vector file (extra ``vector``), or ``[[areas]]`` with name and wkt."""
     name_field: Text = "name"
-    """Field or column of the areas file with the name of each area."""
+    """Field or column of the areas file that contains the name of each area."""
     crs: Annotated[str, Field(pattern=r"^[A-Za-z]+:[A-Za-z0-9]+$")] | None = Field(
         default=None, examples=["EPSG:25833"]
     )
-    """CRS of the areas such as ``EPSG:25833``, instead of that of the file. Unset: the file's, or else lon/lat."""
+    """CRS of the areas, such as ``EPSG:25833``. If unset, the CRS of the file, or else lon/lat in degrees."""
     search: Search = Field(default_factory=Search)
     """Which scenes to search for."""
     clouds: Clouds = Field(default_factory=Clouds)
@@ -249,7 +249,7 @@ class Config(Section):
         try:
             check_names([path.absolute()])
         except FileNotFoundError:
-            raise ConfigError("the current folder is no longer there; change to another one") from None
+            raise ConfigError("the current folder no longer exists; change to another one") from None
         config = cls._checked(toml.read(path), folder=path.absolute().parent)
         config._path = path.absolute()
         return config
@@ -269,7 +269,7 @@ class Config(Section):
         source, notices = toml.renamed(source, FORMER_NAMES)
         data = dict(source.data)
         if folder is not None:
-            data = {"output": {}, "run": {}} | data  # so that their default paths are resolved here, too
+            data = {"output": {}, "run": {}} | data  # so that their default paths are also resolved here
         try:
             config = cls.model_validate(data, context={"folder": folder} if folder else None)
         except ValidationError as error:
@@ -291,7 +291,7 @@ class Config(Section):
 
     @property
     def path(self) -> Path | None:
-        """Absolute path of `file`, which stays valid when the current folder changes."""
+        """Absolute path of `file`, which stays valid if the working directory changes."""
         return self._path
 
     def named_state(self) -> Path | None:
@@ -324,7 +324,7 @@ class Config(Section):
             raise ConfigError(f'{place}: [search] datetime: "{one_line(self.search.datetime)}" {why}')
 
     def cloud_rule(self) -> SclRule:
-        """The rule by which areas are clear."""
+        """The rule that decides which areas are clear."""
         clouds = self.clouds
         return SclRule.from_percent(
             classes=clouds.classes, max_cloud=clouds.max_area_cloud, min_valid=clouds.min_area_valid
@@ -350,7 +350,7 @@ class Config(Section):
         return tuple(dict.fromkeys((api, *catalog.origins, *self.network.listed)))
 
     def client_settings(self) -> ClientSettings:
-        """Settings of the client for all servers that may be asked."""
+        """Settings of the client for all servers that may be contacted."""
         network = self.network.model_dump(exclude={"origins", "private_origins"})
         private = self.network.private_origins
         return ClientSettings(origins=self.allowed_origins(), private_origins=private, **network)

@@ -148,9 +148,9 @@ def _web(text: str) -> URL:
     if url.user is not None or url.password is not None:
         raise ValueError("holds a user name or password, which would end up in logs; drop it")
     if url.scheme not in ("http", "https") or not url.raw_host or not _HOST.fullmatch(url.raw_host):
-        raise ValueError(f"is not an http(s) address with a plain host; {advice}")
+        raise ValueError(f"is not an http(s) URL with a plain host; {advice}")
     if url.query_string or url.fragment or "?" in text or "#" in text:
-        raise ValueError("holds a query or fragment; end the address before ? and #")
+        raise ValueError("holds a query or fragment; end the URL before ? and #")
     return url
 
 

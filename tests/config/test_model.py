@@ -100,11 +100,11 @@ BAD: list[tuple[str | bytes, str, str]] = [
         ":3: [search] catalog.url: ",
         'add "http://h" to origins',
     ),
-    (catalog("{ url = 'ftp://h', collection = 'a' }"), ":3: [search] catalog.url: ", "is not an http(s) address"),
+    (catalog("{ url = 'ftp://h', collection = 'a' }"), ":3: [search] catalog.url: ", "is not an http(s) URL"),
     (
         catalog("{ url = 'https://h?a=1', collection = 'a' }"),
         ":3: [search] catalog.url: ",
-        "end the address before ?",
+        "end the URL before ?",
     ),
     (catalog("{ url = 'https://h/v1' }"), ":3: [search] catalog.collection: ", "is missing; add collection = "),
     (
