@@ -29,10 +29,10 @@ _COLUMNS: Final = (
     ("x bytes", "times_the_bytes", ".2f"),
     ("requests/job", "requests_per_job", ".2f"),
     ("kB/job", "kilobytes_per_job", ",.0f"),
-    ("x least bytes", "bytes_over_least", ".2f"),
+    ("x minimum bytes", "bytes_over_least", ".2f"),
     ("CPU ms/job", "cpu_ms_per_job", ".1f"),
     ("peak MB", "peak_megabytes", ".0f"),
-    ("link used", "link_share", ".0%"),
+    ("link utilisation", "link_share", ".0%"),
     ("server CPU", "server_cpu_share", ".0%"),
     ("start s", "startup_seconds", ".1f"),
 )

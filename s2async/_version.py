@@ -1,3 +1,3 @@
-"""The version of the package; it imports nothing, so that any module can name it."""
+"""The version of the package; it imports nothing, so any module can import it."""
 
 __version__ = "0.1.0"

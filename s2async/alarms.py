@@ -55,7 +55,7 @@ class Servers:
     """Takes in the outcomes of a run, and tells which servers gave none of their files.
 
     Args:
-        measured: Keys of the assets that clouds are measured in.
+        measured: Keys of the assets in which cloud cover is measured.
     """
 
     def __init__(self, measured: Sequence[str]) -> None:

@@ -127,7 +127,7 @@ async def run(
 ) -> Summary:
     """Search, check, crop and save, and go on where an earlier run of the same state stopped.
 
-    When it is cancelled, the run stops in order, and its results are kept.
+    When it is cancelled, the run stops normally, and its results are kept.
 
     Args:
         config: settings.
@@ -135,11 +135,11 @@ async def run(
             state: jobs of other areas wait for a run with these areas, and until then their crops are on disk, but
             neither in the index nor known to `read` and `status`. To process many areas in parts, use a state and
             an output folder for each part, or all areas and a ``limit``.
-        limit: most jobs to work on.
-        max_bytes: bytes received by this run after which it begins nothing new; what is under way is finished, so
+        limit: maximum number of jobs to process.
+        max_bytes: bytes received by this run after which it starts nothing new; work in progress is finished, so
             that somewhat more may be received.
-        max_seconds: seconds after which it begins nothing new; what is under way is finished.
-        new_state: start anew, although the disk with the state of earlier runs is not mounted.
+        max_seconds: seconds after which it starts nothing new; work in progress is finished.
+        new_state: start a new state even if the disk with the state of earlier runs is not mounted.
         on_event: called with every event, in the event loop's thread.
 
     Returns:
@@ -183,17 +183,17 @@ async def stream(
 ) -> AsyncGenerator[Outcome, None]:
     """Run, and yield each outcome as soon as it is recorded: of saved crops, and also of cloudy areas.
 
-    When the loop is left early, the run stops in order. Outcomes that are not taken yet wait in memory, about 1 kB
+    When the loop is left early, the run stops normally. Outcomes that are not taken yet wait in memory, about 1 kB
     each.
 
     Args:
         config: settings.
         areas: as for `run`.
-        limit: most jobs to work on.
-        max_bytes: bytes received by this run after which it begins nothing new; what is under way is finished, so
+        limit: maximum number of jobs to process.
+        max_bytes: bytes received by this run after which it starts nothing new; work in progress is finished, so
             that somewhat more may be received.
-        max_seconds: seconds after which it begins nothing new; what is under way is finished.
-        new_state: start anew, although the disk with the state of earlier runs is not mounted.
+        max_seconds: seconds after which it starts nothing new; work in progress is finished.
+        new_state: start a new state even if the disk with the state of earlier runs is not mounted.
 
     Raises:
         ConfigError, StateError, LocalError, HostParked: as for `run`, after all outcomes.
@@ -241,7 +241,7 @@ def run_sync(
     new_state: bool = False,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
-    """Like `run`, but blocks until the run has ended. Ctrl-C stops the run in order.
+    """Like `run`, but blocks until the run has ended. Ctrl-C stops the run normally.
 
     Inside a running event loop, as in a notebook, the run has a thread of its own, which calls ``on_event``.
 

@@ -1,8 +1,9 @@
 """Log events: a name and fields, on the standard library's ``logging``.
 
-Each room has a logger, ``s2async.net``, ``s2async.engine`` and so on, below the logger ``s2async``. An event is a
-log record whose text reads ``retry host=https://example.org try=2 reason=...``. The record also has the attributes
-``event`` (the name), ``fields`` (a mapping) and one attribute per field, for handlers and formatters of your own.
+Each package has a logger, ``s2async.net``, ``s2async.engine`` and so on, below the logger ``s2async``. An event is
+a log record whose text reads ``retry host=https://example.org try=2 reason=...``. The record also has the
+attributes ``event`` (the name), ``fields`` (a mapping) and one attribute per field, for handlers and formatters of
+your own.
 
 Texts in fields have passed :func:`s2async.text.without_secrets`.
 """
@@ -46,7 +47,7 @@ def log(logger: logging.Logger, level: int, event: str, fields: Fields, *, inher
     """Log an event, if the level is enabled.
 
     Args:
-        logger: of the room.
+        logger: that of the package.
         level: such as ``logging.INFO``.
         event: name of the event: one or two words with an underscore.
         fields: JSON values. Fields that are None or an empty text are left out.

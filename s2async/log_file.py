@@ -38,7 +38,7 @@ def writing(
 
     Args:
         path: of the file, in an existing folder; None writes nothing.
-        level: least level that is written: ``logging.INFO``, or ``logging.DEBUG`` for every request.
+        level: lowest level that is written: ``logging.INFO``, or ``logging.DEBUG`` for every request.
         secrets: texts that must not be written, such as passwords of proxies.
         tell: called with one line if the log is incomplete in the end.
 

@@ -117,7 +117,7 @@ class Asset:
     key: str
     """The program's name for it, such as ``scl`` or ``visual``: the key in `Scene.assets`."""
     href: str
-    """An http(s) address."""
+    """An http(s) URL."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,7 +229,7 @@ class Selection:
     """
 
     assets: tuple[str, ...]
-    """Asset keys; empty when jobs only measure clouds."""
+    """Asset keys; empty when jobs only measure cloud cover."""
     mask: bool
     """True when pixels outside the polygon are nodata, False for the plain rectangle."""
     format: str
@@ -257,7 +257,7 @@ class Job:
 
 
 LONGEST_BATCH: Final = 64
-"""Most jobs of one scene that are worked on together."""
+"""Maximum number of jobs of one scene that are processed together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -283,7 +283,7 @@ class Outcome:
     products: tuple[Product, ...] = ()
     """Crops written by this attempt, even when another asset of the job failed."""
     reason: str = ""
-    """One line. For MISSING and FAILED: what happened to which asset and address; for SAVED: what is lacking; for
+    """One line. For MISSING and FAILED: what happened to which asset and URL; for SAVED: what is lacking; for
     NODATA: why, when the area is too small."""
     cause: Cause | None = None
     """Category of the reason, for MISSING and FAILED, and for NODATA when the area is too small."""
@@ -359,7 +359,10 @@ class Traffic:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """A catalogue's count that exceeds the items it returns: pages of another size returned the same items."""
+    """A catalogue's count of items that is higher than the number it returns.
+
+    A second search, with a different page size, returned the same items.
+    """
 
     counted: int
     """The catalogue's count."""
@@ -382,7 +385,7 @@ class SearchReport:
     reason: str = ""
     """Why it is not complete, in one line."""
     estimate: Estimate | None = None
-    """Set when the catalogue counts more items than it returns although the search is complete."""
+    """Set when the catalogue counts more items than it returns even though the search is complete."""
 
 
 # ---- events: facts that a run reports while it goes on ----------------------------------------------------

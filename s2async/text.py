@@ -1,4 +1,4 @@
-"""Formats text for one line: addresses without secrets, foreign text, sizes and times for people. Pure."""
+"""Formats text for one line: URLs without secrets, foreign text, sizes and times for people. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
-# ---- addresses --------------------------------------------------------------------------------------------
+# ---- URLs -------------------------------------------------------------------------------------------------
 
 _ADDRESS: Final = re.compile(
     r"""(?P<scheme> \b[a-z][a-z0-9+.-]{1,20} :/+ ) (?: [^/\s"'<>]* @ )?
@@ -19,12 +19,12 @@ _CREDENTIAL: Final = re.compile(r"\b(Basic|Bearer) [\w.~+/=-]{4,}", re.IGNORECAS
 
 
 def shown(href: str) -> str:
-    """Return an address for messages: on one line, without user, password and query, which may hold secrets."""
+    """Return a URL for messages: on one line, without user, password and query, which may hold secrets."""
     return _printable(public(href).encode("utf-8", "replace")[:1200].decode("utf-8", "replace"))[:300]
 
 
 def public(href: str) -> str:
-    """Return an address that may be published: without user, password, query and fragment.
+    """Return a URL that may be published: without user, password, query and fragment.
 
     These may be a signature or a token, which is needed to fetch the file but does not identify it. Only the state
     keeps them.
@@ -35,21 +35,21 @@ def public(href: str) -> str:
 
 
 def masked(text: str) -> str:
-    """Return foreign text in which addresses are shortened like by `public`."""
+    """Return foreign text in which URLs are shortened as by `public`."""
     if ":/" not in text:
         return text
     return _ADDRESS.sub(lambda match: match["scheme"] + match["place"] + ("?..." if match["more"] else ""), text)
 
 
 def without_secrets(text: str) -> str:
-    """A text without credentials, and without user, password and query of addresses, also of relative ones."""
+    """A text without credentials, and without user, password and query of URLs, including relative ones."""
     if "?" in text or ":/" in text:
         text = _QUERY.sub("?...", masked(text))
     return _CREDENTIAL.sub(r"\1 ***", text)
 
 
 def excerpt(raw: bytes, size: int = 80) -> str:
-    """Return the start of some bytes as one printable line, without possible secrets in addresses."""
+    """Return the start of some bytes as one printable line, without possible secrets in URLs."""
     return _printable(_QUERY.sub("?...", masked(raw[: 4 * size].decode("utf-8", "replace"))))[:size]
 
 
@@ -70,8 +70,8 @@ def origin_of(text: str) -> str:
 
 
 def origin(href: str) -> str:
-    """Return the origin of an http(s) address; the empty string where it has none."""
-    # Cached by the first part of the address: a run has thousands of addresses of few origins.
+    """Return the origin of an http(s) URL; the empty string where it has none."""
+    # Cached by the first part of the URL: a run has thousands of URLs of few origins.
     return _origin_of_place("/".join(href.split("/", 3)[:3]))
 
 
@@ -116,7 +116,7 @@ def is_too_deep(value: object) -> bool:
 def one_line(value: object, limit: int = 60) -> str:
     """Return any value as text for one line of a terminal: unprintable characters escaped, long text cut.
 
-    Addresses are shortened like by `masked`.
+    URLs are shortened as by `masked`.
     """
     text = "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")

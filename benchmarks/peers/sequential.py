@@ -1,4 +1,4 @@
-"""The classic tutorial: ``rasterio.open`` on the address, ``rasterio.mask``, one job after another."""
+"""The classic tutorial: ``rasterio.open`` on the URL, ``rasterio.mask``, one job after another."""
 
 from __future__ import annotations
 

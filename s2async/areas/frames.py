@@ -20,7 +20,7 @@ from s2async.text import one_line
 STRAY: Final = 15.0
 """Tolerance around the area of use of a projected CRS, in degrees: some countries extend their zones."""
 NAMED: Final = 5
-"""Most areas that a message names."""
+"""Maximum number of areas that a message names."""
 
 
 class Frame:

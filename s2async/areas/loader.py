@@ -41,7 +41,7 @@ NORTH, SOUTH = 84.0, -80.0
 PIXEL: Final = 20
 """Size of a pixel of the scene classification, in metres."""
 LEFT_NAMED: Final = 10
-"""Most areas that a notice names when they are no longer in the configuration."""
+"""Maximum number of areas that a notice names when they are no longer in the configuration."""
 _SPECK: Final = 1e-6
 """Square degrees; up to 87 degrees of latitude, larger areas are larger than a pixel."""
 

@@ -1,4 +1,4 @@
-"""The assets of a STAC item: which of them are readable COGs, and their addresses. Pure."""
+"""The assets of a STAC item: which of them are readable COGs, and their URLs. Pure."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def sort_assets(
     """Sort an item's assets into readable COGs and unreadable ones with the reason.
 
     Earth Search lists each raster twice, such as ``visual`` and ``visual-jp2``; if an item has only the latter,
-    the former is absent. If ``scl`` or ``visual`` is not listed at all, its address is derived from the folder
+    the former is absent. If ``scl`` or ``visual`` is not listed at all, its URL is derived from the folder
     of the catalogue's COGs (always SCL.tif and TCI.tif): some tools drop entries of items, and a request for a
     missing file simply gets a 404.
 
     Args:
         entries: the item's assets whose keys can be part of a file name.
         catalog: source of the item.
-        base: the item's own address, for relative ones; the empty string when unknown.
+        base: the item's own URL, for relative hrefs; the empty string when unknown.
         folder: value of ``earthsearch:s3_path``, or the empty string.
         schemes: value of ``storage:schemes``.
     """
@@ -67,10 +67,10 @@ def _our_keys(entries: Mapping[str, Any], catalog: Catalog) -> dict[str, str]:
 
 
 def _choose(entry: Mapping[str, Any], base: str, schemes: Mapping[str, Any], catalog: Catalog) -> str | Reason:
-    """Choose the address of a COG: one that is allowed, or else the asset's own, or else the reason why not.
+    """Choose the URL of a COG: one that is allowed, or else the asset's own, or else the reason why not.
 
-    If the asset's own address is not usable, its ``alternate`` ones are tried (alternate assets extension); each
-    lists what differs from the asset. Addresses with requester-pays are left out.
+    If the asset's own URL is not usable, its ``alternate`` ones are tried (alternate assets extension); each
+    lists what differs from the asset. URLs with requester-pays are left out.
     """
     main = _address(entry, base, catalog)
     if not isinstance(main, Reason) and catalog.allows(main):
@@ -100,7 +100,7 @@ def _is_paid_for(told: Mapping[str, Any], schemes: Mapping[str, Any]) -> bool:
 
 
 def _address(entry: Mapping[str, Any], base: str, catalog: Catalog) -> str | Reason:
-    """The http(s) address of a COG, or why there is none."""
+    """The http(s) URL of a COG, or why there is none."""
     href, media = entry.get("href"), str(entry.get("type") or "").lower()
     if not isinstance(href, str) or not href:
         return NO_ADDRESS
@@ -130,7 +130,7 @@ def _is_clean(text: str) -> bool:
 
 
 def is_address(text: object) -> bool:
-    """Whether a value is a plain http(s) address: a host, no user, no fragment."""
+    """Whether a value is a plain http(s) URL: a host, no user, no fragment."""
     if not isinstance(text, str) or not _is_clean(text):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Filters the items of one search: duplicates, reprocessed scenes, other times and collections, clouds. Pure.
+"""Filters the items of one search: duplicates, reprocessed scenes, other times and collections, cloud cover. Pure.
 
 Unusable items are counted with their reasons, which show at the end whether the search is of any use.
 """
@@ -94,7 +94,7 @@ class Intake:
         return self._clear([] if self._newest is None else self._newest.rest())
 
     def fault(self) -> str:
-        """Why the search is of no use although it returned items; the empty string when it is."""
+        """Why the search is of no use even though it returned items; the empty string when it is."""
         if self.listed and not self.ours:
             return (
                 f"all its items are of other collections, such as {self._foreign}, not of "

@@ -81,7 +81,7 @@ class Matcher:
 
 
 def _margin(latitude: float) -> float:
-    """Most distance, in km, by which a scene may extend beyond its footprint.
+    """Maximum distance, in km, by which a scene may extend beyond its footprint.
 
     Edges of a scene are straight in UTM, those of its footprint in lon/lat. They are apart by at most
     side^2 tan(latitude) / (8 R) for a side of 110 km on a sphere of 6371 km; 1 km covers it up to 76 degrees.

@@ -35,14 +35,14 @@ class Catalog:
     listed: tuple[str, ...] = ()
     """Additional origins that the user lists."""
     buckets: Mapping[str, str] = field(default_factory=dict)
-    """S3 buckets that are public over https, with their address."""
+    """S3 buckets that are public over https, with their URL."""
     descending: bool = False
     """True when the API returns the newest items first, so that a search can pass on scenes before it ends."""
     attribution: str = COPERNICUS
     """Source of the pixels, for the tags of the crops; ``{year}`` stands for the year of sensing."""
 
     def allows(self, href: str) -> bool:
-        """Whether the origin of an http(s) address is allowed."""
+        """Whether the origin of an http(s) URL is allowed."""
         return origin(href) in _origins((self.url, *self.origins, *self.listed))
 
 
@@ -95,7 +95,7 @@ def custom(url: str, collection: str, assets: Mapping[str, str], attribution: st
     """
     parts = urlsplit(url) if is_address(url) else None
     if parts is None or parts.query:
-        raise ConfigError(f"{ascii(url)[:80]} is not the address of a STAC API, such as https://host/v1")
+        raise ConfigError(f"{ascii(url)[:80]} is not the URL of a STAC API, such as https://host/v1")
     if not collection:
         raise ConfigError(f"the catalogue at {url} needs the name of a collection")
     if scl.ASSET not in assets:

@@ -46,7 +46,7 @@ MAX_COUNT = 10**9
 """Largest plausible count of items; larger numbers, some of thousands of digits, are ignored."""
 
 EMPTY_PAGES = 3
-"""Most consecutive empty pages with a link to a next page."""
+"""Maximum number of consecutive empty pages with a link to a next page."""
 
 STALE_PAGES = 2
 """Consecutive pages without a new item after which a search is aborted."""
@@ -128,9 +128,9 @@ def plan(
 def first_request(search: Search, catalog: Catalog, limit: int) -> Request:
     """The request for the first page.
 
-    STAC intervals are closed, so it ends at the first instant of the next period. A scene of exactly that
-    instant is dropped on arrival, so that the precision of a server's times does not matter. Cloud cover is not
-    part of the query, because a server would leave out items without a value.
+    STAC intervals are closed, so the requested interval ends at the first instant of the next period. A scene at
+    exactly that instant is discarded when it is received, so the precision of a server's times does not matter.
+    Cloud cover is not part of the query, because a server would leave out items without a value.
     """
     asked = ItemSearch(
         f"{catalog.url}/search",
@@ -343,7 +343,7 @@ async def _page_through(
             for item in items:
                 names.add(name := identity(item, catalog))
                 scenes += intake.add(name, item)
-        finally:  # scenes before an error are passed on, too
+        finally:  # scenes before an error are also passed on
             items.clear()  # an item takes 76 kB, its scene 3, and scenes may have to wait
             for scene in scenes:
                 await on_scene(scene)

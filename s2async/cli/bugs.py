@@ -1,7 +1,7 @@
 """Unexpected errors: one line on the terminal, the details in a file, and no secret in either.
 
 The line says that it is a bug, because a user can only report it. The file never contains values of variables.
-Texts of errors are included, with addresses as `text.public` shows them and without secrets of the environment.
+Texts of errors are included, with URLs as `text.public` shows them and without secrets of the environment.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EXIT: Final = 70
 KEPT: Final = 20
 """Files that are kept: those of the newest bugs."""
 _LONGEST: Final = 100_000
-"""Most characters of a file."""
+"""Maximum number of characters of a file."""
 _SECRET: Final = re.compile(
     r"_PROXY$|TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|SIGNATURE|SAS$", re.IGNORECASE
 )
@@ -40,7 +40,7 @@ _SECRET: Final = re.compile(
 _QUERY: Final = re.compile(r"""\?[\w.%~-]+=[^\s"'<>]*""")
 _CREDENTIAL: Final = re.compile(r"\b(Basic|Bearer) [\w.~+/=-]{4,}")
 _SHORTEST: Final = 4
-"""Least characters of a part of a secret that is masked: shorter parts occur in any text."""
+"""Minimum number of characters of a part of a secret that is masked: shorter parts occur in any text."""
 
 
 def tell(error: BaseException, environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
@@ -68,7 +68,7 @@ def brief(text: str, environment: Mapping[str, str] = os.environ) -> str:
 
 
 def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """A text without secrets of the environment, and without users and queries in its addresses."""
+    """A text without secrets of the environment, and without users and queries in its URLs."""
     for secret in sorted(secret_values(environment), key=len, reverse=True):
         text = text.replace(secret, "***")
     return _CREDENTIAL.sub(r"\1 ***", _QUERY.sub("?...", masked(text)))

@@ -68,7 +68,7 @@ def _has_terminal() -> bool:
 
 
 def bytes_ahead(config: Config, areas: Sequence[Area], limits: RunLimits = NO_LIMITS) -> float:
-    """Estimate roughly how many bytes a run may read, from areas, dates and state; without a request.
+    """Estimate roughly how many bytes a run may read, from areas, dates and state, without sending a request.
 
     Where earlier searches were complete, only the jobs that are still open count.
     """

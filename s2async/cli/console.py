@@ -28,9 +28,9 @@ def table(title: str, columns: Mapping[str, str], rows: Iterable[Iterable[str]])
 
     Args:
         title: line above the table.
-        columns: kind of each column by heading: ``text`` (folded where there is no room), ``id`` (never folded)
-            or ``number``.
-        rows: texts of the cells, in the order of the columns.
+        columns: maps the heading of each column to its kind: ``text`` (folded where there is no room), ``id``
+            (never folded) or ``number``.
+        rows: text of the cells, in the order of the columns.
     """
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for heading, kind in columns.items():

@@ -15,7 +15,7 @@ EVERY: Final = 0.05
 LATE: Final = 0.25
 """Seconds of delay that cause a warning."""
 QUIET: Final = 60.0
-"""Least seconds between two warnings."""
+"""Minimum number of seconds between two warnings."""
 
 
 async def watch(on_beat: Callable[[float], None]) -> None:

@@ -12,7 +12,7 @@ from s2async.config.model import Config, CustomCatalog
 from s2async.state.records import Unheld
 
 SHOWN: Final = 10
-"""Most areas that a hint lists."""
+"""Maximum number of areas that a hint lists."""
 DAY: Final = timedelta(days=1)
 SHORT: Final = 10 * DAY
 """A period without a pass of Sentinel-2 is possible up to this length."""
@@ -50,7 +50,7 @@ def unheld(areas: Sequence[Unheld], least: float) -> list[str]:
 
     Args:
         areas: those areas.
-        least: least part of an area that a scene must cover, per cent.
+        least: minimum part of an area that a scene must cover, in per cent.
     """
     partly = [f"{area.name} (at most {floored(area.share):g} %)" for area in areas if area.share > 0]
     beyond = [area.name for area in areas if not area.share]

@@ -37,7 +37,7 @@ def show_plan(
         connections: assumed for the time estimate; None for the setting in the configuration.
         as_json: print JSON instead of tables.
         quiet: print grave notices only.
-        verbose: log every request, too.
+        verbose: also log every request.
         log: what the command line says about a log.
     """
     config = Config.load(path)

@@ -20,7 +20,7 @@ from s2async.text import duration, safe, size
 AREAS_SHOWN = 30
 """Rows of the table; the JSON output has every area."""
 MONTHS_SHOWN = 12
-"""Most columns of months; a longer period is shown by years."""
+"""Maximum number of columns of months; a longer period is shown by years."""
 HOPELESS_SHOWN = 5
 
 

@@ -24,10 +24,10 @@ def write(
     Args:
         path: the configuration.
         target: the page; None for ``report.html`` next to the crops.
-        crops: most crops to show of each area.
+        crops: maximum number of crops to show of each area.
         plots: folder for the plots as PNG files, instead of the page.
         quiet: print the last line and warnings only.
-        verbose: log every request, too.
+        verbose: also log every request.
         log: what the command line says about a log.
 
     Raises:
@@ -58,7 +58,7 @@ def write(
 
 
 def _doubts(settings: Config) -> list[str]:
-    """Warnings about the positions of the areas. Their file may be gone: the state has the areas, too."""
+    """Warnings about the positions of the areas. Their file may be gone, but the state also has the areas."""
     found: list[Notice] = []
     with contextlib.suppress(AreaError):
         area_files.load(settings, found.append)

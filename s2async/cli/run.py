@@ -43,7 +43,7 @@ def run_config(
     Args:
         config: settings.
         again: the command that resumes this run after it is stopped.
-        limits: when to stop although jobs are left.
+        limits: when to stop even if jobs are left.
         as_json: print the summary as JSON.
         yes: do not ask before a large run.
         new_state: start with a new state if the previous one is missing.

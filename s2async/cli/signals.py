@@ -1,4 +1,4 @@
-"""Signals: the first one stops a run in order; a second one, or a time limit, stops it at once."""
+"""Signals: the first one stops a run normally; a second one, or a time limit, stops it immediately."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any, NoReturn, TypeVar
 T = TypeVar("T")
 
 PATIENCE = 7.0
-"""Seconds for a run to stop in order; then the process exits at once, which the state survives, too."""
+"""Seconds for a run to stop normally; then the process exits immediately, which the state also survives."""
 LAST_WORDS = 0.5
 """Seconds for the last line and for closing the state: a terminal or a disk may block."""
 
 
 class Stop:
-    """Ctrl-C and SIGTERM: the first one stops a run in order; a second one, or `PATIENCE`, at once.
+    """Ctrl-C and SIGTERM: the first one stops a run normally; a second one, or `PATIENCE`, immediately.
 
     A terminal that closes (SIGHUP) does not stop the run.
 

@@ -1,4 +1,4 @@
-"""The state as tables on the terminal, and lines that the summary of a run shows, too."""
+"""The state as tables on the terminal, and lines that the summary of a run also shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decodes TIFFs in memory by GDAL, which is given bytes only: never a path or an address.
+"""Decodes TIFFs in memory by GDAL, which is given bytes only: never a path or a URL.
 
 Everything here runs in a worker thread: one call opens, reads and closes a dataset in one thread, and no GDAL
 option outlives the call. (One dataset read by two threads crashes the process; an Env that is open across an

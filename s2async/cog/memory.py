@@ -120,7 +120,7 @@ def has_room(size: int) -> bool:
 
 
 def _trim() -> Any:
-    """Return ``malloc_trim`` of glibc, or None: other C libraries have no such call."""
+    """Return glibc's ``malloc_trim``, or None if the C library has no such function."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
     if trim:
         trim.argtypes, trim.restype = [ctypes.c_size_t], ctypes.c_int

@@ -26,8 +26,8 @@ START: Final = {False: 1.3, True: 0.7}
 """First factors of the margin, for rows of a place that are new (False) and for those read before (True).
 
 A factor of 0.83 is a margin of a quarter of ``x * (1 - x)`` of a large block. On Sentinel-2 scenes that took 1.10
-times the least possible bytes, and 0.7 % of the blocks were short; of uneven blocks more, so new rows start with a
-wider margin.
+times the minimum number of bytes, and 0.7 % of the blocks were short; of uneven blocks more, so new rows start
+with a wider margin.
 """
 SHORT: Final = 0.01
 """Share of requests that may be too short: the quantile that the factor follows."""

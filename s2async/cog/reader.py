@@ -50,7 +50,7 @@ T = TypeVar("T")
 MAX_WINDOW: Final = 512 << 20
 """Bytes of one window's pixels: a whole Sentinel-2 scene has 345 MiB, and a hostile header declares more."""
 CHEAP: Final = 65536
-"""Least bytes of a second range: few, compared with the round trip that a third one would cost."""
+"""Minimum number of bytes of a second range: few, compared with the round trip that a third one would cost."""
 
 
 @asynccontextmanager

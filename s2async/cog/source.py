@@ -22,7 +22,7 @@ from s2async.text import shown
 FIRST_READ: Final = 8192
 """Bytes of the first request to a file of an unknown kind. Headers of Sentinel-2 COGs have 2.2 to 4.2 kB."""
 LEAST_READ: Final = 2048
-"""Least bytes of the first request."""
+"""Minimum number of bytes of the first request."""
 RECENT: Final = 16
 """Headers of a kind that are remembered to estimate the length of the next one."""
 

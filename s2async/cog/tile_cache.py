@@ -62,11 +62,11 @@ class Prefix:
 
 
 class Shelf:
-    """Keeps headers and the starts of blocks that were used last.
+    """Keeps the most recently used headers and starts of blocks.
 
-    A block with users always stays; its bytes are in the memory budget of its users. The size bounds the others,
-    of which those used longest ago are dropped first. Cached bytes count as useful until they are dropped: then
-    those that no reader needed are booked as wasted.
+    A block in use is never dropped; its bytes count against the memory budgets of its readers. The size limits the
+    other blocks, and the least recently used ones are dropped first. Cached bytes count as useful until they are
+    dropped; then those that no reader needed are counted as wasted.
 
     Args:
         size: bytes of blocks that no reader uses at present.

@@ -88,8 +88,8 @@ def byte_ranges(
         layout: of the file.
         wanted: bytes of each block, from its start; blocks left out of the file have 0 and need no request.
         had: bytes of some blocks, from their start, that are there already.
-        gap: most bytes between two blocks that are fetched, too, to save a request.
-        longest: most bytes of a request of several blocks.
+        gap: maximum number of bytes between two blocks that are also fetched, to save a request.
+        longest: maximum number of bytes of a request of several blocks.
 
     Returns:
         Ranges in the order of the file.

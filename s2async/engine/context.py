@@ -18,13 +18,13 @@ from s2async.state.writer import State
 
 
 class Context:
-    """What the parts of one run share. Made inside the event loop.
+    """State that the parts of one run share. Created while the event loop is running.
 
     Args:
         config: settings.
-        areas: of this run.
+        areas: the areas of this run.
         state: open for writing.
-        limits: when to stop although jobs are left.
+        limits: when to stop even if jobs are left.
         progress: filled while the run goes on.
         emit: called with every event.
     """

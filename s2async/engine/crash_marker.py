@@ -49,15 +49,15 @@ class Left:
 
 
 class Marks:
-    """The file of marks of a running process; removed when the run ends in order."""
+    """The marker file of a running process; removed when the run ends normally."""
 
     def __init__(self, path: Path, *, threads: int, jobs: int) -> None:
         """Make the file.
 
         Args:
             path: of the file.
-            threads: most threads that decode at the same time.
-            jobs: most jobs of one decode.
+            threads: maximum number of threads that decode at the same time.
+            jobs: maximum number of jobs of one decode.
 
         Raises:
             LocalError: the disk is full or read-only.
@@ -125,7 +125,7 @@ class _Marking(Executor):
 
 
 def take(path: Path) -> Left:
-    """Read and remove the marks of the last run; there are none when it ended in order, or the file is damaged.
+    """Read and remove the marks of the last run; there are none if it ended normally, or if the file is damaged.
 
     Raises:
         LocalError: the file cannot be read or removed.
@@ -140,7 +140,7 @@ def take(path: Path) -> Left:
 
 
 def parse(data: bytes) -> Left:
-    """Read the bytes of a file of marks; whatever does not fit is left out."""
+    """Read the bytes of a marker file; malformed entries are ignored."""
     if len(data) < _HEADER.size:
         return Left()
     magic, threads, longest, alone = _HEADER.unpack_from(data)

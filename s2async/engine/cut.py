@@ -67,7 +67,7 @@ class Cut:
         """Nothing follows from this step before all steps are done."""
 
     async def _encoded(self, asset: Asset, jobs: Sequence[Job]) -> list[list[_Encoded]]:
-        """Crops of the jobs whose blocks are sound, in groups; their pixels are no longer in memory."""
+        """Encode the crops of the jobs whose blocks are intact, in groups, and release the decoded pixels."""
         kept = self._files.kept.get(asset.key, {})
         if all(job.id in kept for job in jobs):
             return await self._encode_all([(job, kept[job.id]) for job in jobs])

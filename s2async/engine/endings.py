@@ -106,7 +106,7 @@ class Endings:
                     self._end_lacking(job, [lacks[key] for key in self._needed if key in lacks])
 
     def give_up(self) -> None:
-        """End the jobs for which no wanted asset can be had: their clouds do not matter."""
+        """End the jobs for which no wanted asset can be had: their cloud cover does not matter."""
         for job in self.open():
             lacks = self._lacks[job.id]
             hopeless = self._assets and all(key in lacks for key in self._assets)

@@ -23,7 +23,7 @@ class JobQueue:
     When it is full, `put_run` waits.
 
     Args:
-        capacity: most jobs in it.
+        capacity: maximum number of jobs in it.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -62,7 +62,7 @@ class JobQueue:
         """Wait for jobs, and take those of the first scene.
 
         Args:
-            most: most jobs to take; fewer are taken when they have more than :data:`BATCH_PIXELS`.
+            most: maximum number of jobs to take; fewer are taken when they have more than :data:`BATCH_PIXELS`.
 
         Returns:
             The jobs, none when the queue is closed and empty; and whether other batches have jobs of the scene.

@@ -14,7 +14,7 @@ from s2async.engine.progress import Progress
 class LimitWatch:
     """Compares the progress of a run with its limits.
 
-    The limit of jobs ends the feeding of the queue alone: what is in the queue by then is worked on. The limits of
+    The limit of jobs ends the feeding of the queue alone: what is in the queue by then is processed. The limits of
     bytes and seconds also leave what waits in the queue to the next run.
 
     Args:

@@ -12,16 +12,16 @@ LimitName = Literal["jobs", "bytes", "seconds"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunLimits:
-    """When a run stops in order although jobs are left; None sets no limit.
+    """When a run stops normally even if jobs are left; None sets no limit.
 
     Raises:
         ConfigError: a limit is not greater than 0.
     """
 
     jobs: int | None = None
-    """Most jobs to work on."""
+    """Maximum number of jobs to process."""
     bytes: int | None = None
-    """Bytes received by this run after which no batch begins; batches under way are finished and exceed it."""
+    """Bytes received by this run after which no batch starts; batches in progress are finished and exceed it."""
     seconds: float | None = None
     """Seconds since the start of this run after which no batch begins."""
 

@@ -1,4 +1,4 @@
-"""The step that measures the clouds over the areas; its result is a `CloudMeasure` for each job."""
+"""The step that measures the cloud cover of the areas; its result is a `CloudMeasure` for each job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from s2async.text import shown
 
 
 class Measure:
-    """Measures the clouds of jobs that have no measurement yet.
+    """Measures the cloud cover of jobs that have no measurement yet.
 
     Args:
         bench: what the steps of the batch work with.

@@ -46,8 +46,8 @@ async def run(
     Args:
         config: settings.
         areas: as :func:`s2async.areas.loader.load` returns them.
-        limits: when to stop although jobs are left.
-        new_state: start anew, although the former state is away.
+        limits: when to stop even if jobs are left.
+        new_state: start a new state even if the former one cannot be reached.
         progress: filled while the run goes on.
         on_event: called with every event, in the event loop's thread.
 

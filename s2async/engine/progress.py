@@ -32,7 +32,7 @@ class Progress:
     searches_done: int = 0
     started: float = field(default_factory=time.monotonic)
     ended: Summary | None = None
-    """How the run ended, when it ended in order: set also where `HostParked` is raised for a given-up server."""
+    """How the run ended, if it ended normally: set also where `HostParked` is raised for a given-up server."""
     let_go: Callable[[], None] = lambda: None
     """Closes the state at once, before the process is ended; must be called in the run's thread."""
 

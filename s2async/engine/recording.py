@@ -1,4 +1,4 @@
-"""Takes jobs from the queue, has batches of them worked on, and records the results in the state."""
+"""Takes jobs from the queue, has batches of them processed, and records the results in the state."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Recorder:
         self._turns = itertools.count(1)
         """Numbers batches in the order in which they begin."""
         self._begun: dict[int, asyncio.Event] = {}
-        """Jobs that are worked on, each with an event for the end of its batch."""
+        """Jobs that are being processed, each with an event for the end of its batch."""
 
     def start(self, group: asyncio.TaskGroup, tools: Tools) -> None:
         """Start the tasks that work until the queue is closed and empty."""
@@ -92,8 +92,8 @@ class Recorder:
     async def _by_itself(self, jobs: Sequence[Job]) -> AsyncIterator[None]:
         """Wait until no other batch works on one of these jobs.
 
-        A search may bring a newer edition of an item while the older one is worked on. The crops of the newer one
-        must be written last.
+        A search may bring a newer edition of an item while the older one is being processed. The crops of the
+        newer one must be written last.
         """
         ids = [job.id for job in jobs]
         while before := next((self._begun[job] for job in ids if job in self._begun), None):

@@ -22,18 +22,18 @@ from s2async.state.writer import State
 THREADS = os.cpu_count() or 2
 """Blocks that are decoded at the same time."""
 WRITERS: Final = 4
-"""Most threads that write crops: a slow disk needs all of them, because the time goes into waiting for it."""
+"""Maximum number of threads that write crops: with a slow disk, most of them wait for it, so all are needed."""
 
 
 # ---- before anything is written -----------------------------------------------------------------------------
 
 
 def check(config: Config, areas: Sequence[Area]) -> None:
-    """Check that proxies, certificates, names of folders and this machine suffice.
+    """Check that proxies, certificates and folder names can be used, and that this machine has enough resources.
 
     Raises:
         ConfigError: proxies, certificates or names cannot be used; the text says what to do.
-        LocalError: this machine allows a program too little.
+        LocalError: the resource limits of this machine are too low.
     """
     check_proxies(config.allowed_origins())
     check_certificates(config.allowed_origins())
@@ -48,10 +48,10 @@ def check_state(config: Config, areas: Sequence[Area], tell: Callable[[str], Non
         config: settings.
         areas: of this run.
         tell: called with lines that a person should read.
-        new_state: start anew, although the former state is away.
+        new_state: start a new state even if the former one cannot be reached.
 
     Raises:
-        ConfigError: the state is there although it must not be, or it is away.
+        ConfigError: the state exists even though it must not, or it cannot be reached.
     """
     there = config.run.state.exists()
     if there and new_state:
@@ -92,7 +92,7 @@ def take_folder(
         areas: of this run.
         state: open for writing.
         tell: called with lines that a person should read.
-        new_state: start anew, although the former state is away.
+        new_state: start a new state even if the former one cannot be reached.
 
     Raises:
         ConfigError: the folder or the state belongs to another job, the folder is not the one that holds the
@@ -125,7 +125,7 @@ def take_folder(
 def mark_crashed(context: Context, left: Left) -> None:
     """Note which jobs were being decoded when an earlier run crashed: they run alone, or not at all."""
     if left.jobs:
-        context.tell(f"{len(left.jobs)} jobs were being decoded when a run crashed: they are worked on first")
+        context.tell(f"{len(left.jobs)} jobs were being decoded when a run crashed: they are processed first")
         for area, item, reason in context.state.mark_crashed(left):
             context.tell(f"{area}  {item}  {reason}")
 

@@ -1,7 +1,7 @@
 """Works on one batch of jobs, all of one scene: one step after another, until every job has an outcome.
 
 This module and everything that it imports know neither the state nor the command line, so that a batch can be
-worked on in any process. What it learns for later runs goes back with the outcomes.
+processed in any process. What it learns for later runs goes back with the outcomes.
 """
 
 from __future__ import annotations

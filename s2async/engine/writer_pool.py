@@ -24,7 +24,7 @@ class PatientPool(Executor):
     a slow disk needs all of them.
 
     Args:
-        most: most threads.
+        most: maximum number of threads.
         name: start of their names.
     """
 

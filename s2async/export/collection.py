@@ -75,7 +75,7 @@ def write(table: Table, folder: Path, *, output: Path, catalog: Catalog, state: 
         return Footprint(geometry=geometry(wkb), box=bbox(parts))
 
     def put(crops: list[SavedRow]) -> str | None:
-        """Write the item of one area and scene; return its address, or None if no crop can be read."""
+        """Write the item of one area and scene; return its href, or None if no crop can be read."""
         row, readable = crops[0], []
         for crop in crops:
             layout = tags.layout_of(output / crop.folder / crop.file)

@@ -163,7 +163,7 @@ def add_crop(item: pystac.Item, crop: SavedRow, layout: Layout, href: str) -> No
         item: the item of the crop's area and scene.
         crop: the crop's row in the state.
         layout: the header of the crop's file.
-        href: address of the file, relative to the item.
+        href: URL of the file, relative to the item.
     """
     grid = layout.grid
     x0, y0, x1, y1 = grid.bounds
@@ -187,13 +187,13 @@ def add_thumbnail(item: pystac.Item, asset: str, href: str) -> None:
     Args:
         item: the item that holds the crop.
         asset: asset key of the crop.
-        href: address of the quicklook, relative to the item.
+        href: URL of the quicklook, relative to the item.
     """
     item.add_asset(f"{asset}_thumbnail", pystac.Asset(href, media_type=pystac.MediaType.PNG, roles=["thumbnail"]))
 
 
 def to_dict(found: pystac.Item | pystac.Collection) -> dict[str, Any]:
-    """Convert to JSON types, with addresses as they were given: relative ones stay relative."""
+    """Convert to JSON types, with hrefs as they were given: relative ones stay relative."""
     return found.to_dict(include_self_link=False, transform_hrefs=False)
 
 

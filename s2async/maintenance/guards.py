@@ -65,7 +65,7 @@ def check_start(
         config: settings of the project.
         areas: areas of the project.
         tell: called with notices for the user.
-        new_state: allow a new state although the former one is not mounted.
+        new_state: allow a new state even if the former one is not mounted.
 
     Raises:
         ConfigError: the former state is not mounted, or the output folder belongs to another state, or contains

@@ -44,7 +44,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Away:
-    """Something that a run noted is not reachable, although nobody deleted it."""
+    """Something that a run noted cannot be reached even though nobody deleted it."""
 
     text: str
     """What is not reachable."""

@@ -26,7 +26,7 @@ NAME: Final = ".s2async.json"
 FORMAT: Final = 1
 """Version of the mark's format."""
 _MOST: Final = 16384
-"""Most bytes of a mark."""
+"""Maximum number of bytes of a mark."""
 _OWN = "name a folder and a state of its own under [output] folder and [run] state"
 
 

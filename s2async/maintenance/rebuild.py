@@ -1,7 +1,7 @@
 """Creates a new state from the tags of the crops, so that a run need not read everything again.
 
 Only crops of the configuration's areas count that have the path and name a run gives them and can be decoded
-completely: later runs rely on what is recorded here. Of their items only id, version and address are known; the
+completely: later runs rely on what is recorded here. Of their items only id, version and href are known; the
 next search adds the rest without opening the jobs again.
 """
 

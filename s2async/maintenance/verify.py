@@ -20,7 +20,7 @@ def fault(crop: StoredCrop, output: Path, *, decoded: bool = False) -> str:
     Args:
         crop: one of `state.reader.Ledger.stored_crops`.
         output: the output folder.
-        decoded: decode its pixels, too: a file may have been damaged before it was recorded.
+        decoded: also decode its pixels: a file may have been damaged before it was recorded.
 
     Raises:
         LocalError: the file exists, but cannot be read.

@@ -1,1 +1,1 @@
-"""The network: requests, their limits and retries, and the account of bytes. No other room opens a connection."""
+"""The network: requests, their limits and retries, and byte accounting. No other package opens a connection."""

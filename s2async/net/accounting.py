@@ -14,7 +14,7 @@ from s2async.text import shown
 SPAN: Final = 5.0
 """Seconds over which the bytes of a body are counted."""
 LEAST: Final = 100.0
-"""Least bytes per second of a body that arrives.
+"""Minimum bytes per second of a body that arrives.
 
 A body at ten bytes per second never runs into a time-out between bytes, and a header of 8 kB takes a quarter of an
 hour. A slow line must not be mistaken for such a server: 50 kB/s shared by 64 requests are 780 bytes per second
@@ -151,7 +151,7 @@ class Tally:
         Args:
             body: pieces as they arrive.
             size: bytes that the body should have.
-            href: address, for messages.
+            href: URL, for messages.
             exact: whether the headers announce the same size, so that no more can arrive.
 
         Raises:

@@ -3,7 +3,7 @@
 The rule, in three steps:
 
 1. Only origins (scheme, host and port) on the allow-list are asked: those of the API, of its assets, and those
-   that the user listed. The parsed address of every request and of every redirect is checked, and the same value
+   that the user listed. The parsed URL of every request and of every redirect is checked, and the same value
    is used for the request.
 2. A name may resolve to addresses of the public internet. Any other address (loopback, private, shared, link-local
    such as a cloud's metadata service, documentation, multicast, and IPv6 that wraps one of them) is used only if
@@ -39,22 +39,22 @@ _PRIVATE: Final = tuple(
 
 
 def allowed(href: str, origins: Container[str]) -> tuple[URL, str]:
-    """Check that an address may be asked; return it parsed, and its origin.
+    """Check that a URL may be requested; return it parsed, and its origin.
 
     Args:
         href: from a catalogue or a redirect.
         origins: the allow-list, each as :func:`s2async.text.origin_of` writes it.
 
     Raises:
-        Refused: it may not be asked, or is not an address; one line, without secrets.
+        Refused: it may not be requested, or is not a URL; one line, without secrets.
     """
     try:
         url = URL(href)
         origin = str(url.origin())
     except ValueError as error:
-        raise Refused(f"not a full http(s) address: {shown(href)}") from error
+        raise Refused(f"not a full http(s) URL: {shown(href)}") from error
     if url.raw_user is not None or url.raw_password is not None:
-        raise Refused(f"an address with a user name in it is refused: {shown(href)}")
+        raise Refused(f"a URL with a user name in it is refused: {shown(href)}")
     if url.scheme not in ("http", "https"):
         raise Refused(f"only http and https are allowed: {shown(href)}")
     if origin not in origins:

@@ -32,7 +32,7 @@ FIRST: Final = 1.0
 PERIOD: Final = 30.0
 """Seconds of the longest pause."""
 UNPARKED: Final = 60.0
-"""Seconds without a good answer after which a server is given up although it was never parked, if the patience is
+"""Seconds without a good answer after which a server is given up even if it was never parked, if the patience is
 not longer. Such a server responds, but all its answers are too slow, break off, or ask for a pause."""
 PROBES: Final = 8
 """Probes at once, as many as a run begins with: if a server fails only now and then, one of them gets an
@@ -57,7 +57,7 @@ class Circuit:
     since: float | None = None
     """Time of the first of them."""
     tries: int = 0
-    """Most failed tries of one request among them."""
+    """Maximum number of failed tries of one request among them."""
     noted: int = 0
     """Number of the last request that had begun when the last failure was counted."""
     files: frozenset[Hashable] = frozenset()

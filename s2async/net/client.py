@@ -1,7 +1,7 @@
 """The only way to the network: every request of the program is sent, limited, retried and counted here.
 
 No other module opens a connection, and GDAL has none. Therefore byte counts are exact, a stalled read can be
-cancelled, and addresses that are not on the allow-list are unreachable.
+cancelled, and URLs that are not on the allow-list cannot be requested.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Transport:
         range than requested is requested again until the tries are used up, if the server otherwise serves ranges.
 
         Args:
-            href: address of the file.
+            href: URL of the file.
             start: first byte.
             size: number of bytes, at least one.
             edition: if given, the file must still be of this edition.
@@ -156,7 +156,7 @@ class Transport:
         Raises:
             NotFound: there is no such file.
             FileChanged: the file is of another edition now.
-            Refused: the address is not allowed, or TLS failed.
+            Refused: the URL is not allowed, or TLS failed.
             AccessDenied: the server denies access.
             BadAnswer: the answer is not the requested range; a whole file is not read.
             TransientError: every try failed in a way that may pass.
@@ -213,7 +213,7 @@ class Transport:
 
         Args:
             method: ``GET`` or ``POST``.
-            url: address.
+            url: URL of the request.
             body: sent as JSON with POST.
             final: transient statuses that the caller handles itself: they are not tried again here.
 
@@ -297,7 +297,7 @@ class Transport:
 async def _received(
     response: aiohttp.ClientResponse, tally: Tally, start: int, size: int, edition: Edition | None, href: str
 ) -> Piece:
-    """Receive the requested range, after its headers have been checked."""
+    """Check the headers of a response, and receive the requested range."""
     first, last, whole = content_range(response.status, response.headers, href)
     seen = Edition.of(response.headers, whole)
     if edition and seen != edition:

@@ -48,7 +48,7 @@ def open_session(
 
 @contextlib.contextmanager
 def _set_up() -> Iterator[None]:
-    """Turn failures inside into a `LocalError`: no server has been asked yet, so this machine is the cause."""
+    """Turn failures in the ``with`` block into a `LocalError`: no server has been contacted yet."""
     try:
         yield
     except (OSError, MemoryError, ImportError, SystemError) as error:

@@ -96,7 +96,7 @@ class Turnstile:
         self.pace.answered(number, asyncio.get_running_loop().time(), before=before)
 
     def refused(self, number: int, *, asks: bool = False, before: int = 0) -> None:
-        """Note that the server refused request ``number`` because of its load; see `Pace.refused`.
+        """Note that the server refused request ``number`` because it is overloaded; see `Pace.refused`.
 
         The server may limit concurrent requests or requests per second; the answer does not say which. During slow
         start the window grows so fast that it is the likelier cause, and it shrinks. Later it stays: the pace
@@ -121,7 +121,7 @@ class Turnstile:
             log(_log, logging.INFO, "slowed", fields, inherit=False)
 
     def pause(self, seconds: float) -> None:
-        """Admit no request for some time. Pauses do not add up: the one that ends last counts."""
+        """Admit no requests for ``seconds``. Pauses do not add up: the one that ends last applies."""
         now = asyncio.get_running_loop().time()
         # Answers that arrive together ask for the same pause; it is logged once.
         if now + seconds > self._paused_until + 0.1 * seconds:

@@ -27,7 +27,7 @@ INITIAL: Final = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CongestionWindow:
-    """How many requests to one server may run at once. An immutable value; each event returns another one."""
+    """How many requests to one server may run at once. Immutable: each event's method returns a new value."""
 
     size: int
     """Concurrent requests allowed, at least 1."""
@@ -86,7 +86,7 @@ FAST: Final = 1000.0
 SLOW: Final = 1.0
 """Requests per second that are always allowed."""
 LEAST: Final = 0.25
-"""Share of the most answers ever counted in a second that is always allowed."""
+"""Fraction of the highest number of answers counted in any second that is always allowed."""
 BELOW: Final = 0.9
 """The limit after a refusal, as a share of the answers in the last second."""
 FEW: Final = 0.7

@@ -31,7 +31,7 @@ def status_error(
         status: of the answer.
         headers: of the answer; names in any case if the mapping ignores case.
         body: of the answer, or its start: it often says what is wrong.
-        href: address of the request.
+        href: URL of the request.
         transient: statuses for which another try may succeed.
     """
     if status in transient:
@@ -103,7 +103,7 @@ def decode_json(raw: bytes, headers: Mapping[str, str], url: str) -> Any:
     Args:
         raw: the body as received.
         headers: of the answer.
-        url: address of the request.
+        url: URL of the request.
 
     Raises:
         TransientError: the body is damaged or incomplete.

@@ -216,7 +216,7 @@ class Retries:
         except RemoteError as error:
             if request.made > 1:
                 request.log_failure(error)
-            self.queue.give_back(request.paid)  # an answer, although not the wanted one
+            self.queue.give_back(request.paid)  # an answer, even if not the wanted one
             raise
         self.queue.give_back(request.paid)
         return answer

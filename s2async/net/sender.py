@@ -132,7 +132,7 @@ class Sender:
             tally: counts the answers and their bytes.
             server: of ``url``.
             method: HTTP method.
-            url: address; it must have passed the allow-list.
+            url: URL of the request; it must have passed the allow-list.
             headers: of the request.
             attempt: which try this is.
             about: fields for the log.
@@ -209,17 +209,17 @@ class Sender:
 
 
 def find(href: str, servers: Mapping[str, Server]) -> tuple[URL, Server]:
-    """Check an address against the allow-list.
+    """Check a URL against the allow-list.
 
     Args:
-        href: address.
+        href: URL.
         servers: all origins that may be asked, by name.
 
     Returns:
-        The parsed address, and its server.
+        The parsed URL, and its server.
 
     Raises:
-        Refused: the address is not allowed.
+        Refused: the URL is not allowed.
     """
     url, origin = allowlist.allowed(href, servers)
     return url, servers[origin]
@@ -232,7 +232,7 @@ def _redirected(url: URL, location: str, servers: Mapping[str, Server]) -> tuple
     try:
         return find(str(url.join(URL(location))), servers)
     except ValueError as error:
-        raise Diverted(f"a redirect to a target that is not an address: {shown(str(url))}") from error
+        raise Diverted(f"a redirect to a target that is not a URL: {shown(str(url))}") from error
     except Refused as error:
         raise Diverted(f"a redirect to elsewhere: {error}") from error
 
@@ -245,13 +245,13 @@ async def _error_body(tally: Tally, response: aiohttp.ClientResponse) -> bytes:
 
 
 def _as_our_error(error: Exception, href: str) -> RemoteError | LocalError:
-    """The error that a caller sees: one line, with the address."""
+    """The error that a caller sees: one line, with the URL."""
     if isinstance(error, RemoteError):
         return error
     if isinstance(error, TimeoutError):
         return TransientError(f"timed out: {shown(href)}")
     if isinstance(error, aiohttp.InvalidURL):
-        return Refused(f"not an address: {shown(href)}")
+        return Refused(f"not a URL: {shown(href)}")
     # If this machine is short of memory or open files, the failure says nothing about the server.
     if local := means.shortage(getattr(error, "os_error", error)):
         return local

@@ -80,7 +80,7 @@ class _Kind:
 def encode(crop: Crop) -> bytes:
     """Encode a crop as a tiled, DEFLATE-compressed GeoTIFF with nodata, CRS, transform, scale, offset and tags.
 
-    Characters of a tag's text that no file can hold (lone surrogates, control characters) become ``?``.
+    Characters in a tag's text that cannot be stored (lone surrogates, control characters) become ``?``.
 
     Raises:
         LocalError: PROJ cannot read its database.

@@ -158,7 +158,7 @@ class Experience:
 
 
 def spread(share: float, count: int) -> Range:
-    """Compute the 95 % confidence interval of a share in independent trials (Agresti and Coull, 1998)."""
+    """Compute the 95 % confidence interval of a binomial proportion (Agresti and Coull, 1998)."""
     total = count + 4
     middle = (share * count + 2) / total
     error = 2 * math.sqrt(middle * (1 - middle) / total)

@@ -1,6 +1,6 @@
 """Estimates what a run will save and cost, from the metadata of scenes and the polygons only. Pure.
 
-Every estimate is a range: bytes vary with the files, and the number of crops with the clouds and the weather.
+Every estimate is a range: bytes vary with the files, and the number of crops with the weather.
 The areas of a scene share its blocks, as in a run.
 """
 
@@ -160,7 +160,7 @@ class Planner:
         raster_key = self._rasters.add(scene.grid, scene.epsg, scene.footprint)
         assets = tuple(asset for asset in self._assets if asset in scene.assets)
         if answered.all() or scl.ASSET not in scene.assets or (self._assets and not assets):
-            return  # a run does not measure the clouds either if the scene has none of the requested assets
+            return  # a run does not measure cloud cover either if the scene has none of the requested assets
         left = ~answered & ~clear
         lacking = {asset: np.array([one is None or asset not in one.saved for one in told]) for asset in assets}
         self._open.append(

@@ -80,7 +80,7 @@ class AreaPage:
 
     area: AreaSection
     back: str
-    """Address of the page about all areas."""
+    """URL of the page about all areas."""
     credits: tuple[str, ...]
 
 

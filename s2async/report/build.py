@@ -68,7 +68,7 @@ class _Gathered:
 
         Args:
             watched: the area and its looks.
-            href: address of its section or page.
+            href: URL of its section or page.
         """
         counts, clear = watched.counts, watched.clear_days
         self.counts.update(counts)

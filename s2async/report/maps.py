@@ -45,7 +45,7 @@ class Spot:
     label: str
     """Shown when the pointer is on it."""
     href: str
-    """Address of its section or page."""
+    """URL of its section or page."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -292,7 +292,7 @@ def _month(month: Month, *, first: bool) -> str:
 
 
 def _wide(columns: Sequence[Month]) -> float:
-    """Inches for so many months; columns become narrower for long periods."""
+    """Inches for a number of months; columns become narrower for long periods."""
     return min(0.42 * len(columns), 24.0)
 
 

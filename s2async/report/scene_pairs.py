@@ -29,9 +29,9 @@ class Kind(StrEnum):
     """What a pair shows."""
 
     CLEAR = "clear"
-    """The area is clear although the scene is cloudier."""
+    """The area is clear even though the scene is cloudier."""
     COVERED = "covered"
-    """The area is cloudy although the scene is clearer."""
+    """The area is cloudy even though the scene is clearer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -76,7 +76,7 @@ def fetch(state: Ledger, config: Config, candidates: Candidates, folder: Path) -
     missing then.
 
     Args:
-        state: holds the addresses of the scenes; read only.
+        state: holds the hrefs of the scenes; read only.
         config: settings of the job; the network and the allowed origins are used.
         candidates: the looks to choose from.
         folder: where pairs are kept; created when the first one is kept.

@@ -117,7 +117,7 @@ class CloudsSection:
 
 
 def clouds_section(points: Scatter, *, max_scene: float, max_area: float) -> CloudsSection:
-    """Prepare the section on clouds.
+    """Prepare the section on cloud cover.
 
     Args:
         points: all examined jobs.

@@ -117,7 +117,7 @@ class Ledger(Totals):
         """Iterate over the valid crops of active areas, by area name, then time.
 
         A crop is valid when it was cut from the item's present edition, with the selected mask and format. Crops
-        of assets that are not selected are listed, too.
+        of assets that are not selected are also listed.
 
         Args:
             selection: With ``newest_only``, a crop is left out once a newer reprocessing of its item has an answer

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from s2async.models import Cause, CloudMeasure, Status
 
 OPEN = "open"
-"""Status of a job without an answer, to be worked on; the others are in `models.Status`."""
+"""Status of a job without an answer, to be processed; the others are in `models.Status`."""
 ATTEMPTS = 5
-"""Most runs that try a job which fails for a transient cause."""
+"""Maximum number of runs that try a job which fails for a transient cause."""
 
 
 class Cursor(NamedTuple):
@@ -214,7 +214,7 @@ class SavedRow(JobRow):
 
     asset: str
     href: str
-    """Address of its source file; empty when the item has no such asset any more."""
+    """URL of its source file; empty when the item has no such asset any more."""
     file: str
     """File name inside the area's folder."""
     bytes: int

@@ -73,7 +73,7 @@ def _unpack_counts(column: bytes | str) -> tuple[str, tuple[int, ...]]:
 def selection_values(selection: Selection) -> dict[str, Any]:
     """A selection as the parameters ``mask``, ``format``, ``newest`` and ``assets`` of statements.
 
-    With them comes ``cloud_asset``, the asset in which clouds are measured.
+    With them comes ``cloud_asset``, the asset in which cloud cover is measured.
     """
     return {
         "cloud_asset": scl.ASSET,
@@ -85,14 +85,14 @@ def selection_values(selection: Selection) -> dict[str, Any]:
 
 
 def hash_address(href: str) -> bytes:
-    """Eight bytes that tell one address from another."""
+    """Eight bytes that distinguish one URL from another."""
     return hashlib.blake2b(href.encode(), digest_size=8).digest()
 
 
 def item_values(scene: Scene) -> tuple[object, ...]:
     """A scene as the columns of `reader_sql.ITEM_COLUMNS`: all but its footprint.
 
-    The assets of an item mostly lie in one folder, so what their addresses have in common is kept once.
+    The assets of an item mostly lie in one folder, so what their hrefs have in common is kept once.
     """
     hrefs = {key: asset.href for key, asset in scene.assets.items()}
     base = os.path.commonprefix(list(hrefs.values()))  # noqa: RUF071 - of characters is what is meant
@@ -143,12 +143,12 @@ def to_scene(columns: Sequence[Any]) -> Scene:
 
 
 def addresses(base: str, assets: str) -> dict[str, str]:
-    """Addresses of an item's assets by key, from its columns of these names."""
+    """Hrefs of an item's assets by key, from the columns ``base`` and ``assets``."""
     return {key: base + rest for key, rest in json.loads(assets).items()}
 
 
 def same_edition(version: str, hrefs: Mapping[str, str], scene: Scene) -> bool:
-    """Whether facts read from an item's files hold for a scene: same version, no asset at another address.
+    """Whether facts read from an item's files hold for a scene: same version, no asset at another URL.
 
     An asset that only one of them names says nothing about the files of the others. A query does not count, for it
     may be a signature, which each search gives anew.

@@ -110,5 +110,5 @@ def settled(selection: Selection, saved: Collection[str], lacks: Sequence[Lack])
 
 
 def missing(lacks: Sequence[Lack]) -> Derived:
-    """Status, reason and cause of a job that cannot be worked on, because these assets are missing."""
+    """Status, reason and cause of a job that cannot be processed because these assets are missing."""
     return Status.MISSING, reasons.told(lacks), lacks[0].cause

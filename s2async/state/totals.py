@@ -29,7 +29,7 @@ from s2async.state.records import (
 from s2async.state.serialization import count_pixels, lack_row, problem, selection_values
 
 FORBIDDEN = 10
-"""Most origins that a warning names where jobs need origins that are not allowed."""
+"""Maximum number of origins that a warning names where jobs need origins that are not allowed."""
 
 
 class Totals(StateFile):

@@ -145,7 +145,7 @@ def update_item(db: Connection, run: int, item: int, old: Scene, new: Scene) -> 
         db.execute(sql.REOPEN_LACKING, {"item": item, "run": run})
         db.execute(sql.FORGET_ABSENCES, (item,))
     if any(key in hrefs and hrefs[key] != asset.href for key, asset in new.assets.items()):
-        again += _reopen(db, which | {"status": Status.FAILED})  # an old signed address may have expired
+        again += _reopen(db, which | {"status": Status.FAILED})  # an old signed URL may have expired
     return again
 
 

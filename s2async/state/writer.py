@@ -258,7 +258,7 @@ class State(Ledger):
         Args:
             selection: which crops count; see `add_scene` for ``newest_only``.
             after: where the last page ended; None for the first page.
-            limit: most jobs of the page.
+            limit: maximum number of jobs of the page.
 
         Returns:
             The jobs, and where the next page begins; None when there is none.
@@ -293,7 +293,7 @@ class State(Ledger):
     def add_scene(self, scene: Scene, areas: Sequence[Area], selection: Selection) -> list[Job]:
         """Record a scene that a search returned, and its jobs: one for each area that it may cover.
 
-        A new edition of a known item (or other addresses of its assets) opens all its jobs again and makes what
+        A new edition of a known item (or other hrefs of its assets) opens all its jobs again and makes what
         was known of them invalid; a mere update opens the jobs that lack a file.
 
         Args:
@@ -369,7 +369,7 @@ class State(Ledger):
         """Record the answers of a batch and its traffic, and the traffic beside it since the last call.
 
         An answer is rejected when a search has replaced the edition of its item meanwhile: the job stays open. Its
-        crops may have overwritten crops of the new edition, so the records of these are removed, too.
+        crops may have overwritten crops of the new edition, so the records of these are also removed.
         """
         with self._writing() as db:
             self._add_traffic(db, [*result.traffic, *traffic])

@@ -1,4 +1,4 @@
-"""SQL statements that write the state, and that a run reads its jobs with. Values are always parameters."""
+"""SQL statements that write the state, and those with which a run reads its jobs. Values are always parameters."""
 
 from __future__ import annotations
 

@@ -545,10 +545,10 @@ def test_a_custom_catalogue() -> None:
 @pytest.mark.parametrize(
     ("url", "collection", "assets", "words"),
     [
-        ("ftp://host/v1", "c", {"scl": "scl"}, "not the address of a STAC API"),
-        ("host/v1", "c", {"scl": "scl"}, "not the address of a STAC API"),
-        ("https://me:pw@host/v1", "c", {"scl": "scl"}, "not the address of a STAC API"),
-        ("https://host/v1?x=1", "c", {"scl": "scl"}, "not the address of a STAC API"),
+        ("ftp://host/v1", "c", {"scl": "scl"}, "not the URL of a STAC API"),
+        ("host/v1", "c", {"scl": "scl"}, "not the URL of a STAC API"),
+        ("https://me:pw@host/v1", "c", {"scl": "scl"}, "not the URL of a STAC API"),
+        ("https://host/v1?x=1", "c", {"scl": "scl"}, "not the URL of a STAC API"),
         ("https://host/v1", "", {"scl": "scl"}, "needs the name of a collection"),
         ("https://host/v1", "c", {"visual": "TCI"}, "must say which asset holds the scene classification"),
     ],

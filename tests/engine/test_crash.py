@@ -115,7 +115,7 @@ def test_a_job_that_crashes_the_process_is_set_aside_and_can_be_brought_back(tmp
     assert crash.run()[0] == -signal.SIGSEGV, "beside others"
     code, said = crash.run()
     assert code == -signal.SIGSEGV, "alone"
-    assert "were being decoded when a run crashed: they are worked on first" in said
+    assert "were being decoded when a run crashed: they are processed first" in said
     code, said = crash.run()
     assert code == 3
     assert "Traceback" not in said
@@ -158,7 +158,7 @@ def test_a_kill_from_outside_makes_suspects_but_sets_nobody_aside(tmp_path: Path
     assert (tmp_path / "once-data" / "state.sqlite.decoding").exists()
     code, said = killed.run()
     assert code == 0
-    assert "jobs were being decoded when a run crashed: they are worked on first" in said
+    assert "jobs were being decoded when a run crashed: they are processed first" in said
     assert not failed(killed.config)
     assert not worlds.query(Config.load(killed.config).run.state, "SELECT * FROM suspects"), "all are acquitted"
 

@@ -1,4 +1,4 @@
-"""TIFFs of many layouts, written by GDAL, for the tests of the rooms that read them."""
+"""TIFFs of many layouts, written by GDAL, for the tests of the packages that read them."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def nested(depth: int = 100_000) -> Fault:
 
 
 def pages(size: int) -> Fault:
-    """Pages of at most so many items, whatever the client asked for. No failure: it goes with other faults."""
+    """Pages of at most this many items, whatever the client asked for. No failure: it goes with other faults."""
 
     def change(asked: Asked, page: Document) -> None:
         features = page["features"]
@@ -70,9 +70,9 @@ def next_link(how: str, to: str = "") -> Fault:
 
     Args:
         how: ``same`` leads to this page, ``back`` to the first, ``retoken`` to this page by a new token each time,
-            ``lost`` is no link though items are left, ``elsewhere`` leads to the address ``to``, ``hrefless`` and
+            ``lost`` is no link though items are left, ``elsewhere`` leads to the URL ``to``, ``hrefless`` and
             ``odd`` cannot be followed, ``get`` and ``merge`` and ``relative`` are sound, in other styles.
-        to: An address.
+        to: A URL.
     """
     if how not in _LINKS:
         raise ValueError(f"no link {how!r}; there are {', '.join(_LINKS)}")
@@ -98,7 +98,7 @@ def empty() -> Fault:
 
 
 def endless(most: int = 1000) -> Fault:
-    """Pages of new items and no end, or not before so many pages: items without files, one second apart."""
+    """Pages of new items and no end, or not before this many pages: items without files, one second apart."""
 
     def change(asked: Asked, page: Document) -> None:
         number = _count(asked, "page") + 1
@@ -125,7 +125,7 @@ def shifted() -> Fault:
 
 
 def duplicates(times: int = 2) -> Fault:
-    """Each item so many times."""
+    """Each item this many times."""
 
     def change(_asked: Asked, page: Document) -> None:
         page["features"] = [item for item in page["features"] for _ in range(times)]
@@ -134,7 +134,7 @@ def duplicates(times: int = 2) -> Fault:
 
 
 def matched(number: Any = None, factor: float | None = None) -> Fault:
-    """Another number of items in the whole search: this one, or so many times the right one, rounded up."""
+    """Another number of items in the whole search: this one, or this multiple of the right one, rounded up."""
 
     def change(_asked: Asked, page: Document) -> None:
         found = number if factor is None else math.ceil(page["numberMatched"] * factor)
@@ -151,7 +151,7 @@ def item(how: str, to: str = "", of: str = "scl") -> Fault:
         how: ``no_asset``, ``no_href``, ``null_href``, ``null_geometry``, ``nowhere``, ``no_properties``,
             ``no_datetime``, ``no_object``; ``proj_null``, ``proj_wrong``, ``proj_wkt2``; ``href`` (with ``to``);
             ``cloud:NAME`` of `CLOUDS`, ``id:NAME`` of `IDS`.
-        to: An address.
+        to: A URL.
         of: The asset that has it.
     """
     kind, _, name = how.partition(":")

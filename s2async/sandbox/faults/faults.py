@@ -25,7 +25,7 @@ FAULTS: Final[Mapping[str, Callable[..., Fault]]] = {
 """Makers of faults by name; their parameters are the settings of the fault."""
 
 SHAPES: Final = frozenset({"pages", "always"})
-"""What is a way of the server rather than a fault: an answer that has it can have a fault, too."""
+"""What is a way of the server rather than a fault: an answer that has it can also have a fault."""
 
 
 def _sought(asked: Asked) -> dict[str, Any] | None:

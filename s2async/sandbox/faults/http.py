@@ -63,12 +63,12 @@ def limited(rate: float = 100, burst: float = 10, status: int = 503) -> Fault:
 
 
 def cut(after: int | None = None) -> Fault:
-    """The connection is closed after so many bytes of the body, by default after half of it."""
+    """The connection is closed after this many bytes of the body, by default after half of it."""
     return lambda _asked, answer: replace(answer, cut=_early(answer, after))
 
 
 def reset(after: int | None = None) -> Fault:
-    """The connection is reset after so many bytes of the body, by default after half of it."""
+    """The connection is reset after this many bytes of the body, by default after half of it."""
     return lambda _asked, answer: replace(answer, cut=_early(answer, after), reset=True)
 
 
@@ -78,14 +78,14 @@ def close(rudely: bool = False) -> Fault:
 
 
 def stall(after: int | None = None) -> Fault:
-    """No answer ever comes, or nothing after so many bytes of its body; the connection stays open."""
+    """No answer ever comes, or nothing after this many bytes of its body; the connection stays open."""
     if after is None:
         return lambda _asked, answer: replace(answer, stalled=True)
     return lambda _asked, answer: replace(answer, hang=_early(answer, after))
 
 
 def drip(rate: float = 10) -> Fault:
-    """The body comes at so many bytes a second."""
+    """The body arrives at this many bytes per second."""
     return lambda _asked, answer: replace(answer, drip=rate)
 
 
@@ -137,7 +137,7 @@ def packed() -> Fault:
 
 
 def bomb(size: int = 300_000_000) -> Fault:
-    """A small body that unpacks to so many bytes."""
+    """A small body that unpacks to this many bytes."""
     packed = gzip.compress(b" " * size, 9)
 
     def spoil(_asked: Asked, answer: Answer) -> Answer:

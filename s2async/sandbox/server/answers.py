@@ -50,11 +50,11 @@ class Answer:
     """Without Content-Length, which is that of the body."""
     body: bytes | Slice = b""
     cut: int | None = None
-    """Close the connection after so many body bytes."""
+    """Close the connection after this many body bytes."""
     stalled: bool = False
     """Send nothing at all, and keep the connection open."""
     hang: int | None = None
-    """Send no more than so many body bytes, and keep the connection open."""
+    """Send no more than this many body bytes, and keep the connection open."""
     drip: float | None = None
     """Body bytes a second, sent ten at a time."""
     closed: bool = False

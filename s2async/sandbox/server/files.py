@@ -53,7 +53,7 @@ def etag_of(path: str, status: os.stat_result) -> str:
 
 
 class Files:
-    """The files under ``folder``, by the path in their address. Nothing outside the folder is ever opened."""
+    """The files under ``folder``, by the path in their URL. Nothing outside the folder is ever opened."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()

@@ -99,7 +99,7 @@ class Journal:
             count.in_flight -= 1
 
     def since(self, n: int) -> Iterator[LogEntry]:
-        """The remembered requests after number ``n``, in order of their coming."""
+        """The remembered requests after number ``n``, in the order in which they came."""
         skipped = max(n + 1 - self._entries[0].n, 0) if self._entries else 0
         return islice(self._entries, skipped, None)
 

@@ -28,7 +28,7 @@ class Sandbox:
     origin: str
     """Such as ``http://127.0.0.1:8080``."""
     api: str
-    """Address of the STAC API."""
+    """URL of the STAC API."""
     pid: int
     folder: Path
     """The world that is served."""
@@ -36,7 +36,7 @@ class Sandbox:
     """A second origin that nobody should ask; the empty string when there is none."""
 
     def log(self, since: int = 0) -> list[LogEntry]:
-        """The requests after number ``since``, in order of their coming."""
+        """The requests after number ``since``, in the order in which they came."""
         return [LogEntry(**json.loads(line)) for line in self._call("GET", f"/_log?since={since}").splitlines()]
 
     def totals(self) -> dict[str, Count]:

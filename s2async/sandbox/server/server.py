@@ -234,7 +234,7 @@ def _json_response(document: Any, status: int = 200) -> web.Response:
 
 
 def read_items(folder: Path, origin: str) -> Iterator[str]:
-    """The items of a world as JSON text, with the server's origin in their addresses.
+    """The items of a world as JSON text, with the server's origin in their hrefs.
 
     Raises:
         LocalError: There is no such world, or one of another format.
@@ -278,7 +278,7 @@ def serve(
         host: Where to listen.
         ready: Called with the origin, such as ``http://127.0.0.1:8080``, when the first request may come.
         tied: End also when standard input, if it is a pipe, closes: with the parent, however that ended.
-        forbidden: Listen at a second origin, too, that nobody should ask; ``announce`` tells it.
+        forbidden: Also listen at a second origin, to which nobody should send requests; ``announce`` tells it.
 
     Raises:
         LocalError: There is no world in the folder, or the port cannot be had.
@@ -375,7 +375,9 @@ def _await_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) ->
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 for any free one.")
 @click.option("--delay", type=click.FloatRange(min=0), default=0.0, help="Round trip in milliseconds.")
 @click.option("--bandwidth", type=click.FloatRange(min=0, min_open=True), help="Mbit/s over all connections.")
-@click.option("--forbidden", is_flag=True, help="Listen at a second port, too, which nobody should ask.")
+@click.option(
+    "--forbidden", is_flag=True, help="Also listen at a second port, to which nobody should send requests."
+)
 def main(folder: Path, port: int, delay: float, bandwidth: float | None, forbidden: bool) -> None:
     """Serve a generated world on 127.0.0.1 until a signal comes or standard input, if a pipe, closes."""
     try:

@@ -56,7 +56,7 @@ _ALWAYS = (
 """What is returned of an item as soon as ``fields`` is sent at all."""
 
 _UNQUOTED = "-_.!~*'()"
-"""What JavaScript's encodeURIComponent leaves alone in an address, beside letters and digits."""
+"""What JavaScript's encodeURIComponent leaves alone in a URL, beside letters and digits."""
 
 _NEWEST_FIRST = tuple(Sort(field=path, descending=True) for path in ("properties.datetime", "id", "collection"))
 
@@ -106,7 +106,7 @@ class Catalog:
 
     Args:
         items: One STAC item each, as compact JSON text. ``datetime`` must be a time, not null.
-        api: The API's own address, such as ``http://127.0.0.1:8080/v1``.
+        api: The API's own URL, such as ``http://127.0.0.1:8080/v1``.
     """
 
     def __init__(self, items: Iterable[str], api: str) -> None:
@@ -204,7 +204,7 @@ class Catalog:
         Args:
             search: What is looked for.
             method: ``GET`` or ``POST``, for the ``next`` link.
-            href: The address that was asked, without its query, for the ``next`` link.
+            href: The requested URL, without its query, for the ``next`` link.
 
         Raises:
             BadRequest: The token does not fit the order.

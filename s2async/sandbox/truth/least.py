@@ -1,4 +1,4 @@
-"""The least bytes that files cost a reader of whole tiles, or of their needed parts."""
+"""The minimum number of bytes that reading files takes, by whole tiles or by their needed parts."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def least(touching: Mapping[str, Sequence[BaseGeometry]], local: Callable[[str],
     """What files cost at least.
 
     Args:
-        touching: Polygons (lon/lat) that are wanted of each file, by its address.
-        local: From address to file.
+        touching: Polygons (lon/lat) that are wanted of each file, by its URL.
+        local: From URL to file.
     """
     whole = prefixes = runs = 0
     for href, polygons in touching.items():
@@ -119,7 +119,7 @@ def _consumed(stream: _Stream, wanted: int) -> int:
 
 
 def prefix_size(data: bytes, wanted: int) -> int:
-    """Bytes of a zlib stream that must be there to get so many bytes out of it."""
+    """Bytes of a zlib stream that must be there to get a given number of bytes out of it."""
     unpacker = zlib.decompressobj()
     unpacker.decompress(data, wanted)
     return len(data) - len(unpacker.unconsumed_tail)

@@ -14,7 +14,7 @@ from s2async.sandbox.world.passes import Take
 from s2async.sandbox.world.squares import EXTENT, Square
 
 ORIGIN: Final = "{origin}"
-"""Stands for the server's origin in every address."""
+"""Stands for the server's origin in every href."""
 COLLECTION: Final = "sentinel-2-l2a"
 _COG: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
 _FRACTIONS: Final = {

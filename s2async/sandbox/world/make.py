@@ -61,7 +61,7 @@ class World:
     items: int
 
     def local(self, href: str) -> Path:
-        """The file that an address of any server of this world names."""
+        """The file that a URL of any server of this world names."""
         return self.folder / unquote(urlsplit(href).path).lstrip("/")
 
 
@@ -114,7 +114,7 @@ def _alone(folder: Path, progress: Callable[[str], None]) -> Iterator[None]:
     """Keep other processes from making a world in the folder, unless it is somebody's folder of other things."""
     folder.mkdir(parents=True, exist_ok=True)
     names = {path.name for path in folder.iterdir() if path.name[0] != "."}
-    # others may have a folder "cogs", too: ours has what it is beside it, or who was making it
+    # others may also have a folder "cogs": ours has what it is beside it, or who was making it
     strange = names.difference(_OWN if names & {_ABOUT, _LOCK} else ())
     if strange:
         raise LocalError(f"{folder} holds {min(strange)}, which is no part of a sandbox: name another folder")

@@ -69,7 +69,7 @@ def takes(seed: int, edges: Sequence[float], *, dates: int | None = None) -> lis
     Args:
         seed: Of the world.
         edges: Where swaths may end, see `sky.edge_through`; taken in turn. Without any, all swaths are whole.
-        dates: Keep so many passes only, spread over the year. Every kind of pass occurs if 8 or more are kept.
+        dates: Keep only this many passes, spread over the year. Every kind of pass occurs if 8 or more are kept.
     """
     random = np.random.default_rng(seed + 50)
     skies = _skies(seed)

@@ -24,7 +24,7 @@ _SHADOW_EAST, _SHADOW_NORTH = 700.0, -1100.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sky:
-    """The weather of one moment, and the part of the ground that the satellite saw."""
+    """The weather at one moment, and the part of the ground that the satellite saw."""
 
     pattern: int
     """Which cloud field, below PATTERNS."""

@@ -91,7 +91,7 @@ def _moved(geometry: BaseGeometry, transformer: pyproj.Transformer, *, direction
 
 
 def squares_of(areas: Sequence[BaseGeometry]) -> tuple[Square, ...]:
-    """Every square whose raster touches an area, in order of names.
+    """Every square whose raster touches an area, sorted by name.
 
     Args:
         areas: Polygons in lon/lat.
