@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Final, Literal
 
 from s2async.clouds.shares import bad_pixels
 from s2async.state.records import JobRow, SavedRow
 from s2async.text import public
 
-COLUMNS = (
-    "area",
-    "item_id",
-    "datetime",
-    "platform",
-    "grid",
-    "epsg",
-    "scene_cloud_percent",
-    "area_cloud_percent",
-    "area_valid_percent",
-    "asset",
-    "path",
-    "file_bytes",
-    "href",
-    "processing_baseline",
-)
-"""Columns of every format, in this order."""
-TYPED_COLUMNS = ("area_fingerprint", "collection", "sha256", "area_pixels", "scl_histogram")
+ColumnType = Literal["text", "int32", "int64", "int64s", "float64", "utc"]
+"""Type of a column in formats that have types: ``int64s`` is a list of integers, ``utc`` a time."""
+
+COLUMNS: Final[Mapping[str, ColumnType]] = {
+    "area": "text",
+    "item_id": "text",
+    "datetime": "utc",
+    "platform": "text",
+    "grid": "text",
+    "epsg": "int32",
+    "scene_cloud_percent": "float64",
+    "area_cloud_percent": "float64",
+    "area_valid_percent": "float64",
+    "asset": "text",
+    "path": "text",
+    "file_bytes": "int64",
+    "href": "text",
+    "processing_baseline": "text",
+}
+"""Columns of every format, in this order, with their types."""
+TYPED_COLUMNS: Final[Mapping[str, ColumnType]] = {
+    "area_fingerprint": "text",
+    "collection": "text",
+    "sha256": "text",
+    "area_pixels": "int64",
+    "scl_histogram": "int64s",
+}
 """Further columns of formats that have data types."""
-JOB_COLUMNS = ("status", "reason")
+JOB_COLUMNS: Final[Mapping[str, ColumnType]] = {"status": "text", "reason": "text"}
 """Further columns of tables of all jobs."""
 _DECIMALS = 4
 
@@ -57,9 +67,9 @@ class Table:
         return (*COLUMNS, *(JOB_COLUMNS if self.all else ()))
 
     @property
-    def typed_columns(self) -> tuple[str, ...]:
-        """Columns of formats with data types, except the geometry."""
-        return (*COLUMNS, *TYPED_COLUMNS, *(JOB_COLUMNS if self.all else ()))
+    def typed_columns(self) -> Mapping[str, ColumnType]:
+        """Columns of formats with data types and their types, except the geometry."""
+        return {**COLUMNS, **TYPED_COLUMNS, **(JOB_COLUMNS if self.all else {})}
 
 
 def values(row: JobRow, classes: Collection[int]) -> dict[str, Value]:

@@ -7,7 +7,7 @@ https://geoparquet.org/releases/v1.1.0: geometries are WKB in lon/lat (OGC:CRS84
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, BinaryIO, Final
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from s2async.export.columns import Table, Value, values
+from s2async.export.columns import ColumnType, Table, Value, values
 
 GROUP_ROWS: Final = 5_000
 """Rows in a row group. A whole group is held in memory."""
@@ -24,17 +24,14 @@ GROUP_BYTES: Final = 8 << 20
 """Bytes of geometries at which a group ends early, because a polygon may have any number of vertices."""
 
 _SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
-_TYPES: Final = {
-    "datetime": pa.timestamp("us", tz="UTC"),
-    "epsg": pa.int32(),
-    "scene_cloud_percent": pa.float64(),
-    "area_cloud_percent": pa.float64(),
-    "area_valid_percent": pa.float64(),
-    "file_bytes": pa.int64(),
-    "area_pixels": pa.int64(),
-    "scl_histogram": pa.list_(pa.int64()),
+_TYPES: Final[Mapping[ColumnType, pa.DataType]] = {
+    "text": pa.string(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "int64s": pa.list_(pa.int64()),
+    "float64": pa.float64(),
+    "utc": pa.timestamp("us", tz="UTC"),
 }
-"""Types of the columns that do not hold strings."""
 _GEO: Final = {
     "version": "1.1.0",
     "primary_column": "geometry",
@@ -59,8 +56,8 @@ def write(table: Table, file: BinaryIO) -> int:
     return count
 
 
-def _schema(columns: tuple[str, ...]) -> Any:
-    fields = [pa.field(column, _TYPES.get(column, pa.string())) for column in columns]
+def _schema(columns: Mapping[str, ColumnType]) -> Any:
+    fields = [pa.field(column, _TYPES[kind]) for column, kind in columns.items()]
     box = pa.struct([pa.field(side, pa.float64(), nullable=False) for side in _SIDES])
     fields += [pa.field("bbox", box, nullable=False), pa.field("geometry", pa.binary(), nullable=False)]
     return pa.schema(fields, metadata={"geo": json.dumps(_GEO)})

@@ -66,7 +66,7 @@ def test_what_is_unknown_is_none() -> None:
 def test_the_columns_of_all_jobs_tell_what_became_of_them() -> None:
     some, everything = Table(rows=(), classes=CLASSES), Table(rows=(), all=True, classes=CLASSES)
     assert everything.columns == (*some.columns, "status", "reason")
-    assert everything.typed_columns == (*some.typed_columns, "status", "reason")
+    assert tuple(everything.typed_columns) == (*some.typed_columns, "status", "reason")
     assert set(some.columns) < set(some.typed_columns)
 
 
