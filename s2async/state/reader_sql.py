@@ -229,16 +229,17 @@ CROSS JOIN jobs j ON j.id = m.job
 CROSS JOIN items i ON i.id = j.item AND i.edition = m.edition
 ORDER BY m.job DESC LIMIT ?
 """
-_JOB_COLUMNS = """
-a.name, a.fingerprint, a.folder, i.item, i.collection, i.sensed, i.platform, i.grid, i.baseline, i.cloud,
-  m.total, m.histogram
-"""
+JOB_COLUMNS = (
+    "a.name, a.fingerprint, a.folder, i.item, i.collection, i.sensed, i.platform, i.grid, i.baseline, i.cloud, "
+    "m.total, m.histogram"
+)
+"""What `serialization` makes a job of, without commas in an expression: it counts them."""
 _CROP_COLUMNS = """
 p.asset, coalesce(i.base || (SELECT e.value FROM json_each(i.assets) e WHERE e.key = p.asset), ''),
   p.file, p.bytes, p.sha256, p.epsg
 """
 SAVED_ROWS = f"""
-SELECT {_JOB_COLUMNS}, {_CROP_COLUMNS}
+SELECT {JOB_COLUMNS}, {_CROP_COLUMNS}
 FROM areas a
 CROSS JOIN jobs j ON j.area = a.id AND j.status IN ('saved', 'missing', 'failed', 'open')
 CROSS JOIN items i ON i.id = j.item
@@ -249,7 +250,7 @@ WHERE a.active AND (:area IS NULL OR a.name = :area)
 ORDER BY a.name, a.id, i.sensed, i.item, p.asset
 """  # noqa: S608
 _ALL_JOBS = f"""
-SELECT {_JOB_COLUMNS}, j.status, j.reason, {_CROP_COLUMNS}
+SELECT {JOB_COLUMNS}, j.status, j.reason, {_CROP_COLUMNS}
 FROM areas a
 CROSS JOIN jobs j ON j.area = a.id
 CROSS JOIN items i ON i.id = j.item

@@ -13,6 +13,7 @@ from typing import Any
 from s2async.clouds import scl
 from s2async.models import Asset, Cause, CloudMeasure, Lack, Reason, Scene, Selection
 from s2async.reasons import is_due
+from s2async.state.reader_sql import JOB_COLUMNS
 from s2async.state.records import JobRow, KnownJob, LackRow, Problem, RunRow, SavedRow, StoredCrop
 from s2async.text import public
 
@@ -214,15 +215,20 @@ def known_job(columns: Sequence[Any], now: int) -> KnownJob:
     )
 
 
+_JOB = len(JOB_COLUMNS.split(","))
+"""Columns of a job in `reader_sql.SAVED_ROWS` and `reader_sql.JOB_ROWS`."""
+
+
 def saved_row(columns: Sequence[Any]) -> SavedRow:
     """A row of `reader_sql.SAVED_ROWS`."""
-    return SavedRow(**_job(columns[:12]), **_crop(columns[12:]))
+    return SavedRow(**_job(columns[:_JOB]), **_crop(columns[_JOB:]))
 
 
 def job_row(columns: Sequence[Any]) -> JobRow:
     """A row of `reader_sql.JOB_ROWS`: a `SavedRow` where the job has a crop."""
-    job = _job(columns[:12]) | {"status": columns[12], "reason": columns[13]}
-    return JobRow(**job) if columns[14] is None else SavedRow(**job, **_crop(columns[14:]))
+    status, reason, *crop = columns[_JOB:]
+    job = _job(columns[:_JOB]) | {"status": status, "reason": reason}
+    return JobRow(**job) if crop[0] is None else SavedRow(**job, **_crop(crop))
 
 
 def _job(columns: Sequence[Any]) -> dict[str, Any]:

@@ -28,8 +28,9 @@ SET_FOLDER = "UPDATE areas SET folder = ? WHERE fingerprint = ?"
 
 # ---- items -----------------------------------------------------------------------------------------------
 
-ADD_ITEM = f"INSERT INTO items (edition, {ITEM_COLUMNS}) VALUES (1, {', '.join('?' * 15)})"  # noqa: S608
-UPDATE_ITEM = f"UPDATE items SET ({ITEM_COLUMNS}) = ({', '.join('?' * 15)}) WHERE id = ?"  # noqa: S608
+_ITEM_VALUES = ", ".join("?" for _ in ITEM_COLUMNS.split(","))
+ADD_ITEM = f"INSERT INTO items (edition, {ITEM_COLUMNS}) VALUES (1, {_ITEM_VALUES})"  # noqa: S608
+UPDATE_ITEM = f"UPDATE items SET ({ITEM_COLUMNS}) = ({_ITEM_VALUES}) WHERE id = ?"  # noqa: S608
 NAMESAKE = """
 WITH RECURSIVE known (collection) AS (
     SELECT min(collection) FROM items
