@@ -26,6 +26,8 @@ SETTINGS: Final = frozenset(
 """What no time heals: only other settings do, or a catalogue that changes its items."""
 FINAL: Final = frozenset({Cause.ADDRESS, Cause.LAYOUT, Cause.CRASH})
 """Failures that the next run would meet again."""
+GONE: Final = frozenset({Cause.NOT_THERE})
+"""Errors that make a file count as missing; a file with any other error may exist."""
 OUTAGE: Final = frozenset({Cause.NOT_THERE, Cause.DENIED, Cause.REFUSED, Cause.ANSWER, Cause.DAMAGED})
 """What the files of a server that is not itself look like. (One that gives no answer is parked and waited for.)"""
 DENIALS: Final = 5
@@ -66,7 +68,7 @@ def due(cause: Cause, tries: int, tried: int) -> int | None:
     Returns:
         Seconds since 1970; 0 for the next run; None for never: it is settled until its item is updated.
     """
-    if cause is not Cause.NOT_THERE or tries >= _QUESTIONS:
+    if cause not in GONE or tries >= _QUESTIONS:
         return None
     return 0 if tries <= 1 else tried + DAY
 

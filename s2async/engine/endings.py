@@ -75,7 +75,7 @@ class Endings:
         """Note that those of the jobs that have no outcome did not get an asset."""
         cause = reasons.cause_of(error)
         host = error.origin if isinstance(error, NotAllowed) and error.origin else origin(asset.href)
-        missing = cause is Cause.NOT_THERE
+        missing = cause in reasons.GONE
         transient = not missing and cause not in reasons.FINAL
         lack = Lack(asset=asset.key, cause=cause, text=str(error), host=host, missing=missing, transient=transient)
         for job in jobs:
