@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -88,6 +87,4 @@ def bytes_ahead(config: Config, areas: Sequence[Area], limits: RunLimits = NO_LI
             new = sum(((s.end - s.start) / DAY for s in searches if s.key not in searched), 0.0)
             share = new / sum((s.end - s.start) / DAY for s in searches)
             ahead = share * whole.bytes + ledger.counts(config.selection()).open * each
-    by_jobs = math.inf if limits.jobs is None else limits.jobs * each
-    by_bytes = math.inf if limits.bytes is None else limits.bytes
-    return min(ahead, by_jobs, by_bytes)
+    return min(ahead, limits.most_bytes(each))

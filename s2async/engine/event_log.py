@@ -70,9 +70,7 @@ def log_begin(config: Config, areas: Sequence[Area], limits: RunLimits) -> None:
         "config": config.file,
         "settings": config.model_dump(mode="json", exclude={"areas"}),
         "areas": len(areas),
-        "limit": limits.jobs,
-        "max_bytes": limits.bytes,
-        "max_seconds": limits.seconds,
+        "limits": limits.given or None,
     }
     log(_log, logging.INFO, "run_begun", fields)
 

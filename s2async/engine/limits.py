@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from s2async.errors import ConfigError
 
 LimitName = Literal["jobs", "bytes", "seconds"]
+"""Fields of `RunLimits`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,9 +28,26 @@ class RunLimits:
     """Seconds since the start of this run after which no batch begins."""
 
     def __post_init__(self) -> None:
-        for name, value in (("jobs", self.jobs), ("bytes", self.bytes), ("seconds", self.seconds)):
-            if value is not None and not value > 0:
+        for name, value in self.given.items():
+            if not value > 0:
                 raise ConfigError(f"the limit of {name} is {value}; use a number greater than 0, or none")
+
+    @property
+    def given(self) -> dict[LimitName, float]:
+        """The limits that are set, by name."""
+        names: tuple[LimitName, ...] = get_args(LimitName)
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def most_bytes(self, each: float) -> float:
+        """Bytes that a run with these limits reads at most; infinite when no limit says.
+
+        Args:
+            each: bytes of one job.
+        """
+        bytes_of: dict[LimitName, float] = {"jobs": each, "bytes": 1}
+        return min(
+            (bytes_of[name] * value for name, value in self.given.items() if name in bytes_of), default=math.inf
+        )
 
 
 NO_LIMITS: Final = RunLimits()

@@ -46,6 +46,13 @@ def test_a_limit_is_greater_than_0(name: str, value: float) -> None:
         RunLimits(**cast("dict[str, Any]", {name: value}))
 
 
+def test_limits_that_are_set_bound_the_bytes_of_a_run() -> None:
+    assert RunLimits(bytes=7, seconds=0.5).given == {"bytes": 7, "seconds": 0.5}
+    assert RunLimits(jobs=3, bytes=1000).most_bytes(each=100) == 300
+    assert RunLimits(jobs=3, bytes=200).most_bytes(each=100) == 200
+    assert RunLimits(seconds=1).most_bytes(each=100) == float("inf")
+
+
 def test_a_run_without_time_begins_nothing_and_is_in_order(tmp_path: Path, stage: Stage) -> None:
     path = worlds.write_config(tmp_path, stage.sandbox)
     ran = worlds.run(path, stage.sandbox, limits=RunLimits(seconds=1e-9))
