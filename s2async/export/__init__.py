@@ -1,1 +1,1 @@
-"""Exports what the state knows: CSV, GeoJSON, GeoParquet and STAC. `formats.FORMATS` lists them."""
+"""Exports what the state knows, in the formats that `formats.FORMATS` lists."""

@@ -308,14 +308,14 @@ def judge(data: Path, world: Path, found: Found) -> None:
 
 
 def expected(scl: Any, shape: Any) -> str:
-    """What becomes of an area: at most 2 per cent of cloud, at least 95 per cent of pixels with data."""
+    """What becomes of an area under the default limits of the cloud rule."""
     classes, _ = rasterio.mask.mask(scl, [shape], crop=True)
     inside, _, _ = rasterio.mask.raster_geometry_mask(scl, [shape], crop=True)
     counts = np.bincount(classes.ravel(), minlength=12)
     valid, total = int(counts[1:12].sum()), int(np.count_nonzero(~inside))
-    if not valid or valid < 0.95 * total:
+    if not valid or valid < oracle.MIN_VALID / 100 * total:
         return "nodata"
-    return "cloudy" if counts[list(oracle.BAD_CLASSES)].sum() > 0.02 * valid else "saved"
+    return "cloudy" if counts[list(oracle.BAD_CLASSES)].sum() > oracle.MAX_CLOUD / 100 * valid else "saved"
 
 
 def same(crop: Path, tci: Any, shape: Any) -> bool:

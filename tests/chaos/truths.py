@@ -67,7 +67,7 @@ def truth_of(folder: Path) -> dict[Pair, Truth]:
             crop = oracle.plain_crop(visual, polygon(area))
             assert percent is not None
             assert crop is not None
-            clear = percent <= 2.0
+            clear = percent <= oracle.MAX_CLOUD
             found[area, item["id"]] = Truth(
                 status="saved" if clear else "cloudy",
                 crop=crop.pixels if clear else None,

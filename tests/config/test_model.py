@@ -22,6 +22,7 @@ from s2async.config.example import EXAMPLE, render, with_areas
 from s2async.config.model import Config, CustomCatalog
 from s2async.errors import ConfigError
 from s2async.models import Selection
+from s2async.sandbox.truth import oracle
 from s2async.sandbox.world.parks import PARKS
 
 A = 'areas = "a.geojson"\n'
@@ -239,6 +240,12 @@ def test_defaults_are_the_contract(tmp_path: Path) -> None:
         "confirm_above": 53_687_091_200,
         "log": None,
     }
+
+
+def test_the_oracle_knows_the_default_limits_of_clouds() -> None:
+    clouds = config.Clouds()
+    limits = (set(clouds.classes), clouds.max_area_cloud, clouds.min_area_valid)
+    assert limits == (set(oracle.BAD_CLASSES), oracle.MAX_CLOUD, oracle.MIN_VALID)
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from s2async.cli import main
 from s2async.config.model import Config
+from s2async.export.formats import FORMATS, FileFormat
 from tests.support import worlds
 from tests.support.worlds import Item, Stage
 
@@ -120,8 +121,8 @@ def test_signatures_stay_in_the_state_and_a_new_one_is_no_new_file(
         "answers 400",
     ):
         assert said in ask.said, said
-    for kind in ("csv", "geojson", "parquet", "stac"):
-        assert ask("export", path, "--format", kind, *["--all"] * (kind != "stac")) == 0
+    for name, form in FORMATS.items():
+        assert ask("export", path, "--format", name, *["--all"] * isinstance(form, FileFormat)) == 0
     for command in (["status"], ["status", "--json"], ["verify"], ["prune", "--dry-run"], ["report"], ["plan"]):
         assert ask(*command, path) == 0
     assert CANARY not in ask.said

@@ -23,6 +23,10 @@ from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
 BAD_CLASSES = (1, 3, 8, 9, 10)
+MAX_CLOUD = 2.0
+"""Default of ``max_area_cloud``, in per cent."""
+MIN_VALID = 95.0
+"""Default of ``min_area_valid``, in per cent."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ def recorded_jobs(state: Path) -> Iterator[RecordedJob]:
 
 
 def check_job(
-    job: RecordedJob, local: Callable[[str], Path], output: Path, *, max_cloud: float = 2.0
+    job: RecordedJob, local: Callable[[str], Path], output: Path, *, max_cloud: float = MAX_CLOUD
 ) -> list[str]:
     """Compare one job's record and crops with the plain way on the local files; what differs, in words.
 
