@@ -11,7 +11,7 @@ import asyncio
 import os
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -333,14 +333,15 @@ def read(
             print(crop.datetime, crop.pixels.shape, crop.area_cloud)
     """
     settings = load_config(config)
+    spoilt = settings.cloud_rule().spoilt
     with opened(settings) as ledger:
         for row in ledger.saved_rows(settings.selection(), area=area):
             if item in (None, row.item) and asset in (None, row.asset):
                 path = settings.output.folder / row.folder / row.file
-                yield _read_crop(path, row, settings.clouds.classes)
+                yield _read_crop(path, row, spoilt)
 
 
-def _read_crop(path: Path, row: SavedRow, classes: Sequence[int]) -> CropArray:
+def _read_crop(path: Path, row: SavedRow, spoilt: Collection[int]) -> CropArray:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -363,7 +364,7 @@ def _read_crop(path: Path, row: SavedRow, classes: Sequence[int]) -> CropArray:
         platform=row.platform,
         grid=row.grid,
         scene_cloud=row.scene_cloud,
-        area_cloud=cloud_percent(row.measure, classes) if row.measure else None,
+        area_cloud=cloud_percent(row.measure, spoilt) if row.measure else None,
         path=path,
     )
 

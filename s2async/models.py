@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # these are types alone: the command status needs no geometry
 
 DEFAULT_RULE: Final = "scl"
 """The cloud rule of measurements that name none: the scene classification."""
+DEFAULT_MEASURED: Final = ("scl",)
+"""Keys of the assets that this rule measures."""
 
 
 class Status(StrEnum):
@@ -236,6 +238,10 @@ class Selection:
     """Name of the writer, such as ``gtiff``."""
     newest_only: bool = True
     """Of a scene that was processed several times, only the newest item counts; else all of them do."""
+    rule: str = DEFAULT_RULE
+    """Name of the cloud rule: measurements of other rules do not count."""
+    measured: tuple[str, ...] = DEFAULT_MEASURED
+    """Keys of the assets that the cloud rule measures."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from s2async.catalog.items import to_scene
 from s2async.catalog.providers import Catalog
 from s2async.catalog.reprocessing import NewestOnly
 from s2async.errors import BadAnswer
-from s2async.models import Scene
+from s2async.models import DEFAULT_MEASURED, Scene
 from s2async.text import excerpt, is_too_deep
 
 ENOUGH: Final = 8
@@ -47,10 +47,18 @@ class Intake:
         end: first instant after the period, aware.
         max_scene_cloud: drop scenes with more cloud cover, in per cent.
         newest_only: of a scene that was processed several times, only the newest item counts.
+        measured: keys of the assets that the cloud rule measures.
     """
 
     def __init__(
-        self, catalog: Catalog, start: datetime, end: datetime, *, max_scene_cloud: float, newest_only: bool
+        self,
+        catalog: Catalog,
+        start: datetime,
+        end: datetime,
+        *,
+        max_scene_cloud: float,
+        newest_only: bool,
+        measured: Collection[str] = DEFAULT_MEASURED,
     ) -> None:
         self.listed: set[str] = set()
         """Identities of all items so far."""
@@ -61,7 +69,7 @@ class Intake:
         self._catalog = catalog
         self._start, self._end = start, end
         self._max_scene_cloud = max_scene_cloud
-        self._newest = NewestOnly(descending=catalog.descending) if newest_only else None
+        self._newest = NewestOnly(descending=catalog.descending, measured=measured) if newest_only else None
         self._cloudless = self._timely = self._untimely = 0
         self._foreign = ""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import insort
 from collections import defaultdict
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from itertools import takewhile
 from math import ceil, floor
@@ -16,8 +17,7 @@ from operator import itemgetter
 from typing import Any
 
 from s2async.catalog.items import instant
-from s2async.clouds import scl
-from s2async.models import Scene
+from s2async.models import DEFAULT_MEASURED, Scene
 
 TOLERANCE_SECONDS = 1.0
 """Items of one datastrip differ by 0 or 1 ms in their time; two datastrips of one pass by several seconds."""
@@ -38,16 +38,22 @@ def same_acquisition(a: Scene, b: Scene) -> bool:
     )
 
 
-def processing_order(scene: Scene) -> tuple[bool, tuple[int, ...], float, str]:
+def processing_order(
+    scene: Scene, measured: Collection[str] = DEFAULT_MEASURED
+) -> tuple[bool, tuple[int, ...], float, str]:
     """Sort key for items of one acquisition: the last is the newest that can be used.
 
-    Items with a readable scene classification rank above the others, so that an item with JPEG 2000 files only
-    never replaces an older one. Then count the processing baseline, the time of processing, and the id, so that
+    Items in which clouds can be measured rank above the others, so that an item with JPEG 2000 files only never
+    replaces an older one. Then count the processing baseline, the time of processing, and the id, so that
     no two keys are equal.
+
+    Args:
+        scene: the item.
+        measured: keys of the assets that the cloud rule measures.
     """
     baseline = tuple(int(number) for number in re.findall(r"\d+", scene.baseline))
     generated = instant(scene.generated)
-    return scl.ASSET in scene.assets, baseline, generated.timestamp() if generated else 0.0, scene.id
+    return scene.assets.keys() >= {*measured}, baseline, generated.timestamp() if generated else 0.0, scene.id
 
 
 class NewestOnly:
@@ -58,9 +64,11 @@ class NewestOnly:
 
     Args:
         descending: whether the search is known to return the newest scenes first.
+        measured: keys of the assets that the cloud rule measures.
     """
 
-    def __init__(self, *, descending: bool) -> None:
+    def __init__(self, *, descending: bool, measured: Collection[str] = DEFAULT_MEASURED) -> None:
+        self._measured = measured
         self._descending = descending
         self._last: datetime | None = None
         self._waiting: list[Scene] = []
@@ -74,7 +82,7 @@ class NewestOnly:
         self._last = scene.datetime
         self._waiting.append(scene)
         key = scene.platform, scene.grid, _second(scene)
-        insort(self._by_second[key], (processing_order(scene), scene), key=itemgetter(0))
+        insort(self._by_second[key], (processing_order(scene, self._measured), scene), key=itemgetter(0))
         return self._release(scene.datetime + timedelta(seconds=TOLERANCE_SECONDS)) if self._descending else []
 
     def rest(self) -> list[Scene]:
@@ -87,7 +95,7 @@ class NewestOnly:
         return [scene for scene in ready if not self._is_superseded(scene)]
 
     def _is_superseded(self, scene: Scene) -> bool:
-        own, second = processing_order(scene), _second(scene)
+        own, second = processing_order(scene, self._measured), _second(scene)
         near = (self._by_second.get((scene.platform, scene.grid, second + step), ()) for step in _STEPS)
         newer = (takewhile(lambda entry: entry[0] > own, reversed(entries)) for entries in near)
         return any(same_acquisition(scene, other) for entries in newer for _, other in entries)

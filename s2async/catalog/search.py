@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol
@@ -28,7 +28,7 @@ from s2async.catalog.planning import Matcher, groups, surround
 from s2async.catalog.providers import Catalog
 from s2async.errors import BadAnswer, RemoteError, TransientError
 from s2async.log import context, log
-from s2async.models import Area, Estimate, Scene, SearchReport
+from s2async.models import DEFAULT_MEASURED, Area, Estimate, Scene, SearchReport
 from s2async.text import excerpt, origin
 
 __all__ = ["LAUNCH", "Fetch", "Matcher", "Request", "Search", "plan", "run_search", "spans"]
@@ -208,6 +208,7 @@ async def run_search(
     *,
     max_scene_cloud: float,
     newest_only: bool,
+    measured: Collection[str] = DEFAULT_MEASURED,
     on_scene: Callable[[Scene], Awaitable[None]],
     on_notice: Callable[[str], None],
     limit: int = 100,
@@ -227,6 +228,7 @@ async def run_search(
             With ``newest_only``, the cloud cover of the newest item counts.
         newest_only: of a scene that was processed several times, pass on only the newest item; see
             `catalog.reprocessing`.
+        measured: keys of the assets that the cloud rule measures.
         on_scene: awaited for each scene; the search waits meanwhile.
         on_notice: called with a line about items that were left out, or kept without a value.
         limit: items per page. A 502 halves it and restarts the search: Earth Search sends that for responses of
@@ -237,7 +239,14 @@ async def run_search(
         How the search ended. Errors of the server do not raise: the report is incomplete, with a reason, and
         scenes that came before are passed on.
     """
-    intake = Intake(catalog, search.start, search.end, max_scene_cloud=max_scene_cloud, newest_only=newest_only)
+    intake = Intake(
+        catalog,
+        search.start,
+        search.end,
+        max_scene_cloud=max_scene_cloud,
+        newest_only=newest_only,
+        measured=measured,
+    )
     reason, estimate = "", None
     first: _Paged | None = None
     while True:

@@ -74,7 +74,14 @@ def bytes_ahead(config: Config, areas: Sequence[Area], limits: RunLimits = NO_LI
     tomorrow = datetime.now(UTC) + TOLERANCE
     period = config.search.period
     days = sum((last - first) / DAY for first, last in spans(period.start, period.end, now=tomorrow))
-    whole = costs.rough(areas, days, config.output.assets, max_scene_cloud=config.search.max_scene_cloud)
+    selection = config.selection()
+    whole = costs.rough(
+        areas,
+        days,
+        selection.assets,
+        measured=selection.measured,
+        max_scene_cloud=config.search.max_scene_cloud,
+    )
     if whole.bytes <= config.run.confirm_above or not whole.jobs:
         return whole.bytes
     each = whole.bytes / whole.jobs
@@ -86,5 +93,5 @@ def bytes_ahead(config: Config, areas: Sequence[Area], limits: RunLimits = NO_LI
             searched = ledger.searched()
             new = sum(((s.end - s.start) / DAY for s in searches if s.key not in searched), 0.0)
             share = new / sum((s.end - s.start) / DAY for s in searches)
-            ahead = share * whole.bytes + ledger.counts(config.selection()).open * each
+            ahead = share * whole.bytes + ledger.counts(selection).open * each
     return min(ahead, limits.most_bytes(each))

@@ -66,7 +66,7 @@ def table(state: Ledger, config: Config, *, everything: bool = False) -> Table:
     return Table(
         rows=rows(config.selection()),
         all=everything,
-        classes=config.clouds.classes,
+        classes=config.cloud_rule().spoilt,
         polygon=state.polygon,
     )
 

@@ -1,8 +1,8 @@
 """What a cloud rule is: the seam between the pixels of some assets and the verdict on an area.
 
 To add a rule, write a module beside `scl` with a class of this protocol, and let the configuration make it. A
-measurement carries the name of its rule, and a worker measures again what another rule has measured. A state holds
-the measurements of one rule: to change the rule, begin a new state.
+measurement carries the name of its rule. When the configuration selects another rule, measurements of the former
+one do not count: a run opens their jobs again and measures them anew.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from yarl import URL
 from s2async.catalog.periods import why_empty
 from s2async.catalog.providers import COPERNICUS, KNOWN, Catalog, custom
 from s2async.clouds import scl
+from s2async.clouds.rule import CloudRule
 from s2async.clouds.scl import SclRule
 from s2async.config import toml
 from s2async.config.messages import Misplaced, error_message
@@ -323,7 +324,7 @@ class Config(Section):
             place = self.place("search", "datetime")
             raise ConfigError(f'{place}: [search] datetime: "{one_line(self.search.datetime)}" {why}')
 
-    def cloud_rule(self) -> SclRule:
+    def cloud_rule(self) -> CloudRule:
         """The rule that decides which areas are clear."""
         clouds = self.clouds
         return SclRule.from_percent(
@@ -331,12 +332,15 @@ class Config(Section):
         )
 
     def selection(self) -> Selection:
-        """The crops that count."""
+        """The crops and measurements that count."""
+        rule = self.cloud_rule()
         return Selection(
             assets=tuple(self.output.assets),
             mask=self.output.mask,
             format="gtiff",
             newest_only=self.search.reprocessed == "newest",
+            rule=rule.name,
+            measured=rule.assets,
         )
 
     def catalog(self) -> Catalog:

@@ -85,6 +85,7 @@ class Feeder:
                 transport.json,
                 max_scene_cloud=context.config.search.max_scene_cloud,
                 newest_only=context.selection.newest_only,
+                measured=context.selection.measured,
                 on_scene=self._add_scene,
                 on_notice=context.tell,
                 known=self._estimates.get(wanted.key),

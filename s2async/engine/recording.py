@@ -121,7 +121,7 @@ class Recorder:
                 result = await worker.process(batch, self._settings, marked)
             except MemoryError as error:
                 raise LocalError("out of memory; lower memory in [run], or connections in [network]") from error
-            state.record(result, context.progress.meter.drain())
+            state.record(result, context.progress.meter.drain(), context.rule.assets)
             self._batches += 1
             if self._batches % memory.EVERY == 0:
                 tools.writers.submit(memory.give_back)

@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2async import files
-from s2async.clouds import scl
 from s2async.clouds.rule import CloudRule
 from s2async.clouds.shares import valid_percent
 from s2async.cog import gdal, tiff
@@ -96,7 +95,7 @@ def rebuild(config: Config, areas: Sequence[Area], rule: CloudRule, selection: S
             state.sync_areas(areas)
             state.update_statuses(rule.verdict, selection)
             state.begin_run("rebuild", version)
-            found, strange = _gather(areas, output, config.search.resolve().collection)
+            found, strange = _gather(areas, output, config.search.resolve().collection, rule)
             for parts in found:
                 _record(state, parts, replace(selection, newest_only=False))
             state.update_statuses(rule.verdict, selection)
@@ -145,13 +144,13 @@ class _TaggedCrop:
 
 
 def _gather(
-    areas: Sequence[Area], output: Path, collection: str
+    areas: Sequence[Area], output: Path, collection: str, rule: CloudRule
 ) -> tuple[list[list[_TaggedCrop]], list[tuple[Path, str]]]:
     """Return the valid crops by edition of their item, and the other files with the reason."""
     pattern = f"*{crops.SUFFIX}"
     there = [(path, area) for area in areas for path in sorted((output / area.folder).glob(pattern))]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # to decode is work for cores
-        results = list(pool.map(lambda one: _crop_or_reason(*one), there))
+        results = list(pool.map(lambda one: _crop_or_reason(one[0], one[1], rule), there))
     strange = [(path, why) for (path, _), why in zip(there, results, strict=True) if isinstance(why, str)]
     found = [crop for crop in results if not isinstance(crop, str)]
     editions: dict[tuple[str, str, str], list[_TaggedCrop]] = defaultdict(list)
@@ -178,15 +177,15 @@ def _compared(found: Sequence[_TaggedCrop], collection: str) -> Iterator[tuple[_
             yield crop, ""
 
 
-def _crop_or_reason(path: Path, area: Area) -> _TaggedCrop | str:
+def _crop_or_reason(path: Path, area: Area, rule: CloudRule) -> _TaggedCrop | str:
     """Read a crop; returns the reason if it is not valid."""
     try:
-        return _read(path, area)
+        return _read(path, area, rule)
     except CorruptFile as error:
         return str(error)
 
 
-def _read(path: Path, area: Area) -> _TaggedCrop:
+def _read(path: Path, area: Area, rule: CloudRule) -> _TaggedCrop:
     """Read a crop and check its tags, header and pixels.
 
     Raises:
@@ -200,7 +199,7 @@ def _read(path: Path, area: Area) -> _TaggedCrop:
         raise CorruptFile("is cut off")
     values = tags.of_layout(layout)
     try:
-        scene, measured = _scene(values), _measure(values)
+        scene, measured = _scene(values), _measure(values, rule)
         product = Product(
             asset=values["ASSET"],
             file=path.name,
@@ -274,12 +273,15 @@ def _name(scene: Scene, product: Product) -> str:
     return crops.file_name(scene.id, product.asset)
 
 
-def _measure(values: Mapping[str, str]) -> CloudMeasure:
-    counts = tuple(map(int, values[crops.histogram_tag(scl.NAME)].split()))
+def _measure(values: Mapping[str, str], rule: CloudRule) -> CloudMeasure:
+    tag = crops.histogram_tag(rule.name)
+    if tag not in values and any(key.endswith(crops.histogram_tag("")) for key in values):
+        raise CorruptFile("was measured by another cloud rule: a run measures its area again")
+    counts = tuple(map(int, values[tag].split()))
     total = int(values["AREA_PIXELS"])
-    if len(counts) != scl.BINS or min(counts) < 0 or not sum(counts) <= total < MAX_SIDE**2:
+    if len(counts) != rule.bins or min(counts) < 0 or not sum(counts) <= total < MAX_SIDE**2:
         raise ValueError("no histogram of an area")
-    measured = CloudMeasure(histogram=counts, total=total, rule=scl.NAME)
+    measured = CloudMeasure(histogram=counts, total=total, rule=rule.name)
     said = float(values.get("VALID_PERCENT", "nan"))
     if abs(said - (valid_percent(measured) or 0)) > _PERCENT:
         raise ValueError("its numbers contradict each other")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,9 +16,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from s2async.clouds import scl
 from s2async.geo import KM_PER_DEGREE
-from s2async.models import Area
+from s2async.models import DEFAULT_MEASURED, Area
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,7 @@ _TWENTY: Final = FileKind(metres=20, block=512, block_bytes=Range(0.19e6, 0.42e6
 _SIXTY: Final = FileKind(metres=60, block=256, block_bytes=Range(0.05e6, 0.11e6), file_bytes=Range(2.5e6, 6.5e6))
 _ANY: Final = FileKind(metres=10, block=1024, block_bytes=Range(0.05e6, 2.1e6), file_bytes=Range(2.5e6, 300e6))
 KINDS: Final = (
-    {scl.ASSET: SCL, "visual": VISUAL}
+    {"scl": SCL, "visual": VISUAL}
     | dict.fromkeys(("blue", "green", "red", "nir"), _TEN)
     | dict.fromkeys(("rededge1", "rededge2", "rededge3", "nir08", "swir16", "swir22"), _TWENTY)
     | dict.fromkeys(("coastal", "nir09", "aot"), _SIXTY)
@@ -213,19 +212,28 @@ class Rough:
     bytes: float
 
 
-def rough(areas: Sequence[Area], days: float, assets: Iterable[str], *, max_scene_cloud: float) -> Rough:
+def rough(
+    areas: Sequence[Area],
+    days: float,
+    assets: Iterable[str],
+    *,
+    measured: Collection[str] = DEFAULT_MEASURED,
+    max_scene_cloud: float,
+) -> Rough:
     """Estimate a run from the blocks under the areas, times the satellite passes at their latitude.
 
     Args:
         areas: all areas.
         days: length of the period.
         assets: asset keys to cut.
+        measured: keys of the assets that the cloud rule measures.
         max_scene_cloud: limit in per cent; used as the share of scenes that are below it.
     """
     boxes = shapely.bounds(shapely.get_parts([area.polygon for area in areas]))
-    cut = sum(_middle(kind_of(asset).block_bytes) for asset in assets if asset != scl.ASSET)
+    cut = sum(_middle(kind_of(asset).block_bytes) for asset in assets if asset not in measured)
+    look = sum(_middle(kind_of(asset).block_bytes) + _middle(HEADER) for asset in measured)
     sieve = max_scene_cloud / 100
-    each = min(_KEPT, sieve) * _PART * cut + sieve * (_middle(SCL.block_bytes) + _middle(HEADER))
+    each = min(_KEPT, sieve) * _PART * cut + sieve * look
     fetched = _scenes(_cells(boxes), days)
     jobs = _scenes(boxes[:, 1], days).mean() * sieve * len(areas)
     return Rough(float(jobs), float(fetched.sum()) * each)

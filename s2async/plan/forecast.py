@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async.clouds import scl
-from s2async.models import Area, Scene
+from s2async.models import DEFAULT_MEASURED, Area, Scene
 from s2async.plan import costs
 from s2async.plan.block_layout import RasterKey, Rasters, covered_share
 from s2async.plan.costs import NOTHING, Experience, FileKind, Range
@@ -106,6 +105,7 @@ class Planner:
     Args:
         areas: all areas.
         assets: asset keys to cut.
+        measured: keys of the assets that the cloud rule measures.
         mask: whether crops are nodata outside the polygon.
         quicklook: whether a small image is saved next to each crop.
         min_valid: per cent of an area that a scene must cover.
@@ -117,6 +117,7 @@ class Planner:
         areas: Sequence[Area],
         *,
         assets: Sequence[str],
+        measured: Sequence[str] = DEFAULT_MEASURED,
         mask: bool,
         quicklook: bool = False,
         min_valid: float,
@@ -124,6 +125,7 @@ class Planner:
     ) -> None:
         self._areas = areas
         self._assets = tuple(assets)
+        self._measured = tuple(measured)
         self._quicklook = quicklook
         self._min_valid = min_valid
         self._experience = experience
@@ -159,7 +161,7 @@ class Planner:
         self._answered += int(answered.sum())
         raster_key = self._rasters.add(scene.grid, scene.epsg, scene.footprint)
         assets = tuple(asset for asset in self._assets if asset in scene.assets)
-        if answered.all() or scl.ASSET not in scene.assets or (self._assets and not assets):
+        if answered.all() or not scene.assets.keys() >= {*self._measured} or (self._assets and not assets):
             return  # a run does not measure cloud cover either if the scene has none of the requested assets
         left = ~answered & ~clear
         lacking = {asset: np.array([one is None or asset not in one.saved for one in told]) for asset in assets}
@@ -205,7 +207,7 @@ class Planner:
             asked, read = self._reading(seen, chance)
             requests, size = requests + asked, size + read
             disk = disk + self._crops(seen, chance)
-            for asset in (scl.ASSET, *(asset for asset in seen.assets if asset != scl.ASSET)):
+            for asset in dict.fromkeys((*self._measured, *seen.assets)):
                 whole = whole + costs.kind_of(asset).file_bytes
             work += len(seen.measure) + len(seen.clear)
         time = costs.seconds(jobs=work, requests=requests, size=size, connections=connections, bandwidth=bandwidth)
@@ -263,13 +265,13 @@ class Planner:
     def _reading(self, seen: _OpenScene, chance: Range) -> tuple[Range, Range]:
         """Estimate requests and bytes of one scene."""
         requests = size = NOTHING
-        if len(seen.measure):
-            blocks = self._rasters.blocks(seen.raster_key, costs.SCL.side, seen.measure)
-            # Including the header of the scene classification; headers of other assets are counted in `_cutting`.
-            requests = Range(blocks.runs + seen.unread, len(blocks.shares) + 1)
-            size = costs.SCL.block_bytes.times(len(blocks.shares)) + costs.HEADER.times(seen.unread, 1)
+        for kind in map(costs.kind_of, self._measured if len(seen.measure) else ()):
+            blocks = self._rasters.blocks(seen.raster_key, kind.side, seen.measure)
+            # Including headers of the assets that are measured; those of other assets are counted in `_cutting`.
+            requests = requests + Range(blocks.runs + seen.unread, len(blocks.shares) + 1)
+            size = size + kind.block_bytes.times(len(blocks.shares)) + costs.HEADER.times(seen.unread, 1)
         for asset in seen.assets:
-            if asset != scl.ASSET:
+            if asset not in self._measured:
                 asked, read = self._cutting(seen, costs.kind_of(asset), seen.measure[seen.held], chance)
                 requests, size = requests + asked, size + read
         for asset, uncut in seen.uncut.items():

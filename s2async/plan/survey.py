@@ -96,6 +96,7 @@ class _Survey:
         self.planner = Planner(
             self.areas,
             assets=self.selection.assets,
+            measured=self.selection.measured,
             mask=self.selection.mask,
             quicklook=self.config.output.quicklook,
             min_valid=self.config.clouds.min_area_valid,
@@ -139,6 +140,7 @@ class _Survey:
                 transport.json,
                 max_scene_cloud=self.config.search.max_scene_cloud,
                 newest_only=self.selection.newest_only,
+                measured=self.selection.measured,
                 on_scene=self._add,
                 on_notice=lambda text: self.emit(Notice(text=text)),
                 known=self.estimates.get(wanted.key),
@@ -174,7 +176,7 @@ class _Survey:
     def _experience(self) -> Experience:
         experience = Experience()
         if self.ledger is not None:
-            for scene, cloud, measure in self.ledger.newest_measures(REMEMBERED):
+            for scene, cloud, measure in self.ledger.newest_measures(self.rule.name, REMEMBERED):
                 judged = self.rule.verdict(measure)
                 if judged != Status.NODATA:  # missing data is estimated from the footprints
                     experience.add(scene, cloud, clear=judged is None)

@@ -81,16 +81,18 @@ class Ledger(Totals):
             return ()
         which = selection_values(selection) | {"item": item, "attempts": ATTEMPTS}
         now = int(time.time())
-        known = tuple(serialization.known_job(row, now) for row in self._each(sql.KNOWN_JOBS, which))
+        known = tuple(
+            serialization.known_job(row, selection.rule, now) for row in self._each(sql.KNOWN_JOBS, which)
+        )
         old = serialization.to_scene(self._first(sql.ITEM, (item,))[1:])
         if serialization.is_update(old, scene):  # after an update a run asks for all missing files again
             return tuple(replace(job, lacks=frozenset()) for job in known)
         return known
 
-    def newest_measures(self, limit: int) -> Iterator[tuple[str, float | None, CloudMeasure]]:
-        """Iterate over measurements, newest first: the item, its cloud cover by the catalogue, and the measure."""
+    def newest_measures(self, rule: str, limit: int) -> Iterator[tuple[str, float | None, CloudMeasure]]:
+        """Iterate over measurements by a rule, newest first: item, its cloud cover by the catalogue, measure."""
         for item, cloud, total, histogram in self._each(sql.NEWEST_MEASURES, (limit,)):
-            measured = serialization.unpack_measure(total, histogram)
+            measured = serialization.unpack_measure(total, histogram, rule)
             if measured is not None:
                 yield item, cloud, measured
 
@@ -109,7 +111,7 @@ class Ledger(Totals):
             rows = self._each(sql.JOB_ROWS, which)
         else:
             rows = self._each(sql.JOB_ROWS_OF_AREA, which | {"area": area})
-        return map(serialization.job_row, rows)
+        return (serialization.job_row(row, selection.rule) for row in rows)
 
     # ---- crops ----
 
@@ -124,9 +126,8 @@ class Ledger(Totals):
                 for the same area; until then, and while the newer file is missing, the older crop counts.
             area: name of an area, to list only its crops.
         """
-        return map(
-            serialization.saved_row, self._each(sql.SAVED_ROWS, selection_values(selection) | {"area": area})
-        )
+        rows = self._each(sql.SAVED_ROWS, selection_values(selection) | {"area": area})
+        return (serialization.saved_row(row, selection.rule) for row in rows)
 
     def stored_crops(self, selection: Selection) -> list[StoredCrop]:
         """List every recorded crop, by folder and file.

@@ -133,7 +133,10 @@ CROSS JOIN jobs j ON j.id = x.job
 CROSS JOIN areas a ON a.id = j.area
 CROSS JOIN items i ON i.id = j.item
 WHERE a.active AND x.edition = i.edition AND j.status IN ('saved', 'missing', 'failed')
-  AND (x.asset IN (SELECT value FROM json_each(:assets)) OR x.asset = :cloud_asset AND j.status != 'saved')
+  AND (
+    x.asset IN (SELECT value FROM json_each(:assets))
+    OR x.asset IN (SELECT value FROM json_each(:measured)) AND j.status != 'saved'
+  )
 ORDER BY a.name, i.item, x.asset
 """
 FORBIDDEN_HOSTS = """
@@ -147,7 +150,7 @@ WITH bad (due) AS (
       ELSE (
         SELECT min(iif(x.due <= :now OR x.tried > :now, 0, x.due)) FROM absences x
         WHERE x.job = j.id AND x.edition = i.edition
-          AND (x.asset = :cloud_asset OR x.asset IN (SELECT value FROM json_each(:assets)))
+          AND x.asset IN (SELECT value FROM json_each(:measured) UNION SELECT value FROM json_each(:assets))
       ) END
     FROM areas a CROSS JOIN jobs j ON j.area = a.id CROSS JOIN items i ON i.id = j.item
     WHERE a.active AND j.status IN ('missing', 'failed')

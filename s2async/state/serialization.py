@@ -50,17 +50,12 @@ def pack_counts(measured: CloudMeasure) -> bytes | str:
     return next(numbers for size, numbers in _SCL_COUNTS.items() if top <= 8 * size // scl.BINS).pack(*counts)
 
 
-def count_pixels(column: bytes | str) -> int:
-    """The sum of the counts that `pack_counts` gave."""
-    return sum(_unpack_counts(column)[1])
-
-
-def unpack_measure(total: int | None, column: bytes | str | None) -> CloudMeasure | None:
-    """The measurement of a total and what `pack_counts` gave; None for none."""
+def unpack_measure(total: int | None, column: bytes | str | None, rule: str) -> CloudMeasure | None:
+    """The measurement of a total and what `pack_counts` gave; None for none, and for one of another rule."""
     if total is None or column is None:
         return None
-    rule, counts = _unpack_counts(column)
-    return CloudMeasure(histogram=counts, total=total, rule=rule)
+    name, counts = _unpack_counts(column)
+    return CloudMeasure(histogram=counts, total=total, rule=name) if name == rule else None
 
 
 def _unpack_counts(column: bytes | str) -> tuple[str, tuple[int, ...]]:
@@ -72,12 +67,9 @@ def _unpack_counts(column: bytes | str) -> tuple[str, tuple[int, ...]]:
 
 
 def selection_values(selection: Selection) -> dict[str, Any]:
-    """A selection as the parameters ``mask``, ``format``, ``newest`` and ``assets`` of statements.
-
-    With them comes ``cloud_asset``, the asset in which cloud cover is measured.
-    """
+    """A selection as the parameters ``mask``, ``format``, ``newest``, ``assets``, ``measured`` of statements."""
     return {
-        "cloud_asset": scl.ASSET,
+        "measured": json.dumps(selection.measured),
         "assets": json.dumps(selection.assets),
         "mask": selection.mask,
         "format": selection.format,
@@ -202,13 +194,13 @@ def problem(columns: Sequence[Any]) -> Problem:
     return Problem(area=area, item=item, status=status, reason=reason, cause=Cause(cause) if cause else None)
 
 
-def known_job(columns: Sequence[Any], now: int) -> KnownJob:
+def known_job(columns: Sequence[Any], rule: str, now: int) -> KnownJob:
     """A row of `reader_sql.KNOWN_JOBS`, at a time in seconds since 1970."""
     fingerprint, status, given_up, total, histogram, saved, lacks = columns
     return KnownJob(
         fingerprint=fingerprint,
         status=status,
-        measure=unpack_measure(total, histogram),
+        measure=unpack_measure(total, histogram, rule),
         saved=frozenset(json.loads(saved)),
         given_up=bool(given_up),
         lacks=frozenset(asset for asset, due, tried in json.loads(lacks) if not is_due(due, tried, now)),
@@ -219,20 +211,22 @@ _JOB = len(JOB_COLUMNS.split(","))
 """Columns of a job in `reader_sql.SAVED_ROWS` and `reader_sql.JOB_ROWS`."""
 
 
-def saved_row(columns: Sequence[Any]) -> SavedRow:
-    """A row of `reader_sql.SAVED_ROWS`."""
-    return SavedRow(**_job(columns[:_JOB]), **_crop(columns[_JOB:]))
+def saved_row(columns: Sequence[Any], rule: str) -> SavedRow:
+    """A row of `reader_sql.SAVED_ROWS`, with a measurement of this rule alone."""
+    return SavedRow(**_job(columns[:_JOB], rule), **_crop(columns[_JOB:]))
 
 
-def job_row(columns: Sequence[Any]) -> JobRow:
+def job_row(columns: Sequence[Any], rule: str) -> JobRow:
     """A row of `reader_sql.JOB_ROWS`: a `SavedRow` where the job has a crop."""
     status, reason, *crop = columns[_JOB:]
-    job = _job(columns[:_JOB]) | {"status": status, "reason": reason}
+    job = _job(columns[:_JOB], rule) | {"status": status, "reason": reason}
     return JobRow(**job) if crop[0] is None else SavedRow(**job, **_crop(crop))
 
 
-def _job(columns: Sequence[Any]) -> dict[str, Any]:
-    area, fingerprint, folder, item, collection, sensed, platform, grid, baseline, cloud, *measured = columns
+def _job(columns: Sequence[Any], rule: str) -> dict[str, Any]:
+    area, fingerprint, folder, item, collection, sensed, platform, grid, baseline, cloud, total, histogram = (
+        columns
+    )
     return {
         "area": area,
         "fingerprint": fingerprint,
@@ -244,7 +238,7 @@ def _job(columns: Sequence[Any]) -> dict[str, Any]:
         "grid": grid,
         "baseline": baseline,
         "scene_cloud": cloud,
-        "measure": unpack_measure(*measured),
+        "measure": unpack_measure(total, histogram, rule),
     }
 
 

@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from s2async import reasons
-from s2async.clouds import scl
-from s2async.models import CloudMeasure, Lack, Selection, Status
+from s2async.models import DEFAULT_RULE, CloudMeasure, Lack, Selection, Status
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
 from s2async.state.records import OPEN
@@ -35,18 +34,21 @@ def update_all(
     Returns:
         The number of jobs by old and new status.
     """
-    text = json.dumps([sorted(set(selection.assets)), selection.mask, selection.format])
+    other_rule = [] if selection.rule == DEFAULT_RULE else [selection.rule]
+    text = json.dumps([sorted(set(selection.assets)), selection.mask, selection.format, *other_rule])
     changes: Counter[tuple[str, str]] = Counter()
     page = {"wanted": text, "job": 0, "limit": PAGE}
     while rows := db.execute(sql.STATUS_PAGE, page).fetchall():
         page["job"] = rows[-1][0]
         saved, lacks = _facts(db, rows, selection)
         for job, old, total, histogram, changed in rows:
-            measured = unpack_measure(total, histogram)
+            measured = unpack_measure(total, histogram, selection.rule)
             not_clear = judge(measured) if measured else None
             known = saved.get(job, set()), lacks.get(job, [])
             if not_clear:
                 status, reason, cause = str(not_clear), "", ""
+            elif histogram is not None and not measured:  # another rule has measured it
+                status, reason, cause = _kept_or_open(old, changed=bool(changed))
             elif measured or old == Status.SAVED:
                 status, reason, cause = _clear(old, selection, *known, changed=bool(changed))
             else:
@@ -89,16 +91,19 @@ def _clear(
     """
     if reasons.covers(selection.assets, saved, {one.asset for one in lacks}):
         return settled(selection, saved, lacks)
-    if old in (Status.MISSING, Status.FAILED) and not changed:
-        return old, "", ""
-    return OPEN, "", ""
+    return _kept_or_open(old, changed=changed)
+
+
+def _kept_or_open(old: str, *, changed: bool) -> Derived:
+    """Open a job, unless it is missing or failed and the selection is the same."""
+    return (old if old in (Status.MISSING, Status.FAILED) and not changed else OPEN), "", ""
 
 
 def _unmeasured(old: str, selection: Selection, lacks: Sequence[Lack]) -> Derived:
     """Derive the status of a job that lacks files and was never measured, for a selection that has changed."""
     gone = {one.asset for one in lacks}
     hopeless = bool(selection.assets) and gone.issuperset(selection.assets)
-    return (old if scl.ASSET in gone or hopeless else OPEN), "", ""
+    return (old if gone.intersection(selection.measured) or hopeless else OPEN), "", ""
 
 
 def settled(selection: Selection, saved: Collection[str], lacks: Sequence[Lack]) -> Derived:

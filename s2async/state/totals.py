@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from s2async.alarms import ENOUGH, Alarm, asset_alarm, is_most, state_alarm
-from s2async.clouds import scl
 from s2async.clouds.rule import CloudRule
 from s2async.models import Cause, SearchReport, Selection, Status, Traffic, Use
 from s2async.reasons import SETTINGS, Again
@@ -26,7 +25,7 @@ from s2async.state.records import (
     WholeFiles,
     Without,
 )
-from s2async.state.serialization import count_pixels, lack_row, problem, selection_values
+from s2async.state.serialization import lack_row, problem, selection_values, unpack_measure
 
 FORBIDDEN = 10
 """Maximum number of origins that a warning names where jobs need origins that are not allowed."""
@@ -93,7 +92,10 @@ class Totals(StateFile):
         """The largest part of an area that one raster holds; None as soon as one holds enough."""
         share = 0.0
         for total, histogram in self._each(sql.MEASURES_OF_AREA, (area,)):
-            pixels = count_pixels(histogram)
+            measured = unpack_measure(total, histogram, rule.name)
+            if measured is None:
+                continue
+            pixels = sum(measured.histogram)
             if rule.is_held(pixels, total):
                 return None
             share = max(share, pixels / total)
@@ -106,7 +108,7 @@ class Totals(StateFile):
         return tuple(map(problem, self._all(sql.PROBLEMS, (-1 if limit is None else limit,))))
 
     def lacking(self, selection: Selection) -> tuple[LackRow, ...]:
-        """Selected assets, and classifications, that jobs of active areas lack, by area, item and asset."""
+        """Selected assets, and those of the cloud rule, that jobs of active areas lack; by area, item, asset."""
         return tuple(map(lack_row, self._all(sql.LACKING, selection_values(selection))))
 
     def without(self, selection: Selection) -> Without:
@@ -180,13 +182,13 @@ class Totals(StateFile):
     def whole_files(self, selection: Selection) -> WholeFiles:
         """Sum up the sizes of the whole files of which runs read parts; see `WholeFiles`.
 
-        The assets are those that a person would have to download: ``scl``, which shows what is clear, and the
-        selected ones. A file that an item does not have is not counted.
+        The assets are those that a person would have to download: those that the cloud rule measures, and
+        the selected ones. A file that an item does not have is not counted.
 
         Args:
             selection: which crops count; only its assets matter.
         """
-        assets = list(dict.fromkeys((scl.ASSET, *selection.assets)))
+        assets = list(dict.fromkeys((*selection.measured, *selection.assets)))
         files, size = self._first(sql.OPENED_FILES)
         return WholeFiles(
             opened=FileSum(files=files, bytes=size),

@@ -15,7 +15,6 @@ from shapely import to_wkb
 from s2async import reasons
 from s2async.areas.folders import parking, plan_moves
 from s2async.catalog.reprocessing import TOLERANCE_SECONDS, processing_order, same_acquisition
-from s2async.clouds import scl
 from s2async.errors import AreaError, ConfigError
 from s2async.models import Area, FileFact, FolderMove, Job, Lack, Outcome, Scene, Selection, Status
 from s2async.state import reader_sql, statuses
@@ -104,8 +103,8 @@ def _equal_polygons(areas: Sequence[Area]) -> AreaError:
 # ---- items ------------------------------------------------------------------------------------------------
 
 
-def add_item(db: Connection, scene: Scene) -> int:
-    """Add a new item; returns its row.
+def add_item(db: Connection, scene: Scene, measured: Collection[str]) -> int:
+    """Add a new item; returns its row. For the assets that are measured, see `processing_order`.
 
     Raises:
         ConfigError: an item of another collection has the same id, so their crops would have the same names.
@@ -116,12 +115,14 @@ def add_item(db: Connection, scene: Scene) -> int:
             "would be the same files; give each collection a state and an output folder of its own"
         )
     item = db.execute(sql.ADD_ITEM, item_values(scene)).lastrowid or 0
-    link_reprocessings(db, item, scene)
+    link_reprocessings(db, item, scene, measured)
     return item
 
 
-def update_item(db: Connection, run: int, item: int, old: Scene, new: Scene) -> list[tuple[int, int]]:
-    """Bring a known item up to date.
+def update_item(
+    db: Connection, run: int, item: int, old: Scene, new: Scene, measured: Collection[str]
+) -> list[tuple[int, int]]:
+    """Bring a known item up to date. For the assets that are measured, see `processing_order`.
 
     Returns:
         The rows (job, area) of the jobs of active areas that this opened again.
@@ -129,7 +130,7 @@ def update_item(db: Connection, run: int, item: int, old: Scene, new: Scene) -> 
     if old == replace(new, footprint=None):
         return []
     db.execute(sql.UPDATE_ITEM, (*item_values(new), item))
-    link_reprocessings(db, item, new)
+    link_reprocessings(db, item, new, measured)
     which: dict[str, int | str | None] = {"item": item, "run": run}
     hrefs = {key: asset.href for key, asset in old.assets.items()}
     if not same_edition(old.version, hrefs, new):
@@ -155,7 +156,7 @@ def _reopen(db: Connection, which: Mapping[str, int | str | None]) -> list[tuple
     return again
 
 
-def link_reprocessings(db: Connection, item: int, scene: Scene) -> None:
+def link_reprocessings(db: Connection, item: int, scene: Scene, measured: Collection[str]) -> None:
     """Link the items of one acquisition: each is superseded by the next newer one."""
     which = {
         "item": item,
@@ -166,7 +167,7 @@ def link_reprocessings(db: Connection, item: int, scene: Scene) -> None:
     db.execute(sql.UNLINK_ITEM, {"item": item})
     near = [(row, to_scene(columns)) for row, *columns in db.execute(sql.SENSED_TOGETHER, which)]
     same = [(item, scene), *((row, other) for row, other in near if same_acquisition(scene, other))]
-    order = [row for row, _ in sorted(same, key=lambda entry: processing_order(entry[1]))]
+    order = [row for row, _ in sorted(same, key=lambda entry: processing_order(entry[1], measured))]
     db.executemany(sql.SUPERSEDE, zip([*order[1:], None], order, strict=True))
 
 
@@ -190,7 +191,7 @@ def known_job(
         job: its own row.
         area: its area.
         scene: its scene.
-        selection: which crops count; only its mask and format matter.
+        selection: which crops and measurements count.
         now: seconds since 1970, UTC.
     """
     which = selection_values(selection) | {"item": item, "job": job}
@@ -199,7 +200,14 @@ def known_job(
     if measure is None:  # without a measurement there are no crops
         return Job(id=job, area=area, scene=scene, lacks=lacks)
     saved = frozenset(asset for (asset,) in db.execute(sql.VALID_ASSETS, which))
-    return Job(id=job, area=area, scene=scene, measure=unpack_measure(*measure), saved=saved, lacks=lacks)
+    return Job(
+        id=job,
+        area=area,
+        scene=scene,
+        measure=unpack_measure(measure[0], measure[1], selection.rule),
+        saved=saved,
+        lacks=lacks,
+    )
 
 
 def known_jobs(
@@ -244,27 +252,28 @@ def add_files(db: Connection, item: int, facts: Sequence[FileFact]) -> None:
     db.executemany(sql.ADD_HEADER, headers)
 
 
-def accept(db: Connection, item: int, outcome: Outcome, run: int, now: int) -> None:
+def accept(db: Connection, item: int, outcome: Outcome, measured: Collection[str], run: int, now: int) -> None:
     """Record an answer about the present edition of its item.
 
     Args:
         db: the open transaction.
         item: row of the item.
         outcome: the answer.
+        measured: keys of the assets that the cloud rule measures.
         run: row of the run that got it.
         now: seconds since 1970, UTC.
 
     Raises:
         ValueError: the job is not one of this state.
     """
-    job, measured = outcome.job, outcome.measure
+    job, measure = outcome.job, outcome.measure
     answer = (outcome.status, outcome.reason, outcome.cause or "", outcome.transient, job.id, item)
     if db.execute(sql.ANSWER_JOB, answer).rowcount != 1:
         raise ValueError(f"job {job.id} of {job.scene.id} is not in this state")
     if outcome.status is not Status.FAILED:  # a failed job was perhaps not decoded at all
         db.execute(sql.CLEAR_MARK, (job.id,))
-    if measured is not None:
-        db.execute(sql.ADD_MEASURE, (measured.total, pack_counts(measured), job.id))
+    if measure is not None:
+        db.execute(sql.ADD_MEASURE, (measure.total, pack_counts(measure), job.id))
     for crop in outcome.products:
         made = (crop.mask, crop.format, crop.epsg, crop.bytes, bytes.fromhex(crop.sha256), crop.file)
         db.execute(sql.ADD_PRODUCT, (crop.asset, *made, job.id))
@@ -273,7 +282,7 @@ def accept(db: Connection, item: int, outcome: Outcome, run: int, now: int) -> N
             _add_absence(db, item, job.id, absence, run, now)
     if job.lacks:
         lacking = {absence.asset for absence in outcome.lacks}
-        there = {crop.asset for crop in outcome.products} | ({scl.ASSET} if measured else set())
+        there = {crop.asset for crop in outcome.products}.union(measured if measure else ())
         db.executemany(sql.DROP_ABSENCE, [(job.id, asset) for asset in there - lacking])
 
 
@@ -308,9 +317,10 @@ def settle_denied(
     for job, item in {(job, item) for job, item, *_ in denied}:
         which = selection_values(selection) | {"item": item, "job": job}
         lacks = [lack(row, 0) for row in db.execute(sql.VALID_ABSENCES, which)]
-        needed = [one for one in lacks if one.asset in (scl.ASSET, *selection.assets)]
+        needed = [one for one in lacks if one.asset in (*selection.measured, *selection.assets)]
         if all(one.missing for one in needed):
-            measured = db.execute(sql.VALID_MEASURE, which).fetchone()
+            row = db.execute(sql.VALID_MEASURE, which).fetchone()
+            measured = unpack_measure(row[0], row[1], selection.rule) if row else None
             saved = {asset for (asset,) in db.execute(sql.VALID_ASSETS, which)}
             status = statuses.settled(selection, saved, needed) if measured else statuses.missing(needed)
             db.execute(sql.SETTLE_JOB, (*status, job))

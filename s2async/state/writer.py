@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from s2async.areas.folders import parking
 from s2async.errors import LocalError
 from s2async.models import (
+    DEFAULT_MEASURED,
     Area,
     BatchResult,
     CloudMeasure,
@@ -177,9 +178,10 @@ class State(Ledger):
         - The measurement is not clear: the status that ``judge`` returns.
         - It is clear, and every selected crop is valid or known to be missing: saved if there is any, or missing.
         - It is clear otherwise: open. Missing and failed jobs keep their status while the selection is the same.
+        - It is of another cloud rule than the selection's: open, with the same exceptions.
         - OUTSIDE does not depend on limits and stays.
         - A saved job without a measurement depends on its crops only. A missing one is opened for another
-          selection, unless it lacks the scene classification.
+          selection, unless it lacks an asset of the cloud rule.
 
         Args:
             judge: maps a measurement to CLOUDY, NODATA or OUTSIDE, or to None when it is clear.
@@ -316,10 +318,12 @@ class State(Ledger):
             if known is None and not areas:
                 return []
             if known is None:
-                item, again = transactions.add_item(db, scene), []
+                item, again = transactions.add_item(db, scene, selection.measured), []
             else:
                 item, *old = known
-                again = transactions.update_item(db, self._this_run, item, to_scene(old), scene)
+                again = transactions.update_item(
+                    db, self._this_run, item, to_scene(old), scene, selection.measured
+                )
             newer = (
                 {area_row for (area_row,) in db.execute(sql.AREAS_OF_NEWER, (item,))}
                 if selection.newest_only
@@ -365,11 +369,18 @@ class State(Ledger):
             db.executemany(sql.DROP_OTHER_KIND, written)
         return True
 
-    def record(self, result: BatchResult, traffic: Sequence[Traffic]) -> None:
+    def record(
+        self, result: BatchResult, traffic: Sequence[Traffic], measured: Collection[str] = DEFAULT_MEASURED
+    ) -> None:
         """Record the answers of a batch and its traffic, and the traffic beside it since the last call.
 
         An answer is rejected when a search has replaced the edition of its item meanwhile: the job stays open. Its
         crops may have overwritten crops of the new edition, so the records of these are also removed.
+
+        Args:
+            result: of the batch.
+            traffic: beside that of the batch.
+            measured: keys of the assets that the cloud rule measures.
         """
         with self._writing() as db:
             self._add_traffic(db, [*result.traffic, *traffic])
@@ -379,7 +390,7 @@ class State(Ledger):
             if item is not None:
                 transactions.add_files(db, item, result.files)
                 for outcome in result.outcomes:
-                    transactions.accept(db, item, outcome, self._this_run, _seconds())
+                    transactions.accept(db, item, outcome, measured, self._this_run, _seconds())
             else:
                 for outcome in result.outcomes:
                     transactions.reject(db, outcome)

@@ -151,7 +151,7 @@ UPDATE jobs SET status = 'open', attempts = 0, reason = '', cause = '' WHERE id 
     WHERE x.due IS NOT NULL AND (x.due <= :now OR x.tried > :now) AND x.edition = i.edition AND a.active
       AND (
         j.status IN ('missing', 'saved') AND x.asset IN (SELECT value FROM json_each(:assets))
-        OR j.status = 'missing' AND x.asset = :cloud_asset
+        OR j.status = 'missing' AND x.asset IN (SELECT value FROM json_each(:measured))
       )
 )
 """

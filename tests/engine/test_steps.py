@@ -265,6 +265,11 @@ def test_a_run_with_another_rule_is_recorded_and_not_measured_again(
         again = worlds.run(path, stage.sandbox)
         assert not again.cogs, "judged by what the state holds"
         assert recorded_statuses(first.config) == recorded
+    by_scl = worlds.run(path, stage.sandbox)
+    assert {file.split("/")[-1] for file in by_scl.paths} >= {"SCL.tif"}
+    plain = worlds.run(worlds.write_config(tmp_path / "plain", stage.sandbox), stage.sandbox)
+    assert recorded_statuses(by_scl.config) == recorded_statuses(plain.config)
+    assert not [file for file in by_scl.paths if file.endswith("B04.tif")]
 
 
 # ---- another kind of step ---------------------------------------------------------------------------------

@@ -441,6 +441,34 @@ def test_what_follows_from_the_facts(
     assert state.update_statuses(judge, selection) == {}
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("saved", OPEN),
+        ("cloudy", OPEN),
+        ("nodata", OPEN),
+        ("missing", OPEN),
+        ("failed", OPEN),
+        ("outside", "outside"),
+    ],
+)
+def test_a_measurement_of_another_rule_is_not_judged(state: State, before: str, after: str) -> None:
+    start(state, [A])
+    (job,) = add(state, make_scene(), [A])
+    record(state, Outcome(job=job, status=Status(before), measure=CLEAR, products=(make_product(job),)))
+    other = replace(VISUAL, rule="dark", measured=("red",))
+
+    def never(measured: CloudMeasure) -> Status | None:
+        raise AssertionError(measured)
+
+    assert state.update_statuses(never, other) == ({} if after == before else {(before, after): 1})
+    assert [row.measure for row in state.job_rows(other)] == [None]
+    assert [row.measure for row in state.job_rows(VISUAL)] == [CLEAR]
+    state.begin_run("{}", "1.0")
+    assert [job.measure for job in open_jobs(state, selection=other)] == [None] * (after == OPEN)
+    assert state.update_statuses(never, other) == {}
+
+
 def test_open_jobs_with_a_measurement_are_judged_too(state: State) -> None:
     start(state, [A, B])
     jobs = add(state, make_scene(), [A, B])
