@@ -1,14 +1,19 @@
-"""What the tests themselves keep to."""
+"""What the tests keep to, and docstrings."""
 
 from __future__ import annotations
 
 import ast
+import re
+import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+NAME = re.compile(r"(?<!`)`([a-z]\w*(?:\.\w+)+)`(?!`)")
+"""A name with a module, such as ``net.client.open_client``, in backticks."""
 CLOCKS = {"monotonic", "perf_counter", "process_time", "thread_time"}
 
 
@@ -45,3 +50,53 @@ def test_nothing_is_asserted_of_a_clock() -> None:
         if call.func.attr in CLOCKS or ast.unparse(call.func) == "time.time"
     ]
     assert asserted == []
+
+
+def named(body: list[ast.stmt]) -> Iterator[str]:
+    """Names that statements of a module define or import."""
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.If | ast.Try):
+            yield from named(node.body + node.orelse)
+        else:
+            yield from (name.id for name in ast.walk(node) if isinstance(name, ast.Name))
+
+
+def is_defined(name: str, defined: dict[str, set[str]]) -> bool:
+    """Whether a module, or a name of a module, ends like this; attributes of classes are not checked."""
+    if name in defined or name.partition(".")[0] in sys.stdlib_module_names:
+        return True
+    parts = name.split(".")
+    modules = [(".".join(parts[:count]), [*parts, ""][count]) for count in range(1, len(parts) + 1)]
+    return any(
+        f".{module}".endswith(f".{part}") and (not first or first in names)
+        for part, first in modules
+        for module, names in defined.items()
+    )
+
+
+@pytest.mark.slow
+def test_names_in_docstrings_are_defined() -> None:
+    trees = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(
+            path.read_text("utf-8")
+        )
+        for path in sorted((ROOT / "s2async").rglob("*.py"))
+    }
+    defined = {module: set(named(tree.body)) for module, tree in trees.items()}
+    assert is_defined("net.client.open_client", defined)
+    assert not is_defined("net.client.no_such_name", defined)
+    gone = [
+        f"{module}:{node.lineno}: {name}"
+        for module, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+        for name in NAME.findall(node.value.value)
+        if not is_defined(name, defined)
+    ]
+    assert gone == []

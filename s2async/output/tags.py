@@ -16,7 +16,7 @@ _ITEM: Final = re.compile(r'<Item name="([^"]*)">([^<]*)</Item>')
 
 
 def read(data: bytes) -> dict[str, str]:
-    """Return the tags of a crop (see `engine.worker.crop_tags`); none where the data is not a sound GeoTIFF."""
+    """Return the tags of a crop (see `engine.cut.crop_tags`); none where the data is not a sound GeoTIFF."""
     layout = _parsed(data)
     return of_layout(layout) if layout else {}
 

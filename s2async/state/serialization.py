@@ -160,7 +160,7 @@ def _same_file(one: str, other: str) -> bool:
 
 
 def lack(columns: Sequence[Any], now: int) -> Lack:
-    """A row of `reader_sql.BELIEVED_ABSENCES`, at a time in seconds since 1970."""
+    """A row of `writer_sql.VALID_ABSENCES`, at a time in seconds since 1970."""
     asset, cause, text, host, missing, tried, due, alone = columns
     return Lack(
         asset=asset,

@@ -1,7 +1,7 @@
 """What can go wrong on purpose: faults by name, and which requests they meet.
 
 A new fault is one function from a request and its answer to a spoilt answer, and its line in the ``FAULTS`` of one
-of the modules ``faults_http``, ``faults_api`` and ``faults_files``.
+of the modules `http`, `api` and `files`.
 """
 
 from __future__ import annotations
