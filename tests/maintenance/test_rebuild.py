@@ -18,8 +18,11 @@ from typing import Any
 import pytest
 
 import s2async
+from s2async.areas import loader as area_files
+from s2async.clouds.scl import SclRule
 from s2async.cog import gdal, tiff
 from s2async.cog.tiff import Layout
+from s2async.config.model import Config
 from s2async.errors import ConfigError, LocalError, StateError, StateInUse
 from s2async.maintenance import rebuild
 from s2async.state.reader import Ledger
@@ -63,6 +66,26 @@ def test_nothing_is_read_again_for_crops_that_are_there(tmp_path: Path, stage: S
     pictures = {entry.path.split("/")[-2] for entry in again.log if entry.path.endswith("TCI.tif")}
     assert not pictures & {item for _, item in saved}
     assert saved
+
+
+class RenamedRule(SclRule):
+    """The same rule under another name."""
+
+    name = "renamed"
+
+
+def test_crops_that_another_rule_measured_are_not_recorded(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    config = worlds.run(path, stage.sandbox).config
+    config.run.state.unlink()
+    rule = RenamedRule.from_percent(classes=[9], max_cloud=2, min_valid=95)
+    monkeypatch.setattr(Config, "cloud_rule", lambda _: rule)
+    made = rebuild.rebuild(config, area_files.load(config), config.cloud_rule(), config.selection(), "1.0")
+    assert made.known == 0
+    assert {file for file, _ in made.strange} == set(crops(config)) != set()
+    assert all("another cloud rule" in why for _, why in made.strange)
 
 
 KILLED = """
