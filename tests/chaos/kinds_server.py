@@ -82,6 +82,6 @@ def _means() -> Iterator[Kind]:
         ("20 file handles", "-n 20"),
         ("400 MB of addresses", "-v 400000"),
     ):
-        yield Kind(name=name, limits=(limit,), fault="drip", settings={"rate": 20_000}, count=None,
+        yield Kind(name=name, limits=(limit,), fault="drip", settings={"rate": 60_000}, count=None,
                    positions=("the process",), unhurried=True, recovers=False,
                    codes=frozenset({0, DISK}))  # fmt: skip
