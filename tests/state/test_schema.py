@@ -21,6 +21,7 @@ from s2async.models import (
     FileFact,
 )
 from s2async.state import schema
+from s2async.state.reader import Ledger
 from s2async.state.records import OPEN
 from s2async.state.writer import State
 from tests.support.states import (
@@ -390,3 +391,45 @@ def test_no_acknowledged_commit_is_lost_by_kill_9(path: Path) -> None:
                 job for job, status in kept.items() if status == OPEN
             }
     assert len(done) > 40
+
+
+# ---- a process that is killed outside the write-ahead log ---------------------------------------------------
+
+HALF_WRITTEN = """
+import os, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+assert db.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+db.execute("PRAGMA cache_size = 1")
+db.execute("BEGIN IMMEDIATE")
+db.execute("CREATE TABLE half AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 5000)"
+           " SELECT i, hex(randomblob(100)) FROM n")
+os._exit(1)
+"""
+
+
+def test_a_new_state_has_its_mode_before_it_has_its_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[bytes] = []
+    rename = Path.replace
+
+    def noted(self: Path, target: Path) -> Path:
+        if target == path:
+            modes.append(self.read_bytes()[18:20])
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", noted)
+    with State.create_or_open(path):
+        pass
+    assert modes == [b"\2\2"], (
+        "2 is the write-ahead log: https://sqlite.org/fileformat.html#file_format_version_numbers"
+    )
+
+
+def test_what_a_killed_process_left_half_written_is_undone_by_readers(path: Path) -> None:
+    with State.create_or_open(path) as state:
+        identity = state.id
+    assert subprocess.run([sys.executable, "-c", HALF_WRITTEN, str(path)], check=False).returncode == 1
+    journal = path.with_name(path.name + "-journal")
+    assert journal.stat().st_size > 0
+    with Ledger.read(path) as read:
+        assert read.id == identity
+    assert not journal.exists() or journal.stat().st_size == 0
