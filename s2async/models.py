@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:  # these are types alone: the command status needs no geometry
     from shapely import MultiPolygon, Polygon
@@ -98,6 +98,10 @@ class Reason:
     """For `Cause.ORIGIN`: the origin that the user may list."""
 
 
+Attribute: TypeAlias = str | int | float | bool | date | datetime | None
+"""A value of one of the areas' own columns."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Area:
     """An area of interest. Its polygon identifies it; its name appears in folders and tables only."""
@@ -110,6 +114,12 @@ class Area:
     """Hash of the normalised polygon: 16 hex digits."""
     folder: str
     """Folder of its crops in the output folder: a safe, short name."""
+    start: date | None = None
+    """First day (UTC) of its season; None if it has no beginning."""
+    end: date | None = None
+    """Last day (UTC) of its season; None if it has no end."""
+    attributes: Mapping[str, Attribute] = field(default_factory=dict, hash=False)
+    """Values of the areas' own columns that are carried along, by column in the file's order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
