@@ -13,10 +13,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from s2async.errors import ConfigError
 from s2async.text import one_line
+
+BACKSLASHES: Final = "a backslash in double quotes is an escape; write C:/Users/... or single quotes"
+"""Advice for Windows paths in double quotes."""
+_WINDOWS_PATH = re.compile(r"""(?:^|[=\[,\s])"(?:[A-Za-z]:\\|\\\\)""")
+"""The start of a path with a drive or a server, in double quotes."""
+_BAD_ESCAPES = ("unescaped", "hex value", "scalar value")
+"""Words of tomllib's errors about escapes."""
 
 Key = tuple[str | int, ...]
 """Path to a value from the top of the file: names of tables and keys, and indexes of lists."""
@@ -180,5 +187,9 @@ def _syntax(name: str, text: str, error: Exception) -> str:
         line = int(place[1] or line)
     if "overwrite" in what or "twice" in what:
         return f"{name}:{line}: not TOML: this key or table is written twice; remove one"
+    wrong = text.split("\n")[line - 1]
+    escape = any(words in what.lower() for words in _BAD_ESCAPES)
+    if "\\" in wrong and (escape or _WINDOWS_PATH.search(wrong)):
+        return f"{name}:{line}: not TOML: {BACKSLASHES}"
     what = one_line(what, 120)
     return f"{name}:{line}: not TOML: {what[:1].lower()}{what[1:]}; correct this line (text needs quotes)"

@@ -20,7 +20,7 @@ from yarl import URL
 from s2async.catalog.providers import KNOWN
 from s2async.clouds import scl
 from s2async.config.messages import nearest
-from s2async.config.toml import toml_value
+from s2async.config.toml import BACKSLASHES, toml_value
 from s2async.files import check_names
 from s2async.text import one_line
 
@@ -28,6 +28,8 @@ _UNITS: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, 
 _TIMES: Final = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 _ASSET_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _HOST: Final = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
+_ESCAPED: Final = "\b\t\n\f\r\x1b"
+"""What the escapes of TOML for control characters stand for: the start of a name after a backslash."""
 _MOMENT: Final = re.compile(
     r"""[0-9]{4}-[0-9]{2}-[0-9]{2}
     (?P<minute> [Tt\ ][0-9]{2}:[0-9]{2} (?P<second> :[0-9]{2} (?P<fraction> \.[0-9]{1,6})? )?
@@ -211,6 +213,8 @@ def _known(name: str) -> str:
 def _path(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, str | Path):
         return value
+    if not str(value).isprintable() and any(char in _ESCAPED for char in str(value)):
+        raise ValueError(f"is not a path (it contains a control character): {BACKSLASHES}")
     if not str(value).strip() or not str(value).isprintable():
         raise ValueError("is not a path; name a file or folder")
     check_names([str(value)])

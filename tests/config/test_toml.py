@@ -108,3 +108,42 @@ def test_any_file_is_read_or_refused_in_one_line(tmp_path_factory: pytest.TempPa
         assert said.startswith(f"{file}:"), said
     else:
         assert {key[0] for key in found.lines} == set(found.data)
+
+
+# ---- Windows paths ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        r'areas = "C:\Users\anna\fields.geojson"',
+        r'areas = "C:\data\fields.geojson"',
+        r'areas = "\\server\gis\fields.geojson"',
+        r'areas = "C:\UDDDDDDDD\fields.geojson"',
+        'areas = "C:\\"',
+    ],
+)
+def test_a_windows_path_in_double_quotes_is_told_what_to_write(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(f"# fields\n{line}\n[search]\n")
+    with pytest.raises(ConfigError) as caught:
+        read(path)
+    assert str(caught.value) == (
+        f"{path}:2: not TOML: a backslash in double quotes is an escape; write C:/Users/... or single quotes"
+    )
+
+
+@pytest.mark.parametrize(
+    "line", [r"areas = 'C:\Users\anna\fields.geojson'", 'areas = "C:/Users/anna/fields.geojson"']
+)
+def test_a_windows_path_in_either_advised_form_is_read(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(line)
+    assert read(path).data["areas"].replace("\\", "/") == "C:/Users/anna/fields.geojson"
+
+
+def test_another_fault_on_a_line_with_an_escape_is_not_taken_for_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(r'areas = "a\tb" c')
+    with pytest.raises(ConfigError, match="correct this line"):
+        read(path)
