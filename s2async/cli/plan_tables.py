@@ -34,6 +34,9 @@ def show(console: Console, found: Surveyed, *, connections: int, bandwidth: floa
         bandwidth: assumed for the time estimate, Mbit/s.
     """
     plan = found.plan
+    if found.empty:
+        console.print(Text(safe(why_none(found)), style="red"), soft_wrap=True)
+        return
     if plan.jobs:
         console.print(_table(plan))
         console.print()
@@ -64,11 +67,20 @@ def show(console: Console, found: Surveyed, *, connections: int, bandwidth: floa
         console.print(Text(safe(f"a search is incomplete: {report.label}: {report.reason}"), style="red"))
 
 
+def why_none(found: Surveyed) -> str:
+    """Why there is no plan: one line, for a survey that is ``empty``."""
+    first, count = found.incomplete[0], len(found.incomplete)
+    if found.offline:
+        return f"no plan without the network: {first.reason}; s2async check shows what is wrong"
+    which = "a search is incomplete" if count == 1 else f"all {count:,} searches are incomplete, such as"
+    return f"no plan: {which}: {first.label}: {first.reason}"
+
+
 def as_json(found: Surveyed, *, connections: int, bandwidth: float) -> dict[str, Any]:
-    """The plan as JSON values; ranges are pairs."""
-    plan = found.plan
+    """The plan as JSON values; ranges are pairs. Without a completed search, numbers are null."""
+    plan, known = found.plan, not found.empty
     ranges = {
-        name: [round(one.low, 3), round(one.high, 3)]
+        name: [round(one.low, 3), round(one.high, 3)] if known else None
         for name, one in (
             ("kept", plan.kept),
             ("requests", plan.requests),
@@ -79,9 +91,9 @@ def as_json(found: Surveyed, *, connections: int, bandwidth: float) -> dict[str,
         )
     }
     return {
-        "scenes": plan.scenes,
-        "jobs": plan.jobs,
-        "answered": plan.answered,
+        "scenes": plan.scenes if known else None,
+        "jobs": plan.jobs if known else None,
+        "answered": plan.answered if known else None,
         **ranges,
         "connections": connections,
         "megabits": bandwidth,
@@ -95,6 +107,7 @@ def as_json(found: Surveyed, *, connections: int, bandwidth: float) -> dict[str,
                 "hopeless": "" if found.incomplete else area.hopeless,
             }
             for area in plan.areas
+            if known
         ],
         "searches": [
             {"search": s.label, "complete": s.complete, "items": s.items, "reason": s.reason}

@@ -6,8 +6,9 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Final
 
 from s2async.areas import loader as area_files
 from s2async.catalog import search
@@ -24,6 +25,8 @@ from s2async.reasons import covers
 from s2async.state.reader import Ledger
 from s2async.state.records import KnownJob
 
+PATIENCE: Final = 30.0
+"""Seconds to wait for a catalogue that gives no answer: a person waits for the plan."""
 REMEMBERED = 20_000
 """Number of newest measurements that are used to estimate how often areas are clear."""
 
@@ -44,6 +47,16 @@ class Surveyed:
     def incomplete(self) -> tuple[SearchReport, ...]:
         """Searches that did not end normally; the scenes that they missed are not in the plan."""
         return tuple(report for report in self.searches if not report.complete)
+
+    @property
+    def offline(self) -> bool:
+        """Whether no server answered any request."""
+        return bool(self.searches) and not self.requests
+
+    @property
+    def empty(self) -> bool:
+        """Whether no scene is known, because no search could be completed: no number has a meaning."""
+        return bool(self.incomplete) and len(self.incomplete) == len(self.searches) and not self.plan.scenes
 
 
 async def survey(
@@ -107,7 +120,9 @@ class _Survey:
         began = time.monotonic()
         period, tomorrow = self.config.search.period, datetime.now(UTC) + TOLERANCE
         searches = iter(search.plan(self.areas, period.start, period.end, self.catalog, now=tomorrow))
-        async with open_client(self.config.client_settings(), self.meter) as transport:
+        settings = self.config.client_settings()
+        settings = replace(settings, patience=min(settings.patience, PATIENCE))
+        async with open_client(settings, self.meter) as transport:
             try:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(search.SEARCHERS):

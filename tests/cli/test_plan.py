@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,7 +74,39 @@ def test_a_plan_that_is_not_whole_exits_with_3(tmp_path: Path, stage: Stage) -> 
     finally:
         stage.sandbox.clear_faults()
     assert ended.return_value == 3
-    assert "a search is incomplete" in ended.stdout
+    assert re.fullmatch(
+        r"no plan: a search is incomplete: North and 5 more, .*: the server answers 400.*\n", ended.stdout
+    )
+
+
+@pytest.fixture
+def unreachable(tmp_path: Path, stage: Stage) -> Iterator[Path]:
+    """A config of a catalogue at a port where nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        origin = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        catalog = {"url": f"{origin}/v1", "collection": "sentinel-2-l2a", "assets": {"scl": "scl"}}
+        network = {"origins": [origin], "attempts": 1}
+        yield worlds.write_config(tmp_path, stage.sandbox, search={"catalog": catalog}, network=network)
+
+
+def test_a_plan_without_network_says_so_in_one_line_and_shows_no_number(unreachable: Path) -> None:
+    ended = command("plan", unreachable)
+    assert ended.return_value == 3
+    (line,) = ended.stdout.splitlines()
+    assert line.startswith("no plan without the network: ")
+    assert "127.0.0.1" in line
+    assert not ended.stderr
+
+
+def test_a_plan_without_network_has_no_numbers_in_json(unreachable: Path) -> None:
+    ended = command("plan", unreachable, "--json")
+    assert ended.return_value == 3
+    told = json.loads(ended.stdout)
+    for name in ("scenes", "jobs", "answered", "kept", "requests", "bytes", "disk", "seconds", "whole_files"):
+        assert told[name] is None
+    assert told["areas"] == []
+    assert [search["complete"] for search in told["searches"]] == [False]
 
 
 # ---- the question -----------------------------------------------------------------------------------------
