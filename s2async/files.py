@@ -211,29 +211,34 @@ def sync_all() -> None:
         os.sync()
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> bool:
     """Make renames in a folder durable, where the file system supports it.
 
     Does nothing on systems that cannot open a folder (Windows), where renames are durable without it.
+
+    Returns:
+        False if the file system does not support it.
 
     Raises:
         OSError: the disk failed.
     """
     if os.name == "nt":
-        return
+        return True
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
         if error.errno in _NO_FOLDER_OPEN:
-            return
+            return False
         raise
     try:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in _NO_FOLDER_SYNC:
             raise
+        return False
     finally:
         os.close(descriptor)
+    return True
 
 
 def check_locks(path: Path, *, what: str, make: bool = False) -> None:

@@ -74,6 +74,33 @@ def init(file: Path, areas: str | None) -> None:
 
 @cli.command()
 @options.config
+@options.as_json
+@log_options
+@click.pass_obj
+def check(verbosity: dict[str, bool], config: Path, as_json: bool, log: LogChoice) -> int:
+    """Check whether a run of CONFIG can start.
+
+    Tests configuration, areas, disk and limits of this machine, proxy and TLS, and sends about ten requests: to
+    the catalogue, for items over the areas, and for the header and one block of each wanted asset. Prints what is
+    right, odd or wrong, and what to do. Nothing is stored. The JSON output suits a bug report: it contains no
+    tokens, user names or home folders.
+
+    \b
+    Exit codes: 0 if everything is right or only odd, otherwise the code with which a run would end:
+      2 configuration or areas, 3 network or catalogue, 6 this machine
+
+    \b
+    Example: s2async check config.toml
+             s2async check config.toml --json > check.json
+    """
+    with loading():
+        from s2async.cli.check import show_check
+
+    return show_check(config, as_json=as_json, log=log, **verbosity)
+
+
+@cli.command()
+@options.config
 @click.option("--limit", type=click.IntRange(min=1), help="Process at most this many jobs, for a trial run.")
 @click.option(
     "--max-bytes",
@@ -157,7 +184,7 @@ def plan(
 
     Prints jobs, crops, requests, bytes, disk space and time. Each estimate is a range that contains the
     actual figure unless the weather is unusual. Finished jobs are taken into account. Sends search requests only,
-    and writes nothing.
+    and writes nothing. Exits with 3 if a search is incomplete; without network access, there is no plan.
 
     \b
     Example: s2async plan config.toml

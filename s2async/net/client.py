@@ -208,6 +208,7 @@ class Transport:
         body: Mapping[str, Any] | None = None,
         *,
         final: frozenset[int] = frozenset(),
+        on_headers: Callable[[Mapping[str, str]], None] = lambda _: None,
     ) -> Any:
         """Request a JSON document from an API. While the API is parked, wait.
 
@@ -216,6 +217,7 @@ class Transport:
             url: URL of the request.
             body: sent as JSON with POST.
             final: transient statuses that the caller handles itself: they are not tried again here.
+            on_headers: called with the headers of a good answer; names in any case.
 
         Raises:
             NotFound, Refused, AccessDenied, TransientError, HostParked, LocalError: as for :meth:`read`, except
@@ -244,6 +246,7 @@ class Transport:
                     status = response.status
                     if status != 200:
                         raise BadAnswer(f"the server answers {status}: {shown(url)}", status=status)
+                    on_headers(response.headers)
                     raw = await tally.receive(response.content.iter_any(), MAX_JSON, url)
                     value = decode_json(raw, response.headers, url)
                     use = Use.USEFUL

@@ -180,6 +180,39 @@ def _chosen(origin: str) -> Proxy | None:
     return proxies.parse(found, "the system's proxy")
 
 
+def proxy_told(origin: str) -> str:
+    """Describe the proxy for an origin without user and password; the empty string if it is asked directly.
+
+    Raises:
+        ConfigError: the setting cannot be used.
+    """
+    found = _chosen(origin)
+    if found is None:
+        return ""
+    variable = proxies.variable(URL(origin).scheme, os.environ)
+    named = "" if found.user is None else ", with a user name"
+    return f"{found.address}{named} (from {variable or 'the settings of the system'})"
+
+
+def failed_at(error: BaseException) -> str:
+    """Where a request failed before a server answered it.
+
+    Args:
+        error: from the transport.
+
+    Returns:
+        ``proxy``, ``name``, ``TLS`` or ``connection``; the empty string if a server answered.
+    """
+    cause = error.__cause__
+    if isinstance(cause, aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError):
+        return "proxy"
+    if isinstance(cause, aiohttp.ClientConnectorDNSError) or (isinstance(error, NotAllowed) and not error.origin):
+        return "name"
+    if isinstance(cause, aiohttp.ClientSSLError):
+        return "TLS"
+    return "connection" if isinstance(cause, aiohttp.ClientConnectionError | OSError) else ""
+
+
 def brief(error: BaseException) -> str:
     """Describe an error in one line, without addresses, which may hold secrets."""
     if isinstance(error, aiohttp.ClientHttpProxyError):

@@ -58,7 +58,7 @@ def choose(origin: str, environment: Mapping[str, str]) -> Proxy | None:
         ConfigError: the value is not an address, or not a usable proxy; one line, without the value.
     """
     url = URL(origin)
-    name = _variable(url.scheme, environment)
+    name = variable(url.scheme, environment)
     value = environment[name].strip() if name else ""
     if not value or bypassed(url.raw_host or "", url.port or 0, _first(environment, "no_proxy")):
         return None
@@ -143,8 +143,8 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _variable(scheme: str, environment: Mapping[str, str]) -> str:
-    """The variable that applies to a scheme; the empty string if none is set."""
+def variable(scheme: str, environment: Mapping[str, str]) -> str:
+    """Return the name of the variable that applies to a scheme; the empty string if none is set."""
     names = (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
     # In a CGI script a client can set this variable with a header named Proxy.
     distrusted = "HTTP_PROXY" if "REQUEST_METHOD" in environment else ""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Connection",
     "StateFile",
+    "check_place",
     "damaged",
     "move_aside",
     "open_for_reading",
@@ -325,6 +326,31 @@ class StateFile:
 
 
 _Values = Sequence[Any] | Mapping[str, Any]
+
+
+# ---- the place ------------------------------------------------------------------------------------------
+
+
+def check_place(folder: Path) -> None:
+    """Check that a state could be kept in a folder: create a small database there, lock it, and remove it.
+
+    Raises:
+        LocalError: files cannot be created or locked there, or processes cannot share memory.
+    """
+    path = files.temporary(folder / "state", files.PROBE)
+    lock = path.with_name(path.name + ".lock")
+    try:
+        files.check_locks(lock, what=f"a file in {folder}", make=True)
+        with state_errors(path), contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+            (mode,) = db.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise LocalError(f"the file system of {folder} cannot share memory: {_LOCAL_DISK}")
+            with transaction(db):
+                db.execute("CREATE TABLE probe (number INTEGER)")
+    finally:
+        for end in ("", "-wal", "-shm", "-journal", ".lock"):
+            with contextlib.suppress(OSError):
+                path.with_name(path.name + end).unlink(missing_ok=True)
 
 
 # ---- the lock -------------------------------------------------------------------------------------------

@@ -95,7 +95,20 @@ def help_of(*command: str) -> str:
 def test_help_lists_every_command() -> None:
     shown = help_of()
     assert [*cli.commands] == [
-        *("init", "run", "plan", "status", "retry", "export", "report", "verify", "prune", "rebuild", "demo"),
+        *(
+            "init",
+            "check",
+            "run",
+            "plan",
+            "status",
+            "retry",
+            "export",
+            "report",
+            "verify",
+            "prune",
+            "rebuild",
+            "demo",
+        ),
         "sandbox",
     ]
     for name in cli.commands:

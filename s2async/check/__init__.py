@@ -1,0 +1,1 @@
+"""The check before a first run: a few local tests and about ten requests, and a verdict on each."""

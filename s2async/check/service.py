@@ -1,0 +1,151 @@
+"""Verdicts on the catalogue: landing page, clock, conformance, collection, and what its errors mean. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from s2async.catalog.items import links
+from s2async.check.findings import Finding, not_tried, odd, right, wrong
+from s2async.errors import AccessDenied, Diverted, NotFound, RemoteError, WrongKind
+from s2async.text import excerpt
+
+NETWORK: Final = RemoteError.exit_code
+"""Exit code of a run whose searches or downloads fail."""
+SETTING: Final = 2
+"""Exit code of a run that needs another setting."""
+LATE: Final = 60.0
+"""Seconds by which clocks may differ."""
+NAMED: Final = 10
+"""Collections that are named."""
+_CLASS: Final = re.compile(r"https://api\.stacspec\.org/v[^/]+/([a-z-]+)(?:#([a-z-]+))?")
+"""A conformance class of STAC API: ``.../v1.0.0/item-search#fields``."""
+
+
+def advice(error: RemoteError) -> str:
+    """What to do about a request that failed; empty if the text of the error says all there is."""
+    status = getattr(error, "status", None)
+    if isinstance(error, AccessDenied) or status in (401, 403):
+        return "the service asks for credentials or an API key, or denies this address"
+    if isinstance(error, WrongKind | Diverted):
+        return "perhaps a page to sign in to (open the address in a browser), or the URL is not that of a STAC API"
+    if isinstance(error, NotFound):
+        return "correct url under [search] catalog"
+    if status in (405, 501):
+        return "the service does not take searches by POST"
+    if status == 429:
+        return "too many requests: try again later"
+    if status is not None and status >= 500:
+        return "the service has a problem: try again later"
+    return ""
+
+
+def tls_advice(text: str, now: datetime) -> str:
+    """What to do about a certificate that was refused.
+
+    Args:
+        text: of the error.
+        now: time of this machine, aware.
+    """
+    if "not yet valid" in text or "expired" in text:
+        return f"this machine's clock says {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC: set it if that is wrong"
+    if "hostname" in text.lower() or "IP address mismatch" in text:
+        return "the certificate is of another host: correct the URL, or ask who runs the proxy"
+    return "if a company's proxy or your own CA signs certificates, name its file (PEM) in SSL_CERT_FILE"
+
+
+def clock(headers: Mapping[str, str], began: datetime, ended: datetime) -> Finding:
+    """Compare this machine's clock with that of the catalogue.
+
+    Args:
+        headers: of the landing page; names in any case if the mapping ignores case.
+        began: time of this machine when the request was sent, aware.
+        ended: when the answer was there, aware.
+    """
+    try:
+        date = parsedate_to_datetime(headers.get("Date", ""))
+    except (ValueError, TypeError, IndexError):
+        return not_tried("clock", "the catalogue sends no date")
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    age = headers.get("Age", "")
+    there = date.timestamp() + (int(age) if re.fullmatch(r"[0-9]{1,9}", age) else 0)
+    # The header has whole seconds, and was written at some time between the two.
+    ahead = began.timestamp() - there - 1 if began.timestamp() > there + 1 else min(0.0, ended.timestamp() - there)
+    if abs(ahead) <= LATE:
+        return right("clock", f"{ended.astimezone(UTC):%Y-%m-%d %H:%M} UTC, like that of the catalogue")
+    which = "ahead of" if ahead > 0 else "behind"
+    return odd(
+        "clock",
+        f"this machine is {_span(abs(ahead))} {which} the catalogue",
+        "set the clock: certificates, signed addresses and the newest scenes depend on it",
+    )
+
+
+def _span(seconds: float) -> str:
+    if seconds >= 2 * 86_400:
+        return f"{seconds / 86_400:,.0f} days"
+    return f"{seconds / 3600:.1f} hours" if seconds >= 7200 else f"{seconds / 60:.0f} minutes"
+
+
+def is_catalog(page: Any) -> bool:
+    """Whether a landing page is a STAC catalogue: an object with an id and links."""
+    return isinstance(page, Mapping) and isinstance(page.get("links"), list) and "stac_version" in page
+
+
+def claims(page: Any) -> list[str] | None:
+    """The conformance classes that a document lists; None if it lists none."""
+    found = page.get("conformsTo") if isinstance(page, Mapping) else None
+    return [claim for claim in found if isinstance(claim, str)] if isinstance(found, list) else None
+
+
+def conformance(classes: Sequence[str] | None) -> Finding:
+    """Judge the conformance classes: a run needs the core and the item search, and no extension of it."""
+    topic = "conformance"
+    if classes is None:
+        return odd(topic, "the catalogue lists no conformance classes: it is old, or no STAC API")
+    found = [match for claim in classes if (match := _CLASS.match(claim))]
+    names = {match[1] for match in found}
+    missing = [name for name in ("core", "item-search") if name not in names]
+    if missing:
+        return odd(topic, f"the catalogue does not claim {' and '.join(missing)}")
+    extras = sorted({match[2] for match in found if match[1] == "item-search" and match[2]})
+    more = f" (and {', '.join(extras)}, not needed)" if extras else ""
+    return right(topic, f"core, item-search{more}")
+
+
+def denies(page: Any, wanted: str) -> bool:
+    """Whether a landing page says that the API has pages of its collections, and does not list the wanted one."""
+    if isinstance(page, Mapping) and wanted in _children(page):
+        return False
+    listed = any(
+        re.search(r"stacspec\.org/v[^/]+/(collections|ogcapi-features)$", claim) for claim in claims(page) or ()
+    )
+    return listed or (isinstance(page, Mapping) and bool(links(page, "data") or _children(page)))
+
+
+def _children(page: Mapping[str, Any]) -> list[str]:
+    """Ids of the collections that a landing page links to."""
+    hrefs = (str(link.get("href", "")) for link in links(page, "child"))
+    return [href.rstrip("/").rpartition("/")[2] for href in hrefs if "/collections/" in href]
+
+
+def collection(page: Any, wanted: str) -> Finding:
+    """Judge the page of the collection."""
+    if not isinstance(page, Mapping) or page.get("id") != wanted:
+        return odd("collection", f"the page of {wanted} is not its document: {excerpt(ascii(page).encode(), 60)}")
+    return right("collection", wanted)
+
+
+def no_collection(landing: Any, wanted: str) -> Finding:
+    """The collection does not exist."""
+    there = _children(landing) if isinstance(landing, Mapping) else []
+    close = difflib.get_close_matches(wanted, there, n=1, cutoff=0.5)
+    told = (
+        f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(there)[:NAMED])}" if there else ""
+    )
+    text = f"the catalogue has no collection {wanted}"
+    return wrong("collection", text, SETTING, f"correct it under [search]{f' ({told})' if told else ''}")
