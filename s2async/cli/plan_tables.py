@@ -71,7 +71,8 @@ def why_none(found: Surveyed) -> str:
     """Why there is no plan: one line, for a survey that is ``empty``."""
     first, count = found.incomplete[0], len(found.incomplete)
     if found.offline:
-        return f"no plan without the network: {first.reason}; s2async check shows what is wrong"
+        reason = first.reason.removesuffix(": its jobs stay open")  # for a server that a run gives up
+        return f"no plan without the network: {reason}; s2async check shows what is wrong"
     which = "a search is incomplete" if count == 1 else f"all {count:,} searches are incomplete, such as"
     return f"no plan: {which}: {first.label}: {first.reason}"
 

@@ -25,7 +25,7 @@ from s2async.reasons import covers
 from s2async.state.reader import Ledger
 from s2async.state.records import KnownJob
 
-PATIENCE: Final = 30.0
+PATIENCE: Final = 15.0
 """Seconds to wait for a catalogue that gives no answer: a person waits for the plan."""
 REMEMBERED = 20_000
 """Number of newest measurements that are used to estimate how often areas are clear."""

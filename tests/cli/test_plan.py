@@ -86,7 +86,7 @@ def unreachable(tmp_path: Path, stage: Stage) -> Iterator[Path]:
         bound.bind(("127.0.0.1", 0))
         origin = f"http://127.0.0.1:{bound.getsockname()[1]}"
         catalog = {"url": f"{origin}/v1", "collection": "sentinel-2-l2a", "assets": {"scl": "scl"}}
-        network = {"origins": [origin], "attempts": 1}
+        network = {"origins": [origin], "patience": 1}
         yield worlds.write_config(tmp_path, stage.sandbox, search={"catalog": catalog}, network=network)
 
 

@@ -259,6 +259,23 @@ def refused(folder: Path, *arguments: str, **environment: str) -> str:
     return line
 
 
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({}, ""),
+        ({"https_proxy": "anna:geheim@host:1"}, "http://host:1, with a user name (from https_proxy)"),
+        ({"ALL_PROXY": "host:1"}, "http://host:1 (from ALL_PROXY)"),
+        ({"HTTPS_PROXY": "host:1", "no_proxy": "a.test"}, ""),
+    ],
+)
+def test_a_proxy_is_described_with_its_variable_and_without_its_user(
+    environment: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert connections.proxy_told("https://a.test") == told
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments"), [("all_proxy", ("run",)), ("HTTPS_PROXY", ("plan",)), ("ALL_PROXY", ("-q", "run"))]

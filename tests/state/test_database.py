@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 import sqlite3
@@ -250,3 +251,33 @@ def test_a_state_on_a_share_without_locks(
     config = Config.load(path)
     with Ledger.read(config.run.state) as ledger:
         assert ledger.counts(config.selection()).open == 0
+
+
+def test_what_a_check_says_of_a_share(tmp_path: Path, stage: Stage, without_locks: Path) -> None:
+    share = tmp_path / "share"
+    share.mkdir()
+    path = worlds.write_config(
+        tmp_path, stage.sandbox, output={"folder": "share/crops"}, run={"state": "share/state.sqlite"}
+    )
+
+    def told(mode: str) -> tuple[int, dict[str, str]]:
+        code, out, _ = on_share(without_locks, mode, share, "check", path, "--json")
+        found = [one for one in json.loads(out)["findings"] if one["verdict"] in ("odd", "wrong")]
+        return code, {one["check"]: f"{one['verdict']}: {one['found']}" for one in found}
+
+    code, found = told("dirsync")
+    assert (code, found.keys() - {"item fields"}) == (0, {"output"})
+    assert "odd: " in found["output"]
+    assert "a power cut may undo the newest crops" in found["output"]
+    for mode in ("flock", "fcntl"):
+        code, found = told(mode)
+        assert (code, found.keys() - {"item fields"}) == (6, {"locks"})
+        assert "put `state` under [run] on a local disk" in found["locks"]
+    assert [file.name for file in share.iterdir()] == []
+
+
+def test_a_place_is_checked_without_a_trace(tmp_path: Path) -> None:
+    database.check_place(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(LocalError, match="unable to open database file"):
+        database.check_place(tmp_path / "nowhere")
