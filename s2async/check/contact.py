@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Any, Final
+from urllib.parse import quote
 
 from yarl import URL
 
@@ -272,7 +273,7 @@ class _Contact:
     async def ask_collection(self, transport: Transport) -> bool:
         """Request the document of the collection; returns whether the API says that there is none."""
         name = self.catalog.collection
-        url = str(URL(self.catalog.url) / "collections" / name)
+        url = f"{self.catalog.url}/collections/{quote(name, safe='')}"
         try:
             self.add(service.collection(await transport.json("GET", url), name))
         except NotFound:
@@ -311,7 +312,7 @@ class _Contact:
             self.add(self._nothing(whole, missing))
             raise _Stop("no scene was found")
         if missing:
-            self.add(odd("collection", f"{self.catalog.collection} has no page of its own, but items"))
+            self.add(right("collection", f"{self.catalog.collection} (it has items, but no page of its own)"))
         self.add(right("search", f"{len(items)}{of} items over {whole.label}"))
         if pages.failed or (pages.following and len(pages.read) == 1):
             self.add(wrong("next page", report.reason, service.NETWORK, _advised(pages.failed)))

@@ -279,3 +279,15 @@ def test_a_locale_that_cannot_name_the_folders_is_refused(
     assert ended.code == 0, ended
     assert not plain.faults(config, tmp_path)
     assert {"Поле", "Mühlenfeld"} <= {path.name for path in tmp_path.rglob("*") if path.is_dir()}
+
+
+# ---- 39: Windows paths ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["users", "unc", "temp"])
+def test_a_windows_path_in_double_quotes_says_what_to_write(bug_cases: Path, tmp_path: Path, name: str) -> None:
+    folder = bugs.copied(bug_cases, "39-windows-path", tmp_path)
+    ended = bugs.s2async(folder, "plan", f"{name}.toml")
+    assert (ended.code, ended.out) == (2, ""), ended
+    assert f"{name}.toml:1: " in ended.err
+    assert "write c:/users/... or single quotes" in ended.said

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shapely
 
+from s2async.sandbox.world.parks import PARKS
 from tests.support import worlds
 from tests.support.checks import alarms, checked, only, right, untried
 from tests.support.fault_server import FaultServer
@@ -83,6 +85,14 @@ def test_the_number_of_requests_is_exact(tmp_path: Path, stage: Stage) -> None:
     stage.sandbox.reset()
     two = checked(worlds.write_config(tmp_path, stage.sandbox, output={"assets": ["visual", "red"]}))
     assert two.requests == len(stage.sandbox.log()) == ORDINARY + 2
+
+
+def test_nine_parks_and_one_asset_take_about_ten_requests(tmp_path: Path, stage: Stage) -> None:
+    parks = {name: shapely.from_wkt(wkt) for name, wkt in PARKS}
+    found = checked(worlds.write_config(tmp_path, stage.sandbox, areas=parks))
+    assert right(found)["areas"] == "9 areas"
+    assert found.requests == len(stage.sandbox.log()) == ORDINARY
+    assert alarms(found) == {}
 
 
 def test_a_state_is_left_as_it_is(tmp_path: Path, stage: Stage) -> None:
@@ -460,6 +470,12 @@ def test_a_crs_that_differs_from_the_item(tmp_path: Path, stage: Stage) -> None:
     assert told.keys() == {"file scl", "file visual"}
     assert "the item says EPSG:32601, the file EPSG:32633" in told["file scl"]
     assert found.exit_code == 0
+
+
+def test_a_page_to_sign_in_to_in_place_of_files(tmp_path: Path, stage: Stage) -> None:
+    stage.sandbox.fault("html", path="/cogs/", count=None)
+    told = only(checked(worlds.write_config(tmp_path, stage.sandbox)), "file scl")
+    assert re.search("wrong: .*got text/html.*perhaps one to sign in to", told)
 
 
 def test_files_that_are_denied(tmp_path: Path, stage: Stage) -> None:
