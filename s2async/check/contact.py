@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import quote
@@ -97,9 +97,9 @@ async def ask(
             await contact.run(transport)
     except _Stop as stop:
         contact.why = stop.why
-    except LocalError as error:
+    except (ConfigError, LocalError) as error:
         contact.add(wrong("catalogue", str(error), error.exit_code))
-        contact.why = "this machine lacks the resources for it"
+        contact.why = "no request can be sent"
     return contact.result()
 
 
@@ -292,7 +292,10 @@ class _Contact:
         if not self.areas:
             raise _Stop(self.why_no_areas)
         whole = _whole(self.config, self.areas)
-        pages = _Pages(transport)
+        if whole is None:
+            self.add(odd("search", "the seasons of the areas lie outside the period: a run searches nothing"))
+            raise _Stop("there is nothing to search")
+        pages = _Pages(transport.json)
         report = await search.run_search(
             whole,
             self.catalog,
@@ -441,14 +444,16 @@ def _cause(error: OSError) -> str:
     return "no answer in time" if isinstance(error, TimeoutError) else (error.strerror or brief(error))
 
 
-def _whole(config: Config, areas: Sequence[Area]) -> search.Search:
-    """The first search of a run, over the whole period instead of a part of it."""
+def _whole(config: Config, areas: Sequence[Area]) -> search.Search | None:
+    """The searches of a run over the first areas, as one over their whole time; None if a run makes none."""
     period, now = config.search.period, datetime.now(UTC) + TOLERANCE
     planned = search.plan(areas, period.start, period.end, config.catalog(), now=now)
-    first = planned[0]
-    last = max(one.end for one in planned)
-    who = first.label.rpartition(", ")[0]
-    return replace(first, end=last, label=f"{who}, {config.search.datetime}")
+    same = [one for one in planned if one.geometry == planned[0].geometry]
+    if not same:
+        return None
+    who, start, end = same[0].label.rpartition(", ")[0], same[0].start, max(one.end for one in same)
+    label = f"{who}, {start:%Y-%m-%d}/{end - timedelta(microseconds=1):%Y-%m-%d}"
+    return replace(same[0], start=start, end=end, label=label)
 
 
 async def _ignore(_scene: Scene) -> None:
@@ -459,11 +464,11 @@ class _Pages:
     """Fetches the first pages of a search, and ends the search after them.
 
     Args:
-        transport: of the check.
+        fetch: requests a page.
     """
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    def __init__(self, fetch: search.Fetch) -> None:
+        self._fetch = fetch
         self.read: list[list[Any]] = []
         """Items of each page."""
         self.matched: int | None = None
@@ -479,7 +484,7 @@ class _Pages:
         """Request a page; see `catalog.search.Fetch`."""
         self.failed = None
         try:
-            page = await self._transport.json(method, url, body, final=final)
+            page = await self._fetch(method, url, body, final=final)
         except RemoteError as error:
             self.failed = error
             raise

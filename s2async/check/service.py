@@ -53,6 +53,8 @@ def tls_advice(text: str, now: datetime) -> str:
     """
     if "not yet valid" in text or "expired" in text:
         return f"this machine's clock says {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC: set it if that is wrong"
+    if "SSL_CERT_FILE" in text:
+        return ""
     if "hostname" in text.lower() or "IP address mismatch" in text:
         return "the certificate is of another host: correct the URL, or ask who runs the proxy"
     return "if a company's proxy or your own CA signs certificates, name its file (PEM) in SSL_CERT_FILE"
