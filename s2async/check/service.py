@@ -12,7 +12,7 @@ from typing import Any, Final
 from s2async.catalog.items import links
 from s2async.check.findings import Finding, not_tried, odd, right, wrong
 from s2async.errors import AccessDenied, Diverted, NotFound, RemoteError, WrongKind
-from s2async.text import excerpt
+from s2async.text import excerpt, shown
 
 NETWORK: Final = RemoteError.exit_code
 """Exit code of a run whose searches or downloads fail."""
@@ -93,9 +93,22 @@ def _span(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds >= 7200 else f"{seconds / 60:.0f} minutes"
 
 
-def is_catalog(page: Any) -> bool:
-    """Whether a landing page is a STAC catalogue: an object with an id and links."""
-    return isinstance(page, Mapping) and isinstance(page.get("links"), list) and "stac_version" in page
+def landing(page: Any, url: str) -> Finding:
+    """Judge the landing page, which should be a STAC catalogue.
+
+    Args:
+        page: decoded JSON.
+        url: of the API.
+    """
+    if not isinstance(page, Mapping) or not isinstance(page.get("links"), list) or "stac_version" not in page:
+        text = f"{shown(url)} is not a STAC catalogue: {_brief(page)}"
+        return odd("catalogue", text, "correct url under [search] catalog if the search fails too")
+    title, version = _brief(page.get("title") or page.get("id")), _brief(page["stac_version"])
+    return right("catalogue", f"{shown(url)}: {title} (STAC {version})")
+
+
+def _brief(value: Any) -> str:
+    return excerpt((value if isinstance(value, str) else ascii(value)).encode("utf-8", "replace"), 60)
 
 
 def claims(page: Any) -> list[str] | None:
@@ -138,7 +151,7 @@ def _children(page: Mapping[str, Any]) -> list[str]:
 def collection(page: Any, wanted: str) -> Finding:
     """Judge the page of the collection."""
     if not isinstance(page, Mapping) or page.get("id") != wanted:
-        return odd("collection", f"the page of {wanted} is not its document: {excerpt(ascii(page).encode(), 60)}")
+        return odd("collection", f"the page of {wanted} is not its document: {_brief(page)}")
     return right("collection", wanted)
 
 

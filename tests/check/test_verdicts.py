@@ -109,6 +109,21 @@ def test_conformance(classes: list[str] | None, verdict: Verdict, says: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("page", "verdict", "says"),
+    [
+        ({"stac_version": "1.1.0", "links": [], "title": "A"}, Verdict.RIGHT, "https://h/v1: A (STAC 1.1.0)"),
+        ({"stac_version": 7, "links": [], "id": ["\x1b[2J"]}, Verdict.RIGHT, r"['\x1b[2J'] (STAC 7)"),
+        ({"stac_version": "1.1.0", "links": {}}, Verdict.ODD, "not a STAC catalogue"),
+        ([1], Verdict.ODD, "https://h/v1 is not a STAC catalogue: [1]"),
+        (None, Verdict.ODD, "not a STAC catalogue: None"),
+    ],
+)
+def test_landing_pages(page: Any, verdict: Verdict, says: str) -> None:
+    found = service.landing(page, "https://me:geheim@h/v1?key=geheim")
+    assert (found.verdict, says in found.text, "geheim" in found.text) == (verdict, True, False), found
+
+
+@pytest.mark.parametrize(
     ("error", "says"),
     [
         (AccessDenied("x"), "credentials"),
