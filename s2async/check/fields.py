@@ -72,9 +72,11 @@ def read(items: Sequence[Any], catalog: Catalog) -> Read:
         crs = [form for form in forms if form]
         found.findings.insert(0, right(TOPIC, ", ".join(["id", *fine, *crs, "assets"])))
     for name, counts in lacks.items():
-        for what, count in counts.items():
-            text = f"{name}: {what} in {count} of {len(found.scenes)} items; {_MEANS[name]}"
-            found.findings.append(odd(TOPIC, text))
+        if counts:
+            ways = list(counts)
+            how = ways[0] if len(ways) == 1 else f"not as expected, such as {ways[0]},"
+            text = f"{name}: {how} in {counts.total()} of {len(found.scenes)} items"
+            found.findings.append(odd(TOPIC, f"{text}; {_MEANS[name]}"))
     return found
 
 

@@ -166,6 +166,15 @@ def test_each_odd_field_has_its_line_with_how_many_items() -> None:
     ]
 
 
+def test_a_field_that_is_odd_in_many_ways_has_one_line() -> None:
+    clouds = [an_item(properties={"eo:cloud_cover": value}) for value in (101, 102, "x", None)]
+    (_, (verdict, text)) = judged(*clouds)
+    assert verdict == "odd"
+    assert text.startswith(
+        "eo:cloud_cover: not as expected, such as not usable (101), in 4 of 4 items; such scenes"
+    )
+
+
 def test_items_of_another_collection_and_of_no_use() -> None:
     other = an_item() | {"collection": "landsat"}
     assert judged(other) == [("wrong", "1 of 1 items are of another collection ('landsat')")]
