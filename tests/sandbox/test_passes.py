@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import date
 from itertools import pairwise
 
 import pytest
 
-from s2async.sandbox.world.passes import Take, takes
+from s2async.sandbox.world.passes import COVERS, Take, takes
 
 EDGES = (900.0, 1100.0, 1300.0)
 YEAR = takes(2022, EDGES)
@@ -75,3 +76,29 @@ def test_without_edges_every_swath_is_whole() -> None:
 def test_a_year_follows_from_its_seed() -> None:
     assert takes(2022, EDGES) == YEAR
     assert takes(2023, EDGES) != YEAR
+
+
+def test_days_of_passes_do_not_depend_on_the_period() -> None:
+    """A period has the passes of its days, whatever else it contains; some of them are lost."""
+    for first, last in ((date(2022, 5, 1), date(2022, 8, 31)), (date(2024, 1, 10), date(2025, 3, 1))):
+        found = takes(2022, EDGES, period=(first, last))
+        days = {take.time.date() for take in found}
+        assert first <= min(days)
+        assert max(days) <= last
+        for take in found:
+            offset = (take.time.date() - date(2022, 1, 1)).days
+            assert offset % 5 == (1 if take.orbit == 22 else 3)
+            assert take.look.season == (take.time.month - 1) // 3
+        expected = (last - first).days / 365 * 132
+        assert abs(len(days) - expected) <= 3
+
+
+def test_a_period_without_a_pass_has_no_takes() -> None:
+    assert takes(1, EDGES, period=(date(2022, 1, 1), date(2022, 1, 1))) == []
+    assert len(takes(1, EDGES, period=(date(2022, 1, 2), date(2022, 1, 2)))) == 1
+
+
+def test_fewer_kinds_of_skies_are_fewer_looks() -> None:
+    looks = {covers: {take.look for take in takes(2022, (), covers=covers)} for covers in (COVERS, (0.0, 1.0))}
+    assert len(looks[0.0, 1.0]) == 8 < len(looks[COVERS])
+    assert {look.sky.cover for look in looks[0.0, 1.0]} == {0.0, 1.0}

@@ -88,3 +88,19 @@ def test_a_place_near_180_degrees_is_the_same_in_the_planes_of_all_its_squares(
         found.append([float(values.mean()) for values in window.places()])
     assert len(found) >= 2
     assert np.ptp(found, axis=0).max() < 1.0
+
+
+def test_areas_on_the_other_side_of_the_globe_are_near_no_tile() -> None:
+    square = Square(name="33UUU", epsg=32633, west=300000, north=5900040)
+    park = AREAS["Tiergarten"]
+    far = [near(-165.0, -52.0), near(193.0 - 360, 52.5), near(105.0, 0.0), near(-75.0, 45.0), near(179.9, -17.0)]
+    assert square.tiles_near([*far, park], 0) == square.tiles_near([park], 0) != frozenset()
+    assert square.tiles_near(far, 2000) == frozenset()
+
+
+def test_tiles_of_60_m_are_larger() -> None:
+    square = Square(name="33UUU", epsg=32633, west=300000, north=5900040)
+    west, north = square.west + 7.1 * 15_360, square.north - 0.5 * 15_360
+    area = square.unproject(shapely.box(west - 50, north - 50, west + 50, north + 50))
+    assert square.tiles_near([area], 100, 15_360) == {7}
+    assert len(square.tiles_near([area], 2 * EXTENT, 15_360)) == 8 * 8

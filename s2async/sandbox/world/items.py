@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -9,9 +10,10 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from s2async.sandbox.world.assets import ASSETS, VISUAL
 from s2async.sandbox.world.land import Bytes
 from s2async.sandbox.world.passes import Take
-from s2async.sandbox.world.squares import EXTENT, Square
+from s2async.sandbox.world.squares import Square
 
 ORIGIN: Final = "{origin}"
 """Stands for the server's origin in every href."""
@@ -30,11 +32,6 @@ _FRACTIONS: Final = {
     "s2:thin_cirrus_percentage": 10,
     "s2:snow_ice_percentage": 11,
 }
-_BANDS: Final = {
-    "scl": ("SCL", 20, "Scene classification map (SCL)", "uint8"),
-    "visual": ("TCI", 10, "True color image", "uint8"),
-    "red": ("B04", 10, "Red (band 4) - 10m", "uint16"),
-}
 
 
 def item_id(take: Take, square: Square) -> str:
@@ -45,11 +42,13 @@ def item_id(take: Take, square: Square) -> str:
 def cog_path(take: Take, square: Square, key: str) -> str:
     """Path of an asset below ``/cogs/``, laid out as in the bucket of Earth Search."""
     zone, band, letters = square.name[:-3], square.name[-3], square.name[-2:]
-    return f"{zone}/{band}/{letters}/{take.time:%Y}/{take.time.month}/{item_id(take, square)}/{_BANDS[key][0]}.tif"
+    return (
+        f"{zone}/{band}/{letters}/{take.time:%Y}/{take.time.month}/{item_id(take, square)}/{ASSETS[key].file}.tif"
+    )
 
 
 def make_item(
-    take: Take, square: Square, classes: Bytes, *, footprint: BaseGeometry, projection: str, red: bool
+    take: Take, square: Square, classes: Bytes, *, footprint: BaseGeometry, projection: str, keys: Sequence[str]
 ) -> dict[str, Any]:
     """The item of one take over one square.
 
@@ -59,10 +58,9 @@ def make_item(
         classes: SCL of the whole scene at a coarse resolution, uint8; its shares become the percentages.
         footprint: What the item says of the part with data, lon/lat.
         projection: How the CRS is written: ``proj:epsg``, ``proj:code`` or the empty string for not at all.
-        red: Whether there is a red band beside SCL and true colour.
+        keys: Of its assets.
     """
     name = item_id(take, square)
-    keys = ["scl", "visual", *(["red"] if red else [])]
     assets: dict[str, Any] = {}
     if not take.only_jp2:
         assets |= {key: _asset(key, square, f"{ORIGIN}/cogs/{cog_path(take, square, key)}") for key in keys}
@@ -121,20 +119,19 @@ def _properties(take: Take, square: Square, classes: Bytes, projection: str) -> 
 
 
 def _asset(key: str, square: Square, href: str) -> dict[str, Any]:
-    _, metres, title, dtype = _BANDS[key]
-    side = EXTENT // metres
+    what = ASSETS[key]
     asset: dict[str, Any] = {
         "href": href,
         "type": _COG,
-        "title": title,
-        "proj:shape": [side, side],
-        "proj:transform": [metres, 0, square.west, 0, -metres, square.north],
-        "roles": ["visual"] if key == "visual" else ["data", "reflectance"],
+        "title": what.title,
+        "proj:shape": [what.side, what.side],
+        "proj:transform": [what.metres, 0, square.west, 0, -what.metres, square.north],
+        "roles": ["visual"] if key == VISUAL else ["data", "reflectance"],
     }
-    if key != "visual":
-        asset["raster:bands"] = [{"nodata": 0, "data_type": dtype, "spatial_resolution": metres}]
-    if key == "red":
-        asset["raster:bands"][0] |= {"bits_per_sample": 15, "scale": 0.0001, "offset": -0.1}
+    if key != VISUAL:
+        asset["raster:bands"] = [{"nodata": 0, "data_type": what.dtype, "spatial_resolution": what.metres}]
+    if what.bits == 16:
+        asset["raster:bands"][0] |= {"bits_per_sample": 15, "scale": what.scale, "offset": what.offset}
     return asset
 
 
@@ -142,10 +139,10 @@ def _jp2(key: str, take: Take, square: Square) -> dict[str, Any]:
     zone, band, letters = square.name[:-3], square.name[-3], square.name[-2:]
     place = f"tiles/{zone}/{band}/{letters}/{take.time.year}/{take.time.month}/{take.time.day}/{take.sequence}"
     return {
-        "href": f"s3://sentinel-s2-l2a/{place}/{_BANDS[key][0]}.jp2",
+        "href": f"s3://sentinel-s2-l2a/{place}/{ASSETS[key].file}.jp2",
         "type": "image/jp2",
-        "title": _BANDS[key][2],
-        "roles": ["visual"] if key == "visual" else ["data", "reflectance"],
+        "title": ASSETS[key].title,
+        "roles": ["visual"] if key == VISUAL else ["data", "reflectance"],
     }
 
 

@@ -12,11 +12,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async.sandbox.world.fields import STEP, Lattice, field, grain
+from s2async.sandbox.world.fields import STEP, Floats, Lattice, field, grain
 
 Bytes = NDArray[np.uint8]
 
-_STRENGTH: Final = 0.55
+STRENGTH: Final = 0.55
 """Of the grain: with it, a clear tile of true colour has 1.3 MB on average, as real ones have."""
 
 VEGETATION, SOIL, WATER, DARK, UNCLASSIFIED = 4, 5, 6, 2, 7
@@ -111,6 +111,10 @@ class Land:
         cover[(distance < 130 + 60 * hills) | (relief + 0.5 * hills < -1.9 + rough)] = _WATER
         return cover
 
+    def relief(self, lattice: Lattice) -> Floats:
+        """Something smooth: mean 0, standard deviation 1, for what varies slowly from place to place."""
+        return lattice.of(self._relief)
+
     def picture(self, cover: Bytes, lattice: Lattice, month: float) -> Bytes:
         """True colour of a window, rows x columns x 3, values 1 to 255.
 
@@ -119,25 +123,29 @@ class Land:
             lattice: The window; grain is added at full resolution only.
             month: 0 is the start of January, 12 that of the next.
         """
-        colours = np.array([_between(kind.colours, month) for kind in COVERS]).round().astype(np.int16)
-        picture = np.take(colours, cover, axis=0)
+        picture = np.take(colours_at(month), cover, axis=0)
         if lattice.stride == 1:
-            strength = np.array([kind.grain * _STRENGTH for kind in COVERS], dtype=np.float32)
+            strength = np.array([kind.grain * STRENGTH for kind in COVERS], dtype=np.float32)
             noise = np.rint(np.take(strength, cover) * lattice.grained(self.grain)).astype(np.int16)
             picture += noise[:, :, None]
         return np.clip(picture, 1, 255).astype(np.uint8)
 
 
+def colours_at(month: float) -> NDArray[np.int16]:
+    """True colour of each of COVERS at a time of the year, covers x 3."""
+    return np.array([at_time(kind.colours, month) for kind in COVERS]).round().astype(np.int16)
+
+
 def classes(month: float) -> Bytes:
     """SCL class of each of COVERS at a time of the year."""
-    green = [float(_between([(value,) for value in kind.green], month)[0]) for kind in COVERS]
+    green = [float(at_time([(value,) for value in kind.green], month)[0]) for kind in COVERS]
     return np.array(
         [VEGETATION if value > 0.5 else kind.scl for value, kind in zip(green, COVERS, strict=True)],
         dtype=np.uint8,
     )
 
 
-def _between(keys: Sequence[Sequence[float]], month: float) -> NDArray[np.float64]:
+def at_time(keys: Sequence[Sequence[float]], month: float) -> NDArray[np.float64]:
     """Values at a time of the year from those in the middle of January, April, July and October."""
     place = (month - 0.5) / 3 % 4
     before, share = int(place), place % 1

@@ -1,4 +1,4 @@
-"""A world of generated scenes on disk: items and COGs of a year, made once and used again by later starts.
+"""A world of generated scenes on disk: items and COGs of a period, made once and used again by later starts.
 
 The key in ``world.json`` is written last: a folder without it, or with another one, is made anew. Who comes while
 a world is made waits for it. Scenes of one square that look the same share their bytes on disk (hard links), and
@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import astuple, dataclass
+from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
@@ -29,23 +30,38 @@ from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from s2async import files
-from s2async.errors import LocalError
+from s2async.errors import AreaError, ConfigError, LocalError
 from s2async.sandbox.world import sky as skies
+from s2async.sandbox.world.assets import ASSETS, RED, SCL, VISUAL
 from s2async.sandbox.world.fields import METRES, Plane
 from s2async.sandbox.world.items import cog_path, make_item
 from s2async.sandbox.world.parks import PARKS
-from s2async.sandbox.world.passes import Look, Take, takes
+from s2async.sandbox.world.passes import COVERS, YEAR, Look, Take, takes
 from s2async.sandbox.world.render import asset_path, classes_path, prepare, render
-from s2async.sandbox.world.squares import EXTENT, Square, squares_of
+from s2async.sandbox.world.squares import EXTENT, TILE, Square, squares_of
+from s2async.text import size
 
 FORMAT: Final = 1
 """Of the folder, as the server reads it."""
-_MAKERS: Final = ("cogs", "fields", "items", "land", "passes", "render", "sky", "squares", "make")
+_MAKERS: Final = (
+    *("assets", "cogs", "fields", "items", "land", "passes"),
+    *("reflectance", "render", "sky", "squares", "views", "make"),
+)
 """Modules that decide what the scenes are: when one of them changes, they are made anew."""
 NEAR: Final = 2000.0
 """Metres from an area within which full-resolution tiles are real."""
+MOST: Final = 2 << 30
+"""Bytes on disk that the scenes of a world may take, about."""
+_ITEMS_MOST: Final = 10_000
+"""Items of a world; more passes are thinned out."""
+_VARIETIES: Final = (COVERS, (0.0, 0.22, 1.0), (0.0, 1.0))
+"""Cloud covers of the skies of a season: as many different ones as there is room for."""
+_FULL: Final = 0.7
+"""Bytes of a tile under an average sky, as a share of those of a clear one."""
+_LONG: Final = 1e9
+"""Bytes of scenes that take longer than a minute or two."""
 _RED: Final = 2
-"""Season whose scenes of the square with most areas have a red band."""
+"""Season whose scenes of the square with most areas have a red band, where no assets are asked for."""
 _OWN: Final = ("world.json", "items.jsonl", "cogs", "looks", "making.lock")
 """All that a world's folder holds: what it is, its items and files; while it is made, the looks; who makes it."""
 _ABOUT, _ITEMS, _COGS, _LOOKS, _LOCK = _OWN
@@ -70,30 +86,63 @@ def default_folder() -> Path:
     return Path(platformdirs.user_cache_dir("s2async")) / "sandbox"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """What a world is made for."""
+
+    polygons: Sequence[Polygon | MultiPolygon]
+    """Areas, lon/lat."""
+    items: int | None = None
+    """Passes to make, spread over the period, instead of all."""
+    seed: int = 2022
+    """Of all random numbers."""
+    assets: Sequence[str] | None = None
+    """Keys of `assets.ASSETS` that every item has; None for SCL, true colour and here and there red."""
+    period: tuple[date, date] = YEAR
+    """First and last day of sensing."""
+
+    @property
+    def key(self) -> str:
+        """Identifies the world that is made of it, by this version of the program."""
+        wkt = [polygon.wkt for polygon in self.polygons]
+        days = [day.isoformat() for day in self.period]
+        spec = json.dumps([FORMAT, self.items, self.seed, wkt, self.assets and sorted(self.assets), days])
+        sources = [(Path(__file__).parent / f"{name}.py").read_bytes() for name in _MAKERS]
+        return hashlib.sha256(b"".join([spec.encode(), *sources])).hexdigest()[:16]
+
+
 def make_world(
     folder: Path,
     *,
     areas: Sequence[tuple[str, Polygon | MultiPolygon]] | None = None,
     items: int | None = None,
     seed: int = 2022,
+    assets: Sequence[str] | None = None,
+    period: tuple[date, date] = YEAR,
     progress: Callable[[str], None] = lambda _: None,
 ) -> World:
-    """Make the scenes of a year, or find them made.
+    """Make the scenes of a period, or find them made.
 
     Args:
         folder: Where they are kept; what another world left there is removed.
         areas: Names and polygons (lon/lat) that scenes are made for; the nine parks by default.
-        items: Passes to make, spread over the year, instead of all.
+        items: Passes to make, spread over the period, instead of all.
         seed: Of all random numbers.
+        assets: Keys of `assets.ASSETS` that every item has, ``scl`` always; None for SCL, true colour and here and
+            there red.
+        period: First and last day of sensing.
         progress: Told what is going on, a line at a time.
 
     Raises:
-        AreaError: An area lies where there are no grid squares.
+        AreaError: An area lies where there are no grid squares, or the scenes would take too much room.
+        ConfigError: No satellite passes in the period.
         LocalError: The folder cannot be written, or it holds something else than a world.
     """
     wanted = [shapely.from_wkt(wkt) for _, wkt in PARKS] if areas is None else [polygon for _, polygon in areas]
     polygons = [polygon for polygon in wanted if isinstance(polygon, Polygon | MultiPolygon)]
-    key = _key(polygons, items, seed)
+    keys = None if assets is None else [key for key in ASSETS if key == SCL or key in assets]
+    wish = Wish(polygons=polygons, items=items, seed=seed, assets=keys, period=period)
+    key = wish.key
     found = _made(folder, key)
     if found is not None:
         return found
@@ -102,8 +151,7 @@ def make_world(
         if found is not None:
             return found
         _clear(folder)
-        progress(f"making the scenes of the sandbox in {folder} (once; a minute or so)")
-        count = _build(folder, polygons, items, seed, progress)
+        count = _build(folder, wish, progress)
         text = json.dumps({"format": FORMAT, "key": key, "items": count, "seed": seed})
         files.replace(folder / _ABOUT, text.encode())
     return World(folder, count)
@@ -138,12 +186,6 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(folder / name)
 
 
-def _key(polygons: Sequence[Polygon | MultiPolygon], items: int | None, seed: int) -> str:
-    spec = json.dumps([FORMAT, items, seed, [polygon.wkt for polygon in polygons]])
-    sources = [(Path(__file__).parent / f"{name}.py").read_bytes() for name in _MAKERS]
-    return hashlib.sha256(b"".join([spec.encode(), *sources])).hexdigest()[:16]
-
-
 def _made(folder: Path, key: str) -> World | None:
     try:
         about = json.loads((folder / _ABOUT).read_text("utf-8"))
@@ -152,28 +194,38 @@ def _made(folder: Path, key: str) -> World | None:
         return None
 
 
-def _build(
-    folder: Path,
-    polygons: Sequence[Polygon | MultiPolygon],
-    items: int | None,
-    seed: int,
-    progress: Callable[[str], None],
-) -> int:
+Near = Mapping[int, frozenset[int]]
+"""Full-resolution tiles of a square near areas, by the side of a tile in metres."""
+
+
+def _build(folder: Path, wish: Wish, progress: Callable[[str], None]) -> int:
+    polygons, seed = wish.polygons, wish.seed
     squares = squares_of(polygons)
     latitude = float(np.mean([polygon.centroid.y for polygon in polygons]))
     plane = Plane(longitude=polygons[0].centroid.x, latitude=latitude)
-    year = takes(seed, _edges(polygons, plane), dates=items)
-    near = {square.name: square.tiles_near(polygons, NEAR) for square in squares}
-    busiest = max(squares, key=lambda square: len(near[square.name]))
+    sides = {ASSETS[key].tile for key in wish.assets or (SCL, VISUAL)}
+    near: dict[str, Near] = {
+        square.name: {side: square.tiles_near(polygons, NEAR, side) for side in sides} for square in squares
+    }
+    year, room = _passes(wish, squares, near, plane)
+    time = "a minute or so" if room < _LONG else "some minutes"
+    progress(f"making the scenes of the sandbox in {folder} (once; about {size(room)} of disk, {time})")
+    busiest = max(squares, key=lambda square: len(near[square.name][TILE]))
     looks = sorted({take.look for take in year}, key=repr)
     seasons = sorted({look.season for look in looks})
+
+    def keys(square: Square, season: int) -> tuple[str, ...]:
+        if wish.assets is not None:
+            return tuple(wish.assets)
+        return (SCL, VISUAL, RED) if square == busiest and season == _RED else (SCL, VISUAL)
+
     scratch = folder / _LOOKS
     scratch.mkdir()
     with _processes() as pool:
         grounds = [
             pool.submit(prepare, scratch, square, tile, seed=seed, plane=plane)
             for square in squares
-            for tile in sorted(near[square.name])
+            for tile in sorted(near[square.name][TILE])
         ]
         for task in as_completed(grounds):
             task.result()
@@ -184,9 +236,9 @@ def _build(
                 square,
                 {_name(look): look for look in looks if look.season == season},
                 near[square.name],
+                keys=keys(square, season),
                 seed=seed,
                 plane=plane,
-                red=square == busiest and season == _RED,
             )
             for square in squares
             for season in seasons
@@ -195,9 +247,38 @@ def _build(
             task.result()
             if done * 4 // len(scenes) > (done - 1) * 4 // len(scenes):
                 progress(f"{done * 100 // len(scenes)} % of the scenes are made")
-    written = _write_items(folder, year, squares, busiest, plane)
+    written = _write_items(folder, year, squares, busiest, plane, keys)
     shutil.rmtree(scratch)
     return written
+
+
+def _passes(
+    wish: Wish, squares: Sequence[Square], near: Mapping[str, Near], plane: Plane
+) -> tuple[list[Take], int]:
+    """The passes, under as many different skies as there is room for; and the bytes of their scenes, about."""
+    one = sum(
+        ASSETS[key].usual * _FULL * len(near[square.name][ASSETS[key].tile])
+        for square in squares
+        for key in wish.assets or (SCL, VISUAL)
+    )
+    dates = _ITEMS_MOST // len(squares) if wish.items is None else wish.items
+    for covers in _VARIETIES:
+        edges = _edges(wish.polygons, plane) if covers == COVERS else ()
+        year = takes(wish.seed, edges, dates=dates, period=wish.period, covers=covers)
+        if not year:
+            first, last = wish.period
+            raise ConfigError(
+                f"no satellite of the sandbox passes between {first} and {last}; "
+                "they come every two or three days: choose a longer period"
+            )
+        looks = len({take.look for take in year})
+        if one * looks <= MOST:
+            return year, round(one * looks)
+    raise AreaError(
+        f"the scenes of {len(wish.polygons):,} areas in {len(squares):,} grid squares would take "
+        f"about {size(round(one * looks))}, and the sandbox makes {size(MOST)} at most; "
+        "give it fewer areas or assets, or a shorter period"
+    )
 
 
 @contextlib.contextmanager
@@ -235,7 +316,12 @@ def _name(look: Look) -> str:
 
 
 def _write_items(
-    folder: Path, year: Sequence[Take], squares: Sequence[Square], busiest: Square, plane: Plane
+    folder: Path,
+    year: Sequence[Take],
+    squares: Sequence[Square],
+    busiest: Square,
+    plane: Plane,
+    keys: Callable[[Square, int], tuple[str, ...]],
 ) -> int:
     """Link the scenes to their places, and write an item for each; a few scenes lack a file."""
     lines: list[str] = []
@@ -246,7 +332,7 @@ def _write_items(
             classes = np.load(classes_path(folder / _LOOKS, square, name))
             if not classes.any():
                 continue  # the swath does not reach this square
-            red = square == busiest and take.look.season == _RED
+            own = keys(square, take.look.season)
             projection = {0: "proj:code", 1: ""}.get(number % 9, "proj:epsg")
             # As in real catalogues, not every footprint follows the data: then areas lie in its nodata part.
             exact = take.time.day % 2 == 0
@@ -256,10 +342,10 @@ def _write_items(
                 classes,
                 footprint=_footprint(square, take.look.sky if exact else None, plane),
                 projection=projection,
-                red=red,
+                keys=own,
             )
             lines.append(json.dumps(item, separators=(",", ":")))
-            for key in () if take.only_jp2 else ("scl", "visual", *(("red",) if red else ())):
+            for key in () if take.only_jp2 else own:
                 if square == busiest and lacking.get(number) == key:
                     continue
                 _link(

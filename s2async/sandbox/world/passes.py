@@ -1,23 +1,26 @@
-"""The year's calendar: when a satellite passed, under what sky, and what became of the data. Pure, by seed."""
+"""The calendar: when a satellite passed, under what sky, and what became of the data. Pure, by seed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import numpy as np
 
 from s2async.sandbox.world.sky import PATTERNS, Sky
 
-YEAR: Final = 2022
+YEAR: Final = (date(2022, 1, 1), date(2022, 12, 31))
+"""First and last day of the demo."""
 SEASONS: Final = 4
 """Looks of the land in a year, three months each."""
 COVERS: Final = (0.0, 0.04, 0.22, 0.48, 0.82, 1.0)
 """Cloud covers of the skies of a season."""
 _CHANCES: Final = (0.12, 0.10, 0.15, 0.14, 0.12, 0.37)
 """How often each occurs."""
+_PASSES: Final = 146
+"""Passes of a year."""
 _LOST: Final = 14
 """Passes of a year of which nothing was archived."""
 _PARTIAL: Final = 10
@@ -61,38 +64,50 @@ class Take:
     """True when no COG was made."""
 
 
-def takes(seed: int, edges: Sequence[float], *, dates: int | None = None) -> list[Take]:
-    """All takes of the year, oldest first.
+def takes(
+    seed: int,
+    edges: Sequence[float],
+    *,
+    dates: int | None = None,
+    period: tuple[date, date] = YEAR,
+    covers: Sequence[float] = COVERS,
+) -> list[Take]:
+    """All takes of a period, oldest first; none if no satellite passes in it.
 
     Two satellites on two orbits: a pass every two or three days, about 146 a year, of which some were lost.
 
     Args:
         seed: Of the world.
         edges: Where swaths may end, see `sky.edge_through`; taken in turn. Without any, all swaths are whole.
-        dates: Keep only this many passes, spread over the year. Every kind of pass occurs if 8 or more are kept.
+        dates: Keep only this many passes, spread over the period. Every kind of pass occurs if 8 or more are kept.
+        period: First and last day.
+        covers: Cloud covers of the skies of a season, some of COVERS.
     """
     random = np.random.default_rng(seed + 50)
-    skies = _skies(seed)
-    days = sorted([(day, 22) for day in range(1, 365, 5)] + [(day, 65) for day in range(3, 365, 5)])
-    lost = set(random.choice(len(days), _LOST, replace=False).tolist())
+    skies = _skies(seed, covers)
+    chances = [chance for cover, chance in zip(COVERS, _CHANCES, strict=True) if cover in covers]
+    first, last = ((day - YEAR[0]).days for day in period)
+    days = [(day, 22 if day % 5 == 1 else 65) for day in range(first, last + 1) if day % 5 in (1, 3)]
+    lost = (
+        set(random.choice(len(days), round(_LOST * len(days) / _PASSES), replace=False).tolist()) if days else ()
+    )
     days = [day for index, day in enumerate(days) if index not in lost]
-    archived = len(days)
     if dates is not None:
-        days = [days[int(index)] for index in np.linspace(0, archived - 1, min(dates, archived))]
+        days = [days[int(index)] for index in np.linspace(0, len(days) - 1, min(dates, len(days)))]
     special = [int(index) for index in random.permutation(len(days))]
-    share = len(days) / archived
+    share = len(days) / (_PASSES - _LOST)
     groups: dict[int, str] = {}
     for kind, number in (("partial", _PARTIAL), ("twin", _TWINS), ("halves", _HALVES), ("jp2", 1)):
         for _ in range(max(1, round(number * share)) if len(days) >= 8 else 0):
             groups[special.pop()] = kind
     found: list[Take] = []
     for index, (day, orbit) in enumerate(days):
-        time = datetime(YEAR, 1, 1, 10, 7 if orbit == 22 else 17, tzinfo=UTC) + timedelta(
+        time = datetime(2022, 1, 1, 10, 7 if orbit == 22 else 17, tzinfo=UTC) + timedelta(
             days=day, seconds=float(random.uniform(0, 50)), milliseconds=int(random.integers(0, 999))
         )
         time = time.replace(microsecond=time.microsecond // 1000 * 1000)
         season = (time.month - 1) * SEASONS // 12
-        sky = skies[season][int(random.choice(len(COVERS), p=_CHANCES))]
+        sky = skies[season][int(random.choice(len(covers), p=np.divide(chances, sum(chances))))]
         platform = f"sentinel-2{'ab'[day // 5 % 2]}"
         take = Take(
             time=time,
@@ -133,13 +148,13 @@ def _variants(take: Take, kind: str, edge: float | None) -> list[Take]:
             sequence=1,
             time=take.time + timedelta(milliseconds=1),
             baseline="05.10",
-            generated=datetime(YEAR + 1, 10, 3, 4, 5, 6, tzinfo=UTC) + timedelta(hours=take.time.day),
+            generated=datetime(take.time.year + 1, 10, 3, 4, 5, 6, tzinfo=UTC) + timedelta(hours=take.time.day),
         )
         return [take, again]
     return [take]
 
 
-def _skies(seed: int) -> list[list[Sky]]:
+def _skies(seed: int, covers: Sequence[float]) -> list[list[Sky]]:
     random = np.random.default_rng(seed + 60)
     return [
         [
@@ -149,7 +164,7 @@ def _skies(seed: int) -> list[list[Sky]]:
                 east=float(random.uniform(0, 300_000)) if 0 < cover < 1 else 0.0,
                 north=float(random.uniform(0, 150_000)) if 0 < cover < 1 else 0.0,
             )
-            for cover in COVERS
+            for cover in covers
         ]
         for _ in range(SEASONS)
     ]

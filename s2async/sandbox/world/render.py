@@ -1,8 +1,8 @@
-"""Looks to files: SCL, true colour and red of one square in one season, under each of its skies."""
+"""Looks to files: the assets of one square in one season, under each of its skies."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -11,22 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2async.sandbox.world import cogs
+from s2async.sandbox.world.assets import ASSETS, SCL, VISUAL, Asset
 from s2async.sandbox.world.cogs import Cog, Tile, compress
 from s2async.sandbox.world.fields import Ground, Lattice, Plane
-from s2async.sandbox.world.land import Bytes, Land, classes
+from s2async.sandbox.world.land import Bytes, Land
 from s2async.sandbox.world.passes import Look
-from s2async.sandbox.world.sky import Skies, picture
-from s2async.sandbox.world.squares import EXTENT, TILE, TILES, Square
+from s2async.sandbox.world.sky import Skies
+from s2async.sandbox.world.squares import EXTENT, TILE, Square
+from s2async.sandbox.world.views import Window
 
 _COARSE: Final = 688
 """Pixels of 160 m a side of the whole scene; the coarsest overview of true colour has 687."""
-_PLAIN: Final = (96, 108, 66)
-"""Colour of the land in tiles that nobody looks at, and class 4 (vegetation) in SCL."""
-_METADATA: Final = '<GDALMetadata>\n  <Item name="OVR_RESAMPLING_ALG">{}</Item>\n{}</GDALMetadata>\n'
-_SCALING: Final = (
-    '  <Item name="OFFSET" sample="0" role="offset">-0.1</Item>\n'
-    '  <Item name="SCALE" sample="0" role="scale">0.0001</Item>\n'
-)
+_METADATA: Final = '<GDALMetadata>\n  <Item name="OVR_RESAMPLING_ALG">{}</Item>\n</GDALMetadata>\n'
+"""Of all files: those of the bucket sentinel-cogs tell neither scale nor offset."""
 
 
 def cover_path(folder: Path, square: Square, tile: int) -> Path:
@@ -46,71 +43,77 @@ def asset_path(folder: Path, square: Square, name: str, key: str) -> Path:
 
 def prepare(folder: Path, square: Square, tile: int, *, seed: int, plane: Plane) -> None:
     """Work out the ground of one full-resolution tile, which is the same in every season."""
-    row, column = divmod(tile, TILES)
-    lattice = Ground(square, plane).lattice(row * TILE, column * TILE, TILE, 1024, 8)
-    np.save(cover_path(folder, square, tile), _land(seed).cover(lattice))
+    np.save(cover_path(folder, square, tile), _land(seed).cover(_lattice(Ground(square, plane), tile, TILE, 1024)))
 
 
 def render(
     folder: Path,
     square: Square,
     looks: Mapping[str, Look],
-    near: Collection[int],
+    near: Mapping[int, Collection[int]],
     *,
+    keys: Sequence[str],
     seed: int,
     plane: Plane,
-    red: bool,
 ) -> None:
     """Write ``<name>-<square>-<asset>.tif`` for every look, and its coarse classes (`classes_path`).
 
     Args:
-        folder: Where the files go.
+        folder: Where the files go; it holds what `prepare` has written.
         square: Of all of them.
         looks: What they show, by name; at least one, and all of one season.
-        near: Full-resolution tiles that hold data of their own, counted row by row.
+        near: Full-resolution tiles that hold data of their own, counted row by row; by the side of a tile, metres.
+        keys: Of the assets to write.
         seed: Of the world.
         plane: Of the world.
-        red: Write a red band too.
     """
-    land, ground, skies = _land(seed), Ground(square, plane), Skies(seed)
+    assets, skies = [ASSETS[key] for key in keys], Skies(seed)
     month = next(iter(looks.values())).month
-    grounds: dict[int, tuple[Lattice, Bytes, Bytes]] = {}
-    for tile in sorted(near):
-        row, column = divmod(tile, TILES)
-        fine = ground.lattice(row * TILE, column * TILE, TILE, 1024, 8)
-        half = ground.lattice(row * TILE, column * TILE, TILE, 512, 4)
-        cover = np.load(cover_path(folder, square, tile))
-        grounds[tile] = half, classes(month)[cover[::2, ::2]], land.picture(cover, fine, month)
+    ground = Ground(square, plane)
+    windows: dict[int, dict[int, Window]] = {
+        side: {tile: _window(folder, square, ground, tile, side, month, seed) for tile in sorted(near[side])}
+        for side in {asset.tile for asset in assets}
+    }
+    scene = Window.of(_land(seed), *_coarse(square, seed, plane), month)
     for name, look in looks.items():
-        scl: dict[int, Bytes] = {}
-        tci: dict[int, Bytes] = {}
-        for tile, (half, on_ground, colours) in grounds.items():
-            scl[tile], hidden = skies.classes(look.sky, half, on_ground)
-            tci[tile] = picture(colours, hidden, scl[tile])
-        whole_classes, whole_picture = _whole(square, look, seed, plane)
-        np.save(classes_path(folder, square, name), whole_classes)
-        ghost = int(name, 16) % 3 > 0
+        views = {
+            side: {tile: window.under(skies, look.sky) for tile, window in group.items()}
+            for side, group in windows.items()
+        }
+        whole = scene.under(skies, look.sky)
+        np.save(classes_path(folder, square, name), whole.classes[:-1, :-1])
         clear = 1 - look.sky.cover * 0.8
-        files: list[tuple[str, Mapping[int, NDArray[Any]], NDArray[Any], float]] = [
-            ("scl", scl, whole_classes[::2, ::2], 18_000),
-            ("visual", tci, whole_picture, 1_450_000 * clear),
-        ]
-        if red:
-            files.append(("red", {tile: _red(tci[tile]) for tile in tci}, _red(whole_picture), 1_300_000 * clear))
-        for key, tiles, whole, usual in files:
-            _write(asset_path(folder, square, name, key), square, tiles, whole, ghost=ghost, usual=round(usual))
+        for asset in assets:
+            tiles = {
+                tile: compress(view.pixels(asset), asset.block, level=6 if asset.key == SCL else 1)
+                for tile, view in views[asset.tile].items()
+            }
+            step = asset.metres // 10
+            _write(
+                asset_path(folder, square, name, asset.key),
+                square,
+                asset,
+                tiles,
+                whole.pixels(asset)[:-1:step, :-1:step],
+                ghost=int(name, 16) % 3 > 0,
+                usual=round(asset.usual * (clear if asset.key == VISUAL or asset.is_reflectance else 1)),
+            )
 
 
-def _red(picture: Bytes) -> NDArray[np.uint16]:
-    return picture[..., 0].astype(np.uint16) * np.uint16(16)
-
-
-def _whole(square: Square, look: Look, seed: int, plane: Plane) -> tuple[Bytes, Bytes]:
-    """SCL and true colour of the whole scene in pixels of 160 m."""
-    lattice, cover = _coarse(square, seed, plane)
+def _window(folder: Path, square: Square, ground: Ground, tile: int, side: int, month: float, seed: int) -> Window:
+    """A full-resolution tile: of 10 m and 20 m where these have tiles, else of 60 m."""
     land = _land(seed)
-    found, hidden = Skies(seed).classes(look.sky, lattice, classes(look.month)[cover])
-    return found[:-1, :-1], picture(land.picture(cover, lattice, look.month), hidden, found)[:-1, :-1]
+    if side == TILE:
+        fine, coarse = _lattice(ground, tile, side, 1024), _lattice(ground, tile, side, 512)
+        return Window.of(land, fine, np.load(cover_path(folder, square, tile)), coarse, month)
+    only = _lattice(ground, tile, side, side // 60)
+    return Window.of(land, only, land.cover(only), only, month)
+
+
+def _lattice(ground: Ground, tile: int, side: int, size: int) -> Lattice:
+    """The pixels of a tile, with knots 80 m apart, or 120 m."""
+    row, column = divmod(tile, -(-EXTENT // side))
+    return ground.lattice(row * side, column * side, side, size, {1024: 8, 512: 4}.get(size, 2))
 
 
 @lru_cache(maxsize=1)
@@ -119,16 +122,17 @@ def _land(seed: int) -> Land:
 
 
 @lru_cache(maxsize=4)
-def _coarse(square: Square, seed: int, plane: Plane) -> tuple[Lattice, Bytes]:
-    side = _COARSE * 160.0
-    lattice = Ground(square, plane).lattice(0, 0, side, _COARSE, 8)
-    return lattice, _land(seed).cover(lattice)
+def _coarse(square: Square, seed: int, plane: Plane) -> tuple[Lattice, Bytes, Lattice]:
+    """The whole scene in pixels of 160 m: these, their cover, and these again, for `Window.of`."""
+    lattice = Ground(square, plane).lattice(0, 0, _COARSE * 160.0, _COARSE, 8)
+    return lattice, _land(seed).cover(lattice), lattice
 
 
 def _write(
     path: Path,
     square: Square,
-    tiles: Mapping[int, NDArray[Any]],
+    asset: Asset,
+    tiles: Mapping[int, bytes],
     whole: NDArray[Any],
     *,
     ghost: bool,
@@ -136,41 +140,36 @@ def _write(
 ) -> None:
     """One COG: real tiles where they are, the whole scene in the coarsest overview, stand-ins elsewhere.
 
-    Three bands are true colour, 16 bits red, else it is SCL. ``usual`` are the bytes of a tile at this
-    resolution, for the room of the stand-ins.
+    ``usual`` are the bytes of a tile at this resolution, for the room of the stand-ins.
     """
-    bands, bits = (3 if whole.ndim == 3 else 1), whole.dtype.itemsize * 8
-    scl = bands == 1 and bits == 8
-    metres, block = (20, 512) if scl else (10, 1024)
-    side = EXTENT // metres
     cog = Cog(
-        width=side,
-        height=side,
-        bands=bands,
-        bits=bits,
-        block=block,
-        overview_block=block // 2,
+        width=asset.side,
+        height=asset.side,
+        bands=asset.bands,
+        bits=asset.bits,
+        block=asset.block,
+        overview_block=asset.block // 2,
         overviews=4,
         epsg=square.epsg,
         west=square.west,
         north=square.north,
-        pixel=metres,
-        metadata=_METADATA.format("MODE" if scl else "AVERAGE", _SCALING if bits == 16 else ""),
+        pixel=asset.metres,
+        metadata=_METADATA.format("AVERAGE" if asset.key == VISUAL or asset.is_reflectance else "MODE"),
         ghost=ghost,
     )
     full, *overviews, coarsest = cog.levels
-    plain = _plain(block, bands, bits)
-    jitter = np.random.default_rng(square.epsg + side).uniform(0.8, 1.2, full.across * full.down)
+    plain = _plain(asset, asset.block)
+    jitter = np.random.default_rng(square.epsg + asset.side).uniform(0.8, 1.2, full.across * full.down)
     levels: list[list[Tile]] = [
         [
-            Tile(compress(tiles[index], block, level=6 if scl else 1))
+            Tile(tiles[index])
             if index in tiles
             else Tile(plain, room=max(round(usual * jitter[index]), len(plain)))
             for index in range(full.across * full.down)
         ]
     ]
     for level in overviews:
-        small = _plain(level.block, bands, bits)
+        small = _plain(asset, level.block)
         levels.append([Tile(small, room=max(usual // 4, len(small)))] * (level.across * level.down))
     shown = whole[: coarsest.height, : coarsest.width]
     levels.append(
@@ -191,11 +190,7 @@ def _write(
     cogs.write(path, cog, levels)
 
 
-@lru_cache(maxsize=16)
-def _plain(block: int, bands: int, bits: int) -> bytes:
-    colour: Any = _PLAIN if bands == 3 else 4 if bits == 8 else 1500
-    pixels = np.broadcast_to(
-        np.array(colour, dtype=np.uint16 if bits == 16 else np.uint8),
-        (block, block, 3) if bands == 3 else (block, block),
-    )
-    return compress(pixels.copy(), block, level=6)
+@lru_cache(maxsize=64)
+def _plain(asset: Asset, block: int) -> bytes:
+    shape = (block, block, asset.bands) if asset.bands > 1 else (block, block)
+    return compress(np.full(shape, asset.plain, dtype=asset.dtype), block, level=6)

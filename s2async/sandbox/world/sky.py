@@ -86,7 +86,7 @@ def picture(ground: Bytes, hidden: Floats, classes: Bytes) -> Bytes:
     times = len(ground) // len(hidden)
     light = np.rint(256 * (1 - 0.5 * hidden[..., 1]) * (1 - hidden[..., 0])).astype(np.uint16)
     white = np.rint((205 + 45 * hidden[..., 0]) * 256 * hidden[..., 0]).astype(np.uint16)
-    light, white, classes = (_enlarged(values, times) for values in (light, white, classes))
+    light, white, classes = (enlarged(values, times) for values in (light, white, classes))
     mixed: Bytes = np.maximum((ground * light[:, :, None] + white[:, :, None]) >> 8, 1).astype(np.uint8)
     if not classes.all():
         mixed[classes == 0] = 0
@@ -109,7 +109,8 @@ def edge_through(east: Place, north: Place) -> Place:
     return east - math.tan(math.radians(14)) * north
 
 
-def _enlarged(values: NDArray[Any], times: int) -> NDArray[Any]:
+def enlarged(values: NDArray[Any], times: int) -> NDArray[Any]:
+    """Repeat each pixel, along rows and columns."""
     return values if times == 1 else values.repeat(times, axis=0).repeat(times, axis=1)
 
 

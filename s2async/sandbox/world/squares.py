@@ -11,12 +11,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import pyproj
 import shapely
 from numpy.typing import NDArray
+from shapely import STRtree
 from shapely.geometry.base import BaseGeometry
 
 from s2async.errors import AreaError
@@ -24,9 +25,9 @@ from s2async.errors import AreaError
 EXTENT: Final = 109_800
 """Side of a raster in metres."""
 TILE: Final = 10_240
-"""Side of a full-resolution tile in metres: 1024 pixels of 10 m, 512 of 20 m."""
+"""Side of a full-resolution tile in metres: 1024 pixels of 10 m, 512 of 20 m. (Those of 60 m are larger.)"""
 TILES: Final = 11
-"""Tiles in a row, and rows of tiles; the last ones are cut off by the raster's edge."""
+"""Such tiles in a row, and rows of tiles; the last ones are cut off by the raster's edge."""
 
 _COLUMNS: Final = {1: "ABCDEFGH", 2: "JKLMNPQR", 0: "STUVWXYZ"}
 _ROWS: Final = "ABCDEFGHJKLMNPQRSTUV"
@@ -63,19 +64,30 @@ class Square:
         """A geometry in UTM of this square as lon/lat."""
         return _moved(geometry, _to_utm(self.epsg), direction="INVERSE")
 
-    def tiles_near(self, areas: Sequence[BaseGeometry], distance: float) -> frozenset[int]:
-        """Full-resolution tiles, counted row by row, that come within a distance in metres of an area."""
-        near = [self.project(area).buffer(distance) for area in areas]
-        return frozenset(
-            row * TILES + column
-            for row in range(TILES)
-            for column in range(TILES)
-            if any(self._tile(row, column).intersects(place) for place in near)
-        )
+    def tiles_near(self, areas: Sequence[BaseGeometry], distance: float, tile: int = TILE) -> frozenset[int]:
+        """Full-resolution tiles, counted row by row, that come within a distance in metres of an area.
 
-    def _tile(self, row: int, column: int) -> BaseGeometry:
-        west, north = self.west + column * TILE, self.north - row * TILE
-        return shapely.box(west, north - TILE, west + TILE, north).intersection(self.box)
+        Args:
+            areas: Polygons in lon/lat, anywhere on the globe.
+            distance: Metres.
+            tile: Side of a tile in metres.
+        """
+        projected = _moved(np.array(areas, dtype=object), _to_utm(self.epsg))
+        west, south, east, north = self.box.buffer(distance, join_style="mitre").bounds
+        bounds = shapely.bounds(projected)  # infinite where an area is on the other side of the globe
+        low, high = bounds[:, :2], bounds[:, 2:]
+        close = ((high >= (west, south)) & (low <= (east, north)) & np.isfinite(low) & np.isfinite(high)).all(
+            axis=1
+        )
+        count = -(-EXTENT // tile)
+        tiles = [self._tile(row, column, tile) for row in range(count) for column in range(count)]
+        near = STRtree(shapely.buffer(projected[close], distance))
+        hits, _ = near.query(tiles, predicate="intersects")
+        return frozenset(np.unique(hits).tolist())
+
+    def _tile(self, row: int, column: int, side: int) -> BaseGeometry:
+        west, north = self.west + column * side, self.north - row * side
+        return shapely.box(west, north - side, west + side, north).intersection(self.box)
 
 
 @cache
@@ -83,11 +95,15 @@ def _to_utm(epsg: int) -> pyproj.Transformer:
     return pyproj.Transformer.from_crs(4326, epsg, always_xy=True)
 
 
-def _moved(geometry: BaseGeometry, transformer: pyproj.Transformer, *, direction: str = "FORWARD") -> BaseGeometry:
+Geometry = TypeVar("Geometry", BaseGeometry, NDArray[np.object_])
+
+
+def _moved(geometry: Geometry, transformer: pyproj.Transformer, *, direction: str = "FORWARD") -> Geometry:
     def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.column_stack(transformer.transform(points[:, 0], points[:, 1], direction=direction))
 
-    return shapely.transform(geometry, move)
+    moved: Geometry = shapely.transform(geometry, move)
+    return moved
 
 
 def squares_of(areas: Sequence[BaseGeometry]) -> tuple[Square, ...]:
@@ -127,6 +143,7 @@ def _zone(longitude: float) -> int:
     return int((longitude + 180) // 6) % 60 + 1
 
 
+@cache
 def _square(epsg: int, column: int, row: int) -> Square:
     """The square whose lower left corner is at column and row, in units of 100 km."""
     zone = epsg % 100
@@ -148,6 +165,7 @@ def _centre(epsg: int, column: int, row: int) -> tuple[float, float]:
     return float(longitude), float(latitude)
 
 
+@cache
 def _in_zone(epsg: int, column: int, row: int) -> bool:
     """Whether a part of the 100 km square lies in its own zone's six degrees."""
     meridian = epsg % 100 * 6 - 183

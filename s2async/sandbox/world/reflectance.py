@@ -1,0 +1,126 @@
+"""Reflectance of the ground and of clouds in every band, and the numbers in files that stand for it. Pure.
+
+Red, green and blue are those of true colour: its values are reflectance in units of 0.001, as in ESA's TCI. The
+other bands follow from how green the ground is, by two spectra: a canopy and bare soil (typical values, rounded).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2async.sandbox.world.assets import Asset
+from s2async.sandbox.world.fields import Floats, Lattice
+from s2async.sandbox.world.land import COVERS, STRENGTH, WATER, Bytes, at_time, colours_at
+from s2async.sandbox.world.sky import enlarged
+
+Numbers = NDArray[np.uint16]
+
+UNIT: Final = 0.0001
+"""Reflectance of one digital number."""
+LARGEST: Final = 2**15 - 1
+"""Largest digital number."""
+_COLOURS: Final = {"red": 0, "green": 1, "blue": 2}
+"""Bands of true colour."""
+_SPECTRA: Final[Mapping[str, tuple[float, float, float, float]]] = {
+    "coastal": (0.025, 0.80, 0.030, 1.00),
+    "rededge1": (0.090, 1.15, 0.018, 1.00),
+    "rededge2": (0.250, 1.25, 0.014, 1.00),
+    "rededge3": (0.320, 1.32, 0.013, 1.00),
+    "nir": (0.350, 1.40, 0.012, 1.00),
+    "nir08": (0.370, 1.45, 0.010, 1.00),
+    "nir09": (0.380, 1.45, 0.008, 0.90),
+    "swir16": (0.170, 1.75, 0.005, 0.80),
+    "swir22": (0.080, 1.55, 0.004, 0.65),
+}
+"""Of each other band: reflectance of a canopy; that of dry ground as a multiple of its red (coastal: of its blue);
+reflectance of water; brightness of clouds as a multiple of that in true colour."""
+
+
+def numbers(reflectance: Floats, classes: Bytes) -> Numbers:
+    """Digital numbers of a window: the one place where the numbers in files come from reflectance.
+
+    They follow the convention of Earth Search's bucket sentinel-cogs: reflectance in units of 0.0001, without
+    ESA's offset, at least 1 where there is data (Element84/earth-search, issue 9).
+
+    Args:
+        reflectance: rows x columns.
+        classes: SCL of these pixels, or of pixels twice as large; 0 where nothing was seen.
+
+    Returns:
+        Rows x columns; 0 where nothing was seen.
+    """
+    found: Numbers = np.clip(np.rint(reflectance * np.float32(1 / UNIT)), 1, LARGEST).astype(np.uint16)
+    found[enlarged(classes == 0, len(found) // len(classes))] = 0
+    return found
+
+
+def seen_from_above(
+    band: str, cover: Bytes, lattice: Lattice, grain: Floats, month: float, hidden: Floats
+) -> Floats:
+    """Reflectance of a window in one band under its sky.
+
+    Args:
+        band: key of an asset that shows reflectance.
+        cover: rows x columns, from `Land.cover`.
+        lattice: the window.
+        grain: fine noise (`Land.grain`).
+        month: 0 is the start of January, 12 that of the next.
+        hidden: opacity and shade, from `Skies.classes`: rows x columns x 2, of the same size or half of it.
+    """
+    ground = np.take(_table(band, month), cover)
+    if lattice.stride < _COARSE:
+        strength = np.take(_GRAIN, cover) / np.float32(lattice.stride**0.5)  # larger pixels are smoother
+        ground += strength * lattice.grained(grain)
+    hidden = enlarged(hidden, len(cover) // len(hidden))
+    opacity, shade = hidden[..., 0], hidden[..., 1]
+    # the same mixture as in `sky.picture`
+    cloud = np.float32(_cloud(band)) * (np.float32(0.205) + np.float32(0.045) * opacity)
+    mixed: Floats = ground * (1 - np.float32(0.5) * shade) * (1 - opacity) + cloud * opacity
+    return mixed
+
+
+def retrieved(asset: Asset, relief: Floats, classes: Bytes) -> Numbers:
+    """Aerosol thickness or water vapour of a window: smooth numbers around their usual value.
+
+    Args:
+        asset: ``aot`` or ``wvp``.
+        relief: a smooth field at the pixels, standard deviation 1.
+        classes: SCL of the same pixels.
+    """
+    assert isinstance(asset.plain, int)  # noqa: S101 - one band
+    found: Numbers = np.clip(np.rint(asset.plain * (1 + 0.15 * relief)), 1, LARGEST).astype(np.uint16)
+    found[classes == 0] = 0
+    return found
+
+
+_COARSE: Final = 7.0
+"""Pixels of this many full-resolution pixels a side, and larger ones, show no grain."""
+_GRAIN: Final[Floats] = np.array([0.001 * STRENGTH * kind.grain for kind in COVERS], dtype=np.float32)
+"""Standard deviation of each cover's reflectance from pixel to pixel."""
+
+
+@lru_cache(maxsize=64)
+def _table(key: str, month: float) -> Floats:
+    """Reflectance of each of COVERS in a band at a time of the year."""
+    return np.array([_ground(key, kind, month) for kind in range(len(COVERS))], dtype=np.float32)
+
+
+def _ground(key: str, kind: int, month: float) -> float:
+    colour = 0.001 * colours_at(month)[kind]
+    if key in _COLOURS:
+        return float(colour[_COLOURS[key]])
+    canopy, dry, water, _ = _SPECTRA[key]
+    if COVERS[kind].scl == WATER:
+        return water
+    green = float(at_time([(value,) for value in COVERS[kind].green], month)[0])
+    soil = dry * float(colour[_COLOURS["blue" if key == "coastal" else "red"]])
+    return green * canopy + (1 - green) * soil
+
+
+def _cloud(key: str) -> float:
+    return 1.0 if key in _COLOURS else _SPECTRA[key][3]
