@@ -284,17 +284,29 @@ def export(config: Path, name: str, everything: bool, target: Path | None) -> No
     show_default=True,
     help="Show at most this many crops of each area, newest first.",
 )
+@click.option(
+    "--offline",
+    is_flag=True,
+    help="Fetch nothing. Views of whole scenes that no earlier report has kept are then named as missing.",
+)
 @click.option("--png", "plots", type=options.FOLDER, help="Write only the plots, as PNG files in this folder.")
 @log_options
 @click.pass_obj
 def report(
-    verbosity: dict[str, bool], config: Path, target: Path | None, crops: int, plots: Path | None, log: LogChoice
+    verbosity: dict[str, bool],
+    config: Path,
+    target: Path | None,
+    crops: int,
+    offline: bool,
+    plots: Path | None,
+    log: LogChoice,
 ) -> None:
     """Write an HTML page about the results of CONFIG.
 
     The page shows key figures, cloud cover, a map, calendars, crops and failures, and works without
     other files or a network connection. With more than 50 areas, each area has a page of its own, in a folder next
-    to the main page. Can be used while a run is in progress.
+    to the main page. Can be used while a run is in progress. It also shows two whole scenes beside areas in them,
+    for which it fetches some megabytes once.
 
     \b
     Example: s2async report config.toml
@@ -303,7 +315,7 @@ def report(
     with loading():
         from s2async.cli.report import write
 
-    write(config, target=target, crops=crops, plots=plots, log=log, **verbosity)
+    write(config, target=target, crops=crops, offline=offline, plots=plots, log=log, **verbosity)
 
 
 # ---- maintenance ------------------------------------------------------------------------------------------

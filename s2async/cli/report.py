@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,9 +16,23 @@ from s2async.maintenance.guards import check_target, opened
 from s2async.models import Notice
 from s2async.text import safe, size
 
+if TYPE_CHECKING:
+    from s2async.report.build import Made
+
+CROPS: Final = 24
+"""Maximum number of crops of each area that a page shows, unless it is told another."""
+
 
 def write(
-    path: Path, *, target: Path | None, crops: int, plots: Path | None, quiet: bool, verbose: bool, log: LogChoice
+    path: Path,
+    *,
+    target: Path | None,
+    crops: int,
+    offline: bool,
+    plots: Path | None,
+    quiet: bool,
+    verbose: bool,
+    log: LogChoice,
 ) -> None:
     """Write a page about the results of a configuration, or its plots alone.
 
@@ -25,6 +40,7 @@ def write(
         path: the configuration.
         target: the page; None for ``report.html`` next to the crops.
         crops: maximum number of crops to show of each area.
+        offline: fetch nothing.
         plots: folder for the plots as PNG files, instead of the page.
         quiet: print the last line and warnings only.
         verbose: also log every request.
@@ -37,6 +53,37 @@ def write(
     if plots is not None:
         _write_plots(config, plots)
         return
+    with log.writing(config, verbose=verbose):
+        made, page = write_page(config, path.name, target=target, crops=crops, offline=offline, quiet=quiet)
+    others = f" and {made.areas:,} pages of areas, {made.new:,} of them new" if made.areas else ""
+    click.echo(safe(f"wrote {page} ({size(made.bytes)}){others}"))
+
+
+def write_page(
+    config: Config,
+    source: str,
+    *,
+    target: Path | None = None,
+    crops: int = CROPS,
+    offline: bool = False,
+    quiet: bool,
+) -> tuple[Made, Path]:
+    """Write a page about the results of a configuration.
+
+    Args:
+        config: settings.
+        source: name of the configuration, to be shown.
+        target: the page; None for ``report.html`` next to the crops.
+        crops: maximum number of crops to show of each area.
+        offline: fetch nothing.
+        quiet: print warnings only.
+
+    Returns:
+        What was written, and the path of the page.
+
+    Raises:
+        ConfigError: the page must not be overwritten, or its name does not end in .html.
+    """
     from s2async.report import build  # not needed for the plots
 
     page = target or config.output.folder / "report.html"
@@ -51,10 +98,11 @@ def write(
     doubts = _doubts(config)
     for text in doubts:
         click.echo(safe(text), err=True)
-    with opened(config) as state, log.writing(config, verbose=verbose):
-        made = build.write(state, config, page, source=path.name, pictures=crops, doubts=doubts, tell=tell)
-    others = f" and {made.areas:,} pages of areas, {made.new:,} of them new" if made.areas else ""
-    click.echo(safe(f"wrote {page} ({size(made.bytes)}){others}"))
+    with opened(config) as state:
+        made = build.write(
+            state, config, page, source=source, pictures=crops, doubts=doubts, offline=offline, tell=tell
+        )
+    return made, page
 
 
 def _doubts(settings: Config) -> list[str]:

@@ -29,6 +29,7 @@ from s2async.report.area_section import AreaPage, AreaSection, Thumbnail, anchor
 from s2async.report.data import Look, Scatter, Watched, run_seconds, total
 from s2async.report.maps import Outline, Spot
 from s2async.report.scene_pairs import Candidates
+from s2async.report.scenery import Scenery
 from s2async.report.sections import DrawnMap, Entry, Figure, ReportPage
 from s2async.report.style import style_sheet
 from s2async.state.reader import Ledger
@@ -103,6 +104,7 @@ def write(
     source: str,
     pictures: int,
     doubts: Sequence[str] = (),
+    offline: bool = False,
     tell: Callable[[str], None],
 ) -> Made:
     """Write the report of the state as it is now.
@@ -115,7 +117,8 @@ def write(
         source: name of the configuration, to be shown.
         pictures: maximum number of crops of one area.
         doubts: warnings that concern everything on the page.
-        tell: called with a message about progress now and then.
+        offline: fetch nothing; pictures of whole scenes that no earlier report kept are missing.
+        tell: called with a message about progress now and then, and before anything is fetched.
 
     Raises:
         LocalError: the page cannot be written.
@@ -136,7 +139,8 @@ def write(
             path = folder / f"{watched.area.folder}.html"
             gathered.add(watched, f"{quote(folder.name)}/{quote(path.name)}")
             new += part.write(pool, path)
-    view = _page(state, config, areas, gathered, folder, source, doubts, now)
+    fetched = scenery.fetch(state, config, gathered.candidates, folder, offline=offline, tell=tell)
+    view = _page(state, config, areas, gathered, fetched, source, doubts, now)
     data = page.document("report.html.j2", view, title=f"{source}: s2async report", style=style)
     files.replace(target, data, token=_TOKEN)
     return Made(bytes=len(data), areas=several * len(areas), new=new)
@@ -239,12 +243,11 @@ def _page(
     config: Config,
     areas: Sequence[Area],
     gathered: _Gathered,
-    folder: Path,
+    fetched: Scenery,
     source: str,
     doubts: Sequence[str],
     now: datetime,
 ) -> ReportPage:
-    fetched = scenery.fetch(state, config, gathered.candidates, folder)
     unfinished = gathered.counts[OPEN] > 0
     limits = {"max_scene": config.search.max_scene_cloud, "max_area": config.clouds.max_area_cloud}
     number = len(gathered.entries)
@@ -259,7 +262,9 @@ def _page(
         maps=tuple(_maps(state, areas, gathered)),
         index=sections.area_index(gathered.entries),
         areas=tuple(gathered.areas),
-        problems=sections.problem_groups(state.problems(), state.searches(), state.lacking(config.selection())),
+        problems=sections.problem_groups(
+            state.problems(), state.searches(), state.lacking(config.selection()), fetched.missing
+        ),
         credits=_credits(config, *(gathered.days or _period(config, (), now))),
     )
 

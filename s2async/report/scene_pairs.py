@@ -33,6 +33,11 @@ class Kind(StrEnum):
     COVERED = "covered"
     """The area is cloudy even though the scene is clearer."""
 
+    @property
+    def words(self) -> str:
+        """What a pair of this kind shows, for people."""
+        return "a clear area in a cloudy scene" if self is Kind.CLEAR else "a cloudy area in a clear scene"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
@@ -102,9 +107,24 @@ class Pair:
     candidate: Candidate
     scene: View
     area: View
+    origin: str
+    """Server that the images are from."""
     requests: int
     """Number of requests when the images were downloaded; `bytes` likewise."""
     bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Missing:
+    """A scene that could not be had for a pair; several of them if there were several candidates."""
+
+    kind: Kind
+    """Of the pair that is missing."""
+    item: str
+    cause: str
+    """Why, in one or two words, for counting."""
+    reason: str
+    """Why, in one line."""
 
 
 def path(polygon: BaseGeometry, width: int, height: int) -> str:

@@ -7,7 +7,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -26,12 +26,14 @@ from s2async.cog.polygon_mask import outline
 from s2async.cog.source import Source
 from s2async.config.model import Config
 from s2async.errors import CorruptFile, RemoteError, TransientError, UnsupportedLayout
-from s2async.models import Area, Asset, Traffic, Use
+from s2async.geo import bounds
+from s2async.models import Area, Asset, Cause, Traffic, Use
 from s2async.net.client import Meter, Transport, open_client
 from s2async.output import quicklook
-from s2async.report.scene_pairs import Candidate, Candidates, Kind, Pair, View, path
+from s2async.reasons import cause_of
+from s2async.report.scene_pairs import Candidate, Candidates, Kind, Missing, Pair, View, path
 from s2async.state.reader import Ledger
-from s2async.text import shown
+from s2async.text import origin, shown, size
 
 ASSET: Final = "visual"
 STAGE: Final = "report"
@@ -40,8 +42,18 @@ AROUND: Final = 2000.0
 """Metres around the area."""
 MOST: Final = 1600
 """Maximum pixels of an image's longer side. Larger areas, and whole scenes, are read from an overview."""
+_DEGREE: Final = 111_320.0
+"""Metres of a degree of latitude, about."""
 ATTEMPTS: Final = 2
 """Tries of a request; few, because a person is waiting for the page."""
+OFFLINE: Final = "not asked for"
+"""Cause of a missing pair if nothing was to be fetched."""
+_PIXEL: Final = 1.3
+"""Bytes of a pixel of true colour in a compressed block, about (median of the producer's blocks)."""
+_SIDES: Final = (1024, 512)
+"""Pixels a side of a block of the full resolution, and of an overview."""
+_SCENE: Final = 687
+"""Pixels a side of the coarsest overview of true colour."""
 _MEMORY: Final = 64 << 20
 _KEPT: Final = 1
 """Version of the format of kept images."""
@@ -57,8 +69,8 @@ class Scenery:
     """At most one of each kind."""
     traffic: tuple[Traffic, ...]
     """What was downloaded now; empty if all images were kept ones."""
-    missing: tuple[str, ...]
-    """Why there is no pair, one line each."""
+    missing: tuple[Missing, ...]
+    """The scenes that could not be had, of each kind without a pair."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +81,15 @@ class _Wanted:
     """File that the pair is kept in."""
 
 
-def fetch(state: Ledger, config: Config, candidates: Candidates, folder: Path) -> Scenery:
+def fetch(
+    state: Ledger,
+    config: Config,
+    candidates: Candidates,
+    folder: Path,
+    *,
+    offline: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Scenery:
     """Get the two pairs: from the folder if they are kept there, else from the network (some 2 MB each).
 
     Must not be called from a running event loop. A server that does not respond is not an error: the pair is
@@ -80,35 +100,73 @@ def fetch(state: Ledger, config: Config, candidates: Candidates, folder: Path) -
         config: settings of the job; the network and the allowed origins are used.
         candidates: the looks to choose from.
         folder: where pairs are kept; created when the first one is kept.
+        offline: only use pairs that are kept.
+        tell: called with one line before the first request: what is fetched, and from where.
 
     Raises:
         LocalError: the folder cannot be written.
     """
     meter = Meter()
     pairs: list[Pair] = []
-    missing: list[str] = []
-    wanted: dict[Kind, list[_Wanted]] = {}
-    for kind, several in candidates.by_kind.items():
+    missing: list[Missing] = []
+    left: list[list[_Wanted]] = []
+    for several in candidates.by_kind.values():
         found = [_wanted(state, config, candidate, folder) for candidate in several]
-        wanted[kind] = [one for one in found if one is not None]
-        if several and not wanted[kind]:
-            missing.append(f"the scenes have no asset {ASSET!r}")
-        kept = next((pair for one in wanted[kind][:1] if (pair := _kept(one))), None)
+        wanted = [one for one in found if one is not None]
+        kept = next((pair for one in wanted[:1] if (pair := _kept(one))), None)
         if kept:
             pairs.append(kept)
-            wanted[kind] = []
-    left = [several for several in wanted.values() if several]
+        elif wanted and offline:
+            missing.append(_lack(wanted[0].candidate, OFFLINE, "nothing was to be fetched (--offline)"))
+        elif wanted:
+            left.append(wanted)
+        elif several:
+            missing.append(_lack(several[0], Cause.NO_ASSET.words, f"the scenes have no asset {ASSET!r}"))
     if left:
-        for made in asyncio.run(_fetched(config, left, meter)):
-            if isinstance(made, str):
-                missing.append(made)
+        tell(
+            announcement(
+                [one.asset.href for several in left for one in several], [one[0].candidate for one in left]
+            )
+        )
+        for pair, file, failures in asyncio.run(_fetched(config, left, meter)):
+            if pair is None:
+                missing += failures
             else:
-                one, pair = made
-                _keep(one.file, pair)
+                _keep(file, pair)
                 pairs.append(pair)
     order = list(Kind)
     pairs.sort(key=lambda pair: order.index(pair.candidate.kind))
-    return Scenery(pairs=tuple(pairs), traffic=_booked(meter), missing=tuple(dict.fromkeys(missing)))
+    return Scenery(pairs=tuple(pairs), traffic=_booked(meter), missing=tuple(missing))
+
+
+def announcement(hrefs: Sequence[str], candidates: Sequence[Candidate]) -> str:
+    """One line about what is going to be fetched.
+
+    Args:
+        hrefs: of the files that may be asked for.
+        candidates: the looks that are asked for first.
+    """
+    hosts = ", ".join(dict.fromkeys(map(origin, hrefs)))
+    amount = size(sum(about_bytes(candidate.area) for candidate in candidates))
+    count = "1 scene" if len(candidates) == 1 else f"{len(candidates)} scenes"
+    return f"fetching pictures of {count} from {hosts}, about {amount}; --offline leaves them out"
+
+
+def about_bytes(area: Area) -> int:
+    """Estimate the bytes of a pair: the whole scene in its coarsest overview, and the blocks around the area."""
+    west, south, east, north = bounds([area])
+    height = (north - south) * _DEGREE + 2 * AROUND
+    width = (east - west) % 360 * _DEGREE * math.cos(math.radians((north + south) / 2)) + 2 * AROUND
+    metres, side = 10, _SIDES[0]
+    while max(width, height) / metres > MOST:
+        metres, side = metres * 2, _SIDES[1]
+    # a window of n blocks' length touches n + 1 of them on average; of the last row, half is read on average
+    blocks = (width / metres / side + 1) * (height / metres / side + 0.5)
+    return round(_PIXEL * (_SCENE**2 + blocks * side**2))
+
+
+def _lack(candidate: Candidate, cause: str, reason: str) -> Missing:
+    return Missing(kind=candidate.kind, item=candidate.look.item, cause=cause, reason=reason)
 
 
 def _wanted(state: Ledger, config: Config, candidate: Candidate, folder: Path) -> _Wanted | None:
@@ -151,33 +209,41 @@ def _kept(one: _Wanted) -> Pair | None:
     with suppress(OSError, ValueError, TypeError, KeyError):
         told = json.loads(one.file.read_bytes())
         views = {name: View(**told[name] | {"data": base64.b64decode(told[name]["data"])}) for name in _VIEWS}
-        return Pair(candidate=one.candidate, requests=int(told["requests"]), bytes=int(told["bytes"]), **views)
+        return Pair(
+            candidate=one.candidate,
+            origin=origin(one.asset.href),
+            requests=int(told["requests"]),
+            bytes=int(told["bytes"]),
+            **views,
+        )
     return None
 
 
 # ---- new ones ---------------------------------------------------------------------------------------------
 
 
-async def _fetched(
-    config: Config, wanted: Sequence[Sequence[_Wanted]], meter: Meter
-) -> list[tuple[_Wanted, Pair] | str]:
-    """Download the first available pair of each kind, or return why there is none."""
+_Result = tuple[Pair | None, Path, list[Missing]]
+"""A pair with the file to keep it in, or the scenes that could not be had for it."""
+
+
+async def _fetched(config: Config, wanted: Sequence[Sequence[_Wanted]], meter: Meter) -> list[_Result]:
+    """Download the first available pair of each kind."""
     async with open_client(replace(config.client_settings(), attempts=ATTEMPTS), meter) as transport:
         with ThreadPoolExecutor() as pool:
             # One after the other, so that the traffic of each is known.
             return [await _first(_Reader(transport, pool), several) for several in wanted]
 
 
-async def _first(reader: _Reader, several: Sequence[_Wanted]) -> tuple[_Wanted, Pair] | str:
-    why = ""
+async def _first(reader: _Reader, several: Sequence[_Wanted]) -> _Result:
+    failures: list[Missing] = []
     for one in several:
         try:
-            return one, await reader.pair(one)
-        except TransientError as error:
-            return str(error)  # the other candidates are on the same server
+            return await reader.pair(one), one.file, failures
         except RemoteError as error:
-            why = why or str(error)
-    return why
+            failures.append(_lack(one.candidate, cause_of(error).words, str(error)))
+            if isinstance(error, TransientError):
+                break  # the other candidates are on the same server
+    return None, several[0].file, failures
 
 
 class _Reader:
@@ -197,6 +263,7 @@ class _Reader:
             candidate=one.candidate,
             scene=await self._view(*whole, area),
             area=await self._view(*near, area),
+            origin=origin(one.asset.href),
             requests=meter.requests - requests,
             bytes=meter.bytes - size,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -12,7 +13,7 @@ from s2async.report import charts, scene_pairs
 from s2async.report.area_section import AreaSection
 from s2async.report.data import CELL, ORDER, Saving, Scatter
 from s2async.report.markup import Markup
-from s2async.report.scene_pairs import DrawnPair, Pair
+from s2async.report.scene_pairs import DrawnPair, Missing, Pair
 from s2async.state.records import LackRow, Problem
 from s2async.text import size
 
@@ -166,21 +167,24 @@ class PairsSection:
 
     pairs: tuple[DrawnPair, ...]
     missing: tuple[str, ...]
-    """Why there are no more pairs, one line each."""
+    """What the other pairs would show."""
+    origins: tuple[str, ...]
+    """Servers that the images are from."""
     requests: int
     bytes: int
 
 
-def pairs_section(pairs: Sequence[Pair], missing: Sequence[str]) -> PairsSection:
+def pairs_section(pairs: Sequence[Pair], missing: Sequence[Missing]) -> PairsSection:
     """Prepare the section on pairs.
 
     Args:
         pairs: the pairs to show.
-        missing: why there are no more, one line each.
+        missing: scenes that could not be had for more pairs.
     """
     return PairsSection(
         pairs=tuple(map(scene_pairs.draw, pairs)),
-        missing=tuple(missing),
+        missing=tuple(dict.fromkeys(lack.kind.words for lack in missing)),
+        origins=tuple(dict.fromkeys(pair.origin for pair in pairs)),
         requests=sum(pair.requests for pair in pairs),
         bytes=sum(pair.bytes for pair in pairs),
     )
@@ -252,27 +256,41 @@ class ProblemGroup:
 
 
 def problem_groups(
-    problems: Sequence[Problem], searches: Sequence[SearchReport], lacking: Sequence[LackRow] = ()
+    problems: Sequence[Problem],
+    searches: Sequence[SearchReport],
+    lacking: Sequence[LackRow] = (),
+    unseen: Sequence[Missing] = (),
 ) -> tuple[ProblemGroup, ...]:
-    """Prepare the tables of failures, missing files and incomplete searches; empty groups are left out.
+    """Prepare the tables of failures, missing files, incomplete searches and missing pictures, without empty ones.
 
     Args:
         problems: jobs that failed or whose files are missing.
         searches: the searches of the last run.
         lacking: assets that jobs lack; those of saved jobs are listed.
+        unseen: scenes whose pictures this report lacks.
     """
     scenes = ("area", "scene", "reason")
     incomplete = [(report.label, report.reason) for report in searches if not report.complete]
     failed = _rows(problems, Status.FAILED)
     missing = _rows(problems, Status.MISSING)
     without = [(row.area, row.item, f"{row.asset}: {row.reason}") for row in lacking if row.status == Status.SAVED]
+    pictures = [(lack.kind.words, lack.item, lack.reason) for lack in unseen]
     groups = (
         _group(f"{counted(len(incomplete), 'search', 'es')} incomplete", ("search", "reason"), incomplete, True),
         _group(f"{counted(len(failed), 'job')} failed; run s2async retry to try them again", scenes, failed, True),
         _group(f"{counted(len(missing), 'job')} with missing files", scenes, missing, False),
         _group(f"{counted(len(without), 'crop')} missing from saved jobs", scenes, without, False),
+        _group(_unseen(unseen), ("picture", "scene", "reason"), pictures, False),
     )
     return tuple(group for group in groups if group.rows)
+
+
+def _unseen(missing: Sequence[Missing]) -> str:
+    """How many pictures of whole scenes this report lacks, and why: scenes counted by cause."""
+    kinds, causes = {lack.kind for lack in missing}, Counter(lack.cause for lack in missing)
+    why = ", ".join(cause if len(causes) == 1 else f"{count:,} {cause}" for cause, count in causes.most_common())
+    tried = f" ({counted(len(missing), 'scene')} tried)" if len(missing) > len(kinds) else ""
+    return f"{counted(len(kinds), 'picture')} of whole scenes missing from this report{tried}: {why}"
 
 
 def counted(number: int, noun: str, plural: str = "s") -> str:

@@ -20,7 +20,7 @@ from s2async.report.area_section import AreaPage, Thumbnail, area_section
 from s2async.report.data import Saving, Scatter, Watched
 from s2async.report.maps import Spot
 from s2async.report.markup import text
-from s2async.report.scene_pairs import Candidate, Kind, Pair, View
+from s2async.report.scene_pairs import Candidate, Kind, Missing, Pair, View
 from s2async.report.sections import DrawnMap, Entry, Figure, ReportPage
 from s2async.state.records import LackRow, Problem
 from tests.support.looks import AREA, look
@@ -44,6 +44,7 @@ def hostile_page(name: str) -> ReportPage:
     image = View(data=b"RIFF", width=60, height=40, outline="M1 1h2v2h-2Z")
     spot = Spot(name=name, polygon=AREA.polygon, label=name, href="#x")
     lack = LackRow(area=name, item=name, status="saved", asset=name, cause=Cause.FORMAT, reason=name, tries=1)
+    unseen = Missing(kind=Kind.COVERED, item=name, cause=name, reason=name)
     section = area_section(
         seen, [Thumbnail(look=seen.looks[0], data=b"")], km2=1, first=date(2022, 1, 1), last=date(2022, 1, 2)
     )
@@ -57,7 +58,7 @@ def hostile_page(name: str) -> ReportPage:
         ),
         clouds=sections.clouds_section(scatter, max_scene=80, max_area=2),
         pairs=sections.pairs_section(
-            [Pair(candidate=candidate, scene=image, area=image, requests=1, bytes=1)], [name]
+            [Pair(candidate=candidate, scene=image, area=image, origin=name, requests=1, bytes=1)], [unseen]
         ),
         maps=(DrawnMap(svg=maps.draw((13, 52, 14, 53), [spot], [], names=True, label=name), caption=name),),
         index=sections.area_index([Entry(name=name, href="#x", counts={"saved": 1}, last_clear=None)]),
@@ -66,6 +67,7 @@ def hostile_page(name: str) -> ReportPage:
             [Problem(area=name, item=name, status="failed", reason=name)],
             [SearchReport(label=name, key="", complete=False, items=0, reason=name)],
             [lack],
+            [unseen],
         ),
         credits=(name,),
     )

@@ -71,7 +71,9 @@ def test_the_page_lies_beside_the_crops_and_tells_what_the_state_knows(tmp_path:
     shelf = fill(tmp_path, rejected=True)
     result = call(shelf.config)
     path = shelf.output / "report.html"
-    assert result.output.startswith(f"wrote {path} (")
+    fetching, wrote = result.output.splitlines()
+    assert fetching.startswith("fetching pictures of 2 scenes from https://cogs.example, about ")
+    assert wrote.startswith(f"wrote {path} (")
     page = Page.read(path)
     check_inert(page)
     assert check_links(shelf.output) == {"report.html"}
@@ -184,6 +186,17 @@ def write_config(tmp_path: Path, **changed: object) -> Path:
     return path
 
 
+def test_offline_is_told_on_the_page_and_asks_nobody(tmp_path: Path) -> None:
+    shelf = fill(tmp_path, rejected=True)
+    result = call(shelf.config, "--offline")
+    assert "fetching" not in result.output
+    page = Page.read(shelf.output / "report.html")
+    assert "missing from this report: not asked for" in page.text
+    assert "nothing was to be fetched (--offline)" in page.text
+    assert "Not available: a clear area in a cloudy scene" in page.text
+    assert "Problems lists the reason" in page.text
+
+
 def test_before_the_first_run_there_is_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing has been run yet; next: s2async run"):
         call(write_config(tmp_path))
@@ -290,6 +303,33 @@ def test_a_browser_shows_it_and_asks_nobody(browser: Browser, seen: Path, width:
     ink, paper = browser.value("(s => [s.color, s.backgroundColor])(getComputedStyle(document.body))")
     assert (_light(paper) < 0.2, _light(ink) > 0.8) == (dark, dark), "the style sheet is used, and its scheme"
     assert abs(_light(ink) - _light(paper)) > 0.7
+
+
+TABLE = "document.querySelector('#areas table')"
+
+
+def test_on_a_phone_all_of_a_row_of_the_table_is_seen_with_its_words(browser: Browser, seen: Path) -> None:
+    browser.show(seen, width=390, height=844)
+    assert browser.value(f"{TABLE}.scrollWidth <= {TABLE}.parentElement.clientWidth"), "no scrolling in its box"
+    assert browser.value(f"{TABLE}.getBoundingClientRect().right") <= 390
+    cells = browser.value(
+        f"[...{TABLE}.querySelectorAll('tbody tr:first-child > *')].filter(cell => cell.offsetWidth)"
+        ".map(cell => [...['::before', '::after'].map(which => getComputedStyle(cell, which).content),"
+        " cell.innerText, cell.getBoundingClientRect().left >= 0])"
+    )
+    words = [before + text + after for before, after, text, _ in cells]
+    assert any(word.endswith('" clear"') for word in words)
+    assert any(word.startswith('"last clear "2022-01-') for word in words)
+    assert all(inside for *_, inside in cells)
+    assert not any("\u00b7" in word for word in words), "counts of 0 take no room"
+
+
+def test_on_a_wide_screen_it_is_a_table(browser: Browser, seen: Path) -> None:
+    browser.show(seen, width=1280)
+    shown = browser.value(f"getComputedStyle({TABLE}.querySelector('tbody tr')).display")
+    assert shown == "table-row"
+    content = browser.value(f"getComputedStyle({TABLE}.querySelector('tbody td'), '::after').content")
+    assert content == "none"
 
 
 def test_links_lead_to_what_they_name(browser: Browser, seen: Path) -> None:

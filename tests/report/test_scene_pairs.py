@@ -86,6 +86,7 @@ def pair(**changes: Any) -> Pair:
     view = View(data=b"RIFF", width=60, height=40, outline="M1 1h2v2h-2Z")
     one = Candidate(kind=Kind.CLEAR, area=area('<script>"'), look=look("item", SAVED, 73.6, 0.2))
     plain: dict[str, Any] = {"candidate": one, "scene": view, "area": view, "requests": 3, "bytes": 9}
+    plain["origin"] = "https://cogs.example"
     return Pair(**plain | changes)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,13 @@ from s2async.report.data import Watched, looks
 from s2async.report.scene_pairs import Candidates, Kind
 from s2async.report.scenery import Scenery
 from s2async.state.reader import Ledger
+from s2async.text import size
 from tests.support import worlds
 from tests.support.worlds import Stage
 
 BLUE = worlds.day(2, clouded=frozenset({"North", "Tall"}), cloud=12.0)
 GREY = worlds.day(4, clouded=frozenset({"Wide", "South"}), cloud=66.0)
+LEFT_OUT = "--offline leaves them out"
 DAYS = [worlds.day(0, cloud=1.0), BLUE, GREY, worlds.day(6, cloud=50.0)]
 
 
@@ -48,9 +50,9 @@ class Made:
     stage: Stage
     folder: Path
 
-    def fetch(self) -> Scenery:
+    def fetch(self, *, offline: bool = False, tell: Callable[[str], None] = lambda _: None) -> Scenery:
         with Ledger.read(self.config.run.state) as state:
-            return scenery.fetch(state, self.config, self.candidates, self.folder)
+            return scenery.fetch(state, self.config, self.candidates, self.folder, offline=offline, tell=tell)
 
 
 @pytest.fixture
@@ -168,9 +170,10 @@ def test_a_file_that_is_gone_is_replaced_by_the_next_most_candidates(tmp_path: P
             path.unlink()
         found = made.fetch()
         assert not found.pairs
-        (why,) = found.missing
-        assert "404" in why
-        assert days[0].id in why
+        assert [(lack.kind, lack.item, lack.cause) for lack in found.missing] == [
+            (Kind.CLEAR, one.id, "not there") for one in days
+        ]
+        assert all("404" in lack.reason and lack.item in lack.reason for lack in found.missing)
 
 
 @pytest.mark.slow
@@ -179,9 +182,49 @@ def test_without_the_server_there_is_a_reason_and_no_error(tmp_path: Path) -> No
         made = ran(tmp_path, stage)
     found = made.fetch()
     assert not found.pairs
-    assert len(found.missing) == 2
+    assert [(lack.kind, lack.cause) for lack in found.missing] == [
+        (kind, "no answer from the server") for kind in Kind
+    ]
     assert not found.traffic
     assert not made.folder.exists()
+
+
+def test_what_is_fetched_and_from_where_is_told_before_the_first_request(made: Made) -> None:
+    before, told = last(made.stage), list[tuple[str, int]]()
+    found = made.fetch(tell=lambda text: told.append((text, len(asked(made.stage, before)))))
+    ((text, requests),) = told
+    assert requests == 0
+    amount = size(sum(scenery.about_bytes(pair.candidate.area) for pair in found.pairs))
+    assert text == f"fetching pictures of 2 scenes from {made.stage.sandbox.origin}, about {amount}; {LEFT_OUT}"
+    assert {pair.origin for pair in found.pairs} == {made.stage.sandbox.origin}
+    told.clear()
+    again = made.fetch(tell=lambda text: told.append((text, 0)))
+    assert not told, "nothing is fetched"
+    assert again.pairs == found.pairs
+
+
+def test_offline_nothing_is_fetched_and_kept_pictures_are_shown(made: Made) -> None:
+    before, told = last(made.stage), list[str]()
+    found = made.fetch(offline=True, tell=told.append)
+    assert (found.pairs, found.traffic, told) == ((), (), [])
+    assert [(lack.kind, lack.cause) for lack in found.missing] == [(kind, scenery.OFFLINE) for kind in Kind]
+    assert not asked(made.stage, before)
+    pairs = made.fetch().pairs
+    min(made.folder.glob("*.json")).unlink()
+    before = last(made.stage)
+    again = made.fetch(offline=True, tell=told.append)
+    assert len(again.pairs) == len(again.missing) == 1
+    assert set(again.pairs) < set(pairs)
+    assert not asked(made.stage, before)
+
+
+@pytest.mark.parametrize(
+    ("km", "low", "high"),
+    [(1, 1.5e6, 4e6), (11, 3e6, 9e6), (30, 1e6, 5e6), (90, 1e6, 4e6)],
+)
+def test_the_estimate_is_that_of_the_blocks_that_a_window_touches(km: float, low: float, high: float) -> None:
+    """A window of 5 km touches 1 to 4 blocks of 1.4 MB; wide areas are shown from an overview."""
+    assert low < scenery.about_bytes(square(km)) < high
 
 
 def test_nothing_measured_asks_for_nothing(made: Made) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from s2async.report import page, sections
 from s2async.report.data import Saving, Scatter
+from s2async.report.scene_pairs import Kind, Missing
 from s2async.report.sections import BytesSection, CloudsSection, ProblemGroup
 from s2async.state.records import Problem
 from tests.support.looks import look, watched
@@ -95,3 +96,27 @@ def test_problems_are_listed_by_kind_and_not_without_end() -> None:
     assert "1 job with missing files" in found.text
     assert found.tags.count("tr") == sections.PROBLEMS + 1 + 2
     assert "None." in problems_of().text
+
+
+def unseen(*lacks: Missing) -> Page:
+    return shown("problems.html.j2", Variables(problems=sections.problem_groups([], [], [], lacks)))
+
+
+def test_pictures_that_could_not_be_had_are_counted_by_reason() -> None:
+    gone = [Missing(kind=Kind.CLEAR, item=f"i{n}", cause="not there", reason=f"404: i{n}") for n in range(2)]
+    denied = Missing(kind=Kind.COVERED, item="j", cause="access denied", reason="403: j")
+    found = unseen(*gone, denied)
+    told = "2 pictures of whole scenes missing from this report (3 scenes tried): 2 not there, 1 access denied"
+    assert told in found.text
+    for text in ("a clear area in a cloudy scene", "i0", "404: i1", "a cloudy area in a clear scene", "403: j"):
+        assert text in found.text
+    assert found.tags.count("tr") == 1 + 3
+
+
+def test_one_picture_that_was_not_asked_for_is_told_as_such() -> None:
+    lack = Missing(
+        kind=Kind.CLEAR, item="i", cause="not asked for", reason="nothing was to be fetched (--offline)"
+    )
+    text = unseen(lack).text
+    assert "1 picture of whole scenes missing from this report: not asked for" in text
+    assert "--offline" in text
