@@ -392,7 +392,7 @@ def demo(context: click.Context, folder: Path) -> int:
     """Try s2async without internet access, on generated scenes.
 
     Covers nine parks in Berlin for one year. Starts the sandbox in a process of its own, writes a configuration to
-    the folder, and runs it. The first run generates the scenes, which takes up to a minute.
+    the folder, runs it, and writes its report. The first run generates the scenes, which takes up to a minute.
 
     \b
     Example: s2async demo --folder /tmp/demo
@@ -404,7 +404,10 @@ def demo(context: click.Context, folder: Path) -> int:
 
 
 @cli.command()
-@click.option("--folder", type=options.FOLDER, show_default="as for demo", help="Folder for the generated scenes.")
+@click.argument("config", required=False, type=options.FILE)
+@click.option(
+    "--folder", type=options.FOLDER, show_default="in the user's cache", help="Folder for the generated scenes."
+)
 @click.option(
     "--port",
     default=8722,
@@ -421,6 +424,7 @@ def demo(context: click.Context, folder: Path) -> int:
 @click.pass_obj
 def sandbox(
     verbosity: dict[str, bool],
+    config: Path | None,
     folder: Path | None,
     port: int,
     delay: float,
@@ -430,14 +434,27 @@ def sandbox(
 ) -> None:
     """Serve a STAC API and COGs of generated scenes on this machine.
 
-    Runs until stopped. For tests, benchmarks and trials: the scenes are synthetic.
+    With CONFIG, the scenes are made for its areas, assets and period. The lines for its sections [search] and
+    [network] are printed, and a copy of CONFIG with these lines and a folder of its own is written beside it, so
+    that crops of generated scenes never get among real ones. Without CONFIG, the scenes are those of demo.
+
+    Runs until stopped. For tests, benchmarks and trials: the scenes are synthetic. They take up to 2 GB of disk,
+    and are used again next time.
 
     \b
-    Example: s2async sandbox --delay 100 --bandwidth 1000
+    Example: s2async sandbox fields.toml
+             s2async sandbox --delay 100 --bandwidth 1000
     """
     with loading():
-        from s2async.cli.demo import run_sandbox
+        from s2async.cli.sandbox import run_sandbox
 
     run_sandbox(
-        folder, port=port, delay=delay, bandwidth=bandwidth, areas=areas, items=items, quiet=verbosity["quiet"]
+        folder,
+        config=config,
+        port=port,
+        delay=delay,
+        bandwidth=bandwidth,
+        areas=areas,
+        items=items,
+        quiet=verbosity["quiet"],
     )

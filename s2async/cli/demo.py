@@ -1,4 +1,4 @@
-"""The commands demo and sandbox: the main job without internet access, and the sandbox alone."""
+"""The command demo: the main job without internet access, from generated scenes to the report."""
 
 from __future__ import annotations
 
@@ -8,37 +8,55 @@ import shlex
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
+from typing import Final
 
 import click
 
 from s2async import files
-from s2async.areas import loader as area_files
-from s2async.cli import console
+from s2async.cli import report
 from s2async.cli.run import run_config
+from s2async.cli.run_summary import short
+from s2async.cli.sandbox import ATTRIBUTION, printer
 from s2async.config.example import render
 from s2async.config.model import Config
-from s2async.errors import ConfigError
+from s2async.errors import ConfigError, S2AsyncError
 from s2async.sandbox.server import process
 from s2async.sandbox.world import make
 from s2async.text import safe
 
 PORT = 8722
 """The preferred port: with the same addresses, a second demo resumes where the first one stopped."""
+_ENDED: Final = (0, 3)
+"""Exit codes of runs that have ended by themselves."""
 
 
 def run_demo(folder: Path, *, verbose: bool, quiet: bool) -> int:
-    """Start a sandbox, write a configuration for it, run that, and return the exit code.
+    """Start a sandbox, write a configuration for it, run that, write its report, and return the run's exit code.
 
     Args:
-        folder: folder for configuration, crops and state.
+        folder: folder for configuration, crops, state and report.
         verbose: print every outcome.
         quiet: print failures only.
     """
-    with prepared(folder, tell=_printer(quiet)) as config:
+    with prepared(folder, tell=printer(quiet)) as config:
         again = f"s2async demo --folder {shlex.quote(str(folder))}"
-        return run_config(Config.load(config), again, verbose=verbose, quiet=quiet)
+        settings = Config.load(config)
+        code = run_config(settings, again, verbose=verbose, quiet=quiet)
+        if code in _ENDED:  # now, because the whole scenes that it shows are read from the sandbox
+            _write_report(settings, quiet=quiet)
+        return code
+
+
+def _write_report(config: Config, *, quiet: bool) -> None:
+    """Write the report of a run that has ended; whatever becomes of it, the run is worth as much."""
+    try:
+        _, page = report.write_page(config, "config.toml", quiet=True)
+    except S2AsyncError as error:
+        click.echo(f"no report: {safe(str(error))}", err=True)
+        return
+    if not quiet:
+        click.echo(f"report      {safe(short(page))}")
 
 
 @contextmanager
@@ -62,45 +80,10 @@ def prepared(folder: Path, *, tell: Callable[[str], None]) -> Iterator[Path]:
         text = render(
             catalog_url=sandbox.api,
             origin=sandbox.origin,
-            attribution="synthetic scenes of the s2async sandbox, {year}",
+            attribution=ATTRIBUTION,
         )
         files.replace(path, text.encode())
         yield path
-
-
-def run_sandbox(
-    folder: Path | None,
-    *,
-    port: int,
-    delay: float,
-    bandwidth: float | None,
-    areas: Path | None,
-    items: int | None,
-    quiet: bool,
-) -> None:
-    """Generate the scenes that are missing, and serve them in this process until it is stopped.
-
-    Args:
-        folder: folder for the scenes; None for the folder that the demo uses.
-        port: 0 for any free port.
-        delay: simulated round-trip time, milliseconds.
-        bandwidth: limit for all connections together, Mbit/s.
-        areas: file of areas to generate scenes for; None for the nine parks.
-        items: number of dates to generate; None for a year.
-        quiet: print failures only.
-
-    Raises:
-        LocalError: the scenes cannot be written, or the port is in use.
-    """
-    from s2async.sandbox.server import server  # a demo runs it in another process, and does not import it
-
-    named = None
-    if areas is not None:
-        notice = partial(console.tell, console.standard_error(), quiet=quiet)
-        named = [(area.name, area.polygon) for area in area_files.read(areas, on_notice=notice)]
-    server.check_port(port)
-    world = make.make_world(folder or make.default_folder(), areas=named, items=items, progress=_printer(quiet))
-    server.serve(world.folder, port=port, delay=delay, bandwidth=bandwidth)
 
 
 def _known_port(config: Path) -> int:
@@ -123,13 +106,3 @@ def _free_or_any(port: int) -> int:
         except (OSError, OverflowError):
             return 0
     return port
-
-
-def _printer(quiet: bool) -> Callable[[str], None]:
-    """A function that prints a line to standard error, unless only failures are printed."""
-
-    def tell(text: str) -> None:
-        if not quiet:
-            click.echo(safe(text), err=True)
-
-    return tell

@@ -47,9 +47,9 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
     for line in status_tables.reasons(by_status, run.without):
         console.print(Text(f"  {line}", style="yellow"))
     rows = {
-        "crops": f"{_short(config.output.folder)}/<area>/<item>_<asset>.tif",
-        "index": _short(run.index),
-        "state": _short(config.run.state),
+        "crops": f"{short(config.output.folder)}/<area>/<item>_<asset>.tif",
+        "index": short(run.index),
+        "state": short(config.run.state),
         "traffic": f"{size(run.bytes)} in {run.requests:,} requests in this run",
     }
     requests, moved = status_tables.total(state.traffic())
@@ -97,7 +97,7 @@ def unclean(config: Config, run: Summary) -> str:
     return f"{', and '.join(what)}; {config.command('status')} lists them with reasons"
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
     """A path relative to the current folder where possible."""
     try:
         return str(path.relative_to(Path.cwd()))

@@ -17,6 +17,7 @@ from s2async.config.model import Config
 from s2async.errors import ConfigError, LocalError
 from s2async.sandbox.world import make, parks
 from tests.support import worlds
+from tests.support.pages import Page
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +44,7 @@ def test_a_config_for_a_running_sandbox_at_the_same_address_each_time(tmp_path: 
         assert [area.name for area in area_files.load(first)] == [name for name, _ in parks.PARKS]
         catalog = first.search.resolve()
         assert first.allowed_origins() == (f"http://127.0.0.1:{urlsplit(catalog.url).port}",)
-        assert catalog.attribution == "synthetic scenes of the s2async sandbox, {year}"
+        assert catalog.attribution == "synthetic data of the s2async sandbox, {year}"
     assert told == [f"sandbox with 2 generated scenes at {catalog.url}"]
     with demo.prepared(folder, tell=told.append) as path:
         assert Config.load(path) == first
@@ -77,7 +78,7 @@ def test_a_config_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("made")
 def test_the_command_does_the_job_and_goes_on_next_time(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """One of the nine parks lies in the small world."""
+    """One of the nine parks lies in the small world. The report shows its scene, whose server still runs."""
     folder = tmp_path / "demo"
     for again in (False, True):
         with pytest.raises(SystemExit) as ended:
@@ -86,8 +87,39 @@ def test_the_command_does_the_job_and_goes_on_next_time(tmp_path: Path, capfd: p
         assert ended.value.code == 0, error
         assert "sandbox with 2 generated scenes" in error
         assert out.startswith("0 jobs processed") == again
+        report = folder / "data" / "report.html"
+        assert out.endswith(f"\nreport      {report}\n")
+        page = Page.read(report)
+        assert "Clear views of 9 areas" in page.text
+        assert "not asked for" not in page.text
+        assert "no answer" not in page.text
+        assert "opernicus" not in page.text
+        assert page.tags.count("image") == 2, "the scene whose cloud is not over the park, and the park"
     crops = [path.parent.name for path in folder.rglob("*.tif")]
     assert crops == ["Hasenheide"] * 2
+
+
+@pytest.mark.usefixtures("made")
+def test_without_its_report_a_demo_has_done_its_job(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "demo" / "data" / "report.html").mkdir(parents=True)
+    with pytest.raises(SystemExit) as ended:
+        main.main(["demo", "--folder", str(tmp_path / "demo")])
+    out, error = capfd.readouterr()
+    assert ended.value.code == 0
+    assert "no report: cannot" in error
+    assert "2 saved" in out
+    assert "report  " not in out
+
+
+@pytest.mark.usefixtures("made")
+def test_a_quiet_demo_writes_its_report_and_says_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.main(["-q", "demo", "--folder", str(tmp_path / "demo")])
+    assert ended.value.code == 0
+    assert capfd.readouterr() == ("", "")
+    assert (tmp_path / "demo" / "data" / "report.html").is_file()
 
 
 SLOW = """

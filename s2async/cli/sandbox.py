@@ -1,0 +1,228 @@
+"""The command sandbox: generated scenes for tests and trials, of the nine parks or of a configuration's areas."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from s2async import files
+from s2async.areas import loader as area_files
+from s2async.catalog.periods import LAUNCH
+from s2async.cli import console
+from s2async.config import toml as toml_files
+from s2async.config.model import FORMER_NAMES, Config
+from s2async.config.types import Period
+from s2async.errors import ConfigError, LocalError
+from s2async.sandbox.settings import toml
+from s2async.sandbox.world import make
+from s2async.sandbox.world.assets import ASSETS, NAMES
+from s2async.sandbox.world.items import COLLECTION
+from s2async.sandbox.world.make import World
+from s2async.text import one_line, safe
+
+ATTRIBUTION: Final = "synthetic data of the s2async sandbox, {year}"
+"""Source of the pixels, for the tags of crops; ``{year}`` stands for the year of sensing."""
+_HEAD: Final = "# Written by s2async sandbox"
+"""Beginning of a configuration that may be written again."""
+
+
+def run_sandbox(
+    folder: Path | None,
+    *,
+    config: Path | None,
+    port: int,
+    delay: float,
+    bandwidth: float | None,
+    areas: Path | None,
+    items: int | None,
+    quiet: bool,
+) -> None:
+    """Generate the scenes that are missing, and serve them in this process until it is stopped.
+
+    Args:
+        folder: folder for the scenes; None for one in the user's cache.
+        config: configuration whose areas, assets and period the scenes are for; None for the nine parks in 2022.
+        port: 0 for any free port.
+        delay: simulated round-trip time, milliseconds.
+        bandwidth: limit for all connections together, Mbit/s.
+        areas: without a configuration: file of areas to generate scenes for; None for the nine parks.
+        items: number of dates to generate; None for all of the period.
+        quiet: print failures only.
+
+    Raises:
+        ConfigError: the configuration cannot be used, or the scenes would take too much room.
+        LocalError: the scenes cannot be written, or the port is in use.
+    """
+    from s2async.sandbox.server import server  # a demo runs it in another process, and does not import it
+
+    server.check_port(port)
+    notice = partial(console.tell, console.standard_error(), quiet=quiet)
+    build = partial(make.make_world, items=items, progress=printer(quiet))
+    serve = partial(server.serve, port=port, delay=delay, bandwidth=bandwidth)
+    if config is None:
+        named = None
+        if areas is not None:
+            named = [(area.name, area.polygon) for area in area_files.read(areas, on_notice=notice)]
+        serve(build(folder or make.default_folder(), areas=named).folder)
+        return
+    if areas is not None:
+        raise ConfigError("--areas and CONFIG exclude each other: the scenes are for the areas of CONFIG")
+    settings, now = Config.load(config), datetime.now(UTC)
+    settings.check_period(now)
+    trial = Trial.of(settings, config)
+    world = build(
+        folder or _cache(config),
+        areas=[(area.name, area.polygon) for area in area_files.load(settings, notice)],
+        assets=[*trial.assets.values()],
+        period=days_of(settings.search.period, today=now.date()),
+    )
+    serve(world.folder, ready=partial(_announce, trial, world, quiet=quiet))
+
+
+# ---- the trial --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """A trial of a configuration on generated scenes, by a copy of it that uses them.
+
+    A copy, because crops of the sandbox must not get into the folder and the state of the real ones.
+    """
+
+    path: Path
+    """Of the copy, beside the configuration."""
+    source: Path
+    """The configuration, as the user wrote it."""
+    settings: Mapping[str, Any]
+    """As in the configuration's file."""
+    assets: Mapping[str, str]
+    """The assets that a run reads: keys of the configuration to those of the sandbox."""
+
+    @classmethod
+    def of(cls, config: Config, path: Path) -> Trial:
+        """Plan the trial of a configuration.
+
+        Raises:
+            ConfigError: the configuration is such a copy, there is another file in the copy's place, or the
+                sandbox lacks an asset.
+        """
+        copy = path.with_name(f"{path.stem}-sandbox.toml")
+        if _is_copy(path):
+            raise ConfigError(f"{path} is for a trial already; name the configuration that it was made from")
+        if copy.exists() and not _is_copy(copy):
+            raise ConfigError(f"{copy} exists and is not from the sandbox: it is left unchanged; rename it")
+        source, _ = toml_files.renamed(toml_files.read(path), FORMER_NAMES)
+        return cls(path=copy, source=path, settings=source.data, assets=_assets(config))
+
+    def catalog(self, origin: str) -> dict[str, Any]:
+        """The catalogue of a sandbox at an origin, as a configuration describes it."""
+        return {
+            "url": f"{origin}/v1",
+            "collection": COLLECTION,
+            "assets": dict(self.assets),
+            "attribution": ATTRIBUTION,
+        }
+
+    def lines(self, origin: str) -> str:
+        """What a configuration needs for a sandbox at an origin: the lines of two sections."""
+        return toml(search={"catalog": self.catalog(origin)}, network={"origins": [origin]})
+
+    def text(self, origin: str) -> str:
+        """The copy for a sandbox at an origin."""
+        folder = self.path.stem
+        sections = {name: dict(self.settings.get(name, {})) for name in ("search", "output", "run")}
+        sections["run"].pop("log", None)
+        changed = {
+            "search": sections["search"] | {"catalog": self.catalog(origin)},
+            "output": sections["output"] | {"folder": folder},
+            "run": sections["run"] | {"state": f"{folder}/state.sqlite"},
+            "network": {"origins": [origin]},
+        }
+        about = f"{_HEAD} from {one_line(self.source.name)}: its areas and settings, with synthetic scenes.\n"
+        return (
+            f"{about}# It is written again when the sandbox starts again.\n{toml(**{**self.settings, **changed})}"
+        )
+
+
+def _is_copy(path: Path) -> bool:
+    with files.local_errors("read", path):
+        return path.read_bytes().startswith(_HEAD.encode())
+
+
+def _assets(config: Config) -> dict[str, str]:
+    """Keys of the assets that a run reads, to those of the sandbox.
+
+    Raises:
+        ConfigError: the sandbox lacks one.
+    """
+    selection, catalog = config.selection(), config.search.resolve()
+    found = {}
+    for key in dict.fromkeys((*selection.measured, *selection.assets)):
+        # other catalogues have names such as B04 or B04_10m
+        name = re.sub(r"_[126]0m$", "", catalog.assets.get(key, key))
+        if name not in NAMES:
+            raise ConfigError(
+                f'{config.place("output", "assets")}: the sandbox has no asset "{one_line(key)}"; '
+                f"it has {', '.join(ASSETS)}"
+            )
+        found[key] = NAMES[name]
+    return found
+
+
+def days_of(period: Period, *, today: date) -> tuple[date, date]:
+    """First and last day of a period. One with an open end ends with the last month, so that its scenes stay.
+
+    Args:
+        period: of the configuration.
+        today: the day, UTC.
+    """
+    first = (period.start or LAUNCH).date()
+    if period.end is not None:
+        return first, (period.end - timedelta(microseconds=1)).date()
+    before = today.replace(day=1) - timedelta(days=1)
+    return first, before if before > first else today
+
+
+def _cache(config: Path) -> Path:
+    """The folder for the scenes of a configuration."""
+    digest = hashlib.sha256(os.fsencode(config.absolute())).hexdigest()[:12]
+    return make.default_folder().with_name(f"sandbox-{digest}")
+
+
+def _announce(trial: Trial, world: World, origin: str, *, quiet: bool) -> None:
+    """Tell how to use the sandbox, and write the copy of the configuration; the lines go to standard output."""
+    tell = printer(quiet)
+    tell(f"{world.items:,} synthetic scenes at {origin}/v1; their files are in {world.folder}")
+    click.echo(safe_lines(trial.lines(origin)))
+    try:
+        files.replace(trial.path, trial.text(origin).encode())
+    except LocalError as error:
+        tell(f"{error}: add the lines above to a copy of {trial.source} with another folder and state")
+        return
+    tell(f"wrote {trial.path}: a copy of {trial.source} with these lines, for crops in {trial.path.stem}")
+    tell(f"next, in another terminal: s2async run {shlex.quote(str(trial.path))}; to stop the sandbox: Ctrl-C")
+
+
+def safe_lines(text: str) -> str:
+    """Lines of text, each as a terminal may show it."""
+    return "\n".join(map(safe, text.splitlines()))
+
+
+def printer(quiet: bool) -> Callable[[str], None]:
+    """A function that prints a line to standard error, unless only failures are printed."""
+
+    def tell(text: str) -> None:
+        if not quiet:
+            click.echo(safe(text), err=True)
+
+    return tell
