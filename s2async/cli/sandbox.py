@@ -25,7 +25,7 @@ from s2async.config.types import Period
 from s2async.errors import ConfigError, LocalError
 from s2async.sandbox.settings import toml
 from s2async.sandbox.world import make
-from s2async.sandbox.world.assets import ASSETS, NAMES
+from s2async.sandbox.world.assets import ASSETS, NAMES, SCL, VISUAL
 from s2async.sandbox.world.items import COLLECTION
 from s2async.sandbox.world.make import World
 from s2async.text import one_line, safe
@@ -73,7 +73,14 @@ def run_sandbox(
         named = None
         if areas is not None:
             named = [(area.name, area.polygon) for area in area_files.read(areas, on_notice=notice)]
-        serve(build(folder or make.default_folder(), areas=named).folder)
+        world = build(folder or make.default_folder(), areas=named)
+
+        def ready(origin: str) -> None:
+            server.announce(origin)
+            if not quiet:
+                click.echo(f"for a configuration:\n{lines_for(origin, {SCL: SCL, VISUAL: VISUAL})}", err=True)
+
+        serve(world.folder, ready=ready)
         return
     if areas is not None:
         raise ConfigError("--areas and CONFIG exclude each other: the scenes are for the areas of CONFIG")
@@ -124,26 +131,13 @@ class Trial:
         source, _ = toml_files.renamed(toml_files.read(path), FORMER_NAMES)
         return cls(path=copy, source=path, settings=source.data, assets=_assets(config))
 
-    def catalog(self, origin: str) -> dict[str, Any]:
-        """The catalogue of a sandbox at an origin, as a configuration describes it."""
-        return {
-            "url": f"{origin}/v1",
-            "collection": COLLECTION,
-            "assets": dict(self.assets),
-            "attribution": ATTRIBUTION,
-        }
-
-    def lines(self, origin: str) -> str:
-        """What a configuration needs for a sandbox at an origin: the lines of two sections."""
-        return toml(search={"catalog": self.catalog(origin)}, network={"origins": [origin]})
-
     def text(self, origin: str) -> str:
         """The copy for a sandbox at an origin."""
         folder = self.path.stem
         sections = {name: dict(self.settings.get(name, {})) for name in ("search", "output", "run")}
         sections["run"].pop("log", None)
         changed = {
-            "search": sections["search"] | {"catalog": self.catalog(origin)},
+            "search": sections["search"] | {"catalog": catalog_at(origin, self.assets)},
             "output": sections["output"] | {"folder": folder},
             "run": sections["run"] | {"state": f"{folder}/state.sqlite"},
             "network": {"origins": [origin]},
@@ -152,6 +146,21 @@ class Trial:
         return (
             f"{about}# It is written again when the sandbox starts again.\n{toml(**{**self.settings, **changed})}"
         )
+
+
+def catalog_at(origin: str, assets: Mapping[str, str]) -> dict[str, Any]:
+    """The catalogue of a sandbox, as a configuration describes it.
+
+    Args:
+        origin: of the sandbox.
+        assets: keys of the configuration to those of the sandbox.
+    """
+    return {"url": f"{origin}/v1", "collection": COLLECTION, "assets": dict(assets), "attribution": ATTRIBUTION}
+
+
+def lines_for(origin: str, assets: Mapping[str, str]) -> str:
+    """What a configuration needs for a sandbox: the lines of two sections; arguments as for `catalog_at`."""
+    return toml(search={"catalog": catalog_at(origin, assets)}, network={"origins": [origin]})
 
 
 def _is_copy(path: Path) -> bool:
@@ -203,7 +212,7 @@ def _announce(trial: Trial, world: World, origin: str, *, quiet: bool) -> None:
     """Tell how to use the sandbox, and write the copy of the configuration; the lines go to standard output."""
     tell = printer(quiet)
     tell(f"{world.items:,} synthetic scenes at {origin}/v1; their files are in {world.folder}")
-    click.echo(safe_lines(trial.lines(origin)))
+    click.echo(_safe_lines(lines_for(origin, trial.assets)))
     try:
         files.replace(trial.path, trial.text(origin).encode())
     except LocalError as error:
@@ -213,7 +222,7 @@ def _announce(trial: Trial, world: World, origin: str, *, quiet: bool) -> None:
     tell(f"next, in another terminal: s2async run {shlex.quote(str(trial.path))}; to stop the sandbox: Ctrl-C")
 
 
-def safe_lines(text: str) -> str:
+def _safe_lines(text: str) -> str:
     """Lines of text, each as a terminal may show it."""
     return "\n".join(map(safe, text.splitlines()))
 

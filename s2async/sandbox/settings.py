@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,13 +13,17 @@ def toml(**sections: Any) -> str:
     top = [f"{key} = {_value(value)}" for key, value in sections.items() if not isinstance(value, Mapping)]
     for name, keys in sections.items():
         if isinstance(keys, Mapping):
-            top += [f"[{name}]", *(f"{key} = {_value(value)}" for key, value in keys.items())]
-    return "\n".join(top) + "\n"
+            top += ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in keys.items())]
+    return "\n".join(top).lstrip("\n") + "\n"
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{json.dumps(key)} = {_value(entry)}" for key, entry in value.items()) + " }"
+        return "{ " + ", ".join(f"{_key(key)} = {_value(entry)}" for key, entry in value.items()) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_value, value)) + "]"
     return json.dumps(value, ensure_ascii=False)

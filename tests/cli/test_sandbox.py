@@ -79,8 +79,11 @@ def test_the_copy_has_all_settings_but_those_that_lead_elsewhere(tmp_path: Path)
 
 def test_the_printed_lines_make_the_same_catalogue_of_any_configuration(tmp_path: Path) -> None:
     plan = trial(write(tmp_path))
-    lines = tomllib.loads(plan.lines(ORIGIN))
-    assert lines == {"search": {"catalog": plan.catalog(ORIGIN)}, "network": {"origins": [ORIGIN]}}
+    lines = tomllib.loads(sandbox.lines_for(ORIGIN, plan.assets))
+    assert lines == {
+        "search": {"catalog": sandbox.catalog_at(ORIGIN, plan.assets)},
+        "network": {"origins": [ORIGIN]},
+    }
     pasted = Config.of({"areas": [{"name": "a", "wkt": "POLYGON ((0 0, 1 0, 1 1, 0 0))"}], **lines})
     assert pasted.search.resolve().attribution == "synthetic data of the s2async sandbox, {year}"
     assert pasted.allowed_origins() == (ORIGIN,)

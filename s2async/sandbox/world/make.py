@@ -50,7 +50,7 @@ _MAKERS: Final = (
 """Modules that decide what the scenes are: when one of them changes, they are made anew."""
 NEAR: Final = 2000.0
 """Metres from an area within which full-resolution tiles are real."""
-MOST: Final = 2 << 30
+MOST: Final = 2_000_000_000
 """Bytes on disk that the scenes of a world may take, about."""
 _ITEMS_MOST: Final = 10_000
 """Items of a world; more passes are thinned out."""

@@ -72,7 +72,13 @@ class Square:
             distance: Metres.
             tile: Side of a tile in metres.
         """
-        projected = _moved(np.array(areas, dtype=object), _to_utm(self.epsg))
+        everywhere = np.array(areas, dtype=object)
+        _, south, _, north = (
+            self.unproject(shapely.segmentize(self.box, EXTENT / 4)).buffer(distance / 100_000 + 0.1).bounds
+        )
+        latitudes = shapely.bounds(everywhere)[:, [1, 3]]
+        # projecting takes a while, and most areas of a large country lie elsewhere
+        projected = _moved(everywhere[(latitudes[:, 1] >= south) & (latitudes[:, 0] <= north)], _to_utm(self.epsg))
         west, south, east, north = self.box.buffer(distance, join_style="mitre").bounds
         bounds = shapely.bounds(projected)  # infinite where an area is on the other side of the globe
         low, high = bounds[:, :2], bounds[:, 2:]
