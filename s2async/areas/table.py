@@ -8,6 +8,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadOptions:
+    """What the configuration says about how to read a file of areas."""
+
+    name_field: str = "name"
+    """Field or column with the names."""
+    layer: str | None = None
+    """Layer to read; None when the file has only one."""
+    encoding: str | None = None
+    """Encoding of text in formats that do not state it reliably; None to decide by the file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -30,6 +43,11 @@ class Table:
     """Place of each record for messages, such as ``fields.csv:7``; None: ``<place>: feature <number from 1>``."""
     unreadable: Mapping[int, str] = field(default_factory=dict)
     """Why the geometry of a record (number from 0) cannot be read, and what to do: the end of a message."""
+    malformed: Mapping[int, str] = field(default_factory=dict)
+    """Why a record (number from 0) is no record at all, such as a row with too many cells, and what to do: a message
+    that needs no name."""
+    closed: Mapping[int, BaseGeometry] = field(default_factory=dict)
+    """Geometries of records in `unreadable` whose rings are not closed, with their rings closed: for `repair`."""
     srids: Sequence[int | None] | None = None
     """EPSG code that each record states (EWKT, EWKB), if records differ or only some state one."""
 
