@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from s2async.models import Notice
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadOptions:
@@ -44,12 +46,14 @@ class Table:
     unreadable: Mapping[int, str] = field(default_factory=dict)
     """Why the geometry of a record (number from 0) cannot be read, and what to do: the end of a message."""
     malformed: Mapping[int, str] = field(default_factory=dict)
-    """Why a record (number from 0) is no record at all, such as a row with too many cells, and what to do: a message
-    that needs no name."""
+    """Why a record (number from 0) is no record at all, such as a row with too many cells, and what to do: a
+    message that needs no name."""
     closed: Mapping[int, BaseGeometry] = field(default_factory=dict)
     """Geometries of records in `unreadable` whose rings are not closed, with their rings closed: for `repair`."""
     srids: Sequence[int | None] | None = None
     """EPSG code that each record states (EWKT, EWKB), if records differ or only some state one."""
+    notices: Sequence[Notice] = ()
+    """What the user should check in the file, such as control characters."""
 
     def __len__(self) -> int:
         return len(self.geometries)
