@@ -13,8 +13,10 @@ from s2async.areas.naming import names
 from s2async.areas.table import Table
 from s2async.errors import AreaError
 
+Columns = Mapping[str, Sequence[Any]]
 
-def table(columns: Mapping[str, Sequence[Any]], pseudo: Mapping[str, Sequence[Any]] | None = None, n: int = 2) -> Table:
+
+def table(columns: Columns, pseudo: Columns | None = None, n: int = 2) -> Table:
     return Table(place="a.gpkg", geometries=np.full(n, None, object), columns=columns, pseudo=pseudo or {})
 
 
