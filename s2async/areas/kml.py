@@ -1,0 +1,277 @@
+"""Placemarks of KML and KMZ files, with their folders and extended data.
+
+The XML is read here and not by GDAL: its driver KML drops extended data, and LIBKML is not in all builds; a folder
+is a layer for both. All folders are read as one table.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from xml.etree import ElementTree as ET
+from xml.etree.ElementTree import Element
+
+import numpy as np
+import shapely
+from shapely.errors import ShapelyError
+from shapely.geometry.base import BaseGeometry
+
+from s2async.areas.cell_values import typed
+from s2async.areas.naming import FOLDER
+from s2async.areas.table import ReadOptions, Table
+from s2async.areas.text_files import decoded, read_bytes, xml_declaration
+from s2async.areas.wkt_wkb import closed_ring, explained
+from s2async.errors import AreaError
+from s2async.text import one_line
+
+NAME: Final = "Name"
+"""Column with the names of placemarks, as GDAL calls it."""
+DESCRIPTION: Final = "description"
+ID: Final = "id"
+"""Column with the ``id`` attributes of placemarks."""
+
+_LARGEST: Final = 1 << 30
+"""Bytes of a KML in a KMZ that are read at most: a small archive may claim to hold any amount."""
+_SHAPES: Final = frozenset(("Point", "LineString", "LinearRing", "Polygon", "MultiGeometry"))
+_MULTI: Final[Mapping[str, Callable[[list[Any]], BaseGeometry]]] = {
+    "Point": shapely.MultiPoint,
+    "LineString": shapely.MultiLineString,
+    "Polygon": shapely.MultiPolygon,
+}
+
+
+class _UnfitError(Exception):
+    """A geometry cannot be read; the text says why and what to do."""
+
+
+def read_kml(path: Path, options: ReadOptions) -> Table:
+    """Read all placemarks of a KML or KMZ file.
+
+    Columns are `NAME`, `DESCRIPTION` and `ID` if any placemark has them, and each ``Data`` and ``SimpleData`` of
+    the extended data. Those that a schema does not declare as text may become numbers by the rule of
+    `cell_values`. The folder of each placemark, such as ``North/2024``, is a pseudo column.
+
+    Args:
+        path: the file.
+        options: the encoding if it is set, and the folder if only one is wanted (``layer``).
+
+    Raises:
+        AreaError: it is not KML, or holds no placemarks, or not the wanted folder.
+    """
+    file = one_line(path, 200)
+    raw = _kml_of_kmz(path) if path.suffix.lower() == ".kmz" else read_bytes(path)
+    text = decoded(raw, file, options.encoding, xml_declaration(raw))
+    try:
+        # Expat limits the expansion of entities and fetches none.
+        root = ET.fromstring(text.text)  # noqa: S314
+    except ET.ParseError as error:
+        line = error.position[0]
+        reason = one_line(str(error).partition(":")[0])
+        raise AreaError(f"{file}:{line}: not KML ({reason}); correct it or export it again") from None
+    found = list(_placemarks(root))
+    if not found:
+        link = any(_tag(element) == "NetworkLink" for element in root.iter())
+        advice = "it links to another file: save that one" if link else "save polygons in it"
+        raise AreaError(f"{file}: holds no placemarks; {advice}")
+    if options.layer is not None:
+        found = _within(found, options.layer, file)
+    marks, folders = [mark for mark, _ in found], [folder for _, folder in found]
+    geometries = np.full(len(marks), None, dtype=object)
+    unreadable: dict[int, str] = {}
+    closed: dict[int, BaseGeometry] = {}
+    for number, mark in enumerate(marks):
+        try:
+            geometries[number] = _geometry(mark)
+        except _UnfitError as unfit:
+            unreadable[number] = str(unfit)
+            if (shape := _closed(mark)) is not None:
+                closed[number] = shape
+    return Table(
+        place=file,
+        geometries=geometries,
+        columns=_columns(marks, _text_fields(root)),
+        pseudo={FOLDER: folders} if any(folders) else {},
+        crs="OGC:CRS84",
+        unreadable=unreadable,
+        closed=closed,
+        notices=text.notices,
+    )
+
+
+def _kml_of_kmz(path: Path) -> bytes:
+    """The main document of an archive: ``doc.kml``, or else the first KML (KML 2.2, OGC 07-147r2, annex C)."""
+    file = one_line(path, 200)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.lower().endswith(".kml")]
+            if not names:
+                raise AreaError(f"{file}: holds no .kml; save the areas as KML")
+            with archive.open("doc.kml" if "doc.kml" in names else names[0]) as member:
+                raw = member.read(_LARGEST + 1)
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        reason = one_line(str(error), 100)
+        raise AreaError(f"{file}: cannot be read ({reason}); save the areas as KML") from None
+    if len(raw) > _LARGEST:
+        raise AreaError(f"{file}: its KML is larger than 1 GiB; save the areas as GeoPackage")
+    return raw
+
+
+# ---- elements -----------------------------------------------------------------------------------------------
+
+
+def _tag(element: Element) -> str:
+    """The name of an element without its namespace, of which KML has had several."""
+    return str(element.tag).rpartition("}")[2]
+
+
+def _children(element: Element, name: str) -> Iterator[Element]:
+    return (child for child in element if _tag(child) == name)
+
+
+def _text_of(element: Element, name: str) -> str:
+    return next((child.text or "" for child in _children(element, name)), "").strip()
+
+
+def _placemarks(root: Element) -> Iterator[tuple[Element, str]]:
+    """Yield placemarks in the order of the file, each with the path of its folder."""
+    stack = [(root, "")]
+    while stack:
+        element, folder = stack.pop()
+        if _tag(element) == "Placemark":
+            yield element, folder
+            continue
+        if _tag(element) == "Folder":
+            name = _text_of(element, "name")
+            folder = f"{folder}/{name}" if folder and name else folder or name
+        stack += [(child, folder) for child in reversed(element)]
+
+
+def _within(found: Sequence[tuple[Element, str]], layer: str, file: str) -> list[tuple[Element, str]]:
+    """The placemarks of a folder, which is named alone or with its path."""
+    some = [(mark, folder) for mark, folder in found if layer in (folder, folder.rpartition("/")[2])]
+    if not some:
+        counts = Counter(folder or "(no folder)" for _, folder in found)
+        there = ", ".join(f"{folder} ({count:,})" for folder, count in counts.items())
+        raise AreaError(f'{file}: no folder "{one_line(layer)}"; set layer to one of: {one_line(there, 200)}')
+    return some
+
+
+# ---- columns ------------------------------------------------------------------------------------------------
+
+
+def _columns(marks: Sequence[Element], as_text: frozenset[str]) -> dict[str, Sequence[Any]]:
+    own: dict[str, list[str | None]] = {
+        ID: [mark.get("id") for mark in marks],
+        NAME: [_text_of(mark, "name") or None for mark in marks],
+        DESCRIPTION: [_text_of(mark, "description") or None for mark in marks],
+    }
+    columns: dict[str, Sequence[Any]] = {
+        name: values for name, values in own.items() if name == NAME or any(values)
+    }
+    extended: dict[str, list[str | None]] = {}
+    for number, mark in enumerate(marks):
+        for name, value in _extended(mark):
+            extended.setdefault(name, [None] * len(marks))[number] = value or None
+    for name, cells in extended.items():
+        key = f"{name}_2" if name in columns else name
+        columns[key] = cells if name in as_text else typed(cells)
+    return columns
+
+
+def _extended(mark: Element) -> Iterator[tuple[str, str]]:
+    """Yield the names and values of a placemark's extended data."""
+    for data in _children(mark, "ExtendedData"):
+        for one in data.iter():
+            name = (one.get("name") or "").strip()
+            if name and _tag(one) == "Data":
+                yield name, _text_of(one, "value")
+            elif name and _tag(one) == "SimpleData":
+                yield name, (one.text or "").strip()
+
+
+def _text_fields(root: Element) -> frozenset[str]:
+    """Names of the fields that a schema declares as text."""
+    fields = (field for field in root.iter() if _tag(field) == "SimpleField")
+    return frozenset((field.get("name") or "").strip() for field in fields if field.get("type") == "string")
+
+
+# ---- geometries ---------------------------------------------------------------------------------------------
+
+
+def _geometry(mark: Element, *, closing: bool = False) -> BaseGeometry | None:
+    """The geometry of a placemark; several in one MultiGeometry, however nested, become one of their kind.
+
+    Raises:
+        _UnfitError: it cannot be read.
+    """
+    stack = [child for child in mark if _tag(child) in _SHAPES][:1]
+    if not stack:
+        return None
+    several = _tag(stack[0]) == "MultiGeometry"
+    parts: list[BaseGeometry] = []
+    while stack:
+        element = stack.pop()
+        if _tag(element) == "MultiGeometry":
+            stack += [child for child in reversed(element) if _tag(child) in _SHAPES]
+            continue
+        try:
+            parts.append(_part(element, closing=closing))
+        except (ShapelyError, ValueError, IndexError) as error:
+            raise _UnfitError(_why(error)) from None
+    if not several:
+        return parts[0]
+    kinds = {part.geom_type for part in parts}
+    return _MULTI[kinds.pop()](parts) if len(kinds) == 1 else shapely.GeometryCollection(parts)
+
+
+def _part(element: Element, *, closing: bool) -> BaseGeometry:
+    if _tag(element) == "Polygon":
+        shell, *holes = [
+            _ring(ring, closing=closing)
+            for side in ("outerBoundaryIs", "innerBoundaryIs")
+            for boundary in _children(element, side)
+            for ring in _children(boundary, "LinearRing")
+        ] or [()]
+        return shapely.Polygon(shell, holes)
+    positions = _positions(element)
+    return shapely.Point(positions[0]) if _tag(element) == "Point" else shapely.LineString(positions)
+
+
+def _ring(element: Element, *, closing: bool) -> Sequence[tuple[float, float]]:
+    positions = _positions(element)
+    closed = closed_ring(positions)
+    if not closing and len(closed) != len(positions):
+        raise ValueError("not closed")
+    return [(x, y) for x, y in closed]
+
+
+def _closed(mark: Element) -> BaseGeometry | None:
+    try:
+        return _geometry(mark, closing=True)
+    except _UnfitError:
+        return None
+
+
+def _positions(element: Element) -> list[tuple[float, float]]:
+    """Longitudes and latitudes of an element; heights are dropped.
+
+    Raises:
+        ValueError: a position has not two numbers.
+    """
+    tuples = re.sub(r"\s*,\s*", ",", _text_of(element, "coordinates")).split()
+    positions = []
+    for position in tuples:
+        lon, lat, *_ = position.split(",")
+        positions.append((float(lon), float(lat)))
+    return positions
+
+
+def _why(error: Exception) -> str:
+    message = str(error)
+    if "linearring" in message.lower() and "at least" in message:
+        message = "number of points"
+    return explained(message)
