@@ -16,7 +16,6 @@ points.
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -40,6 +39,7 @@ POINTS: Final = (("lon", "lat"), ("longitude", "latitude"), ("long", "lat"), ("l
 """Names of columns with the coordinates of points, in lower case."""
 
 _SEP: Final = re.compile(r'"?sep=(?P<delimiter>[^\r\n])"?[ \t;,]*(\r\n|\r|\n|$)', re.IGNORECASE)
+_LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _COORDINATE: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 
 
@@ -122,8 +122,9 @@ class _Lines:
 
     def __init__(self, text: str, file: str, stated: re.Match[str] | None) -> None:
         self.file = file
+        self._text = text
+        self._start = stated.end() if stated else 0
         self._first = 1 if stated else 0
-        self._text = text[stated.end() :] if stated else text
 
     def rows(self, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         """Yield rows that are not empty, each with its first line, counted from 1.
@@ -131,7 +132,8 @@ class _Lines:
         Raises:
             AreaError: it is not CSV.
         """
-        rows = csv.reader(io.StringIO(self._text, newline=""), delimiter=delimiter, strict=True)
+        lines = (match[0] for match in _LINE.finditer(self._text, self._start))
+        rows = csv.reader(lines, delimiter=delimiter, strict=True)
         last = 0
         try:
             for row in rows:

@@ -36,6 +36,8 @@ ID: Final = "id"
 
 _LARGEST: Final = 1 << 30
 """Bytes of a KML in a KMZ that are read at most: a small archive may claim to hold any amount."""
+_STRETCH: Final = 1 << 18
+"""Characters that are parsed at once. In between, other threads get the interpreter."""
 _SHAPES: Final = frozenset(("Point", "LineString", "LinearRing", "Polygon", "MultiGeometry"))
 _MULTI: Final[Mapping[str, Callable[[list[Any]], BaseGeometry]]] = {
     "Point": shapely.MultiPoint,
@@ -65,13 +67,7 @@ def read_kml(path: Path, options: ReadOptions) -> Table:
     file = one_line(path, 200)
     raw = _kml_of_kmz(path) if path.suffix.lower() == ".kmz" else read_bytes(path)
     text = decoded(raw, file, options.encoding, xml_declaration(raw))
-    try:
-        # Expat limits the expansion of entities and fetches none.
-        root = ET.fromstring(text.text)  # noqa: S314
-    except ET.ParseError as error:
-        line = error.position[0]
-        reason = one_line(str(error).partition(":")[0])
-        raise AreaError(f"{file}:{line}: not KML ({reason}); correct it or export it again") from None
+    root = _parsed(text.text, file)
     found = list(_placemarks(root))
     if not found:
         link = any(_tag(element) == "NetworkLink" for element in root.iter())
@@ -118,6 +114,23 @@ def _kml_of_kmz(path: Path) -> bytes:
     if len(raw) > _LARGEST:
         raise AreaError(f"{file}: its KML is larger than 1 GiB; save the areas as GeoPackage")
     return raw
+
+
+def _parsed(text: str, file: str) -> Element:
+    """The root of an XML document.
+
+    Raises:
+        AreaError: it is not well-formed.
+    """
+    parser = ET.XMLParser()  # noqa: S314 - expat limits the expansion of entities and fetches none
+    try:
+        for start in range(0, len(text), _STRETCH):
+            parser.feed(text[start : start + _STRETCH])
+        return parser.close()
+    except ET.ParseError as error:
+        line = error.position[0]
+        reason = one_line(str(error).partition(":")[0])
+        raise AreaError(f"{file}:{line}: not KML ({reason}); correct it or export it again") from None
 
 
 # ---- elements -----------------------------------------------------------------------------------------------

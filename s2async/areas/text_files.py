@@ -28,6 +28,8 @@ _MARKS: Final = (  # of UTF-32 first: that of UTF-16 is its beginning
 )
 _ODD: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
 """Control characters except tab and line ends, and the sign that stands for a character that was lost."""
+_STRETCH: Final = 1 << 20
+"""Characters that are searched at once. In between, other threads get the interpreter."""
 _DECLARATION: Final = re.compile(rb"""\s*<\?xml\s[^>]*?\bencoding\s*=\s*["']([\w.:-]{1,40})["']""")
 
 
@@ -193,13 +195,18 @@ def _misfit(name: str, error: UnicodeError) -> str:
 
 
 def _notices(text: str, file: str) -> Iterator[Notice]:
-    match = _ODD.search(text)
-    if match is None:
+    first, count = -1, 0
+    for start in range(0, len(text), _STRETCH):
+        found = [match.start() for match in _ODD.finditer(text, start, start + _STRETCH)]
+        count += len(found)
+        if first < 0 and found:
+            first = found[0]
+    if first < 0:
         return
-    line, count = text.count("\n", 0, match.start()) + 1, len(_ODD.findall(text))
+    line = text.count("\n", 0, first) + 1
     what = "a control character" if count == 1 else f"{count:,} control characters, the first"
     yield Notice(
-        text=f"{file}:{line}: {what} (U+{ord(match[0]):04X}); if letters look wrong, set encoding, "
+        text=f"{file}:{line}: {what} (U+{ord(text[first]):04X}); if letters look wrong, set encoding, "
         'such as encoding = "cp1252", or save the file as UTF-8'
     )
 

@@ -18,6 +18,8 @@ from s2async.text import one_line
 _EWKT: Final = re.compile(r"\s*SRID\s*=\s*([0-9]{1,6})\s*;", re.IGNORECASE)
 _HEX: Final = re.compile(r"\s*(?:\\x|0x)?(0[01](?:[0-9a-f]{2}){4,})\s*", re.IGNORECASE)
 """WKB in hexadecimal digits; psql writes ``\\x`` before binary columns. The first byte is the byte order."""
+_SLICE: Final = 1_000
+"""Texts that are parsed at once. In between, other threads get the interpreter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -51,12 +53,15 @@ def parsed(texts: Sequence[str]) -> Geometries:
         else:
             wkts[number] = text
     with np.errstate(all="ignore"):
-        shapes[list(wkts)] = shapely.from_wkt(np.array(list(wkts.values()), object), on_invalid="ignore")
-        shapes[list(wkbs)] = shapely.from_wkb(np.array(list(wkbs.values()), object), on_invalid="ignore")
+        for texts_of, parse in ((wkts, shapely.from_wkt), (wkbs, shapely.from_wkb)):
+            numbers, raws = list(texts_of), np.array(list(texts_of.values()), object)
+            for start in range(0, len(numbers), _SLICE):
+                some = slice(start, start + _SLICE)
+                shapes[numbers[some]] = parse(raws[some], on_invalid="ignore")
     for number in wkbs:
-        if shapes[number] is not None:
-            srids[number] = shapely.get_srid(shapes[number]) or None
-    shapes = shapely.set_srid(shapes, 0)
+        if srid := max(0, int(shapely.get_srid(shapes[number]))):  # -1 where there is no geometry
+            srids[number] = srid
+            shapes[number] = shapely.set_srid(shapes[number], 0)
     unreadable: dict[int, str] = {}
     closed: dict[int, BaseGeometry] = {}
     written: dict[int, str | bytes] = {**wkts, **wkbs}
