@@ -1,4 +1,4 @@
-"""The names of areas, from a column of their file or from what else tells them apart. Pure."""
+"""The names of areas, from a column of their file or from what else tells them apart."""
 
 from __future__ import annotations
 

@@ -57,11 +57,13 @@ def repair(polygon: BaseGeometry) -> Repair | None:
     """
     try:
         return _repair(polygon)
-    except ShapelyError:  # such as coordinates that are not finite
+    except ShapelyError:  # such as lines that GEOS cannot bring together
         return None
 
 
 def _repair(polygon: BaseGeometry) -> Repair | None:
+    if not np.isfinite(shapely.get_coordinates(polygon)).all():
+        return None
     rounded = shapely.transform(shapely.force_2d(polygon), lambda xy: np.round(xy, _DECIMALS) + 0.0)
     whole: list[BaseGeometry] = []
     doubtful: list[BaseGeometry] = []
@@ -88,9 +90,12 @@ def _repair(polygon: BaseGeometry) -> Repair | None:
 def _faces(part: Polygon) -> tuple[list[BaseGeometry], list[BaseGeometry]] | None:
     """Return the faces of a part that are inside by the positive rule, and those where the rules disagree.
 
-    None if there are too many.
+    None if there are too many, or the part has holes in nothing.
     """
-    rings = [ring for ring in _rings(part) if len(ring) > 2]
+    shell, *holes = _rings(part)
+    if len(shell) < 3:
+        return None if holes else ([], [])
+    rings = [shell, *(hole for hole in holes if len(hole) > 2)]
     lines = shapely.union_all([LineString(ring) for ring in rings])
     faces = np.array(list(shapely.polygonize([lines]).geoms), dtype=object)
     if len(faces) * sum(map(len, rings)) > _MOST:
@@ -101,22 +106,20 @@ def _faces(part: Polygon) -> tuple[list[BaseGeometry], list[BaseGeometry]] | Non
     turns = [_winding(within, ring) for ring in rings]
     # Rings may have either direction: what counts is that of most of the area which they enclose.
     turns = [winding * _direction(ring) for winding, ring in zip(turns, rings, strict=True)]
-    shell, holes = turns[0], turns[1:]
-    odd = sum(turns, np.zeros(len(faces), int)) % 2 == 1
-    hollow = np.zeros(len(faces), bool)
-    for hole in holes:
-        hollow |= hole != 0
-    nonzero = (shell != 0) & ~hollow
-    positive = (shell > 0) & ~hollow
+    odd = np.sum(turns, axis=0) % 2 == 1
+    hollow = np.any(np.array(turns[1:], int).reshape(-1, len(faces)) != 0, axis=0)
+    nonzero = (turns[0] != 0) & ~hollow
+    positive = (turns[0] > 0) & ~hollow
     return list(faces[positive]), list(faces[(odd != positive) | (nonzero != positive)])
 
 
 def _overlaps(parts: Sequence[BaseGeometry]) -> list[BaseGeometry]:
     """The regions that several parts share."""
-    tree = shapely.STRtree(parts)
-    one, other = tree.query(parts, predicate="intersects")
-    pairs = one < other
+    if len(parts) < 2:
+        return []
     these = np.array(parts, dtype=object)
+    one, other = shapely.STRtree(these).query(these, predicate="intersects")
+    pairs = one < other
     shared = shapely.get_parts(shapely.intersection(these[one[pairs]], these[other[pairs]]))
     return list(shared[shapely.area(shared) > 0])
 
