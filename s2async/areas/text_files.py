@@ -10,10 +10,10 @@ from __future__ import annotations
 import codecs
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from s2async.errors import AreaError
 from s2async.models import Notice
@@ -28,6 +28,7 @@ _MARKS: Final = (  # of UTF-32 first: that of UTF-16 is its beginning
 )
 _ODD: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
 """Control characters except tab and line ends, and the sign that stands for a character that was lost."""
+_ADVICE: Final = 'if letters look wrong, set encoding, such as encoding = "cp1252", or save the file as UTF-8'
 _STRETCH: Final = 1 << 20
 """Characters that are searched at once. In between, other threads get the interpreter."""
 _DECLARATION: Final = re.compile(rb"""\s*<\?xml\s[^>]*?\bencoding\s*=\s*["']([\w.:-]{1,40})["']""")
@@ -205,10 +206,29 @@ def _notices(text: str, file: str) -> Iterator[Notice]:
         return
     line = text.count("\n", 0, first) + 1
     what = "a control character" if count == 1 else f"{count:,} control characters, the first"
-    yield Notice(
-        text=f"{file}:{line}: {what} (U+{ord(text[first]):04X}); if letters look wrong, set encoding, "
-        'such as encoding = "cp1252", or save the file as UTF-8'
-    )
+    yield Notice(text=f"{file}:{line}: {what} (U+{ord(text[first]):04X}); {_ADVICE}")
+
+
+def column_notices(columns: Mapping[str, Sequence[Any]], file: str) -> list[Notice]:
+    """Return a notice for each column whose text has control characters, as text in a wrong encoding may have.
+
+    Args:
+        columns: values by column; only those that are text are looked at.
+        file: the file, for the notices.
+    """
+    found = []
+    for name, values in columns.items():
+        for number, value in enumerate(values, start=1):
+            # The first test is quick, and few values that fail it pass the second.
+            if isinstance(value, str) and not value.isprintable() and (match := _ODD.search(value)):
+                found.append(
+                    Notice(
+                        text=f'{file}: feature {number}: column "{one_line(name)}" has a control character '
+                        f"(U+{ord(match[0]):04X}); {_ADVICE}"
+                    )
+                )
+                break
+    return found
 
 
 # ---- the tables of Shapefiles -------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyogrio
@@ -13,7 +14,14 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2async.areas.text_files import dbf_encoding, decoded, known_encoding, read_text, xml_declaration
+from s2async.areas.text_files import (
+    column_notices,
+    dbf_encoding,
+    decoded,
+    known_encoding,
+    read_text,
+    xml_declaration,
+)
 from s2async.errors import AreaError
 
 NAME = "Mühlenfeld"
@@ -93,6 +101,15 @@ def test_control_characters_are_told() -> None:
     assert notice.text.startswith("a.csv:2: 2 control characters, the first (U+0081); ")
     (notice,) = decoded("a\ufffdb".encode(), "a.csv").notices
     assert "(U+FFFD)" in notice.text
+
+
+def test_control_characters_of_columns_are_told_once() -> None:
+    columns: dict[str, list[Any]] = {
+        "crop": ["rye", None, 3, "a\x96b", "a\x96b"],
+        "note": ["two\nlines\tü", "-", None, None, None],
+    }
+    (notice,) = column_notices(columns, "a.shp")
+    assert notice.text.startswith('a.shp: feature 4: column "crop" has a control character (U+0096); ')
 
 
 def test_missing_file(tmp_path: Path) -> None:
