@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -80,7 +80,7 @@ def named(value: Any, name_field: str) -> tuple[str, str]:
 
 def _values(table: Table, name_field: str) -> Sequence[Any]:
     for fields in (table.columns, table.pseudo):
-        if (key := _key(fields, name_field)) is not None:
+        if (key := name_column(fields, name_field)) is not None:
             return fields[key]
     if name_field.casefold() == ROW:
         return range(1, len(table) + 1)
@@ -92,8 +92,8 @@ def _values(table: Table, name_field: str) -> Sequence[Any]:
     raise AreaError(f'{table.where(0)}: no field "{one_line(name_field)}" for the name; {advice}')
 
 
-def _key(fields: Mapping[str, Sequence[Any]], name_field: str) -> str | None:
-    """The field of this name, or the only one whose name differs in case only."""
+def name_column(fields: Collection[str], name_field: str) -> str | None:
+    """Return the field of this name, or the only one whose name differs in case only; None if there is neither."""
     if name_field in fields:
         return name_field
     alike = [field for field in fields if field.casefold() == name_field.casefold()]
