@@ -38,7 +38,7 @@ GEOMETRY: Final = ("wkt", "geometry", "geom", "the_geom")
 POINTS: Final = (("lon", "lat"), ("longitude", "latitude"), ("long", "lat"), ("lng", "lat"), ("x", "y"))
 """Names of columns with the coordinates of points, in lower case."""
 
-_SEP: Final = re.compile(r'"?sep=(?P<delimiter>[^\r\n])"?[ \t;,]*(\r\n|\r|\n|$)', re.IGNORECASE)
+_SEP: Final = re.compile(r'"?sep=(?P<delimiter>[^\w\r\n "\'])"?[ \t;,]*(\r\n|\r|\n|$)', re.IGNORECASE)
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _COORDINATE: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 

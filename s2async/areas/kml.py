@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ ID: Final = "id"
 
 _LARGEST: Final = 1 << 30
 """Bytes of a KML in a KMZ that are read at most: a small archive may claim to hold any amount."""
+_COMMA: Final = re.compile(r"\s*,\s*")
 _STRETCH: Final = 1 << 18
 """Characters that are parsed at once. In between, other threads get the interpreter."""
 _SHAPES: Final = frozenset(("Point", "LineString", "LinearRing", "Polygon", "MultiGeometry"))
@@ -70,7 +72,7 @@ def read_kml(path: Path, options: ReadOptions) -> Table:
     root = _parsed(text.text, file)
     found = list(_placemarks(root))
     if not found:
-        link = any(_tag(element) == "NetworkLink" for element in root.iter())
+        link = next(root.iter("NetworkLink"), None) is not None
         advice = "it links to another file: save that one" if link else "save polygons in it"
         raise AreaError(f"{file}: holds no placemarks; {advice}")
     if options.layer is not None:
@@ -108,7 +110,7 @@ def _kml_of_kmz(path: Path) -> bytes:
                 raise AreaError(f"{file}: holds no .kml; save the areas as KML")
             with archive.open("doc.kml" if "doc.kml" in names else names[0]) as member:
                 raw = member.read(_LARGEST + 1)
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         reason = one_line(str(error), 100)
         raise AreaError(f"{file}: cannot be read ({reason}); save the areas as KML") from None
     if len(raw) > _LARGEST:
@@ -117,7 +119,7 @@ def _kml_of_kmz(path: Path) -> bytes:
 
 
 def _parsed(text: str, file: str) -> Element:
-    """The root of an XML document.
+    """The root of an XML document, whose elements lose their namespace: KML has had several.
 
     Raises:
         AreaError: it is not well-formed.
@@ -126,27 +128,21 @@ def _parsed(text: str, file: str) -> Element:
     try:
         for start in range(0, len(text), _STRETCH):
             parser.feed(text[start : start + _STRETCH])
-        return parser.close()
+        root = parser.close()
     except ET.ParseError as error:
         line = error.position[0]
         reason = one_line(str(error).partition(":")[0])
         raise AreaError(f"{file}:{line}: not KML ({reason}); correct it or export it again") from None
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
 
 
 # ---- elements -----------------------------------------------------------------------------------------------
 
 
-def _tag(element: Element) -> str:
-    """The name of an element without its namespace, of which KML has had several."""
-    return str(element.tag).rpartition("}")[2]
-
-
-def _children(element: Element, name: str) -> Iterator[Element]:
-    return (child for child in element if _tag(child) == name)
-
-
 def _text_of(element: Element, name: str) -> str:
-    return next((child.text or "" for child in _children(element, name)), "").strip()
+    return element.findtext(name, "").strip()
 
 
 def _placemarks(root: Element) -> Iterator[tuple[Element, str]]:
@@ -154,10 +150,10 @@ def _placemarks(root: Element) -> Iterator[tuple[Element, str]]:
     stack = [(root, "")]
     while stack:
         element, folder = stack.pop()
-        if _tag(element) == "Placemark":
+        if element.tag == "Placemark":
             yield element, folder
             continue
-        if _tag(element) == "Folder":
+        if element.tag == "Folder":
             name = _text_of(element, "name")
             folder = f"{folder}/{name}" if folder and name else folder or name
         stack += [(child, folder) for child in reversed(element)]
@@ -188,7 +184,9 @@ def _columns(marks: Sequence[Element], as_text: frozenset[str]) -> dict[str, Seq
     extended: dict[str, list[str | None]] = {}
     for number, mark in enumerate(marks):
         for name, value in _extended(mark):
-            extended.setdefault(name, [None] * len(marks))[number] = value or None
+            if name not in extended:
+                extended[name] = [None] * len(marks)
+            extended[name][number] = value or None
     for name, cells in extended.items():
         key = f"{name}_2" if name in columns else name
         columns[key] = cells if name in as_text else typed(cells)
@@ -197,19 +195,19 @@ def _columns(marks: Sequence[Element], as_text: frozenset[str]) -> dict[str, Seq
 
 def _extended(mark: Element) -> Iterator[tuple[str, str]]:
     """Yield the names and values of a placemark's extended data."""
-    for data in _children(mark, "ExtendedData"):
+    for data in mark.iterfind("ExtendedData"):
         for one in data.iter():
-            name = (one.get("name") or "").strip()
-            if name and _tag(one) == "Data":
+            name = one.get("name", "").strip()
+            if name and one.tag == "Data":
                 yield name, _text_of(one, "value")
-            elif name and _tag(one) == "SimpleData":
+            elif name and one.tag == "SimpleData":
                 yield name, (one.text or "").strip()
 
 
 def _text_fields(root: Element) -> frozenset[str]:
     """Names of the fields that a schema declares as text."""
-    fields = (field for field in root.iter() if _tag(field) == "SimpleField")
-    return frozenset((field.get("name") or "").strip() for field in fields if field.get("type") == "string")
+    fields = (field for field in root.iter("SimpleField") if field.get("type") == "string")
+    return frozenset(field.get("name", "").strip() for field in fields)
 
 
 # ---- geometries ---------------------------------------------------------------------------------------------
@@ -221,15 +219,15 @@ def _geometry(mark: Element, *, closing: bool = False) -> BaseGeometry | None:
     Raises:
         _UnfitError: it cannot be read.
     """
-    stack = [child for child in mark if _tag(child) in _SHAPES][:1]
+    stack = [child for child in mark if child.tag in _SHAPES][:1]
     if not stack:
         return None
-    several = _tag(stack[0]) == "MultiGeometry"
+    several = stack[0].tag == "MultiGeometry"
     parts: list[BaseGeometry] = []
     while stack:
         element = stack.pop()
-        if _tag(element) == "MultiGeometry":
-            stack += [child for child in reversed(element) if _tag(child) in _SHAPES]
+        if element.tag == "MultiGeometry":
+            stack += [child for child in reversed(element) if child.tag in _SHAPES]
             continue
         try:
             parts.append(_part(element, closing=closing))
@@ -242,16 +240,15 @@ def _geometry(mark: Element, *, closing: bool = False) -> BaseGeometry | None:
 
 
 def _part(element: Element, *, closing: bool) -> BaseGeometry:
-    if _tag(element) == "Polygon":
+    if element.tag == "Polygon":
         shell, *holes = [
             _ring(ring, closing=closing)
             for side in ("outerBoundaryIs", "innerBoundaryIs")
-            for boundary in _children(element, side)
-            for ring in _children(boundary, "LinearRing")
+            for ring in element.iterfind(f"{side}/LinearRing")
         ] or [()]
         return shapely.Polygon(shell, holes)
     positions = _positions(element)
-    return shapely.Point(positions[0]) if _tag(element) == "Point" else shapely.LineString(positions)
+    return shapely.Point(positions[0]) if element.tag == "Point" else shapely.LineString(positions)
 
 
 def _ring(element: Element, *, closing: bool) -> Sequence[tuple[float, float]]:
@@ -275,9 +272,11 @@ def _positions(element: Element) -> list[tuple[float, float]]:
     Raises:
         ValueError: a position has not two numbers.
     """
-    tuples = re.sub(r"\s*,\s*", ",", _text_of(element, "coordinates")).split()
+    text = element.findtext("coordinates", "")
+    if ", " in text or " ," in text:  # which the standard forbids
+        text = _COMMA.sub(",", text)
     positions = []
-    for position in tuples:
+    for position in text.split():
         lon, lat, *_ = position.split(",")
         positions.append((float(lon), float(lat)))
     return positions

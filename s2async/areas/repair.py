@@ -32,7 +32,7 @@ _DECIMALS: Final = 9
 _WGS84: Final = Geod(ellps="WGS84")
 _RADIUS: Final = 6_371_000.0
 _MOST: Final = 20_000_000
-"""Pairs of faces and edges that are compared at most (about 1 s); a polygon with more is no slip of a pen."""
+"""Pairs of faces and edges that are compared at most, in about 1 s; a polygon with more is refused."""
 _BATCH: Final = 1_000_000
 
 

@@ -313,7 +313,7 @@ def _cpg(path: Path) -> tuple[str, str]:
     file = _beside(path, ".cpg")
     if file is None:
         return "", ""
-    # A program of the user's may have written anything here; names of encodings are ASCII.
+    # Names of encodings are ASCII, but the file may hold anything.
     return read_bytes(file)[:100].decode("ascii", "replace").strip("\ufffd \r\n\t\0"), one_line(file, 200)
 
 
