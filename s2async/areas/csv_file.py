@@ -159,10 +159,18 @@ def _layout(lines: _Lines, stated: str | None) -> _Layout:
         AreaError: there are none.
     """
     layouts = []
-    for delimiter in (stated,) if stated else (",", ";", "\t"):
-        line, cells = next(lines.rows(delimiter), (0, []))
+    delimiters = (stated,) if stated else (",", ";", "\t")
+    refused: AreaError | None = None
+    for delimiter in delimiters:
+        try:
+            line, cells = next(lines.rows(delimiter), (0, []))
+        except AreaError as error:  # quoted cells are followed by another delimiter
+            refused = refused or error
+            continue
         header = tuple(cell.strip() for cell in cells)
         layouts.append(_Layout(delimiter=delimiter, header=header, geometry=_geometry_columns(header)))
+    if refused and not any(layout.geometry for layout in layouts):
+        raise refused
     if not layouts[0].header:
         raise AreaError(f"{lines.file}: is empty; write a header line with name and wkt, and a line for each area")
     best = next((layout for layout in layouts if layout.geometry), None)

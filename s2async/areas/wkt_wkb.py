@@ -57,7 +57,12 @@ def parsed(texts: Sequence[str]) -> Geometries:
             numbers, raws = list(texts_of), np.array(list(texts_of.values()), object)
             for start in range(0, len(numbers), _SLICE):
                 some = slice(start, start + _SLICE)
-                shapes[numbers[some]] = parse(raws[some], on_invalid="ignore")
+                try:
+                    shapes[numbers[some]] = parse(raws[some], on_invalid="ignore")
+                except NotImplementedError:  # curves, of which one spoils the slice
+                    for number, raw in zip(numbers[some], raws[some].tolist(), strict=True):
+                        if not why_unreadable(raw):
+                            shapes[number] = parse(raw)
     for number in wkbs:
         if srid := max(0, int(shapely.get_srid(shapes[number]))):  # -1 where there is no geometry
             srids[number] = srid
@@ -101,11 +106,14 @@ def with_closed_rings(raw: str | bytes) -> BaseGeometry | None:
     Returns:
         the geometry without SRID; None if there is another fault.
     """
-    with np.errstate(all="ignore"):
-        if isinstance(raw, str):
-            shape = shapely.from_wkt(raw, on_invalid="fix")
-        else:
-            shape = shapely.from_wkb(raw, on_invalid="fix")
+    try:
+        with np.errstate(all="ignore"):
+            if isinstance(raw, str):
+                shape = shapely.from_wkt(raw, on_invalid="fix")
+            else:
+                shape = shapely.from_wkb(raw, on_invalid="fix")
+    except NotImplementedError:  # curves
+        return None
     return None if shape is None else shapely.set_srid(shape, 0)
 
 

@@ -86,6 +86,13 @@ def test_geometries_that_cannot_be_read_are_told_by_record(tmp_path: Path) -> No
     assert read.closed == {1: BOX, 5: BOX}
 
 
+def test_a_curve_does_not_spoil_its_neighbours(tmp_path: Path) -> None:
+    curve = "CURVEPOLYGON (CIRCULARSTRING (0 0, 1 1, 2 0, 1 -1, 0 0))"
+    read = table(tmp_path, f'name,wkt\nP,"{SQUARE}"\nQ,"{curve}"\nR,"{OTHER}"\n')
+    assert read.unreadable == {1: "curves cannot be used; convert them to straight lines"}
+    assert [shape is None for shape in read.geometries] == [False, True, False]
+
+
 # ---- points -------------------------------------------------------------------------------------------------
 
 
@@ -158,6 +165,15 @@ def test_the_delimiter_is_that_with_which_there_is_a_geometry(tmp_path: Path) ->
     assert read.columns == {"name": ["P"], "length, width": [1]}
     read = table(tmp_path, f"name\tremark (a;b), c\tgeom\nP\t1\t{SQUARE}\n")
     assert read.columns == {"name": ["P"], "remark (a;b), c": [1]}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_names_of_columns_may_be_in_quotes(tmp_path: Path, delimiter: str) -> None:
+    rows = [["name", "wkt", "remark"], ["a, b; c\td", SQUARE, ";,"]]
+    text = "\n".join(delimiter.join(f'"{cell}"' for cell in row) for row in rows)
+    read = table(tmp_path, text)
+    assert read.columns == {"name": ["a, b; c\td"], "remark": [";,"]}
+    assert list(read.geometries) == [BOX]
 
 
 def test_any_delimiter_may_be_stated(tmp_path: Path) -> None:
