@@ -169,7 +169,7 @@ def _layout(lines: _Lines, stated: str | None) -> _Layout:
             continue
         header = tuple(cell.strip() for cell in cells)
         layouts.append(_Layout(delimiter=delimiter, header=header, geometry=_geometry_columns(header)))
-    if refused and not any(layout.geometry for layout in layouts):
+    if refused and all(len(layout.header) < 2 for layout in layouts):
         raise refused
     if not layouts[0].header:
         raise AreaError(f"{lines.file}: is empty; write a header line with name and wkt, and a line for each area")

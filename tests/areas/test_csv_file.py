@@ -201,6 +201,8 @@ def test_control_characters_are_a_notice(tmp_path: Path) -> None:
         ("sep=;\n", "a.csv: ", "is empty"),
         (f'name,shape\nP,"{SQUARE}"\n', "a.csv:1: ", 'no column "wkt"'),
         (f'\nname,shape\nP,"{SQUARE}"\n', "a.csv:2: ", "rename one of the columns: name, shape"),
+        ('"name";"shape"\nP;1\n', "a.csv:1: ", "rename one of the columns: name, shape"),
+        ('name,"wkt\nP,1\n', "a.csv:2: ", "not CSV (unexpected end of data); close every double quote"),
         ("name|wkt\nP|1\n", "a.csv:1: ", "separate the columns by commas, semicolons or tabs"),
         (f'name,wkt\nP,"{SQUARE}', "a.csv:2: ", "not CSV (unexpected end of data); close every double quote"),
         (f'sep=,\nname,wkt\nP,"{SQUARE}', "a.csv:3: ", "not CSV"),
