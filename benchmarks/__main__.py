@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
-from benchmarks import contest, export, growth, least, link, memory, parity, plots, tables
+from benchmarks import contest, export, growth, least, link, load, memory, parity, plots, tables
 from benchmarks.context import context
 from benchmarks.options import Options
 
@@ -42,6 +42,7 @@ BENCHMARKS: Final = {
     "growth": Benchmark(run=growth.run, defaults=Options(items=20), table=tables.growth, plot=plots.growth),
     "link": Benchmark(run=link.run),
     "export": Benchmark(run=export.run, defaults=Options(items=100)),
+    "load": Benchmark(run=load.run),
     "single": Benchmark(run=contest.single, table=tables.contest, plot=plots.contest),
 }
 

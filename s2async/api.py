@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from s2async import log_file
 from s2async.areas import loader as area_files
+from s2async.areas.faults import Changes
 from s2async.clouds.shares import cloud_percent
 from s2async.cog import gdal
 from s2async.config.model import Config
@@ -164,12 +165,29 @@ async def run(
         area_files.warn(notice)
         on_event(notice)
 
-    wanted = area_files.load(settings, on_notice) if areas is None else list(areas)
+    changes = None
+    if areas is None:
+        wanted, changes = await _examined(settings, on_notice)
+    else:
+        wanted = list(areas)
     if not wanted:
         raise ConfigError("areas is empty: nothing would be left in the index; pass at least one area")
     limits = RunLimits(jobs=limit, bytes=max_bytes, seconds=max_seconds)
     with log_file.writing(settings.run.log):
-        return await pipeline.run(settings, wanted, limits=limits, new_state=new_state, on_event=on_event)
+        return await pipeline.run(
+            settings, wanted, limits=limits, changes=changes, new_state=new_state, on_event=on_event
+        )
+
+
+async def _examined(config: Config, on_notice: Callable[[Notice], None]) -> tuple[list[Area], Changes]:
+    """Load the areas of a configuration in a thread, so that the event loop goes on with its other tasks."""
+    notices: list[Notice] = []
+    try:
+        loaded = await asyncio.to_thread(area_files.examine, config, notices.append)
+    finally:
+        for notice in notices:
+            on_notice(notice)
+    return loaded.areas, loaded.changes
 
 
 async def stream(

@@ -25,6 +25,9 @@ _FILES: Final = re.compile(
 )
 """Suffixes of files that may be in the same folder."""
 
+_SIMPLE: Final = re.compile(rf"[0-9A-Za-z_][0-9A-Za-z_-]{{0,{MAX_BYTES - 1}}}")
+"""Names that are folder names as they are, unless Windows reserves them: a quick test for most names."""
+
 
 def folder_name(name: str) -> str:
     """Make a folder name: letters and digits of any script, ``-``, ``_`` and inner dots; spaces become ``_``.
@@ -32,6 +35,8 @@ def folder_name(name: str) -> str:
     If anything else had to change, or the name is reserved, a hash of the name is appended. The result is NFC and
     has at most 80 bytes of UTF-8.
     """
+    if _SIMPLE.fullmatch(name) and name.lower() not in _DEVICES:
+        return name
     plain = _plain(name)
     return plain if _is_safe(name, plain) else _hashed(name)
 
@@ -101,4 +106,6 @@ def _hashed(name: str) -> str:
 
 def _clash_key(folder: str) -> str:
     """Equal for names that some file system treats as the same."""
+    if folder.isascii():
+        return folder.lower()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", folder).casefold())

@@ -111,6 +111,8 @@ def accuracy_notice(
     Raises:
         AreaError: the file's CRS has no datum.
     """
+    if frame.crs is LONLAT:  # nothing is transformed
+        return None
     accuracy = frame.way.assess(xy)
     if accuracy.trust is Trust.FINE:
         return None

@@ -1,49 +1,79 @@
-"""Areas from WKT, GeoJSON, CSV and vector files: checked before any request, named, and fingerprinted.
+"""Areas from WKT, GeoJSON, CSV, GeoParquet and vector files: checked before any request, named, and fingerprinted.
 
 The polygon identifies an area: normalised, in lon/lat degrees (OGC:CRS84), rounded to 1e-9 degrees (0.1 mm). So
 the same polygon as WKT, as GeoJSON or in a file of doubles is the same area. The name is only used for the folder
 and in tables.
+
+A reader returns columns; checks and transformations work on slices of them. Records that fail are checked again
+one by one, for their messages.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import gc
+import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import shapely
-from shapely import MultiPolygon, Polygon
-from shapely.errors import ShapelyError
-from shapely.geometry.base import BaseGeometry
-
-from s2async.areas import frames
-from s2async.areas.datums import Coordinates, offline
+from s2async.areas import attributes, faults, frames
+from s2async.areas.checks import fingerprint, fingerprints
+from s2async.areas.datums import offline
+from s2async.areas.faults import Changes, Remark
 from s2async.areas.folder_names import folder_name, folder_names
-from s2async.areas.frames import NAMED, Frame
-from s2async.areas.readers import READERS, Record, Source, read_vector, read_wkt
+from s2async.areas.frames import NAMED
+from s2async.areas.inline import NAME, Written, read_inline
+from s2async.areas.naming import names as names_of
+from s2async.areas.placing import place
+from s2async.areas.readers import READERS, read_file
+from s2async.areas.seasons import Seasons, overlap, read_seasons
+from s2async.areas.table import ReadOptions, Table
 from s2async.config.model import Config, InlineArea
+from s2async.config.types import Invalid
 from s2async.errors import AreaError, PlaceWarning
-from s2async.geo import area_km2, turned
+from s2async.geo import area_km2
 from s2async.models import Area, Notice
 from s2async.text import one_line
 
-__all__ = ["NAMED", "READERS", "fingerprint", "folder_name", "folder_names", "load", "read"]
-
-DECIMALS: Final = 9
-"""Decimals of a degree that are kept."""
-
-NORTH, SOUTH = 84.0, -80.0
-"""Latitudes where UTM and the MGRS tiles of Sentinel-2 end."""
+__all__ = ["NAMED", "READERS", "Loaded", "examine", "fingerprint", "folder_name", "folder_names", "load", "read"]
 
 PIXEL: Final = 20
 """Size of a pixel of the scene classification, in metres."""
 LEFT_NAMED: Final = 10
 """Maximum number of areas that a notice names when they are no longer in the configuration."""
+_HALF: Final = "the name holds half a character (a lone surrogate); write it again"
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SPECK: Final = 1e-6
 """Square degrees; up to 87 degrees of latitude, larger areas are larger than a pixel."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """The areas of a file or of a configuration."""
+
+    areas: list[Area]
+    changes: Changes
+    """How they differ from what was given."""
+    crs: str
+    """Code or name of the CRS that they were given in."""
+    columns: tuple[str, ...]
+    """Columns that they carry along."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Wanted:
+    """What the configuration says about its areas, apart from how to read their file."""
+
+    name_field: str
+    crs: str | None
+    invalid: Invalid
+    buffer: float | None
+    columns: Sequence[str] | None
 
 
 def warn(notice: Notice) -> None:
@@ -60,17 +90,40 @@ def load(config: Config, on_notice: Callable[[Notice], None] = warn) -> list[Are
         on_notice: called with notices for the user, such as locations that may be wrong.
 
     Raises:
-        AreaError: the first error, in one line: file and line, area, what is wrong, what to do.
+        AreaError: areas cannot be used: for one, a line with its place, its name, what is wrong and what to do;
+            for several, a heading and such a line for each of the first 30.
+    """
+    return examine(config, on_notice).areas
+
+
+def examine(config: Config, on_notice: Callable[[Notice], None] = warn) -> Loaded:
+    """Read and check the areas of a configuration, and return also what is to be known about them.
+
+    Args:
+        config: settings.
+        on_notice: called with notices for the user, such as locations that may be wrong.
+
+    Raises:
+        AreaError: as by `load`.
     """
     taken = [config.run.state.name + suffix for suffix in ("", "-shm", "-wal")]
+    wanted = _Wanted(
+        name_field=config.name_field,
+        crs=config.crs,
+        invalid=config.invalid,
+        buffer=config.buffer,
+        columns=config.columns,
+    )
     if isinstance(config.areas, Path):
         if not config.areas.is_file():
             raise AreaError(
                 f"{config.place('areas')}: areas: no such file: {one_line(config.areas, 200)}; correct the path"
             )
-        return _areas(_read_file(config.areas, config.name_field), config.crs, on_notice, taken)
-    tables = [(config.place("areas", number), area.name, area.wkt) for number, area in enumerate(config.areas)]
-    return _areas(read_wkt(config.place("areas"), tables), config.crs, on_notice, taken)
+        options = ReadOptions(name_field=config.name_field, layer=config.layer, encoding=config.encoding)
+        with _collector_paused():
+            return _loaded(read_file(config.areas, options), wanted, on_notice, taken)
+    places = [config.place("areas", number) for number in range(len(config.areas))]
+    return _loaded(_written(config.place("areas"), places, config.areas), _inline(wanted), on_notice, taken)
 
 
 def read(
@@ -78,6 +131,11 @@ def read(
     *,
     name_field: str = "name",
     crs: str | None = None,
+    layer: str | None = None,
+    encoding: str | None = None,
+    invalid: Invalid = "refuse",
+    buffer: float | None = None,
+    columns: Sequence[str] | None = None,
     on_notice: Callable[[Notice], None] = warn,
 ) -> list[Area]:
     """Read and check areas without a configuration.
@@ -87,26 +145,25 @@ def read(
         name_field: field or column of the file with the names.
         crs: CRS of the coordinates, whose order is then x (or lon) first; None for that of the file, or else
             lon/lat.
+        layer: layer of the file; None if it has only one.
+        encoding: encoding of the file's text; None to decide by the file.
+        invalid: what to do with areas that cannot be used: refuse all, leave them out, or mend them.
+        buffer: metres by which areas grow; with it, points and lines are areas, too.
+        columns: columns of the file that the areas carry along; None for all.
         on_notice: called with notices for the user, such as locations that may be wrong.
 
     Raises:
-        AreaError: the first error, in one line: file and line, area, what is wrong, what to do.
+        AreaError: as by `load`.
     """
+    wanted = _Wanted(name_field=name_field, crs=crs, invalid=invalid, buffer=buffer, columns=columns)
     if isinstance(source, Path):
         if not source.is_file():
             raise AreaError(f"{one_line(source, 200)}: no such file; correct the path")
-        return _areas(_read_file(source, name_field), crs, on_notice)
-    tables = [(f"[[areas]] {number}", area.name, area.wkt) for number, area in enumerate(source, start=1)]
-    return _areas(read_wkt("areas", tables), crs, on_notice)
-
-
-def fingerprint(polygon: Polygon | MultiPolygon) -> str:
-    """Hash a polygon: 16 hex digits of the SHA-256 of its canonical WKB (2D, little endian).
-
-    The result does not depend on the start and direction of rings, on the order of rings and parts, on repeated
-    points, on Z and M, or on digits beyond 1e-9 degrees.
-    """
-    return _hash(_canonical(polygon))
+        options = ReadOptions(name_field=name_field, layer=layer, encoding=encoding)
+        with _collector_paused():
+            return _loaded(read_file(source, options), wanted, on_notice).areas
+    places = [f"[[areas]] {number}" for number in range(1, len(source) + 1)]
+    return _loaded(_written("areas", places, source), _inline(wanted), on_notice).areas
 
 
 def removed_notice(former: Mapping[str, str], areas: Sequence[Area]) -> str:
@@ -144,146 +201,114 @@ def specks_notice(areas: Sequence[Area]) -> str:
 # ---- from records to areas --------------------------------------------------------------------------------
 
 
-def _read_file(path: Path, name_field: str) -> Source:
-    return READERS.get(path.suffix.lower(), read_vector)(path, name_field)
-
-
-def _areas(
-    source: Source, wanted: str | None, on_notice: Callable[[Notice], None], taken: Sequence[str] = ()
-) -> list[Area]:
-    if not source.records:
-        raise AreaError(f"{source.place}: there is no area; give at least one polygon with a name")
-    with offline():
-        polygons, prints = _placed(source, wanted, on_notice)
-    folders = folder_names(polygons, taken)
-    return [
-        Area(name=name, polygon=polygons[name], fingerprint=identity, folder=folders[name])
-        for identity, name in prints.items()
+def _written(place: str, places: Sequence[str], areas: Sequence[InlineArea]) -> Table:
+    written = [
+        Written(place=at, name=area.name, wkt=area.wkt, valid_from=area.valid_from, valid_to=area.valid_to)
+        for at, area in zip(places, areas, strict=True)
     ]
+    return read_inline(place, written)
 
 
-def _placed(
-    source: Source, wanted: str | None, on_notice: Callable[[Notice], None]
-) -> tuple[dict[str, Polygon | MultiPolygon], dict[str, str]]:
-    """Return polygons in lon/lat by name, and names by fingerprint."""
-    xy, owners = shapely.get_coordinates([record.geometry for record in source.records], return_index=True)
-    frame = frames.choose(source.place, source.crs, wanted, xy, on_notice)
-    names = [record.name for record in source.records]
-    notice = frames.accuracy_notice(frame, xy, owners, names, asked=wanted is not None)
-    polygons: dict[str, Polygon | MultiPolygon] = {}
-    prints: dict[str, str] = {}
-    for record in source.records:
-        where = f'{record.place}: area "{one_line(record.name)}"'
-        _check_name(record.name, where)
-        if record.name in polygons:
-            raise AreaError(f"{where}: there is another area of this name; give each its own")
-        _check_srid(record, frame, where)
-        polygon = _polygon(record.geometry, frame, where)
-        identity = _hash(polygon)
-        if identity in prints:
-            raise AreaError(
-                f'{where}: has the polygon of area "{one_line(prints[identity])}"; remove one of the two'
-            )
-        polygons[record.name], prints[identity] = polygon, record.name
-    if notice:
-        on_notice(notice)
-    return polygons, prints
+def _inline(wanted: _Wanted) -> _Wanted:
+    """The same for areas that are written in the configuration, which have no other columns."""
+    return replace(wanted, name_field=NAME, columns=None)
 
 
-def _check_name(name: str, where: str) -> None:
-    if not name:
-        raise AreaError(f"{where}: the name is empty; write one")
-    if any("\ud800" <= char <= "\udfff" for char in name):
-        raise AreaError(f"{where}: the name holds half a character (a lone surrogate); write it again")
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Context in which Python looks for no cyclic garbage.
 
-
-def _check_srid(record: Record, frame: Frame, where: str) -> None:
-    if record.srid is None:
+    Each polygon is an object that the collector examines, again and again while more are made. That takes a third
+    of the time of loading, and holds up all threads for a tenth of a second each time. Loading makes no cycles.
+    """
+    if not gc.isenabled():
+        yield
         return
-    stated = frames.known(f"EPSG:{record.srid}", f"{where}: SRID")
-    if not frame.agrees(stated, shapely.get_coordinates(record.geometry)):
-        raise AreaError(
-            f"{where}: SRID={record.srid}, but the areas are in {frames.named(frame.crs)}; "
-            f'set crs = "EPSG:{record.srid}" if all are in it'
-        )
-
-
-# ---- polygons ---------------------------------------------------------------------------------------------
-
-
-def _polygon(geometry: BaseGeometry | None, frame: Frame, where: str) -> Polygon | MultiPolygon:
-    """Check a geometry and return its canonical form in lon/lat."""
-    if geometry is None or geometry.is_empty:
-        raise AreaError(f"{where}: is empty; draw a polygon")
-    if not isinstance(geometry, Polygon | MultiPolygon):
-        raise AreaError(f"{where}: is a {geometry.geom_type}; give a Polygon or MultiPolygon")
-    if not np.isfinite(shapely.get_coordinates(geometry)).all():
-        raise AreaError(f"{where}: holds a coordinate that is not a finite number; correct it")
-    if not frame.lonlat:
-        geometry = shapely.transform(shapely.force_2d(geometry), frame.move)
-        if not np.isfinite(shapely.get_coordinates(geometry)).all():
-            raise AreaError(f"{where}: lies outside the region of the CRS; check crs and the order of x and y")
-    _check_range(shapely.get_coordinates(geometry), where, lonlat=frame.lonlat)
+    gc.disable()
     try:
-        polygon = _canonical(geometry)
-    except ShapelyError:
-        raise AreaError(f"{where}: a ring has fewer than three different points; draw a polygon") from None
-    _check_shape(polygon, where)
-    return polygon
+        yield
+    finally:
+        gc.enable()
 
 
-def _check_range(xy: Coordinates, where: str, *, lonlat: bool) -> None:
-    lon, lat = xy[:, 0], xy[:, 1]
-    far_lon, far_lat = lon[np.abs(lon).argmax()], lat[np.abs(lat).argmax()]
-    if lonlat and max(abs(far_lon), abs(far_lat)) > 360:
-        raise AreaError(
-            f'{where}: {far_lon:g} {far_lat:g} looks like metres; give crs, such as crs = "EPSG:25833"'
+def _loaded(
+    table: Table, wanted: _Wanted, on_notice: Callable[[Notice], None], taken: Sequence[str] = ()
+) -> Loaded:
+    if not len(table):
+        raise AreaError(f"{table.place}: there is no area; give at least one polygon with a name")
+    for notice in table.notices:
+        on_notice(notice)
+    names, nameless = names_of(table, wanted.name_field)
+    columns = attributes.carried(table, wanted.columns, wanted.name_field)
+    seasons = read_seasons(table.columns, len(table))
+    with offline():
+        placed = place(
+            table,
+            names,
+            crs=wanted.crs,
+            mend=wanted.invalid == "repair",
+            buffer=wanted.buffer,
+            on_notice=on_notice,
         )
-    if abs(far_lat) > 90:
-        swapped = abs(far_lon) <= 90 and abs(far_lat) <= 180
-        advice = "looks like lat,lon: write longitude first" if swapped else "correct it"
-        raise AreaError(f"{where}: latitude {far_lat:g} is beyond 90; {advice}")
-    if abs(far_lon) > 180:
-        raise AreaError(
-            f"{where}: longitude {far_lon:g} is beyond 180; write {turned(far_lon):g}, "
-            "and split at 180 what crosses it"
+    checked = placed.checked
+    unread = {number: text for number, text in table.unreadable.items() if number not in checked.repairs}
+    # Of several faults of a record, the last one here is told.
+    wrong = {**checked.faults, **unread, **placed.other_crs, **seasons.faults, **nameless, **table.malformed}
+    found = _all_faults(wrong, names, seasons, keep=wanted.invalid == "skip")
+    remarks = [_remark(table, names, number, text) for number, text in found.items()]
+    if remarks and (wanted.invalid != "skip" or len(remarks) == len(table)):
+        raise faults.refusal(table.place, remarks, len(table))
+    repairs = [_remark(table, names, number, text) for number, text in sorted(checked.repairs.items())]
+    for text in (
+        *faults.skipped_notices(table.place, remarks, len(table)),
+        *faults.repaired_notices(table.place, repairs, len(table)),
+    ):
+        on_notice(Notice(text=text))
+    if placed.doubts:
+        on_notice(placed.doubts)
+    kept = [number for number in range(len(table)) if number not in found] if found else range(len(table))
+    folders = folder_names({names[number]: None for number in kept}, taken)
+    polygons = checked.polygons if not found else checked.polygons[list(kept)]
+    rows = attributes.rows(columns, len(table))
+    areas = [
+        Area(
+            name=names[number],
+            polygon=polygon,
+            fingerprint=identity,
+            folder=folders[names[number]],
+            start=seasons.starts[number],
+            end=seasons.ends[number],
+            attributes=rows[number],
         )
-    if lat.max() > NORTH or lat.min() < SOUTH:
-        raise AreaError(
-            f"{where}: reaches latitude {far_lat:g}, but Sentinel-2's tiles end at 84 N and 80 S; cut it there"
-        )
+        for number, polygon, identity in zip(kept, polygons.tolist(), fingerprints(polygons), strict=True)
+    ]
+    changes = Changes(skipped=tuple(remarks), repaired=tuple(repairs))
+    return Loaded(areas=areas, changes=changes, crs=frames.named(placed.frame.crs), columns=tuple(columns))
 
 
-def _check_shape(polygon: Polygon | MultiPolygon, where: str) -> None:
-    for part in _parts(polygon):
-        west, _, east, _ = part.bounds
-        if east - west > 180:
-            raise AreaError(
-                f"{where}: spans {east - west:g} degrees of longitude; "
-                "if it crosses the antimeridian, split it at 180 into a MultiPolygon"
-            )
-    reason, _, at = shapely.is_valid_reason(polygon).partition("[")
-    if reason != "Valid Geometry":
-        what = {
-            "Self-intersection": "its outline crosses itself, or its parts overlap,",
-            "Ring Self-intersection": "its outline touches itself",
-            "Hole lies outside shell": "a hole lies outside its outline",
-            "Too few points in geometry component": "a ring has fewer than three different points",
-        }.get(reason, f"is not valid ({reason.lower()})")
-        raise AreaError(f"{where}: {what} at {at.rstrip(']')} (lon lat); correct the outline")
+def _all_faults(wrong: Mapping[int, str], names: Sequence[str], seasons: Seasons, *, keep: bool) -> dict[int, str]:
+    """What is wrong with each record that cannot be used, in order.
+
+    Args:
+        wrong: what is wrong with single records, by number from 0.
+        names: of all records.
+        seasons: of all records.
+        keep: whether the others are used nevertheless: then one of them may have the name of one that is not.
+    """
+    found = {**wrong, **{number: _HALF for number, name in enumerate(names) if _SURROGATE.search(name)}}
+    repeated = {name for name, count in Counter(names).items() if count > 1}
+    namesakes: dict[str, list[tuple[date | None, date | None]]] = defaultdict(list)
+    for number, name in enumerate(names if repeated else ()):
+        if name not in repeated or (keep and number in found):
+            continue
+        season = seasons.starts[number], seasons.ends[number]
+        if number not in found and any(overlap(season, other) for other in namesakes[name]):
+            found[number] = "there is another area of this name; give each its own"
+            if keep:
+                continue
+        namesakes[name].append(season)
+    return dict(sorted(found.items()))
 
 
-def _canonical(geometry: BaseGeometry) -> Polygon | MultiPolygon:
-    flat = shapely.transform(shapely.force_2d(geometry), lambda xy: np.round(xy, DECIMALS) + 0.0)
-    parts = [part for part in _parts(shapely.remove_repeated_points(flat)) if not part.is_empty]
-    whole: Polygon | MultiPolygon = shapely.normalize(parts[0] if len(parts) == 1 else MultiPolygon(parts))
-    return whole
-
-
-def _hash(canonical: Polygon | MultiPolygon) -> str:
-    wkb = shapely.to_wkb(canonical, byte_order=1, output_dimension=2)
-    return hashlib.sha256(wkb).hexdigest()[:16]
-
-
-def _parts(polygon: BaseGeometry) -> list[Polygon]:
-    return [polygon] if isinstance(polygon, Polygon) else list(shapely.get_parts(polygon))
+def _remark(table: Table, names: Sequence[str], number: int, text: str) -> Remark:
+    return Remark(place=table.where(number), name=names[number], text=text)

@@ -55,21 +55,41 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("file", default="config.toml", type=options.FILE)
-@click.option("--areas", metavar="FILE", help="Your areas: GeoJSON, CSV with a wkt column, or any vector file.")
-def init(file: Path, areas: str | None) -> None:
+@click.option("--areas", metavar="FILE", help="Your areas: GeoJSON, CSV, GeoParquet, or any vector file.")
+@click.option("--name-field", metavar="NAME", help="Field or column of the file with the names.")
+@click.option("--crs", metavar="CODE", help="CRS of the areas, such as EPSG:25833, if the file does not say it.")
+@click.option("--layer", metavar="NAME", help="Layer of the file, if it has several.")
+@click.option("--encoding", metavar="NAME", help="Encoding of the file's text, such as cp1252.")
+@click.option(
+    "--invalid",
+    type=click.Choice(["refuse", "skip", "repair"]),
+    help="What to do with areas that cannot be used.",
+)
+@click.option(
+    "--buffer", type=FiniteRange(min=0, min_open=True), metavar="METRES", help="Distance by which areas grow."
+)
+@click.option("--columns", metavar="A,B", help="Columns of the file to carry into tables and exports.")
+def init(file: Path, areas: str | None, **settings: str | float | None) -> None:
     """Write a commented configuration to FILE (default: config.toml).
 
     The configuration covers nine parks in Berlin in the year 2022, or your own areas with --areas; change the
-    dates as needed. Crops and state go to the folder data, or, if FILE is not named config.toml, to a folder
-    named after FILE.
+    dates as needed. The areas are read at once, and what is wrong with them is reported. Crops and state go to the
+    folder data, or, if FILE is not named config.toml, to a folder named after FILE.
 
     \b
     Example: s2async init fields.toml --areas fields.geojson
+             s2async init farm.toml --areas farm.gpkg --layer fields --name-field fid
+             s2async init wells.toml --areas wells.csv --buffer 50
     """
     with loading():
         from s2async.cli.init import write_config
 
-    write_config(file, areas)
+    given: dict[str, str | float | list[str]] = {
+        key: value for key, value in settings.items() if value is not None
+    }
+    if isinstance(columns := given.get("columns"), str):
+        given["columns"] = [name.strip() for name in columns.split(",") if name.strip()]
+    write_config(file, areas, given)
 
 
 @cli.command()

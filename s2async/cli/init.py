@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -10,27 +11,34 @@ import click
 
 from s2async import files
 from s2async.areas import loader as area_files
+from s2async.areas.loader import Loaded
 from s2async.cli import console
-from s2async.config.example import EXAMPLE, with_areas, with_folder
+from s2async.config.example import EXAMPLE, Setting, with_areas, with_folder, with_settings
 from s2async.config.model import Config
 from s2async.errors import AreaError, ConfigError
-from s2async.text import safe
+from s2async.text import one_line, safe
 
 
-def write_config(file: Path, areas: str | None) -> None:
-    """Write a commented configuration, and report what is wrong with its areas.
+def write_config(file: Path, areas: str | None, settings: Mapping[str, Setting]) -> None:
+    """Write a commented configuration, and report its areas, or what is wrong with them.
 
     Args:
         file: the configuration; it must not exist.
         areas: the user's file of areas, relative to the current folder; None for the parks of the example.
+        settings: of the areas' file, by key.
 
     Raises:
-        ConfigError: the file exists, cannot be written, or its name cannot be used.
+        ConfigError: the file exists, cannot be written, or its name or a setting cannot be used.
     """
     if areas is not None and not areas.strip():
         raise ConfigError("--areas is empty; name a file, or leave it out for the parks of Berlin")
+    if areas is None and settings:
+        raise ConfigError(f"--{next(iter(settings)).replace('_', '-')} needs --areas; name the file of your areas")
     files.check_names([file, areas or ""])
-    text = EXAMPLE if areas is None else with_areas(_relative_to(file.parent, areas))
+    text = EXAMPLE
+    if areas is not None:
+        Config.of({"areas": areas, **settings})
+        text = with_settings(with_areas(_relative_to(file.parent, areas)), settings)
     if file.name != "config.toml":
         text = with_folder(text, _data_folder(file))
     try:
@@ -64,8 +72,21 @@ def _relative_to(folder: Path, file: str) -> str:
 def _check_areas(path: Path) -> None:
     """Print what a run would say about the areas, so that the user can correct it now."""
     config = Config.load(path)
-    if isinstance(config.areas, Path) and config.areas.is_file():
-        try:
-            area_files.load(config, partial(console.tell, console.standard_error(), quiet=False))
-        except AreaError as error:
-            click.echo(f"correct this before a run: {safe(str(error))}", err=True)
+    if not isinstance(config.areas, Path):
+        return
+    try:
+        found = area_files.examine(config, partial(console.tell, console.standard_error(), quiet=False))
+    except AreaError as error:
+        lines = f"correct this before a run: {error}".split("\n")
+        click.echo("\n".join(map(safe, lines)), err=True)
+        return
+    click.echo(safe(_summary(config, found)))
+
+
+def _summary(config: Config, found: Loaded) -> str:
+    """The number of areas, their names, their CRS and the columns that they carry."""
+    names = ", ".join(one_line(area.name) for area in found.areas[: area_files.NAMED])
+    more = ", ..." if len(found.areas) > area_files.NAMED else ""
+    count = "1 area" if len(found.areas) == 1 else f"{len(found.areas):,} areas"
+    columns = f"; columns carried: {one_line(', '.join(found.columns), 200)}" if found.columns else ""
+    return f'{count} in {found.crs}, named by "{config.name_field}": {names}{more}{columns}'

@@ -56,7 +56,7 @@ def run_command(arguments: Sequence[str] | None) -> int:
 
 
 def _tell(error: BaseException) -> int:
-    """Print one line about the error that ended a command, and return the exit code."""
+    """Print the error that ended a command, in one line unless it lists areas, and return the exit code."""
     if isinstance(error, UnicodeEncodeError) and error.encoding != "utf-8":
         try:
             files.check_names([error.object])  # an argument that was not checked before
@@ -66,5 +66,5 @@ def _tell(error: BaseException) -> int:
         text, code = str(error), error.exit_code
     else:
         text, code = bugs.tell(error)
-    click.echo(f"s2async: {safe(text)}", err=True)
+    click.echo("s2async: " + "\n".join(map(safe, text.split("\n"))), err=True)
     return code

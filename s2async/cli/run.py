@@ -52,7 +52,8 @@ def run_config(
     """
     config.check_period(datetime.now(UTC))
     error = console.standard_error()
-    areas = area_files.load(config, partial(console.tell, error, quiet=quiet))
+    loaded = area_files.examine(config, partial(console.tell, error, quiet=quiet))
+    areas = loaded.areas
     pipeline.check(config, areas)
     if not quiet:
         error.print(Text(safe(run_summary.where(areas))), soft_wrap=True)
@@ -70,7 +71,13 @@ def run_config(
         try:
             async with view.showing():
                 return await pipeline.run(
-                    config, areas, limits=limits, new_state=new_state, progress=progress, on_event=view.on_event
+                    config,
+                    areas,
+                    limits=limits,
+                    changes=loaded.changes,
+                    new_state=new_state,
+                    progress=progress,
+                    on_event=view.on_event,
                 )
         finally:
             watching.cancel()

@@ -43,6 +43,7 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[s
     counts = state.counts(selection)
     whole, without = state.whole_files(selection), state.without(selection)
     alarm = state.alarm(counts, selection)
+    changes = state.changes()
     found: dict[str, Any] = {
         "jobs": dict(counts.total),
         "reasons": {
@@ -54,6 +55,8 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[s
         ],
         "alarms": [told.text for told in (run.alarms if run else [alarm] if alarm else [])],
         "areas": [{"name": area.name, "jobs": dict(area.by_status)} for area in counts.areas],
+        "skipped": [{"area": r.name, "place": r.place, "reason": r.text} for r in changes.skipped],
+        "repaired": [{"area": r.name, "place": r.place, "repair": r.text} for r in changes.repaired],
         "traffic": [
             {"stage": t.stage, "asset": t.asset, "use": str(t.use), "requests": t.requests, "bytes": t.bytes}
             for t in state.traffic()

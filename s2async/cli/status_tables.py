@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from s2async.areas.faults import Changes, listed
 from s2async.cli import hints
 from s2async.cli.console import facts, table
 from s2async.cli.status import unheld
@@ -39,6 +40,7 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
         told.append(("all", counts.total))
     rows = [[name, *(f"{jobs.get(key, 0):,}" for key in columns)] for name, jobs in told]
     console.print(table("Jobs", {"area": "text"} | dict.fromkeys(columns, "number"), rows))
+    _show_changes(console, state.changes())
     without = state.without(selection)
     for line in reasons(without.by_status, without.saved):
         console.print(Text(line, style="yellow"))
@@ -65,6 +67,15 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
         console.print(table("Failed", {"area": "text", "item": "id", "reason": "text"}, shown))
         if len(failures) > len(shown):
             console.print(Text(f"and {len(failures) - len(shown):,} more; --json lists them all"))
+
+
+def _show_changes(console: Console, changes: Changes) -> None:
+    """Print which areas of the configuration were left out or repaired."""
+    for what, remarks in (("left out", changes.skipped), ("repaired", changes.repaired)):
+        if remarks:
+            were = "area was" if len(remarks) == 1 else "areas were"
+            lines = [f"{len(remarks):,} {were} {what}:", *listed("", remarks)]
+            console.print(Text("\n".join(map(safe, lines)), style="yellow"), soft_wrap=True)
 
 
 def _traffic_table(traffic: Sequence[Traffic]) -> Table:

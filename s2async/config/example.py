@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from s2async.catalog.providers import COPERNICUS
 from s2async.clouds import scl
+
+Setting: TypeAlias = str | float | Sequence[str]
+"""Value of a setting that can be set in the example."""
 
 
 def _example() -> str:
@@ -64,9 +67,27 @@ def with_areas(file: str) -> str:
         file: path to write: absolute, or relative to the configuration.
     """
     text = EXAMPLE.partition("\n[[areas]]")[0]
-    about = '# GeoJSON, CSV with a wkt column, or any vector file (extra "vector")'
+    about = '# GeoJSON, CSV, KML, GeoParquet (extra "parquet"), or any vector file (extra "vector")'
     text = re.sub(r"(?m)^# This example covers .*$", "# This example covers 2022, from Earth Search.", text)
     return re.sub(r"(?m)^# areas = .*$", lambda _: f"areas = {_quoted(file)}  {about}", text)
+
+
+def with_settings(text: str, settings: Mapping[str, Setting]) -> str:
+    """Set settings at the top of the example; the comments of their lines stay.
+
+    Args:
+        text: the example, or what `with_areas` returned.
+        settings: values by key.
+    """
+    for key, value in settings.items():
+        pattern = rf"(?m)^(?:# )?{key} = .*?(?P<gap> +)(?=# )"
+        match = re.search(pattern, text)
+        if match is None:
+            raise ValueError(f"the example does not say {key}")
+        line = f"{key} = {_literal(value)}"
+        width = match.end() - match.start()  # the comments stay aligned
+        text = f"{text[: match.start()]}{line.ljust(width - 1)} {text[match.end() :]}"
+    return text
 
 
 def with_folder(text: str, name: str) -> str:
@@ -87,6 +108,14 @@ def with_folder(text: str, name: str) -> str:
         width = len(old) + len(after) - len(comment)  # the comments stay aligned
         text = f"{before}\n{new.ljust(width - 1)} {comment}"
     return text
+
+
+def _literal(value: Setting) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"[{', '.join(map(_quoted, value))}]"
 
 
 def _inline(entries: Mapping[str, str]) -> str:

@@ -42,9 +42,14 @@ from s2async.config.types import (
     AssetNames,
     CatalogName,
     Classes,
+    Columns,
+    Day,
+    Encoding,
     FilePath,
     Interval,
+    Invalid,
     Memory,
+    Metres,
     Origins,
     Percent,
     Period,
@@ -76,7 +81,11 @@ class InlineArea(Section):
     name: Text = Field(examples=["Tiergarten"])
     """Name of the area, for its folder and in tables."""
     wkt: Text = Field(examples=["POLYGON ((lon lat, ...))"])
-    """POLYGON or MULTIPOLYGON, in degrees (lon lat) or in ``crs``."""
+    """POLYGON or MULTIPOLYGON, in degrees (lon lat) or in ``crs``; with ``buffer``, points and lines, too."""
+    valid_from: Day | None = Field(default=None, examples=["2024-04-01"])
+    """First day of its season, UTC. If unset, the season has no beginning."""
+    valid_to: Day | None = Field(default=None, examples=["2024-09-30"])
+    """Last day of its season, UTC. If unset, the season has no end."""
 
 
 class CustomCatalog(Section):
@@ -218,13 +227,25 @@ class Config(Section):
         | Annotated[tuple[InlineArea, ...], BeforeValidator(_area_tables), Tag("tables")],
         Discriminator(_areas_kind),
     ] = Field(examples=["parks.geojson"])
-    """GeoJSON, CSV with a wkt column, any vector file (extra ``vector``), or ``[[areas]]`` with name and wkt."""
+    """GeoJSON, CSV, KML, GeoParquet (extra ``parquet``), any vector file (extra ``vector``), or ``[[areas]]`` with
+    name and wkt."""
     name_field: Text = "name"
     """Field or column of the areas file that contains the name of each area."""
     crs: Annotated[str, Field(pattern=r"^[A-Za-z]+:[A-Za-z0-9]+$")] | None = Field(
         default=None, examples=["EPSG:25833"]
     )
     """CRS of the areas, such as ``EPSG:25833``. If unset, the CRS of the file, or else lon/lat in degrees."""
+    layer: Text | None = Field(default=None, examples=["fields"])
+    """Layer of the areas file; needed only if it has several."""
+    encoding: Encoding | None = Field(default=None, examples=["cp1252"])
+    """Encoding of the areas file. If unset, UTF-8 if the text is valid UTF-8, or else what the file declares."""
+    invalid: Invalid = "refuse"
+    """What happens to areas that cannot be used: ``refuse`` reports them all and stops, ``skip`` leaves them out,
+    ``repair`` mends what is smaller than a pixel and refuses the rest."""
+    buffer: Metres | None = Field(default=None, examples=[50])
+    """Metres by which all areas grow; with it, points and lines are areas, too."""
+    columns: Columns | None = Field(default=None, examples=[["crop", "owner"]])
+    """Columns of the areas file that are carried into tables and exports. If unset, all but the name."""
     search: Search = Field(default_factory=Search)
     """Which scenes to search for."""
     clouds: Clouds = Field(default_factory=Clouds)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 from s2async import files, means
 from s2async._version import __version__
+from s2async.areas.faults import Changes
 from s2async.config.model import Config
 from s2async.engine import closing, event_log, start
 from s2async.engine.context import Context
@@ -37,6 +38,7 @@ async def run(
     areas: Sequence[Area],
     *,
     limits: RunLimits = NO_LIMITS,
+    changes: Changes | None = None,
     new_state: bool = False,
     progress: Progress | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
@@ -47,6 +49,7 @@ async def run(
         config: settings.
         areas: as :func:`s2async.areas.loader.load` returns them.
         limits: when to stop even if jobs are left.
+        changes: how the areas differ from those that the configuration gives, for ``status``.
         new_state: start a new state even if the former one cannot be reached.
         progress: filled while the run goes on.
         on_event: called with every event, in the event loop's thread.
@@ -79,6 +82,7 @@ async def run(
             tell(less)
         state = held.enter_context(State.create_or_open(config.run.state))
         start.take_folder(config, areas, state, tell, new_state=new_state)
+        state.note_changes(changes or Changes())
         path = config.run.state.with_name(config.run.state.name + ".decoding")
         left = take(path)
         marks = held.enter_context(Marks(path, threads=work.threads, jobs=LONGEST_BATCH))

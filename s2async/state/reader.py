@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from s2async import files
+from s2async.areas.faults import Changes
 from s2async.models import Area, CloudMeasure, Estimate, Scene, Selection
 from s2async.state import database, serialization
 from s2async.state import reader_sql as sql
@@ -178,6 +179,11 @@ class Ledger(Totals):
         """The output folder of the last run; None when none is noted."""
         row = self._first(sql.OUTPUT)
         return Path(row[0]) if row else None
+
+    def changes(self) -> Changes:
+        """Which areas of the configuration the last run left out or repaired."""
+        row = self._first(sql.CHANGES)
+        return serialization.unpack_changes(row[0]) if row else Changes()
 
     def configuration(self) -> str | None:
         """The configuration that the state belongs to, relative to its folder; None when none is noted."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 STATE_ID = "SELECT value FROM meta WHERE key = 'id'"
 OUTPUT = "SELECT value FROM meta WHERE key = 'output'"
+CHANGES = "SELECT value FROM meta WHERE key = 'area-changes'"
 CONFIGURATION = "SELECT value FROM meta WHERE key = 'configuration'"
 LAST_RUN = "SELECT id, started, ended, how, version FROM runs ORDER BY id DESC LIMIT 1"
 RUNS = "SELECT id, started, ended, how, version FROM runs ORDER BY id"

@@ -6,10 +6,12 @@ import hashlib
 import json
 import os.path
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from struct import Struct
 from typing import Any
 
+from s2async.areas.faults import Changes, Remark
 from s2async.clouds import scl
 from s2async.models import Asset, Cause, CloudMeasure, Lack, Reason, Scene, Selection
 from s2async.reasons import is_due
@@ -29,6 +31,17 @@ def to_microseconds(time: datetime) -> int:
 def from_microseconds(count: int) -> datetime:
     """The UTC time of `to_microseconds`."""
     return _EPOCH + count * _MICROSECOND
+
+
+def pack_changes(changes: Changes) -> str:
+    """The areas that a run left out or repaired, as JSON."""
+    return json.dumps(asdict(changes), ensure_ascii=False)
+
+
+def unpack_changes(column: str) -> Changes:
+    """The changes of `pack_changes`."""
+    lists = json.loads(column)
+    return Changes(**{key: tuple(Remark(**remark) for remark in remarks) for key, remarks in lists.items()})
 
 
 _SCL_COUNTS = {numbers.size: numbers for numbers in (Struct(f"<{scl.BINS}{code}") for code in "BHIQ")}

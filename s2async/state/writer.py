@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from s2async.areas.faults import Changes
 from s2async.areas.folders import parking
 from s2async.errors import LocalError
 from s2async.models import (
@@ -34,7 +35,7 @@ from s2async.models import (
     Status,
     Traffic,
 )
-from s2async.state import database, reader_sql, statuses, transactions
+from s2async.state import database, reader_sql, serialization, statuses, transactions
 from s2async.state import writer_sql as sql
 from s2async.state.reader import Ledger
 from s2async.state.records import ATTEMPTS, Cursor, StoredCrop
@@ -115,6 +116,12 @@ class State(Ledger):
         if path != self.configuration():
             with self._writing() as db:
                 db.execute(sql.SET_CONFIGURATION, (path,))
+
+    def note_changes(self, changes: Changes) -> None:
+        """Record which areas of the configuration were left out or repaired; see `changes`."""
+        if changes != self.changes():
+            with self._writing() as db:
+                db.execute(sql.SET_CHANGES, (serialization.pack_changes(changes),))
 
     def end_run(self, how: str) -> None:
         """Record how the run ended."""

@@ -824,7 +824,7 @@ _FILES: Final[list[tuple[str, str | bytes, str | None]]] = [
     ("file with a line break", 'areas = "a\\nb.csv"\n', "is not a path"),
     ("file of a thousand letters", f'areas = "{"a" * 1000}.csv"\n', "no such file|path"),
     ("device for a file", 'areas = "/dev/null"\n', "no such file"),
-    ("file of another kind", 'areas = "a.txt"\n', "cannot be read|needs an extra"),
+    ("file of another kind", 'areas = "a.txt"\n', "in no format|needs an extra"),
     ("address for a file", f'areas = "https://me:{_CANARY}@a.test/b.geojson?sig={_CANARY}"\n', "no such file"),
 ]
 

@@ -1,0 +1,100 @@
+"""Columns of Arrow as values of areas. Needs pyarrow, which its callers import first."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.errors import ShapelyError
+from shapely.geometry.base import BaseGeometry
+
+from s2async.areas.wkt_wkb import explained, with_closed_rings
+
+
+class Geometries:
+    """Geometries that come in batches of WKB."""
+
+    def __init__(self) -> None:
+        self.unreadable: dict[int, str] = {}
+        self.closed: dict[int, BaseGeometry] = {}
+        self._parts: list[NDArray[np.object_]] = [np.empty(0, object)]
+        self._count = 0
+
+    def add(self, column: Any) -> None:
+        """Parse a column of WKB, and note which values cannot be read."""
+        texts = column.to_numpy(zero_copy_only=False).astype(object)
+        try:
+            with np.errstate(all="ignore"):
+                shapes = shapely.from_wkb(texts)
+        except (ShapelyError, NotImplementedError, ValueError, TypeError):
+            shapes = np.array([self._one(wkb, number) for number, wkb in enumerate(texts.tolist())], object)
+        self._parts.append(shapes)
+        self._count += len(shapes)
+
+    def all(self) -> NDArray[np.object_]:
+        """All geometries; None where there is none, or one that cannot be read."""
+        return np.concatenate(self._parts)
+
+    def _one(self, wkb: bytes | None, number: int) -> BaseGeometry | None:
+        if wkb is None:
+            return None
+        try:
+            with np.errstate(all="ignore"):
+                shape: BaseGeometry = shapely.from_wkb(wkb)
+        except (ShapelyError, NotImplementedError, ValueError, TypeError) as error:
+            self.unreadable[self._count + number] = why = explained(str(error))
+            if "closed" in why and (closed := with_closed_rings(wkb)) is not None:
+                self.closed[self._count + number] = closed
+            return None
+        return shape
+
+
+def values(column: Any) -> list[Any] | None:
+    """The values of a column as Python's; None if its type is of no use, such as binary.
+
+    Times of nanoseconds lose what is below microseconds; lists and structures become JSON.
+    """
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return None
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
+    found: list[Any] = column.to_pylist()
+    if pa.types.is_floating(kind):
+        return [None if value is None or math.isnan(value) else value for value in found]
+    if pa.types.is_decimal(kind):
+        return [None if value is None else _number(value) for value in found]
+    if pa.types.is_nested(kind):
+        return [None if value is None else json.dumps(value, ensure_ascii=False, default=str) for value in found]
+    if pa.types.is_time(kind) or pa.types.is_duration(kind):
+        return [None if value is None else str(value) for value in found]
+    return found
+
+
+def add_values(columns: dict[str, list[Any]], names: Iterable[str], batch: Any) -> None:
+    """Add the values of a batch to columns; those of no use are left out.
+
+    Args:
+        columns: by name; filled.
+        names: of the columns of the batch that are wanted, in order.
+        batch: with these columns.
+    """
+    for name in names:
+        found = values(batch.column(name))
+        if found is not None:
+            columns.setdefault(name, []).extend(found)
+
+
+def _number(value: Decimal) -> int | float:
+    return int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else float(value)

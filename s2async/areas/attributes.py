@@ -1,0 +1,81 @@
+"""The areas' own columns that are carried along: which ones, and their values in plain types. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Final
+
+import numpy as np
+
+from s2async.areas.naming import name_column
+from s2async.areas.seasons import season_columns
+from s2async.areas.table import Table
+from s2async.errors import AreaError
+from s2async.models import Attribute
+from s2async.text import one_line
+
+_PLAIN: Final = frozenset((str, int, bool, date, datetime, type(None)))
+
+
+def carried(table: Table, wanted: Collection[str] | None, name_field: str) -> dict[str, list[Attribute]]:
+    """Return the columns of a file that its areas carry along, in the order of the file.
+
+    Args:
+        table: records of the file.
+        wanted: names of the columns; None for all but the name and the season, which areas have anyway.
+        name_field: column with the names.
+
+    Raises:
+        AreaError: the file lacks a wanted column.
+    """
+    if wanted is None:
+        left_out = {name_column(table.columns, name_field), *season_columns(table.columns).values()}
+        names = [name for name in table.columns if name not in left_out]
+    else:
+        if lacking := [name for name in wanted if name not in table.columns]:
+            known = ", ".join(table.columns) or "none"
+            raise AreaError(
+                f'{table.place}: columns: no column "{one_line(lacking[0])}"; the columns are: '
+                f"{one_line(known, 200)}; correct columns"
+            )
+        names = [name for name in table.columns if name in wanted]
+    return {_encodable(name): plain(table.columns[name]) for name in names}
+
+
+def plain(column: Sequence[Any]) -> list[Attribute]:
+    """Values of a column in plain types: what is not finite is None, lists and objects are JSON."""
+    kinds = set(map(type, column))
+    values = list(column) if kinds <= _PLAIN else [_value(value) for value in column]
+    try:
+        "".join(value for value in values if type(value) is str).encode()
+    except UnicodeEncodeError:
+        values = [_encodable(value) if type(value) is str else value for value in values]
+    return values
+
+
+def rows(columns: Mapping[str, Sequence[Attribute]], count: int) -> list[dict[str, Attribute]]:
+    """The values of each record by column."""
+    if not columns:
+        return [{} for _ in range(count)]
+    names = tuple(columns)
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _value(value: Any) -> Attribute:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | date):
+        return value
+    if isinstance(value, list | dict | tuple):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
+
+
+def _encodable(text: str) -> str:
+    """A text without lone surrogates, which no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,83 @@
+"""What is wrong with single areas, what was mended, and how both are told. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from s2async.errors import AreaError
+from s2async.text import one_line
+
+TOLD: Final = 30
+"""Areas that a message lists; it counts the others."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Remark:
+    """What is wrong with an area, or what was done to mend it."""
+
+    place: str
+    """Where the area is: file and line, or file and number of the feature."""
+    name: str
+    """Name of the area; empty when it has none that can be used."""
+    text: str
+    """What is wrong and what to do, or what was mended; in one line."""
+
+    def __str__(self) -> str:
+        area = f'area "{one_line(self.name)}": ' if self.name else ""
+        return f"{self.place}: {area}{self.text}"
+
+    def within(self, place: str) -> str:
+        """The remark for a list under a heading that names the file."""
+        return str(self).removeprefix(f"{place}: ")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changes:
+    """How the areas of a run differ from those that its file gives."""
+
+    skipped: tuple[Remark, ...] = ()
+    """Areas that were left out, with what is wrong with them."""
+    repaired: tuple[Remark, ...] = ()
+    """Areas that were mended, with what was done."""
+
+
+def refusal(place: str, faults: Sequence[Remark], total: int) -> AreaError:
+    """The error that lists faults: one line for a single fault, else a heading and a line for each.
+
+    Args:
+        place: the file, or the place in the configuration.
+        faults: at least one.
+        total: number of areas in the file.
+    """
+    if len(faults) == 1:
+        return AreaError(str(faults[0]))
+    head = (
+        f"{place}: {len(faults):,} of {total:,} areas cannot be used; correct them, "
+        'or set invalid = "skip" to leave them out:'
+    )
+    return AreaError("\n".join([head, *listed(place, faults)]))
+
+
+def skipped_notices(place: str, faults: Sequence[Remark], total: int) -> list[str]:
+    """Lines that name the areas that were left out; none when there are none."""
+    if not faults:
+        return []
+    were = "area was" if len(faults) == 1 else "areas were"
+    head = f'{place}: {len(faults):,} of {total:,} {were} left out, because invalid = "skip":'
+    return [head, *listed(place, faults)]
+
+
+def repaired_notices(place: str, repairs: Sequence[Remark], total: int) -> list[str]:
+    """Lines that name the areas that were mended; none when there are none."""
+    if not repairs:
+        return []
+    were = "area was" if len(repairs) == 1 else "areas were"
+    return [f"{place}: {len(repairs):,} of {total:,} {were} repaired:", *listed(place, repairs)]
+
+
+def listed(place: str, remarks: Sequence[Remark]) -> list[str]:
+    """One indented line for each of the first remarks, and the number of the others."""
+    lines = [f"  {remark.within(place)}" for remark in remarks[:TOLD]]
+    return [*lines, f"  and {len(remarks) - TOLD:,} more"] if len(remarks) > TOLD else lines

@@ -1,0 +1,100 @@
+"""Brings the geometries of a file to lon/lat, grows or mends them as the configuration says, and checks them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import shapely
+
+from s2async.areas import frames
+from s2async.areas.buffers import buffered
+from s2async.areas.checks import Checked, Checks, coordinates
+from s2async.areas.frames import Frame
+from s2async.areas.repair import repair
+from s2async.areas.table import Table
+from s2async.errors import AreaError
+from s2async.models import Notice
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placed:
+    """The geometries of a file, checked."""
+
+    frame: Frame
+    """CRS of the file."""
+    doubts: Notice | None
+    """Which locations may be wrong because of the CRS."""
+    checked: Checked
+    other_crs: dict[int, str]
+    """By number of the record from 0: that it states another CRS, and what to do."""
+
+
+def place(
+    table: Table,
+    names: Sequence[str],
+    *,
+    crs: str | None,
+    mend: bool,
+    buffer: float | None,
+    on_notice: Callable[[Notice], None],
+) -> Placed:
+    """Bring geometries to lon/lat and check them.
+
+    Args:
+        table: records of the file.
+        names: names of all records.
+        crs: CRS that the configuration sets.
+        mend: whether small faults are mended.
+        buffer: metres by which all geometries grow.
+        on_notice: called when the CRS of the file and that of the configuration differ.
+
+    Raises:
+        AreaError: a CRS is unknown or missing, or has no datum.
+    """
+    closed = table.closed if mend else {}
+    geometries = table.geometries
+    if closed:
+        geometries = geometries.copy()
+        for number, shape in closed.items():
+            geometries[number] = shape
+    xy, owners = coordinates(geometries)
+    frame = frames.choose(table.place, table.crs, crs, xy, on_notice)
+    doubts = frames.accuracy_notice(frame, xy, owners, names, asked=crs is not None)
+    checks = Checks(
+        frame=frame,
+        grow=partial(buffered, metres=buffer) if buffer else None,
+        repair=repair if mend else None,
+    )
+    checked = checks.all(geometries)
+    repairs = dict(checked.repairs)
+    for number in closed.keys() - checked.faults.keys():
+        repairs[number] = "; ".join(filter(None, ("closed its ring", repairs.get(number))))
+    checked = replace(checked, repairs=repairs)
+    return Placed(frame=frame, doubts=doubts, checked=checked, other_crs=_other_crs(table, frame))
+
+
+def _other_crs(table: Table, frame: Frame) -> dict[int, str]:
+    """Which records state a CRS that is not the areas', and what to do."""
+    found: dict[int, str] = {}
+    if table.srids is None:
+        return found
+    for srid in dict.fromkeys(srid for srid in table.srids if srid is not None):
+        numbers = [number for number, stated in enumerate(table.srids) if stated == srid]
+        try:
+            crs = frames.known(f"EPSG:{srid}", "SRID")
+        except AreaError as error:
+            found |= dict.fromkeys(numbers, str(error))
+            continue
+        if not frame.agrees(crs, shapely.get_coordinates(table.geometries[numbers])):
+            text = (
+                f"SRID={srid}, but the areas are in {frames.named(frame.crs)}; "
+                f'set crs = "EPSG:{srid}" if all are in it'
+            )
+            found |= {
+                number: text
+                for number in numbers
+                if not frame.agrees(crs, shapely.get_coordinates(table.geometries[number]))
+            }
+    return found

@@ -1,0 +1,122 @@
+"""Reads vector files through GDAL by columns. Needs pyogrio and pyarrow (extra ``vector``).
+
+GDAL fills Arrow batches without the interpreter lock, and Arrow keeps whole numbers whole where some are missing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from s2async.areas.arrow import Geometries, add_values
+from s2async.areas.table import ReadOptions, Table
+from s2async.areas.text_files import column_notices, dbf_encoding
+from s2async.errors import AreaError
+from s2async.text import one_line
+
+BATCH: Final = 2_000
+"""Features in a batch."""
+
+
+def read_vector(path: Path, options: ReadOptions) -> Table:
+    """Read one layer of a vector file, in the CRS of the file.
+
+    Raises:
+        AreaError: pyogrio or pyarrow is not installed, or GDAL cannot read the file, or it has several layers and
+            none is selected.
+    """
+    file = one_line(path, 200)
+    try:
+        import pyarrow as _  # noqa: F401, ICN001 - pyogrio fills its batches
+        import pyogrio
+    except ImportError:
+        raise AreaError(
+            f"{file}: needs an extra to be read: pip install 's2async[vector]', or save it as GeoJSON"
+        ) from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            listed = {str(name): kind for name, kind in pyogrio.list_layers(path)}
+            spatial = [name for name, kind in listed.items() if kind is not None]
+            return _read(path, _chosen(path, spatial, tuple(listed), options.layer), options)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise AreaError(f"{file}: {_plain(str(error))}; name a vector file or save it as GeoJSON") from None
+
+
+def _chosen(path: Path, spatial: Sequence[str], listed: Sequence[str], wanted: str | None) -> str:
+    """The layer to read.
+
+    Args:
+        path: the file.
+        spatial: its layers that have geometries.
+        listed: all of its layers.
+        wanted: the one that the configuration selects.
+    """
+    file = one_line(path, 200)
+    if wanted is not None:
+        if wanted in spatial:
+            return wanted
+        what = "has no geometries" if wanted in listed else "is not in the file"
+        raise AreaError(
+            f'{file}: layer "{one_line(wanted)}" {what}; set layer to one of: {_list(_counted(path, spatial))}'
+        )
+    if not spatial:
+        raise AreaError(f"{file}: holds no geometries; name a file of polygons")
+    counted = {spatial[0]: 1} if len(spatial) == 1 else _counted(path, spatial)
+    filled = [name for name, count in counted.items() if count]
+    if len(filled) == 1:
+        return filled[0]
+    raise AreaError(f"{file}: holds {len(spatial)} layers; set layer to one of: {_list(counted)}")
+
+
+def _counted(path: Path, layers: Iterable[str]) -> dict[str, int]:
+    """The number of features of each layer."""
+    import pyogrio
+
+    return {name: pyogrio.read_info(path, layer=name, force_feature_count=True)["features"] for name in layers}
+
+
+def _read(path: Path, layer: str, options: ReadOptions) -> Table:
+    """Read a layer."""
+    from pyogrio.raw import open_arrow
+
+    file = one_line(path, 200)
+    shapes = Geometries()
+    columns: dict[str, list[Any]] = {}
+    fids: list[int] = []
+    given: Mapping[str, str] = {}
+    if path.suffix.lower() in (".shp", ".dbf"):
+        given = {"ENCODING": dbf_encoding(path, options.encoding).upper()}
+    with open_arrow(path, layer=layer, return_fids=True, batch_size=BATCH, use_pyarrow=True, **given) as opened:
+        meta, reader = opened
+        fid, shape = meta["fid_column"] or "OGC_FID", meta["geometry_name"] or "wkb_geometry"
+        fields = [name for name in reader.schema.names if name not in (fid, shape)]
+        for batch in reader:
+            shapes.add(batch.column(shape))
+            fids += batch.column(fid).to_pylist()
+            add_values(columns, fields, batch)
+    return Table(
+        place=file,
+        geometries=shapes.all(),
+        columns=columns,
+        pseudo={} if "fid" in columns else {"fid": fids},
+        crs=str(meta["crs"] or ""),
+        unreadable=shapes.unreadable,
+        closed=shapes.closed,
+        notices=column_notices(columns, file),
+    )
+
+
+def _plain(message: str) -> str:
+    """Say in plain words why GDAL cannot read a file."""
+    if "not recognized as being in a supported file format" in message or "adbc" in message.lower():
+        return "is in no format that GDAL reads"
+    if ".so" in message:  # a driver that is not part of this GDAL
+        return "is in a format that this GDAL cannot read"
+    return f"cannot be read ({one_line(' '.join(message.split()), 120)})"
+
+
+def _list(counted: Mapping[str, int]) -> str:
+    return one_line(", ".join(f"{name} ({count:,} features)" for name, count in counted.items()), 300)
