@@ -1,4 +1,4 @@
-"""The areas' own columns that are carried along: which ones, and their values in plain types. Pure."""
+"""The areas' own columns that are carried along: which ones, and their values in plain types."""
 
 from __future__ import annotations
 

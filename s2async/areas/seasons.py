@@ -1,4 +1,4 @@
-"""Seasons of areas: the days on which they are valid, from two columns of their file. Pure."""
+"""Seasons of areas: the days on which they are valid, from two columns of their file."""
 
 from __future__ import annotations
 
