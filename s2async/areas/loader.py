@@ -236,6 +236,10 @@ def _loaded(
 ) -> Loaded:
     if not len(table):
         raise AreaError(f"{table.place}: there is no area; give at least one polygon with a name")
+    if len(table.malformed) == len(table):
+        raise faults.refusal(
+            table.place, [_remark(table, [""] * len(table), *item) for item in table.malformed.items()], len(table)
+        )
     for notice in table.notices:
         on_notice(notice)
     names, nameless = names_of(table, wanted.name_field)

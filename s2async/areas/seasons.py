@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-from s2async.config.toml import toml_value
+from s2async.text import one_line
 
 FIRST: Final = "valid_from"
 """Column with the first day of an area's season."""
@@ -47,8 +47,9 @@ def read_seasons(columns: Mapping[str, Sequence[Any]], count: int) -> Seasons:
                 known = days.get(value, value)
                 found[key][number] = days[value] = _day(value) if known is value else known
             except (ValueError, TypeError, OverflowError):
+                shown = f'"{one_line(value)}"' if isinstance(value, str) else one_line(value)
                 faults.setdefault(
-                    number, f'{name} is {toml_value(value)}; write a day such as "2024-05-01", or leave it empty'
+                    number, f'{name} is {shown}; write a day such as "2024-05-01", or leave it empty'
                 )
     for number, (start, end) in enumerate(zip(found[FIRST], found[LAST], strict=True)):
         if start and end and end < start:

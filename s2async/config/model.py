@@ -44,12 +44,10 @@ from s2async.config.types import (
     Classes,
     Columns,
     Day,
-    Encoding,
     FilePath,
     Interval,
     Invalid,
     Memory,
-    Metres,
     Origins,
     Percent,
     Period,
@@ -237,12 +235,12 @@ class Config(Section):
     """CRS of the areas, such as ``EPSG:25833``. If unset, the CRS of the file, or else lon/lat in degrees."""
     layer: Text | None = Field(default=None, examples=["fields"])
     """Layer of the areas file; needed only if it has several."""
-    encoding: Encoding | None = Field(default=None, examples=["cp1252"])
+    encoding: Text | None = Field(default=None, examples=["cp1252"])
     """Encoding of the areas file. If unset, UTF-8 if the text is valid UTF-8, or else what the file declares."""
     invalid: Invalid = "refuse"
     """What happens to areas that cannot be used: ``refuse`` reports them all and stops, ``skip`` leaves them out,
     ``repair`` mends what is smaller than a pixel and refuses the rest."""
-    buffer: Metres | None = Field(default=None, examples=[50])
+    buffer: float | None = Field(default=None, gt=0, le=100_000, examples=[50])
     """Metres by which all areas grow; with it, points and lines are areas, too."""
     columns: Columns | None = Field(default=None, examples=[["crop", "owner"]])
     """Columns of the areas file that are carried into tables and exports. If unset, all but the name."""

@@ -242,16 +242,6 @@ def _day(value: object) -> date | str:
     raise ValueError(f"{toml_value(value)} is not a day; write one such as 2024-05-01")
 
 
-def _known_encoding(value: str) -> str:
-    try:
-        b"".decode(value)  # codecs that are not for text are refused here, too
-    except (LookupError, ValueError):
-        raise ValueError(
-            f'"{one_line(value)}" is not a known encoding; write one such as "utf-8", "cp1252" or "latin-1"'
-        ) from None
-    return value
-
-
 def _memory(size: int) -> int:
     if size < 16 << 20:
         raise ValueError(f'{size} bytes are too few for the tiles of one read; write at least "16 MiB"')
@@ -269,10 +259,8 @@ def _listed(value: object) -> object:
 
 Text = Annotated[str, AfterValidator(_filled)]
 Day = Annotated[date | str, PlainValidator(_day)]
-Encoding = Annotated[Text, AfterValidator(_known_encoding)]
 Columns = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
 Invalid = Literal["refuse", "skip", "repair"]
-Metres = Annotated[float, Field(gt=0, le=100_000)]
 Percent = Annotated[float, Field(ge=0, le=100), AfterValidator(_percent)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Size = Annotated[int, BeforeValidator(parse_size)]

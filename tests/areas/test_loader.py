@@ -202,7 +202,7 @@ features = st.fixed_dictionaries(
 
 @settings(deadline=None)
 @given(data=st.one_of(features, geometries, st.lists(st.one_of(features, scalars), max_size=3)), crs=scalars)
-def test_any_geojson_is_read_or_refused_in_one_line(
+def test_any_geojson_is_read_or_refused_in_a_line_for_each_area(
     tmp_path_factory: pytest.TempPathFactory, data: Any, crs: object
 ) -> None:
     file = tmp_path_factory.getbasetemp() / "any.geojson"
@@ -210,10 +210,12 @@ def test_any_geojson_is_read_or_refused_in_one_line(
     try:
         found = read(write(file, text))
     except AreaError as error:
-        said = str(error)
-        assert said.isprintable(), said
-        assert said.startswith(f"{file}:"), said
-        assert "; " in said, said
+        head, *lines = str(error).split("\n")
+        assert head.startswith(f"{file}:"), head
+        assert not lines or "areas cannot be used; " in head
+        for said in lines or [head]:
+            assert said.isprintable(), said
+            assert "; " in said, said
     else:
         assert all(area.polygon.is_valid and not area.polygon.is_empty for area in found)
 
@@ -753,3 +755,9 @@ def test_the_collector_is_as_before_when_areas_have_been_read(tmp_path: Path) ->
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "base64", "rot13"])
+def test_an_encoding_that_is_none_of_text_is_refused(tmp_path: Path, encoding: str) -> None:
+    with pytest.raises(AreaError, match=rf'encoding: "{encoding}" is not a known encoding; write one such as'):
+        read(table(tmp_path / "a.csv", ("P", SQUARE)), encoding=encoding)

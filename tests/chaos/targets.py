@@ -45,8 +45,11 @@ def promise(kept: bool, what: object) -> None:
 
 
 def one_line(error: Exception) -> None:
-    """What a user sees is one printable line."""
-    promise("\n" not in str(error) and len(str(error)) < 1000, repr(error))
+    """What a user sees is one printable line, or a heading and a line for each faulty area."""
+    head, *lines = str(error).split("\n")
+    listed = "areas cannot be used; " in head and all(line.startswith("  ") for line in lines)
+    promise(not lines or listed, repr(error))
+    promise(all(len(line) < 1000 for line in (head, *lines)), repr(error))
 
 
 # ---- headers of files -------------------------------------------------------------------------------------
