@@ -24,6 +24,8 @@ BATCH: Final = 2_000
 """Rows in a batch."""
 EXPORT_KEY: Final = "area_fingerprint"
 """The column by which an export of this program is known: its rows are crops, several of each area."""
+EXPORT_NAME: Final = "area"
+"""The column of such an export with the names of areas."""
 CROP_COLUMNS: Final = frozenset(
     (
         "item_id", "datetime", "platform", "grid", "epsg", "scene_cloud_percent", "area_cloud_percent",
@@ -79,7 +81,7 @@ def read_geoparquet(path: Path, _: ReadOptions) -> Table:
         closed=shapes.closed,
         notices=column_notices(columns, file),
     )
-    return _areas_of_export(table) if {EXPORT_KEY, "item_id"} <= columns.keys() else table
+    return _areas_of_export(table) if {EXPORT_KEY, EXPORT_NAME, "item_id"} <= columns.keys() else table
 
 
 _ADVICE: Final = 'export it again with geometry_encoding="WKB"'
@@ -114,8 +116,10 @@ def _geometry(
 
 def _areas_of_export(table: Table) -> Table:
     """The areas of an export of crops: the first row of each."""
-    prints = table.columns[EXPORT_KEY]
-    first = {key: number for number, key in reversed(list(enumerate(prints)))}
+    keys = zip(
+        table.columns[EXPORT_KEY], table.columns[EXPORT_NAME], strict=True
+    )  # polygons may have several names
+    first = {key: number for number, key in reversed(list(enumerate(keys)))}
     rows = sorted(first.values())
     count = f"{len(rows):,} area" + "s" * (len(rows) != 1)
     return Table(

@@ -14,7 +14,9 @@ import pytest
 import shapely
 from shapely import box
 
+from s2async.areas import loader
 from s2async.export.columns import Table
+from s2async.models import Notice
 from s2async.state.records import JobRow
 from tests.support.rows import CLASSES, CLOUDY, ROW
 from tests.support.shelves import PARK, SHAPES
@@ -146,3 +148,14 @@ def test_duckdb_reads_it(path: Path) -> None:
     assert {name: shapely.from_wkt(text) for name, text in places} == PLACES
     assert [row[:3] for row in rows] == [["here", 4, 1.0], ["there", 4, 1.0]]
     assert rows[0][3] == ROW.datetime.timestamp() * 1e6
+
+
+def test_the_areas_of_an_export_are_those_that_were_exported(path: Path, tmp_path: Path) -> None:
+    notices: list[Notice] = []
+    found = loader.read(path, name_field="area", on_notice=notices.append)
+    assert [area.name for area in found] == list(PLACES)
+    assert [area.fingerprint for area in found] == [loader.fingerprint(shape) for shape in PLACES.values()]
+    assert [dict(area.attributes) for area in found] == [{}] * 3
+    assert "its 12 rows are crops of an export; 3 areas were read" in notices[0].text
+    everything = write(tmp_path / "all.parquet", *ROWS, everything=True)
+    assert loader.read(everything, name_field="area", on_notice=lambda _: None) == found
