@@ -123,6 +123,32 @@ def test_run_does_what_the_command_does(path: Path, ran: Path) -> None:
     assert worlds.result(s2async.load_config(path)) == worlds.result(s2async.load_config(ran))
 
 
+def test_other_tasks_go_on_while_areas_are_read(tmp_path: Path) -> None:
+    bow = "POLYGON ((15 52, 16 53, 16 52, 15 53, 15 52))"
+    (tmp_path / "a.csv").write_text("\n".join(["name,wkt", *(f'P\x07{n},"{bow}"' for n in range(2_000))]))
+    turns, threads = 0, set[int]()
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def both() -> None:
+        task = asyncio.create_task(others())
+        try:
+            await s2async.run(
+                {"areas": str(tmp_path / "a.csv")}, on_event=lambda _: threads.add(threading.get_ident())
+            )
+        finally:
+            task.cancel()
+
+    with pytest.raises(ConfigError, match="2,000 of 2,000 areas"):
+        asyncio.run(both())
+    assert turns > 10, "a loop that is held up until all is read has two turns"
+    assert threads == {threading.get_ident()}, "events come in the thread of the loop"
+
+
 def test_bytes_and_seconds_end_a_run_and_a_stream(path: Path) -> None:
     summary = s2async.run_sync(path, max_bytes=1)
     assert (summary.limit, summary.clean) == ("bytes", True)

@@ -226,7 +226,93 @@ def test_init_tells_what_a_run_would_say_of_the_areas(s2: Shell, tmp_path: Path)
     assert made.error.startswith("correct this before a run: ")
     assert "has no datum" in made.error
     (tmp_path / "b.csv").write_text(f'name,wkt\nPark,"{wkt}"\n')
-    assert not s2("init", "b.toml", "--areas", "b.csv", cwd=tmp_path).error
+    made = s2("init", "b.toml", "--areas", "b.csv", cwd=tmp_path)
+    assert (made.code, made.error) == (0, "")
+    assert made.out.startswith('1 area in OGC:CRS84, named by "name": Park\n')
+
+
+def test_init_tells_what_it_read_and_writes_what_it_was_told(s2: Shell, tmp_path: Path) -> None:
+    rows = [
+        f'{number},F{number},maize,"{shapely.box(13 + number, 52, 13.5 + number, 53).wkt}"' for number in range(7)
+    ]
+    (tmp_path / "a.csv").write_text("\n".join(["id,title,crop,geom", *rows]))
+    given = (
+        "--name-field",
+        "title",
+        "--crs",
+        "EPSG:4326",
+        "--invalid",
+        "skip",
+        "--buffer",
+        "20",
+        "--columns",
+        "crop, id",
+    )
+    made = s2("init", "a.toml", "--areas", "a.csv", *given, cwd=tmp_path)
+    assert (made.code, made.error) == (0, "")
+    told = '7 areas in EPSG:4326, named by "title": F0, F1, F2, F3, F4, ...; columns carried: id, crop'
+    assert made.out.splitlines() == [told, "wrote a.toml; next: s2async run a.toml"]
+    config = Config.load(tmp_path / "a.toml")
+    assert (config.name_field, config.crs, config.invalid) == ("title", "EPSG:4326", "skip")
+    assert (config.buffer, config.columns) == (20, ("crop", "id"))
+    plain = (config.layer, config.encoding)
+    assert plain == (None, None)
+    made = s2("init", "b.toml", "--areas", "a.csv", "--layer", "fields", "--encoding", "cp1252", cwd=tmp_path)
+    assert "correct this before a run: " in made.error
+    assert 'no layer "fields"' in made.error
+    assert Config.load(tmp_path / "b.toml").encoding == "cp1252"
+
+
+def test_init_refuses_settings_before_it_writes(s2: Shell, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("name,wkt\n")
+    for option, value, says in (
+        ("--crs", "utm", "crs"),
+        ("--buffer", "200000", "buffer: must be more than 0 and at most 100000"),
+        ("--name-field", " ", "name_field: is empty"),
+    ):
+        ended = s2("init", "x.toml", "--areas", "a.csv", option, value, cwd=tmp_path)
+        assert ended.code == 2
+        assert says in one_line(ended)
+    assert "--layer needs --areas" in one_line(s2("init", "x.toml", "--layer", "a", cwd=tmp_path))
+    assert not (tmp_path / "x.toml").exists()
+
+
+def test_all_faults_of_the_areas_are_lines_of_one_answer(s2: Shell, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('name,wkt\nP,POINT EMPTY\n"Q\u202e",POINT EMPTY\nR,POINT EMPTY\n')
+    (tmp_path / "c.toml").write_text('areas = "a.csv"\n')
+    for command in ("run", "plan"):
+        ended = s2(command, tmp_path / "c.toml")
+        assert (ended.code, ended.out) == (2, "")
+        head, *lines = ended.error.splitlines()
+        assert head.startswith(f"s2async: {tmp_path / 'a.csv'}: 3 of 3 areas cannot be used; ")
+        assert [line.split(": ")[-1] for line in lines] == ["is empty; draw a polygon"] * 3
+        assert all(line.isprintable() for line in lines)
+
+
+def test_areas_that_are_left_out_are_told_by_the_run_and_by_status(
+    s2: Shell, tmp_path: Path, stage: Stage
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    features = [
+        {"type": "Feature", "properties": {"name": name}, "geometry": json.loads(shapely.to_geojson(shape))}
+        for name, shape in (("North", worlds.polygon("North")), ("Well", shapely.Point(13.4, 52.5)))
+    ]
+    (tmp_path / "areas.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    text = re.sub(r"areas = .*", 'areas = "areas.geojson"\ninvalid = "skip"', path.read_text())
+    path.write_text(text)
+    ran = s2("run", path)
+    assert ran.code == 0
+    assert "1 of 2 area was left out" in ran.error
+    assert 'feature 2: area "Well": is a Point' in ran.error
+    status = s2("status", path).out
+    assert "1 area was left out:" in status
+    assert 'area "Well": is a Point' in status
+    (skipped,) = json.loads(s2("status", path, "--json").out)["skipped"]
+    assert (skipped["area"], skipped["place"]) == ("Well", f"{tmp_path / 'areas.geojson'}: feature 2")
+    features[1]["geometry"] = None
+    (tmp_path / "areas.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features[:1]}))
+    assert s2("run", path).code == 0
+    assert "left out" not in s2("status", path).out
 
 
 def test_init_writes_the_example_once(s2: Shell, tmp_path: Path) -> None:
@@ -320,7 +406,6 @@ BAD = {
     "a line": (area("LINESTRING (13.4 52.5, 13.5 52.6)"), "Park"),
     "an empty polygon": (area("POLYGON EMPTY"), "Park"),
     "two areas of one name": (GOOD + area(AREA.replace("13.42", "13.43")), "Park"),
-    "two areas of one polygon": (GOOD + area(AREA, "Other"), "Other"),
     "missing areas file": ('areas = "nowhere.geojson"\n', "nowhere.geojson"),
     "a date range upside down": ('[search]\ndatetime = "2022-12-31/2022-01-01"\n' + GOOD, "datetime"),
     "unknown catalogue": ('[search]\ncatalog = "earth-serch"\n' + GOOD, 'did you mean "earth-search"?'),
