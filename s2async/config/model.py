@@ -178,7 +178,7 @@ class Network(Section):
     private_origins: Origins = ()
     """Like ``origins``, for your own servers: their names may resolve to private addresses."""
     connections: int = Field(default=64, ge=1, le=256)
-    """Maximum concurrent requests to one host; a run starts with 8 and adapts to what the host can handle."""
+    """Maximum concurrent requests to one host, not counting up to four searches; a run starts with 8 and adapts."""
     connect_timeout: Seconds = 10
     """Seconds allowed for opening a connection."""
     idle_timeout: Seconds = 30

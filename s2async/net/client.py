@@ -58,8 +58,8 @@ class Transport:
 
     Args:
         origins: ``scheme://host[:port]`` that may be asked; all others are refused, redirects included.
-        connections: maximum number of concurrent requests to one origin; a run begins with fewer and learns how
-            many the origin handles.
+        connections: maximum number of concurrent requests to one origin, for files and for its API each; a run
+            begins with fewer and learns how many the origin handles.
         connect_timeout: seconds to get a connection: name, TCP, proxy and TLS together.
         idle_timeout: seconds without a byte.
         total_timeout: seconds for one try of a request.
@@ -96,7 +96,9 @@ class Transport:
         self._patience = patience
         self._wait = wait or _full_jitter
         timeout = aiohttp.ClientTimeout(total=total_timeout, connect=connect_timeout, sock_read=idle_timeout)
-        self._sender = Sender(timeout=timeout, connections=connections, private=private)
+        # Two gates lead to each origin. A request that they admit must not wait for a connection: the time-out for
+        # connections would count that.
+        self._sender = Sender(timeout=timeout, connections=2 * connections, private=private)
         self._files: dict[str, Server] = {}
         self._apis: dict[str, Server] = {}
 
@@ -111,7 +113,7 @@ class Transport:
         for name in self._origins:
             proxy = proxy_for(name)
             files = Gate(self._connections, name=name, patience=self._patience)
-            api = Gate(self._connections, name=name, patience=self._patience, doubt=API_DOUBT, beside=files)
+            api = Gate(self._connections, name=name, patience=self._patience, doubt=API_DOUBT)
             self._add(self._files, name, files, proxy)
             self._add(self._apis, name, api, proxy)
         self._sender.open(server.proxy for server in self._files.values() if server.proxy)

@@ -2,8 +2,8 @@
 
 A request passes two objects. The :class:`Gate` refuses it while the server is parked (see `breaker`). The
 :class:`Turnstile` behind the gate holds it back until the window and the pace of the server allow another request
-(see `pace`). A server has one turnstile and may have several gates: files and API share the limits, but failures
-of one part do not park the other.
+(see `pace`). The files and the API of one origin have a gate each: what one of them can handle, and whether it is
+parked, says nothing about the other.
 """
 
 from __future__ import annotations
@@ -55,21 +55,21 @@ class Turnstile:
         """Requests that entered and have not left."""
         self.begun = 0
         """Requests that have entered so far; also the number of the last one."""
-        self._waiting: list[tuple[int, int, asyncio.Future[int], object]] = []
-        """A heap of (turn, order of arrival, future, gate)."""
+        self._waiting: list[tuple[int, int, asyncio.Future[int]]] = []
+        """A heap of (turn, order of arrival, future)."""
         self._arrivals = itertools.count()
         self._paused_until = float("-inf")
         """Loop time before which no request is admitted."""
         self._timer: asyncio.TimerHandle | None = None
 
-    async def enter(self, gate: object = None) -> int:
+    async def enter(self) -> int:
         """Wait for admission.
 
         Returns:
-            The number of the request, or 0 if its gate dismissed the waiting requests.
+            The number of the request, or 0 if the waiting requests were dismissed.
         """
         place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (TURN.get(), next(self._arrivals), place, gate))
+        heapq.heappush(self._waiting, (TURN.get(), next(self._arrivals), place))
         self._admit()
         try:
             return await place
@@ -79,10 +79,10 @@ class Turnstile:
                 self.leave()
             raise
 
-    def dismiss(self, gate: object) -> None:
-        """Let :meth:`enter` return 0 for all requests that wait behind a gate."""
-        for _, _, place, behind in self._waiting:
-            if behind is gate and not place.done():
+    def dismiss(self) -> None:
+        """Let :meth:`enter` return 0 for all requests that wait."""
+        for _, _, place in self._waiting:
+            if not place.done():
                 place.set_result(0)
 
     def leave(self) -> None:
@@ -136,7 +136,7 @@ class Turnstile:
             if opens > now:
                 self._admit_at(opens)
                 return
-            _, _, place, _ = heapq.heappop(self._waiting)
+            _, _, place = heapq.heappop(self._waiting)
             # Cancelled and dismissed requests stay in the heap until they reach its top.
             if not place.done():
                 self.in_flight += 1
@@ -168,8 +168,6 @@ class Gate:
         name: of the server, for messages: ``scheme://host[:port]``.
         patience: seconds for which a parked server is probed before it is given up.
         doubt: seconds after which failures of a few files no longer park the server (see `breaker.DOUBT`).
-        beside: another gate of the same server, for another part of it such as its API. Both share one turnstile;
-            failures behind one gate do not count for the other.
     """
 
     def __init__(
@@ -179,12 +177,11 @@ class Gate:
         name: str = "the server",
         patience: float = 300,
         doubt: float = DOUBT,
-        beside: Gate | None = None,
     ) -> None:
         self.circuit = Circuit(patience=patience, doubt=doubt)
         self.answers = 0
         """Good answers so far."""
-        self._turnstile: Turnstile = beside._turnstile if beside else Turnstile(most, name)
+        self._turnstile = Turnstile(most, name)
         self._name = name
         self._patience = patience
         self._waiting_turns: list[int] = []
@@ -214,7 +211,7 @@ class Gate:
             HostParked: the server is parked.
         """
         self._check_circuit()
-        number = await self._turnstile.enter(self)
+        number = await self._turnstile.enter()
         if not number:
             raise self.parked()
         # The server may have been parked, and its pause may have ended, while this request waited.
@@ -344,7 +341,7 @@ class Gate:
         changed.set()
         if not circuit.closed:
             # Requests that wait in the turnstile must not go to a parked server; their tasks wait in `reopened`.
-            self._turnstile.dismiss(self)
+            self._turnstile.dismiss()
 
     def _log_change(self, former: Circuit) -> None:
         now, circuit = asyncio.get_running_loop().time(), self.circuit

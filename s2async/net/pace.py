@@ -89,6 +89,8 @@ LEAST: Final = 0.25
 """Fraction of the highest number of answers counted in any second that is always allowed."""
 BELOW: Final = 0.9
 """The limit after a refusal, as a share of the answers in the last second."""
+TOLD: Final = 3
+"""Answers that are needed to derive a rate from them. With fewer, refusals only double the gap between requests."""
 FEW: Final = 0.7
 """Share of the limit: if fewer requests are answered, the limit is far too high and is lowered at once; otherwise
 not before a second has passed."""
@@ -103,8 +105,8 @@ IGNORED: Final = 10.0
 """Seconds for which refusals then set no limit; twice as long each time."""
 PICKY: Final = 4
 """Refused first tries, and answered later tries, that exclude chance; see `_FirstTryRefusals`."""
-MUCH: Final = 0.3
-"""Share of first tries that such a server refuses at least."""
+MUCH: Final = 0.15
+"""Share of first tries that such a server refuses at least. A limit that is kept has about `TOLERATED`."""
 ROUNDS: Final = 4
 """Numbers of failed tries that are distinguished for that."""
 HOPELESS: Final = 0.8
@@ -144,6 +146,8 @@ class Pace:
         """Refusals set no limit before this time."""
         self._ignore_for = IGNORED
         """Seconds for which refusals are ignored the next time."""
+        self._answered = 0
+        """Good answers so far."""
         self._answers, self._refusals = _PerSecond(), _PerSecond()
         self._first_tries = _FirstTryRefusals()
 
@@ -169,6 +173,7 @@ class Pace:
 
     def answered(self, number: int, now: float, *, before: int = 0) -> None:
         """Note a good answer to request ``number``, which came after ``before`` failed tries."""
+        self._answered += 1
         self._answers.add(now)
         self._first_tries.answered(before)
         if self._row and number > self._recover:
@@ -209,6 +214,8 @@ class Pace:
         limit, answered, refused = min(self.limit(now), FAST), self._answers.rate(now), self._refusals.rate(now)
         share = refused / (refused + answered)
         if now < self._ignored_until and share < HOPELESS:
+            return
+        if self._base < math.inf and self._answered < TOLD:
             return
         # A limit that works is probed by its own growth. A few refusals are the price, and no reason to lower it.
         if self._base < math.inf and share < tolerated:
@@ -265,12 +272,12 @@ class _FirstTryRefusals:
         """Answers to requests that had failed more than n times."""
         self._since = [math.inf] * ROUNDS
         """Time of the first of these refusals since the last contradiction."""
-        self._recent: Counter[tuple[bool, bool]] = Counter()
-        """Results since the last call of :meth:`dominate`, by (first try, refused)."""
+        self._recent: Counter[tuple[int, bool]] = Counter()
+        """Results since :meth:`dominate` last found a contradiction, by (failed tries, refused)."""
 
     def answered(self, before: int) -> None:
         """Note an answer to a request that had failed ``before`` times."""
-        self._recent[not before, False] += 1
+        self._recent[min(before, ROUNDS), False] += 1
         for index in range(ROUNDS):
             if before > index:
                 self._answered_later[index] += 1
@@ -283,7 +290,7 @@ class _FirstTryRefusals:
         Returns:
             Whether the number of failed tries alone explains all refusals and answers of the last second.
         """
-        self._recent[not before, True] += 1
+        self._recent[min(before, ROUNDS), True] += 1
         for index in range(ROUNDS):
             if before > index:
                 self._contradict(index)
@@ -298,11 +305,19 @@ class _FirstTryRefusals:
         )
 
     def dominate(self) -> bool:
-        """Whether since the last call many first tries, and no later tries, were refused."""
-        seen, self._recent = self._recent, Counter()
-        refused, answered, again = seen[True, True], seen[True, False], seen[False, False]
-        much = refused >= PICKY and refused >= MUCH * (refused + answered)
-        return much and again >= PICKY and not seen[False, True]
+        """Whether the number of failed tries explains most refusals since the last contradiction.
+
+        Many first tries were refused. Of the later tries, the first few (or none) were all refused, and the
+        following ones were all answered.
+        """
+        seen = self._recent
+        refused, answered = seen[0, True], seen[0, False]
+        first = min((n for n in range(1, ROUNDS + 1) if seen[n, False]), default=ROUNDS)
+        later = range(first, ROUNDS + 1)
+        if any(seen[n, True] for n in later) or refused < MUCH * (refused + answered):
+            self._recent = Counter()
+            return False
+        return refused >= PICKY and sum(seen[n, False] for n in later) >= PICKY
 
     def _contradict(self, index: int) -> None:
         self._refused_first[index], self._answered_later[index], self._since[index] = 0, 0, math.inf

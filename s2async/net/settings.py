@@ -14,7 +14,7 @@ class ClientSettings:
     private_origins: tuple[str, ...] = ()
     """Origins whose names may resolve to addresses of a private network."""
     connections: int = 64
-    """Maximum number of simultaneous requests to one origin."""
+    """Maximum number of simultaneous requests to one origin, for files and for its API each."""
     connect_timeout: float = 10
     """Seconds to get a connection."""
     idle_timeout: float = 30

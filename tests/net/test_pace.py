@@ -167,7 +167,10 @@ def test_refusals_that_are_not_for_the_rate_do_not_bring_it_down(share: float, f
 
 
 @pytest.mark.parametrize("trip", [0.002, 0.01, 0.05])
-@pytest.mark.parametrize(("times", "share", "most"), [(1, 1.0, 12), (1, 0.7, 7), (1, 0.33, 4), (2, 1.0, 15)])
+@pytest.mark.parametrize(
+    ("times", "share", "most"),
+    [(1, 1.0, 12), (1, 0.7, 7), (1, 0.33, 4), (2, 1.0, 12), (2, 0.5, 9), (2, 0.25, 9)],
+)
 def test_refusals_of_what_is_new_do_not_bring_it_down(times: int, share: float, most: float, trip: float) -> None:
     """At any rate the same is refused: the slower it is asked, the longer it takes."""
     for seed in range(5):
