@@ -99,6 +99,8 @@ def run_config(
         if progress.ended:
             show(progress.ended)
         raise
+    finally:
+        gc.unfreeze()  # or a process that runs more than once would never collect the garbage of earlier runs
     if result is None:
         return stop.exit_code
     show(result)
