@@ -150,7 +150,7 @@ class CorruptFile(RemoteError):
 
 
 class UnsupportedLayout(CorruptFile):
-    """A TIFF whose layout cannot be read in part, such as an internal mask or a CRS without an EPSG code."""
+    """A TIFF that cannot be read in part, such as one with bands of different types or a CRS without EPSG code."""
 
 
 class PlaceWarning(UserWarning):

@@ -107,7 +107,7 @@ def pack(layout: Layout) -> bytes:
     The result is a TIFF header, compressed. Blocks mostly follow one another in the file, so each is stored with
     its distance from the end of the block before it, mostly 0, in place of its offset. DEFLATE then needs 0.6 to
     0.9 kB for a header of Sentinel-2, half of what it needs for the header as it is. Only the first directory is
-    stored: later ones were needed only to see that the file has no mask.
+    stored, so the layout must not have a mask.
     """
     present = np.flatnonzero(layout.block_counts)
     gaps = layout.block_offsets.copy()

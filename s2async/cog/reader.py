@@ -16,7 +16,8 @@ as this module's functions follow one another:
 6. Fetch a damaged block once more, whole, over a new connection. If it is damaged again, so is the file: the
    windows that touch the block get an error in place of pixels.
 
-Files of other kinds are read by :mod:`s2async.cog.whole_blocks`.
+Files of other kinds are read by :mod:`s2async.cog.whole_blocks`. Where a file has an internal mask or an alpha
+band, pixels without data get nodata at the end (:mod:`s2async.cog.validity`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async.cog import deflate, memory, tiles, whole_blocks
+from s2async.cog import deflate, memory, tiles, validity, whole_blocks
 from s2async.cog.download import Download, all_of
 from s2async.cog.grid import Cutout
 from s2async.cog.memory import Budget, Share
@@ -110,7 +111,10 @@ async def reading(
         work = _reading_rows(plan, source, download, budget=budget, pool=pool, shelf=shared)
     else:
         work = whole_blocks.reading(request, download, source.edition, budget=budget, pool=pool)
-    async with work as results:
+    windows = [part.window for part in cutouts]
+    masks = await validity.read_masks(transport, source, windows, budget=budget, pool=pool)
+    async with work as found:
+        results = await validity.hide(layout, found, masks, pool=pool)
         yield [CorruptFile(f"{one}: {href}") if isinstance(one, CorruptFile) else one for one in results]
 
 

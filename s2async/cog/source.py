@@ -70,9 +70,12 @@ class Source:
 
     @property
     def fact(self) -> FileFact:
-        """What is stored of the file; its header only if a strong ETag will show whether it still holds."""
+        """What is stored of the file.
+
+        Its header only if a strong ETag will show whether it still holds, and if it has one directory that counts.
+        """
         edition = self.edition
-        header = headers.pack(self.layout) if edition.strong else b""
+        header = headers.pack(self.layout) if edition.strong and self.layout.mask is None else b""
         return FileFact(
             asset=self.asset.key, href=self.asset.href, size=edition.size, etag=edition.etag, header=header
         )

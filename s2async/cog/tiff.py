@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -56,6 +56,8 @@ _REDUCED = 1
 """Bit of NewSubfileType: the directory is an overview (TIFF 6.0, section 8)."""
 _MASK = 4
 """Bit of NewSubfileType: the directory is a transparency mask."""
+_ALPHA = frozenset({1, 2})
+"""Values of ExtraSamples for a band that is the opacity of the others (TIFF 6.0, section 18)."""
 _PLACES = {STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS, SUB_IFDS, EXIF_IFD, GPS_IFD}
 _TYPES = {
     1: "B",
@@ -135,6 +137,15 @@ class Layout:
     """One past the last byte that was read: later directories may lie beyond ``end``."""
     tags: tuple[Tag, ...]
     """Every entry of the directory, except for offsets and sizes in the file."""
+    alpha: bool = False
+    """True when pixels whose last band is 0 have no data."""
+    mask: Layout | None = None
+    """Of the internal mask, a raster of the same size: pixels where it is 0 have no data."""
+
+    @property
+    def hides(self) -> bool:
+        """Whether pixels may be without data though their values are not nodata."""
+        return self.alpha or self.mask is not None
 
     @property
     def across(self) -> int:
@@ -158,7 +169,7 @@ def parse(head: bytes) -> Layout | NeedMore:
 
     Raises:
         CorruptFile: the bytes are not a TIFF, or contradict themselves, or declare absurd sizes.
-        UnsupportedLayout: a sound TIFF whose pixels do not follow from its first directory alone.
+        UnsupportedLayout: a sound TIFF that this program cannot read in part.
     """
     layouts = _guarded(_parse, head)
     return layouts if isinstance(layouts, NeedMore) else layouts[0]
@@ -265,12 +276,29 @@ def _parse(head: bytes, *, overviews: bool = False) -> tuple[Layout, ...]:
     raws = _raws(reader, entries)
     end = reader.end
     later = _later(reader, following)
-    whole = _layout(reader, raws, end)
+    georeference = {tag: raws[tag] for tag in _GEOREFERENCE if tag in raws}
+
+    def those(kind: int) -> list[Raws]:
+        return [georeference | _raws(reader, entries) for entries, found in later if found == kind]
+
+    masks = those(_MASK)[:1]  # of several, GDAL uses the first
+    whole = _layout(reader, raws, reader.end if masks else end)
+    whole = _with_mask(whole, [_layout(reader, mask, reader.end, whole.grid, mask=True) for mask in masks])
     if not overviews:
         return (whole,)
-    georeference = {tag: raws[tag] for tag in _GEOREFERENCE if tag in raws}
-    reduced = [georeference | _raws(reader, entries) for entries, kind in later if kind == _REDUCED]
-    return (whole, *(_layout(reader, raws, reader.end, whole.grid) for raws in reduced))
+    reduced = [_layout(reader, raws, reader.end, whole.grid) for raws in those(_REDUCED)]
+    masks = those(_REDUCED | _MASK)
+    smaller = [_layout(reader, mask, reader.end, whole.grid, mask=True) for mask in masks]
+    return (whole, *(_with_mask(level, smaller) for level in reduced))
+
+
+def _with_mask(layout: Layout, masks: list[Layout]) -> Layout:
+    """Add the first mask of the same size to a raster. As in GDAL, a mask counts and the alpha band does not."""
+    size = layout.grid.width, layout.grid.height
+    for mask in masks:
+        if (mask.grid.width, mask.grid.height) == size:
+            return replace(layout, mask=mask, alpha=False)
+    return layout
 
 
 def _raws(reader: _Reader, entries: list[Entry]) -> Raws:
@@ -295,8 +323,8 @@ def _raws(reader: _Reader, entries: list[Entry]) -> Raws:
     return raws
 
 
-def _layout(reader: _Reader, raws: Raws, end: int, whole: Grid | None = None) -> Layout:
-    """Interpret a directory; an overview needs the grid of the full resolution."""
+def _layout(reader: _Reader, raws: Raws, end: int, whole: Grid | None = None, *, mask: bool = False) -> Layout:
+    """Interpret a directory; an overview or a mask needs the grid of the full resolution."""
 
     def values(tag: int, default: tuple[float, ...] = ()) -> tuple[float, ...]:
         if tag not in raws:
@@ -325,9 +353,12 @@ def _layout(reader: _Reader, raws: Raws, end: int, whole: Grid | None = None) ->
     width, height, bands = one(WIDTH), one(HEIGHT), one(SAMPLES, 1)
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and 0 < bands <= MAX_SAMPLES):
         raise CorruptFile(f"a raster of {width} x {height} x {bands} is refused")
-    if set(values(EXTRA_SAMPLES)) & {1, 2}:
-        raise UnsupportedLayout("unsupported layout: an alpha band")
-    dtype = _dtype(bands, integers(BITS, (1,)), integers(SAMPLE_FORMAT, (1,)))
+    bits = integers(BITS, (1,))
+    if mask and (bands, bits) not in ((1, (1,)), (1, (8,))):
+        raise UnsupportedLayout(f"unsupported layout: a mask of {bands} bands of {bits[0]} bits")
+    # GDAL decodes masks, and gives a byte for each bit.
+    dtype = "uint8" if mask else _dtype(bands, bits, integers(SAMPLE_FORMAT, (1,)))
+    nodata = geotags.nodata_of(text(GDAL_NODATA), np.dtype(dtype))
     tiled = TILE_OFFSETS in raws
     block_width = one(TILE_WIDTH) if tiled else width
     block_height = one(TILE_HEIGHT) if tiled else min(one(ROWS_PER_STRIP, height), height)
@@ -358,7 +389,7 @@ def _layout(reader: _Reader, raws: Raws, end: int, whole: Grid | None = None) ->
         grid=whole.resized(width, height) if whole else grid,
         bands=bands,
         dtype=dtype,
-        nodata=geotags.nodata_of(text(GDAL_NODATA), np.dtype(dtype)),
+        nodata=nodata,
         scales=scales,
         offsets=offsets,
         compression=one(COMPRESSION, 1),
@@ -372,15 +403,18 @@ def _layout(reader: _Reader, raws: Raws, end: int, whole: Grid | None = None) ->
         end=end,
         read_to=reader.end,
         tags=tuple((tag, *entry) for tag, entry in raws.items() if tag not in _PLACES),
+        # As in GDAL (GDALRasterBand::GetMaskBand): beside one or three bands, and unless there is a nodata value.
+        alpha=(
+            nodata is None
+            and bands in (2, 4)
+            and dtype in ("uint8", "uint16")
+            and (integers(EXTRA_SAMPLES) or (0,))[-1] in _ALPHA
+        ),
     )
 
 
 def _later(reader: _Reader, offset: int) -> list[tuple[list[Entry], int]]:
-    """Return the entries and the kind (0 where it has none) of all later directories.
-
-    Raises:
-        UnsupportedLayout: one is a mask, which decides which pixels count. Its blocks are not read.
-    """
+    """Return the entries and the kind (0 where it has none) of all later directories."""
     seen: set[int] = set()
     later: list[tuple[list[Entry], int]] = []
     while offset:
@@ -393,8 +427,6 @@ def _later(reader: _Reader, offset: int) -> list[tuple[list[Entry], int]]:
             for tag, kind, count, field in entries
             if tag == SUBFILE and kind in (3, 4) and count == 1
         ]
-        if any(value & _MASK for value in kinds):
-            raise UnsupportedLayout("unsupported layout: an internal mask")
         later.append((entries, kinds[0] if kinds else 0))
         offset = following
     return later

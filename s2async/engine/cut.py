@@ -94,6 +94,7 @@ class Cut:
         nodata = layout.nodata
         if settings.mask:
             pixels = crops.cut(pixels, part.cutout.inside, nodata)
+        if settings.mask or layout.hides:
             nodata = nodata or 0
         crop = Crop(
             pixels=pixels,

@@ -15,7 +15,6 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp
 
 from s2async.cog import headers, reader, tiff
 from s2async.cog import source as sources
@@ -92,19 +91,6 @@ def test_a_file_smaller_than_the_first_read(server: FaultServer) -> None:
     assert booked(meter, "header") == {"useful": (1, header_end(path)), "wasted": (0, size - header_end(path))}
 
 
-def masked(path: Path) -> None:
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-        make(path, side=64, **TILED | {"nodata": None})
-        with rasterio.open(path, "r+") as file:
-            file.write_mask(np.eye(64, dtype="uint8") * 255)
-
-
-def with_alpha(path: Path) -> None:
-    make(path, side=64, driver="GTiff", count=4, photometric="RGB", alpha="YES", nodata=None)
-    with rasterio.open(path) as file:
-        assert file.colorinterp[3] is ColorInterp.alpha
-
-
 def beyond(path: Path) -> None:
     make(path, **COG)
     os.truncate(path, path.stat().st_size - 20)
@@ -123,8 +109,6 @@ def cut_header(path: Path) -> None:
         (lambda path: path.write_bytes(b"II*\0"), CorruptFile, "extends beyond the end of the file"),
         (lambda path: path.write_bytes(b"II*\0" + b"\xff" * 9000), UnsupportedLayout, "not a cloud-optimised"),
         (lambda path: path.write_bytes(b""), BadAnswer, "416"),
-        (masked, UnsupportedLayout, "unsupported layout: an internal mask"),
-        (with_alpha, UnsupportedLayout, "unsupported layout: an alpha band"),
         (lambda path: make(path, side=64, driver="GTiff", crs=None), UnsupportedLayout, "no EPSG code"),
         (beyond, CorruptFile, "extends beyond the end of the file at"),
         (cut_header, CorruptFile, "its header extends beyond the end of the file"),

@@ -4,7 +4,7 @@ import json
 import math
 import struct
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import rasterio
 from affine import Affine
 from hypothesis import example, given
 from hypothesis import strategies as st
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.shutil import copy
 from rasterio.transform import rowcol
@@ -148,9 +148,7 @@ def test_real_rasters(real_data: Path) -> None:
 
 def test_real_files_that_are_no_satellite_pictures(real_data: Path) -> None:
     folder = real_data / "tiff-structure"
-    with pytest.raises(UnsupportedLayout, match="mask"):
-        parse((folder / "cogger-cog_rgbmask.tif").read_bytes())
-    for name in ("cogger-cog_gray.tif", "cogger-cog_rgb.tif"):
+    for name in ("cogger-cog_gray.tif", "cogger-cog_rgb.tif", "cogger-cog_rgbmask.tif"):
         with rasterio.open(folder / name) as raster:
             if raster.crs and raster.crs.to_epsg():
                 assert_agrees(layout_of((folder / name).read_bytes()), raster)
@@ -185,20 +183,44 @@ def cog_of(data: bytes) -> bytes:
         return bytes(target.getbuffer())
 
 
-def with_mask() -> bytes:
-    return gdal(mask=True)
+def with_a_mask_of_many_bits() -> bytes:
+    data = gdal(mask=True)
+    (first,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, first)
+    (mask,) = struct.unpack_from("<I", data, first + 2 + 12 * entries)
+    (entries,) = struct.unpack_from("<H", data, mask)
+    entry = next(at for at in range(mask + 2, mask + 2 + 12 * entries, 12) if data[at : at + 2] == b"\x02\x01")
+    return data[: entry + 8] + struct.pack("<H", 16) + data[entry + 10 :]
 
 
-def with_mask_in_a_cog() -> bytes:
-    return cog_of(gdal(mask=True))
+@pytest.mark.parametrize("wrap", [bytes, cog_of])
+def test_a_mask_is_a_raster_of_the_same_size(wrap: Callable[[bytes], bytes]) -> None:
+    layout = layout_of(wrap(gdal(mask=True)))
+    assert layout.mask is not None
+    assert layout.mask.grid == layout.grid
+    assert (layout.mask.bands, layout.mask.dtype) == (1, "uint8")
+    assert layout.mask.block_offsets.tolist() != layout.block_offsets.tolist()
+    assert layout.hides
+    assert not layout.alpha
 
 
-def with_alpha() -> bytes:
-    return gdal(4, photometric="RGB", ALPHA="YES")
-
-
-def with_premultiplied_alpha() -> bytes:
-    return gdal(2, ALPHA="PREMULTIPLIED")
+@pytest.mark.parametrize(
+    ("data", "alpha"),
+    [
+        (lambda: gdal(4, photometric="RGB", ALPHA="YES"), True),
+        (lambda: gdal(2, ALPHA="PREMULTIPLIED"), True),
+        (lambda: gdal(2, ALPHA="YES", mask=True), False),
+        (lambda: gdal(3, ALPHA="YES"), False),  # as in GDAL: only beside one or three bands
+        (lambda: gdal(4, photometric="RGB", ALPHA="NO"), False),
+        (lambda: gdal(4, photometric="MINISBLACK"), False),
+    ],
+)
+def test_an_alpha_band_counts_where_it_counts_for_gdal(data: Callable[[], bytes], alpha: bool) -> None:
+    written = data()
+    layout = layout_of(written)
+    assert layout.alpha is alpha
+    with MemoryFile(written) as file, file.open() as raster:
+        assert alpha is (MaskFlags.alpha in raster.mask_flag_enums[0])
 
 
 def without_crs() -> bytes:
@@ -242,10 +264,7 @@ def with_its_directory_at_the_end() -> bytes:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (with_mask, "an internal mask"),
-        (with_mask_in_a_cog, "an internal mask"),
-        (with_alpha, "an alpha band"),
-        (with_premultiplied_alpha, "an alpha band"),
+        (with_a_mask_of_many_bits, "a mask of 1 bands of 16 bits"),
         (without_crs, "no EPSG code"),
         (with_a_crs_of_its_own, "no EPSG code"),
         (without_transform, "no transform"),
