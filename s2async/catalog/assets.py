@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -141,6 +142,34 @@ def is_address(text: object) -> bool:
     return (
         parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc and "#" not in text
     )
+
+
+def at_origin_of(asked: str, href: str) -> str:
+    """Return an http(s) URL with the scheme and host of another one, which was asked; path and query are kept.
+
+    A URL with a user name is returned unchanged, and will be refused.
+    """
+    parts, own = urlsplit(href), urlsplit(asked)
+    if "@" in parts.netloc or origin(href) == origin(asked):
+        return href
+    return parts._replace(scheme=own.scheme, netloc=own.netloc).geturl()
+
+
+_INNER = (".local", ".localdomain", ".localhost", ".internal", ".intranet", ".lan", ".svc")
+"""Ends of names that exist in private networks only (RFC 6762, appendix G, and Kubernetes)."""
+
+
+def means_origin_of(asked: str, href: str) -> bool:
+    """Whether an http(s) URL probably means the origin of another one, which was asked.
+
+    Servers behind a proxy write their own URLs with the scheme, port or host name that they know: the host is the
+    same, or it is the name or address of a private network.
+    """
+    host, own = urlsplit(href).hostname or "", urlsplit(asked).hostname
+    try:
+        return host == own or not ip_address(host).is_global
+    except ValueError:
+        return "." not in host or host.endswith(_INNER)
 
 
 def mapping(value: object) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ import shapely
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from s2async.catalog.assets import is_address, mapping, sort_assets
+from s2async.catalog.assets import at_origin_of, is_address, mapping, means_origin_of, sort_assets
 from s2async.catalog.providers import Catalog
 from s2async.errors import BadAnswer
 from s2async.models import Scene
@@ -41,6 +41,8 @@ def to_scene(item: Mapping[str, Any], catalog: Catalog) -> Scene:
     if sensed is None:
         raise BadAnswer(f"item {name}: neither datetime nor start_datetime is a time")
     own = next((link["href"] for link in links(item, "self") if is_address(link.get("href"))), "")
+    if own and not catalog.allows(own) and means_origin_of(catalog.url, own):
+        own = at_origin_of(catalog.url, own)
     entries = {key: entry for key, entry in mapping(item.get("assets")).items() if _is_safe_name(str(key))}
     folder = _text(properties, "earthsearch:s3_path")
     assets, absent = sort_assets(

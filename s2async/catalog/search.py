@@ -14,15 +14,14 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol
-from urllib.parse import urljoin, urlsplit
+from typing import Any, Concatenate, ParamSpec
 
 import shapely
 from pystac_client import ItemSearch
 from shapely import Polygon
 
 from s2async.catalog.intake import Intake, identity
-from s2async.catalog.items import links
+from s2async.catalog.pages import Fetch, Request, next_request
 from s2async.catalog.periods import LAUNCH, spans
 from s2async.catalog.planning import Matcher, groups, surround
 from s2async.catalog.providers import Catalog
@@ -70,23 +69,6 @@ class Search:
     """A convex polygon with few vertices around all its areas, lon/lat."""
     start: datetime
     end: datetime
-
-
-class Request(NamedTuple):
-    """The request for one page."""
-
-    method: str
-    url: str
-    body: Mapping[str, Any] | None
-
-
-class Fetch(Protocol):
-    """What a search needs of the network: send a request, with retries, and decode the JSON response."""
-
-    async def __call__(
-        self, method: str, url: str, body: Mapping[str, Any] | None = None, *, final: frozenset[int] = frozenset()
-    ) -> Any:
-        """Send a request. Statuses in ``final`` are not retried. Raises a `RemoteError`."""
 
 
 # ---- planning ---------------------------------------------------------------------------------------------
@@ -140,28 +122,6 @@ def first_request(search: Search, catalog: Catalog, limit: int) -> Request:
         limit=limit,
     )
     return Request("POST", asked.url, asked.get_parameters())
-
-
-def next_request(page: Mapping[str, Any], asked: Request) -> Request | None:
-    """The request for the next page (STAC API, item search); None after the last page.
-
-    Raises:
-        BadAnswer: the link cannot be followed: it is not http(s), or neither GET nor POST.
-    """
-    link = next(iter(links(page, "next")), None)
-    if link is None:
-        return None
-    href, method, body = link.get("href"), str(link.get("method") or "GET").upper(), link.get("body") or {}
-    try:
-        url = urljoin(asked.url, href)
-        usable = bool(href) and urlsplit(url).scheme in ("http", "https")
-    except (TypeError, ValueError):
-        usable = False
-    if not usable or method not in ("GET", "POST") or not isinstance(body, Mapping):
-        raise BadAnswer(f"the next page cannot be asked for: {excerpt(ascii(link).encode(), 200)}")
-    if method == "GET":
-        return Request(method, url, None)
-    return Request(method, url, {**(asked.body or {}), **body} if link.get("merge") is True else body)
 
 
 def _features(page: Any) -> list[Any]:

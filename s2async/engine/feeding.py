@@ -10,6 +10,7 @@ from typing import Final
 
 from s2async import alarms
 from s2async.catalog import search
+from s2async.catalog.pages import Asker, Fetch
 from s2async.catalog.periods import TOLERANCE
 from s2async.engine.context import Context
 from s2async.engine.job_queue import scene_of
@@ -35,6 +36,7 @@ class Feeder:
     async def feed(self, transport: Transport) -> None:
         """Put all jobs into the queue, and close it."""
         context = self._context
+        fetch = Asker(transport.json, context.tell)
         try:
             searches = iter(self._searches())
             if context.watch.over:
@@ -45,7 +47,7 @@ class Feeder:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._resume())
                     for _ in range(search.SEARCHERS):
-                        group.create_task(self._searcher(searches, transport))
+                        group.create_task(self._searcher(searches, fetch))
                 limit.cancel()
         except* _LimitReachedError:
             pass
@@ -76,13 +78,13 @@ class Feeder:
         context.progress.searches = len(found)
         return found
 
-    async def _searcher(self, searches: Iterator[search.Search], transport: Transport) -> None:
+    async def _searcher(self, searches: Iterator[search.Search], fetch: Fetch) -> None:
         context = self._context
         for wanted in searches:
             report = await search.run_search(
                 wanted,
                 context.catalog,
-                transport.json,
+                fetch,
                 max_scene_cloud=context.config.search.max_scene_cloud,
                 newest_only=context.selection.newest_only,
                 measured=context.selection.measured,

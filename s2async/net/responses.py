@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -13,8 +13,8 @@ from typing import Any, Final
 from s2async.errors import AccessDenied, BadAnswer, FileChanged, NotFound, RemoteError, TransientError, WrongKind
 from s2async.text import excerpt, is_too_deep, shown
 
-TRANSIENT: Final = frozenset({408, 425, 429, *range(500, 600)})
-"""Statuses for which another try may succeed."""
+TRANSIENT: Final = frozenset({408, 425, 429, *range(500, 600)} - {501})
+"""Statuses for which another try may succeed. 501 says that the server lacks the function (RFC 9110, 15.6.2)."""
 OVERLOADED: Final = frozenset({429, 503})
 """Statuses of a server that is overloaded (RFC 6585, 4 and RFC 9110, 15.6.4)."""
 MAX_JSON: Final = 64 << 20
@@ -44,6 +44,11 @@ def status_error(
         return NotFound(f"not there ({status}): {shown(href)}")
     if status == 412:
         return FileChanged(f"the file changed while it was read: {shown(href)}")
+    if status == 409 and b"PublicAccessNotPermitted" in body:  # Azure Blob Storage
+        return AccessDenied(
+            f"this storage needs signed addresses, and the catalogue gives none (409): {shown(href)}; use another "
+            "catalogue for these scenes"
+        )
     if status in (401, 403):
         return AccessDenied(f"access denied ({status}): {shown(href)}")
     says = f" '{excerpt(body)}'" if body else ""
@@ -94,7 +99,14 @@ def retry_after(text: str, now: datetime | None = None) -> float | None:
     return max(0.0, wait.total_seconds())
 
 
-def decode_json(raw: bytes, headers: Mapping[str, str], url: str) -> Any:
+def concealed(body: bytes, secrets: Iterable[str]) -> bytes:
+    """Return the body of an answer for messages: without secrets of the request, which it may repeat."""
+    for secret in secrets:
+        body = body.replace(secret.encode(), b"***")
+    return body
+
+
+def decode_json(raw: bytes, headers: Mapping[str, str], url: str, *, secrets: Iterable[str] = ()) -> Any:
     """Decode a JSON body.
 
     It runs on the event loop: json.loads never releases the GIL, so a thread would block the loop for just as long
@@ -104,6 +116,7 @@ def decode_json(raw: bytes, headers: Mapping[str, str], url: str) -> Any:
         raw: the body as received.
         headers: of the answer.
         url: URL of the request.
+        secrets: of the request, which no message may repeat.
 
     Raises:
         TransientError: the body is damaged or incomplete.
@@ -118,7 +131,8 @@ def decode_json(raw: bytes, headers: Mapping[str, str], url: str) -> Any:
     kind = headers.get("Content-Type", "").split(";")[0].lower()
     if "json" not in kind:
         got = excerpt(kind.encode()) or "no type"
-        raise WrongKind(f"expected JSON, got {got} '{excerpt(raw)}': {shown(url)}")
+        said = excerpt(concealed(raw, secrets))
+        raise WrongKind(f"expected JSON, got {got} '{said}': {shown(url)}")
     try:
         value = json.loads(raw)
     except RecursionError as error:

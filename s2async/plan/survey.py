@@ -13,12 +13,13 @@ from typing import Final
 from s2async.areas import loader as area_files
 from s2async.catalog import search
 from s2async.catalog.lacking import Lacking
+from s2async.catalog.pages import Asker, Fetch
 from s2async.catalog.periods import TOLERANCE
 from s2async.config.model import Config
 from s2async.errors import RemoteError
 from s2async.maintenance.guards import opened
 from s2async.models import Area, Event, Notice, Scene, SearchDone, SearchReport, Status
-from s2async.net.client import Meter, Transport, open_client
+from s2async.net.client import Meter, open_client
 from s2async.plan.costs import Experience
 from s2async.plan.forecast import Known, Plan, Planner
 from s2async.reasons import covers
@@ -123,10 +124,11 @@ class _Survey:
         settings = self.config.client_settings()
         settings = replace(settings, patience=min(settings.patience, PATIENCE))
         async with open_client(settings, self.meter) as transport:
+            fetch = Asker(transport.json, self._tell)
             try:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(search.SEARCHERS):
-                        group.create_task(self._searcher(searches, transport))
+                        group.create_task(self._searcher(searches, fetch))
             except* RemoteError as failures:
                 raise failures.exceptions[0] from None
         told_of = self.lacking.told, area_files.specks_notice(self.areas), search.estimates_told(self.reports)
@@ -147,21 +149,24 @@ class _Survey:
             bytes=self.meter.bytes,
         )
 
-    async def _searcher(self, searches: Iterator[search.Search], transport: Transport) -> None:
+    async def _searcher(self, searches: Iterator[search.Search], fetch: Fetch) -> None:
         for wanted in searches:
             report = await search.run_search(
                 wanted,
                 self.catalog,
-                transport.json,
+                fetch,
                 max_scene_cloud=self.config.search.max_scene_cloud,
                 newest_only=self.selection.newest_only,
                 measured=self.selection.measured,
                 on_scene=self._add,
-                on_notice=lambda text: self.emit(Notice(text=text)),
+                on_notice=self._tell,
                 known=self.estimates.get(wanted.key),
             )
             self.reports.append(report)
             self.emit(SearchDone(report=report))
+
+    def _tell(self, text: str) -> None:
+        self.emit(Notice(text=text))
 
     async def _add(self, scene: Scene) -> None:
         if (scene.collection, scene.id) in self.seen:

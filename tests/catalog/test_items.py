@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -446,10 +447,32 @@ def test_assets_that_can_be_read(entry: dict[str, Any], href: str) -> None:
     assert scene.absent == {}
 
 
-def test_relative_addresses_are_resolved_against_the_item_itself() -> None:
-    own = [{"rel": "self", "href": "https://host/v1/items/x"}]
-    scene = to_scene(an_item(links=own, assets={"visual": {"href": "../x/TCI.tif"}}), EARTH_SEARCH)
-    assert scene.assets["visual"].href == "https://host/v1/x/TCI.tif"
+API = "https://earth-search.aws.element84.com"
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        (f"{API}/v1/items/x", f"{API}/v1/x/TCI.tif"),
+        ("https://files.example.org/v1/items/x", "https://files.example.org/v1/x/TCI.tif"),
+        # the API's own addresses, as it knows them behind a proxy
+        ("http://earth-search.aws.element84.com/v1/items/x", f"{API}/v1/x/TCI.tif"),
+        ("http://stac-api:8080/v1/items/x", f"{API}/v1/x/TCI.tif"),
+        ("http://10.1.2.3/v1/items/x", f"{API}/v1/x/TCI.tif"),
+        ("http://stac.prod.svc/v1/items/x", f"{API}/v1/x/TCI.tif"),
+    ],
+)
+def test_relative_addresses_are_resolved_against_the_item_itself(own: str, expected: str) -> None:
+    links = [{"rel": "self", "href": own}]
+    scene = to_scene(an_item(links=links, assets={"visual": {"href": "../x/TCI.tif"}}), EARTH_SEARCH)
+    assert scene.assets["visual"].href == expected
+
+
+def test_a_self_link_on_an_origin_that_is_allowed_is_kept_whatever_its_name() -> None:
+    own = [{"rel": "self", "href": "http://stac-api:8080/items/x"}]
+    inner = replace(EARTH_SEARCH, listed=("http://stac-api:8080",))
+    scene = to_scene(an_item(links=own, assets={"visual": {"href": "TCI.tif"}}), inner)
+    assert scene.assets["visual"].href == "http://stac-api:8080/items/TCI.tif"
 
 
 def test_only_the_jpeg2000_sibling_is_there() -> None:

@@ -21,6 +21,7 @@ from shapely import MultiPolygon, box
 from s2async.catalog import reprocessing
 from s2async.catalog import search as searching
 from s2async.catalog.items import to_scene
+from s2async.catalog.pages import next_request
 from s2async.catalog.providers import KNOWN, Catalog
 from s2async.catalog.reprocessing import NewestOnly, processing_order, same_acquisition
 from s2async.catalog.search import (
@@ -30,7 +31,6 @@ from s2async.catalog.search import (
     Search,
     estimates_told,
     first_request,
-    next_request,
     plan,
     run_search,
     spans,
@@ -267,7 +267,14 @@ ASKED = Request("POST", "https://host/v1/search", {"limit": 10, "collections": [
             {"method": "GET", "href": "search?t=2", "headers": {"X": "1"}, "body": {"a": 1}},
             Request("GET", "https://host/v1/search?t=2", None),
         ),
-        ({"method": "GET", "href": "http://other/search?t=2"}, Request("GET", "http://other/search?t=2", None)),
+        # at the origin that was asked, whatever the link says
+        ({"method": "GET", "href": "http://host/v1/s?t=2"}, Request("GET", "https://host/v1/s?t=2", None)),
+        ({"method": "GET", "href": "http://inner:8080/s?t=2"}, Request("GET", "https://host/s?t=2", None)),
+        ({"method": "GET", "href": "https://other.org/s?t=%2F"}, Request("GET", "https://host/s?t=%2F", None)),
+        (
+            {"method": "POST", "href": "http://inner/v1/search", "merge": True, "body": {"next": "t"}},
+            Request("POST", "https://host/v1/search", {"next": "t", "limit": 10, "collections": ["c"]}),
+        ),
     ],
 )
 def test_next_links(link: dict[str, Any] | None, expected: Request | None) -> None:

@@ -91,6 +91,8 @@ class Fault:
     """Of the four items."""
     reason: str = ""
     """Of a search that is incomplete."""
+    notice: str = ""
+    """That is told although the search is complete."""
     requests: int
     """At most."""
 
@@ -209,13 +211,13 @@ FAULTS = {
         answers=lambda i, n, _: page(i) if n == 3 else TransientError("502", status=502), found=4, requests=4
     ),
     "next on another host": Fault(
-        answers=to({"href": "ORIGIN/v1/search?token=2"}), found=2, requests=1, reason="not an allowed origin: http://"
+        answers=to({"href": "ORIGIN/v1/search?token=2"}), found=4, requests=2, notice="links to further pages name"
     ),
     "next on another host by POST": Fault(
-        answers=to({"href": "ORIGIN/v1/search", "method": "POST", "merge": True}),
-        found=2,
-        requests=1,
-        reason="not an allowed origin: http://",
+        answers=to({"href": "ORIGIN/v1/search", "method": "POST", "merge": True, "body": {"token": 2}}),
+        found=4,
+        requests=2,
+        notice="links to further pages name",
     ),
     "next with a user name": Fault(
         answers=to({"href": "http://me:hunter2@127.0.0.1/"}), found=2, requests=1, reason="with a user name"
@@ -294,6 +296,7 @@ def test_what_was_found_is_done_once_and_what_was_not_is_said(
         assert fault.reason in told
         assert "a search is incomplete: " in ended.out
         assert LABEL in ended.out
+    assert fault.notice in ended.out + ended.error
     config = Config.load(path)
     done = worlds.statuses(config)
     assert {item for _, item in done} == {item["id"] for item in items[: fault.found]}

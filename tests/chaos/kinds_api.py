@@ -59,7 +59,7 @@ def _paging() -> Iterator[Kind]:
         ("to a file:", "file:///etc/passwd"),
         ("to an upper-case scheme", "FTP://127.0.0.1/"),
         ("with a user", "http://good@127.0.0.1:1/v1/search"),
-        ("to a private address", "http://[::ffff:169.254.169.254]/"),
+        ("to a private address", "http://[::ffff:169.254.169.254]/v1/search"),
     ):
         yield Kind(name=f"next {name}", fault="next", settings={"how": "elsewhere", "to": to},
                    positions=("first",),

@@ -31,10 +31,12 @@ def test_hostile_addresses_lead_nowhere_and_are_refused_in_one_clear_line() -> N
         "asset of an item",
         "redirect of an asset",
     }
-    for answers in tried.values():
+    for position, answers in tried.items():
         assert len(answers) == len({answer.target for answer in answers}) >= hostile.LEAST
         assert not [(answer.target, answer.fault, answer.text) for answer in answers if answer.fault]
-        assert sum(answer.asked for answer in answers) < len(answers) / 5, "the rest was not even asked for"
+        # A link to a page is asked for at the server's own origin, where nothing has its path.
+        most = len(answers) * (0.75 if position == "link to the next page" else 0.2)
+        assert sum(answer.asked for answer in answers) < most, "the rest was not even asked for"
     assert traces == {
         "connections to the forbidden server": 0,
         "openings of the private raster": 0,

@@ -20,7 +20,9 @@ from s2async.errors import (
     TransientError,
     WrongKind,
 )
+from s2async.models import Cause
 from s2async.net import responses
+from s2async.reasons import cause_of
 
 HREF = "https://cogs.test/a/TCI.tif"
 NOW = datetime(2024, 2, 29, 12, 0, 0, tzinfo=UTC)
@@ -81,7 +83,7 @@ def test_what_a_server_repeats_of_an_address_is_not_shown() -> None:
     ("status", "kind"),
     [(code, TransientError) for code in (408, 425, 429, 500, 502, 503, 504, 507, 522)]
     + [(404, NotFound), (410, NotFound), (412, FileChanged), (401, AccessDenied), (403, AccessDenied)]
-    + [(code, BadAnswer) for code in (204, 304, 400, 405, 416, 418)],
+    + [(code, BadAnswer) for code in (204, 304, 400, 405, 409, 416, 418, 501)],
 )
 def test_statuses(status: int, kind: type[RemoteError]) -> None:
     error = responses.status_error(status, {}, b"", HREF + "?sig=secret", responses.TRANSIENT)
@@ -89,6 +91,26 @@ def test_statuses(status: int, kind: type[RemoteError]) -> None:
     assert str(status) in str(error) or status == 412
     assert HREF in str(error)
     assert "secret" not in str(error)
+
+
+def test_a_storage_that_needs_signed_addresses_says_so() -> None:
+    body = b"<?xml version='1.0'?><Error><Code>PublicAccessNotPermitted</Code><Message>Public access is not ..."
+    error = responses.status_error(409, {}, body, HREF + "?sig=secret", responses.TRANSIENT)
+    assert cause_of(error) is Cause.DENIED
+    assert "this storage needs signed addresses" in str(error)
+    assert HREF in str(error)
+    assert "secret" not in str(error)
+    other = responses.status_error(409, {}, b"<Error><Code>LeaseIdMissing</Code>", HREF, responses.TRANSIENT)
+    assert cause_of(other) is Cause.ANSWER
+
+
+def test_secrets_of_a_request_are_not_repeated_from_its_answer() -> None:
+    body = b"invalid key sk-12345 (sk-12345)"
+    assert responses.concealed(body, ["sk-12345", "other"]) == b"invalid key *** (***)"
+    with pytest.raises(WrongKind) as caught:
+        responses.decode_json(body, {"Content-Type": "text/plain"}, HREF, secrets=["sk-12345"])
+    assert "sk-12345" not in str(caught.value)
+    assert "invalid key ***" in str(caught.value)
 
 
 def test_a_transient_status_tells_what_the_server_asks_for() -> None:

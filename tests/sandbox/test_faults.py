@@ -320,6 +320,13 @@ def test_links_that_lead_astray(packed: bool) -> None:
     assert "next=further" in link("get")["href"]
 
 
+def test_searches_by_post_alone_are_refused() -> None:
+    asked, answer = page(["a"], "mine")
+    by_post = replace(asked, method="POST")
+    assert spoilt(by_post, answer, "no_post", status=501).status == 501
+    assert spoilt(replace(asked, method="GET"), answer, "no_post") == answer
+
+
 def test_pages_without_items_without_end_and_with_too_many() -> None:
     request = page(["a", "b"], "mine")
     empty = document(spoilt(*request, "empty"))

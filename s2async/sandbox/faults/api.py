@@ -7,10 +7,11 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from s2async.sandbox.server.answers import GEOJSON, Answer, Asked, Fault, content, json_answer
+from s2async.sandbox.server.answers import GEOJSON, Answer, Asked, Fault, api_error, content, json_answer
 
 Document = dict[str, Any]
 
@@ -63,6 +64,11 @@ def pages(size: int) -> Fault:
             _lead(page, asked, _token(features[size - 1]))
 
     return _page(change)
+
+
+def no_post(status: int = 405) -> Fault:
+    """A search by POST gets this status, and one by GET its answer."""
+    return lambda asked, answer: api_error(status, HTTPStatus(status).phrase) if asked.method == "POST" else answer
 
 
 def next_link(how: str, to: str = "") -> Fault:
@@ -368,6 +374,7 @@ FAULTS: Final[Mapping[str, Callable[..., Fault]]] = {
     "malformed": malformed,
     "nested": nested,
     "pages": pages,
+    "no_post": no_post,
     "next": next_link,
     "empty": empty,
     "endless": endless,
