@@ -374,18 +374,19 @@ def test_connections_that_cannot_be_set_up_stop_a_run_in_order(
         (b"\0garbage", "holds no valid certificates"),
     ],
 )
-@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize(("command", "variable"), [("run", "SSL_CERT_FILE"), ("plan", "REQUESTS_CA_BUNDLE")])
 def test_certificates_that_cannot_be_used_are_told(
-    tmp_path: Path, content: bytes | None, why: str, command: str
+    tmp_path: Path, content: bytes | None, why: str, command: str, variable: str
 ) -> None:
     """OpenSSL would pass over them, and every server seem to lie about its name."""
     certificates, path = tmp_path / "company.pem", tmp_path / "config.toml"
     if content is not None:
         certificates.write_bytes(content)
     path.write_text(EXAMPLE)
-    code, out, said = limited(command, path, SSL_CERT_FILE=certificates)
+    variables: dict[str, Any] = {variable: certificates}
+    code, out, said = limited(command, path, **variables)
     assert (code, out) == (2, ""), said
-    assert said.splitlines()[-1].startswith(f"s2async: SSL_CERT_FILE names {certificates}, which {why}")
+    assert said.splitlines()[-1].startswith(f"s2async: {variable} names {certificates}, which {why}")
     assert not (tmp_path / "data").exists()
 
 

@@ -81,7 +81,13 @@ KNOWN: Mapping[str, Catalog] = MappingProxyType(
 """Catalogues that are known by name."""
 
 
-def custom(url: str, collection: str, assets: Mapping[str, str], attribution: str = COPERNICUS) -> Catalog:
+def custom(
+    url: str,
+    collection: str,
+    assets: Mapping[str, str],
+    attribution: str = COPERNICUS,
+    buckets: Mapping[str, str] = MappingProxyType({}),
+) -> Catalog:
     """Describe a STAC API that is not in `KNOWN`.
 
     Args:
@@ -89,6 +95,7 @@ def custom(url: str, collection: str, assets: Mapping[str, str], attribution: st
         collection: id of the collection.
         assets: maps our asset keys to those of the items, such as ``{"scl": "SCL", "visual": "TCI"}``.
         attribution: source of the pixels; ``{year}`` stands for the year of sensing.
+        buckets: S3 buckets that are public over http(s), with their URL; its origin may be asked for assets.
 
     Raises:
         ConfigError: the URL is not valid, the collection is empty, or ``scl`` is missing.
@@ -109,4 +116,6 @@ def custom(url: str, collection: str, assets: Mapping[str, str], attribution: st
         collection=collection,
         assets=dict(assets),
         attribution=attribution,
+        origins=tuple(dict.fromkeys(map(origin, buckets.values()))),
+        buckets=dict(buckets),
     )

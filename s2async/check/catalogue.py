@@ -8,7 +8,9 @@ from typing import Final
 from urllib.parse import quote
 
 from s2async.catalog import search
+from s2async.catalog.assets import at_origin_of
 from s2async.catalog.items import links
+from s2async.catalog.pages import Asker
 from s2async.check import fields, service
 from s2async.check.findings import Finding, not_tried, odd, right, wrong
 from s2async.check.pages import Pages, whole_time
@@ -30,7 +32,8 @@ async def ask_conformance(session: Session, transport: Transport) -> None:
     named = links(session.landing, "conformance") if isinstance(session.landing, Mapping) else []
     if claims is None and named:
         with contextlib.suppress(RemoteError):
-            claims = service.claims(await transport.json("GET", str(named[0].get("href"))))
+            url = at_origin_of(session.catalog.url, str(named[0].get("href")))
+            claims = service.claims(await transport.json("GET", url))
     session.add(service.conformance(claims))
 
 
@@ -58,7 +61,7 @@ async def ask_search(
     if whole is None:
         session.add(odd("search", "the seasons of the areas lie outside the period: a run searches nothing"))
         raise Stop("there is nothing to search")
-    pages = Pages(transport.json)
+    pages = Pages(Asker(transport.json, lambda text: session.add(odd("search", text))))
     report = await search.run_search(
         whole,
         session.catalog,

@@ -15,7 +15,7 @@ from s2async.check.session import Session, Stop
 from s2async.errors import AccessDenied, ConfigError, Diverted, RemoteError, WrongKind
 from s2async.net.allowlist import place_of
 from s2async.net.client import Transport
-from s2async.net.connections import Resolver, brief, check_certificates, check_proxies, failed_at, proxy_told
+from s2async.net.connections import Resolver, brief, check_proxies, failed_at, proxy_told, trusted_certificates
 
 
 def check_settings(session: Session) -> None:
@@ -31,7 +31,7 @@ def check_settings(session: Session) -> None:
     more = f"; for files: {', '.join(sorted(other or 'none' for other in others))}" if others else ""
     session.add(right("proxy", f"{session.proxy or 'none'}{more}"))
     try:
-        check_certificates(origins)
+        trusted_certificates(origins)
     except ConfigError as error:
         session.add(wrong("TLS", str(error), error.exit_code))
         raise Stop("TLS cannot be used") from None

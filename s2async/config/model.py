@@ -7,7 +7,7 @@ unknown key is an error that names the nearest known one.
 
 from __future__ import annotations
 
-import os.path
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,13 +33,15 @@ from s2async.catalog.providers import COPERNICUS, KNOWN, Catalog, custom
 from s2async.clouds import scl
 from s2async.clouds.rule import CloudRule
 from s2async.clouds.scl import SclRule
-from s2async.config import toml
+from s2async.config import headers, toml
+from s2async.config.headers import Headers
 from s2async.config.messages import Misplaced, error_message
 from s2async.config.toml import TomlFile
 from s2async.config.types import (
     Address,
     AssetKeys,
     AssetNames,
+    Buckets,
     CatalogName,
     Classes,
     Columns,
@@ -97,6 +99,8 @@ class CustomCatalog(Section):
     """Maps our asset keys to those of the items; keys that are not listed are the same."""
     attribution: Text = COPERNICUS
     """Source of the pixels, for the tags of the crops; ``{year}`` stands for the year of sensing."""
+    buckets: Buckets = {}
+    """S3 buckets that are public over http(s), with their URL; hrefs ``s3://<bucket>/...`` are read from there."""
 
 
 def _catalog_kind(value: Any) -> str:
@@ -119,7 +123,7 @@ class Search(Section):
     catalog: Annotated[
         Annotated[CatalogName, Tag("name")] | Annotated[CustomCatalog, Tag("table")], Discriminator(_catalog_kind)
     ] = "earth-search"
-    """Name of a known catalogue, or a table ``{ url, collection, assets }``."""
+    """Name of a known catalogue, or a table ``{ url, collection, assets, buckets }``."""
     datetime: Interval = "2022-01-01/2022-12-31"
     """Period in UTC; both days are included, and ``..`` leaves an end open."""
     max_scene_cloud: Percent = 80
@@ -137,7 +141,7 @@ class Search(Section):
         if isinstance(self.catalog, str):
             return KNOWN[self.catalog]
         table = self.catalog
-        return custom(table.url, table.collection, table.assets, table.attribution)
+        return custom(table.url, table.collection, table.assets, table.attribution, table.buckets)
 
 
 class Clouds(Section):
@@ -177,8 +181,10 @@ class Network(Section):
     """Additional origins (``scheme://host[:port]``) that APIs and hrefs may point to; only these may use http."""
     private_origins: Origins = ()
     """Like ``origins``, for your own servers: their names may resolve to private addresses."""
+    headers: Headers = {}
+    """Headers of searches, sent to the catalogue only; ``env:NAME`` is the value of an environment variable."""
     connections: int = Field(default=64, ge=1, le=256)
-    """Maximum concurrent requests to one host, not counting up to four searches; a run starts with 8 and adapts."""
+    """Maximum concurrent requests to one host, besides up to four searches; a run starts with 8 and adapts."""
     connect_timeout: Seconds = 10
     """Seconds allowed for opening a connection."""
     idle_timeout: Seconds = 30
@@ -368,26 +374,52 @@ class Config(Section):
 
     def allowed_origins(self) -> tuple[str, ...]:
         """All ``scheme://host[:port]`` that may be contacted: of the API, of its assets, and the listed ones."""
-        catalog = self.search.resolve()
-        api = normal_origin(str(URL(catalog.url).origin()))
-        return tuple(dict.fromkeys((api, *catalog.origins, *self.network.listed)))
+        return tuple(dict.fromkeys((self._api(), *self.search.resolve().origins, *self.network.listed)))
 
-    def client_settings(self) -> ClientSettings:
-        """Settings of the client for all servers that may be contacted."""
-        network = self.network.model_dump(exclude={"origins", "private_origins"})
-        private = self.network.private_origins
-        return ClientSettings(origins=self.allowed_origins(), private_origins=private, **network)
+    def _api(self) -> str:
+        """Origin of the catalogue."""
+        return normal_origin(str(URL(self.search.resolve().url).origin()))
+
+    def api_headers(self) -> Mapping[str, Mapping[str, str]]:
+        """Headers of searches by origin: those of ``headers``, for the origin of the catalogue only.
+
+        Raises:
+            ConfigError: one is to be read from an environment variable that is missing, or cannot be sent.
+        """
+        try:
+            found = headers.resolved(self.network.headers, os.environ)
+        except ValueError as error:
+            raise ConfigError(f"{self.place('network', 'headers')}: [network] headers: {error}") from None
+        return {self._api(): found} if found else {}
+
+    def client_settings(self, *, searches: bool = True) -> ClientSettings:
+        """Settings of the client for all servers that may be contacted.
+
+        Args:
+            searches: whether the catalogue will be searched, which may need headers from the environment.
+
+        Raises:
+            ConfigError: as for :meth:`api_headers`.
+        """
+        network = self.network.model_dump(exclude={"origins", "private_origins", "headers"})
+        return ClientSettings(
+            origins=self.allowed_origins(),
+            private_origins=self.network.private_origins,
+            api_headers=self.api_headers() if searches else {},
+            **network,
+        )
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
         catalog = self.search.catalog
         if isinstance(catalog, CustomCatalog):
-            origin = str(URL(catalog.url).origin())
-            if not origin.startswith("https:") and origin not in self.network.listed:
-                raise Misplaced(
-                    ("search", "catalog", "url"),
-                    f'is not https; use https, or add "{origin}" to origins in [network] if you trust it',
-                )
+            buckets = ((("search", "catalog", "buckets", name), url) for name, url in catalog.buckets.items())
+            for key, url in ((("search", "catalog", "url"), catalog.url), *buckets):
+                origin = str(URL(url).origin())
+                if not origin.startswith("https:") and origin not in self.network.listed:
+                    raise Misplaced(
+                        key, f'is not https; use https, or add "{origin}" to origins in [network] if you trust it'
+                    )
         if self.run.state == self.output.folder:
             raise Misplaced(
                 ("run", "state"), "is the output folder itself; name a file, such as data/state.sqlite"

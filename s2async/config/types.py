@@ -26,6 +26,8 @@ from s2async.text import one_line
 
 _UNITS: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _TIMES: Final = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+"""Names that S3 allows, and older ones."""
 _ASSET_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _HOST: Final = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 _ESCAPED: Final = "\b\t\n\f\r\x1b"
@@ -201,6 +203,12 @@ def _names_scl(assets: dict[str, str]) -> dict[str, str]:
     return assets
 
 
+def _bucket(name: str) -> str:
+    if not _BUCKET.fullmatch(name):
+        raise ValueError(f'"{one_line(name)}" is not the name of an S3 bucket; write it without s3:// and slashes')
+    return name
+
+
 def _known(name: str) -> str:
     if name not in KNOWN:
         raise ValueError(
@@ -272,5 +280,6 @@ AssetKeys = Annotated[tuple[AssetKey, ...], BeforeValidator(_listed), AfterValid
 AssetNames = Annotated[dict[AssetKey, Text], AfterValidator(_names_scl)]
 CatalogName = Annotated[str, AfterValidator(_known)]
 Address = Annotated[str, AfterValidator(_address)]
+Buckets = dict[Annotated[str, AfterValidator(_bucket)], Address]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(normal_origin)], ...], BeforeValidator(_listed)]
 FilePath = Annotated[Path, BeforeValidator(_path)]

@@ -15,7 +15,7 @@ from s2async.engine.crash_marker import Left
 from s2async.errors import ConfigError
 from s2async.maintenance import guards, notes, owners, verify
 from s2async.models import Area
-from s2async.net.connections import check_certificates, check_proxies
+from s2async.net.connections import check_proxies, trusted_certificates
 from s2async.output import folder_moves, strangers
 from s2async.state.writer import State
 
@@ -29,14 +29,15 @@ WRITERS: Final = 4
 
 
 def check(config: Config, areas: Sequence[Area]) -> None:
-    """Check that proxies, certificates and folder names can be used, and that this machine has enough resources.
+    """Check that proxies, certificates, headers and folder names can be used, and that there are enough resources.
 
     Raises:
-        ConfigError: proxies, certificates or names cannot be used; the text says what to do.
+        ConfigError: proxies, certificates, headers or names cannot be used; the text says what to do.
         LocalError: the resource limits of this machine are too low.
     """
     check_proxies(config.allowed_origins())
-    check_certificates(config.allowed_origins())
+    trusted_certificates(config.allowed_origins())
+    config.api_headers()
     files.check_names(area.folder for area in areas)
     fitted(config, wanted_work(config))
 

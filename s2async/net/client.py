@@ -11,7 +11,7 @@ import dataclasses
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
@@ -29,7 +29,7 @@ from s2async.errors import (
 )
 from s2async.models import Use
 from s2async.net.accounting import SPAN, Flow, Meter, Tally
-from s2async.net.connections import proxy_for
+from s2async.net.connections import proxy_for, trusted_certificates
 from s2async.net.editions import Edition
 from s2async.net.limiter import Gate
 from s2async.net.responses import MAX_JSON, TRANSIENT, content_range, decode_json
@@ -68,6 +68,8 @@ class Transport:
             that (Retry-After) is given up at once.
         private_origins: origins whose names may resolve to addresses of a private network (see `allowlist`); they
             may be asked like ``origins``.
+        api_headers: headers of requests to APIs, by origin. They may be secrets: they are sent to no other origin,
+            and messages do not contain them.
         wait: seconds to wait after try number n, counted from 1; full jitter by default.
         meter: counts all requests; a new one by default.
     """
@@ -83,12 +85,14 @@ class Transport:
         attempts: int = 5,
         patience: float = 300,
         private_origins: Iterable[str] = (),
+        api_headers: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
         wait: Callable[[int], float] | None = None,
         meter: Meter | None = None,
     ) -> None:
         self.meter = meter or Meter()
         private = set(map(origin_of, private_origins))
         self._origins = set(map(origin_of, origins)) | private
+        self._api_headers = {origin_of(name): dict(headers) for name, headers in api_headers.items()}
         self._connections = connections
         # Bodies are judged by the idle time-out if it is shorter than the usual span.
         self._span = min(SPAN, idle_timeout or SPAN)
@@ -115,13 +119,21 @@ class Transport:
             files = Gate(self._connections, name=name, patience=self._patience)
             api = Gate(self._connections, name=name, patience=self._patience, doubt=API_DOUBT)
             self._add(self._files, name, files, proxy)
-            self._add(self._apis, name, api, proxy)
-        self._sender.open(server.proxy for server in self._files.values() if server.proxy)
+            self._add(self._apis, name, api, proxy, self._api_headers.get(name, {}))
+        proxies = [server.proxy for server in self._files.values() if server.proxy]
+        self._sender.open(proxies, trusted_certificates(self._origins))
         return self
 
-    def _add(self, servers: dict[str, Server], name: str, gate: Gate, proxy: URL | None) -> None:
+    def _add(
+        self,
+        servers: dict[str, Server],
+        name: str,
+        gate: Gate,
+        proxy: URL | None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         retries = Retries(queue=RetryQueue(), attempts=self._attempts, patience=self._patience, wait=self._wait)
-        servers[name] = Server(gate=gate, retries=retries, proxy=proxy, siblings=servers)
+        servers[name] = Server(gate=gate, retries=retries, proxy=proxy, siblings=servers, headers=headers)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -250,7 +262,7 @@ class Transport:
                         raise BadAnswer(f"the server answers {status}: {shown(url)}", status=status)
                     on_headers(response.headers)
                     raw = await tally.receive(response.content.iter_any(), MAX_JSON, url)
-                    value = decode_json(raw, response.headers, url)
+                    value = decode_json(raw, response.headers, url, secrets=server.headers.values())
                     use = Use.USEFUL
                     return value
             finally:

@@ -8,7 +8,9 @@ import socket
 import ssl
 import sys
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
 
 import aiohttp
 from aiohttp.abc import ResolveResult
@@ -21,6 +23,12 @@ from s2async.net import allowlist as origins
 from s2async.net import proxies
 from s2async.net.proxies import Proxy
 
+BUNDLES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Environment variables that name certificates to trust, in place of the system's; the first that is set counts.
+
+OpenSSL, requests and curl read one each. Networks with a certificate authority of their own set some of them.
+"""
+
 
 def open_session(
     *,
@@ -28,6 +36,7 @@ def open_session(
     connections: int,
     private: Iterable[str] = (),
     via: Iterable[URL] = (),
+    trusted: ssl.SSLContext | None = None,
     fresh: bool = False,
 ) -> aiohttp.ClientSession:
     """Open a session without cookies and passwords, which connects to permitted addresses only.
@@ -37,13 +46,14 @@ def open_session(
         connections: maximum number of connections to one host.
         private: origins whose names may resolve to addresses of a private network.
         via: the user's own proxies, which may have any address.
+        trusted: whose certificates are trusted; by default those of the system.
         fresh: use each connection once.
 
     Raises:
         LocalError: this machine lacks the resources for it.
     """
     with _set_up():
-        return _session(timeout, connections, private, via, fresh)
+        return _session(timeout, connections, private, via, trusted, fresh)
 
 
 @contextlib.contextmanager
@@ -56,12 +66,18 @@ def _set_up() -> Iterator[None]:
 
 
 def _session(
-    timeout: aiohttp.ClientTimeout, connections: int, private: Iterable[str], via: Iterable[URL], fresh: bool
+    timeout: aiohttp.ClientTimeout,
+    connections: int,
+    private: Iterable[str],
+    via: Iterable[URL],
+    trusted: ssl.SSLContext | None,
+    fresh: bool,
 ) -> aiohttp.ClientSession:
     # The gates limit requests; the limit per host concerns hosts that redirects lead to.
     connector = aiohttp.TCPConnector(
         limit=0,
         limit_per_host=connections,
+        ssl=trusted or True,
         ttl_dns_cache=300,
         force_close=fresh,
         resolver=Resolver(
@@ -145,29 +161,42 @@ def check_proxies(origins: Iterable[str]) -> None:
         _chosen(origin)
 
 
-def check_certificates(origins: Iterable[str]) -> None:
-    """Check before the first request that the certificates named by the environment can be used.
+def _bundle(environment: Mapping[str, str]) -> tuple[str, str] | None:
+    """The first variable of `BUNDLES` that is set, and its value; None where none is."""
+    return next(((name, environment[name]) for name in BUNDLES if environment.get(name)), None)
+
+
+def trusted_certificates(origins: Iterable[str]) -> ssl.SSLContext | None:
+    """Return a TLS context that trusts the certificates that the environment names.
 
     OpenSSL ignores a file that it cannot read, and then no certificate of any server can be verified.
+
+    Args:
+        origins: that will be asked.
+
+    Returns:
+        None if the environment names no certificates, or no origin needs any.
 
     Raises:
         ConfigError: the file does not exist, or holds no valid certificates; one line.
         LocalError: this machine lacks the resources to read it.
     """
-    path = os.environ.get("SSL_CERT_FILE")
-    if not path or not any(origin.startswith("https:") for origin in origins):
-        return
+    named = _bundle(os.environ)
+    if named is None or not any(origin.startswith("https:") for origin in origins):
+        return None
+    name, path = named
     with _set_up():
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context.load_verify_locations(cafile=path)
-    except OSError as error:
-        if local := means.shortage(error):
-            raise local from error
-        why = "holds no valid certificates" if means.is_of_tls(error) else f"cannot be read ({error.strerror})"
-        raise ConfigError(
-            f"SSL_CERT_FILE names {path}, which {why}; name a file of certificates (PEM), or unset it"
-        ) from None
+        try:
+            if Path(path).is_dir():  # of one file for each certificate, named by OpenSSL's hash
+                return ssl.create_default_context(capath=path)
+            return ssl.create_default_context(cafile=path)
+        except OSError as error:
+            if local := means.shortage(error):
+                raise local from error
+            why = "holds no valid certificates" if means.is_of_tls(error) else f"cannot be read ({error.strerror})"
+            raise ConfigError(
+                f"{name} names {path}, which {why}; name a file of certificates (PEM), or unset it"
+            ) from None
 
 
 def _chosen(origin: str) -> Proxy | None:

@@ -90,7 +90,7 @@ LEAST: Final = 0.25
 BELOW: Final = 0.9
 """The limit after a refusal, as a share of the answers in the last second."""
 TOLD: Final = 3
-"""Answers that are needed to derive a rate from them. With fewer, refusals only double the gap between requests."""
+"""Answers that are needed to derive a rate from them. With fewer, refusals only double the gap."""
 FEW: Final = 0.7
 """Share of the limit: if fewer requests are answered, the limit is far too high and is lowered at once; otherwise
 not before a second has passed."""

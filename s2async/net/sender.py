@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from s2async.net import allowlist
 from s2async.net.accounting import Tally
 from s2async.net.connections import brief, open_session
 from s2async.net.limiter import Gate
-from s2async.net.responses import OVERLOADED, TRANSIENT, status_error
+from s2async.net.responses import OVERLOADED, TRANSIENT, concealed, status_error
 from s2async.net.retries import Retries, Try
 from s2async.text import shown
 
@@ -31,6 +32,13 @@ MAX_REDIRECTS: Final = 5
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 MAX_ERROR_BODY: Final = 64 << 10
 """Bytes of the body of an error that are read, so that its connection can be used again."""
+
+AUTHORITY: Final = (
+    "if your network has a certificate authority of its own, name its certificates (PEM) in SSL_CERT_FILE"
+)
+"""Advice where a certificate is signed by an authority that is not known."""
+_UNKNOWN_AUTHORITY: Final = ("self-signed", "self signed", "local issuer", "issuer certificate")
+"""Words of OpenSSL for that."""
 
 _log: Final = logging.getLogger("s2async.net")
 
@@ -44,6 +52,8 @@ class Server:
     proxy: URL | None
     siblings: Mapping[str, Server]
     """All origins that may be asked for the same, by name: the possible targets of redirects."""
+    headers: Mapping[str, str]
+    """Sent with each request to this origin; they may be secrets."""
     ranges: bool = False
     """Whether it has served part of a file in this run."""
 
@@ -75,6 +85,7 @@ class Sender:
         self._connections = connections
         self._private = tuple(private)
         self._proxies: tuple[URL, ...] = ()
+        self._trusted: ssl.SSLContext | None = None
         self._pooled: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
         """Uses each connection once; opened when first needed."""
@@ -84,16 +95,17 @@ class Sender:
         """Whether requests can be sent."""
         return self._pooled is not None
 
-    def open(self, proxies: Iterable[URL]) -> None:
+    def open(self, proxies: Iterable[URL], trusted: ssl.SSLContext | None) -> None:
         """Open the pool of connections.
 
         Args:
             proxies: the user's proxies, which may have any address.
+            trusted: whose certificates are trusted; None for those of the system.
 
         Raises:
             LocalError: this machine lacks the resources for it.
         """
-        self._proxies = tuple(proxies)
+        self._proxies, self._trusted = tuple(proxies), trusted
         self._pooled = self._open_session()
 
     async def close(self) -> None:
@@ -109,6 +121,7 @@ class Sender:
             connections=self._connections,
             private=self._private,
             via=self._proxies,
+            trusted=self._trusted,
             fresh=fresh,
         )
 
@@ -159,7 +172,7 @@ class Sender:
                 async with session.request(
                     method,
                     target,
-                    headers=headers,
+                    headers={**headers, **progress.hop.headers},
                     json=json_body,
                     allow_redirects=False,
                     proxy=progress.hop.proxy,
@@ -171,7 +184,7 @@ class Sender:
                         yield response
                         gate.answered(number, before=attempt.before)
                         return
-                    body = await _error_body(tally, response)
+                    body = concealed(await _error_body(tally, response), progress.hop.headers.values())
                     if response.status not in REDIRECTS:
                         wrong = status_error(response.status, response.headers, body, str(url), transient)
                         if not isinstance(wrong, TransientError):
@@ -256,7 +269,9 @@ def _as_our_error(error: Exception, href: str) -> RemoteError | LocalError:
     if local := means.shortage(getattr(error, "os_error", error)):
         return local
     if isinstance(error, aiohttp.ClientSSLError):
-        return Refused(f"TLS failed ({brief(error)}): {shown(href)}")
+        reason = brief(error)
+        advice = f"; {AUTHORITY}" if any(words in reason for words in _UNKNOWN_AUTHORITY) else ""
+        return Refused(f"TLS failed ({reason}): {shown(href)}{advice}")
     return TransientError(f"{brief(error)}: {shown(href)}")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,6 +14,8 @@ class ClientSettings:
     """``scheme://host[:port]`` that may be asked."""
     private_origins: tuple[str, ...] = ()
     """Origins whose names may resolve to addresses of a private network."""
+    api_headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    """Headers of requests to APIs, by origin. They may be secrets."""
     connections: int = 64
     """Maximum number of simultaneous requests to one origin, for files and for its API each."""
     connect_timeout: float = 10

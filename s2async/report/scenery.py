@@ -228,7 +228,7 @@ _Result = tuple[Pair | None, Path, list[Missing]]
 
 async def _fetched(config: Config, wanted: Sequence[Sequence[_Wanted]], meter: Meter) -> list[_Result]:
     """Download the first available pair of each kind."""
-    async with open_client(replace(config.client_settings(), attempts=ATTEMPTS), meter) as transport:
+    async with open_client(replace(config.client_settings(searches=False), attempts=ATTEMPTS), meter) as transport:
         with ThreadPoolExecutor() as pool:
             # One after the other, so that the traffic of each is known.
             return [await _first(_Reader(transport, pool), several) for several in wanted]

@@ -232,6 +232,7 @@ def test_defaults_are_the_contract(tmp_path: Path) -> None:
     assert plain.network.model_dump() == {
         "origins": (),
         "private_origins": (),
+        "headers": {},
         "connections": 64,
         "connect_timeout": 10,
         "idle_timeout": 30,

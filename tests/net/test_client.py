@@ -36,6 +36,7 @@ from s2async.models import Traffic, Use
 from s2async.net import breaker, retries
 from s2async.net import client as transport_module
 from s2async.net.client import Meter, Piece, Transport
+from s2async.net.connections import BUNDLES
 from s2async.net.editions import Edition
 from s2async.net.limiter import TURN, Turnstile
 from s2async.net.sender import MAX_REDIRECTS
@@ -399,6 +400,42 @@ def test_a_redirect_is_followed_and_its_body_is_counted_but_no_data(
     assert piece.data == CONTENT[10:30]
     assert server.totals() == (2, len(b"over there") + 20) == (transport.meter.requests, transport.meter.bytes)
     assert [entry["range"] for entry in server.log] == ["bytes=10-29"] * 2
+
+
+def test_headers_of_an_api_go_to_its_origin_alone(server: FaultServer, name: str) -> None:
+    async def work(transport: Transport) -> None:
+        await transport.json("POST", server.url("well", 0, "search.json"), {"limit": 5})
+        await transport.json("GET", server.url("redirect", -1, "here", to="/well/0/here.json"))
+        there = f"{server.other}/well/0/there.json"
+        await transport.json("GET", server.url("redirect", -1, "moved", to=there))
+        await transport.json("GET", there)
+        await transport.read(server.url("well", 0, name), 0, 10)
+        await transport.read(server.url("redirect", -1, "file", to=f"/well/0/{name}"), 0, 10)
+
+    headers = {server.origin: {"X-Api-Key": "canary", "Authorization": "Bearer canary"}}
+    run(server, work, origins=[server.origin, server.other], api_headers=headers)
+    sent = {entry["path"].rpartition("/")[2]: entry["headers"].get("x-api-key") for entry in server.log}
+    assert sent == {
+        "search.json": "canary", "here": "canary", "here.json": "canary", "moved": "canary",
+        "there.json": None, name: None, "file": None,
+    }  # fmt: skip
+    for entry in server.log:
+        assert ("authorization" in entry["headers"]) == ("x-api-key" in entry["headers"])
+        assert (entry["port"] == server.ports["other"]) <= ("x-api-key" not in entry["headers"])
+
+
+@pytest.mark.parametrize("status", [400, 200, 301])
+def test_an_answer_that_repeats_a_header_does_not_tell_it(
+    server: FaultServer, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = b"key canary-123 is unknown".hex()
+    url = server.url("body", -1, "search", status=status, kind="text/plain", hex=said)
+    caplog.set_level("DEBUG", "s2async")
+    with pytest.raises(RemoteError) as caught:
+        run(server, asker(url), api_headers={server.origin: {"x-api-key": "canary-123"}})
+    assert server.log[0]["headers"]["x-api-key"] == "canary-123"
+    assert "canary" not in str(caught.value)
+    assert not any("canary" in str(record.__dict__) for record in caplog.records)
 
 
 def test_a_post_stays_a_post(server: FaultServer) -> None:
@@ -1237,17 +1274,27 @@ def test_a_certificate_is_checked_against_those_of_the_environment(tmp_path: Pat
     server = FaultServer(tmp_path, certificate, key)
     try:
         origin = f"https://127.0.0.1:{server.ports['tls']}"
-        clean = {key: value for key, value in os.environ.items() if key != "SSL_CERT_FILE"}
+        clean = {key: value for key, value in os.environ.items() if key not in BUNDLES}
+        folder = tmp_path / "folder"
+        folder.mkdir()
+        shutil.copy(certificate, folder / "a.pem")
+        subprocess.run(["openssl", "rehash", str(folder)], check=True, capture_output=True)
+        variables = [{}, *({variable: str(certificate)} for variable in BUNDLES), {"CURL_CA_BUNDLE": str(folder)}]
         said = [
             subprocess.run(
-                [sys.executable, "-c", CLIENT, origin], env=environment, check=True, capture_output=True, text=True
+                [sys.executable, "-c", CLIENT, origin],
+                env=clean | more,
+                check=True,
+                capture_output=True,
+                text=True,
             ).stdout.strip()
-            for environment in (clean, clean | {"SSL_CERT_FILE": str(certificate)})
+            for more in variables
         ]
         assert said[0].startswith("Refused TLS failed (")
         assert "certificate verify failed" in said[0]
-        assert said[1] == "10"
-        assert server.totals() == (1, 10)
+        assert "SSL_CERT_FILE" in said[0], "what to do"
+        assert said[1:] == ["10"] * 4
+        assert server.totals() == (4, 40)
     finally:
         server.stop()
 

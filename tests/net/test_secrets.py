@@ -190,6 +190,48 @@ def test_what_a_search_answers_is_not_repeated(tmp_path: Path, stage: Signed, as
     assert not leaking_tables(Config.load(path).run.state)
 
 
+@pytest.mark.parametrize("value", ["env:STAC_PASS_PHRASE", CANARY])
+def test_a_header_of_searches_reaches_the_catalogue_and_nothing_else(
+    tmp_path: Path, stage: Signed, ask: Terminal, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("STAC_PASS_PHRASE", CANARY)
+    stage.restart()
+    network = {"headers": {"x-api-key": value}, "attempts": 1}
+    path = worlds.write_config(tmp_path, stage.sandbox, network=network, run={"log": "s2async.log"})
+    text = path.read_text()
+    path.unlink()
+    config = tmp_path / "config" / "c.toml"
+    config.parent.mkdir()
+    config.write_text(text)
+    stage.sandbox.reset()
+    stage.sandbox.fault("code", path="TCI", status=400, count=2)
+    assert ask("plan", config) == 0
+    assert ask("run", "-v", config) == 3
+    sent = {(entry.kind, entry.headers.get("X-Api-Key")) for entry in stage.sandbox.log()}
+    assert sent == {("search", CANARY), ("cogs", None)}
+    config.write_text(text.replace(CANARY, "another"))
+    for command in (["status"], ["status", "--json"], ["verify"], ["report"]):
+        assert ask(*command, config) == 0
+    assert CANARY not in ask.said
+    assert not leaks(tmp_path)
+    assert not leaking_tables(Config.load(config).run.state)
+
+
+def test_a_missing_variable_of_a_header_ends_a_run_before_anything(
+    tmp_path: Path, stage: Signed, ask: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STAC_PASS_PHRASE", raising=False)
+    network = {"headers": {"x-api-key": "env:STAC_PASS_PHRASE"}}
+    path = worlds.write_config(tmp_path, stage.sandbox, network=network)
+    stage.sandbox.reset()
+    for command in ("plan", "run"):
+        assert ask(command, path) == 2
+    assert ask.said.count("the environment variable STAC_PASS_PHRASE (for x-api-key) is not set") == 2
+    assert len(ask.said.strip().splitlines()) == 2
+    assert not Config.load(path).output.folder.exists()
+    assert list(stage.sandbox.log()) == []
+
+
 def test_the_password_of_a_proxy_is_not_repeated(
     tmp_path: Path, stage: Signed, ask: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

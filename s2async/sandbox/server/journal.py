@@ -71,7 +71,7 @@ class Journal:
             method=method,
             path=path,
             range=headers.get("Range", ""),
-            headers={name: headers[name] for name in ("If-Match", "User-Agent") if name in headers},
+            headers={name: headers[name] for name in ("If-Match", "User-Agent", "X-Api-Key") if name in headers},
         )
         self._entries.append(entry)
         for count in self._of(entry):
