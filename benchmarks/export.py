@@ -65,7 +65,8 @@ def fill(folder: Path, parks: int, items: int) -> Path:
     config = Config.load(path)
     areas, wanted = area_files.load(config), config.selection()
     with State.create_or_open(config.run.state) as state:
-        state.commit_folders(state.sync_areas(areas))
+        state.sync_areas(areas)
+        state.commit_folders()
         state.begin_run("{}", "benchmark")
         for number in range(items):
             jobs = state.add_scene(_scene(number), areas, wanted)

@@ -13,7 +13,7 @@ import queue
 import threading
 from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +33,7 @@ from s2async.engine.limits import RunLimits
 from s2async.engine.progress import Summary
 from s2async.errors import ConfigError, CorruptFile, LocalError
 from s2async.maintenance.guards import opened
-from s2async.models import Area, Event, JobDone, Notice, Outcome
+from s2async.models import Area, Attribute, Event, JobDone, Notice, Outcome
 from s2async.state.records import SavedRow
 
 T = TypeVar("T")
@@ -65,6 +65,8 @@ class CropArray:
     area_cloud: float | None
     """Spoilt share of the area's valid pixels in per cent; None when it was not measured."""
     path: Path
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    """Values of the areas' own columns, as in the areas' file."""
 
 
 # ---- settings ---------------------------------------------------------------------------------------------
@@ -348,7 +350,7 @@ def read(
     Example::
 
         for crop in s2async.read("fields.toml", area="North field", asset="visual"):
-            print(crop.datetime, crop.pixels.shape, crop.area_cloud)
+            print(crop.datetime, crop.pixels.shape, crop.area_cloud, crop.attributes)
     """
     settings = load_config(config)
     spoilt = settings.cloud_rule().spoilt
@@ -384,6 +386,7 @@ def _read_crop(path: Path, row: SavedRow, spoilt: Collection[int]) -> CropArray:
         scene_cloud=row.scene_cloud,
         area_cloud=cloud_percent(row.measure, spoilt) if row.measure else None,
         path=path,
+        attributes=row.attributes,
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from datetime import UTC
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from affine import Affine
@@ -15,6 +15,7 @@ from pyproj import CRS
 from s2async.api import ConfigLike, CropArray, load_config, read
 from s2async.cog.grid import shifted
 from s2async.errors import ConfigError
+from s2async.export.columns import own_columns, own_values
 
 if TYPE_CHECKING:
     import xarray
@@ -34,8 +35,9 @@ def open_crops(
 
     Each array has the coordinates ``time`` (UTC, ascending; twice the same where two MGRS tiles of a pass hold the
     area), ``band`` (from 1), ``y`` and ``x`` (centres of pixels, metres), and along time ``item_id``,
-    ``platform``, ``grid``, ``scene_cloud`` and ``area_cloud`` (per cent). ``spatial_ref`` holds the CRS in the
-    form that rioxarray and odc-geo read.
+    ``platform``, ``grid``, ``scene_cloud`` and ``area_cloud`` (per cent), and the areas' own columns, whose names
+    get the prefix ``area_`` where they clash with another. ``spatial_ref`` holds the CRS in the form that
+    rioxarray and odc-geo read.
 
     Args:
         config: settings of a run that has ended.
@@ -124,7 +126,7 @@ def _coordinates(crops: Sequence[CropArray], transform: Affine, shape: tuple[int
 
     code = CRS.from_epsg(crops[0].epsg)
     place = " ".join(map(repr, (transform.c, transform.a, transform.b, transform.f, transform.d, transform.e)))
-    return {
+    fixed: dict[str, Any] = {
         "time": along([crop.datetime.astimezone(UTC).replace(tzinfo=None) for crop in crops], "datetime64[ns]"),
         "band": np.arange(1, shape[1] + 1),
         "y": ("y", transform.f + (np.arange(shape[2]) + 0.5) * transform.e, {"units": "metre"}),
@@ -136,3 +138,25 @@ def _coordinates(crops: Sequence[CropArray], transform: Affine, shape: tuple[int
         "area_cloud": along([percent(crop.area_cloud) for crop in crops], float),
         "spatial_ref": ((), 0, {"crs_wkt": code.to_wkt(), "spatial_ref": code.to_wkt(), "GeoTransform": place}),
     }
+    own = own_columns((crop.attributes for crop in crops), taken=fixed.keys())
+    rows = [own_values(crop.attributes, own) for crop in crops]
+    for column, one in own.items():
+        values = [row[column] for row in rows]
+        if one.type == "utc":  # as for the coordinate time
+            values = [value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in values]
+        missing = None in values and one.type not in _HAVE_MISSING
+        fixed[column] = along(values, object if missing else _DTYPES[one.type])
+    return fixed
+
+
+_DTYPES: Final[Mapping[str, str]] = {
+    "text": "U",
+    "int64": "int64",
+    "float64": "float64",
+    "bool": "bool",
+    "date": "datetime64[ns]",
+    "time": "datetime64[ns]",
+    "utc": "datetime64[ns]",
+}
+"""Types of the areas' own columns in numpy. Where a value is missing, integers, texts and the like are objects."""
+_HAVE_MISSING: Final = frozenset({"float64", "date", "time", "utc"})

@@ -121,6 +121,10 @@ class Area:
     attributes: Mapping[str, Attribute] = field(default_factory=dict, hash=False)
     """Values of the areas' own columns that are carried along, by column in the file's order."""
 
+    def wants(self, day: date) -> bool:
+        """Whether a day (UTC) lies in its season."""
+        return (self.start is None or self.start <= day) and (self.end is None or day <= self.end)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asset:
@@ -357,6 +361,10 @@ class FolderMove:
     fingerprint: str
     old: str
     new: str
+    files: tuple[str, ...] | None = None
+    """Names of the crops that move, because others in the folder stay; None when the whole folder moves."""
+    parked: bool = False
+    """An earlier run, which was killed, has done its first step; see `output.folder_moves`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +151,28 @@ def test_odc_geo_finds_the_place_of_the_array() -> None:
     box = stacked.odc.geobox
     assert (box.crs.epsg, box.shape) == (32633, (5, 6))
     assert tuple(box.transform)[:6] == pytest.approx(tuple(crop(3, 2, 6, 5).transform)[:6])
+
+
+def test_the_areas_own_columns_are_coordinates_along_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        {"crop": "rye", "plot": 7, "yield": 2.5, "sown": date(2022, 4, 1), "time": 1, "organic": True},
+        {"crop": "oats", "plot": None, "yield": None, "sown": None, "time": 2, "organic": False},
+    ]
+    crops = [crop(0, 0, 3, 3, datetime=NOON + timedelta(days=day), attributes=row) for day, row in enumerate(rows)]
+    monkeypatch.setattr(cube, "read", lambda *_args, **_kwargs: iter(crops))
+    (stacked,) = cube.open_crops(
+        {
+            "areas": [{"name": "a", "wkt": "POLYGON ((13 52, 13.1 52, 13.1 52.1, 13 52))"}],
+            "output": {"assets": ["red"]},
+        }
+    ).values()
+    assert stacked["crop"].dims == stacked["plot"].dims == ("time",)
+    assert list(stacked["crop"].values) == ["rye", "oats"]
+    assert list(stacked["plot"].values) == [7, None], "integers stay integers"
+    assert stacked["yield"].dtype == float
+    assert np.isnan(stacked["yield"].values[1])
+    assert stacked.sown.values[0] == np.datetime64("2022-04-01")
+    assert np.isnat(stacked.sown.values[1])
+    assert list(stacked.area_time.values) == [1, 2]
+    assert stacked.organic.dtype == bool
+    assert stacked.sel(time=stacked["crop"] == "oats").sizes["time"] == 1

@@ -51,11 +51,11 @@ def folder_names(names: Iterable[str], taken: Collection[str] = ()) -> dict[str,
         taken: names of files in the same folder.
     """
     folders = {name: folder_name(name) for name in names}
-    blocked = {_clash_key(name) for name in taken}
+    blocked = {clash_key(name) for name in taken}
     while True:
         same = defaultdict(list)
         for name, folder in folders.items():
-            same[_clash_key(folder)].append(name)
+            same[clash_key(folder)].append(name)
         clashing = [
             name
             for key, group in same.items()
@@ -104,7 +104,7 @@ def _hashed(name: str) -> str:
     return f"{stem}-{digest}"
 
 
-def _clash_key(folder: str) -> str:
+def clash_key(folder: str) -> str:
     """Equal for names that some file system treats as the same."""
     if folder.isascii():
         return folder.lower()

@@ -1,48 +1,193 @@
-"""Which folder holds the crops of each area when the areas of a configuration change. Pure."""
+"""Which folder holds the crops of each area, and which name their tags say, when the areas change. Pure.
+
+An area is a polygon; its *places* are the entries of the configuration with this polygon, each with a name and a
+season. The crops of a day lie in the folder of the first place, in the order of the configuration, that wants the
+day. A day that no place wants keeps its crops where they are, unless they are in the way.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from itertools import pairwise
+from typing import Final
 
-from s2async.models import Area, FolderMove
+from s2async.areas.folder_names import HASH_DIGITS, clash_key, folder_name
+from s2async.models import Area
+
+FIRST, LAST = -(1 << 63), (1 << 63) - 1
+"""Ends of time in microseconds since 1970: the smallest and the largest integer of SQLite."""
+DAY: Final = 86_400_000_000
+"""Microseconds of a day."""
+PARKING: Final = ".moving-"
+"""Start of the temporary names of folders that move; names of areas give no folder that starts with a dot."""
+_EPOCH: Final = date(1970, 1, 1)
 
 
-def parking(fingerprint: str) -> str:
-    """Temporary name of an area's folder while others move."""
-    return f".moving-{fingerprint}"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shelf:
+    """Where the crops of an area lie that were sensed in a span of time. The shelves of an area cover all time."""
+
+    since: int
+    """First microsecond since 1970, UTC."""
+    until: int
+    """First microsecond after the span."""
+    wanted: bool
+    """A place of the configuration has these days."""
+    folder: str
+    """Where the crops are."""
+    name: str
+    """The name in their tags."""
+    new_folder: str
+    """Where they are to be."""
+    new_name: str
+    """The name that their tags are to say."""
 
 
-def plan_moves(known: Mapping[str, str], wanted: Mapping[str, Area]) -> list[FolderMove]:
-    """Plan the moves that give every area of the configuration its folder.
+def span(area: Area) -> tuple[int, int]:
+    """First microsecond (since 1970, UTC) of a season, and the first one after it."""
+    since = FIRST if area.start is None else (area.start - _EPOCH).days * DAY
+    until = LAST if area.end is None else ((area.end - _EPOCH).days + 1) * DAY
+    return since, until
 
-    A known area that is not in the configuration keeps its folder, unless another area needs that: then its
-    fingerprint is appended to the name. A new area whose folder still belongs to another area moves from its
-    parking name, under which nothing exists. Names that differ only in case are the same, as on some file systems.
+
+def season(since: int, until: int) -> tuple[date | None, date | None]:
+    """First and last day of what `span` returns."""
+    start = None if since == FIRST else _EPOCH + timedelta(days=since // DAY)
+    end = None if until == LAST else _EPOCH + timedelta(days=until // DAY - 1)
+    return start, end
+
+
+def clash(areas: Iterable[Area]) -> tuple[Area, Area] | None:
+    """Find two places that would have the same folder on the same day; None if there are none."""
+    by_folder: dict[str, list[Area]] = defaultdict(list)
+    for area in areas:
+        by_folder[clash_key(area.folder)].append(area)
+    for several in by_folder.values():
+        for one, other in pairwise(sorted(several, key=span) if len(several) > 1 else ()):
+            if span(other)[0] < span(one)[1]:
+                return one, other
+    return None
+
+
+def parking(fingerprint: str, old: str, new: str) -> str:
+    """Temporary name of a folder that holds what moves from one folder to another."""
+    return f"{PARKING}{fingerprint}-{hashlib.blake2b(f'{old}/{new}'.encode(), digest_size=4).hexdigest()}"
+
+
+def arrange(known: Mapping[str, Sequence[Shelf]], areas: Iterable[Area]) -> dict[str, list[Shelf]]:
+    """Arrange the shelves of all areas for a configuration.
+
+    Crops that no place wants stay in their folder. If all that was wanted there moves to one other folder, they
+    follow it; and if a place of another area has that folder on the same days, the fingerprint is appended to the
+    name. Names that differ only in case are the same, as on some file systems.
 
     Args:
-        known: present folder by fingerprint.
-        wanted: areas of the configuration by fingerprint.
+        known: present shelves by fingerprint, with nothing left to move.
+        areas: places of the configuration, in its order.
+
+    Returns:
+        The shelves of all areas by fingerprint, known or new, in order of time.
     """
-    taken = {area.folder.casefold() for area in wanted.values()}
-    held = {folder.casefold() for folder in known.values()}
-    moves = []
-    for key, folder in known.items():
-        if key in wanted:
-            new = wanted[key].folder
-        elif folder.casefold() in taken:
-            new = _spare(folder, key, taken | held)
+    places: dict[str, list[Area]] = defaultdict(list)
+    for area in areas:
+        places[area.fingerprint].append(area)
+    covered = {key: _covered(several) for key, several in places.items()}
+    room = _Room(known, covered)
+    return {key: room.shelves(key, known.get(key, ()), covered.get(key, ())) for key in {**known, **covered}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A span of time in which one place gets the crops of an area."""
+
+    since: int
+    until: int
+    folder: str
+    name: str
+
+
+def _covered(places: Sequence[Area]) -> list[_Span]:
+    """The spans of an area: of several places, the first one that wants a day gets it."""
+    if len(places) == 1:
+        return [_Span(*span(places[0]), places[0].folder, places[0].name)]
+    spans = [(*span(place), place) for place in places]
+    found: list[_Span] = []
+    for since, until in pairwise(sorted({end for first, last, _ in spans for end in (first, last)})):
+        place = next((place for first, last, place in spans if first <= since and until <= last), None)
+        if place is not None:
+            found.append(_Span(since, until, place.folder, place.name))
+    return found
+
+
+class _Room:
+    """Which folders are taken, and when."""
+
+    def __init__(self, known: Mapping[str, Sequence[Shelf]], covered: Mapping[str, Sequence[_Span]]) -> None:
+        self._taken: dict[str, list[tuple[str, _Span]]] = defaultdict(list)
+        for key, spans in covered.items():
+            for one in spans:
+                self._taken[clash_key(one.folder)].append((key, one))
+        self._held: dict[str, set[str]] = defaultdict(set)
+        for key, shelves in known.items():
+            for shelf in shelves:
+                self._held[clash_key(shelf.folder)].add(key)
+
+    def shelves(self, key: str, old: Sequence[Shelf], spans: Sequence[_Span]) -> list[Shelf]:
+        """The new shelves of one area, in order of time."""
+        found = list(_refined(old, spans))
+        followed: dict[str, set[str]] = defaultdict(set)
+        for shelf in found:
+            if shelf.wanted:
+                followed[shelf.folder].add(shelf.new_folder)
+        for number, shelf in enumerate(found):
+            if not shelf.wanted:
+                folder = self._place_of(key, shelf, followed[shelf.folder])
+                here = shelf.folder if old else folder  # a new area has no crops that would move
+                found[number] = replace(shelf, folder=here, new_folder=folder)
+        return _merged(found)
+
+    def _place_of(self, key: str, shelf: Shelf, followed: Collection[str]) -> str:
+        """The folder of crops that no place wants."""
+        folder = folder_name(shelf.name) if shelf.folder.startswith(PARKING) else shelf.folder
+        if len(followed) == 1 and clash_key(folder) not in self._taken:
+            (folder,) = followed
+        others = (one for other, one in self._taken.get(clash_key(folder), ()) if other != key)
+        if not any(one.since < shelf.until and shelf.since < one.until for one in others):
+            return folder
+        spare = f"{folder}-{key[:HASH_DIGITS]}"
+        while self._taken.get(clash_key(spare)) or self._held.get(clash_key(spare), {key}) != {key}:
+            spare += "-"
+        return spare
+
+
+def _refined(old: Sequence[Shelf], spans: Sequence[_Span]) -> Iterable[Shelf]:
+    """Shelves with the cuts of both; what no place wants is to stay, until `_Room` decides."""
+    cuts = [(one.since, one.until) for one in old] + [(one.since, one.until) for one in spans]
+    ends = {FIRST, LAST, *(end for cut in cuts for end in cut)}
+    for since, until in pairwise(sorted(ends)):
+        to = next((one for one in spans if one.since <= since and until <= one.until), None)
+        at = next((one for one in old if one.since <= since and until <= one.until), None) or to or spans[0]
+        yield Shelf(
+            since=since,
+            until=until,
+            wanted=to is not None,
+            folder=at.folder,
+            name=at.name,
+            new_folder=to.folder if to else at.folder,
+            new_name=to.name if to else at.name,
+        )
+
+
+def _merged(shelves: Iterable[Shelf]) -> list[Shelf]:
+    """Join neighbours that differ only in time."""
+    found: list[Shelf] = []
+    for shelf in shelves:
+        if found and replace(found[-1], since=shelf.since, until=shelf.until) == shelf:
+            found[-1] = replace(found[-1], until=shelf.until)
         else:
-            new = folder
-        if new != folder:
-            moves.append(FolderMove(fingerprint=key, old=folder, new=new))
-    for key, area in wanted.items():
-        if key not in known and area.folder.casefold() in held:
-            moves.append(FolderMove(fingerprint=key, old=parking(key), new=area.folder))
-    return moves
-
-
-def _spare(folder: str, fingerprint: str, taken: set[str]) -> str:
-    name = f"{folder}-{fingerprint[:10]}"
-    while name.casefold() in taken:
-        name += "-"
-    return name
+            found.append(shelf)
+    return found

@@ -44,8 +44,6 @@ __all__ = ["NAMED", "READERS", "Loaded", "examine", "fingerprint", "folder_name"
 
 PIXEL: Final = 20
 """Size of a pixel of the scene classification, in metres."""
-LEFT_NAMED: Final = 10
-"""Maximum number of areas that a notice names when they are no longer in the configuration."""
 _HALF: Final = "the name holds half a character (a lone surrogate); write it again"
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SPECK: Final = 1e-6
@@ -164,28 +162,6 @@ def read(
             return _loaded(read_file(source, options), wanted, on_notice).areas
     places = [f"[[areas]] {number}" for number in range(1, len(source) + 1)]
     return _loaded(_written("areas", places, source), _inline(wanted), on_notice).areas
-
-
-def removed_notice(former: Mapping[str, str], areas: Sequence[Area]) -> str:
-    """A notice about areas of the last run that are not in this run; empty when there are none.
-
-    Args:
-        former: names of the last run's areas by fingerprint.
-        areas: the areas of this run.
-    """
-    outlines, names = {area.fingerprint for area in areas}, {area.name for area in areas}
-    left = [
-        f"{name} (its former outline)" if name in names else name
-        for fingerprint, name in former.items()
-        if fingerprint not in outlines
-    ]
-    if not left:
-        return ""
-    more = f" and {len(left) - LEFT_NAMED:,} more" if len(left) > LEFT_NAMED else ""
-    count = "1 area" if len(left) == 1 else f"{len(left):,} areas"
-    are, their = ("is", "its") if len(left) == 1 else ("are", "their")
-    named = ", ".join(left[:LEFT_NAMED]) + more
-    return f"{count} of the last run {are} no longer in the configuration; {their} crops stay on disk: {named}"
 
 
 def specks_notice(areas: Sequence[Area]) -> str:

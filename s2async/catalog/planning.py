@@ -5,7 +5,8 @@ Pure geometry in lon/lat degrees, with margins in km on the ground.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
 import shapely
@@ -16,6 +17,9 @@ from shapely.geometry.polygon import orient
 
 from s2async.geo import KM_PER_DEGREE, copies
 from s2async.models import Area, Scene
+
+Span = tuple[datetime, datetime]
+"""First instant, and the first one after the end."""
 
 GROUP_DEGREES = 1.0
 """Areas within a square of this size, in degrees, share a search: about one MGRS tile."""
@@ -65,9 +69,17 @@ class Matcher:
         self._areas = [areas[index] for index in order]
         parts, self._owner = shapely.get_parts([area.polygon for area in self._areas], return_index=True)
         self._tree = shapely.STRtree(parts)
+        self._first, self._last = seasons(self._areas)
+        self._prints = [area.fingerprint for area in self._areas]
+        self._is_simple = len(set(self._prints)) == len(areas) and not any(
+            area.start or area.end for area in areas
+        )
 
     def areas_for(self, scene: Scene) -> list[Area]:
         """The areas that a scene may cover: those within 1 km of its footprint (more beyond 76 degrees).
+
+        Its day lies in their seasons. Of several areas with one polygon, only the one that was given first is
+        among them: it gets the crop.
 
         Raises:
             ValueError: the scene has no footprint, as when it was read back from the state.
@@ -77,7 +89,47 @@ class Matcher:
         _, south, _, north = scene.footprint.bounds
         wide = _widen(scene.footprint, _margin(max(abs(south), abs(north))))
         found = [self._tree.query(shape, predicate="intersects") for shape in copies(wide)]
-        return [self._areas[index] for index in np.unique(self._owner[np.concatenate(found)])]
+        near = np.unique(self._owner[np.concatenate(found)])
+        if self._is_simple:
+            return [self._areas[index] for index in near]
+        day = scene.datetime.astimezone(UTC).date().toordinal()
+        near = near[(self._first[near] <= day) & (day <= self._last[near])]
+        first = {self._prints[index]: index for index in reversed(near.tolist())}
+        return [self._areas[index] for index in near if first[self._prints[index]] == index]
+
+
+def seasons(areas: Sequence[Area]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last day of each area's season as ordinals; an open season reaches to the ends of the calendar."""
+    first = [(area.start or date.min).toordinal() for area in areas]
+    last = [(area.end or date.max).toordinal() for area in areas]
+    return np.array(first, np.int64), np.array(last, np.int64)
+
+
+def within(spans: Iterable[Span], first: NDArray[np.int64], last: NDArray[np.int64]) -> list[Span]:
+    """Shorten spans to the time from the first to the last day of the seasons that touch each of them.
+
+    Args:
+        spans: half-open spans in UTC, in order.
+        first: first day of each season, as `seasons` returns it.
+        last: last day of each season.
+
+    Returns:
+        The spans that a season touches.
+    """
+    found = []
+    for start, end in spans:
+        day, until = start.toordinal(), (end - timedelta(microseconds=1)).toordinal()
+        touching = (first <= until) & (last >= day)
+        if touching.any():
+            opens, closes = int(first[touching].min()), int(last[touching].max())
+            found.append(
+                (_midnight(opens) if opens > day else start, _midnight(closes + 1) if closes < until else end)
+            )
+    return found
+
+
+def _midnight(day: int) -> datetime:
+    return datetime.combine(date.fromordinal(day), time(), UTC)
 
 
 def _margin(latitude: float) -> float:

@@ -23,7 +23,7 @@ from shapely import Polygon
 from s2async.catalog.intake import Intake, identity
 from s2async.catalog.pages import Fetch, Request, next_request
 from s2async.catalog.periods import LAUNCH, spans
-from s2async.catalog.planning import Matcher, groups, surround
+from s2async.catalog.planning import Matcher, groups, seasons, surround, within
 from s2async.catalog.providers import Catalog
 from s2async.errors import BadAnswer, RemoteError, TransientError
 from s2async.log import context, log
@@ -81,6 +81,8 @@ def plan(
 
     The parts of a multi-part area are grouped separately. So an area on both sides of 180 degrees, or with a
     distant island, does not search everything in between. Two searches may return the same scene without harm.
+    Of each calendar quarter, only the days are searched from the first to the last that lies in a season of one of
+    the areas.
 
     Args:
         areas: areas to search.
@@ -89,14 +91,16 @@ def plan(
         catalog: catalogue to search; part of each search's key.
         now: no search starts later: the present plus a day, for clocks that differ.
     """
-    owned = [(area, part) for area in areas for part in shapely.get_parts(area.polygon)]
+    found, owners = shapely.get_parts([area.polygon for area in areas], return_index=True)
+    parts: list[Polygon] = found.tolist()
     when = spans(start, end, now=now)
+    opens, closes = seasons(areas)
     searches = []
-    for members in groups([part for _, part in owned]):
-        geometry = surround([owned[member][1] for member in members])
-        names = list(dict.fromkeys(owned[member][0].name for member in members))
+    for members in groups(parts):
+        geometry = surround([parts[member] for member in members])
+        names = list(dict.fromkeys(areas[owner].name for owner in owners[members]))
         who = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-        for first, last in when:
+        for first, last in within(when, opens[owners[members]], closes[owners[members]]):
             days = f"{first:%Y-%m-%d}/{last - timedelta(microseconds=1):%Y-%m-%d}"
             question = (catalog.url, catalog.collection, geometry.wkt, first.isoformat(), last.isoformat())
             key = hashlib.sha256("\n".join(question).encode()).hexdigest()[:16]

@@ -362,19 +362,27 @@ def verify(config: Path, dry_run: bool) -> int:
 @cli.command()
 @options.config
 @options.dry_run
-def prune(config: Path, dry_run: bool) -> int:
-    """Remove saved crops of CONFIG that are now too cloudy or superseded.
+@click.option(
+    "--removed",
+    is_flag=True,
+    help="Instead, remove what belongs to no area any more: crops and records of areas that are no longer in "
+    "CONFIG, and of days outside their seasons. Asks first.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation before --removed.")
+def prune(config: Path, dry_run: bool, removed: bool, yes: bool) -> int:
+    """Remove saved crops of CONFIG that no longer count.
 
-    These are crops that are too cloudy under the limits of the last run, and crops of scenes that have a newer
-    version. Only files that are exactly as a run wrote them are removed.
+    Without --removed, these are crops that are too cloudy under the limits of the last run, and crops of scenes
+    that have a newer version. Only files that are exactly as a run wrote them are removed.
 
     \b
     Example: s2async prune config.toml --dry-run
+             s2async prune config.toml --removed
     """
     with loading():
         from s2async.cli import maintenance
 
-    return maintenance.prune(config, dry_run=dry_run)
+    return maintenance.prune(config, dry_run=dry_run, removed=removed, yes=yes)
 
 
 @cli.command()

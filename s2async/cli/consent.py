@@ -1,16 +1,19 @@
-"""Questions that `run` asks before it starts: whether a large run, or a new state, is intended."""
+"""Questions before a command does what may not be intended: a large run, a new state, files that are removed."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
 from s2async.catalog import search
 from s2async.catalog.periods import TOLERANCE, spans
+from s2async.catalog.planning import seasons
 from s2async.config.model import Config
 from s2async.engine.limits import NO_LIMITS, RunLimits
 from s2async.errors import ConfigError, LocalError, StateError
@@ -61,6 +64,24 @@ def new_start(config: Config) -> bool:
     return True
 
 
+def removal(text: str, *, yes: bool) -> None:
+    """Ask before files are removed.
+
+    Args:
+        text: what is removed.
+        yes: do not ask.
+
+    Raises:
+        ConfigError: the answer is no, or there is no terminal to ask on.
+    """
+    if yes:
+        return
+    if not _has_terminal():
+        raise ConfigError(f"{text}; add --yes to go on")
+    if not click.confirm(f"{text}. Go on?", err=True):
+        raise ConfigError("nothing was removed")
+
+
 def _has_terminal() -> bool:
     """Whether a person can answer a question."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
@@ -73,7 +94,7 @@ def bytes_ahead(config: Config, areas: Sequence[Area], limits: RunLimits = NO_LI
     """
     tomorrow = datetime.now(UTC) + TOLERANCE
     period = config.search.period
-    days = sum((last - first) / DAY for first, last in spans(period.start, period.end, now=tomorrow))
+    days = _days(areas, spans(period.start, period.end, now=tomorrow))
     selection = config.selection()
     whole = costs.rough(
         areas,
@@ -95,3 +116,15 @@ def bytes_ahead(config: Config, areas: Sequence[Area], limits: RunLimits = NO_LI
             share = new / sum((s.end - s.start) / DAY for s in searches)
             ahead = share * whole.bytes + ledger.counts(selection).open * each
     return min(ahead, limits.most_bytes(each))
+
+
+def _days(areas: Sequence[Area], periods: Sequence[tuple[datetime, datetime]]) -> NDArray[np.float64]:
+    """Days of the period that lie in each area's season."""
+    opens, closes = seasons(areas)
+    days = np.zeros(len(areas))
+    for first, last in periods:
+        start, end = (
+            at.toordinal() + (at - datetime.combine(at, time(), at.tzinfo)) / DAY for at in (first, last)
+        )
+        days += np.maximum(0.0, np.minimum(closes + 1, end) - np.maximum(opens, start))
+    return days

@@ -10,7 +10,7 @@ import click
 from s2async import files
 from s2async.config.model import Config
 from s2async.errors import ConfigError
-from s2async.export.columns import Table
+from s2async.export.columns import Table, own_columns
 from s2async.export.encoding import utf8
 from s2async.export.formats import FORMATS, FileFormat, FolderFormat
 from s2async.maintenance.guards import check_target, opened
@@ -68,6 +68,7 @@ def table(state: Ledger, config: Config, *, everything: bool = False) -> Table:
         all=everything,
         classes=config.cloud_rule().spoilt,
         polygon=state.polygon,
+        own=own_columns(state.attributes()),
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence, Sized
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
+from s2async.areas.edits import season_words
 from s2async.catalog.periods import LAUNCH
 from s2async.config.model import Config, CustomCatalog
 from s2async.state.records import Unheld
@@ -18,7 +19,14 @@ SHORT: Final = 10 * DAY
 """A period without a pass of Sentinel-2 is possible up to this length."""
 
 
-def nothing_found(config: Config, where: str, bounds: tuple[float, float, float, float], *, now: datetime) -> str:
+def nothing_found(
+    config: Config,
+    where: str,
+    bounds: tuple[float, float, float, float],
+    *,
+    now: datetime,
+    seasons: tuple[date | None, date | None] = (None, None),
+) -> str:
     """The most likely reason why no search gave an item.
 
     Args:
@@ -26,9 +34,17 @@ def nothing_found(config: Config, where: str, bounds: tuple[float, float, float,
         where: the position of the areas in words.
         bounds: west, south, east and north of the areas, degrees.
         now: current time, aware.
+        seasons: first and last day of all seasons; None is open.
     """
     period, catalog = config.search.period, config.search.resolve()
-    searched = min(period.end or now, now) - max(period.start or LAUNCH, LAUNCH)
+    begin, end = max(period.start or LAUNCH, LAUNCH), min(period.end or now, now)
+    first, last = seasons
+    if (first and (end - timedelta(microseconds=1)).date() < first) or (last and last < begin.date()):
+        return (
+            f"No scene was found: the seasons of the areas ({season_words(first, last)}) lie outside the period "
+            f"so far ({config.search.datetime}). Correct valid_from and valid_to, or the period."
+        )
+    searched = end - begin
     if searched < SHORT:
         return (
             f"No scene was found: the period ({config.search.datetime}) has {max(searched / DAY, 0):.1f} days so "

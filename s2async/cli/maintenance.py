@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +14,12 @@ import click
 from s2async import files
 from s2async._version import __version__
 from s2async.areas import loader as area_files
+from s2async.cli import consent
 from s2async.cli.console import standard_error, tell
 from s2async.config.model import Config
 from s2async.errors import ConfigError
 from s2async.export import csv_table
-from s2async.maintenance import notes, owners
+from s2async.maintenance import moving, notes, owners
 from s2async.maintenance import rebuild as rebuilding
 from s2async.maintenance import verify as checks
 from s2async.maintenance.guards import check_state
@@ -38,6 +40,7 @@ def verify(config: Path, *, dry_run: bool) -> int:
     with State.create_or_open(settings.run.state) as state:
         owners.check(settings, state)
         checks.check_output(output)
+        moving.finish(state, output, token=f"s2async-{state.id}")
         stored = state.stored_crops(settings.selection())
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding uses all cores
             faults = pool.map(lambda crop: checks.fault(crop, output, decoded=True), stored)
@@ -54,18 +57,23 @@ def verify(config: Path, *, dry_run: bool) -> int:
     return 3
 
 
-def prune(config: Path, *, dry_run: bool) -> int:
+def prune(config: Path, *, dry_run: bool, removed: bool = False, yes: bool = False) -> int:
     """Remove the saved crops of a configuration that no longer count, and return the exit code.
 
     Args:
         config: the configuration.
         dry_run: change nothing.
+        removed: remove what belongs to no area any more, instead of crops that do not count.
+        yes: do not ask before that.
     """
     settings = _settings(config)
     output, selection = settings.output.folder, settings.selection()
     with State.create_or_open(settings.run.state) as state:
         owners.check(settings, state)
         checks.check_output(output)
+        moving.finish(state, output, token=f"s2async-{state.id}")
+        if removed:
+            return _prune_removed(settings, state, dry_run=dry_run, yes=yes)
         unwanted = [crop for crop in state.stored_crops(selection) if crop.unwanted]
         for crop in unwanted:
             click.echo(safe(_path(crop)))
@@ -74,13 +82,53 @@ def prune(config: Path, *, dry_run: bool) -> int:
             return 0
         kept = checks.remove(unwanted, output)
         state.forget_crops(unwanted)
-        rows = state.saved_rows(selection)
-        csv_table.write_csv(rows, output, classes=settings.cloud_rule().spoilt)
+        _write_index(state, settings)
+    _tell_removed(unwanted, kept)
+    return 0
+
+
+def _prune_removed(settings: Config, state: State, *, dry_run: bool, yes: bool) -> int:
+    """Remove crops, records and folders that belong to no area of the configuration any more.
+
+    Raises:
+        ConfigError: the areas are not those of the last run, or the answer is no, or nobody can answer.
+    """
+    areas = area_files.load(settings, partial(tell, standard_error(), quiet=False))
+    if not state.has_places(areas):
+        raise ConfigError(
+            "the areas of the configuration are not those of the last run, so it is not known what belongs to "
+            f"none of them; first: {settings.command('run')}"
+        )
+    output = settings.output.folder
+    gone = [crop for crop in state.stored_crops(settings.selection()) if crop.removed]
+    jobs = state.removed_jobs()
+    for crop in gone:
+        click.echo(safe(_path(crop)))
+    what = f"{_summary(gone)} and {jobs:,} jobs that belong to no area any more"
+    if dry_run or not jobs:
+        click.echo(f"{what} would be removed" if jobs else "nothing to remove")
+        return 0
+    consent.removal(f"this removes {what}", yes=yes)
+    kept = checks.remove(gone, output)
+    state.forget_removed()
+    for folder in {output / crop.folder for crop in gone}:
+        with contextlib.suppress(OSError):  # it holds other files
+            folder.rmdir()
+    _write_index(state, settings)
+    _tell_removed(gone, kept)
+    return 0
+
+
+def _write_index(state: State, settings: Config) -> None:
+    rows = state.saved_rows(settings.selection())
+    csv_table.write_csv(rows, settings.output.folder, settings.cloud_rule().spoilt, state.attributes())
+
+
+def _tell_removed(crops: list[StoredCrop], kept: list[tuple[StoredCrop, str]]) -> None:
     for crop, why in kept:
         click.echo(safe(f"{_path(crop)} {why}: not removed"), err=True)
     stays = {(crop.job, crop.asset) for crop, _ in kept}
-    click.echo(f"{_summary([crop for crop in unwanted if (crop.job, crop.asset) not in stays])} removed")
-    return 0
+    click.echo(f"{_summary([crop for crop in crops if (crop.job, crop.asset) not in stays])} removed")
 
 
 def rebuild(config: Path) -> int:

@@ -71,7 +71,12 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
         console.print(Text(safe(f"no scene was found for {count}: {named}"), style="yellow"))
     status_tables.show_unheld(console, config, run.unheld)
     if run.found_nothing and not run.incomplete:
-        why = hints.nothing_found(config, where(areas), bounds(areas), now=datetime.now(UTC))
+        starts, ends = [area.start for area in areas if area.start], [area.end for area in areas if area.end]
+        first = min(starts) if len(starts) == len(areas) else None
+        last = max(ends) if len(ends) == len(areas) else None
+        why = hints.nothing_found(
+            config, where(areas), bounds(areas), now=datetime.now(UTC), seasons=(first, last)
+        )
         console.print(Text(safe(why), style="yellow"))
 
 

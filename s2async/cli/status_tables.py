@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from s2async.areas.edits import season_words
 from s2async.areas.faults import Changes, listed
 from s2async.cli import hints
 from s2async.cli.console import facts, table
@@ -17,7 +18,7 @@ from s2async.config.model import Config
 from s2async.models import Cause, SearchReport, Status, Traffic, Use
 from s2async.reasons import counted
 from s2async.state.reader import Ledger
-from s2async.state.records import OPEN, Unheld
+from s2async.state.records import OPEN, AreaCounts, Unheld
 from s2async.text import safe, size
 
 AREAS_SHOWN = 30
@@ -33,7 +34,7 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
     selection = config.selection()
     counts = state.counts(selection)
     columns = [str(status) for status in Status] + [OPEN]
-    told = [(area.name, area.by_status) for area in counts.areas[:AREAS_SHOWN]]
+    told = [(_named(area), area.by_status) for area in counts.areas[:AREAS_SHOWN]]
     if more := counts.areas[AREAS_SHOWN:]:
         told.append((f"and {len(more):,} more", sum((Counter(area.by_status) for area in more), Counter())))
     if len(told) != 1:
@@ -67,6 +68,12 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
         console.print(table("Failed", {"area": "text", "item": "id", "reason": "text"}, shown))
         if len(failures) > len(shown):
             console.print(Text(f"and {len(failures) - len(shown):,} more; --json lists them all"))
+
+
+def _named(area: AreaCounts) -> str:
+    """Name and season of an area."""
+    season = season_words(area.start, area.end)
+    return f"{area.name} ({season})" if season else area.name
 
 
 def _show_changes(console: Console, changes: Changes) -> None:

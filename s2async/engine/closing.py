@@ -36,8 +36,8 @@ def settle(context: Context) -> Settled:
     absent = "" if lacking else context.lacking.told
     for text in filter(None, (absent, search.estimates_told(context.noted))):
         context.tell(text)
-    rows = context.state.saved_rows(context.selection)
-    index = csv_table.write_csv(rows, context.config.output.folder, classes=context.rule.spoilt)
+    rows, attributes = context.state.saved_rows(context.selection), context.state.attributes()
+    index = csv_table.write_csv(rows, context.config.output.folder, context.rule.spoilt, attributes)
     return Settled(index=index, lacking=lacking)
 
 

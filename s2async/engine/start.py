@@ -8,15 +8,16 @@ from typing import Final
 
 from s2async import files, means
 from s2async.areas import loader as area_files
+from s2async.areas.edits import edits
 from s2async.config.model import Config
 from s2async.engine import cut
 from s2async.engine.context import Context
 from s2async.engine.crash_marker import Left
 from s2async.errors import ConfigError
-from s2async.maintenance import guards, notes, owners, verify
+from s2async.maintenance import guards, moving, notes, owners, verify
 from s2async.models import Area
 from s2async.net.connections import check_proxies, trusted_certificates
-from s2async.output import folder_moves, strangers
+from s2async.output import strangers
 from s2async.state.writer import State
 
 THREADS = os.cpu_count() or 2
@@ -145,14 +146,12 @@ def bring_in_line(context: Context, token: str, replaced: strangers.Replaced) ->
     state, folder = context.state, context.config.output.folder
     if swept := files.sweep(folder, token=token) + files.sweep(folder, token=files.PROBE):
         context.tell(f"removed {swept} half-written files of a run that was killed")
-    if left := area_files.removed_notice(state.area_names(), context.areas):
-        context.tell(left)
-    moves = state.sync_areas(context.areas)
-    folder_moves.park(folder, moves)
-    state.park_folders(moves)
-    for path in folder_moves.place(folder, moves):
+    overwritten = moving.finish(state, folder, token=token)  # of a run that was killed: its areas may be others
+    for text in edits(state.places(), context.areas):
+        context.tell(text)
+    state.sync_areas(context.areas)
+    for path in overwritten + moving.finish(state, folder, token=token, tell=context.tell):
         replaced.add(path, strangers.OTHER)
-    state.commit_folders(moves)
     if specks := area_files.specks_notice(context.areas):
         context.tell(specks)
     judged = state.update_statuses(context.rule.verdict, context.selection)

@@ -32,6 +32,8 @@ from s2async.state.records import SavedRow
 
 _OURS: Final = "s2async-"
 """Prefix of the ids of all collections written here."""
+OWN_PREFIX: Final = "area:"
+"""Start of the names of the areas' own columns in items, which keeps them apart from all fields of STAC."""
 _TOKEN: Final = "s2async-stac"  # noqa: S105 - not a password
 
 
@@ -65,6 +67,7 @@ def write(table: Table, folder: Path, *, output: Path, catalog: Catalog, state: 
     former = _linked(path)
     files.make_folder(folder, parents=True)
     extent, hrefs, unreadable = Extent(), set[str](), list[str]()
+    own = {f"{OWN_PREFIX}{own.name}": own for own in table.own.values()}
 
     @lru_cache(maxsize=1)
     def footprint(fingerprint: str, area: str) -> Footprint:
@@ -85,16 +88,16 @@ def write(table: Table, folder: Path, *, output: Path, catalog: Catalog, state: 
                 readable.append((crop, layout))
         if not readable:
             return None
-        where = footprint(row.fingerprint, row.folder)
-        item = stac.to_item(row, where, name=name, catalog=catalog, classes=table.classes)
+        where = footprint(row.fingerprint, row.home)
+        item = stac.to_item(row, where, name=name, catalog=catalog, classes=table.classes, own=own)
         for crop, layout in readable:
             file = output / crop.folder / crop.file
-            stac.add_crop(item, crop, layout, _relative(file, folder / row.folder))
+            stac.add_crop(item, crop, layout, _relative(file, folder / row.home))
             if (thumbnail := quicklook.beside(file)).is_file():
-                stac.add_thumbnail(item, crop.asset, _relative(thumbnail, folder / row.folder))
+                stac.add_thumbnail(item, crop.asset, _relative(thumbnail, folder / row.home))
         extent.add_time(row.datetime)
-        _put(folder / row.folder / f"{row.item}.json", to_json(stac.to_dict(item)).encode())
-        return f"./{row.folder}/{row.item}.json"
+        _put(folder / row.home / f"{row.item}.json", to_json(stac.to_dict(item)).encode())
+        return f"./{row.home}/{row.item}.json"
 
     with files.writing(path, files.temporary(path, _TOKEN)) as file:
         # The links come first and are streamed: there may be a million items, and the extent is known last.
@@ -115,7 +118,7 @@ def write(table: Table, folder: Path, *, output: Path, catalog: Catalog, state: 
 def _items(table: Table) -> Iterator[list[SavedRow]]:
     """Group the crops by area and scene."""
     crops = (row for row in table.rows if isinstance(row, SavedRow))
-    for _, group in groupby(crops, lambda crop: (crop.fingerprint, crop.collection, crop.item)):
+    for _, group in groupby(crops, lambda crop: (crop.home, crop.collection, crop.item)):
         yield list(group)
 
 

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 
 from s2async import files
 from s2async.config.model import TABLE
-from s2async.export.columns import Table, Value, values
+from s2async.export.columns import Table, Value, own_columns
 from s2async.export.encoding import TextFile, iso, utf8
+from s2async.models import Attribute
 from s2async.state.records import SavedRow
 
 _FORMULA = frozenset("=+-@\t\r")
 """Characters that a formula in a spreadsheet may begin with."""
 
 
-def write_csv(rows: Iterable[SavedRow], folder: Path, classes: Collection[int]) -> Path:
+def write_csv(
+    rows: Iterable[SavedRow],
+    folder: Path,
+    classes: Collection[int],
+    attributes: Iterable[Mapping[str, Attribute]] = (),
+) -> Path:
     """Write ``overview.csv`` atomically, in UTF-8, with one line for each saved crop; see `write`.
 
     Args:
         rows: saved crops as `state.reader.Ledger.saved_rows` yields them; they are streamed.
         folder: the output folder, which must exist.
         classes: SCL classes that count as cloud.
+        attributes: values of the areas' own columns, for their names and types.
 
     Returns:
         The path of the file.
@@ -36,7 +43,7 @@ def write_csv(rows: Iterable[SavedRow], folder: Path, classes: Collection[int]) 
     # A fixed name, because only one process writes here: it overwrites what a killed run left behind.
     part = folder / f".{path.name}{files.SUFFIX}"
     with files.writing(path, part) as file:
-        write(Table(rows=rows, classes=classes), utf8(file))
+        write(Table(rows=rows, classes=classes, own=own_columns(attributes)), utf8(file))
     return path
 
 
@@ -51,10 +58,10 @@ def write(table: Table, file: TextFile) -> int:
     """
     columns = table.columns
     lines = csv.writer(_Lines(file), lineterminator="\r\n")
-    lines.writerow(columns)
+    lines.writerow([_cell(column) for column in columns])
     count = 0
     for row in table.rows:
-        cells = values(row, table.classes)
+        cells = table.values(row)
         lines.writerow([_cell(cells[column]) for column in columns])
         count += 1
     return count
@@ -77,6 +84,8 @@ class _Lines:
 def _cell(value: Value) -> object:
     if isinstance(value, str):
         return f"'{value}" if value[:1] in _FORMULA else value
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, datetime):
         return iso(value)
     if isinstance(value, Decimal):

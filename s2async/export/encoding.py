@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, BinaryIO, Protocol
 
@@ -27,7 +27,7 @@ def iso(time: datetime) -> str:
 
 
 def to_json(value: Any) -> str:
-    """Encode a value as JSON, including the times and decimals that rows hold.
+    """Encode a value as JSON, including the dates, times and decimals that rows hold.
 
     Raises:
         ValueError: a number is not finite.
@@ -38,6 +38,8 @@ def to_json(value: Any) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return iso(value)
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, Decimal):
         return float(value)
     raise TypeError(f"no JSON for {value!r}")

@@ -9,7 +9,7 @@ from typing import Any
 import shapely
 from shapely.geometry import mapping
 
-from s2async.export.columns import Table, values
+from s2async.export.columns import Table
 from s2async.export.encoding import TextFile, to_json
 
 
@@ -26,7 +26,7 @@ def write(table: Table, file: TextFile) -> int:
     file.write('{"type": "FeatureCollection", "features": [')
     count = 0
     for row in table.rows:
-        cells = values(row, table.classes)
+        cells = table.values(row)
         properties = to_json({column: cells[column] for column in columns})
         outline = polygon(row.fingerprint)
         comma = "," if count else ""

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from s2async.export.columns import ColumnType, Table, Value, values
+from s2async.export.columns import ColumnType, Table, Value
 
 GROUP_ROWS: Final = 5_000
 """Rows in a row group. A whole group is held in memory."""
@@ -31,6 +31,9 @@ _TYPES: Final[Mapping[ColumnType, pa.DataType]] = {
     "int64s": pa.list_(pa.int64()),
     "float64": pa.float64(),
     "utc": pa.timestamp("us", tz="UTC"),
+    "time": pa.timestamp("us"),
+    "date": pa.date32(),
+    "bool": pa.bool_(),
 }
 _GEO: Final = {
     "version": "1.1.0",
@@ -77,7 +80,7 @@ def _groups(table: Table) -> Iterator[list[dict[str, Any]]]:
     group: list[dict[str, Any]] = []
     size = 0
     for row in table.rows:
-        cells = values(row, table.classes)
+        cells = table.values(row)
         where = location(row.fingerprint)
         group.append({column: _plain(cells[column]) for column in columns} | where)
         size += len(where["geometry"])

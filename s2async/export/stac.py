@@ -10,6 +10,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -24,7 +25,7 @@ from pystac.extensions.raster import DataType, NoDataStrings, RasterBand, Raster
 
 from s2async.catalog.providers import COPERNICUS, Catalog
 from s2async.cog.tiff import Layout
-from s2async.export.columns import values
+from s2async.export.columns import Own, own_values, values
 from s2async.geo import Box, bbox
 from s2async.state.records import SavedRow
 
@@ -112,7 +113,13 @@ def item_link(href: str) -> pystac.Link:
 
 
 def to_item(
-    crop: SavedRow, footprint: Footprint, *, name: str, catalog: Catalog, classes: Collection[int]
+    crop: SavedRow,
+    footprint: Footprint,
+    *,
+    name: str,
+    catalog: Catalog,
+    classes: Collection[int],
+    own: Mapping[str, Own] = MappingProxyType({}),
 ) -> pystac.Item:
     """Build the item of one area in one scene, without its assets.
 
@@ -122,6 +129,7 @@ def to_item(
         name: id of the collection, which is stored one folder above the item.
         catalog: the catalogue that the scene comes from.
         classes: SCL classes that count as cloud.
+        own: the areas' own columns, by the names that they have in the item.
     """
     cells = values(crop, classes)
     properties = {
@@ -135,9 +143,10 @@ def to_item(
         "s2async:area_valid_percent": cells["area_valid_percent"],
         "s2async:scene_cloud_percent": cells["scene_cloud_percent"],
         "s2async:scl_histogram": cells["scl_histogram"],
+        **own_values(crop.attributes, own),
     }
     item = pystac.Item(
-        id=f"{crop.folder}_{crop.item}",
+        id=f"{crop.home}_{crop.item}",
         geometry=dict(footprint.geometry),
         bbox=list(footprint.box),
         datetime=crop.datetime,

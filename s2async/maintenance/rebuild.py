@@ -93,6 +93,7 @@ def rebuild(config: Config, areas: Sequence[Area], rule: CloudRule, selection: S
         _remove(new)
         with State.create_or_open(new) as state:
             state.sync_areas(areas)
+            state.commit_folders()
             state.update_statuses(rule.verdict, selection)
             state.begin_run("rebuild", version)
             found, strange = _gather(areas, output, config.search.resolve().collection, rule)
@@ -148,10 +149,17 @@ def _gather(
 ) -> tuple[list[list[_TaggedCrop]], list[tuple[Path, str]]]:
     """Return the valid crops by edition of their item, and the other files with the reason."""
     pattern = f"*{crops.SUFFIX}"
-    there = [(path, area) for area in areas for path in sorted((output / area.folder).glob(pattern))]
+    places: dict[str, list[Area]] = defaultdict(list)
+    for area in areas:
+        places[area.fingerprint].append(area)
+    there = [
+        path
+        for folder in dict.fromkeys(area.folder for area in areas)
+        for path in sorted((output / folder).glob(pattern))
+    ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # to decode is work for cores
-        results = list(pool.map(lambda one: _crop_or_reason(one[0], one[1], rule), there))
-    strange = [(path, why) for (path, _), why in zip(there, results, strict=True) if isinstance(why, str)]
+        results = list(pool.map(lambda path: _crop_or_reason(path, places, rule), there))
+    strange = [(path, why) for path, why in zip(there, results, strict=True) if isinstance(why, str)]
     found = [crop for crop in results if not isinstance(crop, str)]
     editions: dict[tuple[str, str, str], list[_TaggedCrop]] = defaultdict(list)
     for crop, why in _compared(found, collection):
@@ -177,16 +185,21 @@ def _compared(found: Sequence[_TaggedCrop], collection: str) -> Iterator[tuple[_
             yield crop, ""
 
 
-def _crop_or_reason(path: Path, area: Area, rule: CloudRule) -> _TaggedCrop | str:
-    """Read a crop; returns the reason if it is not valid."""
+def _crop_or_reason(path: Path, places: Mapping[str, Sequence[Area]], rule: CloudRule) -> _TaggedCrop | str:
+    """Read a crop; returns the reason if it is not valid. See `_read`."""
     try:
-        return _read(path, area, rule)
+        return _read(path, places, rule)
     except CorruptFile as error:
         return str(error)
 
 
-def _read(path: Path, area: Area, rule: CloudRule) -> _TaggedCrop:
+def _read(path: Path, places: Mapping[str, Sequence[Area]], rule: CloudRule) -> _TaggedCrop:
     """Read a crop and check its tags, header and pixels.
+
+    Args:
+        path: of the file.
+        places: the areas by fingerprint; of those with one polygon, the first that wants a day has its crops.
+        rule: the cloud rule.
 
     Raises:
         CorruptFile: it is not valid; the text says why.
@@ -212,8 +225,11 @@ def _read(path: Path, area: Area, rule: CloudRule) -> _TaggedCrop:
         fingerprint = values["AREA_FINGERPRINT"]
     except (KeyError, ValueError, OverflowError):
         raise CorruptFile("does not tell what it is: no crop, or its tags are damaged") from None
-    if fingerprint != area.fingerprint:
+    if not any(area.folder == path.parent.name for area in places.get(fingerprint, ())):
         raise CorruptFile("is a crop of another outline than its area here")
+    area = next((area for area in places[fingerprint] if area.wants(scene.datetime.date())), None)
+    if area is None or area.folder != path.parent.name:
+        raise CorruptFile("is a crop of a day outside the season of its area here")
     if path.name != _name(scene, product):
         raise CorruptFile(f"is a crop of {product.asset} of {scene.id}: another name would be right")
     _check_header(area, layout, whole=sum(measured.histogram) == measured.total)

@@ -1,22 +1,27 @@
-"""Renames the folders of areas inside the output folder, in two steps that a kill cannot mix up.
+"""Moves the crops of areas to other folders of the output folder, in two steps that a kill cannot mix up.
 
 Areas may have swapped names, so a folder cannot always be renamed directly: its new name may still be taken.
-First every folder that moves is parked under a name derived from its area's fingerprint; then each gets its new
+First everything that moves is parked under a name derived from its area's fingerprint; then each part gets its new
 name. The caller records the end of each step in the state. After a kill, the interrupted step is done again.
+
+A folder moves as a whole, with all that a person has put into it. Only if it also holds crops that stay, or that
+move elsewhere, the crops that move are taken out of it one by one, with their quicklooks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from s2async import files
-from s2async.areas.folders import parking
+from s2async.areas.folders import PARKING, parking
 from s2async.models import FolderMove
+from s2async.output import quicklook
 
 
 def park(output: Path, moves: Sequence[FolderMove]) -> None:
-    """Do the first step: give each folder a name that identifies its area.
+    """Do the first step: put what moves into a folder with a temporary name.
 
     Args:
         output: the output folder, which need not exist.
@@ -26,8 +31,13 @@ def park(output: Path, moves: Sequence[FolderMove]) -> None:
         LocalError: a folder cannot be renamed.
     """
     for move in moves:
-        if move.old != parking(move.fingerprint):
-            _move(output / move.old, output / parking(move.fingerprint))
+        parked = _parked(output, move)
+        if move.parked or parked == output / move.old:
+            continue
+        if move.files is None:
+            _move(output / move.old, parked)
+        else:
+            _take_out(output / move.old, parked, move.files)
     _sync(output, moves)
 
 
@@ -44,28 +54,54 @@ def place(output: Path, moves: Sequence[FolderMove]) -> list[Path]:
     Raises:
         LocalError: a folder cannot be renamed.
     """
-    overwritten = [path for move in moves for path in _move(output / parking(move.fingerprint), output / move.new)]
+    overwritten = [path for move in moves for path in _move(_parked(output, move), output / move.new)]
     _sync(output, moves)
     return overwritten
 
 
+def _parked(output: Path, move: FolderMove) -> Path:
+    # earlier versions recorded the temporary name as that of the folder
+    old = move.old
+    return output / (old if old.startswith(PARKING) else parking(move.fingerprint, old, move.new))
+
+
 def _move(source: Path, target: Path) -> list[Path]:
     """Rename a folder; where the target exists, move the files into it. Returns the files overwritten there."""
-    overwritten = []
     with files.local_errors("move to", target):
         if not source.is_dir():
             return []
         if not target.exists():
             source.replace(target)
             return []
-        for path in list(source.iterdir()):
-            new = target / path.name
-            if new.exists():
-                overwritten.append(new)
-            path.replace(new)
+        overwritten = _into(target, source.iterdir())
         # The files must be on disk in the target before their old folder goes.
         files.sync_folder(target)
         source.rmdir()
+    return overwritten
+
+
+def _take_out(source: Path, target: Path, names: Iterable[str]) -> None:
+    """Move some crops with their quicklooks out of a folder, which is removed if it is empty then."""
+    crops = [source / name for name in names]
+    there = [path for crop in crops for path in (quicklook.beside(crop), crop) if path.is_file()]
+    if not there:
+        return
+    files.make_folder(target)
+    with files.local_errors("move to", target):
+        _into(target, there)
+        files.sync_folder(target)
+        with contextlib.suppress(OSError):  # it holds other files
+            source.rmdir()
+
+
+def _into(target: Path, paths: Iterable[Path]) -> list[Path]:
+    """Move files into a folder. Returns those that were overwritten there."""
+    overwritten = []
+    for path in list(paths):
+        new = target / path.name
+        if new.exists():
+            overwritten.append(new)
+        path.replace(new)
     return overwritten
 
 

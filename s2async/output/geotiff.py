@@ -23,7 +23,7 @@ from rasterio.io import MemoryFile
 
 from s2async.cog import headers, tiff
 from s2async.cog.tiff import GDAL_METADATA, PHOTOMETRIC, Layout, Tag
-from s2async.errors import LocalError
+from s2async.errors import CorruptFile, LocalError
 
 try:
     from isal.isal_zlib import compress
@@ -106,6 +106,39 @@ def encode(crop: Crop) -> bytes:
     return headers.subset(layout, dict(enumerate(blocks)))
 
 
+def with_tag(data: bytes, key: str, text: str) -> bytes | None:
+    """Return a crop with another text in one of its tags; pixels and all else stay.
+
+    The result is what `encode` gives for the same pixels and tags.
+
+    Args:
+        data: the file.
+        key: name of a tag that it has.
+        text: of the tag; as for `encode`.
+
+    Returns:
+        The bytes of the new file; None where the old one is not a sound GeoTIFF with such a tag.
+    """
+    try:
+        layout = tiff.parse(data)
+        if not isinstance(layout, Layout):
+            return None
+        raw = next((raw for tag, _, _, raw in layout.tags if tag == GDAL_METADATA), b"")
+        start = f"<Item name={quoteattr(key)}>".encode()
+        before, found, rest = raw.partition(start)
+        if not found:
+            return None
+        _, end, after = rest.partition(b"</Item>")
+        raw = b"".join([before, start, _escaped(_NOT_IN_XML.sub("?", text)).encode(), end, after])
+        others = (entry for entry in layout.tags if entry[0] != GDAL_METADATA)
+        layout = replace(layout, tags=(*others, (GDAL_METADATA, _ASCII, len(raw), raw)))
+        ends = zip(layout.block_offsets.tolist(), layout.block_counts.tolist(), strict=True)
+        blocks = {number: data[at : at + size] for number, (at, size) in enumerate(ends) if size}
+        return headers.subset(layout, blocks)
+    except CorruptFile:
+        return None
+
+
 def is_own(layout: Layout) -> bool:
     """Return whether a file has the layout that `encode` writes. Under any other, its bytes mean other pixels."""
     integer = np.dtype(layout.dtype).kind in "ui"
@@ -150,11 +183,15 @@ def _with_items(tags: tuple[Tag, ...], items: Mapping[str, str]) -> tuple[Tag, .
     if not items:
         return tags
     old = next((raw for tag, _, _, raw in tags if tag == GDAL_METADATA), _NO_ITEMS)
-    # Escaped twice, because GDAL unescapes twice: once as XML, once by itself.
-    lines = (f"  <Item name={quoteattr(key)}>{escape(escape(text))}</Item>\n" for key, text in items.items())
+    lines = (f"  <Item name={quoteattr(key)}>{_escaped(text)}</Item>\n" for key, text in items.items())
     start, _, end = old.partition(b"\n")
     raw = b"".join([start, b"\n", "".join(lines).encode(), end])
     return (*(entry for entry in tags if entry[0] != GDAL_METADATA), (GDAL_METADATA, _ASCII, len(raw), raw))
+
+
+def _escaped(text: str) -> str:
+    """Escape twice, because GDAL unescapes twice: once as XML, once by itself."""
+    return escape(escape(text))
 
 
 @lru_cache(maxsize=_TEMPLATES)

@@ -72,15 +72,19 @@ def first(
             return None
         with os.scandir(output) as entries:
             there = {entry.name for entry in entries if entry.is_dir()}
-        for area in areas:
-            if area.folder not in there:
+        outlines: dict[str, list[str]] = {}
+        for area in areas:  # those of one name have a folder in common
+            outlines.setdefault(area.folder, []).append(area.fingerprint)
+        for place, prints in outlines.items():
+            if place not in there:
                 continue
-            folder = output / area.folder
-            known = recorded(area.folder)
+            folder = output / place
+            known = recorded(place)
             with os.scandir(folder) as entries:
                 names = [entry.name for entry in entries if entry.name.endswith(crops.SUFFIX)]
             for name in sorted(name for name in names if name not in known):
-                whose = of_crop(folder / name, area.fingerprint, mask=mask)
+                origins = [of_crop(folder / name, outline, mask=mask) for outline in prints]
+                whose = min(origins, key=(OTHER, "", MASK, OUTLINE).index)
                 if whose in (OUTLINE, MASK):
                     return folder / name, whose
     return None

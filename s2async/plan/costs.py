@@ -214,7 +214,7 @@ class Rough:
 
 def rough(
     areas: Sequence[Area],
-    days: float,
+    days: NDArray[np.float64],
     assets: Iterable[str],
     *,
     measured: Collection[str] = DEFAULT_MEASURED,
@@ -224,22 +224,23 @@ def rough(
 
     Args:
         areas: all areas.
-        days: length of the period.
+        days: (n,) days of the period that lie in each area's season.
         assets: asset keys to cut.
         measured: keys of the assets that the cloud rule measures.
         max_scene_cloud: limit in per cent; used as the share of scenes that are below it.
     """
-    boxes = shapely.bounds(shapely.get_parts([area.polygon for area in areas]))
+    parts, owners = shapely.get_parts([area.polygon for area in areas], return_index=True)
+    boxes = shapely.bounds(parts)
     cut = sum(_middle(kind_of(asset).block_bytes) for asset in assets if asset not in measured)
     look = sum(_middle(kind_of(asset).block_bytes) + _middle(HEADER) for asset in measured)
     sieve = max_scene_cloud / 100
     each = min(_KEPT, sieve) * _PART * cut + sieve * look
-    fetched = _scenes(_cells(boxes), days)
-    jobs = _scenes(boxes[:, 1], days).mean() * sieve * len(areas)
+    fetched = _scenes(*_cells(boxes, days[owners]))
+    jobs = _scenes(boxes[:, 1], days[owners]).mean() * sieve * len(areas)
     return Rough(float(jobs), float(fetched.sum()) * each)
 
 
-def _scenes(latitudes: NDArray[np.float64], days: float) -> NDArray[np.float64]:
+def _scenes(latitudes: NDArray[np.float64], days: NDArray[np.float64]) -> NDArray[np.float64]:
     scenes: NDArray[np.float64] = (
         days * _PASSES * _OVERLAP / np.cos(np.radians(np.minimum(np.abs(latitudes), 80.0)))
     )
@@ -250,8 +251,14 @@ def _middle(found: Range) -> float:
     return (found.low + found.high) / 2
 
 
-def _cells(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Find the cells of the size of a block that boxes (lon/lat) touch; return the latitude of each."""
+def _cells(
+    boxes: NDArray[np.float64], days: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find the cells of the size of a block that boxes (lon/lat) touch.
+
+    Returns:
+        The latitude of each cell, and its days: the most of its boxes, since seasons that differ mostly overlap.
+    """
     rows = np.floor(boxes[:, 1::2] * (KM_PER_DEGREE / _CELL)).astype(np.int64)
     across = np.cos(np.radians(np.minimum(np.abs(boxes[:, 1::2]).max(axis=1), 89.0)))[:, np.newaxis]
     columns = np.floor(boxes[:, 0::2] * across * (KM_PER_DEGREE / _CELL)).astype(np.int64)
@@ -259,5 +266,7 @@ def _cells(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     owner = np.repeat(np.arange(len(boxes)), high * wide)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(high * wide) - high * wide, high * wide)
     touched = np.column_stack([rows[owner, 0] + place // wide[owner], columns[owner, 0] + place % wide[owner]])
-    latitudes: NDArray[np.float64] = np.unique(touched, axis=0)[:, 0] * (_CELL / KM_PER_DEGREE)
-    return latitudes
+    cells, number = np.unique(touched, axis=0, return_inverse=True)
+    most = np.zeros(len(cells))
+    np.maximum.at(most, number.reshape(-1), days[owner])
+    return cells[:, 0] * (_CELL / KM_PER_DEGREE), most

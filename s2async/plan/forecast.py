@@ -129,7 +129,11 @@ class Planner:
         self._quicklook = quicklook
         self._min_valid = min_valid
         self._experience = experience
-        self._index = {area.fingerprint: number for number, area in enumerate(areas)}
+        self._index = {_key(area): number for number, area in enumerate(areas)}
+        self._twins: defaultdict[str, list[int]] = defaultdict(list)
+        """Areas of one polygon: a scene counts for only one of them."""
+        for number, area in enumerate(areas):
+            self._twins[area.fingerprint].append(number)
         self._polygons = np.array([area.polygon for area in areas], dtype=object)
         self._months: defaultdict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(len(areas), np.int64))
         self._best = np.full(len(areas), -1.0)
@@ -149,7 +153,7 @@ class Planner:
         """
         if not areas or scene.footprint is None:
             return
-        places = np.array([self._index[area.fingerprint] for area in areas], np.intp)
+        places = np.array([self._index[_key(area)] for area in areas], np.intp)
         held = covered_share(self._polygons[places], scene.footprint)
         self._months[f"{scene.datetime:%Y-%m}"][places] += 1
         self._best[places] = np.maximum(self._best[places], held)
@@ -253,7 +257,7 @@ class Planner:
         return Range(min(1.0, chance.low * weather.low), min(1.0, chance.high * weather.high))
 
     def _hopeless(self, number: int) -> str:
-        best = self._best[number]
+        best = self._best[self._twins[self._areas[number].fingerprint]].max()
         if best < 0:
             return "no scene was found"
         if best * 100 < self._min_valid:
@@ -316,6 +320,11 @@ class Planner:
 
 
 # ---- small pieces -----------------------------------------------------------------------------------------
+
+
+def _key(area: Area) -> tuple[object, ...]:
+    """Tells an area from others of the same polygon."""
+    return area.fingerprint, area.name, area.start
 
 
 def _any(chance: float, count: int) -> float:

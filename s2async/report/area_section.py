@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from s2async.areas.edits import season_words
+from s2async.models import Area
 from s2async.report import charts
 from s2async.report.data import ORDER, Look, Watched
 from s2async.report.markup import Markup
@@ -85,7 +88,14 @@ class AreaPage:
 
 
 def area_section(
-    watched: Watched, thumbnails: Sequence[Thumbnail], *, km2: float, first: date, last: date, heading: str = "h3"
+    watched: Watched,
+    thumbnails: Sequence[Thumbnail],
+    *,
+    km2: float,
+    first: date,
+    last: date,
+    heading: str = "h3",
+    key: str = "",
 ) -> AreaSection:
     """Prepare the section about one area.
 
@@ -96,6 +106,7 @@ def area_section(
         first: first day of the period.
         last: last day of the period, inclusive.
         heading: element of the heading.
+        key: tells the area from others of the same polygon; by default its fingerprint.
     """
     counts, days = watched.counts, watched.days()
     calendars = tuple(
@@ -104,7 +115,7 @@ def area_section(
     )
     return AreaSection(
         name=watched.area.name,
-        anchor=anchor(watched.area.fingerprint),
+        anchor=anchor(key or watched.area.fingerprint),
         heading=heading,
         counts=tuple((status, counts[status]) for status in ORDER if counts[status]),
         calendars=calendars[:YEARS],
@@ -115,13 +126,26 @@ def area_section(
     )
 
 
-def anchor(fingerprint: str) -> str:
-    """Id of an area's section."""
-    return f"area-{fingerprint}"
+def anchor(key: str) -> str:
+    """Id of an area's section, by its key; see `keys`."""
+    return f"area-{key}"
+
+
+def keys(areas: Sequence[Area]) -> list[str]:
+    """A key for each area: its fingerprint, with a number for further areas of the same polygon."""
+    seen = Counter[str]()
+    found = []
+    for area in areas:
+        seen[area.fingerprint] += 1
+        number = seen[area.fingerprint]
+        found.append(area.fingerprint if number == 1 else f"{area.fingerprint}-{number}")
+    return found
 
 
 def _facts(watched: Watched, km2: float) -> Iterator[Fact]:
-    days = watched.clear_days
+    days, area = watched.clear_days, watched.area
+    if season := season_words(area.start, area.end):
+        yield Fact(label="season", value=season)
     yield Fact(label="size", value=f"{km2:,.2f} km\u00b2" if km2 < 10 else f"{km2:,.0f} km\u00b2")
     yield Fact(label="clear days", value=f"{len(days):,}")
     if days:
@@ -129,6 +153,9 @@ def _facts(watched: Watched, km2: float) -> Iterator[Fact]:
     if gap := watched.longest_gap:
         length = (gap[1] - gap[0]).days
         yield Fact(label="longest gap", value=f"{length:,} day{'s' * (length != 1)}, {gap[0]} to {gap[1]}")
+    for column, value in area.attributes.items():
+        if value is not None:
+            yield Fact(label=column, value=value.isoformat() if isinstance(value, date) else str(value))
 
 
 def _shown(thumbnail: Thumbnail) -> ShownCrop:

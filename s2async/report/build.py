@@ -25,7 +25,7 @@ from s2async.geo import area_km2, bounds
 from s2async.models import Area, Status
 from s2async.output import quicklook
 from s2async.report import maps, page, queries, scenery, sections
-from s2async.report.area_section import AreaPage, AreaSection, Thumbnail, anchor, area_section
+from s2async.report.area_section import AreaPage, AreaSection, Thumbnail, anchor, area_section, keys
 from s2async.report.data import Look, Scatter, Watched, run_seconds, total
 from s2async.report.maps import Outline, Spot
 from s2async.report.scene_pairs import Candidates
@@ -130,13 +130,23 @@ def write(
     files.make_folder(folder if several else target.parent, parents=True)
     gathered, new = _Gathered(), 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # thumbnails are decoded and encoded on all cores
-        for watched in _watched(state, config, areas, tell):
-            part = _Part(config=config, watched=watched, pictures=pictures, style=style, home=target.name, now=now)
+        for watched, key, name in zip(
+            _watched(state, config, areas, tell), keys(areas), _pages(areas), strict=True
+        ):
+            part = _Part(
+                config=config,
+                watched=watched,
+                key=key,
+                pictures=pictures,
+                style=style,
+                home=target.name,
+                now=now,
+            )
             if not several:
-                gathered.add(watched, f"#{anchor(watched.area.fingerprint)}")
+                gathered.add(watched, f"#{anchor(key)}")
                 gathered.areas.append(part.section(pool, heading="h3"))
                 continue
-            path = folder / f"{watched.area.folder}.html"
+            path = folder / name
             gathered.add(watched, f"{quote(folder.name)}/{quote(path.name)}")
             new += part.write(pool, path)
     fetched = scenery.fetch(state, config, gathered.candidates, folder, offline=offline, tell=tell)
@@ -161,12 +171,26 @@ def _watched(
             tell(f"{number:,} of {len(areas):,} areas")
 
 
+def _pages(areas: Sequence[Area]) -> list[str]:
+    """File names of the areas' own pages. Areas of one name have one folder; later ones add their first day."""
+    seen = set[str]()
+    names = []
+    for area in areas:
+        again = area.folder in seen
+        seen.add(area.folder)
+        # no folder of an area has a tilde in its name
+        names.append(f"{area.folder}{f'~{area.start}' * again}.html")
+    return names
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Part:
     """One area, as a section of the page or as a page of its own."""
 
     config: Config
     watched: Watched
+    key: str
+    """Tells the area from others of the same polygon."""
     pictures: int
     style: str
     home: str
@@ -180,7 +204,9 @@ class _Part:
         thumbnails = list(pool.map(lambda look: _thumbnail(folder, look), newest))
         first, last = self._period
         km2 = area_km2(self.watched.area)
-        return area_section(self.watched, thumbnails, km2=km2, first=first, last=last, heading=heading)
+        return area_section(
+            self.watched, thumbnails, km2=km2, first=first, last=last, heading=heading, key=self.key
+        )
 
     def write(self, pool: Executor, path: Path) -> bool:
         """Write the area's own page unless it would not change, because thumbnails take time.
@@ -188,7 +214,7 @@ class _Part:
         Returns:
             Whether the page was written.
         """
-        key = self._key()
+        key = self._hash()
         with contextlib.suppress(OSError), path.open("rb") as file:
             if page.has_key(file.read(_BEGINNING), key):
                 return False
@@ -203,12 +229,15 @@ class _Part:
 
     @property
     def _period(self) -> tuple[date, date]:
-        return _period(self.config, self.watched.span or (), self.now)
+        first, last = _period(self.config, self.watched.span or (), self.now)
+        area = self.watched.area
+        opens, closes = max(first, area.start or first), min(last, area.end or last)
+        return (opens, closes) if opens <= closes else (first, last)
 
     def _credits(self) -> tuple[str, ...]:
         return _credits(self.config, *(self.watched.span or self._period))
 
-    def _key(self) -> str:
+    def _hash(self) -> str:
         """Hash of everything that the page depends on."""
         inputs = (self.watched, self.pictures, self.style, self.home, self._period, self._credits())
         return hashlib.sha256(repr(inputs).encode("utf-8", "backslashreplace")).hexdigest()[:16]

@@ -13,7 +13,7 @@ from s2async.state.reader import Ledger
 
 def watched_area(state: Ledger, config: Config, area: Area) -> Watched:
     """Read all looks at an area."""
-    rows = state.job_rows(config.selection(), area=area.fingerprint)
+    rows = state.job_rows(config.selection(), area=area)
     return Watched(area=area, looks=tuple(looks(rows, config.cloud_rule().spoilt)))
 
 

@@ -1,22 +1,32 @@
 """A state file for reading: runs, jobs, crops and areas, also while a run writes it.
 
-Only areas of the last run's configuration count: these are the active ones.
+Only areas of the last run's configuration count, and of these only the days in their seasons.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from s2async import files
+from s2async.areas.edits import Place
 from s2async.areas.faults import Changes
-from s2async.models import Area, CloudMeasure, Estimate, Scene, Selection
+from s2async.areas.folders import season, span
+from s2async.models import Area, Attribute, CloudMeasure, Estimate, Scene, Selection
 from s2async.state import database, serialization
 from s2async.state import reader_sql as sql
-from s2async.state.records import ATTEMPTS, JobRow, KnownJob, RunRow, SavedRow, Square, StoredCrop
+from s2async.state.records import (
+    ATTEMPTS,
+    JobRow,
+    KnownJob,
+    RunRow,
+    SavedRow,
+    Square,
+    StoredCrop,
+)
 from s2async.state.serialization import selection_values
 from s2async.state.totals import Totals
 
@@ -28,7 +38,7 @@ class Ledger(Totals):
         super().__init__(path, db)
         self.id: str = self._first(sql.STATE_ID)[0]
         """Eight hex digits, made once for each file: they name its temporary files."""
-        files.check_names(folder for _, _, _, _, folder in self._each(sql.AREAS))
+        files.check_names(folder for (folder,) in self._each(sql.FOLDERS))
 
     @classmethod
     def read(cls, path: Path) -> Ledger:
@@ -97,27 +107,30 @@ class Ledger(Totals):
             if measured is not None:
                 yield item, cloud, measured
 
-    def job_rows(self, selection: Selection, *, area: str | None = None) -> Iterator[JobRow]:
-        """Iterate over the jobs of active areas, by area name, then time.
+    def job_rows(self, selection: Selection, *, area: Area | None = None) -> Iterator[JobRow]:
+        """Iterate over the jobs of all places within their seasons, by name, then time.
 
         A job has one row for each valid crop (see `saved_rows`), or one row if it has none.
 
         Args:
             selection: With ``newest_only``, a job is left out once a newer reprocessing of its item has an answer
                 for the same area, or will get one in its place.
-            area: fingerprint of an area, to list only its jobs.
+            area: a place, to list only its jobs.
         """
         which = selection_values(selection)
         if area is None:
             rows = self._each(sql.JOB_ROWS, which)
         else:
-            rows = self._each(sql.JOB_ROWS_OF_AREA, which | {"area": area})
+            since, _ = span(area)
+            rows = self._each(sql.JOB_ROWS_OF_PLACE, which | {"area": area.name, "since": since})
         return (serialization.job_row(row, selection.rule) for row in rows)
 
     # ---- crops ----
 
     def saved_rows(self, selection: Selection, *, area: str | None = None) -> Iterator[SavedRow]:
-        """Iterate over the valid crops of active areas, by area name, then time.
+        """Iterate over the valid crops of all places within their seasons, by name, then time.
+
+        A crop of several places has a row for each of them.
 
         A crop is valid when it was cut from the item's present edition, with the selected mask and format. Crops
         of assets that are not selected are also listed.
@@ -141,6 +154,11 @@ class Ledger(Totals):
             serialization.stored_crop(row) for row in self._each(sql.STORED_CROPS, selection_values(selection))
         ]
 
+    def removed_jobs(self) -> int:
+        """Count the jobs of areas that are no longer in the configuration, and of days outside their seasons."""
+        jobs: int = self._first(sql.REMOVED_JOBS)[0]
+        return jobs
+
     def crop_paths(self) -> Iterator[Path]:
         """Iterate over the paths of the recorded crops, relative to the output folder, in no order."""
         return (Path(folder, file) for folder, file in self._each(sql.CROP_PATHS))
@@ -152,15 +170,36 @@ class Ledger(Totals):
     # ---- areas and squares ----
 
     def areas(self) -> Iterator[Area]:
-        """Iterate over the active areas, by name."""
+        """Iterate over the places of the last run's configuration, by name, then season."""
         import shapely  # loaded only here: counting jobs needs no geometry
 
-        for name, polygon, fingerprint, folder in self._each(sql.ACTIVE_AREAS):
-            yield Area(name=name, polygon=shapely.from_wkb(polygon), fingerprint=fingerprint, folder=folder)
+        for name, polygon, fingerprint, folder, since, until, attributes in self._each(sql.ACTIVE_AREAS):
+            start, end = season(since, until)
+            yield Area(
+                name=name,
+                polygon=shapely.from_wkb(polygon),
+                fingerprint=fingerprint,
+                folder=folder,
+                start=start,
+                end=end,
+                attributes=serialization.to_attributes(attributes),
+            )
 
-    def area_names(self) -> dict[str, str]:
-        """Names of the active areas by fingerprint."""
-        return dict(self._all(sql.ACTIVE_BY_FINGERPRINT))
+    def places(self) -> list[Place]:
+        """The places of the last run's configuration, in its order."""
+        return [
+            Place(name, fingerprint, *season(since, until))
+            for fingerprint, name, since, until, _, _ in self._all(sql.PLACES)
+        ]
+
+    def has_places(self, areas: Sequence[Area]) -> bool:
+        """Whether these are the places of the last run's configuration, in any order; their columns may differ."""
+        ours = {(area.fingerprint, area.name, *span(area)) for area in areas}
+        return ours == {tuple(row[:4]) for row in self._all(sql.PLACES)}
+
+    def attributes(self) -> Iterator[Mapping[str, Attribute]]:
+        """Iterate over the areas' own columns: the values of each place, equal ones once."""
+        return (serialization.to_attributes(text) for (text,) in self._each(sql.ATTRIBUTES))
 
     def polygon(self, fingerprint: str) -> bytes:
         """WKB of a known area, in lon/lat."""

@@ -1,5 +1,8 @@
 """SQL statements that read the state, and conditions that `writer_sql` shares. Values are always parameters.
 
+An area is a polygon; a place l is an entry of the last run's configuration: a polygon with a name and a season.
+The shelves s of an area tell for every time in which folder its crops lie, and whether a place wants them.
+
 Facts (measures, products, absences) carry the edition of the item that they were made from; they are valid only
 while it is the item's present one. ``CROSS JOIN`` is SQLite's way to fix the order of a join.
 """
@@ -25,21 +28,63 @@ SEARCHES = "SELECT label, key, complete, items, reason FROM searches WHERE run =
 
 # ---- areas and grid squares ------------------------------------------------------------------------------
 
-AREAS = "SELECT fingerprint, id, name, active, folder FROM areas"
-ACTIVE_NAMES = "SELECT id, name FROM areas WHERE active ORDER BY name, id"
-ACTIVE_BY_FINGERPRINT = "SELECT fingerprint, name FROM areas WHERE active ORDER BY name, id"
-ACTIVE_AREAS = "SELECT name, polygon, fingerprint, folder FROM areas WHERE active ORDER BY name, id"
+AREAS = "SELECT fingerprint, id FROM areas"
+PLACES = """
+SELECT a.fingerprint, l.name, l.since, l.until, l.folder, l.attributes
+FROM places l CROSS JOIN areas a ON a.id = l.area ORDER BY l.id
+"""
+PLACES_BY_NAME = "SELECT id, area, name, since, until FROM places ORDER BY name, since"
+ATTRIBUTES = "SELECT DISTINCT attributes FROM places"
+SHELVES = """
+SELECT a.fingerprint, s.since, s.until, s.wanted, s.folder, s.name
+FROM shelves s JOIN areas a ON a.id = s.area ORDER BY s.area, s.since
+"""
+IS_MOVING = "SELECT 1 FROM shelves WHERE new_folder IS NOT NULL LIMIT 1"
+FOLDERS = "SELECT folder FROM shelves UNION SELECT new_folder FROM shelves WHERE new_folder IS NOT NULL"
+MOVES = """
+SELECT a.fingerprint, s.area, s.since, s.until, s.folder, s.new_folder, s.parked, NOT EXISTS (
+    SELECT 1 FROM shelves o
+    WHERE o.folder = s.folder AND NOT (o.area = s.area AND o.new_folder IS s.new_folder)
+)
+FROM shelves s JOIN areas a ON a.id = s.area
+WHERE s.new_folder IS NOT NULL AND s.new_folder != s.folder ORDER BY s.area, s.since
+"""
+"""Folders that move; the last column tells whether nothing else lies in the folder."""
+CROPS_IN_SPAN = """
+SELECT p.file FROM jobs j CROSS JOIN items i ON i.id = j.item CROSS JOIN products p ON p.job = j.id
+WHERE j.area = :area AND i.sensed >= :since AND i.sensed < :until
+"""
+RENAMED_CROPS = """
+SELECT p.job, p.asset, s.new_folder, p.file, p.bytes, p.sha256, s.new_name
+FROM shelves s
+CROSS JOIN jobs j ON j.area = s.area
+CROSS JOIN items i ON i.id = j.item AND i.sensed >= s.since AND i.sensed < s.until
+CROSS JOIN products p ON p.job = j.id
+WHERE s.new_folder IS NOT NULL AND s.new_name != s.name ORDER BY s.area, s.since, p.job, p.asset
+"""
+"""Crops whose tags have a former name, and that are in their new folder by now."""
+ACTIVE_AREAS = """
+SELECT l.name, a.polygon, a.fingerprint, l.folder, l.since, l.until, l.attributes
+FROM places l CROSS JOIN areas a ON a.id = l.area ORDER BY l.name, l.since
+"""
 POLYGON = "SELECT polygon FROM areas WHERE fingerprint = ?"
-SQUARES = """
+WANTED = """
+a.active AND (NOT a.seasonal OR (
+    SELECT w.wanted FROM items d CROSS JOIN shelves w ON w.area = a.id AND w.since <= d.sensed
+    WHERE d.id = j.item ORDER BY w.since DESC LIMIT 1
+))
+"""
+"""A place of the last run's configuration has the area a of the job j, and its day."""
+SQUARES = f"""
 SELECT g.grid, g.items, (
     SELECT h.header FROM items i CROSS JOIN headers h ON h.item = i.id WHERE i.grid = g.grid LIMIT 1
 )
 FROM (
     SELECT i.grid, count(*) AS items FROM items i WHERE EXISTS (
-        SELECT 1 FROM jobs j JOIN areas a ON a.id = j.area WHERE j.item = i.id AND a.active
+        SELECT 1 FROM jobs j JOIN areas a ON a.id = j.area WHERE j.item = i.id AND {WANTED}
     ) GROUP BY i.grid
 ) g ORDER BY g.grid
-"""
+"""  # noqa: S608
 
 # ---- items -----------------------------------------------------------------------------------------------
 
@@ -106,45 +151,61 @@ SUPERSEDED_COUNTS = f"""
 SELECT j.area, j.status, count(*) FROM items i CROSS JOIN jobs j ON j.item = i.id
 WHERE j.status IN ('open', 'failed') AND {NEWER_HAS_JOB} GROUP BY j.area, j.status
 """  # noqa: S608
+_PRESENT = f"""
+CROSS JOIN jobs j ON j.area = l.area
+CROSS JOIN items i ON i.id = j.item AND i.sensed >= l.since AND i.sensed < l.until
+  AND NOT (:newest AND j.status IN ('open', 'failed') AND {NEWER_HAS_JOB})
+"""
+SEASON_COUNTS = f"""
+SELECT l.id, j.status, count(*) FROM places l CROSS JOIN areas a ON a.id = l.area {_PRESENT}
+WHERE l.since > :first OR l.until < :last GROUP BY l.id, j.status
+"""  # noqa: S608
+"""Jobs of each place that has a season."""
+SEASONAL_TOTAL = f"""
+SELECT j.status, count(*) FROM areas a CROSS JOIN shelves l ON l.area = a.id AND l.wanted {_PRESENT}
+WHERE a.active AND a.seasonal GROUP BY j.status
+"""  # noqa: S608
+"""Jobs of areas that are not wanted on all days: each job once, however many places want it."""
+ALWAYS_WANTED = "SELECT id FROM areas WHERE active AND NOT seasonal"
 CAUSES = f"""
 SELECT j.status, j.cause, count(*)
 FROM areas a
 CROSS JOIN jobs j ON j.area = a.id AND j.status IN ('failed', 'missing')
 CROSS JOIN items i ON i.id = j.item
-WHERE a.active AND NOT (:newest AND j.status = 'failed' AND {NEWER_HAS_JOB})
+WHERE {WANTED} AND NOT (:newest AND j.status = 'failed' AND {NEWER_HAS_JOB})
 GROUP BY j.status, j.cause ORDER BY j.status, j.cause
 """  # noqa: S608
-SCENES = """
+SCENES = f"""
 SELECT count(DISTINCT j.item) FROM areas a CROSS JOIN jobs j ON j.area = a.id
-WHERE a.active AND (:status IS NULL OR j.status IN (SELECT value FROM json_each(:status)))
-"""
-LACKING_COUNTS = """
+WHERE (:status IS NULL OR j.status IN (SELECT value FROM json_each(:status))) AND {WANTED}
+"""  # noqa: S608
+LACKING_COUNTS = f"""
 SELECT x.asset, x.cause, count(*), count(DISTINCT j.item)
 FROM absences x
 CROSS JOIN jobs j ON j.id = x.job AND j.status = 'saved'
 CROSS JOIN areas a ON a.id = j.area
 CROSS JOIN items i ON i.id = j.item
-WHERE a.active AND x.edition = i.edition AND x.missing AND x.asset IN (SELECT value FROM json_each(:assets))
+WHERE x.edition = i.edition AND x.missing AND x.asset IN (SELECT value FROM json_each(:assets)) AND {WANTED}
 GROUP BY x.asset, x.cause ORDER BY x.asset, x.cause
-"""
+"""  # noqa: S608
 LACKING = """
-SELECT a.name, i.item, j.status, x.asset, x.cause, x.reason, x.tries
+SELECT s.name, i.item, j.status, x.asset, x.cause, x.reason, x.tries
 FROM absences x
 CROSS JOIN jobs j ON j.id = x.job
-CROSS JOIN areas a ON a.id = j.area
 CROSS JOIN items i ON i.id = j.item
-WHERE a.active AND x.edition = i.edition AND j.status IN ('saved', 'missing', 'failed')
+CROSS JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.sensed
+WHERE s.wanted AND x.edition = i.edition AND j.status IN ('saved', 'missing', 'failed')
   AND (
     x.asset IN (SELECT value FROM json_each(:assets))
     OR x.asset IN (SELECT value FROM json_each(:measured)) AND j.status != 'saved'
   )
-ORDER BY a.name, i.item, x.asset
+ORDER BY s.name, i.item, x.asset
 """
 FORBIDDEN_HOSTS = """
 SELECT DISTINCT x.host FROM absences x CROSS JOIN jobs j ON j.id = x.job CROSS JOIN items i ON i.id = j.item
 WHERE x.cause = 'origin' AND x.host != '' AND x.edition = i.edition ORDER BY x.host LIMIT ?
 """
-AGAIN = """
+AGAIN = f"""
 WITH bad (due) AS (
     SELECT CASE
       WHEN j.status = 'failed' THEN iif(j.transient AND j.attempts <= :attempts, 0, NULL)
@@ -154,7 +215,7 @@ WITH bad (due) AS (
           AND x.asset IN (SELECT value FROM json_each(:measured) UNION SELECT value FROM json_each(:assets))
       ) END
     FROM areas a CROSS JOIN jobs j ON j.area = a.id CROSS JOIN items i ON i.id = j.item
-    WHERE a.active AND j.status IN ('missing', 'failed')
+    WHERE {WANTED} AND j.status IN ('missing', 'failed')
       AND j.cause NOT IN (SELECT value FROM json_each(:settings))
       AND (:host IS NULL OR EXISTS (
         SELECT 1 FROM absences y
@@ -164,22 +225,23 @@ WITH bad (due) AS (
 SELECT count(*) FILTER (WHERE due = 0), count(*) FILTER (WHERE due > 0),
   coalesce(min(due) FILTER (WHERE due > 0), 0), count(*) FILTER (WHERE due IS NULL)
 FROM bad
-"""
+"""  # noqa: S608
 """In the order of `reasons.Again`."""
 PROBLEMS = """
-SELECT a.name, i.item, j.status, j.reason, j.cause
+SELECT s.name, i.item, j.status, j.reason, j.cause
 FROM areas a
 CROSS JOIN jobs j ON j.area = a.id AND j.status IN ('failed', 'missing')
 CROSS JOIN items i ON i.id = j.item
-WHERE a.active ORDER BY j.status, a.name, i.item LIMIT ?
+CROSS JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.sensed
+WHERE a.active AND s.wanted ORDER BY j.status, s.name, i.item LIMIT ?
 """
 NEVER_HELD = """
-SELECT a.id, a.name FROM areas a
+SELECT a.id, l.name FROM areas a CROSS JOIN places l ON l.area = a.id
 WHERE a.active
   AND EXISTS (SELECT 1 FROM jobs j WHERE j.area = a.id AND j.status IN ('nodata', 'outside'))
   AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.area = a.id AND j.status IN ('saved', 'cloudy'))
   AND (SELECT sum(iif(j.status IN ('nodata', 'outside'), 1, -1)) FROM jobs j WHERE j.area = a.id) >= 0
-ORDER BY a.name, a.id
+GROUP BY l.name, a.id ORDER BY l.name, a.id
 """
 """Areas whose answers are all nodata or outside, and that have at least as many answers as jobs without one."""
 MEASURES_OF_AREA = """
@@ -190,14 +252,14 @@ WHERE j.area = ?
 
 # ---- sizes of whole files --------------------------------------------------------------------------------
 
-_NEEDED = """
+_NEEDED = f"""
 WITH needed (item) AS (
     SELECT i.id FROM items i WHERE EXISTS (
         SELECT 1 FROM jobs j JOIN areas a ON a.id = j.area
-        WHERE j.item = i.id AND a.active AND (NOT :saved OR j.status = 'saved')
+        WHERE j.item = i.id AND (NOT :saved OR j.status = 'saved') AND {WANTED}
     )
 )
-"""
+"""  # noqa: S608
 NEEDED_FILES = f"""
 {_NEEDED}
 SELECT count(*), count(f.size), coalesce(sum(f.size), 0)
@@ -234,35 +296,39 @@ CROSS JOIN items i ON i.id = j.item AND i.edition = m.edition
 ORDER BY m.job DESC LIMIT ?
 """
 JOB_COLUMNS = (
-    "a.name, a.fingerprint, a.folder, i.item, i.collection, i.sensed, i.platform, i.grid, i.baseline, i.cloud, "
-    "m.total, m.histogram"
+    "l.name, l.attributes, l.folder, a.fingerprint, s.folder, i.item, i.collection, i.sensed, i.platform, i.grid, "
+    "i.baseline, i.cloud, m.total, m.histogram"
 )
 """What `serialization` makes a job of, without commas in an expression: it counts them."""
 _CROP_COLUMNS = """
 p.asset, coalesce(i.base || (SELECT e.value FROM json_each(i.assets) e WHERE e.key = p.asset), ''),
   p.file, p.bytes, p.sha256, p.epsg
 """
+_OF_PLACES = """
+FROM places l
+CROSS JOIN areas a ON a.id = l.area
+CROSS JOIN jobs j ON j.area = a.id
+CROSS JOIN items i ON i.id = j.item AND i.sensed >= l.since AND i.sensed < l.until
+CROSS JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.sensed
+"""
+"""The jobs of each place l, with the shelf s of their crops."""
+_BY_TIME = "ORDER BY l.name, l.since, i.sensed, i.item, p.asset"
+"""Places of one name follow one another in time, so their rows are in order of time, too."""
 SAVED_ROWS = f"""
-SELECT {JOB_COLUMNS}, {_CROP_COLUMNS}
-FROM areas a
-CROSS JOIN jobs j ON j.area = a.id AND j.status IN ('saved', 'missing', 'failed', 'open')
-CROSS JOIN items i ON i.id = j.item
+SELECT {JOB_COLUMNS}, {_CROP_COLUMNS} {_OF_PLACES}
 CROSS JOIN products p ON p.job = j.id AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
 LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
-WHERE a.active AND (:area IS NULL OR a.name = :area)
+WHERE j.status IN ('saved', 'missing', 'failed', 'open') AND (:area IS NULL OR l.name = :area)
   AND NOT (:newest AND {CROP_SUPERSEDED})
-ORDER BY a.name, a.id, i.sensed, i.item, p.asset
-"""  # noqa: S608
+{_BY_TIME}
+"""
 _ALL_JOBS = f"""
-SELECT {JOB_COLUMNS}, j.status, j.reason, {_CROP_COLUMNS}
-FROM areas a
-CROSS JOIN jobs j ON j.area = a.id
-CROSS JOIN items i ON i.id = j.item
+SELECT {JOB_COLUMNS}, j.status, j.reason, {_CROP_COLUMNS} {_OF_PLACES}
 LEFT JOIN products p ON p.job = j.id AND j.status NOT IN {SPOILT}
   AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
   AND NOT (:newest AND {CROP_SUPERSEDED})
 LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
-WHERE a.active AND NOT (
+WHERE NOT (
   p.job IS NULL AND :newest AND i.superseded_by IS NOT NULL AND (
     j.status IN ('open', 'failed') AND {NEWER_HAS_JOB} OR {NEWER_HAS_ANSWER}
     OR j.status NOT IN {SPOILT} AND EXISTS (
@@ -272,22 +338,33 @@ WHERE a.active AND NOT (
   )
 )
 """  # noqa: S608
-_BY_TIME = "ORDER BY a.name, a.id, i.sensed, i.item, p.asset"
 JOB_ROWS = f"{_ALL_JOBS} {_BY_TIME}"
-JOB_ROWS_OF_AREA = f"{_ALL_JOBS} AND a.fingerprint = :area {_BY_TIME}"
+JOB_ROWS_OF_PLACE = f"{_ALL_JOBS} AND l.name = :area AND l.since = :since {_BY_TIME}"
 STORED_CROPS = f"""
-SELECT p.job, p.asset, a.folder, p.file, p.bytes, p.sha256, p.mask, i.item, a.fingerprint,
-  a.active AND (j.status IN {SPOILT} OR :newest AND {NEWER_HAS_CROP.format(of_kind="")})
+SELECT p.job, p.asset, s.folder, p.file, p.bytes, p.sha256, p.mask, i.item, a.fingerprint,
+  s.wanted AND (j.status IN {SPOILT} OR :newest AND {NEWER_HAS_CROP.format(of_kind="")}), NOT s.wanted
 FROM products p
 CROSS JOIN jobs j ON j.id = p.job
 CROSS JOIN areas a ON a.id = j.area
 CROSS JOIN items i ON i.id = j.item
-ORDER BY a.folder, p.file
+CROSS JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.sensed
+ORDER BY s.folder, p.file
 """  # noqa: S608
+REMOVED = """
+FROM shelves s
+CROSS JOIN jobs j ON j.area = s.area
+CROSS JOIN items i ON i.id = j.item
+WHERE NOT s.wanted AND i.sensed >= s.since AND i.sensed < s.until
+"""
+"""Jobs that no place wants."""
+REMOVED_JOBS = f"SELECT count(*) {REMOVED}"
 CROP_PATHS = """
-SELECT a.folder, p.file FROM products p CROSS JOIN jobs j ON j.id = p.job CROSS JOIN areas a ON a.id = j.area
+SELECT s.folder, p.file FROM products p CROSS JOIN jobs j ON j.id = p.job CROSS JOIN items i ON i.id = j.item
+CROSS JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.sensed
 """
 FILES_IN_FOLDER = """
-SELECT p.file FROM areas a CROSS JOIN jobs j ON j.area = a.id CROSS JOIN products p ON p.job = j.id
-WHERE a.folder = ?
+SELECT p.file FROM shelves s CROSS JOIN jobs j ON j.area = s.area
+CROSS JOIN items i ON i.id = j.item AND i.sensed >= s.since AND i.sensed < s.until
+CROSS JOIN products p ON p.job = j.id
+WHERE s.folder = ?
 """

@@ -6,11 +6,14 @@ Exports and reports use them without a connection to the state.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import TYPE_CHECKING, NamedTuple
 
-from s2async.models import Cause, CloudMeasure, Status
+from s2async.models import Attribute, Cause, CloudMeasure, Status
+
+if TYPE_CHECKING:  # records are pure: they hold paths that others use
+    from pathlib import Path
 
 OPEN = "open"
 """Status of a job without an answer, to be processed; the others are in `models.Status`."""
@@ -47,6 +50,10 @@ class AreaCounts:
     name: str
     by_status: Mapping[str, int]
     """Number of jobs by status: the values of `models.Status`, and ``open``. Zeros are left out."""
+    start: date | None = None
+    """First day of its season; None if it has no beginning."""
+    end: date | None = None
+    """Last day of its season; None if it has no end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,9 +61,9 @@ class Counts:
     """Jobs of the active areas."""
 
     total: Mapping[str, int]
-    """Number of jobs by status, as in `AreaCounts`."""
+    """Number of jobs by status, as in `AreaCounts`. A job of several areas of one polygon counts once."""
     areas: tuple[AreaCounts, ...]
-    """All active areas, by name."""
+    """All areas of the configuration, by name, then season."""
 
     @property
     def open(self) -> int:
@@ -154,6 +161,22 @@ class StoredCrop:
     """Fingerprint of the area."""
     unwanted: bool
     """Its area is not clear by the present limits, or a newer reprocessing of its item replaces it."""
+    removed: bool = False
+    """No area of the last run's configuration has its polygon and its day."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RenamedCrop:
+    """A crop whose tags have a former name of its area."""
+
+    job: int
+    asset: str
+    path: Path
+    """Where it is by now, relative to the output folder."""
+    bytes: int
+    sha256: str
+    name: str
+    """The name that its tags are to say."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,7 +214,9 @@ class JobRow:
     area: str
     fingerprint: str
     folder: str
-    """Folder of the area, relative to the output folder."""
+    """Folder of its crops, relative to the output folder."""
+    home: str
+    """Folder of the area's name. It is another one only if an area of the same polygon has the crops."""
     item: str
     collection: str
     datetime: datetime
@@ -206,6 +231,8 @@ class JobRow:
     """One of `models.Status`, or ``open``."""
     reason: str = ""
     """Why it has no answer or no file."""
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    """Values of the areas' own columns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

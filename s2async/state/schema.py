@@ -220,5 +220,66 @@ def _old_cause(text: str, *, passing: bool) -> str:
     return next((cause for words, cause in _OLD_WORDS.items() if text.startswith(words)), "damaged")
 
 
-MIGRATIONS: list[Callable[[Connection], None]] = [_first_tables, _headers, _crashed, _absences]
+def _places(db: Connection) -> None:
+    """Add the places of areas (name, season, columns) and the shelves on which their crops lie, by time.
+
+    Older versions had one name and one folder for each area, in its own row.
+    """
+    db.execute("""
+    CREATE TABLE places (
+        id INTEGER PRIMARY KEY,         -- in the order of the configuration of the last run
+        area INTEGER NOT NULL REFERENCES areas,
+        name TEXT NOT NULL,
+        since INTEGER NOT NULL,         -- first microsecond of its season, like items.sensed
+        until INTEGER NOT NULL,         -- first microsecond after it
+        folder TEXT NOT NULL,           -- of its name
+        attributes TEXT NOT NULL        -- JSON: the areas' own columns
+    )
+    """)
+    db.execute("""
+    CREATE TABLE shelves (
+        area INTEGER NOT NULL REFERENCES areas,
+        since INTEGER NOT NULL,         -- the shelves of an area cover all time
+        until INTEGER NOT NULL,
+        wanted INTEGER NOT NULL,        -- a place has these days
+        folder TEXT NOT NULL,           -- of the crops that were sensed in this time
+        name TEXT NOT NULL,             -- in the tags of these crops
+        new_folder TEXT,                -- null: they lie and are named as they are to be
+        new_name TEXT,
+        parked INTEGER NOT NULL DEFAULT 0,  -- the folder has its temporary name
+        PRIMARY KEY (area, since)
+    ) WITHOUT ROWID
+    """)
+    ends = (-(1 << 63), (1 << 63) - 1)
+    db.execute(
+        "INSERT INTO places (area, name, since, until, folder, attributes) "
+        "SELECT id, name, ?, ?, folder, '{}' FROM areas WHERE active ORDER BY name, id",
+        ends,
+    )
+    db.execute(
+        "INSERT INTO shelves (area, since, until, wanted, folder, name) "
+        "SELECT id, ?, ?, active, folder, name FROM areas ORDER BY id",
+        ends,
+    )
+    # SQLite cannot drop a column that is unique. The name of the table stays, and with it all references.
+    db.execute("""
+    CREATE TABLE polygons (
+        id INTEGER PRIMARY KEY,
+        fingerprint TEXT NOT NULL UNIQUE,
+        polygon BLOB NOT NULL,          -- WKB, lon/lat
+        active INTEGER NOT NULL,        -- has a place
+        seasonal INTEGER NOT NULL DEFAULT 0,  -- its places do not have all days
+        wanted TEXT                     -- the selection that the status of its jobs is for
+    )
+    """)
+    db.execute("INSERT INTO polygons SELECT id, fingerprint, polygon, active, 0, wanted FROM areas ORDER BY id")
+    db.execute("DROP TABLE areas")
+    db.execute("ALTER TABLE polygons RENAME TO areas")
+    db.execute("CREATE INDEX places_name ON places (name, since)")
+    db.execute("CREATE INDEX places_area ON places (area)")
+    db.execute("CREATE INDEX shelves_folder ON shelves (folder)")
+    db.execute("CREATE INDEX shelves_moving ON shelves (area) WHERE new_folder IS NOT NULL")
+
+
+MIGRATIONS: list[Callable[[Connection], None]] = [_first_tables, _headers, _crashed, _absences, _places]
 """Each brings a file from the version that is its index to the next. Never change one that was released."""

@@ -7,13 +7,16 @@ import json
 import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from struct import Struct
+from types import MappingProxyType
 from typing import Any
 
 from s2async.areas.faults import Changes, Remark
+from s2async.areas.folders import span
 from s2async.clouds import scl
-from s2async.models import Asset, Cause, CloudMeasure, Lack, Reason, Scene, Selection
+from s2async.models import Area, Asset, Attribute, Cause, CloudMeasure, Lack, Reason, Scene, Selection
 from s2async.reasons import is_due
 from s2async.state.reader_sql import JOB_COLUMNS
 from s2async.state.records import JobRow, KnownJob, LackRow, Problem, RunRow, SavedRow, StoredCrop
@@ -42,6 +45,36 @@ def unpack_changes(column: str) -> Changes:
     """The changes of `pack_changes`."""
     lists = json.loads(column)
     return Changes(**{key: tuple(Remark(**remark) for remark in remarks) for key, remarks in lists.items()})
+
+
+def place_values(area: Area) -> tuple[str, int, int, str, str]:
+    """An area as columns of the table of places: name, season, folder, and JSON of its attributes.
+
+    JSON has no dates: they are objects with one key, ``date`` or ``datetime``.
+    """
+    attributes = {key: _to_json(value) for key, value in area.attributes.items()}
+    text = json.dumps(attributes, separators=(",", ":"), ensure_ascii=False)
+    return area.name, *span(area), area.folder, text
+
+
+@lru_cache(maxsize=64)
+def to_attributes(text: str) -> Mapping[str, Attribute]:
+    """The attributes of `place_values`. Rows of one place share the mapping, which cannot be changed."""
+    return MappingProxyType({key: _from_json(value) for key, value in json.loads(text).items()})
+
+
+def _to_json(value: Attribute) -> object:
+    if isinstance(value, date):
+        return {"datetime" if isinstance(value, datetime) else "date": value.isoformat()}
+    return value
+
+
+def _from_json(value: Any) -> Attribute:
+    if isinstance(value, dict):
+        ((kind, text),) = value.items()
+        return datetime.fromisoformat(text) if kind == "datetime" else date.fromisoformat(text)
+    found: Attribute = value
+    return found
 
 
 _SCL_COUNTS = {numbers.size: numbers for numbers in (Struct(f"<{scl.BINS}{code}") for code in "BHIQ")}
@@ -237,11 +270,12 @@ def job_row(columns: Sequence[Any], rule: str) -> JobRow:
 
 
 def _job(columns: Sequence[Any], rule: str) -> dict[str, Any]:
-    area, fingerprint, folder, item, collection, sensed, platform, grid, baseline, cloud, total, histogram = (
-        columns
-    )
+    area, attributes, home, *columns = columns
+    fingerprint, folder, item, collection, sensed, platform, grid, baseline, cloud, total, histogram = columns
     return {
         "area": area,
+        "attributes": to_attributes(attributes),
+        "home": home,
         "fingerprint": fingerprint,
         "folder": folder,
         "item": item,
@@ -262,7 +296,7 @@ def _crop(columns: Sequence[Any]) -> dict[str, Any]:
 
 def stored_crop(columns: Sequence[Any]) -> StoredCrop:
     """A row of `reader_sql.STORED_CROPS`."""
-    job, asset, folder, file, size, sha256, mask, item, fingerprint, unwanted = columns
+    job, asset, folder, file, size, sha256, mask, item, fingerprint, unwanted, removed = columns
     return StoredCrop(
         job=job,
         asset=asset,
@@ -274,4 +308,5 @@ def stored_crop(columns: Sequence[Any]) -> StoredCrop:
         item=item,
         fingerprint=fingerprint,
         unwanted=bool(unwanted),
+        removed=bool(removed),
     )

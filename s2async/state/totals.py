@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
 from s2async.alarms import ENOUGH, Alarm, asset_alarm, is_most, state_alarm
+from s2async.areas.folders import FIRST, LAST, season
 from s2async.clouds.rule import CloudRule
 from s2async.models import Cause, SearchReport, Selection, Status, Traffic, Use
 from s2async.reasons import SETTINGS, Again
@@ -54,28 +55,31 @@ class Totals(StateFile):
     # ---- jobs ----
 
     def counts(self, selection: Selection) -> Counts:
-        """Jobs of the active areas by status, in total and for each area, by name.
+        """Jobs within the seasons of the areas by status, in total and for each area, by name.
 
         Args:
             selection: With ``newest_only``, jobs without an answer are left out where a newer reprocessing of
                 their item covers the area: no run works on them.
         """
-        by_area: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-        names = self._all(sql.ACTIVE_NAMES)
-        for area, status, jobs in self._each(sql.COUNTS):
+        by_area: dict[int, Counter[str]] = defaultdict(Counter)
+        by_place: dict[int, Counter[str]] = defaultdict(Counter)
+        for area, status, jobs in self._each(sql.COUNTS):  # an index has these; only seasons need the items
             by_area[area][status] += jobs
         if selection.newest_only:
             for area, status, jobs in self._each(sql.SUPERSEDED_COUNTS):
                 by_area[area][status] -= jobs
-        areas = tuple(
-            AreaCounts(name=name, by_status={status: n for status, n in by_area[area].items() if n})
-            for area, name in names
-        )
-        total: dict[str, int] = defaultdict(int)
-        for counted in areas:
-            for status, jobs in counted.by_status.items():
-                total[status] += jobs
-        return Counts(total=dict(total), areas=areas)
+        which = selection_values(selection) | {"first": FIRST, "last": LAST}
+        for place, status, jobs in self._each(sql.SEASON_COUNTS, which):
+            by_place[place][status] += jobs
+        total = Counter[str](dict(self._each(sql.SEASONAL_TOTAL, which)))
+        for (area,) in self._each(sql.ALWAYS_WANTED):
+            total.update(by_area[area])
+        areas = []
+        for place, area, name, since, until in self._each(sql.PLACES_BY_NAME):
+            counted = by_area[area] if (since, until) == (FIRST, LAST) else by_place[place]
+            start, end = season(since, until)
+            areas.append(AreaCounts(name=name, by_status=_without_zeros(counted), start=start, end=end))
+        return Counts(total=_without_zeros(total), areas=tuple(areas))
 
     def scenes(self, *statuses: str) -> int:
         """Count the items with a job of an active area that has one of these statuses, or any if none is given."""
@@ -221,3 +225,7 @@ class Totals(StateFile):
     def _last_run_id(self) -> int | None:
         run: int | None = self._first(sql.LAST_RUN_ID)[0]
         return run
+
+
+def _without_zeros(counts: Mapping[str, int]) -> dict[str, int]:
+    return {status: jobs for status, jobs in counts.items() if jobs}

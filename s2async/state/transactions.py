@@ -6,14 +6,15 @@ Each function takes the open transaction; `state.writer.State` calls them.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from shapely import to_wkb
 
 from s2async import reasons
-from s2async.areas.folders import parking, plan_moves
+from s2async.areas.folders import Shelf, arrange, clash
 from s2async.catalog.reprocessing import TOLERANCE_SECONDS, processing_order, same_acquisition
 from s2async.errors import AreaError, ConfigError
 from s2async.models import Area, FileFact, FolderMove, Job, Lack, Outcome, Scene, Selection, Status
@@ -26,6 +27,7 @@ from s2async.state.serialization import (
     item_values,
     lack,
     pack_counts,
+    place_values,
     same_edition,
     selection_values,
     to_microseconds,
@@ -58,46 +60,85 @@ class Interrupted(Protocol):
 # ---- areas ------------------------------------------------------------------------------------------------
 
 
-def sync_areas(db: Connection, areas: Sequence[Area]) -> tuple[dict[str, int], list[FolderMove]]:
-    """Make these the active areas; see `state.writer.State.sync_areas`.
+def sync_areas(db: Connection, areas: Sequence[Area]) -> dict[str, int]:
+    """Make these the places of the state; see `state.writer.State.sync_areas`.
 
     Returns:
-        The rows of the areas by fingerprint, and the moves that the caller makes in the output folder.
+        The rows of the areas by fingerprint.
 
     Raises:
-        AreaError: two areas have the same polygon.
+        AreaError: two places have the same name and folder on the same day.
     """
-    by_key = {area.fingerprint: area for area in areas}
-    if len(by_key) < len(areas):
-        raise _equal_polygons(areas)
-    known = {key: entry for key, *entry in db.execute(reader_sql.AREAS)}
-    moves = plan_moves({key: folder for key, (_, _, _, folder) in known.items()}, by_key)
-    for key, (row, name, active, _) in known.items():
-        new = (by_key[key].name, 1) if key in by_key else (name, 0)
-        if new != (name, active):
-            db.execute(sql.SET_AREA, (*new, row))
-    waiting = {move.fingerprint for move in moves}
-    for key, area in by_key.items():
-        if key not in known:
-            folder = parking(key) if key in waiting else area.folder
-            db.execute(sql.ADD_AREA, (key, area.name, to_wkb(area.polygon), folder))
-    return {key: row for key, row, *_ in db.execute(reader_sql.AREAS) if key in by_key}, moves
-
-
-def set_folders(db: Connection, moves: Sequence[FolderMove]) -> None:
-    """Give areas the new names of their folders."""
-    # First the parking names: folders are unique, and two areas may swap theirs.
-    db.executemany(sql.SET_FOLDER, [(parking(move.fingerprint), move.fingerprint) for move in moves])
-    db.executemany(sql.SET_FOLDER, [(move.new, move.fingerprint) for move in moves])
-
-
-def _equal_polygons(areas: Sequence[Area]) -> AreaError:
-    names: dict[str, str] = {}
+    if both := clash(areas):
+        one, other = both
+        raise AreaError(
+            f"the areas {one.name!r} and {other.name!r} have the same name or folder, and seasons that overlap; "
+            "rename one of them"
+        )
+    places = [(area.fingerprint, *place_values(area)) for area in areas]
+    rows: dict[str, int] = dict(db.execute(reader_sql.AREAS))
+    if places == db.execute(reader_sql.PLACES).fetchall():
+        return rows
+    known: dict[str, list[Shelf]] = defaultdict(list)
+    for key, since, until, wanted, folder, name in db.execute(reader_sql.SHELVES):
+        known[key].append(
+            Shelf(
+                since=since,
+                until=until,
+                wanted=bool(wanted),
+                folder=folder,
+                name=name,
+                new_folder=folder,
+                new_name=name,
+            )
+        )
     for area in areas:
-        if area.fingerprint in names:
-            break
-        names[area.fingerprint] = area.name
-    return AreaError(f"the areas {names[area.fingerprint]!r} and {area.name!r} are the same polygon: keep one")
+        if area.fingerprint not in rows:
+            rows[area.fingerprint] = (
+                db.execute(sql.ADD_AREA, (area.fingerprint, to_wkb(area.polygon))).lastrowid or 0
+            )
+    db.execute(sql.FORGET_PLACES)
+    db.executemany(sql.ADD_PLACE, [(rows[key], *place) for key, *place in places])
+    for key, shelves in arrange(known, areas).items():
+        if shelves != known.get(key):
+            _put_shelves(db, rows[key], shelves)
+    return rows
+
+
+def _put_shelves(db: Connection, area: int, shelves: Sequence[Shelf]) -> None:
+    wanted = [shelf.wanted for shelf in shelves]
+    db.execute(sql.SET_AREA, (any(wanted), any(wanted) and not all(wanted), area))
+    db.execute(sql.FORGET_SHELVES, (area,))
+    for shelf in shelves:
+        moves = (shelf.folder, shelf.name) != (shelf.new_folder, shelf.new_name)
+        new = (shelf.new_folder, shelf.new_name) if moves else (None, None)
+        values = (area, shelf.since, shelf.until, shelf.wanted, shelf.folder, shelf.name, *new)
+        db.execute(sql.ADD_SHELF, values)
+
+
+def folder_moves(db: Connection) -> list[FolderMove]:
+    """The moves of folders that are recorded and not done yet; several spans of an area may move together."""
+    spans: dict[tuple[str, str, str, bool, bool], list[tuple[int, int, int]]] = defaultdict(list)
+    for key, area, since, until, old, new, parked, whole in db.execute(reader_sql.MOVES):
+        spans[key, old, new, bool(parked), bool(whole)].append((area, since, until))
+    return [
+        FolderMove(
+            fingerprint=key, old=old, new=new, parked=parked, files=None if whole else _files_in(db, several)
+        )
+        for (key, old, new, parked, whole), several in spans.items()
+    ]
+
+
+def _files_in(db: Connection, spans: Sequence[tuple[int, int, int]]) -> tuple[str, ...]:
+    which = [dict(zip(("area", "since", "until"), one, strict=True)) for one in spans]
+    return tuple(file for one in which for (file,) in db.execute(reader_sql.CROPS_IN_SPAN, one))
+
+
+def forget_removed(db: Connection) -> None:
+    """Delete everything about jobs that no place wants, and the areas without a place."""
+    db.execute(sql.FIND_REMOVED)
+    for statement in sql.FORGET_REMOVED:
+        db.execute(statement)
 
 
 # ---- items ------------------------------------------------------------------------------------------------
@@ -213,7 +254,7 @@ def known_job(
 def known_jobs(
     db: Connection,
     rows: Sequence[tuple[int, int, int]],
-    areas: Mapping[int, Area],
+    area_of: Callable[[int, Scene], Area],
     selection: Selection,
     now: int,
 ) -> list[Job]:
@@ -221,7 +262,10 @@ def known_jobs(
     scenes: dict[int, Scene] = {}
     for item in {item for _, item, _ in rows}:
         scenes[item] = to_scene(db.execute(reader_sql.ITEM, (item,)).fetchone()[1:])
-    return [known_job(db, item, job, areas[area], scenes[item], selection, now) for job, item, area in rows]
+    return [
+        known_job(db, item, job, area_of(area, scenes[item]), scenes[item], selection, now)
+        for job, item, area in rows
+    ]
 
 
 def mark_crashed(db: Connection, left: Interrupted) -> list[tuple[str, str, str]]:

@@ -12,14 +12,13 @@ import contextlib
 import json
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s2async.areas.faults import Changes
-from s2async.areas.folders import parking
 from s2async.errors import LocalError
 from s2async.models import (
     DEFAULT_MEASURED,
@@ -38,7 +37,7 @@ from s2async.models import (
 from s2async.state import database, reader_sql, serialization, statuses, transactions
 from s2async.state import writer_sql as sql
 from s2async.state.reader import Ledger
-from s2async.state.records import ATTEMPTS, Cursor, StoredCrop
+from s2async.state.records import ATTEMPTS, Cursor, RenamedCrop, StoredCrop
 from s2async.state.serialization import hash_address, selection_values, to_scene
 
 if TYPE_CHECKING:
@@ -55,7 +54,8 @@ class State(Ledger):
         self._lock = lock
         self._inode = _inode(path)
         self._run: int | None = None
-        self._areas: dict[int, Area] = {}
+        self._areas: dict[int, list[Area]] = {}
+        """Places of this run by the row of their area, in the order of the configuration."""
         self._rows: dict[str, int] = {}
 
     @classmethod
@@ -144,36 +144,61 @@ class State(Ledger):
 
     # ---- areas ----
 
-    def sync_areas(self, areas: Sequence[Area]) -> list[FolderMove]:
-        """Make these the active areas. Other areas keep their jobs, but runs and counts leave them out.
+    def sync_areas(self, areas: Sequence[Area]) -> None:
+        """Make these the places of the state. Other areas keep their jobs, but runs and counts leave them out.
 
-        An area gets the folder that it asks for; if an inactive area has that folder, the fingerprint is appended
-        to the name of the inactive one. The state records the new folders only in `commit_folders`.
-
-        Moves can form chains and rings. To survive a kill between two renames, rename every ``old`` that exists to
-        ``.moving-<fingerprint>`` and call `park_folders`; then rename these to ``new`` and call `commit_folders`.
-        Both halves can be repeated: after a kill in between, this method returns the moves that are left, with the
-        parking name as ``old``. The folder ``old`` need not exist.
-
-        Returns:
-            The moves still to be made in the output folder.
+        Which folders and tags have to follow is recorded in the same transaction; `maintenance.moving` moves them.
+        Where crops lie changes only in `commit_folders`, so nothing is lost if the run is killed in between.
 
         Raises:
-            AreaError: two areas have the same polygon.
+            AreaError: two of them have the same name and folder on the same day.
+            RuntimeError: moves of an earlier call are left.
         """
+        if self.is_moving():
+            raise RuntimeError("moves are left: finish them first")
         with self._writing() as db:
-            self._rows, moves = transactions.sync_areas(db, areas)
-        self._areas = {self._rows[area.fingerprint]: area for area in areas}
-        return moves
+            rows = transactions.sync_areas(db, areas)
+        self._rows = {area.fingerprint: rows[area.fingerprint] for area in areas}
+        self._areas = defaultdict(list)
+        for area in areas:
+            self._areas[rows[area.fingerprint]].append(area)
 
-    def park_folders(self, moves: Sequence[FolderMove]) -> None:
-        """Record that the folders of these moves have their parking names; see `sync_areas`."""
-        self.commit_folders([replace(move, new=parking(move.fingerprint)) for move in moves])
+    def is_moving(self) -> bool:
+        """Whether crops are still to follow their areas."""
+        return self._first(reader_sql.IS_MOVING) is not None
 
-    def commit_folders(self, moves: Sequence[FolderMove]) -> None:
-        """Record that the folders of these moves have their new names."""
+    def folder_moves(self) -> list[FolderMove]:
+        """The moves of folders that the last run has recorded and not finished."""
+        with database.state_errors(self.path):
+            return transactions.folder_moves(self._db)
+
+    def renamed_crops(self) -> list[RenamedCrop]:
+        """The crops whose tags have a former name, while these are to be written anew."""
+        return [
+            RenamedCrop(job=job, asset=asset, path=Path(folder, file), bytes=size, sha256=sha256.hex(), name=name)
+            for job, asset, folder, file, size, sha256, name in self._all(reader_sql.RENAMED_CROPS)
+        ]
+
+    def park_folders(self) -> None:
+        """Record that the folders that move have their temporary names."""
         with self._writing() as db:
-            transactions.set_folders(db, moves)
+            db.execute(sql.PARK_SHELVES)
+
+    def note_tags(self, crops: Sequence[RenamedCrop]) -> None:
+        """Record size and hash of crops whose tags are about to be written anew, as they will be."""
+        rows = [(crop.bytes, bytes.fromhex(crop.sha256), crop.job, crop.asset) for crop in crops]
+        with self._writing() as db:
+            db.executemany(sql.SET_TAGGED, rows)
+
+    def commit_folders(self) -> None:
+        """Record that all crops lie where they are to be, with the tags that they are to have."""
+        with self._writing() as db:
+            db.execute(sql.SETTLE_SHELVES)
+
+    def forget_removed(self) -> None:
+        """Remove the records of all jobs and crops that belong to no place, and of areas without one."""
+        with self._writing() as db:
+            transactions.forget_removed(db)
 
     # ---- the status of jobs ----
 
@@ -297,7 +322,7 @@ class State(Ledger):
 
     def _jobs(self, rows: Sequence[tuple[int, int, int]], selection: Selection) -> list[Job]:
         with database.state_errors(self.path):
-            return transactions.known_jobs(self._db, rows, self._areas, selection, _seconds())
+            return transactions.known_jobs(self._db, rows, self._area_of, selection, _seconds())
 
     def add_scene(self, scene: Scene, areas: Sequence[Area], selection: Selection) -> list[Job]:
         """Record a scene that a search returned, and its jobs: one for each area that it may cover.
@@ -337,7 +362,7 @@ class State(Ledger):
                 else set()
             )
             jobs = [
-                transactions.known_job(db, item, job, self._areas[area_row], scene, selection, _seconds())
+                transactions.known_job(db, item, job, self._area_of(area_row, scene), scene, selection, _seconds())
                 for job, area_row in again
                 if area_row not in newer
             ]
@@ -420,6 +445,14 @@ class State(Ledger):
     def _add_traffic(self, db: database.Connection, traffic: Sequence[Traffic]) -> None:
         rows = [(self._this_run, t.stage, t.asset, t.use, t.requests, t.bytes) for t in traffic]
         db.executemany(sql.ADD_TRAFFIC, rows)
+
+    def _area_of(self, row: int, scene: Scene) -> Area:
+        """The place that gets the crop of a job: the first one that wants the day."""
+        places = self._areas[row]
+        if len(places) == 1:
+            return places[0]
+        day = scene.datetime.astimezone(UTC).date()
+        return next((place for place in places if place.wants(day)), places[0])
 
     def _row(self, area: Area) -> int:
         if area.fingerprint not in self._rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from s2async.state.reader_sql import ITEM_COLUMNS, NEWER, NEWER_HAS_JOB
+from s2async.state.reader_sql import ITEM_COLUMNS, NEWER, NEWER_HAS_JOB, REMOVED, WANTED
 
 # ---- runs and searches -----------------------------------------------------------------------------------
 
@@ -23,9 +23,33 @@ SET_ESTIMATE = "INSERT OR REPLACE INTO meta (key, value) VALUES ('estimate:' || 
 
 # ---- areas -----------------------------------------------------------------------------------------------
 
-ADD_AREA = "INSERT INTO areas (fingerprint, name, polygon, folder, active) VALUES (?, ?, ?, ?, 1)"
-SET_AREA = "UPDATE areas SET name = ?, active = ? WHERE id = ?"
-SET_FOLDER = "UPDATE areas SET folder = ? WHERE fingerprint = ?"
+ADD_AREA = "INSERT INTO areas (fingerprint, polygon, active) VALUES (?, ?, 1)"
+SET_AREA = "UPDATE areas SET active = ?, seasonal = ? WHERE id = ?"
+FORGET_PLACES = "DELETE FROM places"
+ADD_PLACE = "INSERT INTO places (area, name, since, until, folder, attributes) VALUES (?, ?, ?, ?, ?, ?)"
+FORGET_SHELVES = "DELETE FROM shelves WHERE area = ?"
+ADD_SHELF = """
+INSERT INTO shelves (area, since, until, wanted, folder, name, new_folder, new_name)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+PARK_SHELVES = "UPDATE shelves SET parked = 1 WHERE new_folder IS NOT NULL"
+SETTLE_SHELVES = """
+UPDATE shelves SET folder = new_folder, name = new_name, new_folder = NULL, new_name = NULL, parked = 0
+WHERE new_folder IS NOT NULL
+"""
+SET_TAGGED = "UPDATE products SET bytes = ?, sha256 = ? WHERE job = ? AND asset = ?"
+FIND_REMOVED = f"CREATE TEMP TABLE removed AS SELECT j.id AS job {REMOVED}"
+FORGET_REMOVED = (
+    "DELETE FROM measures WHERE job IN (SELECT job FROM removed)",
+    "DELETE FROM products WHERE job IN (SELECT job FROM removed)",
+    "DELETE FROM absences WHERE job IN (SELECT job FROM removed)",
+    "DELETE FROM suspects WHERE job IN (SELECT job FROM removed)",
+    "DELETE FROM jobs WHERE id IN (SELECT job FROM removed)",
+    "DELETE FROM shelves WHERE area IN (SELECT id FROM areas WHERE NOT active)",
+    "DELETE FROM areas WHERE NOT active",
+    "DROP TABLE removed",
+)
+"""After `FIND_REMOVED`: everything about jobs that no place wants, and areas without a place."""
 
 # ---- items -----------------------------------------------------------------------------------------------
 
@@ -78,7 +102,7 @@ FROM jobs j
 CROSS JOIN areas a ON a.id = j.area
 CROSS JOIN items i ON i.id = j.item
 WHERE j.status = 'open' AND (j.item, j.id) > (:item, :job) AND j.found < :run
-  AND a.active AND NOT (:newest AND {NEWER_HAS_JOB})
+  AND {WANTED} AND NOT (:newest AND {NEWER_HAS_JOB})
 ORDER BY j.item, j.id LIMIT :limit
 """  # noqa: S608
 MARK_CRASHED = """
@@ -92,7 +116,8 @@ WHERE id = :job AND status = 'open' AND (SELECT deaths FROM suspects WHERE job =
 RESET_COUNT = "UPDATE suspects SET deaths = 0 WHERE job = ?"
 CLEAR_MARK = "DELETE FROM suspects WHERE job = ?"
 NAMES_OF_JOB = """
-SELECT a.name, i.item FROM jobs j JOIN areas a ON a.id = j.area JOIN items i ON i.id = j.item WHERE j.id = ?
+SELECT coalesce(s.new_name, s.name), i.item FROM jobs j JOIN items i ON i.id = j.item
+JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.sensed WHERE j.id = ?
 """
 CRASHED_JOBS = f"""
 SELECT j.id, j.item, j.area
@@ -100,7 +125,7 @@ FROM suspects s
 CROSS JOIN jobs j ON j.id = s.job
 CROSS JOIN areas a ON a.id = j.area
 CROSS JOIN items i ON i.id = j.item
-WHERE j.status = 'open' AND j.found < :run AND a.active AND NOT (:newest AND {NEWER_HAS_JOB})
+WHERE j.status = 'open' AND j.found < :run AND {WANTED} AND NOT (:newest AND {NEWER_HAS_JOB})
 ORDER BY j.item, j.id
 """  # noqa: S608
 VALID_MEASURE = """
@@ -124,45 +149,48 @@ REOPEN_JOBS = """
 UPDATE jobs SET status = 'open', found = :run, attempts = 0, transient = 0, reason = '', cause = ''
 WHERE item = :item AND (status = :status OR :status IS NULL)
 """
-JOBS_TO_REOPEN = """
+JOBS_TO_REOPEN = f"""
 SELECT j.id, j.area FROM jobs j JOIN areas a ON a.id = j.area
-WHERE j.item = :item AND (j.status = :status OR :status IS NULL) AND a.active ORDER BY j.id
-"""
+WHERE j.item = :item AND (j.status = :status OR :status IS NULL) AND {WANTED} ORDER BY j.id
+"""  # noqa: S608
 REOPEN_LACKING = """
 UPDATE jobs SET status = 'open', found = :run, attempts = 0, transient = 0, reason = '', cause = ''
 WHERE item = :item AND status = 'saved' AND EXISTS (SELECT 1 FROM absences x WHERE x.job = jobs.id)
 """
-LACKING_TO_REOPEN = """
+LACKING_TO_REOPEN = f"""
 SELECT j.id, j.area FROM jobs j JOIN areas a ON a.id = j.area
 WHERE j.item = :item AND j.status = 'saved' AND EXISTS (SELECT 1 FROM absences x WHERE x.job = j.id)
-  AND a.active ORDER BY j.id
-"""
-REOPEN_TRANSIENT = """
-UPDATE jobs SET status = 'open', transient = 0, reason = '', cause = ''
-WHERE area IN (SELECT id FROM areas WHERE active)
-  AND status = 'failed' AND transient AND (attempts <= ? OR cause = 'origin')
-"""
+  AND {WANTED} ORDER BY j.id
+"""  # noqa: S608
+REOPEN_TRANSIENT = f"""
+UPDATE jobs SET status = 'open', transient = 0, reason = '', cause = '' WHERE id IN (
+    SELECT j.id FROM areas a CROSS JOIN jobs j ON j.area = a.id
+    WHERE j.status = 'failed' AND j.transient AND (j.attempts <= ? OR j.cause = 'origin') AND {WANTED}
+)
+"""  # noqa: S608
 """A retry for an origin that is still not listed sends no request, so it is free and has no limit."""
-REOPEN_DUE = """
+REOPEN_DUE = f"""
 UPDATE jobs SET status = 'open', attempts = 0, reason = '', cause = '' WHERE id IN (
     SELECT x.job FROM absences x
     CROSS JOIN jobs j ON j.id = x.job
     CROSS JOIN areas a ON a.id = j.area
     CROSS JOIN items i ON i.id = j.item
-    WHERE x.due IS NOT NULL AND (x.due <= :now OR x.tried > :now) AND x.edition = i.edition AND a.active
+    WHERE x.due IS NOT NULL AND (x.due <= :now OR x.tried > :now) AND x.edition = i.edition AND {WANTED}
       AND (
         j.status IN ('missing', 'saved') AND x.asset IN (SELECT value FROM json_each(:assets))
         OR j.status = 'missing' AND x.asset IN (SELECT value FROM json_each(:measured))
       )
 )
-"""
-RETRY = """
-UPDATE jobs SET status = 'open', attempts = 0, transient = 0, reason = '', cause = ''
-WHERE area IN (SELECT id FROM areas WHERE active) AND (
-    status IN (SELECT value FROM json_each(:again))
-    OR :missing AND status = 'saved' AND EXISTS (SELECT 1 FROM absences x WHERE x.job = jobs.id)
+"""  # noqa: S608
+RETRY = f"""
+UPDATE jobs SET status = 'open', attempts = 0, transient = 0, reason = '', cause = '' WHERE id IN (
+    SELECT j.id FROM areas a CROSS JOIN jobs j ON j.area = a.id
+    WHERE {WANTED} AND (
+        j.status IN (SELECT value FROM json_each(:again))
+        OR :missing AND j.status = 'saved' AND EXISTS (SELECT 1 FROM absences x WHERE x.job = j.id)
+    )
 )
-"""
+"""  # noqa: S608
 FORGET_ANSWERS = """
 DELETE FROM absences
 WHERE job IN (SELECT id FROM jobs WHERE status = 'open') AND (:missing OR NOT missing)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from s2async.errors import AreaError
+from s2async.maintenance import moving
 from s2async.models import (
     FolderMove,
 )
-from s2async.output import folder_moves
 from s2async.state.records import OPEN
 from s2async.state.writer import State
 from tests.support.states import (
@@ -41,7 +41,8 @@ def state(path: Path) -> Iterator[State]:
 
 
 def folders(state: State) -> dict[str, str]:
-    return dict(state._db.execute("SELECT fingerprint, folder FROM areas"))
+    statement = "SELECT a.fingerprint, s.folder FROM areas a JOIN shelves s ON s.area = a.id"
+    return dict(state._db.execute(statement))
 
 
 def test_areas_that_left_the_configuration_keep_their_jobs_which_are_not_counted(state: State) -> None:
@@ -69,9 +70,9 @@ def test_an_area_of_the_run_is_needed(state: State) -> None:
     assert state.counts(VISUAL).total == {}
 
 
-def test_two_areas_of_one_polygon_are_refused(state: State) -> None:
+def test_two_areas_of_one_folder_are_refused(state: State) -> None:
     with pytest.raises(AreaError, match=r"'a' and 'twin'"):
-        state.sync_areas([A, make_area("twin", key="a")])
+        state.sync_areas([A, make_area("twin", folder="a")])
     assert folders(state) == {}
 
 
@@ -79,13 +80,15 @@ def test_a_renamed_area_keeps_its_answers_and_its_folder_moves(state: State) -> 
     start(state, [A])
     record(state, saved(add(state, make_scene(), [A])[0]))
     renamed = make_area("new name", folder="new-name", key="a")
-    moves = state.sync_areas([renamed])
-    assert moves == [FolderMove(fingerprint=A.fingerprint, old="a", new="new-name")]
+    state.sync_areas([renamed])
+    assert state.folder_moves() == [FolderMove(fingerprint=A.fingerprint, old="a", new="new-name")]
     assert folders(state) == {A.fingerprint: "a"}
-    assert state.sync_areas([renamed]) == moves
-    state.commit_folders(moves)
+    with pytest.raises(RuntimeError, match="moves are left"):
+        state.sync_areas([renamed])
+    state.commit_folders()
     assert folders(state) == {A.fingerprint: "new-name"}
-    assert state.sync_areas([renamed]) == []
+    state.sync_areas([renamed])
+    assert not state.is_moving()
     state.update_statuses(judge, VISUAL)
     state.begin_run("{}", "1.0")
     assert add(state, make_scene(), [renamed]) == []
@@ -95,23 +98,21 @@ def test_a_renamed_area_keeps_its_answers_and_its_folder_moves(state: State) -> 
 def test_an_inactive_area_makes_room_for_another_of_its_folder(state: State) -> None:
     start(state, [A])
     other = make_area("a", key="another polygon")
-    moves = state.sync_areas([other])
-    assert {(move.old, move.new) for move in moves} == {
-        ("a", f"a-{A.fingerprint[:10]}"),
-        (f".moving-{other.fingerprint}", "a"),
-    }
-    state.commit_folders(moves)
+    state.sync_areas([other])
+    assert [(move.old, move.new) for move in state.folder_moves()] == [("a", f"a-{A.fingerprint[:10]}")]
+    state.commit_folders()
     assert folders(state) == {A.fingerprint: f"a-{A.fingerprint[:10]}", other.fingerprint: "a"}
-    assert state.sync_areas([other]) == []
-    back = state.sync_areas([make_area("a"), make_area("b", key="another polygon")])
-    state.commit_folders(back)
+    state.sync_areas([other])
+    assert not state.is_moving()
+    state.sync_areas([make_area("a"), make_area("b", key="another polygon")])
+    state.commit_folders()
     assert folders(state) == {A.fingerprint: "a", other.fingerprint: "b"}
 
 
 def test_folders_that_differ_in_case_only_clash(state: State) -> None:
     start(state, [make_area("Park")])
-    moves = state.sync_areas([make_area("park")])
-    assert sorted(move.new for move in moves) == [f"Park-{make_area('Park').fingerprint[:10]}", "park"]
+    state.sync_areas([make_area("park")])
+    assert [move.new for move in state.folder_moves()] == [f"Park-{make_area('Park').fingerprint[:10]}"]
 
 
 class Killed(BaseException):
@@ -130,13 +131,10 @@ def test_folders_in_a_ring_survive_a_kill_between_any_two_steps(
     ring = [make_area("b", key="a"), make_area("c", key="b"), make_area("a", key="c")]
 
     def bring_in_line() -> None:
-        moves = state.sync_areas(ring)
-        folder_moves.park(output, moves)
+        moving.finish(state, output, token="test")
+        state.sync_areas(ring)
         step()
-        state.park_folders(moves)
-        folder_moves.place(output, moves)
-        step()
-        state.commit_folders(moves)
+        moving.finish(state, output, token="test")
 
     left = survived
     rename = Path.replace
@@ -156,9 +154,10 @@ def test_folders_in_a_ring_survive_a_kill_between_any_two_steps(
         try:
             bring_in_line()
         except Killed:
-            assert survived < 8
+            assert survived < 7
         left = 1000
         bring_in_line()
     assert {path.relative_to(output).as_posix() for path in output.rglob("of *")} == {"b/of a", "c/of b", "a/of c"}
-    assert state.sync_areas(ring) == []
+    assert not state.is_moving()
+    assert folders(state) == {A.fingerprint: "b", B.fingerprint: "c", C.fingerprint: "a"}
     assert not list(output.glob(".moving*"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from shapely import MultiPolygon, Polygon, box
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
-from s2async.catalog.planning import GROUP_DEGREES, Matcher, groups, surround
+from s2async.catalog.planning import GROUP_DEGREES, Matcher, groups, seasons, surround, within
 from s2async.models import Area
 from s2async.sandbox.world.parks import PARKS
 from tests.support.examples import examples
@@ -181,7 +183,7 @@ def test_a_kilometre_around_the_footprint_counts(lon: float, lat: float, azimuth
         assert not found
 
 
-@given(st.lists(CLUSTERED | SQUARES, min_size=1, max_size=30), CLUSTERED | SQUARES)
+@given(st.lists(CLUSTERED | SQUARES, min_size=1, max_size=30, unique_by=lambda one: one.wkb), CLUSTERED | SQUARES)
 @examples(60)
 def test_matching_all_at_once_is_matching_one_by_one(polygons: list[Polygon], footprint: Polygon) -> None:
     areas = [an_area(f"{n}", polygon) for n, polygon in enumerate(polygons)]
@@ -234,3 +236,64 @@ def test_neighbours_follow_one_another() -> None:
 def test_a_scene_without_a_footprint_cannot_be_matched() -> None:
     with pytest.raises(ValueError, match="has no footprint"):
         Matcher([an_area("a", box(0, 0, 1, 1))]).areas_for(a_scene(footprint=None))
+
+
+# ---- seasons ----------------------------------------------------------------------------------------------
+
+
+def test_a_scene_makes_jobs_in_the_season_only_and_of_its_utc_day() -> None:
+    here = box(12.5, 52.5, 12.51, 52.51)
+    areas = [
+        replace(an_area("all", here), fingerprint="0"),
+        replace(an_area("june", here), fingerprint="1", start=date(2022, 6, 1), end=date(2022, 6, 30)),
+        replace(an_area("later", here), fingerprint="2", start=date(2022, 6, 11)),
+        replace(an_area("before", here), fingerprint="3", end=date(2022, 6, 9)),
+        replace(an_area("that day", here), fingerprint="4", start=date(2022, 6, 10), end=date(2022, 6, 10)),
+    ]
+    matcher = Matcher(areas)
+    east = timezone(timedelta(hours=9))
+    for when, names in (
+        (datetime(2022, 6, 10, tzinfo=UTC), {"all", "june", "that day"}),
+        (datetime(2022, 6, 10, 23, 59, 59, 999999, tzinfo=UTC), {"all", "june", "that day"}),
+        (datetime(2022, 6, 11, 8, tzinfo=east), {"all", "june", "that day"}),
+        (datetime(2022, 6, 11, 9, tzinfo=east), {"all", "june", "later"}),
+        (datetime(2022, 6, 9, 23, 59, 59, tzinfo=UTC), {"all", "june", "before"}),
+        (datetime(2022, 7, 1, tzinfo=UTC), {"all", "later"}),
+    ):
+        assert {area.name for area in matcher.areas_for(a_scene(datetime=when))} == names
+
+
+def test_of_areas_with_one_polygon_the_first_that_wants_the_day_gets_it() -> None:
+    here, there = box(12.5, 52.5, 12.51, 52.51), box(12.6, 52.6, 12.61, 52.61)
+    areas = [
+        replace(an_area("wheat", here), end=date(2022, 6, 8)),
+        an_area("other", there),
+        an_area("field", here),
+        an_area("twin", here),
+    ]
+    matcher = Matcher(areas)
+    scenes = {day: a_scene(datetime=datetime(2022, 6, day, tzinfo=UTC)) for day in (8, 9)}
+    found = {day: {area.name for area in matcher.areas_for(scene)} for day, scene in scenes.items()}
+    assert found == {8: {"wheat", "other"}, 9: {"field", "other"}}
+
+
+def test_spans_are_shortened_to_the_seasons_that_touch_them() -> None:
+    quarters = [
+        (datetime(2022, 1, 1, tzinfo=UTC), datetime(2022, 4, 1, tzinfo=UTC)),
+        (datetime(2022, 4, 1, tzinfo=UTC), datetime(2022, 6, 15, 12, tzinfo=UTC)),
+    ]
+    for seasons_, expected in (
+        ([(None, None)], quarters),
+        ([(None, date(2021, 12, 31)), (date(2022, 6, 16), None)], []),
+        ([(date(2022, 6, 15), date(2022, 9, 1))], [(datetime(2022, 6, 15, tzinfo=UTC), quarters[1][1])]),
+        (
+            [(date(2022, 2, 1), date(2022, 2, 3)), (date(2022, 3, 30), date(2022, 4, 2))],
+            [
+                (datetime(2022, 2, 1, tzinfo=UTC), quarters[0][1]),
+                (quarters[1][0], datetime(2022, 4, 3, tzinfo=UTC)),
+            ],
+        ),
+        ([(date(2022, 2, 1), date(2022, 2, 3)), (None, None)], quarters),
+    ):
+        areas = [replace(an_area("a", box(0, 0, 1, 1)), start=start, end=end) for start, end in seasons_]
+        assert within(quarters, *seasons(areas)) == expected

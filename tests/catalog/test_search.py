@@ -9,7 +9,7 @@ import json
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,26 @@ def test_a_plan_for_two_places_and_a_year() -> None:
     assert [s.key for s in plan(areas, *year, EARTH_SEARCH, now=now + timedelta(days=1))] == [s.key for s in found]
     other = plan(areas, *year, KNOWN["earth-search-c1"], now=now)
     assert not {search.key for search in found} & {search.key for search in other}
+
+
+def test_a_season_shortens_searches_unless_a_neighbour_wants_the_rest() -> None:
+    a, b = an_area("a", box(13, 52, 13.1, 52.1)), an_area("b", box(13.2, 52, 13.3, 52.1))
+    year, now = (
+        (datetime(2022, 1, 1, tzinfo=UTC), datetime(2023, 1, 1, tzinfo=UTC)),
+        datetime(2024, 1, 1, tzinfo=UTC),
+    )
+    summer = replace(a, start=date(2022, 6, 20), end=date(2022, 7, 10))
+    alone = plan([summer], *year, EARTH_SEARCH, now=now)
+    assert [search.label for search in alone] == ["a, 2022-06-20/2022-06-30", "a, 2022-07-01/2022-07-10"]
+    whole = plan([a, b], *year, EARTH_SEARCH, now=now)
+    assert plan([summer, b], *year, EARTH_SEARCH, now=now) == whole, "the same searches, by key"
+    assert plan([replace(a, start=date(2023, 1, 1))], *year, EARTH_SEARCH, now=now) == []
+    twins = plan([replace(a, end=date(2022, 1, 31)), replace(a, name="c", start=date(2022, 12, 31))], *year,
+                 EARTH_SEARCH, now=now)  # fmt: skip
+    assert [search.label for search in twins] == [
+        "a and 1 more, 2022-01-01/2022-01-31",
+        "a and 1 more, 2022-12-31/2022-12-31",
+    ]
 
 
 def test_an_area_on_both_sides_of_180_degrees_never_asks_for_the_world() -> None:

@@ -271,8 +271,8 @@ def judge(data: Path, world: Path, found: Found) -> None:
     """Compare a finished round with what rasterio.mask makes of the scenes."""
     rows = query(
         data / "state.sqlite",
-        "SELECT i.item, a.name, a.folder, j.status, j.reason, p.file FROM jobs j JOIN items i ON i.id = j.item "
-        "JOIN areas a ON a.id = j.area LEFT JOIN products p ON p.job = j.id",
+        "SELECT i.item, s.name, s.folder, j.status, j.reason, p.file FROM jobs j JOIN items i ON i.id = j.item "
+        "JOIN shelves s ON s.area = j.area LEFT JOIN products p ON p.job = j.id",
     )
     times = Counter((item, area) for item, area, *_ in rows)
     areas, items = fields(), sorted(path.name for path in (world / "cogs").iterdir())

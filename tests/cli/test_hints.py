@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -85,3 +85,12 @@ def test_ten_areas_are_named_and_the_others_counted() -> None:
 def test_a_share_is_never_rounded_up(share: float) -> None:
     assert share * 100 - 0.01 < hints.floored(share) + 1e-9
     assert hints.floored(share) <= share * 100 + 1e-9
+
+
+def test_seasons_outside_the_period_are_named() -> None:
+    for seasons in ((date(2023, 1, 1), None), (date(2023, 4, 1), date(2023, 9, 30)), (None, date(2019, 5, 1))):
+        told = hints.nothing_found(config(), "here", BERLIN, now=NOON, seasons=seasons)
+        assert "the seasons of the areas" in told
+        assert str(seasons[0] or seasons[1]) in told
+    within = hints.nothing_found(config(), "here", BERLIN, now=NOON, seasons=(date(2022, 4, 1), None))
+    assert "seasons" not in within

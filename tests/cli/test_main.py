@@ -919,4 +919,4 @@ def test_hostile_names_stay_text_everywhere(tmp_path: Path, stage: Stage) -> Non
     assert "\n'=1+1," in rows
     assert "\n'-x," in rows
     with contextlib.closing(sqlite3.connect(folder / "state.sqlite")) as db:
-        assert {name for (name,) in db.execute("SELECT name FROM areas")} == set(NAMES)
+        assert {name for (name,) in db.execute("SELECT name FROM places")} == set(NAMES)

@@ -6,6 +6,8 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import click
@@ -176,3 +178,21 @@ def test_what_was_found_and_answered_before_is_not_asked_for_again(large: Path, 
     text = large.read_text().replace("2022-01-01/2022-03-31", "2022-01-01/2022-06-30")
     large.write_text(text)
     assert ahead(large) == pytest.approx(whole * 91 / 90, rel=0.01)
+
+
+def test_only_days_in_a_season_are_ahead(tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox, run={"confirm_above": "1 KiB"})
+    config = Config.load(path)
+    areas = area_files.load(config)
+    whole = consent.bytes_ahead(config, areas)  # of January to March
+    assert whole > 1e6
+    for start, end, part in (
+        (date(2022, 1, 1), date(2022, 1, 9), 0.1),
+        (date(2021, 1, 1), date(2022, 1, 9), 0.1),
+        (date(2022, 3, 23), None, 0.1),
+        (date(2022, 1, 1), date(2022, 3, 31), 1),
+        (None, date(2021, 12, 31), 0),
+        (date(2022, 4, 1), None, 0),
+    ):
+        some = [replace(area, start=start, end=end) for area in areas]
+        assert consent.bytes_ahead(config, some) == pytest.approx(whole * part)

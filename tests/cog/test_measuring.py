@@ -44,7 +44,7 @@ def scatter_of(config: Config) -> Scatter:
     scatter = Scatter()
     with Ledger.read(config.run.state) as state:
         (area,) = state.areas()
-        rows = state.job_rows(config.selection(), area=area.fingerprint)
+        rows = state.job_rows(config.selection(), area=area)
         scatter.add(Watched(area=area, looks=tuple(looks(rows, config.clouds.classes))))
     return scatter
 

@@ -144,7 +144,7 @@ def test_an_abort_is_told_as_what_it_is(tmp_path: Path, stage: Stage) -> None:
     left = crash_marker.take(tmp_path / "abort-data" / "state.sqlite.decoding")
     assert left.crash == "Aborted"
     assert not left.alone
-    names = "SELECT a.name, i.item FROM jobs j JOIN areas a ON a.id = j.area JOIN items i ON i.id = j.item"
+    names = "SELECT l.name, i.item FROM jobs j JOIN places l ON l.area = j.area JOIN items i ON i.id = j.item"
     found = [
         worlds.query(Config.load(crash.config).run.state, f"{names} WHERE j.id = ?", job) for job in left.jobs
     ]

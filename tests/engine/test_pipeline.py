@@ -327,8 +327,8 @@ def test_areas_that_give_nothing_are_told(tmp_path: Path, stage: Stage) -> None:
     ]
     found = worlds.query(
         ran.config.run.state,
-        "SELECT DISTINCT j.status, j.reason FROM jobs j JOIN areas a ON a.id = j.area "
-        "WHERE a.name = 'Well' AND j.status = 'nodata'",
+        "SELECT DISTINCT j.status, j.reason FROM jobs j JOIN places l ON l.area = j.area "
+        "WHERE l.name = 'Well' AND j.status = 'nodata'",
     )
     assert found == [("nodata", "no centre of a pixel lies in the area: it is too small")]
 

@@ -245,7 +245,7 @@ def test_a_rule_may_need_two_assets(tmp_path: Path, stage: Stage) -> None:
 
 
 def recorded_statuses(config: Config) -> dict[str, str]:
-    statement = "SELECT areas.name, jobs.status FROM jobs JOIN areas ON areas.id = jobs.area"
+    statement = "SELECT places.name, jobs.status FROM jobs JOIN places ON places.area = jobs.area"
     return dict(worlds.query(config.run.state, statement))
 
 

@@ -394,7 +394,7 @@ def test_a_damaged_crop_that_was_recorded_as_it_is_is_found(copy: Path, ran: wor
             values = (path.stat().st_size, hashlib.sha256(path.read_bytes()).digest(), path.name, path.parent.name)
             db.execute(
                 "UPDATE products SET bytes = ?, sha256 = ? WHERE file = ? AND job IN "
-                "(SELECT j.id FROM jobs j JOIN areas a ON a.id = j.area WHERE a.folder = ?)",
+                "(SELECT j.id FROM jobs j JOIN shelves s ON s.area = j.area WHERE s.folder = ?)",
                 values,
             )
         db.commit()

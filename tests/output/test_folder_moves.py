@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s2async import files
-from s2async.areas.folders import parking, plan_moves
+from s2async.areas.folders import FIRST, LAST, Shelf, arrange, parking
 from s2async.errors import LocalError
 from s2async.models import Area, FolderMove
 from s2async.output import folder_moves
@@ -27,6 +27,10 @@ class Killed(BaseException):
 def move_all(output: Path, moves: Sequence[FolderMove]) -> None:
     folder_moves.park(output, moves)
     folder_moves.place(output, moves)
+
+
+def parked_at(move: FolderMove) -> str:
+    return parking(move.fingerprint, move.old, move.new)
 
 
 def contents(output: Path) -> dict[str, set[str]]:
@@ -75,16 +79,25 @@ def test_any_exchange_of_names_survives_kills(
         (output / "x").mkdir()
         (output / "x" / "foreign").touch()
     known = dict(zip(keys, "abcd", strict=True))
+    shelves = {
+        key: [Shelf(since=FIRST, until=LAST, wanted=True, folder=old, name=old, new_folder=old, new_name=old)]
+        for key, old in known.items()
+    }
     wanted = {
         key: Area(name=name, polygon=shapely.box(0, 0, 1, 1), fingerprint=key, folder=name)
         for key, name in zip(keys, names, strict=True)
     }
-    moves = plan_moves(known, wanted)
+    arranged = {key: shelf for key, (shelf,) in arrange(shelves, wanted.values()).items()}
+    moves = [
+        FolderMove(fingerprint=key, old=shelf.folder, new=shelf.new_folder)
+        for key, shelf in arranged.items()
+        if shelf.folder != shelf.new_folder
+    ]
 
     # the state notes the end of the first half, so that a kill repeats one half only
     while killed_after(data.draw(st.integers(0, 6)), lambda: folder_moves.park(output, moves)):
         pass
-    parked = [replace(move, old=parking(move.fingerprint)) for move in moves]
+    parked = [replace(move, parked=True) for move in moves]
     while killed_after(data.draw(st.integers(0, 6)), lambda: move_all(output, parked)):
         pass
 
@@ -123,7 +136,7 @@ def test_moves_are_on_the_disk_before_they_are_noted(tmp_path: Path, monkeypatch
 def test_a_parking_place_that_was_left_is_joined(tmp_path: Path) -> None:
     """Killed after parking, run with the old config, then moved again: crops lie in both places."""
     move = FolderMove(fingerprint="f" * 16, old="old", new="new")
-    for name in (f"{parking(move.fingerprint)}/1.tif", "old/2.tif"):
+    for name in (f"{parked_at(move)}/1.tif", "old/2.tif"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
     move_all(tmp_path, [move])
@@ -145,7 +158,7 @@ def test_a_move_that_is_not_possible_is_said_in_one_line(tmp_path: Path, monkeyp
     (tmp_path / "new").touch()
     with pytest.raises(LocalError, match=r"^cannot move to .*new: Not a directory; move away the file "):
         move_all(tmp_path, [move])
-    assert (tmp_path / parking(move.fingerprint) / "1.tif").exists()
+    assert (tmp_path / parked_at(move) / "1.tif").exists()
     (tmp_path / "new").unlink()
 
     def refuse(_: int) -> None:
@@ -154,3 +167,28 @@ def test_a_move_that_is_not_possible_is_said_in_one_line(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(LocalError, match=r"^cannot move folders in .*: Input/output error"):
         move_all(tmp_path, [move])
+
+
+def test_single_crops_are_taken_out_with_their_quicklooks(tmp_path: Path) -> None:
+    """Two areas share a folder, and one of them gets a name of its own: nothing of the other one moves."""
+    move = FolderMove(fingerprint="f" * 16, old="old", new="new", files=("1.tif", "3.tif", "gone.tif"))
+    for name in ("old/1.tif", "old/1.png", "old/2.tif", "old/2.png", "old/3.tif", "old/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for renames in range(4):
+        assert killed_after(renames, lambda: folder_moves.park(tmp_path, [move])) == (renames < 2)
+    parked = replace(move, parked=True)
+    while killed_after(1, lambda: move_all(tmp_path, [parked])):
+        pass
+    assert contents(tmp_path) == {"new": {"1.tif", "1.png", "3.tif"}, "old": {"2.tif", "2.png", "notes.txt"}}
+
+
+def test_a_folder_that_is_empty_then_is_removed(tmp_path: Path) -> None:
+    moves = [
+        FolderMove(fingerprint="f" * 16, old="old", new=name[0], files=(name,)) for name in ("a.tif", "b.tif")
+    ]
+    (tmp_path / "old").mkdir()
+    for name in ("a.tif", "b.tif"):
+        (tmp_path / "old" / name).touch()
+    move_all(tmp_path, moves)
+    assert contents(tmp_path) == {"a": {"a.tif"}, "b": {"b.tif"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,7 +100,8 @@ def test_a_narrow_link_a_long_one_and_a_slow_machine() -> None:
 def rough(
     *polygons: Polygon | MultiPolygon, days: float = 365, assets: tuple[str, ...] = ("visual",)
 ) -> costs.Rough:
-    return costs.rough([area(polygon) for polygon in polygons], days, assets, max_scene_cloud=80)
+    areas = [area(polygon) for polygon in polygons]
+    return costs.rough(areas, np.full(len(areas), days, float), assets, max_scene_cloud=80)
 
 
 def test_a_park_of_berlin_for_a_year_is_what_it_was() -> None:
@@ -139,3 +141,19 @@ def test_any_area_gives_a_sensible_number(west: float, south: float, wide: float
 def test_both_sides_of_the_antimeridian_are_two_small_places() -> None:
     both = MultiPolygon([box(179.99, 0.0, 180.0, 0.01), box(-180.0, 0.0, -179.99, 0.01)])
     assert rough(both).bytes < 5 * rough(box(179.98, 0.0, 179.99, 0.01)).bytes
+
+
+def test_days_outside_a_season_cost_nothing() -> None:
+    here, there = box(10.01, 50.02, 10.02, 50.03), box(12.01, 50.02, 12.02, 50.03)
+    both, alone = [area(here), area(there)], [area(here)]
+
+    def cost(areas: list[Area], *days: float) -> costs.Rough:
+        return costs.rough(areas, np.array(days), ("visual",), max_scene_cloud=80)
+
+    assert cost(both, 365, 0).bytes == pytest.approx(cost(alone, 365).bytes)
+    assert cost(both, 365, 0).jobs == pytest.approx(cost(alone, 365).jobs)
+    assert cost(both, 0, 0) == costs.Rough(0.0, 0.0)
+    assert cost(alone, 73).jobs == pytest.approx(cost(alone, 365).jobs / 5)
+    twice = [area(here), area(here)]
+    assert cost(twice, 365, 100).bytes == pytest.approx(cost(alone, 365).bytes), "blocks are shared"
+    assert cost(twice, 365, 100).jobs == pytest.approx(cost(alone, 465).jobs)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from s2async.report import page
-from s2async.report.area_section import AreaSection, Thumbnail, area_section
+from s2async.report.area_section import AreaSection, Thumbnail, area_section, keys
 from s2async.report.data import Watched
-from tests.support.looks import look, watched
+from tests.support.looks import AREA, look, watched
 from tests.support.pages import Page
 
 
@@ -59,3 +59,17 @@ def test_pictures_have_date_and_cloud_and_those_that_are_gone_say_so() -> None:
     assert "2022-01-01" in found.values("alt")[1]
     assert "1.3 % cloud" in found.text
     assert "cannot be read" in found.text
+
+
+def test_a_season_and_the_areas_own_columns_are_facts() -> None:
+    columns = {"crop": "<rye>", "plot": 7, "sown": date(2024, 4, 1), "owner": None}
+    area = replace(AREA, start=date(2022, 1, 1), end=date(2022, 3, 31), attributes=columns)
+    found = Page(shown(replace(watched(look(0, "saved")), area=area))).text
+    for fact in ("season2022-01-01 to 2022-03-31", "crop<rye>", "plot7", "sown2024-04-01"):
+        assert f"\n{fact}\n" in found
+    assert "owner" not in found
+
+
+def test_areas_of_one_polygon_have_keys_of_their_own() -> None:
+    other = replace(AREA, fingerprint="1" * 16)
+    assert keys([AREA, other, AREA, AREA]) == ["0" * 16, "1" * 16, f"{'0' * 16}-2", f"{'0' * 16}-3"]

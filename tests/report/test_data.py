@@ -28,7 +28,7 @@ def crop(item: str, asset: str, *, days: int = 0) -> SavedRow:
 
 def _job(item: str, days: int, measure: CloudMeasure | None, status: str) -> dict[str, Any]:
     return {
-        "area": "a", "fingerprint": "0" * 16, "folder": "a", "item": item, "collection": "c",
+        "area": "a", "fingerprint": "0" * 16, "folder": "a", "home": "a", "item": item, "collection": "c",
         "datetime": NOON + timedelta(days=days), "platform": "", "grid": "33UUU", "baseline": "",
         "scene_cloud": 12.0, "measure": measure, "status": status,
     }  # fmt: skip

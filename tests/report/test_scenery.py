@@ -70,7 +70,7 @@ def candidates_of(config: Config) -> Candidates:
     candidates, selection = Candidates(), config.selection()
     with Ledger.read(config.run.state) as state:
         for area in state.areas():
-            rows = state.job_rows(selection, area=area.fingerprint)
+            rows = state.job_rows(selection, area=area)
             candidates.add(Watched(area=area, looks=tuple(looks(rows, config.clouds.classes))))
     return candidates
 

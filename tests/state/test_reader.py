@@ -285,16 +285,16 @@ def test_a_polygon_is_told_by_its_fingerprint(state: State) -> None:
     assert shapely.from_wkb(state.polygon(A.fingerprint)).equals(A.polygon)
 
 
-def test_the_jobs_of_one_area_are_told_by_its_fingerprint(state: State) -> None:
+def test_the_jobs_of_one_area_are_told_apart(state: State) -> None:
     start(state, [A, B])
     for number in range(2):
         one, other = add(state, make_scene(f"S{number}", minutes=10 * number), [A, B])
         record(state, saved(one), cloudy(other))
     every = list(state.job_rows(VISUAL))
     for area in (A, B):
-        of_one = state.job_rows(VISUAL, area=area.fingerprint)
+        of_one = state.job_rows(VISUAL, area=area)
         assert list(of_one) == [row for row in every if row.fingerprint == area.fingerprint]
-    assert not list(state.job_rows(VISUAL, area="unknown"))
+    assert not list(state.job_rows(VISUAL, area=make_area("unknown")))
 
 
 def test_active_areas_and_the_squares_of_their_items(state: State) -> None:

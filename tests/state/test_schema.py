@@ -9,10 +9,13 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from s2async.areas.edits import Place
 from s2async.catalog.assets import NO_TIFF, ONLY_JP2
 from s2async.errors import LocalError, StateError, StateInUse
 from s2async.models import (
@@ -167,35 +170,70 @@ def test_an_older_file_is_copied_and_migrated(path: Path, monkeypatch: pytest.Mo
         assert old.counts(VISUAL).total == {"saved": 1}
 
 
+def load(path: Path, name: str, *statements: str) -> None:
+    """Make a state of an older version from its fixture, changed by some statements."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(Path(__file__).with_name(name).read_text())
+        for statement in statements:
+            db.execute(statement)
+        db.commit()
+
+
 def test_a_state_of_the_first_version_goes_on(path: Path) -> None:
     """That had no headers: all else is as it was, and from now on headers are kept."""
+    load(path, "state_v3.sql", "DROP TABLE headers", "DROP TABLE suspects", "PRAGMA user_version = 1")
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        before = db.execute("SELECT id, item, area, status, found FROM jobs").fetchall()
     with State.create_or_open(path) as state:
-        start(state, [A, B])
-        record(state, saved(add(state, make_scene(), [A, B])[0]))
-        state._db.execute("INSERT INTO files VALUES (1, 'scl', 500, 'tag')")
-        before = state._db.execute("SELECT * FROM jobs").fetchall()
-        state._db.execute("DROP TABLE headers")
-        state._db.execute("DROP TABLE suspects")
-        state._db.execute("DROP TABLE absences")
-        state._db.execute("ALTER TABLE jobs DROP COLUMN cause")
-        state._db.execute("PRAGMA user_version = 1")
-        first = dict(state._db.execute("SELECT name, sql FROM sqlite_schema"))
-    with State.create_or_open(path) as state:
-        assert state._db.execute("SELECT * FROM jobs").fetchall() == before
-        later = dict(state._db.execute("SELECT name, sql FROM sqlite_schema"))
-        new = {"headers", "sqlite_autoindex_headers_1", "suspects", "absences", "absences_due"}
-        assert later.keys() - first.keys() == new
-        assert {name: later[name] for name in first.keys() - {"jobs"}} == {
-            name: first[name] for name in first.keys() - {"jobs"}
-        }
-        assert state.known_files(make_scene()) == ()
-        start(state, [A, B])
-        (job,) = open_jobs(state)
+        later = {name for (name,) in state._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        assert later - tables == {"headers", "suspects", "absences", "places", "shelves"}
+        assert tables <= later
+        assert state._db.execute("SELECT id, item, area, status, found FROM jobs").fetchall() == before
+        assert state._db.execute("PRAGMA foreign_key_check").fetchall() == []
+        scene = make_scene("S5", minutes=40)
+        assert state.known_files(scene) == ()
+        start(state, [A, B, C])
+        job = next(job for job in open_jobs(state) if job.scene.id == "S5")
         fact = FileFact(asset="scl", href=job.scene.assets["scl"].href, size=500, etag="tag", header=b"header")
         state.record(BatchResult(outcomes=(saved(job),), files=(fact,)), [])
         assert state.known_files(job.scene) == (fact,)
-        assert state.counts(VISUAL).total == {"saved": 2}
+        assert state.counts(VISUAL).total["saved"] == 2
     assert path.with_name(path.name + ".v1").exists()
+
+
+def test_a_state_of_areas_with_one_name_and_folder_each_goes_on(path: Path) -> None:
+    """b had left, and the folder of c, which is d now, was on the way to its new name when the run was killed."""
+    load(path, "state_v4.sql")
+    parked = f".moving-{C.fingerprint}"
+    with State.create_or_open(path) as state:
+        assert state._db.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert state.counts(VISUAL).total == {"saved": 3, OPEN: 1}
+        assert [(area.name, dict(area.by_status)) for area in state.counts(VISUAL).areas] == [
+            ("a", {"saved": 2}),
+            ("d", {"saved": 1, OPEN: 1}),
+        ]
+        assert [str(crop) for crop in state.crop_paths()] == [
+            "a/S1_visual.tif", f"{parked}/S1_visual.tif", "a/S2_visual.tif"
+        ]  # fmt: skip
+        assert state.places() == [Place("a", A.fingerprint), Place("d", C.fingerprint)]
+        renamed = make_area("d", key="c")
+        state.sync_areas([A, renamed])
+        assert [(move.old, move.new) for move in state.folder_moves()] == [(parked, "d")]
+        state.commit_folders()
+        summer = replace(B, start=date(2022, 1, 2), end=date(2022, 1, 2), attributes={"crop": "rye"})
+        state.sync_areas([renamed, A, summer])
+        assert not state.is_moving()
+        state.update_statuses(judge, VISUAL)
+        state.begin_run("{}", "1.0")
+        assert state.reopen_transient() == 1
+        assert [(job.area.name, job.scene.id) for job in open_jobs(state)] == [("b", "S2"), ("d", "S2")]
+        record(state, *map(saved, open_jobs(state)))
+        assert [(row.area, row.item, row.folder, dict(row.attributes)) for row in state.saved_rows(VISUAL)] == [
+            ("a", "S1", "a", {}), ("a", "S2", "a", {}), ("b", "S2", "b", {"crop": "rye"}),
+            ("d", "S1", "d", {}), ("d", "S2", "d", {}),
+        ]  # fmt: skip
+    assert path.with_name(path.name + ".v4").exists()
 
 
 def test_a_state_that_told_reasons_in_words_only_goes_on(path: Path) -> None:
@@ -216,7 +254,8 @@ def test_a_state_that_told_reasons_in_words_only_goes_on(path: Path) -> None:
         told = {(p.item, p.area): (p.status, p.reason) for p in state.problems()}
         assert told["S2", "a"] == ("missing", "visual: only as JPEG 2000")
 
-        state.commit_folders(state.sync_areas([A, B, C]))
+        state.sync_areas([A, B, C])
+        state.commit_folders()
         assert state.update_statuses(judge, VISUAL) == {}
         assert state.reopen_transient() == 4, "not the one of an unsupported layout, nor the one that crashed"
         assert state.reopen_due(VISUAL) == 2

@@ -143,7 +143,8 @@ def test_a_resumed_job_brings_what_is_known(state: State) -> None:
         transient=True,
     )
     record(state, half, failed(jobs[1], transient=True))
-    state.commit_folders(state.sync_areas([A, B]))
+    state.sync_areas([A, B])
+    state.commit_folders()
     state.update_statuses(judge, both)
     assert state.reopen_transient() == 2
     state.begin_run("{}", "1.0")

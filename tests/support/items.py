@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -55,4 +56,5 @@ def a_scene(**changes: Any) -> Scene:
 
 
 def an_area(name: str, polygon: Polygon | MultiPolygon) -> Area:
-    return Area(name=name, polygon=polygon, fingerprint="0" * 16, folder=name)
+    fingerprint = hashlib.sha256(polygon.wkb).hexdigest()[:16]
+    return Area(name=name, polygon=polygon, fingerprint=fingerprint, folder=name)

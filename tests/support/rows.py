@@ -12,6 +12,7 @@ ROW = SavedRow(
     area="Tiergarten",
     fingerprint="0123456789abcdef",
     folder="tiergarten",
+    home="tiergarten",
     item="S2A_33UUU_20220719_0_L2A",
     collection="sentinel-2-l2a",
     datetime=datetime(2022, 7, 19, 10, 18, 5, 123000, tzinfo=UTC),

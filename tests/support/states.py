@@ -115,7 +115,8 @@ def record(state: State, *outcomes: Outcome) -> None:
 
 def start(state: State, areas: Sequence[Area], selection: Selection = VISUAL) -> dict[tuple[str, str], int]:
     """What a run does before its first request."""
-    state.commit_folders(state.sync_areas(areas))
+    state.sync_areas(areas)
+    state.commit_folders()
     changes = state.update_statuses(judge, selection)
     state.begin_run("{}", "1.0")
     return changes

@@ -95,10 +95,12 @@ def recorded_jobs(state: Path) -> Iterator[RecordedJob]:
         for job, asset, file in db.execute("SELECT job, asset, file FROM products"):
             products.setdefault(job, {})[asset] = file
         for job, name, wkb, folder, item, status, reason, base, assets, total, histogram in db.execute(
-            """SELECT jobs.id, areas.name, areas.polygon, areas.folder, items.item, jobs.status, jobs.reason,
+            """SELECT jobs.id, shelves.name, areas.polygon, shelves.folder, items.item, jobs.status, jobs.reason,
                       items.base, items.assets, measures.total, measures.histogram
                FROM jobs JOIN areas ON areas.id = jobs.area JOIN items ON items.id = jobs.item
-               LEFT JOIN measures ON measures.job = jobs.id ORDER BY areas.name, items.item"""
+               JOIN shelves ON shelves.area = areas.id AND items.sensed >= shelves.since
+                 AND items.sensed < shelves.until
+               LEFT JOIN measures ON measures.job = jobs.id ORDER BY shelves.name, items.item"""
         ):
             counts = None
             if histogram is not None:

@@ -1,0 +1,85 @@
+"""Has crops follow their areas: moves them to their folders, and writes the areas' names into their tags.
+
+The state records what is to be done before anything is done, and that it is done afterwards. After a kill, the
+next run (or command that works on crops) first finishes what is recorded, whatever the configuration says by then.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from s2async import files
+from s2async.output import folder_moves, geotiff
+from s2async.state.records import RenamedCrop
+
+if TYPE_CHECKING:  # only runs and commands that write the state open it
+    from s2async.state.writer import State
+
+TOGETHER: Final = 16
+"""Crops whose tags are written anew between two transactions. They are all open at the same time."""
+
+
+def finish(state: State, output: Path, *, token: str, tell: Callable[[str], None] = lambda _: None) -> list[Path]:
+    """Do what the state records as left to do for crops to follow their areas.
+
+    Args:
+        state: open for writing.
+        output: the output folder, which need not exist.
+        token: start of the names of temporary files.
+        tell: called with lines that a person should read.
+
+    Returns:
+        Files of others that were overwritten because they had the name of a crop.
+
+    Raises:
+        LocalError: a folder or a crop cannot be written.
+    """
+    if not state.is_moving():
+        return []
+    moves = state.folder_moves()
+    folder_moves.park(output, moves)
+    state.park_folders()
+    overwritten = folder_moves.place(output, moves)
+    renamed = state.renamed_crops()
+    if len(renamed) > TOGETHER:
+        tell(f"writing new names into the tags of {len(renamed):,} crops")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(renamed), TOGETHER):
+            some = renamed[start : start + TOGETHER]
+            _write(
+                state, output, token, [one for one in pool.map(lambda crop: _tagged(output, crop), some) if one]
+            )
+    state.commit_folders()
+    return overwritten
+
+
+def _tagged(output: Path, crop: RenamedCrop) -> tuple[RenamedCrop, bytes] | None:
+    """A crop with its name in the tags, and its bytes; None if there is nothing to write or it is not as recorded.
+
+    The same file always gives the same bytes. So the hash shows when a kill has left a file with its former tags
+    after the new ones were recorded.
+    """
+    with files.local_errors("read", output / crop.path):
+        try:
+            data = (output / crop.path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+    new = geotiff.with_tag(data, "AREA", crop.name)
+    if new is None or new == data:
+        return None
+    sha256 = hashlib.sha256(new).hexdigest()
+    if crop.sha256 not in (sha256, hashlib.sha256(data).hexdigest()):
+        return None
+    return replace(crop, bytes=len(new), sha256=sha256), new
+
+
+def _write(state: State, output: Path, token: str, tagged: Sequence[tuple[RenamedCrop, bytes]]) -> None:
+    if tagged:
+        state.note_tags([crop for crop, _ in tagged])
+        files.replace_all([(output / crop.path, data) for crop, data in tagged], token=token)
