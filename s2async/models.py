@@ -361,8 +361,10 @@ class FolderMove:
     fingerprint: str
     old: str
     new: str
-    files: tuple[str, ...] | None = None
-    """Names of the crops that move, because others in the folder stay; None when the whole folder moves."""
+    files: tuple[str, ...] = ()
+    """Names of the recorded crops that move."""
+    whole: bool = True
+    """All else in the folder moves with them. False when other crops in the folder stay, or move elsewhere."""
     parked: bool = False
     """An earlier run, which was killed, has done its first step; see `output.folder_moves`."""
 

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Final
 
 from s2async.areas.folder_names import HASH_DIGITS, clash_key, folder_name
@@ -138,6 +138,8 @@ class _Room:
 
     def shelves(self, key: str, old: Sequence[Shelf], spans: Sequence[_Span]) -> list[Shelf]:
         """The new shelves of one area, in order of time."""
+        if len(spans) == 1 and len(old) <= 1 and (spans[0].since, spans[0].until) == (FIRST, LAST):
+            return [_whole(old, spans[0])]  # nearly all areas have one name and no season
         found = list(_refined(old, spans))
         followed: dict[str, set[str]] = defaultdict(set)
         for shelf in found:
@@ -151,23 +153,55 @@ class _Room:
         return _merged(found)
 
     def _place_of(self, key: str, shelf: Shelf, followed: Collection[str]) -> str:
-        """The folder of crops that no place wants."""
-        folder = folder_name(shelf.name) if shelf.folder.startswith(PARKING) else shelf.folder
+        """The folder of crops that no place wants.
+
+        At no time may a folder hold crops of two areas that were sensed on the same day: their files may have the
+        same names.
+        """
+        folder = shelf.folder
+        if folder.startswith(PARKING):  # of a run of an earlier version that was killed
+            folder = folder_name(shelf.name)
+            return folder if self._is_free(folder, key) else self._spare(folder, key)
         if len(followed) == 1 and clash_key(folder) not in self._taken:
-            (folder,) = followed
-        others = (one for other, one in self._taken.get(clash_key(folder), ()) if other != key)
-        if not any(one.since < shelf.until and shelf.since < one.until for one in others):
-            return folder
+            (other,) = followed
+            return other if self._is_free(other, key) else folder
+        in_the_way = any(
+            one.since < shelf.until and shelf.since < one.until
+            for owner, one in self._taken.get(clash_key(folder), ())
+            if owner != key
+        )
+        return self._spare(folder, key) if in_the_way else folder
+
+    def _is_free(self, folder: str, key: str) -> bool:
+        """Whether no other area has, or gets, crops in a folder."""
+        name = clash_key(folder)
+        return self._held.get(name, {key}) == {key} and all(owner == key for owner, _ in self._taken.get(name, ()))
+
+    def _spare(self, folder: str, key: str) -> str:
         spare = f"{folder}-{key[:HASH_DIGITS]}"
-        while self._taken.get(clash_key(spare)) or self._held.get(clash_key(spare), {key}) != {key}:
+        while self._taken.get(clash_key(spare)) or not self._is_free(spare, key):
             spare += "-"
         return spare
+
+
+def _whole(old: Sequence[Shelf], to: _Span) -> Shelf:
+    """The only shelf of an area that one place wants on all days."""
+    at = old[0] if old else to
+    return Shelf(
+        since=FIRST,
+        until=LAST,
+        wanted=True,
+        folder=at.folder,
+        name=at.name,
+        new_folder=to.folder,
+        new_name=to.name,
+    )
 
 
 def _refined(old: Sequence[Shelf], spans: Sequence[_Span]) -> Iterable[Shelf]:
     """Shelves with the cuts of both; what no place wants is to stay, until `_Room` decides."""
     cuts = [(one.since, one.until) for one in old] + [(one.since, one.until) for one in spans]
-    ends = {FIRST, LAST, *(end for cut in cuts for end in cut)}
+    ends = {FIRST, LAST, *chain.from_iterable(cuts)}
     for since, until in pairwise(sorted(ends)):
         to = next((one for one in spans if one.since <= since and until <= one.until), None)
         at = next((one for one in old if one.since <= since and until <= one.until), None) or to or spans[0]

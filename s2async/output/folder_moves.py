@@ -34,10 +34,10 @@ def park(output: Path, moves: Sequence[FolderMove]) -> None:
         parked = _parked(output, move)
         if move.parked or parked == output / move.old:
             continue
-        if move.files is None:
-            _move(output / move.old, parked)
+        if move.whole:
+            _move(output / move.old, parked, move)
         else:
-            _take_out(output / move.old, parked, move.files)
+            _take_out(output / move.old, parked, move)
     _sync(output, moves)
 
 
@@ -54,7 +54,7 @@ def place(output: Path, moves: Sequence[FolderMove]) -> list[Path]:
     Raises:
         LocalError: a folder cannot be renamed.
     """
-    overwritten = [path for move in moves for path in _move(_parked(output, move), output / move.new)]
+    overwritten = [path for move in moves for path in _move(_parked(output, move), output / move.new, move)]
     _sync(output, moves)
     return overwritten
 
@@ -65,7 +65,7 @@ def _parked(output: Path, move: FolderMove) -> Path:
     return output / (old if old.startswith(PARKING) else parking(move.fingerprint, old, move.new))
 
 
-def _move(source: Path, target: Path) -> list[Path]:
+def _move(source: Path, target: Path, move: FolderMove) -> list[Path]:
     """Rename a folder; where the target exists, move the files into it. Returns the files overwritten there."""
     with files.local_errors("move to", target):
         if not source.is_dir():
@@ -73,36 +73,45 @@ def _move(source: Path, target: Path) -> list[Path]:
         if not target.exists():
             source.replace(target)
             return []
-        overwritten = _into(target, source.iterdir())
+        overwritten = _into(target, source.iterdir(), move)
         # The files must be on disk in the target before their old folder goes.
         files.sync_folder(target)
         source.rmdir()
     return overwritten
 
 
-def _take_out(source: Path, target: Path, names: Iterable[str]) -> None:
+def _take_out(source: Path, target: Path, move: FolderMove) -> None:
     """Move some crops with their quicklooks out of a folder, which is removed if it is empty then."""
-    crops = [source / name for name in names]
-    there = [path for crop in crops for path in (quicklook.beside(crop), crop) if path.is_file()]
+    there = [source / name for name in _names(move) if (source / name).is_file()]
     if not there:
         return
     files.make_folder(target)
     with files.local_errors("move to", target):
-        _into(target, there)
+        _into(target, there, move)
         files.sync_folder(target)
         with contextlib.suppress(OSError):  # it holds other files
             source.rmdir()
 
 
-def _into(target: Path, paths: Iterable[Path]) -> list[Path]:
-    """Move files into a folder. Returns those that were overwritten there."""
-    overwritten = []
+def _into(target: Path, paths: Iterable[Path], move: FolderMove) -> list[Path]:
+    """Move files into a folder. Returns those that were overwritten there, by recorded crops.
+
+    Other files never overwrite anything, as it may be a recorded crop: they get another name.
+    """
+    overwritten, ours = [], set(_names(move))
     for path in list(paths):
         new = target / path.name
-        if new.exists():
+        if new.exists() and path.name in ours:
             overwritten.append(new)
+        while path.name not in ours and new.exists():
+            new = new.with_name(f"{new.name}.old")
         path.replace(new)
     return overwritten
+
+
+def _names(move: FolderMove) -> list[str]:
+    """Names of the crops that move, each after its quicklook."""
+    return [name for file in move.files for name in (quicklook.beside(Path(file)).name, file)]
 
 
 def _sync(output: Path, moves: Sequence[FolderMove]) -> None:

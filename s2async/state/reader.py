@@ -14,7 +14,7 @@ from pathlib import Path
 from s2async import files
 from s2async.areas.edits import Place
 from s2async.areas.faults import Changes
-from s2async.areas.folders import season, span
+from s2async.areas.folders import parking, season, span
 from s2async.models import Area, Attribute, CloudMeasure, Estimate, Scene, Selection
 from s2async.state import database, serialization
 from s2async.state import reader_sql as sql
@@ -160,8 +160,15 @@ class Ledger(Totals):
         return jobs
 
     def crop_paths(self) -> Iterator[Path]:
-        """Iterate over the paths of the recorded crops, relative to the output folder, in no order."""
-        return (Path(folder, file) for folder, file in self._each(sql.CROP_PATHS))
+        """Iterate over the paths of the recorded crops, relative to the output folder, in no order.
+
+        If a run was killed while crops moved, all the places are among them where one of these may be.
+        """
+        for folder, file, new, fingerprint in self._each(sql.CROP_PATHS):
+            yield Path(folder, file)
+            if new is not None:
+                yield Path(parking(fingerprint, folder, new), file)
+                yield Path(new, file)
 
     def files_in(self, folder: str) -> frozenset[str]:
         """Names of the crops that are recorded in an area's folder."""

@@ -359,7 +359,10 @@ WHERE NOT s.wanted AND i.sensed >= s.since AND i.sensed < s.until
 """Jobs that no place wants."""
 REMOVED_JOBS = f"SELECT count(*) {REMOVED}"
 CROP_PATHS = """
-SELECT s.folder, p.file FROM products p CROSS JOIN jobs j ON j.id = p.job CROSS JOIN items i ON i.id = j.item
+SELECT s.folder, p.file, s.new_folder, iif(
+  s.new_folder IS NULL, '', (SELECT a.fingerprint FROM areas a WHERE a.id = s.area)
+)
+FROM products p CROSS JOIN jobs j ON j.id = p.job CROSS JOIN items i ON i.id = j.item
 CROSS JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.sensed
 """
 FILES_IN_FOLDER = """

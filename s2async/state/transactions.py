@@ -76,8 +76,18 @@ def sync_areas(db: Connection, areas: Sequence[Area]) -> dict[str, int]:
             "rename one of them"
         )
     places = [(area.fingerprint, *place_values(area)) for area in areas]
+    former = db.execute(reader_sql.PLACES).fetchall()
     rows: dict[str, int] = dict(db.execute(reader_sql.AREAS))
-    if places == db.execute(reader_sql.PLACES).fetchall():
+    if places == former:
+        return rows
+    for area in areas:
+        if area.fingerprint not in rows:
+            rows[area.fingerprint] = (
+                db.execute(sql.ADD_AREA, (area.fingerprint, to_wkb(area.polygon))).lastrowid or 0
+            )
+    db.execute(sql.FORGET_PLACES)
+    db.executemany(sql.ADD_PLACE, [(rows[key], *place) for key, *place in places])
+    if [place[:-1] for place in places] == [place[:-1] for place in former]:  # only their columns have changed
         return rows
     known: dict[str, list[Shelf]] = defaultdict(list)
     for key, since, until, wanted, folder, name in db.execute(reader_sql.SHELVES):
@@ -92,28 +102,24 @@ def sync_areas(db: Connection, areas: Sequence[Area]) -> dict[str, int]:
                 new_name=name,
             )
         )
-    for area in areas:
-        if area.fingerprint not in rows:
-            rows[area.fingerprint] = (
-                db.execute(sql.ADD_AREA, (area.fingerprint, to_wkb(area.polygon))).lastrowid or 0
-            )
-    db.execute(sql.FORGET_PLACES)
-    db.executemany(sql.ADD_PLACE, [(rows[key], *place) for key, *place in places])
-    for key, shelves in arrange(known, areas).items():
-        if shelves != known.get(key):
-            _put_shelves(db, rows[key], shelves)
+    changed = {rows[key]: shelves for key, shelves in arrange(known, areas).items() if shelves != known.get(key)}
+    db.executemany(sql.SET_AREA, [(*_days(shelves), area) for area, shelves in changed.items()])
+    db.executemany(sql.FORGET_SHELVES, [(area,) for area in changed])
+    values = [(area, *_shelf_values(shelf)) for area, shelves in changed.items() for shelf in shelves]
+    db.executemany(sql.ADD_SHELF, values)
     return rows
 
 
-def _put_shelves(db: Connection, area: int, shelves: Sequence[Shelf]) -> None:
+def _days(shelves: Sequence[Shelf]) -> tuple[bool, bool]:
+    """Whether any days are wanted, and whether only some are."""
     wanted = [shelf.wanted for shelf in shelves]
-    db.execute(sql.SET_AREA, (any(wanted), any(wanted) and not all(wanted), area))
-    db.execute(sql.FORGET_SHELVES, (area,))
-    for shelf in shelves:
-        moves = (shelf.folder, shelf.name) != (shelf.new_folder, shelf.new_name)
-        new = (shelf.new_folder, shelf.new_name) if moves else (None, None)
-        values = (area, shelf.since, shelf.until, shelf.wanted, shelf.folder, shelf.name, *new)
-        db.execute(sql.ADD_SHELF, values)
+    return any(wanted), any(wanted) and not all(wanted)
+
+
+def _shelf_values(shelf: Shelf) -> tuple[object, ...]:
+    moves = (shelf.folder, shelf.name) != (shelf.new_folder, shelf.new_name)
+    new = (shelf.new_folder, shelf.new_name) if moves else (None, None)
+    return (shelf.since, shelf.until, shelf.wanted, shelf.folder, shelf.name, *new)
 
 
 def folder_moves(db: Connection) -> list[FolderMove]:
@@ -122,9 +128,7 @@ def folder_moves(db: Connection) -> list[FolderMove]:
     for key, area, since, until, old, new, parked, whole in db.execute(reader_sql.MOVES):
         spans[key, old, new, bool(parked), bool(whole)].append((area, since, until))
     return [
-        FolderMove(
-            fingerprint=key, old=old, new=new, parked=parked, files=None if whole else _files_in(db, several)
-        )
+        FolderMove(fingerprint=key, old=old, new=new, parked=parked, files=_files_in(db, several), whole=whole)
         for (key, old, new, parked, whole), several in spans.items()
     ]
 

@@ -81,7 +81,7 @@ def test_a_renamed_area_keeps_its_answers_and_its_folder_moves(state: State) -> 
     record(state, saved(add(state, make_scene(), [A])[0]))
     renamed = make_area("new name", folder="new-name", key="a")
     state.sync_areas([renamed])
-    assert state.folder_moves() == [FolderMove(fingerprint=A.fingerprint, old="a", new="new-name")]
+    assert state.folder_moves() == [FolderMove(fingerprint=A.fingerprint, old="a", new="new-name", files=(FILE,))]
     assert folders(state) == {A.fingerprint: "a"}
     with pytest.raises(RuntimeError, match="moves are left"):
         state.sync_areas([renamed])
@@ -113,6 +113,9 @@ def test_folders_that_differ_in_case_only_clash(state: State) -> None:
     start(state, [make_area("Park")])
     state.sync_areas([make_area("park")])
     assert [move.new for move in state.folder_moves()] == [f"Park-{make_area('Park').fingerprint[:10]}"]
+
+
+FILE = f"{make_scene().id}_visual.tif"
 
 
 class Killed(BaseException):

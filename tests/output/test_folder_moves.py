@@ -109,7 +109,7 @@ def test_any_exchange_of_names_survives_kills(
 
 @pytest.mark.parametrize("renames", range(8))
 def test_files_join_those_of_a_folder_that_is_there(tmp_path: Path, renames: int) -> None:
-    move = FolderMove(fingerprint="f" * 16, old="old", new="new")
+    move = FolderMove(fingerprint="f" * 16, old="old", new="new", files=("1.tif", "2.tif", "3.tif"))
     for name in ("old/1.tif", "old/2.tif", "old/3.tif", "new/notes.txt", "new/2.tif"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
@@ -171,7 +171,9 @@ def test_a_move_that_is_not_possible_is_said_in_one_line(tmp_path: Path, monkeyp
 
 def test_single_crops_are_taken_out_with_their_quicklooks(tmp_path: Path) -> None:
     """Two areas share a folder, and one of them gets a name of its own: nothing of the other one moves."""
-    move = FolderMove(fingerprint="f" * 16, old="old", new="new", files=("1.tif", "3.tif", "gone.tif"))
+    move = FolderMove(
+        fingerprint="f" * 16, old="old", new="new", files=("1.tif", "3.tif", "gone.tif"), whole=False
+    )
     for name in ("old/1.tif", "old/1.png", "old/2.tif", "old/2.png", "old/3.tif", "old/notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -185,10 +187,28 @@ def test_single_crops_are_taken_out_with_their_quicklooks(tmp_path: Path) -> Non
 
 def test_a_folder_that_is_empty_then_is_removed(tmp_path: Path) -> None:
     moves = [
-        FolderMove(fingerprint="f" * 16, old="old", new=name[0], files=(name,)) for name in ("a.tif", "b.tif")
+        FolderMove(fingerprint="f" * 16, old="old", new=name[0], files=(name,), whole=False)
+        for name in ("a.tif", "b.tif")
     ]
     (tmp_path / "old").mkdir()
     for name in ("a.tif", "b.tif"):
         (tmp_path / "old" / name).touch()
     move_all(tmp_path, moves)
     assert contents(tmp_path) == {"a": {"a.tif"}, "b": {"b.tif"}}
+
+
+def test_what_is_not_recorded_overwrites_nothing(tmp_path: Path) -> None:
+    """A killed run has left 2.tif unrecorded, and the folder that it moves to has a recorded crop of this name."""
+    move = FolderMove(fingerprint="f" * 16, old="old", new="new", files=("1.tif",))
+    for name in ("old/1.tif", "old/2.tif", "old/notes.txt", "new/2.tif", "new/notes.txt", "new/notes.txt.old"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    move_all(tmp_path, [move])
+    assert {path.name: path.read_text() for path in (tmp_path / "new").iterdir()} == {
+        "1.tif": "old/1.tif",
+        "2.tif": "new/2.tif",
+        "2.tif.old": "old/2.tif",
+        "notes.txt": "new/notes.txt",
+        "notes.txt.old": "new/notes.txt.old",
+        "notes.txt.old.old": "old/notes.txt",
+    }

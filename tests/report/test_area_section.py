@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from datetime import date
 
+from s2async.models import Attribute
 from s2async.report import page
 from s2async.report.area_section import AreaSection, Thumbnail, area_section, keys
 from s2async.report.data import Watched
@@ -62,7 +63,7 @@ def test_pictures_have_date_and_cloud_and_those_that_are_gone_say_so() -> None:
 
 
 def test_a_season_and_the_areas_own_columns_are_facts() -> None:
-    columns = {"crop": "<rye>", "plot": 7, "sown": date(2024, 4, 1), "owner": None}
+    columns: dict[str, Attribute] = {"crop": "<rye>", "plot": 7, "sown": date(2024, 4, 1), "owner": None}
     area = replace(AREA, start=date(2022, 1, 1), end=date(2022, 3, 31), attributes=columns)
     found = Page(shown(replace(watched(look(0, "saved")), area=area))).text
     for fact in ("season2022-01-01 to 2022-03-31", "crop<rye>", "plot7", "sown2024-04-01"):
