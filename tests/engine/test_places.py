@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shapely
 from click.testing import CliRunner, Result
 
 import s2async
@@ -370,6 +373,36 @@ def test_a_changed_crop_of_a_removed_area_stays(tmp_path: Path, stage: Stage) ->
     assert "has 4 bytes instead of" in done.output
     assert "4 crops" in done.output
     assert mine.read_bytes() == b"mine"
+
+
+def test_days_outside_the_seasons_of_a_file_are_removed_when_asked_for(tmp_path: Path, stage: Stage) -> None:
+    """Areas of a GeoJSON file: one name with two outlines, and a season that is shortened."""
+
+    def run(*seasons: tuple[str, str, str]) -> worlds.Ran:
+        features = [
+            {
+                "type": "Feature",
+                "geometry": shapely.geometry.mapping(worlds.polygon(shape)),
+                "properties": {"name": "Hill", "valid_from": first, "valid_to": last, "crop": crop},
+            }
+            for (shape, first, last), crop in zip(seasons, ("rye", "oats"), strict=True)
+        ]
+        (tmp_path / "fields.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+        return worlds.run(path, stage.sandbox)
+
+    path = worlds.write_config(tmp_path, stage.sandbox, areas=None)
+    text = re.sub(r"(?m)^areas = .*$", 'areas = "fields.geojson"', path.read_text())
+    path.write_text(text)
+    run(("North", "2022-01-01", "2022-01-10"), ("South", "2022-01-11", "2022-01-31"))
+    ran = run(("North", "2022-01-10", "2022-01-10"), ("South", "2022-01-11", "2022-01-31"))
+    assert not ran.cogs
+    with (ran.config.output.folder / "overview.csv").open(encoding="utf-8", newline="") as file:
+        assert [(row["path"][:5], row["item_id"][16:18], row["crop"]) for row in csv.DictReader(file)] == [
+            ("Hill/", "10", "rye"), ("Hill/", "15", "oats"), ("Hill/", "21", "oats")
+        ]  # fmt: skip
+    assert len(worlds.crops(ran.config)) == 4
+    assert "1 crops" in prune(path, "--yes").output
+    assert [crop.name[16:18] for crop in worlds.crops(ran.config)] == ["10", "15", "21"]
 
 
 # ---- any edit -----------------------------------------------------------------------------------------------
