@@ -1,0 +1,214 @@
+"""Which offset the digital numbers (DN) of a file have: reflectance = DN * 0.0001 + offset, and DN 0 is no data.
+
+Since processing baseline 04.00 (2022-01-25), ESA adds 1000 to all DN of Sentinel-2 L2A, so that reflectances below
+zero can be stored. Some archives subtract it again, and the metadata of items contradict the files in both
+directions. The decision is a table: the first row that fits decides, and its name is stored as the basis. The
+date of sensing decides only which of two rows applies to one archive; it never replaces the baseline, because old
+scenes are processed again with new baselines.
+
+Sources of the table: pixels of 48 scenes of Earth Search and of two granules compared with ESA's JPEG 2000, in the
+issues earth-search#9, #66, #71, #78 and cirrus-earth-search#21, #26, #33; ESA's product specification 14.9 (2021).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+from s2async.reflectance.evidence import Evidence
+
+QUANTIFICATION: Final = 10_000
+"""DN of reflectance 1 without an offset (QUANTIFICATION_VALUE of the product)."""
+OFFSET: Final = -1000
+"""Offset in DN since baseline 04.00 (BOA_ADD_OFFSET of the product, the same for all bands)."""
+FIRST_WITH_OFFSET: Final = (4, 0)
+"""First baseline whose DN have an offset."""
+UNSETTLED: Final = (datetime(2022, 1, 25, tzinfo=UTC), datetime(2022, 3, 1, tzinfo=UTC))
+"""Period of sensing whose files in ``sentinel-cogs`` may have the offset or not (cirrus-earth-search#21)."""
+LARGEST: Final = 32_767
+"""Largest DN of a reflectance band (2^15 - 1); larger ones are wrapped below zero (earth-search#78)."""
+
+_NAMES = ("coastal", "blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "nir09", "swir16")
+BANDS: Final = frozenset((*_NAMES, "swir22", *(f"b{number:02}" for number in range(1, 13)), "b8a"))
+"""Keys of reflectance bands in small letters, without a resolution such as ``_10m``."""
+
+
+def is_reflectance(key: str) -> bool:
+    """Whether an asset with this key (ours or the item's) holds surface reflectance, as ``red`` or ``B04``."""
+    return re.sub(r"[_-]\d+m$", "", key.casefold()).removesuffix("-jp2") in BANDS
+
+
+class Convention(StrEnum):
+    """What an archive does with the offset of baseline 04.00 and later."""
+
+    ESA = "esa"
+    """It keeps ESA's DN: the offset is there."""
+    EARTH_SEARCH = "earth-search"
+    """The bucket ``sentinel-cogs``: the offset was subtracted, except in some scenes of early 2022."""
+    NONE = "none"
+    """No file has an offset."""
+    UNKNOWN = "unknown"
+
+
+class Basis(StrEnum):
+    """Why an offset was chosen: the row of the table."""
+
+    RULE = "rule"
+    """The asset is no reflectance band."""
+    BASELINE = "baseline"
+    """The processing baseline is older than the offset."""
+    TAG = "tag"
+    """The file states its offset."""
+    SOURCE = "source"
+    """The archive keeps ESA's DN, or says that it has no offsets."""
+    FLAG = "flag"
+    """The item says that the offset was subtracted (``earthsearch:boa_offset_applied``)."""
+    BUCKET = "bucket"
+    """The archive subtracts the offset, whatever its item says."""
+    PIXELS = "pixels"
+    """Pixels are darker than an offset allows."""
+    DOUBTFUL = "doubtful"
+    """Files of this time may or may not have the offset, and no pixel decides."""
+    UNKNOWN = "unknown"
+    """Neither baseline nor archive are known: the DN have no known meaning."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What is known about the files of one item."""
+
+    convention: Convention
+    baseline: tuple[int, ...] = ()
+    """Processing baseline such as (5, 11); empty when unknown."""
+    subtracted: bool | None = None
+    """The item's flag that the offset was subtracted; None when it has none."""
+    sensed: datetime | None = None
+    """Time of sensing, aware."""
+    tag: float | None = None
+    """Offset in reflectance that the TIFF states; None when it states none or was not read."""
+    stated: float | None = None
+    """Offset in reflectance that the item states for the asset (``raster:offset``)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Offset:
+    """The offset of the DN of one file, and its basis."""
+
+    dn: int | None
+    """To be added to a DN: 0 or -1000; None when unknown."""
+    basis: Basis
+    doubt: str = ""
+    """What contradicts it, in words; empty when nothing does."""
+
+    @property
+    def reflectance(self) -> float | None:
+        """To be added to DN * 0.0001: 0.0 or -0.1; None when unknown."""
+        return None if self.dn is None else self.dn / QUANTIFICATION
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether reflectances by this offset need no warning."""
+        return self.dn is not None and self.basis is not Basis.DOUBTFUL and not self.doubt
+
+
+def decide(key: str, facts: Facts, evidence: Evidence | None = None) -> Offset:
+    """Decide on the offset of one file: the first row of the table that fits.
+
+    Args:
+        key: of the asset.
+        facts: of the item and the file.
+        evidence: dark pixels that were read so far, of all reflectance bands and areas of the item.
+    """
+    if not is_reflectance(key):
+        return Offset(dn=0, basis=Basis.RULE)
+    offset = _decided(facts, evidence)
+    return replace(offset, doubt=_doubt(offset, facts, evidence))
+
+
+def _decided(facts: Facts, evidence: Evidence | None) -> Offset:
+    dark = evidence is not None and evidence.proves_none
+    if facts.baseline and facts.baseline < FIRST_WITH_OFFSET:
+        return Offset(dn=0, basis=Basis.BASELINE)
+    if facts.convention is Convention.NONE:
+        return Offset(dn=0, basis=Basis.SOURCE)
+    # A file that states its offset has been written with care, also where the archive is not known.
+    if facts.convention is not Convention.EARTH_SEARCH and facts.tag is not None:
+        return Offset(dn=round(facts.tag * QUANTIFICATION), basis=Basis.TAG)
+    if facts.convention is Convention.ESA and (facts.baseline or facts.stated is not None):
+        # The item's offset alone tells only whether the baseline has one; here that is what decides.
+        dn = OFFSET if facts.baseline else round((facts.stated or 0.0) * QUANTIFICATION)
+        return Offset(dn=dn, basis=Basis.SOURCE)
+    if facts.convention is Convention.EARTH_SEARCH:
+        if facts.subtracted:
+            return Offset(dn=0, basis=Basis.FLAG)
+        if facts.baseline and facts.sensed is not None:
+            if not UNSETTLED[0] <= facts.sensed < UNSETTLED[1]:
+                return Offset(dn=0, basis=Basis.BUCKET)
+            return Offset(dn=0, basis=Basis.PIXELS) if dark else Offset(dn=OFFSET, basis=Basis.DOUBTFUL)
+    return Offset(dn=0, basis=Basis.PIXELS) if dark else Offset(dn=None, basis=Basis.UNKNOWN)
+
+
+def _doubt(offset: Offset, facts: Facts, evidence: Evidence | None) -> str:
+    if evidence is not None and evidence.wrapped:
+        return (
+            f"the file is corrupt: {evidence.wrapped:,} pixels are above {LARGEST}, which are wrapped below zero"
+        )
+    # Areas may be lakes and shadows: dark pixels raise a doubt about a rule or a tag, but do not overrule it.
+    if offset.dn == OFFSET and evidence is not None and evidence.proves_none:
+        return "pixels are darker than files with an offset of -1000 have them"
+    # The item's flag and its raster:offset raise none: in this archive, both are known to be wrong.
+    if offset.dn is not None and facts.tag is not None and round(facts.tag * QUANTIFICATION) != offset.dn:
+        return f"the file states an offset of {facts.tag:g}"
+    return ""
+
+
+def baseline(*texts: str) -> tuple[int, ...]:
+    """The processing baseline of an item: the first that is known of its properties and names.
+
+    Args:
+        texts: in order of trust: ``s2:processing_baseline`` or ``processing:version`` such as ``05.11``, product
+            names or ids with a part such as ``_N0511_``.
+
+    Returns:
+        Such as (5, 11); empty when none of them says it.
+    """
+    for text in texts:
+        if match := re.fullmatch(r"0*(\d{1,2})\.(\d{2})(?:\.\d+)?", text.strip()):
+            return int(match[1]), int(match[2])
+        if match := re.search(r"_N(\d{2})\.?(\d{2})(?=_|\.|$)", text):
+            return int(match[1]), int(match[2])
+    return ()
+
+
+BUCKETS: Final[Mapping[str, Convention]] = {
+    "sentinel-cogs": Convention.EARTH_SEARCH,
+    "e84-earth-search-sentinel-data": Convention.ESA,
+    "sentinel-s2-l2a": Convention.ESA,
+    "sentinel2l2a01": Convention.ESA,
+    "eodata": Convention.ESA,
+}
+"""Convention of public archives: AWS buckets, the Azure account of Planetary Computer, the bucket of CDSE."""
+
+
+def convention(href: str) -> Convention:
+    """The convention of the archive that an href points to.
+
+    Args:
+        href: an http(s) or s3 URL of a file.
+    """
+    match = re.match(r"(?:s3://|https?://)([^/?#]*)/?([^/?#]*)", href)
+    if not match:
+        return Convention.UNKNOWN
+    host, folder = match[1].casefold(), match[2]
+    bucket, _, domain = host.partition(".")
+    if not domain:
+        return BUCKETS.get(host, Convention.UNKNOWN)  # s3://bucket/...
+    if re.fullmatch(r"s3[.-].*amazonaws\.com|eodata\.dataspace\.copernicus\.eu", host):
+        bucket = folder
+    elif not domain.endswith(("amazonaws.com", "blob.core.windows.net")):
+        return Convention.UNKNOWN
+    return BUCKETS.get(bucket, Convention.UNKNOWN)
