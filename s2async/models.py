@@ -164,11 +164,26 @@ class Scene:
     """Start of the datastrip (the ``S20200305T103210`` of its id); the empty string when unknown."""
     footprint: BaseGeometry | None
     """Footprint of the item in longitude and latitude; where it crosses 180 degrees, in one piece that goes on
-    beyond them. None for scenes that are read from the state."""
+    beyond them. None when a scene that is read from the state has none there."""
     assets: Mapping[str, Asset]
     """The readable COGs by key."""
     absent: Mapping[str, Reason] = field(default_factory=dict)
     """Why an asset that the item names cannot be read, by key."""
+    datatake: str = ""
+    """Platform and start of the datatake, such as ``S2B_20240825T173909``; the empty string when unknown."""
+    subtracted: bool | None = None
+    """Whether the item says that the offset of its reflectance bands was subtracted; None when it does not say."""
+    offsets: float | Mapping[str, float] | None = None
+    """Offset in reflectance that the item states for its reflectance bands: one number if all have the same, else
+    by key; None when it states none. It may contradict the files, see `reflectance.decision`."""
+
+    @property
+    def acquisition(self) -> str:
+        """Datatake and grid square: equal for all items of one acquisition, in all catalogues and processings.
+
+        Such as ``S2B_20240825T173909_13TDE``; the empty string when one of them is unknown.
+        """
+        return f"{self.datatake}_{self.grid}" if self.datatake and self.grid else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -274,6 +289,14 @@ class Job:
     """Crops that this run has written and not recorded yet: the batch was stopped before its last asset."""
     lacks: tuple[Lack, ...] = ()
     """Assets that it lacked before. Those that are not due again (`Lack.again`) are not requested."""
+    alias: str = ""
+    """What the names of its crops begin with instead of the item's id: where items of two collections have the
+    same id, those of the second collection have an alias."""
+
+    @property
+    def stem(self) -> str:
+        """What the names of its crops begin with."""
+        return self.alias or self.scene.id
 
 
 LONGEST_BATCH: Final = 64

@@ -10,6 +10,7 @@ from urllib.parse import urljoin, urlsplit
 
 from s2async.clouds import scl
 from s2async.models import Asset, Cause, Reason
+from s2async.reflectance.decision import is_reflectance
 from s2async.text import listing, origin
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ NO_TIFF = Reason(Cause.FORMAT, "not a TIFF")
 NO_ADDRESS = Reason(Cause.ADDRESS, "no address")
 UNUSABLE = Reason(Cause.ADDRESS, "unusable address")
 NO_ASSET = Reason(Cause.NO_ASSET, "the item has no such asset")
+_LARGEST_OFFSET = 10.0
+"""Offsets in reflectance beyond which a number has no meaning."""
 
 
 def sort_assets(
@@ -58,6 +61,34 @@ def sort_assets(
             if not isinstance(found, Reason):
                 assets[key] = Asset(key=key, href=found)
     return assets, absent
+
+
+def stated_offsets(entries: Mapping[str, Any], catalog: Catalog) -> float | dict[str, float] | None:
+    """The offsets that an item states for its reflectance bands; see `Scene.offsets`.
+
+    Args:
+        entries: the item's assets whose keys can be part of a file name.
+        catalog: source of the item.
+    """
+    keys = {key: name for key, name in _our_keys(entries, catalog).items() if is_reflectance(key)}
+    found = {key: _stated_offset(mapping(entries[name])) for key, name in keys.items()}
+    stated = {key: offset for key, offset in found.items() if offset is not None}
+    alike = len(stated) == len(keys) and len(set(stated.values())) == 1
+    return next(iter(stated.values())) if alike else stated or None
+
+
+def _stated_offset(entry: Mapping[str, Any]) -> float | None:
+    """The offset of an asset's first band, by the raster extension before version 2 or since."""
+    former, since = _first_band(entry, "raster:bands"), _first_band(entry, "bands")
+    for value in (former.get("offset"), entry.get("raster:offset"), since.get("raster:offset")):
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST_OFFSET:
+            return float(value)  # false for not-a-number, too
+    return None
+
+
+def _first_band(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    bands = entry.get(name)
+    return mapping(bands[0]) if isinstance(bands, list) and bands else {}
 
 
 def _our_keys(entries: Mapping[str, Any], catalog: Catalog) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,10 +17,12 @@ import shapely
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from s2async.catalog.assets import at_origin_of, is_address, mapping, means_origin_of, sort_assets
+from s2async.catalog import product_names
+from s2async.catalog.assets import at_origin_of, is_address, mapping, means_origin_of, sort_assets, stated_offsets
 from s2async.catalog.providers import Catalog
 from s2async.errors import BadAnswer
 from s2async.models import Scene
+from s2async.reflectance import decision
 
 # ---- an item as a scene -----------------------------------------------------------------------------------
 
@@ -50,7 +52,7 @@ def to_scene(item: Mapping[str, Any], catalog: Catalog) -> Scene:
     )
     updated = _text(properties, "updated")
     generated = _text(properties, "s2:generation_time", "sentinel2:generation_time")
-    strip = re.search(r"_(S\d{8}T\d{6})", _text(properties, "s2:datastrip_id"))
+    names = [*(_text(properties, key) for key in _PRODUCT_NAMES), name]
     return Scene(
         id=name,
         collection=_text(item, "collection") or catalog.collection,
@@ -61,13 +63,31 @@ def to_scene(item: Mapping[str, Any], catalog: Catalog) -> Scene:
         grid=_grid(name, properties),
         cloud=_cloud(properties.get("eo:cloud_cover")),
         epsg=_epsg(properties),
-        baseline=_text(properties, "s2:processing_baseline", "sentinel2:processing_baseline"),
-        generated=generated,
-        datastrip=strip[1] if strip else "",
+        baseline=_baseline(properties, names),
+        generated=generated or product_names.processed(*names),
+        datastrip=product_names.datastrip(_text(properties, "s2:datastrip_id", "eopf:datastrip_id"), name),
         footprint=_footprint(name, item),
         assets=assets,
         absent=absent,
+        datatake=product_names.datatake(_text(properties, "s2:datatake_id", "eopf:datatake_id"), *names),
+        subtracted=_flag(properties, "earthsearch:boa_offset_applied", "sentinel:boa_offset_applied"),
+        offsets=stated_offsets(entries, catalog),
     )
+
+
+_PRODUCT_NAMES = ("s2:product_uri", "sentinel:product_id", "sentinel2:product_title")
+"""Properties that hold the product's name: of items since 2022, of Earth Search before, of other converters."""
+_BASELINES = ("s2:processing_baseline", "sentinel:processing_baseline", "sentinel2:processing_baseline")
+
+
+def _baseline(properties: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The processing baseline such as ``05.11``, from a property or a name; the empty string when unknown."""
+    known = (_text(properties, *_BASELINES), *names, _text(properties, "processing:version"))
+    return ".".join(f"{number:02}" for number in decision.baseline(*known))
+
+
+def _flag(properties: Mapping[str, Any], *keys: str) -> bool | None:
+    return next((value for value in map(properties.get, keys) if isinstance(value, bool)), None)
 
 
 def _checked_id(name: object) -> str:

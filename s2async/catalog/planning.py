@@ -82,7 +82,7 @@ class Matcher:
         among them: it gets the crop.
 
         Raises:
-            ValueError: the scene has no footprint, as when it was read back from the state.
+            ValueError: the scene has no footprint, as some that were read back from the state.
         """
         if scene.footprint is None:
             raise ValueError(f"scene {scene.id} has no footprint to match areas with")

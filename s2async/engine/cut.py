@@ -106,7 +106,7 @@ class Cut:
             tags=crop_tags(job, self._endings.measures[job.id], source, settings),
         )
         key = source.asset.key
-        path = settings.folder / job.area.folder / crops.file_name(job.scene.id, key)
+        path = settings.folder / job.area.folder / crops.file_name(job.stem, key)
         product, data = crops.encode(crop, path.name, mask=settings.mask, asset=key)
         contents = [(path, data)]
         if settings.quicklook:  # before the crop: a crop that is there must have its quicklook

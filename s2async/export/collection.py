@@ -96,8 +96,8 @@ def write(table: Table, folder: Path, *, output: Path, catalog: Catalog, state: 
             if (thumbnail := quicklook.beside(file)).is_file():
                 stac.add_thumbnail(item, crop.asset, _relative(thumbnail, folder / row.home))
         extent.add_time(row.datetime)
-        _put(folder / row.home / f"{row.item}.json", to_json(stac.to_dict(item)).encode())
-        return f"./{row.home}/{row.item}.json"
+        _put(folder / row.home / f"{row.stem}.json", to_json(stac.to_dict(item)).encode())
+        return f"./{row.home}/{row.stem}.json"
 
     with files.writing(path, files.temporary(path, _TOKEN)) as file:
         # The links come first and are streamed: there may be a million items, and the extent is known last.

@@ -146,7 +146,7 @@ def to_item(
         **own_values(crop.attributes, own),
     }
     item = pystac.Item(
-        id=f"{crop.home}_{crop.item}",
+        id=f"{crop.home}_{crop.stem}",
         geometry=dict(footprint.geometry),
         bbox=list(footprint.box),
         datetime=crop.datetime,

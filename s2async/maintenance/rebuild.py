@@ -44,6 +44,7 @@ from s2async.models import (
 )
 from s2async.output import crops, geotiff, tags
 from s2async.state import database
+from s2async.state.serialization import namesake
 from s2async.state.writer import State
 
 _PERCENT = 0.001
@@ -167,7 +168,8 @@ def _gather(
             strange.append((output / crop.area.folder / crop.product.file, why))
         else:
             editions[crop.scene.collection, crop.scene.id, crop.scene.version].append(crop)
-    return list(editions.values()), strange
+    # The item that comes first gets the plain names again, see `models.Job.alias`.
+    return sorted(editions.values(), key=lambda parts: any(map(_is_second, parts))), strange
 
 
 def _compared(found: Sequence[_TaggedCrop], collection: str) -> Iterator[tuple[_TaggedCrop, str]]:
@@ -230,7 +232,7 @@ def _read(path: Path, places: Mapping[str, Sequence[Area]], rule: CloudRule) -> 
     area = next((area for area in places[fingerprint] if area.wants(scene.datetime.date())), None)
     if area is None or area.folder != path.parent.name:
         raise CorruptFile("is a crop of a day outside the season of its area here")
-    if path.name != _name(scene, product):
+    if path.name not in (_name(scene, product), _second_name(scene, product)):
         raise CorruptFile(f"is a crop of {product.asset} of {scene.id}: another name would be right")
     _check_header(area, layout, whole=sum(measured.histogram) == measured.total)
     _, pixels = gdal.sound(data)
@@ -287,6 +289,15 @@ def _check_mask(area: Area, layout: Layout, pixels: NDArray[np.generic]) -> None
 
 def _name(scene: Scene, product: Product) -> str:
     return crops.file_name(scene.id, product.asset)
+
+
+def _second_name(scene: Scene, product: Product) -> str:
+    """Its name where an item of another collection has the same id."""
+    return crops.file_name(namesake(scene.id, scene.collection), product.asset)
+
+
+def _is_second(crop: _TaggedCrop) -> bool:
+    return crop.product.file != _name(crop.scene, crop.product)
 
 
 def _measure(values: Mapping[str, str], rule: CloudRule) -> CloudMeasure:

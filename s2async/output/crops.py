@@ -36,9 +36,9 @@ def cut(pixels: NDArray[np.generic], inside: NDArray[np.bool_], nodata: float | 
     return np.where(inside, pixels, np.asarray(nodata or 0).astype(pixels.dtype))
 
 
-def file_name(item_id: str, asset: str) -> str:
-    """Return the name of a crop's file inside its area's folder."""
-    return f"{item_id}_{asset}{SUFFIX}"
+def file_name(stem: str, asset: str) -> str:
+    """Return the name of a crop's file inside its area's folder; for the stem see `models.Job.stem`."""
+    return f"{stem}_{asset}{SUFFIX}"
 
 
 def histogram_tag(rule: str) -> str:

@@ -17,9 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from s2async.reflectance.evidence import Evidence
+if TYPE_CHECKING:  # the settings need the conventions, but no numpy
+    from s2async.reflectance.evidence import Evidence
 
 QUANTIFICATION: Final = 10_000
 """DN of reflectance 1 without an offset (QUANTIFICATION_VALUE of the product)."""

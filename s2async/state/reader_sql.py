@@ -90,7 +90,7 @@ FROM (
 
 ITEM_COLUMNS = (
     "collection, item, version, updated, sensed, platform, grid, cloud, epsg, baseline, generated, datastrip, "
-    "base, assets, absent"
+    "base, assets, absent, datatake, subtracted, offsets, footprint"
 )
 """In the order of `serialization.item_values`."""
 FIND_ITEM = f"SELECT id, {ITEM_COLUMNS} FROM items WHERE collection = ? AND item = ?"  # noqa: S608
@@ -103,36 +103,23 @@ SELECT EXISTS (SELECT 1 FROM items i CROSS JOIN json_each(i.assets) e WHERE e.ke
 
 # ---- conditions on reprocessings -------------------------------------------------------------------------
 
-# An item points by `superseded_by` to the next newer reprocessing of its acquisition. In the conditions below, i
-# is an item, j a job of it, and p a crop of the job; t is a job of the same area in a newer item.
+# The table `superseded` names the better editions of an item. In the conditions below, i is an item, j a job of
+# it, and p a crop of the job; b names a better edition of i, and t is its job for the same area.
 
-NEWER = """
-(
-    WITH RECURSIVE newer (item) AS (
-        SELECT i.superseded_by
-        UNION SELECT s.superseded_by FROM newer CROSS JOIN items s ON s.id = newer.item
-    )
-    SELECT item FROM newer WHERE item IS NOT NULL
-)
-"""
 SPOILT = "('cloudy', 'nodata', 'outside')"
 """Measured and not clear. Crops from runs with other limits may be on disk, but do not count."""
+_JOBS_OF_NEWER = "superseded b CROSS JOIN jobs t ON t.item = b.newer AND t.area = j.area"
 NEWER_HAS_JOB = f"""
-i.superseded_by IS NOT NULL AND EXISTS (
-    SELECT 1 FROM jobs t WHERE t.item IN {NEWER} AND t.area = j.area AND t.status != 'missing'
-)
+EXISTS (SELECT 1 FROM {_JOBS_OF_NEWER} WHERE b.item = i.id AND t.status != 'missing')
 """  # noqa: S608
 """A newer item may have jobs for other areas only; and a job whose file is missing cannot replace anything."""
 NEWER_HAS_ANSWER = f"""
-i.superseded_by IS NOT NULL AND EXISTS (
-    SELECT 1 FROM jobs t
-    WHERE t.item IN {NEWER} AND t.area = j.area AND t.status NOT IN ('open', 'failed', 'missing')
-)
+EXISTS (SELECT 1 FROM {_JOBS_OF_NEWER} WHERE b.item = i.id AND t.status NOT IN ('open', 'failed', 'missing'))
 """  # noqa: S608
 NEWER_HAS_CROP = f"""
-i.superseded_by IS NOT NULL AND EXISTS (
-    SELECT 1 FROM jobs t CROSS JOIN items n ON n.id = t.item
-    WHERE t.item IN {NEWER} AND t.area = j.area AND (
+EXISTS (
+    SELECT 1 FROM {_JOBS_OF_NEWER} CROSS JOIN items n ON n.id = t.item
+    WHERE b.item = i.id AND (
         t.status IN {SPOILT} OR EXISTS (
             SELECT 1 FROM products q
             WHERE q.job = t.id AND q.asset = p.asset AND q.edition = n.edition {{of_kind}}
@@ -148,7 +135,10 @@ CROP_SUPERSEDED = NEWER_HAS_CROP.format(of_kind="AND q.mask = :mask AND q.format
 
 COUNTS = "SELECT area, status, count(*) FROM jobs GROUP BY area, status"
 SUPERSEDED_COUNTS = f"""
-SELECT j.area, j.status, count(*) FROM items i CROSS JOIN jobs j ON j.item = i.id
+SELECT j.area, j.status, count(*)
+FROM (SELECT DISTINCT item FROM superseded) x
+CROSS JOIN items i ON i.id = x.item
+CROSS JOIN jobs j ON j.item = i.id
 WHERE j.status IN ('open', 'failed') AND {NEWER_HAS_JOB} GROUP BY j.area, j.status
 """  # noqa: S608
 _PRESENT = f"""
@@ -312,7 +302,7 @@ CROSS JOIN items i ON i.id = j.item AND i.sensed >= l.since AND i.sensed < l.unt
 CROSS JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.sensed
 """
 """The jobs of each place l, with the shelf s of their crops."""
-_BY_TIME = "ORDER BY l.name, l.since, i.sensed, i.item, p.asset"
+_BY_TIME = "ORDER BY l.name, l.since, i.sensed, i.item, i.collection, p.asset"
 """Places of one name follow one another in time, so their rows are in order of time, too."""
 SAVED_ROWS = f"""
 SELECT {JOB_COLUMNS}, {_CROP_COLUMNS} {_OF_PLACES}
@@ -329,7 +319,7 @@ LEFT JOIN products p ON p.job = j.id AND j.status NOT IN {SPOILT}
   AND NOT (:newest AND {CROP_SUPERSEDED})
 LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
 WHERE NOT (
-  p.job IS NULL AND :newest AND i.superseded_by IS NOT NULL AND (
+  p.job IS NULL AND :newest AND EXISTS (SELECT 1 FROM superseded b WHERE b.item = i.id) AND (
     j.status IN ('open', 'failed') AND {NEWER_HAS_JOB} OR {NEWER_HAS_ANSWER}
     OR j.status NOT IN {SPOILT} AND EXISTS (
       SELECT 1 FROM products q

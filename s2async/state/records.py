@@ -248,3 +248,9 @@ class SavedRow(JobRow):
     sha256: str
     epsg: int
     """EPSG code of the crop's CRS."""
+
+    @property
+    def stem(self) -> str:
+        """What the names of its files begin with: its item's id, or what `models.Job.stem` was."""
+        name, separator, _ = self.file.rpartition(f"_{self.asset}.")
+        return name if separator else self.item

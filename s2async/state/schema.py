@@ -6,6 +6,7 @@ The names in here (tables, columns, stored values) are a file format: they stay 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -281,5 +282,57 @@ def _places(db: Connection) -> None:
     db.execute("CREATE INDEX shelves_moving ON shelves (area) WHERE new_folder IS NOT NULL")
 
 
-MIGRATIONS: list[Callable[[Connection], None]] = [_first_tables, _headers, _crashed, _absences, _places]
+def _acquisitions(db: Connection) -> None:
+    """Add what tells acquisitions and offsets apart, as far as older versions stored it, and links of editions.
+
+    Editions that older versions did not recognise are linked when a search returns their items again, as are
+    footprints, flags and offsets.
+    """
+    db.execute("ALTER TABLE items ADD COLUMN datatake TEXT NOT NULL DEFAULT ''")  # such as S2B_20240825T173909
+    db.execute("ALTER TABLE items ADD COLUMN subtracted INTEGER")  # 1: the item says that no offset is left
+    db.execute("ALTER TABLE items ADD COLUMN offsets TEXT")  # JSON: a number, or key to number
+    db.execute("ALTER TABLE items ADD COLUMN footprint BLOB")  # WKB, lon/lat
+    db.execute("CREATE INDEX items_datatake ON items (grid, datatake)")
+    db.execute("""
+    CREATE TABLE superseded (
+        item INTEGER NOT NULL REFERENCES items,
+        newer INTEGER NOT NULL REFERENCES items,    -- a better edition of its acquisition
+        PRIMARY KEY (item, newer)
+    ) WITHOUT ROWID
+    """)
+    db.execute("CREATE INDEX superseded_newer ON superseded (newer)")
+    for row, item, version, baseline in db.execute("SELECT id, item, version, baseline FROM items").fetchall():
+        named = next(filter(None, map(_OLD_PRODUCT.fullmatch, (version, item))), None)
+        if named:
+            level = named["baseline"]
+            known = baseline or (f"{level[:2]}.{level[2:]}" if level else "")
+            update = "UPDATE items SET datatake = ?, baseline = ? WHERE id = ?"
+            db.execute(update, (f"{named['platform']}_{named['start']}", known, row))
+    db.execute("""
+    INSERT INTO superseded (item, newer)
+    WITH RECURSIVE newer (item, other) AS (
+        SELECT id, superseded_by FROM items WHERE superseded_by IS NOT NULL
+        UNION SELECT n.item, i.superseded_by FROM newer n CROSS JOIN items i ON i.id = n.other
+        WHERE i.superseded_by IS NOT NULL
+    )
+    SELECT item, other FROM newer WHERE item != other
+    """)
+    # the column stays, for old versions of SQLite cannot drop it
+    db.execute("DROP INDEX items_superseded")
+    db.execute("UPDATE items SET superseded_by = NULL WHERE superseded_by IS NOT NULL")
+
+
+_OLD_PRODUCT = re.compile(
+    r"(?P<platform>S2[A-Z])_MSIL[12][A-Z]_(?P<start>\d{8}T\d{6})_(?:N(?P<baseline>\d{4})_)?\w+_\d{8}T\d{6}(?:\.SAFE)?"
+)
+"""Names of products when the state stored no datatakes. Never change it."""
+
+MIGRATIONS: list[Callable[[Connection], None]] = [
+    _first_tables,
+    _headers,
+    _crashed,
+    _absences,
+    _places,
+    _acquisitions,
+]
 """Each brings a file from the version that is its index to the next. Never change one that was released."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os.path
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from struct import Struct
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from s2async.areas.faults import Changes, Remark
 from s2async.areas.folders import span
@@ -21,6 +22,9 @@ from s2async.reasons import is_due
 from s2async.state.reader_sql import JOB_COLUMNS
 from s2async.state.records import JobRow, KnownJob, LackRow, Problem, RunRow, SavedRow, StoredCrop
 from s2async.text import public
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -129,9 +133,10 @@ def hash_address(href: str) -> bytes:
 
 
 def item_values(scene: Scene) -> tuple[object, ...]:
-    """A scene as the columns of `reader_sql.ITEM_COLUMNS`: all but its footprint.
+    """A scene as the columns of `reader_sql.ITEM_COLUMNS`.
 
-    The assets of an item mostly lie in one folder, so what their hrefs have in common is kept once.
+    The assets of an item mostly lie in one folder, so what their hrefs have in common is kept once. A footprint is
+    kept if it is of the usual size, about 100 bytes.
     """
     hrefs = {key: asset.href for key, asset in scene.assets.items()}
     base = os.path.commonprefix(list(hrefs.values()))  # noqa: RUF071 - of characters is what is meant
@@ -151,7 +156,30 @@ def item_values(scene: Scene) -> tuple[object, ...]:
         base,
         json.dumps({key: href[len(base) :] for key, href in hrefs.items()}, separators=(",", ":")),
         json.dumps({key: _reason_columns(reason) for key, reason in scene.absent.items()}, separators=(",", ":")),
+        scene.datatake,
+        scene.subtracted,
+        None if scene.offsets is None else json.dumps(scene.offsets, separators=(",", ":")),
+        _pack_footprint(scene.footprint),
     )
+
+
+_LARGEST_FOOTPRINT = 4096
+"""Bytes of the largest footprint that is kept: 250 points, where usual ones have 5 to 11."""
+
+
+def _pack_footprint(footprint: BaseGeometry | None) -> bytes | None:
+    """A footprint as WKB; None if it is too large."""
+    from shapely import to_wkb
+
+    packed: bytes | None = None if footprint is None else to_wkb(footprint)
+    return packed if packed is not None and len(packed) <= _LARGEST_FOOTPRINT else None
+
+
+def _unpack_footprint(packed: bytes | None) -> BaseGeometry | None:
+    from shapely import from_wkb
+
+    footprint: BaseGeometry | None = from_wkb(packed)
+    return footprint
 
 
 def _reason_columns(reason: Reason) -> list[str]:
@@ -159,9 +187,9 @@ def _reason_columns(reason: Reason) -> list[str]:
 
 
 def to_scene(columns: Sequence[Any]) -> Scene:
-    """The scene of `item_values`, without a footprint."""
+    """The scene of `item_values`."""
     collection, item, version, updated, sensed, platform, grid, cloud, epsg, *texts = columns
-    baseline, generated, datastrip, base, assets, absent = texts
+    baseline, generated, datastrip, base, assets, absent, datatake, subtracted, offsets, footprint = texts
     return Scene(
         id=item,
         collection=collection,
@@ -175,10 +203,22 @@ def to_scene(columns: Sequence[Any]) -> Scene:
         baseline=baseline,
         generated=generated,
         datastrip=datastrip,
-        footprint=None,
+        footprint=_unpack_footprint(footprint),
         assets={key: Asset(key=key, href=href) for key, href in addresses(base, assets).items()},
         absent={key: Reason(Cause(cause), *rest) for key, (cause, *rest) in json.loads(absent).items()},
+        datatake=datatake,
+        subtracted=None if subtracted is None else bool(subtracted),
+        offsets=None if offsets is None else json.loads(offsets),
     )
+
+
+def namesake(item: str, collection: str) -> str:
+    """What the names of an item's crops begin with if an item of another collection has the same id (`Job.alias`).
+
+    The collection's name follows the id, or a hash of it if it cannot be part of a short file name.
+    """
+    is_safe = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}", collection)
+    return f"{item}_{collection if is_safe else hash_address(collection).hex()}"
 
 
 def addresses(base: str, assets: str) -> dict[str, str]:

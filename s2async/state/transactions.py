@@ -8,15 +8,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from shapely import to_wkb
 
 from s2async import reasons
 from s2async.areas.folders import Shelf, arrange, clash
-from s2async.catalog.reprocessing import TOLERANCE_SECONDS, processing_order, same_acquisition
-from s2async.errors import AreaError, ConfigError
+from s2async.catalog.reprocessing import TOLERANCE_SECONDS, are_editions, processing_order
+from s2async.errors import AreaError
 from s2async.models import Area, FileFact, FolderMove, Job, Lack, Outcome, Scene, Selection, Status
 from s2async.state import reader_sql, statuses
 from s2async.state import writer_sql as sql
@@ -26,6 +25,7 @@ from s2async.state.serialization import (
     is_update,
     item_values,
     lack,
+    namesake,
     pack_counts,
     place_values,
     same_edition,
@@ -149,16 +149,7 @@ def forget_removed(db: Connection) -> None:
 
 
 def add_item(db: Connection, scene: Scene, measured: Collection[str]) -> int:
-    """Add a new item; returns its row. For the assets that are measured, see `processing_order`.
-
-    Raises:
-        ConfigError: an item of another collection has the same id, so their crops would have the same names.
-    """
-    if other := db.execute(sql.NAMESAKE, (scene.id, scene.collection)).fetchone():
-        raise ConfigError(
-            f"item {scene.id} of the collection {scene.collection} is known from {other[0]}, and crops of both "
-            "would be the same files; give each collection a state and an output folder of its own"
-        )
+    """Add a new item; returns its row. For the assets that are measured, see `processing_order`."""
     item = db.execute(sql.ADD_ITEM, item_values(scene)).lastrowid or 0
     link_reprocessings(db, item, scene, measured)
     return item
@@ -172,7 +163,7 @@ def update_item(
     Returns:
         The rows (job, area) of the jobs of active areas that this opened again.
     """
-    if old == replace(new, footprint=None):
+    if old == new:
         return []
     db.execute(sql.UPDATE_ITEM, (*item_values(new), item))
     link_reprocessings(db, item, new, measured)
@@ -202,18 +193,27 @@ def _reopen(db: Connection, which: Mapping[str, int | str | None]) -> list[tuple
 
 
 def link_reprocessings(db: Connection, item: int, scene: Scene, measured: Collection[str]) -> None:
-    """Link the items of one acquisition: each is superseded by the next newer one."""
+    """Link an item with the other editions of its acquisition: of two, the better one supersedes the other."""
     which = {
         "item": item,
         "grid": scene.grid,
+        "datatake": scene.datatake,
         "sensed": to_microseconds(scene.datetime),
         "span": round(TOLERANCE_SECONDS * 1_000_000),
     }
     db.execute(sql.UNLINK_ITEM, {"item": item})
-    near = [(row, to_scene(columns)) for row, *columns in db.execute(sql.SENSED_TOGETHER, which)]
-    same = [(item, scene), *((row, other) for row, other in near if same_acquisition(scene, other))]
-    order = [row for row, _ in sorted(same, key=lambda entry: processing_order(entry[1], measured))]
-    db.executemany(sql.SUPERSEDE, zip([*order[1:], None], order, strict=True))
+    own, links = processing_order(scene, measured), []
+    for row, *columns in db.execute(sql.SENSED_TOGETHER, which):
+        other = to_scene(columns)
+        if are_editions(scene, other):
+            links.append((item, row) if processing_order(other, measured) > own else (row, item))
+    db.executemany(sql.SUPERSEDE, links)
+
+
+def alias_of(db: Connection, item: int, scene: Scene) -> str:
+    """What its crops are called instead of its id (`Job.alias`): empty unless an earlier item has the same id."""
+    (is_taken,) = db.execute(sql.NAMESAKE, {"name": scene.id, "item": item}).fetchone()
+    return namesake(scene.id, scene.collection) if is_taken else ""
 
 
 # ---- jobs to work on --------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ def add_job(db: Connection, item: int, area: int, run: int) -> int | None:
 
 
 def known_job(
-    db: Connection, item: int, job: int, area: Area, scene: Scene, selection: Selection, now: int
+    db: Connection, item: int, job: int, area: Area, scene: Scene, selection: Selection, now: int, *, alias: str
 ) -> Job:
     """A job with the facts that earlier attempts recorded for the present edition of its item.
 
@@ -238,12 +238,13 @@ def known_job(
         scene: its scene.
         selection: which crops and measurements count.
         now: seconds since 1970, UTC.
+        alias: of its item, see `alias_of`.
     """
     which = selection_values(selection) | {"item": item, "job": job}
     lacks = tuple(lack(row, now) for row in db.execute(sql.VALID_ABSENCES, which))
     measure = db.execute(sql.VALID_MEASURE, which).fetchone()
     if measure is None:  # without a measurement there are no crops
-        return Job(id=job, area=area, scene=scene, lacks=lacks)
+        return Job(id=job, area=area, scene=scene, lacks=lacks, alias=alias)
     saved = frozenset(asset for (asset,) in db.execute(sql.VALID_ASSETS, which))
     return Job(
         id=job,
@@ -252,6 +253,7 @@ def known_job(
         measure=unpack_measure(measure[0], measure[1], selection.rule),
         saved=saved,
         lacks=lacks,
+        alias=alias,
     )
 
 
@@ -264,10 +266,12 @@ def known_jobs(
 ) -> list[Job]:
     """The jobs of rows (job, item, area); see `known_job`."""
     scenes: dict[int, Scene] = {}
+    aliases: dict[int, str] = {}
     for item in {item for _, item, _ in rows}:
         scenes[item] = to_scene(db.execute(reader_sql.ITEM, (item,)).fetchone()[1:])
+        aliases[item] = alias_of(db, item, scenes[item])
     return [
-        known_job(db, item, job, area_of(area, scenes[item]), scenes[item], selection, now)
+        known_job(db, item, job, area_of(area, scenes[item]), scenes[item], selection, now, alias=aliases[item])
         for job, item, area in rows
     ]
 

@@ -341,7 +341,6 @@ class State(Ledger):
             same scene comes a second time.
 
         Raises:
-            ConfigError: the item is new, but one of another collection has the same id.
             ValueError: an area was not given to `sync_areas`.
         """
         area_rows = [self._row(area) for area in areas]
@@ -361,15 +360,18 @@ class State(Ledger):
                 if selection.newest_only
                 else set()
             )
+            alias = transactions.alias_of(db, item, scene)
             jobs = [
-                transactions.known_job(db, item, job, self._area_of(area_row, scene), scene, selection, _seconds())
+                transactions.known_job(
+                    db, item, job, self._area_of(area_row, scene), scene, selection, _seconds(), alias=alias
+                )
                 for job, area_row in again
                 if area_row not in newer
             ]
             for area, area_row in zip(areas, area_rows, strict=True):
                 job = None if area_row in newer else transactions.add_job(db, item, area_row, self._this_run)
                 if job is not None:
-                    jobs.append(Job(id=job, area=area, scene=scene))
+                    jobs.append(Job(id=job, area=area, scene=scene, alias=alias))
         return jobs
 
     def known_files(self, scene: Scene) -> tuple[FileFact, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from s2async.state.reader_sql import ITEM_COLUMNS, NEWER, NEWER_HAS_JOB, REMOVED, WANTED
+from s2async.state.reader_sql import ITEM_COLUMNS, NEWER_HAS_JOB, REMOVED, WANTED
 
 # ---- runs and searches -----------------------------------------------------------------------------------
 
@@ -62,20 +62,22 @@ WITH RECURSIVE known (collection) AS (
     UNION ALL SELECT (SELECT min(i.collection) FROM items i WHERE i.collection > known.collection)
     FROM known WHERE known.collection IS NOT NULL
 )
-SELECT i.collection FROM known CROSS JOIN items i ON i.collection = known.collection AND i.item = ?
-WHERE known.collection != ? LIMIT 1
+SELECT EXISTS (
+    SELECT 1 FROM known CROSS JOIN items i ON i.collection = known.collection AND i.item = :name WHERE i.id < :item
+)
 """
-"""Another collection with an item of this id. The recursion jumps in the index from one collection to the next."""
+"""Whether another collection had an item of this id before. The recursion jumps in the index from one collection
+to the next."""
 NEW_EDITION = "UPDATE items SET edition = edition + 1 WHERE id = ?"
 SENSED_TOGETHER = f"""
-SELECT id, {ITEM_COLUMNS} FROM items
-WHERE grid = :grid AND sensed BETWEEN :sensed - :span AND :sensed + :span AND id != :item
+SELECT id, {ITEM_COLUMNS} FROM items WHERE id != :item AND id IN (
+    SELECT id FROM items WHERE grid = :grid AND datatake = :datatake AND datatake != ''
+    UNION SELECT id FROM items WHERE grid = :grid AND sensed BETWEEN :sensed - :span AND :sensed + :span
+)
 """  # noqa: S608
-UNLINK_ITEM = """
-UPDATE items SET superseded_by = (SELECT x.superseded_by FROM items x WHERE x.id = :item)
-WHERE superseded_by = :item
-"""
-SUPERSEDE = "UPDATE items SET superseded_by = ? WHERE id = ?"
+"""Items that may be of the same acquisition: by their datatake, and by their time where one has none."""
+UNLINK_ITEM = "DELETE FROM superseded WHERE item = :item OR newer = :item"
+SUPERSEDE = "INSERT INTO superseded (item, newer) VALUES (?, ?)"
 ADD_FILE = "INSERT OR REPLACE INTO files (item, asset, size, etag) VALUES (?, ?, ?, ?)"
 ADD_HEADER = "INSERT OR REPLACE INTO headers (item, asset, address, header) VALUES (?, ?, ?, ?)"
 KNOWN_HEADERS = """
@@ -92,10 +94,10 @@ FORGET_ABSENCES = "DELETE FROM absences WHERE job IN (SELECT id FROM jobs WHERE 
 # ---- jobs to work on -------------------------------------------------------------------------------------
 
 ADD_JOB = "INSERT INTO jobs (item, area, status, found) VALUES (?, ?, 'open', ?) ON CONFLICT DO NOTHING"
-AREAS_OF_NEWER = f"""
-SELECT DISTINCT t.area FROM items i CROSS JOIN jobs t ON t.item IN {NEWER}
-WHERE i.id = ? AND t.status != 'missing'
-"""  # noqa: S608
+AREAS_OF_NEWER = """
+SELECT DISTINCT t.area FROM superseded b CROSS JOIN jobs t ON t.item = b.newer
+WHERE b.item = ? AND t.status != 'missing'
+"""
 OPEN_JOBS = f"""
 SELECT j.id, j.item, j.area
 FROM jobs j

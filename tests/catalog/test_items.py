@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from s2async.catalog.assets import NO_TIFF, ONLY_JP2, UNUSABLE
 from s2async.catalog.items import to_scene
 from s2async.catalog.providers import KNOWN, custom
-from s2async.catalog.reprocessing import processing_order, same_acquisition
+from s2async.catalog.reprocessing import are_editions, processing_order, same_acquisition
 from s2async.errors import BadAnswer, ConfigError
 from s2async.models import Asset, Cause, Reason
 from tests.support.items import COG, COGS, EARTH_SEARCH, a_scene, an_item
@@ -79,17 +79,22 @@ def test_items_of_earth_search_v1(real_data: Path, name: str, collection: str, c
 )
 def test_items_of_the_first_generation(real_data: Path, name: str, count: int) -> None:
     v0 = custom("https://earth-search.aws.element84.com/v0", "sentinel-s2-l2a-cogs", {"scl": "SCL"})
-    scenes = [to_scene(item, v0) for item in recorded(real_data, name)]
+    items = recorded(real_data, name)
+    scenes = [to_scene(item, v0) for item in items]
     assert len(scenes) == count
-    for scene in scenes:
+    for item, scene in zip(items, scenes, strict=True):
         assert scene.assets["scl"].href.endswith("/SCL.tif")
         assert scene.assets["scl"].key == "scl"
         assert scene.assets["visual"].href.endswith("/TCI.tif")
         assert "SCL" not in scene.assets
         assert scene.grid == scene.id.split("_")[1]  # v0 names no grid:code: from the id
         assert scene.platform.startswith("sentinel-2")
-        assert scene.baseline == scene.datastrip == ""
+        assert scene.datastrip == ""
         assert scene.version == scene.updated
+        named = item["properties"]["sentinel:product_id"].split("_")  # such as S2A_MSIL2A_<start>_N0214_R135_...
+        assert scene.datatake == f"{named[0]}_{named[2]}"
+        assert scene.baseline == f"{named[3][1:3]}.{named[3][3:]}"
+        assert scene.generated == named[-1]
 
 
 def test_items_of_the_planetary_computer(real_data: Path) -> None:
@@ -156,13 +161,18 @@ def test_dropped_entries_are_derived_from_the_folder(real_data: Path) -> None:
         assert scene.epsg == 32631
 
 
-def test_halves_of_a_pass_are_two_acquisitions(real_data: Path) -> None:
+def test_halves_of_a_pass_are_one_acquisition_and_no_editions(real_data: Path) -> None:
     items = recorded(real_data, "proj-code-pystac-upgraded-31TCJ-8-items")
     scenes = {scene.id: scene for scene in (to_scene(item, EARTH_SEARCH) for item in items)}
     halves = [scenes[f"S2A_31TCJ_20220808_{n}_L2A"] for n in (0, 1)]
     assert timedelta(seconds=6) < halves[1].datetime - halves[0].datetime < timedelta(seconds=7)
     assert halves[0].baseline == halves[1].baseline
-    assert not any(same_acquisition(a, b) for a, b in itertools.combinations(scenes.values(), 2))
+    pairs = {(a.id, b.id) for a, b in itertools.combinations(scenes.values(), 2) if same_acquisition(a, b)}
+    assert pairs == {
+        ("S2A_31TCJ_20220808_0_L2A", "S2A_31TCJ_20220808_1_L2A"),
+        ("S2A_31TCJ_20220828_1_L2A", "S2A_31TCJ_20220828_0_L2A"),
+    }
+    assert not any(are_editions(a, b) for a, b in itertools.combinations(scenes.values(), 2))
 
 
 def test_of_recorded_reprocessings_the_newer_wins(real_data: Path) -> None:
@@ -170,7 +180,7 @@ def test_of_recorded_reprocessings_the_newer_wins(real_data: Path) -> None:
     pages = [json.loads((folder / f"{n:02}.response.json").read_text()) for n in (1, 2, 3)]
     scenes = [to_scene(item, EARTH_SEARCH) for page in pages for item in page["features"]]
     assert len(scenes) == 16
-    pairs = [(a, b) for a, b in itertools.combinations(scenes, 2) if same_acquisition(a, b)]
+    pairs = [(a, b) for a, b in itertools.combinations(scenes, 2) if are_editions(a, b)]
     assert len(pairs) == 8
     for pair in pairs:
         newer, older = sorted(pair, key=processing_order, reverse=True)
@@ -600,14 +610,19 @@ def test_a_custom_catalogue_that_cannot_be(url: str, collection: str, assets: di
         ({"baseline": "05.10", "generated": "", "cloud": None}, True),
     ],
 )
-def test_same_acquisition(changes: dict[str, Any], expected: bool) -> None:
-    a, b = a_scene(), a_scene(id="other", **changes)
+@pytest.mark.parametrize("datatake", ["", "S2B_20220609T100559"])
+def test_the_same_acquisition_where_an_item_names_no_datatake(
+    changes: dict[str, Any], expected: bool, datatake: str
+) -> None:
+    a, b = a_scene(datatake=""), a_scene(id="other", datatake=datatake, **changes)
     assert same_acquisition(a, b) is same_acquisition(b, a) is expected
+    assert are_editions(a, b) is are_editions(b, a) is expected
 
 
 def test_unknown_platform_or_grid_is_never_the_same_acquisition() -> None:
     assert not same_acquisition(a_scene(grid=""), a_scene(grid="", id="other"))
-    assert not same_acquisition(a_scene(platform=""), a_scene(platform="", id="other"))
+    nameless = {"platform": "", "datatake": ""}
+    assert not same_acquisition(a_scene(**nameless), a_scene(id="other", **nameless))
 
 
 def test_editions_in_order() -> None:
@@ -625,3 +640,66 @@ def test_editions_in_order() -> None:
     ]
     shuffled = random.Random(1).sample(oldest_first, len(oldest_first))
     assert [scene.id for scene in sorted(shuffled, key=processing_order)] == list("abcdefghi")
+
+
+# ---- what an item says about its offsets --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bands", "offsets"),
+    [
+        ({"red": {"raster:bands": [{"offset": -0.1}]}, "nir": {"raster:offset": -0.1}}, -0.1),
+        ({"red": {"bands": [{"raster:offset": -0.1}]}, "nir-jp2": {"raster:offset": -0.1}}, -0.1),
+        ({"red": {"raster:offset": 0}, "nir": {"raster:offset": 0.0}}, 0.0),
+        ({"red": {"raster:offset": -0.1}, "nir": {"raster:offset": 0}}, {"red": -0.1, "nir": 0.0}),
+        ({"red": {"raster:offset": -0.1}, "nir": {}}, {"red": -0.1}),
+        ({"red": {"raster:offset": -0.1}, "aot": {"raster:offset": 0}, "visual": {"raster:offset": 3}}, -0.1),
+        ({"red": {}}, None),
+        ({"aot": {"raster:offset": 0}}, None),
+        ({"red": {"raster:bands": {}, "bands": [None], "raster:offset": True}}, None),
+        ({"red": {"raster:bands": ["x"], "bands": 5, "raster:offset": "-0.1"}}, None),
+        ({"red": {"raster:offset": float("nan")}, "nir": {"raster:offset": 1e300}}, None),
+    ],
+)
+def test_offsets_of_reflectance_bands(bands: dict[str, Any], offsets: object) -> None:
+    assets = {key: {"href": f"https://h/{key}.tif", "type": COG} | entry for key, entry in bands.items()}
+    scene = to_scene(an_item(assets=assets), EARTH_SEARCH)
+    assert scene.offsets == offsets
+    assert type(scene.offsets) is type(offsets)
+
+
+@pytest.mark.parametrize(
+    ("properties", "subtracted"),
+    [
+        ({}, None),
+        ({"earthsearch:boa_offset_applied": True}, True),
+        ({"earthsearch:boa_offset_applied": False}, False),
+        ({"sentinel:boa_offset_applied": False}, False),
+        ({"earthsearch:boa_offset_applied": "yes", "sentinel:boa_offset_applied": True}, True),
+        ({"earthsearch:boa_offset_applied": 1}, None),
+    ],
+)
+def test_the_flag_of_the_offset(properties: dict[str, Any], subtracted: bool | None) -> None:
+    assert to_scene(an_item(properties=properties), EARTH_SEARCH).subtracted is subtracted
+
+
+@pytest.mark.parametrize(
+    ("properties", "baseline"),
+    [
+        ({}, "04.00"),
+        ({"s2:processing_baseline": "5.09"}, "05.09"),
+        ({"s2:processing_baseline": None}, "04.00"),
+        ({"s2:processing_baseline": "?", "s2:product_uri": None}, ""),
+        ({"s2:processing_baseline": None, "s2:product_uri": None, "processing:version": "05.11"}, "05.11"),
+        (
+            {"s2:processing_baseline": None, "s2:product_uri": None, "sentinel:processing_baseline": "04.00"},
+            "04.00",
+        ),
+        (
+            {"s2:processing_baseline": None, "s2:product_uri": None, "sentinel2:processing_baseline": "3.01"},
+            "03.01",
+        ),
+    ],
+)
+def test_the_baseline_of_an_item(properties: dict[str, Any], baseline: str) -> None:
+    assert to_scene(an_item(properties=properties), EARTH_SEARCH).baseline == baseline

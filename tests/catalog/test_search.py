@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from shapely import MultiPolygon, box
@@ -23,7 +24,7 @@ from s2async.catalog import search as searching
 from s2async.catalog.items import to_scene
 from s2async.catalog.pages import next_request
 from s2async.catalog.providers import KNOWN, Catalog
-from s2async.catalog.reprocessing import NewestOnly, processing_order, same_acquisition
+from s2async.catalog.reprocessing import NewestOnly, are_editions, processing_order
 from s2async.catalog.search import (
     LAUNCH,
     USELESS_PAGES,
@@ -425,7 +426,10 @@ def test_every_item_comes_once_however_the_pages_overlap(pages: list[list[int]],
     days = {f"i{n}": (NOON - timedelta(days=n)).isoformat() for n in range(200)}
     last = len(shifts) - 1
     answers = [
-        a_page([an_item(id=i, properties={"datetime": days[i]}) for i in page], number if number < last else None)
+        a_page(
+            [an_item(id=i, properties={"datetime": days[i], "s2:product_uri": i}) for i in page],
+            number if number < last else None,
+        )
         for number, page in enumerate(shifts)
     ]
     result = run(Script(answers), newest_only=newest_only)
@@ -868,37 +872,44 @@ def test_a_twin_on_the_next_page_is_waited_for() -> None:
 
 
 def test_scenes_leave_as_soon_as_their_reprocessings_must_have_come() -> None:
-    seconds = [10.0, 9.5, 8.9, 8.4, 5.0]
+    minutes = [100, 80, 60, 59, 20, 9]
     scenes = [
-        a_scene(id=f"{at}", grid=f"{n}", datetime=NOON + timedelta(seconds=at)) for n, at in enumerate(seconds)
+        a_scene(id=f"{at}", grid=f"{n}", datetime=NOON + timedelta(minutes=at)) for n, at in enumerate(minutes)
     ]
     held = NewestOnly(descending=True)
     assert [[scene.id for scene in held.add(scene)] for scene in scenes] == [
-        [], [], ["10.0"], ["9.5"], ["8.9", "8.4"],
+        [], [], [], ["100"], ["80"], ["60", "59"],
     ]  # fmt: skip
-    assert [scene.id for scene in held.rest()] == ["5.0"]
+    assert [scene.id for scene in held.rest()] == ["20", "9"]
     assert held.rest() == []
 
     broken = NewestOnly(descending=True)  # out of order once: then nothing leaves before the end
     assert [scene.id for scene in (scenes[3], scenes[0], scenes[4]) for scene in broken.add(scene)] == []
-    assert [scene.id for scene in broken.rest()] == ["8.4", "10.0", "5.0"]
+    assert [scene.id for scene in broken.rest()] == ["59", "100", "20"]
 
     waiting = NewestOnly(descending=False)
     assert all(waiting.add(scene) == [] for scene in scenes)
     assert waiting.rest() == scenes
 
 
+FOOTPRINTS = (box(12, 52, 14, 53), box(12, 52, 13, 53), box(13, 52, 14, 53), box(12.4, 52, 14, 53))
+"""A square, its halves, and a part that overlaps both."""
+
+
 @st.composite
 def editions(draw: st.DrawFn) -> list[Scene]:
-    """Scenes of a few grid squares whose times lie half a second apart, so often exactly one."""
+    """Scenes of two datatakes, or of none, over two squares: whole or in parts, seconds or minutes apart."""
     count = draw(st.integers(0, 14))
     return [
         a_scene(
             id=f"s{n}",
             platform=draw(st.sampled_from(["sentinel-2a", "sentinel-2b", ""])),
             grid=draw(st.sampled_from(["33UUU", "33UVU"])),
-            datetime=NOON + timedelta(milliseconds=draw(st.integers(0, 8)) * 500),
+            datetime=NOON
+            + timedelta(milliseconds=draw(st.integers(0, 8)) * 500 + draw(st.sampled_from([0, 208_600]))),
             datastrip=draw(st.sampled_from(["S1", "S2", ""])),
+            datatake=draw(st.sampled_from(["S2A_20220609T113000", "S2B_20220609T114000", ""])),
+            footprint=draw(st.sampled_from([*FOOTPRINTS, None])),
             baseline=draw(st.sampled_from(["02.14", "05.00", "05.10"])),
             assets=draw(st.sampled_from([a_scene().assets, {}])),
         )
@@ -907,12 +918,16 @@ def editions(draw: st.DrawFn) -> list[Scene]:
 
 
 def survivors(scenes: Sequence[Scene]) -> set[str]:
-    """The plain rule: those that no newer item of the same acquisition replaces."""
+    """The plain rule: those whose footprint is not covered by the better editions together."""
 
-    def is_newer(a: Scene, b: Scene) -> bool:
-        return same_acquisition(a, b) and processing_order(a) > processing_order(b)
+    def counts(scene: Scene) -> bool:
+        own = processing_order(scene)
+        better = [other for other in scenes if are_editions(scene, other) and processing_order(other) > own]
+        if not better or scene.footprint is None or any(other.footprint is None for other in better):
+            return not better
+        return not shapely.union_all([other.footprint for other in better]).covers(scene.footprint)
 
-    return {scene.id for scene in scenes if not any(is_newer(other, scene) for other in scenes)}
+    return {scene.id for scene in scenes if counts(scene)}
 
 
 @given(editions(), st.randoms(use_true_random=False))
@@ -942,16 +957,21 @@ def test_reprocessings_scale_to_many_of_one_moment() -> None:
 
 @pytest.mark.slow
 def test_reprocessings_scale_to_many_of_one_square(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each scene is compared with those of its moment; comparing it with all took an hour for 100,000."""
+    """Each scene is compared with those of its acquisition; comparing it with all took an hour for 100,000."""
     compared: list[Scene] = []
 
     def counted(scene: Scene, other: Scene) -> bool:
         compared.append(other)
-        return same_acquisition(scene, other)
+        return are_editions(scene, other)
 
-    monkeypatch.setattr(reprocessing, "same_acquisition", counted)
+    monkeypatch.setattr(reprocessing, "are_editions", counted)
     one = a_scene()
-    scenes = [replace(one, id=f"s{n:05}", datetime=NOON - timedelta(minutes=n)) for n in range(10_000)]
+    scenes = [
+        replace(
+            one, id=f"s{n:05}", datetime=NOON - timedelta(minutes=n), datatake=f"S2B_{n // 2}" if n % 3 else ""
+        )
+        for n in range(10_000)
+    ]
     held = NewestOnly(descending=True)
     let_go = sum(len(held.add(scene)) for scene in scenes)
     assert let_go + len(held.rest()) == len(scenes)

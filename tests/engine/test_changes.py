@@ -23,7 +23,6 @@ from s2async.areas import loader as area_files
 from s2async.config.model import Config
 from s2async.engine import cut
 from s2async.engine.job_queue import JobQueue
-from s2async.errors import ConfigError
 from s2async.maintenance import rebuild, verify
 from s2async.models import Cause, Job, JobDone, Notice, Status
 from s2async.net import client
@@ -848,22 +847,43 @@ def test_a_scene_of_two_searches_is_worked_on_once(
 
 
 @pytest.mark.parametrize("reprocessed", ["newest", "all"])
-def test_another_collection_with_the_same_ids_is_refused(
+def test_another_collection_with_the_same_ids_has_crops_of_its_own_names(
     tmp_path: Path, changing: Stage, reprocessed: str
 ) -> None:
+    """Also after a rebuild, and then for crops that are new."""
     first = run(tmp_path, changing)
-    before = crop(first, "North", CLEAR).read_bytes()
+    before = {path: path.read_bytes() for path in worlds.crops(first.config)}
     items = changing.world.folder / "items.jsonl"
     items.write_text(items.read_text().replace('"collection":"sentinel-2-l2a"', '"collection":"other"'))
     with start_server(changing.world.folder) as sandbox:
         catalog = {"url": sandbox.api, "collection": "other", "assets": {"scl": "scl"}}
-        path = worlds.write_config(
-            tmp_path, sandbox, areas=AREAS, search={"catalog": catalog, "reprocessed": reprocessed}
-        )
-        with pytest.raises(ConfigError, match="give each collection a state and an output folder of its own"):
-            worlds.run(path, sandbox)
-    assert crop(first, "North", CLEAR).read_bytes() == before
-    assert not worlds.faults_of(first.config, changing.world)
+        search = {"catalog": catalog, "reprocessed": reprocessed}
+        path = worlds.write_config(tmp_path, sandbox, areas=AREAS, search=search)
+        second = worlds.run(path, sandbox)
+        assert second.summary.done == first.summary.done
+        others = {one: one.with_name(one.name.replace("_visual", "_other_visual")) for one in before}
+        assert {*worlds.crops(second.config)} == {*before, *others.values()}
+        for one, other in others.items():
+            assert one.read_bytes() == before[one]
+            with rasterio.open(one) as plain, rasterio.open(other) as renamed:
+                assert (plain.read() == renamed.read()).all()
+                assert renamed.tags()["COLLECTION"] == "other"
+        with second.summary.index.open(encoding="utf-8", newline="") as file:
+            assert sorted(row["path"] for row in csv.DictReader(file)) == sorted(
+                one.relative_to(second.config.output.folder).as_posix() for one in worlds.crops(second.config)
+            )
+
+        second.config.run.state.unlink()
+        config = second.config
+        made = rebuild.rebuild(config, area_files.load(config), config.cloud_rule(), config.selection(), "1.0")
+        assert (made.known, made.strange) == (20, [])
+        path = worlds.write_config(tmp_path, sandbox, areas=AREAS, search=search, clouds={"max_area_cloud": 100})
+        third = worlds.run(path, sandbox)
+        assert {*third.paths} == {f"{MIXED}/SCL.tif", f"{MIXED}/TCI.tif"}
+        assert {*worlds.crops(third.config)} - {*before, *others.values()} == {
+            third.config.output.folder / area / f"{MIXED}_other_visual.tif" for area in ("North", "Tall")
+        }
+    assert all(one.read_bytes() == data for one, data in before.items())
 
 
 def test_an_item_that_is_gone_from_the_catalogue_is_not_deleted(tmp_path: Path, changing: Stage) -> None:

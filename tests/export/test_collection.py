@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -21,7 +22,7 @@ from s2async.errors import ConfigError, LocalError
 from s2async.export import collection
 from s2async.output import quicklook
 from s2async.state.reader import Ledger
-from s2async.state.records import JobRow
+from s2async.state.records import JobRow, SavedRow
 from tests.support.shelves import Shelf, fill
 
 
@@ -73,6 +74,27 @@ def test_pystac_finds_every_crop(shelf: Shelf, tmp_path: Path, beside: bool) -> 
                 assert list(raster.shape) == asset.extra_fields["proj:shape"]
     clouds = sorted(item.properties["eo:cloud_cover"] for item in items)
     assert clouds == [0.0] * 3 + [1.0] * 3
+
+
+def test_items_of_two_collections_with_one_id_are_two(shelf: Shelf) -> None:
+    def twice(rows: Iterable[JobRow]) -> Iterator[JobRow]:
+        crops = [row for row in rows if isinstance(row, SavedRow)]
+        others = [
+            replace(row, collection="other", file=row.file.replace(f"_{row.asset}.", f"_other_{row.asset}."))
+            for row in crops
+        ]
+        for row, other in zip(crops, others, strict=True):
+            shutil.copy(shelf.output / row.folder / row.file, shelf.output / row.folder / other.file)
+        yield from sorted(
+            [*crops, *others], key=lambda row: (row.area, row.datetime, row.item, row.collection, row.asset)
+        )
+
+    assert write(shelf, rows=twice) == collection.Written(items=12, unreadable=())
+    items = list(read(shelf.output).get_items())
+    assert len({item.id for item in items}) == 12
+    files = [asset.href for item in items for asset in item.assets.values() if item.id.endswith("_other")]
+    assert len(files) == 12
+    assert all("_other_" in file for file in files)
 
 
 def test_boxes_about_the_antimeridian_are_narrow(shelf: Shelf) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -8,7 +9,6 @@ from typing import Any
 import pytest
 
 from s2async.engine.crash_marker import Left
-from s2async.errors import ConfigError
 from s2async.models import (
     BatchResult,
     Cause,
@@ -87,7 +87,7 @@ def test_open_jobs_are_those_of_earlier_runs(state: State) -> None:
     new = add(state, make_scene("S2", minutes=10), [A, B])
     resumed = open_jobs(state)
     assert [job.id for job in resumed] == [old[1].id]
-    assert resumed[0].scene == replace(make_scene(), footprint=None)
+    assert resumed[0].scene == make_scene()
     assert resumed[0].area is B
     assert not {job.id for job in resumed} & {job.id for job in new}
     state.close()
@@ -644,7 +644,9 @@ def test_of_three_twins_the_newest_stays_in_any_order(tmp_path: Path) -> None:
             start(state, [A])
             for scene in order:
                 add(state, scene, [A])
-            kept = state._db.execute("SELECT item FROM items WHERE superseded_by IS NULL").fetchall()
+            kept = state._db.execute(
+                "SELECT item FROM items WHERE id NOT IN (SELECT item FROM superseded)"
+            ).fetchall()
             assert kept == [(NEW.id,)]
 
 
@@ -670,19 +672,31 @@ def test_an_item_whose_edition_changes_sides(state: State) -> None:
 # ---- hostile texts --------------------------------------------------------------------------------------------
 
 
-def test_an_item_whose_id_another_collection_has_is_refused(state: State) -> None:
-    """Crops are named by the item's id alone."""
+def test_items_of_two_collections_with_one_id_have_crops_of_their_own_names(state: State) -> None:
     start(state, [A, B])
-    record(state, *map(saved, add(state, OLD, [A])))
+    (first,) = add(state, OLD, [A])
+    record(state, saved(first))
     for number, collection in enumerate(("a", "z", "sentinel-2-l1c")):
-        assert add(state, replace(make_scene(f"S{number}", minutes=10), collection=collection), [A])
+        (job,) = add(state, replace(make_scene(f"S{number}", minutes=10), collection=collection), [A])
+        assert job.stem == f"S{number}"
     other = replace(OLD, collection="sentinel-2-c1-l2a")
     assert add(state, other, []) == [], "it lies over no area"
-    with pytest.raises(ConfigError, match=f"item {OLD.id} of the collection sentinel-2-c1-l2a .* sentinel-2-l2a,"):
-        add(state, other, [B])
-    assert state.scene("sentinel-2-c1-l2a", OLD.id) is None
-    assert index_items(state) == [OLD.id]
-    assert add(state, replace(OLD, version="v2"), [A])
+    second, third = add(state, other, [A, B])
+    odd = replace(OLD, collection="../x")
+    (fourth,) = add(state, odd, [A])
+    assert [job.stem for job in (first, second, third)] == [OLD.id, *[f"{OLD.id}_sentinel-2-c1-l2a"] * 2]
+    assert re.fullmatch(f"{OLD.id}_[0-9a-f]{{16}}", fourth.stem), "no name of a folder"
+    record(state, failed(second, transient=True), saved(third))
+    assert index_items(state) == [OLD.id, OLD.id]
+    (again,) = add(state, replace(OLD, version="v2"), [A])
+    assert again.stem == OLD.id
+    start(state, [A, B])
+    resumed = {job.id: job.stem for job in open_jobs(state)}
+    assert [resumed.get(job.id) for job in (first, second, third, fourth)] == [
+        first.stem, None, None, fourth.stem,
+    ]  # fmt: skip
+    state.reopen_transient()
+    assert {job.id: job.stem for job in open_jobs(state)}[second.id] == second.stem
 
 
 def test_texts_are_only_texts(state: State) -> None:
@@ -696,6 +710,6 @@ def test_texts_are_only_texts(state: State) -> None:
     state = reopened(state)
     start(state, [area])
     (again,) = open_jobs(state)
-    assert again.scene == replace(scene, footprint=None)
+    assert again.scene == scene
     assert state.counts(VISUAL).areas[0].name == nasty
     state.close()

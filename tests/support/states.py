@@ -53,6 +53,7 @@ def make_scene(
     assets: Sequence[str] = ("scl", "visual"),
     host: str = "https://cogs.example",
     datastrip: str = "",
+    datatake: str = "",
 ) -> Scene:
     return Scene(
         id=name,
@@ -70,6 +71,7 @@ def make_scene(
         footprint=box(12, 51, 14, 53),
         assets={key: Asset(key=key, href=f"{host}/{name}/{key.upper()}.tif") for key in assets},
         absent={},
+        datatake=datatake,
     )
 
 
