@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from datetime import datetime, timedelta
 from itertools import chain, takewhile
-from math import ceil, floor
+from math import floor
 from operator import itemgetter
 from typing import Any, Final
 
@@ -45,11 +45,12 @@ recorded editions differ by up to 0.4 %."""
 def same_acquisition(a: Scene, b: Scene) -> bool:
     """Whether two items are of the same datatake and grid square, in whatever collections they are.
 
-    If one of them does not name its datatake, they must be of the same collection, platform and second, and, if
-    both name the start of their datastrip, of the same datastrip.
+    Items that lie further apart than a datatake can last are not of one, whatever they say. If one of them does
+    not name its datatake, they must be of the same collection, platform and second, and, if both name the start
+    of their datastrip, of the same datastrip.
     """
     if a.acquisition and b.acquisition:
-        return a.acquisition == b.acquisition
+        return a.acquisition == b.acquisition and abs(a.datetime - b.datetime) <= LONGEST_DATATAKE
     return (
         bool(a.platform and a.grid)
         and (a.collection, a.platform, a.grid) == (b.collection, b.platform, b.grid)
@@ -139,8 +140,7 @@ class NewestOnly:
         self._descending = descending
         self._last: datetime | None = None
         self._waiting: list[Scene] = []
-        # By acquisition, and by platform, grid square and second: there are few scenes of each.
-        self._together: defaultdict[object, list[tuple[Any, Scene]]] = defaultdict(list)
+        self._together: defaultdict[object, list[tuple[Any, Scene]]] = defaultdict(list)  # by `_groups`
 
     def add(self, scene: Scene) -> list[Scene]:
         """Take a scene; returns the scenes that are released by it, in the order in which they came."""
@@ -149,16 +149,19 @@ class NewestOnly:
         self._last = scene.datetime
         self._waiting.append(scene)
         entry = processing_order(scene, self._measured), scene
-        for key in filter(None, (scene.acquisition, _moment(scene))):
-            insort(self._together[key], entry, key=itemgetter(0))
-        return self._release(scene.datetime + LONGEST_DATATAKE) if self._descending else []
+        for group in _groups(scene):
+            insort(self._together[group], entry, key=itemgetter(0))
+        return self._release(scene.datetime) if self._descending else []
 
     def rest(self) -> list[Scene]:
         """Release the scenes that are left, at the end of the search."""
         return self._release(None)
 
-    def _release(self, newest_open: datetime | None) -> list[Scene]:
-        ready = list(takewhile(lambda scene: newest_open is None or scene.datetime > newest_open, self._waiting))
+    def _release(self, now: datetime | None) -> list[Scene]:
+        """Release the scenes whose acquisition is complete in a search that has come down to this time."""
+        ready = list(
+            takewhile(lambda scene: now is None or scene.datetime - now > LONGEST_DATATAKE, self._waiting)
+        )
         del self._waiting[: len(ready)]
         return [scene for scene in ready if not self._is_replaced(scene)]
 
@@ -176,19 +179,19 @@ class NewestOnly:
         return False
 
     def _better(self, scene: Scene) -> Iterator[Scene]:
-        """Better editions of a scene, the best of its acquisition first."""
+        """Better editions of a scene."""
         own = processing_order(scene, self._measured)
-        groups = [self._together.get(scene.acquisition, ())] if scene.acquisition else []
-        groups += [self._together.get(_moment(scene, step), ()) for step in _STEPS]
-        better = chain.from_iterable(
-            takewhile(lambda entry: entry[0] > own, reversed(entries)) for entries in groups
-        )
-        return (other for _, other in better if are_editions(scene, other))
+        for group in chain.from_iterable(_groups(scene, step) for step in (-1, 0, 1)):
+            for order, other in reversed(self._together.get(group, ())):
+                if order <= own:
+                    break
+                if are_editions(scene, other):
+                    yield other
 
 
-_STEPS = range(-ceil(TOLERANCE_SECONDS), ceil(TOLERANCE_SECONDS) + 1)
-"""Seconds before and after a scene in which other items of its acquisition may lie."""
-
-
-def _moment(scene: Scene, step: int = 0) -> tuple[str, str, int]:
-    return scene.platform, scene.grid, floor(scene.datetime.timestamp()) + step
+def _groups(scene: Scene, step: int = 0) -> Iterator[tuple[object, ...]]:
+    """Keys of small groups of scenes: items of one acquisition share a key, or their keys are one step apart."""
+    at = scene.datetime.timestamp()
+    yield scene.platform, scene.grid, floor(at / TOLERANCE_SECONDS) + step
+    if scene.acquisition:
+        yield scene.acquisition, floor(at / LONGEST_DATATAKE.total_seconds()) + step

@@ -292,7 +292,7 @@ def _acquisitions(db: Connection) -> None:
     db.execute("ALTER TABLE items ADD COLUMN subtracted INTEGER")  # 1: the item says that no offset is left
     db.execute("ALTER TABLE items ADD COLUMN offsets TEXT")  # JSON: a number, or key to number
     db.execute("ALTER TABLE items ADD COLUMN footprint BLOB")  # WKB, lon/lat
-    db.execute("CREATE INDEX items_datatake ON items (grid, datatake)")
+    db.execute("CREATE INDEX items_datatake ON items (grid, datatake, sensed)")
     db.execute("""
     CREATE TABLE superseded (
         item INTEGER NOT NULL REFERENCES items,

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
 from typing import Protocol
 
 from shapely import to_wkb
 
 from s2async import reasons
 from s2async.areas.folders import Shelf, arrange, clash
-from s2async.catalog.reprocessing import TOLERANCE_SECONDS, are_editions, processing_order
+from s2async.catalog.reprocessing import LONGEST_DATATAKE, TOLERANCE_SECONDS, are_editions, processing_order
 from s2async.errors import AreaError
 from s2async.models import Area, FileFact, FolderMove, Job, Lack, Outcome, Scene, Selection, Status
 from s2async.state import reader_sql, statuses
@@ -200,6 +201,7 @@ def link_reprocessings(db: Connection, item: int, scene: Scene, measured: Collec
         "datatake": scene.datatake,
         "sensed": to_microseconds(scene.datetime),
         "span": round(TOLERANCE_SECONDS * 1_000_000),
+        "longest": LONGEST_DATATAKE // timedelta(microseconds=1),
     }
     db.execute(sql.UNLINK_ITEM, {"item": item})
     own, links = processing_order(scene, measured), []

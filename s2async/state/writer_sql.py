@@ -71,7 +71,9 @@ to the next."""
 NEW_EDITION = "UPDATE items SET edition = edition + 1 WHERE id = ?"
 SENSED_TOGETHER = f"""
 SELECT id, {ITEM_COLUMNS} FROM items WHERE id != :item AND id IN (
-    SELECT id FROM items WHERE grid = :grid AND datatake = :datatake AND datatake != ''
+    SELECT id FROM items
+    WHERE grid = :grid AND datatake = :datatake AND datatake != ''
+      AND sensed BETWEEN :sensed - :longest AND :sensed + :longest
     UNION SELECT id FROM items WHERE grid = :grid AND sensed BETWEEN :sensed - :span AND :sensed + :span
 )
 """  # noqa: S608

@@ -191,6 +191,17 @@ def test_two_orbits_minutes_apart_are_two_acquisitions() -> None:
     assert held.rest() == [first, *others]
 
 
+@pytest.mark.parametrize(("minutes", "expected"), [(40, True), (-40, True), (40.1, False)])
+def test_no_datatake_lasts_longer_than_forty_minutes(minutes: float, expected: bool) -> None:
+    """A catalogue may write one id on everything."""
+    a = a_scene()
+    b = a_scene(id="b", datetime=a.datetime + timedelta(minutes=minutes))
+    assert same_acquisition(a, b) is same_acquisition(b, a) is expected
+    held = NewestOnly(descending=False)
+    assert [held.add(a), held.add(b)] == [[], []]
+    assert held.rest() == ([b] if expected else [a, b])
+
+
 @pytest.mark.parametrize(
     ("other", "expected"),
     [

@@ -965,11 +965,9 @@ def test_reprocessings_scale_to_many_of_one_square(monkeypatch: pytest.MonkeyPat
         return are_editions(scene, other)
 
     monkeypatch.setattr(reprocessing, "are_editions", counted)
-    one = a_scene()
+    one, named = a_scene(datatake=""), "S2B_20220609T100559"
     scenes = [
-        replace(
-            one, id=f"s{n:05}", datetime=NOON - timedelta(minutes=n), datatake=f"S2B_{n // 2}" if n % 3 else ""
-        )
+        replace(one, id=f"s{n:05}", datetime=NOON - n * timedelta(minutes=41), datatake=named if n % 3 else "")
         for n in range(10_000)
     ]
     held = NewestOnly(descending=True)
