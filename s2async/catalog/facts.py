@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from s2async.models import Scene
 from s2async.reflectance import decision
 from s2async.reflectance.decision import Convention, Facts
@@ -27,5 +29,5 @@ def facts(
         subtracted=scene.subtracted,
         sensed=scene.datetime,
         tag=tag,
-        stated=offsets if isinstance(offsets, float) or offsets is None else offsets.get(key),
+        stated=offsets.get(key) if isinstance(offsets, Mapping) else offsets,
     )
