@@ -28,6 +28,7 @@ _MEANS: Final = {
     "version": "a scene that is processed again is not noticed",
     "updated": "a changed item is noticed by its assets only",
     "MGRS tile": "reprocessed scenes cannot be told from their neighbours",
+    "datatake": "reprocessed scenes are told by the second of sensing",
     "CRS": "only the files tell it; s2async plan is less exact",
 }
 """What follows from a field that is missing or odd."""
@@ -107,6 +108,8 @@ def _odd_fields(item: Mapping[str, Any], scene: Scene, catalog: Catalog) -> dict
         found["updated"] = "missing"
     if not scene.grid:
         found["MGRS tile"] = "missing"
+    if not scene.datatake:
+        found["datatake"] = "not in s2:datatake_id, s2:product_uri or the id"
     if scene.epsg is None:
         found["CRS"] = "no EPSG code in proj:epsg or proj:code"
     return found

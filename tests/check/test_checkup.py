@@ -31,12 +31,13 @@ ORDINARY = 8
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    yield from worlds.staged(tmp_path_factory.mktemp("world"), [worlds.day(number) for number in range(0, 24, 2)])
+    items = [worlds.day(number, datatake=True) for number in range(0, 24, 2)]
+    yield from worlds.staged(tmp_path_factory.mktemp("world"), items)
 
 
 @pytest.fixture(scope="module")
 def jp2_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    items = [worlds.day(number, jp2=True) for number in (0, 3)]
+    items = [worlds.day(number, jp2=True, datatake=True) for number in (0, 3)]
     yield from worlds.staged(tmp_path_factory.mktemp("jp2"), items)
 
 

@@ -166,6 +166,14 @@ def test_each_odd_field_has_its_line_with_how_many_items() -> None:
     ]
 
 
+def test_items_that_name_no_datatake_are_told_by_their_second() -> None:
+    assert "datatake" in judged(an_item())[0][1]
+    nameless = an_item(properties={"s2:product_uri": "S2B_33UUU.SAFE"})
+    ((verdict, text),) = judged(nameless)[1:]
+    assert verdict == "odd"
+    assert text.startswith("datatake: not in s2:datatake_id, s2:product_uri or the id in 1 of 1 items; ")
+
+
 def test_a_field_that_is_odd_in_many_ways_has_one_line() -> None:
     clouds = [an_item(properties={"eo:cloud_cover": value}) for value in (101, 102, "x", None)]
     (_, (verdict, text)) = judged(*clouds)

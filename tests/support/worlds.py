@@ -94,6 +94,8 @@ class Item:
     updated: str = "2022-02-01T00:00:00Z"
     code: bool = False
     """Tell the CRS as ``proj:code``."""
+    datatake: bool = False
+    """Tell the datatake, which starts ten minutes before."""
 
     @property
     def seed(self) -> int:
@@ -182,6 +184,8 @@ def document(item: Item) -> dict[str, Any]:
         "s2:product_uri": f"{item.id}_{item.version}.SAFE",
         "s2:generation_time": item.updated,
     }
+    if item.datatake:
+        properties["s2:datatake_id"] = f"GS2A_{item.when - timedelta(minutes=10):%Y%m%dT%H%M%S}_034012_N05.09"
     if item.cloud is not None:
         properties["eo:cloud_cover"] = item.cloud
     properties |= {"proj:code": f"EPSG:{EPSG}"} if item.code else {"proj:epsg": EPSG}
