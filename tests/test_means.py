@@ -20,6 +20,7 @@ from s2async.config.example import EXAMPLE
 from s2async.config.model import Config
 from s2async.errors import LocalError
 from s2async.means import Means, Work
+from s2async.net.connections import BUNDLES
 from tests.support import worlds
 from tests.support.worlds import Ran, Stage
 
@@ -376,13 +377,15 @@ def test_connections_that_cannot_be_set_up_stop_a_run_in_order(
 )
 @pytest.mark.parametrize(("command", "variable"), [("run", "SSL_CERT_FILE"), ("plan", "REQUESTS_CA_BUNDLE")])
 def test_certificates_that_cannot_be_used_are_told(
-    tmp_path: Path, content: bytes | None, why: str, command: str, variable: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, why: str, command: str, variable: str
 ) -> None:
     """OpenSSL would pass over them, and every server seem to lie about its name."""
     certificates, path = tmp_path / "company.pem", tmp_path / "config.toml"
     if content is not None:
         certificates.write_bytes(content)
     path.write_text(EXAMPLE)
+    for name in BUNDLES:
+        monkeypatch.delenv(name, raising=False)
     variables: dict[str, Any] = {variable: certificates}
     code, out, said = limited(command, path, **variables)
     assert (code, out) == (2, ""), said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 from s2async.catalog import search
 from s2async.catalog.assets import at_origin_of
@@ -32,7 +32,7 @@ async def ask_conformance(session: Session, transport: Transport) -> None:
     named = links(session.landing, "conformance") if isinstance(session.landing, Mapping) else []
     if claims is None and named:
         with contextlib.suppress(RemoteError):
-            url = at_origin_of(session.catalog.url, str(named[0].get("href")))
+            url = at_origin_of(session.catalog.url, urljoin(session.catalog.url, str(named[0].get("href"))))
             claims = service.claims(await transport.json("GET", url))
     session.add(service.conformance(claims))
 

@@ -235,7 +235,7 @@ def test_a_certificate_of_an_unknown_authority(tmp_path: Path, real_data: Path, 
         found = check(tmp_path, server.origin, desert)
         told = only(found, "TLS")
         assert "certificate verify failed" in told
-        assert "name its file (PEM) in SSL_CERT_FILE" in told
+        assert "name its certificates (PEM) in SSL_CERT_FILE" in told
         assert (found.exit_code, found.requests) == (3, 0)
         trusted = process("check", tmp_path / "config.toml", "--json", SSL_CERT_FILE=str(certificate))
     verdicts = {one["check"]: one["verdict"] for one in json.loads(trusted.out)["findings"]}
