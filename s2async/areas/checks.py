@@ -6,6 +6,7 @@ Both ways give the same polygons. Only the slow way, which is that of a single g
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -189,6 +190,9 @@ def fingerprints(polygons: Geometries) -> list[str]:
     for start in range(0, len(polygons), SLICE):
         texts = shapely.to_wkb(polygons[start : start + SLICE], byte_order=1, output_dimension=2)
         found += [hashlib.sha256(wkb).hexdigest()[:16] for wkb in texts.tolist()]
+        # GEOS releases the interpreter in each slice and takes it again before a waiting thread wakes up. Such a
+        # thread then never waits long enough to demand it, and would wait for the last slice.
+        time.sleep(0)
     return found
 
 
