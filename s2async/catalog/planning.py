@@ -53,9 +53,12 @@ def surround(parts: Sequence[Polygon]) -> Polygon:
     """A convex polygon of some tens of vertices around these polygons, with a margin."""
     hull = shapely.convex_hull(shapely.GeometryCollection(list(parts)))
     west, south, east, north = hull.bounds
-    slack = max(0.005, 0.01 * max(east - west, north - south))  # what simplifying may cut off, in degrees
-    margin = _margin(max(abs(south), abs(north))) + slack * KM_PER_DEGREE
-    wide = shapely.clip_by_rect(_widen(shapely.simplify(hull, slack), margin), -180, -90, 180, 90)
+    slack = max(0.005, 0.01 * max(east - west, north - south))
+    plain = shapely.simplify(hull, slack)
+    # At the first point of a ring, GEOS may cut off more than the tolerance.
+    cut = float(shapely.distance(plain, shapely.points(shapely.get_coordinates(hull))).max())
+    margin = _margin(max(abs(south), abs(north))) + max(slack, cut) * KM_PER_DEGREE
+    wide = shapely.clip_by_rect(_widen(plain, margin), -180, -90, 180, 90)
     around: Polygon = orient(shapely.set_precision(wide, 1e-6))  # type: ignore[arg-type]  # convex, so one piece
     return around
 

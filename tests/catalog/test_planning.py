@@ -100,6 +100,14 @@ def metres_between(a: BaseGeometry, lon: float, lat: float) -> float:
 
 @given(st.lists(CLUSTERED, min_size=1, max_size=12) | st.lists(SQUARES, min_size=1, max_size=1))
 @example([square(0, 81, 1.9)])
+@example(
+    [
+        square(9, 51.625, 0.125),
+        square(12, 51, 0.125),
+        square(10.96875, 50.53125, 0.0078125),
+        square(11.4375, 50.375, 0.0625),
+    ]
+)
 @example([Polygon([(5 * math.cos(a), 5 * math.sin(a)) for a in np.linspace(0, 2 * math.pi, 5000)])])
 @examples(60)
 def test_the_surroundings_hold_the_areas_and_a_kilometre_around_them(parts: list[Polygon]) -> None:
