@@ -220,6 +220,7 @@ def faulty(rng: np.random.Generator) -> tuple[str, BaseGeometry]:
     )
 
 
+@pytest.mark.slow
 def test_500_faulty_polygons_are_mended_by_less_than_a_pixel_or_refused() -> None:
     rng = np.random.default_rng(20)
     count: Counter[tuple[str, bool]] = Counter()

@@ -102,6 +102,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield made
 
 
+@pytest.mark.slow
 def test_a_run_reads_from_the_bucket(tmp_path: Path, stage: Stage, s2: Shell) -> None:
     catalog = {"url": stage.sandbox.api, "collection": "sentinel-2-l2a", "assets": {"scl": "scl"}}
     search = {"catalog": catalog | {"buckets": {BUCKET: f"{stage.sandbox.origin}/cogs"}}}

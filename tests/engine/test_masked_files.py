@@ -16,6 +16,8 @@ from tests.support import worlds
 from tests.support.shell import Shell
 from tests.support.worlds import Stage
 
+pytestmark = pytest.mark.slow
+
 
 def rewrite(path: Path, kind: str) -> None:
     """Hide pixels of a file, in stripes of two pixels: by an internal mask, or by an alpha band."""

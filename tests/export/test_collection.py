@@ -25,6 +25,8 @@ from s2async.state.reader import Ledger
 from s2async.state.records import JobRow, SavedRow
 from tests.support.shelves import Shelf, fill
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
