@@ -128,7 +128,7 @@ def show_incomplete(console: Console, reports: Sequence[SearchReport]) -> None:
 
 def instead(whole: int, moved: int, *, estimated: bool) -> str:
     """The size of the whole files, in bytes, in words and as a multiple of the bytes that were transferred."""
-    times = f", {whole / moved:,.0f} times as much" if moved else ""
+    times = f", which is {whole / moved:,.0f} times the traffic" if moved else ""
     return f"{'about ' if estimated else ''}{size(whole)} for the whole files{times}"
 
 

@@ -69,7 +69,7 @@ def test_a_run_from_the_first_to_the_last_word(s2: Shell, tmp_path: Path, stage:
     log = stage.sandbox.log()
     megabytes = sum(entry.bytes for entry in log) / 1e6
     assert lines[5] == f"traffic     {megabytes:.1f} MB in {len(log)} requests in this run"
-    assert re.fullmatch(r"instead of  about 4\.\d MB for the whole files, 4 times as much", lines[6])
+    assert re.fullmatch(r"instead of  about 4\.\d MB for the whole files, which is 4 times the traffic", lines[6])
     assert lines[7].startswith("no scene so far covers enough of 1 area: Rim (at most 51.51 %); min_area_v")
     assert lines[8].startswith("no scene so far covers any part of 1 area: Beyond; ")
     assert len(lines) == 9

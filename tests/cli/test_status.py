@@ -90,7 +90,7 @@ def test_what_all_runs_moved_is_told_apart_from_this_run(ran: Ran) -> None:
     assert lines[told] == "traffic     1.4 MB in 9 requests in this run"
     assert lines[told + 1] == f"all runs    {size(ran.bytes)} in {len(ran.log)} requests"
     assert lines[told + 2].startswith("instead of  about ")
-    assert lines[told + 2].endswith(" MB for the whole files, 5 times as much")
+    assert lines[told + 2].endswith(" MB for the whole files, which is 5 times the traffic")
 
 
 def test_what_is_left_and_what_is_incomplete_is_said(ran: Ran) -> None:

@@ -47,7 +47,7 @@ def saving(**changed: int) -> Saving:
 
 def test_bytes_are_split_into_what_was_skipped_not_read_and_moved() -> None:
     told = bytes_of(saving(), unfinished=False).text
-    assert "400 B were downloaded instead of about 40.8 kB for the whole files, 102 times as much." in told
+    assert "400 B were downloaded instead of about 40.8 kB for the whole files, which are 102 times as large." in told
     assert "about 20.0 kB not downloaded: no area was clear in the scene, 49.0 %" in told
     assert "about 20.4 kB not downloaded: outside" in told
     assert "2 of them were never opened" in told
