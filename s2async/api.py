@@ -34,12 +34,18 @@ from s2async.engine.progress import Summary
 from s2async.errors import ConfigError, CorruptFile, LocalError
 from s2async.maintenance.guards import opened
 from s2async.models import Area, Attribute, Event, JobDone, Notice, Outcome
+from s2async.state.reader import Ledger
 from s2async.state.records import SavedRow
+from s2async.text import one_line
 
 T = TypeVar("T")
 
 ConfigLike = Config | str | os.PathLike[str] | Mapping[str, Any]
 """A configuration, the path of one, or a mapping such as ``{"areas": "fields.geojson", "search": {...}}``."""
+
+
+NAMED = 10
+"""Areas that a message names, at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -341,8 +347,9 @@ def read(
         asset: key of the only asset to read.
 
     Raises:
-        ConfigError: the configuration cannot be used, there was no run yet, or the state or the output folder
-            belongs to another job.
+        ConfigError: the configuration cannot be used, there was no run yet, the state or the output folder
+            belongs to another job, the last run had no such area, no such asset is configured or saved, or an
+            argument is a list.
         StateError: the state cannot be used.
         LocalError: a crop is missing or cannot be read.
         CorruptFile: a crop is damaged.
@@ -352,13 +359,56 @@ def read(
         for crop in s2async.read("fields.toml", area="North field", asset="visual"):
             print(crop.datetime, crop.pixels.shape, crop.area_cloud, crop.attributes)
     """
+    check_single(area=area, item=item, asset=asset)
     settings = load_config(config)
-    spoilt = settings.cloud_rule().spoilt
+    spoilt, found = settings.cloud_rule().spoilt, False
     with opened(settings) as ledger:
         for row in ledger.saved_rows(settings.selection(), area=area):
             if item in (None, row.item) and asset in (None, row.asset):
+                found = True
                 path = settings.output.folder / row.folder / row.file
                 yield _read_crop(path, row, spoilt)
+        if not found:
+            _check_known(ledger, settings, area, asset)
+
+
+def check_single(**arguments: object) -> None:
+    """Check that arguments are texts or None.
+
+    Raises:
+        ConfigError: one of them is a list or the like.
+    """
+    for name, value in arguments.items():
+        if not (value is None or isinstance(value, str)):
+            raise ConfigError(f"{name} is {one_line(repr(value))}: give one {name} as a text, such as 'A'")
+
+
+def saved_assets(ledger: Ledger, settings: Config, area: str | None = None) -> list[str]:
+    """Keys of the assets with saved crops, of one area or of all, in alphabetical order."""
+    return sorted({row.asset for row in ledger.saved_rows(settings.selection(), area=area)})
+
+
+def _check_known(ledger: Ledger, settings: Config, area: str | None, asset: str | None) -> None:
+    """Check the names with which no crop was found.
+
+    Raises:
+        ConfigError: there is no such area, or no such asset is configured or saved.
+    """
+    areas = list(dict.fromkeys(place.name for place in ledger.places()))
+    if area is not None and area not in areas:
+        shown = ", ".join(map(repr, areas[:NAMED])) + ", ..." * (len(areas) > NAMED)
+        raise ConfigError(f"the last run had no area of the name {area!r}; there are: {shown or 'none'}")
+    if asset is None or asset in settings.output.assets or asset in saved_assets(ledger, settings):
+        return
+    raise ConfigError(
+        f"the asset {asset!r} is neither configured nor saved; {saved_words(ledger, settings, area)}"
+    )
+
+
+def saved_words(ledger: Ledger, settings: Config, area: str | None) -> str:
+    """Say which assets are saved, of one area or of all."""
+    saved, whose = saved_assets(ledger, settings, area), f"of area {area!r} " if area else ""
+    return f"saved {whose}are crops of: {', '.join(saved)}" if saved else f"no crop {whose}is saved"
 
 
 def _read_crop(path: Path, row: SavedRow, spoilt: Collection[int]) -> CropArray:

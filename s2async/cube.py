@@ -12,10 +12,11 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from s2async.api import ConfigLike, CropArray, load_config, read
+from s2async.api import ConfigLike, CropArray, check_single, load_config, read, saved_words
 from s2async.cog.grid import shifted
 from s2async.errors import ConfigError
 from s2async.export.columns import own_columns, own_values
+from s2async.maintenance.guards import opened
 
 if TYPE_CHECKING:
     import xarray
@@ -42,14 +43,14 @@ def open_crops(
     Args:
         config: settings of a run that has ended.
         area: its name; may be omitted when there is only one area.
-        asset: its key; may be omitted when only one asset is cut.
+        asset: key of one asset; may be omitted when only one is cut.
 
     Returns:
         Arrays by EPSG code.
 
     Raises:
-        ConfigError: no such area or asset, no saved crop of it, or crops without a common grid, which
-            :func:`s2async.read` reads one by one.
+        ConfigError: no such area or asset, no saved crop of it, a list of assets, or crops without a common grid,
+            which :func:`s2async.read` reads one by one.
         ImportError: xarray is not installed: ``pip install 's2async[xarray]'``.
 
     Example::
@@ -61,16 +62,20 @@ def open_crops(
         import xarray  # noqa: F401 - fails here, before anything is read
     except ImportError as error:
         raise ImportError("s2async.open needs xarray: pip install 's2async[xarray]'") from error
+    check_single(area=area, asset=asset)
     settings = load_config(config)
     assets = settings.output.assets
     if asset is None and len(assets) > 1:
         raise ConfigError(f"several assets are cut: say asset= one of {', '.join(assets)}")
-    crops = list(read(settings, area=area, asset=asset or (assets[0] if assets else None)))
+    asset = asset or (assets[0] if assets else None)
+    crops = list(read(settings, area=area, asset=asset))
     names = sorted({crop.area for crop in crops})
     if len(names) > 1:
         raise ConfigError(f"there are {len(names):,} areas: say which, such as {names[0]!r}")
     if not crops:
-        raise ConfigError(f"nothing is saved{f' of area {area!r}' if area else ''}: s2async status tells what is")
+        with opened(settings) as ledger:
+            told = saved_words(ledger, settings, area)
+        raise ConfigError(f"no crop of asset {asset!r} was found: {told}; s2async status tells more")
     zones = defaultdict[int, list[CropArray]](list)
     for crop in sorted(crops, key=lambda crop: (crop.datetime, crop.item)):
         zones[crop.epsg].append(crop)

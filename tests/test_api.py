@@ -292,7 +292,16 @@ def test_crops_by_area_item_and_asset(ran: Path) -> None:
     north = list(s2async.read(ran, area="North"))
     assert [crop.item for crop in north] == ["S2A_33UUU_20220101_0_L2A", "S2A_33UUU_20220105_0_L2A"]
     assert [crop.area for crop in s2async.read(ran, item=north[0].item)] == ["North", "South", "Tall", "Wide"]
-    assert list(s2async.read(ran, asset="red")) == list(s2async.read(ran, area="Nowhere")) == []
+    assert list(s2async.read(ran, item="Nothing")) == []
+
+
+def test_names_that_do_not_exist_are_told(ran: Path) -> None:
+    with pytest.raises(ConfigError, match="'redd' is neither configured nor saved; saved are crops of: visual"):
+        next(s2async.read(ran, asset="redd"))
+    with pytest.raises(ConfigError, match=r"no area of the name 'Nowhere'; there are: 'North', 'Wide', .*'South'"):
+        next(s2async.read(ran, area="Nowhere"))
+    with pytest.raises(ConfigError, match=r"area is \['North'\]: give one area"):
+        next(s2async.read(ran, area=["North"]))  # type: ignore[arg-type]
 
 
 def test_crops_that_cannot_be_read_are_named(path: Path) -> None:

@@ -91,8 +91,18 @@ def test_what_is_not_clear_is_asked_for(ran: Path, stage: Stage, tmp_path: Path)
         s2async.open(ran, "North")
     with pytest.raises(ConfigError, match="there are 4 areas: say which, such as 'North'"):
         s2async.open(ran, asset="red")
-    with pytest.raises(ConfigError, match="nothing is saved of area 'Nowhere'"):
+    with pytest.raises(ConfigError, match="no area of the name 'Nowhere'; there are: 'North', "):
         s2async.open(ran, "Nowhere", asset="red")
+    with pytest.raises(
+        ConfigError, match=r"'ndvi' is neither .*; saved of area 'North' are crops of: red, visual"
+    ):
+        s2async.open(ran, "North", asset="ndvi")
+    with pytest.raises(ConfigError, match=r"asset is \['red'\]: give one asset"):
+        s2async.open(ran, "North", asset=["red"])  # type: ignore[arg-type]
+    config = s2async.load_config(ran)
+    further = config.model_copy(update={"output": config.output.model_copy(update={"assets": ("nir", "red")})})
+    with pytest.raises(ConfigError, match="asset 'nir' was found: saved of area 'North' are crops of: red, vis"):
+        s2async.open(further, "North", asset="nir")
     alone = worlds.write_config(tmp_path, stage.sandbox, areas={"North": worlds.polygon("North")})
     worlds.run(alone, stage.sandbox)
     assert s2async.open(alone)[worlds.EPSG].sizes["time"] == 3
