@@ -90,7 +90,7 @@ def run_sandbox(
     world = build(
         folder or _cache(config),
         areas=[(area.name, area.polygon) for area in area_files.load(settings, notice)],
-        assets=[*trial.assets.values()],
+        assets=trial.served,
         period=days_of(settings.search.period, today=now.date()),
     )
     serve(world.folder, ready=partial(_announce, trial, world, quiet=quiet))
@@ -130,6 +130,11 @@ class Trial:
             raise ConfigError(f"{copy} exists and is not from the sandbox: it is left unchanged; rename it")
         source, _ = toml_files.renamed(toml_files.read(path), FORMER_NAMES)
         return cls(path=copy, source=path, settings=source.data, assets=_assets(config))
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """Assets of the sandbox that its items have: those that a run reads, and the one that a report shows."""
+        return tuple(dict.fromkeys((*self.assets.values(), VISUAL)))
 
     def text(self, origin: str) -> str:
         """The copy for a sandbox at an origin."""

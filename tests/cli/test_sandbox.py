@@ -120,6 +120,11 @@ def test_assets_of_any_catalogue_are_those_of_the_sandbox(
     assert trial(path).assets == expected
 
 
+def test_true_colour_is_served_in_any_case_because_a_report_shows_it(tmp_path: Path) -> None:
+    assert trial(write(tmp_path, output={"assets": ["red", "nir"]})).served == ("scl", "red", "nir", "visual")
+    assert trial(write(tmp_path, output={"assets": ["visual"]})).served == ("scl", "visual")
+
+
 def test_an_asset_that_the_sandbox_lacks_is_named_with_those_that_it_has(tmp_path: Path) -> None:
     path = write(tmp_path, output={"assets": ["visual", "cloud"]})
     with pytest.raises(ConfigError, match=r'fields\.toml:\d+: .*no asset "cloud"; it has scl, visual, red, .*wvp'):
