@@ -18,6 +18,7 @@ import click
 from s2async import files
 from s2async.areas import loader as area_files
 from s2async.catalog.periods import LAUNCH
+from s2async.catalog.providers import KNOWN
 from s2async.cli import console
 from s2async.config import toml as toml_files
 from s2async.config.model import FORMER_NAMES, Config
@@ -176,14 +177,22 @@ def _is_copy(path: Path) -> bool:
 def _assets(config: Config) -> dict[str, str]:
     """Keys of the assets that a run reads, to those of the sandbox.
 
+    The sandbox has the keys of Earth Search. A catalogue of the user's may name assets as it likes; the known ones
+    are Earth Search, and a key that works here must work there.
+
     Raises:
-        ConfigError: the sandbox lacks one.
+        ConfigError: the sandbox or the known catalogue lacks one.
     """
     selection, catalog = config.selection(), config.search.resolve()
     found = {}
     for key in dict.fromkeys((*selection.measured, *selection.assets)):
         # other catalogues have names such as B04 or B04_10m
         name = re.sub(r"_[126]0m$", "", catalog.assets.get(key, key))
+        if catalog.name in KNOWN and key not in ASSETS and name in NAMES:
+            raise ConfigError(
+                f"{config.place('output', 'assets')}: the catalogue {catalog.name} has no asset "
+                f'"{one_line(key)}": there it is "{NAMES[name]}"; it has {", ".join(ASSETS)}'
+            )
         if name not in NAMES:
             raise ConfigError(
                 f'{config.place("output", "assets")}: the sandbox has no asset "{one_line(key)}"; '

@@ -120,6 +120,16 @@ def test_assets_of_any_catalogue_are_those_of_the_sandbox(
     assert trial(path).assets == expected
 
 
+def test_a_key_that_the_known_catalogue_lacks_does_not_pass_the_trial(tmp_path: Path) -> None:
+    path = write(tmp_path, output={"assets": ["red", "B08"]})
+    with pytest.raises(
+        ConfigError, match=r'fields\.toml:\d+: .*earth-search has no asset "B08": there it is "nir"; it has scl, '
+    ):
+        trial(path)
+    own = {"url": "https://stac.example/v1", "collection": "c", "assets": {"scl": "SCL"}}
+    assert trial(write(tmp_path, search={"catalog": own}, output={"assets": ["B08"]})).assets["B08"] == "nir"
+
+
 def test_true_colour_is_served_in_any_case_because_a_report_shows_it(tmp_path: Path) -> None:
     assert trial(write(tmp_path, output={"assets": ["red", "nir"]})).served == ("scl", "red", "nir", "visual")
     assert trial(write(tmp_path, output={"assets": ["visual"]})).served == ("scl", "visual")
