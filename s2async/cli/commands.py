@@ -369,7 +369,9 @@ def verify(config: Path, dry_run: bool) -> int:
     "CONFIG, and of days outside their seasons. Asks first.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation before --removed.")
-def prune(config: Path, dry_run: bool, removed: bool, yes: bool) -> int:
+@click.option("-v", "--verbose", is_flag=True, help="List every file, not only folders with counts and bytes.")
+@click.pass_obj
+def prune(verbosity: dict[str, bool], config: Path, dry_run: bool, removed: bool, yes: bool, verbose: bool) -> int:
     """Remove saved crops of CONFIG that no longer count.
 
     Without --removed, these are crops that are too cloudy under the limits of the last run, and crops of scenes
@@ -382,7 +384,8 @@ def prune(config: Path, dry_run: bool, removed: bool, yes: bool) -> int:
     with loading():
         from s2async.cli import maintenance
 
-    return maintenance.prune(config, dry_run=dry_run, removed=removed, yes=yes)
+    verbose |= verbosity["verbose"]
+    return maintenance.prune(config, dry_run=dry_run, removed=removed, yes=yes, verbose=verbose)
 
 
 @cli.command()

@@ -27,6 +27,9 @@ from s2async.state.records import StoredCrop
 from s2async.state.writer import State
 from s2async.text import safe, size
 
+FOLDERS_SHOWN = 30
+"""Folders that prune lists, at most."""
+
 
 def verify(config: Path, *, dry_run: bool) -> int:
     """Check every saved crop of a configuration, reopen the jobs of bad ones, and return the exit code.
@@ -57,7 +60,7 @@ def verify(config: Path, *, dry_run: bool) -> int:
     return 3
 
 
-def prune(config: Path, *, dry_run: bool, removed: bool = False, yes: bool = False) -> int:
+def prune(config: Path, *, dry_run: bool, removed: bool = False, yes: bool = False, verbose: bool = False) -> int:
     """Remove the saved crops of a configuration that no longer count, and return the exit code.
 
     Args:
@@ -65,6 +68,7 @@ def prune(config: Path, *, dry_run: bool, removed: bool = False, yes: bool = Fal
         dry_run: change nothing.
         removed: remove what belongs to no area any more, instead of crops that do not count.
         yes: do not ask before that.
+        verbose: list every crop instead of a line for each folder.
     """
     settings = _settings(config)
     output, selection = settings.output.folder, settings.selection()
@@ -73,10 +77,9 @@ def prune(config: Path, *, dry_run: bool, removed: bool = False, yes: bool = Fal
         checks.check_output(output)
         moving.finish(state, output, token=f"s2async-{state.id}")
         if removed:
-            return _prune_removed(settings, state, dry_run=dry_run, yes=yes)
+            return _prune_removed(settings, state, dry_run=dry_run, yes=yes, verbose=verbose)
         unwanted = [crop for crop in state.stored_crops(selection) if crop.unwanted]
-        for crop in unwanted:
-            click.echo(safe(_path(crop)))
+        _list(unwanted, verbose=verbose)
         if dry_run or not unwanted:
             click.echo(f"{_summary(unwanted)} would be removed" if unwanted else "nothing to remove")
             return 0
@@ -87,7 +90,7 @@ def prune(config: Path, *, dry_run: bool, removed: bool = False, yes: bool = Fal
     return 0
 
 
-def _prune_removed(settings: Config, state: State, *, dry_run: bool, yes: bool) -> int:
+def _prune_removed(settings: Config, state: State, *, dry_run: bool, yes: bool, verbose: bool) -> int:
     """Remove crops, records and folders that belong to no area of the configuration any more.
 
     Raises:
@@ -102,8 +105,7 @@ def _prune_removed(settings: Config, state: State, *, dry_run: bool, yes: bool) 
     output = settings.output.folder
     gone = [crop for crop in state.stored_crops(settings.selection()) if crop.removed]
     jobs = state.removed_jobs()
-    for crop in gone:
-        click.echo(safe(_path(crop)))
+    _list(gone, verbose=verbose)
     what = f"{_summary(gone)} and {jobs:,} jobs that belong to no area any more"
     if dry_run or not jobs:
         click.echo(f"{what} would be removed" if jobs else "nothing to remove")
@@ -165,9 +167,24 @@ def _settings(path: Path) -> Config:
     return config
 
 
+def _list(crops: list[StoredCrop], *, verbose: bool) -> None:
+    """Print every crop, or a line for each folder."""
+    if verbose:
+        lines = [_path(crop) for crop in crops]
+    else:
+        folders: dict[str, list[StoredCrop]] = {}
+        for crop in crops:
+            folders.setdefault(crop.folder, []).append(crop)
+        lines = [f"{folder}/: {_summary(several)}" for folder, several in folders.items()]
+        if more := lines[FOLDERS_SHOWN:]:
+            lines[FOLDERS_SHOWN:] = [f"and {len(more):,} more folders; -v lists every file"]
+    for line in lines:
+        click.echo(safe(line))
+
+
 def _path(crop: StoredCrop) -> str:
     return f"{crop.folder}/{crop.file}"
 
 
 def _summary(crops: list[StoredCrop]) -> str:
-    return f"{len(crops):,} crops ({size(sum(crop.bytes for crop in crops))})"
+    return f"{len(crops):,} crop{'s' * (len(crops) != 1)} ({size(sum(crop.bytes for crop in crops))})"

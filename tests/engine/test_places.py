@@ -341,6 +341,11 @@ def test_what_belongs_to_no_area_is_removed_when_asked_for(tmp_path: Path, stage
     index, before = (folder / "overview.csv").read_bytes(), worlds.crops(ran.config)
     (folder / "Wide" / "notes.txt").write_text("mine")
     dry = prune(path, "--dry-run")
+    folders = re.findall(r"(?m)^(\w+)/: (\d) crops \([\d.]+ kB\)$", dry.output)
+    assert folders == [("Tall", "4"), ("Wide", "5")]
+    assert ".tif" not in dry.output
+    files = [line for line in prune(path, "--dry-run", "-v").output.splitlines() if line.endswith(".tif")]
+    assert len(files) == len({*files}) == 9
     assert "9 crops" in dry.output
     assert "10 jobs that belong to no area any more would be removed" in dry.output
     unasked = prune(path)
@@ -401,7 +406,7 @@ def test_days_outside_the_seasons_of_a_file_are_removed_when_asked_for(tmp_path:
             ("Hill/", "10", "rye"), ("Hill/", "15", "oats"), ("Hill/", "21", "oats")
         ]  # fmt: skip
     assert len(worlds.crops(ran.config)) == 4
-    assert "1 crops" in prune(path, "--yes").output
+    assert "1 crop " in prune(path, "--yes").output
     assert [crop.name[16:18] for crop in worlds.crops(ran.config)] == ["10", "15", "21"]
 
 

@@ -188,7 +188,7 @@ def test_crops_that_count_no_more_are_removed_and_strange_files_stay(tmp_path: P
     stranger = unwanted[1].with_name("notes.tif")
     stranger.write_bytes(b"also")
 
-    tried = ask("prune", path, "--dry-run")
+    tried = ask("prune", path, "--dry-run", "-v")
     assert all(crop.name in tried.output for crop in unwanted)
     assert crops(config) == sorted([*before, stranger])
     assert ask("prune", path).return_value == 0
