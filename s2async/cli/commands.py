@@ -375,7 +375,8 @@ def prune(verbosity: dict[str, bool], config: Path, dry_run: bool, removed: bool
     """Remove saved crops of CONFIG that no longer count.
 
     Without --removed, these are crops that are too cloudy under the limits of the last run, and crops of scenes
-    that have a newer version. Only files that are exactly as a run wrote them are removed.
+    that have a newer version. Only files that are exactly as a run wrote them are removed. The index and a STAC
+    collection beside the crops are written again.
 
     \b
     Example: s2async prune config.toml --dry-run

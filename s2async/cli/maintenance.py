@@ -14,7 +14,7 @@ import click
 from s2async import files
 from s2async._version import __version__
 from s2async.areas import loader as area_files
-from s2async.cli import consent
+from s2async.cli import consent, export
 from s2async.cli.console import standard_error, tell
 from s2async.config.model import Config
 from s2async.errors import ConfigError
@@ -27,6 +27,8 @@ from s2async.state.records import StoredCrop
 from s2async.state.writer import State
 from s2async.text import safe, size
 
+COLLECTION = "collection.json"
+"""File of the STAC collection; its module is loaded only where there is one."""
 FOLDERS_SHOWN = 30
 """Folders that prune lists, at most."""
 
@@ -85,7 +87,7 @@ def prune(config: Path, *, dry_run: bool, removed: bool = False, yes: bool = Fal
             return 0
         kept = checks.remove(unwanted, output)
         state.forget_crops(unwanted)
-        _write_index(state, settings)
+        _write_tables(state, settings)
     _tell_removed(unwanted, kept)
     return 0
 
@@ -113,17 +115,26 @@ def _prune_removed(settings: Config, state: State, *, dry_run: bool, yes: bool, 
     consent.removal(f"this removes {what}", yes=yes)
     kept = checks.remove(gone, output)
     state.forget_removed()
+    _write_tables(state, settings)
     for folder in {output / crop.folder for crop in gone}:
         with contextlib.suppress(OSError):  # it holds other files
             folder.rmdir()
-    _write_index(state, settings)
     _tell_removed(gone, kept)
     return 0
 
 
-def _write_index(state: State, settings: Config) -> None:
-    rows = state.saved_rows(settings.selection())
-    csv_table.write_csv(rows, settings.output.folder, settings.cloud_rule().spoilt, state.attributes())
+def _write_tables(state: State, settings: Config) -> None:
+    """Write the index, and the STAC collection if it was exported beside the crops: its items name the crops."""
+    rows, output = state.saved_rows(settings.selection()), settings.output.folder
+    csv_table.write_csv(rows, output, settings.cloud_rule().spoilt, state.attributes())
+    if not (output / COLLECTION).is_file():
+        return
+    from s2async.export import collection  # pystac takes long to load
+
+    if collection.is_of(output, state.id):
+        catalog = settings.search.resolve()
+        collection.write(export.table(state, settings), output, output=output, catalog=catalog, state=state.id)
+        click.echo(safe(f"wrote {output / COLLECTION} again, without what was removed"))
 
 
 def _tell_removed(crops: list[StoredCrop], kept: list[tuple[StoredCrop, str]]) -> None:

@@ -115,6 +115,15 @@ def write(table: Table, folder: Path, *, output: Path, catalog: Catalog, state: 
     return Written(items=len(hrefs), unreadable=tuple(unreadable))
 
 
+def is_of(folder: Path, state: str) -> bool:
+    """Whether a folder holds a collection that `write` made of a state, given by its id."""
+    try:
+        old = json.loads((folder / COLLECTION).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(old, dict) and old.get("id") == f"{_OURS}{state}"
+
+
 def _items(table: Table) -> Iterator[list[SavedRow]]:
     """Group the crops by area and scene."""
     crops = (row for row in table.rows if isinstance(row, SavedRow))

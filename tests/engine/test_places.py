@@ -340,6 +340,12 @@ def test_what_belongs_to_no_area_is_removed_when_asked_for(tmp_path: Path, stage
     folder = ran.config.output.folder
     index, before = (folder / "overview.csv").read_bytes(), worlds.crops(ran.config)
     (folder / "Wide" / "notes.txt").write_text("mine")
+    worlds.write_config(tmp_path, stage.sandbox, areas=shapes)
+    worlds.run(path, stage.sandbox)
+    CliRunner().invoke(cli, ["export", str(path), "--format", "stac"], catch_exceptions=False)
+    assert {item.parent.name for item in folder.glob("*/*.json")} == {"North", "Wide", "Tall", "South"}
+    worlds.write_config(tmp_path, stage.sandbox, areas=two)
+    worlds.run(path, stage.sandbox)
     dry = prune(path, "--dry-run")
     folders = re.findall(r"(?m)^(\w+)/: (\d) crops \([\d.]+ kB\)$", dry.output)
     assert folders == [("Tall", "4"), ("Wide", "5")]
@@ -354,6 +360,10 @@ def test_what_belongs_to_no_area_is_removed_when_asked_for(tmp_path: Path, stage
     assert "9 crops" in prune(path, "--yes").output
     assert {crop.parent.name for crop in worlds.crops(ran.config)} == {"North", "Mill"}
     assert not (folder / "Tall").exists()
+    items = sorted(f"./{item.relative_to(folder)}" for item in folder.glob("*/*.json"))
+    linked = json.loads((folder / "collection.json").read_bytes())["links"]
+    assert items == sorted(link["href"] for link in linked if link["rel"] == "item")
+    assert {item.split("/")[1] for item in items} == {"North", "Mill"}
     assert [file.name for file in (folder / "Wide").iterdir()] == ["notes.txt"]
     assert (folder / "overview.csv").read_bytes() == index
     assert {area for area, _ in worlds.jobs(ran.config)} == {"North", "Mill"}
