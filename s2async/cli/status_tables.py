@@ -18,7 +18,7 @@ from s2async.config.model import Config
 from s2async.models import Cause, SearchReport, Status, Traffic, Use
 from s2async.reasons import counted
 from s2async.state.reader import Ledger
-from s2async.state.records import OPEN, AreaCounts, Unheld
+from s2async.state.records import OPEN, AreaCounts, Problem, Unheld
 from s2async.text import safe, size
 
 AREAS_SHOWN = 30
@@ -43,7 +43,8 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
     console.print(table("Jobs", {"area": "text"} | dict.fromkeys(columns, "number"), rows))
     _show_changes(console, state.changes())
     without = state.without(selection)
-    for line in reasons(without.by_status, without.saved):
+    problems = list(state.problems())
+    for line in [*reasons(without.by_status, without.saved), *examples(problems)]:
         console.print(Text(line, style="yellow"))
     if alarm := state.alarm(counts, selection):
         console.print(Text(safe(alarm.text), style="red"))
@@ -60,7 +61,6 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
         console.print(facts(lines))
     _show_searches(console, state)
     show_unheld(console, config, unheld(state, config, counts))
-    problems = list(state.problems())
     failures = [problem for problem in problems if problem.status == Status.FAILED]
     if failures:
         shown = [[p.area, p.item, p.reason] for p in failures[:PROBLEMS_SHOWN]]
@@ -130,6 +130,19 @@ def instead(whole: int, moved: int, *, estimated: bool) -> str:
     """The size of the whole files, in bytes, in words and as a multiple of the bytes that were transferred."""
     times = f", which is {whole / moved:,.0f} times the traffic" if moved else ""
     return f"{'about ' if estimated else ''}{size(whole)} for the whole files{times}"
+
+
+def examples(problems: Sequence[Problem]) -> list[str]:
+    """Lines that name a scene for each cause of missing files; failures are listed one by one."""
+    by_cause: dict[Cause, dict[str, None]] = defaultdict(dict)
+    for problem in problems:
+        if problem.status == Status.MISSING and problem.cause:
+            by_cause[Cause(problem.cause)][problem.item] = None
+    lines = []
+    for cause, scenes in sorted(by_cause.items()):
+        first = min(scenes)
+        lines.append(f"  {cause.words}: {first}{f', the first of {len(scenes):,} scenes' * (len(scenes) > 1)}")
+    return [safe(line) for line in lines]
 
 
 def total(traffic: Sequence[Traffic]) -> tuple[int, int]:

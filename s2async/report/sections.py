@@ -18,7 +18,9 @@ from s2async.state.records import LackRow, Problem
 from s2async.text import size
 
 PROBLEMS: Final = 200
-"""Maximum number of problems of one kind that are listed."""
+"""Maximum number of rows of one kind of problem that are listed."""
+NAMED: Final = 5
+"""Maximum number of areas that a row names."""
 
 
 # ---- bytes --------------------------------------------------------------------------------------------------
@@ -250,7 +252,7 @@ class ProblemGroup:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     more: int
-    """Rows that are left out."""
+    """Rows that are left out: scenes."""
     is_open: bool
     """Whether the table is shown at first."""
 
@@ -269,17 +271,22 @@ def problem_groups(
         lacking: assets that jobs lack; those of saved jobs are listed.
         unseen: scenes whose pictures this report lacks.
     """
-    scenes = ("area", "scene", "reason")
+    scenes = ("scene", "areas", "reason")
     incomplete = [(report.label, report.reason) for report in searches if not report.complete]
-    failed = _rows(problems, Status.FAILED)
-    missing = _rows(problems, Status.MISSING)
-    without = [(row.area, row.item, f"{row.asset}: {row.reason}") for row in lacking if row.status == Status.SAVED]
+    failed = [(p.item, p.area, p.reason) for p in problems if p.status == Status.FAILED]
+    missing = [(p.item, p.area, p.reason) for p in problems if p.status == Status.MISSING]
+    without = [(row.item, row.area, f"{row.asset}: {row.reason}") for row in lacking if row.status == Status.SAVED]
     pictures = [(lack.kind.words, lack.item, lack.reason) for lack in unseen]
     groups = (
         _group(f"{counted(len(incomplete), 'search', 'es')} incomplete", ("search", "reason"), incomplete, True),
-        _group(f"{counted(len(failed), 'job')} failed; run s2async retry to try them again", scenes, failed, True),
-        _group(f"{counted(len(missing), 'job')} with missing files", scenes, missing, False),
-        _group(f"{counted(len(without), 'crop')} missing from saved jobs", scenes, without, False),
+        _group(
+            f"{counted(len(failed), 'job')} failed; run s2async retry to try them again",
+            scenes,
+            _by_scene(failed),
+            True,
+        ),
+        _group(f"{counted(len(missing), 'job')} with missing files", scenes, _by_scene(missing), False),
+        _group(f"{counted(len(without), 'crop')} missing from saved jobs", scenes, _by_scene(without), False),
         _group(_unseen(unseen), ("picture", "scene", "reason"), pictures, False),
     )
     return tuple(group for group in groups if group.rows)
@@ -298,8 +305,19 @@ def counted(number: int, noun: str, plural: str = "s") -> str:
     return f"{number:,} {noun}{plural if number != 1 else ''}"
 
 
-def _rows(problems: Sequence[Problem], status: str) -> list[tuple[str, ...]]:
-    return [(problem.area, problem.item, problem.reason) for problem in problems if problem.status == status]
+def _by_scene(rows: Sequence[tuple[str, str, str]]) -> list[tuple[str, ...]]:
+    """Combine rows of scene, area and reason that differ in the area only: a file concerns all areas in it."""
+    areas: dict[tuple[str, str], dict[str, None]] = {}
+    for scene, area, reason in rows:
+        areas.setdefault((scene, reason), {})[area] = None
+    return [(scene, _named(list(several)), reason) for (scene, reason), several in sorted(areas.items())]
+
+
+def _named(areas: Sequence[str]) -> str:
+    """The names of a few areas; of many, their number and the first names."""
+    if len(areas) <= NAMED:
+        return ", ".join(areas)
+    return f"{len(areas):,} areas: {', '.join(areas[:NAMED])}, ..."
 
 
 def _group(summary: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], is_open: bool) -> ProblemGroup:

@@ -146,6 +146,8 @@ def test_status_has_a_row_for_each_area_and_kind_of_traffic(ran: Ran) -> None:
     reasons = [line for line in lines if "denied" in line and "visual:" in line]
     assert len(reasons) == 6
     assert ["15", "missing:", "9", "not", "there,", "6", "only", "as", "JPEG", "2000"] in lines
+    assert ["only", "as", "JPEG", "2000:", "S2A_33UUU_20220109_0_L2A"] in lines
+    assert ["not", "there:", "S2A_33UUU_20220111_0_L2A,", "the", "first", "of", "2", "scenes"] in lines
     assert ["6", "failed:", "6", "access", "denied"] in lines
 
 

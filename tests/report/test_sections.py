@@ -47,7 +47,9 @@ def saving(**changed: int) -> Saving:
 
 def test_bytes_are_split_into_what_was_skipped_not_read_and_moved() -> None:
     told = bytes_of(saving(), unfinished=False).text
-    assert "400 B were downloaded instead of about 40.8 kB for the whole files, which are 102 times as large." in told
+    assert (
+        "400 B were downloaded instead of about 40.8 kB for the whole files, which are 102 times as large." in told
+    )
     assert "about 20.0 kB not downloaded: no area was clear in the scene, 49.0 %" in told
     assert "about 20.4 kB not downloaded: outside" in told
     assert "2 of them were never opened" in told
@@ -96,6 +98,22 @@ def test_problems_are_listed_by_kind_and_not_without_end() -> None:
     assert "1 job with missing files" in found.text
     assert found.tags.count("tr") == sections.PROBLEMS + 1 + 2
     assert "None." in problems_of().text
+
+
+def test_problems_of_many_areas_are_a_row_for_each_scene() -> None:
+    gone = [
+        Problem(area=f"F{area:02}", item=item, status="missing", reason=f"404: {item}")
+        for area in range(20)
+        for item in ("i1", "i2")
+    ]
+    other = Problem(area="F07", item="i1", status="missing", reason="another reason")
+    (group,) = sections.problem_groups([*gone, other], [])
+    assert (group.summary, group.columns) == ("41 jobs with missing files", ("scene", "areas", "reason"))
+    assert group.rows == (
+        ("i1", "20 areas: F00, F01, F02, F03, F04, ...", "404: i1"),
+        ("i1", "F07", "another reason"),
+        ("i2", "20 areas: F00, F01, F02, F03, F04, ...", "404: i2"),
+    )
 
 
 def unseen(*lacks: Missing) -> Page:
