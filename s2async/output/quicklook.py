@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from rasterio.io import MemoryFile
 
 from s2async import files
 from s2async.cog import gdal
+from s2async.cog.tiff import Layout
 from s2async.errors import CorruptFile
 
 SUFFIX: Final = ".png"
@@ -21,6 +23,10 @@ SIDE: Final = 512
 """Largest size of a quicklook's longer side in pixels."""
 STRETCH: Final = (2, 98)
 """Percentiles that become black and white."""
+WHITE: Final = 3000
+"""DN that becomes white in true colour: reflectance 0.3; soil and plants stay below, clouds do not."""
+UNIT: Final = 10_000
+"""DN of reflectance 1 (QUANTIFICATION_VALUE of ESA's Level-2A products)."""
 _QUALITY: Final = 80
 """Quality of WebP, from 0 to 100: texture stays visible, in a tenth of the bytes of a PNG."""
 _ANY: Final = Affine(10.0, 0.0, 0.0, 0.0, -10.0, 0.0)
@@ -58,13 +64,45 @@ def thumbnail(path: Path, *, size: int) -> bytes:
         LocalError: the file is missing or cannot be read.
         CorruptFile: the file is not a GeoTIFF that can be decoded.
     """
+    layout, pixels = _read(path)
+    return webp(shrunk(paint(pixels, layout.nodata), size))
+
+
+def true_colour(paths: Sequence[Path], *, size: int) -> bytes:
+    """Render the crops of red, green and blue as one WebP image.
+
+    The stretch is the same for all images, so that dates can be compared: DN 0 to `WHITE` becomes 0 to 255, that
+    is reflectance 0 to 0.3. Where a crop states a scale and an offset, its numbers are converted to the usual DN,
+    10,000 times the reflectance, first. A pixel is transparent where all three bands are nodata.
+
+    Args:
+        paths: of the crops of red, green and blue.
+        size: largest size of the longer side in pixels.
+
+    Raises:
+        LocalError: a file is missing or cannot be read.
+        CorruptFile: a file is not a GeoTIFF that can be decoded, or the crops differ in size.
+    """
+    bands, inside = [], []
+    for path in paths:
+        layout, pixels = _read(path)
+        band, scale, offset = pixels[0].astype(np.float64), layout.scales[0], layout.offsets[0]
+        inside.append(np.isfinite(band) & (band != (np.nan if layout.nodata is None else layout.nodata)))
+        bands.append(band if (scale, offset) == (1.0, 0.0) else (band * scale + offset) * UNIT)
+    if len({band.shape for band in bands}) > 1:
+        raise CorruptFile(f"the crops of red, green and blue differ in size: {paths[0]}")
+    shown = np.any(inside, axis=0)
+    colours = np.rint(255 * np.clip(np.nan_to_num(np.stack(bands)) / WHITE, 0, 1)) * shown
+    return webp(shrunk(np.concatenate([colours, 255 * shown[np.newaxis]]).astype(np.uint8), size))
+
+
+def _read(path: Path) -> tuple[Layout, NDArray[np.generic]]:
     with files.local_errors("read", path):
         data = path.read_bytes()
     try:
-        layout, pixels = gdal.whole(data)
+        return gdal.whole(data)
     except CorruptFile as error:
         raise CorruptFile(f"{error}: {path}") from error
-    return webp(shrunk(paint(pixels, layout.nodata), size))
 
 
 # ---- pixels to colours ------------------------------------------------------------------------------------

@@ -160,7 +160,7 @@ def _facts(watched: Watched, km2: float) -> Iterator[Fact]:
 
 def _shown(thumbnail: Thumbnail) -> ShownCrop:
     look = thumbnail.look
-    facts = [look.grid] if look.grid else []
+    facts = [fact for fact in (look.asset, look.grid) if fact]
     if look.area_cloud is not None:
         facts.append(f"{look.area_cloud:.1f}\u00a0% cloud")
     source = _data_uri(thumbnail.data) if thumbnail.data else ""

@@ -244,8 +244,11 @@ class _Part:
 
 
 def _thumbnail(folder: Path, look: Look) -> Thumbnail:
+    paths = [folder / path for path in (look.path, *look.more)]
     try:
-        return Thumbnail(look=look, data=quicklook.thumbnail(folder / look.path, size=PIXELS))
+        if look.more:
+            return Thumbnail(look=look, data=quicklook.true_colour(paths, size=PIXELS))
+        return Thumbnail(look=look, data=quicklook.thumbnail(paths[0], size=PIXELS))
     except S2AsyncError:
         return Thumbnail(look=look, data=b"")
 

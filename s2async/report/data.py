@@ -20,6 +20,9 @@ POINTS: Final = 3000
 SCENE_AXIS: Final = "cloud of the whole scene, %"
 AREA_AXIS: Final = "cloud inside the area, %"
 """Labels of the axes of the scatter plot."""
+VISUAL: Final = "visual"
+COLOURS: Final = (("red", "green", "blue"), ("B04", "B03", "B02"), ("B04_10m", "B03_10m", "B02_10m"))
+"""Asset keys of red, green and blue, as catalogues name them."""
 CELL: Final = 2
 """Per cent: side of the cells that points are counted in if there are more."""
 
@@ -40,9 +43,11 @@ class Look:
     area_cloud: float | None
     """Per cent of the area's valid pixels; None if there are none, or if the area was not measured."""
     asset: str = ""
-    """Asset key of the crop to show; the empty string if there is none."""
+    """Asset key of the crop to show, or those of red, green and blue; the empty string if there is none."""
     path: str = ""
     """Path of that crop, relative to the output folder, with forward slashes."""
+    more: tuple[str, ...] = ()
+    """Paths of the crops of green and blue, if `path` is that of red and all three make the image."""
 
     @property
     def is_clear(self) -> bool:
@@ -88,20 +93,22 @@ class Watched:
         return found
 
 
-def looks(rows: Iterable[JobRow], classes: Collection[int]) -> Iterator[Look]:
+def looks(rows: Iterable[JobRow], classes: Collection[int], assets: Sequence[str] = ()) -> Iterator[Look]:
     """Convert rows of one area to looks.
 
-    A job has a row for each of its crops; the look shows the crop of the asset ``visual``, or else the first one.
+    A job has a row for each of its crops; the look shows those that `_chosen` takes.
 
     Args:
         rows: rows as `state.reader.Ledger.job_rows` yields them.
         classes: SCL classes that count as cloud.
+        assets: in the order of the configuration.
     """
     for _, several in groupby(rows, key=lambda row: (row.collection, row.item)):
         group = list(several)
         row = group[0]
         crops = [row for row in group if isinstance(row, SavedRow)]
-        crop = next((crop for crop in crops if crop.asset == "visual"), crops[0] if crops else None)
+        chosen = _chosen(crops, assets)
+        paths = [f"{crop.folder}/{crop.file}" for crop in chosen]
         yield Look(
             day=row.datetime.date(),
             item=row.item,
@@ -109,9 +116,20 @@ def looks(rows: Iterable[JobRow], classes: Collection[int]) -> Iterator[Look]:
             status=str(row.status),
             scene_cloud=row.scene_cloud,
             area_cloud=cloud_percent(row.measure, classes) if row.measure else None,
-            asset=crop.asset if crop else "",
-            path=f"{crop.folder}/{crop.file}" if crop else "",
+            asset=", ".join(crop.asset for crop in chosen),
+            path=paths[0] if paths else "",
+            more=tuple(paths[1:]),
         )
+
+
+def _chosen(crops: Sequence[SavedRow], assets: Sequence[str]) -> list[SavedRow]:
+    """Choose the crops to show: true colour, or red, green and blue, or the first asset of the configuration."""
+    by_asset = {crop.asset: crop for crop in crops}
+    for several in ((VISUAL,), *COLOURS):
+        if all(asset in by_asset for asset in several):
+            return [by_asset[asset] for asset in several]
+    order = {asset: number for number, asset in enumerate(assets)}
+    return sorted(crops, key=lambda crop: order.get(crop.asset, len(order)))[:1]
 
 
 @dataclass(frozen=True, slots=True)

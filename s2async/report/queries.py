@@ -14,7 +14,7 @@ from s2async.state.reader import Ledger
 def watched_area(state: Ledger, config: Config, area: Area) -> Watched:
     """Read all looks at an area."""
     rows = state.job_rows(config.selection(), area=area)
-    return Watched(area=area, looks=tuple(looks(rows, config.cloud_rule().spoilt)))
+    return Watched(area=area, looks=tuple(looks(rows, config.cloud_rule().spoilt, config.output.assets)))
 
 
 def watched_areas(state: Ledger, config: Config) -> Iterator[Watched]:

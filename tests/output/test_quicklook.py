@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,27 @@ def test_a_thumbnail_of_a_crop_on_disk(tmp_path: Path) -> None:
     assert (found[3, :, 17:] == 255).all()
     assert np.abs(found[:3, 60, 50].astype(int) - (180, 90, 60)).max() <= 6
     assert len(data) < 2000
+
+
+def test_three_bands_become_one_image_with_a_fixed_stretch(tmp_path: Path) -> None:
+    paths = []
+    for name, number in (("red", 600), ("green", 1500), ("blue", 4000)):
+        pixels = np.full((1, 40, 60), number, np.uint16)
+        pixels[:, :, :20] = 0
+        paths.append(tmp_path / f"{name}.tif")
+        paths[-1].write_bytes(geotiff.encode(crop_of(pixels, nodata=0)))
+    found = seen(quicklook.true_colour(paths, size=120), "WEBP")
+    assert found.shape == (4, 40, 60)
+    assert np.abs(found[:3, 20, 45].astype(int) - (51, 128, 255)).max() <= 6
+    assert (found[3, :, :18] == 0).all()
+    assert (found[3, :, 22:] == 255).all()
+    raised = np.full((1, 40, 60), 1600, np.uint16)
+    paths[0].write_bytes(geotiff.encode(replace(crop_of(raised, nodata=0), scales=(0.0001,), offsets=(-0.1,))))
+    same = seen(quicklook.true_colour(paths, size=120), "WEBP")
+    assert np.abs(same[:3, 20, 45].astype(int) - (51, 128, 255)).max() <= 6
+    paths[0].write_bytes(geotiff.encode(crop_of(raised[:, :20], nodata=0)))
+    with pytest.raises(CorruptFile, match="differ in size"):
+        quicklook.true_colour(paths, size=120)
 
 
 def test_a_thumbnail_of_a_crop_that_is_gone_or_damaged(tmp_path: Path) -> None:

@@ -46,6 +46,16 @@ def test_a_job_with_several_crops_is_one_look_and_shows_the_picture() -> None:
     assert found[2].day == date(2022, 3, 2)
 
 
+def test_a_look_without_true_colour_shows_three_bands_or_the_first_of_the_configuration() -> None:
+    keys = ("blue", "green", "nir", "red")
+    rows = [*(crop("x", key) for key in keys), *(crop("y", key, days=1) for key in keys[:3])]
+    three, one = looks(rows, classes=[9], assets=("nir", "red", "green", "blue"))
+    assert (three.asset, three.path, three.more) == (
+        "red, green, blue", "a/x_red.tif", ("a/x_green.tif", "a/x_blue.tif")
+    )  # fmt: skip
+    assert (one.asset, one.path, one.more) == ("nir", "a/y_nir.tif", ())
+
+
 def test_a_job_that_was_not_measured_has_no_cloud() -> None:
     (found,) = looks([job("x", measure=None, status=OPEN)], classes=[9])
     assert (found.area_cloud, found.status) == (None, OPEN)
