@@ -222,8 +222,8 @@ def plan(
 def status(config: Path, as_json: bool) -> None:
     """Show the progress of CONFIG.
 
-    Prints the jobs of each area, traffic, searches and failures. Can be used while a run is in progress. The table
-    shows 30 areas and the totals; the JSON output has every area.
+    Prints the jobs of each area, traffic, searches and failures; a job is one area in one scene. Can be used while
+    a run is in progress. The table shows 30 areas and the totals; the JSON output has every area.
 
     \b
     Example: s2async status config.toml
@@ -275,8 +275,9 @@ def retry(config: Path, missing: bool) -> None:
 def export(config: Path, name: str, everything: bool, target: Path | None) -> None:
     """Write the saved crops of CONFIG as a table or a STAC collection.
 
-    A table has one row for each crop; geojson and parquet (GeoParquet) include the polygon of its area. stac
-    writes collection.json and one item for each area and scene. Can be used while a run is in progress.
+    A crop is one asset of one area in one scene. A table has one row for each crop; geojson and parquet
+    (GeoParquet) include the polygon of its area. stac writes collection.json and one item for each area and
+    scene. Can be used while a run is in progress.
 
     \b
     Example: s2async export config.toml --format parquet

@@ -47,7 +47,7 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
     for line in status_tables.reasons(by_status, run.without):
         console.print(Text(f"  {line}", style="yellow"))
     rows = {
-        "crops": f"{short(config.output.folder)}/<area>/<item>_<asset>.tif",
+        "crops": f"{short(config.output.folder)}/<area>/<item>_<asset>.tif{_each(config)}",
         "index": short(run.index),
         "state": short(config.run.state),
         "traffic": f"{size(run.bytes)} in {run.requests:,} requests in this run",
@@ -108,6 +108,12 @@ def short(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def _each(config: Config) -> str:
+    """How many crops a saved job has; empty for one, where the numbers of jobs and crops are the same."""
+    assets = len(config.output.assets)
+    return f", {assets} for each saved job" if assets > 1 else ""
 
 
 def _statuses(done: dict[Status, int]) -> str:

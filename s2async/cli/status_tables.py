@@ -40,7 +40,7 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
     if len(told) != 1:
         told.append(("all", counts.total))
     rows = [[name, *(f"{jobs.get(key, 0):,}" for key in columns)] for name, jobs in told]
-    console.print(table("Jobs", {"area": "text"} | dict.fromkeys(columns, "number"), rows))
+    console.print(table("Jobs (one area in one scene)", {"area": "text"} | dict.fromkeys(columns, "number"), rows))
     _show_changes(console, state.changes())
     without = state.without(selection)
     problems = list(state.problems())

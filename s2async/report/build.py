@@ -54,7 +54,10 @@ class _Gathered:
     """What the page shows of all areas together."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    clear: int = 0
+    """Views (an area in a scene) that are clear."""
     crops: int = 0
+    """Files: one for each asset of a clear view."""
     days: tuple[date, date] | None = None
     """First and last day of all looks."""
     scatter: Scatter = field(default_factory=Scatter)
@@ -73,7 +76,8 @@ class _Gathered:
         """
         counts, clear = watched.counts, watched.clear_days
         self.counts.update(counts)
-        self.crops += sum(bool(look.path) for look in watched.looks)
+        self.clear += sum(look.is_clear for look in watched.looks)
+        self.crops += sum(look.crops for look in watched.looks)
         days = [*(self.days or ()), *(watched.span or ())]
         self.days = (min(days), max(days)) if days else None
         self.scatter.add(watched)
@@ -322,10 +326,8 @@ def _notices(state: Ledger, gathered: _Gathered) -> Iterator[str]:
 def _figures(state: Ledger, gathered: _Gathered) -> Iterator[Figure]:
     requests, moved = total(state.traffic())
     seconds, unended = run_seconds(state.runs())
-    if gathered.crops:
-        yield Figure(value=f"{gathered.crops:,}", label="crops saved")
-    else:
-        yield Figure(value=f"{gathered.counts[Status.SAVED]:,}", label="clear views")
+    crops = f", saved as {sections.counted(gathered.crops, 'crop')}" if gathered.crops else ""
+    yield Figure(value=f"{gathered.clear:,}", label=f"clear views{crops}")
     yield Figure(value=f"{gathered.counts.total():,}", label="jobs (one area in one scene)")
     yield Figure(value=size(moved), label=f"downloaded in {requests:,} requests")
     without = f", excluding {unended:,} unfinished" if unended else ""

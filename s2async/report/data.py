@@ -48,6 +48,8 @@ class Look:
     """Path of that crop, relative to the output folder, with forward slashes."""
     more: tuple[str, ...] = ()
     """Paths of the crops of green and blue, if `path` is that of red and all three make the image."""
+    crops: int = 0
+    """Number of saved crops: one for each asset."""
 
     @property
     def is_clear(self) -> bool:
@@ -119,6 +121,7 @@ def looks(rows: Iterable[JobRow], classes: Collection[int], assets: Sequence[str
             asset=", ".join(crop.asset for crop in chosen),
             path=paths[0] if paths else "",
             more=tuple(paths[1:]),
+            crops=len(crops),
         )
 
 

@@ -232,5 +232,5 @@ def test_the_status_of_a_state_without_a_run(tmp_path: Path, ran: Ran) -> None:
     with Ledger.read(state) as ledger:
         status_tables.show_status(Console(file=out, width=80), ledger, ran.config)
         told = status.to_json(ledger, ran.config)
-    assert out.getvalue().split()[:2] == ["Jobs", "area"]
+    assert out.getvalue().split()[:7] == ["Jobs", "(one", "area", "in", "one", "scene)", "area"]
     assert (told["jobs"], told["areas"], told["traffic"], told["searches"]) == ({}, [], [], [])

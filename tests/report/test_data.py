@@ -54,6 +54,7 @@ def test_a_look_without_true_colour_shows_three_bands_or_the_first_of_the_config
         "red, green, blue", "a/x_red.tif", ("a/x_green.tif", "a/x_blue.tif")
     )  # fmt: skip
     assert (one.asset, one.path, one.more) == ("nir", "a/y_nir.tif", ())
+    assert (three.crops, one.crops) == (4, 3)
 
 
 def test_a_job_that_was_not_measured_has_no_cloud() -> None:

@@ -78,7 +78,7 @@ def test_the_page_lies_beside_the_crops_and_tells_what_the_state_knows(tmp_path:
     check_inert(page)
     assert check_links(shelf.output) == {"report.html"}
     assert "Clear views of 3 areas" in page.text
-    assert "6crops saved\n9jobs (one area in one scene)" in page.text
+    assert "6clear views, saved as 12 crops\n9jobs (one area in one scene)" in page.text
     assert "contains modified Copernicus Sentinel data 2022" in page.text
     assert "1 job failed" in page.text
     assert "timed out" in page.text
