@@ -359,9 +359,9 @@ class BatchResult:
     outcomes: tuple[Outcome, ...]
     files: tuple[FileFact, ...] = ()
     left: tuple[Job, ...] = ()
-    """Jobs without an outcome, because the server that they need is not asked at present; with what is known."""
+    """Jobs without an outcome, with what is known: a server is not asked at present, or the batch was stopped."""
     parked: str = ""
-    """That server's origin, when jobs are left."""
+    """That server's origin."""
     traffic: tuple[Traffic, ...] = ()
     """What was requested and received for the batch."""
 

@@ -15,8 +15,8 @@ from s2async.engine import worker
 from s2async.engine.context import Context
 from s2async.engine.crash_marker import Marks
 from s2async.engine.tools import Settings, Tools
-from s2async.errors import HostParked, LocalError
-from s2async.models import LONGEST_BATCH, Batch, Job, JobDone, JobsFound
+from s2async.errors import HostParked, LocalError, S2AsyncError
+from s2async.models import LONGEST_BATCH, Batch, BatchResult, Job, JobDone, JobsFound
 from s2async.net.client import Transport
 from s2async.net.limiter import TURN
 
@@ -119,19 +119,27 @@ class Recorder:
             marked = replace(tools, pool=self._marks.during(tools.pool, [job.id for job in jobs]))
             try:
                 result = await worker.process(batch, self._settings, marked)
+            except worker.Stopped as stopped:
+                with contextlib.suppress(S2AsyncError):  # what stopped the run is the error to raise
+                    self._record(stopped.result)
+                raise
             except MemoryError as error:
                 raise LocalError("out of memory; lower memory in [run], or connections in [network]") from error
-            state.record(result, context.progress.meter.drain(), context.rule.assets)
+            self._record(result)
             self._batches += 1
             if self._batches % memory.EVERY == 0:
                 tools.writers.submit(memory.give_back)
-            for outcome in result.outcomes:
-                context.progress.add(outcome)
-                context.servers.add(outcome)
-                context.emit(JobDone(outcome=outcome))
             jobs = result.left
             if jobs and not await self._outage(result.parked, tools.transport):
                 return  # they stay open; the worker goes on with jobs that need another server
+
+    def _record(self, result: BatchResult) -> None:
+        context = self._context
+        context.state.record(result, context.progress.meter.drain(), context.rule.assets)
+        for outcome in result.outcomes:
+            context.progress.add(outcome)
+            context.servers.add(outcome)
+            context.emit(JobDone(outcome=outcome))
 
     async def _outage(self, origin: str, transport: Transport) -> bool:
         """Wait until a server that is left alone may be asked again.

@@ -6,6 +6,7 @@ processed in any process. What it learns for later runs goes back with the outco
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -20,15 +21,28 @@ from s2async.engine.step import Bench, StepKind
 from s2async.engine.tools import Settings, Tools
 from s2async.errors import HostParked
 from s2async.log import context, log
-from s2async.models import Batch, BatchResult
+from s2async.models import Batch, BatchResult, Status
 from s2async.net.accounting import Meter
 
-__all__ = ["STEPS", "Settings", "Tools", "process"]
+__all__ = ["STEPS", "Settings", "Stopped", "Tools", "process"]
 
 _log = logging.getLogger("s2async.engine")
 
 STEPS: Final[tuple[StepKind, ...]] = (Measure, Cut)
 """The steps of a job, in order."""
+
+
+class Stopped(asyncio.CancelledError):
+    """A batch was cancelled.
+
+    Args:
+        result: what is known by then: outcomes, and the other jobs with what was measured and saved. It has no
+            traffic, which is counted by the tools' own meter.
+    """
+
+    def __init__(self, result: BatchResult) -> None:
+        super().__init__()
+        self.result = result
 
 
 async def process(
@@ -47,6 +61,7 @@ async def process(
         Faults of the network or of a file are outcomes; jobs are left when a server is not asked at present.
 
     Raises:
+        Stopped: it was cancelled; what is known by then can be recorded.
         LocalError: this machine cannot go on (disk full, read-only); then nothing is known of the jobs, and what
             was transferred is counted by the tools' own meter.
     """
@@ -84,6 +99,11 @@ async def _work(batch: Batch, settings: Settings, tools: Tools, steps: Sequence[
         endings.end_all()
     except HostParked as error:
         parked = error.origin
+    except asyncio.CancelledError:
+        # a header of an earlier run may have put these outside, and nothing of the file has been read yet
+        sure = tuple(outcome for outcome in endings.outcomes if outcome.status is not Status.OUTSIDE)
+        known = BatchResult(outcomes=sure, files=tuple(files.facts.values()), left=endings.left)
+        raise Stopped(known) from None
     return BatchResult(
         outcomes=endings.outcomes, files=tuple(files.facts.values()), left=endings.left, parked=parked
     )

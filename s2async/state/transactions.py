@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -17,7 +17,19 @@ from s2async import reasons
 from s2async.areas.folders import Shelf, arrange, clash
 from s2async.catalog.reprocessing import LONGEST_DATATAKE, TOLERANCE_SECONDS, are_editions, processing_order
 from s2async.errors import AreaError
-from s2async.models import Area, FileFact, FolderMove, Job, Lack, Outcome, Scene, Selection, Status
+from s2async.models import (
+    Area,
+    CloudMeasure,
+    FileFact,
+    FolderMove,
+    Job,
+    Lack,
+    Outcome,
+    Product,
+    Scene,
+    Selection,
+    Status,
+)
 from s2async.state import reader_sql, statuses
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
@@ -326,11 +338,7 @@ def accept(db: Connection, item: int, outcome: Outcome, measured: Collection[str
         raise ValueError(f"job {job.id} of {job.scene.id} is not in this state")
     if outcome.status is not Status.FAILED:  # a failed job was perhaps not decoded at all
         db.execute(sql.CLEAR_MARK, (job.id,))
-    if measure is not None:
-        db.execute(sql.ADD_MEASURE, (measure.total, pack_counts(measure), job.id))
-    for crop in outcome.products:
-        made = (crop.mask, crop.format, crop.epsg, crop.bytes, bytes.fromhex(crop.sha256), crop.file)
-        db.execute(sql.ADD_PRODUCT, (crop.asset, *made, job.id))
+    keep(db, job.id, measure, outcome.products)
     for absence in outcome.lacks:
         if not absence.known:
             _add_absence(db, item, job.id, absence, run, now)
@@ -338,6 +346,15 @@ def accept(db: Connection, item: int, outcome: Outcome, measured: Collection[str
         lacking = {absence.asset for absence in outcome.lacks}
         there = {crop.asset for crop in outcome.products}.union(measured if measure else ())
         db.executemany(sql.DROP_ABSENCE, [(job.id, asset) for asset in there - lacking])
+
+
+def keep(db: Connection, job: int, measure: CloudMeasure | None, products: Iterable[Product]) -> None:
+    """Record what was measured and saved for a job, about the present edition of its item."""
+    if measure is not None:
+        db.execute(sql.ADD_MEASURE, (measure.total, pack_counts(measure), job))
+    for crop in products:
+        made = (crop.mask, crop.format, crop.epsg, crop.bytes, bytes.fromhex(crop.sha256), crop.file)
+        db.execute(sql.ADD_PRODUCT, (crop.asset, *made, job))
 
 
 def _add_absence(db: Connection, item: int, job: int, absence: Lack, run: int, now: int) -> None:
@@ -381,8 +398,8 @@ def settle_denied(
     return [(asset, reason) for _, asset, reason in settled]
 
 
-def reject(db: Connection, outcome: Outcome) -> None:
-    """Reject an answer about an edition that was replaced: remove only the records of crops that it overwrote."""
-    for crop in outcome.products:
-        if db.execute(sql.DROP_PRODUCT, (outcome.job.id, crop.asset)).rowcount:
-            db.execute(sql.UNSAVE_JOB, (outcome.job.id,))
+def reject(db: Connection, job: int, products: Iterable[Product]) -> None:
+    """Reject what is about an edition that was replaced: remove only the records of crops that it overwrote."""
+    for crop in products:
+        if db.execute(sql.DROP_PRODUCT, (job, crop.asset)).rowcount:
+            db.execute(sql.UNSAVE_JOB, (job,))

@@ -408,6 +408,8 @@ class State(Ledger):
     ) -> None:
         """Record the answers of a batch and its traffic, and the traffic beside it since the last call.
 
+        Jobs that are left stay open, with what was measured and saved, so that no run does this again.
+
         An answer is rejected when a search has replaced the edition of its item meanwhile: the job stays open. Its
         crops may have overwritten crops of the new edition, so the records of these are also removed.
 
@@ -418,16 +420,21 @@ class State(Ledger):
         """
         with self._writing() as db:
             self._add_traffic(db, [*result.traffic, *traffic])
-            if not result.outcomes:
+            jobs = [*(outcome.job for outcome in result.outcomes), *result.left]
+            if not jobs:
                 return
-            item = self._present(result.outcomes[0].job.scene)
+            item = self._present(jobs[0].scene)
             if item is not None:
                 transactions.add_files(db, item, result.files)
                 for outcome in result.outcomes:
                     transactions.accept(db, item, outcome, measured, self._this_run, _seconds())
+                for job in result.left:
+                    transactions.keep(db, job.id, job.measure, job.products)
             else:
                 for outcome in result.outcomes:
-                    transactions.reject(db, outcome)
+                    transactions.reject(db, outcome.job.id, outcome.products)
+                for job in result.left:
+                    transactions.reject(db, job.id, job.products)
 
     # ---- helpers ----
 

@@ -209,6 +209,32 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path, slow: 
     assert not {entry.path.removeprefix("/cogs/") for entry in last.cogs} & known.files
 
 
+def test_what_an_interrupted_run_has_measured_and_cut_is_not_read_again(tmp_path: Path, slow: Stage) -> None:
+    """Few scenes are done when a run with several assets is stopped early, but parts of many are."""
+    sandbox = slow.sandbox
+    path = worlds.write_config(
+        tmp_path, sandbox, network={"connections": 16}, output={"assets": ["visual", "red"], "folder": "data"}
+    )
+    before = log_end(sandbox)
+    child = subprocess.Popen([sys.executable, "-m", "s2async", "-q", "run", str(path)], stderr=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while child.poll() is None and time.monotonic() < end:
+        if sum(entry.path.endswith("/B04.tif") for entry in sandbox.log(since=before)) >= 4:
+            break
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    child.communicate(timeout=60)
+    assert child.returncode == 130
+    state = Config.load(path).run.state
+    open_crops = "products p JOIN jobs j ON j.id = p.job AND j.status = 'open' JOIN items i ON i.id = j.item"
+    halves = {item for (item,) in worlds.query(state, f"SELECT i.item FROM {open_crops} WHERE p.asset = 'visual'")}
+    assert halves, "scenes with crops of one asset, but not of the other"
+    known = {f"{item}/{name}.tif" for item in halves for name in ("SCL", "TCI")}
+    last = worlds.run(path, sandbox)
+    assert last.summary.clean
+    assert not known & {entry.path.removeprefix("/cogs/") for entry in last.cogs}
+
+
 def test_half_written_files_of_a_killed_run_are_removed_and_told(tmp_path: Path, slow: Stage) -> None:
     path = worlds.write_config(tmp_path, slow.sandbox)
     first = worlds.run(path, slow.sandbox, limit=6)

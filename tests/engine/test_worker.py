@@ -864,6 +864,46 @@ def test_pixels_are_in_the_budget_until_they_are_encoded_and_no_longer(
     assert not any(saving)
 
 
+def test_a_batch_that_is_cancelled_tells_what_it_knows(tmp_path: Path, files: dict[str, bytes]) -> None:
+    server = Server(files)
+
+    async def main() -> BatchResult:
+        with ThreadPoolExecutor(2) as pool:
+            tools = worker.Tools(
+                transport=cast("Transport", server), budget=Budget(1 << 20), pool=pool, writers=pool
+            )
+            wanted = settings(tmp_path, assets=("visual", "red"))
+
+            async def told() -> BatchResult:
+                with pytest.raises(worker.Stopped) as stopped:
+                    await worker.process(Batch(scene=SCENE, jobs=tuple(ALL)), wanted, tools)
+                return stopped.value.result
+
+            def stop(asset: str, *_: int) -> None:
+                if asset == "red":
+                    work.cancel()
+
+            work = asyncio.create_task(told())
+            server.before = stop
+            return await work
+
+    result = asyncio.run(main())
+    outside = [name for name, status in PLAIN.items() if status is Status.OUTSIDE]
+    assert outside, "a header that is known but out of date may say so"
+    assert statuses(result) == {
+        name: status for name, status in PLAIN.items() if status not in (Status.SAVED, Status.OUTSIDE)
+    }
+    assert {job.area.name for job in result.left} == {
+        name for name, status in PLAIN.items() if status is Status.SAVED
+    }
+    for found in result.left:
+        assert found.measure
+        (product,) = found.products
+        assert product.asset == "visual"
+        assert len((tmp_path / found.area.folder / product.file).read_bytes()) == product.bytes
+    assert {fact.asset for fact in result.files} >= {"scl", "visual"}
+
+
 @pytest.mark.parametrize("turns", range(0, 40, 3))
 def test_a_batch_can_be_cancelled_anywhere(tmp_path: Path, files: dict[str, bytes], turns: int) -> None:
     async def main() -> None:

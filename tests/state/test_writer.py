@@ -153,6 +153,23 @@ def test_a_resumed_job_brings_what_is_known(state: State) -> None:
     assert (found["b"].measure, found["b"].saved) == (None, frozenset())
 
 
+def test_a_job_that_is_left_stays_open_with_what_is_known(state: State) -> None:
+    both = Selection(assets=("visual", "nir"), mask=True, format="gtiff")
+    start(state, [A], both)
+    (job,) = add(state, make_scene(assets=("scl", "visual", "nir")), [A], both)
+    left = replace(job, measure=CLEAR, saved=frozenset({"visual"}), products=(make_product(job),))
+    state.record(BatchResult(outcomes=(), left=(left,)), ())
+    assert state.counts(both).total == {OPEN: 1}
+    start(state, [A], both)
+    (again,) = open_jobs(state, selection=both)
+    assert (again.measure, again.saved) == (CLEAR, frozenset({"visual"}))
+    add(state, make_scene(version="v2", assets=("scl", "visual", "nir")), [A], both)
+    state.record(BatchResult(outcomes=(), left=(left,)), ())  # it came late: the item is another edition by now
+    start(state, [A], both)
+    (new,) = open_jobs(state, selection=both)
+    assert (new.measure, new.saved) == (None, frozenset())
+
+
 @pytest.mark.parametrize("change", [{"version": "v2"}, {"host": "https://moved.example"}])
 def test_a_new_edition_opens_all_its_jobs_again_and_nothing_old_is_believed(
     state: State, change: dict[str, str]
