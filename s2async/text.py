@@ -145,6 +145,24 @@ def size(count: float) -> str:
     raise AssertionError("the last unit takes everything")
 
 
+def surface(km2: float, *, digits: int = 2, squared: str = "2") -> str:
+    """Format the size of an area for people: 1.1 km2, 42 ha (below 1 km2), 95 m2 (below 0.01 ha).
+
+    Args:
+        km2: in square kilometres.
+        digits: number of significant digits; numbers with more digits before the point keep them all.
+        squared: stands for the exponent of the unit.
+    """
+    value, unit = km2, f"km{squared}"
+    if km2 < 1:
+        value, unit = km2 * 100, "ha"
+    if km2 < 1e-4:
+        value, unit = km2 * 1e6, f"m{squared}"
+    if value < 1 and unit != "ha":
+        return f"less than 1 {unit}"
+    return f"{value:.{digits}g} {unit}" if value < 10 ** (digits - 1) else f"{value:,.0f} {unit}"
+
+
 def duration(seconds: float) -> str:
     """Format seconds for people: 41 s, 3 min 20 s, 2 h 05 min."""
     whole = round(seconds)

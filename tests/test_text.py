@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2async.text import duration, excerpt, masked, one_line, public, shown, size
+from s2async.text import duration, excerpt, masked, one_line, public, shown, size, surface
 
 
 @pytest.mark.parametrize(
@@ -119,3 +119,25 @@ def test_sizes_are_right_to_one_part_in_a_hundred(count: int) -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("km2", "text"),
+    [
+        (12_345.6, "12,346 km2"),
+        (76.2, "76 km2"),
+        (1.0, "1 km2"),
+        (0.97, "97 ha"),
+        (0.062, "6.2 ha"),
+        (1e-4, "0.01 ha"),
+        (9e-6, "9 m2"),
+        (9e-7, "less than 1 m2"),
+    ],
+)
+def test_sizes_of_areas_have_a_unit_in_which_they_are_no_fractions(km2: float, text: str) -> None:
+    assert surface(km2) == text
+
+
+def test_sizes_of_areas_have_as_many_digits_as_are_asked_for() -> None:
+    assert surface(3.14159, digits=3, squared="\u00b2") == "3.14 km\u00b2"
+    assert surface(0.5, digits=3) == "50 ha"

@@ -64,8 +64,8 @@ def skipped_notices(place: str, faults: Sequence[Remark], total: int) -> list[st
     """Lines that name the areas that were left out; none when there are none."""
     if not faults:
         return []
-    were = "area was" if len(faults) == 1 else "areas were"
-    head = f'{place}: {len(faults):,} of {total:,} {were} left out, because invalid = "skip":'
+    were = "was" if len(faults) == 1 else "were"
+    head = f'{place}: {len(faults):,} of {_areas(total)} {were} left out, because invalid = "skip":'
     return [head, *listed(place, faults)]
 
 
@@ -73,11 +73,15 @@ def repaired_notices(place: str, repairs: Sequence[Remark], total: int) -> list[
     """Lines that name the areas that were mended; none when there are none."""
     if not repairs:
         return []
-    were = "area was" if len(repairs) == 1 else "areas were"
-    return [f"{place}: {len(repairs):,} of {total:,} {were} repaired:", *listed(place, repairs)]
+    were = "was" if len(repairs) == 1 else "were"
+    return [f"{place}: {len(repairs):,} of {_areas(total)} {were} repaired:", *listed(place, repairs)]
 
 
 def listed(place: str, remarks: Sequence[Remark]) -> list[str]:
     """One indented line for each of the first remarks, and the number of the others."""
     lines = [f"  {remark.within(place)}" for remark in remarks[:TOLD]]
     return [*lines, f"  and {len(remarks) - TOLD:,} more"] if len(remarks) > TOLD else lines
+
+
+def _areas(count: int) -> str:
+    return "1 area" if count == 1 else f"{count:,} areas"

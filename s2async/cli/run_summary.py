@@ -19,7 +19,7 @@ from s2async.engine.progress import Summary
 from s2async.geo import area_km2, bounds
 from s2async.models import Area, Cause, Status
 from s2async.state.reader import Ledger
-from s2async.text import degrees, duration, safe, size
+from s2async.text import degrees, duration, safe, size, surface
 
 _LIMITS: Mapping[LimitName, str] = {"jobs": "--limit", "bytes": "--max-bytes", "seconds": "--max-time"}
 """The option that sets each limit of a run."""
@@ -30,8 +30,9 @@ def where(areas: Sequence[Area]) -> str:
     west, south, east, north = bounds(areas)
     sizes = [area_km2(area) for area in areas]
     extent = f"{degrees(south, 'SN')} to {degrees(north, 'SN')}, {degrees(west, 'WE')} to {degrees(east, 'WE')}"
-    each = _km2(sizes[0]) if len(areas) == 1 else f"{_km2(min(sizes))} to {_km2(max(sizes))} each"
-    return f"{len(areas):,} area{'s' * (len(areas) > 1)}: {extent}; {each}"
+    least, most = surface(min(sizes)), surface(max(sizes))
+    range_ = least if least == most else f"{least} to {most}"
+    return f"{len(areas):,} area{'s' * (len(areas) > 1)}: {extent}; {range_}{' each' * (len(areas) > 1)}"
 
 
 def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Area], run: Summary) -> None:
@@ -118,7 +119,3 @@ def _each(config: Config) -> str:
 
 def _statuses(done: dict[Status, int]) -> str:
     return "   ".join(f"{done[status]:,} {status}" for status in Status if done.get(status))
-
-
-def _km2(value: float) -> str:
-    return f"{value:.2g} km2" if value < 10 else f"{value:,.0f} km2"

@@ -14,6 +14,7 @@ from s2async.models import Area
 from s2async.report import charts
 from s2async.report.data import ORDER, Look, Watched
 from s2async.report.markup import Markup
+from s2async.text import surface
 
 YEARS: Final = 2
 """Calendars that are shown at first; older ones are folded."""
@@ -146,7 +147,7 @@ def _facts(watched: Watched, km2: float) -> Iterator[Fact]:
     days, area = watched.clear_days, watched.area
     if season := season_words(area.start, area.end):
         yield Fact(label="season", value=season)
-    yield Fact(label="size", value=f"{km2:,.2f} km\u00b2" if km2 < 10 else f"{km2:,.0f} km\u00b2")
+    yield Fact(label="size", value=surface(km2, digits=3, squared="\u00b2"))
     yield Fact(label="clear days", value=f"{len(days):,}")
     if days:
         yield Fact(label="first and last", value=f"{days[0]} to {days[-1]}" if len(days) > 1 else str(days[0]))

@@ -56,7 +56,7 @@ def test_a_run_from_the_first_to_the_last_word(s2: Shell, tmp_path: Path, stage:
     ran = s2("run", path.name, cwd=tmp_path)
     assert ran.code == 0
     where, notice = ran.told
-    assert where == "6 areas: 52.476 N to 52.518 N, 13.382 E to 13.466 E; 0.42 km2 to 0.97 km2 each"
+    assert where == "6 areas: 52.476 N to 52.518 N, 13.382 E to 13.466 E; 42 ha to 97 ha each"
     assert "tell no cloud cover, kept" in notice
     lines = [line.rstrip() for line in ran.out.splitlines()]
     assert re.fullmatch(r"66 jobs processed in \d+ s", lines[0])
@@ -302,7 +302,7 @@ def test_areas_that_are_left_out_are_told_by_the_run_and_by_status(
     path.write_text(text)
     ran = s2("run", path)
     assert ran.code == 0
-    assert "1 of 2 area was left out" in ran.error
+    assert "1 of 2 areas was left out" in ran.error
     assert 'feature 2: area "Well": is a Point' in ran.error
     status = s2("status", path).out
     assert "1 area was left out:" in status

@@ -66,7 +66,8 @@ def test_where_shows_hemispheres_and_sizes_at_a_glance() -> None:
     rio = area(box(-43.30, -22.96, -43.29, -22.95))
     text = run_summary.where([berlin, rio])
     assert text == "2 areas: 22.960 S to 52.500 N, 43.300 W to 13.300 E; 1.1 km2 to 76 km2 each"
-    assert run_summary.where([area(box(13, 52, 13.0001, 52.0001))]).endswith("; 7.6e-05 km2")
+    assert run_summary.where([area(box(13, 52, 13.0001, 52.0001))]).endswith("; 76 m2")
+    assert run_summary.where([berlin, berlin]).endswith("13.300 E; 76 km2 each")
 
 
 # ---- the end of a run -------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def test_an_area_tells_its_looks() -> None:
     found = Page(shown(seen, km2=0.5))
     assert "2 clear" in found.text
     assert "30 days, 2022-01-01 to 2022-01-31" in found.text
-    assert "0.50 km\u00b2" in found.text
+    assert "50 ha" in found.text
     assert found.values("id") == ["area-" + "0" * 16]
 
 
