@@ -133,6 +133,11 @@ def safe(text: str) -> str:
     )
 
 
+def safe_lines(text: str) -> str:
+    """Return a text of several lines, such as an error that lists areas, with each line as `safe` returns it."""
+    return "\n".join(map(safe, text.split("\n")))
+
+
 # ---- numbers for people -----------------------------------------------------------------------------------
 
 

@@ -36,7 +36,7 @@ class Finding:
     """What was checked."""
     verdict: Verdict
     text: str
-    """What was found, in one line."""
+    """What was found: one line, or a heading and a line for each area that cannot be used."""
     advice: str = ""
     """What to do; empty if the text says it, or nothing has to be done."""
     code: int = 0

@@ -22,7 +22,7 @@ from s2async.cli import bugs, console
 from s2async.cli.log_options import LogChoice
 from s2async.config.model import Config
 from s2async.errors import ConfigError
-from s2async.text import safe, size
+from s2async.text import safe, safe_lines, size
 
 _STYLES: Final = {Verdict.RIGHT: "green", Verdict.ODD: "yellow", Verdict.WRONG: "bold red"}
 
@@ -66,7 +66,7 @@ def _show(found: Checked, *, quiet: bool) -> None:
         table.add_column("verdict", no_wrap=True)
         table.add_column("found", overflow="fold")
         for one in shown:
-            table.add_row(one.topic, Text(one.verdict, style=_STYLES[one.verdict]), Text(safe(one.line)))
+            table.add_row(one.topic, Text(one.verdict, style=_STYLES[one.verdict]), Text(safe_lines(one.line)))
         output.print(table)
     if not quiet:
         for why, untried in _untried(found).items():

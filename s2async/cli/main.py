@@ -13,7 +13,7 @@ from s2async import files
 from s2async.cli import bugs, streams
 from s2async.cli.commands import cli
 from s2async.errors import ConfigError, LocalError, S2AsyncError
-from s2async.text import safe
+from s2async.text import safe_lines
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,5 +66,5 @@ def _tell(error: BaseException) -> int:
         text, code = str(error), error.exit_code
     else:
         text, code = bugs.tell(error)
-    click.echo("s2async: " + "\n".join(map(safe, text.split("\n"))), err=True)
+    click.echo("s2async: " + safe_lines(text), err=True)
     return code

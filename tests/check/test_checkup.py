@@ -176,6 +176,23 @@ def test_a_configuration_that_cannot_be_read_is_the_only_thing_checked(tmp_path:
 # ---- broken worlds: configuration and this machine ----------------------------------------------------------
 
 
+def test_each_area_that_cannot_be_used_has_a_line(s2: Shell, tmp_path: Path, stage: Stage) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("areas = ")]
+    path.write_text("\n".join(['areas = "a.csv"', *lines]))
+    (tmp_path / "a.csv").write_text('name,wkt\nP,POINT EMPTY\n"Q\u202e",POINT EMPTY\n')
+    ended = s2("check", path)
+    assert ended.code == 2
+    assert "\\u000a" not in ended.out
+    assert "\u202e" not in ended.out
+    told = [line for line in ended.out.splitlines() if "is empty; draw a polygon" in line]
+    assert ["a.csv:2" in line for line in told] == [True, False]
+    assert ["a.csv:3" in line for line in told] == [False, True]
+    answer = json.loads(s2("check", path, "--json").out)
+    (found,) = [one["found"] for one in answer["findings"] if one["verdict"] == "wrong"]
+    assert [line.rpartition(": ")[2] for line in found.split("\n")[1:]] == ["is empty; draw a polygon"] * 2
+
+
 def test_areas_that_are_not_there(tmp_path: Path, stage: Stage) -> None:
     path = worlds.write_config(tmp_path, stage.sandbox)
     lines = [line for line in path.read_text().splitlines() if not line.startswith("areas = ")]
