@@ -17,7 +17,6 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +30,7 @@ from s2async.areas.inline import NAME, Written, read_inline
 from s2async.areas.naming import names as names_of
 from s2async.areas.placing import place
 from s2async.areas.readers import READERS, read_file
-from s2async.areas.seasons import Seasons, overlap, read_seasons
+from s2async.areas.seasons import Seasons, clash_words, overlap, read_seasons
 from s2async.areas.table import ReadOptions, Table
 from s2async.config.model import Config, InlineArea
 from s2async.config.types import Invalid
@@ -234,7 +233,7 @@ def _loaded(
     unread = {number: text for number, text in table.unreadable.items() if number not in checked.repairs}
     # Of several faults of a record, the last one here is told.
     wrong = {**checked.faults, **unread, **placed.other_crs, **seasons.faults, **nameless, **table.malformed}
-    found = _all_faults(wrong, names, seasons, keep=wanted.invalid == "skip")
+    found = _all_faults(wrong, names, seasons, table.near, keep=wanted.invalid == "skip")
     remarks = [_remark(table, names, number, text) for number, text in found.items()]
     if remarks and (wanted.invalid != "skip" or len(remarks) == len(table)):
         raise faults.refusal(table.place, remarks, len(table))
@@ -266,27 +265,31 @@ def _loaded(
     return Loaded(areas=areas, changes=changes, crs=frames.named(placed.frame.crs), columns=tuple(columns))
 
 
-def _all_faults(wrong: Mapping[int, str], names: Sequence[str], seasons: Seasons, *, keep: bool) -> dict[int, str]:
+def _all_faults(
+    wrong: Mapping[int, str], names: Sequence[str], seasons: Seasons, near: Callable[[int], str], *, keep: bool
+) -> dict[int, str]:
     """What is wrong with each record that cannot be used, in order.
 
     Args:
         wrong: what is wrong with single records, by number from 0.
         names: of all records.
         seasons: of all records.
+        near: place of a record within the file, for messages.
         keep: whether the others are used nevertheless: then one of them may have the name of one that is not.
     """
     found = {**wrong, **{number: _HALF for number, name in enumerate(names) if _SURROGATE.search(name)}}
     repeated = {name for name, count in Counter(names).items() if count > 1}
-    namesakes: dict[str, list[tuple[date | None, date | None]]] = defaultdict(list)
+    namesakes: dict[str, list[int]] = defaultdict(list)
     for number, name in enumerate(names if repeated else ()):
         if name not in repeated or (keep and number in found):
             continue
-        season = seasons.starts[number], seasons.ends[number]
-        if number not in found and any(overlap(season, other) for other in namesakes[name]):
-            found[number] = "there is another area of this name; give each its own"
+        season = seasons.of(number)
+        others = (other for other in namesakes[name] if overlap(season, seasons.of(other)))
+        if number not in found and (other := next(others, None)) is not None:
+            found[number] = clash_words(season, seasons.of(other), near(other))
             if keep:
                 continue
-        namesakes[name].append(season)
+        namesakes[name].append(number)
     return dict(sorted(found.items()))
 
 

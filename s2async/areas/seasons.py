@@ -6,14 +6,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+from s2async.areas.edits import season_words
 from s2async.text import one_line
 
 FIRST: Final = "valid_from"
 """Column with the first day of an area's season."""
 LAST: Final = "valid_to"
 """Column with the last day of an area's season."""
+
+Season: TypeAlias = tuple[date | None, date | None]
+"""First and last day; both are included, and None is an open end."""
 
 _DAY: Final = re.compile(r"([0-9]{4})[-/]([0-9]{2})[-/]([0-9]{2})(?:[T ](.+))?")
 
@@ -26,6 +30,14 @@ class Seasons:
     ends: Sequence[date | None]
     faults: Mapping[int, str] = field(default_factory=dict)
     """By number of the record from 0: which value is wrong, and what to do."""
+
+    def of(self, number: int) -> Season:
+        """The season of a record.
+
+        Args:
+            number: of the record, from 0.
+        """
+        return self.starts[number], self.ends[number]
 
 
 def read_seasons(columns: Mapping[str, Sequence[Any]], count: int) -> Seasons:
@@ -63,10 +75,27 @@ def season_columns(columns: Mapping[str, Sequence[Any]]) -> dict[str, str]:
     return {key: by_case[key] for key in (FIRST, LAST) if key in by_case}
 
 
-def overlap(one: tuple[date | None, date | None], other: tuple[date | None, date | None]) -> bool:
+def overlap(one: Season, other: Season) -> bool:
     """Whether two seasons have a day in common."""
     latest = max((start for start, _ in (one, other) if start), default=date.min)
     return latest <= min((end for _, end in (one, other) if end), default=date.max)
+
+
+def clash_words(season: Season, other: Season, place: str) -> str:
+    """Why an area cannot have the name of another one, whose season overlaps its own, and what to do.
+
+    Args:
+        season: of the area.
+        other: season of the other area.
+        place: of the other area, within the file.
+    """
+    if season == other == (None, None):
+        return f"there is another area of this name, {place}; give each its own"
+    mine, theirs = season_words(*season) or "all days", season_words(*other) or "all days"
+    return (
+        f"its season ({mine}) overlaps that of {place} ({theirs}), which has the same name; "
+        f"correct {FIRST} or {LAST}, or give each its own name"
+    )
 
 
 def _day(value: Any) -> date | None:

@@ -65,3 +65,13 @@ class Table:
             number: of the record, from 0.
         """
         return self.places[number] if self.places is not None else f"{self.place}: feature {number + 1}"
+
+    def near(self, number: int) -> str:
+        """Place of a record for messages that name the file already, such as ``feature 3`` or ``line 7``.
+
+        Args:
+            number: of the record, from 0.
+        """
+        place = self.where(number)
+        rest = place.removeprefix(f"{self.place}:")
+        return f"line {rest}" if rest.isdecimal() else rest.strip()

@@ -148,7 +148,7 @@ BAD_FILES: list[tuple[str, str | bytes, str, str]] = [
     ("a.geojson", named(name=["a"]), ": feature 1: ", 'the name is ["a"]; write text'),
     ("a.geojson", named(name="\ud800"), ": feature 1: ", "half a character"),
     ("a.geojson", collection(PARK, PARK), ': feature 2: area "P": ',
-     "another area of this name; give each its own"),
+     "another area of this name, feature 1; give each its own"),
     ("a.geojson", collection(PARK, crs={"type": "link"}), ": ", 'its "crs" member cannot be read; remove it'),
     ("a.geojson", collection(PARK, crs={"type": "name", "properties": {"name": "EPSG:0"}}), ": ",
      "is not known; write"),
@@ -730,8 +730,22 @@ def test_names_may_repeat_where_seasons_do_not_overlap(tmp_path: Path) -> None:
     first, second = read(seasonal(tmp_path / "a.csv", *years))
     assert first.folder == second.folder == "P"
     again = ("P", "2023-12-31", "2024-01-01", BOW.replace("16 53, 16 52", "16 52, 16 53"))
-    with pytest.raises(AreaError, match=r'a\.csv:4: area "P": there is another area of this name'):
+    with pytest.raises(AreaError) as caught:
         read(seasonal(tmp_path / "a.csv", *years, again))
+    assert str(caught.value).endswith(
+        'a.csv:4: area "P": its season (2023-12-31 to 2024-01-01) overlaps that of line 2 '
+        "(2023-01-01 to 2023-12-31), which has the same name; "
+        "correct valid_from or valid_to, or give each its own name"
+    )
+    with pytest.raises(AreaError, match=r"\(2024-02-01\) overlaps that of line 3 \(from 2024-01-01\)"):
+        read(seasonal(tmp_path / "a.csv", *years, ("P", "2024-02-01", "2024-02-01", SQUARE)))
+    with pytest.raises(AreaError, match=r"\(all days\) overlaps that of line 2"):
+        read(seasonal(tmp_path / "a.csv", *years, ("P", "", "", SQUARE)))
+    with pytest.raises(AreaError, match=r"of this name, line 2; give each its own"):
+        read(table(tmp_path / "b.csv", ("P", SQUARE), ("P", OTHER)))
+    named = [InlineArea(name=name, wkt=wkt) for name, wkt in (("Q", OTHER), ("P", SQUARE), ("P", OTHER))]
+    with pytest.raises(AreaError, match=r"of this name, \[\[areas\]\] 2; give each its own"):
+        read(named)
 
 
 def test_seasons_of_areas_in_the_configuration(tmp_path: Path) -> None:
