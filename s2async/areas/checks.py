@@ -154,10 +154,12 @@ class Checks:
     def _mended(self, polygon: BaseGeometry) -> tuple[BaseGeometry, str]:
         try:
             _shaped(polygon)
-        except UnfitError:
-            mended = self.repair(polygon) if self.repair else None
-            if mended is None:
+        except UnfitError as unfit:
+            if self.repair is None:
                 raise
+            mended = self.repair(polygon)
+            if mended is None:
+                raise UnfitError(f"is beyond repair: {unfit}") from None
             return mended
         return polygon, ""
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from s2async.errors import AreaError
 from s2async.text import one_line
+
+if TYPE_CHECKING:  # faults are pure: settings read files
+    from s2async.config.types import Invalid
 
 TOLD: Final = 30
 """Areas that a message lists; it counts the others."""
@@ -43,21 +46,46 @@ class Changes:
     """Areas that were mended, with what was done."""
 
 
-def refusal(place: str, faults: Sequence[Remark], total: int) -> AreaError:
+@dataclass(frozen=True, slots=True)
+class Mendable:
+    """How many of the areas that cannot be used ``invalid = "repair"`` would mend."""
+
+    count: int
+    every: bool = True
+    """Whether all were tried; there may be more if not."""
+
+
+def refusal(
+    place: str,
+    faults: Sequence[Remark],
+    total: int,
+    *,
+    invalid: Invalid = "refuse",
+    mendable: Mendable = Mendable(0),
+) -> AreaError:
     """The error that lists faults: one line for a single fault, else a heading and a line for each.
 
     Args:
         place: the file, or the place in the configuration.
         faults: at least one.
         total: number of areas in the file.
+        invalid: what the configuration says about such areas.
+        mendable: how many of them another setting would mend.
     """
     if len(faults) == 1:
-        return AreaError(str(faults[0]))
-    head = (
-        f"{place}: {len(faults):,} of {total:,} areas cannot be used; correct them, "
-        'or set invalid = "skip" to leave them out:'
-    )
-    return AreaError("\n".join([head, *listed(place, faults)]))
+        also = ', or set invalid = "repair", which mends it' if mendable.count else ""
+        return AreaError(f"{faults[0]}{also}")
+    advice = "correct them"
+    if invalid == "refuse":
+        advice = 'correct them, or set invalid = "skip" to leave them out'
+    elif invalid == "repair":
+        advice = 'correct them, or remove them from the file (invalid = "skip" leaves them out, but mends nothing)'
+    if mendable.count:
+        every = mendable.count == len(faults)
+        some = "all of them" if every else f"{'' if mendable.every else 'at least '}{mendable.count:,} of them"
+        advice += f'; invalid = "repair" mends {some}'
+    lines = [f"{place}: {len(faults):,} of {_areas(total)} cannot be used; {advice}:", *listed(place, faults)]
+    return AreaError("\n".join(lines))
 
 
 def skipped_notices(place: str, faults: Sequence[Remark], total: int) -> list[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import re
+import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from typing import Final
 from s2async.areas import attributes, faults, frames
 from s2async.areas.checks import fingerprint, fingerprints
 from s2async.areas.datums import offline
-from s2async.areas.faults import Changes, Remark
+from s2async.areas.faults import Changes, Mendable, Remark
 from s2async.areas.folder_names import folder_name, folder_names
 from s2async.areas.frames import NAMED
 from s2async.areas.inline import NAME, Written, read_inline
@@ -47,6 +48,9 @@ _HALF: Final = "the name holds half a character (a lone surrogate); write it aga
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SPECK: Final = 1e-6
 """Square degrees; up to 87 degrees of latitude, larger areas are larger than a pixel."""
+
+_PATIENCE: Final = 2.0
+"""Seconds after which no further record is tried to be mended when areas are refused anyway."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -213,7 +217,10 @@ def _loaded(
         raise AreaError(f"{table.place}: there is no area; give at least one polygon with a name")
     if len(table.malformed) == len(table):
         raise faults.refusal(
-            table.place, [_remark(table, [""] * len(table), *item) for item in table.malformed.items()], len(table)
+            table.place,
+            [_remark(table, [""] * len(table), *item) for item in table.malformed.items()],
+            len(table),
+            invalid=wanted.invalid,
         )
     for notice in table.notices:
         on_notice(notice)
@@ -236,7 +243,11 @@ def _loaded(
     found = _all_faults(wrong, names, seasons, table.near, keep=wanted.invalid == "skip")
     remarks = [_remark(table, names, number, text) for number, text in found.items()]
     if remarks and (wanted.invalid != "skip" or len(remarks) == len(table)):
-        raise faults.refusal(table.place, remarks, len(table))
+        shapes = {**checked.faults, **unread}
+        faulty = [number for number, text in found.items() if shapes.get(number) == text]
+        with offline():
+            mendable = _mendable(faulty, placed.mends) if wanted.invalid != "repair" else Mendable(0)
+        raise faults.refusal(table.place, remarks, len(table), invalid=wanted.invalid, mendable=mendable)
     repairs = [_remark(table, names, number, text) for number, text in sorted(checked.repairs.items())]
     for text in (
         *faults.skipped_notices(table.place, remarks, len(table)),
@@ -291,6 +302,21 @@ def _all_faults(
                 continue
         namesakes[name].append(number)
     return dict(sorted(found.items()))
+
+
+def _mendable(faulty: Sequence[int], mends: Callable[[int], bool]) -> Mendable:
+    """Count the records that can be mended, within `_PATIENCE`.
+
+    Args:
+        faulty: numbers of records whose geometry, and nothing else, is wrong.
+        mends: whether a record can be mended.
+    """
+    count, began = 0, time.monotonic()
+    for number in faulty:
+        if time.monotonic() - began > _PATIENCE:
+            return Mendable(count, every=False)
+        count += mends(number)
+    return Mendable(count)
 
 
 def _remark(table: Table, names: Sequence[str], number: int, text: str) -> Remark:

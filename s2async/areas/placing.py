@@ -10,7 +10,7 @@ import shapely
 
 from s2async.areas import frames
 from s2async.areas.buffers import buffered
-from s2async.areas.checks import Checked, Checks, coordinates
+from s2async.areas.checks import Checked, Checks, UnfitError, coordinates
 from s2async.areas.frames import Frame
 from s2async.areas.repair import repair
 from s2async.areas.table import Table
@@ -29,6 +29,8 @@ class Placed:
     checked: Checked
     other_crs: dict[int, str]
     """By number of the record from 0: that it states another CRS, and what to do."""
+    mends: Callable[[int], bool]
+    """Whether ``invalid = "repair"`` mends a record that cannot be used; takes up to a second."""
 
 
 def place(
@@ -72,7 +74,16 @@ def place(
     for number in closed.keys() - checked.faults.keys():
         repairs[number] = "; ".join(filter(None, ("closed its ring", repairs.get(number))))
     checked = replace(checked, repairs=repairs)
-    return Placed(frame=frame, doubts=doubts, checked=checked, other_crs=_other_crs(table, frame))
+    repairing = replace(checks, repair=repair)
+
+    def mends(number: int) -> bool:
+        try:
+            repairing.one(table.closed.get(number, table.geometries[number]))
+        except UnfitError:
+            return False
+        return True
+
+    return Placed(frame=frame, doubts=doubts, checked=checked, other_crs=_other_crs(table, frame), mends=mends)
 
 
 def _other_crs(table: Table, frame: Frame) -> dict[int, str]:

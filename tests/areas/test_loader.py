@@ -654,8 +654,52 @@ def test_each_repair_is_told(tmp_path: Path) -> None:
 
 
 def test_what_is_too_large_to_be_mended_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AreaError, match=r'a\.csv:3: area "bow": its outline crosses itself'):
+    with pytest.raises(AreaError, match=r'a\.csv:3: area "bow": is beyond repair: its outline crosses'):
         read(table(tmp_path / "a.csv", ("P", SQUARE), ("bow", BOW)), invalid="repair")
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([("bow", BOW), ("hair", HAIR), ("open", SQUARE.replace(", 13 52))", "))"))], "mends 2 of them"),
+        ([("hair", HAIR), ("open", SQUARE.replace(", 13 52))", "))"))], "mends all of them"),
+        ([("hair", HAIR)], 'set invalid = "repair", which mends it'),
+        ([("bow", BOW), ("well", "POINT (13 52)")], ""),
+        ([("", HAIR), ("bow", BOW)], ""),
+        ([("bow", BOW)], ""),
+    ],
+)
+def test_a_refusal_tells_how_many_areas_repair_would_mend(
+    tmp_path: Path, rows: list[tuple[str, str]], told: str
+) -> None:
+    file = table(tmp_path / "a.csv", ("P", OTHER), *rows)
+    with pytest.raises(AreaError) as caught:
+        read(file)
+    head = str(caught.value).split("\n")[0]
+    assert told in head
+    assert ("repair" in head) == bool(told)
+
+
+def test_a_refusal_tells_what_is_left_when_the_setting_did_not_help(tmp_path: Path) -> None:
+    file = table(tmp_path / "a.csv", ("P", SQUARE), ("hair", HAIR), ("bow", BOW), ("", OTHER))
+    with pytest.raises(AreaError) as caught:
+        read(file, invalid="repair")
+    head, *lines = str(caught.value).split("\n")
+    assert "2 of 4 areas cannot be used; " in head
+    assert "remove them from the file" in head
+    assert "mends" not in head.replace("mends nothing", "")
+    assert 'area "bow": is beyond repair: ' in lines[0]
+    with pytest.raises(
+        AreaError, match=r'2 of 2 areas cannot be used; correct them; invalid = "repair" mends 1 of'
+    ):
+        read(table(tmp_path / "b.csv", ("hair", HAIR), ("bow", BOW)), invalid="skip")
+
+
+def test_looking_for_what_repair_would_mend_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader, "_PATIENCE", -1.0)
+    with pytest.raises(AreaError) as caught:
+        read(table(tmp_path / "a.csv", ("hair", HAIR), ("bow", BOW)))
+    assert 'invalid = "repair"' not in str(caught.value)
 
 
 def test_points_lines_and_polygons_grow_by_the_buffer(tmp_path: Path) -> None:
