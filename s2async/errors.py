@@ -5,6 +5,7 @@
     S2AsyncError
     +-- ConfigError            exit 2: the config or the areas must be mended first
     |   +-- AreaError
+    |       +-- UnfitAreas     some areas of a file cannot be used; the others can
     +-- StateError             exit 5: the state file cannot be used as it is
     |   +-- StateInUse         exit 4: another run holds it
     |   +-- StateDamaged       a state no longer, or none at all: `rebuild` makes one from the crops
@@ -47,6 +48,10 @@ class ConfigError(S2AsyncError):
 
 class AreaError(ConfigError):
     """An area cannot be used. The text names the area."""
+
+
+class UnfitAreas(AreaError):
+    """Some areas of a file cannot be used, while others can. The text lists the former."""
 
 
 class StateError(S2AsyncError):

@@ -78,6 +78,12 @@ def season_words(start: date | None, end: date | None) -> str:
     return f"from {start}" if start else f"until {end}" if end else ""
 
 
+def named_season(name: str, start: date | None, end: date | None) -> str:
+    """A name with its season, if it has one."""
+    season = season_words(start, end)
+    return f"{name} ({season})" if season else name
+
+
 def _seasons(places: Sequence[Place]) -> dict[_Key, set[_Season]]:
     """The seasons of each name and polygon, in the order of the configuration."""
     found: dict[_Key, set[_Season]] = {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from s2async.errors import AreaError
+from s2async.errors import AreaError, UnfitAreas
 from s2async.text import one_line
 
 if TYPE_CHECKING:  # faults are pure: settings read files
@@ -65,6 +65,8 @@ def refusal(
 ) -> AreaError:
     """The error that lists faults: one line for a single fault, else a heading and a line for each.
 
+    It is an `UnfitAreas` if other areas are sound.
+
     Args:
         place: the file, or the place in the configuration.
         faults: at least one.
@@ -72,9 +74,10 @@ def refusal(
         invalid: what the configuration says about such areas.
         mendable: how many of them another setting would mend.
     """
+    kind = UnfitAreas if len(faults) < total else AreaError
     if len(faults) == 1:
         also = ', or set invalid = "repair", which mends it' if mendable.count else ""
-        return AreaError(f"{faults[0]}{also}")
+        return kind(f"{faults[0]}{also}")
     advice = "correct them"
     if invalid == "refuse":
         advice = 'correct them, or set invalid = "skip" to leave them out'
@@ -85,7 +88,7 @@ def refusal(
         some = "all of them" if every else f"{'' if mendable.every else 'at least '}{mendable.count:,} of them"
         advice += f'; invalid = "repair" mends {some}'
     lines = [f"{place}: {len(faults):,} of {_areas(total)} cannot be used; {advice}:", *listed(place, faults)]
-    return AreaError("\n".join(lines))
+    return kind("\n".join(lines))
 
 
 def skipped_notices(place: str, faults: Sequence[Remark], total: int) -> list[str]:

@@ -29,7 +29,7 @@ from s2async.areas.folder_names import folder_name, folder_names
 from s2async.areas.frames import NAMED
 from s2async.areas.inline import NAME, Written, read_inline
 from s2async.areas.naming import names as names_of
-from s2async.areas.placing import place
+from s2async.areas.placing import Placed, place
 from s2async.areas.readers import READERS, read_file
 from s2async.areas.seasons import Seasons, clash_words, overlap, read_seasons
 from s2async.areas.table import ReadOptions, Table
@@ -37,7 +37,7 @@ from s2async.config.model import Config, InlineArea
 from s2async.config.types import Invalid
 from s2async.errors import AreaError, PlaceWarning
 from s2async.geo import area_km2
-from s2async.models import Area, Notice
+from s2async.models import Area, Attribute, Notice
 from s2async.text import one_line
 
 __all__ = ["NAMED", "READERS", "Loaded", "examine", "fingerprint", "folder_name", "folder_names", "load", "read"]
@@ -224,10 +224,15 @@ def _loaded(
         )
     for notice in table.notices:
         on_notice(notice)
-    names, nameless = names_of(table, wanted.name_field)
-    columns = attributes.carried(table, wanted.columns, wanted.name_field)
-    seasons = read_seasons(table.columns, len(table))
-    with offline():
+    columns: dict[str, list[Attribute]] = {}
+    names, nameless = [""] * len(table), dict[int, str]()
+    placed: Placed | None = None
+    problems: list[str] = []  # all settings that do not suit the file are told at once
+    with _noting(problems):
+        names, nameless = names_of(table, wanted.name_field)
+    with _noting(problems):
+        columns = attributes.carried(table, wanted.columns, wanted.name_field)
+    with _noting(problems), offline():
         placed = place(
             table,
             names,
@@ -236,6 +241,9 @@ def _loaded(
             buffer=wanted.buffer,
             on_notice=on_notice,
         )
+    if placed is None or problems:
+        raise AreaError("\n".join(problems))
+    seasons = read_seasons(table.columns, len(table))
     checked = placed.checked
     unread = {number: text for number, text in table.unreadable.items() if number not in checked.repairs}
     # Of several faults of a record, the last one here is told.
@@ -274,6 +282,15 @@ def _loaded(
     ]
     changes = Changes(skipped=tuple(remarks), repaired=tuple(repairs))
     return Loaded(areas=areas, changes=changes, crs=frames.named(placed.frame.crs), columns=tuple(columns))
+
+
+@contextlib.contextmanager
+def _noting(problems: list[str]) -> Iterator[None]:
+    """Context that ends at an `AreaError`, and adds its text to a list."""
+    try:
+        yield
+    except AreaError as error:
+        problems.append(str(error))
 
 
 def _all_faults(

@@ -18,6 +18,8 @@ from s2async.text import one_line
 
 BATCH: Final = 2_000
 """Features in a batch."""
+_PSEUDO: Final = ("fid", "row")
+"""Name fields that are no columns."""
 
 
 def read_vector(path: Path, options: ReadOptions) -> Table:
@@ -40,27 +42,28 @@ def read_vector(path: Path, options: ReadOptions) -> Table:
             warnings.simplefilter("ignore")
             listed = {str(name): kind for name, kind in pyogrio.list_layers(path)}
             spatial = [name for name, kind in listed.items() if kind is not None]
-            return _read(path, _chosen(path, spatial, tuple(listed), options.layer), options)
+            return _read(path, _chosen(path, spatial, tuple(listed), options), options)
     except (RuntimeError, ValueError, OSError) as error:
         raise AreaError(f"{file}: {_plain(str(error))}; name a vector file or save it as GeoJSON") from None
 
 
-def _chosen(path: Path, spatial: Sequence[str], listed: Sequence[str], wanted: str | None) -> str:
+def _chosen(path: Path, spatial: Sequence[str], listed: Sequence[str], options: ReadOptions) -> str:
     """The layer to read.
 
     Args:
         path: the file.
         spatial: its layers that have geometries.
         listed: all of its layers.
-        wanted: the one that the configuration selects.
+        options: what the configuration selects.
     """
-    file = one_line(path, 200)
+    file, wanted = one_line(path, 200), options.layer
     if wanted is not None:
         if wanted in spatial:
             return wanted
         what = "has no geometries" if wanted in listed else "is not in the file"
         raise AreaError(
-            f'{file}: layer "{one_line(wanted)}" {what}; set layer to one of: {_list(_counted(path, spatial))}'
+            f'{file}: layer "{one_line(wanted)}" {what}; set layer to one of: '
+            f"{_list(_counted(path, spatial))}{_no_names(path, spatial, options.name_field)}"
         )
     if not spatial:
         raise AreaError(f"{file}: holds no geometries; name a file of polygons")
@@ -68,7 +71,24 @@ def _chosen(path: Path, spatial: Sequence[str], listed: Sequence[str], wanted: s
     filled = [name for name, count in counted.items() if count]
     if len(filled) == 1:
         return filled[0]
-    raise AreaError(f"{file}: holds {len(spatial)} layers; set layer to one of: {_list(counted)}")
+    raise AreaError(
+        f"{file}: holds {len(spatial)} layers; set layer to one of: {_list(counted)}"
+        f"{_no_names(path, filled, options.name_field)}"
+    )
+
+
+def _no_names(path: Path, layers: Sequence[str], name_field: str) -> str:
+    """Advice on the name field where no layer has it, so that it can be corrected together with the layer."""
+    import pyogrio
+
+    columns = {name: [str(field) for field in pyogrio.read_info(path, layer=name)["fields"]] for name in layers}
+    known = {column.casefold() for of_layer in columns.values() for column in of_layer}
+    if name_field.casefold() in known.union(_PSEUDO):
+        return ""
+    told = "; ".join(f"{layer}: {', '.join([*of_layer, *_PSEUDO])}" for layer, of_layer in columns.items())
+    return (
+        f'; and no layer has the name field "{one_line(name_field)}": set name_field, too ({one_line(told, 300)})'
+    )
 
 
 def _counted(path: Path, layers: Iterable[str]) -> dict[str, int]:

@@ -77,6 +77,12 @@ def init(file: Path, areas: str | None, **settings: str | float | None) -> None:
     folder data, or, if FILE is not named config.toml, to a folder named after FILE.
 
     \b
+    Exit codes:
+      0  FILE was written; a run can use all areas
+      2  no area can be used, and nothing was written: correct the command and repeat it; or FILE was
+         written, but some areas cannot be used: correct them, or set invalid in FILE
+
+    \b
     Example: s2async init fields.toml --areas fields.geojson
              s2async init farm.toml --areas farm.gpkg --layer fields --name-field fid
              s2async init wells.toml --areas wells.csv --buffer 50

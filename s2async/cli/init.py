@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,16 +12,21 @@ import click
 
 from s2async import files
 from s2async.areas import loader as area_files
+from s2async.areas.edits import named_season
 from s2async.areas.loader import Loaded
-from s2async.cli import console
+from s2async.cli import console, run_summary
 from s2async.config.example import EXAMPLE, Setting, with_areas, with_folder, with_settings
 from s2async.config.model import Config
-from s2async.errors import AreaError, ConfigError
+from s2async.errors import AreaError, ConfigError, UnfitAreas
+from s2async.models import Area
 from s2async.text import one_line, safe
 
 
 def write_config(file: Path, areas: str | None, settings: Mapping[str, Setting]) -> None:
     """Write a commented configuration, and report its areas, or what is wrong with them.
+
+    Nothing is written if no area can be used: another setting is needed then, and the command can be repeated with
+    it. If only some areas cannot be used, the configuration is right, and their file must be corrected.
 
     Args:
         file: the configuration; it must not exist.
@@ -28,6 +34,7 @@ def write_config(file: Path, areas: str | None, settings: Mapping[str, Setting])
         settings: of the areas' file, by key.
 
     Raises:
+        AreaError: areas cannot be used; it is an `UnfitAreas` if the configuration was written nevertheless.
         ConfigError: the file exists, cannot be written, or its name or a setting cannot be used.
     """
     if areas is not None and not areas.strip():
@@ -41,15 +48,35 @@ def write_config(file: Path, areas: str | None, settings: Mapping[str, Setting])
         text = with_settings(with_areas(_relative_to(file.parent, areas)), settings)
     if file.name != "config.toml":
         text = with_folder(text, _data_folder(file))
+    if os.path.lexists(file):
+        raise _exists(file)
+    unfit: UnfitAreas | None = None
+    if areas is not None:
+        try:
+            _check_areas(Config.of({"areas": str(_found(file.parent, areas)), **settings}))
+        except UnfitAreas as error:
+            unfit = error
+        except AreaError as error:
+            raise AreaError(f"{file} was not written: {error}") from None
+    _write(file, text)
+    if unfit is not None:
+        click.echo(f"wrote {file}; next: correct the areas that are listed, then s2async run {file}")
+        raise unfit
+    click.echo(f"wrote {file}; next: s2async run {file}")
+
+
+def _write(file: Path, text: str) -> None:
     try:
         with file.open("x", encoding="utf-8") as out:
             out.write(text)
     except FileExistsError:
-        raise ConfigError(f"{file} exists already; name another file") from None
+        raise _exists(file) from None
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror}; name another file") from None
-    _check_areas(file)
-    click.echo(f"wrote {file}; next: s2async run {file}")
+
+
+def _exists(file: Path) -> ConfigError:
+    return ConfigError(f"{file} exists already; name another file")
 
 
 def _data_folder(file: Path) -> str:
@@ -69,24 +96,41 @@ def _relative_to(folder: Path, file: str) -> str:
     return Path(os.path.relpath(file, os.path.realpath(folder))).as_posix()
 
 
-def _check_areas(path: Path) -> None:
-    """Print what a run would say about the areas, so that the user can correct it now."""
-    config = Config.load(path)
-    if not isinstance(config.areas, Path):
-        return
-    try:
-        found = area_files.examine(config, partial(console.tell, console.standard_error(), quiet=False))
-    except AreaError as error:
-        lines = f"correct this before a run: {error}".split("\n")
-        click.echo("\n".join(map(safe, lines)), err=True)
-        return
-    click.echo(safe(_summary(config, found)))
+def _found(folder: Path, file: str) -> Path:
+    """Where a file is: in the current folder, or else in that of the configuration.
+
+    Raises:
+        AreaError: it is in neither.
+    """
+    for path in (Path(file), Path(os.path.realpath(folder), file)):
+        if path.is_file():
+            return path
+    raise AreaError(f"--areas: no such file: {one_line(file, 200)}; correct the path")
+
+
+def _check_areas(config: Config) -> None:
+    """Print what a run would say about the areas, where they are, and what was read of them.
+
+    Raises:
+        AreaError: areas cannot be used.
+    """
+    found = area_files.examine(config, partial(console.tell, console.standard_error(), quiet=False))
+    for line in (_summary(config, found), run_summary.where(found.areas)):
+        click.echo(safe(line))
 
 
 def _summary(config: Config, found: Loaded) -> str:
-    """The number of areas, their names, their CRS and the columns that they carry."""
-    names = ", ".join(one_line(area.name) for area in found.areas[: area_files.NAMED])
-    more = ", ..." if len(found.areas) > area_files.NAMED else ""
+    """The number of areas, their names, their CRS, how many have a season, and the columns that they carry."""
+    counts = Counter(area.name for area in found.areas)
+    shown = [_named(area, repeated=counts[area.name] > 1) for area in found.areas[: area_files.NAMED]]
+    names = ", ".join(shown) + ", ..." * (len(found.areas) > area_files.NAMED)
     count = "1 area" if len(found.areas) == 1 else f"{len(found.areas):,} areas"
+    seasonal = sum(bool(area.start or area.end) for area in found.areas)
+    seasons = f"; seasons (valid_from, valid_to): {seasonal:,} of {count}" if seasonal else ""
     columns = f"; columns carried: {one_line(', '.join(found.columns), 200)}" if found.columns else ""
-    return f'{count} in {found.crs}, named by "{config.name_field}": {names}{more}{columns}'
+    return f'{count} in {found.crs}, named by "{config.name_field}": {names}{seasons}{columns}'
+
+
+def _named(area: Area, *, repeated: bool) -> str:
+    """The name of an area, with its season if other areas have the same name."""
+    return named_season(one_line(area.name), area.start, area.end) if repeated else one_line(area.name)

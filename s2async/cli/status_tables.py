@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from s2async.areas.edits import season_words
+from s2async.areas.edits import named_season
 from s2async.areas.faults import Changes, listed
 from s2async.cli import hints
 from s2async.cli.console import facts, table
@@ -34,7 +34,7 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
     selection = config.selection()
     counts = state.counts(selection)
     columns = [str(status) for status in Status] + [OPEN]
-    told = [(_named(area), area.by_status) for area in counts.areas[:AREAS_SHOWN]]
+    told = [(named_season(area.name, area.start, area.end), area.by_status) for area in counts.areas[:AREAS_SHOWN]]
     if more := counts.areas[AREAS_SHOWN:]:
         told.append((f"and {len(more):,} more", sum((Counter(area.by_status) for area in more), Counter())))
     if len(told) != 1:
@@ -68,12 +68,6 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
         console.print(table("Failed", {"area": "text", "item": "id", "reason": "text"}, shown))
         if len(failures) > len(shown):
             console.print(Text(f"and {len(failures) - len(shown):,} more; --json lists them all"))
-
-
-def _named(area: AreaCounts) -> str:
-    """Name and season of an area."""
-    season = season_words(area.start, area.end)
-    return f"{area.name} ({season})" if season else area.name
 
 
 def _show_changes(console: Console, changes: Changes) -> None:

@@ -60,6 +60,21 @@ def test_of_several_layers_one_is_selected(tmp_path: Path) -> None:
         read(file, layer="field")
 
 
+def test_a_layer_and_a_name_field_that_are_lacking_are_told_together(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.gpkg", 2, "fields")
+    write(file, 1, "parks", shift=2)
+    for layer in (None, "field"):
+        with pytest.raises(AreaError) as caught:
+            read(file, layer=layer, name_field="title")
+        assert "set layer to one of: fields (2 features), parks (1 features); and no layer has" in str(
+            caught.value
+        )
+        assert "(fields: name, fid, row; parks: name, fid, row)" in str(caught.value)
+    with pytest.raises(AreaError) as caught:
+        read(file, name_field="FID")
+    assert "no layer has" not in str(caught.value)
+
+
 def test_a_layer_without_geometries_cannot_be_selected(tmp_path: Path) -> None:
     file = write(tmp_path / "a.gpkg", 2, "fields")
     pyogrio.raw.write(

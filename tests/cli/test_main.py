@@ -222,13 +222,17 @@ def test_init_tells_what_a_run_would_say_of_the_areas(s2: Shell, tmp_path: Path)
     wkt = shapely.box(13, 52, 14, 53).wkt
     (tmp_path / "a.csv").write_text(f'name,wkt\nPark,"SRID=4004;{wkt}"\n')
     made = s2("init", "a.toml", "--areas", "a.csv", cwd=tmp_path)
-    assert (made.code, made.out) == (0, "wrote a.toml; next: s2async run a.toml\n")
-    assert made.error.startswith("correct this before a run: ")
+    assert (made.code, made.out) == (2, "")
+    assert one_line(made).startswith("s2async: a.toml was not written: ")
     assert "has no datum" in made.error
+    assert not (tmp_path / "a.toml").exists()
     (tmp_path / "b.csv").write_text(f'name,wkt\nPark,"{wkt}"\n')
     made = s2("init", "b.toml", "--areas", "b.csv", cwd=tmp_path)
     assert (made.code, made.error) == (0, "")
-    assert made.out.startswith('1 area in OGC:CRS84, named by "name": Park\n')
+    assert made.out.splitlines()[:-1] == [
+        '1 area in OGC:CRS84, named by "name": Park',
+        "1 area: 52.000 N to 53.000 N, 13.000 E to 14.000 E; 7,557 km2",
+    ]
 
 
 def test_init_tells_what_it_read_and_writes_what_it_was_told(s2: Shell, tmp_path: Path) -> None:
@@ -251,16 +255,60 @@ def test_init_tells_what_it_read_and_writes_what_it_was_told(s2: Shell, tmp_path
     made = s2("init", "a.toml", "--areas", "a.csv", *given, cwd=tmp_path)
     assert (made.code, made.error) == (0, "")
     told = '7 areas in EPSG:4326, named by "title": F0, F1, F2, F3, F4, ...; columns carried: id, crop'
-    assert made.out.splitlines() == [told, "wrote a.toml; next: s2async run a.toml"]
+    first, where, last = made.out.splitlines()
+    assert (first, last) == (told, "wrote a.toml; next: s2async run a.toml")
+    assert where.startswith("7 areas: 52.000 N to 53.000 N, 13.000 E to 19.500 E")
     config = Config.load(tmp_path / "a.toml")
     assert (config.name_field, config.crs, config.invalid) == ("title", "EPSG:4326", "skip")
     assert (config.buffer, config.columns) == (20, ("crop", "id"))
     plain = (config.layer, config.encoding)
     assert plain == (None, None)
-    made = s2("init", "b.toml", "--areas", "a.csv", "--layer", "fields", "--encoding", "cp1252", cwd=tmp_path)
-    assert "correct this before a run: " in made.error
-    assert 'no layer "fields"' in made.error
+    made = s2("init", "b.toml", "--areas", "a.csv", "--name-field", "id", "--encoding", "cp1252", cwd=tmp_path)
+    assert made.code == 0
     assert Config.load(tmp_path / "b.toml").encoding == "cp1252"
+
+
+def test_init_that_can_use_no_area_writes_nothing_and_tells_all_that_is_wrong(s2: Shell, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f'id,geom\n1,"{shapely.box(390000, 5800000, 391000, 5801000).wkt}"\n')
+    wrong = s2("init", "a.toml", "--areas", "a.csv", "--columns", "crop", "--crs", "EPSG:0", cwd=tmp_path)
+    assert (wrong.code, wrong.out) == (2, "")
+    first, second, third = wrong.error.splitlines()
+    assert first.startswith(f's2async: a.toml was not written: {tmp_path / "a.csv"}:2: no field "name"')
+    assert 'no column "crop"' in second
+    assert "EPSG:0" in third
+    for arguments, says in (
+        (("--areas", "b.csv"), "--areas: no such file: b.csv"),
+        (("--areas", "a.csv", "--layer", "fields"), 'no layer "fields"'),
+        (("--areas", "a.csv", "--name-field", "id"), "looks like metres; give crs"),
+    ):
+        wrong = s2("init", "a.toml", *arguments, cwd=tmp_path)
+        assert wrong.code == 2
+        assert says in one_line(wrong)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+    right = ("--name-field", "id", "--crs", "EPSG:25833")
+    assert s2("init", "a.toml", "--areas", "a.csv", *right, cwd=tmp_path).code == 0
+
+
+def test_init_that_cannot_use_some_areas_writes_and_tells_which(s2: Shell, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f'name,wkt\nPark,"{AREA}"\nWell,POINT (13 52)\n')
+    made = s2("init", "a.toml", "--areas", "a.csv", cwd=tmp_path)
+    assert made.code == 2
+    assert made.out == "wrote a.toml; next: correct the areas that are listed, then s2async run a.toml\n"
+    (told,) = made.told
+    assert told.startswith(f's2async: {tmp_path / "a.csv"}:3: area "Well": is a Point')
+    assert Config.load(tmp_path / "a.toml").areas == tmp_path / "a.csv"
+
+
+def test_init_tells_the_seasons_of_areas(s2: Shell, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f'name,valid_to,wkt\nQ,,"{AREA}"\nR,2024-03-01,"{AREA}"\n')
+    made = s2("init", "a.toml", "--areas", "a.csv", cwd=tmp_path)
+    assert '"name": Q, R; seasons (valid_from, valid_to): 1 of 2 areas\n' in made.out
+    (tmp_path / "b.csv").write_text(
+        "name,valid_from,valid_to,wkt\n"
+        f'P,2024-01-01,2024-02-01,"{AREA}"\nP,2024-03-01,,"{AREA}"\nQ,2024-03-01,,"{AREA}"\n'
+    )
+    made = s2("init", "b.toml", "--areas", "b.csv", cwd=tmp_path)
+    assert "P (2024-01-01 to 2024-02-01), P (from 2024-03-01), Q; seasons" in made.out
 
 
 def test_init_refuses_settings_before_it_writes(s2: Shell, tmp_path: Path) -> None:
@@ -321,8 +369,9 @@ def test_init_writes_the_example_once(s2: Shell, tmp_path: Path) -> None:
     assert (tmp_path / "config.toml").read_text() == EXAMPLE
     assert "exists already; name another file" in one_line(s2("init", "config.toml", cwd=tmp_path))
     assert "cannot write" in one_line(s2("init", "no/such/folder.toml", cwd=tmp_path))
-    assert s2("init", "fields.toml", "--areas", "fields.geojson", cwd=tmp_path).code == 0
-    assert (tmp_path / "fields.toml").read_text() == with_folder(with_areas("fields.geojson"), "fields")
+    (tmp_path / "fields.csv").write_text(f'name,wkt\nPark,"{AREA}"\n')
+    assert s2("init", "fields.toml", "--areas", "fields.csv", cwd=tmp_path).code == 0
+    assert (tmp_path / "fields.toml").read_text() == with_folder(with_areas("fields.csv"), "fields")
 
 
 def test_configurations_that_init_writes_share_nothing(s2: Shell, tmp_path: Path) -> None:
@@ -375,7 +424,7 @@ def test_init_in_another_folder_names_the_areas_as_seen_from_there(
     (here / "lakes.csv").write_text(f'name,wkt\nPark,"{AREA}"\n')
     assert s2("init", "sub/x.toml", "--areas", "lakes.csv", cwd=here).code == 0
     assert Config.load(here / "sub" / "x.toml").areas == here / "lakes.csv"
-    (here / "sub" / "own.csv").touch()
+    (here / "sub" / "own.csv").write_text(f'name,wkt\nPark,"{AREA}"\n')
     assert s2("init", "sub/own.toml", "--areas", "own.csv", cwd=here).code == 0
     assert Config.load(here / "sub" / "own.toml").areas == (here / "sub" / "own.csv").resolve()
 
