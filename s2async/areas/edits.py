@@ -30,12 +30,15 @@ _Key = tuple[str, str]
 _Season = tuple[date | None, date | None]
 
 
-def edits(former: Sequence[Place], areas: Sequence[Area]) -> list[str]:
-    """Lines about areas that are new, moved, renamed, removed or have another season; none before the first run.
+def edits(former: Sequence[Place], areas: Sequence[Area], recolumned: int = 0) -> list[str]:
+    """Lines about areas that are new, moved, renamed, removed, have another season or other columns.
+
+    There are none before the first run.
 
     Args:
         former: the areas of the last run.
         areas: the areas of this run.
+        recolumned: number of areas that have other values in their own columns, and are the same otherwise.
     """
     if not former:
         return []
@@ -68,7 +71,9 @@ def edits(former: Sequence[Place], areas: Sequence[Area]) -> list[str]:
             f"of the last run are no longer in the configuration: their crops {_STAY}",
         ),
     )
-    return [line for line in lines if line]
+    columns = f"the columns of {'1 area' if recolumned == 1 else f'{recolumned:,} areas'} have changed"
+    told = f"{columns}: the tables follow, and nothing is read again" if recolumned else ""
+    return [line for line in (*lines, told) if line]
 
 
 def season_words(start: date | None, end: date | None) -> str:

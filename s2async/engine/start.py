@@ -147,7 +147,7 @@ def bring_in_line(context: Context, token: str, replaced: strangers.Replaced) ->
     if swept := files.sweep(folder, token=token) + files.sweep(folder, token=files.PROBE):
         context.tell(f"removed {swept} half-written files of a run that was killed")
     overwritten = moving.finish(state, folder, token=token)  # of a run that was killed: its areas may be others
-    for text in edits(state.places(), context.areas):
+    for text in edits(state.places(), context.areas, state.recolumned(context.areas)):
         context.tell(text)
     state.sync_areas(context.areas)
     for path in overwritten + moving.finish(state, folder, token=token, tell=context.tell):

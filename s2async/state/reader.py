@@ -199,6 +199,12 @@ class Ledger(Totals):
             for fingerprint, name, since, until, _, _ in self._all(sql.PLACES)
         ]
 
+    def recolumned(self, areas: Sequence[Area]) -> int:
+        """Count the areas that are places of the last run, but with other values in their own columns."""
+        former = {tuple(row[:4]): row[5] for row in self._all(sql.PLACES)}
+        places = ((area.fingerprint, *serialization.place_values(area)) for area in areas)
+        return sum(former.get(place[:4], place[5]) != place[5] for place in places)
+
     def has_places(self, areas: Sequence[Area]) -> bool:
         """Whether these are the places of the last run's configuration, in any order; their columns may differ."""
         ours = {(area.fingerprint, area.name, *span(area)) for area in areas}

@@ -48,6 +48,15 @@ def test_each_kind_of_edit_has_its_line() -> None:
     assert "nothing is read again" in lines[2]
 
 
+def test_other_columns_are_counted() -> None:
+    assert edits(former(A, B), [A, B], recolumned=1) == [
+        "the columns of 1 area have changed: the tables follow, and nothing is read again"
+    ]
+    *_, last = edits(former(A), [A, B], recolumned=1234)
+    assert last.startswith("the columns of 1,234 areas have changed: ")
+    assert edits([], [A], recolumned=1) == []
+
+
 def test_ten_areas_are_named_and_the_others_counted() -> None:
     fields = [make_area(f"field {number}") for number in range(1, 13)]
     (line,) = edits(former(*fields, A), [A])
