@@ -72,7 +72,8 @@ class CropArray:
     """Spoilt share of the area's valid pixels in per cent; None when it was not measured."""
     path: Path
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
-    """Values of the areas' own columns, as in the areas' file."""
+    """Values of the areas' own columns, as in the areas' file; and first and last day of the area's season, if it
+    has one, as ``valid_from`` and ``valid_to``."""
 
 
 # ---- settings ---------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from s2async.areas.arrow import Geometries, add_values
+from s2async.areas.seasons import season_columns
 from s2async.areas.table import ReadOptions, Table
 from s2async.areas.text_files import column_notices
 from s2async.errors import AreaError
@@ -116,9 +117,9 @@ def _geometry(
 
 def _areas_of_export(table: Table) -> Table:
     """The areas of an export of crops: the first row of each."""
-    keys = zip(
-        table.columns[EXPORT_KEY], table.columns[EXPORT_NAME], strict=True
-    )  # polygons may have several names
+    # polygons may have several names, and each several seasons
+    seasons = [table.columns[name] for name in season_columns(table.columns).values()]
+    keys = zip(table.columns[EXPORT_KEY], table.columns[EXPORT_NAME], *seasons, strict=True)
     first = {key: number for number, key in reversed(list(enumerate(keys)))}
     rows = sorted(first.values())
     count = f"{len(rows):,} area" + "s" * (len(rows) != 1)

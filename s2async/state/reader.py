@@ -211,8 +211,8 @@ class Ledger(Totals):
         return ours == {tuple(row[:4]) for row in self._all(sql.PLACES)}
 
     def attributes(self) -> Iterator[Mapping[str, Attribute]]:
-        """Iterate over the areas' own columns: the values of each place, equal ones once."""
-        return (serialization.to_attributes(text) for (text,) in self._each(sql.ATTRIBUTES))
+        """Iterate over the areas' own columns and seasons, as rows have them: the values of each place once."""
+        return (serialization.row_attributes(*row) for row in self._each(sql.ATTRIBUTES))
 
     def polygon(self, fingerprint: str) -> bytes:
         """WKB of a known area, in lon/lat."""

@@ -34,7 +34,7 @@ SELECT a.fingerprint, l.name, l.since, l.until, l.folder, l.attributes
 FROM places l CROSS JOIN areas a ON a.id = l.area ORDER BY l.id
 """
 PLACES_BY_NAME = "SELECT id, area, name, since, until FROM places ORDER BY name, since"
-ATTRIBUTES = "SELECT DISTINCT attributes FROM places"
+ATTRIBUTES = "SELECT DISTINCT attributes, since, until FROM places"
 SHELVES = """
 SELECT a.fingerprint, s.since, s.until, s.wanted, s.folder, s.name
 FROM shelves s JOIN areas a ON a.id = s.area ORDER BY s.area, s.since
@@ -286,8 +286,8 @@ CROSS JOIN items i ON i.id = j.item AND i.edition = m.edition
 ORDER BY m.job DESC LIMIT ?
 """
 JOB_COLUMNS = (
-    "l.name, l.attributes, l.folder, a.fingerprint, s.folder, i.item, i.collection, i.sensed, i.platform, i.grid, "
-    "i.baseline, i.cloud, m.total, m.histogram"
+    "l.name, l.attributes, l.since, l.until, l.folder, a.fingerprint, s.folder, i.item, i.collection, i.sensed, "
+    "i.platform, i.grid, i.baseline, i.cloud, m.total, m.histogram"
 )
 """What `serialization` makes a job of, without commas in an expression: it counts them."""
 _CROP_COLUMNS = """

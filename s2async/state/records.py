@@ -232,7 +232,7 @@ class JobRow:
     reason: str = ""
     """Why it has no answer or no file."""
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
-    """Values of the areas' own columns."""
+    """Values of the areas' own columns, and of its season as ``valid_from`` and ``valid_to`` if it has one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

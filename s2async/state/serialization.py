@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from s2async.areas.faults import Changes, Remark
-from s2async.areas.folders import span
+from s2async.areas.folders import season, span
+from s2async.areas.seasons import FIRST, LAST
 from s2async.clouds import scl
 from s2async.models import Area, Asset, Attribute, Cause, CloudMeasure, Lack, Reason, Scene, Selection
 from s2async.reasons import is_due
@@ -65,6 +66,24 @@ def place_values(area: Area) -> tuple[str, int, int, str, str]:
 def to_attributes(text: str) -> Mapping[str, Attribute]:
     """The attributes of `place_values`. Rows of one place share the mapping, which cannot be changed."""
     return MappingProxyType({key: _from_json(value) for key, value in json.loads(text).items()})
+
+
+@lru_cache(maxsize=64)
+def row_attributes(text: str, since: int, until: int) -> Mapping[str, Attribute]:
+    """The attributes of a place for its rows: with its season as ``valid_from`` and ``valid_to``, if it has one.
+
+    Columns of the areas' file with these names stay as they are.
+
+    Args:
+        text: attributes as `place_values` returns them.
+        since: first microsecond of the season.
+        until: end of the season.
+    """
+    start, end = season(since, until)
+    own = to_attributes(text)
+    if start is None and end is None:
+        return own
+    return MappingProxyType({**own, **{key: own.get(key, day) for key, day in ((FIRST, start), (LAST, end))}})
 
 
 def _to_json(value: Attribute) -> object:
@@ -310,11 +329,11 @@ def job_row(columns: Sequence[Any], rule: str) -> JobRow:
 
 
 def _job(columns: Sequence[Any], rule: str) -> dict[str, Any]:
-    area, attributes, home, *columns = columns
+    area, attributes, since, until, home, *columns = columns
     fingerprint, folder, item, collection, sensed, platform, grid, baseline, cloud, total, histogram = columns
     return {
         "area": area,
-        "attributes": to_attributes(attributes),
+        "attributes": row_attributes(attributes, since, until),
         "home": home,
         "fingerprint": fingerprint,
         "folder": folder,

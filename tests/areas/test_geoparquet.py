@@ -140,3 +140,13 @@ def test_of_an_export_each_area_is_read_once(tmp_path: Path) -> None:
     areas = read(file, name_field="area", on_notice=notices.append)
     assert [(area.name, dict(area.attributes)) for area in areas] == [("N", {"crop": "x"}), ("S", {"crop": "y"})]
     assert "its 3 rows are crops of an export; 2 areas were read" in notices[0].text
+
+
+def test_of_an_export_each_season_of_an_area_is_read_once(tmp_path: Path) -> None:
+    first, second = date(2023, 1, 1), date(2024, 1, 1)
+    file = write(
+        tmp_path / "a.parquet", {}, shapely.to_wkb([BOXES[0]] * 3), area=["N"] * 3, item_id=["1", "2", "3"],
+        area_fingerprint=["f"] * 3, valid_from=[first, first, second], valid_to=[date(2023, 12, 31)] * 2 + [None],
+    )  # fmt: skip
+    areas = read(file, name_field="area", on_notice=lambda _: None)
+    assert [(area.start, area.end) for area in areas] == [(first, date(2023, 12, 31)), (second, None)]

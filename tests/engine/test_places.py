@@ -210,6 +210,10 @@ def test_one_name_may_have_another_outline_in_every_season(
     with State.create_or_open(project.config.run.state) as state:
         found = [(row.fingerprint, row.attributes["crop"]) for row in state.saved_rows(VISUAL)]
         assert found == [(first.fingerprint, "rye")] * 2 + [(second.fingerprint, "oats")] * 2
+        assert {(row.fingerprint, row.attributes["valid_from"], row.attributes["valid_to"])
+                for row in state.job_rows(VISUAL)} == {
+            (first.fingerprint, None, date(2022, 1, 10)), (second.fingerprint, date(2022, 1, 11), None),
+        }  # fmt: skip
         counts = state.counts(VISUAL)
         assert [(area.name, dict(area.by_status)) for area in counts.areas] == [
             ("Hill", {"saved": 2, "cloudy": 1}),
@@ -413,9 +417,13 @@ def test_days_outside_the_seasons_of_a_file_are_removed_when_asked_for(tmp_path:
     ran = run(("North", "2022-01-10", "2022-01-10"), ("South", "2022-01-11", "2022-01-31"))
     assert not ran.cogs
     with (ran.config.output.folder / "overview.csv").open(encoding="utf-8", newline="") as file:
-        assert [(row["path"][:5], row["item_id"][16:18], row["crop"]) for row in csv.DictReader(file)] == [
-            ("Hill/", "10", "rye"), ("Hill/", "15", "oats"), ("Hill/", "21", "oats")
-        ]  # fmt: skip
+        found = list(csv.DictReader(file))
+    assert [(row["path"][:5], row["item_id"][16:18], row["crop"]) for row in found] == [
+        ("Hill/", "10", "rye"), ("Hill/", "15", "oats"), ("Hill/", "21", "oats")
+    ]  # fmt: skip
+    assert [(row["valid_from"], row["valid_to"]) for row in found] == [
+        ("2022-01-10", "2022-01-10"), *[("2022-01-11", "2022-01-31")] * 2
+    ]  # fmt: skip
     assert len(worlds.crops(ran.config)) == 4
     assert "1 crop " in prune(path, "--yes").output
     assert [crop.name[16:18] for crop in worlds.crops(ran.config)] == ["10", "15", "21"]
