@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from datetime import date
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from s2async.models import Area
 
@@ -83,10 +83,39 @@ def season_words(start: date | None, end: date | None) -> str:
     return f"from {start}" if start else f"until {end}" if end else ""
 
 
+def season_days(start: date | None, end: date | None) -> dict[str, str]:
+    """First and last day of a season for JSON, where it has any."""
+    return {key: str(day) for key, day in (("start", start), ("end", end)) if day}
+
+
 def named_season(name: str, start: date | None, end: date | None) -> str:
     """A name with its season, if it has one."""
     season = season_words(start, end)
     return f"{name} ({season})" if season else name
+
+
+class Seasonal(Protocol):
+    """What has a name and a season."""
+
+    @property
+    def name(self) -> str:
+        """Name of the area."""
+
+    @property
+    def start(self) -> date | None:
+        """First day of its season."""
+
+    @property
+    def end(self) -> date | None:
+        """Last day of its season."""
+
+
+def told_apart(areas: Sequence[Seasonal]) -> list[str]:
+    """The names of areas, each with its season where other areas have the same name."""
+    counts = Counter(area.name for area in areas)
+    return [
+        named_season(area.name, area.start, area.end) if counts[area.name] > 1 else area.name for area in areas
+    ]
 
 
 def _seasons(places: Sequence[Place]) -> dict[_Key, set[_Season]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os.path
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,13 +11,12 @@ import click
 
 from s2async import files
 from s2async.areas import loader as area_files
-from s2async.areas.edits import named_season
+from s2async.areas.edits import told_apart
 from s2async.areas.loader import Loaded
 from s2async.cli import console, run_summary
 from s2async.config.example import EXAMPLE, Setting, with_areas, with_folder, with_settings
 from s2async.config.model import Config
 from s2async.errors import AreaError, ConfigError, UnfitAreas
-from s2async.models import Area
 from s2async.text import one_line, safe
 
 
@@ -121,16 +119,10 @@ def _check_areas(config: Config) -> None:
 
 def _summary(config: Config, found: Loaded) -> str:
     """The number of areas, their names, their CRS, how many have a season, and the columns that they carry."""
-    counts = Counter(area.name for area in found.areas)
-    shown = [_named(area, repeated=counts[area.name] > 1) for area in found.areas[: area_files.NAMED]]
-    names = ", ".join(shown) + ", ..." * (len(found.areas) > area_files.NAMED)
+    names = ", ".join(map(one_line, told_apart(found.areas)[: area_files.NAMED]))
+    names += ", ..." * (len(found.areas) > area_files.NAMED)
     count = "1 area" if len(found.areas) == 1 else f"{len(found.areas):,} areas"
     seasonal = sum(bool(area.start or area.end) for area in found.areas)
     seasons = f"; seasons (valid_from, valid_to): {seasonal:,} of {count}" if seasonal else ""
     columns = f"; columns carried: {one_line(', '.join(found.columns), 200)}" if found.columns else ""
     return f'{count} in {found.crs}, named by "{config.name_field}": {names}{seasons}{columns}'
-
-
-def _named(area: Area, *, repeated: bool) -> str:
-    """The name of an area, with its season if other areas have the same name."""
-    return named_season(one_line(area.name), area.start, area.end) if repeated else one_line(area.name)

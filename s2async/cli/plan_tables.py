@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from s2async.areas.edits import season_days, told_apart
 from s2async.cli.console import facts, table
 from s2async.plan.costs import Range
 from s2async.plan.forecast import AreaPlan, Plan
@@ -58,9 +59,10 @@ def show(console: Console, found: Surveyed, *, connections: int, bandwidth: floa
         )
     )
     # while a search is incomplete, there may be more scenes
-    hopeless = [] if found.incomplete else [area for area in plan.areas if area.hopeless]
-    for area in hopeless[:HOPELESS_SHOWN]:
-        console.print(Text(safe(f"{area.name}: no crop can be kept: {area.hopeless}"), style="yellow"))
+    named = zip(told_apart(plan.areas), plan.areas, strict=True)
+    hopeless = [] if found.incomplete else [(name, area) for name, area in named if area.hopeless]
+    for name, area in hopeless[:HOPELESS_SHOWN]:
+        console.print(Text(safe(f"{name}: no crop can be kept: {area.hopeless}"), style="yellow"))
     if len(hopeless) > HOPELESS_SHOWN:
         console.print(Text(f"and {len(hopeless) - HOPELESS_SHOWN:,} more areas without a possible crop"))
     for report in found.incomplete:
@@ -102,6 +104,7 @@ def as_json(found: Surveyed, *, connections: int, bandwidth: float) -> dict[str,
         "areas": [
             {
                 "name": area.name,
+                **season_days(area.start, area.end),
                 "jobs": area.jobs,
                 "months": dict(area.months),
                 "kept": [round(area.kept.low, 3), round(area.kept.high, 3)],
@@ -140,7 +143,8 @@ def _table(plan: Plan) -> Any:
             sums[headings[month]] += count
         return [name, *(f"{sums[column]:,}" for column in columns), f"{sum(sums.values()):,}", _numbers(kept)]
 
-    rows = [cells(area.name, area.months, area.kept) for area in plan.areas[:AREAS_SHOWN]]
+    shown = list(zip(told_apart(plan.areas), plan.areas, strict=True))[:AREAS_SHOWN]
+    rows = [cells(name, area.months, area.kept) for name, area in shown]
     if len(plan.areas) > AREAS_SHOWN:
         rows.append(cells(f"and {len(plan.areas) - AREAS_SHOWN:,} more", *_together(plan.areas[AREAS_SHOWN:])))
     if len(plan.areas) > 1:

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from s2async.areas.edits import season_days
 from s2async.cli import hints
 from s2async.config.model import Config
 from s2async.maintenance.guards import opened
 from s2async.state.reader import Ledger
-from s2async.state.records import AreaCounts, Counts, Unheld
+from s2async.state.records import Counts, Unheld
 
 if TYPE_CHECKING:  # importing it loads the network accounting
     from s2async.engine.progress import Summary
@@ -54,7 +55,10 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[s
             {"asset": asset, "cause": str(cause), "jobs": jobs} for (asset, cause), jobs in without.saved.items()
         ],
         "alarms": [told.text for told in (run.alarms if run else [alarm] if alarm else [])],
-        "areas": [{"name": area.name, **_season(area), "jobs": dict(area.by_status)} for area in counts.areas],
+        "areas": [
+            {"name": area.name, **season_days(area.start, area.end), "jobs": dict(area.by_status)}
+            for area in counts.areas
+        ],
         "skipped": [{"area": r.name, "place": r.place, "reason": r.text} for r in changes.skipped],
         "repaired": [{"area": r.name, "place": r.place, "repair": r.text} for r in changes.repaired],
         "traffic": [
@@ -103,11 +107,6 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[s
             "index": str(run.index),
         }
     return found
-
-
-def _season(area: AreaCounts) -> dict[str, str]:
-    """First and last day of an area's season, where it has any."""
-    return {key: str(day) for key, day in (("start", area.start), ("end", area.end)) if day}
 
 
 def unheld(state: Ledger, config: Config, counts: Counts) -> tuple[Unheld, ...]:

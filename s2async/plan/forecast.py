@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,10 @@ class AreaPlan:
     """Number of scenes of which crops are or will be saved, without answered jobs."""
     hopeless: str
     """Why no crop can ever be saved; the empty string if one can."""
+    start: date | None = None
+    """First day of its season; None if it has no beginning."""
+    end: date | None = None
+    """Last day of its season; None if it has no end."""
 
     @property
     def jobs(self) -> int:
@@ -220,6 +225,8 @@ class Planner:
             areas=tuple(
                 AreaPlan(
                     name=area.name,
+                    start=area.start,
+                    end=area.end,
                     months={month: int(counts[number]) for month, counts in months.items() if counts[number]},
                     kept=Range(float(kept_low[number]), float(kept_high[number])),
                     hopeless=self._hopeless(number),

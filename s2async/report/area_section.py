@@ -97,6 +97,7 @@ def area_section(
     last: date,
     heading: str = "h3",
     key: str = "",
+    label: str = "",
 ) -> AreaSection:
     """Prepare the section about one area.
 
@@ -108,6 +109,7 @@ def area_section(
         last: last day of the period, inclusive.
         heading: element of the heading.
         key: tells the area from others of the same polygon; by default its fingerprint.
+        label: the name, with the season where several areas have it; by default the name.
     """
     counts, days = watched.counts, watched.days()
     calendars = tuple(
@@ -115,7 +117,7 @@ def area_section(
         for year in range(last.year, first.year - 1, -1)
     )
     return AreaSection(
-        name=watched.area.name,
+        name=label or watched.area.name,
         anchor=anchor(key or watched.area.fingerprint),
         heading=heading,
         counts=tuple((status, counts[status]) for status in ORDER if counts[status]),

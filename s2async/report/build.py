@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from s2async import files
 from s2async._version import __version__
+from s2async.areas.edits import told_apart
 from s2async.cog import headers
 from s2async.config.model import Config
 from s2async.errors import S2AsyncError
@@ -67,12 +68,13 @@ class _Gathered:
     areas: list[AreaSection] = field(default_factory=list)
     """Areas that have no page of their own."""
 
-    def add(self, watched: Watched, href: str) -> None:
+    def add(self, watched: Watched, href: str, label: str) -> None:
         """Add an area.
 
         Args:
             watched: the area and its looks.
             href: URL of its section or page.
+            label: its name, with its season where several areas have the name.
         """
         counts, clear = watched.counts, watched.clear_days
         self.counts.update(counts)
@@ -83,9 +85,9 @@ class _Gathered:
         self.scatter.add(watched)
         self.candidates.add(watched)
         last = clear[-1] if clear else None
-        self.entries.append(Entry(name=watched.area.name, href=href, counts=counts, last_clear=last))
+        self.entries.append(Entry(name=label, href=href, counts=counts, last_clear=last))
         summary = f"{counts.get(Status.SAVED, 0):,} of {counts.total():,} jobs clear"
-        self.spots.append(Spot(name=watched.area.name, polygon=watched.area.polygon, label=summary, href=href))
+        self.spots.append(Spot(name=label, polygon=watched.area.polygon, label=summary, href=href))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,24 +136,25 @@ def write(
     files.make_folder(folder if several else target.parent, parents=True)
     gathered, new = _Gathered(), 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # thumbnails are decoded and encoded on all cores
-        for watched, key, name in zip(
-            _watched(state, config, areas, tell), keys(areas), _pages(areas), strict=True
+        for watched, key, name, label in zip(
+            _watched(state, config, areas, tell), keys(areas), _pages(areas), told_apart(areas), strict=True
         ):
             part = _Part(
                 config=config,
                 watched=watched,
                 key=key,
+                label=label,
                 pictures=pictures,
                 style=style,
                 home=target.name,
                 now=now,
             )
             if not several:
-                gathered.add(watched, f"#{anchor(key)}")
+                gathered.add(watched, f"#{anchor(key)}", label)
                 gathered.areas.append(part.section(pool, heading="h3"))
                 continue
             path = folder / name
-            gathered.add(watched, f"{quote(folder.name)}/{quote(path.name)}")
+            gathered.add(watched, f"{quote(folder.name)}/{quote(path.name)}", label)
             new += part.write(pool, path)
     fetched = scenery.fetch(state, config, gathered.candidates, folder, offline=offline, tell=tell)
     view = _page(state, config, areas, gathered, fetched, source, doubts, now)
@@ -195,6 +198,8 @@ class _Part:
     watched: Watched
     key: str
     """Tells the area from others of the same polygon."""
+    label: str
+    """Its name, with its season where several areas have the name."""
     pictures: int
     style: str
     home: str
@@ -209,7 +214,14 @@ class _Part:
         first, last = self._period
         km2 = area_km2(self.watched.area)
         return area_section(
-            self.watched, thumbnails, km2=km2, first=first, last=last, heading=heading, key=self.key
+            self.watched,
+            thumbnails,
+            km2=km2,
+            first=first,
+            last=last,
+            heading=heading,
+            key=self.key,
+            label=self.label,
         )
 
     def write(self, pool: Executor, path: Path) -> bool:
@@ -227,7 +239,7 @@ class _Part:
             back=f"../{quote(self.home)}#areas",
             credits=self._credits(),
         )
-        data = page.document("area_page.html.j2", view, title=self.watched.area.name, style=self.style, key=key)
+        data = page.document("area_page.html.j2", view, title=self.label, style=self.style, key=key)
         files.replace(path, data, token=_TOKEN)
         return True
 
@@ -243,7 +255,7 @@ class _Part:
 
     def _hash(self) -> str:
         """Hash of everything that the page depends on."""
-        inputs = (self.watched, self.pictures, self.style, self.home, self._period, self._credits())
+        inputs = (self.watched, self.label, self.pictures, self.style, self.home, self._period, self._credits())
         return hashlib.sha256(repr(inputs).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
-from s2async.areas.edits import Place, edits, season_words
+from s2async.areas.edits import Place, edits, season_words, told_apart
 from s2async.areas.folders import clash, season, span
 from s2async.models import Area
 from tests.support.states import A, B, C, make_area
@@ -74,6 +74,12 @@ def test_a_new_season_of_a_name_and_polygon_is_no_new_area() -> None:
     assert line.endswith(": a (2022-05-01 to 2022-05-31, 2022-06-01 to 2022-06-30)")
     (line,) = edits(former(in_month(A, 5)), [A])
     assert line.endswith(": a (all days)")
+
+
+def test_areas_of_one_name_are_told_apart_by_their_seasons() -> None:
+    areas = [in_month(A, 5), replace(A, start=date(2022, 6, 1)), in_month(B, 5)]
+    assert told_apart(areas) == ["a (2022-05-01 to 2022-05-31)", "a (from 2022-06-01)", "b"]
+    assert told_apart([A, A]) == ["a", "a"]
 
 
 def test_seasons_in_words_and_in_microseconds() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -315,6 +315,24 @@ def test_nothing_is_called_hopeless_while_a_search_is_incomplete() -> None:
 def test_a_name_of_others_is_text() -> None:
     assert "\x1b" not in shown(made((of("\x1b[31m[red]x", {"2022-01": 1}, "why"),)))
     assert "[red]x: no crop can be kept: why" in shown(made((of("[red]x", {"2022-01": 1}, "why"),)))
+
+
+def test_areas_of_one_name_are_told_apart_by_their_seasons() -> None:
+    spring, summer = date(2022, 3, 1), date(2022, 6, 1)
+    areas = (
+        replace(of("Hill", {"2022-01": 1}), end=spring),
+        replace(of("Hill", {"2022-06": 1}, "too small"), start=summer),
+        replace(of("Mill", {"2022-06": 1}), start=summer),
+    )
+    text = shown(made(areas))
+    assert [line.split("  ")[0] for line in text.splitlines()[2:5]] == [
+        "Hill (until 2022-03-01)", "Hill (from 2022-06-01)", "Mill",
+    ]  # fmt: skip
+    assert "Hill (from 2022-06-01): no crop can be kept: too small" in text
+    told = plan_tables.as_json(made(areas), connections=64, bandwidth=100)["areas"]
+    assert [(one["name"], one.get("start"), one.get("end")) for one in told] == [
+        ("Hill", None, "2022-03-01"), ("Hill", "2022-06-01", None), ("Mill", "2022-06-01", None),
+    ]  # fmt: skip
 
 
 def test_nothing_found_has_no_table() -> None:

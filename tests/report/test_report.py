@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
@@ -130,6 +131,23 @@ def test_a_crop_that_is_gone_or_damaged_stops_nothing(tmp_path: Path) -> None:
     page = Page.read(shelf.output / "report.html")
     assert page.text.count("cannot be read") == 2
     assert page.tags.count("img") == 4
+
+
+def test_areas_of_one_name_are_told_apart_by_their_seasons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = fill(tmp_path, shapes={"park": PARK, "plain": box(13.40, 52.50, 13.41, 52.505)})
+    day = date(2022, 1, 1)
+    other = replace(shelf.areas["plain"], name="park", folder="park", start=date(2022, 1, 2))
+    with State.create_or_open(shelf.settings.run.state) as state:
+        state.sync_areas([replace(shelf.areas["park"], end=day), other])
+    call(shelf.config)
+    page = Page.read(shelf.output / "report.html")
+    for label in ("park (until 2022-01-01)", "park (from 2022-01-02)"):
+        assert page.text.count(label) >= 2, "in the table and above the calendar"
+    monkeypatch.setattr(build, "AREAS", 0)
+    call(shelf.config)
+    assert "park (until 2022-01-01)" in Page.read(shelf.output / "report" / "park.html").text
 
 
 def test_hostile_names_are_texts(tmp_path: Path) -> None:
