@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from s2async.areas import loader as area_files
+from s2async.cli import outdated
 from s2async.cli.log_options import LogChoice
 from s2async.config.model import Config
 from s2async.errors import AreaError, ConfigError
 from s2async.maintenance.guards import check_target, opened
-from s2async.models import Notice
+from s2async.models import Area, Notice
 from s2async.text import safe, size
 
 if TYPE_CHECKING:
@@ -95,22 +96,25 @@ def write_page(
         if not quiet:
             click.echo(safe(text), err=True)
 
-    doubts = _doubts(config)
-    for text in doubts:
-        click.echo(safe(text), err=True)
+    areas, doubts = _areas(config)
     with opened(config) as state:
+        if areas is not None and (text := outdated.differ(areas, state)):
+            doubts.append(text)
+        for text in doubts:
+            click.echo(safe(text), err=True)
         made = build.write(
             state, config, page, source=source, pictures=crops, doubts=doubts, offline=offline, tell=tell
         )
     return made, page
 
 
-def _doubts(settings: Config) -> list[str]:
-    """Warnings about the positions of the areas. Their file may be gone, but the state also has the areas."""
+def _areas(settings: Config) -> tuple[list[Area] | None, list[str]]:
+    """The areas, and warnings about their positions. Their file may be gone, but the state also has the areas."""
+    areas: list[Area] | None = None
     found: list[Notice] = []
     with contextlib.suppress(AreaError):
-        area_files.load(settings, found.append)
-    return [notice.text for notice in found if notice.grave]
+        areas = area_files.load(settings, found.append)
+    return areas, [notice.text for notice in found if notice.grave]
 
 
 def _write_plots(settings: Config, folder: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from s2async.areas.edits import season_days
-from s2async.cli import hints
+from s2async.cli import hints, outdated
 from s2async.config.model import Config
 from s2async.maintenance.guards import opened
+from s2async.models import Notice
 from s2async.state.reader import Ledger
 from s2async.state.records import Counts, Unheld
 
@@ -30,16 +31,26 @@ def show(path: Path, *, as_json: bool) -> None:
     """
     config = Config.load(path)
     with opened(config) as state:
+        told = outdated.changed(config, state)
         if as_json:
-            print(json.dumps(to_json(state, config), indent=2), flush=True)
+            print(json.dumps(to_json(state, config, changed=told), indent=2), flush=True)
             return
         from s2async.cli import console, status_tables  # rich is not needed for JSON
 
         status_tables.show_status(console.standard_output(), state, config)
+        if told:
+            console.tell(console.standard_output(), Notice(text=told, grave=True), quiet=False)
 
 
-def to_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[str, Any]:
-    """The state as JSON values: the tables of ``status``, every failure, and the run if one just ended."""
+def to_json(state: Ledger, config: Config, run: Summary | None = None, *, changed: str = "") -> dict[str, Any]:
+    """The state as JSON values: the tables of ``status``, every failure, and the run if one just ended.
+
+    Args:
+        state: of the configuration.
+        config: settings.
+        run: the run that just ended.
+        changed: how the areas differ from those of the last run; see `outdated`.
+    """
     selection = config.selection()
     counts = state.counts(selection)
     whole, without = state.whole_files(selection), state.without(selection)
@@ -59,6 +70,7 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None) -> dict[s
             {"name": area.name, **season_days(area.start, area.end), "jobs": dict(area.by_status)}
             for area in counts.areas
         ],
+        "areas_changed": changed,
         "skipped": [{"area": r.name, "place": r.place, "reason": r.text} for r in changes.skipped],
         "repaired": [{"area": r.name, "place": r.place, "repair": r.text} for r in changes.repaired],
         "traffic": [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -79,6 +81,8 @@ def test_status_loads_what_settings_and_a_state_need(
     tmp_path: Path, option: tuple[str, ...], drawing: set[str]
 ) -> None:
     shelf = fill(tmp_path)
+    with contextlib.closing(sqlite3.connect(shelf.settings.run.state)) as db, db:
+        db.execute("UPDATE runs SET started = '2100-01-01T00:00:00+00:00'")  # areas are read if edited since then
     libraries, out = loaded(tmp_path, ["status", shelf.config, *option])
     assert "saved" in out
     assert libraries <= {"pydantic", "sqlite3", "yarl"} | drawing
