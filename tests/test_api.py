@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import shapely
 
 import s2async
 from s2async import api
@@ -324,6 +325,11 @@ def blocks(text: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
+def of_this_program(code: str) -> bool:
+    """Whether an example calls s2async; the others open its results with other programs."""
+    return "import s2async" in code
+
+
 async def inside_a_loop(code: str) -> None:
     """As a notebook runs a cell."""
     found = eval(compile(code, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), {})
@@ -345,7 +351,7 @@ def test_the_examples_of_the_readme(
     tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each as a script and as a notebook's cell, in a folder with a config of the name that they use."""
-    found = blocks(README.read_text("utf-8"))
+    found = [*filter(of_this_program, blocks(README.read_text("utf-8")))]
     assert found, "README.md has no example in Python"
     printed: list[int] = []
     for way in ("script", "notebook"):
@@ -359,3 +365,33 @@ def test_the_examples_of_the_readme(
             printed.append(len(capsys.readouterr().out.splitlines()))
     assert 0 not in printed
     assert printed[: len(found)] == printed[len(found) :]
+
+
+def test_the_example_of_the_readme_with_other_programs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Crops joined to the fields, and a mean NDVI per date, from files as a run leaves them."""
+    geopandas = pytest.importorskip("geopandas")
+    (code,) = (code for code in blocks(README.read_text("utf-8")) if not of_this_program(code))
+    profile = {"driver": "GTiff", "width": 2, "height": 1, "count": 1, "dtype": "uint16", "nodata": 0}
+    (tmp_path / "fields" / "North").mkdir(parents=True)
+    rows = []
+    for day, red, nir in (("2024-06-01", [1000, 0], [3000, 0]), ("2024-06-11", [1000, 2000], [1000, 6000])):
+        for asset, values in (("red", red), ("nir", nir)):
+            path = f"North/S2A_{day}_{asset}.tif"
+            with rasterio.open(tmp_path / "fields" / path, "w", **profile) as crop:
+                crop.write(np.array([[values]], "uint16"))
+            rows.append(f"North,S2A_{day},{day}T10:00:00Z,{asset},{path},04.00")
+    table = "area,item_id,datetime,asset,path,processing_baseline\n" + "\n".join(rows) + "\n"
+    (tmp_path / "fields" / "overview.csv").write_text(table)
+    square = shapely.box(13, 52, 13.01, 52.01)
+    geopandas.GeoDataFrame({"name": ["North"]}, geometry=[square], crs="OGC:CRS84").to_file(
+        tmp_path / "fields.gpkg"
+    )
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert capsys.readouterr().out.split() == ["2024-06-01", "0.5", "2024-06-11", "0.25"]
+    joined = names["fields"]
+    assert isinstance(joined, geopandas.GeoDataFrame)
+    assert joined[["name", "asset"]].values.tolist() == [["North", asset] for asset in ("red", "nir") * 2]
