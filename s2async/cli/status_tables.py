@@ -18,7 +18,7 @@ from s2async.config.model import Config
 from s2async.models import Cause, SearchReport, Status, Traffic, Use
 from s2async.reasons import counted
 from s2async.state.reader import Ledger
-from s2async.state.records import OPEN, AreaCounts, Problem, Unheld
+from s2async.state.records import OPEN, Problem, Unheld
 from s2async.text import safe, size
 
 AREAS_SHOWN = 30

@@ -221,6 +221,7 @@ def test_a_state_of_areas_with_one_name_and_folder_each_goes_on(path: Path) -> N
         state.sync_areas([A, renamed])
         assert [(move.old, move.new) for move in state.folder_moves()] == [(parked, "d")]
         state.commit_folders()
+        season = {"valid_from": date(2022, 1, 2), "valid_to": date(2022, 1, 2)}
         summer = replace(B, start=date(2022, 1, 2), end=date(2022, 1, 2), attributes={"crop": "rye"})
         state.sync_areas([renamed, A, summer])
         assert not state.is_moving()
@@ -230,7 +231,7 @@ def test_a_state_of_areas_with_one_name_and_folder_each_goes_on(path: Path) -> N
         assert [(job.area.name, job.scene.id) for job in open_jobs(state)] == [("b", "S2"), ("d", "S2")]
         record(state, *map(saved, open_jobs(state)))
         assert [(row.area, row.item, row.folder, dict(row.attributes)) for row in state.saved_rows(VISUAL)] == [
-            ("a", "S1", "a", {}), ("a", "S2", "a", {}), ("b", "S2", "b", {"crop": "rye"}),
+            ("a", "S1", "a", {}), ("a", "S2", "a", {}), ("b", "S2", "b", {"crop": "rye", **season}),
             ("d", "S1", "d", {}), ("d", "S2", "d", {}),
         ]  # fmt: skip
     assert path.with_name(path.name + ".v4").exists()
