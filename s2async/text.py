@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from yarl import URL
 
 # ---- URLs -------------------------------------------------------------------------------------------------
 
@@ -58,15 +61,27 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
+def parsed_url(text: str) -> URL:
+    """Parse a URL of any kind.
+
+    Raises:
+        ValueError: the text is not a URL.
+    """
+    from yarl import URL  # loading it takes longer than the rest of this module
+
+    try:
+        return URL(text)
+    except IndexError as error:  # yarl 1.25, for brackets in a URL whose host is empty
+        raise ValueError("not a URL") from error
+
+
 def origin_of(text: str) -> str:
     """Return an origin in normal form, to be compared: lower case, no default port, no slash at the end.
 
     Raises:
         ValueError: the text is not an origin.
     """
-    from yarl import URL  # loading it takes longer than the rest of this module
-
-    return str(URL(text).origin())
+    return str(parsed_url(text).origin())
 
 
 def origin(href: str) -> str:

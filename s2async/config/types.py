@@ -22,7 +22,7 @@ from s2async.clouds import scl
 from s2async.config.messages import nearest
 from s2async.config.toml import BACKSLASHES, toml_value
 from s2async.files import check_names
-from s2async.text import one_line
+from s2async.text import one_line, parsed_url
 
 _UNITS: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _TIMES: Final = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
@@ -146,7 +146,7 @@ def normal_origin(text: str) -> str:
 def _web(text: str) -> URL:
     advice = "write scheme://host[:port], such as https://data.example.org"
     try:
-        url = URL(text) if text.isprintable() and " " not in text else URL()
+        url = parsed_url(text) if text.isprintable() and " " not in text else URL()
     except ValueError:
         url = URL()
     if url.user is not None or url.password is not None:

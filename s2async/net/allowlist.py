@@ -24,7 +24,7 @@ from typing import Final
 from yarl import URL
 
 from s2async.errors import NotAllowed, Refused
-from s2async.text import listing, shown
+from s2async.text import listing, parsed_url, shown
 
 _UNICAST: Final = IPv6Network("2000::/3")
 """The only part of IPv6 that is assigned to the public internet (IANA, IPv6 Global Unicast)."""
@@ -49,7 +49,7 @@ def allowed(href: str, origins: Container[str]) -> tuple[URL, str]:
         Refused: it may not be requested, or is not a URL; one line, without secrets.
     """
     try:
-        url = URL(href)
+        url = parsed_url(href)
         origin = str(url.origin())
     except ValueError as error:
         raise Refused(f"not a full http(s) URL: {shown(href)}") from error

@@ -26,7 +26,7 @@ from s2async.net.connections import brief, open_session
 from s2async.net.limiter import Gate
 from s2async.net.responses import OVERLOADED, TRANSIENT, concealed, status_error
 from s2async.net.retries import Retries, Try
-from s2async.text import shown
+from s2async.text import parsed_url, shown
 
 MAX_REDIRECTS: Final = 5
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -243,7 +243,7 @@ def _redirected(url: URL, location: str, servers: Mapping[str, Server]) -> tuple
     if not location:
         raise BadAnswer(f"a redirect without a target: {shown(str(url))}")
     try:
-        return find(str(url.join(URL(location))), servers)
+        return find(str(url.join(parsed_url(location))), servers)
     except ValueError as error:
         raise Diverted(f"a redirect to a target that is not a URL: {shown(str(url))}") from error
     except Refused as error:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from s2async.errors import Refused
@@ -94,6 +94,7 @@ def test_what_is_listed_is_allowed(href: str, origin: str) -> None:
     assert found == origin == str(url.origin())
 
 
+@example("https://[]@")
 @given(st.text(max_size=60) | st.from_regex(r"https?://[a-z0-9.:@%\[\]\\/-]{0,40}"))
 def test_whatever_is_allowed_has_an_origin_of_the_list(href: str) -> None:
     try:
