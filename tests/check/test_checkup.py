@@ -145,7 +145,7 @@ def test_json_holds_no_secrets_and_no_people(
     tmp_path: Path, stage: Stage, s2: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home" / "annabella"
-    path = worlds.write_config(home / "work", stage.sandbox)
+    path = worlds.write_config(home / "projects", stage.sandbox)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("LOGNAME", "annabella")
     monkeypatch.setenv("https_proxy", "http://annabella:geheim1@127.0.0.1:9")
@@ -157,7 +157,7 @@ def test_json_holds_no_secrets_and_no_people(
     assert {"s2async", "python", "system", "verdict", "requests", "bytes"} <= told.keys()
     for secret in ("geheim", "annabella", str(home)):
         assert secret not in ended.out
-    assert "~/work/config-data" in ended.out
+    assert "~/projects/config-data" in ended.out
 
 
 def test_a_configuration_that_cannot_be_read_is_the_only_thing_checked(tmp_path: Path, s2: Shell) -> None:
