@@ -27,6 +27,7 @@ from s2async.areas import loader as area_files
 from s2async.areas.faults import Changes
 from s2async.clouds.shares import cloud_percent
 from s2async.cog import gdal
+from s2async.cog.tiff import Layout
 from s2async.config.model import Config
 from s2async.engine import pipeline
 from s2async.engine.limits import RunLimits
@@ -34,6 +35,8 @@ from s2async.engine.progress import Summary
 from s2async.errors import ConfigError, CorruptFile, LocalError
 from s2async.maintenance.guards import opened
 from s2async.models import Area, Attribute, Event, JobDone, Notice, Outcome
+from s2async.reflectance import convert
+from s2async.reflectance.decision import QUANTIFICATION, is_reflectance
 from s2async.state.reader import Ledger
 from s2async.state.records import SavedRow
 from s2async.text import one_line
@@ -74,6 +77,30 @@ class CropArray:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     """Values of the areas' own columns, as in the areas' file; and first and last day of the area's season, if it
     has one, as ``valid_from`` and ``valid_to``."""
+    scale: float | None = None
+    """Value of a pixel = scale * pixel + offset: reflectance, for reflectance bands; None when unknown."""
+    offset: float | None = None
+    """See ``scale``; None when unknown."""
+    offset_basis: str = ""
+    """For reflectance bands, why the offset was chosen, such as ``flag``; else the empty string."""
+    offset_doubt: str = ""
+    """For reflectance bands, what contradicts the offset; the empty string when nothing does."""
+
+    @property
+    def reflectance(self) -> NDArray[np.float64]:
+        """Surface reflectance (bands, rows, columns), NaN where there is no data.
+
+        Raises:
+            ConfigError: it is no crop of a reflectance band, or its offset is unknown.
+        """
+        if not is_reflectance(self.asset):
+            raise ConfigError(f"{self.asset} is no reflectance band, such as red or nir: {self.path}")
+        if self.offset is None:
+            raise ConfigError(
+                f"the offset of {self.path} is unknown, so its pixels mean no reflectance: say offsets = ... in "
+                "the table catalog of [search], or for crops of an earlier version run s2async verify"
+            )
+        return convert.reflectance(self.pixels, round(self.offset * QUANTIFICATION))
 
 
 # ---- settings ---------------------------------------------------------------------------------------------
@@ -438,7 +465,18 @@ def _read_crop(path: Path, row: SavedRow, spoilt: Collection[int]) -> CropArray:
         area_cloud=cloud_percent(row.measure, spoilt) if row.measure else None,
         path=path,
         attributes=row.attributes,
+        **_numbers(row, layout),
     )
+
+
+def _numbers(row: SavedRow, layout: Layout) -> dict[str, Any]:
+    """Scale and offset of a crop: of a reflectance band by the state, else as its file says."""
+    if not is_reflectance(row.asset):
+        return {"scale": layout.scales[0], "offset": layout.offsets[0]}
+    about = {"offset_basis": row.offset_basis, "offset_doubt": row.doubt}
+    if row.offset is None:
+        return about
+    return about | {"scale": convert.SCALE, "offset": row.offset / QUANTIFICATION}
 
 
 # ---- waiting ----------------------------------------------------------------------------------------------

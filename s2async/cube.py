@@ -26,7 +26,7 @@ WHOLE = 1e-3
 
 
 def open_crops(
-    config: ConfigLike, area: str | None = None, *, asset: str | None = None
+    config: ConfigLike, area: str | None = None, *, asset: str | None = None, reflectance: bool = False
 ) -> dict[int, xarray.DataArray]:
     """Load an area's crops as arrays ``time x band x y x x``, one per UTM zone.
 
@@ -36,21 +36,25 @@ def open_crops(
 
     Each array has the coordinates ``time`` (UTC, ascending; twice the same where two MGRS tiles of a pass hold the
     area), ``band`` (from 1), ``y`` and ``x`` (centres of pixels, metres), and along time ``item_id``,
-    ``platform``, ``grid``, ``scene_cloud`` and ``area_cloud`` (per cent), and the areas' own columns, whose names
-    get the prefix ``area_`` where they clash with another. ``spatial_ref`` holds the CRS in the form that
+    ``platform``, ``grid``, ``scene_cloud`` and ``area_cloud`` (per cent), ``scale``, ``offset`` and
+    ``offset_basis`` (reflectance = scale * pixel + offset; NaN when unknown), and the areas' own columns, whose
+    names get the prefix ``area_`` where they clash with another. ``spatial_ref`` holds the CRS in the form that
     rioxarray and odc-geo read.
 
     Args:
         config: settings of a run that has ended.
         area: its name; may be omitted when there is only one area.
         asset: key of one asset; may be omitted when only one is cut.
+        reflectance: return surface reflectance as floats, NaN where there is no data, instead of the pixels of the
+            files, which may have several offsets.
 
     Returns:
         Arrays by EPSG code.
 
     Raises:
         ConfigError: no such area or asset, no saved crop of it, a list of assets, or crops without a common grid,
-            which :func:`s2async.read` reads one by one.
+            which :func:`s2async.read` reads one by one; with ``reflectance``, also no reflectance band, or an unknown
+            offset.
         ImportError: xarray is not installed: ``pip install 's2async[xarray]'``.
 
     Example::
@@ -79,10 +83,10 @@ def open_crops(
     zones = defaultdict[int, list[CropArray]](list)
     for crop in sorted(crops, key=lambda crop: (crop.datetime, crop.item)):
         zones[crop.epsg].append(crop)
-    return {epsg: _stacked(zones[epsg]) for epsg in sorted(zones)}
+    return {epsg: _stacked(zones[epsg], reflectance=reflectance) for epsg in sorted(zones)}
 
 
-def _stacked(crops: Sequence[CropArray]) -> xarray.DataArray:
+def _stacked(crops: Sequence[CropArray], *, reflectance: bool = False) -> xarray.DataArray:
     import xarray
 
     first = crops[0]
@@ -91,15 +95,17 @@ def _stacked(crops: Sequence[CropArray]) -> xarray.DataArray:
     right = max(column + crop.pixels.shape[2] for (column, _), crop in zip(places, crops, strict=True))
     bottom = max(row + crop.pixels.shape[1] for (_, row), crop in zip(places, crops, strict=True))
     shape = (len(crops), first.pixels.shape[0], bottom - top, right - left)
-    pixels: NDArray[Any] = np.full(shape, first.nodata or 0, first.pixels.dtype)
+    nodata = np.nan if reflectance else first.nodata or 0
+    pixels: NDArray[Any] = np.full(shape, nodata, np.float64 if reflectance else first.pixels.dtype)
     for layer, (column, row), crop in zip(pixels, places, crops, strict=True):
         _, height, width = crop.pixels.shape
-        layer[:, row - top : row - top + height, column - left : column - left + width] = crop.pixels
+        values = crop.reflectance if reflectance else crop.pixels
+        layer[:, row - top : row - top + height, column - left : column - left + width] = values
     return xarray.DataArray(
         pixels,
         dims=("time", "band", "y", "x"),
         coords=_coordinates(crops, shifted(first.transform, left, top), shape),
-        attrs={"_FillValue": first.nodata or 0, "grid_mapping": "spatial_ref"},
+        attrs={"_FillValue": nodata, "grid_mapping": "spatial_ref"},
         name=first.asset,
     )
 
@@ -126,7 +132,7 @@ def _coordinates(crops: Sequence[CropArray], transform: Affine, shape: tuple[int
     def along(values: Sequence[Any], dtype: Any) -> tuple[str, NDArray[Any]]:
         return "time", np.array(values, dtype)
 
-    def percent(value: float | None) -> float:
+    def number(value: float | None) -> float:
         return np.nan if value is None else value
 
     code = CRS.from_epsg(crops[0].epsg)
@@ -139,8 +145,11 @@ def _coordinates(crops: Sequence[CropArray], transform: Affine, shape: tuple[int
         "item_id": along([crop.item for crop in crops], str),
         "platform": along([crop.platform for crop in crops], str),
         "grid": along([crop.grid for crop in crops], str),
-        "scene_cloud": along([percent(crop.scene_cloud) for crop in crops], float),
-        "area_cloud": along([percent(crop.area_cloud) for crop in crops], float),
+        "scene_cloud": along([number(crop.scene_cloud) for crop in crops], float),
+        "area_cloud": along([number(crop.area_cloud) for crop in crops], float),
+        "scale": along([number(crop.scale) for crop in crops], float),
+        "offset": along([number(crop.offset) for crop in crops], float),
+        "offset_basis": along([crop.offset_basis for crop in crops], str),
         "spatial_ref": ((), 0, {"crs_wkt": code.to_wkt(), "spatial_ref": code.to_wkt(), "GeoTransform": place}),
     }
     own = own_columns((crop.attributes for crop in crops), taken=fixed.keys())

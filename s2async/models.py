@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # these are types alone: the command status needs no geometry
     from shapely import MultiPolygon, Polygon
     from shapely.geometry.base import BaseGeometry
 
+    from s2async.reflectance.evidence import Evidence
+
 DEFAULT_RULE: Final = "scl"
 """The cloud rule of measurements that name none: the scene classification."""
 DEFAULT_MEASURED: Final = ("scl",)
@@ -211,6 +213,30 @@ class CloudMeasure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Numbers:
+    """What the digital numbers (DN) of one crop of a reflectance band mean: what its tags say."""
+
+    offset: int | None
+    """Offset of the source file in DN, by the decision when the crop was written; None when unknown."""
+    basis: str
+    """Why: one of `reflectance.decision.Basis`."""
+    baseline: str
+    """Processing baseline of the item; the empty string when unknown."""
+    harmonised: bool
+    """The offset was subtracted from the pixels, if there was one that is known."""
+
+    @property
+    def says(self) -> str:
+        """Offset, basis and baseline of the source file as one text, to compare them with those in the state."""
+        return f"{'?' if self.offset is None else self.offset} {self.basis} {self.baseline}"
+
+    @property
+    def subtracted(self) -> int:
+        """What was added to all DN of the crop: 0 or -1000."""
+        return (self.offset or 0) if self.harmonised else 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Product:
     """One crop on disk."""
 
@@ -228,6 +254,12 @@ class Product:
     """Name of the writer, such as ``gtiff``."""
     epsg: int
     """EPSG code of the crop's CRS: that of the file from which it was cut."""
+    numbers: Numbers | None = None
+    """What its DN mean; None if it is no crop of a reflectance band."""
+    evidence: Evidence | None = None
+    """What its pixels, as they were published, show of an offset."""
+    stated: float | None = None
+    """Offset in reflectance that its source file states; None when it states none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -271,6 +303,8 @@ class Selection:
     """Name of the cloud rule: measurements of other rules do not count."""
     measured: tuple[str, ...] = DEFAULT_MEASURED
     """Keys of the assets that the cloud rule measures."""
+    harmonised: bool = False
+    """True when crops of reflectance bands have no offset, False when their pixels are as published."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -313,6 +347,8 @@ class Batch:
     """Facts that earlier batches learned about the scene's files: headers that need not be read again."""
     shared: bool = False
     """Other batches have jobs of the same scene: blocks and headers are kept for them."""
+    evidence: Evidence | None = None
+    """What the pixels of the scene's reflectance bands that were read so far show of an offset."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

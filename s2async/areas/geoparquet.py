@@ -30,8 +30,8 @@ EXPORT_NAME: Final = "area"
 CROP_COLUMNS: Final = frozenset(
     (
         "item_id", "datetime", "platform", "grid", "epsg", "scene_cloud_percent", "area_cloud_percent",
-        "area_valid_percent", "asset", "path", "file_bytes", "href", "processing_baseline", EXPORT_KEY,
-        "collection", "sha256", "area_pixels", "scl_histogram", "status", "reason",
+        "area_valid_percent", "asset", "path", "file_bytes", "href", "processing_baseline", "offset",
+        "offset_basis", EXPORT_KEY, "collection", "sha256", "area_pixels", "scl_histogram", "status", "reason",
     )
 )  # fmt: skip
 """Columns of such an export that describe crops."""

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from s2async.catalog.assets import is_address
 from s2async.clouds import scl
 from s2async.errors import ConfigError
+from s2async.reflectance.decision import Convention
 from s2async.text import origin
 
 COPERNICUS = "contains modified Copernicus Sentinel data {year}"
@@ -40,6 +41,8 @@ class Catalog:
     """True when the API returns the newest items first, so that a search can pass on scenes before it ends."""
     attribution: str = COPERNICUS
     """Source of the pixels, for the tags of the crops; ``{year}`` stands for the year of sensing."""
+    offsets: Convention | None = None
+    """What the user says about the offset of its files; None to conclude it from the bucket of each href."""
 
     def allows(self, href: str) -> bool:
         """Whether the origin of an http(s) URL is allowed."""
@@ -87,6 +90,7 @@ def custom(
     assets: Mapping[str, str],
     attribution: str = COPERNICUS,
     buckets: Mapping[str, str] = MappingProxyType({}),
+    offsets: Convention | None = None,
 ) -> Catalog:
     """Describe a STAC API that is not in `KNOWN`.
 
@@ -96,6 +100,7 @@ def custom(
         assets: maps our asset keys to those of the items, such as ``{"scl": "SCL", "visual": "TCI"}``.
         attribution: source of the pixels; ``{year}`` stands for the year of sensing.
         buckets: S3 buckets that are public over http(s), with their URL; its origin may be asked for assets.
+        offsets: what its files do with the offset of reflectance bands; None to conclude it from each href.
 
     Raises:
         ConfigError: the URL is not valid, the collection is empty, or ``scl`` is missing.
@@ -118,4 +123,5 @@ def custom(
         attribution=attribution,
         origins=tuple(dict.fromkeys(map(origin, buckets.values()))),
         buckets=dict(buckets),
+        offsets=offsets,
     )

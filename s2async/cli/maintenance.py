@@ -19,7 +19,7 @@ from s2async.cli.console import standard_error, tell
 from s2async.config.model import Config
 from s2async.errors import ConfigError
 from s2async.export import csv_table
-from s2async.maintenance import moving, notes, owners
+from s2async.maintenance import moving, notes, offsets, owners
 from s2async.maintenance import rebuild as rebuilding
 from s2async.maintenance import verify as checks
 from s2async.maintenance.guards import check_state
@@ -45,7 +45,9 @@ def verify(config: Path, *, dry_run: bool) -> int:
     with State.create_or_open(settings.run.state) as state:
         owners.check(settings, state)
         checks.check_output(output)
-        moving.finish(state, output, token=f"s2async-{state.id}")
+        token = f"s2async-{state.id}"
+        moving.finish(state, output, token=token)
+        offsets.finish(state, output, token=token)
         stored = state.stored_crops(settings.selection())
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding uses all cores
             faults = pool.map(lambda crop: checks.fault(crop, output, decoded=True), stored)
@@ -54,12 +56,30 @@ def verify(config: Path, *, dry_run: bool) -> int:
             click.echo(safe(f"{_path(crop)} {fault}"))
         if bad and not dry_run:
             state.forget_crops([crop for crop, _ in bad])
+        if not dry_run:
+            _follow_offsets(state, settings)
     if not bad:
         click.echo(f"{len(stored):,} crops match the state")
         return 0
     done = "would be reopened" if dry_run else f"are open again; next: s2async run {shlex.quote(str(config))}"
     click.echo(f"{len(bad):,} of {len(stored):,} crops are missing or damaged; their jobs {done}")
     return 3
+
+
+def _follow_offsets(state: State, settings: Config) -> None:
+    """Give crops of reflectance bands the tags of their offsets, also those of earlier versions."""
+    state.note_convention(settings.search.resolve().offsets)
+    followed = offsets.follow(
+        state,
+        settings.output.folder,
+        harmonised=settings.output.reflectance == "harmonised",
+        token=f"s2async-{state.id}",
+        untold=True,
+        tell=click.echo,
+    )
+    if followed.written or followed.lost:
+        click.echo(f"{followed.written:,} crops were given the tags of their offset")
+        _write_index(state, settings)
 
 
 def prune(config: Path, *, dry_run: bool, removed: bool = False, yes: bool = False, verbose: bool = False) -> int:
@@ -78,6 +98,7 @@ def prune(config: Path, *, dry_run: bool, removed: bool = False, yes: bool = Fal
         owners.check(settings, state)
         checks.check_output(output)
         moving.finish(state, output, token=f"s2async-{state.id}")
+        offsets.finish(state, output, token=f"s2async-{state.id}")
         if removed:
             return _prune_removed(settings, state, dry_run=dry_run, yes=yes, verbose=verbose)
         unwanted = [crop for crop in state.stored_crops(selection) if crop.unwanted]

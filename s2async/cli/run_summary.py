@@ -59,6 +59,7 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
     if whole.all.bytes:
         rows["instead of"] = status_tables.instead(whole.all.bytes, moved, estimated=whole.all.estimated > 0)
     console.print(facts(rows))
+    status_tables.show_doubts(console, state.doubts(config.selection()))
     status_tables.show_incomplete(console, run.incomplete)
     if run.failed:
         console.print(

@@ -161,7 +161,8 @@ def catalog_at(origin: str, assets: Mapping[str, str]) -> dict[str, Any]:
         origin: of the sandbox.
         assets: keys of the configuration to those of the sandbox.
     """
-    return {"url": f"{origin}/v1", "collection": COLLECTION, "assets": dict(assets), "attribution": ATTRIBUTION}
+    about = {"url": f"{origin}/v1", "collection": COLLECTION, "assets": dict(assets)}
+    return about | {"attribution": ATTRIBUTION, "offsets": "earth-search"}
 
 
 def lines_for(origin: str, assets: Mapping[str, str]) -> str:

@@ -104,6 +104,10 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None, *, change
             }
             for row in state.lacking(selection)
         ],
+        "offsets": [
+            {"crops": d.crops, "scenes": d.scenes, "item": d.item, "basis": d.basis, "reason": d.text}
+            for d in state.doubts(selection)
+        ],
         "output": str(config.output.folder),
         "state": str(config.run.state),
     }

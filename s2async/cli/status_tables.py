@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +19,7 @@ from s2async.config.model import Config
 from s2async.models import Cause, SearchReport, Status, Traffic, Use
 from s2async.reasons import counted
 from s2async.state.reader import Ledger
-from s2async.state.records import OPEN, Problem, Unheld
+from s2async.state.records import OPEN, Doubt, Problem, Unheld
 from s2async.text import safe, size
 
 AREAS_SHOWN = 30
@@ -46,6 +47,7 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
     problems = list(state.problems())
     for line in [*reasons(without.by_status, without.saved), *examples(problems)]:
         console.print(Text(line, style="yellow"))
+    show_doubts(console, state.doubts(selection))
     if alarm := state.alarm(counts, selection):
         console.print(Text(safe(alarm.text), style="red"))
     traffic = state.traffic()
@@ -107,6 +109,24 @@ def show_unheld(console: Console, config: Config, areas: Sequence[Unheld]) -> No
     """Print why no date can give a crop of some areas."""
     for text in hints.unheld(areas, config.clouds.min_area_valid):
         console.print(Text(safe(text), style="yellow"))
+
+
+def show_doubts(console: Console, doubts: Sequence[Doubt]) -> None:
+    """Print which crops of reflectance bands have an offset that is not certain, and why."""
+    for doubt in doubts:
+        console.print(Text(safe(doubt_line(doubt)), style="yellow"))
+
+
+def doubt_line(doubt: Doubt) -> str:
+    """One line about crops whose offset is not certain."""
+    crops = "1 crop" if doubt.crops == 1 else f"{doubt.crops:,} crops"
+    scenes = "1 scene" if doubt.scenes == 1 else f"{doubt.scenes:,} scenes"
+    state = "" if doubt.untold else f" {doubt.basis}:" if doubt.basis in _UNSURE else " in doubt:"
+    return f"offset of {crops} of {scenes} ({doubt.item}){state or ':'} {doubt.text}"
+
+
+_UNSURE: Final = ("doubtful", "unknown")
+"""Bases of offsets that are not certain."""
 
 
 def show_incomplete(console: Console, reports: Sequence[SearchReport]) -> None:

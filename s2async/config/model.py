@@ -63,6 +63,7 @@ from s2async.errors import ConfigError
 from s2async.files import check_names
 from s2async.models import Selection
 from s2async.net.settings import ClientSettings
+from s2async.reflectance.decision import Convention
 from s2async.text import one_line
 
 # ---- sections ---------------------------------------------------------------------------------------------
@@ -101,6 +102,9 @@ class CustomCatalog(Section):
     """Source of the pixels, for the tags of the crops; ``{year}`` stands for the year of sensing."""
     buckets: Buckets = {}
     """S3 buckets that are public over http(s), with their URL; hrefs ``s3://<bucket>/...`` are read from there."""
+    offsets: Literal["earth-search", "esa", "none"] | None = None
+    """What the files do with the offset of processing baseline 04.00 and later: subtract it, as Earth Search does,
+    keep it, as ESA does, or never have one. If unset, the bucket of each href tells, where it is a known one."""
 
 
 def _catalog_kind(value: Any) -> str:
@@ -123,7 +127,7 @@ class Search(Section):
     catalog: Annotated[
         Annotated[CatalogName, Tag("name")] | Annotated[CustomCatalog, Tag("table")], Discriminator(_catalog_kind)
     ] = "earth-search"
-    """Name of a known catalogue, or a table ``{ url, collection, assets, buckets }``."""
+    """Name of a known catalogue, or a table ``{ url, collection, assets, buckets, offsets }``."""
     datetime: Interval = "2022-01-01/2022-12-31"
     """Period in UTC; both days are included, and ``..`` leaves an end open."""
     max_scene_cloud: Percent = 80
@@ -141,7 +145,8 @@ class Search(Section):
         if isinstance(self.catalog, str):
             return KNOWN[self.catalog]
         table = self.catalog
-        return custom(table.url, table.collection, table.assets, table.attribution, table.buckets)
+        offsets = Convention(table.offsets) if table.offsets else None
+        return custom(table.url, table.collection, table.assets, table.attribution, table.buckets, offsets)
 
 
 class Clouds(Section):
@@ -172,6 +177,8 @@ class Output(Section):
     """True sets pixels outside the polygon to nodata; false keeps the whole rectangle."""
     quicklook: bool = False
     """True writes a small PNG beside each crop, ``<item id>_<asset>.png``."""
+    reflectance: Literal["published", "harmonised"] = "published"
+    """Pixels of reflectance bands: as they are in the files, or without the offset of baseline 04.00 and later."""
 
 
 class Network(Section):
@@ -366,6 +373,7 @@ class Config(Section):
             newest_only=self.search.reprocessed == "newest",
             rule=rule.name,
             measured=rule.assets,
+            harmonised=self.output.reflectance == "harmonised",
         )
 
     def catalog(self) -> Catalog:

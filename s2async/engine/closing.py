@@ -10,6 +10,7 @@ from s2async.catalog import search
 from s2async.engine.context import Context
 from s2async.engine.progress import Summary
 from s2async.export import csv_table
+from s2async.maintenance import offsets
 from s2async.models import Status
 from s2async.reasons import Again
 from s2async.state.records import Counts
@@ -25,13 +26,19 @@ class Settled:
     """That no scene offers a wanted asset."""
 
 
-def settle(context: Context) -> Settled:
-    """Settle what this run decides about files that cannot be had, and write the table of the saved crops.
+def settle(context: Context, token: str) -> Settled:
+    """Settle what this run decides about files that cannot be had and offsets, and write the table of the crops.
+
+    Args:
+        context: of the run.
+        token: start of the names of temporary files.
 
     Raises:
-        LocalError: the table cannot be written.
+        LocalError: a crop or the table cannot be written.
     """
     _settle_denied(context)
+    harmonised, folder = context.selection.harmonised, context.config.output.folder
+    offsets.follow(context.state, folder, harmonised=harmonised, token=token, tell=context.tell)
     lacking = _lacking_alarm(context)
     absent = "" if lacking else context.lacking.told
     for text in filter(None, (absent, search.estimates_told(context.noted))):

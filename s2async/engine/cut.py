@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from s2async import files
 from s2async._version import __version__
+from s2async.catalog.facts import facts
 from s2async.clouds.shares import cloud_percent, valid_percent
 from s2async.cog.source import Source
 from s2async.engine.scene_files import Part
 from s2async.engine.step import Bench
 from s2async.engine.tools import Settings
 from s2async.errors import CorruptFile
-from s2async.models import Asset, CloudMeasure, Job, Product, Scene
-from s2async.output import crops, strangers
+from s2async.models import Asset, CloudMeasure, Job, Numbers, Product, Scene
+from s2async.output import band_tags, crops, strangers
 from s2async.output import quicklook as quicklooks
 from s2async.output.geotiff import Crop
+from s2async.reflectance.convert import harmonised
+from s2async.reflectance.decision import Basis, decide, is_reflectance
+from s2async.reflectance.evidence import Evidence
 from s2async.text import public, shown
 
 SAVED_TOGETHER: Final = 8
@@ -70,24 +74,54 @@ class Cut:
         """Encode the crops of the jobs whose blocks are intact, in groups, and release the decoded pixels."""
         kept = self._files.kept.get(asset.key, {})
         if all(job.id in kept for job in jobs):
-            return await self._encode_all([(job, kept[job.id]) for job in jobs])
+            return await self._encode_all(asset.key, [(job, kept[job.id]) for job in jobs])
         source = await self._files.source(asset)
         places = await self._files.cutouts(source, jobs)
         inside = [(job, place) for job, place in zip(jobs, places, strict=True) if place is not None]
         if len(inside) < len(jobs):
             raise CorruptFile(f"does not reach an area that the cloud rule has measured: {shown(asset.href)}")
         async with self._files.pixels(source, inside) as parts:
-            return await self._encode_all(parts)
+            return await self._encode_all(asset.key, parts)
 
-    async def _encode_all(self, parts: Sequence[tuple[Job, Part]]) -> list[list[_Encoded]]:
+    async def _encode_all(self, key: str, parts: Sequence[tuple[Job, Part]]) -> list[list[_Encoded]]:
         def work(some: Sequence[tuple[Job, Part]]) -> list[_Encoded]:
-            return [self._encode(job, part) for job, part in some]
+            return [self._encode(job, part, found.get(job.id), numbers) for job, part in some]
 
         loop, tools = asyncio.get_running_loop(), self._tools
         together = [parts[start : start + SAVED_TOGETHER] for start in range(0, len(parts), SAVED_TOGETHER)]
+        found: dict[int, Evidence] = {}
+        numbers = None
+        if parts and is_reflectance(key):
+            looks = [loop.run_in_executor(tools.pool, self._look_at, some) for some in together]
+            found = dict(itertools.chain.from_iterable(await asyncio.gather(*looks)))
+            numbers = self._numbers(key, parts[0][1].source, found.values())
         return await asyncio.gather(*[loop.run_in_executor(tools.pool, work, some) for some in together])
 
-    def _encode(self, job: Job, part: Part) -> _Encoded:
+    def _look_at(self, parts: Sequence[tuple[Job, Part]]) -> list[tuple[int, Evidence]]:
+        """In a thread: what the pixels of crops show of an offset, by job."""
+        if not self._settings.mask:
+            return [(job.id, Evidence.of(part.pixels)) for job, part in parts]
+        return [(job.id, Evidence.of(part.pixels[:, part.cutout.inside])) for job, part in parts]
+
+    def _numbers(self, key: str, source: Source, found: Iterable[Evidence]) -> Numbers:
+        """What the DN of a band mean, by what is known so far.
+
+        Later evidence may settle a doubt, and an offset that was subtracted cannot be added again where values
+        fell below zero. So a doubtful band is cut as published; it is converted when the run ends.
+        """
+        scene, settings = self._files.scene, self._settings
+        known = facts(scene, key, convention_override=settings.offsets, tag=band_tags.stated(source.layout))
+        offset = decide(key, known, sum(found, self._files.evidence))
+        return Numbers(
+            offset=offset.dn,
+            basis=str(offset.basis),
+            baseline=scene.baseline,
+            harmonised=settings.harmonised and offset.basis is not Basis.DOUBTFUL,
+        )
+
+    def _encode(
+        self, job: Job, part: Part, evidence: Evidence | None = None, numbers: Numbers | None = None
+    ) -> _Encoded:
         """In a thread: the bytes of a crop, and of its quicklook."""
         settings, source, pixels = self._settings, part.source, part.pixels
         layout = source.layout
@@ -96,18 +130,32 @@ class Cut:
             pixels = crops.cut(pixels, part.cutout.inside, nodata)
         if settings.mask or layout.hides:
             nodata = nodata or 0
+        key = source.asset.key
+        if numbers:
+            pixels = harmonised(pixels, numbers.subtracted)
+        scales, offsets = band_tags.scaling(key, numbers, layout)
         crop = Crop(
             pixels=pixels,
             transform=layout.grid.window_transform(part.cutout.window),
             epsg=layout.grid.epsg,
             nodata=nodata,
-            scales=layout.scales,
-            offsets=layout.offsets,
-            tags=crop_tags(job, self._endings.measures[job.id], source, settings),
+            scales=scales,
+            offsets=offsets,
+            tags={
+                **crop_tags(job, self._endings.measures[job.id], source, settings),
+                **(band_tags.tags(numbers) if numbers else {}),
+            },
         )
-        key = source.asset.key
         path = settings.folder / job.area.folder / crops.file_name(job.stem, key)
-        product, data = crops.encode(crop, path.name, mask=settings.mask, asset=key)
+        product, data = crops.encode(
+            crop,
+            path.name,
+            mask=settings.mask,
+            asset=key,
+            numbers=numbers,
+            evidence=evidence,
+            stated=band_tags.stated(layout) if numbers else None,
+        )
         contents = [(path, data)]
         if settings.quicklook:  # before the crop: a crop that is there must have its quicklook
             contents.insert(0, (quicklooks.beside(path), quicklooks.encode(pixels, nodata)))
@@ -121,7 +169,8 @@ class Cut:
             files.make_folder(folder)
         for crop in encoded:
             *beside, (path, _) = crop.contents
-            whose = strangers.of_crop(path, crop.job.area.fingerprint, mask=self._settings.mask)
+            kind = {"mask": self._settings.mask, "harmonised": self._settings.harmonised}
+            whose = strangers.of_crop(path, crop.job.area.fingerprint, **kind)
             self._tools.replaced.add(path, whose)
             for quicklook, _ in beside:
                 self._tools.replaced.add(quicklook, strangers.of_quicklook(quicklook))

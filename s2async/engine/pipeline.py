@@ -103,6 +103,8 @@ class _Run:
             rule=context.rule,
             assets=context.selection.assets,
             mask=context.selection.mask,
+            harmonised=context.selection.harmonised,
+            offsets=context.catalog.offsets,
             quicklook=config.output.quicklook,
             folder=config.output.folder,
             token=f"s2async-{state.id}",
@@ -123,7 +125,7 @@ class _Run:
         event_log.log_begin(context.config, context.areas, self.limits)
         try:
             await self._work()
-            settled = closing.settle(context)
+            settled = closing.settle(context, self.settings.token)
         except BaseException as fault:
             with contextlib.suppress(LocalError):  # of a failing disk, the first error is the one to raise
                 self._end("stopped", str(fault) or type(fault).__name__)

@@ -19,6 +19,7 @@ from s2async.errors import HostParked, LocalError, S2AsyncError
 from s2async.models import LONGEST_BATCH, Batch, BatchResult, Job, JobDone, JobsFound
 from s2async.net.client import Transport
 from s2async.net.limiter import TURN
+from s2async.reflectance.decision import is_reflectance
 
 WORKERS: Final = 1.5
 """Batches under way per connection: while one batch is decoded or saved, another uses its connection."""
@@ -39,6 +40,7 @@ class Recorder:
         self._settings = settings
         self._marks = marks
         self._connections = connections
+        self._has_bands = any(map(is_reflectance, context.selection.assets))
         self._parked: set[str] = set()
         """Servers that are left alone for a while."""
         self._batches = 0
@@ -115,7 +117,13 @@ class Recorder:
                 context.progress.found -= len(jobs)
                 return
             scene = jobs[0].scene
-            batch = Batch(scene=scene, jobs=tuple(jobs), files=state.known_files(scene), shared=shared)
+            batch = Batch(
+                scene=scene,
+                jobs=tuple(jobs),
+                files=state.known_files(scene),
+                shared=shared,
+                evidence=state.evidence(scene) if self._has_bands else None,
+            )
             marked = replace(tools, pool=self._marks.during(tools.pool, [job.id for job in jobs]))
             try:
                 result = await worker.process(batch, self._settings, marked)

@@ -22,6 +22,7 @@ from s2async.engine.tools import Settings, Tools
 from s2async.errors import BadAnswer, CorruptFile, FileChanged, HostParked, RemoteError
 from s2async.log import log
 from s2async.models import Asset, Batch, FileFact, Job
+from s2async.reflectance.evidence import Evidence
 from s2async.text import shown
 
 _log = logging.getLogger("s2async.engine")
@@ -51,6 +52,8 @@ class SceneFiles:
 
     def __init__(self, batch: Batch, settings: Settings, tools: Tools, endings: Endings) -> None:
         self.scene = batch.scene
+        self.evidence = batch.evidence or Evidence()
+        """What pixels of the scene's reflectance bands that earlier batches read show of an offset."""
         self.facts: dict[str, FileFact] = {}
         """What was learned of files whose headers were read, by asset."""
         self.kept: dict[str, dict[int, Part]] = {}

@@ -14,7 +14,7 @@ from s2async.engine import cut
 from s2async.engine.context import Context
 from s2async.engine.crash_marker import Left
 from s2async.errors import ConfigError
-from s2async.maintenance import guards, moving, notes, owners, verify
+from s2async.maintenance import guards, moving, notes, offsets, owners, verify
 from s2async.models import Area
 from s2async.net.connections import check_proxies, trusted_certificates
 from s2async.output import strangers
@@ -147,11 +147,14 @@ def bring_in_line(context: Context, token: str, replaced: strangers.Replaced) ->
     if swept := files.sweep(folder, token=token) + files.sweep(folder, token=files.PROBE):
         context.tell(f"removed {swept} half-written files of a run that was killed")
     overwritten = moving.finish(state, folder, token=token)  # of a run that was killed: its areas may be others
+    offsets.finish(state, folder, token=token)
     for text in edits(state.places(), context.areas, state.recolumned(context.areas)):
         context.tell(text)
     state.sync_areas(context.areas)
     for path in overwritten + moving.finish(state, folder, token=token, tell=context.tell):
         replaced.add(path, strangers.OTHER)
+    state.note_convention(context.catalog.offsets)
+    offsets.follow(state, folder, harmonised=context.selection.harmonised, token=token, tell=context.tell)
     if specks := area_files.specks_notice(context.areas):
         context.tell(specks)
     judged = state.update_statuses(context.rule.verdict, context.selection)

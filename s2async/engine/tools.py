@@ -18,6 +18,7 @@ from s2async.engine.writer_pool import PatientPool
 from s2async.means import Work
 from s2async.net.client import ClientSettings, Meter, Transport, open_client
 from s2async.output.strangers import Replaced
+from s2async.reflectance.decision import Convention
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +31,10 @@ class Settings:
     """Assets to cut; empty to measure only."""
     mask: bool
     """Pixels outside the polygon become nodata."""
+    harmonised: bool = False
+    """Subtract the offset from the pixels of reflectance bands."""
+    offsets: Convention | None = None
+    """What the user says about the offset of files; None to conclude it from the bucket of each href."""
     quicklook: bool = False
     """Write a small PNG beside each crop."""
     folder: Path

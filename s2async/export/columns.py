@@ -33,6 +33,8 @@ COLUMNS: Final[Mapping[str, ColumnType]] = {
     "file_bytes": "int64",
     "href": "text",
     "processing_baseline": "text",
+    "offset": "int32",
+    "offset_basis": "text",
 }
 """Columns of every format, in this order, with their types."""
 TYPED_COLUMNS: Final[Mapping[str, ColumnType]] = {
@@ -189,6 +191,8 @@ def values(row: JobRow, classes: Collection[int]) -> dict[str, Value]:
         "file_bytes": crop.bytes if crop else None,
         "href": public(crop.href) or None if crop else None,
         "processing_baseline": row.baseline or None,
+        "offset": crop.offset if crop else None,
+        "offset_basis": crop.offset_basis or None if crop else None,
         "area_fingerprint": row.fingerprint,
         "collection": row.collection,
         "sha256": crop.sha256 if crop else None,

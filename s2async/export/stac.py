@@ -27,6 +27,7 @@ from s2async.catalog.providers import COPERNICUS, Catalog
 from s2async.cog.tiff import Layout
 from s2async.export.columns import Own, own_values, values
 from s2async.geo import Box, bbox
+from s2async.reflectance.decision import is_reflectance
 from s2async.state.records import SavedRow
 
 COLLECTION: Final = "collection.json"
@@ -187,6 +188,11 @@ def add_crop(item: pystac.Item, crop: SavedRow, layout: Layout, href: str) -> No
     projection.transform = list(grid.transform[:6])
     projection.bbox = [min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)]
     EOExtension.ext(asset).apply(bands=[Band.create(name, _COMMON.get(name)) for name in names])
+    if is_reflectance(crop.asset):
+        asset.extra_fields["s2async:offset_dn"] = crop.offset
+        asset.extra_fields["s2async:offset_basis"] = crop.offset_basis or None
+        if crop.doubt:
+            asset.extra_fields["s2async:offset_doubt"] = crop.doubt
     RasterExtension.ext(asset).apply(bands=[_raster_band(layout, band) for band in range(layout.bands)])
 
 

@@ -106,10 +106,16 @@ def adopt(config: Config, areas: Sequence[Area], state: Ledger, tell: Callable[[
 
 
 def _check_crops(config: Config, areas: Sequence[Area], recorded: Callable[[str], Container[str]]) -> None:
-    """Check that the folder contains no unrecorded crops of another outline or mask."""
+    """Check that the folder contains no unrecorded crops of another outline or kind."""
     from s2async.output import strangers
 
-    other = strangers.first(config.output.folder, areas, recorded, mask=config.output.mask)
+    other = strangers.first(
+        config.output.folder,
+        areas,
+        recorded,
+        mask=config.output.mask,
+        harmonised=config.output.reflectance == "harmonised",
+    )
     if other is not None:
         path, whose = other
         raise ConfigError(

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +37,16 @@ from s2async.models import (
     Asset,
     BatchResult,
     CloudMeasure,
+    Numbers,
     Outcome,
     Product,
     Scene,
     Selection,
     Status,
 )
-from s2async.output import crops, geotiff, tags
+from s2async.output import band_tags, crops, geotiff, tags
+from s2async.reflectance.decision import QUANTIFICATION, Basis, is_reflectance
+from s2async.reflectance.evidence import Evidence
 from s2async.state import database
 from s2async.state.serialization import namesake
 from s2async.state.writer import State
@@ -93,6 +97,7 @@ def rebuild(config: Config, areas: Sequence[Area], rule: CloudRule, selection: S
         _check_unusable(path)
         _remove(new)
         with State.create_or_open(new) as state:
+            state.note_convention(config.search.resolve().offsets)
             state.sync_areas(areas)
             state.commit_folders()
             state.update_statuses(rule.verdict, selection)
@@ -223,6 +228,7 @@ def _read(path: Path, places: Mapping[str, Sequence[Area]], rule: CloudRule) -> 
             mask={"polygon": True, "none": False}[values["MASK"]],
             format=crops.FORMAT,
             epsg=layout.grid.epsg,
+            numbers=_numbers(values, layout),
         )
         fingerprint = values["AREA_FINGERPRINT"]
     except (KeyError, ValueError, OverflowError):
@@ -238,6 +244,7 @@ def _read(path: Path, places: Mapping[str, Sequence[Area]], rule: CloudRule) -> 
     _, pixels = gdal.sound(data)
     if product.mask:
         _check_mask(area, layout, pixels)
+    product = replace(product, **_shown(product, pixels))
     return _TaggedCrop(area=area, scene=scene, measure=measured, product=product, kind=_kind(layout))
 
 
@@ -287,6 +294,28 @@ def _check_mask(area: Area, layout: Layout, pixels: NDArray[np.generic]) -> None
         raise CorruptFile("is not empty outside its area: its header is damaged")
 
 
+def _numbers(values: Mapping[str, str], layout: Layout) -> Numbers | None:
+    """What a crop of a reflectance band says of its DN; one of an earlier version says nothing.
+
+    Raises:
+        ValueError: its tags are damaged.
+    """
+    asset = values["ASSET"]
+    numbers = band_tags.read(values) if is_reflectance(asset) else None
+    if numbers and band_tags.scaling(asset, numbers, layout) != (layout.scales, layout.offsets):
+        raise ValueError("its scale and offset contradict its tags")
+    return numbers
+
+
+def _shown(product: Product, pixels: NDArray[np.generic]) -> dict[str, Any]:
+    """What a crop shows of the offset of its band, and what its source file states, as far as its tags tell."""
+    numbers = product.numbers
+    if numbers is None or numbers.subtracted:  # pixels below zero are lost
+        return {}
+    stated = (numbers.offset or 0) / QUANTIFICATION if numbers.basis == Basis.TAG else None
+    return {"evidence": Evidence.of(pixels), "stated": stated}
+
+
 def _name(scene: Scene, product: Product) -> str:
     return crops.file_name(scene.id, product.asset)
 
@@ -316,6 +345,7 @@ def _measure(values: Mapping[str, str], rule: CloudRule) -> CloudMeasure:
 
 
 def _scene(values: Mapping[str, str]) -> Scene:
+    """The item of a crop, as far as its tags tell."""
     sensed = datetime.fromisoformat(values["DATETIME"])
     if sensed.tzinfo is None:
         raise ValueError("no zone of time")
@@ -329,11 +359,12 @@ def _scene(values: Mapping[str, str]) -> Scene:
         grid="",
         cloud=None,
         epsg=None,
-        baseline="",
+        baseline=values.get(band_tags.BASELINE, ""),
         generated="",
         datastrip="",
         footprint=None,
         assets={values["ASSET"]: Asset(key=values["ASSET"], href=values["HREF"])},
+        subtracted=True if values.get(band_tags.BASIS) == Basis.FLAG else None,
     )
 
 
@@ -343,7 +374,9 @@ def _record(state: State, parts: Sequence[_TaggedCrop], selection: Selection) ->
     by_area: dict[str, list[_TaggedCrop]] = defaultdict(list)
     for part in parts:
         by_area[part.area.fingerprint].append(part)
-    scene = replace(parts[0].scene, assets=assets)
+    baseline = max(part.scene.baseline for part in parts)  # crops of other assets do not tell it
+    subtracted = True if any(part.scene.subtracted for part in parts) else None
+    scene = replace(parts[0].scene, assets=assets, baseline=baseline, subtracted=subtracted)
     jobs = state.add_scene(scene, [of[0].area for of in by_area.values()], selection)
     outcomes = [
         Outcome(

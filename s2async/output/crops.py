@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2async import files
-from s2async.models import Product
+from s2async.models import Numbers, Product
 from s2async.output import geotiff, quicklook
 from s2async.output.geotiff import Crop
+from s2async.reflectance.evidence import Evidence
 
 FORMAT: Final = "gtiff"
 """Name of the file format of crops in the state."""
@@ -51,7 +52,16 @@ def mask_tag(mask: bool) -> str:
     return "polygon" if mask else "none"
 
 
-def encode(crop: Crop, name: str, *, mask: bool, asset: str) -> tuple[Product, bytes]:
+def encode(
+    crop: Crop,
+    name: str,
+    *,
+    mask: bool,
+    asset: str,
+    numbers: Numbers | None = None,
+    evidence: Evidence | None = None,
+    stated: float | None = None,
+) -> tuple[Product, bytes]:
     """Encode a crop in memory.
 
     Args:
@@ -59,6 +69,9 @@ def encode(crop: Crop, name: str, *, mask: bool, asset: str) -> tuple[Product, b
         name: of the file, for the record.
         mask: whether pixels outside the area are removed, for the record.
         asset: key of the asset, for the record.
+        numbers: what the DN of a reflectance band mean, for the record.
+        evidence: what its pixels show of an offset, for the record.
+        stated: offset in reflectance that the source file states, for the record.
 
     Returns:
         The record for the state, to be written once the file is on disk, and the bytes of the file.
@@ -72,6 +85,9 @@ def encode(crop: Crop, name: str, *, mask: bool, asset: str) -> tuple[Product, b
         mask=mask,
         format=FORMAT,
         epsg=crop.epsg,
+        numbers=numbers,
+        evidence=evidence,
+        stated=stated,
     )
     return product, data
 

@@ -139,6 +139,62 @@ def with_tag(data: bytes, key: str, text: str) -> bytes | None:
         return None
 
 
+def retagged(
+    data: bytes, scales: Sequence[float], offsets: Sequence[float], items: Mapping[str, str]
+) -> bytes | None:
+    """Return a crop with another scale, offset and other tags; pixels and all else stay.
+
+    The result is what `encode` gives for the same pixels, if the tags come in the same order. Tags with an entry
+    of their own in a TIFF (``TIFFTAG_...``) stay as they are.
+
+    Args:
+        data: the file.
+        scales: of each band.
+        offsets: of each band.
+        items: all other tags; as for `encode`.
+
+    Returns:
+        The bytes of the new file; None where the old one is not a sound GeoTIFF of `encode`.
+    """
+    try:
+        layout = tiff.parse(data)
+        if not isinstance(layout, Layout) or not is_own(layout):
+            return None
+        kind = _Kind(
+            shape=(layout.bands, 1, 1),  # the metadata do not depend on the size
+            dtype=layout.dtype,
+            transform=tuple(layout.grid.transform[:6]),
+            epsg=layout.grid.epsg,
+            nodata=None if layout.nodata is None else repr(float(layout.nodata)),
+            scales=tuple(scales),
+            offsets=tuple(offsets),
+            named=(),
+        )
+        texts = {key: _NOT_IN_XML.sub("?", text) for key, text in items.items()}
+        metadata = [entry for entry in _with_items(_template(kind).tags, texts) if entry[0] == GDAL_METADATA]
+        others = (entry for entry in layout.tags if entry[0] != GDAL_METADATA)
+        layout = replace(layout, tags=(*others, *metadata))
+        ends = zip(layout.block_offsets.tolist(), layout.block_counts.tolist(), strict=True)
+        blocks = {number: data[at : at + size] for number, (at, size) in enumerate(ends) if size}
+        return headers.subset(layout, blocks)
+    except CorruptFile:
+        return None
+
+
+def with_pixels(data: bytes, pixels: NDArray[np.generic]) -> bytes:
+    """Return a crop with other pixels of the same shape and type; its header and tags stay.
+
+    Raises:
+        CorruptFile: the crop is not a sound GeoTIFF of `encode`.
+    """
+    layout = tiff.parse(data)
+    if not isinstance(layout, Layout) or not is_own(layout) or layout.dtype not in _OWN:
+        raise CorruptFile("is not written as crops are")
+    blocks = [compress(block, _LEVEL) for block in _blocks(pixels)]
+    counts = np.array([len(block) for block in blocks], np.int64)
+    return headers.subset(replace(layout, block_counts=counts), dict(enumerate(blocks)))
+
+
 def is_own(layout: Layout) -> bool:
     """Return whether a file has the layout that `encode` writes. Under any other, its bytes mean other pixels."""
     integer = np.dtype(layout.dtype).kind in "ui"

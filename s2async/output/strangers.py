@@ -1,4 +1,4 @@
-"""Recognises files in the place of crops that are not of this job: of another outline or mask, or no crops."""
+"""Recognises files in the place of crops that are not of this job: of another outline or kind, or no crops."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from pathlib import Path
 
 from s2async import files
 from s2async.models import Area
-from s2async.output import crops, quicklook, tags
+from s2async.output import band_tags, crops, quicklook, tags
 
 OUTLINE = "another outline"
 MASK = "another mask"
+NUMBERS = "another kind of reflectance"
 OTHER = "unknown origin"
 
 
-def of_crop(path: Path, fingerprint: str, *, mask: bool) -> str:
+def of_crop(path: Path, fingerprint: str, *, mask: bool, harmonised: bool = False) -> str:
     """Return the origin of a file that has the name of a crop, if it is not this job's.
 
     Args:
         path: where the crop is to be written.
         fingerprint: of the crop's area.
         mask: whether the crop is masked by the area's outline.
+        harmonised: whether crops of reflectance bands have no offset.
 
     Returns:
-        `OUTLINE` or `MASK` for a crop with another one, `OTHER` for a file without the tags of a crop; the empty
-        string where there is no file, or a crop of this area and mask.
+        `OUTLINE`, `MASK` or `NUMBERS` for a crop with another one, `OTHER` for a file without the tags of a crop;
+        the empty string where there is no file, or a crop of this area and kind.
     """
     if not os.path.lexists(path):  # nearly always; the check takes a few microseconds
         return ""
@@ -36,7 +38,11 @@ def of_crop(path: Path, fingerprint: str, *, mask: bool) -> str:
         return OTHER
     if known["AREA_FINGERPRINT"] != fingerprint:
         return OUTLINE
-    return "" if known.get("MASK") == crops.mask_tag(mask) else MASK
+    if known.get("MASK") != crops.mask_tag(mask):
+        return MASK
+    # A published crop may become a harmonised one on disk. The way back would read it anew.
+    is_harmonised = known.get(band_tags.KIND) == band_tags.kind_tag(True)
+    return NUMBERS if is_harmonised and not harmonised else ""
 
 
 def of_quicklook(path: Path) -> str:
@@ -51,15 +57,21 @@ def of_quicklook(path: Path) -> str:
 
 
 def first(
-    output: Path, areas: Iterable[Area], recorded: Callable[[str], Container[str]], *, mask: bool
+    output: Path,
+    areas: Iterable[Area],
+    recorded: Callable[[str], Container[str]],
+    *,
+    mask: bool,
+    harmonised: bool = False,
 ) -> tuple[Path, str] | None:
-    """Find the first crop of another outline or mask in the areas' folders that is not recorded.
+    """Find the first crop of another outline or kind in the areas' folders that is not recorded.
 
     Args:
         output: the output folder, which need not exist.
         areas: of the job.
         recorded: returns the names of recorded files in the folder of a given name.
         mask: whether the job's crops are masked.
+        harmonised: whether its crops of reflectance bands have no offset.
 
     Returns:
         Its path and its origin, as `of_crop` returns it; None when there is none.
@@ -83,9 +95,9 @@ def first(
             with os.scandir(folder) as entries:
                 names = [entry.name for entry in entries if entry.name.endswith(crops.SUFFIX)]
             for name in sorted(name for name in names if name not in known):
-                origins = [of_crop(folder / name, outline, mask=mask) for outline in prints]
-                whose = min(origins, key=(OTHER, "", MASK, OUTLINE).index)
-                if whose in (OUTLINE, MASK):
+                origins = [of_crop(folder / name, one, mask=mask, harmonised=harmonised) for one in prints]
+                whose = min(origins, key=(OTHER, "", NUMBERS, MASK, OUTLINE).index)
+                if whose in (OUTLINE, MASK, NUMBERS):
                     return folder / name, whose
     return None
 

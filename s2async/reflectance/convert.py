@@ -11,30 +11,30 @@ SCALE: Final = 0.0001
 """Reflectance of one DN."""
 
 
-def harmonised(dn: NDArray[np.uint16], offset: int) -> NDArray[np.uint16]:
+def harmonised(dn: NDArray[np.generic], offset: int) -> NDArray[np.generic]:
     """Digital numbers without an offset, by the formula of Earth Search's files: ``max(DN - 1000, 1)``.
 
     It was measured on 274,609,800 pixels of two granules (B01, B02, B12; JPEG 2000 against COG), all identical.
     0 stays 0, because it is no data; values that fall below zero become 1, never 0.
 
     Args:
-        dn: uint16, any shape.
+        dn: integers, nearly always uint16, of any shape.
         offset: the offset of these DN: 0 or -1000.
 
     Returns:
-        uint16 of the same shape: the input itself if there is no offset.
+        The same type and shape: the input itself if there is no offset.
     """
     if not offset:
         return dn
     moved = np.maximum(dn.astype(np.int32) + offset, 1)
-    return np.where(dn == 0, 0, moved).astype(np.uint16)
+    return np.where(dn == 0, 0, moved).astype(dn.dtype)
 
 
-def reflectance(dn: NDArray[np.uint16], offset: int) -> NDArray[np.float64]:
+def reflectance(dn: NDArray[np.generic], offset: int) -> NDArray[np.float64]:
     """Surface reflectance, NaN where there is no data; values below zero are kept.
 
     Args:
-        dn: uint16, any shape.
+        dn: integers, nearly always uint16, of any shape.
         offset: the offset of these DN: 0 or -1000.
 
     Returns:

@@ -38,9 +38,14 @@ BANDS: Final = frozenset((*_NAMES, "swir22", *(f"b{number:02}" for number in ran
 """Keys of reflectance bands in small letters, without a resolution such as ``_10m``."""
 
 
+def plain_key(key: str) -> str:
+    """The key of an asset in small letters, without resolution and format: ``b04`` for ``B04_10m``."""
+    return re.sub(r"[_-]\d+m$", "", key.casefold()).removesuffix("-jp2")
+
+
 def is_reflectance(key: str) -> bool:
     """Whether an asset with this key (ours or the item's) holds surface reflectance, as ``red`` or ``B04``."""
-    return re.sub(r"[_-]\d+m$", "", key.casefold()).removesuffix("-jp2") in BANDS
+    return plain_key(key) in BANDS
 
 
 class Convention(StrEnum):

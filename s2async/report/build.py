@@ -311,7 +311,11 @@ def _page(
         index=sections.area_index(gathered.entries),
         areas=tuple(gathered.areas),
         problems=sections.problem_groups(
-            state.problems(), state.searches(), state.lacking(config.selection()), fetched.missing
+            state.problems(),
+            state.searches(),
+            state.lacking(config.selection()),
+            fetched.missing,
+            state.doubts(config.selection()),
         ),
         credits=_credits(config, *(gathered.days or _period(config, (), now))),
     )

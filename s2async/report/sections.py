@@ -14,7 +14,7 @@ from s2async.report.area_section import AreaSection
 from s2async.report.data import CELL, ORDER, Saving, Scatter
 from s2async.report.markup import Markup
 from s2async.report.scene_pairs import DrawnPair, Missing, Pair
-from s2async.state.records import LackRow, Problem
+from s2async.state.records import Doubt, LackRow, Problem
 from s2async.text import size
 
 PROBLEMS: Final = 200
@@ -262,20 +262,24 @@ def problem_groups(
     searches: Sequence[SearchReport],
     lacking: Sequence[LackRow] = (),
     unseen: Sequence[Missing] = (),
+    doubts: Sequence[Doubt] = (),
 ) -> tuple[ProblemGroup, ...]:
-    """Prepare the tables of failures, missing files, incomplete searches and missing pictures, without empty ones.
+    """Prepare the tables of failures, missing files and pictures, incomplete searches and doubts; none is empty.
 
     Args:
         problems: jobs that failed or whose files are missing.
         searches: the searches of the last run.
         lacking: assets that jobs lack; those of saved jobs are listed.
         unseen: scenes whose pictures this report lacks.
+        doubts: crops of reflectance bands whose offset is not certain.
     """
     scenes = ("scene", "areas", "reason")
     incomplete = [(report.label, report.reason) for report in searches if not report.complete]
     failed = [(p.item, p.area, p.reason) for p in problems if p.status == Status.FAILED]
     missing = [(p.item, p.area, p.reason) for p in problems if p.status == Status.MISSING]
     without = [(row.item, row.area, f"{row.asset}: {row.reason}") for row in lacking if row.status == Status.SAVED]
+    unsure = [(f"{doubt.crops:,}", f"{doubt.scenes:,}", doubt.item, doubt.text) for doubt in doubts]
+    crops = sum(doubt.crops for doubt in doubts)
     pictures = [(lack.kind.words, lack.item, lack.reason) for lack in unseen]
     groups = (
         _group(f"{counted(len(incomplete), 'search', 'es')} incomplete", ("search", "reason"), incomplete, True),
@@ -287,9 +291,13 @@ def problem_groups(
         ),
         _group(f"{counted(len(missing), 'job')} with missing files", scenes, _by_scene(missing), False),
         _group(f"{counted(len(without), 'crop')} missing from saved jobs", scenes, _by_scene(without), False),
+        _group(f"{counted(crops, 'crop')} with an uncertain offset", _DOUBTS, unsure, True),
         _group(_unseen(unseen), ("picture", "scene", "reason"), pictures, False),
     )
     return tuple(group for group in groups if group.rows)
+
+
+_DOUBTS: Final = ("crops", "scenes", "such as", "reason")
 
 
 def _unseen(missing: Sequence[Missing]) -> str:

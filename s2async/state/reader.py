@@ -20,6 +20,7 @@ from s2async.state import database, serialization
 from s2async.state import reader_sql as sql
 from s2async.state.records import (
     ATTEMPTS,
+    BandCrop,
     JobRow,
     KnownJob,
     RunRow,
@@ -153,6 +154,25 @@ class Ledger(Totals):
         return [
             serialization.stored_crop(row) for row in self._each(sql.STORED_CROPS, selection_values(selection))
         ]
+
+    def band_crops(self, *, harmonised: bool, untold: bool = False) -> list[BandCrop]:
+        """List the crops of reflectance bands that are of another kind, or whose tags differ from the state.
+
+        Args:
+            harmonised: the kind that is wanted; see `models.Selection.harmonised`.
+            untold: list also the crops of earlier versions, whose tags say nothing.
+        """
+        which = {"harmonised": harmonised, "untold": untold}
+        return [serialization.band_crop(row) for row in self._each(sql.BAND_CROPS, which)]
+
+    def rewriting(self) -> tuple[bool, bool] | None:
+        """What crops of reflectance bands were being made when a run or ``verify`` was killed.
+
+        Returns:
+            Whether harmonised ones, and whether those of earlier versions too; None if none was killed.
+        """
+        row = self._first(sql.REWRITING)
+        return (row[0][0] == "1", row[0][1] == "1") if row else None
 
     def removed_jobs(self) -> int:
         """Count the jobs of areas that are no longer in the configuration, and of days outside their seasons."""

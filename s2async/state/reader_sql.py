@@ -101,6 +101,17 @@ HAS_KEY = """
 SELECT EXISTS (SELECT 1 FROM items i CROSS JOIN json_each(i.assets) e WHERE e.key = ?)
 """
 
+# ---- conditions on crops ---------------------------------------------------------------------------------
+
+OF_KIND = (
+    "{crop}.mask = :mask AND {crop}.format = :format AND coalesce({crop}.harmonised, :harmonised) = :harmonised"
+)
+"""A crop counts for the selection."""
+_CROP_OF_KIND = OF_KIND.format(crop="p")
+_JOB_CROP_OF_KIND = OF_KIND.format(crop="q")
+SAYS = "(coalesce(r.dn, '?') || ' ' || r.basis || ' ' || i.baseline)"
+"""What the tags of crops of the band r of the item i are to say: `models.Numbers.says`."""
+
 # ---- conditions on reprocessings -------------------------------------------------------------------------
 
 # The table `superseded` names the better editions of an item. In the conditions below, i is an item, j a job of
@@ -129,7 +140,7 @@ EXISTS (
 """  # noqa: S608
 """A crop p is replaced once a newer item has a crop of the same asset, or a measurement that is not clear. A newer
 item may lack an asset that the older one has: then the older crop still counts."""
-CROP_SUPERSEDED = NEWER_HAS_CROP.format(of_kind="AND q.mask = :mask AND q.format = :format")
+CROP_SUPERSEDED = NEWER_HAS_CROP.format(of_kind=f"AND {_JOB_CROP_OF_KIND}")
 
 # ---- counts and reasons ----------------------------------------------------------------------------------
 
@@ -264,12 +275,12 @@ SELECT avg(size) FROM (SELECT size FROM files WHERE asset = ? ORDER BY size LIMI
 
 # ---- rows of tables, and crops ---------------------------------------------------------------------------
 
-KNOWN_JOBS = """
+KNOWN_JOBS = f"""
 SELECT a.fingerprint, j.status,
   j.status = 'failed' AND NOT (j.transient AND (j.attempts <= :attempts OR j.cause = 'origin')),
   m.total, m.histogram,
   (SELECT json_group_array(p.asset) FROM products p
-   WHERE p.job = j.id AND p.edition = i.edition AND p.mask = :mask AND p.format = :format),
+   WHERE p.job = j.id AND p.edition = i.edition AND {_CROP_OF_KIND}),
   (SELECT json_group_array(json_array(x.asset, x.due, x.tried)) FROM absences x
    WHERE x.job = j.id AND x.edition = i.edition AND x.missing)
 FROM items i
@@ -277,7 +288,7 @@ CROSS JOIN jobs j ON j.item = i.id
 CROSS JOIN areas a ON a.id = j.area
 LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
 WHERE i.id = :item
-"""
+"""  # noqa: S608
 NEWEST_MEASURES = """
 SELECT i.item, i.cloud, m.total, m.histogram
 FROM measures m
@@ -292,8 +303,9 @@ JOB_COLUMNS = (
 """What `serialization` makes a job of, without commas in an expression: it counts them."""
 _CROP_COLUMNS = """
 p.asset, coalesce(i.base || (SELECT e.value FROM json_each(i.assets) e WHERE e.key = p.asset), ''),
-  p.file, p.bytes, p.sha256, p.epsg
+  p.file, p.bytes, p.sha256, p.epsg, p.harmonised, p.says, r.dn, r.basis, r.doubt
 """
+_BAND = "LEFT JOIN bands r ON r.item = i.id AND r.asset = p.asset AND r.edition = i.edition"
 _OF_PLACES = """
 FROM places l
 CROSS JOIN areas a ON a.id = l.area
@@ -306,7 +318,8 @@ _BY_TIME = "ORDER BY l.name, l.since, i.sensed, i.item, i.collection, p.asset"
 """Places of one name follow one another in time, so their rows are in order of time, too."""
 SAVED_ROWS = f"""
 SELECT {JOB_COLUMNS}, {_CROP_COLUMNS} {_OF_PLACES}
-CROSS JOIN products p ON p.job = j.id AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
+CROSS JOIN products p ON p.job = j.id AND p.edition = i.edition AND {_CROP_OF_KIND}
+{_BAND}
 LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
 WHERE j.status IN ('saved', 'missing', 'failed', 'open') AND (:area IS NULL OR l.name = :area)
   AND NOT (:newest AND {CROP_SUPERSEDED})
@@ -315,15 +328,16 @@ WHERE j.status IN ('saved', 'missing', 'failed', 'open') AND (:area IS NULL OR l
 _ALL_JOBS = f"""
 SELECT {JOB_COLUMNS}, j.status, j.reason, {_CROP_COLUMNS} {_OF_PLACES}
 LEFT JOIN products p ON p.job = j.id AND j.status NOT IN {SPOILT}
-  AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
+  AND p.edition = i.edition AND {_CROP_OF_KIND}
   AND NOT (:newest AND {CROP_SUPERSEDED})
+{_BAND}
 LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
 WHERE NOT (
   p.job IS NULL AND :newest AND EXISTS (SELECT 1 FROM superseded b WHERE b.item = i.id) AND (
     j.status IN ('open', 'failed') AND {NEWER_HAS_JOB} OR {NEWER_HAS_ANSWER}
     OR j.status NOT IN {SPOILT} AND EXISTS (
       SELECT 1 FROM products q
-      WHERE q.job = j.id AND q.edition = i.edition AND q.mask = :mask AND q.format = :format
+      WHERE q.job = j.id AND q.edition = i.edition AND {_JOB_CROP_OF_KIND}
     )
   )
 )
@@ -348,6 +362,45 @@ WHERE NOT s.wanted AND i.sensed >= s.since AND i.sensed < s.until
 """
 """Jobs that no place wants."""
 REMOVED_JOBS = f"SELECT count(*) {REMOVED}"
+DOUBTS = f"""
+SELECT r.basis, r.doubt, p.says IS NULL, count(*), count(DISTINCT i.id), min(i.item)
+FROM products p
+CROSS JOIN jobs j ON j.id = p.job
+CROSS JOIN items i ON i.id = j.item
+{_BAND}
+CROSS JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.sensed
+WHERE p.harmonised IS NOT NULL AND p.edition = i.edition AND {_CROP_OF_KIND} AND s.wanted
+  AND j.status NOT IN {SPOILT} AND NOT (:newest AND {CROP_SUPERSEDED})
+  AND (p.says IS NULL OR r.basis IS NULL OR r.basis IN ('doubtful', 'unknown') OR r.doubt != '')
+GROUP BY r.basis, r.doubt, p.says IS NULL ORDER BY count(*) DESC, r.basis, r.doubt
+"""  # noqa: S608
+"""Crops whose offset is not certain, by reason; the third column tells that their tags say nothing."""
+BAND_CROPS = f"""
+SELECT p.job, p.asset, s.folder, p.file, p.bytes, p.sha256, p.harmonised, p.says, r.dn, r.basis, i.baseline
+FROM products p
+CROSS JOIN jobs j ON j.id = p.job
+CROSS JOIN items i ON i.id = j.item
+{_BAND}
+CROSS JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.sensed
+WHERE p.harmonised IS NOT NULL AND p.edition = i.edition AND (
+    p.harmonised != :harmonised OR p.says IS NOT NULL AND p.says IS NOT {SAYS} OR :untold AND p.says IS NULL
+)
+ORDER BY j.item, p.job, p.asset
+"""  # noqa: S608
+"""Crops of reflectance bands that are of another kind, or whose tags do not say what the state says."""
+BANDS = """
+SELECT r.asset, r.stated, r.dn, r.basis, r.doubt FROM bands r CROSS JOIN items i ON i.id = r.item
+WHERE r.item = ? AND r.edition = i.edition
+"""
+EVIDENCE = """
+SELECT coalesce(sum(e.pixels), 0), coalesce(sum(e.dark), 0), coalesce(sum(e.wrapped), 0)
+FROM jobs j CROSS JOIN items i ON i.id = j.item CROSS JOIN evidence e ON e.job = j.id AND e.edition = i.edition
+WHERE j.item = ?
+"""
+"""Of all areas and reflectance bands of an item together."""
+ITEMS_WITH_BANDS = "SELECT DISTINCT item FROM bands ORDER BY item"
+CONVENTION = "SELECT value FROM meta WHERE key = 'offsets'"
+REWRITING = "SELECT value FROM meta WHERE key = 'rewriting'"
 CROP_PATHS = """
 SELECT s.folder, p.file, s.new_folder, iif(
   s.new_folder IS NULL, '', (SELECT a.fingerprint FROM areas a WHERE a.id = s.area)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from s2async.models import Attribute, Cause, CloudMeasure, Status
+from s2async.models import Attribute, Cause, CloudMeasure, Numbers, Status
 
 if TYPE_CHECKING:  # records are pure: they hold paths that others use
     from pathlib import Path
@@ -180,6 +180,53 @@ class RenamedCrop:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BandCrop:
+    """A crop of a reflectance band that is of another kind than wanted, or whose tags differ from the state."""
+
+    job: int
+    asset: str
+    path: str
+    """Relative to the output folder."""
+    bytes: int
+    sha256: str
+    harmonised: bool
+    """Its offset was subtracted, as far as one was known."""
+    subtracted: int
+    """What was added to its DN: 0 or -1000."""
+    untold: bool
+    """It is a crop of an earlier version, whose tags say nothing."""
+    numbers: Numbers | None
+    """What its band's DN mean by the state, as published; None if nothing was decided yet."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Doubt:
+    """Crops of reflectance bands whose offset is not certain, for one reason."""
+
+    crops: int
+    scenes: int
+    item: str
+    """Id of one of the scenes."""
+    basis: str
+    """`reflectance.decision.Basis`; the empty string where nothing is decided."""
+    reason: str
+    """What contradicts the offset; the empty string when nothing does."""
+    untold: bool
+    """Crops of an earlier version, whose tags say nothing."""
+
+    @property
+    def text(self) -> str:
+        """The reason in words, and what to do about it."""
+        if self.untold:
+            return "crops of an earlier version say no offset; s2async verify gives them tags"
+        if self.reason:
+            return self.reason
+        if self.basis == "doubtful":
+            return "files of this time may or may not have an offset, and no pixel decides; -1000 is taken"
+        return "neither bucket nor baseline tell the offset; say offsets = ... in the table catalog of [search]"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Square:
     """An MGRS tile (grid square) with scenes."""
 
@@ -248,6 +295,12 @@ class SavedRow(JobRow):
     sha256: str
     epsg: int
     """EPSG code of the crop's CRS."""
+    offset: int | None = None
+    """To be added to its DN; None when unknown, and for reflectance bands of earlier versions."""
+    offset_basis: str = ""
+    """Why: one of `reflectance.decision.Basis`; the empty string when nothing is decided."""
+    doubt: str = ""
+    """What contradicts it; the empty string when nothing does."""
 
     @property
     def stem(self) -> str:

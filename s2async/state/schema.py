@@ -327,6 +327,49 @@ _OLD_PRODUCT = re.compile(
 )
 """Names of products when the state stored no datatakes. Never change it."""
 
+
+def _offsets(db: Connection) -> None:
+    """Add the offsets of reflectance bands, what they rest on, and what the tags of crops say of them.
+
+    Crops of older versions say nothing until `verify` has given them tags.
+    """
+    db.execute("""
+    CREATE TABLE bands (
+        item INTEGER NOT NULL REFERENCES items,
+        asset TEXT NOT NULL,            -- a reflectance band
+        edition INTEGER NOT NULL,       -- of the item; invalid once there is a newer one
+        stated REAL,                    -- offset in reflectance that its file states; null: none
+        dn INTEGER,                     -- the offset in DN; null: unknown
+        basis TEXT NOT NULL,
+        doubt TEXT NOT NULL,
+        PRIMARY KEY (item, asset)
+    ) WITHOUT ROWID
+    """)
+    db.execute("""
+    CREATE TABLE evidence (
+        job INTEGER NOT NULL REFERENCES jobs,
+        asset TEXT NOT NULL,
+        edition INTEGER NOT NULL,
+        pixels INTEGER NOT NULL,        -- valid ones of the crop, as they were published
+        dark INTEGER NOT NULL,
+        wrapped INTEGER NOT NULL,
+        PRIMARY KEY (job, asset)
+    ) WITHOUT ROWID
+    """)
+    db.execute("ALTER TABLE products ADD COLUMN harmonised INTEGER")  # null: no reflectance band
+    db.execute("ALTER TABLE products ADD COLUMN says TEXT")  # what its tags say of the offset; null: nothing
+    db.execute("CREATE INDEX products_bands ON products (job, asset) WHERE harmonised IS NOT NULL")
+    for (asset,) in db.execute("SELECT DISTINCT asset FROM products").fetchall():
+        if _OLD_BAND.fullmatch(asset):
+            db.execute("UPDATE products SET harmonised = 0 WHERE asset = ?", (asset,))
+
+
+_OLD_BAND = re.compile(
+    r"(coastal|blue|green|red|rededge[123]|nir|nir08|nir09|swir16|swir22|b0[1-9]|b1[0-2]|b8a)(-jp2)?([_-]\d+m)?",
+    re.IGNORECASE,
+)
+"""Keys of reflectance bands when the state stored no offsets. Never change it."""
+
 MIGRATIONS: list[Callable[[Connection], None]] = [
     _first_tables,
     _headers,
@@ -334,5 +377,6 @@ MIGRATIONS: list[Callable[[Connection], None]] = [
     _absences,
     _places,
     _acquisitions,
+    _offsets,
 ]
 """Each brings a file from the version that is its index to the next. Never change one that was released."""

@@ -18,10 +18,11 @@ from s2async.areas.faults import Changes, Remark
 from s2async.areas.folders import season, span
 from s2async.areas.seasons import FIRST, LAST
 from s2async.clouds import scl
-from s2async.models import Area, Asset, Attribute, Cause, CloudMeasure, Lack, Reason, Scene, Selection
+from s2async.models import Area, Asset, Attribute, Cause, CloudMeasure, Lack, Numbers, Reason, Scene, Selection
 from s2async.reasons import is_due
+from s2async.reflectance.decision import Basis
 from s2async.state.reader_sql import JOB_COLUMNS
-from s2async.state.records import JobRow, KnownJob, LackRow, Problem, RunRow, SavedRow, StoredCrop
+from s2async.state.records import BandCrop, JobRow, KnownJob, LackRow, Problem, RunRow, SavedRow, StoredCrop
 from s2async.text import public
 
 if TYPE_CHECKING:
@@ -136,12 +137,13 @@ def _unpack_counts(column: bytes | str) -> tuple[str, tuple[int, ...]]:
 
 
 def selection_values(selection: Selection) -> dict[str, Any]:
-    """A selection as the parameters ``mask``, ``format``, ``newest``, ``assets``, ``measured`` of statements."""
+    """A selection as parameters of statements, such as ``mask`` and ``format``."""
     return {
         "measured": json.dumps(selection.measured),
         "assets": json.dumps(selection.assets),
         "mask": selection.mask,
         "format": selection.format,
+        "harmonised": selection.harmonised,
         "newest": selection.newest_only,
     }
 
@@ -349,8 +351,37 @@ def _job(columns: Sequence[Any], rule: str) -> dict[str, Any]:
 
 
 def _crop(columns: Sequence[Any]) -> dict[str, Any]:
-    asset, href, file, size, sha256, epsg = columns
-    return {"asset": asset, "href": href, "file": file, "bytes": size, "sha256": sha256.hex(), "epsg": epsg}
+    asset, href, file, size, sha256, epsg, harmonised, says, dn, basis, doubt = columns
+    found = {"asset": asset, "href": href, "file": file, "bytes": size, "sha256": sha256.hex(), "epsg": epsg}
+    if harmonised is None:
+        return found | {"offset": 0, "offset_basis": str(Basis.RULE)}
+    if says is None or basis is None:
+        return found
+    # The state is the truth: tags follow it at the end of a run.
+    left = None if dn is None else dn - _subtracted(harmonised, says)
+    return found | {"offset": left, "offset_basis": basis, "doubt": doubt}
+
+
+def _subtracted(harmonised: bool, says: str | None) -> int:
+    """What was added to the DN of a crop with these columns: 0 or -1000."""
+    offset = says.split(" ")[0] if harmonised and says else "?"
+    return 0 if offset == "?" else int(offset)
+
+
+def band_crop(columns: Sequence[Any]) -> BandCrop:
+    """A row of `reader_sql.BAND_CROPS`."""
+    job, asset, folder, file, size, sha256, harmonised, says, dn, basis, baseline = columns
+    return BandCrop(
+        job=job,
+        asset=asset,
+        path=f"{folder}/{file}",
+        bytes=size,
+        sha256=sha256.hex(),
+        harmonised=bool(harmonised),
+        subtracted=_subtracted(harmonised, says),
+        untold=says is None,
+        numbers=None if basis is None else Numbers(offset=dn, basis=basis, baseline=baseline, harmonised=False),
+    )
 
 
 def stored_crop(columns: Sequence[Any]) -> StoredCrop:

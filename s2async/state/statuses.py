@@ -35,7 +35,9 @@ def update_all(
         The number of jobs by old and new status.
     """
     other_rule = [] if selection.rule == DEFAULT_RULE else [selection.rule]
-    text = json.dumps([sorted(set(selection.assets)), selection.mask, selection.format, *other_rule])
+    other_numbers = ["harmonised"] if selection.harmonised else []
+    kind = [selection.mask, selection.format, *other_rule, *other_numbers]
+    text = json.dumps([sorted(set(selection.assets)), *kind])
     changes: Counter[tuple[str, str]] = Counter()
     page = {"wanted": text, "job": 0, "limit": PAGE}
     while rows := db.execute(sql.STATUS_PAGE, page).fetchall():
@@ -68,8 +70,8 @@ def _facts(
     """Assets of the valid crops, and the missing files, of a page of jobs."""
     span = {"first": rows[0][0], "last": rows[-1][0]}
     saved: dict[int, set[str]] = {}
-    kind = selection_values(selection)
-    for job, asset in db.execute(sql.VALID_PRODUCTS, kind | span):
+    which = selection_values(selection)
+    for job, asset in db.execute(sql.VALID_PRODUCTS, which | span):
         saved.setdefault(job, set()).add(asset)
     lacks: dict[int, list[Lack]] = {}
     for job, *row in db.execute(sql.MISSING_ASSETS, span):

@@ -19,6 +19,7 @@ from s2async.state.records import (
     OPEN,
     AreaCounts,
     Counts,
+    Doubt,
     FileSum,
     LackRow,
     Problem,
@@ -175,6 +176,20 @@ class Totals(StateFile):
             keys={key for (assets,) in newest for key in json.loads(assets)},
             forbidden=[host for (host,) in self._all(sql.FORBIDDEN_HOSTS, (FORBIDDEN,))],
             again=self.again(selection),
+        )
+
+    def doubts(self, selection: Selection) -> tuple[Doubt, ...]:
+        """Crops of reflectance bands whose offset is not certain, by reason, most crops first."""
+        return tuple(
+            Doubt(
+                basis=basis or "",
+                reason=doubt or "",
+                untold=bool(untold) or basis is None,
+                crops=crops,
+                scenes=scenes,
+                item=item,
+            )
+            for basis, doubt, untold, crops, scenes, item in self._all(sql.DOUBTS, selection_values(selection))
         )
 
     def has_asset(self, key: str) -> bool:

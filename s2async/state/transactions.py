@@ -15,6 +15,7 @@ from shapely import to_wkb
 
 from s2async import reasons
 from s2async.areas.folders import Shelf, arrange, clash
+from s2async.catalog.facts import facts
 from s2async.catalog.reprocessing import LONGEST_DATATAKE, TOLERANCE_SECONDS, are_editions, processing_order
 from s2async.errors import AreaError
 from s2async.models import (
@@ -30,6 +31,8 @@ from s2async.models import (
     Selection,
     Status,
 )
+from s2async.reflectance.decision import Convention, decide, is_reflectance
+from s2async.reflectance.evidence import Evidence
 from s2async.state import reader_sql, statuses
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
@@ -349,12 +352,50 @@ def accept(db: Connection, item: int, outcome: Outcome, measured: Collection[str
 
 
 def keep(db: Connection, job: int, measure: CloudMeasure | None, products: Iterable[Product]) -> None:
-    """Record what was measured and saved for a job, about the present edition of its item."""
+    """Record what was measured and saved for a job, about the present edition of its item.
+
+    `decide_offsets` must follow where a product has numbers.
+    """
     if measure is not None:
         db.execute(sql.ADD_MEASURE, (measure.total, pack_counts(measure), job))
     for crop in products:
         made = (crop.mask, crop.format, crop.epsg, crop.bytes, bytes.fromhex(crop.sha256), crop.file)
-        db.execute(sql.ADD_PRODUCT, (crop.asset, *made, job))
+        # A band without numbers is rebuilt from a crop of an earlier version, which says nothing.
+        harmonised = crop.numbers.harmonised if crop.numbers else False if is_reflectance(crop.asset) else None
+        says = crop.numbers.says if crop.numbers else None
+        db.execute(sql.ADD_PRODUCT, (crop.asset, *made, harmonised, says, job))
+        if crop.numbers:
+            add_evidence(db, job, crop.asset, crop.evidence, crop.stated)
+
+
+def add_evidence(db: Connection, job: int, asset: str, evidence: Evidence | None, stated: float | None) -> None:
+    """Record what a crop shows of the offset of its band, and what its source file states.
+
+    `decide_offsets` must follow. Pixels of a crop that was cut again replace its former ones.
+    """
+    if evidence is not None:
+        db.execute(sql.ADD_EVIDENCE, (asset, evidence.pixels, evidence.dark, evidence.wrapped, job))
+    db.execute(sql.ADD_BAND, (asset, stated, job))
+
+
+def decide_offsets(db: Connection, item: int, override: Convention | None) -> None:
+    """Decide again on the offsets of the bands of an item of which crops were cut.
+
+    Args:
+        db: the open transaction.
+        item: row of the item.
+        override: what the user says about the archive; None to conclude it from hrefs.
+    """
+    bands = db.execute(reader_sql.BANDS, (item,)).fetchall()
+    if not bands:
+        return
+    scene = to_scene(db.execute(reader_sql.ITEM, (item,)).fetchone()[1:])
+    evidence = Evidence(*db.execute(reader_sql.EVIDENCE, (item,)).fetchone())
+    for asset, stated, *before in bands:
+        found = decide(asset, facts(scene, asset, convention_override=override, tag=stated), evidence)
+        now = [found.dn, str(found.basis), found.doubt]
+        if now != before:
+            db.execute(sql.SET_BAND, (*now, item, asset))
 
 
 def _add_absence(db: Connection, item: int, job: int, absence: Lack, run: int, now: int) -> None:

@@ -28,16 +28,19 @@ from s2async.models import (
     FileFact,
     FolderMove,
     Job,
+    Numbers,
     Scene,
     SearchReport,
     Selection,
     Status,
     Traffic,
 )
+from s2async.reflectance.decision import Convention
+from s2async.reflectance.evidence import Evidence
 from s2async.state import database, reader_sql, serialization, statuses, transactions
 from s2async.state import writer_sql as sql
 from s2async.state.reader import Ledger
-from s2async.state.records import ATTEMPTS, Cursor, RenamedCrop, StoredCrop
+from s2async.state.records import ATTEMPTS, BandCrop, Cursor, RenamedCrop, StoredCrop
 from s2async.state.serialization import hash_address, selection_values, to_scene
 
 if TYPE_CHECKING:
@@ -57,6 +60,8 @@ class State(Ledger):
         self._areas: dict[int, list[Area]] = {}
         """Places of this run by the row of their area, in the order of the configuration."""
         self._rows: dict[str, int] = {}
+        noted = self._first(reader_sql.CONVENTION)
+        self._convention = Convention(noted[0]) if noted and noted[0] else None
 
     @classmethod
     def create_or_open(cls, path: Path) -> State:
@@ -351,10 +356,11 @@ class State(Ledger):
             if known is None:
                 item, again = transactions.add_item(db, scene, selection.measured), []
             else:
-                item, *old = known
-                again = transactions.update_item(
-                    db, self._this_run, item, to_scene(old), scene, selection.measured
-                )
+                item, *columns = known
+                old = to_scene(columns)
+                again = transactions.update_item(db, self._this_run, item, old, scene, selection.measured)
+                if old != scene:
+                    transactions.decide_offsets(db, item, self._convention)
             newer = (
                 {area_row for (area_row,) in db.execute(sql.AREAS_OF_NEWER, (item,))}
                 if selection.newest_only
@@ -397,8 +403,13 @@ class State(Ledger):
         """
         if self._present(jobs[0].scene) is None:
             return False
-        kind = (selection.mask, selection.format)
-        written = [(job.id, asset, *kind) for job in jobs for asset in selection.assets if asset not in job.saved]
+        kind = {"mask": selection.mask, "format": selection.format, "harmonised": selection.harmonised}
+        written = [
+            kind | {"job": job.id, "asset": asset}
+            for job in jobs
+            for asset in selection.assets
+            if asset not in job.saved
+        ]
         with self._writing() as db:
             db.executemany(sql.DROP_OTHER_KIND, written)
         return True
@@ -430,11 +441,66 @@ class State(Ledger):
                     transactions.accept(db, item, outcome, measured, self._this_run, _seconds())
                 for job in result.left:
                     transactions.keep(db, job.id, job.measure, job.products)
+                cut = [crop for outcome in result.outcomes for crop in outcome.products]
+                cut += [crop for job in result.left for crop in job.products]
+                if any(crop.numbers for crop in cut):
+                    transactions.decide_offsets(db, item, self._convention)
             else:
                 for outcome in result.outcomes:
                     transactions.reject(db, outcome.job.id, outcome.products)
                 for job in result.left:
                     transactions.reject(db, job.id, job.products)
+
+    # ---- offsets of reflectance bands ----
+
+    def evidence(self, scene: Scene) -> Evidence:
+        """What the pixels of all areas and reflectance bands of a scene that were cut so far show together."""
+        item = self._present(scene)
+        return Evidence() if item is None else Evidence(*self._first(reader_sql.EVIDENCE, (item,)))
+
+    def note_convention(self, convention: Convention | None) -> None:
+        """Record what the user says about the offset of the archive's files; if it is new, decide again on all."""
+        if convention == self._convention:
+            return
+        self._convention = convention
+        with self._writing() as db:
+            db.execute(sql.SET_CONVENTION, (convention or "",))
+            for (item,) in db.execute(reader_sql.ITEMS_WITH_BANDS).fetchall():
+                transactions.decide_offsets(db, item, convention)
+
+    def note_evidence(self, found: Sequence[tuple[BandCrop, Evidence, float | None]]) -> None:
+        """Record what crops of earlier versions show and state, and decide on the offsets of their bands."""
+        with self._writing() as db:
+            for crop, evidence, stated in found:
+                transactions.add_evidence(db, crop.job, crop.asset, evidence, stated)
+            items = {db.execute(sql.ITEM_OF_JOB, (crop.job,)).fetchone()[0] for crop, *_ in found}
+            for item in sorted(items):
+                transactions.decide_offsets(db, item, self._convention)
+
+    def begin_rewriting(self, *, harmonised: bool, untold: bool) -> None:
+        """Record that crops of reflectance bands are about to be written anew; see `rewriting`."""
+        with self._writing() as db:
+            db.execute(sql.SET_REWRITING, (f"{harmonised:d}{untold:d}",))
+
+    def note_rewritten(self, crops: Sequence[tuple[BandCrop, Numbers]]) -> None:
+        """Record crops that were written anew, with what their tags say now."""
+        rows = [
+            (crop.bytes, bytes.fromhex(crop.sha256), numbers.harmonised, numbers.says, crop.job, crop.asset)
+            for crop, numbers in crops
+        ]
+        with self._writing() as db:
+            db.executemany(sql.SET_REWRITTEN, rows)
+
+    def end_rewriting(self) -> None:
+        """Record that all crops of reflectance bands are as they are to be."""
+        with self._writing() as db:
+            db.execute(sql.END_REWRITING)
+
+    def forget_bands(self, lost: Sequence[BandCrop]) -> None:
+        """Remove the records of crops whose pixels must be read again; their jobs are open again."""
+        with self._writing() as db:
+            db.executemany(sql.DROP_PRODUCT, [(crop.job, crop.asset) for crop in lost])
+            db.executemany(sql.UNSAVE_JOB, [(crop.job,) for crop in lost])
 
     # ---- helpers ----
 

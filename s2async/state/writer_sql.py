@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from s2async.state.reader_sql import ITEM_COLUMNS, NEWER_HAS_JOB, REMOVED, WANTED
+from s2async.state.reader_sql import ITEM_COLUMNS, NEWER_HAS_JOB, OF_KIND, REMOVED, WANTED
 
 # ---- runs and searches -----------------------------------------------------------------------------------
 
@@ -44,6 +44,7 @@ FORGET_REMOVED = (
     "DELETE FROM products WHERE job IN (SELECT job FROM removed)",
     "DELETE FROM absences WHERE job IN (SELECT job FROM removed)",
     "DELETE FROM suspects WHERE job IN (SELECT job FROM removed)",
+    "DELETE FROM evidence WHERE job IN (SELECT job FROM removed)",
     "DELETE FROM jobs WHERE id IN (SELECT job FROM removed)",
     "DELETE FROM shelves WHERE area IN (SELECT id FROM areas WHERE NOT active)",
     "DELETE FROM areas WHERE NOT active",
@@ -136,11 +137,11 @@ VALID_MEASURE = """
 SELECT m.total, m.histogram FROM measures m
 WHERE m.job = :job AND m.edition = (SELECT edition FROM items WHERE id = :item)
 """
-VALID_ASSETS = """
+VALID_ASSETS = f"""
 SELECT p.asset FROM products p
-WHERE p.job = :job AND p.mask = :mask AND p.format = :format
+WHERE p.job = :job AND {OF_KIND.format(crop="p")}
   AND p.edition = (SELECT edition FROM items WHERE id = :item)
-"""
+"""  # noqa: S608
 VALID_ABSENCES = """
 SELECT x.asset, x.cause, x.reason, x.host, x.missing, x.tried, x.due, x.alone FROM absences x
 WHERE x.job = :job AND x.edition = (SELECT edition FROM items WHERE id = :item)
@@ -212,11 +213,15 @@ INSERT OR REPLACE INTO measures (job, edition, total, histogram)
 SELECT j.id, i.edition, ?, ? FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
 """
 ADD_PRODUCT = """
-INSERT OR REPLACE INTO products (job, asset, edition, mask, format, epsg, bytes, sha256, file)
-SELECT j.id, ?, i.edition, ?, ?, ?, ?, ?, ? FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
+INSERT OR REPLACE INTO products (job, asset, edition, mask, format, epsg, bytes, sha256, file, harmonised, says)
+SELECT j.id, ?, i.edition, ?, ?, ?, ?, ?, ?, ?, ? FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
 """
 DROP_PRODUCT = "DELETE FROM products WHERE job = ? AND asset = ?"
-DROP_OTHER_KIND = "DELETE FROM products WHERE job = ? AND asset = ? AND (mask, format) != (?, ?)"
+DROP_OTHER_KIND = """
+DELETE FROM products
+WHERE job = :job AND asset = :asset
+  AND (mask, format, coalesce(harmonised, :harmonised)) != (:mask, :format, :harmonised)
+"""
 TRIES = """
 SELECT x.tries FROM absences x
 WHERE x.job = :job AND x.asset = :asset AND x.cause = :cause
@@ -249,6 +254,25 @@ WHERE x.cause = 'denied' AND NOT x.missing AND x.alone AND x.tries >= :most AND 
 SETTLE_ABSENCE = "UPDATE absences SET missing = 1, due = NULL, reason = ? WHERE job = ? AND asset = ?"
 SETTLE_JOB = "UPDATE jobs SET status = ?, reason = ?, cause = ?, transient = 0 WHERE id = ?"
 
+# ---- offsets of reflectance bands ------------------------------------------------------------------------
+
+ADD_EVIDENCE = """
+INSERT OR REPLACE INTO evidence (job, asset, edition, pixels, dark, wrapped)
+SELECT j.id, ?, i.edition, ?, ?, ? FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
+"""
+ADD_BAND = """
+INSERT OR REPLACE INTO bands (item, asset, edition, stated, dn, basis, doubt)
+SELECT i.id, ?, i.edition, ?, NULL, 'unknown', '' FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
+"""
+SET_BAND = "UPDATE bands SET dn = ?, basis = ?, doubt = ? WHERE item = ? AND asset = ?"
+SET_CONVENTION = "INSERT OR REPLACE INTO meta (key, value) VALUES ('offsets', ?)"
+SET_REWRITING = "INSERT OR REPLACE INTO meta (key, value) VALUES ('rewriting', ?)"
+END_REWRITING = "DELETE FROM meta WHERE key = 'rewriting'"
+ITEM_OF_JOB = "SELECT item FROM jobs WHERE id = ?"
+SET_REWRITTEN = """
+UPDATE products SET bytes = ?, sha256 = ?, harmonised = ?, says = ? WHERE job = ? AND asset = ?
+"""
+
 # ---- the status of jobs ----------------------------------------------------------------------------------
 
 STATUS_PAGE = """
@@ -262,12 +286,12 @@ WHERE j.id > :job AND a.active AND j.status != 'outside' AND (
 )
 ORDER BY j.id LIMIT :limit
 """
-VALID_PRODUCTS = """
+VALID_PRODUCTS = f"""
 SELECT p.job, p.asset FROM products p
 CROSS JOIN jobs j ON j.id = p.job
 CROSS JOIN items i ON i.id = j.item
-WHERE p.job BETWEEN :first AND :last AND p.edition = i.edition AND p.mask = :mask AND p.format = :format
-"""
+WHERE p.job BETWEEN :first AND :last AND p.edition = i.edition AND {OF_KIND.format(crop="p")}
+"""  # noqa: S608
 MISSING_ASSETS = """
 SELECT x.job, x.asset, x.cause, x.reason, x.host, x.missing, x.tried, x.due, x.alone FROM absences x
 CROSS JOIN jobs j ON j.id = x.job

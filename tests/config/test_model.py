@@ -228,6 +228,7 @@ def test_defaults_are_the_contract(tmp_path: Path) -> None:
         "assets": ("visual",),
         "mask": True,
         "quicklook": False,
+        "reflectance": "published",
     }
     assert plain.network.model_dump() == {
         "origins": (),

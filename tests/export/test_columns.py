@@ -29,6 +29,8 @@ def test_a_saved_crop_by_column() -> None:
         "file_bytes": 123456,
         "href": "https://cogs.example/S2A_33UUU_20220719_0_L2A/TCI.tif",
         "processing_baseline": "04.00",
+        "offset": 0,
+        "offset_basis": "rule",
         "area_fingerprint": "0123456789abcdef",
         "collection": "sentinel-2-l2a",
         "sha256": "ab" * 32,
@@ -42,8 +44,8 @@ def test_a_saved_crop_by_column() -> None:
 
 def test_a_job_without_a_crop_has_its_measure_and_its_status() -> None:
     told = values(replace(CLOUDY, reason="why"), CLASSES)
-    crops_own = ("epsg", "asset", "path", "file_bytes", "href", "sha256")
-    assert [told[column] for column in crops_own] == [None] * 6
+    crops_own = ("epsg", "asset", "path", "file_bytes", "href", "sha256", "offset", "offset_basis")
+    assert [told[column] for column in crops_own] == [None] * 8
     assert (told["status"], told["reason"]) == ("cloudy", "why")
     assert told["area_cloud_percent"] == Decimal("1.0000")
 

@@ -29,10 +29,10 @@ def test_the_columns_are_a_contract(tmp_path: Path) -> None:
     path = csv_table.write_csv([ROW], tmp_path, CLASSES)
     assert path.read_bytes().decode("utf-8") == (
         "area,item_id,datetime,platform,grid,epsg,scene_cloud_percent,area_cloud_percent,area_valid_percent,asset,"
-        "path,file_bytes,href,processing_baseline\n"
+        "path,file_bytes,href,processing_baseline,offset,offset_basis\n"
         "Tiergarten,S2A_33UUU_20220719_0_L2A,2022-07-19T10:18:05.123000Z,sentinel-2a,33UUU,32633,0.000015,1.0000,"
         "93.7500,visual,tiergarten/S2A_33UUU_20220719_0_L2A_visual.tif,123456,"
-        "https://cogs.example/S2A_33UUU_20220719_0_L2A/TCI.tif,04.00\n"
+        "https://cogs.example/S2A_33UUU_20220719_0_L2A/TCI.tif,04.00,0,rule\n"
     )
 
 

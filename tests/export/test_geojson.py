@@ -45,6 +45,8 @@ def test_a_feature_has_the_columns_and_the_polygon() -> None:
         "file_bytes": 123456,
         "href": "https://cogs.example/S2A_33UUU_20220719_0_L2A/TCI.tif",
         "processing_baseline": "04.00",
+        "offset": 0,
+        "offset_basis": "rule",
         "area_fingerprint": "0123456789abcdef",
         "collection": "sentinel-2-l2a",
         "sha256": "ab" * 32,

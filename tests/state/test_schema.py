@@ -187,7 +187,8 @@ def test_a_state_of_the_first_version_goes_on(path: Path) -> None:
         before = db.execute("SELECT id, item, area, status, found FROM jobs").fetchall()
     with State.create_or_open(path) as state:
         later = {name for (name,) in state._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        assert later - tables == {"headers", "suspects", "absences", "places", "shelves", "superseded"}
+        new = {"headers", "suspects", "absences", "places", "shelves", "superseded", "bands", "evidence"}
+        assert later - tables == new
         assert tables <= later
         assert state._db.execute("SELECT id, item, area, status, found FROM jobs").fetchall() == before
         assert state._db.execute("PRAGMA foreign_key_check").fetchall() == []

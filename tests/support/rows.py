@@ -27,6 +27,8 @@ ROW = SavedRow(
     bytes=123456,
     sha256="ab" * 32,
     epsg=32633,
+    offset=0,
+    offset_basis="rule",
 )
 CLOUDY = JobRow(
     **{key: getattr(ROW, key) for key in JobRow.__dataclass_fields__ if key not in ("status", "reason")},

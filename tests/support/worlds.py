@@ -96,6 +96,8 @@ class Item:
     """Tell the CRS as ``proj:code``."""
     datatake: bool = False
     """Tell the datatake, which starts ten minutes before."""
+    subtracted: bool | None = None
+    """Whether the item says that the offset of its bands was subtracted; None: it does not say."""
 
     @property
     def seed(self) -> int:
@@ -186,6 +188,8 @@ def document(item: Item) -> dict[str, Any]:
     }
     if item.datatake:
         properties["s2:datatake_id"] = f"GS2A_{item.when - timedelta(minutes=10):%Y%m%dT%H%M%S}_034012_N05.09"
+    if item.subtracted is not None:
+        properties["earthsearch:boa_offset_applied"] = item.subtracted
     if item.cloud is not None:
         properties["eo:cloud_cover"] = item.cloud
     properties |= {"proj:code": f"EPSG:{EPSG}"} if item.code else {"proj:epsg": EPSG}
