@@ -53,8 +53,8 @@ def open_crops(
 
     Raises:
         ConfigError: no such area or asset, no saved crop of it, a list of assets, or crops without a common grid,
-            which :func:`s2async.read` reads one by one; with ``reflectance``, also no reflectance band, or an unknown
-            offset.
+            which :func:`s2async.read` reads one by one; with ``reflectance``, also no reflectance band, or an
+            unknown offset.
         ImportError: xarray is not installed: ``pip install 's2async[xarray]'``.
 
     Example::

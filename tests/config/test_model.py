@@ -22,6 +22,7 @@ from s2async.config.example import EXAMPLE, render, with_areas
 from s2async.config.model import Config, CustomCatalog
 from s2async.errors import ConfigError
 from s2async.models import Selection
+from s2async.reflectance.decision import Convention
 from s2async.sandbox.truth import oracle
 from s2async.sandbox.world.parks import PARKS
 
@@ -470,3 +471,18 @@ def test_the_settings_of_the_client_are_those_of_the_network_and_every_origin_th
     assert settings.private_origins == ("http://nas.test",)
     assert {"https://more.test", "http://nas.test"} < set(settings.origins)
     assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+def test_a_custom_catalogue_says_what_its_files_do_with_offsets() -> None:
+    def settings(**more: str) -> dict[str, Any]:
+        catalog = {"url": "https://stac.example.org/v1", "collection": "c"} | more
+        return {"areas": "a.geojson", "search": {"catalog": catalog}, "output": {"reflectance": "harmonised"}}
+
+    assert Config.of(settings()).catalog().offsets is None
+    for offsets in Convention:
+        if offsets is not Convention.UNKNOWN:
+            assert Config.of(settings(offsets=offsets.value)).catalog().offsets is offsets
+    with pytest.raises(ConfigError, match="offsets"):
+        Config.of(settings(offsets="unknown"))
+    assert Config.of(settings()).selection().harmonised
+    assert not Config.of({"areas": "a.geojson"}).selection().harmonised

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import shutil
 import subprocess
@@ -15,9 +16,10 @@ import numpy as np
 import pytest
 import rasterio
 from numpy.typing import NDArray
+from rich.console import Console
 
 import s2async
-from s2async.cli import maintenance, status
+from s2async.cli import export, maintenance, run_summary, status
 from s2async.config.model import Config
 from s2async.errors import ConfigError, LocalError
 from s2async.maintenance.guards import opened
@@ -199,6 +201,32 @@ def test_an_unknown_offset_gives_no_scale_and_is_named(tmp_path: Path, stage: wo
     with rasterio.open(crop_of(again.config, FLAGGED)) as raster:
         assert (raster.scales, raster.offsets) == ((0.0001,), (-0.1,))
     assert doubts(again.config) == ()
+
+
+def test_status_and_summary_name_what_is_unknown(
+    tmp_path: Path, stage: worlds.Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = configured(tmp_path, stage, offsets=None, days="2022-03-01/2022-03-31")
+    ran = worlds.run(path, stage.sandbox)
+    status.show(path, as_json=False)
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"offset of 1 crop of 1 scene ({FLAGGED.id}) unknown: neither bucket nor baseline" in told
+    text = io.StringIO()
+    with opened(ran.config) as state:
+        run_summary.show_run(Console(file=text, width=300), state, ran.config, (), ran.summary)
+    assert "unknown: neither bucket nor baseline" in text.getvalue()
+
+
+def test_a_stac_item_has_scale_offset_and_basis(tmp_path: Path, stage: worlds.Stage) -> None:
+    path = configured(tmp_path, stage, days="2022-03-01/2022-03-31")
+    worlds.run(path, stage.sandbox)
+    folder = tmp_path / "stac"
+    export.write(path, "stac", everything=False, target=folder)
+    (item,) = folder.glob(f"*/{FLAGGED.id}.json")
+    asset = json.loads(item.read_text("utf-8"))["assets"]["red"]
+    (band,) = asset["raster:bands"]
+    assert (band["scale"], band["offset"], band["nodata"], band["data_type"]) == (0.0001, -0.1, 0, "uint16")
+    assert (asset["s2async:offset_dn"], asset["s2async:offset_basis"]) == (-1000, "source")
 
 
 # ---- evidence -----------------------------------------------------------------------------------------------

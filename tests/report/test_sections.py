@@ -10,7 +10,7 @@ from s2async.report import page, sections
 from s2async.report.data import Saving, Scatter
 from s2async.report.scene_pairs import Kind, Missing
 from s2async.report.sections import BytesSection, CloudsSection, ProblemGroup
-from s2async.state.records import Problem
+from s2async.state.records import Doubt, Problem
 from tests.support.looks import look, watched
 from tests.support.pages import Page
 
@@ -114,6 +114,14 @@ def test_problems_of_many_areas_are_a_row_for_each_scene() -> None:
         ("i1", "F07", "another reason"),
         ("i2", "20 areas: F00, F01, F02, F03, F04, ...", "404: i2"),
     )
+
+
+def test_crops_with_an_uncertain_offset_are_problems() -> None:
+    doubt = Doubt(crops=12, scenes=3, item="S2B_X", basis="source", reason="pixels are darker", untold=False)
+    old = Doubt(crops=1, scenes=1, item="S2A_Y", basis="", reason="", untold=True)
+    page = shown("problems.html.j2", Variables(problems=sections.problem_groups([], [], doubts=[doubt, old])))
+    for text in ("13 crops with an uncertain offset", "S2B_X", "pixels are darker", "S2A_Y", "s2async verify"):
+        assert text in page.text
 
 
 def unseen(*lacks: Missing) -> Page:
