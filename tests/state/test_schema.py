@@ -203,6 +203,22 @@ def test_a_state_of_the_first_version_goes_on(path: Path) -> None:
     assert path.with_name(path.name + ".v1").exists()
 
 
+def test_bands_of_a_state_without_offsets_wait_for_verify(path: Path) -> None:
+    """They are published and their tags say nothing; other crops are of no kind of reflectance."""
+    load(path, "state_v4.sql")
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        (job,) = db.execute("SELECT min(job) FROM products").fetchone()
+        db.execute("UPDATE products SET asset = 'B04_10m' WHERE job = ?", (job,))
+    with State.create_or_open(path) as state:
+        rows = state._db.execute("SELECT DISTINCT asset, harmonised, says FROM products ORDER BY asset").fetchall()
+        assert rows == [("B04_10m", 0, None), ("visual", None, None)]
+        (doubt,) = state.doubts(VISUAL)
+        assert (doubt.crops, doubt.untold) == (1, True)
+        assert state.band_crops(harmonised=False) == []
+        (crop,) = state.band_crops(harmonised=False, untold=True)
+        assert (crop.job, crop.numbers, crop.subtracted, crop.untold) == (job, None, 0, True)
+
+
 def test_a_state_of_areas_with_one_name_and_folder_each_goes_on(path: Path) -> None:
     """b had left, and the folder of c, which is d now, was on the way to its new name when the run was killed."""
     load(path, "state_v4.sql")
