@@ -79,7 +79,7 @@ def _follow_offsets(state: State, settings: Config) -> None:
     )
     if followed.written or followed.lost:
         click.echo(f"{followed.written:,} crops were given the tags of their offset")
-        _write_index(state, settings)
+        _write_tables(state, settings)
 
 
 def prune(config: Path, *, dry_run: bool, removed: bool = False, yes: bool = False, verbose: bool = False) -> int:
@@ -155,7 +155,7 @@ def _write_tables(state: State, settings: Config) -> None:
     if collection.is_of(output, state.id):
         catalog = settings.search.resolve()
         collection.write(export.table(state, settings), output, output=output, catalog=catalog, state=state.id)
-        click.echo(safe(f"wrote {output / COLLECTION} again, without what was removed"))
+        click.echo(safe(f"wrote {output / COLLECTION} again"))
 
 
 def _tell_removed(crops: list[StoredCrop], kept: list[tuple[StoredCrop, str]]) -> None:
