@@ -26,8 +26,8 @@ from s2async.config.types import Period
 from s2async.errors import ConfigError, LocalError
 from s2async.sandbox.settings import toml
 from s2async.sandbox.world import make
+from s2async.sandbox.world.archives import C1, COLLECTIONS, L2A
 from s2async.sandbox.world.assets import ASSETS, NAMES, SCL, VISUAL
-from s2async.sandbox.world.items import COLLECTION
 from s2async.sandbox.world.make import World
 from s2async.text import one_line, safe
 
@@ -93,6 +93,7 @@ def run_sandbox(
         areas=[(area.name, area.polygon) for area in area_files.load(settings, notice)],
         assets=trial.served,
         period=days_of(settings.search.period, today=now.date()),
+        collections=[trial.collection],
     )
     serve(world.folder, ready=partial(_announce, trial, world, quiet=quiet))
 
@@ -115,6 +116,8 @@ class Trial:
     """As in the configuration's file."""
     assets: Mapping[str, str]
     """The assets that a run reads: keys of the configuration to those of the sandbox."""
+    collection: str
+    """Of the sandbox: that of the configuration, if the sandbox has it."""
 
     @classmethod
     def of(cls, config: Config, path: Path) -> Trial:
@@ -130,7 +133,9 @@ class Trial:
         if copy.exists() and not _is_copy(copy):
             raise ConfigError(f"{copy} exists and is not from the sandbox: it is left unchanged; rename it")
         source, _ = toml_files.renamed(toml_files.read(path), FORMER_NAMES)
-        return cls(path=copy, source=path, settings=source.data, assets=_assets(config))
+        named = config.search.resolve().collection
+        collection = named if named in COLLECTIONS else L2A
+        return cls(path=copy, source=path, settings=source.data, assets=_assets(config), collection=collection)
 
     @property
     def served(self) -> tuple[str, ...]:
@@ -143,7 +148,7 @@ class Trial:
         sections = {name: dict(self.settings.get(name, {})) for name in ("search", "output", "run")}
         sections["run"].pop("log", None)
         changed = {
-            "search": sections["search"] | {"catalog": catalog_at(origin, self.assets)},
+            "search": sections["search"] | {"catalog": catalog_at(origin, self.assets, self.collection)},
             "output": sections["output"] | {"folder": folder},
             "run": sections["run"] | {"state": f"{folder}/state.sqlite"},
             "network": {"origins": [origin]},
@@ -154,20 +159,21 @@ class Trial:
         )
 
 
-def catalog_at(origin: str, assets: Mapping[str, str]) -> dict[str, Any]:
+def catalog_at(origin: str, assets: Mapping[str, str], collection: str = L2A) -> dict[str, Any]:
     """The catalogue of a sandbox, as a configuration describes it.
 
     Args:
         origin: of the sandbox.
         assets: keys of the configuration to those of the sandbox.
+        collection: of the sandbox.
     """
-    about = {"url": f"{origin}/v1", "collection": COLLECTION, "assets": dict(assets)}
-    return about | {"attribution": ATTRIBUTION, "offsets": "earth-search"}
+    about = {"url": f"{origin}/v1", "collection": collection, "assets": dict(assets)}
+    return about | {"attribution": ATTRIBUTION, "offsets": {L2A: "earth-search", C1: "esa"}[collection]}
 
 
-def lines_for(origin: str, assets: Mapping[str, str]) -> str:
+def lines_for(origin: str, assets: Mapping[str, str], collection: str = L2A) -> str:
     """What a configuration needs for a sandbox: the lines of two sections; arguments as for `catalog_at`."""
-    return toml(search={"catalog": catalog_at(origin, assets)}, network={"origins": [origin]})
+    return toml(search={"catalog": catalog_at(origin, assets, collection)}, network={"origins": [origin]})
 
 
 def _is_copy(path: Path) -> bool:
@@ -227,7 +233,7 @@ def _announce(trial: Trial, world: World, origin: str, *, quiet: bool) -> None:
     """Tell how to use the sandbox, and write the copy of the configuration; the lines go to standard output."""
     tell = printer(quiet)
     tell(f"{world.items:,} synthetic scenes at {origin}/v1; their files are in {world.folder}")
-    click.echo(_safe_lines(lines_for(origin, trial.assets)))
+    click.echo(_safe_lines(lines_for(origin, trial.assets, trial.collection)))
     try:
         files.replace(trial.path, trial.text(origin).encode())
     except LocalError as error:

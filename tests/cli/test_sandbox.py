@@ -135,6 +135,16 @@ def test_true_colour_is_served_in_any_case_because_a_report_shows_it(tmp_path: P
     assert trial(write(tmp_path, output={"assets": ["visual"]})).served == ("scl", "visual")
 
 
+@pytest.mark.parametrize(
+    ("catalog", "collection"),
+    [("earth-search", "sentinel-2-l2a"), ("earth-search-c1", "sentinel-2-c1-l2a")],
+)
+def test_the_collection_is_that_of_the_configuration(tmp_path: Path, catalog: str, collection: str) -> None:
+    plan = trial(write(tmp_path, search={"catalog": catalog}))
+    plan.path.write_text(plan.text(ORIGIN), "utf-8")
+    assert plan.collection == Config.load(plan.path).search.resolve().collection == collection
+
+
 def test_an_asset_that_the_sandbox_lacks_is_named_with_those_that_it_has(tmp_path: Path) -> None:
     path = write(tmp_path, output={"assets": ["visual", "cloud"]})
     with pytest.raises(ConfigError, match=r'fields\.toml:\d+: .*no asset "cloud"; it has scl, visual, red, .*wvp'):

@@ -153,10 +153,11 @@ def test_less_room_means_fewer_skies_not_fewer_dates() -> None:
     near = {square.name: {TILE: square.tiles_near(fields, make.NEAR)} for square in squares}
     plane = Plane(longitude=12.0, latitude=48.0)
     wish = make.Wish(polygons=fields, assets=["scl", "visual"], period=(date(2024, 1, 1), date(2024, 12, 31)))
-    year, room = make._passes(wish, squares, near, plane)
+    every, room = make._records(wish, squares, near, plane)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(make, "MOST", room - 1)
-        fewer, less = make._passes(wish, squares, near, plane)
+        some, less = make._records(wish, squares, near, plane)
     assert less < room
+    year, fewer = [record.take for record in every], [record.take for record in some]
     assert len({take.time.date() for take in fewer}) == len({take.time.date() for take in year})
     assert len({take.look for take in fewer}) < len({take.look for take in year})

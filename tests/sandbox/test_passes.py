@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from s2async.sandbox.world.passes import COVERS, Take, takes
+from s2async.sandbox.world.passes import COVERS, MONTHS, Take, takes
 
 EDGES = (900.0, 1100.0, 1300.0)
 YEAR = takes(2022, EDGES)
@@ -48,7 +48,10 @@ def test_how_often_each_kind_of_pass_occurs() -> None:
         assert abs(other.time - one.time).total_seconds() <= 0.001
         assert (one.baseline, other.baseline) == ("04.00", "05.10")
         assert other.generated > one.generated
+        assert one.datatake == other.datatake
     for one, other in halves:
+        assert one.datatake == other.datatake
+        assert (one.half, other.half) == (True, True)
         assert one.look.sky.edge == other.look.sky.edge in EDGES
         assert (one.look.sky.before, other.look.sky.before) == (True, False)
         assert one.strip != other.strip
@@ -102,3 +105,35 @@ def test_fewer_kinds_of_skies_are_fewer_looks() -> None:
     looks = {covers: {take.look for take in takes(2022, (), covers=covers)} for covers in (COVERS, (0.0, 1.0))}
     assert len(looks[0.0, 1.0]) == 8 < len(looks[COVERS])
     assert {look.sky.cover for look in looks[0.0, 1.0]} == {0.0, 1.0}
+
+
+def test_each_day_has_the_baseline_of_new_products() -> None:
+    found = takes(2022, (), period=(date(2017, 1, 1), date(2025, 1, 1)))
+    known = {take.time.date(): take.baseline for take in found if not take.edition}
+
+    def on(first: date, last: date) -> set[str]:
+        return {baseline for day, baseline in known.items() if first <= day <= last}
+
+    assert on(date(2020, 3, 1), date(2020, 12, 31)) == {"02.14"}
+    assert on(date(2021, 7, 1), date(2022, 1, 24)) == {"03.01"}
+    assert on(date(2022, 1, 25), date(2022, 12, 5)) == {"04.00"}
+    assert on(date(2023, 12, 13), date(2024, 7, 22)) == {"05.10"}
+
+
+def test_old_passes_were_processed_again_and_are_stamped_minutes_apart() -> None:
+    """As the recorded granule of 2017-12-19, whose editions 02.06 and 05.00 lie 208.6 s apart."""
+    found = takes(2022, (), period=(date(2017, 6, 1), date(2018, 5, 31)))
+    pairs = [(day[0], day[1]) for day in passes(found) if len(day) == 2]
+    assert len(pairs) >= 5
+    for one, other in pairs:
+        assert (one.baseline, other.baseline) == ("02.06", "05.00")
+        assert (other.time - one.time).total_seconds() == 208.6
+        assert (one.datatake, one.strip) == (other.datatake, other.strip)
+        assert (one.edition, other.edition) == (0, 1)
+
+
+def test_months_differ_where_the_season_counts() -> None:
+    months, quarters = takes(2022, EDGES, seasons=MONTHS), YEAR
+    assert [take.time for take in months] == [take.time for take in quarters]
+    for take in months:
+        assert take.look.month == take.time.month - 0.5

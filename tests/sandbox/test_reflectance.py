@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import shapely
 
-from s2async.sandbox.world.assets import ASSETS, NAMES
+from s2async.sandbox.world.assets import ASSETS, NAMES, Scaling
 from s2async.sandbox.world.fields import Ground, Plane
-from s2async.sandbox.world.land import COVERS, WATER, Land
+from s2async.sandbox.world.land import COVERS, SOIL, VEGETATION, WATER, Land
 from s2async.sandbox.world.reflectance import numbers
 from s2async.sandbox.world.sky import Skies, Sky, edge_through
 from s2async.sandbox.world.squares import squares_of
@@ -56,9 +56,7 @@ def test_assets_are_those_of_a_recorded_item(real_data: Path) -> None:
         assert told["proj:transform"][0] == asset.metres
         for band in told.get("raster:bands", []):
             assert (band["data_type"], band["spatial_resolution"]) == (asset.dtype, asset.metres)
-            assert (band.get("scale"), band.get("offset")) == (
-                (asset.scale, asset.offset) if asset.bits == 16 else (None, None)
-            )
+            assert band.get("scale") == (asset.scale if asset.bits == 16 else None)
 
 
 def test_both_names_of_an_asset_lead_to_it() -> None:
@@ -71,17 +69,39 @@ def test_both_names_of_an_asset_lead_to_it() -> None:
     )
 
 
-def test_numbers_are_ten_thousandths_of_reflectance_and_0_is_no_data() -> None:
-    reflectance = np.array([[0.0, -0.2, 0.00004, 0.12345, 0.5, 9.0]], dtype=np.float32)
+@pytest.mark.parametrize(
+    ("scaling", "expected"),
+    [
+        (Scaling.PLAIN, [1, 1, 1, 1234, 0, 31767]),
+        (Scaling.OFFSET, [1000, 1, 950, 2234, 0, 32767]),
+        (Scaling.TAGGED, [1000, 1, 950, 2234, 0, 32767]),
+    ],
+)
+def test_numbers_are_ten_thousandths_of_reflectance_and_0_is_no_data(
+    scaling: Scaling, expected: list[int]
+) -> None:
+    reflectance = np.array([[0.0, -0.2, -0.005, 0.12345, 0.5, 9.0]], dtype=np.float32)
     classes = np.array([[4, 4, 4, 5, 0, 9]], dtype=np.uint8)
-    found = numbers(reflectance, classes)
+    found = numbers(reflectance, classes, scaling)
     assert found.dtype == np.uint16
-    assert found.tolist() == [[1, 1, 1, 1234, 0, 32767]]
+    assert found.tolist() == [expected]
 
 
 def test_numbers_of_pixels_half_as_large_as_those_of_the_classes() -> None:
-    found = numbers(np.full((4, 4), 0.1, dtype=np.float32), np.array([[0, 4], [5, 6]], dtype=np.uint8))
+    found = numbers(
+        np.full((4, 4), 0.1, dtype=np.float32), np.array([[0, 4], [5, 6]], dtype=np.uint8), Scaling.PLAIN
+    )
     assert found.tolist() == [[0, 0, 1000, 1000]] * 2 + [[1000] * 4] * 2
+
+
+def test_numbers_without_the_offset_are_those_with_it_less_1000_and_at_least_1(land: Land) -> None:
+    """Earth Search's formula, over land and over water that is so dark that some of it is below zero."""
+    shown = view(land, 7.5, Sky(pattern=2, cover=0.48, edge=_through_the_middle(land)))
+    for key in ("red", "swir22"):
+        kept, taken = (shown.pixels(ASSETS[key], way) for way in (Scaling.OFFSET, Scaling.PLAIN))
+        moved = np.maximum(kept.astype(int) - 1000, 1)
+        assert (taken == np.where(kept == 0, 0, moved)).all()
+    assert (shown.reflectance(ASSETS["swir22"]) < 0).any()
 
 
 @pytest.mark.parametrize("sky", [CLEAR, Sky(pattern=1, cover=0.48), Sky(pattern=2, cover=0.48, edge=0.0)])
@@ -133,16 +153,38 @@ def test_plants_are_bright_in_the_near_infrared_and_water_is_dark(land: Land) ->
     assert np.median(red[classes == 4]) < np.median(edge[half == 4]) < np.median(nir[classes == 4])
 
 
-def test_summer_crops_are_green_in_summer_only(land: Land) -> None:
-    """Cover 5 is sown in spring: its field is bare in January and April, green in July."""
-    found = []
-    for month in (0.5, 3.5, 6.5):
-        shown = view(land, month)
-        red, nir = (shown.pixels(ASSETS[key]).astype(float) for key in ("red", "nir"))
-        found.append(float(((nir - red) / (nir + red))[shown.window.cover == 5].mean()))
-    winter, spring, summer = found
-    assert summer > spring + 0.2
-    assert spring == pytest.approx(winter, abs=0.1)
+def ndvi_of(land: Land, month: float) -> dict[int, float]:
+    """Mean NDVI of each cover in a window, from the numbers of red and near infrared."""
+    shown = view(land, month)
+    red, nir = (shown.pixels(ASSETS[key]).astype(float) for key in ("red", "nir"))
+    ndvi, cover = (nir - red) / (nir + red), shown.window.cover
+    return {int(kind): float(ndvi[cover == kind].mean()) for kind in np.unique(cover)}
+
+
+def test_ndvi_follows_the_season(land: Land) -> None:
+    """Woods and meadows peak in early summer; wheat and rape drop when they are harvested; soil stays low."""
+    year = [ndvi_of(land, month + 0.5) for month in range(12)]
+    conifer, broadleaf, meadow, wheat, maize, rape, fallow, water = 1, 2, 3, 4, 5, 6, 7, 0
+    for kind in (broadleaf, meadow, wheat, rape):
+        course = [found[kind] for found in year]
+        assert np.argmax(course) in (4, 5), "the peak is in May or June"
+        assert max(course[11], course[0], course[1]) < max(course) - 0.15, "winter is low"
+    for kind in (wheat, rape):
+        assert year[5][kind] - year[6][kind] > 0.15, "the harvest in July"
+    assert np.argmax([found[maize] for found in year]) == 6
+    assert min(found[conifer] for found in year) > 0.6
+    assert max(found[fallow] for found in year) < 0.35
+    assert all(found.get(water, -1) < 0 for found in year)
+
+
+def test_scl_is_vegetation_where_ndvi_says_so(land: Land) -> None:
+    for month in range(12):
+        shown = view(land, month + 0.5)
+        classes, cover = shown.pixels(ASSETS["scl"]), shown.window.cover[::2, ::2]
+        for kind, value in ndvi_of(land, month + 0.5).items():
+            own = classes[cover == kind]
+            if len(own) and COVERS[kind].scl == SOIL and abs(value - 0.35) > 0.02:
+                assert (own == (VEGETATION if value > 0.35 else SOIL)).all(), (month, kind, value)
 
 
 def test_clouds_are_bright_in_every_band(land: Land) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
@@ -18,6 +19,17 @@ VISUAL: Final = "visual"
 RED: Final = "red"
 _BLOCKS: Final = {10: 1024, 20: 512, 60: 256}
 """Side of a full-resolution tile in pixels, by metres of a pixel."""
+
+
+class Scaling(StrEnum):
+    """How the digital numbers of a reflectance band stand for reflectance, and whether its file says so."""
+
+    PLAIN = "plain"
+    """Without an offset: of baselines before 04.00, or the archive has taken it off."""
+    OFFSET = "offset"
+    """With ESA's offset, and without a word of it."""
+    TAGGED = "tagged"
+    """With ESA's offset, and with the TIFF's tags for scale and offset."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,8 +50,6 @@ class Asset:
     bits: int = 16
     scale: float = 0.0001
     """Value of a unit, in the item. Only for 16 bits."""
-    offset: float = 0.0
-    """Value of a 0, in the item. Only for 16 bits."""
 
     @property
     def bands(self) -> int:
@@ -73,9 +83,8 @@ class Asset:
 
 
 def _band(key: str, file: str, title: str, metres: int, plain: int) -> Asset:
-    # Earth Search states an offset of -0.1 for every baseline from 04.00 on, whatever the pixels are
     usual = {10: 1_300_000, 20: 330_000, 60: 85_000}[metres]
-    return Asset(key=key, file=file, title=title, metres=metres, usual=usual, plain=plain, offset=-0.1)
+    return Asset(key=key, file=file, title=title, metres=metres, usual=usual, plain=plain)
 
 
 def _retrieval(key: str, file: str, title: str, plain: int) -> Asset:

@@ -1,4 +1,4 @@
-"""STAC items of generated scenes, in the shape that Earth Search v1 gives them. Pure."""
+"""STAC items of generated scenes, in the shape that Earth Search v1 gives those of each collection. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from s2async.sandbox.world.archives import C1, L2A, Record
 from s2async.sandbox.world.assets import ASSETS, VISUAL
 from s2async.sandbox.world.land import Bytes
-from s2async.sandbox.world.passes import Take
+from s2async.sandbox.world.passes import FIRST_WITH_OFFSET, Take
 from s2async.sandbox.world.squares import Square
 
 ORIGIN: Final = "{origin}"
 """Stands for the server's origin in every href."""
-COLLECTION: Final = "sentinel-2-l2a"
 _COG: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
 _FRACTIONS: Final = {
     "s2:saturated_defective_pixel_percentage": 1,
@@ -34,59 +34,62 @@ _FRACTIONS: Final = {
 }
 
 
-def item_id(take: Take, square: Square) -> str:
-    """Such as ``S2B_33UUU_20220609_0_L2A``."""
-    return f"S2{take.platform[-1].upper()}_{square.name}_{take.time:%Y%m%d}_{take.sequence}_L2A"
-
-
-def cog_path(take: Take, square: Square, key: str) -> str:
-    """Path of an asset below ``/cogs/``, laid out as in the bucket of Earth Search."""
+def cog_path(record: Record, square: Square, key: str) -> str:
+    """Path of an asset below ``/cogs/``, laid out as in the buckets of Earth Search."""
     zone, band, letters = square.name[:-3], square.name[-3], square.name[-2:]
-    return (
-        f"{zone}/{band}/{letters}/{take.time:%Y}/{take.time.month}/{item_id(take, square)}/{ASSETS[key].file}.tif"
-    )
+    time = record.take.time
+    place = f"{zone}/{band}/{letters}/{time:%Y}/{time.month}/{record.item_id(square)}/{ASSETS[key].file}.tif"
+    return f"{C1}/{place}" if record.collection == C1 else place
 
 
 def make_item(
-    take: Take, square: Square, classes: Bytes, *, footprint: BaseGeometry, projection: str, keys: Sequence[str]
+    record: Record,
+    square: Square,
+    classes: Bytes,
+    *,
+    footprint: BaseGeometry,
+    projection: str,
+    keys: Sequence[str],
 ) -> dict[str, Any]:
-    """The item of one take over one square.
+    """The item of one take over one square in one collection.
 
     Args:
-        take: What was taken.
+        record: What was taken.
         square: Where.
         classes: SCL of the whole scene at a coarse resolution, uint8; its shares become the percentages.
         footprint: What the item says of the part with data, lon/lat.
         projection: How the CRS is written: ``proj:epsg``, ``proj:code`` or the empty string for not at all.
         keys: Of its assets.
     """
-    name = item_id(take, square)
+    take, name = record.take, record.item_id(square)
     assets: dict[str, Any] = {}
     if not take.only_jp2:
-        assets |= {key: _asset(key, square, f"{ORIGIN}/cogs/{cog_path(take, square, key)}") for key in keys}
-    assets |= {f"{key}-jp2": _jp2(key, take, square) for key in keys}
+        assets |= {key: _asset(key, record, square) for key in keys}
+    if record.collection == L2A:
+        assets |= {f"{key}-jp2": _jp2(key, take, square) for key in keys}
     return {
         "type": "Feature",
         "stac_version": "1.0.0",
         "id": name,
-        "properties": _properties(take, square, classes, projection),
+        "properties": _properties(record, square, classes, projection),
         "geometry": shapely.geometry.mapping(footprint),
         "bbox": list(footprint.bounds),
-        "links": _links(name),
+        "links": _links(record.collection, name),
         "assets": assets,
         "stac_extensions": [
             f"https://stac-extensions.github.io/{extension}/schema.json"
             for extension in ("raster/v1.1.0", "mgrs/v1.0.0", "eo/v1.1.0", "grid/v1.0.0", "projection/v1.1.0")
         ],
-        "collection": COLLECTION,
+        "collection": record.collection,
     }
 
 
-def _properties(take: Take, square: Square, classes: Bytes, projection: str) -> dict[str, Any]:
+def _properties(record: Record, square: Square, classes: Bytes, projection: str) -> dict[str, Any]:
+    take = record.take
     counts = np.bincount(classes.ravel(), minlength=12)
     valid = max(int(counts[1:].sum()), 1)
     updated = take.generated.replace(microsecond=254_000)
-    strip, made = f"{take.strip:%Y%m%dT%H%M%S}", f"{take.generated:%Y%m%dT%H%M%S}"
+    start, strip, made = (f"{time:%Y%m%dT%H%M%S}" for time in (take.datatake, take.strip, take.generated))
     mission, number = f"S2{take.platform[-1].upper()}", take.baseline.replace(".", "")
     properties: dict[str, Any] = {
         "created": _utc(updated),
@@ -103,14 +106,17 @@ def _properties(take: Take, square: Square, classes: Bytes, projection: str) -> 
         **{key: round(float(counts[value]) / valid * 100, 6) for key, value in _FRACTIONS.items()},
         "s2:product_type": "S2MSI2A",
         "s2:processing_baseline": take.baseline,
-        "s2:product_uri": f"{mission}_MSIL2A_{strip}_N{number}_R{take.orbit:03}_T{square.name:0>5}_{made}.SAFE",
+        "s2:product_uri": f"{mission}_MSIL2A_{start}_N{number}_R{take.orbit:03}_T{square.name:0>5}_{made}.SAFE",
         "s2:generation_time": f"{take.generated:%Y-%m-%dT%H:%M:%S}.000000Z",
+        "s2:datatake_id": f"G{mission}_{start}_{take.absolute:06}_N{take.baseline}",
         "s2:datastrip_id": f"{mission}_OPER_MSI_L2A_DS_SAND_{made}_S{strip}_N{take.baseline}",
-        "s2:sequence": str(take.sequence),
         "datetime": f"{take.time:%Y-%m-%dT%H:%M:%S.%f}Z",
-        "earthsearch:boa_offset_applied": True,
         "updated": _utc(updated),
     }
+    if record.collection == L2A:
+        properties["s2:sequence"] = str(take.sequence)
+    if record.flag is not None:
+        properties["earthsearch:boa_offset_applied"] = record.flag
     if projection == "proj:epsg":
         properties["proj:epsg"] = square.epsg
     elif projection == "proj:code":
@@ -118,10 +124,10 @@ def _properties(take: Take, square: Square, classes: Bytes, projection: str) -> 
     return properties
 
 
-def _asset(key: str, square: Square, href: str) -> dict[str, Any]:
+def _asset(key: str, record: Record, square: Square) -> dict[str, Any]:
     what = ASSETS[key]
     asset: dict[str, Any] = {
-        "href": href,
+        "href": f"{ORIGIN}/cogs/{cog_path(record, square, key)}",
         "type": _COG,
         "title": what.title,
         "proj:shape": [what.side, what.side],
@@ -131,7 +137,9 @@ def _asset(key: str, square: Square, href: str) -> dict[str, Any]:
     if key != VISUAL:
         asset["raster:bands"] = [{"nodata": 0, "data_type": what.dtype, "spatial_resolution": what.metres}]
     if what.bits == 16:
-        asset["raster:bands"][0] |= {"bits_per_sample": 15, "scale": what.scale, "offset": what.offset}
+        # Earth Search states an offset of -0.1 for every baseline from 04.00 on, whatever the pixels are
+        offset = -0.1 if what.is_reflectance and record.take.baseline >= FIRST_WITH_OFFSET else 0.0
+        asset["raster:bands"][0] |= {"bits_per_sample": 15, "scale": what.scale, "offset": offset}
     return asset
 
 
@@ -146,8 +154,8 @@ def _jp2(key: str, take: Take, square: Square) -> dict[str, Any]:
     }
 
 
-def _links(name: str) -> list[dict[str, str]]:
-    collection = f"{ORIGIN}/v1/collections/{COLLECTION}"
+def _links(collection: str, name: str) -> list[dict[str, str]]:
+    collection = f"{ORIGIN}/v1/collections/{collection}"
     return [
         {"rel": "self", "type": "application/geo+json", "href": f"{collection}/items/{name}"},
         {"rel": "parent", "type": "application/json", "href": collection},

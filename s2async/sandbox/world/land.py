@@ -31,41 +31,59 @@ class Cover:
 
     colours: tuple[Colour, Colour, Colour, Colour]
     """Red, green, blue, 1 to 255, in the middle of January, April, July and October."""
-    green: tuple[float, float, float, float]
-    """How green it is at those times: above 0.5 it is classified as vegetation."""
+    ndvi: tuple[float, ...]
+    """Its NDVI in the middle of each month, or one for all: above 0.35 it is classified as vegetation."""
     grain: float
     """Standard deviation of its brightness from pixel to pixel."""
     scl: int = SOIL
     """Its class when it is not green."""
 
 
-def _steady(colour: Colour, grain: float, scl: int = SOIL) -> Cover:
-    return Cover(colours=(colour,) * 4, green=(0.0,) * 4, grain=grain, scl=scl)
+def _steady(colour: Colour, grain: float, ndvi: float, scl: int = SOIL) -> Cover:
+    return Cover(colours=(colour,) * 4, ndvi=(ndvi,), grain=grain, scl=scl)
 
 
-def _growing(colours: Sequence[Colour], green: Sequence[float], grain: float, scl: int = SOIL) -> Cover:
+def _growing(colours: Sequence[Colour], ndvi: str, grain: float) -> Cover:
     first, second, third, fourth = colours
-    a, b, c, d = green
-    return Cover(colours=(first, second, third, fourth), green=(a, b, c, d), grain=grain, scl=scl)
+    return Cover(
+        colours=(first, second, third, fourth),
+        ndvi=tuple(float(hundredths) / 100 for hundredths in ndvi.split()),
+        grain=grain,
+    )
 
 
+_GREEN: Final = 0.35
+"""NDVI above which ground is classified as vegetation."""
 COVERS: Final = (
-    _steady((24, 36, 48), 1.0, WATER),
-    _growing([(30, 38, 34), (34, 46, 34), (32, 50, 34), (34, 44, 32)], [0.9, 1, 1, 1], 2.2),
-    _growing([(66, 58, 48), (62, 76, 40), (40, 66, 34), (86, 76, 38)], [0.3, 0.8, 1, 0.8], 2.6),
-    _growing([(70, 74, 50), (76, 104, 52), (88, 106, 56), (78, 92, 50)], [0.6, 1, 1, 1], 1.8),
-    _growing([(66, 84, 48), (56, 106, 44), (172, 146, 88), (120, 96, 70)], [0.8, 1, 0.2, 0.3], 1.5),
-    _growing([(94, 78, 62), (108, 88, 70), (60, 98, 44), (130, 112, 76)], [0.1, 0.2, 1, 0.3], 1.6),
-    _growing([(76, 84, 54), (130, 138, 52), (140, 124, 78), (84, 96, 56)], [0.8, 1, 0.4, 0.8], 1.6),
-    _growing([(112, 94, 74), (136, 112, 86), (150, 132, 98), (118, 98, 76)], [0.0, 0.1, 0.3, 0.1], 1.9),
-    _growing([(84, 80, 60), (74, 98, 50), (104, 112, 62), (92, 92, 58)], [0.4, 0.9, 0.9, 0.7], 1.7),
-    _steady((122, 112, 104), 7.0),
-    _steady((88, 84, 82), 6.0),
-    _growing([(70, 68, 58), (72, 84, 58), (64, 84, 54), (76, 78, 54)], [0.3, 0.8, 1, 0.8], 5.0),
-    _steady((164, 152, 140), 8.0),
-    _steady((58, 56, 56), 4.0, DARK),
+    _steady((24, 36, 48), 1.0, -0.33, WATER),
+    _growing([(30, 38, 34), (34, 46, 34), (32, 50, 34), (34, 44, 32)], "68 68 70 74 78 80 80 79 76 73 70 68", 2.2),
+    _growing([(66, 58, 48), (62, 76, 40), (40, 66, 34), (86, 76, 38)], "25 26 30 45 70 82 81 78 70 56 40 28", 2.6),
+    _growing(
+        [(70, 74, 50), (76, 104, 52), (88, 106, 56), (78, 92, 50)], "40 40 45 56 66 70 66 62 58 54 46 41", 1.8
+    ),
+    _growing(
+        [(66, 84, 48), (56, 106, 44), (172, 146, 88), (120, 96, 70)], "37 38 44 54 60 58 22 18 18 22 28 34", 1.5
+    ),
+    _growing(
+        [(94, 78, 62), (108, 88, 70), (60, 98, 44), (130, 112, 76)], "16 17 18 20 30 55 68 62 42 25 20 17", 1.6
+    ),
+    _growing(
+        [(76, 84, 54), (130, 138, 52), (140, 124, 78), (84, 96, 56)], "42 42 48 56 60 60 40 37 40 46 46 43", 1.6
+    ),
+    _growing(
+        [(112, 94, 74), (136, 112, 86), (150, 132, 98), (118, 98, 76)], "15 15 17 20 26 30 30 27 22 19 17 15", 1.9
+    ),
+    _growing(
+        [(84, 80, 60), (74, 98, 50), (104, 112, 62), (92, 92, 58)], "38 38 44 56 64 66 58 50 52 48 42 39", 1.7
+    ),
+    _steady((122, 112, 104), 7.0, 0.08),
+    _steady((88, 84, 82), 6.0, 0.12),
+    _growing([(70, 68, 58), (72, 84, 58), (64, 84, 54), (76, 78, 54)], "24 25 32 46 62 70 70 66 60 48 38 27", 5.0),
+    _steady((164, 152, 140), 8.0, 0.10),
+    _steady((58, 56, 56), 4.0, 0.15, DARK),
 )
-"""Water, conifers, broadleaves, meadow, five crops, town (streets, roofs, gardens, halls), shade."""
+"""Water, conifers, broadleaves, meadow, five crops (winter wheat, maize, rape, fallow, clover), town (streets,
+roofs, gardens, halls), shade. Wheat and rape are harvested in July."""
 
 _WATER, _CONIFER, _BROADLEAF, _MEADOW, _CROP, _TOWN, _SHADE = 0, 1, 2, 3, 4, 9, 13
 _CROPS, _TOWNS = 5, 4
@@ -133,19 +151,26 @@ class Land:
 
 def colours_at(month: float) -> NDArray[np.int16]:
     """True colour of each of COVERS at a time of the year, covers x 3."""
-    return np.array([at_time(kind.colours, month) for kind in COVERS]).round().astype(np.int16)
+    return np.array([_at_time(kind.colours, month) for kind in COVERS]).round().astype(np.int16)
+
+
+def ndvi_at(month: float) -> Floats:
+    """NDVI of each of COVERS at a time of the year."""
+    middles = np.arange(12) + 0.5
+    return np.array(
+        [np.interp(month, middles[: len(kind.ndvi)], kind.ndvi, period=12) for kind in COVERS], dtype=np.float32
+    )
 
 
 def classes(month: float) -> Bytes:
     """SCL class of each of COVERS at a time of the year."""
-    green = [float(at_time([(value,) for value in kind.green], month)[0]) for kind in COVERS]
     return np.array(
-        [VEGETATION if value > 0.5 else kind.scl for value, kind in zip(green, COVERS, strict=True)],
+        [VEGETATION if value > _GREEN else kind.scl for value, kind in zip(ndvi_at(month), COVERS, strict=True)],
         dtype=np.uint8,
     )
 
 
-def at_time(keys: Sequence[Sequence[float]], month: float) -> NDArray[np.float64]:
+def _at_time(keys: Sequence[Sequence[float]], month: float) -> NDArray[np.float64]:
     """Values at a time of the year from those in the middle of January, April, July and October."""
     place = (month - 0.5) / 3 % 4
     before, share = int(place), place % 1

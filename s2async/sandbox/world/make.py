@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,26 +26,25 @@ import platformdirs
 import shapely
 from filelock import FileLock, Timeout
 from shapely import MultiPolygon, Polygon
-from shapely.affinity import translate
-from shapely.geometry.base import BaseGeometry
 
 from s2async import files
 from s2async.errors import AreaError, ConfigError, LocalError
-from s2async.sandbox.world import sky as skies
-from s2async.sandbox.world.assets import ASSETS, RED, SCL, VISUAL
-from s2async.sandbox.world.fields import METRES, Plane
+from s2async.sandbox.world import swaths
+from s2async.sandbox.world.archives import COLLECTIONS, L2A, Record, records
+from s2async.sandbox.world.assets import ASSETS, RED, SCL, VISUAL, Scaling
+from s2async.sandbox.world.fields import Plane
 from s2async.sandbox.world.items import cog_path, make_item
 from s2async.sandbox.world.parks import PARKS
-from s2async.sandbox.world.passes import COVERS, YEAR, Look, Take, takes
+from s2async.sandbox.world.passes import COVERS, MONTHS, SEASONS, YEAR, Look, Take, takes
 from s2async.sandbox.world.render import asset_path, classes_path, prepare, render
-from s2async.sandbox.world.squares import EXTENT, TILE, Square, squares_of
+from s2async.sandbox.world.squares import TILE, Square, squares_of
 from s2async.text import size
 
 FORMAT: Final = 1
 """Of the folder, as the server reads it."""
 _MAKERS: Final = (
-    *("assets", "cogs", "fields", "items", "land", "passes"),
-    *("reflectance", "render", "sky", "squares", "views", "make"),
+    *("archives", "assets", "cogs", "fields", "items", "land", "passes"),
+    *("reflectance", "render", "sky", "squares", "swaths", "views", "make"),
 )
 """Modules that decide what the scenes are: when one of them changes, they are made anew."""
 NEAR: Final = 2000.0
@@ -54,8 +53,8 @@ MOST: Final = 2_000_000_000
 """Bytes on disk that the scenes of a world may take, about."""
 _ITEMS_MOST: Final = 10_000
 """Items of a world; more passes are thinned out."""
-_VARIETIES: Final = (COVERS, (0.0, 0.22, 1.0), (0.0, 1.0))
-"""Cloud covers of the skies of a season: as many different ones as there is room for."""
+_VARIETIES: Final = ((MONTHS, COVERS), (SEASONS, COVERS), (SEASONS, (0.0, 0.22, 1.0)), (SEASONS, (0.0, 1.0)))
+"""Looks of the land in a year, and cloud covers of the skies of each: as many as there is room for."""
 _FULL: Final = 0.7
 """Bytes of a tile under an average sky, as a share of those of a clear one."""
 _LONG: Final = 1e9
@@ -100,13 +99,24 @@ class Wish:
     """Keys of `assets.ASSETS` that every item has; None for SCL, true colour and here and there red."""
     period: tuple[date, date] = YEAR
     """First and last day of sensing."""
+    collections: Sequence[str] = (L2A,)
+    """Some of `archives.COLLECTIONS`: all of the same datatakes."""
+    lying: bool = False
+    """Whether flags in ``sentinel-2-l2a`` may be wrong, see `archives.records`."""
+
+    @property
+    def follows_seasons(self) -> bool:
+        """Whether the scenes show how NDVI changes from month to month."""
+        return self.assets is not None and any(ASSETS[key].is_reflectance for key in self.assets)
 
     @property
     def key(self) -> str:
         """Identifies the world that is made of it, by this version of the program."""
         wkt = [polygon.wkt for polygon in self.polygons]
         days = [day.isoformat() for day in self.period]
-        spec = json.dumps([FORMAT, self.items, self.seed, wkt, self.assets and sorted(self.assets), days])
+        assets = self.assets and sorted(self.assets)
+        kept = [sorted(self.collections), self.lying]
+        spec = json.dumps([FORMAT, self.items, self.seed, wkt, assets, days, kept])
         sources = [(Path(__file__).parent / f"{name}.py").read_bytes() for name in _MAKERS]
         return hashlib.sha256(b"".join([spec.encode(), *sources])).hexdigest()[:16]
 
@@ -119,6 +129,8 @@ def make_world(
     seed: int = 2022,
     assets: Sequence[str] | None = None,
     period: tuple[date, date] = YEAR,
+    collections: Sequence[str] = (L2A,),
+    lying: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> World:
     """Make the scenes of a period, or find them made.
@@ -131,6 +143,8 @@ def make_world(
         assets: Keys of `assets.ASSETS` that every item has, ``scl`` always; None for SCL, true colour and here and
             there red.
         period: First and last day of sensing.
+        collections: Some of `archives.COLLECTIONS`: all have the same datatakes.
+        lying: Whether some flags in ``sentinel-2-l2a`` are wrong, as in the real one.
         progress: Told what is going on, a line at a time.
 
     Raises:
@@ -140,8 +154,15 @@ def make_world(
     """
     wanted = [shapely.from_wkt(wkt) for _, wkt in PARKS] if areas is None else [polygon for _, polygon in areas]
     polygons = [polygon for polygon in wanted if isinstance(polygon, Polygon | MultiPolygon)]
-    keys = None if assets is None else [key for key in ASSETS if key == SCL or key in assets]
-    wish = Wish(polygons=polygons, items=items, seed=seed, assets=keys, period=period)
+    wish = Wish(
+        polygons=polygons,
+        items=items,
+        seed=seed,
+        assets=None if assets is None else [key for key in ASSETS if key == SCL or key in assets],
+        period=period,
+        collections=[name for name in COLLECTIONS if name in collections],
+        lying=lying,
+    )
     key = wish.key
     found = _made(folder, key)
     if found is not None:
@@ -198,20 +219,37 @@ Near = Mapping[int, frozenset[int]]
 """Full-resolution tiles of a square near areas, by the side of a tile in metres."""
 
 
-def _build(folder: Path, wish: Wish, progress: Callable[[str], None]) -> int:
-    polygons, seed = wish.polygons, wish.seed
-    squares = squares_of(polygons)
-    latitude = float(np.mean([polygon.centroid.y for polygon in polygons]))
-    plane = Plane(longitude=polygons[0].centroid.x, latitude=latitude)
+def plane_of(wish: Wish) -> Plane:
+    """The plane in which a world's land and clouds lie."""
+    latitude = float(np.mean([polygon.centroid.y for polygon in wish.polygons]))
+    return Plane(longitude=wish.polygons[0].centroid.x, latitude=latitude)
+
+
+def _near(wish: Wish, squares: Sequence[Square]) -> dict[str, Near]:
     sides = {ASSETS[key].tile for key in wish.assets or (SCL, VISUAL)}
-    near: dict[str, Near] = {
-        square.name: {side: square.tiles_near(polygons, NEAR, side) for side in sides} for square in squares
+    return {
+        square.name: {side: square.tiles_near(wish.polygons, NEAR, side) for side in sides} for square in squares
     }
-    year, room = _passes(wish, squares, near, plane)
+
+
+def records_of(wish: Wish) -> list[Record]:
+    """What the collections of a world list, without making it."""
+    squares = squares_of(wish.polygons)
+    return _records(wish, squares, _near(wish, squares), plane_of(wish))[0]
+
+
+def _build(folder: Path, wish: Wish, progress: Callable[[str], None]) -> int:
+    seed, plane = wish.seed, plane_of(wish)
+    squares = squares_of(wish.polygons)
+    near = _near(wish, squares)
+    listed, room = _records(wish, squares, near, plane)
     time = "a minute or so" if room < _LONG else "some minutes"
     progress(f"making the scenes of the sandbox in {folder} (once; about {size(room)} of disk, {time})")
     busiest = max(squares, key=lambda square: len(near[square.name][TILE]))
-    looks = sorted({take.look for take in year}, key=repr)
+    scalings: dict[Look, set[Scaling]] = {}
+    for record in listed:
+        scalings.setdefault(record.take.look, set()).add(record.scaling)
+    looks = sorted(scalings, key=repr)
     seasons = sorted({look.season for look in looks})
 
     def keys(square: Square, season: int) -> tuple[str, ...]:
@@ -235,6 +273,7 @@ def _build(folder: Path, wish: Wish, progress: Callable[[str], None]) -> int:
                 scratch,
                 square,
                 {_name(look): look for look in looks if look.season == season},
+                {_name(look): scalings[look] for look in looks if look.season == season},
                 near[square.name],
                 keys=keys(square, season),
                 seed=seed,
@@ -247,36 +286,46 @@ def _build(folder: Path, wish: Wish, progress: Callable[[str], None]) -> int:
             task.result()
             if done * 4 // len(scenes) > (done - 1) * 4 // len(scenes):
                 progress(f"{done * 100 // len(scenes)} % of the scenes are made")
-    written = _write_items(folder, year, squares, busiest, plane, keys)
+    written = _write_items(folder, wish, listed, squares, busiest, plane, keys)
     shutil.rmtree(scratch)
     return written
 
 
-def _passes(
+def _records(
     wish: Wish, squares: Sequence[Square], near: Mapping[str, Near], plane: Plane
-) -> tuple[list[Take], int]:
-    """The passes, under as many different skies as there is room for; and the bytes of their scenes, about."""
-    one = sum(
-        ASSETS[key].usual * _FULL * len(near[square.name][ASSETS[key].tile])
-        for square in squares
-        for key in wish.assets or (SCL, VISUAL)
+) -> tuple[list[Record], int]:
+    """What is listed, under as many different skies as there is room for; and its bytes on disk, about."""
+    keys = wish.assets or (SCL, VISUAL)
+    once, by_scaling = (
+        sum(
+            ASSETS[key].usual * _FULL * len(near[square.name][ASSETS[key].tile])
+            for square in squares
+            for key in keys
+            if ASSETS[key].is_reflectance is is_band
+        )
+        for is_band in (False, True)
     )
-    dates = _ITEMS_MOST // len(squares) if wish.items is None else wish.items
-    for covers in _VARIETIES:
-        edges = _edges(wish.polygons, plane) if covers == COVERS else ()
-        year = takes(wish.seed, edges, dates=dates, period=wish.period, covers=covers)
+    dates = _ITEMS_MOST // len(squares) // len(wish.collections) if wish.items is None else wish.items
+    for seasons, covers in _VARIETIES[0 if wish.follows_seasons else 1 :]:
+        edges = swaths.edges(wish.polygons, plane) if covers == COVERS else ()
+        year = takes(wish.seed, edges, dates=dates, period=wish.period, covers=covers, seasons=seasons)
         if not year:
             first, last = wish.period
             raise ConfigError(
                 f"no satellite of the sandbox passes between {first} and {last}; "
                 "they come every two or three days: choose a longer period"
             )
-        looks = len({take.look for take in year})
-        if one * looks <= MOST:
-            return year, round(one * looks)
+        if wish.assets is None:
+            # The footprints of the demo do not always end with the data: halves would count as editions.
+            year = [replace(take, datatake=take.strip) for take in year]
+        listed = records(year, wish.collections, lying=wish.lying)
+        looks = {record.take.look for record in listed}
+        room = once * len(looks) + by_scaling * len({(record.take.look, record.scaling) for record in listed})
+        if room <= MOST:
+            return listed, round(room)
     raise AreaError(
         f"the scenes of {len(wish.polygons):,} areas in {len(squares):,} grid squares would take "
-        f"about {size(round(one * looks))}, and the sandbox makes {size(MOST)} at most; "
+        f"about {size(round(room))}, and the sandbox makes {size(MOST)} at most; "
         "give it fewer areas or assets, or a shorter period"
     )
 
@@ -301,23 +350,14 @@ def _processes() -> Iterator[ProcessPoolExecutor]:
                 os.environ[name] = value
 
 
-def _edges(polygons: Sequence[Polygon | MultiPolygon], plane: Plane) -> list[float]:
-    """Edges of swaths that part the areas: through one of them, and through the middle between two neighbours."""
-    centres = shapely.get_coordinates([polygon.centroid for polygon in polygons])
-    ranked = np.sort(skies.edge_through(plane.unwrapped(centres[:, 0]) * plane.degree, centres[:, 1] * METRES))
-    between = (ranked[1:] + ranked[:-1]) / 2
-    return [
-        float(value) for value in (*ranked[:: max(1, len(ranked) // 3)], *between[:: max(1, len(between) // 3)])
-    ]
-
-
 def _name(look: Look) -> str:
     return hashlib.sha256(repr((look.season, astuple(look.sky))).encode()).hexdigest()[:12]
 
 
 def _write_items(
     folder: Path,
-    year: Sequence[Take],
+    wish: Wish,
+    listed: Sequence[Record],
     squares: Sequence[Square],
     busiest: Square,
     plane: Plane,
@@ -325,8 +365,9 @@ def _write_items(
 ) -> int:
     """Link the scenes to their places, and write an item for each; a few scenes lack a file."""
     lines: list[str] = []
-    lacking = _lacking(year)
-    for number, take in enumerate(year):
+    lacking = _lacking([record.take for record in listed if record.collection == L2A])
+    for number, record in enumerate(listed):
+        take = record.take
         for square in squares:
             name = _name(take.look)
             classes = np.load(classes_path(folder / _LOOKS, square, name))
@@ -335,22 +376,22 @@ def _write_items(
             own = keys(square, take.look.season)
             projection = {0: "proj:code", 1: ""}.get(number % 9, "proj:epsg")
             # As in real catalogues, not every footprint follows the data: then areas lie in its nodata part.
-            exact = take.time.day % 2 == 0
+            exact = take.time.day % 2 == 0 or (take.half and wish.assets is not None)
             item = make_item(
-                take,
+                record,
                 square,
                 classes,
-                footprint=_footprint(square, take.look.sky if exact else None, plane),
+                footprint=swaths.footprint(square, take.look.sky if exact else None, plane),
                 projection=projection,
                 keys=own,
             )
             lines.append(json.dumps(item, separators=(",", ":")))
             for key in () if take.only_jp2 else own:
-                if square == busiest and lacking.get(number) == key:
+                if square == busiest and lacking.get(number) == key and record.collection == L2A:
                     continue
                 _link(
-                    asset_path(folder / _LOOKS, square, name, key),
-                    folder / _COGS / cog_path(take, square, key),
+                    asset_path(folder / _LOOKS, square, name, key, record.scaling),
+                    folder / _COGS / cog_path(record, square, key),
                 )
     (folder / _ITEMS).write_text("\n".join(lines) + "\n", "utf-8")
     return len(lines)
@@ -364,30 +405,6 @@ def _lacking(year: Sequence[Take]) -> Mapping[int, str]:
         if take.look.sky.cover < 0.1 and take.look.sky.edge is None and take.sequence == 0 and not take.only_jp2
     ]
     return dict(zip(clear[2:4], ("scl", "visual"), strict=False))
-
-
-def _footprint(square: Square, sky: skies.Sky | None, plane: Plane) -> BaseGeometry:
-    """The raster's outline in lon/lat, cut at the swath's edge if the sky is given."""
-    edge = sky.edge if sky else None
-    corners = square.box if edge is None else shapely.segmentize(square.box, EXTENT / 4)
-    ring = shapely.get_coordinates(square.unproject(corners))
-    outline = Polygon(np.c_[plane.unwrapped(ring[:, 0]), ring[:, 1]])
-    if sky is None or edge is None:
-        return _cut_at_180(outline)
-    west, south, east, north = outline.bounds
-    low, high = ((edge - skies.edge_through(0.0, at * METRES)) / plane.degree for at in (south - 1, north + 1))
-    far = west - 5 if sky.before else east + 5
-    part = outline & Polygon([(far, south - 1), (low, south - 1), (high, north + 1), (far, north + 1)])
-    return _cut_at_180(outline if part.is_empty else part)
-
-
-def _cut_at_180(outline: BaseGeometry) -> BaseGeometry:
-    """An outline whose longitudes run on over 180 degrees, in parts between -180 and 180 (RFC 7946, 3.1.9)."""
-    west, _, east, _ = outline.bounds
-    if west >= -180 and east <= 180:
-        return outline
-    turns = ((shapely.box(turn - 180, -90, turn + 180, 90) & outline, -turn) for turn in (-360, 0, 360))
-    return MultiPolygon([translate(part, turn) for part, turn in turns if isinstance(part, Polygon) and part.area])
 
 
 def _link(source: Path, target: Path) -> None:

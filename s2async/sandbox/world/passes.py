@@ -14,7 +14,9 @@ from s2async.sandbox.world.sky import PATTERNS, Sky
 YEAR: Final = (date(2022, 1, 1), date(2022, 12, 31))
 """First and last day of the demo."""
 SEASONS: Final = 4
-"""Looks of the land in a year, three months each."""
+"""Looks of the land in a year, three months each, where true colour is all that shows them."""
+MONTHS: Final = 12
+"""Looks of the land in a year, for NDVI that follows the season."""
 COVERS: Final = (0.0, 0.04, 0.22, 0.48, 0.82, 1.0)
 """Cloud covers of the skies of a season."""
 _CHANCES: Final = (0.12, 0.10, 0.15, 0.14, 0.12, 0.37)
@@ -29,6 +31,24 @@ _TWINS: Final = 7
 """Passes of a year that were processed twice."""
 _HALVES: Final = 2
 """Passes of a year that were cut into two datastrips."""
+_BASELINES: Final = (
+    (date(2015, 6, 23), "02.06"),
+    (date(2018, 11, 6), "02.11"),
+    (date(2019, 5, 6), "02.12"),
+    (date(2019, 7, 8), "02.13"),
+    (date(2020, 2, 4), "02.14"),
+    (date(2021, 3, 30), "03.00"),
+    (date(2021, 6, 30), "03.01"),
+    (date(2022, 1, 25), "04.00"),
+    (date(2022, 12, 6), "05.09"),
+    (date(2023, 12, 13), "05.10"),
+    (date(2024, 7, 23), "05.11"),
+)
+"""Processing baselines of products when they were new, by the first day of each; minor ones are left out."""
+FIRST_WITH_OFFSET: Final = "04.00"
+"""First baseline whose numbers have ESA's offset."""
+_APART: Final = timedelta(seconds=208.6)
+"""Between the times of two editions of a pass before that baseline, as of a recorded granule of 2017-12-19."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,11 +57,13 @@ class Look:
 
     season: int
     sky: Sky
+    seasons: int = SEASONS
+    """Of a year."""
 
     @property
     def month(self) -> float:
         """Middle of the season, in months since the start of the year."""
-        return (self.season + 0.5) * 12 / SEASONS
+        return (self.season + 0.5) * 12 / self.seasons
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,8 +82,16 @@ class Take:
     generated: datetime
     strip: datetime
     """Start of the datastrip."""
+    datatake: datetime
+    """Start of the datatake."""
+    absolute: int
+    """Absolute orbit."""
     only_jp2: bool = False
     """True when no COG was made."""
+    edition: int = 0
+    """1 for the second processing of a pass."""
+    half: bool = False
+    """Whether the pass was cut into two datastrips."""
 
 
 def takes(
@@ -71,6 +101,7 @@ def takes(
     dates: int | None = None,
     period: tuple[date, date] = YEAR,
     covers: Sequence[float] = COVERS,
+    seasons: int = SEASONS,
 ) -> list[Take]:
     """All takes of a period, oldest first; none if no satellite passes in it.
 
@@ -82,9 +113,10 @@ def takes(
         dates: Keep only this many passes, spread over the period. Every kind of pass occurs if 8 or more are kept.
         period: First and last day.
         covers: Cloud covers of the skies of a season, some of COVERS.
+        seasons: Looks of the land in a year: SEASONS or MONTHS.
     """
     random = np.random.default_rng(seed + 50)
-    skies = _skies(seed, covers)
+    skies = _skies(seed, covers, seasons)
     chances = [chance for cover, chance in zip(COVERS, _CHANCES, strict=True) if cover in covers]
     first, last = ((day - YEAR[0]).days for day in period)
     days = [(day, 22 if day % 5 == 1 else 65) for day in range(first, last + 1) if day % 5 in (1, 3)]
@@ -106,7 +138,7 @@ def takes(
             days=day, seconds=float(random.uniform(0, 50)), milliseconds=int(random.integers(0, 999))
         )
         time = time.replace(microsecond=time.microsecond // 1000 * 1000)
-        season = (time.month - 1) * SEASONS // 12
+        season = (time.month - 1) * seasons // 12
         sky = skies[season][int(random.choice(len(covers), p=np.divide(chances, sum(chances))))]
         platform = f"sentinel-2{'ab'[day // 5 % 2]}"
         take = Take(
@@ -114,10 +146,12 @@ def takes(
             platform=platform,
             orbit=orbit,
             sequence=0,
-            look=Look(season=season, sky=sky),
-            baseline="04.00",
+            look=Look(season=season, sky=sky, seasons=seasons),
+            baseline=_baseline(time.date()),
             generated=time.replace(microsecond=0) + timedelta(hours=5, minutes=int(random.integers(0, 200))),
             strip=(time - timedelta(minutes=5)).replace(microsecond=0),
+            datatake=(time - timedelta(minutes=5)).replace(microsecond=0),
+            absolute=40_000 + day * 14,
             only_jp2=groups.get(index) == "jp2",
         )
         found += _variants(take, groups.get(index, ""), edges[index % len(edges)] if edges else None)
@@ -140,21 +174,32 @@ def _variants(take: Take, kind: str, edge: float | None) -> list[Take]:
             time=take.time + timedelta(seconds=6.5),
             strip=take.strip + timedelta(minutes=12, seconds=34),
             generated=take.generated + timedelta(minutes=107),
+            half=True,
         )
-        return [replace(take, look=first), later]
+        return [replace(take, look=first, half=True), later]
     if kind == "twin":
-        again = replace(
-            take,
-            sequence=1,
-            time=take.time + timedelta(milliseconds=1),
-            baseline="05.10",
-            generated=datetime(take.time.year + 1, 10, 3, 4, 5, 6, tzinfo=UTC) + timedelta(hours=take.time.day),
-        )
-        return [take, again]
+        old = take.baseline < FIRST_WITH_OFFSET
+        again = reprocessed(take)
+        return [take, replace(again, sequence=1, time=take.time + (_APART if old else timedelta(milliseconds=1)))]
     return [take]
 
 
-def _skies(seed: int, covers: Sequence[float]) -> list[list[Sky]]:
+def reprocessed(take: Take) -> Take:
+    """The take in another processing: of baseline 05.00 if it is old, else of the next after its own."""
+    following = {"04.00": "05.10", "05.09": "05.10", "05.10": "05.11", "05.11": "05.12"}
+    return replace(
+        take,
+        baseline=following.get(take.baseline, "05.00"),
+        generated=datetime(take.time.year + 1, 10, 3, 4, 5, 6, tzinfo=UTC) + timedelta(hours=take.time.day),
+        edition=1,
+    )
+
+
+def _baseline(day: date) -> str:
+    return next((name for first, name in reversed(_BASELINES) if first <= day), _BASELINES[0][1])
+
+
+def _skies(seed: int, covers: Sequence[float], seasons: int) -> list[list[Sky]]:
     random = np.random.default_rng(seed + 60)
     return [
         [
@@ -166,5 +211,5 @@ def _skies(seed: int, covers: Sequence[float]) -> list[list[Sky]]:
             )
             for cover in covers
         ]
-        for _ in range(SEASONS)
+        for _ in range(seasons)
     ]

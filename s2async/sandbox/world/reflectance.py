@@ -1,7 +1,8 @@
 """Reflectance of the ground and of clouds in every band, and the numbers in files that stand for it. Pure.
 
 Red, green and blue are those of true colour: its values are reflectance in units of 0.001, as in ESA's TCI. The
-other bands follow from how green the ground is, by two spectra: a canopy and bare soil (typical values, rounded).
+near infrared follows from red and the season's NDVI. The other bands are mixed, by this NDVI, of two spectra: a
+canopy and bare soil (typical values, rounded).
 """
 
 from __future__ import annotations
@@ -13,50 +14,75 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async.sandbox.world.assets import Asset
+from s2async.sandbox.world.assets import Asset, Scaling
 from s2async.sandbox.world.fields import Floats, Lattice
-from s2async.sandbox.world.land import COVERS, STRENGTH, WATER, Bytes, at_time, colours_at
+from s2async.sandbox.world.land import COVERS, STRENGTH, WATER, Bytes, colours_at, ndvi_at
 from s2async.sandbox.world.sky import enlarged
 
 Numbers = NDArray[np.uint16]
 
 UNIT: Final = 0.0001
 """Reflectance of one digital number."""
+OFFSET: Final = 1000
+"""What ESA adds to all digital numbers since baseline 04.00."""
 LARGEST: Final = 2**15 - 1
 """Largest digital number."""
 _COLOURS: Final = {"red": 0, "green": 1, "blue": 2}
 """Bands of true colour."""
-_SPECTRA: Final[Mapping[str, tuple[float, float, float, float]]] = {
-    "coastal": (0.025, 0.80, 0.030, 1.00),
-    "rededge1": (0.090, 1.15, 0.018, 1.00),
-    "rededge2": (0.250, 1.25, 0.014, 1.00),
-    "rededge3": (0.320, 1.32, 0.013, 1.00),
-    "nir": (0.350, 1.40, 0.012, 1.00),
-    "nir08": (0.370, 1.45, 0.010, 1.00),
-    "nir09": (0.380, 1.45, 0.008, 0.90),
-    "swir16": (0.170, 1.75, 0.005, 0.80),
-    "swir22": (0.080, 1.55, 0.004, 0.65),
+_INFRARED: Final[Mapping[str, float]] = {
+    "rededge2": 0.75,
+    "rededge3": 0.92,
+    "nir": 1.0,
+    "nir08": 1.05,
+    "nir09": 1.06,
 }
-"""Of each other band: reflectance of a canopy; that of dry ground as a multiple of its red (coastal: of its blue);
-reflectance of water; brightness of clouds as a multiple of that in true colour."""
+"""Bands of the near infrared: reflectance as a multiple of that of the band nir."""
+_SPECTRA: Final[Mapping[str, tuple[float, float]]] = {
+    "coastal": (0.025, 0.80),
+    "rededge1": (0.090, 1.15),
+    "swir16": (0.170, 1.75),
+    "swir22": (0.080, 1.55),
+}
+"""Of other bands: reflectance of a canopy; of dry ground as a multiple of its red (coastal: of its blue)."""
+_WATER: Final[Mapping[str, float]] = {
+    "coastal": 0.030,
+    "rededge1": 0.018,
+    "rededge2": 0.014,
+    "rededge3": 0.013,
+    "nir": 0.012,
+    "nir08": 0.010,
+    "nir09": 0.008,
+    "swir16": 0.005,
+    "swir22": 0.0006,
+}
+"""Reflectance of water. In swir22 it is so dark that some pixels are below zero, as in real scenes."""
+_CLOUDS: Final[Mapping[str, float]] = {"nir09": 0.90, "swir16": 0.80, "swir22": 0.65}
+"""Brightness of clouds as a multiple of that in true colour, where it is another."""
+_BARE, _CLOSED = 0.15, 0.75
+"""NDVI of bare soil and of a closed canopy."""
 
 
-def numbers(reflectance: Floats, classes: Bytes) -> Numbers:
+def numbers(reflectance: Floats, classes: Bytes, scaling: Scaling) -> Numbers:
     """Digital numbers of a window: the one place where the numbers in files come from reflectance.
 
-    They follow the convention of Earth Search's bucket sentinel-cogs: reflectance in units of 0.0001, without
-    ESA's offset, at least 1 where there is data (Element84/earth-search, issue 9).
+    ESA's numbers since baseline 04.00 are reflectance in units of 0.0001, plus 1000, at least 1 where there is
+    data. Without the offset they are those of Earth Search's bucket sentinel-cogs: ``max(number - 1000, 1)``, and
+    0 stays 0 (Element84/earth-search, issue 9).
 
     Args:
         reflectance: rows x columns.
         classes: SCL of these pixels, or of pixels twice as large; 0 where nothing was seen.
+        scaling: of the file.
 
     Returns:
         Rows x columns; 0 where nothing was seen.
     """
-    found: Numbers = np.clip(np.rint(reflectance * np.float32(1 / UNIT)), 1, LARGEST).astype(np.uint16)
+    found = np.clip(np.rint(reflectance * np.float32(1 / UNIT)).astype(np.int32) + OFFSET, 1, LARGEST)
+    if scaling is Scaling.PLAIN:
+        found = np.maximum(found - OFFSET, 1)
     found[enlarged(classes == 0, len(found) // len(classes))] = 0
-    return found
+    dn: Numbers = found.astype(np.uint16)
+    return dn
 
 
 def seen_from_above(
@@ -111,16 +137,18 @@ def _table(key: str, month: float) -> Floats:
 
 
 def _ground(key: str, kind: int, month: float) -> float:
-    colour = 0.001 * colours_at(month)[kind]
+    colour, ndvi = 0.001 * colours_at(month)[kind], float(ndvi_at(month)[kind])
     if key in _COLOURS:
         return float(colour[_COLOURS[key]])
-    canopy, dry, water, _ = _SPECTRA[key]
     if COVERS[kind].scl == WATER:
-        return water
-    green = float(at_time([(value,) for value in COVERS[kind].green], month)[0])
-    soil = dry * float(colour[_COLOURS["blue" if key == "coastal" else "red"]])
-    return green * canopy + (1 - green) * soil
+        return _WATER[key]
+    red, blue = float(colour[_COLOURS["red"]]), float(colour[_COLOURS["blue"]])
+    if key in _INFRARED:
+        return _INFRARED[key] * red * (1 + ndvi) / (1 - ndvi)
+    canopy, dry = _SPECTRA[key]
+    green = min(max((ndvi - _BARE) / (_CLOSED - _BARE), 0.0), 1.0)
+    return green * canopy + (1 - green) * dry * (blue if key == "coastal" else red)
 
 
 def _cloud(key: str) -> float:
-    return 1.0 if key in _COLOURS else _SPECTRA[key][3]
+    return _CLOUDS.get(key, 1.0)

@@ -11,19 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2async.sandbox.world import cogs
-from s2async.sandbox.world.assets import ASSETS, SCL, VISUAL, Asset
+from s2async.sandbox.world.assets import ASSETS, SCL, VISUAL, Asset, Scaling
 from s2async.sandbox.world.cogs import Cog, Tile, compress
 from s2async.sandbox.world.fields import Ground, Lattice, Plane
 from s2async.sandbox.world.land import Bytes, Land
 from s2async.sandbox.world.passes import Look
+from s2async.sandbox.world.reflectance import OFFSET
 from s2async.sandbox.world.sky import Skies
 from s2async.sandbox.world.squares import EXTENT, TILE, Square
 from s2async.sandbox.world.views import Window
 
 _COARSE: Final = 688
 """Pixels of 160 m a side of the whole scene; the coarsest overview of true colour has 687."""
-_METADATA: Final = '<GDALMetadata>\n  <Item name="OVR_RESAMPLING_ALG">{}</Item>\n</GDALMetadata>\n'
+_METADATA: Final = '<GDALMetadata>\n  <Item name="OVR_RESAMPLING_ALG">{}</Item>\n{}</GDALMetadata>\n'
 """Of all files: those of the bucket sentinel-cogs tell neither scale nor offset."""
+_TAGS: Final = (
+    '  <Item name="OFFSET" sample="0" role="offset">-0.100000000000000006</Item>\n'
+    '  <Item name="SCALE" sample="0" role="scale">0.000100000000000000005</Item>\n'
+)
+"""What is added in files of the collection ``sentinel-2-c1-l2a`` (its recorded header)."""
 
 
 def cover_path(folder: Path, square: Square, tile: int) -> Path:
@@ -36,9 +42,10 @@ def classes_path(folder: Path, square: Square, name: str) -> Path:
     return folder / f"{name}-{square.name}.npy"
 
 
-def asset_path(folder: Path, square: Square, name: str, key: str) -> Path:
-    """Where an asset of a look is written."""
-    return folder / f"{name}-{square.name}-{key}.tif"
+def asset_path(folder: Path, square: Square, name: str, key: str, scaling: Scaling) -> Path:
+    """Where an asset of a look is written; only those of reflectance bands differ by their scaling."""
+    kind = f"{key}-{scaling}" if ASSETS[key].is_reflectance else key
+    return folder / f"{name}-{square.name}-{kind}.tif"
 
 
 def prepare(folder: Path, square: Square, tile: int, *, seed: int, plane: Plane) -> None:
@@ -50,18 +57,20 @@ def render(
     folder: Path,
     square: Square,
     looks: Mapping[str, Look],
+    scalings: Mapping[str, Collection[Scaling]],
     near: Mapping[int, Collection[int]],
     *,
     keys: Sequence[str],
     seed: int,
     plane: Plane,
 ) -> None:
-    """Write ``<name>-<square>-<asset>.tif`` for every look, and its coarse classes (`classes_path`).
+    """Write the files of every look (`asset_path`), and its coarse classes (`classes_path`).
 
     Args:
         folder: Where the files go; it holds what `prepare` has written.
         square: Of all of them.
         looks: What they show, by name; at least one, and all of one season.
+        scalings: Of the reflectance bands of each look: as many files of a band are written.
         near: Full-resolution tiles that hold data of their own, counted row by row; by the side of a tile, metres.
         keys: Of the assets to write.
         seed: Of the world.
@@ -69,45 +78,65 @@ def render(
     """
     assets, skies = [ASSETS[key] for key in keys], Skies(seed)
     month = next(iter(looks.values())).month
-    ground = Ground(square, plane)
+    land, ground = _land(seed), Ground(square, plane)
     windows: dict[int, dict[int, Window]] = {
-        side: {tile: _window(folder, square, ground, tile, side, month, seed) for tile in sorted(near[side])}
+        side: {
+            tile: window(
+                land,
+                ground,
+                tile,
+                side,
+                month,
+                np.load(cover_path(folder, square, tile)) if side == TILE else None,
+            )
+            for tile in sorted(near[side])
+        }
         for side in {asset.tile for asset in assets}
     }
-    scene = Window.of(_land(seed), *_coarse(square, seed, plane), month)
+    scene = Window.of(land, *_coarse(square, seed, plane), month)
     for name, look in looks.items():
         views = {
-            side: {tile: window.under(skies, look.sky) for tile, window in group.items()}
+            side: {tile: there.under(skies, look.sky) for tile, there in group.items()}
             for side, group in windows.items()
         }
         whole = scene.under(skies, look.sky)
         np.save(classes_path(folder, square, name), whole.classes[:-1, :-1])
         clear = 1 - look.sky.cover * 0.8
         for asset in assets:
-            tiles = {
-                tile: compress(view.pixels(asset), asset.block, level=6 if asset.key == SCL else 1)
-                for tile, view in views[asset.tile].items()
-            }
             step = asset.metres // 10
-            _write(
-                asset_path(folder, square, name, asset.key),
-                square,
-                asset,
-                tiles,
-                whole.pixels(asset)[:-1:step, :-1:step],
-                ghost=int(name, 16) % 3 > 0,
-                usual=round(asset.usual * (clear if asset.key == VISUAL or asset.is_reflectance else 1)),
-            )
+            for scaling in sorted(scalings[name]) if asset.is_reflectance else (Scaling.PLAIN,):
+                tiles = {
+                    tile: compress(view.pixels(asset, scaling), asset.block, level=6 if asset.key == SCL else 1)
+                    for tile, view in views[asset.tile].items()
+                }
+                _write(
+                    asset_path(folder, square, name, asset.key, scaling),
+                    square,
+                    asset,
+                    scaling,
+                    tiles,
+                    whole.pixels(asset, scaling)[:-1:step, :-1:step],
+                    ghost=int(name, 16) % 3 > 0,
+                    usual=round(asset.usual * (clear if asset.key == VISUAL or asset.is_reflectance else 1)),
+                )
 
 
-def _window(folder: Path, square: Square, ground: Ground, tile: int, side: int, month: float, seed: int) -> Window:
-    """A full-resolution tile: of 10 m and 20 m where these have tiles, else of 60 m."""
-    land = _land(seed)
+def window(land: Land, ground: Ground, tile: int, side: int, month: float, cover: Bytes | None = None) -> Window:
+    """A full-resolution tile: of 10 m and 20 m where these have tiles, else of 60 m.
+
+    Args:
+        land: Of the world.
+        ground: The square.
+        tile: Counted row by row.
+        side: Of the tile, metres.
+        month: 0 is the start of January, 12 that of the next.
+        cover: What `prepare` has worked out for a tile of 10 m; None to do it here.
+    """
     if side == TILE:
         fine, coarse = _lattice(ground, tile, side, 1024), _lattice(ground, tile, side, 512)
-        return Window.of(land, fine, np.load(cover_path(folder, square, tile)), coarse, month)
-    only = _lattice(ground, tile, side, side // 60)
-    return Window.of(land, only, land.cover(only), only, month)
+    else:
+        fine = coarse = _lattice(ground, tile, side, side // 60)
+    return Window.of(land, fine, land.cover(fine) if cover is None else cover, coarse, month)
 
 
 def _lattice(ground: Ground, tile: int, side: int, size: int) -> Lattice:
@@ -132,6 +161,7 @@ def _write(
     path: Path,
     square: Square,
     asset: Asset,
+    scaling: Scaling,
     tiles: Mapping[int, bytes],
     whole: NDArray[Any],
     *,
@@ -154,11 +184,14 @@ def _write(
         west=square.west,
         north=square.north,
         pixel=asset.metres,
-        metadata=_METADATA.format("AVERAGE" if asset.key == VISUAL or asset.is_reflectance else "MODE"),
+        metadata=_METADATA.format(
+            "AVERAGE" if asset.key == VISUAL or asset.is_reflectance else "MODE",
+            _TAGS if scaling is Scaling.TAGGED else "",
+        ),
         ghost=ghost,
     )
     full, *overviews, coarsest = cog.levels
-    plain = _plain(asset, asset.block)
+    plain = _plain(asset, scaling, asset.block)
     jitter = np.random.default_rng(square.epsg + asset.side).uniform(0.8, 1.2, full.across * full.down)
     levels: list[list[Tile]] = [
         [
@@ -169,7 +202,7 @@ def _write(
         ]
     ]
     for level in overviews:
-        small = _plain(asset, level.block)
+        small = _plain(asset, scaling, level.block)
         levels.append([Tile(small, room=max(usual // 4, len(small)))] * (level.across * level.down))
     shown = whole[: coarsest.height, : coarsest.width]
     levels.append(
@@ -191,6 +224,9 @@ def _write(
 
 
 @lru_cache(maxsize=64)
-def _plain(asset: Asset, block: int) -> bytes:
+def _plain(asset: Asset, scaling: Scaling, block: int) -> bytes:
     shape = (block, block, asset.bands) if asset.bands > 1 else (block, block)
-    return compress(np.full(shape, asset.plain, dtype=asset.dtype), block, level=6)
+    pixels = np.full(shape, asset.plain, dtype=asset.dtype)
+    if scaling is not Scaling.PLAIN:
+        pixels += OFFSET
+    return compress(pixels, block, level=6)

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from s2async.sandbox.world.assets import SCL, VISUAL, Asset
+from s2async.sandbox.world.assets import SCL, VISUAL, Asset, Scaling
 from s2async.sandbox.world.fields import Floats, Lattice
 from s2async.sandbox.world.land import Bytes, Land, classes
 from s2async.sandbox.world.reflectance import numbers, retrieved, seen_from_above
@@ -24,18 +24,28 @@ class View:
     hidden: Floats
     """Opacity and shade at these pixels, from `Skies.classes`."""
 
-    def pixels(self, asset: Asset) -> NDArray[Any]:
-        """What an asset shows: rows x columns (x 3 for true colour), at the pixels that fit its resolution."""
+    def pixels(self, asset: Asset, scaling: Scaling = Scaling.PLAIN) -> NDArray[Any]:
+        """What an asset shows: rows x columns (x 3 for true colour), at the pixels that fit its resolution.
+
+        Args:
+            asset: what is shown.
+            scaling: of reflectance bands.
+        """
         window = self.window
         if asset.key == SCL:
             return self.classes
         if asset.key == VISUAL:
             return picture(window.colours, self.hidden, self.classes)
-        lattice, cover = window.at(asset.metres)
         if not asset.is_reflectance:
+            lattice, _ = window.at(asset.metres)
             return retrieved(asset, window.land.relief(lattice), self.classes)
-        reflectance = seen_from_above(asset.key, cover, lattice, window.land.grain, window.month, self.hidden)
-        return numbers(reflectance, self.classes)
+        return numbers(self.reflectance(asset), self.classes, scaling)
+
+    def reflectance(self, asset: Asset) -> Floats:
+        """What a reflectance band sees, rows x columns, also where the swath did not reach."""
+        window = self.window
+        lattice, cover = window.at(asset.metres)
+        return seen_from_above(asset.key, cover, lattice, window.land.grain, window.month, self.hidden)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
