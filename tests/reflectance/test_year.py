@@ -1,0 +1,161 @@
+"""The decision over a year of generated scenes in both conventions, with lying flags, against the truth."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from s2async.catalog.facts import facts
+from s2async.models import Scene
+from s2async.reflectance.convert import reflectance
+from s2async.reflectance.decision import UNSETTLED, Basis, Convention, Offset, decide
+from s2async.reflectance.evidence import Evidence
+from s2async.sandbox.world.archives import C1, L2A
+from s2async.sandbox.world.assets import Scaling
+from tests.support.seasons import BANDS, FIELDS, Year, agrees
+
+pytestmark = pytest.mark.slow
+
+NAMED = {L2A: Convention.EARTH_SEARCH, C1: Convention.ESA}
+"""What a configuration can say of the archives."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One band of one item, decided with what is known of its archive and with the pixels of some areas."""
+
+    scene: Scene
+    key: str
+    archive: bool
+    """Whether the archive is known."""
+    scaling: Scaling
+    offset: Offset
+    proof: bool
+    """Whether the pixels prove that there is no offset."""
+    right: bool
+
+
+@pytest.fixture(scope="module")
+def year(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Year]:
+    folder = tmp_path_factory.mktemp("year")
+    yield Year.made(folder / "world")
+    shutil.rmtree(folder)  # hundreds of MB
+
+
+@pytest.fixture(scope="module")
+def cells(year: Year) -> list[Cell]:
+    return [cell for scene in year.scenes() if "red" in scene.assets for cell in cells_of(year, scene)]
+
+
+def cells_of(year: Year, scene: Scene) -> Iterator[Cell]:
+    """All bands of an item, with the pixels of both fields and with those of the small one."""
+    there = [key for key in BANDS if year.world.local(scene.assets[key].href).exists()]
+    read = {(key, field): year.window(scene, key, field) for key in there for field in FIELDS}
+    scaling = year.truth.record(scene.collection, scene.id).scaling
+    for fields in (tuple(FIELDS), ("small",)):
+        evidence = sum((Evidence.of(read[key, field][0]) for key in there for field in fields), Evidence())
+        for key in there:
+            for archive in (True, False):
+                known = facts(
+                    scene,
+                    key,
+                    convention_override=NAMED[scene.collection] if archive else None,
+                    tag=read[key, fields[0]][1],
+                )
+                offset = decide(key, known, evidence)
+                right = offset.dn is not None and all(
+                    agrees(reflectance(dn, offset.dn), true) for dn, _, true in (read[key, f] for f in fields)
+                )
+                yield Cell(scene, key, archive, scaling, offset, evidence.proves_none, right)
+
+
+def is_early(scene: Scene) -> bool:
+    return UNSETTLED[0] <= scene.datetime < UNSETTLED[1]
+
+
+def test_reflectance_is_right_or_named(cells: list[Cell]) -> None:
+    """No wrong reflectance is silent."""
+    assert Counter(cell.right for cell in cells if cell.offset.is_certain).keys() == {True}
+    doubtful = [cell for cell in cells if not cell.offset.is_certain]
+    assert doubtful
+    for cell in doubtful:
+        assert cell.offset.basis in (Basis.DOUBTFUL, Basis.UNKNOWN) or cell.offset.doubt
+
+
+def test_where_the_table_can_know_it_does(cells: list[Cell]) -> None:
+    """What is doubted are files of early 2022 without a true flag; of unknown archives, files that say nothing."""
+    for cell in cells:
+        scene, old = cell.scene, cell.scene.baseline < "04.00"
+        if cell.archive and scene.collection == L2A:
+            knows = old or scene.subtracted is True or not is_early(scene) or cell.proof
+        elif cell.archive:
+            knows = True
+        else:
+            knows = old or cell.scaling is Scaling.TAGGED or cell.proof
+        assert cell.offset.is_certain == knows, cell
+
+
+def test_every_row_of_the_table_decides_some_files(cells: list[Cell]) -> None:
+    """All cells by what is known and what the file is: archive, numbers, flag, basis, and whether it is right."""
+    plain, offset, tagged = Scaling.PLAIN, Scaling.OFFSET, Scaling.TAGGED
+    rows = Counter((c.archive, c.scaling, c.scene.subtracted, c.offset.basis, c.right) for c in cells)
+    assert rows == {
+        (True, tagged, None, Basis.TAG, True): 1340,
+        (True, plain, False, Basis.BASELINE, True): 330,
+        (True, plain, True, Basis.FLAG, True): 550,
+        (True, plain, False, Basis.BUCKET, True): 220,
+        (True, plain, None, Basis.BUCKET, True): 210,
+        (True, plain, False, Basis.PIXELS, True): 5,
+        (True, plain, False, Basis.DOUBTFUL, False): 25,
+        (True, offset, False, Basis.DOUBTFUL, True): 30,
+        (True, offset, None, Basis.DOUBTFUL, True): 30,
+        # of an archive that is not known
+        (False, tagged, None, Basis.TAG, True): 1340,
+        (False, plain, False, Basis.BASELINE, True): 330,
+        (False, plain, True, Basis.PIXELS, True): 105,
+        (False, plain, False, Basis.PIXELS, True): 50,
+        (False, plain, None, Basis.PIXELS, True): 50,
+        (False, plain, True, Basis.UNKNOWN, False): 445,
+        (False, plain, False, Basis.UNKNOWN, False): 200,
+        (False, plain, None, Basis.UNKNOWN, False): 160,
+        (False, offset, False, Basis.UNKNOWN, False): 30,
+        (False, offset, None, Basis.UNKNOWN, False): 30,
+    }
+    assert sum(rows.values()) == 5480
+
+
+def test_pixels_alone_prove_no_offset_where_there_is_one(cells: list[Cell]) -> None:
+    assert not any(cell.proof for cell in cells if cell.scaling is not Scaling.PLAIN)
+    assert {cell.proof for cell in cells if cell.scaling is Scaling.PLAIN} == {True, False}
+
+
+def test_ndvi_of_one_overpass_is_the_same_in_both_collections(year: Year) -> None:
+    """Where offsets are ignored, the same picture has two NDVI; by the decision it has one."""
+    ndvi: dict[tuple[str, str], dict[str, float]] = {}
+    for scene in year.scenes():
+        if "red" not in scene.assets or not all(
+            year.world.local(scene.assets[key].href).exists() for key in ("red", "nir")
+        ):
+            continue
+        means = []
+        for key in ("red", "nir"):
+            dn, tag, _ = year.window(scene, key, "wide")
+            offset = decide(
+                key, facts(scene, key, convention_override=NAMED[scene.collection], tag=tag), Evidence.of(dn)
+            )
+            if not offset.is_certain or not dn.all():
+                break
+            means.append(reflectance(dn, offset.dn or 0).mean())
+        else:
+            red, nir = means
+            ndvi.setdefault((scene.acquisition, scene.datastrip), {})[scene.collection] = (nir - red) / (nir + red)
+    pairs = [found for found in ndvi.values() if len(found) == 2]
+    assert len(pairs) > 40
+    for found in pairs:
+        assert found[L2A] == pytest.approx(found[C1], abs=1e-5)
+    assert np.ptp([found[C1] for found in pairs]) > 0.3, "the season shows"
