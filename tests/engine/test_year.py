@@ -1,23 +1,30 @@
-"""The decision over a year of generated scenes in both conventions, with lying flags, against the truth."""
+"""A year of generated scenes in both collections of Earth Search, with flags that lie, against the truth."""
 
 from __future__ import annotations
 
+import csv
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from s2async.catalog.facts import facts
+from s2async.config.model import Config
 from s2async.models import Scene
 from s2async.reflectance.convert import reflectance
 from s2async.reflectance.decision import UNSETTLED, Basis, Convention, Offset, decide
 from s2async.reflectance.evidence import Evidence
+from s2async.sandbox.server.process import Sandbox, start
+from s2async.sandbox.truth import oracle
 from s2async.sandbox.world.archives import C1, L2A
 from s2async.sandbox.world.assets import Scaling
-from tests.support.seasons import BANDS, FIELDS, Year, agrees
+from tests.support import worlds
+from tests.support.seasons import BANDS, FIELDS, PERIOD, Year, agrees
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +52,15 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Year]:
     folder = tmp_path_factory.mktemp("year")
     yield Year.made(folder / "world")
     shutil.rmtree(folder)  # hundreds of MB
+
+
+@pytest.fixture(scope="module")
+def served(year: Year) -> Iterator[Sandbox]:
+    with start(year.world.folder) as sandbox:
+        yield sandbox
+
+
+# ---- decisions --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +175,58 @@ def test_ndvi_of_one_overpass_is_the_same_in_both_collections(year: Year) -> Non
     for found in pairs:
         assert found[L2A] == pytest.approx(found[C1], abs=1e-5)
     assert np.ptp([found[C1] for found in pairs]) > 0.3, "the season shows"
+
+
+# ---- acquisitions -----------------------------------------------------------------------------------------
+
+
+def write_config(folder: Path, sandbox: Sandbox, collection: str, **output: Any) -> Path:
+    """A configuration that saves whatever has data."""
+    catalog = {"url": sandbox.api, "collection": collection, "assets": {"scl": "scl"}}
+    return worlds.write_config(
+        folder,
+        sandbox,
+        areas=FIELDS,
+        search={"catalog": catalog, "datetime": "/".join(map(str, PERIOD)), "max_scene_cloud": 100},
+        clouds={"max_area_cloud": 100, "min_area_valid": 0},
+        output=output,
+    )
+
+
+def index(config: Config) -> list[dict[str, str]]:
+    with (config.output.folder / "overview.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def expected(year: Year, *collections: str) -> set[tuple[str, str]]:
+    """Area and item of the crops that count, by brute force: the best readable item of each datastrip."""
+    strips: defaultdict[str, list[Scene]] = defaultdict(list)
+    for scene in year.scenes():
+        if scene.collection in collections and "scl" in scene.assets:
+            strips[scene.datastrip].append(scene)
+    found = set()
+    for editions in strips.values():
+        best = max(editions, key=lambda scene: (scene.baseline, scene.generated, scene.id))
+        path = year.world.local(best.assets["scl"].href)
+        for area, polygon in FIELDS.items():
+            share = oracle.plain_cloud_percent(path, polygon) if path.exists() else None
+            if share is not None and not np.isnan(share):
+                found.add((area, best.id))
+    return found
+
+
+def test_no_edition_counts_twice_and_both_halves_of_a_pass_count(
+    year: Year, served: Sandbox, tmp_path: Path
+) -> None:
+    """Also when the same datatakes come from the other collection into the same state."""
+    for known in ((L2A,), (L2A, C1)):
+        config = worlds.run(write_config(tmp_path, served, known[-1], assets=["red"]), served).config
+        rows = index(config)
+        counted = [(row["area"], row["item_id"]) for row in rows]
+        assert len(counted) == len(set(counted))
+        assert set(counted) == expected(year, *known)
+        acquisitions = {scene.id: scene.acquisition for scene in year.scenes()}
+        passes = Counter((area, acquisitions[item]) for area, item in counted)
+        halves = {area for (area, _), count in passes.items() if count == 2}
+        assert set(passes.values()) == {1, 2}
+        assert halves, "an area on the edge of two datastrips has a crop of each"
