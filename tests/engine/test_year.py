@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
+from rasterio.windows import Window
 
 from s2async.catalog.facts import facts
 from s2async.config.model import Config
@@ -180,14 +184,25 @@ def test_ndvi_of_one_overpass_is_the_same_in_both_collections(year: Year) -> Non
 # ---- acquisitions -----------------------------------------------------------------------------------------
 
 
-def write_config(folder: Path, sandbox: Sandbox, collection: str, **output: Any) -> Path:
-    """A configuration that saves whatever has data."""
-    catalog = {"url": sandbox.api, "collection": collection, "assets": {"scl": "scl"}}
+def write_config(
+    folder: Path,
+    sandbox: Sandbox,
+    collection: str,
+    *,
+    period: tuple[date, date] = PERIOD,
+    offsets: str | None = None,
+    **output: Any,
+) -> Path:
+    """A configuration that saves whatever has data; ``offsets`` is what it says of the archive."""
+    catalog: dict[str, Any] = {"url": sandbox.api, "collection": collection, "assets": {"scl": "scl"}}
+    if offsets:
+        catalog["offsets"] = offsets
+    days = "/".join(map(str, period))
     return worlds.write_config(
         folder,
         sandbox,
         areas=FIELDS,
-        search={"catalog": catalog, "datetime": "/".join(map(str, PERIOD)), "max_scene_cloud": 100},
+        search={"catalog": catalog, "datetime": days, "max_scene_cloud": 100},
         clouds={"max_area_cloud": 100, "min_area_valid": 0},
         output=output,
     )
@@ -230,3 +245,94 @@ def test_no_edition_counts_twice_and_both_halves_of_a_pass_count(
         halves = {area for (area, _), count in passes.items() if count == 2}
         assert set(passes.values()) == {1, 2}
         assert halves, "an area on the edge of two datastrips has a crop of each"
+
+
+# ---- crops ------------------------------------------------------------------------------------------------
+
+NOT_CERTAIN = ("doubtful", "unknown")
+WINTER = (date(2022, 1, 1), date(2022, 4, 30))
+"""Before, in and after the weeks in which files of one collection are of both kinds."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What GDAL shows of a crop of a reflectance band."""
+
+    basis: str
+    scaling: Scaling
+    """Of the scene's file."""
+    offset: float
+    right: bool
+    """Whether number * scale + offset is the true reflectance in every pixel of the area."""
+
+
+def shown(year: Year, config: Config, *, harmonised: bool) -> list[Shown]:
+    scenes = {scene.id: scene for scene in year.scenes()}
+    found = []
+    for row in sorted(index(config), key=lambda row: (row["item_id"], row["asset"])):
+        scene, key = scenes[row["item_id"]], row["asset"]
+        with rasterio.open(config.output.folder / row["path"]) as crop:
+            dn, tags, place = crop.read(1), crop.tags(), crop.transform
+            (scale,), (offset,) = crop.scales, crop.offsets
+            size = crop.shape
+        with rasterio.open(year.world.local(scene.assets[key].href)) as file:
+            column, top = ~file.transform * (place.c, place.f)
+        true = year.true(scene.collection, scene.id, key, Window(round(column), round(top), *size[::-1]))
+        if harmonised:
+            true = np.where(np.isnan(true), np.nan, np.maximum(true, 0.0001))
+        true[dn == 0] = np.nan  # beyond the polygon
+        assert tags["OFFSET_BASIS"] == row["offset_basis"]
+        found.append(
+            Shown(
+                basis=row["offset_basis"],
+                scaling=year.truth.record(scene.collection, scene.id).scaling,
+                offset=offset,
+                right=agrees(np.where(dn == 0, np.nan, dn * scale + offset), true),
+            )
+        )
+    return found
+
+
+@pytest.mark.parametrize(("collection", "offsets"), [(L2A, "earth-search"), (C1, "esa"), (L2A, None), (C1, None)])
+def test_crops_show_the_true_reflectance_or_say_that_they_may_not(
+    year: Year, served: Sandbox, tmp_path: Path, collection: str, offsets: str | None
+) -> None:
+    """By the tags alone, as rasterio reads them; published and, from the same crops, harmonised."""
+    pytest.importorskip("s2async.output.band_tags", reason="crops have no offsets yet")
+    for kind in ("published", "harmonised"):
+        path = write_config(
+            tmp_path,
+            served,
+            collection,
+            period=WINTER,
+            offsets=offsets,
+            assets=["red", "swir22"],
+            reflectance=kind,
+        )
+        ran = worlds.run(path, served)
+        crops = shown(year, ran.config, harmonised=kind == "harmonised")
+        assert len(crops) > 100
+        for crop in crops:
+            assert crop.right or crop.basis in NOT_CERTAIN, crop
+        if kind == "harmonised":
+            assert not any(re.search(r"/B\d\d\.tif$", path) for path in ran.paths), "nothing is read again"
+            assert {crop.offset for crop in crops if crop.basis not in NOT_CERTAIN} == {0}
+        bases = Counter((crop.basis, crop.scaling, crop.right) for crop in crops)
+        assert bases.keys() == BASES[collection, offsets]
+
+
+_P, _O, _T = Scaling.PLAIN, Scaling.OFFSET, Scaling.TAGGED
+BASES = {
+    (L2A, "earth-search"): {
+        ("baseline", _P, True),
+        ("flag", _P, True),
+        ("bucket", _P, True),
+        ("pixels", _P, True),
+        ("doubtful", _P, False),
+        ("doubtful", _O, True),
+    },
+    (C1, "esa"): {("tag", _T, True)},
+    (L2A, None): {("baseline", _P, True), ("pixels", _P, True), ("unknown", _P, False), ("unknown", _O, False)},
+    (C1, None): {("tag", _T, True)},
+}
+"""What decides, on what files, and whether it is right: by collection and by what the configuration says."""
