@@ -298,7 +298,6 @@ def test_crops_show_the_true_reflectance_or_say_that_they_may_not(
     year: Year, served: Sandbox, tmp_path: Path, collection: str, offsets: str | None
 ) -> None:
     """By the tags alone, as rasterio reads them; published and, from the same crops, harmonised."""
-    pytest.importorskip("s2async.output.band_tags", reason="crops have no offsets yet")
     for kind in ("published", "harmonised"):
         path = write_config(
             tmp_path,
