@@ -41,6 +41,9 @@ class Status(StrEnum):
     FAILED = "failed"
     """At least one asset has no answer yet. The next runs try again after transient causes, ``retry`` after final
     ones. Crops of other assets may be on disk, and count."""
+    DUPLICATE = "duplicate"
+    """The area was measured, and another item of the same overpass counts in its place. Crops of earlier runs may
+    be on disk, but do not count. Only with ``overlaps = "one"``."""
 
 
 class Cause(StrEnum):
@@ -305,6 +308,8 @@ class Selection:
     """Keys of the assets that the cloud rule measures."""
     harmonised: bool = False
     """True when crops of reflectance bands have no offset, False when their pixels are as published."""
+    one_per_overpass: bool = False
+    """Of all items of one overpass, one counts for an area; else all of them do. See `clouds.overpass`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -349,6 +354,8 @@ class Batch:
     """Other batches have jobs of the same scene: blocks and headers are kept for them."""
     evidence: Evidence | None = None
     """What the pixels of the scene's reflectance bands that were read so far show of an offset."""
+    measuring: bool = False
+    """Jobs are only measured: which of the clear ones are cut is decided when all of their overpass are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -397,7 +404,9 @@ class BatchResult:
     left: tuple[Job, ...] = ()
     """Jobs without an outcome, with what is known: a server is not asked at present, or the batch was stopped."""
     parked: str = ""
-    """That server's origin."""
+    """That server's origin, when jobs are left because of it."""
+    undecided: tuple[Job, ...] = ()
+    """Jobs of a batch that only measures (`Batch.measuring`) that are clear, with their measurements."""
     traffic: tuple[Traffic, ...] = ()
     """What was requested and received for the batch."""
 

@@ -69,6 +69,8 @@ class Search:
     """A convex polygon with few vertices around all its areas, lon/lat."""
     start: datetime
     end: datetime
+    areas: frozenset[str] = frozenset()
+    """Fingerprints of its areas. Other areas in its scenes have searches of their own."""
 
 
 # ---- planning ---------------------------------------------------------------------------------------------
@@ -99,12 +101,15 @@ def plan(
     for members in groups(parts):
         geometry = surround([parts[member] for member in members])
         names = list(dict.fromkeys(areas[owner].name for owner in owners[members]))
+        ours = frozenset(areas[owner].fingerprint for owner in owners[members])
         who = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
         for first, last in within(when, opens[owners[members]], closes[owners[members]]):
             days = f"{first:%Y-%m-%d}/{last - timedelta(microseconds=1):%Y-%m-%d}"
             question = (catalog.url, catalog.collection, geometry.wkt, first.isoformat(), last.isoformat())
             key = hashlib.sha256("\n".join(question).encode()).hexdigest()[:16]
-            searches.append(Search(label=f"{who}, {days}", key=key, geometry=geometry, start=first, end=last))
+            searches.append(
+                Search(label=f"{who}, {days}", key=key, geometry=geometry, start=first, end=last, areas=ours)
+            )
     return searches
 
 

@@ -102,6 +102,7 @@ def bytes_ahead(config: Config, areas: Sequence[Area], limits: RunLimits = NO_LI
         selection.assets,
         measured=selection.measured,
         max_scene_cloud=config.search.max_scene_cloud,
+        one_per_overpass=selection.one_per_overpass,
     )
     if whole.bytes <= config.run.confirm_above or not whole.jobs:
         return whole.bytes

@@ -44,6 +44,7 @@ def write_config(file: Path, areas: str | None, settings: Mapping[str, Setting])
     if areas is not None:
         Config.of({"areas": areas, **settings})
         text = with_settings(with_areas(_relative_to(file.parent, areas)), settings)
+    text = with_settings(text, {"overlaps": "one"})
     if file.name != "config.toml":
         text = with_folder(text, _data_folder(file))
     if os.path.lexists(file):

@@ -29,6 +29,7 @@ COLOURS = {
     Status.OUTSIDE: "bright_black",
     Status.MISSING: "yellow",
     Status.FAILED: "red",
+    Status.DUPLICATE: "bright_black",
 }
 
 
@@ -133,6 +134,7 @@ class RunView:
         counts = Text("  ").join(
             Text(f"{progress.done[status]:,} {status}", style=COLOURS[status] if progress.done[status] else "dim")
             for status in Status
+            if status is not Status.DUPLICATE or progress.done[status]
         )
         return Group(head, counts, Text(self._traffic(), style="cyan"))
 

@@ -34,7 +34,8 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
     """Print tables of jobs, traffic, searches and failures."""
     selection = config.selection()
     counts = state.counts(selection)
-    columns = [str(status) for status in Status] + [OPEN]
+    columns = [str(status) for status in Status if status is not Status.DUPLICATE or counts.total.get(status)]
+    columns.append(OPEN)
     told = [(named_season(area.name, area.start, area.end), area.by_status) for area in counts.areas[:AREAS_SHOWN]]
     if more := counts.areas[AREAS_SHOWN:]:
         told.append((f"and {len(more):,} more", sum((Counter(area.by_status) for area in more), Counter())))

@@ -134,6 +134,8 @@ class Search(Section):
     """Maximum cloud cover of a whole scene, in per cent; scenes without a value are kept."""
     reprocessed: Literal["newest", "all"] = "newest"
     """Which items of a scene count if it was processed several times: the newest, or all."""
+    overlaps: Literal["all", "one"] = "all"
+    """Which items count where several show an area in one overpass: all, or the best one."""
 
     @property
     def period(self) -> Period:
@@ -371,6 +373,7 @@ class Config(Section):
             mask=self.output.mask,
             format="gtiff",
             newest_only=self.search.reprocessed == "newest",
+            one_per_overpass=self.search.overlaps == "one",
             rule=rule.name,
             measured=rule.assets,
             harmonised=self.output.reflectance == "harmonised",

@@ -8,7 +8,7 @@ from s2async import alarms
 from s2async.catalog.lacking import Lacking
 from s2async.clouds.rule import CloudRule
 from s2async.config.model import Config
-from s2async.engine.job_queue import JobQueue
+from s2async.engine.job_queue import JobQueue, OverpassQueue
 from s2async.engine.limit_watch import LimitWatch
 from s2async.engine.limits import RunLimits
 from s2async.engine.progress import Progress
@@ -44,9 +44,10 @@ class Context:
         self.progress = progress
         self.emit = emit
         self.watch = LimitWatch(limits, progress)
-        self.queue = JobQueue(config.run.queue)
         self.catalog = config.catalog()
         self.selection = config.selection()
+        kind = OverpassQueue if self.selection.one_per_overpass else JobQueue
+        self.queue: JobQueue = kind(config.run.queue)
         self.rule: CloudRule = config.cloud_rule()
         self.lacking = Lacking(self.selection.assets, measured=self.rule.assets)
         """Wanted assets that no scene has offered."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from s2async import alarms
 from s2async.catalog import search
+from s2async.catalog.overpasses import Together
 from s2async.catalog.pages import Asker, Fetch
 from s2async.catalog.periods import TOLERANCE
 from s2async.engine.context import Context
-from s2async.engine.job_queue import scene_of
+from s2async.engine.job_queue import by_area, scene_of
 from s2async.models import Job, JobsFound, Notice, Scene, SearchDone
 from s2async.net.client import Transport
 
@@ -60,6 +61,22 @@ class Feeder:
         raise _LimitReachedError
 
     async def _resume(self) -> None:
+        if not self._context.selection.one_per_overpass:
+            async for jobs in self._open_scenes():
+                await self._enqueue(jobs, resumed=True)
+            return
+        together = Together[Scene](descending=True)
+        held: dict[tuple[str, str], list[Job]] = {}
+        async for jobs in self._open_scenes():
+            scene = jobs[0].scene
+            for overpass in together.add(scene):
+                await self._enqueue([job for one in overpass for job in held.pop(_key(one))], resumed=True)
+            held[_key(scene)] = jobs
+        for overpass in together.rest():
+            await self._enqueue([job for one in overpass for job in held.pop(_key(one))], resumed=True)
+
+    async def _open_scenes(self) -> AsyncIterator[list[Job]]:
+        """The jobs that earlier runs left open, scene by scene."""
         context = self._context
         cursor, rest = None, list[Job]()
         while True:
@@ -67,7 +84,7 @@ class Feeder:
             runs = [list(run) for _, run in itertools.groupby([*rest, *page], key=scene_of)]
             rest = runs.pop() if cursor else []  # the next page may begin with more jobs of this scene
             for jobs in runs:
-                await self._enqueue(jobs, resumed=True)
+                yield jobs
             if cursor is None:
                 return
 
@@ -81,6 +98,17 @@ class Feeder:
     async def _searcher(self, searches: Iterator[search.Search], fetch: Fetch) -> None:
         context = self._context
         for wanted in searches:
+            together = Together[Scene](descending=context.catalog.descending)
+
+            async def add(
+                scene: Scene, wanted: search.Search = wanted, together: Together[Scene] = together
+            ) -> None:
+                if not context.selection.one_per_overpass:
+                    await self._add_scenes([scene])
+                    return
+                for overpass in together.add(scene):
+                    await self._add_scenes(overpass, wanted.areas)
+
             report = await search.run_search(
                 wanted,
                 context.catalog,
@@ -88,10 +116,12 @@ class Feeder:
                 max_scene_cloud=context.config.search.max_scene_cloud,
                 newest_only=context.selection.newest_only,
                 measured=context.selection.measured,
-                on_scene=self._add_scene,
+                on_scene=add,
                 on_notice=context.tell,
                 known=self._estimates.get(wanted.key),
             )
+            for overpass in together.rest():
+                await self._add_scenes(overpass, wanted.areas)
             context.items += report.items
             if not report.complete or report.estimate:
                 context.noted.append(report)
@@ -99,13 +129,21 @@ class Feeder:
             context.progress.searches_done += 1
             context.emit(SearchDone(report=report))
 
-    async def _add_scene(self, scene: Scene) -> None:
-        context = self._context
-        areas = self._matcher.areas_for(scene)
-        context.lacking.add(scene)
-        if context.lacking.scenes == alarms.ENOUGH and context.lacking.keys:
-            context.emit(Notice(text=f"so far: {context.lacking.told}"))
-        jobs = context.state.add_scene(scene, areas, context.selection)
+    async def _add_scenes(self, scenes: Sequence[Scene], only: Collection[str] | None = None) -> None:
+        """Put the jobs of some scenes into the queue together.
+
+        Args:
+            scenes: one, or those of an overpass.
+            only: fingerprints of the areas whose scenes of this overpass these are; all areas by default.
+        """
+        context, jobs = self._context, list[Job]()
+        for scene in scenes:
+            areas = self._matcher.areas_for(scene)
+            context.lacking.add(scene)
+            if context.lacking.scenes == alarms.ENOUGH and context.lacking.keys:
+                context.emit(Notice(text=f"so far: {context.lacking.told}"))
+            ours = areas if only is None else [area for area in areas if area.fingerprint in only]
+            jobs += context.state.add_scene(scene, ours, context.selection)
         await self._enqueue(jobs, resumed=False)
         await asyncio.sleep(0)  # a page holds hundreds of scenes: let other tasks run in between
 
@@ -113,6 +151,8 @@ class Feeder:
         context = self._context
         if context.watch.over:
             raise _LimitReachedError
+        if context.selection.one_per_overpass:  # a limit cuts off whole areas
+            jobs = [job for of_area in by_area(jobs) for job in of_area]
         jobs = jobs[: context.watch.jobs_left(len(jobs))]
         if jobs:
             context.progress.found += len(jobs)
@@ -121,6 +161,10 @@ class Feeder:
         if context.watch.are_jobs_enough():
             await context.queue.settle()  # raising cancels the other feeders, which may still wait for room
             raise _LimitReachedError
+
+
+def _key(scene: Scene) -> tuple[str, str]:
+    return scene.collection, scene.id
 
 
 class _LimitReachedError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from s2async.models import LONGEST_BATCH, Area, Job
@@ -97,6 +97,86 @@ class JobQueue:
         async with self._filled:
             self._closed = True
             self._filled.notify_all()
+
+
+class OverpassQueue(JobQueue):
+    """Holds a bounded number of jobs, grouped by overpass, so that a worker takes all of some areas together.
+
+    Where the jobs of one area and overpass are more than the capacity, they go in when it is empty.
+
+    Args:
+        capacity: maximum number of jobs in it.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(capacity)
+        self._parts: deque[tuple[list[Job], object]] = deque()
+
+    async def put_run(self, jobs: Sequence[Job]) -> None:
+        """Put in the jobs of one overpass, and wait for room. Those of one area go in and come out together."""
+        overpass = object()
+        async with self._one_at_a_time:
+            parts = deque(_parts(jobs, self.capacity))
+            while parts:
+                part = parts.popleft()
+                self._going_in = (overpass,) if parts else None
+                async with self._emptied:
+                    await self._emptied.wait_for(
+                        lambda: not self._jobs or len(self._jobs) + len(part) <= self.capacity  # noqa: B023
+                    )
+                    self._jobs.extend(part)
+                    self._parts.append((part, overpass))
+                    self._filled.notify()
+
+    async def take_run(self, most: int) -> tuple[list[Job], bool]:  # noqa: ARG002 - what goes in is small enough
+        """Wait for jobs, and take those of some areas in one overpass.
+
+        Args:
+            most: not used: `put_run` makes the parts.
+
+        Returns:
+            The jobs, none when the queue is closed and empty; and whether other parts have jobs of the overpass.
+        """
+        async with self._filled:
+            try:
+                await self._filled.wait_for(lambda: self._jobs or self._closed)
+            except asyncio.CancelledError:
+                self._filled.notify()
+                raise
+            if not self._parts:
+                return [], False
+            taken, overpass = self._parts.popleft()
+            for _ in taken:
+                self._jobs.popleft()
+            if self._jobs:
+                self._filled.notify()
+            self._emptied.notify()
+            others = [self._last, self._going_in, (self._parts[0][1],) if self._parts else None]
+            self._last = (overpass,)
+            return taken, (overpass,) in others
+
+
+def by_area(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The jobs of each area together, in the order in which the areas first occur."""
+    found: dict[str, list[Job]] = {}
+    for job in jobs:
+        found.setdefault(job.area.fingerprint, []).append(job)
+    return list(found.values())
+
+
+def _parts(jobs: Sequence[Job], capacity: int) -> Iterator[list[Job]]:
+    """Split the jobs of one overpass, all of each area together, into parts for one worker each."""
+    part: list[Job] = []
+    areas, pixels = 0, 0.0
+    for of_area in by_area(jobs):
+        is_full = areas == LONGEST_BATCH or pixels >= BATCH_PIXELS or len(part) + len(of_area) > capacity
+        if part and is_full:
+            yield part
+            part, areas, pixels = [], 0, 0.0
+        part += of_area
+        areas, pixels = areas + 1, pixels + _pixels(of_area[0].area)
+    if part:
+        yield part
 
 
 def scene_of(job: Job) -> tuple[object, ...]:

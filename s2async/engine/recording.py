@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC
 from typing import Final
 
+from s2async.catalog.reprocessing import LONGEST_DATATAKE
 from s2async.cog import memory
 from s2async.engine import worker
 from s2async.engine.context import Context
 from s2async.engine.crash_marker import Marks
 from s2async.engine.tools import Settings, Tools
 from s2async.errors import HostParked, LocalError, S2AsyncError
-from s2async.models import LONGEST_BATCH, Batch, BatchResult, Job, JobDone, JobsFound
+from s2async.models import LONGEST_BATCH, Batch, BatchResult, Job, JobDone, JobsFound, Outcome, Status
 from s2async.net.client import Transport
 from s2async.net.limiter import TURN
 from s2async.reflectance.decision import is_reflectance
+from s2async.state.records import OPEN
 
 WORKERS: Final = 1.5
 """Batches under way per connection: while one batch is decoded or saved, another uses its connection."""
@@ -47,8 +50,10 @@ class Recorder:
         """Batches that were recorded."""
         self._turns = itertools.count(1)
         """Numbers batches in the order in which they begin."""
-        self._begun: dict[int, asyncio.Event] = {}
-        """Jobs that are being processed, each with an event for the end of its batch."""
+        self._begun: dict[object, asyncio.Event] = {}
+        """Keys of what is being processed (`_keys`), each with an event for its end."""
+        self._waiting: dict[int, Outcome] = {}
+        """Jobs that wait for others of their overpass, as far as they are answered."""
 
     def start(self, group: asyncio.TaskGroup, tools: Tools) -> None:
         """Start the tasks that work until the queue is closed and empty."""
@@ -92,12 +97,12 @@ class Recorder:
 
     @contextlib.asynccontextmanager
     async def _by_itself(self, jobs: Sequence[Job]) -> AsyncIterator[None]:
-        """Wait until no other batch works on one of these jobs.
+        """Wait until no other batch works on one of these jobs, or on their overpasses where one item counts.
 
         A search may bring a newer edition of an item while the older one is being processed. The crops of the
         newer one must be written last.
         """
-        ids = [job.id for job in jobs]
+        ids = {key for job in jobs for key in self._keys(job)}
         while before := next((self._begun[job] for job in ids if job in self._begun), None):
             await before.wait()
         ended = asyncio.Event()
@@ -109,8 +114,106 @@ class Recorder:
                 del self._begun[job]
             ended.set()
 
+    def _keys(self, job: Job) -> set[object]:
+        """Keys of a job, one of which is equal for jobs that may not be processed at the same time."""
+        if not self._context.selection.one_per_overpass:
+            return {job.id}
+        at, longest = job.scene.datetime.astimezone(UTC), LONGEST_DATATAKE
+        return {(job.area.fingerprint, when.date()) for when in (at - longest, at + longest)}
+
     async def _answer(self, jobs: Sequence[Job], tools: Tools, *, shared: bool = False) -> None:
         """Work on jobs until each has an outcome, a server is given up, or a limit is reached."""
+        if self._context.selection.one_per_overpass:
+            await self._answer_overpass(jobs, tools, shared=shared)
+        else:
+            await self._answer_scene(jobs, tools, self._tell, shared=shared)
+
+    def _tell(self, outcome: Outcome) -> None:
+        context = self._context
+        context.progress.add(outcome)
+        context.servers.add(outcome)
+        context.emit(JobDone(outcome=outcome))
+
+    async def _answer_overpass(self, jobs: Sequence[Job], tools: Tools, *, shared: bool) -> None:
+        """Measure jobs of one overpass, choose which of them count, and cut these.
+
+        Where the files of one that counts are missing, the next best counts. What is chosen rests on the state, so
+        a run that is killed in between goes on where it stopped.
+        """
+        context, state = self._context, self._context.state
+        shared = shared or not set(context.rule.assets).isdisjoint(context.selection.assets)  # it is read twice
+        found = {job.id: job for job in jobs}
+        answered: dict[int, Outcome] = {}
+
+        def note(outcome: Outcome) -> None:
+            first = found.get(outcome.job.id, outcome.job)  # as it was before it was measured
+            answered[first.id] = replace(outcome, job=first)
+
+        await self._answer_scenes(jobs, tools, note, shared=shared, measuring=True)
+        tried: set[int] = set()
+        while chosen := state.choose(jobs, context.rule, context.selection):
+            chosen = [job for job in chosen if job.id not in tried]
+            if not chosen or context.watch.over:
+                break
+            tried.update(job.id for job in chosen)
+            more = {job.id: job for job in chosen if job.id not in found and job.id not in self._waiting}
+            if more:  # jobs of earlier runs that count by now
+                context.progress.found += len(more)
+                context.emit(JobsFound(jobs=len(more), resumed=True))
+                found |= more
+            await self._answer_scenes(chosen, tools, note, shared=shared)
+        self._tell_answers(found, answered)
+
+    def _tell_answers(self, jobs: Mapping[int, Job], answered: Mapping[int, Outcome]) -> None:
+        """Report the jobs of an overpass that have an answer by now, and keep the others in mind."""
+        keys = {key for job in jobs.values() for key in self._keys(job)}
+        known = {row: one for row, one in self._waiting.items() if not keys.isdisjoint(self._keys(one.job))}
+        known |= {row: Outcome(job=job, status=Status.DUPLICATE, measure=job.measure) for row, job in jobs.items()}
+        known |= answered
+        for row, (status, reason) in self._context.state.answers(known).items():
+            self._waiting.pop(row, None)
+            if status == OPEN:
+                self._waiting[row] = known[row]
+            elif status == known[row].status:
+                self._tell(known[row])
+            else:
+                self._tell(replace(known[row], status=Status(status), reason=reason, cause=None, lacks=()))
+
+    async def _answer_scenes(
+        self,
+        jobs: Sequence[Job],
+        tools: Tools,
+        tell: Callable[[Outcome], None],
+        *,
+        shared: bool,
+        measuring: bool = False,
+    ) -> None:
+        """Work on jobs of several scenes; see `_answer_scene`."""
+        scenes: dict[tuple[str, str, str], list[Job]] = {}
+        for job in jobs:
+            scenes.setdefault((job.scene.collection, job.scene.id, job.scene.version), []).append(job)
+        async with asyncio.TaskGroup() as group:
+            for some in scenes.values():
+                group.create_task(self._answer_scene(some, tools, tell, shared=shared, measuring=measuring))
+
+    async def _answer_scene(
+        self,
+        jobs: Sequence[Job],
+        tools: Tools,
+        tell: Callable[[Outcome], None],
+        *,
+        shared: bool = False,
+        measuring: bool = False,
+    ) -> None:
+        """Work on jobs of one scene until each has an outcome, a server is given up, or a limit is reached.
+
+        Args:
+            jobs: of one scene.
+            tools: what to work with.
+            tell: called with each outcome that is recorded.
+            shared: whether other batches have jobs of the scene.
+            measuring: only measure; jobs that are clear get no outcome, but ``tell`` is called for them, too.
+        """
         context, state = self._context, self._context.state
         while jobs and not context.watch.over:
             if not state.begin(jobs, context.selection):  # queued again with a newer edition of their item
@@ -123,6 +226,7 @@ class Recorder:
                 files=state.known_files(scene),
                 shared=shared,
                 evidence=state.evidence(scene) if self._has_bands else None,
+                measuring=measuring,
             )
             marked = replace(tools, pool=self._marks.during(tools.pool, [job.id for job in jobs]))
             try:
@@ -137,6 +241,11 @@ class Recorder:
             self._batches += 1
             if self._batches % memory.EVERY == 0:
                 tools.writers.submit(memory.give_back)
+            undecided = (
+                Outcome(job=job, status=Status.DUPLICATE, measure=job.measure) for job in result.undecided
+            )
+            for outcome in (*result.outcomes, *undecided):
+                tell(outcome)
             jobs = result.left
             if jobs and not await self._outage(result.parked, tools.transport):
                 return  # they stay open; the worker goes on with jobs that need another server

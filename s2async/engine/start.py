@@ -160,6 +160,8 @@ def bring_in_line(context: Context, token: str, replaced: strangers.Replaced) ->
     judged = state.update_statuses(context.rule.verdict, context.selection)
     if judged:
         context.tell(f"judged {sum(judged.values())} measured jobs again by new settings")
+    if chosen := state.choose_for_all(context.rule, context.selection):
+        context.tell(f"judged {chosen:,} jobs again by the other items of their overpasses")
     if again := state.reopen_transient():
         context.tell(f"trying {again} failed jobs again")
     if again := state.reopen_due(context.selection):

@@ -24,12 +24,14 @@ from s2async.log import context, log
 from s2async.models import Batch, BatchResult, Status
 from s2async.net.accounting import Meter
 
-__all__ = ["STEPS", "Settings", "Stopped", "Tools", "process"]
+__all__ = ["MEASURING", "STEPS", "Settings", "Stopped", "Tools", "process"]
 
 _log = logging.getLogger("s2async.engine")
 
 STEPS: Final[tuple[StepKind, ...]] = (Measure, Cut)
 """The steps of a job, in order."""
+MEASURING: Final[tuple[StepKind, ...]] = (Measure,)
+"""Those of them that find out whether a job is clear."""
 
 
 class Stopped(asyncio.CancelledError):
@@ -54,11 +56,12 @@ async def process(
         batch: jobs of one scene.
         settings: what is wanted.
         tools: what to work with.
-        steps: kinds of work, in order.
+        steps: kinds of work, in order; for a batch that only measures, `MEASURING` takes their place.
 
     Returns:
-        Outcomes in the batch's order, one for every job that is not left, and what was transferred for them.
-        Faults of the network or of a file are outcomes; jobs are left when a server is not asked at present.
+        Outcomes in the batch's order, one for every job that is neither left nor undecided, and what was
+        transferred for them. Faults of the network or of a file are outcomes; jobs are left when a server is not
+        asked at present.
 
     Raises:
         Stopped: it was cancelled; what is known by then can be recorded.
@@ -88,7 +91,7 @@ async def _work(batch: Batch, settings: Settings, tools: Tools, steps: Sequence[
     try:
         endings.judge()
         endings.give_up()
-        for step in [kind(bench) for kind in steps]:
+        for step in [kind(bench) for kind in (MEASURING if batch.measuring else steps)]:
             done = False
             for key in step.assets:
                 if wanting := step.wanting(key):
@@ -96,7 +99,8 @@ async def _work(batch: Batch, settings: Settings, tools: Tools, steps: Sequence[
                     await files.guarded(key, wanting, step.do)
             if done:
                 step.finish()
-        endings.end_all()
+        if not batch.measuring:
+            endings.end_all()
     except HostParked as error:
         parked = error.origin
     except asyncio.CancelledError:
@@ -104,6 +108,11 @@ async def _work(batch: Batch, settings: Settings, tools: Tools, steps: Sequence[
         sure = tuple(outcome for outcome in endings.outcomes if outcome.status is not Status.OUTSIDE)
         known = BatchResult(outcomes=sure, files=tuple(files.facts.values()), left=endings.left)
         raise Stopped(known) from None
+    undecided = tuple(job for job in endings.left if batch.measuring and job.measure)
     return BatchResult(
-        outcomes=endings.outcomes, files=tuple(files.facts.values()), left=endings.left, parked=parked
+        outcomes=endings.outcomes,
+        files=tuple(files.facts.values()),
+        left=tuple(job for job in endings.left if not (batch.measuring and job.measure)),
+        parked=parked,
+        undecided=undecided,
     )

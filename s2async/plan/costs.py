@@ -219,6 +219,7 @@ def rough(
     *,
     measured: Collection[str] = DEFAULT_MEASURED,
     max_scene_cloud: float,
+    one_per_overpass: bool = False,
 ) -> Rough:
     """Estimate a run from the blocks under the areas, times the satellite passes at their latitude.
 
@@ -228,13 +229,14 @@ def rough(
         assets: asset keys to cut.
         measured: keys of the assets that the cloud rule measures.
         max_scene_cloud: limit in per cent; used as the share of scenes that are below it.
+        one_per_overpass: whether assets are cut from one scene of each pass only.
     """
     parts, owners = shapely.get_parts([area.polygon for area in areas], return_index=True)
     boxes = shapely.bounds(parts)
     cut = sum(_middle(kind_of(asset).block_bytes) for asset in assets if asset not in measured)
     look = sum(_middle(kind_of(asset).block_bytes) + _middle(HEADER) for asset in measured)
     sieve = max_scene_cloud / 100
-    each = min(_KEPT, sieve) * _PART * cut + sieve * look
+    each = min(_KEPT, sieve) * _PART * cut / (_OVERLAP if one_per_overpass else 1) + sieve * look
     fetched = _scenes(*_cells(boxes, days[owners]))
     jobs = _scenes(boxes[:, 1], days[owners]).mean() * sieve * len(areas)
     return Rough(float(jobs), float(fetched.sum()) * each)

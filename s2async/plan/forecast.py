@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
+from s2async.catalog.overpasses import home_zone, zone_number
 from s2async.models import DEFAULT_MEASURED, Area, Scene
 from s2async.plan import costs
 from s2async.plan.block_layout import RasterKey, Rasters, covered_share
@@ -100,6 +101,10 @@ class _OpenScene:
     """Those of the clear areas that lack a crop, by asset."""
     assets: tuple[str, ...]
     """Selected assets that the scene has."""
+    overpass: object
+    """Equal for scenes of one overpass."""
+    zone: int | None
+    """Number of its UTM zone; None when unknown."""
     unread: int
     """1 if no run has read any of its files; 0 if their headers may be known."""
 
@@ -115,6 +120,7 @@ class Planner:
         quicklook: whether a small image is saved next to each crop.
         min_valid: per cent of an area that a scene must cover.
         experience: measurements of earlier runs.
+        one_per_overpass: whether crops are cut from one scene of each overpass only.
     """
 
     def __init__(
@@ -127,6 +133,7 @@ class Planner:
         quicklook: bool = False,
         min_valid: float,
         experience: Experience,
+        one_per_overpass: bool = False,
     ) -> None:
         self._areas = areas
         self._assets = tuple(assets)
@@ -134,6 +141,7 @@ class Planner:
         self._quicklook = quicklook
         self._min_valid = min_valid
         self._experience = experience
+        self._one_per_overpass = one_per_overpass
         self._index = {_key(area): number for number, area in enumerate(areas)}
         self._twins: defaultdict[str, list[int]] = defaultdict(list)
         """Areas of one polygon: a scene counts for only one of them."""
@@ -184,6 +192,8 @@ class Planner:
                 clear=places[clear],
                 uncut={asset: places[clear & lacking[asset]] for asset in assets},
                 assets=assets,
+                overpass=scene.datatake or (scene.collection, scene.platform, scene.datetime.date()),
+                zone=zone_number(scene.grid, scene.epsg),
                 unread=0 if known else 1,
             )
         )
@@ -207,7 +217,7 @@ class Planner:
         requests = Range(searches, searches)
         size, disk, whole = Range(searched, searched), NOTHING, NOTHING
         work = 0
-        for seen in self._open:
+        for seen in self._counted():
             chance = self._chance(seen, weather)
             kept_low[seen.measure[seen.held]] += chance.low
             kept_high[seen.measure[seen.held]] += chance.high
@@ -243,6 +253,37 @@ class Planner:
             seconds=Range(max(time.low, search_seconds / 2), time.high + search_seconds),
             whole=whole,
         )
+
+    def _counted(self) -> list[_OpenScene]:
+        """The scenes, each with the areas that may be cut from it.
+
+        Where one item of an overpass counts, it is taken to be the first that covers enough of the area in the
+        UTM zone of the area, or else the first that covers enough of it.
+        """
+        if not self._one_per_overpass:
+            return self._open
+        homes = [home_zone(area.polygon) for area in self._areas]
+        best: dict[tuple[int, object], tuple[bool, int]] = {}
+        for order, seen in enumerate(self._open):
+            for place in (*seen.clear.tolist(), *seen.measure[seen.held].tolist()):
+                rank = seen.zone != homes[place], order
+                best[place, seen.overpass] = min(rank, best.get((place, seen.overpass), rank))
+
+        def counts(order: int, places: NDArray[np.intp]) -> NDArray[np.bool_]:
+            overpass = self._open[order].overpass
+            return np.array(
+                [best.get((place, overpass), (True, -1))[1] == order for place in places.tolist()], bool
+            )
+
+        return [
+            replace(
+                seen,
+                held=seen.held & counts(order, seen.measure),
+                clear=seen.clear[counts(order, seen.clear)],
+                uncut={asset: places[counts(order, places)] for asset, places in seen.uncut.items()},
+            )
+            for order, seen in enumerate(self._open)
+        ]
 
     def _weather(self) -> Range:
         """Compute factors by which the period may be cloudier or clearer than expected.

@@ -115,6 +115,7 @@ class _Survey:
             quicklook=self.config.output.quicklook,
             min_valid=self.config.clouds.min_area_valid,
             experience=self.experience,
+            one_per_overpass=self.selection.one_per_overpass,
         )
 
     async def run(self, connections: int, bandwidth: float) -> Surveyed:
@@ -185,7 +186,7 @@ class _Survey:
         """Judge a job by the current settings, as the next run will."""
         wanted, have = self.selection.assets, job.saved | job.lacks
         done = covers(wanted, job.saved, job.lacks)
-        if job.given_up:
+        if job.given_up or (job.status == Status.DUPLICATE and self.selection.one_per_overpass):
             return Known(answered=True, clear=False)
         if job.measure is None:
             unseen = any(key in job.lacks for key in self.rule.assets) or (bool(wanted) and done)

@@ -66,7 +66,7 @@ class AreaSection:
     heading: str
     """Element of its heading: ``h1`` or ``h3``."""
     counts: tuple[tuple[str, int], ...]
-    """Jobs by status; statuses of no job are left out."""
+    """Days by status; statuses of no day are left out."""
     calendars: tuple[Calendar, ...]
     """Newest first."""
     older: tuple[Calendar, ...]
@@ -111,7 +111,7 @@ def area_section(
         key: tells the area from others of the same polygon; by default its fingerprint.
         label: the name, with the season where several areas have it; by default the name.
     """
-    counts, days = watched.counts, watched.days()
+    counts, days = watched.days_by_status, watched.days()
     calendars = tuple(
         Calendar(year=year, svg=charts.calendar(year, days, first, last))
         for year in range(last.year, first.year - 1, -1)

@@ -76,9 +76,8 @@ class _Gathered:
             href: URL of its section or page.
             label: its name, with its season where several areas have the name.
         """
-        counts, clear = watched.counts, watched.clear_days
-        self.counts.update(counts)
-        self.clear += sum(look.is_clear for look in watched.looks)
+        counts, clear = watched.days_by_status, watched.clear_days
+        self.counts.update(watched.counts)
         self.crops += sum(look.crops for look in watched.looks)
         days = [*(self.days or ()), *(watched.span or ())]
         self.days = (min(days), max(days)) if days else None
@@ -86,7 +85,7 @@ class _Gathered:
         self.candidates.add(watched)
         last = clear[-1] if clear else None
         self.entries.append(Entry(name=label, href=href, counts=counts, last_clear=last))
-        summary = f"{counts.get(Status.SAVED, 0):,} of {counts.total():,} jobs clear"
+        summary = f"{counts.get(Status.SAVED, 0):,} of {counts.total():,} days clear"
         self.spots.append(Spot(name=label, polygon=watched.area.polygon, label=summary, href=href))
 
 

@@ -23,6 +23,7 @@ WORDS: Final = {
     Status.OUTSIDE: "outside",
     Status.MISSING: "missing",
     Status.FAILED: "failed",
+    Status.DUPLICATE: "shown by another scene",
     OPEN: "still to do",
 }
 """Words for the statuses of jobs."""
@@ -38,6 +39,7 @@ _SHAPES: Final = {
     Status.OUTSIDE: element("circle", cx=6, cy=6, r=1.6, class_="fill cloudy"),
     Status.MISSING: element("path", d="M6 1.5 10.5 6 6 10.5 1.5 6Z", class_="line missing"),
     Status.FAILED: element("path", d="M2 2 10 10M10 2 2 10", class_="line failed"),
+    Status.DUPLICATE: element("circle", cx=6, cy=6, r=2.5, class_="line cloudy"),
     OPEN: element("circle", cx=6, cy=6, r=3.5, class_="line open"),
 }
 

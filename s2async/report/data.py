@@ -71,6 +71,14 @@ class Watched:
         return Counter(look.status for look in self.looks)
 
     @property
+    def days_by_status(self) -> Counter[str]:
+        """Days by status: each counts once, by the look that the calendar shows, and clear days as saved."""
+        clear = {look.day for look in self.looks if look.is_clear}
+        return Counter(
+            str(Status.SAVED) if day in clear else several[0].status for day, several in self.days().items()
+        )
+
+    @property
     def span(self) -> tuple[date, date] | None:
         """First and last day of all looks; None if there are no looks."""
         return (self.looks[0].day, self.looks[-1].day) if self.looks else None

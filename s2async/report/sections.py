@@ -202,7 +202,7 @@ class Entry:
     name: str
     href: str
     counts: Mapping[str, int]
-    """Jobs by status."""
+    """Days by status."""
     last_clear: date | None
 
 
@@ -213,7 +213,7 @@ class IndexRow:
     name: str
     href: str
     counts: tuple[int, ...]
-    """Jobs by column."""
+    """Days by column."""
     last_clear: date | None
 
 
@@ -223,7 +223,7 @@ class AreaIndex:
 
     rows: tuple[IndexRow, ...]
     statuses: tuple[str, ...]
-    """Statuses that have a column: those of at least one job."""
+    """Statuses that have a column: those of at least one day."""
 
 
 def area_index(entries: Sequence[Entry]) -> AreaIndex:

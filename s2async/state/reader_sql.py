@@ -117,8 +117,8 @@ SAYS = "(coalesce(r.dn, '?') || ' ' || r.basis || ' ' || i.baseline)"
 # The table `superseded` names the better editions of an item. In the conditions below, i is an item, j a job of
 # it, and p a crop of the job; b names a better edition of i, and t is its job for the same area.
 
-SPOILT = "('cloudy', 'nodata', 'outside')"
-"""Measured and not clear. Crops from runs with other limits may be on disk, but do not count."""
+SPOILT = "('cloudy', 'nodata', 'outside', 'duplicate')"
+"""Measured, and not clear or not the one that counts. Crops of other settings may be on disk, but do not count."""
 _JOBS_OF_NEWER = "superseded b CROSS JOIN jobs t ON t.item = b.newer AND t.area = j.area"
 NEWER_HAS_JOB = f"""
 EXISTS (SELECT 1 FROM {_JOBS_OF_NEWER} WHERE b.item = i.id AND t.status != 'missing')

@@ -22,8 +22,10 @@ ATTEMPTS = 5
 
 
 class Cursor(NamedTuple):
-    """Last entry of a page of open jobs: the rows of its item and of its job."""
+    """Last entry of a page of open jobs: time and row of its item, and row of its job."""
 
+    sensed: int
+    """Microseconds since 1970; 0 where pages are not in order of time."""
     item: int
     job: int
 

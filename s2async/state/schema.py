@@ -11,6 +11,8 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from s2async.catalog.overpasses import home_zone
+
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
@@ -370,6 +372,23 @@ _OLD_BAND = re.compile(
 )
 """Keys of reflectance bands when the state stored no offsets. Never change it."""
 
+
+def _home_zones(db: Connection) -> None:
+    """Add the UTM zone in which each area is at home, and an index of the times of items.
+
+    Each area keeps its zone, however later versions would choose it: its crops of all years have one grid.
+    """
+    from shapely import from_wkb
+
+    db.execute("ALTER TABLE areas ADD COLUMN zone INTEGER")  # 1 to 60; null when unknown
+    zones = [
+        (home_zone(from_wkb(polygon)), area)
+        for area, polygon in db.execute("SELECT id, polygon FROM areas").fetchall()
+    ]
+    db.executemany("UPDATE areas SET zone = ? WHERE id = ?", zones)
+    db.execute("CREATE INDEX items_time ON items (sensed)")
+
+
 MIGRATIONS: list[Callable[[Connection], None]] = [
     _first_tables,
     _headers,
@@ -378,5 +397,6 @@ MIGRATIONS: list[Callable[[Connection], None]] = [
     _places,
     _acquisitions,
     _offsets,
+    _home_zones,
 ]
 """Each brings a file from the version that is its index to the next. Never change one that was released."""

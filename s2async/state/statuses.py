@@ -47,6 +47,8 @@ def update_all(
             measured = unpack_measure(total, histogram, selection.rule)
             not_clear = judge(measured) if measured else None
             known = saved.get(job, set()), lacks.get(job, [])
+            if old == Status.DUPLICATE and selection.one_per_overpass and measured and not_clear != Status.NODATA:
+                continue  # the choice among its overpass is made later, see `state.overpasses`
             if not_clear:
                 status, reason, cause = str(not_clear), "", ""
             elif histogram is not None and not measured:  # another rule has measured it

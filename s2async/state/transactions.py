@@ -16,6 +16,7 @@ from shapely import to_wkb
 from s2async import reasons
 from s2async.areas.folders import Shelf, arrange, clash
 from s2async.catalog.facts import facts
+from s2async.catalog.overpasses import home_zone
 from s2async.catalog.reprocessing import LONGEST_DATATAKE, TOLERANCE_SECONDS, are_editions, processing_order
 from s2async.errors import AreaError
 from s2async.models import (
@@ -99,7 +100,10 @@ def sync_areas(db: Connection, areas: Sequence[Area]) -> dict[str, int]:
     for area in areas:
         if area.fingerprint not in rows:
             rows[area.fingerprint] = (
-                db.execute(sql.ADD_AREA, (area.fingerprint, to_wkb(area.polygon))).lastrowid or 0
+                db.execute(
+                    sql.ADD_AREA, (area.fingerprint, to_wkb(area.polygon), home_zone(area.polygon))
+                ).lastrowid
+                or 0
             )
     db.execute(sql.FORGET_PLACES)
     db.executemany(sql.ADD_PLACE, [(rows[key], *place) for key, *place in places])
@@ -396,6 +400,12 @@ def decide_offsets(db: Connection, item: int, override: Convention | None) -> No
         now = [found.dn, str(found.basis), found.doubt]
         if now != before:
             db.execute(sql.SET_BAND, (*now, item, asset))
+
+
+def note_measures(db: Connection, jobs: Collection[Job]) -> None:
+    """Record measurements of jobs of present editions that have no answer yet."""
+    rows = [(job.measure.total, pack_counts(job.measure), job.id) for job in jobs if job.measure]
+    db.executemany(sql.ADD_MEASURE, rows)
 
 
 def _add_absence(db: Connection, item: int, job: int, absence: Lack, run: int, now: int) -> None:

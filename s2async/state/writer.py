@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s2async.areas.faults import Changes
+from s2async.clouds.rule import CloudRule
 from s2async.errors import LocalError
 from s2async.models import (
     DEFAULT_MEASURED,
@@ -37,7 +39,7 @@ from s2async.models import (
 )
 from s2async.reflectance.decision import Convention
 from s2async.reflectance.evidence import Evidence
-from s2async.state import database, reader_sql, serialization, statuses, transactions
+from s2async.state import database, overpasses, reader_sql, serialization, statuses, transactions
 from s2async.state import writer_sql as sql
 from s2async.state.reader import Ledger
 from s2async.state.records import ATTEMPTS, BandCrop, Cursor, RenamedCrop, StoredCrop
@@ -62,6 +64,8 @@ class State(Ledger):
         self._rows: dict[str, int] = {}
         noted = self._first(reader_sql.CONVENTION)
         self._convention = Convention(noted[0]) if noted and noted[0] else None
+        self._settled = ""
+        """For which settings and areas all overpasses are decided."""
 
     @classmethod
     def create_or_open(cls, path: Path) -> State:
@@ -108,6 +112,7 @@ class State(Ledger):
         """
         with self._writing() as db:
             self._run = db.execute(sql.BEGIN_RUN, (_now(), version, config)).lastrowid
+            db.execute(sql.UNSETTLE)  # what a run leaves that is killed is decided by the next one
         return self._this_run
 
     def note_output(self, folder: Path) -> None:
@@ -132,6 +137,8 @@ class State(Ledger):
         """Record how the run ended."""
         with self._writing() as db:
             db.execute(sql.END_RUN, (_now(), how, self._this_run))
+            if how == "finished" and self._settled:
+                db.execute(sql.SET_SETTLED, (self._settled,))
 
     def add_traffic(self, traffic: Sequence[Traffic]) -> None:
         """Add requests and bytes to those of this run."""
@@ -230,6 +237,46 @@ class State(Ledger):
         with self._writing() as db:
             return statuses.update_all(db, judge, selection)
 
+    def choose_for_all(self, rule: CloudRule, selection: Selection) -> int:
+        """Choose again, by the facts that are known, which items count for their overpasses; no file is read.
+
+        Nothing is done where the last run ended with the same settings and areas, and where all items count.
+
+        Args:
+            rule: judges measurements.
+            selection: which crops count.
+
+        Returns:
+            The number of jobs that got another status.
+        """
+        if not selection.one_per_overpass:
+            return 0
+        with self._writing() as db:
+            areas = db.execute(sql.ACTIVE_AREAS).fetchall()
+            self._settled = f"{selection!r} {rule!r} {hash_address(repr(areas)).hex()}"
+            if db.execute(sql.SETTLED).fetchone() == (self._settled,):
+                return 0
+            return overpasses.choose_for_all(db, rule, selection)
+
+    def choose(self, jobs: Collection[Job], rule: CloudRule, selection: Selection) -> list[Job]:
+        """Choose which items count for the overpasses of some jobs, and record it.
+
+        Args:
+            jobs: jobs of one overpass, measured by this run or before.
+            rule: judges measurements.
+            selection: which crops count.
+
+        Returns:
+            The jobs that are to be cut first: the choice is made again when they have an answer.
+        """
+        with self._writing() as db:
+            rows = overpasses.choose_for(db, jobs, rule, selection, self._this_run)
+        return self._jobs(rows, selection)
+
+    def answers(self, jobs: Collection[int]) -> dict[int, tuple[str, str]]:
+        """Status and reason of jobs by row."""
+        return {job: (status, reason) for job, status, reason in self._all(sql.ANSWERS, (json.dumps([*jobs]),))}
+
     def reopen_transient(self, limit: int = ATTEMPTS) -> int:
         """Open the jobs again that failed for a transient cause in at most ``limit`` runs; returns how many."""
         with self._writing() as db:
@@ -291,6 +338,8 @@ class State(Ledger):
     ) -> tuple[list[Job], Cursor | None]:
         """Return the next page of the jobs that were open when this run began; jobs of one item are adjacent.
 
+        Where one item of each overpass counts, the newest come first, so that those of an overpass are adjacent.
+
         Jobs that this run's searches added or opened are left out, so that none is queued twice. Call it after
         `sync_areas`, `update_statuses` and `begin_run`.
 
@@ -302,11 +351,16 @@ class State(Ledger):
         Returns:
             The jobs, and where the next page begins; None when there is none.
         """
-        item, job = after or (0, 0)
-        page = {"item": item, "job": job, "run": self._this_run, "limit": limit}
-        rows = self._all(sql.OPEN_JOBS, selection_values(selection) | page)
-        jobs = self._jobs(rows, selection)
-        return jobs, Cursor(rows[-1][1], rows[-1][0]) if len(jobs) == limit else None
+        kind = selection_values(selection) | {"run": self._this_run, "limit": limit}
+        if selection.one_per_overpass:
+            sensed, item, job = after or Cursor(*[sys.maxsize] * 3)
+            found = self._all(sql.OPEN_JOBS_BY_TIME, kind | {"sensed": sensed, "item": item, "job": job})
+            rows, last = [row[:3] for row in found], [(row[3], row[1], row[0]) for row in found[-1:]]
+        else:
+            _, item, job = after or Cursor(0, 0, 0)
+            rows = self._all(sql.OPEN_JOBS, kind | {"item": item, "job": job})
+            last = [(0, row[1], row[0]) for row in rows[-1:]]
+        return self._jobs(rows, selection), Cursor(*last[0]) if len(rows) == limit else None
 
     def mark_crashed(self, left: transactions.Interrupted) -> list[tuple[str, str, str]]:
         """Mark the jobs that were being decoded when a run was killed or crashed; see `crashed_jobs`.
@@ -419,7 +473,8 @@ class State(Ledger):
     ) -> None:
         """Record the answers of a batch and its traffic, and the traffic beside it since the last call.
 
-        Jobs that are left stay open, with what was measured and saved, so that no run does this again.
+        Jobs that are left stay open, with what was measured and saved, so that no run does this again. Jobs that
+        are undecided stay open, with their measurements.
 
         An answer is rejected when a search has replaced the edition of its item meanwhile: the job stays open. Its
         crops may have overwritten crops of the new edition, so the records of these are also removed.
@@ -431,11 +486,12 @@ class State(Ledger):
         """
         with self._writing() as db:
             self._add_traffic(db, [*result.traffic, *traffic])
-            jobs = [*(outcome.job for outcome in result.outcomes), *result.left]
+            jobs = [*(outcome.job for outcome in result.outcomes), *result.left, *result.undecided]
             if not jobs:
                 return
             item = self._present(jobs[0].scene)
             if item is not None:
+                transactions.note_measures(db, result.undecided)
                 transactions.add_files(db, item, result.files)
                 for outcome in result.outcomes:
                     transactions.accept(db, item, outcome, measured, self._this_run, _seconds())

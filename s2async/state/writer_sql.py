@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from s2async.state.reader_sql import ITEM_COLUMNS, NEWER_HAS_JOB, OF_KIND, REMOVED, WANTED
+from s2async.state.reader_sql import ITEM_COLUMNS, NEWER_HAS_ANSWER, NEWER_HAS_JOB, OF_KIND, REMOVED, WANTED
 
 # ---- runs and searches -----------------------------------------------------------------------------------
 
@@ -23,7 +23,7 @@ SET_ESTIMATE = "INSERT OR REPLACE INTO meta (key, value) VALUES ('estimate:' || 
 
 # ---- areas -----------------------------------------------------------------------------------------------
 
-ADD_AREA = "INSERT INTO areas (fingerprint, polygon, active) VALUES (?, ?, 1)"
+ADD_AREA = "INSERT INTO areas (fingerprint, polygon, zone, active) VALUES (?, ?, ?, 1)"
 SET_AREA = "UPDATE areas SET active = ?, seasonal = ? WHERE id = ?"
 FORGET_PLACES = "DELETE FROM places"
 ADD_PLACE = "INSERT INTO places (area, name, since, until, folder, attributes) VALUES (?, ?, ?, ?, ?, ?)"
@@ -109,6 +109,15 @@ CROSS JOIN items i ON i.id = j.item
 WHERE j.status = 'open' AND (j.item, j.id) > (:item, :job) AND j.found < :run
   AND {WANTED} AND NOT (:newest AND {NEWER_HAS_JOB})
 ORDER BY j.item, j.id LIMIT :limit
+"""  # noqa: S608
+OPEN_JOBS_BY_TIME = f"""
+SELECT j.id, j.item, j.area, i.sensed
+FROM items i
+CROSS JOIN jobs j ON j.item = i.id AND j.status = 'open'
+CROSS JOIN areas a ON a.id = j.area
+WHERE (i.sensed, j.item, j.id) < (:sensed, :item, :job) AND j.found < :run
+  AND {WANTED} AND NOT (:newest AND {NEWER_HAS_JOB})
+ORDER BY i.sensed DESC, j.item DESC, j.id DESC LIMIT :limit
 """  # noqa: S608
 MARK_CRASHED = """
 INSERT INTO suspects (job, deaths) SELECT id, :deaths FROM jobs WHERE id = :job AND status = 'open'
@@ -303,4 +312,32 @@ UPDATE jobs SET status = :status, reason = :reason, cause = :cause, transient = 
   attempts = CASE :status WHEN 'open' THEN 0 ELSE attempts END
 WHERE id = :job
 """
+_VIEWS = f"""
+SELECT j.id, j.item, j.area, j.status, j.attempts, j.transient, j.found, a.zone,
+  i.collection, i.item, i.sensed, i.datatake, i.platform, i.grid, i.epsg, m.total, m.histogram,
+  (SELECT json_group_array(p.asset) FROM products p
+   WHERE p.job = j.id AND p.edition = i.edition AND p.mask = :mask AND p.format = :format),
+  (SELECT json_group_array(json_array(x.asset, x.due, x.tried)) FROM absences x
+   WHERE x.job = j.id AND x.edition = i.edition AND x.missing)
+{{jobs}}
+CROSS JOIN areas a ON a.id = j.area
+LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
+WHERE {{which}} AND a.active AND {WANTED}
+  AND NOT (:newest AND ({NEWER_HAS_ANSWER} OR j.status != 'saved' AND {NEWER_HAS_JOB}))
+"""  # noqa: S608
+"""Jobs that may count for their overpass: where a better edition of their item has a job, it takes their place."""
+VIEWS_OF_TIME = _VIEWS.format(
+    jobs="FROM items i CROSS JOIN jobs j ON j.item = i.id",
+    which="i.sensed BETWEEN :since AND :until AND j.area IN (SELECT value FROM json_each(:areas))",
+)
+VIEWS_OF_AREA = _VIEWS.format(
+    jobs="FROM jobs j CROSS JOIN items i ON i.id = j.item", which="j.area = :area AND j.status != 'outside'"
+)
+AREAS_OF_JOBS = "SELECT DISTINCT area FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
+ACTIVE_AREAS = "SELECT id FROM areas WHERE active ORDER BY id"
+SET_CHOICE = "UPDATE jobs SET status = ?, reason = '', cause = '', transient = 0 WHERE id = ?"
+SETTLED = "SELECT value FROM meta WHERE key = 'overpasses'"
+SET_SETTLED = "INSERT OR REPLACE INTO meta (key, value) VALUES ('overpasses', ?)"
+UNSETTLE = "DELETE FROM meta WHERE key = 'overpasses'"
+ANSWERS = "SELECT id, status, reason FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
 SET_SELECTION = "UPDATE areas SET wanted = :wanted WHERE active AND wanted IS NOT :wanted"

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import shapely
 
-from s2async.config.example import EXAMPLE, with_areas, with_folder
+from s2async.config.example import EXAMPLE, with_areas, with_folder, with_settings
 from s2async.config.model import Config
 from s2async.state.writer import State
 from tests.support import worlds
@@ -366,12 +366,13 @@ def test_areas_that_are_left_out_are_told_by_the_run_and_by_status(
 def test_init_writes_the_example_once(s2: Shell, tmp_path: Path) -> None:
     made = s2("init", cwd=tmp_path)
     assert (made.code, made.out) == (0, "wrote config.toml; next: s2async run config.toml\n")
-    assert (tmp_path / "config.toml").read_text() == EXAMPLE
+    assert (tmp_path / "config.toml").read_text() == BEGIN
     assert "exists already; name another file" in one_line(s2("init", "config.toml", cwd=tmp_path))
     assert "cannot write" in one_line(s2("init", "no/such/folder.toml", cwd=tmp_path))
     (tmp_path / "fields.csv").write_text(f'name,wkt\nPark,"{AREA}"\n')
     assert s2("init", "fields.toml", "--areas", "fields.csv", cwd=tmp_path).code == 0
-    assert (tmp_path / "fields.toml").read_text() == with_folder(with_areas("fields.csv"), "fields")
+    ours = with_settings(with_areas("fields.csv"), {"overlaps": "one"})
+    assert (tmp_path / "fields.toml").read_text() == with_folder(ours, "fields")
 
 
 def test_configurations_that_init_writes_share_nothing(s2: Shell, tmp_path: Path) -> None:
@@ -397,8 +398,8 @@ def test_configurations_that_init_writes_share_nothing(s2: Shell, tmp_path: Path
         folders.append(config.output.folder.name)
     assert folders[:3] == ["data", "fields", "a.b"]
     assert len({*folders}) == len(names)
-    assert (tmp_path / "config.toml").read_text() == EXAMPLE
-    mine, example = (tmp_path / "fields.toml").read_text().splitlines(), EXAMPLE.splitlines()
+    assert (tmp_path / "config.toml").read_text() == BEGIN
+    mine, example = (tmp_path / "fields.toml").read_text().splitlines(), BEGIN.splitlines()
     changed = [(ours, theirs) for ours, theirs in zip(mine, example, strict=True) if ours != theirs]
     assert [ours.split(" #")[0].rstrip() for ours, _ in changed] == [
         'folder = "fields"',
@@ -438,6 +439,8 @@ def test_init_without_a_name_of_areas_is_refused(s2: Shell, tmp_path: Path) -> N
 
 # ---- bad input --------------------------------------------------------------------------------------------
 
+BEGIN = with_settings(EXAMPLE, {"overlaps": "one"})
+"""What init writes for the parks of the example."""
 AREA = "POLYGON ((13.40 52.50, 13.42 52.50, 13.42 52.52, 13.40 52.50))"
 GOOD = f'[[areas]]\nname = "Park"\nwkt = "{AREA}"\n'
 

@@ -49,7 +49,7 @@ BAD: list[tuple[str | bytes, str, str]] = [
     (
         A + "[search]\nqqqqqq = 3",
         ":3: [search] qqqqqq: ",
-        "known: catalog, datetime, max_scene_cloud, reprocessed",
+        "known: catalog, datetime, max_scene_cloud, overlaps, reprocessed",
     ),
     (A + "[search]\nmax_area_cloud = 1", ":3: [search] max_area_cloud: ", "it belongs to [clouds]"),
     ("max_area_cloud = 1\n" + A, ":1: max_area_cloud: ", "it belongs to [clouds]"),
@@ -222,6 +222,7 @@ def test_defaults_are_the_contract(tmp_path: Path) -> None:
         "datetime": "2022-01-01/2022-12-31",
         "max_scene_cloud": 80,
         "reprocessed": "newest",
+        "overlaps": "all",
     }
     assert plain.clouds.model_dump() == {"classes": (1, 3, 8, 9, 10), "max_area_cloud": 2, "min_area_valid": 95}
     assert plain.output.model_dump() == {

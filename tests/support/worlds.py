@@ -98,6 +98,8 @@ class Item:
     """Tell the datatake, which starts ten minutes before."""
     subtracted: bool | None = None
     """Whether the item says that the offset of its bands was subtracted; None: it does not say."""
+    epsg: int = EPSG
+    """Its CRS: that of another zone holds the same square, turned by some degrees."""
 
     @property
     def seed(self) -> int:
@@ -169,10 +171,20 @@ class World:
         return self.folder / urlsplit(href).path.lstrip("/")
 
 
+@cache
+def corner(epsg: int) -> tuple[float, float]:
+    """The north-western corner of a scene in metres of its CRS: the middle of all scenes is one place."""
+    half = SIDE / 2
+    to_other = Transformer.from_crs(f"EPSG:{EPSG}", f"EPSG:{epsg}", always_xy=True)
+    east, north = to_other.transform(WEST + half, NORTH - half)
+    return (WEST, NORTH) if epsg == EPSG else (east // 20 * 20 - half, north // 20 * 20 + half)
+
+
 def document(item: Item) -> dict[str, Any]:
     """The STAC item, in the shape of Earth Search."""
-    to_lonlat = Transformer.from_crs(f"EPSG:{EPSG}", "OGC:CRS84", always_xy=True)
-    corners = [(WEST, NORTH), (WEST, NORTH - SIDE), (WEST + SIDE, NORTH - SIDE), (WEST + SIDE, NORTH)]
+    to_lonlat = Transformer.from_crs(f"EPSG:{item.epsg}", "OGC:CRS84", always_xy=True)
+    west, north = corner(item.epsg)
+    corners = [(west, north), (west, north - SIDE), (west + SIDE, north - SIDE), (west + SIDE, north)]
     ring = [list(to_lonlat.transform(*corner)) for corner in [*corners, corners[0]]]
     lon, lat = zip(*ring, strict=True)
     time = item.when.isoformat().replace("+00:00", "Z")
@@ -192,7 +204,7 @@ def document(item: Item) -> dict[str, Any]:
         properties["earthsearch:boa_offset_applied"] = item.subtracted
     if item.cloud is not None:
         properties["eo:cloud_cover"] = item.cloud
-    properties |= {"proj:code": f"EPSG:{EPSG}"} if item.code else {"proj:epsg": EPSG}
+    properties |= {"proj:code": f"EPSG:{item.epsg}"} if item.code else {"proj:epsg": item.epsg}
     if item.datastrip:
         properties["s2:datastrip_id"] = f"S2A_OPER_MSI_L2A_DS_2APS_20220201T000000_{item.datastrip}_N05.09"
     suffix, media = ("jp2", "image/jp2") if item.jp2 else ("tif", "image/tiff; application=geotiff")
@@ -247,10 +259,10 @@ def _write_files(folder: Path, item: Item) -> None:
         path = place / f"{name}.tif"
         path.unlink(missing_ok=True)
         if key not in item.lacks:
-            path.write_bytes(_cog(pixels, size))
+            path.write_bytes(_cog(pixels, size, item.epsg))
 
 
-def _cog(pixels: NDArray[Any], size: float) -> bytes:
+def _cog(pixels: NDArray[Any], size: float, epsg: int) -> bytes:
     """A COG as GDAL writes it, without overviews."""
     bands, height, width = pixels.shape
     profile = {
@@ -260,8 +272,8 @@ def _cog(pixels: NDArray[Any], size: float) -> bytes:
         "width": width,
         "dtype": pixels.dtype.name,
         "nodata": 0,
-        "crs": f"EPSG:{EPSG}",
-        "transform": Affine(size, 0, WEST, 0, -size, NORTH),
+        "crs": f"EPSG:{epsg}",
+        "transform": Affine(size, 0, corner(epsg)[0], 0, -size, corner(epsg)[1]),
     }
     how = {"BLOCKSIZE": BLOCK, "COMPRESS": "DEFLATE", "LEVEL": 1, "PREDICTOR": 2, "OVERVIEWS": "NONE"}
     with MemoryFile() as memory, MemoryFile() as target:
