@@ -27,6 +27,10 @@ from s2async.state.records import OPEN
 WORKERS: Final = 1.5
 """Batches under way per connection: while one batch is decoded or saved, another uses its connection."""
 
+SCENES: Final = 3
+"""Scenes of an overpass that are measured at the same time, about: as many fewer workers, or the first crops would
+wait for classifications of later overpasses."""
+
 
 class Recorder:
     """Works on the jobs of the queue, batch by batch, and records their outcomes.
@@ -57,7 +61,8 @@ class Recorder:
 
     def start(self, group: asyncio.TaskGroup, tools: Tools) -> None:
         """Start the tasks that work until the queue is closed and empty."""
-        for _ in range(round(WORKERS * self._connections)):
+        together = SCENES if self._context.selection.one_per_overpass else 1
+        for _ in range(max(1, round(WORKERS * self._connections / together))):
             group.create_task(self._work(tools))
 
     async def work_alone(self, tools: Tools) -> None:

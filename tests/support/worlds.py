@@ -95,7 +95,9 @@ class Item:
     code: bool = False
     """Tell the CRS as ``proj:code``."""
     datatake: bool = False
-    """Tell the datatake, which starts ten minutes before."""
+    """Tell the datatake."""
+    start: datetime | None = None
+    """When the datatake started that it tells; by default ten minutes before."""
     subtracted: bool | None = None
     """Whether the item says that the offset of its bands was subtracted; None: it does not say."""
     epsg: int = EPSG
@@ -199,7 +201,8 @@ def document(item: Item) -> dict[str, Any]:
         "s2:generation_time": item.updated,
     }
     if item.datatake:
-        properties["s2:datatake_id"] = f"GS2A_{item.when - timedelta(minutes=10):%Y%m%dT%H%M%S}_034012_N05.09"
+        start = item.start or item.when - timedelta(minutes=10)
+        properties["s2:datatake_id"] = f"GS2A_{start:%Y%m%dT%H%M%S}_034012_N05.09"
     if item.subtracted is not None:
         properties["earthsearch:boa_offset_applied"] = item.subtracted
     if item.cloud is not None:

@@ -1,0 +1,284 @@
+"""One crop of an overpass: runs over items of two UTM zones, compared with runs that keep all of them."""
+
+from __future__ import annotations
+
+import csv
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s2async.config.model import Config
+from s2async.models import JobDone
+from tests.support import worlds
+from tests.support.worlds import Item, Ran, Stage
+
+pytestmark = pytest.mark.slow
+
+HOME, OTHER = 32633, 32632
+ONE = {"overlaps": "one"}
+NORTH = {"North": worlds.polygon("North")}
+
+
+def take(number: int, square: str, *, seconds: float = 0.0, **item: Any) -> Item:
+    """An item of the overpass of a day: of square 33UUU or 32UQD, in their zones; all name the datatake."""
+    when = datetime(2022, 1, 1, 10, 20, 30, tzinfo=UTC) + timedelta(days=number)
+    return Item(
+        id=item.pop("id", f"S2A_{square}_{when:%Y%m%d}_0_L2A"),
+        when=when + timedelta(seconds=seconds),
+        epsg=HOME if square.startswith("33") else OTHER,
+        start=when - timedelta(minutes=10),
+        **{"datatake": True, **item},
+    )
+
+
+def pair(number: int, home: Mapping[str, Any] = {}, other: Mapping[str, Any] = {}) -> list[Item]:
+    return [take(number, "33UUU", **home), take(number, "32UQD", seconds=4, **other)]
+
+
+EVERYWHERE = frozenset(worlds.SHAPES)
+
+
+def year() -> list[Item]:
+    """Overpasses of every kind."""
+    return [
+        *pair(0),
+        *pair(3, home={"empty_metres": 1500.0}),
+        *pair(6, other={"empty_metres": 1500.0}),
+        *pair(9, home={"empty_metres": 1500.0}, other={"empty_metres": 3000.0}),
+        *pair(12, home={"lacks": frozenset({"visual"})}),
+        *pair(15, home={"lacks": frozenset({"scl"})}),
+        *pair(18, other={"lacks": frozenset({"visual"})}),
+        *pair(21, home={"clouded": EVERYWHERE}, other={"clouded": EVERYWHERE}),
+        *pair(24, home={"clouded": frozenset({"Wide"})}, other={"clouded": frozenset({"Wide"})}),
+        *pair(27, home={"jp2": True}),
+        take(30, "32UQD"),
+        take(33, "33UUU"),
+        # two datastrips of one pass, each with its part of the square
+        *pair(36, home={"empty_metres": 2000.0, "datastrip": "S20220206T102025"}),
+        take(36, "33UUU", id="S2A_33UUU_20220206_1_L2A", seconds=9, datastrip="S20220206T102040"),
+        # processed twice
+        *pair(39, home={"baseline": "04.00", "clouded": EVERYWHERE}),
+        take(39, "33UUU", id="S2A_33UUU_20220209_1_L2A", baseline="05.09"),
+        *pair(42, home={"datatake": False}, other={"datatake": False}),
+    ]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    yield from worlds.staged(tmp_path_factory.mktemp("world"), year())
+
+
+@pytest.fixture
+def stage(shared: Stage) -> Iterator[Stage]:
+    shared.sandbox.reset()
+    yield shared
+    shared.sandbox.clear_faults()
+
+
+def overpass(item: str) -> str:
+    """The day, which no two overpasses of these worlds share."""
+    return item[10:18]
+
+
+def index(config: Config) -> list[tuple[str, str, str]]:
+    """Area, item and EPSG code of each row of the index."""
+    rows = worlds.query(
+        config.run.state,
+        "SELECT p.file, p.epsg FROM products p JOIN jobs j ON j.id = p.job WHERE j.status = 'saved'",
+    )
+    codes = {file: str(epsg) for file, epsg in rows}
+    with (config.output.folder / "overview.csv").open(encoding="utf-8", newline="") as table:
+        return sorted(
+            (row["area"], row["item_id"], codes[Path(row["path"]).name]) for row in csv.DictReader(table)
+        )
+
+
+def by_overpass(config: Config) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """Item and EPSG code of the crops of the index, by area and overpass."""
+    found = defaultdict(list)
+    for area, item, epsg in index(config):
+        found[area, overpass(item)].append((item, epsg))
+    return dict(found)
+
+
+def both(folder: Path, stage: Stage, **more: Any) -> tuple[Ran, Ran]:
+    """The same job with all items, and with one of each overpass."""
+    every = worlds.run(worlds.write_config(folder, stage.sandbox, name="all", **more), stage.sandbox)
+    path = worlds.write_config(folder, stage.sandbox, name="one", **more | {"search": one(stage)})
+    return every, worlds.run(path, stage.sandbox)
+
+
+def one(stage: Stage, **more: Any) -> dict[str, Any]:
+    return {**ONE, **more}
+
+
+# ---- what counts --------------------------------------------------------------------------------------------
+
+
+def test_one_crop_of_each_overpass_and_none_is_lost(tmp_path: Path, stage: Stage) -> None:
+    every, best = both(tmp_path, stage)
+    assert every.summary.left == best.summary.left == 0
+    kept, all_of_them = by_overpass(best.config), by_overpass(every.config)
+    assert kept.keys() == all_of_them.keys()
+    assert max(map(len, all_of_them.values())) == 2
+    jobs = worlds.jobs(every.config)
+    for (area, day), crops in kept.items():
+        (crop,) = crops
+        assert crop in all_of_them[area, day]
+        rivals = {item: jobs[area, item] for item, _ in all_of_them[area, day]}
+        wanted = min(
+            rivals,
+            key=lambda item: (
+                not item.startswith("S2A_33"),
+                -sum(rivals[item].histogram[1:-1]) / rivals[item].total,
+                sum(rivals[item].histogram[number] for number in (1, 3, 8, 9, 10))
+                / sum(rivals[item].histogram[1:-1]),
+                item,
+            ),
+        )
+        assert crop[0] == wanted
+    assert worlds.faults_of(best.config, stage.world) == []
+    assert Counter(worlds.statuses(best.config).values())["duplicate"] > 20
+
+
+def test_only_items_that_count_are_read_beyond_their_classification(tmp_path: Path, stage: Stage) -> None:
+    every, best = both(tmp_path, stage)
+    files = {name: {path for path in ran.paths if path.endswith(name)} for name in ("SCL.tif",) for ran in [every]}
+    assert {path for path in best.paths if path.endswith("SCL.tif")} == files["SCL.tif"]
+    counted = {item for _, item, _ in index(best.config)}
+    asked = {path.split("/")[0] for path in best.paths if path.endswith("TCI.tif")}
+    lacking = {item.id for item in stage.world.items.values() if "visual" in item.lacks}
+    assert asked <= counted | lacking
+    state = worlds.query(best.config.run.state, "SELECT sum(requests), sum(bytes) FROM traffic")[0]
+    assert state == (len(best.log), best.bytes) == (best.summary.requests, best.summary.bytes)
+    assert best.bytes < every.bytes
+    assert best.summary.done == Counter(worlds.statuses(best.config).values())
+    assert Counter(e.outcome.status for e in best.events if isinstance(e, JobDone)) == best.summary.done
+    assert best.progress.found == sum(best.summary.done.values())
+
+
+def test_switching_asks_only_for_crops_that_are_lacking(tmp_path: Path, stage: Stage) -> None:
+    every, best = both(tmp_path, stage)
+    worlds.settle(every.config)
+    worlds.settle(best.config)
+    path = worlds.write_config(tmp_path, stage.sandbox, name="all", search=one(stage))
+    fewer = worlds.run(path, stage.sandbox)
+    assert fewer.cogs == []
+    assert index(fewer.config) == index(best.config)
+    again = worlds.run(worlds.write_config(tmp_path, stage.sandbox, name="all"), stage.sandbox)
+    assert again.cogs == []
+    more = worlds.run(worlds.write_config(tmp_path, stage.sandbox, name="one"), stage.sandbox)
+    assert more.cogs
+    assert not [path for path in more.paths if path.endswith("SCL.tif")]
+    assert index(more.config) == index(again.config)
+    worlds_apart = worlds.result(more.config), worlds.result(again.config)
+    assert worlds_apart[0]["crops"] == worlds_apart[1]["crops"]
+
+
+def test_a_second_run_reads_nothing(tmp_path: Path, stage: Stage) -> None:
+    _, best = both(tmp_path, stage)
+    worlds.settle(best.config)
+    again = worlds.run(tmp_path / "one.toml", stage.sandbox)
+    assert again.cogs == []
+    assert again.summary.done == {}
+    assert index(again.config) == index(best.config)
+
+
+@pytest.mark.parametrize("queue", [1, 3, 1000])
+def test_the_bound_of_the_queue_changes_nothing(tmp_path: Path, stage: Stage, queue: int) -> None:
+    _, best = both(tmp_path, stage)
+    path = worlds.write_config(tmp_path, stage.sandbox, name="small", search=ONE, run={"queue": queue})
+    assert index(worlds.run(path, stage.sandbox).config) == index(best.config)
+
+
+# ---- failures -----------------------------------------------------------------------------------------------
+
+
+def test_an_item_that_fails_delays_its_overpass_to_the_next_run_and_no_longer(tmp_path: Path) -> None:
+    with Stage(worlds.World(tmp_path / "world", pair(0))) as stage:
+        path = worlds.write_config(
+            tmp_path, stage.sandbox, areas=NORTH, search=ONE, network={"attempts": 1, "patience": 2.0}
+        )
+        stage.sandbox.fault("code", path="33UUU.*SCL", status=500, count=None)
+        first = worlds.run(path, stage.sandbox)
+        assert worlds.statuses(first.config) == {
+            ("North", "S2A_33UUU_20220101_0_L2A"): "failed",
+            ("North", "S2A_32UQD_20220101_0_L2A"): "open",
+        }
+        assert first.summary.left == 1
+        assert index(first.config) == []
+        second = worlds.run(path, stage.sandbox)
+        assert second.paths["S2A_32UQD_20220101_0_L2A/SCL.tif"] == 0, "it was measured before"
+        assert [item for _, item, _ in index(second.config)] == ["S2A_32UQD_20220101_0_L2A"]
+        stage.sandbox.clear_faults()
+        third = worlds.run(path, stage.sandbox)
+        assert [item for _, item, _ in index(third.config)] == ["S2A_33UUU_20220101_0_L2A"]
+        assert worlds.statuses(third.config)["North", "S2A_32UQD_20220101_0_L2A"] == "duplicate"
+        assert len(worlds.crops(third.config)) == 2, "the other crop stays on disk"
+
+
+def test_crops_that_fail_delay_it_too_and_then_the_next_best_counts(tmp_path: Path) -> None:
+    with Stage(worlds.World(tmp_path / "world", pair(0))) as stage:
+        path = worlds.write_config(
+            tmp_path, stage.sandbox, areas=NORTH, search=ONE, network={"attempts": 1, "patience": 2.0}
+        )
+        stage.sandbox.fault("code", path="33UUU.*TCI", status=500, count=None)
+        first = worlds.run(path, stage.sandbox)
+        assert index(first.config) == []
+        second = worlds.run(path, stage.sandbox)
+        assert [item for _, item, _ in index(second.config)] == ["S2A_32UQD_20220101_0_L2A"]
+        stage.sandbox.clear_faults()
+        third = worlds.run(path, stage.sandbox)
+        assert [item for _, item, _ in index(third.config)] == ["S2A_33UUU_20220101_0_L2A"]
+
+
+# ---- arrivals and kills ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 12))]
+)
+def test_items_that_come_over_three_runs_with_kills_leave_the_same_index(tmp_path: Path, seed: int) -> None:
+    chosen = random.Random(seed)
+    items = year()
+    with Stage(worlds.World(tmp_path / "world", items), delay=10) as stage:
+        calm = worlds.run(worlds.write_config(tmp_path, stage.sandbox, name="calm", search=ONE), stage.sandbox)
+        arrivals = {item.id: chosen.randrange(3) for item in items}
+        path = worlds.write_config(tmp_path, stage.sandbox, name="torn", search=ONE)
+        killed = 0
+        for number in range(3):
+            stage.world.items = {item.id: item for item in items if arrivals[item.id] <= number}
+            stage.restart()
+            for _ in range(2):
+                killed += kill_after(path, stage, chosen.randint(1, 60))
+            worlds.run(path, stage.sandbox)
+        assert killed
+        torn = worlds.run(path, stage.sandbox)
+        assert index(torn.config) == index(calm.config)
+        assert worlds.faults_of(torn.config, stage.world) == []
+        assert torn.summary.left == 0
+
+
+def kill_after(path: Path, stage: Stage, requests: int) -> bool:
+    """Run, and kill the process when the server has had so many requests for files."""
+    before = len(stage.sandbox.log())
+    child = subprocess.Popen([sys.executable, "-m", "s2async", "-q", "run", str(path)], stderr=subprocess.PIPE)
+    with child:
+        for _ in range(2000):
+            if child.poll() is not None:
+                return False
+            if sum(entry.kind == "cogs" for entry in stage.sandbox.log()[before:]) >= requests:
+                break
+            time.sleep(0.01)
+        child.kill()
+        child.wait()
+    return child.returncode == -signal.SIGKILL
