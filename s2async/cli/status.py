@@ -58,6 +58,7 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None, *, change
     changes = state.changes()
     found: dict[str, Any] = {
         "jobs": dict(counts.total),
+        "clear_days": state.clear_days(),
         "reasons": {
             status: {str(cause): jobs for cause, jobs in causes.items()}
             for status, causes in without.by_status.items()

@@ -43,6 +43,8 @@ def show_status(console: Console, state: Ledger, config: Config) -> None:
         told.append(("all", counts.total))
     rows = [[name, *(f"{jobs.get(key, 0):,}" for key in columns)] for name, jobs in told]
     console.print(table("Jobs (one area in one scene)", {"area": "text"} | dict.fromkeys(columns, "number"), rows))
+    if (saved := counts.total.get(Status.SAVED, 0)) != (days := state.clear_days()):
+        console.print(Text(f"the {saved:,} saved jobs are {days:,} days: some days have several scenes"))
     _show_changes(console, state.changes())
     without = state.without(selection)
     problems = list(state.problems())

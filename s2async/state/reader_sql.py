@@ -180,6 +180,13 @@ SCENES = f"""
 SELECT count(DISTINCT j.item) FROM areas a CROSS JOIN jobs j ON j.area = a.id
 WHERE (:status IS NULL OR j.status IN (SELECT value FROM json_each(:status))) AND {WANTED}
 """  # noqa: S608
+CLEAR_DAYS = f"""
+SELECT count(*) FROM (
+    SELECT DISTINCT j.area, i.sensed / 86400000000
+    FROM areas a CROSS JOIN jobs j ON j.area = a.id AND j.status = 'saved' CROSS JOIN items i ON i.id = j.item
+    WHERE {WANTED}
+)
+"""  # noqa: S608
 LACKING_COUNTS = f"""
 SELECT x.asset, x.cause, count(*), count(DISTINCT j.item)
 FROM absences x

@@ -88,6 +88,11 @@ class Totals(StateFile):
         scenes: int = self._first(sql.SCENES, which)[0]
         return scenes
 
+    def clear_days(self) -> int:
+        """Count the days (UTC) with a saved job, for each active area: a day with several scenes counts once."""
+        days: int = self._first(sql.CLEAR_DAYS)[0]
+        return days
+
     def unheld(self, rule: CloudRule) -> tuple[Unheld, ...]:
         """The active areas, by name, of which no raster read so far holds as much as the rule asks for."""
         shares = ((name, self._largest_share(area, rule)) for area, name in self._all(sql.NEVER_HELD))

@@ -67,10 +67,19 @@ def planned(
     known: dict[str, Known] | None = None,
     assets: tuple[str, ...] = ("visual",),
     experience: Experience | None = None,
+    *,
+    one: bool = False,
 ) -> Plan:
-    planner = Planner(areas, assets=assets, mask=True, min_valid=95, experience=experience or Experience())
-    for one in scenes:
-        planner.add(one, areas, known or {})
+    planner = Planner(
+        areas,
+        assets=assets,
+        mask=True,
+        min_valid=95,
+        experience=experience or Experience(),
+        one_per_overpass=one,
+    )
+    for each in scenes:
+        planner.add(each, areas, known or {})
     return planner.plan(searches=2, searched=1000, connections=10, bandwidth=1e7)
 
 
@@ -96,6 +105,22 @@ def test_clear_scenes_are_kept_and_dull_ones_are_not() -> None:
     assert dull.bytes.high < clear.bytes.high
     assert dull.requests.high < clear.requests.high
     assert clear.kept == clear.areas[0].kept
+
+
+def test_of_an_overpass_one_scene_is_cut_and_all_are_measured() -> None:
+    """The home zone of the park is 33; a scene of zone 32 counts where the other one does not hold the park."""
+    half = box(13.2, 52.3, 13.356, 52.7)
+    home = [replace(scene(day, 0.0), datatake=f"take {day}") for day in range(6)]
+    other = [replace(one, id=f"{one.id}-b", grid="32UQD", epsg=32632) for one in home]
+    home[5] = replace(home[5], footprint=half)
+    every, single = (planned([area(PARK)], [*other, *home], one=one) for one in (False, True))
+    alone = planned([area(PARK)], [*home[:5], other[5]])
+    assert single.kept == alone.kept
+    assert single.disk.low - alone.disk.low == pytest.approx(6 * costs.STATE_JOB.low)
+    assert (every.jobs, single.jobs, single.scenes) == (12, 12, 12)
+    assert alone.bytes.low < single.bytes.low < every.bytes.low
+    measured = planned([area(PARK)], [*other, *home], assets=())
+    assert single.bytes.low - alone.bytes.low < measured.bytes.low
 
 
 def test_few_passes_make_a_wide_range() -> None:
