@@ -119,13 +119,14 @@ class OverpassQueue(JobQueue):
             parts = deque(_parts(jobs, self.capacity))
             while parts:
                 part = parts.popleft()
-                self._going_in = (overpass,) if parts else None
+                self._going_in = (overpass,)
                 async with self._emptied:
                     await self._emptied.wait_for(
                         lambda: not self._jobs or len(self._jobs) + len(part) <= self.capacity  # noqa: B023
                     )
                     self._jobs.extend(part)
                     self._parts.append((part, overpass))
+                    self._going_in = (overpass,) if parts else None
                     self._filled.notify()
 
     async def take_run(self, most: int) -> tuple[list[Job], bool]:  # noqa: ARG002 - what goes in is small enough

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely import box
 
-from s2async.engine.job_queue import BATCH_PIXELS, JobQueue
+from s2async.engine.job_queue import BATCH_PIXELS, JobQueue, OverpassQueue
 from s2async.models import LONGEST_BATCH, Job
 from tests.support.examples import examples
 from tests.support.states import make_area, make_scene
@@ -174,3 +174,55 @@ def test_a_cancelled_worker_takes_nothing_with_it() -> None:
         return sum(map(len, taken)) + len(queue)
 
     assert asyncio.run(main()) == 4
+
+
+# ---- overpasses -------------------------------------------------------------------------------------------
+
+
+@examples(60)
+@given(
+    capacity=st.integers(1, 90),
+    sizes=st.lists(st.lists(st.integers(1, 90), min_size=1, max_size=3), min_size=1, max_size=5),
+    takers=st.integers(1, 4),
+)
+def test_jobs_of_one_area_and_overpass_come_out_together(
+    capacity: int, sizes: list[list[int]], takers: int
+) -> None:
+    """An overpass is some scenes, each with the first so many of the same areas."""
+    queue, taken = OverpassQueue(capacity), list[tuple[list[Job], bool]]()
+    overpasses = [
+        [job for number, size in enumerate(scenes) for job in make_jobs(10 * at + number, size)]
+        for at, scenes in enumerate(sizes)
+    ]
+    most = max(map(len, sizes))
+
+    async def put() -> None:
+        for jobs in overpasses:
+            await queue.put_run(jobs)
+            assert len(queue) <= max(capacity, most)
+        await queue.close()
+
+    async def take() -> None:
+        while True:
+            jobs, shared = await queue.take_run(LONGEST_BATCH)
+            if not jobs:
+                return
+            taken.append((jobs, shared))
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(put())
+            for _ in range(takers):
+                group.create_task(take())
+
+    asyncio.run(main())
+    assert sorted(job.id for jobs, _ in taken for job in jobs) == sorted(j.id for jobs in overpasses for j in jobs)
+    for at, jobs in enumerate(overpasses):
+        parts = [part for part, _ in taken if part[0].id // 1_000_000 == at]
+        assert sum(map(len, parts)) == len(jobs), "parts hold jobs of one overpass"
+        areas = [{job.area.name for job in part} for part in parts]
+        assert sum(map(len, areas)) == len(set.union(*areas)), "no area is in two parts"
+        assert all(len(names) <= LONGEST_BATCH for names in areas)
+        if len(parts) > 1:
+            assert all(shared for part, shared in taken if part[0].id // 1_000_000 == at)
