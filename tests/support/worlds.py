@@ -265,7 +265,7 @@ def _write_files(folder: Path, item: Item) -> None:
             path.write_bytes(_cog(pixels, size, item.epsg))
 
 
-def _cog(pixels: NDArray[Any], size: float, epsg: int) -> bytes:
+def _cog(pixels: NDArray[Any], size: float, epsg: int = EPSG) -> bytes:
     """A COG as GDAL writes it, without overviews."""
     bands, height, width = pixels.shape
     profile = {
