@@ -4,13 +4,11 @@ Grid squares overlap, so an area is often in several items of one overpass: the 
 off. One of them counts. It is chosen by what all of them were measured to hold, before any asset is cut:
 
 1. It is complete: enough of the area has data (`CloudRule.verdict` is not NODATA).
-2. It is in the UTM zone of the area, so that all crops of an area fit on each other.
-3. It has the largest share of valid pixels, then the smallest share of spoilt ones.
-4. Its id comes first.
-
-Whether the area is clear is then the verdict on the item that counts. The verdict takes no part in the choice: the
-classifications of two items of an overpass differ by chance alone, and if the clear one counted wherever there is
-one, dates and grids would be accepted by luck, and the more of them the more items show an area.
+2. It is clear. Each item has a classification of its own, and near the limit one may pass where the other does not:
+   no overpass is lost of which all items together would leave a crop.
+3. It is in the UTM zone of the area, so that all crops of an area fit on each other.
+4. It has the largest share of valid pixels, then the smallest share of spoilt ones.
+5. Its id comes first.
 """
 
 from __future__ import annotations
@@ -71,7 +69,7 @@ class Choice:
     """Jobs that get another status."""
 
 
-def rank(view: View, spoilt: Collection[int]) -> tuple[bool, Fraction, Fraction, str]:
+def rank(view: View, spoilt: Collection[int]) -> tuple[bool, bool, Fraction, Fraction, str]:
     """Sort key of complete views: the first one counts.
 
     Args:
@@ -82,7 +80,8 @@ def rank(view: View, spoilt: Collection[int]) -> tuple[bool, Fraction, Fraction,
     if measure is None or not measure.valid:
         raise ValueError(f"job {view.job} was not measured, or holds no data")
     bad = Fraction(bad_pixels(measure, spoilt), measure.valid)
-    return not view.is_home, -Fraction(measure.valid, measure.total), bad, view.item
+    is_cloudy = view.standing is Standing.CLOUDY
+    return is_cloudy, not view.is_home, -Fraction(measure.valid, measure.total), bad, view.item
 
 
 def choose(views: Sequence[View], spoilt: Collection[int]) -> Choice:

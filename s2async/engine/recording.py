@@ -154,7 +154,26 @@ class Recorder:
             first = found.get(outcome.job.id, outcome.job)  # as it was before it was measured
             answered[first.id] = replace(outcome, job=first)
 
-        await self._answer_scenes(jobs, tools, note, shared=shared, measuring=True)
+        try:
+            await self._answer_scenes(jobs, tools, note, shared=shared, measuring=True)
+            await self._cut_chosen(jobs, found, tools, note, shared=shared)
+        except BaseException:
+            with contextlib.suppress(S2AsyncError):  # what stopped the run is the error to raise
+                self._tell_answers(found, answered)
+            raise
+        self._tell_answers(found, answered)
+
+    async def _cut_chosen(
+        self,
+        jobs: Sequence[Job],
+        found: dict[int, Job],
+        tools: Tools,
+        note: Callable[[Outcome], None],
+        *,
+        shared: bool,
+    ) -> None:
+        """Cut the jobs of one overpass that count; those of earlier runs are added to ``found``."""
+        context, state = self._context, self._context.state
         tried: set[int] = set()
         while chosen := state.choose(jobs, context.rule, context.selection):
             chosen = [job for job in chosen if job.id not in tried]
@@ -167,7 +186,6 @@ class Recorder:
                 context.emit(JobsFound(jobs=len(more), resumed=True))
                 found |= more
             await self._answer_scenes(chosen, tools, note, shared=shared)
-        self._tell_answers(found, answered)
 
     def _tell_answers(self, jobs: Mapping[int, Job], answered: Mapping[int, Outcome]) -> None:
         """Report the jobs of an overpass that have an answer by now, and keep the others in mind."""
@@ -238,30 +256,24 @@ class Recorder:
                 result = await worker.process(batch, self._settings, marked)
             except worker.Stopped as stopped:
                 with contextlib.suppress(S2AsyncError):  # what stopped the run is the error to raise
-                    self._record(stopped.result)
+                    self._record(stopped.result, tell)
                 raise
             except MemoryError as error:
                 raise LocalError("out of memory; lower memory in [run], or connections in [network]") from error
-            self._record(result)
+            self._record(result, tell)
             self._batches += 1
             if self._batches % memory.EVERY == 0:
                 tools.writers.submit(memory.give_back)
-            undecided = (
-                Outcome(job=job, status=Status.DUPLICATE, measure=job.measure) for job in result.undecided
-            )
-            for outcome in (*result.outcomes, *undecided):
-                tell(outcome)
             jobs = result.left
             if jobs and not await self._outage(result.parked, tools.transport):
                 return  # they stay open; the worker goes on with jobs that need another server
 
-    def _record(self, result: BatchResult) -> None:
+    def _record(self, result: BatchResult, tell: Callable[[Outcome], None]) -> None:
         context = self._context
         context.state.record(result, context.progress.meter.drain(), context.rule.assets)
-        for outcome in result.outcomes:
-            context.progress.add(outcome)
-            context.servers.add(outcome)
-            context.emit(JobDone(outcome=outcome))
+        undecided = (Outcome(job=job, status=Status.DUPLICATE, measure=job.measure) for job in result.undecided)
+        for outcome in (*result.outcomes, *undecided):
+            tell(outcome)
 
     async def _outage(self, origin: str, transport: Transport) -> bool:
         """Wait until a server that is left alone may be asked again.

@@ -47,6 +47,7 @@ CLEAR, SAVED, CLOUDY, OUT = Standing.CLEAR, Standing.SAVED, Standing.CLOUDY, Sta
         ([view(1, CLEAR, bad=1), view(2, CLEAR)], 2),
         ([view(1, CLEAR, item="b"), view(2, CLEAR, item="a")], 2),
         ([view(1, CLEAR, "duplicate")], 1),
+        ([view(1, CLEAR, "duplicate"), view(2, CLOUDY, "cloudy", home=True)], 1),  # clear before home
         ([view(1, OUT), view(2, OUT)], None),
     ],
 )
@@ -60,8 +61,8 @@ def test_the_best_item_is_cut_first_and_nothing_is_decided_before(views: list[Vi
     [
         ([view(1, SAVED, "saved", home=True), view(2, CLEAR)], {2: "duplicate"}),
         ([view(1, SAVED, "saved", home=True), view(2, SAVED, "saved")], {2: "duplicate"}),
-        ([view(1, CLOUDY, "cloudy", home=True), view(2, CLEAR)], {2: "duplicate"}),
-        ([view(1, CLOUDY, "cloudy", home=True), view(2, SAVED, "saved")], {2: "duplicate"}),
+        ([view(1, CLOUDY, "cloudy", home=True), view(2, SAVED, "saved")], {1: "duplicate"}),
+        ([view(1, CLOUDY, "cloudy", home=True), view(2, CLOUDY)], {2: "duplicate"}),
         ([view(1, SAVED, "duplicate", home=True), view(2, OUT, "nodata")], {1: "saved"}),
         ([view(1, CLOUDY, "duplicate"), view(2, OUT, "missing", home=True)], {1: "cloudy"}),
         ([view(1, SAVED, "failed", home=True), view(2, CLEAR)], {2: "duplicate"}),  # one of its assets failed
@@ -129,6 +130,7 @@ def test_however_items_come_and_fail_one_counts_in_the_end_and_always_the_same(s
     best = min(
         can_count,
         key=lambda one: (
+            one.standing is CLOUDY,
             not one.is_home,
             -one.measure.valid if one.measure else 0,
             one.measure.histogram[9] / one.measure.valid if one.measure else 0,

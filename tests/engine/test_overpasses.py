@@ -70,6 +70,8 @@ def year() -> list[Item]:
         *pair(39, home={"baseline": "04.00", "clouded": EVERYWHERE}),
         take(39, "33UUU", id="S2A_33UUU_20220209_1_L2A", baseline="05.09"),
         *pair(42, home={"datatake": False}, other={"datatake": False}),
+        *pair(45, home={"clouded": EVERYWHERE}),  # the other classification says that it is clear
+        *pair(48, other={"clouded": EVERYWHERE}),
     ]
 
 

@@ -157,12 +157,12 @@ def test_settings_that_change_are_applied_to_what_is_known(state: State) -> None
     assert state.choose_for_all(RULE, VISUAL) == 0
     state.update_statuses(RULE.verdict, ONE)
     assert state.choose_for_all(RULE, ONE) == 2
-    assert statuses(state) == {"h1": "saved", "o1": "duplicate", "h2": "cloudy", "o2": "duplicate"}
+    assert statuses(state) == {"h1": "saved", "o1": "duplicate", "h2": "duplicate", "o2": "saved"}
     state.update_statuses(RULE.verdict, ONE)
     assert state.choose_for_all(RULE, ONE) == 0
     counted = state.counts(ONE).total
-    assert counted == {"saved": 1, "cloudy": 1, "duplicate": 2}
-    assert state.clear_days() == 1
+    assert counted == {"saved": 2, "duplicate": 2}
+    assert state.clear_days() == 2
     state.update_statuses(RULE.verdict, VISUAL)
     assert statuses(state) == {"h1": "saved", "o1": "saved", "h2": "cloudy", "o2": "saved"}
 
@@ -189,9 +189,17 @@ def test_a_better_edition_takes_the_place_of_its_former_one_in_the_choice(state:
     assert [row.item for row in state.saved_rows(ONE)] == ["home"]
 
 
-def test_cloud_over_the_item_that_counts_is_cloud_over_the_overpass(state: State) -> None:
+def test_an_overpass_is_cloudy_only_where_all_of_its_items_are(state: State) -> None:
     at_home, elsewhere = begin(state, home(), other())
-    record(state, Outcome(job=at_home, status=Status.CLOUDY, measure=CLOUDS))
+    record(state, cloudy(at_home))
     measured(state, elsewhere)
+    assert [job.scene.id for job in state.choose([at_home, elsewhere], RULE, ONE)] == ["other"]
+    record(state, saved(elsewhere))
     assert state.choose([at_home, elsewhere], RULE, ONE) == []
-    assert statuses(state) == {"home": "cloudy", "other": "duplicate"}
+    assert statuses(state) == {"home": "duplicate", "other": "saved"}
+    at_home, elsewhere = begin(
+        state, home("h2", minutes=2880, datatake=SECOND), other("o2", minutes=2880.1, datatake=SECOND)
+    )
+    record(state, cloudy(at_home), cloudy(elsewhere))
+    assert state.choose([at_home, elsewhere], RULE, ONE) == []
+    assert statuses(state) == {"home": "duplicate", "other": "saved", "h2": "cloudy", "o2": "duplicate"}
