@@ -316,7 +316,7 @@ _VIEWS = f"""
 SELECT j.id, j.item, j.area, j.status, j.attempts, j.transient, j.found, a.zone,
   i.collection, i.item, i.sensed, i.datatake, i.platform, i.grid, i.epsg, m.total, m.histogram,
   (SELECT json_group_array(p.asset) FROM products p
-   WHERE p.job = j.id AND p.edition = i.edition AND p.mask = :mask AND p.format = :format),
+   WHERE p.job = j.id AND p.edition = i.edition AND {OF_KIND.format(crop="p")}),
   (SELECT json_group_array(json_array(x.asset, x.due, x.tried)) FROM absences x
    WHERE x.job = j.id AND x.edition = i.edition AND x.missing)
 {{jobs}}
