@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from s2async.config.model import Config
-from s2async.models import JobDone
+from s2async.models import JobDone, Status
 from s2async.sandbox.truth import oracle
 from tests.support import worlds
 from tests.support.worlds import Item, Ran, Stage
@@ -265,9 +265,12 @@ def test_items_that_come_over_three_runs_with_kills_leave_the_same_index(tmp_pat
             worlds.run(path, stage.sandbox)
         assert killed
         torn = worlds.run(path, stage.sandbox)
+        if torn.summary.left or torn.summary.done.get(Status.FAILED):  # on a slow machine: an overpass may wait
+            torn = worlds.run(path, stage.sandbox)
+        assert not torn.summary.left
+        assert Status.FAILED not in worlds.statuses(torn.config).values()
         assert index(torn.config) == index(calm.config)
         assert worlds.faults_of(torn.config, stage.world) == []
-        assert torn.summary.left == 0
 
 
 def kill_after(path: Path, stage: Stage, requests: int) -> bool:
