@@ -4,8 +4,8 @@ Grid squares overlap, so an area is often in several items of one overpass: the 
 off. One of them counts. It is chosen by what all of them were measured to hold, before any asset is cut:
 
 1. It is complete: enough of the area has data (`CloudRule.verdict` is not NODATA).
-2. It is clear. Each item has a classification of its own, and near the limit one may pass where the other does not:
-   no overpass is lost of which all items together would leave a crop.
+2. It is clear. Each item has a classification of its own, and near the limit one may pass where the other does
+   not: no overpass is lost of which all items together would leave a crop.
 3. It is in the UTM zone of the area, so that all crops of an area fit on each other.
 4. It has the largest share of valid pixels, then the smallest share of spoilt ones.
 5. Its id comes first.

@@ -145,7 +145,7 @@ class Recorder:
         Where the files of one that counts are missing, the next best counts. What is chosen rests on the state, so
         a run that is killed in between goes on where it stopped.
         """
-        context, state = self._context, self._context.state
+        context = self._context
         shared = shared or not set(context.rule.assets).isdisjoint(context.selection.assets)  # it is read twice
         found = {job.id: job for job in jobs}
         answered: dict[int, Outcome] = {}

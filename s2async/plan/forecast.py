@@ -14,7 +14,8 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async.catalog.overpasses import home_zone, zone_number
+from s2async.catalog.overpasses import zone_number
+from s2async.catalog.zones import home_zone
 from s2async.models import DEFAULT_MEASURED, Area, Scene
 from s2async.plan import costs
 from s2async.plan.block_layout import RasterKey, Rasters, covered_share

@@ -78,6 +78,7 @@ class _Gathered:
         """
         counts, clear = watched.days_by_status, watched.clear_days
         self.counts.update(watched.counts)
+        self.clear += sum(look.is_clear for look in watched.looks)
         self.crops += sum(look.crops for look in watched.looks)
         days = [*(self.days or ()), *(watched.span or ())]
         self.days = (min(days), max(days)) if days else None

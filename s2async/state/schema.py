@@ -11,8 +11,6 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from s2async.catalog.overpasses import home_zone
-
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
@@ -379,6 +377,8 @@ def _home_zones(db: Connection) -> None:
     Each area keeps its zone, however later versions would choose it: its crops of all years have one grid.
     """
     from shapely import from_wkb
+
+    from s2async.catalog.zones import home_zone
 
     db.execute("ALTER TABLE areas ADD COLUMN zone INTEGER")  # 1 to 60; null when unknown
     zones = [

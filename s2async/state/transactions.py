@@ -16,8 +16,8 @@ from shapely import to_wkb
 from s2async import reasons
 from s2async.areas.folders import Shelf, arrange, clash
 from s2async.catalog.facts import facts
-from s2async.catalog.overpasses import home_zone
 from s2async.catalog.reprocessing import LONGEST_DATATAKE, TOLERANCE_SECONDS, are_editions, processing_order
+from s2async.catalog.zones import home_zone
 from s2async.errors import AreaError
 from s2async.models import (
     Area,

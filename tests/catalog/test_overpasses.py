@@ -12,7 +12,8 @@ import pytest
 from shapely import MultiPolygon, box
 from shapely.geometry.base import BaseGeometry
 
-from s2async.catalog.overpasses import Together, home_zone, overpasses, same_overpass, zone_number
+from s2async.catalog.overpasses import Together, overpasses, same_overpass, zone_number
+from s2async.catalog.zones import home_zone
 from s2async.models import Scene
 from tests.support.states import make_scene
 

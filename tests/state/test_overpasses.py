@@ -16,7 +16,6 @@ from s2async.state.records import OPEN
 from s2async.state.writer import State
 from tests.support.states import (
     CLEAR,
-    CLOUDS,
     VISUAL,
     A,
     add,
