@@ -1,0 +1,63 @@
+"""The UTM zone in which an area is at home. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Final
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+ZONE_DEGREES: Final = 6.0
+"""Width of a UTM zone."""
+_BANDS: Final = (
+    (-90.0, 56.0, ()),
+    (56.0, 64.0, ((0.0, 3.0, 31), (3.0, 12.0, 32))),
+    (64.0, 72.0, ()),
+    (72.0, 84.0, ((0.0, 9.0, 31), (9.0, 21.0, 33), (21.0, 33.0, 35), (33.0, 42.0, 37))),
+    (84.0, 90.0, ()),
+)
+"""Bands of latitude, south to north, and the zones of each (west, east, number) that are wider or narrower than 6
+degrees in the MGRS: around Norway and Svalbard. Its grid squares keep to them (DMA TM 8358.1)."""
+
+
+def home_zone(polygon: BaseGeometry) -> int:
+    """The number of the UTM zone that holds most of a polygon; of two that hold as much, the smaller one.
+
+    Args:
+        polygon: in longitude and latitude, degrees; it may go on beyond 180 degrees.
+    """
+    zones = _zones(*polygon.bounds)
+    if len(zones) == 1:
+        return zones[0][-1]
+    held: dict[int, float] = defaultdict(float)
+    for *rectangle, zone in zones:
+        part = shapely.clip_by_rect(polygon, *rectangle)
+        held[zone] += shapely.transform(part, _equal_area).area
+    return max(sorted(held), key=lambda zone: held[zone])
+
+
+def _zones(west: float, south: float, east: float, north: float) -> list[tuple[float, float, float, float, int]]:
+    """The zones within these bounds, cut at the bands of latitude: west, south, east, north and number."""
+    found = []
+    for low, high, odd in _BANDS:
+        if low <= north and south < high:
+            starts = np.arange(np.floor(west / ZONE_DEGREES), np.floor(east / ZONE_DEGREES) + 1) * ZONE_DEGREES
+            usual = [(float(start), float(start) + ZONE_DEGREES, _number(start)) for start in starts]
+            if odd:
+                first, last = odd[0][0], odd[-1][1]
+                usual = [zone for zone in usual if zone[1] <= first or zone[0] >= last]
+                usual += [zone for zone in odd if zone[0] <= east and zone[1] > west]
+            found += [(start, low, end, high, number) for start, end, number in usual]
+    return found
+
+
+def _number(start: float) -> int:
+    return (int(start // ZONE_DEGREES) + 30) % 60 + 1
+
+
+def _equal_area(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points in degrees (n, 2) in a projection that keeps areas: Lambert's cylinder."""
+    return np.column_stack([points[:, 0], np.degrees(np.sin(np.radians(points[:, 1])))])
