@@ -24,7 +24,8 @@ def rewrite(path: Path, kind: str) -> None:
     with rasterio.open(path) as file:
         profile, pixels = dict(file.profile), file.read()
     stripes = np.where(np.arange(profile["width"]) % 4 < 2, 255, 0).astype("uint8")
-    hidden = np.broadcast_to(stripes, pixels.shape[1:])
+    # A whole array: of a broadcast view, whose rows are one row, GDAL would read the memory behind that row.
+    hidden = np.tile(stripes, (profile["height"], 1))
     profile |= {"driver": "GTiff", "nodata": None, "tiled": True, "blockxsize": 256, "blockysize": 256}
     if kind == "alpha":
         profile |= {"count": 4, "photometric": "RGB", "alpha": "YES"}
@@ -33,6 +34,8 @@ def rewrite(path: Path, kind: str) -> None:
         file.write(pixels)
         if kind == "mask":
             file.write_mask(hidden)
+    with rasterio.open(path) as file:
+        np.testing.assert_array_equal(file.dataset_mask(), hidden)
 
 
 @pytest.fixture
