@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,11 +37,14 @@ def stage(shared: Stage) -> Iterator[Stage]:
     shared.sandbox.clear_faults()
 
 
-def wait_for(stage: Stage, reads: int) -> None:
-    end = time.monotonic() + 20
-    while stage.sandbox.totals()["cogs"].requests < reads and time.monotonic() < end:
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that happens in another process; pytest's time limit ends what never happens."""
+    while not condition():
         time.sleep(0.02)
-    assert stage.sandbox.totals()["cogs"].requests >= reads
+
+
+def wait_for(stage: Stage, reads: int) -> None:
+    until(lambda: stage.sandbox.totals()["cogs"].requests >= reads)
 
 
 def in_order(folder: Path) -> None:
@@ -52,33 +55,60 @@ def in_order(folder: Path) -> None:
 
 STUCK = """
 import sys, time
+from pathlib import Path
 from s2async.cli import run_view, signals; from s2async import files; from s2async.engine import worker
 from s2async.cli.main import main
+heed = signals.Stop._on_signal
+signals.Stop._on_signal = lambda *args: (heed(*args), Path("heeded").touch())
 {how}
 main()
 """
-STUCK_WRITES = "files.replace_all = lambda *_, **__: time.sleep(600)"
+"""A run that leaves marks in its current folder: ``heeded`` after a signal, ``writing`` before it is stuck."""
+STUCK_WRITES = "files.replace_all = lambda *_, **__: (Path('writing').touch(), time.sleep(600))"
 STUCK_LAST_LINE = "run_view.RunView.tell = lambda *_: time.sleep(600)"
 
 
+Start = Callable[[str, Path], "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a run of a config with some functions replaced, in a process whose current folder is ``tmp_path``."""
+    children: list[subprocess.Popen[bytes]] = []
+
+    def started(how: str, path: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", STUCK.format(how=how), "run", str(path)]
+        children.append(subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE))
+        return children[-1]
+
+    yield started
+    for child in children:
+        child.kill()
+        child.wait()
+
+
 @pytest.mark.parametrize("stuck", ["", STUCK_WRITES, STUCK_WRITES + "\n" + STUCK_LAST_LINE])
-def test_a_second_signal_ends_a_run_at_once(tmp_path: Path, stage: Stage, stuck: str) -> None:
+def test_a_second_signal_ends_a_run_at_once(tmp_path: Path, stage: Stage, start: Start, stuck: str) -> None:
     """Every read stalls, or a disk takes nothing; and the terminal may not take the last line."""
     path = worlds.write_config(tmp_path, stage.sandbox)
     if not stuck:
         stage.sandbox.fault("stall", path=r"\.tif$", count=None)
-    child = subprocess.Popen(
-        [sys.executable, "-c", STUCK.format(how=f"signals.PATIENCE = 600\n{stuck}"), "run", str(path)],
-        stderr=subprocess.PIPE,
-    )
-    wait_for(stage, 20 if stuck else 8)
-    time.sleep(0.5)
-    child.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    # Seconds for the last line and for closing the state: many where nothing is stuck, for a busy machine.
+    words = 2 if STUCK_LAST_LINE in stuck else 60
+    child = start(f"signals.PATIENCE, signals.LAST_WORDS = 600, {words}\n{stuck}", path)
     if stuck:
+        until((tmp_path / "writing").exists)
+        child.send_signal(signal.SIGTERM)
+        until((tmp_path / "heeded").exists)
+        time.sleep(0.3)
         assert child.poll() is None, "a thread that writes cannot be cancelled"
-    child.send_signal(signal.SIGINT)
-    _, error = child.communicate(timeout=60)
+        child.send_signal(signal.SIGINT)
+    else:
+        wait_for(stage, 8)
+        # Both signals wait for the process when it goes on: one after the other, it might end in between.
+        for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+            child.send_signal(number)
+    _, error = child.communicate(timeout=200)
     assert child.returncode in (128 + signal.SIGTERM, 128 + signal.SIGINT)
     assert error.count(b"To go on: s2async run") == (STUCK_LAST_LINE not in stuck)
     assert b"Traceback" not in error
@@ -89,13 +119,13 @@ def test_a_second_signal_ends_a_run_at_once(tmp_path: Path, stage: Stage, stuck:
     assert worlds.run(path, stage.sandbox).summary.clean
 
 
-def test_a_run_that_cannot_stop_in_order_ends_all_the_same(tmp_path: Path, stage: Stage) -> None:
+def test_a_run_that_cannot_stop_in_order_ends_all_the_same(tmp_path: Path, stage: Stage, start: Start) -> None:
     path = worlds.write_config(tmp_path, stage.sandbox)
-    script = STUCK.format(how=STUCK_WRITES + "\n" + STUCK_LAST_LINE)
-    child = subprocess.Popen([sys.executable, "-c", script, "run", str(path)], stderr=subprocess.PIPE)
-    wait_for(stage, 20)
+    hasty = "signals.PATIENCE, signals.LAST_WORDS = 1, 2"
+    child = start(f"{hasty}\n{STUCK_WRITES}\n{STUCK_LAST_LINE}", path)
+    until((tmp_path / "writing").exists)
     child.send_signal(signal.SIGTERM)
-    _, error = child.communicate(timeout=60)
+    _, error = child.communicate(timeout=200)
     assert child.returncode == 128 + signal.SIGTERM
     assert b"Traceback" not in error
     in_order(tmp_path)
@@ -182,13 +212,13 @@ def test_a_late_beat_is_told_once_in_a_while(monkeypatch: pytest.MonkeyPatch) ->
     assert "1.3 s" in told[1]
 
 
-def test_a_run_whose_loop_stands_still_says_so(tmp_path: Path, stage: Stage) -> None:
+def test_a_run_whose_loop_stands_still_says_so(tmp_path: Path, stage: Stage, start: Start) -> None:
     path = worlds.write_config(tmp_path, stage.sandbox)
     slow = "from s2async.state.writer import State\nplain = State.record\n"
     slow += (
         "State.record = lambda *a: (time.sleep(0.6), plain(*a))[1] if a[1].outcomes[0].job.id < 7 else plain(*a)"
     )
-    command = [sys.executable, "-c", STUCK.format(how=slow), "run", str(path)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 0
-    assert ended.stderr.count("the event loop was blocked for 0.") == 1
+    child = start(slow, path)
+    _, error = child.communicate(timeout=200)
+    assert child.returncode == 0
+    assert error.count(b"the event loop was blocked for ") == 1

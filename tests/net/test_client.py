@@ -33,7 +33,7 @@ from s2async.errors import (
     WrongKind,
 )
 from s2async.models import Traffic, Use
-from s2async.net import breaker, retries
+from s2async.net import breaker, limiter, retries
 from s2async.net import client as transport_module
 from s2async.net.client import Meter, Piece, Transport
 from s2async.net.connections import BUNDLES
@@ -668,20 +668,28 @@ def test_a_server_that_stays_down_is_given_up_by_all_who_wait(server: FaultServe
 
 
 @pytest.mark.usefixtures("hurried")
-def test_a_probe_that_is_cancelled_makes_room_for_another(server: FaultServer, name: str) -> None:
+def test_a_probe_that_is_cancelled_makes_room_for_another(
+    server: FaultServer, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (breaker, limiter):
+        monkeypatch.setattr(module, "PROBES", 1)
+
     async def work(transport: Transport) -> Piece:
         busy = server.url("code", -1, name, status=503)
-        await asyncio.gather(*(outcome(transport.read(busy, 0, 100)) for _ in range(30)))
+        while not transport.is_parked(server.origin):
+            await asyncio.gather(*(outcome(transport.read(busy, 0, 100)) for _ in range(30)))
         await transport.reopened(server.origin)
         probe = asyncio.create_task(transport.read(server.url("stall", -1, name), 0, 100))
         await until(lambda: server.log[-1]["path"].startswith("/stall"))
         others = [asyncio.create_task(patiently(transport, server.url("well", 0, name))) for _ in range(5)]
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)  # longer than any pause
         assert not any(task.done() for task in others)
+        assert server.log[-1]["path"].startswith("/stall"), "the probe is the only request"
         probe.cancel()
-        return (await asyncio.wait_for(asyncio.gather(*others), 2))[0]
+        return (await asyncio.wait_for(asyncio.gather(*others), 100))[0]
 
-    assert run(server, work, idle_timeout=60)[0].data == CONTENT[:100]
+    limits = dict.fromkeys(("connect_timeout", "idle_timeout", "total_timeout"), NEVER)
+    assert run(server, work, **limits)[0].data == CONTENT[:100]
 
 
 def test_what_a_server_does_not_have_is_no_sign_of_trouble(server: FaultServer, name: str) -> None:
