@@ -70,7 +70,8 @@ class Transport:
             may be asked like ``origins``.
         api_headers: headers of requests to APIs, by origin. They may be secrets: they are sent to no other origin,
             and messages do not contain them.
-        wait: seconds to wait after try number n, counted from 1; full jitter by default.
+        wait: seconds to wait after try number n, counted from 1; by default full jitter for files, equal jitter
+            for APIs.
         meter: counts all requests; a new one by default.
     """
 
@@ -98,7 +99,7 @@ class Transport:
         self._span = min(SPAN, idle_timeout or SPAN)
         self._attempts = attempts
         self._patience = patience
-        self._wait = wait or _full_jitter
+        self._file_wait, self._api_wait = wait or _full_jitter, wait or _equal_jitter
         timeout = aiohttp.ClientTimeout(total=total_timeout, connect=connect_timeout, sock_read=idle_timeout)
         # Two gates lead to each origin. A request that they admit must not wait for a connection: the time-out for
         # connections would count that.
@@ -118,8 +119,8 @@ class Transport:
             proxy = proxy_for(name)
             files = Gate(self._connections, name=name, patience=self._patience)
             api = Gate(self._connections, name=name, patience=self._patience, doubt=API_DOUBT)
-            self._add(self._files, name, files, proxy)
-            self._add(self._apis, name, api, proxy, self._api_headers.get(name, {}))
+            self._add(self._files, name, files, proxy, self._file_wait)
+            self._add(self._apis, name, api, proxy, self._api_wait, self._api_headers.get(name, {}))
         proxies = [server.proxy for server in self._files.values() if server.proxy]
         self._sender.open(proxies, trusted_certificates(self._origins))
         return self
@@ -130,9 +131,10 @@ class Transport:
         name: str,
         gate: Gate,
         proxy: URL | None,
+        wait: Callable[[int], float],
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        retries = Retries(queue=RetryQueue(), attempts=self._attempts, patience=self._patience, wait=self._wait)
+        retries = Retries(queue=RetryQueue(), attempts=self._attempts, patience=self._patience, wait=wait)
         servers[name] = Server(gate=gate, retries=retries, proxy=proxy, siblings=servers, headers=headers)
 
     async def __aexit__(
@@ -341,6 +343,25 @@ def open_client(settings: ClientSettings, meter: Meter | None = None) -> Transpo
     return Transport(**values, meter=meter)
 
 
+def _longest_wait(attempt: int) -> float:
+    """Longest wait in seconds after try number ``attempt``: 0.5, 1, 2, 4 ... 20."""
+    return min(20.0, 0.5 * 2.0 ** (attempt - 1))
+
+
 def _full_jitter(attempt: int) -> float:
-    """Seconds before a retry: random, up to 0.5, 1, 2, 4 ... 20 ("full jitter", AWS Architecture Blog, 2015)."""
-    return random.uniform(0, min(20.0, 0.5 * 2 ** (attempt - 1)))  # noqa: S311 - not for secrets
+    """Seconds before a retry for a file: at random, up to the longest wait.
+
+    Many requests for files fail together, so their retries are spread as widely as possible ("full jitter", AWS
+    Architecture Blog, 2015).
+    """
+    return random.uniform(0, _longest_wait(attempt))  # noqa: S311 - not for secrets
+
+
+def _equal_jitter(attempt: int) -> float:
+    """Seconds before a retry for an API: at random, from half the longest wait up to all of it.
+
+    A search whose tries are used up leaves the run incomplete. With this "equal jitter" (ibid.), five tries last
+    3.75 s or more; with full jitter, all of them may fall into an interruption of a second.
+    """
+    longest = _longest_wait(attempt)
+    return random.uniform(longest / 2, longest)  # noqa: S311 - not for secrets

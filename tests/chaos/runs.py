@@ -115,13 +115,13 @@ def _beside(arguments: Sequence[str], limits: Sequence[str]) -> tuple[int, str, 
 @contextlib.contextmanager
 def hurried() -> Iterator[None]:
     """Retries come at once, and a search is endless sooner."""
-    jitter, most = client._full_jitter, search.MAX_ITEMS
-    client._full_jitter = lambda attempt: 0.01 * attempt
+    longest, most = client._longest_wait, search.MAX_ITEMS
+    client._longest_wait = lambda attempt: 0.01 * attempt
     search.MAX_ITEMS = 30
     try:
         yield
     finally:
-        client._full_jitter = jitter
+        client._longest_wait = longest
         search.MAX_ITEMS = most
 
 

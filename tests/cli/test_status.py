@@ -211,7 +211,7 @@ def test_whole_files_are_those_that_a_person_would_download(ran: Ran, stage: Sta
 def test_many_failures_are_cut_short_but_not_in_json(
     tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_full_jitter", lambda _attempt: 0.0)
+    monkeypatch.setattr(client, "_longest_wait", lambda _attempt: 0.0)
     stage.sandbox.fault("code", path="SCL", count=None, status=503)
     path = worlds.write_config(tmp_path, stage.sandbox, network={"attempts": 1})
     ran = worlds.run(path, stage.sandbox)

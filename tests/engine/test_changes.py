@@ -66,7 +66,7 @@ def changing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_full_jitter", lambda _attempt: 0.0)
+    monkeypatch.setattr(client, "_longest_wait", lambda _attempt: 0.0)
 
 
 def run(folder: Path, stage: Stage, *, areas: Mapping[str, Polygon] = AREAS, **sections: Any) -> Ran:

@@ -45,7 +45,7 @@ def stage(shared: Stage) -> Iterator[Stage]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries come at once."""
-    monkeypatch.setattr(client, "_full_jitter", lambda _attempt: 0.0)
+    monkeypatch.setattr(client, "_longest_wait", lambda _attempt: 0.0)
 
 
 # ---- exact counts -----------------------------------------------------------------------------------------

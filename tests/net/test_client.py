@@ -39,7 +39,9 @@ from s2async.net.client import Meter, Piece, Transport
 from s2async.net.connections import BUNDLES
 from s2async.net.editions import Edition
 from s2async.net.limiter import TURN, Turnstile
+from s2async.net.retries import Retries
 from s2async.net.sender import MAX_REDIRECTS
+from s2async.net.settings import ClientSettings
 from tests.support.fault_server import FaultServer
 
 T = TypeVar("T")
@@ -1318,8 +1320,23 @@ def test_a_server_that_speaks_no_tls_is_never_asked_without(server: FaultServer)
 # ---- small parts ------------------------------------------------------------------------------------------
 
 
-def test_waits_grow_are_capped_and_spread() -> None:
+@pytest.mark.parametrize(("kind", "least"), [("_full_jitter", 0.0), ("_equal_jitter", 0.5)])
+def test_waits_grow_are_capped_and_spread(kind: str, least: float) -> None:
     for attempt, most in [(1, 0.5), (2, 1), (3, 2), (5, 8), (7, 20), (1000, 20)]:
-        waits = [transport_module._full_jitter(attempt) for _ in range(500)]
-        assert 0 <= min(waits) < 0.1 * most
+        waits = [getattr(transport_module, kind)(attempt) for _ in range(500)]
+        assert least * most <= min(waits) < (least + 0.1) * most
         assert 0.9 * most < max(waits) <= most
+
+
+def test_the_tries_of_a_search_always_outlast_an_interruption_of_some_seconds() -> None:
+    origin = "http://127.0.0.1:9"
+
+    async def servers() -> tuple[Retries, Retries]:
+        async with transport_module.open_client(ClientSettings(origins=(origin,))) as transport:
+            return transport._apis[origin].retries, transport._files[origin].retries
+
+    api, files = asyncio.run(servers())
+    spans = [sum(map(api.wait, range(1, api.attempts))) for _ in range(1000)]
+    assert api.attempts == 5
+    assert 3.75 <= min(spans) < max(spans) <= 7.5
+    assert min(map(files.wait, [1] * 1000)) < 0.25, "requests for files are spread from the start"

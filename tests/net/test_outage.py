@@ -33,7 +33,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def stage(shared: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """The world of every kind; a server that is parked is tried again soon."""
     monkeypatch.setattr(breaker, "PERIOD", 0.2)
-    monkeypatch.setattr(client, "_full_jitter", lambda _attempt: 0.01)
+    monkeypatch.setattr(client, "_longest_wait", lambda _attempt: 0.01)
     shared.sandbox.reset()
     yield shared
     shared.sandbox.clear_faults()
