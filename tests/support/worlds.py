@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -240,29 +240,35 @@ def _write_files(folder: Path, item: Item) -> None:
     place.mkdir(parents=True, exist_ok=True)
     if item.jp2:
         return
-    generator = np.random.default_rng(item.seed)
+    for key, (name, cog) in _files(item.seed, item.clouded, item.empty_metres, item.epsg).items():
+        path = place / f"{name}.tif"
+        path.unlink(missing_ok=True)
+        if key not in item.lacks:
+            path.write_bytes(cog)
+
+
+@lru_cache(maxsize=100)  # most worlds have the same days; a day's files have 1 MB
+def _files(seed: int, clouded: frozenset[str], empty_metres: float, epsg: int) -> Mapping[str, tuple[str, bytes]]:
+    """Name and bytes of an item's files by asset."""
+    generator = np.random.default_rng(seed)
     scl = generator.integers(4, 7, (1, 256, 256), dtype=np.uint8)
-    for name in item.clouded:
+    for name in clouded:
         east, south = np.array(SHAPES[name]).T
         left, right = int(east.min() // 20), int(east.max() // 20) + 1
         top, bottom = int(south.min() // 20), int(south.max() // 20) + 1
         scl[:, top:bottom, left:right] = 9
     columns, rows = np.meshgrid(np.arange(512), np.arange(512))
     noise = generator.integers(0, 8, (3, 512, 512), dtype=np.uint8)
-    tci = ((columns // 3 + rows // 5 + item.seed) % 240 + 1 + noise).astype(np.uint8)
-    red = (columns + rows + item.seed)[np.newaxis].astype(np.uint16) + noise[:1]
-    scl[:, :, : int(item.empty_metres // 20)] = 0
-    tci[:, :, : int(item.empty_metres // 10)] = 0
-    red[:, :, : int(item.empty_metres // 10)] = 0
-    for key, name, pixels, size in (
-        ("scl", "SCL", scl, 20.0),
-        ("visual", "TCI", tci, 10.0),
-        ("red", "B04", red, 10),
-    ):
-        path = place / f"{name}.tif"
-        path.unlink(missing_ok=True)
-        if key not in item.lacks:
-            path.write_bytes(_cog(pixels, size, item.epsg))
+    tci = ((columns // 3 + rows // 5 + seed) % 240 + 1 + noise).astype(np.uint8)
+    red = (columns + rows + seed)[np.newaxis].astype(np.uint16) + noise[:1]
+    scl[:, :, : int(empty_metres // 20)] = 0
+    tci[:, :, : int(empty_metres // 10)] = 0
+    red[:, :, : int(empty_metres // 10)] = 0
+    return {
+        "scl": ("SCL", _cog(scl, 20, epsg)),
+        "visual": ("TCI", _cog(tci, 10, epsg)),
+        "red": ("B04", _cog(red, 10, epsg)),
+    }
 
 
 def _cog(pixels: NDArray[Any], size: float, epsg: int = EPSG) -> bytes:
