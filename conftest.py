@@ -23,10 +23,25 @@ if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+HEAVY = (
+    *("benchmarks/tests/test_year.py", "tests/chaos/test_faults.py", "tests/chaos/test_faults_server.py"),
+    *("tests/test_means.py", "tests/engine/test_resume.py", "tests/engine/test_changes.py"),
+    *("tests/maintenance/test_rebuild.py", "tests/net/test_client.py", "tests/cli/test_locales.py"),
+    *("tests/sandbox/test_world.py", "tests/cli/test_main.py", "tests/chaos/test_inputs.py"),
+    *("tests/state/test_database.py", "tests/engine/test_places.py", "tests/cog/test_checked.py"),
+    *("tests/engine/test_signals.py", "tests/maintenance/test_owners.py", "tests/engine/test_vain.py"),
+    *("tests/engine/test_pipeline.py", "tests/catalog/test_search_faults.py", "tests/sandbox/test_own_areas.py"),
+    *("tests/engine/test_crash_marker.py", "tests/chaos/test_hostile.py", "tests/cli/test_bugs.py"),
+)
+"""The files that take longest, which come first: side by side with others, none of them is alone at the end."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose the examples of the quick lane."""
+    """Choose the examples of the quick lane, and have pytest-xdist keep the order of the files."""
     if "not slow" in config.option.markexpr:
         settings.load_profile("quick")
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False  # files with many tests first, however little they take
 
 
 LIGHT = {"_own_state_home", "real_data", "tmp_path_factory"}
@@ -35,11 +50,13 @@ LIGHT = {"_own_state_home", "real_data", "tmp_path_factory"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what is long, and each test that uses a fixture of its module or of the session.
+    """Put heavy files first; mark as slow what is long, and what uses a fixture of its module or of the session.
 
     Such fixtures are shared because they are expensive: servers, worlds, finished runs. Modules that are slow
     without one have a ``pytestmark``.
     """
+    places = {file: place for place, file in enumerate(HEAVY)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(HEAVY)))
     for item in items:
         if item.get_closest_marker("long") or (isinstance(item, pytest.Function) and _shares(item)):
             item.add_marker("slow")

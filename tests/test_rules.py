@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from conftest import HEAVY
+
 ROOT = Path(__file__).parents[1]
 NAME = re.compile(r"(?<!`)`([a-z]\w*(?:\.\w+)+)`(?!`)")
 """A name with a module, such as ``net.client.open_client``, in backticks."""
@@ -22,6 +24,10 @@ def modules() -> list[tuple[str, ast.Module]]:
     """All modules of the tests by their path."""
     paths = sorted((ROOT / "tests").rglob("*.py"))
     return [(path.relative_to(ROOT).as_posix(), ast.parse(path.read_text("utf-8"))) for path in paths]
+
+
+def test_the_files_that_come_first_are_there() -> None:
+    assert [file for file in HEAVY if not (ROOT / file).is_file()] == []
 
 
 @pytest.mark.slow
