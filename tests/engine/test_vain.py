@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +16,12 @@ import pytest
 
 from s2async.config.model import Config
 from s2async.models import Cause, Status
+from s2async.net import client
 from tests.support import worlds
+from tests.support.shell import Ended, Shell
 from tests.support.worlds import Stage
 
 pytestmark = pytest.mark.slow
-
-COMMAND = [sys.executable, "-m", "s2async"]
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A command that has ended."""
-
-    code: int
-    out: str
-    error: str
-
-
-def s2(*arguments: object, cwd: Path) -> Ended:
-    done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=120)
-    assert "Traceback" not in done.stderr
-    return Ended(done.returncode, done.stdout, done.stderr)
-
 
 # ---- the hand-out: nothing that can be read --------------------------------------------------------------
 
@@ -85,7 +68,14 @@ def files_asked(folder: Path) -> list[str]:
     ],
 )
 def test_a_catalogue_of_which_nothing_can_be_read_is_the_settings_fault(
-    bug_cases: Path, small_worlds: Path, tmp_path: Path, world: str, assets: dict[str, str], reason: str, why: str
+    bug_cases: Path,
+    small_worlds: Path,
+    tmp_path: Path,
+    world: str,
+    assets: dict[str, str],
+    reason: str,
+    why: str,
+    s2: Shell,
 ) -> None:
     with served(bug_cases, small_worlds / world, tmp_path, **assets) as config:
         run, quiet = s2("run", config, cwd=tmp_path), s2("-q", "run", config, cwd=tmp_path)
@@ -107,7 +97,7 @@ def test_a_catalogue_of_which_nothing_can_be_read_is_the_settings_fault(
 
 
 def test_files_that_are_public_by_their_alternate_address_only_are_read(
-    bug_cases: Path, small_worlds: Path, tmp_path: Path
+    bug_cases: Path, small_worlds: Path, tmp_path: Path, s2: Shell
 ) -> None:
     with served(bug_cases, small_worlds / "s3alt", tmp_path) as config:
         run, quiet = s2("run", config, cwd=tmp_path), s2("-q", "run", config, cwd=tmp_path)
@@ -120,8 +110,9 @@ def test_files_that_are_public_by_their_alternate_address_only_are_read(
 
 
 @pytest.fixture
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Ten scenes over two areas."""
+def stage(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """Ten scenes over two areas; what fails is tried again at once."""
+    monkeypatch.setattr(client, "_longest_wait", lambda _attempt: 0.0)
     yield from worlds.staged(tmp_path_factory.mktemp("world"), [worlds.day(3 * number) for number in range(10)])
 
 
@@ -134,7 +125,7 @@ def config_of(folder: Path, stage: Stage, **sections: Any) -> Path:
 
 @pytest.mark.parametrize("status", [404, 410, 403, 401, 400])
 def test_an_outage_of_all_files_is_said_and_the_next_run_makes_up_for_it(
-    tmp_path: Path, stage: Stage, status: int
+    tmp_path: Path, stage: Stage, status: int, s2: Shell
 ) -> None:
     path = config_of(tmp_path, stage)
     stage.sandbox.fault("code", path="/cogs/", count=None, status=status)
@@ -153,7 +144,9 @@ def test_an_outage_of_all_files_is_said_and_the_next_run_makes_up_for_it(
     assert not worlds.faults_of(Config.load(path), stage.world)
 
 
-def test_files_that_are_still_away_are_asked_for_in_vain_but_not_in_silence(tmp_path: Path, stage: Stage) -> None:
+def test_files_that_are_still_away_are_asked_for_in_vain_but_not_in_silence(
+    tmp_path: Path, stage: Stage, s2: Shell
+) -> None:
     path = config_of(tmp_path, stage)
     stage.sandbox.fault("code", path="/cogs/", count=None, status=404)
     config, said = Config.load(path), []
@@ -189,7 +182,7 @@ def test_files_that_are_still_away_are_asked_for_in_vain_but_not_in_silence(tmp_
     assert set(worlds.statuses(config).values()) == {"saved"}
 
 
-def test_what_fails_for_good_is_not_said_to_be_asked_for_again(tmp_path: Path, stage: Stage) -> None:
+def test_what_fails_for_good_is_not_said_to_be_asked_for_again(tmp_path: Path, stage: Stage, s2: Shell) -> None:
     """A denial is a failure that may pass: five runs try it again, and no sixth."""
     path = config_of(tmp_path, stage)
     stage.sandbox.fault("code", path="/cogs/", count=None, status=403)
@@ -252,7 +245,7 @@ def test_half_only_jpeg2000_and_half_not_there(tmp_path: Path) -> None:
     ],
 )
 def test_an_asset_that_all_items_lack_costs_that_asset_only_and_is_said(
-    tmp_path: Path, stage: Stage, lacks: str, code: int, said: str
+    tmp_path: Path, stage: Stage, lacks: str, code: int, said: str, s2: Shell
 ) -> None:
     for name in list(stage.world.items):
         stage.world.change(name, lacks=frozenset({lacks}))
@@ -277,7 +270,7 @@ def test_an_asset_that_all_items_lack_costs_that_asset_only_and_is_said(
 
 
 def test_an_alternate_of_an_origin_that_is_not_allowed_is_named_and_read_once_it_is(
-    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch, s2: Shell
 ) -> None:
     elsewhere = stage.sandbox.origin.replace("127.0.0.1", "localhost")
     plain = worlds.document
