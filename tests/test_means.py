@@ -26,6 +26,13 @@ from tests.support.worlds import Ran, Stage
 
 resource = pytest.importorskip("resource")
 MB = 1 << 20
+
+
+def also(*values: object) -> Iterator[Any]:
+    """Parameters between those of the usual lane: the same behaviour, in the long one."""
+    return (pytest.param(value, marks=pytest.mark.long) for value in values)
+
+
 USUAL = Work(connections=64, threads=4, writers=4, memory=48 * MB)
 
 
@@ -181,7 +188,7 @@ def test_what_compilers_and_libraries_say_without_memory(
 # ---- open files -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("files", [64, 40])
+@pytest.mark.parametrize("files", [*also(64), 40])
 def test_with_few_files_a_run_asks_for_less_at_once(tmp_path: Path, stage: Stage, calm: Ran, files: int) -> None:
     path = config_in(tmp_path, stage)
     code, _, said = limited("run", path, RLIMIT_NOFILE=files)
@@ -205,7 +212,7 @@ def test_a_soft_limit_is_raised(tmp_path: Path, stage: Stage, calm: Ran) -> None
     assert worlds.result(Config.load(path)) == worlds.result(calm.config)
 
 
-@pytest.mark.parametrize("files", [30, 20, 12, 8])
+@pytest.mark.parametrize("files", [30, *also(20, 12), 8])
 def test_with_too_few_files_nothing_is_begun(tmp_path: Path, stage: Stage, files: int) -> None:
     path = config_in(tmp_path, stage)
     stage.sandbox.reset()
@@ -243,7 +250,7 @@ def goes_on(path: Path, stage: Stage, calm: Ran) -> None:
     assert not list(path.parent.rglob("*.part"))
 
 
-@pytest.mark.parametrize("files", [18, 26, 40])
+@pytest.mark.parametrize("files", [18, *also(26, 40)])
 def test_files_that_run_out_meanwhile_stop_a_run_in_order(
     tmp_path: Path, stage: Stage, calm: Ran, files: int
 ) -> None:
@@ -274,7 +281,7 @@ def test_with_400_mb_of_addresses_a_run_is_whole_or_refused(tmp_path: Path, stag
 
 
 @linux
-@pytest.mark.parametrize("megabytes", [100, 200, 300])
+@pytest.mark.parametrize("megabytes", [*also(100), 200, *also(300)])
 def test_with_less_nothing_is_begun(tmp_path: Path, stage: Stage, megabytes: int) -> None:
     path = config_in(tmp_path, stage)
     stage.sandbox.reset()
@@ -415,7 +422,7 @@ FEW_THREADS = """
 """The command on a machine with few threads. Python 3.13 has another name for what starts them."""
 
 
-@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("count", [0, *also(1), 2])
 def test_threads_that_cannot_be_started_stop_a_run_in_order(
     tmp_path: Path, stage: Stage, calm: Ran, count: int
 ) -> None:
@@ -485,7 +492,7 @@ def test_a_run_from_python_looks_at_the_limits_too(tmp_path: Path, stage: Stage)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a shell of Unix")
-@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&- 2>&-", "2>&-", "<&-"])
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", *also(">&- 2>&-", "2>&-"), "<&-"])
 def test_closed_streams_are_no_place_for_files(tmp_path: Path, stage: Stage, calm: Ran, closed: str) -> None:
     """The next file that is opened would get the number of standard error, and whatever is printed there."""
     path = config_in(tmp_path, stage)

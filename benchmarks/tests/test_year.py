@@ -43,6 +43,7 @@ def test_a_sample_of_jobs_equals_rasterio_mask(finished: year.Year) -> None:
     ] == []
 
 
+@pytest.mark.long
 def test_the_runs_counts_are_the_servers(finished: year.Year, figures: dict[str, Any]) -> None:
     assert figures["bytes_counted"] == figures["bytes"]
     assert figures["requests_counted"] == figures["requests"]
@@ -51,6 +52,7 @@ def test_the_runs_counts_are_the_servers(finished: year.Year, figures: dict[str,
     assert finished.summary["run"]["bytes"] == totals.bytes
 
 
+@pytest.mark.long
 def test_hardly_more_is_read_than_the_needed_parts_of_tiles(figures: dict[str, Any]) -> None:
     # 1.08 as a rule; what the first reads guess, before any has been learned from, depends on the machine's speed
     assert figures["bytes"] <= 1.15 * figures["least_prefix_bytes"]

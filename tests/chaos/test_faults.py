@@ -1,8 +1,14 @@
-"""The fault matrix in short: each fault of a file or a page once. In full: ``python -m tests.chaos matrix``."""
+"""The fault matrix in short: each fault of a file or a page once. In full: ``python -m tests.chaos matrix``.
+
+Kinds of one family differ in values alone, such as the status or the damaged bytes: the usual lane has two of each
+family, the long one all the others.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -27,10 +33,26 @@ def position_of(number: int, kind: Kind) -> str:
     return kind.positions[number % len(kind.positions)]
 
 
-@pytest.mark.parametrize(
-    ("kind", "position"),
-    [pytest.param(kind, position_of(number, kind), id=kind.name) for number, kind in enumerate(KINDS)],
-)
+FEW = 2
+"""Kinds of each family in the usual lane."""
+
+
+def family(kind: Kind) -> tuple[object, ...]:
+    """How a kind fails, and what may come of it."""
+    how = (kind.fault, kind.count is None, kind.skip, kind.onwards, *sorted(kind.always), kind.verify, kind.waits)
+    return (*how, kind.positions, kind.recovers, kind.missing, kind.notice, kind.later)
+
+
+def cells() -> Iterator[Any]:
+    """Each kind at one position."""
+    seen = Counter[object]()
+    for number, kind in enumerate(KINDS):
+        seen[family(kind)] += 1
+        marks = [pytest.mark.long] * (seen[family(kind)] > FEW)
+        yield pytest.param(kind, position_of(number, kind), id=kind.name, marks=marks)
+
+
+@pytest.mark.parametrize(("kind", "position"), [*cells()])
 def test_a_fault_is_survived_or_told_and_then_healed(bench: Bench, kind: Kind, position: str) -> None:
     cell = Cell(kind=kind.name, position=position)
     bench.try_out(kind, position, cell)

@@ -14,8 +14,23 @@ pytestmark = pytest.mark.slow
 
 LONGEST = 1.0
 """Seconds of a fault in the suite; the matrix has longer ones."""
+ALIKE = frozenset(
+    {
+        *(f"outage, {how}" for how in ("410", "401", "400", "HTML with 403")),
+        *("503 for 0.3 s, later", "reset for 0.3 s, from the start"),
+        *("503 for 1 s, from the start", "reset for 1 s, later"),
+        *("100 requests a second, else 503", "30 requests a second, else 429"),
+        *("64 file handles", "40 file handles", "400 MB of addresses"),
+    }
+)
+"""Kinds that the long lane has, because the usual one has others like them (of the limits, in ``test_means``)."""
 CELLS = [
-    pytest.param(kind, position, id=f"{kind.name} / {position}", marks=[pytest.mark.long] * (number > 0))
+    pytest.param(
+        kind,
+        position,
+        id=f"{kind.name} / {position}",
+        marks=[pytest.mark.long] * (number > 0 or kind.name in ALIKE),
+    )
     for kind in kinds_server.kinds()
     for number, position in enumerate(kind.positions)
     if kind.lasts <= LONGEST
@@ -26,6 +41,10 @@ CELLS = [
 def bench() -> Iterator[Bench]:
     with trial.bench(searches=5) as found:
         yield found
+
+
+def test_the_kinds_of_the_long_lane_are_kinds() -> None:
+    assert {kind.name for kind in kinds_server.kinds()} >= ALIKE
 
 
 @pytest.mark.parametrize(("kind", "position"), CELLS)

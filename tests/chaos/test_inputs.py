@@ -34,14 +34,15 @@ pytestmark = pytest.mark.slow
 # ---- polygons, names, configs -----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize(("kind", "least"), [("polygons", 200), ("names", 60), ("configs", 80)])
-def test_inputs_are_right_or_refused_in_one_line(tmp_path: Path, kind: str, least: int) -> None:
+def test_inputs_are_right_or_refused_in_one_line(tmp_path: Path, kind: str, least: int, every: int) -> None:
     cases: list[Case] = list(getattr(hostile_inputs, kind)())
     assert len({(case.label, tuple(case.files.items())) for case in cases}) == len(cases) >= least
-    judged = [(case.label, hostile_inputs.judge(case, tmp_path / str(n))) for n, case in enumerate(cases)]
+    judged = [(case.label, hostile_inputs.judge(case, tmp_path / str(n))) for n, case in enumerate(cases[::every])]
     assert not [(label, found.why) for label, found in judged if found.outcome in (WRONG, TRACEBACK)]
     counts = Counter(found.outcome for _, found in judged)
-    assert min(counts[RIGHT], counts[REFUSED]) > 10
+    assert min(counts[RIGHT], counts[REFUSED]) >= 10 // every
 
 
 PLAIN = next(hostile_inputs.polygons())

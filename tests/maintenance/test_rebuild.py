@@ -105,8 +105,14 @@ cli.main(["rebuild", sys.argv[1]])
 """
 
 
-@pytest.mark.parametrize("damaged", [False, True])
-@pytest.mark.parametrize(("module", "step", "after"), [("rebuild", "_record", 2), ("database", "move_aside", 0)])
+@pytest.mark.parametrize(
+    ("module", "step", "after", "damaged"),
+    [
+        ("rebuild", "_record", 2, False),
+        pytest.param("rebuild", "_record", 2, True, marks=pytest.mark.long),
+        ("database", "move_aside", 0, True),
+    ],
+)
 def test_a_rebuild_that_is_killed_leaves_nothing_half(
     tmp_path: Path, stage: Stage, module: str, step: str, after: int, damaged: bool
 ) -> None:

@@ -1089,8 +1089,15 @@ def test_a_slow_answer_that_is_faster_the_next_time_costs_a_moment(
 # ---- servers that allow so many requests a second ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize(("rate", "burst"), [(40, 40), (150, 10)])
+@pytest.mark.parametrize(
+    ("rate", "burst", "status"),
+    [
+        (40, 40, 429),
+        (150, 10, 503),
+        pytest.param(40, 40, 503, marks=pytest.mark.long),
+        pytest.param(150, 10, 429, marks=pytest.mark.long),
+    ],
+)
 def test_a_rate_limit_is_found_and_kept(
     server: FaultServer, name: str, status: int, rate: int, burst: int
 ) -> None:

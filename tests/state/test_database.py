@@ -230,7 +230,7 @@ def test_crops_on_a_share_that_does_not_wait_for_folders(
     assert found == worlds.result(calm.config)
 
 
-@pytest.mark.parametrize("mode", ["flock", "fcntl", "flock,fcntl,dirsync"])
+@pytest.mark.parametrize("mode", ["flock", pytest.param("fcntl", marks=pytest.mark.long), "flock,fcntl,dirsync"])
 def test_a_state_on_a_share_without_locks(
     tmp_path: Path, stage: Stage, calm: Ran, without_locks: Path, mode: str
 ) -> None:
