@@ -86,7 +86,7 @@ def test_a_crop_read_back_is_that_of_rasterio_mask(made: Made) -> None:
             assert repr((crop.crs, crop.nodata, crop.scales, crop.offsets)) == repr(facts)
             assert crop.tags()["ITEM_ID"] == "S2A"
             assert crop.tags()["AREA"] == "Gärten <der> Welt & mehr"
-            assert crop.profile["tiled"]
+            assert crop.block_shapes == [crop.shape] * crop.count
             assert crop.compression is not None
             assert crop.compression.name == "deflate"
             assert crop.overviews(1) == []
