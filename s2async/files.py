@@ -112,7 +112,7 @@ def replace_all(contents: Sequence[tuple[Path, bytes]], *, token: str, sync: boo
     with contextlib.ExitStack() as undo:
         opened = []
         for (path, part), (_, data) in zip(parts, contents, strict=True):
-            undo.callback(_remove, part)
+            undo.callback(discard, part)
             with local_errors("write", path):
                 file = undo.enter_context(part.open("xb", buffering=0))
                 rest = memoryview(data)
@@ -151,7 +151,7 @@ def create(path: Path, data: bytes, *, token: str) -> bool:
     """
     part = temporary(path, token)
     with contextlib.ExitStack() as undo, local_errors("write", path):
-        undo.callback(_remove, part)
+        undo.callback(discard, part)
         with part.open("xb") as file:
             file.write(data)
             file.flush()
@@ -194,13 +194,14 @@ def writing(path: Path, part: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
                     os.fsync(file.fileno())
             part.replace(path)
         except BaseException:
-            _remove(part)
+            discard(part)
             raise
         if sync:
             sync_folder(path.parent)
 
 
-def _remove(part: Path) -> None:
+def discard(part: Path) -> None:
+    """Remove a temporary file after an error, where it is there and can be removed."""
     with contextlib.suppress(OSError):  # the error that led here is the one to report
         part.unlink(missing_ok=True)
 
