@@ -50,6 +50,8 @@ MOST: Final = 512
 """Files that two syncs are for, at most: with more, a crash would cost more work than the syncs do."""
 MOST_BYTES: Final = 64 << 20
 """Bytes of files after which no further one is added to those of two syncs."""
+_OPEN: Final = 8
+"""Files that are open at once where each is synced."""
 _PATIENCE: Final = 2.0
 """Seconds of a sync from which on it must have waited for what other programs write."""
 _PAUSE: Final = 60.0
@@ -123,11 +125,21 @@ def _batches(contents: Sequence[NewFile]) -> Iterator[list[NewFile]]:
         yield some
 
 
+def syncs_whole(folder: Path) -> bool:
+    """Return whether many files in a folder are made durable by two syncs of its file system."""
+    try:
+        device = folder.stat().st_dev
+    except OSError:  # the first write will tell
+        return False
+    return _reports_errors() and _type(folder) in _KNOWN and time.monotonic() >= _paused.get(device, 0.0)
+
+
 def _write(contents: Sequence[NewFile], token: str, device: int) -> None:
     """Write files of one device: by two syncs, or else each with a sync of its own."""
-    paused = time.monotonic() < _paused.get(device, 0.0)
-    if len(contents) < LEAST or paused or not (_reports_errors() and _type(contents[0].path.parent) in _KNOWN):
-        files.replace_all([(new.path, new.data) for new in contents], token=token)
+    if len(contents) < LEAST or not syncs_whole(contents[0].path.parent):
+        for start in range(0, len(contents), _OPEN):
+            few = contents[start : start + _OPEN]
+            files.replace_all([(new.path, new.data) for new in few], token=token)
         return
     parts = deque(files.temporary(new.path, token) for new in contents)
     with contextlib.ExitStack() as undo:

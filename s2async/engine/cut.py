@@ -1,25 +1,25 @@
-"""The step that cuts crops out of assets and saves them; its results are `Product` values."""
+"""The step that cuts crops out of assets and has them saved; its results are `Product` values."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-from s2async import files
 from s2async._version import __version__
 from s2async.catalog.facts import facts
 from s2async.clouds.shares import cloud_percent, valid_percent
 from s2async.cog.source import Source
+from s2async.engine import saving
+from s2async.engine.saving import Encoded
 from s2async.engine.scene_files import Part
 from s2async.engine.step import Bench
 from s2async.engine.tools import Settings
 from s2async.errors import CorruptFile
-from s2async.models import Asset, CloudMeasure, Job, Numbers, Product, Scene
-from s2async.output import band_tags, crops, strangers
+from s2async.file_batches import NewFile
+from s2async.models import Asset, CloudMeasure, Job, Numbers, Scene
+from s2async.output import band_tags, crops
 from s2async.output import quicklook as quicklooks
 from s2async.output.geotiff import Crop
 from s2async.reflectance.convert import harmonised
@@ -27,18 +27,8 @@ from s2async.reflectance.decision import Basis, decide, is_reflectance
 from s2async.reflectance.evidence import Evidence
 from s2async.text import public, shown
 
-SAVED_TOGETHER: Final = 8
-"""Crops that one call of a thread encodes or writes: a call for each crop costs too much."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Encoded:
-    """A crop, ready to be written."""
-
-    job: Job
-    product: Product
-    contents: list[tuple[Path, bytes]]
-    """Paths and contents of its files, the crop last."""
+ENCODED_TOGETHER: Final = 8
+"""Crops that one call of a thread encodes: a call for each crop costs too much."""
 
 
 class Cut:
@@ -63,15 +53,20 @@ class Cut:
         """Cut and save the crops of one asset."""
         encoded = await self._encoded(asset, jobs)
         loop, tools = asyncio.get_running_loop(), self._tools
-        await asyncio.gather(*[loop.run_in_executor(tools.writers, self._save, some) for some in encoded])
-        for crop in itertools.chain.from_iterable(encoded):
+        await asyncio.gather(
+            *[
+                loop.run_in_executor(tools.writers, saving.save, some, self._settings, tools.replaced)
+                for some in saving.groups(encoded, self._settings)
+            ]
+        )
+        for crop in encoded:
             self._endings.products[crop.job.id].append(crop.product)
 
     def finish(self) -> None:
         """Nothing follows from this step before all steps are done."""
 
-    async def _encoded(self, asset: Asset, jobs: Sequence[Job]) -> list[list[_Encoded]]:
-        """Encode the crops of the jobs whose blocks are intact, in groups, and release the decoded pixels."""
+    async def _encoded(self, asset: Asset, jobs: Sequence[Job]) -> list[Encoded]:
+        """Encode the crops of the jobs whose blocks are intact, and release the decoded pixels."""
         kept = self._files.kept.get(asset.key, {})
         if all(job.id in kept for job in jobs):
             return await self._encode_all(asset.key, [(job, kept[job.id]) for job in jobs])
@@ -83,19 +78,20 @@ class Cut:
         async with self._files.pixels(source, inside) as parts:
             return await self._encode_all(asset.key, parts)
 
-    async def _encode_all(self, key: str, parts: Sequence[tuple[Job, Part]]) -> list[list[_Encoded]]:
-        def work(some: Sequence[tuple[Job, Part]]) -> list[_Encoded]:
+    async def _encode_all(self, key: str, parts: Sequence[tuple[Job, Part]]) -> list[Encoded]:
+        def work(some: Sequence[tuple[Job, Part]]) -> list[Encoded]:
             return [self._encode(job, part, found.get(job.id), numbers) for job, part in some]
 
         loop, tools = asyncio.get_running_loop(), self._tools
-        together = [parts[start : start + SAVED_TOGETHER] for start in range(0, len(parts), SAVED_TOGETHER)]
+        together = [parts[start : start + ENCODED_TOGETHER] for start in range(0, len(parts), ENCODED_TOGETHER)]
         found: dict[int, Evidence] = {}
         numbers = None
         if parts and is_reflectance(key):
             looks = [loop.run_in_executor(tools.pool, self._look_at, some) for some in together]
             found = dict(itertools.chain.from_iterable(await asyncio.gather(*looks)))
             numbers = self._numbers(key, parts[0][1].source, found.values())
-        return await asyncio.gather(*[loop.run_in_executor(tools.pool, work, some) for some in together])
+        encoded = await asyncio.gather(*[loop.run_in_executor(tools.pool, work, some) for some in together])
+        return list(itertools.chain.from_iterable(encoded))
 
     def _look_at(self, parts: Sequence[tuple[Job, Part]]) -> list[tuple[int, Evidence]]:
         """In a thread: what the pixels of crops show of an offset, by job."""
@@ -121,7 +117,7 @@ class Cut:
 
     def _encode(
         self, job: Job, part: Part, evidence: Evidence | None = None, numbers: Numbers | None = None
-    ) -> _Encoded:
+    ) -> Encoded:
         """In a thread: the bytes of a crop, and of its quicklook."""
         settings, source, pixels = self._settings, part.source, part.pixels
         layout = source.layout
@@ -156,25 +152,10 @@ class Cut:
             evidence=evidence,
             stated=band_tags.stated(layout) if numbers else None,
         )
-        contents = [(path, data)]
-        if settings.quicklook:  # before the crop: a crop that is there must have its quicklook
-            contents.insert(0, (quicklooks.beside(path), quicklooks.encode(pixels, nodata)))
-        return _Encoded(job=job, product=product, contents=contents)
-
-    def _save(self, encoded: Sequence[_Encoded]) -> None:
-        """In a thread: write crops under their final names."""
-        files.check_space(self._settings.folder, self._settings.reserve)
-        contents = [content for crop in encoded for content in crop.contents]
-        for folder in {path.parent for path, _ in contents}:
-            files.make_folder(folder)
-        for crop in encoded:
-            *beside, (path, _) = crop.contents
-            kind = {"mask": self._settings.mask, "harmonised": self._settings.harmonised}
-            whose = strangers.of_crop(path, crop.job.area.fingerprint, **kind)
-            self._tools.replaced.add(path, whose)
-            for quicklook, _ in beside:
-                self._tools.replaced.add(quicklook, strangers.of_quicklook(quicklook))
-        files.replace_all(contents, token=self._settings.token)
+        contents = [NewFile(path, data)]
+        if settings.quicklook:
+            contents.insert(0, NewFile(quicklooks.beside(path), quicklooks.encode(pixels, nodata)))
+        return Encoded(job=job, product=product, contents=tuple(contents))
 
 
 def crop_tags(job: Job, measured: CloudMeasure, source: Source, settings: Settings) -> dict[str, str]:

@@ -10,7 +10,7 @@ from s2async import files, means
 from s2async.areas import loader as area_files
 from s2async.areas.edits import edits
 from s2async.config.model import Config
-from s2async.engine import cut
+from s2async.engine import saving
 from s2async.engine.context import Context
 from s2async.engine.crash_marker import Left
 from s2async.errors import ConfigError
@@ -77,7 +77,7 @@ def fitted(config: Config, wanted: means.Work) -> means.Work:
     Raises:
         LocalError: there is too little for any run.
     """
-    written = cut.SAVED_TOGETHER * (1 + config.output.quicklook)
+    written = saving.SAVED_TOGETHER * (1 + config.output.quicklook)
     return means.fit(wanted, means.look(), hosts=len(config.allowed_origins()), files_written=written)
 
 

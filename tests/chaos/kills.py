@@ -41,8 +41,8 @@ FIELDS: Final = 10
 JOBS_A_KILL: Final = 40
 RANDOM: Final = "at random"
 SPREAD: Final = {
-    "after fetch": 14, "in decode": 60, "after write": 110, "after replace": 110, "before commit": 3,
-    "after commit": 3,
+    "after fetch": 14, "in decode": 60, "after write": 110, "after replace": 110, "before sync": 4,
+    "after sync": 4, "before commit": 3, "after commit": 3,
 }  # fmt: skip
 """How often a run comes by each point, at most, before it is killed there."""
 LONGEST: Final = 1.2

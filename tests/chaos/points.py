@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from s2async import file_batches
 from s2async.cli.main import main
 from s2async.cog import deflate
 from s2async.net import client
@@ -55,6 +56,20 @@ def _around_replace(hit: Callable[[], None], *, before: bool) -> None:
     vars(os)["replace"] = replace
 
 
+def _around_sync(hit: Callable[[], None], *, before: bool) -> None:
+    plain = file_batches._call
+
+    def call(name: str, *arguments: Any) -> None:
+        sync = name == "syncfs"
+        if sync and before:
+            hit()
+        plain(name, *arguments)
+        if sync and not before:
+            hit()
+
+    file_batches._call = call
+
+
 def _around_commit(hit: Callable[[], None], *, before: bool) -> None:
     plain = State.record
 
@@ -73,11 +88,13 @@ POINTS: Final[dict[str, Callable[[Callable[[], None]], None]]] = {
     "in decode": _in_decode,
     "after write": lambda hit: _around_replace(hit, before=True),
     "after replace": lambda hit: _around_replace(hit, before=False),
+    "before sync": lambda hit: _around_sync(hit, before=True),
+    "after sync": lambda hit: _around_sync(hit, before=False),
     "before commit": lambda hit: _around_commit(hit, before=True),
     "after commit": lambda hit: _around_commit(hit, before=False),
 }
-"""By name; each gets a function to be called whenever a run comes by. A crop is written under another name and
-fsynced, then replaced, and committed with its batch."""
+"""By name; each gets a function to be called whenever a run comes by. Crops are written under other names
+and synced, renamed, synced again where they are many, and committed with their batch."""
 
 
 def arm(point: str, nth: int) -> None:

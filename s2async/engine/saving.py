@@ -1,0 +1,57 @@
+"""Saves the crops of a batch, in threads: they are durable before the batch has outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from s2async import file_batches, files
+from s2async.engine.tools import Settings
+from s2async.file_batches import NewFile
+from s2async.models import Job, Product
+from s2async.output import strangers
+from s2async.output.strangers import Replaced
+
+SAVED_TOGETHER: Final = 8
+"""Crops that one call of a thread writes when each is synced: a call for each crop costs too much."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoded:
+    """A crop, ready to be written."""
+
+    job: Job
+    product: Product
+    contents: tuple[NewFile, ...]
+    """Its files, the crop last: a crop that is there must have its quicklook."""
+
+
+def groups(crops: Sequence[Encoded], settings: Settings) -> list[Sequence[Encoded]]:
+    """Return the crops in groups for calls of `save`: all in one where they are synced together."""
+    whole = len(crops) >= file_batches.LEAST and file_batches.syncs_whole(settings.folder)
+    together = len(crops) if whole else SAVED_TOGETHER
+    return [crops[start : start + together] for start in range(0, len(crops), together)]
+
+
+def save(crops: Sequence[Encoded], settings: Settings, replaced: Replaced) -> None:
+    """Write crops under their final names. When it returns, a power cut does not lose them.
+
+    Args:
+        crops: of different names; as `groups` returns them.
+        settings: the output folder, the token of temporary files and the reserve of disk space.
+        replaced: counts the files of others that are overwritten.
+
+    Raises:
+        LocalError: the disk is full or fails; the crops that have their final names are whole.
+    """
+    files.check_space(settings.folder, settings.reserve)
+    contents = [content for crop in crops for content in crop.contents]
+    for folder in {content.path.parent for content in contents}:
+        files.make_folder(folder)
+    for crop in crops:
+        *beside, own = crop.contents
+        replaced.add(own.path, strangers.of_crop(own.path, crop.job.area.fingerprint, mask=settings.mask))
+        for quicklook in beside:
+            replaced.add(quicklook.path, strangers.of_quicklook(quicklook.path))
+    file_batches.write_all(contents, token=settings.token)
