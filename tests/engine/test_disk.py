@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from s2async import file_batches
 from s2async.config.model import Config
 from s2async.errors import LocalError
 from s2async.models import Event, JobDone, Status
@@ -79,6 +81,37 @@ def test_a_disk_that_takes_no_more_stops_the_run(
     assert os.strerror(number) in said
     assert said.endswith(" and run again")
     goes_on(path, stage, calm)
+
+
+@pytest.mark.parametrize("nth", [0, 1], ids=["before the names", "after the names"])
+@pytest.mark.skipif(not file_batches.syncs_whole(Path.home()), reason="files are synced one by one here")
+def test_a_file_system_that_cannot_be_synced_stops_the_run(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
+    step = 300
+    fields = {
+        f"Field{n}": worlds.lonlat([(n * step + x, 900 + y) for x, y in [(1, 3), (251, 7), (233, 261), (17, 247)]])
+        for n in range(file_batches.LEAST)
+    }
+    path = worlds.write_config(tmp_path, stage.sandbox, areas=fields, network={"connections": 1})
+    call, visits = file_batches._call, itertools.count()
+
+    def sick(name: str, *arguments: Any) -> None:
+        if name == "syncfs" and next(visits) == nth:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        call(name, *arguments)
+
+    monkeypatch.setattr(file_batches, "_call", sick)
+    with pytest.raises(LocalError, match=r"cannot sync the file system of .*; check the disk and run again"):
+        worlds.run(path, stage.sandbox)
+    monkeypatch.undo()
+    config = Config.load(path)
+    assert "saved" not in worlds.statuses(config).values()
+    assert len(worlds.crops(config)) == nth * len(fields)
+    assert not list(tmp_path.rglob("*.part"))
+    assert worlds.run(path, stage.sandbox).summary.clean
+    assert list(worlds.statuses(config).values()).count("saved") >= len(fields)
+    assert not worlds.faults_of(config, stage.world)
 
 
 @pytest.mark.parametrize("what", ["config-data", "memory"])
