@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,21 +84,40 @@ def test_a_disk_that_takes_no_more_stops_the_run(
     goes_on(path, stage, calm)
 
 
+# ---- many crops at once -----------------------------------------------------------------------------------
+
+together = pytest.mark.skipif(not file_batches.syncs_whole(Path.home()), reason="files are synced one by one here")
+
+
+def many_in(folder: Path, stage: Stage) -> Path:
+    """As many fields in a row as are saved by two syncs of the file system."""
+    corners = [(1, 3), (251, 7), (233, 261), (17, 247)]
+    fields = {
+        f"Field{number}": worlds.lonlat([(number * 300 + x, 900 + y) for x, y in corners])
+        for number in range(file_batches.LEAST)
+    }
+    return worlds.write_config(folder, stage.sandbox, areas=fields, network={"connections": 1})
+
+
+def all_is_done(path: Path, stage: Stage) -> None:
+    """The next run does what is left, and all is right then."""
+    config = Config.load(path)
+    assert worlds.run(path, stage.sandbox).summary.clean
+    assert list(worlds.statuses(config).values()).count("saved") >= file_batches.LEAST
+    assert not worlds.faults_of(config, stage.world)
+    assert not list(path.parent.rglob("*.part"))
+
+
+@together
 @pytest.mark.parametrize("nth", [0, 1], ids=["before the names", "after the names"])
-@pytest.mark.skipif(not file_batches.syncs_whole(Path.home()), reason="files are synced one by one here")
 def test_a_file_system_that_cannot_be_synced_stops_the_run(
     tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
-    step = 300
-    fields = {
-        f"Field{n}": worlds.lonlat([(n * step + x, 900 + y) for x, y in [(1, 3), (251, 7), (233, 261), (17, 247)]])
-        for n in range(file_batches.LEAST)
-    }
-    path = worlds.write_config(tmp_path, stage.sandbox, areas=fields, network={"connections": 1})
+    path = many_in(tmp_path, stage)
     call, visits = file_batches._call, itertools.count()
 
     def sick(name: str, *arguments: Any) -> None:
-        if name == "syncfs" and next(visits) == nth:
+        if name == "syncfs" and next(visits) >= nth:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         call(name, *arguments)
 
@@ -107,11 +127,23 @@ def test_a_file_system_that_cannot_be_synced_stops_the_run(
     monkeypatch.undo()
     config = Config.load(path)
     assert "saved" not in worlds.statuses(config).values()
-    assert len(worlds.crops(config)) == nth * len(fields)
+    assert len(worlds.crops(config)) == nth * file_batches.LEAST
     assert not list(tmp_path.rglob("*.part"))
-    assert worlds.run(path, stage.sandbox).summary.clean
-    assert list(worlds.statuses(config).values()).count("saved") >= len(fields)
+    all_is_done(path, stage)
+
+
+@together
+@pytest.mark.parametrize(("point", "nth"), [("after sync", 1), ("before sync", 2)])
+def test_a_kill_between_two_syncs_leaves_no_trace(tmp_path: Path, stage: Stage, point: str, nth: int) -> None:
+    path = many_in(tmp_path, stage)
+    command = [sys.executable, "-m", "tests.chaos.points", point, str(nth), "-q", "run", str(path)]
+    killed = subprocess.run(command, capture_output=True, timeout=60, check=False, cwd=Path(__file__).parents[2])
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    config = Config.load(path)
+    assert "saved" not in worlds.statuses(config).values()
+    assert len(worlds.crops(config)) == (nth - 1) * file_batches.LEAST
     assert not worlds.faults_of(config, stage.world)
+    all_is_done(path, stage)
 
 
 @pytest.mark.parametrize("what", ["config-data", "memory"])

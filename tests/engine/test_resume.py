@@ -84,7 +84,7 @@ def test_kills_at_the_named_points_leave_no_trace(tmp_path: Path, slow: Stage, c
     sandbox = slow.sandbox
     path = worlds.write_config(tmp_path, sandbox, network={"connections": 4}, run={"queue": 30})
     config = Config.load(path)
-    assert NTH.keys() == POINTS.keys()
+    assert NTH.keys() | {"before sync", "after sync"} == POINTS.keys()  # those need more areas: see test_disk
     for point, nth in NTH.items():
         known, before = answered(config), log_end(sandbox)
         command = [sys.executable, "-m", "tests.chaos.points", point, str(nth), "-q", "run", str(path)]
