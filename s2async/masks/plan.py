@@ -1,0 +1,170 @@
+"""The plan of a grid: where many areas lie on one raster, as windows and runs of pixels. Values only.
+
+A run is a piece of a row: pixels side by side whose centres lie inside the polygon. Runs take less memory than
+masks of one bit a pixel, and whoever counts pixels needs nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from s2async.cog.grid import Cutout, Grid, Window
+
+LARGEST_SIDE: Final = (1 << 16) - 1
+"""Most rows and columns of a window that runs of 16 bits can describe."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class GridPlan:
+    """Windows and masks of n areas on one raster's grid. Runs are in the order of areas, rows and columns."""
+
+    grid: Grid
+    windows: NDArray[np.int32]
+    """(n, 4): first row, first column, rows and columns of each window, inside the raster. All are 0 where the
+    raster does not touch the area."""
+    starts: NDArray[np.int64]
+    """(n + 1,): the runs of area i are `starts[i]` up to, and without, `starts[i + 1]`."""
+    rows: NDArray[np.uint16]
+    """(runs,): row of each run, counted from the first row of the area's window."""
+    columns: NDArray[np.uint16]
+    """(runs,): first column of each run, counted from the first column of the area's window."""
+    lengths: NDArray[np.uint16]
+    """(runs,): pixels of each run. Between two runs of a row lies at least one pixel."""
+    totals: NDArray[np.int64]
+    """(n,): pixel centres inside each polygon, including those beyond the raster's edge."""
+    skipped: NDArray[np.bool_]
+    """(n,): areas that are too large for a plan. They have neither window nor runs here: `cog.polygon_mask` draws
+    them."""
+
+    @classmethod
+    def empty(cls, grid: Grid) -> Self:
+        """A plan of no areas."""
+        none = np.zeros(0, np.uint16)
+        return cls(
+            grid=grid,
+            windows=np.zeros((0, 4), np.int32),
+            starts=np.zeros(1, np.int64),
+            rows=none,
+            columns=none,
+            lengths=none,
+            totals=np.zeros(0, np.int64),
+            skipped=np.zeros(0, np.bool_),
+        )
+
+    @classmethod
+    def joined(cls, plans: Sequence[GridPlan]) -> Self:
+        """One plan of the areas of several, in this order.
+
+        Args:
+            plans: at least one, all of the same grid.
+        """
+        before = np.cumsum([0, *(plan.starts[-1] for plan in plans)])
+        starts = [plan.starts[:-1] + start for plan, start in zip(plans, before, strict=False)]
+        return cls(
+            grid=plans[0].grid,
+            windows=np.concatenate([plan.windows for plan in plans]),
+            starts=np.concatenate([*starts, before[-1:]]),
+            rows=np.concatenate([plan.rows for plan in plans]),
+            columns=np.concatenate([plan.columns for plan in plans]),
+            lengths=np.concatenate([plan.lengths for plan in plans]),
+            totals=np.concatenate([plan.totals for plan in plans]),
+            skipped=np.concatenate([plan.skipped for plan in plans]),
+        )
+
+    def __len__(self) -> int:
+        """The number of areas."""
+        return len(self.totals)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the arrays in bytes."""
+        arrays = (self.windows, self.starts, self.rows, self.columns, self.lengths, self.totals, self.skipped)
+        return sum(array.nbytes for array in arrays)
+
+    @property
+    def touched(self) -> NDArray[np.bool_]:
+        """(n,): whether an area has a window; its mask may still have no pixel."""
+        touched: NDArray[np.bool_] = self.windows[:, 2] > 0
+        return touched
+
+    def take(self, indices: ArrayLike) -> GridPlan:
+        """The plan of some areas, in the given order.
+
+        Args:
+            indices: (m,) of areas; they may repeat.
+        """
+        wanted = np.asarray(indices, np.int64)
+        runs, starts = self.runs_of(wanted)
+        return GridPlan(
+            grid=self.grid,
+            windows=self.windows[wanted],
+            starts=starts,
+            rows=self.rows[runs],
+            columns=self.columns[runs],
+            lengths=self.lengths[runs],
+            totals=self.totals[wanted],
+            skipped=self.skipped[wanted],
+        )
+
+    def runs_of(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the runs of some areas are.
+
+        Args:
+            indices: (m,) of areas.
+
+        Returns:
+            The indices of all their runs, area by area, and (m + 1,) where the runs of each begin among them.
+        """
+        first = self.starts[indices]
+        numbers = self.starts[indices + 1] - first
+        starts = np.concatenate([[0], np.cumsum(numbers)])
+        return np.repeat(first - starts[:-1], numbers) + np.arange(starts[-1]), starts
+
+    def window(self, index: int) -> Window | None:
+        """The window of an area; None where the raster does not touch it."""
+        row, col, height, width = self.windows[index].tolist()
+        return Window(row=row, col=col, height=height, width=width) if height else None
+
+    def mask(self, index: int) -> NDArray[np.bool_]:
+        """(rows, columns) of an area's window: True where the centre of the pixel is inside the polygon."""
+        return self.masks([index])[0]
+
+    def masks(self, indices: ArrayLike) -> list[NDArray[np.bool_]]:
+        """The masks of several areas, which share their memory; see `mask`."""
+        wanted = np.asarray(indices, np.int64)
+        runs, starts = self.runs_of(wanted)
+        heights, widths = self.windows[wanted, 2].astype(np.int64), self.windows[wanted, 3].astype(np.int64)
+        ends = np.cumsum(heights * widths)
+        numbers = np.diff(starts)
+        first = np.repeat(ends - heights * widths, numbers)
+        first += self.rows[runs] * np.repeat(widths, numbers) + self.columns[runs]
+        # Each run turns the pixels on at its start and off behind its end. Of two runs that touch, at the ends of
+        # two rows, one ends where the other starts: exclusive or cancels both.
+        turns = np.zeros((int(ends[-1]) if len(ends) else 0) + 1, np.bool_)
+        turns[first] = True
+        turns[first + self.lengths[runs]] ^= True
+        inside = np.logical_xor.accumulate(turns[:-1])
+        return [
+            inside[end - height * width : end].reshape(height, width)
+            for end, height, width in zip(ends.tolist(), heights.tolist(), widths.tolist(), strict=True)
+        ]
+
+    def cutout(self, index: int) -> Cutout | None:
+        """What `cog.polygon_mask.cutout` returns for an area.
+
+        Raises:
+            ValueError: the area was skipped.
+        """
+        if self.skipped[index]:
+            raise ValueError(f"area {index} is too large for a plan: cog.polygon_mask draws it")
+        window = self.window(index)
+        if window is None:
+            return None
+        inside = self.mask(index)
+        inside.flags.writeable = False
+        return Cutout(window=window, inside=inside, total=int(self.totals[index]))
