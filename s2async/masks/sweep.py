@@ -71,7 +71,7 @@ class Sweep:
                 counts all higher values.
         """
         bins = counts.shape[1]
-        flat = np.minimum(pixels, bins - 1).ravel()
+        flat = np.minimum(pixels, bins - 1).astype(np.uint16).ravel()
         for positions, place, start, length in self._runs(block):
             for first, last in groups(length, PIXELS):
                 numbers = length[first:last]

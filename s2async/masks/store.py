@@ -1,0 +1,196 @@
+"""Keeps plans: in memory while a run needs them, and in a folder beside the state for the next run.
+
+A kept plan saves time, and nothing depends on it. Where the folder cannot be read or written, or the disk is full,
+each run draws its plans anew. A file is complete or absent (`files.replace`). When it is read, its digest and its
+grid are checked, and each of its areas counts only for the fingerprint of its polygon. Processes that write at the
+same time replace each other's files, each of which is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2async import files
+from s2async.cog.grid import Grid
+from s2async.errors import S2AsyncError
+from s2async.log import log
+from s2async.masks import packing
+from s2async.masks.drawing import draw
+from s2async.masks.packing import Keys
+from s2async.masks.plan import GridPlan
+from s2async.models import Area
+
+MEMORY: Final = 64 << 20
+"""Bytes of plans that stay in memory: some 250,000 fields at 10 m."""
+DISK: Final = 256 << 20
+"""Bytes of plans that stay on disk: some 5,000,000 fields at 10 m."""
+KEPT_FROM: Final = 256
+"""Plans of fewer areas are not kept on disk: drawing them takes as long as writing a file safely."""
+_SAVED_PART: Final = 8
+"""A plan is saved at once when one of so many areas is new in it or gone from it, and else at the end."""
+_TOKEN: Final = "s2async-plan"  # noqa: S105 - starts temporary names
+_HALF_WRITTEN: Final = 3600
+"""Seconds after which a temporary file is one that a killed process has left."""
+
+_log = logging.getLogger("s2async.masks")
+
+
+def folder_of(state: Path) -> Path:
+    """The folder of the plans that belong to a state file."""
+    return state.with_name(state.name + ".plans")
+
+
+class Plans:
+    """The plans of all grids for the areas of a run. It may be used by several threads, which wait for each other.
+
+    Args:
+        folder: where plans are kept, created when the first is saved; None to keep them in memory alone.
+        fingerprints: of all areas that there are; others are dropped from kept plans. None to drop nothing.
+        memory: bytes of plans that stay in memory.
+        disk: bytes of plans that stay in the folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        fingerprints: Iterable[str] | None = None,
+        *,
+        memory: int = MEMORY,
+        disk: int = DISK,
+    ) -> None:
+        self._folder = folder
+        self._wanted = None if fingerprints is None else packing.keys_of(list(fingerprints))
+        self._memory, self._disk = memory, disk
+        self._entries: OrderedDict[Grid, _Entry] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, areas: Sequence[Area], grid: Grid) -> tuple[GridPlan, NDArray[np.int64]]:
+        """The plan of a grid with all these areas in it. What is missing is drawn, which takes time: in a thread.
+
+        Args:
+            areas: polygons in lon/lat.
+            grid: of the raster.
+
+        Returns:
+            A plan, which may have other areas too, and (areas,) the index of each area in it.
+
+        Raises:
+            ValueError: the CRS of the grid is unknown.
+            LocalError: PROJ cannot read its database.
+        """
+        keys = packing.keys_of([area.fingerprint for area in areas])
+        with self._lock:
+            entry = self._entries.pop(grid, None) or self._read(grid)
+            indices = entry.find(keys)
+            new = np.flatnonzero(indices < 0)
+            if len(new):
+                new = new[np.unique(keys[new], return_index=True)[1]]  # areas may share a polygon
+                entry = entry.with_more(draw([areas[index] for index in new.tolist()], grid), keys[new])
+                indices = entry.find(keys)
+            self._entries[grid] = entry
+            if entry.unsaved * _SAVED_PART >= len(entry.keys):
+                self._save(entry)
+            self._bound()
+            return entry.plan, indices
+
+    def close(self) -> None:
+        """Save what is not saved yet."""
+        with self._lock:
+            for entry in self._entries.values():
+                self._save(entry)
+
+    def _bound(self) -> None:
+        """Forget the plans that were used longest ago, but not the last one."""
+        while len(self._entries) > 1 and sum(entry.plan.nbytes for entry in self._entries.values()) > self._memory:
+            _, entry = self._entries.popitem(last=False)
+            self._save(entry)
+
+    def _read(self, grid: Grid) -> _Entry:
+        """The kept plan of a grid without the areas that are gone; an empty one where there is none."""
+        path = self._folder and self._folder / packing.file_name(grid)
+        if path:
+            try:
+                plan, keys = packing.unpacked(path.read_bytes(), grid)
+            except FileNotFoundError:
+                pass
+            except (OSError, ValueError) as error:
+                log(_log, logging.WARNING, "plan_not_used", {"path": str(path), "reason": str(error)})
+            else:
+                with contextlib.suppress(OSError):
+                    path.touch()  # used now: `_tidy` removes those that were used longest ago
+                return _Entry.of(plan, keys).only(self._wanted)
+        return _Entry.of(GridPlan.empty(grid), np.zeros(0, np.uint64))
+
+    def _save(self, entry: _Entry) -> None:
+        """Write a plan, unless it is on disk already, or small, or writing has failed before."""
+        if self._folder is None or not entry.unsaved or len(entry.keys) < KEPT_FROM:
+            return
+        path = self._folder / packing.file_name(entry.plan.grid)
+        try:
+            files.make_folder(self._folder)
+            files.replace(path, packing.packed(entry.plan, entry.keys), token=_TOKEN)
+        except S2AsyncError as error:
+            log(_log, logging.WARNING, "plan_not_kept", {"path": str(path), "reason": str(error)})
+            self._folder = None
+            return
+        entry.unsaved = 0
+        with contextlib.suppress(OSError):
+            self._tidy(self._folder, path)
+
+    def _tidy(self, folder: Path, saved: Path) -> None:
+        """Remove what killed processes have left, and of too many plans those that were used longest ago."""
+        for part in folder.glob(f".{_TOKEN}-*{files.SUFFIX}"):
+            if part.stat().st_mtime < time.time() - _HALF_WRITTEN:
+                part.unlink()
+        found = [(path.stat(), path) for path in folder.glob(f"*{packing.SUFFIX}") if path != saved]
+        excess = sum(stat.st_size for stat, _ in found) + saved.stat().st_size - self._disk
+        for stat, path in sorted(found, key=lambda entry: entry[0].st_mtime):
+            if excess > 0:
+                path.unlink(missing_ok=True)
+                excess -= stat.st_size
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class _Entry:
+    """A plan whose areas are found by their keys."""
+
+    plan: GridPlan
+    keys: Keys
+    order: NDArray[np.int64]
+    """Indices of the keys from the lowest to the highest."""
+    unsaved: int = 0
+    """Areas that were drawn or dropped since the plan was read or saved."""
+
+    @classmethod
+    def of(cls, plan: GridPlan, keys: Keys, unsaved: int = 0) -> _Entry:
+        return cls(plan=plan, keys=keys, order=np.argsort(keys, kind="stable"), unsaved=unsaved)
+
+    def only(self, wanted: Keys | None) -> _Entry:
+        """Without the areas that are not wanted."""
+        kept = np.arange(len(self.keys)) if wanted is None else np.flatnonzero(np.isin(self.keys, wanted))
+        gone = len(self.keys) - len(kept)
+        return _Entry.of(self.plan.take(kept), self.keys[kept], gone) if gone else self
+
+    def with_more(self, plan: GridPlan, keys: Keys) -> _Entry:
+        """With areas that it does not have yet."""
+        whole = GridPlan.joined([self.plan, plan])
+        return _Entry.of(whole, np.concatenate([self.keys, keys]), self.unsaved + len(keys))
+
+    def find(self, keys: Keys) -> NDArray[np.int64]:
+        """The index of each key; -1 for those that it does not have."""
+        if not len(self.keys):
+            return np.full(len(keys), -1)
+        place = np.minimum(np.searchsorted(self.keys, keys, sorter=self.order), len(self.keys) - 1)
+        indices = self.order[place]
+        return np.where(self.keys[indices] == keys, indices, -1)
