@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
-from benchmarks import contest, durable, export, growth, least, link, load, memory, parity, plots, tables
+from benchmarks import contest, durable, export, growth, least, link, load, masks, memory, parity, plots, tables
 from benchmarks.context import context
 from benchmarks.options import Options
 
@@ -44,6 +44,7 @@ BENCHMARKS: Final = {
     "export": Benchmark(run=export.run, defaults=Options(items=100)),
     "load": Benchmark(run=load.run),
     "files": Benchmark(run=durable.run),
+    "masks": Benchmark(run=masks.run),
     "single": Benchmark(run=contest.single, table=tables.contest, plot=plots.contest),
 }
 
