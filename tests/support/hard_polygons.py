@@ -157,4 +157,29 @@ def _crossed(random: Random) -> list[Points]:
     return [random.integers(0, 40, (int(random.integers(4, 9)), 2)) / 2 + random.integers(0, SIDE, 2)]
 
 
-KINDS = [_star_with_holes, _box, _on_centres, _steps, _comb, _sliver, _tiny, _crossed]
+def _lattice(random: Random) -> list[Points]:
+    """Among a few centres: most edges coincide, or meet in vertices, or are horizontal."""
+    ring = random.integers(0, 4, (int(random.integers(4, 11)), 2)).astype(np.float64)
+    return [ring + random.integers(0, SIDE, 2) + 0.5]
+
+
+def _pinched(random: Random) -> list[Points]:
+    """Two loops that meet in one vertex, which may be the lowest."""
+    loops = [np.vstack([[0, 0], random.integers(-6, 7, (3, 2)) * [1, 0.5]]) for _ in range(2)]
+    ring = np.vstack(loops).astype(np.float64)
+    ring[:, 1] = np.abs(ring[:, 1]) * random.choice([-1, 1])
+    return [ring + random.integers(0, SIDE, 2) + 0.5]
+
+
+KINDS = [
+    _star_with_holes,
+    _box,
+    _on_centres,
+    _steps,
+    _comb,
+    _sliver,
+    _tiny,
+    _crossed,
+    _lattice,
+    _pinched,
+]
