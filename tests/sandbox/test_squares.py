@@ -104,3 +104,16 @@ def test_tiles_of_60_m_are_larger() -> None:
     area = square.unproject(shapely.box(west - 50, north - 50, west + 50, north + 50))
     assert square.tiles_near([area], 100, 15_360) == {7}
     assert len(square.tiles_near([area], 2 * EXTENT, 15_360)) == 8 * 8
+
+
+def test_squares_of_many_areas_are_those_of_each() -> None:
+    random = np.random.default_rng(7)
+    places = np.column_stack([random.uniform(-180, 180, 300), random.uniform(-79, 79, 300)])
+    areas = [
+        shapely.box(x, y, min(x + size, 180), y + size)
+        for (x, y), size in zip(places, random.exponential(0.2, 300), strict=True)
+        if y + size < 80
+    ]
+    one_by_one = {square.name: square for area in areas for square in squares_of([area])}
+    assert squares_of(areas) == tuple(one_by_one[name] for name in sorted(one_by_one))
+    assert len(one_by_one) > 300

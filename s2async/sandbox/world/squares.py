@@ -7,10 +7,10 @@ every UTM zone that they touch, so that near the edge of a zone one place lies i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import Final, TypeVar
 
 import numpy as np
@@ -121,32 +121,45 @@ def squares_of(areas: Sequence[BaseGeometry]) -> tuple[Square, ...]:
     Raises:
         AreaError: An area lies beyond 80 degrees of latitude, where there is no UTM.
     """
-    found = {square.name: square for area in areas for square in _touched(area)}
-    return tuple(found[name] for name in sorted(found))
-
-
-def _touched(area: BaseGeometry) -> Iterator[Square]:
-    west, south, east, north = area.bounds
-    if south < -80 or north > 80:
+    everywhere = np.array(areas, dtype=object)
+    bounds = shapely.bounds(everywhere)
+    for south, north in bounds[(bounds[:, 1] < -80) | (bounds[:, 3] > 80)][:1, [1, 3]]:
         raise AreaError(
             f"the sandbox knows areas between 80 S and 80 N only, not one at {south:.2f} to {north:.2f}"
         )
-    latitude = (south + north) / 2
-    for zone in {(_zone(end) + step - 1) % 60 + 1 for end in (west, east) for step in (-1, 0, 1)}:
-        epsg = (32600 if latitude >= 0 else 32700) + zone
-        projected = _moved(area, _to_utm(epsg))
-        left, low, right, high = projected.bounds
-        if not all(map(math.isfinite, (left, low, right, high))) or left < 0 or right > 1_000_000:
+    northern = bounds[:, 1] + bounds[:, 3] >= 0
+    zones = np.stack([(_zones(bounds[:, end]) + step - 1) % 60 + 1 for end in (0, 2) for step in (-1, 0, 1)])
+    found: dict[str, Square] = {}
+    for half, base in ((northern, 32600), (~northern, 32700)):
+        for zone in np.unique(zones[:, half]).tolist():
+            near = everywhere[half & (zones == zone).any(axis=0)]
+            found |= {square.name: square for square in _touched(near, base + zone)}
+    return tuple(found[name] for name in sorted(found))
+
+
+def _touched(areas: NDArray[np.object_], epsg: int) -> Iterator[Square]:
+    """Squares of one zone whose rasters touch some areas (lon/lat)."""
+    projected = _moved(areas, _to_utm(epsg))
+    bounds = shapely.bounds(projected)  # infinite where an area is on the other side of the globe
+    inside = np.isfinite(bounds).all(axis=1) & (bounds[:, 0] >= 0) & (bounds[:, 2] <= 1_000_000)
+    projected, bounds = projected[inside], bounds[inside]
+    if not len(bounds):
+        return
+    west, south, east, north = bounds.T
+    columns = range(max(int(west.min() - 9800) // 100_000, 1), min(int(east.max()) // 100_000, 8) + 1)
+    rows = range(int(south.min()) // 100_000, int(north.max() + 9800) // 100_000 + 1)
+    for column, row in product(columns, rows):
+        if not _in_zone(epsg, column, row):
             continue
-        for column in range(max(int(left - 9800) // 100_000, 1), min(int(right) // 100_000, 8) + 1):
-            for row in range(int(low) // 100_000, int(high + 9800) // 100_000 + 1):
-                square = _square(epsg, column, row)
-                if _in_zone(epsg, column, row) and square.box.intersects(projected):
-                    yield square
+        box = _square(epsg, column, row).box
+        left, low, right, high = box.bounds
+        close = (west <= right) & (east >= left) & (south <= high) & (north >= low)
+        if close.any() and shapely.intersects(box, projected[close]).any():
+            yield _square(epsg, column, row)
 
 
-def _zone(longitude: float) -> int:
-    return int((longitude + 180) // 6) % 60 + 1
+def _zones(longitudes: NDArray[np.float64]) -> NDArray[np.int64]:
+    return ((longitudes + 180) // 6).astype(np.int64) % 60 + 1
 
 
 @cache
