@@ -161,3 +161,13 @@ def test_less_room_means_fewer_skies_not_fewer_dates() -> None:
     year, fewer = [record.take for record in every], [record.take for record in some]
     assert len({take.time.date() for take in fewer}) == len({take.time.date() for take in year})
     assert len({take.look for take in fewer}) < len({take.look for take in year})
+
+
+def test_a_world_can_be_of_some_squares_and_skies_only() -> None:
+    field = shapely.box(13.4, 52.4, 13.42, 52.42)
+    wish = make.Wish(polygons=[field], assets=["scl"], only=["33UUU"], covers=(0.0, 0.22))
+    assert [square.name for square in wish.squares] == ["33UUU"]
+    assert len(squares_of([field])) > 1
+    skies = {record.take.look.sky for record in make.records_of(wish)}
+    assert {sky.cover for sky in skies} == {0.0, 0.22}
+    assert {sky.edge for sky in skies} == {None}

@@ -437,6 +437,8 @@ def test_the_key_tells_worlds_apart() -> None:
         Wish(polygons=[area], assets=["scl", "red"]),
         Wish(polygons=[area], assets=["scl", "nir"]),
         Wish(polygons=[area], period=june),
+        Wish(polygons=[area], only=["33UUU"]),
+        Wish(polygons=[area], covers=(0.0, 0.22)),
     ]
     assert len({wish.key for wish in wishes}) == len(wishes)
     assert wishes[5].key == Wish(polygons=[area], assets=["red", "scl"]).key

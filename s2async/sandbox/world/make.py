@@ -103,6 +103,16 @@ class Wish:
     """Some of `archives.COLLECTIONS`: all of the same datatakes."""
     lying: bool = False
     """Whether flags in ``sentinel-2-l2a`` may be wrong, see `archives.records`."""
+    only: Sequence[str] | None = None
+    """Names of grid squares, such as ``33UUU``; None for all that an area touches."""
+    covers: Sequence[float] | None = None
+    """Some of `passes.COVERS`; None for as many as there is room for."""
+
+    @property
+    def squares(self) -> tuple[Square, ...]:
+        """The grid squares that have scenes."""
+        found = squares_of(self.polygons)
+        return found if self.only is None else tuple(square for square in found if square.name in self.only)
 
     @property
     def follows_seasons(self) -> bool:
@@ -115,7 +125,7 @@ class Wish:
         wkt = [polygon.wkt for polygon in self.polygons]
         days = [day.isoformat() for day in self.period]
         assets = self.assets and sorted(self.assets)
-        kept = [sorted(self.collections), self.lying]
+        kept = [sorted(self.collections), self.lying, self.only and sorted(self.only), self.covers]
         spec = json.dumps([FORMAT, self.items, self.seed, wkt, assets, days, kept])
         sources = [(Path(__file__).parent / f"{name}.py").read_bytes() for name in _MAKERS]
         return hashlib.sha256(b"".join([spec.encode(), *sources])).hexdigest()[:16]
@@ -131,6 +141,8 @@ def make_world(
     period: tuple[date, date] = YEAR,
     collections: Sequence[str] = (L2A,),
     lying: bool = False,
+    only: Sequence[str] | None = None,
+    covers: Sequence[float] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> World:
     """Make the scenes of a period, or find them made.
@@ -145,6 +157,9 @@ def make_world(
         period: First and last day of sensing.
         collections: Some of `archives.COLLECTIONS`: all have the same datatakes.
         lying: Whether some flags in ``sentinel-2-l2a`` are wrong, as in the real one.
+        only: Names of the grid squares that have scenes; None for all that an area touches.
+        covers: Cloud covers of the skies, some of `passes.COVERS`; None for as many as there is room for. With
+            them, no swath ends within the world.
         progress: Told what is going on, a line at a time.
 
     Raises:
@@ -162,6 +177,8 @@ def make_world(
         period=period,
         collections=[name for name in COLLECTIONS if name in collections],
         lying=lying,
+        only=only,
+        covers=covers,
     )
     key = wish.key
     found = _made(folder, key)
@@ -234,13 +251,13 @@ def _near(wish: Wish, squares: Sequence[Square]) -> dict[str, Near]:
 
 def records_of(wish: Wish) -> list[Record]:
     """What the collections of a world list, without making it."""
-    squares = squares_of(wish.polygons)
+    squares = wish.squares
     return _records(wish, squares, _near(wish, squares), plane_of(wish))[0]
 
 
 def _build(folder: Path, wish: Wish, progress: Callable[[str], None]) -> int:
     seed, plane = wish.seed, plane_of(wish)
-    squares = squares_of(wish.polygons)
+    squares = wish.squares
     near = _near(wish, squares)
     listed, room = _records(wish, squares, near, plane)
     time = "a minute or so" if room < _LONG else "some minutes"
@@ -251,6 +268,14 @@ def _build(folder: Path, wish: Wish, progress: Callable[[str], None]) -> int:
         scalings.setdefault(record.take.look, set()).add(record.scaling)
     looks = sorted(scalings, key=repr)
     seasons = sorted({look.season for look in looks})
+    # a process for each core has work, where there are fewer seasons than cores
+    parts = -(-(os.cpu_count() or 1) // (len(squares) * len(seasons)))
+    shares = [
+        share
+        for season in seasons
+        for part in range(parts)
+        if (share := [look for look in looks if look.season == season][part::parts])
+    ]
 
     def keys(square: Square, season: int) -> tuple[str, ...]:
         if wish.assets is not None:
@@ -272,15 +297,15 @@ def _build(folder: Path, wish: Wish, progress: Callable[[str], None]) -> int:
                 render,
                 scratch,
                 square,
-                {_name(look): look for look in looks if look.season == season},
-                {_name(look): scalings[look] for look in looks if look.season == season},
+                {_name(look): look for look in some},
+                {_name(look): scalings[look] for look in some},
                 near[square.name],
-                keys=keys(square, season),
+                keys=keys(square, some[0].season),
                 seed=seed,
                 plane=plane,
             )
             for square in squares
-            for season in seasons
+            for some in shares
         ]
         for done, task in enumerate(as_completed(scenes), start=1):
             task.result()
@@ -306,7 +331,7 @@ def _records(
         for is_band in (False, True)
     )
     dates = _ITEMS_MOST // len(squares) // len(wish.collections) if wish.items is None else wish.items
-    for seasons, covers in _VARIETIES[0 if wish.follows_seasons else 1 :]:
+    for seasons, covers in _varieties(wish):
         edges = swaths.edges(wish.polygons, plane) if covers == COVERS else ()
         year = takes(wish.seed, edges, dates=dates, period=wish.period, covers=covers, seasons=seasons)
         if not year:
@@ -328,6 +353,11 @@ def _records(
         f"about {size(round(room))}, and the sandbox makes {size(MOST)} at most; "
         "give it fewer areas or assets, or a shorter period"
     )
+
+
+def _varieties(wish: Wish) -> Sequence[tuple[int, Sequence[float]]]:
+    found = _VARIETIES[0 if wish.follows_seasons else 1 :]
+    return found if wish.covers is None else [(seasons, wish.covers) for seasons in (MONTHS, SEASONS)]
 
 
 @contextlib.contextmanager
