@@ -458,6 +458,11 @@ def demo(context: click.Context, folder: Path) -> int:
 @click.option("--bandwidth", type=FiniteRange(min=0.1), help="Limit for all connections together, Mbit/s.")
 @click.option("--areas", type=options.FILE, help="Areas to generate scenes for, instead of the nine parks.")
 @click.option(
+    "--fields",
+    type=click.IntRange(min=1),
+    help="Number of dense small fields to generate, with scenes for them, instead of the nine parks.",
+)
+@click.option(
     "--items", type=click.IntRange(min=1), help="Number of dates to generate, instead of a full year of them."
 )
 @click.pass_obj
@@ -469,6 +474,7 @@ def sandbox(
     delay: float,
     bandwidth: float | None,
     areas: Path | None,
+    fields: int | None,
     items: int | None,
 ) -> None:
     """Serve a STAC API and COGs of generated scenes on this machine.
@@ -477,12 +483,16 @@ def sandbox(
     [network] are printed, and a copy of CONFIG with these lines and a folder of its own is written beside it, so
     that crops of generated scenes never get among real ones. Without CONFIG, the scenes are those of demo.
 
+    With --fields, a GeoJSON file of so many fields of 100 to 500 m is written beside the scenes. 110,000 of them
+    fill a grid square.
+
     Runs until stopped. For tests, benchmarks and trials: the scenes are synthetic. They take up to 2 GB of disk,
     and are used again next time.
 
     \b
     Example: s2async sandbox fields.toml
              s2async sandbox --delay 100 --bandwidth 1000
+             s2async sandbox --fields 100000
     """
     with loading():
         from s2async.cli.sandbox import run_sandbox
@@ -494,6 +504,7 @@ def sandbox(
         delay=delay,
         bandwidth=bandwidth,
         areas=areas,
+        fields=fields,
         items=items,
         quiet=verbosity["quiet"],
     )

@@ -25,7 +25,7 @@ from s2async.config.model import FORMER_NAMES, Config
 from s2async.config.types import Period
 from s2async.errors import ConfigError, LocalError
 from s2async.sandbox.settings import toml
-from s2async.sandbox.world import make
+from s2async.sandbox.world import dense, make, plots
 from s2async.sandbox.world.archives import C1, COLLECTIONS, L2A
 from s2async.sandbox.world.assets import ASSETS, NAMES, SCL, VISUAL
 from s2async.sandbox.world.make import World
@@ -45,6 +45,7 @@ def run_sandbox(
     delay: float,
     bandwidth: float | None,
     areas: Path | None,
+    fields: int | None,
     items: int | None,
     quiet: bool,
 ) -> None:
@@ -57,6 +58,7 @@ def run_sandbox(
         delay: simulated round-trip time, milliseconds.
         bandwidth: limit for all connections together, Mbit/s.
         areas: without a configuration: file of areas to generate scenes for; None for the nine parks.
+        fields: without a configuration: number of dense fields to generate, with scenes for them.
         items: number of dates to generate; None for all of the period.
         quiet: print failures only.
 
@@ -70,11 +72,16 @@ def run_sandbox(
     notice = partial(console.tell, console.standard_error(), quiet=quiet)
     build = partial(make.make_world, items=items, progress=printer(quiet))
     serve = partial(server.serve, port=port, delay=delay, bandwidth=bandwidth)
+    if fields is not None and (config or areas):
+        raise ConfigError("--fields generates areas: it excludes CONFIG and --areas")
     if config is None:
-        named = None
-        if areas is not None:
+        if fields is not None:
+            world = _dense(folder or dense.default_place(), fields, items, quiet=quiet)
+        elif areas is not None:
             named = [(area.name, area.polygon) for area in area_files.read(areas, on_notice=notice)]
-        world = build(folder or make.default_folder(), areas=named)
+            world = build(folder or make.default_folder(), areas=named)
+        else:
+            world = build(folder or make.default_folder())
 
         def ready(origin: str) -> None:
             server.announce(origin)
@@ -96,6 +103,16 @@ def run_sandbox(
         collections=[trial.collection],
     )
     serve(world.folder, ready=partial(_announce, trial, world, quiet=quiet))
+
+
+def _dense(place: Path, fields: int, items: int | None, *, quiet: bool) -> World:
+    """Scenes of dense fields, and a file of these fields beside them."""
+    if fields > plots.MOST:
+        raise ConfigError(f"--fields {fields}: the sandbox has room for {plots.MOST:,} fields at most")
+    tell = printer(quiet)
+    path = dense.dataset(place, fields)
+    tell(f"{fields:,} fields are in {path}; their scenes are of {dense.PERIOD[0]} to {dense.PERIOD[1]}")
+    return dense.scenes(place, items=items, progress=tell)
 
 
 # ---- the trial --------------------------------------------------------------------------------------------
