@@ -14,7 +14,21 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
-from benchmarks import contest, durable, export, growth, least, link, load, masks, memory, parity, plots, tables
+from benchmarks import (
+    contest,
+    durable,
+    export,
+    fields,
+    growth,
+    least,
+    link,
+    load,
+    masks,
+    memory,
+    parity,
+    plots,
+    tables,
+)
 from benchmarks.context import context
 from benchmarks.options import Options
 
@@ -39,12 +53,14 @@ BENCHMARKS: Final = {
         run=contest.narrow, defaults=Options(bandwidth=200), table=tables.contest, plot=plots.contest
     ),
     "memory": Benchmark(run=memory.run, defaults=Options(rounds=1), table=tables.says),
-    "growth": Benchmark(run=growth.run, defaults=Options(items=20), table=tables.growth, plot=plots.growth),
+    "growth": Benchmark(run=growth.run, defaults=Options(items=4), table=tables.growth, plot=plots.growth),
     "link": Benchmark(run=link.run),
     "export": Benchmark(run=export.run, defaults=Options(items=100)),
     "load": Benchmark(run=load.run),
     "files": Benchmark(run=durable.run),
     "masks": Benchmark(run=masks.run),
+    "fields": Benchmark(run=fields.run, defaults=Options(items=4), table=tables.fields),
+    "parks": Benchmark(run=fields.parks, table=tables.fields),
     "single": Benchmark(run=contest.single, table=tables.contest, plot=plots.contest),
 }
 
@@ -96,13 +112,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the JSON lines there, too")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the result (.svg or .png)")
     for key, kind, text in (
-        ("items", int, "scenes, each with the nine parks"),
+        ("items", int, "scenes, each with the nine parks or with all fields"),
         ("rounds", int, "how often each contender runs"),
         ("delay", float, "round trip, ms"),
         ("bandwidth", float, "of the link, Mbit/s"),
         ("connections", int, "requests at once"),
+        ("areas", int, "dense fields, of fields"),
+        ("sample", int, "jobs that are compared with rasterio, of fields and parks"),
     ):
         parser.add_argument(f"--{key}", type=kind, metavar="N", help=text)
+    parser.add_argument("--against", metavar="TREE", help="another checkout to compare, of fields and parks")
+    parser.add_argument("--worlds", metavar="FOLDER", help="where dense scenes and fields are kept")
     parser.add_argument("--contenders", type=_names, metavar="A,B", help="only these")
     return parser
 

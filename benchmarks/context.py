@@ -26,7 +26,7 @@ def context(options: Options) -> dict[str, Any]:
     """Versions of all contenders that are here, the machine, the settings."""
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "commit": _commit(),
+        "commit": commit(REPOSITORY),
         "python": platform.python_version(),
         "gdal": rasterio.__gdal_version__,
         **{name: found for name in PACKAGES if (found := _version(name))},
@@ -44,11 +44,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str:
-    """Of the work tree, with a plus sign when it holds more; empty outside a repository."""
+def commit(tree: Path) -> str:
+    """Of a work tree, with a plus sign when it holds more; empty outside a repository."""
     command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
     except OSError:
         return ""
     return done.stdout.strip()

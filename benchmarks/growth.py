@@ -12,35 +12,49 @@ import numpy as np
 
 from benchmarks import ours, scenes
 from benchmarks.options import Options
+from s2async.sandbox.world import dense
 from s2async.sandbox.world.make import default_folder, make_world
 
 Line = dict[str, Any]
 
-AREAS: Final = (1, 9, 100, 1000)
+AREAS: Final = (9, 100, 1_000, 10_000, 100_000)
+"""Dense fields of one grid square."""
 ITEMS: Final = (10, 100, 1000)
+"""Of the nine parks."""
 FIGURES: Final = {
     "requests": "requests",
     "bytes": "bytes",
     "seconds": "seconds",
     "cpu_seconds": "CPU time",
     "peak_megabytes": "memory",
+    "files": "files",
 }
 """What is watched, and what it is called."""
 
 
 def run(options: Options) -> Iterator[Line]:
-    """Requests, bytes, seconds and memory of s2async against areas (at --items items) and against items."""
-    whole = make_world(default_folder(), progress=lambda text: print(text, file=sys.stderr))
-    loads = [("areas", count, options.items) for count in AREAS]
-    loads += [("items", len(scenes.parks()), count) for count in ITEMS]
+    """Requests, bytes, time, memory and files against dense fields (at --items items) and against items."""
+    place = Path(options.worlds) if options.worlds else dense.default_place()
+    square = dense.scenes(place, progress=_tell)
+    year = make_world(default_folder(), progress=_tell)
     found: dict[str, list[Line]] = {"areas": [], "items": []}
     with tempfile.TemporaryDirectory(prefix="s2async-") as folder:
-        for axis, areas, items in loads:
-            line = {"axis": axis, **ours.once(Path(folder), whole, items, scenes.parks_and_more(areas), options)}
-            found[axis].append(line)
-            yield line
+        for count in AREAS:
+            made = dense.fields(count)
+            fields = dict(zip(made.columns["name"], made.polygons.tolist(), strict=True))
+            figures = ours.once(Path(folder), square, options.items, fields, options, places=[dense.PLACE])
+            found["areas"].append({"axis": "areas", **figures})
+            yield found["areas"][-1]
+        for count in ITEMS:
+            figures = ours.once(Path(folder), year, count, scenes.parks(), options)
+            found["items"].append({"axis": "items", **figures})
+            yield found["items"][-1]
     for axis, lines in found.items():
         yield from slopes(axis, lines)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def slopes(axis: str, lines: Sequence[Line]) -> Iterator[Line]:

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -30,22 +30,32 @@ class Usage:
     """Largest resident size."""
 
 
-def run(command: Sequence[str], *, stdout: IO[bytes] | None = None) -> Usage:
-    """Run a command to its end, in the repository's folder and without the environment's proxies.
+def run(
+    command: Sequence[str],
+    *,
+    stdout: IO[bytes] | None = None,
+    tree: Path = REPOSITORY,
+    watch: Callable[[int], None] = lambda _: None,
+) -> Usage:
+    """Run a command to its end, in a repository's folder and without the environment's proxies.
 
     Args:
         command: Program and arguments.
         stdout: Where its output goes; to this process's own by default.
+        tree: The repository, whose packages it imports.
+        watch: Told the process's id every now and then.
 
     Raises:
         RuntimeError: It ended with another status than 0.
     """
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    environment["PYTHONPATH"] = str(tree)
     began, start = time.time(), time.perf_counter()
-    process = subprocess.Popen(command, stdout=stdout, cwd=REPOSITORY, env=environment)
+    process = subprocess.Popen(command, stdout=stdout, cwd=tree, env=environment)
     peak = ended = status = 0
     while not ended:
         peak = max(peak, high_water(process.pid))
+        watch(process.pid)
         ended, status, used = os.wait4(process.pid, os.WNOHANG)
         if not ended:
             time.sleep(_PAUSE)
@@ -56,16 +66,30 @@ def run(command: Sequence[str], *, stdout: IO[bytes] | None = None) -> Usage:
     return Usage(began=began, seconds=seconds, cpu_seconds=used.ru_utime + used.ru_stime, peak_bytes=peak)
 
 
+def now() -> float:
+    """Seconds since 1970, as in `Usage.began`."""
+    return time.time()
+
+
 def high_water(pid: int) -> int:
     """Largest resident size of a process so far, bytes; 0 when it has gone.
 
     From the kernel's own mark, because ``ru_maxrss`` of a child starts with the size of the parent that forked it.
     """
+    return _size(pid, "VmHWM")
+
+
+def resident(pid: int) -> int:
+    """Resident size of a process, bytes; 0 when it has gone."""
+    return _size(pid, "VmRSS")
+
+
+def _size(pid: int, key: str) -> int:
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    found = re.search(rf"{key}:\s+(\d+) kB", status)
     return int(found[1]) * 1024 if found else 0
 
 

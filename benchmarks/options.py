@@ -20,3 +20,11 @@ class Options:
     """Threads, coroutines or requests at once, whatever a contender has."""
     contenders: tuple[str, ...] = ()
     """Only these; all by default."""
+    areas: int = 10_000
+    """Fields, of the benchmark of that name."""
+    against: str = ""
+    """Folder of another checkout of this repository, which runs in turn with this one; none when empty."""
+    worlds: str = ""
+    """Folder in which dense scenes and fields are kept; one in the user's cache when empty."""
+    sample: int = 2_000
+    """Jobs that are compared with rasterio."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,16 +38,30 @@ class Ran:
 
 
 def once(
-    folder: Path, whole: World, items: int, areas: Mapping[str, BaseGeometry], options: Options
+    folder: Path,
+    whole: World,
+    items: int,
+    areas: Mapping[str, BaseGeometry],
+    options: Options,
+    *,
+    places: Sequence[BaseGeometry] | None = None,
 ) -> dict[str, Any]:
     """Run so many items over some areas, on a server of their own; the figures of the run.
+
+    Args:
+        folder: For the run's files.
+        whole: The world that has the items.
+        items: How many.
+        areas: Polygons by name, lon/lat.
+        options: Of the link.
+        places: What each item holds whole; the nine parks by default.
 
     What it leaves in the folder is better deleted after the last of many runs: for minutes, ext4 passes over every
     inode that was freed lately whenever it makes a file (``recently_deleted`` in Linux' fs/ext4/ialloc.c), which
     took 0.7 ms a crop here, a tenth of a run's CPU.
     """
     with (
-        scenes.world_of(whole, items) as world,
+        scenes.world_of(whole, items, places=places) as world,
         start(world.folder, delay=options.delay, bandwidth=options.bandwidth) as sandbox,
     ):
         place = Path(tempfile.mkdtemp(dir=folder)) / "run"
@@ -62,6 +77,7 @@ def once(
         "seconds": round(ran.usage.seconds, 2),
         "cpu_seconds": round(ran.usage.cpu_seconds, 2),
         "peak_megabytes": round(ran.usage.peak_bytes / 1e6, 1),
+        "files": files_in(place),
     }
 
 
@@ -79,13 +95,44 @@ def run(
     Raises:
         RuntimeError: The run failed.
     """
-    network = {"origins": [sandbox.origin]} | ({} if connections is None else {"connections": connections})
     folder.mkdir(parents=True)
-    (folder / "areas.geojson").write_text(json.dumps(_collection(areas)))
+    config = configured(folder, sandbox, write_areas(folder, areas), connections)
+    command = [sys.executable, "-m", "s2async", "-q", "run", str(config), "--json"]
+    with (folder / "summary.json").open("w+b") as out:
+        usage = measure.run(command, stdout=out)
+    return Ran(folder=folder, usage=usage, summary=json.loads((folder / "summary.json").read_bytes()))
+
+
+def write_areas(folder: Path, areas: Mapping[str, BaseGeometry]) -> Path:
+    """Write areas (polygons by name, lon/lat) into a folder, as GeoJSON."""
+    path = folder / "areas.geojson"
+    path.write_text(json.dumps(_collection(areas)))
+    return path
+
+
+def configured(
+    folder: Path,
+    sandbox: Sandbox,
+    areas: Path,
+    connections: int | None = None,
+    *,
+    tree: Path = measure.REPOSITORY,
+) -> Path:
+    """Write a configuration into a folder, for all items of a sandbox.
+
+    Args:
+        folder: It exists; crops and state go there, too.
+        sandbox: Has been started.
+        areas: File of areas.
+        connections: The setting of that name; None for its default.
+        tree: The checkout that reads it; the setting for reprocessed scenes had another name once.
+    """
+    network = {"origins": [sandbox.origin]} | ({} if connections is None else {"connections": connections})
+    known = "reprocessed" in (tree / "config.example.toml").read_text("utf-8")
     config = folder / "config.toml"
     config.write_text(
         toml(
-            areas="areas.geojson",
+            areas=str(areas),
             search={
                 "catalog": {
                     "url": sandbox.api,
@@ -93,7 +140,7 @@ def run(
                     "assets": {"scl": "scl", "visual": "visual"},
                 },
                 "datetime": "2022-01-01/2022-12-31",
-                "reprocessed": "all",
+                "reprocessed" if known else "twins": "all",
             },
             clouds={"min_area_valid": 0},
             output={"folder": "data"},
@@ -101,10 +148,12 @@ def run(
             run={"state": "state.sqlite"},
         )
     )
-    command = [sys.executable, "-m", "s2async", "-q", "run", str(config), "--json"]
-    with (folder / "summary.json").open("w+b") as out:
-        usage = measure.run(command, stdout=out)
-    return Ran(folder=folder, usage=usage, summary=json.loads((folder / "summary.json").read_bytes()))
+    return config
+
+
+def files_in(folder: Path) -> int:
+    """How many files a run left in its folder, as crops, tables, and all else."""
+    return sum(len(names) for _, _, names in os.walk(folder))
 
 
 def _collection(areas: Mapping[str, BaseGeometry]) -> dict[str, Any]:

@@ -20,7 +20,9 @@ _GROWTH: Final = (
     ("requests", "requests", 1),
     ("bytes", "megabytes read", 1e6),
     ("seconds", "seconds", 1),
+    ("cpu_seconds", "CPU seconds", 1),
     ("peak_megabytes", "peak memory, MB", 1),
+    ("files", "files", 1),
 )
 _OWN, _OTHERS = "#2a7f62", "#b9c2c9"
 
@@ -47,10 +49,10 @@ def contest(lines: Sequence[Line], path: Path) -> None:
 
 
 def growth(lines: Sequence[Line], path: Path) -> None:
-    """Requests, bytes, seconds and memory against areas and against items, on logarithmic scales."""
+    """Requests, bytes, time, CPU time, memory and files against areas and against items, on logarithmic scales."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    figure = Figure(figsize=(14, 4.6), layout="constrained")
     grid = figure.subplots(2, len(_GROWTH), sharey="col")
     for row, (axis, rest) in enumerate((("areas", "items"), ("items", "areas"))):
         runs = [line for line in lines if line.get("axis") == axis and "jobs" in line]

@@ -125,15 +125,18 @@ def parks_and_more(count: int, *, seed: int = 1) -> dict[str, BaseGeometry]:
 
 
 @contextmanager
-def world_of(whole: World, items: int, *, single: bool = False) -> Iterator[World]:
+def world_of(
+    whole: World, items: int, *, single: bool = False, places: Sequence[BaseGeometry] | None = None
+) -> Iterator[World]:
     """A world with so many items, for the length of a ``with`` block.
 
     Args:
         whole: The sandbox's year.
         items: How many.
         single: Each item's footprint holds one park only (`LONE`, in turn), so that nothing can be shared.
+        places: What each item holds whole; the nine parks by default.
     """
-    found = complete_items(whole)
+    found = complete_items(whole, list(parks().values()) if places is None else places)
     copies = -(-items // len(found))
     many = [_copied(item, copy, copies) for item in found for copy in range(copies)]
     kept = sorted((many[index * len(many) // items] for index in range(items)), key=_taken)
@@ -154,9 +157,8 @@ def world_of(whole: World, items: int, *, single: bool = False) -> Iterator[Worl
         yield World(folder, items)
 
 
-def complete_items(world: World) -> list[Document]:
-    """Items under little cloud that hold all parks whole and have both files, oldest first."""
-    places = list(parks().values())
+def complete_items(world: World, places: Sequence[BaseGeometry]) -> list[Document]:
+    """Items under little cloud that hold all places (lon/lat) whole and have both files, oldest first."""
     with (world.folder / "items.jsonl").open() as lines:
         items = [json.loads(line) for line in lines]
     return [

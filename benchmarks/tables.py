@@ -44,6 +44,7 @@ _GROWTH: Final = (
     ("seconds", "seconds", ".1f"),
     ("CPU s", "cpu_seconds", ".1f"),
     ("peak MB", "peak_megabytes", ".0f"),
+    ("files", "files", ",d"),
 )
 
 
@@ -55,6 +56,29 @@ def contest(lines: Sequence[Line]) -> None:
     for line in lines:
         if "left_out" in line:
             print(f"left out: {line['left_out']}: {line['why']}")
+
+
+_FIELDS: Final = (
+    ("jobs", "jobs", ",.0f"),
+    ("saved", "saved", ",.0f"),
+    ("jobs/s", "jobs_per_second", ",.0f"),
+    ("jobs/CPU s", "jobs_per_cpu_second", ",.0f"),
+    ("CPU s", "cpu_seconds", ",.1f"),
+    ("requests", "requests", ",.0f"),
+    ("MB", "bytes", ",.0f"),
+    ("first request s", "first_cog_seconds", ".1f"),
+    ("peak MB", "peak_megabytes", ".0f"),
+    ("late p99.9 s", "late_p999", ".3f"),
+    ("status CPU s", "status_cpu_seconds", ".2f"),
+    ("files", "files", ",.0f"),
+)
+
+
+def fields(lines: Sequence[Line]) -> None:
+    """Print the medians of both versions, and their ratios."""
+    rows = [{**line, "bytes": line["bytes"] / 1e6} for line in medians(lines)]
+    _print(_FIELDS, [(line["contender"], line) for line in rows])
+    says(lines)
 
 
 def growth(lines: Sequence[Line]) -> None:

@@ -48,7 +48,7 @@ def stage(whole: World) -> Iterator[contest.Contest]:
 
 
 def test_more_items_than_the_year_has_are_files_of_their_own(whole: World) -> None:
-    known = len(scenes.complete_items(whole))
+    known = len(scenes.complete_items(whole, list(scenes.parks().values())))
     with scenes.world_of(whole, known + 40) as world:
         order = scenes.order(world, "http://x", scenes.parks())
         assert len({scene.id for scene in order.scenes}) == len(order.scenes) == world.items == known + 40
@@ -66,7 +66,7 @@ def test_many_items_are_the_same_mixture_at_any_time(whole: World) -> None:
     with scenes.world_of(whole, 600) as world:
         order = scenes.order(world, "http://x", scenes.parks())
     products = [scene.document["properties"]["s2:product_uri"].partition(".")[0] for scene in order.scenes]
-    assert len(set(products)) == len(scenes.complete_items(whole))
+    assert len(set(products)) == len(scenes.complete_items(whole, list(scenes.parks().values())))
     assert min(len(set(products[start : start + 30])) for start in range(0, 600, 30)) > 20
 
 
