@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:  # these are types alone: the command status needs no geometry
     from shapely import MultiPolygon, Polygon
@@ -337,6 +337,9 @@ class Job:
         """What the names of its crops begin with."""
         return self.alias or self.scene.id
 
+
+Order = Literal["newest", "oldest"]
+"""Which scenes a run works on first."""
 
 LONGEST_BATCH: Final = 64
 """Maximum number of jobs of one scene that are processed together."""

@@ -193,6 +193,20 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+def roughly(seconds: float) -> str:
+    """Format an estimate in seconds for people, to about two digits: 40 s, 4 min, 2 h 10 min, 3 days."""
+    if seconds < 57.5:
+        return f"{max(5, 5 * round(seconds / 5))} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{max(1, minutes)} min"
+    if minutes < 10 * 60:
+        tens = round(minutes / 10)
+        return f"{tens // 6} h {tens % 6 * 10:02} min" if tens % 6 else f"{tens // 6} h"
+    hours = round(minutes / 60)
+    return f"{hours} h" if hours < 48 else f"{round(hours / 24)} days"
+
+
 def degrees(value: float, letters: str, *, decimals: int = 3, sign: str = "") -> str:
     """Format a latitude or longitude for people: 13.351 E.
 

@@ -61,25 +61,33 @@ class Together(Generic[S]):
     """Holds the items of a search back until those of their overpass have come, and releases them together.
 
     In a search that returns the newest items first, an overpass is complete as soon as an item comes that is older
-    by more than the longest datatake. If the order turns out to be another, items are held until the search ends.
+    by more than the longest datatake; likewise if the oldest come first. If the order turns out to be another,
+    items are held until the search ends.
 
     Args:
         descending: whether the search is known to return the newest items first.
+        ascending: whether it is known to return the oldest items first; then the oldest overpasses are released
+            first.
     """
 
-    def __init__(self, *, descending: bool) -> None:
+    def __init__(self, *, descending: bool = False, ascending: bool = False) -> None:
         self._descending = descending
+        self._ascending = self._oldest_first = ascending
         self._last: datetime | None = None
         self._waiting: list[S] = []
 
     def add(self, one: S) -> list[list[S]]:
-        """Take an item; returns the overpasses that are complete by it, the newest first."""
-        if self._last is not None and one.datetime > self._last:
-            self._descending = False
+        """Take an item; returns the overpasses that are complete by it, in order of time."""
+        if self._last is not None:
+            self._descending &= one.datetime <= self._last
+            self._ascending &= one.datetime >= self._last
         self._last = one.datetime
         oldest = min((other.datetime for other in self._waiting), default=one.datetime)
+        newest = max((other.datetime for other in self._waiting), default=one.datetime)
         found = []
-        if self._descending and oldest - one.datetime > LONGEST_DATATAKE:
+        if (self._descending and oldest - one.datetime > LONGEST_DATATAKE) or (
+            self._ascending and one.datetime - newest > LONGEST_DATATAKE
+        ):
             found = self.rest()
         self._waiting.append(one)
         return found
@@ -87,7 +95,7 @@ class Together(Generic[S]):
     def rest(self) -> list[list[S]]:
         """Release what is left, at the end of the search."""
         found, self._waiting = overpasses(self._waiting), []
-        return found
+        return found[::-1] if self._oldest_first else found
 
 
 def zone_number(grid: str, epsg: int | None) -> int | None:

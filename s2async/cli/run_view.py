@@ -154,13 +154,11 @@ class RunView:
         return f"{size(meter.bytes)} in {meter.requests:,} requests"
 
     def _pace(self, done: int) -> str:
-        """Jobs per second over the last 30 seconds, and the time left for the known jobs at that rate."""
+        """Jobs per second over the last 30 seconds, and the time left as far as it is known."""
         now = time.monotonic()
         self._rates = [entry for entry in self._rates if now - entry[0] < 30] + [(now, done)]
         since, before = self._rates[0]
         rate = (done - before) / (now - since) if now > since else 0.0
-        left = self.progress.found - done
-        if not rate:
-            return "-- jobs/s"
-        text = f"{rate:.0f} jobs/s" if rate >= 10 else f"{rate:.1f} jobs/s"
-        return f"{text}, {duration(left / rate)} left" if left else text
+        left = self.progress.time_left()
+        text = "-- jobs/s" if not rate else f"{rate:.0f} jobs/s" if rate >= 10 else f"{rate:.1f} jobs/s"
+        return f"{text}, {left} left" if left else text

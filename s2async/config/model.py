@@ -61,7 +61,7 @@ from s2async.config.types import (
 )
 from s2async.errors import ConfigError
 from s2async.files import check_names
-from s2async.models import Selection
+from s2async.models import Order, Selection
 from s2async.net.settings import ClientSettings
 from s2async.reflectance.decision import Convention
 from s2async.text import one_line
@@ -136,6 +136,8 @@ class Search(Section):
     """Which items of a scene count if it was processed several times: the newest, or all."""
     overlaps: Literal["all", "one"] = "all"
     """Which items count where several show an area in one overpass: all, or the best one."""
+    order: Order | None = None
+    """Which scenes come first, quarter by quarter; if not set, those that a search returns first."""
 
     @property
     def period(self) -> Period:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -13,8 +13,10 @@ from s2async.catalog import search
 from s2async.catalog.overpasses import Together
 from s2async.catalog.pages import Asker, Fetch
 from s2async.catalog.periods import TOLERANCE
+from s2async.engine import ordering
 from s2async.engine.context import Context
 from s2async.engine.job_queue import by_area, scene_of
+from s2async.engine.time_left import Coverage
 from s2async.models import Job, JobsFound, Notice, Scene, SearchDone
 from s2async.net.client import Transport
 
@@ -33,13 +35,14 @@ class Feeder:
         self._context = context
         self._matcher = search.Matcher(context.areas)
         self._estimates = context.state.estimates()
+        self._order = context.config.search.order
 
     async def feed(self, transport: Transport) -> None:
         """Put all jobs into the queue, and close it."""
         context = self._context
         fetch = Asker(transport.json, context.tell)
         try:
-            searches = iter(self._searches())
+            searches = self._searches()
             if context.watch.over:
                 return
             async with asyncio.TaskGroup() as watched:
@@ -47,8 +50,7 @@ class Feeder:
                 # the inner group ends with the last feeder; the watch must not keep the outer one waiting
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._resume())
-                    for _ in range(search.SEARCHERS):
-                        group.create_task(self._searcher(searches, fetch))
+                    group.create_task(self._search(searches, fetch))
                 limit.cancel()
         except* _LimitReachedError:
             pass
@@ -65,7 +67,8 @@ class Feeder:
             async for jobs in self._open_scenes():
                 await self._enqueue(jobs, resumed=True)
             return
-        together = Together[Scene](descending=True)
+        oldest_first = self._order == "oldest"
+        together = Together[Scene](descending=not oldest_first, ascending=oldest_first)
         held: dict[tuple[str, str], list[Job]] = {}
         async for jobs in self._open_scenes():
             scene = jobs[0].scene
@@ -80,34 +83,53 @@ class Feeder:
         context = self._context
         cursor, rest = None, list[Job]()
         while True:
-            page, cursor = context.state.open_jobs(context.selection, cursor, STATE_PAGE)
+            first = cursor is None
+            page, cursor = context.state.open_jobs(context.selection, cursor, STATE_PAGE, order=self._order)
             runs = [list(run) for _, run in itertools.groupby([*rest, *page], key=scene_of)]
             rest = runs.pop() if cursor else []  # the next page may begin with more jobs of this scene
             for jobs in runs:
                 yield jobs
             if cursor is None:
+                context.progress.outlook.ahead = 0
                 return
+            if first:  # by now, workers have something to do
+                found = context.state.counts(context.selection).open
+                context.progress.outlook.ahead = max(0, found - context.progress.open)
 
     def _searches(self) -> list[search.Search]:
         context = self._context
         period, tomorrow = context.config.search.period, datetime.now(UTC) + TOLERANCE
         found = search.plan(context.areas, period.start, period.end, context.catalog, now=tomorrow)
         context.progress.searches = len(found)
+        context.progress.outlook.coverage = Coverage(
+            {one.key: ((min(one.end, tomorrow) - one.start).days + 1, len(one.areas)) for one in found}
+        )
         return found
+
+    async def _search(self, searches: Sequence[search.Search], fetch: Fetch) -> None:
+        for together in ordering.rounds(searches, self._order):
+            waiting = iter(together)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(search.SEARCHERS):
+                    group.create_task(self._searcher(waiting, fetch))
 
     async def _searcher(self, searches: Iterator[search.Search], fetch: Fetch) -> None:
         context = self._context
+        one = context.selection.one_per_overpass
         for wanted in searches:
-            together = Together[Scene](descending=context.catalog.descending)
+            arranged = ordering.Arranged(self._order, descending=context.catalog.descending, by_overpass=one)
+
+            async def pass_on(found: Sequence[Sequence[Scene]], wanted: search.Search = wanted) -> None:
+                for scenes in found:
+                    await self._add_scenes(scenes, wanted.areas if one else None)
+                    self._note_reached(wanted, scenes[0].datetime)
 
             async def add(
-                scene: Scene, wanted: search.Search = wanted, together: Together[Scene] = together
+                scene: Scene,
+                arranged: ordering.Arranged = arranged,
+                pass_on: Callable[[Sequence[Sequence[Scene]]], Awaitable[None]] = pass_on,
             ) -> None:
-                if not context.selection.one_per_overpass:
-                    await self._add_scenes([scene])
-                    return
-                for overpass in together.add(scene):
-                    await self._add_scenes(overpass, wanted.areas)
+                await pass_on(arranged.add(scene))
 
             report = await search.run_search(
                 wanted,
@@ -120,14 +142,26 @@ class Feeder:
                 on_notice=context.tell,
                 known=self._estimates.get(wanted.key),
             )
-            for overpass in together.rest():
-                await self._add_scenes(overpass, wanted.areas)
+            await pass_on(arranged.rest())
+            context.progress.outlook.coverage.reach(wanted.key, 1.0)
             context.items += report.items
             if not report.complete or report.estimate:
                 context.noted.append(report)
             context.state.record_search(report)
             context.progress.searches_done += 1
+            context.progress.searches_incomplete += not report.complete
             context.emit(SearchDone(report=report))
+
+    def _note_reached(self, wanted: search.Search, when: datetime) -> None:
+        """Note how far a search is through by the time of a scene, where its scenes come in order."""
+        start, end = wanted.start, min(wanted.end, datetime.now(UTC) + TOLERANCE)
+        if self._order == "oldest":
+            part = (when - start) / (end - start)
+        elif self._order == "newest" or self._context.catalog.descending:
+            part = (end - when) / (end - start)
+        else:
+            return
+        self._context.progress.outlook.coverage.reach(wanted.key, min(part, 0.99))
 
     async def _add_scenes(self, scenes: Sequence[Scene], only: Collection[str] | None = None) -> None:
         """Put the jobs of some scenes into the queue together.
@@ -155,7 +189,7 @@ class Feeder:
             jobs = [job for of_area in by_area(jobs) for job in of_area]
         jobs = jobs[: context.watch.jobs_left(len(jobs))]
         if jobs:
-            context.progress.found += len(jobs)
+            context.progress.enter(jobs, resumed=resumed)
             context.emit(JobsFound(jobs=len(jobs), resumed=resumed))
             await context.queue.put_run(jobs)
         if context.watch.are_jobs_enough():

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from s2async.alarms import Alarm
 from s2async.engine.limits import LimitName
-from s2async.models import Cause, Outcome, SearchReport, Status
+from s2async.engine.time_left import Outlook, TimeLeft
+from s2async.models import Cause, Job, Outcome, Scene, SearchReport, Status
 from s2async.net.accounting import Meter
 from s2async.state.records import Unheld
+
+
+class Network(Protocol):
+    """What is known of the servers of a run; a `net.client.Transport` is one."""
+
+    @property
+    def retries(self) -> int: ...  # noqa: D102 - as in `net.client.Transport`
+    @property
+    def parked(self) -> list[str]: ...  # noqa: D102
 
 
 @dataclass
@@ -30,15 +41,35 @@ class Progress:
     """Outcomes that are saved without an asset, by asset and cause."""
     searches: int = 0
     searches_done: int = 0
+    searches_incomplete: int = 0
     started: float = field(default_factory=time.monotonic)
+    outlook: Outlook = field(default_factory=Outlook)
+    """What tells how long the run will still take."""
+    begun: bool = False
+    """Whether the run has the state for itself."""
+    network: Network | None = None
+    """The servers of the run; None before the first request."""
     ended: Summary | None = None
     """How the run ended, if it ended normally: set also where `HostParked` is raised for a given-up server."""
     let_go: Callable[[], None] = lambda: None
     """Closes the state at once, before the process is ended; must be called in the run's thread."""
 
+    def enter(self, jobs: Sequence[Job], *, resumed: bool) -> None:
+        """Count jobs that enter the queue.
+
+        Args:
+            jobs: of one scene, or of the scenes of an overpass.
+            resumed: whether they were open from an earlier run.
+        """
+        self.found += len(jobs)
+        self.outlook.tally.enter(Counter(_scene(job.scene) for job in jobs), resumed=resumed)
+        if resumed:
+            self.outlook.ahead = max(0, self.outlook.ahead - len(jobs))
+
     def add(self, outcome: Outcome) -> None:
         """Count an outcome that has been recorded."""
         self.done[outcome.status] += 1
+        self.outlook.tally.leave(_scene(outcome.job.scene))
         if outcome.status in (Status.MISSING, Status.FAILED) and outcome.cause:
             self.causes[outcome.status, outcome.cause] += 1
         if outcome.status is Status.SAVED:
@@ -48,6 +79,19 @@ class Progress:
     def seconds(self) -> float:
         """Since the run began."""
         return time.monotonic() - self.started
+
+    @property
+    def open(self) -> int:
+        """Jobs in the queue or under way."""
+        return max(0, self.found - self.done.total())
+
+    def time_left(self) -> TimeLeft | None:
+        """How long the run will still take; to be asked for often. None as long as that is not known."""
+        return self.outlook.left(self.seconds, self.open)
+
+
+def _scene(scene: Scene) -> tuple[str, str]:
+    return scene.collection, scene.id
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

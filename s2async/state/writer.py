@@ -31,6 +31,7 @@ from s2async.models import (
     FolderMove,
     Job,
     Numbers,
+    Order,
     Scene,
     SearchReport,
     Selection,
@@ -334,11 +335,11 @@ class State(Ledger):
     # ---- jobs to work on ----
 
     def open_jobs(
-        self, selection: Selection, after: Cursor | None = None, limit: int = 500
+        self, selection: Selection, after: Cursor | None = None, limit: int = 500, *, order: Order | None = None
     ) -> tuple[list[Job], Cursor | None]:
         """Return the next page of the jobs that were open when this run began; jobs of one item are adjacent.
 
-        Where one item of each overpass counts, the newest come first, so that those of an overpass are adjacent.
+        Where one item of each overpass counts, they are in order of time, and those of an overpass are adjacent.
 
         Jobs that this run's searches added or opened are left out, so that none is queued twice. Call it after
         `sync_areas`, `update_statuses` and `begin_run`.
@@ -347,14 +348,18 @@ class State(Ledger):
             selection: which crops count; see `add_scene` for ``newest_only``.
             after: where the last page ended; None for the first page.
             limit: maximum number of jobs of the page.
+            order: which items come first; if None, those that were found first, or the newest where one item of
+                each overpass counts.
 
         Returns:
             The jobs, and where the next page begins; None when there is none.
         """
         kind = selection_values(selection) | {"run": self._this_run, "limit": limit}
-        if selection.one_per_overpass:
-            sensed, item, job = after or Cursor(*[sys.maxsize] * 3)
-            found = self._all(sql.OPEN_JOBS_BY_TIME, kind | {"sensed": sensed, "item": item, "job": job})
+        if order or selection.one_per_overpass:
+            oldest_first = order == "oldest"
+            sensed, item, job = after or Cursor(*[-sys.maxsize if oldest_first else sys.maxsize] * 3)
+            statement = sql.OPEN_JOBS_OLDEST_FIRST if oldest_first else sql.OPEN_JOBS_NEWEST_FIRST
+            found = self._all(statement, kind | {"sensed": sensed, "item": item, "job": job})
             rows, last = [row[:3] for row in found], [(row[3], row[1], row[0]) for row in found[-1:]]
         else:
             _, item, job = after or Cursor(0, 0, 0)

@@ -110,15 +110,17 @@ WHERE j.status = 'open' AND (j.item, j.id) > (:item, :job) AND j.found < :run
   AND {WANTED} AND NOT (:newest AND {NEWER_HAS_JOB})
 ORDER BY j.item, j.id LIMIT :limit
 """  # noqa: S608
-OPEN_JOBS_BY_TIME = f"""
+_OPEN_JOBS_BY_TIME = f"""
 SELECT j.id, j.item, j.area, i.sensed
 FROM items i
 CROSS JOIN jobs j ON j.item = i.id AND j.status = 'open'
 CROSS JOIN areas a ON a.id = j.area
-WHERE (i.sensed, j.item, j.id) < (:sensed, :item, :job) AND j.found < :run
+WHERE (i.sensed, j.item, j.id) {{beyond}} (:sensed, :item, :job) AND j.found < :run
   AND {WANTED} AND NOT (:newest AND {NEWER_HAS_JOB})
-ORDER BY i.sensed DESC, j.item DESC, j.id DESC LIMIT :limit
+ORDER BY i.sensed {{way}}, j.item {{way}}, j.id {{way}} LIMIT :limit
 """  # noqa: S608
+OPEN_JOBS_NEWEST_FIRST = _OPEN_JOBS_BY_TIME.format(beyond="<", way="DESC")
+OPEN_JOBS_OLDEST_FIRST = _OPEN_JOBS_BY_TIME.format(beyond=">", way="ASC")
 MARK_CRASHED = """
 INSERT INTO suspects (job, deaths) SELECT id, :deaths FROM jobs WHERE id = :job AND status = 'open'
 ON CONFLICT (job) DO UPDATE SET deaths = deaths + excluded.deaths

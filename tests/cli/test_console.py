@@ -205,14 +205,39 @@ def test_the_pace_is_that_of_the_last_half_minute(monkeypatch: pytest.MonkeyPatc
     view = RunView(progress, Console(file=io.StringIO()))
     assert view._pace(0) == "-- jobs/s"
     now += 10
-    assert view._pace(5) == "0.5 jobs/s, 33 min 10 s left"
+    assert view._pace(5) == "0.5 jobs/s"
     now += 10
-    assert view._pace(405) == "20 jobs/s, 29 s left"
+    assert view._pace(405) == "20 jobs/s"
     now += 29
     assert view._pace(405) == "-- jobs/s", "nothing since the first half minute"
-    progress.found = 405
-    now += 1
-    assert "left" not in view._pace(405)
+
+
+def test_the_time_left_is_shown_when_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("s2async.cli.run_view.time.monotonic", lambda: now)
+    progress = Progress(started=now)
+    view = RunView(progress, Console(file=io.StringIO()))
+    areas = [make_area(f"a{number}") for number in range(10)]
+    scenes = [make_scene(f"scene {number}") for number in range(200)]
+    jobs = [[Job(id=1, area=area, scene=scene) for area in areas] for scene in scenes]
+    for some in jobs:
+        progress.enter(some, resumed=False)
+    shown = []
+    for some in jobs[:100]:
+        now += 1
+        for job in some:
+            progress.add(Outcome(job=job, status=Status.SAVED))
+        shown.append(view._pace(progress.done.total()))
+    assert "left" not in shown[3]
+    assert shown[49] == "10 jobs/s, about 2 min left"
+    assert shown[99] == "10 jobs/s, about 2 min left"
+    for some in jobs[100:]:
+        now += 1
+        for job in some:
+            progress.add(Outcome(job=job, status=Status.SAVED))
+        shown.append(view._pace(progress.done.total()))
+    assert shown[179] == "10 jobs/s, about 20 s left"
+    assert shown[199] == "10 jobs/s", "nothing is left"
 
 
 # ---- streams ----------------------------------------------------------------------------------------------

@@ -903,7 +903,7 @@ def test_a_terminal_shows_the_run_while_it_goes_on(tmp_path: Path, stage: Stage)
     assert done == sorted(done)
     assert re.search(r"\d+ saved  \d+ cloudy  \d+ nodata  \d+ outside  \d+ missing  \d+ failed", plain)
     assert re.search(r"[\d.]+ [kM]?B in \d+ requests", plain)
-    assert re.search(r"[\d.]+ jobs/s, \d+ s left", plain)
+    assert re.search(r"[\d.]+ jobs/s", plain)
     assert plain.count("failed   ") == 6, "failures are told once, above the live lines"
     assert "66 jobs processed in" in plain
     assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h") == 1, "the cursor comes back"

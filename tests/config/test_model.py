@@ -49,7 +49,7 @@ BAD: list[tuple[str | bytes, str, str]] = [
     (
         A + "[search]\nqqqqqq = 3",
         ":3: [search] qqqqqq: ",
-        "known: catalog, datetime, max_scene_cloud, overlaps, reprocessed",
+        "known: catalog, datetime, max_scene_cloud, order, overlaps, reprocessed",
     ),
     (A + "[search]\nmax_area_cloud = 1", ":3: [search] max_area_cloud: ", "it belongs to [clouds]"),
     ("max_area_cloud = 1\n" + A, ":1: max_area_cloud: ", "it belongs to [clouds]"),
@@ -220,6 +220,7 @@ def test_defaults_are_the_contract(tmp_path: Path) -> None:
     assert plain.search.model_dump() == {
         "catalog": "earth-search",
         "datetime": "2022-01-01/2022-12-31",
+        "order": None,
         "max_scene_cloud": 80,
         "reprocessed": "newest",
         "overlaps": "all",
