@@ -31,7 +31,8 @@ from s2async.cog.tiff import Layout
 from s2async.config.model import Config
 from s2async.engine import pipeline
 from s2async.engine.limits import RunLimits
-from s2async.engine.progress import Summary
+from s2async.engine.metrics_file import MetricsFile
+from s2async.engine.progress import Progress, Summary
 from s2async.errors import ConfigError, CorruptFile, LocalError
 from s2async.maintenance.guards import opened
 from s2async.models import Area, Attribute, Event, JobDone, Notice, Outcome
@@ -160,6 +161,7 @@ async def run(
     max_bytes: int | None = None,
     max_seconds: float | None = None,
     new_state: bool = False,
+    metrics: str | os.PathLike[str] | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
     """Search, check, crop and save, and go on where an earlier run of the same state stopped.
@@ -177,6 +179,7 @@ async def run(
             that somewhat more may be received.
         max_seconds: seconds after which it starts nothing new; work in progress is finished.
         new_state: start a new state even if the disk with the state of earlier runs is not mounted.
+        metrics: file to which metrics for Prometheus are written every few seconds and at the end.
         on_event: called with every event, in the event loop's thread.
 
     Returns:
@@ -195,7 +198,37 @@ async def run(
         summary = await s2async.run("fields.toml")
         print(summary.done, summary.bytes)
     """
-    settings = load_config(config)
+    kept = None
+    if metrics is not None:
+        kept = MetricsFile(Path(metrics), _name(config), lambda text: on_event(Notice(text=text, grave=True)))
+    try:
+        summary = await _run(
+            load_config(config),
+            areas,
+            RunLimits(jobs=limit, bytes=max_bytes, seconds=max_seconds),
+            new_state=new_state,
+            metrics=kept,
+            on_event=on_event,
+        )
+    except BaseException as error:
+        if kept:
+            kept.fail(error)
+        raise
+    if kept:
+        kept.end(summary.exit_code)
+    return summary
+
+
+async def _run(
+    settings: Config,
+    areas: Sequence[Area] | None,
+    limits: RunLimits,
+    *,
+    new_state: bool,
+    metrics: MetricsFile | None,
+    on_event: Callable[[Event], None],
+) -> Summary:
+    """See `run`."""
 
     def on_notice(notice: Notice) -> None:
         area_files.warn(notice)
@@ -208,11 +241,34 @@ async def run(
         wanted = list(areas)
     if not wanted:
         raise ConfigError("areas is empty: nothing would be left in the index; pass at least one area")
-    limits = RunLimits(jobs=limit, bytes=max_bytes, seconds=max_seconds)
-    with log_file.writing(settings.run.log):
-        return await pipeline.run(
-            settings, wanted, limits=limits, changes=changes, new_state=new_state, on_event=on_event
-        )
+    progress = Progress()
+    keeping = None
+    if metrics:
+        metrics.progress = progress
+        keeping = asyncio.create_task(metrics.keep())
+    try:
+        with log_file.writing(settings.run.log):
+            return await pipeline.run(
+                settings,
+                wanted,
+                limits=limits,
+                changes=changes,
+                new_state=new_state,
+                progress=progress,
+                on_event=on_event,
+            )
+    finally:
+        if keeping:
+            keeping.cancel()
+
+
+def _name(config: ConfigLike) -> str:
+    """What names a configuration in metrics: its file, or else its state."""
+    if isinstance(config, Mapping):
+        config = load_config(config)
+    if isinstance(config, Config):
+        return str((config.file or config.run.state).absolute())
+    return str(Path(config).absolute())
 
 
 async def _examined(config: Config, on_notice: Callable[[Notice], None]) -> tuple[list[Area], Changes]:
@@ -293,6 +349,7 @@ def run_sync(
     max_bytes: int | None = None,
     max_seconds: float | None = None,
     new_state: bool = False,
+    metrics: str | os.PathLike[str] | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
     """Like `run`, but blocks until the run has ended. Ctrl-C stops the run normally.
@@ -311,6 +368,7 @@ def run_sync(
             max_bytes=max_bytes,
             max_seconds=max_seconds,
             new_state=new_state,
+            metrics=metrics,
             on_event=on_event,
         )
     )

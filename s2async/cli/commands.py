@@ -142,6 +142,13 @@ def check(verbosity: dict[str, bool], config: Path, as_json: bool, log: LogChoic
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation before a large run.")
 @click.option("--new-state", is_flag=True, help="Start with a new state even if the old one cannot be reached.")
+@click.option(
+    "--metrics",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write metrics for Prometheus to FILE every few seconds and at the end, for example "
+    "/var/lib/node_exporter/textfile/s2async.prom.",
+)
 @log_options
 @options.verbosity
 @click.pass_context
@@ -154,6 +161,7 @@ def run(
     as_json: bool,
     yes: bool,
     new_state: bool,
+    metrics: Path | None,
     log: LogChoice,
 ) -> int:
     """Find scenes, check the areas for clouds, and save clear crops.
@@ -170,14 +178,34 @@ def run(
         from s2async.cli.run import run_config
         from s2async.config.model import Config
         from s2async.engine.limits import RunLimits
+        from s2async.engine.metrics_file import MetricsFile
+        from s2async.text import safe
 
     limits = RunLimits(jobs=limit, bytes=max_bytes, seconds=max_time)
     again = f"s2async run {shlex.quote(str(config))}{' --yes' * yes}"
-    settings = Config.load(config)
-    with log.writing(settings, verbose=context.obj["verbose"]):
-        return run_config(
-            settings, again, limits=limits, as_json=as_json, yes=yes, new_state=new_state, **context.obj
-        )
+    kept = None
+    if metrics:
+        kept = MetricsFile(metrics, str(config.absolute()), lambda text: click.echo(safe(text), err=True))
+    try:
+        settings = Config.load(config)
+        with log.writing(settings, verbose=context.obj["verbose"]):
+            code = run_config(
+                settings,
+                again,
+                limits=limits,
+                as_json=as_json,
+                yes=yes,
+                new_state=new_state,
+                metrics=kept,
+                **context.obj,
+            )
+    except BaseException as error:
+        if kept:
+            kept.fail(error)
+        raise
+    if kept:
+        kept.end(code)
+    return code
 
 
 @cli.command()

@@ -18,6 +18,7 @@ from s2async.cli.status import to_json
 from s2async.config.model import Config
 from s2async.engine import pipeline
 from s2async.engine.limits import NO_LIMITS, RunLimits
+from s2async.engine.metrics_file import MetricsFile
 from s2async.engine.progress import Progress, Summary
 from s2async.errors import HostParked
 from s2async.state.reader import Ledger
@@ -37,6 +38,7 @@ def run_config(
     new_state: bool = False,
     verbose: bool = False,
     quiet: bool = False,
+    metrics: MetricsFile | None = None,
 ) -> int:
     """Run a configuration on the terminal, and return the exit code.
 
@@ -49,6 +51,7 @@ def run_config(
         new_state: start with a new state if the previous one is missing.
         verbose: print every outcome.
         quiet: print failures only.
+        metrics: file to write metrics to.
     """
     config.check_period(datetime.now(UTC))
     error = console.standard_error()
@@ -60,6 +63,8 @@ def run_config(
     new_state = new_state or consent.new_start(config)
     consent.large_run(config, areas, limits=limits, yes=yes)
     progress = Progress()
+    if metrics:
+        metrics.progress = progress
     view = RunView(progress, error, verbose=verbose, quiet=quiet)
 
     def tell_stopped() -> None:
@@ -67,7 +72,9 @@ def run_config(
         view.tell(f"stopped; finished work is kept. To go on: {again}")
 
     async def work() -> Summary:
-        watching = asyncio.create_task(heartbeat.watch(heartbeat.warning(view.warn)))
+        watching = [asyncio.create_task(heartbeat.watch(heartbeat.warning(view.warn)))]
+        if metrics:
+            watching.append(asyncio.create_task(metrics.keep()))
         try:
             async with view.showing():
                 return await pipeline.run(
@@ -80,7 +87,8 @@ def run_config(
                     on_event=view.on_event,
                 )
         finally:
-            watching.cancel()
+            for task in watching:
+                task.cancel()
 
     gc.freeze()  # modules and settings stay, so the collector need not examine them again and again
     gc.set_threshold(NEW_OBJECTS)

@@ -81,6 +81,7 @@ async def run(
         if less := means.told(wanted, work):
             tell(less)
         state = held.enter_context(State.create_or_open(config.run.state))
+        progress.begun = True
         start.take_folder(config, areas, state, tell, new_state=new_state)
         state.note_changes(changes or Changes())
         path = config.run.state.with_name(config.run.state.name + ".decoding")
@@ -140,6 +141,7 @@ class _Run:
         meter = self.context.progress.meter
         try:
             async with open_tools(self.tools, meter=meter, replaced=self.replaced) as tools:
+                self.context.progress.network = tools.transport
                 await self.recorder.work_alone(tools)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.feeder.feed(tools.transport))

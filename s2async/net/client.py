@@ -293,6 +293,17 @@ class Transport:
         """Requests under way now."""
         return sum(server.gate.in_flight for server in self._files.values())
 
+    @property
+    def retries(self) -> int:
+        """Requests, of all kinds, that were sent again."""
+        return sum(server.retries.queue.retries for server in (*self._files.values(), *self._apis.values()))
+
+    @property
+    def parked(self) -> list[str]:
+        """Origins to which no requests but a few probes are sent, by name."""
+        servers = (*self._files.items(), *self._apis.items())
+        return sorted({name for name, server in servers if not server.gate.circuit.closed})
+
     def is_parked(self, origin: str) -> bool:
         """Whether no requests but a few probes are sent to a server."""
         return not self._files[origin].gate.circuit.closed

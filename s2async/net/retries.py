@@ -94,6 +94,8 @@ class RetryQueue:
         """A heap of (minus what was paid before, order of arrival, cost, future)."""
         self._arrivals = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
+        self.retries = 0
+        """Tries of requests to the server beyond the first, including those that cost nothing."""
 
     def earn(self) -> None:
         """Note the first try of a request."""
@@ -267,6 +269,7 @@ class _Request:
 
     def log_retry(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
+        self._rules.queue.retries += 1
         self._log_event(logging.INFO, "retry", error, state.upcoming_sleep)
 
     def log_failure(self, error: RemoteError) -> None:
