@@ -252,21 +252,26 @@ def plan(
 
 @cli.command()
 @options.config
+@click.option("--areas", is_flag=True, help="Print the jobs of every area instead, a line for each.")
+@click.option("-v", "--verbose", is_flag=True, help="Print everything, however long it is.")
 @options.as_json
-def status(config: Path, as_json: bool) -> None:
+@click.pass_obj
+def status(verbosity: dict[str, bool], config: Path, areas: bool, verbose: bool, as_json: bool) -> None:
     """Show the progress of CONFIG.
 
-    Prints the jobs of each area, traffic, searches and failures; a job is one area in one scene. Can be used while
-    a run is in progress. The table shows 30 areas and the totals; the JSON output has every area.
+    Prints the totals, what is wrong, traffic, and as many areas and failed jobs as fit the screen, those with
+    failed jobs first; a job is one area in one scene. Can be used while a run is in progress. The JSON output has
+    every area, and up to 100,000 failed or missing jobs.
 
     \b
     Example: s2async status config.toml
+             s2async status config.toml --areas | grep North
              s2async status config.toml --json | jq .jobs
     """
     with loading():
         from s2async.cli.status import show
 
-    show(config, as_json=as_json)
+    show(config, as_json=as_json, areas=areas, verbose=verbose or verbosity["verbose"])
 
 
 @cli.command()

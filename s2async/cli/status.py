@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from s2async.areas.edits import season_days
 from s2async.cli import hints, outdated
 from s2async.config.model import Config
 from s2async.maintenance.guards import opened
-from s2async.models import Notice
+from s2async.models import Status
 from s2async.state.reader import Ledger
 from s2async.state.records import Counts, Unheld
 
@@ -18,12 +18,18 @@ if TYPE_CHECKING:  # importing it loads the network accounting
     from s2async.engine.progress import Summary
 
 
-def show(path: Path, *, as_json: bool) -> None:
+MOST_LISTED: Final = 100_000
+"""Entries of each list of jobs in JSON; ``omitted`` says how many others there are."""
+
+
+def show(path: Path, *, as_json: bool, areas: bool = False, verbose: bool = False) -> None:
     """Print the state of a configuration.
 
     Args:
         path: the configuration.
-        as_json: print JSON instead of tables.
+        as_json: print JSON instead of text.
+        areas: print a line for each area instead.
+        verbose: print everything, not only what fits a screen.
 
     Raises:
         ConfigError: there is no state, or it or the output folder belongs to another job.
@@ -37,9 +43,10 @@ def show(path: Path, *, as_json: bool) -> None:
             return
         from s2async.cli import console, status_tables  # rich is not needed for JSON
 
-        status_tables.show_status(console.standard_output(), state, config)
-        if told:
-            console.tell(console.standard_output(), Notice(text=told, grave=True), quiet=False)
+        if areas:
+            status_tables.show_areas(console.standard_output(), state, config)
+            return
+        status_tables.show_status(console.standard_output(), state, config, changed=told, verbose=verbose)
 
 
 def to_json(state: Ledger, config: Config, run: Summary | None = None, *, changed: str = "") -> dict[str, Any]:
@@ -56,6 +63,9 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None, *, change
     whole, without = state.whole_files(selection), state.without(selection)
     alarm = state.alarm(counts, selection)
     changes = state.changes()
+    lacking = state.lacking(selection)
+    listed = state.problems(MOST_LISTED)
+    troubled = sum(counts.total.get(status, 0) for status in (Status.FAILED, Status.MISSING))
     found: dict[str, Any] = {
         "jobs": dict(counts.total),
         "clear_days": state.clear_days(),
@@ -91,7 +101,7 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None, *, change
         ],
         "problems": [
             {"area": p.area, "item": p.item, "status": p.status, "cause": p.cause, "reason": p.reason}
-            for p in state.problems()
+            for p in listed
         ],
         "lacking": [
             {
@@ -103,8 +113,12 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None, *, change
                 "reason": row.reason,
                 "tries": row.tries,
             }
-            for row in state.lacking(selection)
+            for row in lacking[:MOST_LISTED]
         ],
+        "omitted": {
+            "problems": max(0, troubled - len(listed)) if len(listed) == MOST_LISTED else 0,
+            "lacking": max(0, len(lacking) - MOST_LISTED),
+        },
         "offsets": [
             {"crops": d.crops, "scenes": d.scenes, "item": d.item, "basis": d.basis, "reason": d.text}
             for d in state.doubts(selection)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,66 +16,240 @@ from rich.text import Text
 from s2async.areas.edits import named_season
 from s2async.areas.faults import Changes, listed
 from s2async.cli import hints
-from s2async.cli.console import facts, table
+from s2async.cli.console import table
 from s2async.cli.status import unheld
 from s2async.config.model import Config
 from s2async.models import Cause, SearchReport, Status, Traffic, Use
 from s2async.reasons import counted
 from s2async.state.reader import Ledger
-from s2async.state.records import OPEN, Doubt, Problem, Unheld
+from s2async.state.records import OPEN, AreaCounts, Counts, Doubt, Problem, Unheld
 from s2async.text import safe, size
 
-AREAS_SHOWN = 30
-"""Rows of the table of jobs: rich takes almost a millisecond for each. The JSON output has every area."""
+NO_SCREEN: Final = 40
+"""Lines where the output is no terminal."""
+REMARK_ROWS: Final = 2
+"""Lines of the screen that a remark may take; -v shows it in full."""
 LABELS_SHOWN = 3
 """Searches listed of those that are incomplete for the same reason."""
-PROBLEMS_SHOWN = 20
-"""Failed jobs listed; the JSON output has them all."""
+LINES_SHOWN: Final = 5
+"""Lines of one kind in the summary of a run."""
+PROBLEMS_READ: Final = 1000
+"""Failed and missing jobs that are read for examples, and listed with -v; the JSON output has more."""
+GAP: Final = "  "
 
 
-def show_status(console: Console, state: Ledger, config: Config) -> None:
-    """Print tables of jobs, traffic, searches and failures."""
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something that a person should know, on one line."""
+
+    text: str
+    style: str = "yellow"
+    rank: int = 0
+    """Number of remarks of its kind before it. Where there is no room for all, one of each kind comes first."""
+
+
+def show_status(
+    console: Console, state: Ledger, config: Config, *, changed: str = "", verbose: bool = False
+) -> None:
+    """Print the totals, what is wrong, the traffic, and as many areas and failed jobs as the screen has room for.
+
+    Args:
+        console: where to print.
+        state: of the configuration.
+        config: settings.
+        changed: how the areas differ from those of the last run.
+        verbose: print everything, however long it is.
+    """
     selection = config.selection()
     counts = state.counts(selection)
-    columns = [str(status) for status in Status if status is not Status.DUPLICATE or counts.total.get(status)]
-    columns.append(OPEN)
-    told = [(named_season(area.name, area.start, area.end), area.by_status) for area in counts.areas[:AREAS_SHOWN]]
-    if more := counts.areas[AREAS_SHOWN:]:
-        told.append((f"and {len(more):,} more", sum((Counter(area.by_status) for area in more), Counter())))
-    if len(told) != 1:
-        told.append(("all", counts.total))
-    rows = [[name, *(f"{jobs.get(key, 0):,}" for key in columns)] for name, jobs in told]
-    console.print(table("Jobs (one area in one scene)", {"area": "text"} | dict.fromkeys(columns, "number"), rows))
-    if (saved := counts.total.get(Status.SAVED, 0)) != (days := state.clear_days()):
-        console.print(Text(f"the {saved:,} saved jobs are {days:,} days: some days have several scenes"))
-    _show_changes(console, state.changes())
-    without = state.without(selection)
-    problems = list(state.problems())
-    for line in [*reasons(without.by_status, without.saved), *examples(problems)]:
-        console.print(Text(line, style="yellow"))
-    show_doubts(console, state.doubts(selection))
-    if alarm := state.alarm(counts, selection):
-        console.print(Text(safe(alarm.text), style="red"))
-    traffic = state.traffic()
-    if traffic:
-        console.print()
-        console.print(_traffic_table(traffic))
-        requests, moved = total(traffic)
-        whole = state.whole_files(selection)
-        lines = {"traffic": f"{size(moved)} in {requests:,} requests, over all runs"}
-        if whole.all.bytes:
-            lines["instead of"] = instead(whole.all.bytes, moved, estimated=whole.all.estimated > 0)
-            lines["clear scenes only"] = f"{size(whole.saved.bytes)} in {whole.saved.files:,} whole files"
-        console.print(facts(lines))
-    _show_searches(console, state)
-    show_unheld(console, config, unheld(state, config, counts))
+    problems = state.problems(PROBLEMS_READ)
     failures = [problem for problem in problems if problem.status == Status.FAILED]
-    if failures:
-        shown = [[p.area, p.item, p.reason] for p in failures[:PROBLEMS_SHOWN]]
-        console.print()
-        console.print(table("Failed", {"area": "text", "item": "id", "reason": "text"}, shown))
-        if len(failures) > len(shown):
-            console.print(Text(f"and {len(failures) - len(shown):,} more; --json lists them all"))
+    notes = _remarks(state, config, counts, problems, changed=changed)
+    if verbose:
+        _print(console, _headline(state, counts))
+        for note in notes:
+            console.print(Text(note.text, style=note.style))
+        _show_changes(console, state.changes())
+        if traffic := state.traffic():
+            console.print()
+            console.print(_traffic_table(traffic))
+        _print(console, ["", *_facts(state, config), "", *areas_table(counts, counts.areas, console.width), ""])
+        more = counts.total.get(Status.FAILED, 0) - len(failures)
+        _print(console, [f"failed{GAP}{_failure(problem)}" for problem in failures])
+        _print(console, [f"and {more:,} more failed jobs; --json lists them"] * (more > 0))
+        return
+    notes += _changes_in_short(state.changes())
+    rows = (console.height if console.is_terminal else NO_SCREEN) - 1  # the prompt takes one
+    head, end = _headline(state, counts), _facts(state, config)
+    rows -= sum(_height(console, line) for line in (*head, *end))
+    _print(console, head)
+    rows -= _show_remarks(console, notes, rows // 2, config)
+    _print(console, end)
+    _show_room(console, config, counts, failures, rows)
+
+
+def show_areas(console: Console, state: Ledger, config: Config) -> None:
+    """Print the jobs of every area, a line for each."""
+    counts = state.counts(config.selection())
+    for line in areas_table(counts, counts.areas, console.width):  # rich would take a second for 10,000 lines
+        console.file.write(f"{line.rstrip()}\n")
+
+
+def areas_table(counts: Counts, areas: Sequence[AreaCounts], width: int) -> Iterator[str]:
+    """A heading, and a line for each area; without rich's tables, which take a millisecond for a line.
+
+    Args:
+        counts: of all areas: they decide on the columns.
+        areas: to list.
+        width: of the screen; longer names are cut.
+    """
+    keys = _columns(counts)
+    room = max(8, width - sum(max(len(key), 5) + len(GAP) for key in keys))
+    names = [safe(named_season(area.name, area.start, area.end)) for area in areas]
+    room = min(room, max(map(cell_len, names), default=0) + 1)
+
+    def line(name: str, cells: Iterable[str]) -> str:
+        numbers = (f"{cell:>{max(len(key), 5)}}" for key, cell in zip(keys, cells, strict=True))
+        return GAP.join((name, *numbers))
+
+    yield line(set_cell_size("area", room), keys)
+    for area, name in zip(areas, names, strict=True):
+        yield line(
+            set_cell_size(_shortened(name, room), room), (f"{area.by_status.get(key, 0):,}" for key in keys)
+        )
+
+
+def _columns(counts: Counts) -> list[str]:
+    """The statuses that tables show, and open jobs."""
+    statuses = [str(status) for status in Status if status is not Status.DUPLICATE or counts.total.get(status)]
+    return [*statuses, OPEN]
+
+
+def _headline(state: Ledger, counts: Counts) -> list[str]:
+    keys = _columns(counts)
+    whole = f"{sum(counts.total.values()):,} jobs (one area in one scene) of {len(counts.areas):,} areas"
+    told = "   ".join(f"{jobs:,} {key}" for key in keys if (jobs := counts.total.get(key, 0)))
+    lines = [whole, *([GAP + told] if told else [])]
+    if (saved := counts.total.get(Status.SAVED, 0)) != (days := state.clear_days()):
+        lines.append(f"{GAP}the {saved:,} saved jobs are {days:,} days: some days have several scenes")
+    return lines
+
+
+def _facts(state: Ledger, config: Config) -> list[str]:
+    """Traffic, searches and state, a labelled line for each."""
+    traffic, searches = state.traffic(), state.searches()
+    found = {}
+    if traffic:
+        requests, moved = total(traffic)
+        whole = state.whole_files(config.selection())
+        found["traffic"] = f"{size(moved)} in {requests:,} requests, over all runs"
+        if whole.all.bytes:
+            found["instead of"] = instead(whole.all.bytes, moved, estimated=whole.all.estimated > 0)
+            found["clear only"] = f"{size(whole.saved.bytes)} in {whole.saved.files:,} whole files of clear scenes"
+    if searches:
+        complete = sum(report.complete for report in searches)
+        found["searches"] = f"{complete:,} of {len(searches):,} complete in the last run"
+    return [f"{label:10}{GAP}{text}" for label, text in found.items()]
+
+
+def _remarks(
+    state: Ledger, config: Config, counts: Counts, problems: Sequence[Problem], *, changed: str
+) -> list[Remark]:
+    """What a person should know, the gravest first."""
+    selection = config.selection()
+    without, alarm = state.without(selection), state.alarm(counts, selection)
+    incomplete = [report for report in state.searches() if not report.complete]
+    kinds = [
+        ("red", [alarm.text] if alarm else []),
+        ("red", incomplete_lines(incomplete)),
+        ("yellow", [changed] if changed else []),
+        *(("yellow", [line]) for line in reasons(without.by_status, without.saved)),
+        ("yellow", examples(problems, every=len(problems) < PROBLEMS_READ)),
+        ("yellow", [doubt_line(doubt) for doubt in state.doubts(selection)]),
+        ("yellow", hints.unheld(unheld(state, config, counts), config.clouds.min_area_valid)),
+    ]
+    return [Remark(safe(text), style, rank) for style, texts in kinds for rank, text in enumerate(texts)]
+
+
+def _changes_in_short(changes: Changes) -> list[Remark]:
+    """Which areas of the configuration were left out or repaired, the first of them by name."""
+    found = []
+    for what, remarks in (("left out", changes.skipped), ("repaired", changes.repaired)):
+        if len(remarks) == 1:
+            found.append(Remark(safe(f"1 area was {what}: {remarks[0]}")))
+        elif remarks:
+            found.append(Remark(safe(f"{len(remarks):,} areas were {what}, such as {remarks[0]}")))
+    return found
+
+
+def _show_remarks(console: Console, notes: Sequence[Remark], rows: int, config: Config) -> int:
+    """Print as many remarks as there is room for, shortened where they are long; returns the lines they take."""
+    used = 0
+    if sum(_height(console, _shortened(note.text, console.width * REMARK_ROWS - 8)) for note in notes) > rows:
+        notes = sorted(notes, key=lambda note: note.rank)
+    for number, note in enumerate(notes):
+        text = _shortened(note.text, console.width * REMARK_ROWS - 8)
+        height = _height(console, text)
+        if used + height > rows - 1 and (number + 1 < len(notes) or used + height > rows):
+            more = len(notes) - number
+            console.print(Text(f"and {more:,} more remark{'s' * (more > 1)}: {config.command('status -v')}"))
+            return used + 1
+        console.print(Text(text, style=note.style))
+        used += height
+    return used
+
+
+def _show_room(console: Console, config: Config, counts: Counts, failures: Sequence[Problem], rows: int) -> None:
+    """Print areas and failed jobs in the lines that are left: a part for each where there is no room for all."""
+    least = min(len(counts.areas), 4) + 3
+    failed = counts.total.get(Status.FAILED, 0)
+    listed = failures[: max(int(rows > 7), rows - min(len(counts.areas) + 2, max(least, rows // 2)) - 2)]
+    if listed:
+        rows -= len(listed) + 1
+        rows -= failed > len(listed)
+    shown = min(len(counts.areas), rows - 2)
+    if 0 < shown < len(counts.areas):
+        shown -= 1  # the line that says how many more there are
+    if shown > 0:
+        first = counts.areas[:shown]
+        if shown < len(counts.areas):
+            first = tuple(heapq.nsmallest(shown, counts.areas, key=_gravity))
+        _print(console, ["", *areas_table(counts, first, console.width)])
+        if more := len(counts.areas) - shown:
+            _print(
+                console,
+                [_shortened(f"and {more:,} more areas: {config.command('status --areas')}", console.width)],
+            )
+    if listed:
+        _print(console, ["", *(_shortened(f"failed{GAP}{_failure(p)}", console.width) for p in listed)])
+        if more := failed - len(listed):
+            _print(
+                console,
+                [_shortened(f"and {more:,} more failed jobs: {config.command('status -v')}", console.width)],
+            )
+
+
+def _gravity(area: AreaCounts) -> tuple[int, ...]:
+    """Sort key of areas: those with most failed jobs first, then with most missing and open ones; then by name."""
+    return tuple(-area.by_status.get(status, 0) for status in (Status.FAILED, Status.MISSING, OPEN))
+
+
+def _failure(problem: Problem) -> str:
+    return safe(GAP.join((problem.area, problem.item, problem.reason)))
+
+
+def _shortened(text: str, cells: int) -> str:
+    """A text of at most so many columns."""
+    return text if cell_len(text) <= cells else set_cell_size(text, cells - 3).rstrip() + "..."
+
+
+def _height(console: Console, line: str) -> int:
+    return max(1, len(Text(line).wrap(console, console.width)))
+
+
+def _print(console: Console, lines: Iterable[str]) -> None:
+    for line in lines:
+        console.print(Text(line.rstrip()))
 
 
 def _show_changes(console: Console, changes: Changes) -> None:
@@ -98,16 +275,6 @@ def _traffic_table(traffic: Sequence[Traffic]) -> Table:
     return table("Traffic", columns, rows)
 
 
-def _show_searches(console: Console, state: Ledger) -> None:
-    searches = state.searches()
-    incomplete = [report for report in searches if not report.complete]
-    if searches:
-        console.print(
-            Text(f"searches of the last run: {len(searches) - len(incomplete)} of {len(searches)} complete")
-        )
-    show_incomplete(console, incomplete)
-
-
 def show_unheld(console: Console, config: Config, areas: Sequence[Unheld]) -> None:
     """Print why no date can give a crop of some areas."""
     for text in hints.unheld(areas, config.clouds.min_area_valid):
@@ -116,8 +283,7 @@ def show_unheld(console: Console, config: Config, areas: Sequence[Unheld]) -> No
 
 def show_doubts(console: Console, doubts: Sequence[Doubt]) -> None:
     """Print which crops of reflectance bands have an offset that is not certain, and why."""
-    for doubt in doubts:
-        console.print(Text(safe(doubt_line(doubt)), style="yellow"))
+    _show_first(console, [doubt_line(doubt) for doubt in doubts], "yellow", "doubts about offsets")
 
 
 def doubt_line(doubt: Doubt) -> str:
@@ -133,14 +299,29 @@ _UNSURE: Final = ("doubtful", "unknown")
 
 
 def show_incomplete(console: Console, reports: Sequence[SearchReport]) -> None:
-    """Print one line for each reason: when a server is down, all searches have the same one."""
+    """Print which searches are incomplete, and why."""
+    _show_first(console, incomplete_lines(reports), "red", "reasons why searches are incomplete")
+
+
+def _show_first(console: Console, lines: Sequence[str], style: str, what: str) -> None:
+    """Print some lines, and how many others there are."""
+    for text in lines[:LINES_SHOWN]:
+        console.print(Text(safe(text), style=style))
+    if len(lines) > LINES_SHOWN:
+        console.print(Text(f"and {len(lines) - LINES_SHOWN:,} more {what}: s2async status -v lists them"))
+
+
+def incomplete_lines(reports: Sequence[SearchReport]) -> list[str]:
+    """One line for each reason: when a server is down, all searches have the same one."""
     by_reason: dict[str, list[str]] = defaultdict(list)
     for report in reports:
         by_reason[report.reason].append(report.label)
+    lines = []
     for reason, labels in by_reason.items():
         what = "a search is" if len(labels) == 1 else f"{len(labels):,} searches are"
         named = "; ".join(labels[:LABELS_SHOWN]) + ("; ..." if len(labels) > LABELS_SHOWN else "")
-        console.print(Text(safe(f"{what} incomplete: {reason} ({named})"), style="red"))
+        lines.append(f"{what} incomplete: {reason} ({named})")
+    return lines
 
 
 def instead(whole: int, moved: int, *, estimated: bool) -> str:
@@ -149,8 +330,13 @@ def instead(whole: int, moved: int, *, estimated: bool) -> str:
     return f"{'about ' if estimated else ''}{size(whole)} for the whole files{times}"
 
 
-def examples(problems: Sequence[Problem]) -> list[str]:
-    """Lines that name a scene for each cause of missing files; failures are listed one by one."""
+def examples(problems: Sequence[Problem], *, every: bool = True) -> list[str]:
+    """Lines that name a scene for each cause of missing files; failures are listed one by one.
+
+    Args:
+        problems: failed and missing jobs.
+        every: whether these are all, so that scenes can be counted.
+    """
     by_cause: dict[Cause, dict[str, None]] = defaultdict(dict)
     for problem in problems:
         if problem.status == Status.MISSING and problem.cause:
@@ -158,7 +344,9 @@ def examples(problems: Sequence[Problem]) -> list[str]:
     lines = []
     for cause, scenes in sorted(by_cause.items()):
         first = min(scenes)
-        lines.append(f"  {cause.words}: {first}{f', the first of {len(scenes):,} scenes' * (len(scenes) > 1)}")
+        lines.append(
+            f"  {cause.words}: {first}{f', the first of {len(scenes):,} scenes' * (every and len(scenes) > 1)}"
+        )
     return [safe(line) for line in lines]
 
 

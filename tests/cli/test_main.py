@@ -80,8 +80,8 @@ def test_a_run_from_the_first_to_the_last_word(s2: Shell, tmp_path: Path, stage:
     assert re.match(r"0 jobs processed in \d+ s\n", s2("run", path.name, cwd=tmp_path).out)
     shown = s2("status", path)
     assert shown.code == 0
-    assert re.search(r"^all +22 +7 +13 +9 +15 +0 +0$", shown.out, re.MULTILINE)
-    assert "searches of the last run: 1 of 1 complete" in shown.out
+    assert "\n  22 saved   7 cloudy   13 nodata   9 outside   15 missing\n" in shown.out
+    assert "searches    1 of 1 complete in the last run" in shown.out
     assert lines[7] in again.out
     assert lines[7] in " ".join(shown.out.split())
 
