@@ -23,6 +23,8 @@ Span = tuple[datetime, datetime]
 
 GROUP_DEGREES = 1.0
 """Areas within a square of this size, in degrees, share a search: about one MGRS tile."""
+NEAR_180 = 179.0
+"""Longitude beyond which a scene, with the margin around it, may reach across 180 degrees."""
 
 
 def groups(parts: Sequence[Polygon]) -> list[NDArray[np.intp]]:
@@ -99,6 +101,17 @@ class Matcher:
         near = near[(self._first[near] <= day) & (day <= self._last[near])]
         first = {self._prints[index]: index for index in reversed(near.tolist())}
         return [self._areas[index] for index in near if first[self._prints[index]] == index]
+
+
+def is_near_180(scene: Scene) -> bool:
+    """Whether a scene may cover areas on both sides of 180 degrees.
+
+    A catalogue that compares degrees in the plane returns such a scene on one side only.
+    """
+    if scene.footprint is None:
+        return False
+    west, _, east, _ = scene.footprint.bounds
+    return bool(west < -NEAR_180 or east > NEAR_180)
 
 
 def seasons(areas: Sequence[Area]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

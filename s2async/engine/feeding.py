@@ -13,6 +13,7 @@ from s2async.catalog import search
 from s2async.catalog.overpasses import Together
 from s2async.catalog.pages import Asker, Fetch
 from s2async.catalog.periods import TOLERANCE
+from s2async.catalog.planning import is_near_180
 from s2async.engine import ordering
 from s2async.engine.context import Context
 from s2async.engine.job_queue import by_area, scene_of
@@ -168,7 +169,8 @@ class Feeder:
 
         Args:
             scenes: one, or those of an overpass.
-            only: fingerprints of the areas whose scenes of this overpass these are; all areas by default.
+            only: fingerprints of the areas whose scenes of this overpass these are; all areas by default, and for
+                scenes near 180 degrees: the search of an area on the other side may not return them.
         """
         context, jobs = self._context, list[Job]()
         for scene in scenes:
@@ -176,8 +178,9 @@ class Feeder:
             context.lacking.add(scene)
             if context.lacking.scenes == alarms.ENOUGH and context.lacking.keys:
                 context.emit(Notice(text=f"so far: {context.lacking.told}"))
-            ours = areas if only is None else [area for area in areas if area.fingerprint in only]
-            jobs += context.state.add_scene(scene, ours, context.selection)
+            if only is not None and not is_near_180(scene):
+                areas = [area for area in areas if area.fingerprint in only]
+            jobs += context.state.add_scene(scene, areas, context.selection)
         await self._enqueue(jobs, resumed=False)
         await asyncio.sleep(0)  # a page holds hundreds of scenes: let other tasks run in between
 

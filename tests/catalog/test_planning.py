@@ -17,7 +17,7 @@ from shapely import MultiPolygon, Polygon, box
 from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
-from s2async.catalog.planning import GROUP_DEGREES, Matcher, groups, seasons, surround, within
+from s2async.catalog.planning import GROUP_DEGREES, Matcher, groups, is_near_180, seasons, surround, within
 from s2async.models import Area
 from s2async.sandbox.world.parks import PARKS
 from tests.support.examples import examples
@@ -225,6 +225,22 @@ def test_both_sides_of_180_degrees(footprint: Polygon, names: set[str]) -> None:
         an_area("berlin", box(10.5, 50.5, 10.6, 50.6)),
     ]
     assert {area.name for area in Matcher(areas).areas_for(a_scene(footprint=footprint))} == names
+
+
+@pytest.mark.parametrize(
+    ("footprint", "near"),
+    [
+        (box(179.5, -17.5, 180.5, -16.5), True),
+        (box(-180.6, -17.5, -179.6, -16.5), True),
+        (box(178.8, -17.5, 179.995, -16.5), True),
+        (box(-179.995, 70, -177, 71), True),
+        (box(177.5, -17.5, 178.5, -16.5), False),
+        (box(10, 50, 11, 51), False),
+        (None, False),
+    ],
+)
+def test_a_scene_near_180_degrees_may_be_of_areas_on_the_other_side(footprint: Polygon | None, near: bool) -> None:
+    assert is_near_180(a_scene(footprint=footprint)) is near
 
 
 def test_neighbours_follow_one_another() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shapely import box
+from shapely.geometry import mapping
 
 from s2async.config.model import Config
 from s2async.models import JobDone, Status
@@ -241,6 +244,19 @@ def test_crops_that_fail_delay_it_too_and_then_the_next_best_counts(tmp_path: Pa
         stage.sandbox.clear_faults()
         third = worlds.run(path, stage.sandbox)
         assert [item for _, item, _ in index(third.config)] == ["S2A_33UUU_20220101_0_L2A"]
+
+
+def test_areas_on_both_sides_of_180_degrees_keep_what_one_search_finds(tmp_path: Path) -> None:
+    """A catalogue that compares degrees in the plane returns an unwrapped footprint on one side only."""
+    world = worlds.World(tmp_path / "world", [take(0, "33UUU")])
+    listed = world.folder / "items.jsonl"
+    item = json.loads(listed.read_text())
+    item["geometry"], item["bbox"] = mapping(box(179.5, -17.5, 180.5, -16.5)), [179.5, -17.5, 180.5, -16.5]
+    listed.write_text(json.dumps(item))
+    areas = {"East": box(179.95, -17, 179.96, -16.99), "West": box(-179.96, -17, -179.95, -16.99)}
+    with Stage(world) as stage:
+        ran = worlds.run(worlds.write_config(tmp_path, stage.sandbox, areas=areas, search=ONE), stage.sandbox)
+    assert {area for area, _ in worlds.statuses(ran.config)} == {"East", "West"}
 
 
 # ---- arrivals and kills ---------------------------------------------------------------------------------------
