@@ -57,6 +57,8 @@ class View:
     """It is in the UTM zone of the area."""
     item: str = ""
     """Collection and id of the item."""
+    better: frozenset[int] = frozenset()
+    """Jobs of better editions of the item."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +100,11 @@ def choose(views: Sequence[View], spoilt: Collection[int]) -> Choice:
     is_waiting = len(complete) < len(views) and any(view.standing is Standing.EXPECTED for view in views)
     if not complete or is_waiting:
         return Choice()
-    best, *others = sorted(complete, key=lambda view: rank(view, spoilt))
+    # The crop of a former edition is kept until a better one has an answer, but does not take part against it.
+    jobs = {view.job for view in complete}
+    best, *others = sorted(
+        (view for view in complete if not view.better & jobs), key=lambda view: rank(view, spoilt)
+    )
     if best.standing is Standing.DELAYED:
         return Choice()
     if best.standing is Standing.CLEAR:

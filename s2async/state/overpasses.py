@@ -125,7 +125,7 @@ def _groups(
 def _sighting(columns: Sequence[Any], rule: CloudRule, selection: Selection, run: int | None) -> _Sighting:
     """A row of `writer_sql.VIEWS_OF_TIME`."""
     job, item, area, status, attempts, transient, found, zone, *columns = columns
-    collection, name, sensed, datatake, platform, grid, epsg, total, histogram, saved, lacks = columns
+    collection, name, sensed, datatake, platform, grid, epsg, total, histogram, saved, lacks, better = columns
     measure = unpack_measure(total, histogram, rule.name)
     now = int(time.time())
     missing = [asset for asset, due, tried in json.loads(lacks) if status != OPEN or not is_due(due, tried, now)]
@@ -148,6 +148,7 @@ def _sighting(columns: Sequence[Any], rule: CloudRule, selection: Selection, run
         measure=measure,
         is_home=zone is not None and zone_number(grid, epsg) == zone,
         item=f"{name} {collection}",
+        better=frozenset(json.loads(better)) if selection.newest_only else frozenset(),
     )
     return _Sighting(
         row=(job, item, area),

@@ -119,17 +119,17 @@ SAYS = "(coalesce(r.dn, '?') || ' ' || r.basis || ' ' || i.baseline)"
 
 SPOILT = "('cloudy', 'nodata', 'outside', 'duplicate')"
 """Measured, and not clear or not the one that counts. Crops of other settings may be on disk, but do not count."""
-_JOBS_OF_NEWER = "superseded b CROSS JOIN jobs t ON t.item = b.newer AND t.area = j.area"
+JOBS_OF_NEWER = "superseded b CROSS JOIN jobs t ON t.item = b.newer AND t.area = j.area"
 NEWER_HAS_JOB = f"""
-EXISTS (SELECT 1 FROM {_JOBS_OF_NEWER} WHERE b.item = i.id AND t.status != 'missing')
+EXISTS (SELECT 1 FROM {JOBS_OF_NEWER} WHERE b.item = i.id AND t.status != 'missing')
 """  # noqa: S608
 """A newer item may have jobs for other areas only; and a job whose file is missing cannot replace anything."""
 NEWER_HAS_ANSWER = f"""
-EXISTS (SELECT 1 FROM {_JOBS_OF_NEWER} WHERE b.item = i.id AND t.status NOT IN ('open', 'failed', 'missing'))
+EXISTS (SELECT 1 FROM {JOBS_OF_NEWER} WHERE b.item = i.id AND t.status NOT IN ('open', 'failed', 'missing'))
 """  # noqa: S608
 NEWER_HAS_CROP = f"""
 EXISTS (
-    SELECT 1 FROM {_JOBS_OF_NEWER} CROSS JOIN items n ON n.id = t.item
+    SELECT 1 FROM {JOBS_OF_NEWER} CROSS JOIN items n ON n.id = t.item
     WHERE b.item = i.id AND (
         t.status IN {SPOILT} OR EXISTS (
             SELECT 1 FROM products q

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from s2async.state.reader_sql import ITEM_COLUMNS, NEWER_HAS_ANSWER, NEWER_HAS_JOB, OF_KIND, REMOVED, WANTED
+from s2async.state.reader_sql import (
+    ITEM_COLUMNS,
+    JOBS_OF_NEWER,
+    NEWER_HAS_ANSWER,
+    NEWER_HAS_JOB,
+    OF_KIND,
+    REMOVED,
+    WANTED,
+)
 
 # ---- runs and searches -----------------------------------------------------------------------------------
 
@@ -320,7 +328,8 @@ SELECT j.id, j.item, j.area, j.status, j.attempts, j.transient, j.found, a.zone,
   (SELECT json_group_array(p.asset) FROM products p
    WHERE p.job = j.id AND p.edition = i.edition AND {OF_KIND.format(crop="p")}),
   (SELECT json_group_array(json_array(x.asset, x.due, x.tried)) FROM absences x
-   WHERE x.job = j.id AND x.edition = i.edition AND x.missing)
+   WHERE x.job = j.id AND x.edition = i.edition AND x.missing),
+  (SELECT json_group_array(t.id) FROM {JOBS_OF_NEWER} WHERE b.item = i.id)
 {{jobs}}
 CROSS JOIN areas a ON a.id = j.area
 LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition

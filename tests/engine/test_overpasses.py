@@ -246,6 +246,28 @@ def test_crops_that_fail_delay_it_too_and_then_the_next_best_counts(tmp_path: Pa
         assert [item for _, item, _ in index(third.config)] == ["S2A_33UUU_20220101_0_L2A"]
 
 
+@pytest.mark.parametrize(("former", "better"), [("0", "1"), ("1", "0")])
+def test_an_edition_that_comes_later_takes_the_place_of_its_former_one(
+    tmp_path: Path, former: str, better: str
+) -> None:
+    """Whichever id comes first: both pictures are alike, and the id decides among items that are no editions."""
+    world = worlds.World(
+        tmp_path / "world", [take(0, "33UUU", id=f"S2A_33UUU_20220101_{former}_L2A", baseline="04.00")]
+    )
+    with Stage(world) as stage:
+        path = worlds.write_config(tmp_path, stage.sandbox, search=ONE)
+        before = worlds.run(path, stage.sandbox)
+        areas = {area for area, *_ in index(before.config)}
+        assert len(areas) == 4
+        world.put(take(0, "33UUU", id=f"S2A_33UUU_20220101_{better}_L2A", baseline="05.09"))
+        stage.restart()
+        after = worlds.run(path, stage.sandbox)
+        assert index(after.config) == sorted(
+            (area, f"S2A_33UUU_20220101_{better}_L2A", str(HOME)) for area in areas
+        )
+        assert worlds.faults_of(after.config, world) == []
+
+
 def test_areas_on_both_sides_of_180_degrees_keep_what_one_search_finds(tmp_path: Path) -> None:
     """A catalogue that compares degrees in the plane returns an unwrapped footprint on one side only."""
     world = worlds.World(tmp_path / "world", [take(0, "33UUU")])
