@@ -68,7 +68,8 @@ def verify(config: Path, *, dry_run: bool) -> int:
 
 def _follow_offsets(state: State, settings: Config) -> None:
     """Give crops of reflectance bands the tags of their offsets, also those of earlier versions."""
-    state.note_convention(settings.search.resolve().offsets)
+    catalog = settings.search.resolve()
+    state.note_convention(catalog.collection, catalog.offsets)
     followed = offsets.follow(
         state,
         settings.output.folder,

@@ -106,7 +106,8 @@ class Cut:
         fell below zero. So a doubtful band is cut as published; it is converted when the run ends.
         """
         scene, settings = self._files.scene, self._settings
-        known = facts(scene, key, convention_override=settings.offsets, tag=band_tags.stated(source.layout))
+        said, stated = settings.conventions.of(scene), band_tags.stated(source.layout)
+        known = facts(scene, key, convention_override=said, tag=stated)
         offset = decide(key, known, sum(found, self._files.evidence))
         return Numbers(
             offset=offset.dn,

@@ -105,7 +105,7 @@ class _Run:
             assets=context.selection.assets,
             mask=context.selection.mask,
             harmonised=context.selection.harmonised,
-            offsets=context.catalog.offsets,
+            conventions=state.conventions.noted(context.catalog.collection, context.catalog.offsets),
             quicklook=config.output.quicklook,
             folder=config.output.folder,
             token=f"s2async-{state.id}",

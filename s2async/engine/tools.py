@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from s2async.catalog.facts import Conventions
 from s2async.clouds.rule import CloudRule
 from s2async.cog.memory import Budget
 from s2async.cog.prefix import Margin
@@ -18,7 +19,6 @@ from s2async.engine.writer_pool import PatientPool
 from s2async.means import Work
 from s2async.net.client import ClientSettings, Meter, Transport, open_client
 from s2async.output.strangers import Replaced
-from s2async.reflectance.decision import Convention
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,8 +33,8 @@ class Settings:
     """Pixels outside the polygon become nodata."""
     harmonised: bool = False
     """Subtract the offset from the pixels of reflectance bands."""
-    offsets: Convention | None = None
-    """What the user says about the offset of files; None to conclude it from the bucket of each href."""
+    conventions: Conventions = field(default_factory=Conventions)
+    """What the user says about the offsets of archives."""
     quicklook: bool = False
     """Write a small PNG beside each crop."""
     folder: Path

@@ -97,7 +97,8 @@ def rebuild(config: Config, areas: Sequence[Area], rule: CloudRule, selection: S
         _check_unusable(path)
         _remove(new)
         with State.create_or_open(new) as state:
-            state.note_convention(config.search.resolve().offsets)
+            catalog = config.search.resolve()
+            state.note_convention(catalog.collection, catalog.offsets)
             state.sync_areas(areas)
             state.commit_folders()
             state.update_statuses(rule.verdict, selection)

@@ -406,7 +406,7 @@ WHERE j.item = ?
 """
 """Of all areas and reflectance bands of an item together."""
 ITEMS_WITH_BANDS = "SELECT DISTINCT item FROM bands ORDER BY item"
-CONVENTION = "SELECT value FROM meta WHERE key = 'offsets'"
+CONVENTIONS = "SELECT value FROM meta WHERE key = 'conventions'"
 REWRITING = "SELECT value FROM meta WHERE key = 'rewriting'"
 CROP_PATHS = """
 SELECT s.folder, p.file, s.new_folder, iif(

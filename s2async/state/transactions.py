@@ -15,7 +15,7 @@ from shapely import to_wkb
 
 from s2async import reasons
 from s2async.areas.folders import Shelf, arrange, clash
-from s2async.catalog.facts import facts
+from s2async.catalog.facts import Conventions, facts
 from s2async.catalog.reprocessing import LONGEST_DATATAKE, TOLERANCE_SECONDS, are_editions, processing_order
 from s2async.catalog.zones import home_zone
 from s2async.errors import AreaError
@@ -32,7 +32,7 @@ from s2async.models import (
     Selection,
     Status,
 )
-from s2async.reflectance.decision import Convention, decide, is_reflectance
+from s2async.reflectance.decision import decide, is_reflectance
 from s2async.reflectance.evidence import Evidence
 from s2async.state import reader_sql, statuses
 from s2async.state import writer_sql as sql
@@ -382,18 +382,19 @@ def add_evidence(db: Connection, job: int, asset: str, evidence: Evidence | None
     db.execute(sql.ADD_BAND, (asset, stated, job))
 
 
-def decide_offsets(db: Connection, item: int, override: Convention | None) -> None:
+def decide_offsets(db: Connection, item: int, conventions: Conventions) -> None:
     """Decide again on the offsets of the bands of an item of which crops were cut.
 
     Args:
         db: the open transaction.
         item: row of the item.
-        override: what the user says about the archive; None to conclude it from hrefs.
+        conventions: what the user says about archives.
     """
     bands = db.execute(reader_sql.BANDS, (item,)).fetchall()
     if not bands:
         return
     scene = to_scene(db.execute(reader_sql.ITEM, (item,)).fetchone()[1:])
+    override = conventions.of(scene)
     evidence = Evidence(*db.execute(reader_sql.EVIDENCE, (item,)).fetchone())
     for asset, stated, *before in bands:
         found = decide(asset, facts(scene, asset, convention_override=override, tag=stated), evidence)

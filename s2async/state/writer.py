@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s2async.areas.faults import Changes
+from s2async.catalog.facts import Conventions
 from s2async.clouds.rule import CloudRule
 from s2async.errors import LocalError
 from s2async.models import (
@@ -63,8 +64,9 @@ class State(Ledger):
         self._areas: dict[int, list[Area]] = {}
         """Places of this run by the row of their area, in the order of the configuration."""
         self._rows: dict[str, int] = {}
-        noted = self._first(reader_sql.CONVENTION)
-        self._convention = Convention(noted[0]) if noted and noted[0] else None
+        noted = self._first(reader_sql.CONVENTIONS)
+        self.conventions = Conventions.of_text(noted[0] if noted else "")
+        """What the user says about the offsets of archives."""
         self._settled = ""
         """For which settings and areas all overpasses are decided."""
 
@@ -419,7 +421,7 @@ class State(Ledger):
                 old = to_scene(columns)
                 again = transactions.update_item(db, self._this_run, item, old, scene, selection.measured)
                 if old != scene:
-                    transactions.decide_offsets(db, item, self._convention)
+                    transactions.decide_offsets(db, item, self.conventions)
             newer = (
                 {area_row for (area_row,) in db.execute(sql.AREAS_OF_NEWER, (item,))}
                 if selection.newest_only
@@ -505,7 +507,7 @@ class State(Ledger):
                 cut = [crop for outcome in result.outcomes for crop in outcome.products]
                 cut += [crop for job in result.left for crop in job.products]
                 if any(crop.numbers for crop in cut):
-                    transactions.decide_offsets(db, item, self._convention)
+                    transactions.decide_offsets(db, item, self.conventions)
             else:
                 for outcome in result.outcomes:
                     transactions.reject(db, outcome.job.id, outcome.products)
@@ -519,15 +521,21 @@ class State(Ledger):
         item = self._present(scene)
         return Evidence() if item is None else Evidence(*self._first(reader_sql.EVIDENCE, (item,)))
 
-    def note_convention(self, convention: Convention | None) -> None:
-        """Record what the user says about the offset of the archive's files; if it is new, decide again on all."""
-        if convention == self._convention:
+    def note_convention(self, collection: str, convention: Convention | None) -> None:
+        """Record what the user says about the offsets of a catalogue's files; if it is new, decide again on all.
+
+        Args:
+            collection: the one that is searched now. Items of others keep what was said when they were searched.
+            convention: of its files; None to conclude it from hrefs.
+        """
+        conventions = self.conventions.noted(collection, convention)
+        if conventions == self.conventions:
             return
-        self._convention = convention
+        self.conventions = conventions
         with self._writing() as db:
-            db.execute(sql.SET_CONVENTION, (convention or "",))
+            db.execute(sql.SET_CONVENTIONS, (conventions.text(),))
             for (item,) in db.execute(reader_sql.ITEMS_WITH_BANDS).fetchall():
-                transactions.decide_offsets(db, item, convention)
+                transactions.decide_offsets(db, item, conventions)
 
     def note_evidence(self, found: Sequence[tuple[BandCrop, Evidence, float | None]]) -> None:
         """Record what crops of earlier versions show and state, and decide on the offsets of their bands."""
@@ -536,7 +544,7 @@ class State(Ledger):
                 transactions.add_evidence(db, crop.job, crop.asset, evidence, stated)
             items = {db.execute(sql.ITEM_OF_JOB, (crop.job,)).fetchone()[0] for crop, *_ in found}
             for item in sorted(items):
-                transactions.decide_offsets(db, item, self._convention)
+                transactions.decide_offsets(db, item, self.conventions)
 
     def begin_rewriting(self, *, harmonised: bool, untold: bool) -> None:
         """Record that crops of reflectance bands are about to be written anew; see `rewriting`."""

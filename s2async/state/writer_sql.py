@@ -284,7 +284,7 @@ INSERT OR REPLACE INTO bands (item, asset, edition, stated, dn, basis, doubt)
 SELECT i.id, ?, i.edition, ?, NULL, 'unknown', '' FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
 """
 SET_BAND = "UPDATE bands SET dn = ?, basis = ?, doubt = ? WHERE item = ? AND asset = ?"
-SET_CONVENTION = "INSERT OR REPLACE INTO meta (key, value) VALUES ('offsets', ?)"
+SET_CONVENTIONS = "INSERT OR REPLACE INTO meta (key, value) VALUES ('conventions', ?)"
 SET_REWRITING = "INSERT OR REPLACE INTO meta (key, value) VALUES ('rewriting', ?)"
 END_REWRITING = "DELETE FROM meta WHERE key = 'rewriting'"
 ITEM_OF_JOB = "SELECT item FROM jobs WHERE id = ?"

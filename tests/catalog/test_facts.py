@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from s2async.catalog.facts import facts
+from s2async.catalog.facts import Conventions, facts
 from s2async.catalog.items import to_scene
 from s2async.catalog.providers import KNOWN, Catalog, custom
 from s2async.models import Scene
 from s2async.reflectance.decision import Basis, Convention, decide
-from tests.support.items import COGS, EARTH_SEARCH, an_item
+from tests.support.items import COGS, EARTH_SEARCH, a_scene, an_item
 
 C1 = KNOWN["earth-search-c1"]
 V0 = custom("https://earth-search.aws.element84.com/v0", "sentinel-s2-l2a-cogs", {"scl": "SCL", "red": "B04"})
@@ -194,3 +194,25 @@ def test_offsets_are_those_of_the_asset() -> None:
     assert [facts(scene, key).stated for key in ("red", "nir", "blue")] == [-0.1, 0.0, None]
     assert facts(replace(scene, offsets=-0.1), "blue").stated == -0.1
     assert facts(replace(scene, offsets=None), "red").stated is None
+
+
+# ---- what the user says -----------------------------------------------------------------------------------
+
+
+def test_each_collection_keeps_what_was_said_when_it_was_searched() -> None:
+    said = Conventions().noted("a", Convention.ESA).noted("b", None)
+    known = {name: said.of(a_scene(collection=name)) for name in ("a", "b", "c")}
+    assert known == {"a": Convention.ESA, "b": None, "c": None}
+    again = said.noted("a", Convention.NONE)
+    assert again.of(a_scene(collection="a")) is Convention.NONE
+    assert again.of(a_scene(collection="c")) is Convention.NONE  # of an alias of the present catalogue
+
+
+@pytest.mark.parametrize("said", [Conventions(), Conventions().noted("a", Convention.ESA).noted("b", None)])
+def test_what_was_said_is_read_back(said: Conventions) -> None:
+    assert Conventions.of_text(said.text()) == said
+
+
+@pytest.mark.parametrize("text", ["", "esa", "[]", '{"present": "mine", "collections": {}}', '{"present": ""}'])
+def test_what_no_program_wrote_says_nothing(text: str) -> None:
+    assert Conventions.of_text(text) == Conventions()

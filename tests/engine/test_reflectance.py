@@ -256,6 +256,40 @@ def test_evidence_of_two_areas_settles_a_doubt_and_corrects_the_first_crop(
     assert maintenance.verify(tmp_path / "config.toml", dry_run=True) == 0
 
 
+@pytest.mark.parametrize("kind", ["published", "harmonised"])
+def test_what_is_said_of_one_archive_does_not_hold_for_items_of_another(tmp_path: Path, kind: str) -> None:
+    """One state has items of two catalogues, one after the other."""
+    former, latter = worlds.day(70, subtracted=False), worlds.day(72)
+    world = worlds.World(tmp_path / "world", [former, latter])
+    put_red(world, former, np.maximum(truth(4), 1500))
+    put_red(world, latter, np.maximum(truth(5), 500) + 1000)
+    listed = world.folder / "items.jsonl"
+    items = [json.loads(line) for line in listed.read_text().splitlines()]
+    items[1]["collection"] = "other"
+    listed.write_text("".join(f"{json.dumps(item)}\n" for item in items))
+    with worlds.Stage(world) as stage:
+        for name, offsets in [
+            ("sentinel-2-l2a", "earth-search"),
+            ("other", "esa"),
+            ("sentinel-2-l2a", None),
+        ]:
+            catalog = {"url": stage.sandbox.api, "collection": name, "assets": {"scl": "scl"}}
+            catalog |= {"offsets": offsets} if offsets else {}
+            output = {"assets": ["red"], "reflectance": kind}
+            search = {"catalog": catalog}
+            path = worlds.write_config(tmp_path, stage.sandbox, areas=ONE, search=search, output=output)
+            config = worlds.run(path, stage.sandbox).config
+            if offsets == "esa":
+                left = "-1000" if kind == "published" else "0"
+                assert rows_of(config) == {
+                    former.id: ("0", "bucket", former.baseline),
+                    latter.id: (left, "source", latter.baseline),
+                }
+                assert doubts(config) == ()
+        assert rows_of(config)[former.id] == ("", "unknown", former.baseline)
+        assert rows_of(config)[latter.id] == (left, "source", latter.baseline)
+
+
 def test_evidence_costs_no_request_and_no_byte(tmp_path: Path, stage: worlds.Stage) -> None:
     doubtful = worlds.run(early(tmp_path, stage, areas=TWO, name="a"), stage.sandbox)
     known = worlds.run(
