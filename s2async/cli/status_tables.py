@@ -131,7 +131,7 @@ def _headline(state: Ledger, counts: Counts) -> list[str]:
     told = "   ".join(f"{jobs:,} {key}" for key in keys if (jobs := counts.total.get(key, 0)))
     lines = [whole, *([GAP + told] if told else [])]
     if (saved := counts.total.get(Status.SAVED, 0)) != (days := state.clear_days()):
-        lines.append(f"{GAP}the {saved:,} saved jobs are {days:,} days: some days have several scenes")
+        lines.append(f"{GAP}the {saved:,} saved jobs are {days:,} clear days, counted for each area")
     return lines
 
 

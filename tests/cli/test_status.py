@@ -57,6 +57,15 @@ def area(polygon: Polygon) -> Area:
     return Area(name="a", polygon=polygon, fingerprint="0" * 16, folder="a")
 
 
+def test_days_of_several_scenes_are_counted_once_for_each_area(ran: Ran) -> None:
+    saved = [key for key, found in worlds.statuses(ran.config).items() if found == "saved"]
+    replaced = {(area, "S2A_33UUU_20220120_0_L2A") for area, _ in saved}  # processed twice
+    counted = set(saved) - replaced
+    days = {(area, item[10:18]) for area, item in counted}
+    assert len(days) < len(counted)
+    assert f"the {len(counted)} saved jobs are {len(days)} clear days, counted for each area" in shown_status(ran)
+
+
 # ---- where ------------------------------------------------------------------------------------------------
 
 
