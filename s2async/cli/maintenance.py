@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -48,10 +46,11 @@ def verify(config: Path, *, dry_run: bool) -> int:
         token = f"s2async-{state.id}"
         moving.finish(state, output, token=token)
         offsets.finish(state, output, token=token)
-        stored = state.stored_crops(settings.selection())
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding uses all cores
-            faults = pool.map(lambda crop: checks.fault(crop, output, decoded=True), stored)
-            bad = [(crop, fault) for crop, fault in zip(stored, faults, strict=True) if fault]
+        bad, stored = [], 0
+        for crop, fault in checks.faults(state.stored_crops(settings.selection()), output):
+            stored += 1
+            if fault:
+                bad.append((crop, fault))
         for crop, fault in bad:
             click.echo(safe(f"{_path(crop)} {fault}"))
         if bad and not dry_run:
@@ -59,10 +58,10 @@ def verify(config: Path, *, dry_run: bool) -> int:
         if not dry_run:
             _follow_offsets(state, settings)
     if not bad:
-        click.echo(f"{len(stored):,} crops match the state")
+        click.echo(f"{stored:,} crops match the state")
         return 0
     done = "would be reopened" if dry_run else f"are open again; next: s2async run {shlex.quote(str(config))}"
-    click.echo(f"{len(bad):,} of {len(stored):,} crops are missing or damaged; their jobs {done}")
+    click.echo(f"{len(bad):,} of {stored:,} crops are missing or damaged; their jobs {done}")
     return 3
 
 

@@ -7,15 +7,40 @@ one do not count: a run opens their jobs again and measures them anew.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from s2async.models import CloudMeasure, Status
+from s2async.models import DEFAULT_RULE, CloudMeasure, Status
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+VERDICTS: Final = (None, Status.CLOUDY, Status.NODATA, Status.OUTSIDE)
+"""What `CloudRule.verdicts` counts by: None is a clear area."""
+
+
+def judge_each(
+    verdict: Callable[[CloudMeasure], Status | None],
+    histograms: NDArray[np.int64],
+    totals: NDArray[np.int64],
+    rule: str = DEFAULT_RULE,
+) -> NDArray[np.uint8]:
+    """Judge measurements one by one: `CloudRule.verdicts` of a rule that is not in a hurry.
+
+    Args:
+        verdict: judges one.
+        histograms: (measurements, bins).
+        totals: (measurements,), pixels of the areas.
+        rule: name of the rule that measured.
+    """
+    import numpy as np  # loaded only here: settings need rules, and no arrays
+
+    pairs = zip(histograms.tolist(), totals.tolist(), strict=True)
+    found = (verdict(CloudMeasure(histogram=tuple(counts), total=total, rule=rule)) for counts, total in pairs)
+    return np.fromiter((VERDICTS.index(one) for one in found), np.uint8, len(totals))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +112,18 @@ class CloudRule(Protocol):
 
     def verdict(self, measured: CloudMeasure, /) -> Status | None:
         """Judge a measurement of this rule: NODATA or CLOUDY, or None when the area is clear."""
+        ...
+
+    def verdicts(self, histograms: NDArray[np.int64], totals: NDArray[np.int64], /) -> NDArray[np.uint8]:
+        """Judge many measurements of this rule at once, each as `verdict` does.
+
+        Args:
+            histograms: (measurements, bins).
+            totals: (measurements,), pixels of the areas.
+
+        Returns:
+            (measurements,), each the index of its verdict in `VERDICTS`.
+        """
         ...
 
     def is_held(self, pixels: int, total: int, /) -> bool:

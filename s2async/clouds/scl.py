@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from s2async.clouds.rule import AreaPixels
+from s2async.clouds.rule import VERDICTS, AreaPixels, judge_each
 from s2async.clouds.shares import WHOLE, bad_pixels, hundredths
 from s2async.errors import CorruptFile
 from s2async.models import DEFAULT_RULE, CloudMeasure, Status
@@ -28,6 +28,9 @@ CLASSES: Final = 12
 """SCL classes, 0 to 11."""
 BINS: Final = CLASSES + 1
 """Counts of a histogram: one for each class, and one for all other values."""
+
+_LARGEST: Final = (2**63 - 1) // WHOLE
+"""Pixels of an area whose share can be compared in 64 bits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +93,19 @@ class SclRule:
         if bad_pixels(measured, self.classes) * WHOLE > self.max_cloud * valid:
             return Status.CLOUDY
         return None
+
+    def verdicts(self, histograms: NDArray[np.int64], totals: NDArray[np.int64], /) -> NDArray[np.uint8]:
+        """Judge many measurements at once. See `CloudRule.verdicts`."""
+        import numpy as np
+
+        if totals.max(initial=0) > _LARGEST:  # numbers of Python have no end
+            return judge_each(self.verdict, histograms, totals)
+        valid = histograms[:, 1:-1].sum(axis=1)
+        bad = histograms[:, sorted(self.classes)].sum(axis=1)
+        found = np.where(bad * WHOLE > self.max_cloud * valid, VERDICTS.index(Status.CLOUDY), 0)
+        is_nodata = (valid == 0) | (valid * WHOLE < self.min_valid * totals)
+        found[is_nodata] = VERDICTS.index(Status.NODATA)
+        return found.astype(np.uint8)
 
     def is_held(self, pixels: int, total: int, /) -> bool:
         """Whether a raster covers enough of an area. See `CloudRule.is_held`."""

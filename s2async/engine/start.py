@@ -157,7 +157,7 @@ def bring_in_line(context: Context, token: str, replaced: strangers.Replaced) ->
     offsets.follow(state, folder, harmonised=context.selection.harmonised, token=token, tell=context.tell)
     if specks := area_files.specks_notice(context.areas):
         context.tell(specks)
-    judged = state.update_statuses(context.rule.verdict, context.selection)
+    judged = state.update_statuses(context.rule.verdicts, context.selection, repr(context.rule))
     if judged:
         context.tell(f"judged {sum(judged.values())} measured jobs again by new settings")
     if chosen := state.choose_for_all(context.rule, context.selection):

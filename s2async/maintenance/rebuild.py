@@ -101,12 +101,12 @@ def rebuild(config: Config, areas: Sequence[Area], rule: CloudRule, selection: S
             state.note_convention(catalog.collection, catalog.offsets)
             state.sync_areas(areas)
             state.commit_folders()
-            state.update_statuses(rule.verdict, selection)
+            state.update_statuses(rule.verdicts, selection)
             state.begin_run("rebuild", version)
             found, strange = _gather(areas, output, config.search.resolve().collection, rule)
             for parts in found:
                 _record(state, parts, replace(selection, newest_only=False))
-            state.update_statuses(rule.verdict, selection)
+            state.update_statuses(rule.verdicts, selection)
             state.end_run("finished")
             state.note_output(output.resolve())
             if (name := owners.configuration(config)) is not None:

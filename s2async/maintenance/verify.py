@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
 from s2async import files
 from s2async.cog import gdal
 from s2async.errors import ConfigError, CorruptFile, LocalError
 from s2async.output import crops, tags
 from s2async.state.records import StoredCrop
+
+PAGE: Final = 1000
+"""Crops that are read and decoded together."""
 
 
 def fault(crop: StoredCrop, output: Path, *, decoded: bool = False) -> str:
@@ -53,6 +59,21 @@ def fault(crop: StoredCrop, output: Path, *, decoded: bool = False) -> str:
         except CorruptFile as error:
             return str(error)
     return ""
+
+
+def faults(stored: Iterable[StoredCrop], output: Path) -> Iterator[tuple[StoredCrop, str]]:
+    """Compare crops with the files on disk, and decode these in all cores, a page of crops after the other.
+
+    Yields:
+        Each crop with what is wrong with it; the empty string when the file is as recorded.
+
+    Raises:
+        LocalError: a file exists, but cannot be read.
+    """
+    crops_left = iter(stored)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        while page := list(itertools.islice(crops_left, PAGE)):
+            yield from zip(page, pool.map(lambda crop: fault(crop, output, decoded=True), page), strict=True)
 
 
 def check_output(output: Path) -> None:

@@ -92,8 +92,8 @@ QUICKLOOK: Final = Range(0.4, 3.0)
 """Bytes per pixel of a quicklook."""
 QUICKLOOK_PIXELS: Final = 512 * 512
 """Maximum number of pixels of a quicklook."""
-STATE_JOB: Final = Range(200, 1200)
-"""Bytes of the state database per job."""
+STATE_JOB: Final = Range(10, 1200)
+"""Bytes of the state database per job: 6 where a scene has many, 120 for a crop, and some 1,000 for a scene."""
 
 
 def kind_of(asset: str) -> FileKind:

@@ -21,27 +21,21 @@ from s2async.clouds.overpass import DELAYS, Standing, View, choose
 from s2async.clouds.rule import CloudRule
 from s2async.models import CloudMeasure, Job, Selection, Status
 from s2async.reasons import is_due
+from s2async.state import packed
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
+from s2async.state.jobs import Answer, answer, reopen
+from s2async.state.packed import QUEUED, measure_at
 from s2async.state.records import OPEN
-from s2async.state.serialization import (
-    from_microseconds,
-    selection_values,
-    to_microseconds,
-    unpack_measure,
-)
+from s2async.state.serialization import from_microseconds, selection_values, to_microseconds
 
 _LONGEST: Final = LONGEST_DATATAKE // timedelta(microseconds=1)
-
-Row = tuple[int, int, int]
-"""Rows of a job, its item and its area."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Sighting:
     """A job, and what tells its overpass."""
 
-    row: Row
     view: View
     collection: str
     platform: str
@@ -49,9 +43,7 @@ class _Sighting:
     datetime: datetime
 
 
-def choose_for(
-    db: Connection, jobs: Collection[Job], rule: CloudRule, selection: Selection, run: int
-) -> list[Row]:
+def choose_for(db: Connection, jobs: Collection[Job], rule: CloudRule, selection: Selection) -> list[int]:
     """Choose for the overpasses of some jobs, and give the jobs the statuses that follow.
 
     Args:
@@ -59,18 +51,18 @@ def choose_for(
         jobs: jobs of one overpass.
         rule: judges measurements.
         selection: which crops count.
-        run: row of the present run: an item that its search has found is expected to be measured.
 
     Returns:
         The jobs that are to be cut before the choice can be made again.
     """
     times = [to_microseconds(job.scene.datetime) for job in jobs]
     ours = {job.id for job in jobs}
-    which = {"since": min(times) - _LONGEST, "until": max(times) + _LONGEST, "areas": _areas_of(db, ours)}
+    areas = json.dumps(sorted({packed.area_of(job) for job in ours}))
+    which = {"since": min(times) - _LONGEST, "until": max(times) + _LONGEST, "areas": areas}
     rows = db.execute(sql.VIEWS_OF_TIME, selection_values(selection) | which)
-    found: list[Row] = []
-    for group in _groups(rows, rule, selection, run):
-        if any(one.row[0] in ours for one in group):
+    found: list[int] = []
+    for group in _groups(rows, rule, selection, is_running=True):
+        if any(one.view.job in ours for one in group):
             found += _apply(db, group, rule)[0]
     return found
 
@@ -89,48 +81,43 @@ def choose_for_all(db: Connection, rule: CloudRule, selection: Selection) -> int
     kind = selection_values(selection)
     for (area,) in db.execute(sql.ACTIVE_AREAS).fetchall():
         rows = db.execute(sql.VIEWS_OF_AREA, kind | {"area": area})
-        for group in _groups(rows, rule, selection, None):
+        for group in _groups(rows, rule, selection, is_running=False):
             cut, statuses = _apply(db, group, rule)
             old = {one.view.job: one.view.status for one in group}
-            opened = [(OPEN, job) for job, *_ in cut if old[job] == Status.DUPLICATE]
-            db.executemany(sql.SET_CHOICE, opened)
+            opened = [job for job in cut if old[job] == Status.DUPLICATE]
+            reopen(db, opened)
             changed += statuses + len(opened)
     return changed
 
 
-def _apply(db: Connection, group: Sequence[_Sighting], rule: CloudRule) -> tuple[list[Row], int]:
+def _apply(db: Connection, group: Sequence[_Sighting], rule: CloudRule) -> tuple[list[int], int]:
     """Choose for one area in one overpass; returns the job to be cut, if any, and how many got another status."""
     choice = choose([one.view for one in group], rule.spoilt)
-    db.executemany(sql.SET_CHOICE, [(status, job) for job, status in choice.statuses])
-    return [one.row for one in group if one.view.job == choice.cut], len(choice.statuses)
-
-
-def _areas_of(db: Connection, jobs: Collection[int]) -> str:
-    areas = db.execute(sql.AREAS_OF_JOBS, (json.dumps(sorted(jobs)),))
-    return json.dumps([area for (area,) in areas])
+    answer(db, [Answer(job, status) for job, status in choice.statuses])
+    return [one.view.job for one in group if one.view.job == choice.cut], len(choice.statuses)
 
 
 def _groups(
-    rows: Iterable[Sequence[Any]], rule: CloudRule, selection: Selection, run: int | None
+    rows: Iterable[Sequence[Any]], rule: CloudRule, selection: Selection, *, is_running: bool
 ) -> Iterator[list[_Sighting]]:
     """The jobs of each area by overpass; those of one job alone, too: its status may follow from its facts."""
     by_area: Mapping[int, list[_Sighting]] = defaultdict(list)
     for row in rows:
-        one = _sighting(row, rule, selection, run)
-        by_area[one.row[2]].append(one)
+        one = _sighting(row, rule, selection, is_running=is_running)
+        by_area[packed.area_of(one.view.job)].append(one)
     for sightings in by_area.values():
         yield from overpasses(sightings)
 
 
-def _sighting(columns: Sequence[Any], rule: CloudRule, selection: Selection, run: int | None) -> _Sighting:
-    """A row of `writer_sql.VIEWS_OF_TIME`."""
-    job, item, area, status, attempts, transient, found, zone, *columns = columns
-    collection, name, sensed, datatake, platform, grid, epsg, total, histogram, saved, lacks, better = columns
-    measure = unpack_measure(total, histogram, rule.name)
+def _sighting(columns: Sequence[Any], rule: CloudRule, selection: Selection, *, is_running: bool) -> _Sighting:
+    """A row of `writer_sql.VIEWS_OF_TIME`; an item that a run has queued is expected to be measured."""
+    job, _, _, status, attempts, transient, code, zone, *columns = columns
+    collection, name, sensed, datatake, platform, grid, epsg, slot, cells, saved, lacks, better = columns
+    measure = measure_at(cells, slot, rule.name)
     now = int(time.time())
     missing = [asset for asset, due, tried in json.loads(lacks) if status != OPEN or not is_due(due, tried, now)]
     is_expected = (
-        (run is None or found == run)
+        (not is_running or code == QUEUED)
         if status == OPEN
         else status == Status.FAILED and _is_delay(transient, attempts)
     )
@@ -151,7 +138,6 @@ def _sighting(columns: Sequence[Any], rule: CloudRule, selection: Selection, run
         better=frozenset(json.loads(better)) if selection.newest_only else frozenset(),
     )
     return _Sighting(
-        row=(job, item, area),
         view=view,
         collection=collection,
         platform=platform,

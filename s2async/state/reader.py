@@ -9,14 +9,16 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
 from s2async import files
 from s2async.areas.edits import Place
 from s2async.areas.faults import Changes
 from s2async.areas.folders import parking, season, span
 from s2async.models import Area, Attribute, CloudMeasure, Estimate, Scene, Selection
-from s2async.state import database, serialization
+from s2async.state import database, packed, serialization
 from s2async.state import reader_sql as sql
 from s2async.state.records import (
     ATTEMPTS,
@@ -30,6 +32,9 @@ from s2async.state.records import (
 )
 from s2async.state.serialization import selection_values
 from s2async.state.totals import Totals
+
+CELLS_KEPT: Final = 2048
+"""Rows of answers that are kept unpacked while tables are read: 10 to 30 kB each."""
 
 
 class Ledger(Totals):
@@ -103,10 +108,13 @@ class Ledger(Totals):
 
     def newest_measures(self, rule: str, limit: int) -> Iterator[tuple[str, float | None, CloudMeasure]]:
         """Iterate over measurements by a rule, newest first: item, its cloud cover by the catalogue, measure."""
-        for item, cloud, total, histogram in self._each(sql.NEWEST_MEASURES, (limit,)):
-            measured = serialization.unpack_measure(total, histogram, rule)
-            if measured is not None:
+        left = limit
+        for item, cloud, cells in self._each(sql.NEWEST_MEASURES, (rule,)):
+            for measured in packed.all_measures(cells, rule)[:left]:
+                left -= 1
                 yield item, cloud, measured
+            if not left:
+                return
 
     def job_rows(self, selection: Selection, *, area: Area | None = None) -> Iterator[JobRow]:
         """Iterate over the jobs of all places within their seasons, by name, then time.
@@ -124,7 +132,8 @@ class Ledger(Totals):
         else:
             since, _ = span(area)
             rows = self._each(sql.JOB_ROWS_OF_PLACE, which | {"area": area.name, "since": since})
-        return (serialization.job_row(row, selection.rule) for row in rows)
+        measure = self._measures(selection.rule)
+        return (serialization.job_row(row, measure) for row in rows)
 
     # ---- crops ----
 
@@ -142,18 +151,31 @@ class Ledger(Totals):
             area: name of an area, to list only its crops.
         """
         rows = self._each(sql.SAVED_ROWS, selection_values(selection) | {"area": area})
-        return (serialization.saved_row(row, selection.rule) for row in rows)
+        measure = self._measures(selection.rule)
+        return (serialization.saved_row(row, measure) for row in rows)
 
-    def stored_crops(self, selection: Selection) -> list[StoredCrop]:
-        """List every recorded crop, by folder and file.
+    def _measures(self, rule: str) -> serialization.Measure:
+        """What tells measurements of a rule to the rows of a table, while they are read.
+
+        A row of answers has many of them: rows of a table ask for it again and again. They see what SQLite shows
+        them together, so one that a run changes meanwhile stays as it was.
+        """
+
+        @lru_cache(maxsize=CELLS_KEPT)
+        def cells(row: int) -> packed.Cells:
+            return packed.unpack_cells(self._first(sql.CELLS, (row,))[0])
+
+        return lambda row, slot: None if row is None else cells(row).measure(slot, rule)
+
+    def stored_crops(self, selection: Selection) -> Iterator[StoredCrop]:
+        """Iterate over every recorded crop, by folder and file.
 
         Args:
             selection: With ``newest_only``, a crop is unwanted once a newer reprocessing of its item has an answer
                 for the same area.
         """
-        return [
-            serialization.stored_crop(row) for row in self._each(sql.STORED_CROPS, selection_values(selection))
-        ]
+        rows = self._each(sql.STORED_CROPS, selection_values(selection))
+        return map(serialization.stored_crop, rows)
 
     def band_crops(self, *, harmonised: bool, untold: bool = False) -> list[BandCrop]:
         """List the crops of reflectance bands that are of another kind, or whose tags differ from the state.

@@ -22,11 +22,10 @@ ATTEMPTS = 5
 
 
 class Cursor(NamedTuple):
-    """Last entry of a page of open jobs: time and row of its item, and row of its job."""
+    """Last entry of a page of open jobs."""
 
     sensed: int
-    """Microseconds since 1970; 0 where pages are not in order of time."""
-    item: int
+    """Time of its item, in microseconds since 1970; 0 where pages are not in order of time."""
     job: int
 
 

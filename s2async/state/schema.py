@@ -11,6 +11,8 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from s2async.state import packing
+
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
@@ -114,10 +116,8 @@ CREATE TABLE searches (
     PRIMARY KEY (run, key)
 ) WITHOUT ROWID;
 """
-REQUIRED = frozenset(
-    ("areas", "files", "items", "jobs", "measures", "meta", "products", "runs", "searches", "traffic")
-)
-"""Tables of every version."""
+REQUIRED = frozenset(("areas", "files", "items", "jobs", "meta", "products", "runs", "searches", "traffic"))
+"""Tables of every version; ``jobs`` is a view since there are packed rows."""
 
 
 def _first_tables(db: Connection) -> None:
@@ -398,5 +398,6 @@ MIGRATIONS: list[Callable[[Connection], None]] = [
     _acquisitions,
     _offsets,
     _home_zones,
+    packing.pack,
 ]
 """Each brings a file from the version that is its index to the next. Never change one that was released."""

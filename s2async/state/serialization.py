@@ -6,21 +6,20 @@ import hashlib
 import json
 import os.path
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from struct import Struct
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from s2async.areas.faults import Changes, Remark
 from s2async.areas.folders import season, span
 from s2async.areas.seasons import FIRST, LAST
-from s2async.clouds import scl
 from s2async.models import Area, Asset, Attribute, Cause, CloudMeasure, Lack, Numbers, Reason, Scene, Selection
 from s2async.reasons import is_due
 from s2async.reflectance.decision import Basis
+from s2async.state.packed import measure_at
 from s2async.state.reader_sql import JOB_COLUMNS
 from s2async.state.records import BandCrop, JobRow, KnownJob, LackRow, Problem, RunRow, SavedRow, StoredCrop
 from s2async.text import public
@@ -101,44 +100,10 @@ def _from_json(value: Any) -> Attribute:
     return found
 
 
-_SCL_COUNTS = {numbers.size: numbers for numbers in (Struct(f"<{scl.BINS}{code}") for code in "BHIQ")}
-"""Little-endian unsigned numbers of 1, 2, 4 or 8 bytes, by the length of all counts of the classification."""
-
-
-def pack_counts(measured: CloudMeasure) -> bytes | str:
-    """The counts of a measurement as one column: packed numbers for SCL, else JSON that names the rule.
-
-    Raises:
-        ValueError: the rule is SCL, and the number of counts is not that of its bins.
-    """
-    counts = measured.histogram
-    if measured.rule != scl.NAME:
-        return json.dumps([measured.rule, *counts])
-    if len(counts) != scl.BINS:
-        raise ValueError(f"a histogram of SCL has {scl.BINS} counts, not {counts}")
-    top = max(counts).bit_length()
-    return next(numbers for size, numbers in _SCL_COUNTS.items() if top <= 8 * size // scl.BINS).pack(*counts)
-
-
-def unpack_measure(total: int | None, column: bytes | str | None, rule: str) -> CloudMeasure | None:
-    """The measurement of a total and what `pack_counts` gave; None for none, and for one of another rule."""
-    if total is None or column is None:
-        return None
-    name, counts = _unpack_counts(column)
-    return CloudMeasure(histogram=counts, total=total, rule=name) if name == rule else None
-
-
-def _unpack_counts(column: bytes | str) -> tuple[str, tuple[int, ...]]:
-    """Name of the rule, and its counts."""
-    if isinstance(column, str):
-        rule, *counts = json.loads(column)
-        return rule, tuple(counts)
-    return scl.NAME, _SCL_COUNTS[len(column)].unpack(column)
-
-
 def selection_values(selection: Selection) -> dict[str, Any]:
     """A selection as parameters of statements, such as ``mask`` and ``format``."""
     return {
+        "rule": selection.rule,
         "measured": json.dumps(selection.measured),
         "assets": json.dumps(selection.assets),
         "mask": selection.mask,
@@ -288,7 +253,7 @@ def run_row(columns: Sequence[Any]) -> RunRow:
 
 
 def lack_row(columns: Sequence[Any]) -> LackRow:
-    """A row of `reader_sql.LACKING`."""
+    """A row of `totals_sql.LACKING`."""
     area, item, status, asset, cause, reason, tries = columns
     return LackRow(
         area=area, item=item, status=status, asset=asset, cause=Cause(cause), reason=reason, tries=tries
@@ -296,18 +261,18 @@ def lack_row(columns: Sequence[Any]) -> LackRow:
 
 
 def problem(columns: Sequence[Any]) -> Problem:
-    """A row of `reader_sql.PROBLEMS`."""
+    """A row of `totals_sql.PROBLEMS`."""
     area, item, status, reason, cause = columns
     return Problem(area=area, item=item, status=status, reason=reason, cause=Cause(cause) if cause else None)
 
 
 def known_job(columns: Sequence[Any], rule: str, now: int) -> KnownJob:
     """A row of `reader_sql.KNOWN_JOBS`, at a time in seconds since 1970."""
-    fingerprint, status, given_up, total, histogram, saved, lacks = columns
+    fingerprint, status, given_up, slot, cells, saved, lacks = columns
     return KnownJob(
         fingerprint=fingerprint,
         status=status,
-        measure=unpack_measure(total, histogram, rule),
+        measure=measure_at(cells, slot, rule),
         saved=frozenset(json.loads(saved)),
         given_up=bool(given_up),
         lacks=frozenset(asset for asset, due, tried in json.loads(lacks) if not is_due(due, tried, now)),
@@ -318,21 +283,25 @@ _JOB = len(JOB_COLUMNS.split(","))
 """Columns of a job in `reader_sql.SAVED_ROWS` and `reader_sql.JOB_ROWS`."""
 
 
-def saved_row(columns: Sequence[Any], rule: str) -> SavedRow:
-    """A row of `reader_sql.SAVED_ROWS`, with a measurement of this rule alone."""
-    return SavedRow(**_job(columns[:_JOB], rule), **_crop(columns[_JOB:]))
+Measure = Callable[[int | None, int], CloudMeasure | None]
+"""Tells the measurement of a row of answers, which there may be, and a slot."""
 
 
-def job_row(columns: Sequence[Any], rule: str) -> JobRow:
+def saved_row(columns: Sequence[Any], measure: Measure) -> SavedRow:
+    """A row of `reader_sql.SAVED_ROWS`."""
+    return SavedRow(**_job(columns[:_JOB], measure), **_crop(columns[_JOB:]))
+
+
+def job_row(columns: Sequence[Any], measure: Measure) -> JobRow:
     """A row of `reader_sql.JOB_ROWS`: a `SavedRow` where the job has a crop."""
     status, reason, *crop = columns[_JOB:]
-    job = _job(columns[:_JOB], rule) | {"status": status, "reason": reason}
+    job = _job(columns[:_JOB], measure) | {"status": status, "reason": reason}
     return JobRow(**job) if crop[0] is None else SavedRow(**job, **_crop(crop))
 
 
-def _job(columns: Sequence[Any], rule: str) -> dict[str, Any]:
+def _job(columns: Sequence[Any], measure: Measure) -> dict[str, Any]:
     area, attributes, since, until, home, *columns = columns
-    fingerprint, folder, item, collection, sensed, platform, grid, baseline, cloud, total, histogram = columns
+    fingerprint, folder, item, collection, sensed, platform, grid, baseline, cloud, slot, cells = columns
     return {
         "area": area,
         "attributes": row_attributes(attributes, since, until),
@@ -346,7 +315,7 @@ def _job(columns: Sequence[Any], rule: str) -> dict[str, Any]:
         "grid": grid,
         "baseline": baseline,
         "scene_cloud": cloud,
-        "measure": unpack_measure(total, histogram, rule),
+        "measure": measure(cells, slot),
     }
 
 

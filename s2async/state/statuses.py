@@ -1,35 +1,96 @@
-"""The status of jobs, derived from their facts, the cloud limits and the selection. No file is read for it."""
+"""The status of jobs, derived from their facts, the cloud limits and the selection. No file is read for it.
+
+Most jobs are judged as arrays, a row of the state after the other; those that lack files, one by one.
+"""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from s2async import reasons
-from s2async.models import DEFAULT_RULE, CloudMeasure, Lack, Selection, Status
+from s2async.clouds.rule import VERDICTS
+from s2async.models import DEFAULT_RULE, Lack, Selection, Status
+from s2async.state import jobs, packed
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
+from s2async.state.packed import BLOCK, CODES, QUEUED, STATUSES
 from s2async.state.records import OPEN
-from s2async.state.serialization import lack, selection_values, unpack_measure
+from s2async.state.serialization import hash_address, lack, selection_values
 
-PAGE = 5000
-"""Jobs whose status is derived at once."""
+PAGE: Final = 500
+"""Rows of jobs, of 256 areas each, that are judged together."""
 
-Derived = tuple[str, str, str]
-"""Status, reason and cause of a job."""
+Derived = tuple[Status, str, str]
+"""Status, reason and cause of a job that is not open."""
+
+Judge: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.uint8]]
+"""Judges histograms and totals; see `clouds.rule.CloudRule.verdicts`."""
+
+_Flags: TypeAlias = NDArray[np.bool_]
+"""(256,), one for each area of a block."""
+_Codes: TypeAlias = NDArray[np.uint8]
+"""(256,), letters of `state.packed.CODES`."""
 
 
-def update_all(
-    db: Connection, judge: Callable[[CloudMeasure], Status | None], selection: Selection
-) -> dict[tuple[str, str], int]:
+def _code(status: str) -> int:
+    return ord(CODES[status])
+
+
+_SAVED, _MISSING, _FAILED, _OUTSIDE = map(_code, (Status.SAVED, Status.MISSING, Status.FAILED, Status.OUTSIDE))
+_DUPLICATE, _OPEN, _QUEUED, _NO_JOB = _code(Status.DUPLICATE), _code(OPEN), ord(QUEUED), ord(packed.NO_JOB)
+_VERDICT_CODES = np.array([0 if status is None else _code(status) for status in VERDICTS], np.uint8)
+_NODATA = VERDICTS.index(Status.NODATA)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """The active areas of a block."""
+
+    active: _Flags
+    changed: _Flags
+    """The selection is another than when the status of their jobs was derived last."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is known of the jobs of a page beside their measurements."""
+
+    crops: Mapping[str, NDArray[np.int64]]
+    """Jobs with a valid crop of an asset, ascending, by selected asset."""
+    lacks: Mapping[int, list[Lack]]
+    troubled: Collection[int]
+    """Jobs with reasons."""
+
+    def has_crop(self, asset: str, first: int) -> _Flags:
+        """Which jobs of a row, whose first possible number is given, have a crop of an asset."""
+        found = np.zeros(BLOCK, bool)
+        numbers = self.crops.get(asset)
+        if numbers is not None:
+            low, high = numbers.searchsorted([first, first + BLOCK])
+            found[numbers[low:high] - first] = True
+        return found
+
+    def saved(self, selection: Selection, job: int) -> set[str]:
+        """Selected assets of which a job has a crop."""
+        first, slot = job - packed.slot_of(job), packed.slot_of(job)
+        return {asset for asset in selection.assets if self.has_crop(asset, first)[slot]}
+
+
+def update_all(db: Connection, judge: Judge, selection: Selection, settings: str) -> dict[tuple[str, str], int]:
     """Derive the status of every job of the active areas again; see `state.writer.State.update_statuses`.
 
     Args:
         db: the open transaction.
-        judge: maps a measurement to CLOUDY, NODATA or OUTSIDE, or to None when it is clear.
+        judge: gives each measurement its verdict.
         selection: the crops that clear jobs need.
+        settings: of the judge; nothing is done for the same ones as last time. Empty: judge anyway.
 
     Returns:
         The number of jobs by old and new status.
@@ -38,53 +99,155 @@ def update_all(
     other_numbers = ["harmonised"] if selection.harmonised else []
     kind = [selection.mask, selection.format, *other_rule, *other_numbers]
     text = json.dumps([sorted(set(selection.assets)), *kind])
+    areas = db.execute(sql.JUDGED_AREAS, (text,)).fetchall()
+    key = f"{selection!r} {settings} {hash_address(repr([area for area, _ in areas])).hex()}" if settings else ""
+    if key and db.execute(sql.JUDGED).fetchone() == (key,) and not any(changed for _, changed in areas):
+        return {}
+    blocks = _blocks(areas)
+    has_others = db.execute(sql.HAS_OTHER_CELLS, {"rule": selection.rule}).fetchone() is not None
     changes: Counter[tuple[str, str]] = Counter()
-    page = {"wanted": text, "job": 0, "limit": PAGE}
-    while rows := db.execute(sql.STATUS_PAGE, page).fetchall():
-        page["job"] = rows[-1][0]
-        saved, lacks = _facts(db, rows, selection)
-        for job, old, total, histogram, changed in rows:
-            measured = unpack_measure(total, histogram, selection.rule)
-            not_clear = judge(measured) if measured else None
-            known = saved.get(job, set()), lacks.get(job, [])
-            if old == Status.DUPLICATE and selection.one_per_overpass and measured and not_clear != Status.NODATA:
-                continue  # the choice among its overpass is made later, see `state.overpasses`
-            if not_clear:
-                status, reason, cause = str(not_clear), "", ""
-            elif histogram is not None and not measured:  # another rule has measured it
-                status, reason, cause = _kept_or_open(old, changed=bool(changed))
-            elif measured or old == Status.SAVED:
-                status, reason, cause = _clear(old, selection, *known, changed=bool(changed))
-            else:
-                status, reason, cause = _unmeasured(old, selection, known[1])
-            if status != old or (changed and status == Status.SAVED):  # the reason may be another now
-                new = {"status": status, "reason": reason, "cause": cause, "job": job}
-                db.execute(sql.SET_STATUS, new)
-            if status != old:
-                changes[old, str(status)] += 1
+    page: dict[str, object] = {"rule": selection.rule, "item": 0, "block": 0, "limit": PAGE}
+    while rows := db.execute(sql.ROWS_TO_JUDGE, page).fetchall():
+        first, last = packed.job_number(rows[0][0], 0), packed.job_number(rows[-1][0] + 1, 0) - 1
+        facts = _facts(db, first, last, selection)
+        for item, block, codes, cells in rows:
+            if block in blocks:
+                others = _others(db, item, block, selection.rule) if has_others else np.zeros(BLOCK, bool)
+                row = _Row(item, block, codes, cells, others)
+                changes += _judge_row(db, row, blocks[block], facts, judge, selection)
+        page["item"], page["block"] = rows[-1][:2]
     db.execute(sql.SET_SELECTION, {"wanted": text})
+    db.execute(sql.SET_JUDGED, (key,))
     return dict(changes)
 
 
-def _facts(
-    db: Connection, rows: Sequence[Sequence[Any]], selection: Selection
-) -> tuple[Mapping[int, set[str]], Mapping[int, list[Lack]]]:
-    """Assets of the valid crops, and the missing files, of a page of jobs."""
-    span = {"first": rows[0][0], "last": rows[-1][0]}
-    saved: dict[int, set[str]] = {}
-    which = selection_values(selection)
-    for job, asset in db.execute(sql.VALID_PRODUCTS, which | span):
-        saved.setdefault(job, set()).add(asset)
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Jobs of an item and a block."""
+
+    item: int
+    block: int
+    codes: str
+    cells: bytes | None
+    """Measurements of the selected rule."""
+    others: _Flags
+    """Which jobs another rule has measured."""
+
+    @property
+    def first(self) -> int:
+        """Number of the job at the first slot."""
+        return packed.job_number(self.item, self.block * BLOCK)
+
+
+def _judge_row(
+    db: Connection, row: _Row, areas: _Block, facts: _Facts, judge: Judge, selection: Selection
+) -> Counter[tuple[str, str]]:
+    """Derive the status of the jobs of a row again; returns the number of jobs by old and new status."""
+    old = np.frombuffer(row.codes.encode().ljust(BLOCK), np.uint8)
+    is_measured, verdicts = np.zeros(BLOCK, bool), np.zeros(BLOCK, np.uint8)
+    if row.cells is not None:
+        cells = packed.unpack_cells(row.cells)
+        is_measured[cells.slots] = True
+        verdicts[cells.slots] = judge(cells.values[:, 1:], cells.values.sum(axis=1))
+    has_facts = is_measured | row.others | (old == _SAVED) | ((old == _MISSING) & areas.changed)
+    touched = (old != _NO_JOB) & (old != _OUTSIDE) & areas.active & has_facts
+    if selection.one_per_overpass:  # the choice among its overpass is made later, see `state.overpasses`
+        touched &= ~((old == _DUPLICATE) & is_measured & (verdicts != _NODATA))
+    if not touched.any():
+        return Counter()
+    new = old.copy()
+    spoilt = touched & is_measured & (verdicts > 0)
+    new[spoilt] = _VERDICT_CODES[verdicts[spoilt]]
+    rest = touched & ~spoilt
+    clear = rest & (is_measured | ((old == _SAVED) & ~row.others))
+    complete = clear.copy()
+    for asset in selection.assets:
+        complete &= facts.has_crop(asset, row.first)
+    new[complete] = _SAVED
+    lacking = np.zeros(BLOCK, bool)
+    if facts.lacks:
+        lacking[[slot for slot in np.flatnonzero(rest).tolist() if row.first + slot in facts.lacks]] = True
+    other = rest & row.others & ~is_measured
+    plain = ((clear & ~complete & ~lacking) | other) & ~_is_kept(old, areas.changed)
+    new[plain & (old != _QUEUED)] = _OPEN
+    told: list[jobs.Answer] = []
+    one_by_one = rest & ~complete & ~other & (lacking | ~clear)
+    for slot in np.flatnonzero(one_by_one).tolist():
+        job, status = row.first + slot, STATUSES[chr(old[slot])]
+        known = facts.saved(selection, job), facts.lacks.get(job, [])
+        if clear[slot]:
+            found = _clear(status, selection, *known, changed=bool(areas.changed[slot]))
+        else:
+            found = _unmeasured(status, selection, known[1])
+        if isinstance(found, str):
+            new[slot] = _code(found) if found != STATUSES[chr(old[slot])] else old[slot]
+        else:
+            new[slot] = _code(found[0])
+            if new[slot] != old[slot] or (areas.changed[slot] and new[slot] == _SAVED):
+                told.append(jobs.Answer(job, *found))
+    _write(db, row, old, new, facts, told, areas.changed & touched & (new == _SAVED))
+    slots = np.flatnonzero(new != old).tolist()
+    return Counter((STATUSES[chr(old[slot])], STATUSES[chr(new[slot])]) for slot in slots)
+
+
+def _write(
+    db: Connection, row: _Row, old: _Codes, new: _Codes, facts: _Facts, told: Sequence[jobs.Answer], again: _Flags
+) -> None:
+    """Record the new codes of a row, and the reasons of jobs whose status or reason is another."""
+    is_other = new != old
+    if is_other.any():
+        jobs.put_row(db, row.item, row.block, new.tobytes().decode().rstrip(packed.NO_JOB))
+    explained = {one.job for one in told}
+    renewed = (row.first + slot for slot in np.flatnonzero(is_other | again).tolist())
+    jobs.forget_reasons(db, [job for job in renewed if job in facts.troubled and job not in explained])
+    jobs.explain(db, told)
+
+
+def _is_kept(old: _Codes, changed: _Flags) -> _Flags:
+    """Which jobs are missing or failed while the selection is the same: they are not opened."""
+    kept: _Flags = ((old == _MISSING) | (old == _FAILED)) & ~changed
+    return kept
+
+
+def _blocks(areas: Sequence[tuple[int, int]]) -> Mapping[int, _Block]:
+    """Active areas by block.
+
+    Args:
+        areas: rows of active areas, and whether the selection is another than last time.
+    """
+    found: dict[int, _Block] = defaultdict(lambda: _Block(np.zeros(BLOCK, bool), np.zeros(BLOCK, bool)))
+    for area, changed in areas:
+        block, slot = area >> packed.BITS, area & (BLOCK - 1)
+        found[block].active[slot] = True
+        found[block].changed[slot] = changed
+    return dict(found)
+
+
+def _others(db: Connection, item: int, block: int, rule: str) -> _Flags:
+    found = np.zeros(BLOCK, bool)
+    for (cells,) in db.execute(sql.OTHER_CELLS, {"item": item, "block": block, "rule": rule}):
+        found[packed.unpack_cells(cells).slots] = True
+    return found
+
+
+def _facts(db: Connection, first: int, last: int, selection: Selection) -> _Facts:
+    """Valid crops, missing files and reasons of the jobs of some items."""
+    span = {"first": first, "last": last}
+    which = selection_values(selection) | span
+    crops = {
+        asset: np.fromiter((job for (job,) in db.execute(sql.VALID_PRODUCTS, which | {"asset": asset})), np.int64)
+        for asset in selection.assets
+    }
     lacks: dict[int, list[Lack]] = {}
     for job, *row in db.execute(sql.MISSING_ASSETS, span):
         lacks.setdefault(job, []).append(lack(row, 0))
-    return saved, lacks
+    return _Facts(crops, lacks, {job for (job,) in db.execute(sql.TROUBLED, span)})
 
 
 def _clear(
     old: str, selection: Selection, saved: Collection[str], lacks: Sequence[Lack], *, changed: bool
-) -> Derived:
-    """Derive the status of a job whose area is clear; see `settled`.
+) -> Derived | str:
+    """Derive the status of a job whose area is clear; see `settled`. A status alone keeps its reason.
 
     Args:
         old: its status until now.
@@ -98,16 +261,16 @@ def _clear(
     return _kept_or_open(old, changed=changed)
 
 
-def _kept_or_open(old: str, *, changed: bool) -> Derived:
+def _kept_or_open(old: str, *, changed: bool) -> str:
     """Open a job, unless it is missing or failed and the selection is the same."""
-    return (old if old in (Status.MISSING, Status.FAILED) and not changed else OPEN), "", ""
+    return old if old in (Status.MISSING, Status.FAILED) and not changed else OPEN
 
 
-def _unmeasured(old: str, selection: Selection, lacks: Sequence[Lack]) -> Derived:
+def _unmeasured(old: str, selection: Selection, lacks: Sequence[Lack]) -> str:
     """Derive the status of a job that lacks files and was never measured, for a selection that has changed."""
     gone = {one.asset for one in lacks}
     hopeless = bool(selection.assets) and gone.issuperset(selection.assets)
-    return (old if gone.intersection(selection.measured) or hopeless else OPEN), "", ""
+    return old if gone.intersection(selection.measured) or hopeless else OPEN
 
 
 def settled(selection: Selection, saved: Collection[str], lacks: Sequence[Lack]) -> Derived:

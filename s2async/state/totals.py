@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from s2async.alarms import ENOUGH, Alarm, asset_alarm, is_most, state_alarm
 from s2async.areas.folders import FIRST, LAST, season
 from s2async.clouds.rule import CloudRule
 from s2async.models import Cause, SearchReport, Selection, Status, Traffic, Use
 from s2async.reasons import SETTINGS, Again
-from s2async.state import reader_sql as sql
-from s2async.state.database import StateFile
+from s2async.state import totals_sql as sql
+from s2async.state.database import Connection, StateFile
+from s2async.state.packed import CODES, measure_at
 from s2async.state.records import (
     ATTEMPTS,
     OPEN,
@@ -27,7 +30,13 @@ from s2async.state.records import (
     WholeFiles,
     Without,
 )
-from s2async.state.serialization import lack_row, problem, selection_values, unpack_measure
+from s2async.state.serialization import lack_row, problem, selection_values
+
+if TYPE_CHECKING:  # status starts faster without arrays until it counts
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from s2async.state.tally import Tally
 
 FORBIDDEN = 10
 """Maximum number of origins that a warning names where jobs need origins that are not allowed."""
@@ -35,6 +44,11 @@ FORBIDDEN = 10
 
 class Totals(StateFile):
     """Counts over the active areas, which are those of the last run's configuration."""
+
+    def __init__(self, path: Path, db: Connection) -> None:
+        super().__init__(path, db)
+        self._tallied: tuple[object, bool, Tally] | None = None
+        """What was written when all jobs were counted, whether newer reprocessings mattered, and the counts."""
 
     # ---- runs ----
 
@@ -62,53 +76,69 @@ class Totals(StateFile):
             selection: With ``newest_only``, jobs without an answer are left out where a newer reprocessing of
                 their item covers the area: no run works on them.
         """
-        by_area: dict[int, Counter[str]] = defaultdict(Counter)
-        by_place: dict[int, Counter[str]] = defaultdict(Counter)
-        for area, status, jobs in self._each(sql.COUNTS):  # an index has these; only seasons need the items
-            by_area[area][status] += jobs
-        if selection.newest_only:
-            for area, status, jobs in self._each(sql.SUPERSEDED_COUNTS):
-                by_area[area][status] -= jobs
-        which = selection_values(selection) | {"first": FIRST, "last": LAST}
-        for place, status, jobs in self._each(sql.SEASON_COUNTS, which):
-            by_place[place][status] += jobs
-        total = Counter[str](dict(self._each(sql.SEASONAL_TOTAL, which)))
-        for (area,) in self._each(sql.ALWAYS_WANTED):
-            total.update(by_area[area])
+        found = self._tally(newest=selection.newest_only)
         areas = []
         for place, area, name, since, until in self._each(sql.PLACES_BY_NAME):
-            counted = by_area[area] if (since, until) == (FIRST, LAST) else by_place[place]
+            counted = found.by_area.get(area) if (since, until) == (FIRST, LAST) else found.by_place.get(place)
             start, end = season(since, until)
-            areas.append(AreaCounts(name=name, by_status=_without_zeros(counted), start=start, end=end))
-        return Counts(total=_without_zeros(total), areas=tuple(areas))
+            areas.append(AreaCounts(name=name, by_status=_named(counted), start=start, end=end))
+        return Counts(total=_named(found.total), areas=tuple(areas))
 
     def scenes(self, *statuses: str) -> int:
         """Count the items with a job of an active area that has one of these statuses, or any if none is given."""
-        which = {"status": json.dumps(statuses) if statuses else None}
-        scenes: int = self._first(sql.SCENES, which)[0]
-        return scenes
+        return len(self._scenes(*statuses))
+
+    def _scenes(self, *statuses: str) -> set[int]:
+        scenes = self._tally().scenes
+        return set().union(*(items for status, items in scenes.items() if not statuses or status in statuses))
 
     def clear_days(self) -> int:
         """Count the days (UTC) with a saved job, for each active area: a day with several scenes counts once."""
-        days: int = self._first(sql.CLEAR_DAYS)[0]
-        return days
+        return self._tally().clear_days
+
+    def _tally(self, *, newest: bool | None = None) -> Tally:
+        """The counts of all jobs, which are made once as long as nothing is written.
+
+        Args:
+            newest: see `tally`; None where it does not matter.
+        """
+        from s2async.state.tally import tally  # loaded only here: a state that is only opened needs no arrays
+
+        written = self._first("PRAGMA data_version")[0], self._db.total_changes
+        if self._tallied is None or self._tallied[0] != written or newest not in (None, self._tallied[1]):
+            self._tallied = written, bool(newest), tally(self._each, newest=bool(newest))
+        return self._tallied[2]
 
     def unheld(self, rule: CloudRule) -> tuple[Unheld, ...]:
         """The active areas, by name, of which no raster read so far holds as much as the rule asks for."""
-        shares = ((name, self._largest_share(area, rule)) for area, name in self._all(sql.NEVER_HELD))
-        return tuple(Unheld(name=name, share=share) for name, share in shares if share is not None)
+        shares: dict[int, float | None] = {}
+        found = []
+        for _, area, name, _, _ in self._all(sql.PLACES_BY_NAME):
+            if self._is_never_held(area):
+                if area not in shares:
+                    shares[area] = self._largest_share(area, rule)
+                found.append((name, area, shares[area]))
+        told = dict.fromkeys((name, area, share) for name, area, share in sorted(found, key=lambda one: one[:2]))
+        return tuple(Unheld(name=name, share=share) for name, _, share in told if share is not None)
+
+    def _is_never_held(self, area: int) -> bool:
+        """Whether all answers of an area are nodata or outside, and they are as many as its jobs without one."""
+        counts = _named(self._tally().answers.get(area))
+        held = counts.get(Status.SAVED, 0) + counts.get(Status.CLOUDY, 0)
+        empty = counts.get(Status.NODATA, 0) + counts.get(Status.OUTSIDE, 0)
+        return not held and 0 < sum(counts.values()) <= 2 * empty
 
     def _largest_share(self, area: int, rule: CloudRule) -> float | None:
         """The largest part of an area that one raster holds; None as soon as one holds enough."""
         share = 0.0
-        for total, histogram in self._each(sql.MEASURES_OF_AREA, (area,)):
-            measured = unpack_measure(total, histogram, rule.name)
+        for slot, cells in self._each(sql.MEASURES_OF_AREA, {"area": area, "rule": rule.name}):
+            measured = measure_at(cells, slot, rule.name)
             if measured is None:
                 continue
             pixels = sum(measured.histogram)
-            if rule.is_held(pixels, total):
+            if rule.is_held(pixels, measured.total):
                 return None
-            share = max(share, pixels / total)
+            share = max(share, pixels / measured.total)
         return share
 
     # ---- jobs without an answer or a file ----
@@ -222,8 +252,9 @@ class Totals(StateFile):
 
     def _needed_files(self, assets: Sequence[str], *, saved: bool) -> FileSum:
         total = FileSum(files=0, bytes=0)
+        items = json.dumps(sorted(self._scenes(Status.SAVED) if saved else self._scenes()))
         for asset in assets:
-            needed, known, known_bytes = self._first(sql.NEEDED_FILES, {"asset": asset, "saved": saved})
+            needed, known, known_bytes = self._first(sql.NEEDED_FILES, {"asset": asset, "items": items})
             median = self._median_size(asset)
             guessed = 0 if median is None else needed - known
             total = FileSum(
@@ -247,5 +278,8 @@ class Totals(StateFile):
         return run
 
 
-def _without_zeros(counts: Mapping[str, int]) -> dict[str, int]:
-    return {status: jobs for status, jobs in counts.items() if jobs}
+def _named(counts: NDArray[np.int64] | None) -> dict[str, int]:
+    """Counts of a tally by status, without zeros."""
+    if counts is None:
+        return {}
+    return {str(status): jobs for status, jobs in zip(CODES, counts.tolist(), strict=True) if jobs}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from s2async.state.reader_sql import (
-    ITEM_COLUMNS,
+from s2async.state.conditions_sql import (
     JOBS_OF_NEWER,
     NEWER_HAS_ANSWER,
     NEWER_HAS_JOB,
     OF_KIND,
-    REMOVED,
     WANTED,
+    of_area,
+    of_job,
 )
+from s2async.state.reader_sql import ITEM_COLUMNS, REMOVED
 
 # ---- runs and searches -----------------------------------------------------------------------------------
 
@@ -46,19 +47,19 @@ UPDATE shelves SET folder = new_folder, name = new_name, new_folder = NULL, new_
 WHERE new_folder IS NOT NULL
 """
 SET_TAGGED = "UPDATE products SET bytes = ?, sha256 = ? WHERE job = ? AND asset = ?"
-FIND_REMOVED = f"CREATE TEMP TABLE removed AS SELECT j.id AS job {REMOVED}"
-FORGET_REMOVED = (
-    "DELETE FROM measures WHERE job IN (SELECT job FROM removed)",
-    "DELETE FROM products WHERE job IN (SELECT job FROM removed)",
-    "DELETE FROM absences WHERE job IN (SELECT job FROM removed)",
-    "DELETE FROM suspects WHERE job IN (SELECT job FROM removed)",
-    "DELETE FROM evidence WHERE job IN (SELECT job FROM removed)",
-    "DELETE FROM jobs WHERE id IN (SELECT job FROM removed)",
+FIND_REMOVED = f"SELECT j.id {REMOVED}"
+FORGET_FACTS = (
+    "DELETE FROM products WHERE job = ?",
+    "DELETE FROM absences WHERE job = ?",
+    "DELETE FROM suspects WHERE job = ?",
+    "DELETE FROM evidence WHERE job = ?",
+)
+"""Everything about a job that has rows of its own."""
+FORGET_AREAS = (
     "DELETE FROM shelves WHERE area IN (SELECT id FROM areas WHERE NOT active)",
     "DELETE FROM areas WHERE NOT active",
-    "DROP TABLE removed",
 )
-"""After `FIND_REMOVED`: everything about jobs that no place wants, and areas without a place."""
+"""Areas without a place."""
 
 # ---- items -----------------------------------------------------------------------------------------------
 
@@ -100,140 +101,117 @@ WHERE i.collection = ? AND i.item = ? AND f.etag != ''
 """
 FORGET_FILES = "DELETE FROM files WHERE item = ?"
 FORGET_HEADERS = "DELETE FROM headers WHERE item = ?"
-FORGET_ABSENCES = "DELETE FROM absences WHERE job IN (SELECT id FROM jobs WHERE item = ?)"
+FORGET_ABSENCES = "DELETE FROM absences WHERE job >= :item << 32 AND job < (:item + 1) << 32"
 
 # ---- jobs to work on -------------------------------------------------------------------------------------
 
-ADD_JOB = "INSERT INTO jobs (item, area, status, found) VALUES (?, ?, 'open', ?) ON CONFLICT DO NOTHING"
 AREAS_OF_NEWER = """
 SELECT DISTINCT t.area FROM superseded b CROSS JOIN jobs t ON t.item = b.newer
 WHERE b.item = ? AND t.status != 'missing'
 """
 OPEN_JOBS = f"""
-SELECT j.id, j.item, j.area
+SELECT j.id, 0
 FROM jobs j
 CROSS JOIN areas a ON a.id = j.area
 CROSS JOIN items i ON i.id = j.item
-WHERE j.status = 'open' AND (j.item, j.id) > (:item, :job) AND j.found < :run
+WHERE instr(j.codes, 'o') > 0 AND j.code = 'o' AND (j.item, j.block, j.slot) > (:item, :block, :slot)
   AND {WANTED} AND NOT (:newest AND {NEWER_HAS_JOB})
-ORDER BY j.item, j.id LIMIT :limit
+ORDER BY j.item, j.block, j.slot LIMIT :limit
 """  # noqa: S608
 _OPEN_JOBS_BY_TIME = f"""
-SELECT j.id, j.item, j.area, i.sensed
+SELECT j.id, i.sensed
 FROM items i
-CROSS JOIN jobs j ON j.item = i.id AND j.status = 'open'
+CROSS JOIN jobs j ON j.item = i.id AND instr(j.codes, 'o') > 0 AND j.code = 'o'
 CROSS JOIN areas a ON a.id = j.area
-WHERE (i.sensed, j.item, j.id) {{beyond}} (:sensed, :item, :job) AND j.found < :run
+WHERE i.sensed {{beyond}}= :sensed AND (i.sensed, j.id) {{beyond}} (:sensed, :job)
   AND {WANTED} AND NOT (:newest AND {NEWER_HAS_JOB})
-ORDER BY i.sensed {{way}}, j.item {{way}}, j.id {{way}} LIMIT :limit
+ORDER BY i.sensed {{way}}, j.id {{way}} LIMIT :limit
 """  # noqa: S608
 OPEN_JOBS_NEWEST_FIRST = _OPEN_JOBS_BY_TIME.format(beyond="<", way="DESC")
 OPEN_JOBS_OLDEST_FIRST = _OPEN_JOBS_BY_TIME.format(beyond=">", way="ASC")
-MARK_CRASHED = """
-INSERT INTO suspects (job, deaths) SELECT id, :deaths FROM jobs WHERE id = :job AND status = 'open'
+MARK_CRASHED = f"""
+INSERT INTO suspects (job, deaths) SELECT j.id, :deaths FROM jobs j WHERE {of_job(":job")} AND j.status = 'open'
 ON CONFLICT (job) DO UPDATE SET deaths = deaths + excluded.deaths
-"""
-SET_ASIDE = """
-UPDATE jobs SET status = 'failed', reason = :reason, cause = 'crash', transient = 0
-WHERE id = :job AND status = 'open' AND (SELECT deaths FROM suspects WHERE job = :job) >= :most
-"""
+"""  # noqa: S608
+DEADLY = f"""
+SELECT 1 FROM suspects s CROSS JOIN jobs j ON {of_job("s.job")}
+WHERE s.job = :job AND j.status = 'open' AND s.deaths >= :most
+"""  # noqa: S608
 RESET_COUNT = "UPDATE suspects SET deaths = 0 WHERE job = ?"
 CLEAR_MARK = "DELETE FROM suspects WHERE job = ?"
-NAMES_OF_JOB = """
+NAMES_OF_JOB = f"""
 SELECT coalesce(s.new_name, s.name), i.item FROM jobs j JOIN items i ON i.id = j.item
-JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.sensed WHERE j.id = ?
-"""
+JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.sensed WHERE {of_job(":job")}
+"""  # noqa: S608
 CRASHED_JOBS = f"""
-SELECT j.id, j.item, j.area
+SELECT j.id
 FROM suspects s
-CROSS JOIN jobs j ON j.id = s.job
+CROSS JOIN jobs j ON {of_job("s.job")}
 CROSS JOIN areas a ON a.id = j.area
 CROSS JOIN items i ON i.id = j.item
-WHERE j.status = 'open' AND j.found < :run AND {WANTED} AND NOT (:newest AND {NEWER_HAS_JOB})
-ORDER BY j.item, j.id
+WHERE j.code = 'o' AND {WANTED} AND NOT (:newest AND {NEWER_HAS_JOB})
+ORDER BY j.id
 """  # noqa: S608
-VALID_MEASURE = """
-SELECT m.total, m.histogram FROM measures m
-WHERE m.job = :job AND m.edition = (SELECT edition FROM items WHERE id = :item)
-"""
 VALID_ASSETS = f"""
-SELECT p.asset FROM products p
-WHERE p.job = :job AND {OF_KIND.format(crop="p")}
+SELECT p.job, p.asset FROM products p
+WHERE p.job BETWEEN :first AND :last AND {OF_KIND.format(crop="p")}
   AND p.edition = (SELECT edition FROM items WHERE id = :item)
 """  # noqa: S608
+"""Valid crops of jobs of one item."""
 VALID_ABSENCES = """
-SELECT x.asset, x.cause, x.reason, x.host, x.missing, x.tried, x.due, x.alone FROM absences x
-WHERE x.job = :job AND x.edition = (SELECT edition FROM items WHERE id = :item)
+SELECT x.job, x.asset, x.cause, x.reason, x.host, x.missing, x.tried, x.due, x.alone FROM absences x
+WHERE x.job BETWEEN :first AND :last AND x.edition = (SELECT edition FROM items WHERE id = :item)
 """
-"""In the order of `serialization.lack`."""
+"""Of jobs of one item; from the second column in the order of `serialization.lack`."""
 
 # ---- jobs that are opened again --------------------------------------------------------------------------
 
-REOPEN_JOBS = """
-UPDATE jobs SET status = 'open', found = :run, attempts = 0, transient = 0, reason = '', cause = ''
-WHERE item = :item AND (status = :status OR :status IS NULL)
+JOBS_OF_ITEM = """
+SELECT j.id FROM jobs j WHERE j.item = :item AND (j.status = :status OR :status IS NULL) ORDER BY j.id
 """
-JOBS_TO_REOPEN = f"""
-SELECT j.id, j.area FROM jobs j JOIN areas a ON a.id = j.area
-WHERE j.item = :item AND (j.status = :status OR :status IS NULL) AND {WANTED} ORDER BY j.id
+LACKING_OF_ITEM = f"""
+SELECT DISTINCT x.job FROM absences x CROSS JOIN jobs j ON {of_job("x.job")}
+WHERE x.job >= :item << 32 AND x.job < (:item + 1) << 32 AND j.status = 'saved' ORDER BY x.job
 """  # noqa: S608
-REOPEN_LACKING = """
-UPDATE jobs SET status = 'open', found = :run, attempts = 0, transient = 0, reason = '', cause = ''
-WHERE item = :item AND status = 'saved' AND EXISTS (SELECT 1 FROM absences x WHERE x.job = jobs.id)
-"""
-LACKING_TO_REOPEN = f"""
-SELECT j.id, j.area FROM jobs j JOIN areas a ON a.id = j.area
-WHERE j.item = :item AND j.status = 'saved' AND EXISTS (SELECT 1 FROM absences x WHERE x.job = j.id)
-  AND {WANTED} ORDER BY j.id
+WANTED_JOBS = f"""
+SELECT j.id FROM json_each(?) e CROSS JOIN jobs j ON {of_job("e.value")} CROSS JOIN areas a ON a.id = j.area
+WHERE {WANTED} ORDER BY j.id
 """  # noqa: S608
-REOPEN_TRANSIENT = f"""
-UPDATE jobs SET status = 'open', transient = 0, reason = '', cause = '' WHERE id IN (
-    SELECT j.id FROM areas a CROSS JOIN jobs j ON j.area = a.id
-    WHERE j.status = 'failed' AND j.transient AND (j.attempts <= ? OR j.cause = 'origin') AND {WANTED}
-)
+FAILED_FOR_NOW = f"""
+SELECT t.job FROM troubles t CROSS JOIN jobs j ON {of_job("t.job")} CROSS JOIN areas a ON a.id = j.area
+WHERE j.status = 'failed' AND t.transient AND (t.attempts <= ? OR t.cause = 'origin') AND {WANTED}
 """  # noqa: S608
 """A retry for an origin that is still not listed sends no request, so it is free and has no limit."""
-REOPEN_DUE = f"""
-UPDATE jobs SET status = 'open', attempts = 0, reason = '', cause = '' WHERE id IN (
-    SELECT x.job FROM absences x
-    CROSS JOIN jobs j ON j.id = x.job
-    CROSS JOIN areas a ON a.id = j.area
-    CROSS JOIN items i ON i.id = j.item
-    WHERE x.due IS NOT NULL AND (x.due <= :now OR x.tried > :now) AND x.edition = i.edition AND {WANTED}
-      AND (
-        j.status IN ('missing', 'saved') AND x.asset IN (SELECT value FROM json_each(:assets))
-        OR j.status = 'missing' AND x.asset IN (SELECT value FROM json_each(:measured))
-      )
+DUE = f"""
+SELECT DISTINCT x.job FROM absences x
+CROSS JOIN jobs j ON {of_job("x.job")}
+CROSS JOIN areas a ON a.id = j.area
+CROSS JOIN items i ON i.id = j.item
+WHERE x.due IS NOT NULL AND (x.due <= :now OR x.tried > :now) AND x.edition = i.edition AND {WANTED}
+  AND (
+    j.status IN ('missing', 'saved') AND x.asset IN (SELECT value FROM json_each(:assets))
+    OR j.status = 'missing' AND x.asset IN (SELECT value FROM json_each(:measured))
+  )
+"""  # noqa: S608
+TO_RETRY = f"""
+SELECT t.job FROM troubles t CROSS JOIN jobs j ON {of_job("t.job")} CROSS JOIN areas a ON a.id = j.area
+WHERE {WANTED} AND j.status IN (SELECT value FROM json_each(:again))
+UNION
+SELECT x.job FROM absences x CROSS JOIN jobs j ON {of_job("x.job")} CROSS JOIN areas a ON a.id = j.area
+WHERE :missing AND {WANTED} AND j.status = 'saved'
+"""  # noqa: S608
+FORGET_ANSWERS = f"""
+DELETE FROM absences WHERE (:missing OR NOT missing) AND EXISTS (
+    SELECT 1 FROM jobs j WHERE {of_job("absences.job")} AND j.status = 'open'
 )
 """  # noqa: S608
-RETRY = f"""
-UPDATE jobs SET status = 'open', attempts = 0, transient = 0, reason = '', cause = '' WHERE id IN (
-    SELECT j.id FROM areas a CROSS JOIN jobs j ON j.area = a.id
-    WHERE {WANTED} AND (
-        j.status IN (SELECT value FROM json_each(:again))
-        OR :missing AND j.status = 'saved' AND EXISTS (SELECT 1 FROM absences x WHERE x.job = j.id)
-    )
-)
-"""  # noqa: S608
-FORGET_ANSWERS = """
-DELETE FROM absences
-WHERE job IN (SELECT id FROM jobs WHERE status = 'open') AND (:missing OR NOT missing)
-"""
-UNSAVE_JOB = "UPDATE jobs SET status = 'open' WHERE id = ? AND status IN ('saved', 'failed')"
 
 # ---- answers ---------------------------------------------------------------------------------------------
 
-ANSWER_JOB = """
-UPDATE jobs SET status = ?, reason = ?, cause = ?, transient = ?, attempts = attempts + 1
-WHERE id = ? AND item = ?
-"""
-ADD_MEASURE = """
-INSERT OR REPLACE INTO measures (job, edition, total, histogram)
-SELECT j.id, i.edition, ?, ? FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
-"""
 ADD_PRODUCT = """
 INSERT OR REPLACE INTO products (job, asset, edition, mask, format, epsg, bytes, sha256, file, harmonised, says)
-SELECT j.id, ?, i.edition, ?, ?, ?, ?, ?, ?, ?, ? FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
+SELECT :job, :asset, i.edition, :mask, :format, :epsg, :bytes, :sha256, :file, :harmonised, :says
+FROM items i WHERE i.id = :job >> 32
 """
 DROP_PRODUCT = "DELETE FROM products WHERE job = ? AND asset = ?"
 DROP_OTHER_KIND = """
@@ -260,71 +238,69 @@ DROP_ABSENCE = "DELETE FROM absences WHERE job = ? AND asset = ?"
 SERVED_OTHERS = """
 UPDATE absences SET alone = 1 WHERE run = ? AND host IN (SELECT value FROM json_each(?))
 """
-DENIED_ALONE = """
-SELECT x.job, j.item, x.asset, x.reason FROM absences x CROSS JOIN jobs j ON j.id = x.job
+DENIED_ALONE = f"""
+SELECT x.job, j.item, x.asset, x.reason FROM absences x CROSS JOIN jobs j ON {of_job("x.job")}
 CROSS JOIN items i ON i.id = j.item
 WHERE x.cause = 'denied' AND NOT x.missing AND x.alone AND x.tries >= :most AND x.edition = i.edition
   AND j.status = 'failed' AND NOT EXISTS (
     SELECT 1 FROM absences y
     WHERE y.run = :run AND y.host = x.host AND y.cause = 'denied' AND NOT y.alone
   )
-"""
+"""  # noqa: S608
 """Files that were denied often enough while their servers delivered others."""
 SETTLE_ABSENCE = "UPDATE absences SET missing = 1, due = NULL, reason = ? WHERE job = ? AND asset = ?"
-SETTLE_JOB = "UPDATE jobs SET status = ?, reason = ?, cause = ?, transient = 0 WHERE id = ?"
 
 # ---- offsets of reflectance bands ------------------------------------------------------------------------
 
 ADD_EVIDENCE = """
 INSERT OR REPLACE INTO evidence (job, asset, edition, pixels, dark, wrapped)
-SELECT j.id, ?, i.edition, ?, ?, ? FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
+SELECT :job, :asset, i.edition, :pixels, :dark, :wrapped FROM items i WHERE i.id = :job >> 32
 """
 ADD_BAND = """
 INSERT OR REPLACE INTO bands (item, asset, edition, stated, dn, basis, doubt)
-SELECT i.id, ?, i.edition, ?, NULL, 'unknown', '' FROM jobs j JOIN items i ON i.id = j.item WHERE j.id = ?
+SELECT i.id, :asset, i.edition, :stated, NULL, 'unknown', '' FROM items i WHERE i.id = :job >> 32
 """
 SET_BAND = "UPDATE bands SET dn = ?, basis = ?, doubt = ? WHERE item = ? AND asset = ?"
 SET_CONVENTIONS = "INSERT OR REPLACE INTO meta (key, value) VALUES ('conventions', ?)"
 SET_REWRITING = "INSERT OR REPLACE INTO meta (key, value) VALUES ('rewriting', ?)"
 END_REWRITING = "DELETE FROM meta WHERE key = 'rewriting'"
-ITEM_OF_JOB = "SELECT item FROM jobs WHERE id = ?"
 SET_REWRITTEN = """
 UPDATE products SET bytes = ?, sha256 = ?, harmonised = ?, says = ? WHERE job = ? AND asset = ?
 """
 
 # ---- the status of jobs ----------------------------------------------------------------------------------
 
-STATUS_PAGE = """
-SELECT j.id, j.status, m.total, m.histogram, a.wanted IS NOT :wanted
-FROM jobs j
-CROSS JOIN areas a ON a.id = j.area
-CROSS JOIN items i ON i.id = j.item
-LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
-WHERE j.id > :job AND a.active AND j.status != 'outside' AND (
-    m.job IS NOT NULL OR j.status = 'saved' OR j.status = 'missing' AND a.wanted IS NOT :wanted
-)
-ORDER BY j.id LIMIT :limit
+ROWS_TO_JUDGE = """
+SELECT p.item, p.block, p.codes, m.cells
+FROM asked p CROSS JOIN items i ON i.id = p.item
+LEFT JOIN answers m ON m.item = p.item AND m.block = p.block AND m.step = 'clouds' AND m.asked = :rule
+  AND m.edition = i.edition
+WHERE (p.item, p.block) > (:item, :block) ORDER BY p.item, p.block LIMIT :limit
 """
+OTHER_CELLS = """
+SELECT m.cells FROM answers m CROSS JOIN items i ON i.id = m.item AND i.edition = m.edition
+WHERE m.item = :item AND m.block = :block AND m.step = 'clouds' AND m.asked != :rule
+"""
+"""Measurements of other rules than the selected one."""
+HAS_OTHER_CELLS = "SELECT 1 FROM answers WHERE step = 'clouds' AND asked != :rule LIMIT 1"
 VALID_PRODUCTS = f"""
-SELECT p.job, p.asset FROM products p
-CROSS JOIN jobs j ON j.id = p.job
-CROSS JOIN items i ON i.id = j.item
-WHERE p.job BETWEEN :first AND :last AND p.edition = i.edition AND {OF_KIND.format(crop="p")}
+SELECT p.job FROM products p CROSS JOIN items i ON i.id = p.job >> 32
+WHERE p.job BETWEEN :first AND :last AND p.asset = :asset AND p.edition = i.edition AND {OF_KIND.format(crop="p")}
+ORDER BY p.job
 """  # noqa: S608
 MISSING_ASSETS = """
 SELECT x.job, x.asset, x.cause, x.reason, x.host, x.missing, x.tried, x.due, x.alone FROM absences x
-CROSS JOIN jobs j ON j.id = x.job
-CROSS JOIN items i ON i.id = j.item
+CROSS JOIN items i ON i.id = x.job >> 32
 WHERE x.job BETWEEN :first AND :last AND x.edition = i.edition AND x.missing
 """
-SET_STATUS = """
-UPDATE jobs SET status = :status, reason = :reason, cause = :cause, transient = 0,
-  attempts = CASE :status WHEN 'open' THEN 0 ELSE attempts END
-WHERE id = :job
-"""
+JUDGED_AREAS = "SELECT id, wanted IS NOT ? FROM areas WHERE active"
+JUDGED = "SELECT value FROM meta WHERE key = 'judged'"
+FORGET_JUDGED = "DELETE FROM meta WHERE key = 'judged'"
+SET_JUDGED = "INSERT OR REPLACE INTO meta (key, value) VALUES ('judged', ?)"
+TROUBLED = "SELECT job FROM troubles WHERE job BETWEEN :first AND :last"
 _VIEWS = f"""
-SELECT j.id, j.item, j.area, j.status, j.attempts, j.transient, j.found, a.zone,
-  i.collection, i.item, i.sensed, i.datatake, i.platform, i.grid, i.epsg, m.total, m.histogram,
+SELECT j.id, j.item, j.area, j.status, j.attempts, j.transient, j.code, a.zone,
+  i.collection, i.item, i.sensed, i.datatake, i.platform, i.grid, i.epsg, j.slot, m.cells,
   (SELECT json_group_array(p.asset) FROM products p
    WHERE p.job = j.id AND p.edition = i.edition AND {OF_KIND.format(crop="p")}),
   (SELECT json_group_array(json_array(x.asset, x.due, x.tried)) FROM absences x
@@ -332,23 +308,26 @@ SELECT j.id, j.item, j.area, j.status, j.attempts, j.transient, j.found, a.zone,
   (SELECT json_group_array(t.id) FROM {JOBS_OF_NEWER} WHERE b.item = i.id)
 {{jobs}}
 CROSS JOIN areas a ON a.id = j.area
-LEFT JOIN measures m ON m.job = j.id AND m.edition = i.edition
+LEFT JOIN answers m ON m.item = j.item AND m.block = j.block AND m.step = 'clouds' AND m.asked = :rule
+  AND m.edition = i.edition
 WHERE {{which}} AND a.active AND {WANTED}
   AND NOT (:newest AND ({NEWER_HAS_ANSWER} OR j.status != 'saved' AND {NEWER_HAS_JOB}))
 """  # noqa: S608
 """Jobs that may count for their overpass: where a better edition of their item has a job, it takes their place."""
 VIEWS_OF_TIME = _VIEWS.format(
-    jobs="FROM items i CROSS JOIN jobs j ON j.item = i.id",
-    which="i.sensed BETWEEN :since AND :until AND j.area IN (SELECT value FROM json_each(:areas))",
+    jobs="FROM items i CROSS JOIN json_each(:areas) e "
+    f"CROSS JOIN jobs j ON j.item = i.id AND {of_area('e.value')}",
+    which="i.sensed BETWEEN :since AND :until",
 )
 VIEWS_OF_AREA = _VIEWS.format(
-    jobs="FROM jobs j CROSS JOIN items i ON i.id = j.item", which="j.area = :area AND j.status != 'outside'"
+    jobs="FROM jobs j CROSS JOIN items i ON i.id = j.item",
+    which=f"{of_area(':area')} AND j.status != 'outside'",
 )
-AREAS_OF_JOBS = "SELECT DISTINCT area FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
 ACTIVE_AREAS = "SELECT id FROM areas WHERE active ORDER BY id"
-SET_CHOICE = "UPDATE jobs SET status = ?, reason = '', cause = '', transient = 0 WHERE id = ?"
 SETTLED = "SELECT value FROM meta WHERE key = 'overpasses'"
 SET_SETTLED = "INSERT OR REPLACE INTO meta (key, value) VALUES ('overpasses', ?)"
 UNSETTLE = "DELETE FROM meta WHERE key = 'overpasses'"
-ANSWERS = "SELECT id, status, reason FROM jobs WHERE id IN (SELECT value FROM json_each(?))"
+ANSWERS = f"""
+SELECT j.id, j.status, j.reason FROM json_each(?) e CROSS JOIN jobs j ON {of_job("e.value")}
+"""  # noqa: S608
 SET_SELECTION = "UPDATE areas SET wanted = :wanted WHERE active AND wanted IS NOT :wanted"

@@ -18,6 +18,7 @@ from tests.support.states import (
     B,
     C,
     add,
+    each,
     failed,
     judge,
     make_area,
@@ -89,7 +90,7 @@ def test_a_renamed_area_keeps_its_answers_and_its_folder_moves(state: State) -> 
     assert folders(state) == {A.fingerprint: "new-name"}
     state.sync_areas([renamed])
     assert not state.is_moving()
-    state.update_statuses(judge, VISUAL)
+    state.update_statuses(each(judge), VISUAL)
     state.begin_run("{}", "1.0")
     assert add(state, make_scene(), [renamed]) == []
     assert [(row.area, row.folder) for row in state.saved_rows(VISUAL)] == [("new name", "new-name")]

@@ -676,7 +676,7 @@ def test_quiet_never_ends_with_3_without_a_word(s2: Shell, tmp_path: Path, stage
     assert len(first.told) == 4
     stage.sandbox.clear_faults()
     with contextlib.closing(sqlite3.connect(Config.load(path).run.state)) as db, db:
-        db.execute("UPDATE jobs SET transient = 0 WHERE status = 'failed'")
+        db.execute("UPDATE troubles SET transient = 0")
     for arguments in (["-q"], ["-q", "--json"]):
         again = s2("run", path, *arguments)
         assert again.code == 3

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 
+from s2async.clouds.rule import VERDICTS
 from s2async.clouds.scl import SclRule, measure
 from s2async.clouds.shares import bad_pixels, cloud_percent, valid_percent
 from s2async.cog.grid import Grid
@@ -167,6 +168,28 @@ def test_exactly_at_the_limit_is_clear_and_one_pixel_more_is_not(hundredths: int
         assert judged(0, bad, valid, rule) is (None if bad else Status.NODATA)
         if bad:
             assert judged(0, bad - 1, valid, rule) is Status.NODATA
+
+
+@given(
+    st.lists(
+        st.lists(st.integers(0, 9) | st.integers(0, 2**57), min_size=13, max_size=13), min_size=1, max_size=20
+    ),
+    st.integers(0, 9),
+    st.sets(st.sampled_from(range(1, 12))),
+    st.sampled_from([0, 1, 100, 5000, 9999, 10_000]),
+    st.sampled_from([0, 1, 100, 5000, 9999, 10_000]),
+)
+def test_many_verdicts_are_those_of_each(
+    counts: list[list[int]], unseen: int, classes: set[int], max_cloud: int, min_valid: int
+) -> None:
+    rule = SclRule(classes=frozenset(classes), max_cloud=max_cloud, min_valid=min_valid)
+    measures = [CloudMeasure(histogram=tuple(row), total=sum(row) + unseen) for row in counts]
+    for some in (measures, [one for one in measures if one.total < 10**9]):
+        histograms = np.array([one.histogram for one in some], np.int64).reshape(-1, 13)
+        totals = np.array([one.total for one in some], np.int64)
+        assert [VERDICTS[code] for code in rule.verdicts(histograms, totals)] == [
+            rule.verdict(one) for one in some
+        ]
 
 
 def test_too_little_data_is_told_before_too_many_clouds() -> None:

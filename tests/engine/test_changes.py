@@ -427,7 +427,7 @@ def test_an_edition_that_is_replaced_while_its_jobs_wait_or_are_worked_on(
     assert ran.progress.found == 1 + begun
     assert ran.summary.left == 0
     with State.create_or_open(ran.config.run.state) as state:
-        stored = state.stored_crops(VISUAL)
+        stored = list(state.stored_crops(VISUAL))
     assert {made.asset: verify.fault(made, ran.config.output.folder) for made in stored} == {
         "red": "",
         "visual": "",
@@ -448,7 +448,7 @@ def test_an_update_without_a_new_version_changes_nothing(tmp_path: Path, changin
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock that a test sets."""
     found = Clock()
-    monkeypatch.setattr("s2async.state.writer._seconds", lambda: found.now)
+    monkeypatch.setattr("s2async.state.writer.seconds", lambda: found.now)
     return found
 
 
@@ -659,7 +659,7 @@ def test_a_lost_crop_of_a_job_that_failed_is_written_anew(tmp_path: Path, stage:
     assert not run(tmp_path, stage, **both).cogs, "given up"
     crop(first, "North", CLEAR).unlink()
     with State.create_or_open(first.config.run.state) as state:
-        stored = state.stored_crops(VISUAL)
+        stored = list(state.stored_crops(VISUAL))
         state.forget_crops([each for each in stored if verify.fault(each, first.config.output.folder)])
     again = run(tmp_path, stage, **both)
     assert again.paths[f"{CLEAR}/TCI.tif"] == 1

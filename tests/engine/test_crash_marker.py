@@ -21,7 +21,8 @@ from s2async.engine import crash_marker, start, worker
 from s2async.engine.crash_marker import Left, Marks
 from s2async.errors import LocalError
 from s2async.models import Batch, BatchResult
-from s2async.state.transactions import MOST_KILLS
+from s2async.state import jobs
+from s2async.state.items import MOST_KILLS
 from s2async.state.writer import State
 from tests.support import worlds
 from tests.support.worlds import Stage
@@ -167,16 +168,23 @@ def test_a_job_that_the_system_kills_for_again_and_again_is_set_aside(tmp_path: 
     config = Config.load(worlds.write_config(tmp_path, stage.sandbox))
     worlds.run(tmp_path / "config.toml", stage.sandbox)
     with State.create_or_open(config.run.state) as state:
-        state._db.execute("UPDATE jobs SET status = 'open' WHERE id < 4")
-        assert not state.mark_crashed(Left(jobs=frozenset({1, 2, 3}))), "beside others it says little"
+        first, second, third, other = [
+            job for (job,) in state._db.execute("SELECT id FROM jobs ORDER BY id LIMIT 4")
+        ]
+        jobs.reopen(state._db, [first, second, third])
+        assert not state.mark_crashed(Left(jobs=frozenset({first, second, third}))), "beside others it says little"
         for _ in range(MOST_KILLS - 1):
-            assert not state.mark_crashed(Left(jobs=frozenset({2}), alone=True))
-        assert not state.mark_crashed(Left(jobs=frozenset({5}), alone=True, crash="Aborted")), "it has its answer"
-        ((_, _, reason),) = state.mark_crashed(Left(jobs=frozenset({2}), alone=True))
+            assert not state.mark_crashed(Left(jobs=frozenset({second}), alone=True))
+        assert not state.mark_crashed(Left(jobs=frozenset({other}), alone=True, crash="Aborted")), (
+            "it has its answer"
+        )
+        ((_, _, reason),) = state.mark_crashed(Left(jobs=frozenset({second}), alone=True))
         assert reason == f"set aside: decoding it saw the program killed {MOST_KILLS} times; retry brings it back"
-        assert state._db.execute("SELECT id, reason FROM jobs WHERE status = 'failed'").fetchall() == [(2, reason)]
+        assert state._db.execute("SELECT id, reason FROM jobs WHERE status = 'failed'").fetchall() == [
+            (second, reason)
+        ]
         assert state.retry() == 1
-        assert not state.mark_crashed(Left(jobs=frozenset({2}), alone=True)), "brought back, it begins anew"
+        assert not state.mark_crashed(Left(jobs=frozenset({second}), alone=True)), "brought back, it begins anew"
 
 
 def test_suspects_are_worked_on_before_all_others_one_job_a_batch_and_one_thread_for_all(
@@ -186,10 +194,9 @@ def test_suspects_are_worked_on_before_all_others_one_job_a_batch_and_one_thread
     config = Config.load(path)
     worlds.run(path, stage.sandbox)
     with State.create_or_open(config.run.state) as state:
-        state._db.execute("UPDATE jobs SET status = 'open'")
-        state._db.execute("DELETE FROM measures")
-        jobs = [job for (job,) in state._db.execute("SELECT id FROM jobs ORDER BY id DESC LIMIT 5")]
-        assert not state.mark_crashed(Left(jobs=frozenset([*jobs, 10**9])))
+        worlds.forget_answers(state._db)
+        last = [job for (job,) in state._db.execute("SELECT id FROM jobs ORDER BY id DESC LIMIT 5")]
+        assert not state.mark_crashed(Left(jobs=frozenset([*last, 10**9])))
     seen = list[tuple[list[int], int]]()
     plain = worker.process
 
@@ -202,11 +209,11 @@ def test_suspects_are_worked_on_before_all_others_one_job_a_batch_and_one_thread
     monkeypatch.setattr(worker, "process", watched)
     monkeypatch.setattr(start, "THREADS", 3)
     assert worlds.run(path, stage.sandbox).summary.clean
-    assert sorted(seen[:5]) == sorted(([job], 1) for job in jobs)
+    assert sorted(seen[:5]) == sorted(([job], 1) for job in last)
     assert all(threads == 3 for _, threads in seen[5:])
     rest = [job for batch, _ in seen[5:] for job in batch]
     assert len(rest) == len(set(rest)) == len(worlds.jobs(config)) - 5
-    assert not set(rest) & set(jobs)
+    assert not set(rest) & set(last)
 
 
 # ---- the marks -------------------------------------------------------------------------------------------

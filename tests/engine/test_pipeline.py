@@ -286,9 +286,7 @@ def test_jobs_of_a_scene_stay_together_over_the_pages_of_the_state(
     config = Config.load(path)
     whole = worlds.run(path, stage.sandbox)
     with State.create_or_open(config.run.state) as state:
-        state._db.execute("UPDATE jobs SET status = 'open'")
-        state._db.execute("DELETE FROM measures")
-        state._db.execute("DELETE FROM products")
+        worlds.forget_answers(state._db)
     monkeypatch.setattr(feeding, "STATE_PAGE", 4)
     again = worlds.run(path, stage.sandbox)
     known = {entry.path.removeprefix("/cogs/"): 1 for entry in whole.cogs if entry.status == 206}

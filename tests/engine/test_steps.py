@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
-from s2async.clouds.rule import AreaPixels, CloudRule
+from s2async.clouds.rule import AreaPixels, CloudRule, judge_each
 from s2async.clouds.scl import SclRule
 from s2async.config.model import Config
 from s2async.engine import worker
@@ -67,6 +66,9 @@ class DarkRule:
             return Status.NODATA
         return Status.CLOUDY if measured.histogram[2] * 2 > measured.valid else None
 
+    def verdicts(self, histograms: NDArray[np.int64], totals: NDArray[np.int64], /) -> NDArray[np.uint8]:
+        return judge_each(self.verdict, histograms, totals, self.name)
+
     def is_held(self, pixels: int, total: int, /) -> bool:
         return pixels * 2 >= total
 
@@ -100,6 +102,9 @@ class BothRule:
 
     def verdict(self, measured: CloudMeasure, /) -> Status | None:
         return Status.CLOUDY if measured.histogram[1] else None
+
+    def verdicts(self, histograms: NDArray[np.int64], totals: NDArray[np.int64], /) -> NDArray[np.uint8]:
+        return judge_each(self.verdict, histograms, totals, self.name)
 
     def is_held(self, pixels: int, total: int, /) -> bool:
         return pixels == total
@@ -260,8 +265,7 @@ def test_a_run_with_another_rule_is_recorded_and_not_measured_again(
         dark, bright = dict.fromkeys(("North", "Wide"), "saved"), dict.fromkeys(("Tall", "Rim", "South"), "cloudy")
         assert recorded == {**dark, **bright, "Beyond": "outside"}
         assert not [path for path in first.paths if path.endswith("SCL.tif")]
-        stored = worlds.query(first.config.run.state, "SELECT histogram FROM measures")
-        assert all(json.loads(column)[0] == "dark" for (column,) in stored)
+        assert worlds.query(first.config.run.state, "SELECT DISTINCT asked FROM answers") == [("dark",)]
         again = worlds.run(path, stage.sandbox)
         assert not again.cogs, "judged by what the state holds"
         assert recorded_statuses(first.config) == recorded

@@ -42,7 +42,10 @@ def test_tags_are_read_as_gdal_reads_them(tmp_path: Path, stage: Stage) -> None:
     assert tags.read(b"") == tags.read(b"no crop at all") == {}
 
 
-def test_what_is_gone_or_wrong_is_opened_again_and_nothing_else(tmp_path: Path, stage: Stage) -> None:
+def test_what_is_gone_or_wrong_is_opened_again_and_nothing_else(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "PAGE", 2)
     path = worlds.write_config(tmp_path, stage.sandbox)
     before = worlds.run(path, stage.sandbox)
     result, config = worlds.result(before.config), before.config
@@ -76,7 +79,7 @@ def test_a_crop_of_another_kind_than_recorded_is_told(tmp_path: Path, stage: Sta
     path = worlds.write_config(tmp_path, stage.sandbox)
     config = worlds.run(path, stage.sandbox).config
     with Ledger.read(config.run.state) as state:
-        crop = state.stored_crops(config.selection())[0]
+        crop = next(state.stored_crops(config.selection()))
     assert not verify.fault(crop, config.output.folder)
     for change in ({"mask": False}, {"asset": "red"}, {"item": "other"}, {"fingerprint": "0" * 16}):
         fields = {name: getattr(crop, name) for name in crop.__slots__} | change

@@ -138,7 +138,7 @@ def test_a_folder_that_moves_onto_files_of_the_same_names_tells_them(tmp_path: P
 def test_crops_that_a_killed_run_did_not_record_are_nobodys_news(tmp_path: Path, stage: Stage) -> None:
     first = run(tmp_path, stage)
     with State.create_or_open(first.config.run.state) as state:
-        state.forget_crops(state.stored_crops(first.config.selection()))
+        state.forget_crops(list(state.stored_crops(first.config.selection())))
     again = run(tmp_path, stage)
     assert again.summary.done == {"saved": 3}
     assert over(again) == []

@@ -16,6 +16,7 @@ from tests.support.states import (
     B,
     add,
     cloudy,
+    each,
     failed,
     judge,
     lack,
@@ -51,8 +52,8 @@ def test_what_a_job_lacks_is_remembered_by_asset_until_it_is_there(
     assert lacking(state, VISUAL) == [("b", "scl", "not-there", 1)], "what is not wanted does not count"
     now = time.time()
     for day, (tries, cause) in enumerate(((2, Cause.NOT_THERE), (1, Cause.DENIED), (2, Cause.DENIED))):
-        monkeypatch.setattr("s2async.state.writer._seconds", lambda day=day: int(now) + day * 86_400)
-        assert state.update_statuses(judge, OTHER) == {}
+        monkeypatch.setattr("s2async.state.writer.seconds", lambda day=day: int(now) + day * 86_400)
+        assert state.update_statuses(each(judge), OTHER) == {}
         state.reopen_due(OTHER)
         state.reopen_transient(limit=10)
         state.begin_run("{}", "1.0")

@@ -154,23 +154,23 @@ def test_settings_that_change_are_applied_to_what_is_known(state: State) -> None
     (second,) = begin(state, other("o2", minutes=2880.1, datatake=SECOND))
     record(state, *map(saved, jobs[:2]), cloudy(jobs[2]), saved(second))
     assert state.choose_for_all(RULE, VISUAL) == 0
-    state.update_statuses(RULE.verdict, ONE)
+    state.update_statuses(RULE.verdicts, ONE)
     assert state.choose_for_all(RULE, ONE) == 2
     assert statuses(state) == {"h1": "saved", "o1": "duplicate", "h2": "duplicate", "o2": "saved"}
-    state.update_statuses(RULE.verdict, ONE)
+    state.update_statuses(RULE.verdicts, ONE)
     assert state.choose_for_all(RULE, ONE) == 0
     counted = state.counts(ONE).total
     assert counted == {"saved": 2, "duplicate": 2}
     assert state.clear_days() == 2
-    state.update_statuses(RULE.verdict, VISUAL)
+    state.update_statuses(RULE.verdicts, VISUAL)
     assert statuses(state) == {"h1": "saved", "o1": "saved", "h2": "cloudy", "o2": "saved"}
 
 
 def test_where_the_item_that_counts_lost_its_crop_it_is_cut_again(state: State) -> None:
     at_home, elsewhere = begin(state, home(), other())
     record(state, saved(at_home), Outcome(job=elsewhere, status=Status.DUPLICATE, measure=CLEAR))
-    state.forget_crops(state.stored_crops(ONE))
-    state.update_statuses(RULE.verdict, ONE)
+    state.forget_crops(list(state.stored_crops(ONE)))
+    state.update_statuses(RULE.verdicts, ONE)
     assert state.choose_for_all(RULE, ONE) == 0
     assert statuses(state) == {"home": OPEN, "other": "duplicate"}
 

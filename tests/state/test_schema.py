@@ -24,6 +24,7 @@ from s2async.models import (
     FileFact,
 )
 from s2async.state import schema
+from s2async.state.packed import job_number
 from s2async.state.reader import Ledger
 from s2async.state.records import OPEN
 from s2async.state.writer import State
@@ -33,6 +34,7 @@ from tests.support.states import (
     B,
     C,
     add,
+    each,
     judge,
     make_area,
     make_scene,
@@ -106,7 +108,7 @@ def test_damage_that_breaks_no_statement_yet_is_found_as_well(path: Path) -> Non
         areas = [make_area(f"area {i}") for i in range(300)]
         start(state, areas)
         add(state, make_scene(), areas)
-        root = state._db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'jobs'").fetchone()[0]
+        root = state._db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'asked'").fetchone()[0]
     content = bytearray(path.read_bytes())
     content[root * 4096 - 8 : root * 4096] = b"\xff" * 8
     page = (root - 1) * 4096
@@ -184,13 +186,13 @@ def test_a_state_of_the_first_version_goes_on(path: Path) -> None:
     load(path, "state_v3.sql", "DROP TABLE headers", "DROP TABLE suspects", "PRAGMA user_version = 1")
     with contextlib.closing(sqlite3.connect(path)) as db:
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-        before = db.execute("SELECT id, item, area, status, found FROM jobs").fetchall()
+        before = db.execute("SELECT item, area, status FROM jobs").fetchall()
     with State.create_or_open(path) as state:
         later = {name for (name,) in state._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         new = {"headers", "suspects", "absences", "places", "shelves", "superseded", "bands", "evidence"}
-        assert later - tables == new
-        assert tables <= later
-        assert state._db.execute("SELECT id, item, area, status, found FROM jobs").fetchall() == before
+        assert later - tables == new | {"asked", "answers", "troubles", "slots"}
+        assert tables - later == {"jobs", "measures"}
+        assert state._db.execute("SELECT item, area, status FROM jobs ORDER BY 1, 2").fetchall() == sorted(before)
         assert state._db.execute("PRAGMA foreign_key_check").fetchall() == []
         scene = make_scene("S5", minutes=40)
         assert state.known_files(scene) == ()
@@ -207,7 +209,9 @@ def test_bands_of_a_state_without_offsets_wait_for_verify(path: Path) -> None:
     """They are published and their tags say nothing; other crops are of no kind of reflectance."""
     load(path, "state_v4.sql")
     with contextlib.closing(sqlite3.connect(path)) as db, db:
-        (job,) = db.execute("SELECT min(job) FROM products").fetchone()
+        (job, item, area) = db.execute(
+            "SELECT min(p.job), j.item, j.area FROM products p JOIN jobs j ON j.id = p.job"
+        ).fetchone()
         db.execute("UPDATE products SET asset = 'B04_10m' WHERE job = ?", (job,))
     with State.create_or_open(path) as state:
         rows = state._db.execute("SELECT DISTINCT asset, harmonised, says FROM products ORDER BY asset").fetchall()
@@ -216,7 +220,7 @@ def test_bands_of_a_state_without_offsets_wait_for_verify(path: Path) -> None:
         assert (doubt.crops, doubt.untold) == (1, True)
         assert state.band_crops(harmonised=False) == []
         (crop,) = state.band_crops(harmonised=False, untold=True)
-        assert (crop.job, crop.numbers, crop.subtracted, crop.untold) == (job, None, 0, True)
+        assert (crop.job, crop.numbers, crop.subtracted, crop.untold) == (job_number(item, area), None, 0, True)
 
 
 def test_a_state_of_areas_with_one_name_and_folder_each_goes_on(path: Path) -> None:
@@ -242,7 +246,7 @@ def test_a_state_of_areas_with_one_name_and_folder_each_goes_on(path: Path) -> N
         summer = replace(B, start=date(2022, 1, 2), end=date(2022, 1, 2), attributes={"crop": "rye"})
         state.sync_areas([renamed, A, summer])
         assert not state.is_moving()
-        state.update_statuses(judge, VISUAL)
+        state.update_statuses(each(judge), VISUAL)
         state.begin_run("{}", "1.0")
         assert state.reopen_transient() == 1
         assert [(job.area.name, job.scene.id) for job in open_jobs(state)] == [("b", "S2"), ("d", "S2")]
@@ -274,7 +278,7 @@ def test_a_state_that_told_reasons_in_words_only_goes_on(path: Path) -> None:
 
         state.sync_areas([A, B, C])
         state.commit_folders()
-        assert state.update_statuses(judge, VISUAL) == {}
+        assert state.update_statuses(each(judge), VISUAL) == {}
         assert state.reopen_transient() == 4, "not the one of an unsupported layout, nor the one that crashed"
         assert state.reopen_due(VISUAL) == 2
         state.begin_run("{}", "1.0")
@@ -322,7 +326,7 @@ def test_reading_while_a_run_writes(state: State) -> None:
         assert view.counts(VISUAL).total == {OPEN: 1, "saved": 1}
         assert [row.area for row in rows_while_writing] == ["a"]
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            view._db.execute("DELETE FROM jobs")
+            view._db.execute("DELETE FROM asked")
 
 
 HOLD = """

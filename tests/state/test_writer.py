@@ -35,6 +35,7 @@ from tests.support.states import (
     C,
     add,
     cloudy,
+    each,
     failed,
     judge,
     lack,
@@ -101,7 +102,7 @@ def test_pages_hold_every_open_job_once_also_when_rows_come_and_go_meanwhile(sta
     for shift in range(13):  # the jobs of an item are not neighbours in the table
         for scene in scenes:
             expected += [job.id for job in add(state, scene, [areas[shift]])]
-    state.update_statuses(judge, VISUAL)
+    state.update_statuses(each(judge), VISUAL)
     state.begin_run("{}", "1.0")
     seen: list[Job] = []
     cursor: Cursor | None = None
@@ -145,7 +146,7 @@ def test_a_resumed_job_brings_what_is_known(state: State) -> None:
     record(state, half, failed(jobs[1], transient=True))
     state.sync_areas([A, B])
     state.commit_folders()
-    state.update_statuses(judge, both)
+    state.update_statuses(each(judge), both)
     assert state.reopen_transient() == 2
     state.begin_run("{}", "1.0")
     found = {job.area.name: job for job in open_jobs(state)}
@@ -450,13 +451,13 @@ def test_what_follows_from_the_facts(
     lacks = (lack("visual"),) if before is Status.MISSING else ()
     answer = Outcome(job=job, status=before, measure=measure, products=products, reason="why", lacks=lacks)
     record(state, answer)
-    changes = state.update_statuses(judge, selection)
+    changes = state.update_statuses(each(judge), selection)
     assert changes == ({} if after == before else {(str(before), after): 1})
     assert state.counts(VISUAL).total == {after: 1}
     kept = state._db.execute("SELECT reason FROM jobs").fetchone()[0]
     lacks_none_now = after == "saved" and selection != SAME
     assert kept == ("why" if after == before and not lacks_none_now else "")
-    assert state.update_statuses(judge, selection) == {}
+    assert state.update_statuses(each(judge), selection) == {}
 
 
 @pytest.mark.parametrize(
@@ -479,12 +480,12 @@ def test_a_measurement_of_another_rule_is_not_judged(state: State, before: str, 
     def never(measured: CloudMeasure) -> Status | None:
         raise AssertionError(measured)
 
-    assert state.update_statuses(never, other) == ({} if after == before else {(before, after): 1})
+    assert state.update_statuses(each(never), other) == ({} if after == before else {(before, after): 1})
     assert [row.measure for row in state.job_rows(other)] == [None]
     assert [row.measure for row in state.job_rows(VISUAL)] == [CLEAR]
     state.begin_run("{}", "1.0")
     assert [job.measure for job in open_jobs(state, selection=other)] == [None] * (after == OPEN)
-    assert state.update_statuses(never, other) == {}
+    assert state.update_statuses(each(never), other) == {}
 
 
 def test_open_jobs_with_a_measurement_are_judged_too(state: State) -> None:
@@ -492,8 +493,8 @@ def test_open_jobs_with_a_measurement_are_judged_too(state: State) -> None:
     jobs = add(state, make_scene(), [A, B])
     record(state, failed(jobs[0], measure=CLEAR), failed(jobs[1]))
     state.retry()
-    assert state.update_statuses(lambda _: Status.CLOUDY, VISUAL) == {("open", "cloudy"): 1}
-    assert state.update_statuses(judge, VISUAL) == {("cloudy", "open"): 1}
+    assert state.update_statuses(each(lambda _: Status.CLOUDY), VISUAL) == {("open", "cloudy"): 1}
+    assert state.update_statuses(each(judge), VISUAL) == {("cloudy", "open"): 1}
 
 
 def test_an_area_that_comes_back_is_compared_with_what_was_wanted_when_it_left(state: State) -> None:
@@ -513,7 +514,7 @@ def test_many_jobs_are_judged_in_pages(state: State, monkeypatch: pytest.MonkeyP
     jobs = add(state, make_scene(), areas)
     for i, job in enumerate(jobs):
         record(state, saved(job) if i % 3 == 0 else cloudy(job) if i % 3 == 1 else failed(job))
-    assert state.update_statuses(lambda measured: None if judge(measured) else Status.CLOUDY, VISUAL) == {
+    assert state.update_statuses(each(lambda measured: None if judge(measured) else Status.CLOUDY), VISUAL) == {
         ("saved", "cloudy"): 14,
         ("cloudy", "open"): 13,
     }

@@ -11,7 +11,7 @@ from typing import Final
 from s2async.errors import S2AsyncError
 from s2async.state.writer import State
 from tests.support.hostile_inputs import REFUSED, RIGHT, WRONG, Judged
-from tests.support.states import VISUAL, add, judge, make_area, make_scene, start
+from tests.support.states import VISUAL, add, each, judge, make_area, make_scene, start
 
 AREAS: Final = [make_area(f"area {number}") for number in range(60)]
 
@@ -102,7 +102,7 @@ def try_damage(damage: str, folder: Path) -> Judged:
     before = path.read_bytes()
     try:
         with State.create_or_open(path) as state:
-            state.update_statuses(judge, VISUAL)
+            state.update_statuses(each(judge), VISUAL)
             jobs = state.counts(VISUAL).total["open"]
     except S2AsyncError as error:
         line = str(error)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from shapely import box
 
+from s2async.clouds.rule import judge_each
 from s2async.models import (
     Area,
     Asset,
@@ -24,6 +26,7 @@ from s2async.models import (
     Status,
 )
 from s2async.state.records import Cursor
+from s2async.state.statuses import Judge
 from s2async.state.writer import State
 
 VISUAL = Selection(assets=("visual",), mask=True, format="gtiff")
@@ -36,6 +39,11 @@ def judge(measured: CloudMeasure) -> Status | None:
     if not measured.valid:
         return Status.NODATA
     return Status.CLOUDY if measured.histogram[9] else None
+
+
+def each(judge: Callable[[CloudMeasure], Status | None]) -> Judge:
+    """Judge measurements one by one, as `clouds.rule.CloudRule.verdicts` judges many."""
+    return partial(judge_each, judge)
 
 
 def make_area(name: str, *, folder: str | None = None, key: str | None = None) -> Area:
@@ -119,7 +127,7 @@ def start(state: State, areas: Sequence[Area], selection: Selection = VISUAL) ->
     """What a run does before its first request."""
     state.sync_areas(areas)
     state.commit_folders()
-    changes = state.update_statuses(judge, selection)
+    changes = state.update_statuses(each(judge), selection)
     state.begin_run("{}", "1.0")
     return changes
 

@@ -40,6 +40,7 @@ from s2async.sandbox.server.process import Sandbox
 from s2async.sandbox.server.process import start as start_server
 from s2async.sandbox.settings import toml
 from s2async.sandbox.truth import oracle
+from s2async.state import packed
 
 WEST, NORTH, SIDE = 390_000.0, 5_820_000.0, 5120.0
 EPSG = 32633
@@ -395,6 +396,16 @@ def writing(config: Config) -> Iterator[sqlite3.Connection]:
     """A state file, open for SQL alone."""
     with closing(sqlite3.connect(config.run.state)) as db, db:
         yield db
+
+
+def forget_answers(db: sqlite3.Connection) -> None:
+    """As if nothing had been measured or saved of the jobs, which are all open."""
+    codes = "codes"
+    for letter in set(packed.CODES.values()):
+        codes = f"replace({codes}, '{letter}', 'o')"
+    db.execute(f"UPDATE asked SET codes = {codes}")
+    db.execute("DELETE FROM answers")
+    db.execute("DELETE FROM products")
 
 
 def settle(config: Config) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -94,17 +95,19 @@ def recorded_jobs(state: Path) -> Iterator[RecordedJob]:
         products: dict[int, dict[str, str]] = {}
         for job, asset, file in db.execute("SELECT job, asset, file FROM products"):
             products.setdefault(job, {})[asset] = file
-        for job, name, wkb, folder, item, status, reason, base, assets, total, histogram in db.execute(
+        for job, name, wkb, folder, item, status, reason, base, assets, slot, cells in db.execute(
             """SELECT jobs.id, shelves.name, areas.polygon, shelves.folder, items.item, jobs.status, jobs.reason,
-                      items.base, items.assets, measures.total, measures.histogram
+                      items.base, items.assets, jobs.slot, answers.cells
                FROM jobs JOIN areas ON areas.id = jobs.area JOIN items ON items.id = jobs.item
                JOIN shelves ON shelves.area = areas.id AND items.sensed >= shelves.since
                  AND items.sensed < shelves.until
-               LEFT JOIN measures ON measures.job = jobs.id ORDER BY shelves.name, items.item"""
+               LEFT JOIN answers ON answers.item = jobs.item AND answers.block = jobs.block
+                 AND answers.step = 'clouds' AND answers.asked = 'scl'
+               ORDER BY shelves.name, items.item"""
         ):
-            counts = None
-            if histogram is not None:
-                counts = tuple(int(n) for n in np.frombuffer(histogram, dtype=f"<u{len(histogram) // 13}"))
+            numbers = _numbers_at(cells, slot) if cells else None
+            counts = tuple(numbers[1:]) if numbers else None
+            total = sum(numbers) if numbers else None
             yield RecordedJob(
                 area=name,
                 polygon=shapely.from_wkb(wkb),
@@ -117,6 +120,23 @@ def recorded_jobs(state: Path) -> Iterator[RecordedJob]:
                 total=total,
                 products=products.get(job, {}),
             )
+
+
+def _numbers_at(cells: bytes, slot: int) -> list[int] | None:
+    """The row of a slot in a packed table of the state, read the plain way, number by number."""
+    plain = zlib.decompress(cells[1:]) if cells[0] else cells[1:]
+    rows, columns, rest = plain[0] + 1, plain[1], plain[2:]
+    if rows <= 32:
+        slots, rest = list(rest[:rows]), rest[rows:]
+    else:
+        slots, rest = [n for n in range(256) if rest[n // 8] >> n % 8 & 1], rest[32:]
+    if slot not in slots:
+        return None
+    row, widths, at, numbers = slots.index(slot), rest[:columns], columns, []
+    for width in widths:
+        numbers.append(int.from_bytes(rest[at + row * width : at + (row + 1) * width], "little"))
+        at += rows * width
+    return numbers
 
 
 def check_job(

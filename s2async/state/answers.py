@@ -1,0 +1,172 @@
+"""Steps of the state's transactions about answers: what was measured, saved and missed, and offsets of bands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+
+from s2async import reasons
+from s2async.catalog.facts import Conventions, facts
+from s2async.models import FileFact, Lack, Outcome, Product, Selection, Status
+from s2async.reflectance.decision import decide, is_reflectance
+from s2async.reflectance.evidence import Evidence
+from s2async.state import jobs, measures, reader_sql, statuses
+from s2async.state import writer_sql as sql
+from s2async.state.database import Connection
+from s2async.state.packed import item_of
+from s2async.state.serialization import hash_address, lack, selection_values, to_scene
+
+
+def add_files(db: Connection, item: int, facts: Sequence[FileFact]) -> None:
+    """Record sizes and headers of files of the present edition of an item."""
+    db.executemany(sql.ADD_FILE, [(item, fact.asset, fact.size, fact.etag) for fact in facts])
+    headers = [(item, fact.asset, hash_address(fact.href), fact.header) for fact in facts if fact.header]
+    db.executemany(sql.ADD_HEADER, headers)
+
+
+def accept(
+    db: Connection, item: int, outcomes: Sequence[Outcome], measured: Collection[str], run: int, now: int
+) -> None:
+    """Record answers about the present edition of an item.
+
+    Args:
+        db: the open transaction.
+        item: row of the item.
+        outcomes: the answers.
+        measured: keys of the assets that the cloud rule measures.
+        run: row of the run that got them.
+        now: seconds since 1970, UTC.
+
+    Raises:
+        ValueError: a job is not one of this state and item.
+    """
+    numbers = [outcome.job.id for outcome in outcomes]
+    if any(item_of(job) != item for job in numbers) or not jobs.are_known(db, numbers):
+        raise ValueError(f"jobs of {outcomes[0].job.scene.id} are not in this state")
+    jobs.answer(db, [_answer(outcome) for outcome in outcomes])
+    # a failed job was perhaps not decoded at all
+    marked = [(outcome.job.id,) for outcome in outcomes if outcome.status is not Status.FAILED]
+    db.executemany(sql.CLEAR_MARK, marked)
+    measures.note(db, [(outcome.job.id, outcome.measure) for outcome in outcomes if outcome.measure])
+    for outcome in outcomes:
+        job = outcome.job
+        keep(db, job.id, outcome.products)
+        for absence in outcome.lacks:
+            if not absence.known:
+                _add_absence(db, item, job.id, absence, run, now)
+        if job.lacks:
+            lacking = {absence.asset for absence in outcome.lacks}
+            there = {crop.asset for crop in outcome.products}.union(measured if outcome.measure else ())
+            db.executemany(sql.DROP_ABSENCE, [(job.id, asset) for asset in there - lacking])
+
+
+def _answer(outcome: Outcome) -> jobs.Answer:
+    return jobs.Answer(
+        outcome.job.id, outcome.status, outcome.reason, outcome.cause or "", outcome.transient, tried=True
+    )
+
+
+def keep(db: Connection, job: int, products: Iterable[Product]) -> None:
+    """Record what was saved for a job, about the present edition of its item.
+
+    `decide_offsets` must follow where a product has numbers.
+    """
+    for crop in products:
+        values = {
+            "job": job,
+            "asset": crop.asset,
+            "mask": crop.mask,
+            "format": crop.format,
+            "epsg": crop.epsg,
+            "bytes": crop.bytes,
+            "sha256": bytes.fromhex(crop.sha256),
+            "file": crop.file,
+            # A band without numbers is rebuilt from a crop of an earlier version, which says nothing.
+            "harmonised": (
+                crop.numbers.harmonised if crop.numbers else False if is_reflectance(crop.asset) else None
+            ),
+            "says": crop.numbers.says if crop.numbers else None,
+        }
+        db.execute(sql.ADD_PRODUCT, values)
+        if crop.numbers:
+            add_evidence(db, job, crop.asset, crop.evidence, crop.stated)
+
+
+def add_evidence(db: Connection, job: int, asset: str, evidence: Evidence | None, stated: float | None) -> None:
+    """Record what a crop shows of the offset of its band, and what its source file states.
+
+    `decide_offsets` must follow. Pixels of a crop that was cut again replace its former ones.
+    """
+    which = {"job": job, "asset": asset}
+    if evidence is not None:
+        seen = {"pixels": evidence.pixels, "dark": evidence.dark, "wrapped": evidence.wrapped}
+        db.execute(sql.ADD_EVIDENCE, which | seen)
+    db.execute(sql.ADD_BAND, which | {"stated": stated})
+
+
+def decide_offsets(db: Connection, item: int, conventions: Conventions) -> None:
+    """Decide again on the offsets of the bands of an item of which crops were cut.
+
+    Args:
+        db: the open transaction.
+        item: row of the item.
+        conventions: what the user says about archives.
+    """
+    bands = db.execute(reader_sql.BANDS, (item,)).fetchall()
+    if not bands:
+        return
+    scene = to_scene(db.execute(reader_sql.ITEM, (item,)).fetchone()[1:])
+    override = conventions.of(scene)
+    evidence = Evidence(*db.execute(reader_sql.EVIDENCE, (item,)).fetchone())
+    for asset, stated, *before in bands:
+        found = decide(asset, facts(scene, asset, convention_override=override, tag=stated), evidence)
+        now = [found.dn, str(found.basis), found.doubt]
+        if now != before:
+            db.execute(sql.SET_BAND, (*now, item, asset))
+
+
+def _add_absence(db: Connection, item: int, job: int, absence: Lack, run: int, now: int) -> None:
+    which = {"item": item, "job": job, "asset": absence.asset, "cause": absence.cause}
+    before = db.execute(sql.TRIES, which).fetchone()
+    tries = before[0] + 1 if before else 1
+    due = reasons.due(absence.cause, tries, now) if absence.missing else None
+    why = {"reason": absence.text, "host": absence.host, "missing": absence.missing}
+    when = {"tries": tries, "tried": now, "due": due, "run": run}
+    db.execute(sql.ADD_ABSENCE, which | why | when)
+
+
+def settle_denied(
+    db: Connection, run: int, served: Collection[str], selection: Selection
+) -> list[tuple[str, str]]:
+    """Mark files as missing that were denied often enough, while their servers deliver others.
+
+    Args:
+        db: the open transaction.
+        run: row of the run that ends.
+        served: origins of servers that delivered a file in this run.
+        selection: which crops count.
+
+    Returns:
+        Asset and reason of each.
+    """
+    db.execute(sql.SERVED_OTHERS, (run, json.dumps(sorted(served))))
+    denied = db.execute(sql.DENIED_ALONE, {"most": reasons.DENIALS, "run": run}).fetchall()
+    settled = [(job, asset, f"missing or not public: {reason}") for job, _, asset, reason in denied]
+    db.executemany(sql.SETTLE_ABSENCE, [(reason, job, asset) for job, asset, reason in settled])
+    for job, item in {(job, item) for job, item, *_ in denied}:
+        which = selection_values(selection) | {"item": item, "first": job, "last": job}
+        lacks = [lack(columns, 0) for _, *columns in db.execute(sql.VALID_ABSENCES, which)]
+        needed = [one for one in lacks if one.asset in (*selection.measured, *selection.assets)]
+        if all(one.missing for one in needed):
+            saved = {asset for _, asset in db.execute(sql.VALID_ASSETS, which)}
+            is_measured = measures.of_jobs(db, [job], selection.rule)
+            found = statuses.settled(selection, saved, needed) if is_measured else statuses.missing(needed)
+            jobs.answer(db, [jobs.Answer(job, *found)])
+    return [(asset, reason) for _, asset, reason in settled]
+
+
+def reject(db: Connection, job: int, products: Iterable[Product]) -> None:
+    """Reject what is about an edition that was replaced: remove only the records of crops that it overwrote."""
+    for crop in products:
+        if db.execute(sql.DROP_PRODUCT, (job, crop.asset)).rowcount:
+            jobs.unsave(db, [job], queued=True)

@@ -1,0 +1,72 @@
+"""A state file that is open for writing: what the numbers of its reflectance bands mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from s2async.models import Numbers, Scene
+from s2async.reflectance.decision import Convention
+from s2async.reflectance.evidence import Evidence
+from s2async.state import answers, jobs, packed, reader_sql
+from s2async.state import writer_sql as sql
+from s2async.state.records import BandCrop
+from s2async.state.writing import Writing
+
+
+class Bands(Writing):
+    """The offsets of reflectance bands, and crops that follow them."""
+
+    def evidence(self, scene: Scene) -> Evidence:
+        """What the pixels of all areas and reflectance bands of a scene that were cut so far show together."""
+        item = self._present(scene)
+        return Evidence() if item is None else Evidence(*self._first(reader_sql.EVIDENCE, (item,)))
+
+    def note_convention(self, collection: str, convention: Convention | None) -> None:
+        """Record what the user says about the offsets of a catalogue's files; if it is new, decide again on all.
+
+        Args:
+            collection: the one that is searched now. Items of others keep what was said when they were searched.
+            convention: of its files; None to conclude it from hrefs.
+        """
+        conventions = self.conventions.noted(collection, convention)
+        if conventions == self.conventions:
+            return
+        self.conventions = conventions
+        with self._writing() as db:
+            db.execute(sql.SET_CONVENTIONS, (conventions.text(),))
+            for (item,) in db.execute(reader_sql.ITEMS_WITH_BANDS).fetchall():
+                answers.decide_offsets(db, item, conventions)
+
+    def note_evidence(self, found: Sequence[tuple[BandCrop, Evidence, float | None]]) -> None:
+        """Record what crops of earlier versions show and state, and decide on the offsets of their bands."""
+        with self._writing() as db:
+            for crop, evidence, stated in found:
+                answers.add_evidence(db, crop.job, crop.asset, evidence, stated)
+            for item in sorted({packed.item_of(crop.job) for crop, *_ in found}):
+                answers.decide_offsets(db, item, self.conventions)
+
+    def begin_rewriting(self, *, harmonised: bool, untold: bool) -> None:
+        """Record that crops of reflectance bands are about to be written anew; see `rewriting`."""
+        with self._writing() as db:
+            db.execute(sql.SET_REWRITING, (f"{harmonised:d}{untold:d}",))
+
+    def note_rewritten(self, crops: Sequence[tuple[BandCrop, Numbers]]) -> None:
+        """Record crops that were written anew, with what their tags say now."""
+        rows = [
+            (crop.bytes, bytes.fromhex(crop.sha256), numbers.harmonised, numbers.says, crop.job, crop.asset)
+            for crop, numbers in crops
+        ]
+        with self._writing() as db:
+            db.executemany(sql.SET_REWRITTEN, rows)
+            db.execute(sql.FORGET_JUDGED)  # they may be of another kind now than their jobs were judged by
+
+    def end_rewriting(self) -> None:
+        """Record that all crops of reflectance bands are as they are to be."""
+        with self._writing() as db:
+            db.execute(sql.END_REWRITING)
+
+    def forget_bands(self, lost: Sequence[BandCrop]) -> None:
+        """Remove the records of crops whose pixels must be read again; their jobs are open again."""
+        with self._writing() as db:
+            db.executemany(sql.DROP_PRODUCT, [(crop.job, crop.asset) for crop in lost])
+            jobs.unsave(db, [crop.job for crop in lost])

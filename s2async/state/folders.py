@@ -1,0 +1,73 @@
+"""A state file that is open for writing: its places, and the folders in which their crops lie."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from s2async.models import Area, FolderMove
+from s2async.state import database, places, reader_sql
+from s2async.state import writer_sql as sql
+from s2async.state.records import RenamedCrop
+from s2async.state.writing import Writing
+
+
+class Folders(Writing):
+    """The areas of a state, and moves of their crops."""
+
+    def sync_areas(self, areas: Sequence[Area]) -> None:
+        """Make these the places of the state. Other areas keep their jobs, but runs and counts leave them out.
+
+        Which folders and tags have to follow is recorded in the same transaction; `maintenance.moving` moves them.
+        Where crops lie changes only in `commit_folders`, so nothing is lost if the run is killed in between.
+
+        Raises:
+            AreaError: two of them have the same name and folder on the same day.
+            RuntimeError: moves of an earlier call are left.
+        """
+        if self.is_moving():
+            raise RuntimeError("moves are left: finish them first")
+        with self._writing() as db:
+            rows = places.sync_areas(db, areas)
+        self._rows = {area.fingerprint: rows[area.fingerprint] for area in areas}
+        self._areas = defaultdict(list)
+        for area in areas:
+            self._areas[rows[area.fingerprint]].append(area)
+
+    def is_moving(self) -> bool:
+        """Whether crops are still to follow their areas."""
+        return self._first(reader_sql.IS_MOVING) is not None
+
+    def folder_moves(self) -> list[FolderMove]:
+        """The moves of folders that the last run has recorded and not finished."""
+        with database.state_errors(self.path):
+            return places.folder_moves(self._db)
+
+    def renamed_crops(self) -> list[RenamedCrop]:
+        """The crops whose tags have a former name, while these are to be written anew."""
+        return [
+            RenamedCrop(job=job, asset=asset, path=Path(folder, file), bytes=size, sha256=sha256.hex(), name=name)
+            for job, asset, folder, file, size, sha256, name in self._all(reader_sql.RENAMED_CROPS)
+        ]
+
+    def park_folders(self) -> None:
+        """Record that the folders that move have their temporary names."""
+        with self._writing() as db:
+            db.execute(sql.PARK_SHELVES)
+
+    def note_tags(self, crops: Sequence[RenamedCrop]) -> None:
+        """Record size and hash of crops whose tags are about to be written anew, as they will be."""
+        rows = [(crop.bytes, bytes.fromhex(crop.sha256), crop.job, crop.asset) for crop in crops]
+        with self._writing() as db:
+            db.executemany(sql.SET_TAGGED, rows)
+
+    def commit_folders(self) -> None:
+        """Record that all crops lie where they are to be, with the tags that they are to have."""
+        with self._writing() as db:
+            db.execute(sql.SETTLE_SHELVES)
+
+    def forget_removed(self) -> None:
+        """Remove the records of all jobs and crops that belong to no place, and of areas without one."""
+        with self._writing() as db:
+            places.forget_removed(db)

@@ -1,0 +1,138 @@
+"""Steps of the state's transactions about areas: its places, the folders of their crops, and what is removed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from s2async.areas.folders import Shelf, arrange, clash
+from s2async.catalog.zones import home_zone
+from s2async.errors import AreaError
+from s2async.models import Area, FolderMove
+from s2async.state import jobs, measures, reader_sql
+from s2async.state import writer_sql as sql
+from s2async.state.database import Connection
+from s2async.state.packed import BLOCK
+from s2async.state.serialization import place_values
+
+PAGE: Final = 20_000
+"""Jobs that are removed at once."""
+
+
+def sync_areas(db: Connection, areas: Sequence[Area]) -> dict[str, int]:
+    """Make these the places of the state; see `state.writer.State.sync_areas`.
+
+    Returns:
+        The rows of the areas by fingerprint.
+
+    Raises:
+        AreaError: two places have the same name and folder on the same day.
+    """
+    if both := clash(areas):
+        one, other = both
+        raise AreaError(
+            f"the areas {one.name!r} and {other.name!r} have the same name or folder, and seasons that overlap; "
+            "rename one of them"
+        )
+    places = [(area.fingerprint, *place_values(area)) for area in areas]
+    former = db.execute(reader_sql.PLACES).fetchall()
+    rows: dict[str, int] = dict(db.execute(reader_sql.AREAS))
+    if places == former:
+        return rows
+    for area in _neighbours([area for area in areas if area.fingerprint not in rows]):
+        if area.fingerprint not in rows:
+            new = (area.fingerprint, shapely.to_wkb(area.polygon), home_zone(area.polygon))
+            rows[area.fingerprint] = db.execute(sql.ADD_AREA, new).lastrowid or 0
+    db.execute(sql.FORGET_PLACES)
+    db.executemany(sql.ADD_PLACE, [(rows[key], *place) for key, *place in places])
+    if [place[:-1] for place in places] == [place[:-1] for place in former]:  # only their columns have changed
+        return rows
+    known: dict[str, list[Shelf]] = defaultdict(list)
+    for key, since, until, wanted, folder, name in db.execute(reader_sql.SHELVES):
+        known[key].append(
+            Shelf(
+                since=since,
+                until=until,
+                wanted=bool(wanted),
+                folder=folder,
+                name=name,
+                new_folder=folder,
+                new_name=name,
+            )
+        )
+    changed = {rows[key]: shelves for key, shelves in arrange(known, areas).items() if shelves != known.get(key)}
+    db.executemany(sql.SET_AREA, [(*_days(shelves), area) for area, shelves in changed.items()])
+    db.executemany(sql.FORGET_SHELVES, [(area,) for area in changed])
+    values = [(area, *_shelf_values(shelf)) for area, shelves in changed.items() for shelf in shelves]
+    db.executemany(sql.ADD_SHELF, values)
+    return rows
+
+
+def _neighbours(areas: Sequence[Area]) -> Sequence[Area]:
+    """Areas in an order in which those of a block are near to each other: a scene that shows one shows them all.
+
+    Few areas fit into one block in any order, and keep theirs.
+    """
+    if len(areas) <= BLOCK:
+        return areas
+    bounds = shapely.bounds([area.polygon for area in areas])
+    keys = _z_order((bounds[:, :2] + bounds[:, 2:] + 720) * 500)
+    return [areas[number] for number in np.argsort(keys, kind="stable").tolist()]
+
+
+def _z_order(points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Numbers whose bits are those of x and y in turn (Morton, 1966): near numbers are near places.
+
+    Args:
+        points: (points, 2), each from 0 to 2 ** 20.
+    """
+    x, y = points.astype(np.int64).T
+    keys = np.zeros(len(points), np.int64)
+    for bit in range(20):
+        keys |= (x >> bit & 1) << 2 * bit | (y >> bit & 1) << 2 * bit + 1
+    return keys
+
+
+def _days(shelves: Sequence[Shelf]) -> tuple[bool, bool]:
+    """Whether any days are wanted, and whether only some are."""
+    wanted = [shelf.wanted for shelf in shelves]
+    return any(wanted), any(wanted) and not all(wanted)
+
+
+def _shelf_values(shelf: Shelf) -> tuple[object, ...]:
+    moves = (shelf.folder, shelf.name) != (shelf.new_folder, shelf.new_name)
+    new = (shelf.new_folder, shelf.new_name) if moves else (None, None)
+    return (shelf.since, shelf.until, shelf.wanted, shelf.folder, shelf.name, *new)
+
+
+def folder_moves(db: Connection) -> list[FolderMove]:
+    """The moves of folders that are recorded and not done yet; several spans of an area may move together."""
+    spans: dict[tuple[str, str, str, bool, bool], list[tuple[int, int, int]]] = defaultdict(list)
+    for key, area, since, until, old, new, parked, whole in db.execute(reader_sql.MOVES):
+        spans[key, old, new, bool(parked), bool(whole)].append((area, since, until))
+    return [
+        FolderMove(fingerprint=key, old=old, new=new, parked=parked, files=_files_in(db, several), whole=whole)
+        for (key, old, new, parked, whole), several in spans.items()
+    ]
+
+
+def _files_in(db: Connection, spans: Sequence[tuple[int, int, int]]) -> tuple[str, ...]:
+    which = [dict(zip(("area", "since", "until"), one, strict=True)) for one in spans]
+    return tuple(file for one in which for (file,) in db.execute(reader_sql.CROPS_IN_SPAN, one))
+
+
+def forget_removed(db: Connection) -> None:
+    """Delete everything about jobs that no place wants, and the areas without a place."""
+    while gone := [job for (job,) in db.execute(sql.FIND_REMOVED).fetchmany(PAGE)]:
+        rows = [(job,) for job in gone]
+        for statement in sql.FORGET_FACTS:
+            db.executemany(statement, rows)
+        measures.forget(db, gone)
+        jobs.forget(db, gone)
+    for statement in sql.FORGET_AREAS:
+        db.execute(statement)

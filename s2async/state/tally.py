@@ -1,0 +1,184 @@
+"""Counts over all jobs of a state, made from packed rows: a block of areas after the other, in arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2async.areas.folders import FIRST, LAST
+from s2async.models import Status
+from s2async.state import totals_sql as sql
+from s2async.state.packed import BITS, BLOCK, CODES, NO_JOB, QUEUED
+from s2async.state.records import OPEN
+
+Read: TypeAlias = Callable[..., Iterator[Any]]
+"""Runs a statement with its values; yields its rows."""
+
+STATUSES: Final = tuple(map(str, CODES))
+"""Columns of the counts."""
+_CODES: Final = tuple(ord(code) for code in CODES.values())
+_SAVED, _OPEN, _FAILED = (ord(CODES[status]) for status in (Status.SAVED, OPEN, Status.FAILED))
+_MISSING: Final = ord(CODES[Status.MISSING])
+_DAY: Final = 86_400_000_000
+"""Microseconds of a day."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Tally:
+    """Jobs of the active areas by status; arrays have the columns `STATUSES`."""
+
+    total: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(STATUSES), np.int64))
+    """Jobs that a place wants, without those that a newer reprocessing replaces."""
+    by_area: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+    """Jobs of an area in all seasons, without those that a newer reprocessing replaces."""
+    answers: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+    """The same, with them."""
+    by_place: dict[int, NDArray[np.int64]] = field(default_factory=dict)
+    """As `total`, of the places that have a season."""
+    scenes: dict[str, set[int]] = field(default_factory=lambda: {status: set() for status in STATUSES})
+    """Rows of the items with a job that a place wants, by its status."""
+    clear_days: int = 0
+    """Days (UTC) with a saved job that a place wants, for each area."""
+
+
+def tally(read: Read, *, newest: bool) -> Tally:
+    """Count all jobs.
+
+    Args:
+        read: reads the state.
+        newest: leave jobs without an answer out of the counts where a newer reprocessing has the job.
+    """
+    found, plan = Tally(), _Plan.of(read, newest=newest)
+    for (block,) in list(read(sql.BLOCKS)):
+        if plan.active[block << BITS : (block + 1) << BITS].any():
+            _add_block(found, plan, block, list(read(sql.CODES_OF_BLOCK, (block,))))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Plan:
+    """What is needed of areas, places and items."""
+
+    active: NDArray[np.bool_]
+    """By row of the area, to the end of the last block."""
+    seasonal: NDArray[np.bool_]
+    wanted: Mapping[int, Sequence[tuple[int, int, int]]]
+    """Slot and span of the wanted shelves of areas that are seasonal, by block."""
+    places: Mapping[int, Sequence[tuple[int, int, int, int]]]
+    """Place, slot and span of the places that have a season, by block."""
+    items: NDArray[np.int64]
+    """Rows of items, ascending."""
+    sensed: NDArray[np.int64]
+    """Their times, in microseconds since 1970."""
+    newer: Mapping[int, Sequence[int]]
+    """The better editions of items."""
+
+    @classmethod
+    def of(cls, read: Read, *, newest: bool) -> _Plan:
+        areas = list(read(sql.AREAS))
+        size = ((areas[-1][0] >> BITS) + 1) << BITS if areas else 0
+        flags = np.zeros((2, size), bool)
+        for area, active, seasonal in areas:
+            flags[:, area] = active, seasonal
+        wanted: dict[int, list[tuple[int, int, int]]] = {}
+        for area, since, until in read(sql.WANTED_SHELVES):
+            wanted.setdefault(area >> BITS, []).append((area % BLOCK, since, until))
+        places: dict[int, list[tuple[int, int, int, int]]] = {}
+        for place, area, _, since, until in read(sql.PLACES_BY_NAME):
+            if (since, until) != (FIRST, LAST):
+                places.setdefault(area >> BITS, []).append((place, area % BLOCK, since, until))
+        items = np.array(list(read(sql.ITEMS)), np.int64).reshape(-1, 2)
+        newer: dict[int, list[int]] = {}
+        for item, other in read(sql.SUPERSEDED) if newest else ():
+            newer.setdefault(item, []).append(other)
+        return cls(
+            active=flags[0],
+            seasonal=flags[1],
+            wanted=wanted,
+            places=places,
+            items=items[:, 0],
+            sensed=items[:, 1],
+            newer=newer,
+        )
+
+
+def _add_block(found: Tally, plan: _Plan, block: int, rows: Sequence[tuple[int, str]]) -> None:
+    """Add the jobs of a block to the counts.
+
+    Args:
+        found: the counts.
+        plan: of the state.
+        block: its number.
+        rows: items, ascending, and their codes.
+    """
+    items = [item for item, _ in rows]
+    packed = bytearray(b"".join(codes.encode().ljust(BLOCK) for _, codes in rows))
+    codes = np.frombuffer(packed, np.uint8).reshape(len(rows), BLOCK)
+    codes[codes == ord(QUEUED)] = _OPEN
+    sensed = plan.sensed[plan.items.searchsorted(items)]
+    span = slice(block << BITS, (block + 1) << BITS)
+    active, seasonal = plan.active[span], plan.seasonal[span]
+    wanted = np.broadcast_to(active & ~seasonal, codes.shape)
+    if plan.wanted.get(block):
+        wanted = wanted.copy()
+        for slot, since, until in plan.wanted[block]:
+            wanted[:, slot] |= (sensed >= since) & (sensed < until)
+    there = ~_replaced(plan, items, codes)
+    for column, (status, code) in enumerate(zip(STATUSES, _CODES, strict=True)):
+        jobs = codes == code
+        if not jobs.any():
+            continue
+        present = jobs & there
+        found.total[column] += np.count_nonzero(present & wanted)
+        _add(found.by_area, block, column, present.sum(axis=0), active)
+        _add(found.answers, block, column, jobs.sum(axis=0), active)
+        for place, slot, since, until in plan.places.get(block, ()):
+            in_season = (sensed >= since) & (sensed < until)
+            counts = found.by_place.setdefault(place, np.zeros(len(STATUSES), np.int64))
+            counts[column] += np.count_nonzero(present[:, slot] & in_season)
+        of_status = (jobs & wanted).any(axis=1)
+        found.scenes[status].update(np.array(items)[of_status].tolist())
+        if code == _SAVED:
+            found.clear_days += _days(jobs & wanted, sensed)
+
+
+def _add(
+    counts: dict[int, NDArray[np.int64]],
+    block: int,
+    column: int,
+    jobs: NDArray[np.int64],
+    active: NDArray[np.bool_],
+) -> None:
+    for slot in np.flatnonzero(active & (jobs > 0)).tolist():
+        area = block << BITS | slot
+        counts.setdefault(area, np.zeros(len(STATUSES), np.int64))[column] += jobs[slot]
+
+
+def _replaced(plan: _Plan, items: Sequence[int], codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which jobs have no answer, while a better edition of their item has a job whose file is not missing."""
+    found = np.zeros(codes.shape, bool)
+    if plan.newer:
+        place = {item: number for number, item in enumerate(items)}
+        for number, item in enumerate(items):
+            for other in plan.newer.get(item, ()):
+                if (better := place.get(other)) is not None:
+                    found[number] |= (codes[better] != ord(NO_JOB)) & (codes[better] != _MISSING)
+        found &= (codes == _OPEN) | (codes == _FAILED)
+    return found
+
+
+def _days(saved: NDArray[np.bool_], sensed: NDArray[np.int64]) -> int:
+    """Count the days with a saved job, for each area.
+
+    Args:
+        saved: (items, areas).
+        sensed: (items,), microseconds since 1970.
+    """
+    day = sensed // _DAY
+    order = np.argsort(day, kind="stable")
+    starts = np.flatnonzero(np.diff(day[order], prepend=day[order][0] - 1))
+    return int(np.count_nonzero(np.logical_or.reduceat(saved[order], starts, axis=0)))

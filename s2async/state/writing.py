@@ -1,0 +1,180 @@
+"""A state file that is open for writing: its lock, its transactions, and the record of runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from s2async.areas.faults import Changes
+from s2async.catalog.facts import Conventions
+from s2async.errors import LocalError
+from s2async.models import Area, Scene, SearchReport, Traffic
+from s2async.state import database, jobs, reader_sql, serialization
+from s2async.state import writer_sql as sql
+from s2async.state.reader import Ledger
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+
+class Writing(Ledger):
+    """A state file that no other process can write until `close`."""
+
+    def __init__(self, path: Path, db: database.Connection, lock: FileLock) -> None:
+        super().__init__(path, db)
+        self._lock = lock
+        self._inode = _inode(path)
+        self._run: int | None = None
+        self._areas: dict[int, list[Area]] = {}
+        """Places of this run by the row of their area, in the order of the configuration."""
+        self._rows: dict[str, int] = {}
+        noted = self._first(reader_sql.CONVENTIONS)
+        self.conventions = Conventions.of_text(noted[0] if noted else "")
+        """What the user says about the offsets of archives."""
+        self._settled = ""
+        """For which settings and areas all overpasses are decided."""
+
+    @classmethod
+    def create_or_open(cls, path: Path) -> Self:
+        """Take the lock and open the state; create it only if there is no file at all.
+
+        A file of an older version is copied beside itself (``<name>.v1``) and then brought up to date.
+
+        Raises:
+            StateInUse: another process holds it; raised within a second.
+            StateError: the file is empty, damaged, of another program, or written by a newer version.
+            LocalError: this machine cannot write there.
+        """
+        path = Path(path)
+        lock = database.take_lock(path)
+        db = None
+        try:
+            db = database.open_for_writing(path)
+            with database.state_errors(path):
+                since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+                db.execute(sql.SET_HOLDER, (f"pid {os.getpid()} since {since}",))
+                return cls(path, db, lock)
+        except BaseException:
+            if db is not None:
+                db.close()
+            lock.release()
+            raise
+
+    def close(self) -> None:
+        """Close the file and release its lock; a second call does nothing."""
+        super().close()
+        self._lock.release()
+
+    # ---- runs ----
+
+    def begin_run(self, config: str, version: str) -> int:
+        """Record that a run begins; searches, traffic and new jobs belong to it.
+
+        Args:
+            config: the settings, as text without secrets.
+            version: version of the program.
+
+        Returns:
+            The number of the run.
+        """
+        with self._writing() as db:
+            self._run = db.execute(sql.BEGIN_RUN, (_now(), version, config)).lastrowid
+            jobs.begin_run(db)
+            db.execute(sql.UNSETTLE)  # what a run leaves that is killed is decided by the next one
+        return self._this_run
+
+    def note_output(self, folder: Path) -> None:
+        """Record where crops are written; see `output`."""
+        if folder != self.output():
+            with self._writing() as db:
+                db.execute(sql.SET_OUTPUT, (str(folder),))
+
+    def note_configuration(self, path: str) -> None:
+        """Record which configuration the state belongs to; see `configuration`."""
+        if path != self.configuration():
+            with self._writing() as db:
+                db.execute(sql.SET_CONFIGURATION, (path,))
+
+    def note_changes(self, changes: Changes) -> None:
+        """Record which areas of the configuration were left out or repaired; see `changes`."""
+        if changes != self.changes():
+            with self._writing() as db:
+                db.execute(sql.SET_CHANGES, (serialization.pack_changes(changes),))
+
+    def end_run(self, how: str) -> None:
+        """Record how the run ended."""
+        with self._writing() as db:
+            db.execute(sql.END_RUN, (_now(), how, self._this_run))
+            if how == "finished" and self._settled:
+                db.execute(sql.SET_SETTLED, (self._settled,))
+
+    def add_traffic(self, traffic: Sequence[Traffic]) -> None:
+        """Add requests and bytes to those of this run."""
+        with self._writing() as db:
+            self._add_traffic(db, traffic)
+
+    def record_search(self, report: SearchReport) -> None:
+        """Record how a search of this run ended."""
+        row = (report.key, report.label, report.complete, report.items, report.reason)
+        with self._writing() as db:
+            db.execute(sql.ADD_SEARCH, (self._this_run, *row))
+            if report.estimate is not None:
+                estimate = f"{report.estimate.counted} {report.estimate.ids}"
+                db.execute(sql.SET_ESTIMATE, (report.key, estimate))
+
+    # ---- helpers ----
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[database.Connection]:
+        if _inode(self.path) != self._inode:  # SQLite would go on writing to a file without a name
+            raise LocalError(f"the state {self.path} has vanished; put it back and run again")
+        with database.state_errors(self.path), database.transaction(self._db) as db:
+            yield db
+
+    @property
+    def _this_run(self) -> int:
+        if self._run is None:
+            raise RuntimeError("begin_run comes first")
+        return self._run
+
+    def _add_traffic(self, db: database.Connection, traffic: Sequence[Traffic]) -> None:
+        rows = [(self._this_run, t.stage, t.asset, t.use, t.requests, t.bytes) for t in traffic]
+        db.executemany(sql.ADD_TRAFFIC, rows)
+
+    def _area_of(self, row: int, scene: Scene) -> Area:
+        """The place that gets the crop of a job: the first one that wants the day."""
+        places = self._areas[row]
+        if len(places) == 1:
+            return places[0]
+        day = scene.datetime.astimezone(UTC).date()
+        return next((place for place in places if place.wants(day)), places[0])
+
+    def _row(self, area: Area) -> int:
+        if area.fingerprint not in self._rows:
+            raise ValueError(f"area {area.name!r} is not one of this run: sync_areas comes first")
+        return self._rows[area.fingerprint]
+
+
+# ---- small decisions --------------------------------------------------------------------------------------
+
+
+def _inode(path: Path) -> int | None:
+    """The file that has this name at the moment; None when there is none."""
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116 - before every commit: half the time of Path.stat
+    except OSError:
+        return None
+
+
+def seconds() -> int:
+    """Seconds since 1970, UTC."""
+    return int(time.time())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
