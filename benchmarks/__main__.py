@@ -27,6 +27,7 @@ from benchmarks import (
     memory,
     parity,
     plots,
+    state,
     tables,
 )
 from benchmarks.context import context
@@ -56,6 +57,7 @@ BENCHMARKS: Final = {
     "growth": Benchmark(run=growth.run, defaults=Options(items=4), table=tables.growth, plot=plots.growth),
     "link": Benchmark(run=link.run),
     "export": Benchmark(run=export.run, defaults=Options(items=100)),
+    "state": Benchmark(run=state.run, defaults=Options(items=1000, rounds=1)),
     "load": Benchmark(run=load.run),
     "files": Benchmark(run=durable.run),
     "masks": Benchmark(run=masks.run),

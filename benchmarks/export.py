@@ -69,13 +69,14 @@ def fill(folder: Path, parks: int, items: int) -> Path:
         state.commit_folders()
         state.begin_run("{}", "benchmark")
         for number in range(items):
-            jobs = state.add_scene(_scene(number), areas, wanted)
+            jobs = state.add_scene(scene(number), areas, wanted)
             state.record(BatchResult(outcomes=tuple(map(_saved, jobs))), [])
         state.end_run("finished")
     return path
 
 
-def _scene(number: int) -> Scene:
+def scene(number: int) -> Scene:
+    """A scene of a day of its own."""
     sensed = datetime(2015, 7, 1, 10, 10, 31, 24000, tzinfo=UTC) + timedelta(days=number)
     name = f"S2A_33UUU_{sensed:%Y%m%d}_0_L2A"
     base = f"https://sentinel-cogs.example/sentinel-s2-l2a-cogs/33/U/UU/{sensed:%Y/%m}/{name}"
@@ -101,7 +102,7 @@ def _saved(job: Job) -> Outcome:
     product = Product(
         asset="visual",
         file=f"{job.scene.id}_visual.tif",
-        bytes=100_000 + job.id,
+        bytes=100_000 + job.id % 65_536,
         sha256=f"{job.id:064x}",
         mask=True,
         format="gtiff",
