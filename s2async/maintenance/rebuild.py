@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import itertools
 import math
 import os
 from collections import Counter, defaultdict
@@ -17,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from s2async.cog.tiff import MAX_SIDE, Layout
 from s2async.config.model import Config
 from s2async.errors import ConfigError, CorruptFile, StateDamaged
 from s2async.maintenance import owners
+from s2async.maintenance.spool import Spool
 from s2async.models import (
     Area,
     Asset,
@@ -51,6 +53,8 @@ from s2async.state import database
 from s2async.state.serialization import namesake
 from s2async.state.writer import State
 
+PAGE: Final = 1000
+"""Crops that are read and decoded together."""
 _PERCENT = 0.001
 """Tolerance for shares, in per cent: they are rounded in tags."""
 _EMPTY = 0.999
@@ -103,9 +107,12 @@ def rebuild(config: Config, areas: Sequence[Area], rule: CloudRule, selection: S
             state.commit_folders()
             state.update_statuses(rule.verdicts, selection)
             state.begin_run("rebuild", version)
-            found, strange = _gather(areas, output, config.search.resolve().collection, rule)
-            for parts in found:
-                _record(state, parts, replace(selection, newest_only=False))
+            searched = config.search.resolve().collection
+            with files.local_errors("keep facts beside", new), Spool[_TaggedCrop](path.parent) as kept:
+                found, strange = _gather(areas, output, searched, rule, kept)
+                for numbers in found:
+                    parts = [kept.read(number) for number in numbers]
+                    _record(state, parts, replace(selection, newest_only=False))
             state.update_statuses(rule.verdicts, selection)
             state.end_run("finished")
             state.note_output(output.resolve())
@@ -152,45 +159,88 @@ class _TaggedCrop:
 
 
 def _gather(
-    areas: Sequence[Area], output: Path, collection: str, rule: CloudRule
-) -> tuple[list[list[_TaggedCrop]], list[tuple[Path, str]]]:
-    """Return the valid crops by edition of their item, and the other files with the reason."""
-    pattern = f"*{crops.SUFFIX}"
+    areas: Sequence[Area], output: Path, collection: str, rule: CloudRule, kept: Spool[_TaggedCrop]
+) -> tuple[list[list[int]], list[tuple[Path, str]]]:
+    """Read all crops, a page after the other; what the valid ones tell is kept on disk.
+
+    Args:
+        areas: areas whose crops count.
+        output: the output folder.
+        collection: that of the configuration.
+        rule: the cloud rule.
+        kept: takes the crops.
+
+    Returns:
+        The numbers of the valid crops by edition of their item, and the other files with the reason.
+    """
     places: dict[str, list[Area]] = defaultdict(list)
     for area in areas:
         places[area.fingerprint].append(area)
-    there = [
-        path
-        for folder in dict.fromkeys(area.folder for area in areas)
-        for path in sorted((output / folder).glob(pattern))
-    ]
+    paths = _paths(areas, output)
+    strange: list[tuple[Path, str]] = []
+    traits = list[_Traits]()
+    known: dict[_Traits, _Traits] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # to decode is work for cores
-        results = list(pool.map(lambda path: _crop_or_reason(path, places, rule), there))
-    strange = [(path, why) for path, why in zip(there, results, strict=True) if isinstance(why, str)]
-    found = [crop for crop in results if not isinstance(crop, str)]
-    editions: dict[tuple[str, str, str], list[_TaggedCrop]] = defaultdict(list)
-    for crop, why in _compared(found, collection):
+        while page := list(itertools.islice(paths, PAGE)):
+            results = pool.map(lambda path: _crop_or_reason(path, places, rule), page)
+            for path, crop in zip(page, results, strict=True):
+                if isinstance(crop, str):
+                    strange.append((path, crop))
+                else:
+                    kept.add(crop)
+                    found = _Traits.of(crop)
+                    traits.append(known.setdefault(found, found))  # crops of an item share them
+    editions: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    seconds: set[tuple[str, str, str]] = set()
+    for number, why in enumerate(_compared(traits, collection)):
         if why:
+            crop = kept.read(number)
             strange.append((output / crop.area.folder / crop.product.file, why))
         else:
-            editions[crop.scene.collection, crop.scene.id, crop.scene.version].append(crop)
+            editions[traits[number].edition].append(number)
+            if traits[number].is_second:
+                seconds.add(traits[number].edition)
     # The item that comes first gets the plain names again, see `models.Job.alias`.
-    return sorted(editions.values(), key=lambda parts: any(map(_is_second, parts))), strange
+    ordered = sorted(editions, key=lambda edition: edition in seconds)
+    return [editions[edition] for edition in ordered], strange
 
 
-def _compared(found: Sequence[_TaggedCrop], collection: str) -> Iterator[tuple[_TaggedCrop, str]]:
-    """Compare crops with each other, as headers have no checksum; yields each with the reason against it."""
-    collections = Counter(crop.scene.collection for crop in found)
-    kinds = Counter((crop.product.asset, crop.kind) for crop in found)
+def _paths(areas: Sequence[Area], output: Path) -> Iterator[Path]:
+    """All files in the folders of areas that may be crops, a folder after the other."""
+    for folder in dict.fromkeys(area.folder for area in areas):
+        yield from sorted((output / folder).glob(f"*{crops.SUFFIX}"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Traits:
+    """What is compared between crops, and what they are grouped by."""
+
+    edition: tuple[str, str, str]
+    """Collection, id and version of the item."""
+    asset: str
+    kind: tuple[object, ...]
+    is_second: bool
+    """Its name is that of an item whose id another collection has, too."""
+
+    @classmethod
+    def of(cls, crop: _TaggedCrop) -> _Traits:
+        scene = crop.scene
+        return cls((scene.collection, scene.id, scene.version), crop.product.asset, crop.kind, _is_second(crop))
+
+
+def _compared(found: Sequence[_Traits], collection: str) -> Iterator[str]:
+    """Compare crops with each other, as headers have no checksum; yields the reason against each."""
+    collections = Counter(crop.edition[0] for crop in found)
+    kinds = Counter((crop.asset, crop.kind) for crop in found)
     usual = {asset for (asset, _), count in kinds.items() if count >= _USUAL}
     for crop in found:
-        name, asset = crop.scene.collection, crop.product.asset
+        name, asset = crop.edition[0], crop.asset
         if collections[name] == 1 and name != collection:  # a search would return its item under the right id
-            yield crop, f"is the only one of the collection {name}: its tags are damaged"
+            yield f"is the only one of the collection {name}: its tags are damaged"
         elif kinds[asset, crop.kind] == 1 and asset in usual:
-            yield crop, f"differs from all other crops of {asset} in pixels or nodata: its header is damaged"
+            yield f"differs from all other crops of {asset} in pixels or nodata: its header is damaged"
         else:
-            yield crop, ""
+            yield ""
 
 
 def _crop_or_reason(path: Path, places: Mapping[str, Sequence[Area]], rule: CloudRule) -> _TaggedCrop | str:

@@ -38,7 +38,10 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "garbage"])
-def test_nothing_is_read_again_for_crops_that_are_there(tmp_path: Path, stage: Stage, damage: str) -> None:
+def test_nothing_is_read_again_for_crops_that_are_there(
+    tmp_path: Path, stage: Stage, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebuild, "PAGE", 2)
     path = worlds.write_config(tmp_path, stage.sandbox, output={"assets": ["visual"]})
     config = worlds.run(path, stage.sandbox).config
     result, state = worlds.result(config), config.run.state

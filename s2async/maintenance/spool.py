@@ -1,0 +1,49 @@
+"""Values that are too many for memory, kept in a temporary file in the order in which they came."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from array import array
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
+
+T = TypeVar("T")
+
+
+class Spool(Generic[T]):
+    """A list of values on disk, which is gone when it is closed; each value takes 8 bytes of memory.
+
+    Args:
+        folder: for the file, which has no name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `__exit__`
+        self._places = array("q")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, value: T) -> None:
+        """Append a value.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self._places.append(self._file.seek(0, 2))
+        pickle.dump(value, self._file)
+
+    def read(self, number: int) -> T:
+        """The value that came after so many others.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        self._file.seek(self._places[number])
+        value: Any = pickle.load(self._file)  # noqa: S301 - nobody else has a name for this file
+        found: T = value
+        return found
