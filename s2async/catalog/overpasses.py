@@ -61,8 +61,9 @@ class Together(Generic[S]):
     """Holds the items of a search back until those of their overpass have come, and releases them together.
 
     In a search that returns the newest items first, an overpass is complete as soon as an item comes that is older
-    by more than the longest datatake; likewise if the oldest come first. If the order turns out to be another,
-    items are held until the search ends.
+    than all of it by more than the longest datatake; likewise if the oldest come first. Where areas are all around
+    the globe, one overpass follows the other without a gap, so each is released by itself. If the order turns out
+    to be another, items are held until the search ends.
 
     Args:
         descending: whether the search is known to return the newest items first.
@@ -74,6 +75,8 @@ class Together(Generic[S]):
         self._descending = descending
         self._ascending = self._oldest_first = ascending
         self._last: datetime | None = None
+        self._looked: datetime | None = None
+        """When the last item was sensed that had come at the last look for complete overpasses."""
         self._waiting: list[S] = []
 
     def add(self, one: S) -> list[list[S]]:
@@ -82,13 +85,12 @@ class Together(Generic[S]):
             self._descending &= one.datetime <= self._last
             self._ascending &= one.datetime >= self._last
         self._last = one.datetime
-        oldest = min((other.datetime for other in self._waiting), default=one.datetime)
-        newest = max((other.datetime for other in self._waiting), default=one.datetime)
-        found = []
-        if (self._descending and oldest - one.datetime > LONGEST_DATATAKE) or (
-            self._ascending and one.datetime - newest > LONGEST_DATATAKE
-        ):
-            found = self.rest()
+        found = list[list[S]]()
+        if self._looked is None:
+            self._looked = one.datetime
+        elif (self._descending or self._ascending) and abs(self._looked - one.datetime) > LONGEST_DATATAKE:
+            found = self._complete(one.datetime)
+            self._looked = one.datetime
         self._waiting.append(one)
         return found
 
@@ -96,6 +98,18 @@ class Together(Generic[S]):
         """Release what is left, at the end of the search."""
         found, self._waiting = overpasses(self._waiting), []
         return found[::-1] if self._oldest_first else found
+
+    def _complete(self, now: datetime) -> list[list[S]]:
+        """Release the overpasses that no item belongs to which comes now or later."""
+        found = list[list[S]]()
+        held = list[S]()
+        for overpass in self.rest():
+            if min(abs(one.datetime - now) for one in overpass) > LONGEST_DATATAKE:
+                found.append(overpass)
+            else:
+                held += overpass
+        self._waiting = held
+        return found
 
 
 def zone_number(grid: str, epsg: int | None) -> int | None:

@@ -1,20 +1,22 @@
-"""Geometry of searches: which areas share one, the polygon around them, and which areas a scene covers.
+"""Geometry of searches: which areas share one, what surrounds them, and which areas a scene covers.
 
 Pure geometry in lon/lat degrees, with margins in km on the ground.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from shapely import Polygon
+from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
+from s2async.catalog import scattered
 from s2async.geo import KM_PER_DEGREE, copies
 from s2async.models import Area, Scene
 
@@ -27,14 +29,31 @@ NEAR_180 = 179.0
 """Longitude beyond which a scene, with the margin around it, may reach across 180 degrees."""
 
 
-def groups(parts: Sequence[Polygon]) -> list[NDArray[np.intp]]:
-    """Indices of the polygons that share a search: neighbours together, and each large polygon alone."""
+def shared(parts: Sequence[Polygon]) -> list[tuple[NDArray[np.intp], Polygon | MultiPolygon]]:
+    """Which polygons share a search, by index, and the geometry of that search.
+
+    Neighbours share one. Where that makes more than `scattered.MOST` groups, see `scattered`.
+    """
+    found = groups(parts, most=scattered.MOST)
+    if len(found) <= scattered.MOST:
+        return [(members, surround([parts[member] for member in members])) for members in found]
+    boxes = scattered.around(parts)
+    return [(members, scattered.geometry(boxes[members], widened)) for members in scattered.groups(boxes)]
+
+
+def groups(parts: Sequence[Polygon], *, most: int = sys.maxsize) -> list[NDArray[np.intp]]:
+    """Indices of the polygons that share a search: neighbours together, and each large polygon alone.
+
+    Args:
+        parts: polygons.
+        most: stop as soon as there are more groups: those that are returned then may still be too large.
+    """
     bounds = shapely.bounds(np.array(parts, dtype=object)).reshape(-1, 4)
     large = np.maximum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1]) > GROUP_DEGREES
     points = shapely.get_coordinates(shapely.point_on_surface(parts))
     found = [np.array([index]) for index in np.flatnonzero(large)]
     todo = [np.flatnonzero(~large)] if not large.all() else []
-    while todo:
+    while todo and len(found) + len(todo) <= most:
         members = todo.pop()
         low, high = points[members].min(axis=0), points[members].max(axis=0)
         axis = int(np.argmax(high - low))
@@ -48,7 +67,7 @@ def groups(parts: Sequence[Polygon]) -> list[NDArray[np.intp]]:
         gap = int(np.argmax(np.diff(inner)))
         cut = (inner[gap] + inner[gap + 1]) / 2
         todo += [members[where > cut], members[where <= cut]]
-    return sorted(found, key=lambda members: int(members[0]))
+    return sorted(found + todo, key=lambda members: int(members[0]))
 
 
 def surround(parts: Sequence[Polygon]) -> Polygon:
@@ -155,6 +174,15 @@ def _margin(latitude: float) -> float:
     side^2 tan(latitude) / (8 R) for a side of 110 km on a sphere of 6371 km; 1 km covers it up to 76 degrees.
     """
     return float(max(1.0, 0.24 * np.tan(np.radians(min(latitude, 89.0)))))
+
+
+def widened(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return boxes, (n, 4) in degrees, with the margin in which a scene may begin that covers them."""
+    latitude = np.minimum(np.abs(boxes[:, 1::2]).max(axis=1), 89.0)
+    margin = np.array([_margin(each) for each in latitude]) / KM_PER_DEGREE
+    across = margin / np.cos(np.radians(np.minimum(latitude + margin, 89.5)))
+    wide: NDArray[np.float64] = boxes + np.column_stack([-across, -margin, across, margin])
+    return wide
 
 
 def _widen(shape: BaseGeometry, km: float) -> BaseGeometry:

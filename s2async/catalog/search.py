@@ -18,12 +18,12 @@ from typing import Any, Concatenate, ParamSpec
 
 import shapely
 from pystac_client import ItemSearch
-from shapely import Polygon
+from shapely import MultiPolygon, Polygon
 
 from s2async.catalog.intake import Intake, identity
 from s2async.catalog.pages import Fetch, Request, next_request
 from s2async.catalog.periods import LAUNCH, spans
-from s2async.catalog.planning import Matcher, groups, seasons, surround, within
+from s2async.catalog.planning import Matcher, seasons, shared, within
 from s2async.catalog.providers import Catalog
 from s2async.errors import BadAnswer, RemoteError, TransientError
 from s2async.log import context, log
@@ -65,8 +65,8 @@ class Search:
     """Areas and period, for messages."""
     key: str
     """Identifies the same search in a later run: 16 hex digits."""
-    geometry: Polygon
-    """A convex polygon with few vertices around all its areas, lon/lat."""
+    geometry: Polygon | MultiPolygon
+    """A convex polygon with few vertices around all its areas, lon/lat; boxes where areas are `scattered`."""
     start: datetime
     end: datetime
     areas: frozenset[str] = frozenset()
@@ -98,8 +98,7 @@ def plan(
     when = spans(start, end, now=now)
     opens, closes = seasons(areas)
     searches = []
-    for members in groups(parts):
-        geometry = surround([parts[member] for member in members])
+    for members, geometry in shared(parts):
         names = list(dict.fromkeys(areas[owner].name for owner in owners[members]))
         ours = frozenset(areas[owner].fingerprint for owner in owners[members])
         who = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

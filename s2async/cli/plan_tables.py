@@ -54,6 +54,7 @@ def show(console: Console, found: Surveyed, *, connections: int, bandwidth: floa
                 "disk": _sizes(plan.disk),
                 "time": f"{_times(plan.seconds)} with {connections} connections and {bandwidth:g} Mbit/s",
                 "instead of": f"{_sizes(plan.whole)} for the whole files",
+                "searches": _searches(found),
                 "this plan": f"{size(found.bytes)} in {found.requests:,} requests; nothing was written",
             }
         )
@@ -117,8 +118,16 @@ def as_json(found: Surveyed, *, connections: int, bandwidth: float) -> dict[str,
             {"search": s.label, "complete": s.complete, "items": s.items, "reason": s.reason}
             for s in found.searches
         ],
+        "found": {"scenes": found.found.scenes, "needed": found.found.needed},
         "plan": {"requests": found.requests, "bytes": found.bytes},
     }
+
+
+def _searches(found: Surveyed) -> str:
+    """How many searches a run makes, and how many of the scenes that they return it needs."""
+    count = len(found.searches)
+    who = "1 search returns" if count == 1 else f"{count:,} searches return"
+    return f"{who} {found.found.scenes:,} scenes, of which {found.found.needed:,} are needed"
 
 
 def _headline(plan: Plan) -> str:

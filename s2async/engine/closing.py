@@ -41,7 +41,7 @@ def settle(context: Context, token: str) -> Settled:
     offsets.follow(context.state, folder, harmonised=harmonised, token=token, tell=context.tell)
     lacking = _lacking_alarm(context)
     absent = "" if lacking else context.lacking.told
-    for text in filter(None, (absent, search.estimates_told(context.noted))):
+    for text in filter(None, (absent, search.estimates_told(context.noted), context.found.told)):
         context.tell(text)
     rows, attributes = context.state.saved_rows(context.selection), context.state.attributes()
     index = csv_table.write_csv(rows, context.config.output.folder, context.rule.spoilt, attributes)

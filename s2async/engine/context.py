@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from s2async import alarms
 from s2async.catalog.lacking import Lacking
+from s2async.catalog.yields import Yield
 from s2async.clouds.rule import CloudRule
 from s2async.config.model import Config
 from s2async.engine.job_queue import JobQueue, OverpassQueue
@@ -57,6 +58,8 @@ class Context:
         """Servers that this run no longer waits for, by origin; jobs that need them stay open."""
         self.items = 0
         """Items that the searches of this run returned."""
+        self.found = Yield()
+        """How many of their scenes are needed."""
         self.noted: list[SearchReport] = []
         """Searches that are incomplete, or for which the catalogue counts more items than it returns."""
 

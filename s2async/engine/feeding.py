@@ -34,16 +34,15 @@ class Feeder:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._matcher = search.Matcher(context.areas)
+        self._matcher: search.Matcher
         self._estimates = context.state.estimates()
         self._order = context.config.search.order
 
     async def feed(self, transport: Transport) -> None:
         """Put all jobs into the queue, and close it."""
         context = self._context
-        fetch = Asker(transport.json, context.tell)
+        planning = asyncio.create_task(asyncio.to_thread(self._plan))
         try:
-            searches = self._searches()
             if context.watch.over:
                 return
             async with asyncio.TaskGroup() as watched:
@@ -51,11 +50,12 @@ class Feeder:
                 # the inner group ends with the last feeder; the watch must not keep the outer one waiting
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._resume())
-                    group.create_task(self._search(searches, fetch))
+                    group.create_task(self._search(planning, Asker(transport.json, context.tell)))
                 limit.cancel()
         except* _LimitReachedError:
             pass
         finally:
+            await asyncio.wait([planning])  # the summary says whether searches are left
             await context.queue.close()
 
     async def _stop_at_limit(self) -> None:
@@ -97,7 +97,8 @@ class Feeder:
                 found = context.state.counts(context.selection).open
                 context.progress.outlook.ahead = max(0, found - context.progress.open)
 
-    def _searches(self) -> list[search.Search]:
+    def _plan(self) -> list[search.Search]:
+        """Plan the searches. In a thread: that takes seconds for 100,000 areas; open jobs do not wait for it."""
         context = self._context
         period, tomorrow = context.config.search.period, datetime.now(UTC) + TOLERANCE
         found = search.plan(context.areas, period.start, period.end, context.catalog, now=tomorrow)
@@ -105,10 +106,11 @@ class Feeder:
         context.progress.outlook.coverage = Coverage(
             {one.key: ((min(one.end, tomorrow) - one.start).days + 1, len(one.areas)) for one in found}
         )
+        self._matcher = search.Matcher(context.areas)
         return found
 
-    async def _search(self, searches: Sequence[search.Search], fetch: Fetch) -> None:
-        for together in ordering.rounds(searches, self._order):
+    async def _search(self, planning: asyncio.Task[list[search.Search]], fetch: Fetch) -> None:
+        for together in ordering.rounds(await asyncio.shield(planning), self._order):
             waiting = iter(together)
             async with asyncio.TaskGroup() as group:
                 for _ in range(search.SEARCHERS):
@@ -175,6 +177,7 @@ class Feeder:
         context, jobs = self._context, list[Job]()
         for scene in scenes:
             areas = self._matcher.areas_for(scene)
+            context.found.add(scene, needed=bool(areas))
             context.lacking.add(scene)
             if context.lacking.scenes == alarms.ENOUGH and context.lacking.keys:
                 context.emit(Notice(text=f"so far: {context.lacking.told}"))

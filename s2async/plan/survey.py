@@ -15,6 +15,7 @@ from s2async.catalog import search
 from s2async.catalog.lacking import Lacking
 from s2async.catalog.pages import Asker, Fetch
 from s2async.catalog.periods import TOLERANCE
+from s2async.catalog.yields import Yield
 from s2async.config.model import Config
 from s2async.errors import RemoteError
 from s2async.maintenance.guards import opened
@@ -43,6 +44,8 @@ class Surveyed:
     requests: int
     """Requests of the survey itself; `bytes` likewise."""
     bytes: int
+    found: Yield = field(default_factory=Yield)
+    """How many of the scenes that were found are needed."""
 
     @property
     def incomplete(self) -> tuple[SearchReport, ...]:
@@ -98,6 +101,7 @@ class _Survey:
     reports: list[SearchReport] = field(default_factory=list)
     seen: set[tuple[str, str]] = field(default_factory=set)
     """Scenes by collection and item, because overlapping searches find some scenes twice."""
+    found: Yield = field(default_factory=Yield)
 
     def __post_init__(self) -> None:
         self.catalog = self.config.catalog()
@@ -132,7 +136,12 @@ class _Survey:
                         group.create_task(self._searcher(searches, fetch))
             except* RemoteError as failures:
                 raise failures.exceptions[0] from None
-        told_of = self.lacking.told, area_files.specks_notice(self.areas), search.estimates_told(self.reports)
+        told_of = (
+            self.lacking.told,
+            area_files.specks_notice(self.areas),
+            search.estimates_told(self.reports),
+            self.found.told,
+        )
         for text in filter(None, told_of):
             self.emit(Notice(text=text))
         plan = self.planner.plan(
@@ -148,6 +157,7 @@ class _Survey:
             experience=self.experience.scenes,
             requests=self.meter.requests,
             bytes=self.meter.bytes,
+            found=self.found,
         )
 
     async def _searcher(self, searches: Iterator[search.Search], fetch: Fetch) -> None:
@@ -170,11 +180,13 @@ class _Survey:
         self.emit(Notice(text=text))
 
     async def _add(self, scene: Scene) -> None:
+        areas = self.matcher.areas_for(scene)
+        self.found.add(scene, needed=bool(areas))
+        await asyncio.sleep(0)  # a page holds hundreds of scenes: let other tasks run in between
         if (scene.collection, scene.id) in self.seen:
             return
         self.seen.add((scene.collection, scene.id))
         self.lacking.add(scene)
-        areas = self.matcher.areas_for(scene)
         self.planner.add(scene, areas, self._known(scene) if self.ledger else {})
 
     def _known(self, scene: Scene) -> dict[str, Known]:

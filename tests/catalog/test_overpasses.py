@@ -136,3 +136,15 @@ def test_a_search_in_another_order_releases_nothing_before_its_end() -> None:
     scenes = [seen(day * 1440, datatake=f"d{day}") for day in (1, 2, 3)]
     assert [group for scene in scenes for group in together.add(scene)] == []
     assert names(together.rest()) == [["at 4320"], ["at 2880"], ["at 1440"]]
+
+
+def test_overpasses_that_follow_each_other_without_a_gap_are_released_one_by_one() -> None:
+    """As those of areas all around the globe do."""
+    scenes = [seen(minute, datatake=f"d{minute // 25}", name=f"{minute}") for minute in range(0, 3000, 5)]
+    together = Together[Scene](descending=True)
+    released: list[list[Scene]] = []
+    for number, scene in enumerate(reversed(scenes), 1):
+        released += together.add(scene)
+        held = number - sum(map(len, released))
+        assert held * 5 <= 3 * 40, "minutes"
+    assert names(released + together.rest()) == names(overpasses(scenes))
