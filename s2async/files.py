@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -24,6 +24,8 @@ SUFFIX = ".part"
 """Suffix of temporary files."""
 PROBE = "s2async-probe"
 """Token of the empty file by which :func:`check_writable` tests a folder."""
+PARTS = ".s2async-parts"
+"""Folder for the temporary files of all folders beside it, so that :func:`sweep` need not look into these."""
 _RANDOM_BYTES = 6
 """Random bytes in a temporary name, which make it unique."""
 
@@ -169,8 +171,18 @@ def create(path: Path, data: bytes, *, token: str) -> bool:
 
 
 def temporary(path: Path, token: str) -> Path:
-    """Return a unique temporary name in the folder of the final one; see :func:`replace`."""
-    return path.with_name(f".{token}-{secrets.token_hex(_RANDOM_BYTES)}{SUFFIX}")
+    """Return a unique temporary name on the file system of the final one; see :func:`replace`.
+
+    It is in the folder `PARTS` beside the file's folder where there is one, or else in the file's folder itself.
+    """
+    name = f".{token}-{secrets.token_hex(_RANDOM_BYTES)}{SUFFIX}"
+    parts = path.parent.parent / PARTS
+    try:
+        # A folder may be the place where another file system is mounted, or a link.
+        is_near = os.stat(parts).st_dev == os.stat(path.parent).st_dev  # noqa: PTH116 - half the time of Path.stat
+    except OSError:
+        is_near = False
+    return parts / name if is_near else path.with_name(name)
 
 
 @contextlib.contextmanager
@@ -331,23 +343,44 @@ def check_writable(folder: Path) -> None:
 
 
 def sweep(folder: Path, *, token: str) -> int:
-    """Remove temporary files that a killed run left in a folder and one level below.
+    """Remove temporary files that a killed run left in a folder and one level below, and prepare `PARTS` there.
+
+    Where `PARTS` was prepared before, temporary files lie only there, in the folder itself and in folders that
+    links lead to, so the others are not looked into: there may be 100,000.
 
     Args:
         folder: to be swept.
-        token: of the run; see :func:`replace`.
+        token: of the run; see :func:`replace`. Empty files of `check_writable` are removed as well.
 
     Returns:
         How many files were removed.
 
     Raises:
-        LocalError: one of them cannot be removed.
+        LocalError: one of them cannot be removed, or the folder cannot be made.
     """
-    random = "[0-9a-f]" * 2 * _RANDOM_BYTES  # in full, so that a token may be the start of another one
-    left = [path for below in ("", "*/") for path in folder.glob(f"{below}.{glob.escape(token)}-{random}{SUFFIX}")]
+    # The random part in full, so that a token may be the start of another one.
+    ours = re.compile(rf"\.(?:{re.escape(token)}|{PROBE})-[0-9a-f]{{{2 * _RANDOM_BYTES}}}{re.escape(SUFFIX)}")
+    parts = folder / PARTS
+    is_prepared = parts.is_dir()
+    left, below = list[Path](), [parts] * is_prepared
     with local_errors("remove half-written files in", folder):
+        if not folder.is_dir():
+            return 0
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if ours.fullmatch(entry.name):
+                    left.append(Path(entry.path))
+                elif (entry.is_symlink() or not is_prepared) and entry.is_dir():
+                    below.append(Path(entry.path))
+        for place in below:
+            with os.scandir(place) as entries:
+                left += [Path(entry.path) for entry in entries if ours.fullmatch(entry.name)]
         for path in left:
             path.unlink(missing_ok=True)
+    if not is_prepared:
+        make_folder(parts)
+        with local_errors("make the folder", parts):
+            sync_folder(folder)  # a file in it may not outlive it
     return len(left)
 
 

@@ -230,7 +230,11 @@ def test_a_disk_with_too_little_room(tmp_path: Path) -> None:
 
 def test_sweeping_takes_what_a_killed_run_left_and_nothing_else(tmp_path: Path) -> None:
     token = "s2async-0badcafe"
-    mine = [f".{token}-0123456789ab.part", f"area/.{token}-ba9876543210.part"]
+    mine = [
+        f".{token}-0123456789ab.part",
+        f"area/.{token}-ba9876543210.part",
+        ".s2async-probe-0123456789ab.part",
+    ]
     others = [
         f".{token}00-0123456789ab.part",
         f".{token}-more-0123456789ab.part",
@@ -243,27 +247,77 @@ def test_sweeping_takes_what_a_killed_run_left_and_nothing_else(tmp_path: Path) 
     for name in mine + others:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert files.sweep(tmp_path, token=token) == 2
+    assert files.sweep(tmp_path, token=token) == 3
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()) == sorted(others)
     assert files.sweep(tmp_path, token=token) == 0
 
 
 def test_sweeping_finds_what_replace_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "area").mkdir()
-    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)
-    monkeypatch.setattr(os, "fsync", failing(errno.ENOSPC))
+
+    def leave(token: str) -> None:
+        with monkeypatch.context() as broken:
+            broken.setattr(Path, "unlink", lambda *_, **__: None)
+            broken.setattr(os, "fsync", failing(errno.ENOSPC))
+            with pytest.raises(LocalError):
+                files.replace(tmp_path / "area" / "crop.tif", b"new", token=token)
+
     for token in ("a[b]*", "other"):
-        with pytest.raises(LocalError):
-            files.replace(tmp_path / "area" / "crop.tif", b"new", token=token)
-    monkeypatch.undo()
+        leave(token)
     assert len(names(tmp_path / "area")) == 2
     assert files.sweep(tmp_path, token="a[b]*") == 1
+    assert len(names(tmp_path / "area")) == 1
+    leave("other")  # from now on, temporary files have a folder of their own
+    assert len(names(tmp_path / "area")) == 1
     assert files.sweep(tmp_path, token="other") == 1
-    assert names(tmp_path / "area") == []
+    assert names(tmp_path / files.PARTS) == []
+
+
+def test_after_the_first_sweep_temporary_files_lie_together(tmp_path: Path) -> None:
+    """The folders of areas are not looked into again, but for those that a link leads to."""
+    output, elsewhere = tmp_path / "output", tmp_path / "elsewhere"
+    (output / "area").mkdir(parents=True)
+    elsewhere.mkdir()
+    (output / "linked").symlink_to(elsewhere)
+    assert files.temporary(output / "area" / "crop.tif", "x").parent == output / "area"
+    assert files.sweep(output, token="x") == 0
+    parts = output / files.PARTS
+    part = files.temporary(output / "area" / "crop.tif", "x")
+    assert part.parent == parts
+    assert files.temporary(output / "overview.csv", "x").parent == output
+    assert files.temporary(output / "gone" / "crop.tif", "x").parent == output / "gone"
+    files.replace(output / "area" / "crop.tif", b"data", token="x")
+    assert (output / "area" / "crop.tif").read_bytes() == b"data"
+    assert names(parts) == []
+    name = ".x-0123456789ab.part"
+    for place in (parts, output, output / "linked", output / "area"):
+        (place / name).touch()
+    assert files.sweep(output, token="x") == 3
+    assert names(output / "area") == [name, "crop.tif"], "nothing of this version can be there"
+    parts.rmdir()
+    assert files.sweep(output, token="x") == 1
+
+
+def test_the_folder_of_temporary_files_is_on_the_same_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mounted").mkdir()
+    files.sweep(tmp_path, token="x")
+    plain = os.stat
+
+    def stat(path: Any, *more: Any, **named: Any) -> Any:
+        found = plain(path, *more, **named)
+        if Path(path).name != "mounted":
+            return found
+        return os.stat_result((*found[:2], found.st_dev + 1, *found[3:]))
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert files.temporary(tmp_path / "mounted" / "crop.tif", "x").parent == tmp_path / "mounted"
 
 
 def test_sweeping_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert files.sweep(tmp_path / "none", token="x") == 0
+    assert names(tmp_path) == []
 
 
 def test_sweeping_says_what_it_cannot_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,7 @@ def bring_in_line(context: Context, token: str, replaced: strangers.Replaced) ->
         LocalError: a folder cannot be renamed.
     """
     state, folder = context.state, context.config.output.folder
-    if swept := files.sweep(folder, token=token) + files.sweep(folder, token=files.PROBE):
+    if swept := files.sweep(folder, token=token):
         context.tell(f"removed {swept} half-written files of a run that was killed")
     overwritten = moving.finish(state, folder, token=token)  # of a run that was killed: its areas may be others
     offsets.finish(state, folder, token=token)

@@ -454,7 +454,7 @@ def test_a_run_killed_while_all_crops_move_is_finished_by_the_next(
     fresh = Project(tmp_path / "fresh", stage)
     fresh.run(areas)
     assert project.index() == fresh.index()
-    folders = {path.name for path in project.config.output.folder.iterdir() if path.is_dir()}
+    folders = {path.name for path in project.config.output.folder.glob("[!.]*") if path.is_dir()}
     assert folders == {"Kiln"}
 
 

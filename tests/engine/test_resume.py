@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import rasterio
 
+from s2async import files
 from s2async.config.model import Config
 from s2async.sandbox.server.process import Sandbox
 from s2async.state.records import OPEN
@@ -241,7 +242,7 @@ def test_half_written_files_of_a_killed_run_are_removed_and_told(tmp_path: Path,
     folder = first.config.output.folder
     (token,) = worlds.query(first.config.run.state, "SELECT value FROM meta WHERE key = 'id'")[0]
     left = [
-        folder / "North" / f".s2async-{token}-0123456789ab.part",
+        folder / files.PARTS / f".s2async-{token}-0123456789ab.part",
         folder / f".s2async-{token}-ba9876543210.part",
         folder / ".s2async-probe-0123456789ab.part",
         folder / ".overview.csv.part",
