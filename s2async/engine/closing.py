@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2async._version import __version__
 from s2async.alarms import Alarm
 from s2async.catalog import search
+from s2async.config.model import TABLE
 from s2async.engine.context import Context
 from s2async.engine.progress import Summary
 from s2async.export import csv_table
@@ -43,9 +45,18 @@ def settle(context: Context, token: str) -> Settled:
     absent = "" if lacking else context.lacking.told
     for text in filter(None, (absent, search.estimates_told(context.noted), context.found.told)):
         context.tell(text)
-    rows, attributes = context.state.saved_rows(context.selection), context.state.attributes()
-    index = csv_table.write_csv(rows, context.config.output.folder, context.rule.spoilt, attributes)
-    return Settled(index=index, lacking=lacking)
+    return Settled(index=_write_table(context), lacking=lacking)
+
+
+def _write_table(context: Context) -> Path:
+    """Write the table of the crops, unless it shows just these: for a million crops it takes a minute."""
+    state, folder, classes = context.state, context.config.output.folder, context.rule.spoilt
+    basis = f"{__version__} {context.selection!r} {sorted(classes)}"
+    if state.shows(f"{basis} {csv_table.identity(folder)}"):
+        return folder / TABLE
+    index = csv_table.write_csv(state.saved_rows(context.selection), folder, classes, state.attributes())
+    state.note_table(f"{basis} {csv_table.identity(folder)}")
+    return index
 
 
 def sum_up(context: Context, settled: Settled) -> Summary:

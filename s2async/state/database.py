@@ -120,8 +120,12 @@ def transaction(db: Connection) -> Iterator[Connection]:
         log(_log, logging.WARNING, "slow_transaction", {"seconds": seconds})
 
 
-def open_for_writing(path: Path) -> Connection:
+def open_for_writing(path: Path, *, is_sound: bool = False) -> Connection:
     """Open the state, check it and bring it up to date; create it if there is none. The caller holds its lock.
+
+    Args:
+        path: the file.
+        is_sound: it need not be read as a whole, because nothing has changed it since it was closed; see `seals`.
 
     Raises:
         StateError: it is damaged, of another program, or written by a newer version.
@@ -134,7 +138,7 @@ def open_for_writing(path: Path) -> Connection:
         db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             version = _checked_version(db, path)
-            check = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            check = "ok" if is_sound else db.execute("PRAGMA quick_check(1)").fetchone()[0]
             if check != "ok":
                 raise damaged(path, " ".join(check.split()))
             names = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}

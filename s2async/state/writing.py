@@ -14,7 +14,7 @@ from s2async.areas.faults import Changes
 from s2async.catalog.facts import Conventions
 from s2async.errors import LocalError
 from s2async.models import Area, Scene, SearchReport, Traffic
-from s2async.state import database, jobs, reader_sql, serialization
+from s2async.state import database, jobs, reader_sql, seals, serialization, watch
 from s2async.state import writer_sql as sql
 from s2async.state.reader import Ledger
 
@@ -30,6 +30,8 @@ class Writing(Ledger):
         self._lock = lock
         self._inode = _inode(path)
         self._run: int | None = None
+        self._is_ended = False
+        """Whether the run of this process has ended, and the file is to be sealed; see `state.seals`."""
         self._areas: dict[int, list[Area]] = {}
         """Places of this run by the row of their area, in the order of the configuration."""
         self._rows: dict[str, int] = {}
@@ -54,8 +56,10 @@ class Writing(Ledger):
         lock = database.take_lock(path)
         db = None
         try:
-            db = database.open_for_writing(path)
+            is_sealed = not seals.is_broken(path)
+            db = database.open_for_writing(path, is_sound=is_sealed)
             with database.state_errors(path):
+                watch.begin(db, is_sealed=is_sealed)
                 since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
                 db.execute(sql.SET_HOLDER, (f"pid {os.getpid()} since {since}",))
                 return cls(path, db, lock)
@@ -68,6 +72,9 @@ class Writing(Ledger):
     def close(self) -> None:
         """Close the file and release its lock; a second call does nothing."""
         super().close()
+        if self._is_ended:
+            self._is_ended = False
+            seals.put(self.path)
         self._lock.release()
 
     # ---- runs ----
@@ -100,6 +107,24 @@ class Writing(Ledger):
             with self._writing() as db:
                 db.execute(sql.SET_CONFIGURATION, (path,))
 
+    def shows(self, table: str) -> bool:
+        """Whether a table that was written before has all that it would have now.
+
+        Args:
+            table: as it was given to `note_table`.
+        """
+        noted = self._first(watch.NOTED)
+        return noted is not None and noted[0] == table
+
+    def note_table(self, table: str) -> None:
+        """Record that a table of the crops was written; a change of what it shows makes this void.
+
+        Args:
+            table: what it depends on besides the state, and what identifies the file.
+        """
+        with self._writing() as db:
+            watch.note(db, table)
+
     def note_changes(self, changes: Changes) -> None:
         """Record which areas of the configuration were left out or repaired; see `changes`."""
         if changes != self.changes():
@@ -112,6 +137,7 @@ class Writing(Ledger):
             db.execute(sql.END_RUN, (_now(), how, self._this_run))
             if how == "finished" and self._settled:
                 db.execute(sql.SET_SETTLED, (self._settled,))
+        self._is_ended = True
 
     def add_traffic(self, traffic: Sequence[Traffic]) -> None:
         """Add requests and bytes to those of this run."""
