@@ -172,7 +172,7 @@ def another_crop(state: State) -> None:
 def a_crop_less(state: State) -> None:
     another_crop(state)
     state.note_table("a")
-    state.forget_crops(state.stored_crops(VISUAL))
+    state.forget_crops(list(state.stored_crops(VISUAL)))
 
 
 def another_edition(state: State) -> None:
