@@ -272,11 +272,19 @@ def test_the_emulated_link_is_not_faster_than_it_says(whole: World, monkeypatch:
 
 def test_slopes_are_those_of_the_data() -> None:
     lines = [
-        {"areas": n, "requests": 5 * n, "bytes": 7, "seconds": n**0.5, "cpu_seconds": 1, "peak_megabytes": 2}
+        {
+            "areas": n,
+            "requests": 5 * n,
+            "bytes": 7,
+            "seconds": n**0.5,
+            "cpu_seconds": 1,
+            "peak_megabytes": 2,
+            "files": n,
+        }
         for n in (1, 10, 100)
     ]
     found = list(growth.slopes("areas", lines))
-    assert [line["power"] for line in found] == [1.0, 0.0, 0.5, 0.0, 0.0]
+    assert [line["power"] for line in found] == [1.0, 0.0, 0.5, 0.0, 0.0, 1.0]
     assert found[0]["says"] == "requests: 10.0 x for ten times the areas (over 1 to 100); 10.0 x from 10 to 100"
 
 
@@ -299,7 +307,9 @@ def test_plots_show_every_contender_and_every_figure(tmp_path: Path) -> None:
             "requests": n,
             "bytes": n,
             "seconds": n,
+            "cpu_seconds": n,
             "peak_megabytes": n,
+            "files": n,
         }
         for axis in ("areas", "items")
         for n in (1, 10, 100)

@@ -45,6 +45,7 @@ def show(console: Console, found: Surveyed, *, connections: int, bandwidth: floa
     basis = (
         f"{found.experience:,} scenes measured before" if found.experience else "the cloud cover of whole scenes"
     )
+    searches = {"searches": _searches(found)} if found.searches else {}
     console.print(
         facts(
             {
@@ -54,7 +55,7 @@ def show(console: Console, found: Surveyed, *, connections: int, bandwidth: floa
                 "disk": _sizes(plan.disk),
                 "time": f"{_times(plan.seconds)} with {connections} connections and {bandwidth:g} Mbit/s",
                 "instead of": f"{_sizes(plan.whole)} for the whole files",
-                "searches": _searches(found),
+                **searches,
                 "this plan": f"{size(found.bytes)} in {found.requests:,} requests; nothing was written",
             }
         )

@@ -85,7 +85,7 @@ def test_status_loads_what_settings_and_a_state_need(
         db.execute("UPDATE runs SET started = '2100-01-01T00:00:00+00:00'")  # areas are read if edited since then
     libraries, out = loaded(tmp_path, ["status", shelf.config, *option])
     assert "saved" in out
-    assert libraries <= {"pydantic", "sqlite3", "yarl"} | drawing
+    assert libraries <= {"numpy", "pydantic", "sqlite3", "yarl"} | drawing
     assert drawing <= libraries
 
 

@@ -214,10 +214,8 @@ def test_a_late_beat_is_told_once_in_a_while(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_run_whose_loop_stands_still_says_so(tmp_path: Path, stage: Stage, start: Start) -> None:
     path = worlds.write_config(tmp_path, stage.sandbox)
-    slow = "from s2async.state.writer import State\nplain = State.record\n"
-    slow += (
-        "State.record = lambda *a: (time.sleep(0.6), plain(*a))[1] if a[1].outcomes[0].job.id < 7 else plain(*a)"
-    )
+    slow = "from s2async.engine.progress import Progress\nplain, pauses = Progress.add, [0.6]\n"
+    slow += "Progress.add = lambda *a: (time.sleep(pauses.pop() if pauses else 0), plain(*a))[1]"
     child = start(slow, path)
     _, error = child.communicate(timeout=200)
     assert child.returncode == 0

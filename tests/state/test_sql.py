@@ -23,7 +23,8 @@ def plan(state: State, statement: str) -> list[str]:
     "name",
     [
         "OPEN_JOBS",
-        "OPEN_JOBS_BY_TIME",
+        "OPEN_JOBS_NEWEST_FIRST",
+        "OPEN_JOBS_OLDEST_FIRST",
         "CRASHED_JOBS",
         "ROWS_TO_JUDGE",
         "OTHER_CELLS",
