@@ -51,7 +51,8 @@ def save(crops: Sequence[Encoded], settings: Settings, replaced: Replaced) -> No
         files.make_folder(folder)
     for crop in crops:
         *beside, own = crop.contents
-        replaced.add(own.path, strangers.of_crop(own.path, crop.job.area.fingerprint, mask=settings.mask))
+        kind = {"mask": settings.mask, "harmonised": settings.harmonised}
+        replaced.add(own.path, strangers.of_crop(own.path, crop.job.area.fingerprint, **kind))
         for quicklook in beside:
             replaced.add(quicklook.path, strangers.of_quicklook(quicklook.path))
     file_batches.write_all(contents, token=settings.token)
