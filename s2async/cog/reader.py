@@ -23,21 +23,21 @@ band, pixels without data get nodata at the end (:mod:`s2async.cog.validity`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from typing import Any, Final, ParamSpec, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s2async.cog import deflate, memory, tiles, validity, whole_blocks
 from s2async.cog.download import Download, all_of
-from s2async.cog.grid import Cutout
+from s2async.cog.grid import Cutout, Window
 from s2async.cog.memory import Budget, Share
 from s2async.cog.prefix import Block, Margin, rows_of, typical_size
-from s2async.cog.request import Pixels, Request
+from s2async.cog.request import Pixels, PoolOver, Request
 from s2async.cog.source import Source
 from s2async.cog.tile_cache import Prefix, Shelf, joined
 from s2async.cog.tiles import ByteRange
@@ -62,6 +62,7 @@ async def reading(
     *,
     budget: Budget,
     pool: Executor,
+    pool_over: PoolOver | None = None,
     margin: Margin | None = None,
     masked: bool = False,
     verify: bool = False,
@@ -76,6 +77,8 @@ async def reading(
         cutouts: windows inside its raster.
         budget: bytes of blocks and pixels in memory, over all readers.
         pool: threads that decode.
+        pool_over: returns the pool that decodes a block or a window alone, by the indices of the windows that are
+            concerned; by default, one call of ``pool`` decodes several.
         margin: of files of this kind, to learn from; a new one by default.
         masked: only pixels inside the polygons matter; those outside may be read, or be nodata.
         verify: read whole blocks, and compare their streams' checksums, where the codec has them.
@@ -105,17 +108,75 @@ async def reading(
     )
     download = Download(transport, source.asset, "tiles")
     if deflate.supported(layout):
-        plan = _Plan.of(request, margin or Margin())
-        # Without a name of the edition, nothing shows that the cached bytes are still those of the file.
-        shared = shelf if source.edition.named else None
-        work = _reading_rows(plan, source, download, budget=budget, pool=pool, shelf=shared)
+        under = tiles.rows_under(layout, request.windows, request.insides)
+        plan = _Plan.of(request, under, margin or Margin())
+        work = _reading_rows(plan, source, download, budget, pool, pool_over, _named(shelf, source))
     else:
-        work = whole_blocks.reading(request, download, source.edition, budget=budget, pool=pool)
+        work = whole_blocks.reading(
+            request, download, source.edition, budget=budget, pool=pool, pool_over=pool_over
+        )
     windows = [part.window for part in cutouts]
-    masks = await validity.read_masks(transport, source, windows, budget=budget, pool=pool)
+    masks = await validity.read_masks(transport, source, windows, budget=budget, pool=pool, pool_over=pool_over)
     async with work as found:
         results = await validity.hide(layout, found, masks, pool=pool)
         yield [CorruptFile(f"{one}: {href}") if isinstance(one, CorruptFile) else one for one in results]
+
+
+async def scan(
+    transport: Transport,
+    source: Source,
+    rows: Mapping[int, int],
+    take: Callable[[Window, NDArray[Any]], None],
+    *,
+    budget: Budget,
+    pool: Executor,
+    margin: Margin | None = None,
+    verify: bool = False,
+    highest: int | None = None,
+    shelf: Shelf | None = None,
+) -> Mapping[int, CorruptFile]:
+    """Read the first rows of some blocks, and hand the pixels of each to a function as they come, in any order.
+
+    Args:
+        transport: of the run.
+        source: an opened COG for which `scans` is true.
+        rows: how many rows of each block are wanted, from its top.
+        take: called once for each sound block, in threads and perhaps in several at once, with a window of the
+            raster and its pixels (bands, rows, columns) of the file's own type.
+        budget: as for :func:`reading`, as are all other arguments.
+        pool: threads that decode, and call ``take``.
+        margin: of files of this kind.
+        verify: read whole blocks, and compare their streams' checksums.
+        highest: largest value of a sound file.
+        shelf: tile cache.
+
+    Returns:
+        What is wrong with the blocks that are damaged; each text names block and file.
+
+    Raises:
+        RemoteError: whatever :meth:`Transport.read` raises.
+    """
+    layout = source.layout
+    request = Request(layout=layout, windows=(), insides=(), verify=verify, highest=highest)
+    plan = _Plan.of(request, rows, margin or Margin())
+    async with budget.hold(plan.fetched_bytes) as share:
+        work = _RowReader(
+            plan,
+            source,
+            Download(transport, source.asset, "tiles"),
+            _Scan(plan, take),
+            pool=pool,
+            shelf=_named(shelf, source),
+            share=share,
+        )
+        damaged = await work.read_all()
+    href = shown(source.asset.href)
+    return {block: CorruptFile(f"{error}: {href}") for block, error in damaged.items()}
+
+
+def scans(source: Source) -> bool:
+    """Whether `scan` can read a file: GDAL decodes its blocks otherwise, or pixels of it may be hidden."""
+    return deflate.supported(source.layout) and source.layout.mask is None and not source.layout.hides
 
 
 def _at_once(opened: Callable[P, AbstractAsyncContextManager[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -143,13 +204,12 @@ class _Plan:
     """What is wanted of each block that has a pixel that matters."""
     wanted: Mapping[int, int]
     """Bytes that are requested of each, from its start."""
-    windows_over: Mapping[int, Sequence[int]]
-    """Indices of the windows that each block holds pixels of."""
     ranges: Sequence[ByteRange]
     """The requests, as long as nothing is in a tile cache."""
 
     @classmethod
-    def of(cls, request: Request, margin: Margin) -> _Plan:
+    def of(cls, request: Request, rows_under: Mapping[int, int], margin: Margin) -> _Plan:
+        """The plan of a read that needs so many rows of each of some blocks."""
         layout, grid = request.layout, request.layout.grid
         typical = typical_size(layout)
         blocks = {
@@ -160,7 +220,7 @@ class _Plan:
                 share=min(1.0, rows / rows_of(layout, block)),
                 typical=typical,
             )
-            for block, rows in tiles.rows_under(layout, request.windows, request.insides).items()
+            for block, rows in rows_under.items()
         }
         # A checksum is at the end of its stream: to compare it takes the whole block.
         wanted = {index: block.count if request.verify else margin.size(block) for index, block in blocks.items()}
@@ -169,7 +229,6 @@ class _Plan:
             margin=margin,
             blocks=blocks,
             wanted=wanted,
-            windows_over=tiles.windows_over(layout, request.windows),
             ranges=tiles.byte_ranges(layout, wanted),
         )
 
@@ -184,27 +243,103 @@ class _Plan:
         size = wanted.count if self.request.verify else self.margin.size(wanted, times=3)
         return min(max(size, asked + CHEAP), wanted.count)
 
-    def pieces(self, block: int, arrays: Sequence[NDArray[np.generic]]) -> list[deflate.Piece]:
-        """Return which part of a block goes where in the windows' arrays."""
-        layout = self.request.layout
+
+# ---- where pixels go --------------------------------------------------------------------------------------
+
+
+class _Target(Protocol):
+    """Takes the pixels of blocks, in threads, as they come."""
+
+    def pixels(self, block: int, raw: bytes) -> Sequence[NDArray[np.generic]]:
+        """The pixels that are wanted of a block whose inflated bytes these are, to be checked."""
+
+    def accept(self, block: int, pixels: Sequence[NDArray[np.generic]]) -> None:
+        """Take the pixels that `pixels` returned: they are sound. This is called once for a block."""
+
+
+class _Windows:
+    """Copies the pixels of blocks into the arrays of windows.
+
+    Args:
+        plan: of the read.
+    """
+
+    def __init__(self, plan: _Plan) -> None:
+        self._plan = plan
+        self._over = tiles.windows_over(plan.request.layout, plan.request.windows)
+        """Indices of the windows that each block holds pixels of."""
+        self._arrays = _arrays(plan.request)
+
+    def over(self, block: int) -> Sequence[int]:
+        """Indices of the windows that a block holds pixels of."""
+        return self._over[block]
+
+    def pixels(self, block: int, raw: bytes) -> Sequence[NDArray[np.generic]]:
+        pieces = self._pieces(block)
+        deflate.place(self._plan.request.layout, raw, pieces)
+        return [piece.target for piece in pieces]
+
+    def accept(self, block: int, pixels: Sequence[NDArray[np.generic]]) -> None:
+        """They are in their arrays already."""
+
+    def results(self, damaged: Mapping[int, CorruptFile]) -> list[Pixels]:
+        """The pixels of each window; an error for those that touch a damaged block."""
+        broken = {index: error for block, error in damaged.items() for index in self._over[block]}
+        return [broken.get(index, array) for index, array in enumerate(self._arrays)]
+
+    def _pieces(self, block: int) -> list[deflate.Piece]:
+        """Which part of a block goes where in the windows' arrays."""
+        layout = self._plan.request.layout
         top = block // layout.across * layout.block_height
         left = block % layout.across * layout.block_width
+        # Rows below the last one that matters are not inflated; in a window they stay as they are.
+        bottom, right = top + self._plan.blocks[block].rows, left + layout.block_width
         pieces = []
-        for index in self.windows_over[block]:
-            window = self.request.windows[index]
-            # Rows below the last one that matters are not inflated; in a window they stay as they are.
-            first, last = max(window.row, top), min(window.row + window.height, top + self.blocks[block].rows)
-            start, stop = max(window.col, left), min(window.col + window.width, left + layout.block_width)
+        for index in self._over[block]:
+            window = self._plan.request.windows[index]
+            first, last = max(window.row, top), min(window.row + window.height, bottom)
+            start, stop = max(window.col, left), min(window.col + window.width, right)
             if first < last:
                 rows = slice(first - window.row, last - window.row)
                 columns = slice(start - window.col, stop - window.col)
                 piece = deflate.Piece(
                     rows=slice(first - top, last - top),
                     columns=slice(start - left, stop - left),
-                    target=arrays[index][:, rows, columns],
+                    target=self._arrays[index][:, rows, columns],
                 )
                 pieces.append(piece)
         return pieces
+
+
+class _Scan:
+    """Hands the pixels of whole rows of blocks to a function.
+
+    Args:
+        plan: of the read.
+        take: called with a window of the raster and its pixels (bands, rows, columns).
+    """
+
+    def __init__(self, plan: _Plan, take: Callable[[Window, NDArray[Any]], None]) -> None:
+        self._plan = plan
+        self._take = take
+
+    def pixels(self, block: int, raw: bytes) -> Sequence[NDArray[np.generic]]:
+        layout, window = self._plan.request.layout, self._window(block)
+        whole = deflate.Piece(
+            rows=slice(0, window.height),
+            columns=slice(0, window.width),
+            target=np.empty((layout.bands, *window.shape), layout.dtype),
+        )
+        deflate.place(layout, raw, [whole])
+        return [whole.target]
+
+    def accept(self, block: int, pixels: Sequence[NDArray[np.generic]]) -> None:
+        self._take(self._window(block), pixels[0])
+
+    def _window(self, block: int) -> Window:
+        layout = self._plan.request.layout
+        window = tiles.window_of(layout, block)
+        return replace(window, height=min(window.height, self._plan.blocks[block].rows))
 
 
 # ---- fetch and decode -------------------------------------------------------------------------------------
@@ -212,13 +347,36 @@ class _Plan:
 
 @asynccontextmanager
 async def _reading_rows(
-    plan: _Plan, source: Source, download: Download, *, budget: Budget, pool: Executor, shelf: Shelf | None
+    plan: _Plan,
+    source: Source,
+    download: Download,
+    budget: Budget,
+    pool: Executor,
+    pool_over: PoolOver | None,
+    shelf: Shelf | None,
 ) -> AsyncIterator[list[Pixels]]:
     async with budget.hold(plan.fetched_bytes + plan.request.decoded_bytes) as share:
-        work = _RowReader(plan, source, download, pool=pool, shelf=shelf, share=share)
-        with download.account():
-            await all_of([work.read(part) for part in plan.ranges])
-        yield work.results()
+        target = _Windows(plan)
+
+        def alone(block: int) -> Executor:
+            return pool_over(target.over(block)) if pool_over else pool
+
+        work = _RowReader(
+            plan,
+            source,
+            download,
+            target,
+            pool=pool,
+            alone=alone if pool_over else None,
+            shelf=shelf,
+            share=share,
+        )
+        yield target.results(await work.read_all())
+
+
+def _named(shelf: Shelf | None, source: Source) -> Shelf | None:
+    """A tile cache, if the file's edition has a name: else nothing shows that its bytes are still the file's."""
+    return shelf if source.edition.named else None
 
 
 def _arrays(request: Request) -> list[NDArray[np.generic]]:
@@ -246,20 +404,24 @@ class _RowReader:
         plan: _Plan,
         source: Source,
         download: Download,
+        target: _Target,
         *,
         pool: Executor,
+        alone: Callable[[int], Executor] | None = None,
         shelf: Shelf | None,
         share: Share,
     ) -> None:
         self.plan = plan
+        self.target = target
         self.request = plan.request
         self.layout = plan.request.layout
         self.source = source
         self.download = download
         self.pool = pool
+        self.alone = alone
+        """Returns the pool that decodes a block alone; None when the blocks of a range are decoded in one call."""
         self.shelf = shelf
         self.share = share
-        self.arrays = _arrays(plan.request)
         self.damaged: dict[int, CorruptFile] = {}
         """What is wrong with blocks that came damaged twice."""
         self.confirmed: set[int] = set()
@@ -269,10 +431,11 @@ class _RowReader:
         self.one_by_one = asyncio.Lock()
         """Held while a whole block is fetched once more: such blocks are not in the budget."""
 
-    def results(self) -> list[Pixels]:
-        """Return the pixels of each window; an error for those that touch a damaged block."""
-        broken = {i: error for block, error in self.damaged.items() for i in self.plan.windows_over[block]}
-        return [broken.get(index, array) for index, array in enumerate(self.arrays)]
+    async def read_all(self) -> Mapping[int, CorruptFile]:
+        """Fetch and decode all blocks; returns what is wrong with those that are damaged."""
+        with self.download.account():
+            await all_of([self.read(part) for part in self.plan.ranges])
+        return self.damaged
 
     async def read(self, part: ByteRange) -> None:
         """Fetch and decode the blocks of one range; fetch more of those that need it."""
@@ -388,10 +551,15 @@ class _RowReader:
         # sooner than it needs them, because many calls may wait for a thread.
         parts = {block: [*prefix.parts] for block, prefix in prefixes.items()}
 
-        def work() -> dict[int, _Decoded]:
-            return {block: self._decode_block(block, joined(some)) for block, some in parts.items()}
+        def work(wanted: Iterable[int] = tuple(parts)) -> dict[int, _Decoded]:
+            return {block: self._decode_block(block, joined(parts[block])) for block in wanted}
 
-        decoded = await asyncio.get_running_loop().run_in_executor(self.pool, work)
+        loop, decoded = asyncio.get_running_loop(), dict[int, _Decoded]()
+        if self.alone is None:
+            decoded = await loop.run_in_executor(self.pool, work)
+        else:
+            for block in parts:
+                decoded |= await loop.run_in_executor(self.alone(block), work, [block])
         left: dict[int, CorruptFile | None] = {}
         for block, used in decoded.items():
             if not isinstance(used, int):
@@ -403,7 +571,7 @@ class _RowReader:
         return left
 
     def _decode_block(self, block: int, data: bytes | memoryview) -> _Decoded:
-        """Put the pixels of a block into the arrays. Runs in a thread."""
+        """Hand the pixels of a block to the target. Runs in a thread."""
         rows, line = self.plan.blocks[block].rows, deflate.line_bytes(self.layout)
         try:
             raw, used = deflate.read_rows(self.layout, data, rows, whole=self.request.verify)
@@ -411,22 +579,22 @@ class _RowReader:
                 if len(data) < self.request.count(block):
                     return None
                 raise CorruptFile("is cut off")
-            pieces = self.plan.pieces(block, self.arrays)
-            deflate.place(self.layout, raw, pieces)
+            pixels = self.target.pixels(block, raw)
             if block not in self.confirmed:
-                self._check(block, raw, len(data) - used, pieces)
+                self._check(block, raw, len(data) - used, pixels)
+            self.target.accept(block, pixels)
         except CorruptFile as error:
             return CorruptFile(f"block {block} {error}")
         return used
 
-    def _check(self, block: int, raw: bytes, beyond: int, pieces: Sequence[deflate.Piece]) -> None:
+    def _check(self, block: int, raw: bytes, beyond: int, pixels: Sequence[NDArray[np.generic]]) -> None:
         """Check a stream that could be decoded: it may be that of another file, or of another block.
 
         Args:
             block: index.
             raw: its inflated bytes.
             beyond: how many compressed bytes follow the stream.
-            pieces: the pixels.
+            pixels: those that are wanted of it.
 
         Raises:
             CorruptFile: the stream does not have the length that the file says, or a value is impossible.
@@ -434,5 +602,5 @@ class _RowReader:
         full = rows_of(self.layout, block) * deflate.line_bytes(self.layout)
         if self.request.verify and (beyond or len(raw) < full):
             raise CorruptFile("is shorter than its file says")
-        for piece in pieces:
-            self.request.check_values(piece.target)
+        for some in pixels:
+            self.request.check_values(some)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,8 @@ from s2async.errors import CorruptFile
 
 Pixels = NDArray[np.generic] | CorruptFile
 """Result of a window: (bands, rows, columns) of the file's own type, or why they cannot be had."""
+PoolOver = Callable[[Sequence[int]], Executor]
+"""Returns the pool that decodes what some windows need, by their indices."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

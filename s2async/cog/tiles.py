@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,17 +37,26 @@ def blocks_under(layout: Layout, windows: Iterable[Window]) -> list[int]:
     return sorted(blocks)
 
 
+def window_of(layout: Layout, block: int) -> Window:
+    """The pixels of the raster that a block holds, without fill beyond the raster's edges."""
+    band_block = block % (layout.across * layout.down)
+    row, col = band_block // layout.across * layout.block_height, band_block % layout.across * layout.block_width
+    width = min(layout.block_width, layout.grid.width - col)
+    return Window(row=row, col=col, width=width, height=min(layout.block_height, layout.grid.height - row))
+
+
 def windows_over(layout: Layout, windows: Sequence[Window]) -> dict[int, list[int]]:
     """Return the indices of the windows that each block holds pixels of, by index of the block."""
-    over: dict[int, list[int]] = {}
-    for index, window in enumerate(windows):
-        for block in blocks_under(layout, [window]):
-            over.setdefault(block, []).append(index)
+    pairs = _Pairs.of(layout, windows)
+    over = {block: pairs.window[part].tolist() for block, part in pairs.by_block()}
+    if layout.planar:
+        plane = layout.across * layout.down
+        over = {band * plane + block: found for band in range(layout.bands) for block, found in over.items()}
     return over
 
 
 def rows_under(
-    layout: Layout, windows: Iterable[Window], insides: Iterable[NDArray[np.bool_] | None]
+    layout: Layout, windows: Sequence[Window], insides: Sequence[NDArray[np.bool_] | None]
 ) -> dict[int, int]:
     """Return how many rows of each block, from its top, hold the lowest pixel that any window needs of it.
 
@@ -58,20 +68,60 @@ def rows_under(
     Returns:
         Rows by index of the block; blocks without a pixel that matters are not in it.
     """
-    high, wide = layout.block_height, layout.block_width
+    pairs = _Pairs.of(layout, windows)
     rows: dict[int, int] = {}
-    for window, inside in zip(windows, insides, strict=True):
-        for block in blocks_under(layout, [window]):
-            top, left = block // layout.across * high, block % layout.across * wide
-            first, last = max(window.row, top), min(window.row + window.height, top + high)
+    for block, part in pairs.by_block():
+        top, left = block // layout.across * layout.block_height, block % layout.across * layout.block_width
+        # From the window that reaches lowest on: few masks are looked at, however many windows there are.
+        order = np.argsort(-pairs.last[part], kind="stable")
+        for index, last in zip(pairs.window[part][order].tolist(), pairs.last[part][order].tolist(), strict=True):
+            if last <= rows.get(block, 0):
+                break
+            window, inside = windows[index], insides[index]
             if inside is not None:
                 # Of a polygon's window the last rows of a block may hold no pixel that is inside.
-                columns = slice(max(left - window.col, 0), left + wide - window.col)
-                while last > first and not inside[last - 1 - window.row, columns].any():
+                first = max(window.row - top, 0)
+                columns = slice(max(left - window.col, 0), left + layout.block_width - window.col)
+                while last > first and not inside[last - 1 + top - window.row, columns].any():
                     last -= 1
-            if last > first:
-                rows[block] = max(rows.get(block, 0), last - top)
+                if last == first:
+                    continue
+            rows[block] = max(rows.get(block, 0), last)
     return rows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Pairs:
+    """Which windows share pixels with which blocks of one band, sorted by block."""
+
+    block: NDArray[np.int64]
+    """(pairs,) index of the block."""
+    window: NDArray[np.int64]
+    """(pairs,) index of the window; ascending within a block."""
+    last: NDArray[np.int64]
+    """(pairs,) the last row, exclusive, that the window has of the block, from the block's top."""
+
+    @classmethod
+    def of(cls, layout: Layout, windows: Sequence[Window]) -> _Pairs:
+        sides = np.array([(w.row, w.row + w.height, w.col, w.col + w.width) for w in windows], np.int64)
+        top, bottom, left, right = sides.reshape(-1, 4).T
+        high, wide = layout.block_height, layout.block_width
+        first_row, first_column = top // high, left // wide
+        across = (right - 1) // wide - first_column + 1
+        numbers = across * ((bottom - 1) // high - first_row + 1)
+        window = np.repeat(np.arange(len(windows)), numbers)
+        nth = np.arange(len(window)) - np.repeat(np.cumsum(numbers) - numbers, numbers)
+        row = first_row[window] + nth // across[window]
+        block = row * layout.across + first_column[window] + nth % across[window]
+        order = np.argsort(block, kind="stable")
+        last = np.minimum(bottom[window] - row * high, high)
+        return cls(block=block[order], window=window[order], last=last[order])
+
+    def by_block(self) -> Iterator[tuple[int, slice]]:
+        """The blocks, ascending, and the pairs of each."""
+        starts = np.flatnonzero(np.diff(self.block, prepend=-1)).tolist()
+        for start, stop in itertools.pairwise([*starts, len(self.block)]):
+            yield int(self.block[start]), slice(start, stop)
 
 
 def byte_ranges(

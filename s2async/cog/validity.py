@@ -16,7 +16,7 @@ from s2async.cog import whole_blocks
 from s2async.cog.download import Download
 from s2async.cog.grid import Window
 from s2async.cog.memory import Budget
-from s2async.cog.request import Pixels, Request
+from s2async.cog.request import Pixels, PoolOver, Request
 from s2async.cog.source import Source
 from s2async.cog.tiff import Layout
 from s2async.errors import CorruptFile
@@ -27,7 +27,13 @@ Packed = NDArray[np.uint8] | CorruptFile
 
 
 async def read_masks(
-    transport: Transport, source: Source, windows: Sequence[Window], *, budget: Budget, pool: Executor
+    transport: Transport,
+    source: Source,
+    windows: Sequence[Window],
+    *,
+    budget: Budget,
+    pool: Executor,
+    pool_over: PoolOver | None = None,
 ) -> list[Packed]:
     """Read the internal mask under some windows; none where the file has no mask.
 
@@ -39,6 +45,7 @@ async def read_masks(
         windows: inside its raster.
         budget: bytes of blocks and pixels in memory, over all readers.
         pool: threads that decode.
+        pool_over: see `reader.reading`.
 
     Raises:
         RemoteError: whatever :meth:`Transport.read` raises.
@@ -50,7 +57,9 @@ async def read_masks(
         layout=mask, windows=tuple(windows), insides=(None,) * len(windows), verify=False, highest=None
     )
     download = Download(transport, source.asset, "tiles")
-    async with whole_blocks.reading(request, download, source.edition, budget=budget, pool=pool) as found:
+    async with whole_blocks.reading(
+        request, download, source.edition, budget=budget, pool=pool, pool_over=pool_over
+    ) as found:
         return [
             CorruptFile(f"mask: {one}") if isinstance(one, CorruptFile) else np.packbits(one != 0) for one in found
         ]

@@ -18,7 +18,7 @@ from s2async.cog import gdal, headers, tiles
 from s2async.cog.download import Download, all_of
 from s2async.cog.grid import Window
 from s2async.cog.memory import Budget
-from s2async.cog.request import Pixels, Request
+from s2async.cog.request import Pixels, PoolOver, Request
 from s2async.cog.tiles import ByteRange
 from s2async.errors import CorruptFile
 from s2async.net.editions import Edition
@@ -26,7 +26,13 @@ from s2async.net.editions import Edition
 
 @asynccontextmanager
 async def reading(
-    request: Request, download: Download, edition: Edition, *, budget: Budget, pool: Executor
+    request: Request,
+    download: Download,
+    edition: Edition,
+    *,
+    budget: Budget,
+    pool: Executor,
+    pool_over: PoolOver | None = None,
 ) -> AsyncIterator[list[Pixels]]:
     """Read the windows of a request; the pixels are in the budget inside the context.
 
@@ -36,6 +42,7 @@ async def reading(
         edition: of the file.
         budget: bytes of blocks and pixels in memory, over all readers.
         pool: threads that decode.
+        pool_over: see `reader.reading`.
 
     Yields:
         The pixels of each window, or an error that names a damaged block.
@@ -44,7 +51,7 @@ async def reading(
     # Compressed bytes are in memory twice: as fetched, and in the small TIFF.
     size = 2 * sum(part.stop - part.start for part in ranges)
     async with budget.hold(size + request.decoded_bytes) as share:
-        work = _WholeBlocks(request, download, edition, pool)
+        work = _WholeBlocks(request, download, edition, pool, pool_over)
         with download.account():
             pixels = await work.read(ranges)
         # Before the budget hears of it: an error among the pixels refers to its frames, and these to the blocks.
@@ -60,12 +67,20 @@ def _ranges(request: Request, blocks: Collection[int]) -> list[ByteRange]:
 class _WholeBlocks:
     """The compressed blocks of one read."""
 
-    def __init__(self, request: Request, download: Download, edition: Edition, pool: Executor) -> None:
+    def __init__(
+        self,
+        request: Request,
+        download: Download,
+        edition: Edition,
+        pool: Executor,
+        pool_over: PoolOver | None,
+    ) -> None:
         self.request = request
         self.layout = request.layout
         self.download = download
         self.edition = edition
         self.pool = pool
+        self.pool_over = pool_over
         self.blocks: dict[int, bytes] = {}
         """Compressed bytes of the blocks that have arrived."""
         self.renewed: set[int] = set()
@@ -75,11 +90,11 @@ class _WholeBlocks:
 
     async def read(self, ranges: Sequence[ByteRange]) -> list[Pixels]:
         await all_of([self._fetch(part) for part in ranges])
-        try:
-            return [*await self._decoded(self.request.windows)]
-        except CorruptFile:
-            # Some block is damaged. Only the windows that touch it are to suffer.
-            return [await self._alone(window) for window in self.request.windows]
+        if self.pool_over is None:
+            with suppress(CorruptFile):
+                return [*await self._decoded(self.request.windows, self.pool)]
+        # Some block is damaged. Only the windows that touch it are to suffer.
+        return [await self._alone(window, index) for index, window in enumerate(self.request.windows)]
 
     async def _fetch(self, part: ByteRange, *, fresh: bool = False) -> None:
         piece = await self.download.fetch(part.start, part.stop, self.edition, fresh=fresh)
@@ -91,20 +106,21 @@ class _WholeBlocks:
             if fresh and self.blocks[block] == before:
                 self.confirmed.add(block)
 
-    async def _alone(self, window: Window) -> Pixels:
+    async def _alone(self, window: Window, index: int) -> Pixels:
         """Decode one window. If that fails, fetch its blocks once more, over a new connection, and try again."""
+        pool = self.pool_over([index]) if self.pool_over else self.pool
         with suppress(CorruptFile):
-            return (await self._decoded([window]))[0]
+            return (await self._decoded([window], pool))[0]
         again = set(tiles.blocks_under(self.layout, [window])) - self.renewed
         for part in _ranges(self.request, again):
             await self._fetch(part, fresh=True)
             self.renewed.update(part.blocks)
         try:
-            return (await self._decoded([window]))[0]
+            return (await self._decoded([window], pool))[0]
         except CorruptFile as error:
             return error
 
-    async def _decoded(self, windows: Sequence[Window]) -> list[NDArray[np.generic]]:
+    async def _decoded(self, windows: Sequence[Window], pool: Executor) -> list[NDArray[np.generic]]:
         under = tiles.blocks_under(self.layout, windows)
         blocks = {block: self.blocks[block] for block in under if block in self.blocks}
 
@@ -116,7 +132,7 @@ class _WholeBlocks:
                 self._check_blocks(small, blocks.keys() - self.confirmed)
             return gdal.read(small, windows)
 
-        return await asyncio.get_running_loop().run_in_executor(self.pool, work)
+        return await asyncio.get_running_loop().run_in_executor(pool, work)
 
     def _check_blocks(self, small: bytes, blocks: Collection[int]) -> None:
         """Check the values of whole blocks, not only of windows: damage may show beside the wanted pixels.

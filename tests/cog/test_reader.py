@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 import rasterio
+from numpy.typing import NDArray
 
 from s2async.cog import deflate, reader, tiff, tiles
 from s2async.cog import source as sources
-from s2async.cog.grid import Cutout
+from s2async.cog.grid import Cutout, Window
 from s2async.cog.memory import Budget
 from s2async.cog.request import Pixels
 from s2async.cog.source import FIRST_READ, Source
@@ -252,6 +253,89 @@ def test_a_damaged_tile_is_the_fault_of_those_that_touch_it_and_of_nobody_else(
     over = [span for span in spans(server)[1:] if span[0] <= start < span[1]]
     assert len(over) == 2, "once, and once more"
     assert (meter.requests, meter.bytes) == server.totals()
+
+
+@pytest.mark.parametrize("layout", [COG, TILED | {"count": 3}, TILED | {"dtype": "uint16"}], ids=str)
+def test_a_scan_hands_on_the_rows_of_each_block_once(server: FaultServer, layout: dict[str, Any]) -> None:
+    pixels = make(server.folder / "scan.tif", **layout)
+    wanted = {0: 256, 3: 20, 7: 256, 35: SIDE - 5 * 256}
+    taken = list[tuple[Window, NDArray[Any]]]()
+
+    async def work(transport: Transport, pool: ThreadPoolExecutor) -> Mapping[int, CorruptFile]:
+        source = await sources.open_source(transport, asset(server, "scan.tif"))
+        assert reader.scans(source)
+
+        def take(window: Window, some: NDArray[Any]) -> None:
+            taken.append((window, some))
+
+        return await reader.scan(transport, source, wanted, take, budget=Budget(1 << 20), pool=pool)
+
+    damaged, meter = run(server, work)
+    assert not damaged
+    assert len(taken) == len(wanted)
+    found = {window.row // 256 * 6 + window.col // 256: window for window, _ in taken}
+    assert {block: window.height for block, window in found.items()} == wanted
+    assert found[35].width == SIDE - 5 * 256, "without fill"
+    for w, some in taken:
+        np.testing.assert_array_equal(some, pixels[:, w.row : w.row + w.height, w.col : w.col + w.width])
+    assert (meter.requests, meter.bytes) == server.totals()
+
+
+def test_a_scan_names_damaged_blocks_and_hands_on_all_others(server: FaultServer) -> None:
+    path = server.folder / "torn.tif"
+    make(path, **COG)
+    layout = tiff.parse(path.read_bytes())
+    assert isinstance(layout, tiff.Layout)
+    at = int(layout.block_offsets[7] + layout.block_counts[7] // 2)
+    taken = list[int]()
+
+    async def work(transport: Transport, pool: ThreadPoolExecutor) -> Mapping[int, CorruptFile]:
+        torn = asset(server, "torn.tif", "torn", -1, at=at)
+        source = await sources.open_source(transport, torn)
+
+        def take(window: Window, _: NDArray[Any]) -> None:
+            taken.append(window.row // 256 * 6 + window.col // 256)
+
+        wanted = dict.fromkeys((0, 1, 7, 20), 256)
+        budget = Budget(1 << 20)
+        return await reader.scan(transport, source, wanted, take, budget=budget, pool=pool, verify=True)
+
+    damaged, meter = run(server, work)
+    assert damaged.keys() == {7}
+    assert str(damaged[7]).startswith("block 7 ")
+    assert str(damaged[7]).endswith("/torn.tif"), "the query may hold secrets"
+    assert sorted(taken) == [0, 1, 20]
+    assert (meter.requests, meter.bytes) == server.totals()
+
+
+def test_blocks_are_decoded_alone_where_that_is_wanted(server: FaultServer) -> None:
+    """Each by the pool of the windows that hold pixels of it; other files window by window."""
+    for name, layout in {"rows": COG, "lzw": LZW}.items():
+        pixels = make(server.folder / f"{name}.tif", **layout)
+        parts = [cutout(10, 10, 20, 20), cutout(250, 10, 20, 20), cutout(900, 900, 20, 20)]
+        asked = list[list[int]]()
+
+        async def work(
+            transport: Transport,
+            pool: ThreadPoolExecutor,
+            name: str = name,
+            asked: list[list[int]] = asked,
+            parts: Sequence[Cutout] = parts,
+        ) -> list[Pixels]:
+            source = await sources.open_source(transport, asset(server, f"{name}.tif"))
+
+            def pool_over(windows: Sequence[int]) -> ThreadPoolExecutor:
+                asked.append([*windows])
+                return pool
+
+            budget = Budget(1 << 20)
+            return await reader.read(transport, source, parts, budget=budget, pool=pool, pool_over=pool_over)
+
+        found, _ = run(server, work)
+        assert sorted(asked) == ([[0], [1], [2]] if name == "lzw" else [[0, 1], [1], [2]])
+        for part, array in zip(parts, sound(found), strict=True):
+            w = part.window
+            np.testing.assert_array_equal(array, pixels[:, w.row : w.row + w.height, w.col : w.col + w.width])
 
 
 def test_a_window_larger_than_any_picture_is_refused_before_a_byte_is_fetched(
