@@ -341,7 +341,7 @@ class Job:
 Order = Literal["newest", "oldest"]
 """Which scenes a run works on first."""
 
-LONGEST_BATCH: Final = 64
+LONGEST_BATCH: Final = 4096
 """Maximum number of jobs of one scene that are processed together."""
 
 

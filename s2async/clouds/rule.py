@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from s2async.models import DEFAULT_RULE, CloudMeasure, Status
 
@@ -132,5 +132,19 @@ class CloudRule(Protocol):
         Args:
             pixels: of the area that the raster holds.
             total: pixels of the area. An area without any counts as held: it is too small for every raster.
+        """
+        ...
+
+
+@runtime_checkable
+class CountingRule(CloudRule, Protocol):
+    """A rule of one asset with one band, whose values are the bins: many areas can be counted at once."""
+
+    def measures(self, counts: NDArray[np.int64], totals: NDArray[np.int64], /) -> list[CloudMeasure]:
+        """The measurements of n areas.
+
+        Args:
+            counts: (n, bins) pixels inside each area by value; the last bin counts all higher values, too.
+            totals: (n,) pixel centres inside each polygon, including those that the raster does not hold.
         """
         ...

@@ -85,6 +85,13 @@ class SclRule:
         look = found[ASSET]
         return measure(look.pixels, look.inside, look.total)
 
+    def measures(self, counts: NDArray[np.int64], totals: NDArray[np.int64], /) -> list[CloudMeasure]:
+        """The measurements of many areas. See `CountingRule.measures`."""
+        return [
+            CloudMeasure(histogram=tuple(histogram), total=total, rule=NAME)
+            for histogram, total in zip(counts.tolist(), totals.tolist(), strict=True)
+        ]
+
     def verdict(self, measured: CloudMeasure, /) -> Status | None:
         """NODATA or CLOUDY, or None when the area is clear. Integers decide: no division, no NaN."""
         valid = measured.valid

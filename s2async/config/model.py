@@ -219,7 +219,9 @@ class Run(Section):
     state: FilePath = Field(default=Path("data/state.sqlite"), validate_default=True)
     """SQLite file with all results; must be on a local disk."""
     queue: int = Field(default=1000, ge=1, le=1_000_000)
-    """Maximum number of jobs that wait between the search and the workers."""
+    """Maximum number of jobs that wait between the search and the workers.
+
+    The jobs of a scene go in together: when they are more, they wait alone."""
     memory: Memory = 48 << 20
     """Maximum memory for blocks and pixels: a number of bytes, or a size such as ``48 MiB``. More brings no gain.
 

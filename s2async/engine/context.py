@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
 
 from s2async import alarms
 from s2async.catalog.lacking import Lacking
 from s2async.catalog.yields import Yield
 from s2async.clouds.rule import CloudRule
 from s2async.config.model import Config
-from s2async.engine.job_queue import JobQueue, OverpassQueue
+from s2async.engine.job_queue import FEW, JobQueue, OverpassQueue
 from s2async.engine.limit_watch import LimitWatch
 from s2async.engine.limits import RunLimits
 from s2async.engine.progress import Progress
+from s2async.engine.state_thread import StateThread
 from s2async.errors import HostParked
 from s2async.models import Area, Event, Notice, SearchReport
 from s2async.state.writer import State
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Context:
@@ -42,6 +47,8 @@ class Context:
         self.config = config
         self.areas = areas
         self.state = state
+        self.state_thread = StateThread()
+        """Where the state is read and written while tasks run side by side; see `ask`."""
         self.progress = progress
         self.emit = emit
         self.watch = LimitWatch(limits, progress)
@@ -62,6 +69,15 @@ class Context:
         """How many of their scenes are needed."""
         self.noted: list[SearchReport] = []
         """Searches that are incomplete, or for which the catalogue counts more items than it returns."""
+
+    async def ask(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function that reads or writes the state, in the state's thread."""
+        return await self.state_thread.call(call, *args, **kwargs)
+
+    async def ask_about(self, jobs: int, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Like `ask`, for a call that takes longer the more jobs there are: for a few, no thread need change."""
+        ask = self.state_thread.brief if jobs <= FEW else self.state_thread.call
+        return await ask(call, *args, **kwargs)
 
     def tell(self, text: str) -> None:
         """Emit a line that a person should read."""

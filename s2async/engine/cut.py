@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeVar
 
+from s2async import file_batches
 from s2async._version import __version__
 from s2async.catalog.facts import facts
 from s2async.clouds.shares import cloud_percent, valid_percent
+from s2async.cog.download import all_of
 from s2async.cog.source import Source
 from s2async.engine import saving
 from s2async.engine.saving import Encoded
@@ -29,6 +31,9 @@ from s2async.text import public, shown
 
 ENCODED_TOGETHER: Final = 8
 """Crops that one call of a thread encodes: a call for each crop costs too much."""
+FEW: Final = 64
+"""Crops that are encoded in groups of this size; of more crops, the groups are larger."""
+T = TypeVar("T")
 
 
 class Cut:
@@ -51,47 +56,67 @@ class Cut:
 
     async def do(self, asset: Asset, jobs: Sequence[Job], /) -> None:
         """Cut and save the crops of one asset."""
-        encoded = await self._encoded(asset, jobs)
-        loop, tools = asyncio.get_running_loop(), self._tools
-        await asyncio.gather(
-            *[
-                loop.run_in_executor(tools.writers, saving.save, some, self._settings, tools.replaced)
-                for some in saving.groups(encoded, self._settings)
-            ]
-        )
-        for crop in encoded:
-            self._endings.products[crop.job.id].append(crop.product)
+        saves: list[asyncio.Future[None]] = []
+        try:
+            await self._cut(asset, jobs, saves)
+        finally:  # crops that are encoded count, whatever happens to the others
+            await asyncio.gather(*saves)
 
     def finish(self) -> None:
         """Nothing follows from this step before all steps are done."""
 
-    async def _encoded(self, asset: Asset, jobs: Sequence[Job]) -> list[Encoded]:
-        """Encode the crops of the jobs whose blocks are intact, and release the decoded pixels."""
+    async def _cut(self, asset: Asset, jobs: Sequence[Job], saves: list[asyncio.Future[None]]) -> None:
+        """Encode the crops of the jobs whose blocks are intact, begin to save them, and release the pixels."""
         kept = self._files.kept.get(asset.key, {})
         if all(job.id in kept for job in jobs):
-            return await self._encode_all(asset.key, [(job, kept[job.id]) for job in jobs])
+            await self._encode_all(asset.key, [(job, kept[job.id]) for job in jobs], saves)
+            return
         source = await self._files.source(asset)
         places = await self._files.cutouts(source, jobs)
         inside = [(job, place) for job, place in zip(jobs, places, strict=True) if place is not None]
         if len(inside) < len(jobs):
             raise CorruptFile(f"does not reach an area that the cloud rule has measured: {shown(asset.href)}")
         async with self._files.pixels(source, inside) as parts:
-            return await self._encode_all(asset.key, parts)
+            await self._encode_all(asset.key, parts, saves)
 
-    async def _encode_all(self, key: str, parts: Sequence[tuple[Job, Part]]) -> list[Encoded]:
+    async def _encode_all(
+        self, key: str, parts: Sequence[tuple[Job, Part]], saves: list[asyncio.Future[None]]
+    ) -> None:
         def work(some: Sequence[tuple[Job, Part]]) -> list[Encoded]:
             return [self._encode(job, part, found.get(job.id), numbers) for job, part in some]
 
-        loop, tools = asyncio.get_running_loop(), self._tools
-        together = [parts[start : start + ENCODED_TOGETHER] for start in range(0, len(parts), ENCODED_TOGETHER)]
+        async def encode(some: Sequence[tuple[Job, Part]]) -> None:
+            encoded = itertools.chain.from_iterable(await self._in_groups(work, some))
+            saves.append(asyncio.ensure_future(self._save([*encoded])))
+
         found: dict[int, Evidence] = {}
         numbers = None
         if parts and is_reflectance(key):
-            looks = [loop.run_in_executor(tools.pool, self._look_at, some) for some in together]
-            found = dict(itertools.chain.from_iterable(await asyncio.gather(*looks)))
+            found = dict(itertools.chain.from_iterable(await self._in_groups(self._look_at, parts)))
             numbers = self._numbers(key, parts[0][1].source, found.values())
-        encoded = await asyncio.gather(*[loop.run_in_executor(tools.pool, work, some) for some in together])
-        return list(itertools.chain.from_iterable(encoded))
+        step = file_batches.MOST
+        await all_of([encode(parts[start : start + step]) for start in range(0, len(parts), step)])
+
+    async def _in_groups(
+        self, work: Callable[[Sequence[tuple[Job, Part]]], T], parts: Sequence[tuple[Job, Part]]
+    ) -> list[T]:
+        """Do some work on parts in threads that compute, on a few parts in each call."""
+        loop, tools = asyncio.get_running_loop(), self._tools
+        step = 1 if tools.alone else ENCODED_TOGETHER * (1 + len(parts) // FEW)
+        groups = [parts[start : start + step] for start in range(0, len(parts), step)]
+        pools = [tools.pool_for(job for job, _ in some) for some in groups]
+        calls = [loop.run_in_executor(pool, work, some) for pool, some in zip(pools, groups, strict=True)]
+        return await asyncio.gather(*calls)
+
+    async def _save(self, encoded: Sequence[Encoded]) -> None:
+        loop, tools, settings = asyncio.get_running_loop(), self._tools, self._settings
+
+        async def save(some: Sequence[Encoded]) -> None:
+            await loop.run_in_executor(tools.writers, saving.save, some, settings, tools.replaced)
+            for crop in some:
+                self._endings.products[crop.job.id].append(crop.product)
+
+        await asyncio.gather(*map(save, saving.groups(encoded, settings)))
 
     def _look_at(self, parts: Sequence[tuple[Job, Part]]) -> list[tuple[int, Evidence]]:
         """In a thread: what the pixels of crops show of an offset, by job."""

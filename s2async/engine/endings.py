@@ -69,6 +69,10 @@ class Endings:
         """Jobs for which an asset must be cut."""
         return [job for job in self.open() if asset not in job.saved and asset not in self._lacks[job.id]]
 
+    def lacking(self, asset: str) -> set[int]:
+        """The jobs that lack an asset."""
+        return {job for job, lacks in self._lacks.items() if asset in lacks}
+
     # ---- what the steps learned ----
 
     def lack(self, asset: Asset, error: RemoteError, jobs: Sequence[Job]) -> None:

@@ -85,7 +85,9 @@ class Feeder:
         cursor, rest = None, list[Job]()
         while True:
             first = cursor is None
-            page, cursor = context.state.open_jobs(context.selection, cursor, STATE_PAGE, order=self._order)
+            page, cursor = await context.ask(
+                context.state.open_jobs, context.selection, cursor, STATE_PAGE, order=self._order
+            )
             runs = [list(run) for _, run in itertools.groupby([*rest, *page], key=scene_of)]
             rest = runs.pop() if cursor else []  # the next page may begin with more jobs of this scene
             for jobs in runs:
@@ -94,7 +96,7 @@ class Feeder:
                 context.progress.outlook.ahead = 0
                 return
             if first:  # by now, workers have something to do
-                found = context.state.counts(context.selection).open
+                found = (await context.ask(context.state.counts, context.selection)).open
                 context.progress.outlook.ahead = max(0, found - context.progress.open)
 
     def _plan(self) -> list[search.Search]:
@@ -150,7 +152,7 @@ class Feeder:
             context.items += report.items
             if not report.complete or report.estimate:
                 context.noted.append(report)
-            context.state.record_search(report)
+            await context.ask_about(1, context.state.record_search, report)
             context.progress.searches_done += 1
             context.progress.searches_incomplete += not report.complete
             context.emit(SearchDone(report=report))
@@ -176,16 +178,20 @@ class Feeder:
         """
         context, jobs = self._context, list[Job]()
         for scene in scenes:
-            areas = self._matcher.areas_for(scene)
-            context.found.add(scene, needed=bool(areas))
             context.lacking.add(scene)
             if context.lacking.scenes == alarms.ENOUGH and context.lacking.keys:
                 context.emit(Notice(text=f"so far: {context.lacking.told}"))
-            if only is not None and not is_near_180(scene):
-                areas = [area for area in areas if area.fingerprint in only]
-            jobs += context.state.add_scene(scene, areas, context.selection)
+            jobs += await context.ask_about(len(context.areas), self._jobs_of, scene, only)
         await self._enqueue(jobs, resumed=False)
         await asyncio.sleep(0)  # a page holds hundreds of scenes: let other tasks run in between
+
+    def _jobs_of(self, scene: Scene, only: Collection[str] | None) -> list[Job]:
+        """Record a scene, and return its new jobs. In the state's thread: there may be 100,000 areas."""
+        areas = self._matcher.areas_for(scene)
+        self._context.found.add(scene, needed=bool(areas))
+        if only is not None and not is_near_180(scene):
+            areas = [area for area in areas if area.fingerprint in only]
+        return self._context.state.add_scene(scene, areas, self._context.selection)
 
     async def _enqueue(self, jobs: Sequence[Job], *, resumed: bool) -> None:
         context = self._context

@@ -1,91 +1,127 @@
-"""The buffer between the feeder and the workers."""
+"""The buffer between the feeder and the workers: scenes with all their jobs go in, and batches come out."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
 from s2async.models import LONGEST_BATCH, Area, Job
 
+FEW: Final = 64
+"""Jobs of a batch up to which its areas may be large. They are worked on in the order in which they come."""
 BATCH_PIXELS: Final = 1 << 21
-"""Pixels of 10 m under the jobs of a batch at which it takes no further job: 6 MiB of three bands. With larger
+"""Pixels of 10 m under a few jobs at which their batch takes no further one: 6 MiB of three bands. With larger
 batches, memory holds so few of them that all wait for the network at the same time."""
-_PIXELS_PER_DEGREE: Final = 11_132.0
-"""Pixels of 10 m per degree of latitude."""
+DENSE_PIXELS: Final = 1 << 22
+"""The same for a batch of more jobs. Their areas are small and often share blocks: the more of them a batch has,
+the fewer blocks are decoded twice."""
+MOST_UNDER_WAY: Final = 1 << 14
+"""Jobs of all batches that are worked on at which no further batch comes out: one takes some 2 kB of memory."""
+CELL: Final = 10_240.0
+"""Metres of the squares by which many jobs are sorted: about a block of 1,024 pixels of 10 m."""
+_METRES_PER_DEGREE: Final = 111_320.0
+"""Of latitude."""
+
+
+class _Entry:
+    """Jobs that go in together, split into batches.
+
+    Args:
+        key: equal for entries whose batches share files.
+        batches: at least one.
+    """
+
+    def __init__(self, key: object, batches: Sequence[list[Job]]) -> None:
+        self.key = key
+        self.batches = deque(batches)
+        self.jobs = sum(map(len, batches))
+        """Jobs that are still in it."""
 
 
 class JobQueue:
-    """Holds a bounded number of jobs, grouped by scene, so that a worker takes those of one scene together.
+    """Holds a bounded number of jobs. Those of one scene go in together and come out as few batches.
 
-    When it is full, `put_run` waits.
+    When it is full, `put_run` waits. A scene with more jobs than the bound goes in when the queue is empty.
 
     Args:
-        capacity: maximum number of jobs in it.
+        capacity: maximum number of jobs in it, unless they are of one scene.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._jobs: deque[Job] = deque()
+        self._entries: deque[_Entry] = deque()
+        self._jobs = 0
+        self._under_way = 0
         lock = asyncio.Lock()
         self._filled = asyncio.Condition(lock)
         self._emptied = asyncio.Condition(lock)
         self._one_at_a_time = asyncio.Lock()
-        self._going_in: tuple[object, ...] | None = None
-        """The scene of which more jobs are about to be put in."""
-        self._last: tuple[object, ...] | None = None
-        """The scene whose jobs were taken last."""
+        self._last: object = None
+        """Key of the jobs that were taken last."""
         self._closed = False
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return self._jobs
 
     async def put_run(self, jobs: Sequence[Job]) -> None:
         """Put in the jobs of one scene, and wait for room.
 
-        The jobs of a batch go in together. If they went into a full queue one by one, workers would take them one
-        by one, and each worker would fetch the header and the blocks again.
+        If they went into a full queue one by one, workers would take them one by one, and each worker would fetch
+        the header and the blocks again.
         """
-        step = min(self.capacity, LONGEST_BATCH)
+        if not jobs:
+            return
         async with self._one_at_a_time:
-            for start in range(0, len(jobs), step):
-                part = jobs[start : start + step]
-                self._going_in = scene_of(jobs[0]) if start + step < len(jobs) else None
-                async with self._emptied:
-                    await self._emptied.wait_for(lambda: len(self._jobs) + len(part) <= self.capacity)  # noqa: B023
-                    self._jobs.extend(part)
-                    self._filled.notify()  # one waiter: to wake all of them for one batch takes a millisecond
+            entry = self._entry(jobs)
+            async with self._emptied:
+                await self._emptied.wait_for(lambda: not self._jobs or self._jobs + len(jobs) <= self.capacity)
+                self._entries.append(entry)
+                self._jobs += len(jobs)
+                self._filled.notify()  # one waiter: to wake all of them for one batch takes a millisecond
 
-    async def take_run(self, most: int) -> tuple[list[Job], bool]:
-        """Wait for jobs, and take those of the first scene.
-
-        Args:
-            most: maximum number of jobs to take; fewer are taken when they have more than :data:`BATCH_PIXELS`.
+    async def take_run(self) -> tuple[list[Job], bool]:
+        """Wait for jobs, and take a batch of the first scene. Tell `done` when it is worked on.
 
         Returns:
             The jobs, none when the queue is closed and empty; and whether other batches have jobs of the scene.
         """
         async with self._filled:
             try:
-                await self._filled.wait_for(lambda: self._jobs or self._closed)
+                await self._filled.wait_for(
+                    lambda: self._under_way < MOST_UNDER_WAY if self._jobs else self._closed
+                )
             except asyncio.CancelledError:
                 # this worker may have been woken before it was cancelled: wake another one in its place
                 self._filled.notify()
                 raise
-            taken: list[Job] = []
-            scene = scene_of(self._jobs[0]) if self._jobs else None
-            pixels = 0.0
-            while self._jobs and len(taken) < most and pixels < BATCH_PIXELS and scene_of(self._jobs[0]) == scene:
-                taken.append(self._jobs.popleft())
-                pixels += _pixels(taken[-1].area)
-            if self._jobs:
+            if not self._entries:
+                return [], False
+            entry = self._entries[0]
+            taken = entry.batches.popleft()
+            if not entry.batches:
+                self._entries.popleft()
+            self._jobs -= len(taken)
+            self._under_way += len(taken)
+            if self._entries:
                 self._filled.notify()
+            elif self._closed:
+                self._filled.notify_all()
             self._emptied.notify()
-            others = [self._last, self._going_in, scene_of(self._jobs[0]) if self._jobs else None]
-            self._last = scene
-            return taken, scene in others
+            others = [self._last, self._entries[0].key if self._entries else None]
+            self._last = entry.key
+            return taken, entry.key in others
+
+    async def done(self, jobs: int) -> None:
+        """Note that a worker is done with so many jobs that it took."""
+        self._under_way -= jobs
+        async with self._filled:
+            self._filled.notify()
 
     async def settle(self) -> None:
         """Wait until all jobs are in that other tasks have begun to put in."""
@@ -98,63 +134,73 @@ class JobQueue:
             self._closed = True
             self._filled.notify_all()
 
+    def _entry(self, jobs: Sequence[Job]) -> _Entry:
+        parts = batches([job.area for job in jobs])
+        return _Entry(scene_of(jobs[0]), [[jobs[index] for index in part] for part in parts])
+
 
 class OverpassQueue(JobQueue):
-    """Holds a bounded number of jobs, grouped by overpass, so that a worker takes all of some areas together.
-
-    Where the jobs of one area and overpass are more than the capacity, they go in when it is empty.
+    """Holds a bounded number of jobs. Those of one overpass go in together, and all of an area come out together.
 
     Args:
-        capacity: maximum number of jobs in it.
+        capacity: maximum number of jobs in it, unless they are of one overpass.
     """
 
-    def __init__(self, capacity: int) -> None:
-        super().__init__(capacity)
-        self._parts: deque[tuple[list[Job], object]] = deque()
+    def _entry(self, jobs: Sequence[Job]) -> _Entry:
+        of_areas = by_area(jobs)
+        parts = batches([found[0].area for found in of_areas])
+        return _Entry(object(), [[job for index in part for job in of_areas[index]] for part in parts])
 
-    async def put_run(self, jobs: Sequence[Job]) -> None:
-        """Put in the jobs of one overpass, and wait for room. Those of one area go in and come out together."""
-        overpass = object()
-        async with self._one_at_a_time:
-            parts = deque(_parts(jobs, self.capacity))
-            while parts:
-                part = parts.popleft()
-                self._going_in = (overpass,)
-                async with self._emptied:
-                    await self._emptied.wait_for(
-                        lambda: not self._jobs or len(self._jobs) + len(part) <= self.capacity  # noqa: B023
-                    )
-                    self._jobs.extend(part)
-                    self._parts.append((part, overpass))
-                    self._going_in = (overpass,) if parts else None
-                    self._filled.notify()
 
-    async def take_run(self, most: int) -> tuple[list[Job], bool]:  # noqa: ARG002 - what goes in is small enough
-        """Wait for jobs, and take those of some areas in one overpass.
+# ---- batches ----------------------------------------------------------------------------------------------
 
-        Args:
-            most: not used: `put_run` makes the parts.
 
-        Returns:
-            The jobs, none when the queue is closed and empty; and whether other parts have jobs of the overpass.
-        """
-        async with self._filled:
-            try:
-                await self._filled.wait_for(lambda: self._jobs or self._closed)
-            except asyncio.CancelledError:
-                self._filled.notify()
-                raise
-            if not self._parts:
-                return [], False
-            taken, overpass = self._parts.popleft()
-            for _ in taken:
-                self._jobs.popleft()
-            if self._jobs:
-                self._filled.notify()
-            self._emptied.notify()
-            others = [self._last, self._going_in, (self._parts[0][1],) if self._parts else None]
-            self._last = (overpass,)
-            return taken, (overpass,) in others
+def batches(areas: Sequence[Area]) -> Iterator[list[int]]:
+    """Split areas into batches that fit into memory, neighbours together.
+
+    Args:
+        areas: in one scene.
+
+    Yields:
+        Indices of the areas of each batch.
+    """
+    bounds = shapely.bounds([area.polygon for area in areas]).reshape(-1, 4)
+    order = _by_cell(bounds) if len(areas) > FEW else np.arange(len(areas))
+    batch: list[int] = []
+    pixels = 0.0
+    for index, size in zip(order.tolist(), _pixels(bounds)[order].tolist(), strict=True):
+        most = BATCH_PIXELS if len(batch) < FEW else DENSE_PIXELS
+        if batch and (pixels >= most or len(batch) == LONGEST_BATCH):
+            yield batch
+            batch, pixels = [], 0.0
+        batch.append(index)
+        pixels += size
+    if batch:
+        yield batch
+
+
+def _pixels(bounds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Approximate number of pixels of 10 m in rectangles.
+
+    Args:
+        bounds: (n, 4) west, south, east, north in degrees.
+    """
+    low, high = _metres(bounds[:, :2], bounds), _metres(bounds[:, 2:], bounds)
+    return np.asarray((high - low).prod(axis=1) / 100)
+
+
+def _by_cell(bounds: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The order of rectangles by squares of the ground: from north to south, and to and fro along each row."""
+    cells = np.floor(_metres((bounds[:, :2] + bounds[:, 2:]) / 2, bounds.mean(axis=0, keepdims=True)) / CELL)
+    columns, rows = cells.T
+    return np.lexsort((columns * np.where(rows % 2, 1, -1), -rows))
+
+
+def _metres(points: NDArray[np.float64], around: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points in degrees in metres from the equator and the meridian; across by the latitude of rectangles."""
+    across = np.cos(np.radians((around[:, 1] + around[:, 3]) / 2))
+    metres: NDArray[np.float64] = points * np.column_stack([across, np.ones_like(across)]) * _METRES_PER_DEGREE
+    return metres
 
 
 def by_area(jobs: Sequence[Job]) -> list[list[Job]]:
@@ -165,21 +211,6 @@ def by_area(jobs: Sequence[Job]) -> list[list[Job]]:
     return list(found.values())
 
 
-def _parts(jobs: Sequence[Job], capacity: int) -> Iterator[list[Job]]:
-    """Split the jobs of one overpass, all of each area together, into parts for one worker each."""
-    part: list[Job] = []
-    areas, pixels = 0, 0.0
-    for of_area in by_area(jobs):
-        is_full = areas == LONGEST_BATCH or pixels >= BATCH_PIXELS or len(part) + len(of_area) > capacity
-        if part and is_full:
-            yield part
-            part, areas, pixels = [], 0, 0.0
-        part += of_area
-        areas, pixels = areas + 1, pixels + _pixels(of_area[0].area)
-    if part:
-        yield part
-
-
 def scene_of(job: Job) -> tuple[object, ...]:
     """A key that is equal for jobs of one edition of one scene.
 
@@ -187,10 +218,3 @@ def scene_of(job: Job) -> tuple[object, ...]:
     """
     scene = job.scene
     return scene.collection, scene.id, scene.version, {asset.href for asset in scene.assets.values()}
-
-
-def _pixels(area: Area) -> float:
-    """Approximate number of pixels of 10 m in the rectangle around an area."""
-    west, south, east, north = area.polygon.bounds
-    across, down = (east - west) * math.cos(math.radians((south + north) / 2)), north - south
-    return across * down * _PIXELS_PER_DEGREE**2

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from s2async.clouds.rule import AreaPixels
+from s2async.clouds.rule import AreaPixels, CountingRule
+from s2async.cog import reader
 from s2async.cog.grid import Cutout
+from s2async.cog.source import Source
 from s2async.engine.step import Bench
 from s2async.errors import CorruptFile
 from s2async.models import Asset, Job, Status
@@ -37,6 +39,8 @@ class Measure:
         source = await self._files.source(asset)
         if fault := self._rule.check(asset.key, source.layout.bands, source.layout.dtype):
             raise CorruptFile(f"{fault}: {shown(asset.href)}")
+        if self._files.are_many(jobs) and self._counts(source):
+            jobs = await self._count(source, jobs)
         inside: list[tuple[Job, Cutout]] = []
         for job, place in zip(jobs, await self._files.cutouts(source, jobs), strict=True):
             if place is None:
@@ -58,6 +62,28 @@ class Measure:
                     del self._found[job.id]  # the memory budget does not cover it any longer
             if asset.key in self._cut:
                 self._files.kept.setdefault(asset.key, {}).update({job.id: part for job, part in parts})
+
+    def _counts(self, source: Source) -> bool:
+        """Whether the values of a file are counted for all areas at once: nobody needs its pixels afterwards."""
+        return isinstance(self._rule, CountingRule) and source.asset.key not in self._cut and reader.scans(source)
+
+    async def _count(self, source: Source, jobs: Sequence[Job]) -> list[Job]:
+        """Measure many jobs by the plan of the file's grid; returns those of areas that are too large for it."""
+        if not isinstance(self._rule, CountingRule):
+            raise TypeError(f"{self._rule.name} does not count values")
+        places, counts = await self._files.histograms(source, jobs, self._rule.bins)
+        lacking = self._endings.lacking(source.asset.key)
+        measures = self._rule.measures(counts, places.totals)
+        rest = []
+        flags = zip(places.touched.tolist(), places.skipped.tolist(), strict=True)
+        for job, measured, (touched, skipped) in zip(jobs, measures, flags, strict=True):
+            if skipped:
+                rest.append(job)
+            elif not touched:
+                self._endings.end(job, Status.OUTSIDE)
+            elif job.id not in lacking:
+                self._endings.measures[job.id] = measured
+        return rest
 
     def finish(self) -> None:
         """End the jobs that are not clear, and those that could not be measured."""

@@ -1,7 +1,7 @@
 """The run as a whole: the feeder finds jobs, a bounded queue holds some of them, and the recorder works on them.
 
-One task group owns every task; their number is fixed, whatever the number of areas. All of the state is written in
-the event loop's thread, in short transactions, and only after the crops of an outcome have their final names.
+One task group owns every task; their number is fixed, whatever the number of areas. While tasks run, one thread
+reads and writes the state, in short transactions, and only after the crops of an outcome have their final names.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from s2async.engine.recording import Recorder
 from s2async.engine.start import check
 from s2async.engine.tools import Settings, ToolSettings, open_tools
 from s2async.errors import LocalError
+from s2async.masks import store
+from s2async.masks.store import Plans
 from s2async.models import LONGEST_BATCH, Area, Event, Notice
 from s2async.output.strangers import Replaced
 from s2async.state.writer import State
@@ -89,6 +91,7 @@ async def run(
         marks = held.enter_context(Marks(path, threads=work.threads, jobs=LONGEST_BATCH))
         progress.let_go = held.close
         context = Context(config, areas, state, limits, progress, on_event)
+        held.callback(context.state_thread.close)
         return await _Run(context, limits, marks, work).run(left)
 
 
@@ -139,8 +142,9 @@ class _Run:
 
     async def _work(self) -> None:
         meter = self.context.progress.meter
+        plans = self._plans()
         try:
-            async with open_tools(self.tools, meter=meter, replaced=self.replaced) as tools:
+            async with open_tools(self.tools, meter=meter, replaced=self.replaced, plans=plans) as tools:
                 self.context.progress.network = tools.transport
                 await self.recorder.work_alone(tools)
                 async with asyncio.TaskGroup() as group:
@@ -148,6 +152,14 @@ class _Run:
                     self.recorder.start(group, tools)
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
+        finally:
+            plans.close()
+            self.context.state_thread.close()  # from here on, this thread uses the state
+
+    def _plans(self) -> Plans:
+        """The plans of all areas, which are kept beside the state."""
+        fingerprints = (area.fingerprint for area in self.context.areas)
+        return Plans(store.folder_of(self.context.config.run.state), fingerprints)
 
     def _end(self, how: str, reason: str = "") -> None:
         event_log.log_end(how, self.context.progress, reason)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC
+from functools import partial
 from typing import Final
 
 from s2async.catalog.reprocessing import LONGEST_DATATAKE
@@ -16,9 +17,11 @@ from s2async.cog import memory
 from s2async.engine import worker
 from s2async.engine.context import Context
 from s2async.engine.crash_marker import Marks
+from s2async.engine.job_queue import batches
+from s2async.engine.state_thread import to_the_end
 from s2async.engine.tools import Settings, Tools
 from s2async.errors import HostParked, LocalError, S2AsyncError
-from s2async.models import LONGEST_BATCH, Batch, BatchResult, Job, JobDone, JobsFound, Outcome, Status
+from s2async.models import Batch, BatchResult, Job, JobDone, JobsFound, Outcome, Status
 from s2async.net.client import Transport
 from s2async.net.limiter import TURN
 from s2async.reflectance.decision import is_reflectance
@@ -30,6 +33,13 @@ WORKERS: Final = 1.5
 SCENES: Final = 3
 """Scenes of an overpass that are measured at the same time, about: as many fewer workers, or the first crops would
 wait for classifications of later overpasses."""
+
+RECORDED_TOGETHER: Final = 512
+"""Jobs of a batch that are recorded in one transaction: it takes some hundredths of a second."""
+ALONE_TOGETHER: Final = 128
+"""Jobs of a batch of those that may have crashed an earlier run: no more are lost when this run is killed, too."""
+TOLD_TOGETHER: Final = 128
+"""Outcomes that are reported before other tasks get their turn: a few milliseconds."""
 
 
 class Recorder:
@@ -68,37 +78,41 @@ class Recorder:
     async def work_alone(self, tools: Tools) -> None:
         """Work on the jobs that may have crashed an earlier run.
 
-        Each is a batch of its own, and one thread decodes for all of them, so that a crash identifies the job.
+        One thread decodes for all of them, one job or one block of a file at a time. So a crash tells the job, or
+        the block and with it all jobs that need it.
         """
         context = self._context
-        jobs = context.state.crashed_jobs(context.selection)
+        jobs = await context.ask(context.state.crashed_jobs, context.selection)
         jobs = jobs[: context.watch.jobs_left(len(jobs))]
         if not jobs:
             return
         context.progress.found += len(jobs)
         context.emit(JobsFound(jobs=len(jobs), resumed=True))
-        waiting = iter(jobs)
+        waiting = iter([part for scene in by_scene(jobs) for part in parts_of(scene, ALONE_TOGETHER)])
 
         async def work(alone: Tools) -> None:
-            for job in waiting:
-                await self._answer([job], alone)
+            for some in waiting:
+                await self._answer(some, alone)
 
         self._marks.alone(True)
         with ThreadPoolExecutor(1, thread_name_prefix="s2async-alone") as pool:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self._connections, len(jobs))):
-                    group.create_task(work(replace(tools, pool=pool, writers=pool)))
+                    group.create_task(work(replace(tools, pool=pool, writers=pool, alone=True)))
         self._marks.alone(False)
 
     async def _work(self, tools: Tools) -> None:
         queue = self._context.queue
         while True:
-            jobs, shared = await queue.take_run(LONGEST_BATCH)
+            jobs, shared = await queue.take_run()
             if not jobs:
                 return
             TURN.set(next(self._turns))
-            async with self._by_itself(jobs):
-                await self._answer(jobs, tools, shared=shared)
+            try:
+                async with self._by_itself(jobs):
+                    await self._answer(jobs, tools, shared=shared)
+            finally:
+                await queue.done(len(jobs))
 
     @contextlib.asynccontextmanager
     async def _by_itself(self, jobs: Sequence[Job]) -> AsyncIterator[None]:
@@ -159,9 +173,9 @@ class Recorder:
             await self._cut_chosen(jobs, found, tools, note, shared=shared)
         except BaseException:
             with contextlib.suppress(S2AsyncError):  # what stopped the run is the error to raise
-                self._tell_answers(found, answered)
+                await to_the_end(self._tell_answers(found, answered))
             raise
-        self._tell_answers(found, answered)
+        await to_the_end(self._tell_answers(found, answered))
 
     async def _cut_chosen(
         self,
@@ -175,7 +189,7 @@ class Recorder:
         """Cut the jobs of one overpass that count; those of earlier runs are added to ``found``."""
         context, state = self._context, self._context.state
         tried: set[int] = set()
-        while chosen := state.choose(jobs, context.rule, context.selection):
+        while chosen := await context.ask(state.choose, jobs, context.rule, context.selection):
             chosen = [job for job in chosen if job.id not in tried]
             if not chosen or context.watch.over:
                 break
@@ -187,13 +201,14 @@ class Recorder:
                 found |= more
             await self._answer_scenes(chosen, tools, note, shared=shared)
 
-    def _tell_answers(self, jobs: Mapping[int, Job], answered: Mapping[int, Outcome]) -> None:
+    async def _tell_answers(self, jobs: Mapping[int, Job], answered: Mapping[int, Outcome]) -> None:
         """Report the jobs of an overpass that have an answer by now, and keep the others in mind."""
         keys = {key for job in jobs.values() for key in self._keys(job)}
         known = {row: one for row, one in self._waiting.items() if not keys.isdisjoint(self._keys(one.job))}
         known |= {row: Outcome(job=job, status=Status.DUPLICATE, measure=job.measure) for row, job in jobs.items()}
         known |= answered
-        for row, (status, reason) in self._context.state.answers(known).items():
+        answers = await self._context.ask(self._context.state.answers, known)
+        for row, (status, reason) in answers.items():
             self._waiting.pop(row, None)
             if status == OPEN:
                 self._waiting[row] = known[row]
@@ -212,11 +227,8 @@ class Recorder:
         measuring: bool = False,
     ) -> None:
         """Work on jobs of several scenes; see `_answer_scene`."""
-        scenes: dict[tuple[str, str, str], list[Job]] = {}
-        for job in jobs:
-            scenes.setdefault((job.scene.collection, job.scene.id, job.scene.version), []).append(job)
         async with asyncio.TaskGroup() as group:
-            for some in scenes.values():
+            for some in by_scene(jobs):
                 group.create_task(self._answer_scene(some, tools, tell, shared=shared, measuring=measuring))
 
     async def _answer_scene(
@@ -237,30 +249,24 @@ class Recorder:
             shared: whether other batches have jobs of the scene.
             measuring: only measure; jobs that are clear get no outcome, but ``tell`` is called for them, too.
         """
-        context, state = self._context, self._context.state
+        context = self._context
         while jobs and not context.watch.over:
-            if not state.begin(jobs, context.selection):  # queued again with a newer edition of their item
+            begin = partial(self._begun_batch, jobs, shared=shared, measuring=measuring)
+            batch = await context.ask_about(len(jobs), begin)
+            if batch is None:  # queued again with a newer edition of their item
                 context.progress.found -= len(jobs)
                 return
-            scene = jobs[0].scene
-            batch = Batch(
-                scene=scene,
-                jobs=tuple(jobs),
-                files=state.known_files(scene),
-                shared=shared,
-                evidence=state.evidence(scene) if self._has_bands else None,
-                measuring=measuring,
-            )
-            marked = replace(tools, pool=self._marks.during(tools.pool, [job.id for job in jobs]))
+            mark = partial(self._marks.during, tools.pool)
+            marked = replace(tools, pool=mark([job.id for job in jobs]), mark=mark)
             try:
                 result = await worker.process(batch, self._settings, marked)
             except worker.Stopped as stopped:
                 with contextlib.suppress(S2AsyncError):  # what stopped the run is the error to raise
-                    self._record(stopped.result, tell)
+                    await to_the_end(self._record(stopped.result, tell))
                 raise
             except MemoryError as error:
                 raise LocalError("out of memory; lower memory in [run], or connections in [network]") from error
-            self._record(result, tell)
+            await to_the_end(self._record(result, tell))
             self._batches += 1
             if self._batches % memory.EVERY == 0:
                 tools.writers.submit(memory.give_back)
@@ -268,12 +274,32 @@ class Recorder:
             if jobs and not await self._outage(result.parked, tools.transport):
                 return  # they stay open; the worker goes on with jobs that need another server
 
-    def _record(self, result: BatchResult, tell: Callable[[Outcome], None]) -> None:
+    def _begun_batch(self, jobs: Sequence[Job], *, shared: bool, measuring: bool) -> Batch | None:
+        """In the state's thread: a batch of jobs that begins; None where their edition was replaced."""
+        state, scene = self._context.state, jobs[0].scene
+        if not state.begin(jobs, self._context.selection):
+            return None
+        return Batch(
+            scene=scene,
+            jobs=tuple(jobs),
+            files=state.known_files(scene),
+            shared=shared,
+            evidence=state.evidence(scene) if self._has_bands else None,
+            measuring=measuring,
+        )
+
+    async def _record(self, result: BatchResult, tell: Callable[[Outcome], None]) -> None:
+        """Record the result of a batch in slices, so that other batches need not wait long, and report it."""
         context = self._context
-        context.state.record(result, context.progress.meter.drain(), context.rule.assets)
-        undecided = (Outcome(job=job, status=Status.DUPLICATE, measure=job.measure) for job in result.undecided)
-        for outcome in (*result.outcomes, *undecided):
-            tell(outcome)
+        for part in slices(result):
+            traffic = context.progress.meter.drain()
+            record = partial(context.state.record, part, traffic, context.rule.assets)
+            await context.ask_about(len(part.outcomes) + len(part.left) + len(part.undecided), record)
+            undecided = (Outcome(job=job, status=Status.DUPLICATE, measure=job.measure) for job in part.undecided)
+            for number, outcome in enumerate((*part.outcomes, *undecided), 1):
+                tell(outcome)
+                if number % TOLD_TOGETHER == 0:
+                    await asyncio.sleep(0)
 
     async def _outage(self, origin: str, transport: Transport) -> bool:
         """Wait until a server that is left alone may be asked again.
@@ -296,3 +322,32 @@ class Recorder:
         if not transport.is_parked(origin):
             self._parked.discard(origin)
         return True
+
+
+def slices(result: BatchResult, size: int = RECORDED_TOGETHER) -> Iterator[BatchResult]:
+    """Split a result into parts of so many jobs. The first one has all that is not about single jobs."""
+    longest = max(map(len, (result.outcomes, result.left, result.undecided)))
+    for start in range(0, max(longest, 1), size):
+        part = slice(start, start + size)
+        yield replace(
+            result,
+            outcomes=result.outcomes[part],
+            left=result.left[part],
+            undecided=result.undecided[part],
+            files=() if start else result.files,
+            traffic=() if start else result.traffic,
+        )
+
+
+def by_scene(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The jobs of each edition of a scene together, in the order in which the scenes first occur."""
+    scenes: dict[tuple[str, str, str], list[Job]] = {}
+    for job in jobs:
+        scenes.setdefault((job.scene.collection, job.scene.id, job.scene.version), []).append(job)
+    return list(scenes.values())
+
+
+def parts_of(jobs: Sequence[Job], most: int) -> list[list[Job]]:
+    """Jobs of one scene in parts of so many at most, neighbours together."""
+    found = [[jobs[index] for index in part] for part in batches([job.area for job in jobs])]
+    return [part[start : start + most] for part in found for start in range(0, len(part), most)]

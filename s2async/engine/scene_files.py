@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +18,13 @@ from s2async.cog import source as sources
 from s2async.cog.grid import Cutout
 from s2async.cog.polygon_mask import cutout, is_known
 from s2async.cog.source import Source
+from s2async.engine import many
 from s2async.engine.endings import Endings
+from s2async.engine.many import Histograms, Places
 from s2async.engine.tools import Settings, Tools
 from s2async.errors import BadAnswer, CorruptFile, FileChanged, HostParked, RemoteError
 from s2async.log import log
-from s2async.models import Asset, Batch, FileFact, Job
+from s2async.models import Area, Asset, Batch, FileFact, Job
 from s2async.reflectance.evidence import Evidence
 from s2async.text import shown
 
@@ -152,22 +155,77 @@ class SceneFiles:
             self.facts[asset.key] = source.fact
         return source
 
+    def are_many(self, jobs: Sequence[Job]) -> bool:
+        """Whether the areas of jobs are located and measured together."""
+        return self._tools.are_many(len(jobs))
+
     async def cutouts(self, source: Source, jobs: Sequence[Job]) -> list[Cutout | None]:
         """Where the areas of jobs lie in a file; None for an area that it does not touch.
 
         Raises:
             CorruptFile: the file's CRS cannot be used.
         """
+        areas, grid = [job.area for job in jobs], source.layout.grid
+        loop, tools = asyncio.get_running_loop(), self._tools
 
-        def work() -> list[Cutout | None]:
-            return [cutout(job.area, source.layout.grid) for job in jobs]
+        def work(some: Sequence[Area] = areas) -> list[Cutout | None]:
+            return [cutout(area, grid) for area in some]
 
         try:
-            if all(is_known(job.area, source.layout.grid) for job in jobs):
+            if tools.alone:
+                found = [await loop.run_in_executor(tools.pool_for([job]), work, [job.area]) for job in jobs]
+                return [place for (place,) in found]
+            if self.are_many(jobs):
+                return await loop.run_in_executor(tools.pool, many.cutouts, tools.plans, areas, grid)
+            if all(is_known(area, grid) for area in areas):
                 return work()  # at once: a thread would first finish the decoding that waits for it
-            return await asyncio.get_running_loop().run_in_executor(self._tools.pool, work)
+            return await loop.run_in_executor(tools.pool, work)
         except ValueError as error:
             raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error
+
+    async def histograms(self, source: Source, jobs: Sequence[Job], bins: int) -> tuple[Places, NDArray[np.int64]]:
+        """Count the values of an asset of the cloud rule inside many areas, without keeping its pixels.
+
+        Jobs whose blocks are damaged lack the asset, and must be left out.
+
+        Args:
+            source: the file, of one band and an unsigned type; `reader.scans` must be true for it.
+            jobs: of the areas.
+            bins: of each histogram; the last one counts all higher values, too.
+
+        Returns:
+            Where the areas lie, and (jobs, bins) counts; all are 0 for areas without a window.
+
+        Raises:
+            CorruptFile: the file's CRS cannot be used.
+        """
+        key, tools = source.asset.key, self._tools
+
+        def begin() -> tuple[Places, dict[int, int], Histograms]:
+            places = Places.of(tools.plans, [job.area for job in jobs], source.layout)
+            return places, places.rows_under(), Histograms(places, bins)
+
+        try:
+            places, rows, found = await asyncio.get_running_loop().run_in_executor(tools.pool, begin)
+        except ValueError as error:
+            raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error
+        damaged = await reader.scan(
+            tools.transport,
+            source,
+            rows,
+            found.take,
+            budget=tools.budget,
+            pool=tools.pool,
+            margin=tools.margins[key],
+            verify=True,
+            highest=self._settings.rule.highest(key),
+            shelf=self._shelf,
+        )
+        if damaged and key in self._stored:  # perhaps the header is wrong and the blocks are not
+            raise next(iter(damaged.values()))
+        for index, fault in found.touching(damaged).items():
+            self._endings.lack(source.asset, fault, [jobs[index]])
+        return places, found.counts
 
     @asynccontextmanager
     async def pixels(
@@ -182,14 +240,19 @@ class SceneFiles:
             source: the file.
             places: jobs, and where their areas lie in the file.
         """
-        key, settings = source.asset.key, self._settings
+        key, settings, tools = source.asset.key, self._settings, self._tools
+
+        def pool_over(windows: Sequence[int]) -> Executor:
+            return tools.pool_for(places[index][0] for index in windows)
+
         async with reader.reading(
-            self._tools.transport,
+            tools.transport,
             source,
             [place for _, place in places],
-            budget=self._tools.budget,
-            pool=self._tools.pool,
-            margin=self._tools.margins[key],
+            budget=tools.budget,
+            pool=tools.pool,
+            pool_over=pool_over if tools.alone else None,
+            margin=tools.margins[key],
             masked=settings.mask or key not in settings.assets,
             verify=settings.verify or key in settings.rule.assets,
             highest=settings.rule.highest(key),

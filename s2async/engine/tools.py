@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from s2async.catalog.facts import Conventions
 from s2async.clouds.rule import CloudRule
@@ -16,9 +17,14 @@ from s2async.cog.prefix import Margin
 from s2async.cog.source import FirstRead
 from s2async.cog.tile_cache import Shelf
 from s2async.engine.writer_pool import PatientPool
+from s2async.masks.store import Plans
 from s2async.means import Work
+from s2async.models import Job
 from s2async.net.client import ClientSettings, Meter, Transport, open_client
 from s2async.output.strangers import Replaced
+
+MANY: Final = 16
+"""Areas of a batch from which on the plan of a grid is used: for fewer areas, `cog.polygon_mask` is faster."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,11 +84,29 @@ class Tools:
     """What batches of one scene share; nothing by default."""
     replaced: Replaced = field(default_factory=Replaced)
     """Counts the files of others that crops were written over."""
+    plans: Plans = field(default_factory=lambda: Plans(None))
+    """Where many areas lie on the grids of files."""
+    mark: Callable[[Sequence[int]], Executor] | None = None
+    """Returns a pool of the threads that compute, which marks these jobs while it works; see `pool_for`."""
+    alone: bool = False
+    """Every call of these threads is for one job or one block of a file, so that a crash tells which it was."""
+
+    def pool_for(self, jobs: Iterable[Job]) -> Executor:
+        """The threads that compute, for work that can crash because of these jobs only."""
+        return self.mark([job.id for job in jobs]) if self.mark else self.pool
+
+    def are_many(self, areas: int) -> bool:
+        """Whether so many areas are located and measured together."""
+        return areas >= MANY and not self.alone
 
 
 @asynccontextmanager
 async def open_tools(
-    settings: ToolSettings, *, meter: Meter | None = None, replaced: Replaced | None = None
+    settings: ToolSettings,
+    *,
+    meter: Meter | None = None,
+    replaced: Replaced | None = None,
+    plans: Plans | None = None,
 ) -> AsyncIterator[Tools]:
     """Open the tools of this process, and close them in the end.
 
@@ -91,6 +115,7 @@ async def open_tools(
         meter: counts all requests; a new one by default. What batches do not carry in their results is drained
             from it: searches, and bytes that were kept for other batches and never used.
         replaced: counts the files of others that crops are written over; a new one by default.
+        plans: of the areas; kept in memory alone by default.
     """
     work = settings.work
     async with open_client(settings.client, meter) as transport:
@@ -107,6 +132,7 @@ async def open_tools(
                     writers=writers,
                     shelf=shelf,
                     replaced=replaced or Replaced(),
+                    plans=plans or Plans(None),
                 )
             finally:
                 shelf.clear()

@@ -135,7 +135,8 @@ def open_for_writing(path: Path, *, is_sound: bool = False) -> Connection:
         if not path.exists():
             _create(path)
         _check_header(path)
-        db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+        # A run begins and ends in one thread, and uses the state in another one in between; never in both at once.
+        db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             version = _checked_version(db, path)
             check = "ok" if is_sound else db.execute("PRAGMA quick_check(1)").fetchone()[0]

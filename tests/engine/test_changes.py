@@ -6,6 +6,7 @@ import asyncio
 import csv
 import re
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -66,7 +67,7 @@ def changing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "_longest_wait", lambda _attempt: 0.0)
+    monkeypatch.setattr(client, "_full_jitter", lambda _attempt: 0.0)
 
 
 def run(folder: Path, stage: Stage, *, areas: Mapping[str, Polygon] = AREAS, **sections: Any) -> Ran:
@@ -397,27 +398,28 @@ def test_an_edition_that_is_replaced_while_its_jobs_wait_or_are_worked_on(
     changing.world.change(CLEAR, version="2")
     changing.restart()
     read, add_scene, take_run = client.Transport.read, State.add_scene, JobQueue.take_run
-    pictures, found = Counter[str](), asyncio.Event()
+    pictures, found = Counter[str](), threading.Event()
 
     async def slow_read(self: client.Transport, href: str, *args: Any, **kwargs: Any) -> client.Piece:
         name = href[-7:]
         pictures[name] += 1
         if name == "TCI.tif" and pictures[name] == 1:  # the old edition's, until the new one has its picture
-            await found.wait()
+            await asyncio.to_thread(found.wait, 20)
             await asyncio.sleep(0.3)
         if name == "B04.tif":  # the new edition's, until the old one has its answer
             await asyncio.sleep(0.6)
         return await read(self, href, *args, **kwargs)
 
     def add_and_tell(self: State, *args: Any, **kwargs: Any) -> list[Job]:
+        added = add_scene(self, *args, **kwargs)
         found.set()
-        return add_scene(self, *args, **kwargs)
+        return added
 
-    async def take_late(self: JobQueue, most: int) -> tuple[list[Job], bool]:
+    async def take_late(self: JobQueue) -> tuple[list[Job], bool]:
         if not begun:
-            await found.wait()
+            await asyncio.to_thread(found.wait, 20)
             await asyncio.sleep(0.05)
-        return await take_run(self, most)
+        return await take_run(self)
 
     monkeypatch.setattr(client.Transport, "read", slow_read)
     monkeypatch.setattr(State, "add_scene", add_and_tell)

@@ -11,14 +11,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s2async.cog import deflate
 from s2async.config.model import Config
 from s2async.engine import crash_marker, start, worker
 from s2async.engine.crash_marker import Left, Marks
+from s2async.engine.cut import Cut
+from s2async.engine.saving import Encoded
 from s2async.errors import LocalError
 from s2async.models import Batch, BatchResult
 from s2async.state import jobs
@@ -187,7 +191,7 @@ def test_a_job_that_the_system_kills_for_again_and_again_is_set_aside(tmp_path: 
         assert not state.mark_crashed(Left(jobs=frozenset({second}), alone=True)), "brought back, it begins anew"
 
 
-def test_suspects_are_worked_on_before_all_others_one_job_a_batch_and_one_thread_for_all(
+def test_suspects_are_worked_on_before_all_others_and_one_thread_computes_for_all(
     tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = worlds.write_config(tmp_path, stage.sandbox)
@@ -195,7 +199,9 @@ def test_suspects_are_worked_on_before_all_others_one_job_a_batch_and_one_thread
     worlds.run(path, stage.sandbox)
     with State.create_or_open(config.run.state) as state:
         worlds.forget_answers(state._db)
-        last = [job for (job,) in state._db.execute("SELECT id FROM jobs ORDER BY id DESC LIMIT 5")]
+        rows = state._db.execute("SELECT id, item FROM jobs ORDER BY id DESC LIMIT 8").fetchall()
+        last = [job for job, _ in rows]
+        scenes = {frozenset(job for job, item in rows if item == scene) for _, scene in rows}
         assert not state.mark_crashed(Left(jobs=frozenset([*last, 10**9])))
     seen = list[tuple[list[int], int]]()
     plain = worker.process
@@ -203,17 +209,57 @@ def test_suspects_are_worked_on_before_all_others_one_job_a_batch_and_one_thread
     async def watched(batch: Batch, settings: worker.Settings, tools: worker.Tools) -> BatchResult:
         threads = tools.pool._pool._max_workers  # type: ignore[attr-defined]
         assert tools.writers is tools.pool._pool or threads > 1  # type: ignore[attr-defined]
+        assert tools.alone == (threads == 1)
         seen.append(([job.id for job in batch.jobs], threads))
         return await plain(batch, settings, tools)
 
     monkeypatch.setattr(worker, "process", watched)
     monkeypatch.setattr(start, "THREADS", 3)
     assert worlds.run(path, stage.sandbox).summary.clean
-    assert sorted(seen[:5]) == sorted(([job], 1) for job in last)
-    assert all(threads == 3 for _, threads in seen[5:])
-    rest = [job for batch, _ in seen[5:] for job in batch]
-    assert len(rest) == len(set(rest)) == len(worlds.jobs(config)) - 5
+    first, others = seen[: len(scenes)], seen[len(scenes) :]
+    assert len(scenes) > 1
+    assert {frozenset(batch) for batch, _ in first} == scenes
+    assert all(threads == 1 for _, threads in first)
+    assert all(threads == 3 for _, threads in others)
+    rest = [job for batch, _ in others for job in batch]
+    assert len(rest) == len(set(rest)) == len(worlds.jobs(config)) - len(last)
     assert not set(rest) & set(last)
+
+
+def test_alone_each_call_marks_one_job_or_those_over_one_block(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = worlds.write_config(tmp_path, stage.sandbox)
+    config = Config.load(path)
+    worlds.run(path, stage.sandbox)
+    with State.create_or_open(config.run.state) as state:
+        worlds.forget_answers(state._db)
+        suspects = frozenset(job for (job,) in state._db.execute("SELECT id FROM jobs"))
+        assert not state.mark_crashed(Left(jobs=suspects))
+    decoded, encoded = list[int](), list[int]()
+    marked, plain, encode = list[bytes](), deflate.read_rows, Cut._encode
+    run = Marks.run
+
+    def watched(self: Marks, jobs: bytes, *args: Any, **kwargs: Any) -> Any:
+        marked[:] = [jobs]
+        return run(self, jobs, *args, **kwargs)
+
+    def read_rows(*args: Any, **kwargs: Any) -> tuple[bytes, int]:
+        decoded.append(len(marked[0]) // 8 - 1)
+        return plain(*args, **kwargs)
+
+    def encoding(*args: Any, **kwargs: Any) -> Encoded:
+        encoded.append(len(marked[0]) // 8 - 1)
+        return encode(*args, **kwargs)
+
+    monkeypatch.setattr(Marks, "run", watched)
+    monkeypatch.setattr(deflate, "read_rows", read_rows)
+    monkeypatch.setattr(Cut, "_encode", encoding)
+    assert worlds.run(path, stage.sandbox).summary.clean
+    assert encoded
+    assert set(encoded) == {1}
+    assert 1 in decoded
+    assert max(decoded) < len(worlds.SHAPES), "no block lies under all areas"
 
 
 # ---- the marks -------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shapely import box
 
-from s2async.engine.job_queue import BATCH_PIXELS, JobQueue, OverpassQueue
+from s2async.engine import job_queue
+from s2async.engine.job_queue import BATCH_PIXELS, DENSE_PIXELS, FEW, JobQueue, OverpassQueue, batches
 from s2async.models import LONGEST_BATCH, Job
 from tests.support.examples import examples
 from tests.support.states import make_area, make_scene
@@ -39,6 +40,7 @@ def test_every_job_comes_out_once_within_the_bound_and_with_its_scene(
     capacity: int, sizes: list[list[int]], takers: int, seed: int
 ) -> None:
     queue, chance, taken = JobQueue(capacity), random.Random(seed), list[list[Job]]()
+    most = max(size for runs in sizes for size in [*runs, 0])
     feeds = [[make_jobs(100 * feed + at, size) for at, size in enumerate(runs)] for feed, runs in enumerate(sizes)]
 
     async def pause() -> None:
@@ -48,15 +50,15 @@ def test_every_job_comes_out_once_within_the_bound_and_with_its_scene(
     async def put(runs: Sequence[Sequence[Job]]) -> None:
         for jobs in runs:
             await queue.put_run(jobs)
-            assert len(queue) <= capacity
+            assert len(queue) <= max(capacity, most)
             await pause()
 
     async def take() -> None:
-        while jobs := (await queue.take_run(LONGEST_BATCH))[0]:
+        while jobs := (await queue.take_run())[0]:
             assert len({job.scene.id for job in jobs}) == 1
-            assert len(jobs) <= min(LONGEST_BATCH, capacity)
             taken.append(jobs)
             await pause()
+            await queue.done(len(jobs))
 
     async def main() -> None:
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
@@ -75,22 +77,24 @@ def test_every_job_comes_out_once_within_the_bound_and_with_its_scene(
 
 
 def test_a_scene_of_10_000_areas_passes_a_small_queue_in_full_batches() -> None:
-    queue, jobs = JobQueue(100), make_jobs(1, 10_000)
+    queue, jobs = JobQueue(100), make_jobs(1, 10_000, kilometres=0.1)
 
     async def main() -> list[int]:
-        feeding = asyncio.create_task(queue.put_run(jobs))
-        feeding.add_done_callback(lambda _: asyncio.create_task(queue.close()))
-        batches = []
-        while batch := (await queue.take_run(LONGEST_BATCH))[0]:
-            batches.append(len(batch))
-        return batches
+        await queue.put_run(jobs)
+        after = asyncio.create_task(queue.put_run(make_jobs(2, 1)))
+        sizes = []
+        for left in (10_000 - LONGEST_BATCH, 10_000 - 2 * LONGEST_BATCH, 0):
+            await asyncio.sleep(0)
+            assert not after.done(), "the next scene waits until it is empty"
+            sizes.append(len((await queue.take_run())[0]))
+            assert len(queue) == left
+        await after
+        return sizes
 
-    sizes = asyncio.run(main())
-    assert sum(sizes) == 10_000
-    assert len(sizes) == -(-10_000 // LONGEST_BATCH), "each batch costs a header: none is taken in dribbles"
+    assert asyncio.run(main()) == [LONGEST_BATCH, LONGEST_BATCH, 10_000 - 2 * LONGEST_BATCH]
 
 
-@pytest.mark.parametrize(("kilometres", "jobs"), [(1, 64), (2, 53), (4.5, 11), (20, 1), (300, 1)])
+@pytest.mark.parametrize(("kilometres", "jobs"), [(0.1, 128), (1, 128), (2, 53), (4.5, 11), (300, 1)])
 def test_jobs_of_large_areas_are_taken_fewer_at_a_time(kilometres: float, jobs: int) -> None:
     queue = JobQueue(200)
 
@@ -98,34 +102,68 @@ def test_jobs_of_large_areas_are_taken_fewer_at_a_time(kilometres: float, jobs: 
         await queue.put_run(make_jobs(1, 128, kilometres=kilometres))
         await queue.close()
         sizes = []
-        while taken := (await queue.take_run(LONGEST_BATCH))[0]:
+        while taken := (await queue.take_run())[0]:
             sizes.append(len(taken))
         return sizes
 
     sizes = asyncio.run(main())
     assert sum(sizes) == 128
-    assert set(sizes[:-1]) == {jobs}
-    assert jobs in {LONGEST_BATCH, -(-BATCH_PIXELS // (100 * kilometres) ** 2)}
+    assert sizes[0] == max(sizes) == jobs
+    assert jobs in {128, *(-(-most // (100 * kilometres) ** 2) for most in (BATCH_PIXELS, DENSE_PIXELS))}
+
+
+def test_of_many_jobs_neighbours_are_in_one_batch_and_few_stay_in_order() -> None:
+    places = [(east, north) for north in range(20) for east in range(20)]
+    random.Random(1).shuffle(places)
+    areas = [
+        replace(make_area(f"a{number}"), polygon=box(13 + x / 7, 52 - y / 11, 13.1 + x / 7, 52.01 - y / 11))
+        for number, (x, y) in enumerate(places)
+    ]
+    few = [*batches(areas[:FEW])]
+    assert [index for part in few for index in part] == [*range(FEW)]
+    found = [*batches(areas)]
+    assert sorted(index for part in found for index in part) == [*range(400)]
+    assert len(found) > 3
+    spans = [{places[index][1] for index in part} for part in found]
+    assert max(map(len, spans)) <= 1 + -(-max(map(len, found)) // 20), "no batch goes over more rows than it must"
+
+
+def test_no_batch_comes_out_while_too_many_jobs_are_worked_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_queue, "MOST_UNDER_WAY", 5)
+
+    async def main() -> None:
+        queue = JobQueue(100)
+        for scene in range(3):
+            await queue.put_run(make_jobs(scene, 4))
+        assert [len((await queue.take_run())[0]) for _ in range(2)] == [4, 4]
+        third = asyncio.create_task(queue.take_run())
+        await asyncio.sleep(0.01)
+        assert not third.done()
+        await queue.done(4)
+        assert len((await third)[0]) == 4
+
+    asyncio.run(main())
 
 
 def test_whoever_takes_jobs_is_told_whether_their_scene_has_more() -> None:
-    queue = JobQueue(2 * LONGEST_BATCH)
+    full = LONGEST_BATCH
 
     async def main() -> list[tuple[int, bool]]:
         async def put() -> None:
-            for scene, count in enumerate((9, LONGEST_BATCH, LONGEST_BATCH + 1, 5 * LONGEST_BATCH, 9, 9)):
-                await queue.put_run(make_jobs(scene, count))
+            for scene, count in enumerate((9, full, full + 1, 5 * full, 9, 9)):
+                await queue.put_run(make_jobs(scene, count, kilometres=0.1))
             await queue.close()
 
+        queue = JobQueue(2 * full)
         feeding, found = asyncio.create_task(put()), list[tuple[int, bool]]()
         while True:
-            jobs, shared = await queue.take_run(LONGEST_BATCH)
+            jobs, shared = await queue.take_run()
+            await queue.done(len(jobs))
             if not jobs:
                 await feeding
                 return found
             found.append((len(jobs), shared))
 
-    full = LONGEST_BATCH
     alone, together = [(9, False), (full, False)], [(full, True), (1, True), *[(full, True)] * 5]
     assert asyncio.run(main()) == [*alone, *together, (9, False), (9, False)]
 
@@ -137,7 +175,7 @@ def test_jobs_of_two_editions_of_a_scene_are_not_taken_together() -> None:
         await queue.put_run(make_jobs(1, 2))
         await queue.put_run(make_jobs(1, 3, version="v2"))
         await queue.close()
-        return [[job.scene.version for job in (await queue.take_run(LONGEST_BATCH))[0]] for _ in range(3)]
+        return [[job.scene.version for job in (await queue.take_run())[0]] for _ in range(3)]
 
     assert asyncio.run(main()) == [["v1"] * 2, ["v2"] * 3, []]
 
@@ -154,7 +192,7 @@ def test_a_cancelled_feeder_leaves_the_queue_to_the_others() -> None:
         await asyncio.wait([waiting])
         await behind
         await queue.close()
-        return [len((await queue.take_run(64))[0]) for _ in range(3)]
+        return [len((await queue.take_run())[0]) for _ in range(3)]
 
     assert asyncio.run(main()) == [4, 1, 0]
 
@@ -162,7 +200,7 @@ def test_a_cancelled_feeder_leaves_the_queue_to_the_others() -> None:
 def test_a_cancelled_worker_takes_nothing_with_it() -> None:
     async def main() -> int:
         queue = JobQueue(5)
-        waiting = [asyncio.create_task(queue.take_run(64)) for _ in range(3)]
+        waiting = [asyncio.create_task(queue.take_run()) for _ in range(3)]
         await asyncio.sleep(0)
         putting = asyncio.create_task(queue.put_run(make_jobs(1, 4)))
         await asyncio.sleep(0)
@@ -194,7 +232,7 @@ def test_jobs_of_one_area_and_overpass_come_out_together(
         [job for number, size in enumerate(scenes) for job in make_jobs(10 * at + number, size)]
         for at, scenes in enumerate(sizes)
     ]
-    most = max(map(len, sizes))
+    most = max(map(sum, sizes))
 
     async def put() -> None:
         for jobs in overpasses:
@@ -204,11 +242,12 @@ def test_jobs_of_one_area_and_overpass_come_out_together(
 
     async def take() -> None:
         while True:
-            jobs, shared = await queue.take_run(LONGEST_BATCH)
+            jobs, shared = await queue.take_run()
             if not jobs:
                 return
             taken.append((jobs, shared))
             await asyncio.sleep(0)
+            await queue.done(len(jobs))
 
     async def main() -> None:
         async with asyncio.TaskGroup() as group:

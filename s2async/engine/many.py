@@ -1,0 +1,135 @@
+"""Many areas of a scene at once, by the plan of the file's grid: where they lie, and how often each class occurs.
+
+For a few areas `cog.polygon_mask` is faster: it keeps what it has drawn, and a plan costs about the same for one
+area as for a hundred. See `tools.MANY`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2async.cog import tiles
+from s2async.cog.grid import Cutout, Grid, Window
+from s2async.cog.polygon_mask import cutout
+from s2async.cog.tiff import Layout
+from s2async.errors import CorruptFile
+from s2async.masks.plan import GridPlan
+from s2async.masks.store import Plans
+from s2async.masks.sweep import Sweep
+from s2async.models import Area
+
+
+def cutouts(plans: Plans, areas: Sequence[Area], grid: Grid) -> list[Cutout | None]:
+    """Where areas lie on a grid, as `cog.polygon_mask.cutout` says it of one.
+
+    Raises:
+        ValueError: the CRS of the grid is unknown.
+        LocalError: PROJ cannot read its database.
+    """
+    plan, indices = plans.of(areas, grid)
+    masks = plan.masks(indices)
+    found: list[Cutout | None] = []
+    for area, mask, (row, col, height, width), total, skipped in zip(
+        areas,
+        masks,
+        plan.windows[indices].tolist(),
+        plan.totals[indices].tolist(),
+        plan.skipped[indices].tolist(),
+        strict=True,
+    ):
+        if skipped:
+            found.append(cutout(area, grid))
+        elif not height:
+            found.append(None)
+        else:
+            window = Window(col=col, row=row, width=width, height=height)
+            found.append(Cutout(window=window, inside=mask, total=total))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Places:
+    """Where n areas lie on the raster of a file."""
+
+    layout: Layout
+    plan: GridPlan
+    indices: NDArray[np.int64]
+    """(n,) of the areas in the plan."""
+
+    @classmethod
+    def of(cls, plans: Plans, areas: Sequence[Area], layout: Layout) -> Places:
+        """Find areas; in a thread, because those that the plan does not know yet are drawn.
+
+        Raises:
+            ValueError: the CRS of the grid is unknown.
+            LocalError: PROJ cannot read its database.
+        """
+        plan, indices = plans.of(areas, layout.grid)
+        return cls(layout=layout, plan=plan, indices=indices)
+
+    @property
+    def skipped(self) -> NDArray[np.bool_]:
+        """(n,) areas that are too large for a plan."""
+        return self.plan.skipped[self.indices]
+
+    @property
+    def touched(self) -> NDArray[np.bool_]:
+        """(n,) areas that the raster touches, as far as the plan has them."""
+        touched: NDArray[np.bool_] = self.plan.windows[self.indices, 2] > 0
+        return touched
+
+    @property
+    def totals(self) -> NDArray[np.int64]:
+        """(n,) pixels of each area, including those beyond the raster."""
+        return self.plan.totals[self.indices]
+
+    def rows_under(self) -> dict[int, int]:
+        """How many rows of each block, from its top, hold the lowest pixel inside any of the areas."""
+        layout, plan = self.layout, self.plan
+        runs, starts = plan.runs_of(self.indices)
+        windows = np.repeat(plan.windows[self.indices].astype(np.int64), np.diff(starts), axis=0)
+        row = windows[:, 0] + plan.rows[runs]
+        left = windows[:, 1] + plan.columns[runs]
+        first, last = left // layout.block_width, (left + plan.lengths[runs] - 1) // layout.block_width
+        rows = np.zeros(layout.across * layout.down, np.int64)
+        for step in range(int((last - first).max(initial=0)) + 1):
+            here = first + step <= last
+            block = row[here] // layout.block_height * layout.across + first[here] + step
+            np.maximum.at(rows, block, row[here] % layout.block_height + 1)
+        found: NDArray[np.intp] = np.flatnonzero(rows)
+        return dict(zip(found.tolist(), rows[found].tolist(), strict=True))
+
+
+class Histograms:
+    """Counts classes inside many areas, block by block; blocks may come in several threads.
+
+    Args:
+        places: of the areas.
+        bins: of each histogram; the last one counts all higher values, too.
+    """
+
+    def __init__(self, places: Places, bins: int) -> None:
+        self._places = places
+        self._sweep = Sweep(places.plan, places.indices)
+        self._lock = threading.Lock()
+        self.counts = np.zeros((len(places.indices), bins), np.int64)
+        """(n, bins) pixels of each area by value."""
+
+    def take(self, block: Window, pixels: NDArray[Any]) -> None:
+        """Count the pixels of a block: (1, rows, columns) of an unsigned type."""
+        with self._lock:
+            self._sweep.count(pixels[0], block, self.counts)
+
+    def touching(self, damaged: Mapping[int, CorruptFile]) -> dict[int, CorruptFile]:
+        """The areas whose windows touch damaged blocks, by index, and why they cannot be counted."""
+        return {
+            index: error
+            for block, error in damaged.items()
+            for index in self._sweep.touching(tiles.window_of(self._places.layout, block)).tolist()
+        }
