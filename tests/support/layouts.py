@@ -88,7 +88,7 @@ def tiff(made: Made) -> bytes:
                 raster.write(made.pixels)
             if made.scaled:
                 raster.scales = tuple(0.0001 * (band + 1) for band in range(made.bands))
-                raster.offsets = tuple(-0.1 * band for band in range(made.bands))
+                raster.offsets = tuple(0.0 - 0.1 * band for band in range(made.bands))
             raster.update_tags(LABEL="a < b & c")
         if not made.cog:
             return bytes(memory.getbuffer())
