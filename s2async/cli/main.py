@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
@@ -22,13 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: without the program's name; None for those of this process.
     """
-    logging.getLogger("rasterio").addHandler(logging.NullHandler())
-    logging.getLogger("rasterio").propagate = False
     # like Ctrl-C, this releases what was started: a demo's server, the processes that generate its scenes
     former = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     watch = bugs.Watch()
     try:
-        with watch.listening(), streams.patient_streams():
+        with _silent_gdal(), watch.listening(), streams.patient_streams():
             code = run_command(arguments)
             if watch.first is not None and code in (0, 3):  # other codes come with a reason of their own
                 code = _tell(watch.first)
@@ -37,6 +36,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     finally:
         signal.signal(signal.SIGTERM, former)
     sys.exit(code)
+
+
+@contextmanager
+def _silent_gdal() -> Iterator[None]:
+    """Keep GDAL's own messages from the terminal: what matters in them is part of the errors that are told."""
+    logger, nowhere = logging.getLogger("rasterio"), logging.NullHandler()
+    former = logger.propagate
+    logger.addHandler(nowhere)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = former
+        logger.removeHandler(nowhere)
 
 
 def run_command(arguments: Sequence[str] | None) -> int:
