@@ -1,0 +1,304 @@
+"""Formulas of indices: parsed into steps, written canonically, evaluated in numpy. Pure; nothing is run as code.
+
+The grammar is Python's, as far as it goes: names, numbers, ``+ - * /``, ``**``, unary minus and brackets. ``**``
+binds tightest and to the right: ``-a ** 2`` is ``-(a ** 2)``, and ``a ** b ** c`` is ``a ** (b ** c)``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+Operator: TypeAlias = Literal["+", "-", "*", "/", "**", "negative"]
+
+LONGEST: Final = 2000
+"""Characters of a formula. The longest of Awesome Spectral Indices has 130."""
+DEEPEST: Final = 40
+"""Brackets, minus signs and powers inside each other."""
+_SHOWN: Final = 40
+"""Characters of a name or number that messages show."""
+_TOKEN: Final = re.compile(
+    r"(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
+    r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
+    r"|(?P<sign>\*\*|[-+*/()])"
+    r"|(?P<other>[^ \t\r\n])"
+)
+_PRECEDENCE: Final[Mapping[Operator, int]] = {"+": 1, "-": 1, "*": 2, "/": 2, "negative": 3, "**": 4}
+_ATOM: Final = 5
+"""Precedence of names, numbers and what is in brackets."""
+
+
+class FormulaError(ValueError):
+    """A formula that cannot be read; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """The step that takes the values of a band."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """The step that takes a constant."""
+
+    value: float
+
+
+Step: TypeAlias = Name | Number | Operator
+"""Of a formula in postfix notation: operators take the last one or two results."""
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """A formula over names; equal when the steps are."""
+
+    steps: tuple[Step, ...]
+    """In postfix notation, of which all are well formed."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names in it, in the order in which they first come, without repetition."""
+        return tuple(dict.fromkeys(step.name for step in self.steps if isinstance(step, Name)))
+
+    @property
+    def text(self) -> str:
+        """The canonical text: single blanks, short numbers, no superfluous bracket. It parses to this formula."""
+        return _text(self.steps)
+
+    def renamed(self, names: Mapping[str, str]) -> Formula:
+        """The formula over other names.
+
+        Args:
+            names: new ones by old ones; those that are not in it stay.
+        """
+        return Formula(
+            tuple(Name(names.get(step.name, step.name)) if isinstance(step, Name) else step for step in self.steps)
+        )
+
+    def evaluate(self, arrays: Mapping[str, Floats]) -> tuple[Floats, NDArray[np.bool_]]:
+        """Evaluate the formula in float64, element by element.
+
+        Args:
+            arrays: float64 by name, all of one shape. They are not changed.
+
+        Returns:
+            The values, and where they are undefined: where a denominator is exactly 0, or the value is not finite.
+            Values at undefined places mean nothing. The arrays may be among those given.
+
+        Raises:
+            KeyError: a name is missing.
+        """
+        stack: list[Floats | np.float64] = []
+        undefined: NDArray[np.bool_] = np.zeros(np.shape(arrays[self.names[0]]), np.bool_)
+        with np.errstate(all="ignore"):
+            for step in self.steps:
+                if isinstance(step, Name):
+                    stack.append(arrays[step.name])
+                elif isinstance(step, Number):
+                    stack.append(np.float64(step.value))
+                elif step == "negative":
+                    stack.append(-stack.pop())
+                else:
+                    right, left = stack.pop(), stack.pop()
+                    if step == "/":
+                        undefined |= right == 0
+                    elif step == "**":
+                        undefined |= (left == 0) & (right < 0)  # which is a division by 0, too
+                    stack.append(_applied(step, left, right))
+            (values,) = stack
+            undefined |= ~np.isfinite(values)
+        return np.asarray(values, np.float64), undefined
+
+
+def parse(text: str, names: Collection[str]) -> Formula:
+    """Parse a formula.
+
+    Args:
+        text: of the formula.
+        names: that may be in it: letters, digits and underscores, no digit first.
+
+    Raises:
+        FormulaError: the text is not a formula over these names, or has no name in it, or is too long or too deep.
+            Positions in the message count from 1.
+    """
+    if len(text) > LONGEST:
+        raise FormulaError(f"a formula of {len(text):,} characters: at most {LONGEST:,} are read")
+    parser = _Parser(text, names)
+    parser.sum()
+    if parser.kind != "end":
+        raise parser.unexpected("an operator")
+    formula = Formula(tuple(parser.steps))
+    if not formula.names:
+        raise FormulaError(f"no band in the formula; known are {_listed(names)}")
+    return formula
+
+
+class _Parser:
+    """Recursive descent: one method for each level of the grammar, one token ahead, steps in postfix order."""
+
+    def __init__(self, text: str, names: Collection[str]) -> None:
+        self._tokens = _tokens(text)
+        self._names = names
+        self._depth = 0
+        self.steps: list[Step] = []
+        self.advance()
+
+    def advance(self) -> None:
+        """Go to the next token."""
+        self.kind, self.symbol, self.position = next(self._tokens)
+
+    def sum(self) -> None:
+        """Read ``product (("+" | "-") product)*``."""
+        self._chain(self.product, ("+", "-"))
+
+    def product(self) -> None:
+        """Read ``signed (("*" | "/") signed)*``."""
+        self._chain(self.signed, ("*", "/"))
+
+    def signed(self) -> None:
+        """Read ``"-" signed | power``."""
+        if self.symbol == "-":
+            self.advance()
+            self._deeper()
+            self.signed()
+            self._depth -= 1
+            self.steps.append("negative")
+        else:
+            self.power()
+
+    def power(self) -> None:
+        """Read ``atom ("**" signed)?``."""
+        self.atom()
+        if self.symbol == "**":
+            self.advance()
+            self._deeper()
+            self.signed()
+            self._depth -= 1
+            self.steps.append("**")
+
+    def atom(self) -> None:
+        """Read ``name | number | "(" sum ")"``."""
+        if self.kind == "number":
+            self.steps.append(Number(self._number()))
+        elif self.kind == "name":
+            self.steps.append(Name(self._name()))
+        elif self.symbol == "(":
+            opened = self.position
+            self.advance()
+            self._deeper()
+            self.sum()
+            self._depth -= 1
+            if self.kind == "end":
+                raise FormulaError(f"the bracket at {opened} is not closed")
+            if self.symbol != ")":
+                raise self.unexpected("an operator or ')'")
+        else:
+            raise self.unexpected("a band, a number or '('")
+        self.advance()
+        if self.symbol == "(":
+            raise self.unexpected("an operator")
+
+    def unexpected(self, wanted: str) -> FormulaError:
+        """The error about the current token."""
+        if self.kind == "end":
+            return FormulaError(f"the formula ends where {wanted} should follow")
+        hint = "; a power is written **" if self.symbol == "^" else ""
+        hint = "; numbers have a decimal point, functions are not known" if self.symbol == "," else hint
+        return FormulaError(f"{self.symbol[:_SHOWN]!r} at {self.position} where {wanted} should be{hint}")
+
+    def _chain(self, operand: Callable[[], None], operators: tuple[Operator, ...]) -> None:
+        operand()
+        while operator := next((known for known in operators if known == self.symbol), None):
+            self.advance()
+            operand()
+            self.steps.append(operator)
+
+    def _deeper(self) -> None:
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise FormulaError(
+                f"more than {DEEPEST} brackets, signs or powers inside each other at {self.position}"
+            )
+
+    def _number(self) -> float:
+        value = float(self.symbol)
+        if not math.isfinite(value):
+            raise FormulaError(f"the number at {self.position} is too large")
+        return value
+
+    def _name(self) -> str:
+        if self.symbol in self._names:
+            return self.symbol
+        message = f"unknown name {self.symbol[:_SHOWN]!r} at {self.position}"
+        by_lower = {name.lower(): name for name in self._names}
+        if close := difflib.get_close_matches(self.symbol[:_SHOWN].lower(), by_lower, 1):
+            raise FormulaError(f"{message}; did you mean {by_lower[close[0]]}")
+        raise FormulaError(f"{message}; known are {_listed(self._names)}")
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(names)
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
+    """Kind, text and position, from 1, of each token; at the end, and from then on, kind "end" and no text."""
+    for found in _TOKEN.finditer(text):
+        yield found.lastgroup or "", found[0], found.start() + 1
+    while True:
+        yield "end", "", len(text) + 1
+
+
+def _applied(operator: Operator, left: Floats | np.float64, right: Floats | np.float64) -> Floats | np.float64:
+    if operator == "+":
+        return left + right
+    if operator == "-":
+        return left - right
+    if operator == "*":
+        return left * right
+    if operator == "/":
+        return left / right
+    # numpy squares and takes roots faster where it sees a plain number, and there alone
+    result: Floats | np.float64 = left ** (float(right) if isinstance(right, np.float64) else right)
+    return result
+
+
+def _text(steps: tuple[Step, ...]) -> str:
+    """The canonical text of steps: each operand is bracketed where it binds less than its place needs."""
+    stack: list[tuple[str, int]] = []
+
+    def operand(least: int) -> str:
+        text, precedence = stack.pop()
+        return text if precedence >= least else f"({text})"
+
+    for step in steps:
+        if isinstance(step, Name):
+            stack.append((step.name, _ATOM))
+        elif isinstance(step, Number):
+            stack.append((_number_text(step.value), _ATOM))
+        elif step == "negative":
+            stack.append(("-" + operand(_PRECEDENCE[step]), _PRECEDENCE[step]))
+        else:
+            # Operators chain to the left. Powers chain to the right, where signs need no brackets either.
+            precedence = _PRECEDENCE[step]
+            on_the_left, on_the_right = precedence, precedence + 1
+            if step == "**":
+                on_the_left, on_the_right = _ATOM, _PRECEDENCE["negative"]
+            right = operand(on_the_right)
+            stack.append((f"{operand(on_the_left)} {step} {right}", precedence))
+    ((text, _),) = stack
+    return text
+
+
+def _number_text(value: float) -> str:
+    """The shortest text of a number that is read back as it."""
+    return str(int(value)) if value.is_integer() and value < 1e15 else repr(value)
