@@ -67,6 +67,12 @@ class Grid:
         transform = Affine(a * across, b * down, c, d * across, e * down, f)
         return Grid(width=width, height=height, transform=transform, epsg=self.epsg)
 
+    def refined(self, factor: int) -> Grid:
+        """Return the grid on which each pixel is ``factor`` x ``factor`` pixels."""
+        a, b, c, d, e, f = self.transform[:6]
+        transform = Affine(a / factor, b / factor, c, d / factor, e / factor, f)
+        return Grid(width=self.width * factor, height=self.height * factor, transform=transform, epsg=self.epsg)
+
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Coordinates of the upper left and the lower right corner: x0, y0, x1, y1."""

@@ -19,6 +19,7 @@ from s2async.cog.grid import Cutout, Grid, Window
 from s2async.cog.polygon_mask import cutout
 from s2async.cog.tiff import Layout
 from s2async.errors import CorruptFile
+from s2async.masks import gather
 from s2async.masks.plan import GridPlan
 from s2async.masks.store import Plans
 from s2async.masks.sweep import Sweep
@@ -91,19 +92,7 @@ class Places:
 
     def rows_under(self) -> dict[int, int]:
         """How many rows of each block, from its top, hold the lowest pixel inside any of the areas."""
-        layout, plan = self.layout, self.plan
-        runs, starts = plan.runs_of(self.indices)
-        windows = np.repeat(plan.windows[self.indices].astype(np.int64), np.diff(starts), axis=0)
-        row = windows[:, 0] + plan.rows[runs]
-        left = windows[:, 1] + plan.columns[runs]
-        first, last = left // layout.block_width, (left + plan.lengths[runs] - 1) // layout.block_width
-        rows = np.zeros(layout.across * layout.down, np.int64)
-        for step in range(int((last - first).max(initial=0)) + 1):
-            here = first + step <= last
-            block = row[here] // layout.block_height * layout.across + first[here] + step
-            np.maximum.at(rows, block, row[here] % layout.block_height + 1)
-        found: NDArray[np.intp] = np.flatnonzero(rows)
-        return dict(zip(found.tolist(), rows[found].tolist(), strict=True))
+        return gather.rows_under(self.plan, self.indices, self.layout)
 
 
 class Histograms:

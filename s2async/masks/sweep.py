@@ -7,6 +7,7 @@ Memory holds one block, and the windows that the caller keeps open.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -22,6 +23,26 @@ RUNS: Final = 1 << 16
 """Runs that are looked at at once, unless one area has more: arrays of half a megabyte."""
 PIXELS: Final = 1 << 18
 """Pixels that are gathered at once: arrays of 2 MB."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Parts:
+    """Parts of runs: those that lie in a block."""
+
+    areas: _Integers
+    """(n,) positions of some areas."""
+    place: _Integers
+    """(parts,) of the area among them; so are the arrays below."""
+    run: _Integers
+    """Index of the run in the plan."""
+    row: _Integers
+    """In the block."""
+    column: _Integers
+    """In the block, of the first pixel."""
+    passed: _Integers
+    """Pixels of the run that lie before the block."""
+    length: _Integers
+    """Pixels in the block."""
 
 
 class Sweep:
@@ -72,12 +93,37 @@ class Sweep:
         """
         bins = counts.shape[1]
         flat = np.minimum(pixels, bins - 1).astype(np.uint16).ravel()
-        for positions, place, start, length in self._runs(block):
-            for first, last in groups(length, PIXELS):
-                numbers = length[first:last]
-                keys = np.repeat(place[first:last] * bins, numbers)
-                keys += flat[_each(start[first:last], numbers)]
-                counts[positions] += np.bincount(keys, minlength=len(positions) * bins).reshape(-1, bins)
+        for parts in self.parts(block):
+            start = parts.row * block.width + parts.column
+            for first, last in groups(parts.length, PIXELS):
+                numbers = parts.length[first:last]
+                keys = np.repeat(parts.place[first:last] * bins, numbers)
+                keys += flat[ranges(start[first:last], numbers)]
+                counts[parts.areas] += np.bincount(keys, minlength=len(parts.areas) * bins).reshape(-1, bins)
+
+    def parts(self, block: Window) -> Iterator[Parts]:
+        """The parts of the areas' runs in a block, a bounded number at once."""
+        plan, under = self.plan, self._under(block)
+        areas = self.indices[self._order[under]]
+        for first, last in groups(plan.starts[areas + 1] - plan.starts[areas], RUNS):
+            places = under[first:last]
+            runs, starts = plan.runs_of(areas[first:last])
+            numbers = np.diff(starts)
+            row = plan.rows[runs].astype(np.int64) + np.repeat(self._top[places] - block.row, numbers)
+            left = plan.columns[runs].astype(np.int64) + np.repeat(self._left[places] - block.col, numbers)
+            right = np.minimum(left + plan.lengths[runs], block.width).astype(np.int64)
+            column = np.maximum(left, 0)
+            here = np.flatnonzero((row >= 0) & (row < block.height) & (column < right))
+            column = column[here]
+            yield Parts(
+                areas=self._order[places],
+                place=np.repeat(np.arange(len(places)), numbers)[here],
+                run=runs[here],
+                row=row[here],
+                column=column,
+                passed=column - left[here],
+                length=right[here] - column,
+            )
 
     def scatter(
         self, pixels: NDArray[np.generic], block: Window, windows: Mapping[int, NDArray[np.generic]]
@@ -125,28 +171,6 @@ class Sweep:
         places: _Integers = np.flatnonzero(shares) + near.start
         return places
 
-    def _runs(self, block: Window) -> Iterator[tuple[_Integers, _Integers, _Integers, _Integers]]:
-        """The parts of the areas' runs in a block, a bounded number at once.
-
-        Yields:
-            The positions of some areas; and for each run the place of its area among them, its first pixel in the
-            flat block, and its pixels.
-        """
-        plan, under = self.plan, self._under(block)
-        areas = self.indices[self._order[under]]
-        for first, last in groups(plan.starts[areas + 1] - plan.starts[areas], RUNS):
-            places = under[first:last]
-            runs, starts = plan.runs_of(areas[first:last])
-            numbers = np.diff(starts)
-            row = plan.rows[runs].astype(np.int64) + np.repeat(self._top[places] - block.row, numbers)
-            left = plan.columns[runs].astype(np.int64) + np.repeat(self._left[places] - block.col, numbers)
-            right = np.minimum(left + plan.lengths[runs], block.width).astype(np.int64)
-            left = np.maximum(left, 0)
-            here = np.flatnonzero((row >= 0) & (row < block.height) & (left < right))
-            place = np.repeat(np.arange(len(places)), numbers)[here]
-            start = row[here] * block.width + left[here]
-            yield self._order[places], place, start, right[here] - left[here]
-
 
 def blank(pixels: NDArray[np.generic], inside: NDArray[np.bool_], nodata: float | None) -> None:
     """Set the pixels of a window outside the polygon to nodata, in place, as `output.crops.cut` does in a copy.
@@ -159,7 +183,7 @@ def blank(pixels: NDArray[np.generic], inside: NDArray[np.bool_], nodata: float 
     np.copyto(pixels, np.asarray(nodata or 0).astype(pixels.dtype), where=~inside)
 
 
-def _each(start: _Integers, length: _Integers) -> _Integers:
+def ranges(start: _Integers, length: _Integers) -> _Integers:
     """The numbers from each start on, `length` of each, one after another."""
     before = np.cumsum(length) - length
     numbers = np.repeat(start - before, length)

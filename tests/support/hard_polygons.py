@@ -42,11 +42,11 @@ def hard_polygon(random: Random) -> Polygon | MultiPolygon:
     return parts[0]
 
 
-def plan(areas: int = 120) -> GridPlan:
-    """Random and hard polygons on `GRID`, the same each time."""
+def plan(areas: int = 120, grid: Grid = GRID) -> GridPlan:
+    """Random and hard polygons on a grid of the size of `GRID`, the same each time."""
     random = np.random.default_rng(3)
     shapes = [kind(random) for kind in (random_polygon, hard_polygon) for _ in range(areas // 2)]
-    return plan_of(Shapes.of(np.array(shapes, np.object_)), GRID, len(shapes))
+    return plan_of(Shapes.of(np.array(shapes, np.object_)), grid, len(shapes))
 
 
 def on_grid(polygon: Polygon | MultiPolygon, transform: Affine) -> Polygon | MultiPolygon:
