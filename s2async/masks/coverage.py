@@ -1,0 +1,165 @@
+"""Plans with weights: all pixels that areas touch, each with the share of it that the area covers.
+
+The shares are exactextract's; this is the only module that needs it (extra ``coverage``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import shapely
+from exactextract import exact_extract
+from exactextract.raster import NumPyRasterSource
+from numpy.typing import ArrayLike, NDArray
+
+from s2async import geo
+from s2async.cog.grid import Grid
+from s2async.masks.drawing import LARGEST_PIXELS, VERTICES
+from s2async.masks.plan import LARGEST_SIDE, GridPlan
+from s2async.masks.scanline import groups
+from s2async.masks.sweep import ranges
+from s2async.models import Area
+
+PIXELS: Final = 1 << 22
+"""Pixels of windows that are covered at once, unless one area has more: some 50 MB."""
+_FAR: Final = 1 << 40
+"""Columns and rows further away are taken for this one."""
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class CoveragePlan:
+    """Which pixels n areas touch, and how much of each they cover."""
+
+    plan: GridPlan
+    """Its runs are the pixels touched, and its totals their numbers on the raster. Areas that are too large are
+    skipped; nothing else draws them."""
+    weights: Floats
+    """(pixels,): shares, above 0 and up to 1, of the pixels of all runs."""
+
+    @classmethod
+    def joined(cls, plans: Sequence[CoveragePlan]) -> CoveragePlan:
+        """One plan of the areas of several, at least one, all of the same grid."""
+        return cls(
+            plan=GridPlan.joined([plan.plan for plan in plans]),
+            weights=np.concatenate([plan.weights for plan in plans]),
+        )
+
+    def weights_of(self, indices: ArrayLike) -> Floats:
+        """The weights of some areas, in the order in which `gather.Gather` has their pixels.
+
+        Args:
+            indices: (m,) of areas; they may repeat.
+        """
+        wanted = np.asarray(indices, np.int64)
+        ends = np.concatenate([[0], np.cumsum(self.plan.totals)])
+        return self.weights[ranges(ends[wanted], self.plan.totals[wanted])]
+
+
+def draw(areas: Sequence[Area], grid: Grid) -> CoveragePlan:
+    """Find the pixels that areas touch, and how much of each they cover, in slices of bounded memory.
+
+    Args:
+        areas: polygons in lon/lat.
+        grid: of the raster: its rows run to the east, its columns to the south.
+
+    Raises:
+        ValueError: the grid is turned, or its CRS is unknown.
+        LocalError: PROJ cannot read its database.
+    """
+    a, b, _, d, e, _ = grid.transform[:6]
+    if b or d or a <= 0 or e >= 0:
+        raise ValueError("weights by coverage need a raster whose first row is the northernmost, not turned")
+    polygons = np.empty(len(areas), np.object_)
+    polygons[:] = [area.polygon for area in areas]
+    vertices = shapely.get_num_coordinates(polygons).astype(np.int64)
+    plans = [CoveragePlan(plan=GridPlan.empty(grid), weights=np.zeros(0))]
+    for start, stop in groups(vertices, VERTICES):
+        placed = shapely.transform(polygons[start:stop], lambda lonlat: geo.projected(lonlat, grid.epsg))
+        plans.append(plan_of(placed, grid))
+    return CoveragePlan.joined(plans)
+
+
+def plan_of(polygons: NDArray[np.object_], grid: Grid) -> CoveragePlan:
+    """Draw areas that are in the plane of the raster.
+
+    Args:
+        polygons: of the areas; those with a vertex that is not finite are outside.
+        grid: of the raster, as in `draw`.
+    """
+    windows = _windows(polygons, grid)
+    pixels = windows[:, 2] * windows[:, 3]
+    skipped = (pixels > LARGEST_PIXELS) | (windows[:, 2:] > LARGEST_SIDE).any(axis=1)
+    drawn = np.flatnonzero((pixels > 0) & ~skipped)
+    cells, shares, area = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0, np.int64)]
+    for start, stop in groups(pixels[drawn], PIXELS):
+        for index, (found, covered) in zip(
+            drawn[start:stop].tolist(), _covered(polygons[drawn[start:stop]], grid), strict=True
+        ):
+            cells.append(found)
+            shares.append(covered)
+            area.append(np.full(len(found), index))
+    return CoveragePlan(
+        plan=_runs(np.concatenate(cells), np.concatenate(area), grid, skipped), weights=np.concatenate(shares)
+    )
+
+
+def _windows(polygons: NDArray[np.object_], grid: Grid) -> Integers:
+    """(areas, 4) first row, first column, rows and columns around each area, on the raster; 0 without any."""
+    a, _, c, _, e, f = grid.transform[:6]
+    with np.errstate(invalid="ignore"):  # a vertex outside the domain of the CRS is infinite
+        left, bottom, right, top = shapely.bounds(polygons).T
+        low = np.column_stack([np.floor((top - f) / e), np.floor((left - c) / a)])
+        high = np.column_stack([np.ceil((bottom - f) / e), np.ceil((right - c) / a)])
+    sound = np.isfinite(low).all(axis=1) & np.isfinite(high).all(axis=1)
+    low, high = (np.where(sound[:, None], side, 0.0) for side in (low, high))
+    first = np.maximum(np.clip(low, -_FAR, _FAR).astype(np.int64), 0)
+    last = np.minimum(np.clip(high, -_FAR, _FAR).astype(np.int64), (grid.height, grid.width))
+    windows = np.hstack([first, last - first])
+    windows[(windows[:, 2:] <= 0).any(axis=1)] = 0
+    return windows
+
+
+def _covered(polygons: NDArray[np.object_], grid: Grid) -> list[tuple[Integers, Floats]]:
+    """For each polygon the cells that it touches, numbered from 0 row by row over the raster, and their shares."""
+    west, north, east, south = grid.bounds
+    # exactextract wants values to summarise: any will do, and this array of them has one byte
+    values = np.broadcast_to(np.uint8(1), (grid.height, grid.width))
+    raster = NumPyRasterSource(values, xmin=west, ymin=south, xmax=east, ymax=north)
+    features = [
+        {"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(shape)} for shape in polygons
+    ]
+    found = [feature["properties"] for feature in exact_extract(raster, features, ["cell_id", "coverage"])]
+    return [(one["cell_id"].astype(np.int64), one["coverage"].astype(np.float64)) for one in found]
+
+
+def _runs(cells: Integers, area: Integers, grid: Grid, skipped: NDArray[np.bool_]) -> GridPlan:
+    """The plan of pixels that are in the order of areas, rows and columns."""
+    row, column = np.divmod(cells, grid.width)
+    number = len(skipped)
+    totals = np.bincount(area, minlength=number)
+    some = np.flatnonzero(totals)
+    starts = (np.cumsum(totals) - totals)[some]
+    windows = np.zeros((number, 4), np.int32)
+    for side, place in enumerate((row, column)):
+        windows[some, side] = np.minimum.reduceat(place, starts)
+        windows[some, side + 2] = np.maximum.reduceat(place, starts) + 1 - windows[some, side]
+    first = np.ones(len(cells), np.bool_)
+    first[1:] = (cells[1:] != cells[:-1] + 1) | (row[1:] != row[:-1]) | (area[1:] != area[:-1])
+    begins = np.flatnonzero(first)
+    of_run = area[begins]
+    return GridPlan(
+        grid=grid,
+        windows=windows,
+        starts=np.concatenate([[0], np.cumsum(np.bincount(of_run, minlength=number))]),
+        rows=(row[begins] - windows[of_run, 0]).astype(np.uint16),
+        columns=(column[begins] - windows[of_run, 1]).astype(np.uint16),
+        lengths=np.diff(begins, append=len(cells)).astype(np.uint16),
+        totals=totals,
+        skipped=skipped,
+    )
