@@ -20,6 +20,7 @@ from benchmarks import (
     export,
     fields,
     growth,
+    kernel,
     least,
     link,
     load,
@@ -61,6 +62,7 @@ BENCHMARKS: Final = {
     "load": Benchmark(run=load.run),
     "files": Benchmark(run=durable.run),
     "masks": Benchmark(run=masks.run),
+    "kernel": Benchmark(run=kernel.run),
     "fields": Benchmark(run=fields.run, defaults=Options(items=4), table=tables.fields),
     "parks": Benchmark(run=fields.parks, table=tables.fields),
     "single": Benchmark(run=contest.single, table=tables.contest, plot=plots.contest),
@@ -119,8 +121,8 @@ def _parser() -> argparse.ArgumentParser:
         ("delay", float, "round trip, ms"),
         ("bandwidth", float, "of the link, Mbit/s"),
         ("connections", int, "requests at once"),
-        ("areas", int, "dense fields, of fields"),
-        ("sample", int, "jobs that are compared with rasterio, of fields and parks"),
+        ("areas", int, "fields, of fields and kernel"),
+        ("sample", int, "jobs that are compared, of fields and parks; fields of other tools, of kernel"),
     ):
         parser.add_argument(f"--{key}", type=kind, metavar="N", help=text)
     parser.add_argument("--against", metavar="TREE", help="another checkout to compare, of fields and parks")

@@ -91,10 +91,10 @@ def once(areas: list[Area], grid: Grid) -> Iterator[Line]:
     yield timed("masks", lambda: plan.masks(range(count)))
 
 
-def fields(count: int) -> NDArray[np.object_]:
-    """Fields of 5 to 12 corners at random places of a tile, in lon/lat."""
-    random, tile = np.random.default_rng(22), GRIDS[10]
-    west, north, east, south = tile.bounds
+def fields(count: int, grid: Grid = GRIDS[10]) -> NDArray[np.object_]:
+    """Fields of 5 to 12 corners at random places of a raster, in lon/lat."""
+    random = np.random.default_rng(22)
+    west, north, east, south = grid.bounds
     polygons = []
     for corners in random.integers(5, 13, count).tolist():
         angles = (np.arange(corners) + random.uniform(0, 0.5, corners)) * 2 * np.pi / corners
@@ -104,7 +104,7 @@ def fields(count: int) -> NDArray[np.object_]:
             shapely.Polygon(middle + radii[:, None] * np.column_stack([np.cos(angles), np.sin(angles)]))
         )
     moved: NDArray[np.object_] = shapely.transform(
-        np.array(polygons, np.object_), lambda points: np.round(geo.unprojected(points, tile.epsg), 7)
+        np.array(polygons, np.object_), lambda points: np.round(geo.unprojected(points, grid.epsg), 7)
     )
     return moved
 

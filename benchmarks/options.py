@@ -21,10 +21,10 @@ class Options:
     contenders: tuple[str, ...] = ()
     """Only these; all by default."""
     areas: int = 10_000
-    """Fields, of the benchmark of that name."""
+    """Fields, of the benchmarks `fields` and `kernel`."""
     against: str = ""
     """Folder of another checkout of this repository, which runs in turn with this one; none when empty."""
     worlds: str = ""
     """Folder in which dense scenes and fields are kept; one in the user's cache when empty."""
     sample: int = 2_000
-    """Jobs that are compared with rasterio."""
+    """Jobs that are compared with rasterio; fields that other tools get."""
