@@ -39,26 +39,57 @@ class CoveragePlan:
     plan: GridPlan
     """Its runs are the pixels touched, and its totals their numbers on the raster. Areas that are too large are
     skipped; nothing else draws them."""
-    weights: Floats
-    """(pixels,): shares, above 0 and up to 1, of the pixels of all runs."""
+    starts: Integers
+    """(n + 1,): the pixels that area i covers in part are `starts[i]` up to, and without, `starts[i + 1]`."""
+    places: NDArray[np.uint32]
+    """(pixels in part,): the place of each among the pixels of its area, ascending."""
+    shares: NDArray[np.float32]
+    """(pixels in part,): what is covered of each, above 0 and below 1. Of all other pixels it is 1."""
+
+    @classmethod
+    def empty(cls, grid: Grid) -> CoveragePlan:
+        """A plan of no areas."""
+        return cls(
+            plan=GridPlan.empty(grid),
+            starts=np.zeros(1, np.int64),
+            places=np.zeros(0, np.uint32),
+            shares=np.zeros(0, np.float32),
+        )
 
     @classmethod
     def joined(cls, plans: Sequence[CoveragePlan]) -> CoveragePlan:
         """One plan of the areas of several, at least one, all of the same grid."""
+        numbers = np.concatenate([np.diff(plan.starts) for plan in plans])
         return cls(
             plan=GridPlan.joined([plan.plan for plan in plans]),
-            weights=np.concatenate([plan.weights for plan in plans]),
+            starts=np.concatenate([[0], np.cumsum(numbers)]),
+            places=np.concatenate([plan.places for plan in plans]),
+            shares=np.concatenate([plan.shares for plan in plans]),
         )
 
+    @property
+    def nbytes(self) -> int:
+        """Size of the arrays in bytes."""
+        return self.plan.nbytes + self.starts.nbytes + self.places.nbytes + self.shares.nbytes
+
+    @property
+    def weights(self) -> Floats:
+        """(pixels,): the shares of the pixels of all areas, of which `weights_of` gives those of some."""
+        return self.weights_of(np.arange(len(self.plan)))
+
     def weights_of(self, indices: ArrayLike) -> Floats:
-        """The weights of some areas, in the order in which `gather.Gather` has their pixels.
+        """The share of each pixel of some areas, in the order in which `gather.Gather` has the pixels.
 
         Args:
             indices: (m,) of areas; they may repeat.
         """
         wanted = np.asarray(indices, np.int64)
-        ends = np.concatenate([[0], np.cumsum(self.plan.totals)])
-        return self.weights[ranges(ends[wanted], self.plan.totals[wanted])]
+        ends = np.cumsum(self.plan.totals[wanted])
+        first, numbers = self.starts[wanted], self.starts[wanted + 1] - self.starts[wanted]
+        weights = np.ones(int(ends[-1]) if len(ends) else 0)
+        chosen = ranges(first, numbers)
+        weights[self.places[chosen] + np.repeat(ends - self.plan.totals[wanted], numbers)] = self.shares[chosen]
+        return weights
 
 
 def draw(areas: Sequence[Area], grid: Grid) -> CoveragePlan:
@@ -78,7 +109,7 @@ def draw(areas: Sequence[Area], grid: Grid) -> CoveragePlan:
     polygons = np.empty(len(areas), np.object_)
     polygons[:] = [area.polygon for area in areas]
     vertices = shapely.get_num_coordinates(polygons).astype(np.int64)
-    plans = [CoveragePlan(plan=GridPlan.empty(grid), weights=np.zeros(0))]
+    plans = [CoveragePlan.empty(grid)]
     for start, stop in groups(vertices, VERTICES):
         placed = shapely.transform(polygons[start:stop], lambda lonlat: geo.projected(lonlat, grid.epsg))
         plans.append(plan_of(placed, grid))
@@ -95,18 +126,17 @@ def plan_of(polygons: NDArray[np.object_], grid: Grid) -> CoveragePlan:
     windows = _windows(polygons, grid)
     pixels = windows[:, 2] * windows[:, 3]
     skipped = (pixels > LARGEST_PIXELS) | (windows[:, 2:] > LARGEST_SIDE).any(axis=1)
-    drawn = np.flatnonzero((pixels > 0) & ~skipped)
-    cells, shares, area = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0, np.int64)]
-    for start, stop in groups(pixels[drawn], PIXELS):
-        for index, (found, covered) in zip(
-            drawn[start:stop].tolist(), _covered(polygons[drawn[start:stop]], grid), strict=True
-        ):
-            cells.append(found)
-            shares.append(covered)
-            area.append(np.full(len(found), index))
-    return CoveragePlan(
-        plan=_runs(np.concatenate(cells), np.concatenate(area), grid, skipped), weights=np.concatenate(shares)
-    )
+    pixels[skipped] = 0
+    plans = [CoveragePlan.empty(grid)]
+    for start, stop in groups(pixels, PIXELS):
+        drawn = np.flatnonzero(pixels[start:stop])
+        totals = np.zeros(stop - start, np.int64)
+        found = _covered(polygons[start:stop][drawn], grid)
+        totals[drawn] = [len(cells) for cells, _ in found]
+        cells = np.concatenate([np.zeros(0, np.int64), *(cells for cells, _ in found)])
+        shares = np.concatenate([np.zeros(0, np.float32), *(shares for _, shares in found)])
+        plans.append(_plan(cells, shares, totals, grid, skipped[start:stop]))
+    return CoveragePlan.joined(plans)
 
 
 def _windows(polygons: NDArray[np.object_], grid: Grid) -> Integers:
@@ -125,7 +155,7 @@ def _windows(polygons: NDArray[np.object_], grid: Grid) -> Integers:
     return windows
 
 
-def _covered(polygons: NDArray[np.object_], grid: Grid) -> list[tuple[Integers, Floats]]:
+def _covered(polygons: NDArray[np.object_], grid: Grid) -> list[tuple[Integers, NDArray[np.float32]]]:
     """For each polygon the cells that it touches, numbered from 0 row by row over the raster, and their shares."""
     west, north, east, south = grid.bounds
     # exactextract wants values to summarise: any will do, and this array of them has one byte
@@ -135,31 +165,49 @@ def _covered(polygons: NDArray[np.object_], grid: Grid) -> list[tuple[Integers, 
         {"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(shape)} for shape in polygons
     ]
     found = [feature["properties"] for feature in exact_extract(raster, features, ["cell_id", "coverage"])]
-    return [(one["cell_id"].astype(np.int64), one["coverage"].astype(np.float64)) for one in found]
+    return [(one["cell_id"].astype(np.int64), one["coverage"].astype(np.float32)) for one in found]
 
 
-def _runs(cells: Integers, area: Integers, grid: Grid, skipped: NDArray[np.bool_]) -> GridPlan:
-    """The plan of pixels that are in the order of areas, rows and columns."""
+def _plan(
+    cells: Integers, shares: NDArray[np.float32], totals: Integers, grid: Grid, skipped: NDArray[np.bool_]
+) -> CoveragePlan:
+    """The plan of pixels that are in the order of areas, rows and columns.
+
+    Args:
+        cells: (pixels,) numbered row by row over the raster.
+        shares: (pixels,) of each that is covered.
+        totals: (areas,) pixels of each area.
+        grid: of the raster.
+        skipped: (areas,) of those that were not drawn.
+    """
+    area = np.repeat(np.arange(len(totals)), totals)
     row, column = np.divmod(cells, grid.width)
-    number = len(skipped)
-    totals = np.bincount(area, minlength=number)
-    some = np.flatnonzero(totals)
-    starts = (np.cumsum(totals) - totals)[some]
-    windows = np.zeros((number, 4), np.int32)
+    some, begin = np.flatnonzero(totals), np.cumsum(totals) - totals
+    windows = np.zeros((len(totals), 4), np.int32)
     for side, place in enumerate((row, column)):
-        windows[some, side] = np.minimum.reduceat(place, starts)
-        windows[some, side + 2] = np.maximum.reduceat(place, starts) + 1 - windows[some, side]
+        windows[some, side] = np.minimum.reduceat(place, begin[some])
+        windows[some, side + 2] = np.maximum.reduceat(place, begin[some]) + 1 - windows[some, side]
     first = np.ones(len(cells), np.bool_)
     first[1:] = (cells[1:] != cells[:-1] + 1) | (row[1:] != row[:-1]) | (area[1:] != area[:-1])
-    begins = np.flatnonzero(first)
-    of_run = area[begins]
-    return GridPlan(
-        grid=grid,
-        windows=windows,
-        starts=np.concatenate([[0], np.cumsum(np.bincount(of_run, minlength=number))]),
-        rows=(row[begins] - windows[of_run, 0]).astype(np.uint16),
-        columns=(column[begins] - windows[of_run, 1]).astype(np.uint16),
-        lengths=np.diff(begins, append=len(cells)).astype(np.uint16),
-        totals=totals,
-        skipped=skipped,
+    runs, partial = np.flatnonzero(first), np.flatnonzero(shares < 1)
+    of_run = area[runs]
+    return CoveragePlan(
+        plan=GridPlan(
+            grid=grid,
+            windows=windows,
+            starts=_starts(of_run, len(totals)),
+            rows=(row[runs] - windows[of_run, 0]).astype(np.uint16),
+            columns=(column[runs] - windows[of_run, 1]).astype(np.uint16),
+            lengths=np.diff(runs, append=len(cells)).astype(np.uint16),
+            totals=totals,
+            skipped=skipped,
+        ),
+        starts=_starts(area[partial], len(totals)),
+        places=(partial - begin[area[partial]]).astype(np.uint32),
+        shares=shares[partial],
     )
+
+
+def _starts(area: Integers, number: int) -> Integers:
+    """(number + 1,): where the entries of each area begin; the areas of the entries never fall."""
+    return np.searchsorted(area, np.arange(number + 1))
