@@ -168,10 +168,7 @@ class _Parser:
     def signed(self) -> None:
         """Read ``"-" signed | power``."""
         if self.symbol == "-":
-            self.advance()
-            self._deeper()
-            self.signed()
-            self._depth -= 1
+            self._inside(self.signed)
             self.steps.append("negative")
         else:
             self.power()
@@ -180,10 +177,7 @@ class _Parser:
         """Read ``atom ("**" signed)?``."""
         self.atom()
         if self.symbol == "**":
-            self.advance()
-            self._deeper()
-            self.signed()
-            self._depth -= 1
+            self._inside(self.signed)
             self.steps.append("**")
 
     def atom(self) -> None:
@@ -194,10 +188,7 @@ class _Parser:
             self.steps.append(Name(self._name()))
         elif self.symbol == "(":
             opened = self.position
-            self.advance()
-            self._deeper()
-            self.sum()
-            self._depth -= 1
+            self._inside(self.sum)
             if self.kind == "end":
                 raise FormulaError(f"the bracket at {opened} is not closed")
             if self.symbol != ")":
@@ -223,12 +214,16 @@ class _Parser:
             operand()
             self.steps.append(operator)
 
-    def _deeper(self) -> None:
+    def _inside(self, rule: Callable[[], None]) -> None:
+        """Read what follows the current token, one level deeper."""
         self._depth += 1
         if self._depth > DEEPEST:
             raise FormulaError(
                 f"more than {DEEPEST} brackets, signs or powers inside each other at {self.position}"
             )
+        self.advance()
+        rule()
+        self._depth -= 1
 
     def _number(self) -> float:
         value = float(self.symbol)
