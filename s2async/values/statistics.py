@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -264,7 +264,12 @@ def _weighted(sample: _Sample, weights: Floats, shares: Mapping[str, float]) -> 
     (sum of all)``. A percentile is read from the line between two of them.
     """
     area = np.repeat(np.arange(len(sample.areas)), sample.numbers)
-    order = np.lexsort((sample.values, area))
+    order = np.empty(len(area), np.intp)
+    # of 16 bits, the stable sort is a radix sort, and the fastest
+    kind: Literal["stable"] | None = "stable" if sample.values.dtype == np.uint16 else None
+    for start, end in zip(sample.starts.tolist(), (sample.starts + sample.numbers).tolist(), strict=True):
+        order[start:end] = sample.values[start:end].argsort(kind=kind)
+    order += sample.starts[area]
     values = sample.values[order] / sample.scale
     first = np.ones(len(values), np.bool_)
     first[1:] = (values[1:] != values[:-1]) | (area[1:] != area[:-1])
