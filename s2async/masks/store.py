@@ -150,9 +150,10 @@ class Plans:
 
     def _tidy(self, folder: Path, saved: Path) -> None:
         """Remove what killed processes have left, and of too many plans those that were used longest ago."""
-        for part in folder.glob(f".{_TOKEN}-*{files.SUFFIX}"):
-            if part.stat().st_mtime < time.time() - _HALF_WRITTEN:
-                part.unlink()
+        for place in (folder, folder.parent / files.PARTS):  # see `files.temporary`
+            for part in place.glob(f".{_TOKEN}-*{files.SUFFIX}"):
+                if part.stat().st_mtime < time.time() - _HALF_WRITTEN:
+                    part.unlink()
         found = [(path.stat(), path) for path in folder.glob(f"*{packing.SUFFIX}") if path != saved]
         excess = sum(stat.st_size for stat, _ in found) + saved.stat().st_size - self._disk
         for stat, path in sorted(found, key=lambda entry: entry[0].st_mtime):

@@ -15,52 +15,55 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import rasterio
+from shapely import Polygon
 
 from s2async.config.model import Config
 from s2async.sandbox.server.process import Sandbox, start
+from tests.chaos import dense, traces
 from tests.support import worlds
 
 COUNT: Final = 100
-ITEMS: Final = 6
-SIZE: Final = 8 << 20
+ITEMS: Final = {"few": 6, "many": 2}
+SIZE: Final = 64 << 20
 """Bytes of the tmpfs; what one run needs is a part of it."""
-NEEDED: Final = 1 << 20
-"""Bytes that a run takes, about: levels are spread over that."""
-LARGEST: Final = 500 << 10
-"""Bytes of the largest file of a run, about: limits are spread over that."""
 
 
 def main(arguments: list[str]) -> int:
     """Fill up the disk under runs; 1 when something wrong is in sight, or a run cannot go on."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos disk", description=__doc__)
     parser.add_argument("--count", type=int, default=COUNT, metavar="N", help=f"levels (default: {COUNT})")
+    parser.add_argument("--many", action="store_true", help="so many areas that files are written in batches")
     parser.add_argument("--seed", type=int, default=2022, metavar="N")
     parser.add_argument("--limit", action="store_true", help="limit the size of files, though a mount is possible")
     asked = parser.parse_args(arguments)
     chance, endings, faults = random.Random(asked.seed), Counter[str](), list[str]()
-    begun = time.monotonic()
+    begun, items = time.monotonic(), ITEMS["many" if asked.many else "few"]
+    areas = dense.fields() if asked.many else {name: worlds.polygon(name) for name in worlds.SHAPES}
     with tempfile.TemporaryDirectory(prefix="s2async-disk-") as name, contextlib.ExitStack() as stack:
-        world = worlds.World(make(Path(name) / "world"), [worlds.day(number) for number in range(ITEMS)])
+        world = worlds.World(make(Path(name) / "world"), [worlds.day(number) for number in range(items)])
         sandbox = stack.enter_context(start(world.folder))
         disk = make(Path(name) / "disk")
         mounted = not asked.limit and stack.enter_context(small_disk(disk))
+        taken, largest = measured(make(disk / "calm"), areas, sandbox)
         for number in range(asked.count):
             folder = make(disk / f"level{number}")
-            config = worlds.write_config(folder, sandbox, run={"reserve": 0})
-            level = chance.randrange(NEEDED if mounted else LARGEST)
+            config = worlds.write_config(folder, sandbox, areas=areas, run={"reserve": 0})
+            level = chance.randrange(taken if mounted else largest)
             code, said = squeezed(config, disk, level, mounted=mounted)
             endings[told(code, said)] += 1
             if code not in (0, 6) or "Traceback" in said:
                 faults.append(f"level {level}: exit {code}: {said[-300:]}")
             faults += [f"level {level}: {fault}" for fault in wrong(config, world)]
-            faults += [f"level {level}, resumed: {fault}" for fault in resumed(config, world, sandbox)]
+            wanted = items * len(areas)
+            faults += [f"level {level}, resumed: {fault}" for fault in resumed(config, world, sandbox, wanted)]
             shutil.rmtree(folder)
     print(f"{asked.count} levels of a full {'tmpfs' if mounted else 'file (RLIMIT_FSIZE)'}", end=" ")
+    print(f"under runs of {items * len(areas)} jobs", end=" ")
     print(f"in {time.monotonic() - begun:.0f} s; {len(faults)} faults", *faults[:5], sep="\n  ")
     for ending, count in endings.most_common():
         print(f"  {count:5} {ending}")
@@ -71,6 +74,16 @@ def make(folder: Path) -> Path:
     """A new folder."""
     folder.mkdir()
     return folder
+
+
+def measured(folder: Path, areas: Mapping[str, Polygon], sandbox: Sandbox) -> tuple[int, int]:
+    """The bytes that a run without a fault takes on its disk, and those of its largest file; levels are below."""
+    ran = worlds.run(worlds.write_config(folder, sandbox, areas=areas, run={"reserve": 0}), sandbox)
+    if not ran.summary.clean:
+        raise RuntimeError("a run with room enough is not clean")
+    stats = [path.stat() for path in folder.rglob("*")]
+    shutil.rmtree(folder)
+    return sum(512 * stat.st_blocks for stat in stats), max(stat.st_size for stat in stats)
 
 
 @contextlib.contextmanager
@@ -125,6 +138,8 @@ def wrong(path: Path, world: worlds.World) -> list[str]:
                 raster.read()
         except rasterio.RasterioIOError as error:
             found.append(f"{crop.name}: {error}")
+    for plan in config.run.state.parent.glob("*.plans/*.plan"):
+        found += [f"{plan.name}: {fault}" for fault in traces.faults_of_plan(plan.read_bytes(), config.run.state)]
     with contextlib.suppress(FileNotFoundError):
         if config.run.state.stat().st_size:
             found += worlds.faults_of(config, world)
@@ -132,12 +147,11 @@ def wrong(path: Path, world: worlds.World) -> list[str]:
     return found
 
 
-def resumed(path: Path, world: worlds.World, sandbox: Sandbox) -> list[str]:
-    """What is wrong after a run with room enough."""
+def resumed(path: Path, world: worlds.World, sandbox: Sandbox, expected: int) -> list[str]:
+    """What is wrong after a run with room enough, which must leave so many jobs."""
     config = Config.load(path)
     ran = worlds.run(path, sandbox)
     found = [] if ran.summary.clean and not ran.summary.left else ["not all was done"]
-    expected = ITEMS * len(worlds.SHAPES)
     if len(worlds.jobs(config)) != expected:
         found.append(f"{len(worlds.jobs(config))} jobs instead of {expected}")
     recorded = {

@@ -33,6 +33,7 @@ NTH = {
     "after write": 20,
     "after replace": 20,
     "before commit": 12,
+    "in transaction": 12,
     "after commit": 12,
 }
 """At which visit of each named point a run is killed."""
@@ -85,7 +86,7 @@ def test_kills_at_the_named_points_leave_no_trace(tmp_path: Path, slow: Stage, c
     sandbox = slow.sandbox
     path = worlds.write_config(tmp_path, sandbox, network={"connections": 4}, run={"queue": 30})
     config = Config.load(path)
-    assert NTH.keys() | {"before sync", "after sync"} == POINTS.keys()  # those need more areas: see test_disk
+    assert NTH.keys() == POINTS.keys()
     for point, nth in NTH.items():
         known, before = answered(config), log_end(sandbox)
         command = [sys.executable, "-m", "tests.chaos.points", point, str(nth), "-q", "run", str(path)]

@@ -16,7 +16,7 @@ import pytest
 import shapely
 from affine import Affine
 
-from s2async import geo
+from s2async import files, geo
 from s2async.cog.grid import Grid
 from s2async.masks import drawing, packing, store
 from s2async.masks.plan import GridPlan
@@ -229,13 +229,19 @@ def test_plans_on_disk_are_bounded_and_those_used_last_stay(tmp_path: Path) -> N
     assert kept(tmp_path) == sorted(tmp_path / packing.file_name(grid) for grid in (grids[0], grids[2], GRID))
 
 
-def test_what_a_killed_process_has_left_is_removed_after_an_hour(tmp_path: Path) -> None:
-    old, new = tmp_path / ".s2async-plan-0123.part", tmp_path / ".s2async-plan-4567.part"
-    for part in (old, new):
+@pytest.mark.parametrize("place", ["plans", files.PARTS])
+def test_what_a_killed_process_has_left_is_removed_after_an_hour(tmp_path: Path, place: str) -> None:
+    """Temporary files lie in the folder of the plans, or in that of all temporary files beside the state."""
+    old, new, other = (tmp_path / place / f".{name}.part" for name in ("s2async-plan-01", "s2async-plan-2", "x-1"))
+    for folder in {"plans", place}:
+        (tmp_path / folder).mkdir()
+    for part in (old, new, other):
         part.write_bytes(b"half")
-    os.utime(old, (1, 1))
-    assert_right(Plans(tmp_path), AREAS)
-    assert kept(tmp_path) == [new, tmp_path / packing.file_name(GRID)]
+    for part in (old, other):
+        os.utime(part, (1, 1))
+    assert_right(Plans(tmp_path / "plans"), AREAS)
+    left = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {new, other, tmp_path / "plans" / packing.file_name(GRID)}
 
 
 def test_those_who_write_at_once_leave_a_whole_plan(tmp_path: Path) -> None:
