@@ -44,6 +44,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.loadscopereorder = False  # files with many tests first, however little they take
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: a worker more than there are cores, because tests wait for servers and processes."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
+
+
 LIGHT = {"_own_state_home", "real_data", "tmp_path_factory"}
 """Shared fixtures that take no time."""
 

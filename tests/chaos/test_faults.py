@@ -1,6 +1,6 @@
 """The fault matrix in short: each fault of a file or a page once. In full: ``python -m tests.chaos matrix``.
 
-Kinds of one family differ in values alone, such as the status or the damaged bytes: the usual lane has two of each
+Kinds of one family differ in values alone, such as the status or the damaged bytes: the usual lane has one of each
 family, the long one all the others.
 """
 
@@ -33,7 +33,7 @@ def position_of(number: int, kind: Kind) -> str:
     return kind.positions[number % len(kind.positions)]
 
 
-FEW = 2
+FEW = 1
 """Kinds of each family in the usual lane."""
 
 

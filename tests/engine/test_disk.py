@@ -89,6 +89,12 @@ def test_a_disk_that_takes_no_more_stops_the_run(
 together = pytest.mark.skipif(not file_batches.syncs_whole(Path.home()), reason="files are synced one by one here")
 
 
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a slow sync, which another test may have seen, files are synced one by one for a while."""
+    monkeypatch.setattr(file_batches, "_paused", {})
+
+
 def many_in(folder: Path, stage: Stage) -> Path:
     """As many fields in a row as are saved by two syncs of the file system."""
     corners = [(1, 3), (251, 7), (233, 261), (17, 247)]

@@ -284,9 +284,7 @@ def test_areas_on_both_sides_of_180_degrees_keep_what_one_search_finds(tmp_path:
 # ---- arrivals and kills ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 12))]
-)
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 8))])
 def test_items_that_come_over_three_runs_with_kills_leave_the_same_index(tmp_path: Path, seed: int) -> None:
     chosen = random.Random(seed)
     items = year()

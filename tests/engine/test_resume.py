@@ -111,7 +111,7 @@ def log_end(sandbox: Sandbox) -> int:
     return log[-1].n if log else 0
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [4, pytest.param(12, marks=pytest.mark.long)])
 def test_kills_at_any_time_leave_no_trace(tmp_path: Path, slow: Stage, calm: Ran, kills: int) -> None:
     """Every other one while the run does its first requests, the rest once it has recorded more than the last one.
 

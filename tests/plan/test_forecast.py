@@ -406,6 +406,7 @@ def _year(folder: Path, sandbox: Sandbox) -> Year:
     )
 
 
+@pytest.mark.long
 def test_the_demos_year_costs_what_its_plan_said(year: Year) -> None:
     """Exactly as many jobs, and images, requests, bytes and disk within the ranges that were told before."""
     assert year.plan.jobs == sum(year.summary.done.values())
@@ -419,6 +420,7 @@ def test_the_demos_year_costs_what_its_plan_said(year: Year) -> None:
     assert {name: (said, was) for name, (said, was) in told.items() if not said.low <= was <= said.high} == {}
 
 
+@pytest.mark.long
 def test_the_ranges_say_something(year: Year) -> None:
     """A range of everything would hold all runs."""
     for said, factor in ((year.plan.kept, 3), (year.plan.requests, 4), (year.plan.bytes, 8), (year.plan.disk, 8)):

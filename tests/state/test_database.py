@@ -217,7 +217,9 @@ def on_share(library: Path, mode: str, folder: Path, *arguments: object) -> tupl
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("state", ["local/state.sqlite", "share/state.sqlite"])
+@pytest.mark.parametrize(
+    "state", [pytest.param("local/state.sqlite", marks=pytest.mark.long), "share/state.sqlite"]
+)
 def test_crops_on_a_share_that_does_not_wait_for_folders(
     tmp_path: Path, stage: Stage, calm: Ran, without_locks: Path, state: str
 ) -> None:
@@ -230,7 +232,9 @@ def test_crops_on_a_share_that_does_not_wait_for_folders(
     assert found == worlds.result(calm.config)
 
 
-@pytest.mark.parametrize("mode", ["flock", pytest.param("fcntl", marks=pytest.mark.long), "flock,fcntl,dirsync"])
+@pytest.mark.parametrize(
+    "mode", [*(pytest.param(mode, marks=pytest.mark.long) for mode in ("flock", "fcntl")), "flock,fcntl,dirsync"]
+)
 def test_a_state_on_a_share_without_locks(
     tmp_path: Path, stage: Stage, calm: Ran, without_locks: Path, mode: str
 ) -> None:

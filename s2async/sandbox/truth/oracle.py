@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +60,17 @@ class RecordedJob:
 
 def project(polygon: BaseGeometry, crs: Any) -> BaseGeometry:
     """A lon/lat polygon in a raster's CRS, vertex by vertex."""
-    transformer = Transformer.from_crs("OGC:CRS84", crs, always_xy=True)
+    transformer = _to(crs)
 
     def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
 
     return shapely.transform(polygon, move)
+
+
+@lru_cache(maxsize=64)  # to make one takes longer than all the rest of a crop
+def _to(crs: Any) -> Transformer:
+    return Transformer.from_crs("OGC:CRS84", crs, always_xy=True)
 
 
 def plain_crop(path: Path, polygon: BaseGeometry) -> PlainCrop | None:
