@@ -11,12 +11,12 @@ from typing import Final
 from unittest import mock
 
 EXPERIMENTS: Final = {
-    "disk": "a disk that fills up at random levels",
+    "disk": "a disk that fills up at random levels; --many: under many areas",
     "flips": "bits flipped inside valid answers, with verify and without",
     "fuzz": "what comes from outside, made up by a fuzzer",
     "hostile": "addresses and redirects that must not be followed",
     "inputs": "polygons, names, configs and states that are wrong",
-    "kills": "SIGKILL at random instants and at named points",
+    "kills": "SIGKILL at random instants and at named points; --many: among many areas",
     "matrix": "kinds of faults at every position",
     "stalls": "SIGTERM while every read stalls",
 }

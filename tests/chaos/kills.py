@@ -42,7 +42,7 @@ FIELDS: Final = 10
 JOBS_A_KILL: Final = 40
 RANDOM: Final = "at random"
 DATES: Final = "2022-01-01/2024-12-31"
-SURPLUS: Final = 4
+SURPLUS: Final = 40
 """Rounds of a campaign, at most, when its jobs are done before its kills are."""
 
 
@@ -64,6 +64,8 @@ class Kind:
     """A kind of campaign."""
 
     areas: Callable[[], Mapping[str, Polygon]]
+    connections: int
+    """As many and a half batches are under way when a run is killed."""
     longest: float
     """Seconds from the start of a run to a kill at a random instant, at most."""
     spread: Mapping[str, int]
@@ -73,6 +75,7 @@ class Kind:
 KINDS: Final = {
     "few": Kind(
         areas=grid,
+        connections=8,
         longest=1.2,
         spread={
             "after fetch": 14, "in decode": 60, "in file": 110, "after write": 110, "after replace": 110,
@@ -81,10 +84,11 @@ KINDS: Final = {
     ),
     "many": Kind(
         areas=dense.fields,
-        longest=2.0,
+        connections=2,
+        longest=1.6,
         spread={
-            "after fetch": 14, "in decode": 60, "in file": 900, "after write": 900, "after replace": 900,
-            "before sync": 6, "after sync": 6, "before commit": 3, "in transaction": 20, "after commit": 3,
+            "after fetch": 14, "in decode": 60, "in file": 400, "after write": 400, "after replace": 400,
+            "before sync": 4, "after sync": 4, "before commit": 2, "in transaction": 20, "after commit": 2,
             "in plan": 20, "before plan": 2, "after plan": 2,
         },
     ),
@@ -193,7 +197,13 @@ class Round:
     ) -> None:
         self._folder, self._world, self._sandbox = folder, world, sandbox
         self._kind, self._chance, self._found = kind, chance, found
-        self._config = worlds.write_config(folder, sandbox, areas=kind.areas(), search={"datetime": DATES})
+        self._config = worlds.write_config(
+            folder,
+            sandbox,
+            areas=kind.areas(),
+            search={"datetime": DATES},
+            network={"connections": kind.connections},
+        )
         self._data = folder / "config-data"
         self._state = self._data / "state.sqlite"
         self._notes = folder / "plans.txt"
