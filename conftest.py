@@ -24,8 +24,10 @@ if threading.current_thread() is threading.main_thread():
 
 
 HEAVY = (
+    *("tests/chaos/test_fault_cases.py", "tests/chaos/test_fault_cases_once.py", "tests/chaos/test_kills.py"),
     *("benchmarks/tests/test_year.py", "tests/chaos/test_faults.py", "tests/chaos/test_faults_server.py"),
-    *("tests/test_means.py", "tests/engine/test_resume.py", "tests/engine/test_changes.py"),
+    *("tests/test_means.py", "tests/chaos/test_bug_cases.py", "tests/engine/test_resume.py"),
+    "tests/engine/test_changes.py",
     *("tests/maintenance/test_rebuild.py", "tests/net/test_client.py", "tests/cli/test_locales.py"),
     *("tests/sandbox/test_world.py", "tests/cli/test_main.py", "tests/chaos/test_inputs.py"),
     *("tests/state/test_database.py", "tests/engine/test_places.py", "tests/cog/test_checked.py"),
@@ -33,7 +35,8 @@ HEAVY = (
     *("tests/engine/test_pipeline.py", "tests/catalog/test_search_faults.py", "tests/sandbox/test_own_areas.py"),
     *("tests/engine/test_crash_marker.py", "tests/chaos/test_hostile.py", "tests/cli/test_bugs.py"),
 )
-"""The files that take longest, which come first: side by side with others, none of them is alone at the end."""
+"""The files that take longest, which come first: side by side with others, none of them is alone at the end. The
+first three are of the long lane, all but some of their tests."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
