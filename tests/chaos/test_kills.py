@@ -43,7 +43,7 @@ def test_kills_among_many_areas_leave_no_trace(capsys: pytest.CaptureFixture[str
 
 @pytest.mark.long
 def test_a_full_disk_leaves_no_trace_among_many_areas(capsys: pytest.CaptureFixture[str]) -> None:
-    code = disk.main(["--many", "--count", "5"])
+    code = disk.main(["--many", "--count", "2"])
     assert code == 0, capsys.readouterr().out
 
 
