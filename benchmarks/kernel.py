@@ -21,8 +21,8 @@ from s2async.masks.drawing import draw
 from s2async.masks.gather import Gather
 from s2async.masks.plan import GridPlan
 from s2async.models import Area
-from s2async.values.statistics import Pixels, measure
-from s2async.values.wanted import Variable
+from s2async.zonal.statistics import Pixels, measure
+from s2async.zonal.wanted import Variable
 
 Line = dict[str, Any]
 Floats = NDArray[np.float64]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # these are types alone: the command status needs no geometry
     from shapely.geometry.base import BaseGeometry
 
     from s2async.reflectance.evidence import Evidence
-    from s2async.values.wanted import Wanted
+    from s2async.zonal.wanted import Wanted
 
 DEFAULT_RULE: Final = "scl"
 """The cloud rule of measurements that name none: the scene classification."""
@@ -335,7 +335,7 @@ class Job:
     """What the names of its crops begin with instead of the item's id: where items of two collections have the
     same id, those of the second collection have an alias."""
     valued: frozenset[str] = frozenset()
-    """What was asked of this edition and has an answer (`values.wanted.Wanted.key`): it is not computed again."""
+    """What was asked of this edition and has an answer (`zonal.wanted.Wanted.key`): it is not computed again."""
     clear_pixels: bytes | None = None
     """The pixels of the area that are clear, when this run has read the classification before: a bit for each
     pixel of the area in the order of `masks.plan.GridPlan`, on the grid on which values are counted."""

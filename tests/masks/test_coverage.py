@@ -13,8 +13,8 @@ from s2async import geo
 from s2async.cog.grid import Grid, Window
 from s2async.masks.gather import Gather
 from s2async.models import Area
-from s2async.values.statistics import Pixels, measure
-from s2async.values.wanted import Variable
+from s2async.zonal.statistics import Pixels, measure
+from s2async.zonal.wanted import Variable
 from tests.support.hard_polygons import SIDE, hard_polygon, on_grid, random_polygon
 
 exactextract = pytest.importorskip("exactextract", reason="the extra coverage is not installed")

@@ -15,8 +15,8 @@ from s2async.cog.tiff import Layout
 from s2async.masks import sweep
 from s2async.masks.gather import Gather, rows_under
 from s2async.masks.plan import GridPlan
-from s2async.values.statistics import Pixels, measure
-from s2async.values.wanted import Variable
+from s2async.zonal.statistics import Pixels, measure
+from s2async.zonal.wanted import Variable
 from tests.support.hard_polygons import SIDE, plan
 from tests.support.layouts import Made
 from tests.support.layouts import tiff as made_tiff

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from s2async.values import formulas, indices
+from s2async.zonal import formulas, indices
 
 REFLECTANCE = {
     "coastal": 0.03,

@@ -17,9 +17,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async.values import formulas
-from s2async.values.formulas import Formula
-from s2async.values.wanted import COUNTS, Variable
+from s2async.zonal import formulas
+from s2async.zonal.formulas import Formula
+from s2async.zonal.wanted import COUNTS, Variable
 
 STATISTICS: Final = ("mean", "stdev", "median", "min", "max")
 """Names of statistics; beside them there are percentiles, such as ``p10`` or ``p2.5``. ``stdev`` is that of the

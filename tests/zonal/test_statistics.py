@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from s2async.values import formulas, statistics
-from s2async.values.statistics import Pixels, is_statistic, measure
-from s2async.values.wanted import Variable
+from s2async.zonal import formulas, statistics
+from s2async.zonal.statistics import Pixels, is_statistic, measure
+from s2async.zonal.wanted import Variable
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

@@ -19,7 +19,7 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
-from s2async.values import formulas
+from s2async.zonal import formulas
 
 BANDS: Final = (
     "coastal",

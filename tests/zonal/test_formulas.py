@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2async.values import formulas
-from s2async.values.formulas import Formula, FormulaError, parse
+from s2async.zonal import formulas
+from s2async.zonal.formulas import Formula, FormulaError, parse
 
 BANDS = ("blue", "green", "red", "nir", "B8A")
 
