@@ -56,15 +56,18 @@ from s2async.config.types import (
     Seconds,
     Size,
     Text,
+    listed,
     normal_origin,
     parse_period,
 )
+from s2async.config.values import BandKeys, FormulaText, IndexName, OwnName, Statistics, fault, wanted
 from s2async.errors import ConfigError
 from s2async.files import check_names
 from s2async.models import Order, Selection
 from s2async.net.settings import ClientSettings
 from s2async.reflectance.decision import Convention
 from s2async.text import one_line
+from s2async.zonal.wanted import Wanted, Weights
 
 # ---- sections ---------------------------------------------------------------------------------------------
 
@@ -134,8 +137,9 @@ class Search(Section):
     """Maximum cloud cover of a whole scene, in per cent; scenes without a value are kept."""
     reprocessed: Literal["newest", "all"] = "newest"
     """Which items of a scene count if it was processed several times: the newest, or all."""
-    overlaps: Literal["all", "one"] = "all"
-    """Which items count where several show an area in one overpass: all, or the best one."""
+    overlaps: Literal["all", "one"] | None = Field(default=None, examples=["one"])
+    """Which items count where several show an area in one overpass: all, or the best one. If unset, all, or with
+    ``[values]`` the best one."""
     order: Order | None = None
     """Which scenes come first, quarter by quarter; if not set, those that a search returns first."""
 
@@ -168,6 +172,8 @@ FORMER_NAMES: Final[Mapping[toml.Key, str]] = {("search", "twins"): "reprocessed
 """Settings that had another name in earlier versions, with their present name; `Config.notices` tells the user."""
 TABLE: Final = "overview.csv"
 """The table of the saved crops in the output folder; every run overwrites it."""
+VALUES_TABLE: Final = "values.csv"
+"""The table of values in the output folder; every run with ``[values]`` overwrites it."""
 
 
 class Output(Section):
@@ -183,6 +189,43 @@ class Output(Section):
     """True writes a small PNG beside each crop, ``<item id>_<asset>.png``."""
     reflectance: Literal["published", "harmonised"] = "published"
     """Pixels of reflectance bands: as they are in the files, or without the offset of baseline 04.00 and later."""
+
+
+class OwnIndex(Section):
+    """An index of the user's own."""
+
+    name: OwnName = Field(examples=["MY"])
+    """Name of the index in tables."""
+    formula: FormulaText = Field(examples=["(nir - red) / (nir + red + 0.5)"])
+    """Names of bands, numbers, ``+ - * / **`` and brackets."""
+
+
+def _index_kind(value: Any) -> str:
+    return "table" if isinstance(value, dict | OwnIndex) else "name"
+
+
+class Values(Section):
+    """Statistics of bands and indices for every area and date."""
+
+    bands: BandKeys = ()
+    """Keys of reflectance bands, such as ``red``."""
+    indices: Annotated[
+        tuple[
+            Annotated[
+                Annotated[IndexName, Tag("name")] | Annotated[OwnIndex, Tag("table")], Discriminator(_index_kind)
+            ],
+            ...,
+        ],
+        BeforeValidator(listed),
+    ] = ("NDVI",)
+    """Names of Awesome Spectral Indices, or tables ``{ name, formula }``; formulas have STAC's names of bands."""
+    statistics: Statistics = ("mean", "stdev", "median", "p10", "p90", "min", "max")
+    """Statistics of every band and index, beside the counts of pixels; ``p10`` is the tenth percentile."""
+    max_area_cloud: Percent = 80
+    """A date has values up to this share of cloudy pixels, in per cent of the area's valid pixels."""
+    weights: Weights = "centre"
+    """Which pixels count: those whose centre lies in the area, or by ``coverage`` all that it touches, each by the
+    share that the area covers."""
 
 
 class Network(Section):
@@ -269,6 +312,8 @@ class Config(Section):
     """What counts as a clear area."""
     output: Output = Field(default_factory=Output)
     """Which crops to write, and where."""
+    values: Values | None = Field(default=None, examples=[{"indices": ["NDVI"]}])
+    """Statistics of bands and indices for every area and date. If unset, none."""
     network: Network = Field(default_factory=Network)
     """How to use the network."""
     run: Run = Field(default_factory=Run)
@@ -369,18 +414,36 @@ class Config(Section):
             classes=clouds.classes, max_cloud=clouds.max_area_cloud, min_valid=clouds.min_area_valid
         )
 
+    def values_rule(self) -> CloudRule | None:
+        """The rule that decides which areas and dates have values: those without a verdict. None: no values."""
+        if self.values is None:
+            return None
+        clouds = self.clouds
+        return SclRule.from_percent(
+            classes=clouds.classes, max_cloud=self.values.max_area_cloud, min_valid=clouds.min_area_valid
+        )
+
+    def wanted_values(self) -> Wanted | None:
+        """The values that are wanted of every area and date; None for none."""
+        return None if self.values is None else wanted(self.values, self.clouds.classes)
+
+    def is_one_per_overpass(self) -> bool:
+        """Whether one item of each overpass counts for an area; else all of them do."""
+        return (self.search.overlaps or ("all" if self.values is None else "one")) == "one"
+
     def selection(self) -> Selection:
-        """The crops and measurements that count."""
+        """The crops, measurements and values that count."""
         rule = self.cloud_rule()
         return Selection(
             assets=tuple(self.output.assets),
             mask=self.output.mask,
             format="gtiff",
             newest_only=self.search.reprocessed == "newest",
-            one_per_overpass=self.search.overlaps == "one",
+            one_per_overpass=self.is_one_per_overpass(),
             rule=rule.name,
             measured=rule.assets,
             harmonised=self.output.reflectance == "harmonised",
+            values=self.wanted_values(),
         )
 
     def catalog(self) -> Catalog:
@@ -441,9 +504,11 @@ class Config(Section):
             )
         if self.run.log is not None and self.output.folder in self.run.log.parent.parents:
             raise Misplaced(("run", "log"), "is in a folder of crops; name a file elsewhere, such as s2async.log")
-        index = self.output.folder / TABLE
+        tables = [self.output.folder / name for name in (TABLE, VALUES_TABLE)]
         named = ((("areas",), self.areas), (("run", "state"), self.run.state), (("run", "log"), self.run.log))
         for key, path in named:
-            if path == index:
+            if path in tables:
                 raise Misplaced(key, "is the table that every run overwrites; name another file")
+        if self.values is not None and (wrong := fault(self.values)):
+            raise Misplaced(("values", "indices"), wrong)
         return self

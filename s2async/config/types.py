@@ -261,25 +261,26 @@ def _interval(text: str) -> str:
     return text
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
+    """Make a list of the file a tuple; other values stay as they are, and are reported."""
     return tuple(value) if isinstance(value, list) else value
 
 
 Text = Annotated[str, AfterValidator(_filled)]
 Day = Annotated[date | str, PlainValidator(_day)]
-Columns = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+Columns = Annotated[tuple[Text, ...], BeforeValidator(listed)]
 Invalid = Literal["refuse", "skip", "repair"]
 Percent = Annotated[float, Field(ge=0, le=100), AfterValidator(_percent)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Memory = Annotated[Size, AfterValidator(_memory)]
 Interval = Annotated[str, AfterValidator(_interval)]
-Classes = Annotated[tuple[int, ...], BeforeValidator(_listed), AfterValidator(_classes)]
+Classes = Annotated[tuple[int, ...], BeforeValidator(listed), AfterValidator(_classes)]
 AssetKey = Annotated[str, AfterValidator(_asset_key)]
-AssetKeys = Annotated[tuple[AssetKey, ...], BeforeValidator(_listed), AfterValidator(_distinct)]
+AssetKeys = Annotated[tuple[AssetKey, ...], BeforeValidator(listed), AfterValidator(_distinct)]
 AssetNames = Annotated[dict[AssetKey, Text], AfterValidator(_names_scl)]
 CatalogName = Annotated[str, AfterValidator(_known)]
 Address = Annotated[str, AfterValidator(_address)]
 Buckets = dict[Annotated[str, AfterValidator(_bucket)], Address]
-Origins = Annotated[tuple[Annotated[str, AfterValidator(normal_origin)], ...], BeforeValidator(_listed)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(normal_origin)], ...], BeforeValidator(listed)]
 FilePath = Annotated[Path, BeforeValidator(_path)]

@@ -1,0 +1,141 @@
+"""The types of the section ``[values]``, and what it asks of every area and date."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import AfterValidator, BeforeValidator
+
+from s2async.config.messages import nearest
+from s2async.config.types import AssetKeys, Text, listed
+from s2async.reflectance.decision import BANDS, is_reflectance, plain_key
+from s2async.text import one_line
+from s2async.zonal.wanted import Variable, Wanted
+
+if TYPE_CHECKING:
+    from s2async.config.model import OwnIndex, Values
+
+# Formulas and indices are loaded where they are used: most configurations need neither.
+
+STAC_BANDS: Final = tuple(sorted(name for name in BANDS if not re.fullmatch(r"b\d.", name)))
+"""Names of reflectance bands in STAC, such as ``red``."""
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+
+
+def _is_band(key: str) -> bool:
+    """Whether a key is that of a reflectance band; those of STAC are written in small letters."""
+    return is_reflectance(key) and (key == key.casefold() or plain_key(key) not in STAC_BANDS)
+
+
+def _band(key: str) -> str:
+    if not _is_band(key):
+        raise ValueError(f'"{one_line(key)}" is no reflectance band; {nearest(key.casefold(), STAC_BANDS)}')
+    return key
+
+
+def _index(name: str) -> str:
+    from s2async.zonal import indices
+
+    if indices.find(name) is None:
+        raise ValueError(
+            f'"{one_line(name)}" is no index of Awesome Spectral Indices that Sentinel-2 has the bands of; '
+            f'{_near(name, indices.names())}, or write {{ name = "...", formula = "..." }}'
+        )
+    return name
+
+
+def _near(name: str, known: tuple[str, ...]) -> str:
+    """Advice for an unknown name; where none is similar, no list of hundreds."""
+    advice = nearest(name, {one.upper(): one for one in known}) if name.isupper() else nearest(name, known)
+    return advice if advice.startswith("did") else "such as NDVI"
+
+
+def _own_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f'"{one_line(name)}" cannot name a column; use letters, digits, "_", "-" and "."')
+    return name
+
+
+def _formula(text: str) -> str:
+    from s2async.zonal import formulas
+
+    formulas.parse(text, names_in(text))  # a FormulaError is a ValueError of one line
+    return text
+
+
+def names_in(formula: str) -> tuple[str, ...]:
+    """The names that a formula may use: those of STAC, and other keys of reflectance bands that it names."""
+    named = re.findall(r"[A-Za-z_]\w*", formula)
+    return tuple(dict.fromkeys((*STAC_BANDS, *filter(_is_band, named))))
+
+
+def _statistics(names: tuple[str, ...]) -> tuple[str, ...]:
+    from s2async.zonal import statistics
+
+    for name in names:
+        if not statistics.is_statistic(name):
+            close = nearest(name, PLAIN)
+            advice = close if close.startswith("did") else f"use {', '.join(PLAIN)}, or p0 to p100, such as p10"
+            raise ValueError(f'"{one_line(name)}" is no statistic; {advice}')
+        if names.count(name) > 1:
+            raise ValueError(f'"{name}" is listed twice; remove one')
+    return names
+
+
+PLAIN: Final = ("mean", "stdev", "median", "min", "max")
+"""Statistics that are no percentiles."""
+
+
+BandKeys = Annotated[AssetKeys, AfterValidator(lambda keys: tuple(map(_band, keys)))]
+IndexName = Annotated[str, AfterValidator(_index)]
+OwnName = Annotated[Text, AfterValidator(_own_name)]
+FormulaText = Annotated[Text, AfterValidator(_formula)]
+Statistics = Annotated[tuple[str, ...], BeforeValidator(listed), AfterValidator(_statistics)]
+
+
+def fault(values: Values) -> str:
+    """What is wrong with the section as a whole; the empty string when nothing is."""
+    names = list(_names(values))
+    if not names:
+        return "is empty, and so is bands: name a band or an index, or remove [values]"
+    folded = [name.casefold() for name in names]
+    both = next((name for name in names if folded.count(name.casefold()) > 1), None)
+    return f'"{both}" names two bands or indices; rename or remove one' if both else ""
+
+
+def _names(values: Values) -> Iterator[str]:
+    """Names of all variables as tables have them."""
+    yield from (variable.name for variable in wanted(values, ()).variables)
+
+
+@lru_cache(maxsize=16)
+def wanted(values: Values, classes: tuple[int, ...]) -> Wanted:
+    """What the section asks of every area and date.
+
+    Args:
+        values: the section.
+        classes: of the scene classification whose pixels do not count.
+    """
+    bands = [Variable(name=key, formula=key, bands=(key,)) for key in values.bands]
+    return Wanted(
+        variables=(*bands, *map(_variable, values.indices)),
+        statistics=values.statistics,
+        classes=tuple(sorted(classes)),
+        weights=values.weights,
+    )
+
+
+def _variable(index: str | OwnIndex) -> Variable:
+    from s2async.zonal import formulas, indices
+
+    if isinstance(index, str):
+        known = indices.find(index)
+        assert known is not None  # noqa: S101 - the section has been checked
+        name, text = known.name, known.formula
+    else:
+        name, text = index.name, index.formula
+    formula = formulas.parse(text, names_in(text))
+    return Variable(name=name, formula=formula.text, bands=tuple(formula.names))
