@@ -331,6 +331,8 @@ class Job:
     """Crops that this run has written and not recorded yet: the batch was stopped before its last asset."""
     lacks: tuple[Lack, ...] = ()
     """Assets that it lacked before. Those that are not due again (`Lack.again`) are not requested."""
+    results: tuple[object, ...] = ()
+    """Results of further kinds of steps that this run has and has not recorded yet; see `Outcome.results`."""
     alias: str = ""
     """What the names of its crops begin with instead of the item's id: where items of two collections have the
     same id, those of the second collection have an alias."""
@@ -367,6 +369,18 @@ class Batch:
     """What the pixels of the scene's reflectance bands that were read so far show of an offset."""
     measuring: bool = False
     """Jobs are only measured: which of the clear ones are cut is decided when all of their overpass are."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BandEvidence:
+    """What pixels of a band in one area show of an offset, where no crop tells it: one of `Outcome.results`."""
+
+    asset: str
+    """Key of the band."""
+    evidence: Evidence
+    """Of the area's pixels, as they were published."""
+    stated: float | None = None
+    """Offset in reflectance that the file states; None when it states none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,11 +16,14 @@ class Lacking:
     Args:
         keys: keys of the assets to crop.
         measured: keys of the assets that the cloud rule needs.
+        valued: keys of the bands that values need.
     """
 
-    def __init__(self, keys: Iterable[str], *, measured: Collection[str]) -> None:
+    def __init__(self, keys: Iterable[str], *, measured: Collection[str], valued: Collection[str] = ()) -> None:
+        wanted = dict.fromkeys((*measured, *keys))
         self._measured = frozenset(measured)
-        self._never: dict[str, Counter[Cause]] = {key: Counter() for key in dict.fromkeys((*measured, *keys))}
+        self._wanted = frozenset(wanted)
+        self._never: dict[str, Counter[Cause]] = {key: Counter() for key in dict.fromkeys((*wanted, *valued))}
         """Causes by key, for the keys that no scene has offered."""
         self._scenes = 0
         self._there: set[str] = set()
@@ -54,8 +57,10 @@ class Lacking:
 
     @property
     def place(self) -> tuple[str, str]:
-        """The setting to correct: the catalogue names the classification, the output the other assets."""
-        return ("search", "catalog") if self._never.keys() & self._measured else ("output", "assets")
+        """The setting to correct: the catalogue names the classification, the output and the values the others."""
+        if self._never.keys() & self._measured:
+            return "search", "catalog"
+        return ("output", "assets") if self._never.keys() & self._wanted else ("values", "bands")
 
     @property
     def told(self) -> str:

@@ -57,7 +57,12 @@ class Context:
         kind = OverpassQueue if self.selection.one_per_overpass else JobQueue
         self.queue: JobQueue = kind(config.run.queue)
         self.rule: CloudRule = config.cloud_rule()
-        self.lacking = Lacking(self.selection.assets, measured=self.rule.assets)
+        self.values_rule: CloudRule | None = config.values_rule()
+        """Decides which areas and dates have values; None where none are wanted."""
+        values = self.selection.values
+        self.lacking = Lacking(
+            self.selection.assets, measured=self.rule.assets, valued=values.bands if values else ()
+        )
         """Wanted assets that no scene has offered."""
         self.servers = alarms.Servers(self.rule.assets)
         """Which servers gave files."""
@@ -78,6 +83,13 @@ class Context:
         """Like `ask`, for a call that takes longer the more jobs there are: for a few, no thread need change."""
         ask = self.state_thread.brief if jobs <= FEW else self.state_thread.call
         return await ask(call, *args, **kwargs)
+
+    def judge(self) -> dict[tuple[str, str], int]:
+        """Derive the status of all jobs by the rules and the selection; see `State.update_statuses`."""
+        rule, of_values = self.rule, self.values_rule
+        settings = f"{rule!r} {of_values!r}" if of_values else repr(rule)
+        judge_values = of_values.verdicts if of_values else None
+        return self.state.update_statuses(rule.verdicts, self.selection, settings, judge_values=judge_values)
 
     def tell(self, text: str) -> None:
         """Emit a line that a person should read."""

@@ -293,7 +293,8 @@ class Recorder:
         context = self._context
         for part in slices(result):
             traffic = context.progress.meter.drain()
-            record = partial(context.state.record, part, traffic, context.rule.assets)
+            wanted = context.selection.values
+            record = partial(context.state.record, part, traffic, context.rule.assets, wanted)
             await context.ask_about(len(part.outcomes) + len(part.left) + len(part.undecided), record)
             undecided = (Outcome(job=job, status=Status.DUPLICATE, measure=job.measure) for job in part.undecided)
             for number, outcome in enumerate((*part.outcomes, *undecided), 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Final
 
 from s2async import files, means
@@ -30,15 +31,20 @@ WRITERS: Final = 4
 
 
 def check(config: Config, areas: Sequence[Area]) -> None:
-    """Check that proxies, certificates, headers and folder names can be used, and that there are enough resources.
+    """Check that proxies, certificates, headers, weights and folder names can be used, and that resources suffice.
 
     Raises:
-        ConfigError: proxies, certificates, headers or names cannot be used; the text says what to do.
+        ConfigError: proxies, certificates, headers, weights or names cannot be used; the text says what to do.
         LocalError: the resource limits of this machine are too low.
     """
     check_proxies(config.allowed_origins())
     trusted_certificates(config.allowed_origins())
     config.api_headers()
+    if config.values is not None and config.values.weights == "coverage" and find_spec("exactextract") is None:
+        raise ConfigError(
+            f'{config.place("values", "weights")}: [values] weights: "coverage" needs exactextract: '
+            "pip install 's2async[coverage]', or choose \"centre\""
+        )
     files.check_names(area.folder for area in areas)
     fitted(config, wanted_work(config))
 
@@ -157,7 +163,7 @@ def bring_in_line(context: Context, token: str, replaced: strangers.Replaced) ->
     offsets.follow(state, folder, harmonised=context.selection.harmonised, token=token, tell=context.tell)
     if specks := area_files.specks_notice(context.areas):
         context.tell(specks)
-    judged = state.update_statuses(context.rule.verdicts, context.selection, repr(context.rule))
+    judged = context.judge()
     if judged:
         context.tell(f"judged {sum(judged.values())} measured jobs again by new settings")
     if chosen := state.choose_for_all(context.rule, context.selection):

@@ -113,7 +113,8 @@ def rebuild(config: Config, areas: Sequence[Area], rule: CloudRule, selection: S
                 for numbers in found:
                     parts = [kept.read(number) for number in numbers]
                     _record(state, parts, replace(selection, newest_only=False))
-            state.update_statuses(rule.verdicts, selection)
+            of_values = config.values_rule()
+            state.update_statuses(rule.verdicts, selection, judge_values=of_values.verdicts if of_values else None)
             state.end_run("finished")
             state.note_output(output.resolve())
             if (name := owners.configuration(config)) is not None:

@@ -7,14 +7,15 @@ from collections.abc import Collection, Iterable, Sequence
 
 from s2async import reasons
 from s2async.catalog.facts import Conventions, facts
-from s2async.models import FileFact, Lack, Outcome, Product, Selection, Status
+from s2async.models import BandEvidence, FileFact, Job, Lack, Outcome, Product, Selection, Status
 from s2async.reflectance.decision import decide, is_reflectance
 from s2async.reflectance.evidence import Evidence
-from s2async.state import jobs, measures, reader_sql, statuses
+from s2async.state import jobs, measures, reader_sql, statuses, values
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
 from s2async.state.packed import item_of
 from s2async.state.serialization import hash_address, lack, selection_values, to_scene
+from s2async.zonal.wanted import Wanted
 
 
 def add_files(db: Connection, item: int, facts: Sequence[FileFact]) -> None:
@@ -104,25 +105,71 @@ def add_evidence(db: Connection, job: int, asset: str, evidence: Evidence | None
     db.execute(sql.ADD_BAND, which | {"stated": stated})
 
 
-def decide_offsets(db: Connection, item: int, conventions: Conventions) -> None:
-    """Decide again on the offsets of the bands of an item of which crops were cut.
+def keep_results(
+    db: Connection, item: int, found: Iterable[tuple[Job, Sequence[object]]], wanted: Wanted | None
+) -> bool:
+    """Record the results of jobs of one item beside their crops: values, and evidence of offsets.
+
+    Args:
+        db: the open transaction.
+        item: row of the item.
+        found: results by job.
+        wanted: which values were asked for.
+
+    Returns:
+        Whether `decide_offsets` must follow.
+    """
+    results = [(job.id, result) for job, several in found for result in several]
+    values.note(db, item, results, wanted)
+    seen = [(job, result) for job, result in results if isinstance(result, BandEvidence)]
+    stated = values.note_evidence(db, item, seen)
+    known = {asset: old for asset, old, *_ in db.execute(reader_sql.BANDS, (item,))} if stated else {}
+    for asset, offset in stated.items():
+        if asset not in known or known[asset] != offset:
+            db.execute(sql.ADD_BAND, {"job": seen[0][0], "asset": asset, "stated": offset})
+    return bool(stated)
+
+
+def evidence(db: Connection, item: int) -> Evidence:
+    """What the pixels of all areas and bands of an item show together that were cut or read for values.
+
+    Of a band that was both cut and read, whichever shows more pixels counts: they are mostly the same.
+    """
+    cut = {asset: Evidence(*sums) for asset, *sums in db.execute(reader_sql.EVIDENCE, (item,))}
+    read = values.evidence(db, item)
+    both = ((cut.get(asset, Evidence()), read.get(asset, Evidence())) for asset in cut.keys() | read.keys())
+    return sum((max(pair, key=lambda one: one.pixels) for pair in both), Evidence())
+
+
+def decide_offsets(db: Connection, item: int, conventions: Conventions) -> int:
+    """Decide again on the offsets of the bands of an item of which crops were cut or values computed.
+
+    Values that were computed with another offset are dropped; the next judging opens their jobs.
 
     Args:
         db: the open transaction.
         item: row of the item.
         conventions: what the user says about archives.
+
+    Returns:
+        The number of jobs that lose values.
     """
     bands = db.execute(reader_sql.BANDS, (item,)).fetchall()
     if not bands:
-        return
+        return 0
     scene = to_scene(db.execute(reader_sql.ITEM, (item,)).fetchone()[1:])
     override = conventions.of(scene)
-    evidence = Evidence(*db.execute(reader_sql.EVIDENCE, (item,)).fetchone())
+    seen, offsets = evidence(db, item), dict[str, int | None]()
     for asset, stated, *before in bands:
-        found = decide(asset, facts(scene, asset, convention_override=override, tag=stated), evidence)
+        found = decide(asset, facts(scene, asset, convention_override=override, tag=stated), seen)
         now = [found.dn, str(found.basis), found.doubt]
         if now != before:
             db.execute(sql.SET_BAND, (*now, item, asset))
+            offsets[asset] = found.dn
+    lost = values.follow_offsets(db, item, offsets) if offsets else 0
+    if lost:
+        db.execute(sql.FORGET_JUDGED)
+    return lost
 
 
 def _add_absence(db: Connection, item: int, job: int, absence: Lack, run: int, now: int) -> None:

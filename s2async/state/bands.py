@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from s2async.models import Numbers, Scene
 from s2async.reflectance.decision import Convention
 from s2async.reflectance.evidence import Evidence
-from s2async.state import answers, jobs, packed, reader_sql
+from s2async.state import answers, database, jobs, packed, reader_sql
 from s2async.state import writer_sql as sql
 from s2async.state.records import BandCrop
 from s2async.state.writing import Writing
@@ -17,9 +17,12 @@ class Bands(Writing):
     """The offsets of reflectance bands, and crops that follow them."""
 
     def evidence(self, scene: Scene) -> Evidence:
-        """What the pixels of all areas and reflectance bands of a scene that were cut so far show together."""
+        """What the pixels of all areas and reflectance bands of a scene that were read so far show together."""
         item = self._present(scene)
-        return Evidence() if item is None else Evidence(*self._first(reader_sql.EVIDENCE, (item,)))
+        if item is None:
+            return Evidence()
+        with database.state_errors(self.path):
+            return answers.evidence(self._db, item)
 
     def note_convention(self, collection: str, convention: Convention | None) -> None:
         """Record what the user says about the offsets of a catalogue's files; if it is new, decide again on all.
@@ -35,7 +38,7 @@ class Bands(Writing):
         with self._writing() as db:
             db.execute(sql.SET_CONVENTIONS, (conventions.text(),))
             for (item,) in db.execute(reader_sql.ITEMS_WITH_BANDS).fetchall():
-                answers.decide_offsets(db, item, conventions)
+                self.dropped += answers.decide_offsets(db, item, conventions)
 
     def note_evidence(self, found: Sequence[tuple[BandCrop, Evidence, float | None]]) -> None:
         """Record what crops of earlier versions show and state, and decide on the offsets of their bands."""
@@ -43,7 +46,7 @@ class Bands(Writing):
             for crop, evidence, stated in found:
                 answers.add_evidence(db, crop.job, crop.asset, evidence, stated)
             for item in sorted({packed.item_of(crop.job) for crop, *_ in found}):
-                answers.decide_offsets(db, item, self.conventions)
+                self.dropped += answers.decide_offsets(db, item, self.conventions)
 
     def begin_rewriting(self, *, harmonised: bool, untold: bool) -> None:
         """Record that crops of reflectance bands are about to be written anew; see `rewriting`."""

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from s2async.catalog.reprocessing import LONGEST_DATATAKE, TOLERANCE_SECONDS, are_editions, processing_order
 from s2async.models import Area, Cause, Job, Lack, Scene, Selection, Status
-from s2async.state import jobs, measures, packed, reader_sql
+from s2async.state import jobs, measures, packed, reader_sql, values
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
 from s2async.state.packed import item_of
@@ -166,6 +166,7 @@ def jobs_of_item(
     for job, *columns in db.execute(sql.VALID_ABSENCES, which):
         lacks[job].append(lack(columns, now))
     measured = measures.of_jobs(db, wanted, selection.rule)
+    valued = values.of_jobs(db, measured, selection.values)
     saved: dict[int, set[str]] = defaultdict(set)
     if measured:  # without a measurement there are no crops
         for job, asset in db.execute(sql.VALID_ASSETS, which):
@@ -180,6 +181,7 @@ def jobs_of_item(
             saved=frozenset(saved.get(job, ())) if job in measured else frozenset(),
             lacks=tuple(lacks.get(job, ())),
             alias=alias,
+            valued=valued.get(job, frozenset()),
         )
         for job in wanted
     ]

@@ -27,7 +27,7 @@ INSERT INTO answers (item, block, step, asked, edition, cells)
 SELECT i.id, :block, 'clouds', :rule, i.edition, :cells FROM items i WHERE i.id = :item
 ON CONFLICT (item, block, step, asked) DO UPDATE SET edition = excluded.edition, cells = excluded.cells
 """
-_ROWS = "SELECT id, cells FROM answers WHERE item = ? AND block = ?"
+_ROWS = "SELECT id, cells FROM answers WHERE item = ? AND block = ? AND step = 'clouds'"
 _SET = "UPDATE answers SET cells = ? WHERE id = ?"
 _DROP = "DELETE FROM answers WHERE id = ?"
 

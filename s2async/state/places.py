@@ -14,7 +14,7 @@ from s2async.areas.folders import Shelf, arrange, clash
 from s2async.catalog.zones import home_zone
 from s2async.errors import AreaError
 from s2async.models import Area, FolderMove
-from s2async.state import jobs, measures, reader_sql
+from s2async.state import jobs, measures, reader_sql, values
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
 from s2async.state.packed import BLOCK
@@ -133,6 +133,7 @@ def forget_removed(db: Connection) -> None:
         for statement in sql.FORGET_FACTS:
             db.executemany(statement, rows)
         measures.forget(db, gone)
+        values.forget(db, gone)
         jobs.forget(db, gone)
     for statement in sql.FORGET_AREAS:
         db.execute(statement)

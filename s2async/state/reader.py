@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from s2async import files
 from s2async.areas.edits import Place
@@ -29,9 +29,13 @@ from s2async.state.records import (
     SavedRow,
     Square,
     StoredCrop,
+    ValuePage,
 )
 from s2async.state.serialization import selection_values
 from s2async.state.totals import Totals
+
+if TYPE_CHECKING:
+    from s2async.state.value_pages import Asking
 
 CELLS_KEPT: Final = 2048
 """Rows of answers that are kept unpacked while tables are read: 10 to 30 kB each."""
@@ -98,9 +102,12 @@ class Ledger(Totals):
             return ()
         which = selection_values(selection) | {"item": item, "attempts": ATTEMPTS}
         now = int(time.time())
-        known = tuple(
-            serialization.known_job(row, selection.rule, now) for row in self._each(sql.KNOWN_JOBS, which)
-        )
+        from s2async.state import values  # see `value_pages`
+
+        rows = self._all(sql.KNOWN_JOBS, which)
+        with database.state_errors(self.path):
+            valued = values.of_jobs(self._db, [row[0] for row in rows], selection.values)
+        known = tuple(serialization.known_job(row, selection.rule, now, valued.get(row[0], ())) for row in rows)
         old = serialization.to_scene(self._first(sql.ITEM, (item,))[1:])
         if serialization.is_update(old, scene):  # after an update a run asks for all missing files again
             return tuple(replace(job, lacks=frozenset()) for job in known)
@@ -134,6 +141,22 @@ class Ledger(Totals):
             rows = self._each(sql.JOB_ROWS_OF_PLACE, which | {"area": area.name, "since": since})
         measure = self._measures(selection.rule)
         return (serialization.job_row(row, measure) for row in rows)
+
+    # ---- values ----
+
+    def value_pages(self, asking: Asking, *, area: str | None = None) -> Iterator[ValuePage]:
+        """Iterate over the values of all places within their seasons, by name, then time, some places at a time.
+
+        Values are left out where a newer reprocessing of their item has values of the same area, or has an answer
+        by which the area has none.
+
+        Args:
+            asking: which values count.
+            area: name of the only place to read.
+        """
+        from s2async.state import value_pages  # loaded only here: a state that is only opened needs no arrays
+
+        return value_pages.pages(self._each, asking, area)
 
     # ---- crops ----
 

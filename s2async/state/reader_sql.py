@@ -19,6 +19,7 @@ from s2async.state.conditions_sql import (
     of_area,
     of_job,
 )
+from s2async.state.value_cells import HEADER
 
 # ---- runs and searches -----------------------------------------------------------------------------------
 
@@ -103,7 +104,7 @@ LEFT JOIN answers m ON m.item = j.item AND m.block = j.block AND m.step = 'cloud
 """The measurements of all jobs of a row, by the selected rule; see `state.packed.measure_at`."""
 CELLS = "SELECT cells FROM answers WHERE id = ?"
 KNOWN_JOBS = f"""
-SELECT a.fingerprint, j.status,
+SELECT j.id, a.fingerprint, j.status,
   j.status = 'failed' AND NOT (j.transient AND (j.attempts <= :attempts OR j.cause = 'origin')),
   j.slot, m.cells,
   (SELECT json_group_array(p.asset) FROM products p
@@ -166,6 +167,30 @@ LEFT JOIN products p ON p.job = j.id AND j.status NOT IN {SPOILT}
 """  # noqa: S608
 JOB_ROWS = f"{_ALL_JOBS} {_BY_TIME}"
 JOB_ROWS_OF_PLACE = f"{_ALL_JOBS} AND l.name = :area AND l.since = :since {_BY_TIME}"
+VALUE_PLACES = """
+SELECT l.area, l.since, l.until, l.name, a.fingerprint, l.attributes
+FROM places l CROSS JOIN areas a ON a.id = l.area WHERE :area IS NULL OR l.name = :area
+ORDER BY l.name, l.since, l.id
+"""
+SENSED = "SELECT id, sensed FROM items"
+ITEMS_BY_BLOCK = "SELECT block, count(*) FROM asked GROUP BY block"
+SUPERSEDED_ITEMS = "SELECT item, newer FROM superseded"
+JUDGED_OF_BLOCK = """
+SELECT j.item, j.codes, m.cells FROM asked j CROSS JOIN items i ON i.id = j.item
+LEFT JOIN answers m ON m.item = j.item AND m.block = j.block AND m.step = 'clouds' AND m.asked = :rule
+  AND m.edition = i.edition
+WHERE j.block = :block
+"""
+VALUES_OF_BLOCK = """
+SELECT m.item, m.asked, m.cells FROM asked j CROSS JOIN items i ON i.id = j.item
+CROSS JOIN answers m ON m.item = j.item AND m.block = j.block AND m.step = 'values' AND m.edition = i.edition
+WHERE j.block = ? ORDER BY m.item, m.asked
+"""
+SLOTS_OF_BLOCK = f"""
+SELECT m.item, m.asked, substr(m.cells, 1, {HEADER}) FROM asked j CROSS JOIN items i ON i.id = j.item
+CROSS JOIN answers m ON m.item = j.item AND m.block = j.block AND m.step = 'values' AND m.edition = i.edition
+WHERE j.block = ?
+"""  # noqa: S608
 STORED_CROPS = f"""
 SELECT p.job, p.asset, s.folder, p.file, p.bytes, p.sha256, p.mask, i.item, a.fingerprint,
   s.wanted AND (j.status IN {SPOILT} OR :newest AND {NEWER_HAS_CROP.format(of_kind="")}), NOT s.wanted
@@ -201,11 +226,11 @@ SELECT r.asset, r.stated, r.dn, r.basis, r.doubt FROM bands r CROSS JOIN items i
 WHERE r.item = ? AND r.edition = i.edition
 """
 EVIDENCE = """
-SELECT coalesce(sum(e.pixels), 0), coalesce(sum(e.dark), 0), coalesce(sum(e.wrapped), 0)
+SELECT e.asset, sum(e.pixels), sum(e.dark), sum(e.wrapped)
 FROM items i CROSS JOIN evidence e ON e.job >= i.id << 32 AND e.job < (i.id + 1) << 32 AND e.edition = i.edition
-WHERE i.id = ?
+WHERE i.id = ? GROUP BY e.asset
 """
-"""Of all areas and reflectance bands of an item together."""
+"""Of the crops of all areas of an item, by reflectance band."""
 ITEMS_WITH_BANDS = "SELECT DISTINCT item FROM bands ORDER BY item"
 CONVENTIONS = "SELECT value FROM meta WHERE key = 'conventions'"
 REWRITING = "SELECT value FROM meta WHERE key = 'rewriting'"

@@ -5,7 +5,7 @@ Exports and reports use them without a connection to the state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +14,9 @@ from s2async.models import Attribute, Cause, CloudMeasure, Numbers, Status
 
 if TYPE_CHECKING:  # records are pure: they hold paths that others use
     from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
 
 OPEN = "open"
 """Status of a job without an answer, to be processed; the others are in `models.Status`."""
@@ -214,6 +217,8 @@ class Doubt:
     """What contradicts the offset; the empty string when nothing does."""
     untold: bool
     """Crops of an earlier version, whose tags say nothing."""
+    what: str = "crop"
+    """What is counted: ``crop``, or ``date`` of values."""
 
     @property
     def text(self) -> str:
@@ -225,6 +230,19 @@ class Doubt:
         if self.basis == "doubtful":
             return "files of this time may or may not have an offset, and no pixel decides; -1000 is taken"
         return "neither bucket nor baseline tell the offset; say offsets = ... in the table catalog of [search]"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValueTotals:
+    """How many values there are."""
+
+    dates: int
+    """Dates with values, counted for each area."""
+    rows: int
+    """Rows of the long table: a date has one for each band and index."""
+    scenes: int
+    doubts: tuple[Doubt, ...]
+    """Dates whose offset is not certain, by reason."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -253,6 +271,72 @@ class KnownJob:
     """It failed, and no run retries it automatically."""
     lacks: frozenset[str] = frozenset()
     """Assets that are missing, and not due for another request yet."""
+    valued: frozenset[str] = frozenset()
+    """Wanted values that it has, as keys of `zonal.wanted.Wanted.key`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValuePlace:
+    """A place of the last run, for its values."""
+
+    area: int
+    """Row of its polygon."""
+    since: int
+    """First microsecond of its season, since 1970."""
+    until: int
+    """First microsecond after it."""
+    name: str
+    fingerprint: str
+    columns: str
+    """The areas' own columns, packed; see `state.serialization.row_attributes`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BandOffset:
+    """What was decided on the offset of a band."""
+
+    dn: int | None
+    """In DN; None when unknown."""
+    basis: str
+    """Why: one of `reflectance.decision.Basis`."""
+    doubt: str
+    """What contradicts it; the empty string when nothing does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValueItem:
+    """An item with values."""
+
+    item: str
+    collection: str
+    datetime: datetime
+    """Time of sensing, UTC, aware."""
+    platform: str
+    tile: str
+    baseline: str
+    bands: Mapping[str, BandOffset]
+    """By asset key."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ValuePage:
+    """Values of some places: n rows, by place, then time, item and variable."""
+
+    places: Sequence[ValuePlace]
+    items: Sequence[ValueItem]
+    """By time."""
+    place: NDArray[np.intp]
+    """(n,) index of the place."""
+    item: NDArray[np.intp]
+    """(n,) index of the item."""
+    variable: NDArray[np.intp]
+    """(n,) index of the band or index among `Wanted.variables`."""
+    counts: NDArray[np.float64]
+    """(n, 5), by `zonal.wanted.COUNTS`."""
+    offset: NDArray[np.float64]
+    """(n,) in DN, of all bands of the variable; NaN when one is unknown or they differ."""
+    statistics: NDArray[np.float64]
+    """(n, statistics), by `Wanted.statistics`; NaN where no pixel is valid."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

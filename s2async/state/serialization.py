@@ -6,7 +6,7 @@ import hashlib
 import json
 import os.path
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from s2async.areas.faults import Changes, Remark
 from s2async.areas.folders import season, span
 from s2async.areas.seasons import FIRST, LAST
+from s2async.clouds import scl
 from s2async.models import Area, Asset, Attribute, Cause, CloudMeasure, Lack, Numbers, Reason, Scene, Selection
 from s2async.reasons import is_due
 from s2async.reflectance.decision import Basis
@@ -23,6 +24,7 @@ from s2async.state.packed import measure_at
 from s2async.state.reader_sql import JOB_COLUMNS
 from s2async.state.records import BandCrop, JobRow, KnownJob, LackRow, Problem, RunRow, SavedRow, StoredCrop
 from s2async.text import public
+from s2async.zonal.wanted import Wanted
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -110,7 +112,13 @@ def selection_values(selection: Selection) -> dict[str, Any]:
         "format": selection.format,
         "harmonised": selection.harmonised,
         "newest": selection.newest_only,
+        "valued": json.dumps(value_assets(selection.values)),
     }
+
+
+def value_assets(wanted: Wanted | None) -> tuple[str, ...]:
+    """Keys of what values need: the classification, and the bands. None are needed where none are wanted."""
+    return (scl.ASSET, *wanted.bands) if wanted else ()
 
 
 def hash_address(href: str) -> bytes:
@@ -266,9 +274,9 @@ def problem(columns: Sequence[Any]) -> Problem:
     return Problem(area=area, item=item, status=status, reason=reason, cause=Cause(cause) if cause else None)
 
 
-def known_job(columns: Sequence[Any], rule: str, now: int) -> KnownJob:
-    """A row of `reader_sql.KNOWN_JOBS`, at a time in seconds since 1970."""
-    fingerprint, status, given_up, slot, cells, saved, lacks = columns
+def known_job(columns: Sequence[Any], rule: str, now: int, valued: Collection[str] = ()) -> KnownJob:
+    """A row of `reader_sql.KNOWN_JOBS`, at a time in seconds since 1970, and the values that the job has."""
+    _, fingerprint, status, given_up, slot, cells, saved, lacks = columns
     return KnownJob(
         fingerprint=fingerprint,
         status=status,
@@ -276,6 +284,7 @@ def known_job(columns: Sequence[Any], rule: str, now: int) -> KnownJob:
         saved=frozenset(json.loads(saved)),
         given_up=bool(given_up),
         lacks=frozenset(asset for asset, due, tried in json.loads(lacks) if not is_due(due, tried, now)),
+        valued=frozenset(valued),
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -23,6 +23,7 @@ from s2async.state.database import Connection
 from s2async.state.packed import BLOCK, CODES, QUEUED, STATUSES
 from s2async.state.records import OPEN
 from s2async.state.serialization import hash_address, lack, selection_values
+from s2async.state.values import Stock
 
 PAGE: Final = 500
 """Rows of jobs, of 256 areas each, that are judged together."""
@@ -45,6 +46,8 @@ def _code(status: str) -> int:
 
 _SAVED, _MISSING, _FAILED, _OUTSIDE = map(_code, (Status.SAVED, Status.MISSING, Status.FAILED, Status.OUTSIDE))
 _DUPLICATE, _OPEN, _QUEUED, _NO_JOB = _code(Status.DUPLICATE), _code(OPEN), ord(QUEUED), ord(packed.NO_JOB)
+_ANSWERED = np.array([_SAVED, _MISSING, _code(Status.CLOUDY)], np.uint8)
+"""Jobs that are opened if they lack values: what has failed is tried again by other rules."""
 _VERDICT_CODES = np.array([0 if status is None else _code(status) for status in VERDICTS], np.uint8)
 _NODATA = VERDICTS.index(Status.NODATA)
 
@@ -77,20 +80,28 @@ class _Facts:
             found[numbers[low:high] - first] = True
         return found
 
+    def lacks_of(self, first: int) -> Iterator[tuple[int, list[Lack]]]:
+        """Jobs of a row that lack files, with what they lack."""
+        if self.lacks:
+            yield from ((job, self.lacks[job]) for job in range(first, first + BLOCK) if job in self.lacks)
+
     def saved(self, selection: Selection, job: int) -> set[str]:
         """Selected assets of which a job has a crop."""
         first, slot = job - packed.slot_of(job), packed.slot_of(job)
         return {asset for asset in selection.assets if self.has_crop(asset, first)[slot]}
 
 
-def update_all(db: Connection, judge: Judge, selection: Selection, settings: str) -> dict[tuple[str, str], int]:
+def update_all(
+    db: Connection, judge: Judge, selection: Selection, settings: str, judge_values: Judge | None = None
+) -> dict[tuple[str, str], int]:
     """Derive the status of every job of the active areas again; see `state.writer.State.update_statuses`.
 
     Args:
         db: the open transaction.
         judge: gives each measurement its verdict.
-        selection: the crops that clear jobs need.
-        settings: of the judge; nothing is done for the same ones as last time. Empty: judge anyway.
+        selection: the crops that clear jobs need, and the values.
+        settings: of the judges; nothing is done for the same ones as last time. Empty: judge anyway.
+        judge_values: gives each measurement the verdict that decides on values; None where none are wanted.
 
     Returns:
         The number of jobs by old and new status.
@@ -106,16 +117,21 @@ def update_all(db: Connection, judge: Judge, selection: Selection, settings: str
     blocks = _blocks(areas)
     has_others = db.execute(sql.HAS_OTHER_CELLS, {"rule": selection.rule}).fetchone() is not None
     changes: Counter[tuple[str, str]] = Counter()
-    page: dict[str, object] = {"rule": selection.rule, "item": 0, "block": 0, "limit": PAGE}
-    while rows := db.execute(sql.ROWS_TO_JUDGE, page).fetchall():
+    before = 0, 0
+    page: dict[str, object] = {"rule": selection.rule, "limit": PAGE}
+    while rows := db.execute(sql.ROWS_TO_JUDGE, page | {"item": before[0], "block": before[1]}).fetchall():
         first, last = packed.job_number(rows[0][0], 0), packed.job_number(rows[-1][0] + 1, 0) - 1
         facts = _facts(db, first, last, selection)
+        wanted = None
+        if selection.values is not None and judge_values is not None:
+            stock = Stock(db, selection.values, before, rows[-1][:2])
+            wanted = _Values(judge_values, stock)
         for item, block, codes, cells in rows:
             if block in blocks:
                 others = _others(db, item, block, selection.rule) if has_others else np.zeros(BLOCK, bool)
                 row = _Row(item, block, codes, cells, others)
-                changes += _judge_row(db, row, blocks[block], facts, judge, selection)
-        page["item"], page["block"] = rows[-1][:2]
+                changes += _judge_row(db, row, blocks[block], facts, judge, selection, wanted)
+        before = rows[-1][:2]
     db.execute(sql.SET_SELECTION, {"wanted": text})
     db.execute(sql.SET_JUDGED, (key,))
     return dict(changes)
@@ -139,14 +155,42 @@ class _Row:
         return packed.job_number(self.item, self.block * BLOCK)
 
 
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """What values need of the jobs of a page."""
+
+    judge: Judge
+    stock: Stock
+
+    def lacking(self, row: _Row, touched: _Flags, cells: packed.Cells, facts: _Facts) -> _Flags:
+        """Which jobs of a row lack values that can be had."""
+        histograms = np.zeros((BLOCK, cells.values.shape[1] - 1), np.int64)
+        histograms[cells.slots] = cells.values[:, 1:]
+        needing = np.zeros(BLOCK, bool)
+        needing[cells.slots] = self.judge(cells.values[:, 1:], cells.values.sum(axis=1)) == 0
+        needing &= touched
+        gone = {
+            packed.slot_of(job): {one.asset for one in lacks}
+            for job, lacks in facts.lacks_of(row.first)
+            if needing[packed.slot_of(job)]
+        }
+        return self.stock.lacking(row.item, row.block, needing, histograms, gone)
+
+
 def _judge_row(
-    db: Connection, row: _Row, areas: _Block, facts: _Facts, judge: Judge, selection: Selection
+    db: Connection,
+    row: _Row,
+    areas: _Block,
+    facts: _Facts,
+    judge: Judge,
+    selection: Selection,
+    wanted: _Values | None,
 ) -> Counter[tuple[str, str]]:
     """Derive the status of the jobs of a row again; returns the number of jobs by old and new status."""
     old = np.frombuffer(row.codes.encode().ljust(BLOCK), np.uint8)
     is_measured, verdicts = np.zeros(BLOCK, bool), np.zeros(BLOCK, np.uint8)
-    if row.cells is not None:
-        cells = packed.unpack_cells(row.cells)
+    cells = None if row.cells is None else packed.unpack_cells(row.cells)
+    if cells is not None:
         is_measured[cells.slots] = True
         verdicts[cells.slots] = judge(cells.values[:, 1:], cells.values.sum(axis=1))
     has_facts = is_measured | row.others | (old == _SAVED) | ((old == _MISSING) & areas.changed)
@@ -185,6 +229,10 @@ def _judge_row(
             new[slot] = _code(found[0])
             if new[slot] != old[slot] or (areas.changed[slot] and new[slot] == _SAVED):
                 told.append(jobs.Answer(job, *found))
+    if wanted and cells is not None:
+        lacking = wanted.lacking(row, touched, cells, facts) & np.isin(new, _ANSWERED)
+        new[lacking] = np.where(old[lacking] == _QUEUED, _QUEUED, _OPEN)
+        told = [one for one in told if not lacking[packed.slot_of(one.job)]]
     _write(db, row, old, new, facts, told, areas.changed & touched & (new == _SAVED))
     slots = np.flatnonzero(new != old).tolist()
     return Counter((STATUSES[chr(old[slot])], STATUSES[chr(new[slot])]) for slot in slots)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from s2async.state.records import (
     LackRow,
     Problem,
     Unheld,
+    ValueTotals,
     WholeFiles,
     Without,
 )
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # status starts faster without arrays until it counts
     from numpy.typing import NDArray
 
     from s2async.state.tally import Tally
+    from s2async.state.value_pages import Asking
 
 FORBIDDEN = 10
 """Maximum number of origins that a warning names where jobs need origins that are not allowed."""
@@ -227,6 +229,37 @@ class Totals(StateFile):
             for basis, doubt, untold, crops, scenes, item in self._all(sql.DOUBTS, selection_values(selection))
         )
 
+    def values(self, asking: Asking) -> ValueTotals:
+        """Count the values of all places within their seasons, and those whose offset is not certain.
+
+        Args:
+            asking: which values count.
+        """
+        from s2async.state import value_pages  # loaded only here, as in `_tally`
+
+        counts = value_pages.counts(self._each, asking)
+        which = {"items": json.dumps([*counts]), "bands": json.dumps(asking.wanted.bands)}
+        doubts: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
+        for item, name, basis, doubt in self._all(sql.DOUBTFUL_ITEMS, which):
+            doubts[basis, doubt].append((name, counts[item][0]))
+        return ValueTotals(
+            dates=sum(dates for dates, _ in counts.values()),
+            rows=sum(rows for _, rows in counts.values()),
+            scenes=len(counts),
+            doubts=tuple(
+                Doubt(
+                    crops=sum(dates for _, dates in items),
+                    scenes=len(items),
+                    item=min(name for name, _ in items),
+                    basis=basis,
+                    reason=doubt,
+                    untold=False,
+                    what="date",
+                )
+                for (basis, doubt), items in sorted(doubts.items())
+            ),
+        )
+
     def has_asset(self, key: str) -> bool:
         """Whether any item offers this asset in a readable form."""
         return bool(self._first(sql.HAS_KEY, (key,))[0])
@@ -243,17 +276,28 @@ class Totals(StateFile):
             selection: which crops count; only its assets matter.
         """
         assets = list(dict.fromkeys((*selection.measured, *selection.assets)))
+        valued = selection.values.bands if selection.values else ()
+        every, saved = self._scenes(), self._scenes(Status.SAVED)
+        with_values = {item for (item,) in self._each(sql.ITEMS_WITH_VALUES)} & every if valued else set()
         files, size = self._first(sql.OPENED_FILES)
         return WholeFiles(
             opened=FileSum(files=files, bytes=size),
-            all=self._needed_files(assets, saved=False),
-            saved=self._needed_files(assets, saved=True),
+            all=self._needed_files(dict.fromkeys((*assets, *valued), every)),
+            saved=self._needed_files(
+                dict.fromkeys(assets, saved)
+                | {band: with_values | (saved if band in assets else set()) for band in valued}
+            ),
         )
 
-    def _needed_files(self, assets: Sequence[str], *, saved: bool) -> FileSum:
+    def _needed_files(self, needed_by: Mapping[str, Collection[int]]) -> FileSum:
+        """Sum up the files of some assets.
+
+        Args:
+            needed_by: rows of the items that need it, by asset.
+        """
         total = FileSum(files=0, bytes=0)
-        items = json.dumps(sorted(self._scenes(Status.SAVED) if saved else self._scenes()))
-        for asset in assets:
+        for asset, rows in needed_by.items():
+            items = json.dumps(sorted(rows))
             needed, known, known_bytes = self._first(sql.NEEDED_FILES, {"asset": asset, "items": items})
             median = self._median_size(asset)
             guessed = 0 if median is None else needed - known

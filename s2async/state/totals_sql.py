@@ -64,10 +64,11 @@ FROM absences x
 CROSS JOIN jobs j ON {of_job("x.job")}
 CROSS JOIN items i ON i.id = j.item
 CROSS JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.sensed
-WHERE s.wanted AND x.edition = i.edition AND j.status IN ('saved', 'missing', 'failed')
+WHERE s.wanted AND x.edition = i.edition AND j.status IN ('saved', 'cloudy', 'missing', 'failed')
   AND (
-    x.asset IN (SELECT value FROM json_each(:assets))
-    OR x.asset IN (SELECT value FROM json_each(:measured)) AND j.status != 'saved'
+    x.asset IN (SELECT value FROM json_each(:assets)) AND j.status != 'cloudy'
+    OR x.asset IN (SELECT value FROM json_each(:measured)) AND j.status NOT IN ('saved', 'cloudy')
+    OR x.asset IN (SELECT value FROM json_each(:valued))
   )
 ORDER BY s.name, i.item, x.asset
 """  # noqa: S608
@@ -124,6 +125,16 @@ GROUP BY r.basis, r.doubt, p.says IS NULL ORDER BY count(*) DESC, r.basis, r.dou
 # ---- scenes, and sizes of whole files --------------------------------------------------------------------
 
 NEWEST_KEYS = "SELECT assets FROM items ORDER BY id DESC LIMIT ?"
+ITEMS_WITH_VALUES = """
+SELECT DISTINCT m.item FROM answers m CROSS JOIN items i ON i.id = m.item AND i.edition = m.edition
+WHERE m.step = 'values'
+"""
+DOUBTFUL_ITEMS = """
+SELECT i.id, i.item, max(r.basis), max(r.doubt) FROM json_each(:items) e CROSS JOIN items i ON i.id = e.value
+CROSS JOIN bands r ON r.item = i.id AND r.edition = i.edition
+WHERE r.asset IN (SELECT value FROM json_each(:bands)) AND (r.basis IN ('doubtful', 'unknown') OR r.doubt != '')
+GROUP BY i.id ORDER BY i.id
+"""
 HAS_KEY = """
 SELECT EXISTS (SELECT 1 FROM items i CROSS JOIN json_each(i.assets) e WHERE e.key = ?)
 """

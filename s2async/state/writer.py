@@ -43,6 +43,7 @@ from s2async.state.reader import Ledger
 from s2async.state.records import ATTEMPTS, Cursor, StoredCrop
 from s2async.state.serialization import hash_address, selection_values, to_scene
 from s2async.state.writing import seconds
+from s2async.zonal.wanted import Wanted
 
 __all__ = ["Cursor", "Ledger", "Selection", "State"]
 
@@ -53,7 +54,12 @@ class State(Folders, Bands):
     # ---- the status of jobs ----
 
     def update_statuses(
-        self, judge: statuses.Judge, selection: Selection, settings: str = ""
+        self,
+        judge: statuses.Judge,
+        selection: Selection,
+        settings: str = "",
+        *,
+        judge_values: statuses.Judge | None = None,
     ) -> dict[tuple[str, str], int]:
         """Derive the status of every measured job of the active areas again; no file is read for it.
 
@@ -64,18 +70,22 @@ class State(Folders, Bands):
         - OUTSIDE does not depend on limits and stays.
         - A saved job without a measurement depends on its crops only. A missing one is opened for another
           selection, unless it lacks an asset of the cloud rule.
+        - Whatever its crops, a saved, cloudy or missing job is open if it lacks values that can be had, and
+          ``judge_values`` has no verdict on its measurement. Values for other classes count, and are recorded as
+          those for the present ones, where the area has no pixel of a class that makes a difference.
 
         Args:
             judge: judges many measurements at once, as `clouds.rule.CloudRule.verdicts` does.
-            selection: the crops that clear jobs need from now on.
+            selection: the crops and values that jobs need from now on.
             settings: of the judge, as text. Nothing is done if settings, selection and active areas are those of
                 the last time: every answer was recorded with the status that follows. Empty: judge anyway.
+            judge_values: like ``judge``, but of the rule that decides which areas and dates have values.
 
         Returns:
             The number of jobs by old and new status, such as ``{("cloudy", "open"): 310}``.
         """
         with self._writing() as db:
-            return statuses.update_all(db, judge, selection, settings)
+            return statuses.update_all(db, judge, selection, settings, judge_values)
 
     def choose_for_all(self, rule: CloudRule, selection: Selection) -> int:
         """Choose again, by the facts that are known, which items count for their overpasses; no file is read.
@@ -266,7 +276,7 @@ class State(Folders, Bands):
                 old = to_scene(columns)
                 again = items.update_item(db, item, old, scene, selection.measured)
                 if old != scene:
-                    answers.decide_offsets(db, item, self.conventions)
+                    self.dropped += answers.decide_offsets(db, item, self.conventions)
             newer = (
                 {area for (area,) in db.execute(sql.AREAS_OF_NEWER, (item,))} if selection.newest_only else set()
             )
@@ -312,7 +322,11 @@ class State(Folders, Bands):
         return True
 
     def record(
-        self, result: BatchResult, traffic: Sequence[Traffic], measured: Collection[str] = DEFAULT_MEASURED
+        self,
+        result: BatchResult,
+        traffic: Sequence[Traffic],
+        measured: Collection[str] = DEFAULT_MEASURED,
+        wanted: Wanted | None = None,
     ) -> None:
         """Record the answers of a batch and its traffic, and the traffic beside it since the last call.
 
@@ -326,6 +340,7 @@ class State(Folders, Bands):
             result: of the batch.
             traffic: beside that of the batch.
             measured: keys of the assets that the cloud rule measures.
+            wanted: which values were asked for.
         """
         with self._writing() as db:
             self._add_traffic(db, [*result.traffic, *traffic])
@@ -343,8 +358,11 @@ class State(Folders, Bands):
                     answers.keep(db, job.id, job.products)
                 cut = [crop for outcome in result.outcomes for crop in outcome.products]
                 cut += [crop for job in result.left for crop in job.products]
-                if any(crop.numbers for crop in cut):
-                    answers.decide_offsets(db, item, self.conventions)
+                others = [(outcome.job, outcome.results) for outcome in result.outcomes]
+                others += [(job, job.results) for job in result.left]
+                has_bands = answers.keep_results(db, item, others, wanted)
+                if has_bands or any(crop.numbers for crop in cut):
+                    self.dropped += answers.decide_offsets(db, item, self.conventions)
             else:
                 for outcome in result.outcomes:
                     answers.reject(db, outcome.job.id, outcome.products)

@@ -12,6 +12,7 @@ from s2async.state.conditions_sql import (
     of_job,
 )
 from s2async.state.reader_sql import ITEM_COLUMNS, REMOVED
+from s2async.state.value_cells import HEADER
 
 # ---- runs and searches -----------------------------------------------------------------------------------
 
@@ -171,7 +172,7 @@ SELECT j.id FROM jobs j WHERE j.item = :item AND (j.status = :status OR :status 
 """
 LACKING_OF_ITEM = f"""
 SELECT DISTINCT x.job FROM absences x CROSS JOIN jobs j ON {of_job("x.job")}
-WHERE x.job >= :item << 32 AND x.job < (:item + 1) << 32 AND j.status = 'saved' ORDER BY x.job
+WHERE x.job >= :item << 32 AND x.job < (:item + 1) << 32 AND j.status IN ('saved', 'cloudy') ORDER BY x.job
 """  # noqa: S608
 WANTED_JOBS = f"""
 SELECT j.id FROM json_each(?) e CROSS JOIN jobs j ON {of_job("e.value")} CROSS JOIN areas a ON a.id = j.area
@@ -191,6 +192,7 @@ WHERE x.due IS NOT NULL AND (x.due <= :now OR x.tried > :now) AND x.edition = i.
   AND (
     j.status IN ('missing', 'saved') AND x.asset IN (SELECT value FROM json_each(:assets))
     OR j.status = 'missing' AND x.asset IN (SELECT value FROM json_each(:measured))
+    OR j.status IN ('missing', 'saved', 'cloudy') AND x.asset IN (SELECT value FROM json_each(:valued))
   )
 """  # noqa: S608
 TO_RETRY = f"""
@@ -198,7 +200,7 @@ SELECT t.job FROM troubles t CROSS JOIN jobs j ON {of_job("t.job")} CROSS JOIN a
 WHERE {WANTED} AND j.status IN (SELECT value FROM json_each(:again))
 UNION
 SELECT x.job FROM absences x CROSS JOIN jobs j ON {of_job("x.job")} CROSS JOIN areas a ON a.id = j.area
-WHERE :missing AND {WANTED} AND j.status = 'saved'
+WHERE :missing AND {WANTED} AND j.status IN ('saved', 'cloudy')
 """  # noqa: S608
 FORGET_ANSWERS = f"""
 DELETE FROM absences WHERE (:missing OR NOT missing) AND EXISTS (
@@ -257,9 +259,13 @@ INSERT OR REPLACE INTO evidence (job, asset, edition, pixels, dark, wrapped)
 SELECT :job, :asset, i.edition, :pixels, :dark, :wrapped FROM items i WHERE i.id = :job >> 32
 """
 ADD_BAND = """
-INSERT OR REPLACE INTO bands (item, asset, edition, stated, dn, basis, doubt)
+INSERT INTO bands (item, asset, edition, stated, dn, basis, doubt)
 SELECT i.id, :asset, i.edition, :stated, NULL, 'unknown', '' FROM items i WHERE i.id = :job >> 32
+ON CONFLICT (item, asset) DO UPDATE SET
+  dn = iif(edition = excluded.edition, dn, NULL), basis = iif(edition = excluded.edition, basis, excluded.basis),
+  doubt = iif(edition = excluded.edition, doubt, ''), edition = excluded.edition, stated = excluded.stated
 """
+"""What was decided stays until it is decided again."""
 SET_BAND = "UPDATE bands SET dn = ?, basis = ?, doubt = ? WHERE item = ? AND asset = ?"
 SET_CONVENTIONS = "INSERT OR REPLACE INTO meta (key, value) VALUES ('conventions', ?)"
 SET_REWRITING = "INSERT OR REPLACE INTO meta (key, value) VALUES ('rewriting', ?)"
@@ -331,3 +337,35 @@ ANSWERS = f"""
 SELECT j.id, j.status, j.reason FROM json_each(?) e CROSS JOIN jobs j ON {of_job("e.value")}
 """  # noqa: S608
 SET_SELECTION = "UPDATE areas SET wanted = :wanted WHERE active AND wanted IS NOT :wanted"
+
+# ---- values of areas -------------------------------------------------------------------------------------
+
+_OF_ROW = """
+FROM answers m CROSS JOIN items i ON i.id = m.item AND i.edition = m.edition
+WHERE m.item = ? AND m.block = ? AND m.step = 'values'
+"""
+VALUES = f"SELECT m.cells {_OF_ROW} AND m.asked = ?"
+VALUES_ROW = f"SELECT m.id, m.cells {_OF_ROW} AND m.asked = ?"
+VALUE_ROWS = "SELECT id, asked, cells FROM answers WHERE item = ? AND block = ? AND step = 'values'"
+VALUE_ROWS_OF_ITEM = "SELECT id, block, cells FROM answers WHERE item = ? AND step = 'values'"
+VALUE_SLOTS = f"SELECT m.asked, substr(m.cells, 1, {HEADER}) {_OF_ROW}"
+VALUE_SLOTS_OF_PAGE = f"""
+SELECT m.item, m.block, m.asked, substr(m.cells, 1, {HEADER})
+FROM answers m CROSS JOIN items i ON i.id = m.item AND i.edition = m.edition
+WHERE (m.item, m.block) > (?, ?) AND (m.item, m.block) <= (?, ?) AND m.step = 'values'
+"""  # noqa: S608
+PUT_ANSWER = """
+INSERT INTO answers (item, block, step, asked, edition, cells)
+SELECT i.id, :block, :step, :asked, i.edition, :cells FROM items i WHERE i.id = :item
+ON CONFLICT (item, block, step, asked) DO UPDATE SET edition = excluded.edition, cells = excluded.cells
+"""
+SET_CELLS = "UPDATE answers SET cells = ? WHERE id = ?"
+DROP_CELLS = "DELETE FROM answers WHERE id = ?"
+EVIDENCE_CELLS = """
+SELECT m.cells FROM answers m CROSS JOIN items i ON i.id = m.item AND i.edition = m.edition
+WHERE m.item = ? AND m.block = ? AND m.step = 'evidence' AND m.asked = ?
+"""
+ALL_EVIDENCE_CELLS = """
+SELECT m.asked, m.cells FROM items i CROSS JOIN answers m ON m.item = i.id AND m.edition = i.edition
+WHERE i.id = ? AND m.step = 'evidence'
+"""

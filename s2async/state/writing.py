@@ -40,6 +40,8 @@ class Writing(Ledger):
         """What the user says about the offsets of archives."""
         self._settled = ""
         """For which settings and areas all overpasses are decided."""
+        self.dropped = 0
+        """Jobs whose values were dropped in this run, because their band has another offset than was assumed."""
 
     @classmethod
     def create_or_open(cls, path: Path) -> Self:

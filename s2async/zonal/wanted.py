@@ -64,3 +64,5 @@ class AreaValues:
     nothing was added."""
     statistics: tuple[float, ...]
     """By the statistics that were asked for; NaN where no pixel is valid."""
+    classes: int | None = None
+    """Which classes its pixels have: bit 9 is set where one is a cloud, and so on. None when this is not known."""

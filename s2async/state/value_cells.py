@@ -1,0 +1,226 @@
+"""Packed tables of values: the numbers of one question for the areas of a block in an item. Pure.
+
+A table begins with its slots, so that they can be read without the numbers. The numbers follow column by column:
+whole numbers and DN in as few bytes as they need, others as float64, whose first bytes are alike and lie together;
+all of it is compressed by zlib. This is a file format.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from s2async.state.packed import BLOCK
+from s2async.zonal.wanted import COUNTS, AreaValues
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_FORMAT: Final = 1
+_FIRST: Final = len(COUNTS) + 1
+"""Column of the first offset."""
+_FEW: Final = 32
+"""Up to this number of jobs, their slots are listed; the slots of more are a bitmap of 32 bytes."""
+HEADER: Final = 2 + _FEW
+"""Bytes at the start of a packed table that tell its slots."""
+_FLOAT: Final = 8
+"""Kind of a column of float64; smaller ones are the bytes of a whole number, 0 of a column of zeros."""
+_SCALED: Final = 16
+"""Added to the kind of a column whose numbers are ten thousandths: reflectances of single pixels."""
+_SCALE: Final = 10_000
+_LARGEST: Final = 1 << 32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ValueCells:
+    """Numbers of some jobs of a row, about one band or index."""
+
+    bands: tuple[str, ...]
+    """Keys of the bands, in the order of the offsets."""
+    slots: NDArray[np.uint8]
+    """(jobs,), ascending."""
+    numbers: NDArray[np.float64]
+    """(jobs, columns): counts by `COUNTS`, classes, offsets by band in DN, then the statistics. NaN: unknown."""
+
+    @property
+    def counts(self) -> NDArray[np.float64]:
+        """(jobs, 5), by `COUNTS`."""
+        return self.numbers[:, : len(COUNTS)]
+
+    @property
+    def classes(self) -> NDArray[np.float64]:
+        """(jobs,), `AreaValues.classes`; NaN where they are not known."""
+        return self.numbers[:, len(COUNTS)]
+
+    @property
+    def offsets(self) -> NDArray[np.float64]:
+        """(jobs, bands), in DN; NaN where one is unknown."""
+        return self.numbers[:, _FIRST : _FIRST + len(self.bands)]
+
+    @property
+    def statistics(self) -> NDArray[np.float64]:
+        """(jobs, statistics); NaN where no pixel is valid."""
+        return self.numbers[:, _FIRST + len(self.bands) :]
+
+    def only(self, kept: NDArray[np.bool_]) -> ValueCells:
+        """The cells of some of the jobs.
+
+        Args:
+            kept: (jobs,).
+        """
+        return ValueCells(self.bands, self.slots[kept], self.numbers[kept])
+
+
+def cells(values: Mapping[int, AreaValues], bands: tuple[str, ...]) -> ValueCells:
+    """The values of one question by slot, as cells.
+
+    Args:
+        values: at least one.
+        bands: of the band or index.
+    """
+    import numpy as np  # loaded only here and below: a state that holds no values needs no arrays of them
+
+    slots = sorted(values)
+    rows = [_row(values[slot]) for slot in slots]
+    return ValueCells(bands, np.array(slots, np.uint8), np.array(rows, np.float64))
+
+
+def _row(found: AreaValues) -> list[float]:
+    known = (math.nan if number is None else number for number in (found.classes, *found.offsets))
+    return [*found.counts, *known, *found.statistics]
+
+
+def merged(old: ValueCells | None, new: ValueCells) -> ValueCells:
+    """All cells of two tables of one question; of a slot that both have, the new ones."""
+    import numpy as np
+
+    if old is None or (old.bands, old.numbers.shape[1]) != (new.bands, new.numbers.shape[1]):
+        return new
+    kept = ~np.isin(old.slots, new.slots)
+    slots = np.concatenate([old.slots[kept], new.slots])
+    order = np.argsort(slots)
+    return ValueCells(new.bands, slots[order], np.concatenate([old.numbers[kept], new.numbers])[order])
+
+
+# ---- packing ----------------------------------------------------------------------------------------------
+
+
+def pack(table: ValueCells) -> bytes:
+    """Pack cells.
+
+    Raises:
+        ValueError: there are no cells.
+    """
+    import numpy as np
+
+    jobs = len(table.slots)
+    if not jobs:
+        raise ValueError("no cells")
+    if jobs <= _FEW:
+        slots = table.slots.tobytes()
+    else:
+        present = np.zeros(BLOCK, bool)
+        present[table.slots] = True
+        slots = np.packbits(present, bitorder="little").tobytes()
+    names = " ".join(table.bands).encode()
+    kinds, parts = _columns(table.numbers)
+    head = bytes((len(kinds), len(names))) + names + bytes(kinds)
+    return bytes((_FORMAT, jobs - 1)) + slots + zlib.compress(b"".join((head, *parts)), 1)
+
+
+def _columns(numbers: NDArray[np.float64]) -> tuple[list[int], list[bytes]]:
+    """Kind and bytes of each column, all columns looked at together."""
+    import numpy as np
+
+    # offsets are 0 and -1000: the signs of negative numbers are not worth a kind of their own
+    kinds, parts = [_FLOAT] * numbers.shape[1], [b""] * numbers.shape[1]
+    left = np.arange(numbers.shape[1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        for scaled, scale in ((0, 1), (_SCALED, _SCALE)):
+            columns = numbers[:, left]
+            whole = np.rint(columns * scale)
+            fits = ((whole / scale == columns) & (whole >= 0) & (whole < _LARGEST)).all(axis=0)
+            tops = whole[:, fits].max(axis=0)
+            for column, values, top in zip(left[fits].tolist(), whole[:, fits].T, tops.tolist(), strict=True):
+                width = 0 if not top else 1 if top < 256 else 2 if top < 1 << 16 else 4
+                kinds[column] = width and width + scaled
+                parts[column] = values.astype(f"<u{width}").tobytes() if width else b""
+            left = left[~fits]
+    for column in left.tolist():
+        parts[column] = _planes(numbers[:, column])
+    return kinds, parts
+
+
+def _planes(column: NDArray[np.float64]) -> bytes:
+    """The first bytes of all numbers, then their second bytes, and so on."""
+    import numpy as np
+
+    return np.ascontiguousarray(column.astype("<f8")).view(np.uint8).reshape(-1, 8).T.tobytes()
+
+
+# ---- unpacking --------------------------------------------------------------------------------------------
+
+
+def slots_of(packed: bytes) -> NDArray[np.uint8]:
+    """The slots of packed cells, of which the first `HEADER` bytes are enough."""
+    import numpy as np
+
+    jobs = packed[1] + 1
+    if packed[0] != _FORMAT:
+        raise ValueError(f"values of the unknown format {packed[0]}")
+    if jobs <= _FEW:
+        return np.frombuffer(packed, np.uint8, jobs, 2)
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8, BLOCK // 8, 2), bitorder="little")
+    return np.flatnonzero(bits).astype(np.uint8)
+
+
+def unpack(packed: bytes) -> ValueCells:
+    """The cells of `pack`.
+
+    Raises:
+        ValueError: of an unknown format.
+    """
+    import numpy as np
+
+    slots = slots_of(packed)
+    jobs = len(slots)
+    plain = zlib.decompress(packed[2 + (jobs if jobs <= _FEW else BLOCK // 8) :])
+    columns, named = plain[0], plain[1]
+    at = 2 + named
+    bands = tuple(plain[2:at].decode().split())
+    kinds = plain[at : at + columns]
+    at += columns
+    numbers = np.zeros((jobs, columns))
+    for column, kind in enumerate(kinds):
+        width = kind % _SCALED
+        if kind == _FLOAT:
+            planes = np.frombuffer(plain, np.uint8, 8 * jobs, at).reshape(8, jobs)
+            numbers[:, column] = np.ascontiguousarray(planes.T).view("<f8")[:, 0]
+        elif width:
+            found = np.frombuffer(plain, f"<u{width}", jobs, at)
+            numbers[:, column] = found / _SCALE if kind > _SCALED else found
+        at += width * jobs
+    return ValueCells(bands, slots, numbers)
+
+
+# ---- evidence of offsets ----------------------------------------------------------------------------------
+
+_SUMS: Final = BLOCK // 8
+"""Where the sums of packed evidence begin, behind a bitmap of the jobs that they are of."""
+
+
+def counted(packed: bytes | None) -> tuple[int, tuple[int, int, int]]:
+    """Which jobs of a row have shown their pixels of a band, as a bitmap, and the sums of what they showed."""
+    if packed is None:
+        return 0, (0, 0, 0)
+    pixels, dark, wrapped = (int.from_bytes(packed[at : at + 8], "little") for at in range(_SUMS, _SUMS + 24, 8))
+    return int.from_bytes(packed[:_SUMS], "little"), (pixels, dark, wrapped)
+
+
+def pack_counted(jobs: int, sums: tuple[int, int, int]) -> bytes:
+    """The bytes of `counted`."""
+    return jobs.to_bytes(_SUMS, "little") + b"".join(number.to_bytes(8, "little") for number in sums)

@@ -1,0 +1,334 @@
+"""The values of the places of the last run, page by page: arrays, of which tables are made.
+
+Values are stored by blocks of areas, and read so: of a page of places, each block is read once. A page holds as
+many places as fit into some memory, in the order of their names.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2async.models import Selection, Status
+from s2async.state import packed, serialization, value_cells
+from s2async.state import reader_sql as sql
+from s2async.state.packed import BITS, BLOCK, CODES, NO_JOB
+from s2async.state.records import OPEN, BandOffset, ValueItem, ValuePage, ValuePlace
+from s2async.state.value_cells import ValueCells
+from s2async.zonal.asked import Asked, asked
+from s2async.zonal.wanted import COUNTS, Wanted
+
+Read: TypeAlias = Callable[..., Iterator[Any]]
+"""Runs a statement with its values; yields its rows."""
+Judge: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.uint8]]
+"""Judges histograms and totals by the rule of values; see `clouds.rule.CloudRule.verdicts`."""
+
+PAGE_BYTES: Final = 64 << 20
+"""Bytes of the numbers of a page, about."""
+
+_UNANSWERED: Final = np.array(
+    [*(ord(CODES[status]) for status in (OPEN, Status.FAILED, Status.MISSING)), ord(packed.QUEUED), ord(NO_JOB)],
+    np.uint8,
+)
+"""Jobs that may get values, and do not take the place of those of an older edition yet."""
+_NEVER: Final = np.array([ord(CODES[s]) for s in (Status.DUPLICATE, Status.OUTSIDE, Status.NODATA)], np.uint8)
+"""Jobs without values, whatever is stored: another item counts, or the scene holds too little of the area."""
+
+_NONE: Final = np.zeros(BLOCK, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Which values count."""
+
+    wanted: Wanted
+    selection: Selection
+    """Which measurements count, and whether newer reprocessings replace older items."""
+    judge: Judge
+    """Decides which areas and dates have values."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """Values of one item and variable in a block."""
+
+    item: int
+    """Row of the item."""
+    variable: int
+    cells: ValueCells
+    statistics: NDArray[np.intp]
+    """Where the wanted statistics are among the stored ones."""
+
+
+Shown: TypeAlias = Mapping[tuple[int, int], NDArray[np.bool_]]
+"""By item and variable, (256,): which areas of a block have values that count."""
+
+
+def pages(read: Read, asking: Asking, area: str | None = None) -> Iterator[ValuePage]:
+    """Read the values that count, in the order of places by name, then time.
+
+    Args:
+        read: reads the state.
+        asking: which values count.
+        area: name of the only place to read.
+    """
+    places = [ValuePlace(*row) for row in read(sql.VALUE_PLACES, {"area": area})]
+    widths = dict(read(sql.ITEMS_BY_BLOCK))
+    newer = _newer(read, asking)
+    wanted = asking.wanted
+    each = 8 * len(wanted.variables) * (len(COUNTS) + 1 + len(wanted.statistics))
+    start = size = 0
+    for end, place in enumerate(places, 1):
+        size += each * widths.get(place.area >> BITS, 0)
+        if size >= PAGE_BYTES or end == len(places):
+            page = _page(read, places[start:end], asking, newer)
+            if page is not None:
+                yield page
+            start, size = end, 0
+
+
+def counts(read: Read, asking: Asking) -> Mapping[int, tuple[int, int]]:
+    """Count the values that count, without reading their numbers: dates of all places, and rows, by item."""
+    places, newer = [ValuePlace(*row) for row in read(sql.VALUE_PLACES, {"area": None})], _newer(read, asking)
+    sensed = dict(read(sql.SENSED))
+    found: dict[int, tuple[int, int]] = {}
+    for block, numbers in _by_block(places).items():
+        where = _Where.of(places, numbers)
+        rows = [
+            (item, asked(key), value_cells.slots_of(cells))
+            for item, key, cells in read(sql.SLOTS_OF_BLOCK, (block,))
+        ]
+        by_item: dict[int, list[NDArray[np.bool_]]] = defaultdict(list)
+        for (item, _), shown in _shown(read, block, asking, newer, rows).items():
+            by_item[item].append(where.has(shown, sensed[item]))
+        for item, several in by_item.items():
+            dates, lines = found.get(item, (0, 0))
+            dates += int(np.count_nonzero(np.logical_or.reduce(several)))
+            found[item] = dates, lines + sum(int(np.count_nonzero(one)) for one in several)
+    return {item: both for item, both in found.items() if both[0]}
+
+
+def _newer(read: Read, asking: Asking) -> Mapping[int, Sequence[int]]:
+    """The better editions of items, as far as they count."""
+    newer: dict[int, list[int]] = defaultdict(list)
+    for item, other in read(sql.SUPERSEDED_ITEMS) if asking.selection.newest_only else ():
+        newer[item].append(other)
+    return newer
+
+
+def _by_block(places: Sequence[ValuePlace]) -> Mapping[int, Sequence[int]]:
+    """Numbers of places by block of their areas."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for number, place in enumerate(places):
+        found[place.area >> BITS].append(number)
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Where:
+    """Places of one block. A polygon may be several places, of different names or seasons."""
+
+    numbers: NDArray[np.intp]
+    """(places,) their numbers in the page."""
+    slots: NDArray[np.intp]
+    since: NDArray[np.int64]
+    until: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, places: Sequence[ValuePlace], numbers: Sequence[int]) -> _Where:
+        """Places by their numbers."""
+        some = [places[number] for number in numbers]
+        return cls(
+            np.array(numbers, np.intp),
+            np.array([place.area % BLOCK for place in some], np.intp),
+            np.array([place.since for place in some], np.int64),
+            np.array([place.until for place in some], np.int64),
+        )
+
+    def has(self, shown: NDArray[np.bool_], sensed: int) -> NDArray[np.bool_]:
+        """Which of the places have values.
+
+        Args:
+            shown: (256,) which areas have some.
+            sensed: time of their item, in microseconds since 1970.
+        """
+        return shown[self.slots] & (self.since <= sensed) & (sensed < self.until)
+
+
+def _page(
+    read: Read, places: Sequence[ValuePlace], asking: Asking, newer: Mapping[int, Sequence[int]]
+) -> ValuePage | None:
+    items: dict[int, ValueItem] = {}
+    parts: list[_Part] = []
+    for block, numbers in _by_block(places).items():
+        found = _read_block(read, block, asking.wanted)
+        rows = [(item, asked(key), table.slots) for item, key, table in found]
+        shown = _shown(read, block, asking, newer, rows)
+        for row in {item for item, _ in shown} - items.keys():
+            items[row] = _item(read, row)
+        parts += _parts(_answers(found, asking.wanted), shown, _Where.of(places, numbers), items)
+    return _joined(places, items, parts) if parts else None
+
+
+def _item(read: Read, row: int) -> ValueItem:
+    ((_, *columns),) = read(sql.ITEM, (row,))
+    scene = serialization.to_scene(columns)
+    return ValueItem(
+        item=scene.id,
+        collection=scene.collection,
+        datetime=scene.datetime,
+        platform=scene.platform,
+        tile=scene.grid,
+        baseline=scene.baseline,
+        bands={asset: BandOffset(dn, basis, doubt) for asset, _, dn, basis, doubt in read(sql.BANDS, (row,))},
+    )
+
+
+# ---- one block --------------------------------------------------------------------------------------------
+
+
+def _read_block(read: Read, block: int, wanted: Wanted) -> list[tuple[int, str, ValueCells]]:
+    """The tables of a block that answer what is wanted, with their items and questions."""
+    questions = [asked(wanted.key(variable)) for variable in wanted.variables]
+    return [
+        (item, key, value_cells.unpack(cells))
+        for item, key, cells in read(sql.VALUES_OF_BLOCK, (block,))
+        if any(asked(key).serves(one) for one in questions)
+    ]
+
+
+def _answers(found: Sequence[tuple[int, str, ValueCells]], wanted: Wanted) -> Iterator[_Found]:
+    """The answers to what is wanted: of several that a job has to one question, one."""
+    done: dict[tuple[int, int], NDArray[np.bool_]] = defaultdict(lambda: np.zeros(BLOCK, bool))
+    questions = [asked(wanted.key(variable)) for variable in wanted.variables]
+    for item, key, table in found:
+        stored = asked(key)
+        for variable, question in enumerate(questions):
+            if stored.serves(question):
+                flags = done[item, variable]
+                fresh = ~flags[table.slots]
+                flags[table.slots] = True
+                chosen = np.array([stored.statistics.index(name) for name in question.statistics], np.intp)
+                yield _Found(item, variable, table.only(fresh), chosen)
+
+
+def _shown(
+    read: Read,
+    block: int,
+    asking: Asking,
+    newer: Mapping[int, Sequence[int]],
+    rows: Sequence[tuple[int, Asked, NDArray[np.uint8]]],
+) -> Shown:
+    """Whose values of a block count: those of accepted measurements that no newer edition replaces.
+
+    Args:
+        read: reads the state.
+        block: of areas.
+        asking: which values count.
+        newer: the better editions of items.
+        rows: item, question and slots of the stored values.
+    """
+    has: dict[tuple[int, int], NDArray[np.bool_]] = defaultdict(lambda: np.zeros(BLOCK, bool))
+    questions = [asked(asking.wanted.key(variable)) for variable in asking.wanted.variables]
+    for item, stored, slots in rows:
+        for variable, question in enumerate(questions):
+            if stored.serves(question):
+                has[item, variable][slots] = True
+    if not has:
+        return {}
+    codes: dict[int, NDArray[np.uint8]] = {}
+    accepted: dict[int, NDArray[np.bool_]] = {}
+    for item, letters, cells in read(sql.JUDGED_OF_BLOCK, {"block": block, "rule": asking.selection.rule}):
+        codes[item] = np.frombuffer(letters.encode().ljust(BLOCK), np.uint8)
+        accepted[item] = np.zeros(BLOCK, bool)
+        if cells is not None:
+            measured = packed.unpack_cells(cells)
+            verdicts = asking.judge(measured.values[:, 1:], measured.values.sum(axis=1))
+            accepted[item][measured.slots] = verdicts == 0
+            accepted[item] &= ~np.isin(codes[item], _NEVER)
+    visible = {}
+    for (item, variable), there in has.items():
+        shown = accepted[item] & there
+        for other in newer.get(item, ()):
+            if other in codes:
+                shown &= accepted[other] | np.isin(codes[other], _UNANSWERED)
+                shown &= ~(accepted[other] & has.get((other, variable), _NONE))
+        visible[item, variable] = shown
+    return visible
+
+
+# ---- one page ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """Rows of one item and variable."""
+
+    place: NDArray[np.intp]
+    item: int
+    variable: int
+    counts: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    statistics: NDArray[np.float64]
+
+
+def _parts(
+    answers: Iterable[_Found], shown: Shown, where: _Where, items: Mapping[int, ValueItem]
+) -> Iterator[_Part]:
+    """The rows of the places of a block."""
+    for one in answers:
+        at = np.full(BLOCK, -1, np.intp)
+        at[one.cells.slots] = np.arange(len(one.cells.slots))
+        sensed = serialization.to_microseconds(items[one.item].datetime)
+        has = where.has(shown[one.item, one.variable] & (at >= 0), sensed)
+        if has.any():
+            rows = at[where.slots[has]]
+            yield _Part(
+                where.numbers[has],
+                one.item,
+                one.variable,
+                one.cells.counts[rows],
+                _common_offset(one.cells.offsets[rows]),
+                one.cells.statistics[rows][:, one.statistics],
+            )
+
+
+def _common_offset(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The offset of all bands of a variable; NaN where one is unknown or where they differ.
+
+    Args:
+        offsets: (rows, bands).
+    """
+    first: NDArray[np.float64] = offsets[:, 0]
+    return np.where((offsets == first[:, np.newaxis]).all(axis=1), first, np.nan)
+
+
+def _joined(places: Sequence[ValuePlace], items: Mapping[int, ValueItem], parts: Sequence[_Part]) -> ValuePage:
+    """All rows of a page in order: of place, time, item and variable."""
+    in_time = sorted(items, key=lambda row: (items[row].datetime, items[row].item, items[row].collection))
+    number = {row: order for order, row in enumerate(in_time)}
+    place = np.concatenate([part.place for part in parts])
+    lengths = [len(part.place) for part in parts]
+    item = np.repeat(np.array([number[part.item] for part in parts], np.intp), lengths)
+    variable = np.repeat(np.array([part.variable for part in parts], np.intp), lengths)
+    order = np.lexsort((variable, item, place))
+
+    def all_of(columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        joined: NDArray[np.float64] = np.concatenate(columns)[order]
+        return joined
+
+    return ValuePage(
+        places=places,
+        items=tuple(items[row] for row in in_time),
+        place=place[order],
+        item=item[order],
+        variable=variable[order],
+        counts=all_of([part.counts for part in parts]),
+        offset=all_of([part.offset for part in parts]),
+        statistics=all_of([part.statistics for part in parts]),
+    )
