@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from s2async._version import __version__
 
 if TYPE_CHECKING:
-    from s2async.api import CropArray, load_areas, load_config, read, run, run_sync, stream, stream_sync
+    from s2async.api import CropArray, load_areas, load_config, read, run, run_sync, stream, stream_sync, values
     from s2async.config.model import Config
     from s2async.cube import open_crops as open  # noqa: A004 - as in rasterio and xarray
     from s2async.engine.progress import Summary
@@ -62,10 +62,11 @@ __all__ = [
     "run_sync",
     "stream",
     "stream_sync",
+    "values",
 ]
 
 _HOMES = {
-    "api": "CropArray load_areas load_config read run run_sync stream stream_sync",
+    "api": "CropArray load_areas load_config read run run_sync stream stream_sync values",
     "config.model": "Config",
     "cube": "open_crops",
     "errors": "ConfigError LocalError PlaceWarning RemoteError S2AsyncError StateError StateInUse",

@@ -34,6 +34,7 @@ from s2async.engine.limits import RunLimits
 from s2async.engine.metrics_file import MetricsFile
 from s2async.engine.progress import Progress, Summary
 from s2async.errors import ConfigError, CorruptFile, LocalError
+from s2async.export import values as value_tables
 from s2async.maintenance.guards import opened
 from s2async.models import Area, Attribute, Event, JobDone, Notice, Outcome
 from s2async.reflectance import convert
@@ -456,6 +457,43 @@ def read(
                 yield _read_crop(path, row, spoilt)
         if not found:
             _check_known(ledger, settings, area, asset)
+
+
+def values(config: ConfigLike, *, area: str | None = None, wide: bool = False) -> Any:
+    """Read the values of all areas: a row for each area, date, and band or index, by area, then time.
+
+    Args:
+        config: settings of a run that has ended or is going on, with ``[values]``.
+        area: name of the only area to read.
+        wide: a row for each area and date instead, with columns such as ``NDVI_mean``; needs pyarrow.
+
+    Returns:
+        A `pyarrow.Table`, whose ``to_pandas()`` is a data frame; without pyarrow (extra ``parquet``), a list of
+        `ValueRow`.
+
+    Raises:
+        ConfigError: the configuration cannot be used or asks for no values, there was no run yet, the state or the
+            output folder belongs to another job, or the last run had no such area.
+        StateError: the state cannot be used.
+
+    Example::
+
+        table = s2async.values("fields.toml").to_pandas()
+        ndvi = table[table.name == "NDVI"].pivot(index="date", columns="area", values="mean")
+    """
+    check_single(area=area)
+    settings = load_config(config)
+    with opened(settings) as ledger:
+        found = value_tables.table(ledger, settings, wide=wide, area=area)
+        if area is not None:
+            _check_known(ledger, settings, area, None)
+        try:
+            from s2async.export import values_arrow
+        except ImportError:
+            if wide:
+                raise ConfigError("wide = True needs pyarrow: pip install 's2async[parquet]'") from None
+            return list(value_tables.value_rows(found))
+        return values_arrow.read(found)
 
 
 def check_single(**arguments: object) -> None:

@@ -304,28 +304,35 @@ def retry(config: Path, missing: bool) -> None:
 @click.option(
     "--all", "everything", is_flag=True, help="Include every job with its status and reason, not only saved crops."
 )
+@click.option("--values", is_flag=True, help="Write the table of values (csv or parquet) instead.")
 @click.option(
+    "--wide", is_flag=True, help="With --values: one row for each area and date, columns such as NDVI_mean."
+)
+@click.option(
+    "-o",
     "--output",
     "target",
     type=click.Path(path_type=Path, allow_dash=True),
     help="File to write (- for standard output), or folder for the STAC collection.",
     show_default="next to the crops",
 )
-def export(config: Path, name: str, everything: bool, target: Path | None) -> None:
+def export(config: Path, name: str, everything: bool, values: bool, wide: bool, target: Path | None) -> None:
     """Write the saved crops of CONFIG as a table or a STAC collection.
 
     A crop is one asset of one area in one scene. A table has one row for each crop; geojson and parquet
     (GeoParquet) include the polygon of its area. stac writes collection.json and one item for each area and
-    scene. Can be used while a run is in progress.
+    scene. With --values, the table has one row for each area, date, and band or index instead. Can be used while a
+    run is in progress.
 
     \b
     Example: s2async export config.toml --format parquet
              s2async export config.toml --format csv --all --output - | head
+             s2async export config.toml --values --format parquet
     """
     with loading():
         from s2async.cli.export import write
 
-    write(config, name, everything=everything, target=target)
+    write(config, name, everything=everything, values=values, wide=wide, target=target)
 
 
 @cli.command()

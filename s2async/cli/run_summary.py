@@ -13,6 +13,7 @@ from rich.text import Text
 from s2async.areas import loader as area_files
 from s2async.cli import hints, status_tables
 from s2async.cli.console import facts
+from s2async.cli.status import values
 from s2async.config.model import Config
 from s2async.engine.limits import LimitName
 from s2async.engine.progress import Summary
@@ -38,6 +39,7 @@ def where(areas: Sequence[Area]) -> str:
 def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Area], run: Summary) -> None:
     """Print the summary of a run that has ended."""
     whole = state.whole_files(config.selection())
+    totals = values(state, config)
     done = sum(run.done.values())
     console.print(Text(f"{done:,} jobs processed in {duration(run.seconds)}", style="bold"))
     if done:
@@ -50,6 +52,11 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
     rows = {
         "crops": f"{short(config.output.folder)}/<area>/<item>_<asset>.tif{_each(config)}",
         "index": short(run.index),
+        **(
+            {"values": f"{short(run.values)}: {status_tables.values_line(totals)}"}
+            if run.values and totals
+            else {}
+        ),
         "state": short(config.run.state),
         "traffic": f"{size(run.bytes)} in {run.requests:,} requests in this run",
     }
@@ -59,7 +66,7 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
     if whole.all.bytes:
         rows["instead of"] = status_tables.instead(whole.all.bytes, moved, estimated=whole.all.estimated > 0)
     console.print(facts(rows))
-    status_tables.show_doubts(console, state.doubts(config.selection()))
+    status_tables.show_doubts(console, (*state.doubts(config.selection()), *(totals.doubts if totals else ())))
     status_tables.show_incomplete(console, run.incomplete)
     if run.failed:
         console.print(

@@ -12,7 +12,7 @@ from s2async.config.model import Config
 from s2async.maintenance.guards import opened
 from s2async.models import Status
 from s2async.state.reader import Ledger
-from s2async.state.records import Counts, Unheld
+from s2async.state.records import Counts, Unheld, ValueTotals
 
 if TYPE_CHECKING:  # importing it loads the network accounting
     from s2async.engine.progress import Summary
@@ -123,6 +123,7 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None, *, change
             {"crops": d.crops, "scenes": d.scenes, "item": d.item, "basis": d.basis, "reason": d.text}
             for d in state.doubts(selection)
         ],
+        "values": _values(state, config),
         "output": str(config.output.folder),
         "state": str(config.run.state),
     }
@@ -136,8 +137,34 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None, *, change
             "limit": run.limit,
             "left": run.left,
             "index": str(run.index),
+            **({"values": str(run.values)} if run.values else {}),
         }
     return found
+
+
+def _values(state: Ledger, config: Config) -> dict[str, Any] | None:
+    """How many values there are, and whose offset is not certain; None where none are wanted."""
+    totals = values(state, config)
+    if totals is None:
+        return None
+    return {
+        "dates": totals.dates,
+        "rows": totals.rows,
+        "scenes": totals.scenes,
+        "offsets": [
+            {"dates": d.crops, "scenes": d.scenes, "item": d.item, "basis": d.basis, "reason": d.text}
+            for d in totals.doubts
+        ],
+    }
+
+
+def values(state: Ledger, config: Config) -> ValueTotals | None:
+    """Count the values; None where none are wanted."""
+    if config.values is None:
+        return None
+    from s2async.export.values import asking  # loads arrays
+
+    return state.values(asking(config))
 
 
 def unheld(state: Ledger, config: Config, counts: Counts) -> tuple[Unheld, ...]:

@@ -17,12 +17,12 @@ from s2async.areas.edits import named_season
 from s2async.areas.faults import Changes, listed
 from s2async.cli import hints
 from s2async.cli.console import table
-from s2async.cli.status import unheld
+from s2async.cli.status import unheld, values
 from s2async.config.model import Config
 from s2async.models import Cause, SearchReport, Status, Traffic, Use
 from s2async.reasons import counted
 from s2async.state.reader import Ledger
-from s2async.state.records import OPEN, AreaCounts, Counts, Doubt, Problem, Unheld
+from s2async.state.records import OPEN, AreaCounts, Counts, Doubt, Problem, Unheld, ValueTotals
 from s2async.text import safe, size
 
 NO_SCREEN: Final = 40
@@ -62,9 +62,10 @@ def show_status(
     """
     selection = config.selection()
     counts = state.counts(selection)
+    totals = values(state, config)
     problems = state.problems(PROBLEMS_READ)
     failures = [problem for problem in problems if problem.status == Status.FAILED]
-    notes = _remarks(state, config, counts, problems, changed=changed)
+    notes = _remarks(state, config, counts, problems, totals, changed=changed)
     if verbose:
         _print(console, _headline(state, counts))
         for note in notes:
@@ -73,14 +74,17 @@ def show_status(
         if traffic := state.traffic():
             console.print()
             console.print(_traffic_table(traffic))
-        _print(console, ["", *_facts(state, config), "", *areas_table(counts, counts.areas, console.width), ""])
+        _print(
+            console,
+            ["", *_facts(state, config, totals), "", *areas_table(counts, counts.areas, console.width), ""],
+        )
         more = counts.total.get(Status.FAILED, 0) - len(failures)
         _print(console, [f"failed{GAP}{_failure(problem)}" for problem in failures])
         _print(console, [f"and {more:,} more failed jobs; --json lists them"] * (more > 0))
         return
     notes += _changes_in_short(state.changes())
     rows = (console.height if console.is_terminal else NO_SCREEN) - 1  # the prompt takes one
-    head, end = _headline(state, counts), _facts(state, config)
+    head, end = _headline(state, counts), _facts(state, config, totals)
     rows -= sum(_height(console, line) for line in (*head, *end))
     _print(console, head)
     rows -= _show_remarks(console, notes, rows // 2, config)
@@ -135,10 +139,10 @@ def _headline(state: Ledger, counts: Counts) -> list[str]:
     return lines
 
 
-def _facts(state: Ledger, config: Config) -> list[str]:
-    """Traffic, searches and state, a labelled line for each."""
+def _facts(state: Ledger, config: Config, totals: ValueTotals | None) -> list[str]:
+    """Values, traffic, searches and state, a labelled line for each."""
     traffic, searches = state.traffic(), state.searches()
-    found = {}
+    found = {"values": values_line(totals)} if totals else {}
     if traffic:
         requests, moved = total(traffic)
         whole = state.whole_files(config.selection())
@@ -152,8 +156,20 @@ def _facts(state: Ledger, config: Config) -> list[str]:
     return [f"{label:10}{GAP}{text}" for label, text in found.items()]
 
 
+def values_line(totals: ValueTotals) -> str:
+    """How many values there are."""
+    dates = "1 date" if totals.dates == 1 else f"{totals.dates:,} dates"
+    return f"{dates} with values, counted for each area: {totals.rows:,} rows"
+
+
 def _remarks(
-    state: Ledger, config: Config, counts: Counts, problems: Sequence[Problem], *, changed: str
+    state: Ledger,
+    config: Config,
+    counts: Counts,
+    problems: Sequence[Problem],
+    totals: ValueTotals | None,
+    *,
+    changed: str,
 ) -> list[Remark]:
     """What a person should know, the gravest first."""
     selection = config.selection()
@@ -166,6 +182,7 @@ def _remarks(
         *(("yellow", [line]) for line in reasons(without.by_status, without.saved)),
         ("yellow", examples(problems, every=len(problems) < PROBLEMS_READ)),
         ("yellow", [doubt_line(doubt) for doubt in state.doubts(selection)]),
+        ("yellow", [doubt_line(doubt) for doubt in (totals.doubts if totals else ())]),
         ("yellow", hints.unheld(unheld(state, config, counts), config.clouds.min_area_valid)),
     ]
     return [Remark(safe(text), style, rank) for style, texts in kinds for rank, text in enumerate(texts)]
@@ -288,7 +305,7 @@ def show_doubts(console: Console, doubts: Sequence[Doubt]) -> None:
 
 def doubt_line(doubt: Doubt) -> str:
     """One line about crops whose offset is not certain."""
-    crops = "1 crop" if doubt.crops == 1 else f"{doubt.crops:,} crops"
+    crops = f"1 {doubt.what}" if doubt.crops == 1 else f"{doubt.crops:,} {doubt.what}s"
     scenes = "1 scene" if doubt.scenes == 1 else f"{doubt.scenes:,} scenes"
     state = "" if doubt.untold else f" {doubt.basis}:" if doubt.basis in _UNSURE else " in doubt:"
     return f"offset of {crops} of {scenes} ({doubt.item}){state or ':'} {doubt.text}"

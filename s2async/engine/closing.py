@@ -8,10 +8,11 @@ from pathlib import Path
 from s2async._version import __version__
 from s2async.alarms import Alarm
 from s2async.catalog import search
-from s2async.config.model import TABLE
+from s2async.config.model import TABLE, VALUES_TABLE
 from s2async.engine.context import Context
 from s2async.engine.progress import Summary
 from s2async.export import csv_table
+from s2async.export import values as value_tables
 from s2async.maintenance import offsets
 from s2async.models import Status
 from s2async.reasons import Again
@@ -24,12 +25,14 @@ class Settled:
 
     index: Path
     """Table of the saved crops."""
+    values: Path | None
+    """Table of values; None where none are wanted."""
     lacking: Alarm | None
     """That no scene offers a wanted asset."""
 
 
 def settle(context: Context, token: str) -> Settled:
-    """Settle what this run decides about files that cannot be had and offsets, and write the table of the crops.
+    """Settle what this run decides about files that cannot be had and offsets, and write the tables.
 
     Args:
         context: of the run.
@@ -41,22 +44,38 @@ def settle(context: Context, token: str) -> Settled:
     _settle_denied(context)
     harmonised, folder = context.selection.harmonised, context.config.output.folder
     offsets.follow(context.state, folder, harmonised=harmonised, token=token, tell=context.tell)
+    _reopen_dropped(context)
     lacking = _lacking_alarm(context)
     absent = "" if lacking else context.lacking.told
     for text in filter(None, (absent, search.estimates_told(context.noted), context.found.told)):
         context.tell(text)
-    return Settled(index=_write_table(context), lacking=lacking)
+    index, of_values = _write_tables(context)
+    return Settled(index=index, values=of_values, lacking=lacking)
 
 
-def _write_table(context: Context) -> Path:
-    """Write the table of the crops, unless it shows just these: for a million crops it takes a minute."""
+def _write_tables(context: Context) -> tuple[Path, Path | None]:
+    """Write the tables of crops and values, unless they are up to date: a million crops take a minute."""
     state, folder, classes = context.state, context.config.output.folder, context.rule.spoilt
-    basis = f"{__version__} {context.selection!r} {sorted(classes)}"
-    if state.shows(f"{basis} {csv_table.identity(folder)}"):
-        return folder / TABLE
-    index = csv_table.write_csv(state.saved_rows(context.selection), folder, classes, state.attributes())
-    state.note_table(f"{basis} {csv_table.identity(folder)}")
-    return index
+    has_values = context.values_rule is not None
+    tables = [folder / TABLE, *([folder / VALUES_TABLE] if has_values else [])]
+    by_values = f" {context.values_rule!r}" if has_values else ""
+    basis = f"{__version__} {context.selection!r} {sorted(classes)}{by_values}"
+    if not state.shows(f"{basis} {csv_table.identity(*tables)}"):
+        csv_table.write_csv(state.saved_rows(context.selection), folder, classes, state.attributes())
+        if has_values:
+            value_tables.write_values(state, context.config)
+        state.note_table(f"{basis} {csv_table.identity(*tables)}")
+    return folder / TABLE, tables[1] if has_values else None
+
+
+def _reopen_dropped(context: Context) -> None:
+    """Open the jobs whose values were computed with another offset than more pixels decided later."""
+    if context.state.dropped:
+        context.judge()
+        context.tell(
+            f"{context.state.dropped:,} dates had values with another offset than all pixels decided; "
+            "the next run computes them again"
+        )
 
 
 def sum_up(context: Context, settled: Settled) -> Summary:
@@ -80,6 +99,7 @@ def sum_up(context: Context, settled: Settled) -> Summary:
         unheld=context.state.unheld(context.rule) if known else (),
         alarms=_alarms(context, settled.lacking, counts),
         index=settled.index,
+        values=settled.values,
         seconds=progress.seconds,
         requests=progress.meter.requests,
         bytes=progress.meter.bytes,

@@ -124,6 +124,8 @@ class Summary:
     """Why the run, or all runs so far, read next to nothing, and what to do."""
     index: Path
     """Table of the saved crops."""
+    values: Path | None = None
+    """Table of values; None where none are wanted."""
     seconds: float
     requests: int
     bytes: int

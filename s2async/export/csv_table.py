@@ -47,10 +47,14 @@ def write_csv(
     return path
 
 
-def identity(folder: Path) -> str:
-    """Tell ``overview.csv`` in a folder from another one of this name: size, time and inode; empty without one."""
+def identity(*tables: Path) -> str:
+    """Tell tables from others of these names: size, time and inode of each; empty where there is none."""
+    return " ".join(map(_identity, tables))
+
+
+def _identity(path: Path) -> str:
     try:
-        found = (folder / TABLE).stat()
+        found = path.stat()
     except OSError:
         return ""
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
@@ -67,11 +71,11 @@ def write(table: Table, file: TextFile) -> int:
     """
     columns = table.columns
     lines = csv.writer(_Lines(file), lineterminator="\r\n")
-    lines.writerow([_cell(column) for column in columns])
+    lines.writerow([cell(column) for column in columns])
     count = 0
     for row in table.rows:
         cells = table.values(row)
-        lines.writerow([_cell(cells[column]) for column in columns])
+        lines.writerow([cell(cells[column]) for column in columns])
         count += 1
     return count
 
@@ -90,7 +94,8 @@ class _Lines:
         self._write(line[:-2] + "\n")
 
 
-def _cell(value: Value) -> object:
+def cell(value: Value) -> object:
+    """A value as `csv.writer` takes it."""
     if isinstance(value, str):
         return f"'{value}" if value[:1] in _FORMULA else value
     if isinstance(value, bool):

@@ -13,6 +13,7 @@ from s2async.export.columns import Table
 
 if TYPE_CHECKING:
     from s2async.export.collection import Written
+    from s2async.export.values import ValuesTable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +77,30 @@ def _stac(table: Table, folder: Path, *, output: Path, catalog: Catalog, state: 
     return collection.write(table, folder, output=output, catalog=catalog, state=state)
 
 
+def write_values(table: ValuesTable, name: str, file: Any) -> int:
+    """Write a table of values to an open file, and return the number of rows.
+
+    Args:
+        table: the values.
+        name: one of `VALUE_FORMATS`.
+        file: a text file for CSV, a binary one for Parquet.
+
+    Raises:
+        ConfigError: pyarrow is missing.
+    """
+    if name == "csv":
+        from s2async.export import values
+
+        return values.write_csv(table, file)
+    try:
+        from s2async.export import values_arrow
+    except ImportError:
+        raise ConfigError("Parquet needs pyarrow: pip install 's2async[parquet]'") from None
+    return values_arrow.write(table, file)
+
+
+VALUE_FORMATS: Final = ("csv", "parquet")
+"""Formats of the table of values."""
 FORMATS: Final[dict[str, FileFormat | FolderFormat]] = {
     "csv": FileFormat(about="a table without geometries", suffix=".csv", is_text=True, write=_csv),
     "geojson": FileFormat(

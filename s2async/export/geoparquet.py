@@ -24,7 +24,7 @@ GROUP_BYTES: Final = 8 << 20
 """Bytes of geometries at which a group ends early, because a polygon may have any number of vertices."""
 
 _SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
-_TYPES: Final[Mapping[ColumnType, pa.DataType]] = {
+TYPES: Final[Mapping[ColumnType, pa.DataType]] = {
     "text": pa.string(),
     "int32": pa.int32(),
     "int64": pa.int64(),
@@ -60,7 +60,7 @@ def write(table: Table, file: BinaryIO) -> int:
 
 
 def _schema(columns: Mapping[str, ColumnType]) -> Any:
-    fields = [pa.field(column, _TYPES[kind]) for column, kind in columns.items()]
+    fields = [pa.field(column, TYPES[kind]) for column, kind in columns.items()]
     box = pa.struct([pa.field(side, pa.float64(), nullable=False) for side in _SIDES])
     fields += [pa.field("bbox", box, nullable=False), pa.field("geometry", pa.binary(), nullable=False)]
     return pa.schema(fields, metadata={"geo": json.dumps(_GEO)})

@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from s2async import files
-from s2async.config.model import TABLE, Config
+from s2async.config.model import TABLE, VALUES_TABLE, Config
 from s2async.errors import ConfigError
 from s2async.maintenance import notes, owners
 from s2async.models import Area
@@ -98,9 +98,9 @@ def adopt(config: Config, areas: Sequence[Area], state: Ledger, tell: Callable[[
     """
     _check_crops(config, areas, state.files_in)
     folder, known = config.output.folder, owners.is_marked(config.output.folder)
-    table = folder / TABLE
-    if not known and table.exists() and not any(state.crop_paths()):
-        tell(f"{table} existed before: every run overwrites it")
+    for table in (folder / TABLE, *([folder / VALUES_TABLE] if config.values else ())):
+        if not known and table.exists() and not any(state.crop_paths()):
+            tell(f"{table} existed before: every run overwrites it")
     if not owners.put(folder, state.id, config.run.state, anew=known):
         owners.check(config, state)
 

@@ -25,5 +25,5 @@ def watched_areas(state: Ledger, config: Config) -> Iterator[Watched]:
 def bytes_saved(state: Ledger, config: Config) -> Saving:
     """Compare what all runs downloaded with the whole files of all scenes."""
     selection = config.selection()
-    classification = state.whole_files(replace(selection, assets=()))
+    classification = state.whole_files(replace(selection, assets=(), values=None))
     return saving(state.whole_files(selection), classification, total(state.traffic())[1])

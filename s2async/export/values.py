@@ -1,0 +1,345 @@
+"""The table of values: its columns, its rows as text, and as typed rows.
+
+The long table has a row for each area, overpass and band or index; the wide one has a row for each area and
+overpass, and columns such as ``NDVI_mean``. Rows come in pages, and each column of a page is an array, or an index
+into few values, so that a million rows are written without an object for each.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2async import files
+from s2async.config.model import VALUES_TABLE, Config
+from s2async.errors import ConfigError
+from s2async.export import csv_table
+from s2async.export.columns import ColumnType, Own, Value, own_columns, own_values
+from s2async.export.encoding import TextFile, utf8
+from s2async.models import Attribute
+from s2async.state.reader import Ledger
+from s2async.state.records import ValueItem, ValuePage
+from s2async.state.serialization import row_attributes
+from s2async.state.value_pages import Asking
+from s2async.zonal.wanted import COUNTS, Wanted
+
+AREA_COLUMNS: Final[Mapping[str, ColumnType]] = {"area": "text", "area_fingerprint": "text"}
+"""Columns about the area, before its own columns."""
+SCENE_COLUMNS: Final[Mapping[str, ColumnType]] = {
+    "date": "date",
+    "datetime": "utc",
+    "platform": "text",
+    "tile": "text",
+    "item": "text",
+    "collection": "text",
+    "baseline": "text",
+}
+"""Columns about the item."""
+OFFSET_COLUMNS: Final[Mapping[str, ColumnType]] = {"offset": "int32", "offset_basis": "text"}
+"""Columns about the offset of the bands, after all others."""
+_COUNT, _DATA, _CLEAR, _VALID, _UNDEFINED = range(len(COUNTS))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coded:
+    """A column of few different values."""
+
+    codes: NDArray[np.intp]
+    """(rows,) index of the value."""
+    values: Sequence[Value]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Numbers:
+    """A column of numbers."""
+
+    numbers: NDArray[np.float64]
+    """(rows,); NaN where there is none."""
+
+
+Column: TypeAlias = Coded | Numbers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValuesTable:
+    """Values to export."""
+
+    pages: Iterable[ValuePage]
+    """Streamed."""
+    wanted: Wanted
+    own: Mapping[str, Own] = field(default_factory=dict)
+    """The areas' own columns."""
+    wide: bool = False
+    """One row for each area and overpass, with columns for each band and index."""
+
+    @property
+    def columns(self) -> Mapping[str, ColumnType]:
+        """All columns, with their types."""
+        counted: ColumnType = "int64" if self.wanted.weights == "centre" else "float64"
+        statistics: dict[str, ColumnType] = dict.fromkeys(self.wanted.statistics, "float64")
+        own = {column: one.type for column, one in self.own.items()}
+        head: dict[str, ColumnType] = {**AREA_COLUMNS, **own, **SCENE_COLUMNS}
+        of_area: dict[str, ColumnType] = {"count": counted, "data_count": counted, "clear_percent": "float64"}
+        of_variable: dict[str, ColumnType] = {"valid_count": counted, "undefined": counted, **statistics}
+        if not self.wide:
+            return {**head, "name": "text", **of_area, **of_variable, **OFFSET_COLUMNS}
+        names = [variable.name for variable in self.wanted.variables]
+        wide = {f"{name}_{column}": kind for name in names for column, kind in of_variable.items()}
+        return {**head, **of_area, **wide, **OFFSET_COLUMNS}
+
+    def blocks(self) -> Iterator[Mapping[str, Column]]:
+        """The columns of one page after the other, in the order of `columns`."""
+        for page in self.pages:
+            found = self._wide(page) if self.wide else self._long(page)
+            yield {column: found[column] for column in self.columns}
+
+    def _long(self, page: ValuePage) -> dict[str, Column]:
+        wanted, variables = self.wanted, self.wanted.variables
+        pairs = page.item * len(variables) + page.variable
+        bases = [_basis(item, variable.bands) for item in page.items for variable in variables]
+        statistics = {name: Numbers(page.statistics[:, at]) for at, name in enumerate(wanted.statistics)}
+        return {
+            **self._head(page, page.place, page.item),
+            "name": Coded(page.variable, [variable.name for variable in variables]),
+            **_counts_of_area(page.counts),
+            "valid_count": Numbers(page.counts[:, _VALID]),
+            "undefined": Numbers(page.counts[:, _UNDEFINED]),
+            **statistics,
+            "offset": Numbers(page.offset),
+            "offset_basis": Coded(pairs, bases),
+        }
+
+    def _wide(self, page: ValuePage) -> dict[str, Column]:
+        changes = np.diff(page.place, prepend=-1).astype(bool) | np.diff(page.item, prepend=-1).astype(bool)
+        first = np.flatnonzero(changes)
+        group = np.cumsum(changes) - 1
+        least, most = np.minimum.reduceat(page.offset, first), np.maximum.reduceat(page.offset, first)
+        found = {
+            **self._head(page, page.place[first], page.item[first]),
+            **_counts_of_area(page.counts[first]),
+            "offset": Numbers(np.where(least == most, least, np.nan)),
+            "offset_basis": Coded(page.item[first], [_basis(item, self.wanted.bands) for item in page.items]),
+        }
+        for number, variable in enumerate(self.wanted.variables):
+            rows = page.variable == number
+
+            def spread(column: NDArray[np.float64], rows: NDArray[np.bool_] = rows) -> Numbers:
+                numbers = np.full(len(first), np.nan)
+                numbers[group[rows]] = column[rows]
+                return Numbers(numbers)
+
+            found[f"{variable.name}_valid_count"] = spread(page.counts[:, _VALID])
+            found[f"{variable.name}_undefined"] = spread(page.counts[:, _UNDEFINED])
+            for at, name in enumerate(self.wanted.statistics):
+                found[f"{variable.name}_{name}"] = spread(page.statistics[:, at])
+        return found
+
+    def _head(self, page: ValuePage, place: NDArray[np.intp], item: NDArray[np.intp]) -> dict[str, Column]:
+        """The columns about area and item."""
+        own = [own_values(row_attributes(one.columns, one.since, one.until), self.own) for one in page.places]
+        areas: dict[str, Sequence[Value]] = {
+            "area": [one.name for one in page.places],
+            "area_fingerprint": [one.fingerprint for one in page.places],
+            **{column: [values[column] for values in own] for column in self.own},
+        }
+        scenes: dict[str, Sequence[Value]] = {
+            "date": [one.datetime.date() for one in page.items],
+            "datetime": [one.datetime for one in page.items],
+            "platform": [one.platform or None for one in page.items],
+            "tile": [one.tile or None for one in page.items],
+            "item": [one.item for one in page.items],
+            "collection": [one.collection for one in page.items],
+            "baseline": [one.baseline or None for one in page.items],
+        }
+        return {
+            **{column: Coded(place, values) for column, values in areas.items()},
+            **{column: Coded(item, values) for column, values in scenes.items()},
+        }
+
+
+def _counts_of_area(counts: NDArray[np.float64]) -> dict[str, Column]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        clear = 100 * counts[:, _CLEAR] / counts[:, _DATA]
+    return {
+        "count": Numbers(counts[:, _COUNT]),
+        "data_count": Numbers(counts[:, _DATA]),
+        "clear_percent": Numbers(clear),
+    }
+
+
+def _basis(item: ValueItem, bands: Sequence[str]) -> str | None:
+    """Why the offset of some bands was chosen: mostly one reason for all."""
+    known = dict.fromkeys(item.bands[band].basis for band in bands if band in item.bands)
+    return " ".join(known) or None
+
+
+# ---- which values -----------------------------------------------------------------------------------------
+
+
+def asking(config: Config) -> Asking:
+    """Which values of a state count by a configuration.
+
+    Raises:
+        ConfigError: it asks for none.
+    """
+    wanted, rule = config.wanted_values(), config.values_rule()
+    if wanted is None or rule is None:
+        raise ConfigError(
+            f'{config.place()}: no values are computed; add [values] with indices = ["NDVI"], and run'
+        )
+    return Asking(wanted, config.selection(), rule.verdicts)
+
+
+def table(state: Ledger, config: Config, *, wide: bool = False, area: str | None = None) -> ValuesTable:
+    """The values of a state.
+
+    Args:
+        state: must stay open until the pages are read.
+        config: settings of the job.
+        wide: one row for each area and overpass.
+        area: name of the only area.
+
+    Raises:
+        ConfigError: the configuration asks for no values.
+    """
+    asked = asking(config)
+    bare = ValuesTable(pages=(), wanted=asked.wanted, wide=wide)
+    return ValuesTable(
+        pages=state.value_pages(asked, area=area),
+        wanted=asked.wanted,
+        own=own_columns(state.attributes(), bare.columns),
+        wide=wide,
+    )
+
+
+# ---- text -------------------------------------------------------------------------------------------------
+
+
+def write_values(state: Ledger, config: Config) -> Path:
+    """Write ``values.csv`` atomically into the output folder; see `write_csv`.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        LocalError: the file cannot be written: the disk is full, or the folder is read-only or missing.
+    """
+    path = config.output.folder / VALUES_TABLE
+    part = path.with_name(f".{path.name}{files.SUFFIX}")  # only one process writes here, as with overview.csv
+    with files.writing(path, part) as file:
+        write_csv(table(state, config), utf8(file))
+    return path
+
+
+def write_csv(rows: ValuesTable, file: TextFile) -> int:
+    """Write a table of values as CSV (RFC 4180), as `csv_table.write` does, and return the number of rows."""
+    file.write(",".join(map(_cell, rows.columns)) + "\n")
+    count = 0
+    for columns in rows.blocks():
+        texts = [_texts(column, rows.columns[name]) for name, column in columns.items()]
+        count += len(texts[0])
+        lines = map(",".join, zip(*texts, strict=True))
+        file.write("\n".join(lines) + "\n")
+    return count
+
+
+def _texts(column: Column, kind: ColumnType) -> list[str]:
+    if isinstance(column, Coded):
+        cells = [_cell(value) for value in column.values]
+        return [cells[code] for code in column.codes.tolist()]
+    if kind == "float64":
+        return [repr(number) if number == number else "" for number in column.numbers.tolist()]
+    return [f"{number:.0f}" if number == number else "" for number in column.numbers.tolist()]
+
+
+def _cell(value: Value) -> str:
+    """A value as a cell, with quotes where it needs them."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow([csv_table.cell(value), ""])
+    return text.getvalue()[: -len(",\r\n")]
+
+
+# ---- rows -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValueRow:
+    """The values of one area, overpass and band or index."""
+
+    area: str
+    area_fingerprint: str
+    attributes: Mapping[str, Attribute]
+    """Values of the areas' own columns, and the area's season, if it has one."""
+    date: date
+    """Day of sensing, UTC."""
+    datetime: datetime
+    """Time of sensing, UTC, aware."""
+    platform: str
+    tile: str
+    item: str
+    collection: str
+    baseline: str
+    name: str
+    """Band or index."""
+    count: float
+    """Pixels of the area."""
+    data_count: float
+    """Those of them whose scene classification is not 0."""
+    valid_count: float
+    """Pixels that the statistics use."""
+    undefined: float
+    """Clear pixels without a value, because a denominator is 0."""
+    clear_percent: float | None
+    """Clear share of the pixels with data, in per cent; None without such pixels."""
+    statistics: Mapping[str, float | None]
+    """By name; None where no pixel is valid."""
+    offset: int | None
+    """What was added to the DN: 0 or -1000; None when it is unknown, and nothing was added."""
+    offset_basis: str
+    """Why: one of `reflectance.decision.Basis`."""
+
+
+def value_rows(found: ValuesTable) -> Iterator[ValueRow]:
+    """The rows of a long table, one by one."""
+    wanted = found.wanted
+    for page in found.pages:
+        columns = found._long(page)
+        numbers = {name: column.numbers for name, column in columns.items() if isinstance(column, Numbers)}
+        attributes = [row_attributes(one.columns, one.since, one.until) for one in page.places]
+        for row in range(len(page.place)):
+            item, place = page.items[page.item[row]], page.places[page.place[row]]
+            variable = wanted.variables[page.variable[row]]
+            offset = _known(numbers["offset"][row])
+            yield ValueRow(
+                area=place.name,
+                area_fingerprint=place.fingerprint,
+                attributes=attributes[page.place[row]],
+                date=item.datetime.date(),
+                datetime=item.datetime,
+                platform=item.platform,
+                tile=item.tile,
+                item=item.item,
+                collection=item.collection,
+                baseline=item.baseline,
+                name=variable.name,
+                count=float(numbers["count"][row]),
+                data_count=float(numbers["data_count"][row]),
+                valid_count=float(numbers["valid_count"][row]),
+                undefined=float(numbers["undefined"][row]),
+                clear_percent=_known(numbers["clear_percent"][row]),
+                statistics={name: _known(numbers[name][row]) for name in wanted.statistics},
+                offset=None if offset is None else round(offset),
+                offset_basis=_basis(item, variable.bands) or "",
+            )
+
+
+def _known(number: np.float64) -> float | None:
+    return None if np.isnan(number) else float(number)
