@@ -18,8 +18,9 @@ from s2async.config.model import Config
 from s2async.engine.limits import NO_LIMITS, RunLimits
 from s2async.errors import ConfigError, LocalError, StateError
 from s2async.maintenance import guards, notes
-from s2async.models import Area
+from s2async.models import Area, Status
 from s2async.plan import costs
+from s2async.state.reader import Ledger
 from s2async.text import size
 
 DAY = timedelta(days=1)
@@ -103,6 +104,8 @@ def bytes_ahead(config: Config, areas: Sequence[Area], limits: RunLimits = NO_LI
         measured=selection.measured,
         max_scene_cloud=config.search.max_scene_cloud,
         one_per_overpass=selection.one_per_overpass,
+        bands=selection.values.bands if selection.values else (),
+        max_area_cloud=config.values.max_area_cloud if config.values else 0,
     )
     if whole.bytes <= config.run.confirm_above or not whole.jobs:
         return whole.bytes
@@ -116,7 +119,19 @@ def bytes_ahead(config: Config, areas: Sequence[Area], limits: RunLimits = NO_LI
             new = sum(((s.end - s.start) / DAY for s in searches if s.key not in searched), 0.0)
             share = new / sum((s.end - s.start) / DAY for s in searches)
             ahead = share * whole.bytes + ledger.counts(selection).open * each
+            if whole.values:
+                ahead += _valueless(ledger, config) * whole.values / whole.jobs
     return min(ahead, limits.most_bytes(each))
+
+
+def _valueless(ledger: Ledger, config: Config) -> float:
+    """How many answered jobs lack values, at most: with new settings, a run opens them."""
+    from s2async.export.values import asking  # loads arrays
+
+    asked = asking(config)
+    jobs = ledger.counts(asked.selection).total
+    complete = ledger.values(asked).rows / len(asked.wanted.variables)
+    return max(0.0, jobs.get(Status.SAVED, 0) + jobs.get(Status.CLOUDY, 0) - complete)
 
 
 def _days(areas: Sequence[Area], periods: Sequence[tuple[datetime, datetime]]) -> NDArray[np.float64]:

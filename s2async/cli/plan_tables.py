@@ -50,6 +50,9 @@ def show(console: Console, found: Surveyed, *, connections: int, bandwidth: floa
         facts(
             {
                 "kept": f"{_numbers(plan.kept)} jobs{_share(plan)}; from {basis}",
+                **(
+                    {"values": f"{_numbers(plan.values)} dates, counted for each area"} if plan.values.high else {}
+                ),
                 "requests": _numbers(plan.requests),
                 "bytes": _sizes(plan.bytes),
                 "disk": _sizes(plan.disk),
@@ -88,6 +91,7 @@ def as_json(found: Surveyed, *, connections: int, bandwidth: float) -> dict[str,
         name: [round(one.low, 3), round(one.high, 3)] if known else None
         for name, one in (
             ("kept", plan.kept),
+            ("values", plan.values),
             ("requests", plan.requests),
             ("bytes", plan.bytes),
             ("disk", plan.disk),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -94,6 +94,8 @@ QUICKLOOK_PIXELS: Final = 512 * 512
 """Maximum number of pixels of a quicklook."""
 STATE_JOB: Final = Range(10, 1200)
 """Bytes of the state database per job: 6 where a scene has many, 120 for a crop, and some 1,000 for a scene."""
+STATE_VALUES: Final = Range(35, 200)
+"""Bytes of the state database per date and band or index: few where a scene has many areas."""
 
 
 def kind_of(asset: str) -> FileKind:
@@ -119,15 +121,38 @@ def chance_of_clear(cloud: float | None) -> Range:
     return Range(sky**3, sky)
 
 
+def chance_of_values(cloud: float | None, *, most: float) -> Range:
+    """Estimate the chance that no more than a part of a small area is cloudy, from the scene's cloud cover c.
+
+    The lower bound is the larger one of the chance that all of it is clear, and of Markov's inequality for the
+    clear share, whose mean is ``1 - c``. The upper bound lies between the chance that a pixel is clear, for a part
+    of 0, and the chance that not all of the area is cloudy, for a part of 1.
+
+    Args:
+        cloud: cloud cover of the scene in per cent; if None, the chance is anywhere between 0 and 1.
+        most: the part, in per cent.
+    """
+    clear = chance_of_clear(cloud)
+    if cloud is None or not most:
+        return clear
+    part, sky = most / 100, clear.high
+    return Range(max(clear.low, (sky - (1 - part)) / part), sky + part * (1 - (1 - sky) ** 3 - sky))
+
+
 class Experience:
-    """The chance of a clear area as measured in earlier runs, by the cloud cover of the scene."""
+    """The chance of a clear area as measured in earlier runs, by the cloud cover of the scene.
+
+    Args:
+        unmeasured: estimates the chance where too few scenes of a kind were measured.
+    """
 
     EDGES: Final = (5.0, 20.0, 50.0)
     """Per cent of cloud that separate the classes of scenes."""
     ENOUGH: Final = 10
     """Minimum number of scenes in a class for its measurements to be used."""
 
-    def __init__(self) -> None:
+    def __init__(self, unmeasured: Callable[[float | None], Range] = chance_of_clear) -> None:
+        self._unmeasured = unmeasured
         self._areas: Counter[int] = Counter()
         self._clear: Counter[int] = Counter()
         self._scenes: defaultdict[int, set[str]] = defaultdict(set)
@@ -145,11 +170,11 @@ class Experience:
         self._scenes[kind].add(scene)
 
     def chance(self, cloud: float | None) -> Range:
-        """Return the measured chance for a cloud cover; with too few scenes, `chance_of_clear`."""
+        """Return the measured chance for a cloud cover; with too few scenes, the estimate."""
         kind = self._kind(cloud)
         scenes = len(self._scenes[kind])
         if scenes < self.ENOUGH:
-            return chance_of_clear(cloud)
+            return self._unmeasured(cloud)
         return spread(self._clear[kind] / self._areas[kind], scenes)
 
     def _kind(self, cloud: float | None) -> int:
@@ -200,6 +225,8 @@ _OVERLAP: Final = 1.5
 """Scenes per pass that show a location: MGRS tiles of 110 km overlap by 10 km, those of two UTM zones by more."""
 _KEPT: Final = 0.35
 """Share of scenes in which a location is clear."""
+_SOME: Final = 0.7
+"""Share of scenes in which a part of a location is clear."""
 _PART: Final = 0.6
 """Share of a block that is read."""
 
@@ -210,6 +237,8 @@ class Rough:
 
     jobs: float
     bytes: float
+    values: float = 0.0
+    """Those of the bytes that are read for values."""
 
 
 def rough(
@@ -220,6 +249,8 @@ def rough(
     measured: Collection[str] = DEFAULT_MEASURED,
     max_scene_cloud: float,
     one_per_overpass: bool = False,
+    bands: Collection[str] = (),
+    max_area_cloud: float = 0,
 ) -> Rough:
     """Estimate a run from the blocks under the areas, times the satellite passes at their latitude.
 
@@ -230,16 +261,22 @@ def rough(
         measured: keys of the assets that the cloud rule measures.
         max_scene_cloud: limit in per cent; used as the share of scenes that are below it.
         one_per_overpass: whether assets are cut from one scene of each pass only.
+        bands: keys of bands of which values are computed.
+        max_area_cloud: limit of values in per cent.
     """
     parts, owners = shapely.get_parts([area.polygon for area in areas], return_index=True)
     boxes = shapely.bounds(parts)
-    cut = sum(_middle(kind_of(asset).block_bytes) for asset in assets if asset not in measured)
+    cut = sum(_middle(kind_of(key).block_bytes) for key in assets if key not in (*measured, *bands))
+    valued = sum(_middle(kind_of(band).block_bytes) for band in bands)
     look = sum(_middle(kind_of(asset).block_bytes) + _middle(HEADER) for asset in measured)
     sieve = max_scene_cloud / 100
-    each = min(_KEPT, sieve) * _PART * cut / (_OVERLAP if one_per_overpass else 1) + sieve * look
+    some = _KEPT + max_area_cloud / 100 * (_SOME - _KEPT)
+    once = _PART / (_OVERLAP if one_per_overpass else 1)
+    of_values = min(some, sieve) * once * valued
+    each = min(_KEPT, sieve) * once * cut + of_values + sieve * look
     fetched = _scenes(*_cells(boxes, days[owners]))
     jobs = _scenes(boxes[:, 1], days[owners]).mean() * sieve * len(areas)
-    return Rough(float(jobs), float(fetched.sum()) * each)
+    return Rough(float(jobs), float(fetched.sum()) * each, float(fetched.sum()) * of_values)
 
 
 def _scenes(latitudes: NDArray[np.float64], days: NDArray[np.float64]) -> NDArray[np.float64]:

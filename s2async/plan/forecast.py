@@ -20,6 +20,7 @@ from s2async.models import DEFAULT_MEASURED, Area, Scene
 from s2async.plan import costs
 from s2async.plan.block_layout import RasterKey, Rasters, covered_share
 from s2async.plan.costs import NOTHING, Experience, FileKind, Range
+from s2async.zonal.wanted import Wanted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +33,8 @@ class Known:
     """True if the area was measured as clear, and only crops are missing."""
     saved: frozenset[str] = frozenset()
     """Assets whose crop is on disk or cannot be obtained."""
+    bands: frozenset[str] = frozenset()
+    """Bands that are to be read for values that it lacks: its measurement is known, and they are wanted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +80,8 @@ class Plan:
     seconds: Range
     whole: Range
     """Bytes of the whole files: SCL and the requested assets of every scene with a job to do."""
+    values: Range = NOTHING
+    """Number of jobs, an area in a scene each, of which values will be computed."""
 
     @property
     def open(self) -> int:
@@ -102,6 +107,10 @@ class _OpenScene:
     """Those of the clear areas that lack a crop, by asset."""
     assets: tuple[str, ...]
     """Selected assets that the scene has."""
+    bands: tuple[str, ...]
+    """Bands of values that the scene has."""
+    valueless: Mapping[str, NDArray[np.intp]]
+    """Measured areas for whose values a band is to be read, by band."""
     overpass: object
     """Equal for scenes of one overpass."""
     zone: int | None
@@ -122,6 +131,8 @@ class Planner:
         min_valid: per cent of an area that a scene must cover.
         experience: measurements of earlier runs.
         one_per_overpass: whether crops are cut from one scene of each overpass only.
+        values: what is wanted of every area and date; None for no values.
+        value_experience: like ``experience``, of the areas and dates that have values.
     """
 
     def __init__(
@@ -135,6 +146,8 @@ class Planner:
         min_valid: float,
         experience: Experience,
         one_per_overpass: bool = False,
+        values: Wanted | None = None,
+        value_experience: Experience | None = None,
     ) -> None:
         self._areas = areas
         self._assets = tuple(assets)
@@ -143,6 +156,8 @@ class Planner:
         self._min_valid = min_valid
         self._experience = experience
         self._one_per_overpass = one_per_overpass
+        self._values = values
+        self._value_experience = value_experience or experience
         self._index = {_key(area): number for number, area in enumerate(areas)}
         self._twins: defaultdict[str, list[int]] = defaultdict(list)
         """Areas of one polygon: a scene counts for only one of them."""
@@ -174,14 +189,17 @@ class Planner:
         told = [known.get(area.fingerprint) for area in areas]
         answered = np.array([one is not None and one.answered for one in told])
         clear = np.array([one is not None and one.clear and not one.answered for one in told])
+        valueless = np.array([one is not None and bool(one.bands) and not one.answered for one in told])
         self._scenes += 1
         self._jobs += len(areas)
         self._answered += int(answered.sum())
         raster_key = self._rasters.add(scene.grid, scene.epsg, scene.footprint)
         assets = tuple(asset for asset in self._assets if asset in scene.assets)
-        if answered.all() or not scene.assets.keys() >= {*self._measured} or (self._assets and not assets):
+        bands = tuple(band for band in self._values.bands if band in scene.assets) if self._values else ()
+        in_vain = self._assets and not assets and not bands
+        if answered.all() or not scene.assets.keys() >= {*self._measured} or in_vain:
             return  # a run does not measure cloud cover either if the scene has none of the requested assets
-        left = ~answered & ~clear
+        left = ~answered & ~clear & ~valueless
         lacking = {asset: np.array([one is None or asset not in one.saved for one in told]) for asset in assets}
         self._open.append(
             _OpenScene(
@@ -193,6 +211,11 @@ class Planner:
                 clear=places[clear],
                 uncut={asset: places[clear & lacking[asset]] for asset in assets},
                 assets=assets,
+                bands=bands,
+                valueless={
+                    band: places[[one is not None and not one.answered and band in one.bands for one in told]]
+                    for band in bands
+                },
                 overpass=scene.datatake or (scene.collection, scene.platform, scene.datetime.date()),
                 zone=zone_number(scene.grid, scene.epsg),
                 unread=0 if known else 1,
@@ -213,23 +236,26 @@ class Planner:
             bandwidth: bytes per second.
             search_seconds: duration of the searches.
         """
-        weather = self._weather()
+        weather = self._weather(self._experience)
+        of_values = self._weather(self._value_experience)
         kept_low, kept_high = np.zeros(len(self._areas)), np.zeros(len(self._areas))
         requests = Range(searches, searches)
         size, disk, whole = Range(searched, searched), NOTHING, NOTHING
-        work = 0
+        work, values = 0, NOTHING
         for seen in self._counted():
-            chance = self._chance(seen, weather)
+            chance = _chance(self._experience, seen, weather)
+            with_values = _chance(self._value_experience, seen, of_values) if seen.bands else NOTHING
             kept_low[seen.measure[seen.held]] += chance.low
             kept_high[seen.measure[seen.held]] += chance.high
             kept_low[seen.clear] += 1
             kept_high[seen.clear] += 1
-            asked, read = self._reading(seen, chance)
+            asked, read = self._reading(seen, chance, with_values)
             requests, size = requests + asked, size + read
             disk = disk + self._crops(seen, chance)
-            for asset in dict.fromkeys((*self._measured, *seen.assets)):
+            values = values + _dates(seen, with_values)
+            for asset in dict.fromkeys((*self._measured, *seen.assets, *seen.bands)):
                 whole = whole + costs.kind_of(asset).file_bytes
-            work += len(seen.measure) + len(seen.clear)
+            work += len(seen.measure) + len(np.union1d(seen.clear, _all_of(seen.valueless)))
         time = costs.seconds(jobs=work, requests=requests, size=size, connections=connections, bandwidth=bandwidth)
         months = {month: self._months[month] for month in sorted(self._months)}
         return Plan(
@@ -248,9 +274,15 @@ class Planner:
             jobs=self._jobs,
             answered=self._answered,
             kept=Range(float(kept_low.sum()), float(kept_high.sum())),
+            values=values,
             requests=requests,
             bytes=size,
-            disk=disk + costs.STATE_JOB.times(self._jobs),
+            disk=disk
+            + costs.STATE_JOB.times(self._jobs)
+            + costs.STATE_VALUES.times(
+                values.low * self._variables,
+                values.high * self._variables,
+            ),
             seconds=Range(max(time.low, search_seconds / 2), time.high + search_seconds),
             whole=whole,
         )
@@ -266,7 +298,8 @@ class Planner:
         homes = [home_zone(area.polygon) for area in self._areas]
         best: dict[tuple[int, object], tuple[bool, int]] = {}
         for order, seen in enumerate(self._open):
-            for place in (*seen.clear.tolist(), *seen.measure[seen.held].tolist()):
+            known = np.union1d(seen.clear, _all_of(seen.valueless))
+            for place in (*known.tolist(), *seen.measure[seen.held].tolist()):
                 rank = seen.zone != homes[place], order
                 best[place, seen.overpass] = min(rank, best.get((place, seen.overpass), rank))
 
@@ -282,18 +315,19 @@ class Planner:
                 held=seen.held & counts(order, seen.measure),
                 clear=seen.clear[counts(order, seen.clear)],
                 uncut={asset: places[counts(order, places)] for asset, places in seen.uncut.items()},
+                valueless={band: places[counts(order, places)] for band, places in seen.valueless.items()},
             )
             for order, seen in enumerate(self._open)
         ]
 
-    def _weather(self) -> Range:
+    def _weather(self, experience: Experience) -> Range:
         """Compute factors by which the period may be cloudier or clearer than expected.
 
         The areas of a pass share its weather, so the passes are the independent trials, not the jobs.
         """
         jobs = low = high = 0.0
         for seen in self._open:
-            chance, count = self._experience.chance(seen.cloud), int(seen.held.sum())
+            chance, count = experience.chance(seen.cloud), int(seen.held.sum())
             jobs, low, high = jobs + count, low + count * chance.low, high + count * chance.high
         passes = len({seen.when for seen in self._open})
         if not low:
@@ -301,9 +335,9 @@ class Planner:
         dullest, clearest = costs.spread(low / jobs, passes).low, costs.spread(high / jobs, passes).high
         return Range(dullest * jobs / low, clearest * jobs / high)
 
-    def _chance(self, seen: _OpenScene, weather: Range) -> Range:
-        chance = self._experience.chance(seen.cloud)
-        return Range(min(1.0, chance.low * weather.low), min(1.0, chance.high * weather.high))
+    @property
+    def _variables(self) -> int:
+        return len(self._values.variables) if self._values else 0
 
     def _hopeless(self, number: int) -> str:
         best = self._best[self._twins[self._areas[number].fingerprint]].max()
@@ -315,19 +349,32 @@ class Planner:
 
     # ---- one scene ----
 
-    def _reading(self, seen: _OpenScene, chance: Range) -> tuple[Range, Range]:
-        """Estimate requests and bytes of one scene."""
+    def _reading(self, seen: _OpenScene, chance: Range, with_values: Range) -> tuple[Range, Range]:
+        """Estimate requests and bytes of one scene, by the chances that an area is clear, and has values."""
         requests = size = NOTHING
         for kind in map(costs.kind_of, self._measured if len(seen.measure) else ()):
             blocks = self._rasters.blocks(seen.raster_key, kind.side, seen.measure)
             # Including headers of the assets that are measured; those of other assets are counted in `_cutting`.
             requests = requests + Range(blocks.runs + seen.unread, len(blocks.shares) + 1)
             size = size + kind.block_bytes.times(len(blocks.shares)) + costs.HEADER.times(seen.unread, 1)
+        again = _all_of(seen.valueless)
+        for kind in map(costs.kind_of, self._measured if len(again) else ()):  # which pixels are clear
+            blocks = self._rasters.blocks(seen.raster_key, kind.side, again)
+            requests = requests + Range(blocks.runs, len(blocks.shares) + 1)
+            size = size + kind.block_bytes.times(len(blocks.shares)) + costs.HEADER.times(0, 1)
+        for band in seen.bands:
+            asked, read = self._cutting(seen, costs.kind_of(band), seen.measure[seen.held], with_values)
+            requests, size = requests + asked, size + read
+            both = np.union1d(seen.valueless[band], seen.uncut.get(band, seen.valueless[band]))
+            asked, read = self._cutting(seen, costs.kind_of(band), both, Range(1, 1))
+            requests, size = requests + asked, size + read
         for asset in seen.assets:
-            if asset not in self._measured:
+            if asset not in self._measured and asset not in seen.bands:
                 asked, read = self._cutting(seen, costs.kind_of(asset), seen.measure[seen.held], chance)
                 requests, size = requests + asked, size + read
         for asset, uncut in seen.uncut.items():
+            if asset in seen.bands:
+                continue
             asked, read = self._cutting(seen, costs.kind_of(asset), uncut, Range(1, 1))
             requests, size = requests + asked, size + read
         return requests, size
@@ -374,6 +421,23 @@ class Planner:
 def _key(area: Area) -> tuple[object, ...]:
     """Tells an area from others of the same polygon."""
     return area.fingerprint, area.name, area.start
+
+
+def _chance(experience: Experience, seen: _OpenScene, weather: Range) -> Range:
+    chance = experience.chance(seen.cloud)
+    return Range(min(1.0, chance.low * weather.low), min(1.0, chance.high * weather.high))
+
+
+def _dates(seen: _OpenScene, with_values: Range) -> Range:
+    """Estimate how many areas of a scene get values."""
+    held, known = int(seen.held.sum()), len(_all_of(seen.valueless))
+    return Range(held * with_values.low + known, held * with_values.high + known)
+
+
+def _all_of(places: Mapping[str, NDArray[np.intp]]) -> NDArray[np.intp]:
+    """All places of some, each once."""
+    found: NDArray[np.intp] = np.unique(np.concatenate([np.zeros(0, np.intp), *places.values()]))
+    return found
 
 
 def _any(chance: float, count: int) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from s2async.areas import loader as area_files
@@ -16,12 +17,13 @@ from s2async.catalog.lacking import Lacking
 from s2async.catalog.pages import Asker, Fetch
 from s2async.catalog.periods import TOLERANCE
 from s2async.catalog.yields import Yield
+from s2async.clouds.rule import CloudRule
 from s2async.config.model import Config
 from s2async.errors import RemoteError
 from s2async.maintenance.guards import opened
 from s2async.models import Area, Event, Notice, Scene, SearchDone, SearchReport, Status
 from s2async.net.client import Meter, open_client
-from s2async.plan.costs import Experience
+from s2async.plan.costs import Experience, chance_of_values
 from s2async.plan.forecast import Known, Plan, Planner
 from s2async.reasons import covers
 from s2async.state.reader import Ledger
@@ -106,11 +108,15 @@ class _Survey:
     def __post_init__(self) -> None:
         self.catalog = self.config.catalog()
         self.rule = self.config.cloud_rule()
+        self.values_rule = self.config.values_rule()
         self.selection = self.config.selection()
         self.matcher = search.Matcher(self.areas)
-        self.lacking = Lacking(self.selection.assets, measured=self.rule.assets)
+        values = self.selection.values
+        self.lacking = Lacking(
+            self.selection.assets, measured=self.rule.assets, valued=values.bands if values else ()
+        )
         self.estimates = self.ledger.estimates() if self.ledger else {}
-        self.experience = self._experience()
+        self.experience = self._experience(self.rule, Experience())
         self.planner = Planner(
             self.areas,
             assets=self.selection.assets,
@@ -120,6 +126,8 @@ class _Survey:
             min_valid=self.config.clouds.min_area_valid,
             experience=self.experience,
             one_per_overpass=self.selection.one_per_overpass,
+            values=self.selection.values,
+            value_experience=self._value_experience(),
         )
 
     async def run(self, connections: int, bandwidth: float) -> Surveyed:
@@ -192,9 +200,9 @@ class _Survey:
     def _known(self, scene: Scene) -> dict[str, Known]:
         """Look up what the state knows about a scene's jobs."""
         assert self.ledger is not None  # noqa: S101 - only called with a state
-        return {job.fingerprint: self._judged(job) for job in self.ledger.known_jobs(scene, self.selection)}
+        return {job.fingerprint: self._judged(job, scene) for job in self.ledger.known_jobs(scene, self.selection)}
 
-    def _judged(self, job: KnownJob) -> Known:
+    def _judged(self, job: KnownJob, scene: Scene) -> Known:
         """Judge a job by the current settings, as the next run will."""
         wanted, have = self.selection.assets, job.saved | job.lacks
         done = covers(wanted, job.saved, job.lacks)
@@ -204,13 +212,32 @@ class _Survey:
             unseen = any(key in job.lacks for key in self.rule.assets) or (bool(wanted) and done)
             return Known(answered=job.status == Status.OUTSIDE or unseen, clear=False)
         clear = self.rule.verdict(job.measure) is None
-        return Known(answered=not clear or done, clear=clear, saved=have)
+        bands = self._bands(job, scene)
+        return Known(answered=(not clear or done) and not bands, clear=clear, saved=have, bands=bands)
 
-    def _experience(self) -> Experience:
-        experience = Experience()
+    def _bands(self, job: KnownJob, scene: Scene) -> frozenset[str]:
+        """The bands that a run will read for values that a measured job lacks."""
+        values = self.selection.values
+        if values is None or self.values_rule is None or job.measure is None:
+            return frozenset()
+        if self.values_rule.verdict(job.measure) is not None or not job.lacks.isdisjoint(
+            (*self.rule.assets, "values")
+        ):
+            return frozenset()
+        lacking = [one for one in values.variables if values.key(one) not in job.valued]
+        there = scene.assets.keys() - job.lacks
+        return frozenset(band for one in lacking if there >= {*one.bands} for band in one.bands)
+
+    def _value_experience(self) -> Experience | None:
+        if self.values_rule is None or self.config.values is None:
+            return None
+        chance = partial(chance_of_values, most=self.config.values.max_area_cloud)
+        return self._experience(self.values_rule, Experience(chance))
+
+    def _experience(self, rule: CloudRule, experience: Experience) -> Experience:
         if self.ledger is not None:
-            for scene, cloud, measure in self.ledger.newest_measures(self.rule.name, REMEMBERED):
-                judged = self.rule.verdict(measure)
+            for scene, cloud, measure in self.ledger.newest_measures(rule.name, REMEMBERED):
+                judged = rule.verdict(measure)
                 if judged != Status.NODATA:  # missing data is estimated from the footprints
                     experience.add(scene, cloud, clear=judged is None)
         return experience

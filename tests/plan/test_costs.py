@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -157,3 +159,16 @@ def test_days_outside_a_season_cost_nothing() -> None:
     twice = [area(here), area(here)]
     assert cost(twice, 365, 100).bytes == pytest.approx(cost(alone, 365).bytes), "blocks are shared"
     assert cost(twice, 365, 100).jobs == pytest.approx(cost(alone, 465).jobs)
+
+
+@pytest.mark.parametrize("cloud", [0.0, 10.0, 50.0, 80.0, 100.0])
+def test_values_are_at_least_as_likely_as_crops_and_certain_where_nothing_is_cloudy(cloud: float) -> None:
+    crop = costs.chance_of_clear(cloud)
+    chances = [costs.chance_of_values(cloud, most=most) for most in (0, 20, 80, 100)]
+    assert chances[0] == crop
+    for fewer, more in pairwise(chances):
+        assert 0 <= fewer.low <= more.low + 1e-9
+        assert fewer.high <= more.high + 1e-9 <= 1 + 2e-9
+        assert more.low <= more.high + 1e-9
+    if not cloud:
+        assert chances[2] == costs.Range(1, 1)

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from s2async.plan.survey import Surveyed, survey
 from s2async.sandbox.server.process import Sandbox, start
 from s2async.sandbox.world.make import default_folder, make_world
 from s2async.state.reader import Ledger
+from s2async.zonal.wanted import Variable, Wanted
 from tests.support import worlds
 from tests.support.worlds import Stage
 
@@ -81,6 +83,82 @@ def planned(
     for each in scenes:
         planner.add(each, areas, known or {})
     return planner.plan(searches=2, searched=1000, connections=10, bandwidth=1e7)
+
+
+VALUES = Wanted(
+    variables=(
+        Variable(name="red", formula="red", bands=("red",)),
+        Variable(name="NDVI", formula="(nir - red) / (nir + red)", bands=("nir", "red")),
+    ),
+    statistics=("mean",),
+    classes=(3, 8, 9),
+)
+
+
+def with_values(
+    scenes: Sequence[Scene],
+    known: dict[str, Known] | None = None,
+    assets: tuple[str, ...] = (),
+    *,
+    values: Wanted | None = VALUES,
+    one: bool = False,
+) -> Plan:
+    planner = Planner(
+        [area(PARK)],
+        assets=assets,
+        mask=True,
+        min_valid=95,
+        experience=Experience(),
+        one_per_overpass=one,
+        values=values,
+        value_experience=Experience(partial(costs.chance_of_values, most=80)),
+    )
+    for each in scenes:
+        planner.add(each, [area(PARK)], known or {})
+    return planner.plan(searches=2, searched=1000, connections=10, bandwidth=1e7)
+
+
+CLEAR = [scene(day, 0.0, SCENE_BOX, "scl", "visual", "red", "nir") for day in range(40)]
+HAZY = [scene(day, 70.0, SCENE_BOX, "scl", "visual", "red", "nir") for day in range(40)]
+
+
+def test_values_cost_their_bands_once_also_where_they_are_cut() -> None:
+    plain, values = with_values(CLEAR, values=None), with_values(CLEAR)
+    cut = with_values(CLEAR, values=None, assets=("red", "nir"))
+    both = with_values(CLEAR, assets=("red", "nir"))
+    assert values.bytes == cut.bytes == both.bytes
+    assert values.requests == cut.requests == both.requests
+    assert plain.bytes.high < values.bytes.low
+    assert (plain.values, values.values.high) == (Range(0, 0), 40)
+    assert cut.whole == both.whole == values.whole
+    assert values.disk.high < cut.disk.low
+
+
+def test_hazy_dates_have_values_more_often_than_crops() -> None:
+    values, cut = with_values(HAZY), with_values(HAZY, values=None, assets=("red", "nir"))
+    assert values.values.high > 1.2 * cut.kept.high
+    assert values.values.low > cut.kept.low
+    assert cut.bytes.high < values.bytes.high < with_values(CLEAR).bytes.high
+    assert values.kept == cut.kept, "crops follow their own limit"
+
+
+def test_of_a_new_index_only_what_is_missing_is_read() -> None:
+    key = area(PARK).fingerprint
+    new = Known(answered=False, clear=False, bands=frozenset(["nir"]))
+    found = with_values(CLEAR, {key: new})
+    assert found.values == Range(40, 40)
+    one_band = with_values(CLEAR, values=None, assets=("nir",))
+    scl = costs.SCL.block_bytes
+    assert found.bytes.low == pytest.approx(one_band.bytes.low, rel=0.3)
+    assert found.bytes.high < one_band.bytes.high + 40 * scl.high
+    assert with_values(CLEAR, {key: replace(new, answered=True)}).bytes == Range(1000, 1000)
+
+
+def test_of_an_overpass_one_scene_has_values() -> None:
+    home = [replace(one, datatake=f"take {day}") for day, one in enumerate(CLEAR)]
+    other = [replace(one, id=f"{one.id}-b", grid="32UQD", epsg=32632) for one in home]
+    assert with_values([*other, *home], one=True).values == with_values(home).values
+    assert with_values([*other, *home]).values.high == 80
 
 
 def test_jobs_are_counted_by_area_and_month() -> None:
