@@ -28,6 +28,7 @@ from s2async.plan.forecast import Known, Plan, Planner
 from s2async.reasons import covers
 from s2async.state.reader import Ledger
 from s2async.state.records import KnownJob
+from s2async.zonal.wanted import VALUES
 
 PATIENCE: Final = 15.0
 """Seconds to wait for a catalogue that gives no answer: a person waits for the plan."""
@@ -221,7 +222,7 @@ class _Survey:
         if values is None or self.values_rule is None or job.measure is None:
             return frozenset()
         if self.values_rule.verdict(job.measure) is not None or not job.lacks.isdisjoint(
-            (*self.rule.assets, "values")
+            (*self.rule.assets, VALUES)
         ):
             return frozenset()
         lacking = [one for one in values.variables if values.key(one) not in job.valued]

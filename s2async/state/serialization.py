@@ -24,7 +24,7 @@ from s2async.state.packed import measure_at
 from s2async.state.reader_sql import JOB_COLUMNS
 from s2async.state.records import BandCrop, JobRow, KnownJob, LackRow, Problem, RunRow, SavedRow, StoredCrop
 from s2async.text import public
-from s2async.zonal.wanted import Wanted
+from s2async.zonal.wanted import VALUES, Wanted
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -117,8 +117,8 @@ def selection_values(selection: Selection) -> dict[str, Any]:
 
 
 def value_assets(wanted: Wanted | None) -> tuple[str, ...]:
-    """Keys of what values need: the classification, and the bands. None are needed where none are wanted."""
-    return (scl.ASSET, *wanted.bands) if wanted else ()
+    """What values need, if any: the classification, an area that is not too large, and the bands."""
+    return (scl.ASSET, VALUES, *wanted.bands) if wanted else ()
 
 
 def hash_address(href: str) -> bytes:

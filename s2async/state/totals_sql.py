@@ -55,7 +55,8 @@ FROM absences x
 CROSS JOIN jobs j ON {of_job("x.job")} AND j.status = 'saved'
 CROSS JOIN areas a ON a.id = j.area
 CROSS JOIN items i ON i.id = j.item
-WHERE x.edition = i.edition AND x.missing AND x.asset IN (SELECT value FROM json_each(:assets)) AND {WANTED}
+WHERE x.edition = i.edition AND x.missing AND {WANTED}
+  AND x.asset IN (SELECT value FROM json_each(:assets) UNION SELECT value FROM json_each(:valued))
 GROUP BY x.asset, x.cause ORDER BY x.asset, x.cause
 """  # noqa: S608
 LACKING = f"""

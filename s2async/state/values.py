@@ -21,15 +21,15 @@ from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
 from s2async.state.packed import BLOCK
 from s2async.zonal.asked import Asked, asked
-from s2async.zonal.wanted import AreaValues, Wanted
+from s2async.zonal.wanted import VALUES, AreaValues, Wanted
 
 STEP: Final = "values"
 """The step that computes values: what it was asked is a key of `Wanted.key`. This is a file format."""
 EVIDENCE: Final = "evidence"
 """The step that looks at pixels for what they show of offsets: it is asked about a band. This is a file format."""
 
-_ALWAYS: Final = (scl.ASSET, "values")
-"""What all values need: the classification, and an area that is not too large (`engine.endings.VALUES`)."""
+_ALWAYS: Final = (scl.ASSET, VALUES)
+"""What all values need: the classification, and an area that is not too large."""
 
 Flags: TypeAlias = NDArray[np.bool_]
 """(256,), one for each area of a block."""

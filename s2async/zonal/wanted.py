@@ -13,6 +13,8 @@ COUNTS: Final = ("count", "data_count", "clear_count", "valid_count", "undefined
 """What is counted for every variable: pixels of the area; those whose classification is not 0; those of them whose
 class does not spoil; those of these that the statistics use; and those left out because the index has no value
 there. With weights by coverage, sums of shares take the place of numbers of pixels."""
+VALUES: Final = "values"
+"""What an area lacks that is too large for values: it takes the place of an asset's key."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

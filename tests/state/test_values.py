@@ -378,3 +378,33 @@ def test_pixels_of_a_band_that_is_cut_and_read_count_once(state: State) -> None:
 
         answers.add_evidence(db, job.id, "red", Evidence(5_000, 5, 0), None)
     assert state.evidence(job.scene) == DARK
+
+
+# ---- what is told -----------------------------------------------------------------------------------------
+
+
+def test_bands_that_values_lack_are_told_with_the_files_that_crops_lack(state: State) -> None:
+    begin(state)
+    jobs = add(state, make_scene(assets=ALL), [A, B], SELECTION)
+    lack = Lack(asset="nir", cause=Cause.NOT_THERE, text="why")
+    clear = valued(jobs[0], status=Status.SAVED, measured=measure(), variables=[RED])
+    record(state, replace(clear, lacks=(lack,)), replace(valued(jobs[1], variables=[RED]), lacks=(lack,)))
+    assert state.without(SELECTION).saved == {("nir", Cause.NOT_THERE): 1}
+    assert [(one.area, one.status, one.asset) for one in state.lacking(SELECTION)] == [
+        ("a", "saved", "nir"),
+        ("b", "cloudy", "nir"),
+    ]
+    without = replace(SELECTION, values=None)
+    assert (state.without(without).saved, state.lacking(without)) == ({}, ())
+    assert state.reopen_due(without, now=2**40) == 0
+    with state._writing() as db:
+        db.execute("UPDATE absences SET due = 1")
+    assert state.reopen_due(SELECTION, now=2**40) == 2
+
+
+def test_whole_files_count_the_bands_of_scenes_with_values(state: State, jobs: list[Job]) -> None:
+    add(state, make_scene("S2", minutes=20, assets=ALL), [A], SELECTION)
+    whole = state.whole_files(SELECTION)
+    assert (whole.all.files, whole.saved.files) == (2 * 4, 4), "scl, visual, red and nir"
+    plain = state.whole_files(replace(SELECTION, values=None))
+    assert (plain.all.files, plain.saved.files) == (2 * 2, 2)
