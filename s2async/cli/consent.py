@@ -18,9 +18,8 @@ from s2async.config.model import Config
 from s2async.engine.limits import NO_LIMITS, RunLimits
 from s2async.errors import ConfigError, LocalError, StateError
 from s2async.maintenance import guards, notes
-from s2async.models import Area, Status
+from s2async.models import Area
 from s2async.plan import costs
-from s2async.state.reader import Ledger
 from s2async.text import size
 
 DAY = timedelta(days=1)
@@ -120,18 +119,10 @@ def bytes_ahead(config: Config, areas: Sequence[Area], limits: RunLimits = NO_LI
             share = new / sum((s.end - s.start) / DAY for s in searches)
             ahead = share * whole.bytes + ledger.counts(selection).open * each
             if whole.values:
-                ahead += _valueless(ledger, config) * whole.values / whole.jobs
+                from s2async.export.values import asking  # loads arrays
+
+                ahead += ledger.valueless(asking(config)) * whole.values / whole.jobs
     return min(ahead, limits.most_bytes(each))
-
-
-def _valueless(ledger: Ledger, config: Config) -> float:
-    """How many answered jobs lack values, at most: with new settings, a run opens them."""
-    from s2async.export.values import asking  # loads arrays
-
-    asked = asking(config)
-    jobs = ledger.counts(asked.selection).total
-    complete = ledger.values(asked).rows / len(asked.wanted.variables)
-    return max(0.0, jobs.get(Status.SAVED, 0) + jobs.get(Status.CLOUDY, 0) - complete)
 
 
 def _days(areas: Sequence[Area], periods: Sequence[tuple[datetime, datetime]]) -> NDArray[np.float64]:

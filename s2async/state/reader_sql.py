@@ -191,6 +191,10 @@ SELECT m.item, m.asked, substr(m.cells, 1, {HEADER}) FROM asked j CROSS JOIN ite
 CROSS JOIN answers m ON m.item = j.item AND m.block = j.block AND m.step = 'values' AND m.edition = i.edition
 WHERE j.block = ?
 """  # noqa: S608
+MISSING_FOR_VALUES = """
+SELECT DISTINCT x.job FROM absences x CROSS JOIN items i ON i.id = x.job >> 32
+WHERE x.missing AND x.edition = i.edition AND x.asset IN (SELECT value FROM json_each(?))
+"""
 STORED_CROPS = f"""
 SELECT p.job, p.asset, s.folder, p.file, p.bytes, p.sha256, p.mask, i.item, a.fingerprint,
   s.wanted AND (j.status IN {SPOILT} OR :newest AND {NEWER_HAS_CROP.format(of_kind="")}), NOT s.wanted

@@ -260,6 +260,16 @@ class Totals(StateFile):
             ),
         )
 
+    def valueless(self, asking: Asking) -> int:
+        """Count the answered jobs that a run opens because they lack values.
+
+        Args:
+            asking: which values count.
+        """
+        from s2async.state import value_pages  # see `values`
+
+        return value_pages.lacking(self._each, asking)
+
     def has_asset(self, key: str) -> bool:
         """Whether any item offers this asset in a readable form."""
         return bool(self._first(sql.HAS_KEY, (key,))[0])

@@ -36,6 +36,8 @@ _UNANSWERED: Final = np.array(
     np.uint8,
 )
 """Jobs that may get values, and do not take the place of those of an older edition yet."""
+_ANSWERED: Final = np.array([ord(CODES[s]) for s in (Status.SAVED, Status.CLOUDY, Status.MISSING)], np.uint8)
+"""Jobs that are opened if they lack values."""
 _NEVER: Final = np.array([ord(CODES[s]) for s in (Status.DUPLICATE, Status.OUTSIDE, Status.NODATA)], np.uint8)
 """Jobs without values, whatever is stored: another item counts, or the scene holds too little of the area."""
 
@@ -111,6 +113,47 @@ def counts(read: Read, asking: Asking) -> Mapping[int, tuple[int, int]]:
             dates += int(np.count_nonzero(np.logical_or.reduce(several)))
             found[item] = dates, lines + sum(int(np.count_nonzero(one)) for one in several)
     return {item: both for item, both in found.items() if both[0]}
+
+
+def lacking(read: Read, asking: Asking) -> int:
+    """Count the answered jobs that the next run opens because they lack values, whose files are not missing."""
+    places = [ValuePlace(*row) for row in read(sql.VALUE_PLACES, {"area": None})]
+    assets = serialization.selection_values(asking.selection)["valued"]
+    missing = np.array([job for (job,) in read(sql.MISSING_FOR_VALUES, (assets,))], np.int64)
+    questions = [asked(asking.wanted.key(variable)) for variable in asking.wanted.variables]
+    found = 0
+    for block, several in _by_block(places).items():
+        wanted = np.zeros(BLOCK, bool)
+        wanted[[places[number].area % BLOCK for number in several]] = True
+        has: dict[int, NDArray[np.bool_]] = defaultdict(lambda: np.zeros((len(questions), BLOCK), bool))
+        for item, key, cells in read(sql.SLOTS_OF_BLOCK, (block,)):
+            slots = value_cells.slots_of(cells)
+            for variable, question in enumerate(questions):
+                if asked(key).serves(question):
+                    has[item][variable, slots] = True
+        codes, accepted = _judged(read, block, asking)
+        for item, letters in codes.items():
+            jobs = wanted & accepted[item] & np.isin(letters, _ANSWERED) & ~has[item].all(axis=0)
+            numbers = packed.job_number(item, block * BLOCK) + np.flatnonzero(jobs)
+            found += int(np.count_nonzero(~np.isin(numbers, missing)))
+    return found
+
+
+def _judged(
+    read: Read, block: int, asking: Asking
+) -> tuple[dict[int, NDArray[np.uint8]], dict[int, NDArray[np.bool_]]]:
+    """The codes of the jobs of a block by item, and which of their measurements have values by the rule."""
+    codes: dict[int, NDArray[np.uint8]] = {}
+    accepted: dict[int, NDArray[np.bool_]] = {}
+    for item, letters, cells in read(sql.JUDGED_OF_BLOCK, {"block": block, "rule": asking.selection.rule}):
+        codes[item] = np.frombuffer(letters.encode().ljust(BLOCK), np.uint8)
+        accepted[item] = np.zeros(BLOCK, bool)
+        if cells is not None:
+            measured = packed.unpack_cells(cells)
+            verdicts = asking.judge(measured.values[:, 1:], measured.values.sum(axis=1))
+            accepted[item][measured.slots] = verdicts == 0
+            accepted[item] &= ~np.isin(codes[item], _NEVER)
+    return codes, accepted
 
 
 def _newer(read: Read, asking: Asking) -> Mapping[int, Sequence[int]]:
@@ -241,16 +284,7 @@ def _shown(
                 has[item, variable][slots] = True
     if not has:
         return {}
-    codes: dict[int, NDArray[np.uint8]] = {}
-    accepted: dict[int, NDArray[np.bool_]] = {}
-    for item, letters, cells in read(sql.JUDGED_OF_BLOCK, {"block": block, "rule": asking.selection.rule}):
-        codes[item] = np.frombuffer(letters.encode().ljust(BLOCK), np.uint8)
-        accepted[item] = np.zeros(BLOCK, bool)
-        if cells is not None:
-            measured = packed.unpack_cells(cells)
-            verdicts = asking.judge(measured.values[:, 1:], measured.values.sum(axis=1))
-            accepted[item][measured.slots] = verdicts == 0
-            accepted[item] &= ~np.isin(codes[item], _NEVER)
+    codes, accepted = _judged(read, block, asking)
     visible = {}
     for (item, variable), there in has.items():
         shown = accepted[item] & there

@@ -180,6 +180,19 @@ def test_what_was_found_and_answered_before_is_not_asked_for_again(large: Path, 
     assert ahead(large) == pytest.approx(whole * 91 / 90, rel=0.01)
 
 
+def test_values_are_ahead_of_a_run_as_their_bands_are(tmp_path: Path, stage: Stage) -> None:
+    def of(name: str, assets: list[str], **values: object) -> float:
+        settings = {"values": values} if values else {}
+        path = worlds.write_config(tmp_path, stage.sandbox, name=name, output={"assets": assets}, **settings)
+        return ahead(path)
+
+    plain, red = of("plain", []), of("red", ["red"])
+    strict = of("strict", [], bands=["red"], indices=[], max_area_cloud=0)
+    lax = of("lax", ["red"], bands=["red"], indices=[], max_area_cloud=80)
+    assert plain < strict < red < lax, "where one item of an overpass counts, less is read"
+    assert lax < 2 * red
+
+
 def test_only_days_in_a_season_are_ahead(tmp_path: Path, stage: Stage) -> None:
     path = worlds.write_config(tmp_path, stage.sandbox, run={"confirm_above": "1 KiB"})
     config = Config.load(path)

@@ -13,6 +13,7 @@ from s2async.clouds.scl import SclRule
 from s2async.models import BandEvidence, BatchResult, Cause, Job, Lack, Outcome, Selection, Status
 from s2async.reflectance.decision import Convention
 from s2async.reflectance.evidence import Evidence
+from s2async.state import statuses
 from s2async.state.records import OPEN
 from s2async.state.value_pages import Asking
 from s2async.state.writer import State
@@ -400,6 +401,25 @@ def test_bands_that_values_lack_are_told_with_the_files_that_crops_lack(state: S
     with state._writing() as db:
         db.execute("UPDATE absences SET due = 1")
     assert state.reopen_due(SELECTION, now=2**40) == 2
+
+
+def test_jobs_that_the_next_run_opens_are_counted_before_it(state: State, jobs: list[Job]) -> None:
+    def count(selection: Selection = SELECTION, rule: SclRule = LAX) -> int:
+        assert selection.values is not None
+        return state.valueless(Asking(selection.values, selection, rule.verdicts))
+
+    higher = SclRule.from_percent(classes=[3, 8, 9], max_cloud=95, min_valid=50)
+    assert (count(), count(wanting(variables=(NDWI,))), count(rule=higher)) == (0, 2, 1)
+    lack = Lack(asset="green", cause=Cause.NOT_THERE, text="why")
+    record(state, replace(valued(jobs[1]), lacks=(lack,)))
+    assert count(wanting(variables=(NDWI,))) == 1
+    for selection, rule in ((SELECTION, LAX), (wanting(variables=(NDWI,)), LAX), (SELECTION, higher)):
+        expected = count(selection, rule)
+        with state._writing() as db:
+            db.execute("SAVEPOINT before")
+            changes = statuses.update_all(db, STRICT.verdicts, selection, "", rule.verdicts)
+            db.execute("ROLLBACK TO before")
+        assert sum(changes.values()) == expected
 
 
 def test_whole_files_count_the_bands_of_scenes_with_values(state: State, jobs: list[Job]) -> None:

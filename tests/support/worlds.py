@@ -319,7 +319,7 @@ def write_config(
         "run": {"state": f"{name}-data/state.sqlite", "reserve": "1 MiB"},
     }
     for section, keys in sections.items():
-        settings[section] = {**settings[section], **keys} if isinstance(keys, Mapping) else keys
+        settings[section] = {**settings.get(section, {}), **keys} if isinstance(keys, Mapping) else keys
     path = folder / f"{name}.toml"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(toml(**settings), encoding="utf-8")
