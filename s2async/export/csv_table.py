@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -47,6 +48,13 @@ def write_csv(
     return path
 
 
+def cell_text(value: Value) -> str:
+    """A value as `write` writes it, with quotes where it needs them."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow([_cell(value), ""])
+    return text.getvalue()[: -len(",\r\n")]
+
+
 def identity(*tables: Path) -> str:
     """Tell tables from others of these names: size, time and inode of each; empty where there is none."""
     return " ".join(map(_identity, tables))
@@ -71,11 +79,11 @@ def write(table: Table, file: TextFile) -> int:
     """
     columns = table.columns
     lines = csv.writer(_Lines(file), lineterminator="\r\n")
-    lines.writerow([cell(column) for column in columns])
+    lines.writerow([_cell(column) for column in columns])
     count = 0
     for row in table.rows:
         cells = table.values(row)
-        lines.writerow([cell(cells[column]) for column in columns])
+        lines.writerow([_cell(cells[column]) for column in columns])
         count += 1
     return count
 
@@ -94,8 +102,7 @@ class _Lines:
         self._write(line[:-2] + "\n")
 
 
-def cell(value: Value) -> object:
-    """A value as `csv.writer` takes it."""
+def _cell(value: Value) -> object:
     if isinstance(value, str):
         return f"'{value}" if value[:1] in _FORMULA else value
     if isinstance(value, bool):

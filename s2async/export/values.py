@@ -7,8 +7,6 @@ into few values, so that a million rows are written without an object for each.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -241,7 +239,7 @@ def write_values(state: Ledger, config: Config) -> Path:
 
 def write_csv(rows: ValuesTable, file: TextFile) -> int:
     """Write a table of values as CSV (RFC 4180), as `csv_table.write` does, and return the number of rows."""
-    file.write(",".join(map(_cell, rows.columns)) + "\n")
+    file.write(",".join(map(csv_table.cell_text, rows.columns)) + "\n")
     count = 0
     for columns in rows.blocks():
         texts = [_texts(column, rows.columns[name]) for name, column in columns.items()]
@@ -253,18 +251,11 @@ def write_csv(rows: ValuesTable, file: TextFile) -> int:
 
 def _texts(column: Column, kind: ColumnType) -> list[str]:
     if isinstance(column, Coded):
-        cells = [_cell(value) for value in column.values]
+        cells = [csv_table.cell_text(value) for value in column.values]
         return [cells[code] for code in column.codes.tolist()]
     if kind == "float64":
         return [repr(number) if number == number else "" for number in column.numbers.tolist()]
     return [f"{number:.0f}" if number == number else "" for number in column.numbers.tolist()]
-
-
-def _cell(value: Value) -> str:
-    """A value as a cell, with quotes where it needs them."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerow([csv_table.cell(value), ""])
-    return text.getvalue()[: -len(",\r\n")]
 
 
 # ---- rows -------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from s2async.cli import status
 from s2async.cli.commands import cli
 from s2async.config.model import Config
 from s2async.errors import ConfigError
+from s2async.export import csv_table
 from s2async.export import values as value_tables
 from s2async.models import Attribute, BandEvidence, BatchResult, Job, Outcome, Status
 from s2async.reflectance.evidence import Evidence
@@ -260,6 +261,6 @@ def test_a_configuration_without_values_says_what_to_add(filled: Filled) -> None
 
 def test_a_cell_is_read_back_as_it_was() -> None:
     texts: list[Any] = ['a,"b"', "a\rb", " x ", "", None, 7, True, date(2022, 1, 1)]
-    line = ",".join(map(value_tables._cell, texts))
+    line = ",".join(map(csv_table.cell_text, texts))
     (row,) = csv.reader(io.StringIO(line, newline=""))
     assert row == ['a,"b"', "a\rb", " x ", "", "", "7", "true", "2022-01-01"]
