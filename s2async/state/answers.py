@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 
 from s2async import reasons
 from s2async.catalog.facts import Conventions, facts
-from s2async.models import BandEvidence, FileFact, Job, Lack, Outcome, Product, Selection, Status
+from s2async.models import (
+    BandEvidence,
+    BatchResult,
+    Cause,
+    FileFact,
+    Job,
+    Lack,
+    Outcome,
+    Product,
+    Selection,
+    Status,
+)
 from s2async.reflectance.decision import decide, is_reflectance
 from s2async.reflectance.evidence import Evidence
 from s2async.state import jobs, measures, reader_sql, statuses, values
@@ -59,6 +71,28 @@ def accept(
             lacking = {absence.asset for absence in outcome.lacks}
             there = {crop.asset for crop in outcome.products}.union(measured if outcome.measure else ())
             db.executemany(sql.DROP_ABSENCE, [(job.id, asset) for asset in there - lacking])
+
+
+def without_premature(db: Connection, item: int, result: BatchResult) -> BatchResult:
+    """Leave the jobs of a result open that lack an asset which their item did not name, but does by now."""
+    lacking = {
+        lack.asset
+        for outcome in result.outcomes
+        for lack in outcome.lacks
+        if lack.cause is Cause.NO_ASSET and not lack.known
+    }
+    named = {key for (key,) in db.execute(reader_sql.ASSETS_OF_ITEM, (item,))} & lacking if lacking else set()
+    if not named:
+        return result
+    done: list[Outcome] = []
+    left = [*result.left]
+    for outcome in result.outcomes:
+        if any(lack.asset in named and lack.cause is Cause.NO_ASSET for lack in outcome.lacks):
+            products, results = outcome.products, outcome.results
+            left.append(replace(outcome.job, measure=outcome.measure, products=products, results=results))
+        else:
+            done.append(outcome)
+    return replace(result, outcomes=tuple(done), left=tuple(left))
 
 
 def _answer(outcome: Outcome) -> jobs.Answer:

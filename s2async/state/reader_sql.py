@@ -93,6 +93,7 @@ ITEM_COLUMNS = (
 """In the order of `serialization.item_values`."""
 FIND_ITEM = f"SELECT id, {ITEM_COLUMNS} FROM items WHERE collection = ? AND item = ?"  # noqa: S608
 ITEM = f"SELECT id, {ITEM_COLUMNS} FROM items WHERE id = ?"  # noqa: S608
+ASSETS_OF_ITEM = "SELECT e.key FROM items i CROSS JOIN json_each(i.assets) e WHERE i.id = ?"
 ITEM_EDITION = "SELECT id, version, base, assets FROM items WHERE collection = ? AND item = ?"
 
 # ---- rows of tables, and crops ---------------------------------------------------------------------------

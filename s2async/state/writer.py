@@ -331,7 +331,8 @@ class State(Folders, Bands):
         """Record the answers of a batch and its traffic, and the traffic beside it since the last call.
 
         Jobs that are left stay open, with what was measured and saved, so that no run does this again. Jobs that
-        are undecided stay open, with their measurements.
+        are undecided stay open, with their measurements. So do jobs that lack an asset which a search has found
+        meanwhile: the items of a rebuilt state know no others than those of their crops.
 
         An answer is rejected when a search has replaced the edition of its item meanwhile: the job stays open. Its
         crops may have overwritten crops of the new edition, so the records of these are also removed.
@@ -349,6 +350,7 @@ class State(Folders, Bands):
                 return
             item = self._present(done[0].scene)
             if item is not None:
+                result = answers.without_premature(db, item, result)
                 unanswered = (*result.undecided, *result.left)
                 measures.note(db, [(job.id, job.measure) for job in unanswered if job.measure])
                 answers.add_files(db, item, result.files)

@@ -129,6 +129,25 @@ def test_jobs_that_are_left_keep_their_results(state: State) -> None:
     assert again.valued == asked(WANTED, RED)
 
 
+def test_a_job_stays_open_that_lacks_an_asset_which_a_search_has_found_meanwhile(state: State) -> None:
+    begin(state)
+    bare = make_scene(assets=("red", "visual"))  # as from the tags of a crop
+    (job,) = add(state, bare, [A], SELECTION)
+    assert add(state, make_scene(assets=ALL), [A], SELECTION) == []
+    lack = Lack(asset="scl", cause=Cause.NO_ASSET, text="why")
+    outcome = Outcome(
+        job=job, status=Status.SAVED, measure=measure(), products=(make_product(job),), lacks=(lack,)
+    )
+    record(state, outcome)
+    assert state.counts(SELECTION).total == {OPEN: 1}
+    (again,) = opened(state)
+    assert (again.saved, again.measure) == (frozenset({"visual"}), measure())
+    assert not again.lacks
+    unknown = Lack(asset="swir16", cause=Cause.NO_ASSET, text="why")
+    record(state, replace(outcome, lacks=(unknown,)))
+    assert state.counts(SELECTION).total == {"saved": 1}
+
+
 def test_what_is_pruned_has_no_values(state: State, jobs: list[Job]) -> None:
     state.sync_areas([B, C])
     state.commit_folders()
