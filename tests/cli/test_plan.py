@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -182,7 +183,7 @@ def test_what_was_found_and_answered_before_is_not_asked_for_again(large: Path, 
 
 def test_values_are_ahead_of_a_run_as_their_bands_are(tmp_path: Path, stage: Stage) -> None:
     def of(name: str, assets: list[str], **values: object) -> float:
-        settings = {"values": values} if values else {}
+        settings: dict[str, Any] = {"values": values} if values else {}
         path = worlds.write_config(tmp_path, stage.sandbox, name=name, output={"assets": assets}, **settings)
         return ahead(path)
 
