@@ -157,6 +157,8 @@ def _windows(polygons: NDArray[np.object_], grid: Grid) -> Integers:
 
 def _covered(polygons: NDArray[np.object_], grid: Grid) -> list[tuple[Integers, NDArray[np.float32]]]:
     """For each polygon the cells that it touches, numbered from 0 row by row over the raster, and their shares."""
+    if not len(polygons):  # exactextract refuses an empty list
+        return []
     west, north, east, south = grid.bounds
     # exactextract wants values to summarise: any will do, and this array of them has one byte
     values = np.broadcast_to(np.uint8(1), (grid.height, grid.width))
