@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from s2async.models import Cause, Outcome, Status
+from s2async.models import BandEvidence, Cause, Outcome, Status
 from s2async.reasons import OUTAGE, SETTINGS, Again, counted
 from s2async.text import listing, origin
 
@@ -72,6 +72,7 @@ class Servers:
             if lack.host and not lack.known and lack.cause in OUTAGE and lack.asset not in alone
         }
         given = {product.asset for product in outcome.products}
+        given.update(result.asset for result in outcome.results if isinstance(result, BandEvidence))
         if outcome.status is Status.OUTSIDE or (outcome.measure is not None and job.measure is None):
             given.update(self._measured)
         hosts = {origin(job.scene.assets[key].href) for key in given if key in job.scene.assets}
@@ -116,7 +117,7 @@ def _outage(host: str, tally: _Tally, again: Again) -> str:
 
 # ---- all jobs of the state ----------------------------------------------------------------------------------
 
-_UNREAD: Final = frozenset(Cause) - {Cause.NETWORK, Cause.CHANGED, Cause.CRASH, Cause.SMALL}
+_UNREAD: Final = frozenset(Cause) - {Cause.NETWORK, Cause.CHANGED, Cause.CRASH, Cause.SMALL, Cause.LARGE}
 """Failures that have to do with what the files are, or where; others are told one by one."""
 
 

@@ -66,6 +66,7 @@ class Cause(StrEnum):
     NETWORK = "network"
     CRASH = "crash"
     SMALL = "small"
+    LARGE = "large"
 
     @property
     def words(self) -> str:
@@ -90,6 +91,7 @@ _CAUSES: Final = {
     Cause.NETWORK: "no answer from the server",
     Cause.CRASH: "set aside after a crash",
     Cause.SMALL: "area too small",
+    Cause.LARGE: "area too large",
 }
 
 
@@ -339,8 +341,8 @@ class Job:
     valued: frozenset[str] = frozenset()
     """What was asked of this edition and has an answer (`zonal.wanted.Wanted.key`): it is not computed again."""
     clear_pixels: bytes | None = None
-    """The pixels of the area that are clear, when this run has read the classification before: a bit for each
-    pixel of the area in the order of `masks.plan.GridPlan`, on the grid on which values are counted."""
+    """The pixels of the area that are clear, and those that have data, when this run has read the classification
+    before: as `engine.clear_pixels` packs them, on the grid on which values are counted."""
 
     @property
     def stem(self) -> str:

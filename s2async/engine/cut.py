@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final, TypeAlias, TypeVar
 
 from s2async import file_batches
 from s2async._version import __version__
-from s2async.catalog.facts import facts
 from s2async.clouds.shares import cloud_percent, valid_percent
 from s2async.cog.download import all_of
+from s2async.cog.grid import Cutout
 from s2async.cog.source import Source
-from s2async.engine import saving
+from s2async.engine import band_offsets, saving
 from s2async.engine.saving import Encoded
 from s2async.engine.scene_files import Part
-from s2async.engine.step import Bench
+from s2async.engine.step import Bench, each_asset
 from s2async.engine.tools import Settings
 from s2async.errors import CorruptFile
 from s2async.file_batches import NewFile
@@ -25,7 +27,7 @@ from s2async.output import band_tags, crops
 from s2async.output import quicklook as quicklooks
 from s2async.output.geotiff import Crop
 from s2async.reflectance.convert import harmonised
-from s2async.reflectance.decision import Basis, decide, is_reflectance
+from s2async.reflectance.decision import Basis, is_reflectance
 from s2async.reflectance.evidence import Evidence
 from s2async.text import public, shown
 
@@ -34,6 +36,8 @@ ENCODED_TOGETHER: Final = 8
 FEW: Final = 64
 """Crops that are encoded in groups of this size; of more crops, the groups are larger."""
 T = TypeVar("T")
+Save: TypeAlias = Callable[[str, Sequence[tuple[Job, Part]]], Awaitable[None]]
+"""Encodes and saves the crops of an asset, of which the pixels of some jobs are given."""
 
 
 class Cut:
@@ -50,37 +54,57 @@ class Cut:
         self._files = bench.files
         self.assets = bench.settings.assets
 
+    async def run(self) -> None:
+        """Cut asset by asset."""
+        await each_asset(self, self._files)
+
     def wanting(self, asset: str) -> list[Job]:
         """The jobs whose crop of an asset is neither on disk nor known to be impossible."""
         return self._endings.wanting(asset)
 
     async def do(self, asset: Asset, jobs: Sequence[Job], /) -> None:
         """Cut and save the crops of one asset."""
+        async with self.saving() as save:
+            await self._cut(asset, jobs, save)
+
+    @asynccontextmanager
+    async def saving(self) -> AsyncIterator[Save]:
+        """Lend a function that encodes the crops of an asset and begins to save them; all are saved in the end.
+
+        The function needs the pixels only until it returns.
+        """
         saves: list[asyncio.Future[None]] = []
         try:
-            await self._cut(asset, jobs, saves)
+            yield partial(self._encode_all, saves)
         finally:  # crops that are encoded count, whatever happens to the others
             await asyncio.gather(*saves)
 
-    def finish(self) -> None:
-        """Nothing follows from this step before all steps are done."""
+    async def places(self, source: Source, jobs: Sequence[Job]) -> list[tuple[Job, Cutout]]:
+        """Where the areas of jobs, which the cloud rule has measured, lie in a file.
 
-    async def _cut(self, asset: Asset, jobs: Sequence[Job], saves: list[asyncio.Future[None]]) -> None:
-        """Encode the crops of the jobs whose blocks are intact, begin to save them, and release the pixels."""
-        kept = self._files.kept.get(asset.key, {})
-        if all(job.id in kept for job in jobs):
-            await self._encode_all(asset.key, [(job, kept[job.id]) for job in jobs], saves)
-            return
-        source = await self._files.source(asset)
+        Raises:
+            CorruptFile: the file does not reach one of them, or its CRS cannot be used.
+        """
         places = await self._files.cutouts(source, jobs)
         inside = [(job, place) for job, place in zip(jobs, places, strict=True) if place is not None]
         if len(inside) < len(jobs):
-            raise CorruptFile(f"does not reach an area that the cloud rule has measured: {shown(asset.href)}")
-        async with self._files.pixels(source, inside) as parts:
-            await self._encode_all(asset.key, parts, saves)
+            raise CorruptFile(
+                f"does not reach an area that the cloud rule has measured: {shown(source.asset.href)}"
+            )
+        return inside
+
+    async def _cut(self, asset: Asset, jobs: Sequence[Job], save: Save) -> None:
+        """Encode the crops of the jobs whose blocks are intact, begin to save them, and release the pixels."""
+        kept = self._files.kept.get(asset.key, {})
+        if all(job.id in kept for job in jobs):
+            await save(asset.key, [(job, kept[job.id]) for job in jobs])
+            return
+        source = await self._files.source(asset)
+        async with self._files.pixels(source, await self.places(source, jobs)) as parts:
+            await save(asset.key, parts)
 
     async def _encode_all(
-        self, key: str, parts: Sequence[tuple[Job, Part]], saves: list[asyncio.Future[None]]
+        self, saves: list[asyncio.Future[None]], key: str, parts: Sequence[tuple[Job, Part]]
     ) -> None:
         def work(some: Sequence[tuple[Job, Part]]) -> list[Encoded]:
             return [self._encode(job, part, found.get(job.id), numbers) for job, part in some]
@@ -130,14 +154,12 @@ class Cut:
         Later evidence may settle a doubt, and an offset that was subtracted cannot be added again where values
         fell below zero. So a doubtful band is cut as published; it is converted when the run ends.
         """
-        scene, settings = self._files.scene, self._settings
-        said, stated = settings.conventions.of(scene), band_tags.stated(source.layout)
-        known = facts(scene, key, convention_override=said, tag=stated)
-        offset = decide(key, known, sum(found, self._files.evidence))
+        files, settings = self._files, self._settings
+        offset = band_offsets.decided(files, settings, key, source.layout, sum(found, Evidence()))
         return Numbers(
             offset=offset.dn,
             basis=str(offset.basis),
-            baseline=scene.baseline,
+            baseline=files.scene.baseline,
             harmonised=settings.harmonised and offset.basis is not Basis.DOUBTFUL,
         )
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from s2async import reasons
 from s2async.catalog.assets import NO_ASSET
+from s2async.clouds import scl
 from s2async.clouds.rule import CloudRule
 from s2async.errors import NotAllowed, RemoteError
 from s2async.models import Asset, Batch, Cause, CloudMeasure, Job, Lack, Outcome, Product, Status
 from s2async.text import origin
+from s2async.zonal.wanted import VALUES, AreaValues, Variable, Wanted
 
 
 class Endings:
@@ -20,22 +22,44 @@ class Endings:
         batch: jobs of one scene.
         rule: judges measurements.
         assets: to be cut; none to measure only.
+        wanted: values of the areas; None for none.
+        values_rule: judges whether an area and date has values; None when none are wanted.
     """
 
-    def __init__(self, batch: Batch, rule: CloudRule, assets: Sequence[str]) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        rule: CloudRule,
+        assets: Sequence[str],
+        wanted: Wanted | None = None,
+        values_rule: CloudRule | None = None,
+    ) -> None:
         self.measures: dict[int, CloudMeasure] = {
             job.id: job.measure for job in batch.jobs if job.measure and job.measure.rule == rule.name
         }
         """What the rule counted, by job."""
         self.products: dict[int, list[Product]] = {job.id: [*job.products] for job in batch.jobs}
         """Crops that were written, by job."""
-        self.results: dict[int, list[object]] = {}
+        self.results: dict[int, list[object]] = {job.id: [*job.results] for job in batch.jobs if job.results}
         """Results of other kinds of steps, by job."""
+        self.clear_pixels: dict[int, bytes] = {
+            job.id: job.clear_pixels for job in batch.jobs if job.clear_pixels is not None
+        }
+        """What values need of the classification, by job; see `engine.clear_pixels`."""
         self._batch = batch
         self._rule = rule
         self._assets = assets
         self._needed = tuple(dict.fromkeys((*rule.assets, *assets)))
-        """All assets that the jobs need, those of the rule first."""
+        """All assets that the jobs need for their crops, those of the rule first."""
+        self._values_rule = values_rule
+        self._variables = {wanted.key(variable): variable for variable in wanted.variables} if wanted else {}
+        """What is wanted, by what is asked."""
+        self._valued = (scl.ASSET, *wanted.bands) if wanted else ()
+        """All assets that values need."""
+        self._valid: dict[int, bool] = {}
+        """Whether the rule of values accepts a measurement, by job."""
+        self._spoilt: dict[int, Status] = {}
+        """What becomes of jobs that are not clear, and whose values are still to be computed."""
         self._outcomes: dict[int, Outcome] = {}
         self._lacks: dict[int, dict[str, Lack]] = {job.id: self._known_lacks(job) for job in batch.jobs}
         """By job and asset: what is not requested, and what was requested and could not be read."""
@@ -67,7 +91,27 @@ class Endings:
 
     def wanting(self, asset: str) -> list[Job]:
         """Jobs for which an asset must be cut."""
-        return [job for job in self.open() if asset not in job.saved and asset not in self._lacks[job.id]]
+        return [
+            job
+            for job in self.open()
+            if asset not in job.saved
+            and asset not in self._lacks[job.id]
+            and job.id not in self._spoilt
+            and not any(product.asset == asset for product in self.products[job.id])
+        ]
+
+    def has_values(self, job: Job) -> bool:
+        """Whether the area has values on this date: whether its measurement is accepted."""
+        measured = self.measures.get(job.id)
+        if self._values_rule is None or measured is None:
+            return False
+        if job.id not in self._valid:
+            self._valid[job.id] = self._values_rule.verdict(measured) is None
+        return self._valid[job.id]
+
+    def pending(self, job: Job) -> Mapping[str, Variable]:
+        """The variables that are to be computed for a job, by what is asked."""
+        return self._possible(job) if self.has_values(job) else {}
 
     def lacking(self, asset: str) -> set[int]:
         """The jobs that lack an asset."""
@@ -86,44 +130,55 @@ class Endings:
             if job.id not in self._outcomes:
                 self._lacks[job.id].setdefault(asset.key, lack)
 
+    def refuse_values(self, job: Job, why: str) -> None:
+        """Note that there will be no values of an area, and why; this says nothing about its crops."""
+        self._lacks[job.id][VALUES] = Lack(asset=VALUES, cause=Cause.LARGE, text=why)
+
     def forget(self, key: str, jobs: Sequence[Job]) -> None:
         """Drop what the first try of an asset gave for these jobs, before the second."""
         for job in jobs:
             self._outcomes.pop(job.id, None)
             self._lacks[job.id].pop(key, None)
+            self._valid.pop(job.id, None)
 
     # ---- what follows ----
 
     def judge(self) -> None:
         """End the jobs that are not clear, and those that could not be measured."""
+        self._spoilt.clear()
         for job in self.open():
             measured = self.measures.get(job.id)
             status = self._rule.verdict(measured) if measured else None
             if measured and status:
-                small = measured.total == 0
-                reason = "no centre of a pixel lies in the area: it is too small" if small else ""
-                self.end(job, status, reason, cause=Cause.SMALL if small else None)
+                if self.pending(job):
+                    self._spoilt[job.id] = status
+                else:
+                    self._end_spoilt(job, status, measured)
             elif lacks := self._lacks[job.id]:
                 gone = [lacks[key] for key in self._rule.assets if key in lacks]
-                # an earlier measurement counts even when its file is missing by now
-                if gone and not (measured and all(lack.missing for lack in gone)):
+                if gone and not measured:  # an earlier measurement counts even when its file is missing by now
                     self._end_lacking(job, [lacks[key] for key in self._needed if key in lacks])
 
     def give_up(self) -> None:
-        """End the jobs for which no wanted asset can be had: their cloud cover does not matter."""
+        """End the jobs for which no wanted asset can be had, and no values: their cloud cover does not matter."""
         for job in self.open():
             lacks = self._lacks[job.id]
             hopeless = self._assets and all(key in lacks for key in self._assets)
-            if hopeless and not job.saved.intersection(self._assets):
+            if hopeless and not job.saved.intersection(self._assets) and not self._may_have_values(job):
                 self._end_lacking(job, [lacks[key] for key in self._assets])
 
     def end_all(self) -> None:
-        """End the remaining jobs, which are clear, according to the crops that they have and lack."""
+        """End the remaining jobs, which are clear, according to what they have and lack."""
         for job in self.open():
+            if status := self._spoilt.get(job.id):
+                self._end_spoilt(job, status, self.measures[job.id])
+                continue
             there = job.saved.union(product.asset for product in self.products[job.id])
             found = self._lacks[job.id]
-            lacks = [found[key] for key in self._assets if key in found and key not in there]
-            if lacks and not (there.intersection(self._assets) and all(lack.missing for lack in lacks)):
+            cut = [found[key] for key in self._assets if key in found and key not in there]
+            lacks = [*cut, *(lack for lack in self._value_lacks(job) if lack not in cut)]
+            in_vain = cut and not there.intersection(self._assets)
+            if in_vain or not all(lack.missing for lack in lacks):
                 self._end_lacking(job, lacks)
             else:
                 self.end(job, Status.SAVED, f"without {reasons.told(lacks)}" if lacks else "", lacks=lacks)
@@ -151,14 +206,65 @@ class Endings:
             results=tuple(self.results.get(job.id, ())),
         )
 
+    # ---- values ----
+
+    def _possible(self, job: Job) -> Mapping[str, Variable]:
+        """The variables that a job has not, and whose files may be read."""
+        lacks = self._lacks[job.id]
+        if not (lacks or job.valued or job.id in self.results):
+            return self._variables
+        there = self._answered(job)
+        if VALUES in lacks or (scl.ASSET in lacks and job.id not in self.clear_pixels):
+            return {}
+        return {
+            key: variable
+            for key, variable in self._variables.items()
+            if key not in there and not any(band in lacks for band in variable.bands)
+        }
+
+    def _answered(self, job: Job) -> set[str]:
+        """What was asked for a job and has an answer."""
+        found = self.results.get(job.id, ())
+        return {*job.valued, *(result.key for result in found if isinstance(result, AreaValues))}
+
+    def _may_have_values(self, job: Job) -> bool:
+        """Whether there are values of a job, or may be."""
+        if job.id in self.measures and not self.has_values(job):
+            return False
+        return bool(self._possible(job)) or not self._answered(job).isdisjoint(self._variables)
+
+    def _value_lacks(self, job: Job) -> list[Lack]:
+        """The assets for want of which a job has not all values that it should have."""
+        lacks = self._lacks[job.id]
+        if not lacks or not self.has_values(job):
+            return []
+        there = self._answered(job)
+        needed = {
+            key
+            for asked, variable in self._variables.items()
+            if asked not in there
+            for key in (VALUES, scl.ASSET, *variable.bands)
+        }
+        return [lacks[key] for key in (VALUES, *self._valued) if key in needed and key in lacks]
+
     # ---- helpers ----
+
+    def _end_spoilt(self, job: Job, status: Status, measured: CloudMeasure) -> None:
+        """End a job that is not clear: FAILED when it lacks values that may still be had."""
+        lacks = self._value_lacks(job)
+        if not all(lack.missing for lack in lacks):
+            self._end_lacking(job, lacks)
+            return
+        small = measured.total == 0
+        reason = "no centre of a pixel lies in the area: it is too small" if small else ""
+        self.end(job, status, reason, cause=Cause.SMALL if small else None, lacks=lacks)
 
     def _known_lacks(self, job: Job) -> dict[str, Lack]:
         """What a job lacks before any request: what its item does not offer, and what is not due again."""
         scene = self._batch.scene
         found = {lack.asset: lack for lack in job.lacks if not lack.again}
-        for key in self._needed:
-            if key not in scene.assets and key not in job.saved:
+        for key in dict.fromkeys((*self._needed, *self._valued)):
+            if key not in scene.assets and (key not in job.saved or key in self._valued):
                 reason = scene.absent.get(key, NO_ASSET)
                 before = found.get(key)
                 if before is None or (before.cause, before.text) != (reason.cause, reason.text):
@@ -189,4 +295,6 @@ class Endings:
             saved=job.saved | {product.asset for product in products},
             products=tuple(products),
             lacks=tuple((known | missing).values()),
+            results=tuple(self.results.get(job.id, ())),
+            clear_pixels=self.clear_pixels.get(job.id),
         )

@@ -1,4 +1,4 @@
-"""Many areas of a scene at once, by the plan of the file's grid: where they lie, and how often each class occurs.
+"""Many areas of a scene at once, by the plan of a grid: where they lie, how often each class occurs, their pixels.
 
 For a few areas `cog.polygon_mask` is faster: it keeps what it has drawn, and a plan costs about the same for one
 area as for a hundred. See `tools.MANY`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from s2async.cog.polygon_mask import cutout
 from s2async.cog.tiff import Layout
 from s2async.errors import CorruptFile
 from s2async.masks import gather
+from s2async.masks.gather import Gather
 from s2async.masks.plan import GridPlan
 from s2async.masks.store import Plans
 from s2async.masks.sweep import Sweep
@@ -62,6 +63,8 @@ class Places:
     plan: GridPlan
     indices: NDArray[np.int64]
     """(n,) of the areas in the plan."""
+    factor: int = 1
+    """How many pixels of the plan a pixel of the file has on each side."""
 
     @classmethod
     def of(cls, plans: Plans, areas: Sequence[Area], layout: Layout) -> Places:
@@ -92,11 +95,27 @@ class Places:
 
     def rows_under(self) -> dict[int, int]:
         """How many rows of each block, from its top, hold the lowest pixel inside any of the areas."""
-        return gather.rows_under(self.plan, self.indices, self.layout)
+        return gather.rows_under(self.plan, self.indices, self.layout, factor=self.factor)
+
+
+class Target(Protocol):
+    """Takes the pixels of many areas, block by block; blocks may come in several threads."""
+
+    def rows_under(self) -> Mapping[int, int]:
+        """How many rows of each block, from its top, it needs."""
+        ...
+
+    def take(self, block: Window, pixels: NDArray[Any]) -> None:
+        """Take the pixels of a block: (bands, rows, columns)."""
+        ...
+
+    def touching(self, damaged: Mapping[int, CorruptFile]) -> Mapping[int, CorruptFile]:
+        """The areas, by index, that lack pixels because of damaged blocks, and what is wrong with these."""
+        ...
 
 
 class Histograms:
-    """Counts classes inside many areas, block by block; blocks may come in several threads.
+    """Counts classes inside many areas: a `Target`.
 
     Args:
         places: of the areas.
@@ -110,6 +129,10 @@ class Histograms:
         self.counts = np.zeros((len(places.indices), bins), np.int64)
         """(n, bins) pixels of each area by value."""
 
+    def rows_under(self) -> Mapping[int, int]:
+        """How many rows of each block, from its top, hold the lowest pixel inside any of the areas."""
+        return self._places.rows_under()
+
     def take(self, block: Window, pixels: NDArray[Any]) -> None:
         """Count the pixels of a block: (1, rows, columns) of an unsigned type."""
         with self._lock:
@@ -121,4 +144,42 @@ class Histograms:
             index: error
             for block, error in damaged.items()
             for index in self._sweep.touching(tiles.window_of(self._places.layout, block)).tolist()
+        }
+
+
+class Gathered:
+    """Gathers the pixels of many areas, each repeated where the plan is finer than the file: a `Target`.
+
+    Args:
+        places: of the areas.
+    """
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._gather = Gather(places.plan, places.indices, places.layout.dtype, factor=places.factor)
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """(pixels,) of all areas one after another, in the plan's order; 0 where no block has brought them."""
+        return self._gather.values
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """(n + 1,) where the pixels of each area begin."""
+        return self._gather.starts
+
+    def rows_under(self) -> Mapping[int, int]:
+        """How many rows of each block, from its top, hold the lowest pixel inside any of the areas."""
+        return self._places.rows_under()
+
+    def take(self, block: Window, pixels: NDArray[Any]) -> None:
+        """Take the pixels of a block: (1, rows, columns)."""
+        self._gather.take(block, pixels[0])
+
+    def touching(self, damaged: Mapping[int, CorruptFile]) -> dict[int, CorruptFile]:
+        """The areas whose windows touch damaged blocks, by index, and why their pixels are not there."""
+        return {
+            index: error
+            for block, error in damaged.items()
+            for index in self._gather.touching(tiles.window_of(self._places.layout, block)).tolist()
         }

@@ -1,4 +1,7 @@
-"""The step that measures the cloud cover of the areas; its result is a `CloudMeasure` for each job."""
+"""The step that measures the cloud cover of the areas; its result is a `CloudMeasure` for each job.
+
+Where values are wanted, it also notes which pixels are clear, so that the classification is read once.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from s2async.clouds.rule import AreaPixels, CountingRule
 from s2async.cog import reader
 from s2async.cog.grid import Cutout
 from s2async.cog.source import Source
-from s2async.engine.step import Bench
+from s2async.engine.clearing import Clearing
+from s2async.engine.many import Histograms
+from s2async.engine.step import Bench, each_asset
 from s2async.errors import CorruptFile
 from s2async.models import Asset, Job, Status
 from s2async.text import shown
@@ -26,9 +31,15 @@ class Measure:
         self._files = bench.files
         self._rule = bench.settings.rule
         self._cut = frozenset(bench.settings.assets)
+        self._clearing = Clearing(bench)
         self._found: dict[int, dict[str, AreaPixels]] = {}
         """By job, the pixels of assets that were read, while the rule needs further ones."""
         self.assets = self._rule.assets
+
+    async def run(self) -> None:
+        """Measure; then end the jobs that are not clear, and those that could not be measured."""
+        if await each_asset(self, self._files):
+            self._endings.judge()
 
     def wanting(self, asset: str) -> list[Job]:  # noqa: ARG002 - a rule needs all its assets
         """The jobs without a measurement."""
@@ -49,7 +60,13 @@ class Measure:
                 inside.append((job, place))
         if not inside:
             return
-        async with self._files.pixels(source, inside) as parts:
+        if self._clearing.is_by(asset.key):
+            own = {job.id: place for job, place in inside}
+            fine = await self._files.fine_places(source, [job for job, _ in inside])
+            reading = self._clearing.windows(source, fine, [job for job, _ in inside], own)
+        else:
+            reading = self._files.pixels(source, inside)
+        async with reading as parts:
             last = asset.key == self.assets[-1]
             for job, part in parts:
                 found = self._found.setdefault(job.id, {})
@@ -71,11 +88,19 @@ class Measure:
         """Measure many jobs by the plan of the file's grid; returns those of areas that are too large for it."""
         if not isinstance(self._rule, CountingRule):
             raise TypeError(f"{self._rule.name} does not count values")
-        places, counts = await self._files.histograms(source, jobs, self._rule.bins)
+        places = await self._files.places(source, jobs)
+        histograms = Histograms(places, self._rule.bins)
+        skipped = places.skipped
+        if self._clearing.is_by(source.asset.key):
+            fine = await self._files.fine_places(source, jobs)
+            skipped = skipped | [not fine.is_planned(position) for position in range(len(jobs))]
+            await self._clearing.scan(source, fine, jobs, histograms)
+        else:
+            await self._files.scan(source, jobs, histograms)
         lacking = self._endings.lacking(source.asset.key)
-        measures = self._rule.measures(counts, places.totals)
+        measures = self._rule.measures(histograms.counts, places.totals)
         rest = []
-        flags = zip(places.touched.tolist(), places.skipped.tolist(), strict=True)
+        flags = zip(places.touched.tolist(), skipped.tolist(), strict=True)
         for job, measured, (touched, skipped) in zip(jobs, measures, flags, strict=True):
             if skipped:
                 rest.append(job)
@@ -84,7 +109,3 @@ class Measure:
             elif job.id not in lacking:
                 self._endings.measures[job.id] = measured
         return rest
-
-    def finish(self) -> None:
-        """End the jobs that are not clear, and those that could not be measured."""
-        self._endings.judge()

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from s2async.clouds import scl
 from s2async.cog import reader
 from s2async.cog import source as sources
-from s2async.cog.grid import Cutout
+from s2async.cog.grid import Cutout, Grid, Window
 from s2async.cog.polygon_mask import cutout, is_known
 from s2async.cog.source import Source
 from s2async.engine import many
 from s2async.engine.endings import Endings
-from s2async.engine.many import Histograms, Places
+from s2async.engine.fine_places import FinePlaces, is_large
+from s2async.engine.many import Places, Target
 from s2async.engine.tools import Settings, Tools
 from s2async.errors import BadAnswer, CorruptFile, FileChanged, HostParked, RemoteError
 from s2async.log import log
+from s2async.masks.fine_grid import fine_grid
 from s2async.models import Area, Asset, Batch, FileFact, Job
 from s2async.reflectance.evidence import Evidence
 from s2async.text import shown
 
 _log = logging.getLogger("s2async.engine")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,19 +164,24 @@ class SceneFiles:
         """Whether the areas of jobs are located and measured together."""
         return self._tools.are_many(len(jobs))
 
-    async def cutouts(self, source: Source, jobs: Sequence[Job]) -> list[Cutout | None]:
+    async def cutouts(self, source: Source, jobs: Sequence[Job], grid: Grid | None = None) -> list[Cutout | None]:
         """Where the areas of jobs lie in a file; None for an area that it does not touch.
+
+        Args:
+            source: the file.
+            jobs: of the areas.
+            grid: another grid of the same ground, on which they are to be located.
 
         Raises:
             CorruptFile: the file's CRS cannot be used.
         """
-        areas, grid = [job.area for job in jobs], source.layout.grid
+        areas, grid = [job.area for job in jobs], grid or source.layout.grid
         loop, tools = asyncio.get_running_loop(), self._tools
 
         def work(some: Sequence[Area] = areas) -> list[Cutout | None]:
             return [cutout(area, grid) for area in some]
 
-        try:
+        with _known_crs(source):
             if tools.alone:
                 found = [await loop.run_in_executor(tools.pool_for([job]), work, [job.area]) for job in jobs]
                 return [place for (place,) in found]
@@ -180,52 +190,90 @@ class SceneFiles:
             if all(is_known(area, grid) for area in areas):
                 return work()  # at once: a thread would first finish the decoding that waits for it
             return await loop.run_in_executor(tools.pool, work)
-        except ValueError as error:
-            raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error
 
-    async def histograms(self, source: Source, jobs: Sequence[Job], bins: int) -> tuple[Places, NDArray[np.int64]]:
-        """Count the values of an asset of the cloud rule inside many areas, without keeping its pixels.
-
-        Jobs whose blocks are damaged lack the asset, and must be left out.
-
-        Args:
-            source: the file, of one band and an unsigned type; `reader.scans` must be true for it.
-            jobs: of the areas.
-            bins: of each histogram; the last one counts all higher values, too.
-
-        Returns:
-            Where the areas lie, and (jobs, bins) counts; all are 0 for areas without a window.
+    async def places(self, source: Source, jobs: Sequence[Job]) -> Places:
+        """Where the areas of many jobs lie in a file.
 
         Raises:
             CorruptFile: the file's CRS cannot be used.
         """
+        plans, areas = self._tools.plans, [job.area for job in jobs]
+        return await self._located(source, lambda: Places.of(plans, areas, source.layout))
+
+    async def fine_places(self, source: Source, jobs: Sequence[Job]) -> FinePlaces:
+        """Where the areas of jobs lie on the grid on which values are counted.
+
+        Args:
+            source: any file of the scene.
+            jobs: of the areas.
+
+        Raises:
+            CorruptFile: the file's CRS cannot be used.
+        """
+        plans, coverage, wanted = self._tools.plans, self._tools.coverage_plans, self._settings.values
+        grid, _ = fine_grid(source.layout.grid)
+        if wanted and wanted.weights == "coverage":
+            return await self._located(source, lambda: FinePlaces.covered(coverage, jobs, grid))
+        if self.are_many(jobs):
+            return await self._located(source, lambda: FinePlaces.planned(plans, jobs, grid))
+        with _known_crs(source):
+            small = [job for job in jobs if not is_large(job.area, grid)]
+        found = await self.cutouts(source, small, grid)
+        return FinePlaces.drawn(jobs, grid, {job.id: place for job, place in zip(small, found, strict=True)})
+
+    async def scan(self, source: Source, jobs: Sequence[Job], *targets: Target) -> None:
+        """Read a file block by block for many areas, without keeping its pixels.
+
+        Jobs whose blocks are damaged lack the asset, and must be left out.
+
+        Args:
+            source: the file; `reader.scans` must be true for it.
+            jobs: of the areas.
+            targets: take the pixels, each for all of these jobs.
+        """
         key, tools = source.asset.key, self._tools
 
-        def begin() -> tuple[Places, dict[int, int], Histograms]:
-            places = Places.of(tools.plans, [job.area for job in jobs], source.layout)
-            return places, places.rows_under(), Histograms(places, bins)
+        def rows() -> dict[int, int]:
+            found: dict[int, int] = {}
+            for target in targets:
+                for block, number in target.rows_under().items():
+                    found[block] = max(found.get(block, 0), number)
+            return found
 
-        try:
-            places, rows, found = await asyncio.get_running_loop().run_in_executor(tools.pool, begin)
-        except ValueError as error:
-            raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error
+        def take(block: Window, pixels: NDArray[Any]) -> None:
+            for target in targets:
+                target.take(block, pixels)
+
         damaged = await reader.scan(
             tools.transport,
             source,
-            rows,
-            found.take,
+            await asyncio.get_running_loop().run_in_executor(tools.pool, rows),
+            take,
             budget=tools.budget,
             pool=tools.pool,
             margin=tools.margins[key],
-            verify=True,
+            verify=self._is_verified(key),
             highest=self._settings.rule.highest(key),
             shelf=self._shelf,
         )
         if damaged and key in self._stored:  # perhaps the header is wrong and the blocks are not
             raise next(iter(damaged.values()))
-        for index, fault in found.touching(damaged).items():
-            self._endings.lack(source.asset, fault, [jobs[index]])
-        return places, found.counts
+        for target in targets if damaged else ():
+            for index, fault in target.touching(damaged).items():
+                self._endings.lack(source.asset, fault, [jobs[index]])
+
+    async def _located(self, source: Source, work: Callable[[], T]) -> T:
+        """Locate areas in a thread, because those that a plan does not know yet are drawn."""
+        with _known_crs(source):
+            return await asyncio.get_running_loop().run_in_executor(self._tools.pool, work)
+
+    def _is_verified(self, key: str) -> bool:
+        """Whether an asset's blocks are read whole, and their checksums checked.
+
+        Blocks of the cloud rule's assets and of the classification decide which dates and pixels are clear, and
+        they are small.
+        """
+        return self._settings.verify or key in (*self._settings.rule.assets, scl.ASSET)
 
     @asynccontextmanager
     async def pixels(
@@ -233,8 +281,7 @@ class SceneFiles:
     ) -> AsyncIterator[list[tuple[Job, Part]]]:
         """Read the pixels under areas; jobs whose blocks are damaged lack the asset, and are left out.
 
-        The memory budget holds the pixels until the context ends. Blocks of the cloud rule's assets decide whether
-        a date is clear, and they are small: they are always read whole, and their checksums checked.
+        The memory budget holds the pixels until the context ends.
 
         Args:
             source: the file.
@@ -254,7 +301,7 @@ class SceneFiles:
             pool_over=pool_over if tools.alone else None,
             margin=tools.margins[key],
             masked=settings.mask or key not in settings.assets,
-            verify=settings.verify or key in settings.rule.assets,
+            verify=self._is_verified(key),
             highest=settings.rule.highest(key),
             shelf=self._shelf,
         ) as found:
@@ -267,3 +314,16 @@ class SceneFiles:
                 else:  # it was read twice, so that neither a cache nor the connection has damaged it
                     self._endings.lack(source.asset, pixels, [job])
             yield sound
+
+
+@contextmanager
+def _known_crs(source: Source) -> Iterator[None]:
+    """Areas are located by a file's CRS.
+
+    Raises:
+        CorruptFile: it is unknown.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise CorruptFile(f"{error}: {shown(source.asset.href)}") from error

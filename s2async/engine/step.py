@@ -33,13 +33,26 @@ class Step(Protocol):
     into `Endings.results`.
     """
 
+    async def run(self) -> None:
+        """Do the work; most steps do it by `each_asset`.
+
+        Raises:
+            HostParked: a server is not asked at present.
+            LocalError: this machine cannot go on.
+        """
+        ...
+
+
+class ByAsset(Protocol):
+    """Work that reads one asset after the other."""
+
     @property
     def assets(self) -> Sequence[str]:
         """Keys of the assets that it reads, in order."""
         ...
 
     def wanting(self, asset: str) -> list[Job]:
-        """The jobs without an outcome that need this asset for the step."""
+        """The jobs without an outcome that need this asset for the work."""
         ...
 
     async def do(self, asset: Asset, jobs: Sequence[Job], /) -> None:
@@ -51,9 +64,23 @@ class Step(Protocol):
         """
         ...
 
-    def finish(self) -> None:
-        """End the jobs whose outcome follows from this step; called when all its assets were read."""
-        ...
+
+async def each_asset(work: ByAsset, files: SceneFiles) -> bool:
+    """Do some work for each asset that a job needs for it; jobs whose asset cannot be read lack it.
+
+    Returns:
+        Whether there was anything to do.
+
+    Raises:
+        HostParked: a server is not asked at present.
+        LocalError: this machine cannot go on.
+    """
+    done = False
+    for key in work.assets:
+        if wanting := work.wanting(key):
+            done = True
+            await files.guarded(key, wanting, work.do)
+    return done
 
 
 class StepKind(Protocol):

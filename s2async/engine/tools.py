@@ -17,14 +17,18 @@ from s2async.cog.prefix import Margin
 from s2async.cog.source import FirstRead
 from s2async.cog.tile_cache import Shelf
 from s2async.engine.writer_pool import PatientPool
+from s2async.masks.coverage_plans import CoveragePlans
 from s2async.masks.store import Plans
 from s2async.means import Work
 from s2async.models import Job
 from s2async.net.client import ClientSettings, Meter, Transport, open_client
 from s2async.output.strangers import Replaced
+from s2async.zonal.wanted import Wanted
 
 MANY: Final = 16
 """Areas of a batch from which on the plan of a grid is used: for fewer areas, `cog.polygon_mask` is faster."""
+FLATS: Final = 48 << 20
+"""Bytes of pixels of which values are computed, unless the tools say otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +57,10 @@ class Settings:
     """Check the checksums of the blocks' streams."""
     attribution: str
     """Source of the data; ``{year}`` is replaced by the year of the scene."""
+    values: Wanted | None = None
+    """Values that are computed of every area and date; None for none."""
+    values_rule: CloudRule | None = None
+    """Decides which areas have values; None when none are wanted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +84,9 @@ class Tools:
     """Threads that compute: as many as there are cores."""
     writers: Executor
     """Threads that write crops, and mostly wait for the disk."""
+    flats: Budget = field(default_factory=lambda: Budget(FLATS))
+    """Memory for the pixels of which values are computed. Whoever holds some may wait for `budget`, but never the
+    other way round."""
     margins: Mapping[str, Margin] = field(default_factory=lambda: defaultdict(Margin))
     """By asset, how much more than the expected part of a block is requested; learned from earlier blocks."""
     first_read: FirstRead = field(default_factory=FirstRead)
@@ -86,6 +97,8 @@ class Tools:
     """Counts the files of others that crops were written over."""
     plans: Plans = field(default_factory=lambda: Plans(None))
     """Where many areas lie on the grids of files."""
+    coverage_plans: CoveragePlans = field(default_factory=CoveragePlans)
+    """The same for values by coverage."""
     mark: Callable[[Sequence[int]], Executor] | None = None
     """Returns a pool of the threads that compute, which marks these jobs while it works; see `pool_for`."""
     alone: bool = False
@@ -128,6 +141,7 @@ async def open_tools(
                 yield Tools(
                     transport=transport,
                     budget=Budget(work.memory),
+                    flats=Budget(work.memory),
                     pool=pool,
                     writers=writers,
                     shelf=shelf,

@@ -19,6 +19,7 @@ from s2async.engine.measure import Measure
 from s2async.engine.scene_files import SceneFiles
 from s2async.engine.step import Bench, StepKind
 from s2async.engine.tools import Settings, Tools
+from s2async.engine.values import Values
 from s2async.errors import HostParked
 from s2async.log import context, log
 from s2async.models import Batch, BatchResult, Status
@@ -28,7 +29,7 @@ __all__ = ["MEASURING", "STEPS", "Settings", "Stopped", "Tools", "process"]
 
 _log = logging.getLogger("s2async.engine")
 
-STEPS: Final[tuple[StepKind, ...]] = (Measure, Cut)
+STEPS: Final[tuple[StepKind, ...]] = (Measure, Values, Cut)
 """The steps of a job, in order."""
 MEASURING: Final[tuple[StepKind, ...]] = (Measure,)
 """Those of them that find out whether a job is clear."""
@@ -84,7 +85,7 @@ async def process(
 
 
 async def _work(batch: Batch, settings: Settings, tools: Tools, steps: Sequence[StepKind]) -> BatchResult:
-    endings = Endings(batch, settings.rule, settings.assets)
+    endings = Endings(batch, settings.rule, settings.assets, settings.values, settings.values_rule)
     files = SceneFiles(batch, settings, tools, endings)
     bench = Bench(settings=settings, tools=tools, endings=endings, files=files)
     parked = ""
@@ -92,13 +93,7 @@ async def _work(batch: Batch, settings: Settings, tools: Tools, steps: Sequence[
         endings.judge()
         endings.give_up()
         for step in [kind(bench) for kind in (MEASURING if batch.measuring else steps)]:
-            done = False
-            for key in step.assets:
-                if wanting := step.wanting(key):
-                    done = True
-                    await files.guarded(key, wanting, step.do)
-            if done:
-                step.finish()
+            await step.run()
         if not batch.measuring:
             endings.end_all()
     except HostParked as error:

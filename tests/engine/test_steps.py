@@ -18,7 +18,7 @@ from s2async.clouds.rule import AreaPixels, CloudRule, judge_each
 from s2async.clouds.scl import SclRule
 from s2async.config.model import Config
 from s2async.engine import worker
-from s2async.engine.step import Bench, StepKind
+from s2async.engine.step import Bench, StepKind, each_asset
 from s2async.engine.tools import Settings, ToolSettings, open_tools
 from s2async.errors import CorruptFile
 from s2async.means import Work
@@ -295,6 +295,9 @@ class Means:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
 
+    async def run(self) -> None:
+        await each_asset(self, self._bench.files)
+
     def wanting(self, asset: str) -> list[Job]:
         return [job for job in self._bench.endings.open() if job.id not in self._bench.endings.results]
 
@@ -307,9 +310,6 @@ class Means:
             for job, part in parts:
                 value = float(part.pixels[0][part.cutout.inside].mean())
                 results[job.id] = [Mean(asset=asset.key, value=value)]
-
-    def finish(self) -> None:
-        pass
 
 
 def test_another_kind_of_step_adds_its_results_to_the_outcomes(tmp_path: Path, stage: Stage) -> None:

@@ -1,0 +1,103 @@
+"""Reads windows of files around areas, and takes their pixels on the grid on which values are counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from typing import Any, Final, TypeVar
+
+from numpy.typing import NDArray
+
+from s2async.cog.grid import Cutout
+from s2async.engine.fine_places import FinePlaces
+from s2async.engine.scene_files import Part
+from s2async.engine.tools import Tools
+from s2async.masks.fine_grid import covering, fine_pixels, joined, part_of
+from s2async.models import Job
+
+T = TypeVar("T")
+
+TOGETHER: Final = 64
+"""Areas whose pixels one call of a thread takes: a call for each costs too much."""
+
+
+class FineWindows:
+    """Windows around areas in a file that fits the grid.
+
+    Args:
+        fine: where the areas lie.
+        factor: how many pixels of the grid a pixel of the file has on each side.
+        tools: threads.
+    """
+
+    def __init__(self, fine: FinePlaces, factor: int, tools: Tools) -> None:
+        self._fine = fine
+        self._factor = factor
+        self._tools = tools
+        self._masks: dict[int, Cutout] = {}
+        """By position."""
+
+    async def around(self, jobs: Sequence[Job], own: Mapping[int, Cutout]) -> list[tuple[Job, Cutout]]:
+        """The parts of the file that are to be read.
+
+        Args:
+            jobs: whose pixels are needed; on the grid of those that have a place on it.
+            own: parts that are needed anyway, by job.
+
+        Returns:
+            For each job the part that holds its pixels on the grid and its own part; none of jobs without either.
+        """
+        at, factor = self._fine.at, self._factor
+
+        def work() -> list[tuple[Job, Cutout]]:
+            self._masks |= dict(self._fine.windows([at[job.id] for job in jobs if job.id in at]))
+            found = []
+            for job in jobs:
+                parts = [own[job.id]] if job.id in own else []
+                if mask := self._masks.get(at.get(job.id, -1)):
+                    parts.append(covering(mask, factor))
+                if parts:
+                    found.append((job, reduce(joined, parts)))
+            return found
+
+        return await asyncio.get_running_loop().run_in_executor(self._tools.pool, work)
+
+    async def take(self, parts: Sequence[tuple[Job, Part]], use: Callable[[NDArray[Any]], T]) -> dict[int, T]:
+        """Do something with the pixels of each area on the grid, row by row, in threads.
+
+        Args:
+            parts: pixels that were read; those of jobs that `around` was not asked for are passed over.
+            use: gets (pixels,) of one area.
+
+        Returns:
+            What it returned, by job.
+        """
+        at, loop, tools = self._fine.at, asyncio.get_running_loop(), self._tools
+        mine = [(job, part, mask) for job, part in parts if (mask := self._masks.get(at.get(job.id, -1)))]
+
+        def work(some: Sequence[tuple[Job, Part, Cutout]]) -> dict[int, T]:
+            return {
+                job.id: use(fine_pixels(part.pixels[0], part.cutout.window, mask, self._factor))
+                for job, part, mask in some
+            }
+
+        step = 1 if tools.alone else TOGETHER
+        groups = [mine[start : start + step] for start in range(0, len(mine), step)]
+        calls = [loop.run_in_executor(tools.pool_for(job for job, *_ in some), work, some) for some in groups]
+        found: dict[int, T] = {}
+        for one in await asyncio.gather(*calls):
+            found |= one
+        return found
+
+
+def narrowed(part: Part, place: Cutout) -> Part:
+    """The pixels of a part of what was read.
+
+    Args:
+        part: what was read.
+        place: the part of the file that is wanted of it.
+    """
+    if part.cutout is place:
+        return part
+    return Part(part.source, place, part_of(part.pixels, part.cutout.window, place.window))

@@ -1,0 +1,308 @@
+"""The step that computes values of areas from the pixels of bands: `AreaValues`, and `BandEvidence` of each band.
+
+The pixels of all areas of the batch lie one after another in flat arrays, one for each band, until the last band
+is read. Many areas are gathered block by block. Few areas are read as windows, and so are all areas of a batch if
+some of them also need a crop of the band.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2async.clouds import scl
+from s2async.cog import reader
+from s2async.cog.source import Source
+from s2async.engine import band_offsets, clear_pixels
+from s2async.engine.clearing import Clearing
+from s2async.engine.cut import Cut
+from s2async.engine.fine_places import LARGEST, FinePlaces
+from s2async.engine.fine_windows import FineWindows, narrowed
+from s2async.engine.many import Gathered
+from s2async.engine.step import Bench, each_asset
+from s2async.errors import CorruptFile, UnsupportedLayout
+from s2async.masks.scanline import groups
+from s2async.models import Asset, BandEvidence, Job
+from s2async.output import band_tags
+from s2async.reflectance.convert import harmonised
+from s2async.reflectance.evidence import DARK, Evidence
+from s2async.text import shown
+from s2async.zonal.statistics import Pixels, measure
+from s2async.zonal.wanted import AreaValues, Variable
+
+TOGETHER: Final = 1 << 18
+"""Pixels whose statistics one call of a thread computes, beside those of one more area."""
+TOO_LARGE: Final = f"the area is too large: its rectangle has more than {LARGEST:,} pixels of 10 m"
+"""Why an area has no values."""
+FINE: Final = 4
+"""Pixels of 10 m in one of the classification, of which measurements tell the number."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Band:
+    """The pixels of one band."""
+
+    source: Source
+    dn: NDArray[np.uint16]
+    """(pixels,) as published, area by area; 0 where none were read."""
+    stated: float | None
+    """Offset in reflectance that the file states; None when it states none."""
+    evidence: Mapping[int, Evidence]
+    """What they show of an offset, by position of the areas whose pixels were read."""
+    whole: Evidence
+    """All of it."""
+
+
+class Values:
+    """Computes the values that jobs lack, of those whose measurement the rule of values accepts.
+
+    Args:
+        bench: what the steps of the batch work with.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self._settings = bench.settings
+        self._tools = bench.tools
+        self._endings = bench.endings
+        self._files = bench.files
+        self._clearing = Clearing(bench)
+        self._cut = Cut(bench)
+        wanted = bench.settings.values
+        self.assets = (scl.ASSET, *wanted.bands) if wanted else ()
+        self._jobs: list[Job] = []
+        self._fine: FinePlaces | None = None
+        self._bands: dict[str, _Band] = {}
+
+    async def run(self) -> None:
+        """Read what is lacking, compute, and end the jobs that only waited for that."""
+        self._jobs = [job for job in self._endings.open() if self._endings.pending(job)]
+        if not self._jobs:
+            return
+        pixels = FINE * sum(self._endings.measures[job.id].total for job in self._jobs)
+        async with self._tools.flats.hold(2 * len(self.assets) * pixels):
+            await each_asset(self, self._files)
+            await self._compute()
+            self._bands.clear()
+        self._endings.judge()
+
+    def wanting(self, asset: str) -> list[Job]:
+        """The jobs that need an asset for values."""
+        pending = [(job, self._endings.pending(job)) for job in self._jobs]
+        if asset == scl.ASSET:
+            known = self._endings.clear_pixels
+            return [job for job, variables in pending if variables and job.id not in known]
+        by_keys = {tuple(variables): variables for _, variables in pending}  # there are a few combinations at most
+        needing = {
+            keys for keys, variables in by_keys.items() if any(asset in one.bands for one in variables.values())
+        }
+        return [job for job, variables in pending if tuple(variables) in needing]
+
+    async def do(self, asset: Asset, jobs: Sequence[Job], /) -> None:
+        """Read the pixels of an asset under the areas; of one that is cut, too, the crops are saved."""
+        source = await self._files.source(asset)
+        _check(source)
+        fine = await self._placed(source)
+        jobs = [job for job in jobs if fine.at[job.id] not in fine.large]
+        if asset.key == scl.ASSET:
+            await self._clear(source, fine, jobs)
+        elif jobs:
+            await self._read(source, fine, jobs)
+
+    # ---- reading ----
+
+    async def _placed(self, source: Source) -> FinePlaces:
+        """Where the areas lie; those that are too large are told that they have no values.
+
+        Raises:
+            CorruptFile: the file does not fit the grid.
+        """
+        if self._fine is None or (self._fine.factor(source.layout) is None and not self._bands):
+            self._fine = await self._files.fine_places(source, self._jobs)
+            for position in self._fine.large:
+                self._endings.refuse_values(self._jobs[position], TOO_LARGE)
+        if self._fine.factor(source.layout) is None:
+            raise CorruptFile(f"its pixels do not fit those of the other bands: {shown(source.asset.href)}")
+        return self._fine
+
+    async def _clear(self, source: Source, fine: FinePlaces, jobs: Sequence[Job]) -> None:
+        """Note which pixels are clear."""
+        planned, rest = self._split(source, fine, jobs)
+        if planned:
+            await self._clearing.scan(source, fine, planned)
+        if rest:
+            async with self._clearing.windows(source, fine, rest, {}):
+                pass
+
+    async def _read(self, source: Source, fine: FinePlaces, jobs: Sequence[Job]) -> None:
+        """Read the pixels of a band."""
+        key = source.asset.key
+        cut = self._endings.wanting(key) if key in self._settings.assets else []
+        planned, rest = ([], jobs) if cut else self._split(source, fine, jobs)
+        dn = np.zeros(int(fine.starts[-1]), np.uint16)
+        if planned:
+            positions = [fine.at[job.id] for job in planned]
+            gathered = Gathered(fine.places(positions, source.layout))
+            await self._files.scan(source, planned, gathered)
+            dn = fine.spread(gathered.values, positions)
+        if rest:
+            await self._read_windows(source, fine, rest, cut, dn)
+        lacking = self._endings.lacking(key)
+        sound = [fine.at[job.id] for job in jobs if job.id not in lacking]
+        loop, factor = asyncio.get_running_loop(), fine.factor(source.layout) or 1
+        work = partial(_evidence, dn, fine.starts, sound, factor)
+        evidence, whole = await loop.run_in_executor(self._tools.pool, work)
+        stated = band_tags.stated(source.layout)
+        self._bands[key] = _Band(source=source, dn=dn, stated=stated, evidence=evidence, whole=whole)
+
+    def _split(self, source: Source, fine: FinePlaces, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
+        """The jobs whose pixels are gathered block by block, and those whose pixels are read as windows."""
+        if not self._files.are_many(jobs) or not reader.scans(source):
+            return [], [*jobs]
+        planned = [job for job in jobs if fine.is_planned(fine.at[job.id])]
+        return planned, [job for job in jobs if not fine.is_planned(fine.at[job.id])]
+
+    async def _read_windows(
+        self, source: Source, fine: FinePlaces, jobs: Sequence[Job], cut: Sequence[Job], dn: NDArray[np.uint16]
+    ) -> None:
+        """Read the pixels of a band around areas, and save the crops of those that need one.
+
+        Args:
+            source: the file.
+            fine: where the areas lie.
+            jobs: whose pixels are needed.
+            cut: those of all jobs of the batch that need a crop of the band.
+            dn: (pixels,) gets the pixels.
+        """
+        own = {job.id: place for job, place in (await self._cut.places(source, cut) if cut else [])}
+        windows = FineWindows(fine, fine.factor(source.layout) or 1, self._tools)
+        both = {job.id: job for job in (*jobs, *cut)}
+        needed = await windows.around([*both.values()], own)
+        async with self._cut.saving() as save, self._files.pixels(source, needed) as parts:
+            for job, pixels in (await windows.take(parts, lambda pixels: pixels)).items():
+                start = fine.starts[fine.at[job]]
+                dn[start : start + len(pixels)] = pixels
+            if cut:
+                crops = [(job, narrowed(part, own[job.id])) for job, part in parts if job.id in own]
+                await save(source.asset.key, crops)
+
+    # ---- computing ----
+
+    async def _compute(self) -> None:
+        """Compute the variables whose bands were read, and add the results."""
+        fine = self._fine
+        if fine is None:
+            return
+        known, widths = self._endings.clear_pixels, (-(-fine.sizes // 8)).tolist()
+        todo = [  # clear pixels of a file that was replaced meanwhile may not fit
+            self._endings.pending(job) if len(known.get(job.id, b"-")) == 2 * width else {}
+            for job, width in zip(self._jobs, widths, strict=True)
+        ]
+        offsets = self._offsets()
+        loop, tools = asyncio.get_running_loop(), self._tools
+
+        def work(first: int, last: int) -> list[list[AreaValues]]:
+            return self._values(fine, todo, offsets, first, last)
+
+        chunks = list(groups(fine.sizes, 0 if tools.alone else TOGETHER))
+        pools = [tools.pool_for(job for job in self._jobs[first:last]) for first, last in chunks]
+        calls = [
+            loop.run_in_executor(pool, work, first, last)
+            for pool, (first, last) in zip(pools, chunks, strict=True)
+        ]
+        found = [results for several in await asyncio.gather(*calls) for results in several]
+        for position, (job, results) in enumerate(zip(self._jobs, found, strict=True)):
+            seen = [
+                BandEvidence(asset=key, evidence=band.evidence[position], stated=band.stated)
+                for key, band in self._bands.items()
+                if position in band.evidence
+            ]
+            if results or seen:
+                self._endings.results.setdefault(job.id, []).extend((*results, *seen))
+
+    def _offsets(self) -> dict[str, int | None]:
+        """The offset of each band in DN, by the evidence of all of them; None where it is unknown."""
+        seen = sum((band.whole for band in self._bands.values()), Evidence())
+        return {
+            key: band_offsets.decided(self._files, self._settings, key, band.source.layout, seen).dn
+            for key, band in self._bands.items()
+        }
+
+    def _values(
+        self,
+        fine: FinePlaces,
+        todo: Sequence[Mapping[str, Variable]],
+        offsets: Mapping[str, int | None],
+        first: int,
+        last: int,
+    ) -> list[list[AreaValues]]:
+        """In a thread: the values of some areas that follow one another."""
+        wanted = self._settings.values
+        assert wanted is not None  # noqa: S101 - else there are no jobs
+        starts = fine.starts[first : last + 1]
+        part = slice(int(starts[0]), int(starts[-1]))
+        weights = None if fine.weights is None else fine.weights[part]
+        pixels = Pixels(starts=starts - starts[0], weights=weights)
+        sizes = fine.sizes[first:last]
+        none = (bytes(2 * width) for width in (-(-sizes // 8)).tolist())
+        known = [
+            self._endings.clear_pixels[job.id] if variables else empty
+            for job, variables, empty in zip(self._jobs[first:last], todo[first:last], none, strict=True)
+        ]
+        clear, data = clear_pixels.unpacked(known, sizes)
+        dn = {
+            key: np.asarray(harmonised(band.dn[part], offsets[key] or 0), np.uint16)
+            for key, band in self._bands.items()
+        }
+        found: list[list[AreaValues]] = [[] for _ in range(first, last)]
+        asked: dict[str, Variable] = {}
+        for variables in todo[first:last]:
+            asked |= variables
+        for key, variable in asked.items():
+            counts, statistics = measure(variable, dn, clear, data, pixels, wanted.statistics)
+            used = tuple(offsets[band] for band in variable.bands)
+            for index, (numbers, results) in enumerate(zip(counts.tolist(), statistics.tolist(), strict=True)):
+                if key in todo[first + index]:
+                    one = AreaValues(key=key, counts=tuple(numbers), offsets=used, statistics=tuple(results))
+                    found[index].append(one)
+        return found
+
+
+def _check(source: Source) -> None:
+    """Check that a file can be what values are computed from.
+
+    Raises:
+        UnsupportedLayout: it cannot.
+    """
+    key, layout = source.asset.key, source.layout
+    wanted = (1, "uint8" if key == scl.ASSET else "uint16")
+    if (layout.bands, layout.dtype) != wanted:
+        what = "a scene classification" if key == scl.ASSET else "a band of reflectance"
+        raise UnsupportedLayout(f"not {what}: {layout.bands} x {layout.dtype}: {shown(source.asset.href)}")
+
+
+def _evidence(
+    dn: NDArray[np.uint16], starts: NDArray[np.int64], positions: Sequence[int], factor: int
+) -> tuple[dict[int, Evidence], Evidence]:
+    """In a thread: what the pixels of areas show of an offset, by position and together.
+
+    Args:
+        dn: (pixels,) as published, area by area.
+        starts: (n + 1,) where the pixels of each area begin.
+        positions: of the areas that were read.
+        factor: how often each pixel of the file is repeated in both directions.
+    """
+
+    def numbers(where: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return np.diff(np.searchsorted(np.flatnonzero(where), starts)) // factor**2
+
+    empty, dark, wrapped = numbers(dn == 0), numbers((dn < DARK) & (dn != 0)), numbers(dn > 32_767)
+    valid = np.diff(starts) // factor**2 - empty
+    table = np.column_stack([valid, dark, wrapped])[[*positions]]
+    found = {position: Evidence(*row) for position, row in zip(positions, table.tolist(), strict=True)}
+    return found, Evidence(*table.sum(axis=0).tolist())
