@@ -34,8 +34,9 @@ class Session:
         self.config = config
         self.catalog = config.catalog()
         self.rule = config.cloud_rule()
-        self.keys = tuple(dict.fromkeys((*selection.measured, *selection.assets)))
-        """Assets that a run reads: those of the cloud rule, then those to crop."""
+        bands = selection.values.bands if selection.values else ()
+        self.keys = tuple(dict.fromkeys((*selection.measured, *selection.assets, *bands)))
+        """Assets that a run reads: those of the cloud rule, then those to crop, then those of values."""
         self.proxy = ""
         """Proxy for the catalogue, as messages describe it; empty if it is asked directly."""
         self.landing: Any = None

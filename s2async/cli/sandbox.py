@@ -209,7 +209,8 @@ def _assets(config: Config) -> dict[str, str]:
     """
     selection, catalog = config.selection(), config.search.resolve()
     found = {}
-    for key in dict.fromkeys((*selection.measured, *selection.assets)):
+    bands = selection.values.bands if selection.values else ()
+    for key in dict.fromkeys((*selection.measured, *selection.assets, *bands)):
         # other catalogues have names such as B04 or B04_10m
         name = re.sub(r"_[126]0m$", "", catalog.assets.get(key, key))
         if catalog.name in KNOWN and key not in ASSETS and name in NAMES:

@@ -6,9 +6,12 @@ off. One of them counts. It is chosen by what all of them were measured to hold,
 1. It is complete: enough of the area has data (`CloudRule.verdict` is not NODATA).
 2. It is clear. Each item has a classification of its own, and near the limit one may pass where the other does
    not: no overpass is lost of which all items together would leave a crop.
-3. It is in the UTM zone of the area, so that all crops of an area fit on each other.
-4. It has the largest share of valid pixels, then the smallest share of spoilt ones.
-5. Its id comes first.
+3. It has values, where they are wanted: the rule of values accepts it, and not all bands are missing.
+4. It is in the UTM zone of the area, so that all crops of an area fit on each other.
+5. It has the largest share of valid pixels, then the smallest share of spoilt ones.
+6. Its id comes first.
+
+Crops and values of an overpass are those of one item.
 """
 
 from __future__ import annotations
@@ -59,19 +62,23 @@ class View:
     """Collection and id of the item."""
     better: frozenset[int] = frozenset()
     """Jobs of better editions of the item."""
+    has_values: bool = False
+    """Values of it are there, or may be had: the rule of values accepts it, and not all its bands are missing."""
+    lacks_values: bool = False
+    """Values of it are still to be computed, and their files may be read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
     """What follows for the jobs of one area in one overpass."""
 
-    cut: int | None = None
-    """The job whose crops are to be cut now; the choice is made again after that."""
+    work: int | None = None
+    """The job whose crops are to be cut now, and its values computed; the choice is made again after that."""
     statuses: tuple[tuple[int, Status], ...] = ()
     """Jobs that get another status."""
 
 
-def rank(view: View, spoilt: Collection[int]) -> tuple[bool, bool, Fraction, Fraction, str]:
+def rank(view: View, spoilt: Collection[int]) -> tuple[bool, bool, bool, Fraction, Fraction, str]:
     """Sort key of complete views: the first one counts.
 
     Args:
@@ -83,13 +90,14 @@ def rank(view: View, spoilt: Collection[int]) -> tuple[bool, bool, Fraction, Fra
         raise ValueError(f"job {view.job} was not measured, or holds no data")
     bad = Fraction(bad_pixels(measure, spoilt), measure.valid)
     is_cloudy = view.standing is Standing.CLOUDY
-    return is_cloudy, not view.is_home, -Fraction(measure.valid, measure.total), bad, view.item
+    share = -Fraction(measure.valid, measure.total)
+    return is_cloudy, not view.has_values, not view.is_home, share, bad, view.item
 
 
 def choose(views: Sequence[View], spoilt: Collection[int]) -> Choice:
     """Decide which of the views of one overpass counts.
 
-    While an item is expected, nothing is cut, and everything keeps its status. So does a crop from an earlier run
+    While an item is expected, nothing is done, and everything keeps its status. So does a crop from an earlier run
     until the item that replaces it has an answer: no date is without a crop in between.
 
     Args:
@@ -107,8 +115,8 @@ def choose(views: Sequence[View], spoilt: Collection[int]) -> Choice:
     )
     if best.standing is Standing.DELAYED:
         return Choice()
-    if best.standing is Standing.CLEAR:
-        return Choice(cut=best.job)
+    if best.standing is Standing.CLEAR or best.lacks_values:
+        return Choice(work=best.job)
     counts = Status.SAVED if best.standing is Standing.SAVED else Status.CLOUDY
     if best.status == Status.FAILED:  # one of its assets is lacking, and may still be had
         counts = Status.FAILED

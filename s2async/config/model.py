@@ -268,7 +268,8 @@ class Run(Section):
     memory: Memory = 48 << 20
     """Maximum memory for blocks and pixels: a number of bytes, or a size such as ``48 MiB``. More brings no gain.
 
-    For scenes with many areas, up to half as much again caches blocks that other areas may need."""
+    For scenes with many areas, up to half as much again caches blocks that other areas may need. With
+    ``[values]``, as much again holds pixels until their statistics are computed."""
     reserve: Size = 256 << 20
     """Disk space to leave free: a number of bytes, or a size such as ``256 MiB``."""
     verify: bool = False

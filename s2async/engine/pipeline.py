@@ -115,6 +115,8 @@ class _Run:
             reserve=config.run.reserve,
             verify=config.run.verify,
             attribution=context.catalog.attribution,
+            values=context.selection.values,
+            values_rule=context.values_rule,
         )
         client = replace(config.client_settings(), connections=work.connections)
         self.tools = ToolSettings(client=client, work=work)

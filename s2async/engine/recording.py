@@ -21,7 +21,7 @@ from s2async.engine.job_queue import batches
 from s2async.engine.state_thread import to_the_end
 from s2async.engine.tools import Settings, Tools
 from s2async.errors import HostParked, LocalError, S2AsyncError
-from s2async.models import Batch, BatchResult, Job, JobDone, JobsFound, Outcome, Status
+from s2async.models import Batch, BatchResult, Job, JobDone, JobsFound, Outcome, Scene, Status
 from s2async.net.client import Transport
 from s2async.net.limiter import TURN
 from s2async.reflectance.decision import is_reflectance
@@ -57,7 +57,10 @@ class Recorder:
         self._settings = settings
         self._marks = marks
         self._connections = connections
-        self._has_bands = any(map(is_reflectance, context.selection.assets))
+        values = context.selection.values
+        self._read = {*context.selection.assets, *(values.bands if values else ())}
+        """Assets that are read beside those of the cloud rule."""
+        self._has_bands = any(map(is_reflectance, self._read))
         self._parked: set[str] = set()
         """Servers that are left alone for a while."""
         self._batches = 0
@@ -68,6 +71,8 @@ class Recorder:
         """Keys of what is being processed (`_keys`), each with an event for its end."""
         self._waiting: dict[int, Outcome] = {}
         """Jobs that wait for others of their overpass, as far as they are answered."""
+        self._clear: dict[int, tuple[Scene, bytes]] = {}
+        """The clear pixels of jobs of overpasses that have no answer yet, and of which edition they are."""
 
     def start(self, group: asyncio.TaskGroup, tools: Tools) -> None:
         """Start the tasks that work until the queue is closed and empty."""
@@ -154,30 +159,33 @@ class Recorder:
         context.emit(JobDone(outcome=outcome))
 
     async def _answer_overpass(self, jobs: Sequence[Job], tools: Tools, *, shared: bool) -> None:
-        """Measure jobs of one overpass, choose which of them count, and cut these.
+        """Measure jobs of one overpass, choose which of them count, and work on these.
 
         Where the files of one that counts are missing, the next best counts. What is chosen rests on the state, so
         a run that is killed in between goes on where it stopped.
         """
         context = self._context
-        shared = shared or not set(context.rule.assets).isdisjoint(context.selection.assets)  # it is read twice
+        shared = shared or not self._read.isdisjoint(context.rule.assets)  # it is read twice
         found = {job.id: job for job in jobs}
         answered: dict[int, Outcome] = {}
 
         def note(outcome: Outcome) -> None:
-            first = found.get(outcome.job.id, outcome.job)  # as it was before it was measured
+            job = outcome.job
+            first = found.get(job.id, job)  # as it was before it was measured
+            if job.clear_pixels is not None:
+                self._clear[job.id] = job.scene, job.clear_pixels
             answered[first.id] = replace(outcome, job=first)
 
         try:
             await self._answer_scenes(jobs, tools, note, shared=shared, measuring=True)
-            await self._cut_chosen(jobs, found, tools, note, shared=shared)
+            await self._work_on_chosen(jobs, found, tools, note, shared=shared)
         except BaseException:
             with contextlib.suppress(S2AsyncError):  # what stopped the run is the error to raise
                 await to_the_end(self._tell_answers(found, answered))
             raise
         await to_the_end(self._tell_answers(found, answered))
 
-    async def _cut_chosen(
+    async def _work_on_chosen(
         self,
         jobs: Sequence[Job],
         found: dict[int, Job],
@@ -186,10 +194,11 @@ class Recorder:
         *,
         shared: bool,
     ) -> None:
-        """Cut the jobs of one overpass that count; those of earlier runs are added to ``found``."""
+        """Work on the jobs of one overpass that count; those of earlier runs are added to ``found``."""
         context, state = self._context, self._context.state
         tried: set[int] = set()
-        while chosen := await context.ask(state.choose, jobs, context.rule, context.selection):
+        rules = context.rule, context.selection, context.values_rule
+        while chosen := await context.ask(state.choose, jobs, *rules):
             chosen = [job for job in chosen if job.id not in tried]
             if not chosen or context.watch.over:
                 break
@@ -199,7 +208,12 @@ class Recorder:
                 context.progress.found += len(more)
                 context.emit(JobsFound(jobs=len(more), resumed=True))
                 found |= more
-            await self._answer_scenes(chosen, tools, note, shared=shared)
+            await self._answer_scenes([*map(self._with_clear_pixels, chosen)], tools, note, shared=shared)
+
+    def _with_clear_pixels(self, job: Job) -> Job:
+        """A job with what this run has read of its classification."""
+        scene, clear = self._clear.get(job.id, (None, None))
+        return replace(job, clear_pixels=clear) if scene == job.scene else job
 
     async def _tell_answers(self, jobs: Mapping[int, Job], answered: Mapping[int, Outcome]) -> None:
         """Report the jobs of an overpass that have an answer by now, and keep the others in mind."""
@@ -210,6 +224,8 @@ class Recorder:
         answers = await self._context.ask(self._context.state.answers, known)
         for row, (status, reason) in answers.items():
             self._waiting.pop(row, None)
+            if status != OPEN:
+                self._clear.pop(row, None)
             if status == OPEN:
                 self._waiting[row] = known[row]
             elif status == known[row].status:

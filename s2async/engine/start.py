@@ -166,7 +166,7 @@ def bring_in_line(context: Context, token: str, replaced: strangers.Replaced) ->
     judged = context.judge()
     if judged:
         context.tell(f"judged {sum(judged.values())} measured jobs again by new settings")
-    if chosen := state.choose_for_all(context.rule, context.selection):
+    if chosen := state.choose_for_all(context.rule, context.selection, context.values_rule):
         context.tell(f"judged {chosen:,} jobs again by the other items of their overpasses")
     if again := state.reopen_transient():
         context.tell(f"trying {again} failed jobs again")

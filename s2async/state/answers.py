@@ -70,6 +70,7 @@ def accept(
         if job.lacks:
             lacking = {absence.asset for absence in outcome.lacks}
             there = {crop.asset for crop in outcome.products}.union(measured if outcome.measure else ())
+            there |= {result.asset for result in outcome.results if isinstance(result, BandEvidence)}
             db.executemany(sql.DROP_ABSENCE, [(job.id, asset) for asset in there - lacking])
 
 

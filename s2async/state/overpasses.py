@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -17,19 +18,25 @@ from typing import Any, Final
 from s2async import reasons
 from s2async.catalog.overpasses import overpasses, zone_number
 from s2async.catalog.reprocessing import LONGEST_DATATAKE
+from s2async.clouds import scl
 from s2async.clouds.overpass import DELAYS, Standing, View, choose
 from s2async.clouds.rule import CloudRule
 from s2async.models import CloudMeasure, Job, Selection, Status
 from s2async.reasons import is_due
-from s2async.state import packed
+from s2async.state import packed, values
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
 from s2async.state.jobs import Answer, answer, reopen
 from s2async.state.packed import QUEUED, measure_at
 from s2async.state.records import OPEN
 from s2async.state.serialization import from_microseconds, selection_values, to_microseconds
+from s2async.zonal.wanted import VALUES
 
 _LONGEST: Final = LONGEST_DATATAKE // timedelta(microseconds=1)
+_SETTLED: Final = (Status.DUPLICATE, Status.CLOUDY, Status.SAVED)
+"""Statuses of jobs that are opened when they are to be worked on."""
+_ALWAYS: Final = (scl.ASSET, VALUES)
+"""What every variable needs beside its bands."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,74 +50,93 @@ class _Sighting:
     datetime: datetime
 
 
-def choose_for(db: Connection, jobs: Collection[Job], rule: CloudRule, selection: Selection) -> list[int]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rules:
+    """By what is chosen."""
+
+    rule: CloudRule
+    """Judges measurements."""
+    selection: Selection
+    """Which crops and values count."""
+    values_rule: CloudRule | None = None
+    """Judges which measurements have values; None when none are wanted."""
+
+
+def choose_for(db: Connection, jobs: Collection[Job], rules: Rules) -> list[int]:
     """Choose for the overpasses of some jobs, and give the jobs the statuses that follow.
 
     Args:
         db: the open transaction.
         jobs: jobs of one overpass.
-        rule: judges measurements.
-        selection: which crops count.
+        rules: by what is chosen.
 
     Returns:
-        The jobs that are to be cut before the choice can be made again.
+        The jobs that are to be worked on before the choice can be made again.
     """
     times = [to_microseconds(job.scene.datetime) for job in jobs]
     ours = {job.id for job in jobs}
     areas = json.dumps(sorted({packed.area_of(job) for job in ours}))
     which = {"since": min(times) - _LONGEST, "until": max(times) + _LONGEST, "areas": areas}
-    rows = db.execute(sql.VIEWS_OF_TIME, selection_values(selection) | which)
+    rows = db.execute(sql.VIEWS_OF_TIME, selection_values(rules.selection) | which).fetchall()
     found: list[int] = []
-    for group in _groups(rows, rule, selection, is_running=True):
+    for group in _groups(db, rows, rules, is_running=True):
         if any(one.view.job in ours for one in group):
-            found += _apply(db, group, rule)[0]
+            found += _apply(db, group, rules.rule)[0]
     return found
 
 
-def choose_for_all(db: Connection, rule: CloudRule, selection: Selection) -> int:
+def choose_for_all(db: Connection, rules: Rules) -> int:
     """Choose for all overpasses of active areas; returns the number of jobs that got another status.
 
-    A job that would have to be cut is opened; the run that follows works on it.
+    A job that would have to be worked on is opened; the run that follows works on it.
 
     Args:
         db: the open transaction.
-        rule: judges measurements.
-        selection: which crops count.
+        rules: by what is chosen.
     """
     changed = 0
-    kind = selection_values(selection)
+    kind = selection_values(rules.selection)
     for (area,) in db.execute(sql.ACTIVE_AREAS).fetchall():
-        rows = db.execute(sql.VIEWS_OF_AREA, kind | {"area": area})
-        for group in _groups(rows, rule, selection, is_running=False):
-            cut, statuses = _apply(db, group, rule)
+        rows = db.execute(sql.VIEWS_OF_AREA, kind | {"area": area}).fetchall()
+        for group in _groups(db, rows, rules, is_running=False):
+            chosen, statuses = _apply(db, group, rules.rule)
             old = {one.view.job: one.view.status for one in group}
-            opened = [job for job in cut if old[job] == Status.DUPLICATE]
+            opened = [job for job in chosen if old[job] in _SETTLED]
             reopen(db, opened)
             changed += statuses + len(opened)
     return changed
 
 
 def _apply(db: Connection, group: Sequence[_Sighting], rule: CloudRule) -> tuple[list[int], int]:
-    """Choose for one area in one overpass; returns the job to be cut, if any, and how many got another status."""
+    """Choose for one area in one overpass; returns the job to work on, if any, and how many got another status."""
     choice = choose([one.view for one in group], rule.spoilt)
     answer(db, [Answer(job, status) for job, status in choice.statuses])
-    return [one.view.job for one in group if one.view.job == choice.cut], len(choice.statuses)
+    return [one.view.job for one in group if one.view.job == choice.work], len(choice.statuses)
 
 
 def _groups(
-    rows: Iterable[Sequence[Any]], rule: CloudRule, selection: Selection, *, is_running: bool
+    db: Connection, rows: Sequence[Sequence[Any]], rules: Rules, *, is_running: bool
 ) -> Iterator[list[_Sighting]]:
     """The jobs of each area by overpass; those of one job alone, too: its status may follow from its facts."""
     by_area: Mapping[int, list[_Sighting]] = defaultdict(list)
+    valued = values.of_jobs(db, [row[0] for row in rows], rules.selection.values)
     for row in rows:
-        one = _sighting(row, rule, selection, is_running=is_running)
+        one = _sighting(row, rules, valued.get(row[0], frozenset()), is_running=is_running)
         by_area[packed.area_of(one.view.job)].append(one)
     for sightings in by_area.values():
         yield from overpasses(sightings)
 
 
-def _sighting(columns: Sequence[Any], rule: CloudRule, selection: Selection, *, is_running: bool) -> _Sighting:
-    """A row of `writer_sql.VIEWS_OF_TIME`; an item that a run has queued is expected to be measured."""
+def _sighting(columns: Sequence[Any], rules: Rules, valued: AbstractSet[str], *, is_running: bool) -> _Sighting:
+    """A row of `writer_sql.VIEWS_OF_TIME`; an item that a run has queued is expected to be measured.
+
+    Args:
+        columns: of the row.
+        rules: by what is chosen.
+        valued: what was asked about values and has an answer.
+        is_running: whether a run works on the jobs that it has queued.
+    """
+    rule, selection = rules.rule, rules.selection
     job, _, _, status, attempts, transient, code, zone, *columns = columns
     collection, name, sensed, datatake, platform, grid, epsg, slot, cells, saved, lacks, better = columns
     measure = measure_at(cells, slot, rule.name)
@@ -128,6 +154,8 @@ def _sighting(columns: Sequence[Any], rule: CloudRule, selection: Selection, *, 
         if is_expected
         else Standing.OUT
     )
+    accepted = measure and rules.values_rule and rules.values_rule.verdict(measure) is None
+    possible = _possible_values(selection, valued, missing) if accepted else set()
     view = View(
         job=job,
         status=status,
@@ -136,6 +164,8 @@ def _sighting(columns: Sequence[Any], rule: CloudRule, selection: Selection, *, 
         is_home=zone is not None and zone_number(grid, epsg) == zone,
         item=f"{name} {collection}",
         better=frozenset(json.loads(better)) if selection.newest_only else frozenset(),
+        has_values=bool(possible),
+        lacks_values=status != Status.FAILED and not possible <= valued,
     )
     return _Sighting(
         view=view,
@@ -144,6 +174,19 @@ def _sighting(columns: Sequence[Any], rule: CloudRule, selection: Selection, *, 
         datatake=datatake,
         datetime=from_microseconds(sensed),
     )
+
+
+def _possible_values(selection: Selection, valued: AbstractSet[str], missing: Collection[str]) -> set[str]:
+    """What is asked about values and has an answer, or may get one: its files are not known to be missing."""
+    wanted = selection.values
+    if wanted is None:
+        return set()
+    return {
+        key
+        for variable in wanted.variables
+        for key in (wanted.key(variable),)
+        if key in valued or not {*_ALWAYS, *variable.bands}.intersection(missing)
+    }
 
 
 def _is_delay(transient: int, attempts: int) -> bool:

@@ -87,14 +87,15 @@ class State(Folders, Bands):
         with self._writing() as db:
             return statuses.update_all(db, judge, selection, settings, judge_values)
 
-    def choose_for_all(self, rule: CloudRule, selection: Selection) -> int:
+    def choose_for_all(self, rule: CloudRule, selection: Selection, values_rule: CloudRule | None = None) -> int:
         """Choose again, by the facts that are known, which items count for their overpasses; no file is read.
 
         Nothing is done where the last run ended with the same settings and areas, and where all items count.
 
         Args:
             rule: judges measurements.
-            selection: which crops count.
+            selection: which crops and values count.
+            values_rule: judges which measurements have values; None when none are wanted.
 
         Returns:
             The number of jobs that got another status.
@@ -103,24 +104,33 @@ class State(Folders, Bands):
             return 0
         with self._writing() as db:
             areas = db.execute(sql.ACTIVE_AREAS).fetchall()
-            self._settled = f"{selection!r} {rule!r} {hash_address(repr(areas)).hex()}"
+            self._settled = f"{selection!r} {rule!r} {values_rule!r} {hash_address(repr(areas)).hex()}"
             if db.execute(sql.SETTLED).fetchone() == (self._settled,):
                 return 0
-            return overpasses.choose_for_all(db, rule, selection)
+            rules = overpasses.Rules(rule=rule, selection=selection, values_rule=values_rule)
+            return overpasses.choose_for_all(db, rules)
 
-    def choose(self, wanted: Collection[Job], rule: CloudRule, selection: Selection) -> list[Job]:
+    def choose(
+        self,
+        wanted: Collection[Job],
+        rule: CloudRule,
+        selection: Selection,
+        values_rule: CloudRule | None = None,
+    ) -> list[Job]:
         """Choose which items count for the overpasses of some jobs, and record it.
 
         Args:
             wanted: jobs of one overpass, measured by this run or before.
             rule: judges measurements.
-            selection: which crops count.
+            selection: which crops and values count.
+            values_rule: judges which measurements have values; None when none are wanted.
 
         Returns:
-            The jobs that are to be cut first: the choice is made again when they have an answer.
+            The jobs to work on first: the choice is made again when they have an answer.
         """
+        rules = overpasses.Rules(rule=rule, selection=selection, values_rule=values_rule)
         with self._writing() as db:
-            chosen = overpasses.choose_for(db, wanted, rule, selection)
+            chosen = overpasses.choose_for(db, wanted, rules)
         return self._jobs(chosen, selection)
 
     def answers(self, wanted: Collection[int]) -> dict[int, tuple[str, str]]:

@@ -29,9 +29,20 @@ def view(
     valid: int = 100,
     bad: int = 0,
     item: str = "",
+    values: str = "",
 ) -> View:
+    """A view of an item; values may be ``there``, or ``lack``."""
     known = None if standing is Standing.EXPECTED else measure(valid=valid, bad=bad)
-    return View(job=job, status=status, standing=standing, measure=known, is_home=home, item=item or f"item {job}")
+    return View(
+        job=job,
+        status=status,
+        standing=standing,
+        measure=known,
+        is_home=home,
+        item=item or f"item {job}",
+        has_values=bool(values),
+        lacks_values=values == "lack",
+    )
 
 
 CLEAR, SAVED, CLOUDY, OUT = Standing.CLEAR, Standing.SAVED, Standing.CLOUDY, Standing.OUT
@@ -49,11 +60,19 @@ CLEAR, SAVED, CLOUDY, OUT = Standing.CLEAR, Standing.SAVED, Standing.CLOUDY, Sta
         ([view(1, CLEAR, "duplicate")], 1),
         ([view(1, CLEAR, "duplicate"), view(2, CLOUDY, "cloudy", home=True)], 1),  # clear before home
         ([view(1, OUT), view(2, OUT)], None),
+        # with values
+        ([view(1, CLOUDY, values="lack"), view(2, CLOUDY, home=True, values="lack")], 2),
+        ([view(1, CLOUDY, values="lack"), view(2, CLOUDY, home=True)], 1),  # those that have values before home
+        ([view(1, CLOUDY, values="lack"), view(2, CLEAR, values="lack")], 2),  # clear before all
+        ([view(1, CLOUDY, home=True, values="lack"), view(2, SAVED, "saved", values="lack")], 2),
+        ([view(1, CLEAR, home=True, values="there"), view(2, CLOUDY, values="lack")], 1),
     ],
 )
-def test_the_best_item_is_cut_first_and_nothing_is_decided_before(views: list[View], cut: int | None) -> None:
+def test_the_best_item_is_worked_on_first_and_nothing_is_decided_before(
+    views: list[View], cut: int | None
+) -> None:
     for order in itertools.permutations(views):
-        assert choose(order, SPOILT) == Choice(cut=cut)
+        assert choose(order, SPOILT) == Choice(work=cut)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +85,8 @@ def test_the_best_item_is_cut_first_and_nothing_is_decided_before(views: list[Vi
         ([view(1, SAVED, "duplicate", home=True), view(2, OUT, "nodata")], {1: "saved"}),
         ([view(1, CLOUDY, "duplicate"), view(2, OUT, "missing", home=True)], {1: "cloudy"}),
         ([view(1, SAVED, "failed", home=True), view(2, CLEAR)], {2: "duplicate"}),  # one of its assets failed
+        ([view(1, CLOUDY, values="there"), view(2, CLOUDY, values="lack")], {1: "cloudy", 2: "duplicate"}),
+        ([view(1, CLOUDY, "failed", values="there"), view(2, CLOUDY)], {2: "duplicate"}),  # its values failed
     ],
 )
 def test_when_the_best_item_has_an_answer_the_others_are_duplicates(
@@ -110,10 +131,10 @@ def test_however_items_come_and_fail_one_counts_in_the_end_and_always_the_same(s
                 choice = choose([*known.values()], SPOILT)
                 for job, status in choice.statuses:
                     known[job] = replaced(known[job], known[job].standing, status)
-                if choice.cut is None:
+                if choice.work is None:
                     break
-                done = (OUT, "missing") if choice.cut in broken else (SAVED, "saved")
-                known[choice.cut] = replaced(known[choice.cut], *done)
+                done = (OUT, "missing") if choice.work in broken else (SAVED, "saved")
+                known[choice.work] = replaced(known[choice.work], *done)
         return {job: one.status for job, one in known.items()}
 
     def replaced(one: View, standing: Standing, status: str) -> View:

@@ -5,10 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -23,6 +19,7 @@ from s2async.config.model import Config
 from s2async.models import JobDone, Status
 from s2async.sandbox.truth import oracle
 from tests.support import worlds
+from tests.support.kills import kill_after
 from tests.support.worlds import Item, Ran, Stage
 
 pytestmark = pytest.mark.slow
@@ -307,19 +304,3 @@ def test_items_that_come_over_three_runs_with_kills_leave_the_same_index(tmp_pat
         assert Status.FAILED not in worlds.statuses(torn.config).values()
         assert index(torn.config) == index(calm.config)
         assert worlds.faults_of(torn.config, stage.world) == []
-
-
-def kill_after(path: Path, stage: Stage, requests: int) -> bool:
-    """Run, and kill the process when the server has had so many requests for files."""
-    before = len(stage.sandbox.log())
-    child = subprocess.Popen([sys.executable, "-m", "s2async", "-q", "run", str(path)], stderr=subprocess.PIPE)
-    with child:
-        for _ in range(2000):
-            if child.poll() is not None:
-                return False
-            if sum(entry.kind == "cogs" for entry in stage.sandbox.log()[before:]) >= requests:
-                break
-            time.sleep(0.01)
-        child.kill()
-        child.wait()
-    return child.returncode == -signal.SIGKILL
