@@ -370,10 +370,10 @@ def report(
 ) -> None:
     """Write an HTML page about the results of CONFIG.
 
-    The page shows key figures, cloud cover, a map, calendars, crops and failures, and works without
-    other files or a network connection. With more than 50 areas, each area has a page of its own, in a folder next
-    to the main page. Can be used while a run is in progress. It also shows two whole scenes beside areas in them,
-    for which it fetches some megabytes once.
+    The page shows key figures, cloud cover, a map, calendars, curves of values, crops and failures, and works
+    without other files or a network connection. With more than 50 areas, each area has a page of its own, in a
+    folder next to the main page. Can be used while a run is in progress. It also shows two whole scenes beside
+    areas in them, for which it fetches some megabytes once.
 
     \b
     Example: s2async report config.toml

@@ -11,9 +11,10 @@ from typing import Final
 
 from s2async.areas.edits import season_words
 from s2async.models import Area
-from s2async.report import charts
+from s2async.report import charts, curves
 from s2async.report.data import ORDER, Look, Watched
 from s2async.report.markup import Markup
+from s2async.report.series import CURVES, Axis, Curve
 from s2async.text import surface
 
 YEARS: Final = 2
@@ -34,6 +35,20 @@ class Calendar:
     """The calendar of one year."""
 
     year: int
+    svg: Markup
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShownCurve:
+    """The curve of one variable."""
+
+    name: str
+    unit: str
+    """The empty string if it has none."""
+    year: str
+    """The year with points."""
+    past: str
+    """Years behind it, as ``2019 to 2021``; the empty string if there is none."""
     svg: Markup
 
 
@@ -72,6 +87,10 @@ class AreaSection:
     older: tuple[Calendar, ...]
     """Folded ones, newest first."""
     facts: tuple[Fact, ...]
+    curves: tuple[ShownCurve, ...]
+    """Empty if no values were asked for, or none are known."""
+    more_curves: tuple[str, ...]
+    """Names of further variables with values, which are not shown."""
     crops: tuple[ShownCrop, ...]
     """Newest first."""
     more_crops: int
@@ -83,6 +102,8 @@ class AreaPage:
     """A page about one area; each field is a variable of ``area_page.html.j2``."""
 
     area: AreaSection
+    note: str
+    """How to read the curves; the empty string if there are none."""
     back: str
     """URL of the page about all areas."""
     credits: tuple[str, ...]
@@ -124,6 +145,8 @@ def area_section(
         calendars=calendars[:YEARS],
         older=calendars[YEARS:],
         facts=tuple(_facts(watched, km2)),
+        curves=tuple(_curve(curve, Axis.of(first, last), watched.area.name) for curve in watched.curves[:CURVES]),
+        more_curves=tuple(curve.name for curve in watched.curves[CURVES:]),
         crops=tuple(map(_shown, thumbnails)),
         more_crops=sum(bool(look.path) for look in watched.looks) - len(thumbnails) if thumbnails else 0,
     )
@@ -145,6 +168,21 @@ def keys(areas: Sequence[Area]) -> list[str]:
     return found
 
 
+def stems(areas: Sequence[Area]) -> list[str]:
+    """Names of files about each area, without suffix.
+
+    Areas of one name have one folder; later ones add their first day.
+    """
+    seen = set[str]()
+    names = []
+    for area in areas:
+        again = area.folder in seen
+        seen.add(area.folder)
+        # no folder of an area has a tilde in its name
+        names.append(f"{area.folder}{f'~{area.start}' * again}")
+    return names
+
+
 def _facts(watched: Watched, km2: float) -> Iterator[Fact]:
     days, area = watched.clear_days, watched.area
     if season := season_words(area.start, area.end):
@@ -156,9 +194,22 @@ def _facts(watched: Watched, km2: float) -> Iterator[Fact]:
     if gap := watched.longest_gap:
         length = (gap[1] - gap[0]).days
         yield Fact(label="longest gap", value=f"{length:,} day{'s' * (length != 1)}, {gap[0]} to {gap[1]}")
+    if dates := watched.valued_days:
+        yield Fact(label="values", value=f"{dates:,} date{'s' * (dates != 1)}")
     for column, value in area.attributes.items():
         if value is not None:
             yield Fact(label=column, value=value.isoformat() if isinstance(value, date) else str(value))
+
+
+def _curve(curve: Curve, axis: Axis, area: str) -> ShownCurve:
+    years = list(curve.years(axis))
+    return ShownCurve(
+        name=curve.name,
+        unit=curve.unit,
+        year=axis.words(years[-1]),
+        past=axis.span(years[:-1]),
+        svg=curves.chart(curve, axis, label=f"{curve.name} of {area} over time"),
+    )
 
 
 def _shown(thumbnail: Thumbnail) -> ShownCrop:

@@ -25,14 +25,16 @@ from s2async.errors import S2AsyncError
 from s2async.geo import area_km2, bounds
 from s2async.models import Area, Status
 from s2async.output import quicklook
-from s2async.report import maps, page, queries, scenery, sections
-from s2async.report.area_section import AreaPage, AreaSection, Thumbnail, anchor, area_section, keys
+from s2async.report import curves, maps, page, queries, scenery, sections
+from s2async.report.area_section import AreaPage, AreaSection, Thumbnail, anchor, area_section, keys, stems
 from s2async.report.data import Look, Scatter, Watched, run_seconds, total
 from s2async.report.maps import Outline, Spot
 from s2async.report.scene_pairs import Candidates
 from s2async.report.scenery import Scenery
 from s2async.report.sections import DrawnMap, Entry, Figure, ReportPage
+from s2async.report.series import Curve
 from s2async.report.style import style_sheet
+from s2async.report.values_section import Valued, values_section
 from s2async.state.reader import Ledger
 from s2async.state.records import OPEN
 from s2async.text import duration, size
@@ -63,6 +65,7 @@ class _Gathered:
     """First and last day of all looks."""
     scatter: Scatter = field(default_factory=Scatter)
     candidates: Candidates = field(default_factory=Candidates)
+    valued: Valued = field(default_factory=Valued)
     entries: list[Entry] = field(default_factory=list)
     spots: list[Spot] = field(default_factory=list)
     areas: list[AreaSection] = field(default_factory=list)
@@ -84,6 +87,7 @@ class _Gathered:
         self.days = (min(days), max(days)) if days else None
         self.scatter.add(watched)
         self.candidates.add(watched)
+        self.valued.add(watched, name=label, href=href)
         last = clear[-1] if clear else None
         self.entries.append(Entry(name=label, href=href, counts=counts, last_clear=last))
         summary = f"{counts.get(Status.SAVED, 0):,} of {counts.total():,} days clear"
@@ -136,8 +140,8 @@ def write(
     files.make_folder(folder if several else target.parent, parents=True)
     gathered, new = _Gathered(), 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # thumbnails are decoded and encoded on all cores
-        for watched, key, name, label in zip(
-            _watched(state, config, areas, tell), keys(areas), _pages(areas), told_apart(areas), strict=True
+        for watched, key, stem, label in zip(
+            _watched(state, config, areas, tell), keys(areas), stems(areas), told_apart(areas), strict=True
         ):
             part = _Part(
                 config=config,
@@ -153,7 +157,7 @@ def write(
                 gathered.add(watched, f"#{anchor(key)}", label)
                 gathered.areas.append(part.section(pool, heading="h3"))
                 continue
-            path = folder / name
+            path = folder / f"{stem}.html"
             gathered.add(watched, f"{quote(folder.name)}/{quote(path.name)}", label)
             new += part.write(pool, path)
     fetched = scenery.fetch(state, config, gathered.candidates, folder, offline=offline, tell=tell)
@@ -171,23 +175,11 @@ def _watched(
 ) -> Iterator[Watched]:
     """Read all areas with their looks, with messages about progress."""
     last = time.monotonic()
-    for number, area in enumerate(areas, start=1):
-        yield queries.watched_area(state, config, area)
+    for number, watched in enumerate(queries.watched_areas(state, config, areas), start=1):
+        yield watched
         if time.monotonic() - last > TELL_EVERY:
             last = time.monotonic()
             tell(f"{number:,} of {len(areas):,} areas")
-
-
-def _pages(areas: Sequence[Area]) -> list[str]:
-    """File names of the areas' own pages. Areas of one name have one folder; later ones add their first day."""
-    seen = set[str]()
-    names = []
-    for area in areas:
-        again = area.folder in seen
-        seen.add(area.folder)
-        # no folder of an area has a tilde in its name
-        names.append(f"{area.folder}{f'~{area.start}' * again}.html")
-    return names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,6 +228,7 @@ class _Part:
                 return False
         view = AreaPage(
             area=self.section(pool, heading="h1"),
+            note=_note(self.watched.curves),
             back=f"../{quote(self.home)}#areas",
             credits=self._credits(),
         )
@@ -257,6 +250,11 @@ class _Part:
         """Hash of everything that the page depends on."""
         inputs = (self.watched, self.label, self.pictures, self.style, self.home, self._period, self._credits())
         return hashlib.sha256(repr(inputs).encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+
+def _note(several: Sequence[Curve]) -> str:
+    """How to read the curves of a page."""
+    return curves.note(several[0], past=any(curve.is_of_years for curve in several)) if several else ""
 
 
 def _thumbnail(folder: Path, look: Look) -> Thumbnail:
@@ -304,12 +302,14 @@ def _page(
         facts=tuple(_facts(state, config, gathered, source, now)),
         notices=(*doubts, *_notices(state, gathered)),
         figures=tuple(_figures(state, gathered)),
+        values=values_section(gathered.valued, *_period(config, gathered.days or (), now)),
         bytes=sections.bytes_section(queries.bytes_saved(state, config), unfinished=unfinished),
         clouds=sections.clouds_section(gathered.scatter, **limits),
         pairs=sections.pairs_section(fetched.pairs, fetched.missing),
         maps=tuple(_maps(state, areas, gathered)),
         index=sections.area_index(gathered.entries),
         areas=tuple(gathered.areas),
+        note=_note([found.curve for found in gathered.valued.first]),
         problems=sections.problem_groups(
             state.problems(),
             state.searches(),
@@ -342,6 +342,8 @@ def _notices(state: Ledger, gathered: _Gathered) -> Iterator[str]:
 def _figures(state: Ledger, gathered: _Gathered) -> Iterator[Figure]:
     requests, moved = total(state.traffic())
     seconds, unended = run_seconds(state.runs())
+    if gathered.valued.dates:
+        yield Figure(value=f"{gathered.valued.dates:,}", label="dates with values (one area on one day)")
     crops = f", saved as {sections.counted(gathered.crops, 'crop')}" if gathered.crops else ""
     yield Figure(value=f"{gathered.clear:,}", label=f"clear views{crops}")
     yield Figure(value=f"{gathered.counts.total():,}", label="jobs (one area in one scene)")

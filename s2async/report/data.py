@@ -11,6 +11,7 @@ from typing import Final
 
 from s2async.clouds.shares import cloud_percent
 from s2async.models import Area, Status, Traffic
+from s2async.report.series import Curve
 from s2async.state.records import OPEN, JobRow, RunRow, SavedRow, WholeFiles
 
 ORDER: Final = (*(str(status) for status in Status), OPEN)
@@ -64,6 +65,13 @@ class Watched:
     area: Area
     looks: tuple[Look, ...]
     """In order of time."""
+    curves: tuple[Curve, ...] = ()
+    """Its values; variables without any are left out."""
+
+    @property
+    def valued_days(self) -> int:
+        """Number of days with a value."""
+        return len({value.day for curve in self.curves for value in curve.values})
 
     @property
     def counts(self) -> Counter[str]:

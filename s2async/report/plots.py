@@ -10,25 +10,30 @@ import io
 import warnings
 from calendar import month_abbr
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from s2async import files
+from s2async.areas.edits import told_apart
 from s2async.config.model import Config
 from s2async.errors import ConfigError
 from s2async.models import Status
 from s2async.report import queries
+from s2async.report.area_section import stems
+from s2async.report.curve_plots import multiples, of_area
 from s2async.report.data import AREA_AXIS, CELL, SCENE_AXIS, Saving, Scatter, Watched
+from s2async.report.figures import headline, short_name, single
+from s2async.report.series import CURVES, Curve
 from s2async.report.style import colours
+from s2async.report.values_section import Valued
 from s2async.state.reader import Ledger
-from s2async.text import safe, size
+from s2async.text import size
 
 AREAS: Final = 40
-"""Maximum number of areas that have a row each; more areas are shown as their sum."""
-LETTERS: Final = 28
-"""Maximum length of an area's name."""
+"""Maximum number of areas that have a row each; more areas are shown as their sum. Also of areas whose curves have
+a file each."""
 _DPI: Final = 144
 _TOKEN: Final = "s2async-report"  # noqa: S105 - not a password
 
@@ -66,10 +71,13 @@ class PlotData:
     """Per cent of cloud above which an area counts as cloudy."""
     crops: bool
     """Whether crops are saved; if False, areas are only measured."""
+    valued: Valued = field(default_factory=Valued)
+    curves: Mapping[str, Sequence[Curve]] = field(default_factory=dict)
+    """Of the first `AREAS` areas that have some, by file name without suffix."""
 
 
 def write(state: Ledger, config: Config, folder: Path) -> list[Path]:
-    """Write a PNG file for each of `PLOTS` that has something to show.
+    """Write a PNG file for each of `PLOTS` that has something to show, and one for the curves of each area.
 
     Args:
         state: read only; a run may be in progress.
@@ -91,26 +99,42 @@ def write(state: Ledger, config: Config, folder: Path) -> list[Path]:
     files.make_folder(folder, parents=True)
     written = []
     with mpl.rc_context(settings()):
-        for name, plot in PLOTS.items():
-            figure = plot(data)
-            if figure is not None:
-                files.replace(folder / f"{name}.png", encoded(figure), token=_TOKEN)
-                written.append(folder / f"{name}.png")
+        for name, figure in figures(data):
+            files.replace(folder / f"{name}.png", encoded(figure), token=_TOKEN)
+            written.append(folder / f"{name}.png")
     return written
+
+
+def figures(data: PlotData) -> Iterator[tuple[str, Any]]:
+    """Iterate over the plots that have something to show, with their file names, one after the other."""
+    for name, plot in PLOTS.items():
+        figure = plot(data)
+        if figure is not None:
+            yield name, figure
+    for name, curves in data.curves.items():
+        yield name, of_area(curves)
 
 
 def gathered(state: Ledger, config: Config) -> PlotData:
     """Read what the plots show from the state."""
-    scatter, months = Scatter(), Months()
-    for watched in queries.watched_areas(state, config):
+    scatter, months, valued = Scatter(), Months(), Valued()
+    curves: dict[str, Sequence[Curve]] = {}
+    areas = list(state.areas())
+    several = zip(queries.watched_areas(state, config, areas), stems(areas), told_apart(areas), strict=True)
+    for watched, stem, label in several:
         scatter.add(watched)
         months.add(watched)
+        valued.add(watched, name=label)
+        if watched.curves and len(curves) < AREAS:
+            curves[f"curves-{stem}"] = watched.curves[:CURVES]
     return PlotData(
         scatter=scatter,
         months=months,
         saved=queries.bytes_saved(state, config),
         max_area=config.clouds.max_area_cloud,
         crops=bool(config.output.assets),
+        valued=valued,
+        curves=curves,
     )
 
 
@@ -147,7 +171,7 @@ def clouds(data: PlotData) -> Any | None:
     scatter, colour = data.scatter, colours()
     if not scatter.count:
         return None
-    figure, axes = _plot(6.6, 6.2)
+    figure, axes = single(6.6, 6.2)
     if scatter.points:
         for clear in (False, True):  # clear ones are drawn last, on top
             points = [point for point in scatter.points if (point.status == Status.SAVED) == clear]
@@ -178,7 +202,7 @@ def clouds(data: PlotData) -> Any | None:
     axes.grid(visible=True, linewidth=0.8)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    _headline(axes, f"Scene and area, {scatter.count:,} examined jobs")
+    headline(axes, f"Scene and area, {scatter.count:,} examined jobs")
     return figure
 
 
@@ -190,20 +214,20 @@ def by_month(data: PlotData) -> Any | None:
     columns = list(_between(min(months.all), max(months.all)))
     words = "Saved views" if data.crops else "Clear views"
     if not months.rows:
-        figure, axes = _plot(max(6.0, 1.5 + _wide(columns)), 4.2)
+        figure, axes = single(max(6.0, 1.5 + _wide(columns)), 4.2)
         counts = [months.all[column] for column in columns]
         bars = axes.bar(range(len(columns)), counts, color=colours()["clear"], width=0.72)
         axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=9)
         axes.set_yticks([])
-        _headline(axes, f"{words} per month, {months.areas:,} areas together")
+        headline(axes, f"{words} per month, {months.areas:,} areas together")
     else:
-        figure, axes = _plot(max(6.0, 2.6 + _wide(columns)), 1.4 + 0.34 * len(months.rows))
+        figure, axes = single(max(6.0, 2.6 + _wide(columns)), 1.4 + 0.34 * len(months.rows))
         values = [[counts[column] for column in columns] for _, counts in months.rows]
         axes.imshow(values, aspect="auto", cmap=_shades(), vmin=0, vmax=max(map(max, values)))
         _write_counts(axes, values)
-        names = [_name(name) for name, _ in months.rows]
+        names = [short_name(name) for name, _ in months.rows]
         axes.set_yticks(range(len(names)), names, color=colours()["ink"])
-        _headline(axes, f"{words} per area and month")
+        headline(axes, f"{words} per area and month")
     axes.set_xticks(range(len(columns)), [_month(column, first=not index) for index, column in enumerate(columns)])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -217,7 +241,7 @@ def downloaded(data: PlotData) -> Any | None:
         return None
     about = "about " * bool(saved.estimated)
     fill = {"skipped": colour["cloudy"], "window": colour["window"], "moved": colour["clear"]}
-    figure, axes = _plot(8.0, 2.1)
+    figure, axes = single(8.0, 2.1)
     left = 0.0
     for share in saved.shares():
         if not share.bytes:
@@ -235,7 +259,7 @@ def downloaded(data: PlotData) -> Any | None:
     axes.set(xlim=(0, 100), ylim=(-0.5, 0.5), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     axes.legend(loc="upper left", bbox_to_anchor=(-0.01, -0.05), frameon=False, borderaxespad=0, labelspacing=0.35)
-    _headline(axes, f"Bytes of the whole files: {about}{size(saved.whole)}")
+    headline(axes, f"Bytes of the whole files: {about}{size(saved.whole)}")
     return figure
 
 
@@ -243,23 +267,12 @@ PLOTS: Final[Mapping[str, Callable[[PlotData], Any | None]]] = {
     "clouds": clouds,
     "months": by_month,
     "bytes": downloaded,
+    "values": lambda data: multiples(data.valued),
 }
 """Plots by file name; each returns a figure, or None if there is nothing to show."""
 
 
 # ---- parts ------------------------------------------------------------------------------------------------
-
-
-def _plot(width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure: Any = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
-    return figure, figure.subplots()
-
-
-def _headline(axes: Any, text: str) -> None:
-    axes.set_title(text, loc="left", fontsize=12, fontweight="bold", pad=12)
 
 
 def _shades() -> Any:
@@ -279,11 +292,6 @@ def _write_counts(axes: Any, values: Sequence[Sequence[int]]) -> None:
     axes.set_yticks([row + 0.5 for row in range(len(values) - 1)], minor=True)
     axes.grid(visible=True, which="minor", color="white", linewidth=2)
     axes.tick_params(which="minor", length=0)
-
-
-def _name(name: str) -> str:
-    printable = safe(name)
-    return printable if len(printable) <= LETTERS else f"{printable[: LETTERS - 1]}\u2026"
 
 
 def _month(month: Month, *, first: bool) -> str:

@@ -14,6 +14,7 @@ from s2async.report.area_section import AreaSection
 from s2async.report.data import CELL, ORDER, Saving, Scatter
 from s2async.report.markup import Markup
 from s2async.report.scene_pairs import DrawnPair, Missing, Pair
+from s2async.report.values_section import ValuesSection
 from s2async.state.records import Doubt, LackRow, Problem
 from s2async.text import size
 
@@ -361,6 +362,8 @@ class ReportPage:
     """One line below the heading."""
     notices: tuple[str, ...]
     figures: tuple[Figure, ...]
+    values: ValuesSection | None
+    """None if no area has values."""
     bytes: BytesSection
     clouds: CloudsSection
     pairs: PairsSection
@@ -368,6 +371,8 @@ class ReportPage:
     index: AreaIndex
     areas: tuple[AreaSection, ...]
     """Empty if each area has a page of its own."""
+    note: str
+    """How to read the curves of the areas; the empty string if there are none."""
     problems: tuple[ProblemGroup, ...]
     credits: tuple[str, ...]
     """Sources of the pixels, and the program that made the page."""

@@ -8,8 +8,9 @@ from datetime import date
 
 from s2async.models import Attribute
 from s2async.report import page
-from s2async.report.area_section import AreaSection, Thumbnail, area_section, keys
+from s2async.report.area_section import AreaSection, Thumbnail, area_section, keys, stems
 from s2async.report.data import Watched
+from tests.support.curves import curve, value
 from tests.support.looks import AREA, look, watched
 from tests.support.pages import Page
 
@@ -74,3 +75,21 @@ def test_a_season_and_the_areas_own_columns_are_facts() -> None:
 def test_areas_of_one_polygon_have_keys_of_their_own() -> None:
     other = replace(AREA, fingerprint="1" * 16)
     assert keys([AREA, other, AREA, AREA]) == ["0" * 16, "1" * 16, f"{'0' * 16}-2", f"{'0' * 16}-3"]
+
+
+def test_files_of_one_name_are_told_apart_by_their_first_days() -> None:
+    later = replace(AREA, start=date(2023, 1, 1))
+    assert stems([AREA, later, replace(AREA, folder="b")]) == ["a", "a~2023-01-01", "b"]
+
+
+def test_curves_stand_above_the_pictures_and_at_most_so_many() -> None:
+    several = tuple(curve(value(-400, 0.4), value(0, 0.5), name=f"I{number}") for number in range(8))
+    picture = Thumbnail(look=look(0, "saved"), data=b"RIFF")
+    found = shown(replace(watched(look(0, "saved")), curves=several), picture, first=date(2020, 1, 1))
+    labels = [label for label in Page(found).values("aria-label") if label.endswith("over time")]
+    assert labels == [f"I{number} of a over time" for number in range(6)]
+    assert "\nNot shown: I6, I7.\n" in Page(found).text
+    assert "2022; paler: 2020" in found
+    assert "\nvalues2 dates\n" in Page(found).text
+    assert found.index("over time") < found.index("Clear crops of a")
+    assert "over time" not in shown(watched(look(0, "saved")))

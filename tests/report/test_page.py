@@ -22,7 +22,9 @@ from s2async.report.maps import Spot
 from s2async.report.markup import text
 from s2async.report.scene_pairs import Candidate, Kind, Missing, Pair, View
 from s2async.report.sections import DrawnMap, Entry, Figure, ReportPage
+from s2async.report.values_section import Valued, values_section
 from s2async.state.records import LackRow, Problem
+from tests.support.curves import curve, value
 from tests.support.looks import AREA, look
 from tests.support.pages import Page
 
@@ -38,9 +40,11 @@ HOSTILE = (
 def hostile_page(name: str) -> ReportPage:
     """A page with a text of others wherever a text of others can be."""
     area = replace(AREA, name=name)
-    seen = Watched(area=area, looks=(replace(look(0, "saved"), item=name, grid=name),))
-    scatter, candidate = Scatter(), Candidate(kind=Kind.CLEAR, area=area, look=seen.looks[0])
+    drawn = curve(value(0, 0.5), value(1, 0.6), name=name, unit=name)
+    seen = Watched(area=area, looks=(replace(look(0, "saved"), item=name, grid=name),), curves=(drawn,))
+    scatter, candidate, valued = Scatter(), Candidate(kind=Kind.CLEAR, area=area, look=seen.looks[0]), Valued()
     scatter.add(seen)
+    valued.add(seen, name=name, href="#x")
     image = View(data=b"RIFF", width=60, height=40, outline="M1 1h2v2h-2Z")
     spot = Spot(name=name, polygon=AREA.polygon, label=name, href="#x")
     lack = LackRow(area=name, item=name, status="saved", asset=name, cause=Cause.FORMAT, reason=name, tries=1)
@@ -53,6 +57,7 @@ def hostile_page(name: str) -> ReportPage:
         facts=(name, name),
         notices=(name,),
         figures=(Figure(value=name, label=name),),
+        values=values_section(valued, date(2022, 1, 1), date(2022, 1, 2)),
         bytes=sections.bytes_section(
             Saving(whole=9, skipped=3, moved=3, files=1, estimated=0, unknown=0), unfinished=True
         ),
@@ -63,6 +68,7 @@ def hostile_page(name: str) -> ReportPage:
         maps=(DrawnMap(svg=maps.draw((13, 52, 14, 53), [spot], [], names=True, label=name), caption=name),),
         index=sections.area_index([Entry(name=name, href="#x", counts={"saved": 1}, last_clear=None)]),
         areas=(section,),
+        note=name,
         problems=sections.problem_groups(
             [Problem(area=name, item=name, status="failed", reason=name)],
             [SearchReport(label=name, key="", complete=False, items=0, reason=name)],
@@ -95,7 +101,7 @@ def test_hostile_texts_stay_texts(name: str) -> None:
     view = hostile_page(name)
     for template, variables in (
         ("report.html.j2", view),
-        ("area_page.html.j2", AreaPage(area=view.areas[0], back="#areas", credits=(name,))),
+        ("area_page.html.j2", AreaPage(area=view.areas[0], note=name, back="#areas", credits=(name,))),
     ):
         found = page.document(template, variables, title=name, style="p {}").decode()
         shown = Page(found)
@@ -120,7 +126,7 @@ def test_no_template_switches_the_escaping_off() -> None:
 
 
 def test_a_variable_that_is_missing_is_an_error() -> None:
-    view = AreaPage(area=hostile_page("x").areas[0], back="#", credits=())
+    view = AreaPage(area=hostile_page("x").areas[0], note="", back="#", credits=())
     with pytest.raises(UndefinedError):
         page.document("report.html.j2", view, title="t", style="")
 

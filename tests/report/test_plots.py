@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ from s2async.cli.commands import cli
 from s2async.config.model import Config
 from s2async.errors import ConfigError
 from s2async.models import Area, Status
-from s2async.report import plots
+from s2async.report import curve_plots, figures, plots
 from s2async.report.data import POINTS, Look, Saving, Scatter, Watched
 from s2async.report.plots import Months, PlotData
 from s2async.report.style import colours
+from s2async.report.values_section import Valued
 from s2async.state.reader import Ledger
 from s2async.state.writer import State
 from tests.support import worlds
+from tests.support.curves import curve, value
 from tests.support.worlds import Stage
 
 matplotlib = pytest.importorskip("matplotlib", reason="the extra plots is not installed")
@@ -150,7 +153,7 @@ def test_the_bar_is_all_of_the_whole_files() -> None:
 
 
 def test_without_data_there_are_no_plots() -> None:
-    assert [plot(plot_data()) for plot in plots.PLOTS.values()] == [None] * 3
+    assert [plot(plot_data()) for plot in plots.PLOTS.values()] == [None] * 4
 
 
 def test_the_colours_are_those_of_the_pages() -> None:
@@ -171,7 +174,7 @@ def test_names_are_text_whatever_they_are(name: str) -> None:
         figure = plots.by_month(plot_data(months_of(watched)))
         assert figure
         (label,) = (label.get_text() for label in figure.axes[0].get_yticklabels())
-        assert len(label) <= plots.LETTERS
+        assert len(label) <= figures.LETTERS
         assert "\x1b" not in label
         assert plots.encoded(figure).startswith(b"\x89PNG")
 
@@ -196,3 +199,43 @@ def test_without_matplotlib_there_is_one_line(
     with pytest.raises(ConfigError, match=r"--png needs matplotlib: pip install 's2async\[plots\]'"):
         raise ask("report", path, "--png", tmp_path / "plots").exception or AssertionError
     assert not (tmp_path / "plots").exists()
+
+
+# ---- values -----------------------------------------------------------------------------------------------
+
+
+def offsets(axes: Any) -> list[tuple[float, float]]:
+    """Places of the points in the newest year: share of the width, and value."""
+    return [(float(x), float(y)) for x, y in axes.collections[-1].get_offsets()]
+
+
+def test_many_areas_have_small_curves_with_the_same_axes() -> None:
+    valued = Valued()
+    for name, low in (("a", 0.2), ("b", 0.4), ("none", 0.0)):
+        curves = (curve(value(0, low), value(364, low + 0.3)),) if name != "none" else ()
+        valued.add(Watched(area=area(name), looks=(), curves=curves), name=name)
+    with matplotlib.rc_context(plots.settings()):
+        figure = curve_plots.multiples(valued)
+        assert figure
+        assert [axes.get_title(loc="left") for axes in figure.axes] == ["a", "b"]
+        assert [number for axes in figure.axes for number in axes.get_ylim()] == pytest.approx([0.2, 0.7] * 2)
+        assert [y for axes in figure.axes for _, y in offsets(axes)] == pytest.approx([0.2, 0.5, 0.4, 0.7])
+        assert plots.encoded(figure).startswith(b"\x89PNG")
+
+
+def test_each_area_has_a_plot_of_all_its_curves() -> None:
+    ndvi = curve(
+        value(date(2021, 7, 1), 0.1), value(date(2022, 1, 1), 0.3), value(date(2022, 7, 1), 0.6, clear=50)
+    )
+    moist = curve(value(date(2022, 7, 1), 0.0, around=None), name="$M$", band="")
+    found = dict(plots.figures(replace(plot_data(), curves={"curves-a": (ndvi, moist)})))
+    assert list(found) == ["curves-a"]
+    first, second = found["curves-a"].axes
+    assert first.get_title(loc="left") == "NDVI, 2022; paler: 2021"
+    assert second.get_title(loc="left") == "$M$, 2022"
+    (x0, y0), (x1, y1) = offsets(first)
+    assert [x0, x1] == pytest.approx([0.5 / 366, 182.5 / 366])
+    assert (y0, y1) == (0.3, 0.6)
+    sizes = first.collections[-1].get_sizes()
+    assert sizes[1] == pytest.approx(sizes[0] / 2), "the share that is clear"
+    assert [len(line.get_xdata()) for line in first.lines] == [1, 1, 1], "half a year is a gap"

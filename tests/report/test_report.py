@@ -204,6 +204,43 @@ def write_config(tmp_path: Path, **changed: object) -> Path:
     return path
 
 
+# ---- values -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_values_are_shown_as_curves_of_each_area_and_small_ones_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, several: bool
+) -> None:
+    monkeypatch.setattr(build, "AREAS", 0 if several else 50)
+    shelf = fill(tmp_path, shapes=HOSTILE, indices=["NDVI", "EVI"])
+    call(shelf.config)
+    reached = check_links(shelf.output)
+    page = Page.read(shelf.output / "report.html")
+    for name in reached:
+        check_inert(Page.read(shelf.output / name))
+    assert "8dates with values (one area on one day)" in page.text
+    small = [name for name in page.values("class", "svg") if name == "curve small"]
+    assert len(small) == len(HOSTILE)
+    for area in shelf.areas.values():
+        own = Page.read(shelf.output / "report" / f"{area.folder}.html") if several else page
+        shown = area.name.replace("\u202e", "\\u202e")
+        assert {f"NDVI of {shown} over time", f"EVI of {shown} over time"} <= set(own.values("aria-label"))
+        assert "The larger a point, the more of the area is clear." in own.text
+    before = {path: path.stat().st_mtime_ns for path in (shelf.output / "report").glob("*.html")}
+    assert "0 of them new" in call(shelf.config).output or not several
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_without_values_nothing_is_said_of_them(tmp_path: Path) -> None:
+    call(fill(tmp_path).config)
+    page = Page.read(tmp_path / "data" / "report.html")
+    assert "#values" not in page.values("href")
+    assert not {"Values", "curves", "dates with values"} & set(page.text.split())
+
+
+# ---- other states -----------------------------------------------------------------------------------------
+
+
 def test_offline_is_told_on_the_page_and_asks_nobody(tmp_path: Path) -> None:
     shelf = fill(tmp_path, rejected=True)
     result = call(shelf.config, "--offline")
@@ -301,7 +338,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with odd names, rejected jobs and pictures."""
     shelf = fill(
-        tmp_path_factory.mktemp("seen"), shapes=HOSTILE | dict(list(shelves.SHAPES.items())[1:]), dates=30
+        tmp_path_factory.mktemp("seen"),
+        shapes=HOSTILE | dict(list(shelves.SHAPES.items())[1:]),
+        dates=30,
+        indices=["NDVI", "EVI"],
     )
     call(shelf.config)
     return shelf.output / "report.html"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,14 @@ from s2async.areas import loader as area_files
 from s2async.cli.export import table
 from s2async.config.model import Config
 from s2async.export.columns import Table
-from s2async.models import Area, CloudMeasure, Job, Outcome, Product, Status
+from s2async.models import Area, BatchResult, CloudMeasure, Job, Outcome, Product, Status
 from s2async.output import crops
 from s2async.output.geotiff import Crop
 from s2async.sandbox.settings import toml
 from s2async.state.reader import Ledger
 from s2async.state.writer import State
 from tests.support.states import CLEAR, add, cloudy, failed, make_scene, missing, record, start
+from tests.support.values import numbers
 
 PARK = Polygon(
     [(13.35, 52.51), (13.36, 52.51), (13.355, 52.516)], [[(13.354, 52.511), (13.355, 52.512), (13.356, 52.511)]]
@@ -60,8 +61,20 @@ def fill(
     dates: int = 2,
     assets: Sequence[str] = ("visual", "nir"),
     rejected: bool = False,
+    indices: Sequence[str] = (),
+    unvalued: Sequence[str] = (),
 ) -> Shelf:
-    """Save crops of each area on so many dates; with rejected ones, one more date of every other ending."""
+    """Save crops of each area on so many dates; with rejected ones, one more date of every other ending.
+
+    Args:
+        folder: for all of it.
+        shapes: areas by name.
+        dates: number of dates with crops.
+        assets: of each crop.
+        rejected: whether there is a date of every other ending.
+        indices: indices of which each area and date has values, made up by `values.numbers`.
+        unvalued: names of areas that have none nevertheless.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.toml"
     path.write_text(
@@ -69,20 +82,28 @@ def fill(
             areas=[{"name": name, "wkt": shape.wkt} for name, shape in shapes.items()],
             output={"folder": "data", "assets": list(assets)},
             run={"state": "data/state.sqlite"},
+            **({"values": {"indices": list(indices)}} if indices else {}),
         )
     )
     settings = Config.load(path)
     areas = {area.name: area for area in area_files.load(settings)}
     settings.output.folder.mkdir()
     wanted = settings.selection()
+    bands = wanted.values.bands if wanted.values else ()
     with State.create_or_open(settings.run.state) as state:
         start(state, list(areas.values()), wanted)
         for number in range(dates):
-            scene = make_scene(f"S2A_33UUU_{number:08}_0_L2A", minutes=1440 * number, assets=("scl", *assets))
+            scene = make_scene(
+                f"S2A_33UUU_{number:08}_0_L2A", minutes=1440 * number, assets=("scl", *assets, *bands)
+            )
             for job in add(state, scene, list(areas.values()), wanted):
                 products = tuple(save(settings.output.folder, job, asset) for asset in assets)
-                measure = SPECKLED if number else CLEAR
-                record(state, Outcome(job=job, status=Status.SAVED, measure=measure, products=products))
+                measure = SPECKLED if number and not bands else CLEAR  # values need more valid pixels
+                outcome = Outcome(job=job, status=Status.SAVED, measure=measure, products=products)
+                if wanted.values and job.area.name not in unvalued:
+                    results = (numbers(job, one, wanted.values) for one in wanted.values.variables)
+                    outcome = replace(outcome, results=tuple(results))
+                state.record(BatchResult(outcomes=(outcome,)), [], wanted=wanted.values)
         if rejected:
             scene = make_scene("S2B_33UUU_rejected", minutes=1440 * dates, assets=("scl", *assets))
             first, second, third = add(state, scene, list(areas.values()), wanted)
