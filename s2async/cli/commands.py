@@ -471,7 +471,8 @@ def demo(context: click.Context, folder: Path) -> int:
     """Try s2async without internet access, on generated scenes.
 
     Covers nine parks in Berlin for one year. Starts the sandbox in a process of its own, writes a configuration to
-    the folder, runs it, and writes its report. The first run generates the scenes, which takes up to a minute.
+    the folder, runs it, writes its report, and prints the mean NDVI of each park and season. The first run
+    generates the scenes, which takes about a minute and 1.2 GB in the cache folder.
 
     \b
     Example: s2async demo --folder /tmp/demo

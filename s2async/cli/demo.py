@@ -8,25 +8,36 @@ import shlex
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Final
 
 import click
 
 from s2async import files
-from s2async.cli import report
+from s2async.cli import report, season_table
 from s2async.cli.run import run_config
 from s2async.cli.run_summary import short
 from s2async.cli.sandbox import ATTRIBUTION, printer
-from s2async.config.example import render
+from s2async.config.example import render, with_values
 from s2async.config.model import Config
 from s2async.errors import ConfigError, S2AsyncError
+from s2async.export.values import asking
+from s2async.maintenance.guards import opened
 from s2async.sandbox.server import process
 from s2async.sandbox.world import make
+from s2async.sandbox.world.assets import RED, SCL, VISUAL
+from s2async.state.reader import Ledger
 from s2async.text import safe
 
 PORT = 8722
 """The preferred port: with the same addresses, a second demo resumes where the first one stopped."""
+INDEX: Final = "NDVI"
+"""The index whose values the demo computes."""
+_ASSETS: Final = (SCL, VISUAL, RED, "nir")
+_SQUARES: Final = ("33UUU", "33UVU")
+"""Grid squares with scenes: of the two UTM zones that the parks lie in, the one that holds most of each park. The
+other one would add nothing but a minute in which its scenes are made."""
 _ENDED: Final = (0, 3)
 """Exit codes of runs that have ended by themselves."""
 
@@ -45,6 +56,8 @@ def run_demo(folder: Path, *, verbose: bool, quiet: bool) -> int:
         code = run_config(settings, again, verbose=verbose, quiet=quiet)
         if code in _ENDED:  # now, because the whole scenes that it shows are read from the sandbox
             _write_report(settings, quiet=quiet)
+            if not quiet:
+                _show_values(settings)
         return code
 
 
@@ -57,6 +70,27 @@ def _write_report(config: Config, *, quiet: bool) -> None:
         return
     if not quiet:
         click.echo(f"report      {safe(short(page))}")
+
+
+def _show_values(config: Config) -> None:
+    """Print the mean NDVI of each park in each season of the year."""
+    with opened(config) as state:
+        lines = list(season_table.lines(INDEX, _means(state, config)))
+    if lines:
+        click.echo("\n" + "\n".join(lines))
+
+
+def _means(state: Ledger, config: Config) -> Iterator[tuple[str, date, float]]:
+    """Iterate over the means of all areas and dates that have one, by area, then time."""
+    asked = asking(config)
+    column = asked.wanted.statistics.index("mean")
+    names = [variable.name for variable in asked.wanted.variables]
+    for page in state.value_pages(asked):
+        numbers = page.statistics[:, column].tolist()
+        rows = zip(page.place.tolist(), page.item.tolist(), page.variable.tolist(), numbers, strict=True)
+        for place, item, variable, mean in rows:
+            if names[variable] == INDEX and mean == mean:  # NaN where no pixel is valid
+                yield page.places[place].name, page.items[item].datetime.date(), mean
 
 
 @contextmanager
@@ -74,15 +108,18 @@ def prepared(folder: Path, *, tell: Callable[[str], None]) -> Iterator[Path]:
     path = folder / "config.toml"
     files.make_folder(folder, parents=True)
     known = _known_port(path)
-    made = make.make_world(make.default_folder(), progress=tell)
+    place = make.default_folder().with_name("sandbox-demo")  # beside that of s2async sandbox, which has no bands
+    made = make.make_world(place, assets=_ASSETS, only=_SQUARES, progress=tell)
     with process.start(made.folder, port=_free_or_any(known)) as sandbox:
         tell(f"sandbox with {made.items} generated scenes at {sandbox.api}")
         text = render(
             catalog_url=sandbox.api,
             origin=sandbox.origin,
+            assets={key: key for key in _ASSETS},
             attribution=ATTRIBUTION,
+            offsets="earth-search",
         )
-        files.replace(path, text.encode())
+        files.replace(path, with_values(text, [INDEX]).encode())
         yield path
 
 

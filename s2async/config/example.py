@@ -33,6 +33,7 @@ def render(
     collection: str = "sentinel-2-l2a",
     assets: Mapping[str, str] | None = None,
     attribution: str = COPERNICUS,
+    offsets: str = "",
 ) -> str:
     """Point the example at another catalogue; nothing else in it changes.
 
@@ -42,6 +43,7 @@ def render(
         collection: id of the collection.
         assets: maps our asset keys to those of the items; by default scl and visual, unchanged.
         attribution: source of the pixels; ``{year}`` stands for the year of sensing.
+        offsets: how the catalogue treats offsets of reflectance; the empty string to leave it open.
     """
     names = assets or {scl.ASSET: scl.ASSET, "visual": "visual"}
     entries = {
@@ -51,6 +53,8 @@ def render(
     }
     if attribution != COPERNICUS:
         entries["attribution"] = _quoted(attribution)
+    if offsets:
+        entries["offsets"] = _quoted(offsets)
     text = EXAMPLE
     for key, value in (("catalog", _inline(entries)), ("origins", f"[{_quoted(origin)}]")):
         line = f"{key} = {value}".replace("\\", r"\\")
@@ -88,6 +92,19 @@ def with_settings(text: str, settings: Mapping[str, Setting]) -> str:
         width = match.end() - match.start()  # the comments stay aligned
         text = f"{text[: match.start()]}{line.ljust(width - 1)} {text[match.end() :]}"
     return text
+
+
+def with_values(text: str, indices: Sequence[str]) -> str:
+    """Ask for values of indices; all lines of the section keep their comments.
+
+    Args:
+        text: the example, or what another function returned.
+        indices: names of Awesome Spectral Indices.
+    """
+    header, there, rest = text.partition("\n# [values]  ")
+    if not there:
+        raise ValueError("the example does not say [values]")
+    return with_settings(f"{header}\n[values]    {rest}", {"indices": indices})
 
 
 def with_folder(text: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -9,7 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+import rasterio.mask
+import rasterio.warp
+import shapely
+from shapely.geometry.base import BaseGeometry
 
 from s2async.areas import loader as area_files
 from s2async.cli import demo, main
@@ -28,10 +34,37 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "made"
     folder.mkdir()
     worlds.World(folder, [worlds.day(0), worlds.day(3)])
+    add_infrared(folder)
     monkeypatch.setattr(make, "default_folder", lambda: folder)
-    monkeypatch.setattr(make, "make_world", lambda folder, **_: SimpleNamespace(folder=folder, items=2))
+    monkeypatch.setattr(make, "make_world", lambda _, **__: SimpleNamespace(folder=folder, items=2))
     monkeypatch.setattr(demo, "PORT", 0)
     return folder
+
+
+def add_infrared(folder: Path) -> None:
+    """Give each scene a band ``nir``: the red one of another scene."""
+    items = [json.loads(line) for line in (folder / "items.jsonl").read_text().splitlines()]
+    for item, other in zip(items, reversed(items), strict=True):
+        red = item["assets"]["red"]
+        item["assets"]["nir"] = red | {"href": red["href"].replace("B04", "B08")}
+        place = folder / "cogs"
+        (place / item["id"] / "B08.tif").write_bytes((place / other["id"] / "B04.tif").read_bytes())
+    (folder / "items.jsonl").write_text("".join(f"{json.dumps(item)}\n" for item in items))
+
+
+def mean_ndvi(folder: Path, area: BaseGeometry) -> float:
+    """The mean NDVI of an area on all dates, by rasterio alone."""
+    means = []
+    for scene in sorted((folder / "cogs").iterdir()):
+        bands = []
+        for name in ("B04", "B08"):
+            with rasterio.open(scene / f"{name}.tif") as file:
+                shape = rasterio.warp.transform_geom("OGC:CRS84", file.crs, shapely.geometry.mapping(area))
+                pixels, _ = rasterio.mask.mask(file, [shape], crop=True, filled=False)
+                bands.append(pixels.astype(float))
+        red, nir = bands
+        means.append(((nir - red) / (nir + red)).mean())
+    return float(np.mean(means))
 
 
 @pytest.mark.usefixtures("made")
@@ -45,6 +78,9 @@ def test_a_config_for_a_running_sandbox_at_the_same_address_each_time(tmp_path: 
         catalog = first.search.resolve()
         assert first.allowed_origins() == (f"http://127.0.0.1:{urlsplit(catalog.url).port}",)
         assert catalog.attribution == "synthetic data of the s2async sandbox, {year}"
+        assert first.values
+        assert first.values.indices == ("NDVI",)
+        assert first.selection().one_per_overpass
     assert told == [f"sandbox with 2 generated scenes at {catalog.url}"]
     with demo.prepared(folder, tell=told.append) as path:
         assert Config.load(path) == first
@@ -76,10 +112,12 @@ def test_a_config_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.usefixtures("made")
-def test_the_command_does_the_job_and_goes_on_next_time(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_does_the_job_and_goes_on_next_time(
+    tmp_path: Path, made: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """One of the nine parks lies in the small world. The report shows its scene, whose server still runs."""
     folder = tmp_path / "demo"
+    mean = mean_ndvi(made, shapely.from_wkt(dict(parks.PARKS)["Hasenheide"]))
     for again in (False, True):
         with pytest.raises(SystemExit) as ended:
             main.main(["demo", "--folder", str(folder)])
@@ -88,7 +126,12 @@ def test_the_command_does_the_job_and_goes_on_next_time(tmp_path: Path, capfd: p
         assert "sandbox with 2 generated scenes" in error
         assert out.startswith("0 jobs processed") == again
         report = folder / "data" / "report.html"
-        assert out.endswith(f"\nreport      {report}\n")
+        told, table = out.split("\n\n")
+        assert told.endswith(f"\nreport      {report}")
+        assert table.splitlines() == [
+            "NDVI             winter       spring       summer       autumn",
+            f"Hasenheide{f'{mean:.2f} (2)':>13}            -            -            -",
+        ]
         page = Page.read(report)
         assert "Clear views of 9 areas" in page.text
         assert "not asked for" not in page.text
