@@ -1,7 +1,8 @@
 """Which pixels of an area are clear, and which hold data: packed, so that jobs can carry it. Pure.
 
 Each pixel of the area, on the grid on which values are counted and in the order of its plan, has two bits. First
-come those that tell which pixels are clear; from a whole byte on, those that tell which hold data.
+come those that tell which pixels are clear; from a whole byte on, those that tell which hold data. The last two
+bytes have a bit for each class, set where a pixel has it (`AreaValues.classes`).
 """
 
 from __future__ import annotations
@@ -23,11 +24,31 @@ def packed(classes: NDArray[np.uint8], starts: NDArray[np.int64], spoilt: Collec
     """
     is_clear = np.ones(256, np.bool_)
     is_clear[[0, *spoilt]] = False
-    clear, data = is_clear[classes], classes != 0
+    clear, data, names = is_clear[classes], classes != 0, _seen(classes, starts).astype("<u2").tobytes()
     return [
-        np.packbits(clear[start:end]).tobytes() + np.packbits(data[start:end]).tobytes()
-        for start, end in itertools.pairwise(starts.tolist())
+        np.packbits(clear[start:end]).tobytes() + np.packbits(data[start:end]).tobytes() + names[at : at + 2]
+        for at, (start, end) in zip(itertools.count(0, 2), itertools.pairwise(starts.tolist()), strict=False)
     ]
+
+
+def _seen(classes: NDArray[np.uint8], starts: NDArray[np.int64]) -> NDArray[np.uint16]:
+    """(n,) the classes that each area has pixels of, as bits; the last bit is for all values that are no class."""
+    bits = (1 << np.minimum(np.arange(256), 15)).astype(np.uint16)[classes]
+    found = np.zeros(len(starts) - 1, np.uint16)
+    filled = np.flatnonzero(np.diff(starts))
+    if len(filled):
+        found[filled] = np.bitwise_or.reduceat(bits, starts[filled])
+    return found
+
+
+def size(pixels: int) -> int:
+    """Bytes of an area with so many pixels, packed."""
+    return 2 * -(-pixels // 8) + 2
+
+
+def seen(found: bytes) -> int:
+    """The classes that an area has pixels of; see `AreaValues.classes`."""
+    return int.from_bytes(found[-2:], "little")
 
 
 def unpacked(found: Sequence[bytes], sizes: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -45,12 +66,12 @@ def unpacked(found: Sequence[bytes], sizes: NDArray[np.int64]) -> tuple[NDArray[
     """
     clear, data = (np.zeros(int(sizes.sum()), np.uint8) for _ in range(2))
     start = 0
-    for one, size in zip(found, sizes.tolist(), strict=True):
+    for one, pixels in zip(found, sizes.tolist(), strict=True):
         bits = np.frombuffer(one, np.uint8)
-        width = -(-size // 8)
-        if len(bits) != 2 * width:
+        width = -(-pixels // 8)
+        if len(bits) != size(pixels):
             raise ValueError("the clear pixels of an area are of another grid")
-        clear[start : start + size] = np.unpackbits(bits[:width], count=size)
-        data[start : start + size] = np.unpackbits(bits[width:], count=size)
-        start += size
+        clear[start : start + pixels] = np.unpackbits(bits[:width], count=pixels)
+        data[start : start + pixels] = np.unpackbits(bits[width : 2 * width], count=pixels)
+        start += pixels
     return clear.view(np.bool_), data.view(np.bool_)

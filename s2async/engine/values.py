@@ -198,10 +198,10 @@ class Values:
         fine = self._fine
         if fine is None:
             return
-        known, widths = self._endings.clear_pixels, (-(-fine.sizes // 8)).tolist()
+        known, sizes = self._endings.clear_pixels, fine.sizes.tolist()
         todo = [  # clear pixels of a file that was replaced meanwhile may not fit
-            self._endings.pending(job) if len(known.get(job.id, b"-")) == 2 * width else {}
-            for job, width in zip(self._jobs, widths, strict=True)
+            self._endings.pending(job) if len(known.get(job.id, b"-")) == clear_pixels.size(pixels) else {}
+            for job, pixels in zip(self._jobs, sizes, strict=True)
         ]
         offsets = self._offsets()
         loop, tools = asyncio.get_running_loop(), self._tools
@@ -249,7 +249,7 @@ class Values:
         weights = None if fine.weights is None else fine.weights[part]
         pixels = Pixels(starts=starts - starts[0], weights=weights)
         sizes = fine.sizes[first:last]
-        none = (bytes(2 * width) for width in (-(-sizes // 8)).tolist())
+        none = map(bytes, map(clear_pixels.size, sizes.tolist()))
         known = [
             self._endings.clear_pixels[job.id] if variables else empty
             for job, variables, empty in zip(self._jobs[first:last], todo[first:last], none, strict=True)
@@ -268,7 +268,13 @@ class Values:
             used = tuple(offsets[band] for band in variable.bands)
             for index, (numbers, results) in enumerate(zip(counts.tolist(), statistics.tolist(), strict=True)):
                 if key in todo[first + index]:
-                    one = AreaValues(key=key, counts=tuple(numbers), offsets=used, statistics=tuple(results))
+                    one = AreaValues(
+                        key=key,
+                        counts=tuple(numbers),
+                        offsets=used,
+                        statistics=tuple(results),
+                        classes=clear_pixels.seen(known[index]),
+                    )
                     found[index].append(one)
         return found
 
