@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2async.cog import tiff
-from s2async.cog.tiff import MAX_HEADER, STRIP_COUNTS, STRIP_OFFSETS, TILE_COUNTS, TILE_OFFSETS, Layout
+from s2async.cog.tiff import MAX_HEADER, STRIP_COUNTS, STRIP_OFFSETS, TILE_COUNTS, TILE_OFFSETS, Layout, Tag
 from s2async.errors import CorruptFile
 
 _FAR = MAX_HEADER + (1 << 16)
 """Bytes after the blocks within which a subset surely ends: its header is no longer than the original one."""
 _WINDOW, _MEMORY = 12, 4
 """Parameters of zlib: a window of 4 KiB is enough for a header, and set up three times as fast as the default."""
+_BEGIN = 16
+"""First byte of the first block."""
 _LONG, _LONG8 = 4, 16
 """TIFF's types of unsigned integers of 32 and 64 bits."""
 
@@ -96,6 +98,65 @@ def rewritten(
     start = struct.pack(layout.order + form, b"II" if layout.order == "<" else b"MM", *numbers)
     length = struct.pack(layout.order + ("Q" if layout.big else "H"), len(entries))
     return b"".join([start, *blocks, *payloads, length, *entries, bytes(inline)])
+
+
+class Form:
+    """Writes TIFFs of one block that differ in the values of some entries; all else is made once.
+
+    Args:
+        layout: of a classic TIFF with one block.
+        varying: tags of the entries that are given for each file, in addition to the size of the block.
+    """
+
+    def __init__(self, layout: Layout, varying: Collection[int]) -> None:
+        self._pack = struct.Struct(f"{layout.order}2sHI8x").pack
+        self._magic = b"II" if layout.order == "<" else b"MM"
+        self._head = struct.Struct(f"{layout.order}HHI")
+        self._word = struct.Struct(f"{layout.order}I")
+        place_tag, self._count_tag = (TILE_OFFSETS, TILE_COUNTS) if layout.tiled else (STRIP_OFFSETS, STRIP_COUNTS)
+        known = {entry[0]: entry for entry in layout.tags if entry[0] not in varying}
+        known[place_tag] = (place_tag, _LONG, 1, self._word.pack(_BEGIN))
+        tags = sorted({*known, *varying, self._count_tag})
+        self._directory = bytearray(struct.pack(f"{layout.order}H", len(tags)) + bytes(12 * len(tags) + 4))
+        self._steps: list[tuple[int, int, bytes]] = []
+        """Tag, place in the directory and padded values of each entry that depends on the file; without values
+        where they are given."""
+        for number, tag in enumerate(tags):
+            at = 2 + 12 * number
+            if tag not in known:
+                self._steps.append((tag, at, b""))
+                continue
+            _, kind, values, raw = known[tag]
+            self._head.pack_into(self._directory, at, tag, kind, values)
+            if len(raw) > 4:
+                self._steps.append((tag, at, raw + bytes(len(raw) % 2)))
+            else:
+                self._directory[at + 8 : at + 8 + len(raw)] = raw
+
+    def fill(self, block: bytes, entries: Collection[Tag]) -> bytes:
+        """Make a file: what `subset` makes of a layout with these entries and its only block.
+
+        Args:
+            block: compressed bytes.
+            entries: one for each tag that varies.
+        """
+        given = {entry[0]: entry for entry in entries}
+        given[self._count_tag] = (self._count_tag, _LONG, 1, self._word.pack(len(block)))
+        directory, end = self._directory.copy(), _BEGIN + len(block)
+        payloads = [bytes(end % 2)]
+        end += end % 2
+        for tag, at, raw in self._steps:
+            if not raw:
+                _, kind, values, raw = given[tag]
+                self._head.pack_into(directory, at, tag, kind, values)
+                if len(raw) <= 4:
+                    directory[at + 8 : at + 8 + len(raw)] = raw
+                    continue
+                raw += bytes(len(raw) % 2)
+            self._word.pack_into(directory, at + 8, end)
+            payloads.append(raw)
+            end += len(raw)
+        return b"".join([self._pack(self._magic, 42, end), block, *payloads, directory])
 
 
 # ---- a header to be stored --------------------------------------------------------------------------------

@@ -58,6 +58,8 @@ _TEMPLATES: Final = 4096
 """Headers that are kept, about 2 kB each. A run needs some for each asset, zone and year."""
 _NOT_IN_XML: Final = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML does not allow (XML 1.0, section 2.2), and the carriage return, which readers change."""
+_SPECIAL: Final = re.compile("[^\t\n\x20-\x25\x27-\x3b\x3d\x3f-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""These, and the characters that XML escapes: ``&``, ``<`` and ``>``. Most texts have none."""
 _DEFLATE, _GREY, _RGB = 8, 1, 2
 """Values of TIFF's tags Compression and PhotometricInterpretation."""
 _ASCII, _SHORT, _DOUBLE = 2, 3, 12
@@ -108,12 +110,12 @@ def encode(crop: Crop) -> bytes:
     Raises:
         LocalError: PROJ cannot read its database.
     """
-    items = {key: _NOT_IN_XML.sub("?", text) for key, text in crop.tags.items()}
-    named = {key: items.pop(key) for key in crop.tags if key.startswith("TIFFTAG_")}
+    items = dict(crop.tags)
+    named = {key: _legal(items.pop(key)) for key in crop.tags if key.startswith("TIFFTAG_")}
     bands, rows, columns = crop.pixels.shape
     kind = _Kind(
         bands=bands,
-        dtype=crop.pixels.dtype.name,
+        dtype=_name(crop.pixels.dtype),
         tiled=max(rows, columns) > _UNTILED,
         transform=_ANYWHERE if _is_north_up(crop.transform) else tuple(crop.transform[:6]),
         epsg=crop.epsg,
@@ -123,12 +125,17 @@ def encode(crop: Crop) -> bytes:
         named=tuple(named.items()),
     )
     if kind.dtype not in _OWN or crop.pixels.nbytes >= _LARGEST:
+        items = {key: _legal(text) for key, text in items.items()}
         return _written(replace(kind, transform=tuple(crop.transform[:6])), items, crop.pixels)
     layout = _template(kind)
-    tags = [*_with_items(layout.tags, items), *_size(layout, rows, columns)]
+    entries = [*_size(layout, rows, columns), *_metadata(layout.tags, items)]
     if kind.transform is _ANYWHERE:
-        tags += _place(layout, crop.transform)
-    return _filled(replace(layout, tags=tuple({tag[0]: tag for tag in tags}.values())), crop.pixels)
+        entries += _place(layout, crop.transform)
+    if not kind.tiled:
+        varying = tuple(entry[0] for entry in entries)
+        return _form(kind, varying).fill(compress(_strip(crop.pixels), _LEVEL), entries)
+    tags = {entry[0]: entry for entry in (*layout.tags, *entries)}
+    return _filled(replace(layout, tags=tuple(tags.values())), crop.pixels)
 
 
 def with_tag(data: bytes, key: str, text: str) -> bytes | None:
@@ -154,7 +161,7 @@ def with_tag(data: bytes, key: str, text: str) -> bytes | None:
         if not found:
             return None
         _, end, after = rest.partition(b"</Item>")
-        raw = b"".join([before, start, _escaped(_NOT_IN_XML.sub("?", text)).encode(), end, after])
+        raw = b"".join([before, start, _escaped(text).encode(), end, after])
         others = (entry for entry in layout.tags if entry[0] != GDAL_METADATA)
         layout = replace(layout, tags=(*others, (GDAL_METADATA, _ASCII, len(raw), raw)))
         ends = zip(layout.block_offsets.tolist(), layout.block_counts.tolist(), strict=True)
@@ -196,8 +203,8 @@ def retagged(
             offsets=tuple(offsets),
             named=(),
         )
-        texts = {key: _NOT_IN_XML.sub("?", text) for key, text in items.items()}
-        metadata = [entry for entry in _with_items(_template(kind).tags, texts) if entry[0] == GDAL_METADATA]
+        own = _template(kind).tags
+        metadata = _metadata(own, items) or [entry for entry in own if entry[0] == GDAL_METADATA]
         others = (entry for entry in layout.tags if entry[0] != GDAL_METADATA)
         layout = replace(layout, tags=(*others, *metadata))
         ends = zip(layout.block_offsets.tolist(), layout.block_counts.tolist(), strict=True)
@@ -272,7 +279,7 @@ def _place(layout: Layout, transform: Affine) -> list[Tag]:
 
 def _filled(layout: Layout, pixels: NDArray[Any]) -> bytes:
     """Return the file of a header and its pixels."""
-    blocks = [compress(block, _LEVEL) for block in (_tiles if layout.tiled else _strip)(pixels)]
+    blocks = [compress(block, _LEVEL) for block in (_tiles(pixels) if layout.tiled else [_strip(pixels)])]
     counts = np.array([len(block) for block in blocks], np.int64)
     return headers.subset(replace(layout, block_counts=counts), dict(enumerate(blocks)))
 
@@ -281,14 +288,14 @@ def _filled(layout: Layout, pixels: NDArray[Any]) -> bytes:
 # range of the type (TIFF 6.0, section 14).
 
 
-def _strip(pixels: NDArray[Any]) -> list[NDArray[Any]]:
+def _strip(pixels: NDArray[Any]) -> NDArray[Any]:
     """Return the only strip: (rows, columns, bands), as differences."""
     bands, rows, columns = pixels.shape
     less = np.empty((rows, columns, bands), pixels.dtype)
     for band, values in enumerate(pixels):
         less[:, 0, band] = values[:, 0]
         np.subtract(values[:, 1:], values[:, :-1], out=less[:, 1:, band])
-    return [less]
+    return less
 
 
 def _tiles(pixels: NDArray[Any]) -> list[NDArray[Any]]:
@@ -306,20 +313,45 @@ def _tiles(pixels: NDArray[Any]) -> list[NDArray[Any]]:
     return list(less.reshape(down * across, _TILE, _TILE * bands))
 
 
-def _with_items(tags: tuple[Tag, ...], items: Mapping[str, str]) -> tuple[Tag, ...]:
-    """Add items to the metadata of GDAL in the entries of a directory: XML with one element for each item."""
+def _metadata(tags: tuple[Tag, ...], items: Mapping[str, str]) -> list[Tag]:
+    """Return the entry of GDAL's metadata with further items: XML with one element for each item.
+
+    Args:
+        tags: entries of a directory, with or without metadata.
+        items: texts by name; no entry is returned without any.
+    """
     if not items:
-        return tags
+        return []
     old = next((raw for tag, _, _, raw in tags if tag == GDAL_METADATA), _NO_ITEMS)
-    lines = (f"  <Item name={quoteattr(key)}>{_escaped(text)}</Item>\n" for key, text in items.items())
+    lines = (f"  <Item name={_quoted(key)}>{_escaped(text)}</Item>\n" for key, text in items.items())
     start, _, end = old.partition(b"\n")
     raw = b"".join([start, b"\n", "".join(lines).encode(), end])
-    return (*(entry for entry in tags if entry[0] != GDAL_METADATA), (GDAL_METADATA, _ASCII, len(raw), raw))
+    return [(GDAL_METADATA, _ASCII, len(raw), raw)]
+
+
+_quoted = lru_cache(maxsize=256)(quoteattr)
+
+
+def _legal(text: str) -> str:
+    """Replace the characters that XML does not allow."""
+    return _NOT_IN_XML.sub("?", text)
 
 
 def _escaped(text: str) -> str:
-    """Escape twice, because GDAL unescapes twice: once as XML, once by itself."""
-    return escape(escape(text))
+    """Escape a text twice, because GDAL unescapes twice: once as XML, once by itself."""
+    return text if _SPECIAL.search(text) is None else escape(escape(_legal(text)))
+
+
+@lru_cache
+def _name(dtype: np.dtype[Any]) -> str:
+    """Return the name of a type, which numpy puts together anew each time."""
+    return dtype.name
+
+
+@lru_cache(maxsize=_TEMPLATES)
+def _form(kind: _Kind, varying: tuple[int, ...]) -> headers.Form:
+    """Return what writes crops of one strip; for the entries that vary, see `headers.Form`."""
+    return headers.Form(_template(kind), varying)
 
 
 @lru_cache(maxsize=_TEMPLATES)

@@ -137,3 +137,19 @@ def test_a_real_header_takes_less_than_a_kilobyte(real_data: Path) -> None:
     assert facts(again) == facts(layout)
     assert len(packed) < 950
     assert len(packed) < 0.6 * len(zlib.compress(head[: layout.read_to], 9))
+
+
+@given(st.binary(min_size=1, max_size=9), st.binary(min_size=1, max_size=9), st.booleans())
+def test_a_form_gives_what_a_subset_of_the_only_block_is(block: bytes, text: bytes, tiled: bool) -> None:
+    options = {"tiled": True, "blockxsize": 128, "blockysize": 128} if tiled else {"blockysize": 61}
+    layout = layout_of(made_tiff(Made(name="one block", options=options)))
+    assert len(layout.block_offsets) == 1
+    metadata = (tiff.GDAL_METADATA, 2, len(text), text)
+    entries = [next(entry for entry in layout.tags if entry[0] == tiff.WIDTH), metadata]
+    whole = replace(
+        layout,
+        tags=(*(entry for entry in layout.tags if entry[0] != tiff.GDAL_METADATA), metadata),
+        block_counts=np.array([len(block)]),
+    )
+    form = headers.Form(layout, [tiff.WIDTH, tiff.GDAL_METADATA])
+    assert form.fill(block, entries) == headers.subset(whole, {0: block})
