@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, Final
 
 from s2async import files
 from s2async.config.model import TABLE
@@ -102,15 +104,25 @@ class _Lines:
         self._write(line[:-2] + "\n")
 
 
+def _text(value: str) -> str:
+    return f"'{value}" if value[:1] in _FORMULA else value
+
+
+def _number(value: float) -> str:
+    text = repr(value)
+    return text if text.replace(".", "").isdecimal() else f"{Decimal(text):f}"
+
+
+_FORMS: Final[Mapping[type, Callable[[Any], object]]] = {
+    str: _text,
+    bool: lambda value: str(value).lower(),
+    datetime: lru_cache(maxsize=4096)(iso),  # an item has a crop of many areas
+    Decimal: "{:f}".format,
+    float: _number,
+}
+"""How values are written, by their type; csv writes others as they are, and None as an empty cell."""
+
+
 def _cell(value: Value) -> object:
-    if isinstance(value, str):
-        return f"'{value}" if value[:1] in _FORMULA else value
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, datetime):
-        return iso(value)
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, float):
-        return f"{Decimal(repr(value)):f}"
-    return value  # csv writes None as an empty cell
+    form = _FORMS.get(type(value))
+    return form(value) if form else value

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 CELLS_KEPT: Final = 2048
 """Rows of answers that are kept unpacked while tables are read: 10 to 30 kB each."""
+ITEMS_KEPT: Final = 4096
+"""Items that are kept while tables are read: some 3 kB each."""
 
 
 class Ledger(Totals):
@@ -139,8 +141,8 @@ class Ledger(Totals):
         else:
             since, _ = span(area)
             rows = self._each(sql.JOB_ROWS_OF_PLACE, which | {"area": area.name, "since": since})
-        measure = self._measures(selection.rule)
-        return (serialization.job_row(row, measure) for row in rows)
+        known = _Known(self, selection.rule)
+        return (serialization.job_row(row, known) for row in rows)
 
     # ---- values ----
 
@@ -174,21 +176,8 @@ class Ledger(Totals):
             area: name of an area, to list only its crops.
         """
         rows = self._each(sql.SAVED_ROWS, selection_values(selection) | {"area": area})
-        measure = self._measures(selection.rule)
-        return (serialization.saved_row(row, measure) for row in rows)
-
-    def _measures(self, rule: str) -> serialization.Measure:
-        """What tells measurements of a rule to the rows of a table, while they are read.
-
-        A row of answers has many of them: rows of a table ask for it again and again. They see what SQLite shows
-        them together, so one that a run changes meanwhile stays as it was.
-        """
-
-        @lru_cache(maxsize=CELLS_KEPT)
-        def cells(row: int) -> packed.Cells:
-            return packed.unpack_cells(self._first(sql.CELLS, (row,))[0])
-
-        return lambda row, slot: None if row is None else cells(row).measure(slot, rule)
+        known = _Known(self, selection.rule)
+        return (serialization.saved_row(row, known) for row in rows)
 
     def stored_crops(self, selection: Selection) -> Iterator[StoredCrop]:
         """Iterate over every recorded crop, by folder and file.
@@ -314,3 +303,36 @@ class Ledger(Totals):
             return None
         item, version, *addresses = row
         return item if serialization.same_edition(version, serialization.addresses(*addresses), scene) else None
+
+
+class _Known:
+    """What many rows of a table have in common: it is read once, while the table is read.
+
+    A row of answers holds the measurements of many jobs, and an item has a crop of many areas. What is read later
+    is what SQLite shows together with the rows, so what a run changes meanwhile stays as it was.
+
+    Args:
+        ledger: of the rows.
+        rule: name of the rule whose measurements count.
+    """
+
+    def __init__(self, ledger: Ledger, rule: str) -> None:
+        self._rule = rule
+
+        @lru_cache(maxsize=CELLS_KEPT)
+        def cells(row: int) -> packed.Cells:
+            return packed.unpack_cells(ledger._first(sql.CELLS, (row,))[0])
+
+        @lru_cache(maxsize=ITEMS_KEPT)
+        def item(row: int) -> serialization.ItemOfRows:
+            return serialization.item_of_rows(ledger._first(sql.ITEM_OF_ROWS, (row,)))
+
+        self._cells, self._item = cells, item
+
+    def item(self, row: int) -> serialization.ItemOfRows:
+        """An item by its row."""
+        return self._item(row)
+
+    def measure(self, row: int | None, slot: int) -> CloudMeasure | None:
+        """The measurement of a row of answers, which there may be, and a slot."""
+        return None if row is None else self._cells(row).measure(slot, self._rule)

@@ -122,15 +122,13 @@ SELECT i.item, i.cloud, m.cells FROM items i
 CROSS JOIN answers m ON m.item = i.id AND m.step = 'clouds' AND m.asked = ? AND m.edition = i.edition
 ORDER BY i.id DESC
 """
-JOB_COLUMNS = (
-    "l.name, l.attributes, l.since, l.until, l.folder, a.fingerprint, s.folder, i.item, i.collection, i.sensed, "
-    "i.platform, i.grid, i.baseline, i.cloud, j.slot, m.id"
+JOB_COLUMNS = "l.name, l.attributes, l.since, l.until, l.folder, a.fingerprint, s.folder, i.id, j.slot, m.id"
+"""What `serialization` makes a job of, without commas in an expression: it counts them. What is known of items and
+measurements is read once for many rows: see `ITEM_OF_ROWS` and `CELLS`."""
+ITEM_OF_ROWS = (
+    "SELECT item, collection, sensed, platform, grid, baseline, cloud, base, assets FROM items WHERE id = ?"
 )
-"""What `serialization` makes a job of, without commas in an expression: it counts them."""
-_CROP_COLUMNS = """
-p.asset, coalesce(i.base || (SELECT e.value FROM json_each(i.assets) e WHERE e.key = p.asset), ''),
-  p.file, p.bytes, p.sha256, p.epsg, p.harmonised, p.says, r.dn, r.basis, r.doubt
-"""
+_CROP_COLUMNS = "p.asset, p.file, p.bytes, p.sha256, p.epsg, p.harmonised, p.says, r.dn, r.basis, r.doubt"
 _BAND = "LEFT JOIN bands r ON r.item = i.id AND r.asset = p.asset AND r.edition = i.edition"
 _OF_PLACES = f"""
 FROM places l

@@ -6,12 +6,12 @@ import hashlib
 import json
 import os.path
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from s2async.areas.faults import Changes, Remark
 from s2async.areas.folders import season, span
@@ -290,49 +290,82 @@ def known_job(columns: Sequence[Any], rule: str, now: int, valued: Collection[st
 
 _JOB = len(JOB_COLUMNS.split(","))
 """Columns of a job in `reader_sql.SAVED_ROWS` and `reader_sql.JOB_ROWS`."""
+_BY_RULE = str(Basis.RULE)
 
 
-Measure = Callable[[int | None, int], CloudMeasure | None]
-"""Tells the measurement of a row of answers, which there may be, and a slot."""
+class ItemOfRows(NamedTuple):
+    """What rows of tables say of an item."""
+
+    item: str
+    collection: str
+    datetime: datetime
+    platform: str
+    grid: str
+    baseline: str
+    cloud: float | None
+    base: str
+    """Start of the hrefs of its assets."""
+    rest: Mapping[str, str]
+    """What follows, by asset."""
 
 
-def saved_row(columns: Sequence[Any], measure: Measure) -> SavedRow:
+def item_of_rows(columns: Sequence[Any]) -> ItemOfRows:
+    """A row of `reader_sql.ITEM_OF_ROWS`."""
+    item, collection, sensed, platform, grid, baseline, cloud, base, assets = columns
+    time = from_microseconds(sensed)
+    return ItemOfRows(item, collection, time, platform, grid, baseline, cloud, base, json.loads(assets))
+
+
+class Known(Protocol):
+    """What many rows of a table have in common."""
+
+    def item(self, row: int, /) -> ItemOfRows:
+        """An item by its row."""
+
+    def measure(self, row: int | None, slot: int, /) -> CloudMeasure | None:
+        """The measurement of a row of answers, which there may be, and a slot."""
+
+
+def saved_row(columns: Sequence[Any], known: Known) -> SavedRow:
     """A row of `reader_sql.SAVED_ROWS`."""
-    return SavedRow(**_job(columns[:_JOB], measure), **_crop(columns[_JOB:]))
+    job, item = _job(columns[:_JOB], known)
+    return SavedRow(**job, **_crop(columns[_JOB:], item))
 
 
-def job_row(columns: Sequence[Any], measure: Measure) -> JobRow:
+def job_row(columns: Sequence[Any], known: Known) -> JobRow:
     """A row of `reader_sql.JOB_ROWS`: a `SavedRow` where the job has a crop."""
     status, reason, *crop = columns[_JOB:]
-    job = _job(columns[:_JOB], measure) | {"status": status, "reason": reason}
-    return JobRow(**job) if crop[0] is None else SavedRow(**job, **_crop(crop))
+    job, item = _job(columns[:_JOB], known)
+    job |= {"status": status, "reason": reason}
+    return JobRow(**job) if crop[0] is None else SavedRow(**job, **_crop(crop, item))
 
 
-def _job(columns: Sequence[Any], measure: Measure) -> dict[str, Any]:
-    area, attributes, since, until, home, *columns = columns
-    fingerprint, folder, item, collection, sensed, platform, grid, baseline, cloud, slot, cells = columns
+def _job(columns: Sequence[Any], known: Known) -> tuple[dict[str, Any], ItemOfRows]:
+    area, attributes, since, until, home, fingerprint, folder, row, slot, cells = columns
+    item = known.item(row)
     return {
         "area": area,
         "attributes": row_attributes(attributes, since, until),
         "home": home,
         "fingerprint": fingerprint,
         "folder": folder,
-        "item": item,
-        "collection": collection,
-        "datetime": from_microseconds(sensed),
-        "platform": platform,
-        "grid": grid,
-        "baseline": baseline,
-        "scene_cloud": cloud,
-        "measure": measure(cells, slot),
-    }
+        "item": item.item,
+        "collection": item.collection,
+        "datetime": item.datetime,
+        "platform": item.platform,
+        "grid": item.grid,
+        "baseline": item.baseline,
+        "scene_cloud": item.cloud,
+        "measure": known.measure(cells, slot),
+    }, item
 
 
-def _crop(columns: Sequence[Any]) -> dict[str, Any]:
-    asset, href, file, size, sha256, epsg, harmonised, says, dn, basis, doubt = columns
+def _crop(columns: Sequence[Any], item: ItemOfRows) -> dict[str, Any]:
+    asset, file, size, sha256, epsg, harmonised, says, dn, basis, doubt = columns
+    href = item.base + item.rest[asset] if asset in item.rest else ""
     found = {"asset": asset, "href": href, "file": file, "bytes": size, "sha256": sha256.hex(), "epsg": epsg}
     if harmonised is None:
-        return found | {"offset": 0, "offset_basis": str(Basis.RULE)}
+        return found | {"offset": 0, "offset_basis": _BY_RULE}
     if says is None or basis is None:
         return found
     # The state is the truth: tags follow it at the end of a run.
