@@ -22,8 +22,9 @@ from enum import Enum, auto
 from fractions import Fraction
 from typing import Final
 
+from s2async.clouds.rule import CloudRule
 from s2async.clouds.shares import bad_pixels
-from s2async.models import CloudMeasure, Status
+from s2async.models import CloudMeasure, Selection, Status
 
 DELAYS: Final = 1
 """Runs that an item which fails in a way that may pass delays its overpass."""
@@ -44,6 +45,18 @@ class Standing(Enum):
     """It is clear, and its crops failed in a way that may pass: its overpass waits."""
     SAVED = auto()
     """It is clear, and it has all crops that can be had."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rules:
+    """By what is chosen."""
+
+    rule: CloudRule
+    """Judges measurements."""
+    selection: Selection
+    """Which crops and values count."""
+    values_rule: CloudRule | None = None
+    """Judges which measurements have values; None when none are wanted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,13 +19,14 @@ from s2async import reasons
 from s2async.catalog.overpasses import overpasses, zone_number
 from s2async.catalog.reprocessing import LONGEST_DATATAKE
 from s2async.clouds import scl
-from s2async.clouds.overpass import DELAYS, Standing, View, choose
+from s2async.clouds.overpass import DELAYS, Rules, Standing, View, choose
 from s2async.clouds.rule import CloudRule
 from s2async.models import CloudMeasure, Job, Selection, Status
 from s2async.reasons import is_due
 from s2async.state import packed, values
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
+from s2async.state.doubts import doubts
 from s2async.state.jobs import Answer, answer, reopen
 from s2async.state.packed import QUEUED, measure_at
 from s2async.state.records import OPEN
@@ -48,18 +49,6 @@ class _Sighting:
     platform: str
     datatake: str
     datetime: datetime
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rules:
-    """By what is chosen."""
-
-    rule: CloudRule
-    """Judges measurements."""
-    selection: Selection
-    """Which crops and values count."""
-    values_rule: CloudRule | None = None
-    """Judges which measurements have values; None when none are wanted."""
 
 
 def choose_for(db: Connection, jobs: Collection[Job], rules: Rules) -> list[int]:
@@ -96,9 +85,13 @@ def choose_for_all(db: Connection, rules: Rules) -> int:
     """
     changed = 0
     kind = selection_values(rules.selection)
-    for (area,) in db.execute(sql.ACTIVE_AREAS).fetchall():
-        rows = db.execute(sql.VIEWS_OF_AREA, kind | {"area": area}).fetchall()
+    for doubt in doubts(db, rules):
+        since, until = to_microseconds(doubt.since) - _LONGEST, to_microseconds(doubt.until) + _LONGEST
+        which = {"since": since, "until": until, "areas": json.dumps(doubt.areas)}
+        rows = db.execute(sql.VIEWS_OF_TIME, kind | which).fetchall()
         for group in _groups(db, rows, rules, is_running=False):
+            if not any(packed.item_of(one.view.job) in doubt.items for one in group):
+                continue
             chosen, statuses = _apply(db, group, rules.rule)
             old = {one.view.job: one.view.status for one in group}
             opened = [job for job in chosen if old[job] in _SETTLED]

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Collection, Sequence
 
+from s2async.clouds.overpass import Rules
 from s2async.clouds.rule import CloudRule
 from s2async.models import (
     DEFAULT_MEASURED,
@@ -107,7 +108,7 @@ class State(Folders, Bands):
             self._settled = f"{selection!r} {rule!r} {values_rule!r} {hash_address(repr(areas)).hex()}"
             if db.execute(sql.SETTLED).fetchone() == (self._settled,):
                 return 0
-            rules = overpasses.Rules(rule=rule, selection=selection, values_rule=values_rule)
+            rules = Rules(rule=rule, selection=selection, values_rule=values_rule)
             return overpasses.choose_for_all(db, rules)
 
     def choose(
@@ -128,7 +129,7 @@ class State(Folders, Bands):
         Returns:
             The jobs to work on first: the choice is made again when they have an answer.
         """
-        rules = overpasses.Rules(rule=rule, selection=selection, values_rule=values_rule)
+        rules = Rules(rule=rule, selection=selection, values_rule=values_rule)
         with self._writing() as db:
             chosen = overpasses.choose_for(db, wanted, rules)
         return self._jobs(chosen, selection)

@@ -325,10 +325,21 @@ VIEWS_OF_TIME = _VIEWS.format(
     f"CROSS JOIN jobs j ON j.item = i.id AND {of_area('e.value')}",
     which="i.sensed BETWEEN :since AND :until",
 )
-VIEWS_OF_AREA = _VIEWS.format(
-    jobs="FROM jobs j CROSS JOIN items i ON i.id = j.item",
-    which=f"{of_area(':area')} AND j.status != 'outside'",
-)
+ITEMS_BY_TIME = """
+SELECT i.id, i.collection, i.item, i.sensed, i.datatake, i.platform, i.grid, i.epsg,
+  EXISTS (SELECT 1 FROM superseded b WHERE b.item = i.id)
+  OR EXISTS (SELECT 1 FROM superseded b WHERE b.newer = i.id)
+FROM items i ORDER BY i.sensed
+"""
+"""The last column tells whether there are other editions of the item."""
+ROWS_OF_ITEM = """
+SELECT p.block, p.codes, m.cells FROM asked p CROSS JOIN items i ON i.id = p.item
+LEFT JOIN answers m ON m.item = p.item AND m.block = p.block AND m.step = 'clouds' AND m.asked = :rule
+  AND m.edition = i.edition
+WHERE p.item = :item
+"""
+ANY_ABSENCES = "SELECT DISTINCT job FROM absences WHERE job BETWEEN :first AND :last ORDER BY job"
+AREAS_TO_CHOOSE = "SELECT id, seasonal, zone FROM areas WHERE active"
 ACTIVE_AREAS = "SELECT id FROM areas WHERE active ORDER BY id"
 SETTLED = "SELECT value FROM meta WHERE key = 'overpasses'"
 SET_SETTLED = "INSERT OR REPLACE INTO meta (key, value) VALUES ('overpasses', ?)"
