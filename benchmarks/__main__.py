@@ -122,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         ("bandwidth", float, "of the link, Mbit/s"),
         ("connections", int, "requests at once"),
         ("areas", int, "fields, of fields and kernel"),
+        ("jobs", int, "jobs of each run at most, of fields and parks"),
         ("sample", int, "jobs that are compared, of fields and parks; fields of other tools, of kernel"),
     ):
         parser.add_argument(f"--{key}", type=kind, metavar="N", help=text)

@@ -140,6 +140,8 @@ class Trial:
         memory, notes = Memory(), self.folder / "late.bin"
         status = Status(self)
         command = [sys.executable, "-P", str(_PROBE), str(notes), "-q", "run", str(self.config), "--json"]
+        if options.jobs is not None:
+            command += ["--limit", str(options.jobs)]
         with (self.folder / "summary.json").open("w+b") as out, closing(status):
             usage = measure.run(command, stdout=out, tree=self.tree, watch=memory.look)
         told = json.loads((self.folder / "summary.json").read_bytes())

@@ -28,3 +28,5 @@ class Options:
     """Folder in which dense scenes and fields are kept; one in the user's cache when empty."""
     sample: int = 2_000
     """Jobs that are compared with rasterio; fields that other tools get."""
+    jobs: int | None = None
+    """Jobs of each run at most; all if None."""
