@@ -61,8 +61,12 @@ class Endings:
         self._spoilt: dict[int, Status] = {}
         """What becomes of jobs that are not clear, and whose values are still to be computed."""
         self._outcomes: dict[int, Outcome] = {}
-        self._lacks: dict[int, dict[str, Lack]] = {job.id: self._known_lacks(job) for job in batch.jobs}
-        """By job and asset: what is not requested, and what was requested and could not be read."""
+        needed = dict.fromkeys((*self._needed, *self._valued))
+        absent = [key for key in needed if key not in batch.scene.assets]
+        known = ((job.id, self._known_lacks(job, absent)) for job in batch.jobs if absent or job.lacks)
+        self._lacks: dict[int, dict[str, Lack]] = {job: lacks for job, lacks in known if lacks}
+        """By job and asset: what is not requested, and what was requested and could not be read. Of jobs that lack
+        nothing there is no entry."""
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
@@ -86,16 +90,18 @@ class Endings:
         return [
             job
             for job in self.open()
-            if job.id not in self.measures and not any(key in lacks[job.id] for key in needed)
+            if job.id not in self.measures
+            and not (job.id in lacks and any(key in lacks[job.id] for key in needed))
         ]
 
     def wanting(self, asset: str) -> list[Job]:
         """Jobs for which an asset must be cut."""
+        lacking = self.lacking(asset)
         return [
             job
             for job in self.open()
             if asset not in job.saved
-            and asset not in self._lacks[job.id]
+            and job.id not in lacking
             and job.id not in self._spoilt
             and not any(product.asset == asset for product in self.products[job.id])
         ]
@@ -128,17 +134,17 @@ class Endings:
         lack = Lack(asset=asset.key, cause=cause, text=str(error), host=host, missing=missing, transient=transient)
         for job in jobs:
             if job.id not in self._outcomes:
-                self._lacks[job.id].setdefault(asset.key, lack)
+                self._lacks.setdefault(job.id, {}).setdefault(asset.key, lack)
 
     def refuse_values(self, job: Job, why: str) -> None:
         """Note that there will be no values of an area, and why; this says nothing about its crops."""
-        self._lacks[job.id][VALUES] = Lack(asset=VALUES, cause=Cause.LARGE, text=why)
+        self._lacks.setdefault(job.id, {})[VALUES] = Lack(asset=VALUES, cause=Cause.LARGE, text=why)
 
     def forget(self, key: str, jobs: Sequence[Job]) -> None:
         """Drop what the first try of an asset gave for these jobs, before the second."""
         for job in jobs:
             self._outcomes.pop(job.id, None)
-            self._lacks[job.id].pop(key, None)
+            self._lacks.get(job.id, {}).pop(key, None)
             self._valid.pop(job.id, None)
 
     # ---- what follows ----
@@ -154,15 +160,15 @@ class Endings:
                     self._spoilt[job.id] = status
                 else:
                     self._end_spoilt(job, status, measured)
-            elif lacks := self._lacks[job.id]:
+            elif lacks := self._lacks.get(job.id):
                 gone = [lacks[key] for key in self._rule.assets if key in lacks]
                 if gone and not measured:  # an earlier measurement counts even when its file is missing by now
                     self._end_lacking(job, [lacks[key] for key in self._needed if key in lacks])
 
     def give_up(self) -> None:
         """End the jobs for which no wanted asset can be had, and no values: their cloud cover does not matter."""
-        for job in self.open():
-            lacks = self._lacks[job.id]
+        for job in self.open() if self._lacks else ():
+            lacks = self._lacks.get(job.id, {})
             hopeless = self._assets and all(key in lacks for key in self._assets)
             if hopeless and not job.saved.intersection(self._assets) and not self._may_have_values(job):
                 self._end_lacking(job, [lacks[key] for key in self._assets])
@@ -173,8 +179,11 @@ class Endings:
             if status := self._spoilt.get(job.id):
                 self._end_spoilt(job, status, self.measures[job.id])
                 continue
+            found = self._lacks.get(job.id)
+            if not found:
+                self.end(job, Status.SAVED)
+                continue
             there = job.saved.union(product.asset for product in self.products[job.id])
-            found = self._lacks[job.id]
             cut = [found[key] for key in self._assets if key in found and key not in there]
             lacks = [*cut, *(lack for lack in self._value_lacks(job) if lack not in cut)]
             in_vain = cut and not there.intersection(self._assets)
@@ -210,7 +219,7 @@ class Endings:
 
     def _possible(self, job: Job) -> Mapping[str, Variable]:
         """The variables that a job has not, and whose files may be read."""
-        lacks = self._lacks[job.id]
+        lacks = self._lacks.get(job.id, {})
         if not (lacks or job.valued or job.id in self.results):
             return self._variables
         there = self._answered(job)
@@ -235,7 +244,7 @@ class Endings:
 
     def _value_lacks(self, job: Job) -> list[Lack]:
         """The assets for want of which a job has not all values that it should have."""
-        lacks = self._lacks[job.id]
+        lacks = self._lacks.get(job.id, {})
         if not lacks or not self.has_values(job):
             return []
         there = self._answered(job)
@@ -259,12 +268,12 @@ class Endings:
         reason = "no centre of a pixel lies in the area: it is too small" if small else ""
         self.end(job, status, reason, cause=Cause.SMALL if small else None, lacks=lacks)
 
-    def _known_lacks(self, job: Job) -> dict[str, Lack]:
+    def _known_lacks(self, job: Job, absent: Sequence[str]) -> dict[str, Lack]:
         """What a job lacks before any request: what its item does not offer, and what is not due again."""
         scene = self._batch.scene
         found = {lack.asset: lack for lack in job.lacks if not lack.again}
-        for key in dict.fromkeys((*self._needed, *self._valued)):
-            if key not in scene.assets and (key not in job.saved or key in self._valued):
+        for key in absent:
+            if key not in job.saved or key in self._valued:
                 reason = scene.absent.get(key, NO_ASSET)
                 before = found.get(key)
                 if before is None or (before.cause, before.text) != (reason.cause, reason.text):
@@ -288,7 +297,7 @@ class Endings:
         """A job with what was learned of it."""
         products = self.products[job.id]
         known = {lack.asset: lack for lack in job.lacks}
-        missing = {key: lack for key, lack in self._lacks[job.id].items() if lack.missing}
+        missing = {key: lack for key, lack in self._lacks.get(job.id, {}).items() if lack.missing}
         return replace(
             job,
             measure=self.measures.get(job.id),

@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Protocol
 
@@ -62,7 +64,10 @@ class Progress:
             resumed: whether they were open from an earlier run.
         """
         self.found += len(jobs)
-        self.outlook.tally.enter(Counter(_scene(job.scene) for job in jobs), resumed=resumed)
+        scenes: Counter[tuple[str, str]] = Counter()
+        for scene, some in groupby(jobs, key=_scene_of):
+            scenes[_scene(scene)] += len(list(some))
+        self.outlook.tally.enter(scenes, resumed=resumed)
         if resumed:
             self.outlook.ahead = max(0, self.outlook.ahead - len(jobs))
 
@@ -88,6 +93,9 @@ class Progress:
     def time_left(self) -> TimeLeft | None:
         """How long the run will still take; to be asked for often. None as long as that is not known."""
         return self.outlook.left(self.seconds, self.open)
+
+
+_scene_of = attrgetter("scene")
 
 
 def _scene(scene: Scene) -> tuple[str, str]:

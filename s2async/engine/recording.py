@@ -344,6 +344,8 @@ class Recorder:
 def slices(result: BatchResult, size: int = RECORDED_TOGETHER) -> Iterator[BatchResult]:
     """Split a result into parts of so many jobs. The first one has all that is not about single jobs."""
     longest = max(map(len, (result.outcomes, result.left, result.undecided)))
+    if longest > size:  # jobs of one row of the state together: each part writes fewer rows
+        result = replace(result, outcomes=tuple(sorted(result.outcomes, key=lambda outcome: outcome.job.id)))
     for start in range(0, max(longest, 1), size):
         part = slice(start, start + size)
         yield replace(

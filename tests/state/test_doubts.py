@@ -22,9 +22,8 @@ from tests.support.states import VISUAL, add, failed, make_area, make_product, m
 
 RULE = SclRule.from_percent(classes=[9], max_cloud=2, min_valid=95)
 ONE = replace(VISUAL, one_per_overpass=True)
-WANTED = Wanted(
-    variables=(Variable(name="red", formula="red", bands=("red",)),), statistics=("mean",), classes=(9,)
-)
+RED = Variable(name="red", formula="red", bands=("red",))
+WANTED = Wanted(variables=(RED,), statistics=("mean",), classes=(9,))
 VALUED = replace(ONE, values=WANTED)
 VALUES_RULE = SclRule.from_percent(classes=[9], max_cloud=10, min_valid=95)
 AREAS = [make_area(f"a{number}") for number in range(300)]
