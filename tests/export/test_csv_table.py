@@ -9,13 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from s2async.errors import LocalError
 from s2async.export import csv_table
-from s2async.export.columns import Table
+from s2async.export.columns import Table, own_columns
 from s2async.models import CloudMeasure
 from s2async.state.records import SavedRow
 from tests.support.rows import CLASSES, CLOUDY, ROW
+
+TEXT = st.sampled_from(
+    ["a", "a/b-c.tif", "=a", "ä,b", 'q"', "x\ry", "x\n", "", " b", "https://u:p@c.example/a?b=c#d"]
+)
 
 
 def write(folder: Path, *rows: SavedRow) -> list[dict[str, str]]:
@@ -112,3 +118,37 @@ def test_what_a_killed_run_left_is_written_over(tmp_path: Path) -> None:
     (tmp_path / ".overview.csv.part").write_text("half")
     assert len(write(tmp_path, ROW, ROW)) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["overview.csv"]
+
+
+@given(
+    st.lists(
+        st.builds(
+            replace,
+            st.just(ROW),
+            area=TEXT,
+            item=TEXT,
+            platform=TEXT,
+            folder=TEXT,
+            file=TEXT,
+            href=TEXT,
+            asset=st.sampled_from(["visual", "=b04"]),
+            epsg=st.sampled_from([32633, 32632]),
+            scene_cloud=st.sampled_from([None, 0.0, -0.0, 1.0, 1e-7, 55.5]),
+            measure=st.sampled_from([None, ROW.measure, CloudMeasure(histogram=(5, *[0] * 12), total=5)]),
+            offset=st.sampled_from([None, 0, -1000]),
+            offset_basis=st.sampled_from(["", "rule"]),
+            attributes=st.sampled_from([{"n": 1, "text": "a,b"}, {"n": 1.5}, {}, {"n": True}]),
+        ),
+        max_size=8,
+    )
+)
+def test_lines_of_crops_are_those_that_all_their_cells_give(rows: list[SavedRow]) -> None:
+    table = Table(rows=rows, classes=CLASSES, own=own_columns(row.attributes for row in rows))
+    plain, text = io.StringIO(newline=""), io.StringIO(newline="")
+    csv_table.write(table, text)
+    lines = csv.writer(csv_table._Lines(plain), lineterminator="\r\n")
+    lines.writerow(table.columns)
+    for row in rows:
+        values = table.values(row)
+        lines.writerow([csv_table._cell(values[column]) for column in table.columns])
+    assert text.getvalue() == plain.getvalue()
