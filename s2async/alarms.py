@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from s2async.models import BandEvidence, Cause, Outcome, Status
+from s2async.models import BandEvidence, Cause, Outcome, Scene, Status
 from s2async.reasons import OUTAGE, SETTINGS, Again, counted
 from s2async.text import listing, origin
 
@@ -61,23 +61,34 @@ class Servers:
     def __init__(self, measured: Sequence[str]) -> None:
         self._measured = measured
         self._tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
+        self._last: tuple[Scene, set[str]] | None = None
+        """The scene of the last outcome, and the assets that it gave, ..."""
+        self._hosts = frozenset[str]()
+        """... from these servers."""
 
     def add(self, outcome: Outcome) -> None:
         """Take in an outcome. What was lacking before, while its server gave others, tells nothing new."""
         job = outcome.job
+        given = {product.asset for product in outcome.products}
+        given.update(result.asset for result in outcome.results if isinstance(result, BandEvidence))
+        if outcome.status is Status.OUTSIDE or (outcome.measure is not None and job.measure is None):
+            given.update(self._measured)
+        if (job.scene, given) != self._last:  # many jobs of a scene follow one another
+            hrefs = (job.scene.assets[key].href for key in given if key in job.scene.assets)
+            self._last, self._hosts = (job.scene, given), frozenset(map(origin, hrefs))
+            for host in self._hosts:
+                self._tallies[host].served = True
+        hosts = self._hosts
+        if not outcome.lacks:
+            for host in hosts:
+                self._tallies[host].jobs += 1
+            return
         alone = {lack.asset for lack in job.lacks if lack.alone}
         lacking = {
             lack.host: lack.cause
             for lack in reversed(outcome.lacks)
             if lack.host and not lack.known and lack.cause in OUTAGE and lack.asset not in alone
         }
-        given = {product.asset for product in outcome.products}
-        given.update(result.asset for result in outcome.results if isinstance(result, BandEvidence))
-        if outcome.status is Status.OUTSIDE or (outcome.measure is not None and job.measure is None):
-            given.update(self._measured)
-        hosts = {origin(job.scene.assets[key].href) for key in given if key in job.scene.assets}
-        for host in hosts:
-            self._tallies[host].served = True
         answered = outcome.status not in (Status.MISSING, Status.FAILED)
         for host in hosts | lacking.keys():
             tally = self._tallies[host]

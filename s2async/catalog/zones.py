@@ -22,6 +22,9 @@ _BANDS: Final = (
 """Bands of latitude, south to north, and the zones of each (west, east, number) that are wider or narrower than 6
 degrees in the MGRS: around Norway and Svalbard. Its grid squares keep to them (DMA TM 8358.1)."""
 
+_ODD_FROM: Final = 56.0
+"""Degrees north from which on bands have odd zones."""
+
 
 def home_zone(polygon: BaseGeometry) -> int:
     """The number of the UTM zone that holds most of a polygon; of two that hold as much, the smaller one.
@@ -37,6 +40,18 @@ def home_zone(polygon: BaseGeometry) -> int:
         part = shapely.clip_by_rect(polygon, *rectangle)
         held[zone] += shapely.transform(part, _equal_area).area
     return max(sorted(held), key=lambda zone: held[zone])
+
+
+def home_zones(polygons: NDArray[np.object_]) -> list[int]:
+    """The home zones of many polygons; see `home_zone`."""
+    west, _, east, north = shapely.bounds(polygons).reshape(-1, 4).T
+    first = np.floor(west / ZONE_DEGREES)
+    # Almost all polygons lie within a zone, and south of the odd ones.
+    plain = (first == np.floor(east / ZONE_DEGREES)) & (north < _ODD_FROM)
+    found: list[int] = np.where(plain, (first + 30) % 60 + 1, 0).astype(np.int64).tolist()
+    for index in np.flatnonzero(~plain).tolist():
+        found[index] = home_zone(polygons[index])
+    return found
 
 
 def _zones(west: float, south: float, east: float, north: float) -> list[tuple[float, float, float, float, int]]:

@@ -14,7 +14,7 @@ def shifted(transform: Affine, columns: float, rows: float) -> Affine:
 
     The product ``transform * Affine.translation(columns, rows)``, without the cost of building the second matrix.
     """
-    a, b, c, d, e, f = transform[:6]
+    a, b, c, d, e, f = transform.a, transform.b, transform.c, transform.d, transform.e, transform.f  # not a slice
     return Affine(a, b, a * columns + b * rows + c, d, e, d * columns + e * rows + f)
 
 

@@ -84,9 +84,15 @@ class Tally:
         self.entered = Amount()
         self.searched = Amount()
         """What of it was found by the searches of this run."""
-        self.done = Amount()
+        self._scenes_done = 0.0
+        self._jobs_done = 0
         self._open: dict[object, tuple[int, float]] = {}
         """By scene, jobs that are not done, and the part of the scene that each of them is."""
+
+    @property
+    def done(self) -> Amount:
+        """What of it is done."""
+        return Amount(self._scenes_done, self._jobs_done)
 
     def enter(self, jobs: Mapping[object, int], *, resumed: bool) -> None:
         """Count jobs that enter the queue.
@@ -107,7 +113,8 @@ class Tally:
     def leave(self, scene: object, jobs: int = 1) -> None:
         """Count jobs of a scene that are done. Those of a scene that never entered count as jobs alone."""
         left, part = self._open.get(scene, (0, 0.0))
-        self.done += Amount(part * min(jobs, left), jobs)
+        self._scenes_done += part * min(jobs, left)
+        self._jobs_done += jobs
         if left > jobs:
             self._open[scene] = left - jobs, part
         else:

@@ -254,8 +254,7 @@ def _number(layout: Layout, tag: int) -> int:
 
 def _is_north_up(transform: Affine) -> bool:
     """Return whether the header holds the transform as a size of pixels and a place, as GDAL does."""
-    a, b, _, d, e, _ = transform[:6]
-    return bool(a > 0 and b == d == 0 and e < 0)
+    return bool(transform.a > 0 and transform.b == transform.d == 0 and transform.e < 0)
 
 
 def _size(layout: Layout, rows: int, columns: int) -> list[Tag]:
@@ -271,9 +270,8 @@ def _place(layout: Layout, transform: Affine) -> list[Tag]:
 
     GeoTIFF 1.1 (OGC 19-008r4), sections 7.3.2 and 7.3.3.
     """
-    across, _, west, _, down, north = transform[:6]
-    scale = struct.pack(f"{layout.order}3d", across, -down, 0)
-    tie = struct.pack(f"{layout.order}6d", 0, 0, 0, west, north, 0)
+    scale = struct.pack(f"{layout.order}3d", transform.a, -transform.e, 0)
+    tie = struct.pack(f"{layout.order}6d", 0, 0, 0, transform.c, transform.f, 0)
     return [(PIXEL_SCALE, _DOUBLE, 3, scale), (TIEPOINTS, _DOUBLE, 6, tie)]
 
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:  # the settings need the conventions, but no numpy
@@ -38,6 +39,7 @@ BANDS: Final = frozenset((*_NAMES, "swir22", *(f"b{number:02}" for number in ran
 """Keys of reflectance bands in small letters, without a resolution such as ``_10m``."""
 
 
+@lru_cache(maxsize=256)
 def plain_key(key: str) -> str:
     """The key of an asset in small letters, without resolution and format: ``b04`` for ``B04_10m``."""
     return re.sub(r"[_-]\d+m$", "", key.casefold()).removesuffix("-jp2")

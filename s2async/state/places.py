@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from s2async.areas.folders import Shelf, arrange, clash
-from s2async.catalog.zones import home_zone
+from s2async.catalog.zones import home_zones
 from s2async.errors import AreaError
 from s2async.models import Area, FolderMove
 from s2async.state import jobs, measures, reader_sql, values
@@ -44,10 +44,11 @@ def sync_areas(db: Connection, areas: Sequence[Area]) -> dict[str, int]:
     rows: dict[str, int] = dict(db.execute(reader_sql.AREAS))
     if places == former:
         return rows
-    for area in _neighbours([area for area in areas if area.fingerprint not in rows]):
+    added = _neighbours([area for area in areas if area.fingerprint not in rows])
+    polygons = np.array([area.polygon for area in added], object)
+    for area, packed, zone in zip(added, shapely.to_wkb(polygons), home_zones(polygons), strict=True):
         if area.fingerprint not in rows:
-            new = (area.fingerprint, shapely.to_wkb(area.polygon), home_zone(area.polygon))
-            rows[area.fingerprint] = db.execute(sql.ADD_AREA, new).lastrowid or 0
+            rows[area.fingerprint] = db.execute(sql.ADD_AREA, (area.fingerprint, packed, zone)).lastrowid or 0
     db.execute(sql.FORGET_PLACES)
     db.executemany(sql.ADD_PLACE, [(rows[key], *place) for key, *place in places])
     if [place[:-1] for place in places] == [place[:-1] for place in former]:  # only their columns have changed

@@ -54,14 +54,16 @@ def unpack_changes(column: str) -> Changes:
     return Changes(**{key: tuple(Remark(**remark) for remark in remarks) for key, remarks in lists.items()})
 
 
+_to_text = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
 def place_values(area: Area) -> tuple[str, int, int, str, str]:
     """An area as columns of the table of places: name, season, folder, and JSON of its attributes.
 
     JSON has no dates: they are objects with one key, ``date`` or ``datetime``.
     """
     attributes = {key: _to_json(value) for key, value in area.attributes.items()}
-    text = json.dumps(attributes, separators=(",", ":"), ensure_ascii=False)
-    return area.name, *span(area), area.folder, text
+    return area.name, *span(area), area.folder, _to_text(attributes)
 
 
 @lru_cache(maxsize=64)

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from shapely import MultiPolygon, box
 from shapely.geometry.base import BaseGeometry
 
 from s2async.catalog.overpasses import Together, overpasses, same_overpass, zone_number
-from s2async.catalog.zones import home_zone
+from s2async.catalog.zones import home_zone, home_zones
 from s2async.models import Scene
 from tests.support.states import make_scene
 
@@ -148,3 +149,12 @@ def test_overpasses_that_follow_each_other_without_a_gap_are_released_one_by_one
         held = number - sum(map(len, released))
         assert held * 5 <= 3 * 40, "minutes"
     assert names(released + together.rest()) == names(overpasses(scenes))
+
+
+def test_many_home_zones_are_those_of_each() -> None:
+    chance = np.random.default_rng(1)
+    corners = np.column_stack([chance.uniform(-190, 190, 400), chance.uniform(-80, 83, 400)])
+    edges = np.array([[x, y] for x in (-180, -6, 0, 3, 6, 9, 12, 174, 180) for y in (55.5, 56, 60, 72, 84 - 0.1)])
+    polygons = np.array([box(x, y, x + 0.1, y + 0.1) for x, y in np.concatenate([corners, edges])], object)
+    assert home_zones(polygons) == [home_zone(polygon) for polygon in polygons]
+    assert home_zones(polygons[:0]) == []

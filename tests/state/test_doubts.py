@@ -14,7 +14,7 @@ import pytest
 
 from s2async.clouds.overpass import Rules
 from s2async.clouds.scl import SclRule
-from s2async.models import BatchResult, CloudMeasure, Job, Outcome, Scene, Selection, Status
+from s2async.models import BatchResult, Cause, CloudMeasure, Job, Lack, Outcome, Scene, Selection, Status
 from s2async.state import database, doubts
 from s2async.state.writer import State
 from s2async.zonal.wanted import AreaValues, Variable, Wanted
@@ -23,6 +23,7 @@ from tests.support.states import VISUAL, add, failed, make_area, make_product, m
 RULE = SclRule.from_percent(classes=[9], max_cloud=2, min_valid=95)
 ONE = replace(VISUAL, one_per_overpass=True)
 RED = Variable(name="red", formula="red", bands=("red",))
+NO_RED = Lack(asset="red", cause=Cause.NOT_THERE, text="not there")
 WANTED = Wanted(variables=(RED,), statistics=("mean",), classes=(9,))
 VALUED = replace(ONE, values=WANTED)
 VALUES_RULE = SclRule.from_percent(classes=[9], max_cloud=10, min_valid=95)
@@ -47,7 +48,7 @@ def scenes() -> list[Scene]:
 
 
 def measure(chance: random.Random) -> CloudMeasure:
-    nodata, cloudy = chance.choice((0, 0, 5, 200)), chance.choice((0, 0, 4, 5, 30))
+    nodata, cloudy = chance.choice((0, 0, 5, 200)), chance.choice((0, 0, 4, 5, 20, 30))
     return CloudMeasure(histogram=(nodata, 0, 0, 0, 250 - nodata - cloudy, *[0] * 4, cloudy, 0, 0, 0), total=250)
 
 
@@ -76,6 +77,7 @@ def outcome(job: Job, chance: random.Random, selection: Selection) -> Outcome | 
             return Outcome(job=job, status=Status.NODATA)
     crop = (make_product(job),) if verdict is None else ()
     results = values(chance) if selection.values and VALUES_RULE.verdict(measured) is None else ()
+    lacks = (NO_RED,) if selection.values and not results and chance.random() < 0.5 else ()
     if chance.random() < 0.4:
         return Outcome(
             job=job,
@@ -83,8 +85,10 @@ def outcome(job: Job, chance: random.Random, selection: Selection) -> Outcome | 
             measure=measured,
             products=crop if chance.random() < 0.7 else (),
             results=results,
+            lacks=lacks,
         )
-    return Outcome(job=job, status=verdict or Status.SAVED, measure=measured, products=crop, results=results)
+    status = verdict or Status.SAVED
+    return Outcome(job=job, status=status, measure=measured, products=crop, results=results, lacks=lacks)
 
 
 def fill(path: Path, chance: random.Random, selection: Selection) -> None:
