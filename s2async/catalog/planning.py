@@ -88,10 +88,10 @@ class Matcher:
     """Finds the areas that a scene covers, in an order in which neighbours are adjacent."""
 
     def __init__(self, areas: Sequence[Area]) -> None:
-        points = [shapely.point_on_surface(area.polygon) for area in areas]
+        points = shapely.point_on_surface(np.array([area.polygon for area in areas], object))
         order = np.argsort(_z_order(shapely.get_coordinates(points)), kind="stable")
         self._areas = [areas[index] for index in order]
-        parts, self._owner = shapely.get_parts([area.polygon for area in self._areas], return_index=True)
+        parts, self._owner = parts_of(self._areas)
         self._tree = shapely.STRtree(parts)
         self._first, self._last = seasons(self._areas)
         self._prints = [area.fingerprint for area in self._areas]
@@ -120,6 +120,15 @@ class Matcher:
         near = near[(self._first[near] <= day) & (day <= self._last[near])]
         first = {self._prints[index]: index for index in reversed(near.tolist())}
         return [self._areas[index] for index in near if first[self._prints[index]] == index]
+
+
+def parts_of(areas: Sequence[Area]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """All polygons of areas, and the index of the area of each. Those of one part are not copied."""
+    shapes: NDArray[np.object_] = np.array([area.polygon for area in areas], object)
+    if (shapely.get_type_id(shapes) == shapely.GeometryType.POLYGON).all():
+        return shapes, np.arange(len(areas))
+    parts, owners = shapely.get_parts(shapes, return_index=True)
+    return parts, owners
 
 
 def is_near_180(scene: Scene) -> bool:

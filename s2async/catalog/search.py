@@ -23,7 +23,7 @@ from shapely import MultiPolygon, Polygon
 from s2async.catalog.intake import Intake, identity
 from s2async.catalog.pages import Fetch, Request, next_request
 from s2async.catalog.periods import LAUNCH, spans
-from s2async.catalog.planning import Matcher, seasons, shared, within
+from s2async.catalog.planning import Matcher, parts_of, seasons, shared, within
 from s2async.catalog.providers import Catalog
 from s2async.errors import BadAnswer, RemoteError, TransientError
 from s2async.log import context, log
@@ -93,7 +93,7 @@ def plan(
         catalog: catalogue to search; part of each search's key.
         now: no search starts later: the present plus a day, for clocks that differ.
     """
-    found, owners = shapely.get_parts([area.polygon for area in areas], return_index=True)
+    found, owners = parts_of(areas)
     parts: list[Polygon] = found.tolist()
     when = spans(start, end, now=now)
     opens, closes = seasons(areas)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 from datetime import UTC, datetime
 from functools import partial
 
@@ -14,7 +13,7 @@ from s2async.areas import loader as area_files
 from s2async.cli import consent, console, heartbeat, run_summary
 from s2async.cli.run_view import RunView
 from s2async.cli.signals import Stop
-from s2async.cli.status import to_json
+from s2async.cli.status import print_json, to_json
 from s2async.config.model import Config
 from s2async.engine import pipeline
 from s2async.engine.limits import NO_LIMITS, RunLimits
@@ -97,7 +96,7 @@ def run_config(
     def show(result: Summary) -> None:
         with Ledger.read(config.run.state) as state:
             if as_json:
-                print(json.dumps(to_json(state, config, result), indent=2), flush=True)
+                print_json(to_json(state, config, result))
             elif not quiet:
                 run_summary.show_run(console.standard_output(), state, config, areas, result)
 

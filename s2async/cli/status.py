@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,7 +40,7 @@ def show(path: Path, *, as_json: bool, areas: bool = False, verbose: bool = Fals
     with opened(config) as state:
         told = outdated.changed(config, state)
         if as_json:
-            print(json.dumps(to_json(state, config, changed=told), indent=2), flush=True)
+            print_json(to_json(state, config, changed=told))
             return
         from s2async.cli import console, status_tables  # rich is not needed for JSON
 
@@ -47,6 +48,13 @@ def show(path: Path, *, as_json: bool, areas: bool = False, verbose: bool = Fals
             status_tables.show_areas(console.standard_output(), state, config)
             return
         status_tables.show_status(console.standard_output(), state, config, changed=told, verbose=verbose)
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON, piece by piece: the pieces for 100,000 areas take more memory than a run."""
+    for piece in json.JSONEncoder(indent=2).iterencode(value):
+        sys.stdout.write(piece)
+    print(flush=True)
 
 
 def to_json(state: Ledger, config: Config, run: Summary | None = None, *, changed: str = "") -> dict[str, Any]:
@@ -78,7 +86,7 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None, *, change
         ],
         "alarms": [told.text for told in (run.alarms if run else [alarm] if alarm else [])],
         "areas": [
-            {"name": area.name, **season_days(area.start, area.end), "jobs": dict(area.by_status)}
+            {"name": area.name, **season_days(area.start, area.end), "jobs": area.by_status}
             for area in counts.areas
         ],
         "areas_changed": changed,

@@ -14,6 +14,7 @@ from s2async.catalog.overpasses import Together
 from s2async.catalog.pages import Asker, Fetch
 from s2async.catalog.periods import TOLERANCE
 from s2async.catalog.planning import is_near_180
+from s2async.cog import memory
 from s2async.engine import ordering
 from s2async.engine.context import Context
 from s2async.engine.job_queue import by_area, scene_of
@@ -109,6 +110,7 @@ class Feeder:
             {one.key: ((min(one.end, tomorrow) - one.start).days + 1, len(one.areas)) for one in found}
         )
         self._matcher = search.Matcher(context.areas)
+        memory.give_back()  # the parts of 100,000 polygons are gone again
         return found
 
     async def _search(self, planning: asyncio.Task[list[search.Search]], fetch: Fetch) -> None:

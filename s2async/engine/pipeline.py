@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from s2async import files, means
 from s2async._version import __version__
 from s2async.areas.faults import Changes
+from s2async.cog import memory
 from s2async.config.model import Config
 from s2async.engine import closing, event_log, start
 from s2async.engine.context import Context
@@ -65,6 +66,7 @@ async def run(
             else was done before, and ``progress.ended`` describes it; the run can be resumed.
         asyncio.CancelledError: the run was stopped; it can be resumed.
     """
+    memory.share_heaps()
     config.check_period(datetime.now(UTC))
     check(config, areas)
     progress, on_event = progress or Progress(), event_log.logged(on_event)
@@ -127,10 +129,12 @@ class _Run:
         context = self.context
         start.mark_crashed(context, left)
         start.bring_in_line(context, self.settings.token, self.replaced)
+        memory.give_back()  # of what it took to load the areas
         context.state.begin_run(context.config.model_dump_json(), __version__)
         event_log.log_begin(context.config, context.areas, self.limits)
         try:
             await self._work()
+            memory.give_back()
             settled = closing.settle(context, self.settings.token)
         except BaseException as fault:
             with contextlib.suppress(LocalError):  # of a failing disk, the first error is the one to raise

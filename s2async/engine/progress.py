@@ -64,7 +64,7 @@ class Progress:
             resumed: whether they were open from an earlier run.
         """
         self.found += len(jobs)
-        scenes: Counter[tuple[str, str]] = Counter()
+        scenes: Counter[object] = Counter()
         for scene, some in groupby(jobs, key=_scene_of):
             scenes[_scene(scene)] += len(list(some))
         self.outlook.tally.enter(scenes, resumed=resumed)

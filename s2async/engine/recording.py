@@ -63,8 +63,8 @@ class Recorder:
         self._has_bands = any(map(is_reflectance, self._read))
         self._parked: set[str] = set()
         """Servers that are left alone for a while."""
-        self._batches = 0
-        """Batches that were recorded."""
+        self._batches = self._jobs = 0
+        """Batches that were recorded since free memory was given back, and their jobs."""
         self._turns = itertools.count(1)
         """Numbers batches in the order in which they begin."""
         self._begun: dict[object, asyncio.Event] = {}
@@ -284,7 +284,9 @@ class Recorder:
                 raise LocalError("out of memory; lower memory in [run], or connections in [network]") from error
             await to_the_end(self._record(result, tell))
             self._batches += 1
-            if self._batches % memory.EVERY == 0:
+            self._jobs += len(batch.jobs)
+            if self._batches >= memory.EVERY or self._jobs >= memory.EVERY_JOBS:
+                self._batches = self._jobs = 0
                 tools.writers.submit(memory.give_back)
             jobs = result.left
             if jobs and not await self._outage(result.parked, tools.transport):

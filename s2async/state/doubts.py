@@ -227,9 +227,11 @@ def _doubtful(rows: Sequence[tuple[_Item, _Row]], areas: _Areas, *, is_plain: bo
         is_plain: the items are of one overpass, and all of them take part.
     """
     present = [(row.codes != _NO_JOB) & (row.codes != _OUTSIDE) & areas.active for _, row in rows]
-    if not is_plain:
-        return np.logical_or.reduce(present)
     doubtful, waiting = np.zeros(BLOCK, bool), np.zeros(BLOCK, bool)
+    if not is_plain:
+        for there in present:
+            doubtful |= there
+        return doubtful
     if len({item.datetime.date() for item, _ in rows}) > 1:
         doubtful |= areas.seasonal  # perhaps not all of the items are wanted
     best = [np.full(BLOCK, -1, np.int64) for _ in range(6)]
@@ -248,7 +250,6 @@ def _doubtful(rows: Sequence[tuple[_Item, _Row]], areas: _Areas, *, is_plain: bo
             | ((row.codes == _NODATA) & out)
             | ((row.codes == _DUPLICATE) & (is_clear | is_cloudy | out))
         )
-        sound &= ~(row.accepted & row.lacks)
         doubtful |= there & ~(sound & (out | (row.valid > 0)))
         complete = there & sound & ~out
         is_far = areas.zones != (item.zone or -1)

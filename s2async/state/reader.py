@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from s2async.state.value_pages import Asking
 
 CELLS_KEPT: Final = 2048
-"""Rows of answers that are kept unpacked while tables are read: 10 to 30 kB each."""
+"""Rows of answers that are kept unpacked while tables are read: some 8 kB each."""
 ITEMS_KEPT: Final = 4096
 """Items that are kept while tables are read: some 3 kB each."""
 
@@ -321,7 +321,8 @@ class _Known:
 
         @lru_cache(maxsize=CELLS_KEPT)
         def cells(row: int) -> packed.Cells:
-            return packed.unpack_cells(ledger._first(sql.CELLS, (row,))[0])
+            found = packed.unpack_cells(ledger._first(sql.CELLS, (row,))[0])
+            return replace(found, values=found.values.astype("u4" if found.values.max() >> 16 else "u2"))
 
         @lru_cache(maxsize=ITEMS_KEPT)
         def item(row: int) -> serialization.ItemOfRows:

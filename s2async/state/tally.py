@@ -128,14 +128,14 @@ def _add_block(found: Tally, plan: _Plan, block: int, rows: Sequence[tuple[int, 
         for slot, since, until in plan.wanted[block]:
             wanted[:, slot] |= (sensed >= since) & (sensed < until)
     there = ~_replaced(plan, items, codes)
+    by_area, answers = np.zeros((2, BLOCK, len(STATUSES)), np.int64)
     for column, (status, code) in enumerate(zip(STATUSES, _CODES, strict=True)):
         jobs = codes == code
         if not jobs.any():
             continue
         present = jobs & there
         found.total[column] += np.count_nonzero(present & wanted)
-        _add(found.by_area, block, column, present.sum(axis=0), active)
-        _add(found.answers, block, column, jobs.sum(axis=0), active)
+        by_area[:, column], answers[:, column] = present.sum(axis=0), jobs.sum(axis=0)
         for place, slot, since, until in plan.places.get(block, ()):
             in_season = (sensed >= since) & (sensed < until)
             counts = found.by_place.setdefault(place, np.zeros(len(STATUSES), np.int64))
@@ -144,18 +144,9 @@ def _add_block(found: Tally, plan: _Plan, block: int, rows: Sequence[tuple[int, 
         found.scenes[status].update(np.array(items)[of_status].tolist())
         if code == _SAVED:
             found.clear_days += _days(jobs & wanted, sensed)
-
-
-def _add(
-    counts: dict[int, NDArray[np.int64]],
-    block: int,
-    column: int,
-    jobs: NDArray[np.int64],
-    active: NDArray[np.bool_],
-) -> None:
-    for slot in np.flatnonzero(active & (jobs > 0)).tolist():
-        area = block << BITS | slot
-        counts.setdefault(area, np.zeros(len(STATUSES), np.int64))[column] += jobs[slot]
+    for known, of_block in ((found.by_area, by_area), (found.answers, answers)):
+        slots = np.flatnonzero(active & of_block.any(axis=1)).tolist()
+        known.update((block << BITS | slot, of_block[slot]) for slot in slots)
 
 
 def _replaced(plan: _Plan, items: Sequence[int], codes: NDArray[np.uint8]) -> NDArray[np.bool_]:

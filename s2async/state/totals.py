@@ -115,20 +115,14 @@ class Totals(StateFile):
         """The active areas, by name, of which no raster read so far holds as much as the rule asks for."""
         shares: dict[int, float | None] = {}
         found = []
+        answers = self._tally().answers
         for _, area, name, _, _ in self._all(sql.PLACES_BY_NAME):
-            if self._is_never_held(area):
+            if _is_never_held(answers.get(area)):
                 if area not in shares:
                     shares[area] = self._largest_share(area, rule)
                 found.append((name, area, shares[area]))
         told = dict.fromkeys((name, area, share) for name, area, share in sorted(found, key=lambda one: one[:2]))
         return tuple(Unheld(name=name, share=share) for name, _, share in told if share is not None)
-
-    def _is_never_held(self, area: int) -> bool:
-        """Whether all answers of an area are nodata or outside, and they are as many as its jobs without one."""
-        counts = _named(self._tally().answers.get(area))
-        held = counts.get(Status.SAVED, 0) + counts.get(Status.CLOUDY, 0)
-        empty = counts.get(Status.NODATA, 0) + counts.get(Status.OUTSIDE, 0)
-        return not held and 0 < sum(counts.values()) <= 2 * empty
 
     def _largest_share(self, area: int, rule: CloudRule) -> float | None:
         """The largest part of an area that one raster holds; None as soon as one holds enough."""
@@ -337,3 +331,11 @@ def _named(counts: NDArray[np.int64] | None) -> dict[str, int]:
     if counts is None:
         return {}
     return {str(status): jobs for status, jobs in zip(CODES, counts.tolist(), strict=True) if jobs}
+
+
+def _is_never_held(counts: NDArray[np.int64] | None) -> bool:
+    """Whether all answers of an area are nodata or outside, and they are as many as its jobs without one."""
+    named = _named(counts)
+    held = named.get(Status.SAVED, 0) + named.get(Status.CLOUDY, 0)
+    empty = named.get(Status.NODATA, 0) + named.get(Status.OUTSIDE, 0)
+    return not held and 0 < sum(named.values()) <= 2 * empty
