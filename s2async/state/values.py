@@ -183,7 +183,10 @@ def of_jobs(db: Connection, jobs: Collection[int], wanted: Wanted | None) -> Map
 def complete(db: Connection, item: int, block: int, wanted: Wanted) -> Flags:
     """Which jobs of a row have all wanted values."""
     stored = [(asked(key), slots) for key, slots in db.execute(sql.VALUE_SLOTS, (item, block))]
-    return np.logical_and.reduce([_served(stored, asked(wanted.key(variable))) for variable in wanted.variables])
+    found = np.ones(BLOCK, bool)
+    for variable in wanted.variables:
+        found &= _served(stored, asked(wanted.key(variable)))
+    return found
 
 
 def _served(stored: Iterable[tuple[Asked, bytes]], wanted: Asked) -> Flags:
