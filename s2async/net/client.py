@@ -288,6 +288,16 @@ class Transport:
 
     # ---- servers --------------------------------------------------------------------------------------------
 
+    def share(self, parts: int) -> None:
+        """Be one of ``parts`` clients, in other processes, that ask the same servers for files.
+
+        Together they send as many requests at once as this one may send alone, and as many retries; each sends at
+        least one request at a time. Of a server that limits requests per second, each learns its part.
+        """
+        for server in self._files.values():
+            server.gate.share(max(1, self._connections // parts), parts)
+            server.retries.queue.share(parts)
+
     @property
     def in_flight(self) -> int:
         """Requests under way now."""

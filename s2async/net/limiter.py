@@ -120,6 +120,12 @@ class Turnstile:
             fields = {"host": self._name, "at_once": self.window.size, "before": former.size}
             log(_log, logging.INFO, "slowed", fields, inherit=False)
 
+    def share(self, most: int, parts: int) -> None:
+        """Admit at most ``most`` concurrent requests from now on, as one of ``parts`` programs that do so."""
+        self.window = self.window.bounded(most)
+        self.pace.parts = parts
+        self._admit()
+
     def pause(self, seconds: float) -> None:
         """Admit no requests for ``seconds``. Pauses do not add up: the one that ends last applies."""
         now = asyncio.get_running_loop().time()
@@ -198,6 +204,10 @@ class Gate:
     def in_flight(self) -> int:
         """Requests that entered and have not left."""
         return self._turnstile.in_flight
+
+    def share(self, most: int, parts: int) -> None:
+        """Bound concurrent requests anew; see `Turnstile.share`."""
+        self._turnstile.share(most, parts)
 
     # ---- before and after a request -------------------------------------------------------------------------
 

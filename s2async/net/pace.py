@@ -74,6 +74,10 @@ class CongestionWindow:
             return self
         return replace(self, size=max(1, self.size // 2), slow_start=False, credit=0, recover=last)
 
+    def bounded(self, most: int) -> CongestionWindow:
+        """Return the window with another upper bound, at least 1."""
+        return replace(self, most=most, size=min(self.size, most))
+
 
 # ---- per second -------------------------------------------------------------------------------------------------
 
@@ -126,6 +130,9 @@ class Pace:
     """When the next request to one server may begin."""
 
     def __init__(self) -> None:
+        self.parts = 1
+        """Number of programs that ask the same server and adapt to it as this one does: what is allowed whatever
+        the server says is divided by it."""
         self.due = -math.inf
         """Time from which the next request may begin."""
         self._base = math.inf
@@ -211,7 +218,8 @@ class Pace:
             now: the time.
             tolerated: share of refused requests up to which an existing limit is kept.
         """
-        limit, answered, refused = min(self.limit(now), FAST), self._answers.rate(now), self._refusals.rate(now)
+        limit = min(self.limit(now), FAST / self.parts)
+        answered, refused = self._answers.rate(now), self._refusals.rate(now)
         share = refused / (refused + answered)
         if now < self._ignored_until and share < HOPELESS:
             return
@@ -234,7 +242,7 @@ class Pace:
                 return
         elif answered >= FEW * limit:
             return  # it has not been in force for a second yet
-        self._base = max(SLOW, LEAST * self._answers.most, min(answered or limit, limit))
+        self._base = max(SLOW / self.parts, LEAST * self._answers.most, min(answered or limit, limit))
         self._since = now
 
     def _drop_limit(self, now: float) -> None:

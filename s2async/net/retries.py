@@ -44,19 +44,25 @@ class RetryBudget:
     server is in trouble, they add a tenth to its load, not a multiple.
     """
 
-    __slots__ = ("_since", "left")
+    __slots__ = ("_floor", "_most", "_since", "left")
 
     def __init__(self, now: float) -> None:
-        self.left = MOST
+        self.left = self._most = MOST
+        self._floor = FLOOR
         self._since = now
+
+    def share(self, parts: int) -> None:
+        """Let this budget be one of ``parts`` that together are what one budget is alone."""
+        self._most, self._floor = max(TIMED_OUT, MOST / parts), FLOOR / parts  # every retry can be paid for
+        self.left = min(self._most, self.left)
 
     def earn(self) -> None:
         """Add what the first try of a request earns."""
-        self.left = min(MOST, self.left + SHARE)
+        self.left = min(self._most, self.left + SHARE)
 
     def give_back(self, cost: float) -> None:
         """Return the cost of retries whose request was answered."""
-        self.left = min(MOST, self.left + cost)
+        self.left = min(self._most, self.left + cost)
 
     def spend(self, now: float, cost: float = 1.0) -> bool:
         """Pay for a retry if the balance allows it.
@@ -68,7 +74,7 @@ class RetryBudget:
         Returns:
             Whether the retry may be made.
         """
-        self.left = min(MOST, self.left + (now - self._since) * FLOOR)
+        self.left = min(self._most, self.left + (now - self._since) * self._floor)
         self._since = now
         if self.left < cost:
             return False
@@ -77,7 +83,7 @@ class RetryBudget:
 
     def wait(self, cost: float = 1.0) -> float:
         """Seconds until the balance covers ``cost``, if it only grows with time."""
-        return max(0.0, cost - self.left) / FLOOR
+        return max(0.0, cost - self.left) / self._floor
 
 
 class RetryQueue:
@@ -96,6 +102,11 @@ class RetryQueue:
         self._timer: asyncio.TimerHandle | None = None
         self.retries = 0
         """Tries of requests to the server beyond the first, including those that cost nothing."""
+
+    def share(self, parts: int) -> None:
+        """See `RetryBudget.share`."""
+        self._budget.share(parts)
+        self._serve()
 
     def earn(self) -> None:
         """Note the first try of a request."""

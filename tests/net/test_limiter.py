@@ -438,3 +438,21 @@ def test_those_of_the_lowest_turns_are_the_probes(monkeypatch: pytest.MonkeyPatc
         await asyncio.wait_for(asyncio.gather(*tasks), 1)
 
     asyncio.run(main())
+
+
+def test_a_gate_that_is_shared_admits_its_part_and_later_more() -> None:
+    async def play(gate: Gate, visitors: Visitors) -> None:
+        for name in range(12):
+            visitors.come(name)
+        await pause()
+        assert gate.in_flight == 8
+        gate.share(4, 3)
+        await visitors.go(*[*visitors.inside][:5])
+        await pause()
+        assert (gate.in_flight, gate.window.most) == (4, 4)
+        gate.share(12, 1)
+        for number in range(5, 9):
+            gate.answered(number)
+        assert gate.window.size > 4
+
+    played(play, most=12)

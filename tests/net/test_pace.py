@@ -246,10 +246,12 @@ def test_the_first_answer_after_refusals_brings_the_limit_back_at_once() -> None
     assert pace.due == pytest.approx(1.1 + 1 / 90, abs=0.001)
 
 
-def test_nothing_is_allowed_less_than_slow() -> None:
+@pytest.mark.parametrize("parts", [1, 10])
+def test_nothing_is_allowed_less_than_slow(parts: int) -> None:
     pace = Pace()
+    pace.parts = parts
     pace.begun(0.0)
     pace.answered(1, 0.1)
     pace.refused(2, 2, 10.0)
     pace.answered(3, 11.0)
-    assert pace.limit(11.0) >= 0.9 * SLOW
+    assert pace.limit(11.0) >= 0.9 * SLOW / parts

@@ -57,3 +57,16 @@ def test_retries_stay_within_their_share_of_the_requests(events: list[str | floa
         else:
             retried += sum(budget.spend(now) for _ in range(30))
         assert retried <= SHARE * asked + FLOOR * now + MOST + 1e-6
+
+
+@pytest.mark.parametrize("parts", [1, 4, 1000])
+def test_budgets_that_are_shared_are_together_what_one_is(parts: int) -> None:
+    budget = RetryBudget(0.0)
+    budget.share(parts)
+    at_once = sum(budget.spend(0.0) for _ in range(1000))
+    assert at_once == max(MOST // parts, TIMED_OUT)
+    earned = sum(budget.spend(second * parts / FLOOR) for second in range(1, 11) for _ in range(10))
+    assert earned == 10
+    assert budget.spend(1e9, TIMED_OUT), "each retry can be paid for in the end"
+    budget.share(1)
+    assert sum(budget.spend(2e9) for _ in range(1000)) == MOST
