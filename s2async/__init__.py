@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from s2async.cube import open_crops as open  # noqa: A004 - as in rasterio and xarray
     from s2async.engine.progress import Summary
     from s2async.errors import (
+        ClusterError,
         ConfigError,
         LocalError,
         PlaceWarning,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Area",
     "CloudMeasure",
+    "ClusterError",
     "Config",
     "ConfigError",
     "CropArray",
@@ -69,7 +71,7 @@ _HOMES = {
     "api": "CropArray load_areas load_config read run run_sync stream stream_sync values",
     "config.model": "Config",
     "cube": "open_crops",
-    "errors": "ConfigError LocalError PlaceWarning RemoteError S2AsyncError StateError StateInUse",
+    "errors": "ClusterError ConfigError LocalError PlaceWarning RemoteError S2AsyncError StateError StateInUse",
     "models": "Area CloudMeasure Job Outcome Product Scene Status",
     "engine.progress": "Summary",
 }

@@ -29,7 +29,8 @@ from s2async.clouds.shares import cloud_percent
 from s2async.cog import gdal
 from s2async.cog.tiff import Layout
 from s2async.config.model import Config
-from s2async.engine import pipeline
+from s2async.engine import clusters, pipeline
+from s2async.engine.clusters import Cluster
 from s2async.engine.limits import RunLimits
 from s2async.engine.metrics_file import MetricsFile
 from s2async.engine.progress import Progress, Summary
@@ -162,6 +163,9 @@ async def run(
     max_bytes: int | None = None,
     max_seconds: float | None = None,
     new_state: bool = False,
+    executor: str | None = None,
+    scheduler: str | None = None,
+    send_crops: bool = False,
     metrics: str | os.PathLike[str] | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
@@ -180,6 +184,11 @@ async def run(
             that somewhat more may be received.
         max_seconds: seconds after which it starts nothing new; work in progress is finished.
         new_state: start a new state even if the disk with the state of earlier runs is not mounted.
+        executor: ``local``, the default, or ``dask`` to have the workers of a Dask cluster read and cut.
+        scheduler: address of its scheduler, such as ``tcp://10.0.0.5:8786``, a scheduler file (``*.json``), or
+            ``dask://local?workers=4`` for a cluster of this machine that the run starts and ends; the latter, with
+            a worker for each core, by default.
+        send_crops: workers send crops to this process, which writes them: they need not see the output folder.
         metrics: file to which metrics for Prometheus are written every few seconds and at the end.
         on_event: called with every event, in the event loop's thread.
 
@@ -192,6 +201,7 @@ async def run(
             belongs to another job, or is on a disk that is not mounted.
         StateInUse, StateError: the state cannot be used.
         LocalError: this machine stopped the run; it can be resumed.
+        ClusterError: the Dask cluster does not answer, or no longer; the run can be resumed.
         HostParked: a server gave no answer within the patience of the configuration; the run can be resumed.
 
     Example::
@@ -199,6 +209,7 @@ async def run(
         summary = await s2async.run("fields.toml")
         print(summary.done, summary.bytes)
     """
+    cluster = clusters.chosen(executor, scheduler, send_crops=send_crops)
     kept = None
     if metrics is not None:
         kept = MetricsFile(Path(metrics), _name(config), lambda text: on_event(Notice(text=text, grave=True)))
@@ -207,6 +218,7 @@ async def run(
             load_config(config),
             areas,
             RunLimits(jobs=limit, bytes=max_bytes, seconds=max_seconds),
+            cluster=cluster,
             new_state=new_state,
             metrics=kept,
             on_event=on_event,
@@ -225,6 +237,7 @@ async def _run(
     areas: Sequence[Area] | None,
     limits: RunLimits,
     *,
+    cluster: Cluster | None,
     new_state: bool,
     metrics: MetricsFile | None,
     on_event: Callable[[Event], None],
@@ -252,6 +265,7 @@ async def _run(
             return await pipeline.run(
                 settings,
                 wanted,
+                cluster=cluster,
                 limits=limits,
                 changes=changes,
                 new_state=new_state,
@@ -291,6 +305,9 @@ async def stream(
     max_bytes: int | None = None,
     max_seconds: float | None = None,
     new_state: bool = False,
+    executor: str | None = None,
+    scheduler: str | None = None,
+    send_crops: bool = False,
 ) -> AsyncGenerator[Outcome, None]:
     """Run, and yield each outcome as soon as it is recorded: of saved crops, and also of cloudy areas.
 
@@ -305,9 +322,12 @@ async def stream(
             that somewhat more may be received.
         max_seconds: seconds after which it starts nothing new; work in progress is finished.
         new_state: start a new state even if the disk with the state of earlier runs is not mounted.
+        executor: as for `run`.
+        scheduler: as for `run`.
+        send_crops: as for `run`.
 
     Raises:
-        ConfigError, StateError, LocalError, HostParked: as for `run`, after all outcomes.
+        ConfigError, StateError, LocalError, ClusterError, HostParked: as for `run`, after all outcomes.
 
     Example::
 
@@ -329,6 +349,9 @@ async def stream(
             max_bytes=max_bytes,
             max_seconds=max_seconds,
             new_state=new_state,
+            executor=executor,
+            scheduler=scheduler,
+            send_crops=send_crops,
             on_event=on_event,
         )
     )
@@ -350,6 +373,9 @@ def run_sync(
     max_bytes: int | None = None,
     max_seconds: float | None = None,
     new_state: bool = False,
+    executor: str | None = None,
+    scheduler: str | None = None,
+    send_crops: bool = False,
     metrics: str | os.PathLike[str] | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
@@ -369,6 +395,9 @@ def run_sync(
             max_bytes=max_bytes,
             max_seconds=max_seconds,
             new_state=new_state,
+            executor=executor,
+            scheduler=scheduler,
+            send_crops=send_crops,
             metrics=metrics,
             on_event=on_event,
         )
@@ -383,6 +412,9 @@ def stream_sync(
     max_bytes: int | None = None,
     max_seconds: float | None = None,
     new_state: bool = False,
+    executor: str | None = None,
+    scheduler: str | None = None,
+    send_crops: bool = False,
 ) -> Generator[Outcome, None, None]:
     """Like `stream`, but for a plain ``for`` loop. The run has a thread of its own.
 
@@ -402,6 +434,9 @@ def stream_sync(
                 max_bytes=max_bytes,
                 max_seconds=max_seconds,
                 new_state=new_state,
+                executor=executor,
+                scheduler=scheduler,
+                send_crops=send_crops,
             )
             async with aclosing(streamed) as outcomes:
                 async for outcome in outcomes:

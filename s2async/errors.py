@@ -10,6 +10,7 @@
     |   +-- StateInUse         exit 4: another run holds it
     |   +-- StateDamaged       a state no longer, or none at all: `rebuild` makes one from the crops
     +-- LocalError             exit 6: this machine stopped the run (disk full, read-only); resumable
+    +-- ClusterError           exit 7: the cluster that worked on a run is lost; resumable
     +-- RemoteError            a server or one of its files; ends as an outcome or as an incomplete search
         +-- TransientError     worth another try: now by the transport, later by the next run
         |   +-- HostParked     a server that is not asked at present: its jobs stay open
@@ -74,6 +75,12 @@ class LocalError(S2AsyncError):
     """This machine cannot go on: disk full, folder read-only or gone. Jobs stay open."""
 
     exit_code = 6
+
+
+class ClusterError(S2AsyncError):
+    """The cluster that works on the batches of a run does not answer, or answers no longer. Jobs stay open."""
+
+    exit_code = 7
 
 
 class RemoteError(S2AsyncError):

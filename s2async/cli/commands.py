@@ -29,6 +29,7 @@ Exit codes:
   5        the state cannot be used: it is damaged, or was written by a newer version
   6        stopped because of a problem on this machine (disk full or read-only, too little memory);
            run again to resume
+  7        stopped because the Dask scheduler does not answer, or no longer does; run again to resume
   70       a bug in s2async; the details for a bug report are written to a file
   130, 143 interrupted (Ctrl-C, SIGTERM); run again to resume
 """
@@ -149,12 +150,31 @@ def check(verbosity: dict[str, bool], config: Path, as_json: bool, log: LogChoic
     help="Write metrics for Prometheus to FILE every few seconds and at the end, for example "
     "/var/lib/node_exporter/textfile/s2async.prom.",
 )
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "dask"]),
+    help="Where scenes are read and cut: in this process (the default), or in the workers of a Dask cluster.",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Scheduler of the Dask cluster, such as tcp://10.0.0.5:8786, or its scheduler file; or "
+    "dask://local?workers=4 for worker processes on this machine (without a number, one for each core).",
+)
+@click.option(
+    "--send-crops",
+    is_flag=True,
+    help="Workers send crops to this process, which writes them: they need not see the output folder.",
+)
 @log_options
 @options.verbosity
 @click.pass_context
 def run(
     context: click.Context,
     config: Path,
+    executor: str | None,
+    scheduler: str | None,
+    send_crops: bool,
     limit: int | None,
     max_bytes: int | None,
     max_time: float | None,
@@ -169,20 +189,32 @@ def run(
     Resumes where the previous run of CONFIG stopped, however it stopped. Searches are repeated; finished jobs are
     not.
 
+    With --executor dask, the workers of a Dask cluster read and cut; this process searches and keeps the state.
+    The scheduler and all workers need the same version of s2async (pip install 's2async[dask]'). The workers need
+    access to the servers of the files, and the output folder under the same path, or --send-crops. All of them
+    together have the connections in [network]; each may use the memory in [run]. Workers may come and go. They are
+    sent the addresses of files, with their signatures, but no API keys: use tls:// if others can listen.
+
     \b
     Example: s2async run config.toml
              s2async run config.toml --limit 20
              s2async run config.toml --max-bytes "2 GB" --max-time 2h
+             s2async run config.toml --executor dask --scheduler tcp://10.0.0.5:8786
     """
     with loading():
         from s2async.cli.run import run_config
         from s2async.config.model import Config
+        from s2async.engine import clusters
         from s2async.engine.limits import RunLimits
         from s2async.engine.metrics_file import MetricsFile
         from s2async.text import safe
 
     limits = RunLimits(jobs=limit, bytes=max_bytes, seconds=max_time)
+    cluster = clusters.chosen(executor, scheduler, send_crops=send_crops)
     again = f"s2async run {shlex.quote(str(config))}{' --yes' * yes}"
+    if cluster:
+        again += " --executor dask" + (f" --scheduler {shlex.quote(scheduler)}" if scheduler else "")
+        again += " --send-crops" * send_crops
     kept = None
     if metrics:
         kept = MetricsFile(metrics, str(config.absolute()), lambda text: click.echo(safe(text), err=True))
@@ -192,6 +224,7 @@ def run(
             code = run_config(
                 settings,
                 again,
+                cluster=cluster,
                 limits=limits,
                 as_json=as_json,
                 yes=yes,

@@ -16,6 +16,7 @@ from s2async.cli.signals import Stop
 from s2async.cli.status import print_json, to_json
 from s2async.config.model import Config
 from s2async.engine import pipeline
+from s2async.engine.clusters import Cluster
 from s2async.engine.limits import NO_LIMITS, RunLimits
 from s2async.engine.metrics_file import MetricsFile
 from s2async.engine.progress import Progress, Summary
@@ -31,6 +32,7 @@ def run_config(
     config: Config,
     again: str,
     *,
+    cluster: Cluster | None = None,
     limits: RunLimits = NO_LIMITS,
     as_json: bool = False,
     yes: bool = False,
@@ -44,6 +46,7 @@ def run_config(
     Args:
         config: settings.
         again: the command that resumes this run after it is stopped.
+        cluster: works on the batches; None for this process.
         limits: when to stop even if jobs are left.
         as_json: print the summary as JSON.
         yes: do not ask before a large run.
@@ -79,6 +82,7 @@ def run_config(
                 return await pipeline.run(
                     config,
                     areas,
+                    cluster=cluster,
                     limits=limits,
                     changes=loaded.changes,
                     new_state=new_state,

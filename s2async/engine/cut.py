@@ -136,7 +136,7 @@ class Cut:
         loop, tools, settings = asyncio.get_running_loop(), self._tools, self._settings
 
         async def save(some: Sequence[Encoded]) -> None:
-            await loop.run_in_executor(tools.writers, saving.save, some, settings, tools.replaced)
+            await loop.run_in_executor(tools.writers, tools.save or saving.save, some, settings, tools.replaced)
             for crop in some:
                 self._endings.products[crop.job.id].append(crop.product)
 

@@ -22,7 +22,7 @@ DENSE_PIXELS: Final = 1 << 22
 """The same for a batch of more jobs. Their areas are small and often share blocks: the more of them a batch has,
 the fewer blocks are decoded twice."""
 MOST_UNDER_WAY: Final = 1 << 14
-"""Jobs of all batches that are worked on at which no further batch comes out: one takes some 2 kB of memory."""
+"""`JobQueue.most_under_way` where this process works on all of them: a job takes some 2 kB of memory."""
 CELL: Final = 10_240.0
 """Metres of the squares by which many jobs are sorted: about a block of 1,024 pixels of 10 m."""
 _METRES_PER_DEGREE: Final = 111_320.0
@@ -58,6 +58,8 @@ class JobQueue:
         self._entries: deque[_Entry] = deque()
         self._jobs = 0
         self._under_way = 0
+        self.most_under_way = MOST_UNDER_WAY
+        """Jobs of all batches that are worked on at which no further batch comes out."""
         lock = asyncio.Lock()
         self._filled = asyncio.Condition(lock)
         self._emptied = asyncio.Condition(lock)
@@ -95,7 +97,7 @@ class JobQueue:
         async with self._filled:
             try:
                 await self._filled.wait_for(
-                    lambda: self._under_way < MOST_UNDER_WAY if self._jobs else self._closed
+                    lambda: self._under_way < self.most_under_way if self._jobs else self._closed
                 )
             except asyncio.CancelledError:
                 # this worker may have been woken before it was cancelled: wake another one in its place
@@ -117,6 +119,10 @@ class JobQueue:
             others = [self._last, self._entries[0].key if self._entries else None]
             self._last = entry.key
             return taken, entry.key in others
+
+    def suit(self, workers: int) -> None:
+        """Let so many batches be worked on at once that each worker process can have two of the largest."""
+        self.most_under_way = max(MOST_UNDER_WAY, 2 * LONGEST_BATCH * workers)
 
     async def done(self, jobs: int) -> None:
         """Note that a worker is done with so many jobs that it took."""

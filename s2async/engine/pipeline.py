@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -18,15 +18,17 @@ from s2async.areas.faults import Changes
 from s2async.cog import memory
 from s2async.config.model import Config
 from s2async.engine import closing, event_log, start
+from s2async.engine.clusters import Cluster
 from s2async.engine.context import Context
 from s2async.engine.crash_marker import Left, Marks, take
+from s2async.engine.executor import Executor, open_local
 from s2async.engine.feeding import Feeder
 from s2async.engine.limits import NO_LIMITS, RunLimits
 from s2async.engine.progress import Progress, Summary
 from s2async.engine.recording import Recorder
 from s2async.engine.start import check
-from s2async.engine.tools import Settings, ToolSettings, open_tools
-from s2async.errors import LocalError
+from s2async.engine.tools import Settings, ToolSettings
+from s2async.errors import ConfigError, LocalError
 from s2async.masks import store
 from s2async.masks.store import Plans
 from s2async.models import LONGEST_BATCH, Area, Event, Notice
@@ -40,6 +42,7 @@ async def run(
     config: Config,
     areas: Sequence[Area],
     *,
+    cluster: Cluster | None = None,
     limits: RunLimits = NO_LIMITS,
     changes: Changes | None = None,
     new_state: bool = False,
@@ -51,6 +54,7 @@ async def run(
     Args:
         config: settings.
         areas: as :func:`s2async.areas.loader.load` returns them.
+        cluster: works on the batches; None for this process.
         limits: when to stop even if jobs are left.
         changes: how the areas differ from those that the configuration gives, for ``status``.
         new_state: start a new state even if the former one cannot be reached.
@@ -62,6 +66,7 @@ async def run(
             the same items of another collection; or no scene can lie in the period.
         StateInUse, StateError: the state cannot be used.
         LocalError: this machine stopped the run; it can be resumed.
+        ClusterError: the cluster does not answer, or no longer; the run can be resumed.
         HostParked: a server gave no answer within the patience, or asked for more patience than that. Everything
             else was done before, and ``progress.ended`` describes it; the run can be resumed.
         asyncio.CancelledError: the run was stopped; it can be resumed.
@@ -94,15 +99,19 @@ async def run(
         progress.let_go = held.close
         context = Context(config, areas, state, limits, progress, on_event)
         held.callback(context.state_thread.close)
-        return await _Run(context, limits, marks, work).run(left)
+        return await _Run(context, cluster, limits, marks, work).run(left)
 
 
 class _Run:
     """One run, from the open state to the summary."""
 
-    def __init__(self, context: Context, limits: RunLimits, marks: Marks, work: means.Work) -> None:
+    def __init__(
+        self, context: Context, cluster: Cluster | None, limits: RunLimits, marks: Marks, work: means.Work
+    ) -> None:
         config, state = context.config, context.state
         self.context = context
+        self.cluster = cluster
+        self.marks = marks
         self.limits = limits
         self.replaced = Replaced()
         self.settings = Settings(
@@ -123,7 +132,7 @@ class _Run:
         client = replace(config.client_settings(), connections=work.connections)
         self.tools = ToolSettings(client=client, work=work)
         self.feeder = Feeder(context)
-        self.recorder = Recorder(context, self.settings, marks, work.connections)
+        self.recorder = Recorder(context, work.connections)
 
     async def run(self, left: Left) -> Summary:
         context = self.context
@@ -147,20 +156,43 @@ class _Run:
         return summary
 
     async def _work(self) -> None:
-        meter = self.context.progress.meter
-        plans = self._plans()
         try:
-            async with open_tools(self.tools, meter=meter, replaced=self.replaced, plans=plans) as tools:
-                self.context.progress.network = tools.transport
-                await self.recorder.work_alone(tools)
+            async with self._executor() as executor:
+                self.context.progress.network = executor.network
+                await self.recorder.work_alone(executor)
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(self.feeder.feed(tools.transport))
-                    self.recorder.start(group, tools)
+                    group.create_task(self.feeder.feed(executor.transport))
+                    self.recorder.start(group, executor)
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
         finally:
-            plans.close()
             self.context.state_thread.close()  # from here on, this thread uses the state
+
+    @contextlib.asynccontextmanager
+    async def _executor(self) -> AsyncIterator[Executor]:
+        """Where the batches are worked on."""
+        context, meter = self.context, self.context.progress.meter
+        if self.cluster is None:
+            with contextlib.closing(self._plans()) as plans:
+                async with open_local(
+                    self.settings, self.tools, marks=self.marks, meter=meter, replaced=self.replaced, plans=plans
+                ) as executor:
+                    yield executor
+            return
+        try:
+            from s2async.engine.dask_executor import open_dask
+        except ImportError as error:
+            raise ConfigError("the executor dask needs: pip install 's2async[dask]'") from error
+        async with open_dask(
+            self.cluster,
+            self.settings,
+            self.tools,
+            meter=meter,
+            replaced=self.replaced,
+            tell=context.tell,
+            on_workers=context.queue.suit,
+        ) as executor:
+            yield executor
 
     def _plans(self) -> Plans:
         """The plans of all areas, which are kept beside the state."""

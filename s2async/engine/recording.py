@@ -5,24 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC
 from functools import partial
 from typing import Final
 
 from s2async.catalog.reprocessing import LONGEST_DATATAKE
-from s2async.cog import memory
 from s2async.engine import worker
 from s2async.engine.context import Context
-from s2async.engine.crash_marker import Marks
+from s2async.engine.crash_marker import Left
+from s2async.engine.executor import Executor
 from s2async.engine.job_queue import batches
 from s2async.engine.state_thread import to_the_end
-from s2async.engine.tools import Settings, Tools
-from s2async.errors import HostParked, LocalError, S2AsyncError
-from s2async.models import Batch, BatchResult, Job, JobDone, JobsFound, Outcome, Scene, Status
-from s2async.net.client import Transport
+from s2async.errors import HostParked, S2AsyncError
+from s2async.models import Batch, BatchResult, Cause, Job, JobDone, JobsFound, Outcome, Scene, Status
 from s2async.net.limiter import TURN
 from s2async.reflectance.decision import is_reflectance
 from s2async.state.records import OPEN
@@ -47,15 +44,11 @@ class Recorder:
 
     Args:
         context: of the run.
-        settings: of every batch.
-        marks: which jobs are being decoded.
         connections: simultaneous requests to one server, at most.
     """
 
-    def __init__(self, context: Context, settings: Settings, marks: Marks, connections: int) -> None:
+    def __init__(self, context: Context, connections: int) -> None:
         self._context = context
-        self._settings = settings
-        self._marks = marks
         self._connections = connections
         values = context.selection.values
         self._read = {*context.selection.assets, *(values.bands if values else ())}
@@ -63,8 +56,6 @@ class Recorder:
         self._has_bands = any(map(is_reflectance, self._read))
         self._parked: set[str] = set()
         """Servers that are left alone for a while."""
-        self._batches = self._jobs = 0
-        """Batches that were recorded since free memory was given back, and their jobs."""
         self._turns = itertools.count(1)
         """Numbers batches in the order in which they begin."""
         self._begun: dict[object, asyncio.Event] = {}
@@ -74,18 +65,14 @@ class Recorder:
         self._clear: dict[int, tuple[Scene, bytes]] = {}
         """The clear pixels of jobs of overpasses that have no answer yet, and of which edition they are."""
 
-    def start(self, group: asyncio.TaskGroup, tools: Tools) -> None:
+    def start(self, group: asyncio.TaskGroup, executor: Executor) -> None:
         """Start the tasks that work until the queue is closed and empty."""
         together = SCENES if self._context.selection.one_per_overpass else 1
         for _ in range(max(1, round(WORKERS * self._connections / together))):
-            group.create_task(self._work(tools))
+            group.create_task(self._work(executor))
 
-    async def work_alone(self, tools: Tools) -> None:
-        """Work on the jobs that may have crashed an earlier run.
-
-        One thread decodes for all of them, one job or one block of a file at a time. So a crash tells the job, or
-        the block and with it all jobs that need it.
-        """
+    async def work_alone(self, executor: Executor) -> None:
+        """Work on the jobs that may have crashed an earlier run; see `Executor.alone`."""
         context = self._context
         jobs = await context.ask(context.state.crashed_jobs, context.selection)
         jobs = jobs[: context.watch.jobs_left(len(jobs))]
@@ -95,18 +82,15 @@ class Recorder:
         context.emit(JobsFound(jobs=len(jobs), resumed=True))
         waiting = iter([part for scene in by_scene(jobs) for part in parts_of(scene, ALONE_TOGETHER)])
 
-        async def work(alone: Tools) -> None:
+        async def work(alone: Executor) -> None:
             for some in waiting:
                 await self._answer(some, alone)
 
-        self._marks.alone(True)
-        with ThreadPoolExecutor(1, thread_name_prefix="s2async-alone") as pool:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._connections, len(jobs))):
-                    group.create_task(work(replace(tools, pool=pool, writers=pool, alone=True)))
-        self._marks.alone(False)
+        async with executor.alone() as alone, asyncio.TaskGroup() as group:
+            for _ in range(min(self._connections, len(jobs))):
+                group.create_task(work(alone))
 
-    async def _work(self, tools: Tools) -> None:
+    async def _work(self, executor: Executor) -> None:
         queue = self._context.queue
         while True:
             jobs, shared = await queue.take_run()
@@ -115,7 +99,7 @@ class Recorder:
             TURN.set(next(self._turns))
             try:
                 async with self._by_itself(jobs):
-                    await self._answer(jobs, tools, shared=shared)
+                    await self._answer(jobs, executor, shared=shared)
             finally:
                 await queue.done(len(jobs))
 
@@ -145,12 +129,12 @@ class Recorder:
         at, longest = job.scene.datetime.astimezone(UTC), LONGEST_DATATAKE
         return {(job.area.fingerprint, when.date()) for when in (at - longest, at + longest)}
 
-    async def _answer(self, jobs: Sequence[Job], tools: Tools, *, shared: bool = False) -> None:
+    async def _answer(self, jobs: Sequence[Job], executor: Executor, *, shared: bool = False) -> None:
         """Work on jobs until each has an outcome, a server is given up, or a limit is reached."""
         if self._context.selection.one_per_overpass:
-            await self._answer_overpass(jobs, tools, shared=shared)
+            await self._answer_overpass(jobs, executor, shared=shared)
         else:
-            await self._answer_scene(jobs, tools, self._tell, shared=shared)
+            await self._answer_scene(jobs, executor, self._tell, shared=shared)
 
     def _tell(self, outcome: Outcome) -> None:
         context = self._context
@@ -158,7 +142,7 @@ class Recorder:
         context.servers.add(outcome)
         context.emit(JobDone(outcome=outcome))
 
-    async def _answer_overpass(self, jobs: Sequence[Job], tools: Tools, *, shared: bool) -> None:
+    async def _answer_overpass(self, jobs: Sequence[Job], executor: Executor, *, shared: bool) -> None:
         """Measure jobs of one overpass, choose which of them count, and work on these.
 
         Where the files of one that counts are missing, the next best counts. What is chosen rests on the state, so
@@ -177,8 +161,8 @@ class Recorder:
             answered[first.id] = replace(outcome, job=first)
 
         try:
-            await self._answer_scenes(jobs, tools, note, shared=shared, measuring=True)
-            await self._work_on_chosen(jobs, found, tools, note, shared=shared)
+            await self._answer_scenes(jobs, executor, note, shared=shared, measuring=True)
+            await self._work_on_chosen(jobs, found, executor, note, shared=shared)
         except BaseException:
             with contextlib.suppress(S2AsyncError):  # what stopped the run is the error to raise
                 await to_the_end(self._tell_answers(found, answered))
@@ -189,7 +173,7 @@ class Recorder:
         self,
         jobs: Sequence[Job],
         found: dict[int, Job],
-        tools: Tools,
+        executor: Executor,
         note: Callable[[Outcome], None],
         *,
         shared: bool,
@@ -208,7 +192,7 @@ class Recorder:
                 context.progress.found += len(more)
                 context.emit(JobsFound(jobs=len(more), resumed=True))
                 found |= more
-            await self._answer_scenes([*map(self._with_clear_pixels, chosen)], tools, note, shared=shared)
+            await self._answer_scenes([*map(self._with_clear_pixels, chosen)], executor, note, shared=shared)
 
     def _with_clear_pixels(self, job: Job) -> Job:
         """A job with what this run has read of its classification."""
@@ -236,7 +220,7 @@ class Recorder:
     async def _answer_scenes(
         self,
         jobs: Sequence[Job],
-        tools: Tools,
+        executor: Executor,
         tell: Callable[[Outcome], None],
         *,
         shared: bool,
@@ -245,12 +229,12 @@ class Recorder:
         """Work on jobs of several scenes; see `_answer_scene`."""
         async with asyncio.TaskGroup() as group:
             for some in by_scene(jobs):
-                group.create_task(self._answer_scene(some, tools, tell, shared=shared, measuring=measuring))
+                group.create_task(self._answer_scene(some, executor, tell, shared=shared, measuring=measuring))
 
     async def _answer_scene(
         self,
         jobs: Sequence[Job],
-        tools: Tools,
+        executor: Executor,
         tell: Callable[[Outcome], None],
         *,
         shared: bool = False,
@@ -260,7 +244,7 @@ class Recorder:
 
         Args:
             jobs: of one scene.
-            tools: what to work with.
+            executor: works on them.
             tell: called with each outcome that is recorded.
             shared: whether other batches have jobs of the scene.
             measuring: only measure; jobs that are clear get no outcome, but ``tell`` is called for them, too.
@@ -272,24 +256,15 @@ class Recorder:
             if batch is None:  # queued again with a newer edition of their item
                 context.progress.found -= len(jobs)
                 return
-            mark = partial(self._marks.during, tools.pool)
-            marked = replace(tools, pool=mark([job.id for job in jobs]), mark=mark)
             try:
-                result = await worker.process(batch, self._settings, marked)
+                result = await executor.process(batch, partial(self._set_aside, tell))
             except worker.Stopped as stopped:
                 with contextlib.suppress(S2AsyncError):  # what stopped the run is the error to raise
                     await to_the_end(self._record(stopped.result, tell))
                 raise
-            except MemoryError as error:
-                raise LocalError("out of memory; lower memory in [run], or connections in [network]") from error
             await to_the_end(self._record(result, tell))
-            self._batches += 1
-            self._jobs += len(batch.jobs)
-            if self._batches >= memory.EVERY or self._jobs >= memory.EVERY_JOBS:
-                self._batches = self._jobs = 0
-                tools.writers.submit(memory.give_back)
             jobs = result.left
-            if jobs and not await self._outage(result.parked, tools.transport):
+            if jobs and not await self._outage(result.parked, executor):
                 return  # they stay open; the worker goes on with jobs that need another server
 
     def _begun_batch(self, jobs: Sequence[Job], *, shared: bool, measuring: bool) -> Batch | None:
@@ -320,25 +295,38 @@ class Recorder:
                 if number % TOLD_TOGETHER == 0:
                     await asyncio.sleep(0)
 
-    async def _outage(self, origin: str, transport: Transport) -> bool:
+    async def _set_aside(self, tell: Callable[[Outcome], None], jobs: Sequence[Job]) -> Collection[int]:
+        """Note that jobs were alone when a worker process was lost, and report those that are set aside for it."""
+        context = self._context
+        left = Left(jobs=frozenset(job.id for job in jobs), alone=True)
+        if not await context.ask(context.state.mark_crashed, left):
+            return ()
+        answers = await context.ask(context.state.answers, left.jobs)
+        aside = {job: reason for job, (status, reason) in answers.items() if status == Status.FAILED}
+        for job in jobs:
+            if job.id in aside:
+                tell(Outcome(job=job, status=Status.FAILED, reason=aside[job.id], cause=Cause.CRASH))
+        return aside
+
+    async def _outage(self, origin: str, executor: Executor) -> bool:
         """Wait until a server that is left alone may be asked again.
 
         Returns:
             False when it is given up, or when a limit of the run is reached first.
         """
         context = self._context
-        if origin not in self._parked and not transport.is_given_up(origin):
+        if origin not in self._parked and not executor.is_given_up(origin):
             self._parked.add(origin)
             context.tell(f"{origin} only fails: it is left alone for a while, and its jobs wait")
         try:
-            if await context.watch.comes_first(transport.reopened(origin)):
+            if await context.watch.comes_first(executor.reopened(origin)):
                 return False
         except HostParked as error:
             if origin not in context.given_up:
                 context.given_up[origin] = error
                 context.tell(str(error))
             return False
-        if not transport.is_parked(origin):
+        if not executor.is_parked(origin):
             self._parked.discard(origin)
         return True
 

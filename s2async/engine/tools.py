@@ -8,7 +8,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from s2async.catalog.facts import Conventions
 from s2async.clouds.rule import CloudRule
@@ -24,6 +24,9 @@ from s2async.models import Job
 from s2async.net.client import ClientSettings, Meter, Transport, open_client
 from s2async.output.strangers import Replaced
 from s2async.zonal.wanted import Wanted
+
+if TYPE_CHECKING:
+    from s2async.engine.saving import Encoded
 
 MANY: Final = 16
 """Areas of a batch from which on the plan of a grid is used: for fewer areas, `cog.polygon_mask` is faster."""
@@ -99,6 +102,8 @@ class Tools:
     """Where many areas lie on the grids of files."""
     coverage_plans: CoveragePlans = field(default_factory=CoveragePlans)
     """The same for values by coverage."""
+    save: Callable[[Sequence[Encoded], Settings, Replaced], None] | None = None
+    """Takes crops in place of `saving.save`, where another process writes them."""
     mark: Callable[[Sequence[int]], Executor] | None = None
     """Returns a pool of the threads that compute, which marks these jobs while it works; see `pool_for`."""
     alone: bool = False

@@ -1,0 +1,400 @@
+"""Works on batches in the workers of a Dask cluster, each batch a future of its own.
+
+This process alone searches, writes the state, counts traffic and watches limits. A lost worker costs the batches
+that it had under way, which others do again. Batches are given to workers by name (`workplaces`): Dask would move
+them, and those of one scene share headers and blocks in one process.
+
+A batch that was under way on two lost workers runs alone on a worker from then on, and in smaller parts each time
+that it loses one, until its jobs are set aside by the rule for jobs that crash a run (`state.items.MOST_KILLS`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import pickle
+import secrets
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import CancelledError as Dropped
+from contextlib import asynccontextmanager
+from dataclasses import fields, replace
+from typing import Any, Final
+
+from distributed import Client
+
+from s2async import files
+from s2async._version import __version__
+from s2async.engine import dask_worker, saving
+from s2async.engine.clusters import Cluster
+from s2async.engine.dask_members import Members, connected
+from s2async.engine.dask_worker import Kit, Reopened, Shop
+from s2async.engine.executor import Executor, SetAside
+from s2async.engine.parcels import Delivery, Order, Parcel, pack_order, unpack_delivery
+from s2async.engine.progress import Network
+from s2async.engine.tools import Settings, ToolSettings
+from s2async.engine.writer_pool import PatientPool
+from s2async.errors import ClusterError, HostParked, LocalError
+from s2async.log import log
+from s2async.models import Batch, BatchResult, Traffic
+from s2async.net.accounting import Meter
+from s2async.net.client import Transport, open_client
+from s2async.net.limiter import TURN
+from s2async.output.strangers import Replaced
+from s2async.text import origin
+
+BESIDE_OTHERS: Final = 2
+"""Lost workers on which a batch was under way, after which it runs alone."""
+PARTS: Final = 16
+"""Parts of a batch that was alone when its worker was lost: the next ones tell which part it was."""
+
+DISCONNECTED: Final = "scheduler-connection-lost"
+"""Why a client drops futures whose scheduler it has lost."""
+
+_log: Final = logging.getLogger("s2async.engine")
+
+
+@asynccontextmanager
+async def open_dask(
+    cluster: Cluster,
+    settings: Settings,
+    tools: ToolSettings,
+    *,
+    meter: Meter,
+    replaced: Replaced,
+    tell: Callable[[str], None],
+    on_workers: Callable[[int], None] = lambda _: None,
+) -> AsyncIterator[Executor]:
+    """Use a cluster for the length of a run.
+
+    Args:
+        cluster: which one.
+        settings: of every batch.
+        tools: how much is done at once: connections are shared out among the workers, memory is for each.
+        meter: counts all requests.
+        replaced: counts the files of others that crops are written over.
+        tell: called with lines that a person should read.
+        on_workers: called with the number of workers whenever it changes.
+
+    Raises:
+        ClusterError: no scheduler answers.
+        ConfigError: the scheduler or a worker has another version, or a worker does not see the output folder.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(open_client(tools.client, meter))
+        client = await stack.enter_async_context(connected(cluster))
+        # The next run sweeps a file of this name as half-written: then workers of this one write no more.
+        mark = files.temporary(settings.folder / files.PARTS / "run", settings.token)
+        with files.local_errors("write into", settings.folder):
+            mark.touch(exist_ok=False)
+        stack.callback(files.discard, mark)
+        writers = stack.enter_context(PatientPool(tools.work.writers, name="s2async-write"))
+        # Keys of the catalogue stay here: workers do not search.
+        kit = Kit(
+            settings=settings,
+            tools=replace(tools, client=replace(tools.client, api_headers={})),
+            mark=None if cluster.send_crops else mark,
+        )
+        shop = Shop(settings.token, __version__, pickle.dumps(kit))
+        members = Members(client, shop, tell, on_workers)
+        executor = DaskExecutor(client, members, settings, transport, meter, replaced, writers)
+        try:
+            await members.open()
+            yield executor
+        finally:
+            await executor.close()
+
+
+class _Lost(Exception):
+    """The worker that had a batch is gone.
+
+    Args:
+        expected: it was told to go, which says nothing about the batch.
+    """
+
+    def __init__(self, *, expected: bool = False) -> None:
+        super().__init__()
+        self.expected = expected
+
+
+class DaskExecutor:
+    """Works on batches in the workers of a cluster; see `executor.Executor`.
+
+    Args:
+        client: connected with the scheduler.
+        members: its workers.
+        settings: of every batch.
+        transport: for searches.
+        meter: counts all requests.
+        replaced: counts the files of others that crops are written over.
+        writers: threads that write crops that workers send.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        members: Members,
+        settings: Settings,
+        transport: Transport,
+        meter: Meter,
+        replaced: Replaced,
+        writers: PatientPool,
+    ) -> None:
+        self.transport = transport
+        self.network: Network = _Servers(self)
+        self.places = members.places
+        self._client = client
+        self._members = members
+        self._settings = settings
+        self._meter, self._totals = meter, Meter(meter)
+        self._replaced = replaced
+        self._writers = writers
+        self._given_up: dict[str, HostParked] = {}
+        self._numbers = itertools.count(1)
+        self._run = secrets.token_hex(4)
+        self._alone = asyncio.Lock()
+        self._retries: dict[str, int] = {}
+        """Requests that were sent again, by worker; also of those that have left."""
+        self._sent = self._received = 0
+        """Bytes of batches, and of what came back."""
+
+    async def close(self) -> None:
+        """Close the tools of the workers, and count what no delivery told."""
+        for farewell in await self._members.close():
+            for entry in farewell.traffic:
+                self._count(entry)
+        told = {"batches": next(self._numbers) - 1, "sent": self._sent, "received": self._received}
+        log(_log, logging.INFO, "cluster_left", told)
+
+    # ---- batches --------------------------------------------------------------------------------------------
+
+    async def process(self, batch: Batch, set_aside: SetAside) -> BatchResult:
+        """See `Executor.process`."""
+        losses = 0
+        while losses < BESIDE_OTHERS:
+            address = await self._place(batch)
+            try:
+                return await self._on(address, batch)
+            except _Lost as lost:
+                losses += not lost.expected
+        return await self.process_alone(batch, set_aside)
+
+    async def process_alone(self, batch: Batch, set_aside: SetAside) -> BatchResult:
+        """Work on a batch on workers that have nothing else to do, in smaller parts with each that is lost."""
+        waiting, results = [batch], list[BatchResult]()
+        while waiting:
+            part = waiting.pop()
+            try:
+                async with self._reserved() as address:
+                    results.append(await self._on(address, part))
+            except _Lost as lost:
+                if lost.expected:
+                    waiting.append(part)
+                    continue
+                aside = await set_aside(part.jobs)
+                rest = tuple(job for job in part.jobs if job.id not in aside)
+                step = max(1, -(-len(part.jobs) // PARTS))
+                waiting += [replace(part, jobs=rest[at : at + step]) for at in range(0, len(rest), step)]
+        return _joined(results)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[Executor]:
+        """See `Executor.alone`: each batch has a worker to itself."""
+        yield _Alone(self)
+
+    async def _place(self, batch: Batch) -> str:
+        """Wait for a worker for a batch."""
+        scene, assets = batch.scene, batch.scene.assets
+        wanted = {*self._settings.rule.assets, *self._settings.assets}
+        servers = {origin(asset.href) for key, asset in assets.items() if key in wanted}
+        key = scene.collection, scene.id, scene.version
+        while (address := self.places.choose(key, servers, square=scene.grid, jobs=len(batch.jobs))) is None:
+            await self._members.change()
+        return address
+
+    @asynccontextmanager
+    async def _reserved(self) -> AsyncIterator[str]:
+        """Wait for a worker that has nothing else to do, and keep it so."""
+        async with self._alone:
+            address: str | None = None
+            while address is None or not self.places.is_idle(address):
+                address = address or self.places.reserve()
+                if address is None or not self.places.is_idle(address):
+                    await self._members.change()
+                if address not in self.places:
+                    address = None
+            try:
+                yield address
+            finally:
+                self.places.release(address)
+                self._members.wake()
+
+    async def _on(self, address: str, batch: Batch) -> BatchResult:
+        """Work on a batch on a worker.
+
+        Raises:
+            _Lost: the worker left, or cannot work on batches any more.
+        """
+        order = Order(batch=batch, turn=TURN.get(), parts=len(self.places))
+        self.places.begin(address, len(batch.jobs))
+        try:
+            sent = pack_order(order)
+            self._sent += len(sent.data)
+            parcel: Parcel | None = await self._called(address, dask_worker.process, sent)
+            if parcel is None:
+                self._members.leave(address)
+                raise _Lost(expected=True)
+            self._received += len(parcel.data)
+            return await self._taken(unpack_delivery(parcel, batch), address)
+        finally:
+            self.places.end(address, len(batch.jobs))
+            self._members.wake()
+
+    async def _called(self, address: str, task: Callable[..., Any], *args: Any) -> Any:
+        """Run a task on one worker."""
+        self._members.check()
+        gone, name = self._members.gone.get(address), self._settings.token
+        if gone is None:
+            raise _Lost(expected=True)
+        key = f"{name}-{self._run}-{next(self._numbers)}"
+        future = self._client.submit(task, name, *args, key=key, pure=False, workers=[address])
+        getting = asyncio.ensure_future(future.result())
+        try:
+            await asyncio.wait({getting, gone, self._members.lost}, return_when=asyncio.FIRST_COMPLETED)
+            self._members.check()
+            if not getting.done():
+                raise _Lost(expected=gone.result())
+            return getting.result()
+        except Dropped as error:
+            if getattr(error, "reason", "") == DISCONNECTED:  # it may be connected again, with another scheduler
+                self._members.lose()
+            self._members.check()
+            raise _Lost(expected=True) from error
+        finally:
+            getting.cancel()
+            future.release()
+
+    async def _taken(self, delivery: Delivery, address: str) -> BatchResult:
+        """What a delivery brings: traffic is counted, crops are written, troubles are raised."""
+        self._retries[address] = delivery.retries
+        for entry in delivery.beside:
+            self._count(entry)
+        for path, whose in delivery.replaced:
+            self._replaced.add(path, whose)
+        result = delivery.result
+        if result is None or delivery.trouble:
+            match delivery.trouble:
+                case "local":
+                    raise LocalError(f"the worker {address}: {delivery.reason}")
+                case "bug":
+                    raise RuntimeError(f"the worker {address} failed:\n{delivery.reason}")
+                case _:
+                    self._members.leave(address)
+                    raise _Lost(expected=True)
+        for entry in result.traffic:  # the state counts these with the result
+            self._totals.add(entry.stage, entry.asset, entry.use, requests=entry.requests, size=entry.bytes)
+        self._totals.drain()
+        if delivery.crops:
+            await self._write(delivery)
+        if result.parked:
+            self._park(address, result.parked)
+        return result
+
+    def _count(self, entry: Traffic) -> None:
+        self._meter.add(entry.stage, entry.asset, entry.use, requests=entry.requests, size=entry.bytes)
+
+    async def _write(self, delivery: Delivery) -> None:
+        """Write crops that a worker has sent; they are durable when this returns."""
+        loop, settings = asyncio.get_running_loop(), self._settings
+        calls = [
+            loop.run_in_executor(self._writers, saving.save, some, settings, self._replaced)
+            for some in saving.groups(delivery.crops, settings)
+        ]
+        await asyncio.gather(*calls)
+
+    # ---- servers --------------------------------------------------------------------------------------------
+
+    def _park(self, address: str, server: str) -> None:
+        """Give a worker no batches of a server that it has parked, until it asks it again."""
+        if self.places.close(address, server):
+            self._members.aside(self._wait_for(address, server))
+
+    async def _wait_for(self, address: str, server: str) -> None:
+        try:
+            found: Reopened | None = await self._called(address, dask_worker.reopened, server)
+        except (_Lost, ClusterError):
+            return
+        if found and found.given_up:
+            self._given_up[server] = HostParked(found.given_up, origin=server, retry_after=found.retry_after)
+            self.places.close(address, server, given_up=True)
+        else:
+            self.places.reopen(address, server)
+        self._members.wake()
+
+    def is_parked(self, origin: str) -> bool:
+        """See `Executor.is_parked`."""
+        return self.places.is_parked(origin)
+
+    def is_given_up(self, origin: str) -> bool:
+        """See `Executor.is_given_up`."""
+        return self.places.is_given_up(origin)
+
+    async def reopened(self, origin: str) -> None:
+        """See `Executor.reopened`: any worker that asks the server is enough."""
+        while self.places.is_parked(origin):
+            if self.places.is_given_up(origin):
+                raise self._given_up[origin]
+            await self._members.change()
+
+    @property
+    def retries(self) -> int:
+        """Requests that were sent again, here and by all workers."""
+        return self.transport.retries + sum(self._retries.values())
+
+
+class _Servers:
+    """What is known of the servers; see `progress.Network`."""
+
+    def __init__(self, executor: DaskExecutor) -> None:
+        self._executor = executor
+
+    @property
+    def retries(self) -> int:
+        """Requests that were sent again."""
+        return self._executor.retries
+
+    @property
+    def parked(self) -> list[str]:
+        """Servers that nobody asks at present."""
+        return sorted({*self._executor.transport.parked, *self._executor.places.parked})
+
+
+class _Alone:
+    """Works on each batch on a worker that has nothing else to do; see `executor.Executor`."""
+
+    def __init__(self, executor: DaskExecutor) -> None:
+        self._executor = executor
+        self.transport = executor.transport
+        self.network = executor.network
+        self.alone = executor.alone
+        self.is_given_up = executor.is_given_up
+        self.is_parked = executor.is_parked
+        self.reopened = executor.reopened
+
+    async def process(self, batch: Batch, set_aside: SetAside) -> BatchResult:
+        """See `Executor.process`."""
+        return await self._executor.process_alone(batch, set_aside)
+
+
+def _joined(results: list[BatchResult]) -> BatchResult:
+    """The results of the parts of a batch as one, whatever fields a result has."""
+    joined = BatchResult(outcomes=())
+    for result in results:
+        values = {
+            field.name: before + after if isinstance(before, tuple) else before or after
+            for field in fields(BatchResult)
+            for before, after in [(getattr(joined, field.name), getattr(result, field.name))]
+        }
+        joined = replace(joined, **values)
+    return joined

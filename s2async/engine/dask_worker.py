@@ -1,0 +1,363 @@
+"""What runs in the worker processes of a Dask cluster: the tools of a run, and the tasks that work on its batches.
+
+Dask runs coroutines on the event loop of a worker, where decoding would delay heartbeats until the scheduler takes
+the worker for lost. So the tools have an event loop and a thread of their own (`Shop`), and a task only waits for
+its batch there. It secedes from the worker's pool of threads meanwhile: a batch mostly waits for the network, and
+a worker has many more batches under way than threads that compute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pickle
+import threading
+import time
+import traceback
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor, Future, wait
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar
+
+from distributed import WorkerPlugin, get_worker, secede
+
+from s2async import files, means
+from s2async._version import __version__
+from s2async.cog import memory
+from s2async.engine import worker
+from s2async.engine.parcels import Delivery, Parcel, Trouble, pack_delivery, unpack_order
+from s2async.engine.saving import Encoded
+from s2async.engine.tools import Settings, Tools, ToolSettings, open_tools
+from s2async.errors import HostParked, LocalError, S2AsyncError
+from s2async.models import BatchResult, Traffic
+from s2async.net.accounting import Meter
+from s2async.net.connections import check_proxies
+from s2async.net.limiter import TURN
+from s2async.output.strangers import Replaced
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LOOK_EVERY: Final = 0.5
+"""Seconds after which a task looks again whether somebody still wants its batch."""
+PLUGIN_WAIT: Final = 30.0
+"""Seconds in which a worker that has just joined gets its plugin."""
+MARK_WAIT: Final = 3.0
+"""Seconds in which a new file is seen on another machine. NFS asks its server for names that it has never seen."""
+DROPPED: Final = frozenset({"cancelled", "released", "forgotten"})
+"""States of a task that nobody wants any more, as Dask names them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kit:
+    """What a worker process opens its tools from."""
+
+    settings: Settings
+    tools: ToolSettings
+    """How much each worker does at once; its threads are those that Dask gives it."""
+    mark: Path | None
+    """File in the output folder that is there as long as the run goes on; None if crops are sent to the run."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fitness:
+    """Whether a worker can work on batches of a run."""
+
+    version: str
+    fault: str
+    """Why it cannot, in one line; the empty string if it can."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reopened:
+    """How the wait for a parked server ended on one worker."""
+
+    given_up: str = ""
+    """Why the server is given up, in one line; the empty string if it may be asked again."""
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Farewell:
+    """What is left to tell when a worker closes its tools."""
+
+    traffic: tuple[Traffic, ...]
+
+
+class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
+    """The tools of one run in one worker process, with an event loop of their own.
+
+    A plugin of the same name takes its place: that of the next run of the same state, which begins only when the
+    batches of this one have ended.
+
+    Args:
+        name: of the plugin, the same for all runs of a state.
+        version: of the package in the run's own process.
+        kit: a pickled `Kit`; it is not unpickled where the versions differ.
+    """
+
+    idempotent = False
+
+    def __init__(self, name: str, version: str, kit: bytes) -> None:
+        self.name = name
+        self.version = version
+        self._kit = kit
+        self.is_set_up = False
+        """Whether `setup` has ended."""
+        self.fault = ""
+        """Why this worker cannot work on batches; the empty string if it can."""
+
+    # ---- on the worker's event loop ----
+
+    async def setup(self, worker: Any) -> None:
+        """Open the tools. A fault is kept, and told by `look`: an error here would only reach the worker's log."""
+        self._tasks = set[asyncio.Task[Any]]()
+        self._meter = Meter()
+        self._opened = False
+        self._batches = 0
+        self._parts = 1
+        if self.version == __version__:
+            await self._open(worker)
+        else:
+            self.fault = f"has s2async {__version__}, and this run is of version {self.version}: install the same"
+        self.is_set_up = True
+
+    async def _open(self, worker: Any) -> None:
+        self._threads = max(1, worker.state.nthreads)
+        opened: Future[None] = Future()
+        self._thread = threading.Thread(target=self._main, args=[opened], name="s2async-shop", daemon=True)
+        self._thread.start()
+        try:
+            await asyncio.wrap_future(opened)
+        except S2AsyncError as error:
+            self.fault = str(error)
+        except Exception as error:  # noqa: BLE001 - the run tells it
+            self.fault = f"cannot open its tools ({type(error).__name__}: {' '.join(str(error).split())})"
+
+    async def teardown(self, worker: Any) -> None:  # noqa: ARG002 - the interface of plugins
+        """Stop the batches and close the tools."""
+        await self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether batches can begin."""
+        return self._opened and self._thread.is_alive() and not self._closing.is_set()
+
+    async def close(self) -> Farewell:
+        """Stop the batches and close the tools; what they received by then is part of the farewell."""
+        if self._opened:
+            with contextlib.suppress(RuntimeError):  # it is closed already
+                self._loop.call_soon_threadsafe(self._closing.set)
+            await asyncio.to_thread(self._thread.join)
+        return Farewell(traffic=tuple(self._meter.drain()))
+
+    # ---- in the thread of the tools ----
+
+    def _main(self, opened: Future[None]) -> None:
+        try:
+            kit: Kit = pickle.loads(self._kit)  # noqa: S301 - from our own run
+            if kit.mark:
+                _check_mark(kit.mark)
+            asyncio.run(self._serve(kit, opened))
+        except BaseException as error:  # noqa: BLE001 - raised in `setup`
+            if not opened.done():
+                opened.set_exception(error)
+
+    async def _serve(self, kit: Kit, opened: Future[None]) -> None:
+        self._loop, self._closing, self._settings = asyncio.get_running_loop(), asyncio.Event(), kit.settings
+        check_proxies(kit.tools.client.origins)
+        wanted, client = replace(kit.tools.work, threads=self._threads), kit.tools.client
+        work = means.fit(wanted, means.look(), hosts=len(client.origins))
+        client = replace(client, connections=work.connections)
+        async with open_tools(ToolSettings(client=client, work=work), meter=self._meter) as tools:
+            self._own_writers = tools.writers
+            if kit.mark:
+                tools = replace(tools, writers=_Fenced(tools.writers, kit.mark))
+            self._tools: Tools = tools
+            self._sends = kit.mark is None
+            self._opened = True
+            opened.set_result(None)
+            await self._closing.wait()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def begin(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+        """From any thread: start some work in the thread of the tools."""
+        return asyncio.run_coroutine_threadsafe(self._noted(work), self._loop)
+
+    async def _noted(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - this is one
+        self._tasks.add(task)
+        try:
+            return await work()
+        finally:
+            self._tasks.discard(task)
+
+    async def work_on(self, parcel: Parcel) -> Parcel:
+        """Work on a batch; whatever happens is part of the delivery."""
+        order = unpack_order(parcel)
+        crops, replaced = list[Encoded](), _Noted()
+        tools = replace(self._tools, replaced=replaced)
+        if self._sends:
+
+            def keep(some: Sequence[Encoded], settings: Settings, theirs: Replaced) -> None:  # noqa: ARG001
+                crops.extend(some)
+
+            tools = replace(tools, save=keep)
+        self._share(order.parts)
+        TURN.set(order.turn)
+        result: BatchResult | None = None
+        trouble: Trouble | None = None
+        reason = ""
+        try:
+            result = await worker.process(order.batch, self._settings, tools)
+        except worker.Stopped as stopped:
+            result, trouble = stopped.result, "stopped"
+        except asyncio.CancelledError:
+            trouble = "stopped"
+        except LocalError as error:
+            trouble, reason = "local", str(error)
+        except MemoryError:
+            trouble, reason = "local", "out of memory; lower memory in [run], or connections in [network]"
+        except Exception:  # noqa: BLE001 - raised in the process of the run
+            trouble, reason = "bug", traceback.format_exc()
+        self._batches += 1
+        if self._batches % memory.EVERY == 0:
+            self._own_writers.submit(memory.give_back)
+        delivery = Delivery(
+            result=result,
+            trouble=trouble,
+            reason=reason,
+            crops=tuple(crops),
+            replaced=tuple(replaced.files),
+            # what a stopped batch received is part of the farewell: nobody may take its delivery
+            beside=() if trouble == "stopped" else tuple(self._meter.drain()),
+            retries=tools.transport.retries,
+        )
+        return pack_delivery(delivery, order.batch)
+
+    async def reopened(self, origin: str) -> Reopened:
+        """Wait until a server that this worker has parked may be asked again."""
+        try:
+            await self._tools.transport.reopened(origin)
+        except HostParked as error:
+            return Reopened(given_up=str(error), retry_after=error.retry_after)
+        return Reopened()
+
+    def _share(self, parts: int) -> None:
+        if parts != self._parts:
+            self._parts = parts
+            self._tools.transport.share(parts)
+
+
+class _Noted(Replaced):
+    """Keeps the files of others that are overwritten, for the process that sums them up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[tuple[Path, str]] = []
+
+    def add(self, path: Path, whose: str) -> None:
+        """As `Replaced.add`."""
+        if whose:
+            self.files.append((path, whose))
+
+
+class _Fenced(Executor):
+    """Threads that write only as long as the run goes on for which they do.
+
+    A run whose process was killed may go on elsewhere while a worker does not know that yet. The next run sweeps
+    the mark of the former one before it writes.
+    """
+
+    def __init__(self, threads: Executor, mark: Path) -> None:
+        self._threads = threads
+        self._mark = mark
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """As `Executor.submit`."""
+        return self._threads.submit(self._work, partial(fn, *args, **kwargs))
+
+    def _work(self, work: Callable[[], T]) -> T:
+        if not self._mark.exists():
+            raise LocalError(f"the run that wanted crops in {self._mark.parent.parent} has ended")
+        return work()
+
+
+def _check_mark(mark: Path) -> None:
+    """Check that this process sees and may write the folder of the crops.
+
+    Raises:
+        LocalError: it does not; one line.
+    """
+    folder, until = mark.parent.parent, time.monotonic() + MARK_WAIT
+    while not mark.exists():
+        if time.monotonic() > until:
+            raise LocalError(
+                f"does not see the files of the run in {folder}; give it the same folder under the same path, or "
+                "let it send the crops (--send-crops)"
+            )
+        time.sleep(0.2)
+    files.check_writable(folder)
+
+
+# ---- what the run calls -----------------------------------------------------------------------------------
+
+
+def version() -> str:
+    """The version of the package in the process that calls this."""
+    return __version__
+
+
+async def look(name: str, dask_worker: Any) -> Fitness:
+    """On a worker's event loop: whether it can work on batches. A plugin that is under way is waited for."""
+    until = time.monotonic() + PLUGIN_WAIT
+    while not isinstance(shop := dask_worker.plugins.get(name), Shop) or not shop.is_set_up:
+        if time.monotonic() > until:
+            return Fitness(version=__version__, fault="did not start the plugin of this run")
+        await asyncio.sleep(0.05)
+    return Fitness(version=__version__, fault=shop.fault)
+
+
+async def close(name: str, dask_worker: Any) -> Farewell | None:
+    """On a worker's event loop: close the tools of a run."""
+    shop = dask_worker.plugins.get(name)
+    return await shop.close() if isinstance(shop, Shop) else None
+
+
+def process(name: str, parcel: Parcel) -> Parcel | None:
+    """A task: work on a batch; None where this worker cannot, or nobody wants it any more."""
+    shop = _shop(name)
+    return _awaited(shop.begin(lambda: shop.work_on(parcel))) if shop else None
+
+
+def reopened(name: str, origin: str) -> Reopened | None:
+    """A task: wait until a parked server may be asked again; None as for `process`."""
+    shop = _shop(name)
+    return _awaited(shop.begin(lambda: shop.reopened(origin))) if shop else None
+
+
+def _shop(name: str) -> Shop | None:
+    shop = get_worker().plugins.get(name)
+    return shop if isinstance(shop, Shop) and shop.is_open else None
+
+
+def _awaited(doing: Future[T]) -> T | None:
+    """Wait for work of the shop, without a thread of the worker's pool; None where nobody wants it any more.
+
+    Dask does not interrupt tasks in threads: when the process of the run is gone, or has dropped the task, the
+    state of the task tells it.
+    """
+    worker = get_worker()
+    key = worker.get_current_task()
+    secede()
+    while not wait([doing], LOOK_EVERY).done:
+        task = worker.state.tasks.get(key)
+        if task is None or task.state in DROPPED:
+            doing.cancel()
+            return None
+    return None if doing.cancelled() else doing.result()

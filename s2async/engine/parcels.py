@@ -1,0 +1,137 @@
+"""Batches and what became of them as bytes, on their way between this process and a worker process.
+
+A result names the scene, the jobs and the areas of its batch by number: who sent the batch has them already.
+Parcels may hold signed addresses, so they do not show what is in them: engines print the arguments of tasks that
+fail.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import shapely
+
+from s2async.engine.saving import Encoded
+from s2async.models import Area, Batch, BatchResult, Traffic
+
+_PROTOCOL: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """Some bytes. Its own pickle is these bytes and a few more."""
+
+    data: bytes = field(repr=False)
+
+    def __sizeof__(self) -> int:
+        return len(self.data)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """A batch on its way to a worker."""
+
+    batch: Batch
+    turn: int
+    """Priority of its requests (`net.limiter.TURN`)."""
+    parts: int
+    """Number of workers that share connections, retries and request rate."""
+
+
+Trouble = Literal["local", "stopped", "bug"]
+"""Why a result is missing or not whole: this machine cannot go on (`LocalError`), the batch was cancelled, or the
+program has a fault."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """What comes back from a worker."""
+
+    result: BatchResult | None = None
+    trouble: Trouble | None = None
+    reason: str = ""
+    """One line; of a fault in the program, the traceback."""
+    crops: tuple[Encoded, ...] = ()
+    """Crops of the result that this process is to write; none where the worker has written them."""
+    replaced: tuple[tuple[Path, str], ...] = ()
+    """Files of others that the worker has overwritten, and whose they were."""
+    beside: tuple[Traffic, ...] = ()
+    """Traffic of the worker that no result carries, since its last delivery."""
+    retries: int = 0
+    """Requests that the worker has sent again so far."""
+
+
+def pack_order(order: Order) -> Parcel:
+    """Turn an order into bytes. Of areas, it has what steps need: not their season and the user's columns."""
+    areas = _areas(order.batch)
+    target = io.BytesIO()
+    columns = [(area.name, area.fingerprint, area.folder) for area in areas]
+    polygons = shapely.to_wkb([area.polygon for area in areas]).tolist()
+    pickle.Pickler(target, _PROTOCOL).dump((columns, polygons))
+    _Pickler(target, areas).dump(order)
+    return Parcel(target.getvalue())
+
+
+def unpack_order(parcel: Parcel) -> Order:
+    """The order that `pack_order` turned into bytes, in a process of the same run."""
+    source = io.BytesIO(parcel.data)
+    columns, polygons = pickle.Unpickler(source).load()  # noqa: S301 - from our own run
+    areas = [
+        Area(name=name, polygon=polygon, fingerprint=fingerprint, folder=folder)
+        for (name, fingerprint, folder), polygon in zip(columns, shapely.from_wkb(polygons), strict=True)
+    ]
+    order: Order = _Unpickler(source, areas).load()
+    return order
+
+
+def pack_delivery(delivery: Delivery, batch: Batch) -> Parcel:
+    """Turn a delivery into bytes; what it has in common with its batch is left out."""
+    target = io.BytesIO()
+    _Pickler(target, _nouns(batch)).dump(delivery)
+    return Parcel(target.getvalue())
+
+
+def unpack_delivery(parcel: Parcel, batch: Batch) -> Delivery:
+    """The delivery that `pack_delivery` turned into bytes.
+
+    Args:
+        parcel: from a process of the same run.
+        batch: that was sent there; the delivery has its scene, jobs and areas.
+    """
+    delivery: Delivery = _Unpickler(io.BytesIO(parcel.data), _nouns(batch)).load()
+    return delivery
+
+
+def _areas(batch: Batch) -> list[Area]:
+    """The areas of a batch, each once."""
+    return list({id(job.area): job.area for job in batch.jobs}.values())
+
+
+def _nouns(batch: Batch) -> list[object]:
+    """All of a batch that its delivery mentions, in an order that is the same on both sides."""
+    return [batch.scene, *batch.jobs, *_areas(batch)]
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, target: io.BytesIO, known: Sequence[object]) -> None:
+        super().__init__(target, _PROTOCOL)
+        self._known = {id(noun): number for number, noun in enumerate(known)}
+
+    def persistent_id(self, value: Any) -> int | None:
+        """The number of something that the other side has."""
+        return self._known.get(id(value))
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, source: io.BytesIO, known: Sequence[object]) -> None:
+        super().__init__(source)
+        self._known = known
+
+    def persistent_load(self, number: Any) -> object:
+        """What has this number."""
+        return self._known[number]

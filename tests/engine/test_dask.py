@@ -1,0 +1,374 @@
+"""Batches in the workers of a Dask cluster: what a run leaves is what it leaves without one, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s2async._version import __version__
+from s2async.areas import loader as area_files
+from s2async.config.model import Config
+from s2async.engine import pipeline
+from s2async.engine.clusters import Cluster
+from s2async.engine.limits import RunLimits
+from s2async.engine.progress import Progress
+from s2async.engine.tools import Settings, ToolSettings
+from s2async.errors import ClusterError, ConfigError, HostParked
+from s2async.means import Work
+from s2async.models import Event, JobDone, Notice
+from s2async.net.client import ClientSettings
+from tests.support import worlds
+from tests.support.worlds import Ran, Stage
+
+distributed = pytest.importorskip("distributed")
+
+from s2async.engine import dask_executor, dask_members, dask_worker  # noqa: E402 - they need it
+from s2async.engine.dask_worker import Kit, Shop  # noqa: E402
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of the engine and its web server
+]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    yield from worlds.staged(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory, stage: Stage) -> Ran:
+    """The same run without a cluster."""
+    folder = tmp_path_factory.mktemp("here")
+    return worlds.run(config_in(folder, stage), stage.sandbox)
+
+
+class Made:
+    """A scheduler and workers that are tasks of this process, with real connections between them."""
+
+    def __init__(self, scheduler: Any) -> None:
+        self.scheduler = scheduler
+        self.workers: list[Any] = []
+
+    async def add(self) -> None:
+        address = self.scheduler.address
+        worker = distributed.Worker(address, nthreads=1, host="127.0.0.1", dashboard=False)
+        self.workers.append(await worker)
+
+    async def close(self) -> None:
+        for worker in self.workers:
+            await worker.close(nanny=False, executor_wait=False)
+
+
+@asynccontextmanager
+async def made(workers: int) -> AsyncIterator[Made]:
+    async with distributed.Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
+        cluster = Made(scheduler)
+        try:
+            for _ in range(workers):
+                await cluster.add()
+            yield cluster
+        finally:
+            await cluster.close()
+
+
+def run(
+    path: Path,
+    stage: Stage,
+    *,
+    workers: int = 2,
+    send_crops: bool = False,
+    during: Callable[[Any, Event], Awaitable[None] | None] = lambda _cluster, _event: None,
+    limits: RunLimits | None = None,
+    running: list[asyncio.Task[Any]] | None = None,
+) -> Ran:
+    """Run a config on a cluster of this process; ``during`` is told its events."""
+    config = Config.load(path)
+    areas = area_files.load(config)
+    before = len(stage.sandbox.log())
+    progress, events, tasks = Progress(), list[Event](), list[asyncio.Future[None]]()
+
+    async def work() -> Any:
+        async with made(workers) as cluster:
+
+            def note(event: Event) -> None:
+                events.append(event)
+                if doing := during(cluster, event):
+                    tasks.append(asyncio.ensure_future(doing))
+
+            address = Cluster(scheduler=cluster.scheduler.address, send_crops=send_crops)
+            how: dict[str, Any] = {"limits": limits} if limits else {}
+            going = asyncio.create_task(
+                pipeline.run(config, areas, cluster=address, progress=progress, on_event=note, **how)
+            )
+            if running is not None:
+                running.append(going)
+            try:
+                return await going
+            finally:
+                await asyncio.gather(*tasks)
+
+    summary = asyncio.run(work())
+    log = stage.sandbox.log()[before:]
+    return Ran(config=config, summary=summary, progress=progress, events=events, log=log)
+
+
+def config_in(folder: Path, stage: Stage, **sections: Any) -> Path:
+    return worlds.write_config(folder, stage.sandbox, output={"assets": ["visual", "red"]}, **sections)
+
+
+def files_of(config: Config) -> dict[str, bytes]:
+    folder = config.output.folder
+    return {str(path.relative_to(folder)): path.read_bytes() for path in worlds.crops(config)}
+
+
+def traffic_of(config: Config) -> dict[tuple[str, str, str], tuple[int, int]]:
+    rows = worlds.query(
+        config.run.state, "SELECT stage, asset, use, sum(requests), sum(bytes) FROM traffic GROUP BY 1, 2, 3"
+    )
+    return {(stage, asset, use): (requests, size) for stage, asset, use, requests, size in rows}
+
+
+def requests_of(traffic: dict[tuple[str, str, str], tuple[int, int]]) -> dict[tuple[str, str, str], int]:
+    return {key: requests for key, (requests, _) in traffic.items() if requests}
+
+
+def without_headers(traffic: dict[tuple[str, str, str], tuple[int, int]]) -> Any:
+    return {key: value for key, value in traffic.items() if key[0] != "header"}
+
+
+@pytest.mark.parametrize("send_crops", [False, True])
+def test_a_run_on_workers_leaves_what_a_run_here_leaves(
+    tmp_path: Path, stage: Stage, here: Ran, send_crops: bool
+) -> None:
+    there = run(config_in(tmp_path, stage), stage, send_crops=send_crops)
+    assert worlds.result(there.config) == worlds.result(here.config)
+    assert files_of(there.config) == files_of(here.config)
+    assert there.summary.exit_code == here.summary.exit_code
+    assert (there.summary.done, there.summary.requests) == (here.summary.done, here.summary.requests)
+    assert there.paths == here.paths
+    assert there.summary.bytes == there.progress.meter.bytes == sum(entry.bytes for entry in there.log)
+    found, expected = traffic_of(there.config), traffic_of(here.config)
+    assert sum(size for _, size in found.values()) == there.summary.bytes
+    assert requests_of(found) == requests_of(expected)
+    # how much of a header is requested first is learned by each process
+    assert without_headers(found) == without_headers(expected)
+    assert not list(tmp_path.rglob("*.part")), "the mark of the run is gone"
+
+
+def test_one_item_of_each_overpass_counts_on_workers_as_here(tmp_path: Path, stage: Stage) -> None:
+    search = {"overlaps": "one"}
+    here = worlds.run(config_in(tmp_path / "here", stage, search=search), stage.sandbox)
+    there = run(config_in(tmp_path / "there", stage, search=search), stage)
+    assert worlds.result(there.config) == worlds.result(here.config)
+    assert there.paths == here.paths
+
+
+@pytest.mark.long
+def test_a_limit_of_bytes_ends_a_run_on_workers(tmp_path: Path, stage: Stage, here: Ran) -> None:
+    path = config_in(tmp_path, stage, network={"connections": 1})
+    ran = run(path, stage, limits=RunLimits(bytes=1))
+    assert ran.summary.limit == "bytes"
+    assert ran.summary.left
+    assert run(path, stage).summary.left == 0
+    assert worlds.result(Config.load(path)) == worlds.result(here.config)
+
+
+def once(wanted: Callable[[Event], bool], what: Callable[[Any], Awaitable[None]]) -> Any:
+    """Do something at the first event of a kind."""
+    done = list[Event]()
+
+    def during(cluster: Any, event: Event) -> Awaitable[None] | None:
+        if done or not wanted(event):
+            return None
+        done.append(event)
+        return what(cluster)
+
+    return during
+
+
+def is_done(event: Event) -> bool:
+    return isinstance(event, JobDone)
+
+
+def test_a_worker_that_leaves_and_one_that_joins_change_nothing(tmp_path: Path, stage: Stage, here: Ran) -> None:
+    async def change(cluster: Any) -> None:
+        await cluster.workers[0].close(nanny=False)
+        await cluster.add()
+
+    path = config_in(tmp_path, stage, network={"connections": 2})
+    ran = run(path, stage, during=once(is_done, change))
+    assert worlds.result(ran.config) == worlds.result(here.config)
+    told = [event.text for event in ran.events if isinstance(event, Notice)]
+    assert any("a worker has left" in text for text in told)
+    assert any("a worker has joined" in text for text in told)
+
+
+@pytest.mark.long
+def test_a_run_waits_for_its_first_worker(tmp_path: Path, stage: Stage, here: Ran) -> None:
+    async def add(cluster: Any) -> None:
+        await cluster.add()
+
+    during = once(lambda event: isinstance(event, Notice) and "no workers yet" in event.text, add)
+    ran = run(config_in(tmp_path, stage), stage, workers=0, during=during)
+    assert worlds.result(ran.config) == worlds.result(here.config)
+
+
+def test_a_lost_scheduler_ends_a_run_that_can_go_on_anywhere(tmp_path: Path, stage: Stage, here: Ran) -> None:
+    async def end(cluster: Any) -> None:
+        await cluster.scheduler.close()
+
+    path = config_in(tmp_path, stage, network={"connections": 1})
+    with pytest.raises(ClusterError, match="no longer answers: what is recorded is kept") as failed:
+        run(path, stage, during=once(is_done, end))
+    assert failed.value.exit_code == 7
+    answered = [key for key, status in worlds.statuses(Config.load(path)).items() if status != "open"]
+    assert 0 < len(answered) < len(worlds.statuses(here.config))
+    assert worlds.run(path, stage.sandbox).summary.exit_code == here.summary.exit_code
+    assert worlds.result(Config.load(path)) == worlds.result(here.config)
+
+
+def test_no_scheduler_is_one_line(tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dask_members, "CONNECT", 0.2)
+    config = Config.load(config_in(tmp_path, stage))
+    address = Cluster(scheduler="tcp://127.0.0.1:9")
+    with pytest.raises(ClusterError, match=r"^no Dask scheduler answers at tcp://127\.0\.0\.1:9: [^\n]*$"):
+        asyncio.run(pipeline.run(config, area_files.load(config), cluster=address))
+
+
+def test_a_server_that_only_fails_is_given_up_by_all_workers(tmp_path: Path, stage: Stage, here: Ran) -> None:
+    path = config_in(tmp_path, stage, network={"connections": 4})
+    stage.sandbox.fault("code", status=503, retry_after=3600, path="/cogs/", count=None)
+    try:
+        with pytest.raises(HostParked, match="asks to wait 3,600 s, more than patience"):
+            run(path, stage)
+    finally:
+        stage.sandbox.clear_faults()
+    assert "open" in worlds.statuses(Config.load(path)).values()
+    run(path, stage)
+    assert worlds.result(Config.load(path)) == worlds.result(here.config)
+
+
+@pytest.mark.long
+def test_a_server_that_is_parked_is_asked_again(tmp_path: Path, stage: Stage, here: Ran) -> None:
+    stage.sandbox.fault("code", status=500, path="/cogs/", count=24)
+    try:
+        ran = run(config_in(tmp_path, stage), stage)
+    finally:
+        stage.sandbox.clear_faults()
+    assert any("only fails" in event.text for event in ran.events if isinstance(event, Notice))
+    assert worlds.result(ran.config) == worlds.result(here.config)
+    network = ran.progress.network
+    assert network is not None
+    assert (network.retries > 0, network.parked) == (True, [])
+
+
+# ---- what a worker needs ----------------------------------------------------------------------------------
+
+
+def test_another_version_is_refused_in_one_line(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_executor, "__version__", "0.0.1")
+    with pytest.raises(ConfigError, match=rf"^the Dask scheduler has s2async {__version__}, and this run is"):
+        run(config_in(tmp_path, stage), stage)
+
+
+@pytest.mark.parametrize(
+    ("version", "mark", "fault"),
+    [
+        ("0.0.1", "", f"has s2async {__version__}, and this run is of version 0.0.1: install the same"),
+        (
+            __version__,
+            "away/.s2async-parts/.mark.part",
+            "does not see the files of the run in {folder}/away; give",
+        ),
+        (__version__, "", ""),
+    ],
+)
+def test_a_worker_tells_whether_it_can_work(
+    tmp_path: Path, stage: Stage, version: str, mark: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_worker, "MARK_WAIT", 0.1)
+    client = ClientSettings(origins=("http://127.0.0.1:9",), connections=2)
+    kit = Kit(
+        settings=Settings(
+            rule=Config.load(config_in(tmp_path, stage)).cloud_rule(),
+            assets=("visual",),
+            mask=True,
+            folder=tmp_path,
+            token="s2async-x",
+            reserve=1,
+            verify=False,
+            attribution="synthetic",
+        ),
+        tools=ToolSettings(client=client, work=Work(connections=2, threads=1, writers=1, memory=1 << 20)),
+        mark=tmp_path / mark if mark else None,
+    )
+
+    async def ask() -> Any:
+        async with made(1) as cluster, distributed.Client(cluster.scheduler.address, asynchronous=True) as client:
+            await client.register_plugin(Shop("s2async-x", version, pickle.dumps(kit)))
+            (found,) = (await client.run(dask_worker.look, "s2async-x")).values()
+            return found
+
+    found = asyncio.run(ask())
+    assert found.version == __version__
+    assert found.fault.startswith(fault.format(folder=tmp_path))
+    assert bool(found.fault) == bool(fault)
+
+
+def test_workers_are_sent_no_keys_of_the_catalogue(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY_OF_A_TEST", "hunter2")
+    sent = list[bytes]()
+
+    def shop(name: str, version: str, kit: bytes) -> Shop:
+        sent.append(kit)
+        raise ConfigError("that is all")
+
+    monkeypatch.setattr(dask_executor, "Shop", shop)
+    with pytest.raises(ConfigError, match="that is all"):
+        run(config_in(tmp_path, stage, network={"headers": {"x-api-key": "env:KEY_OF_A_TEST"}}), stage, workers=0)
+    (kit,) = sent
+    assert b"hunter2" not in kit
+    assert pickle.loads(kit).tools.client.api_headers == {}
+
+
+@pytest.mark.long
+def test_a_cluster_of_this_machine_is_started_and_ended(tmp_path: Path, stage: Stage, here: Ran) -> None:
+    path = config_in(tmp_path, stage)
+    command = [sys.executable, "-m", "s2async", "-q", "run", str(path), "--executor", "dask"]
+    ended = subprocess.run(
+        [*command, "--scheduler", "dask://local?workers=2"], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (here.summary.exit_code, "")
+    assert worlds.result(Config.load(path)) == worlds.result(here.config)
+
+
+@pytest.mark.long
+def test_a_run_that_is_stopped_counts_what_its_workers_received(tmp_path: Path, stage: Stage, here: Ran) -> None:
+    running: list[asyncio.Task[Any]] = []
+
+    async def stop(_: Any) -> None:
+        running[0].cancel()
+
+    path = config_in(tmp_path, stage, network={"connections": 2})
+    before = len(stage.sandbox.log())
+    with pytest.raises(asyncio.CancelledError):
+        run(path, stage, during=once(is_done, stop), running=running)
+    log = stage.sandbox.log()[before:]
+    counted = traffic_of(Config.load(path))
+    assert 0 <= len(log) - sum(requests for requests, _ in counted.values()) <= 2, "answers that had not begun"
+    assert sum(size for _, size in counted.values()) <= sum(entry.bytes for entry in log)
+    assert run(path, stage).summary.left == 0
+    assert worlds.result(Config.load(path)) == worlds.result(here.config)
