@@ -15,6 +15,7 @@ from typing import Any, Final
 from unittest import mock
 
 from benchmarks import (
+    cluster,
     contest,
     durable,
     export,
@@ -65,6 +66,12 @@ BENCHMARKS: Final = {
     "kernel": Benchmark(run=kernel.run),
     "fields": Benchmark(run=fields.run, defaults=Options(items=4), table=tables.fields),
     "parks": Benchmark(run=fields.parks, table=tables.fields),
+    "dask": Benchmark(
+        run=cluster.parks, defaults=Options(items=160, rounds=1, bandwidth=25, connections=16), table=tables.says
+    ),
+    "dask-fields": Benchmark(
+        run=cluster.fields, defaults=Options(items=8, rounds=1, delay=0, bandwidth=1000), table=tables.says
+    ),
     "single": Benchmark(run=contest.single, table=tables.contest, plot=plots.contest),
 }
 

@@ -98,7 +98,13 @@ class Sandbox:
 
 @contextlib.contextmanager
 def start(
-    folder: Path, *, port: int = 0, delay: float = 0, bandwidth: float | None = None, forbidden: bool = False
+    folder: Path,
+    *,
+    port: int = 0,
+    delay: float = 0,
+    bandwidth: float | None = None,
+    per_client: bool = False,
+    forbidden: bool = False,
 ) -> Iterator[Sandbox]:
     """Serve a world in a new process for the length of a ``with`` block.
 
@@ -110,6 +116,7 @@ def start(
         port: 0 for any free one.
         delay: Milliseconds of round trip, added to every request.
         bandwidth: Mbit/s over all connections; None for no limit.
+        per_client: Each client address, such as 127.0.0.2, has the bandwidth for itself.
         forbidden: With a second origin, which nobody should ask.
 
     Raises:
@@ -117,6 +124,7 @@ def start(
     """
     command = [sys.executable, "-m", "s2async.sandbox.server.server", "--folder", str(folder), "--port", str(port)]
     command += ["--delay", str(delay)] + ([] if bandwidth is None else ["--bandwidth", str(bandwidth)])
+    command += ["--per-client"] if per_client else []
     command += ["--forbidden"] if forbidden else []
     with tempfile.TemporaryFile() as errors:
         # Its own session: Ctrl-C in a terminal is for the client, which still needs its server to end well.

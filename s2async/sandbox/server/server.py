@@ -74,15 +74,25 @@ class Server:
         files: What is under ``/cogs``.
         delay: Milliseconds that are added to every request, before its answer.
         bandwidth: Mbit/s of body bytes over all connections; None for as fast as possible.
+        per_client: Each client address has the bandwidth for itself.
     """
 
     def __init__(
-        self, catalog: Catalog, files: Files, *, delay: float = 0, bandwidth: float | None = None
+        self,
+        catalog: Catalog,
+        files: Files,
+        *,
+        delay: float = 0,
+        bandwidth: float | None = None,
+        per_client: bool = False,
     ) -> None:
         self._catalog = catalog
         self._files = files
         self._delay = delay / 1000
-        self._throttle = Throttle(bandwidth * 1e6 / 8) if bandwidth else None
+        self._rate = bandwidth * 1e6 / 8 if bandwidth else None
+        self._per_client = per_client
+        self._throttles: dict[str | None, Throttle] = {}
+        """By client address; one for all where they share the bandwidth."""
         self._journal = Journal()
         self._faults = FaultTable()
         self.intruders: list[LogEntry] = []
@@ -157,13 +167,14 @@ class Server:
             return response
         sent = 0
         end = min(size if early is None else early for early in (answer.cut, answer.hang))
-        step = self._throttle.piece if self._throttle else PIECE
+        throttle = self._throttle(request)
+        step = throttle.piece if throttle else PIECE
         with contextlib.closing(pieces(answer.body, _DROP if answer.drip else step)) as source:
             while sent < end and (piece := next(source, b"")[: end - sent]):
                 if answer.drip:
                     await asyncio.sleep(_DROP / answer.drip)
-                if self._throttle:
-                    await self._throttle.take(len(piece))
+                if throttle:
+                    await throttle.take(len(piece))
                 self._journal.wrote(entry, len(piece))
                 sent += len(piece)
                 if sent == end:
@@ -177,6 +188,14 @@ class Server:
         else:
             await response.write_eof()
         return response
+
+    def _throttle(self, request: web.BaseRequest) -> Throttle | None:
+        if self._rate is None:
+            return None
+        client = request.remote if self._per_client else None
+        if client not in self._throttles:
+            self._throttles[client] = Throttle(self._rate)
+        return self._throttles[client]
 
     # ---- control --------------------------------------------------------------------------------------
 
@@ -263,6 +282,7 @@ def serve(
     port: int = 0,
     delay: float = 0,
     bandwidth: float | None = None,
+    per_client: bool = False,
     host: str = "127.0.0.1",
     ready: Callable[[str], None] = announce,
     tied: bool = False,
@@ -275,6 +295,7 @@ def serve(
         port: 0 for any free one.
         delay: Milliseconds of round trip, added to every request.
         bandwidth: Mbit/s over all connections; None for no limit.
+        per_client: Each client address has the bandwidth for itself.
         host: Where to listen.
         ready: Called with the origin, such as ``http://127.0.0.1:8080``, when the first request may come.
         tied: End also when standard input, if it is a pipe, closes: with the parent, however that ended.
@@ -289,7 +310,11 @@ def serve(
     ):
         origin = f"http://{host}:{listener.getsockname()[1]}"
         server = Server(
-            Catalog(read_items(folder, origin), f"{origin}/v1"), Files(folder), delay=delay, bandwidth=bandwidth
+            Catalog(read_items(folder, origin), f"{origin}/v1"),
+            Files(folder),
+            delay=delay,
+            bandwidth=bandwidth,
+            per_client=per_client,
         )
         told = partial(ready, origin)
         if forbidden:
@@ -375,13 +400,24 @@ def _await_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) ->
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0 for any free one.")
 @click.option("--delay", type=click.FloatRange(min=0), default=0.0, help="Round trip in milliseconds.")
 @click.option("--bandwidth", type=click.FloatRange(min=0, min_open=True), help="Mbit/s over all connections.")
+@click.option("--per-client", is_flag=True, help="Each client address has the bandwidth for itself.")
 @click.option(
     "--forbidden", is_flag=True, help="Also listen at a second port, to which nobody should send requests."
 )
-def main(folder: Path, port: int, delay: float, bandwidth: float | None, forbidden: bool) -> None:
+def main(
+    folder: Path, port: int, delay: float, bandwidth: float | None, per_client: bool, forbidden: bool
+) -> None:
     """Serve a generated world on 127.0.0.1 until a signal comes or standard input, if a pipe, closes."""
     try:
-        serve(folder, port=port, delay=delay, bandwidth=bandwidth, tied=True, forbidden=forbidden)
+        serve(
+            folder,
+            port=port,
+            delay=delay,
+            bandwidth=bandwidth,
+            per_client=per_client,
+            tied=True,
+            forbidden=forbidden,
+        )
     except S2AsyncError as error:
         raise click.ClickException(str(error)) from error
 
