@@ -34,6 +34,7 @@ HEAVY = (
     *("tests/engine/test_signals.py", "tests/maintenance/test_owners.py", "tests/engine/test_vain.py"),
     *("tests/engine/test_pipeline.py", "tests/catalog/test_search_faults.py", "tests/sandbox/test_own_areas.py"),
     *("tests/engine/test_crash_marker.py", "tests/chaos/test_hostile.py", "tests/cli/test_bugs.py"),
+    *("tests/chaos/test_cluster.py", "tests/engine/test_dask.py"),
 )
 """The files that take longest, which come first: side by side with others, none of them is alone at the end. The
 first three are of the long lane, all but some of their tests."""

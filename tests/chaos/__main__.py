@@ -11,6 +11,7 @@ from typing import Final
 from unittest import mock
 
 EXPERIMENTS: Final = {
+    "cluster": "SIGKILL to workers, drivers and the scheduler of a Dask cluster; workers that come and go",
     "disk": "a disk that fills up at random levels; --many: under many areas",
     "flips": "bits flipped inside valid answers, with verify and without",
     "fuzz": "what comes from outside, made up by a fuzzer",
