@@ -205,9 +205,8 @@ class DaskExecutor:
 
     async def _place(self, batch: Batch) -> str:
         """Wait for a worker for a batch."""
-        scene, assets = batch.scene, batch.scene.assets
-        wanted = {*self._settings.rule.assets, *self._settings.assets}
-        servers = {origin(asset.href) for key, asset in assets.items() if key in wanted}
+        scene = batch.scene
+        servers = {origin(asset.href) for asset in scene.assets.values()}
         key = scene.collection, scene.id, scene.version
         while (address := self.places.choose(key, servers, square=scene.grid, jobs=len(batch.jobs))) is None:
             await self._members.change()

@@ -3,8 +3,10 @@
 Batches of one scene share headers and blocks in the process that works on them. So they go to the worker that had
 the last of them, unless another worker has much less to do. Scenes of one grid square share masks, and what was
 learned of how its blocks are compressed: of workers that have about as little to do, the one that had the square
-before gets them. Servers are parked by each worker by itself: a worker
-whose own way to a server is broken must not be given all the batches that it returns at once.
+before gets them.
+
+Each worker parks servers by itself: one whose own way to a server is broken must not be given all the batches that
+it returns at once.
 """
 
 from __future__ import annotations
