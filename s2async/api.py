@@ -503,7 +503,7 @@ def values(config: ConfigLike, *, area: str | None = None, wide: bool = False) -
         wide: a row for each area and date instead, with columns such as ``NDVI_mean``; needs pyarrow.
 
     Returns:
-        A `pyarrow.Table`, whose ``to_pandas()`` is a data frame; without pyarrow (extra ``parquet``), a list of
+        A pyarrow table, whose ``to_pandas()`` is a data frame; without pyarrow (extra ``parquet``), a list of
         `ValueRow`.
 
     Raises:

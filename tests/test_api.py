@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -372,7 +373,7 @@ def test_the_example_of_the_readme_with_other_programs(
 ) -> None:
     """Crops joined to the fields, and a mean NDVI per date, from files as a run leaves them."""
     geopandas = pytest.importorskip("geopandas")
-    (code,) = (code for code in blocks(README.read_text("utf-8")) if not of_this_program(code))
+    (code,) = (code for code in blocks(README.read_text("utf-8")) if "overview.csv" in code)
     profile = {"driver": "GTiff", "width": 2, "height": 1, "count": 1, "dtype": "uint16", "nodata": 0}
     (tmp_path / "fields" / "North").mkdir(parents=True)
     rows = []
@@ -395,3 +396,30 @@ def test_the_example_of_the_readme_with_other_programs(
     joined = names["fields"]
     assert isinstance(joined, geopandas.GeoDataFrame)
     assert joined[["name", "asset"]].values.tolist() == [["North", asset] for asset in ("red", "nir") * 2]
+
+
+def test_the_examples_of_the_readme_with_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A curve for each field, and the largest NDVI joined to the fields, from a table as a run writes it."""
+    geopandas = pytest.importorskip("geopandas")
+    pytest.importorskip("matplotlib").use("agg")
+    curve, join = (code for code in blocks(README.read_text("utf-8")) if "ndvi" in code)
+    rows = [
+        ("North", "2024-06-01", "NDVI", 0.5, 100),
+        ("North", "2024-06-11", "NDVI", 0.7, 95),
+        ("North", "2024-06-21", "NDVI", 0.9, 40),
+        ("South", "2024-06-01", "NDVI", 0.2, 100),
+        ("South", "2024-06-01", "red", 0.8, 100),
+    ]
+    table = "".join(f"{area},{day}T10:00:00Z,{name},{mean},{clear}\n" for area, day, name, mean, clear in rows)
+    (tmp_path / "fields").mkdir()
+    (tmp_path / "fields" / "values.csv").write_text(f"area,datetime,name,mean,clear_percent\n{table}")
+    squares = [shapely.box(13, 52, 13.01, 52.01), shapely.box(13.1, 52, 13.11, 52.01)]
+    fields = geopandas.GeoDataFrame({"name": ["North", "South"]}, geometry=squares, crs="OGC:CRS84")
+    fields.to_file(tmp_path / "fields.gpkg")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(curve, names)
+    assert (tmp_path / "ndvi.png").read_bytes().startswith(b"\x89PNG")
+    assert names["ndvi"].groupby("area")["mean"].max().to_dict() == {"North": 0.7, "South": 0.2}
+    exec(join, names)
+    names["plt"].close("all")

@@ -28,7 +28,7 @@ def write(table: ValuesTable, file: BinaryIO) -> int:
 
 
 def read(table: ValuesTable) -> Any:
-    """The table as a `pyarrow.Table`."""
+    """The table as a pyarrow table."""
     return pa.Table.from_batches(list(_batches(table)), schema=_schema(table))
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import pickle
 import re
 import tomllib
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from s2async.models import Selection
 from s2async.reflectance.decision import Convention
 from s2async.sandbox.truth import oracle
 from s2async.sandbox.world.parks import PARKS
+from tests.support.sections import field_docstrings
 
 A = 'areas = "a.geojson"\n'
 SECTIONS = ("search", "clouds", "output", "network", "run")
@@ -377,17 +375,6 @@ def test_example_shows_every_setting_with_a_comment(section: str | None) -> None
             r"(?m)^# (?=\w+ = )", "", f"[{block}".split("\n[[")[0]
         )  # settings that are unset by default
         assert set(tomllib.loads(whole)[section]) == set(fields(model))
-
-
-def field_docstrings(model: type[BaseModel]) -> dict[str, str]:
-    """The strings that follow the fields in the source of a section."""
-    (section,) = ast.parse(inspect.getsource(model)).body
-    assert isinstance(section, ast.ClassDef)
-    return {
-        ast.unparse(field.target): ast.literal_eval(text.value)
-        for field, text in pairwise(section.body)
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
-    }
 
 
 @pytest.mark.parametrize(

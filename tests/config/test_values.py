@@ -15,7 +15,7 @@ from s2async.config.example import EXAMPLE
 from s2async.config.model import Config, OwnIndex, Values
 from s2async.errors import ConfigError
 from s2async.zonal.wanted import Variable
-from tests.config.test_model import field_docstrings
+from tests.support.sections import field_docstrings
 
 A = 'areas = "a.geojson"\n'
 
