@@ -65,6 +65,7 @@ BENCHMARKS: Final = {
     "masks": Benchmark(run=masks.run),
     "kernel": Benchmark(run=kernel.run),
     "fields": Benchmark(run=fields.run, defaults=Options(items=4), table=tables.fields),
+    "values": Benchmark(run=fields.values, defaults=Options(items=4), table=tables.fields),
     "parks": Benchmark(run=fields.parks, table=tables.fields),
     "dask": Benchmark(
         run=cluster.parks, defaults=Options(items=160, rounds=1, bandwidth=25, connections=16), table=tables.says

@@ -30,6 +30,7 @@ from benchmarks.options import Options
 from s2async import files
 from s2async.sandbox.server.process import Sandbox, start
 from s2async.sandbox.truth import oracle
+from s2async.sandbox.truth import values as truth
 from s2async.sandbox.world import dense
 from s2async.sandbox.world.items import ORIGIN
 from s2async.sandbox.world.make import World, default_folder, make_world
@@ -41,6 +42,13 @@ _SETTLED: Final = 3.0
 """Seconds between the first request for a file and the command ``status``, which runs beside the run."""
 _LOOK: Final = 0.5
 """Seconds between two looks at the server's totals."""
+VALUES: Final = {
+    "bands": ["red", "nir"],
+    "indices": ["NDVI"],
+    "statistics": ["mean", "stdev", "min", "max"],
+}
+"""Values that are computed; all dates up to the default limit have some."""
+_COUNTS: Final = ("count", "data_count", "valid_count", "undefined")
 _ROUNDING: Final = 0.00006
 """Percentages are written with four decimals."""
 FIGURES: Final = (
@@ -61,6 +69,14 @@ def run(options: Options) -> Iterator[Line]:
     yield from _run(options, whole, [dense.PLACE], areas)
 
 
+def values(options: Options) -> Iterator[Line]:
+    """The same, but this version computes values of red, nir and NDVI where the other one cuts crops."""
+    place = Path(options.worlds) if options.worlds else dense.default_place()
+    areas = dense.dataset(place, options.areas)
+    whole = dense.scenes(place / "bands", items=options.items, assets=("visual", "red", "nir"), progress=_tell)
+    yield from _run(options, whole, [dense.PLACE], areas, values=VALUES)
+
+
 def parks(options: Options) -> Iterator[Line]:
     """The same over the nine parks."""
     whole = make_world(default_folder(), progress=_tell)
@@ -73,7 +89,14 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _run(options: Options, whole: World, places: Sequence[BaseGeometry], areas: Path) -> Iterator[Line]:
+def _run(
+    options: Options,
+    whole: World,
+    places: Sequence[BaseGeometry],
+    areas: Path,
+    *,
+    values: Mapping[str, Sequence[str]] | None = None,
+) -> Iterator[Line]:
     trees = {THIS: measure.REPOSITORY}
     if options.against:
         trees[OTHER] = Path(options.against).absolute()
@@ -86,7 +109,8 @@ def _run(options: Options, whole: World, places: Sequence[BaseGeometry], areas: 
         for number in range(1, options.rounds + 1):
             for name in turns(list(trees), number):
                 place = Path(folder) / f"{name}-{number}"
-                trial = Trial(tree=trees[name], folder=place, sandbox=sandbox, areas=areas)
+                wanted = values if name == THIS else None
+                trial = Trial(tree=trees[name], folder=place, sandbox=sandbox, areas=areas, values=wanted)
                 line = {"contender": name, "commit": commit(trial.tree), "round": number, **trial.once(options)}
                 line |= {"differing": list(Truth(world, areas).faults(trial, options.sample, seed=number))}
                 found[name].append(line)
@@ -120,6 +144,8 @@ class Trial:
     folder: Path
     sandbox: Sandbox
     areas: Path
+    values: Mapping[str, Sequence[str]] | None = None
+    """Section of the configuration, if it computes values instead of cutting crops."""
 
     @property
     def config(self) -> Path:
@@ -134,7 +160,9 @@ class Trial:
     def once(self, options: Options) -> Line:
         """Run it, and what it cost."""
         self.folder.mkdir()
-        ours.configured(self.folder, self.sandbox, self.areas, options.connections, tree=self.tree)
+        ours.configured(
+            self.folder, self.sandbox, self.areas, options.connections, tree=self.tree, values=self.values
+        )
         files.sync_all()
         self.sandbox.reset()
         memory, notes = Memory(), self.folder / "late.bin"
@@ -250,6 +278,9 @@ class Truth:
         """What is wrong with some of a trial's jobs, in words: their verdict, their share of cloud, their crop."""
         if not sample:
             return
+        if trial.values is not None:
+            yield from self._wrong_values(trial, sample, seed=seed)
+            return
         table = trial.folder / "all.csv"
         command = [sys.executable, "-m", "s2async", "-q", "export", str(trial.config), "--all"]
         measure.run([*command, "--format", "csv", "--output", str(table)], tree=trial.tree)
@@ -257,6 +288,25 @@ class Truth:
         shapes = {feature["properties"]["name"]: feature["geometry"] for feature in collection["features"]}
         for row in some_rows(table, sample, seed=seed):
             yield from self._faults(row, shapely.geometry.shape(shapes[row["area"]]), trial.output)
+
+    def _wrong_values(self, trial: Trial, sample: int, *, seed: int) -> Iterator[str]:
+        """What is wrong with some rows of the table of values."""
+        collection = json.loads(self._areas.read_text())
+        shapes = {feature["properties"]["name"]: feature["geometry"] for feature in collection["features"]}
+        for row in some_rows(trial.output / "values.csv", sample, seed=seed):
+            assets = self.files[row["item"]]
+            bands, formula = (["nir", "red"], truth.ndvi) if row["name"] == "NDVI" else ([row["name"]], None)
+            look = truth.look(
+                assets["scl"], {band: assets[band] for band in bands}, shapely.geometry.shape(shapes[row["area"]])
+            )
+            if look is None:
+                yield f"{row['area']} {row['item']} {row['name']}: has values outside of the scene"
+                continue
+            counts, statistics = truth.summary(look, oracle.BAD_CLASSES, bands, formula, VALUES["statistics"])
+            found = [float(row[key] or "nan") for key in (*_COUNTS, *VALUES["statistics"])]
+            expected = [counts[0], counts[1], counts[3], counts[4], *statistics]
+            if not np.allclose(found, expected, rtol=1e-9, atol=1e-9, equal_nan=True):
+                yield f"{row['area']} {row['item']} {row['name']}: {found}, but numpy finds {expected}"
 
     def _faults(self, row: Mapping[str, str], polygon: BaseGeometry, folder: Path) -> Iterator[str]:
         label, assets = f"{row['area']} {row['item_id']}", self.files[row["item_id"]]

@@ -117,6 +117,7 @@ def configured(
     connections: int | None = None,
     *,
     tree: Path = measure.REPOSITORY,
+    values: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Write a configuration into a folder, for all items of a sandbox.
 
@@ -126,7 +127,9 @@ def configured(
         areas: File of areas.
         connections: The setting of that name; None for its default.
         tree: The checkout that reads it; the setting for reprocessed scenes had another name once.
+        values: Section of that name, for values of all items instead of crops.
     """
+    bands = {"red": "red", "nir": "nir"} if values else {"visual": "visual"}
     network = {"origins": [sandbox.origin]} | ({} if connections is None else {"connections": connections})
     known = "reprocessed" in (tree / "config.example.toml").read_text("utf-8")
     config = folder / "config.toml"
@@ -137,13 +140,15 @@ def configured(
                 "catalog": {
                     "url": sandbox.api,
                     "collection": "sentinel-2-l2a",
-                    "assets": {"scl": "scl", "visual": "visual"},
+                    "assets": {"scl": "scl", **bands},
                 },
                 "datetime": "2022-01-01/2022-12-31",
                 "reprocessed" if known else "twins": "all",
+                **({"overlaps": "all"} if values else {}),
             },
             clouds={"min_area_valid": 0},
-            output={"folder": "data"},
+            output={"folder": "data"} | ({"assets": []} if values else {}),
+            **({"values": values} if values else {}),
             network=network,
             run={"state": "state.sqlite"},
         )

@@ -178,9 +178,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--count", type=int, default=5000, help="bits to flip")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args(arguments)
-    logging.getLogger("rasterio").setLevel(logging.CRITICAL)
     began = time.monotonic()
-    sums = asyncio.run(run(asked.count, asked.seed))
+    logger = logging.getLogger("rasterio")
+    former = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        sums = asyncio.run(run(asked.count, asked.seed))
+    finally:
+        logger.setLevel(former)
     table = Table("reader", *OUTCOMES, "wrong, %")
     for reader, counts in sums.items():
         share = counts["wrong"] / max(counts.total(), 1)
