@@ -29,6 +29,8 @@ from s2async.sandbox.world.parks import PARKS
 
 MOST_CLOUD: Final = 80.0
 """Per cent of a scene: the example configuration's first sieve."""
+_READ: Final = ("scl", "visual", "red", "nir")
+"""Assets that contenders read, as far as a world has them."""
 LONE: Final = ("Tiergarten", "Humboldthain", "TreptowerPark", "Grunewald", "GaertenDerWelt")
 """Parks so far apart that a footprint in the middle of one is nowhere near another."""
 
@@ -145,10 +147,11 @@ def world_of(
         folder = Path(name)
         lines = []
         for index, (item, source) in enumerate(kept):
-            for key in ("scl", "visual"):
-                target = folder / _path(item, key)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.link(whole.folder / _path(source, key), target)
+            for key in _READ:
+                if key in item["assets"] and (there := whole.folder / _path(source, key)).exists():
+                    target = folder / _path(item, key)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.link(there, target)
             shown = _in_one_park(item, LONE[index % len(LONE)]) if single else item
             lines.append(json.dumps(shown, separators=(",", ":")))
         (folder / "items.jsonl").write_text("\n".join(lines) + "\n")
