@@ -8,8 +8,9 @@ into few values, so that a million rows are written without an object for each.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -43,6 +44,8 @@ SCENE_COLUMNS: Final[Mapping[str, ColumnType]] = {
 """Columns about the item."""
 OFFSET_COLUMNS: Final[Mapping[str, ColumnType]] = {"offset": "int32", "offset_basis": "text"}
 """Columns about the offset of the bands, after all others."""
+PART_ROWS: Final = 1 << 16
+"""Rows that become text at once: as text they take up to a kilobyte each."""
 _COUNT, _DATA, _CLEAR, _VALID, _UNDEFINED = range(len(COUNTS))
 
 
@@ -94,10 +97,11 @@ class ValuesTable:
         return {**head, **of_area, **wide, **OFFSET_COLUMNS}
 
     def blocks(self) -> Iterator[Mapping[str, Column]]:
-        """The columns of one page after the other, in the order of `columns`."""
+        """The columns of some rows after the others, in the order of `columns`."""
         for page in self.pages:
-            found = self._wide(page) if self.wide else self._long(page)
-            yield {column: found[column] for column in self.columns}
+            for part in _parts(page):
+                found = self._wide(part) if self.wide else self._long(part)
+                yield {column: found[column] for column in self.columns}
 
     def _long(self, page: ValuePage) -> dict[str, Column]:
         wanted, variables = self.wanted, self.wanted.variables
@@ -116,7 +120,7 @@ class ValuesTable:
         }
 
     def _wide(self, page: ValuePage) -> dict[str, Column]:
-        changes = np.diff(page.place, prepend=-1).astype(bool) | np.diff(page.item, prepend=-1).astype(bool)
+        changes = _changes(page)
         first = np.flatnonzero(changes)
         group = np.cumsum(changes) - 1
         least, most = np.minimum.reduceat(page.offset, first), np.maximum.reduceat(page.offset, first)
@@ -161,6 +165,35 @@ class ValuesTable:
             **{column: Coded(place, values) for column, values in areas.items()},
             **{column: Coded(item, values) for column, values in scenes.items()},
         }
+
+
+def _changes(page: ValuePage) -> NDArray[np.bool_]:
+    """(n,) rows that are the first ones of an area and item."""
+    changes: NDArray[np.bool_] = np.diff(page.place, prepend=-1) != 0
+    changes |= np.diff(page.item, prepend=-1) != 0
+    return changes
+
+
+def _parts(page: ValuePage) -> Iterator[ValuePage]:
+    """The rows of a page in parts of about `PART_ROWS`; those of one area and item stay together."""
+    starts = np.flatnonzero(
+        np.diff(page.place, prepend=-1).astype(bool) | np.diff(page.item, prepend=-1).astype(bool)
+    )
+    wanted = np.arange(0, len(page.place), PART_ROWS)
+    edges = np.unique([*starts[np.searchsorted(starts, wanted, side="right") - 1], len(page.place)]).tolist()
+    for start, stop in pairwise(edges):
+        rows = slice(start, stop)
+        first, last = page.place[start], page.place[stop - 1]
+        yield replace(
+            page,
+            places=page.places[first : last + 1],
+            place=page.place[rows] - first,
+            item=page.item[rows],
+            variable=page.variable[rows],
+            counts=page.counts[rows],
+            offset=page.offset[rows],
+            statistics=page.statistics[rows],
+        )
 
 
 def _counts_of_area(counts: NDArray[np.float64]) -> dict[str, Column]:

@@ -224,6 +224,23 @@ def test_without_pyarrow_there_are_typed_rows(filled: Filled) -> None:
     assert {row.statistics["mean"] for row in rows if row.area == "b"} == {None}
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("wide", [False, True])
+def test_parts_of_a_page_make_the_same_table(
+    filled: Filled, rows: int, wide: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = text_of(filled, wide=wide)
+    assert whole.count("\n") > 6
+    monkeypatch.setattr(value_tables, "PART_ROWS", rows)
+    assert text_of(filled, wide=wide) == whole
+
+
+def text_of(filled: Filled, *, wide: bool) -> str:
+    with Ledger.read(filled.settings.run.state) as state, io.StringIO() as file:
+        value_tables.write_csv(value_tables.table(state, filled.settings, wide=wide), file)
+        return file.getvalue()
+
+
 def test_one_area_can_be_read(filled: Filled) -> None:
     pytest.importorskip("pyarrow")
     table = s2async.values(filled.config, area="b")
