@@ -147,11 +147,13 @@ class DaskExecutor:
         self._client = client
         self._members = members
         self._settings = settings
-        self._meter, self._totals = meter, Meter(meter)
+        self._meter = meter
         self._replaced = replaced
         self._writers = writers
         self._given_up: dict[str, HostParked] = {}
-        self._numbers = itertools.count(1)
+        self._numbers, self._orders = itertools.count(1), itertools.count(1)
+        self._untaken: set[int] = set()
+        """Numbers of orders that are under way, or whose deliveries a run that was stopped has not taken."""
         self._run = secrets.token_hex(4)
         self._alone = asyncio.Lock()
         self._retries: dict[str, int] = {}
@@ -161,10 +163,10 @@ class DaskExecutor:
 
     async def close(self) -> None:
         """Close the tools of the workers, and count what no delivery told."""
-        for farewell in await self._members.close():
+        for farewell in await self._members.close(self._untaken):
             for entry in farewell.traffic:
                 self._count(entry)
-        told = {"batches": next(self._numbers) - 1, "sent": self._sent, "received": self._received}
+        told = {"batches": next(self._orders) - 1, "sent": self._sent, "received": self._received}
         log(_log, logging.INFO, "cluster_left", told)
 
     # ---- batches --------------------------------------------------------------------------------------------
@@ -235,17 +237,25 @@ class DaskExecutor:
         Raises:
             _Lost: the worker left, or cannot work on batches any more.
         """
-        order = Order(batch=batch, turn=TURN.get(), parts=len(self.places))
+        number = next(self._orders)
+        self._untaken.add(number)
+        order = Order(
+            batch=batch, number=number, oldest=min(self._untaken), turn=TURN.get(), parts=len(self.places)
+        )
         self.places.begin(address, len(batch.jobs))
         try:
             sent = pack_order(order)
             self._sent += len(sent.data)
             parcel: Parcel | None = await self._called(address, dask_worker.process, sent)
+            self._untaken.discard(number)
             if parcel is None:
                 self._members.leave(address)
                 raise _Lost(expected=True)
             self._received += len(parcel.data)
             return await self._taken(unpack_delivery(parcel, batch), address)
+        except _Lost:
+            self._untaken.discard(number)
+            raise
         finally:
             self.places.end(address, len(batch.jobs))
             self._members.wake()
@@ -291,11 +301,15 @@ class DaskExecutor:
                 case _:
                     self._members.leave(address)
                     raise _Lost(expected=True)
-        for entry in result.traffic:  # the state counts these with the result
-            self._totals.add(entry.stage, entry.asset, entry.use, requests=entry.requests, size=entry.bytes)
-        self._totals.drain()
+        totals = Meter(self._meter)
+        for entry in result.traffic:
+            totals.add(entry.stage, entry.asset, entry.use, requests=entry.requests, size=entry.bytes)
         if delivery.crops:
-            await self._write(delivery)
+            try:
+                await self._write(delivery)
+            except BaseException:
+                totals.hand_over()  # the state would have counted these with the result
+                raise
         if result.parked:
             self._park(address, result.parked)
         return result

@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -140,6 +140,8 @@ class Members:
                     "install the same on the scheduler and all workers"
                 )
             await client.register_plugin(self._shop, name=name)
+            # its own message may arrive later than the next calls: workers that join meanwhile would be missed
+            await client.run_on_scheduler(dask_worker.tell_events, client.id)
             workers = list(await client.nthreads())
             fitness = await client.run(dask_worker.look, name, workers=workers) if workers else {}
         except (ImportError, AttributeError) as error:
@@ -152,12 +154,17 @@ class Members:
         for address, found in fitness.items():
             if found.fault:
                 raise ConfigError(f"the worker {address} {found.fault}")
-            self._join(address)
-        if not workers:
+            if address not in self.places:  # it may have been greeted meanwhile
+                self._join(address)
+        if not self.places:
             self._tell("the cluster has no workers yet: waiting for the first")
 
-    async def close(self) -> list[Farewell]:
-        """Close the tools on all workers, as far as they still answer."""
+    async def close(self, untaken: Collection[int]) -> list[Farewell]:
+        """Close the tools on all workers, as far as they still answer.
+
+        Args:
+            untaken: numbers of orders whose deliveries nobody has taken.
+        """
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
@@ -165,7 +172,9 @@ class Members:
         if self._client.status == "running":
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(CLOSING):
-                    found = await self._client.run(dask_worker.close, self._shop.name, on_error="ignore")
+                    found = await self._client.run(
+                        dask_worker.close, self._shop.name, tuple(untaken), on_error="ignore"
+                    )
                     await self._client.unregister_worker_plugin(self._shop.name)
         return [farewell for farewell in found.values() if farewell]
 

@@ -14,7 +14,7 @@ import pickle
 import threading
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
@@ -115,6 +115,8 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
         """Open the tools. A fault is kept, and told by `look`: an error here would only reach the worker's log."""
         self._tasks = set[asyncio.Task[Any]]()
         self._meter = Meter()
+        self._delivered: dict[int, tuple[Traffic, ...]] = {}
+        """Traffic of deliveries by the number of their order, as long as the run may not have taken them."""
         self._opened = False
         self._batches = 0
         self._parts = 1
@@ -145,13 +147,18 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
         """Whether batches can begin."""
         return self._opened and self._thread.is_alive() and not self._closing.is_set()
 
-    async def close(self) -> Farewell:
-        """Stop the batches and close the tools; what they received by then is part of the farewell."""
+    async def close(self, untaken: Collection[int] = ()) -> Farewell:
+        """Stop the batches and close the tools; what they received by then is part of the farewell.
+
+        Args:
+            untaken: numbers of orders whose deliveries nobody has taken.
+        """
         if self._opened:
             with contextlib.suppress(RuntimeError):  # it is closed already
                 self._loop.call_soon_threadsafe(self._closing.set)
             await asyncio.to_thread(self._thread.join)
-        return Farewell(traffic=tuple(self._meter.drain()))
+        missed = [entry for number in untaken for entry in self._delivered.pop(number, ())]
+        return Farewell(traffic=(*self._meter.drain(), *missed))
 
     # ---- in the thread of the tools ----
 
@@ -228,14 +235,17 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
         self._batches += 1
         if self._batches % memory.EVERY == 0:
             self._own_writers.submit(memory.give_back)
+        # what a stopped batch received is part of the farewell: nobody may take its delivery
+        beside = () if trouble == "stopped" else tuple(self._meter.drain())
+        self._delivered = {number: told for number, told in self._delivered.items() if number >= order.oldest}
+        self._delivered[order.number] = (*(result.traffic if result else ()), *beside)
         delivery = Delivery(
             result=result,
             trouble=trouble,
             reason=reason,
             crops=tuple(crops),
             replaced=tuple(replaced.files),
-            # what a stopped batch received is part of the farewell: nobody may take its delivery
-            beside=() if trouble == "stopped" else tuple(self._meter.drain()),
+            beside=beside,
             retries=tools.transport.retries,
         )
         return pack_delivery(delivery, order.batch)
@@ -313,6 +323,11 @@ def version() -> str:
     return __version__
 
 
+def tell_events(client: str, dask_scheduler: Any) -> None:
+    """On the scheduler: tell a client all events from now on, as `Client.subscribe_topic` does some time later."""
+    dask_scheduler.subscribe_topic("all", client)
+
+
 async def look(name: str, dask_worker: Any) -> Fitness:
     """On a worker's event loop: whether it can work on batches. A plugin that is under way is waited for."""
     until = time.monotonic() + PLUGIN_WAIT
@@ -323,10 +338,10 @@ async def look(name: str, dask_worker: Any) -> Fitness:
     return Fitness(version=__version__, fault=shop.fault)
 
 
-async def close(name: str, dask_worker: Any) -> Farewell | None:
-    """On a worker's event loop: close the tools of a run."""
+async def close(name: str, untaken: Collection[int], dask_worker: Any) -> Farewell | None:
+    """On a worker's event loop: close the tools of a run; see `Shop.close`."""
     shop = dask_worker.plugins.get(name)
-    return await shop.close() if isinstance(shop, Shop) else None
+    return await shop.close(untaken) if isinstance(shop, Shop) else None
 
 
 def process(name: str, parcel: Parcel) -> Parcel | None:

@@ -37,6 +37,10 @@ class Order:
     """A batch on its way to a worker."""
 
     batch: Batch
+    number: int
+    """Counts the orders of the run."""
+    oldest: int
+    """Lowest number of an order whose delivery the run has not taken by now."""
     turn: int
     """Priority of its requests (`net.limiter.TURN`)."""
     parts: int

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
+import json
 import pickle
 import subprocess
 import sys
@@ -212,8 +215,19 @@ def test_a_worker_that_leaves_and_one_that_joins_change_nothing(tmp_path: Path, 
     assert any("a worker has joined" in text for text in told)
 
 
-@pytest.mark.long
-def test_a_run_waits_for_its_first_worker(tmp_path: Path, stage: Stage, here: Ran) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_a_run_waits_for_its_first_worker(
+    tmp_path: Path, stage: Stage, here: Ran, late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = distributed.Client._send_to_scheduler
+
+    def keep_back(client: Any, message: dict[str, Any]) -> None:
+        if message["op"] != "subscribe-topic":
+            send(client, message)
+
+    if late:  # messages to the scheduler may arrive after later calls
+        monkeypatch.setattr(distributed.Client, "_send_to_scheduler", keep_back)
+
     async def add(cluster: Any) -> None:
         await cluster.add()
 
@@ -355,6 +369,19 @@ def test_a_cluster_of_this_machine_is_started_and_ended(tmp_path: Path, stage: S
     assert worlds.result(Config.load(path)) == worlds.result(here.config)
 
 
+def check_stopped(path: Path, stage: Stage, here: Ran, run_and_stop: Callable[[], object]) -> None:
+    """Stop a run: what its workers received is counted, and the next run does the rest."""
+    before = len(stage.sandbox.log())
+    with pytest.raises(asyncio.CancelledError):
+        run_and_stop()
+    log = stage.sandbox.log()[before:]
+    counted = traffic_of(Config.load(path))
+    assert 0 <= len(log) - sum(requests for requests, _ in counted.values()) <= 2, "answers that had not begun"
+    assert sum(size for _, size in counted.values()) <= sum(entry.bytes for entry in log)
+    assert run(path, stage).summary.left == 0
+    assert worlds.result(Config.load(path)) == worlds.result(here.config)
+
+
 @pytest.mark.long
 def test_a_run_that_is_stopped_counts_what_its_workers_received(tmp_path: Path, stage: Stage, here: Ran) -> None:
     running: list[asyncio.Task[Any]] = []
@@ -363,12 +390,75 @@ def test_a_run_that_is_stopped_counts_what_its_workers_received(tmp_path: Path, 
         running[0].cancel()
 
     path = config_in(tmp_path, stage, network={"connections": 2})
-    before = len(stage.sandbox.log())
-    with pytest.raises(asyncio.CancelledError):
-        run(path, stage, during=once(is_done, stop), running=running)
-    log = stage.sandbox.log()[before:]
-    counted = traffic_of(Config.load(path))
-    assert 0 <= len(log) - sum(requests for requests, _ in counted.values()) <= 2, "answers that had not begun"
-    assert sum(size for _, size in counted.values()) <= sum(entry.bytes for entry in log)
-    assert run(path, stage).summary.left == 0
-    assert worlds.result(Config.load(path)) == worlds.result(here.config)
+    check_stopped(path, stage, here, lambda: run(path, stage, during=once(is_done, stop), running=running))
+
+
+@pytest.mark.parametrize(("send_crops", "when"), [(False, "_called"), (True, "_called"), (True, "_write")])
+def test_what_has_come_back_counts_where_a_run_is_stopped_before_it_is_recorded(
+    tmp_path: Path, stage: Stage, here: Ran, send_crops: bool, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running: list[asyncio.Task[Any]] = []
+    original = getattr(dask_executor.DaskExecutor, when)
+    held = list[Any]()
+
+    async def hold(executor: Any, *args: Any) -> Any:
+        found = await original(executor, *args)
+        held.append(found)
+        if len(held) == 2:
+            running[0].cancel()
+        await asyncio.Event().wait()
+
+    def run_and_stop() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(dask_executor.DaskExecutor, when, hold)
+            run(path, stage, send_crops=send_crops, running=running)
+
+    path = config_in(tmp_path, stage, network={"connections": 2})
+    check_stopped(path, stage, here, run_and_stop)
+    assert len(held) >= 2
+
+
+# ---- values -----------------------------------------------------------------------------------------------
+
+
+class WithInfrared(worlds.World):
+    """A world with a near infrared band: of each item, the red one of the next."""
+
+    def write(self) -> None:
+        """As `World.write`."""
+        super().write()
+        path = self.folder / "items.jsonl"
+        items = [json.loads(line) for line in path.read_text().splitlines()]
+        for item, other in zip(items, [*items[1:], items[0]], strict=True):
+            red, infrared = (
+                self.folder / "cogs" / one["id"] / name for one, name in ((other, "B04.tif"), (item, "B08.tif"))
+            )
+            if "red" in item["assets"] and red.exists():
+                infrared.write_bytes(red.read_bytes())
+                href = item["assets"]["red"]["href"].replace("B04", "B08")
+                item["assets"]["nir"] = {**item["assets"]["red"], "href": href}
+        path.write_text("".join(f"{json.dumps(item)}\n" for item in items))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("weights", ["centre", "coverage"])
+def test_values_on_workers_are_those_of_a_run_here(tmp_path: Path, weights: str) -> None:
+    if weights == "coverage":
+        pytest.importorskip("exactextract")
+    with Stage(WithInfrared(tmp_path / "world", worlds.every_kind())) as stage:
+        values = {"bands": ["red", "nir"], "indices": ["NDVI"], "weights": weights}
+        here, there = (
+            worlds.write_config(tmp_path / name, stage.sandbox, output={"assets": []}, values=values)
+            for name in ("here", "there")
+        )
+        expected = worlds.run(here, stage.sandbox)
+        command = [sys.executable, "-m", "s2async", "-q", "run", str(there), "--executor", "dask"]
+        ended = subprocess.run(
+            [*command, "--scheduler", "dask://local?workers=2"], capture_output=True, text=True, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (expected.summary.exit_code, "")
+    tables = [(Config.load(path).output.folder / "values.csv").read_bytes() for path in (here, there)]
+    assert tables[1] == tables[0]
+    rows = list(csv.DictReader(io.StringIO(tables[0].decode())))
+    assert {row["name"] for row in rows} == {"red", "nir", "NDVI"}
+    assert len({row["mean"] for row in rows}) > len(rows) / 2, "not only the same number again and again"

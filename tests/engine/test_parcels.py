@@ -25,8 +25,8 @@ def made(jobs: int) -> Batch:
 
 def test_a_result_comes_back_with_the_jobs_that_were_sent() -> None:
     sent = made(50)
-    there = unpack_order(pack_order(Order(batch=sent, turn=3, parts=2)))
-    assert there == Order(batch=sent, turn=3, parts=2)
+    there = unpack_order(pack_order(Order(batch=sent, number=9, oldest=7, turn=3, parts=2)))
+    assert there == Order(batch=sent, number=9, oldest=7, turn=3, parts=2)
     left = replace(there.batch.jobs[-1], measure=MEASURE)
     outcomes = [Outcome(job=job, status=Status.CLOUDY, measure=MEASURE) for job in there.batch.jobs[:-1]]
     delivery = Delivery(result=BatchResult(outcomes=tuple(outcomes), left=(left,)))
@@ -41,7 +41,7 @@ def test_a_result_comes_back_with_the_jobs_that_were_sent() -> None:
 
 
 def test_a_parcel_does_not_show_what_is_in_it() -> None:
-    parcel = pack_order(Order(batch=made(1), turn=0, parts=1))
+    parcel = pack_order(Order(batch=made(1), number=1, oldest=1, turn=0, parts=1))
     assert SECRET.encode() in parcel.data
     assert "hunter2" not in f"{parcel!r} {parcel}"
     assert parcel.__sizeof__() == len(parcel.data)
@@ -52,7 +52,7 @@ def test_the_columns_of_areas_stay_at_home() -> None:
     batch = made(3)
     own = replace(batch.jobs[0].area, attributes={"owner": "x" * 1000})
     batch = replace(batch, jobs=(replace(batch.jobs[0], area=own), *batch.jobs[1:]))
-    parcel = pack_order(Order(batch=batch, turn=0, parts=1))
+    parcel = pack_order(Order(batch=batch, number=1, oldest=1, turn=0, parts=1))
     assert b"xxx" not in parcel.data
     there = unpack_order(parcel).batch
     assert there.jobs[0].area == replace(own, attributes={})
