@@ -73,7 +73,9 @@ class Made:
 
 @asynccontextmanager
 async def made(workers: int) -> AsyncIterator[Made]:
-    async with distributed.Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
+    async with distributed.Scheduler(
+        host="127.0.0.1", port=0, dashboard=False, dashboard_address="127.0.0.1:0"
+    ) as scheduler:
         cluster = Made(scheduler)
         try:
             for _ in range(workers):
