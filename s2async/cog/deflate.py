@@ -14,7 +14,8 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async.cog.tiff import FILL_ORDER, GDAL_NODATA, PHOTOMETRIC, TILE_WIDTH, Layout
+from s2async.cog.directories import FILL_ORDER, GDAL_NODATA, PHOTOMETRIC, TILE_WIDTH
+from s2async.cog.tiff import Layout
 from s2async.errors import CorruptFile
 
 try:

@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async.cog import tiff
-from s2async.cog.tiff import MAX_HEADER, STRIP_COUNTS, STRIP_OFFSETS, TILE_COUNTS, TILE_OFFSETS, Layout, Tag
+from s2async.cog import directories, tiff
+from s2async.cog.directories import MAX_HEADER, STRIP_COUNTS, STRIP_OFFSETS, TILE_COUNTS, TILE_OFFSETS, Tag
+from s2async.cog.tiff import Layout
 from s2async.errors import CorruptFile
 
 _FAR = MAX_HEADER + (1 << 16)
@@ -181,7 +182,7 @@ def unpack(packed: bytes) -> Layout | None:
     """Return the layout that :func:`pack` encoded, parsed like that of a file; None if the bytes are damaged."""
     unpacker = zlib.decompressobj()
     try:
-        header = unpacker.decompress(packed, tiff.MAX_HEADER)
+        header = unpacker.decompress(packed, directories.MAX_HEADER)
         layout = tiff.parse(header) if unpacker.eof else None  # zlib compares the checksum only at the end
     except (zlib.error, CorruptFile):
         return None

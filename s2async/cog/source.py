@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from s2async.cog import headers, tiff
+from s2async.cog import directories, headers, tiff
 from s2async.cog.download import Download
 from s2async.cog.tiff import Layout, NeedMore
 from s2async.errors import CorruptFile
@@ -51,7 +51,7 @@ def first_read(lengths: Iterable[int]) -> int:
     if not longest:
         return FIRST_READ
     wanted = longest[0] + longest[0] // 8
-    return min(max(-(-wanted // 1024) * 1024, LEAST_READ), tiff.MAX_HEADER)
+    return min(max(-(-wanted // 1024) * 1024, LEAST_READ), directories.MAX_HEADER)
 
 
 def _kind(asset: Asset) -> tuple[str, str, str]:

@@ -1,13 +1,12 @@
 """Parses the header of a GeoTIFF: what its full-resolution raster is, and where its blocks are in the file.
 
-Pure: bytes in, values out. Layout of the format after "TIFF Revision 6.0" (Adobe, 1992), BigTIFF after the libtiff
-design note, georeferencing after OGC 19-008r4 (GeoTIFF 1.1). A cloud-optimised file has all this in its first
+Pure: bytes in, values out. Meaning of the tags after "TIFF Revision 6.0" (Adobe, 1992), georeferencing after OGC
+19-008r4 (GeoTIFF 1.1); :mod:`s2async.cog.directories` reads them. A cloud-optimised file has all this in its first
 kilobytes (3.7 kB for a Sentinel-2 scene), so one small read gives the place of every block.
 
 Headers come from the network, and may be damaged or hostile. So whatever a header declares is bounded before
-memory is allocated or a loop runs for it: the header's own size (:data:`MAX_HEADER`, also in total, because
-thousands of tags may point to the same bytes), the number of directories and of their entries, the raster, its
-bands, and the decoded and compressed size of a block.
+memory is allocated or a loop runs for it: the header itself (in `directories`), the raster, its bands, and the
+decoded and compressed size of a block.
 """
 
 from __future__ import annotations
@@ -21,35 +20,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2async.cog import geotags
+from s2async.cog.directories import (
+    BITS,
+    COMPRESSION,
+    EXIF_IFD,
+    EXTRA_SAMPLES,
+    GDAL_METADATA,
+    GDAL_NODATA,
+    GEO_KEYS,
+    GPS_IFD,
+    HEIGHT,
+    MAX_HEADER,
+    PIXEL_SCALE,
+    PLANAR,
+    PREDICTOR,
+    ROWS_PER_STRIP,
+    SAMPLE_FORMAT,
+    SAMPLES,
+    STRIP_COUNTS,
+    STRIP_OFFSETS,
+    SUB_IFDS,
+    TIEPOINTS,
+    TILE_COUNTS,
+    TILE_HEIGHT,
+    TILE_OFFSETS,
+    TILE_WIDTH,
+    TRANSFORMATION,
+    TYPES,
+    WIDTH,
+    Raws,
+    Reader,
+    ShortError,
+    Tag,
+    later_directories,
+    raw_values,
+)
 from s2async.cog.grid import Grid
 from s2async.errors import CorruptFile, UnsupportedLayout
 
-MAX_HEADER: Final = 1 << 20
-"""Bytes within which the whole header must lie; otherwise the file is not cloud-optimised."""
 MAX_SIDE: Final = 20_000
 """Pixels of a raster's longer side; Sentinel-2 has 10,980."""
 MAX_BLOCK: Final = 64 << 20
 """Bytes of one decoded block; a 1 MB file can declare a block of 1 GiB."""
 MAX_SAMPLES: Final = 64
 """Bands of a raster."""
-_MAX_ENTRIES: Final = 4096
-"""Entries of a directory; GDAL writes some twenty."""
-_MAX_DIRECTORIES: Final = 64
-"""Directories after the first: overviews and masks."""
-
-SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION = 254, 256, 257, 258, 259
-PHOTOMETRIC, FILL_ORDER = 262, 266
-STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_COUNTS, PLANAR, PREDICTOR = 273, 277, 278, 279, 284, 317
-TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
-SUB_IFDS, EXTRA_SAMPLES, SAMPLE_FORMAT, EXIF_IFD, GPS_IFD = 330, 338, 339, 34665, 34853
-PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, GEO_KEYS, GDAL_METADATA, GDAL_NODATA = (
-    33550,
-    33922,
-    34264,
-    34735,
-    42112,
-    42113,
-)
 
 _GEOREFERENCE = (PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, GEO_KEYS, 34736, 34737)
 _REDUCED = 1
@@ -59,23 +73,6 @@ _MASK = 4
 _ALPHA = frozenset({1, 2})
 """Values of ExtraSamples for a band that is the opacity of the others (TIFF 6.0, section 18)."""
 _PLACES = {STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS, SUB_IFDS, EXIF_IFD, GPS_IFD}
-_TYPES = {
-    1: "B",
-    2: "s",
-    3: "H",
-    4: "I",
-    6: "b",
-    7: "s",
-    8: "h",
-    9: "i",
-    11: "f",
-    12: "d",
-    13: "I",
-    16: "Q",
-    17: "q",
-    18: "Q",
-}
-_SIZES = {5: 8, 10: 8} | {kind: struct.calcsize(code) for kind, code in _TYPES.items()}
 _DTYPES = {
     (1, 8): "uint8", (1, 16): "uint16", (1, 32): "uint32",
     (2, 8): "int8", (2, 16): "int16", (2, 32): "int32",
@@ -84,13 +81,6 @@ _DTYPES = {
 
 DTYPES: Final = frozenset(_DTYPES.values())
 """Numpy names of the supported pixel types."""
-
-Tag = tuple[int, int, int, bytes]
-"""An entry of a directory: tag, type, count, and the bytes of its values as stored."""
-Entry = tuple[int, int, int, int]
-"""An entry as a directory lists it: tag, type, count, and the offset of its value field."""
-Raws = dict[int, tuple[int, int, bytes]]
-"""Type, count and stored bytes of the values, by tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +189,7 @@ def _guarded(work: Callable[[bytes], tuple[Layout, ...]], head: bytes) -> tuple[
     """Parse, and turn whatever goes wrong into one of three answers: more bytes, unsupported, or damaged."""
     try:
         return work(head)
-    except _ShortError as short:
+    except ShortError as short:
         if short.size > MAX_HEADER:
             raise UnsupportedLayout(
                 f"its header reaches to byte {short.size:,}: not a cloud-optimised GeoTIFF"
@@ -209,77 +199,16 @@ def _guarded(work: Callable[[bytes], tuple[Layout, ...]], head: bytes) -> tuple[
         raise CorruptFile(f"damaged TIFF header: {str(error)[:200]}") from error  # it may quote a tag
 
 
-class _ShortError(Exception):
-    """Bytes are needed that are not there."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self.size = size
-
-
-class _Reader:
-    """Reads numbers and directories from the first bytes of a file, and notes how far it read."""
-
-    def __init__(self, head: bytes) -> None:
-        if len(head) < 16:
-            if len(head) >= 4 and head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-                raise CorruptFile(_not_a_tiff(head))
-            raise _ShortError(16)
-        if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            raise CorruptFile(_not_a_tiff(head))
-        self.head = head
-        self.order = "<" if head[:2] == b"II" else ">"
-        self.big = head[:4] in (b"II+\0", b"MM\0+")
-        self.word = "Q" if self.big else "I"
-        self.end = 16
-
-    def take(self, offset: int, size: int) -> bytes:
-        if offset + size > len(self.head):
-            raise _ShortError(offset + size)
-        self.end = max(self.end, offset + size)
-        return self.head[offset : offset + size]
-
-    def unpack(self, form: str, offset: int) -> tuple[int, ...]:
-        raw = self.take(offset, struct.calcsize(self.order + form))
-        return struct.unpack(self.order + form, raw)
-
-    def first_directory(self) -> int:
-        return self.unpack("Q", 8)[0] if self.big else self.unpack("I", 4)[0]
-
-    def directory(self, offset: int) -> tuple[list[Entry], int]:
-        """Return the entries of a directory, and the offset of the next one."""
-        if offset < 8:
-            raise ValueError(f"directory at byte {offset}")
-        (number,) = self.unpack("Q" if self.big else "H", offset)
-        if not 0 < number <= _MAX_ENTRIES:
-            raise ValueError(f"a directory of {number} entries")
-        form, size, start = ("HHQ8x", 20, offset + 8) if self.big else ("HHI4x", 12, offset + 2)
-        body = self.take(start, number * size + struct.calcsize(self.word))
-        heads = struct.iter_unpack(self.order + form, body[: number * size])
-        values = range(start + size - struct.calcsize(self.word), start + number * size, size)
-        entries = [(*entry, field) for entry, field in zip(heads, values, strict=True)]
-        (following,) = struct.unpack(self.order + self.word, body[number * size :])
-        return entries, following
-
-    def raw(self, kind: int, count: int, field: int) -> bytes:
-        """Return the values of an entry as stored: in the entry itself if they fit, else where it points to."""
-        size = _SIZES.get(kind, 1) * count
-        if size <= struct.calcsize(self.word):
-            return self.take(field, size)
-        (offset,) = self.unpack(self.word, field)
-        return self.take(offset, size)
-
-
 def _parse(head: bytes, *, overviews: bool = False) -> tuple[Layout, ...]:
-    reader = _Reader(head)
+    reader = Reader(head)
     entries, following = reader.directory(reader.first_directory())
-    raws = _raws(reader, entries)
+    raws = raw_values(reader, entries)
     end = reader.end
-    later = _later(reader, following)
+    later = later_directories(reader, following)
     georeference = {tag: raws[tag] for tag in _GEOREFERENCE if tag in raws}
 
     def those(kind: int) -> list[Raws]:
-        return [georeference | _raws(reader, entries) for entries, found in later if found == kind]
+        return [georeference | raw_values(reader, entries) for entries, found in later if found == kind]
 
     masks = those(_MASK)[:1]  # of several, GDAL uses the first
     whole = _layout(reader, raws, reader.end if masks else end)
@@ -301,36 +230,14 @@ def _with_mask(layout: Layout, masks: list[Layout]) -> Layout:
     return layout
 
 
-def _raws(reader: _Reader, entries: list[Entry]) -> Raws:
-    """Return the values of all entries of a directory."""
-    # Of values that lie beyond the bytes there are, the furthest is asked for: not one request for each tag.
-    short = held = 0
-    raws: Raws = {}
-    for tag, kind, count, field in entries:
-        if tag in raws:
-            raise ValueError(f"tag {tag} is there twice")
-        try:
-            raws[tag] = (kind, count, reader.raw(kind, count, field))
-        except _ShortError as error:
-            short = max(short, error.size)
-            continue
-        held += len(raws[tag][2])
-        # Every value lies within MAX_HEADER, but thousands of tags may point to the same megabyte.
-        if held > MAX_HEADER:
-            raise ValueError("its tags share their values")
-    if short:
-        raise _ShortError(short)
-    return raws
-
-
-def _layout(reader: _Reader, raws: Raws, end: int, whole: Grid | None = None, *, mask: bool = False) -> Layout:
+def _layout(reader: Reader, raws: Raws, end: int, whole: Grid | None = None, *, mask: bool = False) -> Layout:
     """Interpret a directory; an overview or a mask needs the grid of the full resolution."""
 
     def values(tag: int, default: tuple[float, ...] = ()) -> tuple[float, ...]:
         if tag not in raws:
             return default
         kind, count, raw = raws[tag]
-        code = _TYPES.get(kind)
+        code = TYPES.get(kind)
         if code is None or code == "s":
             raise ValueError(f"tag {tag} has type {kind}")
         return struct.unpack(f"{reader.order}{count}{code}", raw)
@@ -411,30 +318,6 @@ def _layout(reader: _Reader, raws: Raws, end: int, whole: Grid | None = None, *,
             and (integers(EXTRA_SAMPLES) or (0,))[-1] in _ALPHA
         ),
     )
-
-
-def _later(reader: _Reader, offset: int) -> list[tuple[list[Entry], int]]:
-    """Return the entries and the kind (0 where it has none) of all later directories."""
-    seen: set[int] = set()
-    later: list[tuple[list[Entry], int]] = []
-    while offset:
-        if offset in seen or len(seen) > _MAX_DIRECTORIES:
-            raise ValueError("its directories go in a circle")
-        seen.add(offset)
-        entries, following = reader.directory(offset)
-        kinds = [
-            reader.unpack("H" if kind == 3 else "I", field)[0]
-            for tag, kind, count, field in entries
-            if tag == SUBFILE and kind in (3, 4) and count == 1
-        ]
-        later.append((entries, kinds[0] if kinds else 0))
-        offset = following
-    return later
-
-
-def _not_a_tiff(head: bytes) -> str:
-    start = head[:24].decode("latin-1").encode("unicode_escape").decode()
-    return f"not a TIFF: it starts with '{start}'"
 
 
 def _dtype(bands: int, bits: tuple[int, ...], formats: tuple[int, ...]) -> str:

@@ -25,7 +25,7 @@ from rasterio.errors import CRSError
 from rasterio.io import MemoryFile
 
 from s2async.cog import headers, tiff
-from s2async.cog.tiff import (
+from s2async.cog.directories import (
     GDAL_METADATA,
     HEIGHT,
     PHOTOMETRIC,
@@ -33,9 +33,9 @@ from s2async.cog.tiff import (
     ROWS_PER_STRIP,
     TIEPOINTS,
     WIDTH,
-    Layout,
     Tag,
 )
+from s2async.cog.tiff import Layout
 from s2async.errors import CorruptFile, LocalError
 
 try:

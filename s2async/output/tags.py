@@ -7,7 +7,7 @@ from html import unescape
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from s2async.cog import tiff
+from s2async.cog import directories, tiff
 from s2async.cog.tiff import Layout
 from s2async.errors import CorruptFile
 
@@ -41,7 +41,7 @@ def layout_of(path: Path) -> Layout | None:
 
 def of_layout(layout: Layout) -> dict[str, str]:
     """Return the tags in a header."""
-    xml = next((raw for tag, _, _, raw in layout.tags if tag == tiff.GDAL_METADATA), b"")
+    xml = next((raw for tag, _, _, raw in layout.tags if tag == directories.GDAL_METADATA), b"")
     # Escaped twice: once as XML, once by GDAL itself.
     return {unescape(key): unescape(unescape(text)) for key, text in _ITEM.findall(xml.decode(errors="replace"))}
 

@@ -23,7 +23,7 @@ from shapely import box
 from s2async.areas import loader
 from s2async.catalog import search
 from s2async.catalog.providers import KNOWN
-from s2async.cog import deflate, headers, tiff, tiles
+from s2async.cog import deflate, directories, headers, tiff, tiles
 from s2async.cog.grid import Grid, Window
 from s2async.cog.tiff import Layout, NeedMore
 from s2async.config.model import InlineArea
@@ -62,7 +62,7 @@ def header(data: bytes) -> None:
     except CorruptFile as error:
         return one_line(error)
     if isinstance(found, NeedMore):
-        return promise(len(data) < found.size <= tiff.MAX_HEADER, found)
+        return promise(len(data) < found.size <= directories.MAX_HEADER, found)
     _sound(found)
     unpacked = headers.unpack(headers.pack(found))
     # places in no order, beyond what a word holds, are not kept: that costs a request

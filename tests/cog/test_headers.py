@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 
-from s2async.cog import headers, tiff
+from s2async.cog import directories, headers, tiff
 from s2async.cog.tiff import Layout
 from tests.support.layouts import MADE, NORTH_UP, Made, by_name
 from tests.support.layouts import tiff as made_tiff
@@ -101,7 +101,7 @@ def test_a_bomb_is_no_header() -> None:
     assert headers.unpack(bomb) is None
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 4 * tiff.MAX_HEADER
+    assert peak < 4 * directories.MAX_HEADER
 
 
 # ---- size --------------------------------------------------------------------------------------------------
@@ -144,12 +144,12 @@ def test_a_form_gives_what_a_subset_of_the_only_block_is(block: bytes, text: byt
     options = {"tiled": True, "blockxsize": 128, "blockysize": 128} if tiled else {"blockysize": 61}
     layout = layout_of(made_tiff(Made(name="one block", options=options)))
     assert len(layout.block_offsets) == 1
-    metadata = (tiff.GDAL_METADATA, 2, len(text), text)
-    entries = [next(entry for entry in layout.tags if entry[0] == tiff.WIDTH), metadata]
+    metadata = (directories.GDAL_METADATA, 2, len(text), text)
+    entries = [next(entry for entry in layout.tags if entry[0] == directories.WIDTH), metadata]
     whole = replace(
         layout,
-        tags=(*(entry for entry in layout.tags if entry[0] != tiff.GDAL_METADATA), metadata),
+        tags=(*(entry for entry in layout.tags if entry[0] != directories.GDAL_METADATA), metadata),
         block_counts=np.array([len(block)]),
     )
-    form = headers.Form(layout, [tiff.WIDTH, tiff.GDAL_METADATA])
+    form = headers.Form(layout, [directories.WIDTH, directories.GDAL_METADATA])
     assert form.fill(block, entries) == headers.subset(whole, {0: block})

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from s2async.cog import headers, reader, tiff
+from s2async.cog import directories, headers, reader
 from s2async.cog import source as sources
 from s2async.cog.memory import Budget
 from s2async.cog.source import FIRST_READ, FirstRead, Source, first_read
@@ -232,7 +232,7 @@ def chained(data: bytes, gaps: Sequence[int]) -> bytes:
     for gap in gaps:
         changed += bytes(gap + len(changed) % 2)
         struct.pack_into("<I", changed, place, len(changed))
-        changed += struct.pack("<HHHIII", 1, tiff.SUBFILE, 4, 1, 1, 0)
+        changed += struct.pack("<HHHIII", 1, directories.SUBFILE, 4, 1, 1, 0)
         place = len(changed) - 4
     return bytes(changed)
 

@@ -18,7 +18,7 @@ from rasterio.io import DatasetReader, MemoryFile
 from rasterio.shutil import copy
 from rasterio.transform import rowcol
 
-from s2async.cog import tiff
+from s2async.cog import directories, tiff
 from s2async.cog.grid import Grid
 from s2async.cog.tiff import Layout, NeedMore, parse
 from s2async.errors import CorruptFile, UnsupportedLayout
@@ -104,7 +104,11 @@ def test_no_part_of_a_header_is_taken_for_another_one(name: str) -> None:
 def test_the_tags_go_on_without_the_places() -> None:
     layout = layout_of(made_tiff(by_name("COG picture")))
     assert {tag for tag, *_ in layout.tags} >= {256, 257, 258, 259, 33550, 34735, 42113}
-    assert not {tag for tag, *_ in layout.tags} & {tiff.TILE_OFFSETS, tiff.TILE_COUNTS, tiff.SUB_IFDS}
+    assert not {tag for tag, *_ in layout.tags} & {
+        directories.TILE_OFFSETS,
+        directories.TILE_COUNTS,
+        directories.SUB_IFDS,
+    }
 
 
 # ---- real files --------------------------------------------------------------------------------------------
@@ -233,7 +237,7 @@ def with_a_crs_of_its_own() -> bytes:
 
 def without_transform() -> bytes:
     data = gdal()
-    return with_tag(data, 65000, 12, 3, bytes(24), at=tiff.PIXEL_SCALE)
+    return with_tag(data, 65000, 12, 3, bytes(24), at=directories.PIXEL_SCALE)
 
 
 def with_bits() -> bytes:
@@ -241,19 +245,19 @@ def with_bits() -> bytes:
 
 
 def with_few_bits() -> bytes:
-    return with_tag(gdal(), tiff.BITS, 3, 1, struct.pack("<H", 12))
+    return with_tag(gdal(), directories.BITS, 3, 1, struct.pack("<H", 12))
 
 
 def with_complex_pixels() -> bytes:
-    return with_tag(gdal(), tiff.SAMPLE_FORMAT, 3, 1, struct.pack("<H", 6))
+    return with_tag(gdal(), directories.SAMPLE_FORMAT, 3, 1, struct.pack("<H", 6))
 
 
 def with_bands_of_two_types() -> bytes:
-    return with_tag(gdal(3), tiff.BITS, 3, 3, struct.pack("<3H", 8, 8, 16))
+    return with_tag(gdal(3), directories.BITS, 3, 3, struct.pack("<3H", 8, 8, 16))
 
 
 def with_bands_of_two_kinds() -> bytes:
-    return with_tag(gdal(3), tiff.SAMPLE_FORMAT, 3, 3, struct.pack("<3H", 1, 2, 1))
+    return with_tag(gdal(3), directories.SAMPLE_FORMAT, 3, 3, struct.pack("<3H", 1, 2, 1))
 
 
 def with_its_directory_at_the_end() -> bytes:
@@ -294,20 +298,20 @@ def test_other_files_are_no_tiffs(head: bytes) -> None:
 @pytest.mark.parametrize(
     ("tag", "kind", "values"),
     [
-        (tiff.WIDTH, "<I", (0,)),
-        (tiff.WIDTH, "<I", (20_001,)),
-        (tiff.HEIGHT, "<I", (20_001,)),
-        (tiff.HEIGHT, "<I", (4_294_967_295,)),
-        (tiff.TILE_WIDTH, "<I", (0,)),
-        (tiff.TILE_HEIGHT, "<I", (4_294_967_295,)),
-        (tiff.TILE_WIDTH, "<I", (2_147_483_648,)),
-        (tiff.SAMPLES, "<I", (60_000,)),
-        (tiff.TILE_OFFSETS, "<I", (1,)),
-        (tiff.TILE_COUNTS, "<I", (1, 2, 3)),
-        (tiff.PIXEL_SCALE, "<d", (0.0, 10.0, 0.0)),
-        (tiff.PIXEL_SCALE, "<d", (math.nan, 10.0, 0.0)),
-        (tiff.TIEPOINTS, "<d", (0.0, 0.0, 0.0, math.inf, 0.0, 0.0)),
-        (tiff.GDAL_NODATA, "<B", (65, 66)),
+        (directories.WIDTH, "<I", (0,)),
+        (directories.WIDTH, "<I", (20_001,)),
+        (directories.HEIGHT, "<I", (20_001,)),
+        (directories.HEIGHT, "<I", (4_294_967_295,)),
+        (directories.TILE_WIDTH, "<I", (0,)),
+        (directories.TILE_HEIGHT, "<I", (4_294_967_295,)),
+        (directories.TILE_WIDTH, "<I", (2_147_483_648,)),
+        (directories.SAMPLES, "<I", (60_000,)),
+        (directories.TILE_OFFSETS, "<I", (1,)),
+        (directories.TILE_COUNTS, "<I", (1, 2, 3)),
+        (directories.PIXEL_SCALE, "<d", (0.0, 10.0, 0.0)),
+        (directories.PIXEL_SCALE, "<d", (math.nan, 10.0, 0.0)),
+        (directories.TIEPOINTS, "<d", (0.0, 0.0, 0.0, math.inf, 0.0, 0.0)),
+        (directories.GDAL_NODATA, "<B", (65, 66)),
     ],
 )
 def test_contradictions_and_absurd_sizes_are_refused(tag: int, kind: str, values: tuple[float, ...]) -> None:
@@ -343,12 +347,12 @@ def test_bombs_are_refused_by_their_header(width: int, height: int, bands: int, 
 @pytest.mark.parametrize(
     ("tag", "code", "values"),
     [
-        (tiff.BITS, 3, range(5000)),
-        (tiff.SAMPLE_FORMAT, 3, range(5000)),
-        (tiff.BITS, 12, [1e308]),
-        (tiff.WIDTH, 12, [1e308]),
-        (tiff.TILE_WIDTH, 12, [1e308]),
-        (tiff.GDAL_NODATA, 2, b"9" * 5000 + b"x"),
+        (directories.BITS, 3, range(5000)),
+        (directories.SAMPLE_FORMAT, 3, range(5000)),
+        (directories.BITS, 12, [1e308]),
+        (directories.WIDTH, 12, [1e308]),
+        (directories.TILE_WIDTH, 12, [1e308]),
+        (directories.GDAL_NODATA, 2, b"9" * 5000 + b"x"),
     ],
 )
 def test_a_damaged_tag_is_not_told_at_length(tag: int, code: int, values: Sequence[float]) -> None:
@@ -368,7 +372,7 @@ def test_a_damaged_tag_is_not_told_at_length(tag: int, code: int, values: Sequen
 )  # fmt: skip
 def test_nodata_is_what_rasterio_says(name: str, text: str) -> None:
     raw = text.encode() + b"\0"
-    data = with_tag(made_tiff(by_name(name)), tiff.GDAL_NODATA, 2, len(raw), raw)
+    data = with_tag(made_tiff(by_name(name)), directories.GDAL_NODATA, 2, len(raw), raw)
     found = layout_of(data).nodata
     with MemoryFile(data) as file, file.open() as raster:
         if text == " ":  # GDAL takes a blank for 0, which no writer means
@@ -391,8 +395,8 @@ def test_odd_places_of_the_grid_are_what_rasterio_says(
     name: str, scale: tuple[float, ...], ties: tuple[float, ...]
 ) -> None:
     data = made_tiff(by_name(name))
-    data = with_tag(data, tiff.PIXEL_SCALE, 12, len(scale), struct.pack(f"<{len(scale)}d", *scale))
-    data = with_tag(data, tiff.TIEPOINTS, 12, len(ties), struct.pack(f"<{len(ties)}d", *ties))
+    data = with_tag(data, directories.PIXEL_SCALE, 12, len(scale), struct.pack(f"<{len(scale)}d", *scale))
+    data = with_tag(data, directories.TIEPOINTS, 12, len(ties), struct.pack(f"<{len(ties)}d", *ties))
     with MemoryFile(data) as file, file.open() as raster:
         assert layout_of(data).grid.transform == raster.transform
 
@@ -429,7 +433,7 @@ def outcome(head: bytes) -> Layout | NeedMore | CorruptFile:
 def check_damage(head: bytes) -> None:
     found = outcome(head)
     if isinstance(found, NeedMore):
-        assert len(head) < found.size <= tiff.MAX_HEADER
+        assert len(head) < found.size <= directories.MAX_HEADER
     elif isinstance(found, Layout):
         assert len(found.block_offsets) == len(found.block_counts)
         assert found.end <= len(head)
@@ -485,6 +489,8 @@ def test_directories_in_a_circle_end() -> None:
 
 def test_a_tag_that_is_there_twice_is_refused() -> None:
     data = made_tiff(by_name("tiles"))
-    kind, count, value, _ = entries(data)[tiff.WIDTH]
+    kind, count, value, _ = entries(data)[directories.WIDTH]
     with pytest.raises(CorruptFile, match="twice"):
-        parse(with_tag(data, tiff.WIDTH, kind, count, struct.pack("<I", value), at=tiff.GDAL_METADATA))
+        parse(
+            with_tag(data, directories.WIDTH, kind, count, struct.pack("<I", value), at=directories.GDAL_METADATA)
+        )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.io import MemoryFile
 from rasterio.windows import Window as RasterioWindow
 
-from s2async.cog import gdal, headers, tiff, tiles
+from s2async.cog import directories, gdal, headers, tiff, tiles
 from s2async.cog.grid import Window
 from s2async.cog.headers import subset
 from s2async.cog.tiff import Layout
@@ -329,7 +329,7 @@ def test_a_subset_is_hardly_longer_than_its_blocks() -> None:
     layout = layout_of(data)
     blocks = stored(data, layout, [4])
     assert len(subset(layout, blocks)) < len(blocks[4]) + layout.end
-    assert headers._FAR > tiff.MAX_HEADER
+    assert headers._FAR > directories.MAX_HEADER
 
 
 # ---- rows and windows of blocks ----------------------------------------------------------------------------

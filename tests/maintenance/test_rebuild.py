@@ -20,7 +20,7 @@ import pytest
 import s2async
 from s2async.areas import loader as area_files
 from s2async.clouds.scl import SclRule
-from s2async.cog import gdal, tiff
+from s2async.cog import directories, gdal, tiff
 from s2async.cog.tiff import Layout
 from s2async.config.model import Config
 from s2async.errors import ConfigError, CorruptFile, LocalError, StateError, StateInUse
@@ -255,13 +255,15 @@ def short_stream(data: bytes) -> bytes:
     pixels = zlib.decompress(data[place])
     short = zlib.compress(pixels[: len(pixels) // 4])
     return patched(
-        patched(data, place.start, short), entry(data, tiff.STRIP_COUNTS), struct.pack("<I", len(short))
+        patched(data, place.start, short), entry(data, directories.STRIP_COUNTS), struct.pack("<I", len(short))
     )
 
 
 def no_block(data: bytes) -> bytes:
     return patched(
-        patched(data, entry(data, tiff.STRIP_OFFSETS), bytes(4)), entry(data, tiff.STRIP_COUNTS), bytes(4)
+        patched(data, entry(data, directories.STRIP_OFFSETS), bytes(4)),
+        entry(data, directories.STRIP_COUNTS),
+        bytes(4),
     )
 
 
@@ -281,13 +283,13 @@ def no_predictor(data: bytes) -> bytes:
 
 def moved(data: bytes) -> bytes:
     """By two metres, a fifth of a pixel: no count of pixels tells."""
-    (values,) = struct.unpack_from("<I", data, entry(data, tiff.TIEPOINTS))
+    (values,) = struct.unpack_from("<I", data, entry(data, directories.TIEPOINTS))
     (west,) = struct.unpack_from("<d", data, values + 24)
     return patched(data, values + 24, struct.pack("<d", west + 2))
 
 
 def another_nodata(data: bytes) -> bytes:
-    return patched(data, entry(data, tiff.GDAL_NODATA), b"7\0")
+    return patched(data, entry(data, directories.GDAL_NODATA), b"7\0")
 
 
 def another_name(data: bytes) -> bytes:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.io import DatasetReader, MemoryFile
 
-from s2async.cog import tiff
+from s2async.cog import directories, tiff
 from s2async.cog.grid import shifted
 from s2async.output import geotiff
 from s2async.output.geotiff import Crop, encode, is_own
@@ -223,7 +223,7 @@ def test_gdal_opens_a_crop_without_a_warning(size: tuple[int, int], caplog: pyte
     with opened(data) as raster:
         raster.read()
     assert caplog.records == []
-    with opened(with_tag(data, 258, 12, 1, bytes(8), at=tiff.GDAL_NODATA)):
+    with opened(with_tag(data, 258, 12, 1, bytes(8), at=directories.GDAL_NODATA)):
         pass
     assert caplog.records, "a damaged tag gives one"
 
