@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from s2async.cog import deflate, reader, tiles
+from s2async.cog import deflate, reader, row_plan, tiles
 from s2async.cog.memory import Budget
 from s2async.cog.source import Source
 from s2async.cog.tile_cache import HEADERS, Prefix, Shelf
@@ -71,7 +71,7 @@ def test_readers_that_share_get_the_pixels_of_gdal_and_fetch_no_byte_twice(
     file: File, module: ModuleType, masked: bool, verify: bool, share: float, budget: int
 ) -> None:
     expected = by_gdal(file.data, [part.window for part in file.cutouts])
-    with patch.multiple(deflate, fast=module, _SMALL=-1), patch.multiple(reader, CHEAP=7):
+    with patch.multiple(deflate, fast=module, _SMALL=-1), patch.multiple(row_plan, CHEAP=7):
         found, transport = read_apart(
             file, size=1 << 30, margin=Asking(share), budget=budget, masked=masked, verify=verify
         )
