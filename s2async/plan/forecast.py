@@ -18,8 +18,9 @@ from s2async.catalog.overpasses import zone_number
 from s2async.catalog.zones import home_zone
 from s2async.models import DEFAULT_MEASURED, Area, Scene
 from s2async.plan import costs
-from s2async.plan.block_layout import RasterKey, Rasters, covered_share
-from s2async.plan.costs import NOTHING, Experience, FileKind, Range
+from s2async.plan.block_layout import Rasters, covered_share
+from s2async.plan.costs import NOTHING, Experience, Range
+from s2async.plan.scene_costs import OpenScene, SceneCosts, all_of, dates
 from s2async.zonal.wanted import Wanted
 
 
@@ -89,36 +90,6 @@ class Plan:
         return self.jobs - self.answered
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _OpenScene:
-    """A scene with jobs to do. Areas are given by their index in the list of all areas."""
-
-    raster_key: RasterKey
-    when: tuple[object, ...]
-    """Satellite and day: scenes with the same value show the same weather."""
-    cloud: float | None
-    measure: NDArray[np.intp]
-    """Areas that have not been measured yet, in the order of the run."""
-    held: NDArray[np.bool_]
-    """For each of these, whether the scene covers enough of it."""
-    clear: NDArray[np.intp]
-    """Areas that were measured as clear."""
-    uncut: Mapping[str, NDArray[np.intp]]
-    """Those of the clear areas that lack a crop, by asset."""
-    assets: tuple[str, ...]
-    """Selected assets that the scene has."""
-    bands: tuple[str, ...]
-    """Bands of values that the scene has."""
-    valueless: Mapping[str, NDArray[np.intp]]
-    """Measured areas for whose values a band is to be read, by band."""
-    overpass: object
-    """Equal for scenes of one overpass."""
-    zone: int | None
-    """Number of its UTM zone; None when unknown."""
-    unread: int
-    """1 if no run has read any of its files; 0 if their headers may be known."""
-
-
 class Planner:
     """Collects scenes, then computes the plan.
 
@@ -166,7 +137,7 @@ class Planner:
         self._polygons = np.array([area.polygon for area in areas], dtype=object)
         self._months: defaultdict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(len(areas), np.int64))
         self._best = np.full(len(areas), -1.0)
-        self._open: list[_OpenScene] = []
+        self._open: list[OpenScene] = []
         self._scenes = self._jobs = self._answered = 0
         self._rasters = Rasters(areas, mask=mask)
 
@@ -202,7 +173,7 @@ class Planner:
         left = ~answered & ~clear & ~valueless
         lacking = {asset: np.array([one is None or asset not in one.saved for one in told]) for asset in assets}
         self._open.append(
-            _OpenScene(
+            OpenScene(
                 raster_key=raster_key,
                 when=(scene.platform, scene.datetime.date()),
                 cloud=scene.cloud,
@@ -242,6 +213,7 @@ class Planner:
         requests = Range(searches, searches)
         size, disk, whole = Range(searched, searched), NOTHING, NOTHING
         work, values = 0, NOTHING
+        scenes = SceneCosts(self._rasters, measured=self._measured, quicklook=self._quicklook)
         for seen in self._counted():
             chance = _chance(self._experience, seen, weather)
             with_values = _chance(self._value_experience, seen, of_values) if seen.bands else NOTHING
@@ -249,13 +221,13 @@ class Planner:
             kept_high[seen.measure[seen.held]] += chance.high
             kept_low[seen.clear] += 1
             kept_high[seen.clear] += 1
-            asked, read = self._reading(seen, chance, with_values)
+            asked, read = scenes.reading(seen, chance, with_values)
             requests, size = requests + asked, size + read
-            disk = disk + self._crops(seen, chance)
-            values = values + _dates(seen, with_values)
+            disk = disk + scenes.crops(seen, chance)
+            values = values + dates(seen, with_values)
             for asset in dict.fromkeys((*self._measured, *seen.assets, *seen.bands)):
                 whole = whole + costs.kind_of(asset).file_bytes
-            work += len(seen.measure) + len(np.union1d(seen.clear, _all_of(seen.valueless)))
+            work += len(seen.measure) + len(np.union1d(seen.clear, all_of(seen.valueless)))
         time = costs.seconds(jobs=work, requests=requests, size=size, connections=connections, bandwidth=bandwidth)
         months = {month: self._months[month] for month in sorted(self._months)}
         return Plan(
@@ -287,7 +259,7 @@ class Planner:
             whole=whole,
         )
 
-    def _counted(self) -> list[_OpenScene]:
+    def _counted(self) -> list[OpenScene]:
         """The scenes, each with the areas that may be cut from it.
 
         Where one item of an overpass counts, it is taken to be the first that covers enough of the area in the
@@ -298,7 +270,7 @@ class Planner:
         homes = [home_zone(area.polygon) for area in self._areas]
         best: dict[tuple[int, object], tuple[bool, int]] = {}
         for order, seen in enumerate(self._open):
-            known = np.union1d(seen.clear, _all_of(seen.valueless))
+            known = np.union1d(seen.clear, all_of(seen.valueless))
             for place in (*known.tolist(), *seen.measure[seen.held].tolist()):
                 rank = seen.zone != homes[place], order
                 best[place, seen.overpass] = min(rank, best.get((place, seen.overpass), rank))
@@ -347,73 +319,6 @@ class Planner:
             return f"no scene holds more than {best:.0%} of it, and min_area_valid is {self._min_valid:g} %"
         return ""
 
-    # ---- one scene ----
-
-    def _reading(self, seen: _OpenScene, chance: Range, with_values: Range) -> tuple[Range, Range]:
-        """Estimate requests and bytes of one scene, by the chances that an area is clear, and has values."""
-        requests = size = NOTHING
-        for kind in map(costs.kind_of, self._measured if len(seen.measure) else ()):
-            blocks = self._rasters.blocks(seen.raster_key, kind.side, seen.measure)
-            # Including headers of the assets that are measured; those of other assets are counted in `_cutting`.
-            requests = requests + Range(blocks.runs + seen.unread, len(blocks.shares) + 1)
-            size = size + kind.block_bytes.times(len(blocks.shares)) + costs.HEADER.times(seen.unread, 1)
-        again = _all_of(seen.valueless)
-        for kind in map(costs.kind_of, self._measured if len(again) else ()):  # which pixels are clear
-            blocks = self._rasters.blocks(seen.raster_key, kind.side, again)
-            requests = requests + Range(blocks.runs, len(blocks.shares) + 1)
-            size = size + kind.block_bytes.times(len(blocks.shares)) + costs.HEADER.times(0, 1)
-        for band in seen.bands:
-            asked, read = self._cutting(seen, costs.kind_of(band), seen.measure[seen.held], with_values)
-            requests, size = requests + asked, size + read
-            both = np.union1d(seen.valueless[band], seen.uncut.get(band, seen.valueless[band]))
-            asked, read = self._cutting(seen, costs.kind_of(band), both, Range(1, 1))
-            requests, size = requests + asked, size + read
-        for asset in seen.assets:
-            if asset not in self._measured and asset not in seen.bands:
-                asked, read = self._cutting(seen, costs.kind_of(asset), seen.measure[seen.held], chance)
-                requests, size = requests + asked, size + read
-        for asset, uncut in seen.uncut.items():
-            if asset in seen.bands:
-                continue
-            asked, read = self._cutting(seen, costs.kind_of(asset), uncut, Range(1, 1))
-            requests, size = requests + asked, size + read
-        return requests, size
-
-    def _cutting(
-        self, seen: _OpenScene, kind: FileKind, places: NDArray[np.intp], chance: Range
-    ) -> tuple[Range, Range]:
-        """Estimate requests and bytes to read one asset for some areas.
-
-        The lower bound assumes that the areas are clear all together or not at all. The upper bound assumes that
-        they are clear independently of each other: then more blocks are read, because fewer areas share them.
-        """
-        if not len(places):
-            return NOTHING, NOTHING
-        blocks = self._rasters.blocks(seen.raster_key, kind.side, places)
-        largest = sum(shares[0] for shares in blocks.shares)
-        opened = Range(chance.low * seen.unread, _any(chance.high, len(places)))
-        asked = Range(
-            chance.low * blocks.runs, costs.SECOND * sum(_any(chance.high, len(s)) for s in blocks.shares)
-        )
-        rows = Range(chance.low * largest, sum(_largest_share(chance.high, shares) for shares in blocks.shares))
-        read = rows.times(kind.block_bytes.low * costs.MARGIN.low, kind.block_bytes.high * costs.MARGIN.high)
-        return opened + asked, read + opened.times(costs.HEADER.low, costs.HEADER.high)
-
-    def _crops(self, seen: _OpenScene, chance: Range) -> Range:
-        """Estimate the bytes on disk of one scene's crops."""
-        total = NOTHING
-        for asset in seen.assets:
-            kind = costs.kind_of(asset)
-            each = kind.density.times(costs.CROP.low, costs.CROP.high).times(1 / kind.metres**2)
-            for places, share in ((seen.measure[seen.held], chance), (seen.uncut[asset], Range(1, 1))):
-                metres = self._rasters.metres(seen.raster_key, places)
-                total = total + each.times(metres * share.low, metres * share.high)
-                total = total + costs.CROP_FILE.times(len(places) * share.low, len(places) * share.high)
-                if self._quicklook:
-                    pixels = min(metres / kind.metres**2, len(places) * costs.QUICKLOOK_PIXELS)
-                    total = total + costs.QUICKLOOK.times(pixels * share.low, pixels * share.high)
-        return total
-
 
 # ---- small pieces -----------------------------------------------------------------------------------------
 
@@ -423,32 +328,6 @@ def _key(area: Area) -> tuple[object, ...]:
     return area.fingerprint, area.name, area.start
 
 
-def _chance(experience: Experience, seen: _OpenScene, weather: Range) -> Range:
+def _chance(experience: Experience, seen: OpenScene, weather: Range) -> Range:
     chance = experience.chance(seen.cloud)
     return Range(min(1.0, chance.low * weather.low), min(1.0, chance.high * weather.high))
-
-
-def _dates(seen: _OpenScene, with_values: Range) -> Range:
-    """Estimate how many areas of a scene get values."""
-    held, known = int(seen.held.sum()), len(_all_of(seen.valueless))
-    return Range(held * with_values.low + known, held * with_values.high + known)
-
-
-def _all_of(places: Mapping[str, NDArray[np.intp]]) -> NDArray[np.intp]:
-    """All places of some, each once."""
-    found: NDArray[np.intp] = np.unique(np.concatenate([np.zeros(0, np.intp), *places.values()]))
-    return found
-
-
-def _any(chance: float, count: int) -> float:
-    """Compute the chance that at least one of ``count`` independent events happens."""
-    return float(1 - (1 - chance) ** count)
-
-
-def _largest_share(chance: float, shares: Sequence[float]) -> float:
-    """Compute the mean of the largest needed share, if each share (largest first) is needed with this chance."""
-    total, none = 0.0, 1.0
-    for share in shares:
-        total += share * chance * none
-        none *= 1 - chance
-    return total
