@@ -66,12 +66,12 @@ def run_sandbox(
         ConfigError: the configuration cannot be used, or the scenes would take too much room.
         LocalError: the scenes cannot be written, or the port is in use.
     """
-    from s2async.sandbox.server import server  # a demo runs it in another process, and does not import it
+    from s2async.sandbox.server import serving  # a demo runs it in another process, and does not import it
 
-    server.check_port(port)
+    serving.check_port(port)
     notice = partial(console.tell, console.standard_error(), quiet=quiet)
     build = partial(make.make_world, items=items, progress=printer(quiet))
-    serve = partial(server.serve, port=port, delay=delay, bandwidth=bandwidth)
+    serve = partial(serving.serve, port=port, delay=delay, bandwidth=bandwidth)
     if fields is not None and (config or areas):
         raise ConfigError("--fields generates areas: it excludes CONFIG and --areas")
     if config is None:
@@ -84,7 +84,7 @@ def run_sandbox(
             world = build(folder or make.default_folder())
 
         def ready(origin: str) -> None:
-            server.announce(origin)
+            serving.announce(origin)
             if not quiet:
                 click.echo(f"for a configuration:\n{lines_for(origin, {SCL: SCL, VISUAL: VISUAL})}", err=True)
 

@@ -539,7 +539,7 @@ def test_a_second_server_gives_the_same_etags(sandbox: Sandbox, world: Path) -> 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_quietly_even_with_a_request_open(world: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "s2async.sandbox.server.server", "--folder", str(world)]
+    command = [sys.executable, "-m", "s2async.sandbox.server.serving", "--folder", str(world)]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:

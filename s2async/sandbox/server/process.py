@@ -122,8 +122,9 @@ def start(
     Raises:
         LocalError: The server did not start; the text says why.
     """
-    command = [sys.executable, "-m", "s2async.sandbox.server.server", "--folder", str(folder), "--port", str(port)]
-    command += ["--delay", str(delay)] + ([] if bandwidth is None else ["--bandwidth", str(bandwidth)])
+    command = [sys.executable, "-m", "s2async.sandbox.server.serving"]
+    command += ["--folder", str(folder), "--port", str(port), "--delay", str(delay)]
+    command += [] if bandwidth is None else ["--bandwidth", str(bandwidth)]
     command += ["--per-client"] if per_client else []
     command += ["--forbidden"] if forbidden else []
     with tempfile.TemporaryFile() as errors:
