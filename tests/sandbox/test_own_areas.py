@@ -19,7 +19,7 @@ from s2async.catalog.items import to_scene
 from s2async.catalog.providers import KNOWN
 from s2async.errors import AreaError, ConfigError
 from s2async.models import Scene
-from s2async.sandbox.world import make
+from s2async.sandbox.world import wish as wishes
 from s2async.sandbox.world.assets import ASSETS
 from s2async.sandbox.world.fields import Plane
 from s2async.sandbox.world.make import World, make_world
@@ -133,7 +133,7 @@ def test_little_room_is_taken_for_files_as_long_as_real_ones(world: World) -> No
 def test_scenes_of_too_many_areas_are_refused_before_any_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(make, "MOST", 1_000_000)
+    monkeypatch.setattr(wishes, "MOST", 1_000_000)
     with pytest.raises(
         AreaError, match=r"2 areas in \d grid squares would take about [\d.]+ MB, .*1\.0 MB at most; give it"
     ):
@@ -150,13 +150,13 @@ def test_a_period_without_a_pass_is_told(tmp_path: Path) -> None:
 def test_less_room_means_fewer_skies_not_fewer_dates() -> None:
     fields = [field for _, field in FIELDS]
     squares = squares_of(fields)
-    near = {square.name: {TILE: square.tiles_near(fields, make.NEAR)} for square in squares}
+    near = {square.name: {TILE: square.tiles_near(fields, wishes.NEAR)} for square in squares}
     plane = Plane(longitude=12.0, latitude=48.0)
-    wish = make.Wish(polygons=fields, assets=["scl", "visual"], period=(date(2024, 1, 1), date(2024, 12, 31)))
-    every, room = make._records(wish, squares, near, plane)
+    wish = wishes.Wish(polygons=fields, assets=["scl", "visual"], period=(date(2024, 1, 1), date(2024, 12, 31)))
+    every, room = wishes.listing(wish, squares, near, plane)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(make, "MOST", room - 1)
-        some, less = make._records(wish, squares, near, plane)
+        patch.setattr(wishes, "MOST", room - 1)
+        some, less = wishes.listing(wish, squares, near, plane)
     assert less < room
     year, fewer = [record.take for record in every], [record.take for record in some]
     assert len({take.time.date() for take in fewer}) == len({take.time.date() for take in year})
@@ -165,9 +165,9 @@ def test_less_room_means_fewer_skies_not_fewer_dates() -> None:
 
 def test_a_world_can_be_of_some_squares_and_skies_only() -> None:
     field = shapely.box(13.4, 52.4, 13.42, 52.42)
-    wish = make.Wish(polygons=[field], assets=["scl"], only=["33UUU"], covers=(0.0, 0.22))
+    wish = wishes.Wish(polygons=[field], assets=["scl"], only=["33UUU"], covers=(0.0, 0.22))
     assert [square.name for square in wish.squares] == ["33UUU"]
     assert len(squares_of([field])) > 1
-    skies = {record.take.look.sky for record in make.records_of(wish)}
+    skies = {record.take.look.sky for record in wishes.records_of(wish)}
     assert {sky.cover for sky in skies} == {0.0, 0.22}
     assert {sky.edge for sky in skies} == {None}

@@ -35,10 +35,11 @@ from s2async.models import Scene
 from s2async.sandbox.world import make as worlds
 from s2async.sandbox.world import swaths
 from s2async.sandbox.world.fields import Plane
-from s2async.sandbox.world.make import Wish, World, make_world
+from s2async.sandbox.world.make import World, make_world
 from s2async.sandbox.world.parks import PARKS
 from s2async.sandbox.world.sky import Sky
 from s2async.sandbox.world.squares import TILES, Square, squares_of
+from s2async.sandbox.world.wish import FORMAT, Wish
 
 AREAS = {name: shapely.Polygon(shapely.get_coordinates(shapely.from_wkt(wkt))) for name, wkt in PARKS}
 SQUARES = {square.name: square for square in squares_of([*AREAS.values()])}
@@ -410,7 +411,7 @@ def test_a_world_is_made_once_and_always_the_same_whatever_was_in_its_folder(tmp
     for name in ("looks/half.npy", "cogs/33/half.tif", "items.jsonl"):
         (half / name).write_text("half")
     another = Wish(polygons=[AREAS["Tiergarten"]], items=1).key
-    (half / "world.json").write_text(json.dumps({"format": worlds.FORMAT, "key": another, "items": 2}))
+    (half / "world.json").write_text(json.dumps({"format": FORMAT, "key": another, "items": 2}))
     assert worlds._made(half, another)
     make_world(half, areas=TIERGARTEN, items=2)
     names = contents(first.folder)
@@ -495,7 +496,7 @@ def test_who_comes_second_waits_and_finds_the_world_made(tmp_path: Path) -> None
             )
             assert waiting.wait(20)
             key = Wish(polygons=[AREAS["Tiergarten"]], items=1, seed=3).key
-            (tmp_path / "world.json").write_text(json.dumps({"format": worlds.FORMAT, "key": key, "items": 77}))
+            (tmp_path / "world.json").write_text(json.dumps({"format": FORMAT, "key": key, "items": 77}))
         assert second.result(20) == World(tmp_path, 77)
 
 

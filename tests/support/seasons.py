@@ -20,8 +20,9 @@ from s2async.models import Scene
 from s2async.sandbox.truth.ground import Truth
 from s2async.sandbox.world.archives import COLLECTIONS
 from s2async.sandbox.world.assets import Scaling
-from s2async.sandbox.world.make import Wish, World, make_world
+from s2async.sandbox.world.make import World, make_world
 from s2async.sandbox.world.squares import squares_of
+from s2async.sandbox.world.wish import Wish
 
 FIELDS: Final = {
     "wide": shapely.box(10.302, 48.320, 10.322, 48.334),

@@ -24,7 +24,7 @@ from s2async.sandbox.server.server import Server
 from s2async.sandbox.server.stac import Catalog
 
 WORLD_FORMAT: Final = 1
-"""Of a world's folder; `world.make.FORMAT` is the same."""
+"""Of a world's folder; `world.wish.FORMAT` is the same."""
 _STDIN: Final = 0
 
 

@@ -10,12 +10,12 @@ from s2async.sandbox.world.archives import Record
 from s2async.sandbox.world.assets import ASSETS
 from s2async.sandbox.world.fields import Floats, Ground
 from s2async.sandbox.world.land import Land
-from s2async.sandbox.world.make import Wish, plane_of, records_of
 from s2async.sandbox.world.passes import Look
 from s2async.sandbox.world.render import window
 from s2async.sandbox.world.sky import Skies, enlarged
 from s2async.sandbox.world.squares import EXTENT, Square, squares_of
 from s2async.sandbox.world.views import View, Window
+from s2async.sandbox.world.wish import Wish, plane_of, records_of
 
 
 class Truth:
