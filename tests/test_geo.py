@@ -8,7 +8,7 @@ import shapely
 
 from s2async import geo
 from s2async.areas import loader
-from s2async.config.model import InlineArea
+from s2async.config.sections import InlineArea
 from s2async.models import Area
 from s2async.sandbox.world.parks import PARKS
 

@@ -33,7 +33,8 @@ from s2async.areas.placing import Placed, place
 from s2async.areas.readers import READERS, read_file
 from s2async.areas.seasons import Seasons, clash_words, overlap, read_seasons
 from s2async.areas.table import ReadOptions, Table
-from s2async.config.model import Config, InlineArea
+from s2async.config.model import Config
+from s2async.config.sections import InlineArea
 from s2async.config.types import Invalid
 from s2async.errors import AreaError, PlaceWarning
 from s2async.geo import area_km2

@@ -9,7 +9,8 @@ from typing import Final
 
 from s2async.areas.edits import season_words
 from s2async.catalog.periods import LAUNCH
-from s2async.config.model import Config, CustomCatalog
+from s2async.config.model import Config
+from s2async.config.sections import CustomCatalog
 from s2async.state.records import Unheld
 
 SHOWN: Final = 10

@@ -21,7 +21,8 @@ from s2async.catalog.periods import LAUNCH
 from s2async.catalog.providers import KNOWN
 from s2async.cli import console
 from s2async.config import toml as toml_files
-from s2async.config.model import FORMER_NAMES, Config
+from s2async.config.model import Config
+from s2async.config.sections import FORMER_NAMES
 from s2async.config.types import Period
 from s2async.errors import ConfigError, LocalError
 from s2async.sandbox.settings import toml

@@ -2,7 +2,8 @@
 
 A configuration is valid as a whole or not at all. Whatever is wrong is reported before the first request, in one
 line: where, what, and what to do. Nothing is guessed: text is not converted to a number, nor ``true`` to 1, and an
-unknown key is an error that names the nearest known one.
+unknown key is an error that names the nearest known one. The tables of the file are in
+:mod:`s2async.config.sections`; here is the whole, and what follows from it.
 """
 
 from __future__ import annotations
@@ -13,105 +14,40 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PrivateAttr,
-    Tag,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Discriminator, Field, PrivateAttr, Tag, ValidationError, model_validator
 from yarl import URL
 
 from s2async.catalog.periods import why_empty
-from s2async.catalog.providers import COPERNICUS, KNOWN, Catalog, custom
-from s2async.clouds import scl
+from s2async.catalog.providers import Catalog
 from s2async.clouds.rule import CloudRule
 from s2async.clouds.scl import SclRule
 from s2async.config import headers, toml
-from s2async.config.headers import Headers
 from s2async.config.messages import Misplaced, error_message
-from s2async.config.toml import TomlFile
-from s2async.config.types import (
-    Address,
-    AssetKeys,
-    AssetNames,
-    Buckets,
-    CatalogName,
-    Classes,
-    Columns,
-    Day,
-    FilePath,
-    Interval,
-    Invalid,
-    Memory,
-    Origins,
-    Percent,
-    Period,
-    Seconds,
-    Size,
-    Text,
-    listed,
-    normal_origin,
-    parse_period,
+from s2async.config.sections import (
+    FORMER_NAMES,
+    TABLE,
+    VALUES_TABLE,
+    Clouds,
+    CustomCatalog,
+    InlineArea,
+    Network,
+    Output,
+    Run,
+    Search,
+    Section,
+    Values,
 )
-from s2async.config.values import BandKeys, FormulaText, IndexName, OwnName, Statistics, fault, wanted
+from s2async.config.toml import TomlFile
+from s2async.config.types import Columns, FilePath, Invalid, Text, normal_origin
+from s2async.config.values import fault, wanted
 from s2async.errors import ConfigError
 from s2async.files import check_names
-from s2async.models import Order, Selection
+from s2async.models import Selection
 from s2async.net.settings import ClientSettings
-from s2async.reflectance.decision import Convention
 from s2async.text import one_line
-from s2async.zonal.wanted import Wanted, Weights
-
-# ---- sections ---------------------------------------------------------------------------------------------
-
-
-class Section(BaseModel):
-    """A table of the configuration: frozen, strict, and without unknown keys."""
-
-    # use_attribute_docstrings is off: pydantic would parse this source again, a third of the import time
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class InlineArea(Section):
-    """One ``[[areas]]`` table."""
-
-    name: Text = Field(examples=["Tiergarten"])
-    """Name of the area, for its folder and in tables."""
-    wkt: Text = Field(examples=["POLYGON ((lon lat, ...))"])
-    """POLYGON or MULTIPOLYGON, in degrees (lon lat) or in ``crs``; with ``buffer``, points and lines, too."""
-    valid_from: Day | None = Field(default=None, examples=["2024-04-01"])
-    """First day of its season, UTC. If unset, the season has no beginning."""
-    valid_to: Day | None = Field(default=None, examples=["2024-09-30"])
-    """Last day of its season, UTC. If unset, the season has no end."""
-
-
-class CustomCatalog(Section):
-    """A STAC API that s2async does not know by name."""
-
-    url: Address = Field(examples=["https://stac.example.org/v1"])
-    """Root of the API; must be https unless ``[network] origins`` lists its origin."""
-    collection: Text = Field(examples=["sentinel-2-l2a"])
-    """Id of a collection of Sentinel-2 L2A scenes."""
-    assets: AssetNames = {scl.ASSET: scl.ASSET}
-    """Maps our asset keys to those of the items; keys that are not listed are the same."""
-    attribution: Text = COPERNICUS
-    """Source of the pixels, for the tags of the crops; ``{year}`` stands for the year of sensing."""
-    buckets: Buckets = {}
-    """S3 buckets that are public over http(s), with their URL; hrefs ``s3://<bucket>/...`` are read from there."""
-    offsets: Literal["earth-search", "esa", "none"] | None = None
-    """What the files do with the offset of processing baseline 04.00 and later: subtract it, as Earth Search does,
-    keep it, as ESA does, or never have one. If unset, the bucket of each href tells, where it is a known one."""
-
-
-def _catalog_kind(value: Any) -> str:
-    return "table" if isinstance(value, dict | CustomCatalog) else "name"
+from s2async.zonal.wanted import Wanted
 
 
 def _areas_kind(value: Any) -> str:
@@ -122,162 +58,6 @@ def _area_tables(value: Any) -> Any:
     if isinstance(value, dict):
         raise ValueError("must be a file or several tables; write [[areas]] with double brackets")
     return tuple(value)
-
-
-class Search(Section):
-    """Which scenes to search for."""
-
-    catalog: Annotated[
-        Annotated[CatalogName, Tag("name")] | Annotated[CustomCatalog, Tag("table")], Discriminator(_catalog_kind)
-    ] = "earth-search"
-    """Name of a known catalogue, or a table ``{ url, collection, assets, buckets, offsets }``."""
-    datetime: Interval = "2022-01-01/2022-12-31"
-    """Period in UTC; both days are included, and ``..`` leaves an end open."""
-    max_scene_cloud: Percent = 80
-    """Maximum cloud cover of a whole scene, in per cent; scenes without a value are kept."""
-    reprocessed: Literal["newest", "all"] = "newest"
-    """Which items of a scene count if it was processed several times: the newest, or all."""
-    overlaps: Literal["all", "one"] | None = Field(default=None, examples=["one"])
-    """Which items count where several show an area in one overpass: all, or the best one. If unset, all, or with
-    ``[values]`` the best one."""
-    order: Order | None = None
-    """Which scenes come first, quarter by quarter; if not set, those that a search returns first."""
-
-    @property
-    def period(self) -> Period:
-        """The period of ``datetime``."""
-        return parse_period(self.datetime)
-
-    def resolve(self) -> Catalog:
-        """Return the catalogue: a known one, or that of the table."""
-        if isinstance(self.catalog, str):
-            return KNOWN[self.catalog]
-        table = self.catalog
-        offsets = Convention(table.offsets) if table.offsets else None
-        return custom(table.url, table.collection, table.assets, table.attribution, table.buckets, offsets)
-
-
-class Clouds(Section):
-    """What counts as a clear area."""
-
-    classes: Classes = (1, 3, 8, 9, 10)
-    """SCL classes (1 to 11) that count as cloudy; with an empty list no pixel is cloudy."""
-    max_area_cloud: Percent = 2
-    """Maximum share of cloudy pixels, in per cent of the area's valid pixels."""
-    min_area_valid: Percent = 95
-    """Minimum share of pixels with data, in per cent of the area's pixels."""
-
-
-FORMER_NAMES: Final[Mapping[toml.Key, str]] = {("search", "twins"): "reprocessed"}
-"""Settings that had another name in earlier versions, with their present name; `Config.notices` tells the user."""
-TABLE: Final = "overview.csv"
-"""The table of the saved crops in the output folder; every run overwrites it."""
-VALUES_TABLE: Final = "values.csv"
-"""The table of values in the output folder; every run with ``[values]`` overwrites it."""
-
-
-class Output(Section):
-    """Which crops to write, and where."""
-
-    folder: FilePath = Field(default=Path("data"), validate_default=True)
-    """Output folder; crops are ``<folder>/<area>/<item id>_<asset>.tif``."""
-    assets: AssetKeys = ("visual",)
-    """Asset keys to crop; with an empty list, a run measures cloud cover and saves no crops."""
-    mask: bool = True
-    """True sets pixels outside the polygon to nodata; false keeps the whole rectangle."""
-    quicklook: bool = False
-    """True writes a small PNG beside each crop, ``<item id>_<asset>.png``."""
-    reflectance: Literal["published", "harmonised"] = "published"
-    """Pixels of reflectance bands: as they are in the files, or without the offset of baseline 04.00 and later."""
-
-
-class OwnIndex(Section):
-    """An index of the user's own."""
-
-    name: OwnName = Field(examples=["MY"])
-    """Name of the index in tables."""
-    formula: FormulaText = Field(examples=["(nir - red) / (nir + red + 0.5)"])
-    """Names of bands, numbers, ``+ - * / **`` and brackets."""
-
-
-def _index_kind(value: Any) -> str:
-    return "table" if isinstance(value, dict | OwnIndex) else "name"
-
-
-class Values(Section):
-    """Statistics of bands and indices for every area and date."""
-
-    bands: BandKeys = ()
-    """Keys of reflectance bands, such as ``red``."""
-    indices: Annotated[
-        tuple[
-            Annotated[
-                Annotated[IndexName, Tag("name")] | Annotated[OwnIndex, Tag("table")], Discriminator(_index_kind)
-            ],
-            ...,
-        ],
-        BeforeValidator(listed),
-    ] = ("NDVI",)
-    """Names of Awesome Spectral Indices, or tables ``{ name, formula }``; formulas have STAC's names of bands."""
-    statistics: Statistics = ("mean", "stdev", "median", "p10", "p90", "min", "max")
-    """Statistics of every band and index, beside the counts of pixels; ``p10`` is the tenth percentile."""
-    max_area_cloud: Percent = 80
-    """A date has values up to this share of cloudy pixels, in per cent of the area's valid pixels."""
-    weights: Weights = "centre"
-    """Which pixels count: those whose centre lies in the area, or by ``coverage`` all that it touches, each by the
-    share that the area covers."""
-
-
-class Network(Section):
-    """How to use the network."""
-
-    origins: Origins = ()
-    """Additional origins (``scheme://host[:port]``) that APIs and hrefs may point to; only these may use http."""
-    private_origins: Origins = ()
-    """Like ``origins``, for your own servers: their names may resolve to private addresses."""
-    headers: Headers = {}
-    """Headers of searches, sent to the catalogue only; ``env:NAME`` is the value of an environment variable."""
-    connections: int = Field(default=64, ge=1, le=256)
-    """Maximum concurrent requests to one host, besides up to four searches; a run starts with 8 and adapts."""
-    connect_timeout: Seconds = 10
-    """Seconds allowed for opening a connection."""
-    idle_timeout: Seconds = 30
-    """A request fails after this many seconds without receiving a byte."""
-    total_timeout: Seconds = 300
-    """An attempt at a request fails after this many seconds."""
-    attempts: int = Field(default=5, ge=1, le=20)
-    """Maximum attempts per request."""
-    patience: Seconds = 300
-    """Seconds to wait for a host whose requests all fail, trying it now and then; after that the run ends."""
-
-    @property
-    def listed(self) -> tuple[str, ...]:
-        """All origins that the user lists."""
-        return (*self.origins, *self.private_origins)
-
-
-class Run(Section):
-    """How a run uses this machine."""
-
-    state: FilePath = Field(default=Path("data/state.sqlite"), validate_default=True)
-    """SQLite file with all results; must be on a local disk."""
-    queue: int = Field(default=1000, ge=1, le=1_000_000)
-    """Maximum number of jobs that wait between the search and the workers.
-
-    The jobs of a scene go in together: when they are more, they wait alone."""
-    memory: Memory = 48 << 20
-    """Maximum memory for blocks and pixels: a number of bytes, or a size such as ``48 MiB``. More brings no gain.
-
-    For scenes with many areas, up to half as much again caches blocks that other areas may need. With
-    ``[values]``, as much again holds pixels until their statistics are computed."""
-    reserve: Size = 256 << 20
-    """Disk space to leave free: a number of bytes, or a size such as ``256 MiB``."""
-    verify: bool = False
-    """True also reads image blocks whole and verifies their checksums."""
-    confirm_above: Size = 50 << 30
-    """Bytes above which ``run`` asks first, or needs ``--yes``: a number, or a size such as ``50 GiB``."""
-    log: FilePath | None = Field(default=None, examples=["s2async.log"])
-    """Log file of runs, one JSON object per line; its folder must exist. If unset, no log is written."""
 
 
 class Config(Section):

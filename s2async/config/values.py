@@ -16,7 +16,7 @@ from s2async.text import one_line
 from s2async.zonal.wanted import Variable, Wanted
 
 if TYPE_CHECKING:
-    from s2async.config.model import OwnIndex, Values
+    from s2async.config.sections import OwnIndex, Values
 
 # Formulas and indices are loaded where they are used: most configurations need neither.
 

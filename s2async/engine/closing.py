@@ -8,7 +8,7 @@ from pathlib import Path
 from s2async._version import __version__
 from s2async.alarms import Alarm
 from s2async.catalog import search
-from s2async.config.model import TABLE, VALUES_TABLE
+from s2async.config.sections import TABLE, VALUES_TABLE
 from s2async.engine.context import Context
 from s2async.engine.progress import Summary
 from s2async.export import csv_table

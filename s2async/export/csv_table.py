@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from s2async import files
 from s2async.clouds.shares import bad_pixels
-from s2async.config.model import TABLE
+from s2async.config.sections import TABLE
 from s2async.export.columns import Table, Value, own_columns, own_values, percent
 from s2async.export.encoding import TextFile, iso, utf8
 from s2async.models import Attribute

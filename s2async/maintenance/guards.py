@@ -9,7 +9,8 @@ from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 
 from s2async import files
-from s2async.config.model import TABLE, VALUES_TABLE, Config
+from s2async.config.model import Config
+from s2async.config.sections import TABLE, VALUES_TABLE
 from s2async.errors import ConfigError
 from s2async.maintenance import notes, owners
 from s2async.models import Area

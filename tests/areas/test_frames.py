@@ -20,7 +20,8 @@ from shapely import MultiPolygon, Polygon
 import s2async
 from s2async import api
 from s2async.areas.loader import fingerprint, load, read
-from s2async.config.model import Config, InlineArea
+from s2async.config.model import Config
+from s2async.config.sections import InlineArea
 from s2async.errors import AreaError, PlaceWarning
 from s2async.models import Area, Notice
 from tests.support.fault_server import FaultServer
@@ -286,7 +287,7 @@ def test_proj_fetches_no_grids_when_areas_are_read(server: FaultServer) -> None:
     """Even where the environment wants it to: a run asks no server that the config does not allow."""
     shape = moved(shapely.box(-2, 52, -1.9, 52.1), "EPSG:27700")
     code = (
-        "import sys; from s2async.areas.loader import read; from s2async.config.model import InlineArea;"
+        "import sys; from s2async.areas.loader import read; from s2async.config.sections import InlineArea;"
         "print(*read([InlineArea(name='F', wkt=sys.argv[1])], crs='EPSG:27700'))"
     )
     environment = {**os.environ, "PROJ_NETWORK": "ON", "PROJ_NETWORK_ENDPOINT": server.origin}

@@ -11,7 +11,7 @@ import shapely
 from pyproj import Transformer
 
 from s2async.areas.loader import read
-from s2async.config.model import InlineArea
+from s2async.config.sections import InlineArea
 from s2async.errors import AreaError
 from s2async.geo import area_km2
 from s2async.models import Area, Notice

@@ -24,7 +24,8 @@ from shapely import MultiPolygon, Polygon
 
 from s2async.areas import loader
 from s2async.areas.loader import fingerprint, load, read
-from s2async.config.model import Config, InlineArea
+from s2async.config.model import Config
+from s2async.config.sections import InlineArea
 from s2async.errors import AreaError, ConfigError
 from s2async.geo import area_km2, bounds
 from s2async.models import Area, Notice

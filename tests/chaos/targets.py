@@ -26,7 +26,7 @@ from s2async.catalog.providers import KNOWN
 from s2async.cog import deflate, directories, headers, tiff, tiles
 from s2async.cog.grid import Grid, Window
 from s2async.cog.tiff import Layout, NeedMore
-from s2async.config.model import InlineArea
+from s2async.config.sections import InlineArea
 from s2async.errors import AreaError, CorruptFile, TransientError
 from s2async.models import Scene
 from s2async.net.responses import decode_json

@@ -14,9 +14,10 @@ from pydantic import BaseModel, ValidationError
 from s2async.areas import loader
 from s2async.catalog.providers import KNOWN
 from s2async.clouds.scl import SclRule
-from s2async.config import model as config
+from s2async.config import sections
 from s2async.config.example import EXAMPLE, render, with_areas
-from s2async.config.model import Config, CustomCatalog
+from s2async.config.model import Config
+from s2async.config.sections import CustomCatalog
 from s2async.errors import ConfigError
 from s2async.models import Selection
 from s2async.reflectance.decision import Convention
@@ -254,7 +255,7 @@ def test_defaults_are_the_contract(tmp_path: Path) -> None:
 
 
 def test_the_oracle_knows_the_default_limits_of_clouds() -> None:
-    clouds = config.Clouds()
+    clouds = sections.Clouds()
     limits = (set(clouds.classes), clouds.max_area_cloud, clouds.min_area_valid)
     assert limits == (set(oracle.BAD_CLASSES), oracle.MAX_CLOUD, oracle.MIN_VALID)
 
@@ -381,7 +382,7 @@ def test_example_shows_every_setting_with_a_comment(section: str | None) -> None
     "name", ["Config", "Search", "Clouds", "Output", "Network", "Run", "CustomCatalog", "InlineArea"]
 )
 def test_every_field_says_what_it_means(name: str) -> None:
-    model: type[BaseModel] = getattr(config, name)
+    model: type[BaseModel] = Config if name == "Config" else getattr(sections, name)
     told = field_docstrings(model)
     assert told.keys() == model.model_fields.keys()
     for key, text in told.items():

@@ -12,7 +12,8 @@ import pytest
 
 from s2async.clouds.scl import SclRule
 from s2async.config.example import EXAMPLE
-from s2async.config.model import Config, OwnIndex, Values
+from s2async.config.model import Config
+from s2async.config.sections import OwnIndex, Values
 from s2async.errors import ConfigError
 from s2async.zonal.wanted import Variable
 from tests.support.sections import field_docstrings

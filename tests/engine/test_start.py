@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from s2async.config.model import TABLE, Config
+from s2async.config.model import Config
+from s2async.config.sections import TABLE
 from tests.support import worlds
 from tests.support.worlds import Ran, Stage
 
