@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 from s2async._version import __version__
 
 if TYPE_CHECKING:
-    from s2async.api import CropArray, load_areas, load_config, read, run, run_sync, stream, stream_sync, values
+    from s2async.api.reading import CropArray, read, values
+    from s2async.api.running import run, run_sync, stream, stream_sync
+    from s2async.api.settings import load_areas, load_config
     from s2async.config.model import Config
     from s2async.cube import open_crops as open  # noqa: A004 - as in rasterio and xarray
     from s2async.engine.progress import Summary
@@ -68,7 +70,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "api": "CropArray load_areas load_config read run run_sync stream stream_sync values",
+    "api.reading": "CropArray read values",
+    "api.running": "run run_sync stream stream_sync",
+    "api.settings": "load_areas load_config",
     "config.model": "Config",
     "cube": "open_crops",
     "errors": "ClusterError ConfigError LocalError PlaceWarning RemoteError S2AsyncError StateError StateInUse",

@@ -12,7 +12,8 @@ from affine import Affine
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from s2async.api import ConfigLike, CropArray, check_single, load_config, read, saved_words
+from s2async.api.reading import CropArray, check_single, read, saved_words
+from s2async.api.settings import ConfigLike, load_config
 from s2async.cog.grid import shifted
 from s2async.errors import ConfigError
 from s2async.export.columns import own_columns, own_values

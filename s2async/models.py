@@ -292,7 +292,7 @@ class Lack:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """Which crops count: a clear job needs them, and tables, reports and `api.read` list them.
+    """Which crops count: a clear job needs them, and tables, reports and `s2async.read` list them.
 
     A crop of another mask or format does not count, even if it is on disk.
     """

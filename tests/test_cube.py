@@ -15,7 +15,7 @@ from affine import Affine
 
 import s2async
 from s2async import cube
-from s2async.api import CropArray
+from s2async.api.reading import CropArray
 from s2async.errors import ConfigError
 from tests.support import worlds
 from tests.support.worlds import Stage

@@ -18,7 +18,6 @@ from pyproj import CRS, Transformer
 from shapely import MultiPolygon, Polygon
 
 import s2async
-from s2async import api
 from s2async.areas.loader import fingerprint, load, read
 from s2async.config.model import Config
 from s2async.config.sections import InlineArea
@@ -308,6 +307,6 @@ def test_python_is_warned_of_places_in_doubt_and_of_nothing_else(tmp_path: Path)
         load(Config.of(doubtful))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert api.load_areas({**doubtful, "crs": "EPSG:4326"})
+        assert s2async.load_areas({**doubtful, "crs": "EPSG:4326"})
         file = geojson(tmp_path / "a.geojson", {"Field": FIELD}, "EPSG:25832")
         assert read(file, crs="EPSG:4326"), "a notice, which `on_notice` would hear"

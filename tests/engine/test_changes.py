@@ -19,7 +19,7 @@ import rasterio
 from rasterio.windows import from_bounds
 from shapely import Polygon
 
-from s2async import api
+import s2async
 from s2async.areas import loader as area_files
 from s2async.config.model import Config
 from s2async.engine import cut
@@ -653,7 +653,7 @@ def test_crops_made_before_another_asset_failed_are_kept_and_count(tmp_path: Pat
     first = run(tmp_path, stage, **both)
     assert first.summary.done == {"failed": 4, "saved": 6, "cloudy": 2}
     assert {asset for _, item, asset in index(first) if item == CLEAR} == {"visual"}, "what is there is listed"
-    assert len(list(api.read(first.config, item=CLEAR))) == 4
+    assert len(list(s2async.read(first.config, item=CLEAR))) == 4
     second = run(tmp_path, stage, **both)
     assert {*second.paths} == {f"{CLEAR}/B04.tif"}
     assert second.summary.done == {"saved": 4}

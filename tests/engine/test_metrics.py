@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from s2async import api
+import s2async
 from s2async.cli.main import run_command
 from s2async.engine import metrics_file
 from s2async.engine.metrics import LastRun, Moment, exposition
@@ -207,7 +207,7 @@ def test_the_interface_writes_them_too(tmp_path: Path, stage: Stage, monkeypatch
         if file.exists():
             seen.add(value(read(file.read_text()), "run_active"))
 
-    summary = api.run_sync(path, metrics=file, on_event=look)
+    summary = s2async.run_sync(path, metrics=file, on_event=look)
     values = read(file.read_text())
     assert seen == {1}, "it is there during the run"
     assert value(values, "jobs_total", status="saved", config=str(path)) == summary.done[Status.SAVED]

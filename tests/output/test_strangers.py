@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import rasterio
 
-from s2async import api
+import s2async
 from s2async.errors import LocalError
 from s2async.models import Area, Notice
 from s2async.output import quicklook, strangers
@@ -46,7 +46,7 @@ def crops(ran: Ran) -> list[Path]:
 
 def test_whose_a_file_is(tmp_path: Path, stage: Stage) -> None:
     ran = run(tmp_path, stage)
-    (area,) = api.load_areas(ran.config)
+    (area,) = s2async.load_areas(ran.config)
     path = crops(ran)[0]
     assert strangers.of_crop(path, area.fingerprint, mask=True) == ""
     assert strangers.of_crop(path, area.fingerprint, mask=False) == MASK
@@ -81,7 +81,7 @@ def test_also_by_a_run_that_is_stopped(tmp_path: Path, stage: Stage, monkeypatch
     monkeypatch.setattr(State, "record", full)
     path = worlds.write_config(tmp_path, stage.sandbox, areas=NORTH, output={"mask": False})
     with pytest.raises(LocalError):
-        api.run_sync(path, on_event=events.append)
+        s2async.run_sync(path, on_event=events.append)
     (told,) = [event.text for event in events if isinstance(event, Notice) and event.text.startswith(OVER)]
     assert "of another mask" in told
 
@@ -149,7 +149,7 @@ def test_crops_that_a_killed_run_did_not_record_are_nobodys_news(tmp_path: Path,
 
 def test_the_first_stranger_is_found_and_what_is_recorded_is_not_looked_at(tmp_path: Path, stage: Stage) -> None:
     first = run(tmp_path, stage)
-    (area,) = api.load_areas(first.config)
+    (area,) = s2async.load_areas(first.config)
     other = Area(name="North", polygon=MOVED, fingerprint="0" * 16, folder="North")
     output, paths = first.config.output.folder, crops(first)
 

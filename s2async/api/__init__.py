@@ -1,0 +1,5 @@
+"""s2async from Python: settings and areas, runs and streams, and what they have saved.
+
+Every function takes a configuration as a :class:`~s2async.Config`, as the path of a TOML file, or as a mapping of
+the same shape. The names are those of the package itself, such as ``s2async.run``.
+"""
