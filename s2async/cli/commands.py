@@ -6,7 +6,6 @@ the module that does its work when it is invoked.
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Final
 
@@ -202,43 +201,23 @@ def run(
              s2async run config.toml --executor dask --scheduler tcp://10.0.0.5:8786
     """
     with loading():
-        from s2async.cli.run import run_config
-        from s2async.config.model import Config
-        from s2async.engine import clusters
-        from s2async.engine.limits import RunLimits
-        from s2async.engine.metrics_file import MetricsFile
-        from s2async.text import safe
+        from s2async.cli.run import run_file
 
-    limits = RunLimits(jobs=limit, bytes=max_bytes, seconds=max_time)
-    cluster = clusters.chosen(executor, scheduler, send_crops=send_crops)
-    again = f"s2async run {shlex.quote(str(config))}{' --yes' * yes}"
-    if cluster:
-        again += " --executor dask" + (f" --scheduler {shlex.quote(scheduler)}" if scheduler else "")
-        again += " --send-crops" * send_crops
-    kept = None
-    if metrics:
-        kept = MetricsFile(metrics, str(config.absolute()), lambda text: click.echo(safe(text), err=True))
-    try:
-        settings = Config.load(config)
-        with log.writing(settings, verbose=context.obj["verbose"]):
-            code = run_config(
-                settings,
-                again,
-                cluster=cluster,
-                limits=limits,
-                as_json=as_json,
-                yes=yes,
-                new_state=new_state,
-                metrics=kept,
-                **context.obj,
-            )
-    except BaseException as error:
-        if kept:
-            kept.fail(error)
-        raise
-    if kept:
-        kept.end(code)
-    return code
+    return run_file(
+        config,
+        executor=executor,
+        scheduler=scheduler,
+        send_crops=send_crops,
+        limit=limit,
+        max_bytes=max_bytes,
+        max_time=max_time,
+        as_json=as_json,
+        yes=yes,
+        new_state=new_state,
+        metrics=metrics,
+        log=log,
+        **context.obj,
+    )
 
 
 @cli.command()

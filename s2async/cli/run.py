@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shlex
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
+import click
 from rich.text import Text
 
 from s2async.areas import loader as area_files
 from s2async.cli import consent, console, heartbeat, run_summary
+from s2async.cli.log_options import LogChoice
 from s2async.cli.run_view import RunView
 from s2async.cli.signals import Stop
 from s2async.cli.status import print_json, to_json
 from s2async.config.model import Config
-from s2async.engine import pipeline
+from s2async.engine import clusters, pipeline
 from s2async.engine.clusters import Cluster
 from s2async.engine.limits import NO_LIMITS, RunLimits
 from s2async.engine.metrics_file import MetricsFile
@@ -26,6 +30,74 @@ from s2async.text import safe
 
 NEW_OBJECTS = 20_000
 """New objects between two passes of the garbage collector: with the usual 700 it takes 3 % of a run."""
+
+
+def run_file(
+    path: Path,
+    *,
+    executor: str | None,
+    scheduler: str | None,
+    send_crops: bool,
+    limit: int | None,
+    max_bytes: int | None,
+    max_time: float | None,
+    as_json: bool,
+    yes: bool,
+    new_state: bool,
+    metrics: Path | None,
+    log: LogChoice,
+    verbose: bool,
+    quiet: bool,
+) -> int:
+    """Run the configuration in a file as the command line asks, and return the exit code.
+
+    Args:
+        path: the configuration.
+        executor: where scenes are read: ``local`` or ``dask``; None for the default.
+        scheduler: address of the Dask scheduler; None for the default.
+        send_crops: the workers of the cluster send their crops to this process.
+        limit: maximum number of jobs.
+        max_bytes: bytes received after which nothing new is started.
+        max_time: seconds after which nothing new is started.
+        as_json: print the summary as JSON.
+        yes: do not ask before a large run.
+        new_state: start with a new state if the previous one is missing.
+        metrics: file to write metrics to; None for none.
+        log: what the command line says about the log.
+        verbose: print every outcome.
+        quiet: print failures only.
+    """
+    limits = RunLimits(jobs=limit, bytes=max_bytes, seconds=max_time)
+    cluster = clusters.chosen(executor, scheduler, send_crops=send_crops)
+    again = f"s2async run {shlex.quote(str(path))}{' --yes' * yes}"
+    if cluster:
+        again += " --executor dask" + (f" --scheduler {shlex.quote(scheduler)}" if scheduler else "")
+        again += " --send-crops" * send_crops
+    kept = None
+    if metrics:
+        kept = MetricsFile(metrics, str(path.absolute()), lambda text: click.echo(safe(text), err=True))
+    try:
+        config = Config.load(path)
+        with log.writing(config, verbose=verbose):
+            code = run_config(
+                config,
+                again,
+                cluster=cluster,
+                limits=limits,
+                as_json=as_json,
+                yes=yes,
+                new_state=new_state,
+                verbose=verbose,
+                quiet=quiet,
+                metrics=kept,
+            )
+    except BaseException as error:
+        if kept:
+            kept.fail(error)
+        raise
+    if kept:
+        kept.end(code)
+    return code
 
 
 def run_config(
