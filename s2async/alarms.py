@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from s2async.models import BandEvidence, Cause, Outcome, Scene, Status
+from s2async.causes import Cause
+from s2async.models import BandEvidence, Outcome, Scene, Status
 from s2async.reasons import OUTAGE, SETTINGS, Again, counted
 from s2async.text import listing, origin
 

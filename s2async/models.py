@@ -1,7 +1,7 @@
 """The nouns of the program, as frozen values.
 
-Nothing here does input or output, or knows another module of the package. The order follows the data: areas and
-scenes make jobs, jobs of one scene make a batch, a batch gives outcomes, and events report them.
+Nothing here does input or output. The order follows the data: areas and scenes make jobs, jobs of one scene make a
+batch, and a batch gives outcomes. The module `causes` says why files are not available, `events` what runs report.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from s2async.causes import Cause, Lack, Reason
 
 if TYPE_CHECKING:  # these are types alone: the command status needs no geometry
     from shapely import MultiPolygon, Polygon
@@ -45,65 +47,6 @@ class Status(StrEnum):
     DUPLICATE = "duplicate"
     """The area was measured, and another item of the same overpass counts in its place. Crops of earlier runs may
     be on disk, but do not count. Only with ``overlaps = "one"``."""
-
-
-class Cause(StrEnum):
-    """Why a file is not available: a category of the reasons in words, for counting."""
-
-    NO_ASSET = "no-asset"
-    JPEG2000 = "jpeg2000"
-    FORMAT = "format"
-    ADDRESS = "address"
-    SCHEME = "scheme"
-    ORIGIN = "origin"
-    NOT_THERE = "not-there"
-    DENIED = "denied"
-    REFUSED = "refused"
-    ANSWER = "answer"
-    DAMAGED = "damaged"
-    LAYOUT = "layout"
-    CHANGED = "changed"
-    NETWORK = "network"
-    CRASH = "crash"
-    SMALL = "small"
-    LARGE = "large"
-
-    @property
-    def words(self) -> str:
-        """A short description for people."""
-        return _CAUSES[self]
-
-
-_CAUSES: Final = {
-    Cause.NO_ASSET: "no such asset",
-    Cause.JPEG2000: "only as JPEG 2000",
-    Cause.FORMAT: "not a TIFF",
-    Cause.ADDRESS: "unusable address",
-    Cause.SCHEME: "not public over https",
-    Cause.ORIGIN: "origin not allowed",
-    Cause.NOT_THERE: "not there",
-    Cause.DENIED: "access denied",
-    Cause.REFUSED: "refused",
-    Cause.ANSWER: "odd answer",
-    Cause.DAMAGED: "damaged",
-    Cause.LAYOUT: "unsupported layout",
-    Cause.CHANGED: "changed while it was read",
-    Cause.NETWORK: "no answer from the server",
-    Cause.CRASH: "set aside after a crash",
-    Cause.SMALL: "area too small",
-    Cause.LARGE: "area too large",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why an asset cannot be read."""
-
-    cause: Cause
-    text: str
-    """One line for people."""
-    host: str = ""
-    """For `Cause.ORIGIN`: the origin that the user may list."""
 
 
 Attribute: TypeAlias = str | int | float | bool | date | datetime | None
@@ -266,28 +209,6 @@ class Product:
     """What its pixels, as they were published, show of an offset."""
     stated: float | None = None
     """Offset in reflectance that its source file states; None when it states none."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lack:
-    """An asset that is not available to one job."""
-
-    asset: str
-    cause: Cause
-    text: str
-    """The reason, in one line."""
-    host: str = ""
-    """Origin of the file's server, or the one that is not allowed; the empty string when no server was asked."""
-    missing: bool = True
-    """The file does not exist. Otherwise it may exist, but could not be read."""
-    transient: bool = False
-    """When it is not missing: the next run should try again."""
-    known: bool = False
-    """It is recorded in the state already."""
-    again: bool = False
-    """When it is known: it is time to request it again."""
-    alone: bool = False
-    """When it is known: its server returned other files at that time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -476,72 +397,3 @@ class Traffic:
     requests: int
     bytes: int
     """Body bytes as they were transferred (compressed, where the body was)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Estimate:
-    """A catalogue's count of items that is higher than the number it returns.
-
-    A second search, with a different page size, returned the same items.
-    """
-
-    counted: int
-    """The catalogue's count."""
-    ids: str
-    """Hash of the items that were returned."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SearchReport:
-    """How one search ended, for one group of neighbouring areas and one span of time."""
-
-    label: str
-    """Areas and span, for people."""
-    key: str
-    """Identifies the same search in a later run."""
-    complete: bool
-    """True only when paging ended normally."""
-    items: int
-    """Number of distinct items that the search returned."""
-    reason: str = ""
-    """Why it is not complete, in one line."""
-    estimate: Estimate | None = None
-    """Set when the catalogue counts more items than it returns even though the search is complete."""
-
-
-# ---- events: facts that a run reports while it goes on ----------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobsFound:
-    """Jobs entered the queue."""
-
-    jobs: int
-    resumed: bool
-    """True when they were open from an earlier run."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class JobDone:
-    """A job's outcome has been recorded."""
-
-    outcome: Outcome
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SearchDone:
-    """A search ended, complete or not."""
-
-    report: SearchReport
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Notice:
-    """A line that a person should read."""
-
-    text: str
-    grave: bool = False
-    """Results may be wrong: shown even where only failures are shown."""
-
-
-Event = JobsFound | JobDone | SearchDone | Notice

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from s2async.causes import Cause, Lack
 from s2async.errors import (
     AccessDenied,
     BadAnswer,
@@ -18,7 +19,6 @@ from s2async.errors import (
     RemoteError,
     UnsupportedLayout,
 )
-from s2async.models import Cause, Lack
 
 SETTINGS: Final = frozenset(
     {Cause.NO_ASSET, Cause.JPEG2000, Cause.FORMAT, Cause.ADDRESS, Cause.SCHEME, Cause.ORIGIN}

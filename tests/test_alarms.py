@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from s2async.alarms import Servers, asset_alarm, state_alarm
-from s2async.models import Cause, Job, Lack, Outcome, Scene, Status
+from s2async.causes import Cause, Lack
+from s2async.models import Job, Outcome, Scene, Status
 from s2async.reasons import Again
 from tests.support.states import CLEAR, CLOUDS, A, B, C, lack, make_product, make_scene
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from s2async import reasons
+from s2async.causes import Cause
 from s2async.errors import (
     AccessDenied,
     BadAnswer,
@@ -15,7 +16,6 @@ from s2async.errors import (
     TransientError,
     UnsupportedLayout,
 )
-from s2async.models import Cause
 from tests.support.states import lack
 
 

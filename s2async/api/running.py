@@ -25,7 +25,8 @@ from s2async.engine.limits import RunLimits
 from s2async.engine.metrics_file import MetricsFile
 from s2async.engine.progress import Progress, Summary
 from s2async.errors import ConfigError
-from s2async.models import Area, Event, JobDone, Notice, Outcome
+from s2async.events import Event, JobDone, Notice
+from s2async.models import Area, Outcome
 
 
 async def run(

@@ -14,7 +14,7 @@ from pyproj.exceptions import ProjError
 
 from s2async.areas.datums import LONLAT, SAME, Accuracy, Coordinates, Trust, Way, apart
 from s2async.errors import AreaError
-from s2async.models import Notice
+from s2async.events import Notice
 from s2async.text import one_line
 
 STRAY: Final = 15.0

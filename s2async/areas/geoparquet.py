@@ -18,7 +18,7 @@ from s2async.areas.seasons import season_columns
 from s2async.areas.table import ReadOptions, Table
 from s2async.areas.text_files import column_notices
 from s2async.errors import AreaError
-from s2async.models import Notice
+from s2async.events import Notice
 from s2async.text import one_line
 
 BATCH: Final = 2_000

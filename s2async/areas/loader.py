@@ -37,8 +37,9 @@ from s2async.config.model import Config
 from s2async.config.sections import InlineArea
 from s2async.config.types import Invalid
 from s2async.errors import AreaError, PlaceWarning
+from s2async.events import Notice
 from s2async.geo import area_km2
-from s2async.models import Area, Attribute, Notice
+from s2async.models import Area, Attribute
 from s2async.text import one_line
 
 __all__ = ["NAMED", "READERS", "Loaded", "examine", "fingerprint", "folder_name", "folder_names", "load", "read"]

@@ -15,7 +15,7 @@ from s2async.areas.frames import Frame
 from s2async.areas.repair import repair
 from s2async.areas.table import Table
 from s2async.errors import AreaError
-from s2async.models import Notice
+from s2async.events import Notice
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from s2async.models import Notice
+from s2async.events import Notice
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from s2async.errors import AreaError
-from s2async.models import Notice
+from s2async.events import Notice
 from s2async.text import one_line
 
 _MARKS: Final = (  # of UTF-32 first: that of UTF-16 is its beginning

@@ -8,8 +8,9 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
+from s2async.causes import Cause, Reason
 from s2async.clouds import scl
-from s2async.models import Asset, Cause, Reason
+from s2async.models import Asset
 from s2async.reflectance.decision import is_reflectance
 from s2async.text import listing, origin
 

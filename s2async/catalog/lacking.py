@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 
 from s2async.alarms import advice, named
-from s2async.models import Cause, Scene
+from s2async.causes import Cause
+from s2async.models import Scene
 from s2async.reasons import counted
 
 

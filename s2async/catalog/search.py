@@ -26,8 +26,9 @@ from s2async.catalog.periods import LAUNCH, spans
 from s2async.catalog.planning import Matcher, parts_of, seasons, shared, within
 from s2async.catalog.providers import Catalog
 from s2async.errors import BadAnswer, RemoteError, TransientError
+from s2async.events import Estimate, SearchReport
 from s2async.log import context, log
-from s2async.models import DEFAULT_MEASURED, Area, Estimate, Scene, SearchReport
+from s2async.models import DEFAULT_MEASURED, Area, Scene
 from s2async.text import excerpt, origin
 
 __all__ = ["LAUNCH", "Fetch", "Matcher", "Request", "Search", "plan", "run_search", "spans"]

@@ -10,7 +10,8 @@ from s2async.check.findings import Checked, Finding, Verdict, judged, not_tried,
 from s2async.config.model import Config
 from s2async.engine import start
 from s2async.errors import ConfigError, LocalError, S2AsyncError
-from s2async.models import Area, Notice
+from s2async.events import Notice
+from s2async.models import Area
 from s2async.net.client import Meter
 from s2async.text import one_line
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from s2async.models import Notice
+from s2async.events import Notice
 from s2async.text import safe
 
 

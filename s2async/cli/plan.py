@@ -14,8 +14,8 @@ from s2async.cli import console, plan_tables
 from s2async.cli.log_options import LogChoice
 from s2async.config.model import Config
 from s2async.engine import pipeline
+from s2async.events import Event, Notice
 from s2async.maintenance import guards, notes, owners
-from s2async.models import Event, Notice
 from s2async.plan.survey import survey
 
 

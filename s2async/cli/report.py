@@ -13,8 +13,9 @@ from s2async.cli import outdated
 from s2async.cli.log_options import LogChoice
 from s2async.config.model import Config
 from s2async.errors import AreaError, ConfigError
+from s2async.events import Notice
 from s2async.maintenance.guards import check_target, opened
-from s2async.models import Area, Notice
+from s2async.models import Area
 from s2async.text import safe, size
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from s2async.areas import loader as area_files
+from s2async.causes import Cause
 from s2async.cli import hints, status_tables
 from s2async.cli.console import facts
 from s2async.cli.status import values
@@ -18,7 +19,7 @@ from s2async.config.model import Config
 from s2async.engine.limits import LimitName
 from s2async.engine.progress import Summary
 from s2async.geo import area_km2, bounds
-from s2async.models import Area, Cause, Status
+from s2async.models import Area, Status
 from s2async.state.reader import Ledger
 from s2async.text import degrees, duration, safe, size, surface
 

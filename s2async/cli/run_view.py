@@ -15,7 +15,8 @@ from rich.text import Text
 
 from s2async.cli.console import tell
 from s2async.engine.progress import Progress
-from s2async.models import Event, JobDone, Notice, SearchDone, Status
+from s2async.events import Event, JobDone, Notice, SearchDone
+from s2async.models import Status
 from s2async.text import duration, safe, size
 
 LINE_EVERY = 10.0

@@ -15,11 +15,13 @@ from rich.text import Text
 
 from s2async.areas.edits import named_season
 from s2async.areas.faults import Changes, listed
+from s2async.causes import Cause
 from s2async.cli import hints
 from s2async.cli.console import table
 from s2async.cli.status import unheld, values
 from s2async.config.model import Config
-from s2async.models import Cause, SearchReport, Status, Traffic, Use
+from s2async.events import SearchReport
+from s2async.models import Status, Traffic, Use
 from s2async.reasons import counted
 from s2async.state.reader import Ledger
 from s2async.state.records import OPEN, AreaCounts, Counts, Doubt, Problem, Unheld, ValueTotals

@@ -16,7 +16,8 @@ from s2async.engine.limits import RunLimits
 from s2async.engine.progress import Progress
 from s2async.engine.state_thread import StateThread
 from s2async.errors import HostParked
-from s2async.models import Area, Event, Notice, SearchReport
+from s2async.events import Event, Notice, SearchReport
+from s2async.models import Area
 from s2async.state.writer import State
 
 P = ParamSpec("P")

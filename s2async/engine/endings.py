@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from s2async import reasons
 from s2async.catalog.assets import NO_ASSET
+from s2async.causes import Cause, Lack
 from s2async.clouds import scl
 from s2async.clouds.rule import CloudRule
 from s2async.errors import NotAllowed, RemoteError
-from s2async.models import Asset, Batch, Cause, CloudMeasure, Job, Lack, Outcome, Product, Status
+from s2async.models import Asset, Batch, CloudMeasure, Job, Outcome, Product, Status
 from s2async.text import origin
 from s2async.zonal.wanted import VALUES, AreaValues, Variable, Wanted
 

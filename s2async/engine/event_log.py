@@ -12,8 +12,9 @@ from s2async._version import __version__
 from s2async.config.model import Config
 from s2async.engine.limits import RunLimits
 from s2async.engine.progress import Progress
+from s2async.events import Event, JobDone, JobsFound, Notice
 from s2async.log import log
-from s2async.models import Area, Event, JobDone, JobsFound, Notice, Outcome, Status
+from s2async.models import Area, Outcome, Status
 
 _log: Final = logging.getLogger("s2async.engine")
 _LIBRARIES: Final = ("aiohttp", "numpy", "pyproj", "rasterio", "shapely")

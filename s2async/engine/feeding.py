@@ -19,7 +19,8 @@ from s2async.engine import ordering
 from s2async.engine.context import Context
 from s2async.engine.job_queue import by_area, scene_of
 from s2async.engine.time_left import Coverage
-from s2async.models import Job, JobsFound, Notice, Scene, SearchDone
+from s2async.events import JobsFound, Notice, SearchDone
+from s2async.models import Job, Scene
 from s2async.net.client import Transport
 
 STATE_PAGE: Final = 500

@@ -29,9 +29,10 @@ from s2async.engine.recording import Recorder
 from s2async.engine.start import check
 from s2async.engine.tools import Settings, ToolSettings
 from s2async.errors import ConfigError, LocalError
+from s2async.events import Event, Notice
 from s2async.masks import store
 from s2async.masks.store import Plans
-from s2async.models import LONGEST_BATCH, Area, Event, Notice
+from s2async.models import LONGEST_BATCH, Area
 from s2async.output.strangers import Replaced
 from s2async.state.writer import State
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Protocol
 
 from s2async.alarms import Alarm
+from s2async.causes import Cause
 from s2async.engine.limits import LimitName
 from s2async.engine.time_left import Outlook, TimeLeft
-from s2async.models import Cause, Job, Outcome, Scene, SearchReport, Status
+from s2async.events import SearchReport
+from s2async.models import Job, Outcome, Scene, Status
 from s2async.net.accounting import Meter
 from s2async.state.records import Unheld
 

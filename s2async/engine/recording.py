@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 from s2async.catalog.reprocessing import LONGEST_DATATAKE
+from s2async.causes import Cause
 from s2async.engine import worker
 from s2async.engine.context import Context
 from s2async.engine.crash_marker import Left
@@ -19,7 +20,8 @@ from s2async.engine.executor import Executor
 from s2async.engine.job_queue import batches
 from s2async.engine.state_thread import to_the_end
 from s2async.errors import HostParked, S2AsyncError
-from s2async.models import Batch, BatchResult, Cause, Job, JobDone, JobsFound, Outcome, Scene, Status
+from s2async.events import JobDone, JobsFound
+from s2async.models import Batch, BatchResult, Job, Outcome, Scene, Status
 from s2async.net.limiter import TURN
 from s2async.reflectance.decision import is_reflectance
 from s2async.state.records import OPEN

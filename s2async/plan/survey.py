@@ -20,8 +20,9 @@ from s2async.catalog.yields import Yield
 from s2async.clouds.rule import CloudRule
 from s2async.config.model import Config
 from s2async.errors import RemoteError
+from s2async.events import Event, Notice, SearchDone, SearchReport
 from s2async.maintenance.guards import opened
-from s2async.models import Area, Event, Notice, Scene, SearchDone, SearchReport, Status
+from s2async.models import Area, Scene, Status
 from s2async.net.client import Meter, open_client
 from s2async.plan.costs import Experience, chance_of_values
 from s2async.plan.forecast import Known, Plan, Planner

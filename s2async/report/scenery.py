@@ -18,6 +18,7 @@ import numpy as np
 from shapely.geometry.base import BaseGeometry
 
 from s2async import files
+from s2async.causes import Cause
 from s2async.cog import reader as raster
 from s2async.cog import source as sources
 from s2async.cog.grid import Cutout, Window
@@ -27,7 +28,7 @@ from s2async.cog.source import Source
 from s2async.config.model import Config
 from s2async.errors import CorruptFile, RemoteError, TransientError, UnsupportedLayout
 from s2async.geo import bounds
-from s2async.models import Area, Asset, Cause, Traffic, Use
+from s2async.models import Area, Asset, Traffic, Use
 from s2async.net.client import Meter, Transport, open_client
 from s2async.output import quicklook
 from s2async.reasons import cause_of

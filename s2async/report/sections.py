@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from s2async.models import SearchReport, Status
+from s2async.events import SearchReport
+from s2async.models import Status
 from s2async.report import charts, scene_pairs
 from s2async.report.area_section import AreaSection
 from s2async.report.data import CELL, ORDER, Saving, Scatter

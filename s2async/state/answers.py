@@ -8,18 +8,8 @@ from dataclasses import replace
 
 from s2async import reasons
 from s2async.catalog.facts import Conventions, facts
-from s2async.models import (
-    BandEvidence,
-    BatchResult,
-    Cause,
-    FileFact,
-    Job,
-    Lack,
-    Outcome,
-    Product,
-    Selection,
-    Status,
-)
+from s2async.causes import Cause, Lack
+from s2async.models import BandEvidence, BatchResult, FileFact, Job, Outcome, Product, Selection, Status
 from s2async.reflectance.decision import decide, is_reflectance
 from s2async.reflectance.evidence import Evidence
 from s2async.state import jobs, measures, reader_sql, statuses, values

@@ -10,7 +10,8 @@ from itertools import groupby
 from typing import Protocol
 
 from s2async.catalog.reprocessing import LONGEST_DATATAKE, TOLERANCE_SECONDS, are_editions, processing_order
-from s2async.models import Area, Cause, Job, Lack, Scene, Selection, Status
+from s2async.causes import Cause, Lack
+from s2async.models import Area, Job, Scene, Selection, Status
 from s2async.state import jobs, measures, packed, reader_sql, values
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection

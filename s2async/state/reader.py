@@ -17,7 +17,8 @@ from s2async import files
 from s2async.areas.edits import Place
 from s2async.areas.faults import Changes
 from s2async.areas.folders import parking, season, span
-from s2async.models import Area, Attribute, CloudMeasure, Estimate, Scene, Selection
+from s2async.events import Estimate
+from s2async.models import Area, Attribute, CloudMeasure, Scene, Selection
 from s2async.state import database, packed, serialization
 from s2async.state import reader_sql as sql
 from s2async.state.records import (

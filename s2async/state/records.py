@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from s2async.models import Attribute, Cause, CloudMeasure, Numbers, Status
+from s2async.causes import Cause
+from s2async.models import Attribute, CloudMeasure, Numbers, Status
 
 if TYPE_CHECKING:  # records are pure: they hold paths that others use
     from pathlib import Path

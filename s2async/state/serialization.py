@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from s2async.areas.faults import Changes, Remark
 from s2async.areas.folders import season, span
 from s2async.areas.seasons import FIRST, LAST
+from s2async.causes import Cause, Lack, Reason
 from s2async.clouds import scl
-from s2async.models import Area, Asset, Attribute, Cause, CloudMeasure, Lack, Numbers, Reason, Scene, Selection
+from s2async.models import Area, Asset, Attribute, CloudMeasure, Numbers, Scene, Selection
 from s2async.reasons import is_due
 from s2async.reflectance.decision import Basis
 from s2async.state.packed import measure_at

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2async import reasons
+from s2async.causes import Lack
 from s2async.clouds.rule import VERDICTS
-from s2async.models import DEFAULT_RULE, Lack, Selection, Status
+from s2async.models import DEFAULT_RULE, Selection, Status
 from s2async.state import jobs, packed
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection

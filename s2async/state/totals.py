@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from s2async.alarms import ENOUGH, Alarm, asset_alarm, is_most, state_alarm
 from s2async.areas.folders import FIRST, LAST, season
+from s2async.causes import Cause
 from s2async.clouds.rule import CloudRule
-from s2async.models import Cause, SearchReport, Selection, Status, Traffic, Use
+from s2async.events import SearchReport
+from s2async.models import Selection, Status, Traffic, Use
 from s2async.reasons import SETTINGS, Again
 from s2async.state import totals_sql as sql
 from s2async.state.database import Connection, StateFile

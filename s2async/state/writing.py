@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Self
 from s2async.areas.faults import Changes
 from s2async.catalog.facts import Conventions
 from s2async.errors import LocalError
-from s2async.models import Area, Scene, SearchReport, Traffic
+from s2async.events import SearchReport
+from s2async.models import Area, Scene, Traffic
 from s2async.state import database, jobs, reader_sql, seals, serialization, watch
 from s2async.state import writer_sql as sql
 from s2async.state.reader import Ledger

@@ -23,7 +23,8 @@ import shapely
 import s2async
 from s2async.api.loop_thread import LoopThread
 from s2async.errors import ConfigError, CorruptFile, LocalError, StateInUse
-from s2async.models import Event, JobDone, Notice, Outcome
+from s2async.events import Event, JobDone, Notice
+from s2async.models import Outcome
 from s2async.state.writer import State
 from tests.support import worlds
 from tests.support.worlds import Stage

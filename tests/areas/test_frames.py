@@ -22,7 +22,8 @@ from s2async.areas.loader import fingerprint, load, read
 from s2async.config.model import Config
 from s2async.config.sections import InlineArea
 from s2async.errors import AreaError, PlaceWarning
-from s2async.models import Area, Notice
+from s2async.events import Notice
+from s2async.models import Area
 from tests.support.fault_server import FaultServer
 
 pytestmark = pytest.mark.slow

@@ -18,8 +18,8 @@ from s2async.areas.geoparquet import CROP_COLUMNS, EXPORT_KEY
 from s2async.areas.loader import load, read
 from s2async.config.model import Config
 from s2async.errors import AreaError
+from s2async.events import Notice
 from s2async.export.columns import COLUMNS, JOB_COLUMNS, TYPED_COLUMNS
-from s2async.models import Notice
 
 BOXES = [shapely.box(13 + number, 52, 13.5 + number, 52.5) for number in range(3)]
 

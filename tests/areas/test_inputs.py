@@ -13,8 +13,9 @@ from pyproj import Transformer
 from s2async.areas.loader import read
 from s2async.config.sections import InlineArea
 from s2async.errors import AreaError
+from s2async.events import Notice
 from s2async.geo import area_km2
-from s2async.models import Area, Notice
+from s2async.models import Area
 
 UPPER = "POLYGON ((13.42 52.47, 13.42 52.48, 13.4 52.48, 13.4 52.47, 13.42 52.47))"
 LOWER = "POLYGON ((13.44 52.47, 13.44 52.478, 13.425 52.478, 13.425 52.47, 13.44 52.47))"

@@ -27,8 +27,9 @@ from s2async.areas.loader import fingerprint, load, read
 from s2async.config.model import Config
 from s2async.config.sections import InlineArea
 from s2async.errors import AreaError, ConfigError
+from s2async.events import Notice
 from s2async.geo import area_km2, bounds
-from s2async.models import Area, Notice
+from s2async.models import Area
 from s2async.sandbox.world.parks import PARKS
 
 SQUARE = "POLYGON ((13 52, 14 52, 14 53, 13 53, 13 52))"

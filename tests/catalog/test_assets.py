@@ -10,7 +10,8 @@ import pytest
 from s2async.catalog.assets import ONLY_JP2, UNUSABLE
 from s2async.catalog.items import to_scene
 from s2async.catalog.providers import KNOWN, custom
-from s2async.models import Cause, Scene
+from s2async.causes import Cause
+from s2async.models import Scene
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 CATALOG = replace(custom("https://api.example/v1", "c", {"scl": "scl"}), listed=("https://data.example",))

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from s2async.catalog.items import to_scene
+from s2async.causes import Cause
 from s2async.config.model import Config
 from s2async.errors import ConfigError
-from s2async.models import Asset, Cause
+from s2async.models import Asset
 from tests.support import worlds
 from tests.support.items import an_item
 from tests.support.shell import Shell

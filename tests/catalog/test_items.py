@@ -21,8 +21,9 @@ from s2async.catalog.assets import NO_TIFF, ONLY_JP2, UNUSABLE
 from s2async.catalog.items import to_scene
 from s2async.catalog.providers import KNOWN, custom
 from s2async.catalog.reprocessing import are_editions, processing_order, same_acquisition
+from s2async.causes import Cause, Reason
 from s2async.errors import BadAnswer, ConfigError
-from s2async.models import Asset, Cause, Reason
+from s2async.models import Asset
 from tests.support.items import COG, COGS, EARTH_SEARCH, a_scene, an_item
 
 

@@ -11,9 +11,11 @@ from s2async.alarms import ENOUGH
 from s2async.areas import loader as area_files
 from s2async.catalog.assets import ONLY_JP2
 from s2async.catalog.lacking import Lacking
+from s2async.causes import Cause, Reason
 from s2async.config.model import Config
 from s2async.engine import pipeline
-from s2async.models import Cause, Event, Notice, Reason, Status
+from s2async.events import Event, Notice
+from s2async.models import Status
 from s2async.plan.survey import survey
 from tests.support import worlds
 from tests.support.states import make_scene

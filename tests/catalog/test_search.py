@@ -37,7 +37,8 @@ from s2async.catalog.search import (
     spans,
 )
 from s2async.errors import BadAnswer, NotFound, Refused, RemoteError, TransientError
-from s2async.models import Estimate, Scene, SearchReport
+from s2async.events import Estimate, SearchReport
+from s2async.models import Scene
 from tests.support.examples import examples
 from tests.support.items import a_scene, an_area, an_item
 

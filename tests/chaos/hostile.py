@@ -35,7 +35,8 @@ from s2async.catalog import providers, search
 from s2async.config.model import Config
 from s2async.engine import pipeline
 from s2async.errors import NotFound, RemoteError
-from s2async.models import Event, JobDone, Status
+from s2async.events import Event, JobDone
+from s2async.models import Status
 from s2async.net.client import Transport
 from s2async.sandbox.settings import toml
 from tests.chaos.addresses import NAMES, hostile

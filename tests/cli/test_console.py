@@ -17,7 +17,8 @@ from s2async.cli import console, run_view, streams
 from s2async.cli.console import facts, table
 from s2async.cli.run_view import RunView
 from s2async.engine.progress import Progress
-from s2async.models import Event, Job, JobDone, Notice, Outcome, SearchDone, SearchReport, Status, Use
+from s2async.events import Event, JobDone, Notice, SearchDone, SearchReport
+from s2async.models import Job, Outcome, Status, Use
 from s2async.text import safe
 from tests.support.states import make_area, make_scene
 

@@ -15,7 +15,8 @@ from shapely import Polygon, box
 
 from s2async.areas import loader as area_files
 from s2async.cli import run_summary, status, status_tables
-from s2async.models import Area, SearchReport, Status
+from s2async.events import SearchReport
+from s2async.models import Area, Status
 from s2async.net import client
 from s2async.state.reader import Ledger
 from s2async.state.writer import State

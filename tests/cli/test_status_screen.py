@@ -11,9 +11,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from s2async.areas.faults import Changes, Remark
+from s2async.causes import Cause
 from s2async.cli import status, status_tables
 from s2async.config.model import Config
-from s2async.models import Area, BatchResult, Cause, SearchReport, Traffic, Use
+from s2async.events import SearchReport
+from s2async.models import Area, BatchResult, Traffic, Use
 from s2async.state.reader import Ledger
 from s2async.state.records import AreaCounts
 from s2async.state.writer import State

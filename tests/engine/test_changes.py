@@ -21,11 +21,13 @@ from shapely import Polygon
 
 import s2async
 from s2async.areas import loader as area_files
+from s2async.causes import Cause
 from s2async.config.model import Config
 from s2async.engine import cut
 from s2async.engine.job_queue import JobQueue
+from s2async.events import JobDone, Notice
 from s2async.maintenance import rebuild, verify
-from s2async.models import Cause, Job, JobDone, Notice, Status
+from s2async.models import Job, Status
 from s2async.net import client
 from s2async.plan.forecast import Plan
 from s2async.plan.survey import survey

@@ -25,8 +25,8 @@ from s2async.engine.limits import RunLimits
 from s2async.engine.progress import Progress
 from s2async.engine.tools import Settings, ToolSettings
 from s2async.errors import ClusterError, ConfigError, HostParked
+from s2async.events import Event, JobDone, Notice
 from s2async.means import Work
-from s2async.models import Event, JobDone, Notice
 from s2async.net.client import ClientSettings
 from tests.support import worlds
 from tests.support.worlds import Ran, Stage

@@ -17,7 +17,8 @@ import pytest
 from s2async import file_batches
 from s2async.config.model import Config
 from s2async.errors import LocalError
-from s2async.models import Event, JobDone, Status
+from s2async.events import Event, JobDone
+from s2async.models import Status
 from tests.support import worlds
 from tests.support.worlds import Ran, Stage
 

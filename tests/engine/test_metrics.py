@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 
 import s2async
+from s2async.causes import Cause
 from s2async.cli.main import run_command
 from s2async.engine import metrics_file
 from s2async.engine.metrics import LastRun, Moment, exposition
 from s2async.engine.metrics_file import MetricsFile, exit_code_of
 from s2async.engine.progress import Progress
 from s2async.errors import ConfigError, LocalError, StateInUse
-from s2async.models import Cause, Status, Use
+from s2async.models import Status, Use
 from tests.support import worlds
 from tests.support.worlds import Stage
 

@@ -14,7 +14,8 @@ from shapely import box
 from s2async.catalog.overpasses import Together
 from s2async.catalog.search import Search
 from s2async.engine.ordering import Arranged, rounds
-from s2async.models import JobDone, Order, Scene
+from s2async.events import JobDone
+from s2async.models import Order, Scene
 from tests.support import worlds
 from tests.support.states import make_scene
 from tests.support.worlds import Ran, Stage

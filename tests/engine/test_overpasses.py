@@ -16,7 +16,8 @@ from shapely import box
 from shapely.geometry import mapping
 
 from s2async.config.model import Config
-from s2async.models import JobDone, Status
+from s2async.events import JobDone
+from s2async.models import Status
 from s2async.sandbox.truth import oracle
 from tests.support import worlds
 from tests.support.kills import kill_after

@@ -18,7 +18,8 @@ from s2async.config.model import Config
 from s2async.engine import context, feeding, pipeline, worker
 from s2async.engine.job_queue import JobQueue
 from s2async.errors import LocalError, StateInUse
-from s2async.models import Batch, BatchResult, Job, JobDone, JobsFound, Notice, SearchDone, Status, Traffic, Use
+from s2async.events import JobDone, JobsFound, Notice, SearchDone
+from s2async.models import Batch, BatchResult, Job, Status, Traffic, Use
 from s2async.net import client
 from s2async.net.limiter import TURN
 from s2async.sandbox.truth import least, oracle

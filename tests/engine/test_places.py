@@ -25,8 +25,9 @@ from s2async.cli.commands import cli
 from s2async.config.model import Config
 from s2async.engine import pipeline
 from s2async.errors import ConfigError
+from s2async.events import JobDone, Notice
 from s2async.maintenance import rebuild, verify
-from s2async.models import Area, JobDone, Notice
+from s2async.models import Area
 from s2async.sandbox.server.journal import LogEntry
 from s2async.state.writer import State
 from tests.support import worlds

@@ -14,6 +14,7 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
+from s2async.causes import Cause
 from s2async.clouds.rule import AreaPixels, CloudRule, judge_each
 from s2async.clouds.scl import SclRule
 from s2async.config.model import Config
@@ -22,7 +23,7 @@ from s2async.engine.step import Bench, StepKind, each_asset
 from s2async.engine.tools import Settings, ToolSettings, open_tools
 from s2async.errors import CorruptFile
 from s2async.means import Work
-from s2async.models import Asset, Batch, BatchResult, Cause, CloudMeasure, Job, Outcome, Status
+from s2async.models import Asset, Batch, BatchResult, CloudMeasure, Job, Outcome, Status
 from s2async.net.client import ClientSettings
 from s2async.sandbox.truth import oracle
 from tests.support import batches, worlds

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from s2async.causes import Cause
 from s2async.config.model import Config
-from s2async.models import Cause, Status
+from s2async.models import Status
 from s2async.net import client
 from tests.support import worlds
 from tests.support.shell import Ended, Shell

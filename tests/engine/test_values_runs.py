@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from s2async.models import JobDone, Outcome, Status
+from s2async.events import JobDone
+from s2async.models import Outcome, Status
 from s2async.sandbox.truth import values as truth
 from s2async.zonal.wanted import AreaValues
 from tests.support import worlds

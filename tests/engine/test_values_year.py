@@ -13,7 +13,8 @@ import pytest
 import shapely
 from shapely.affinity import rotate
 
-from s2async.models import JobDone, Scene
+from s2async.events import JobDone
+from s2async.models import Scene
 from s2async.reflectance.decision import UNSETTLED
 from s2async.sandbox.server.process import Sandbox, start
 from s2async.sandbox.truth import values as truth

@@ -21,6 +21,7 @@ from rasterio.io import MemoryFile
 
 from s2async import files as local_files
 from s2async.catalog.assets import ONLY_JP2
+from s2async.causes import Cause, Lack
 from s2async.clouds.scl import SclRule
 from s2async.cog import headers as packed_headers
 from s2async.cog import polygon_mask, tiff, tiles
@@ -44,11 +45,9 @@ from s2async.models import (
     Asset,
     Batch,
     BatchResult,
-    Cause,
     CloudMeasure,
     FileFact,
     Job,
-    Lack,
     Outcome,
     Product,
     Scene,

@@ -15,8 +15,8 @@ import shapely
 from shapely import box
 
 from s2async.areas import loader
+from s2async.events import Notice
 from s2async.export.columns import Table
-from s2async.models import Notice
 from s2async.state.records import JobRow
 from tests.support.rows import CLASSES, CLOUDY, ROW
 from tests.support.shelves import PARK, SHAPES

@@ -11,8 +11,8 @@ import s2async
 from s2async.cli.commands import cli
 from s2async.config.model import Config
 from s2async.errors import ConfigError
+from s2async.events import Notice
 from s2async.maintenance.guards import check_target
-from s2async.models import Notice
 from tests.support.shelves import Shelf, fill
 from tests.support.worlds import Stage, World, day, run, write_config
 

@@ -18,8 +18,8 @@ from s2async.cli import consent
 from s2async.cli.commands import cli
 from s2async.config.model import Config
 from s2async.errors import ConfigError
+from s2async.events import Notice
 from s2async.maintenance import notes, owners
-from s2async.models import Notice
 from tests.support import worlds
 from tests.support.shell import on_terminal
 from tests.support.worlds import Stage

@@ -21,8 +21,8 @@ import s2async
 from s2async.cli.commands import cli
 from s2async.config.model import Config
 from s2async.errors import ConfigError, LocalError
+from s2async.events import Notice
 from s2async.maintenance import owners
-from s2async.models import Notice
 from s2async.state import database
 from s2async.state.reader import Ledger
 from s2async.state.writer import State

@@ -15,7 +15,8 @@ from s2async.cli import main as cli
 from s2async.config.model import Config
 from s2async.engine import pipeline
 from s2async.errors import HostParked
-from s2async.models import Event, Notice, Status
+from s2async.events import Event, Notice
+from s2async.models import Status
 from s2async.net import breaker, client
 from tests.support import worlds
 from tests.support.worlds import Stage

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from s2async.causes import Cause
 from s2async.errors import (
     AccessDenied,
     BadAnswer,
@@ -20,7 +21,6 @@ from s2async.errors import (
     TransientError,
     WrongKind,
 )
-from s2async.models import Cause
 from s2async.net import responses
 from s2async.reasons import cause_of
 

@@ -12,7 +12,8 @@ import rasterio
 
 import s2async
 from s2async.errors import LocalError
-from s2async.models import Area, Notice
+from s2async.events import Notice
+from s2async.models import Area
 from s2async.output import quicklook, strangers
 from s2async.output.strangers import MASK, OTHER, OUTLINE, Replaced
 from s2async.state.writer import State

@@ -20,7 +20,8 @@ from s2async.config.example import render
 from s2async.config.model import Config
 from s2async.engine import pipeline
 from s2async.engine.progress import Summary
-from s2async.models import Area, Asset, Event, Notice, Scene, SearchReport, Status
+from s2async.events import Event, Notice, SearchReport
+from s2async.models import Area, Asset, Scene, Status
 from s2async.plan import costs
 from s2async.plan.costs import Experience, Range
 from s2async.plan.forecast import AreaPlan, Known, Plan, Planner

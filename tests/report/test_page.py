@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from jinja2 import UndefinedError
 
-from s2async.models import Cause, SearchReport
+from s2async.causes import Cause
+from s2async.events import SearchReport
 from s2async.report import maps, page, sections
 from s2async.report.area_section import AreaPage, Thumbnail, area_section
 from s2async.report.data import Saving, Scatter, Watched

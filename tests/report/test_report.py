@@ -17,7 +17,7 @@ from s2async.areas import loader as area_files
 from s2async.cli.commands import cli
 from s2async.config.model import Config
 from s2async.errors import ConfigError, LocalError
-from s2async.models import SearchReport
+from s2async.events import SearchReport
 from s2async.report import build
 from s2async.sandbox.settings import toml
 from s2async.state.writer import State

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from s2async.models import Cause, Selection
+from s2async.causes import Cause
+from s2async.models import Selection
 from s2async.state.writer import State
 from tests.support.states import (
     CLEAR,

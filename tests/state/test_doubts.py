@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from s2async.causes import Cause, Lack
 from s2async.clouds.overpass import Rules
 from s2async.clouds.scl import SclRule
-from s2async.models import BatchResult, Cause, CloudMeasure, Job, Lack, Outcome, Scene, Selection, Status
+from s2async.models import BatchResult, CloudMeasure, Job, Outcome, Scene, Selection, Status
 from s2async.state import database, doubts
 from s2async.state.writer import State
 from s2async.zonal.wanted import AreaValues, Variable, Wanted

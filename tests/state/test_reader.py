@@ -9,19 +9,8 @@ import pytest
 import shapely
 
 from s2async.clouds.scl import SclRule
-from s2async.models import (
-    BatchResult,
-    CloudMeasure,
-    Estimate,
-    FileFact,
-    Job,
-    Outcome,
-    SearchReport,
-    Selection,
-    Status,
-    Traffic,
-    Use,
-)
+from s2async.events import Estimate, SearchReport
+from s2async.models import BatchResult, CloudMeasure, FileFact, Job, Outcome, Selection, Status, Traffic, Use
 from s2async.state.reader import Ledger
 from s2async.state.records import OPEN, FileSum, SavedRow, Square, Unheld
 from s2async.state.writer import State

@@ -17,12 +17,9 @@ import pytest
 
 from s2async.areas.edits import Place
 from s2async.catalog.assets import NO_TIFF, ONLY_JP2
+from s2async.causes import Cause
 from s2async.errors import LocalError, StateError, StateInUse
-from s2async.models import (
-    BatchResult,
-    Cause,
-    FileFact,
-)
+from s2async.models import BatchResult, FileFact
 from s2async.state import schema
 from s2async.state.packed import job_number
 from s2async.state.reader import Ledger

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from s2async.errors import LocalError, StateDamaged
-from s2async.models import SearchReport, Traffic, Use
+from s2async.events import SearchReport
+from s2async.models import Traffic, Use
 from s2async.state import seals
 from s2async.state.writer import State
 from tests.support.states import VISUAL, add, make_area, make_scene, open_jobs, record, saved, start

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2async.models import Asset, Cause, Reason
+from s2async.causes import Cause, Reason
+from s2async.models import Asset
 from s2async.state import serialization
 from tests.support.states import make_scene
 

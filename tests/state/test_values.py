@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from s2async.causes import Cause, Lack
 from s2async.clouds.scl import SclRule
-from s2async.models import BandEvidence, BatchResult, Cause, Job, Lack, Outcome, Selection, Status
+from s2async.models import BandEvidence, BatchResult, Job, Outcome, Selection, Status
 from s2async.reflectance.decision import Convention
 from s2async.reflectance.evidence import Evidence
 from s2async.state import statuses

@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 
+from s2async.causes import Cause, Reason
 from s2async.engine.crash_marker import Left
 from s2async.models import (
     BatchResult,
-    Cause,
     CloudMeasure,
     FileFact,
     Job,
     Outcome,
-    Reason,
     Scene,
     Selection,
     Status,

@@ -10,21 +10,9 @@ from functools import partial
 
 from shapely import box
 
+from s2async.causes import Cause, Lack
 from s2async.clouds.rule import judge_each
-from s2async.models import (
-    Area,
-    Asset,
-    BatchResult,
-    Cause,
-    CloudMeasure,
-    Job,
-    Lack,
-    Outcome,
-    Product,
-    Scene,
-    Selection,
-    Status,
-)
+from s2async.models import Area, Asset, BatchResult, CloudMeasure, Job, Outcome, Product, Scene, Selection, Status
 from s2async.state.records import Cursor
 from s2async.state.statuses import Judge
 from s2async.state.writer import State

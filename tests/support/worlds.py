@@ -34,7 +34,7 @@ from s2async.config.model import Config
 from s2async.engine import pipeline
 from s2async.engine.limits import RunLimits
 from s2async.engine.progress import Progress, Summary
-from s2async.models import Event
+from s2async.events import Event
 from s2async.sandbox.server.journal import LogEntry
 from s2async.sandbox.server.process import Sandbox
 from s2async.sandbox.server.process import start as start_server
