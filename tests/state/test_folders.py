@@ -1,15 +1,14 @@
+"""Folders of areas that are renamed, leave and come back, in the state and on disk."""
+
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from s2async.errors import AreaError
 from s2async.maintenance import moving
-from s2async.models import (
-    FolderMove,
-)
+from s2async.models import FolderMove
 from s2async.state.records import OPEN
 from s2async.state.writer import State
 from tests.support.states import (
@@ -28,17 +27,6 @@ from tests.support.states import (
     saved,
     start,
 )
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "state.sqlite"
-
-
-@pytest.fixture
-def state(path: Path) -> Iterator[State]:
-    with State.create_or_open(path) as opened:
-        yield opened
 
 
 def folders(state: State) -> dict[str, str]:
