@@ -8,28 +8,14 @@ from pathlib import Path
 import pytest
 
 from s2async import file_batches
-from s2async.clouds.scl import SclRule
 from s2async.engine import saving
 from s2async.engine.saving import Encoded
-from s2async.engine.tools import Settings
 from s2async.errors import LocalError
 from s2async.file_batches import LEAST, NewFile
 from s2async.models import Job
 from s2async.output.strangers import Replaced
+from tests.support.settings import settings_in
 from tests.support.states import make_area, make_product, make_scene
-
-
-def settings(folder: Path, *, reserve: int = 1) -> Settings:
-    return Settings(
-        rule=SclRule.from_percent(classes=[9], max_cloud=2, min_valid=0),
-        assets=("visual",),
-        mask=True,
-        folder=folder,
-        token="s2async-test",
-        reserve=reserve,
-        verify=False,
-        attribution="",
-    )
 
 
 def made(folder: Path, count: int) -> list[Encoded]:
@@ -58,7 +44,7 @@ def test_crops_that_are_synced_together_are_saved_in_one_call(
 ) -> None:
     monkeypatch.setattr(file_batches, "syncs_whole", lambda _: known)
     crops = made(tmp_path, count)
-    groups = saving.groups(crops, settings(tmp_path))
+    groups = saving.groups(crops, settings_in(tmp_path))
     assert [len(some) for some in groups] == sizes
     assert [crop for some in groups for crop in some] == crops
 
@@ -69,7 +55,7 @@ def test_all_files_of_the_crops_are_there_and_those_of_others_are_counted(tmp_pa
     (tmp_path / "field0").mkdir()
     (tmp_path / "field0" / "0.tif").write_bytes(b"mine")
     (tmp_path / "field0" / "0.png").write_bytes(b"mine")
-    saving.save(crops, settings(tmp_path), replaced)
+    saving.save(crops, settings_in(tmp_path), replaced)
     there = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert there == {new.path: new.data for crop in crops for new in crop.contents}
     assert "overwritten: 2 of unknown origin" in replaced.summary
@@ -77,5 +63,5 @@ def test_all_files_of_the_crops_are_there_and_those_of_others_are_counted(tmp_pa
 
 def test_nothing_is_written_into_the_reserve(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="disk full"):
-        saving.save(made(tmp_path, 20), settings(tmp_path, reserve=1 << 60), Replaced())
+        saving.save(made(tmp_path, 20), settings_in(tmp_path, reserve=1 << 60), Replaced())
     assert list(tmp_path.iterdir()) == []

@@ -12,18 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from s2async.clouds.scl import SclRule
 from s2async.engine import worker
-from s2async.engine.tools import Settings, ToolSettings, open_tools
+from s2async.engine.tools import ToolSettings, open_tools
 from s2async.means import Work
 from s2async.models import Asset, Batch, BatchResult, Job, Status
 from s2async.net.accounting import Meter
 from s2async.net.client import ClientSettings
 from tests.support import batches, worlds
+from tests.support.settings import settings_in
 from tests.support.states import make_scene
 from tests.support.worlds import Stage
 
 ITEM = worlds.day(1, clouded=frozenset({"South"}))
+ASSETS = ("visual", "red")
 THERE = """
 import asyncio, pickle, sys
 from s2async.engine import worker
@@ -46,20 +47,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     yield from worlds.staged(tmp_path_factory.mktemp("world"), [ITEM])
 
 
-def settings_in(folder: Path) -> Settings:
-    folder.mkdir()
-    return Settings(
-        rule=SclRule.from_percent(classes=[1, 3, 8, 9, 10], max_cloud=2, min_valid=0),
-        assets=("visual", "red"),
-        mask=True,
-        folder=folder,
-        token="s2async-test",
-        reserve=1,
-        verify=False,
-        attribution="synthetic",
-    )
-
-
 def batch_of(stage: Stage) -> Batch:
     place = f"{stage.sandbox.origin}/cogs/{ITEM.id}"
     names = {"scl": "SCL", "visual": "TCI", "red": "B04"}
@@ -79,7 +66,7 @@ def test_a_batch_in_another_process_gives_the_same_result_and_traffic(tmp_path: 
 
     async def main() -> BatchResult:
         async with open_tools(how, meter=meter) as tools:
-            return await worker.process(batch, settings_in(tmp_path / "here"), tools)
+            return await worker.process(batch, settings_in(tmp_path / "here", assets=ASSETS), tools)
 
     here = asyncio.run(main())
     assert [outcome.status for outcome in here.outcomes].count(Status.SAVED) == 4
@@ -88,7 +75,7 @@ def test_a_batch_in_another_process_gives_the_same_result_and_traffic(tmp_path: 
     assert sum(entry.requests for entry in here.traffic) == meter.requests == len(log)
     assert sum(entry.bytes for entry in here.traffic) == meter.bytes == sum(entry.bytes for entry in log)
 
-    sent = pickle.dumps((settings_in(tmp_path / "there"), how, batch))
+    sent = pickle.dumps((settings_in(tmp_path / "there", assets=ASSETS), how, batch))
     done = subprocess.run([sys.executable, "-c", THERE], input=sent, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     there: BatchResult = pickle.loads(done.stdout)
@@ -103,7 +90,7 @@ def test_a_batch_in_another_process_gives_the_same_result_and_traffic(tmp_path: 
 def test_traffic_of_a_batch_that_fails_is_counted_by_the_tools(tmp_path: Path, stage: Stage) -> None:
     stage.sandbox.reset()
     batch, meter = batch_of(stage), Meter()
-    settings = replace(settings_in(tmp_path / "here"), reserve=1 << 62)
+    settings = replace(settings_in(tmp_path / "here", assets=ASSETS), reserve=1 << 62)
 
     async def main() -> None:
         async with open_tools(tool_settings(stage), meter=meter) as tools:
@@ -122,7 +109,7 @@ def test_batches_side_by_side_carry_their_own_traffic(tmp_path: Path, stage: Sta
     """Two batches of two assets each: together they carry all that the server sent, and nothing is left over."""
     stage.sandbox.reset()
     batch, meter = batch_of(stage), Meter()
-    settings = settings_in(tmp_path / "here")
+    settings = settings_in(tmp_path / "here", assets=ASSETS)
     alone = replace(batch, shared=False)
     halves = [replace(alone, jobs=batch.jobs[:2]), replace(alone, jobs=batch.jobs[2:])]
 

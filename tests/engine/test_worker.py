@@ -22,7 +22,6 @@ from rasterio.io import MemoryFile
 from s2async import files as local_files
 from s2async.catalog.assets import ONLY_JP2
 from s2async.causes import Cause, Lack
-from s2async.clouds.scl import SclRule
 from s2async.cog import headers as packed_headers
 from s2async.cog import polygon_mask, tiff, tiles
 from s2async.cog.memory import Budget
@@ -58,6 +57,7 @@ from s2async.net.editions import Edition
 from s2async.output import crops
 from s2async.sandbox.truth import oracle
 from tests.support import worlds
+from tests.support.settings import settings_in
 from tests.support.states import make_scene
 
 SECRET = "?sig=hunter2"
@@ -143,21 +143,6 @@ def job(name: str, number: int = 0, **known: Any) -> Job:
 ALL = [job(area.name) for area in AREAS]
 
 
-def settings(folder: Path, **other: Any) -> worker.Settings:
-    folder.mkdir(exist_ok=True)
-    plain: dict[str, Any] = {
-        "rule": SclRule.from_percent(classes=[1, 3, 8, 9, 10], max_cloud=2, min_valid=0),
-        "assets": ("visual",),
-        "mask": True,
-        "folder": folder,
-        "token": "s2async-test",
-        "reserve": 1,
-        "verify": False,
-        "attribution": "synthetic {year}",
-    }
-    return worker.Settings(**(plain | other))
-
-
 def process(
     server: Server,
     jobs: Sequence[Job],
@@ -198,7 +183,7 @@ def test_a_batch_gives_each_job_its_answer_and_tells_what_it_learnt(
     tmp_path: Path, files: dict[str, bytes], world: worlds.World
 ) -> None:
     server = Server(files)
-    result = process(server, ALL, settings(tmp_path))
+    result = process(server, ALL, settings_in(tmp_path))
     assert statuses(result) == PLAIN
     assert [key for key, start in server.asked if start == 0] == ["scl", "visual"]
     assert {(fact.asset, fact.size, fact.etag) for fact in result.files} == {
@@ -217,7 +202,7 @@ def test_a_batch_gives_each_job_its_answer_and_tells_what_it_learnt(
 
 
 def test_a_crop_says_where_it_comes_from(tmp_path: Path, files: dict[str, bytes]) -> None:
-    result = process(Server(files), [job("North")], settings(tmp_path))
+    result = process(Server(files), [job("North")], settings_in(tmp_path))
     found = outcome(result, "North")
     measured = found.measure
     assert measured is not None
@@ -253,13 +238,13 @@ def test_what_is_known_is_not_read_again(tmp_path: Path, files: dict[str, bytes]
             job("Wide", measure=measured, saved=frozenset({"visual"})),
             job("South", measure=spoilt),
         ],
-        settings(tmp_path),
+        settings_in(tmp_path),
     )
     assert statuses(result) == {"North": Status.SAVED, "Wide": Status.SAVED, "South": Status.CLOUDY}
     assert {key for key, _ in server.asked} == {"visual"}
     assert [path.parent.name for path in tmp_path.rglob("*.tif")] == ["north"]
     done = Server(files)
-    process(done, [job("Wide", measure=measured, saved=frozenset({"visual"}))], settings(tmp_path))
+    process(done, [job("Wide", measure=measured, saved=frozenset({"visual"}))], settings_in(tmp_path))
     assert not done.asked
 
 
@@ -292,7 +277,7 @@ def test_a_fault_of_a_file_is_the_outcome_of_the_jobs_that_need_it(
             raise error
 
     server.before = fail
-    result = process(server, ALL, settings(tmp_path))
+    result = process(server, ALL, settings_in(tmp_path))
     hit = {area.name for area in AREAS} if key == "scl" else {"North", "Wide", "Tall", "Rim"}
     if key == "scl" and tile:
         hit.remove("Beyond")  # the header told already that it lies outside
@@ -316,7 +301,7 @@ def test_jobs_whose_server_is_parked_are_left_with_what_was_measured(
             raise HostParked("is not asked at present", origin=HOST)
 
     server.before = parked
-    result = process(server, ALL, settings(tmp_path))
+    result = process(server, ALL, settings_in(tmp_path))
     hit = {area.name for area in AREAS} if key == "scl" else {"North", "Wide", "Tall", "Rim"}
     if key == "scl" and tile:
         hit.remove("Beyond")
@@ -326,7 +311,7 @@ def test_jobs_whose_server_is_parked_are_left_with_what_was_measured(
     assert all((job.measure is None) == (key == "scl") for job in result.left)
 
     server.before, server.asked = lambda *_: None, []
-    again = process(server, result.left, settings(tmp_path))
+    again = process(server, result.left, settings_in(tmp_path))
     assert statuses(again) == {name: PLAIN[name] for name in hit}
     assert not again.left
     assert not again.parked
@@ -343,7 +328,7 @@ def test_a_crop_that_was_saved_before_its_server_was_parked_is_not_fetched_again
             raise HostParked("is not asked at present", origin=HOST)
 
     server.before = parked
-    wanted = settings(tmp_path, assets=("visual", "red"))
+    wanted = settings_in(tmp_path, assets=("visual", "red"))
     result = process(server, ALL, wanted)
     for _ in range(2):
         assert {(job.area.name, *(p.asset for p in job.products)) for job in result.left} == {
@@ -361,7 +346,7 @@ def test_a_crop_that_was_saved_before_its_server_was_parked_is_not_fetched_again
 
 def test_an_asset_that_the_item_lacks_is_missing_with_the_reason(tmp_path: Path, files: dict[str, bytes]) -> None:
     server = Server(files)
-    result = process(server, ALL, settings(tmp_path, assets=("nir", "blue")))
+    result = process(server, ALL, settings_in(tmp_path, assets=("nir", "blue")))
     assert statuses(result) == dict.fromkeys(PLAIN, Status.MISSING)
     found = outcome(result, "North")
     assert (found.reason, found.cause) == (
@@ -370,7 +355,7 @@ def test_an_asset_that_the_item_lacks_is_missing_with_the_reason(tmp_path: Path,
     )
     assert not server.asked, "not even for the clouds, of which nothing would follow"
     bare = [replace(one, scene=scene("visual")) for one in ALL]
-    result = process(server, bare, settings(tmp_path))
+    result = process(server, bare, settings_in(tmp_path))
     assert set(statuses(result).values()) == {Status.MISSING}
     assert outcome(result, "North").reason == "scl: the item has no such asset"
     assert not server.asked
@@ -378,7 +363,7 @@ def test_an_asset_that_the_item_lacks_is_missing_with_the_reason(tmp_path: Path,
 
 def test_an_asset_that_is_missing_costs_that_asset_only(tmp_path: Path, files: dict[str, bytes]) -> None:
     server = Server({key: files[key] for key in ("scl", "visual")})
-    result = process(server, ALL, settings(tmp_path, assets=("blue", "red", "visual")))
+    result = process(server, ALL, settings_in(tmp_path, assets=("blue", "red", "visual")))
     assert statuses(result) == PLAIN
     found = outcome(result, "North")
     assert [product.asset for product in found.products] == ["visual"]
@@ -401,7 +386,7 @@ def test_an_asset_that_fails_costs_that_asset_only_and_is_tried_again(
             raise TransientError("timed out")
 
     server.before = fail
-    wanted = settings(tmp_path, assets=("red", "blue", "visual"))
+    wanted = settings_in(tmp_path, assets=("red", "blue", "visual"))
     result = process(server, ALL, wanted)
     clear = ("North", "Wide", "Tall", "Rim")
     assert statuses(result) == PLAIN | dict.fromkeys(clear, Status.FAILED)
@@ -436,24 +421,24 @@ def test_what_is_known_to_be_missing_is_not_asked_for(tmp_path: Path, files: dic
         job("Wide", lacks=(gone,)),
         job("Tall", measure=measured, saved=frozenset({"visual"}), lacks=(due,)),
     ]
-    result = process(server, jobs, settings(tmp_path, assets=("visual", "red")))
+    result = process(server, jobs, settings_in(tmp_path, assets=("visual", "red")))
     assert set(statuses(result).values()) == {Status.SAVED}
     assert [key for key, _ in server.asked].count("red") == 1, "for the one whose time has come"
     assert outcome(result, "North").lacks == (gone,)
     assert [lack.known for lack in outcome(result, "Tall").lacks] == [False]
     only = Server(files)
-    result = process(only, [job("North", lacks=(gone,))], settings(tmp_path, assets=("red",)))
+    result = process(only, [job("North", lacks=(gone,))], settings_in(tmp_path, assets=("red",)))
     assert statuses(result) == {"North": Status.MISSING}
     assert not only.asked
     unseen = replace(gone, asset="scl")
-    result = process(only, [job("North", lacks=(unseen,))], settings(tmp_path))
+    result = process(only, [job("North", lacks=(unseen,))], settings_in(tmp_path))
     assert (statuses(result), only.asked) == ({"North": Status.MISSING}, [])
 
 
 def test_a_cloudy_job_is_cloudy_whatever_it_lacks(tmp_path: Path, files: dict[str, bytes]) -> None:
     spoilt = CloudMeasure(histogram=(0,) * 9 + (100, 0, 0, 0), total=100)
     server = Server(files)
-    result = process(server, [job("North", measure=spoilt)], settings(tmp_path, assets=("blue",)))
+    result = process(server, [job("North", measure=spoilt)], settings_in(tmp_path, assets=("blue",)))
     assert (statuses(result), server.asked) == ({"North": Status.CLOUDY}, [])
 
 
@@ -472,7 +457,7 @@ def test_a_file_that_changes_is_read_once_more_from_its_header(
             server.files[asset] = (other / {"scl": "SCL.tif", "visual": "TCI.tif"}[asset]).read_bytes()
 
     server.before = swap
-    result = process(server, ALL, settings(tmp_path))
+    result = process(server, ALL, settings_in(tmp_path))
     assert statuses(result) == PLAIN | {"South": Status.SAVED}, "the new classification is without cloud"
     for found in result.outcomes:
         for product in found.products:
@@ -494,7 +479,7 @@ def test_a_file_that_changes_again_is_left_to_the_next_run(
             server.files[key] = files[key] + bytes(number)
 
     server.before = swap
-    result = process(server, ALL, settings(tmp_path))
+    result = process(server, ALL, settings_in(tmp_path))
     hit = {"North", "Wide", "Tall", "Rim"} | ({"South"} if key == "scl" else set())
     assert statuses(result) == PLAIN | dict.fromkeys(hit, Status.FAILED)
     for name in hit:
@@ -516,7 +501,7 @@ def test_a_new_version_of_the_classification_may_cover_other_ground(
             server.files["scl"] = files["scl"]
 
     server.before = swap
-    result = process(server, [job("North"), job("South")], settings(tmp_path))
+    result = process(server, [job("North"), job("South")], settings_in(tmp_path))
     assert statuses(result) == {"North": Status.SAVED, "South": Status.CLOUDY}
 
 
@@ -525,7 +510,7 @@ def test_a_new_version_of_the_classification_may_cover_other_ground(
 
 def learnt(folder: Path, files: dict[str, bytes]) -> dict[str, FileFact]:
     """What a batch tells of the files."""
-    result = process(Server(files), ALL, settings(folder, assets=("visual", "red")))
+    result = process(Server(files), ALL, settings_in(folder, assets=("visual", "red")))
     return {fact.asset: fact for fact in result.files}
 
 
@@ -536,14 +521,14 @@ def headers(server: Server) -> list[str]:
 def test_a_known_header_is_not_read_and_the_answers_are_the_same(tmp_path: Path, files: dict[str, bytes]) -> None:
     known = learnt(tmp_path / "before", files)
     plain, server = Server(files), Server(files)
-    expected = process(plain, ALL, settings(tmp_path))
-    found = process(server, ALL, settings(tmp_path), [*known.values()])
+    expected = process(plain, ALL, settings_in(tmp_path))
+    found = process(server, ALL, settings_in(tmp_path), [*known.values()])
     assert found.outcomes == expected.outcomes
     assert headers(server) == []
     assert server.asked == [asked for asked in plain.asked if asked[1] > 0]
     assert found.files == (), "nothing new"
     partly = Server(files)
-    found = process(partly, ALL, settings(tmp_path), [known["scl"]])
+    found = process(partly, ALL, settings_in(tmp_path), [known["scl"]])
     assert headers(partly) == ["visual"]
     assert [fact.asset for fact in found.files] == ["visual"]
 
@@ -560,7 +545,7 @@ def test_a_file_that_is_not_that_of_its_known_header_is_read_anew(
     """Another ETag, or none any more to tell by."""
     known, server = learnt(tmp_path / "before", files), Server(other_files(world))
     server.etags = etags
-    result = process(server, ALL, settings(tmp_path), [*known.values()])
+    result = process(server, ALL, settings_in(tmp_path), [*known.values()])
     assert statuses(result) == PLAIN | {"South": Status.SAVED}
     assert headers(server) == ["scl", "visual"]
     for found in result.outcomes:
@@ -572,7 +557,7 @@ def test_a_file_that_is_not_that_of_its_known_header_is_read_anew(
     assert fresh.keys() == {"scl", "visual"}
     if etags:
         again = Server(server.files)
-        process(again, ALL, settings(tmp_path), [*fresh.values()])
+        process(again, ALL, settings_in(tmp_path), [*fresh.values()])
         assert headers(again) == []
     else:
         assert {fact.header for fact in fresh.values()} == {b""}
@@ -588,7 +573,7 @@ def test_a_file_that_changes_again_after_its_known_header_failed_is_left_to_the_
             server.files[asset] = files[asset] + bytes(number)
 
     server.before = swap
-    result = process(server, ALL, settings(tmp_path), [*known.values()])
+    result = process(server, ALL, settings_in(tmp_path), [*known.values()])
     assert {found.status for found in result.outcomes} == {Status.FAILED, Status.OUTSIDE}
     assert headers(server) == ["scl"]
 
@@ -607,8 +592,8 @@ def test_a_known_header_that_is_of_no_use_costs_no_answer(
         "elsewhere": replace(fact, href="https://elsewhere.example/visual.tif"),
     }[spoil]
     server = Server(files)
-    expected = process(Server(files), ALL, settings(tmp_path))
-    assert process(server, ALL, settings(tmp_path), [known["scl"], wrong]).outcomes == expected.outcomes
+    expected = process(Server(files), ALL, settings_in(tmp_path))
+    assert process(server, ALL, settings_in(tmp_path), [known["scl"], wrong]).outcomes == expected.outcomes
     assert headers(server) == ["visual"]
 
 
@@ -627,7 +612,7 @@ def test_a_known_header_of_a_file_that_got_shorter_is_given_up(tmp_path: Path, f
             raise BadAnswer(f"the server answers 416: {HOST}")
 
     server.before = refuse
-    result = process(server, ALL, settings(tmp_path), [*known.values()])
+    result = process(server, ALL, settings_in(tmp_path), [*known.values()])
     assert statuses(result) == PLAIN
     assert headers(server) == ["scl"]
 
@@ -645,7 +630,7 @@ def test_a_file_that_is_wrong_is_not_read_twice_but_for_a_known_header(
     for facts, times in (([], 1), ([known["scl"]], 2)):
         server = Server(files)
         server.before = refuse
-        result = process(server, ALL, settings(tmp_path), facts)
+        result = process(server, ALL, settings_in(tmp_path), facts)
         assert {found.status for found in result.outcomes} == {Status.FAILED, Status.OUTSIDE}
         assert headers(server) == ["scl"]
         tiles = [start for _, start in server.asked if start > 0]
@@ -686,7 +671,7 @@ def remade(data: bytes, *, transform: Callable[[Affine], Affine] = lambda t: t, 
 def test_a_wrong_file_fails_and_is_named_without_secrets(
     tmp_path: Path, files: dict[str, bytes], key: str, spoil: Callable[[bytes], bytes], reason: str
 ) -> None:
-    result = process(Server(files | {key: spoil(files[key])}), ALL, settings(tmp_path))
+    result = process(Server(files | {key: spoil(files[key])}), ALL, settings_in(tmp_path))
     found = outcome(result, "North")
     assert found.status is Status.FAILED
     assert (found.cause, found.transient) == (Cause.DAMAGED, True)
@@ -720,9 +705,9 @@ def test_a_damaged_tile_fails_the_jobs_that_touch_it_and_no_other(
     assert hit < set(under)
 
     server = Server(files | {key: bytes(damaged)})
-    known = process(server, ALL, settings(tmp_path)).files if stored else []
+    known = process(server, ALL, settings_in(tmp_path)).files if stored else []
     server = Server(server.files)
-    result = process(server, ALL, settings(tmp_path), known)
+    result = process(server, ALL, settings_in(tmp_path), known)
     assert {name: one for name, one in statuses(result).items() if name in under} == dict.fromkeys(
         under, Status.SAVED
     ) | dict.fromkeys(hit, Status.FAILED)
@@ -741,7 +726,7 @@ def test_a_wrong_asset_does_not_count_against_the_next_one(tmp_path: Path, files
     server = Server(files | {"visual": moved(files["visual"], 20)})
     result = process(
         server, [job("North"), job("Wide", measure=measured, saved=frozenset({"visual"}))],
-        settings(tmp_path, assets=("visual", "red")),
+        settings_in(tmp_path, assets=("visual", "red")),
     )  # fmt: skip
     assert statuses(result) == {"North": Status.FAILED, "Wide": Status.SAVED}
 
@@ -749,9 +734,9 @@ def test_a_wrong_asset_does_not_count_against_the_next_one(tmp_path: Path, files
 def test_a_picture_that_does_not_reach_a_measured_area_is_wrong(tmp_path: Path, files: dict[str, bytes]) -> None:
     measured = CloudMeasure(histogram=(0, 0, 0, 0, 100, *[0] * 8), total=100)
     server = Server(files | {"visual": moved(files["visual"], 50_000)})
-    result = process(server, [job("North", measure=measured)], settings(tmp_path))
+    result = process(server, [job("North", measure=measured)], settings_in(tmp_path))
     assert "does not reach an area" in outcome(result, "North").reason
-    both = process(server, [job("North", measure=measured)], settings(tmp_path, assets=("visual", "red")))
+    both = process(server, [job("North", measure=measured)], settings_in(tmp_path, assets=("visual", "red")))
     assert [product.asset for product in outcome(both, "North").products] == ["red"]
 
 
@@ -772,7 +757,7 @@ def test_batches_of_one_scene_share_headers_and_tiles(tmp_path: Path, files: dic
     shelf = Shelf(1 << 20, server.meter)
 
     async def main() -> list[BatchResult]:
-        return await asyncio.gather(*[one_of_many(server, [job], settings(tmp_path), shelf) for job in ALL])
+        return await asyncio.gather(*[one_of_many(server, [job], settings_in(tmp_path), shelf) for job in ALL])
 
     results = asyncio.run(main())
     assert {name: status for result in results for name, status in statuses(result).items()} == PLAIN
@@ -789,9 +774,9 @@ def test_a_shared_header_that_does_not_fit_any_more_is_read_anew(
     later = (world.folder / "cogs" / worlds.day(2).id / "TCI.tif").read_bytes()
 
     async def main() -> list[BatchResult]:
-        first = await one_of_many(server, [job("North")], settings(tmp_path), shelf)
+        first = await one_of_many(server, [job("North")], settings_in(tmp_path), shelf)
         server.files["visual"] = later
-        return [first, await one_of_many(server, [job("Wide"), job("Tall")], settings(tmp_path), shelf)]
+        return [first, await one_of_many(server, [job("Wide"), job("Tall")], settings_in(tmp_path), shelf)]
 
     results = asyncio.run(main())
     assert [statuses(result) for result in results] == [
@@ -808,9 +793,9 @@ def test_a_shared_header_that_does_not_fit_any_more_is_read_anew(
 def test_a_machine_that_cannot_write_is_no_outcome(tmp_path: Path, files: dict[str, bytes]) -> None:
     (tmp_path / "north").write_text("in the way")
     with pytest.raises(LocalError, match="cannot make the folder"):
-        process(Server(files), ALL, settings(tmp_path))
+        process(Server(files), ALL, settings_in(tmp_path))
     with pytest.raises(LocalError, match="disk full"):
-        process(Server(files), [job("Wide")], settings(tmp_path, reserve=1 << 60))
+        process(Server(files), [job("Wide")], settings_in(tmp_path, reserve=1 << 60))
 
 
 def test_a_bug_is_no_outcome(tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -819,7 +804,7 @@ def test_a_bug_is_no_outcome(tmp_path: Path, files: dict[str, bytes], monkeypatc
 
     monkeypatch.setattr(crops, "encode", broken)
     with pytest.raises(KeyError):
-        process(Server(files), ALL, settings(tmp_path))
+        process(Server(files), ALL, settings_in(tmp_path))
 
 
 def test_where_areas_lie_is_asked_of_a_thread_once(
@@ -835,7 +820,7 @@ def test_where_areas_lie_is_asked_of_a_thread_once(
     monkeypatch.setattr(scene_files, "cutout", cutout)
     for at_once in (False, True):
         asked.clear()
-        assert statuses(process(Server(files), ALL, settings(tmp_path))) == PLAIN
+        assert statuses(process(Server(files), ALL, settings_in(tmp_path))) == PLAIN
         assert set(asked[: len(ALL)]) == {at_once}
 
 
@@ -856,7 +841,7 @@ def test_pixels_are_in_the_budget_until_they_are_encoded_and_no_longer(
     crop_encode, files_replace_all = crops.encode, local_files.replace_all
     monkeypatch.setattr(crops, "encode", encode)
     monkeypatch.setattr(local_files, "replace_all", replace_all)
-    assert statuses(process(Server(files), ALL, settings(tmp_path), budget=budget)) == PLAIN
+    assert statuses(process(Server(files), ALL, settings_in(tmp_path), budget=budget)) == PLAIN
     assert encoding
     assert all(encoding)
     assert saving
@@ -871,7 +856,7 @@ def test_a_batch_that_is_cancelled_tells_what_it_knows(tmp_path: Path, files: di
             tools = worker.Tools(
                 transport=cast("Transport", server), budget=Budget(1 << 20), pool=pool, writers=pool
             )
-            wanted = settings(tmp_path, assets=("visual", "red"))
+            wanted = settings_in(tmp_path, assets=("visual", "red"))
 
             async def told() -> BatchResult:
                 with pytest.raises(worker.Stopped) as stopped:
@@ -912,7 +897,7 @@ def test_a_batch_can_be_cancelled_anywhere(tmp_path: Path, files: dict[str, byte
                 transport=cast("Transport", Server(files)), budget=budget, pool=pool, writers=pool
             )
             work = asyncio.create_task(
-                worker.process(Batch(scene=SCENE, jobs=tuple(ALL)), settings(tmp_path), tools)
+                worker.process(Batch(scene=SCENE, jobs=tuple(ALL)), settings_in(tmp_path), tools)
             )
             for _ in range(turns):
                 await asyncio.sleep(0.001 if turns > 20 else 0)

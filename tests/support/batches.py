@@ -13,7 +13,6 @@ from typing import Any
 import rasterio
 from numpy.typing import NDArray
 
-from s2async.clouds.scl import SclRule
 from s2async.cog import polygon_mask, tiles
 from s2async.cog.memory import Budget
 from s2async.cog.tile_cache import Shelf
@@ -23,6 +22,7 @@ from s2async.net.client import Transport
 from tests.support import worlds
 from tests.support.fault_server import FaultServer
 from tests.support.served import run
+from tests.support.settings import settings_in
 from tests.support.states import make_scene
 from tests.support.streams import layout_of
 
@@ -101,17 +101,7 @@ class Served:
         verify: bool = False,
     ) -> list[BatchResult]:
         """Work on some batches at once; they share what they read when there are several."""
-        folder.mkdir(exist_ok=True)
-        settings = worker.Settings(
-            rule=SclRule.from_percent(classes=[1, 3, 8, 9, 10], max_cloud=2, min_valid=0),
-            assets=assets,
-            mask=True,
-            folder=folder,
-            token="s2async-test",
-            reserve=1,
-            verify=verify,
-            attribution="synthetic",
-        )
+        settings = settings_in(folder, assets=assets, verify=verify)
 
         async def work(transport: Transport, pool: ThreadPoolExecutor) -> list[BatchResult]:
             tools = worker.Tools(
