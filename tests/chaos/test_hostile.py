@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import pytest
@@ -11,15 +10,10 @@ from s2async.net import allowlist
 from tests.chaos import hostile
 
 pytestmark = [
+    pytest.mark.usefixtures("no_proxies"),
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="openings of files are counted by inotify"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
 
 
 def test_hostile_addresses_lead_nowhere_and_are_refused_in_one_clear_line() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -42,10 +41,8 @@ def jp2_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 @pytest.fixture(autouse=True)
-def _sound(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _sound(stage: Stage, no_proxies: None) -> Iterator[None]:
     """No proxies of the environment, and a server without faults."""
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
     stage.sandbox.reset()
     yield
     stage.sandbox.clear_faults()

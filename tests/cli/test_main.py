@@ -13,7 +13,6 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +27,6 @@ from tests.support.shell import COMMAND, Shell, one_line, process
 from tests.support.worlds import Stage
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    yield from worlds.staged(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-def stage(shared: Stage) -> Iterator[Stage]:
-    """The world of every kind, without faults."""
-    shared.sandbox.reset()
-    yield shared
-    shared.sandbox.clear_faults()
 
 
 # ---- plain endings ----------------------------------------------------------------------------------------

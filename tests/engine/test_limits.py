@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,18 +19,6 @@ from tests.support import worlds
 from tests.support.worlds import Stage
 
 ALL_JOBS = 66
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    yield from worlds.staged(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-def stage(shared: Stage) -> Iterator[Stage]:
-    shared.sandbox.reset()
-    yield shared
-    shared.sandbox.clear_faults()
 
 
 def booked(config: Config) -> tuple[int, int]:

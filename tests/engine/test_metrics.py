@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,18 +52,6 @@ class Servers:
     def __init__(self) -> None:
         self.retries = 3
         self.parked = ["https://cogs.example"]
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    yield from worlds.staged(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-def stage(shared: Stage) -> Iterator[Stage]:
-    shared.sandbox.reset()
-    yield shared
-    shared.sandbox.clear_faults()
 
 
 def busy() -> Progress:

@@ -81,13 +81,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     yield from worlds.staged(tmp_path_factory.mktemp("world"), year())
 
 
-@pytest.fixture
-def stage(shared: Stage) -> Iterator[Stage]:
-    shared.sandbox.reset()
-    yield shared
-    shared.sandbox.clear_faults()
-
-
 def overpass(item: str) -> str:
     """The day, which no two overpasses of these worlds share."""
     return item[10:18]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +28,6 @@ from s2async.state.records import AreaCounts
 from s2async.state.writer import State
 from tests.support import worlds
 from tests.support.worlds import Stage
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    yield from worlds.staged(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-def stage(shared: Stage) -> Iterator[Stage]:
-    """The world of every kind, without faults."""
-    shared.sandbox.reset()
-    yield shared
-    shared.sandbox.clear_faults()
 
 
 @pytest.fixture

@@ -30,13 +30,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     )
 
 
-@pytest.fixture
-def stage(shared: Stage) -> Iterator[Stage]:
-    shared.sandbox.reset()
-    yield shared
-    shared.sandbox.clear_faults()
-
-
 def until(condition: Callable[[], bool]) -> None:
     """Wait for something that happens in another process; pytest's time limit ends what never happens."""
     while not condition():

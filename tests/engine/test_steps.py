@@ -16,23 +16,22 @@ from numpy.typing import NDArray
 
 from s2async.causes import Cause
 from s2async.clouds.rule import AreaPixels, CloudRule, judge_each
-from s2async.clouds.scl import SclRule
 from s2async.config.model import Config
 from s2async.engine import worker
 from s2async.engine.step import Bench, StepKind, each_asset
-from s2async.engine.tools import Settings, ToolSettings, open_tools
+from s2async.engine.tools import ToolSettings, open_tools
 from s2async.errors import CorruptFile
 from s2async.means import Work
 from s2async.models import Asset, Batch, BatchResult, CloudMeasure, Job, Outcome, Status
 from s2async.net.client import ClientSettings
 from s2async.sandbox.truth import oracle
 from tests.support import batches, worlds
+from tests.support.settings import RULE, settings_in
 from tests.support.states import make_scene
 from tests.support.worlds import Stage
 
 ITEM = worlds.day(1, clouded=frozenset({"South"}))
 FILES = {"scl": "SCL", "visual": "TCI", "red": "B04"}
-PLAIN = SclRule.from_percent(classes=[1, 3, 8, 9, 10], max_cloud=2, min_valid=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +89,14 @@ class BothRule:
     spoilt = frozenset({1})
 
     def check(self, asset: str, bands: int, dtype: str) -> str:
-        return (PLAIN if asset == "scl" else DarkRule()).check(asset, bands, dtype)
+        return (RULE if asset == "scl" else DarkRule()).check(asset, bands, dtype)
 
     def highest(self, asset: str) -> int | None:
-        return PLAIN.highest(asset)
+        return RULE.highest(asset)
 
     def measure(self, found: Mapping[str, AreaPixels], /) -> CloudMeasure:
         assert found.keys() == {"scl", "red"}
-        clear = not PLAIN.verdict(PLAIN.measure(found)) and not DarkRule().verdict(DarkRule().measure(found))
+        clear = not RULE.verdict(RULE.measure(found)) and not DarkRule().verdict(DarkRule().measure(found))
         total = found["scl"].total
         return CloudMeasure(histogram=(0, 0 if clear else total, 0), total=total, rule=self.name)
 
@@ -116,13 +115,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     yield from worlds.staged(tmp_path_factory.mktemp("world"), [ITEM])
 
 
-@pytest.fixture
-def stage(shared: Stage) -> Iterator[Stage]:
-    shared.sandbox.reset()
-    yield shared
-    shared.sandbox.clear_faults()
-
-
 def jobs_of(stage: Stage, *, without: str = "") -> list[Job]:
     place = f"{stage.sandbox.origin}/cogs/{ITEM.id}"
     assets = {key: Asset(key=key, href=f"{place}/{name}.tif") for key, name in FILES.items() if key != without}
@@ -139,17 +131,7 @@ def process(
     assets: tuple[str, ...] = ("visual",),
     steps: Sequence[StepKind] = worker.STEPS,
 ) -> BatchResult:
-    folder.mkdir(exist_ok=True)
-    settings = Settings(
-        rule=rule,
-        assets=assets,
-        mask=True,
-        folder=folder,
-        token="s2async-test",
-        reserve=1,
-        verify=False,
-        attribution="synthetic",
-    )
+    settings = settings_in(folder, rule=rule, assets=assets)
     assert pickle.loads(pickle.dumps(settings)).assets == assets
     client = ClientSettings(origins=(stage.sandbox.origin,), connections=4)
     how = ToolSettings(client=client, work=Work(connections=4, threads=2, writers=1, memory=1 << 24))
@@ -210,10 +192,10 @@ def test_another_rule_decides_by_its_own_asset_and_its_measurement_bears_its_nam
 
 
 def test_what_another_rule_measured_is_measured_again(tmp_path: Path, stage: Stage) -> None:
-    by_scl = process(stage, tmp_path, jobs_of(stage), PLAIN, assets=())
+    by_scl = process(stage, tmp_path, jobs_of(stage), RULE, assets=())
     known = [replace(outcome.job, measure=outcome.measure) for outcome in by_scl.outcomes]
     stage.sandbox.reset()
-    assert statuses(process(stage, tmp_path, known, PLAIN, assets=())) == statuses(by_scl)
+    assert statuses(process(stage, tmp_path, known, RULE, assets=())) == statuses(by_scl)
     assert stage.sandbox.log() == []
     by_band = process(stage, tmp_path, known, DarkRule(), assets=())
     assert {outcome.measure.rule for outcome in by_band.outcomes if outcome.measure} == {"dark"}
@@ -237,7 +219,7 @@ def test_a_file_that_the_rule_cannot_measure_is_damaged(tmp_path: Path, stage: S
 
 
 def test_a_rule_may_need_two_assets(tmp_path: Path, stage: Stage) -> None:
-    by_scl = statuses(process(stage, tmp_path / "scl", jobs_of(stage), PLAIN))
+    by_scl = statuses(process(stage, tmp_path / "scl", jobs_of(stage), RULE))
     by_band = statuses(process(stage, tmp_path / "band", jobs_of(stage), DarkRule()))
     stage.sandbox.reset()
     by_both = process(stage, tmp_path / "both", jobs_of(stage), BothRule())
@@ -314,9 +296,9 @@ class Means:
 
 
 def test_another_kind_of_step_adds_its_results_to_the_outcomes(tmp_path: Path, stage: Stage) -> None:
-    usual = process(stage, tmp_path / "usual", jobs_of(stage), PLAIN)
+    usual = process(stage, tmp_path / "usual", jobs_of(stage), RULE)
     steps = (*worker.STEPS, Means)
-    result = process(stage, tmp_path / "more", jobs_of(stage), PLAIN, steps=steps)
+    result = process(stage, tmp_path / "more", jobs_of(stage), RULE, steps=steps)
     assert statuses(result) == statuses(usual)
     source = stage.world.folder / "cogs" / ITEM.id / "B04.tif"
     for outcome, before in zip(result.outcomes, usual.outcomes, strict=True):
@@ -335,7 +317,7 @@ def test_a_step_whose_asset_cannot_be_read_leaves_the_others_theirs(tmp_path: Pa
         async def do(self, asset: Asset, jobs: Sequence[Job], /) -> None:
             raise CorruptFile("no numbers")
 
-    result = process(stage, tmp_path, jobs_of(stage), PLAIN, steps=(*worker.STEPS, Broken))
+    result = process(stage, tmp_path, jobs_of(stage), RULE, steps=(*worker.STEPS, Broken))
     saved = [outcome for outcome in result.outcomes if outcome.status is Status.SAVED]
     assert len(saved) == 4
     assert all(outcome.products and not outcome.results for outcome in saved)

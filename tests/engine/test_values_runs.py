@@ -66,13 +66,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     yield from worlds.staged(tmp_path_factory.mktemp("world"), items())
 
 
-@pytest.fixture
-def stage(shared: Stage) -> Iterator[Stage]:
-    shared.sandbox.reset()
-    yield shared
-    shared.sandbox.clear_faults()
-
-
 def config(folder: Path, stage: Stage, *, name: str = "values", **more: Any) -> Path:
     sections: dict[str, Any] = {"clouds": CLOUDS, "output": {"assets": []}, "values": VALUES}
     catalog = {

@@ -13,16 +13,11 @@ from s2async.net.client import Piece, Transport
 from s2async.net.connections import Resolver
 from tests.support.fault_server import FaultServer
 
+pytestmark = pytest.mark.usefixtures("no_proxies")
+
 REAL = socket.getaddrinfo
 METADATA = "169.254.169.254"
 NUMBERED = ("127.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "017700000001", "127.0.0.01")
-
-
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
 
 
 class Names:

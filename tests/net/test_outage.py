@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,19 +24,11 @@ DOWN = breaker.FAILURES + 8 + 6
 """Failures that a server is known to be down by, those under way when it is noticed, and some of the probes."""
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    yield from worlds.staged(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-def stage(shared: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """The world of every kind; a server that is parked is tried again soon."""
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is parked is tried again soon."""
     monkeypatch.setattr(breaker, "PERIOD", 0.2)
     monkeypatch.setattr(client, "_longest_wait", lambda _attempt: 0.01)
-    shared.sandbox.reset()
-    yield shared
-    shared.sandbox.clear_faults()
 
 
 def states(config: Config) -> Counter[str]:

@@ -17,6 +17,8 @@ from s2async.export.formats import FORMATS, FileFormat
 from tests.support import worlds
 from tests.support.worlds import Item, Stage
 
+pytestmark = pytest.mark.usefixtures("no_proxies")
+
 CANARY = "hunter2canary"
 
 
@@ -47,13 +49,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signed]:
     made = Signed(worlds.World(tmp_path_factory.mktemp("world"), worlds.every_kind()))
     with made:
         yield made
-
-
-@pytest.fixture(autouse=True)
-def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
 
 
 class Terminal:
