@@ -174,7 +174,7 @@ def _text(value: str) -> str:
 
 
 def _number(value: float) -> str:
-    text = repr(value)
+    text = repr(value + 0.0)  # -0.0 becomes 0.0: they are equal, and a text that is kept for one serves the other
     return text if text.replace(".", "").isdecimal() else f"{Decimal(text):f}"
 
 
