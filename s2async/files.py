@@ -27,7 +27,7 @@ PROBE = "s2async-probe"
 PARTS = ".s2async-parts"
 """Folder for the temporary files of all folders beside it, so that :func:`sweep` need not look into these."""
 _RANDOM_BYTES = 6
-"""Random bytes in a temporary name, which make it unique."""
+"""Random bytes in a temporary name, which make it unique; names that are made at once have numbers that follow."""
 
 _ADVICE = {
     errno.EIO: "check the disk and run again",
@@ -175,14 +175,36 @@ def temporary(path: Path, token: str) -> Path:
 
     It is in the folder `PARTS` beside the file's folder where there is one, or else in the file's folder itself.
     """
-    name = f".{token}-{secrets.token_hex(_RANDOM_BYTES)}{SUFFIX}"
-    parts = path.parent.parent / PARTS
     try:
-        # A folder may be the place where another file system is mounted, or a link.
-        is_near = os.stat(parts).st_dev == os.stat(path.parent).st_dev  # noqa: PTH116 - half the time of Path.stat
+        device = os.stat(path.parent).st_dev  # noqa: PTH116 - half the time of Path.stat
     except OSError:
-        is_near = False
-    return parts / name if is_near else path.with_name(name)
+        device = None
+    return temporaries([path], token, device)[0]
+
+
+def temporaries(paths: Sequence[Path], token: str, device: int | None) -> list[Path]:
+    """Return unique temporary names of files on one device, as `temporary` does; the device is not asked again.
+
+    Args:
+        paths: final names.
+        token: starts the temporary names.
+        device: of the folders of all of them; a folder may be the place where another file system is mounted, or a
+            link. None if they are not there.
+    """
+    first = secrets.randbits(8 * _RANDOM_BYTES)
+    near: dict[Path, bool] = {}
+    found = []
+    for number, path in enumerate(paths):
+        parts = path.parent.parent / PARTS
+        if parts not in near:
+            try:
+                near[parts] = parts.stat().st_dev == device
+            except OSError:
+                near[parts] = False
+        random = f"{(first + number) % (1 << 8 * _RANDOM_BYTES):0{2 * _RANDOM_BYTES}x}"
+        name = f".{token}-{random}{SUFFIX}"
+        found.append(parts / name if near[parts] else path.with_name(name))
+    return found
 
 
 @contextlib.contextmanager

@@ -294,11 +294,31 @@ def test_a_rename_that_fails_leaves_whole_files(tmp_path: Path, nth: int) -> Non
     assert there(tmp_path) == expected(before[nth + 1 :]) | expected(after[:nth])
 
 
-def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
-    contents = [*some(tmp_path), NewFile(tmp_path / "gone" / "x.tif", b"x")]
-    with pytest.raises(LocalError, match=r"cannot write .*/gone/x\.tif: No such file"):
+def test_a_missing_folder_is_made_but_not_its_parents(tmp_path: Path) -> None:
+    contents = [*some(tmp_path), NewFile(tmp_path / "gone" / "below" / "x.tif", b"x")]
+    with pytest.raises(LocalError, match=r"cannot make the folder .*/gone/below: No such file"):
         write_all(contents, token="t")
     assert there(tmp_path) == {}
+    (tmp_path / "gone").mkdir()
+    write_all(contents, token="t")
+    assert (tmp_path / "gone" / "below" / "x.tif").read_bytes() == b"x"
+
+
+def test_a_file_where_a_folder_should_be_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    contents = [*some(tmp_path), NewFile(tmp_path / "file" / "x.tif", b"x")]
+    with pytest.raises(LocalError, match=r"cannot make the folder .*/file: File exists; move that file away"):
+        write_all(contents, token="t")
+    assert there(tmp_path) == {"file": b""}
+
+
+def test_temporary_names_of_many_files_are_those_that_a_sweep_finds(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.tif" for number in range(20)]
+    parts = files.temporaries(paths, "t", tmp_path.stat().st_dev)
+    assert len(set(parts)) == len(paths)
+    for part in parts:
+        part.touch()
+    assert files.sweep(tmp_path, token="t") == len(paths)
 
 
 def test_being_interrupted_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

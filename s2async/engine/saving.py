@@ -47,8 +47,6 @@ def save(crops: Sequence[Encoded], settings: Settings, replaced: Replaced) -> No
     """
     files.check_space(settings.folder, settings.reserve)
     contents = [content for crop in crops for content in crop.contents]
-    for folder in {content.path.parent for content in contents}:
-        files.make_folder(folder)
     for crop in crops:
         *beside, own = crop.contents
         kind = {"mask": settings.mask, "harmonised": settings.harmonised}

@@ -289,10 +289,12 @@ def _filled(layout: Layout, pixels: NDArray[Any]) -> bytes:
 def _strip(pixels: NDArray[Any]) -> NDArray[Any]:
     """Return the only strip: (rows, columns, bands), as differences."""
     bands, rows, columns = pixels.shape
-    less = np.empty((rows, columns, bands), pixels.dtype)
-    for band, values in enumerate(pixels):
-        less[:, 0, band] = values[:, 0]
-        np.subtract(values[:, 1:], values[:, :-1], out=less[:, 1:, band])
+    less = np.empty((rows * columns, bands), pixels.dtype)
+    # One long line takes half the time of many short ones; the first column is put right afterwards.
+    for band, values in enumerate(pixels.reshape(bands, -1)):
+        np.subtract(values[1:], values[:-1], out=less[1:, band])
+    less = less.reshape(rows, columns, bands)
+    less[:, 0] = pixels[:, :, 0].T
     return less
 
 
