@@ -1,4 +1,4 @@
-"""Finds the overpasses whose choice may be another than before: by arrays, a block of areas after the other.
+"""Finds the overpasses whose choice may be another than before: by arrays, for many rows of the state at once.
 
 A run that goes on has millions of jobs, whose statuses mostly are what the choice would give them again. To find
 those takes about a microsecond a job, and to make the choice takes some thirty. So whatever is not plain is left
@@ -8,7 +8,8 @@ apart by their items alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
@@ -21,7 +22,7 @@ from s2async.catalog.overpasses import same_overpass, zone_number
 from s2async.catalog.reprocessing import LONGEST_DATATAKE
 from s2async.clouds.overpass import Rules
 from s2async.clouds.rule import VERDICTS
-from s2async.models import Status
+from s2async.models import Selection, Status
 from s2async.state import packed, values
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
@@ -29,10 +30,13 @@ from s2async.state.packed import BLOCK, CODES, NO_JOB, QUEUED
 from s2async.state.records import OPEN
 from s2async.state.serialization import from_microseconds, selection_values
 
+PAGE: Final = 256
+"""Rows of jobs, of 256 areas each, that are looked at together: they take some 20 MB."""
+
 _Flags: TypeAlias = NDArray[np.bool_]
-"""(256,), one for each area of a block."""
+"""(256,) or (rows, 256): one for each area of a block."""
 _Counts: TypeAlias = NDArray[np.int64]
-"""(256,), one for each area of a block."""
+"""(256,) or (rows, 256): one for each area of a block."""
 
 
 def _code(status: str) -> int:
@@ -85,10 +89,29 @@ class _Areas:
     """0 where it is unknown."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Row:
-    """The jobs of an item and a block of areas."""
+@dataclass(frozen=True, slots=True)
+class _Overpass:
+    """The items of an overpass, with their rows of the state."""
 
+    items: Sequence[_Item]
+    """Sorted by their labels."""
+    is_plain: bool
+    """Any part of them is one overpass, too."""
+    rows: Mapping[int, Mapping[int, tuple[str, bytes | None]]]
+    """Codes and cells by item and block."""
+
+    def by_block(self, blocks: Collection[int]) -> Iterator[tuple[int, list[_Item]]]:
+        """The items that have jobs for some areas of a block, for each of these blocks."""
+        for block in sorted({block for rows in self.rows.values() for block in rows if block in blocks}):
+            yield block, [item for item in self.items if block in self.rows[item.id]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Facts:
+    """What is known of the jobs of some rows; each array is (rows, 256)."""
+
+    places: Mapping[tuple[int, int], int]
+    """Which row an item and a block have."""
     codes: NDArray[np.uint8]
     verdicts: NDArray[np.uint8]
     """Indices of `clouds.rule.VERDICTS`, or `_UNMEASURED`."""
@@ -113,16 +136,30 @@ def doubts(db: Connection, rules: Rules) -> Iterator[Doubt]:
         rules: by what is chosen.
     """
     areas = _active(db)
-    for items, is_plain in _overpasses(db):
-        rows = [_rows(db, item.id, rules) for item in items]
-        found: list[int] = []
-        for block in sorted({block for of_item in rows for block in of_item if block in areas}):
-            there = [(item, of_item[block]) for item, of_item in zip(items, rows, strict=True) if block in of_item]
-            flags = _doubtful(there, areas[block], is_plain=is_plain)
-            found += (block * BLOCK + np.flatnonzero(flags)).tolist()
-        if found:
-            times = [item.datetime for item in items]
-            yield Doubt(frozenset(item.id for item in items), min(times), max(times), found)
+    for page in _pages(db, rules):
+        found = _doubtful_areas(page, areas, _facts(db, page, rules))
+        for overpass, some in zip(page, found, strict=True):
+            if some:
+                times = [item.datetime for item in overpass.items]
+                yield Doubt(frozenset(item.id for item in overpass.items), min(times), max(times), sorted(some))
+
+
+def _doubtful_areas(page: Sequence[_Overpass], areas: Mapping[int, _Areas], facts: _Facts) -> list[list[int]]:
+    """The areas for which the choice may be another, of each overpass of a page."""
+    found: list[list[int]] = [[] for _ in page]
+    alike: dict[tuple[int, int], list[tuple[int, list[_Item]]]] = defaultdict(list)
+    for number, overpass in enumerate(page):
+        for block, items in overpass.by_block(areas):
+            if overpass.is_plain:
+                alike[block, len(items)].append((number, items))
+            else:
+                there = _present(facts.codes[[facts.places[item.id, block] for item in items]], areas[block])
+                found[number] += (block * BLOCK + np.flatnonzero(there.any(axis=0))).tolist()
+    for (block, _), group in alike.items():
+        flags = _doubtful([items for _, items in group], block, areas[block], facts)
+        for (number, _), of_overpass in zip(group, flags, strict=True):
+            found[number] += (block * BLOCK + np.flatnonzero(of_overpass)).tolist()
+    return found
 
 
 def _active(db: Connection) -> Mapping[int, _Areas]:
@@ -136,6 +173,22 @@ def _active(db: Connection) -> Mapping[int, _Areas]:
         found[block].seasonal[slot] = seasonal
         found[block].zones[slot] = zone or 0
     return found
+
+
+def _pages(db: Connection, rules: Rules) -> Iterator[list[_Overpass]]:
+    """All overpasses with their rows, some at a time."""
+    page, size = list[_Overpass](), 0
+    for items, is_plain in _overpasses(db):
+        rows: dict[int, dict[int, tuple[str, bytes | None]]] = {}
+        for item in items:
+            found = db.execute(sql.ROWS_OF_ITEM, {"item": item.id, "rule": rules.selection.rule})
+            rows[item.id] = {block: (codes, cells) for block, codes, cells in found}
+            size += len(rows[item.id])
+        page.append(_Overpass(sorted(items, key=lambda item: item.label), is_plain, rows))
+        if size >= PAGE:
+            yield page
+            page, size = [], 0
+    yield page
 
 
 def _overpasses(db: Connection) -> Iterator[tuple[list[_Item], bool]]:
@@ -167,47 +220,60 @@ def _parts(cluster: Sequence[_Item]) -> Iterator[tuple[list[_Item], bool]]:
         yield part, is_whole and not any(item.has_editions for item in part)
 
 
-def _rows(db: Connection, item: int, rules: Rules) -> dict[int, _Row]:
-    """The jobs of an item by block."""
-    rule, selection, values_rule = rules.rule, rules.selection, rules.values_rule
-    first, last = packed.job_number(item, 0), packed.job_number(item + 1, 0) - 1
-    which = selection_values(selection) | {"item": item, "first": first, "last": last}
-    crops = [
-        np.fromiter((job - first for (job,) in db.execute(sql.VALID_PRODUCTS, which | {"asset": asset})), np.int64)
-        for asset in selection.assets
+def _facts(db: Connection, page: Sequence[_Overpass], rules: Rules) -> _Facts:
+    """What is known of the jobs of some overpasses."""
+    rows = [
+        (item, block, *row)
+        for overpass in page
+        for item in overpass.rows
+        for block, row in overpass.rows[item].items()
     ]
-    lacking = np.array([job - first for (job,) in db.execute(sql.ANY_ABSENCES, which)], np.int64)
-    found: dict[int, _Row] = {}
-    for block, codes, cells in db.execute(sql.ROWS_OF_ITEM, which):
-        valid, bad, total = (np.zeros(BLOCK, np.int64) for _ in range(3))
-        verdicts = np.full(BLOCK, _UNMEASURED, np.uint8)
-        accepted, has_values = np.zeros(BLOCK, bool), np.ones(BLOCK, bool)
+    shape = len(rows), BLOCK
+    facts = _Facts(
+        places={(item, block): number for number, (item, block, *_) in enumerate(rows)},
+        codes=np.frombuffer("".join(codes.ljust(BLOCK) for _, _, codes, _ in rows).encode(), np.uint8).reshape(
+            shape
+        ),
+        verdicts=np.full(shape, _UNMEASURED, np.uint8),
+        valid=np.zeros(shape, np.int64),
+        bad=np.zeros(shape, np.int64),
+        total=np.zeros(shape, np.int64),
+        has_crops=np.ones(shape, bool),
+        lacks=np.zeros(shape, bool),
+        accepted=np.zeros(shape, bool),
+        has_values=np.ones(shape, bool),
+    )
+    _add_files(db, page, rules.selection, facts)
+    by_bins: dict[int, list[tuple[int, packed.Cells]]] = defaultdict(list)
+    for number, (item, block, _, cells) in enumerate(rows):
         if cells is not None:
             known = packed.unpack_cells(cells)
-            counts, pixels = known.values[:, 1:], known.values.sum(axis=1)
-            verdicts[known.slots] = rule.verdicts(counts, pixels)
-            valid[known.slots] = counts[:, 1:-1].sum(axis=1)
-            bad[known.slots] = counts[:, sorted(rule.spoilt)].sum(axis=1)
-            total[known.slots] = pixels
-            if values_rule and selection.values:
-                accepted[known.slots] = values_rule.verdicts(counts, pixels) == _IS_CLEAR
-                has_values = values.complete(db, item, block, selection.values)
-        has_crops = np.ones(BLOCK, bool)
-        for numbers in crops:
-            has_crops &= _among(numbers, block)
-        old = np.frombuffer(codes.encode().ljust(BLOCK), np.uint8)
-        found[block] = _Row(
-            codes=old,
-            verdicts=verdicts,
-            valid=valid,
-            bad=bad,
-            total=total,
-            has_crops=has_crops,
-            lacks=_among(lacking, block),
-            accepted=accepted,
-            has_values=has_values,
-        )
-    return found
+            by_bins[known.values.shape[1]].append((number, known))
+            if rules.values_rule and rules.selection.values:
+                facts.has_values[number] = values.complete(db, item, block, rules.selection.values)
+    for measured in by_bins.values():
+        _add_measurements(measured, rules, facts)
+    return facts
+
+
+def _add_files(db: Connection, page: Sequence[_Overpass], selection: Selection, facts: _Facts) -> None:
+    """Add which jobs have crops and lack files."""
+    for overpass in page:
+        for item, rows in overpass.rows.items():
+            first, last = packed.job_number(item, 0), packed.job_number(item + 1, 0) - 1
+            which = selection_values(selection) | {"first": first, "last": last}
+            crops = [_areas_of(db, sql.VALID_PRODUCTS, which | {"asset": asset}) for asset in selection.assets]
+            lacking = _areas_of(db, sql.ANY_ABSENCES, which)
+            for block in rows:
+                number = facts.places[item, block]
+                for areas in crops:
+                    facts.has_crops[number] &= _among(areas, block)
+                facts.lacks[number] = _among(lacking, block)
+
+
+def _areas_of(db: Connection, statement: str, which: Mapping[str, object]) -> NDArray[np.int64]:
+    """The areas of the jobs that a statement finds, all of one item."""
+    return np.fromiter((job for (job,) in db.execute(statement, which)), np.int64) & 0xFFFFFFFF
 
 
 def _among(areas: NDArray[np.int64], block: int) -> _Flags:
@@ -218,50 +284,80 @@ def _among(areas: NDArray[np.int64], block: int) -> _Flags:
     return found
 
 
-def _doubtful(rows: Sequence[tuple[_Item, _Row]], areas: _Areas, *, is_plain: bool) -> _Flags:
+def _add_measurements(measured: Sequence[tuple[int, packed.Cells]], rules: Rules, facts: _Facts) -> None:
+    """Add measurements, which have equally many bins, and their verdicts.
+
+    Args:
+        measured: cells by the number of their row.
+        rules: by what is chosen.
+        facts: arrays to write into.
+    """
+    numbers = np.repeat([number for number, _ in measured], [len(cells.slots) for _, cells in measured])
+    at = numbers, np.concatenate([cells.slots for _, cells in measured])
+    counts = np.concatenate([cells.values for _, cells in measured])
+    histograms, pixels = counts[:, 1:], counts.sum(axis=1)
+    facts.verdicts[at] = rules.rule.verdicts(histograms, pixels)
+    facts.valid[at] = histograms[:, 1:-1].sum(axis=1)
+    facts.bad[at] = histograms[:, sorted(rules.rule.spoilt)].sum(axis=1)
+    facts.total[at] = pixels
+    if rules.values_rule and rules.selection.values:
+        facts.accepted[at] = rules.values_rule.verdicts(histograms, pixels) == _IS_CLEAR
+
+
+def _present(codes: NDArray[np.uint8], areas: _Areas) -> _Flags:
+    """Which jobs of rows of a block take part."""
+    found: _Flags = (codes != _NO_JOB) & (codes != _OUTSIDE) & areas.active
+    return found
+
+
+def _doubtful(group: Sequence[Sequence[_Item]], block: int, areas: _Areas, facts: _Facts) -> _Flags:
     """For which areas of a block the choice may be another.
 
     Args:
-        rows: the items of an overpass that have jobs for areas of the block.
+        group: the items of some overpasses that have jobs for areas of the block: equally many of each overpass,
+            sorted by their labels, and such that any of them are of one overpass.
+        block: its number.
         areas: of the block.
-        is_plain: the items are of one overpass, and all of them take part.
+        facts: what is known of the jobs.
+
+    Returns:
+        (overpasses, 256).
     """
-    present = [(row.codes != _NO_JOB) & (row.codes != _OUTSIDE) & areas.active for _, row in rows]
-    doubtful, waiting = np.zeros(BLOCK, bool), np.zeros(BLOCK, bool)
-    if not is_plain:
-        for there in present:
-            doubtful |= there
-        return doubtful
-    if len({item.datetime.date() for item, _ in rows}) > 1:
-        doubtful |= areas.seasonal  # perhaps not all of the items are wanted
-    best = [np.full(BLOCK, -1, np.int64) for _ in range(6)]
-    counts, are_duplicates = np.zeros(BLOCK, bool), np.ones(BLOCK, bool)  # the best, and all others
-    lacks_values = np.zeros(BLOCK, bool)  # the best
-    for number, (item, row) in sorted(enumerate(rows), key=lambda one: one[1][0].label):
-        there = present[number]
-        is_open = (row.codes == _OPEN) | (row.codes == _QUEUED)
-        is_measured = row.verdicts != _UNMEASURED
-        waiting |= there & is_open & ~is_measured
-        is_cloudy, is_clear = row.verdicts == _IS_CLOUDY, (row.verdicts == _IS_CLEAR) & row.has_crops & ~row.lacks
-        out = ~is_measured | (row.verdicts == _HAS_NO_DATA)
+    shape = len(group), BLOCK
+    have_days = np.array([len({item.datetime.date() for item in items}) > 1 for items in group])
+    doubtful = have_days[:, None] & areas.seasonal  # perhaps not all of the items are wanted
+    waiting = np.zeros(shape, bool)
+    has_best, counts, are_duplicates = np.zeros(shape, bool), np.zeros(shape, bool), np.ones(shape, bool)
+    lacks_values = np.zeros(shape, bool)  # like `counts`, of the best so far; `are_duplicates`: all others
+    best = [np.zeros(shape, np.int64) for _ in range(6)]
+    for several in zip(*group, strict=True):  # an item of each overpass
+        rows = [facts.places[item.id, block] for item in several]
+        codes, verdicts = facts.codes[rows], facts.verdicts[rows]
+        there = _present(codes, areas)
+        is_measured = verdicts != _UNMEASURED
+        waiting |= there & ((codes == _OPEN) | (codes == _QUEUED)) & ~is_measured
+        is_cloudy, is_clear = verdicts == _IS_CLOUDY, (verdicts == _IS_CLEAR) & ~facts.lacks[rows]
+        out = ~is_measured | (verdicts == _HAS_NO_DATA)
         sound = (
-            ((row.codes == _SAVED) & is_clear)
-            | ((row.codes == _CLOUDY) & is_cloudy)
-            | ((row.codes == _NODATA) & out)
-            | ((row.codes == _DUPLICATE) & (is_clear | is_cloudy | out))
+            ((codes == _SAVED) & is_clear & facts.has_crops[rows])
+            | ((codes == _CLOUDY) & is_cloudy)
+            | ((codes == _NODATA) & out)
+            | ((codes == _DUPLICATE) & (is_clear | is_cloudy | out))  # it needs no crops
         )
-        doubtful |= there & ~(sound & (out | (row.valid > 0)))
+        doubtful |= there & ~(sound & (out | (facts.valid[rows] > 0)))
         complete = there & sound & ~out
-        is_far = areas.zones != (item.zone or -1)
-        own = [flags.astype(np.int64) for flags in (is_cloudy, ~row.accepted, is_far)]
-        own += [row.valid, row.total, row.bad]
-        is_counting = row.codes != _DUPLICATE
-        better = complete & ((best[0] < 0) | _is_better(own, best))
+        accepted = facts.accepted[rows]
+        is_far = areas.zones != np.array([[item.zone or -1] for item in several])
+        own = [flags.astype(np.int64) for flags in (is_cloudy, ~accepted, is_far)]
+        own += [facts.valid[rows], facts.total[rows], facts.bad[rows]]
+        is_counting = codes != _DUPLICATE
+        better = complete & (~has_best | _is_better(own, best))
         are_duplicates &= ~np.where(better, counts, complete & is_counting)
         counts = np.where(better, is_counting, counts)
-        lacks_values = np.where(better, row.accepted & ~row.has_values, lacks_values)
+        lacks_values = np.where(better, accepted & ~facts.has_values[rows], lacks_values)
         best = [np.where(better, new, old) for new, old in zip(own, best, strict=True)]
-    doubtful |= (best[0] >= 0) & ~(counts & are_duplicates & ~lacks_values)
+        has_best |= complete
+    doubtful |= has_best & ~(counts & are_duplicates & ~lacks_values)
     return doubtful & ~waiting
 
 

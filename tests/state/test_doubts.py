@@ -169,3 +169,18 @@ def test_nothing_is_in_doubt_once_all_is_decided(tmp_path: Path) -> None:
         assert state.choose_for_all(RULE, ONE) > 0
     with closing(sqlite3.connect(path)) as db:
         assert list(doubts.doubts(db, Rules(rule=RULE, selection=ONE))) == []
+        duplicates = "SELECT id FROM jobs WHERE status = 'duplicate'"
+        assert db.execute(f"DELETE FROM products WHERE job IN ({duplicates})").rowcount > 300
+        assert list(doubts.doubts(db, Rules(rule=RULE, selection=ONE))) == []  # most have none from the beginning
+        db.execute("DELETE FROM products WHERE job = (SELECT min(id) FROM jobs WHERE status = 'saved')")
+        assert sum(len(doubt.areas) for doubt in doubts.doubts(db, Rules(rule=RULE, selection=ONE))) == 1
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_rows_are_looked_at_some_at_a_time(tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.sqlite"
+    fill(path, random.Random(5), ONE)
+    with closing(sqlite3.connect(path)) as db:
+        found = list(doubts.doubts(db, Rules(rule=RULE, selection=ONE)))
+        monkeypatch.setattr(doubts, "PAGE", rows)
+        assert list(doubts.doubts(db, Rules(rule=RULE, selection=ONE))) == found != []
