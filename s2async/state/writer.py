@@ -220,16 +220,15 @@ class State(Folders, Bands):
         Returns:
             The jobs, and where the next page begins; None when there is none.
         """
-        kind = selection_values(selection) | {"limit": limit}
         if order or selection.one_per_overpass:
             oldest_first = order == "oldest"
-            sensed, job = after or Cursor(*[-sys.maxsize if oldest_first else sys.maxsize] * 2)
             statement = sql.OPEN_JOBS_OLDEST_FIRST if oldest_first else sql.OPEN_JOBS_NEWEST_FIRST
-            rows = self._all(statement, kind | {"sensed": sensed, "job": job})
+            sensed, job = after or Cursor(*[-sys.maxsize if oldest_first else sys.maxsize] * 2)
         else:
-            job = after.job if after else 0
-            which = {"item": packed.item_of(job), "block": packed.block_of(job), "slot": packed.slot_of(job)}
-            rows = self._all(sql.OPEN_JOBS, kind | which)
+            statement = sql.OPEN_JOBS
+            sensed, job = after or Cursor(0, 0)
+        which = {"item": packed.item_of(job), "block": packed.block_of(job), "slot": packed.slot_of(job)}
+        rows = self._all(statement, selection_values(selection) | which | {"sensed": sensed, "limit": limit})
         found = self._jobs([job for job, _ in rows], selection)
         return found, Cursor(rows[-1][1], rows[-1][0]) if len(rows) == limit else None
 

@@ -124,10 +124,13 @@ SELECT j.id, i.sensed
 FROM items i
 CROSS JOIN jobs j ON j.item = i.id AND instr(j.codes, 'o') > 0 AND j.code = 'o'
 CROSS JOIN areas a ON a.id = j.area
-WHERE i.sensed {{beyond}}= :sensed AND (i.sensed, j.id) {{beyond}} (:sensed, :job)
+WHERE i.sensed {{beyond}}= :sensed AND (i.sensed, i.id, j.block) {{beyond}}= (:sensed, :item, :block)
+  AND (i.sensed, i.id, j.block, j.slot) {{beyond}} (:sensed, :item, :block, :slot)
   AND {WANTED} AND NOT (:newest AND {NEWER_HAS_JOB})
-ORDER BY i.sensed {{way}}, j.id {{way}} LIMIT :limit
+ORDER BY i.sensed {{way}}, i.id {{way}}, j.block {{way}}, j.slot {{way}} LIMIT :limit
 """  # noqa: S608
+"""In the order in which the joins find them: nothing is sorted, and the search ends with the last job of the page.
+The condition on blocks passes over each block of earlier pages as a whole."""
 OPEN_JOBS_NEWEST_FIRST = _OPEN_JOBS_BY_TIME.format(beyond="<", way="DESC")
 OPEN_JOBS_OLDEST_FIRST = _OPEN_JOBS_BY_TIME.format(beyond=">", way="ASC")
 MARK_CRASHED = f"""

@@ -15,6 +15,7 @@ from s2async.models import (
     CloudMeasure,
     FileFact,
     Job,
+    Order,
     Outcome,
     Scene,
     Selection,
@@ -128,6 +129,25 @@ def test_pages_neither_repeat_nor_leave_out_a_job(state: State, limit: int) -> N
     expected = [job.id for i in range(2) for job in add(state, make_scene(f"S{i}", minutes=10 * i), [A, B, C])]
     start(state, [A, B, C])
     assert [job.id for job in open_jobs(state, limit)] == expected
+
+
+@pytest.mark.parametrize("order", ["oldest", "newest"])
+@pytest.mark.parametrize("limit", [7, 256, 2000])
+def test_pages_are_in_order_of_time_however_long_they_are(state: State, order: Order, limit: int) -> None:
+    areas = [make_area(f"area {number}") for number in range(300)]  # more than a row of the state holds
+    start(state, areas)
+    times = {"33UUU": 10, "33UVU": 0, "33UVV": 10, "33UUV": 20}
+    scenes = [replace(make_scene(grid, minutes=minutes), grid=grid) for grid, minutes in times.items()]
+    jobs = [job for scene in scenes for job in add(state, scene, areas)]
+    start(state, areas)
+    record(state, *(saved(job) for job in jobs[::5]))
+    found, cursor = list[Job](), None
+    while not found or cursor:
+        page, cursor = state.open_jobs(VISUAL, cursor, limit, order=order)
+        found += page
+    left = [job for number, job in enumerate(jobs) if number % 5]
+    left.sort(key=lambda job: (job.scene.datetime, job.id), reverse=order == "newest")
+    assert [job.id for job in found] == [job.id for job in left]
 
 
 def test_a_resumed_job_brings_what_is_known(state: State) -> None:
