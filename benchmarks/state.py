@@ -1,9 +1,10 @@
-"""What a state of a million answers costs: its file, recording, a start, status, and judging again."""
+"""What a state of a million answers costs: its file, recording, judging again, a start, status, and going on."""
 
 from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,17 +14,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import export, measure
+from benchmarks import export, ours, resume, scenes
 from benchmarks.options import Options
 from s2async.areas import loader as area_files
 from s2async.config.model import Config
-from s2async.models import BatchResult, CloudMeasure, Job, Outcome, Product, Status
+from s2async.models import Asset, BatchResult, CloudMeasure, Job, Outcome, Product, Scene, Status
+from s2async.sandbox.settings import toml
 from s2async.state.writer import State
 
 AREAS: Final = 1000
 """Fields, each with all scenes."""
-_OPEN: Final = 0.1
+OPEN: Final = 0.1
 """Share of the scenes of which no job is answered."""
+SQUARES: Final = ("33UUU", "33UVU")
+"""Grid squares that overlap: each overpass has a scene of each of them."""
 _START: Final = """
 import json, resource, sys, time
 from pathlib import Path
@@ -36,6 +40,7 @@ begun, cpu = time.perf_counter(), time.process_time()
 with State.create_or_open(config.run.state) as state:
     state.sync_areas(areas)
     judged = state.update_statuses(rule.verdicts, selection, sys.argv[2] and repr(rule) + sys.argv[2])
+    state.choose_for_all(rule, selection)
     state.begin_run("{}", "benchmark")
     jobs, _ = state.open_jobs(selection)
     seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
@@ -46,81 +51,130 @@ print(json.dumps([seconds, cpu, peak, len(jobs), sum(judged.values())]))
 
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
-    """A state of 1,000 fields and --items scenes (1,000 by default), nine tenths of them answered, half saved."""
-    with tempfile.TemporaryDirectory(prefix="s2async-") as name:
-        begun = time.process_time()
-        config = fill(Path(name), AREAS, options.items)
-        seconds = time.process_time() - begun
-        path = Config.load(config).run.state
-        jobs = AREAS * options.items
-        yield {
-            "what": "record",
-            "jobs": jobs,
-            "cpu_microseconds_a_job": round(seconds / jobs * 1e6, 1),
-            "file_megabytes": round(path.stat().st_size / 1e6, 1),
-        }
-        for number in range(options.rounds):
-            for what, settings in (("judge", f"other {number}"), ("start", f"other {number}")):
-                said = subprocess.check_output([sys.executable, "-c", _START, str(config), settings])
-                wall, cpu, peak, found, _ = json.loads(said)
-                line = {"what": what, "seconds": round(wall, 2), "cpu_seconds": round(cpu, 2)}
-                line["peak_megabytes"] = round(peak / 1e6, 1)
-                yield line if found else {**line, "fault": "no job is open"}
-            with (Path(name) / "said").open("wb") as table:
-                usage = measure.run([sys.executable, "-m", "s2async", "status", str(config)], stdout=table)
+    """A state of 1,000 fields and --items scenes (1,000 by default), nine tenths of them answered, most saved."""
+    for overlaps in ("all", "one"):
+        with tempfile.TemporaryDirectory(prefix="s2async-") as name, resume.FarArchive() as archive:
+            begun = time.process_time()
+            config = fill(Path(name) / "made", AREAS, options.items, archive, overlaps)
+            seconds = time.process_time() - begun
+            jobs = AREAS * options.items
             yield {
-                "what": "status",
-                "seconds": round(usage.seconds, 2),
-                "cpu_seconds": round(usage.cpu_seconds, 2),
-                "peak_megabytes": round(usage.peak_bytes / 1e6, 1),
+                "what": "record",
+                "overlaps": overlaps,
+                "jobs": jobs,
+                "cpu_microseconds_a_job": round(seconds / jobs * 1e6, 1),
+                "file_megabytes": round(Config.load(config).run.state.stat().st_size / 1e6, 1),
             }
+            copy = shutil.copytree(config.parent, Path(name) / "copy") / config.name
+            for line in (*_parts(copy, options.rounds), *resume.run(config, archive)):
+                yield {"overlaps": overlaps, **line}
 
 
-def fill(folder: Path, areas: int, items: int) -> Path:
-    """Make a state in which nine tenths of the scenes are answered for each area; tells the config."""
-    path = export.fill(folder, areas, 0)
+def _parts(config: Path, rounds: int) -> Iterator[dict[str, Any]]:
+    """What parts of a start cost."""
+    for number in range(rounds):
+        for what, settings in (("judge", f"other {number}"), ("start", f"other {number}")):
+            said = subprocess.check_output([sys.executable, "-c", _START, str(config), settings])
+            wall, cpu, peak, found, judged = json.loads(said)
+            line = {"what": what, "seconds": round(wall, 2), "cpu_seconds": round(cpu, 2)}
+            line["peak_megabytes"] = round(peak / 1e6, 1)
+            yield (
+                line if found and not judged else {**line, "fault": f"{found} jobs are open, {judged} were judged"}
+            )
+
+
+def fill(folder: Path, areas: int, items: int, archive: resume.FarArchive, overlaps: str) -> Path:
+    """Make a state as a run leaves it that is killed when nine tenths of the scenes are answered for each area.
+
+    Of the crops, only one is there: a start looks for no other.
+
+    Args:
+        folder: a new one.
+        areas: number of fields.
+        items: number of scenes.
+        archive: where searches and files are asked for.
+        overlaps: the setting of that name.
+
+    Returns:
+        The path of the configuration.
+    """
+    folder.mkdir()
+    path = folder / "config.toml"
+    assets = {"scl": "scl", "visual": "visual"}
+    path.write_text(
+        toml(
+            areas=str(ours.write_areas(folder, scenes.parks_and_more(areas)).name),
+            search={
+                "catalog": {"url": archive.origin, "collection": "sentinel-2-l2a", "assets": assets},
+                "datetime": "2015-07-01/2018-06-30",
+                "reprocessed": "all",
+                "overlaps": overlaps,
+            },
+            output={"folder": "data"},
+            network={"origins": [archive.origin]},
+            run={"state": "state.sqlite"},
+        )
+    )
+    resume.run_once(path)  # it finds nothing, and leaves what a start needs
     config, chance = Config.load(path), random.Random(1)
-    places, wanted = area_files.load(config), config.selection()
+    places, wanted, rule = area_files.load(config), config.selection(), config.cloud_rule()
     with State.create_or_open(config.run.state) as state:
         state.sync_areas(places)
         state.begin_run("{}", "benchmark")
+        measures: list[CloudMeasure] = []
         for number in range(items):
-            jobs = state.add_scene(export.scene(number), places, wanted)
-            if number < items * (1 - _OPEN):
-                outcomes = tuple(_outcome(job, chance) for job in jobs)
-                state.record(BatchResult(outcomes=outcomes), [])
-        state.end_run("stopped")
+            jobs = state.add_scene(scene(number, archive.origin), places, wanted)
+            if number >= round(items * (1 - OPEN)):
+                continue
+            is_second = number % len(SQUARES) > 0
+            if is_second:  # of the same pixels, it has fewer
+                measures = [replace(known, total=known.total + 9) for known in measures]
+            else:
+                measures = [_measure(chance) for _ in jobs]
+            outcomes = tuple(
+                Outcome(job=job, status=Status.DUPLICATE, measure=measured)
+                if is_second and overlaps == "one"
+                else _outcome(job, measured, rule.verdict(measured))
+                for job, measured in zip(jobs, measures, strict=True)
+            )
+            state.record(BatchResult(outcomes=outcomes), [])
+        crop = config.output.folder / next(state.crop_paths())
+    crop.parent.mkdir(parents=True)
+    crop.touch()
     return path
 
 
-def _outcome(job: Job, chance: random.Random) -> Outcome:
+def scene(number: int, origin: str) -> Scene:
+    """A scene; those of `SQUARES` follow one another, and each overpass has a day of its own."""
+    plain, square = export.scene(number // len(SQUARES)), SQUARES[number % len(SQUARES)]
+    name = plain.id.replace(plain.grid, square)
+    return replace(
+        plain,
+        id=name,
+        grid=square,
+        datatake=f"S2A_{plain.datetime:%Y%m%dT%H%M%S}",
+        assets={key: Asset(key=key, href=f"{origin}/{name}/{key}.tif") for key in plain.assets},
+    )
+
+
+def _measure(chance: random.Random) -> CloudMeasure:
     """A clear or a cloudy field of 900 pixels."""
     clouds, water = chance.choice((0, chance.randrange(3), chance.randrange(880))), chance.randrange(5)
-    histogram = (
-        0,
-        0,
-        chance.randrange(9),
-        0,
-        880 - clouds,
-        20,
-        water,
-        0,
-        clouds // 2,
-        clouds - clouds // 2,
-        0,
-        0,
-        0,
-    )
-    measured = CloudMeasure(histogram=histogram, total=sum(histogram))
-    if clouds > 9:
-        return Outcome(job=job, status=Status.CLOUDY, measure=measured)
+    shadows, haze = chance.randrange(9), clouds // 2
+    histogram = (0, 0, shadows, 0, 880 - clouds, 20, water, 0, haze, clouds - haze, 0, 0, 0)
+    return CloudMeasure(histogram=histogram, total=sum(histogram))
+
+
+def _outcome(job: Job, measured: CloudMeasure, verdict: Status | None) -> Outcome:
+    if verdict is not None:
+        return Outcome(job=job, status=verdict, measure=measured)
     product = Product(
         asset="visual",
         file=f"{job.scene.id}_visual.tif",
-        bytes=3000 + water,
-        sha256=f"{chance.getrandbits(256):064x}",
+        bytes=3000 + job.id % 5,
+        sha256=f"{hash((job.id, 'visual')) & (1 << 64) - 1:064x}",
         mask=True,
         format="gtiff",
         epsg=32633,
     )
-    return replace(Outcome(job=job, status=Status.SAVED, measure=measured), products=(product,))
+    return Outcome(job=job, status=Status.SAVED, measure=measured, products=(product,))

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from rasterio.errors import WindowError
 
 from benchmarks import __main__ as command
-from benchmarks import answers, contest, export, growth, link, measure, plots, scenes, tables
+from benchmarks import answers, contest, export, growth, link, measure, plots, resume, scenes, state, tables
 from benchmarks.options import Options
 from benchmarks.peers import rules
 from benchmarks.scenes import Order, Scene
@@ -244,6 +244,21 @@ def test_the_export_counts_the_rows_that_it_put_in(tmp_path: Path, kind: str) ->
     done = subprocess.run(command, capture_output=True, check=True, text=True)
     assert done.stdout == f"wrote {file}: 18 rows\n"
     assert export.READERS[kind](file) == 18
+
+
+# ---- a run that goes on -------------------------------------------------------------------------------
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("overlaps", ["all", "one"])
+def test_a_run_goes_on_from_a_state_as_a_killed_run_leaves_it(tmp_path: Path, overlaps: str) -> None:
+    with resume.FarArchive() as archive:
+        config = state.fill(tmp_path / "made", 9, 20, archive, overlaps)
+        lines = {line["what"]: line for line in resume.run(config, archive)}
+    assert list(lines) == ["resume", "status during resume", "again", "status during again"]
+    assert not any("fault" in line for line in lines.values())
+    assert lines["resume"]["files"] == 2  # the headers of the last overpass: no other job was opened
+    assert lines["again"]["requests"] > lines["again"]["files"] == 0
 
 
 # ---- measuring ----------------------------------------------------------------------------------------
