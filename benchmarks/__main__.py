@@ -56,7 +56,9 @@ BENCHMARKS: Final = {
         run=contest.narrow, defaults=Options(bandwidth=200), table=tables.contest, plot=plots.contest
     ),
     "memory": Benchmark(run=memory.run, defaults=Options(rounds=1), table=tables.says),
-    "growth": Benchmark(run=growth.run, defaults=Options(items=4), table=tables.growth, plot=plots.growth),
+    "growth": Benchmark(
+        run=growth.run, defaults=Options(items=4, areas=100_000), table=tables.growth, plot=plots.growth
+    ),
     "link": Benchmark(run=link.run),
     "export": Benchmark(run=export.run, defaults=Options(items=100)),
     "state": Benchmark(run=state.run, defaults=Options(items=1000, rounds=1)),
@@ -129,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         ("delay", float, "round trip, ms"),
         ("bandwidth", float, "of the link, Mbit/s"),
         ("connections", int, "requests at once"),
-        ("areas", int, "fields, of fields and kernel"),
+        ("areas", int, "fields, of fields, kernel and growth"),
         ("jobs", int, "jobs of each run at most, of fields and parks"),
         ("sample", int, "jobs that are compared, of fields and parks; fields of other tools, of kernel"),
     ):

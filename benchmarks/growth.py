@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,13 +34,13 @@ FIGURES: Final = {
 
 
 def run(options: Options) -> Iterator[Line]:
-    """Requests, bytes, time, memory and files against dense fields (at --items items) and against items."""
+    """Requests, bytes, time, memory and files against up to --areas dense fields (--items items), and items."""
     place = Path(options.worlds) if options.worlds else dense.default_place()
     square = dense.scenes(place, progress=_tell)
     year = make_world(default_folder(), progress=_tell)
     found: dict[str, list[Line]] = {"areas": [], "items": []}
     with tempfile.TemporaryDirectory(prefix="s2async-") as folder:
-        for count in AREAS:
+        for count in filter(options.areas.__ge__, AREAS):
             made = dense.fields(count)
             fields = dict(zip(made.columns["name"], made.polygons.tolist(), strict=True))
             figures = ours.once(Path(folder), square, options.items, fields, options, places=[dense.PLACE])
@@ -60,14 +61,14 @@ def _tell(text: str) -> None:
 def slopes(axis: str, lines: Sequence[Line]) -> Iterator[Line]:
     """For each figure the power of the axis that it grows with (least squares of the logarithms), and in words."""
     places = np.log10([line[axis] for line in lines])
-    first, before, last = lines[0][axis], lines[-2][axis], lines[-1][axis]
     for key, name in FIGURES.items():
         power = float(np.polyfit(places, np.log10([line[key] for line in lines]), 1)[0])
-        step = lines[-1][key] / lines[-2][key]
+        steps = [
+            f"{new[key] / old[key]:.1f} x from {old[axis]:,} to {new[axis]:,}" for old, new in pairwise(lines)
+        ]
         yield {
             "axis": axis,
             "figure": key,
             "power": round(power, 3),
-            "says": f"{name}: {10**power:.1f} x for ten times the {axis} (over {first:,} to {last:,}); "
-            f"{step:.1f} x from {before:,} to {last:,}",
+            "says": f"{name}: {10**power:.1f} x for ten times the {axis} ({', '.join(steps)})",
         }

@@ -61,9 +61,10 @@ def growth(lines: Sequence[Line], path: Path) -> None:
             values = [line[key] / unit for line in runs]
             axes.loglog(places, values, "o-", color=_OWN, markersize=4)
             for place, value in zip(places, values, strict=True):
-                spot = {"xytext": (0, 5), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+                spot = {"xytext": (0, 4), "textcoords": "offset points", "ha": "right", "fontsize": 8}
                 axes.annotate(_number(value), (place, value), **spot)
-            axes.set_xticks(places, [f"{place:,}" for place in places], minor=False)
+            names = [f"{place // 1000}k" if place >= 10_000 else f"{place:,}" for place in places]
+            axes.set_xticks(places, names, minor=False)
             axes.set_xlabel(f"{axis} (with {runs[0][rest]:,} {rest})", fontsize=9)
             axes.set_title("" if row else title, fontsize=10, loc="left")
             _plain(axes)
@@ -77,7 +78,7 @@ def _plain(axes: Any) -> None:
     """Only what says something: values stand at the points, so the vertical axis needs no numbers."""
     axes.minorticks_off()
     axes.set_yticks([], [])
-    axes.margins(x=0.12)
+    axes.margins(x=0.16)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right", "left"]].set_visible(False)
 

@@ -300,7 +300,9 @@ def test_slopes_are_those_of_the_data() -> None:
     ]
     found = list(growth.slopes("areas", lines))
     assert [line["power"] for line in found] == [1.0, 0.0, 0.5, 0.0, 0.0, 1.0]
-    assert found[0]["says"] == "requests: 10.0 x for ten times the areas (over 1 to 100); 10.0 x from 10 to 100"
+    assert (
+        found[0]["says"] == "requests: 10.0 x for ten times the areas (10.0 x from 1 to 10, 10.0 x from 10 to 100)"
+    )
 
 
 # ---- pictures -----------------------------------------------------------------------------------------
