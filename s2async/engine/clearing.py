@@ -43,6 +43,8 @@ class Clearing:
     async def scan(self, source: Source, fine: FinePlaces, jobs: Sequence[Job], *others: Target) -> None:
         """Read the classification block by block for many areas; those that are not in the plan are left out.
 
+        The caller holds memory for the pixels of all areas (`Tools.flats`): who holds some must not wait for more.
+
         Args:
             source: the file; `reader.scans` must be true for it.
             fine: where the areas lie, as far as they are in the plan.
@@ -51,14 +53,13 @@ class Clearing:
         """
         classes = self._classes or ()
         positions = [fine.at[job.id] for job in jobs]
-        async with self._tools.flats.hold(int(fine.sizes[positions].sum())):
-            gathered = Gathered(fine.places(positions, source.layout))
-            await self._files.scan(source, jobs, *others, gathered)
+        gathered = Gathered(fine.places(positions, source.layout))
+        await self._files.scan(source, jobs, *others, gathered)
 
-            def work() -> list[bytes]:
-                return clear_pixels.packed(gathered.values, gathered.starts, classes)
+        def work() -> list[bytes]:
+            return clear_pixels.packed(gathered.values, gathered.starts, classes)
 
-            found = await asyncio.get_running_loop().run_in_executor(self._tools.pool, work)
+        found = await asyncio.get_running_loop().run_in_executor(self._tools.pool, work)
         lacking = self._endings.lacking(source.asset.key)
         for job, position, clear in zip(jobs, positions, found, strict=True):
             if fine.is_planned(position) and job.id not in lacking:

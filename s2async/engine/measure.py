@@ -30,6 +30,7 @@ class Measure:
         self._endings = bench.endings
         self._files = bench.files
         self._rule = bench.settings.rule
+        self._flats = bench.tools.flats
         self._cut = frozenset(bench.settings.assets)
         self._clearing = Clearing(bench)
         self._found: dict[int, dict[str, AreaPixels]] = {}
@@ -94,7 +95,8 @@ class Measure:
         if self._clearing.is_by(source.asset.key):
             fine = await self._files.fine_places(source, jobs)
             skipped = skipped | [not fine.is_planned(position) for position in range(len(jobs))]
-            await self._clearing.scan(source, fine, jobs, histograms)
+            async with self._flats.hold(int(fine.sizes.sum())):
+                await self._clearing.scan(source, fine, jobs, histograms)
         else:
             await self._files.scan(source, jobs, histograms)
         lacking = self._endings.lacking(source.asset.key)

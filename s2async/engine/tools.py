@@ -88,8 +88,8 @@ class Tools:
     writers: Executor
     """Threads that write crops, and mostly wait for the disk."""
     flats: Budget = field(default_factory=lambda: Budget(FLATS))
-    """Memory for the pixels of which values are computed. Whoever holds some may wait for `budget`, but never the
-    other way round."""
+    """Memory for the pixels of which values are computed. Whoever holds some may wait for `budget`, but not for
+    more of this, and never the other way round."""
     margins: Mapping[str, Margin] = field(default_factory=lambda: defaultdict(Margin))
     """By asset, how much more than the expected part of a block is requested; learned from earlier blocks."""
     first_read: FirstRead = field(default_factory=FirstRead)

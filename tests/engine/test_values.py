@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import shapely
 
+from s2async.cog.memory import Budget
 from s2async.engine import fine_places
 from s2async.models import BandEvidence, BatchResult, Job, Status
 from s2async.reflectance.decision import Convention
@@ -172,6 +173,14 @@ def test_clear_pixels_travel_with_a_job_that_was_only_measured(tmp_path: Path, s
     again = scene.process(tmp_path, [replace(job, clear_pixels=None) for job in measured.undecided])
     assert "scl" in scene.asked()
     assert found == {one.job.id: (one.status, values_of(one)) for one in again.outcomes}
+
+
+def test_batches_that_hold_memory_do_not_wait_for_more_of_it(tmp_path: Path, scene: ValueScene) -> None:
+    whole = scene.process(tmp_path, jobs_of(scene))
+    measured = [replace(one.job, measure=one.measure) for one in whole.outcomes if values_of(one)]
+    again = scene.process(tmp_path, measured, flats=Budget(1))
+    assert "scl" in scene.asked()
+    assert [*map(values_of, again.outcomes)] == [*filter(None, map(values_of, whole.outcomes))]
 
 
 # ---- what cannot be had -----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -177,8 +178,9 @@ class ValueScene:
             mine = worker.Tools(
                 transport=transport, budget=Budget(1 << 24), pool=pool, writers=pool, shelf=shelf, **tools
             )
-            batch = Batch(scene=jobs[0].scene, jobs=tuple(jobs), measuring=measuring)
-            return await worker.process(batch, settings, mine)
+            batch = Batch(scene=jobs[0].scene, jobs=tuple(jobs), measuring=measuring, evidence=evidence)
+            async with asyncio.timeout(60):
+                return await worker.process(batch, settings, mine)
 
         self.server.ask("/__reset")
         return run(self.server, work)[0]
