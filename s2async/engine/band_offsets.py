@@ -11,16 +11,16 @@ from s2async.reflectance.decision import Offset, decide
 from s2async.reflectance.evidence import Evidence
 
 
-def decided(files: SceneFiles, settings: Settings, key: str, layout: Layout, found: Evidence) -> Offset:
+def decided(files: SceneFiles, settings: Settings, key: str, layout: Layout, seen: Evidence) -> Offset:
     """Decide on the offset of a band by its item, its file, and the pixels that were read so far.
 
     Args:
-        files: of the scene, with what earlier batches read.
+        files: of the scene.
         settings: what the user says about archives.
         key: of the band.
         layout: of its file.
-        found: what the pixels that this batch read show.
+        seen: what the pixels show that this batch and earlier ones read.
     """
     said, stated = settings.conventions.of(files.scene), band_tags.stated(layout)
     known = facts(files.scene, key, convention_override=said, tag=stated)
-    return decide(key, known, files.evidence + found)
+    return decide(key, known, seen)

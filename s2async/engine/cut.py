@@ -155,7 +155,7 @@ class Cut:
         fell below zero. So a doubtful band is cut as published; it is converted when the run ends.
         """
         files, settings = self._files, self._settings
-        offset = band_offsets.decided(files, settings, key, source.layout, sum(found, Evidence()))
+        offset = band_offsets.decided(files, settings, key, source.layout, sum(found, files.evidence))
         return Numbers(
             offset=offset.dn,
             basis=str(offset.basis),

@@ -226,8 +226,13 @@ class Values:
                 self._endings.results.setdefault(job.id, []).extend((*results, *seen))
 
     def _offsets(self) -> dict[str, int | None]:
-        """The offset of each band in DN, by the evidence of all of them; None where it is unknown."""
-        seen = sum((band.whole for band in self._bands.values()), Evidence())
+        """The offset of each band in DN, by the evidence of all of them; None where it is unknown.
+
+        Areas whose pixels are read again may be in the evidence of earlier batches. The state counts each of them
+        once, and its decision applies in the end, so the two are not added.
+        """
+        found = sum((band.whole for band in self._bands.values()), Evidence())
+        seen = max(found, self._files.evidence, key=lambda one: one.pixels)
         return {
             key: band_offsets.decided(self._files, self._settings, key, band.source.layout, seen).dn
             for key, band in self._bands.items()

@@ -17,7 +17,7 @@ from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
 from s2async.state.packed import item_of
 from s2async.state.serialization import hash_address, lack, selection_values, to_scene
-from s2async.zonal.wanted import Wanted
+from s2async.zonal.wanted import AreaValues, Wanted
 
 
 def add_files(db: Connection, item: int, facts: Sequence[FileFact]) -> None:
@@ -166,7 +166,18 @@ def evidence(db: Connection, item: int) -> Evidence:
     return sum((max(pair, key=lambda one: one.pixels) for pair in both), Evidence())
 
 
-def decide_offsets(db: Connection, item: int, conventions: Conventions) -> int:
+def offsets_used(
+    found: Iterable[tuple[Job, Sequence[object]]], wanted: Wanted | None
+) -> set[tuple[str, int | None]]:
+    """The bands from which results by job were computed, each with the offset that was used."""
+    bands = {wanted.key(variable): variable.bands for variable in wanted.variables} if wanted else {}
+    several = (result for _, results in found for result in results if isinstance(result, AreaValues))
+    return {pair for one in several for pair in zip(bands.get(one.key, ()), one.offsets, strict=False)}
+
+
+def decide_offsets(
+    db: Connection, item: int, conventions: Conventions, used: Collection[tuple[str, int | None]] = ()
+) -> int:
     """Decide again on the offsets of the bands of an item of which crops were cut or values computed.
 
     Values that were computed with another offset are dropped; the next judging opens their jobs.
@@ -175,6 +186,8 @@ def decide_offsets(db: Connection, item: int, conventions: Conventions) -> int:
         db: the open transaction.
         item: row of the item.
         conventions: what the user says about archives.
+        used: bands and offsets of the values that were recorded last. Another batch may have changed the decision
+            since they were computed.
 
     Returns:
         The number of jobs that lose values.
@@ -190,6 +203,7 @@ def decide_offsets(db: Connection, item: int, conventions: Conventions) -> int:
         now = [found.dn, str(found.basis), found.doubt]
         if now != before:
             db.execute(sql.SET_BAND, (*now, item, asset))
+        if now != before or any(band == asset and dn != found.dn for band, dn in used):
             offsets[asset] = found.dn
     lost = values.follow_offsets(db, item, offsets) if offsets else 0
     if lost:

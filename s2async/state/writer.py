@@ -374,7 +374,8 @@ class State(Folders, Bands):
                 others += [(job, job.results) for job in result.left]
                 has_bands = answers.keep_results(db, item, others, wanted)
                 if has_bands or any(crop.numbers for crop in cut):
-                    self.dropped += answers.decide_offsets(db, item, self.conventions)
+                    used = answers.offsets_used(others, wanted)
+                    self.dropped += answers.decide_offsets(db, item, self.conventions, used)
             else:
                 for outcome in result.outcomes:
                     answers.reject(db, outcome.job.id, outcome.products)

@@ -13,6 +13,7 @@ from s2async.cog.memory import Budget
 from s2async.engine import fine_places
 from s2async.models import BandEvidence, BatchResult, Job, Status
 from s2async.reflectance.decision import Convention
+from s2async.reflectance.evidence import Evidence
 from s2async.sandbox.truth import oracle
 from s2async.zonal.wanted import VALUES, Wanted
 from tests.support.fault_server import FaultServer
@@ -91,6 +92,15 @@ def test_evidence_of_offsets_comes_with_each_band_that_was_read(tmp_path: Path, 
         valid = crop.pixels[crop.pixels > 0]
         assert found["red"].evidence.pixels == len(valid)
         assert found["red"].evidence.dark == (valid < 800).sum()
+
+
+def test_pixels_that_are_read_again_do_not_decide_twice(tmp_path: Path, server: FaultServer) -> None:
+    scene = ValueScene(server, Convention.UNKNOWN)
+    known = Evidence(10_000_000, 10_001)
+    for evidence, offset in ((None, None), (known, 0)):
+        result = scene.process(tmp_path, jobs_of(scene), ONLY_NDVI, evidence=evidence)
+        found = {one.offsets for outcome in result.outcomes for one in values_of(outcome).values()}
+        assert found == {(offset, offset)}
 
 
 # ---- what is read -----------------------------------------------------------------------------------------

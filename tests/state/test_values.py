@@ -373,6 +373,16 @@ def test_values_follow_the_offset_that_all_pixels_decide(state: State) -> None:
     assert state.values(Asking(WANTED, SELECTION, LAX.verdicts)).doubts == ()
 
 
+def test_values_follow_an_offset_that_was_decided_while_they_were_computed(state: State) -> None:
+    begin(state)
+    jobs = add(state, early(), [A, B], SELECTION)  # type: ignore[arg-type]
+    record(state, seen(valued(jobs[0], offset=0), replace(DARK, pixels=10_000), ("red", "nir")))
+    record(state, seen(valued(jobs[1], offset=-1000), replace(BRIGHT, pixels=100), ("red", "nir")))
+    assert state.dropped == 1
+    assert rows(state).keys() == {("a", "red"), ("a", "NDVI")}
+    assert judged(state) == {("cloudy", OPEN): 1}
+
+
 def test_an_area_shows_its_pixels_once(state: State) -> None:
     begin(state)
     (job,) = add(state, early(), [A], SELECTION)  # type: ignore[arg-type]

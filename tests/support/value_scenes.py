@@ -26,6 +26,7 @@ from s2async.engine import worker
 from s2async.models import Area, Asset, Batch, BatchResult, Job, Outcome
 from s2async.net.client import Transport
 from s2async.reflectance.decision import Convention
+from s2async.reflectance.evidence import Evidence
 from s2async.sandbox.truth import values as truth
 from s2async.zonal.wanted import AreaValues, Variable, Wanted
 from tests.support.fault_server import FaultServer
@@ -151,6 +152,7 @@ class ValueScene:
         limit: float = 80,
         min_valid: float = 50,
         measuring: bool = False,
+        evidence: Evidence | None = None,
         **tools: Any,
     ) -> BatchResult:
         """Work on a batch; the log of the server then has its requests alone."""
