@@ -229,8 +229,8 @@ class Stock:
 
     def __init__(self, db: Connection, wanted: Wanted, first: tuple[int, int], last: tuple[int, int]) -> None:
         self._db = db
-        self._wanted = wanted
-        self._keys = tuple(map(wanted.key, wanted.variables))
+        self._variables = {wanted.key(variable): variable for variable in wanted.variables}
+        """By what is asked: two names may stand for one formula."""
         self._rows: dict[tuple[int, int], list[tuple[str, bytes]]] = defaultdict(list)
         for item, block, key, slots in db.execute(sql.VALUE_SLOTS_OF_PAGE, (*first, *last)):
             self._rows[item, block].append((key, slots))
@@ -259,7 +259,7 @@ class Stock:
             return found
         rows = self._rows.get((item, block), [])
         questions = [(asked(key), slots) for key, slots in rows]
-        for key, variable in zip(self._keys, self._wanted.variables, strict=True):
+        for key, variable in self._variables.items():
             lacking = needing & ~_served(questions, asked(key))
             for slot, assets in gone.items() if lacking.any() else ():
                 lacking[slot] &= assets.isdisjoint((*_ALWAYS, *variable.bands))

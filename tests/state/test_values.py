@@ -272,6 +272,15 @@ def test_classes_at_the_edge_that_no_measurement_counts_matter_as_well(state: St
     assert [job.area.name for job in opened(state, wider)] == ["b"]
 
 
+def test_two_names_of_one_formula_are_taken_over_together(state: State) -> None:
+    begin(state)
+    (job,) = add(state, make_scene(assets=ALL), [A], SELECTION)
+    record(state, valued(job))
+    other = wanting(classes=(9,), variables=(RED, NDVI, replace(NDVI, name="MINE")))
+    assert judged(state, other) == {}
+    assert rows(state, other).keys() == {("a", name) for name in ("red", "NDVI", "MINE")}
+
+
 def test_values_of_other_classes_keep_more_statistics(state: State) -> None:
     begin(state)
     (job,) = add(state, make_scene(assets=ALL), [A], SELECTION)
