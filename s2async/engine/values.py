@@ -27,6 +27,7 @@ from s2async.engine.fine_windows import FineWindows, narrowed
 from s2async.engine.many import Gathered
 from s2async.engine.step import Bench, each_asset
 from s2async.errors import CorruptFile, UnsupportedLayout
+from s2async.masks.drawing import LARGEST_PIXELS
 from s2async.masks.scanline import groups
 from s2async.models import Asset, BandEvidence, Job
 from s2async.output import band_tags
@@ -38,7 +39,7 @@ from s2async.zonal.wanted import AreaValues, Variable
 
 TOGETHER: Final = 1 << 18
 """Pixels whose statistics one call of a thread computes, beside those of one more area."""
-TOO_LARGE: Final = f"the area is too large: its rectangle has more than {LARGEST:,} pixels of 10 m"
+TOO_LARGE: Final = "the area is too large: its rectangle has more than {:,} pixels of 10 m"
 """Why an area has no values."""
 FINE: Final = 4
 """Pixels of 10 m in one of the classification, of which measurements tell the number."""
@@ -124,8 +125,9 @@ class Values:
         """
         if self._fine is None or (self._fine.factor(source.layout) is None and not self._bands):
             self._fine = await self._files.fine_places(source, self._jobs)
+            why = TOO_LARGE.format(LARGEST if self._fine.weights is None else LARGEST_PIXELS)
             for position in self._fine.large:
-                self._endings.refuse_values(self._jobs[position], TOO_LARGE)
+                self._endings.refuse_values(self._jobs[position], why)
         if self._fine.factor(source.layout) is None:
             raise CorruptFile(f"its pixels do not fit those of the other bands: {shown(source.asset.href)}")
         return self._fine
