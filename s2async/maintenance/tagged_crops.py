@@ -12,16 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from s2async import files
 from s2async.clouds.rule import CloudRule
 from s2async.clouds.shares import valid_percent
 from s2async.cog import gdal, tiff
-from s2async.cog.grid import Window
+from s2async.cog.grid import Grid, Window
 from s2async.cog.polygon_mask import cutout, outline
 from s2async.cog.tiff import MAX_SIDE, Layout
 from s2async.errors import CorruptFile
@@ -36,7 +38,9 @@ _PERCENT = 0.001
 _EMPTY = 0.999
 """Share of the pixels outside the outline that must be nodata: at the edge, libraries may differ."""
 _ALMOST = 0.01
-"""Tolerance for an area at the edge of its crop, in pixels."""
+"""Tolerance for an area at the edge of its crop, in pixels or metres."""
+_CLASSES = 20
+"""Metres of a pixel of the scene classification; the edges of Sentinel-2's scenes are multiples of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,9 +135,34 @@ def _check_header(area: Area, layout: Layout, *, whole: bool) -> None:
     all_of_it = Window(col=0, row=0, width=grid.width, height=grid.height)
     if found is None or shape is None or found.window != all_of_it:
         raise CorruptFile("does not lie where its area does, pixel by pixel: its header is damaged")
-    left, top, right, bottom = shape.bounds
-    if whole and max(-left, -top, right - grid.width, bottom - grid.height) > _ALMOST:
+    if whole and not _holds_all(area, grid, shape):
         raise CorruptFile("does not hold all of its area, as it says: its header is damaged")
+
+
+def _holds_all(area: Area, grid: Grid, shape: BaseGeometry) -> bool:
+    """Whether a crop can be that of a scene whose classification covers the whole area.
+
+    At the edge of a scene, the outline may reach further than the crop, as long as no centre of a pixel of the
+    classification lies there: by less than half a pixel, or with a sliver.
+
+    Args:
+        area: area of the crop.
+        grid: of the crop.
+        shape: the area in columns and rows of the grid.
+    """
+    left, top, right, bottom = shape.bounds
+    beyond = left < -_ALMOST, top < -_ALMOST, right > grid.width + _ALMOST, bottom > grid.height + _ALMOST
+    if not any(beyond):
+        return True
+    west, north, east, south = grid.bounds
+    edges = [side for side, is_beyond in zip((west, north, east, south), beyond, strict=True) if is_beyond]
+    if any(abs(side - round(side / _CLASSES) * _CLASSES) > _ALMOST for side in edges):
+        return False  # no scene ends here
+    across, down = math.ceil((east - west) / _CLASSES), math.ceil((north - south) / _CLASSES)
+    start = west if beyond[0] else east - across * _CLASSES, north if beyond[1] else south + down * _CLASSES
+    transform = Affine(_CLASSES, 0, start[0], 0, -_CLASSES, start[1])
+    found = cutout(area, Grid(width=across, height=down, transform=transform, epsg=grid.epsg))
+    return found is not None and found.total == np.count_nonzero(found.inside)
 
 
 def _check_mask(area: Area, layout: Layout, pixels: NDArray[np.generic]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shapely
 
 import s2async
 from s2async.areas import loader as area_files
@@ -469,3 +470,20 @@ def test_nor_one_at_the_edge_of_a_scene_or_without_a_mask(tmp_path: Path, stage:
     made = ask("rebuild", path)
     assert told(made.output) == {}
     assert f"{count} crops are in the new state" in made.output
+
+
+def test_nor_one_whose_outline_reaches_beyond_the_edge_of_a_scene(tmp_path: Path, clear: Stage) -> None:
+    """By less than half a pixel of the classification, or in a sliver between the centres of its pixels."""
+    inside = [(4700, 2000), (5100, 2000), (5090, 2300), (4705, 2310)]
+    areas = {
+        "East": worlds.lonlat([(4700, 1000), (5126, 1007), (5129, 1400), (4710, 1391)]),
+        "Corner": worlds.lonlat([(-8, -7), (401, -6), (390, 400), (-5, 407)]),
+        "Sliver": shapely.union_all(
+            [worlds.lonlat(inside), worlds.lonlat([(5300, 2100), (5301, 2200), (5299.5, 2200)])]
+        ),
+    }
+    path = worlds.write_config(tmp_path, clear.sandbox, areas=areas, output={"assets": ["visual", "scl"]})
+    config = worlds.run(path, clear.sandbox).config
+    assert {crop.parent.name for crop in crops(config)} == areas.keys()
+    config.run.state.unlink()
+    assert told(ask("rebuild", path).output) == {}
