@@ -24,6 +24,7 @@ band, pixels without data get nodata at the end (:mod:`s2async.cog.validity`).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -159,17 +160,20 @@ async def scan(
     layout = source.layout
     request = Request(layout=layout, windows=(), insides=(), verify=verify, highest=highest)
     plan = Plan.of(request, rows, margin or Margin())
+    target = Scan(plan, take)
     async with budget.hold(plan.fetched_bytes) as share:
         work = RowReader(
             plan,
             source,
             Download(transport, source.asset, "tiles"),
-            Scan(plan, take),
+            target,
             pool=pool,
             shelf=_named(shelf, source),
             share=share,
         )
         damaged = await work.read_all()
+        if absent := [block for block in rows if not request.count(block)]:
+            await asyncio.get_running_loop().run_in_executor(pool, target.fill, absent)
     href = shown(source.asset.href)
     return {block: CorruptFile(f"{error}: {href}") for block, error in damaged.items()}
 

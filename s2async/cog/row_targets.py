@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -107,6 +107,13 @@ class Scan:
     def accept(self, block: int, pixels: Sequence[NDArray[np.generic]]) -> None:
         """Hand the rows to the function."""
         self._take(self._window(block), pixels[0])
+
+    def fill(self, blocks: Iterable[int]) -> None:
+        """Hand on blocks that were left out of the file: they read as nodata."""
+        layout = self._plan.request.layout
+        for block in blocks:
+            window = self._window(block)
+            self._take(window, np.full((layout.bands, *window.shape), layout.nodata or 0, layout.dtype))
 
     def _window(self, block: int) -> Window:
         layout = self._plan.request.layout

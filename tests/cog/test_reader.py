@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from numpy.typing import NDArray
 
 from s2async.cog import deflate, reader, tiff, tiles
@@ -279,6 +280,28 @@ def test_a_scan_hands_on_the_rows_of_each_block_once(server: FaultServer, layout
     for w, some in taken:
         np.testing.assert_array_equal(some, pixels[:, w.row : w.row + w.height, w.col : w.col + w.width])
     assert (meter.requests, meter.bytes) == server.totals()
+
+
+def test_a_scan_hands_on_blocks_that_were_left_out_of_the_file(server: FaultServer) -> None:
+    path, taken = server.folder / "holes.tif", list[tuple[Window, NDArray[Any]]]()
+    place = {"crs": "EPSG:32633", "transform": Affine(10, 0, 300_000, 0, -10, 5_800_020)}
+    kind = {"count": 1, "dtype": "uint8", "nodata": 3, "SPARSE_OK": True}
+    with rasterio.open(path, "w", height=512, width=768, **TILED, **place, **kind) as file:
+        file.write(np.full((1, 256, 256), 9, np.uint8), window=((0, 256), (256, 512)))
+
+    async def work(transport: Transport, pool: ThreadPoolExecutor) -> Mapping[int, CorruptFile]:
+        source = await sources.open_source(transport, asset(server, path.name))
+        rows, budget = {0: 256, 1: 256, 5: 40}, Budget(1 << 20)
+        return await reader.scan(
+            transport, source, rows, lambda *found: taken.append(found), budget=budget, pool=pool
+        )
+
+    assert not run(server, work)[0]
+    with rasterio.open(path) as file:
+        pixels = file.read()
+    assert {(w.row, w.col, w.height) for w, _ in taken} == {(0, 0, 256), (0, 256, 256), (256, 512, 40)}
+    for w, some in taken:
+        np.testing.assert_array_equal(some, pixels[:, w.row : w.row + w.height, w.col : w.col + w.width])
 
 
 def test_a_scan_names_damaged_blocks_and_hands_on_all_others(server: FaultServer) -> None:
