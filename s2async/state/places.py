@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 import numpy as np
 import shapely
@@ -53,6 +53,8 @@ def sync_areas(db: Connection, areas: Sequence[Area]) -> dict[str, int]:
     db.executemany(sql.ADD_PLACE, [(rows[key], *place) for key, *place in places])
     if [place[:-1] for place in places] == [place[:-1] for place in former]:  # only their columns have changed
         return rows
+    if _seasons(places) != _seasons(former):  # overpasses of days that are wanted now were not decided lately
+        db.execute(sql.UNSETTLE)
     known: dict[str, list[Shelf]] = defaultdict(list)
     for key, since, until, wanted, folder, name in db.execute(reader_sql.SHELVES):
         known[key].append(
@@ -72,6 +74,11 @@ def sync_areas(db: Connection, areas: Sequence[Area]) -> dict[str, int]:
     values = [(area, *_shelf_values(shelf)) for area, shelves in changed.items() for shelf in shelves]
     db.executemany(sql.ADD_SHELF, values)
     return rows
+
+
+def _seasons(places: Iterable[Sequence[Any]]) -> set[tuple[Any, ...]]:
+    """Which days of which areas are wanted, by rows of the places."""
+    return {(key, since, until) for key, _, since, until, *_ in places}
 
 
 def _neighbours(areas: Sequence[Area]) -> Sequence[Area]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from s2async.clouds.scl import SclRule
-from s2async.models import BatchResult, Job, Outcome, Scene, Status
+from s2async.models import BatchResult, CloudMeasure, Job, Outcome, Scene, Status
 from s2async.state import schema
 from s2async.state.records import OPEN
 from s2async.state.writer import State
@@ -164,6 +165,25 @@ def test_settings_that_change_are_applied_to_what_is_known(state: State) -> None
     assert state.clear_days() == 2
     state.update_statuses(RULE.verdicts, VISUAL)
     assert statuses(state) == {"h1": "saved", "o1": "saved", "h2": "cloudy", "o2": "saved"}
+
+
+def test_days_that_are_wanted_again_are_judged_by_the_settings_of_now(state: State) -> None:
+    at_home, elsewhere = begin(state, home(), other())
+    hazy = CloudMeasure(histogram=(0, 0, 0, 0, 99, *[0] * 4, 1, 0, 0, 0), total=100)
+    record(
+        state,
+        replace(saved(at_home), measure=hazy),
+        Outcome(job=elsewhere, status=Status.DUPLICATE, measure=CLEAR),
+    )
+    strict = replace(RULE, max_cloud=0)
+    for area, opened in ((replace(A, start=date(2022, 3, 1)), 0), (A, 1)):
+        state.sync_areas([area])
+        state.commit_folders()
+        state.update_statuses(strict.verdicts, ONE, "strict")
+        assert state.choose_for_all(strict, ONE) == opened
+        state.begin_run("{}", "1.0")
+        state.end_run("finished")
+    assert statuses(state) == {"home": "cloudy", "other": OPEN}
 
 
 def test_where_the_item_that_counts_lost_its_crop_it_is_cut_again(state: State) -> None:
