@@ -75,6 +75,8 @@ def names_in(formula: str) -> tuple[str, ...]:
 def _statistics(names: tuple[str, ...]) -> tuple[str, ...]:
     from s2async.zonal import statistics
 
+    if len(names) > MOST:
+        raise ValueError(f"{len(names):,} statistics; at most {MOST} are computed")
     for name in names:
         if not statistics.is_statistic(name):
             close = nearest(name, PLAIN)
@@ -85,6 +87,8 @@ def _statistics(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+MOST: Final = 200
+"""Statistics of a variable: with its counts and offsets, they are stored as up to 255 columns."""
 PLAIN: Final = ("mean", "stdev", "median", "min", "max")
 """Statistics that are no percentiles."""
 

@@ -98,6 +98,7 @@ BAD: list[tuple[str, str, str]] = [
     ("bands = ['red']\nindices = [{ name = 'RED', formula = 'nir' }]", ":4: [values] indices: ", "names two"),
     ("indices = []", ":3: [values] indices: ", "is empty, and so is bands: name a band or an index, or remove"),
     ("statistics = ['avg']", ":3: [values] statistics: ", '"avg" is no statistic; use mean, stdev, '),
+    (f"statistics = {[f'p0.{at}' for at in range(201)]}", ":3: [values] statistics: ", "at most 200 are computed"),
     ("statistics = ['meen']", ":3: [values] statistics: ", 'did you mean "mean"?'),
     ("statistics = ['p101']", ":3: [values] statistics: ", '"p101" is no statistic'),
     ("statistics = ['min', 'min']", ":3: [values] statistics: ", '"min" is listed twice; remove one'),
