@@ -46,6 +46,10 @@ PLUGIN_WAIT: Final = 30.0
 """Seconds in which a worker that has just joined gets its plugin."""
 MARK_WAIT: Final = 3.0
 """Seconds in which a new file is seen on another machine. NFS asks its server for names that it has never seen."""
+PROFILER: Final = "profile"
+"""What Dask calls the callback that looks at the stacks of all tasks every 10 ms. Python 3.11 may stop for good in
+``sys._current_frames`` (CPython issue 106883): Dask itself watches no event loop there, but it does watch tasks.
+Those of a run only wait, so it would learn nothing."""
 DROPPED: Final = frozenset({"cancelled", "released", "forgotten"})
 """States of a task that nobody wants any more, as Dask names them."""
 
@@ -118,6 +122,9 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
         self._delivered: dict[int, tuple[Traffic, ...]] = {}
         """Traffic of deliveries by the number of their order, as long as the run may not have taken them."""
         self._opened = False
+        self._profiler = worker.periodic_callbacks.pop(PROFILER, None)
+        if self._profiler:
+            self._profiler.stop()
         self._batches = 0
         self._parts = 1
         if self.version == __version__:
@@ -138,9 +145,12 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
         except Exception as error:  # noqa: BLE001 - the run tells it
             self.fault = f"cannot open its tools ({type(error).__name__}: {' '.join(str(error).split())})"
 
-    async def teardown(self, worker: Any) -> None:  # noqa: ARG002 - the interface of plugins
+    async def teardown(self, worker: Any) -> None:
         """Stop the batches and close the tools."""
         await self.close()
+        if self._profiler:
+            worker.periodic_callbacks[PROFILER] = self._profiler
+            self._profiler.start()
 
     @property
     def is_open(self) -> bool:

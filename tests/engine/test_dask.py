@@ -314,25 +314,13 @@ def test_a_worker_tells_whether_it_can_work(
     tmp_path: Path, stage: Stage, version: str, mark: str, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dask_worker, "MARK_WAIT", 0.1)
-    client = ClientSettings(origins=("http://127.0.0.1:9",), connections=2)
-    kit = Kit(
-        settings=Settings(
-            rule=Config.load(config_in(tmp_path, stage)).cloud_rule(),
-            assets=("visual",),
-            mask=True,
-            folder=tmp_path,
-            token="s2async-x",
-            reserve=1,
-            verify=False,
-            attribution="synthetic",
-        ),
-        tools=ToolSettings(client=client, work=Work(connections=2, threads=1, writers=1, memory=1 << 20)),
-        mark=tmp_path / mark if mark else None,
-    )
+    rule = Config.load(config_in(tmp_path, stage)).cloud_rule()
+    shop = shop_for(tmp_path, rule, mark=tmp_path / mark if mark else None)
+    shop.version = version
 
     async def ask() -> Any:
         async with made(1) as cluster, distributed.Client(cluster.scheduler.address, asynchronous=True) as client:
-            await client.register_plugin(Shop("s2async-x", version, pickle.dumps(kit)))
+            await client.register_plugin(shop)
             (found,) = (await client.run(dask_worker.look, "s2async-x")).values()
             return found
 
@@ -340,6 +328,45 @@ def test_a_worker_tells_whether_it_can_work(
     assert found.version == __version__
     assert found.fault.startswith(fault.format(folder=tmp_path))
     assert bool(found.fault) == bool(fault)
+
+
+def shop_for(folder: Path, rule: Any, *, mark: Path | None = None) -> Shop:
+    """The tools of a run that has no servers to ask."""
+    client = ClientSettings(origins=("http://127.0.0.1:9",), connections=2)
+    work = Work(connections=2, threads=1, writers=1, memory=1 << 20)
+    kit = Kit(
+        settings=Settings(
+            rule=rule,
+            assets=("visual",),
+            mask=True,
+            folder=folder,
+            token="s2async-x",
+            reserve=1,
+            verify=False,
+            attribution="synthetic",
+        ),
+        tools=ToolSettings(client=client, work=work),
+        mark=mark,
+    )
+    return Shop("s2async-x", __version__, pickle.dumps(kit))
+
+
+def test_nobody_looks_at_the_stacks_of_tasks_during_a_run(tmp_path: Path, stage: Stage) -> None:
+    shop = shop_for(tmp_path, Config.load(config_in(tmp_path, stage)).cloud_rule())
+
+    async def work() -> list[bool]:
+        found = list[bool]()
+        async with made(1) as cluster, distributed.Client(cluster.scheduler.address, asynchronous=True) as client:
+            for during in (True, False):
+                if during:
+                    await client.register_plugin(shop)
+                else:
+                    await client.unregister_worker_plugin(shop.name)
+                profiler = cluster.workers[0].periodic_callbacks.get("profile")
+                found.append(profiler is not None and profiler.is_running())
+        return found
+
+    assert asyncio.run(work()) == [False, True]
 
 
 def test_workers_are_sent_no_keys_of_the_catalogue(
