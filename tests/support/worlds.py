@@ -28,6 +28,7 @@ from pyproj import Transformer
 from rasterio.io import MemoryFile
 from rasterio.shutil import copy
 from shapely import Polygon
+from shapely.geometry.base import BaseGeometry
 
 from s2async.areas import loader as area_files
 from s2async.config.model import Config
@@ -301,7 +302,7 @@ def write_config(
     folder: Path,
     sandbox: Sandbox,
     *,
-    areas: Mapping[str, Polygon] | None = None,
+    areas: Mapping[str, BaseGeometry] | None = None,
     name: str = "config",
     **sections: Any,
 ) -> Path:
