@@ -5,7 +5,8 @@ that it had under way, which others do again. Batches are given to workers by na
 them, and those of one scene share headers and blocks in one process.
 
 A batch that was under way on two lost workers runs alone on a worker from then on, and in smaller parts each time
-that it loses one, until its jobs are set aside by the rule for jobs that crash a run (`state.items.MOST_KILLS`).
+that it loses one. A job that is left alone is set aside by the rule for jobs that crash a run
+(`state.items.MOST_KILLS`).
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from typing import Any, Final
 
-from distributed import Client
+from distributed import Client, KilledWorker
 
 from s2async import files
 from s2async._version import __version__
-from s2async.engine import dask_worker, saving
+from s2async.engine import dask_worker, saving, worker
 from s2async.engine.clusters import Cluster
 from s2async.engine.dask_members import Members, connected
-from s2async.engine.dask_worker import Kit, Reopened, Shop
+from s2async.engine.dask_worker import Kit, Parting, Reopened, Shop
 from s2async.engine.executor import Executor, SetAside
 from s2async.engine.parcels import Delivery, Order, Parcel, pack_order, unpack_delivery
 from s2async.engine.progress import Network
@@ -154,6 +155,11 @@ class DaskExecutor:
         self._numbers, self._orders = itertools.count(1), itertools.count(1)
         self._untaken: set[int] = set()
         """Numbers of orders that are under way, or whose deliveries a run that was stopped has not taken."""
+        self._dropped: set[int] = set()
+        """Numbers of orders whose deliveries are never taken, and that no worker has told of yet."""
+        self._told: dict[int, tuple[Traffic, ...]] = {}
+        """Traffic of orders that are under way, as a leaving worker told it: it counts if no delivery comes."""
+        members.on_parting = self._part
         self._run = secrets.token_hex(4)
         self._alone = asyncio.Lock()
         self._retries: dict[str, int] = {}
@@ -163,7 +169,10 @@ class DaskExecutor:
 
     async def close(self) -> None:
         """Close the tools of the workers, and count what no delivery told."""
-        for farewell in await self._members.close(self._untaken):
+        farewells = await self._members.close(self._untaken | self._dropped)
+        for number in self._untaken:
+            self._drop(number)
+        for farewell in farewells:
             for entry in farewell.traffic:
                 self._count(entry)
         told = {"batches": next(self._orders) - 1, "sent": self._sent, "received": self._received}
@@ -184,7 +193,20 @@ class DaskExecutor:
 
     async def process_alone(self, batch: Batch, set_aside: SetAside) -> BatchResult:
         """Work on a batch on workers that have nothing else to do, in smaller parts with each that is lost."""
-        waiting, results = [batch], list[BatchResult]()
+        results = list[BatchResult]()
+        try:
+            await self._work_alone(batch, set_aside, results)
+        except asyncio.CancelledError:
+            raise worker.Stopped(_joined(results)) from None
+        except BaseException:
+            for result in results:
+                self._meter.take_back(result.traffic)
+            raise
+        return _joined(results)
+
+    async def _work_alone(self, batch: Batch, set_aside: SetAside, results: list[BatchResult]) -> None:
+        """Add the results of a batch, or of the parts that it falls into, one by one."""
+        waiting = [batch]
         while waiting:
             part = waiting.pop()
             try:
@@ -198,7 +220,6 @@ class DaskExecutor:
                 rest = tuple(job for job in part.jobs if job.id not in aside)
                 step = max(1, -(-len(part.jobs) // PARTS))
                 waiting += [replace(part, jobs=rest[at : at + step]) for at in range(0, len(rest), step)]
-        return _joined(results)
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[Executor]:
@@ -240,21 +261,29 @@ class DaskExecutor:
         number = next(self._orders)
         self._untaken.add(number)
         order = Order(
-            batch=batch, number=number, oldest=min(self._untaken), turn=TURN.get(), parts=len(self.places)
+            batch=batch,
+            number=number,
+            oldest=min(self._untaken),
+            dropped=frozenset(self._dropped),
+            turn=TURN.get(),
+            parts=len(self.places),
         )
         self.places.begin(address, len(batch.jobs))
         try:
             sent = pack_order(order)
             self._sent += len(sent.data)
             parcel: Parcel | None = await self._called(address, dask_worker.process, sent)
-            self._untaken.discard(number)
             if parcel is None:
                 self._members.leave(address)
                 raise _Lost(expected=True)
+            self._untaken.discard(number)
+            self._told.pop(number, None)
             self._received += len(parcel.data)
             return await self._taken(unpack_delivery(parcel, batch), address)
         except _Lost:
-            self._untaken.discard(number)
+            if number in self._untaken:
+                self._untaken.discard(number)
+                self._drop(number)
             raise
         finally:
             self.places.end(address, len(batch.jobs))
@@ -280,6 +309,9 @@ class DaskExecutor:
                 self._members.lose()
             self._members.check()
             raise _Lost(expected=True) from error
+        except KilledWorker as error:  # the scheduler allows no further try, and tells it before the worker's end
+            self._members.leave(address)
+            raise _Lost from error
         finally:
             getting.cancel()
             future.release()
@@ -313,6 +345,26 @@ class DaskExecutor:
         if result.parked:
             self._park(address, result.parked)
         return result
+
+    def _drop(self, number: int) -> None:
+        """Count what was received for an order whose delivery is never taken, as soon as its worker tells it."""
+        told = self._told.pop(number, None)
+        if told is None:
+            self._dropped.add(number)
+        for entry in told or ():
+            self._count(entry)
+
+    def _part(self, parting: Parting) -> None:
+        """Count what a worker tells that leaves."""
+        for entry in parting.traffic:
+            self._count(entry)
+        for number, told in parting.deliveries.items():
+            if number in self._untaken:
+                self._told[number] = told
+            elif number in self._dropped:
+                self._dropped.discard(number)
+                for entry in told:
+                    self._count(entry)
 
     def _count(self, entry: Traffic) -> None:
         self._meter.add(entry.stage, entry.asset, entry.use, requests=entry.requests, size=entry.bytes)

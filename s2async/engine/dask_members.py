@@ -7,8 +7,9 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from distributed import Client, LocalCluster
 from s2async._version import __version__
 from s2async.engine import clusters, dask_worker
 from s2async.engine.clusters import Cluster
-from s2async.engine.dask_worker import Farewell, Shop
+from s2async.engine.dask_worker import Farewell, Fitness, Parting, Shop
 from s2async.engine.workplaces import Workplaces
 from s2async.errors import ClusterError, ConfigError
 from s2async.log import log
@@ -25,10 +26,13 @@ from s2async.text import one_line
 
 CONNECT: Final = 20.0
 """Seconds in which a scheduler must answer at the start of a run."""
-CLOSING: Final = 10.0
-"""Seconds in which workers close their tools when a run ends; what they received after that is not counted."""
+CLOSING: Final = 4.0
+"""Seconds in which a worker closes its tools when a run ends; if it takes longer, what it received is not counted.
+A run that a signal stops has 7 seconds altogether (`cli.signals.PATIENCE`)."""
 HEEDLESS: Final = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 """What workers of this machine run first: Ctrl-C in a terminal is for the run, which ends them."""
+PAUSED: Final = 60.0
+"""Seconds for which Dask may pause a worker, which is short of memory, before its batches are given to others."""
 LOOK_EVERY: Final = 0.2
 """Seconds between two looks at the connection with the scheduler."""
 
@@ -112,6 +116,8 @@ class Members:
         """Done when the scheduler no longer answers."""
         self.gone: dict[str, asyncio.Future[bool]] = {}
         """By worker: done when it has left; the result tells whether it was told to."""
+        self.on_parting: Callable[[Parting], None] = lambda _: None
+        """Called with what a worker tells that leaves."""
         self._client = client
         self._shop = shop
         self._tell = tell
@@ -120,6 +126,8 @@ class Members:
         """Workers that joined and have not left, those included that cannot work on batches."""
         self._changed = asyncio.Event()
         """Set, and replaced by a new one, whenever a batch that waits may find a worker."""
+        self._paused: dict[str, asyncio.TimerHandle] = {}
+        """Workers that Dask has paused, each with the timer that gives it up."""
         self._beside = set[asyncio.Task[None]]()
 
     async def open(self) -> None:
@@ -132,6 +140,7 @@ class Members:
         client, name = self._client, self._shop.name
         self.aside(self._watch())
         client.subscribe_topic("all", self._on_event)
+        client.subscribe_topic(self._shop.topic, lambda event: self.on_parting(Parting.unpacked(event[1])))
         try:
             there = await client.run_on_scheduler(dask_worker.version)
             if there != self._shop.version:
@@ -141,9 +150,10 @@ class Members:
                 )
             await client.register_plugin(self._shop, name=name)
             # its own message may arrive later than the next calls: workers that join meanwhile would be missed
-            await client.run_on_scheduler(dask_worker.tell_events, client.id)
+            await client.run_on_scheduler(dask_worker.tell_events, client.id, ["all", self._shop.topic])
             workers = list(await client.nthreads())
-            fitness = await client.run(dask_worker.look, name, workers=workers) if workers else {}
+            self._known.update(workers)  # until it is told that they leave
+            fitness = await self._looked(workers)
         except (ImportError, AttributeError) as error:
             raise ConfigError(
                 f"the Dask scheduler or a worker cannot load s2async {__version__} ({one_line(str(error))}): "
@@ -154,10 +164,26 @@ class Members:
         for address, found in fitness.items():
             if found.fault:
                 raise ConfigError(f"the worker {address} {found.fault}")
-            if address not in self.places:  # it may have been greeted meanwhile
-                self._join(address)
+            if address in self._known and address not in self.places:
+                self._join(address, found)
         if not self.places:
             self._tell("the cluster has no workers yet: waiting for the first")
+
+    async def _looked(self, workers: Sequence[str]) -> dict[str, Fitness]:
+        """Whether workers can work on batches, without those that have left meanwhile."""
+        if not workers:  # the client would ask all
+            return {}
+        asked = await self._client.run(dask_worker.look, self._shop.name, workers=workers, on_error="return")
+        found: dict[str, Fitness] = {}
+        for address, one in asked.items():
+            if isinstance(one, OSError):
+                log(_log, logging.WARNING, "worker_unfit", {"worker": address, "reason": one_line(str(one))})
+                self._known.discard(address)
+            elif isinstance(one, Exception):
+                raise one
+            else:
+                found[address] = one
+        return found
 
     async def close(self, untaken: Collection[int]) -> list[Farewell]:
         """Close the tools on all workers, as far as they still answer.
@@ -165,18 +191,33 @@ class Members:
         Args:
             untaken: numbers of orders whose deliveries nobody has taken.
         """
+        for timer in self._paused.values():
+            timer.cancel()
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
-        found: dict[str, Farewell | None] = {}
-        if self._client.status == "running":
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(CLOSING):
-                    found = await self._client.run(
-                        dask_worker.close, self._shop.name, tuple(untaken), on_error="ignore"
-                    )
-                    await self._client.unregister_worker_plugin(self._shop.name)
-        return [farewell for farewell in found.values() if farewell]
+        if self._client.status != "running":
+            return []
+        found: list[Farewell | None] = []
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(CLOSING + 1):
+                workers = await self._client.nthreads()
+                found = await asyncio.gather(*(self._farewell(address, untaken) for address in workers))
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(1):  # the scheduler forgets it first; then it asks the workers
+                await self._client.unregister_worker_plugin(self._shop.name)
+        return [farewell for farewell in found if farewell]
+
+    async def _farewell(self, address: str, untaken: Collection[int]) -> Farewell | None:
+        """Close the tools on a worker; None where that takes too long, or the worker has none."""
+        farewell: Farewell | None = None
+        with contextlib.suppress(Exception):  # such as a worker that leaves at this moment
+            async with asyncio.timeout(CLOSING):
+                found = await self._client.run(
+                    dask_worker.close, self._shop.name, tuple(untaken), workers=[address]
+                )
+                farewell = found[address]
+        return farewell
 
     def check(self) -> None:
         """Check that the scheduler still answers.
@@ -242,25 +283,50 @@ class Members:
             case {"action": "add-worker", "worker": address} if address not in self._known:
                 self.aside(self._greet(address))
             case {"action": "remove-worker", "worker": address}:
+                if timer := self._paused.pop(address, None):
+                    timer.cancel()
                 self.leave(address, expected=bool(said.get("expected")))
+
+    def _on_status(self, address: str, said: Any) -> None:
+        """Take notice of a worker that Dask pauses: it starts no batches until it has memory again."""
+        match said:
+            case {"action": "worker-status-change", "status": "paused"} if address in self.places:
+                self._pause(address)
+            case {"action": "worker-status-change", "status": "running"} if address in self._paused:
+                self._paused.pop(address).cancel()
+                self.places.resume(address)
+                self.wake()
+                if address not in self.places:  # it was given up meanwhile
+                    self.aside(self._greet(address))
+
+    def _pause(self, address: str) -> None:
+        self.places.pause(address)
+        self._tell(f"the worker {address} is short of memory: it gets no batches until it has some")
+        give_up = partial(self.leave, address, expected=True)
+        self._paused[address] = asyncio.get_running_loop().call_later(PAUSED, give_up)
 
     async def _greet(self, address: str) -> None:
         """Use a worker that has joined, if it can work on batches."""
         self._known.add(address)
         try:
-            found = (await self._client.run(dask_worker.look, self._shop.name, workers=[address]))[address]
-        except Exception as error:  # noqa: BLE001 - such as a worker that leaves at once
+            found = (await self._looked([address])).get(address)
+        except Exception as error:  # noqa: BLE001 - a fault of this worker concerns no other one
             log(_log, logging.WARNING, "worker_unfit", {"worker": address, "reason": one_line(str(error))})
+            return
+        if found is None:  # it has left at once
             return
         if found.fault:
             self._tell(f"the worker {address} is not used: it {found.fault}")
         elif address in self._known and address not in self.places:
-            self._join(address)
+            self._join(address, found)
             self._tell(f"a worker has joined ({address}): {len(self.places)} now")
 
-    def _join(self, address: str) -> None:
+    def _join(self, address: str, found: Fitness) -> None:
         self._known.add(address)
         self.places.join(address)
+        self._client.subscribe_topic(address, lambda event: self._on_status(address, event[1]))
         self.gone[address] = asyncio.get_running_loop().create_future()
         self._on_workers(len(self.places))
+        if found.is_paused:
+            self._pause(address)
         self.wake()

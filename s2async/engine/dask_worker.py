@@ -11,13 +11,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pickle
+import secrets
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -31,7 +33,7 @@ from s2async.engine.parcels import Delivery, Parcel, Trouble, pack_delivery, unp
 from s2async.engine.saving import Encoded
 from s2async.engine.tools import Settings, Tools, ToolSettings, open_tools
 from s2async.errors import HostParked, LocalError, S2AsyncError
-from s2async.models import BatchResult, Traffic
+from s2async.models import BatchResult, Traffic, Use
 from s2async.net.accounting import Meter
 from s2async.net.connections import check_proxies
 from s2async.net.limiter import TURN
@@ -72,6 +74,8 @@ class Fitness:
     version: str
     fault: str
     """Why it cannot, in one line; the empty string if it can."""
+    is_paused: bool = False
+    """Dask lets it start nothing at present, because it is short of memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +92,37 @@ class Farewell:
     """What is left to tell when a worker closes its tools."""
 
     traffic: tuple[Traffic, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parting:
+    """What a worker tells that leaves a run which goes on."""
+
+    traffic: tuple[Traffic, ...]
+    """That no delivery has told."""
+    deliveries: Mapping[int, tuple[Traffic, ...]]
+    """Traffic of deliveries by the number of their order, as long as the run may not have taken them."""
+
+    def packed(self) -> list[Any]:
+        """As plain values, which events of Dask consist of."""
+        return [_plain(self.traffic), [[number, _plain(told)] for number, told in self.deliveries.items()]]
+
+    @classmethod
+    def unpacked(cls, values: Sequence[Any]) -> Parting:
+        """What `packed` returned."""
+        traffic, deliveries = values
+        return cls(traffic=_traffic(traffic), deliveries={number: _traffic(told) for number, told in deliveries})
+
+
+def _plain(traffic: Iterable[Traffic]) -> list[list[str | int]]:
+    return [[one.stage, one.asset, str(one.use), one.requests, one.bytes] for one in traffic]
+
+
+def _traffic(values: Iterable[Sequence[Any]]) -> tuple[Traffic, ...]:
+    return tuple(
+        Traffic(stage=stage, asset=asset, use=Use(use), requests=requests, bytes=size)
+        for stage, asset, use, requests, size in values
+    )
 
 
 class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
@@ -107,6 +142,8 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
     def __init__(self, name: str, version: str, kit: bytes) -> None:
         self.name = name
         self.version = version
+        self.topic = f"{name}-{secrets.token_hex(4)}"
+        """Of the events by which it tells the run what it received, when its worker leaves."""
         self._kit = kit
         self.is_set_up = False
         """Whether `setup` has ended."""
@@ -122,6 +159,9 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
         self._delivered: dict[int, tuple[Traffic, ...]] = {}
         """Traffic of deliveries by the number of their order, as long as the run may not have taken them."""
         self._opened = False
+        self._is_wanted = True
+        """Whether nobody has closed it yet."""
+        self._thread: threading.Thread | None = None
         self._profiler = worker.periodic_callbacks.pop(PROFILER, None)
         if self._profiler:
             self._profiler.stop()
@@ -146,16 +186,25 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
             self.fault = f"cannot open its tools ({type(error).__name__}: {' '.join(str(error).split())})"
 
     async def teardown(self, worker: Any) -> None:
-        """Stop the batches and close the tools."""
-        await self.close()
+        """Stop the batches, close the tools, and tell the run what they have received: the worker leaves."""
+        await self._stop()
         if self._profiler:
             worker.periodic_callbacks[PROFILER] = self._profiler
             self._profiler.start()
+        parting = Parting(traffic=tuple(self._meter.drain()), deliveries=self._delivered)
+        if parting.traffic or parting.deliveries:
+            with contextlib.suppress(Exception):  # the scheduler may be gone
+                worker.log_event(self.topic, parting.packed())
 
     @property
     def is_open(self) -> bool:
         """Whether batches can begin."""
-        return self._opened and self._thread.is_alive() and not self._closing.is_set()
+        return self._opened and self.is_alive and not self._closing.is_set()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread of the tools goes on."""
+        return self._thread is not None and self._thread.is_alive()
 
     async def close(self, untaken: Collection[int] = ()) -> Farewell:
         """Stop the batches and close the tools; what they received by then is part of the farewell.
@@ -163,12 +212,19 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
         Args:
             untaken: numbers of orders whose deliveries nobody has taken.
         """
+        await self._stop()
+        missed = [entry for number in untaken for entry in self._delivered.get(number, ())]
+        self._delivered.clear()
+        return Farewell(traffic=(*self._meter.drain(), *missed))
+
+    async def _stop(self) -> None:
+        """Stop the batches and close the tools."""
+        self._is_wanted = False
         if self._opened:
             with contextlib.suppress(RuntimeError):  # it is closed already
                 self._loop.call_soon_threadsafe(self._closing.set)
+        if self._thread:
             await asyncio.to_thread(self._thread.join)
-        missed = [entry for number in untaken for entry in self._delivered.pop(number, ())]
-        return Farewell(traffic=(*self._meter.drain(), *missed))
 
     # ---- in the thread of the tools ----
 
@@ -185,6 +241,9 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
     async def _serve(self, kit: Kit, opened: Future[None]) -> None:
         self._loop, self._closing, self._settings = asyncio.get_running_loop(), asyncio.Event(), kit.settings
         check_proxies(kit.tools.client.origins)
+        values = kit.settings.values
+        if values and values.weights == "coverage" and find_spec("exactextract") is None:
+            raise LocalError("needs exactextract for weights by coverage: pip install 's2async[coverage]'")
         wanted, client = replace(kit.tools.work, threads=self._threads), kit.tools.client
         work = means.fit(wanted, means.look(), hosts=len(client.origins))
         client = replace(client, connections=work.connections)
@@ -196,18 +255,27 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
             self._sends = kit.mark is None
             self._opened = True
             opened.set_result(None)
+            if not self._is_wanted:  # it was closed before there was anything to tell it to
+                self._closing.set()
             await self._closing.wait()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def begin(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
-        """From any thread: start some work in the thread of the tools."""
-        return asyncio.run_coroutine_threadsafe(self._noted(work), self._loop)
+    def begin(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T] | None:
+        """From any thread: start some work in the thread of the tools; None where that thread has ended."""
+        noted = self._noted(work)
+        try:
+            return asyncio.run_coroutine_threadsafe(noted, self._loop)
+        except RuntimeError:  # the loop is closed
+            noted.close()
+            return None
 
     async def _noted(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this is one
+        if self._closing.is_set():  # nobody would wait for its end before the tools are closed
+            raise asyncio.CancelledError
         self._tasks.add(task)
         try:
             return await work()
@@ -247,7 +315,11 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
             self._own_writers.submit(memory.give_back)
         # what a stopped batch received is part of the farewell: nobody may take its delivery
         beside = () if trouble == "stopped" else tuple(self._meter.drain())
-        self._delivered = {number: told for number, told in self._delivered.items() if number >= order.oldest}
+        self._delivered = {
+            number: told
+            for number, told in self._delivered.items()
+            if number >= order.oldest or number in order.dropped
+        }
         self._delivered[order.number] = (*(result.traffic if result else ()), *beside)
         delivery = Delivery(
             result=result,
@@ -333,9 +405,10 @@ def version() -> str:
     return __version__
 
 
-def tell_events(client: str, dask_scheduler: Any) -> None:
+def tell_events(client: str, topics: Sequence[str], dask_scheduler: Any) -> None:
     """On the scheduler: tell a client all events from now on, as `Client.subscribe_topic` does some time later."""
-    dask_scheduler.subscribe_topic("all", client)
+    for topic in topics:
+        dask_scheduler.subscribe_topic(topic, client)
 
 
 async def look(name: str, dask_worker: Any) -> Fitness:
@@ -345,7 +418,7 @@ async def look(name: str, dask_worker: Any) -> Fitness:
         if time.monotonic() > until:
             return Fitness(version=__version__, fault="did not start the plugin of this run")
         await asyncio.sleep(0.05)
-    return Fitness(version=__version__, fault=shop.fault)
+    return Fitness(version=__version__, fault=shop.fault, is_paused=dask_worker.status.name == "paused")
 
 
 async def close(name: str, untaken: Collection[int], dask_worker: Any) -> Farewell | None:
@@ -357,13 +430,13 @@ async def close(name: str, untaken: Collection[int], dask_worker: Any) -> Farewe
 def process(name: str, parcel: Parcel) -> Parcel | None:
     """A task: work on a batch; None where this worker cannot, or nobody wants it any more."""
     shop = _shop(name)
-    return _awaited(shop.begin(lambda: shop.work_on(parcel))) if shop else None
+    return _awaited(shop, lambda: shop.work_on(parcel)) if shop else None
 
 
 def reopened(name: str, origin: str) -> Reopened | None:
     """A task: wait until a parked server may be asked again; None as for `process`."""
     shop = _shop(name)
-    return _awaited(shop.begin(lambda: shop.reopened(origin))) if shop else None
+    return _awaited(shop, lambda: shop.reopened(origin)) if shop else None
 
 
 def _shop(name: str) -> Shop | None:
@@ -371,18 +444,25 @@ def _shop(name: str) -> Shop | None:
     return shop if isinstance(shop, Shop) and shop.is_open else None
 
 
-def _awaited(doing: Future[T]) -> T | None:
-    """Wait for work of the shop, without a thread of the worker's pool; None where nobody wants it any more.
+def _awaited(shop: Shop, work: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
+    """Do some work in the shop, without a thread of the worker's pool.
 
     Dask does not interrupt tasks in threads: when the process of the run is gone, or has dropped the task, the
     state of the task tells it.
+
+    Returns:
+        The result; None where nobody wants it any more, or where the shop closes.
     """
     worker = get_worker()
     key = worker.get_current_task()
+    doing = shop.begin(work)
+    if doing is None:
+        return None
     secede()
     while not wait([doing], LOOK_EVERY).done:
         task = worker.state.tasks.get(key)
-        if task is None or task.state in DROPPED:
+        is_lost = not shop.is_alive and not doing.done()
+        if task is None or task.state in DROPPED or is_lost:
             doing.cancel()
             return None
     return None if doing.cancelled() else doing.result()

@@ -22,7 +22,8 @@ from s2async.net.client import Transport
 from s2async.output.strangers import Replaced
 
 SetAside = Callable[[Sequence[Job]], Awaitable[Collection[int]]]
-"""Notes that jobs were alone when a worker process was lost; returns the ids of those that are set aside."""
+"""Notes that a worker process was lost that had nothing but these jobs; returns the ids of those that are set
+aside."""
 
 
 class Executor(Protocol):

@@ -40,7 +40,9 @@ class Order:
     number: int
     """Counts the orders of the run."""
     oldest: int
-    """Lowest number of an order whose delivery the run has not taken by now."""
+    """Lowest number of an order whose delivery the run may still take."""
+    dropped: frozenset[int] = frozenset()
+    """Numbers of earlier orders whose deliveries it never takes: Dask has dropped them, or a worker has left."""
     turn: int
     """Priority of its requests (`net.limiter.TURN`)."""
     parts: int

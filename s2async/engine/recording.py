@@ -290,7 +290,11 @@ class Recorder:
             traffic = context.progress.meter.drain()
             wanted = context.selection.values
             record = partial(context.state.record, part, traffic, context.rule.assets, wanted)
-            await context.ask_about(len(part.outcomes) + len(part.left) + len(part.undecided), record)
+            try:
+                await context.ask_about(len(part.outcomes) + len(part.left) + len(part.undecided), record)
+            except BaseException:
+                context.progress.meter.take_back((*part.traffic, *traffic))
+                raise
             undecided = (Outcome(job=job, status=Status.DUPLICATE, measure=job.measure) for job in part.undecided)
             for number, outcome in enumerate((*part.outcomes, *undecided), 1):
                 tell(outcome)
@@ -298,9 +302,12 @@ class Recorder:
                     await asyncio.sleep(0)
 
     async def _set_aside(self, tell: Callable[[Outcome], None], jobs: Sequence[Job]) -> Collection[int]:
-        """Note that jobs were alone when a worker process was lost, and report those that are set aside for it."""
+        """Note that jobs were alone when a worker process was lost, and report those that are set aside for it.
+
+        Of several jobs, nothing shows which of them ended it: they are marked, and none is set aside.
+        """
         context = self._context
-        left = Left(jobs=frozenset(job.id for job in jobs), alone=True)
+        left = Left(jobs=frozenset(job.id for job in jobs), alone=len(jobs) == 1)
         if not await context.ask(context.state.mark_crashed, left):
             return ()
         answers = await context.ask(context.state.answers, left.jobs)

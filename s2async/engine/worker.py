@@ -39,8 +39,8 @@ class Stopped(asyncio.CancelledError):
     """A batch was cancelled.
 
     Args:
-        result: what is known by then: outcomes, and the other jobs with what was measured and saved. It has no
-            traffic, which is counted by the tools' own meter.
+        result: what is known by then: outcomes, and the other jobs with what was measured and saved. Traffic that
+            is not part of it is counted by the tools' own meter.
     """
 
     def __init__(self, result: BatchResult) -> None:

@@ -39,6 +39,7 @@ class Workplaces:
         self._closed: dict[str, dict[str, bool]] = {}
         """By worker: servers that it does not ask at present; True for those that it has given up."""
         self._reserved: set[str] = set()
+        self._paused: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -58,6 +59,7 @@ class Workplaces:
         """Remove a worker; returns whether it was there."""
         self._closed.pop(worker, None)
         self._reserved.discard(worker)
+        self._paused.discard(worker)
         return self._jobs.pop(worker, None) is not None
 
     # ---- batches ----
@@ -73,7 +75,7 @@ class Workplaces:
             square: its grid square.
             jobs: number of its jobs.
         """
-        free = {worker: jobs for worker, jobs in self._jobs.items() if worker not in self._reserved}
+        free = self._free()
         open_ = {worker: jobs for worker, jobs in free.items() if self._closed[worker].keys().isdisjoint(servers)}
         loads = open_ or free  # where all have parked a server, any of them says so
         if not loads:
@@ -98,11 +100,24 @@ class Workplaces:
         if worker in self._jobs:
             self._jobs[worker] -= jobs
 
+    def pause(self, worker: str) -> None:
+        """Give a worker no further batches until `resume`."""
+        if worker in self._jobs:
+            self._paused.add(worker)
+
+    def resume(self, worker: str) -> None:
+        """Give a worker batches again."""
+        self._paused.discard(worker)
+
+    def _free(self) -> dict[str, int]:
+        """The workers that may get batches, with their jobs."""
+        return {worker: jobs for worker, jobs in self._jobs.items() if worker not in self._reserved | self._paused}
+
     # ---- one batch alone ----
 
     def reserve(self) -> str | None:
         """The least busy worker, which gets no further batches until `release`; None when there is none."""
-        free = {worker: jobs for worker, jobs in self._jobs.items() if worker not in self._reserved}
+        free = self._free()
         if not free:
             return None
         chosen = min(free, key=free.__getitem__)

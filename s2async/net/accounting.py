@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Iterable
 from typing import Final
 
 from s2async.errors import BadAnswer, TooSlow
@@ -54,10 +54,14 @@ class Meter:
     def hand_over(self) -> None:
         """Leave what was counted since the last `drain` to the whole meter."""
         if self._whole is not None:
-            for entry in self.drain():
-                counts = self._whole._counts[entry.stage, entry.asset, entry.use]
-                counts[0] += entry.requests
-                counts[1] += entry.bytes
+            self._whole.take_back(self.drain())
+
+    def take_back(self, entries: Iterable[Traffic]) -> None:
+        """Return entries that could not be recorded to the next `drain`; the totals have counted them."""
+        for entry in entries:
+            counts = self._counts[entry.stage, entry.asset, entry.use]
+            counts[0] += entry.requests
+            counts[1] += entry.bytes
 
     def waste(self, stage: str, asset: str, size: int) -> None:
         """Move ``size`` bytes from useful to wasted: they were not needed after all.

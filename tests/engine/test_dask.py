@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from s2async.engine.tools import Settings, ToolSettings
 from s2async.errors import ClusterError, ConfigError, HostParked
 from s2async.events import Event, JobDone, Notice
 from s2async.means import Work
+from s2async.models import Traffic, Use
 from s2async.net.client import ClientSettings
 from tests.support import worlds
 from tests.support.worlds import Ran, Stage
@@ -34,12 +36,16 @@ from tests.support.worlds import Ran, Stage
 distributed = pytest.importorskip("distributed")
 
 from s2async.engine import dask_executor, dask_members, dask_worker  # noqa: E402 - they need it
-from s2async.engine.dask_worker import Kit, Shop  # noqa: E402
+from s2async.engine.dask_worker import Farewell, Fitness, Kit, Shop  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of the engine and its web server
 ]
+
+
+PATIENCE = 60.0
+"""Seconds after which a run counts as one that would never end."""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +69,8 @@ class Made:
 
     async def add(self) -> None:
         address = self.scheduler.address
-        worker = distributed.Worker(address, nthreads=1, host="127.0.0.1", dashboard=False)
+        name = f"worker-{len(self.workers)}"
+        worker = distributed.Worker(address, nthreads=1, name=name, host="127.0.0.1", dashboard=False)
         self.workers.append(await worker)
 
     async def close(self) -> None:
@@ -117,7 +124,8 @@ def run(
             if running is not None:
                 running.append(going)
             try:
-                return await going
+                async with asyncio.timeout(PATIENCE):
+                    return await going
             finally:
                 await asyncio.gather(*tasks)
 
@@ -212,9 +220,30 @@ def test_a_worker_that_leaves_and_one_that_joins_change_nothing(tmp_path: Path, 
     path = config_in(tmp_path, stage, network={"connections": 2})
     ran = run(path, stage, during=once(is_done, change))
     assert worlds.result(ran.config) == worlds.result(here.config)
+    counted = traffic_of(ran.config)
+    assert 0 <= len(ran.log) - sum(requests for requests, _ in counted.values()) <= 2, "answers that had not begun"
+    assert ran.progress.meter.bytes == sum(size for _, size in counted.values())
     told = [event.text for event in ran.events if isinstance(event, Notice)]
     assert any("a worker has left" in text for text in told)
     assert any("a worker has joined" in text for text in told)
+
+
+@pytest.mark.parametrize("how", ["removed", "unreachable"])
+def test_a_worker_that_leaves_while_the_run_begins_is_not_waited_for(
+    tmp_path: Path, stage: Stage, here: Ran, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look(name: str, dask_worker: Any) -> Fitness:
+        if dask_worker.name == "worker-0":
+            if how == "unreachable":
+                raise OSError("the connection is broken")
+            told = {"workers": [dask_worker.address], "close_workers": False, "remove": True}
+            await dask_worker.scheduler.retire_workers(**told, stimulus_id="test")
+        assert dask_worker.plugins[name].is_set_up, "whoever registers a plugin waits for that"
+        return Fitness(version=__version__, fault="")
+
+    monkeypatch.setattr(dask_worker, "look", look)
+    ran = run(config_in(tmp_path, stage), stage)
+    assert worlds.result(ran.config) == worlds.result(here.config)
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -287,6 +316,111 @@ def test_a_server_that_is_parked_is_asked_again(tmp_path: Path, stage: Stage, he
     assert (network.retries > 0, network.parked) == (True, [])
 
 
+@pytest.mark.long
+def test_a_worker_that_is_short_of_memory_does_not_keep_a_run_waiting(
+    tmp_path: Path, stage: Stage, here: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dask_members, "PAUSED", 1.0)
+
+    async def pause(cluster: Any) -> None:
+        worker = cluster.workers[0]
+        worker.memory_manager.memory_pause_fraction = False  # nobody looks at its memory any more
+        worker.status = distributed.Status.paused
+
+    ran = run(config_in(tmp_path, stage, network={"connections": 2}), stage, during=once(is_done, pause))
+    assert worlds.result(ran.config) == worlds.result(here.config)
+    assert any("is short of memory" in event.text for event in ran.events if isinstance(event, Notice))
+
+
+@pytest.mark.long
+def test_a_scheduler_that_allows_no_second_try_does_not_end_a_run(
+    tmp_path: Path, stage: Stage, here: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = dask_members.Members._on_event
+
+    def hear_late(members: Any, event: tuple[float, Any]) -> None:
+        asyncio.get_running_loop().call_later(0.3, original, members, event)
+
+    monkeypatch.setattr(dask_members.Members, "_on_event", hear_late)
+
+    async def lose(cluster: Any) -> None:
+        known = cluster.scheduler.workers
+        cluster.scheduler.allowed_failures = 0
+        busy = max(cluster.workers, key=lambda worker: len(known[worker.address].processing))
+        busy.batched_stream.comm.abort()
+
+    ran = run(config_in(tmp_path, stage, network={"connections": 2}), stage, during=once(is_done, lose))
+    assert worlds.result(ran.config) == worlds.result(here.config)
+
+
+# ---- batches that lose their worker -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], None]], None]:
+    """Lose the worker of every batch that has a job of the area South; tell a function all others."""
+
+    def apply(tell: Callable[[Any], None]) -> None:
+        original = dask_executor.DaskExecutor._on
+
+        async def lose(executor: Any, address: str, batch: Any) -> Any:
+            if any(job.area.name == "South" for job in batch.jobs):
+                raise dask_executor._Lost
+            result = await original(executor, address, batch)
+            tell(batch)
+            return result
+
+        monkeypatch.setattr(dask_executor.DaskExecutor, "_on", lose)
+        monkeypatch.setattr(dask_executor, "BESIDE_OTHERS", 1)
+        monkeypatch.setattr(dask_executor, "PARTS", 2)
+
+    return apply
+
+
+def test_no_job_is_set_aside_for_another_one(
+    tmp_path: Path, stage: Stage, here: Ran, poisoned: Callable[[Callable[[Any], None]], None]
+) -> None:
+    poisoned(lambda _: None)
+    config = run(config_in(tmp_path, stage), stage).config
+    expected = worlds.statuses(here.config)
+    lost = {key: "failed" for key in expected if key[0] == "South"}
+    assert worlds.statuses(config) == expected | lost
+    assert all(worlds.jobs(config)[key].reason.startswith("set aside: ") for key in lost)
+
+
+def test_parts_of_a_batch_count_where_a_run_is_stopped_before_the_last_one(
+    tmp_path: Path, stage: Stage, here: Ran, poisoned: Callable[[Callable[[Any], None]], None]
+) -> None:
+    running, done = list[asyncio.Task[Any]](), list[Any]()
+
+    def stop(batch: Any) -> None:
+        done.append(batch)
+        running[0].cancel()
+
+    path = config_in(tmp_path, stage, network={"connections": 1})
+    poisoned(stop)
+    with pytest.raises(asyncio.CancelledError):
+        run(path, stage, running=running)
+    statuses = worlds.statuses(Config.load(path))
+    assert done
+    assert all(statuses[job.area.name, job.scene.id] != "open" for batch in done for job in batch.jobs)
+
+
+@pytest.mark.long
+def test_a_worker_that_does_not_close_its_tools_costs_no_other_count(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def close(name: str, _: Any, dask_worker: Any) -> Farewell:
+        if dask_worker.name == "worker-0":
+            await asyncio.sleep(60)
+        return Farewell(traffic=(Traffic(stage="tiles", asset="told", use=Use.WASTED, requests=7, bytes=77),))
+
+    monkeypatch.setattr(dask_worker, "close", close)
+    monkeypatch.setattr(dask_members, "CLOSING", 1.0)
+    counted = traffic_of(run(config_in(tmp_path, stage), stage).config)
+    assert counted["tiles", "told", "wasted"] == (7, 77)
+
+
 # ---- what a worker needs ----------------------------------------------------------------------------------
 
 
@@ -349,6 +483,46 @@ def shop_for(folder: Path, rule: Any, *, mark: Path | None = None) -> Shop:
         mark=mark,
     )
     return Shop("s2async-x", __version__, pickle.dumps(kit))
+
+
+def test_tools_that_are_closed_while_they_open_are_closed(tmp_path: Path, stage: Stage) -> None:
+    rule = Config.load(config_in(tmp_path, stage)).cloud_rule()
+    mark = tmp_path / "parts" / "mark"
+    mark.parent.mkdir()
+    shop = shop_for(tmp_path, rule, mark=mark)
+
+    async def work() -> None:
+        opening = asyncio.create_task(
+            shop.setup(SimpleNamespace(state=SimpleNamespace(nthreads=1), periodic_callbacks={}))
+        )
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(shop.close())
+        await asyncio.sleep(0)
+        mark.touch()
+        async with asyncio.timeout(20):
+            await closing
+            await opening
+
+    asyncio.run(work())
+    assert (shop.fault, shop.is_alive) == ("", False)
+
+
+def test_tools_that_are_closed_begin_no_batch(tmp_path: Path, stage: Stage) -> None:
+    shop = shop_for(tmp_path, Config.load(config_in(tmp_path, stage)).cloud_rule())
+
+    async def work() -> list[str | bool]:
+        await shop.setup(SimpleNamespace(state=SimpleNamespace(nthreads=1), periodic_callbacks={}))
+        assert shop.is_open
+        doing = shop.begin(lambda: asyncio.sleep(0, "done"))
+        assert doing is not None
+        found = await asyncio.wrap_future(doing)
+        shop._loop.call_soon_threadsafe(shop._closing.set)
+        late = shop.begin(lambda: asyncio.sleep(0, "done"))
+        await shop.close()
+        assert shop.begin(lambda: asyncio.sleep(0, "done")) is None
+        return [found, late is None or late.cancelled()]
+
+    assert asyncio.run(work()) == ["done", True]
 
 
 def test_nobody_looks_at_the_stacks_of_tasks_during_a_run(tmp_path: Path, stage: Stage) -> None:

@@ -141,3 +141,15 @@ def test_options_that_do_not_fit_are_refused(
     with pytest.raises(ConfigError) as refused:
         chosen(executor, scheduler, send_crops=send_crops)
     assert "\n" not in str(refused.value)
+
+
+def test_a_paused_worker_gets_no_batches() -> None:
+    places = joined("a", "b")
+    places.pause("a")
+    assert [places.choose("S1"), places.reserve(), places.choose("S1")] == ["b", "b", None]
+    places.resume("a")
+    assert places.choose("S1") == "a"
+    places.pause("a")
+    places.leave("a")
+    places.join("a")
+    assert places.choose("S1") == "a", "it has come again"
