@@ -195,8 +195,9 @@ class Network(Section):
     """Like ``origins``, for your own servers: their names may resolve to private addresses."""
     headers: Headers = {}
     """Headers of searches, sent to the catalogue only; ``env:NAME`` is the value of an environment variable."""
-    connections: int = Field(default=64, ge=1, le=256)
-    """Maximum concurrent requests to one host, besides up to four searches; a run starts with 8 and adapts."""
+    connections: int = Field(default=64, ge=1, le=4096)
+    """Maximum concurrent requests to one host, besides up to four searches; a run starts with 8 and adapts. No
+    process sends more than 256, so more are for the workers of a cluster, which share them."""
     connect_timeout: Seconds = 10
     """Seconds allowed for opening a connection."""
     idle_timeout: Seconds = 30

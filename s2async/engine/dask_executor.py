@@ -65,6 +65,7 @@ async def open_dask(
     meter: Meter,
     replaced: Replaced,
     tell: Callable[[str], None],
+    connections: int,
     on_workers: Callable[[int], None] = lambda _: None,
 ) -> AsyncIterator[Executor]:
     """Use a cluster for the length of a run.
@@ -72,10 +73,11 @@ async def open_dask(
     Args:
         cluster: which one.
         settings: of every batch.
-        tools: how much is done at once: connections are shared out among the workers, memory is for each.
+        tools: how much a process does at once.
         meter: counts all requests.
         replaced: counts the files of others that crops are written over.
         tell: called with lines that a person should read.
+        connections: simultaneous requests to one server, which the workers share.
         on_workers: called with the number of workers whenever it changes.
 
     Raises:
@@ -96,6 +98,7 @@ async def open_dask(
             settings=settings,
             tools=replace(tools, client=replace(tools.client, api_headers={})),
             mark=None if cluster.send_crops else mark,
+            connections=connections,
         )
         shop = Shop(settings.token, __version__, pickle.dumps(kit))
         members = Members(client, shop, tell, on_workers)

@@ -62,7 +62,9 @@ class Kit:
 
     settings: Settings
     tools: ToolSettings
-    """How much each worker does at once; its threads are those that Dask gives it."""
+    """How much each worker does at once, at most; its threads are those that Dask gives it."""
+    connections: int
+    """Simultaneous requests to one server of all workers together."""
     mark: Path | None
     """File in the output folder that is there as long as the run goes on; None if crops are sent to the run."""
 
@@ -166,7 +168,8 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
         if self._profiler:
             self._profiler.stop()
         self._batches = 0
-        self._parts = 1
+        self._parts = 0
+        """Number of workers that shared connections when the last order came."""
         if self.version == __version__:
             await self._open(worker)
         else:
@@ -253,6 +256,7 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
                 tools = replace(tools, writers=_Fenced(tools.writers, kit.mark))
             self._tools: Tools = tools
             self._sends = kit.mark is None
+            self._connections = kit.connections
             self._opened = True
             opened.set_result(None)
             if not self._is_wanted:  # it was closed before there was anything to tell it to
@@ -343,7 +347,7 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
     def _share(self, parts: int) -> None:
         if parts != self._parts:
             self._parts = parts
-            self._tools.transport.share(parts)
+            self._tools.transport.share(parts, self._connections)
 
 
 class _Noted(Replaced):

@@ -133,7 +133,7 @@ class _Run:
         client = replace(config.client_settings(), connections=work.connections)
         self.tools = ToolSettings(client=client, work=work)
         self.feeder = Feeder(context)
-        self.recorder = Recorder(context, work.connections)
+        self.recorder = Recorder(context, config.network.connections if cluster else work.connections)
 
     async def run(self, left: Left) -> Summary:
         context = self.context
@@ -191,6 +191,7 @@ class _Run:
             meter=meter,
             replaced=self.replaced,
             tell=context.tell,
+            connections=context.config.network.connections,
             on_workers=context.queue.suit,
         ) as executor:
             yield executor

@@ -14,6 +14,7 @@ from s2async.config.model import Config
 from s2async.engine import saving
 from s2async.engine.context import Context
 from s2async.engine.crash_marker import Left
+from s2async.engine.tools import MOST_CONNECTIONS
 from s2async.errors import ConfigError
 from s2async.maintenance import guards, moving, notes, offsets, owners, verify
 from s2async.models import Area
@@ -72,9 +73,8 @@ def check_state(config: Config, areas: Sequence[Area], tell: Callable[[str], Non
 
 def wanted_work(config: Config) -> means.Work:
     """How much a run does at once where this machine sets no limits."""
-    return means.Work(
-        connections=config.network.connections, threads=THREADS, writers=WRITERS, memory=config.run.memory
-    )
+    connections = min(config.network.connections, MOST_CONNECTIONS)
+    return means.Work(connections=connections, threads=THREADS, writers=WRITERS, memory=config.run.memory)
 
 
 def fitted(config: Config, wanted: means.Work) -> means.Work:

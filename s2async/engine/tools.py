@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MANY: Final = 16
 """Areas of a batch from which on the plan of a grid is used: for fewer areas, `cog.polygon_mask` is faster."""
+MOST_CONNECTIONS: Final = 256
+"""Concurrent requests to one host that a process sends at most."""
 FLATS: Final = 48 << 20
 """Bytes of pixels of which values are computed, unless the tools say otherwise."""
 

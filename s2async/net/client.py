@@ -288,14 +288,20 @@ class Transport:
 
     # ---- servers --------------------------------------------------------------------------------------------
 
-    def share(self, parts: int) -> None:
-        """Be one of ``parts`` clients, in other processes, that ask the same servers for files.
+    def share(self, parts: int, connections: int) -> None:
+        """Be one of some clients, in other processes, that ask the same servers for files.
 
-        Together they send as many requests at once as this one may send alone, and as many retries; each sends at
-        least one request at a time. Of a server that limits requests per second, each learns its part.
+        Together they send as many retries as one client alone. Of a server that limits requests per second, each
+        learns its part.
+
+        Args:
+            parts: number of clients.
+            connections: requests to one server that they send at once together; each sends at least one, and no
+                more than it may send alone.
         """
+        each = max(1, min(self._connections, connections // parts))
         for server in self._files.values():
-            server.gate.share(max(1, self._connections // parts), parts)
+            server.gate.share(each, parts)
             server.retries.queue.share(parts)
 
     @property

@@ -66,7 +66,7 @@ BAD: list[tuple[str | bytes, str, str]] = [
     (A + "[clouds]\nmax_area_cloud = 0.125", ":3: [clouds] max_area_cloud: ", "more than two decimals; round it"),
     (A + "[network]\nconnections = true", ":3: [network] connections: ", "must be a whole number, not true"),
     (A + "[network]\nconnections = 3.0", ":3: [network] connections: ", "must be a whole number, not 3.0"),
-    (A + "[network]\nconnections = 1000000000", ":3: [network] connections: ", "must be from 1 to 256, not 10000"),
+    (A + "[network]\nconnections = 1000000000", ":3: [network] connections: ", "must be from 1 to 4096, not 1000"),
     (A + "[network]\nattempts = 0", ":3: [network] attempts: ", "from 1 to 20, not 0; such as attempts = 5"),
     (A + "[network]\nidle_timeout = 0", ":3: [network] idle_timeout: ", "must be more than 0 and at most 86400"),
     (A + "[run]\nqueue = 0", ":3: [run] queue: ", "must be from 1 to 1000000, not 0"),

@@ -481,6 +481,7 @@ def shop_for(folder: Path, rule: Any, *, mark: Path | None = None) -> Shop:
         ),
         tools=ToolSettings(client=client, work=work),
         mark=mark,
+        connections=2,
     )
     return Shop("s2async-x", __version__, pickle.dumps(kit))
 

@@ -74,3 +74,13 @@ def test_a_body_that_is_too_long_is_refused_at_the_piece_that_makes_it_so(
         with pytest.raises(BadAnswer, match=f"more than {limit} bytes: http://a.test/x$"):
             asyncio.run(getattr(tally, method)(body(pieces), limit, "http://a.test/x?sig=secret"))
         assert limit < tally.bytes <= limit + 20
+
+
+def test_what_could_not_be_recorded_is_drained_again() -> None:
+    meter = Meter()
+    meter.add("tiles", "red", Use.USEFUL, requests=2, size=30)
+    lost = meter.drain()
+    meter.add("tiles", "red", Use.USEFUL, requests=1, size=5)
+    meter.take_back(lost)
+    assert [(one.requests, one.bytes) for one in meter.drain()] == [(3, 35)]
+    assert (meter.requests, meter.bytes) == (3, 35)

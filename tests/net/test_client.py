@@ -1345,3 +1345,13 @@ def test_the_tries_of_a_search_always_outlast_an_interruption_of_some_seconds() 
     assert api.attempts == 5
     assert 3.75 <= min(spans) < max(spans) <= 7.5
     assert min(map(files.wait, [1] * 1000)) < 0.25, "requests for files are spread from the start"
+
+
+@pytest.mark.parametrize(("parts", "each"), [(1, 64), (2, 64), (32, 32), (4096, 1)])
+def test_clients_that_share_connections_send_no_more_than_alone(parts: int, each: int) -> None:
+    async def work() -> list[int]:
+        async with Transport(origins=["http://127.0.0.1:9"], connections=64) as transport:
+            transport.share(parts, 1024)
+            return [server.gate.window.most for server in transport._files.values()]
+
+    assert asyncio.run(work()) == [each]
