@@ -69,12 +69,20 @@ def cli() -> None:
     "--buffer", type=FiniteRange(min=0, min_open=True), metavar="METRES", help="Distance by which areas grow."
 )
 @click.option("--columns", metavar="A,B", help="Columns of the file to carry into tables and exports.")
-def init(file: Path, areas: str | None, **settings: str | float | None) -> None:
+@click.option(
+    "--values",
+    metavar="NDVI,red",
+    help="Indices and bands whose values a run computes for every area and date. No crops are saved then.",
+)
+def init(file: Path, areas: str | None, values: str | None, **settings: str | float | None) -> None:
     """Write a commented configuration to FILE (default: config.toml).
 
     The configuration covers nine parks in Berlin in the year 2022, or your own areas with --areas; change the
     dates as needed. The areas are read at once, and what is wrong with them is reported. Crops and state go to the
     folder data, or, if FILE is not named config.toml, to a folder named after FILE.
+
+    With --values, FILE asks for a table of numbers instead of crops: indices by the names of Awesome Spectral
+    Indices, and bands such as red. For crops as well, set assets in FILE.
 
     \b
     Exit codes:
@@ -84,6 +92,7 @@ def init(file: Path, areas: str | None, **settings: str | float | None) -> None:
 
     \b
     Example: s2async init fields.toml --areas fields.geojson
+             s2async init fields.toml --areas fields.gpkg --values NDVI,EVI
              s2async init farm.toml --areas farm.gpkg --layer fields --name-field fid
              s2async init wells.toml --areas wells.csv --buffer 50
     """
@@ -94,8 +103,13 @@ def init(file: Path, areas: str | None, **settings: str | float | None) -> None:
         key: value for key, value in settings.items() if value is not None
     }
     if isinstance(columns := given.get("columns"), str):
-        given["columns"] = [name.strip() for name in columns.split(",") if name.strip()]
-    write_config(file, areas, given)
+        given["columns"] = _names(columns)
+    write_config(file, areas, given, None if values is None else _names(values))
+
+
+def _names(text: str) -> list[str]:
+    """Names that commas separate."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 @cli.command()
@@ -484,7 +498,7 @@ def demo(context: click.Context, folder: Path) -> int:
 
     Covers nine parks in Berlin for one year. Starts the sandbox in a process of its own, writes a configuration to
     the folder, runs it, writes its report, and prints the mean NDVI of each park and season. The first run
-    generates the scenes, which takes about a minute and 1.2 GB in the cache folder.
+    generates the scenes, which takes about a minute and 1.3 GB in the cache folder.
 
     \b
     Example: s2async demo --folder /tmp/demo

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +14,16 @@ from s2async.areas import loader as area_files
 from s2async.areas.edits import told_apart
 from s2async.areas.loader import Loaded
 from s2async.cli import console, run_summary
-from s2async.config.example import EXAMPLE, Setting, with_areas, with_folder, with_settings
-from s2async.config.model import Config
+from s2async.config.example import EXAMPLE, Setting, with_areas, with_folder, with_settings, with_values
+from s2async.config.model import VALUES_TABLE, Config
+from s2async.config.values import bands_and_indices
 from s2async.errors import AreaError, ConfigError, UnfitAreas
 from s2async.text import one_line, safe
 
 
-def write_config(file: Path, areas: str | None, settings: Mapping[str, Setting]) -> None:
+def write_config(
+    file: Path, areas: str | None, settings: Mapping[str, Setting], values: Sequence[str] | None = None
+) -> None:
     """Write a commented configuration, and report its areas, or what is wrong with them.
 
     Nothing is written if no area can be used: another setting is needed then, and the command can be repeated with
@@ -30,6 +33,7 @@ def write_config(file: Path, areas: str | None, settings: Mapping[str, Setting])
         file: the configuration; it must not exist.
         areas: the user's file of areas, relative to the current folder; None for the parks of the example.
         settings: of the areas' file, by key.
+        values: indices and bands of which a run computes values, instead of saving crops; None for crops.
 
     Raises:
         AreaError: areas cannot be used; it is an `UnfitAreas` if the configuration was written nevertheless.
@@ -40,13 +44,18 @@ def write_config(file: Path, areas: str | None, settings: Mapping[str, Setting])
     if areas is None and settings:
         raise ConfigError(f"--{next(iter(settings)).replace('_', '-')} needs --areas; name the file of your areas")
     files.check_names([file, areas or ""])
+    bands, indices = _wanted(values)
     text = EXAMPLE
     if areas is not None:
         Config.of({"areas": areas, **settings})
         text = with_settings(with_areas(_relative_to(file.parent, areas)), settings)
     text = with_settings(text, {"overlaps": "one"})
+    if values is not None:
+        text = with_values(with_settings(text, {"assets": []}), indices, bands)
+    folder = "data"
     if file.name != "config.toml":
-        text = with_folder(text, _data_folder(file))
+        folder = _data_folder(file)
+        text = with_folder(text, folder)
     if os.path.lexists(file):
         raise _exists(file)
     unfit: UnfitAreas | None = None
@@ -58,10 +67,30 @@ def write_config(file: Path, areas: str | None, settings: Mapping[str, Setting])
         except AreaError as error:
             raise AreaError(f"{file} was not written: {error}") from None
     _write(file, text)
+    if values is not None:
+        table = safe(str(file.parent / folder / VALUES_TABLE))
+        click.echo(f"values of {', '.join((*indices, *bands))} for every area and date will be in {table}")
+        click.echo("no crops are saved: assets = [] under [output]; name assets there to save them as well")
     if unfit is not None:
         click.echo(f"wrote {file}; next: correct the areas that are listed, then s2async run {file}")
         raise unfit
     click.echo(f"wrote {file}; next: s2async run {file}")
+
+
+def _wanted(names: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The bands and indices among the names of ``--values``.
+
+    Raises:
+        ConfigError: there is no name, or one is unknown.
+    """
+    if names is None:
+        return (), ()
+    if not names:
+        raise ConfigError("--values is empty; name indices or bands, such as NDVI or red, or leave it out")
+    try:
+        return bands_and_indices(names)
+    except ValueError as error:
+        raise ConfigError(f"--values: {error}") from None
 
 
 def _write(file: Path, text: str) -> None:

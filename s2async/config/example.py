@@ -94,17 +94,19 @@ def with_settings(text: str, settings: Mapping[str, Setting]) -> str:
     return text
 
 
-def with_values(text: str, indices: Sequence[str]) -> str:
-    """Ask for values of indices; all lines of the section keep their comments.
+def with_values(text: str, indices: Sequence[str], bands: Sequence[str] = ()) -> str:
+    """Ask for values of indices and bands; all lines of the section keep their comments.
 
     Args:
         text: the example, or what another function returned.
         indices: names of Awesome Spectral Indices.
+        bands: keys of reflectance bands.
     """
     header, there, rest = text.partition("\n# [values]  ")
     if not there:
         raise ValueError("the example does not say [values]")
-    return with_settings(f"{header}\n[values]    {rest}", {"indices": indices})
+    wanted = {"bands": bands, "indices": indices} if bands else {"indices": indices}
+    return with_settings(f"{header}\n[values]    {rest}", wanted)
 
 
 def with_folder(text: str, name: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 STAC_BANDS: Final = tuple(sorted(name for name in BANDS if not re.fullmatch(r"b\d.", name)))
 """Names of reflectance bands in STAC, such as ``red``."""
+_NEAR: Final = 3
+"""Similar names that are offered for an unknown one, at most."""
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 
@@ -51,6 +54,45 @@ def _near(name: str, known: tuple[str, ...]) -> str:
     """Advice for an unknown name; where none is similar, no list of hundreds."""
     advice = nearest(name, {one.upper(): one for one in known}) if name.isupper() else nearest(name, known)
     return advice if advice.startswith("did") else "such as NDVI"
+
+
+def bands_and_indices(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Tell bands from indices among names in upper or lower case.
+
+    Args:
+        names: as a user types them, such as ``red`` and ``ndvi``.
+
+    Returns:
+        The bands, by STAC's names, and the indices, by their short names; each once, in the given order.
+
+    Raises:
+        ValueError: a name is neither a band nor an index.
+    """
+    from s2async.zonal import indices
+
+    bands, found = [], []
+    for name in names:
+        if name.casefold() in STAC_BANDS:
+            bands.append(name.casefold())
+        elif (index := indices.find(name)) is not None:
+            found.append(index.name)
+        else:
+            near = _nearest(name, (*indices.names(), *STAC_BANDS))
+            advice = f"did you mean {' or '.join(near)}?" if near else "names are such as NDVI, EVI and red"
+            raise ValueError(
+                f'"{one_line(name)}" is neither a band of Sentinel-2 nor an index of Awesome Spectral Indices '
+                f"that needs no other bands; {advice}"
+            )
+    return tuple(dict.fromkeys(bands)), tuple(dict.fromkeys(found))
+
+
+def _nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Known names that are similar to an unknown one, whatever their case."""
+    low, names = name.casefold(), sorted(known)
+    close = difflib.get_close_matches(low, {one.casefold() for one in names}, n=len(names))
+    # first those that are longer (swir), then those whose letters were swapped (NVDI)
+    close.sort(key=lambda one: (not one.startswith(low), sorted(one) != sorted(low)))
+    return [one for near in close[:_NEAR] for one in names if one.casefold() == near]
 
 
 def _own_name(name: str) -> str:

@@ -311,6 +311,44 @@ def test_init_refuses_settings_before_it_writes(s2: Shell, tmp_path: Path) -> No
     assert not (tmp_path / "x.toml").exists()
 
 
+def test_init_writes_which_values_are_wanted(s2: Shell, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f'name,wkt\nPark,"{AREA}"\n')
+    made = s2("init", "fields.toml", "--areas", "a.csv", "--values", "ndvi, EVI,red,NDVI", cwd=tmp_path)
+    assert (made.code, made.error) == (0, "")
+    assert made.out.splitlines()[2:] == [
+        f"values of NDVI, EVI, red for every area and date will be in {Path('fields', 'values.csv')}",
+        "no crops are saved: assets = [] under [output]; name assets there to save them as well",
+        "wrote fields.toml; next: s2async run fields.toml",
+    ]
+    config = Config.load(tmp_path / "fields.toml")
+    assert config.output.assets == ()
+    assert config.values
+    assert (config.values.indices, config.values.bands) == (("NDVI", "EVI"), ("red",))
+    text = (tmp_path / "fields.toml").read_text()
+    assert re.search(r'(?m)^indices = \["NDVI", "EVI"\] +# names of Awesome', text), "its comment stays"
+    assert s2("init", "parks.toml", "--values", "nir", cwd=tmp_path).code == 0
+    alone = Config.load(tmp_path / "parks.toml").values
+    assert alone
+    assert (alone.indices, alone.bands) == ((), ("nir",)), "the default is NDVI, which nobody asked for here"
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ("NDVI,NVDI", '--values: "NVDI" is neither a band of Sentinel-2 nor an index .* did you mean .*NDVI'),
+        ("redd", "did you mean red"),
+        ("swir", "did you mean .*swir16"),
+        ("?", "names are such as NDVI, EVI and red"),
+        (" , ", "--values is empty; name indices or bands, such as NDVI or red"),
+    ],
+)
+def test_init_names_what_is_near_to_unknown_values(s2: Shell, tmp_path: Path, names: str, says: str) -> None:
+    wrong = s2("init", "fields.toml", "--values", names, cwd=tmp_path)
+    assert (wrong.code, wrong.out) == (2, "")
+    assert re.search(says, one_line(wrong))
+    assert not (tmp_path / "fields.toml").exists()
+
+
 def test_all_faults_of_the_areas_are_lines_of_one_answer(s2: Shell, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('name,wkt\nP,POINT EMPTY\n"Q\u202e",POINT EMPTY\nR,POINT EMPTY\n')
     (tmp_path / "c.toml").write_text('areas = "a.csv"\n')
