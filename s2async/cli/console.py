@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from s2async.events import Notice
+from s2async.models import Status
 from s2async.text import safe
 
 
@@ -21,6 +23,24 @@ def tell(console: Console, notice: Notice, *, quiet: bool) -> None:
     """Print a notice on a line of its own; with ``quiet``, only if it is grave."""
     if notice.grave or not quiet:
         console.print(Text(safe(notice.text), style="yellow" * notice.grave), soft_wrap=True)
+
+
+def status_word(status: str, *, crops: bool) -> str:
+    """The word for a status of jobs.
+
+    Args:
+        status: of `Status`, or ``open``.
+        crops: whether crops are wanted; without them, a job that is done is not saved but clear.
+    """
+    return "clear" if status == Status.SAVED and not crops else str(status)
+
+
+def short(path: Path) -> str:
+    """A path relative to the current folder where possible."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
 
 
 def table(title: str, columns: Mapping[str, str], rows: Iterable[Iterable[str]]) -> Table:

@@ -16,8 +16,8 @@ import click
 
 from s2async import files
 from s2async.cli import report, season_table
+from s2async.cli.console import short
 from s2async.cli.run import run_config
-from s2async.cli.run_summary import short
 from s2async.cli.sandbox import ATTRIBUTION, printer
 from s2async.config.example import render, with_values
 from s2async.config.model import Config

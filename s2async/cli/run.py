@@ -139,7 +139,7 @@ def run_config(
     progress = Progress()
     if metrics:
         metrics.progress = progress
-    view = RunView(progress, error, verbose=verbose, quiet=quiet)
+    view = RunView(progress, error, verbose=verbose, quiet=quiet, crops=bool(config.output.assets))
 
     def tell_stopped() -> None:
         error.show_cursor()

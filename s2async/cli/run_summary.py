@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -13,7 +12,7 @@ from rich.text import Text
 from s2async.areas import loader as area_files
 from s2async.causes import Cause
 from s2async.cli import hints, status_tables
-from s2async.cli.console import facts
+from s2async.cli.console import facts, short, status_word
 from s2async.cli.status import values
 from s2async.config.model import Config
 from s2async.engine.limits import LimitName
@@ -44,23 +43,20 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
     done = sum(run.done.values())
     console.print(Text(f"{done:,} jobs processed in {duration(run.seconds)}", style="bold"))
     if done:
-        console.print(Text("  " + _statuses(run.done)))
+        console.print(Text("  " + _statuses(config, run.done)))
     by_status: dict[str, dict[Cause, int]] = defaultdict(dict)
     for (status, cause), jobs in run.causes.items():
         by_status[status][cause] = jobs
-    for line in status_tables.reasons(by_status, run.without):
+    for line in status_tables.reasons(by_status, run.without, crops=bool(config.output.assets)):
         console.print(Text(f"  {line}", style="yellow"))
-    rows = {
-        "crops": f"{short(config.output.folder)}/<area>/<item>_<asset>.tif{_each(config)}",
-        "index": short(run.index),
-        **(
-            {"values": f"{short(run.values)}: {status_tables.values_line(totals)}"}
-            if run.values and totals
-            else {}
-        ),
-        "state": short(config.run.state),
-        "traffic": f"{size(run.bytes)} in {run.requests:,} requests in this run",
-    }
+    rows = {}
+    if config.output.assets:
+        rows["crops"] = f"{short(config.output.folder)}/<area>/<item>_<asset>.tif{_each(config)}"
+        rows["index"] = short(run.index)
+    if run.values and totals:
+        rows |= {"values": short(run.values), "rows": status_tables.values_line(totals)}
+    rows["state"] = short(config.run.state)
+    rows["traffic"] = f"{size(run.bytes)} in {run.requests:,} requests in this run"
     requests, moved = status_tables.total(state.traffic())
     if requests != run.requests:  # the next line covers all runs
         rows["all runs"] = f"{size(moved)} in {requests:,} requests"
@@ -112,19 +108,12 @@ def unclean(config: Config, run: Summary) -> str:
     return f"{', and '.join(what)}; {config.command('status')} lists them with reasons"
 
 
-def short(path: Path) -> str:
-    """A path relative to the current folder where possible."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
-
-
 def _each(config: Config) -> str:
     """How many crops a saved job has; empty for one, where the numbers of jobs and crops are the same."""
     assets = len(config.output.assets)
     return f", {assets} for each saved job" if assets > 1 else ""
 
 
-def _statuses(done: dict[Status, int]) -> str:
-    return "   ".join(f"{done[status]:,} {status}" for status in Status if done.get(status))
+def _statuses(config: Config, done: dict[Status, int]) -> str:
+    words = {status: status_word(status, crops=bool(config.output.assets)) for status in Status}
+    return "   ".join(f"{done[status]:,} {word}" for status, word in words.items() if done.get(status))

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from s2async.cli.console import tell
+from s2async.cli.console import status_word, tell
 from s2async.engine.progress import Progress
 from s2async.events import Event, JobDone, Notice, SearchDone
 from s2async.models import Status
@@ -42,15 +42,23 @@ class RunView:
         console: standard error, so that standard output stays for results.
         verbose: print every outcome.
         quiet: print failures only.
+        crops: whether crops are wanted.
     """
 
     def __init__(
-        self, progress: Progress, console: Console, *, verbose: bool = False, quiet: bool = False
+        self,
+        progress: Progress,
+        console: Console,
+        *,
+        verbose: bool = False,
+        quiet: bool = False,
+        crops: bool = True,
     ) -> None:
         self.progress = progress
         self.console = console
         self.verbose = verbose
         self.quiet = quiet
+        self._words = {status: status_word(status, crops=crops) for status in Status}
         self.printed = 0
         """Lines printed so far, other than the regular ones about progress."""
         self._failures = 0
@@ -112,7 +120,7 @@ class RunView:
             if failed and self._failures == FAILURES_SHOWN + 1:
                 self.tell("more jobs failed; s2async status lists them", "red")
             return
-        line = f"{outcome.status:8} {outcome.job.area.name}  {outcome.job.scene.id}"
+        line = f"{self._words[outcome.status]:8} {outcome.job.area.name}  {outcome.job.scene.id}"
         self.tell(f"{line}  {outcome.reason}".rstrip(), COLOURS[outcome.status])
 
     async def _lines(self) -> None:
@@ -133,8 +141,8 @@ class RunView:
             Text(pace, no_wrap=True),
         )
         counts = Text("  ").join(
-            Text(f"{progress.done[status]:,} {status}", style=COLOURS[status] if progress.done[status] else "dim")
-            for status in Status
+            Text(f"{progress.done[status]:,} {word}", style=COLOURS[status] if progress.done[status] else "dim")
+            for status, word in self._words.items()
             if status is not Status.DUPLICATE or progress.done[status]
         )
         return Group(head, counts, Text(self._traffic(), style="cyan"))
@@ -142,7 +150,8 @@ class RunView:
     def _figures(self) -> str:
         progress = self.progress
         done = sum(progress.done.values())
-        statuses = ", ".join(f"{progress.done[status]:,} {status}" for status in Status if progress.done[status])
+        jobs = ((progress.done[status], word) for status, word in self._words.items())
+        statuses = ", ".join(f"{count:,} {word}" for count, word in jobs if count)
         counts = f" ({statuses})" if statuses else ""
         return f"{self._jobs(done)}{counts}, {self._traffic()}, {self._pace(done)}"
 

@@ -258,7 +258,7 @@ def _announce(trial: Trial, world: World, origin: str, *, quiet: bool) -> None:
     except LocalError as error:
         tell(f"{error}: add the lines above to a copy of {trial.source} with another folder and state")
         return
-    tell(f"wrote {trial.path}: a copy of {trial.source} with these lines, for crops in {trial.path.stem}")
+    tell(f"wrote {trial.path}: a copy of {trial.source} with these lines; its results go to {trial.path.stem}")
     tell(f"next, in another terminal: s2async run {shlex.quote(str(trial.path))}; to stop the sandbox: Ctrl-C")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from s2async.areas.edits import season_days
 from s2async.cli import hints, outdated
-from s2async.config.model import Config
+from s2async.config.model import VALUES_TABLE, Config
 from s2async.maintenance.guards import opened
 from s2async.models import Status
 from s2async.state.reader import Ledger
@@ -151,11 +151,13 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None, *, change
 
 
 def _values(state: Ledger, config: Config) -> dict[str, Any] | None:
-    """How many values there are, and whose offset is not certain; None where none are wanted."""
+    """The table of values, how much it holds, and whose offset is not certain; None where none are wanted."""
     totals = values(state, config)
     if totals is None:
         return None
+    table = config.output.folder / VALUES_TABLE
     return {
+        "table": str(table) if table.exists() else None,
         "dates": totals.dates,
         "rows": totals.rows,
         "scenes": totals.scenes,

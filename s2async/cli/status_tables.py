@@ -17,9 +17,10 @@ from s2async.areas.edits import named_season
 from s2async.areas.faults import Changes, listed
 from s2async.causes import Cause
 from s2async.cli import hints
-from s2async.cli.console import table
+from s2async.cli.console import short, status_word, table
 from s2async.cli.status import unheld, values
 from s2async.config.model import Config
+from s2async.config.sections import VALUES_TABLE
 from s2async.events import SearchReport
 from s2async.models import Status, Traffic, Use
 from s2async.reasons import counted
@@ -69,7 +70,7 @@ def show_status(
     failures = [problem for problem in problems if problem.status == Status.FAILED]
     notes = _remarks(state, config, counts, problems, totals, changed=changed)
     if verbose:
-        _print(console, _headline(state, counts))
+        _print(console, _headline(state, config, counts))
         for note in notes:
             console.print(Text(note.text, style=note.style))
         _show_changes(console, state.changes())
@@ -78,7 +79,13 @@ def show_status(
             console.print(_traffic_table(traffic))
         _print(
             console,
-            ["", *_facts(state, config, totals), "", *areas_table(counts, counts.areas, console.width), ""],
+            [
+                "",
+                *_facts(state, config, totals),
+                "",
+                *areas_table(config, counts, counts.areas, console.width),
+                "",
+            ],
         )
         more = counts.total.get(Status.FAILED, 0) - len(failures)
         _print(console, [f"failed{GAP}{_failure(problem)}" for problem in failures])
@@ -86,7 +93,7 @@ def show_status(
         return
     notes += _changes_in_short(state.changes())
     rows = (console.height if console.is_terminal else NO_SCREEN) - 1  # the prompt takes one
-    head, end = _headline(state, counts), _facts(state, config, totals)
+    head, end = _headline(state, config, counts), _facts(state, config, totals)
     rows -= sum(_height(console, line) for line in (*head, *end))
     _print(console, head)
     rows -= _show_remarks(console, notes, rows // 2, config)
@@ -97,14 +104,16 @@ def show_status(
 def show_areas(console: Console, state: Ledger, config: Config) -> None:
     """Print the jobs of every area, a line for each."""
     counts = state.counts(config.selection())
-    for line in areas_table(counts, counts.areas, console.width):  # rich would take a second for 10,000 lines
+    # without rich, which would take a second for 10,000 lines
+    for line in areas_table(config, counts, counts.areas, console.width):
         console.file.write(f"{line.rstrip()}\n")
 
 
-def areas_table(counts: Counts, areas: Sequence[AreaCounts], width: int) -> Iterator[str]:
+def areas_table(config: Config, counts: Counts, areas: Sequence[AreaCounts], width: int) -> Iterator[str]:
     """A heading, and a line for each area; without rich's tables, which take a millisecond for a line.
 
     Args:
+        config: settings.
         counts: of all areas: they decide on the columns.
         areas: to list.
         width: of the screen; longer names are cut.
@@ -118,7 +127,7 @@ def areas_table(counts: Counts, areas: Sequence[AreaCounts], width: int) -> Iter
         numbers = (f"{cell:>{max(len(key), 5)}}" for key, cell in zip(keys, cells, strict=True))
         return GAP.join((name, *numbers))
 
-    yield line(set_cell_size("area", room), keys)
+    yield line(set_cell_size("area", room), (status_word(key, crops=bool(config.output.assets)) for key in keys))
     for area, name in zip(areas, names, strict=True):
         yield line(
             set_cell_size(_shortened(name, room), room), (f"{area.by_status.get(key, 0):,}" for key in keys)
@@ -131,20 +140,27 @@ def _columns(counts: Counts) -> list[str]:
     return [*statuses, OPEN]
 
 
-def _headline(state: Ledger, counts: Counts) -> list[str]:
-    keys = _columns(counts)
-    whole = f"{sum(counts.total.values()):,} jobs (one area in one scene) of {len(counts.areas):,} areas"
-    told = "   ".join(f"{jobs:,} {key}" for key in keys if (jobs := counts.total.get(key, 0)))
+def _headline(state: Ledger, config: Config, counts: Counts) -> list[str]:
+    keys, crops = _columns(counts), bool(config.output.assets)
+    areas = "1 area" if len(counts.areas) == 1 else f"{len(counts.areas):,} areas"
+    whole = f"{sum(counts.total.values()):,} jobs (one area in one scene) of {areas}"
+    jobs = ((counts.total.get(key, 0), status_word(key, crops=crops)) for key in keys)
+    told = "   ".join(f"{count:,} {word}" for count, word in jobs if count)
     lines = [whole, *([GAP + told] if told else [])]
     if (saved := counts.total.get(Status.SAVED, 0)) != (days := state.clear_days()):
-        lines.append(f"{GAP}the {saved:,} saved jobs are {days:,} clear days, counted for each area")
+        word = status_word(Status.SAVED, crops=crops)
+        lines.append(f"{GAP}the {saved:,} {word} jobs are {days:,} clear days, counted for each area")
     return lines
 
 
 def _facts(state: Ledger, config: Config, totals: ValueTotals | None) -> list[str]:
     """Values, traffic, searches and state, a labelled line for each."""
     traffic, searches = state.traffic(), state.searches()
-    found = {"values": values_line(totals)} if totals else {}
+    found = {}
+    if totals:
+        path = config.output.folder / VALUES_TABLE
+        found["values"] = short(path) if path.exists() else f"a run that ends writes {short(path)}"
+        found["rows"] = values_line(totals)
     if traffic:
         requests, moved = total(traffic)
         whole = state.whole_files(config.selection())
@@ -159,9 +175,9 @@ def _facts(state: Ledger, config: Config, totals: ValueTotals | None) -> list[st
 
 
 def values_line(totals: ValueTotals) -> str:
-    """How many values there are."""
+    """How many rows the table of values has, and of how many dates."""
     dates = "1 date" if totals.dates == 1 else f"{totals.dates:,} dates"
-    return f"{dates} with values, counted for each area: {totals.rows:,} rows"
+    return f"{totals.rows:,} for {dates} with values, counted for each area"
 
 
 def _remarks(
@@ -174,14 +190,14 @@ def _remarks(
     changed: str,
 ) -> list[Remark]:
     """What a person should know, the gravest first."""
-    selection = config.selection()
+    selection, crops = config.selection(), bool(config.output.assets)
     without, alarm = state.without(selection), state.alarm(counts, selection)
     incomplete = [report for report in state.searches() if not report.complete]
     kinds = [
         ("red", [alarm.text] if alarm else []),
         ("red", incomplete_lines(incomplete)),
         ("yellow", [changed] if changed else []),
-        *(("yellow", [line]) for line in reasons(without.by_status, without.saved)),
+        *(("yellow", [line]) for line in reasons(without.by_status, without.saved, crops=crops)),
         ("yellow", examples(problems, every=len(problems) < PROBLEMS_READ)),
         ("yellow", [doubt_line(doubt) for doubt in state.doubts(selection)]),
         ("yellow", [doubt_line(doubt) for doubt in (totals.doubts if totals else ())]),
@@ -233,7 +249,7 @@ def _show_room(console: Console, config: Config, counts: Counts, failures: Seque
         first = counts.areas[:shown]
         if shown < len(counts.areas):
             first = tuple(heapq.nsmallest(shown, counts.areas, key=_gravity))
-        _print(console, ["", *areas_table(counts, first, console.width)])
+        _print(console, ["", *areas_table(config, counts, first, console.width)])
         if more := len(counts.areas) - shown:
             _print(
                 console,
@@ -374,8 +390,16 @@ def total(traffic: Sequence[Traffic]) -> tuple[int, int]:
     return sum(entry.requests for entry in traffic), sum(entry.bytes for entry in traffic)
 
 
-def reasons(by_status: Mapping[str, Mapping[Cause, int]], without: Mapping[tuple[str, Cause], int]) -> list[str]:
-    """Lines about why jobs lack files."""
+def reasons(
+    by_status: Mapping[str, Mapping[Cause, int]], without: Mapping[tuple[str, Cause], int], *, crops: bool = True
+) -> list[str]:
+    """Lines about why jobs lack files.
+
+    Args:
+        by_status: missing and failed jobs, by status and cause.
+        without: saved jobs that lack an asset, by asset and cause.
+        crops: whether crops are wanted.
+    """
     lines = [
         f"{sum(causes.values()):,} {status}: {counted(causes)}"
         for status in (Status.MISSING, Status.FAILED)
@@ -386,5 +410,5 @@ def reasons(by_status: Mapping[str, Mapping[Cause, int]], without: Mapping[tuple
         by_asset[asset][cause] = jobs
     if by_asset:
         told = "; ".join(f"{asset} {counted(causes)}" for asset, causes in sorted(by_asset.items()))
-        lines.append(f"saved, but without: {told}")
+        lines.append(f"{status_word(Status.SAVED, crops=crops)}, but without: {told}")
     return [safe(line) for line in lines]

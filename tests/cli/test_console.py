@@ -119,6 +119,7 @@ def test_what_is_told_as_it_happens() -> None:
         f"missing  Park  {SCENE}  visual: not there",
         failed[1],
     ]
+    assert told(EVENTS, verbose=True, crops=False)[3] == f"clear    Park  {SCENE}", "nothing is saved"
 
 
 def test_a_grave_notice_is_told_to_those_too_who_want_failures_only() -> None:

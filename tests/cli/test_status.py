@@ -95,6 +95,34 @@ def test_the_end_of_a_run(ran: Ran) -> None:
     assert "No scene" not in text
 
 
+def test_a_run_of_values_alone_tells_of_values_and_of_no_crops(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = worlds.write_config(
+        tmp_path, stage.sandbox, name="fields", output={"assets": []}, values={"bands": ["red"], "indices": []}
+    )
+    valued = worlds.run(path, stage.sandbox)
+    table = (tmp_path / "fields-data" / "values.csv").read_text().splitlines()
+    rows = len(table) - 1
+    assert rows > 0
+    text = shown_run(valued)
+    told = [
+        "values      fields-data/values.csv",
+        f"rows        {rows} for {rows} dates with values, counted for each area",
+    ]
+    lines = text.splitlines()
+    start = lines.index(told[0])
+    assert lines[start : start + 3] == [*told, "state       fields-data/state.sqlite"]
+    clear = [key for key, found in worlds.statuses(valued.config).items() if found == "saved"]
+    assert lines[1].startswith(f"  {len(clear)} clear   ")
+    shown = shown_status(valued)
+    assert shown.splitlines()[1].startswith(f"  {len(clear)} clear   ")
+    assert "\n".join(told) in shown
+    for words in (text, shown, shown_status(valued, verbose=True)):
+        assert not any(word in words for word in ("crop", "saved", "index"))
+
+
 def test_what_all_runs_moved_is_told_apart_from_this_run(ran: Ran) -> None:
     lines = shown_run(ran, requests=9, bytes=1_400_000).splitlines()
     (told,) = [number for number, line in enumerate(lines) if line.startswith("traffic ")]

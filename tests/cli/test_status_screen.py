@@ -15,34 +15,50 @@ from s2async.causes import Cause
 from s2async.cli import status, status_tables
 from s2async.config.model import Config
 from s2async.events import SearchReport
-from s2async.models import Area, BatchResult, Traffic, Use
+from s2async.models import Area, BatchResult, Status, Traffic, Use
 from s2async.state.reader import Ledger
 from s2async.state.records import AreaCounts
 from s2async.state.writer import State
-from tests.support.states import VISUAL, cloudy, failed, make_area, make_scene, missing, saved
+from tests.support.states import cloudy, failed, make_area, make_scene, missing, saved
+from tests.support.values import measure, valued
 
 ROWS, COLUMNS = 24, 80
 
 
-def written(folder: Path, areas: list[Area], *, scenes: int = 3, wrong: bool = False) -> Config:
-    """A state with an answer for each area and scene; with ``wrong``, of every kind of trouble."""
+def written(
+    folder: Path, areas: list[Area], *, scenes: int = 3, wrong: bool = False, values: bool = False
+) -> Config:
+    """A state with an answer for each area and scene.
+
+    Args:
+        folder: of the output and the state.
+        areas: of the jobs.
+        scenes: number of them.
+        wrong: whether the answers are of every kind of trouble.
+        values: whether values are wanted, and no crops.
+    """
     config = Config.of(
         {
             "areas": [{"name": "a", "wkt": "POLYGON ((13 52, 13.1 52, 13.1 52.1, 13 52))"}],
-            "output": {"folder": str(folder)},
+            "output": {"folder": str(folder), **({"assets": []} if values else {})},
             "run": {"state": str(folder / "state.sqlite")},
+            **({"values": {"indices": ["NDVI", "EVI"]}} if values else {}),
         }
     )
+    wanted = config.wanted_values()
     with State.create_or_open(config.run.state) as state:
         state.sync_areas(areas)
         state.commit_folders()
         state.begin_run("{}", "0")
         for number in range(scenes):
-            scene = make_scene(f"S2A_33UUU_2022010{number}_0_L2A", minutes=number * 1440 * 5)
+            keys = ("scl", "visual", *(wanted.bands if wanted else ()))
+            scene = make_scene(f"S2A_33UUU_2022010{number}_0_L2A", minutes=number * 1440 * 5, assets=keys)
             outcomes = []
-            for index, job in enumerate(state.add_scene(scene, areas, VISUAL)):
+            for index, job in enumerate(state.add_scene(scene, areas, config.selection())):
                 kind = index % 5 if wrong else 0
-                if kind == 0:
+                if kind == 0 and wanted:
+                    outcomes.append(valued(job, wanted, status=Status.SAVED, measured=measure()))
+                elif kind == 0:
                     outcomes.append(saved(job))
                 elif kind == 1:
                     outcomes.append(cloudy(job))
@@ -53,7 +69,7 @@ def written(folder: Path, areas: list[Area], *, scenes: int = 3, wrong: bool = F
                     reason = f"visual: the server answers 503: https://cogs.example/{'long/' * 40}{index}.tif"
                     outcomes.append(replace(failed(job), reason=reason, cause=cause))
             traffic = [Traffic(stage="tiles", asset="visual", use=Use.USEFUL, requests=1234, bytes=10**9)]
-            state.record(BatchResult(outcomes=tuple(outcomes)), traffic, ("scl",))
+            state.record(BatchResult(outcomes=tuple(outcomes)), traffic, ("scl",), wanted)
         for number in range(20):
             bad = wrong and number % 2
             reason = f"the server answers {500 + number}" if bad else ""
@@ -103,6 +119,41 @@ def test_many_areas_fill_the_screen_and_no_more(tmp_path: Path) -> None:
         assert len(lines) == rows - 1
         listed = sum(line.startswith("field 00") for line in lines)
         assert lines[-1] == f"and {1000 - listed:,} more areas: s2async status --areas CONFIG"
+
+
+def test_without_crops_it_tells_of_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = written(tmp_path / "fields", areas(9), values=True)
+    lines = shown(config)
+    assert "values      a run that ends writes fields/values.csv" in lines
+    (tmp_path / "fields" / "values.csv").touch()
+    lines = shown(config)
+    assert len(lines) < ROWS
+    assert max(map(cell_len, lines)) <= COLUMNS
+    assert lines[:2] == ["27 jobs (one area in one scene) of 9 areas", "  27 clear"]
+    assert lines[2:4] == [
+        "values      fields/values.csv",
+        "rows        54 for 27 dates with values, counted for each area",
+    ]
+    assert sum(line.startswith("field ") for line in lines) == 9
+    (head,) = [line for line in lines if line.startswith("area ")]
+    assert head.split()[1] == "clear"
+    assert not any(word in "\n".join(lines) for word in ("crop", "saved", "index"))
+    everything = "\n".join(shown(config, verbose=True))
+    assert "the 27 clear jobs" not in everything
+    assert not any(word in everything for word in ("crop", "saved", "index"))
+    with Ledger.read(config.run.state) as state:
+        told = status.to_json(state, config)["values"]
+    assert (told["table"], told["dates"], told["rows"]) == (str(tmp_path / "fields" / "values.csv"), 27, 54)
+
+
+def test_with_values_whatever_is_wrong_it_fits(tmp_path: Path) -> None:
+    config = written(tmp_path, areas(300), scenes=9, wrong=True, values=True)
+    lines = shown(config, changed="the areas differ from those of the last run: " + "x" * 500)
+    assert len(lines) <= ROWS - 1
+    assert max(map(cell_len, lines)) <= COLUMNS
+    assert "rows        1,080 for 540 dates with values, counted for each area" in lines
+    assert sum(line.startswith("field ") for line in lines) >= 1
 
 
 def test_whatever_is_wrong_it_fits(troubled: Config) -> None:
