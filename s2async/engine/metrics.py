@@ -95,6 +95,8 @@ def _counters(progress: Progress) -> list[tuple[str, str, float | None]]:
     network, meter = progress.network, progress.meter
     return [
         ("jobs_found_total", "Jobs that have entered the queue of the run.", progress.found),
+        ("valued_jobs_total", "Jobs of which the run has computed values.", progress.valued),
+        ("values_total", "Values of the run: of a job, one for each band and index.", progress.values),
         ("scenes_total", "Scenes of which all jobs are done.", int(progress.outlook.tally.done.scenes)),
         ("searches_done_total", "Searches that have ended, complete or not.", progress.searches_done),
         ("searches_incomplete_total", "Searches that have ended incomplete.", progress.searches_incomplete),

@@ -19,6 +19,7 @@ from s2async.events import SearchReport
 from s2async.models import Job, Outcome, Scene, Status
 from s2async.net.accounting import Meter
 from s2async.state.records import Unheld
+from s2async.zonal.wanted import AreaValues
 
 
 class Network(Protocol):
@@ -43,6 +44,10 @@ class Progress:
     """Missing and failed outcomes by cause."""
     without: Counter[tuple[str, Cause]] = field(default_factory=Counter)
     """Outcomes that are saved without an asset, by asset and cause."""
+    valued: int = 0
+    """Outcomes with values that this run has computed."""
+    values: int = 0
+    """These values: an outcome has one for each band and index, which is a row of their table."""
     searches: int = 0
     searches_done: int = 0
     searches_incomplete: int = 0
@@ -79,6 +84,9 @@ class Progress:
         self.outlook.tally.leave(_scene(outcome.job.scene))
         if outcome.status in (Status.MISSING, Status.FAILED) and outcome.cause:
             self.causes[outcome.status, outcome.cause] += 1
+        if values := sum(isinstance(result, AreaValues) for result in outcome.results):
+            self.valued += 1
+            self.values += values
         if outcome.status is Status.SAVED:
             self.without.update((lack.asset, lack.cause) for lack in outcome.lacks)
 

@@ -58,6 +58,7 @@ def busy() -> Progress:
     progress = Progress(found=1400, searches=4, searches_done=1, network=Servers())
     progress.done.update({Status.SAVED: 600, Status.FAILED: 2})
     progress.causes[Status.FAILED, Cause.NETWORK] = 2
+    progress.valued, progress.values = 450, 900
     progress.meter.add("tiles", "visual", Use.USEFUL, requests=1234, size=5_000_000_123)
     return progress
 
@@ -70,6 +71,7 @@ def test_the_numbers_of_a_run() -> None:
     assert value(values, "jobs_total", status="saved", config="/a/fields.toml") == 600
     assert value(values, "jobs_total", status="cloudy") == 0, "a status is there before its first job"
     assert value(values, "jobs_found_total") == 1400
+    assert (value(values, "valued_jobs_total"), value(values, "values_total")) == (450, 900)
     assert value(values, "jobs_open") == 798
     assert value(values, "jobs_without_file_total", status="failed", cause=Cause.NETWORK) == 2
     assert value(values, "received_bytes_total") == 5_000_000_123
