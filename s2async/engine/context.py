@@ -18,6 +18,7 @@ from s2async.engine.state_thread import StateThread
 from s2async.errors import HostParked
 from s2async.events import Event, Notice, SearchReport
 from s2async.models import Area
+from s2async.net.outages import Outages
 from s2async.state.writer import State
 
 P = ParamSpec("P")
@@ -67,6 +68,8 @@ class Context:
         """Wanted assets that no scene has offered."""
         self.servers = alarms.Servers(self.rule.assets)
         """Which servers gave files."""
+        self.outages = Outages(config.network.patience, self.tell)
+        """Tells of servers that give no answers."""
         self.given_up: dict[str, HostParked] = {}
         """Servers that this run no longer waits for, by origin; jobs that need them stay open."""
         self.items = 0

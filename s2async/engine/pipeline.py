@@ -160,10 +160,11 @@ class _Run:
         try:
             async with self._executor() as executor:
                 self.context.progress.network = executor.network
-                await self.recorder.work_alone(executor)
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self.feeder.feed(executor.transport))
-                    self.recorder.start(group, executor)
+                async with self.context.outages.watching(executor.transport):
+                    await self.recorder.work_alone(executor)
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(self.feeder.feed(executor.transport))
+                        self.recorder.start(group, executor)
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
         finally:

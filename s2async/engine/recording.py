@@ -326,7 +326,7 @@ class Recorder:
         context = self._context
         if origin not in self._parked and not executor.is_given_up(origin):
             self._parked.add(origin)
-            context.tell(f"{origin} only fails: it is left alone for a while, and its jobs wait")
+            context.outages.note(origin)
         try:
             if await context.watch.comes_first(executor.reopened(origin)):
                 return False

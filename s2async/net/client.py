@@ -320,6 +320,19 @@ class Transport:
         servers = (*self._files.items(), *self._apis.items())
         return sorted({name for name, server in servers if not server.gate.circuit.closed})
 
+    def troubles(self, silent: float) -> dict[str, str]:
+        """The servers that are asked in vain at present, by origin, and what they do, in words.
+
+        Args:
+            silent: seconds without an answer from which on a server counts that is not parked.
+        """
+        found = {}
+        for name, server in (*self._files.items(), *self._apis.items()):
+            circuit, silence = server.gate.circuit, server.gate.silence
+            if not circuit.given_up and (silence >= silent or not circuit.closed):
+                found[name] = "does not answer" if silence else "gives no good answer"
+        return found
+
     def is_parked(self, origin: str) -> bool:
         """Whether no requests but a few probes are sent to a server."""
         return not self._files[origin].gate.circuit.closed

@@ -190,6 +190,8 @@ class Gate:
         self._turnstile = Turnstile(most, name)
         self._name = name
         self._patience = patience
+        self._unheard: float | None = None
+        """Loop time since which the server has not begun an answer to any request; None if it was not asked."""
         self._waiting_turns: list[int] = []
         """Turns of the tasks in :meth:`reopened`, sorted."""
         self._changed = asyncio.Event()
@@ -204,6 +206,12 @@ class Gate:
     def in_flight(self) -> int:
         """Requests that entered and have not left."""
         return self._turnstile.in_flight
+
+    @property
+    def silence(self) -> float:
+        """Seconds for which the server has not begun an answer, although it is asked; 0 if it is not asked."""
+        asked = self.in_flight or self.circuit.noted or not self.circuit.closed
+        return asyncio.get_running_loop().time() - self._unheard if asked and self._unheard is not None else 0.0
 
     def share(self, most: int, parts: int) -> None:
         """Bound concurrent requests anew; see `Turnstile.share`."""
@@ -227,6 +235,9 @@ class Gate:
         # The server may have been parked, and its pause may have ended, while this request waited.
         if not self.circuit.closed:
             self._enter_as_probe(number)
+        alone = self.in_flight == 1 and not self.circuit.noted  # what was asked before it has an answer
+        if self._unheard is None or alone:
+            self._unheard = asyncio.get_running_loop().time()
         return number
 
     def _enter_as_probe(self, number: int) -> None:
@@ -248,6 +259,10 @@ class Gate:
         self._turnstile.leave()
 
     # ---- results --------------------------------------------------------------------------------------------
+
+    def heard(self) -> None:
+        """The server has begun an answer, good or bad, to one of the requests."""
+        self._unheard = asyncio.get_running_loop().time() if self.in_flight > 1 else None
 
     def answered(self, number: int, *, before: int = 0) -> None:
         """Request ``number`` got a good answer after ``before`` failed tries."""

@@ -24,6 +24,7 @@ from s2async.events import Event, Notice, SearchDone, SearchReport
 from s2async.maintenance.guards import opened
 from s2async.models import Area, Scene, Status
 from s2async.net.client import Meter, open_client
+from s2async.net.outages import Outages
 from s2async.plan.costs import Experience, chance_of_values
 from s2async.plan.forecast import Known, Plan, Planner
 from s2async.reasons import covers
@@ -140,8 +141,9 @@ class _Survey:
         settings = replace(settings, patience=min(settings.patience, PATIENCE))
         async with open_client(settings, self.meter) as transport:
             fetch = Asker(transport.json, self._tell)
+            outages = Outages(settings.patience, self._tell)
             try:
-                async with asyncio.TaskGroup() as group:
+                async with outages.watching(transport), asyncio.TaskGroup() as group:
                     for _ in range(search.SEARCHERS):
                         group.create_task(self._searcher(searches, fetch))
             except* RemoteError as failures:

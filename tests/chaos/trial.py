@@ -250,7 +250,7 @@ def _state_of(ended: Ended, pair: Pair) -> str:
 
 def _said(ended: Ended) -> str:
     """The first line that tells of trouble, without where the run looked."""
-    words = ("incomplete", "failed", "missing", "skipped", "s2async:", "asked to", "only fails", "not there")
+    words = ("incomplete", "failed", "missing", "skipped", "s2async:", "asked to", "asked again", "not there")
     lines = [" ".join(line.split()) for line in ended.output.splitlines()]
     reasons = [job.reason for job in ended.jobs.values() if job.status in ("failed", "missing")]
     told = next((line for line in lines if any(word in line for word in words)), "")

@@ -309,7 +309,7 @@ def test_a_server_that_is_parked_is_asked_again(tmp_path: Path, stage: Stage, he
         ran = run(config_in(tmp_path, stage), stage)
     finally:
         stage.sandbox.clear_faults()
-    assert any("only fails" in event.text for event in ran.events if isinstance(event, Notice))
+    assert any("no good answer" in event.text for event in ran.events if isinstance(event, Notice))
     assert worlds.result(ran.config) == worlds.result(here.config)
     network = ran.progress.network
     assert network is not None

@@ -456,3 +456,35 @@ def test_a_gate_that_is_shared_admits_its_part_and_later_more() -> None:
         assert gate.window.size > 4
 
     played(play, most=12)
+
+
+def test_a_server_is_silent_as_long_as_it_begins_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        now = 0.0
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+        gate = Gate(4, name="a.test")
+        assert gate.silence == 0, "it was not asked"
+        first = await gate.enter()
+        now = 3.0
+        second = await gate.enter()
+        now = 7.0
+        assert gate.silence == 7.0
+        gate.heard()
+        gate.leave(first)
+        now = 9.0
+        assert gate.silence == 2.0, "the other request still waits"
+        gate.failed(second)
+        gate.leave(second)
+        now = 12.0
+        assert gate.silence == 5.0, "it will be sent again"
+        third = await gate.enter()
+        gate.heard()
+        gate.answered(third)
+        gate.leave(third)
+        now = 50.0
+        assert gate.silence == 0, "it is not asked any more"
+        await gate.enter()
+        now = 51.0
+        assert gate.silence == 1.0
+
+    asyncio.run(main())

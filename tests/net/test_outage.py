@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections import Counter
 from pathlib import Path
@@ -16,7 +17,9 @@ from s2async.engine import pipeline
 from s2async.errors import HostParked
 from s2async.events import Event, Notice
 from s2async.models import Status
-from s2async.net import breaker, client
+from s2async.net import breaker, client, outages
+from s2async.plan.survey import survey
+from s2async.sandbox.server.process import Sandbox
 from tests.support import worlds
 from tests.support.worlds import Stage
 
@@ -58,7 +61,7 @@ def test_an_outage_is_waited_for_and_costs_no_job_a_try(tmp_path: Path, stage: S
     assert Status.FAILED not in ran.progress.done
     assert sum(states(ran.config).values()) == 66
     assert not worlds.faults_of(ran.config, stage.world)
-    told = [event.text for event in ran.events if isinstance(event, Notice) and "only fails" in event.text]
+    told = [event.text for event in ran.events if isinstance(event, Notice) and "no good answer" in event.text]
     assert 1 <= len(told) <= DOWN - breaker.FAILURES + 1, "once a period at most, whoever waits"
     assert all(stage.sandbox.origin in text for text in told)
 
@@ -137,7 +140,7 @@ def test_a_wait_can_be_interrupted(tmp_path: Path, stage: Stage) -> None:
     waiting = threading.Event()
 
     def notice(event: Event) -> None:
-        if isinstance(event, Notice) and "only fails" in event.text:
+        if isinstance(event, Notice) and "no good answer" in event.text:
             waiting.set()
 
     async def main() -> None:
@@ -151,3 +154,69 @@ def test_a_wait_can_be_interrupted(tmp_path: Path, stage: Stage) -> None:
     asyncio.run(main())
     assert set(states(config)) == {"open", "missing"}, "what has no file needs no server"
     assert tries(config) == {0}
+
+
+# ---- a server that does not answer at all ----------------------------------------------------------------------
+
+
+def at(listening: socket.socket, folder: Path) -> Sandbox:
+    """What a configuration needs to know of a server at this socket."""
+    origin = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    return Sandbox(origin=origin, api=f"{origin}/v1", pid=0, folder=folder)
+
+
+@pytest.fixture
+def mute(tmp_path: Path) -> Iterator[Sandbox]:
+    """A server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield at(listening, tmp_path)
+
+
+@pytest.fixture
+def gone(tmp_path: Path) -> Sandbox:
+    """A server that has ended."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return at(listening, tmp_path)
+
+
+def told(path: Path) -> list[str]:
+    """What a run says of servers that do not answer."""
+    events: list[Event] = []
+    config = Config.load(path)
+    summary = asyncio.run(pipeline.run(config, load(config), on_event=events.append))
+    assert summary.incomplete
+    return [event.text for event in events if isinstance(event, Notice) and "asked again" in event.text]
+
+
+def test_a_server_that_has_ended_is_told_once_and_for_how_long_it_is_asked(
+    tmp_path: Path, gone: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outages, "EVERY", 0.02)
+    monkeypatch.setattr(breaker, "PERIOD", 0.2)
+    path = worlds.write_config(tmp_path, gone, network={"patience": 1.5})
+    line = f"{gone.origin} does not answer: it is asked again for up to 2 s"
+    assert told(path) == [line]
+    config, events = Config.load(path), list[Event]()
+    asyncio.run(survey(config, load(config), connections=8, bandwidth=1e6, on_event=events.append))
+    assert [event.text for event in events if isinstance(event, Notice)] == [line], "a plan tells it, too"
+
+
+def test_a_server_that_says_nothing_is_told_before_its_time_is_over(
+    tmp_path: Path, mute: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outages, "EVERY", 0.02)
+    monkeypatch.setattr(outages, "SILENT", 0.2)
+    path = worlds.write_config(tmp_path, mute, network={"idle_timeout": 1, "attempts": 1})
+    assert told(path) == [f"{mute.origin} does not answer: it is asked again for up to 5 min 00 s"]
+
+
+def test_a_server_that_answers_slowly_is_not_told(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answer comes in time, though all of them together take longer."""
+    monkeypatch.setattr(outages, "EVERY", 0.01)
+    monkeypatch.setattr(outages, "SILENT", 5.0)
+    stage.sandbox.fault("code", path=".tif", count=3, status=503)
+    ran = worlds.run(worlds.write_config(tmp_path, stage.sandbox), stage.sandbox)
+    assert ran.summary.clean
+    assert not [event for event in ran.events if isinstance(event, Notice) and "asked again" in event.text]
