@@ -75,7 +75,7 @@ def views(items: list[tuple[dict[str, Any], Scene]]) -> Iterator[tuple[Scene, sh
 def test_the_squares_of_all_areas_have_scenes_of_the_period(items: list[tuple[dict[str, Any], Scene]]) -> None:
     expected = {square.name for square in squares_of([field for _, field in FIELDS])}
     assert {scene.grid for _, scene in items} == expected
-    assert {scene.epsg for _, scene in items if scene.epsg} == {32632, 32633, 32734}
+    assert {scene.epsg for _, scene in items} == {32632, 32633, 32734}, "each item tells it"
     days = {scene.datetime.date() for _, scene in items}
     assert len(days) == 3
     assert JUNE[0] <= min(days) <= max(days) <= JUNE[1]
@@ -128,6 +128,10 @@ def test_little_room_is_taken_for_files_as_long_as_real_ones(world: World) -> No
         room[told.st_ino] = told.st_blocks * 512
         whole += told.st_size
     assert sum(room.values()) < whole / 8
+    wish = make.Wish(polygons=[field for _, field in FIELDS], items=3, assets=[*ASSETS], period=JUNE)
+    squares = wish.squares
+    _, told = make._records(wish, squares, make._near(wish, squares), make.plane_of(wish))
+    assert told == pytest.approx(sum(room.values()), rel=0.3), "it is told before they are made"
 
 
 def test_scenes_of_too_many_areas_are_refused_before_any_is_made(

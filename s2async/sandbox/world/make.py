@@ -41,7 +41,7 @@ from s2async.sandbox.world.squares import TILE, Square
 from s2async.sandbox.world.wish import FORMAT, Wish, listing, plane_of, tiles_near
 from s2async.text import size
 
-_LONG: Final = 1e9
+_LONG: Final = 1.5e9
 """Bytes of scenes that take longer than a minute or two."""
 _RED: Final = 2
 """Season whose scenes of the square with most areas have a red band, where no assets are asked for."""
@@ -175,7 +175,7 @@ def _build(folder: Path, wish: Wish, progress: Callable[[str], None]) -> int:
     squares = wish.squares
     near = tiles_near(wish, squares)
     listed, room = listing(wish, squares, near, plane)
-    time = "a minute or so" if room < _LONG else "some minutes"
+    time = "a minute or two" if room < _LONG else "some minutes"
     progress(f"making the scenes of the sandbox in {folder} (once; about {size(room)} of disk, {time})")
     busiest = max(squares, key=lambda square: len(near[square.name][TILE]))
     scalings: dict[Look, set[Scaling]] = {}
@@ -275,7 +275,9 @@ def _write_items(
             if not classes.any():
                 continue  # the swath does not reach this square
             own = keys(square, take.look.season)
-            projection = {0: "proj:code", 1: ""}.get(number % 9, "proj:epsg")
+            # that some items tell no CRS is for tests; who tries a configuration need not wonder about it
+            untold = "" if wish.assets is None else "proj:epsg"
+            projection = {0: "proj:code", 1: untold}.get(number % 9, "proj:epsg")
             # As in real catalogues, not every footprint follows the data: then areas lie in its nodata part.
             exact = take.time.day % 2 == 0 or (take.half and wish.assets is not None)
             item = make_item(
