@@ -288,7 +288,7 @@ def test_items_that_come_over_three_runs_with_kills_leave_the_same_index(tmp_pat
             stage.world.items = {item.id: item for item in items if arrivals[item.id] <= number}
             stage.restart()
             for _ in range(2):
-                killed += kill_after(path, stage, chosen.randint(1, 60))
+                killed += kill_after(path, stage.sandbox, chosen.randint(1, 60))
             worlds.run(path, stage.sandbox)
         assert killed
         torn = worlds.run(path, stage.sandbox)

@@ -224,7 +224,7 @@ def test_ten_kills_change_nothing(tmp_path: Path) -> None:
         more = {"output": {"assets": ["red", "visual"]}, "values": {"bands": ["red"], "indices": [OWN]}}
         calm = worlds.run(config(tmp_path, stage, name="calm", **more), stage.sandbox)
         path = config(tmp_path, stage, name="torn", **more)
-        kills = sum(kill_after(path, stage, chosen.randint(1, 12)) for _ in range(10))
+        kills = sum(kill_after(path, stage.sandbox, chosen.randint(1, 12)) for _ in range(10))
         assert kills >= 3
         torn = worlds.run(path, stage.sandbox)
         if torn.summary.left:  # on a slow machine an overpass may wait
