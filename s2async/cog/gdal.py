@@ -87,8 +87,11 @@ def sound(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
     blocks = enumerate(zip(starts.tolist(), counts.tolist(), strict=True))
     check_streams(layout, {block: data[start : start + count] for block, (start, count) in blocks})
     with _opened(data) as raster:
-        if raster.crs is None or raster.transform != layout.grid.transform:
+        place = raster.crs and raster.crs.to_epsg(), raster.transform
+        if place != (layout.grid.epsg, layout.grid.transform):
             raise CorruptFile("has a damaged header: GDAL reads another place from it")
+        if repr(raster.nodata) != repr(layout.nodata):  # NaN is not equal to itself
+            raise CorruptFile("has a damaged header: GDAL reads another nodata from it")
         return layout, raster.read()
 
 
