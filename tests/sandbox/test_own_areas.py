@@ -130,8 +130,8 @@ def test_little_room_is_taken_for_files_as_long_as_real_ones(world: World) -> No
     assert sum(room.values()) < whole / 8
     wish = make.Wish(polygons=[field for _, field in FIELDS], items=3, assets=[*ASSETS], period=JUNE)
     squares = wish.squares
-    _, told = make._records(wish, squares, make._near(wish, squares), make.plane_of(wish))
-    assert told == pytest.approx(sum(room.values()), rel=0.3), "it is told before they are made"
+    _, expected = make._records(wish, squares, make._near(wish, squares), make.plane_of(wish))
+    assert expected == pytest.approx(sum(room.values()), rel=0.3), "it is told before they are made"
 
 
 def test_scenes_of_too_many_areas_are_refused_before_any_is_made(
