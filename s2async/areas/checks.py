@@ -18,6 +18,7 @@ from shapely import GeometryType, MultiPolygon, Polygon
 from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
+from s2async.areas import rings
 from s2async.areas.datums import Coordinates
 from s2async.areas.frames import Frame
 from s2async.geo import turned
@@ -103,6 +104,7 @@ class Checks:
         there = geometries[use]
         if not self.frame.lonlat:
             there = shapely.transform(shapely.force_2d(there), self.frame.move)
+            there, use = _only(_finite(there), there, use)
         there, use = _only(_within(there), there, use)
         try:
             if self.grow:
@@ -111,7 +113,7 @@ class Checks:
                 fit[flat] = _fit(canonical_all(there[flat]))
                 there, use = _only(fit, there, use)
                 there = self.grow(there)
-                there, use = _only(_within(there), there, use)
+                there, use = _only(_finite(there) & _within(there), there, use)
             found = canonical_all(there)
         except ShapelyError:  # of one or more in this slice
             return polygons
@@ -215,6 +217,16 @@ def canonical_all(geometries: Geometries) -> Geometries:
     Raises:
         ShapelyError: a ring of one of them has too few different points.
     """
+    found = np.full(len(geometries), None, object)
+    plain = rings.are_plain(geometries)
+    found[plain] = rings.canonical(geometries[plain], DECIMALS)
+    others = shapely.is_missing(found)
+    found[others] = _canonical_others(geometries[others])
+    return found
+
+
+def _canonical_others(geometries: Geometries) -> Geometries:
+    """The normal forms of polygons of any kind."""
     flat: Geometries = np.asarray(_rounded(geometries), object)
     parts, owners = shapely.get_parts(flat, return_index=True)
     for number in np.unique(owners[shapely.is_empty(parts)]).tolist():
@@ -247,11 +259,11 @@ def _finite(geometries: Geometries) -> NDArray[np.bool_]:
 
 
 def _within(geometries: Geometries) -> NDArray[np.bool_]:
-    """Mask of geometries whose coordinates are lon/lat where Sentinel-2 has tiles."""
+    """Mask of geometries whose coordinates, if all are finite, are lon/lat where Sentinel-2 has tiles."""
     west, south, east, north = shapely.bounds(geometries).reshape(-1, 4).T
     with np.errstate(invalid="ignore"):
         within: NDArray[np.bool_] = (west >= -180) & (east <= 180) & (south >= SOUTH) & (north <= NORTH)
-    return within & _finite(geometries)
+    return within
 
 
 def _fit(polygons: Geometries) -> NDArray[np.bool_]:

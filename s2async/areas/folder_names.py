@@ -53,9 +53,12 @@ def folder_names(names: Iterable[str], taken: Collection[str] = ()) -> dict[str,
     folders = {name: folder_name(name) for name in names}
     blocked = {clash_key(name) for name in taken}
     while True:
+        keys = [clash_key(folder) for folder in folders.values()]
+        if len(set(keys)) == len(keys) and blocked.isdisjoint(keys):
+            return folders
         same = defaultdict(list)
-        for name, folder in folders.items():
-            same[clash_key(folder)].append(name)
+        for name, key in zip(folders, keys, strict=True):
+            same[key].append(name)
         clashing = [
             name
             for key, group in same.items()

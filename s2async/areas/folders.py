@@ -61,11 +61,14 @@ def season(since: int, until: int) -> tuple[date | None, date | None]:
     return start, end
 
 
-def clash(areas: Iterable[Area]) -> tuple[Area, Area] | None:
+def clash(areas: Collection[Area]) -> tuple[Area, Area] | None:
     """Find two places that would have the same folder on the same day; None if there are none."""
+    keys = [clash_key(area.folder) for area in areas]
+    if len(set(keys)) == len(keys):
+        return None
     by_folder: dict[str, list[Area]] = defaultdict(list)
-    for area in areas:
-        by_folder[clash_key(area.folder)].append(area)
+    for key, area in zip(keys, areas, strict=True):
+        by_folder[key].append(area)
     for several in by_folder.values():
         for one, other in pairwise(sorted(several, key=span) if len(several) > 1 else ()):
             if span(other)[0] < span(one)[1]:

@@ -21,6 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import shapely
+
 from s2async.areas import attributes, faults, frames
 from s2async.areas.checks import fingerprint, fingerprints
 from s2async.areas.datums import offline
@@ -171,7 +174,8 @@ def read(
 
 def specks_notice(areas: Sequence[Area]) -> str:
     """A notice about areas that are smaller than a pixel; empty when there are none."""
-    specks = [area.name for area in areas if area.polygon.area < _SPECK and area_km2(area) * 1e6 < PIXEL**2]
+    small = np.flatnonzero(shapely.area(np.array([area.polygon for area in areas], object)) < _SPECK).tolist()
+    specks = [areas[number].name for number in small if area_km2(areas[number]) * 1e6 < PIXEL**2]
     if not specks:
         return ""
     named = ", ".join(specks[:NAMED]) + (", ..." if len(specks) > NAMED else "")
