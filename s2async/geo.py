@@ -26,6 +26,9 @@ KM_PER_DEGREE: Final = 111.2
 UTM: Final = frozenset((*range(32601, 32661), *range(32701, 32761)))
 """EPSG codes of the zones of WGS 84 / UTM, north and south: the CRS of Sentinel-2's rasters."""
 _LONLAT: Final = "OGC:CRS84"
+_OBLATE: Final = 0.015
+"""Largest difference of a surface on the ellipsoid and on a sphere of `KM_PER_DEGREE`, as a share: a degree of
+latitude has 110.57 to 111.69 km, and one of longitude 111.32 to 111.69 km times the cosine of the latitude."""
 _GEOD: Final = Geod(ellps="WGS84")
 
 # ---- boxes and sizes --------------------------------------------------------------------------------------
@@ -60,6 +63,29 @@ def area_km2(area: Area) -> float:
     """Return the size on the WGS 84 ellipsoid in km2, without holes (Karney, J. Geodesy 87, 2013)."""
     square_metres, _ = _GEOD.geometry_area_perimeter(area.polygon)
     return abs(square_metres) / 1e6
+
+
+def sizes_km2(areas: Sequence[Area]) -> tuple[float, float]:
+    """Return the sizes of the smallest and of the largest area, as `area_km2` does.
+
+    Nearly all areas are ruled out by bounds of their sizes on a sphere: an ellipsoid differs by less than
+    `_OBLATE`, and geodesics bulge beyond straight edges of a length s (in radians) by at most s^2 / 8.
+
+    Args:
+        areas: at least one.
+    """
+    shapes: NDArray[np.object_] = np.array([area.polygon for area in areas], object)
+    flat, bounded = shapely.area(shapes), shapely.bounds(shapes)
+    south, north = np.radians(bounded[:, 1]), np.radians(bounded[:, 3])
+    across = np.where(south * north < 0, 1.0, np.cos(np.minimum(np.abs(south), np.abs(north))))
+    narrow = np.cos(np.maximum(np.abs(south), np.abs(north)))
+    side = np.radians((bounded[:, 2:] - bounded[:, :2]).sum(axis=1))
+    bulge = shapely.length(shapes) * np.degrees(side**2 / 8)
+    least = ((flat * narrow) * (1 - _OBLATE) - bulge) * KM_PER_DEGREE**2
+    most = ((flat * across) * (1 + _OBLATE) + bulge) * KM_PER_DEGREE**2
+    small = [area_km2(areas[number]) for number in np.flatnonzero(least <= most.min()).tolist()]
+    large = [area_km2(areas[number]) for number in np.flatnonzero(most >= least.max()).tolist()]
+    return min(small), max(large)
 
 
 # ---- 180 degrees ------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import shapely
@@ -11,6 +13,8 @@ from s2async.areas import loader
 from s2async.config.sections import InlineArea
 from s2async.models import Area
 from s2async.sandbox.world.parks import PARKS
+
+PLACE = Area(name="a", polygon=shapely.box(0, 0, 1, 1), fingerprint="0" * 16, folder="a")
 
 
 def inline(*outlines: str) -> list[Area]:
@@ -39,6 +43,18 @@ def test_area_is_geodesic_without_holes() -> None:
     assert geo.area_km2(hole) == pytest.approx(geo.area_km2(quarter) - geo.area_km2(cut), rel=1e-9)
     park = loader.read([InlineArea(name=n, wkt=w) for n, w in PARKS])[0]
     assert geo.area_km2(park) == pytest.approx(0.456, abs=0.001)
+
+
+def test_the_smallest_and_the_largest_area_are_those_of_all_sizes() -> None:
+    random = np.random.default_rng(30)
+    for latitude in (0, 45, 79):
+        corners = random.uniform(-2, 2, (200, 2)) + np.array([13, latitude])
+        sides = 10 ** random.uniform(-5, 0.2, (200, 2))  # of metres and of degrees, some of them long and thin
+        shapes = [shapely.box(*corner, *(corner + side)) for corner, side in zip(corners, sides, strict=True)]
+        areas = [replace(PLACE, polygon=shape) for shape in shapes]
+        sizes = [geo.area_km2(area) for area in areas]
+        assert geo.sizes_km2(areas) == (min(sizes), max(sizes))
+        assert geo.sizes_km2(areas[:1]) == (sizes[0], sizes[0])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from s2async.cli.status import values
 from s2async.config.model import Config
 from s2async.engine.limits import LimitName
 from s2async.engine.progress import Summary
-from s2async.geo import area_km2, bounds
+from s2async.geo import bounds, sizes_km2
 from s2async.models import Area, Status
 from s2async.state.reader import Ledger
 from s2async.text import degrees, duration, safe, size, surface
@@ -29,9 +29,8 @@ _LIMITS: Mapping[LimitName, str] = {"jobs": "--limit", "bytes": "--max-bytes", "
 def where(areas: Sequence[Area]) -> str:
     """One line with number, extent and size of the areas: a mistake in their position is easy to see."""
     west, south, east, north = bounds(areas)
-    sizes = [area_km2(area) for area in areas]
     extent = f"{degrees(south, 'SN')} to {degrees(north, 'SN')}, {degrees(west, 'WE')} to {degrees(east, 'WE')}"
-    least, most = surface(min(sizes)), surface(max(sizes))
+    least, most = map(surface, sizes_km2(areas))
     range_ = least if least == most else f"{least} to {most}"
     return f"{len(areas):,} area{'s' * (len(areas) > 1)}: {extent}; {range_}{' each' * (len(areas) > 1)}"
 
