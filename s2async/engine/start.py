@@ -9,7 +9,6 @@ from typing import Final
 
 from s2async import files, means
 from s2async.areas import loader as area_files
-from s2async.areas.edits import edits
 from s2async.config.model import Config
 from s2async.engine import saving
 from s2async.engine.context import Context
@@ -154,9 +153,7 @@ def bring_in_line(context: Context, token: str, replaced: strangers.Replaced) ->
         context.tell(f"removed {swept} half-written files of a run that was killed")
     overwritten = moving.finish(state, folder, token=token)  # of a run that was killed: its areas may be others
     offsets.finish(state, folder, token=token)
-    for text in edits(state.places(), context.areas, state.recolumned(context.areas)):
-        context.tell(text)
-    state.sync_areas(context.areas)
+    state.sync_areas(context.areas, context.tell)
     for path in overwritten + moving.finish(state, folder, token=token, tell=context.tell):
         replaced.add(path, strangers.OTHER)
     state.note_convention(context.catalog.collection, context.catalog.offsets)

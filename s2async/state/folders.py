@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from s2async.areas.edits import edits
 from s2async.models import Area, FolderMove
 from s2async.state import database, places, reader_sql
 from s2async.state import writer_sql as sql
@@ -16,11 +17,16 @@ from s2async.state.writing import Writing
 class Folders(Writing):
     """The areas of a state, and moves of their crops."""
 
-    def sync_areas(self, areas: Sequence[Area]) -> None:
+    def sync_areas(self, areas: Sequence[Area], tell: Callable[[str], None] = lambda _: None) -> None:
         """Make these the places of the state. Other areas keep their jobs, but runs and counts leave them out.
 
         Which folders and tags have to follow is recorded in the same transaction; `maintenance.moving` moves them.
         Where crops lie changes only in `commit_folders`, so nothing is lost if the run is killed in between.
+        Nothing is written for the places of the last run.
+
+        Args:
+            areas: of the configuration, in its order.
+            tell: called with lines about areas that differ from those of the last run; see `areas.edits`.
 
         Raises:
             AreaError: two of them have the same name and folder on the same day.
@@ -28,12 +34,22 @@ class Folders(Writing):
         """
         if self.is_moving():
             raise RuntimeError("moves are left: finish them first")
+        places.check(areas)
         with self._writing() as db:
-            rows = places.sync_areas(db, areas)
+            if places.are_places(db, areas):
+                rows = places.rows_of(db)
+            else:
+                for text in edits(self.places(), areas, self.recolumned(areas)):
+                    tell(text)
+                rows = places.sync_areas(db, areas)
         self._rows = {area.fingerprint: rows[area.fingerprint] for area in areas}
-        self._areas = defaultdict(list)
-        for area in areas:
-            self._areas[rows[area.fingerprint]].append(area)
+        numbers = [rows[area.fingerprint] for area in areas]
+        self._areas = dict(zip(numbers, zip(areas, strict=True), strict=True))
+        if len(self._areas) < len(areas):  # polygons with several places
+            several = defaultdict(list)
+            for number, area in zip(numbers, areas, strict=True):
+                several[number].append(area)
+            self._areas = {number: tuple(found) for number, found in several.items()}
 
     def is_moving(self) -> bool:
         """Whether crops are still to follow their areas."""

@@ -256,8 +256,8 @@ class Ledger(Totals):
 
     def recolumned(self, areas: Sequence[Area]) -> int:
         """Count the areas that are places of the last run, but with other values in their own columns."""
-        former = {tuple(row[:4]): row[5] for row in self._all(sql.PLACES)}
-        places = ((area.fingerprint, *serialization.place_values(area)) for area in areas)
+        former = {row[:4]: row[5] for row in self._each(sql.PLACES)}
+        places = serialization.place_rows(areas) if former else ()
         return sum(former.get(place[:4], place[5]) != place[5] for place in places)
 
     def has_places(self, areas: Sequence[Area]) -> bool:

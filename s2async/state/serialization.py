@@ -6,12 +6,13 @@ import hashlib
 import json
 import os.path
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from itertools import repeat
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from s2async.areas.faults import Changes, Remark
 from s2async.areas.folders import season, span
@@ -56,6 +57,11 @@ def unpack_changes(column: str) -> Changes:
 
 
 _to_text = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_to_lines = json.JSONEncoder(separators=("\n", ":"), ensure_ascii=False).encode
+_TOGETHER: Final = 5_000
+"""Places whose rows are made at once."""
+PlaceRow: TypeAlias = tuple[str, str, int, int, str, str]
+"""Fingerprint, name, season, folder, and JSON of the attributes of a place."""
 
 
 def place_values(area: Area) -> tuple[str, int, int, str, str]:
@@ -65,6 +71,39 @@ def place_values(area: Area) -> tuple[str, int, int, str, str]:
     """
     attributes = {key: _to_json(value) for key, value in area.attributes.items()}
     return area.name, *span(area), area.folder, _to_text(attributes)
+
+
+def place_rows(areas: Sequence[Area]) -> Iterator[PlaceRow]:
+    """The fingerprint of each area, and its `place_values`. They are made by columns, some thousand at once."""
+    for start in range(0, len(areas), _TOGETHER):
+        some = areas[start : start + _TOGETHER]
+        yield from zip(
+            [area.fingerprint for area in some],
+            [area.name for area in some],
+            *zip(*map(span, some), strict=True),
+            [area.folder for area in some],
+            _attribute_texts(some),
+            strict=True,
+        )
+
+
+def _attribute_texts(areas: Sequence[Area]) -> Iterable[str]:
+    """JSON of the attributes of some areas, which nearly always have the same columns."""
+    names = tuple(areas[0].attributes)
+    if not names or any(tuple(area.attributes) != names for area in areas):
+        return [place_values(area)[-1] for area in areas]
+    parts: list[Iterable[str]] = []
+    for name, column in zip(names, zip(*(area.attributes.values() for area in areas), strict=True), strict=True):
+        parts += [repeat(f"{',' if parts else '{'}{_to_text(name)}:"), _texts(column)]
+    return map("".join, zip(*parts, repeat("}")))  # not strict: repeated texts have no end
+
+
+def _texts(column: Sequence[Attribute]) -> list[str]:
+    """JSON of each value of a column."""
+    has_dates = any(issubclass(kind, date) for kind in set(map(type, column)))
+    values = [_to_json(value) for value in column] if has_dates else column
+    # Text in JSON holds no line end, and no value holds another one: each line is a value.
+    return _to_lines(values)[1:-1].split("\n")
 
 
 @lru_cache(maxsize=64)

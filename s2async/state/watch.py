@@ -6,6 +6,9 @@ names the table which was written last, in the same transaction as the change.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ _SOURCES: Final = (
     "superseded",
 )
 """Tables of any version from which the rows of crops are made."""
+_EVENTS: Final = ("INSERT", "UPDATE", "DELETE")
 _TABLES: Final = "SELECT name FROM sqlite_schema WHERE type = 'table'"
 _FORGET: Final = "DELETE FROM meta WHERE key = 'table'"
 _NOTE: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('table', ?)"
@@ -43,9 +47,27 @@ def begin(db: Connection, *, is_sealed: bool) -> None:
     if not is_sealed:
         db.execute(_FORGET)
     there = {name for (name,) in db.execute(_TABLES)}
-    for table in there.intersection(_SOURCES):
-        for event in ("INSERT", "UPDATE", "DELETE"):
-            db.execute(f"CREATE TEMP TRIGGER watch_{table}_{event} AFTER {event} ON {table} BEGIN {_FORGET}; END")
+    _watch(db, there.intersection(_SOURCES))
+
+
+@contextlib.contextmanager
+def paused(db: Connection, *tables: str) -> Iterator[None]:
+    """Context in which changes of many rows are noted at once: a trigger takes longer than to insert a row.
+
+    Args:
+        db: the connection, in a transaction. If that is rolled back, the triggers are there again.
+        tables: which are changed.
+    """
+    db.execute(_FORGET)
+    for table, event in product(tables, _EVENTS):
+        db.execute(f"DROP TRIGGER temp.watch_{table}_{event}")
+    yield
+    _watch(db, tables)
+
+
+def _watch(db: Connection, tables: Iterable[str]) -> None:
+    for table, event in product(tables, _EVENTS):
+        db.execute(f"CREATE TEMP TRIGGER watch_{table}_{event} AFTER {event} ON {table} BEGIN {_FORGET}; END")
 
 
 def note(db: Connection, table: str) -> None:

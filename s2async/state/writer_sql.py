@@ -33,7 +33,8 @@ SET_ESTIMATE = "INSERT OR REPLACE INTO meta (key, value) VALUES ('estimate:' || 
 
 # ---- areas -----------------------------------------------------------------------------------------------
 
-ADD_AREA = "INSERT INTO areas (fingerprint, polygon, zone, active) VALUES (?, ?, ?, 1)"
+LAST_AREA = "SELECT coalesce(max(id), 0) FROM areas"
+ADD_AREA = "INSERT INTO areas (id, fingerprint, polygon, zone, active) VALUES (?, ?, ?, ?, 1)"
 SET_AREA = "UPDATE areas SET active = ?, seasonal = ? WHERE id = ?"
 FORGET_PLACES = "DELETE FROM places"
 ADD_PLACE = "INSERT INTO places (area, name, since, until, folder, attributes) VALUES (?, ?, ?, ?, ?, ?)"
@@ -42,6 +43,11 @@ ADD_SHELF = """
 INSERT INTO shelves (area, since, until, wanted, folder, name, new_folder, new_name)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
+ADD_WHOLE_SHELVES = """
+INSERT INTO shelves (area, since, until, wanted, folder, name)
+SELECT area, since, until, 1, folder, name FROM places ORDER BY area
+"""
+"""The shelves of a new state whose areas have one place each, with all days."""
 PARK_SHELVES = "UPDATE shelves SET parked = 1 WHERE new_folder IS NOT NULL"
 SETTLE_SHELVES = """
 UPDATE shelves SET folder = new_folder, name = new_name, new_folder = NULL, new_name = NULL, parked = 0

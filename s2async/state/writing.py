@@ -33,7 +33,7 @@ class Writing(Ledger):
         self._run: int | None = None
         self._is_ended = False
         """Whether the run of this process has ended, and the file is to be sealed; see `state.seals`."""
-        self._areas: dict[int, list[Area]] = {}
+        self._areas: dict[int, tuple[Area, ...]] = {}
         """Places of this run by the row of their area, in the order of the configuration."""
         self._rows: dict[str, int] = {}
         noted = self._first(reader_sql.CONVENTIONS)

@@ -128,9 +128,9 @@ def test_little_room_is_taken_for_files_as_long_as_real_ones(world: World) -> No
         room[told.st_ino] = told.st_blocks * 512
         whole += told.st_size
     assert sum(room.values()) < whole / 8
-    wish = make.Wish(polygons=[field for _, field in FIELDS], items=3, assets=[*ASSETS], period=JUNE)
+    wish = wishes.Wish(polygons=[field for _, field in FIELDS], items=3, assets=[*ASSETS], period=JUNE)
     squares = wish.squares
-    _, expected = make._records(wish, squares, make._near(wish, squares), make.plane_of(wish))
+    _, expected = wishes.listing(wish, squares, wishes.tiles_near(wish, squares), wishes.plane_of(wish))
     assert expected == pytest.approx(sum(room.values()), rel=0.3), "it is told before they are made"
 
 

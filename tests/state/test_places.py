@@ -1,13 +1,24 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
 
+import pytest
+import shapely
 from shapely import box
 
+from s2async.areas.folders import FIRST, LAST
+from s2async.catalog.zones import home_zone
+from s2async.models import Area
+from s2async.state import places, watch
 from s2async.state.packed import BLOCK
+from s2async.state.serialization import place_values
 from s2async.state.writer import State
-from tests.support.states import make_area
+from tests.support.states import VISUAL, A, B, C, each, judge, make_area
 
 
 def test_areas_of_a_block_are_neighbours(state: State) -> None:
@@ -37,3 +48,149 @@ def test_few_areas_keep_their_order(state: State) -> None:
     state.sync_areas(areas)
     rows = state._db.execute("SELECT fingerprint FROM areas ORDER BY id").fetchall()
     assert rows == [(area.fingerprint,) for area in areas]
+
+
+# ---- what is written --------------------------------------------------------------------------------------
+
+TABLES = (
+    "SELECT id, fingerprint, polygon, zone, active, seasonal FROM areas ORDER BY id",
+    "SELECT id, area, name, since, until, folder, attributes FROM places ORDER BY id",
+    "SELECT area, since, until, wanted, folder, name, new_folder, new_name, parked FROM shelves ORDER BY area, 2",
+)
+
+
+def tables(state: State) -> list[list[Any]]:
+    return [state._db.execute(table).fetchall() for table in TABLES]
+
+
+def many(count: int) -> list[Area]:
+    corners = random.Random(2).sample(range(-1_700_000, 1_700_000), count)
+    return [
+        replace(
+            make_area(f"area {number}"),
+            polygon=box(corner / 1e4, 50, corner / 1e4 + 0.01, 50.01),
+            attributes={"crop": "rye" if number % 2 else None, "code": number},
+        )
+        for number, corner in enumerate(corners)
+    ]
+
+
+def test_a_new_state_has_the_rows_of_each_area(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each area has its WKB and zone, its place, and a shelf for all time."""
+    monkeypatch.setattr(places, "PAGE", 100)
+    areas = many(BLOCK + 50)
+    state.sync_areas(areas)
+    known, written, shelves = tables(state)
+    rows = {fingerprint: row for row, fingerprint, *_ in known}
+    assert sorted(rows.values()) == list(range(1, len(areas) + 1))
+    by_key = {area.fingerprint: area for area in areas}
+    for _, key, polygon, zone, active, seasonal in known:
+        assert polygon == shapely.to_wkb(by_key[key].polygon)
+        assert (zone, active, seasonal) == (home_zone(by_key[key].polygon), 1, 0)
+    assert written == [
+        (number, rows[area.fingerprint], *place_values(area)) for number, area in enumerate(areas, 1)
+    ]
+    assert shelves == sorted(
+        (rows[area.fingerprint], FIRST, LAST, 1, area.folder, area.name, None, None, 0) for area in areas
+    )
+
+
+def in_summer(area: Area) -> Area:
+    return replace(area, start=date(2022, 5, 1), end=date(2022, 9, 30))
+
+
+@pytest.mark.parametrize(
+    "areas",
+    [
+        [A, B, C],
+        [A, replace(A, name="twin", folder="twin"), B],
+        [in_summer(A), B],
+        [A, in_summer(replace(B, fingerprint=A.fingerprint))],
+    ],
+    ids=["plain", "twins", "a season", "twins of which one has a season"],
+)
+def test_a_new_state_has_the_rows_of_one_that_gets_its_areas_later(
+    state: State, tmp_path: Path, areas: list[Area]
+) -> None:
+    """The quick way, for an empty state, writes what the general one does."""
+    first = make_area("first")
+    state.sync_areas(areas)
+    with State.create_or_open(tmp_path / "other.sqlite") as other:
+        other.sync_areas([first])
+        other.sync_areas(areas)
+        (row,) = other._db.execute("SELECT id FROM areas WHERE fingerprint = ?", (first.fingerprint,)).fetchone()
+        assert row == 1
+        own, (known, written, shelves) = tables(state), tables(other)
+    assert own == [
+        [(number - 1, *rest) for number, *rest in known[1:]],
+        [(number, area - 1, *rest) for number, area, *rest in written],
+        [(area - 1, *rest) for area, *rest in shelves if area != 1],
+    ]
+
+
+def changes(state: State) -> int:
+    return state._db.total_changes
+
+
+def test_the_places_of_the_last_run_are_not_written_again(path: Path) -> None:
+    areas = many(20)
+    with State.create_or_open(path) as state:
+        state.sync_areas(areas)
+        state.update_statuses(each(judge), VISUAL, "limits")
+    with State.create_or_open(path) as state:
+        before, told = changes(state), list[str]()
+        state.sync_areas(areas, told.append)
+        state.update_statuses(each(judge), VISUAL, "limits")
+        assert (changes(state), told) == (before, [])
+        state.sync_areas([*areas[1:], areas[0]], told.append)
+        assert changes(state) > before, "another order is another table"
+        assert told == []
+
+
+def test_what_has_changed_is_told_once(state: State) -> None:
+    told: list[str] = []
+    state.sync_areas([A, B], told.append)
+    assert told == [], "nothing is told of the first areas"
+    state.sync_areas([A, C], told.append)
+    state.sync_areas([A, C], told.append)
+    assert [line.split(":")[0] for line in told] == [
+        "1 area is new",
+        "1 area of the last run is no longer in the configuration",
+    ]
+    told.clear()
+    state.sync_areas([A, replace(C, attributes={"crop": "rye"})], told.append)
+    assert [line.split(":")[0] for line in told] == ["the columns of 1 area have changed"]
+
+
+def triggers(db: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in db.execute("SELECT name FROM sqlite_temp_schema WHERE type = 'trigger'")}
+
+
+def test_changes_are_watched_again_after_many_rows_were_written(state: State) -> None:
+    """A table of crops that was written before is void when areas change, and also when they change row by row."""
+    before = triggers(state._db)
+    state.note_table("a")
+    state.sync_areas([A, B])
+    assert not state.shows("a")
+    assert triggers(state._db) == before
+    state.note_table("a")
+    state.sync_areas([A])
+    assert not state.shows("a")
+    state.note_table("a")
+    state._db.execute("UPDATE places SET name = 'b'")
+    assert not state.shows("a")
+
+
+def test_changes_are_watched_again_after_a_transaction_that_failed(state: State) -> None:
+    before = triggers(state._db)
+    state.note_table("a")
+
+    def fail() -> None:
+        with state._writing() as db, watch.paused(db, "areas"):
+            assert triggers(db) < before
+            db.execute("INSERT INTO nowhere VALUES (1)")
+
+    with pytest.raises(sqlite3.OperationalError):
+        fail()
+    assert triggers(state._db) == before
+    assert state.shows("a")

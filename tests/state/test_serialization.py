@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from s2async.causes import Cause, Reason
-from s2async.models import Asset
+from s2async.models import Asset, Attribute
 from s2async.state import serialization
-from tests.support.states import make_scene
+from tests.support.states import make_area, make_scene
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 
@@ -55,3 +56,30 @@ def test_addresses_are_told_apart_by_eight_bytes() -> None:
     hashes = {serialization.hash_address(f"https://cogs.example/{number}/SCL.tif") for number in range(10_000)}
     assert len(hashes) == 10_000
     assert {len(found) for found in hashes} == {8}
+
+
+plain: st.SearchStrategy[Attribute] = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+    st.sampled_from(["\n", '",\n"', "{}", "%s", "\u2028"]),
+    st.sampled_from([date(2024, 2, 29), datetime(2024, 2, 29, 12, tzinfo=UTC)]),
+)
+columns = st.lists(texts, max_size=3, unique=True)
+
+
+@given(columns.flatmap(lambda names: st.lists(st.fixed_dictionaries(dict.fromkeys(names, plain)), max_size=7)))
+def test_rows_of_places_are_those_of_single_ones(rows: list[dict[str, Attribute]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serialization, "_TOGETHER", 3)
+        areas = [replace(make_area(str(number)), attributes=row) for number, row in enumerate(rows)]
+        wanted = [(area.fingerprint, *serialization.place_values(area)) for area in areas]
+        assert list(serialization.place_rows(areas)) == wanted
+
+
+def test_areas_that_differ_in_their_columns_have_rows_as_well() -> None:
+    rows: list[dict[str, Attribute]] = [{"a": 1, "b": "x"}, {"b": "x", "a": 1}, {}]
+    areas = [replace(make_area(str(number)), attributes=row) for number, row in enumerate(rows)]
+    assert [row[-1] for row in serialization.place_rows(areas)] == ['{"a":1,"b":"x"}', '{"b":"x","a":1}', "{}"]

@@ -18,7 +18,7 @@ from s2async.sandbox.world import swaths
 from s2async.sandbox.world.archives import L2A, Record, records
 from s2async.sandbox.world.assets import ASSETS, SCL, VISUAL
 from s2async.sandbox.world.fields import Plane
-from s2async.sandbox.world.passes import COVERS, MONTHS, SEASONS, YEAR, takes
+from s2async.sandbox.world.passes import COVERS, MONTHS, SEASONS, YEAR, Look, takes
 from s2async.sandbox.world.squares import Square, squares_of
 from s2async.text import size
 
