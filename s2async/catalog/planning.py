@@ -90,7 +90,7 @@ class Matcher:
     def __init__(self, areas: Sequence[Area]) -> None:
         points = shapely.point_on_surface(np.array([area.polygon for area in areas], object))
         order = np.argsort(_z_order(shapely.get_coordinates(points)), kind="stable")
-        self._areas = [areas[index] for index in order]
+        self._areas = [areas[index] for index in order.tolist()]
         parts, self._owner = parts_of(self._areas)
         self._tree = shapely.STRtree(parts)
         self._first, self._last = seasons(self._areas)
@@ -205,8 +205,9 @@ def _widen(shape: BaseGeometry, km: float) -> BaseGeometry:
 
 def _z_order(points: NDArray[np.float64]) -> NDArray[np.uint64]:
     """Positions of lon/lat points (n, 2) on a Morton curve of 65536 x 65536 cells: both bits interleaved."""
-    cells = (np.add(points, (180.0, 90.0)) / (360.0, 180.0) * 65535).astype(np.uint64)
-    bits = np.arange(16, dtype=np.uint64)
-    spread = ((cells[:, :, None] >> bits & np.uint64(1)) << (np.uint64(2) * bits)).sum(axis=2, dtype=np.uint64)
-    place: NDArray[np.uint64] = spread[:, 0] | spread[:, 1] << np.uint64(1)
+    x, y = (np.add(points, (180.0, 90.0)) / (360.0, 180.0) * 65535).astype(np.uint64).T
+    place = np.zeros(len(points), np.uint64)
+    for bit in np.arange(16, dtype=np.uint64):
+        one, twice = np.uint64(1), bit + bit
+        place |= (x >> bit & one) << twice | (y >> bit & one) << twice + one
     return place

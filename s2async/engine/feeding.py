@@ -36,14 +36,18 @@ class Feeder:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._planning: asyncio.Future[list[search.Search]]
         self._matcher: search.Matcher
         self._estimates = context.state.estimates()
         self._order = context.config.search.order
 
+    def begin(self) -> None:
+        """Begin to plan the searches. In a thread, beside what is done in the state before the first search."""
+        self._planning = asyncio.get_running_loop().run_in_executor(None, self._plan)
+
     async def feed(self, transport: Transport) -> None:
-        """Put all jobs into the queue, and close it."""
+        """Put all jobs into the queue, and close it. `begin` comes first."""
         context = self._context
-        planning = asyncio.create_task(asyncio.to_thread(self._plan))
         try:
             if context.watch.over:
                 return
@@ -52,12 +56,12 @@ class Feeder:
                 # the inner group ends with the last feeder; the watch must not keep the outer one waiting
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._resume())
-                    group.create_task(self._search(planning, Asker(transport.json, context.tell)))
+                    group.create_task(self._search(Asker(transport.json, context.tell)))
                 limit.cancel()
         except* _LimitReachedError:
             pass
         finally:
-            await asyncio.wait([planning])  # the summary says whether searches are left
+            await asyncio.wait([self._planning])  # the summary says whether searches are left
             await context.queue.close()
 
     async def _stop_at_limit(self) -> None:
@@ -102,7 +106,7 @@ class Feeder:
                 context.progress.outlook.ahead = max(0, found - context.progress.open)
 
     def _plan(self) -> list[search.Search]:
-        """Plan the searches. In a thread: that takes seconds for 100,000 areas; open jobs do not wait for it."""
+        """Plan the searches: that takes a second for 100,000 areas; open jobs do not wait for it."""
         context = self._context
         period, tomorrow = context.config.search.period, datetime.now(UTC) + TOLERANCE
         found = search.plan(context.areas, period.start, period.end, context.catalog, now=tomorrow)
@@ -114,8 +118,8 @@ class Feeder:
         memory.give_back()  # the parts of 100,000 polygons are gone again
         return found
 
-    async def _search(self, planning: asyncio.Task[list[search.Search]], fetch: Fetch) -> None:
-        for together in ordering.rounds(await asyncio.shield(planning), self._order):
+    async def _search(self, fetch: Fetch) -> None:
+        for together in ordering.rounds(await asyncio.shield(self._planning), self._order):
             waiting = iter(together)
             async with asyncio.TaskGroup() as group:
                 for _ in range(search.SEARCHERS):

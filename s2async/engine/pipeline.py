@@ -137,6 +137,7 @@ class _Run:
 
     async def run(self, left: Left) -> Summary:
         context = self.context
+        self.feeder.begin()
         start.mark_crashed(context, left)
         start.bring_in_line(context, self.settings.token, self.replaced)
         memory.give_back()  # of what it took to load the areas
