@@ -48,12 +48,17 @@ def carried(table: Table, wanted: Collection[str] | None, name_field: str) -> di
 def plain(column: Sequence[Any]) -> list[Attribute]:
     """Values of a column in plain types: what is not finite is None, lists and objects are JSON."""
     kinds = set(map(type, column))
-    values = list(column) if kinds <= _PLAIN else [_value(value) for value in column]
+    is_plain = kinds <= _PLAIN or (kinds <= _PLAIN | {float} and _are_finite(column))
+    values = list(column) if is_plain else [_value(value) for value in column]
     try:
         "".join(value for value in values if type(value) is str).encode()
     except UnicodeEncodeError:
         values = [_encodable(value) if type(value) is str else value for value in values]
     return values
+
+
+def _are_finite(column: Sequence[Any]) -> bool:
+    return all(math.isfinite(value) for value in column if type(value) is float)
 
 
 def rows(columns: Mapping[str, Sequence[Attribute]], count: int) -> list[dict[str, Attribute]]:

@@ -311,7 +311,9 @@ def _all_faults(
         near: place of a record within the file, for messages.
         keep: whether the others are used nevertheless: then one of them may have the name of one that is not.
     """
-    found = {**wrong, **{number: _HALF for number, name in enumerate(names) if _SURROGATE.search(name)}}
+    found = dict(wrong)
+    if _SURROGATE.search("".join(names)):
+        found |= {number: _HALF for number, name in enumerate(names) if _SURROGATE.search(name)}
     repeated = {name for name, count in Counter(names).items() if count > 1}
     namesakes: dict[str, list[int]] = defaultdict(list)
     for number, name in enumerate(names if repeated else ()):

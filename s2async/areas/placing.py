@@ -61,7 +61,8 @@ def place(
         geometries = geometries.copy()
         for number, shape in closed.items():
             geometries[number] = shape
-    xy, owners = coordinates(geometries)
+    # Where the areas are only matters to a CRS that the file or the configuration names.
+    xy, owners = coordinates(geometries if table.crs or crs else geometries[:0])
     frame = frames.choose(table.place, table.crs, crs, xy, on_notice)
     doubts = frames.accuracy_notice(frame, xy, owners, names, asked=crs is not None)
     checks = Checks(

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from s2async.errors import AreaError
 from s2async.events import Notice
 from s2async.text import one_line
@@ -28,6 +30,8 @@ _MARKS: Final = (  # of UTF-32 first: that of UTF-16 is its beginning
 )
 _ODD: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
 """Control characters except tab and line ends, and the sign that stands for a character that was lost."""
+_RARE: Final = (b"\x7f", b"\xc2", "\ufffd".encode())
+"""What UTF-8 has, among others, where there is a character of `_ODD` from DEL on."""
 _ADVICE: Final = 'if letters look wrong, set encoding, such as encoding = "cp1252", or save the file as UTF-8'
 _STRETCH: Final = 1 << 20
 """Characters that are searched at once. In between, other threads get the interpreter."""
@@ -95,7 +99,8 @@ def decoded(raw: bytes, file: str, encoding: str | None = None, declared: str | 
     except UnicodeError as error:
         raise AreaError(f"{_place(raw, file, error)}: {_misfit(name, error)}") from None
     text = text.removeprefix("\ufeff")
-    return Text(text=text, encoding=name, notices=tuple(_notices(text, file)))
+    notices = () if name.startswith("utf-8") and _is_plain(raw) else tuple(_notices(text, file))
+    return Text(text=text, encoding=name, notices=notices)
 
 
 def chosen(raw: bytes, file: str, encoding: str | None = None, declared: str | None = None) -> str:
@@ -193,6 +198,16 @@ def _misfit(name: str, error: UnicodeError) -> str:
     if isinstance(error, UnicodeDecodeError) and error.start < len(error.object):
         what = f" (byte {error.object[error.start]:#04x})"
     return f'not {shown}{what}; save the file as UTF-8, or set encoding, such as encoding = "cp1252"'
+
+
+def _is_plain(raw: bytes) -> bool:
+    """Whether UTF-8 certainly holds none of `_ODD`: a sixth of the time that it takes to search all characters."""
+    if any(rare in raw for rare in _RARE):
+        return False
+    control = 0
+    for start in range(0, len(raw), _STRETCH):
+        control += np.count_nonzero(np.frombuffer(raw, np.uint8)[start : start + _STRETCH] < ord(" "))
+    return control == sum(map(raw.count, (b"\t", b"\n", b"\r")))
 
 
 def _notices(text: str, file: str) -> Iterator[Notice]:

@@ -36,7 +36,8 @@ def shared(parts: Sequence[Polygon]) -> list[tuple[NDArray[np.intp], Polygon | M
     """
     found = groups(parts, most=scattered.MOST)
     if len(found) <= scattered.MOST:
-        return [(members, surround([parts[member] for member in members])) for members in found]
+        shapes: NDArray[np.object_] = np.array(parts, object)
+        return [(members, surround(shapes[members])) for members in found]
     boxes = scattered.around(parts)
     return [(members, scattered.geometry(boxes[members], widened)) for members in scattered.groups(boxes)]
 
@@ -70,9 +71,9 @@ def groups(parts: Sequence[Polygon], *, most: int = sys.maxsize) -> list[NDArray
     return sorted(found + todo, key=lambda members: int(members[0]))
 
 
-def surround(parts: Sequence[Polygon]) -> Polygon:
+def surround(parts: Sequence[Polygon] | NDArray[np.object_]) -> Polygon:
     """A convex polygon of some tens of vertices around these polygons, with a margin."""
-    hull = shapely.convex_hull(shapely.GeometryCollection(list(parts)))
+    hull = shapely.convex_hull(shapely.linestrings(shapely.get_coordinates(parts)))  # as of a copy of them all
     west, south, east, north = hull.bounds
     slack = max(0.005, 0.01 * max(east - west, north - south))
     plain = shapely.simplify(hull, slack)
@@ -144,9 +145,14 @@ def is_near_180(scene: Scene) -> bool:
 
 def seasons(areas: Sequence[Area]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First and last day of each area's season as ordinals; an open season reaches to the ends of the calendar."""
-    first = [(area.start or date.min).toordinal() for area in areas]
-    last = [(area.end or date.max).toordinal() for area in areas]
-    return np.array(first, np.int64), np.array(last, np.int64)
+    first = np.full(len(areas), date.min.toordinal(), np.int64)
+    last = np.full(len(areas), date.max.toordinal(), np.int64)
+    for number, area in enumerate(areas):
+        if area.start:
+            first[number] = area.start.toordinal()
+        if area.end:
+            last[number] = area.end.toordinal()
+    return first, last
 
 
 def within(spans: Iterable[Span], first: NDArray[np.int64], last: NDArray[np.int64]) -> list[Span]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from datetime import UTC, datetime
 from typing import Final
 
-from s2async import alarms
+from s2async import alarms, means
 from s2async.catalog import search
 from s2async.catalog.overpasses import Together
 from s2async.catalog.pages import Asker, Fetch
@@ -107,6 +107,8 @@ class Feeder:
 
     def _plan(self) -> list[search.Search]:
         """Plan the searches: that takes a second for 100,000 areas; open jobs do not wait for it."""
+        with means.loading():
+            search.load()
         context = self._context
         period, tomorrow = context.config.search.period, datetime.now(UTC) + TOLERANCE
         found = search.plan(context.areas, period.start, period.end, context.catalog, now=tomorrow)

@@ -153,7 +153,7 @@ def bring_in_line(context: Context, token: str, replaced: strangers.Replaced) ->
         context.tell(f"removed {swept} half-written files of a run that was killed")
     overwritten = moving.finish(state, folder, token=token)  # of a run that was killed: its areas may be others
     offsets.finish(state, folder, token=token)
-    state.sync_areas(context.areas, context.tell)
+    state.sync_areas(context.areas, context.tell, context.selection)
     for path in overwritten + moving.finish(state, folder, token=token, tell=context.tell):
         replaced.add(path, strangers.OTHER)
     state.note_convention(context.catalog.collection, context.catalog.offsets)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from s2async.areas.edits import edits
-from s2async.models import Area, FolderMove
+from s2async.models import Area, FolderMove, Selection
 from s2async.state import database, places, reader_sql
 from s2async.state import writer_sql as sql
 from s2async.state.records import RenamedCrop
+from s2async.state.statuses import needed
 from s2async.state.writing import Writing
 
 
 class Folders(Writing):
     """The areas of a state, and moves of their crops."""
 
-    def sync_areas(self, areas: Sequence[Area], tell: Callable[[str], None] = lambda _: None) -> None:
+    def sync_areas(
+        self,
+        areas: Sequence[Area],
+        tell: Callable[[str], None] = lambda _: None,
+        selection: Selection | None = None,
+    ) -> None:
         """Make these the places of the state. Other areas keep their jobs, but runs and counts leave them out.
 
         Which folders and tags have to follow is recorded in the same transaction; `maintenance.moving` moves them.
@@ -27,6 +32,8 @@ class Folders(Writing):
         Args:
             areas: of the configuration, in its order.
             tell: called with lines about areas that differ from those of the last run; see `areas.edits`.
+            selection: the crops that jobs need from now on. It is noted of new areas, which have no jobs yet, so
+                that `update_statuses` need not write them again.
 
         Raises:
             AreaError: two of them have the same name and folder on the same day.
@@ -35,21 +42,19 @@ class Folders(Writing):
         if self.is_moving():
             raise RuntimeError("moves are left: finish them first")
         places.check(areas)
-        with self._writing() as db:
+        with database.many_rows(self._db), self._writing() as db:
             if places.are_places(db, areas):
                 rows = places.rows_of(db)
             else:
                 for text in edits(self.places(), areas, self.recolumned(areas)):
                     tell(text)
-                rows = places.sync_areas(db, areas)
+                rows = places.sync_areas(db, areas, needed(selection) if selection else None)
         self._rows = {area.fingerprint: rows[area.fingerprint] for area in areas}
-        numbers = [rows[area.fingerprint] for area in areas]
-        self._areas = dict(zip(numbers, zip(areas, strict=True), strict=True))
-        if len(self._areas) < len(areas):  # polygons with several places
-            several = defaultdict(list)
-            for number, area in zip(numbers, areas, strict=True):
-                several[number].append(area)
-            self._areas = {number: tuple(found) for number, found in several.items()}
+        self._areas, self._namesakes = {}, {}
+        for area in areas:
+            row = rows[area.fingerprint]
+            if (first := self._areas.setdefault(row, area)) is not area:
+                self._namesakes.setdefault(row, [first]).append(area)
 
     def is_moving(self) -> bool:
         """Whether crops are still to follow their areas."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import zip_longest
+from itertools import repeat, zip_longest
 from typing import Any, Final
 
 import numpy as np
@@ -57,8 +57,13 @@ def are_places(db: Connection, areas: Sequence[Area], *, columns: bool = True) -
     return all(former[:width] == present[:width] for former, present in places)
 
 
-def sync_areas(db: Connection, areas: Sequence[Area]) -> dict[str, int]:
+def sync_areas(db: Connection, areas: Sequence[Area], needed: str | None = None) -> dict[str, int]:
     """Make these the places of the state; see `state.writer.State.sync_areas`.
+
+    Args:
+        db: the open transaction.
+        areas: of a configuration.
+        needed: what the jobs of new areas will need; see `state.statuses.needed`. None when it is not known yet.
 
     Returns:
         The rows of the areas by fingerprint.
@@ -69,7 +74,7 @@ def sync_areas(db: Connection, areas: Sequence[Area]) -> dict[str, int]:
     if not is_new and not only_columns and _seasons(db.execute(reader_sql.PLACES)) != _seasons(place_rows(areas)):
         db.execute(sql.UNSETTLE)  # overpasses of days that are wanted now were not decided lately
     with watch.paused(db, "areas", "places", "shelves"):
-        rows |= _add_areas(db, [area for area in areas if area.fingerprint not in rows])
+        rows |= _add_areas(db, [area for area in areas if area.fingerprint not in rows], needed)
         db.execute(sql.FORGET_PLACES)
         db.executemany(sql.ADD_PLACE, ((rows[place[0]], *place[1:]) for place in place_rows(areas)))
         if is_new and len(rows) == len(areas) and all(area.start is area.end is None for area in areas):
@@ -79,7 +84,7 @@ def sync_areas(db: Connection, areas: Sequence[Area]) -> dict[str, int]:
     return rows
 
 
-def _add_areas(db: Connection, areas: Sequence[Area]) -> dict[str, int]:
+def _add_areas(db: Connection, areas: Sequence[Area], needed: str | None) -> dict[str, int]:
     """Add areas that the state does not know; returns their rows by fingerprint."""
     added = list({area.fingerprint: area for area in _neighbours(areas)}.values())
     (last,) = db.execute(sql.LAST_AREA).fetchone()
@@ -89,7 +94,7 @@ def _add_areas(db: Connection, areas: Sequence[Area]) -> dict[str, int]:
         keys = (area.fingerprint for area in some)
         numbers = range(last + 1 + start, last + 1 + start + len(some))
         packed = shapely.to_wkb(polygons).tolist()
-        db.executemany(sql.ADD_AREA, zip(numbers, keys, packed, home_zones(polygons), strict=True))
+        db.executemany(sql.ADD_AREA, zip(numbers, keys, packed, home_zones(polygons), repeat(needed)))
     return {area.fingerprint: row for row, area in enumerate(added, last + 1)}
 
 

@@ -6,7 +6,7 @@ Most jobs are judged as arrays, a row of the state after the other; those that l
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -18,7 +18,7 @@ from s2async import reasons
 from s2async.causes import Lack
 from s2async.clouds.rule import VERDICTS
 from s2async.models import DEFAULT_RULE, Selection, Status
-from s2async.state import jobs, packed
+from s2async.state import jobs, packed, watch
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
 from s2async.state.packed import BLOCK, CODES, QUEUED, STATUSES
@@ -92,6 +92,14 @@ class _Facts:
         return {asset for asset in selection.assets if self.has_crop(asset, first)[slot]}
 
 
+def needed(selection: Selection) -> str:
+    """What jobs need to be saved, as text: areas keep for which selection the status of their jobs was derived."""
+    other_rule = [] if selection.rule == DEFAULT_RULE else [selection.rule]
+    other_numbers = ["harmonised"] if selection.harmonised else []
+    kind = [selection.mask, selection.format, *other_rule, *other_numbers]
+    return json.dumps([sorted(set(selection.assets)), *kind])
+
+
 def update_all(
     db: Connection, judge: Judge, selection: Selection, settings: str, judge_values: Judge | None = None
 ) -> dict[tuple[str, str], int]:
@@ -107,10 +115,7 @@ def update_all(
     Returns:
         The number of jobs by old and new status.
     """
-    other_rule = [] if selection.rule == DEFAULT_RULE else [selection.rule]
-    other_numbers = ["harmonised"] if selection.harmonised else []
-    kind = [selection.mask, selection.format, *other_rule, *other_numbers]
-    text = json.dumps([sorted(set(selection.assets)), *kind])
+    text = needed(selection)
     areas = db.execute(sql.JUDGED_AREAS, (text,)).fetchall()
     key = f"{selection!r} {settings} {hash_address(repr([area for area, _ in areas])).hex()}" if settings else ""
     if key and db.execute(sql.JUDGED).fetchone() == (key,) and not any(changed for _, changed in areas):
@@ -133,7 +138,9 @@ def update_all(
                 row = _Row(item, block, codes, cells, others)
                 changes += _judge_row(db, row, blocks[block], facts, judge, selection, wanted)
         before = rows[-1][:2]
-    db.execute(sql.SET_SELECTION, {"wanted": text})
+    if any(changed for _, changed in areas):
+        with watch.paused(db, "areas"):
+            db.execute(sql.SET_SELECTION, {"wanted": text})
     db.execute(sql.SET_JUDGED, (key,))
     return dict(changes)
 
@@ -264,12 +271,12 @@ def _blocks(areas: Sequence[tuple[int, int]]) -> Mapping[int, _Block]:
     Args:
         areas: rows of active areas, and whether the selection is another than last time.
     """
-    found: dict[int, _Block] = defaultdict(lambda: _Block(np.zeros(BLOCK, bool), np.zeros(BLOCK, bool)))
-    for area, changed in areas:
-        block, slot = area >> packed.BITS, area & (BLOCK - 1)
-        found[block].active[slot] = True
-        found[block].changed[slot] = changed
-    return dict(found)
+    rows = np.array([area for area, _ in areas], np.int64)
+    blocks = rows.max(initial=0) // BLOCK + 1
+    active, changed = np.zeros((2, blocks, BLOCK), bool)
+    active.flat[rows] = True
+    changed.flat[rows] = [changed for _, changed in areas]
+    return {block: _Block(active[block], changed[block]) for block in np.unique(rows // BLOCK).tolist()}
 
 
 def _others(db: Connection, item: int, block: int, rule: str) -> _Flags:

@@ -34,7 +34,7 @@ SET_ESTIMATE = "INSERT OR REPLACE INTO meta (key, value) VALUES ('estimate:' || 
 # ---- areas -----------------------------------------------------------------------------------------------
 
 LAST_AREA = "SELECT coalesce(max(id), 0) FROM areas"
-ADD_AREA = "INSERT INTO areas (id, fingerprint, polygon, zone, active) VALUES (?, ?, ?, ?, 1)"
+ADD_AREA = "INSERT INTO areas (id, fingerprint, polygon, zone, wanted, active) VALUES (?, ?, ?, ?, ?, 1)"
 SET_AREA = "UPDATE areas SET active = ?, seasonal = ? WHERE id = ?"
 FORGET_PLACES = "DELETE FROM places"
 ADD_PLACE = "INSERT INTO places (area, name, since, until, folder, attributes) VALUES (?, ?, ?, ?, ?, ?)"

@@ -33,8 +33,10 @@ class Writing(Ledger):
         self._run: int | None = None
         self._is_ended = False
         """Whether the run of this process has ended, and the file is to be sealed; see `state.seals`."""
-        self._areas: dict[int, tuple[Area, ...]] = {}
-        """Places of this run by the row of their area, in the order of the configuration."""
+        self._areas: dict[int, Area] = {}
+        """The first place of this run of each area, by its row."""
+        self._namesakes: dict[int, list[Area]] = {}
+        """All places of areas that have several, in the order of the configuration."""
         self._rows: dict[str, int] = {}
         noted = self._first(reader_sql.CONVENTIONS)
         self.conventions = Conventions.of_text(noted[0] if noted else "")
@@ -177,11 +179,11 @@ class Writing(Ledger):
 
     def _area_of(self, row: int, scene: Scene) -> Area:
         """The place that gets the crop of a job: the first one that wants the day."""
-        places = self._areas[row]
-        if len(places) == 1:
-            return places[0]
+        first = self._areas[row]
+        if row not in self._namesakes:
+            return first
         day = scene.datetime.astimezone(UTC).date()
-        return next((place for place in places if place.wants(day)), places[0])
+        return next((place for place in self._namesakes[row] if place.wants(day)), first)
 
     def _row(self, area: Area) -> int:
         if area.fingerprint not in self._rows:

@@ -13,6 +13,7 @@ from shapely import box
 
 from s2async.areas.folders import FIRST, LAST
 from s2async.catalog.zones import home_zone
+from s2async.errors import AreaError
 from s2async.models import Area
 from s2async.state import places, watch
 from s2async.state.packed import BLOCK
@@ -160,6 +161,24 @@ def test_what_has_changed_is_told_once(state: State) -> None:
     told.clear()
     state.sync_areas([A, replace(C, attributes={"crop": "rye"})], told.append)
     assert [line.split(":")[0] for line in told] == ["the columns of 1 area have changed"]
+
+
+def settings(db: sqlite3.Connection) -> list[Any]:
+    return [db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("foreign_keys", "cache_size")]
+
+
+def test_references_are_right_and_looked_up_again_afterwards(state: State) -> None:
+    before = settings(state._db)
+    assert before[0] == 1
+    state.sync_areas([A, B])
+    state.sync_areas([replace(A, name="Nord", folder="Nord"), C])
+    assert state._db.execute("PRAGMA foreign_key_check").fetchall() == []
+    with pytest.raises(RuntimeError, match="moves are left"):
+        state.sync_areas([A])
+    state.commit_folders()
+    with pytest.raises(AreaError):
+        state.sync_areas([A, replace(B, name=A.name, folder=A.folder)])
+    assert settings(state._db) == before
 
 
 def triggers(db: sqlite3.Connection) -> set[str]:
