@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from s2async.causes import Cause, Lack, Reason
 
@@ -294,8 +294,7 @@ class Batch:
     """Jobs are only measured: which of the clear ones are cut is decided when all of their overpass are."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BandEvidence:
+class BandEvidence(NamedTuple):
     """What pixels of a band in one area show of an offset, where no crop tells it: one of `Outcome.results`."""
 
     asset: str

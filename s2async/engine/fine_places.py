@@ -112,6 +112,11 @@ class FinePlaces:
         grid, factor = fine_grid(layout.grid)
         return factor if grid == self.grid else None
 
+    @property
+    def are_planned(self) -> bool:
+        """Whether all areas are in the plan."""
+        return self.plan is not None and not (self.cutouts or self.large)
+
     def is_planned(self, position: int) -> bool:
         """Whether an area is in the plan."""
         return self.plan is not None and position not in self.cutouts and position not in self.large

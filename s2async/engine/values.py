@@ -34,8 +34,8 @@ from s2async.output import band_tags
 from s2async.reflectance.convert import harmonised
 from s2async.reflectance.evidence import DARK, Evidence
 from s2async.text import shown
-from s2async.zonal.statistics import Pixels, measure
-from s2async.zonal.wanted import AreaValues, Variable
+from s2async.zonal.statistics import Pixels, measure_all
+from s2async.zonal.wanted import AreaValues, ValueTable, Variable
 
 TOGETHER: Final = 1 << 18
 """Pixels whose statistics one call of a thread computes, beside those of one more area."""
@@ -94,15 +94,16 @@ class Values:
 
     def wanting(self, asset: str) -> list[Job]:
         """The jobs that need an asset for values."""
-        pending = [(job, self._endings.pending(job)) for job in self._jobs]
+        pending = [self._endings.pending(job) for job in self._jobs]
         if asset == scl.ASSET:
             known = self._endings.clear_pixels
-            return [job for job, variables in pending if variables and job.id not in known]
-        by_keys = {tuple(variables): variables for _, variables in pending}  # there are a few combinations at most
-        needing = {
-            keys for keys, variables in by_keys.items() if any(asset in one.bands for one in variables.values())
+            return [job for job, some in zip(self._jobs, pending, strict=True) if some and job.id not in known]
+        needing = {  # most jobs share one mapping
+            number
+            for number, variables in {id(some): some for some in pending}.items()
+            if any(asset in one.bands for one in variables.values())
         }
-        return [job for job, variables in pending if tuple(variables) in needing]
+        return [job for job, some in zip(self._jobs, pending, strict=True) if id(some) in needing]
 
     async def do(self, asset: Asset, jobs: Sequence[Job], /) -> None:
         """Read the pixels of an asset under the areas; of one that is cut, too, the crops are saved."""
@@ -166,6 +167,8 @@ class Values:
         """The jobs whose pixels are gathered block by block, and those whose pixels are read as windows."""
         if not self._files.are_many(jobs) or not reader.scans(source):
             return [], [*jobs]
+        if fine.are_planned:
+            return [*jobs], []
         planned = [job for job in jobs if fine.is_planned(fine.at[job.id])]
         return planned, [job for job in jobs if not fine.is_planned(fine.at[job.id])]
 
@@ -208,7 +211,7 @@ class Values:
         offsets = self._offsets()
         loop, tools = asyncio.get_running_loop(), self._tools
 
-        def work(first: int, last: int) -> list[list[AreaValues]]:
+        def work(first: int, last: int) -> list[Sequence[AreaValues]]:
             return self._values(fine, todo, offsets, first, last)
 
         chunks = list(groups(fine.sizes, 0 if tools.alone else TOGETHER))
@@ -218,11 +221,12 @@ class Values:
             for pool, (first, last) in zip(pools, chunks, strict=True)
         ]
         found = [results for several in await asyncio.gather(*calls) for results in several]
+        bands = [(key, band.evidence, band.stated) for key, band in self._bands.items()]
         for position, (job, results) in enumerate(zip(self._jobs, found, strict=True)):
             seen = [
-                BandEvidence(asset=key, evidence=band.evidence[position], stated=band.stated)
-                for key, band in self._bands.items()
-                if position in band.evidence
+                BandEvidence(key, evidence[position], stated)
+                for key, evidence, stated in bands
+                if position in evidence
             ]
             if results or seen:
                 self._endings.results.setdefault(job.id, []).extend((*results, *seen))
@@ -247,10 +251,15 @@ class Values:
         offsets: Mapping[str, int | None],
         first: int,
         last: int,
-    ) -> list[list[AreaValues]]:
+    ) -> list[Sequence[AreaValues]]:
         """In a thread: the values of some areas that follow one another."""
         wanted = self._settings.values
         assert wanted is not None  # noqa: S101 - else there are no jobs
+        asked: dict[str, Variable] = {}
+        for variables in {id(some): some for some in todo[first:last]}.values():  # most areas share one mapping
+            asked |= variables
+        if not asked:
+            return [[] for _ in range(first, last)]
         starts = fine.starts[first : last + 1]
         part = slice(int(starts[0]), int(starts[-1]))
         weights = None if fine.weights is None else fine.weights[part]
@@ -266,24 +275,17 @@ class Values:
             key: np.asarray(harmonised(band.dn[part], offsets[key] or 0), np.uint16)
             for key, band in self._bands.items()
         }
-        found: list[list[AreaValues]] = [[] for _ in range(first, last)]
-        asked: dict[str, Variable] = {}
-        for variables in todo[first:last]:
-            asked |= variables
-        for key, variable in asked.items():
-            counts, statistics = measure(variable, dn, clear, data, pixels, wanted.statistics)
-            used = tuple(offsets[band] for band in variable.bands)
-            for index, (numbers, results) in enumerate(zip(counts.tolist(), statistics.tolist(), strict=True)):
-                if key in todo[first + index]:
-                    one = AreaValues(
-                        key=key,
-                        counts=tuple(numbers),
-                        offsets=used,
-                        statistics=tuple(results),
-                        classes=clear_pixels.seen(known[index]),
-                    )
-                    found[index].append(one)
-        return found
+        measured = measure_all([*asked.values()], dn, clear, data, pixels, wanted.statistics)
+        classes = np.fromiter(map(clear_pixels.seen, known), np.float64, len(known))[:, np.newaxis]
+        tables: dict[str, ValueTable] = {}
+        for (key, variable), (counts, statistics) in zip(asked.items(), measured, strict=True):
+            used = [np.nan if offsets[band] is None else offsets[band] for band in variable.bands]
+            columns = [counts, classes, np.tile(np.array(used, np.float64), (len(known), 1)), statistics]
+            tables[key] = ValueTable(key=key, bands=len(used), numbers=np.hstack(columns))
+        return [
+            [AreaValues(table, row) for key, table in tables.items() if key in variables]
+            for row, variables in enumerate(todo[first:last])
+        ]
 
 
 def _check(source: Source) -> None:

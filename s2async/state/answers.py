@@ -48,8 +48,8 @@ def accept(
         raise ValueError(f"jobs of {outcomes[0].job.scene.id} are not in this state")
     jobs.answer(db, [_answer(outcome) for outcome in outcomes])
     # a failed job was perhaps not decoded at all
-    marked = [(outcome.job.id,) for outcome in outcomes if outcome.status is not Status.FAILED]
-    db.executemany(sql.CLEAR_MARK, marked)
+    marked = [outcome.job.id for outcome in outcomes if outcome.status is not Status.FAILED]
+    db.execute(sql.CLEAR_MARKS, (json.dumps(marked),))
     measures.note(db, [(outcome.job.id, outcome.measure) for outcome in outcomes if outcome.measure])
     for outcome in outcomes:
         job = outcome.job
@@ -144,14 +144,13 @@ def keep_results(
     Returns:
         Whether `decide_offsets` must follow.
     """
-    results = [(job.id, result) for job, several in found for result in several]
+    results = [(job.id, several) for job, several in found if several]
     values.note(db, item, results, wanted)
-    seen = [(job, result) for job, result in results if isinstance(result, BandEvidence)]
-    stated = values.note_evidence(db, item, seen)
+    stated = values.note_evidence(db, item, results)
     known = {asset: old for asset, old, *_ in db.execute(reader_sql.BANDS, (item,))} if stated else {}
     for asset, offset in stated.items():
         if asset not in known or known[asset] != offset:
-            db.execute(sql.ADD_BAND, {"job": seen[0][0], "asset": asset, "stated": offset})
+            db.execute(sql.ADD_BAND, {"job": results[0][0], "asset": asset, "stated": offset})
     return bool(stated)
 
 

@@ -6,6 +6,7 @@ as has any other with a reason or with failed attempts.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ _CODES = "SELECT codes FROM asked WHERE item = ? AND block = ?"
 _PUT = "INSERT OR REPLACE INTO asked (item, block, codes) VALUES (?, ?, ?)"
 _DROP = "DELETE FROM asked WHERE item = ? AND block = ?"
 _FORGET = "DELETE FROM troubles WHERE job = ?"
+_FORGET_ALL = "DELETE FROM troubles WHERE job IN (SELECT value FROM json_each(?))"
 _EXPLAIN = """
 INSERT INTO troubles (job, attempts, transient, reason, cause) VALUES (:job, :failed, :transient, :reason, :cause)
 ON CONFLICT (job) DO UPDATE SET
@@ -104,8 +106,8 @@ def explain(db: Connection, answers: Sequence[Answer]) -> None:
             values = {"job": one.job, "failed": failed, "transient": one.transient}
             db.execute(_EXPLAIN, values | {"reason": one.reason, "cause": one.cause})
         else:
-            forgotten.append((one.job,))
-    db.executemany(_FORGET, forgotten)
+            forgotten.append(one.job)
+    forget_reasons(db, forgotten)
 
 
 def reopen(db: Connection, jobs: Collection[int], *, queued: bool = False, counting: bool = False) -> None:
@@ -139,7 +141,7 @@ def replace_codes(db: Connection, jobs: Iterable[int], change: Callable[[str], s
 
 def forget_reasons(db: Connection, jobs: Iterable[int]) -> None:
     """Forget why jobs had no answer, and their failed attempts."""
-    db.executemany(_FORGET, [(job,) for job in jobs])
+    db.execute(_FORGET_ALL, (json.dumps([*jobs]),))
 
 
 def forget(db: Connection, jobs: Collection[int]) -> None:

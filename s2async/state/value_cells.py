@@ -7,7 +7,6 @@ all of it is compressed by zlib. This is a file format.
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,14 +83,16 @@ def cells(values: Mapping[int, AreaValues], bands: tuple[str, ...]) -> ValueCell
     """
     import numpy as np  # loaded only here and below: a state that holds no values needs no arrays of them
 
-    slots = sorted(values)
-    rows = [_row(values[slot]) for slot in slots]
-    return ValueCells(bands, np.array(slots, np.uint8), np.array(rows, np.float64))
-
-
-def _row(found: AreaValues) -> list[float]:
-    known = (math.nan if number is None else number for number in (found.classes, *found.offsets))
-    return [*found.counts, *known, *found.statistics]
+    rows: dict[int, list[int]] = {}
+    places: dict[int, list[int]] = {}
+    tables = {id(one.table): one.table for one in values.values()}
+    for slot, (table, row) in values.items():
+        rows.setdefault(id(table), []).append(row)
+        places.setdefault(id(table), []).append(slot)
+    slots = np.concatenate([places[which] for which in tables])
+    numbers = np.concatenate([table.numbers[rows[which]] for which, table in tables.items()])
+    order = np.argsort(slots)
+    return ValueCells(bands, slots[order].astype(np.uint8), numbers[order])
 
 
 def merged(old: ValueCells | None, new: ValueCells) -> ValueCells:

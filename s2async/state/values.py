@@ -38,7 +38,9 @@ Flags: TypeAlias = NDArray[np.bool_]
 # ---- what was computed ------------------------------------------------------------------------------------
 
 
-def note(db: Connection, item: int, results: Iterable[tuple[int, object]], wanted: Wanted | None) -> None:
+def note(
+    db: Connection, item: int, results: Iterable[tuple[int, Sequence[object]]], wanted: Wanted | None
+) -> None:
     """Record the values among the results of jobs of one item, about its present edition.
 
     Args:
@@ -47,16 +49,17 @@ def note(db: Connection, item: int, results: Iterable[tuple[int, object]], wante
         results: by job.
         wanted: what was asked; values of other questions are not recorded.
     """
-    rows: dict[tuple[int, str], dict[int, AreaValues]] = defaultdict(dict)
-    for job, result in results:
-        if isinstance(result, AreaValues):
-            rows[packed.block_of(job), result.key][packed.slot_of(job)] = result
-    if not rows or wanted is None:
+    if wanted is None:
         return
     bands = {wanted.key(variable): variable.bands for variable in wanted.variables}
+    rows: dict[tuple[int, str], dict[int, AreaValues]] = defaultdict(dict)
+    for job, several in results:
+        block, slot = packed.block_of(job), packed.slot_of(job)
+        for result in several:
+            if isinstance(result, AreaValues) and result.key in bands:
+                rows[block, result.key][slot] = result
     for (block, key), values in rows.items():
-        if key in bands:
-            add(db, item, block, key, value_cells.cells(values, bands[key]))
+        add(db, item, block, key, value_cells.cells(values, bands[key]))
 
 
 def add(db: Connection, item: int, block: int, key: str, found: value_cells.ValueCells) -> None:
@@ -71,32 +74,38 @@ def _put(db: Connection, item: int, block: int, step: str, question: str, cells:
     db.execute(sql.PUT_ANSWER, values)
 
 
-def note_evidence(db: Connection, item: int, found: Iterable[tuple[int, BandEvidence]]) -> dict[str, float | None]:
+def note_evidence(
+    db: Connection, item: int, found: Iterable[tuple[int, Sequence[object]]]
+) -> dict[str, float | None]:
     """Record what pixels of areas show of the offsets of bands; an area counts once for each band.
 
     Args:
         db: the open transaction.
         item: row of the item of all jobs.
-        found: by job.
+        found: results by job.
 
     Returns:
         What the files of the bands state, by band.
     """
     rows: dict[tuple[int, str], dict[int, Evidence]] = defaultdict(dict)
     stated: dict[str, float | None] = {}
-    for job, seen in found:
-        rows[packed.block_of(job), seen.asset][packed.slot_of(job)] = seen.evidence
-        stated[seen.asset] = seen.stated
+    for job, several in found:
+        block, slot = packed.block_of(job), packed.slot_of(job)
+        for seen in several:
+            if isinstance(seen, BandEvidence):
+                rows[block, seen.asset][slot] = seen.evidence
+                stated[seen.asset] = seen.stated
     for (block, asset), by_slot in rows.items():
         row = db.execute(sql.EVIDENCE_CELLS, (item, block, asset)).fetchone()
         known, sums = value_cells.counted(row[0] if row else None)
-        total = Evidence(*sums)
-        for slot, evidence in by_slot.items():
-            if not known >> slot & 1:  # the same pixels of the same edition show the same
-                known |= 1 << slot
-                total += evidence
-        cells = value_cells.pack_counted(known, (total.pixels, total.dark, total.wrapped))
-        _put(db, item, block, EVIDENCE, asset, cells)
+        # the same pixels of the same edition show the same
+        new = [evidence for slot, evidence in by_slot.items() if not known >> slot & 1]
+        pixels, dark, wrapped = sums
+        pixels += sum(one.pixels for one in new)
+        dark += sum(one.dark for one in new)
+        wrapped += sum(one.wrapped for one in new)
+        known |= sum(1 << slot for slot in by_slot)
+        _put(db, item, block, EVIDENCE, asset, value_cells.pack_counted(known, (pixels, dark, wrapped)))
     return stated
 
 

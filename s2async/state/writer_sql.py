@@ -148,7 +148,7 @@ SELECT 1 FROM suspects s CROSS JOIN jobs j ON {of_job("s.job")}
 WHERE s.job = :job AND j.status = 'open' AND s.deaths >= :most
 """  # noqa: S608
 RESET_COUNT = "UPDATE suspects SET deaths = 0 WHERE job = ?"
-CLEAR_MARK = "DELETE FROM suspects WHERE job = ?"
+CLEAR_MARKS = "DELETE FROM suspects WHERE job IN (SELECT value FROM json_each(?))"
 NAMES_OF_JOB = f"""
 SELECT coalesce(s.new_name, s.name), i.item FROM jobs j JOIN items i ON i.id = j.item
 JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.sensed WHERE {of_job(":job")}

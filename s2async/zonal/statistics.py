@@ -64,6 +64,19 @@ def measure(
     pixels: Pixels,
     statistics: Sequence[str],
 ) -> tuple[Floats, Floats]:
+    """Count and summarise the pixels of n areas for one variable; see `measure_all`."""
+    (found,) = measure_all([variable], dn, clear, data, pixels, statistics)
+    return found
+
+
+def measure_all(
+    variables: Sequence[Variable],
+    dn: Mapping[str, NDArray[np.uint16]],
+    clear: NDArray[np.bool_],
+    data: NDArray[np.bool_],
+    pixels: Pixels,
+    statistics: Sequence[str],
+) -> list[tuple[Floats, Floats]]:
     """Count and summarise the pixels of n areas.
 
     A pixel is valid when it has data, is clear, and the DN of every band of the variable is not 0. Its value is
@@ -75,7 +88,7 @@ def measure(
     "linear" where values repeat, even when all weights are equal.
 
     Args:
-        variable: a band or an index.
+        variables: bands and indices.
         dn: by key of band (pixels,) uint16, harmonised; 0 means no data. Other bands may be in it, too.
         clear: (pixels,) whether the class of the pixel does not spoil it.
         data: (pixels,) whether the classification is not 0.
@@ -83,33 +96,35 @@ def measure(
         statistics: names for which `is_statistic` holds.
 
     Returns:
-        (n, 5) numbers of pixels by `wanted.COUNTS`, and (n, statistics); NaN for areas without valid pixels.
+        For each variable (n, 5) numbers of pixels by `wanted.COUNTS`, and (n, statistics); NaN for areas without
+        valid pixels.
 
     Raises:
-        FormulaError: of the variable.
+        FormulaError: of a variable.
         KeyError: a band is missing.
         ValueError: there is no such statistic.
     """
     if unknown := [name for name in statistics if not is_statistic(name)]:
         raise ValueError(f"there is no statistic {unknown[0]!r}")
-    is_band = variable.bands == (variable.formula,)
-    formula = None if is_band else _parsed(variable.formula, variable.bands)
+    parsed = [None if one.bands == (one.formula,) else _parsed(one.formula, one.bands) for one in variables]
+    bands = {band: dn[band] for one in variables for band in one.bands}
     starts = pixels.starts
-    counts = np.zeros((len(starts) - 1, len(COUNTS)))
-    found = np.full((len(starts) - 1, len(statistics)), np.nan)
+    areas = len(starts) - 1
+    results = [(np.zeros((areas, len(COUNTS))), np.full((areas, len(statistics)), np.nan)) for _ in variables]
     for first, last in _groups(starts):
-        part, own = slice(int(starts[first]), int(starts[last])), starts[first : last + 1] - starts[first]
-        bands = {band: dn[band][part] for band in variable.bands}
-        flags = _Flags(
-            clear=clear[part] & data[part],
-            data=data[part],
-            starts=own,
-            weights=None if pixels.weights is None else pixels.weights[part],
+        part = slice(int(starts[first]), int(starts[last]))
+        look = _Clear.of(
+            clear[part] & data[part],
+            data[part],
+            {band: numbers[part] for band, numbers in bands.items()},
+            starts[first : last + 1] - starts[first],
+            None if pixels.weights is None else pixels.weights[part],
         )
-        counts[first:last], sample = _counted(flags, bands, formula)
-        with np.errstate(over="ignore", invalid="ignore"):  # a formula may give values whose squares are infinite
-            found[first:last][sample.areas] = _summarised(sample, statistics)
-    return counts, found
+        for variable, formula, (counts, found) in zip(variables, parsed, results, strict=True):
+            counts[first:last], sample = _counted(look, variable.bands, formula)
+            with np.errstate(over="ignore", invalid="ignore"):  # a formula may give values with infinite squares
+                found[first:last][sample.areas] = _summarised(sample, statistics)
+    return results
 
 
 @lru_cache(maxsize=256)
@@ -125,22 +140,49 @@ def _groups(starts: Integers) -> list[tuple[int, int]]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Flags:
-    """What is known of the pixels of some areas beside their bands."""
+class _Clear:
+    """The clear pixels of some areas: every variable takes its values from them."""
 
-    clear: NDArray[np.bool_]
-    data: NDArray[np.bool_]
+    where: NDArray[np.intp]
+    """(clear,) their places among all pixels of the areas."""
+    bands: Mapping[str, NDArray[np.uint16]]
+    """(clear,) DN by band."""
     starts: Integers
+    """(areas + 1,) where the pixels of each area begin."""
     weights: Floats | None
+    """(pixels,) of all pixels."""
+    counts: Sequence[Floats]
+    """(areas,) each: how much all pixels count, those with data, and those of them that are clear."""
 
-    def count(self, where: NDArray[np.intp]) -> Floats:
-        """(areas,) how much the pixels at these places, ascending, count in each area."""
-        cuts = np.searchsorted(where, self.starts)
-        numbers = np.diff(cuts).astype(np.float64)
-        if self.weights is not None:
-            some = numbers > 0  # `reduceat` would give an empty group the first entry behind it
-            numbers[some] = np.add.reduceat(self.weights[where], cuts[:-1][some])
-        return numbers
+    @classmethod
+    def of(
+        cls,
+        clear: NDArray[np.bool_],
+        data: NDArray[np.bool_],
+        bands: Mapping[str, NDArray[np.uint16]],
+        starts: Integers,
+        weights: Floats | None,
+    ) -> _Clear:
+        """Select the clear pixels; of all arrays, (pixels,) are given."""
+        where = np.flatnonzero(clear)
+        everywhere, there = np.arange(len(data)), np.flatnonzero(data)
+        return cls(
+            where=where,
+            bands={band: numbers[where] for band, numbers in bands.items()},
+            starts=starts,
+            weights=weights,
+            counts=[_count(some, starts, weights) for some in (everywhere, there, where)],
+        )
+
+
+def _count(where: NDArray[np.intp], starts: Integers, weights: Floats | None) -> Floats:
+    """(areas,) how much the pixels at these places, ascending, count in each area."""
+    cuts = np.searchsorted(where, starts)
+    numbers = np.diff(cuts).astype(np.float64)
+    if weights is not None:
+        some = numbers > 0  # `reduceat` would give an empty group the first entry behind it
+        numbers[some] = np.add.reduceat(weights[where], cuts[:-1][some])
+    return numbers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -160,43 +202,37 @@ class _Sample:
     weights: Floats | None
 
 
-def _counted(
-    flags: _Flags, bands: Mapping[str, NDArray[np.uint16]], formula: Formula | None
-) -> tuple[Floats, _Sample]:
+def _counted(look: _Clear, names: Sequence[str], formula: Formula | None) -> tuple[Floats, _Sample]:
     """Count pixels, (areas, 5), and select the values that count."""
-    valid = flags.clear.copy()
-    for numbers in bands.values():
-        valid &= numbers != 0
-    where, undefined = np.flatnonzero(valid), np.zeros(0, np.intp)
+    where, bands = look.where, {name: look.bands[name] for name in names}
+    undefined = where[:0]
+    valid = np.logical_and.reduce([numbers != 0 for numbers in bands.values()])
+    if not valid.all():
+        where, bands = where[valid], {name: numbers[valid] for name, numbers in bands.items()}
     values: NDArray[Any]
     if formula is None:
-        (numbers,) = bands.values()
-        values, scale = numbers[where], SCALE
+        (values,) = bands.values()
+        scale = SCALE
+        if values is look.bands[names[0]]:
+            values = values.copy()  # it may be sorted in place
     else:
-        values, wrong = formula.evaluate({band: numbers[where] / SCALE for band, numbers in bands.items()})
+        values, wrong = formula.evaluate({name: numbers / SCALE for name, numbers in bands.items()})
         scale = 1.0
         if wrong.any():
             undefined, where, values = where[wrong], where[~wrong], values[~wrong]
-    counts = np.column_stack(
-        [
-            flags.count(np.arange(len(flags.data))),
-            flags.count(np.flatnonzero(flags.data)),
-            flags.count(np.flatnonzero(flags.clear)),
-            flags.count(where),
-            flags.count(undefined),
-        ]
-    )
-    cuts = np.searchsorted(where, flags.starts)
-    areas = np.flatnonzero(np.diff(cuts))
+    used = (_count(some, look.starts, look.weights) for some in (where, undefined))
+    cuts = np.searchsorted(where, look.starts)
+    numbers = np.diff(cuts)
+    areas = np.flatnonzero(numbers)
     sample = _Sample(
         areas=areas,
         values=values,
         scale=scale,
         starts=cuts[areas],
-        numbers=np.diff(cuts)[areas],
-        weights=None if flags.weights is None else flags.weights[where],
+        numbers=numbers[areas],
+        weights=None if look.weights is None else look.weights[where],
     )
-    return counts, sample
+    return np.column_stack([*look.counts, *used]), sample
 
 
 def _summarised(sample: _Sample, statistics: Sequence[str]) -> Floats:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Self, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Weights: TypeAlias = Literal["centre", "coverage"]
 """Which pixels count: those whose centre lies in the area, fully; or all that it touches, each by the share that
@@ -53,18 +58,84 @@ class Wanted:
         return f"{variable.formula}; not {classes}; {self.weights}; {' '.join(self.statistics)}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AreaValues:
-    """The numbers of one variable, area and date: one of `Outcome.results`."""
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ValueTable:
+    """The numbers of one variable in one scene, for several areas."""
 
     key: str
     """What was asked; see `Wanted.key`."""
-    counts: tuple[float, ...]
-    """By `COUNTS`."""
-    offsets: tuple[int | None, ...]
-    """By band of the variable, what was added to its DN: 0 or -1000; None where the offset is unknown, and
-    nothing was added."""
-    statistics: tuple[float, ...]
-    """By the statistics that were asked for; NaN where no pixel is valid."""
-    classes: int | None = None
-    """Which classes its pixels have: bit 9 is set where one is a cloud, and so on. None when this is not known."""
+    bands: int
+    """Number of the bands of the variable."""
+    numbers: NDArray[np.float64]
+    """(areas, columns): counts by `COUNTS`, classes, offsets by band, then the statistics that were asked for.
+    NaN: unknown, or no pixel is valid. The properties of `AreaValues` say what they mean."""
+
+
+class AreaValues(NamedTuple):
+    """The numbers of one variable, area and date: one of `Outcome.results`."""
+
+    table: ValueTable
+    row: int
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        key: str,
+        counts: Sequence[float],
+        offsets: Sequence[int | None],
+        statistics: Sequence[float],
+        classes: int | None = None,
+    ) -> Self:
+        """The numbers of one area; the arguments are its properties."""
+        import numpy as np  # loaded only here: settings need what is wanted, and no arrays
+
+        row = [*counts, *(np.nan if one is None else one for one in (classes, *offsets)), *statistics]
+        return cls(ValueTable(key=key, bands=len(offsets), numbers=np.array([row], np.float64)), 0)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AreaValues) and self._all == other._all
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    @property
+    def key(self) -> str:
+        """What was asked; see `Wanted.key`."""
+        return self.table.key
+
+    @property
+    def counts(self) -> tuple[float, ...]:
+        """By `COUNTS`."""
+        return tuple(self._numbers[: len(COUNTS)])
+
+    @property
+    def classes(self) -> int | None:
+        """Which classes its pixels have: bit 9 is set where one is a cloud, and so on. None when not known."""
+        return _whole(self._numbers[len(COUNTS)])
+
+    @property
+    def offsets(self) -> tuple[int | None, ...]:
+        """By band of the variable, what was added to its DN: 0 or -1000; None where it is unknown: nothing was."""
+        return tuple(map(_whole, self._numbers[len(COUNTS) + 1 :][: self.table.bands]))
+
+    @property
+    def statistics(self) -> tuple[float, ...]:
+        """By the statistics that were asked for; NaN where no pixel is valid."""
+        return tuple(self._numbers[len(COUNTS) + 1 + self.table.bands :])
+
+    @property
+    def _numbers(self) -> list[float]:
+        found: list[float] = self.table.numbers[self.row].tolist()
+        return found
+
+    @property
+    def _all(self) -> tuple[object, ...]:
+        return self.key, self.counts, self.classes, self.offsets, self.statistics
+
+
+def _whole(number: float) -> int | None:
+    return None if number != number else int(number)

@@ -85,12 +85,9 @@ def filled(tmp_path: Path) -> Filled:
             scene = make_scene(f"S{number}", minutes=14_400 * number, assets=ALL, baseline="05.09")
             scene = replace(scene, subtracted=True)
             for job in add(state, scene, areas, selection):
-                some = {one.name: numbers(job, one, wanted) for one in wanted.variables}
-                if job.area.name == "b":  # no pixel is valid
-                    some = {
-                        name: replace(one, counts=(4, 4, 0, 0, 0), statistics=(math.nan,) * 3)
-                        for name, one in some.items()
-                    }
+                none_valid: dict[str, Any] = {"counts": (4, 4, 0, 0, 0), "statistics": (math.nan,) * 3}
+                changed = none_valid if job.area.name == "b" else {}
+                some = {one.name: numbers(job, one, wanted, **changed) for one in wanted.variables}
                 seen = [BandEvidence(asset=band, evidence=Evidence(9, 9, 0)) for band in wanted.bands]
                 outcome = Outcome(job=job, status=Status.SAVED, measure=measure(), results=(*some.values(), *seen))
                 state.record(BatchResult(outcomes=(outcome,)), [], wanted=wanted)

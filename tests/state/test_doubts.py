@@ -57,7 +57,7 @@ def values(chance: random.Random) -> tuple[AreaValues, ...]:
     """The mean of the band, or nothing."""
     key = WANTED.key(RED)
     counts = (250.0, 250.0, 240.0, 240.0, 0.0)
-    found = AreaValues(key=key, counts=counts, offsets=(0,), statistics=(0.1,))
+    found = AreaValues.of(key=key, counts=counts, offsets=(0,), statistics=(0.1,))
     return (found,) if chance.random() < 0.7 else ()
 
 

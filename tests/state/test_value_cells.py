@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,11 +57,15 @@ def test_reflectances_and_counts_take_few_bytes() -> None:
 
 
 def test_an_unknown_offset_is_no_number() -> None:
-    one = AreaValues(key="k", counts=(4, 4, 4, 4, 0), offsets=(None, -1000), statistics=(0.5,), classes=1 << 11)
+    what = {"key": "k", "counts": (4, 4, 4, 4, 0), "offsets": (None, -1000), "statistics": (0.5,)}
+    one, other = AreaValues.of(**what, classes=1 << 11), AreaValues.of(**what)  # type: ignore[arg-type]
+    assert (one.counts, one.offsets, one.statistics, one.classes) == ((4, 4, 4, 4, 0), (None, -1000), (0.5,), 2048)
+    assert other.classes is None
+    assert one != other
     found = value_cells.unpack(value_cells.pack(value_cells.cells({7: one}, ("nir", "red"))))
     assert np.isnan(found.offsets[0, 0])
     assert (found.offsets[0, 1], found.statistics[0, 0], found.classes[0]) == (-1000, 0.5, 2048)
-    unknown = value_cells.cells({7: replace(one, classes=None)}, ("nir", "red"))
+    unknown = value_cells.cells({7: other}, ("nir", "red"))
     assert np.isnan(value_cells.unpack(value_cells.pack(unknown)).classes[0])
 
 

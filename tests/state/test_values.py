@@ -265,8 +265,8 @@ def test_classes_at_the_edge_that_no_measurement_counts_matter_as_well(state: St
     begin(state)
     jobs = add(state, make_scene(assets=ALL), [A, B], SELECTION)
     for job, classes in zip(jobs, (1 << 4 | 1 << 9, 1 << 4 | 1 << 9 | 1 << 7), strict=True):
-        outcome = valued(job)
-        record(state, replace(outcome, results=tuple(replace(one, classes=classes) for one in outcome.results)))  # type: ignore[type-var]
+        results = tuple(numbers(job, variable, classes=classes) for variable in WANTED.variables)
+        record(state, replace(valued(job), results=results))
     wider = wanting(classes=(3, 7, 8, 9))
     assert judged(state, wider) == {("cloudy", OPEN): 1}
     assert [job.area.name for job in opened(state, wider)] == ["b"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from s2async.clouds.scl import SclRule
 from s2async.models import CloudMeasure, Job, Outcome, Selection, Status
@@ -26,15 +27,18 @@ def measure(cloud: int = 0, *, shadow: int = 0, good: int = 100) -> CloudMeasure
     return CloudMeasure(histogram=(0, 0, 0, shadow, good, 0, 0, 0, 0, cloud, 0, 0, 0), total=good + cloud + shadow)
 
 
-def numbers(job: Job, variable: Variable, wanted: Wanted = WANTED, *, offset: int | None = 0) -> AreaValues:
-    """Values that differ from job to job and from variable to variable."""
+def numbers(
+    job: Job, variable: Variable, wanted: Wanted = WANTED, *, offset: int | None = 0, **others: Any
+) -> AreaValues:
+    """Values that differ from job to job and from variable to variable, but for those that are given."""
     base = (job.id % 1000) / 7 + len(variable.formula)
-    return AreaValues(
-        key=wanted.key(variable),
-        counts=(400, 400, 300 + job.id % 50, 290, 10),
-        offsets=(offset,) * len(variable.bands),
-        statistics=tuple(base + at / 3 for at in range(len(wanted.statistics))),
-    )
+    values: dict[str, Any] = {
+        "key": wanted.key(variable),
+        "counts": (400, 400, 300 + job.id % 50, 290, 10),
+        "offsets": (offset,) * len(variable.bands),
+        "statistics": tuple(base + at / 3 for at in range(len(wanted.statistics))),
+    }
+    return AreaValues.of(**values | others)
 
 
 def valued(
