@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +26,31 @@ def packed(classes: NDArray[np.uint8], starts: NDArray[np.int64], spoilt: Collec
     is_clear = np.ones(256, np.bool_)
     is_clear[[0, *spoilt]] = False
     clear, data, names = is_clear[classes], classes != 0, _seen(classes, starts).astype("<u2").tobytes()
+    edges = itertools.pairwise(starts.tolist())
     return [
-        np.packbits(clear[start:end]).tobytes() + np.packbits(data[start:end]).tobytes() + names[at : at + 2]
-        for at, (start, end) in zip(itertools.count(0, 2), itertools.pairwise(starts.tolist()), strict=False)
+        (_bits(clear[start:end]) if spots else _full(end - start))
+        + (_bits(data[start:end]) if holes else _full(end - start))
+        + names[at : at + 2]
+        for at, (start, end), spots, holes in zip(
+            itertools.count(0, 2), edges, _lacking(clear, starts), _lacking(data, starts), strict=False
+        )
     ]
+
+
+def _bits(flags: NDArray[np.bool_]) -> bytes:
+    return np.packbits(flags).tobytes()
+
+
+@lru_cache(maxsize=1 << 12)
+def _full(pixels: int) -> bytes:
+    """The bits of so many pixels that all have a property, as most areas have."""
+    return _bits(np.ones(pixels, np.bool_))
+
+
+def _lacking(flags: NDArray[np.bool_], starts: NDArray[np.int64]) -> list[int]:
+    """The number of pixels of each area that lack a property."""
+    found: list[int] = np.diff(np.searchsorted(np.flatnonzero(~flags), starts)).tolist()
+    return found
 
 
 def _seen(classes: NDArray[np.uint8], starts: NDArray[np.int64]) -> NDArray[np.uint16]:
@@ -64,14 +86,15 @@ def unpacked(found: Sequence[bytes], sizes: NDArray[np.int64]) -> tuple[NDArray[
     Raises:
         ValueError: an area has another number of pixels.
     """
-    clear, data = (np.zeros(int(sizes.sum()), np.uint8) for _ in range(2))
+    clear, data = (np.ones(int(sizes.sum()), np.uint8) for _ in range(2))
     start = 0
     for one, pixels in zip(found, sizes.tolist(), strict=True):
-        bits = np.frombuffer(one, np.uint8)
-        width = -(-pixels // 8)
-        if len(bits) != size(pixels):
+        if len(one) != size(pixels):
             raise ValueError("the clear pixels of an area are of another grid")
-        clear[start : start + pixels] = np.unpackbits(bits[:width], count=pixels)
-        data[start : start + pixels] = np.unpackbits(bits[width : 2 * width], count=pixels)
+        full = _full(pixels)
+        width = len(full)
+        for flags, bits in ((clear, one[:width]), (data, one[width : 2 * width])):
+            if bits != full:
+                flags[start : start + pixels] = np.unpackbits(np.frombuffer(bits, np.uint8), count=pixels)
         start += pixels
     return clear.view(np.bool_), data.view(np.bool_)

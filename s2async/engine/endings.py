@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from s2async import reasons
 from s2async.catalog.assets import NO_ASSET
 from s2async.causes import Cause, Lack
 from s2async.clouds import scl
-from s2async.clouds.rule import CloudRule
+from s2async.clouds.rule import VERDICTS, CloudRule, CountingRule
 from s2async.errors import NotAllowed, RemoteError
 from s2async.models import Asset, Batch, CloudMeasure, Job, Outcome, Product, Status
 from s2async.text import origin
@@ -57,6 +60,8 @@ class Endings:
         """What is wanted, by what is asked."""
         self._valued = (scl.ASSET, *wanted.bands) if wanted else ()
         """All assets that values need."""
+        self._verdicts: dict[int, Status | None] = {}
+        """Verdicts of the rule on measurements, by job."""
         self._valid: dict[int, bool] = {}
         """Whether the rule of values accepts a measurement, by job."""
         self._spoilt: dict[int, Status] = {}
@@ -137,6 +142,27 @@ class Endings:
             if job.id not in self._outcomes:
                 self._lacks.setdefault(job.id, {}).setdefault(asset.key, lack)
 
+    def count(self, jobs: Sequence[Job], histograms: NDArray[np.int64], totals: NDArray[np.int64]) -> None:
+        """Note what was counted in the areas of jobs, and judge all of it at once.
+
+        Args:
+            jobs: of the areas.
+            histograms: (jobs, bins) pixels by bin of the rule, which counts.
+            totals: (jobs,) pixels of the areas.
+
+        Raises:
+            TypeError: the rule does not count values.
+        """
+        rule, of_values = self._rule, self._values_rule
+        if not isinstance(rule, CountingRule):
+            raise TypeError(f"{rule.name} does not count values")
+        ids = [job.id for job in jobs]
+        self.measures.update(zip(ids, rule.measures(histograms, totals), strict=True))
+        verdicts = rule.verdicts(histograms, totals).tolist()
+        self._verdicts.update(zip(ids, map(VERDICTS.__getitem__, verdicts), strict=True))
+        if of_values is not None:
+            self._valid.update(zip(ids, (of_values.verdicts(histograms, totals) == 0).tolist(), strict=True))
+
     def refuse_values(self, job: Job, why: str) -> None:
         """Note that there will be no values of an area, and why; this says nothing about its crops."""
         self._lacks.setdefault(job.id, {})[VALUES] = Lack(asset=VALUES, cause=Cause.LARGE, text=why)
@@ -147,6 +173,7 @@ class Endings:
             self._outcomes.pop(job.id, None)
             self._lacks.get(job.id, {}).pop(key, None)
             self._valid.pop(job.id, None)
+            self._verdicts.pop(job.id, None)
 
     # ---- what follows ----
 
@@ -155,7 +182,7 @@ class Endings:
         self._spoilt.clear()
         for job in self.open():
             measured = self.measures.get(job.id)
-            status = self._rule.verdict(measured) if measured else None
+            status = self._verdict(job, measured) if measured else None
             if measured and status:
                 if self.pending(job):
                     self._spoilt[job.id] = status
@@ -268,6 +295,12 @@ class Endings:
         small = measured.total == 0
         reason = "no centre of a pixel lies in the area: it is too small" if small else ""
         self.end(job, status, reason, cause=Cause.SMALL if small else None, lacks=lacks)
+
+    def _verdict(self, job: Job, measured: CloudMeasure) -> Status | None:
+        """What the rule says of a measurement."""
+        if job.id not in self._verdicts:
+            self._verdicts[job.id] = self._rule.verdict(measured)
+        return self._verdicts[job.id]
 
     def _known_lacks(self, job: Job, absent: Sequence[str]) -> dict[str, Lack]:
         """What a job lacks before any request: what its item does not offer, and what is not due again."""

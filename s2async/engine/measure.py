@@ -87,8 +87,6 @@ class Measure:
 
     async def _count(self, source: Source, jobs: Sequence[Job]) -> list[Job]:
         """Measure many jobs by the plan of the file's grid; returns those of areas that are too large for it."""
-        if not isinstance(self._rule, CountingRule):
-            raise TypeError(f"{self._rule.name} does not count values")
         places = await self._files.places(source, jobs)
         histograms = Histograms(places, self._rule.bins)
         skipped = places.skipped
@@ -100,14 +98,16 @@ class Measure:
         else:
             await self._files.scan(source, jobs, histograms)
         lacking = self._endings.lacking(source.asset.key)
-        measures = self._rule.measures(histograms.counts, places.totals)
-        rest = []
-        flags = zip(places.touched.tolist(), skipped.tolist(), strict=True)
-        for job, measured, (touched, skipped) in zip(jobs, measures, flags, strict=True):
-            if skipped:
+        kept, rest = [], []
+        for number, (job, touched, skips) in enumerate(
+            zip(jobs, places.touched.tolist(), skipped.tolist(), strict=True)
+        ):
+            if skips:
                 rest.append(job)
             elif not touched:
                 self._endings.end(job, Status.OUTSIDE)
             elif job.id not in lacking:
-                self._endings.measures[job.id] = measured
+                kept.append(number)
+        measured = [jobs[number] for number in kept]
+        self._endings.count(measured, histograms.counts[kept], places.totals[kept])
         return rest

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from dataclasses import replace
 from datetime import UTC
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from s2async.catalog.reprocessing import LONGEST_DATATAKE
 from s2async.causes import Cause
@@ -24,7 +24,10 @@ from s2async.events import JobDone, JobsFound
 from s2async.models import Batch, BatchResult, Job, Outcome, Scene, Status
 from s2async.net.limiter import TURN
 from s2async.reflectance.decision import is_reflectance
+from s2async.state.packed import row_of
 from s2async.state.records import OPEN
+
+T = TypeVar("T")
 
 WORKERS: Final = 1.5
 """Batches under way per connection: while one batch is decoded or saved, another uses its connection."""
@@ -341,20 +344,37 @@ class Recorder:
 
 
 def slices(result: BatchResult, size: int = RECORDED_TOGETHER) -> Iterator[BatchResult]:
-    """Split a result into parts of so many jobs. The first one has all that is not about single jobs."""
-    longest = max(map(len, (result.outcomes, result.left, result.undecided)))
-    if longest > size:  # jobs of one row of the state together: each part writes fewer rows
-        result = replace(result, outcomes=tuple(sorted(result.outcomes, key=lambda outcome: outcome.job.id)))
-    for start in range(0, max(longest, 1), size):
-        part = slice(start, start + size)
-        yield replace(
-            result,
-            outcomes=result.outcomes[part],
-            left=result.left[part],
-            undecided=result.undecided[part],
-            files=() if start else result.files,
-            traffic=() if start else result.traffic,
-        )
+    """Split a result into parts of so many jobs. The first one has all that is not about single jobs.
+
+    Jobs of one row of the state stay together, so that each row is written once.
+    """
+    outcomes = _parts(result.outcomes, lambda outcome: outcome.job.id, size)
+    left, undecided = (_parts(jobs, lambda job: job.id, size) for jobs in (result.left, result.undecided))
+    rest = itertools.zip_longest(outcomes, left, undecided, fillvalue=())
+    for number, (some, open_, measured) in enumerate(rest):
+        part = replace(result, outcomes=tuple(some), left=tuple(open_), undecided=tuple(measured))
+        yield replace(part, files=(), traffic=()) if number else part
+    if not (outcomes or left or undecided):
+        yield result
+
+
+def _parts(jobs: Sequence[T], number: Callable[[T], int], size: int) -> list[Sequence[T]]:
+    """Split jobs, or what is about one each, into parts of so many; those of one row stay together.
+
+    Args:
+        jobs: of one item.
+        number: returns the number of a job.
+        size: a larger row is a part of its own.
+    """
+    if len(jobs) <= size:
+        return [jobs] if jobs else []
+    parts: list[list[T]] = [[]]
+    for _, row in itertools.groupby(sorted(jobs, key=number), lambda job: row_of(number(job))):
+        some = [*row]
+        if parts[-1] and len(parts[-1]) + len(some) > size:
+            parts.append([])
+        parts[-1] += some
+    return [*parts]
 
 
 def by_scene(jobs: Sequence[Job]) -> list[list[Job]]:

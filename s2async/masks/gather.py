@@ -63,7 +63,22 @@ class Gather:
                     source = ranges(parts.column[start:stop], length)
                     source //= factor
                     source += np.repeat(row[start:stop], length)
-                self.values[ranges(first[start:stop], length)] = flat[source]
+                self._put(first[start:stop], length, flat[source])
+
+    def _put(self, first: NDArray[np.int64], length: NDArray[np.int64], pixels: NDArray[Any]) -> None:
+        """Put the pixels of runs where they belong, together where a run continues the one before.
+
+        Args:
+            first: (runs,) place of the first pixel of each.
+            length: (runs,) pixels.
+            pixels: (pixels,) of all runs.
+        """
+        ends = np.cumsum(length)
+        cuts = np.flatnonzero(first[1:] != first[:-1] + length[:-1])
+        begins = np.concatenate([[0], cuts + 1])[: len(first)]
+        starts = (ends - length)[begins].tolist()
+        for place, start, stop in zip(first[begins].tolist(), starts, [*starts[1:], len(pixels)], strict=True):
+            self.values[place : place + stop - start] = pixels[start:stop]
 
     def touching(self, block: Window) -> NDArray[np.int64]:
         """(m,) positions of the areas, among the given indices, whose windows share pixels with a block.

@@ -75,6 +75,11 @@ def slot_of(job: int) -> int:
     return job & (BLOCK - 1)
 
 
+def row_of(job: int) -> int:
+    """A number that is equal for the jobs of one item and block."""
+    return job >> BITS
+
+
 def by_row(jobs: Iterable[int]) -> dict[tuple[int, int], list[int]]:
     """Jobs by item and block."""
     rows: dict[tuple[int, int], list[int]] = {}

@@ -111,7 +111,7 @@ def test_what_is_done_to_the_end_is_done_before_the_cancellation_passes() -> Non
 
 def test_a_result_is_split_into_slices_of_which_the_first_has_what_is_about_all() -> None:
     scene = make_scene()
-    jobs = [Job(id=number, area=make_area(f"a{number}"), scene=scene) for number in range(1, 10)]
+    jobs = [Job(id=number << 8, area=make_area(f"a{number}"), scene=scene) for number in range(1, 10)]
     whole = BatchResult(
         outcomes=tuple(Outcome(job=job, status=Status.OUTSIDE) for job in jobs[:7]),
         left=tuple(jobs[7:]),
@@ -125,5 +125,8 @@ def test_a_result_is_split_into_slices_of_which_the_first_has_what_is_about_all(
     assert sum((part.outcomes for part in parts), ()) == whole.outcomes
     assert [part.files for part in parts] == [whole.files, (), ()]
     assert [part.traffic for part in parts] == [whole.traffic, (), ()]
+    row = [replace(outcome, job=replace(outcome.job, id=number)) for number, outcome in enumerate(whole.outcomes)]
+    parts = [*slices(replace(whole, outcomes=(*whole.outcomes, *row)), 3)]
+    assert [len(part.outcomes) for part in parts] == [7, 3, 3, 1], "jobs of one row of the state stay together"
     nothing = replace(whole, outcomes=(), left=())
     assert [*slices(nothing, 3)] == [nothing]
