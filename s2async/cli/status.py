@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:  # importing it loads the network accounting
     from s2async.engine.progress import Summary
 
 
+PIECES: Final = 4096
+"""Pieces of JSON that are printed at once: some 50 kB."""
 MOST_LISTED: Final = 100_000
 """Entries of each list of jobs in JSON; ``omitted`` says how many others there are."""
 
@@ -52,8 +55,9 @@ def show(path: Path, *, as_json: bool, areas: bool = False, verbose: bool = Fals
 
 def print_json(value: object) -> None:
     """Print a value as JSON, piece by piece: the pieces for 100,000 areas take more memory than a run."""
-    for piece in json.JSONEncoder(indent=2).iterencode(value):
-        sys.stdout.write(piece)
+    pieces = json.JSONEncoder(indent=2).iterencode(value)
+    while some := "".join(islice(pieces, PIECES)):
+        sys.stdout.write(some)
     print(flush=True)
 
 

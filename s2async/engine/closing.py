@@ -8,11 +8,11 @@ from pathlib import Path
 from s2async._version import __version__
 from s2async.alarms import Alarm
 from s2async.catalog import search
+from s2async.cog import memory
 from s2async.config.sections import TABLE, VALUES_TABLE
 from s2async.engine.context import Context
 from s2async.engine.progress import Summary
-from s2async.export import csv_table
-from s2async.export import values as value_tables
+from s2async.export import csv_table, values_csv
 from s2async.maintenance import offsets
 from s2async.models import Status
 from s2async.reasons import Again
@@ -63,7 +63,8 @@ def _write_tables(context: Context) -> tuple[Path, Path | None]:
     if not state.shows(f"{basis} {csv_table.identity(*tables)}"):
         csv_table.write_csv(state.saved_rows(context.selection), folder, classes, state.attributes())
         if has_values:
-            value_tables.write_values(state, context.config)
+            values_csv.write_values(state, context.config)
+            memory.give_back()
         state.note_table(f"{basis} {csv_table.identity(*tables)}")
     return folder / TABLE, tables[1] if has_values else None
 

@@ -89,9 +89,9 @@ def write_values(table: ValuesTable, name: str, file: Any) -> int:
         ConfigError: pyarrow is missing.
     """
     if name == "csv":
-        from s2async.export import values
+        from s2async.export import values_csv
 
-        return values.write_csv(table, file)
+        return values_csv.write_csv(table, file)
     try:
         from s2async.export import values_arrow
     except ImportError:

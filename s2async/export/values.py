@@ -1,4 +1,4 @@
-"""The table of values: its columns, its rows as text, and as typed rows.
+"""The table of values: its columns, and its rows as typed rows.
 
 The long table has a row for each area, overpass and band or index; the wide one has a row for each area and
 overpass, and columns such as ``NDVI_mean``. Rows come in pages, and each column of a page is an array, or an index
@@ -11,19 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async import files
 from s2async.config.model import Config
-from s2async.config.sections import VALUES_TABLE
 from s2async.errors import ConfigError
-from s2async.export import csv_table
 from s2async.export.columns import ColumnType, Own, Value, own_columns, own_values
-from s2async.export.encoding import TextFile, utf8
 from s2async.models import Attribute
 from s2async.state.reader import Ledger
 from s2async.state.records import ValueItem, ValuePage
@@ -46,7 +41,7 @@ SCENE_COLUMNS: Final[Mapping[str, ColumnType]] = {
 OFFSET_COLUMNS: Final[Mapping[str, ColumnType]] = {"offset": "int32", "offset_basis": "text"}
 """Columns about the offset of the bands, after all others."""
 PART_ROWS: Final = 1 << 16
-"""Rows that become text at once: as text they take up to a kilobyte each."""
+"""Rows of a block."""
 _COUNT, _DATA, _CLEAR, _VALID, _UNDEFINED = range(len(COUNTS))
 
 
@@ -97,10 +92,14 @@ class ValuesTable:
         wide = {f"{name}_{column}": kind for name in names for column, kind in of_variable.items()}
         return {**head, **of_area, **wide, **OFFSET_COLUMNS}
 
-    def blocks(self) -> Iterator[Mapping[str, Column]]:
-        """The columns of some rows after the others, in the order of `columns`."""
+    def blocks(self, rows: int = PART_ROWS) -> Iterator[Mapping[str, Column]]:
+        """The columns of some rows after the others, in the order of `columns`.
+
+        Args:
+            rows: of a block, about.
+        """
         for page in self.pages:
-            for part in _parts(page):
+            for part in _parts(page, rows):
                 found = self._wide(part) if self.wide else self._long(part)
                 yield {column: found[column] for column in self.columns}
 
@@ -175,25 +174,25 @@ def _changes(page: ValuePage) -> NDArray[np.bool_]:
     return changes
 
 
-def _parts(page: ValuePage) -> Iterator[ValuePage]:
-    """The rows of a page in parts of about `PART_ROWS`; those of one area and item stay together."""
+def _parts(page: ValuePage, rows: int) -> Iterator[ValuePage]:
+    """The rows of a page in parts of about so many; those of one area and item stay together."""
     starts = np.flatnonzero(
         np.diff(page.place, prepend=-1).astype(bool) | np.diff(page.item, prepend=-1).astype(bool)
     )
-    wanted = np.arange(0, len(page.place), PART_ROWS)
+    wanted = np.arange(0, len(page.place), rows)
     edges = np.unique([*starts[np.searchsorted(starts, wanted, side="right") - 1], len(page.place)]).tolist()
     for start, stop in pairwise(edges):
-        rows = slice(start, stop)
+        part = slice(start, stop)
         first, last = page.place[start], page.place[stop - 1]
         yield replace(
             page,
             places=page.places[first : last + 1],
-            place=page.place[rows] - first,
-            item=page.item[rows],
-            variable=page.variable[rows],
-            counts=page.counts[rows],
-            offset=page.offset[rows],
-            statistics=page.statistics[rows],
+            place=page.place[part] - first,
+            item=page.item[part],
+            variable=page.variable[part],
+            counts=page.counts[part],
+            offset=page.offset[part],
+            statistics=page.statistics[part],
         )
 
 
@@ -250,46 +249,6 @@ def table(state: Ledger, config: Config, *, wide: bool = False, area: str | None
         own=own_columns(state.attributes(), bare.columns),
         wide=wide,
     )
-
-
-# ---- text -------------------------------------------------------------------------------------------------
-
-
-def write_values(state: Ledger, config: Config) -> Path:
-    """Write ``values.csv`` atomically into the output folder; see `write_csv`.
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        LocalError: the file cannot be written: the disk is full, or the folder is read-only or missing.
-    """
-    path = config.output.folder / VALUES_TABLE
-    part = path.with_name(f".{path.name}{files.SUFFIX}")  # only one process writes here, as with overview.csv
-    with files.writing(path, part) as file:
-        write_csv(table(state, config), utf8(file))
-    return path
-
-
-def write_csv(rows: ValuesTable, file: TextFile) -> int:
-    """Write a table of values as CSV (RFC 4180), as `csv_table.write` does, and return the number of rows."""
-    file.write(",".join(map(csv_table.cell_text, rows.columns)) + "\n")
-    count = 0
-    for columns in rows.blocks():
-        texts = [_texts(column, rows.columns[name]) for name, column in columns.items()]
-        count += len(texts[0])
-        lines = map(",".join, zip(*texts, strict=True))
-        file.write("\n".join(lines) + "\n")
-    return count
-
-
-def _texts(column: Column, kind: ColumnType) -> list[str]:
-    if isinstance(column, Coded):
-        cells = [csv_table.cell_text(value) for value in column.values]
-        return [cells[code] for code in column.codes.tolist()]
-    if kind == "float64":
-        return [repr(number) if number == number else "" for number in column.numbers.tolist()]
-    return [f"{number:.0f}" if number == number else "" for number in column.numbers.tolist()]
 
 
 # ---- rows -------------------------------------------------------------------------------------------------

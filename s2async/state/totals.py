@@ -6,6 +6,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -328,11 +329,15 @@ class Totals(StateFile):
         return run
 
 
-def _named(counts: NDArray[np.int64] | None) -> dict[str, int]:
+def _named(counts: NDArray[np.int64] | None) -> Mapping[str, int]:
     """Counts of a tally by status, without zeros."""
-    if counts is None:
-        return {}
-    return {str(status): jobs for status, jobs in zip(CODES, counts.tolist(), strict=True) if jobs}
+    return {} if counts is None else _shared(*counts.tolist())
+
+
+@lru_cache(maxsize=4096)
+def _shared(*counts: int) -> Mapping[str, int]:
+    """The same for one of many areas, most of which have the same counts as others."""
+    return {str(status): jobs for status, jobs in zip(CODES, counts, strict=True) if jobs}
 
 
 def _is_never_held(counts: NDArray[np.int64] | None) -> bool:

@@ -6,6 +6,7 @@ many places as fit into some memory, in the order of their names.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,8 +29,8 @@ Read: TypeAlias = Callable[..., Iterator[Any]]
 Judge: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.uint8]]
 """Judges histograms and totals by the rule of values; see `clouds.rule.CloudRule.verdicts`."""
 
-PAGE_BYTES: Final = 64 << 20
-"""Bytes of the numbers of a page, about."""
+PAGE_BYTES: Final = 12 << 20
+"""Bytes of the numbers of a page, about; while it is made, memory holds them twice."""
 
 _UNANSWERED: Final = np.array(
     [*(ord(CODES[status]) for status in (OPEN, Status.FAILED, Status.MISSING)), ord(packed.QUEUED), ord(NO_JOB)],
@@ -79,19 +80,20 @@ def pages(read: Read, asking: Asking, area: str | None = None) -> Iterator[Value
         asking: which values count.
         area: name of the only place to read.
     """
-    places = [ValuePlace(*row) for row in read(sql.VALUE_PLACES, {"area": area})]
     widths = dict(read(sql.ITEMS_BY_BLOCK))
     newer = _newer(read, asking)
     wanted = asking.wanted
     each = 8 * len(wanted.variables) * (len(COUNTS) + 1 + len(wanted.statistics))
-    start = size = 0
-    for end, place in enumerate(places, 1):
-        size += each * widths.get(place.area >> BITS, 0)
-        if size >= PAGE_BYTES or end == len(places):
-            page = _page(read, places[start:end], asking, newer)
-            if page is not None:
+    places: list[ValuePlace] = []
+    size = 0
+    for row in itertools.chain(read(sql.VALUE_PLACES, {"area": area}), [None]):
+        if row is not None:
+            places.append(ValuePlace(*row))
+            size += each * widths.get(places[-1].area >> BITS, 0)
+        if size >= PAGE_BYTES or (row is None and places):
+            if page := _page(read, places, asking, newer):
                 yield page
-            start, size = end, 0
+            places, size = [], 0
 
 
 def counts(read: Read, asking: Asking) -> Mapping[int, tuple[int, int]]:
@@ -351,9 +353,13 @@ def _joined(places: Sequence[ValuePlace], items: Mapping[int, ValueItem], parts:
     item = np.repeat(np.array([number[part.item] for part in parts], np.intp), lengths)
     variable = np.repeat(np.array([part.variable for part in parts], np.intp), lengths)
     order = np.lexsort((variable, item, place))
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
 
     def all_of(columns: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-        joined: NDArray[np.float64] = np.concatenate(columns)[order]
+        joined = np.empty((len(rank), *columns[0].shape[1:]))
+        for column, rows in zip(columns, np.split(rank, np.cumsum(lengths)[:-1]), strict=True):
+            joined[rows] = column
         return joined
 
     return ValuePage(

@@ -19,7 +19,7 @@ from s2async.cli import status
 from s2async.cli.commands import cli
 from s2async.config.model import Config
 from s2async.errors import ConfigError
-from s2async.export import csv_table
+from s2async.export import csv_table, values_csv
 from s2async.export import values as value_tables
 from s2async.models import Attribute, BandEvidence, BatchResult, Job, Outcome, Status
 from s2async.reflectance.evidence import Evidence
@@ -228,13 +228,13 @@ def test_parts_of_a_page_make_the_same_table(
 ) -> None:
     whole = text_of(filled, wide=wide)
     assert whole.count("\n") > 6
-    monkeypatch.setattr(value_tables, "PART_ROWS", rows)
+    monkeypatch.setattr(values_csv, "ROWS", rows)
     assert text_of(filled, wide=wide) == whole
 
 
 def text_of(filled: Filled, *, wide: bool) -> str:
     with Ledger.read(filled.settings.run.state) as state, io.StringIO() as file:
-        value_tables.write_csv(value_tables.table(state, filled.settings, wide=wide), file)
+        values_csv.write_csv(value_tables.table(state, filled.settings, wide=wide), file)
         return file.getvalue()
 
 
