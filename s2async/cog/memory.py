@@ -18,8 +18,13 @@ EVERY_JOBS: Final = 8192
 """Jobs after which it is called sooner: batches of thousands leave as many gaps as hundreds of small ones."""
 _ARENAS: Final = 2
 """Heaps of glibc for all threads."""
-_M_ARENA_MAX: Final = -8
-"""Parameter of mallopt(3)."""
+_M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
+"""Parameters of mallopt(3)."""
+_MAPPED: Final = 4 << 20
+"""Bytes from which on a piece has pages of its own. By default, glibc raises this to up to 32 MiB, and keeps twice
+as much at the end of each heap: in a run over 100,000 areas, 20 MB more."""
+_UNTRIMMED: Final = 16 << 20
+"""Free bytes at the end of a heap that are kept."""
 LARGE: Final = 65536
 """Smallest size in bytes for which :func:`zeros` maps pages of its own."""
 _PRIVATE: Final[Any] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
@@ -135,6 +140,8 @@ def share_heaps() -> None:
     if mallopt:
         mallopt.argtypes, mallopt.restype = [ctypes.c_int, ctypes.c_int], ctypes.c_int
         mallopt(_M_ARENA_MAX, _ARENAS)
+        mallopt(_M_MMAP_THRESHOLD, _MAPPED)
+        mallopt(_M_TRIM_THRESHOLD, _UNTRIMMED)
 
 
 def _trim() -> Any:

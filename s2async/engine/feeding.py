@@ -40,6 +40,8 @@ class Feeder:
         self._matcher: search.Matcher
         self._estimates = context.state.estimates()
         self._order = context.config.search.order
+        self._adding = asyncio.Lock()
+        """Held while jobs of scenes are made: those of 100,000 areas wait for room one scene at a time."""
 
     def begin(self) -> None:
         """Begin to plan the searches. In a thread, beside what is done in the state before the first search."""
@@ -186,12 +188,15 @@ class Feeder:
                 scenes near 180 degrees: the search of an area on the other side may not return them.
         """
         context, jobs = self._context, list[Job]()
-        for scene in scenes:
-            context.lacking.add(scene)
-            if context.lacking.scenes == alarms.ENOUGH and context.lacking.keys:
-                context.emit(Notice(text=f"so far: {context.lacking.told}"))
-            jobs += await context.ask_about(len(context.areas), self._jobs_of, scene, only)
-        await self._enqueue(jobs, resumed=False)
+        async with self._adding:
+            if len(context.areas) > context.queue.capacity:
+                await context.queue.room()
+            for scene in scenes:
+                context.lacking.add(scene)
+                if context.lacking.scenes == alarms.ENOUGH and context.lacking.keys:
+                    context.emit(Notice(text=f"so far: {context.lacking.told}"))
+                jobs += await context.ask_about(len(context.areas), self._jobs_of, scene, only)
+            await self._enqueue(jobs, resumed=False)
         await asyncio.sleep(0)  # a page holds hundreds of scenes: let other tasks run in between
 
     def _jobs_of(self, scene: Scene, only: Collection[str] | None) -> list[Job]:

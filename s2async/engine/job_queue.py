@@ -21,7 +21,7 @@ batches, memory holds so few of them that all wait for the network at the same t
 DENSE_PIXELS: Final = 1 << 22
 """The same for a batch of more jobs. Their areas are small and often share blocks: the more of them a batch has,
 the fewer blocks are decoded twice."""
-MOST_UNDER_WAY: Final = 1 << 14
+MOST_UNDER_WAY: Final = 1 << 13
 """`JobQueue.most_under_way` where this process works on all of them: a job takes some 2 kB of memory."""
 CELL: Final = 10_240.0
 """Metres of the squares by which many jobs are sorted: about a block of 1,024 pixels of 10 m."""
@@ -88,6 +88,11 @@ class JobQueue:
                 self._jobs += len(jobs)
                 self._filled.notify()  # one waiter: to wake all of them for one batch takes a millisecond
 
+    async def room(self) -> None:
+        """Wait until the queue is not full."""
+        async with self._emptied:
+            await self._emptied.wait_for(lambda: self._jobs < self.capacity)
+
     async def take_run(self) -> tuple[list[Job], bool]:
         """Wait for jobs, and take a batch of the first scene. Tell `done` when it is worked on.
 
@@ -115,7 +120,7 @@ class JobQueue:
                 self._filled.notify()
             elif self._closed:
                 self._filled.notify_all()
-            self._emptied.notify()
+            self._emptied.notify_all()  # few: who has jobs to put in, and who waits to make some
             others = [self._last, self._entries[0].key if self._entries else None]
             self._last = entry.key
             return taken, entry.key in others
