@@ -206,7 +206,7 @@ def _is_plain(raw: bytes) -> bool:
         return False
     control = 0
     for start in range(0, len(raw), _STRETCH):
-        control += np.count_nonzero(np.frombuffer(raw, np.uint8)[start : start + _STRETCH] < ord(" "))
+        control += int(np.count_nonzero(np.frombuffer(raw, np.uint8)[start : start + _STRETCH] < ord(" ")))
     return control == sum(map(raw.count, (b"\t", b"\n", b"\r")))
 
 

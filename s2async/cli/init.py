@@ -15,7 +15,8 @@ from s2async.areas.edits import told_apart
 from s2async.areas.loader import Loaded
 from s2async.cli import console, run_summary
 from s2async.config.example import EXAMPLE, Setting, with_areas, with_folder, with_settings, with_values
-from s2async.config.model import VALUES_TABLE, Config
+from s2async.config.model import Config
+from s2async.config.sections import VALUES_TABLE
 from s2async.config.values import bands_and_indices
 from s2async.errors import AreaError, ConfigError, UnfitAreas
 from s2async.text import one_line, safe

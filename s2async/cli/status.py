@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from s2async.areas.edits import season_days
 from s2async.cli import hints, outdated
-from s2async.config.model import VALUES_TABLE, Config
+from s2async.config.model import Config
+from s2async.config.sections import VALUES_TABLE
 from s2async.maintenance.guards import opened
 from s2async.models import Status
 from s2async.state.reader import Ledger

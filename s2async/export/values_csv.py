@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2async import files
-from s2async.config.model import VALUES_TABLE, Config
+from s2async.config.model import Config
+from s2async.config.sections import VALUES_TABLE
 from s2async.export import csv_table
 from s2async.export.columns import ColumnType
 from s2async.export.encoding import TextFile, utf8
