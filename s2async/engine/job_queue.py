@@ -21,8 +21,9 @@ batches, memory holds so few of them that all wait for the network at the same t
 DENSE_PIXELS: Final = 1 << 22
 """The same for a batch of more jobs. Their areas are small and often share blocks: the more of them a batch has,
 the fewer blocks are decoded twice."""
-MOST_UNDER_WAY: Final = 1 << 13
-"""`JobQueue.most_under_way` where this process works on all of them: a job takes some 2 kB of memory."""
+MOST_UNDER_WAY: Final = 2 * LONGEST_BATCH + 1
+"""`JobQueue.most_under_way` where this process works on all of them: three of the largest batches, which keep two
+cores busy. A job takes some 2 kB of memory."""
 CELL: Final = 10_240.0
 """Metres of the squares by which many jobs are sorted: about a block of 1,024 pixels of 10 m."""
 _METRES_PER_DEGREE: Final = 111_320.0

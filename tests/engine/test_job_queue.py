@@ -94,6 +94,24 @@ def test_a_scene_of_10_000_areas_passes_a_small_queue_in_full_batches() -> None:
     assert asyncio.run(main()) == [LONGEST_BATCH, LONGEST_BATCH, 10_000 - 2 * LONGEST_BATCH]
 
 
+def test_who_waits_for_room_and_who_waits_with_jobs_both_go_on() -> None:
+    queue = JobQueue(10)
+
+    async def main() -> None:
+        await queue.room()
+        await queue.put_run(make_jobs(1, 10))
+        makes = asyncio.create_task(queue.room())
+        puts = asyncio.create_task(queue.put_run(make_jobs(2, 10)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not makes.done()
+        assert not puts.done()
+        assert len((await queue.take_run())[0]) == 10
+        await asyncio.wait_for(asyncio.gather(makes, puts), 10)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(("kilometres", "jobs"), [(0.1, 128), (1, 128), (2, 53), (4.5, 11), (300, 1)])
 def test_jobs_of_large_areas_are_taken_fewer_at_a_time(kilometres: float, jobs: int) -> None:
     queue = JobQueue(200)

@@ -11,8 +11,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 
 import s2async
 from s2async.cli import status
@@ -278,3 +281,11 @@ def test_a_cell_is_read_back_as_it_was() -> None:
     line = ",".join(map(csv_table.cell_text, texts))
     (row,) = csv.reader(io.StringIO(line, newline=""))
     assert row == ['a,"b"', "a\rb", " x ", "", "", "7", "true", "2022-01-01"]
+
+
+@given(st.lists(st.sampled_from([0.0, -0.0, math.nan, 0.1, 7.0, -1000.0]) | st.floats(allow_infinity=False)))
+def test_numbers_become_the_text_that_each_has_by_itself(numbers: list[float]) -> None:
+    column = np.array(numbers * 5, np.float64)
+    for kind, text in (("float64", repr), ("int64", "{:.0f}".format)):
+        expected = ["" if math.isnan(number) else text(number) for number in column.tolist()]
+        assert values_csv._number_texts(column, kind) == expected  # type: ignore[arg-type]
