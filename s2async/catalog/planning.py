@@ -73,7 +73,7 @@ def groups(parts: Sequence[Polygon], *, most: int = sys.maxsize) -> list[NDArray
 
 def surround(parts: Sequence[Polygon] | NDArray[np.object_]) -> Polygon:
     """A convex polygon of some tens of vertices around these polygons, with a margin."""
-    hull = shapely.convex_hull(LineString(shapely.get_coordinates(parts)))  # as of a copy of them all
+    hull = shapely.convex_hull(LineString(shapely.get_coordinates(parts)))  # as of a collection, without copies
     west, south, east, north = hull.bounds
     slack = max(0.005, 0.01 * max(east - west, north - south))
     plain = shapely.simplify(hull, slack)

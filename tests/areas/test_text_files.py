@@ -103,6 +103,13 @@ def test_control_characters_are_told() -> None:
     assert "(U+FFFD)" in notice.text
 
 
+def test_each_odd_character_of_utf_8_is_told_and_no_other() -> None:
+    for code in (*range(0x800), 0x2028, 0xFFFC, 0xFFFD, 0xFFFE, 0x1F33E):
+        is_odd = chr(code) not in "\t\n\r" and (code < 0x20 or 0x7F <= code < 0xA0 or code == 0xFFFD)
+        raw = f"a\t{NAME}\r\n{chr(code)}".encode()
+        assert len(decoded(raw, "a.csv").notices) == is_odd, f"U+{code:04X}"
+
+
 def test_control_characters_of_columns_are_told_once() -> None:
     columns: dict[str, list[Any]] = {
         "crop": ["rye", None, 3, "a\x96b", "a\x96b"],
