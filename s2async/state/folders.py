@@ -42,7 +42,7 @@ class Folders(Writing):
         if self.is_moving():
             raise RuntimeError("moves are left: finish them first")
         places.check(areas)
-        with database.many_rows(self._db), self._writing() as db:
+        with database.state_errors(self.path), database.many_rows(self._db), self._writing() as db:
             if places.are_places(db, areas):
                 rows = places.rows_of(db)
             else:

@@ -148,6 +148,20 @@ def test_the_places_of_the_last_run_are_not_written_again(path: Path) -> None:
         assert told == []
 
 
+def test_new_areas_are_written_once(state: State, tmp_path: Path) -> None:
+    """For which selection jobs are judged is noted with the area, or when they are judged for the first time."""
+    noted = "SELECT id, wanted FROM areas ORDER BY id"
+    areas = many(20)
+    state.sync_areas(areas, selection=VISUAL)
+    before = changes(state)
+    state.update_statuses(each(judge), VISUAL, "limits")
+    assert changes(state) == before + 1, "that they were judged, and with which limits"
+    with State.create_or_open(tmp_path / "other.sqlite") as other:
+        other.sync_areas(areas)
+        other.update_statuses(each(judge), VISUAL, "limits")
+        assert other._db.execute(noted).fetchall() == state._db.execute(noted).fetchall()
+
+
 def test_what_has_changed_is_told_once(state: State) -> None:
     told: list[str] = []
     state.sync_areas([A, B], told.append)
