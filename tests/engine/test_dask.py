@@ -228,7 +228,7 @@ def test_a_worker_that_leaves_and_one_that_joins_change_nothing(tmp_path: Path, 
     assert any("a worker has joined" in text for text in told)
 
 
-@pytest.mark.parametrize("how", ["removed", "unreachable"])
+@pytest.mark.parametrize("how", ["removed", pytest.param("unreachable", marks=pytest.mark.long)])
 def test_a_worker_that_leaves_while_the_run_begins_is_not_waited_for(
     tmp_path: Path, stage: Stage, here: Ran, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

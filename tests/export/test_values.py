@@ -85,7 +85,8 @@ def filled(tmp_path: Path) -> Filled:
         state.begin_run("{}", "1.0")
         state.note_output(settings.output.folder)
         for number in range(2):
-            scene = make_scene(f"S{number}", minutes=14_400 * number, assets=ALL, baseline="05.09")
+            host = "https://sentinel-cogs.s3.us-west-2.amazonaws.com"  # where the offset was subtracted
+            scene = make_scene(f"S{number}", minutes=14_400 * number, assets=ALL, baseline="05.09", host=host)
             scene = replace(scene, subtracted=True)
             for job in add(state, scene, areas, selection):
                 none_valid: dict[str, Any] = {"counts": (4, 4, 0, 0, 0), "statistics": (math.nan,) * 3}
