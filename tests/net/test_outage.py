@@ -28,11 +28,12 @@ DOWN = breaker.FAILURES + 8 + 6
 """Failures that a server is known to be down by, those under way when it is noticed, and some of the probes."""
 
 
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is parked is tried again soon."""
+@pytest.fixture
+def stage(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """The world of every kind; a server that is parked is tried again soon."""
     monkeypatch.setattr(breaker, "PERIOD", 0.2)
     monkeypatch.setattr(client, "_longest_wait", lambda _attempt: 0.01)
+    return stage
 
 
 def states(config: Config) -> Counter[str]:
