@@ -40,6 +40,9 @@ class Feeder:
         self._matcher: search.Matcher
         self._estimates = context.state.estimates()
         self._order = context.config.search.order
+        self._late: set[tuple[str, str]] = set()
+        """Scenes whose open jobs wait for the searches: see `_is_turn`."""
+        self._late_jobs = 0
         self._adding = asyncio.Lock()
         """Held while jobs of scenes are made: those of 100,000 areas wait for room one scene at a time."""
 
@@ -59,6 +62,8 @@ class Feeder:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._resume())
                     group.create_task(self._search(Asker(transport.json, context.tell)))
+                if self._late:
+                    await self._resume(late=True)
                 limit.cancel()
         except* _LimitReachedError:
             pass
@@ -71,10 +76,12 @@ class Feeder:
         await self._context.watch.wait()
         raise _LimitReachedError
 
-    async def _resume(self) -> None:
+    async def _resume(self, *, late: bool = False) -> None:
+        self._late_jobs = 0
         if not self._context.selection.one_per_overpass:
             async for jobs in self._open_scenes():
-                await self._enqueue(jobs, resumed=True)
+                if self._is_turn(jobs, late=late):
+                    await self._enqueue(jobs, resumed=True)
             return
         oldest_first = self._order == "oldest"
         together = Together[Scene](descending=not oldest_first, ascending=oldest_first)
@@ -82,10 +89,32 @@ class Feeder:
         async for jobs in self._open_scenes():
             scene = jobs[0].scene
             for overpass in together.add(scene):
-                await self._enqueue([job for one in overpass for job in held.pop(_key(one))], resumed=True)
+                of_overpass = [job for one in overpass for job in held.pop(_key(one))]
+                if self._is_turn(of_overpass, late=late):
+                    await self._enqueue(of_overpass, resumed=True)
             held[_key(scene)] = jobs
         for overpass in together.rest():
-            await self._enqueue([job for one in overpass for job in held.pop(_key(one))], resumed=True)
+            of_overpass = [job for one in overpass for job in held.pop(_key(one))]
+            if self._is_turn(of_overpass, late=late):
+                await self._enqueue(of_overpass, resumed=True)
+
+    def _is_turn(self, jobs: Sequence[Job], *, late: bool) -> bool:
+        """Whether open jobs enter the queue before the searches end, or with the ``late`` ones after that.
+
+        An item may lack a wanted file that the catalogue has by now, above all one that was read from the tags of
+        crops. A job that began before a search returned the item anew would go without that file.
+        """
+        scenes = {_key(job.scene): job.scene for job in jobs}
+        if late:
+            return not self._late.isdisjoint(scenes)
+        selection = self._context.selection
+        bands = selection.values.bands if selection.values else ()
+        wanted = {*selection.measured, *selection.assets, *bands}
+        if all(wanted <= scene.assets.keys() for scene in scenes.values()):
+            return True
+        self._late |= scenes.keys()
+        self._late_jobs += len(jobs)
+        return False
 
     async def _open_scenes(self) -> AsyncIterator[list[Job]]:
         """The jobs that earlier runs left open, scene by scene."""
@@ -101,7 +130,7 @@ class Feeder:
             for jobs in runs:
                 yield jobs
             if cursor is None:
-                context.progress.outlook.ahead = 0
+                context.progress.outlook.ahead = self._late_jobs
                 return
             if first:  # by now, workers have something to do
                 found = (await context.ask(context.state.counts, context.selection)).open

@@ -765,7 +765,10 @@ def test_a_kill_between_two_assets_costs_neither(
     assert not worlds.faults_of(again.config, changing.world)
 
 
-def test_a_state_made_from_the_crops_goes_on_without_the_asset_that_lacks(tmp_path: Path, changing: Stage) -> None:
+@pytest.mark.parametrize("late", [False, True], ids=["", "searches are late"])
+def test_a_state_made_from_the_crops_goes_on_without_the_asset_that_lacks(
+    tmp_path: Path, changing: Stage, late: bool
+) -> None:
     changing.world.change(CLEAR, lacks=frozenset({"red"}))
     changing.restart()
     first = run(tmp_path, changing, **BOTH)
@@ -775,8 +778,12 @@ def test_a_state_made_from_the_crops_goes_on_without_the_asset_that_lacks(tmp_pa
     rule, wanted = config.cloud_rule(), config.selection()
     made = rebuild.rebuild(config, areas, rule, wanted, "1")
     assert made.known == 26
+    if late:
+        changing.sandbox.fault("code", path="/search", status=503)
     again = run(tmp_path, changing, **BOTH)
     assert {*again.paths} - {f"{MIXED}/SCL.tif"} == {f"{CLEAR}/B04.tif"}
+    worked_on = [event.outcome.job.scene for event in again.events if isinstance(event, JobDone)]
+    assert all("red" in scene.assets for scene in worked_on), "where a file lacks, the search may know more"
     assert worlds.result(again.config) == before
 
 
