@@ -275,9 +275,9 @@ def forked(prepare: Callable[[], None], config: Path, folder: Path) -> int:
 
 
 def words(folder: Path) -> str:
-    """The last that a run said."""
+    """The last lines that a run said."""
     lines = (folder / "said").read_text().strip().splitlines()
-    return lines[-1] if lines else ""
+    return " | ".join(lines[-3:])
 
 
 def last(sandbox: Sandbox) -> int:
