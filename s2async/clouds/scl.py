@@ -115,7 +115,7 @@ class SclRule:
         return found.astype(np.uint8)
 
     def is_held(self, pixels: int, total: int, /) -> bool:
-        """Whether a raster covers enough of an area. See `CloudRule.is_held`."""
+        """Return whether a raster covers enough of an area. See `CloudRule.is_held`."""
         return total == 0 or (pixels > 0 and pixels * WHOLE >= self.min_valid * total)
 
 

@@ -1,1 +1,1 @@
-"""A run: feeding, a bounded queue, workers that do the steps of jobs, and the recording of outcomes."""
+"""A run: the feeder, a bounded queue, the workers that do the steps of jobs, and the recording of outcomes."""

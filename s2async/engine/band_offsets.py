@@ -1,4 +1,4 @@
-"""The offset of a band of a batch's scene, by all that is known when its pixels are used."""
+"""The offset of a band in a batch's scene, derived from all that is known when its pixels are used."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from s2async.reflectance.evidence import Evidence
 
 
 def decided(files: SceneFiles, settings: Settings, key: str, layout: Layout, seen: Evidence) -> Offset:
-    """Decide on the offset of a band by its item, its file, and the pixels that were read so far.
+    """Decide on the offset of a band from its item, its file, and the pixels that have been read so far.
 
     Args:
-        files: of the scene.
-        settings: what the user says about archives.
-        key: of the band.
-        layout: of its file.
-        seen: what the pixels show that this batch and earlier ones read.
+        files: the files of the scene.
+        settings: settings of the batch, including what the user says about archives.
+        key: asset key of the band.
+        layout: layout of the band's file.
+        seen: what the pixels that this batch and earlier ones have read show.
     """
     said, stated = settings.conventions.of(files.scene), band_tags.stated(layout)
     known = facts(files.scene, key, convention_override=said, tag=stated)

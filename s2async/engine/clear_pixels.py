@@ -1,8 +1,9 @@
-"""Which pixels of an area are clear, and which hold data: packed, so that jobs can carry it. Pure.
+"""Which pixels of an area are clear and which hold data, packed so that jobs can carry them. Pure.
 
-Each pixel of the area, on the grid on which values are counted and in the order of its plan, has two bits. First
-come those that tell which pixels are clear; from a whole byte on, those that tell which hold data. The last two
-bytes have a bit for each class, set where a pixel has it (`AreaValues.classes`).
+Each pixel of the area, on the grid that values are computed on and in the order of its plan, has two bits. The
+first bits say which pixels are clear. After them, starting at a whole byte, come the bits that say which pixels
+hold data. The last two bytes have one bit for each class, which is set if a pixel has this class
+(`AreaValues.classes`).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ def packed(classes: NDArray[np.uint8], starts: NDArray[np.int64], spoilt: Collec
     """Pack the pixels of n areas.
 
     Args:
-        classes: (pixels,) classes of the scene classification, area by area; 0 is no data.
-        starts: (n + 1,) where the pixels of each area begin.
+        classes: (pixels,) classes of the scene classification, area by area; 0 means no data.
+        starts: (n + 1,) index at which the pixels of each area begin.
         spoilt: classes whose pixels are not clear.
     """
     is_clear = np.ones(256, np.bool_)
@@ -43,18 +44,18 @@ def _bits(flags: NDArray[np.bool_]) -> bytes:
 
 @lru_cache(maxsize=1 << 12)
 def _full(pixels: int) -> bytes:
-    """The bits of so many pixels that all have a property, as most areas have."""
+    """Return the bits of this many pixels if all of them have a property, as in most areas."""
     return _bits(np.ones(pixels, np.bool_))
 
 
 def _lacking(flags: NDArray[np.bool_], starts: NDArray[np.int64]) -> list[int]:
-    """The number of pixels of each area that lack a property."""
+    """Return the number of pixels of each area that lack a property."""
     found: list[int] = np.diff(np.searchsorted(np.flatnonzero(~flags), starts)).tolist()
     return found
 
 
 def _seen(classes: NDArray[np.uint8], starts: NDArray[np.int64]) -> NDArray[np.uint16]:
-    """(n,) the classes that each area has pixels of, as bits; the last bit is for all values that are no class."""
+    """Return the classes that occur in each area as bits, (n,); the last bit stands for all other values."""
     bits = (1 << np.minimum(np.arange(256), 15)).astype(np.uint16)[classes]
     found = np.zeros(len(starts) - 1, np.uint16)
     filled = np.flatnonzero(np.diff(starts))
@@ -64,27 +65,27 @@ def _seen(classes: NDArray[np.uint8], starts: NDArray[np.int64]) -> NDArray[np.u
 
 
 def size(pixels: int) -> int:
-    """Bytes of an area with so many pixels, packed."""
+    """Return the packed size in bytes of an area with this many pixels."""
     return 2 * -(-pixels // 8) + 2
 
 
 def seen(found: bytes) -> int:
-    """The classes that an area has pixels of; see `AreaValues.classes`."""
+    """Return the classes that occur in an area; see `AreaValues.classes`."""
     return int.from_bytes(found[-2:], "little")
 
 
 def unpacked(found: Sequence[bytes], sizes: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """The pixels of n areas, one after another.
+    """Return the pixels of n areas, one after another.
 
     Args:
-        found: what `packed` returned for each.
-        sizes: (n,) pixels of each.
+        found: what `packed` returned for each area.
+        sizes: (n,) number of pixels of each area.
 
     Returns:
         (pixels,) which are clear, and (pixels,) which hold data.
 
     Raises:
-        ValueError: an area has another number of pixels.
+        ValueError: the packed bits of an area are for another number of pixels.
     """
     clear, data = (np.ones(int(sizes.sum()), np.uint8) for _ in range(2))
     start = 0

@@ -1,4 +1,4 @@
-"""Reads the classification for values: which pixels of the areas are clear, and which hold data."""
+"""Reads the classification for values: which pixels of the areas are clear and which hold data."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from s2async.models import Job
 
 
 class Clearing:
-    """Notes the clear pixels of jobs in `Endings.clear_pixels`.
+    """Stores the clear pixels of jobs in `Endings.clear_pixels`.
 
     Args:
-        bench: what the steps of the batch work with.
+        bench: what the steps of the batch use.
     """
 
     def __init__(self, bench: Bench) -> None:
@@ -37,19 +37,20 @@ class Clearing:
         self._classes = None if wanted is None else wanted.classes
 
     def is_by(self, key: str) -> bool:
-        """Whether values are wanted, and an asset tells which pixels are clear."""
+        """Return whether values are requested and this asset shows which pixels are clear."""
         return self._classes is not None and key == scl.ASSET
 
     async def scan(self, source: Source, fine: FinePlaces, jobs: Sequence[Job], *others: Target) -> None:
-        """Read the classification block by block for many areas; those that are not in the plan are left out.
+        """Read the classification block by block for many areas. Areas that are not in the plan are skipped.
 
-        The caller holds memory for the pixels of all areas (`Tools.flats`): who holds some must not wait for more.
+        The caller holds memory for the pixels of all areas (`Tools.flats`), because a task that holds some of this
+        memory must not wait for more.
 
         Args:
             source: the file; `reader.scans` must be true for it.
-            fine: where the areas lie, as far as they are in the plan.
-            jobs: of the areas.
-            others: take the pixels, too, each for all of these jobs.
+            fine: the places of the areas; only those in the plan are used.
+            jobs: jobs of these areas.
+            others: further targets for the pixels, each for all of these jobs.
         """
         classes = self._classes or ()
         positions = [fine.at[job.id] for job in jobs]
@@ -69,16 +70,16 @@ class Clearing:
     async def windows(
         self, source: Source, fine: FinePlaces, jobs: Sequence[Job], own: Mapping[int, Cutout]
     ) -> AsyncIterator[list[tuple[Job, Part]]]:
-        """Read the classification around areas; jobs whose blocks are damaged lack it.
+        """Read the classification around areas; the asset becomes a lack of jobs whose blocks are damaged.
 
         Args:
             source: the file.
-            fine: where the areas lie.
-            jobs: of the areas.
+            fine: the places of the areas.
+            jobs: jobs of these areas.
             own: parts of the file that are needed for other reasons, by job.
 
         Yields:
-            The pixels of the own parts, which are in the memory budget inside the context.
+            The pixels of the `own` parts. They count against the memory budget until the context exits.
         """
         windows = FineWindows(fine, fine.factor(source.layout) or 1, self._tools)
         async with self._files.pixels(source, await windows.around(jobs, own)) as parts:

@@ -1,4 +1,4 @@
-"""The end of a run: what is settled, what the user should be warned of, the table of crops, and the summary."""
+"""The end of a run: decisions about files and offsets, warnings to the user, the tables, and the summary."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ class Settled:
     index: Path
     """Table of the saved crops."""
     values: Path | None
-    """Table of values; None where none are wanted."""
+    """Table of values; None if no values are requested."""
     lacking: Alarm | None
-    """That no scene offers a wanted asset."""
+    """Alarm that no scene offers a requested asset; None if there is no such asset."""
 
 
 def settle(context: Context, token: str) -> Settled:
-    """Settle what this run decides about files that cannot be had and offsets, and write the tables.
+    """Settle the files that are denied and the offsets, and write the tables.
 
     Args:
-        context: of the run.
-        token: start of the names of temporary files.
+        context: the context of the run.
+        token: prefix of the names of temporary files.
 
     Raises:
-        LocalError: a crop or the table cannot be written.
+        LocalError: a crop or a table cannot be written.
     """
     _settle_denied(context)
     harmonised, folder = context.selection.harmonised, context.config.output.folder
@@ -54,7 +54,7 @@ def settle(context: Context, token: str) -> Settled:
 
 
 def _write_tables(context: Context) -> tuple[Path, Path | None]:
-    """Write the tables of crops and values, unless they are up to date: a million crops take a minute."""
+    """Write the tables of crops and values unless they are up to date: a million crops take a minute."""
     state, folder, classes = context.state, context.config.output.folder, context.rule.spoilt
     has_values = context.values_rule is not None
     tables = [folder / TABLE, *([folder / VALUES_TABLE] if has_values else [])]
@@ -70,7 +70,7 @@ def _write_tables(context: Context) -> tuple[Path, Path | None]:
 
 
 def _reopen_dropped(context: Context) -> None:
-    """Open the jobs whose values were computed with another offset than more pixels decided later."""
+    """Reopen jobs whose values were computed with an offset that differs from the one decided from more pixels."""
     if context.state.dropped:
         context.judge()
         context.tell(
@@ -80,7 +80,7 @@ def _reopen_dropped(context: Context) -> None:
 
 
 def sum_up(context: Context, settled: Settled) -> Summary:
-    """Describe how a run ended that is recorded as finished."""
+    """Return the summary of a run that is recorded as finished."""
     progress = context.progress
     counts = context.state.counts(context.selection)
     incomplete = tuple(report for report in context.noted if not report.complete)
@@ -108,14 +108,14 @@ def sum_up(context: Context, settled: Settled) -> Summary:
 
 
 def _settle_denied(context: Context) -> None:
-    """Count files as missing that were denied often enough."""
+    """Mark files as missing if they have been denied often enough."""
     if settled := context.state.settle_denied(context.servers.served, context.selection):
         asset, reason = settled[0]
         context.tell(f"{len(settled):,} crops are no longer requested, such as {asset}: {reason}")
 
 
 def _lacking_alarm(context: Context) -> Alarm | None:
-    """The alarm that no scene of this run or of earlier ones offers a wanted asset; None when one does."""
+    """Return the alarm that no scene of this or an earlier run offers a requested asset, or None if one does."""
     progress, lacking = context.progress, context.lacking
     complete = all(report.complete for report in context.noted)
     known = complete and progress.searches_done == progress.searches
@@ -127,7 +127,7 @@ def _lacking_alarm(context: Context) -> Alarm | None:
 
 
 def _alarms(context: Context, lacking: Alarm | None, counts: Counts) -> tuple[Alarm, ...]:
-    """Alarms for wanted keys and servers that gave nothing, or else one alarm for all jobs."""
+    """Return alarms for requested keys and servers that gave nothing; failing these, one alarm for all jobs."""
 
     def again(host: str) -> Again:
         return context.state.again(context.selection, host=host)

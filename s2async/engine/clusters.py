@@ -1,4 +1,4 @@
-"""Which cluster works on a run: what the options and arguments say. Pure."""
+"""Which cluster a run uses, according to options and arguments. Pure."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ class Cluster:
     """A Dask cluster."""
 
     scheduler: str = ""
-    """Address of its scheduler, or the file with it; empty for a cluster of this machine that the run starts."""
+    """Address of its scheduler, or a file that contains it; empty for a cluster on this machine that the run
+    starts."""
     workers: int = 0
-    """Worker processes of a cluster of this machine; 0 for as many as it has cores."""
+    """Number of worker processes of a cluster on this machine; 0 means one for each core."""
     send_crops: bool = False
-    """Workers send crops to the process of the run, which writes them: they do not see the output folder."""
+    """Workers send crops to the process of the run, which writes them, because they cannot see the output
+    folder."""
 
 
 def chosen(executor: str | None, scheduler: str | None, *, send_crops: bool = False) -> Cluster | None:
-    """The cluster that options or arguments name; None to work in this process.
+    """Return the cluster that options or arguments name, or None to work in this process.
 
     Args:
-        executor: ``local`` or ``dask``; None for ``local``.
+        executor: ``local`` or ``dask``; None means ``local``.
         scheduler: address of a Dask scheduler, a scheduler file, or ``dask://local`` with the number of workers;
-            None for the latter.
+            None means ``dask://local``.
         send_crops: see `Cluster`.
 
     Raises:
-        ConfigError: they do not fit together, or cannot be read.
+        ConfigError: the arguments do not fit together or cannot be parsed.
     """
     if executor not in (None, "local", "dask"):
         raise ConfigError(f"there is no executor {executor!r}: choose local or dask")
@@ -58,7 +60,7 @@ def chosen(executor: str | None, scheduler: str | None, *, send_crops: bool = Fa
 
 
 def _workers(address: str) -> int:
-    """The number of workers in an address such as ``dask://local?workers=4``."""
+    """Return the number of workers in an address such as ``dask://local?workers=4``, or 0 if it has none."""
     query = address.removeprefix(LOCAL).removeprefix("/")
     if not query:
         return 0

@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 
 class Context:
-    """State that the parts of one run share. Created while the event loop is running.
+    """State that the parts of one run share. Must be created while the event loop is running.
 
     Args:
         config: settings.
         areas: the areas of this run.
-        state: open for writing.
+        state: the state, open for writing.
         limits: when to stop even if jobs are left.
-        progress: filled while the run goes on.
+        progress: updated during the run.
         emit: called with every event.
     """
 
@@ -50,7 +50,7 @@ class Context:
         self.areas = areas
         self.state = state
         self.state_thread = StateThread()
-        """Where the state is read and written while tasks run side by side; see `ask`."""
+        """Reads and writes the state while tasks run concurrently; see `ask`."""
         self.progress = progress
         self.emit = emit
         self.watch = LimitWatch(limits, progress)
@@ -60,41 +60,41 @@ class Context:
         self.queue: JobQueue = kind(config.run.queue)
         self.rule: CloudRule = config.cloud_rule()
         self.values_rule: CloudRule | None = config.values_rule()
-        """Decides which areas and dates have values; None where none are wanted."""
+        """Decides which areas and dates get values; None if no values are requested."""
         values = self.selection.values
         self.lacking = Lacking(
             self.selection.assets, measured=self.rule.assets, valued=values.bands if values else ()
         )
-        """Wanted assets that no scene has offered."""
+        """Requested assets that no scene has offered."""
         self.servers = alarms.Servers(self.rule.assets)
-        """Which servers gave files."""
+        """Counts which servers delivered files."""
         self.outages = Outages(config.network.patience, self.tell)
-        """Tells of servers that give no answers."""
+        """Reports servers that do not respond."""
         self.given_up: dict[str, HostParked] = {}
         """Servers that this run no longer waits for, by origin; jobs that need them stay open."""
         self.items = 0
-        """Items that the searches of this run returned."""
+        """Number of items that the searches of this run returned."""
         self.found = Yield()
         """How many of their scenes are needed."""
         self.noted: list[SearchReport] = []
-        """Searches that are incomplete, or for which the catalogue counts more items than it returns."""
+        """Searches that are incomplete, or for which the catalogue reports more items than it returns."""
 
     async def ask(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function that reads or writes the state, in the state's thread."""
+        """Call a function that reads or writes the state in the thread of the state."""
         return await self.state_thread.call(call, *args, **kwargs)
 
     async def ask_about(self, jobs: int, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Like `ask`, for a call that takes longer the more jobs there are: for a few, no thread need change."""
+        """Like `ask`, for a call that takes longer with more jobs; for a few jobs, it may stay in this thread."""
         ask = self.state_thread.brief if jobs <= FEW else self.state_thread.call
         return await ask(call, *args, **kwargs)
 
     def judge(self) -> dict[tuple[str, str], int]:
-        """Derive the status of all jobs by the rules and the selection; see `State.update_statuses`."""
+        """Derive the status of all jobs from the rules and the selection; see `State.update_statuses`."""
         rule, of_values = self.rule, self.values_rule
         settings = f"{rule!r} {of_values!r}" if of_values else repr(rule)
         judge_values = of_values.verdicts if of_values else None
         return self.state.update_statuses(rule.verdicts, self.selection, settings, judge_values=judge_values)
 
     def tell(self, text: str) -> None:
-        """Emit a line that a person should read."""
+        """Emit a message for the user."""
         self.emit(Notice(text=text))

@@ -1,12 +1,12 @@
-"""Marks the jobs that are being decoded in a small file beside the state, which remains after a crash.
+"""Marks the jobs that are being decoded in a small file next to the state, which remains after a crash.
 
-Encoding a crop counts as decoding.
+Encoding a crop is marked in the same way.
 
-A crash in native code ends the process without a message. The marks name the jobs that may have caused it: those
-whose bytes were being decoded. A mark is a store into a mapped file, which takes less than a microsecond and no
-system call, so that every decode can be marked; the operating system keeps it when the process ends. A power cut
-may lose marks, and with them nothing but the names of these jobs. Behind the marks, `faulthandler` writes the
-signal of a crash, unless it is in use already.
+A crash in native code ends the process without a message. The marks name the jobs that may have caused it, namely
+those whose bytes were being decoded. Setting a mark writes to a memory-mapped file, which takes less than a
+microsecond and no system call, so every decode can be marked; the operating system keeps the data when the process
+ends. A power cut may lose marks, but this loses only the names of these jobs. After the marks, `faulthandler`
+writes the signal of a crash, unless it is already in use.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _HEADER: Final = struct.Struct("<8sIII")
-"""Magic number, slots, jobs per slot, and 1 when no two jobs are decoded at the same time."""
+"""Magic number, number of slots, jobs per slot, and 1 if no two jobs are decoded at the same time."""
 _MAGIC: Final = b"s2marks1"
 _ALONE_AT: Final = _HEADER.size - 4
 _NOBODY: Final = bytes(8)
-"""Ends the jobs of a slot; job numbers begin with 1."""
+"""Terminates the jobs of a slot; job numbers begin with 1."""
 _FATAL: Final = "Fatal Python error: "
 """Start of the text that `faulthandler` writes."""
 
@@ -43,21 +43,21 @@ class Left:
     jobs: frozenset[int] = frozenset()
     """Jobs that were being decoded."""
     alone: bool = False
-    """No two jobs were decoded at the same time."""
+    """Whether no two jobs were decoded at the same time."""
     crash: str = ""
-    """The fatal signal, such as ``Segmentation fault``; empty when the process was killed from outside."""
+    """The fatal signal, such as ``Segmentation fault``; empty if the process was killed from outside."""
 
 
 class Marks:
-    """The marker file of a running process; removed when the run ends normally."""
+    """The marker file of a running process. It is removed when the run ends normally."""
 
     def __init__(self, path: Path, *, threads: int, jobs: int) -> None:
-        """Make the file.
+        """Create the file.
 
         Args:
-            path: of the file.
+            path: path of the file.
             threads: maximum number of threads that decode at the same time.
-            jobs: maximum number of jobs of one decode.
+            jobs: maximum number of jobs in one decode.
 
         Raises:
             LocalError: the disk is full or read-only.
@@ -67,7 +67,7 @@ class Marks:
         size = _HEADER.size + threads * slot
         self._free = [_HEADER.size + number * slot for number in range(threads)]
         with local_errors("write", path):
-            # every byte is written: on a full disk, a store into a hole of a file kills the process
+            # Every byte is written, because on a full disk a write to a hole of a mapped file kills the process.
             path.write_bytes(_HEADER.pack(_MAGIC, threads, jobs, 0) + bytes(size - _HEADER.size))
             self._file = path.open("r+b", buffering=0)
             self._map = mmap.mmap(self._file.fileno(), size)
@@ -83,25 +83,25 @@ class Marks:
         self.close()
 
     def close(self) -> None:
-        """Remove the file; a second call does nothing."""
+        """Remove the file. Further calls do nothing."""
         if self._tells:
             faulthandler.disable()
             self._tells = False
         self._map.close()
         self._file.close()
-        with contextlib.suppress(OSError):  # the next run works on the marked jobs alone, which does no harm
+        with contextlib.suppress(OSError):  # the next run isolates the marked jobs, which does no harm
             self._path.unlink(missing_ok=True)
 
     def alone(self, alone: bool) -> None:
-        """Set whether from now on no two jobs are decoded at the same time."""
+        """Record whether, from now on, no two jobs are decoded at the same time."""
         self._map[_ALONE_AT : _ALONE_AT + 4] = struct.pack("<I", alone)
 
     def during(self, pool: Executor, jobs: Sequence[int]) -> Executor:
-        """A pool that marks these jobs while it works. Job numbers begin with 1."""
+        """Return a pool that marks these jobs while it works. Job numbers begin with 1."""
         return _Marking(self, pool, struct.pack(f"<{len(jobs)}q", *jobs) + _NOBODY)
 
     def run(self, marked: bytes, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call ``work`` with the other arguments, while a slot holds the jobs of ``marked``."""
+        """Call ``work`` with the other arguments while a slot contains the jobs of ``marked``."""
         slot = self._free.pop()
         self._map[slot : slot + len(marked)] = marked
         try:
@@ -112,7 +112,7 @@ class Marks:
 
 
 class _Marking(Executor):
-    """An executor that marks the work of another one."""
+    """An executor that marks the work of another executor."""
 
     def __init__(self, marks: Marks, pool: Executor, marked: bytes) -> None:
         self._marks = marks
@@ -120,12 +120,12 @@ class _Marking(Executor):
         self._marked = marked
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """As `Executor.submit`."""
+        """See `Executor.submit`."""
         return self._pool.submit(self._marks.run, self._marked, fn, *args, **kwargs)
 
 
 def take(path: Path) -> Left:
-    """Read and remove the marks of the last run; there are none if it ended normally, or if the file is damaged.
+    """Read and remove the marks of the last run. There are none if it ended normally or if the file is damaged.
 
     Raises:
         LocalError: the file cannot be read or removed.
@@ -140,7 +140,7 @@ def take(path: Path) -> Left:
 
 
 def parse(data: bytes) -> Left:
-    """Read the bytes of a marker file; malformed entries are ignored."""
+    """Parse the bytes of a marker file; malformed entries are ignored."""
     if len(data) < _HEADER.size:
         return Left()
     magic, threads, longest, alone = _HEADER.unpack_from(data)

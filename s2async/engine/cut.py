@@ -1,4 +1,4 @@
-"""The step that cuts crops out of assets and has them saved; its results are `Product` values."""
+"""The step that cuts crops from assets and has them saved; its results are `Product` values."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from s2async.reflectance.evidence import Evidence
 from s2async.text import public, shown
 
 ENCODED_TOGETHER: Final = 8
-"""Crops that one call of a thread encodes: a call for each crop costs too much."""
+"""Crops that one call in a thread encodes, because one call for each crop costs too much."""
 FEW: Final = 64
-"""Crops that are encoded in groups of this size; of more crops, the groups are larger."""
+"""Up to this many crops are encoded in groups of `ENCODED_TOGETHER`; with more crops, the groups are larger."""
 T = TypeVar("T")
 Save: TypeAlias = Callable[[str, Sequence[tuple[Job, Part]]], Awaitable[None]]
-"""Encodes and saves the crops of an asset, of which the pixels of some jobs are given."""
+"""Encodes and saves the crops of an asset from the pixels of some jobs."""
 
 
 class Cut:
-    """Cuts the wanted assets for jobs that are clear.
+    """Cuts the requested assets for clear jobs.
 
     Args:
-        bench: what the steps of the batch work with.
+        bench: what the steps of the batch use.
     """
 
     def __init__(self, bench: Bench) -> None:
@@ -59,7 +59,7 @@ class Cut:
         await each_asset(self, self._files)
 
     def wanting(self, asset: str) -> list[Job]:
-        """The jobs whose crop of an asset is neither on disk nor known to be impossible."""
+        """Return the jobs whose crop of an asset is neither on disk nor known to be impossible."""
         return self._endings.wanting(asset)
 
     async def do(self, asset: Asset, jobs: Sequence[Job], /) -> None:
@@ -69,21 +69,21 @@ class Cut:
 
     @asynccontextmanager
     async def saving(self) -> AsyncIterator[Save]:
-        """Lend a function that encodes the crops of an asset and begins to save them; all are saved in the end.
+        """Yield a function that encodes the crops of an asset and starts to save them; all are saved on exit.
 
         The function needs the pixels only until it returns.
         """
         saves: list[asyncio.Future[None]] = []
         try:
             yield partial(self._encode_all, saves)
-        finally:  # crops that are encoded count, whatever happens to the others
+        finally:  # crops that have been encoded are saved, whatever happens to the others
             await asyncio.gather(*saves)
 
     async def places(self, source: Source, jobs: Sequence[Job]) -> list[tuple[Job, Cutout]]:
-        """Where the areas of jobs, which the cloud rule has measured, lie in a file.
+        """Return the places in a file of the areas of jobs, all of which the cloud rule has measured.
 
         Raises:
-            CorruptFile: the file does not reach one of them, or its CRS cannot be used.
+            CorruptFile: the file does not reach one of the areas, or its CRS cannot be used.
         """
         places = await self._files.cutouts(source, jobs)
         inside = [(job, place) for job, place in zip(jobs, places, strict=True) if place is not None]
@@ -94,7 +94,7 @@ class Cut:
         return inside
 
     async def _cut(self, asset: Asset, jobs: Sequence[Job], save: Save) -> None:
-        """Encode the crops of the jobs whose blocks are intact, begin to save them, and release the pixels."""
+        """Encode the crops of the jobs whose blocks are intact, start to save them, and release the pixels."""
         kept = self._files.kept.get(asset.key, {})
         if all(job.id in kept for job in jobs):
             await save(asset.key, [(job, kept[job.id]) for job in jobs])
@@ -124,7 +124,7 @@ class Cut:
     async def _in_groups(
         self, work: Callable[[Sequence[tuple[Job, Part]]], T], parts: Sequence[tuple[Job, Part]]
     ) -> list[T]:
-        """Do some work on parts in threads that compute, on a few parts in each call."""
+        """Process parts in threads of the compute pool, a few parts in each call."""
         loop, tools = asyncio.get_running_loop(), self._tools
         step = 1 if tools.alone else ENCODED_TOGETHER * (1 + len(parts) // FEW)
         groups = [parts[start : start + step] for start in range(0, len(parts), step)]
@@ -143,16 +143,16 @@ class Cut:
         await asyncio.gather(*map(save, saving.groups(encoded, settings)))
 
     def _look_at(self, parts: Sequence[tuple[Job, Part]]) -> list[tuple[int, Evidence]]:
-        """In a thread: what the pixels of crops show of an offset, by job."""
+        """In a thread: return what the pixels of crops show about an offset, by job."""
         if not self._settings.mask:
             return [(job.id, Evidence.of(part.pixels)) for job, part in parts]
         return [(job.id, Evidence.of(part.pixels[:, part.cutout.inside])) for job, part in parts]
 
     def _numbers(self, key: str, source: Source, found: Iterable[Evidence]) -> Numbers:
-        """What the DN of a band mean, by what is known so far.
+        """Return what the DN of a band mean, from what is known so far.
 
-        Later evidence may settle a doubt, and an offset that was subtracted cannot be added again where values
-        fell below zero. So a doubtful band is cut as published; it is converted when the run ends.
+        Later evidence may resolve a doubt, and an offset that was subtracted cannot be added back where values
+        fell below zero. Therefore a band in doubt is cut as published and converted when the run ends.
         """
         files, settings = self._files, self._settings
         offset = band_offsets.decided(files, settings, key, source.layout, sum(found, files.evidence))
@@ -166,7 +166,7 @@ class Cut:
     def _encode(
         self, job: Job, part: Part, evidence: Evidence | None = None, numbers: Numbers | None = None
     ) -> Encoded:
-        """In a thread: the bytes of a crop, and of its quicklook."""
+        """In a thread: return the bytes of a crop and of its quicklook."""
         settings, source, pixels = self._settings, part.source, part.pixels
         layout = source.layout
         nodata = layout.nodata
@@ -207,7 +207,7 @@ class Cut:
 
 
 def crop_tags(job: Job, measured: CloudMeasure, source: Source, settings: Settings) -> dict[str, str]:
-    """The tags of a crop: its origin, and all that is needed to write its row of the state again."""
+    """Return the tags of a crop: its origin, and all that is needed to rebuild its row of the state."""
     scene: Scene = job.scene
     return {
         "ITEM_ID": scene.id,

@@ -1,11 +1,11 @@
-"""Works on batches in the workers of a Dask cluster, each batch a future of its own.
+"""Processes batches on the workers of a Dask cluster; each batch is a future of its own.
 
-This process alone searches, writes the state, counts traffic and watches limits. A lost worker costs the batches
-that it had under way, which others do again. Batches are given to workers by name (`workplaces`): Dask would move
-them, and those of one scene share headers and blocks in one process.
+Only this process searches, writes the state, counts traffic and watches limits. If a worker is lost, the batches
+that it was processing are given to other workers. Batches are assigned to workers by name (`workplaces`), because
+Dask would move them, and batches of one scene share headers and blocks within one process.
 
-A batch that was under way on two lost workers runs alone on a worker from then on, and in smaller parts each time
-that it loses one. A job that is left alone is set aside by the rule for jobs that crash a run
+A batch that was in progress on two lost workers then runs alone on a worker, and is split into smaller parts each
+time it loses a worker. A job that is left alone is set aside by the rule for jobs that crash a run
 (`state.items.MOST_KILLS`).
 """
 
@@ -46,12 +46,13 @@ from s2async.output.strangers import Replaced
 from s2async.text import origin
 
 BESIDE_OTHERS: Final = 2
-"""Lost workers on which a batch was under way, after which it runs alone."""
+"""Number of workers that may be lost while processing a batch before it runs alone."""
 PARTS: Final = 16
-"""Parts of a batch that was alone when its worker was lost: the next ones tell which part it was."""
+"""Number of parts into which a batch is split if its worker is lost while it ran alone, to find the part at
+fault."""
 
 DISCONNECTED: Final = "scheduler-connection-lost"
-"""Why a client drops futures whose scheduler it has lost."""
+"""The reason that a client gives for dropping futures after it has lost its scheduler."""
 
 _log: Final = logging.getLogger("s2async.engine")
 
@@ -68,32 +69,32 @@ async def open_dask(
     connections: int,
     on_workers: Callable[[int], None] = lambda _: None,
 ) -> AsyncIterator[Executor]:
-    """Use a cluster for the length of a run.
+    """Use a cluster for the duration of a run.
 
     Args:
-        cluster: which one.
-        settings: of every batch.
-        tools: how much a process does at once.
+        cluster: the cluster.
+        settings: settings of every batch.
+        tools: limits on the concurrency of a process, and which servers it may use.
         meter: counts all requests.
-        replaced: counts the files of others that crops are written over.
-        tell: called with lines that a person should read.
-        connections: simultaneous requests to one server, which the workers share.
+        replaced: counts the foreign files that crops overwrite.
+        tell: called with messages for the user.
+        connections: maximum number of simultaneous requests to one server, shared by all workers.
         on_workers: called with the number of workers whenever it changes.
 
     Raises:
-        ClusterError: no scheduler answers.
-        ConfigError: the scheduler or a worker has another version, or a worker does not see the output folder.
+        ClusterError: no scheduler responds.
+        ConfigError: the scheduler or a worker has another version, or a worker cannot see the output folder.
     """
     async with contextlib.AsyncExitStack() as stack:
         transport = await stack.enter_async_context(open_client(tools.client, meter))
         client = await stack.enter_async_context(connected(cluster))
-        # The next run sweeps a file of this name as half-written: then workers of this one write no more.
+        # The next run sweeps a file of this name as half-written; workers of this run then stop writing.
         mark = files.temporary(settings.folder / files.PARTS / "run", settings.token)
         with files.local_errors("write into", settings.folder):
             mark.touch(exist_ok=False)
         stack.callback(files.discard, mark)
         writers = stack.enter_context(PatientPool(tools.work.writers, name="s2async-write"))
-        # Keys of the catalogue stay here: workers do not search.
+        # API keys of the catalogue stay here, because workers do not search.
         kit = Kit(
             settings=settings,
             tools=replace(tools, client=replace(tools.client, api_headers={})),
@@ -114,7 +115,7 @@ class _Lost(Exception):
     """The worker that had a batch is gone.
 
     Args:
-        expected: it was told to go, which says nothing about the batch.
+        expected: whether it was told to leave, which says nothing about the batch.
     """
 
     def __init__(self, *, expected: bool = False) -> None:
@@ -123,16 +124,16 @@ class _Lost(Exception):
 
 
 class DaskExecutor:
-    """Works on batches in the workers of a cluster; see `executor.Executor`.
+    """Processes batches on the workers of a cluster; see `executor.Executor`.
 
     Args:
-        client: connected with the scheduler.
-        members: its workers.
-        settings: of every batch.
-        transport: for searches.
+        client: a client connected to the scheduler.
+        members: the workers of the cluster.
+        settings: settings of every batch.
+        transport: client for searches.
         meter: counts all requests.
-        replaced: counts the files of others that crops are written over.
-        writers: threads that write crops that workers send.
+        replaced: counts the foreign files that crops overwrite.
+        writers: threads that write the crops that workers send.
     """
 
     def __init__(
@@ -157,21 +158,21 @@ class DaskExecutor:
         self._given_up: dict[str, HostParked] = {}
         self._numbers, self._orders = itertools.count(1), itertools.count(1)
         self._untaken: set[int] = set()
-        """Numbers of orders that are under way, or whose deliveries a run that was stopped has not taken."""
+        """Numbers of orders in progress, and of orders whose deliveries a stopped run has not received."""
         self._dropped: set[int] = set()
-        """Numbers of orders whose deliveries are never taken, and that no worker has told of yet."""
+        """Numbers of orders whose deliveries are never received, and whose traffic no worker has reported yet."""
         self._told: dict[int, tuple[Traffic, ...]] = {}
-        """Traffic of orders that are under way, as a leaving worker told it: it counts if no delivery comes."""
+        """Traffic of orders in progress, as reported by a leaving worker; it is counted if no delivery arrives."""
         members.on_parting = self._part
         self._run = secrets.token_hex(4)
         self._alone = asyncio.Lock()
         self._retries: dict[str, int] = {}
-        """Requests that were sent again, by worker; also of those that have left."""
+        """Number of retried requests by worker, including workers that have left."""
         self._sent = self._received = 0
-        """Bytes of batches, and of what came back."""
+        """Bytes of the batches sent, and of the deliveries received."""
 
     async def close(self) -> None:
-        """Close the tools of the workers, and count what no delivery told."""
+        """Close the tools of the workers, and count the traffic that no delivery reported."""
         farewells = await self._members.close(self._untaken | self._dropped)
         for number in self._untaken:
             self._drop(number)
@@ -195,7 +196,7 @@ class DaskExecutor:
         return await self.process_alone(batch, set_aside)
 
     async def process_alone(self, batch: Batch, set_aside: SetAside) -> BatchResult:
-        """Work on a batch on workers that have nothing else to do, in smaller parts with each that is lost."""
+        """Process a batch on workers that do nothing else, in smaller parts each time a worker is lost."""
         results = list[BatchResult]()
         try:
             await self._work_alone(batch, set_aside, results)
@@ -208,7 +209,7 @@ class DaskExecutor:
         return _joined(results)
 
     async def _work_alone(self, batch: Batch, set_aside: SetAside, results: list[BatchResult]) -> None:
-        """Add the results of a batch, or of the parts that it falls into, one by one."""
+        """Append the results of a batch, or of the parts into which it is split, one by one."""
         waiting = [batch]
         while waiting:
             part = waiting.pop()
@@ -226,11 +227,11 @@ class DaskExecutor:
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[Executor]:
-        """See `Executor.alone`: each batch has a worker to itself."""
+        """See `Executor.alone`. Each batch has a worker to itself."""
         yield _Alone(self)
 
     async def _place(self, batch: Batch) -> str:
-        """Wait for a worker for a batch."""
+        """Wait for a worker for a batch, and return its address."""
         scene = batch.scene
         servers = {origin(asset.href) for asset in scene.assets.values()}
         key = scene.collection, scene.id, scene.version
@@ -240,7 +241,7 @@ class DaskExecutor:
 
     @asynccontextmanager
     async def _reserved(self) -> AsyncIterator[str]:
-        """Wait for a worker that has nothing else to do, and keep it so."""
+        """Wait for an idle worker, and give it no other batches until the context exits."""
         async with self._alone:
             address: str | None = None
             while address is None or not self.places.is_idle(address):
@@ -256,10 +257,10 @@ class DaskExecutor:
                 self._members.wake()
 
     async def _on(self, address: str, batch: Batch) -> BatchResult:
-        """Work on a batch on a worker.
+        """Process a batch on a worker.
 
         Raises:
-            _Lost: the worker left, or cannot work on batches any more.
+            _Lost: the worker left, or can no longer process batches.
         """
         number = next(self._orders)
         self._untaken.add(number)
@@ -308,11 +309,11 @@ class DaskExecutor:
                 raise _Lost(expected=gone.result())
             return getting.result()
         except Dropped as error:
-            if getattr(error, "reason", "") == DISCONNECTED:  # it may be connected again, with another scheduler
+            if getattr(error, "reason", "") == DISCONNECTED:  # it may be connected to another scheduler by now
                 self._members.lose()
             self._members.check()
             raise _Lost(expected=True) from error
-        except KilledWorker as error:  # the scheduler allows no further try, and tells it before the worker's end
+        except KilledWorker as error:  # the scheduler allows no retry, and says so before the worker's end
             self._members.leave(address)
             raise _Lost from error
         finally:
@@ -320,7 +321,7 @@ class DaskExecutor:
             future.release()
 
     async def _taken(self, delivery: Delivery, address: str) -> BatchResult:
-        """What a delivery brings: traffic is counted, crops are written, troubles are raised."""
+        """Process a delivery: count its traffic, write its crops, raise its error; return the result."""
         self._retries[address] = delivery.retries
         for entry in delivery.beside:
             self._count(entry)
@@ -350,7 +351,7 @@ class DaskExecutor:
         return result
 
     def _drop(self, number: int) -> None:
-        """Count what was received for an order whose delivery is never taken, as soon as its worker tells it."""
+        """Count the traffic of an order whose delivery is never received, as soon as its worker reports it."""
         told = self._told.pop(number, None)
         if told is None:
             self._dropped.add(number)
@@ -358,7 +359,7 @@ class DaskExecutor:
             self._count(entry)
 
     def _part(self, parting: Parting) -> None:
-        """Count what a worker tells that leaves."""
+        """Count the traffic that a leaving worker reports."""
         for entry in parting.traffic:
             self._count(entry)
         for number, told in parting.deliveries.items():
@@ -373,7 +374,7 @@ class DaskExecutor:
         self._meter.add(entry.stage, entry.asset, entry.use, requests=entry.requests, size=entry.bytes)
 
     async def _write(self, delivery: Delivery) -> None:
-        """Write crops that a worker has sent; they are durable when this returns."""
+        """Write crops that a worker has sent. They are durable when this returns."""
         loop, settings = asyncio.get_running_loop(), self._settings
         calls = [
             loop.run_in_executor(self._writers, saving.save, some, settings, self._replaced)
@@ -384,7 +385,7 @@ class DaskExecutor:
     # ---- servers --------------------------------------------------------------------------------------------
 
     def _park(self, address: str, server: str) -> None:
-        """Give a worker no batches of a server that it has parked, until it asks it again."""
+        """Give a worker no batches that need a server it has parked, until it uses the server again."""
         if self.places.close(address, server):
             self._members.aside(self._wait_for(address, server))
 
@@ -409,7 +410,7 @@ class DaskExecutor:
         return self.places.is_given_up(origin)
 
     async def reopened(self, origin: str) -> None:
-        """See `Executor.reopened`: any worker that asks the server is enough."""
+        """See `Executor.reopened`. One worker that uses the server again is enough."""
         while self.places.is_parked(origin):
             if self.places.is_given_up(origin):
                 raise self._given_up[origin]
@@ -417,29 +418,29 @@ class DaskExecutor:
 
     @property
     def retries(self) -> int:
-        """Requests that were sent again, here and by all workers."""
+        """Number of retried requests of this process and all workers."""
         return self.transport.retries + sum(self._retries.values())
 
 
 class _Servers:
-    """What is known of the servers; see `progress.Network`."""
+    """The servers as seen by all workers; see `progress.Network`."""
 
     def __init__(self, executor: DaskExecutor) -> None:
         self._executor = executor
 
     @property
     def retries(self) -> int:
-        """Requests that were sent again."""
+        """Number of retried requests."""
         return self._executor.retries
 
     @property
     def parked(self) -> list[str]:
-        """Servers that nobody asks at present."""
+        """Servers to which no process sends requests at present."""
         return sorted({*self._executor.transport.parked, *self._executor.places.parked})
 
 
 class _Alone:
-    """Works on each batch on a worker that has nothing else to do; see `executor.Executor`."""
+    """Processes each batch on a worker that does nothing else; see `executor.Executor`."""
 
     def __init__(self, executor: DaskExecutor) -> None:
         self._executor = executor
@@ -456,7 +457,7 @@ class _Alone:
 
 
 def _joined(results: list[BatchResult]) -> BatchResult:
-    """The results of the parts of a batch as one, whatever fields a result has."""
+    """Return the results of the parts of a batch as one result, whatever fields a result has."""
     joined = BatchResult(outcomes=())
     for result in results:
         values = {

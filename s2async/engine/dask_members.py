@@ -1,4 +1,4 @@
-"""The cluster of a run: the connection with its scheduler, and its workers as they come and go."""
+"""The cluster of a run: the connection to its scheduler, and its workers as they join and leave."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from s2async.log import log
 from s2async.text import one_line
 
 CONNECT: Final = 20.0
-"""Seconds in which a scheduler must answer at the start of a run."""
+"""Seconds within which a scheduler must respond at the start of a run."""
 CLOSING: Final = 4.0
-"""Seconds in which a worker closes its tools when a run ends; if it takes longer, what it received is not counted.
-A run that a signal stops has 7 seconds altogether (`cli.signals.PATIENCE`)."""
+"""Seconds that a worker has to close its tools when a run ends; if it takes longer, what it received is not
+counted. A run that is stopped by a signal has 7 seconds in total (`cli.signals.PATIENCE`)."""
 HEEDLESS: Final = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-"""What workers of this machine run first: Ctrl-C in a terminal is for the run, which ends them."""
+"""Code that workers on this machine run first: Ctrl-C in a terminal is handled by the run, which stops them."""
 PAUSED: Final = 60.0
-"""Seconds for which Dask may pause a worker, which is short of memory, before its batches are given to others."""
+"""Seconds for which Dask may pause a worker that is short of memory before its batches go to other workers."""
 LOOK_EVERY: Final = 0.2
-"""Seconds between two looks at the connection with the scheduler."""
+"""Seconds between two checks of the connection to the scheduler."""
 
 _log: Final = logging.getLogger("s2async.engine")
 
 
 @asynccontextmanager
 async def connected(cluster: Cluster) -> AsyncIterator[Client]:
-    """Connect with a scheduler, which may be one that this process starts with its workers."""
+    """Connect to a scheduler. If none is named, start a cluster on this machine."""
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_silenced())
         address: Any = cluster.scheduler
@@ -75,10 +75,10 @@ async def connected(cluster: Cluster) -> AsyncIterator[Client]:
 
 
 def _address_in(file: Path) -> str:
-    """The address that a scheduler has written to its file.
+    """Return the address that a scheduler has written to its file.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the file contains none.
     """
     try:
         return str(json.loads(file.read_text(encoding="utf-8"))["address"])
@@ -88,7 +88,7 @@ def _address_in(file: Path) -> str:
 
 @contextlib.contextmanager
 def _silenced() -> Iterator[None]:
-    """Keep what the engine prints from the terminal: what matters of it is told by the run."""
+    """Keep Dask's log messages off the terminal; the run reports what matters."""
     logger = logging.getLogger("distributed")
     former = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -99,12 +99,12 @@ def _silenced() -> Iterator[None]:
 
 
 class Members:
-    """The workers of a cluster that can work on the batches of a run.
+    """The workers of a cluster that can process the batches of a run.
 
     Args:
-        client: connected with the scheduler.
-        shop: the tools of the run, to be opened on each worker.
-        tell: called with lines that a person should read.
+        client: a client connected to the scheduler.
+        shop: the plugin that opens the tools of the run on each worker.
+        tell: called with messages for the user.
         on_workers: called with the number of workers whenever it changes.
     """
 
@@ -113,29 +113,29 @@ class Members:
     ) -> None:
         self.places = Workplaces()
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when the scheduler no longer answers."""
+        """Done when the scheduler no longer responds."""
         self.gone: dict[str, asyncio.Future[bool]] = {}
-        """By worker: done when it has left; the result tells whether it was told to."""
+        """By worker: done when the worker has left; the result says whether it was told to leave."""
         self.on_parting: Callable[[Parting], None] = lambda _: None
-        """Called with what a worker tells that leaves."""
+        """Called with what a leaving worker reports."""
         self._client = client
         self._shop = shop
         self._tell = tell
         self._on_workers = on_workers
         self._known: set[str] = set()
-        """Workers that joined and have not left, those included that cannot work on batches."""
+        """Workers that have joined and not left, including those that cannot process batches."""
         self._changed = asyncio.Event()
-        """Set, and replaced by a new one, whenever a batch that waits may find a worker."""
+        """Set, and replaced by a new event, whenever a waiting batch may find a worker."""
         self._paused: dict[str, asyncio.TimerHandle] = {}
-        """Workers that Dask has paused, each with the timer that gives it up."""
+        """Workers that Dask has paused, each with the timer after which it is given up."""
         self._beside = set[asyncio.Task[None]]()
 
     async def open(self) -> None:
-        """Open the tools on all workers, and check that every one of them can be used.
+        """Open the tools on all workers, and check that every worker can be used.
 
         Raises:
-            ConfigError: the scheduler or a worker cannot be used; one line.
-            ClusterError: the scheduler no longer answers.
+            ConfigError: the scheduler or a worker cannot be used; the message is one line.
+            ClusterError: the scheduler no longer responds.
         """
         client, name = self._client, self._shop.name
         self.aside(self._watch())
@@ -149,10 +149,10 @@ class Members:
                     "install the same on the scheduler and all workers"
                 )
             await client.register_plugin(self._shop, name=name)
-            # its own message may arrive later than the next calls: workers that join meanwhile would be missed
+            # The client's own message may arrive after the next calls; workers that join before would be missed.
             await client.run_on_scheduler(dask_worker.tell_events, client.id, ["all", self._shop.topic])
             workers = list(await client.nthreads())
-            self._known.update(workers)  # until it is told that they leave
+            self._known.update(workers)  # until an event says that they leave
             fitness = await self._looked(workers)
         except (ImportError, AttributeError) as error:
             raise ConfigError(
@@ -170,8 +170,8 @@ class Members:
             self._tell("the cluster has no workers yet: waiting for the first")
 
     async def _looked(self, workers: Sequence[str]) -> dict[str, Fitness]:
-        """Whether workers can work on batches, without those that have left meanwhile."""
-        if not workers:  # the client would ask all
+        """Return whether workers can process batches, omitting those that have left in the meantime."""
+        if not workers:  # the client would call all workers
             return {}
         asked = await self._client.run(dask_worker.look, self._shop.name, workers=workers, on_error="return")
         found: dict[str, Fitness] = {}
@@ -186,10 +186,10 @@ class Members:
         return found
 
     async def close(self, untaken: Collection[int]) -> list[Farewell]:
-        """Close the tools on all workers, as far as they still answer.
+        """Close the tools on all workers that still respond, and return their farewells.
 
         Args:
-            untaken: numbers of orders whose deliveries nobody has taken.
+            untaken: numbers of orders whose deliveries the run has not received.
         """
         for timer in self._paused.values():
             timer.cancel()
@@ -204,12 +204,12 @@ class Members:
                 workers = await self._client.nthreads()
                 found = await asyncio.gather(*(self._farewell(address, untaken) for address in workers))
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(1):  # the scheduler forgets it first; then it asks the workers
+            async with asyncio.timeout(1):  # the scheduler removes it first, and then asks the workers
                 await self._client.unregister_worker_plugin(self._shop.name)
         return [farewell for farewell in found if farewell]
 
     async def _farewell(self, address: str, untaken: Collection[int]) -> Farewell | None:
-        """Close the tools on a worker; None where that takes too long, or the worker has none."""
+        """Close the tools on a worker and return its farewell; None if this takes too long or it has no tools."""
         farewell: Farewell | None = None
         with contextlib.suppress(Exception):  # such as a worker that leaves at this moment
             async with asyncio.timeout(CLOSING):
@@ -220,7 +220,7 @@ class Members:
         return farewell
 
     def check(self) -> None:
-        """Check that the scheduler still answers.
+        """Check that the scheduler still responds.
 
         Raises:
             ClusterError: it does not.
@@ -231,37 +231,37 @@ class Members:
             )
 
     def lose(self) -> None:
-        """Note that the scheduler no longer answers."""
+        """Record that the scheduler no longer responds."""
         if not self.lost.done():
             self.lost.set_result(None)
         self.wake()
 
     async def change(self) -> None:
-        """Wait until a batch that waits may find a worker, or a server is asked again.
+        """Wait until a waiting batch may find a worker, or a server is used again.
 
         Raises:
-            ClusterError: the scheduler no longer answers.
+            ClusterError: the scheduler no longer responds.
         """
         await self._changed.wait()
         self.check()
 
     def wake(self) -> None:
-        """End all waits of `change`."""
+        """Wake everything that waits in `change`."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     def aside(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do some work beside the batches; it is cancelled when the run ends."""
+        """Run a coroutine next to the batches; it is cancelled when the run ends."""
         task = asyncio.create_task(work)
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
 
     def leave(self, address: str, *, expected: bool = False) -> None:
-        """Use a worker no longer.
+        """Stop using a worker.
 
         Args:
-            address: of the worker.
-            expected: it was told to go.
+            address: address of the worker.
+            expected: whether it was told to leave.
         """
         self._known.discard(address)
         if self.places.leave(address):
@@ -271,13 +271,13 @@ class Members:
             self.wake()
 
     async def _watch(self) -> None:
-        """Wait until the scheduler no longer answers."""
-        while self._client.status == "running":  # noqa: ASYNC110 - the client tells nobody
+        """Wait until the scheduler no longer responds, and record it."""
+        while self._client.status == "running":  # noqa: ASYNC110 - the client signals no change
             await asyncio.sleep(LOOK_EVERY)
         self.lose()
 
     def _on_event(self, event: tuple[float, Any]) -> None:
-        """Take notice of workers that join and leave."""
+        """Handle the event that a worker joins or leaves."""
         _, said = event
         match said:
             case {"action": "add-worker", "worker": address} if address not in self._known:
@@ -288,7 +288,7 @@ class Members:
                 self.leave(address, expected=bool(said.get("expected")))
 
     def _on_status(self, address: str, said: Any) -> None:
-        """Take notice of a worker that Dask pauses: it starts no batches until it has memory again."""
+        """Handle a change of a worker's status: while Dask pauses it for lack of memory, it gets no batches."""
         match said:
             case {"action": "worker-status-change", "status": "paused"} if address in self.places:
                 self._pause(address)
@@ -296,7 +296,7 @@ class Members:
                 self._paused.pop(address).cancel()
                 self.places.resume(address)
                 self.wake()
-                if address not in self.places:  # it was given up meanwhile
+                if address not in self.places:  # it was given up in the meantime
                     self.aside(self._greet(address))
 
     def _pause(self, address: str) -> None:
@@ -306,14 +306,14 @@ class Members:
         self._paused[address] = asyncio.get_running_loop().call_later(PAUSED, give_up)
 
     async def _greet(self, address: str) -> None:
-        """Use a worker that has joined, if it can work on batches."""
+        """Start to use a worker that has joined, if it can process batches."""
         self._known.add(address)
         try:
             found = (await self._looked([address])).get(address)
-        except Exception as error:  # noqa: BLE001 - a fault of this worker concerns no other one
+        except Exception as error:  # noqa: BLE001 - an error of this worker does not affect the others
             log(_log, logging.WARNING, "worker_unfit", {"worker": address, "reason": one_line(str(error))})
             return
-        if found is None:  # it has left at once
+        if found is None:  # it has already left
             return
         if found.fault:
             self._tell(f"the worker {address} is not used: it {found.fault}")

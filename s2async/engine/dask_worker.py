@@ -1,9 +1,9 @@
-"""What runs in the worker processes of a Dask cluster: the tools of a run, and the tasks that work on its batches.
+"""Code for the worker processes of a Dask cluster: the tools of a run, and the tasks that process its batches.
 
-Dask runs coroutines on the event loop of a worker, where decoding would delay heartbeats until the scheduler takes
-the worker for lost. So the tools have an event loop and a thread of their own (`Shop`), and a task only waits for
-its batch there. It secedes from the worker's pool of threads meanwhile: a batch mostly waits for the network, and
-a worker has many more batches under way than threads that compute.
+Dask runs coroutines on the event loop of a worker. Decoding there would delay heartbeats until the scheduler
+considers the worker lost. The tools therefore have their own thread and event loop (`Shop`), and a task only waits
+for its batch. While it waits, the task secedes from the worker's thread pool, because a batch spends most of its
+time waiting for the network, and a worker has many more batches in progress than compute threads.
 """
 
 from __future__ import annotations
@@ -43,41 +43,42 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LOOK_EVERY: Final = 0.5
-"""Seconds after which a task looks again whether somebody still wants its batch."""
+"""Seconds between two checks of a task whether its batch is still needed."""
 PLUGIN_WAIT: Final = 30.0
-"""Seconds in which a worker that has just joined gets its plugin."""
+"""Seconds within which a worker that has just joined must have its plugin."""
 MARK_WAIT: Final = 3.0
-"""Seconds in which a new file is seen on another machine. NFS asks its server for names that it has never seen."""
+"""Seconds within which a new file must become visible on another machine. NFS asks its server for names that it
+has never seen."""
 PROFILER: Final = "profile"
-"""What Dask calls the callback that looks at the stacks of all tasks every 10 ms. Python 3.11 may stop for good in
-``sys._current_frames`` (CPython issue 106883): Dask itself watches no event loop there, but it does watch tasks.
-Those of a run only wait, so it would learn nothing."""
+"""Dask's name for the callback that samples the stacks of all tasks every 10 ms. Python 3.11 may hang forever in
+``sys._current_frames`` (CPython issue 106883). For this reason, Dask does not sample event loops there, but it
+does sample tasks. The tasks of a run only wait, so sampling them would show nothing."""
 DROPPED: Final = frozenset({"cancelled", "released", "forgotten"})
-"""States of a task that nobody wants any more, as Dask names them."""
+"""Dask's names for the states of a task whose result is no longer needed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kit:
-    """What a worker process opens its tools from."""
+    """Everything from which a worker process opens its tools."""
 
     settings: Settings
     tools: ToolSettings
-    """How much each worker does at once, at most; its threads are those that Dask gives it."""
+    """Maximum concurrency of each worker; the number of threads is the one that Dask gives it."""
     connections: int
-    """Simultaneous requests to one server of all workers together."""
+    """Maximum number of simultaneous requests to one server, of all workers together."""
     mark: Path | None
-    """File in the output folder that is there as long as the run goes on; None if crops are sent to the run."""
+    """File in the output folder that exists during the run; None if crops are sent to the process of the run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fitness:
-    """Whether a worker can work on batches of a run."""
+    """Whether a worker can process batches of a run."""
 
     version: str
     fault: str
-    """Why it cannot, in one line; the empty string if it can."""
+    """Why it cannot, in one line; empty if it can."""
     is_paused: bool = False
-    """Dask lets it start nothing at present, because it is short of memory."""
+    """Whether Dask starts no tasks on it at present, because it is short of memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,33 +86,33 @@ class Reopened:
     """How the wait for a parked server ended on one worker."""
 
     given_up: str = ""
-    """Why the server is given up, in one line; the empty string if it may be asked again."""
+    """Why the server is given up, in one line; empty if requests may be sent again."""
     retry_after: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Farewell:
-    """What is left to tell when a worker closes its tools."""
+    """What a worker reports when it closes its tools."""
 
     traffic: tuple[Traffic, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parting:
-    """What a worker tells that leaves a run which goes on."""
+    """What a worker reports when it leaves a run that continues."""
 
     traffic: tuple[Traffic, ...]
-    """That no delivery has told."""
+    """Traffic that no delivery has reported."""
     deliveries: Mapping[int, tuple[Traffic, ...]]
-    """Traffic of deliveries by the number of their order, as long as the run may not have taken them."""
+    """Traffic of deliveries by order number, kept until the run has received them."""
 
     def packed(self) -> list[Any]:
-        """As plain values, which events of Dask consist of."""
+        """Return the report as plain values, as Dask's events require."""
         return [_plain(self.traffic), [[number, _plain(told)] for number, told in self.deliveries.items()]]
 
     @classmethod
     def unpacked(cls, values: Sequence[Any]) -> Parting:
-        """What `packed` returned."""
+        """Return the report from what `packed` returned."""
         traffic, deliveries = values
         return cls(traffic=_traffic(traffic), deliveries={number: _traffic(told) for number, told in deliveries})
 
@@ -127,16 +128,16 @@ def _traffic(values: Iterable[Sequence[Any]]) -> tuple[Traffic, ...]:
     )
 
 
-class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
-    """The tools of one run in one worker process, with an event loop of their own.
+class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be installed
+    """The tools of one run in one worker process, with their own event loop.
 
-    A plugin of the same name takes its place: that of the next run of the same state, which begins only when the
-    batches of this one have ended.
+    A plugin of the same name replaces it. This happens when the next run of the same state starts, which is only
+    after the batches of this run have ended.
 
     Args:
-        name: of the plugin, the same for all runs of a state.
-        version: of the package in the run's own process.
-        kit: a pickled `Kit`; it is not unpickled where the versions differ.
+        name: name of the plugin, the same for all runs of a state.
+        version: version of the package in the run's own process.
+        kit: a pickled `Kit`, which is not unpickled if the versions differ.
     """
 
     idempotent = False
@@ -145,31 +146,31 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
         self.name = name
         self.version = version
         self.topic = f"{name}-{secrets.token_hex(4)}"
-        """Of the events by which it tells the run what it received, when its worker leaves."""
+        """Topic of the events by which it reports to the run what it received when its worker leaves."""
         self._kit = kit
         self.is_set_up = False
         """Whether `setup` has ended."""
         self.fault = ""
-        """Why this worker cannot work on batches; the empty string if it can."""
+        """Why this worker cannot process batches; empty if it can."""
 
     # ---- on the worker's event loop ----
 
     async def setup(self, worker: Any) -> None:
-        """Open the tools. A fault is kept, and told by `look`: an error here would only reach the worker's log."""
+        """Open the tools. An error is stored for `look` to report: raised here, it would only reach the log."""
         self._tasks = set[asyncio.Task[Any]]()
         self._meter = Meter()
         self._delivered: dict[int, tuple[Traffic, ...]] = {}
-        """Traffic of deliveries by the number of their order, as long as the run may not have taken them."""
+        """Traffic of deliveries by order number, kept until the run has received them."""
         self._opened = False
         self._is_wanted = True
-        """Whether nobody has closed it yet."""
+        """False once `close` or `teardown` has been called."""
         self._thread: threading.Thread | None = None
         self._profiler = worker.periodic_callbacks.pop(PROFILER, None)
         if self._profiler:
             self._profiler.stop()
         self._batches = 0
         self._parts = 0
-        """Number of workers that shared connections when the last order came."""
+        """Number of workers that shared the connections at the time of the last order."""
         if self.version == __version__:
             await self._open(worker)
         else:
@@ -185,11 +186,11 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
             await asyncio.wrap_future(opened)
         except S2AsyncError as error:
             self.fault = str(error)
-        except Exception as error:  # noqa: BLE001 - the run tells it
+        except Exception as error:  # noqa: BLE001 - reported by the run
             self.fault = f"cannot open its tools ({type(error).__name__}: {' '.join(str(error).split())})"
 
     async def teardown(self, worker: Any) -> None:
-        """Stop the batches, close the tools, and tell the run what they have received: the worker leaves."""
+        """When the worker leaves: stop the batches, close the tools, and report to the run what they received."""
         await self._stop()
         if self._profiler:
             worker.periodic_callbacks[PROFILER] = self._profiler
@@ -201,19 +202,19 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
 
     @property
     def is_open(self) -> bool:
-        """Whether batches can begin."""
+        """Whether batches can start."""
         return self._opened and self.is_alive and not self._closing.is_set()
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread of the tools goes on."""
+        """Whether the thread of the tools is running."""
         return self._thread is not None and self._thread.is_alive()
 
     async def close(self, untaken: Collection[int] = ()) -> Farewell:
-        """Stop the batches and close the tools; what they received by then is part of the farewell.
+        """Stop the batches, close the tools, and return the traffic that has not been reported yet.
 
         Args:
-            untaken: numbers of orders whose deliveries nobody has taken.
+            untaken: numbers of orders whose deliveries the run has not received.
         """
         await self._stop()
         missed = [entry for number in untaken for entry in self._delivered.get(number, ())]
@@ -224,7 +225,7 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
         """Stop the batches and close the tools."""
         self._is_wanted = False
         if self._opened:
-            with contextlib.suppress(RuntimeError):  # it is closed already
+            with contextlib.suppress(RuntimeError):  # already closed
                 self._loop.call_soon_threadsafe(self._closing.set)
         if self._thread:
             await asyncio.to_thread(self._thread.join)
@@ -259,7 +260,7 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
             self._connections = kit.connections
             self._opened = True
             opened.set_result(None)
-            if not self._is_wanted:  # it was closed before there was anything to tell it to
+            if not self._is_wanted:  # it was closed before `_closing` could be set
                 self._closing.set()
             await self._closing.wait()
             for task in self._tasks:
@@ -267,7 +268,7 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def begin(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T] | None:
-        """From any thread: start some work in the thread of the tools; None where that thread has ended."""
+        """From any thread: start work in the thread of the tools; return None if that thread has ended."""
         noted = self._noted(work)
         try:
             return asyncio.run_coroutine_threadsafe(noted, self._loop)
@@ -278,7 +279,7 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
     async def _noted(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this is one
-        if self._closing.is_set():  # nobody would wait for its end before the tools are closed
+        if self._closing.is_set():  # the tools are closed without waiting for this task
             raise asyncio.CancelledError
         self._tasks.add(task)
         try:
@@ -287,7 +288,7 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
             self._tasks.discard(task)
 
     async def work_on(self, parcel: Parcel) -> Parcel:
-        """Work on a batch; whatever happens is part of the delivery."""
+        """Process a batch. Any error is reported in the delivery."""
         order = unpack_order(parcel)
         crops, replaced = list[Encoded](), _Noted()
         tools = replace(self._tools, replaced=replaced)
@@ -317,7 +318,7 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
         self._batches += 1
         if self._batches % memory.EVERY == 0:
             self._own_writers.submit(memory.give_back)
-        # what a stopped batch received is part of the farewell: nobody may take its delivery
+        # What a stopped batch received is reported in the farewell, because its delivery may never be received.
         beside = () if trouble == "stopped" else tuple(self._meter.drain())
         self._delivered = {
             number: told
@@ -337,7 +338,7 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
         return pack_delivery(delivery, order.batch)
 
     async def reopened(self, origin: str) -> Reopened:
-        """Wait until a server that this worker has parked may be asked again."""
+        """Wait until requests may again be sent to a server that this worker has parked."""
         try:
             await self._tools.transport.reopened(origin)
         except HostParked as error:
@@ -351,23 +352,23 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be there
 
 
 class _Noted(Replaced):
-    """Keeps the files of others that are overwritten, for the process that sums them up."""
+    """Records the foreign files that are overwritten, for the process that counts them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.files: list[tuple[Path, str]] = []
 
     def add(self, path: Path, whose: str) -> None:
-        """As `Replaced.add`."""
+        """See `Replaced.add`."""
         if whose:
             self.files.append((path, whose))
 
 
 class _Fenced(Executor):
-    """Threads that write only as long as the run goes on for which they do.
+    """Threads that write only while the run that they write for continues.
 
-    A run whose process was killed may go on elsewhere while a worker does not know that yet. The next run sweeps
-    the mark of the former one before it writes.
+    A run whose process was killed may be resumed elsewhere before a worker notices. The next run removes the mark
+    of the killed run before it writes.
     """
 
     def __init__(self, threads: Executor, mark: Path) -> None:
@@ -375,7 +376,7 @@ class _Fenced(Executor):
         self._mark = mark
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """As `Executor.submit`."""
+        """See `Executor.submit`."""
         return self._threads.submit(self._work, partial(fn, *args, **kwargs))
 
     def _work(self, work: Callable[[], T]) -> T:
@@ -385,10 +386,10 @@ class _Fenced(Executor):
 
 
 def _check_mark(mark: Path) -> None:
-    """Check that this process sees and may write the folder of the crops.
+    """Check that this process can see and write the folder of the crops.
 
     Raises:
-        LocalError: it does not; one line.
+        LocalError: it cannot; the message is one line.
     """
     folder, until = mark.parent.parent, time.monotonic() + MARK_WAIT
     while not mark.exists():
@@ -405,18 +406,18 @@ def _check_mark(mark: Path) -> None:
 
 
 def version() -> str:
-    """The version of the package in the process that calls this."""
+    """Return the version of the package in the process that calls this function."""
     return __version__
 
 
 def tell_events(client: str, topics: Sequence[str], dask_scheduler: Any) -> None:
-    """On the scheduler: tell a client all events from now on, as `Client.subscribe_topic` does some time later."""
+    """On the scheduler: subscribe a client to topics immediately; `Client.subscribe_topic` takes effect later."""
     for topic in topics:
         dask_scheduler.subscribe_topic(topic, client)
 
 
 async def look(name: str, dask_worker: Any) -> Fitness:
-    """On a worker's event loop: whether it can work on batches. A plugin that is under way is waited for."""
+    """On a worker's event loop: return whether it can process batches. Waits for a plugin that is being set up."""
     until = time.monotonic() + PLUGIN_WAIT
     while not isinstance(shop := dask_worker.plugins.get(name), Shop) or not shop.is_set_up:
         if time.monotonic() > until:
@@ -432,13 +433,13 @@ async def close(name: str, untaken: Collection[int], dask_worker: Any) -> Farewe
 
 
 def process(name: str, parcel: Parcel) -> Parcel | None:
-    """A task: work on a batch; None where this worker cannot, or nobody wants it any more."""
+    """A task: process a batch; return None if this worker cannot, or if the result is no longer needed."""
     shop = _shop(name)
     return _awaited(shop, lambda: shop.work_on(parcel)) if shop else None
 
 
 def reopened(name: str, origin: str) -> Reopened | None:
-    """A task: wait until a parked server may be asked again; None as for `process`."""
+    """A task: wait until a parked server may be used again; return None as in `process`."""
     shop = _shop(name)
     return _awaited(shop, lambda: shop.reopened(origin)) if shop else None
 
@@ -449,13 +450,13 @@ def _shop(name: str) -> Shop | None:
 
 
 def _awaited(shop: Shop, work: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
-    """Do some work in the shop, without a thread of the worker's pool.
+    """Run a coroutine in the shop without occupying a thread of the worker's pool.
 
-    Dask does not interrupt tasks in threads: when the process of the run is gone, or has dropped the task, the
-    state of the task tells it.
+    Dask does not interrupt tasks in threads. When the process of the run is gone or has dropped the task, only the
+    state of the task shows this.
 
     Returns:
-        The result; None where nobody wants it any more, or where the shop closes.
+        The result, or None if it is no longer needed or if the shop closes.
     """
     worker = get_worker()
     key = worker.get_current_task()

@@ -1,4 +1,4 @@
-"""What is known of each job of a batch so far, and the outcome that follows from it. Pure."""
+"""What is known about each job of a batch so far, and the outcome that follows from it. Pure."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from s2async.zonal.wanted import VALUES, AreaValues, Variable, Wanted
 
 
 class Endings:
-    """The jobs of a batch: steps work on those that have no outcome yet.
+    """The jobs of a batch. Steps work on jobs that have no outcome yet.
 
     Args:
         batch: jobs of one scene.
         rule: judges measurements.
-        assets: to be cut; none to measure only.
-        wanted: values of the areas; None for none.
-        values_rule: judges whether an area and date has values; None when none are wanted.
+        assets: assets to cut; empty to measure only.
+        wanted: the requested values; None if no values are requested.
+        values_rule: decides whether an area and date gets values; None if no values are requested.
     """
 
     def __init__(
@@ -41,57 +41,57 @@ class Endings:
         self.measures: dict[int, CloudMeasure] = {
             job.id: job.measure for job in batch.jobs if job.measure and job.measure.rule == rule.name
         }
-        """What the rule counted, by job."""
+        """What the rule counted, by job id."""
         self.products: dict[int, list[Product]] = {job.id: [*job.products] for job in batch.jobs}
-        """Crops that were written, by job."""
+        """Crops that were written, by job id."""
         self.results: dict[int, list[object]] = {job.id: [*job.results] for job in batch.jobs if job.results}
-        """Results of other kinds of steps, by job."""
+        """Results of other kinds of steps, by job id."""
         self.clear_pixels: dict[int, bytes] = {
             job.id: job.clear_pixels for job in batch.jobs if job.clear_pixels is not None
         }
-        """What values need of the classification, by job; see `engine.clear_pixels`."""
+        """What values need from the classification, by job id; see `engine.clear_pixels`."""
         self._batch = batch
         self._rule = rule
         self._assets = assets
         self._needed = tuple(dict.fromkeys((*rule.assets, *assets)))
-        """All assets that the jobs need for their crops, those of the rule first."""
+        """All assets that the jobs need for their crops, the assets of the rule first."""
         self._values_rule = values_rule
         self._variables = {wanted.key(variable): variable for variable in wanted.variables} if wanted else {}
-        """What is wanted, by what is asked."""
+        """The requested variables, by their key in the state."""
         self._valued = (scl.ASSET, *wanted.bands) if wanted else ()
         """All assets that values need."""
         self._verdicts: dict[int, Status | None] = {}
-        """Verdicts of the rule on measurements, by job."""
+        """Verdicts of the rule on measurements, by job id."""
         self._valid: dict[int, bool] = {}
-        """Whether the rule of values accepts a measurement, by job."""
+        """Whether the rule of values accepts a measurement, by job id."""
         self._spoilt: dict[int, Status] = {}
-        """What becomes of jobs that are not clear, and whose values are still to be computed."""
+        """Final status of jobs that are not clear and whose values still have to be computed."""
         self._outcomes: dict[int, Outcome] = {}
         needed = dict.fromkeys((*self._needed, *self._valued))
         absent = [key for key in needed if key not in batch.scene.assets]
         known = ((job.id, self._known_lacks(job, absent)) for job in batch.jobs if absent or job.lacks)
         self._lacks: dict[int, dict[str, Lack]] = {job: lacks for job, lacks in known if lacks}
-        """By job and asset: what is not requested, and what was requested and could not be read. Of jobs that lack
-        nothing there is no entry."""
+        """By job and asset: assets that are not requested, and assets that were requested and could not be read.
+        Jobs that lack nothing have no entry."""
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:
-        """All outcomes, in the batch's order."""
+        """All outcomes, in the order of the batch."""
         return tuple(self._outcomes[job.id] for job in self._batch.jobs if job.id in self._outcomes)
 
     @property
     def left(self) -> tuple[Job, ...]:
-        """The jobs without an outcome, with what is known of them, so that nothing is fetched again."""
+        """The jobs without an outcome, with what is known about them, so that nothing is fetched again."""
         return tuple(map(self._so_far, self.open()))
 
     # ---- what the steps need ----
 
     def open(self) -> list[Job]:
-        """Jobs without an outcome."""
+        """Return the jobs without an outcome."""
         return [job for job in self._batch.jobs if job.id not in self._outcomes]
 
     def unmeasured(self) -> list[Job]:
-        """Jobs without a measurement whose assets of the rule may be read."""
+        """Return the jobs without a measurement for which all assets of the rule may be read."""
         lacks, needed = self._lacks, self._rule.assets
         return [
             job
@@ -101,7 +101,7 @@ class Endings:
         ]
 
     def wanting(self, asset: str) -> list[Job]:
-        """Jobs for which an asset must be cut."""
+        """Return the jobs for which an asset must be cut."""
         lacking = self.lacking(asset)
         return [
             job
@@ -113,7 +113,7 @@ class Endings:
         ]
 
     def has_values(self, job: Job) -> bool:
-        """Whether the area has values on this date: whether its measurement is accepted."""
+        """Return whether a job's area has values on its date, that is, whether its measurement is accepted."""
         measured = self.measures.get(job.id)
         if self._values_rule is None or measured is None:
             return False
@@ -122,17 +122,17 @@ class Endings:
         return self._valid[job.id]
 
     def pending(self, job: Job) -> Mapping[str, Variable]:
-        """The variables that are to be computed for a job, by what is asked."""
+        """Return the variables that still have to be computed for a job, by key."""
         return self._possible(job) if self.has_values(job) else {}
 
     def lacking(self, asset: str) -> set[int]:
-        """The jobs that lack an asset."""
+        """Return the ids of the jobs that lack an asset."""
         return {job for job, lacks in self._lacks.items() if asset in lacks}
 
     # ---- what the steps learned ----
 
     def lack(self, asset: Asset, error: RemoteError, jobs: Sequence[Job]) -> None:
-        """Note that those of the jobs that have no outcome did not get an asset."""
+        """Record that those of the jobs that have no outcome yet could not get an asset."""
         cause = reasons.cause_of(error)
         host = error.origin if isinstance(error, NotAllowed) and error.origin else origin(asset.href)
         missing = cause in reasons.GONE
@@ -143,11 +143,11 @@ class Endings:
                 self._lacks.setdefault(job.id, {}).setdefault(asset.key, lack)
 
     def count(self, jobs: Sequence[Job], histograms: NDArray[np.int64], totals: NDArray[np.int64]) -> None:
-        """Note what was counted in the areas of jobs, and judge all of it at once.
+        """Record what was counted in the areas of jobs, and judge all of it at once.
 
         Args:
-            jobs: of the areas.
-            histograms: (jobs, bins) pixels by bin of the rule, which counts.
+            jobs: jobs of the areas.
+            histograms: (jobs, bins) pixels by bin of the rule, which must be a `CountingRule`.
             totals: (jobs,) pixels of the areas.
 
         Raises:
@@ -164,11 +164,11 @@ class Endings:
             self._valid.update(zip(ids, (of_values.verdicts(histograms, totals) == 0).tolist(), strict=True))
 
     def refuse_values(self, job: Job, why: str) -> None:
-        """Note that there will be no values of an area, and why; this says nothing about its crops."""
+        """Record that an area gets no values, and why. This does not affect its crops."""
         self._lacks.setdefault(job.id, {})[VALUES] = Lack(asset=VALUES, cause=Cause.LARGE, text=why)
 
     def forget(self, key: str, jobs: Sequence[Job]) -> None:
-        """Drop what the first try of an asset gave for these jobs, before the second."""
+        """Drop what the first attempt at an asset gave for these jobs, before the second attempt."""
         for job in jobs:
             self._outcomes.pop(job.id, None)
             self._lacks.get(job.id, {}).pop(key, None)
@@ -178,7 +178,7 @@ class Endings:
     # ---- what follows ----
 
     def judge(self) -> None:
-        """End the jobs that are not clear, and those that could not be measured."""
+        """End the jobs that are not clear and those that could not be measured."""
         self._spoilt.clear()
         for job in self.open():
             measured = self.measures.get(job.id)
@@ -190,11 +190,11 @@ class Endings:
                     self._end_spoilt(job, status, measured)
             elif lacks := self._lacks.get(job.id):
                 gone = [lacks[key] for key in self._rule.assets if key in lacks]
-                if gone and not measured:  # an earlier measurement counts even when its file is missing by now
+                if gone and not measured:  # an earlier measurement remains valid even if its file is missing now
                     self._end_lacking(job, [lacks[key] for key in self._needed if key in lacks])
 
     def give_up(self) -> None:
-        """End the jobs for which no wanted asset can be had, and no values: their cloud cover does not matter."""
+        """End the jobs that can get neither a requested asset nor values; their cloud cover does not matter."""
         for job in self.open() if self._lacks else ():
             lacks = self._lacks.get(job.id, {})
             hopeless = self._assets and all(key in lacks for key in self._assets)
@@ -202,7 +202,7 @@ class Endings:
                 self._end_lacking(job, [lacks[key] for key in self._assets])
 
     def end_all(self) -> None:
-        """End the remaining jobs, which are clear, according to what they have and lack."""
+        """End the remaining jobs, which are clear or only waited for values, by what they have and lack."""
         for job in self.open():
             if status := self._spoilt.get(job.id):
                 self._end_spoilt(job, status, self.measures[job.id])
@@ -230,7 +230,7 @@ class Endings:
         transient: bool = False,
         lacks: Sequence[Lack] = (),
     ) -> None:
-        """Set the outcome of a job. The arguments are parts of it; see `Outcome`."""
+        """Set the outcome of a job. The arguments are fields of `Outcome`."""
         self._outcomes[job.id] = Outcome(
             job=job,
             status=status,
@@ -246,7 +246,7 @@ class Endings:
     # ---- values ----
 
     def _possible(self, job: Job) -> Mapping[str, Variable]:
-        """The variables that a job has not, and whose files may be read."""
+        """Return the variables that a job does not have and whose files may be read."""
         lacks = self._lacks.get(job.id, {})
         if not (lacks or job.valued or job.id in self.results):
             return self._variables
@@ -260,18 +260,18 @@ class Endings:
         }
 
     def _answered(self, job: Job) -> set[str]:
-        """What was asked for a job and has an answer."""
+        """Return the keys of variables that have already been answered for a job."""
         found = self.results.get(job.id, ())
         return {*job.valued, *(result.key for result in found if isinstance(result, AreaValues))}
 
     def _may_have_values(self, job: Job) -> bool:
-        """Whether there are values of a job, or may be."""
+        """Return whether a job has values or can still get values."""
         if job.id in self.measures and not self.has_values(job):
             return False
         return bool(self._possible(job)) or not self._answered(job).isdisjoint(self._variables)
 
     def _value_lacks(self, job: Job) -> list[Lack]:
-        """The assets for want of which a job has not all values that it should have."""
+        """Return the lacks that prevent a job from having all requested values."""
         lacks = self._lacks.get(job.id, {})
         if not lacks or not self.has_values(job):
             return []
@@ -287,7 +287,7 @@ class Endings:
     # ---- helpers ----
 
     def _end_spoilt(self, job: Job, status: Status, measured: CloudMeasure) -> None:
-        """End a job that is not clear: FAILED when it lacks values that may still be had."""
+        """End a job that is not clear: as FAILED if it lacks values that may still become available."""
         lacks = self._value_lacks(job)
         if not all(lack.missing for lack in lacks):
             self._end_lacking(job, lacks)
@@ -297,13 +297,13 @@ class Endings:
         self.end(job, status, reason, cause=Cause.SMALL if small else None, lacks=lacks)
 
     def _verdict(self, job: Job, measured: CloudMeasure) -> Status | None:
-        """What the rule says of a measurement."""
+        """Return the verdict of the rule on a measurement."""
         if job.id not in self._verdicts:
             self._verdicts[job.id] = self._rule.verdict(measured)
         return self._verdicts[job.id]
 
     def _known_lacks(self, job: Job, absent: Sequence[str]) -> dict[str, Lack]:
-        """What a job lacks before any request: what its item does not offer, and what is not due again."""
+        """Return what a job lacks before any request: assets its item does not offer, and those not due again."""
         scene = self._batch.scene
         found = {lack.asset: lack for lack in job.lacks if not lack.again}
         for key in absent:
@@ -315,7 +315,7 @@ class Endings:
         return found
 
     def _end_lacking(self, job: Job, lacks: Sequence[Lack]) -> None:
-        """End a job because of what it lacks: FAILED when some of it may exist, else MISSING."""
+        """End a job because of what it lacks: FAILED if some of it may exist, otherwise MISSING."""
         failed = [lack for lack in lacks if not lack.missing]
         because = failed or lacks
         self.end(
@@ -328,7 +328,7 @@ class Endings:
         )
 
     def _so_far(self, job: Job) -> Job:
-        """A job with what was learned of it."""
+        """Return a job with what has been learned about it."""
         products = self.products[job.id]
         known = {lack.asset: lack for lack in job.lacks}
         missing = {key: lack for key, lack in self._lacks.get(job.id, {}).items() if lack.missing}

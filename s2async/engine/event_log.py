@@ -1,4 +1,4 @@
-"""What a run logs: its begin and end, and the events that it tells."""
+"""What a run logs: its start and end, and the events that it emits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def logged(on_event: Callable[[Event], None]) -> Callable[[Event], None]:
 
 
 def log_event(event: Event) -> None:
-    """Log an event of a run. How searches end is logged where they are made."""
+    """Log an event of a run. The ends of searches are logged by the code that runs the searches."""
     match event:
         case JobDone(outcome=outcome):
             _log_outcome(outcome)
@@ -44,7 +44,7 @@ def log_event(event: Event) -> None:
 def _log_outcome(outcome: Outcome) -> None:
     failed = outcome.status is Status.FAILED
     level = logging.WARNING if failed else logging.DEBUG
-    if not _log.isEnabledFor(level):  # there is one for each job
+    if not _log.isEnabledFor(level):  # there is one outcome for each job
         return
     fields = {
         "area": outcome.job.area.name,
@@ -81,8 +81,8 @@ def log_end(how: str, progress: Progress, reason: str = "") -> None:
 
     Args:
         how: ``finished`` or ``stopped``.
-        progress: of the run.
-        reason: why it was stopped.
+        progress: progress of the run.
+        reason: why the run was stopped.
     """
     fields = {
         "status": how,

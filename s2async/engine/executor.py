@@ -1,4 +1,4 @@
-"""Where batches are worked on: here, or in the worker processes of a cluster (`dask_executor`)."""
+"""Where batches are processed: in this process, or in the worker processes of a cluster (`dask_executor`)."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from s2async.net.client import Transport
 from s2async.output.strangers import Replaced
 
 SetAside = Callable[[Sequence[Job]], Awaitable[Collection[int]]]
-"""Notes that a worker process was lost that had nothing but these jobs; returns the ids of those that are set
-aside."""
+"""Records that a worker process was lost while it worked on nothing but these jobs; returns the ids of the jobs
+that are set aside."""
 
 
 class Executor(Protocol):
-    """Works on batches. Only who calls it writes the state."""
+    """Processes batches. Only its caller writes the state."""
 
     @property
     def transport(self) -> Transport:
-        """The client of this process: for searches."""
+        """The HTTP client of this process, used for searches."""
         ...
 
     @property
     def network(self) -> Network:
-        """What is known of the servers."""
+        """What is known about the servers."""
         ...
 
     async def process(self, batch: Batch, set_aside: SetAside) -> BatchResult:
-        """Work on a batch; the arguments and the outcome are those of `worker.process`.
+        """Process a batch; see `worker.process`.
 
         Args:
             batch: jobs of one scene.
-            set_aside: called where a batch ended the process that worked on it, and nothing else was there.
+            set_aside: called if the process that worked on a batch ended while it did nothing else.
 
         Returns:
-            What a worker found out. Jobs that ``set_aside`` returned are not part of it.
+            The result of the batch, without the jobs that ``set_aside`` returned.
 
         Raises:
             worker.Stopped, LocalError: see `worker.process`.
@@ -56,33 +56,33 @@ class Executor(Protocol):
         ...
 
     def alone(self) -> AbstractAsyncContextManager[Executor]:
-        """An executor for jobs that may end the process that works on them."""
+        """Return an executor for jobs that may crash the process that works on them."""
         ...
 
     def is_given_up(self, origin: str) -> bool:
-        """Whether callers should stop waiting for a server in this run."""
+        """Return whether callers should no longer wait for a server in this run."""
         ...
 
     def is_parked(self, origin: str) -> bool:
-        """Whether no requests but a few probes are sent to a server."""
+        """Return whether no requests other than a few probes are sent to a server."""
         ...
 
     async def reopened(self, origin: str) -> None:
-        """Wait until a parked server may be asked again.
+        """Wait until a parked server may be used again.
 
         Raises:
-            HostParked: the server is given up; callers should leave their work for another run.
+            HostParked: the server is given up; callers should leave their work to a later run.
         """
         ...
 
 
 class LocalExecutor:
-    """Works on batches in this process.
+    """Processes batches in this process.
 
     Args:
-        settings: of every batch.
-        tools: what to work with.
-        marks: which jobs are being decoded.
+        settings: settings of every batch.
+        tools: the tools of this process.
+        marks: marks the jobs that are being decoded.
     """
 
     def __init__(self, settings: Settings, tools: Tools, marks: Marks) -> None:
@@ -92,10 +92,10 @@ class LocalExecutor:
         self._tools = tools
         self._marks = marks
         self._batches = self._jobs = 0
-        """Batches since free memory was given back, and their jobs."""
+        """Batches, and their jobs, since free memory was last returned to the system."""
 
     async def process(self, batch: Batch, set_aside: SetAside) -> BatchResult:  # noqa: ARG002 - see `Executor`
-        """See `Executor.process`. A batch that ends this process is found out by the next run."""
+        """See `Executor.process`. If a batch crashes this process, the next run finds out."""
         mark = partial(self._marks.during, self._tools.pool)
         marked = replace(self._tools, pool=mark([job.id for job in batch.jobs]), mark=mark)
         try:
@@ -111,9 +111,9 @@ class LocalExecutor:
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[Executor]:
-        """One thread decodes for all batches, one job or one block of a file at a time.
+        """Yield an executor in which one thread decodes for all batches, one job or one block of a file at a time.
 
-        So a crash tells the job, or the block and with it all jobs that need it.
+        A crash then identifies the job, or the block and thereby all jobs that need it.
         """
         self._marks.alone(True)
         with ThreadPoolExecutor(1, thread_name_prefix="s2async-alone") as pool:
@@ -138,6 +138,6 @@ class LocalExecutor:
 async def open_local(
     settings: Settings, tools: ToolSettings, *, marks: Marks, meter: Meter, replaced: Replaced, plans: Plans
 ) -> AsyncIterator[Executor]:
-    """Open the tools of this process for batches, and close them in the end; see `open_tools`."""
+    """Open the tools of this process for batches, and close them on exit; see `open_tools`."""
     async with open_tools(tools, meter=meter, replaced=replaced, plans=plans) as opened:
         yield LocalExecutor(settings, opened, marks)

@@ -1,4 +1,4 @@
-"""Fills the queue with jobs that earlier runs left open and, at the same time, with those that searches find."""
+"""Fills the queue with jobs that earlier runs left open and, at the same time, with jobs that searches find."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from s2async.models import Job, Scene
 from s2async.net.client import Transport
 
 STATE_PAGE: Final = 500
-"""Open jobs that are read from the state at once."""
+"""Number of open jobs that are read from the state at a time."""
 
 
 class Feeder:
-    """Fills the queue of a run until every job is in it or a limit is reached.
+    """Fills the queue of a run until it has received every job or a limit is reached.
 
     Args:
-        context: of the run.
+        context: the context of the run.
     """
 
     def __init__(self, context: Context) -> None:
@@ -41,24 +41,25 @@ class Feeder:
         self._estimates = context.state.estimates()
         self._order = context.config.search.order
         self._late: set[tuple[str, str]] = set()
-        """Scenes whose open jobs wait for the searches: see `_is_turn`."""
+        """Scenes whose open jobs are postponed until the searches end; see `_is_turn`."""
         self._late_jobs = 0
         self._adding = asyncio.Lock()
-        """Held while jobs of scenes are made: those of 100,000 areas wait for room one scene at a time."""
+        """Held while the jobs of scenes are made, so that jobs of 100,000 areas wait for room one scene at a
+        time."""
 
     def begin(self) -> None:
-        """Begin to plan the searches. In a thread, beside what is done in the state before the first search."""
+        """Start to plan the searches in a thread, while the state is prepared for the first search."""
         self._planning = asyncio.get_running_loop().run_in_executor(None, self._plan)
 
     async def feed(self, transport: Transport) -> None:
-        """Put all jobs into the queue, and close it. `begin` comes first."""
+        """Put all jobs into the queue, and close it. `begin` must be called first."""
         context = self._context
         try:
             if context.watch.over:
                 return
             async with asyncio.TaskGroup() as watched:
                 limit = watched.create_task(self._stop_at_limit())
-                # the inner group ends with the last feeder; the watch must not keep the outer one waiting
+                # The inner group ends with the last feeder, so the watch does not keep the outer group waiting.
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._resume())
                     group.create_task(self._search(Asker(transport.json, context.tell)))
@@ -72,7 +73,7 @@ class Feeder:
             await context.queue.close()
 
     async def _stop_at_limit(self) -> None:
-        """Cancel the feeders when no batch may begin any more: they may be waiting for a server, or for room."""
+        """Cancel the feeders when no more batches may start: they may be waiting for a server or for room."""
         await self._context.watch.wait()
         raise _LimitReachedError
 
@@ -99,10 +100,11 @@ class Feeder:
                 await self._enqueue(of_overpass, resumed=True)
 
     def _is_turn(self, jobs: Sequence[Job], *, late: bool) -> bool:
-        """Whether open jobs enter the queue before the searches end, or with the ``late`` ones after that.
+        """Return whether open jobs enter the queue now: before the searches end, or afterwards if ``late`` is set.
 
-        An item may lack a wanted file that the catalogue has by now, above all one that was read from the tags of
-        crops. A job that began before a search returned the item anew would go without that file.
+        An item may lack a requested file that the catalogue offers by now, especially an item that was rebuilt
+        from the tags of crops. A job that started before a search returned this item again would do without the
+        file.
         """
         scenes = {_key(job.scene): job.scene for job in jobs}
         if late:
@@ -117,7 +119,7 @@ class Feeder:
         return False
 
     async def _open_scenes(self) -> AsyncIterator[list[Job]]:
-        """The jobs that earlier runs left open, scene by scene."""
+        """Yield the jobs that earlier runs left open, scene by scene."""
         context = self._context
         cursor, rest = None, list[Job]()
         while True:
@@ -132,12 +134,12 @@ class Feeder:
             if cursor is None:
                 context.progress.outlook.ahead = self._late_jobs
                 return
-            if first:  # by now, workers have something to do
+            if first:  # the workers already have something to do
                 found = (await context.ask(context.state.counts, context.selection)).open
                 context.progress.outlook.ahead = max(0, found - context.progress.open)
 
     def _plan(self) -> list[search.Search]:
-        """Plan the searches: that takes a second for 100,000 areas; open jobs do not wait for it."""
+        """Plan the searches. This takes a second for 100,000 areas; open jobs do not wait for it."""
         with means.loading():
             search.load()
         context = self._context
@@ -148,7 +150,7 @@ class Feeder:
             {one.key: ((min(one.end, tomorrow) - one.start).days + 1, len(one.areas)) for one in found}
         )
         self._matcher = search.Matcher(context.areas)
-        memory.give_back()  # the parts of 100,000 polygons are gone again
+        memory.give_back()  # the parts of 100,000 polygons are no longer used
         return found
 
     async def _search(self, fetch: Fetch) -> None:
@@ -198,7 +200,7 @@ class Feeder:
             context.emit(SearchDone(report=report))
 
     def _note_reached(self, wanted: search.Search, when: datetime) -> None:
-        """Note how far a search is through by the time of a scene, where its scenes come in order."""
+        """Record how far a search has advanced, from the time of a scene, if its scenes arrive in order."""
         start, end = wanted.start, min(wanted.end, datetime.now(UTC) + TOLERANCE)
         if self._order == "oldest":
             part = (when - start) / (end - start)
@@ -212,9 +214,10 @@ class Feeder:
         """Put the jobs of some scenes into the queue together.
 
         Args:
-            scenes: one, or those of an overpass.
-            only: fingerprints of the areas whose scenes of this overpass these are; all areas by default, and for
-                scenes near 180 degrees: the search of an area on the other side may not return them.
+            scenes: one scene, or the scenes of an overpass.
+            only: fingerprints of the areas that this search is for; the overpass is complete only for these. None
+                for all areas. Ignored for scenes near 180 degrees, because the search of an area on the other side
+                may not return them.
         """
         context, jobs = self._context, list[Job]()
         async with self._adding:
@@ -226,10 +229,10 @@ class Feeder:
                     context.emit(Notice(text=f"so far: {context.lacking.told}"))
                 jobs += await context.ask_about(len(context.areas), self._jobs_of, scene, only)
             await self._enqueue(jobs, resumed=False)
-        await asyncio.sleep(0)  # a page holds hundreds of scenes: let other tasks run in between
+        await asyncio.sleep(0)  # a page contains hundreds of scenes, so other tasks get a turn in between
 
     def _jobs_of(self, scene: Scene, only: Collection[str] | None) -> list[Job]:
-        """Record a scene, and return its new jobs. In the state's thread: there may be 100,000 areas."""
+        """Record a scene and return its new jobs. Runs in the state's thread, as there may be 100,000 areas."""
         areas = self._matcher.areas_for(scene)
         self._context.found.add(scene, needed=bool(areas))
         if only is not None and not is_near_180(scene):
@@ -248,7 +251,7 @@ class Feeder:
             context.emit(JobsFound(jobs=len(jobs), resumed=resumed))
             await context.queue.put_run(jobs)
         if context.watch.are_jobs_enough():
-            await context.queue.settle()  # raising cancels the other feeders, which may still wait for room
+            await context.queue.settle()  # raising cancels the other feeders, which may still be waiting for room
             raise _LimitReachedError
 
 
@@ -257,4 +260,4 @@ def _key(scene: Scene) -> tuple[str, str]:
 
 
 class _LimitReachedError(Exception):
-    """A limit of the run is reached: nothing more enters the queue."""
+    """A limit of the run is reached, so nothing more enters the queue."""

@@ -1,4 +1,4 @@
-"""Where the areas of jobs lie on the grid on which values are counted: pixels of 10 m. Pure."""
+"""Where the areas of jobs lie on the grid that values are computed on: pixels of 10 m. Pure."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ from s2async.masks.sweep import ranges
 from s2async.models import Area, Job
 
 LARGEST: Final = 1 << 25
-"""Pixels of the rectangle around an area, as far as the raster has them, above which it has no values: a quarter
-of a scene. Each pixel inside takes some 50 bytes for a moment."""
+"""Maximum number of pixels of the rectangle around an area, within the raster, for which values are computed: a
+quarter of a scene. Each pixel inside temporarily takes some 50 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FinePlaces:
-    """Where the areas of n jobs lie on the grid on which values are counted."""
+    """Where the areas of n jobs lie on the grid that values are computed on."""
 
     grid: Grid
     at: Mapping[int, int]
-    """Positions of the jobs, by their ids."""
+    """Positions of the jobs, by job id."""
     sizes: NDArray[np.int64]
-    """(n,) pixels of each area that the raster holds."""
+    """(n,) number of pixels of each area inside the raster."""
     cutouts: Mapping[int, Cutout | None]
-    """By position, areas that are located one by one; None for an area that the raster does not touch."""
+    """By position, areas that are located individually; None for an area that the raster does not touch."""
     large: frozenset[int] = frozenset()
-    """Positions of areas that are too large; they have no pixels here."""
+    """Positions of areas that are too large; these have no pixels here."""
     plan: GridPlan | None = None
-    """Of the other areas; None when there are no others."""
+    """The plan of the other areas; None if there are no others."""
     indices: NDArray[np.int64]
-    """(n,) of the areas in the plan, where there is one."""
+    """(n,) indices of the areas in the plan, if there is a plan."""
     weights: NDArray[np.float64] | None = None
-    """(pixels,) the share of each pixel that its area covers, area by area; None to count pixels fully."""
+    """(pixels,) fraction of each pixel that its area covers, area by area; None to weight all pixels equally."""
 
     @classmethod
     def planned(cls, plans: Plans, jobs: Sequence[Job], grid: Grid) -> FinePlaces:
-        """Locate many areas; in a thread, because those that the plan does not know yet are drawn.
+        """Locate many areas. Call it in a thread, because areas that are not in the plan yet are rasterized.
 
         Raises:
             ValueError: the CRS of the grid is unknown.
@@ -66,10 +66,10 @@ class FinePlaces:
 
     @classmethod
     def covered(cls, plans: CoveragePlans, jobs: Sequence[Job], grid: Grid) -> FinePlaces:
-        """Locate areas with the shares that they cover of all pixels that they touch; in a thread.
+        """Locate areas with the fraction that they cover of each pixel that they touch. Call it in a thread.
 
         Raises:
-            ValueError: the grid is turned, or its CRS is unknown.
+            ValueError: the grid is rotated, or its CRS is unknown.
             LocalError: PROJ cannot read its database.
         """
         coverage, indices = plans.of([job.area for job in jobs], grid)
@@ -86,12 +86,12 @@ class FinePlaces:
 
     @classmethod
     def drawn(cls, jobs: Sequence[Job], grid: Grid, found: Mapping[int, Cutout | None]) -> FinePlaces:
-        """The places of a few areas that were drawn one by one.
+        """Return the places of a few areas that were rasterized individually.
 
         Args:
-            jobs: of the areas.
-            grid: on which they were drawn.
-            found: by the jobs' ids; those that are too large are left out.
+            jobs: jobs of the areas.
+            grid: the grid on which they were rasterized.
+            found: the cutouts by job id; areas that are too large have none.
         """
         return cls(
             grid=grid,
@@ -104,11 +104,11 @@ class FinePlaces:
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
-        """(n + 1,) where the pixels of each area begin in a flat array of all."""
+        """(n + 1,) index at which the pixels of each area begin in a flat array of all areas."""
         return np.concatenate([[0], np.cumsum(self.sizes)])
 
     def factor(self, layout: Layout) -> int | None:
-        """How many pixels of the grid a pixel of a file has on each side; None where the file does not fit it."""
+        """Return how many grid pixels a file's pixel spans per side; None if the file does not fit the grid."""
         grid, factor = fine_grid(layout.grid)
         return factor if grid == self.grid else None
 
@@ -118,18 +118,18 @@ class FinePlaces:
         return self.plan is not None and not (self.cutouts or self.large)
 
     def is_planned(self, position: int) -> bool:
-        """Whether an area is in the plan."""
+        """Return whether an area is in the plan."""
         return self.plan is not None and position not in self.cutouts and position not in self.large
 
     def places(self, positions: Sequence[int], layout: Layout) -> Places:
-        """Where areas of the plan lie in a file that fits the grid; others have no pixels there."""
+        """Return where areas of the plan lie in a file that fits the grid; other areas have no pixels there."""
         if self.plan is None:
             raise ValueError("these areas are located one by one")
         factor = self.factor(layout) or 1
         return Places(layout=layout, plan=self.plan, indices=self.indices[[*positions]], factor=factor)
 
     def windows(self, positions: Sequence[int]) -> Iterator[tuple[int, Cutout]]:
-        """Those of some areas that the raster touches: their positions, and their pixels."""
+        """Yield the positions and pixels of those of the areas that the raster touches."""
         planned = [position for position in positions if self.is_planned(position)]
         masks = dict(zip(planned, self.plan.masks(self.indices[planned]), strict=True)) if self.plan else {}
         for position in positions:
@@ -141,11 +141,11 @@ class FinePlaces:
                 yield position, one
 
     def spread(self, values: NDArray[Any], positions: Sequence[int]) -> NDArray[Any]:
-        """Put the pixels of some areas where they belong in a flat array of all; the others are 0.
+        """Put the pixels of some areas into place in a flat array of all areas; all other pixels are 0.
 
         Args:
-            values: (pixels,) of these areas, one after another.
-            positions: of the areas, ascending.
+            values: (pixels,) pixels of these areas, one after another.
+            positions: positions of the areas, ascending.
         """
         if len(values) == self.starts[-1]:
             return values
@@ -156,7 +156,7 @@ class FinePlaces:
 
 
 def is_large(area: Area, grid: Grid) -> bool:
-    """Whether the rectangle around an area has too many pixels on a grid, as far as the grid reaches.
+    """Return whether the rectangle around an area, within the grid, has too many pixels.
 
     Raises:
         ValueError: the CRS of the grid is unknown.
@@ -175,6 +175,6 @@ def _size(place: Cutout | None) -> int:
 
 
 def _sizes(plan: GridPlan, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) pixels of areas that the raster holds."""
+    """Return, for each area, the number of pixels inside the raster, (n,)."""
     runs, starts = plan.runs_of(indices)
     return np.diff(np.concatenate([[0], np.cumsum(plan.lengths[runs], dtype=np.int64)])[starts])

@@ -1,4 +1,4 @@
-"""Reads windows of files around areas, and takes their pixels on the grid on which values are counted."""
+"""Reads windows of files around areas, and takes their pixels on the grid that values are computed on."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from s2async.models import Job
 T = TypeVar("T")
 
 TOGETHER: Final = 64
-"""Areas whose pixels one call of a thread takes: a call for each costs too much."""
+"""Number of areas whose pixels one call in a thread takes, because one call for each area costs too much."""
 
 
 class FineWindows:
     """Windows around areas in a file that fits the grid.
 
     Args:
-        fine: where the areas lie.
-        factor: how many pixels of the grid a pixel of the file has on each side.
-        tools: threads.
+        fine: the places of the areas.
+        factor: number of grid pixels that a pixel of the file spans on each side.
+        tools: the tools of the worker; their threads are used.
     """
 
     def __init__(self, fine: FinePlaces, factor: int, tools: Tools) -> None:
@@ -36,17 +36,18 @@ class FineWindows:
         self._factor = factor
         self._tools = tools
         self._masks: dict[int, Cutout] = {}
-        """By position."""
+        """Cutouts on the grid, by position."""
 
     async def around(self, jobs: Sequence[Job], own: Mapping[int, Cutout]) -> list[tuple[Job, Cutout]]:
-        """The parts of the file that are to be read.
+        """Return the parts of the file that have to be read.
 
         Args:
-            jobs: whose pixels are needed; on the grid of those that have a place on it.
-            own: parts that are needed anyway, by job.
+            jobs: jobs whose pixels are needed; only jobs with a place on the grid have pixels there.
+            own: parts of the file that are needed anyway, by job.
 
         Returns:
-            For each job the part that holds its pixels on the grid and its own part; none of jobs without either.
+            For each job, the part that contains its pixels on the grid and its `own` part; jobs with neither are
+            omitted.
         """
         at, factor = self._fine.at, self._factor
 
@@ -64,14 +65,14 @@ class FineWindows:
         return await asyncio.get_running_loop().run_in_executor(self._tools.pool, work)
 
     async def take(self, parts: Sequence[tuple[Job, Part]], use: Callable[[NDArray[Any]], T]) -> dict[int, T]:
-        """Do something with the pixels of each area on the grid, row by row, in threads.
+        """Apply a function to the pixels of each area on the grid, row by row, in threads.
 
         Args:
-            parts: pixels that were read; those of jobs that `around` was not asked for are passed over.
-            use: gets (pixels,) of one area.
+            parts: pixels that were read; jobs that were not passed to `around` are skipped.
+            use: the function; gets (pixels,) of one area.
 
         Returns:
-            What it returned, by job.
+            The results of the function, by job.
         """
         at, loop, tools = self._fine.at, asyncio.get_running_loop(), self._tools
         mine = [(job, part, mask) for job, part in parts if (mask := self._masks.get(at.get(job.id, -1)))]
@@ -92,11 +93,11 @@ class FineWindows:
 
 
 def narrowed(part: Part, place: Cutout) -> Part:
-    """The pixels of a part of what was read.
+    """Return the pixels of a smaller part of what was read.
 
     Args:
         part: what was read.
-        place: the part of the file that is wanted of it.
+        place: the smaller part of the file.
     """
     if part.cutout is place:
         return part

@@ -1,4 +1,4 @@
-"""Watches whether a run that goes on has reached one of its limits."""
+"""Watches whether a run in progress has reached one of its limits."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from s2async.engine.progress import Progress
 class LimitWatch:
     """Compares the progress of a run with its limits.
 
-    The limit of jobs ends the feeding of the queue alone: what is in the queue by then is processed. The limits of
-    bytes and seconds also leave what waits in the queue to the next run.
+    The limit on jobs only stops the feeding of the queue: jobs that are in the queue by then are processed. The
+        limits on bytes and seconds also leave the jobs in the queue to the next run.
 
     Args:
-        limits: of the run.
-        progress: of the run.
+        limits: limits of the run.
+        progress: progress of the run.
     """
 
     def __init__(self, limits: RunLimits, progress: Progress) -> None:
         self.reached: LimitName | None = None
-        """The limit that ended the run; None while none has."""
+        """The limit that ended the run; None if no limit has been reached."""
         self._limits = limits
         self._progress = progress
         self._over = asyncio.Event()
 
     @property
     def over(self) -> bool:
-        """Whether no batch may begin any more."""
+        """Whether no more batches may start."""
         if not self._over.is_set():
             most = self._limits
             if most.bytes is not None and self._progress.meter.bytes >= most.bytes:
@@ -41,22 +41,22 @@ class LimitWatch:
         return self._over.is_set()
 
     def jobs_left(self, known: int) -> int:
-        """How many of some jobs may still enter the queue.
+        """Return how many of some jobs may still enter the queue.
 
         Args:
-            known: their number.
+            known: number of these jobs.
         """
         return known if self._limits.jobs is None else min(known, self._limits.jobs - self._progress.found)
 
     def are_jobs_enough(self) -> bool:
-        """Whether as many jobs entered the queue as the limit allows."""
+        """Return whether as many jobs have entered the queue as the limit allows."""
         enough = self._limits.jobs is not None and self._progress.found >= self._limits.jobs
         if enough and self.reached is None:
             self.reached = "jobs"
         return enough
 
     async def wait(self) -> None:
-        """Wait until no batch may begin any more; forever where that never happens."""
+        """Wait until no more batches may start; this may never happen."""
         seconds = self._limits.seconds
         with suppress(TimeoutError):
             async with asyncio.timeout(None if seconds is None else max(0.0, seconds - self._progress.seconds)):
@@ -65,13 +65,13 @@ class LimitWatch:
             self._end("seconds")
 
     async def comes_first(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Wait for some work, but not beyond the limits.
+        """Wait for a coroutine, but not beyond the limits.
 
         Returns:
-            True when a limit was reached first; the work is cancelled then.
+            True if a limit was reached first; the coroutine is then cancelled.
 
         Raises:
-            Exception: what the work raises.
+            Exception: whatever the coroutine raises.
         """
         working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(self.wait())
         try:

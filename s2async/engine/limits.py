@@ -1,4 +1,4 @@
-"""The limits of a run: at which number of jobs, bytes or seconds it begins nothing new."""
+"""The limits of a run: the number of jobs, bytes or seconds after which it starts nothing new."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RunLimits:
     bytes: int | None = None
     """Bytes received by this run after which no batch starts; batches in progress are finished and exceed it."""
     seconds: float | None = None
-    """Seconds since the start of this run after which no batch begins."""
+    """Seconds since the start of this run after which no batch starts."""
 
     def __post_init__(self) -> None:
         for name, value in self.given.items():
@@ -39,10 +39,10 @@ class RunLimits:
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     def most_bytes(self, each: float) -> float:
-        """Bytes that a run with these limits reads at most; infinite when no limit says.
+        """Return how many bytes a run with these limits reads at most; infinite if no limit determines it.
 
         Args:
-            each: bytes of one job.
+            each: bytes per job.
         """
         bytes_of: dict[LimitName, float] = {"jobs": each, "bytes": 1}
         return min(

@@ -1,7 +1,7 @@
-"""Many areas of a scene at once, by the plan of a grid: where they lie, how often each class occurs, their pixels.
+"""Many areas of a scene at once, by the plan of a grid: their places, counts of each class, and their pixels.
 
-For a few areas `cog.polygon_mask` is faster: it keeps what it has drawn, and a plan costs about the same for one
-area as for a hundred. See `tools.MANY`.
+For a few areas `cog.polygon_mask` is faster, because it caches what it has rasterized, while a plan costs about
+the same for one area as for a hundred. See `tools.MANY`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from s2async.models import Area
 
 
 def cutouts(plans: Plans, areas: Sequence[Area], grid: Grid) -> list[Cutout | None]:
-    """Where areas lie on a grid, as `cog.polygon_mask.cutout` says it of one.
+    """Return where areas lie on a grid, like `cog.polygon_mask.cutout` for each area.
 
     Raises:
         ValueError: the CRS of the grid is unknown.
@@ -62,13 +62,13 @@ class Places:
     layout: Layout
     plan: GridPlan
     indices: NDArray[np.int64]
-    """(n,) of the areas in the plan."""
+    """(n,) indices of the areas in the plan."""
     factor: int = 1
-    """How many pixels of the plan a pixel of the file has on each side."""
+    """Number of plan pixels that a pixel of the file spans on each side."""
 
     @classmethod
     def of(cls, plans: Plans, areas: Sequence[Area], layout: Layout) -> Places:
-        """Find areas; in a thread, because those that the plan does not know yet are drawn.
+        """Locate areas. Call it in a thread, because areas that are not in the plan yet are rasterized.
 
         Raises:
             ValueError: the CRS of the grid is unknown.
@@ -79,30 +79,30 @@ class Places:
 
     @property
     def skipped(self) -> NDArray[np.bool_]:
-        """(n,) areas that are too large for a plan."""
+        """(n,) whether each area is too large for a plan."""
         return self.plan.skipped[self.indices]
 
     @property
     def touched(self) -> NDArray[np.bool_]:
-        """(n,) areas that the raster touches, as far as the plan has them."""
+        """(n,) whether the raster touches each area; False for areas that the plan does not contain."""
         touched: NDArray[np.bool_] = self.plan.windows[self.indices, 2] > 0
         return touched
 
     @property
     def totals(self) -> NDArray[np.int64]:
-        """(n,) pixels of each area, including those beyond the raster."""
+        """(n,) number of pixels of each area, including pixels outside the raster."""
         return self.plan.totals[self.indices]
 
     def rows_under(self) -> dict[int, int]:
-        """How many rows of each block, from its top, hold the lowest pixel inside any of the areas."""
+        """Return, by block, the number of rows from its top down to the lowest pixel inside any of the areas."""
         return gather.rows_under(self.plan, self.indices, self.layout, factor=self.factor)
 
 
 class Target(Protocol):
-    """Takes the pixels of many areas, block by block; blocks may come in several threads."""
+    """Takes the pixels of many areas, block by block; it may be called from several threads."""
 
     def rows_under(self) -> Mapping[int, int]:
-        """How many rows of each block, from its top, it needs."""
+        """Return the number of rows that it needs, by block, counted from the top of the block."""
         ...
 
     def take(self, block: Window, pixels: NDArray[Any]) -> None:
@@ -110,7 +110,7 @@ class Target(Protocol):
         ...
 
     def touching(self, damaged: Mapping[int, CorruptFile]) -> Mapping[int, CorruptFile]:
-        """The areas, by index, that lack pixels because of damaged blocks, and what is wrong with these."""
+        """Return the areas that lack pixels because of damaged blocks, by index, and the fault of a block."""
         ...
 
 
@@ -118,8 +118,8 @@ class Histograms:
     """Counts classes inside many areas: a `Target`.
 
     Args:
-        places: of the areas.
-        bins: of each histogram; the last one counts all higher values, too.
+        places: places of the areas.
+        bins: number of bins of each histogram; the last bin also counts all higher values.
     """
 
     def __init__(self, places: Places, bins: int) -> None:
@@ -127,10 +127,10 @@ class Histograms:
         self._sweep = Sweep(places.plan, places.indices)
         self._lock = threading.Lock()
         self.counts = np.zeros((len(places.indices), bins), np.int64)
-        """(n, bins) pixels of each area by value."""
+        """(n, bins) number of pixels of each area, by value."""
 
     def rows_under(self) -> Mapping[int, int]:
-        """How many rows of each block, from its top, hold the lowest pixel inside any of the areas."""
+        """Return, by block, the number of rows from its top down to the lowest pixel inside any of the areas."""
         return self._places.rows_under()
 
     def take(self, block: Window, pixels: NDArray[Any]) -> None:
@@ -139,7 +139,7 @@ class Histograms:
             self._sweep.count(pixels[0], block, self.counts)
 
     def touching(self, damaged: Mapping[int, CorruptFile]) -> dict[int, CorruptFile]:
-        """The areas whose windows touch damaged blocks, by index, and why they cannot be counted."""
+        """Return the areas whose windows touch damaged blocks, by index, and why they cannot be counted."""
         return {
             index: error
             for block, error in damaged.items()
@@ -148,10 +148,10 @@ class Histograms:
 
 
 class Gathered:
-    """Gathers the pixels of many areas, each repeated where the plan is finer than the file: a `Target`.
+    """Gathers the pixels of many areas, repeating each pixel if the plan is finer than the file: a `Target`.
 
     Args:
-        places: of the areas.
+        places: places of the areas.
     """
 
     def __init__(self, places: Places) -> None:
@@ -160,16 +160,16 @@ class Gathered:
 
     @property
     def values(self) -> NDArray[Any]:
-        """(pixels,) of all areas one after another, in the plan's order; 0 where no block has brought them."""
+        """(pixels,) pixels of all areas, one after another, in the plan's order; 0 if no block contained them."""
         return self._gather.values
 
     @property
     def starts(self) -> NDArray[np.int64]:
-        """(n + 1,) where the pixels of each area begin."""
+        """(n + 1,) index at which the pixels of each area begin."""
         return self._gather.starts
 
     def rows_under(self) -> Mapping[int, int]:
-        """How many rows of each block, from its top, hold the lowest pixel inside any of the areas."""
+        """Return, by block, the number of rows from its top down to the lowest pixel inside any of the areas."""
         return self._places.rows_under()
 
     def take(self, block: Window, pixels: NDArray[Any]) -> None:
@@ -177,7 +177,7 @@ class Gathered:
         self._gather.take(block, pixels[0])
 
     def touching(self, damaged: Mapping[int, CorruptFile]) -> dict[int, CorruptFile]:
-        """The areas whose windows touch damaged blocks, by index, and why their pixels are not there."""
+        """Return the areas whose windows touch damaged blocks, by index, and why their pixels are missing."""
         return {
             index: error
             for block, error in damaged.items()

@@ -1,6 +1,6 @@
 """The step that measures the cloud cover of the areas; its result is a `CloudMeasure` for each job.
 
-Where values are wanted, it also notes which pixels are clear, so that the classification is read once.
+If values are requested, it also stores which pixels are clear, so that the classification is read only once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Measure:
     """Measures the cloud cover of jobs that have no measurement yet.
 
     Args:
-        bench: what the steps of the batch work with.
+        bench: what the steps of the batch use.
     """
 
     def __init__(self, bench: Bench) -> None:
@@ -34,7 +34,7 @@ class Measure:
         self._cut = frozenset(bench.settings.assets)
         self._clearing = Clearing(bench)
         self._found: dict[int, dict[str, AreaPixels]] = {}
-        """By job, the pixels of assets that were read, while the rule needs further ones."""
+        """Pixels of assets that have been read, by job, while the rule needs further assets."""
         self.assets = self._rule.assets
 
     async def run(self) -> None:
@@ -43,11 +43,11 @@ class Measure:
             self._endings.judge()
 
     def wanting(self, asset: str) -> list[Job]:  # noqa: ARG002 - a rule needs all its assets
-        """The jobs without a measurement."""
+        """Return the jobs without a measurement."""
         return self._endings.unmeasured()
 
     async def do(self, asset: Asset, jobs: Sequence[Job], /) -> None:
-        """Read an asset, and measure where it is the last one; areas that the file does not touch are OUTSIDE."""
+        """Read an asset, and measure after the last one. Jobs whose area the file does not touch are OUTSIDE."""
         source = await self._files.source(asset)
         if fault := self._rule.check(asset.key, source.layout.bands, source.layout.dtype):
             raise CorruptFile(f"{fault}: {shown(asset.href)}")
@@ -77,16 +77,16 @@ class Measure:
                         self._endings.measures[job.id] = self._rule.measure(found)
                     except CorruptFile as error:
                         raise CorruptFile(f"{error}: {shown(asset.href)}") from error
-                    del self._found[job.id]  # the memory budget does not cover it any longer
+                    del self._found[job.id]  # the memory budget no longer covers it
             if asset.key in self._cut:
                 self._files.kept.setdefault(asset.key, {}).update({job.id: part for job, part in parts})
 
     def _counts(self, source: Source) -> bool:
-        """Whether the values of a file are counted for all areas at once: nobody needs its pixels afterwards."""
+        """Return whether a file can be counted for all areas at once: its pixels are not needed afterwards."""
         return isinstance(self._rule, CountingRule) and source.asset.key not in self._cut and reader.scans(source)
 
     async def _count(self, source: Source, jobs: Sequence[Job]) -> list[Job]:
-        """Measure many jobs by the plan of the file's grid; returns those of areas that are too large for it."""
+        """Measure many jobs with the plan of the file's grid; return the jobs whose areas are too large for it."""
         places = await self._files.places(source, jobs)
         histograms = Histograms(places, self._rule.bins)
         skipped = places.skipped

@@ -1,4 +1,4 @@
-"""A run as metrics in the text format of Prometheus. Text only; `metrics_file` writes it.
+"""A run as metrics in the text format of Prometheus. This module makes the text; `metrics_file` writes it.
 
 The format: https://prometheus.io/docs/instrumenting/exposition_formats/, "Text-based format". Names follow
 https://prometheus.io/docs/practices/naming/.
@@ -25,7 +25,7 @@ _LAST_RUN: Final = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LastRun:
-    """How the last run that has ended did; None as long as there was none. Times are seconds since 1970."""
+    """How the last run that has ended went; None if there was none. Times are seconds since 1970."""
 
     exit_code: float | None = None
     ended: float | None = None
@@ -34,7 +34,7 @@ class LastRun:
 
     @classmethod
     def of(cls, text: str) -> LastRun:
-        """Read it from metrics of an earlier run."""
+        """Parse the metrics of an earlier run."""
         values = {name: float(value) for name, value in _LAST_RUN.findall(text)}
         return cls(
             exit_code=values.get("exit_code"),
@@ -45,26 +45,26 @@ class LastRun:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Moment:
-    """What the progress of a run does not know."""
+    """What the metrics need in addition to the progress of a run."""
 
     began: float
     """Seconds since 1970."""
     active: bool
     jobs_per_second: float
     memory: int | None
-    """Bytes of memory that the process uses; None where the system does not tell."""
+    """Bytes of memory that the process uses; None if the system does not report it."""
     lag: float
-    """Longest time in seconds by which the event loop was late of late."""
+    """Longest recent delay of the event loop, in seconds."""
     last: LastRun
 
 
 def exposition(progress: Progress, moment: Moment, *, config: str) -> str:
-    """The metrics of a run.
+    """Return the metrics of a run.
 
     Args:
-        progress: of the run.
-        moment: what else is known.
-        config: value of a label of all samples, so that the files of several configurations can lie in one folder.
+        progress: progress of the run.
+        moment: the other values.
+        config: label of all samples, so that the files of several configurations can share a folder.
     """
     lines = []
     for name, kind, text, samples in _families(progress, moment):
@@ -75,7 +75,7 @@ def exposition(progress: Progress, moment: Moment, *, config: str) -> str:
 
 
 def _families(progress: Progress, moment: Moment) -> Iterator[tuple[str, str, str, Iterable[Sample]]]:
-    """Name, type, help text and samples of each metric; those without samples are left out."""
+    """Yield name, type, help text and samples of each metric; metrics without samples are omitted later."""
     yield "s2async_info", "gauge", "Version of s2async.", [({"version": __version__}, 1)]
     done = [({"status": status}, progress.done[status]) for status in Status]
     yield "s2async_jobs_total", "counter", "Jobs that the run has processed, by status.", done
@@ -91,7 +91,7 @@ def _families(progress: Progress, moment: Moment) -> Iterator[tuple[str, str, st
 
 
 def _counters(progress: Progress) -> list[tuple[str, str, float | None]]:
-    """Name, help text and value, None where unknown, of the counters without labels of their own."""
+    """Return name, help text and value (None if unknown) of the counters without labels of their own."""
     network, meter = progress.network, progress.meter
     return [
         ("jobs_found_total", "Jobs that have entered the queue of the run.", progress.found),
@@ -107,7 +107,7 @@ def _counters(progress: Progress) -> list[tuple[str, str, float | None]]:
 
 
 def _gauges(progress: Progress, moment: Moment) -> list[tuple[str, str, float | None]]:
-    """Name, help text and value, None where unknown, of the gauges without labels of their own."""
+    """Return name, help text and value (None if unknown) of the gauges without labels of their own."""
     left = progress.time_left() if moment.active else None
     network, ended, last = progress.network, progress.ended, moment.last
     return [

@@ -1,4 +1,4 @@
-"""The file of metrics of a run, ``run --metrics FILE``, for the textfile collector of node_exporter."""
+"""The metrics file of a run, ``run --metrics FILE``, for the textfile collector of node_exporter."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from s2async.errors import ConfigError, LocalError, S2AsyncError, StateInUse
 EVERY: Final = 5.0
 """Seconds between two versions of the file."""
 BEAT: Final = 0.1
-"""Seconds between two looks at how late the event loop is."""
+"""Seconds between two measurements of the event loop's delay."""
 LATELY: Final = 30.0
-"""Seconds over which the rate of jobs is taken."""
+"""Seconds over which the rate of jobs is averaged."""
 BUG: Final = 70
-"""Exit code of an error that is none of ours."""
+"""Exit code of an error that s2async does not define."""
 
 
 class MetricsFile:
     """The metrics of one run, from before it starts until its exit code is known.
 
-    The file is replaced as a whole, so a reader never sees a part of it. Where another run has the state, nothing
-    is written: the file is that of the other run.
+    The file is replaced as a whole, so a reader never sees an incomplete file. If another run is using the state,
+    nothing is written, because the file belongs to that run.
 
     Args:
-        path: of the file; its folder exists.
-        config: names the configuration in the file.
-        tell: called once with a line if the file can no longer be written. The run goes on.
+        path: path of the file; its folder exists.
+        config: name of the configuration in the file.
+        tell: called once with a message if the file can no longer be written. The run continues.
 
     Raises:
         ConfigError: the path is a folder.
@@ -48,7 +48,7 @@ class MetricsFile:
             raise ConfigError(f"cannot write the metrics {path}: it is a folder; name a file in it")
         files.check_writable(path.parent)
         self.progress = Progress()
-        """Of the run; to be replaced by that of the run before it starts."""
+        """Progress of the run; to be replaced by the run's own progress before it starts."""
         self._path = path
         self._config = config
         self._tell = tell
@@ -60,7 +60,7 @@ class MetricsFile:
         self._ended = False
 
     async def keep(self) -> None:
-        """Write the file every few seconds, until cancelled, from when the run has the state."""
+        """Write the file every few seconds until cancelled, starting when the run has locked the state."""
         watching = asyncio.create_task(self._watch())
         try:
             while True:
@@ -79,7 +79,7 @@ class MetricsFile:
         self._write(self._text(active=False), final=True)
 
     def fail(self, error: BaseException) -> None:
-        """Write the file for the last time, with the exit code that belongs to an error."""
+        """Write the file for the last time, with the exit code of an error."""
         if not isinstance(error, StateInUse):
             self.end(exit_code_of(error))
 
@@ -110,11 +110,11 @@ class MetricsFile:
 
     def _write(self, text: str, *, final: bool) -> None:
         with self._writing:
-            if self._ended and not final:  # the thread that was to write it was late
+            if self._ended and not final:  # the thread that was writing the previous version is late
                 return
             self._ended = final
             try:
-                # a version that a power cut takes is of no use anyway
+                # If a power cut destroys a version, nothing is lost: it would be outdated anyway.
                 files.replace(self._path, text.encode(errors="replace"), sync=False)
             except LocalError as error:
                 tell, self._tell = self._tell, lambda _: None
@@ -127,7 +127,7 @@ class MetricsFile:
 
 
 def exit_code_of(error: BaseException) -> int:
-    """The exit code of a command that an error ends."""
+    """Return the exit code of a command that ends with an error."""
     if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
         return 130
     if isinstance(error, SystemExit):
@@ -137,7 +137,7 @@ def exit_code_of(error: BaseException) -> int:
 
 
 def _memory() -> int | None:
-    """Bytes of memory that this process uses; None where the system does not tell."""
+    """Return the bytes of memory that this process uses; None if the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):

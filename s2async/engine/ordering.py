@@ -1,4 +1,4 @@
-"""In which order a run works: its searches by quarter, and the scenes of each search by time. Pure."""
+"""The order in which a run works: its searches by quarter, and the scenes of each search by time. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from s2async.models import Order, Scene
 
 
 def rounds(searches: Sequence[Search], order: Order | None) -> list[list[Search]]:
-    """Split searches into rounds, one after another; the searches of a round run side by side.
+    """Split searches into rounds that follow one another; the searches of a round run concurrently.
 
     Args:
-        searches: of a run.
-        order: which quarter comes first; None makes one round of all searches, in their order, so that no search
+        searches: searches of a run.
+        order: which quarter comes first. None makes one round of all searches, in their order, so that no search
             waits for another one.
     """
     if order is None:
         return [list(searches)]
-    ordered = sorted(searches, key=_quarter, reverse=order == "newest")  # keeps the order of neighbours
+    ordered = sorted(searches, key=_quarter, reverse=order == "newest")  # stable: keeps neighbours in order
     return [list(found) for _, found in groupby(ordered, key=_quarter)]
 
 
@@ -29,12 +29,12 @@ def _quarter(search: Search) -> int:
 
 
 class Arranged:
-    """Passes on the scenes of a search in the wanted order, one by one or those of an overpass together.
+    """Passes on the scenes of a search in the requested order, one by one or all scenes of an overpass together.
 
-    Where the catalogue returns them in another order, they are held until the search ends.
+    If the catalogue returns scenes in another order, they are held back until the search ends.
 
     Args:
-        order: which scenes come first; None passes them on as they come.
+        order: which scenes come first; None passes them on in the order of the catalogue.
         descending: whether the search is known to return the newest scenes first.
         by_overpass: whether the scenes of an overpass are passed on together.
     """
@@ -47,7 +47,7 @@ class Arranged:
         self._held: list[Scene] = []
 
     def add(self, scene: Scene) -> list[list[Scene]]:
-        """Take a scene; returns what is to be passed on now."""
+        """Add a scene, and return the scenes that are passed on now."""
         if self._by_overpass:
             return self._together.add(scene)
         if self._passing:
@@ -56,7 +56,7 @@ class Arranged:
         return []
 
     def rest(self) -> list[list[Scene]]:
-        """Return what is left, at the end of the search."""
+        """Return the remaining scenes at the end of the search."""
         if self._by_overpass:
             found = self._together.rest()  # the newest first
             return found[::-1] if self._order == "oldest" else found

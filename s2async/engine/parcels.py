@@ -1,8 +1,8 @@
-"""Batches and what became of them as bytes, on their way between this process and a worker process.
+"""Batches and their results as bytes, on their way between this process and a worker process.
 
-A result names the scene, the jobs and the areas of its batch by number: who sent the batch has them already.
-Parcels may hold signed addresses, so they do not show what is in them: engines print the arguments of tasks that
-fail.
+A result refers to the scene, the jobs and the areas of its batch by number, because the sender of the batch
+already has them. Parcels may contain signed addresses, so their `repr` does not show the contents: engines print
+the arguments of tasks that fail.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PROTOCOL: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """Some bytes. Its own pickle is these bytes and a few more."""
+    """A byte string. Its own pickle consists of these bytes and a few more."""
 
     data: bytes = field(repr=False)
 
@@ -38,11 +38,12 @@ class Order:
 
     batch: Batch
     number: int
-    """Counts the orders of the run."""
+    """Sequence number within the run."""
     oldest: int
-    """Lowest number of an order whose delivery the run may still take."""
+    """Lowest number of an order whose delivery the run may still receive."""
     dropped: frozenset[int] = frozenset()
-    """Numbers of earlier orders whose deliveries it never takes: Dask has dropped them, or a worker has left."""
+    """Numbers of earlier orders whose deliveries the run never receives: Dask has dropped them, or a worker has
+    left."""
     turn: int
     """Priority of its requests (`net.limiter.TURN`)."""
     parts: int
@@ -50,8 +51,8 @@ class Order:
 
 
 Trouble = Literal["local", "stopped", "bug"]
-"""Why a result is missing or not whole: this machine cannot go on (`LocalError`), the batch was cancelled, or the
-program has a fault."""
+"""Why a result is missing or incomplete: this machine cannot continue (`LocalError`), the batch was cancelled, or
+the program has a bug."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,19 +62,19 @@ class Delivery:
     result: BatchResult | None = None
     trouble: Trouble | None = None
     reason: str = ""
-    """One line; of a fault in the program, the traceback."""
+    """One line; for a bug, the traceback."""
     crops: tuple[Encoded, ...] = ()
-    """Crops of the result that this process is to write; none where the worker has written them."""
+    """Crops of the result that this process has to write; empty if the worker has written them."""
     replaced: tuple[tuple[Path, str], ...] = ()
-    """Files of others that the worker has overwritten, and whose they were."""
+    """Foreign files that the worker has overwritten, and whose they were."""
     beside: tuple[Traffic, ...] = ()
-    """Traffic of the worker that no result carries, since its last delivery."""
+    """Traffic of the worker since its last delivery that no result contains."""
     retries: int = 0
-    """Requests that the worker has sent again so far."""
+    """Number of retried requests of the worker so far."""
 
 
 def pack_order(order: Order) -> Parcel:
-    """Turn an order into bytes. Of areas, it has what steps need: not their season and the user's columns."""
+    """Serialize an order. Of its areas, it keeps what steps need: no seasons, and none of the user's columns."""
     areas = _areas(order.batch)
     target = io.BytesIO()
     columns = [(area.name, area.fingerprint, area.folder) for area in areas]
@@ -84,7 +85,7 @@ def pack_order(order: Order) -> Parcel:
 
 
 def unpack_order(parcel: Parcel) -> Order:
-    """The order that `pack_order` turned into bytes, in a process of the same run."""
+    """Return the order that `pack_order` serialized, in a process of the same run."""
     source = io.BytesIO(parcel.data)
     columns, polygons = pickle.Unpickler(source).load()  # noqa: S301 - from our own run
     areas = [
@@ -96,30 +97,30 @@ def unpack_order(parcel: Parcel) -> Order:
 
 
 def pack_delivery(delivery: Delivery, batch: Batch) -> Parcel:
-    """Turn a delivery into bytes; what it has in common with its batch is left out."""
+    """Serialize a delivery, omitting what it has in common with its batch."""
     target = io.BytesIO()
     _Pickler(target, _nouns(batch)).dump(delivery)
     return Parcel(target.getvalue())
 
 
 def unpack_delivery(parcel: Parcel, batch: Batch) -> Delivery:
-    """The delivery that `pack_delivery` turned into bytes.
+    """Return the delivery that `pack_delivery` serialized.
 
     Args:
-        parcel: from a process of the same run.
-        batch: that was sent there; the delivery has its scene, jobs and areas.
+        parcel: received from a process of the same run.
+        batch: the batch that was sent there; the delivery refers to its scene, jobs and areas.
     """
     delivery: Delivery = _Unpickler(io.BytesIO(parcel.data), _nouns(batch)).load()
     return delivery
 
 
 def _areas(batch: Batch) -> list[Area]:
-    """The areas of a batch, each once."""
+    """Return the areas of a batch without repetition."""
     return list({id(job.area): job.area for job in batch.jobs}.values())
 
 
 def _nouns(batch: Batch) -> list[object]:
-    """All of a batch that its delivery mentions, in an order that is the same on both sides."""
+    """Return the objects of a batch that its delivery refers to, in an order that is the same on both sides."""
     return [batch.scene, *batch.jobs, *_areas(batch)]
 
 
@@ -129,7 +130,7 @@ class _Pickler(pickle.Pickler):
         self._known = {id(noun): number for number, noun in enumerate(known)}
 
     def persistent_id(self, value: Any) -> int | None:
-        """The number of something that the other side has."""
+        """Return the number of an object that the other side has."""
         return self._known.get(id(value))
 
 
@@ -139,5 +140,5 @@ class _Unpickler(pickle.Unpickler):
         self._known = known
 
     def persistent_load(self, number: Any) -> object:
-        """What has this number."""
+        """Return the object with this number."""
         return self._known[number]

@@ -1,7 +1,8 @@
-"""The run as a whole: the feeder finds jobs, a bounded queue holds some of them, and the recorder works on them.
+"""The run as a whole: the feeder finds jobs, a bounded queue holds some of them, and the recorder processes them.
 
-One task group owns every task; their number is fixed, whatever the number of areas. While tasks run, one thread
-reads and writes the state, in short transactions, and only after the crops of an outcome have their final names.
+One task group owns every task, and the number of tasks does not depend on the number of areas. While tasks run,
+one thread reads and writes the state in short transactions. An outcome is recorded only after its crops have their
+final names.
 """
 
 from __future__ import annotations
@@ -50,26 +51,26 @@ async def run(
     progress: Progress | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
-    """Search, check, crop and save, and go on where an earlier run of the same state stopped.
+    """Search, check, crop and save, resuming where an earlier run of the same state stopped.
 
     Args:
         config: settings.
-        areas: as :func:`s2async.areas.loader.load` returns them.
-        cluster: works on the batches; None for this process.
+        areas: areas as returned by :func:`s2async.areas.loader.load`.
+        cluster: cluster that processes the batches; None to use this process.
         limits: when to stop even if jobs are left.
         changes: how the areas differ from those that the configuration gives, for ``status``.
         new_state: start a new state even if the former one cannot be reached.
-        progress: filled while the run goes on.
+        progress: updated during the run.
         on_event: called with every event, in the event loop's thread.
 
     Raises:
-        ConfigError: the state, its crops or the output folder are away or belong to another job; the state holds
-            the same items of another collection; or no scene can lie in the period.
+        ConfigError: the state, its crops or the output folder are not accessible or belong to another job; the
+            state contains the same items from another collection; or no scene can lie in the period.
         StateInUse, StateError: the state cannot be used.
         LocalError: this machine stopped the run; it can be resumed.
-        ClusterError: the cluster does not answer, or no longer; the run can be resumed.
-        HostParked: a server gave no answer within the patience, or asked for more patience than that. Everything
-            else was done before, and ``progress.ended`` describes it; the run can be resumed.
+        ClusterError: the cluster does not respond; the run can be resumed.
+        HostParked: a server did not respond within the patience, or requested a longer wait. Everything else has
+            been done, and ``progress.ended`` describes it; the run can be resumed.
         asyncio.CancelledError: the run was stopped; it can be resumed.
     """
     memory.share_heaps()
@@ -104,7 +105,7 @@ async def run(
 
 
 class _Run:
-    """One run, from the open state to the summary."""
+    """One run, from the opened state to the summary."""
 
     def __init__(
         self, context: Context, cluster: Cluster | None, limits: RunLimits, marks: Marks, work: means.Work
@@ -140,7 +141,7 @@ class _Run:
         self.feeder.begin()
         start.mark_crashed(context, left)
         start.bring_in_line(context, self.settings.token, self.replaced)
-        memory.give_back()  # of what it took to load the areas
+        memory.give_back()  # memory that was needed to load the areas
         context.state.begin_run(context.config.model_dump_json(), __version__)
         event_log.log_begin(context.config, context.areas, self.limits)
         try:
@@ -148,7 +149,7 @@ class _Run:
             memory.give_back()
             settled = closing.settle(context, self.settings.token)
         except BaseException as fault:
-            with contextlib.suppress(LocalError):  # of a failing disk, the first error is the one to raise
+            with contextlib.suppress(LocalError):  # if the disk is failing, the first error is the one to raise
                 self._end("stopped", str(fault) or type(fault).__name__)
             raise
         self._end("finished")
@@ -169,11 +170,11 @@ class _Run:
         except BaseExceptionGroup as failures:
             raise _first(failures) from None
         finally:
-            self.context.state_thread.close()  # from here on, this thread uses the state
+            self.context.state_thread.close()  # from now on, this thread uses the state
 
     @contextlib.asynccontextmanager
     async def _executor(self) -> AsyncIterator[Executor]:
-        """Where the batches are worked on."""
+        """Yield the executor that processes the batches."""
         context, meter = self.context, self.context.progress.meter
         if self.cluster is None:
             with contextlib.closing(self._plans()) as plans:
@@ -199,7 +200,7 @@ class _Run:
             yield executor
 
     def _plans(self) -> Plans:
-        """The plans of all areas, which are kept beside the state."""
+        """Return the plans of all areas, which are cached next to the state."""
         fingerprints = (area.fingerprint for area in self.context.areas)
         return Plans(store.folder_of(self.context.config.run.state), fingerprints)
 
@@ -212,7 +213,7 @@ class _Run:
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error inside nested groups: the others are cancelled siblings, or say the same."""
+    """Return the first error in nested groups; the others are cancelled siblings or say the same."""
     fault: BaseException = failures
     while isinstance(fault, BaseExceptionGroup):
         fault = fault.exceptions[0]

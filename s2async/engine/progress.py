@@ -23,7 +23,7 @@ from s2async.zonal.wanted import AreaValues
 
 
 class Network(Protocol):
-    """What is known of the servers of a run; a `net.client.Transport` is one."""
+    """What is known about the servers of a run; `net.client.Transport` implements it."""
 
     @property
     def retries(self) -> int: ...  # noqa: D102 - as in `net.client.Transport`
@@ -37,38 +37,40 @@ class Progress:
 
     meter: Meter = field(default_factory=Meter)
     found: int = 0
-    """Jobs that entered the queue."""
+    """Number of jobs that entered the queue."""
     done: Counter[Status] = field(default_factory=Counter)
-    """Outcomes of this run by status."""
+    """Number of outcomes of this run, by status."""
     causes: Counter[tuple[Status, Cause]] = field(default_factory=Counter)
-    """Missing and failed outcomes by cause."""
+    """Number of missing and failed outcomes, by status and cause."""
     without: Counter[tuple[str, Cause]] = field(default_factory=Counter)
-    """Outcomes that are saved without an asset, by asset and cause."""
+    """Number of saved outcomes that lack an asset, by asset and cause."""
     valued: int = 0
-    """Outcomes with values that this run has computed."""
+    """Number of outcomes with values that this run has computed."""
     values: int = 0
-    """These values: an outcome has one for each band and index, which is a row of their table."""
+    """Number of these values: an outcome has one for each band and index, which is a row of the table of
+    values."""
     searches: int = 0
     searches_done: int = 0
     searches_incomplete: int = 0
     started: float = field(default_factory=time.monotonic)
     outlook: Outlook = field(default_factory=Outlook)
-    """What tells how long the run will still take."""
+    """Estimates the time that the run will still take."""
     begun: bool = False
-    """Whether the run has the state for itself."""
+    """Whether the run has locked the state."""
     network: Network | None = None
     """The servers of the run; None before the first request."""
     ended: Summary | None = None
-    """How the run ended, if it ended normally: set also where `HostParked` is raised for a given-up server."""
+    """How the run ended, if it ended normally; also set if `HostParked` is raised for a server that is given
+    up."""
     let_go: Callable[[], None] = lambda: None
-    """Closes the state at once, before the process is ended; must be called in the run's thread."""
+    """Closes the state immediately, before the process is ended; must be called in the run's thread."""
 
     def enter(self, jobs: Sequence[Job], *, resumed: bool) -> None:
         """Count jobs that enter the queue.
 
         Args:
-            jobs: of one scene, or of the scenes of an overpass.
-            resumed: whether they were open from an earlier run.
+            jobs: jobs of one scene, or of the scenes of an overpass.
+            resumed: whether an earlier run left them open.
         """
         self.found += len(jobs)
         scenes: Counter[object] = Counter()
@@ -92,16 +94,16 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
+        """Seconds since the run began."""
         return time.monotonic() - self.started
 
     @property
     def open(self) -> int:
-        """Jobs in the queue or under way."""
+        """Number of jobs in the queue or in progress."""
         return max(0, self.found - self.done.total())
 
     def time_left(self) -> TimeLeft | None:
-        """How long the run will still take; to be asked for often. None as long as that is not known."""
+        """Return how long the run will still take, or None if unknown. Should be called often."""
         return self.outlook.left(self.seconds, self.open)
 
 
@@ -117,45 +119,45 @@ class Summary:
     """How a run ended."""
 
     done: dict[Status, int]
-    """Outcomes of this run by status."""
+    """Number of outcomes of this run, by status."""
     causes: Mapping[tuple[Status, Cause], int]
-    """Missing and failed outcomes by cause."""
+    """Number of missing and failed outcomes, by status and cause."""
     without: Mapping[tuple[str, Cause], int]
-    """Outcomes that are saved without an asset, by asset and cause."""
+    """Number of saved outcomes that lack an asset, by asset and cause."""
     failed: int
-    """Jobs of all runs that have failed so far."""
+    """Number of jobs of all runs that have failed so far."""
     left: int
-    """Jobs that are known and still open."""
+    """Number of jobs that are known and still open."""
     cut_short: bool
-    """A limit ended the searches: there may be more jobs than are known."""
+    """Whether a limit ended the searches, so that there may be more jobs than are known."""
     limit: LimitName | None = None
-    """The limit of `RunLimits` that ended the run; None where none did."""
+    """The limit of `RunLimits` that ended the run; None if no limit did."""
     found_nothing: bool
-    """No search returned an item, and no job is known."""
+    """Whether no search returned an item and no job is known."""
     sceneless: tuple[str, ...]
-    """Areas for which no scene was ever found."""
+    """Names of areas for which no scene was ever found."""
     incomplete: tuple[SearchReport, ...]
     """Searches that did not end normally."""
     unheld: tuple[Unheld, ...] = ()
-    """Areas that no raster covers enough of; none while there may be scenes that were not read yet."""
+    """Areas that no raster covers sufficiently; empty while there may be scenes that have not been read."""
     alarms: tuple[Alarm, ...] = ()
-    """Why the run, or all runs so far, read next to nothing, and what to do."""
+    """Why this run, or all runs so far, read next to nothing, and what to do."""
     index: Path
     """Table of the saved crops."""
     values: Path | None = None
-    """Table of values; None where none are wanted."""
+    """Table of values; None if no values are requested."""
     seconds: float
     requests: int
     bytes: int
 
     @property
     def clean(self) -> bool:
-        """No job has failed, every search is complete, and there is no alarm."""
+        """Whether no job has failed, every search is complete, and there is no alarm."""
         return not (self.failed or self.incomplete or self.alarms)
 
     @property
     def exit_code(self) -> int:
-        """Exit code of the command: 2 where only other settings can help."""
+        """Exit code of the command: 2 if only other settings can help."""
         if any(alarm.settings for alarm in self.alarms):
             return 2
         return 0 if self.clean else 3

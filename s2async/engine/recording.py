@@ -30,26 +30,26 @@ from s2async.state.records import OPEN
 T = TypeVar("T")
 
 WORKERS: Final = 1.5
-"""Batches under way per connection: while one batch is decoded or saved, another uses its connection."""
+"""Batches in progress per connection: while one batch is decoded or saved, another uses its connection."""
 
 SCENES: Final = 3
-"""Scenes of an overpass that are measured at the same time, about: as many fewer workers, or the first crops would
-wait for classifications of later overpasses."""
+"""Approximate number of scenes of an overpass that are measured at the same time. The number of workers is divided
+by it; otherwise the first crops would wait for classifications of later overpasses."""
 
 RECORDED_TOGETHER: Final = 512
-"""Jobs of a batch that are recorded in one transaction: it takes some hundredths of a second."""
+"""Jobs of a batch that are recorded in one transaction, which takes some hundredths of a second."""
 ALONE_TOGETHER: Final = 128
-"""Jobs of a batch of those that may have crashed an earlier run: no more are lost when this run is killed, too."""
+"""Maximum size of a batch of jobs that may have crashed an earlier run: no more are lost if this run is killed."""
 TOLD_TOGETHER: Final = 128
-"""Outcomes that are reported before other tasks get their turn: a few milliseconds."""
+"""Outcomes that are reported before other tasks get a turn: a few milliseconds."""
 
 
 class Recorder:
-    """Works on the jobs of the queue, batch by batch, and records their outcomes.
+    """Processes the jobs of the queue, batch by batch, and records their outcomes.
 
     Args:
-        context: of the run.
-        connections: simultaneous requests to one server, at most.
+        context: the context of the run.
+        connections: maximum number of simultaneous requests to one server.
     """
 
     def __init__(self, context: Context, connections: int) -> None:
@@ -57,27 +57,29 @@ class Recorder:
         self._connections = connections
         values = context.selection.values
         self._read = {*context.selection.assets, *(values.bands if values else ())}
-        """Assets that are read beside those of the cloud rule."""
+        """Assets that are read in addition to those of the cloud rule."""
         self._has_bands = any(map(is_reflectance, self._read))
         self._parked: set[str] = set()
-        """Servers that are left alone for a while."""
+        """Servers that receive no requests for a while."""
         self._turns = itertools.count(1)
-        """Numbers batches in the order in which they begin."""
+        """Numbers batches in the order in which they start."""
         self._begun: dict[object, asyncio.Event] = {}
-        """Keys of what is being processed (`_keys`), each with an event for its end."""
+        """Keys of the jobs that are being processed (`_keys`), each with an event for the end of the
+        processing."""
         self._waiting: dict[int, Outcome] = {}
-        """Jobs that wait for others of their overpass, as far as they are answered."""
+        """Outcomes so far of jobs that wait for other jobs of their overpass."""
         self._clear: dict[int, tuple[Scene, bytes]] = {}
-        """The clear pixels of jobs of overpasses that have no answer yet, and of which edition they are."""
+        """The clear pixels of jobs whose overpass is not decided yet, and the edition of the scene that they come
+        from."""
 
     def start(self, group: asyncio.TaskGroup, executor: Executor) -> None:
-        """Start the tasks that work until the queue is closed and empty."""
+        """Start the tasks, which work until the queue is closed and empty."""
         together = SCENES if self._context.selection.one_per_overpass else 1
         for _ in range(max(1, round(WORKERS * self._connections / together))):
             group.create_task(self._work(executor))
 
     async def work_alone(self, executor: Executor) -> None:
-        """Work on the jobs that may have crashed an earlier run; see `Executor.alone`."""
+        """Process the jobs that may have crashed an earlier run; see `Executor.alone`."""
         context = self._context
         jobs = await context.ask(context.state.crashed_jobs, context.selection)
         jobs = jobs[: context.watch.jobs_left(len(jobs))]
@@ -110,10 +112,11 @@ class Recorder:
 
     @contextlib.asynccontextmanager
     async def _by_itself(self, jobs: Sequence[Job]) -> AsyncIterator[None]:
-        """Wait until no other batch works on one of these jobs, or on their overpasses where one item counts.
+        """Wait until no other batch is processing these jobs.
 
-        A search may bring a newer edition of an item while the older one is being processed. The crops of the
-        newer one must be written last.
+        If one item of each overpass counts, wait until no other batch is processing their overpasses. A search may
+        find a newer edition of an item while the older one is being processed. The crops of the newer edition must
+        be written last.
         """
         ids = {key for job in jobs for key in self._keys(job)}
         while before := next((self._begun[job] for job in ids if job in self._begun), None):
@@ -128,14 +131,14 @@ class Recorder:
             ended.set()
 
     def _keys(self, job: Job) -> set[object]:
-        """Keys of a job, one of which is equal for jobs that may not be processed at the same time."""
+        """Return the keys of a job; jobs that share a key may not be processed at the same time."""
         if not self._context.selection.one_per_overpass:
             return {job.id}
         at, longest = job.scene.datetime.astimezone(UTC), LONGEST_DATATAKE
         return {(job.area.fingerprint, when.date()) for when in (at - longest, at + longest)}
 
     async def _answer(self, jobs: Sequence[Job], executor: Executor, *, shared: bool = False) -> None:
-        """Work on jobs until each has an outcome, a server is given up, or a limit is reached."""
+        """Process jobs until each has an outcome, a server is given up, or a limit is reached."""
         if self._context.selection.one_per_overpass:
             await self._answer_overpass(jobs, executor, shared=shared)
         else:
@@ -148,19 +151,19 @@ class Recorder:
         context.emit(JobDone(outcome=outcome))
 
     async def _answer_overpass(self, jobs: Sequence[Job], executor: Executor, *, shared: bool) -> None:
-        """Measure jobs of one overpass, choose which of them count, and work on these.
+        """Measure the jobs of one overpass, choose the jobs that count, and process these.
 
-        Where the files of one that counts are missing, the next best counts. What is chosen rests on the state, so
-        a run that is killed in between goes on where it stopped.
+        If the files of a chosen job are missing, the next best job is chosen. The choice depends only on the
+        state, so a run that is killed in between resumes where it stopped.
         """
         context = self._context
-        shared = shared or not self._read.isdisjoint(context.rule.assets)  # it is read twice
+        shared = shared or not self._read.isdisjoint(context.rule.assets)  # the asset is read twice
         found = {job.id: job for job in jobs}
         answered: dict[int, Outcome] = {}
 
         def note(outcome: Outcome) -> None:
             job = outcome.job
-            first = found.get(job.id, job)  # as it was before it was measured
+            first = found.get(job.id, job)  # the job before it was measured
             if job.clear_pixels is not None:
                 self._clear[job.id] = job.scene, job.clear_pixels
             answered[first.id] = replace(outcome, job=first)
@@ -169,7 +172,7 @@ class Recorder:
             await self._answer_scenes(jobs, executor, note, shared=shared, measuring=True)
             await self._work_on_chosen(jobs, found, executor, note, shared=shared)
         except BaseException:
-            with contextlib.suppress(S2AsyncError):  # what stopped the run is the error to raise
+            with contextlib.suppress(S2AsyncError):  # the error that stopped the run is the one to raise
                 await to_the_end(self._tell_answers(found, answered))
             raise
         await to_the_end(self._tell_answers(found, answered))
@@ -183,7 +186,7 @@ class Recorder:
         *,
         shared: bool,
     ) -> None:
-        """Work on the jobs of one overpass that count; those of earlier runs are added to ``found``."""
+        """Process the chosen jobs of one overpass; jobs of earlier runs are added to ``found``."""
         context, state = self._context, self._context.state
         tried: set[int] = set()
         rules = context.rule, context.selection, context.values_rule
@@ -193,19 +196,19 @@ class Recorder:
                 break
             tried.update(job.id for job in chosen)
             more = {job.id: job for job in chosen if job.id not in found and job.id not in self._waiting}
-            if more:  # jobs of earlier runs that count by now
+            if more:  # jobs of earlier runs that are now chosen
                 context.progress.found += len(more)
                 context.emit(JobsFound(jobs=len(more), resumed=True))
                 found |= more
             await self._answer_scenes([*map(self._with_clear_pixels, chosen)], executor, note, shared=shared)
 
     def _with_clear_pixels(self, job: Job) -> Job:
-        """A job with what this run has read of its classification."""
+        """Return a job with what this run has read of its classification."""
         scene, clear = self._clear.get(job.id, (None, None))
         return replace(job, clear_pixels=clear) if scene == job.scene else job
 
     async def _tell_answers(self, jobs: Mapping[int, Job], answered: Mapping[int, Outcome]) -> None:
-        """Report the jobs of an overpass that have an answer by now, and keep the others in mind."""
+        """Report the jobs of an overpass that are decided by now, and remember the others."""
         keys = {key for job in jobs.values() for key in self._keys(job)}
         known = {row: one for row, one in self._waiting.items() if not keys.isdisjoint(self._keys(one.job))}
         known |= {row: Outcome(job=job, status=Status.DUPLICATE, measure=job.measure) for row, job in jobs.items()}
@@ -231,7 +234,7 @@ class Recorder:
         shared: bool,
         measuring: bool = False,
     ) -> None:
-        """Work on jobs of several scenes; see `_answer_scene`."""
+        """Process jobs of several scenes; see `_answer_scene`."""
         async with asyncio.TaskGroup() as group:
             for some in by_scene(jobs):
                 group.create_task(self._answer_scene(some, executor, tell, shared=shared, measuring=measuring))
@@ -245,35 +248,35 @@ class Recorder:
         shared: bool = False,
         measuring: bool = False,
     ) -> None:
-        """Work on jobs of one scene until each has an outcome, a server is given up, or a limit is reached.
+        """Process jobs of one scene until each has an outcome, a server is given up, or a limit is reached.
 
         Args:
-            jobs: of one scene.
-            executor: works on them.
+            jobs: jobs of one scene.
+            executor: processes the jobs.
             tell: called with each outcome that is recorded.
             shared: whether other batches have jobs of the scene.
-            measuring: only measure; jobs that are clear get no outcome, but ``tell`` is called for them, too.
+            measuring: only measure; clear jobs get no outcome, but ``tell`` is called for them as well.
         """
         context = self._context
         while jobs and not context.watch.over:
             begin = partial(self._begun_batch, jobs, shared=shared, measuring=measuring)
             batch = await context.ask_about(len(jobs), begin)
-            if batch is None:  # queued again with a newer edition of their item
+            if batch is None:  # the jobs are queued again with a newer edition of their item
                 context.progress.found -= len(jobs)
                 return
             try:
                 result = await executor.process(batch, partial(self._set_aside, tell))
             except worker.Stopped as stopped:
-                with contextlib.suppress(S2AsyncError):  # what stopped the run is the error to raise
+                with contextlib.suppress(S2AsyncError):  # the error that stopped the run is the one to raise
                     await to_the_end(self._record(stopped.result, tell))
                 raise
             await to_the_end(self._record(result, tell))
             jobs = result.left
             if jobs and not await self._outage(result.parked, executor):
-                return  # they stay open; the worker goes on with jobs that need another server
+                return  # they stay open; this task continues with jobs that need another server
 
     def _begun_batch(self, jobs: Sequence[Job], *, shared: bool, measuring: bool) -> Batch | None:
-        """In the state's thread: a batch of jobs that begins; None where their edition was replaced."""
+        """In the state's thread: start a batch of jobs; return None if their edition was replaced."""
         state, scene = self._context.state, jobs[0].scene
         if not state.begin(jobs, self._context.selection):
             return None
@@ -287,7 +290,7 @@ class Recorder:
         )
 
     async def _record(self, result: BatchResult, tell: Callable[[Outcome], None]) -> None:
-        """Record the result of a batch in slices, so that other batches need not wait long, and report it."""
+        """Record the result of a batch in slices, so that other batches do not wait long, and report it."""
         context = self._context
         for part in slices(result):
             traffic = context.progress.meter.drain()
@@ -305,9 +308,9 @@ class Recorder:
                     await asyncio.sleep(0)
 
     async def _set_aside(self, tell: Callable[[Outcome], None], jobs: Sequence[Job]) -> Collection[int]:
-        """Note that jobs were alone when a worker process was lost, and report those that are set aside for it.
+        """Record that a worker process with only these jobs was lost, and report the jobs that are set aside.
 
-        Of several jobs, nothing shows which of them ended it: they are marked, and none is set aside.
+        With several jobs, it is unknown which of them ended the process: all are marked, and none is set aside.
         """
         context = self._context
         left = Left(jobs=frozenset(job.id for job in jobs), alone=len(jobs) == 1)
@@ -321,10 +324,10 @@ class Recorder:
         return aside
 
     async def _outage(self, origin: str, executor: Executor) -> bool:
-        """Wait until a server that is left alone may be asked again.
+        """Wait until a server that currently receives no requests may be used again.
 
         Returns:
-            False when it is given up, or when a limit of the run is reached first.
+            False if the server is given up, or if a limit of the run is reached first.
         """
         context = self._context
         if origin not in self._parked and not executor.is_given_up(origin):
@@ -344,9 +347,10 @@ class Recorder:
 
 
 def slices(result: BatchResult, size: int = RECORDED_TOGETHER) -> Iterator[BatchResult]:
-    """Split a result into parts of so many jobs. The first one has all that is not about single jobs.
+    """Split a result into parts of this many jobs.
 
-    Jobs of one row of the state stay together, so that each row is written once.
+    The first part also has everything that does not concern single jobs. Jobs of one row of the state stay
+    together, so that each row is written once.
     """
     outcomes = _parts(result.outcomes, lambda outcome: outcome.job.id, size)
     left, undecided = (_parts(jobs, lambda job: job.id, size) for jobs in (result.left, result.undecided))
@@ -359,12 +363,12 @@ def slices(result: BatchResult, size: int = RECORDED_TOGETHER) -> Iterator[Batch
 
 
 def _parts(jobs: Sequence[T], number: Callable[[T], int], size: int) -> list[Sequence[T]]:
-    """Split jobs, or what is about one each, into parts of so many; those of one row stay together.
+    """Split jobs, or objects that concern one job each, into parts of this size; jobs of one row stay together.
 
     Args:
-        jobs: of one item.
+        jobs: jobs (or objects) of one item.
         number: returns the number of a job.
-        size: a larger row is a part of its own.
+        size: maximum size of a part; a larger row is a part of its own.
     """
     if len(jobs) <= size:
         return [jobs] if jobs else []
@@ -378,7 +382,7 @@ def _parts(jobs: Sequence[T], number: Callable[[T], int], size: int) -> list[Seq
 
 
 def by_scene(jobs: Sequence[Job]) -> list[list[Job]]:
-    """The jobs of each edition of a scene together, in the order in which the scenes first occur."""
+    """Group jobs by edition of a scene, in the order in which the scenes first occur."""
     scenes: dict[tuple[str, str, str], list[Job]] = {}
     for job in jobs:
         scenes.setdefault((job.scene.collection, job.scene.id, job.scene.version), []).append(job)
@@ -386,6 +390,6 @@ def by_scene(jobs: Sequence[Job]) -> list[list[Job]]:
 
 
 def parts_of(jobs: Sequence[Job], most: int) -> list[list[Job]]:
-    """Jobs of one scene in parts of so many at most, neighbours together."""
+    """Split jobs of one scene into parts of at most this many, keeping neighbours together."""
     found = [[jobs[index] for index in part] for part in batches([job.area for job in jobs])]
     return [part[start : start + most] for part in found for start in range(0, len(part), most)]

@@ -1,4 +1,4 @@
-"""Saves the crops of a batch, in threads: they are durable before the batch has outcomes."""
+"""Saves the crops of a batch in threads. Crops are durable before the batch has outcomes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from s2async.output import strangers
 from s2async.output.strangers import Replaced
 
 SAVED_TOGETHER: Final = 8
-"""Crops that one call of a thread writes when each is synced: a call for each crop costs too much."""
+"""Crops that one call in a thread writes if each is synced, because one call for each crop costs too much."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,26 +24,26 @@ class Encoded:
     job: Job
     product: Product
     contents: tuple[NewFile, ...]
-    """Its files, the crop last: a crop that is there must have its quicklook."""
+    """The files of the crop, its own file last: a crop that exists must have its quicklook."""
 
 
 def groups(crops: Sequence[Encoded], settings: Settings) -> list[Sequence[Encoded]]:
-    """Return the crops in groups for calls of `save`: all in one where they are synced together."""
+    """Return the crops in groups for calls of `save`; one group if they are all synced together."""
     whole = len(crops) >= file_batches.LEAST and file_batches.syncs_whole(settings.folder)
     together = len(crops) if whole else SAVED_TOGETHER
     return [crops[start : start + together] for start in range(0, len(crops), together)]
 
 
 def save(crops: Sequence[Encoded], settings: Settings, replaced: Replaced) -> None:
-    """Write crops under their final names. When it returns, a power cut does not lose them.
+    """Write crops under their final names. When it returns, a power cut cannot lose them.
 
     Args:
-        crops: of different names; as `groups` returns them.
-        settings: the output folder, the token of temporary files and the reserve of disk space.
-        replaced: counts the files of others that are overwritten.
+        crops: crops with different names, as `groups` returns them.
+        settings: the output folder, the prefix of temporary files and the reserve of disk space.
+        replaced: counts the foreign files that are overwritten.
 
     Raises:
-        LocalError: the disk is full or fails; the crops that have their final names are whole.
+        LocalError: the disk is full or fails; crops that have their final names are complete.
     """
     files.check_space(settings.folder, settings.reserve)
     contents = [content for crop in crops for content in crop.contents]

@@ -1,4 +1,4 @@
-"""Reads the files of a batch's scene: headers, places of the areas in them, and pixels; faults become lacks."""
+"""Reads the files of a batch's scene: headers, places of the areas, and pixels. Errors become lacks of jobs."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Part:
     source: Source
     """The file."""
     cutout: Cutout
-    """Where in the file."""
+    """Place of the area in the file."""
     pixels: NDArray[np.generic]
-    """(bands, rows, columns) of the cutout's window, of the file's dtype."""
+    """(bands, rows, columns) of the cutout's window, in the file's dtype."""
 
 
 class SceneFiles:
@@ -53,46 +53,46 @@ class SceneFiles:
 
     Args:
         batch: jobs of one scene.
-        settings: what is wanted.
-        tools: what to work with.
-        endings: gets the lacks of jobs whose files cannot be read.
+        settings: what is requested.
+        tools: the tools of the worker.
+        endings: receives the lacks of jobs whose files cannot be read.
     """
 
     def __init__(self, batch: Batch, settings: Settings, tools: Tools, endings: Endings) -> None:
         self.scene = batch.scene
         self.evidence = batch.evidence or Evidence()
-        """What pixels of the scene's reflectance bands that earlier batches read show of an offset."""
+        """What the pixels that earlier batches read from the scene's reflectance bands show about an offset."""
         self.facts: dict[str, FileFact] = {}
-        """What was learned of files whose headers were read, by asset."""
+        """What was learned about files whose headers were read, by asset."""
         self.kept: dict[str, dict[int, Part]] = {}
-        """Pixels that a later step needs too, by asset and job: nothing is read twice."""
+        """Pixels that a later step also needs, by asset and job, so that nothing is read twice."""
         self._settings = settings
         self._tools = tools
         self._endings = endings
         self._shelf = tools.shelf if batch.shared else None
         self._known = {fact.asset: fact for fact in batch.files}
         self._stored: set[str] = set()
-        """Assets whose header was not read from the file: it was known from the state or from another batch."""
+        """Assets whose header was not read from the file, but known from the state or from another batch."""
         self._sources: dict[str, Source] = {}
-        """The file that is being read, or was read last, by asset."""
+        """The file that is being read or was read last, by asset."""
         self._ground: dict[str, tuple[float, ...]] = {}
-        """EPSG code and bounds of each file: the files of a scene must agree."""
+        """EPSG code and bounds of each file; these must be equal for all files of a scene."""
 
     async def guarded(
         self, key: str, jobs: Sequence[Job], work: Callable[[Asset, Sequence[Job]], Coroutine[Any, Any, None]]
     ) -> None:
-        """Do a step for some jobs; when the asset cannot be read, jobs without a result lack it.
+        """Do a step for some jobs. If the asset cannot be read, jobs without a result lack it.
 
-        A header that was not read from the file itself may be out of date. When the file contradicts it, it is
-        read once from the file, and the step is done again.
+        A header that was not read from the file itself may be outdated. If the file contradicts it, the header is
+        read once from the file, and the step is repeated.
 
         Args:
-            key: of the asset.
-            jobs: that the step is done for.
+            key: key of the asset.
+            jobs: jobs for which the step is done.
             work: the step.
 
         Raises:
-            HostParked: the server is not asked at present.
+            HostParked: the server currently receives no requests.
         """
         asset = self.scene.assets[key]
         try:
@@ -101,7 +101,7 @@ class SceneFiles:
             except (FileChanged, BadAnswer, CorruptFile) as error:
                 if key not in self._stored and not isinstance(error, FileChanged):
                     raise
-                # outcomes that rest on the old header do not count
+                # Outcomes that are based on the old header are discarded.
                 self._drop_header(key, error)
                 self._endings.forget(key, jobs)
                 await work(asset, jobs)
@@ -123,13 +123,13 @@ class SceneFiles:
                 self._shelf.drop(self._sources[key])
 
     async def source(self, asset: Asset) -> Source:
-        """Open a file: with the header that is known, or else with the one that is read.
+        """Open a file with the header that is already known, or else read the header.
 
         Raises:
-            CorruptFile: it covers another place than the scene's other files.
-            RemoteError: its header cannot be read.
+            CorruptFile: the file covers another place than the scene's other files.
+            RemoteError: the header cannot be read.
         """
-        known = self._known.pop(asset.key, None)  # used once: if it does not fit, the file is read
+        known = self._known.pop(asset.key, None)  # used once: if it does not fit, the header is read
         source = sources.recall(asset, known) if known else None
         if source:
             self._stored.add(asset.key)
@@ -144,7 +144,7 @@ class SceneFiles:
         return source
 
     async def _opened(self, asset: Asset) -> Source:
-        """A file whose header is read now, unless another batch of the scene has just read it."""
+        """Open a file by reading its header, unless another batch of the scene has just read it."""
 
         async def read() -> Source:
             return await sources.open_source(self._tools.transport, asset, self._tools.first_read)
@@ -161,16 +161,16 @@ class SceneFiles:
         return source
 
     def are_many(self, jobs: Sequence[Job]) -> bool:
-        """Whether the areas of jobs are located and measured together."""
+        """Return whether the areas of jobs are located and measured together."""
         return self._tools.are_many(len(jobs))
 
     async def cutouts(self, source: Source, jobs: Sequence[Job], grid: Grid | None = None) -> list[Cutout | None]:
-        """Where the areas of jobs lie in a file; None for an area that it does not touch.
+        """Return where the areas of jobs lie in a file; None for an area that the file does not touch.
 
         Args:
             source: the file.
-            jobs: of the areas.
-            grid: another grid of the same ground, on which they are to be located.
+            jobs: jobs of the areas.
+            grid: another grid of the same ground on which to locate the areas; the file's grid by default.
 
         Raises:
             CorruptFile: the file's CRS cannot be used.
@@ -188,11 +188,11 @@ class SceneFiles:
             if self.are_many(jobs):
                 return await loop.run_in_executor(tools.pool, many.cutouts, tools.plans, areas, grid)
             if all(is_known(area, grid) for area in areas):
-                return work()  # at once: a thread would first finish the decoding that waits for it
+                return work()  # directly: in a thread, it would wait for decoding that is already queued
             return await loop.run_in_executor(tools.pool, work)
 
     async def places(self, source: Source, jobs: Sequence[Job]) -> Places:
-        """Where the areas of many jobs lie in a file.
+        """Return where the areas of many jobs lie in a file.
 
         Raises:
             CorruptFile: the file's CRS cannot be used.
@@ -201,11 +201,11 @@ class SceneFiles:
         return await self._located(source, lambda: Places.of(plans, areas, source.layout))
 
     async def fine_places(self, source: Source, jobs: Sequence[Job]) -> FinePlaces:
-        """Where the areas of jobs lie on the grid on which values are counted.
+        """Return where the areas of jobs lie on the grid that values are computed on.
 
         Args:
             source: any file of the scene.
-            jobs: of the areas.
+            jobs: jobs of the areas.
 
         Raises:
             CorruptFile: the file's CRS cannot be used.
@@ -224,12 +224,12 @@ class SceneFiles:
     async def scan(self, source: Source, jobs: Sequence[Job], *targets: Target) -> None:
         """Read a file block by block for many areas, without keeping its pixels.
 
-        Jobs whose blocks are damaged lack the asset, and must be left out.
+        Jobs whose blocks are damaged lack the asset afterwards, and the caller must skip them.
 
         Args:
             source: the file; `reader.scans` must be true for it.
-            jobs: of the areas.
-            targets: take the pixels, each for all of these jobs.
+            jobs: jobs of the areas.
+            targets: receive the pixels, each for all of these jobs.
         """
         key, tools = source.asset.key, self._tools
 
@@ -256,19 +256,19 @@ class SceneFiles:
             highest=self._settings.rule.highest(key),
             shelf=self._shelf,
         )
-        if damaged and key in self._stored:  # perhaps the header is wrong and the blocks are not
+        if damaged and key in self._stored:  # perhaps the header is wrong, not the blocks
             raise next(iter(damaged.values()))
         for target in targets if damaged else ():
             for index, fault in target.touching(damaged).items():
                 self._endings.lack(source.asset, fault, [jobs[index]])
 
     async def _located(self, source: Source, work: Callable[[], T]) -> T:
-        """Locate areas in a thread, because those that a plan does not know yet are drawn."""
+        """Locate areas in a thread, because areas that are not in a plan yet are rasterized."""
         with _known_crs(source):
             return await asyncio.get_running_loop().run_in_executor(self._tools.pool, work)
 
     def _is_verified(self, key: str) -> bool:
-        """Whether an asset's blocks are read whole, and their checksums checked.
+        """Return whether an asset's blocks are read completely and their checksums checked.
 
         Blocks of the cloud rule's assets and of the classification decide which dates and pixels are clear, and
         they are small.
@@ -279,9 +279,9 @@ class SceneFiles:
     async def pixels(
         self, source: Source, places: Sequence[tuple[Job, Cutout]]
     ) -> AsyncIterator[list[tuple[Job, Part]]]:
-        """Read the pixels under areas; jobs whose blocks are damaged lack the asset, and are left out.
+        """Read the pixels under areas. Jobs whose blocks are damaged lack the asset and are omitted.
 
-        The memory budget holds the pixels until the context ends.
+        The pixels count against the memory budget until the context exits.
 
         Args:
             source: the file.
@@ -309,19 +309,19 @@ class SceneFiles:
             for (job, place), pixels in zip(places, found, strict=True):
                 if not isinstance(pixels, CorruptFile):
                     sound.append((job, Part(source, place, pixels)))
-                elif key in self._stored:  # perhaps the header is wrong and the blocks are not
+                elif key in self._stored:  # perhaps the header is wrong, not the blocks
                     raise pixels
-                else:  # it was read twice, so that neither a cache nor the connection has damaged it
+                else:  # it was read twice, so neither a cache nor the connection has damaged it
                     self._endings.lack(source.asset, pixels, [job])
             yield sound
 
 
 @contextmanager
 def _known_crs(source: Source) -> Iterator[None]:
-    """Areas are located by a file's CRS.
+    """Context in which areas are located by a file's CRS.
 
     Raises:
-        CorruptFile: it is unknown.
+        CorruptFile: the CRS is unknown.
     """
     try:
         yield

@@ -22,9 +22,9 @@ from s2async.output import strangers
 from s2async.state.writer import State
 
 THREADS = os.cpu_count() or 2
-"""Blocks that are decoded at the same time."""
+"""Number of blocks that are decoded at the same time."""
 WRITERS: Final = 4
-"""Maximum number of threads that write crops: with a slow disk, most of them wait for it, so all are needed."""
+"""Maximum number of threads that write crops. On a slow disk most of them wait, so all of them are needed."""
 
 
 # ---- before anything is written -----------------------------------------------------------------------------
@@ -34,7 +34,7 @@ def check(config: Config, areas: Sequence[Area]) -> None:
     """Check that proxies, certificates, headers, weights and folder names can be used, and that resources suffice.
 
     Raises:
-        ConfigError: proxies, certificates, headers, weights or names cannot be used; the text says what to do.
+        ConfigError: one of them cannot be used; the message says what to do.
         LocalError: the resource limits of this machine are too low.
     """
     check_proxies(config.allowed_origins())
@@ -50,16 +50,16 @@ def check(config: Config, areas: Sequence[Area]) -> None:
 
 
 def check_state(config: Config, areas: Sequence[Area], tell: Callable[[str], None], *, new_state: bool) -> None:
-    """Check that the state is there, or that there never was one.
+    """Check that the state exists, or that it never existed.
 
     Args:
         config: settings.
-        areas: of this run.
-        tell: called with lines that a person should read.
+        areas: areas of this run.
+        tell: called with messages for the user.
         new_state: start a new state even if the former one cannot be reached.
 
     Raises:
-        ConfigError: the state exists even though it must not, or it cannot be reached.
+        ConfigError: the state exists although it must not, or it cannot be reached.
     """
     there = config.run.state.exists()
     if there and new_state:
@@ -71,16 +71,16 @@ def check_state(config: Config, areas: Sequence[Area], tell: Callable[[str], Non
 
 
 def wanted_work(config: Config) -> means.Work:
-    """How much a run does at once where this machine sets no limits."""
+    """Return the concurrency of a run if this machine sets no limits."""
     connections = min(config.network.connections, MOST_CONNECTIONS)
     return means.Work(connections=connections, threads=THREADS, writers=WRITERS, memory=config.run.memory)
 
 
 def fitted(config: Config, wanted: means.Work) -> means.Work:
-    """How much of the wanted work this machine lets a program do at once.
+    """Return how much of the wanted concurrency this machine allows.
 
     Raises:
-        LocalError: there is too little for any run.
+        LocalError: the machine allows too little for any run.
     """
     written = saving.SAVED_TOGETHER * (1 + config.output.quicklook)
     return means.fit(wanted, means.look(), hosts=len(config.allowed_origins()), files_written=written)
@@ -92,18 +92,18 @@ def fitted(config: Config, wanted: means.Work) -> means.Work:
 def take_folder(
     config: Config, areas: Sequence[Area], state: State, tell: Callable[[str], None], *, new_state: bool
 ) -> None:
-    """Prepare the output folder, and mark it as the one of this state.
+    """Prepare the output folder, and mark it as belonging to this state.
 
     Args:
         config: settings.
-        areas: of this run.
-        state: open for writing.
-        tell: called with lines that a person should read.
+        areas: areas of this run.
+        state: the state, open for writing.
+        tell: called with messages for the user.
         new_state: start a new state even if the former one cannot be reached.
 
     Raises:
-        ConfigError: the folder or the state belongs to another job, the folder is not the one that holds the
-            state's crops, or it is away.
+        ConfigError: the folder or the state belongs to another job, or the folder does not contain the state's
+            crops or is not accessible.
         LocalError: the folder cannot be used.
     """
     folder = config.output.folder
@@ -130,7 +130,7 @@ def take_folder(
 
 
 def mark_crashed(context: Context, left: Left) -> None:
-    """Note which jobs were being decoded when an earlier run crashed: they run alone, or not at all."""
+    """Mark the jobs that were being decoded when an earlier run crashed: they run alone, or not at all."""
     if left.jobs:
         context.tell(f"{len(left.jobs)} jobs were being decoded when a run crashed: they are processed first")
         for area, item, reason in context.state.mark_crashed(left):
@@ -138,12 +138,12 @@ def mark_crashed(context: Context, left: Left) -> None:
 
 
 def bring_in_line(context: Context, token: str, replaced: strangers.Replaced) -> None:
-    """Bring the state and the folders in line with the configuration of this run.
+    """Update the state and the folders to match the configuration of this run.
 
     Args:
-        context: of the run.
-        token: start of the names of temporary files.
-        replaced: counts files of others that lie where folders are to be.
+        context: the context of the run.
+        token: prefix of the names of temporary files.
+        replaced: counts foreign files that are in the way of folders.
 
     Raises:
         LocalError: a folder cannot be renamed.
@@ -151,7 +151,7 @@ def bring_in_line(context: Context, token: str, replaced: strangers.Replaced) ->
     state, folder = context.state, context.config.output.folder
     if swept := files.sweep(folder, token=token):
         context.tell(f"removed {swept} half-written files of a run that was killed")
-    overwritten = moving.finish(state, folder, token=token)  # of a run that was killed: its areas may be others
+    overwritten = moving.finish(state, folder, token=token)  # of a killed run, whose areas may have been others
     offsets.finish(state, folder, token=token)
     state.sync_areas(context.areas, context.tell, context.selection)
     for path in overwritten + moving.finish(state, folder, token=token, tell=context.tell):

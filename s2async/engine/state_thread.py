@@ -1,4 +1,4 @@
-"""A thread of its own for the state: whoever waits for the disk there does not keep the event loop waiting."""
+"""A separate thread for the state, so that waiting for the disk does not block the event loop."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ T = TypeVar("T")
 
 
 class StateThread:
-    """Runs calls one after another in one thread. What uses the state while it is open goes through it."""
+    """Runs calls one after another in one thread. All use of the state while tasks run goes through it."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="s2async-state")
         self._calls: set[Future[Any]] = set()
-        """Calls that wait or go on."""
+        """Calls that are waiting or running."""
 
     async def call(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``work`` with the other arguments.
 
-        Where the caller is cancelled, a call that has begun goes on to its end, and one that waits does not begin.
+        If the caller is cancelled, a call that has started runs to its end, and a call that is waiting does not
+        start.
         """
         future = self._pool.submit(work, *args, **kwargs)
         self._calls.add(future)
@@ -30,22 +31,22 @@ class StateThread:
         return await asyncio.wrap_future(future)
 
     async def brief(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Like `call`, for work of a few milliseconds: while no other call goes on, the loop's thread does it.
+        """Like `call`, for work of a few milliseconds, run in the loop's thread if no other call is running.
 
-        To change threads and back takes a third of a millisecond of processor time.
+        Switching threads and back takes a third of a millisecond of CPU time.
         """
         return await self.call(work, *args, **kwargs) if self._calls else work(*args, **kwargs)
 
     def close(self) -> None:
-        """Wait for the call that goes on; a second call does nothing."""
+        """Wait for the running call. Further calls do nothing."""
         self._pool.shutdown()
 
 
 async def to_the_end(work: Awaitable[T]) -> T:
-    """Wait for some work even where the caller is cancelled meanwhile.
+    """Wait for an awaitable even if the caller is cancelled in the meantime.
 
     Raises:
-        asyncio.CancelledError: the caller was cancelled; the work is done all the same.
+        asyncio.CancelledError: the caller was cancelled; the awaitable has nevertheless completed.
     """
     doing = asyncio.ensure_future(work)
     stopped: asyncio.CancelledError | None = None

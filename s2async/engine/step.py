@@ -14,37 +14,37 @@ from s2async.models import Asset, Job
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bench:
-    """What the steps of one batch work with."""
+    """What the steps of one batch use."""
 
     settings: Settings
-    """What is wanted."""
+    """What is requested."""
     tools: Tools
     """Threads, memory and network."""
     endings: Endings
-    """What is known of each job; a step adds its results here."""
+    """What is known about each job; a step adds its results here."""
     files: SceneFiles
     """The files of the scene."""
 
 
 class Step(Protocol):
-    """One kind of work on the jobs of a batch. A step is made for each batch.
+    """One kind of work on the jobs of a batch. A step is created for each batch.
 
-    To add a kind: write its module, add it to `worker.STEPS`, and have the state store its results, which it puts
-    into `Endings.results`.
+    To add a kind: write its module, add it to `worker.STEPS`, and have the state store its results, which it adds
+        to `Endings.results`.
     """
 
     async def run(self) -> None:
-        """Do the work; most steps do it by `each_asset`.
+        """Do the work; most steps use `each_asset` for it.
 
         Raises:
-            HostParked: a server is not asked at present.
-            LocalError: this machine cannot go on.
+            HostParked: a server currently receives no requests.
+            LocalError: this machine cannot continue.
         """
         ...
 
 
 class ByAsset(Protocol):
-    """Work that reads one asset after the other."""
+    """Work that reads one asset after another."""
 
     @property
     def assets(self) -> Sequence[str]:
@@ -52,28 +52,28 @@ class ByAsset(Protocol):
         ...
 
     def wanting(self, asset: str) -> list[Job]:
-        """The jobs without an outcome that need this asset for the work."""
+        """Return the jobs without an outcome that need this asset for the work."""
         ...
 
     async def do(self, asset: Asset, jobs: Sequence[Job], /) -> None:
-        """Read an asset for jobs, and add the results. It may be called twice when the file changes.
+        """Read an asset for jobs, and add the results. It may be called twice if the file changes.
 
         Raises:
             RemoteError: the asset cannot be read; jobs without a result lack it.
-            LocalError: this machine cannot go on.
+            LocalError: this machine cannot continue.
         """
         ...
 
 
 async def each_asset(work: ByAsset, files: SceneFiles) -> bool:
-    """Do some work for each asset that a job needs for it; jobs whose asset cannot be read lack it.
+    """Do some work for each asset that jobs need; jobs whose asset cannot be read lack it.
 
     Returns:
         Whether there was anything to do.
 
     Raises:
-        HostParked: a server is not asked at present.
-        LocalError: this machine cannot go on.
+        HostParked: a server currently receives no requests.
+        LocalError: this machine cannot continue.
     """
     done = False
     for key in work.assets:
@@ -84,8 +84,8 @@ async def each_asset(work: ByAsset, files: SceneFiles) -> bool:
 
 
 class StepKind(Protocol):
-    """Makes a step for one batch."""
+    """Creates a step for one batch."""
 
     def __call__(self, bench: Bench, /) -> Step:
-        """A step that works with these."""
+        """Return a step that uses this bench."""
         ...

@@ -1,8 +1,8 @@
-"""How long a run will still take, by what it has done, what it knows, and what its searches may still find. Pure.
+"""How long a run will still take, from what it has done, what it knows, and what its searches may find. Pure.
 
-Scenes differ by a factor of a thousand in how many jobs they have, so neither the rate of scenes nor that of jobs
-alone tells the time. A scene is taken to cost a constant time, and each of its jobs another one. The ratio of both
-is fitted to all that was done, and their level to what was done of late.
+The number of jobs per scene varies by a factor of a thousand, so neither the rate of scenes nor the rate of jobs
+alone gives the time. The model is that each scene costs a constant time, and each of its jobs another constant
+time. The ratio of the two is fitted to all work done so far, and their level to recent work.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ from typing import Final
 from s2async.text import roughly
 
 WARM_UP: Final = 5.0
-"""Seconds of work before there is an estimate: it would be worth nothing."""
+"""Seconds of work before the first estimate, because an earlier one would be worthless."""
 SAMPLES: Final = 3
-"""Samples before there is an estimate."""
+"""Number of samples before the first estimate."""
 SAMPLE: Final = 1.0
-"""Minimum seconds of a sample, which also waits for some job to end."""
+"""Minimum duration of a sample in seconds; a sample also waits until some job ends."""
 SHORTEST_MEMORY: Final = 30.0
-"""Seconds after which a sample counts half, at least. It is a quarter of the time since the first result, so that
-little noise remains, ..."""
+"""Minimum number of seconds after which a sample has half its weight. It is a quarter of the time since the first
+result, so that little noise remains, ..."""
 LONGEST_MEMORY: Final = 600.0
-"""... and at most this, so that a link that became slow shows."""
+"""... and at most this number, so that the estimate adapts to a link that becomes slow."""
 SCENE_IN_JOBS: Final = (2.0, 100.0)
-"""Jobs that take as long as the part of a scene that does not depend on its jobs, at least and at most. Both are
-tried until scenes of different weight have told: 2 was measured for nine parks, some 50 for dense fields."""
+"""Minimum and maximum number of jobs that take as long as the part of a scene that does not depend on its jobs.
+Both are tried until the scenes processed differ enough in weight: 2 was measured for nine parks, some 50 for dense
+fields."""
 TRUST: Final = 0.02
-"""Weight of that assumption, relative to that of all samples."""
+"""Weight of that assumption, relative to the weight of all samples."""
 STALLED: Final = 3.0
-"""Multiple of the usual time between two results from which on a pause counts as lost time."""
+"""Multiple of the usual time between two results above which a pause counts as lost time."""
 ENOUGH: Final = 0.05
-"""Part of the work of all searches, in seconds, that must be known before the rest is extrapolated."""
+"""Fraction of the work of all searches, in seconds, that must be known before the rest is extrapolated."""
 DOUBT: Final = 1.5
 """Factor by which what searches will still find may differ from what they have found."""
 
@@ -42,7 +43,7 @@ class Amount:
     """An amount of work."""
 
     scenes: float = 0.0
-    """A scene of which some jobs are done counts in part."""
+    """Number of scenes; a scene of which some jobs are done counts in part."""
     jobs: float = 0.0
 
     def __add__(self, other: Amount) -> Amount:
@@ -57,17 +58,17 @@ class TimeLeft:
     """An estimate in seconds."""
 
     least: float
-    """Lower bound; where ``most`` is None, for the known work alone."""
+    """Lower bound; if ``most`` is None, for the known work only."""
     most: float | None
-    """None when nobody can tell how much the searches will still find."""
+    """Upper bound; None if it is unknown how much the searches will still find."""
 
     @property
     def likely(self) -> float:
-        """A single number: the geometric mean of both bounds, or the least."""
+        """The estimate as a single number: the geometric mean of both bounds, or the lower bound."""
         return self.least if self.most is None else (self.least * self.most) ** 0.5
 
     def __str__(self) -> str:
-        """In words, rounded to what it is worth: ``about 4 min``, ``20 to 40 min``, ``at least 2 h``."""
+        """Return the estimate in words, rounded: ``about 4 min``, ``20 to 40 min``, ``at least 2 h``."""
         if self.most is None:
             return f"at least {roughly(self.least)}"
         if self.most < 1.25 * self.least or roughly(self.least) == roughly(self.most):
@@ -78,28 +79,29 @@ class TimeLeft:
 
 
 class Tally:
-    """Counts the scenes and jobs that enter the queue, and what is done of them."""
+    """Counts the scenes and jobs that enter the queue, and those that are done."""
 
     def __init__(self) -> None:
         self.entered = Amount()
         self.searched = Amount()
-        """What of it was found by the searches of this run."""
+        """The part that the searches of this run found."""
         self._scenes_done = 0.0
         self._jobs_done = 0
         self._open: dict[object, tuple[int, float]] = {}
-        """By scene, jobs that are not done, and the part of the scene that each of them is."""
+        """By scene, the number of jobs that are not done, and the fraction of the scene that each of them
+        represents."""
 
     @property
     def done(self) -> Amount:
-        """What of it is done."""
+        """The part that is done."""
         return Amount(self._scenes_done, self._jobs_done)
 
     def enter(self, jobs: Mapping[object, int], *, resumed: bool) -> None:
         """Count jobs that enter the queue.
 
         Args:
-            jobs: their number by a key of their scene.
-            resumed: whether they were open from an earlier run.
+            jobs: number of jobs, by a key of their scene.
+            resumed: whether an earlier run left them open.
         """
         for scene, count in jobs.items():
             known, part = self._open.get(scene, (0, 0.0))
@@ -111,7 +113,7 @@ class Tally:
                 self.searched += amount
 
     def leave(self, scene: object, jobs: int = 1) -> None:
-        """Count jobs of a scene that are done. Those of a scene that never entered count as jobs alone."""
+        """Count jobs of a scene that are done. If the scene never entered, only the jobs are counted."""
         left, part = self._open.get(scene, (0, 0.0))
         self._scenes_done += part * min(jobs, left)
         self._jobs_done += jobs
@@ -123,30 +125,30 @@ class Tally:
 
 @dataclass(slots=True)
 class Coverage:
-    """Which part of the searches is through, by the days that they span and the areas that they are for."""
+    """Which fraction of the searches is complete, weighted by the days and areas that they are for."""
 
     searches: Mapping[str, tuple[float, int]] = field(default_factory=dict)
     """Days and number of areas of each search of the run, by key."""
     _through: dict[str, float] = field(default_factory=dict)
 
     def reach(self, key: str, part: float) -> None:
-        """Note that a search has come this far.
+        """Record how far a search has advanced.
 
         Args:
-            key: of the search.
-            part: of its days, from 0 to 1.
+            key: key of the search.
+            part: fraction of its days, from 0 to 1.
         """
         if key in self.searches:
             self._through[key] = min(1.0, max(part, self._through.get(key, 0.0)))
 
     @property
     def scenes(self) -> float:
-        """Expected part of all scenes that has been found, 0 to 1: searches find about as many each day."""
+        """Expected fraction of all scenes that has been found, 0 to 1: searches find about as many each day."""
         return self._part({key: days for key, (days, _) in self.searches.items()})
 
     @property
     def jobs(self) -> float:
-        """Expected part of all jobs that has been found, 0 to 1: as many more as there are areas."""
+        """Expected fraction of all jobs that has been found, 0 to 1: their number is proportional to the areas."""
         return self._part({key: days * areas for key, (days, areas) in self.searches.items()})
 
     def _part(self, weights: Mapping[str, float]) -> float:
@@ -156,7 +158,7 @@ class Coverage:
 
 
 class Rates:
-    """What scenes and jobs cost: least squares of seconds = a * scenes + b * jobs, with a and b >= 0."""
+    """The costs of scenes and jobs: least squares of seconds = a * scenes + b * jobs, with a and b >= 0."""
 
     def __init__(self) -> None:
         self._first: float | None = None
@@ -164,22 +166,22 @@ class Rates:
         self._seen = Amount()
         self._samples = 0
         self._usual = 0.0
-        """Mean seconds of the samples."""
+        """Mean duration of the samples in seconds."""
         self._time = self._scenes = self._jobs = 0.0
-        """Sums over the samples; older samples count less."""
+        """Sums over the samples; older samples have less weight."""
         self._ss = self._sj = self._jj = self._st = self._jt = 0.0
-        """Sums of products of scenes, jobs and time, each divided by the time of the sample: its variance grows
-        with its length."""
+        """Sums of products of scenes, jobs and time, each divided by the duration of the sample, because its
+        variance grows with its duration."""
 
     def note(self, now: float, done: Amount) -> None:
-        """Note how much has been done by now; often, or seldom.
+        """Record how much has been done by now. It may be called often or rarely.
 
         Args:
             now: seconds of a monotonic clock.
-            done: since the start of the run.
+            done: amount done since the start of the run.
         """
         if self._first is None:
-            if done.jobs > 0:  # the time before is that of the start, and of the first answers
+            if done.jobs > 0:  # the time before includes the start and the wait for the first responses
                 self._first = self._last = now
                 self._seen = done
             return
@@ -201,11 +203,11 @@ class Rates:
         self._last, self._seen = now, done
 
     def seconds_for(self, work: Amount, now: float) -> tuple[float, ...]:
-        """How long this much work will take, by each of `SCENE_IN_JOBS`; empty as long as too little is known.
+        """Return how long this much work will take, for each of `SCENE_IN_JOBS`; empty while too little is known.
 
         Args:
-            work: not negative.
-            now: as for `note`; where nothing has been done for unusually long, it takes longer.
+            work: amount of work, not negative.
+            now: as for `note`; if nothing has been done for an unusually long time, the work takes longer.
         """
         if self._first is None or self._samples < SAMPLES or self._last - self._first < WARM_UP:
             return ()
@@ -219,19 +221,20 @@ class Rates:
         return tuple(found)
 
     def _costs(self, ratio: float) -> tuple[float, float]:
-        """Seconds of a scene and of a job, up to a common factor.
+        """Return the costs of a scene and of a job, up to a common factor.
 
         Args:
-            ratio: of both, where the samples do not tell.
+            ratio: ratio of the costs that is assumed if the samples do not determine it.
         """
-        # Ridge towards scene = ratio * job: without it there is no answer while all scenes weigh the same. The
-        # smaller sum sets its strength, so that a few light scenes among heavy ones are still believed.
+        # Ridge regression towards scene = ratio * job: without it, there is no solution if all scenes have equally
+        # many jobs. The smaller sum sets its strength, so that a few light scenes among heavy ones still have an
+        # effect.
         pull = TRUST * min(self._ss, self._jj / ratio**2)
         ss, sj, jj = self._ss + pull, self._sj - pull * ratio, self._jj + pull * ratio**2
         determinant = ss * jj - sj * sj
         scene = (self._st * jj - self._jt * sj) / determinant
         job = (self._jt * ss - self._st * sj) / determinant
-        if scene < 0 or job < 0:  # one of both explains everything
+        if scene < 0 or job < 0:  # the other cost alone explains the time
             return (0.0, 1.0) if scene < job else (1.0, 0.0)
         return scene, job
 
@@ -247,18 +250,18 @@ class Outlook:
         self.tally = Tally()
         self.coverage = Coverage()
         self.ahead = 0
-        """Jobs that an earlier run left open, and that have not entered the queue yet."""
+        """Jobs that an earlier run left open and that have not entered the queue yet."""
         self._rates = Rates()
 
     def left(self, now: float, jobs: int) -> TimeLeft | None:
-        """The time left, to be asked for every second or more often.
+        """Return the time left. It should be called every second or more often.
 
         Args:
             now: seconds of a monotonic clock.
-            jobs: in the queue or under way.
+            jobs: number of jobs in the queue or in progress.
 
         Returns:
-            None as long as an estimate is worth nothing, and when nothing is left.
+            The estimate; None while it would be worthless, and if nothing is left.
         """
         tally = self.tally
         self._rates.note(now, tally.done)

@@ -1,4 +1,4 @@
-"""What a worker needs: plain settings, and tools that the process which does the work opens from them."""
+"""What a worker needs: plain settings, and the tools that the working process opens from them."""
 
 from __future__ import annotations
 
@@ -29,94 +29,94 @@ if TYPE_CHECKING:
     from s2async.engine.saving import Encoded
 
 MANY: Final = 16
-"""Areas of a batch from which on the plan of a grid is used: for fewer areas, `cog.polygon_mask` is faster."""
+"""Number of areas in a batch from which the plan of a grid is used; for fewer, `cog.polygon_mask` is faster."""
 MOST_CONNECTIONS: Final = 256
-"""Concurrent requests to one host that a process sends at most."""
+"""Maximum number of concurrent requests to one host from one process."""
 FLATS: Final = 48 << 20
-"""Bytes of pixels of which values are computed, unless the tools say otherwise."""
+"""Bytes of pixels from which values are computed, unless the tools specify another limit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What is wanted of every batch. It can be pickled."""
+    """What is requested for every batch. It can be pickled."""
 
     rule: CloudRule
     """Decides which areas are clear."""
     assets: tuple[str, ...]
     """Assets to cut; empty to measure only."""
     mask: bool
-    """Pixels outside the polygon become nodata."""
+    """Set pixels outside the polygon to nodata."""
     harmonised: bool = False
     """Subtract the offset from the pixels of reflectance bands."""
     conventions: Conventions = field(default_factory=Conventions)
     """What the user says about the offsets of archives."""
     quicklook: bool = False
-    """Write a small PNG beside each crop."""
+    """Write a small PNG next to each crop."""
     folder: Path
     """Output folder."""
     token: str
-    """Start of the names of temporary files."""
+    """Prefix of the names of temporary files."""
     reserve: int
-    """Bytes of free disk that are never used up."""
+    """Bytes of free disk space that are never used."""
     verify: bool
     """Check the checksums of the blocks' streams."""
     attribution: str
     """Source of the data; ``{year}`` is replaced by the year of the scene."""
     values: Wanted | None = None
-    """Values that are computed of every area and date; None for none."""
+    """Values that are computed for every area and date; None if no values are requested."""
     values_rule: CloudRule | None = None
-    """Decides which areas have values; None when none are wanted."""
+    """Decides which areas get values; None if no values are requested."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ToolSettings:
-    """What tools are opened from. It can be pickled."""
+    """Everything from which tools are opened. It can be pickled."""
 
     client: ClientSettings
-    """Which servers may be asked, and how."""
+    """Which servers may be used, and how."""
     work: Work
-    """How much is done at once."""
+    """Limits on concurrency."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tools:
-    """What a worker works with; shared by all batches of a process."""
+    """The tools of a worker, shared by all batches of a process."""
 
     transport: Transport
     budget: Budget
     """Memory for blocks and pixels."""
     pool: Executor
-    """Threads that compute: as many as there are cores."""
+    """Threads that compute; by default one for each core."""
     writers: Executor
-    """Threads that write crops, and mostly wait for the disk."""
+    """Threads that write crops and mostly wait for the disk."""
     flats: Budget = field(default_factory=lambda: Budget(FLATS))
-    """Memory for the pixels of which values are computed. Whoever holds some may wait for `budget`, but not for
-    more of this, and never the other way round."""
+    """Memory for the pixels from which values are computed. A task that holds some of it may wait for `budget`,
+    but not for more of it. A task that holds some of `budget` must never wait for it."""
     margins: Mapping[str, Margin] = field(default_factory=lambda: defaultdict(Margin))
-    """By asset, how much more than the expected part of a block is requested; learned from earlier blocks."""
+    """By asset, how much more than the expected part of a block is requested, learned from earlier blocks."""
     first_read: FirstRead = field(default_factory=FirstRead)
-    """How much of a file is requested first; learned from earlier files."""
+    """How much of a file is requested first, learned from earlier files."""
     shelf: Shelf | None = None
     """What batches of one scene share; nothing by default."""
     replaced: Replaced = field(default_factory=Replaced)
-    """Counts the files of others that crops were written over."""
+    """Counts the foreign files that crops overwrite."""
     plans: Plans = field(default_factory=lambda: Plans(None))
-    """Where many areas lie on the grids of files."""
+    """The places of many areas on the grids of files."""
     coverage_plans: CoveragePlans = field(default_factory=CoveragePlans)
-    """The same for values by coverage."""
+    """The same for values that are weighted by coverage."""
     save: Callable[[Sequence[Encoded], Settings, Replaced], None] | None = None
-    """Takes crops in place of `saving.save`, where another process writes them."""
+    """Takes crops in place of `saving.save` if another process writes them."""
     mark: Callable[[Sequence[int]], Executor] | None = None
-    """Returns a pool of the threads that compute, which marks these jobs while it works; see `pool_for`."""
+    """Returns the compute pool as an executor that marks these jobs while it works; see `pool_for`."""
     alone: bool = False
-    """Every call of these threads is for one job or one block of a file, so that a crash tells which it was."""
+    """Whether every call in these threads is for one job or one block of a file, so that a crash identifies it."""
 
     def pool_for(self, jobs: Iterable[Job]) -> Executor:
-        """The threads that compute, for work that can crash because of these jobs only."""
+        """Return the compute pool for work that can crash only because of these jobs."""
         return self.mark([job.id for job in jobs]) if self.mark else self.pool
 
     def are_many(self, areas: int) -> bool:
-        """Whether so many areas are located and measured together."""
+        """Return whether this many areas are located and measured together."""
         return areas >= MANY and not self.alone
 
 
@@ -128,14 +128,14 @@ async def open_tools(
     replaced: Replaced | None = None,
     plans: Plans | None = None,
 ) -> AsyncIterator[Tools]:
-    """Open the tools of this process, and close them in the end.
+    """Open the tools of this process, and close them on exit.
 
     Args:
-        settings: how much is done at once, and which servers may be asked.
-        meter: counts all requests; a new one by default. What batches do not carry in their results is drained
-            from it: searches, and bytes that were kept for other batches and never used.
-        replaced: counts the files of others that crops are written over; a new one by default.
-        plans: of the areas; kept in memory alone by default.
+        settings: limits on concurrency, and which servers may be used.
+        meter: counts all requests; a new meter by default. It keeps the traffic that batches do not report in
+            their results: searches, and bytes that were kept for other batches and never used.
+        replaced: counts the foreign files that crops overwrite; a new counter by default.
+        plans: plans of the areas; by default, they are only kept in memory.
     """
     work = settings.work
     async with open_client(settings.client, meter) as transport:

@@ -1,8 +1,8 @@
 """The step that computes values of areas from the pixels of bands: `AreaValues`, and `BandEvidence` of each band.
 
-The pixels of all areas of the batch lie one after another in flat arrays, one for each band, until the last band
-is read. Many areas are gathered block by block. Few areas are read as windows, and so are all areas of a batch if
-some of them also need a crop of the band.
+The pixels of all areas of the batch lie one after another in flat arrays, one array for each band, until the last
+band has been read. The pixels of many areas are gathered block by block. A few areas are read as windows, as are
+all areas of a batch if some of them also need a crop of the band.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from s2async.zonal.statistics import Pixels, measure_all
 from s2async.zonal.wanted import AreaValues, ValueTable, Variable
 
 TOGETHER: Final = 1 << 18
-"""Pixels whose statistics one call of a thread computes, beside those of one more area."""
+"""Approximate number of pixels whose statistics one call in a thread computes; the last area may exceed it."""
 TOO_LARGE: Final = "the area is too large: its rectangle has more than {:,} pixels of 10 m"
-"""Why an area has no values."""
+"""Message why an area has no values."""
 FINE: Final = 4
-"""Pixels of 10 m in one of the classification, of which measurements tell the number."""
+"""Number of 10 m pixels in a pixel of the classification; measurements count the latter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -51,20 +51,20 @@ class _Band:
 
     source: Source
     dn: NDArray[np.uint16]
-    """(pixels,) as published, area by area; 0 where none were read."""
+    """(pixels,) as published, area by area; 0 for pixels that were not read."""
     stated: float | None
-    """Offset in reflectance that the file states; None when it states none."""
+    """Offset in reflectance that the file states; None if it states none."""
     evidence: Mapping[int, Evidence]
-    """What they show of an offset, by position of the areas whose pixels were read."""
+    """What the pixels show about an offset, by position of the areas whose pixels were read."""
     whole: Evidence
-    """All of it."""
+    """The sum of this evidence."""
 
 
 class Values:
-    """Computes the values that jobs lack, of those whose measurement the rule of values accepts.
+    """Computes the missing values of jobs whose measurement the rule of values accepts.
 
     Args:
-        bench: what the steps of the batch work with.
+        bench: what the steps of the batch use.
     """
 
     def __init__(self, bench: Bench) -> None:
@@ -81,7 +81,7 @@ class Values:
         self._bands: dict[str, _Band] = {}
 
     async def run(self) -> None:
-        """Read what is lacking, compute, and end the jobs that only waited for that."""
+        """Read what is missing, compute, and end the jobs that only waited for their values."""
         self._jobs = [job for job in self._endings.open() if self._endings.pending(job)]
         if not self._jobs:
             return
@@ -93,7 +93,7 @@ class Values:
         self._endings.judge()
 
     def wanting(self, asset: str) -> list[Job]:
-        """The jobs that need an asset for values."""
+        """Return the jobs that need an asset for values."""
         pending = [self._endings.pending(job) for job in self._jobs]
         if asset == scl.ASSET:
             known = self._endings.clear_pixels
@@ -106,7 +106,7 @@ class Values:
         return [job for job, some in zip(self._jobs, pending, strict=True) if id(some) in needing]
 
     async def do(self, asset: Asset, jobs: Sequence[Job], /) -> None:
-        """Read the pixels of an asset under the areas; of one that is cut, too, the crops are saved."""
+        """Read the pixels of an asset under the areas. If the asset is also cut, save its crops."""
         source = await self._files.source(asset)
         _check(source)
         fine = await self._placed(source)
@@ -119,7 +119,7 @@ class Values:
     # ---- reading ----
 
     async def _placed(self, source: Source) -> FinePlaces:
-        """Where the areas lie; those that are too large are told that they have no values.
+        """Return where the areas lie; areas that are too large are recorded as having no values.
 
         Raises:
             CorruptFile: the file does not fit the grid.
@@ -134,7 +134,7 @@ class Values:
         return self._fine
 
     async def _clear(self, source: Source, fine: FinePlaces, jobs: Sequence[Job]) -> None:
-        """Note which pixels are clear."""
+        """Store which pixels are clear."""
         planned, rest = self._split(source, fine, jobs)
         if planned:
             await self._clearing.scan(source, fine, planned)
@@ -164,7 +164,7 @@ class Values:
         self._bands[key] = _Band(source=source, dn=dn, stated=stated, evidence=evidence, whole=whole)
 
     def _split(self, source: Source, fine: FinePlaces, jobs: Sequence[Job]) -> tuple[list[Job], list[Job]]:
-        """The jobs whose pixels are gathered block by block, and those whose pixels are read as windows."""
+        """Split jobs into those whose pixels are gathered block by block and those that are read as windows."""
         if not self._files.are_many(jobs) or not reader.scans(source):
             return [], [*jobs]
         if fine.are_planned:
@@ -175,14 +175,14 @@ class Values:
     async def _read_windows(
         self, source: Source, fine: FinePlaces, jobs: Sequence[Job], cut: Sequence[Job], dn: NDArray[np.uint16]
     ) -> None:
-        """Read the pixels of a band around areas, and save the crops of those that need one.
+        """Read the pixels of a band around areas, and save the crops of jobs that need one.
 
         Args:
             source: the file.
-            fine: where the areas lie.
-            jobs: whose pixels are needed.
-            cut: those of all jobs of the batch that need a crop of the band.
-            dn: (pixels,) gets the pixels.
+            fine: the places of the areas.
+            jobs: jobs whose pixels are needed.
+            cut: jobs of the batch that need a crop of the band.
+            dn: (pixels,) array that receives the pixels.
         """
         own = {job.id: place for job, place in (await self._cut.places(source, cut) if cut else [])}
         windows = FineWindows(fine, fine.factor(source.layout) or 1, self._tools)
@@ -204,7 +204,7 @@ class Values:
         if fine is None:
             return
         known, sizes = self._endings.clear_pixels, fine.sizes.tolist()
-        todo = [  # clear pixels of a file that was replaced meanwhile may not fit
+        todo = [  # clear pixels from a file that has since been replaced may not fit
             self._endings.pending(job) if len(known.get(job.id, b"-")) == clear_pixels.size(pixels) else {}
             for job, pixels in zip(self._jobs, sizes, strict=True)
         ]
@@ -232,10 +232,10 @@ class Values:
                 self._endings.results.setdefault(job.id, []).extend((*results, *seen))
 
     def _offsets(self) -> dict[str, int | None]:
-        """The offset of each band in DN, by the evidence of all of them; None where it is unknown.
+        """Return the offset of each band in DN, from the evidence of all bands; None if it is unknown.
 
-        Areas whose pixels are read again may be in the evidence of earlier batches. The state counts each of them
-        once, and its decision applies in the end, so the two are not added.
+        Areas whose pixels are read again may already be in the evidence of earlier batches. The state counts each
+        area once, and its decision applies in the end, so the two are not added.
         """
         found = sum((band.whole for band in self._bands.values()), Evidence())
         seen = max(found, self._files.evidence, key=lambda one: one.pixels)
@@ -252,9 +252,9 @@ class Values:
         first: int,
         last: int,
     ) -> list[Sequence[AreaValues]]:
-        """In a thread: the values of some areas that follow one another."""
+        """In a thread: return the values of some consecutive areas."""
         wanted = self._settings.values
-        assert wanted is not None  # noqa: S101 - else there are no jobs
+        assert wanted is not None  # noqa: S101 - otherwise there are no jobs
         asked: dict[str, Variable] = {}
         for variables in {id(some): some for some in todo[first:last]}.values():  # most areas share one mapping
             asked |= variables
@@ -289,10 +289,10 @@ class Values:
 
 
 def _check(source: Source) -> None:
-    """Check that a file can be what values are computed from.
+    """Check that values can be computed from a file.
 
     Raises:
-        UnsupportedLayout: it cannot.
+        UnsupportedLayout: they cannot.
     """
     key, layout = source.asset.key, source.layout
     wanted = (1, "uint8" if key == scl.ASSET else "uint16")
@@ -304,12 +304,12 @@ def _check(source: Source) -> None:
 def _evidence(
     dn: NDArray[np.uint16], starts: NDArray[np.int64], positions: Sequence[int], factor: int
 ) -> tuple[dict[int, Evidence], Evidence]:
-    """In a thread: what the pixels of areas show of an offset, by position and together.
+    """In a thread: return what the pixels of areas show about an offset, by position and in total.
 
     Args:
         dn: (pixels,) as published, area by area.
-        starts: (n + 1,) where the pixels of each area begin.
-        positions: of the areas that were read.
+        starts: (n + 1,) index at which the pixels of each area begin.
+        positions: positions of the areas that were read.
         factor: how often each pixel of the file is repeated in both directions.
     """
 

@@ -1,7 +1,7 @@
-"""Works on one batch of jobs, all of one scene: one step after another, until every job has an outcome.
+"""Processes one batch of jobs, all of one scene: one step after another, until every job has an outcome.
 
-This module and everything that it imports know neither the state nor the command line, so that a batch can be
-processed in any process. What it learns for later runs goes back with the outcomes.
+This module and its imports depend on neither the state nor the command line, so that a batch can be processed in
+any process. What it learns for later runs is returned with the outcomes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _log = logging.getLogger("s2async.engine")
 STEPS: Final[tuple[StepKind, ...]] = (Measure, Values, Cut)
 """The steps of a job, in order."""
 MEASURING: Final[tuple[StepKind, ...]] = (Measure,)
-"""Those of them that find out whether a job is clear."""
+"""The steps that determine whether a job is clear."""
 
 
 class Stopped(asyncio.CancelledError):
@@ -51,23 +51,23 @@ class Stopped(asyncio.CancelledError):
 async def process(
     batch: Batch, settings: Settings, tools: Tools, *, steps: Sequence[StepKind] = STEPS
 ) -> BatchResult:
-    """Work on a batch.
+    """Process a batch.
 
     Args:
         batch: jobs of one scene.
-        settings: what is wanted.
-        tools: what to work with.
-        steps: kinds of work, in order; for a batch that only measures, `MEASURING` takes their place.
+        settings: what is requested.
+        tools: the tools of this process.
+        steps: kinds of work, in order; for a batch that only measures, `MEASURING` is used instead.
 
     Returns:
-        Outcomes in the batch's order, one for every job that is neither left nor undecided, and what was
-        transferred for them. Faults of the network or of a file are outcomes; jobs are left when a server is not
-        asked at present.
+        Outcomes in the order of the batch, one for every job that is neither left nor undecided, and what was
+        transferred for them. Errors of the network or of a file are outcomes; jobs are left if a server currently
+        receives no requests.
 
     Raises:
-        Stopped: it was cancelled; what is known by then can be recorded.
-        LocalError: this machine cannot go on (disk full, read-only); then nothing is known of the jobs, and what
-            was transferred is counted by the tools' own meter.
+        Stopped: the batch was cancelled; what is known by then can be recorded.
+        LocalError: this machine cannot continue (disk full, read-only). Nothing is then known about the jobs, and
+            the tools' own meter counts what was transferred.
     """
     begun = time.monotonic()
     meter = Meter(tools.transport.meter)
@@ -92,7 +92,7 @@ async def _work(batch: Batch, settings: Settings, tools: Tools, steps: Sequence[
     try:
         endings.judge()
         endings.give_up()
-        await asyncio.sleep(0)  # here and below: to go through thousands of jobs takes a hundredth of a second
+        await asyncio.sleep(0)  # here and below: going through thousands of jobs takes a hundredth of a second
         for step in [kind(bench) for kind in (MEASURING if batch.measuring else steps)]:
             await step.run()
             await asyncio.sleep(0)
@@ -101,7 +101,7 @@ async def _work(batch: Batch, settings: Settings, tools: Tools, steps: Sequence[
     except HostParked as error:
         parked = error.origin
     except asyncio.CancelledError:
-        # a header of an earlier run may have put these outside, and nothing of the file has been read yet
+        # A header from an earlier run may have put these outside, while nothing of the file has been read yet.
         sure = tuple(outcome for outcome in endings.outcomes if outcome.status is not Status.OUTSIDE)
         known = BatchResult(outcomes=sure, files=tuple(files.facts.values()), left=endings.left)
         raise Stopped(known) from None

@@ -1,12 +1,12 @@
-"""Which worker of a cluster gets a batch. Pure.
+"""Decides which worker of a cluster gets a batch. Pure.
 
-Batches of one scene share headers and blocks in the process that works on them. So they go to the worker that had
-the last of them, unless another worker has much less to do. Scenes of one grid square share masks, and what was
-learned of how its blocks are compressed: of workers that have about as little to do, the one that had the square
-before gets them.
+Batches of one scene share headers and blocks in the process that works on them. They therefore go to the worker
+that had the last of them, unless another worker has much less to do. Scenes of one grid square share masks and
+what was learned about the compression of blocks: among workers with similarly little to do, the worker that last
+had the square gets them.
 
-Each worker parks servers by itself: one whose own way to a server is broken must not be given all the batches that
-it returns at once.
+Each worker parks servers separately, so that a worker whose own route to a server is broken does not receive all
+the batches that it returns at once.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from typing import Final
 from s2async.models import LONGEST_BATCH
 
 SCENES: Final = 256
-"""Scenes of which it is known who works on them: more than all workers keep headers of at a time."""
+"""Number of scenes whose last worker is remembered: more than the scenes whose headers all workers keep."""
 SQUARES: Final = 4096
-"""Grid squares of which it is known who had them: more than Europe has."""
+"""Number of grid squares whose last worker is remembered: more than Europe has."""
 AHEAD: Final = 2 * LONGEST_BATCH
-"""Jobs that a worker may have more than the least busy one and still get a batch for the sake of its scene.
+"""Number of jobs that a worker may have more than the least busy one and still get a batch because of its scene.
 
-Measured with 10,000 fields in a scene and four workers: where each of the three batches went to another worker, a
+Measured with 10,000 fields in a scene and four workers: if each of the three batches went to another worker, a
 third more bytes were requested."""
 
 
 class Workplaces:
-    """The workers of a cluster that can work on batches, by address."""
+    """The workers of a cluster that can process batches, by address."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, int] = {}
-        """Jobs under way by worker."""
+        """Number of jobs in progress, by worker."""
         self._scenes = _Recent(SCENES)
         self._squares = _Recent(SQUARES)
         self._closed: dict[str, dict[str, bool]] = {}
-        """By worker: servers that it does not ask at present; True for those that it has given up."""
+        """By worker, the servers that it does not use at present; True for servers that it has given up."""
         self._reserved: set[str] = set()
         self._paused: set[str] = set()
 
@@ -56,7 +56,7 @@ class Workplaces:
         self._closed[worker] = {}
 
     def leave(self, worker: str) -> bool:
-        """Remove a worker; returns whether it was there."""
+        """Remove a worker, and return whether it was there."""
         self._closed.pop(worker, None)
         self._reserved.discard(worker)
         self._paused.discard(worker)
@@ -67,17 +67,17 @@ class Workplaces:
     def choose(
         self, scene: Hashable, servers: Collection[str] = (), *, square: str = "", jobs: int = 1
     ) -> str | None:
-        """The worker for a batch; None when there is none at present.
+        """Return the worker for a batch, or None if there is none at present.
 
         Args:
             scene: key of the batch's scene.
-            servers: that its files are on.
-            square: its grid square.
-            jobs: number of its jobs.
+            servers: servers that its files are on.
+            square: grid square of the scene.
+            jobs: number of jobs.
         """
         free = self._free()
         open_ = {worker: jobs for worker, jobs in free.items() if self._closed[worker].keys().isdisjoint(servers)}
-        loads = open_ or free  # where all have parked a server, any of them says so
+        loads = open_ or free  # if all workers have parked a server, any of them can report it
         if not loads:
             return None
         chosen = min(loads, key=loads.__getitem__)
@@ -92,16 +92,16 @@ class Workplaces:
         return chosen
 
     def begin(self, worker: str, jobs: int) -> None:
-        """Note that a worker gets so many jobs."""
+        """Record that a worker gets this many jobs."""
         self._jobs[worker] += jobs
 
     def end(self, worker: str, jobs: int) -> None:
-        """Note that a worker no longer has them."""
+        """Record that a worker no longer has this many jobs."""
         if worker in self._jobs:
             self._jobs[worker] -= jobs
 
     def pause(self, worker: str) -> None:
-        """Give a worker no further batches until `resume`."""
+        """Give a worker no further batches until `resume` is called."""
         if worker in self._jobs:
             self._paused.add(worker)
 
@@ -110,13 +110,13 @@ class Workplaces:
         self._paused.discard(worker)
 
     def _free(self) -> dict[str, int]:
-        """The workers that may get batches, with their jobs."""
+        """Return the workers that may get batches, with their number of jobs."""
         return {worker: jobs for worker, jobs in self._jobs.items() if worker not in self._reserved | self._paused}
 
     # ---- one batch alone ----
 
     def reserve(self) -> str | None:
-        """The least busy worker, which gets no further batches until `release`; None when there is none."""
+        """Return the least busy worker, which gets no further batches until `release`; None if there is none."""
         free = self._free()
         if not free:
             return None
@@ -125,43 +125,43 @@ class Workplaces:
         return chosen
 
     def release(self, worker: str) -> None:
-        """Let a reserved worker have batches again."""
+        """Give a reserved worker batches again."""
         self._reserved.discard(worker)
 
     def is_idle(self, worker: str) -> bool:
-        """Whether a worker has no batch, or has left."""
+        """Return whether a worker has no batch or has left."""
         return not self._jobs.get(worker)
 
     # ---- servers ----
 
     def close(self, worker: str, server: str, *, given_up: bool = False) -> bool:
-        """Note that a worker does not ask a server at present; returns whether that is new."""
+        """Record that a worker does not use a server at present, and return whether that is new."""
         closed = self._closed.get(worker, {})
         new = server not in closed
         closed[server] = given_up or closed.get(server, False)
         return new
 
     def reopen(self, worker: str, server: str) -> None:
-        """Note that a worker asks a server again."""
+        """Record that a worker uses a server again."""
         self._closed.get(worker, {}).pop(server, None)
 
     def is_parked(self, server: str) -> bool:
-        """Whether no worker asks a server at present."""
+        """Return whether no worker uses a server at present."""
         return bool(self._closed) and all(server in closed for closed in self._closed.values())
 
     def is_given_up(self, server: str) -> bool:
-        """Whether all workers have given a server up."""
+        """Return whether all workers have given up a server."""
         return bool(self._closed) and all(closed.get(server, False) for closed in self._closed.values())
 
     @property
     def parked(self) -> list[str]:
-        """Servers that no worker asks at present, by name."""
+        """Names of the servers that no worker uses at present."""
         known = {server for closed in self._closed.values() for server in closed}
         return sorted(filter(self.is_parked, known))
 
 
 class _Recent:
-    """Which worker last had each of some things; those that came up longest ago are forgotten."""
+    """The worker that last had each of some things; the things that were used longest ago are forgotten."""
 
     def __init__(self, most: int) -> None:
         self._most = most

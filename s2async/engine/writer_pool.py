@@ -1,4 +1,4 @@
-"""A pool of threads for work that mostly waits: it uses few threads, and more only while work piles up."""
+"""A thread pool for work that mostly waits: it uses few threads, and more only while work piles up."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 PILE: Final = 8
-"""Waiting pieces of work per thread at which another thread starts to help."""
+"""Number of waiting calls per thread at which another thread starts to help."""
 
 
 class PatientPool(Executor):
-    """Like a `ThreadPoolExecutor`, but uses only as many threads as keep up with the work.
+    """Like a `ThreadPoolExecutor`, but uses only as many threads as are needed to keep up with the work.
 
     A `ThreadPoolExecutor` adds a thread whenever none is idle. Threads that need the interpreter from time to time
-    delay each other and all others: a run on a fast disk took 10 % longer with four writers than with one, while
-    a slow disk needs all of them.
+    delay each other and all other threads: on a fast disk a run took 10 % longer with four writers than with one,
+    while a slow disk needs all of them.
 
     Args:
         most: maximum number of threads.
-        name: start of their names.
+        name: prefix of the thread names.
     """
 
     def __init__(self, most: int, *, name: str) -> None:
@@ -38,11 +38,11 @@ class PatientPool(Executor):
 
     @property
     def working(self) -> int:
-        """Number of threads at work now."""
+        """Number of threads currently at work."""
         return self._working
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """As `Executor.submit`."""
+        """See `Executor.submit`."""
         future = Future[T]()
         with self._lock:
             if self._closed:
@@ -54,7 +54,7 @@ class PatientPool(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """As `Executor.shutdown`."""
+        """See `Executor.shutdown`."""
         with self._lock:
             self._closed = True
             if cancel_futures:
@@ -74,4 +74,4 @@ class PatientPool(Executor):
                     future.set_result(work())
                 except BaseException as error:  # noqa: BLE001 - raised where the result is awaited
                     future.set_exception(error)
-            del future, work  # what it holds may be large
+            del future, work  # they may refer to large objects

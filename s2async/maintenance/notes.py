@@ -127,7 +127,7 @@ def away(config: Config) -> Away | None:
 
 
 def _is_of(note: Note, config: Config) -> bool:
-    """Whether a note belongs to the path that the configuration gives now."""
+    """Return whether a note belongs to the path that the configuration gives now."""
     return note.state == str(config.run.state) or (note.named != "" and note.named == str(config.named_state()))
 
 
@@ -142,7 +142,7 @@ def check(config: Config) -> None:
 
 
 def deleted(config: Config) -> bool:
-    """Whether the state of a configuration was deleted, and not only its disk unmounted."""
+    """Return whether the state of a configuration was deleted, and not only its disk unmounted."""
     note, state = read(config), config.run.state
     return note is not None and note.state == str(state) and not state.exists() and not away(config)
 

@@ -101,7 +101,7 @@ def check_alive(config: Config) -> None:
 
 
 def is_marked(folder: Path) -> bool:
-    """Whether a folder has a mark, valid or not."""
+    """Return whether a folder has a mark, valid or not."""
     return os.path.lexists(folder / NAME)
 
 
@@ -229,7 +229,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a file exists; True when access is denied."""
+    """Return whether a file exists; True when access is denied."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):

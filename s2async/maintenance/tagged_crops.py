@@ -140,7 +140,7 @@ def _check_header(area: Area, layout: Layout, *, whole: bool) -> None:
 
 
 def _holds_all(area: Area, grid: Grid, shape: BaseGeometry) -> bool:
-    """Whether a crop can be that of a scene whose classification covers the whole area.
+    """Return whether a crop can be that of a scene whose classification covers the whole area.
 
     At the edge of a scene, the outline may reach further than the crop, as long as no centre of a pixel of the
     classification lies there: by less than half a pixel, or with a sliver.

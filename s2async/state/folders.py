@@ -57,7 +57,7 @@ class Folders(Writing):
                 self._namesakes.setdefault(row, [first]).append(area)
 
     def is_moving(self) -> bool:
-        """Whether crops are still to follow their areas."""
+        """Return whether crops are still to follow their areas."""
         return self._first(reader_sql.IS_MOVING) is not None
 
     def folder_moves(self) -> list[FolderMove]:

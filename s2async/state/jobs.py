@@ -82,7 +82,7 @@ def begin_run(db: Connection) -> None:
 
 
 def are_known(db: Connection, jobs: Iterable[int]) -> bool:
-    """Whether all these jobs are in the state."""
+    """Return whether all these jobs are in the state."""
     return all(
         packed.code_at(codes, packed.slot_of(job)) != NO_JOB
         for (item, block), several in packed.by_row(jobs).items()

@@ -183,7 +183,7 @@ def _possible_values(selection: Selection, valued: AbstractSet[str], missing: Co
 
 
 def _is_delay(transient: int, attempts: int) -> bool:
-    """Whether a job that has failed is worth waiting for."""
+    """Return whether a job that has failed is worth waiting for."""
     return bool(transient) and attempts <= DELAYS
 
 

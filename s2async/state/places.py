@@ -45,7 +45,7 @@ def rows_of(db: Connection) -> dict[str, int]:
 
 
 def are_places(db: Connection, areas: Sequence[Area], *, columns: bool = True) -> bool:
-    """Whether the places of the state are these areas in this order.
+    """Return whether the places of the state are these areas in this order.
 
     Args:
         db: the open transaction.
@@ -151,7 +151,7 @@ def _z_order(points: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _days(shelves: Sequence[Shelf]) -> tuple[bool, bool]:
-    """Whether any days are wanted, and whether only some are."""
+    """Return whether any days are wanted, and whether only some are."""
     wanted = [shelf.wanted for shelf in shelves]
     return any(wanted), any(wanted) and not all(wanted)
 

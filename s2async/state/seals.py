@@ -61,6 +61,6 @@ def _content(path: Path) -> bytes:
 
 
 def _has_journal(path: Path) -> bool:
-    """Whether some of the state is in a journal beside it."""
+    """Return whether some of the state is in a journal beside it."""
     journal = path.with_name(path.name + "-wal")
     return journal.exists() and journal.stat().st_size > 0

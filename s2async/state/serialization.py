@@ -263,7 +263,7 @@ def addresses(base: str, assets: str) -> dict[str, str]:
 
 
 def same_edition(version: str, hrefs: Mapping[str, str], scene: Scene) -> bool:
-    """Whether facts read from an item's files hold for a scene: same version, no asset at another URL.
+    """Return whether facts read from an item's files hold for a scene: same version, no asset at another URL.
 
     An asset that only one of them names says nothing about the files of the others. A query does not count, for it
     may be a signature, which each search gives anew.
@@ -273,7 +273,7 @@ def same_edition(version: str, hrefs: Mapping[str, str], scene: Scene) -> bool:
 
 
 def is_update(old: Scene, new: Scene) -> bool:
-    """Whether what was missing of an edition of an item may be there now."""
+    """Return whether what was missing of an edition of an item may be there now."""
     return (old.updated, old.assets.keys(), old.absent) != (new.updated, new.assets.keys(), new.absent)
 
 

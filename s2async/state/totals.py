@@ -268,7 +268,7 @@ class Totals(StateFile):
         return value_pages.lacking(self._each, asking)
 
     def has_asset(self, key: str) -> bool:
-        """Whether any item offers this asset in a readable form."""
+        """Return whether any item offers this asset in a readable form."""
         return bool(self._first(sql.HAS_KEY, (key,))[0])
 
     # ---- sizes of whole files ----

@@ -113,7 +113,7 @@ class Writing(Ledger):
                 db.execute(sql.SET_CONFIGURATION, (path,))
 
     def shows(self, table: str) -> bool:
-        """Whether a table that was written before has all that it would have now.
+        """Return whether a table that was written before has all that it would have now.
 
         Args:
             table: as it was given to `note_table`.
