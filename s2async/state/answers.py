@@ -1,4 +1,4 @@
-"""Steps of the state's transactions about answers: what was measured, saved and missed, and offsets of bands."""
+"""Parts of the state's transactions about answers: what was measured, saved and missing, and offsets of bands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from s2async.zonal.wanted import AreaValues, Wanted
 
 
 def add_files(db: Connection, item: int, facts: Sequence[FileFact]) -> None:
-    """Record sizes and headers of files of the present edition of an item."""
+    """Record sizes and headers of files of the current edition of an item."""
     db.executemany(sql.ADD_FILE, [(item, fact.asset, fact.size, fact.etag) for fact in facts])
     headers = [(item, fact.asset, hash_address(fact.href), fact.header) for fact in facts if fact.header]
     db.executemany(sql.ADD_HEADER, headers)
@@ -30,24 +30,24 @@ def add_files(db: Connection, item: int, facts: Sequence[FileFact]) -> None:
 def accept(
     db: Connection, item: int, outcomes: Sequence[Outcome], measured: Collection[str], run: int, now: int
 ) -> None:
-    """Record answers about the present edition of an item.
+    """Record answers about the current edition of an item.
 
     Args:
         db: the open transaction.
         item: row of the item.
         outcomes: the answers.
         measured: keys of the assets that the cloud rule measures.
-        run: row of the run that got them.
+        run: row of the run that produced the answers.
         now: seconds since 1970, UTC.
 
     Raises:
-        ValueError: a job is not one of this state and item.
+        ValueError: a job is not in this state or not of this item.
     """
     numbers = [outcome.job.id for outcome in outcomes]
     if any(item_of(job) != item for job in numbers) or not jobs.are_known(db, numbers):
         raise ValueError(f"jobs of {outcomes[0].job.scene.id} are not in this state")
     jobs.answer(db, [_answer(outcome) for outcome in outcomes])
-    # a failed job was perhaps not decoded at all
+    # A failed job may not have been decoded at all.
     marked = [outcome.job.id for outcome in outcomes if outcome.status is not Status.FAILED]
     db.execute(sql.CLEAR_MARKS, (json.dumps(marked),))
     measures.note(db, [(outcome.job.id, outcome.measure) for outcome in outcomes if outcome.measure])
@@ -65,7 +65,7 @@ def accept(
 
 
 def without_premature(db: Connection, item: int, result: BatchResult) -> BatchResult:
-    """Leave the jobs of a result open that lack an asset which their item did not name, but does by now."""
+    """Reopen the jobs of a result that lack an asset which their item did not offer before, but offers now."""
     lacking = {
         lack.asset
         for outcome in result.outcomes
@@ -93,9 +93,9 @@ def _answer(outcome: Outcome) -> jobs.Answer:
 
 
 def keep(db: Connection, job: int, products: Iterable[Product]) -> None:
-    """Record what was saved for a job, about the present edition of its item.
+    """Record what was saved for a job, for the current edition of its item.
 
-    `decide_offsets` must follow where a product has numbers.
+    If a product has numbers, `decide_offsets` must be called afterwards.
     """
     for crop in products:
         values = {
@@ -107,7 +107,8 @@ def keep(db: Connection, job: int, products: Iterable[Product]) -> None:
             "bytes": crop.bytes,
             "sha256": bytes.fromhex(crop.sha256),
             "file": crop.file,
-            # A band without numbers is rebuilt from a crop of an earlier version, which says nothing.
+            # A band without numbers was rebuilt from a crop of an earlier version, which has no tags about the
+            # offset.
             "harmonised": (
                 crop.numbers.harmonised if crop.numbers else False if is_reflectance(crop.asset) else None
             ),
@@ -119,9 +120,9 @@ def keep(db: Connection, job: int, products: Iterable[Product]) -> None:
 
 
 def add_evidence(db: Connection, job: int, asset: str, evidence: Evidence | None, stated: float | None) -> None:
-    """Record what a crop shows of the offset of its band, and what its source file states.
+    """Record what a crop shows about the offset of its band, and what its source file states.
 
-    `decide_offsets` must follow. Pixels of a crop that was cut again replace its former ones.
+    `decide_offsets` must be called afterwards. The pixels of a crop that is cut again replace the former pixels.
     """
     which = {"job": job, "asset": asset}
     if evidence is not None:
@@ -133,16 +134,16 @@ def add_evidence(db: Connection, job: int, asset: str, evidence: Evidence | None
 def keep_results(
     db: Connection, item: int, found: Iterable[tuple[Job, Sequence[object]]], wanted: Wanted | None
 ) -> bool:
-    """Record the results of jobs of one item beside their crops: values, and evidence of offsets.
+    """Record the results of jobs of one item other than crops: values, and evidence of offsets.
 
     Args:
         db: the open transaction.
         item: row of the item.
         found: results by job.
-        wanted: which values were asked for.
+        wanted: the requested values.
 
     Returns:
-        Whether `decide_offsets` must follow.
+        Whether `decide_offsets` must be called afterwards.
     """
     results = [(job.id, several) for job, several in found if several]
     values.note(db, item, results, wanted)
@@ -155,9 +156,10 @@ def keep_results(
 
 
 def evidence(db: Connection, item: int) -> Evidence:
-    """What the pixels of all areas and bands of an item show together that were cut or read for values.
+    """Return what the pixels of all areas and bands of an item that were cut or read for values show together.
 
-    Of a band that was both cut and read, whichever shows more pixels counts: they are mostly the same.
+    For a band that was both cut and read, the evidence with more pixels is used, because the pixels are mostly the
+    same.
     """
     cut = {asset: Evidence(*sums) for asset, *sums in db.execute(reader_sql.EVIDENCE, (item,))}
     read = values.evidence(db, item)
@@ -168,7 +170,7 @@ def evidence(db: Connection, item: int) -> Evidence:
 def offsets_used(
     found: Iterable[tuple[Job, Sequence[object]]], wanted: Wanted | None
 ) -> set[tuple[str, int | None]]:
-    """The bands from which results by job were computed, each with the offset that was used."""
+    """Return the bands from which the results of jobs were computed, each with the offset that was used."""
     bands = {wanted.key(variable): variable.bands for variable in wanted.variables} if wanted else {}
     several = (result for _, results in found for result in results if isinstance(result, AreaValues))
     return {pair for one in several for pair in zip(bands.get(one.key, ()), one.offsets, strict=False)}
@@ -177,9 +179,9 @@ def offsets_used(
 def decide_offsets(
     db: Connection, item: int, conventions: Conventions, used: Collection[tuple[str, int | None]] = ()
 ) -> int:
-    """Decide again on the offsets of the bands of an item of which crops were cut or values computed.
+    """Decide again on the offsets of the bands of an item from which crops were cut or values computed.
 
-    Values that were computed with another offset are dropped; the next judging opens their jobs.
+    Values that were computed with another offset are dropped; the next judgement reopens their jobs.
 
     Args:
         db: the open transaction.
@@ -223,7 +225,7 @@ def _add_absence(db: Connection, item: int, job: int, absence: Lack, run: int, n
 def settle_denied(
     db: Connection, run: int, served: Collection[str], selection: Selection
 ) -> list[tuple[str, str]]:
-    """Mark files as missing that were denied often enough, while their servers deliver others.
+    """Mark files as missing that were denied often enough while their servers delivered other files.
 
     Args:
         db: the open transaction.
@@ -232,7 +234,7 @@ def settle_denied(
         selection: which crops count.
 
     Returns:
-        Asset and reason of each.
+        Asset and reason of each file that was marked.
     """
     db.execute(sql.SERVED_OTHERS, (run, json.dumps(sorted(served))))
     denied = db.execute(sql.DENIED_ALONE, {"most": reasons.DENIALS, "run": run}).fetchall()
@@ -251,7 +253,7 @@ def settle_denied(
 
 
 def reject(db: Connection, job: int, products: Iterable[Product]) -> None:
-    """Reject what is about an edition that was replaced: remove only the records of crops that it overwrote."""
+    """Reject a result for an edition that was replaced: only remove the records of crops that it overwrote."""
     for crop in products:
         if db.execute(sql.DROP_PRODUCT, (job, crop.asset)).rowcount:
             jobs.unsave(db, [job], queued=True)

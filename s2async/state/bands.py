@@ -1,4 +1,4 @@
-"""A state file that is open for writing: what the numbers of its reflectance bands mean."""
+"""A state file that is open for writing: the meaning of the numbers in its reflectance bands."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from s2async.state.writing import Writing
 
 
 class Bands(Writing):
-    """The offsets of reflectance bands, and crops that follow them."""
+    """The offsets of reflectance bands, and the crops that have to match them."""
 
     def evidence(self, scene: Scene) -> Evidence:
-        """What the pixels of all areas and reflectance bands of a scene that were read so far show together."""
+        """Return what the pixels read so far show, over all areas and reflectance bands of a scene."""
         item = self._present(scene)
         if item is None:
             return Evidence()
@@ -25,11 +25,12 @@ class Bands(Writing):
             return answers.evidence(self._db, item)
 
     def note_convention(self, collection: str, convention: Convention | None) -> None:
-        """Record what the user says about the offsets of a catalogue's files; if it is new, decide again on all.
+        """Record what the user says about the offsets of a catalogue's files; if it is new, redo all decisions.
 
         Args:
-            collection: the one that is searched now. Items of others keep what was said when they were searched.
-            convention: of its files; None to conclude it from hrefs.
+            collection: the collection that is searched now. For other collections, the conventions recorded when
+                they were searched remain.
+            convention: convention of its files; None to derive it from hrefs.
         """
         conventions = self.conventions.noted(collection, convention)
         if conventions == self.conventions:
@@ -49,27 +50,27 @@ class Bands(Writing):
                 self.dropped += answers.decide_offsets(db, item, self.conventions)
 
     def begin_rewriting(self, *, harmonised: bool, untold: bool) -> None:
-        """Record that crops of reflectance bands are about to be written anew; see `rewriting`."""
+        """Record that crops of reflectance bands are about to be rewritten; see `rewriting`."""
         with self._writing() as db:
             db.execute(sql.SET_REWRITING, (f"{harmonised:d}{untold:d}",))
 
     def note_rewritten(self, crops: Sequence[tuple[BandCrop, Numbers]]) -> None:
-        """Record crops that were written anew, with what their tags say now."""
+        """Record crops that were rewritten, with the contents of their new tags."""
         rows = [
             (crop.bytes, bytes.fromhex(crop.sha256), numbers.harmonised, numbers.says, crop.job, crop.asset)
             for crop, numbers in crops
         ]
         with self._writing() as db:
             db.executemany(sql.SET_REWRITTEN, rows)
-            db.execute(sql.FORGET_JUDGED)  # they may be of another kind now than their jobs were judged by
+            db.execute(sql.FORGET_JUDGED)  # their kind may differ from the one by which their jobs were judged
 
     def end_rewriting(self) -> None:
-        """Record that all crops of reflectance bands are as they are to be."""
+        """Record that all crops of reflectance bands are as required."""
         with self._writing() as db:
             db.execute(sql.END_REWRITING)
 
     def forget_bands(self, lost: Sequence[BandCrop]) -> None:
-        """Remove the records of crops whose pixels must be read again; their jobs are open again."""
+        """Remove the records of crops whose pixels must be read again, and reopen their jobs."""
         with self._writing() as db:
             db.executemany(sql.DROP_PRODUCT, [(crop.job, crop.asset) for crop in lost])
             jobs.unsave(db, [crop.job for crop in lost])

@@ -1,30 +1,31 @@
 """Conditions and joins that the SQL statements of the state share. Values are always parameters.
 
-An area is a polygon; a place l is an entry of the last run's configuration: a polygon with a name and a season.
-The shelves s of an area tell for every time in which folder its crops lie, and whether a place wants them.
+An area is a polygon. A place l is an entry of the last run's configuration: a polygon with a name and a season.
+The shelves s of an area cover all time; each shelf records in which folder the crops of its period lie, and
+whether a place includes the period.
 
-Jobs are a view of packed rows: a statement finds those of an item by ``j.item``, others as `of_area` and `of_job`
-do.
+Jobs are a view of packed rows. A statement finds the jobs of an item by ``j.item``, and other jobs with the
+conditions of `of_area` and `of_job`.
 """
 
 from __future__ import annotations
 
 
 def of_area(area: str, job: str = "j") -> str:
-    """The condition that a job is one of an area, so that its packed rows are found by an index.
+    """Return the condition that a job belongs to an area, written so that its packed rows are found by an index.
 
     Args:
-        area: SQL of the area's row.
+        area: SQL expression for the area's row.
         job: alias of the view ``jobs``.
     """
     return f"{job}.block = {area} >> 8 AND {job}.slot = {area} & 255"
 
 
 def of_job(number: str, job: str = "j") -> str:
-    """The condition that a job has a number; see `of_area`.
+    """Return the condition that a job has a number; see `of_area`.
 
     Args:
-        number: SQL of the job's number.
+        number: SQL expression for the job's number.
         job: alias of the view ``jobs``.
     """
     block = f"({number} & 4294967295) >> 8"
@@ -39,31 +40,31 @@ a.active AND (NOT a.seasonal OR (
     WHERE d.id = j.item ORDER BY w.since DESC LIMIT 1
 ))
 """
-"""A place of the last run's configuration has the area a of the job j, and its day."""
+"""A place of the last run's configuration has the area a of the job j and includes its day."""
 
 # ---- conditions on crops ---------------------------------------------------------------------------------
 
 OF_KIND = (
     "{crop}.mask = :mask AND {crop}.format = :format AND coalesce({crop}.harmonised, :harmonised) = :harmonised"
 )
-"""A crop counts for the selection."""
+"""The crop is of the kind that the selection requires."""
 CROP_OF_KIND = OF_KIND.format(crop="p")
 JOB_CROP_OF_KIND = OF_KIND.format(crop="q")
 SAYS = "(coalesce(r.dn, '?') || ' ' || r.basis || ' ' || i.baseline)"
-"""What the tags of crops of the band r of the item i are to say: `models.Numbers.says`."""
+"""What the tags of crops of the band r of the item i should say: `models.Numbers.says`."""
 
 # ---- conditions on reprocessings -------------------------------------------------------------------------
 
-# The table `superseded` names the better editions of an item. In the conditions below, i is an item, j a job of
-# it, and p a crop of the job; b names a better edition of i, and t is its job for the same area.
+# The table `superseded` contains the better editions of an item. In the conditions below, i is an item, j one of
+# its jobs, and p a crop of this job; b refers to a better edition of i, and t is that edition's job for the area.
 
 SPOILT = "('cloudy', 'nodata', 'outside', 'duplicate')"
-"""Measured, and not clear or not the one that counts. Crops of other settings may be on disk, but do not count."""
+"""Statuses of jobs that were measured and are not clear or not chosen. Crops from other settings do not count."""
 JOBS_OF_NEWER = "superseded b CROSS JOIN jobs t ON t.item = b.newer AND t.block = j.block AND t.slot = j.slot"
 NEWER_HAS_JOB = f"""
 EXISTS (SELECT 1 FROM {JOBS_OF_NEWER} WHERE b.item = i.id AND t.status != 'missing')
 """  # noqa: S608
-"""A newer item may have jobs for other areas only; and a job whose file is missing cannot replace anything."""
+"""A newer item may have jobs only for other areas, and a job whose file is missing cannot replace anything."""
 NEWER_HAS_ANSWER = f"""
 EXISTS (SELECT 1 FROM {JOBS_OF_NEWER} WHERE b.item = i.id AND t.status NOT IN ('open', 'failed', 'missing'))
 """  # noqa: S608
@@ -78,6 +79,6 @@ EXISTS (
     )
 )
 """  # noqa: S608
-"""A crop p is replaced once a newer item has a crop of the same asset, or a measurement that is not clear. A newer
-item may lack an asset that the older one has: then the older crop still counts."""
+"""A crop p is replaced as soon as a newer item has a crop of the same asset, or a measurement that is not clear. A
+newer item may lack an asset that the older item has; the older crop then still counts."""
 CROP_SUPERSEDED = NEWER_HAS_CROP.format(of_kind=f"AND {JOB_CROP_OF_KIND}")

@@ -1,7 +1,7 @@
-"""The state file as an SQLite database: open, create, check, lock, and one transaction.
+"""The state file as an SQLite database: opening, creating, checking, locking, and a single transaction.
 
-A state has our application id in its header. It is created under another name and then renamed, so a file
-under its own name is complete, or damaged, or of another program; it is never replaced.
+A state has the application id of s2async in its header. It is created under another name and then renamed, so a
+file with its final name is either complete, or damaged, or belongs to another program. It is never replaced.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ __all__ = [
 ]
 
 APPLICATION_ID = 0x53324153
-"""``S2AS`` in the header of the file: tells a state from other SQLite databases."""
+"""``S2AS`` in the header of the file, which distinguishes a state from other SQLite databases."""
 BUSY_SECONDS = 0.5
-"""Longest wait for another program (such as a database viewer) that holds the file."""
+"""Maximum wait for another program (such as a database viewer) that locks the file."""
 LOCK_SECONDS = 0.3
-"""Longest wait for the lock: a run that is just ending releases it."""
+"""Maximum wait for the lock, because a run that is just ending releases it."""
 SLOW_SECONDS = 1.0
-"""A transaction that takes longer is a warning in the log: the disk, or another program, is busy."""
+"""A longer transaction is logged as a warning: the disk is busy, or another program is using the file."""
 _ROOM = 16 << 20
-"""Bytes of pages that stay in memory while many rows are written."""
+"""Size of the page cache in bytes while many rows are written."""
 _log = logging.getLogger("s2async.state")
 _MACHINE = (
     sqlite3.SQLITE_FULL,
@@ -66,7 +66,7 @@ _LOCKING = (
     sqlite3.SQLITE_IOERR_SHMLOCK,
     sqlite3.SQLITE_IOERR_SHMMAP,
 )
-"""Errors of network shares that lack what SQLite needs: locks, and memory that processes share."""
+"""Errors of network shares that do not provide what SQLite needs: locks, and memory shared by processes."""
 _LOCAL_DISK = "put `state` under [run] on a local disk"
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -74,10 +74,10 @@ _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 @contextlib.contextmanager
 def state_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite reports about the file and its disk into errors of one line; other errors pass unchanged.
+    """Convert SQLite's errors about the file and its disk into errors of one line; other errors pass unchanged.
 
     Raises:
-        StateError: the file is damaged, or another program holds it.
+        StateError: the file is damaged or locked by another program.
         LocalError: this machine cannot use the file.
     """
     try:
@@ -100,7 +100,7 @@ def state_errors(path: Path) -> Iterator[None]:
 
 
 def damaged(path: Path, what: str) -> StateDamaged:
-    """Make the error for a damaged state."""
+    """Return the error for a damaged state."""
     return StateDamaged(
         f"the state {path} cannot be used: {what}; put a good copy in its place, or let `s2async rebuild` make "
         "one from the crops"
@@ -109,7 +109,7 @@ def damaged(path: Path, what: str) -> StateDamaged:
 
 @contextlib.contextmanager
 def transaction(db: Connection) -> Iterator[Connection]:
-    """Commit everything when the block ends, or nothing if it raises."""
+    """Commit everything when the block ends, or nothing if it raises an error."""
     begun = time.monotonic()
     db.execute("BEGIN IMMEDIATE")
     try:
@@ -125,10 +125,10 @@ def transaction(db: Connection) -> Iterator[Connection]:
 
 @contextlib.contextmanager
 def many_rows(db: Connection) -> Iterator[None]:
-    """Context for a transaction that writes hundreds of thousands of rows whose references are right.
+    """Context for a transaction that writes hundreds of thousands of rows whose references are known to be valid.
 
-    There is room for all pages of an index, which would be written again and again with SQLite's usual 2 MB, and
-    references are not looked up. Together that saves a sixth of the time.
+    The cache has room for all pages of an index, which would be written repeatedly with SQLite's default of 2 MB,
+    and references are not checked. Together this saves a sixth of the time.
     """
     (usual,) = db.execute("PRAGMA cache_size").fetchone()
     db.execute("PRAGMA foreign_keys = OFF")
@@ -141,21 +141,22 @@ def many_rows(db: Connection) -> Iterator[None]:
 
 
 def open_for_writing(path: Path, *, is_sound: bool = False) -> Connection:
-    """Open the state, check it and bring it up to date; create it if there is none. The caller holds its lock.
+    """Open the state, check it, and migrate it if needed; create a missing one. The caller holds its lock.
 
     Args:
-        path: the file.
-        is_sound: it need not be read as a whole, because nothing has changed it since it was closed; see `seals`.
+        path: path of the file.
+        is_sound: skip the check of the whole file, because nothing has changed it since it was closed; see
+            `seals`.
 
     Raises:
-        StateError: it is damaged, of another program, or written by a newer version.
+        StateError: the file is damaged, belongs to another program, or was written by a newer version.
         LocalError: this machine cannot read or write it.
     """
     with state_errors(path):
         if not path.exists():
             _create(path)
         _check_header(path)
-        # A run begins and ends in one thread, and uses the state in another one in between; never in both at once.
+        # A run starts and ends in one thread and uses the state in another one in between, never in both at once.
         db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             version = _checked_version(db, path)
@@ -184,20 +185,20 @@ def open_for_writing(path: Path, *, is_sound: bool = False) -> Connection:
 
 
 def move_aside(path: Path) -> Path:
-    """Rename a damaged state and its journals; nothing is deleted.
+    """Rename a damaged state and its journals. Nothing is deleted.
 
     Returns:
         The new path of the state.
 
     Raises:
-        LocalError: they cannot be renamed.
+        LocalError: the files cannot be renamed.
     """
     number = 1
     while any(path.with_name(f"{path.name}.damaged{number}{end}").exists() for end in ("", "-wal", "-shm")):
         number += 1
     aside = path.with_name(f"{path.name}.damaged{number}")
     with files.local_errors("move aside", path):
-        for end in ("-wal", "-shm", ""):  # last the state itself, so that it never lies there without its journal
+        for end in ("-wal", "-shm", ""):  # the state itself comes last, so it is never left without its journal
             old = path.with_name(path.name + end)
             if old.exists():
                 old.replace(aside.with_name(aside.name + end))
@@ -206,10 +207,10 @@ def move_aside(path: Path) -> Path:
 
 
 def open_for_reading(path: Path) -> Connection:
-    """Open the state read-only; a run may write it at the same time.
+    """Open the state read-only. A run may write it at the same time.
 
     Raises:
-        StateError: there is none, or it is damaged, of another program, or of another version.
+        StateError: the file does not exist, is damaged, or belongs to another program or version.
         LocalError: this machine cannot read it.
     """
     with state_errors(path):
@@ -232,7 +233,7 @@ def open_for_reading(path: Path) -> Connection:
 def _create(path: Path) -> None:
     journal = path.with_name(path.name + "-wal")
     if journal.exists() and journal.stat().st_size:
-        # SQLite would apply the journal of the lost file to the new one.
+        # SQLite would apply the journal of the lost file to the new file.
         raise StateDamaged(
             f"the state {path} is gone, but its journal {journal.name} is there: put the state back, or let "
             "`s2async rebuild` make one from the crops"
@@ -245,8 +246,9 @@ def _create(path: Path) -> None:
         try:
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             _migrate(db, 0)
-            # Set here, where nobody sees the file yet: a process that is killed while it sets the mode leaves a
-            # rollback journal, and a file with one cannot be opened read-only. `open_for_writing` checks the mode.
+            # Set here, while no other process can see the file: a process that is killed while it sets the mode
+            # leaves a rollback journal, and a file with such a journal cannot be opened read-only.
+            # `open_for_writing` checks the mode.
             db.execute("PRAGMA journal_mode = WAL")
         finally:
             db.close()
@@ -262,22 +264,22 @@ def _migrate(db: Connection, version: int) -> None:
 
 
 def _roll_back(path: Path) -> None:
-    """Undo what a killed process left half-done outside the write-ahead log, such as a migration.
+    """Undo changes that a killed process left incomplete outside the write-ahead log, such as a migration.
 
-    Only a connection that may write can do that; SQLite sees by its locks whether the process is still alive.
+    Only a connection that may write can do this; SQLite sees from its locks whether the process is still alive.
     """
     journal = path.with_name(path.name + "-journal")
     if journal.exists():
         uri = f"{path.absolute().as_uri()}?mode=rw"
         with (
-            contextlib.suppress(sqlite3.OperationalError),  # opening it read-only then says what is wrong
+            contextlib.suppress(sqlite3.OperationalError),  # opening it read-only then reports the problem
             contextlib.closing(sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)) as db,
         ):
             db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
 
 
 def _copy_beside(db: Connection, path: Path, version: int) -> None:
-    """Keep a copy of the file; by SQLite, because a plain copy would miss what is still in the journal."""
+    """Store a copy of the file, made by SQLite because a plain copy would miss what is still in the journal."""
     copy = path.with_name(f"{path.name}.v{version}")
     part = copy.with_name(copy.name + ".new")
     with files.local_errors("copy the state to", copy):
@@ -314,8 +316,8 @@ class StateFile:
     """An open state file. Statements run through it raise the errors of `state_errors`.
 
     Args:
-        path: the file.
-        db: an open connection to it, which `close` closes.
+        path: path of the file.
+        db: an open connection to the file, which `close` closes.
     """
 
     def __init__(self, path: Path, db: Connection) -> None:
@@ -329,23 +331,23 @@ class StateFile:
         self.close()
 
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
+        """Close the file. Further calls do nothing."""
         self._db.close()
 
     def _all(self, statement: str, values: _Values = ()) -> list[Any]:
-        """All rows of a statement."""
+        """Return all rows of a statement."""
         with state_errors(self.path):
             return self._db.execute(statement, values).fetchall()
 
     def _each(self, statement: str, values: _Values = ()) -> Iterator[Any]:
-        """The rows of a statement, one after the other as SQLite finds them."""
+        """Yield the rows of a statement one by one, as SQLite finds them."""
         with state_errors(self.path):
             # Not `yield from`: it closes the cursor with the generator, which fails once the database is closed.
             for row in self._db.execute(statement, values):  # noqa: UP028
                 yield row
 
     def _first(self, statement: str, values: _Values = ()) -> Any:
-        """The first row of a statement; None when there is none."""
+        """Return the first row of a statement, or None if it has none."""
         with state_errors(self.path):
             return self._db.execute(statement, values).fetchone()
 
@@ -357,7 +359,7 @@ _Values = Sequence[Any] | Mapping[str, Any]
 
 
 def check_place(folder: Path) -> None:
-    """Check that a state could be kept in a folder: create a small database there, lock it, and remove it.
+    """Check that a folder can contain a state: create a small database there, lock it, and remove it.
 
     Raises:
         LocalError: files cannot be created or locked there, or processes cannot share memory.
@@ -382,18 +384,18 @@ def check_place(folder: Path) -> None:
 
 
 def take_lock(path: Path) -> FileLock:
-    """Take the lock of a state, which need not exist. The caller releases it; the system does if it is killed.
+    """Take the lock of a state, which need not exist. The caller releases it; if it is killed, the system does.
 
     Raises:
-        StateInUse: another process holds it; raised within a second.
-        LocalError: this machine cannot write there, or cannot lock files there.
+        StateInUse: another process holds the lock; raised within a second.
+        LocalError: this machine cannot write or lock files there.
     """
-    from filelock import FileLock, Timeout  # loaded only here: a state that is read needs no lock
+    from filelock import FileLock, Timeout  # imported only here, because reading a state needs no lock
 
     files.make_folder(path.parent, parents=True)
     lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS)
     with files.local_errors("lock the state", path):
-        # Checked first: where locks do not work at all, it looks as if another process held this one.
+        # Checked first: if locks do not work at all, it looks as if another process held this lock.
         files.check_locks(Path(lock.lock_file), what=f"the state {path}", make=True)
         try:
             lock.acquire()
@@ -403,7 +405,7 @@ def take_lock(path: Path) -> FileLock:
 
 
 def _holder(path: Path) -> str:
-    """Which process holds the lock, as far as the state says."""
+    """Return which process holds the lock, if the state says so."""
     try:
         with state_errors(path), contextlib.closing(open_for_reading(path)) as db:
             row = db.execute(writer_sql.HOLDER).fetchone()

@@ -1,9 +1,9 @@
-"""Finds the overpasses whose choice may be another than before: by arrays, for many rows of the state at once.
+"""Finds the overpasses whose choice of item may have changed, with arrays, for many rows of the state at once.
 
-A run that goes on has millions of jobs, whose statuses mostly are what the choice would give them again. To find
-those takes about a microsecond a job, and to make the choice takes some thirty. So whatever is not plain is left
-to the choice: jobs that failed or lack a file, items with several editions, and overpasses that cannot be told
-apart by their items alone.
+A run that resumes has millions of jobs, most of which would get the status that they already have. Finding these
+jobs takes about a microsecond per job, while making the choice takes some thirty. Everything that is not simple is
+left to the choice: jobs that failed or lack a file, items with several editions, and overpasses that cannot be
+told apart by their items alone.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from s2async.state.records import OPEN
 from s2async.state.serialization import from_microseconds, selection_values
 
 PAGE: Final = 256
-"""Rows of jobs, of 256 areas each, that are looked at together: they take some 20 MB."""
+"""Rows of jobs, of 256 areas each, that are processed together; they take some 20 MB."""
 
 _Flags: TypeAlias = NDArray[np.bool_]
-"""(256,) or (rows, 256): one for each area of a block."""
+"""(256,) or (rows, 256): one flag for each area of a block."""
 _Counts: TypeAlias = NDArray[np.int64]
-"""(256,) or (rows, 256): one for each area of a block."""
+"""(256,) or (rows, 256): one number for each area of a block."""
 
 
 def _code(status: str) -> int:
@@ -47,22 +47,22 @@ _SAVED, _CLOUDY, _NODATA, _OUTSIDE = map(_code, (Status.SAVED, Status.CLOUDY, St
 _DUPLICATE, _OPEN, _QUEUED, _NO_JOB = _code(Status.DUPLICATE), _code(OPEN), ord(QUEUED), ord(NO_JOB)
 _IS_CLEAR, _IS_CLOUDY, _HAS_NO_DATA = map(VERDICTS.index, (None, Status.CLOUDY, Status.NODATA))
 _UNMEASURED: Final = 255
-"""In place of a verdict."""
+"""Stands for a missing verdict."""
 
 
 class Doubt(NamedTuple):
-    """Items that may be of one overpass, and the areas for which the choice among them may be another by now."""
+    """Items that may be of one overpass, and the areas for which another one of them may have to be chosen now."""
 
     items: frozenset[int]
     since: datetime
-    """The first time of an item."""
+    """Time of the earliest item."""
     until: datetime
-    """The last one."""
+    """Time of the latest item."""
     areas: list[int]
 
 
 class _Item(NamedTuple):
-    """An item, as far as overpasses and their choice are concerned; a `catalog.overpasses.Sighting`."""
+    """The facts of an item that matter for overpasses and their choice; a `catalog.overpasses.Sighting`."""
 
     id: int
     collection: str
@@ -75,7 +75,7 @@ class _Item(NamedTuple):
 
     @property
     def label(self) -> str:
-        """By which the choice sorts items that are equally good."""
+        """The label by which the choice sorts items that are equally good."""
         return f"{self.name} {self.collection}"
 
 
@@ -86,7 +86,7 @@ class _Areas:
     active: _Flags
     seasonal: _Flags
     zones: _Counts
-    """0 where it is unknown."""
+    """0 if the zone is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +94,24 @@ class _Overpass:
     """The items of an overpass, with their rows of the state."""
 
     items: Sequence[_Item]
-    """Sorted by their labels."""
+    """Items, sorted by label."""
     is_plain: bool
-    """Any part of them is one overpass, too."""
+    """Whether every subset of the items is also one overpass."""
     rows: Mapping[int, Mapping[int, tuple[str, bytes | None]]]
-    """Codes and cells by item and block."""
+    """Codes and cells, by item and block."""
 
     def by_block(self, blocks: Collection[int]) -> Iterator[tuple[int, list[_Item]]]:
-        """The items that have jobs for some areas of a block, for each of these blocks."""
+        """Yield, for each of the blocks, the items that have jobs for some areas of the block."""
         for block in sorted({block for rows in self.rows.values() for block in rows if block in blocks}):
             yield block, [item for item in self.items if block in self.rows[item.id]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Facts:
-    """What is known of the jobs of some rows; each array is (rows, 256)."""
+    """What is known about the jobs of some rows; each array is (rows, 256)."""
 
     places: Mapping[tuple[int, int], int]
-    """Which row an item and a block have."""
+    """Row number by item and block."""
     codes: NDArray[np.uint8]
     verdicts: NDArray[np.uint8]
     """Indices of `clouds.rule.VERDICTS`, or `_UNMEASURED`."""
@@ -119,21 +119,21 @@ class _Facts:
     bad: _Counts
     total: _Counts
     has_crops: _Flags
-    """It has the crops of all selected assets."""
+    """Whether a job has the crops of all selected assets."""
     lacks: _Flags
-    """It lacks an asset, or lacked one."""
+    """Whether a job lacks an asset or lacked one before."""
     accepted: _Flags
-    """It needs values: the rule of values accepts it."""
+    """Whether a job needs values, that is, the rule of values accepts it."""
     has_values: _Flags
-    """It has all wanted values."""
+    """Whether a job has all requested values."""
 
 
 def doubts(db: Connection, rules: Rules) -> Iterator[Doubt]:
-    """Find where the choice may be another by now. Everywhere else, no status would change.
+    """Find where the choice may have changed. Everywhere else, no status would change.
 
     Args:
         db: the open transaction.
-        rules: by what is chosen.
+        rules: the rules for the choice.
     """
     areas = _active(db)
     for page in _pages(db, rules):
@@ -145,7 +145,7 @@ def doubts(db: Connection, rules: Rules) -> Iterator[Doubt]:
 
 
 def _doubtful_areas(page: Sequence[_Overpass], areas: Mapping[int, _Areas], facts: _Facts) -> list[list[int]]:
-    """The areas for which the choice may be another, of each overpass of a page."""
+    """Return the areas for which the choice may have changed, for each overpass of a page."""
     found: list[list[int]] = [[] for _ in page]
     alike: dict[tuple[int, int], list[tuple[int, list[_Item]]]] = defaultdict(list)
     for number, overpass in enumerate(page):
@@ -163,7 +163,7 @@ def _doubtful_areas(page: Sequence[_Overpass], areas: Mapping[int, _Areas], fact
 
 
 def _active(db: Connection) -> Mapping[int, _Areas]:
-    """The active areas by block."""
+    """Return the active areas by block."""
     found: dict[int, _Areas] = {}
     for area, seasonal, zone in db.execute(sql.AREAS_TO_CHOOSE):
         block, slot = area >> packed.BITS, area & (BLOCK - 1)
@@ -176,7 +176,7 @@ def _active(db: Connection) -> Mapping[int, _Areas]:
 
 
 def _pages(db: Connection, rules: Rules) -> Iterator[list[_Overpass]]:
-    """All overpasses with their rows, some at a time."""
+    """Yield all overpasses with their rows, page by page."""
     page, size = list[_Overpass](), 0
     for items, is_plain in _overpasses(db):
         rows: dict[int, dict[int, tuple[str, bytes | None]]] = {}
@@ -192,7 +192,7 @@ def _pages(db: Connection, rules: Rules) -> Iterator[list[_Overpass]]:
 
 
 def _overpasses(db: Connection) -> Iterator[tuple[list[_Item], bool]]:
-    """All items by overpass, whatever their areas; and whether any part of them is one overpass, too."""
+    """Yield all items by overpass, for any areas, and whether every subset of the items is also one overpass."""
     cluster: list[_Item] = []
     for row, collection, name, sensed, datatake, platform, grid, epsg, editions in db.execute(
         sql.ITEMS_BY_TIME
@@ -207,7 +207,7 @@ def _overpasses(db: Connection) -> Iterator[tuple[list[_Item], bool]]:
 
 
 def _parts(cluster: Sequence[_Item]) -> Iterator[tuple[list[_Item], bool]]:
-    """The overpasses among items that follow one another closely."""
+    """Yield the overpasses among items that follow one another closely."""
     left = list(cluster)
     while left:
         part, edge = [], [left.pop(0)]
@@ -221,7 +221,7 @@ def _parts(cluster: Sequence[_Item]) -> Iterator[tuple[list[_Item], bool]]:
 
 
 def _facts(db: Connection, page: Sequence[_Overpass], rules: Rules) -> _Facts:
-    """What is known of the jobs of some overpasses."""
+    """Return what is known about the jobs of some overpasses."""
     rows = [
         (item, block, *row)
         for overpass in page
@@ -257,7 +257,7 @@ def _facts(db: Connection, page: Sequence[_Overpass], rules: Rules) -> _Facts:
 
 
 def _add_files(db: Connection, page: Sequence[_Overpass], selection: Selection, facts: _Facts) -> None:
-    """Add which jobs have crops and lack files."""
+    """Record in the facts which jobs have crops and which lack files."""
     for overpass in page:
         for item, rows in overpass.rows.items():
             first, last = packed.job_number(item, 0), packed.job_number(item + 1, 0) - 1
@@ -272,12 +272,12 @@ def _add_files(db: Connection, page: Sequence[_Overpass], selection: Selection, 
 
 
 def _areas_of(db: Connection, statement: str, which: Mapping[str, object]) -> NDArray[np.int64]:
-    """The areas of the jobs that a statement finds, all of one item."""
+    """Return the areas of the jobs that a statement finds, all of one item."""
     return np.fromiter((job for (job,) in db.execute(statement, which)), np.int64) & 0xFFFFFFFF
 
 
 def _among(areas: NDArray[np.int64], block: int) -> _Flags:
-    """Which areas of a block are among some, which are in ascending order."""
+    """Return which areas of a block are among the given areas, which are in ascending order."""
     found = np.zeros(BLOCK, bool)
     low, high = areas.searchsorted([block * BLOCK, (block + 1) * BLOCK])
     found[areas[low:high] - block * BLOCK] = True
@@ -285,11 +285,11 @@ def _among(areas: NDArray[np.int64], block: int) -> _Flags:
 
 
 def _add_measurements(measured: Sequence[tuple[int, packed.Cells]], rules: Rules, facts: _Facts) -> None:
-    """Add measurements, which have equally many bins, and their verdicts.
+    """Add measurements with equally many bins, and their verdicts, to the facts.
 
     Args:
-        measured: cells by the number of their row.
-        rules: by what is chosen.
+        measured: cells, by the number of their row.
+        rules: the rules for the choice.
         facts: arrays to write into.
     """
     numbers = np.repeat([number for number, _ in measured], [len(cells.slots) for _, cells in measured])
@@ -305,32 +305,32 @@ def _add_measurements(measured: Sequence[tuple[int, packed.Cells]], rules: Rules
 
 
 def _present(codes: NDArray[np.uint8], areas: _Areas) -> _Flags:
-    """Which jobs of rows of a block take part."""
+    """Return which jobs in rows of a block take part in the choice."""
     found: _Flags = (codes != _NO_JOB) & (codes != _OUTSIDE) & areas.active
     return found
 
 
 def _doubtful(group: Sequence[Sequence[_Item]], block: int, areas: _Areas, facts: _Facts) -> _Flags:
-    """For which areas of a block the choice may be another.
+    """Return the areas of a block for which the choice may have changed.
 
     Args:
-        group: the items of some overpasses that have jobs for areas of the block: equally many of each overpass,
-            sorted by their labels, and such that any of them are of one overpass.
-        block: its number.
-        areas: of the block.
-        facts: what is known of the jobs.
+        group: for some overpasses, the items that have jobs for areas of the block: equally many items of each
+            overpass, sorted by label, and such that every subset of them is one overpass.
+        block: number of the block.
+        areas: areas of the block.
+        facts: what is known about the jobs.
 
     Returns:
         (overpasses, 256).
     """
     shape = len(group), BLOCK
     have_days = np.array([len({item.datetime.date() for item in items}) > 1 for items in group])
-    doubtful = have_days[:, None] & areas.seasonal  # perhaps not all of the items are wanted
+    doubtful = have_days[:, None] & areas.seasonal  # perhaps only some of the items are in season
     waiting = np.zeros(shape, bool)
     has_best, counts, are_duplicates = np.zeros(shape, bool), np.zeros(shape, bool), np.ones(shape, bool)
-    lacks_values = np.zeros(shape, bool)  # like `counts`, of the best so far; `are_duplicates`: all others
+    lacks_values = np.zeros(shape, bool)  # like `counts`: of the best job so far; `are_duplicates`: of all others
     best = [np.zeros(shape, np.int64) for _ in range(6)]
-    for several in zip(*group, strict=True):  # an item of each overpass
+    for several in zip(*group, strict=True):  # one item of each overpass
         rows = [facts.places[item.id, block] for item in several]
         codes, verdicts = facts.codes[rows], facts.verdicts[rows]
         there = _present(codes, areas)
@@ -342,7 +342,7 @@ def _doubtful(group: Sequence[Sequence[_Item]], block: int, areas: _Areas, facts
             ((codes == _SAVED) & is_clear & facts.has_crops[rows])
             | ((codes == _CLOUDY) & is_cloudy)
             | ((codes == _NODATA) & out)
-            | ((codes == _DUPLICATE) & (is_clear | is_cloudy | out))  # it needs no crops
+            | ((codes == _DUPLICATE) & (is_clear | is_cloudy | out))  # a duplicate needs no crops
         )
         doubtful |= there & ~(sound & (out | (facts.valid[rows] > 0)))
         complete = there & sound & ~out
@@ -362,15 +362,15 @@ def _doubtful(group: Sequence[Sequence[_Item]], block: int, areas: _Areas, facts
 
 
 def _is_better(one: Sequence[_Counts], other: Sequence[_Counts]) -> _Flags:
-    """Where the first of two jobs counts, by the order of `clouds.overpass.rank`; False where both are alike.
+    """Return where the first of two jobs is better, in the order of `clouds.overpass.rank`; ties are False.
 
     Args:
-        one: whether it is cloudy, has no values, and is not of the home zone; its valid, its total and its spoilt
-            pixels.
-        other: likewise.
+        one: flags (cloudy, without values, outside the home zone) and pixel counts (valid, total, spoilt) of the
+            first job.
+        other: the same of the second job.
     """
     (cloudy, bare, far, valid, total, bad), (cloudy2, bare2, far2, valid2, total2, bad2) = one, other
-    more, less = valid * total2, valid2 * total  # shares as products: they are exact
+    more, less = valid * total2, valid2 * total  # shares compared as products, which is exact
     spoilt, spoilt2 = bad * valid2, bad2 * valid
     found: _Flags = np.where(more != less, more > less, spoilt < spoilt2)
     for own, others in ((far, far2), (bare, bare2), (cloudy, cloudy2)):

@@ -1,4 +1,4 @@
-"""A state file that is open for writing: its places, and the folders in which their crops lie."""
+"""A state file that is open for writing: its places, and the folders that contain their crops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from s2async.state.writing import Writing
 
 
 class Folders(Writing):
-    """The areas of a state, and moves of their crops."""
+    """The areas of a state, and the moves of their crops."""
 
     def sync_areas(
         self,
@@ -23,21 +23,21 @@ class Folders(Writing):
         tell: Callable[[str], None] = lambda _: None,
         selection: Selection | None = None,
     ) -> None:
-        """Make these the places of the state. Other areas keep their jobs, but runs and counts leave them out.
+        """Make these areas the places of the state. Other areas keep their jobs, but runs and counts ignore them.
 
-        Which folders and tags have to follow is recorded in the same transaction; `maintenance.moving` moves them.
-        Where crops lie changes only in `commit_folders`, so nothing is lost if the run is killed in between.
-        Nothing is written for the places of the last run.
+        The folders and tags that have to change are recorded in the same transaction; `maintenance.moving` changes
+        them. The recorded folders of crops change only in `commit_folders`, so nothing is lost if the run is
+        killed in between. If the places are those of the last run, nothing is written.
 
         Args:
-            areas: of the configuration, in its order.
-            tell: called with lines about areas that differ from those of the last run; see `areas.edits`.
-            selection: the crops that jobs need from now on. It is noted of new areas, which have no jobs yet, so
-                that `update_statuses` need not write them again.
+            areas: areas of the configuration, in its order.
+            tell: called with messages about areas that differ from those of the last run; see `areas.edits`.
+            selection: the crops that jobs need from now on. It is recorded for new areas, which have no jobs yet,
+                so that `update_statuses` need not write them again.
 
         Raises:
-            AreaError: two of them have the same name and folder on the same day.
-            RuntimeError: moves of an earlier call are left.
+            AreaError: two of the areas have the same name and folder on the same day.
+            RuntimeError: moves of an earlier call are not finished.
         """
         if self.is_moving():
             raise RuntimeError("moves are left: finish them first")
@@ -57,16 +57,16 @@ class Folders(Writing):
                 self._namesakes.setdefault(row, [first]).append(area)
 
     def is_moving(self) -> bool:
-        """Return whether crops are still to follow their areas."""
+        """Return whether crops still have to be moved or retagged for their areas."""
         return self._first(reader_sql.IS_MOVING) is not None
 
     def folder_moves(self) -> list[FolderMove]:
-        """The moves of folders that the last run has recorded and not finished."""
+        """Return the moves of folders that the last run has recorded and not finished."""
         with database.state_errors(self.path):
             return places.folder_moves(self._db)
 
     def renamed_crops(self) -> list[RenamedCrop]:
-        """The crops whose tags have a former name, while these are to be written anew."""
+        """Return the crops whose tags have a former name and still have to be rewritten."""
         return [
             RenamedCrop(job=job, asset=asset, path=Path(folder, file), bytes=size, sha256=sha256.hex(), name=name)
             for job, asset, folder, file, size, sha256, name in self._all(reader_sql.RENAMED_CROPS)
@@ -78,17 +78,17 @@ class Folders(Writing):
             db.execute(sql.PARK_SHELVES)
 
     def note_tags(self, crops: Sequence[RenamedCrop]) -> None:
-        """Record size and hash of crops whose tags are about to be written anew, as they will be."""
+        """Record the size and hash that crops will have when their tags have been rewritten."""
         rows = [(crop.bytes, bytes.fromhex(crop.sha256), crop.job, crop.asset) for crop in crops]
         with self._writing() as db:
             db.executemany(sql.SET_TAGGED, rows)
 
     def commit_folders(self) -> None:
-        """Record that all crops lie where they are to be, with the tags that they are to have."""
+        """Record that all crops are in their final folders and have their final tags."""
         with self._writing() as db:
             db.execute(sql.SETTLE_SHELVES)
 
     def forget_removed(self) -> None:
-        """Remove the records of all jobs and crops that belong to no place, and of areas without one."""
+        """Remove the records of all jobs and crops that belong to no place, and of areas without a place."""
         with self._writing() as db:
             places.forget_removed(db)

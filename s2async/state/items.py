@@ -1,4 +1,4 @@
-"""Steps of the state's transactions about items: their editions and reprocessings, and their jobs to work on."""
+"""Parts of the state's transactions about items: their editions and reprocessings, and the jobs to process."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from s2async.state.serialization import (
 )
 
 MOST_KILLS = 3
-"""Times in a row that the program may be killed while it decodes a job alone, before the job is set aside. The
-kernel may have killed it for want of memory, or a person by ``kill -9``: nothing shows which. A crash in native
-code is certain, so one is enough."""
+"""Number of times in a row that the program may be killed while it decodes only this job before the job is set
+aside. The kernel may have killed it for lack of memory, or a person with ``kill -9``; it is unknown which. A crash
+in native code is unambiguous, so one crash is enough."""
 
 
 class Interrupted(Protocol):
-    """What a run left behind that was killed or crashed; see `engine.crash_marker.Left`."""
+    """What a killed or crashed run left behind; see `engine.crash_marker.Left`."""
 
     @property
     def jobs(self) -> Collection[int]:
@@ -46,24 +46,24 @@ class Interrupted(Protocol):
 
     @property
     def crash(self) -> str:
-        """Name of the fatal signal; empty when the process was killed from outside."""
+        """Name of the fatal signal; empty if the process was killed from outside."""
 
 
 # ---- items ------------------------------------------------------------------------------------------------
 
 
 def add_item(db: Connection, scene: Scene, measured: Collection[str]) -> int:
-    """Add a new item; returns its row. For the assets that are measured, see `processing_order`."""
+    """Add a new item and return its row. See `processing_order` for the measured assets."""
     item = db.execute(sql.ADD_ITEM, item_values(scene)).lastrowid or 0
     link_reprocessings(db, item, scene, measured)
     return item
 
 
 def update_item(db: Connection, item: int, old: Scene, new: Scene, measured: Collection[str]) -> list[int]:
-    """Bring a known item up to date. For the assets that are measured, see `processing_order`.
+    """Update a known item. See `processing_order` for the measured assets.
 
     Returns:
-        The jobs of active areas that this opened again.
+        The jobs of active areas that this reopened.
     """
     if old == new:
         return []
@@ -89,7 +89,7 @@ def update_item(db: Connection, item: int, old: Scene, new: Scene, measured: Col
 
 
 def _reopen(db: Connection, item: int, status: Status | None) -> list[int]:
-    """Open the jobs of an item that have a status, or all of them; returns those of active areas."""
+    """Reopen the jobs of an item that have a status, or all its jobs; return the jobs of active areas."""
     found = [job for (job,) in db.execute(sql.JOBS_OF_ITEM, {"item": item, "status": status})]
     jobs.reopen(db, found, queued=True)
     return _wanted(db, found)
@@ -100,7 +100,7 @@ def _wanted(db: Connection, found: Sequence[int]) -> list[int]:
 
 
 def link_reprocessings(db: Connection, item: int, scene: Scene, measured: Collection[str]) -> None:
-    """Link an item with the other editions of its acquisition: of two, the better one supersedes the other."""
+    """Link an item to the other editions of its acquisition: the better one supersedes the other."""
     which = {
         "item": item,
         "grid": scene.grid,
@@ -119,7 +119,7 @@ def link_reprocessings(db: Connection, item: int, scene: Scene, measured: Collec
 
 
 def alias_of(db: Connection, item: int, scene: Scene) -> str:
-    """What its crops are called instead of its id (`Job.alias`): empty unless an earlier item has the same id."""
+    """Return how an item's crops are called (`Job.alias`): empty unless an earlier item has the same id."""
     (is_taken,) = db.execute(sql.NAMESAKE, {"name": scene.id, "item": item}).fetchone()
     return namesake(scene.id, scene.collection) if is_taken else ""
 
@@ -134,12 +134,12 @@ def known_jobs(
     selection: Selection,
     now: int,
 ) -> list[Job]:
-    """Jobs with the facts that earlier attempts recorded for the present editions of their items.
+    """Return jobs with the facts that earlier attempts recorded for the current editions of their items.
 
     Args:
         db: the open transaction.
-        wanted: the jobs; those of one item are adjacent.
-        area_of: the area of a row, and of a scene.
+        wanted: the jobs; jobs of one item are adjacent.
+        area_of: returns the area for a row and a scene.
         selection: which crops and measurements count.
         now: seconds since 1970, UTC.
     """
@@ -158,7 +158,7 @@ def jobs_of_item(
     selection: Selection,
     now: int,
 ) -> list[Job]:
-    """Jobs of one item, with what is known of them; see `known_jobs`."""
+    """Return jobs of one item with what is known about them; see `known_jobs`."""
     if not wanted:
         return []
     item = item_of(wanted[0])
@@ -169,7 +169,7 @@ def jobs_of_item(
     measured = measures.of_jobs(db, wanted, selection.rule)
     valued = values.of_jobs(db, measured, selection.values)
     saved: dict[int, set[str]] = defaultdict(set)
-    if measured:  # without a measurement there are no crops
+    if measured:  # a job without a measurement has no crops
         for job, asset in db.execute(sql.VALID_ASSETS, which):
             saved[job].add(asset)
     alias = alias_of(db, item, scene)
@@ -189,7 +189,7 @@ def jobs_of_item(
 
 
 def mark_crashed(db: Connection, left: Interrupted) -> list[tuple[str, str, str]]:
-    """Mark the jobs that were being decoded when a run was killed or crashed; set those aside that caused it.
+    """Mark the jobs that were being decoded when a run was killed or crashed; set aside those that caused it.
 
     Returns:
         Area, item and reason of the jobs that were set aside.
@@ -202,6 +202,6 @@ def mark_crashed(db: Connection, left: Interrupted) -> list[tuple[str, str, str]
         db.execute(sql.MARK_CRASHED, {"job": job, "deaths": kills})
         if db.execute(sql.DEADLY, {"job": job, "most": MOST_KILLS}).fetchone():
             jobs.answer(db, [jobs.Answer(job, Status.FAILED, reason, Cause.CRASH)])
-            db.execute(sql.RESET_COUNT, (job,))  # the mark stays: after a retry the job runs alone again
+            db.execute(sql.RESET_COUNT, (job,))  # the mark stays, so the job runs alone again after a retry
             aside.append((*db.execute(sql.NAMES_OF_JOB, {"job": job}).fetchone(), reason))
     return aside

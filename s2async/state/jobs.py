@@ -1,7 +1,7 @@
-"""The codes of jobs in the state: which jobs there are, their statuses, and the reasons of the few that need one.
+"""The codes of jobs in the state: which jobs exist, their statuses, and the reasons of the few jobs that need one.
 
-Each function takes the open transaction. Every job that is failed or missing has a row in the table ``troubles``,
-as has any other with a reason or with failed attempts.
+Each function takes the open transaction. Every failed or missing job has a row in the table ``troubles``, as has
+every other job with a reason or with failed attempts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _UNQUEUE = "UPDATE asked SET codes = replace(codes, 'O', 'o') WHERE instr(codes,
 
 
 class Answer(NamedTuple):
-    """What is recorded of a job that is not open."""
+    """What is recorded about a job that is not open."""
 
     job: int
     status: Status
@@ -40,24 +40,24 @@ class Answer(NamedTuple):
     cause: str = ""
     transient: bool = False
     tried: bool = False
-    """A run has tried it now: if it failed, this is one more attempt."""
+    """Whether a run has just tried the job, so that a failure counts as one more attempt."""
 
 
 def codes_of(db: Connection, item: int, block: int) -> str:
-    """Codes of the jobs of an item and a block."""
+    """Return the codes of the jobs of an item and a block."""
     row = db.execute(_CODES, (item, block)).fetchone()
     return row[0] if row else ""
 
 
 def put_codes(db: Connection, changes: Mapping[int, str]) -> None:
-    """Set codes of jobs, each of which is known."""
+    """Set the codes of jobs, all of which are known."""
     for (item, block), jobs in packed.by_row(changes).items():
         old = codes_of(db, item, block)
         put_row(db, item, block, packed.with_codes(old, {packed.slot_of(job): changes[job] for job in jobs}))
 
 
 def put_row(db: Connection, item: int, block: int, codes: str) -> None:
-    """Set the codes of an item and a block; without any job, the row goes."""
+    """Set the codes of an item and a block; delete the row if it has no jobs."""
     if codes:
         db.execute(_PUT, (item, block, codes))
     else:
@@ -65,7 +65,7 @@ def put_row(db: Connection, item: int, block: int, codes: str) -> None:
 
 
 def add(db: Connection, item: int, areas: Iterable[int]) -> list[int]:
-    """Add the jobs of an item for some areas as queued; returns those that were not known."""
+    """Add the jobs of an item for some areas as queued, and return those that are new."""
     added: list[int] = []
     for (_, block), jobs in packed.by_row(packed.job_number(item, area) for area in areas).items():
         old = codes_of(db, item, block)
@@ -77,7 +77,7 @@ def add(db: Connection, item: int, areas: Iterable[int]) -> list[int]:
 
 
 def begin_run(db: Connection) -> None:
-    """Make all open jobs those of earlier runs."""
+    """Turn all queued jobs into open jobs of earlier runs."""
     db.execute(_UNQUEUE)
 
 
@@ -111,26 +111,26 @@ def explain(db: Connection, answers: Sequence[Answer]) -> None:
 
 
 def reopen(db: Connection, jobs: Collection[int], *, queued: bool = False, counting: bool = False) -> None:
-    """Open jobs again, and forget why they were not.
+    """Reopen jobs, and forget why they were closed.
 
     Args:
         db: the open transaction.
-        jobs: some jobs.
-        queued: the present run puts them into its queue.
-        counting: their failed attempts still count.
+        jobs: the jobs.
+        queued: whether the current run puts them into its queue.
+        counting: whether their failed attempts still count.
     """
     put_codes(db, dict.fromkeys(jobs, QUEUED if queued else CODES[OPEN]))
     db.executemany(_QUIET if counting else _FORGET, [(job,) for job in jobs])
 
 
 def unsave(db: Connection, jobs: Iterable[int], *, queued: bool = False) -> None:
-    """Open the jobs again that are saved or have failed: a crop of theirs is gone."""
+    """Reopen those of the jobs that are saved or failed, because one of their crops is gone."""
     done = {CODES[Status.SAVED], CODES[Status.FAILED]}
     replace_codes(db, jobs, lambda code: (QUEUED if queued else CODES[OPEN]) if code in done else code)
 
 
 def replace_codes(db: Connection, jobs: Iterable[int], change: Callable[[str], str]) -> None:
-    """Replace the codes of some jobs by others that depend on them."""
+    """Replace the codes of some jobs by new codes that depend on them."""
     for (item, block), several in packed.by_row(jobs).items():
         old = codes_of(db, item, block)
         slots = map(packed.slot_of, several)
@@ -140,11 +140,11 @@ def replace_codes(db: Connection, jobs: Iterable[int], change: Callable[[str], s
 
 
 def forget_reasons(db: Connection, jobs: Iterable[int]) -> None:
-    """Forget why jobs had no answer, and their failed attempts."""
+    """Forget the reasons of jobs, and their failed attempts."""
     db.execute(_FORGET_ALL, (json.dumps([*jobs]),))
 
 
 def forget(db: Connection, jobs: Collection[int]) -> None:
-    """Remove jobs, and why they had no answer."""
+    """Remove jobs and their reasons."""
     put_codes(db, dict.fromkeys(jobs, NO_JOB))
     forget_reasons(db, jobs)

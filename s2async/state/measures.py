@@ -1,6 +1,6 @@
 """The measurements of jobs in the state: tables of numbers, by item, block of areas, and the rule that measured.
 
-Each function takes the open transaction. Numbers are valid only for the edition of the item that their row names.
+Each function takes the open transaction. Numbers are valid only for the edition of the item that their row states.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from s2async.state.database import Connection
 from s2async.state.packed import Cells
 
 CLOUDS: Final = "clouds"
-"""The step that measures clouds: what it was asked is the name of a rule. This is a file format."""
+"""The step that measures clouds; its question is the name of a rule. This name is part of the file format."""
 
 _CELLS = """
 SELECT m.cells FROM answers m JOIN items i ON i.id = m.item AND i.edition = m.edition
@@ -33,7 +33,7 @@ _DROP = "DELETE FROM answers WHERE id = ?"
 
 
 def note(db: Connection, found: Iterable[tuple[int, CloudMeasure]]) -> None:
-    """Record measurements of jobs, about the present editions of their items."""
+    """Record measurements of jobs for the current editions of their items."""
     rows: dict[tuple[int, int, str], dict[int, CloudMeasure]] = {}
     for job, measure in found:
         key = packed.item_of(job), packed.block_of(job), measure.rule
@@ -45,7 +45,7 @@ def note(db: Connection, found: Iterable[tuple[int, CloudMeasure]]) -> None:
 
 
 def of_jobs(db: Connection, jobs: Collection[int], rule: str) -> Mapping[int, CloudMeasure]:
-    """Valid measurements of some jobs by a rule; jobs without one are left out."""
+    """Return the valid measurements of some jobs by a rule; jobs without one are omitted."""
     found: dict[int, CloudMeasure] = {}
     for (item, block), several in packed.by_row(jobs).items():
         row = db.execute(_CELLS, (item, block, rule)).fetchone()

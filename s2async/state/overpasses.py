@@ -1,7 +1,7 @@
-"""Which item of each overpass counts for an area, by what the state knows of all of them.
+"""Which item of each overpass counts for an area, according to all that the state knows about these items.
 
-The choice itself is made by `clouds.overpass`. It rests on facts alone, not on the order in which they came, so it
-can be made again at any time: for the jobs of a batch, and for all jobs when settings have changed.
+The choice itself is made by `clouds.overpass`. It depends only on facts, not on the order in which they arrived,
+so it can be repeated at any time: for the jobs of a batch, and for all jobs when settings have changed.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from s2async.zonal.wanted import VALUES
 
 _LONGEST: Final = LONGEST_DATATAKE // timedelta(microseconds=1)
 _SETTLED: Final = (Status.DUPLICATE, Status.CLOUDY, Status.SAVED)
-"""Statuses of jobs that are opened when they are to be worked on."""
+"""Statuses of jobs that have to be reopened before they can be processed."""
 _ALWAYS: Final = (scl.ASSET, VALUES)
-"""What every variable needs beside its bands."""
+"""What every variable needs in addition to its bands."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Sighting:
-    """A job, and what tells its overpass."""
+    """A job, and the properties that determine its overpass."""
 
     view: View
     collection: str
@@ -52,15 +52,15 @@ class _Sighting:
 
 
 def choose_for(db: Connection, jobs: Collection[Job], rules: Rules) -> list[int]:
-    """Choose for the overpasses of some jobs, and give the jobs the statuses that follow.
+    """Choose for the overpasses of some jobs, and give the jobs the resulting statuses.
 
     Args:
         db: the open transaction.
         jobs: jobs of one overpass.
-        rules: by what is chosen.
+        rules: the rules for the choice.
 
     Returns:
-        The jobs that are to be worked on before the choice can be made again.
+        The jobs that have to be processed before the choice can be made again.
     """
     times = [to_microseconds(job.scene.datetime) for job in jobs]
     ours = {job.id for job in jobs}
@@ -75,13 +75,13 @@ def choose_for(db: Connection, jobs: Collection[Job], rules: Rules) -> list[int]
 
 
 def choose_for_all(db: Connection, rules: Rules) -> int:
-    """Choose for all overpasses of active areas; returns the number of jobs that got another status.
+    """Choose for all overpasses of active areas, and return the number of jobs whose status changed.
 
-    A job that would have to be worked on is opened; the run that follows works on it.
+    A job that has to be processed is reopened; the following run processes it.
 
     Args:
         db: the open transaction.
-        rules: by what is chosen.
+        rules: the rules for the choice.
     """
     changed = 0
     kind = selection_values(rules.selection)
@@ -101,7 +101,7 @@ def choose_for_all(db: Connection, rules: Rules) -> int:
 
 
 def _apply(db: Connection, group: Sequence[_Sighting], rule: CloudRule) -> tuple[list[int], int]:
-    """Choose for one area in one overpass; returns the job to work on, if any, and how many got another status."""
+    """Choose for an area in an overpass; return the job to process, if any, and how many statuses changed."""
     choice = choose([one.view for one in group], rule.spoilt)
     answer(db, [Answer(job, status) for job, status in choice.statuses])
     return [one.view.job for one in group if one.view.job == choice.work], len(choice.statuses)
@@ -110,7 +110,7 @@ def _apply(db: Connection, group: Sequence[_Sighting], rule: CloudRule) -> tuple
 def _groups(
     db: Connection, rows: Sequence[Sequence[Any]], rules: Rules, *, is_running: bool
 ) -> Iterator[list[_Sighting]]:
-    """The jobs of each area by overpass; those of one job alone, too: its status may follow from its facts."""
+    """Yield the jobs of each area by overpass, also single jobs, because facts alone may change their status."""
     by_area: Mapping[int, list[_Sighting]] = defaultdict(list)
     valued = values.of_jobs(db, [row[0] for row in rows], rules.selection.values)
     for row in rows:
@@ -121,13 +121,13 @@ def _groups(
 
 
 def _sighting(columns: Sequence[Any], rules: Rules, valued: AbstractSet[str], *, is_running: bool) -> _Sighting:
-    """A row of `writer_sql.VIEWS_OF_TIME`; an item that a run has queued is expected to be measured.
+    """Convert a row of `writer_sql.VIEWS_OF_TIME`; an item that a run has queued is expected to be measured.
 
     Args:
-        columns: of the row.
-        rules: by what is chosen.
-        valued: what was asked about values and has an answer.
-        is_running: whether a run works on the jobs that it has queued.
+        columns: columns of the row.
+        rules: the rules for the choice.
+        valued: keys of the values that have been answered.
+        is_running: whether a run is processing the jobs that it has queued.
     """
     rule, selection = rules.rule, rules.selection
     job, _, _, status, attempts, transient, code, zone, *columns = columns
@@ -170,7 +170,7 @@ def _sighting(columns: Sequence[Any], rules: Rules, valued: AbstractSet[str], *,
 
 
 def _possible_values(selection: Selection, valued: AbstractSet[str], missing: Collection[str]) -> set[str]:
-    """What is asked about values and has an answer, or may get one: its files are not known to be missing."""
+    """Return the keys of values that are answered or can be: none of their files is known to be missing."""
     wanted = selection.values
     if wanted is None:
         return set()
@@ -183,7 +183,7 @@ def _possible_values(selection: Selection, valued: AbstractSet[str], missing: Co
 
 
 def _is_delay(transient: int, attempts: int) -> bool:
-    """Return whether a job that has failed is worth waiting for."""
+    """Return whether it is worth waiting for a failed job."""
     return bool(transient) and attempts <= DELAYS
 
 
@@ -197,7 +197,7 @@ def _measured(
     *,
     is_expected: bool,
 ) -> Standing:
-    """The standing of a job that was measured."""
+    """Return the standing of a job that was measured."""
     if verdict := rule.verdict(measure):
         return Standing.CLOUDY if verdict is Status.CLOUDY else Standing.OUT
     has_crop = not selection.assets or any(asset in saved for asset in selection.assets)

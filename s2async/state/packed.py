@@ -1,8 +1,8 @@
-"""Millions of jobs and answers in few rows: packed columns of the state, and what they hold. Pure.
+"""Millions of jobs and answers in few rows: the packed columns of the state and their contents. Pure.
 
-A job is an item and an area, and its number is made of their rows. Areas are taken by blocks of 256, in the order
-of their rows; what is known of an item and a block is one row: the *codes* of its jobs, a letter each, and the
-*cells* of each measurement, a table of numbers.
+A job is an item and an area, and its number consists of the numbers of their rows. Areas are grouped into blocks
+of 256, in the order of their rows. What is known about an item and a block is stored in one row: the *codes* of
+its jobs, one letter for each, and the *cells* of each measurement, a table of numbers.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 BITS: Final = 8
 BLOCK: Final = 1 << BITS
-"""Areas of a block."""
+"""Number of areas in a block."""
 QUEUED: Final = "O"
-"""Code of an open job that the present run has put into its queue."""
+"""Code of an open job that the current run has put into its queue."""
 NO_JOB: Final = " "
 CODES: Final[Mapping[str, str]] = {
     OPEN: "o",
@@ -37,51 +37,51 @@ CODES: Final[Mapping[str, str]] = {
     Status.FAILED: "f",
     Status.DUPLICATE: "d",
 }
-"""Code of each status. These letters are a file format."""
+"""Code of each status. These letters are part of the file format."""
 STATUSES: Final[Mapping[str, str]] = {code: str(status) for status, code in CODES.items()} | {QUEUED: OPEN}
 
 _PLAIN, _ZLIB = b"\0", b"\1"
 _FEW: Final = 32
-"""Up to this number of cells, their slots are listed; the slots of more are a bitmap of 32 bytes."""
+"""Up to this number of cells, their slots are stored as a list, above it as a bitmap of 32 bytes."""
 _WIDTHS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
-"""Bytes of a number, and its code in `struct`."""
+"""Code in `struct` for each width of a number in bytes."""
 
 
 # ---- numbers of jobs --------------------------------------------------------------------------------------
 
 
 def job_number(item: int, area: int) -> int:
-    """The number of the job of an item and an area, by their rows."""
+    """Return the number of the job of an item and an area, from the numbers of their rows."""
     return item << 32 | area
 
 
 def item_of(job: int) -> int:
-    """Row of the item of a job."""
+    """Return the row of a job's item."""
     return job >> 32
 
 
 def area_of(job: int) -> int:
-    """Row of the area of a job."""
+    """Return the row of a job's area."""
     return job & 0xFFFFFFFF
 
 
 def block_of(job: int) -> int:
-    """Block of the area of a job."""
+    """Return the block of a job's area."""
     return area_of(job) >> BITS
 
 
 def slot_of(job: int) -> int:
-    """Place of a job in its row: 0 to 255."""
+    """Return the slot of a job in its row: 0 to 255."""
     return job & (BLOCK - 1)
 
 
 def row_of(job: int) -> int:
-    """A number that is equal for the jobs of one item and block."""
+    """Return a number that is equal for all jobs of one item and block."""
     return job >> BITS
 
 
 def by_row(jobs: Iterable[int]) -> dict[tuple[int, int], list[int]]:
-    """Jobs by item and block."""
+    """Group jobs by item and block."""
     rows: dict[tuple[int, int], list[int]] = {}
     for job in jobs:
         rows.setdefault((item_of(job), block_of(job)), []).append(job)
@@ -92,7 +92,7 @@ def by_row(jobs: Iterable[int]) -> dict[tuple[int, int], list[int]]:
 
 
 def with_codes(codes: str, changes: Mapping[int, str]) -> str:
-    """Codes of a row with others at some slots."""
+    """Return the codes of a row with the codes at some slots replaced."""
     if not changes:
         return codes
     letters = list(codes.ljust(max(changes) + 1, NO_JOB))
@@ -102,7 +102,7 @@ def with_codes(codes: str, changes: Mapping[int, str]) -> str:
 
 
 def code_at(codes: str, slot: int) -> str:
-    """The code at a slot; `NO_JOB` beyond the last one."""
+    """Return the code at a slot; `NO_JOB` beyond the end."""
     return codes[slot] if slot < len(codes) else NO_JOB
 
 
@@ -116,10 +116,10 @@ class Cells:
     slots: NDArray[np.uint8]
     """(jobs,), ascending."""
     values: NDArray[np.int64]
-    """(jobs, columns). Of a measurement of clouds: the pixels that its raster does not hold, then the bins."""
+    """(jobs, columns). For a cloud measurement: the number of pixels outside the raster, then the bins."""
 
     def measure(self, slot: int, rule: str) -> CloudMeasure | None:
-        """The measurement of clouds at a slot; None if there is none."""
+        """Return the cloud measurement at a slot, or None if there is none."""
         at = self.slots.tobytes().find(slot)  # a third of the time of searchsorted
         if at < 0:
             return None
@@ -127,12 +127,12 @@ class Cells:
 
 
 def pack_cells(cells: Cells) -> bytes:
-    """Pack cells: each column with the smallest width that holds its numbers, none for a column of zeros.
+    """Pack cells: each column with the smallest width that fits its numbers; a column of zeros takes no bytes.
 
     Raises:
         ValueError: there are no cells.
     """
-    import numpy as np  # loaded only here and below: counting jobs needs no arrays of cells
+    import numpy as np  # imported only here and below, because counting jobs needs no arrays of cells
 
     jobs, columns = cells.values.shape
     if not jobs:
@@ -155,7 +155,7 @@ def pack_cells(cells: Cells) -> bytes:
 
 @lru_cache(maxsize=64)
 def unpack_cells(packed: bytes) -> Cells:
-    """The cells of `pack_cells`, read-only. Jobs of a row ask for the same ones one after the other."""
+    """Return packed cells, read-only. The result is cached, because jobs of a row need the same cells in turn."""
     import numpy as np
 
     plain = packed[1:] if packed[:1] == _PLAIN else zlib.decompress(packed[1:])
@@ -179,12 +179,12 @@ def unpack_cells(packed: bytes) -> Cells:
 
 
 def _width(top: int) -> int:
-    """Bytes of each number of a column, by its largest one."""
+    """Return the width in bytes of the numbers of a column, from its largest number."""
     return next(width for width in _WIDTHS if top >> 8 * width == 0) if top else 0
 
 
 def pack_few(rows: Mapping[int, Sequence[int]]) -> bytes:
-    """The same as `pack_cells` for at most 32 jobs, in a tenth of the time.
+    """Pack at most 32 jobs like `pack_cells`, in a tenth of the time.
 
     Args:
         rows: numbers by slot.
@@ -199,7 +199,7 @@ def pack_few(rows: Mapping[int, Sequence[int]]) -> bytes:
 
 
 def unpack_few(packed: bytes) -> dict[int, tuple[int, ...]] | None:
-    """The rows of `pack_few` by slot; None if there are more."""
+    """Return the rows in packed cells, by slot; None if there are more than 32 jobs."""
     jobs, columns = packed[1] + 1, packed[2]
     if packed[:1] != _PLAIN or jobs > _FEW:
         return None
@@ -212,9 +212,9 @@ def unpack_few(packed: bytes) -> dict[int, tuple[int, ...]] | None:
 
 
 def merged(old: Cells | None, new: Cells) -> Cells:
-    """All cells of two tables; of a slot that both have, the new ones.
+    """Return the cells of two tables; for a slot in both tables, the new cells.
 
-    Tables of another number of columns are of another version of a rule: they are replaced as a whole.
+    A table with another number of columns comes from another version of a rule and is replaced as a whole.
     """
     import numpy as np
 
@@ -230,7 +230,7 @@ def merged(old: Cells | None, new: Cells) -> Cells:
 
 
 def with_measures(packed: bytes | None, measures: Mapping[int, CloudMeasure]) -> bytes:
-    """Packed cells with other or more measurements of their rule, by slot."""
+    """Return packed cells with some measurements added or replaced, by slot; all are of one rule."""
     old = {} if packed is None else unpack_few(packed)
     if old is not None:
         new = {slot: _numbers(measure) for slot, measure in measures.items()}
@@ -242,12 +242,12 @@ def with_measures(packed: bytes | None, measures: Mapping[int, CloudMeasure]) ->
 
 
 def _numbers(measure: CloudMeasure) -> tuple[int, ...]:
-    """A row of cells."""
+    """Return a measurement as a row of cells."""
     return measure.total - sum(measure.histogram), *measure.histogram
 
 
 def measure_cells(measures: Mapping[int, CloudMeasure]) -> Cells:
-    """Measurements of one rule, by slot, as cells."""
+    """Return measurements of one rule, by slot, as cells."""
     import numpy as np
 
     slots = sorted(measures)
@@ -256,12 +256,12 @@ def measure_cells(measures: Mapping[int, CloudMeasure]) -> Cells:
 
 
 def all_measures(packed: bytes, rule: str) -> list[CloudMeasure]:
-    """All measurements of packed cells."""
+    """Return all measurements in packed cells."""
     return [_measure(row, rule) for row in unpack_cells(packed).values.tolist()]
 
 
 def measure_at(packed: bytes | None, slot: int, rule: str) -> CloudMeasure | None:
-    """The measurement at a slot of packed cells; None if there is none."""
+    """Return the measurement at a slot of packed cells, or None if there is none."""
     if packed is None:
         return None
     return unpack_cells(packed).measure(slot, rule)

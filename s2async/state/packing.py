@@ -1,4 +1,4 @@
-"""The migration that packs jobs and measurements: earlier files have a row for each. Never change it."""
+"""The migration that packs jobs and measurements; earlier files have one row for each. Never change it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def pack(db: Connection) -> None:
-    """Pack jobs and measurements: a row for each item and block of 256 areas; see `state.packed`.
+    """Pack jobs and measurements into one row for each item and block of 256 areas; see `state.packed`.
 
-    The number of a job is made of the rows of its item and area, so that no row names it. Only jobs that have
-    failed, or need a reason, have rows of their own.
+    The number of a job consists of the rows of its item and area, so no row needs to name it. Only jobs that have
+    failed or need a reason have rows of their own.
     """
     db.execute("""
     CREATE TABLE asked (
@@ -158,11 +158,11 @@ _OLD_CODES = {
     "failed": "f",
     "duplicate": "d",
 }
-"""Codes of the statuses when jobs were packed."""
+"""Codes of the statuses at the time when jobs were packed."""
 
 
 def _pack_jobs(db: Connection) -> None:
-    """Pack jobs and measurements, one item and block after the other."""
+    """Pack jobs and measurements, item by item and block by block."""
     rows = db.execute("""
     SELECT j.item, j.area >> 8, j.area & 255, j.status, m.edition, m.total, m.histogram
     FROM jobs j LEFT JOIN measures m ON m.job = j.id ORDER BY j.item, j.area
@@ -191,7 +191,7 @@ def _pack_jobs(db: Connection) -> None:
 
 
 def _old_counts(column: bytes | str) -> tuple[str, tuple[int, ...]]:
-    """Rule and counts of a column ``histogram``: 13 numbers of one width, or JSON that names the rule."""
+    """Return rule and counts of a column ``histogram``: 13 numbers of one width, or JSON that names the rule."""
     if isinstance(column, str):
         rule, *counts = json.loads(column)
         return rule, tuple(counts)

@@ -1,4 +1,4 @@
-"""Steps of the state's transactions about areas: its places, the folders of their crops, and what is removed."""
+"""Parts of the state's transactions about areas: its places, the folders of their crops, and what is removed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from s2async.state.packed import BLOCK
 from s2async.state.serialization import place_rows
 
 PAGE: Final = 20_000
-"""Jobs that are removed at once, and areas that are added."""
+"""Number of jobs that are removed at a time, and of areas that are added."""
 
 
 def check(areas: Sequence[Area]) -> None:
     """Check that areas can be the places of a state.
 
     Raises:
-        AreaError: two of them have the same name and folder on the same day.
+        AreaError: two of the areas have the same name and folder on the same day.
     """
     if both := clash(areas):
         one, other = both
@@ -40,7 +40,7 @@ def check(areas: Sequence[Area]) -> None:
 
 
 def rows_of(db: Connection) -> dict[str, int]:
-    """The rows of all areas that the state knows, by fingerprint."""
+    """Return the rows of all areas that the state knows, by fingerprint."""
     return dict(db.execute(reader_sql.AREAS))
 
 
@@ -49,8 +49,8 @@ def are_places(db: Connection, areas: Sequence[Area], *, columns: bool = True) -
 
     Args:
         db: the open transaction.
-        areas: of a configuration.
-        columns: whether their own columns must be the same, too.
+        areas: areas of a configuration.
+        columns: whether the users' own columns must be the same as well.
     """
     width = None if columns else -1
     places = zip_longest(db.execute(reader_sql.PLACES), place_rows(areas), fillvalue=())
@@ -58,12 +58,12 @@ def are_places(db: Connection, areas: Sequence[Area], *, columns: bool = True) -
 
 
 def sync_areas(db: Connection, areas: Sequence[Area], needed: str | None = None) -> dict[str, int]:
-    """Make these the places of the state; see `state.writer.State.sync_areas`.
+    """Make these areas the places of the state; see `state.writer.State.sync_areas`.
 
     Args:
         db: the open transaction.
-        areas: of a configuration.
-        needed: what the jobs of new areas will need; see `state.statuses.needed`. None when it is not known yet.
+        areas: areas of a configuration.
+        needed: what the jobs of new areas will need; see `state.statuses.needed`. None if it is not known yet.
 
     Returns:
         The rows of the areas by fingerprint.
@@ -72,20 +72,20 @@ def sync_areas(db: Connection, areas: Sequence[Area], needed: str | None = None)
     is_new = not rows
     only_columns = not is_new and are_places(db, areas, columns=False)
     if not is_new and not only_columns and _seasons(db.execute(reader_sql.PLACES)) != _seasons(place_rows(areas)):
-        db.execute(sql.UNSETTLE)  # overpasses of days that are wanted now were not decided lately
+        db.execute(sql.UNSETTLE)  # overpasses of days that are now in season have not been decided recently
     with watch.paused(db, "areas", "places", "shelves"):
         rows |= _add_areas(db, [area for area in areas if area.fingerprint not in rows], needed)
         db.execute(sql.FORGET_PLACES)
         db.executemany(sql.ADD_PLACE, ((rows[place[0]], *place[1:]) for place in place_rows(areas)))
         if is_new and len(rows) == len(areas) and all(area.start is area.end is None for area in areas):
-            db.execute(sql.ADD_WHOLE_SHELVES)  # as `_arrange` does, in a tenth of the time
+            db.execute(sql.ADD_WHOLE_SHELVES)  # like `_arrange`, in a tenth of the time
         elif not only_columns:
             _arrange(db, areas, rows)
     return rows
 
 
 def _add_areas(db: Connection, areas: Sequence[Area], needed: str | None) -> dict[str, int]:
-    """Add areas that the state does not know; returns their rows by fingerprint."""
+    """Add areas that the state does not know, and return their rows by fingerprint."""
     added = list({area.fingerprint: area for area in _neighbours(areas)}.values())
     (last,) = db.execute(sql.LAST_AREA).fetchone()
     for start in range(0, len(added), PAGE):
@@ -99,7 +99,7 @@ def _add_areas(db: Connection, areas: Sequence[Area], needed: str | None) -> dic
 
 
 def _arrange(db: Connection, areas: Sequence[Area], rows: Mapping[str, int]) -> None:
-    """Record where crops are to lie that lie elsewhere, or are called otherwise, or are not wanted any more."""
+    """Record the new folders and names of crops that have to move or be retagged, and which are no longer used."""
     known: dict[str, list[Shelf]] = defaultdict(list)
     for key, since, until, wanted, folder, name in db.execute(reader_sql.SHELVES):
         known[key].append(
@@ -121,14 +121,14 @@ def _arrange(db: Connection, areas: Sequence[Area], rows: Mapping[str, int]) -> 
 
 
 def _seasons(places: Iterable[Sequence[Any]]) -> set[tuple[Any, ...]]:
-    """Which days of which areas are wanted, by rows of the places."""
+    """Return which days of which areas are in season, from rows of the places."""
     return {(key, since, until) for key, _, since, until, *_ in places}
 
 
 def _neighbours(areas: Sequence[Area]) -> Sequence[Area]:
-    """Areas in an order in which those of a block are near to each other: a scene that shows one shows them all.
+    """Sort areas so that those of one block are close together: a scene that shows one of them mostly shows all.
 
-    Few areas fit into one block in any order, and keep theirs.
+    A few areas fit into one block in any order and keep theirs.
     """
     if len(areas) <= BLOCK:
         return areas
@@ -138,7 +138,7 @@ def _neighbours(areas: Sequence[Area]) -> Sequence[Area]:
 
 
 def _z_order(points: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Numbers whose bits are those of x and y in turn (Morton, 1966): near numbers are near places.
+    """Return numbers with the bits of x and y interleaved (Morton, 1966), so that close numbers are close places.
 
     Args:
         points: (points, 2), each from 0 to 2 ** 20.
@@ -151,7 +151,7 @@ def _z_order(points: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _days(shelves: Sequence[Shelf]) -> tuple[bool, bool]:
-    """Return whether any days are wanted, and whether only some are."""
+    """Return whether any days are in season, and whether only some are."""
     wanted = [shelf.wanted for shelf in shelves]
     return any(wanted), any(wanted) and not all(wanted)
 
@@ -163,7 +163,7 @@ def _shelf_values(shelf: Shelf) -> tuple[object, ...]:
 
 
 def folder_moves(db: Connection) -> list[FolderMove]:
-    """The moves of folders that are recorded and not done yet; several spans of an area may move together."""
+    """Return the recorded moves of folders that are not done yet; periods of an area may move together."""
     spans: dict[tuple[str, str, str, bool, bool], list[tuple[int, int, int]]] = defaultdict(list)
     for key, area, since, until, old, new, parked, whole in db.execute(reader_sql.MOVES):
         spans[key, old, new, bool(parked), bool(whole)].append((area, since, until))
@@ -179,7 +179,7 @@ def _files_in(db: Connection, spans: Sequence[tuple[int, int, int]]) -> tuple[st
 
 
 def forget_removed(db: Connection) -> None:
-    """Delete everything about jobs that no place wants, and the areas without a place."""
+    """Delete everything about jobs that no place includes, and the areas without a place."""
     while gone := [job for (job,) in db.execute(sql.FIND_REMOVED).fetchmany(PAGE)]:
         rows = [(job,) for job in gone]
         for statement in sql.FORGET_FACTS:

@@ -1,6 +1,6 @@
-"""A state file for reading: runs, jobs, crops and areas, also while a run writes it.
+"""A state file for reading: runs, jobs, crops and areas, even while a run writes it.
 
-Only areas of the last run's configuration count, and of these only the days in their seasons.
+Only areas of the last run's configuration count, and only the days in their seasons.
 """
 
 from __future__ import annotations
@@ -39,65 +39,65 @@ if TYPE_CHECKING:
     from s2async.state.value_pages import Asking
 
 CELLS_KEPT: Final = 2048
-"""Rows of answers that are kept unpacked while tables are read: some 8 kB each."""
+"""Number of rows of answers that are cached unpacked while tables are read; each takes some 8 kB."""
 ITEMS_KEPT: Final = 4096
-"""Items that are kept while tables are read: some 3 kB each."""
+"""Number of items that are cached while tables are read; each takes some 3 kB."""
 
 
 class Ledger(Totals):
-    """A state file that is only read. `read` opens it; `state.writer.State` is the one that writes."""
+    """A state file that is only read. It is opened by `read`; `state.writer.State` is the class that writes."""
 
     def __init__(self, path: Path, db: database.Connection) -> None:
         super().__init__(path, db)
         self.id: str = self._first(sql.STATE_ID)[0]
-        """Eight hex digits, made once for each file: they name its temporary files."""
+        """Eight hex digits, generated once for each file, that are part of the names of its temporary files."""
         files.check_names(folder for (folder,) in self._each(sql.FOLDERS))
 
     @classmethod
     def read(cls, path: Path) -> Ledger:
-        """Open a state without its lock, also while a run is going on.
+        """Open a state without its lock, even while a run is writing it.
 
         Raises:
-            StateError: there is none, or it is damaged, of another program, or of another version.
+            StateError: the file does not exist, is damaged, or belongs to another program or version.
             LocalError: this machine cannot read it.
         """
         with database.state_errors(path), contextlib.ExitStack() as stack:
             ledger = Ledger(path, stack.enter_context(contextlib.closing(database.open_for_reading(path))))
-            stack.pop_all()  # it is complete: from here on the caller closes it
+            stack.pop_all()  # the ledger is complete, so from here on the caller closes it
         return ledger
 
     # ---- runs and searches ----
 
     def last_run(self) -> RunRow | None:
-        """The newest run, which may be going on; None before the first."""
+        """Return the newest run, which may be in progress; None before the first run."""
         row = self._first(sql.LAST_RUN)
         return serialization.run_row(row) if row else None
 
     def runs(self) -> tuple[RunRow, ...]:
-        """All runs, oldest first."""
+        """Return all runs, oldest first."""
         return tuple(map(serialization.run_row, self._all(sql.RUNS)))
 
     def searched(self) -> frozenset[str]:
-        """Keys of all searches that were complete in any run."""
+        """Return the keys of all searches that were complete in any run."""
         return frozenset(key for (key,) in self._all(sql.SEARCHED))
 
     def estimates(self) -> Mapping[str, Estimate]:
-        """Searches, by key, for which the catalogue counts more items than it returns."""
+        """Return the searches, by key, for which the catalogue reports more items than it returns."""
         split = ((key, *value.split()) for key, value in self._all(sql.ESTIMATES))
         return {key: Estimate(counted=int(counted), ids=ids) for key, counted, ids in split}
 
     # ---- items and jobs ----
 
     def scene(self, collection: str, item: str) -> Scene | None:
-        """An item as the last search returned it; None when it is unknown."""
+        """Return an item as the last search returned it, or None if it is unknown."""
         row = self._first(sql.FIND_ITEM, (collection, item))
         return serialization.to_scene(row[1:]) if row else None
 
     def known_jobs(self, scene: Scene, selection: Selection) -> tuple[KnownJob, ...]:
-        """The jobs of a scene; empty when the state does not know this edition of it.
+        """Return the jobs of a scene; empty if the state does not know this edition of the scene.
 
         Args:
-            scene: as a search returns it.
+            scene: the scene as a search returned it.
             selection: which crops count; only its mask and format matter.
         """
         item = self._present(scene)
@@ -112,12 +112,12 @@ class Ledger(Totals):
             valued = values.of_jobs(self._db, [row[0] for row in rows], selection.values)
         known = tuple(serialization.known_job(row, selection.rule, now, valued.get(row[0], ())) for row in rows)
         old = serialization.to_scene(self._first(sql.ITEM, (item,))[1:])
-        if serialization.is_update(old, scene):  # after an update a run asks for all missing files again
+        if serialization.is_update(old, scene):  # after an update, a run requests all missing files again
             return tuple(replace(job, lacks=frozenset()) for job in known)
         return known
 
     def newest_measures(self, rule: str, limit: int) -> Iterator[tuple[str, float | None, CloudMeasure]]:
-        """Iterate over measurements by a rule, newest first: item, its cloud cover by the catalogue, measure."""
+        """Iterate over a rule's measurements, newest first: item, cloud cover in the catalogue, measurement."""
         left = limit
         for item, cloud, cells in self._each(sql.NEWEST_MEASURES, (rule,)):
             for measured in packed.all_measures(cells, rule)[:left]:
@@ -132,8 +132,8 @@ class Ledger(Totals):
         A job has one row for each valid crop (see `saved_rows`), or one row if it has none.
 
         Args:
-            selection: With ``newest_only``, a job is left out once a newer reprocessing of its item has an answer
-                for the same area, or will get one in its place.
+            selection: With ``newest_only``, a job is omitted as soon as a newer reprocessing of its item has an
+                answer for the same area, or will get one instead.
             area: a place, to list only its jobs.
         """
         which = selection_values(selection)
@@ -150,14 +150,14 @@ class Ledger(Totals):
     def value_pages(self, asking: Asking, *, area: str | None = None) -> Iterator[ValuePage]:
         """Iterate over the values of all places within their seasons, by name, then time, some places at a time.
 
-        Values are left out where a newer reprocessing of their item has values of the same area, or has an answer
-        by which the area has none.
+        Values are omitted if a newer reprocessing of their item has values for the same area, or has an answer
+        that the area has none.
 
         Args:
             asking: which values count.
             area: name of the only place to read.
         """
-        from s2async.state import value_pages  # loaded only here: a state that is only opened needs no arrays
+        from s2async.state import value_pages  # imported only here, as a state that is only opened needs no arrays
 
         return value_pages.pages(self._each, asking, area)
 
@@ -166,14 +166,14 @@ class Ledger(Totals):
     def saved_rows(self, selection: Selection, *, area: str | None = None) -> Iterator[SavedRow]:
         """Iterate over the valid crops of all places within their seasons, by name, then time.
 
-        A crop of several places has a row for each of them.
+        A crop that belongs to several places has a row for each of them.
 
-        A crop is valid when it was cut from the item's present edition, with the selected mask and format. Crops
-        of assets that are not selected are also listed.
+        A crop is valid if it was cut from the item's current edition with the selected mask and format. Crops of
+        assets that are not selected are also listed.
 
         Args:
-            selection: With ``newest_only``, a crop is left out once a newer reprocessing of its item has an answer
-                for the same area; until then, and while the newer file is missing, the older crop counts.
+            selection: With ``newest_only``, a crop is omitted as soon as a newer reprocessing of its item has an
+                answer for the same area; until then, and while the newer file is missing, the older crop counts.
             area: name of an area, to list only its crops.
         """
         rows = self._each(sql.SAVED_ROWS, selection_values(selection) | {"area": area})
@@ -184,8 +184,8 @@ class Ledger(Totals):
         """Iterate over every recorded crop, by folder and file.
 
         Args:
-            selection: With ``newest_only``, a crop is unwanted once a newer reprocessing of its item has an answer
-                for the same area.
+            selection: With ``newest_only``, a crop is unwanted as soon as a newer reprocessing of its item has an
+                answer for the same area.
         """
         rows = self._each(sql.STORED_CROPS, selection_values(selection))
         return map(serialization.stored_crop, rows)
@@ -194,17 +194,18 @@ class Ledger(Totals):
         """List the crops of reflectance bands that are of another kind, or whose tags differ from the state.
 
         Args:
-            harmonised: the kind that is wanted; see `models.Selection.harmonised`.
-            untold: list also the crops of earlier versions, whose tags say nothing.
+            harmonised: the required kind; see `models.Selection.harmonised`.
+            untold: also list crops of earlier versions, which have no tags about the offset.
         """
         which = {"harmonised": harmonised, "untold": untold}
         return [serialization.band_crop(row) for row in self._each(sql.BAND_CROPS, which)]
 
     def rewriting(self) -> tuple[bool, bool] | None:
-        """What crops of reflectance bands were being made when a run or ``verify`` was killed.
+        """Return which rewriting of reflectance crops was in progress when a run or ``verify`` was killed.
 
         Returns:
-            Whether harmonised ones, and whether those of earlier versions too; None if none was killed.
+            Whether harmonised crops were being written, and whether crops of earlier versions were included; None
+            if no rewriting was interrupted.
         """
         row = self._first(sql.REWRITING)
         return (row[0][0] == "1", row[0][1] == "1") if row else None
@@ -215,9 +216,9 @@ class Ledger(Totals):
         return jobs
 
     def crop_paths(self) -> Iterator[Path]:
-        """Iterate over the paths of the recorded crops, relative to the output folder, in no order.
+        """Iterate over the paths of the recorded crops, relative to the output folder, in no particular order.
 
-        If a run was killed while crops moved, all the places are among them where one of these may be.
+        If a run was killed while crops were moving, the paths include all locations where such a crop may be.
         """
         for folder, file, new, fingerprint in self._each(sql.CROP_PATHS):
             yield Path(folder, file)
@@ -226,14 +227,14 @@ class Ledger(Totals):
                 yield Path(new, file)
 
     def files_in(self, folder: str) -> frozenset[str]:
-        """Names of the crops that are recorded in an area's folder."""
+        """Return the names of the crops that are recorded in an area's folder."""
         return frozenset(file for (file,) in self._all(sql.FILES_IN_FOLDER, (folder,)))
 
     # ---- areas and squares ----
 
     def areas(self) -> Iterator[Area]:
         """Iterate over the places of the last run's configuration, by name, then season."""
-        import shapely  # loaded only here: counting jobs needs no geometry
+        import shapely  # imported only here, because counting jobs needs no geometry
 
         for name, polygon, fingerprint, folder, since, until, attributes in self._each(sql.ACTIVE_AREAS):
             start, end = season(since, until)
@@ -248,34 +249,34 @@ class Ledger(Totals):
             )
 
     def places(self) -> list[Place]:
-        """The places of the last run's configuration, in its order."""
+        """Return the places of the last run's configuration, in its order."""
         return [
             Place(name, fingerprint, *season(since, until))
             for fingerprint, name, since, until, _, _ in self._all(sql.PLACES)
         ]
 
     def recolumned(self, areas: Sequence[Area]) -> int:
-        """Count the areas that are places of the last run, but with other values in their own columns."""
+        """Count the areas that are places of the last run but have other values in the user's own columns."""
         former = {row[:4]: row[5] for row in self._each(sql.PLACES)}
         places = serialization.place_rows(areas) if former else ()
         return sum(former.get(place[:4], place[5]) != place[5] for place in places)
 
     def has_places(self, areas: Sequence[Area]) -> bool:
-        """Whether these are the places of the last run's configuration, in any order; their columns may differ."""
+        """Return whether these areas are the places of the last run, in any order; their columns may differ."""
         ours = {(area.fingerprint, area.name, *span(area)) for area in areas}
         return ours == {tuple(row[:4]) for row in self._all(sql.PLACES)}
 
     def attributes(self) -> Iterator[Mapping[str, Attribute]]:
-        """Iterate over the areas' own columns and seasons, as rows have them: the values of each place once."""
+        """Iterate over the attributes of places for table rows, including the season: each combination once."""
         return (serialization.row_attributes(*row) for row in self._each(sql.ATTRIBUTES))
 
     def polygon(self, fingerprint: str) -> bytes:
-        """WKB of a known area, in lon/lat."""
+        """Return the polygon of a known area as WKB, in lon/lat."""
         polygon: bytes = self._first(sql.POLYGON, (fingerprint,))[0]
         return polygon
 
     def squares(self) -> tuple[Square, ...]:
-        """The grid squares of all items with a job of an active area, by name."""
+        """Return the grid squares of all items with a job of an active area, by name."""
         return tuple(
             Square(grid=grid, items=items, header=header or b"") for grid, items, header in self._all(sql.SQUARES)
         )
@@ -283,22 +284,22 @@ class Ledger(Totals):
     # ---- what the state belongs to ----
 
     def output(self) -> Path | None:
-        """The output folder of the last run; None when none is noted."""
+        """Return the output folder of the last run, or None if none is recorded."""
         row = self._first(sql.OUTPUT)
         return Path(row[0]) if row else None
 
     def changes(self) -> Changes:
-        """Which areas of the configuration the last run left out or repaired."""
+        """Return which areas of the configuration the last run skipped or repaired."""
         row = self._first(sql.CHANGES)
         return serialization.unpack_changes(row[0]) if row else Changes()
 
     def configuration(self) -> str | None:
-        """The configuration that the state belongs to, relative to its folder; None when none is noted."""
+        """Return the state's configuration, relative to the folder of the state; None if none is recorded."""
         row = self._first(sql.CONFIGURATION)
         return row[0] if row else None
 
     def _present(self, scene: Scene) -> int | None:
-        """The row of a scene's item; None when it is unknown, or known in another edition."""
+        """Return the row of a scene's item; None if it is unknown or known in another edition."""
         row = self._first(sql.ITEM_EDITION, (scene.collection, scene.id))
         if row is None:
             return None
@@ -307,13 +308,13 @@ class Ledger(Totals):
 
 
 class _Known:
-    """What many rows of a table have in common: it is read once, while the table is read.
+    """Data that many rows of a table share. It is read once, while the table is read.
 
-    A row of answers holds the measurements of many jobs, and an item has a crop of many areas. What is read later
-    is what SQLite shows together with the rows, so what a run changes meanwhile stays as it was.
+    A row of answers contains the measurements of many jobs, and an item has crops of many areas. SQLite reads this
+    data in the same snapshot as the rows, so it does not reflect what a run changes in the meantime.
 
     Args:
-        ledger: of the rows.
+        ledger: the state that the rows come from.
         rule: name of the rule whose measurements count.
     """
 
@@ -332,9 +333,9 @@ class _Known:
         self._cells, self._item = cells, item
 
     def item(self, row: int) -> serialization.ItemOfRows:
-        """An item by its row."""
+        """Return an item by its row."""
         return self._item(row)
 
     def measure(self, row: int | None, slot: int) -> CloudMeasure | None:
-        """The measurement of a row of answers, which there may be, and a slot."""
+        """Return the measurement at a slot of a row of answers; None if there is no row."""
         return None if row is None else self._cells(row).measure(slot, self._rule)

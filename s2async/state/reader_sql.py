@@ -1,7 +1,7 @@
-"""SQL statements that read the state. Values are always parameters; see `conditions_sql` for the names in them.
+"""SQL statements that read the state. Values are always parameters; see `conditions_sql` for the names used here.
 
-Facts (answers, products, absences) carry the edition of the item that they were made from; they are valid only
-while it is the item's present one. ``CROSS JOIN`` is SQLite's way to fix the order of a join.
+Facts (answers, products, absences) store the edition of the item that they were derived from; they are valid only
+while this is the item's current edition. ``CROSS JOIN`` is SQLite's way to fix the order of a join.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SELECT a.fingerprint, s.area, s.since, s.until, s.folder, s.new_folder, s.parked
 FROM shelves s JOIN areas a ON a.id = s.area
 WHERE s.new_folder IS NOT NULL AND s.new_folder != s.folder ORDER BY s.area, s.since
 """
-"""Folders that move; the last column tells whether nothing else lies in the folder."""
+"""Folders that move; the last column says whether nothing else is in the folder."""
 CROPS_IN_SPAN = f"""
 SELECT p.file FROM jobs j CROSS JOIN items i ON i.id = j.item CROSS JOIN products p ON p.job = j.id
 WHERE {of_area(":area")} AND i.sensed >= :since AND i.sensed < :until
@@ -67,7 +67,7 @@ CROSS JOIN items i ON i.id = j.item AND i.sensed >= s.since AND i.sensed < s.unt
 CROSS JOIN products p ON p.job = j.id
 WHERE s.new_folder IS NOT NULL AND s.new_name != s.name ORDER BY s.area, s.since, p.job, p.asset
 """  # noqa: S608
-"""Crops whose tags have a former name, and that are in their new folder by now."""
+"""Crops whose tags have a former name and that are already in their new folder."""
 ACTIVE_AREAS = """
 SELECT l.name, a.polygon, a.fingerprint, l.folder, l.since, l.until, l.attributes
 FROM places l CROSS JOIN areas a ON a.id = l.area ORDER BY l.name, l.since
@@ -102,7 +102,7 @@ _MEASURE = """
 LEFT JOIN answers m ON m.item = j.item AND m.block = j.block AND m.step = 'clouds' AND m.asked = :rule
   AND m.edition = i.edition
 """
-"""The measurements of all jobs of a row, by the selected rule; see `state.packed.measure_at`."""
+"""The measurements of all jobs of a row by the selected rule; see `state.packed.measure_at`."""
 CELLS = "SELECT cells FROM answers WHERE id = ?"
 KNOWN_JOBS = f"""
 SELECT j.id, a.fingerprint, j.status,
@@ -123,8 +123,8 @@ CROSS JOIN answers m ON m.item = i.id AND m.step = 'clouds' AND m.asked = ? AND 
 ORDER BY i.id DESC
 """
 JOB_COLUMNS = "l.name, l.attributes, l.since, l.until, l.folder, a.fingerprint, s.folder, i.id, j.slot, m.id"
-"""What `serialization` makes a job of, without commas in an expression: it counts them. What is known of items and
-measurements is read once for many rows: see `ITEM_OF_ROWS` and `CELLS`."""
+"""The columns from which `serialization` makes a job. Expressions must not contain commas, because it counts them.
+Facts about items and measurements are read once for many rows; see `ITEM_OF_ROWS` and `CELLS`."""
 ITEM_OF_ROWS = (
     "SELECT item, collection, sensed, platform, grid, baseline, cloud, base, assets FROM items WHERE id = ?"
 )
@@ -139,7 +139,7 @@ CROSS JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.
 """
 """The jobs of each place l, with the shelf s of their crops."""
 _BY_TIME = "ORDER BY l.name, l.since, i.sensed, i.item, i.collection, p.asset"
-"""Places of one name follow one another in time, so their rows are in order of time, too."""
+"""Places of one name follow one another in time, so their rows are also in order of time."""
 SAVED_ROWS = f"""
 SELECT {JOB_COLUMNS}, {_CROP_COLUMNS} {_OF_PLACES}
 CROSS JOIN products p ON p.job = j.id AND p.edition = i.edition AND {CROP_OF_KIND}
@@ -210,7 +210,7 @@ CROSS JOIN jobs j ON {of_area("s.area")}
 CROSS JOIN items i ON i.id = j.item
 WHERE NOT s.wanted AND i.sensed >= s.since AND i.sensed < s.until
 """
-"""Jobs that no place wants."""
+"""Jobs that no place includes."""
 REMOVED_JOBS = f"SELECT count(*) {REMOVED}"
 BAND_CROPS = f"""
 SELECT p.job, p.asset, s.folder, p.file, p.bytes, p.sha256, p.harmonised, p.says, r.dn, r.basis, i.baseline
@@ -223,7 +223,7 @@ WHERE p.harmonised IS NOT NULL AND p.edition = i.edition AND (
 )
 ORDER BY p.job, p.asset
 """  # noqa: S608
-"""Crops of reflectance bands that are of another kind, or whose tags do not say what the state says."""
+"""Crops of reflectance bands that are of another kind, or whose tags differ from the state."""
 BANDS = """
 SELECT r.asset, r.stated, r.dn, r.basis, r.doubt FROM bands r CROSS JOIN items i ON i.id = r.item
 WHERE r.item = ? AND r.edition = i.edition
@@ -233,7 +233,7 @@ SELECT e.asset, sum(e.pixels), sum(e.dark), sum(e.wrapped)
 FROM items i CROSS JOIN evidence e ON e.job >= i.id << 32 AND e.job < (i.id + 1) << 32 AND e.edition = i.edition
 WHERE i.id = ? GROUP BY e.asset
 """
-"""Of the crops of all areas of an item, by reflectance band."""
+"""The evidence of the crops of all areas of an item, by reflectance band."""
 ITEMS_WITH_BANDS = "SELECT DISTINCT item FROM bands ORDER BY item"
 CONVENTIONS = "SELECT value FROM meta WHERE key = 'conventions'"
 REWRITING = "SELECT value FROM meta WHERE key = 'rewriting'"

@@ -1,4 +1,4 @@
-"""The values that the state returns, beside those of `models`. Pure.
+"""The values that the state returns, in addition to those of `models`. Pure.
 
 Exports and reports use them without a connection to the state.
 """
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from s2async.causes import Cause
 from s2async.models import Attribute, CloudMeasure, Numbers, Status
 
-if TYPE_CHECKING:  # records are pure: they hold paths that others use
+if TYPE_CHECKING:  # records are pure: they only contain paths that other code uses
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
 OPEN = "open"
-"""Status of a job without an answer, to be processed; the others are in `models.Status`."""
+"""Status of a job without an answer, which is still to be processed; the other statuses are in `models.Status`."""
 ATTEMPTS = 5
 """Maximum number of runs that try a job which fails for a transient cause."""
 
@@ -29,7 +29,7 @@ class Cursor(NamedTuple):
     """Last entry of a page of open jobs."""
 
     sensed: int
-    """Time of its item, in microseconds since 1970; 0 where pages are not in order of time."""
+    """Time of its item, in microseconds since 1970; 0 if pages are not in order of time."""
     job: int
 
 
@@ -41,9 +41,9 @@ class RunRow:
     started: str
     """UTC, ISO 8601."""
     ended: str
-    """UTC, ISO 8601; empty while the run goes on, and for one that was killed."""
+    """UTC, ISO 8601; empty while the run is in progress, and if it was killed."""
     how: str
-    """How it ended, such as ``finished`` or ``stopped``; empty while it goes on."""
+    """How it ended, such as ``finished`` or ``stopped``; empty while it is in progress."""
     version: str
     """Version of the program."""
 
@@ -54,11 +54,11 @@ class AreaCounts:
 
     name: str
     by_status: Mapping[str, int]
-    """Number of jobs by status: the values of `models.Status`, and ``open``. Zeros are left out."""
+    """Number of jobs by status: the values of `models.Status`, and ``open``. Zeros are omitted."""
     start: date | None = None
-    """First day of its season; None if it has no beginning."""
+    """First day of its season; None if the season has no beginning."""
     end: date | None = None
-    """Last day of its season; None if it has no end."""
+    """Last day of its season; None if the season has no end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,23 +66,23 @@ class Counts:
     """Jobs of the active areas."""
 
     total: Mapping[str, int]
-    """Number of jobs by status, as in `AreaCounts`. A job of several areas of one polygon counts once."""
+    """Number of jobs by status, as in `AreaCounts`. A job of several areas with one polygon counts once."""
     areas: tuple[AreaCounts, ...]
     """All areas of the configuration, by name, then season."""
 
     @property
     def open(self) -> int:
-        """Number of jobs that the next run works on."""
+        """Number of jobs that the next run processes."""
         return self.total.get(OPEN, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unheld:
-    """An area of which no raster read so far holds enough; other dates of the same scenes will not, either."""
+    """An area that no raster read so far covers sufficiently; other dates of the same scenes will not either."""
 
     name: str
     share: float
-    """Largest share of its pixels in one raster, from 0 to below 1."""
+    """Largest fraction of its pixels in one raster, from 0 to below 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,7 +94,7 @@ class Problem:
     status: str
     reason: str
     cause: Cause | None = None
-    """Category of the reason; None when unknown."""
+    """Category of the reason; None if unknown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,9 +132,9 @@ class FileSum:
     bytes: int
     """Total of the files whose size is known or estimated."""
     estimated: int = 0
-    """Files that were never opened; the median of their asset stands for their size."""
+    """Number of files that were never opened; their sizes are estimated as the median of their asset."""
     unknown: int = 0
-    """Files that were never opened, of an asset without any known size: not in ``bytes``."""
+    """Number of files that were never opened, of an asset without any known size; not included in ``bytes``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,16 +142,16 @@ class WholeFiles:
     """Total sizes of the files of which runs read parts."""
 
     opened: FileSum
-    """Files of which at least the header was read; sizes are from their servers."""
+    """Files of which at least the header was read; the sizes were reported by their servers."""
     all: FileSum
     """SCL and the selected assets of every item with a job of an active area: a full download."""
     saved: FileSum
-    """The same, for items with a saved job of an active area only: a download of the clear scenes."""
+    """The same, only for items with a saved job of an active area: a download of the clear scenes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredCrop:
-    """One crop that is recorded as being on disk, whether or not it still counts."""
+    """A crop that is recorded as being on disk, whether or not it still counts."""
 
     job: int
     asset: str
@@ -165,9 +165,9 @@ class StoredCrop:
     fingerprint: str
     """Fingerprint of the area."""
     unwanted: bool
-    """Its area is not clear by the present limits, or a newer reprocessing of its item replaces it."""
+    """Whether its area is not clear by the current limits, or a newer reprocessing of its item replaces it."""
     removed: bool = False
-    """No area of the last run's configuration has its polygon and its day."""
+    """Whether no area of the last run's configuration has its polygon and its day."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,49 +177,49 @@ class RenamedCrop:
     job: int
     asset: str
     path: Path
-    """Where it is by now, relative to the output folder."""
+    """Where it is now, relative to the output folder."""
     bytes: int
     sha256: str
     name: str
-    """The name that its tags are to say."""
+    """The name that its tags should have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BandCrop:
-    """A crop of a reflectance band that is of another kind than wanted, or whose tags differ from the state."""
+    """A crop of a reflectance band that is of another kind than required, or whose tags differ from the state."""
 
     job: int
     asset: str
     path: str
-    """Relative to the output folder."""
+    """Path relative to the output folder."""
     bytes: int
     sha256: str
     harmonised: bool
-    """Its offset was subtracted, as far as one was known."""
+    """Whether its offset, if known, was subtracted."""
     subtracted: int
-    """What was added to its DN: 0 or -1000."""
+    """The value that was added to its DN: 0 or -1000."""
     untold: bool
-    """It is a crop of an earlier version, whose tags say nothing."""
+    """Whether it is a crop of an earlier version, which has no tags about the offset."""
     numbers: Numbers | None
-    """What its band's DN mean by the state, as published; None if nothing was decided yet."""
+    """What the DN of its band mean according to the state, as published; None if nothing has been decided yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Doubt:
-    """Crops of reflectance bands whose offset is not certain, for one reason."""
+    """Crops of reflectance bands whose offset is uncertain, for one reason."""
 
     crops: int
     scenes: int
     item: str
     """Id of one of the scenes."""
     basis: str
-    """`reflectance.decision.Basis`; the empty string where nothing is decided."""
+    """`reflectance.decision.Basis`; empty if nothing has been decided."""
     reason: str
-    """What contradicts the offset; the empty string when nothing does."""
+    """What contradicts the offset; empty if nothing does."""
     untold: bool
-    """Crops of an earlier version, whose tags say nothing."""
+    """Whether these are crops of an earlier version, which have no tags about the offset."""
     what: str = "crop"
-    """What is counted: ``crop``, or ``date`` of values."""
+    """What is counted: ``crop``, or ``date`` for values."""
 
     @property
     def text(self) -> str:
@@ -235,15 +235,15 @@ class Doubt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValueTotals:
-    """How many values there are."""
+    """The number of values."""
 
     dates: int
-    """Dates with values, counted for each area."""
+    """Number of dates with values, summed over areas."""
     rows: int
-    """Rows of the long table: a date has one for each band and index."""
+    """Number of rows in the long table: a date has one row for each band and index."""
     scenes: int
     doubts: tuple[Doubt, ...]
-    """Dates whose offset is not certain, by reason."""
+    """Dates whose offset is uncertain, by reason."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,10 +251,10 @@ class Square:
     """An MGRS tile (grid square) with scenes."""
 
     grid: str
-    """Such as ``33UUU``; the empty string when unknown."""
+    """Name, such as ``33UUU``; empty if unknown."""
     items: int
     header: bytes
-    """Header of one of their files, as `cog.headers.pack` stores it; empty when none was opened."""
+    """Header of one of their files, as `cog.headers.pack` stores it; empty if no file was opened."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -269,39 +269,39 @@ class KnownJob:
     saved: frozenset[str]
     """Assets whose crop, with the selected mask and format, is on disk."""
     given_up: bool = False
-    """It failed, and no run retries it automatically."""
+    """Whether it failed, and no run retries it automatically."""
     lacks: frozenset[str] = frozenset()
-    """Assets that are missing, and not due for another request yet."""
+    """Assets that are missing and not yet due for another request."""
     valued: frozenset[str] = frozenset()
-    """Wanted values that it has, as keys of `zonal.wanted.Wanted.key`."""
+    """Requested values that it has, as keys of `zonal.wanted.Wanted.key`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValuePlace:
-    """A place of the last run, for its values."""
+    """A place of the last run, as needed for its values."""
 
     area: int
     """Row of its polygon."""
     since: int
     """First microsecond of its season, since 1970."""
     until: int
-    """First microsecond after it."""
+    """First microsecond after its season."""
     name: str
     fingerprint: str
     columns: str
-    """The areas' own columns, packed; see `state.serialization.row_attributes`."""
+    """The users' own columns, packed; see `state.serialization.row_attributes`."""
 
 
 @dataclass(frozen=True, slots=True)
 class BandOffset:
-    """What was decided on the offset of a band."""
+    """The offset that was decided for a band."""
 
     dn: int | None
-    """In DN; None when unknown."""
+    """The offset in DN; None if unknown."""
     basis: str
-    """Why: one of `reflectance.decision.Basis`."""
+    """Reason of the decision: one of `reflectance.decision.Basis`."""
     doubt: str
-    """What contradicts it; the empty string when nothing does."""
+    """What contradicts the offset; empty if nothing does."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -311,7 +311,7 @@ class ValueItem:
     item: str
     collection: str
     datetime: datetime
-    """Time of sensing, UTC, aware."""
+    """Sensing time, UTC, aware."""
     platform: str
     tile: str
     baseline: str
@@ -333,11 +333,11 @@ class ValuePage:
     variable: NDArray[np.intp]
     """(n,) index of the band or index among `Wanted.variables`."""
     counts: NDArray[np.float64]
-    """(n, 5), by `zonal.wanted.COUNTS`."""
+    """(n, 5), columns as in `zonal.wanted.COUNTS`."""
     offset: NDArray[np.float64]
-    """(n,) in DN, of all bands of the variable; NaN when one is unknown or they differ."""
+    """(n,) offset in DN of all bands of the variable; NaN if one is unknown or they differ."""
     statistics: NDArray[np.float64]
-    """(n, statistics), by `Wanted.statistics`; NaN where no pixel is valid."""
+    """(n, statistics), columns as in `Wanted.statistics`; NaN if no pixel is valid."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -349,23 +349,23 @@ class JobRow:
     folder: str
     """Folder of its crops, relative to the output folder."""
     home: str
-    """Folder of the area's name. It is another one only if an area of the same polygon has the crops."""
+    """Folder of the area's name. It differs from `folder` only if an area with the same polygon has the crops."""
     item: str
     collection: str
     datetime: datetime
-    """Time of sensing, UTC, aware."""
+    """Sensing time, UTC, aware."""
     platform: str
     grid: str
     baseline: str
     scene_cloud: float | None
-    """Per cent, as the catalogue says."""
+    """Cloud cover of the scene in per cent, according to the catalogue."""
     measure: CloudMeasure | None
     status: str = Status.SAVED
     """One of `models.Status`, or ``open``."""
     reason: str = ""
     """Why it has no answer or no file."""
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
-    """Values of the areas' own columns, and of its season as ``valid_from`` and ``valid_to`` if it has one."""
+    """Values of the user's own columns, and the season as ``valid_from`` and ``valid_to`` if the area has one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -374,7 +374,7 @@ class SavedRow(JobRow):
 
     asset: str
     href: str
-    """URL of its source file; empty when the item has no such asset any more."""
+    """URL of its source file; empty if the item no longer has this asset."""
     file: str
     """File name inside the area's folder."""
     bytes: int
@@ -382,14 +382,14 @@ class SavedRow(JobRow):
     epsg: int
     """EPSG code of the crop's CRS."""
     offset: int | None = None
-    """To be added to its DN; None when unknown, and for reflectance bands of earlier versions."""
+    """Offset to be added to its DN; None if unknown, and for reflectance bands of earlier versions."""
     offset_basis: str = ""
-    """Why: one of `reflectance.decision.Basis`; the empty string when nothing is decided."""
+    """Reason of the offset: one of `reflectance.decision.Basis`; empty if nothing has been decided."""
     doubt: str = ""
-    """What contradicts it; the empty string when nothing does."""
+    """What contradicts the offset; empty if nothing does."""
 
     @property
     def stem(self) -> str:
-        """What the names of its files begin with: its item's id, or what `models.Job.stem` was."""
+        """Start of the names of its files: its item's id, or the former `models.Job.stem`."""
         name, separator, _ = self.file.rpartition(f"_{self.asset}.")
         return name if separator else self.item

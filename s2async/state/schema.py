@@ -1,6 +1,6 @@
-"""The tables of the state file, and the migrations that bring older files up to date.
+"""The tables of the state file, and the migrations that update older files.
 
-The names in here (tables, columns, stored values) are a file format: they stay when the code is renamed.
+The names used here (tables, columns, stored values) are a file format: they stay when the code is renamed.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ CREATE TABLE searches (
 ) WITHOUT ROWID;
 """
 REQUIRED = frozenset(("areas", "files", "items", "jobs", "meta", "products", "runs", "searches", "traffic"))
-"""Tables of every version; ``jobs`` is a view since there are packed rows."""
+"""Tables of every version; ``jobs`` is a view since rows are packed."""
 
 
 def _first_tables(db: Connection) -> None:
@@ -128,7 +128,7 @@ def _first_tables(db: Connection) -> None:
 
 
 def _headers(db: Connection) -> None:
-    # not in the table of files, which is read as a whole to sum up sizes
+    # Not in the table of files, which is read as a whole to sum up sizes.
     db.execute("""
     CREATE TABLE headers (
         id INTEGER PRIMARY KEY,
@@ -151,7 +151,7 @@ def _crashed(db: Connection) -> None:
 
 
 def _absences(db: Connection) -> None:
-    """Add why jobs lack files and when to ask again, by asset; older versions kept one line for each job."""
+    """Add why jobs lack files and when to request them again, by asset; before, there was one line for a job."""
     db.execute("ALTER TABLE jobs ADD COLUMN cause TEXT NOT NULL DEFAULT ''")
     db.execute("""
     CREATE TABLE absences (
@@ -179,7 +179,7 @@ def _absences(db: Connection) -> None:
     for job, status, reason, transient in answered.fetchall():
         asset, _, text = reason.partition(": ")
         cause = _old_cause(text or reason, passing=bool(transient))
-        # older versions gave up after an odd answer; now it is retried
+        # Older versions gave up after an unexpected response; now the file is requested again.
         again = transient or (status == "failed" and cause in _PASSING)
         db.execute("UPDATE jobs SET cause = ?, transient = ? WHERE id = ?", (cause, again, job))
         if status == "missing" and text:
@@ -211,7 +211,7 @@ _OLD_WORDS = {
     "asked for bytes": "answer",
     "expected part of a file": "answer",
 }
-"""How reasons began before the state stored their causes. Never change it."""
+"""Beginnings of reasons from before the state stored their causes. Never change it."""
 _PASSING = frozenset({"denied", "refused", "answer", "damaged", "origin"})
 
 
@@ -222,9 +222,9 @@ def _old_cause(text: str, *, passing: bool) -> str:
 
 
 def _places(db: Connection) -> None:
-    """Add the places of areas (name, season, columns) and the shelves on which their crops lie, by time.
+    """Add the places of areas (name, season, columns) and the shelves with their crops, by time.
 
-    Older versions had one name and one folder for each area, in its own row.
+    Older versions had one name and one folder for each area, in the area's own row.
     """
     db.execute("""
     CREATE TABLE places (
@@ -262,7 +262,7 @@ def _places(db: Connection) -> None:
         "SELECT id, ?, ?, active, folder, name FROM areas ORDER BY id",
         ends,
     )
-    # SQLite cannot drop a column that is unique. The name of the table stays, and with it all references.
+    # SQLite cannot drop a unique column. The name of the table stays, and with it all references.
     db.execute("""
     CREATE TABLE polygons (
         id INTEGER PRIMARY KEY,
@@ -283,13 +283,13 @@ def _places(db: Connection) -> None:
 
 
 def _acquisitions(db: Connection) -> None:
-    """Add what tells acquisitions and offsets apart, as far as older versions stored it, and links of editions.
+    """Add what distinguishes acquisitions and offsets, if older versions stored it, and links between editions.
 
-    Editions that older versions did not recognise are linked when a search returns their items again, as are
-    footprints, flags and offsets.
+    Editions that older versions did not recognise are linked when a search returns their items again; footprints,
+    flags and offsets are added then, too.
     """
     db.execute("ALTER TABLE items ADD COLUMN datatake TEXT NOT NULL DEFAULT ''")  # such as S2B_20240825T173909
-    db.execute("ALTER TABLE items ADD COLUMN subtracted INTEGER")  # 1: the item says that no offset is left
+    db.execute("ALTER TABLE items ADD COLUMN subtracted INTEGER")  # 1: the item says that no offset remains
     db.execute("ALTER TABLE items ADD COLUMN offsets TEXT")  # JSON: a number, or key to number
     db.execute("ALTER TABLE items ADD COLUMN footprint BLOB")  # WKB, lon/lat
     db.execute("CREATE INDEX items_datatake ON items (grid, datatake, sensed)")
@@ -317,7 +317,7 @@ def _acquisitions(db: Connection) -> None:
     )
     SELECT item, other FROM newer WHERE item != other
     """)
-    # the column stays, for old versions of SQLite cannot drop it
+    # The column stays, because old versions of SQLite cannot drop it.
     db.execute("DROP INDEX items_superseded")
     db.execute("UPDATE items SET superseded_by = NULL WHERE superseded_by IS NOT NULL")
 
@@ -325,13 +325,13 @@ def _acquisitions(db: Connection) -> None:
 _OLD_PRODUCT = re.compile(
     r"(?P<platform>S2[A-Z])_MSIL[12][A-Z]_(?P<start>\d{8}T\d{6})_(?:N(?P<baseline>\d{4})_)?\w+_\d{8}T\d{6}(?:\.SAFE)?"
 )
-"""Names of products when the state stored no datatakes. Never change it."""
+"""Names of products from before the state stored datatakes. Never change it."""
 
 
 def _offsets(db: Connection) -> None:
-    """Add the offsets of reflectance bands, what they rest on, and what the tags of crops say of them.
+    """Add the offsets of reflectance bands, the evidence for them, and what the tags of crops say about them.
 
-    Crops of older versions say nothing until `verify` has given them tags.
+    Crops of older versions have no such tags until `verify` adds them.
     """
     db.execute("""
     CREATE TABLE bands (
@@ -356,8 +356,8 @@ def _offsets(db: Connection) -> None:
         PRIMARY KEY (job, asset)
     ) WITHOUT ROWID
     """)
-    db.execute("ALTER TABLE products ADD COLUMN harmonised INTEGER")  # null: no reflectance band
-    db.execute("ALTER TABLE products ADD COLUMN says TEXT")  # what its tags say of the offset; null: nothing
+    db.execute("ALTER TABLE products ADD COLUMN harmonised INTEGER")  # null: not a reflectance band
+    db.execute("ALTER TABLE products ADD COLUMN says TEXT")  # what its tags say about the offset; null: nothing
     db.execute("CREATE INDEX products_bands ON products (job, asset) WHERE harmonised IS NOT NULL")
     for (asset,) in db.execute("SELECT DISTINCT asset FROM products").fetchall():
         if _OLD_BAND.fullmatch(asset):
@@ -368,19 +368,20 @@ _OLD_BAND = re.compile(
     r"(coastal|blue|green|red|rededge[123]|nir|nir08|nir09|swir16|swir22|b0[1-9]|b1[0-2]|b8a)(-jp2)?([_-]\d+m)?",
     re.IGNORECASE,
 )
-"""Keys of reflectance bands when the state stored no offsets. Never change it."""
+"""Keys of reflectance bands from before the state stored offsets. Never change it."""
 
 
 def _home_zones(db: Connection) -> None:
-    """Add the UTM zone in which each area is at home, and an index of the times of items.
+    """Add the home UTM zone of each area, and an index of the times of items.
 
-    Each area keeps its zone, however later versions would choose it: its crops of all years have one grid.
+    Each area keeps its zone even if later versions would choose another one, so that its crops of all years share
+    a grid.
     """
     from shapely import from_wkb
 
     from s2async.catalog.zones import home_zone
 
-    db.execute("ALTER TABLE areas ADD COLUMN zone INTEGER")  # 1 to 60; null when unknown
+    db.execute("ALTER TABLE areas ADD COLUMN zone INTEGER")  # 1 to 60; null if unknown
     zones = [
         (home_zone(from_wkb(polygon)), area)
         for area, polygon in db.execute("SELECT id, polygon FROM areas").fetchall()
@@ -400,4 +401,4 @@ MIGRATIONS: list[Callable[[Connection], None]] = [
     _home_zones,
     packing.pack,
 ]
-"""Each brings a file from the version that is its index to the next. Never change one that was released."""
+"""The migration at each index updates a file from that version to the next. Never change a released migration."""

@@ -1,9 +1,9 @@
-"""The seal of a state: a small file beside it, which says that a run has ended and nothing has changed it since.
+"""The seal of a state: a small file next to it, which says that a run has ended and nothing has changed it since.
 
-Reading a whole state to check it takes seconds. A state that SQLite has closed at the end of a run is as sound as
-it was, so a run that finds an unbroken seal does not check it. The seal names size, time and inode of the state; a
-damaged file, a copy, or what an earlier version of the program has written does not match it. It is removed, for
-good, before anything is written: after a kill or a power cut there is none.
+Reading a whole state to check it takes seconds. A state that SQLite closed at the end of a run is as valid as
+before, so a run that finds an intact seal does not check it. The seal contains size, time and inode of the state;
+it does not match a damaged file, a copy, or a state that an earlier version of the program has written. The seal
+is durably removed before anything is written, so there is none after a kill or a power cut.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Final
 from s2async import files
 
 _STEP: Final = 2_000_000_000
-"""Nanoseconds by which the time of a sealed state is set back: file systems keep times in steps of up to two
-seconds (FAT), and whatever is written within the same step would leave no trace."""
+"""Nanoseconds by which the time of a sealed state is set back. File systems store times in steps of up to two
+seconds (FAT), so a later write within the same step would leave no trace."""
 
 
 def put(path: Path) -> None:
-    """Seal a state that was closed; where that cannot be done, the next run checks it."""
+    """Seal a state that was closed. If this fails, the next run checks the state."""
     with contextlib.suppress(OSError):
         found = path.stat()
         os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns - _STEP))
@@ -29,10 +29,10 @@ def put(path: Path) -> None:
 
 
 def is_broken(path: Path) -> bool:
-    """Remove the seal of a state; the caller holds its lock.
+    """Remove the seal of a state. The caller holds the state's lock.
 
     Returns:
-        Whether the state has no seal, or was changed since it got it.
+        Whether the state has no seal, or was changed since it was sealed.
 
     Raises:
         LocalError: the seal cannot be removed.
@@ -61,6 +61,6 @@ def _content(path: Path) -> bytes:
 
 
 def _has_journal(path: Path) -> bool:
-    """Return whether some of the state is in a journal beside it."""
+    """Return whether part of the state is in a journal next to it."""
     journal = path.with_name(path.name + "-wal")
     return journal.exists() and journal.stat().st_size > 0

@@ -1,4 +1,4 @@
-"""Values of the program as rows of the state's tables, and back. Pure."""
+"""Conversion between values of the program and rows of the state's tables. Pure."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def to_microseconds(time: datetime) -> int:
-    """Microseconds since 1970 of an aware time: exact, and sorted by SQLite."""
+    """Return an aware time as microseconds since 1970, which is exact and can be sorted by SQLite."""
     return (time - _EPOCH) // _MICROSECOND
 
 
 def from_microseconds(count: int) -> datetime:
-    """The UTC time of `to_microseconds`."""
+    """Return the UTC time that `to_microseconds` converted."""
     return _EPOCH + count * _MICROSECOND
 
 
 def pack_changes(changes: Changes) -> str:
-    """The areas that a run left out or repaired, as JSON."""
+    """Return the areas that a run skipped or repaired, as JSON."""
     return json.dumps(asdict(changes), ensure_ascii=False)
 
 
 def unpack_changes(column: str) -> Changes:
-    """The changes of `pack_changes`."""
+    """Return the changes that `pack_changes` serialized."""
     lists = json.loads(column)
     return Changes(**{key: tuple(Remark(**remark) for remark in remarks) for key, remarks in lists.items()})
 
@@ -59,22 +59,22 @@ def unpack_changes(column: str) -> Changes:
 _to_text = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _to_lines = json.JSONEncoder(separators=("\n", ":"), ensure_ascii=False).encode
 _TOGETHER: Final = 5_000
-"""Places whose rows are made at once."""
+"""Number of places whose rows are made together."""
 PlaceRow: TypeAlias = tuple[str, str, int, int, str, str]
 """Fingerprint, name, season, folder, and JSON of the attributes of a place."""
 
 
 def place_values(area: Area) -> tuple[str, int, int, str, str]:
-    """An area as columns of the table of places: name, season, folder, and JSON of its attributes.
+    """Return an area as columns of the table of places: name, season, folder, and JSON of its attributes.
 
-    JSON has no dates: they are objects with one key, ``date`` or ``datetime``.
+    JSON has no dates, so they are stored as objects with one key, ``date`` or ``datetime``.
     """
     attributes = {key: _to_json(value) for key, value in area.attributes.items()}
     return area.name, *span(area), area.folder, _to_text(attributes)
 
 
 def place_rows(areas: Sequence[Area]) -> Iterator[PlaceRow]:
-    """The fingerprint of each area, and its `place_values`. They are made by columns, some thousand at once."""
+    """Yield the fingerprint and the `place_values` of each area, computed by columns for many areas at once."""
     for start in range(0, len(areas), _TOGETHER):
         some = areas[start : start + _TOGETHER]
         yield from zip(
@@ -88,35 +88,35 @@ def place_rows(areas: Sequence[Area]) -> Iterator[PlaceRow]:
 
 
 def _attribute_texts(areas: Sequence[Area]) -> Iterable[str]:
-    """JSON of the attributes of some areas, which nearly always have the same columns."""
+    """Return the JSON of the attributes of some areas, which nearly always have the same columns."""
     names = tuple(areas[0].attributes)
     if not names or any(tuple(area.attributes) != names for area in areas):
         return [place_values(area)[-1] for area in areas]
     parts: list[Iterable[str]] = []
     for name, column in zip(names, zip(*(area.attributes.values() for area in areas), strict=True), strict=True):
         parts += [repeat(f"{',' if parts else '{'}{_to_text(name)}:"), _texts(column)]
-    return map("".join, zip(*parts, repeat("}")))  # not strict: repeated texts have no end
+    return map("".join, zip(*parts, repeat("}")))  # not strict, because repeated texts are endless
 
 
 def _texts(column: Sequence[Attribute]) -> list[str]:
-    """JSON of each value of a column."""
+    """Return the JSON of each value of a column."""
     has_dates = any(issubclass(kind, date) for kind in set(map(type, column)))
     values = [_to_json(value) for value in column] if has_dates else column
-    # Text in JSON holds no line end, and no value holds another one: each line is a value.
+    # JSON strings contain no line ends, nor does any other value, so each line is one value.
     return _to_lines(values)[1:-1].split("\n")
 
 
 @lru_cache(maxsize=64)
 def to_attributes(text: str) -> Mapping[str, Attribute]:
-    """The attributes of `place_values`. Rows of one place share the mapping, which cannot be changed."""
+    """Return the attributes of `place_values`. Rows of one place share the mapping, which is read-only."""
     return MappingProxyType({key: _from_json(value) for key, value in json.loads(text).items()})
 
 
 @lru_cache(maxsize=64)
 def row_attributes(text: str, since: int, until: int) -> Mapping[str, Attribute]:
-    """The attributes of a place for its rows: with its season as ``valid_from`` and ``valid_to``, if it has one.
+    """Return the attributes of a place for its rows, with its season, if any, as ``valid_from`` and ``valid_to``.
 
-    Columns of the areas' file with these names stay as they are.
+    Columns of the areas' file with these names take precedence.
 
     Args:
         text: attributes as `place_values` returns them.
@@ -145,7 +145,7 @@ def _from_json(value: Any) -> Attribute:
 
 
 def selection_values(selection: Selection) -> dict[str, Any]:
-    """A selection as parameters of statements, such as ``mask`` and ``format``."""
+    """Return a selection as parameters of statements, such as ``mask`` and ``format``."""
     return {
         "rule": selection.rule,
         "measured": json.dumps(selection.measured),
@@ -159,23 +159,23 @@ def selection_values(selection: Selection) -> dict[str, Any]:
 
 
 def value_assets(wanted: Wanted | None) -> tuple[str, ...]:
-    """What values need, if any: the classification, an area that is not too large, and the bands."""
+    """Return what values need, if any: the classification, an area that is not too large, and the bands."""
     return (scl.ASSET, VALUES, *wanted.bands) if wanted else ()
 
 
 def hash_address(href: str) -> bytes:
-    """Eight bytes that distinguish one URL from another."""
+    """Return eight bytes that distinguish one URL from another."""
     return hashlib.blake2b(href.encode(), digest_size=8).digest()
 
 
 def item_values(scene: Scene) -> tuple[object, ...]:
-    """A scene as the columns of `reader_sql.ITEM_COLUMNS`.
+    """Return a scene as the columns of `reader_sql.ITEM_COLUMNS`.
 
-    The assets of an item mostly lie in one folder, so what their hrefs have in common is kept once. A footprint is
-    kept if it is of the usual size, about 100 bytes.
+    The assets of an item are mostly in one folder, so the common start of their hrefs is stored once. A footprint
+    is stored unless it is much larger than usual (about 100 bytes).
     """
     hrefs = {key: asset.href for key, asset in scene.assets.items()}
-    base = os.path.commonprefix(list(hrefs.values()))  # noqa: RUF071 - of characters is what is meant
+    base = os.path.commonprefix(list(hrefs.values()))  # noqa: RUF071 - a prefix of characters is intended
     return (
         scene.collection,
         scene.id,
@@ -200,11 +200,11 @@ def item_values(scene: Scene) -> tuple[object, ...]:
 
 
 _LARGEST_FOOTPRINT = 4096
-"""Bytes of the largest footprint that is kept: 250 points, where usual ones have 5 to 11."""
+"""Bytes of the largest footprint that is stored: 250 points, while usual footprints have 5 to 11."""
 
 
 def _pack_footprint(footprint: BaseGeometry | None) -> bytes | None:
-    """A footprint as WKB; None if it is too large."""
+    """Return a footprint as WKB; None if it is too large."""
     from shapely import to_wkb
 
     packed: bytes | None = None if footprint is None else to_wkb(footprint)
@@ -223,7 +223,7 @@ def _reason_columns(reason: Reason) -> list[str]:
 
 
 def to_scene(columns: Sequence[Any]) -> Scene:
-    """The scene of `item_values`."""
+    """Return the scene that `item_values` serialized."""
     collection, item, version, updated, sensed, platform, grid, cloud, epsg, *texts = columns
     baseline, generated, datastrip, base, assets, absent, datatake, subtracted, offsets, footprint = texts
     return Scene(
@@ -249,31 +249,32 @@ def to_scene(columns: Sequence[Any]) -> Scene:
 
 
 def namesake(item: str, collection: str) -> str:
-    """What the names of an item's crops begin with if an item of another collection has the same id (`Job.alias`).
+    """Return the start of an item's file names if an item of another collection has the same id (`Job.alias`).
 
-    The collection's name follows the id, or a hash of it if it cannot be part of a short file name.
+    The id is followed by the name of the collection, or by its hash if the name is unsuitable for a short file
+    name.
     """
     is_safe = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}", collection)
     return f"{item}_{collection if is_safe else hash_address(collection).hex()}"
 
 
 def addresses(base: str, assets: str) -> dict[str, str]:
-    """Hrefs of an item's assets by key, from the columns ``base`` and ``assets``."""
+    """Return the hrefs of an item's assets by key, from the columns ``base`` and ``assets``."""
     return {key: base + rest for key, rest in json.loads(assets).items()}
 
 
 def same_edition(version: str, hrefs: Mapping[str, str], scene: Scene) -> bool:
     """Return whether facts read from an item's files hold for a scene: same version, no asset at another URL.
 
-    An asset that only one of them names says nothing about the files of the others. A query does not count, for it
-    may be a signature, which each search gives anew.
+    An asset that only one of them has says nothing about the other files. Queries are ignored, because a query may
+    be a signature, which is new in each search.
     """
     shared = hrefs.keys() & scene.assets.keys()
     return version == scene.version and all(_same_file(hrefs[key], scene.assets[key].href) for key in shared)
 
 
 def is_update(old: Scene, new: Scene) -> bool:
-    """Return whether what was missing of an edition of an item may be there now."""
+    """Return whether files that were missing from an edition of an item may exist now."""
     return (old.updated, old.assets.keys(), old.absent) != (new.updated, new.assets.keys(), new.absent)
 
 
@@ -282,7 +283,7 @@ def _same_file(one: str, other: str) -> bool:
 
 
 def lack(columns: Sequence[Any], now: int) -> Lack:
-    """A row of `writer_sql.VALID_ABSENCES`, at a time in seconds since 1970."""
+    """Convert a row of `writer_sql.VALID_ABSENCES`, at a time in seconds since 1970."""
     asset, cause, text, host, missing, tried, due, alone = columns
     return Lack(
         asset=asset,
@@ -297,13 +298,13 @@ def lack(columns: Sequence[Any], now: int) -> Lack:
 
 
 def run_row(columns: Sequence[Any]) -> RunRow:
-    """A row of `reader_sql.RUNS`."""
+    """Convert a row of `reader_sql.RUNS`."""
     id_, started, ended, how, version = columns
     return RunRow(id=id_, started=started, ended=ended, how=how, version=version)
 
 
 def lack_row(columns: Sequence[Any]) -> LackRow:
-    """A row of `totals_sql.LACKING`."""
+    """Convert a row of `totals_sql.LACKING`."""
     area, item, status, asset, cause, reason, tries = columns
     return LackRow(
         area=area, item=item, status=status, asset=asset, cause=Cause(cause), reason=reason, tries=tries
@@ -311,13 +312,13 @@ def lack_row(columns: Sequence[Any]) -> LackRow:
 
 
 def problem(columns: Sequence[Any]) -> Problem:
-    """A row of `totals_sql.PROBLEMS`."""
+    """Convert a row of `totals_sql.PROBLEMS`."""
     area, item, status, reason, cause = columns
     return Problem(area=area, item=item, status=status, reason=reason, cause=Cause(cause) if cause else None)
 
 
 def known_job(columns: Sequence[Any], rule: str, now: int, valued: Collection[str] = ()) -> KnownJob:
-    """A row of `reader_sql.KNOWN_JOBS`, at a time in seconds since 1970, and the values that the job has."""
+    """Convert a row of `reader_sql.KNOWN_JOBS`, at a time in seconds since 1970, and the job's values."""
     _, fingerprint, status, given_up, slot, cells, saved, lacks = columns
     return KnownJob(
         fingerprint=fingerprint,
@@ -331,12 +332,12 @@ def known_job(columns: Sequence[Any], rule: str, now: int, valued: Collection[st
 
 
 _JOB = len(JOB_COLUMNS.split(","))
-"""Columns of a job in `reader_sql.SAVED_ROWS` and `reader_sql.JOB_ROWS`."""
+"""Number of columns of a job in `reader_sql.SAVED_ROWS` and `reader_sql.JOB_ROWS`."""
 _BY_RULE = str(Basis.RULE)
 
 
 class ItemOfRows(NamedTuple):
-    """What rows of tables say of an item."""
+    """What table rows need to know about an item."""
 
     item: str
     collection: str
@@ -346,36 +347,36 @@ class ItemOfRows(NamedTuple):
     baseline: str
     cloud: float | None
     base: str
-    """Start of the hrefs of its assets."""
+    """Common start of the hrefs of its assets."""
     rest: Mapping[str, str]
-    """What follows, by asset."""
+    """Rest of the href, by asset."""
 
 
 def item_of_rows(columns: Sequence[Any]) -> ItemOfRows:
-    """A row of `reader_sql.ITEM_OF_ROWS`."""
+    """Convert a row of `reader_sql.ITEM_OF_ROWS`."""
     item, collection, sensed, platform, grid, baseline, cloud, base, assets = columns
     time = from_microseconds(sensed)
     return ItemOfRows(item, collection, time, platform, grid, baseline, cloud, base, json.loads(assets))
 
 
 class Known(Protocol):
-    """What many rows of a table have in common."""
+    """Data that many rows of a table share."""
 
     def item(self, row: int, /) -> ItemOfRows:
-        """An item by its row."""
+        """Return an item by its row."""
 
     def measure(self, row: int | None, slot: int, /) -> CloudMeasure | None:
-        """The measurement of a row of answers, which there may be, and a slot."""
+        """Return the measurement at a slot of a row of answers; None if there is no row."""
 
 
 def saved_row(columns: Sequence[Any], known: Known) -> SavedRow:
-    """A row of `reader_sql.SAVED_ROWS`."""
+    """Convert a row of `reader_sql.SAVED_ROWS`."""
     job, item = _job(columns[:_JOB], known)
     return SavedRow(**job, **_crop(columns[_JOB:], item))
 
 
 def job_row(columns: Sequence[Any], known: Known) -> JobRow:
-    """A row of `reader_sql.JOB_ROWS`: a `SavedRow` where the job has a crop."""
+    """Convert a row of `reader_sql.JOB_ROWS`: to a `SavedRow` if the job has a crop."""
     status, reason, *crop = columns[_JOB:]
     job, item = _job(columns[:_JOB], known)
     job |= {"status": status, "reason": reason}
@@ -410,19 +411,19 @@ def _crop(columns: Sequence[Any], item: ItemOfRows) -> dict[str, Any]:
         return found | {"offset": 0, "offset_basis": _BY_RULE}
     if says is None or basis is None:
         return found
-    # The state is the truth: tags follow it at the end of a run.
+    # The state takes precedence over the tags, which are updated at the end of a run.
     left = None if dn is None else dn - _subtracted(harmonised, says)
     return found | {"offset": left, "offset_basis": basis, "doubt": doubt}
 
 
 def _subtracted(harmonised: bool, says: str | None) -> int:
-    """What was added to the DN of a crop with these columns: 0 or -1000."""
+    """Return the value that was added to the DN of a crop with these columns: 0 or -1000."""
     offset = says.split(" ")[0] if harmonised and says else "?"
     return 0 if offset == "?" else int(offset)
 
 
 def band_crop(columns: Sequence[Any]) -> BandCrop:
-    """A row of `reader_sql.BAND_CROPS`."""
+    """Convert a row of `reader_sql.BAND_CROPS`."""
     job, asset, folder, file, size, sha256, harmonised, says, dn, basis, baseline = columns
     return BandCrop(
         job=job,
@@ -438,7 +439,7 @@ def band_crop(columns: Sequence[Any]) -> BandCrop:
 
 
 def stored_crop(columns: Sequence[Any]) -> StoredCrop:
-    """A row of `reader_sql.STORED_CROPS`."""
+    """Convert a row of `reader_sql.STORED_CROPS`."""
     job, asset, folder, file, size, sha256, mask, item, fingerprint, unwanted, removed = columns
     return StoredCrop(
         job=job,

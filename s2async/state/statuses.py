@@ -1,6 +1,6 @@
-"""The status of jobs, derived from their facts, the cloud limits and the selection. No file is read for it.
+"""The status of jobs, derived from their facts, the cloud limits and the selection, without reading any file.
 
-Most jobs are judged as arrays, a row of the state after the other; those that lack files, one by one.
+Most jobs are judged with arrays, row by row; only jobs that lack files are judged individually.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from s2async.state.serialization import hash_address, lack, selection_values
 from s2async.state.values import Stock
 
 PAGE: Final = 500
-"""Rows of jobs, of 256 areas each, that are judged together."""
+"""Number of rows of jobs, of 256 areas each, that are judged together."""
 
 Derived = tuple[Status, str, str]
 """Status, reason and cause of a job that is not open."""
@@ -36,9 +36,9 @@ Judge: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.u
 """Judges histograms and totals; see `clouds.rule.CloudRule.verdicts`."""
 
 _Flags: TypeAlias = NDArray[np.bool_]
-"""(256,), one for each area of a block."""
+"""(256,) one flag for each area of a block."""
 _Codes: TypeAlias = NDArray[np.uint8]
-"""(256,), letters of `state.packed.CODES`."""
+"""(256,) letters of `state.packed.CODES`."""
 
 
 def _code(status: str) -> int:
@@ -48,7 +48,7 @@ def _code(status: str) -> int:
 _SAVED, _MISSING, _FAILED, _OUTSIDE = map(_code, (Status.SAVED, Status.MISSING, Status.FAILED, Status.OUTSIDE))
 _DUPLICATE, _OPEN, _QUEUED, _NO_JOB = _code(Status.DUPLICATE), _code(OPEN), ord(QUEUED), ord(packed.NO_JOB)
 _ANSWERED = np.array([_SAVED, _MISSING, _code(Status.CLOUDY)], np.uint8)
-"""Jobs that are opened if they lack values: what has failed is tried again by other rules."""
+"""Statuses that are reopened if the job lacks values; failed jobs are retried by other rules."""
 _VERDICT_CODES = np.array([0 if status is None else _code(status) for status in VERDICTS], np.uint8)
 _NODATA = VERDICTS.index(Status.NODATA)
 
@@ -59,21 +59,21 @@ class _Block:
 
     active: _Flags
     changed: _Flags
-    """The selection is another than when the status of their jobs was derived last."""
+    """Whether the selection differs from the one for which the status of the area's jobs was last derived."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What is known of the jobs of a page beside their measurements."""
+    """What is known about the jobs of a page, apart from their measurements."""
 
     crops: Mapping[str, NDArray[np.int64]]
-    """Jobs with a valid crop of an asset, ascending, by selected asset."""
+    """Jobs with a valid crop, ascending, by selected asset."""
     lacks: Mapping[int, list[Lack]]
     troubled: Collection[int]
-    """Jobs with reasons."""
+    """Jobs with recorded reasons."""
 
     def has_crop(self, asset: str, first: int) -> _Flags:
-        """Which jobs of a row, whose first possible number is given, have a crop of an asset."""
+        """Return which jobs of a row, given the first possible job number, have a crop of an asset."""
         found = np.zeros(BLOCK, bool)
         numbers = self.crops.get(asset)
         if numbers is not None:
@@ -82,18 +82,18 @@ class _Facts:
         return found
 
     def lacks_of(self, first: int) -> Iterator[tuple[int, list[Lack]]]:
-        """Jobs of a row that lack files, with what they lack."""
+        """Yield the jobs of a row that lack files, with their lacks."""
         if self.lacks:
             yield from ((job, self.lacks[job]) for job in range(first, first + BLOCK) if job in self.lacks)
 
     def saved(self, selection: Selection, job: int) -> set[str]:
-        """Selected assets of which a job has a crop."""
+        """Return the selected assets of which a job has a crop."""
         first, slot = job - packed.slot_of(job), packed.slot_of(job)
         return {asset for asset in selection.assets if self.has_crop(asset, first)[slot]}
 
 
 def needed(selection: Selection) -> str:
-    """What jobs need to be saved, as text: areas keep for which selection the status of their jobs was derived."""
+    """Return what jobs need to be saved, as text. Areas store the one for which their jobs' status was derived."""
     other_rule = [] if selection.rule == DEFAULT_RULE else [selection.rule]
     other_numbers = ["harmonised"] if selection.harmonised else []
     kind = [selection.mask, selection.format, *other_rule, *other_numbers]
@@ -107,10 +107,11 @@ def update_all(
 
     Args:
         db: the open transaction.
-        judge: gives each measurement its verdict.
+        judge: returns verdicts on measurements.
         selection: the crops that clear jobs need, and the values.
-        settings: of the judges; nothing is done for the same ones as last time. Empty: judge anyway.
-        judge_values: gives each measurement the verdict that decides on values; None where none are wanted.
+        settings: settings of both judges, as text. If they have not changed since the last call, nothing is done;
+            if empty, all jobs are judged.
+        judge_values: returns the verdicts that decide on values; None if no values are requested.
 
     Returns:
         The number of jobs by old and new status.
@@ -153,7 +154,7 @@ class _Row:
     block: int
     codes: str
     cells: bytes | None
-    """Measurements of the selected rule."""
+    """Measurements by the selected rule."""
     others: _Flags
     """Which jobs another rule has measured."""
 
@@ -165,13 +166,13 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class _Values:
-    """What values need of the jobs of a page."""
+    """What is needed to judge the values of the jobs of a page."""
 
     judge: Judge
     stock: Stock
 
     def lacking(self, row: _Row, touched: _Flags, cells: packed.Cells, facts: _Facts) -> _Flags:
-        """Which jobs of a row lack values that can be had."""
+        """Return which jobs of a row lack values that can be computed."""
         histograms = np.zeros((BLOCK, cells.values.shape[1] - 1), np.int64)
         histograms[cells.slots] = cells.values[:, 1:]
         needing = np.zeros(BLOCK, bool)
@@ -194,7 +195,7 @@ def _judge_row(
     selection: Selection,
     wanted: _Values | None,
 ) -> Counter[tuple[str, str]]:
-    """Derive the status of the jobs of a row again; returns the number of jobs by old and new status."""
+    """Derive the status of the jobs of a row again; return the number of jobs by old and new status."""
     old = np.frombuffer(row.codes.encode().ljust(BLOCK), np.uint8)
     is_measured, verdicts = np.zeros(BLOCK, bool), np.zeros(BLOCK, np.uint8)
     cells = None if row.cells is None else packed.unpack_cells(row.cells)
@@ -203,7 +204,7 @@ def _judge_row(
         verdicts[cells.slots] = judge(cells.values[:, 1:], cells.values.sum(axis=1))
     has_facts = is_measured | row.others | (old == _SAVED) | ((old == _MISSING) & areas.changed)
     touched = (old != _NO_JOB) & (old != _OUTSIDE) & areas.active & has_facts
-    if selection.one_per_overpass:  # the choice among its overpass is made later, see `state.overpasses`
+    if selection.one_per_overpass:  # the choice within the overpass is made later, see `state.overpasses`
         touched &= ~((old == _DUPLICATE) & is_measured & (verdicts != _NODATA))
     if not touched.any():
         return Counter()
@@ -249,7 +250,7 @@ def _judge_row(
 def _write(
     db: Connection, row: _Row, old: _Codes, new: _Codes, facts: _Facts, told: Sequence[jobs.Answer], again: _Flags
 ) -> None:
-    """Record the new codes of a row, and the reasons of jobs whose status or reason is another."""
+    """Record the new codes of a row, and the reasons of jobs whose status or reason has changed."""
     is_other = new != old
     if is_other.any():
         jobs.put_row(db, row.item, row.block, new.tobytes().decode().rstrip(packed.NO_JOB))
@@ -260,16 +261,16 @@ def _write(
 
 
 def _is_kept(old: _Codes, changed: _Flags) -> _Flags:
-    """Which jobs are missing or failed while the selection is the same: they are not opened."""
+    """Return which jobs are missing or failed with an unchanged selection; these are not reopened."""
     kept: _Flags = ((old == _MISSING) | (old == _FAILED)) & ~changed
     return kept
 
 
 def _blocks(areas: Sequence[tuple[int, int]]) -> Mapping[int, _Block]:
-    """Active areas by block.
+    """Return active areas by block.
 
     Args:
-        areas: rows of active areas, and whether the selection is another than last time.
+        areas: rows of active areas, and whether their selection has changed since last time.
     """
     rows = np.array([area for area, _ in areas], np.int64)
     blocks = rows.max(initial=0) // BLOCK + 1
@@ -287,7 +288,7 @@ def _others(db: Connection, item: int, block: int, rule: str) -> _Flags:
 
 
 def _facts(db: Connection, first: int, last: int, selection: Selection) -> _Facts:
-    """Valid crops, missing files and reasons of the jobs of some items."""
+    """Return valid crops, missing files and reasons of the jobs of some items."""
     span = {"first": first, "last": last}
     which = selection_values(selection) | span
     crops = {
@@ -303,14 +304,14 @@ def _facts(db: Connection, first: int, last: int, selection: Selection) -> _Fact
 def _clear(
     old: str, selection: Selection, saved: Collection[str], lacks: Sequence[Lack], *, changed: bool
 ) -> Derived | str:
-    """Derive the status of a job whose area is clear; see `settled`. A status alone keeps its reason.
+    """Derive the status of a job whose area is clear; see `settled`. A status alone leaves the reason as is.
 
     Args:
-        old: its status until now.
+        old: its current status.
         selection: the crops that it needs.
         saved: assets of the crops that are on disk.
         lacks: assets that are missing.
-        changed: the selection is another than when its status was derived last.
+        changed: whether the selection has changed since its status was last derived.
     """
     if reasons.covers(selection.assets, saved, {one.asset for one in lacks}):
         return settled(selection, saved, lacks)
@@ -318,7 +319,7 @@ def _clear(
 
 
 def _kept_or_open(old: str, *, changed: bool) -> str:
-    """Open a job, unless it is missing or failed and the selection is the same."""
+    """Return the status of an open job, or keep a missing or failed status if the selection is unchanged."""
     return old if old in (Status.MISSING, Status.FAILED) and not changed else OPEN
 
 
@@ -330,7 +331,7 @@ def _unmeasured(old: str, selection: Selection, lacks: Sequence[Lack]) -> str:
 
 
 def settled(selection: Selection, saved: Collection[str], lacks: Sequence[Lack]) -> Derived:
-    """Status, reason and cause of a job that has or lacks each selected asset, so that nothing is left to do."""
+    """Return status, reason and cause of a job that has or lacks each selected asset, so nothing is left to do."""
     gone = [one for one in lacks if one.asset in selection.assets and one.asset not in saved]
     if selection.assets and not any(asset in saved for asset in selection.assets):
         return missing(gone)
@@ -338,5 +339,5 @@ def settled(selection: Selection, saved: Collection[str], lacks: Sequence[Lack])
 
 
 def missing(lacks: Sequence[Lack]) -> Derived:
-    """Status, reason and cause of a job that cannot be processed because these assets are missing."""
+    """Return status, reason and cause of a job that cannot be processed because these assets are missing."""
     return Status.MISSING, reasons.told(lacks), lacks[0].cause

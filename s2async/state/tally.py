@@ -1,4 +1,4 @@
-"""Counts over all jobs of a state, made from packed rows: a block of areas after the other, in arrays."""
+"""Counts over all jobs of a state, computed from packed rows with arrays, one block of areas at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from s2async.state.packed import BITS, BLOCK, CODES, NO_JOB, QUEUED
 from s2async.state.records import OPEN
 
 Read: TypeAlias = Callable[..., Iterator[Any]]
-"""Runs a statement with its values; yields its rows."""
+"""Runs a statement with its parameters and yields its rows."""
 
 STATUSES: Final = tuple(map(str, CODES))
 """Columns of the counts."""
@@ -24,7 +24,7 @@ _CODES: Final = tuple(ord(code) for code in CODES.values())
 _SAVED, _OPEN, _FAILED = (ord(CODES[status]) for status in (Status.SAVED, OPEN, Status.FAILED))
 _MISSING: Final = ord(CODES[Status.MISSING])
 _DAY: Final = 86_400_000_000
-"""Microseconds of a day."""
+"""Microseconds in a day."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -32,17 +32,17 @@ class Tally:
     """Jobs of the active areas by status; arrays have the columns `STATUSES`."""
 
     total: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(STATUSES), np.int64))
-    """Jobs that a place wants, without those that a newer reprocessing replaces."""
+    """Jobs that a place includes, without those replaced by a newer reprocessing."""
     by_area: dict[int, NDArray[np.int64]] = field(default_factory=dict)
-    """Jobs of an area in all seasons, without those that a newer reprocessing replaces."""
+    """Jobs of an area in all seasons, without those replaced by a newer reprocessing."""
     answers: dict[int, NDArray[np.int64]] = field(default_factory=dict)
-    """The same, with them."""
+    """The same, including those replaced."""
     by_place: dict[int, NDArray[np.int64]] = field(default_factory=dict)
-    """As `total`, of the places that have a season."""
+    """Like `total`, for each place that has a season."""
     scenes: dict[str, set[int]] = field(default_factory=lambda: {status: set() for status in STATUSES})
-    """Rows of the items with a job that a place wants, by its status."""
+    """Rows of the items with a job that a place includes, by the job's status."""
     clear_days: int = 0
-    """Days (UTC) with a saved job that a place wants, for each area."""
+    """Number of days (UTC) with a saved job that a place includes, summed over areas."""
 
 
 def tally(read: Read, *, newest: bool) -> Tally:
@@ -50,7 +50,7 @@ def tally(read: Read, *, newest: bool) -> Tally:
 
     Args:
         read: reads the state.
-        newest: leave jobs without an answer out of the counts where a newer reprocessing has the job.
+        newest: leave out jobs without an answer if a newer reprocessing has a job for the same area.
     """
     found, plan = Tally(), _Plan.of(read, newest=newest)
     for (block,) in list(read(sql.BLOCKS)):
@@ -61,19 +61,19 @@ def tally(read: Read, *, newest: bool) -> Tally:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Plan:
-    """What is needed of areas, places and items."""
+    """The areas, places and items needed for counting."""
 
     active: NDArray[np.bool_]
-    """By row of the area, to the end of the last block."""
+    """By row of the area, padded to the end of the last block."""
     seasonal: NDArray[np.bool_]
     wanted: Mapping[int, Sequence[tuple[int, int, int]]]
-    """Slot and span of the wanted shelves of areas that are seasonal, by block."""
+    """Slot and period of the shelves that a place includes, for seasonal areas, by block."""
     places: Mapping[int, Sequence[tuple[int, int, int, int]]]
-    """Place, slot and span of the places that have a season, by block."""
+    """Place, slot and period of the places that have a season, by block."""
     items: NDArray[np.int64]
     """Rows of items, ascending."""
     sensed: NDArray[np.int64]
-    """Their times, in microseconds since 1970."""
+    """Times of the items, in microseconds since 1970."""
     newer: Mapping[int, Sequence[int]]
     """The better editions of items."""
 
@@ -111,8 +111,8 @@ def _add_block(found: Tally, plan: _Plan, block: int, rows: Sequence[tuple[int, 
 
     Args:
         found: the counts.
-        plan: of the state.
-        block: its number.
+        plan: the areas, places and items of the state.
+        block: number of the block.
         rows: items, ascending, and their codes.
     """
     items = [item for item, _ in rows]
@@ -150,7 +150,7 @@ def _add_block(found: Tally, plan: _Plan, block: int, rows: Sequence[tuple[int, 
 
 
 def _replaced(plan: _Plan, items: Sequence[int], codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which jobs have no answer, while a better edition of their item has a job whose file is not missing."""
+    """Return which jobs lack an answer while a better edition has a job whose file is not missing."""
     found = np.zeros(codes.shape, bool)
     if plan.newer:
         place = {item: number for number, item in enumerate(items)}
@@ -163,7 +163,7 @@ def _replaced(plan: _Plan, items: Sequence[int], codes: NDArray[np.uint8]) -> ND
 
 
 def _days(saved: NDArray[np.bool_], sensed: NDArray[np.int64]) -> int:
-    """Count the days with a saved job, for each area.
+    """Count the days with a saved job, summed over areas.
 
     Args:
         saved: (items, areas).

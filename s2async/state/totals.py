@@ -1,4 +1,4 @@
-"""Counts and sums over the jobs of a state: what ``status``, the report and the end of a run show."""
+"""Counts and sums over the jobs of a state, as shown by ``status``, the report and the end of a run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from s2async.state.records import (
 )
 from s2async.state.serialization import lack_row, problem, selection_values
 
-if TYPE_CHECKING:  # status starts faster without arrays until it counts
+if TYPE_CHECKING:  # status starts faster if arrays are imported only for counting
     import numpy as np
     from numpy.typing import NDArray
 
@@ -44,21 +44,22 @@ if TYPE_CHECKING:  # status starts faster without arrays until it counts
     from s2async.state.value_pages import Asking
 
 FORBIDDEN = 10
-"""Maximum number of origins that a warning names where jobs need origins that are not allowed."""
+"""Maximum number of origins in a warning about jobs whose origins are not allowed."""
 
 
 class Totals(StateFile):
-    """Counts over the active areas, which are those of the last run's configuration."""
+    """Counts over the active areas, that is, the areas of the last run's configuration."""
 
     def __init__(self, path: Path, db: Connection) -> None:
         super().__init__(path, db)
         self._tallied: tuple[object, bool, Tally] | None = None
-        """What was written when all jobs were counted, whether newer reprocessings mattered, and the counts."""
+        """State of the database when all jobs were counted, whether newer reprocessings mattered, and the
+        counts."""
 
     # ---- runs ----
 
     def traffic(self, *, last_run: bool = False) -> tuple[Traffic, ...]:
-        """Requests and body bytes by stage, asset and use, of all runs together or of the last one."""
+        """Return requests and body bytes by stage, asset and use, of all runs together or of the last run."""
         totals = self._all(sql.TRAFFIC, {"run": self._last_run_id() if last_run else None})
         return tuple(
             Traffic(stage=stage, asset=asset, use=Use(use), requests=requests, bytes=size)
@@ -66,7 +67,7 @@ class Totals(StateFile):
         )
 
     def searches(self) -> tuple[SearchReport, ...]:
-        """The searches of the last run that have ended, complete or not, by label."""
+        """Return the searches of the last run that have ended, complete or not, by label."""
         return tuple(
             SearchReport(label=label, key=key, complete=bool(complete), items=items, reason=reason)
             for label, key, complete, items, reason in self._all(sql.SEARCHES, (self._last_run_id(),))
@@ -75,11 +76,11 @@ class Totals(StateFile):
     # ---- jobs ----
 
     def counts(self, selection: Selection) -> Counts:
-        """Jobs within the seasons of the areas by status, in total and for each area, by name.
+        """Return the jobs within the seasons of the areas by status, in total and for each area, by name.
 
         Args:
-            selection: With ``newest_only``, jobs without an answer are left out where a newer reprocessing of
-                their item covers the area: no run works on them.
+            selection: With ``newest_only``, jobs without an answer are omitted if a newer reprocessing of their
+                item covers the area, because no run processes them.
         """
         found = self._tally(newest=selection.newest_only)
         areas = []
@@ -90,7 +91,7 @@ class Totals(StateFile):
         return Counts(total=_named(found.total), areas=tuple(areas))
 
     def scenes(self, *statuses: str) -> int:
-        """Count the items with a job of an active area that has one of these statuses, or any if none is given."""
+        """Count the items with a job of an active area in one of these statuses (any status if none is given)."""
         return len(self._scenes(*statuses))
 
     def _scenes(self, *statuses: str) -> set[int]:
@@ -98,16 +99,16 @@ class Totals(StateFile):
         return set().union(*(items for status, items in scenes.items() if not statuses or status in statuses))
 
     def clear_days(self) -> int:
-        """Count the days (UTC) with a saved job, for each active area: a day with several scenes counts once."""
+        """Count days (UTC) with a saved job, summed over active areas; a day with several scenes counts once."""
         return self._tally().clear_days
 
     def _tally(self, *, newest: bool | None = None) -> Tally:
-        """The counts of all jobs, which are made once as long as nothing is written.
+        """Return the counts of all jobs, which are cached as long as nothing is written.
 
         Args:
-            newest: see `tally`; None where it does not matter.
+            newest: see `tally`; None if it does not matter.
         """
-        from s2async.state.tally import tally  # loaded only here: a state that is only opened needs no arrays
+        from s2async.state.tally import tally  # imported only here, as a state that is only opened needs no arrays
 
         written = self._first("PRAGMA data_version")[0], self._db.total_changes
         if self._tallied is None or self._tallied[0] != written or newest not in (None, self._tallied[1]):
@@ -115,7 +116,7 @@ class Totals(StateFile):
         return self._tallied[2]
 
     def unheld(self, rule: CloudRule) -> tuple[Unheld, ...]:
-        """The active areas, by name, of which no raster read so far holds as much as the rule asks for."""
+        """Return the active areas, by name, that no raster read so far covers as much as the rule requires."""
         shares: dict[int, float | None] = {}
         found = []
         answers = self._tally().answers
@@ -128,7 +129,7 @@ class Totals(StateFile):
         return tuple(Unheld(name=name, share=share) for name, _, share in told if share is not None)
 
     def _largest_share(self, area: int, rule: CloudRule) -> float | None:
-        """The largest part of an area that one raster holds; None as soon as one holds enough."""
+        """Return the largest fraction of an area that one raster covers; None as soon as one covers enough."""
         share = 0.0
         for slot, cells in self._each(sql.MEASURES_OF_AREA, {"area": area, "rule": rule.name}):
             measured = measure_at(cells, slot, rule.name)
@@ -143,19 +144,19 @@ class Totals(StateFile):
     # ---- jobs without an answer or a file ----
 
     def problems(self, limit: int | None = None) -> tuple[Problem, ...]:
-        """Failed jobs, then missing ones, by area and item, with their reasons; all, or at most ``limit``."""
+        """Return failed, then missing jobs, by area and item, with their reasons; all, or at most ``limit``."""
         return tuple(map(problem, self._all(sql.PROBLEMS, (-1 if limit is None else limit,))))
 
     def lacking(self, selection: Selection) -> tuple[LackRow, ...]:
-        """Selected assets, and those of the cloud rule, that jobs of active areas lack; by area, item, asset."""
+        """Return selected assets, and those of the cloud rule, that active areas lack; by area, item, asset."""
         return tuple(map(lack_row, self._all(sql.LACKING, selection_values(selection))))
 
     def without(self, selection: Selection) -> Without:
         """Count the reasons why jobs of active areas lack files.
 
         Args:
-            selection: With ``newest_only``, failed jobs are left out where a newer reprocessing of their item
-                covers the area.
+            selection: With ``newest_only``, failed jobs are omitted if a newer reprocessing of their item covers
+                the area.
         """
         by_status: dict[str, dict[Cause, int]] = defaultdict(dict)
         saved: dict[tuple[str, Cause], int] = {}
@@ -172,11 +173,11 @@ class Totals(StateFile):
     def again(self, selection: Selection, *, host: str | None = None) -> Again:
         """Count when runs retry the missing and failed jobs of active areas.
 
-        Jobs that only other settings can help are left out.
+        Jobs that only other settings can help are omitted.
 
         Args:
             selection: which crops count; only its assets matter.
-            host: count only jobs for which the last run asked this server without success.
+            host: count only jobs for which the last run requested a file from this server without success.
         """
         which = selection_values(selection) | {
             "attempts": ATTEMPTS,
@@ -188,7 +189,7 @@ class Totals(StateFile):
         return Again(next=now, later=later, earliest=earliest, never=never)
 
     def alarm(self, counts: Counts, selection: Selection) -> Alarm | None:
-        """Return a warning when nearly all jobs lack files, or nearly all saved jobs lack one of the assets.
+        """Return a warning if nearly all jobs lack files, or nearly all saved jobs lack one of the assets.
 
         Args:
             counts: what `counts` returns for the same selection.
@@ -213,7 +214,7 @@ class Totals(StateFile):
         )
 
     def doubts(self, selection: Selection) -> tuple[Doubt, ...]:
-        """Crops of reflectance bands whose offset is not certain, by reason, most crops first."""
+        """Return the crops of reflectance bands whose offset is uncertain, by reason, most crops first."""
         return tuple(
             Doubt(
                 basis=basis or "",
@@ -227,12 +228,12 @@ class Totals(StateFile):
         )
 
     def values(self, asking: Asking) -> ValueTotals:
-        """Count the values of all places within their seasons, and those whose offset is not certain.
+        """Count the values of all places within their seasons, and those whose offset is uncertain.
 
         Args:
             asking: which values count.
         """
-        from s2async.state import value_pages  # loaded only here, as in `_tally`
+        from s2async.state import value_pages  # imported only here, as in `_tally`
 
         counts = value_pages.counts(self._each, asking)
         which = {"items": json.dumps([*counts]), "bands": json.dumps(asking.wanted.bands)}
@@ -258,7 +259,7 @@ class Totals(StateFile):
         )
 
     def valueless(self, asking: Asking) -> int:
-        """Count the answered jobs that a run opens because they lack values.
+        """Count the answered jobs that a run reopens because they lack values.
 
         Args:
             asking: which values count.
@@ -276,8 +277,8 @@ class Totals(StateFile):
     def whole_files(self, selection: Selection) -> WholeFiles:
         """Sum up the sizes of the whole files of which runs read parts; see `WholeFiles`.
 
-        The assets are those that a person would have to download: those that the cloud rule measures, and
-        the selected ones. A file that an item does not have is not counted.
+        The assets are those that a user would otherwise have to download: the assets that the cloud rule measures,
+            and the selected assets. A file that an item does not have is not counted.
 
         Args:
             selection: which crops count; only its assets matter.
@@ -300,7 +301,7 @@ class Totals(StateFile):
         """Sum up the files of some assets.
 
         Args:
-            needed_by: rows of the items that need it, by asset.
+            needed_by: rows of the items that need the asset, by asset.
         """
         total = FileSum(files=0, bytes=0)
         for asset, rows in needed_by.items():
@@ -320,7 +321,7 @@ class Totals(StateFile):
         (known,) = self._first(sql.KNOWN_SIZES, (asset,))
         if not known:
             return None
-        # The middle one of an odd number of sizes, the mean of the middle two of an even number.
+        # The middle size if their number is odd, or the mean of the middle two if it is even.
         median: float = self._first(sql.MIDDLE_SIZE, (asset, 2 - known % 2, (known - 1) // 2))[0]
         return round(median)
 
@@ -330,18 +331,18 @@ class Totals(StateFile):
 
 
 def _named(counts: NDArray[np.int64] | None) -> Mapping[str, int]:
-    """Counts of a tally by status, without zeros."""
+    """Return counts of a tally by status, without zeros."""
     return {} if counts is None else _shared(*counts.tolist())
 
 
 @lru_cache(maxsize=4096)
 def _shared(*counts: int) -> Mapping[str, int]:
-    """The same for one of many areas, most of which have the same counts as others."""
+    """Return the same for one area, cached because many areas have the same counts."""
     return {str(status): jobs for status, jobs in zip(CODES, counts, strict=True) if jobs}
 
 
 def _is_never_held(counts: NDArray[np.int64] | None) -> bool:
-    """Whether all answers of an area are nodata or outside, and they are as many as its jobs without one."""
+    """Return whether an area has no saved or cloudy job, and at least half are nodata or outside."""
     named = _named(counts)
     held = named.get(Status.SAVED, 0) + named.get(Status.CLOUDY, 0)
     empty = named.get(Status.NODATA, 0) + named.get(Status.OUTSIDE, 0)

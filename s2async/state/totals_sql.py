@@ -1,6 +1,7 @@
-"""SQL statements that count what the state holds. Values are always parameters.
+"""SQL statements that count the contents of the state. Values are always parameters.
 
-Counts of all jobs are not made by SQL, see `state.tally`. What has failed or lacks a file is in tables of its own.
+Counts of all jobs are not computed by SQL; see `state.tally`. Failed jobs and missing files have tables of their
+own.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ WHERE p.harmonised IS NOT NULL AND p.edition = i.edition AND {CROP_OF_KIND} AND 
   AND (p.says IS NULL OR r.basis IS NULL OR r.basis IN ('doubtful', 'unknown') OR r.doubt != '')
 GROUP BY r.basis, r.doubt, p.says IS NULL ORDER BY count(*) DESC, r.basis, r.doubt
 """  # noqa: S608
-"""Crops whose offset is not certain, by reason; the third column tells that their tags say nothing."""
+"""Crops whose offset is uncertain, by reason; the third column says whether their tags say nothing about it."""
 
 # ---- scenes, and sizes of whole files --------------------------------------------------------------------
 

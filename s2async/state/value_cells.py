@@ -1,8 +1,8 @@
 """Packed tables of values: the numbers of one question for the areas of a block in an item. Pure.
 
 A table begins with its slots, so that they can be read without the numbers. The numbers follow column by column:
-whole numbers and DN in as few bytes as they need, others as float64, whose first bytes are alike and lie together;
-all of it is compressed by zlib. This is a file format.
+integers and DN in as few bytes as possible, other numbers as float64 with equal-ranked bytes stored together,
+because the first bytes are similar. All of this is compressed by zlib. This layout is a file format.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _FORMAT: Final = 1
 _FIRST: Final = len(COUNTS) + 1
 """Column of the first offset."""
 _FEW: Final = 32
-"""Up to this number of jobs, their slots are listed; the slots of more are a bitmap of 32 bytes."""
+"""Up to this number of jobs, their slots are stored as a list, above it as a bitmap of 32 bytes."""
 HEADER: Final = 2 + _FEW
-"""Bytes at the start of a packed table that tell its slots."""
+"""Number of bytes at the start of a packed table that contain its slots."""
 _FLOAT: Final = 8
-"""Kind of a column of float64; smaller ones are the bytes of a whole number, 0 of a column of zeros."""
+"""Kind of a float64 column. Smaller kinds are the number of bytes of an integer; 0 is a column of zeros."""
 _SCALED: Final = 16
-"""Added to the kind of a column whose numbers are ten thousandths: reflectances of single pixels."""
+"""Added to the kind of a column whose numbers are ten thousandths, such as reflectances of single pixels."""
 _SCALE: Final = 10_000
 _LARGEST: Final = 1 << 32
 
@@ -43,45 +43,46 @@ class ValueCells:
     slots: NDArray[np.uint8]
     """(jobs,), ascending."""
     numbers: NDArray[np.float64]
-    """(jobs, columns): counts by `COUNTS`, classes, offsets by band in DN, then the statistics. NaN: unknown."""
+    """(jobs, columns): counts (see `COUNTS`), classes, offsets by band in DN, then the statistics. NaN means
+    unknown."""
 
     @property
     def counts(self) -> NDArray[np.float64]:
-        """(jobs, 5), by `COUNTS`."""
+        """(jobs, 5) counts, columns as in `COUNTS`."""
         return self.numbers[:, : len(COUNTS)]
 
     @property
     def classes(self) -> NDArray[np.float64]:
-        """(jobs,), `AreaValues.classes`; NaN where they are not known."""
+        """(jobs,) `AreaValues.classes`; NaN if unknown."""
         return self.numbers[:, len(COUNTS)]
 
     @property
     def offsets(self) -> NDArray[np.float64]:
-        """(jobs, bands), in DN; NaN where one is unknown."""
+        """(jobs, bands) offsets in DN; NaN if unknown."""
         return self.numbers[:, _FIRST : _FIRST + len(self.bands)]
 
     @property
     def statistics(self) -> NDArray[np.float64]:
-        """(jobs, statistics); NaN where no pixel is valid."""
+        """(jobs, statistics); NaN if no pixel is valid."""
         return self.numbers[:, _FIRST + len(self.bands) :]
 
     def only(self, kept: NDArray[np.bool_]) -> ValueCells:
-        """The cells of some of the jobs.
+        """Return the cells of some of the jobs.
 
         Args:
-            kept: (jobs,).
+            kept: (jobs,) which jobs to keep.
         """
         return ValueCells(self.bands, self.slots[kept], self.numbers[kept])
 
 
 def cells(values: Mapping[int, AreaValues], bands: tuple[str, ...]) -> ValueCells:
-    """The values of one question by slot, as cells.
+    """Return the values of one question, by slot, as cells.
 
     Args:
-        values: at least one.
-        bands: of the band or index.
+        values: at least one value.
+        bands: keys of the bands of the band or index.
     """
-    import numpy as np  # loaded only here and below: a state that holds no values needs no arrays of them
+    import numpy as np  # imported only here and below, because a state without values needs no arrays of them
 
     rows: dict[int, list[int]] = {}
     places: dict[int, list[int]] = {}
@@ -96,7 +97,7 @@ def cells(values: Mapping[int, AreaValues], bands: tuple[str, ...]) -> ValueCell
 
 
 def merged(old: ValueCells | None, new: ValueCells) -> ValueCells:
-    """All cells of two tables of one question; of a slot that both have, the new ones."""
+    """Return the cells of two tables of one question; for a slot in both tables, the new cells."""
     import numpy as np
 
     if old is None or (old.bands, old.numbers.shape[1]) != (new.bands, new.numbers.shape[1]):
@@ -134,10 +135,10 @@ def pack(table: ValueCells) -> bytes:
 
 
 def _columns(numbers: NDArray[np.float64]) -> tuple[list[int], list[bytes]]:
-    """Kind and bytes of each column, all columns looked at together."""
+    """Return kind and bytes of each column, examining all columns together."""
     import numpy as np
 
-    # offsets are 0 and -1000: the signs of negative numbers are not worth a kind of their own
+    # Offsets are 0 and -1000; negative numbers are too rare to justify a kind of their own.
     kinds, parts = [_FLOAT] * numbers.shape[1], [b""] * numbers.shape[1]
     left = np.arange(numbers.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
@@ -157,7 +158,7 @@ def _columns(numbers: NDArray[np.float64]) -> tuple[list[int], list[bytes]]:
 
 
 def _planes(column: NDArray[np.float64]) -> bytes:
-    """The first bytes of all numbers, then their second bytes, and so on."""
+    """Return the first bytes of all numbers, then their second bytes, and so on."""
     import numpy as np
 
     return np.ascontiguousarray(column.astype("<f8")).view(np.uint8).reshape(-1, 8).T.tobytes()
@@ -167,7 +168,7 @@ def _planes(column: NDArray[np.float64]) -> bytes:
 
 
 def slots_of(packed: bytes) -> NDArray[np.uint8]:
-    """The slots of packed cells, of which the first `HEADER` bytes are enough."""
+    """Return the slots of packed cells, for which the first `HEADER` bytes are sufficient."""
     import numpy as np
 
     jobs = packed[1] + 1
@@ -180,10 +181,10 @@ def slots_of(packed: bytes) -> NDArray[np.uint8]:
 
 
 def unpack(packed: bytes) -> ValueCells:
-    """The cells of `pack`.
+    """Return the cells that `pack` packed.
 
     Raises:
-        ValueError: of an unknown format.
+        ValueError: the format is unknown.
     """
     import numpy as np
 
@@ -211,11 +212,11 @@ def unpack(packed: bytes) -> ValueCells:
 # ---- evidence of offsets ----------------------------------------------------------------------------------
 
 _SUMS: Final = BLOCK // 8
-"""Where the sums of packed evidence begin, behind a bitmap of the jobs that they are of."""
+"""Position of the sums in packed evidence, after a bitmap of the jobs that they include."""
 
 
 def counted(packed: bytes | None) -> tuple[int, tuple[int, int, int]]:
-    """Which jobs of a row have shown their pixels of a band, as a bitmap, and the sums of what they showed."""
+    """Return which jobs of a row have contributed evidence about a band, as a bitmap, and the sums of it."""
     if packed is None:
         return 0, (0, 0, 0)
     pixels, dark, wrapped = (int.from_bytes(packed[at : at + 8], "little") for at in range(_SUMS, _SUMS + 24, 8))
@@ -223,5 +224,5 @@ def counted(packed: bytes | None) -> tuple[int, tuple[int, int, int]]:
 
 
 def pack_counted(jobs: int, sums: tuple[int, int, int]) -> bytes:
-    """The bytes of `counted`."""
+    """Return the bytes that `counted` parses."""
     return jobs.to_bytes(_SUMS, "little") + b"".join(number.to_bytes(8, "little") for number in sums)

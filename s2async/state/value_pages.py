@@ -1,7 +1,7 @@
-"""The values of the places of the last run, page by page: arrays, of which tables are made.
+"""The values of the places of the last run, page by page, as arrays from which tables are made.
 
-Values are stored by blocks of areas, and read so: of a page of places, each block is read once. A page holds as
-many places as fit into some memory, in the order of their names.
+Values are stored by blocks of areas and read in the same way: for a page of places, each block is read once. A
+page contains as many places as fit into a certain amount of memory, in the order of their names.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ from s2async.zonal.asked import Asked, asked
 from s2async.zonal.wanted import COUNTS, Wanted
 
 Read: TypeAlias = Callable[..., Iterator[Any]]
-"""Runs a statement with its values; yields its rows."""
+"""Runs a statement with its parameters and yields its rows."""
 Judge: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.uint8]]
 """Judges histograms and totals by the rule of values; see `clouds.rule.CloudRule.verdicts`."""
 
 PAGE_BYTES: Final = 12 << 20
-"""Bytes of the numbers of a page, about; while it is made, memory holds them twice."""
+"""Approximate size in bytes of the numbers of a page; while it is made, memory holds them twice."""
 
 _UNANSWERED: Final = np.array(
     [*(ord(CODES[status]) for status in (OPEN, Status.FAILED, Status.MISSING)), ord(packed.QUEUED), ord(NO_JOB)],
     np.uint8,
 )
-"""Jobs that may get values, and do not take the place of those of an older edition yet."""
+"""Codes of jobs that may still get values, and do not yet replace the values of an older edition."""
 _ANSWERED: Final = np.array([ord(CODES[s]) for s in (Status.SAVED, Status.CLOUDY, Status.MISSING)], np.uint8)
-"""Jobs that are opened if they lack values."""
+"""Codes of jobs that are reopened if they lack values."""
 _NEVER: Final = np.array([ord(CODES[s]) for s in (Status.DUPLICATE, Status.OUTSIDE, Status.NODATA)], np.uint8)
-"""Jobs without values, whatever is stored: another item counts, or the scene holds too little of the area."""
+"""Codes of jobs without values, whatever is stored: another item counts, or the scene covers too little of the
+area."""
 
 _NONE: Final = np.zeros(BLOCK, bool)
 
@@ -65,15 +66,15 @@ class _Found:
     variable: int
     cells: ValueCells
     statistics: NDArray[np.intp]
-    """Where the wanted statistics are among the stored ones."""
+    """Indices of the requested statistics among the stored statistics."""
 
 
 Shown: TypeAlias = Mapping[tuple[int, int], NDArray[np.bool_]]
-"""By item and variable, (256,): which areas of a block have values that count."""
+"""By item and variable, (256,) which areas of a block have values that count."""
 
 
 def pages(read: Read, asking: Asking, area: str | None = None) -> Iterator[ValuePage]:
-    """Read the values that count, in the order of places by name, then time.
+    """Yield the values that count, in the order of places by name, then time.
 
     Args:
         read: reads the state.
@@ -97,7 +98,7 @@ def pages(read: Read, asking: Asking, area: str | None = None) -> Iterator[Value
 
 
 def counts(read: Read, asking: Asking) -> Mapping[int, tuple[int, int]]:
-    """Count the values that count, without reading their numbers: dates of all places, and rows, by item."""
+    """Count the values that count, by item, without reading their numbers: dates of all places, and rows."""
     places, newer = [ValuePlace(*row) for row in read(sql.VALUE_PLACES, {"area": None})], _newer(read, asking)
     sensed = dict(read(sql.SENSED))
     found: dict[int, tuple[int, int]] = {}
@@ -118,7 +119,7 @@ def counts(read: Read, asking: Asking) -> Mapping[int, tuple[int, int]]:
 
 
 def lacking(read: Read, asking: Asking) -> int:
-    """Count the answered jobs that the next run opens because they lack values, whose files are not missing."""
+    """Count the answered jobs that the next run reopens because they lack values whose files are not missing."""
     places = [ValuePlace(*row) for row in read(sql.VALUE_PLACES, {"area": None})]
     assets = serialization.selection_values(asking.selection)["valued"]
     missing = np.array([job for (job,) in read(sql.MISSING_FOR_VALUES, (assets,))], np.int64)
@@ -144,7 +145,7 @@ def lacking(read: Read, asking: Asking) -> int:
 def _judged(
     read: Read, block: int, asking: Asking
 ) -> tuple[dict[int, NDArray[np.uint8]], dict[int, NDArray[np.bool_]]]:
-    """The codes of the jobs of a block by item, and which of their measurements have values by the rule."""
+    """Return the codes of the jobs of a block, and which of them have values according to the rule, by item."""
     codes: dict[int, NDArray[np.uint8]] = {}
     accepted: dict[int, NDArray[np.bool_]] = {}
     for item, letters, cells in read(sql.JUDGED_OF_BLOCK, {"block": block, "rule": asking.selection.rule}):
@@ -159,7 +160,7 @@ def _judged(
 
 
 def _newer(read: Read, asking: Asking) -> Mapping[int, Sequence[int]]:
-    """The better editions of items, as far as they count."""
+    """Return the better editions of items; empty if they do not count."""
     newer: dict[int, list[int]] = defaultdict(list)
     for item, other in read(sql.SUPERSEDED_ITEMS) if asking.selection.newest_only else ():
         newer[item].append(other)
@@ -167,7 +168,7 @@ def _newer(read: Read, asking: Asking) -> Mapping[int, Sequence[int]]:
 
 
 def _by_block(places: Sequence[ValuePlace]) -> Mapping[int, Sequence[int]]:
-    """Numbers of places by block of their areas."""
+    """Return the numbers of places by block of their areas."""
     found: dict[int, list[int]] = defaultdict(list)
     for number, place in enumerate(places):
         found[place.area >> BITS].append(number)
@@ -176,7 +177,7 @@ def _by_block(places: Sequence[ValuePlace]) -> Mapping[int, Sequence[int]]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Where:
-    """Places of one block. A polygon may be several places, of different names or seasons."""
+    """Places in one block. A polygon may belong to several places with different names or seasons."""
 
     numbers: NDArray[np.intp]
     """(places,) their numbers in the page."""
@@ -186,7 +187,7 @@ class _Where:
 
     @classmethod
     def of(cls, places: Sequence[ValuePlace], numbers: Sequence[int]) -> _Where:
-        """Places by their numbers."""
+        """Return the places with these numbers."""
         some = [places[number] for number in numbers]
         return cls(
             np.array(numbers, np.intp),
@@ -196,11 +197,11 @@ class _Where:
         )
 
     def has(self, shown: NDArray[np.bool_], sensed: int) -> NDArray[np.bool_]:
-        """Which of the places have values.
+        """Return which of the places have values.
 
         Args:
-            shown: (256,) which areas have some.
-            sensed: time of their item, in microseconds since 1970.
+            shown: (256,) which areas have values.
+            sensed: time of the item, in microseconds since 1970.
         """
         return shown[self.slots] & (self.since <= sensed) & (sensed < self.until)
 
@@ -238,7 +239,7 @@ def _item(read: Read, row: int) -> ValueItem:
 
 
 def _read_block(read: Read, block: int, wanted: Wanted) -> list[tuple[int, str, ValueCells]]:
-    """The tables of a block that answer what is wanted, with their items and questions."""
+    """Return the tables of a block that answer what is requested, with their items and questions."""
     questions = [asked(wanted.key(variable)) for variable in wanted.variables]
     return [
         (item, key, value_cells.unpack(cells))
@@ -248,7 +249,7 @@ def _read_block(read: Read, block: int, wanted: Wanted) -> list[tuple[int, str, 
 
 
 def _answers(found: Sequence[tuple[int, str, ValueCells]], wanted: Wanted) -> Iterator[_Found]:
-    """The answers to what is wanted: of several that a job has to one question, one."""
+    """Yield the answers to what is requested; if a job has several answers to a question, only the first."""
     done: dict[tuple[int, int], NDArray[np.bool_]] = defaultdict(lambda: np.zeros(BLOCK, bool))
     questions = [asked(wanted.key(variable)) for variable in wanted.variables]
     for item, key, table in found:
@@ -269,11 +270,11 @@ def _shown(
     newer: Mapping[int, Sequence[int]],
     rows: Sequence[tuple[int, Asked, NDArray[np.uint8]]],
 ) -> Shown:
-    """Whose values of a block count: those of accepted measurements that no newer edition replaces.
+    """Return which values of a block count: those of accepted measurements that no newer edition replaces.
 
     Args:
         read: reads the state.
-        block: of areas.
+        block: number of the block of areas.
         asking: which values count.
         newer: the better editions of items.
         rows: item, question and slots of the stored values.
@@ -316,7 +317,7 @@ class _Part:
 def _parts(
     answers: Iterable[_Found], shown: Shown, where: _Where, items: Mapping[int, ValueItem]
 ) -> Iterator[_Part]:
-    """The rows of the places of a block."""
+    """Yield the rows of the places of a block."""
     for one in answers:
         at = np.full(BLOCK, -1, np.intp)
         at[one.cells.slots] = np.arange(len(one.cells.slots))
@@ -335,7 +336,7 @@ def _parts(
 
 
 def _common_offset(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The offset of all bands of a variable; NaN where one is unknown or where they differ.
+    """Return the offset of all bands of a variable; NaN if one is unknown or if they differ.
 
     Args:
         offsets: (rows, bands).
@@ -345,7 +346,7 @@ def _common_offset(offsets: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _joined(places: Sequence[ValuePlace], items: Mapping[int, ValueItem], parts: Sequence[_Part]) -> ValuePage:
-    """All rows of a page in order: of place, time, item and variable."""
+    """Join all rows of a page, ordered by place, time, item and variable."""
     in_time = sorted(items, key=lambda row: (items[row].datetime, items[row].item, items[row].collection))
     number = {row: order for order, row in enumerate(in_time)}
     place = np.concatenate([part.place for part in parts])

@@ -1,7 +1,7 @@
-"""The values of areas in the state: packed tables, by item, block of areas, and what was asked.
+"""The values of areas in the state: packed tables, by item, block of areas, and question.
 
-Each function takes the open transaction. Numbers are valid only for the edition of the item that their row names.
-A question that was asked with more statistics is an answer to one with fewer.
+Each function takes the open transaction. Numbers are valid only for the edition of the item that their row states.
+The values of a question with more statistics also answer the same question with fewer.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from s2async.zonal.asked import Asked, asked
 from s2async.zonal.wanted import VALUES, AreaValues, Wanted
 
 STEP: Final = "values"
-"""The step that computes values: what it was asked is a key of `Wanted.key`. This is a file format."""
+"""The step that computes values; its question is a key of `Wanted.key`. This name is part of the file format."""
 EVIDENCE: Final = "evidence"
-"""The step that looks at pixels for what they show of offsets: it is asked about a band. This is a file format."""
+"""The step that examines pixels for evidence of offsets; its question is a band. This name is part of the file
+format."""
 
 _ALWAYS: Final = (scl.ASSET, VALUES)
 """What all values need: the classification, and an area that is not too large."""
 
 Flags: TypeAlias = NDArray[np.bool_]
-"""(256,), one for each area of a block."""
+"""(256,) one flag for each area of a block."""
 
 
 # ---- what was computed ------------------------------------------------------------------------------------
@@ -41,13 +42,13 @@ Flags: TypeAlias = NDArray[np.bool_]
 def note(
     db: Connection, item: int, results: Iterable[tuple[int, Sequence[object]]], wanted: Wanted | None
 ) -> None:
-    """Record the values among the results of jobs of one item, about its present edition.
+    """Record the values among the results of jobs of one item, for its current edition.
 
     Args:
         db: the open transaction.
         item: row of the item.
-        results: by job.
-        wanted: what was asked; values of other questions are not recorded.
+        results: results by job.
+        wanted: the requested values; values of other questions are not recorded.
     """
     if wanted is None:
         return
@@ -63,7 +64,7 @@ def note(
 
 
 def add(db: Connection, item: int, block: int, key: str, found: value_cells.ValueCells) -> None:
-    """Add cells to those of a question, an item and a block."""
+    """Add cells to the stored cells of a question, an item and a block."""
     row = db.execute(sql.VALUES, (item, block, key)).fetchone()
     table = value_cells.merged(value_cells.unpack(row[0]) if row else None, found)
     _put(db, item, block, STEP, key, value_cells.pack(table))
@@ -77,7 +78,7 @@ def _put(db: Connection, item: int, block: int, step: str, question: str, cells:
 def note_evidence(
     db: Connection, item: int, found: Iterable[tuple[int, Sequence[object]]]
 ) -> dict[str, float | None]:
-    """Record what pixels of areas show of the offsets of bands; an area counts once for each band.
+    """Record what pixels of areas show about the offsets of bands; an area counts once for each band.
 
     Args:
         db: the open transaction.
@@ -85,7 +86,7 @@ def note_evidence(
         found: results by job.
 
     Returns:
-        What the files of the bands state, by band.
+        The offsets that the files of the bands state, by band.
     """
     rows: dict[tuple[int, str], dict[int, Evidence]] = defaultdict(dict)
     stated: dict[str, float | None] = {}
@@ -98,7 +99,7 @@ def note_evidence(
     for (block, asset), by_slot in rows.items():
         row = db.execute(sql.EVIDENCE_CELLS, (item, block, asset)).fetchone()
         known, sums = value_cells.counted(row[0] if row else None)
-        # the same pixels of the same edition show the same
+        # The same pixels of the same edition show the same, so they are not counted again.
         new = [evidence for slot, evidence in by_slot.items() if not known >> slot & 1]
         pixels, dark, wrapped = sums
         pixels += sum(one.pixels for one in new)
@@ -110,7 +111,7 @@ def note_evidence(
 
 
 def evidence(db: Connection, item: int) -> dict[str, Evidence]:
-    """What the pixels of all areas of an item show that were read for values, by band."""
+    """Return what the pixels that were read for values show, over all areas of an item, by band."""
     found: dict[str, Evidence] = {}
     for asset, cells in db.execute(sql.ALL_EVIDENCE_CELLS, (item,)):
         found[asset] = found.get(asset, Evidence()) + Evidence(*value_cells.counted(cells)[1])
@@ -118,7 +119,7 @@ def evidence(db: Connection, item: int) -> dict[str, Evidence]:
 
 
 def forget(db: Connection, jobs: Collection[int]) -> None:
-    """Remove all values of jobs; what their pixels showed of their scenes' files stays true."""
+    """Remove all values of jobs. The evidence of their pixels about the scenes' files stays valid."""
     for (item, block), several in packed.by_row(jobs).items():
         gone = np.zeros(BLOCK, bool)
         gone[[*map(packed.slot_of, several)]] = True
@@ -128,7 +129,7 @@ def forget(db: Connection, jobs: Collection[int]) -> None:
 
 
 def _keep(db: Connection, row: int, table: value_cells.ValueCells, kept: Flags) -> None:
-    """Keep some of the cells of a row; without any, the row goes."""
+    """Keep some of the cells of a row; delete the row if none are left."""
     if kept.all():
         return
     if kept.any():
@@ -138,12 +139,12 @@ def _keep(db: Connection, row: int, table: value_cells.ValueCells, kept: Flags) 
 
 
 def follow_offsets(db: Connection, item: int, offsets: Mapping[str, int | None]) -> int:
-    """Drop the values of an item that were computed with other offsets than those that were decided.
+    """Drop the values of an item that were computed with offsets other than those that were decided.
 
     Args:
         db: the open transaction.
         item: row of the item.
-        offsets: by band, in DN; None where it is unknown.
+        offsets: decided offsets in DN, by band; None if unknown.
 
     Returns:
         The number of jobs that lose values.
@@ -168,7 +169,7 @@ def follow_offsets(db: Connection, item: int, offsets: Mapping[str, int | None])
 
 
 def of_jobs(db: Connection, jobs: Collection[int], wanted: Wanted | None) -> Mapping[int, frozenset[str]]:
-    """Which wanted values some jobs have, as keys of `Wanted.key`; jobs without any are left out."""
+    """Return the requested values that jobs have, as keys of `Wanted.key`; jobs without any are omitted."""
     if wanted is None:
         return {}
     keys = tuple(dict.fromkeys(map(wanted.key, wanted.variables)))
@@ -190,7 +191,7 @@ def of_jobs(db: Connection, jobs: Collection[int], wanted: Wanted | None) -> Map
 
 
 def complete(db: Connection, item: int, block: int, wanted: Wanted) -> Flags:
-    """Which jobs of a row have all wanted values."""
+    """Return which jobs of a row have all requested values."""
     stored = [(asked(key), slots) for key, slots in db.execute(sql.VALUE_SLOTS, (item, block))]
     found = np.ones(BLOCK, bool)
     for variable in wanted.variables:
@@ -199,7 +200,7 @@ def complete(db: Connection, item: int, block: int, wanted: Wanted) -> Flags:
 
 
 def _served(stored: Iterable[tuple[Asked, bytes]], wanted: Asked) -> Flags:
-    """Which jobs of a row have an answer to a question."""
+    """Return which jobs of a row have an answer to a question."""
     flags = np.zeros(BLOCK, bool)
     for question, cells in stored:
         if question.serves(wanted):
@@ -210,13 +211,13 @@ def _served(stored: Iterable[tuple[Asked, bytes]], wanted: Asked) -> Flags:
 def _has_one_of(
     classes: Sequence[int], table: value_cells.ValueCells, histograms: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Which areas have a pixel of one of some classes: by their values, or else by their measurements.
+    """Return which areas have a pixel of one of some classes: by their values, or else by their measurements.
 
-    A measurement has the pixels of 20 m whose centre lies in the area. At its edge, pixels of 10 m that count for
-    values may lie in others.
+    A measurement counts the 20 m pixels whose centre lies in the area. The 10 m pixels that count for values may,
+    at the edge of the area, lie in other 20 m pixels.
 
     Args:
-        classes: of the scene classification.
+        classes: classes of the scene classification.
         table: (jobs,) values.
         histograms: (jobs, bins) pixels by class.
     """
@@ -227,19 +228,19 @@ def _has_one_of(
 
 
 class Stock:
-    """The values of a page of rows, to tell what their jobs lack.
+    """The values of a page of rows, used to find what their jobs lack.
 
     Args:
         db: the open transaction.
         wanted: what every job needs.
         first: item and block before the page.
-        last: item and block at its end.
+        last: last item and block of the page.
     """
 
     def __init__(self, db: Connection, wanted: Wanted, first: tuple[int, int], last: tuple[int, int]) -> None:
         self._db = db
         self._variables = {wanted.key(variable): variable for variable in wanted.variables}
-        """By what is asked: two names may stand for one formula."""
+        """By question, because two names may stand for one formula."""
         self._rows: dict[tuple[int, int], list[tuple[str, bytes]]] = defaultdict(list)
         for item, block, key, slots in db.execute(sql.VALUE_SLOTS_OF_PAGE, (*first, *last)):
             self._rows[item, block].append((key, slots))
@@ -252,13 +253,13 @@ class Stock:
         histograms: NDArray[np.int64],
         gone: Mapping[int, set[str]],
     ) -> Flags:
-        """Which jobs of a row lack values that can be had.
+        """Return which jobs of a row lack values that can be computed.
 
-        Values for other classes are taken over where no pixel has a class that makes a difference.
+        Values for other classes are adopted if no pixel has a class that makes a difference.
 
         Args:
             item: row of the item.
-            block: of the areas.
+            block: number of the block of areas.
             needing: which jobs need values.
             histograms: (256, bins) pixels by class, zeros for jobs that were not measured.
             gone: missing assets by slot.
@@ -280,7 +281,7 @@ class Stock:
     def _taken_over(
         self, item: int, block: int, wanted: Asked, lacking: Flags, histograms: NDArray[np.int64]
     ) -> Flags:
-        """Give values for other classes the key of the present ones where both mean the same."""
+        """Store values for other classes under the key of the present ones if equivalent; return which jobs."""
         done = np.zeros(BLOCK, bool)
         for key, slots in self._rows[item, block]:
             question = asked(key)

@@ -1,7 +1,7 @@
-"""Whether the table of crops is still that of the state: triggers note every change of what its rows come from.
+"""Whether the table of crops is up to date: triggers record every change of the data from which it is made.
 
-The triggers are temporary: they belong to the connection that writes, not to the file. They remove a row that
-names the table which was written last, in the same transaction as the change.
+The triggers are temporary: they belong to the writing connection, not to the file. They remove a row that
+identifies the last written table, in the same transaction as the change.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _SOURCES: Final = (
     "shelves",
     "superseded",
 )
-"""Tables of any version from which the rows of crops are made."""
+"""Tables, of any version, from which the rows of crops are made."""
 _EVENTS: Final = ("INSERT", "UPDATE", "DELETE")
 _TABLES: Final = "SELECT name FROM sqlite_schema WHERE type = 'table'"
 _FORGET: Final = "DELETE FROM meta WHERE key = 'table'"
 _NOTE: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('table', ?)"
 NOTED: Final = "SELECT value FROM meta WHERE key = 'table'"
-"""Names the table that was written last; no row after a change."""
+"""Returns the table that was written last; no row after a change."""
 
 
 def begin(db: Connection, *, is_sealed: bool) -> None:
@@ -41,8 +41,8 @@ def begin(db: Connection, *, is_sealed: bool) -> None:
 
     Args:
         db: the connection.
-        is_sealed: nobody has changed the state since the end of a run. Otherwise an earlier version, which has no
-            triggers, may have done so: no table counts as that of the state.
+        is_sealed: whether nothing has changed the state since the end of a run. Otherwise an earlier version
+            without triggers may have changed it, so no table counts as up to date.
     """
     if not is_sealed:
         db.execute(_FORGET)
@@ -52,11 +52,11 @@ def begin(db: Connection, *, is_sealed: bool) -> None:
 
 @contextlib.contextmanager
 def paused(db: Connection, *tables: str) -> Iterator[None]:
-    """Context in which changes of many rows are noted at once: a trigger takes longer than to insert a row.
+    """Context in which changes of many rows are recorded at once, because a trigger takes longer than an insert.
 
     Args:
-        db: the connection, in a transaction. If that is rolled back, the triggers are there again.
-        tables: which are changed.
+        db: the connection, in a transaction. A rollback restores the triggers.
+        tables: the tables that are changed.
     """
     db.execute(_FORGET)
     for table, event in product(tables, _EVENTS):
@@ -71,5 +71,5 @@ def _watch(db: Connection, tables: Iterable[str]) -> None:
 
 
 def note(db: Connection, table: str) -> None:
-    """Record which table shows what the state holds at this moment."""
+    """Record which table shows the current contents of the state."""
     db.execute(_NOTE, (table,))

@@ -1,8 +1,8 @@
-"""The state file for writing: the jobs of all runs, and their answers. One process at a time writes it.
+"""The state file for writing: the jobs of all runs, and their answers. Only one process at a time can write it.
 
 Every call is one short transaction. It is on disk when the call returns, and a killed process leaves either all of
 it or nothing. Areas are identified by the fingerprint of their polygon, items by collection and id; a job is one
-area in one item. Facts of an older edition of an item are kept, but are not valid. The status of a job follows
+area in one item. Facts about an older edition of an item are kept but are not valid. The status of a job follows
 from its facts, the cloud limits and the selection; `State.update_statuses` derives it again.
 """
 
@@ -50,7 +50,7 @@ __all__ = ["Cursor", "Ledger", "Selection", "State"]
 
 
 class State(Folders, Bands):
-    """The state file; no other process can write it until `close`."""
+    """The state file; no other process can write it until `close` is called."""
 
     # ---- the status of jobs ----
 
@@ -62,25 +62,28 @@ class State(Folders, Bands):
         *,
         judge_values: statuses.Judge | None = None,
     ) -> dict[tuple[str, str], int]:
-        """Derive the status of every measured job of the active areas again; no file is read for it.
+        """Derive the status of every measured job of the active areas again, without reading any file.
 
-        - The measurement is not clear: the status that ``judge`` returns.
-        - It is clear, and every selected crop is valid or known to be missing: saved if there is any, or missing.
-        - It is clear otherwise: open. Missing and failed jobs keep their status while the selection is the same.
-        - It is of another cloud rule than the selection's: open, with the same exceptions.
-        - OUTSIDE does not depend on limits and stays.
-        - A saved job without a measurement depends on its crops only. A missing one is opened for another
-          selection, unless it lacks an asset of the cloud rule.
-        - Whatever its crops, a saved, cloudy or missing job is open if it lacks values that can be had, and
+        - The measurement is not clear: the status that ``judge`` returns. - It is clear, and every selected crop
+        is valid or known to be missing: saved if there is any crop, otherwise
+          missing.
+        - It is clear otherwise: open. Missing and failed jobs keep their status if the selection is unchanged. -
+        It is by another cloud rule than the selection's: open, with the same exceptions. - OUTSIDE does not depend
+        on limits and stays. - A saved job without a measurement depends only on its crops. A missing job without a
+        measurement is reopened if
+          the selection has changed, unless it lacks an asset of the cloud rule.
+        - Regardless of its crops, a saved, cloudy or missing job is open if it lacks values that can be computed,
+        and
           ``judge_values`` has no verdict on its measurement. Values for other classes count, and are recorded as
-          those for the present ones, where the area has no pixel of a class that makes a difference.
+          values for the current classes, if the area has no pixel of a class that makes a difference.
 
         Args:
             judge: judges many measurements at once, as `clouds.rule.CloudRule.verdicts` does.
             selection: the crops and values that jobs need from now on.
-            settings: of the judge, as text. Nothing is done if settings, selection and active areas are those of
-                the last time: every answer was recorded with the status that follows. Empty: judge anyway.
-            judge_values: like ``judge``, but of the rule that decides which areas and dates have values.
+            settings: settings of the judges, as text. If settings, selection and active areas have not changed
+                since the last call, nothing is done, because every answer was recorded with the resulting status.
+                If empty, all jobs are judged.
+            judge_values: like ``judge``, for the rule that decides which areas and dates have values.
 
         Returns:
             The number of jobs by old and new status, such as ``{("cloudy", "open"): 310}``.
@@ -89,17 +92,17 @@ class State(Folders, Bands):
             return statuses.update_all(db, judge, selection, settings, judge_values)
 
     def choose_for_all(self, rule: CloudRule, selection: Selection, values_rule: CloudRule | None = None) -> int:
-        """Choose again, by the facts that are known, which items count for their overpasses; no file is read.
+        """Choose again, from the known facts, which items count for their overpasses, without reading any file.
 
-        Nothing is done where the last run ended with the same settings and areas, and where all items count.
+        Nothing is done if the last run ended with the same settings and areas, or if all items count.
 
         Args:
             rule: judges measurements.
             selection: which crops and values count.
-            values_rule: judges which measurements have values; None when none are wanted.
+            values_rule: decides which measurements have values; None if no values are requested.
 
         Returns:
-            The number of jobs that got another status.
+            The number of jobs whose status changed.
         """
         if not selection.one_per_overpass:
             return 0
@@ -118,16 +121,16 @@ class State(Folders, Bands):
         selection: Selection,
         values_rule: CloudRule | None = None,
     ) -> list[Job]:
-        """Choose which items count for the overpasses of some jobs, and record it.
+        """Choose which items count for the overpasses of some jobs, and record the choice.
 
         Args:
             wanted: jobs of one overpass, measured by this run or before.
             rule: judges measurements.
             selection: which crops and values count.
-            values_rule: judges which measurements have values; None when none are wanted.
+            values_rule: decides which measurements have values; None if no values are requested.
 
         Returns:
-            The jobs to work on first: the choice is made again when they have an answer.
+            The jobs to process first; the choice is made again when they have an answer.
         """
         rules = Rules(rule=rule, selection=selection, values_rule=values_rule)
         with self._writing() as db:
@@ -135,20 +138,20 @@ class State(Folders, Bands):
         return self._jobs(chosen, selection)
 
     def answers(self, wanted: Collection[int]) -> dict[int, tuple[str, str]]:
-        """Status and reason of jobs by number."""
+        """Return the status and reason of jobs, by job number."""
         return {job: (status, reason) for job, status, reason in self._all(sql.ANSWERS, (json.dumps([*wanted]),))}
 
     def reopen_transient(self, limit: int = ATTEMPTS) -> int:
-        """Open the jobs again that failed for a transient cause in at most ``limit`` runs; returns how many."""
+        """Reopen the jobs that failed for a transient cause in at most ``limit`` runs, and return their number."""
         with self._writing() as db:
             failed = [job for (job,) in db.execute(sql.FAILED_FOR_NOW, (limit,))]
             jobs.reopen(db, failed, counting=True)
         return len(failed)
 
     def reopen_due(self, selection: Selection, now: int | None = None) -> int:
-        """Open the jobs again that lack a selected file, if it is time to ask its server once more.
+        """Reopen the jobs that lack a selected file which is due to be requested again.
 
-        A file may be published later than its item, and a server may err; see `reasons.due`.
+        A file may be published later than its item, and a server may respond wrongly; see `reasons.due`.
 
         Args:
             selection: which crops count; only its assets matter.
@@ -164,25 +167,25 @@ class State(Folders, Bands):
         return len(due)
 
     def settle_denied(self, served: Collection[str], selection: Selection) -> list[tuple[str, str]]:
-        """Mark files as missing that five runs were denied, while their servers delivered others.
+        """Mark files as missing that five runs were denied while their servers delivered other files.
 
-        Call it when a run ends.
+        To be called when a run ends.
 
         Args:
             served: origins of servers that delivered a file in this run.
             selection: which crops count.
 
         Returns:
-            Asset and reason of each that was settled.
+            Asset and reason of each file that was marked.
         """
         with self._writing() as db:
             return answers.settle_denied(db, self._this_run, served, selection)
 
     def retry(self, *, missing: bool = False) -> int:
-        """Open all failed jobs of the active areas again; returns their number.
+        """Reopen all failed jobs of the active areas, and return their number.
 
         Args:
-            missing: open also the jobs that lack a file; all their files are requested again.
+            missing: also reopen the jobs that lack a file; all their files are requested again.
         """
         again = [Status.FAILED, Status.MISSING] if missing else [Status.FAILED]
         with self._writing() as db:
@@ -193,7 +196,7 @@ class State(Folders, Bands):
         return len(opened)
 
     def forget_crops(self, gone: Sequence[StoredCrop]) -> None:
-        """Remove the records of crops that are not on disk any more; their jobs are open again."""
+        """Remove the records of crops that are no longer on disk, and reopen their jobs."""
         with self._writing() as db:
             db.executemany(sql.DROP_PRODUCT, [(crop.job, crop.asset) for crop in gone])
             jobs.unsave(db, [crop.job for crop in gone])
@@ -205,20 +208,20 @@ class State(Folders, Bands):
     ) -> tuple[list[Job], Cursor | None]:
         """Return the next page of the jobs that were open when this run began; jobs of one item are adjacent.
 
-        Where one item of each overpass counts, they are in order of time, and those of an overpass are adjacent.
+        If one item of each overpass counts, the jobs are in order of time, and jobs of one overpass are adjacent.
 
-        Jobs that this run's searches added or opened are left out, so that none is queued twice. Call it after
-        `sync_areas`, `update_statuses` and `begin_run`.
+        Jobs that this run's searches added or reopened are omitted, so that none is queued twice. To be called
+        after `sync_areas`, `update_statuses` and `begin_run`.
 
         Args:
             selection: which crops count; see `add_scene` for ``newest_only``.
             after: where the last page ended; None for the first page.
-            limit: maximum number of jobs of the page.
-            order: which items come first; if None, those that were found first, or the newest where one item of
-                each overpass counts.
+            limit: maximum number of jobs in the page.
+            order: which items come first. None means the items that were found first, or the newest items if one
+                item of each overpass counts.
 
         Returns:
-            The jobs, and where the next page begins; None when there is none.
+            The jobs, and where the next page begins; None if there is no further page.
         """
         if order or selection.one_per_overpass:
             oldest_first = order == "oldest"
@@ -236,13 +239,13 @@ class State(Folders, Bands):
         """Mark the jobs that were being decoded when a run was killed or crashed; see `crashed_jobs`.
 
         Returns:
-            Area, item and reason of the jobs that were set aside as failed; `retry` opens them again.
+            Area, item and reason of the jobs that were set aside as failed; `retry` reopens them.
         """
         with self._writing() as db:
             return items.mark_crashed(db, left)
 
     def crashed_jobs(self, selection: Selection) -> list[Job]:
-        """Return the open jobs that are marked as crashed: a run decodes them first, one by one.
+        """Return the open jobs that are marked as crashed; a run decodes these first, one by one.
 
         An answer clears the mark. See `open_jobs` for the selection.
         """
@@ -254,27 +257,27 @@ class State(Folders, Bands):
             return items.known_jobs(self._db, wanted, self._area_of, selection, seconds())
 
     def add_scene(self, scene: Scene, areas: Sequence[Area], selection: Selection) -> list[Job]:
-        """Record a scene that a search returned, and its jobs: one for each area that it may cover.
+        """Record a scene that a search returned, and its jobs: one job for each area that it may cover.
 
-        A new edition of a known item (or other hrefs of its assets) opens all its jobs again and makes what
-        was known of them invalid; a mere update opens the jobs that lack a file.
+        A new edition of a known item (or other hrefs of its assets) reopens all its jobs and invalidates what was
+        known about them; a mere update only reopens the jobs that lack a file.
 
         Args:
             scene: the item.
             areas: areas that it may cover.
-            selection: with ``newest_only``, an area gets no job where a newer reprocessing of the item has one,
-                unless the file of that is missing.
+            selection: with ``newest_only``, an area gets no job if a newer reprocessing of the item has one,
+                unless that reprocessing's file is missing.
 
         Returns:
-            The jobs to work on: the new ones, and those of active areas that were opened again. Empty when the
-            same scene comes a second time.
+            The jobs to process: the new ones, and the reopened jobs of active areas. Empty if the same scene is
+                passed a second time.
 
         Raises:
-            ValueError: an area was not given to `sync_areas`.
+            ValueError: an area was not passed to `sync_areas`.
         """
         rows: dict[int, Area] = {}
         for area in areas:
-            rows.setdefault(self._row(area), area)  # of places with one polygon, the first one
+            rows.setdefault(self._row(area), area)  # of several places with one polygon, the first
         with self._writing() as db:
             known = db.execute(reader_sql.FIND_ITEM, (scene.collection, scene.id)).fetchone()
             if known is None and not areas:
@@ -298,7 +301,7 @@ class State(Folders, Bands):
         return found
 
     def known_files(self, scene: Scene) -> tuple[FileFact, ...]:
-        """The scene's files whose headers this run or an earlier one has read."""
+        """Return the scene's files whose headers this run or an earlier run has read."""
         headers = self._all(sql.KNOWN_HEADERS, (scene.collection, scene.id))
         return tuple(
             FileFact(asset=key, href=scene.assets[key].href, size=size, etag=etag, header=header)
@@ -309,14 +312,15 @@ class State(Folders, Bands):
     # ---- answers ----
 
     def begin(self, wanted: Sequence[Job], selection: Selection) -> bool:
-        """Note that a run starts to work on jobs of one scene; call it before it writes their first crop.
+        """Record that a run starts to process jobs of one scene; to be called before it writes their first crop.
 
-        Crops of another mask or format may have the same file names as those to be written. Their records are
-        removed now: if a run stops between a new file and its record, the record of the old one would be wrong.
+        Crops of another mask or format may have the same file names as the new crops. Their records are removed
+            now: if a run stopped between writing a new file and recording it, the record of the old file would be
+            wrong.
 
         Returns:
-            False when a search has replaced the edition of their item meanwhile and opened the jobs again. Do not
-            work on them then: they would overwrite crops of the new edition.
+            False if a search has replaced the edition of the item in the meantime and reopened the jobs. The
+            caller must not process them then, because they would overwrite crops of the new edition.
         """
         if self._present(wanted[0].scene) is None:
             return False
@@ -338,20 +342,20 @@ class State(Folders, Bands):
         measured: Collection[str] = DEFAULT_MEASURED,
         wanted: Wanted | None = None,
     ) -> None:
-        """Record the answers of a batch and its traffic, and the traffic beside it since the last call.
+        """Record the answers of a batch and its traffic, and other traffic since the last call.
 
-        Jobs that are left stay open, with what was measured and saved, so that no run does this again. Jobs that
-        are undecided stay open, with their measurements. So do jobs that lack an asset which a search has found
-        meanwhile: the items of a rebuilt state know no others than those of their crops.
+        Jobs that are left stay open, with what was measured and saved, so that no run repeats this. Undecided jobs
+        stay open, with their measurements. Jobs that lack an asset which a search has found in the meantime also
+        stay open, because the items of a rebuilt state only have the assets of their crops.
 
-        An answer is rejected when a search has replaced the edition of its item meanwhile: the job stays open. Its
-        crops may have overwritten crops of the new edition, so the records of these are also removed.
+        An answer is rejected if a search has replaced the edition of its item in the meantime; the job stays open.
+        Its crops may have overwritten crops of the new edition, so the records of these crops are also removed.
 
         Args:
-            result: of the batch.
-            traffic: beside that of the batch.
+            result: result of the batch.
+            traffic: traffic in addition to the batch's own.
             measured: keys of the assets that the cloud rule measures.
-            wanted: which values were asked for.
+            wanted: the requested values.
         """
         with self._writing() as db:
             self._add_traffic(db, [*result.traffic, *traffic])

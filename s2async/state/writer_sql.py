@@ -1,4 +1,4 @@
-"""SQL statements that write the state, and those with which a run reads its jobs. Values are always parameters."""
+"""SQL statements that write the state, and those by which a run reads its jobs. Values are always parameters."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ ADD_WHOLE_SHELVES = """
 INSERT INTO shelves (area, since, until, wanted, folder, name)
 SELECT area, since, until, 1, folder, name FROM places ORDER BY area
 """
-"""The shelves of a new state whose areas have one place each, with all days."""
+"""Adds the shelves of a new state in which each area has one place, with all days."""
 PARK_SHELVES = "UPDATE shelves SET parked = 1 WHERE new_folder IS NOT NULL"
 SETTLE_SHELVES = """
 UPDATE shelves SET folder = new_folder, name = new_name, new_folder = NULL, new_name = NULL, parked = 0
@@ -61,12 +61,12 @@ FORGET_FACTS = (
     "DELETE FROM suspects WHERE job = ?",
     "DELETE FROM evidence WHERE job = ?",
 )
-"""Everything about a job that has rows of its own."""
+"""Delete the facts about a job that have rows of their own."""
 FORGET_AREAS = (
     "DELETE FROM shelves WHERE area IN (SELECT id FROM areas WHERE NOT active)",
     "DELETE FROM areas WHERE NOT active",
 )
-"""Areas without a place."""
+"""Delete the areas without a place."""
 
 # ---- items -----------------------------------------------------------------------------------------------
 
@@ -83,8 +83,8 @@ SELECT EXISTS (
     SELECT 1 FROM known CROSS JOIN items i ON i.collection = known.collection AND i.item = :name WHERE i.id < :item
 )
 """
-"""Whether another collection had an item of this id before. The recursion jumps in the index from one collection
-to the next."""
+"""Whether another collection had an item with this id before. The recursion jumps from one collection to the next
+in the index."""
 NEW_EDITION = "UPDATE items SET edition = edition + 1 WHERE id = ?"
 SENSED_TOGETHER = f"""
 SELECT id, {ITEM_COLUMNS} FROM items WHERE id != :item AND id IN (
@@ -94,7 +94,8 @@ SELECT id, {ITEM_COLUMNS} FROM items WHERE id != :item AND id IN (
     UNION SELECT id FROM items WHERE grid = :grid AND sensed BETWEEN :sensed - :span AND :sensed + :span
 )
 """  # noqa: S608
-"""Items that may be of the same acquisition: by their datatake, and by their time where one has none."""
+"""Items that may be of the same acquisition: by their datatake, or by their time if one of them has no
+datatake."""
 UNLINK_ITEM = "DELETE FROM superseded WHERE item = :item OR newer = :item"
 SUPERSEDE = "INSERT INTO superseded (item, newer) VALUES (?, ?)"
 ADD_FILE = "INSERT OR REPLACE INTO files (item, asset, size, etag) VALUES (?, ?, ?, ?)"
@@ -135,8 +136,8 @@ WHERE i.sensed {{beyond}}= :sensed AND (i.sensed, i.id, j.block) {{beyond}}= (:s
   AND {WANTED} AND NOT (:newest AND {NEWER_HAS_JOB})
 ORDER BY i.sensed {{way}}, i.id {{way}}, j.block {{way}}, j.slot {{way}} LIMIT :limit
 """  # noqa: S608
-"""In the order in which the joins find them: nothing is sorted, and the search ends with the last job of the page.
-The condition on blocks passes over each block of earlier pages as a whole."""
+"""Rows are in the order in which the joins find them, so nothing is sorted, and the search ends with the last job
+of the page. The condition on blocks skips blocks of earlier pages as a whole."""
 OPEN_JOBS_NEWEST_FIRST = _OPEN_JOBS_BY_TIME.format(beyond="<", way="DESC")
 OPEN_JOBS_OLDEST_FIRST = _OPEN_JOBS_BY_TIME.format(beyond=">", way="ASC")
 MARK_CRASHED = f"""
@@ -172,7 +173,7 @@ VALID_ABSENCES = """
 SELECT x.job, x.asset, x.cause, x.reason, x.host, x.missing, x.tried, x.due, x.alone FROM absences x
 WHERE x.job BETWEEN :first AND :last AND x.edition = (SELECT edition FROM items WHERE id = :item)
 """
-"""Of jobs of one item; from the second column in the order of `serialization.lack`."""
+"""Absences of jobs of one item; from the second column on, in the order of `serialization.lack`."""
 
 # ---- jobs that are opened again --------------------------------------------------------------------------
 
@@ -191,7 +192,7 @@ FAILED_FOR_NOW = f"""
 SELECT t.job FROM troubles t CROSS JOIN jobs j ON {of_job("t.job")} CROSS JOIN areas a ON a.id = j.area
 WHERE j.status = 'failed' AND t.transient AND (t.attempts <= ? OR t.cause = 'origin') AND {WANTED}
 """  # noqa: S608
-"""A retry for an origin that is still not listed sends no request, so it is free and has no limit."""
+"""A retry for an origin that is still not allowed sends no request, so the number of retries is not limited."""
 DUE = f"""
 SELECT DISTINCT x.job FROM absences x
 CROSS JOIN jobs j ON {of_job("x.job")}
@@ -258,7 +259,7 @@ WHERE x.cause = 'denied' AND NOT x.missing AND x.alone AND x.tries >= :most AND 
     WHERE y.run = :run AND y.host = x.host AND y.cause = 'denied' AND NOT y.alone
   )
 """  # noqa: S608
-"""Files that were denied often enough while their servers delivered others."""
+"""Files that were denied often enough while their servers delivered other files."""
 SETTLE_ABSENCE = "UPDATE absences SET missing = 1, due = NULL, reason = ? WHERE job = ? AND asset = ?"
 
 # ---- offsets of reflectance bands ------------------------------------------------------------------------
@@ -274,7 +275,7 @@ ON CONFLICT (item, asset) DO UPDATE SET
   dn = iif(edition = excluded.edition, dn, NULL), basis = iif(edition = excluded.edition, basis, excluded.basis),
   doubt = iif(edition = excluded.edition, doubt, ''), edition = excluded.edition, stated = excluded.stated
 """
-"""What was decided stays until it is decided again."""
+"""A decision stays until it is made again."""
 SET_BAND = "UPDATE bands SET dn = ?, basis = ?, doubt = ? WHERE item = ? AND asset = ?"
 SET_CONVENTIONS = "INSERT OR REPLACE INTO meta (key, value) VALUES ('conventions', ?)"
 SET_REWRITING = "INSERT OR REPLACE INTO meta (key, value) VALUES ('rewriting', ?)"
@@ -296,7 +297,7 @@ OTHER_CELLS = """
 SELECT m.cells FROM answers m CROSS JOIN items i ON i.id = m.item AND i.edition = m.edition
 WHERE m.item = :item AND m.block = :block AND m.step = 'clouds' AND m.asked != :rule
 """
-"""Measurements of other rules than the selected one."""
+"""Measurements by rules other than the selected one."""
 HAS_OTHER_CELLS = "SELECT 1 FROM answers WHERE step = 'clouds' AND asked != :rule LIMIT 1"
 VALID_PRODUCTS = f"""
 SELECT p.job FROM products p CROSS JOIN items i ON i.id = p.job >> 32
@@ -328,7 +329,7 @@ LEFT JOIN answers m ON m.item = j.item AND m.block = j.block AND m.step = 'cloud
 WHERE {{which}} AND a.active AND {WANTED}
   AND NOT (:newest AND ({NEWER_HAS_ANSWER} OR j.status != 'saved' AND {NEWER_HAS_JOB}))
 """  # noqa: S608
-"""Jobs that may count for their overpass: where a better edition of their item has a job, it takes their place."""
+"""Jobs that may count for their overpass. If a better edition of their item has a job, that job replaces them."""
 VIEWS_OF_TIME = _VIEWS.format(
     jobs="FROM items i CROSS JOIN json_each(:areas) e "
     f"CROSS JOIN jobs j ON j.item = i.id AND {of_area('e.value')}",
@@ -340,7 +341,7 @@ SELECT i.id, i.collection, i.item, i.sensed, i.datatake, i.platform, i.grid, i.e
   OR EXISTS (SELECT 1 FROM superseded b WHERE b.newer = i.id)
 FROM items i ORDER BY i.sensed
 """
-"""The last column tells whether there are other editions of the item."""
+"""The last column says whether other editions of the item exist."""
 ROWS_OF_ITEM = """
 SELECT p.block, p.codes, m.cells FROM asked p CROSS JOIN items i ON i.id = p.item
 LEFT JOIN answers m ON m.item = p.item AND m.block = p.block AND m.step = 'clouds' AND m.asked = :rule

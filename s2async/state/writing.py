@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Writing(Ledger):
-    """A state file that no other process can write until `close`."""
+    """A state file that no other process can write until `close` is called."""
 
     def __init__(self, path: Path, db: database.Connection, lock: FileLock) -> None:
         super().__init__(path, db)
@@ -32,29 +32,30 @@ class Writing(Ledger):
         self._inode = _inode(path)
         self._run: int | None = None
         self._is_ended = False
-        """Whether the run of this process has ended, and the file is to be sealed; see `state.seals`."""
+        """Whether the run of this process has ended, so that the file should be sealed; see `state.seals`."""
         self._areas: dict[int, Area] = {}
-        """The first place of this run of each area, by its row."""
+        """The first place of each area in this run, by row of the area."""
         self._namesakes: dict[int, list[Area]] = {}
-        """All places of areas that have several, in the order of the configuration."""
+        """All places of areas that have several places, in the order of the configuration."""
         self._rows: dict[str, int] = {}
         noted = self._first(reader_sql.CONVENTIONS)
         self.conventions = Conventions.of_text(noted[0] if noted else "")
         """What the user says about the offsets of archives."""
         self._settled = ""
-        """For which settings and areas all overpasses are decided."""
+        """The settings and areas for which all overpasses have been decided."""
         self.dropped = 0
-        """Jobs whose values were dropped in this run, because their band has another offset than was assumed."""
+        """Jobs whose values were dropped in this run because their band has another offset than was assumed."""
 
     @classmethod
     def create_or_open(cls, path: Path) -> Self:
-        """Take the lock and open the state; create it only if there is no file at all.
+        """Take the lock and open the state; create it only if no file exists.
 
-        A file of an older version is copied beside itself (``<name>.v1``) and then brought up to date.
+        A file of an older version is first copied to a file next to it (``<name>.v1``) and then migrated.
 
         Raises:
-            StateInUse: another process holds it; raised within a second.
-            StateError: the file is empty, damaged, of another program, or written by a newer version.
+            StateInUse: another process holds the lock; raised within a second.
+            StateError: the file is empty or damaged, belongs to another program, or was written by a newer
+                version.
             LocalError: this machine cannot write there.
         """
         path = Path(path)
@@ -75,7 +76,7 @@ class Writing(Ledger):
             raise
 
     def close(self) -> None:
-        """Close the file and release its lock; a second call does nothing."""
+        """Close the file and release its lock. Further calls do nothing."""
         super().close()
         if self._is_ended:
             self._is_ended = False
@@ -85,7 +86,7 @@ class Writing(Ledger):
     # ---- runs ----
 
     def begin_run(self, config: str, version: str) -> int:
-        """Record that a run begins; searches, traffic and new jobs belong to it.
+        """Record that a run begins, to which searches, traffic and new jobs belong.
 
         Args:
             config: the settings, as text without secrets.
@@ -97,41 +98,41 @@ class Writing(Ledger):
         with self._writing() as db:
             self._run = db.execute(sql.BEGIN_RUN, (_now(), version, config)).lastrowid
             jobs.begin_run(db)
-            db.execute(sql.UNSETTLE)  # what a run leaves that is killed is decided by the next one
+            db.execute(sql.UNSETTLE)  # what a killed run leaves undecided is decided by the next run
         return self._this_run
 
     def note_output(self, folder: Path) -> None:
-        """Record where crops are written; see `output`."""
+        """Record the folder into which crops are written; see `output`."""
         if folder != self.output():
             with self._writing() as db:
                 db.execute(sql.SET_OUTPUT, (str(folder),))
 
     def note_configuration(self, path: str) -> None:
-        """Record which configuration the state belongs to; see `configuration`."""
+        """Record the configuration that the state belongs to; see `configuration`."""
         if path != self.configuration():
             with self._writing() as db:
                 db.execute(sql.SET_CONFIGURATION, (path,))
 
     def shows(self, table: str) -> bool:
-        """Return whether a table that was written before has all that it would have now.
+        """Return whether a table that was written earlier is still up to date.
 
         Args:
-            table: as it was given to `note_table`.
+            table: the text that was passed to `note_table`.
         """
         noted = self._first(watch.NOTED)
         return noted is not None and noted[0] == table
 
     def note_table(self, table: str) -> None:
-        """Record that a table of the crops was written; a change of what it shows makes this void.
+        """Record that a table of the crops was written; a change of its data makes this record void.
 
         Args:
-            table: what it depends on besides the state, and what identifies the file.
+            table: text that identifies the file and what it depends on besides the state.
         """
         with self._writing() as db:
             watch.note(db, table)
 
     def note_changes(self, changes: Changes) -> None:
-        """Record which areas of the configuration were left out or repaired; see `changes`."""
+        """Record which areas of the configuration were skipped or repaired; see `changes`."""
         if changes != self.changes():
             with self._writing() as db:
                 db.execute(sql.SET_CHANGES, (serialization.pack_changes(changes),))
@@ -145,7 +146,7 @@ class Writing(Ledger):
         self._is_ended = True
 
     def add_traffic(self, traffic: Sequence[Traffic]) -> None:
-        """Add requests and bytes to those of this run."""
+        """Add requests and bytes to the traffic of this run."""
         with self._writing() as db:
             self._add_traffic(db, traffic)
 
@@ -162,7 +163,7 @@ class Writing(Ledger):
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[database.Connection]:
-        if _inode(self.path) != self._inode:  # SQLite would go on writing to a file without a name
+        if _inode(self.path) != self._inode:  # SQLite would continue to write to a file without a name
             raise LocalError(f"the state {self.path} has vanished; put it back and run again")
         with database.state_errors(self.path), database.transaction(self._db) as db:
             yield db
@@ -178,7 +179,7 @@ class Writing(Ledger):
         db.executemany(sql.ADD_TRAFFIC, rows)
 
     def _area_of(self, row: int, scene: Scene) -> Area:
-        """The place that gets the crop of a job: the first one that wants the day."""
+        """Return the place that gets the crop of a job: the first place that includes the day."""
         first = self._areas[row]
         if row not in self._namesakes:
             return first
@@ -195,15 +196,15 @@ class Writing(Ledger):
 
 
 def _inode(path: Path) -> int | None:
-    """The file that has this name at the moment; None when there is none."""
+    """Return the inode of the file that currently has this path, or None if there is none."""
     try:
-        return os.stat(path).st_ino  # noqa: PTH116 - before every commit: half the time of Path.stat
+        return os.stat(path).st_ino  # noqa: PTH116 - called before every commit; takes half the time of Path.stat
     except OSError:
         return None
 
 
 def seconds() -> int:
-    """Seconds since 1970, UTC."""
+    """Return the seconds since 1970, UTC."""
     return int(time.time())
 
 
