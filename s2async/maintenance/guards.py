@@ -16,10 +16,10 @@ from s2async.maintenance import notes, owners
 from s2async.models import Area
 from s2async.state.reader import Ledger
 
-# The functions of a run import what reads areas and crops: opening a state for `status` needs neither.
+# The functions of a run import the modules that read areas and crops; opening a state for `status` needs neither.
 
 _BESIDE_STATE = r"(-wal|-shm|-journal|\.lock|\.decoding|\.new|\.rebuilt|(\.v|\.damaged)\d+)?"
-"""Suffixes of files beside the state: those of SQLite, the lock, the marks of a run, and copies."""
+"""Suffixes of files next to the state: SQLite's own files, the lock, the marks of a run, and copies."""
 _PICTURES = (".tif", ".png")
 """Suffixes of crops and of their quicklooks."""
 
@@ -28,7 +28,7 @@ def check_state(config: Config) -> None:
     """Check that the state exists.
 
     Raises:
-        ConfigError: nothing has been run yet, or the state is lost or not mounted; the text says what to do.
+        ConfigError: nothing has been run yet, or the state is lost or not mounted; the message says what to do.
         LocalError: the output folder cannot be read.
     """
     if config.run.state.exists():
@@ -47,25 +47,25 @@ def opened(config: Config) -> Ledger:
         ConfigError: the state or the output folder belongs to another project, or there is no state; see
             `check_state`.
         StateError: the state cannot be used.
-        LocalError: this machine cannot read it, or the output folder.
+        LocalError: this machine cannot read the state or the output folder.
     """
     check_state(config)
     with contextlib.ExitStack() as stack:
         ledger = stack.enter_context(Ledger.read(config.run.state))
         owners.check(config, ledger)
-        stack.pop_all()  # no error: from here on the caller closes it
+        stack.pop_all()  # no error, so from here on the caller closes it
     return ledger
 
 
 def check_start(
     config: Config, areas: Sequence[Area], tell: Callable[[str], None], *, new_state: bool = False
 ) -> None:
-    """Check before a new state is created that no state is lost and no other crops are overwritten.
+    """Check before a new state is created that no state is lost and no other crops would be overwritten.
 
     Args:
         config: settings of the project.
         areas: areas of the project.
-        tell: called with notices for the user.
+        tell: called with messages for the user.
         new_state: allow a new state even if the former one is not mounted.
 
     Raises:
@@ -85,17 +85,17 @@ def check_start(
 
 
 def adopt(config: Config, areas: Sequence[Area], state: Ledger, tell: Callable[[str], None]) -> None:
-    """Mark an output folder without an owner, or whose owner was deleted.
+    """Mark an output folder that has no owner, or whose owner was deleted.
 
     Args:
         config: settings of the project; the folder exists.
         areas: areas of the project.
         state: the new owner.
-        tell: called with notices for the user.
+        tell: called with messages for the user.
 
     Raises:
         ConfigError: the folder contains other crops that would be overwritten, or another run marked it first.
-        LocalError: it cannot be read or written.
+        LocalError: the folder cannot be read or written.
     """
     _check_crops(config, areas, state.files_in)
     folder, known = config.output.folder, owners.is_marked(config.output.folder)
@@ -126,11 +126,11 @@ def _check_crops(config: Config, areas: Sequence[Area], recorded: Callable[[str]
 
 
 def lost_state(config: Config, areas: Sequence[Area] | None = None) -> str:
-    """Describe a state that is gone while its crops exist; the empty string otherwise.
+    """Describe a state that is gone although its crops exist; otherwise return an empty string.
 
     Args:
         config: settings of the project.
-        areas: areas of the project; by default those of the configuration.
+        areas: areas of the project; by default the areas of the configuration.
 
     Raises:
         AreaError: the areas are not valid.
@@ -160,7 +160,8 @@ def check_target(path: Path, config: Config) -> None:
         config: settings of the project.
 
     Raises:
-        ConfigError: it is the state or one of its files, the areas, the configuration, the mark, or a crop.
+        ConfigError: the file is the state or belongs to it, or is the areas, the configuration, the mark, or a
+        crop.
     """
     target, state = Path(os.path.realpath(path)), config.run.state
     beside = target.parent == state.parent and re.fullmatch(re.escape(state.name) + _BESIDE_STATE, target.name)

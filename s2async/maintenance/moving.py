@@ -1,7 +1,7 @@
-"""Has crops follow their areas: moves them to their folders, and writes the areas' names into their tags.
+"""Adapts crops to changed areas: moves them to their folders, and writes the areas' names into their tags.
 
-The state records what is to be done before anything is done, and that it is done afterwards. After a kill, the
-next run (or command that works on crops) first finishes what is recorded, whatever the configuration says by then.
+The state records the work before it begins and after it is done. After a kill, the next run (or command that uses
+crops) first finishes the recorded work, even if the configuration has changed by then.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ if TYPE_CHECKING:  # only runs and commands that write the state open it
     from s2async.state.writer import State
 
 TOGETHER: Final = 16
-"""Crops whose tags are written anew between two transactions. They are all open at the same time."""
+"""Number of crops whose tags are rewritten between two transactions. All of them are open at the same time."""
 
 
 def finish(state: State, output: Path, *, token: str, tell: Callable[[str], None] = lambda _: None) -> list[Path]:
-    """Do what the state records as left to do for crops to follow their areas.
+    """Finish the recorded moves and changes of tags.
 
     Args:
-        state: open for writing.
+        state: the state, open for writing.
         output: the output folder, which need not exist.
-        token: start of the names of temporary files.
-        tell: called with lines that a person should read.
+        token: prefix of the names of temporary files.
+        tell: called with messages for the user.
 
     Returns:
-        Files of others that were overwritten because they had the name of a crop.
+        Foreign files that were overwritten because they had the name of a crop.
 
     Raises:
         LocalError: a folder or a crop cannot be written.
@@ -60,10 +60,10 @@ def finish(state: State, output: Path, *, token: str, tell: Callable[[str], None
 
 
 def _tagged(output: Path, crop: RenamedCrop) -> tuple[RenamedCrop, bytes] | None:
-    """A crop with its name in the tags, and its bytes; None if there is nothing to write or it is not as recorded.
+    """Return a crop's new record and bytes with its name in the tags; None if nothing has to or may be written.
 
-    The same file always gives the same bytes. So the hash shows when a kill has left a file with its former tags
-    after the new ones were recorded.
+    Nothing may be written if the file is not as recorded. The same file always gives the same bytes, so the hash
+    shows whether a kill has left a file with its former tags after the new ones were recorded.
     """
     with files.local_errors("read", output / crop.path):
         try:

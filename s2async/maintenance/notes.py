@@ -1,7 +1,7 @@
 """A small note in the user's state directory: which state a configuration has, and on which device.
 
 It distinguishes a state that was deleted from one whose disk is not mounted, or whose symbolic link has changed.
-Notes are optional: if one cannot be read or written, the program behaves as if there were none.
+Notes are optional: if a note cannot be read or written, the program behaves as if it did not exist.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Note:
     output: str
     output_device: int
     named: str = ""
-    """Path of the state as the configuration gives it, with symbolic links; earlier versions did not note it."""
+    """Path of the state as given in the configuration, with symbolic links; empty in notes of earlier versions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Away:
-    """Something that a run noted cannot be reached even though nobody deleted it."""
+    """A state or folder that a run noted and that cannot be reached although nobody deleted it."""
 
     text: str
     """What is not reachable."""
@@ -56,7 +56,7 @@ class Away:
 
 
 def write(config: Config, state: str) -> None:
-    """Note the state of a configuration; a mapping has no note.
+    """Write the note of a configuration; a configuration from a mapping has no note.
 
     Args:
         config: settings whose folders exist.
@@ -84,7 +84,7 @@ def write(config: Config, state: str) -> None:
 
 
 def read(config: Config) -> Note | None:
-    """The note of a configuration; None when there is none."""
+    """Return the note of a configuration, or None if there is none."""
     path = _path(config)
     if path is None:
         return None
@@ -101,9 +101,10 @@ def read(config: Config) -> Note | None:
 
 
 def away(config: Config) -> Away | None:
-    """Check whether the noted state and output folder are reachable; None when they are, or nothing is noted.
+    """Return which noted state or output folder cannot be reached; None if both can, or nothing is noted.
 
-    An output folder with its mark is reachable even if its device number differs: that can change with a restart.
+    An output folder with its mark counts as reachable even if its device number differs, because that can change
+    with a restart.
     """
     note, state, output = read(config), config.run.state, config.output.folder
     if note is None:
@@ -135,20 +136,20 @@ def check(config: Config) -> None:
     """Check that the noted state and output folder are reachable.
 
     Raises:
-        ConfigError: they are not; the text says what to do.
+        ConfigError: one of them is not; the message says what to do.
     """
     if lost := away(config):
         raise ConfigError(f"{lost}: {lost.advice}; or start anew with {config.command('run --new-state')}")
 
 
 def deleted(config: Config) -> bool:
-    """Return whether the state of a configuration was deleted, and not only its disk unmounted."""
+    """Return whether the state of a configuration was deleted, rather than its disk unmounted."""
     note, state = read(config), config.run.state
     return note is not None and note.state == str(state) and not state.exists() and not away(config)
 
 
 def device(path: Path) -> int:
-    """The device of a folder, or of its nearest parent that exists."""
+    """Return the device of a folder, or of its nearest existing parent."""
     for folder in (path, *path.parents):
         with contextlib.suppress(OSError, ValueError):
             return folder.stat().st_dev
@@ -158,7 +159,7 @@ def device(path: Path) -> int:
 def _path(config: Config) -> Path | None:
     file = owners.config_path(config)
     folder = platformdirs.user_state_path("s2async")
-    if file is None or not folder.is_absolute():  # without a home directory it would be a folder named ~
+    if file is None or not folder.is_absolute():  # without a home directory, it would be a folder named ~
         return None
     key = hashlib.sha256(str(file).encode("utf-8", "surrogateescape")).hexdigest()[:24]
     return folder / "jobs" / f"{key}.json"

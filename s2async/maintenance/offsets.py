@@ -1,9 +1,10 @@
-"""Has crops of reflectance bands follow the state: their kind (published or harmonised) and their tags.
+"""Adapts crops of reflectance bands to the state: their kind (published or harmonised) and their tags.
 
-What an offset is may change after a crop was written: pixels of other areas settle a doubt, the item or the
-configuration says something else. The state is the truth. It records that crops are being written anew before the
-first of them is, and each crop after it is on disk. After a kill, the next run finishes that first: a crop whose
-hash is not the recorded one, but that already says what it is to say, was written and not recorded.
+A decision on an offset may change after a crop was written: pixels of other areas resolve a doubt, or the item or
+the configuration gives another offset. The state takes precedence over crops. It records that crops are being
+rewritten before the first of them is, and each crop after it is on disk. After a kill, the next run finishes this
+first: a crop whose hash differs from the recorded one but whose tags are already right was written and not
+recorded.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ if TYPE_CHECKING:  # only runs and commands that write the state open it
     from s2async.state.writer import State
 
 TOGETHER: Final = 16
-"""Crops that are written anew between two transactions. They are all in memory at the same time."""
+"""Number of crops that are rewritten between two transactions. All of them are in memory at the same time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Followed:
-    """What was done for crops to follow the state."""
+    """How many crops were adapted to the state."""
 
     written: int = 0
-    """Crops that were written anew."""
+    """Number of crops that were rewritten."""
     lost: int = 0
-    """Crops whose pixels must be read again: too much was subtracted from them."""
+    """Number of crops whose pixels must be read again because too much was subtracted from them."""
 
 
 def follow(
@@ -52,16 +53,17 @@ def follow(
     untold: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Followed:
-    """Make the crops of reflectance bands those of the state: of the wanted kind, with the tags of its offsets.
+    """Adapt the crops of reflectance bands to the state: the required kind, and the tags of the decided offsets.
 
     Args:
-        state: open for writing.
+        state: the state, open for writing.
         output: the output folder, which need not exist.
-        harmonised: the kind that is wanted; see `models.Selection.harmonised`. Crops whose offset was subtracted
-            do not become published again: a run reads them anew.
-        token: start of the names of temporary files.
-        untold: include crops of earlier versions, whose tags say nothing. Those of another kind always are.
-        tell: called with lines that a person should read.
+        harmonised: the required kind; see `models.Selection.harmonised`. Crops whose offset was subtracted do not
+            become published again: a run reads their pixels again.
+        token: prefix of the names of temporary files.
+        untold: also include crops of earlier versions, which have no tags about the offset. Such crops of another
+            kind are always included.
+        tell: called with messages for the user.
 
     Raises:
         LocalError: a crop cannot be read or written.
@@ -71,12 +73,12 @@ def follow(
 
 
 def finish(state: State, output: Path, *, token: str) -> None:
-    """Do what a run that was killed has left to do, before areas, offsets or the kind of crops change.
+    """Finish the rewriting that a killed run has left, before areas, offsets or the kind of crops change.
 
     Args:
-        state: open for writing.
+        state: the state, open for writing.
         output: the output folder, which need not exist.
-        token: start of the names of temporary files.
+        token: prefix of the names of temporary files.
 
     Raises:
         LocalError: a crop cannot be read or written.
@@ -124,14 +126,14 @@ def _parts(crops: Sequence[BandCrop]) -> Iterator[Sequence[BandCrop]]:
 
 
 def _is_lost(crop: BandCrop) -> bool:
-    """Whether more was subtracted from a crop than its offset: values that fell below zero cannot be restored."""
+    """Return whether a crop's subtracted offset is wrong: values that fell below zero cannot be restored."""
     return crop.numbers is not None and crop.subtracted not in (0, crop.numbers.offset)
 
 
 def _look_at(output: Path, crop: BandCrop) -> tuple[BandCrop, Evidence, float | None] | None:
-    """What a crop of an earlier version shows of its offset, and what its source file states.
+    """Return what a crop of an earlier version shows about its offset, and what its source file states.
 
-    Such a crop has the pixels, scale and offset of its source file. None if it is not as recorded.
+    Such a crop has the pixels, scale and offset of its source file. Returns None if the file is not as recorded.
     """
     data = _read(output / crop.path)
     if data is None or hashlib.sha256(data).hexdigest() != crop.sha256:
@@ -148,16 +150,16 @@ class _Rewritten:
     """A crop that is to be recorded with new tags."""
 
     crop: BandCrop
-    """With its new size and hash."""
+    """The crop with its new size and hash."""
     numbers: Numbers
     contents: list[tuple[Path, bytes]]
-    """Paths and contents of its files, the crop last; empty if a killed run has written them."""
+    """Paths and contents of its files, the crop last; empty if a killed run has already written them."""
 
 
 def _rewritten(output: Path, crop: BandCrop, *, harmonised: bool, killed: bool) -> _Rewritten | None:
-    """A crop of the wanted kind with the tags of the state; None if the file is not as recorded.
+    """Return a crop of the required kind with the tags of the state; None if the file is not as recorded.
 
-    The result equals a crop that is cut anew.
+    The result equals a newly cut crop.
     """
     path = output / crop.path
     data = _read(path)
@@ -200,7 +202,7 @@ def _recorded(crop: BandCrop, numbers: Numbers, data: bytes, contents: list[tupl
 
 
 def _read(path: Path) -> bytes | None:
-    """The content of a file; None if there is none."""
+    """Return the content of a file, or None if it does not exist."""
     with files.local_errors("read", path):
         try:
             return path.read_bytes()

@@ -1,8 +1,8 @@
 """Ownership: an output folder belongs to one state, and a state to one configuration.
 
-The folder has a small file with its mark beside the crops; the state records its configuration. Both use relative
-paths, so that a project can be moved or copied as a whole. The first one to use a folder or state without an owner
-becomes its owner.
+The folder has a small file with its mark next to the crops; the state records its configuration. Both use relative
+paths, so that a project can be moved or copied as a whole. The first state or configuration to use a folder or
+state without an owner becomes its owner.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Mark:
     state: str
     """Id of the state that records its crops."""
     path: str
-    """Path of the state, relative to the folder: for messages, and to recognise that it was deleted."""
+    """Path of the state, relative to the folder: for messages, and to detect that the state was deleted."""
 
     def place(self, folder: Path) -> Path:
-        """Path of the state, for the mark of this folder."""
+        """Return the path of the state, for the mark of this folder."""
         return _from(folder, self.path)
 
 
@@ -52,11 +52,11 @@ def check(config: Config, state: Ledger | None) -> bool:
 
     Args:
         config: settings of the project.
-        state: its state; None while there is no file.
+        state: its state; None if the file does not exist.
 
     Returns:
-        True when the folder is marked as this state's. False when it has no owner, or when its owner was a state
-        at the same path that was deleted.
+        True if the folder is marked as belonging to this state; False if it has no owner, or if its owner was a
+        state at the same path that was deleted.
 
     Raises:
         ConfigError: one of them belongs to another project, or the mark is not valid.
@@ -106,11 +106,11 @@ def is_marked(folder: Path) -> bool:
 
 
 def read(folder: Path) -> Mark | None:
-    """Read the mark of a folder; None when there is none.
+    """Read the mark of a folder; return None if there is none.
 
     Raises:
-        ConfigError: it is not valid.
-        LocalError: it cannot be read.
+        ConfigError: the mark is not valid.
+        LocalError: the mark cannot be read.
     """
     path = folder / NAME
     with files.local_errors("read", path):
@@ -141,10 +141,10 @@ def put(folder: Path, state: str, path: Path, *, anew: bool = False) -> bool:
         folder: the output folder, which exists.
         state: id of the state.
         path: path of the state.
-        anew: overwrite a mark that exists.
+        anew: overwrite an existing mark.
 
     Returns:
-        False when another process has marked the folder meanwhile; nothing is changed then.
+        False if another process has marked the folder in the meantime; in that case, nothing is changed.
 
     Raises:
         LocalError: the folder cannot be written.
@@ -166,24 +166,24 @@ def put(folder: Path, state: str, path: Path, *, anew: bool = False) -> bool:
 
 
 def configuration(config: Config) -> str | None:
-    """The path of a configuration relative to the state's folder, as the state records it.
+    """Return the path of a configuration relative to the state's folder, as the state records it.
 
     Returns:
-        None when it is not a file, such as a mapping: then nothing is recorded.
+        None if the configuration is not a file, such as a mapping; nothing is recorded in this case.
     """
     path = config_path(config)
     return None if path is None else _seen_from(config.run.state.parent, path)
 
 
 def config_path(config: Config) -> Path | None:
-    """Absolute path of a configuration; None when it is not a file."""
+    """Return the absolute path of a configuration, or None if it is not a file."""
     if config.path is None or not _is_file(config.path):
         return None
     return _real(config.path.parent) / config.path.name
 
 
 def renamed(config: Config, state: Ledger) -> Path | None:
-    """The recorded configuration of a state if it is another one than this; None when it is the same."""
+    """Return the recorded configuration of a state if it differs from this one, otherwise None."""
     own, known = config_path(config), state.configuration()
     if own is None or known is None:
         return None
@@ -208,16 +208,16 @@ def _real(path: Path) -> Path:
 
 
 def _seen_from(folder: Path, path: Path) -> str:
-    """A path relative to a folder. If its last part is a symbolic link, that is not resolved."""
+    """Return a path relative to a folder. If its last part is a symbolic link, it is not resolved."""
     real = _real(path.parent) / path.name
     try:
         return Path(os.path.relpath(real, _real(folder))).as_posix()
-    except ValueError:  # another drive of Windows
+    except ValueError:  # on another drive in Windows
         return real.as_posix()
 
 
 def _from(folder: Path, relative: str) -> Path:
-    """The path that `_seen_from` made relative."""
+    """Return the path that `_seen_from` made relative."""
     return Path(os.path.normpath(_real(folder) / relative))
 
 
@@ -229,7 +229,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _is_file(path: Path) -> bool:
-    """Return whether a file exists; True when access is denied."""
+    """Return whether a file exists; True if access is denied."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,8 +1,8 @@
 """Creates a new state from the tags of the crops, so that a run need not read everything again.
 
-Only crops of the configuration's areas count that have the path and name a run gives them and can be decoded
-completely: later runs rely on what is recorded here. Of their items only id, version and href are known; the
-next search adds the rest without opening the jobs again.
+A crop counts only if it belongs to one of the configuration's areas, has the path and name that a run would give
+it, and can be decoded completely, because later runs rely on what is recorded here. Only id, version and href of
+its item are known; the next search adds the rest without reopening the jobs.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from s2async.state import database
 from s2async.state.writer import State
 
 PAGE: Final = 1000
-"""Crops that are read and decoded together."""
+"""Number of crops that are read and decoded together."""
 _USUAL = 3
-"""Number of crops of one kind from which on a single crop of another kind counts as damaged."""
+"""Number of crops of one kind from which a single crop of another kind counts as damaged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,15 +42,15 @@ class Rebuilt:
     known: int
     """Number of crops that were recorded."""
     strange: list[tuple[Path, str]]
-    """Files in the areas' folders that were not recorded, with the reason."""
+    """Files in the areas' folders that were not recorded, each with the reason."""
     aside: Path | None
-    """New path of the old state; None when there was none."""
+    """New path of the old state; None if there was none."""
 
 
 def rebuild(config: Config, areas: Sequence[Area], rule: CloudRule, selection: Selection, version: str) -> Rebuilt:
     """Create a state from all complete crops with valid tags, and mark the output folder as belonging to it.
 
-    The new state has another name until it is complete, and the lock is held meanwhile.
+    The new state has another name until it is complete; the lock is held all the time.
 
     Args:
         config: settings of the project; its output folder exists.
@@ -60,8 +60,8 @@ def rebuild(config: Config, areas: Sequence[Area], rule: CloudRule, selection: S
         version: version of the program.
 
     Raises:
-        ConfigError: the existing state is readable, and is not replaced.
-        StateError: it is of another program or a newer version, or in use.
+        ConfigError: the existing state is readable and is therefore not replaced.
+        StateError: the existing state belongs to another program or a newer version, or is in use.
         LocalError: a file cannot be read, or the state cannot be written.
     """
     path, output = config.run.state, config.output.folder
@@ -89,7 +89,7 @@ def rebuild(config: Config, areas: Sequence[Area], rule: CloudRule, selection: S
             state.note_output(output.resolve())
             if (name := owners.configuration(config)) is not None:
                 state.note_configuration(name)
-        owners.put(output, state.id, path, anew=True)  # first: with another mark the state could not be used
+        owners.put(output, state.id, path, anew=True)  # first: with another mark, the state is unusable
         there = any(path.with_name(path.name + end).exists() for end in ("", "-wal", "-shm"))
         aside = database.move_aside(path) if there else None
         with files.local_errors("make the state", path):
@@ -111,7 +111,7 @@ def _check_unusable(path: Path) -> None:
 
 
 def _remove(new: Path) -> None:
-    """Remove parts of a new state, also those of a process that was killed."""
+    """Remove parts of a new state, including those left by a killed process."""
     with files.local_errors("remove what is left of", new):
         for left in new.parent.glob(f"{glob.escape(new.name)}*"):
             left.unlink(missing_ok=True)
@@ -120,14 +120,14 @@ def _remove(new: Path) -> None:
 def _gather(
     areas: Sequence[Area], output: Path, collection: str, rule: CloudRule, kept: Spool[TaggedCrop]
 ) -> tuple[list[list[int]], list[tuple[Path, str]]]:
-    """Read all crops, a page after the other; what the valid ones tell is kept on disk.
+    """Read all crops, page by page, and store the facts of valid crops on disk.
 
     Args:
         areas: areas whose crops count.
         output: the output folder.
-        collection: that of the configuration.
+        collection: collection of the configuration.
         rule: the cloud rule.
-        kept: takes the crops.
+        kept: receives the valid crops.
 
     Returns:
         The numbers of the valid crops by edition of their item, and the other files with the reason.
@@ -139,7 +139,7 @@ def _gather(
     strange: list[tuple[Path, str]] = []
     traits = list[_Traits]()
     known: dict[_Traits, _Traits] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # to decode is work for cores
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding is CPU-bound
         while page := list(itertools.islice(paths, PAGE)):
             results = pool.map(lambda path: _crop_or_reason(path, places, rule), page)
             for path, crop in zip(page, results, strict=True):
@@ -148,7 +148,7 @@ def _gather(
                 else:
                     kept.add(crop)
                     found = _Traits.of(crop)
-                    traits.append(known.setdefault(found, found))  # crops of an item share them
+                    traits.append(known.setdefault(found, found))  # crops of an item share one object
     editions: dict[tuple[str, str, str], list[int]] = defaultdict(list)
     seconds: set[tuple[str, str, str]] = set()
     for number, why in enumerate(_compared(traits, collection)):
@@ -159,27 +159,27 @@ def _gather(
             editions[traits[number].edition].append(number)
             if traits[number].is_second:
                 seconds.add(traits[number].edition)
-    # The item that comes first gets the plain names again, see `models.Job.alias`.
+    # The first item gets the plain names again, see `models.Job.alias`.
     ordered = sorted(editions, key=lambda edition: edition in seconds)
     return [editions[edition] for edition in ordered], strange
 
 
 def _paths(areas: Sequence[Area], output: Path) -> Iterator[Path]:
-    """All files in the folders of areas that may be crops, a folder after the other."""
+    """Yield all files in the folders of areas that may be crops, folder by folder."""
     for folder in dict.fromkeys(area.folder for area in areas):
         yield from sorted((output / folder).glob(f"*{crops.SUFFIX}"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Traits:
-    """What is compared between crops, and what they are grouped by."""
+    """The properties by which crops are compared and grouped."""
 
     edition: tuple[str, str, str]
     """Collection, id and version of the item."""
     asset: str
     kind: tuple[object, ...]
     is_second: bool
-    """Its name is that of an item whose id another collection has, too."""
+    """Whether its name is that of an item whose id also occurs in another collection."""
 
     @classmethod
     def of(cls, crop: TaggedCrop) -> _Traits:
@@ -188,7 +188,7 @@ class _Traits:
 
 
 def _compared(found: Sequence[_Traits], collection: str) -> Iterator[str]:
-    """Compare crops with each other, as headers have no checksum; yields the reason against each."""
+    """Compare crops with each other, as headers have no checksum; yield the fault of each, or an empty string."""
     collections = Counter(crop.edition[0] for crop in found)
     kinds = Counter((crop.asset, crop.kind) for crop in found)
     usual = {asset for (asset, _), count in kinds.items() if count >= _USUAL}
@@ -203,7 +203,7 @@ def _compared(found: Sequence[_Traits], collection: str) -> Iterator[str]:
 
 
 def _crop_or_reason(path: Path, places: Mapping[str, Sequence[Area]], rule: CloudRule) -> TaggedCrop | str:
-    """Read a crop; returns the reason if it is not valid. See `tagged_crops.read`."""
+    """Read a crop, or return the reason why it is not valid. See `tagged_crops.read`."""
     try:
         return tagged_crops.read(path, places, rule)
     except CorruptFile as error:
@@ -211,12 +211,12 @@ def _crop_or_reason(path: Path, places: Mapping[str, Sequence[Area]], rule: Clou
 
 
 def _record(state: State, parts: Sequence[TaggedCrop], selection: Selection) -> None:
-    """Record the crops of one item; crops of several assets of an area are one job."""
+    """Record the crops of one item; crops of several assets of an area form one job."""
     assets = {key: asset for part in parts for key, asset in part.scene.assets.items()}
     by_area: dict[str, list[TaggedCrop]] = defaultdict(list)
     for part in parts:
         by_area[part.area.fingerprint].append(part)
-    baseline = max(part.scene.baseline for part in parts)  # crops of other assets do not tell it
+    baseline = max(part.scene.baseline for part in parts)  # crops of other assets have no baseline
     subtracted = True if any(part.scene.subtracted for part in parts) else None
     scene = replace(parts[0].scene, assets=assets, baseline=baseline, subtracted=subtracted)
     jobs = state.add_scene(scene, [of[0].area for of in by_area.values()], selection)

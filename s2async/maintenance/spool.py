@@ -1,4 +1,4 @@
-"""Values that are too many for memory, kept in a temporary file in the order in which they came."""
+"""Values that do not fit into memory, stored in a temporary file in the order in which they were added."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class Spool(Generic[T]):
-    """A list of values on disk, which is gone when it is closed; each value takes 8 bytes of memory.
+    """A list of values on disk, which is deleted when it is closed; each value takes 8 bytes of memory.
 
     Args:
-        folder: for the file, which has no name.
+        folder: folder of the file, which has no name.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,12 +38,12 @@ class Spool(Generic[T]):
         pickle.dump(value, self._file)
 
     def read(self, number: int) -> T:
-        """The value that came after so many others.
+        """Return the value with this index, counted from 0.
 
         Raises:
             OSError: the file cannot be read.
         """
         self._file.seek(self._places[number])
-        value: Any = pickle.load(self._file)  # noqa: S301 - nobody else has a name for this file
+        value: Any = pickle.load(self._file)  # noqa: S301 - no other process has a name for this file
         found: T = value
         return found

@@ -1,7 +1,7 @@
-"""Reads a crop with the facts of its tags, and checks that it is one that a run wrote, undamaged.
+"""Reads a crop with the facts in its tags, and checks that a run wrote it and that it is undamaged.
 
-A new state relies on what is read here, see :mod:`s2async.maintenance.rebuild`. Headers have no checksum: they are
-checked against the area, and against the way that crops are written.
+A new state relies on what is read here, see :mod:`s2async.maintenance.rebuild`. Headers have no checksum, so they
+are checked against the area and against the way that crops are written.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ from s2async.reflectance.evidence import Evidence
 from s2async.state.serialization import namesake
 
 _PERCENT = 0.001
-"""Tolerance for shares, in per cent: they are rounded in tags."""
+"""Tolerance for percentages, which are rounded in tags."""
 _EMPTY = 0.999
-"""Share of the pixels outside the outline that must be nodata: at the edge, libraries may differ."""
+"""Fraction of the pixels outside the outline that must be nodata; at the edge, libraries may differ."""
 _ALMOST = 0.01
 """Tolerance for an area at the edge of its crop, in pixels or metres."""
 _CLASSES = 20
-"""Metres of a pixel of the scene classification; the edges of Sentinel-2's scenes are multiples of it."""
+"""Pixel size of the scene classification in metres; the edges of Sentinel-2 scenes are multiples of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaggedCrop:
-    """A crop with the facts of its tags."""
+    """A crop with the facts in its tags."""
 
     area: Area
     scene: Scene
     measure: CloudMeasure
     product: Product
     kind: tuple[object, ...]
-    """What all crops of an asset have in common: bands, type, nodata, pixel size and grid origin."""
+    """Properties that all crops of an asset share: bands, type, nodata, pixel size and grid origin."""
 
     @property
     def is_second(self) -> bool:
-        """Whether its name is that of an item whose id another collection has, too."""
+        """Whether its name is that of an item whose id also occurs in another collection."""
         return self.product.file != _name(self.scene, self.product)
 
 
@@ -64,13 +64,14 @@ def read(path: Path, places: Mapping[str, Sequence[Area]], rule: CloudRule) -> T
     """Read a crop and check its tags, header and pixels.
 
     Args:
-        path: of the file.
-        places: the areas by fingerprint; of those with one polygon, the first that wants a day has its crops.
+        path: path of the file.
+        places: the areas by fingerprint; of several areas with one polygon, the first that includes a day has its
+            crops.
         rule: the cloud rule.
 
     Raises:
-        CorruptFile: it is not valid; the text says why.
-        LocalError: it cannot be read.
+        CorruptFile: the crop is not valid; the message says why.
+        LocalError: the file cannot be read.
     """
     with files.local_errors("read", path):
         data = path.read_bytes()
@@ -140,14 +141,14 @@ def _check_header(area: Area, layout: Layout, *, whole: bool) -> None:
 
 
 def _holds_all(area: Area, grid: Grid, shape: BaseGeometry) -> bool:
-    """Return whether a crop can be that of a scene whose classification covers the whole area.
+    """Return whether a crop can be from a scene whose classification covers the whole area.
 
-    At the edge of a scene, the outline may reach further than the crop, as long as no centre of a pixel of the
-    classification lies there: by less than half a pixel, or with a sliver.
+    At the edge of a scene, the outline may extend beyond the crop as long as no pixel centre of the classification
+    lies in this part: by less than half a pixel, or with a sliver.
 
     Args:
         area: area of the crop.
-        grid: of the crop.
+        grid: grid of the crop.
         shape: the area in columns and rows of the grid.
     """
     left, top, right, bottom = shape.bounds
@@ -180,7 +181,7 @@ def _check_mask(area: Area, layout: Layout, pixels: NDArray[np.generic]) -> None
 
 
 def _numbers(values: Mapping[str, str], layout: Layout) -> Numbers | None:
-    """What a crop of a reflectance band says of its DN; one of an earlier version says nothing.
+    """Return what a crop of a reflectance band says about its DN; None for a crop of an earlier version.
 
     Raises:
         ValueError: its tags are damaged.
@@ -193,7 +194,7 @@ def _numbers(values: Mapping[str, str], layout: Layout) -> Numbers | None:
 
 
 def _shown(product: Product, pixels: NDArray[np.generic]) -> dict[str, Any]:
-    """What a crop shows of the offset of its band, and what its source file states, as far as its tags tell."""
+    """Return what a crop shows about its band's offset, and what its source file states, if its tags say so."""
     numbers = product.numbers
     if numbers is None or numbers.subtracted:  # pixels below zero are lost
         return {}
@@ -206,7 +207,7 @@ def _name(scene: Scene, product: Product) -> str:
 
 
 def _second_name(scene: Scene, product: Product) -> str:
-    """Its name where an item of another collection has the same id."""
+    """Return its name if an item of another collection has the same id."""
     return crops.file_name(namesake(scene.id, scene.collection), product.asset)
 
 
@@ -226,7 +227,7 @@ def _measure(values: Mapping[str, str], rule: CloudRule) -> CloudMeasure:
 
 
 def _scene(values: Mapping[str, str]) -> Scene:
-    """The item of a crop, as far as its tags tell."""
+    """Return the item of a crop, with the facts that its tags contain."""
     sensed = datetime.fromisoformat(values["DATETIME"])
     if sensed.tzinfo is None:
         raise ValueError("no zone of time")

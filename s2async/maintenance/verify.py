@@ -17,19 +17,19 @@ from s2async.output import crops, tags
 from s2async.state.records import StoredCrop
 
 PAGE: Final = 1000
-"""Crops that are read and decoded together."""
+"""Number of crops that are read and decoded together."""
 
 
 def fault(crop: StoredCrop, output: Path, *, decoded: bool = False) -> str:
-    """Describe what is wrong with a recorded crop; the empty string when the file is as recorded.
+    """Describe what is wrong with a recorded crop; return an empty string if the file is as recorded.
 
     Args:
-        crop: one of `state.reader.Ledger.stored_crops`.
+        crop: a crop from `state.reader.Ledger.stored_crops`.
         output: the output folder.
-        decoded: also decode its pixels: a file may have been damaged before it was recorded.
+        decoded: also decode its pixels, because a file may have been damaged before it was recorded.
 
     Raises:
-        LocalError: the file exists, but cannot be read.
+        LocalError: the file exists but cannot be read.
     """
     path = output / crop.folder / crop.file
     with files.local_errors("read", path):
@@ -62,13 +62,13 @@ def fault(crop: StoredCrop, output: Path, *, decoded: bool = False) -> str:
 
 
 def faults(stored: Iterable[StoredCrop], output: Path) -> Iterator[tuple[StoredCrop, str]]:
-    """Compare crops with the files on disk, and decode these in all cores, a page of crops after the other.
+    """Compare crops with the files on disk, and decode the files on all cores, page by page.
 
     Yields:
-        Each crop with what is wrong with it; the empty string when the file is as recorded.
+        Each crop with what is wrong with it; an empty string if the file is as recorded.
 
     Raises:
-        LocalError: a file exists, but cannot be read.
+        LocalError: a file exists but cannot be read.
     """
     crops_left = iter(stored)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -77,25 +77,25 @@ def faults(stored: Iterable[StoredCrop], output: Path) -> Iterator[tuple[StoredC
 
 
 def check_output(output: Path) -> None:
-    """Check that the output folder exists: if its disk is not mounted, no crop was deleted.
+    """Check that the output folder exists: if its disk is not mounted, the crops were not deleted.
 
     Raises:
-        LocalError: it does not exist.
+        LocalError: the folder does not exist.
     """
     if not output.is_dir():
         raise LocalError(f"the output folder {output} is not there; mount the disk or put the folder back")
 
 
 def check_place(recorded: Iterable[Path], output: Path, known: Path | None) -> None:
-    """Check that at least one recorded crop is in the output folder: it may be another one, or not mounted.
+    """Check that at least one recorded crop is in the output folder: the folder may be wrong, or not mounted.
 
-    A run would otherwise skip these crops and list files that do not exist. A folder that was moved with its crops
-    passes, and so does one from which crops were deleted: ``verify`` detects that.
+    Otherwise a run would skip these crops and list files that do not exist. A folder that was moved with its crops
+    passes, and so does a folder from which some crops were deleted, which ``verify`` detects.
 
     Args:
         recorded: paths of crops relative to the output folder, from `state.reader.Ledger.crop_paths`.
         output: the output folder without symbolic links; it need not exist.
-        known: output folder of the last run; None when unknown.
+        known: output folder of the last run; None if unknown.
 
     Raises:
         ConfigError: none of the crops is in the folder.
@@ -119,10 +119,10 @@ def check_place(recorded: Iterable[Path], output: Path, known: Path | None) -> N
 
 
 def remove(unwanted: Iterable[StoredCrop], output: Path) -> list[tuple[StoredCrop, str]]:
-    """Remove crops from disk; files that differ from the recorded ones stay.
+    """Remove crops from disk. Files that differ from the recorded crops stay.
 
     Returns:
-        The crops whose files stay, with the reason. Files that no longer exist are not among them.
+        The crops whose files stay, with the reason. Files that no longer exist are not included.
 
     Raises:
         LocalError: a file cannot be removed.
