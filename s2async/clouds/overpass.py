@@ -1,17 +1,18 @@
-"""Which item of one overpass counts for an area, where several show it. Pure.
+"""Which item of an overpass counts for an area if several items show it. Pure.
 
-Grid squares overlap, so an area is often in several items of one overpass: the same picture in other grids, or cut
-off. One of them counts. It is chosen by what all of them were measured to hold, before any asset is cut:
+Grid squares overlap, so an area is often in several items of one overpass: the same image on other grids, or cut
+off. One of these items counts. It is chosen from the measurements of all of them, before any asset is cut, by the
+following criteria in order:
 
 1. It is complete: enough of the area has data (`CloudRule.verdict` is not NODATA).
-2. It is clear. Each item has a classification of its own, and near the limit one may pass where the other does
-   not: no overpass is lost of which all items together would leave a crop.
-3. It has values, where they are wanted: the rule of values accepts it, and not all bands are missing.
-4. It is in the UTM zone of the area, so that all crops of an area fit on each other.
-5. It has the largest share of valid pixels, then the smallest share of spoilt ones.
+2. It is clear. Each item has its own classification, and near the limit one item may pass while another does not.
+   This order loses no overpass of which the items together would leave a crop.
+3. It has values, if values are requested: the rule of values accepts it, and not all bands are missing.
+4. It is in the UTM zone of the area, so that all crops of an area share a grid.
+5. It has the largest fraction of valid pixels, then the smallest fraction of spoilt pixels.
 6. Its id comes first.
 
-Crops and values of an overpass are those of one item.
+All crops and values of an overpass are from the same item.
 """
 
 from __future__ import annotations
@@ -27,36 +28,36 @@ from s2async.clouds.shares import bad_pixels
 from s2async.models import CloudMeasure, Selection, Status
 
 DELAYS: Final = 1
-"""Runs that an item which fails in a way that may pass delays its overpass."""
+"""Number of runs for which an item that fails in a transient way delays its overpass."""
 
 
 class Standing(Enum):
-    """What is known of one area in one item."""
+    """What is known about one area in one item."""
 
     EXPECTED = auto()
-    """It may be measured later in this run, or in the next one: its overpass waits."""
+    """It may be measured later in this run or in the next one, so its overpass waits."""
     OUT = auto()
-    """It cannot take part: it is not complete, missing, or has failed for good."""
+    """It cannot take part: it is not complete, is missing, or has failed for good."""
     CLOUDY = auto()
-    """It is complete, and not clear."""
+    """It is complete and not clear."""
     CLEAR = auto()
-    """It is clear, and its crops are still to be cut."""
+    """It is clear, and its crops still have to be cut."""
     DELAYED = auto()
-    """It is clear, and its crops failed in a way that may pass: its overpass waits."""
+    """It is clear, and its crops failed in a transient way, so its overpass waits."""
     SAVED = auto()
-    """It is clear, and it has all crops that can be had."""
+    """It is clear, and it has all crops that are available."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
-    """By what is chosen."""
+    """The rules for the choice."""
 
     rule: CloudRule
     """Judges measurements."""
     selection: Selection
     """Which crops and values count."""
     values_rule: CloudRule | None = None
-    """Judges which measurements have values; None when none are wanted."""
+    """Decides which measurements have values; None if no values are requested."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,19 +67,19 @@ class View:
     job: int
     """Row of the job in the state."""
     status: str
-    """Present status of the job: one of `models.Status`, or ``open``."""
+    """Current status of the job: one of `models.Status`, or ``open``."""
     standing: Standing
     measure: CloudMeasure | None = None
     is_home: bool = False
-    """It is in the UTM zone of the area."""
+    """Whether it is in the UTM zone of the area."""
     item: str = ""
     """Collection and id of the item."""
     better: frozenset[int] = frozenset()
     """Jobs of better editions of the item."""
     has_values: bool = False
-    """Values of it are there, or may be had: the rule of values accepts it, and not all its bands are missing."""
+    """Whether it has or can have values: the rule of values accepts it, and not all its bands are missing."""
     lacks_values: bool = False
-    """Values of it are still to be computed, and their files may be read."""
+    """Whether values of it still have to be computed, and their files may be read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,16 +87,16 @@ class Choice:
     """What follows for the jobs of one area in one overpass."""
 
     work: int | None = None
-    """The job whose crops are to be cut now, and its values computed; the choice is made again after that."""
+    """The job whose crops have to be cut and values computed now; the choice is made again afterwards."""
     statuses: tuple[tuple[int, Status], ...] = ()
-    """Jobs that get another status."""
+    """Jobs whose status changes, with the new status."""
 
 
 def rank(view: View, spoilt: Collection[int]) -> tuple[bool, bool, bool, Fraction, Fraction, str]:
-    """Sort key of complete views: the first one counts.
+    """Return the sort key of complete views, of which the first counts.
 
     Args:
-        view: complete, so that it has a measurement with valid pixels.
+        view: a complete view, which therefore has a measurement with valid pixels.
         spoilt: bins of the cloud rule whose pixels spoil a crop.
     """
     measure = view.measure
@@ -108,10 +109,10 @@ def rank(view: View, spoilt: Collection[int]) -> tuple[bool, bool, bool, Fractio
 
 
 def choose(views: Sequence[View], spoilt: Collection[int]) -> Choice:
-    """Decide which of the views of one overpass counts.
+    """Decide which view of one overpass counts.
 
-    While an item is expected, nothing is done, and everything keeps its status. So does a crop from an earlier run
-    until the item that replaces it has an answer: no date is without a crop in between.
+    While an item is expected, nothing is done, and everything keeps its status. A crop from an earlier run also
+    stays until the item that replaces it has an answer, so that no date is without a crop in between.
 
     Args:
         views: all views of one area in one overpass.
@@ -121,7 +122,7 @@ def choose(views: Sequence[View], spoilt: Collection[int]) -> Choice:
     is_waiting = len(complete) < len(views) and any(view.standing is Standing.EXPECTED for view in views)
     if not complete or is_waiting:
         return Choice()
-    # The crop of a former edition is kept until a better one has an answer, but does not take part against it.
+    # The crop of a former edition is kept until a better edition has an answer, but does not compete with it.
     jobs = {view.job for view in complete}
     best, *others = sorted(
         (view for view in complete if not view.better & jobs), key=lambda view: rank(view, spoilt)
@@ -131,7 +132,7 @@ def choose(views: Sequence[View], spoilt: Collection[int]) -> Choice:
     if best.standing is Standing.CLEAR or best.lacks_values:
         return Choice(work=best.job)
     counts = Status.SAVED if best.standing is Standing.SAVED else Status.CLOUDY
-    if best.status == Status.FAILED:  # one of its assets is lacking, and may still be had
+    if best.status == Status.FAILED:  # one of its assets is missing, and may still become available
         counts = Status.FAILED
     wanted = [(best, counts), *((other, Status.DUPLICATE) for other in others)]
     return Choice(statuses=tuple((view.job, status) for view, status in wanted if view.status != status))

@@ -1,8 +1,8 @@
-"""What a cloud rule is: the seam between the pixels of some assets and the verdict on an area.
+"""The protocol of cloud rules, which turn the pixels of some assets into a verdict on an area.
 
-To add a rule, write a module beside `scl` with a class of this protocol, and let the configuration make it. A
-measurement carries the name of its rule. When the configuration selects another rule, measurements of the former
-one do not count: a run opens their jobs again and measures them anew.
+To add a rule, write a module next to `scl` with a class that implements this protocol, and let the configuration
+create it. A measurement carries the name of its rule. If the configuration selects another rule, measurements of
+the former rule do not count: a run reopens their jobs and measures them again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 VERDICTS: Final = (None, Status.CLOUDY, Status.NODATA, Status.OUTSIDE)
-"""What `CloudRule.verdicts` counts by: None is a clear area."""
+"""The verdicts to which `CloudRule.verdicts` returns indices; None is a clear area."""
 
 
 def judge_each(
@@ -28,15 +28,15 @@ def judge_each(
     totals: NDArray[np.int64],
     rule: str = DEFAULT_RULE,
 ) -> NDArray[np.uint8]:
-    """Judge measurements one by one: `CloudRule.verdicts` of a rule that is not in a hurry.
+    """Judge measurements one by one: a simple implementation of `CloudRule.verdicts`, for rules that may be slow.
 
     Args:
-        verdict: judges one.
+        verdict: judges one measurement.
         histograms: (measurements, bins).
         totals: (measurements,), pixels of the areas.
         rule: name of the rule that measured.
     """
-    import numpy as np  # loaded only here: settings need rules, and no arrays
+    import numpy as np  # imported only here, because settings need rules but no arrays
 
     pairs = zip(histograms.tolist(), totals.tolist(), strict=True)
     found = (verdict(CloudMeasure(histogram=tuple(counts), total=total, rule=rule)) for counts, total in pairs)
@@ -50,21 +50,22 @@ class AreaPixels:
     pixels: NDArray[np.generic]
     """(bands, rows, columns), of the file's dtype."""
     inside: NDArray[np.bool_]
-    """(rows, columns), True where the centre of the pixel lies inside the polygon."""
+    """(rows, columns), True if the centre of the pixel lies inside the polygon."""
     total: int
-    """Pixel centres inside the polygon, including those that the raster does not hold."""
+    """Number of pixel centres inside the polygon, including those outside the raster."""
 
 
 class CloudRule(Protocol):
-    """Decides which areas are clear. It does no input or output, can be pickled and used in several threads.
+    """Decides which areas are clear.
 
-    The bins of its histograms follow one convention: the first counts pixels without data, and the last counts
-    pixels whose value has no meaning. All others hold valid pixels.
+    A rule does no input or output, can be pickled, and can be used in several threads. The bins of its histograms
+        follow one convention: the first bin counts pixels without data, and the last bin counts pixels whose value
+        has no meaning. All other bins count valid pixels.
     """
 
     @property
     def name(self) -> str:
-        """Names the rule in measurements: small letters, digits and ``_``."""
+        """Name of the rule in measurements: lower-case letters, digits and ``_``."""
         ...
 
     @property
@@ -86,24 +87,24 @@ class CloudRule(Protocol):
         """Check the layout of an asset's file.
 
         Args:
-            asset: its key.
-            bands: of the file.
+            asset: key of the asset.
+            bands: number of bands in the file.
             dtype: numpy's name for the file's type.
 
         Returns:
-            Why the file cannot be measured; the empty string when it can.
+            Why the file cannot be measured; empty if it can.
         """
         ...
 
     def highest(self, asset: str) -> int | None:
-        """The greatest value of sound pixels, above which blocks are read once more; None for no such check."""
+        """Return the greatest value of valid pixels, above which blocks are read again; None for no such check."""
         ...
 
     def measure(self, found: Mapping[str, AreaPixels], /) -> CloudMeasure:
-        """Count what lies inside an area.
+        """Count the pixels inside an area.
 
         Args:
-            found: the area's pixels by asset: all of `assets`.
+            found: the area's pixels, by asset, for all of `assets`.
 
         Raises:
             CorruptFile: the pixels are not what the rule needs.
@@ -111,7 +112,7 @@ class CloudRule(Protocol):
         ...
 
     def verdict(self, measured: CloudMeasure, /) -> Status | None:
-        """Judge a measurement of this rule: NODATA or CLOUDY, or None when the area is clear."""
+        """Judge a measurement of this rule: return NODATA or CLOUDY, or None if the area is clear."""
         ...
 
     def verdicts(self, histograms: NDArray[np.int64], totals: NDArray[np.int64], /) -> NDArray[np.uint8]:
@@ -122,29 +123,30 @@ class CloudRule(Protocol):
             totals: (measurements,), pixels of the areas.
 
         Returns:
-            (measurements,), each the index of its verdict in `VERDICTS`.
+            (measurements,), the index of each verdict in `VERDICTS`.
         """
         ...
 
     def is_held(self, pixels: int, total: int, /) -> bool:
-        """Whether a raster covers enough of an area, with or without data: if so, another date may be clear.
+        """Return whether a raster covers enough of an area, with or without data: another date may be clear.
 
         Args:
-            pixels: of the area that the raster holds.
-            total: pixels of the area. An area without any counts as held: it is too small for every raster.
+            pixels: number of the area's pixels inside the raster.
+            total: number of pixels of the area. An area without pixels counts as covered, as it is too small for
+                any raster.
         """
         ...
 
 
 @runtime_checkable
 class CountingRule(CloudRule, Protocol):
-    """A rule of one asset with one band, whose values are the bins: many areas can be counted at once."""
+    """A rule for one asset with one band, whose values are the bins, so that many areas can be counted at once."""
 
     def measures(self, counts: NDArray[np.int64], totals: NDArray[np.int64], /) -> list[CloudMeasure]:
-        """The measurements of n areas.
+        """Return the measurements of n areas.
 
         Args:
-            counts: (n, bins) pixels inside each area by value; the last bin counts all higher values, too.
-            totals: (n,) pixel centres inside each polygon, including those that the raster does not hold.
+            counts: (n, bins) pixels inside each area by value; the last bin also counts all higher values.
+            totals: (n,) number of pixel centres inside each polygon, including those outside the raster.
         """
         ...

@@ -1,8 +1,8 @@
-"""The rule of the scene classification (SCL): some classes spoil a crop. Pure, integers only.
+"""The cloud rule of the scene classification (SCL): some classes spoil a crop. Pure, and uses integers only.
 
-The classes, after ESA's Level-2A algorithm document: 0 no data, 1 saturated or defective, 2 dark or topographic
-shadow, 3 cloud shadow, 4 vegetation, 5 not vegetated, 6 water, 7 unclassified, 8 cloud of medium probability,
-9 cloud of high probability, 10 thin cirrus, 11 snow or ice.
+The classes, according to ESA's Level-2A algorithm document: 0 no data, 1 saturated or defective, 2 dark or
+topographic shadow, 3 cloud shadow, 4 vegetation, 5 not vegetated, 6 water, 7 unclassified, 8 cloud of medium
+probability, 9 cloud of high probability, 10 thin cirrus, 11 snow or ice.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 NAME: Final = DEFAULT_RULE
 """Name of the rule."""
 ASSET: Final = "scl"
-"""The program's key of the scene classification."""
+"""The program's key for the scene classification."""
 CLASSES: Final = 12
-"""SCL classes, 0 to 11."""
+"""Number of SCL classes, 0 to 11."""
 BINS: Final = CLASSES + 1
-"""Counts of a histogram: one for each class, and one for all other values."""
+"""Number of counts in a histogram: one for each class, and one for all other values."""
 
 _LARGEST: Final = (2**63 - 1) // WHOLE
-"""Pixels of an area whose share can be compared in 64 bits."""
+"""Maximum number of pixels of an area for which fractions can be compared in 64 bits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SclRule:
-    """Which classes spoil a crop, and how much of them is accepted."""
+    """Which classes spoil a crop, and which fraction of them is accepted."""
 
     name: ClassVar[str] = NAME
     assets: ClassVar[tuple[str, ...]] = (ASSET,)
@@ -44,16 +44,16 @@ class SclRule:
     classes: frozenset[int]
     """SCL classes that spoil a crop; never 0."""
     max_cloud: int
-    """Largest accepted share of spoilt pixels among the valid ones, in hundredths of a per cent."""
+    """Largest accepted fraction of spoilt pixels among the valid ones, in hundredths of a per cent."""
     min_valid: int
-    """Smallest accepted share of pixels that hold data, in hundredths of a per cent."""
+    """Smallest accepted fraction of pixels with data, in hundredths of a per cent."""
 
     @classmethod
     def from_percent(cls, *, classes: Iterable[int], max_cloud: float, min_valid: float) -> SclRule:
-        """The rule for limits in per cent with at most two decimals, inclusive.
+        """Return the rule for limits in per cent with at most two decimals; the limits themselves are accepted.
 
         Raises:
-            ValueError: class 0, an unknown class, or a per cent with more decimals or out of 0 to 100.
+            ValueError: a class is 0 or unknown, or a percentage has more decimals or is outside 0 to 100.
         """
         wanted = frozenset(classes)
         if not wanted <= set(range(1, CLASSES)):
@@ -62,15 +62,15 @@ class SclRule:
 
     @property
     def spoilt(self) -> frozenset[int]:
-        """The classes that spoil a crop: a class is a bin."""
+        """The classes that spoil a crop; each class is a bin."""
         return self.classes
 
-    def check(self, asset: str, bands: int, dtype: str) -> str:  # noqa: ARG002 - it has one asset
-        """Why a file cannot be a scene classification; the empty string when it can. See `CloudRule.check`."""
+    def check(self, asset: str, bands: int, dtype: str) -> str:  # noqa: ARG002 - the rule has only one asset
+        """Return why a file cannot be a scene classification; empty if it can. See `CloudRule.check`."""
         return "" if (bands, dtype) == (1, "uint8") else f"not a scene classification: {bands} x {dtype}"
 
     def highest(self, asset: str) -> int | None:
-        """The highest class."""
+        """Return the highest class."""
         return CLASSES - 1 if asset == ASSET else None
 
     def measure(self, found: Mapping[str, AreaPixels], /) -> CloudMeasure:
@@ -86,14 +86,14 @@ class SclRule:
         return measure(look.pixels, look.inside, look.total)
 
     def measures(self, counts: NDArray[np.int64], totals: NDArray[np.int64], /) -> list[CloudMeasure]:
-        """The measurements of many areas. See `CountingRule.measures`."""
+        """Return the measurements of many areas. See `CountingRule.measures`."""
         return [
             CloudMeasure(histogram=tuple(histogram), total=total, rule=NAME)
             for histogram, total in zip(counts.tolist(), totals.tolist(), strict=True)
         ]
 
     def verdict(self, measured: CloudMeasure, /) -> Status | None:
-        """NODATA or CLOUDY, or None when the area is clear. Integers decide: no division, no NaN."""
+        """Return NODATA or CLOUDY, or None if the area is clear. Compares integers only: no division, no NaN."""
         valid = measured.valid
         if valid == 0 or valid * WHOLE < self.min_valid * measured.total:
             return Status.NODATA
@@ -105,7 +105,7 @@ class SclRule:
         """Judge many measurements at once. See `CloudRule.verdicts`."""
         import numpy as np
 
-        if totals.max(initial=0) > _LARGEST:  # numbers of Python have no end
+        if totals.max(initial=0) > _LARGEST:  # Python's integers are unlimited
             return judge_each(self.verdict, histograms, totals)
         valid = histograms[:, 1:-1].sum(axis=1)
         bad = histograms[:, sorted(self.classes)].sum(axis=1)
@@ -124,20 +124,20 @@ def measure(pixels: NDArray[np.generic], inside: NDArray[np.bool_], total: int) 
 
     Args:
         pixels: (1, rows, columns) or (rows, columns) of SCL, an unsigned integer type.
-        inside: (rows, columns), True where the centre of the pixel lies inside the polygon.
-        total: pixel centres inside the polygon, including those that the raster does not hold.
+        inside: (rows, columns), True if the centre of the pixel lies inside the polygon.
+        total: number of pixel centres inside the polygon, including those outside the raster.
 
     Raises:
         CorruptFile: the raster is not one band of unsigned integers.
     """
-    import numpy as np  # loaded only here: settings need the rule, and no arrays
+    import numpy as np  # imported only here, because settings need the rule but no arrays
 
     if pixels.ndim == 3 and pixels.shape[0] == 1:
         pixels = pixels[0]
     if pixels.ndim != 2 or pixels.dtype.kind != "u":
         raise CorruptFile(f"not a scene classification: {pixels.dtype} of shape {pixels.shape}")
     values = pixels[inside]
-    if values.itemsize > 1:  # a wide type may hold values that would make the count a very long array
+    if values.itemsize > 1:  # a wide type may contain values that would make the array of counts very long
         values = np.minimum(values, CLASSES)
     counts: list[int] = np.bincount(values, minlength=BINS).tolist()
     return CloudMeasure(histogram=(*counts[:CLASSES], sum(counts[CLASSES:])), total=total, rule=NAME)

@@ -1,4 +1,4 @@
-"""Shares of an area's pixels: exact integers for decisions, per cents for people. Pure."""
+"""Fractions of an area's pixels: exact integers for decisions, percentages for display. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final
 from s2async.models import CloudMeasure
 
 WHOLE: Final = 100 * 100
-"""All of something, in hundredths of a per cent."""
+"""The whole, in hundredths of a per cent."""
 
 
 def hundredths(percent: float) -> int:
-    """A per cent of at most two decimals in hundredths, so that 0.5 % is exact.
+    """Return a percentage with at most two decimals in hundredths of a per cent, so that 0.5 % is exact.
 
     Raises:
-        ValueError: it has more decimals, or lies outside 0 to 100.
+        ValueError: the percentage has more decimals or is outside 0 to 100.
     """
     exact = Fraction(repr(percent)) * 100
     if exact.denominator != 1 or not 0 <= exact <= WHOLE:
@@ -25,20 +25,20 @@ def hundredths(percent: float) -> int:
 
 
 def bad_pixels(measured: CloudMeasure, spoilt: Iterable[int]) -> int:
-    """Pixels inside the area that spoil a crop.
+    """Return the number of pixels inside the area that spoil a crop.
 
     Args:
-        measured: of the area.
+        measured: measurement of the area.
         spoilt: bins of the rule that measured, such as SCL classes.
     """
     return sum(measured.histogram[value] for value in spoilt)
 
 
 def cloud_percent(measured: CloudMeasure, spoilt: Iterable[int]) -> float | None:
-    """Spoilt share of the valid pixels in per cent, for people; None when no pixel is valid."""
+    """Return the percentage of valid pixels that are spoilt, for display; None if no pixel is valid."""
     return bad_pixels(measured, spoilt) / measured.valid * 100 if measured.valid else None
 
 
 def valid_percent(measured: CloudMeasure) -> float | None:
-    """Share of the area's pixels that hold data in per cent, for people; None for an area without a pixel."""
+    """Return the percentage of the area's pixels that hold data, for display; None for an area without pixels."""
     return measured.valid / measured.total * 100 if measured.total else None
