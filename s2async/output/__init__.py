@@ -1,1 +1,1 @@
-"""Crops as files: GeoTIFF, quicklooks, their tags, files of others in their place, and moves of folders."""
+"""Crops as files: GeoTIFF, quicklooks, tags, foreign files in their place, and moves of folders."""

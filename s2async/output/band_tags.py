@@ -1,4 +1,4 @@
-"""What crops of reflectance bands say about their numbers: GDAL's scale and offset, and tags of our own. Pure."""
+"""What crops of reflectance bands say about their DN: GDAL's scale and offset, and tags of s2async. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES: Final = frozenset({OFFSET, BASIS, REMOVED, BASELINE, KIND})
 """Names of all tags that `tags` writes."""
 UNKNOWN: Final = "unknown"
 RETRIEVAL_SCALE: Final = 0.001
-"""Value of one DN of aerosol thickness (``aot``) and water vapour in centimetres (``wvp``)."""
+"""Value of one DN of aerosol thickness (``aot``), and of water vapour in centimetres (``wvp``)."""
 _RETRIEVALS: Final = ("aot", "wvp")
 
 Scaling = tuple[tuple[float, ...], tuple[float, ...]]
@@ -45,10 +45,10 @@ def tags(numbers: Numbers) -> dict[str, str]:
 
 
 def read(found: Mapping[str, str]) -> Numbers | None:
-    """Return what the tags of a crop say; None for a crop without them.
+    """Return what the tags of a crop say; None for a crop without such tags.
 
     Raises:
-        ValueError: some are missing, or they have values that no crop has.
+        ValueError: tags are missing, or they have values that no crop has.
     """
     there = {key: text for key, text in found.items() if key in NAMES}
     if not there:
@@ -70,11 +70,11 @@ def scaling(asset: str, numbers: Numbers | None, layout: Layout) -> Scaling:
 
     Args:
         asset: key of the asset.
-        numbers: what its DN mean; None if it is no reflectance band.
-        layout: of the source file, whose own scale and offset are kept for other assets.
+        numbers: what its DN mean; None if it is not a reflectance band.
+        layout: layout of the source file, whose own scale and offset are kept for other assets.
 
     Returns:
-        Scale 1 and offset 0, which files do not store, where the meaning is unknown.
+        Scale and offset; scale 1 and offset 0, which files do not store, if the meaning is unknown.
     """
     if numbers is None:
         plain = set(layout.scales) == {1.0} and not any(layout.offsets)
@@ -88,7 +88,7 @@ def scaling(asset: str, numbers: Numbers | None, layout: Layout) -> Scaling:
 
 
 def stated(layout: Layout) -> float | None:
-    """Return the offset in reflectance that a file of a reflectance band states; None when it states none."""
+    """Return the offset in reflectance that a file of a reflectance band states; None if it states none."""
     scale, offset = layout.scales[0], layout.offsets[0]
     if (scale, offset) == (1.0, 0.0) or not scale:
         return None

@@ -1,4 +1,4 @@
-"""Crops: pixels outside the area removed, encoded to the bytes of a file, and removed from disk."""
+"""Crops: masking of pixels outside the area, encoding to the bytes of a file, and removal from disk."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ SUFFIX: Final = ".tif"
 
 
 def cut(pixels: NDArray[np.generic], inside: NDArray[np.bool_], nodata: float | None) -> NDArray[np.generic]:
-    """Set pixels outside the polygon to nodata (0 where the file has none), as ``rasterio.mask`` does.
+    """Set pixels outside the polygon to nodata (0 if the file has none), as ``rasterio.mask`` does.
 
     Args:
         pixels: (bands, rows, columns).
         inside: (rows, columns), True inside the polygon.
-        nodata: value of the file.
+        nodata: nodata value of the file.
 
     Returns:
         A new array of the same type.
     """
     if not nodata and pixels.dtype.kind in "ui":
-        # A tenth of the time of `where`. Not for floats: not-a-number times zero is not zero.
+        # Takes a tenth of the time of `where`. Not used for floats, because not-a-number times zero is not zero.
         return pixels * inside
     return np.where(inside, pixels, np.asarray(nodata or 0).astype(pixels.dtype))
 
@@ -43,7 +43,7 @@ def file_name(stem: str, asset: str) -> str:
 
 
 def histogram_tag(rule: str) -> str:
-    """The tag that holds the counts of a cloud rule, such as ``SCL_HISTOGRAM``."""
+    """Return the name of the tag with the counts of a cloud rule, such as ``SCL_HISTOGRAM``."""
     return f"{rule.upper()}_HISTOGRAM"
 
 
@@ -66,15 +66,15 @@ def encode(
 
     Args:
         crop: pixels, georeference and tags.
-        name: of the file, for the record.
+        name: name of the file, for the record.
         mask: whether pixels outside the area are removed, for the record.
         asset: key of the asset, for the record.
         numbers: what the DN of a reflectance band mean, for the record.
-        evidence: what its pixels show of an offset, for the record.
+        evidence: what its pixels show about an offset, for the record.
         stated: offset in reflectance that the source file states, for the record.
 
     Returns:
-        The record for the state, to be written once the file is on disk, and the bytes of the file.
+        The record for the state, which must be written after the file is on disk, and the bytes of the file.
     """
     data = geotiff.encode(crop)
     product = Product(

@@ -1,11 +1,11 @@
-"""Moves the crops of areas to other folders of the output folder, in two steps that a kill cannot mix up.
+"""Moves the crops of areas to other folders of the output folder, in two steps that can be resumed after a kill.
 
-Areas may have swapped names, so a folder cannot always be renamed directly: its new name may still be taken.
-First everything that moves is parked under a name derived from its area's fingerprint; then each part gets its new
-name. The caller records the end of each step in the state. After a kill, the interrupted step is done again.
+Areas may have swapped names, so a folder cannot always be renamed directly, because its new name may still be in
+use. First, everything that moves is parked under a name derived from its area's fingerprint; then each part gets
+its new name. The caller records the end of each step in the state. After a kill, the interrupted step is repeated.
 
-A folder moves as a whole, with all that a person has put into it. Only if it also holds crops that stay, or that
-move elsewhere, the crops that move are taken out of it one by one, with their quicklooks.
+A folder moves as a whole, with everything that a user has put into it. Only if it also contains crops that stay or
+that move elsewhere, the crops that move are taken out of it one by one, with their quicklooks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from s2async.output import quicklook
 
 
 def park(output: Path, moves: Sequence[FolderMove]) -> None:
-    """Do the first step: put what moves into a folder with a temporary name.
+    """Do the first step: move the affected folders and crops to a folder with a temporary name.
 
     Args:
         output: the output folder, which need not exist.
@@ -60,13 +60,13 @@ def place(output: Path, moves: Sequence[FolderMove]) -> list[Path]:
 
 
 def _parked(output: Path, move: FolderMove) -> Path:
-    # earlier versions recorded the temporary name as that of the folder
+    # Earlier versions recorded the temporary name as the name of the folder.
     old = move.old
     return output / (old if old.startswith(PARKING) else parking(move.fingerprint, old, move.new))
 
 
 def _move(source: Path, target: Path, move: FolderMove) -> list[Path]:
-    """Rename a folder; where the target exists, move the files into it. Returns the files overwritten there."""
+    """Rename a folder; if the target exists, move the files into it. Return the files overwritten there."""
     with files.local_errors("move to", target):
         if not source.is_dir():
             return []
@@ -74,14 +74,14 @@ def _move(source: Path, target: Path, move: FolderMove) -> list[Path]:
             source.replace(target)
             return []
         overwritten = _into(target, source.iterdir(), move)
-        # The files must be on disk in the target before their old folder goes.
+        # The files must be on disk in the target before their old folder is removed.
         files.sync_folder(target)
         source.rmdir()
     return overwritten
 
 
 def _take_out(source: Path, target: Path, move: FolderMove) -> None:
-    """Move some crops with their quicklooks out of a folder, which is removed if it is empty then."""
+    """Move some crops with their quicklooks out of a folder, and remove the folder if it is then empty."""
     there = [source / name for name in _names(move) if (source / name).is_file()]
     if not there:
         return
@@ -89,14 +89,14 @@ def _take_out(source: Path, target: Path, move: FolderMove) -> None:
     with files.local_errors("move to", target):
         _into(target, there, move)
         files.sync_folder(target)
-        with contextlib.suppress(OSError):  # it holds other files
+        with contextlib.suppress(OSError):  # the folder contains other files
             source.rmdir()
 
 
 def _into(target: Path, paths: Iterable[Path], move: FolderMove) -> list[Path]:
-    """Move files into a folder. Returns those that were overwritten there, by recorded crops.
+    """Move files into a folder, and return the files there that recorded crops overwrote.
 
-    Other files never overwrite anything, as it may be a recorded crop: they get another name.
+    Other files never overwrite anything, because it may be a recorded crop; they get another name instead.
     """
     overwritten, ours = [], set(_names(move))
     for path in list(paths):
@@ -110,7 +110,7 @@ def _into(target: Path, paths: Iterable[Path], move: FolderMove) -> list[Path]:
 
 
 def _names(move: FolderMove) -> list[str]:
-    """Names of the crops that move, each after its quicklook."""
+    """Return the names of the crops that move, each after its quicklook."""
     return [name for file in move.files for name in (quicklook.beside(Path(file)).name, file)]
 
 

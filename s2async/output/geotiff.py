@@ -1,10 +1,11 @@
 """Encodes a crop as a GeoTIFF. GDAL writes a header once for each kind of crop, and crops get copies of it.
 
-Crops of one asset and CRS differ only in size, place, pixels and tags, and for a small file GDAL spends most of
-its time on opening it. So the header of a file of one pixel is kept, size and place are put into a copy of it, and
-the pixels are compressed by the fastest DEFLATE that is installed. GDAL alone writes what this cannot: floats, and
-crops that may be too large for a classic TIFF. Measured on crops of 3 bands, in CPU time: 30 x 30 pixels 700 us
-by GDAL alone, 95 us here; 340 x 340 pixels 4,000 us by GDAL alone, 810 us here.
+Crops of one asset and CRS differ only in size, place, pixels and tags, and GDAL spends most of its time for a
+small file on opening it. Therefore the header of a file of one pixel is cached, size and place are written into a
+copy of it, and the pixels are compressed by the fastest installed DEFLATE implementation. GDAL writes whole files
+only for what this method does not support: floats, and crops that may be too large for a classic TIFF. CPU time
+measured on crops of 3 bands: 30 x 30 pixels, 700 us by GDAL alone, 95 us here; 340 x 340 pixels, 4,000 us by GDAL
+alone, 810 us here.
 """
 
 from __future__ import annotations
@@ -44,26 +45,27 @@ except ImportError:
     from zlib import compress
 
 _UNTILED: Final = 512
-"""Pixels of the longer side up to which a crop is one strip: padded tiles would take more bytes and time. Larger
-files should have tiles, says GDAL's check of cloud-optimised files (validate_cloud_optimized_geotiff.py)."""
+"""Length in pixels of the longer side up to which a crop is one strip, because padded tiles would take more bytes
+and time. GDAL's check of cloud-optimised files (validate_cloud_optimized_geotiff.py) requires tiles in larger
+files."""
 _TILE: Final = 256
-"""Pixels of a tile's side in larger crops."""
+"""Length of a tile's side in pixels, in larger crops."""
 _LARGEST: Final = 2 << 30
-"""Bytes of pixels from which on GDAL writes a crop, because it may need a BigTIFF."""
+"""Size of the pixels in bytes from which GDAL writes a crop, because it may need a BigTIFF."""
 _LEVEL: Final = 1
-"""Level of compression: half the time of zlib's default, for files that are a tenth larger."""
+"""Compression level: half the time of zlib's default, for files that are a tenth larger."""
 _OWN: Final = frozenset({"uint8", "int8", "uint16", "int16", "uint32", "int32"})
 """Types whose predictor is a difference of integers. GDAL writes crops of other types."""
 _TEMPLATES: Final = 4096
-"""Headers that are kept, about 2 kB each. A run needs some for each asset, zone and year."""
+"""Number of headers that are cached, about 2 kB each. A run needs some for each asset, zone and year."""
 _NOT_IN_XML: Final = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML does not allow (XML 1.0, section 2.2), and the carriage return, which readers change."""
 _SPECIAL: Final = re.compile("[^\t\n\x20-\x25\x27-\x3b\x3d\x3f-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""These, and the characters that XML escapes: ``&``, ``<`` and ``>``. Most texts have none."""
+"""These characters, and those that XML escapes: ``&``, ``<`` and ``>``. Most texts contain none of them."""
 _DEFLATE, _GREY, _RGB = 8, 1, 2
 """Values of TIFF's tags Compression and PhotometricInterpretation."""
 _ASCII, _SHORT, _DOUBLE = 2, 3, 12
-"""TIFF's types of text, of 16-bit integers and of 64-bit floats."""
+"""TIFF's type codes for text, 16-bit integers and 64-bit floats."""
 _ANYWHERE: Final = (10.0, 0.0, 0.0, 0.0, -10.0, 0.0)
 """The transform of the header for all crops whose rows run east and whose columns run south."""
 _NO_ITEMS: Final = b"<GDALMetadata>\n</GDALMetadata>\n\0"
@@ -85,13 +87,13 @@ class Crop:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Kind:
-    """Key of a header: what crops have in common whose headers differ only in size, place and tags."""
+    """Key of a header: the properties shared by crops whose headers differ only in size, place and tags."""
 
     bands: int
     dtype: str
     tiled: bool
     transform: tuple[float, ...]
-    """`_ANYWHERE` where the place is put in later."""
+    """`_ANYWHERE` if the place is inserted later."""
     epsg: int
     nodata: str | None
     """As text, because not-a-number is not equal to itself."""
@@ -104,8 +106,8 @@ class _Kind:
 def encode(crop: Crop) -> bytes:
     """Encode a crop as a DEFLATE-compressed GeoTIFF with nodata, CRS, transform, scales, offsets and tags.
 
-    The pixels are one strip, or tiles where a side is longer than `_UNTILED`. Characters in a tag's text that
-    cannot be stored (lone surrogates, control characters) become ``?``.
+    The pixels are one strip, or tiles if a side is longer than `_UNTILED`. Characters in a tag's text that cannot
+    be stored (lone surrogates, control characters) become ``?``.
 
     Raises:
         LocalError: PROJ cannot read its database.
@@ -139,17 +141,17 @@ def encode(crop: Crop) -> bytes:
 
 
 def with_tag(data: bytes, key: str, text: str) -> bytes | None:
-    """Return a crop with another text in one of its tags; pixels and all else stay.
+    """Return a crop with another text in one of its tags; pixels and everything else stay.
 
-    The result is what `encode` gives for the same pixels and tags.
+    The result is what `encode` returns for the same pixels and tags.
 
     Args:
         data: the file.
-        key: name of a tag that it has.
-        text: of the tag; as for `encode`.
+        key: name of an existing tag.
+        text: text of the tag; as for `encode`.
 
     Returns:
-        The bytes of the new file; None where the old one is not a sound GeoTIFF with such a tag.
+        The bytes of the new file; None if the old file is not a valid GeoTIFF with such a tag.
     """
     try:
         layout = tiff.parse(data)
@@ -174,19 +176,19 @@ def with_tag(data: bytes, key: str, text: str) -> bytes | None:
 def retagged(
     data: bytes, scales: Sequence[float], offsets: Sequence[float], items: Mapping[str, str]
 ) -> bytes | None:
-    """Return a crop with another scale, offset and other tags; pixels and all else stay.
+    """Return a crop with another scale, offset and other tags; pixels and everything else stay.
 
-    The result is what `encode` gives for the same pixels, if the tags come in the same order. Tags with an entry
+    The result is what `encode` returns for the same pixels, if the tags are in the same order. Tags with an entry
     of their own in a TIFF (``TIFFTAG_...``) stay as they are.
 
     Args:
         data: the file.
-        scales: of each band.
-        offsets: of each band.
+        scales: scale of each band.
+        offsets: offset of each band.
         items: all other tags; as for `encode`.
 
     Returns:
-        The bytes of the new file; None where the old one is not a sound GeoTIFF of `encode`.
+        The bytes of the new file; None if the old file is not a valid GeoTIFF written by `encode`.
     """
     try:
         layout = tiff.parse(data)
@@ -196,7 +198,7 @@ def retagged(
             bands=layout.bands,
             dtype=layout.dtype,
             tiled=layout.tiled,
-            transform=_ANYWHERE,  # the metadata do not depend on the place
+            transform=_ANYWHERE,  # the metadata does not depend on the place
             epsg=layout.grid.epsg,
             nodata=None if layout.nodata is None else repr(float(layout.nodata)),
             scales=tuple(scales),
@@ -218,7 +220,7 @@ def with_pixels(data: bytes, pixels: NDArray[np.generic]) -> bytes:
     """Return a crop with other pixels of the same shape and type; its header and tags stay.
 
     Raises:
-        CorruptFile: the crop is not a sound GeoTIFF of `encode`.
+        CorruptFile: the crop is not a valid GeoTIFF written by `encode`.
     """
     layout = tiff.parse(data)
     if not isinstance(layout, Layout) or not is_own(layout) or layout.dtype not in _OWN:
@@ -227,9 +229,9 @@ def with_pixels(data: bytes, pixels: NDArray[np.generic]) -> bytes:
 
 
 def is_own(layout: Layout) -> bool:
-    """Return whether a file has a layout that `encode` writes or has written: any other gives other pixels.
+    """Return whether a file has a layout that `encode` writes or has written; another layout gives other pixels.
 
-    Earlier versions wrote tiles whatever the size.
+    Earlier versions wrote tiles for any size.
     """
     integer = np.dtype(layout.dtype).kind in "ui"
     grid, block = layout.grid, (layout.block_width, layout.block_height)
@@ -247,13 +249,13 @@ def _is_rgb(bands: int, dtype: str) -> bool:
 
 
 def _number(layout: Layout, tag: int) -> int:
-    """Return the value of a tag that is one 16-bit number; 0 where the tag is missing."""
+    """Return the value of a tag that is one 16-bit number; 0 if the tag is missing."""
     raw = next((raw for key, _, _, raw in layout.tags if key == tag), b"")
     return int.from_bytes(raw[:2], "little" if layout.order == "<" else "big")
 
 
 def _is_north_up(transform: Affine) -> bool:
-    """Return whether the header holds the transform as a size of pixels and a place, as GDAL does."""
+    """Return whether the header stores the transform as pixel size and place, as GDAL does."""
     return bool(transform.a > 0 and transform.b == transform.d == 0 and transform.e < 0)
 
 
@@ -266,7 +268,7 @@ def _size(layout: Layout, rows: int, columns: int) -> list[Tag]:
 
 
 def _place(layout: Layout, transform: Affine) -> list[Tag]:
-    """Return the entries of a north-up transform: size of pixels, and place of the first one's corner.
+    """Return the entries of a north-up transform: the pixel size, and the place of the first pixel's corner.
 
     GeoTIFF 1.1 (OGC 19-008r4), sections 7.3.2 and 7.3.3.
     """
@@ -282,15 +284,15 @@ def _filled(layout: Layout, pixels: NDArray[Any]) -> bytes:
     return headers.subset(replace(layout, block_counts=counts), dict(enumerate(blocks)))
 
 
-# Compressed are differences: each number less that of the same band in the pixel to the left. They wrap around the
-# range of the type (TIFF 6.0, section 14).
+# Differences are compressed: each number minus that of the same band in the pixel to the left. They wrap around
+# the range of the type (TIFF 6.0, section 14).
 
 
 def _strip(pixels: NDArray[Any]) -> NDArray[Any]:
     """Return the only strip: (rows, columns, bands), as differences."""
     bands, rows, columns = pixels.shape
     less = np.empty((rows * columns, bands), pixels.dtype)
-    # One long line takes half the time of many short ones; the first column is put right afterwards.
+    # Computing one long line takes half the time of many short ones; the first column is corrected afterwards.
     for band, values in enumerate(pixels.reshape(bands, -1)):
         np.subtract(values[1:], values[:-1], out=less[1:, band])
     less = less.reshape(rows, columns, bands)
@@ -303,7 +305,7 @@ def _tiles(pixels: NDArray[Any]) -> list[NDArray[Any]]:
     bands, rows, columns = pixels.shape
     down, across = -(-rows // _TILE), -(-columns // _TILE)
     filled = np.zeros((down * _TILE, across * _TILE, bands), pixels.dtype)
-    for band in range(bands):  # a fifth of the time of one transposed copy
+    for band in range(bands):  # takes a fifth of the time of one transposed copy
         filled[:rows, :columns, band] = pixels[band]
     lines = filled.reshape(down, _TILE, across, _TILE * bands)
     less = np.empty((down, across, _TILE, _TILE * bands), pixels.dtype)
@@ -318,7 +320,7 @@ def _metadata(tags: tuple[Tag, ...], items: Mapping[str, str]) -> list[Tag]:
 
     Args:
         tags: entries of a directory, with or without metadata.
-        items: texts by name; no entry is returned without any.
+        items: texts by name; if empty, no entry is returned.
     """
     if not items:
         return []
@@ -338,25 +340,25 @@ def _legal(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Escape a text twice, because GDAL unescapes twice: once as XML, once by itself."""
+    """Escape a text twice, because GDAL unescapes it twice: once as XML, once by itself."""
     return text if _SPECIAL.search(text) is None else escape(escape(_legal(text)))
 
 
 @lru_cache
 def _name(dtype: np.dtype[Any]) -> str:
-    """Return the name of a type, which numpy puts together anew each time."""
+    """Return the name of a type, which numpy otherwise assembles each time."""
     return dtype.name
 
 
 @lru_cache(maxsize=_TEMPLATES)
 def _form(kind: _Kind, varying: tuple[int, ...]) -> headers.Form:
-    """Return what writes crops of one strip; for the entries that vary, see `headers.Form`."""
+    """Return the object that writes crops of one strip; for the entries that vary, see `headers.Form`."""
     return headers.Form(_template(kind), varying)
 
 
 @lru_cache(maxsize=_TEMPLATES)
 def _template(kind: _Kind) -> Layout:
-    """Return the header that GDAL writes for such a file of one pixel."""
+    """Return the header that GDAL writes for a file of this kind with one pixel."""
     layout = tiff.parse(_written(kind, {}, None))
     if not isinstance(layout, Layout):
         raise AssertionError("GDAL wrote a file whose header goes on beyond its end")
@@ -364,7 +366,7 @@ def _template(kind: _Kind) -> Layout:
 
 
 def _written(kind: _Kind, items: Mapping[str, str], pixels: NDArray[np.generic] | None) -> bytes:
-    """Let GDAL write a file: with its pixels, or the header of one pixel that is not there."""
+    """Let GDAL write a file: with its pixels, or only the header of a file whose single pixel is not stored."""
     _, rows, columns = (kind.bands, 1, 1) if pixels is None else pixels.shape
     profile: dict[str, Any] = {
         "driver": "GTiff",
@@ -379,7 +381,7 @@ def _written(kind: _Kind, items: Mapping[str, str], pixels: NDArray[np.generic] 
         "zlevel": _LEVEL,
         "predictor": 2 if np.dtype(kind.dtype).kind in "ui" else 3,
         "interleave": "pixel",
-        # Always given: otherwise GDAL takes the fourth of four bands for alpha, which hides pixels.
+        # Always given, because otherwise GDAL interprets the fourth of four bands as alpha, which hides pixels.
         "photometric": "rgb" if _is_rgb(kind.bands, kind.dtype) else "minisblack",
         "sparse_ok": pixels is None,
     }

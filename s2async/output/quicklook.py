@@ -20,22 +20,22 @@ from s2async.errors import CorruptFile
 SUFFIX: Final = ".png"
 """Suffix of a quicklook's file; the rest of the name is that of its crop."""
 SIDE: Final = 512
-"""Largest size of a quicklook's longer side in pixels."""
+"""Maximum size of a quicklook's longer side in pixels."""
 STRETCH: Final = (2, 98)
 """Percentiles that become black and white."""
 WHITE: Final = 3000
-"""DN that becomes white in true colour: reflectance 0.3; soil and plants stay below, clouds do not."""
+"""DN that becomes white in true colour: reflectance 0.3. Soil and vegetation are darker, clouds are not."""
 UNIT: Final = 10_000
 """DN of reflectance 1 (QUANTIFICATION_VALUE of ESA's Level-2A products)."""
 _QUALITY: Final = 80
 """Quality of WebP, from 0 to 100: texture stays visible, in a tenth of the bytes of a PNG."""
 _ANY: Final = Affine(10.0, 0.0, 0.0, 0.0, -10.0, 0.0)
-"""Any transform: the images do not store it, but rasterio warns where there is none."""
+"""An arbitrary transform: the images do not store it, but rasterio warns if there is none."""
 _SOFTWARE: Final = "s2async quicklook"
 """Text chunk ``Software`` of a PNG (PNG 1.2, section 4.2.3), by which `is_own` recognises it."""
 
 RGBA = NDArray[np.uint8]
-"""(4, rows, columns): red, green, blue, and 255 where there is data, else 0."""
+"""(4, rows, columns): red, green, blue, and alpha (255 for pixels with data, otherwise 0)."""
 
 
 def beside(crop: Path) -> Path:
@@ -49,7 +49,7 @@ def encode(pixels: NDArray[np.generic], nodata: float | None) -> bytes:
 
 
 def is_own(data: bytes) -> bool:
-    """Return whether a PNG was made by this module: another program's may have the same name."""
+    """Return whether a PNG was made by this module, because an image of another program may have the same name."""
     return data.startswith(b"\x89PNG") and _SOFTWARE.encode() in data
 
 
@@ -57,8 +57,8 @@ def thumbnail(path: Path, *, size: int) -> bytes:
     """Render a crop on disk as a WebP image; see `paint`.
 
     Args:
-        path: of the crop.
-        size: largest size of the longer side in pixels.
+        path: path of the crop.
+        size: maximum size of the longer side in pixels.
 
     Raises:
         LocalError: the file is missing or cannot be read.
@@ -72,12 +72,12 @@ def true_colour(paths: Sequence[Path], *, size: int) -> bytes:
     """Render the crops of red, green and blue as one WebP image.
 
     The stretch is the same for all images, so that dates can be compared: DN 0 to `WHITE` becomes 0 to 255, that
-    is reflectance 0 to 0.3. Where a crop states a scale and an offset, its numbers are converted to the usual DN,
-    10,000 times the reflectance, first. A pixel is transparent where all three bands are nodata.
+        is, reflectance 0 to 0.3. If a crop states a scale and an offset, its values are first converted to the
+        usual DN, 10,000 times the reflectance. A pixel is transparent if all three bands are nodata.
 
     Args:
-        paths: of the crops of red, green and blue.
-        size: largest size of the longer side in pixels.
+        paths: paths of the crops of red, green and blue.
+        size: maximum size of the longer side in pixels.
 
     Raises:
         LocalError: a file is missing or cannot be read.
@@ -109,19 +109,19 @@ def _read(path: Path) -> tuple[Layout, NDArray[np.generic]]:
 
 
 def paint(pixels: NDArray[np.generic], nodata: float | None) -> RGBA:
-    """Turn pixels into colours.
+    """Convert pixels to colours.
 
-    Three bands of 8 bits are used as they are. Other pixels are stretched: their 2nd percentile becomes black and
-    their 98th white, the same for all bands, so that colours keep their balance. Of three or more bands the first
-    three are red, green and blue; of fewer the first is grey. A pixel is transparent where all shown bands are
-    nodata or not finite.
+    Three bands of 8 bits are used unchanged. Other pixels are stretched: their 2nd percentile becomes black and
+        their 98th white, with the same limits for all bands to preserve the colour balance. With three or more
+        bands, the first three are red, green and blue; with fewer, the first is grey. A pixel is transparent if
+        all displayed bands are nodata or not finite.
 
     Args:
         pixels: (bands, rows, columns).
-        nodata: value of pixels without data; None when all have data.
+        nodata: value of pixels without data; None if all have data.
 
     Returns:
-        The image, of the same number of rows and columns.
+        The image, with the same number of rows and columns.
     """
     shown = pixels[:3] if len(pixels) >= 3 else pixels[:1]
     empty = np.zeros(shown.shape, np.bool_) if nodata is None else shown == nodata
@@ -145,7 +145,7 @@ def _stretched(pixels: NDArray[np.generic], valid: NDArray[np.bool_]) -> NDArray
 
 
 def shrunk(image: RGBA, size: int) -> RGBA:
-    """Shrink an image to at most ``size`` pixels a side; each is the mean of those with data that it covers."""
+    """Shrink an image to at most ``size`` pixels a side; a pixel is the mean of those with data that it covers."""
     _, rows, columns = image.shape
     times = max(rows, columns) / size
     if times <= 1:
@@ -165,7 +165,7 @@ def shrunk(image: RGBA, size: int) -> RGBA:
 
 
 def _starts(length: int, parts: int) -> NDArray[np.intp]:
-    """Return where each of ``parts`` equal parts of a length begins."""
+    """Return the start of each of ``parts`` equal parts of a length."""
     return np.arange(parts) * length // parts
 
 
@@ -173,12 +173,12 @@ def _starts(length: int, parts: int) -> NDArray[np.intp]:
 
 
 def png(image: RGBA) -> bytes:
-    """Encode an image as PNG, without loss, with the mark that `is_own` looks for."""
+    """Encode an image as lossless PNG, with the mark that `is_own` looks for."""
     return _encoded(image, "PNG", zlevel="6", software=_SOFTWARE)
 
 
 def webp(image: RGBA) -> bytes:
-    """Encode an image as WebP: few bytes, and hardly a visible difference."""
+    """Encode an image as WebP, with few bytes and hardly visible loss."""
     return _encoded(image, "WEBP", quality=str(_QUALITY))
 
 

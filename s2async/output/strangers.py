@@ -1,4 +1,4 @@
-"""Recognises files in the place of crops that are not of this job: of another outline or kind, or no crops."""
+"""Recognises foreign files in the place of crops: crops of another outline or kind, or other files."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ OTHER = "unknown origin"
 
 
 def of_crop(path: Path, fingerprint: str, *, mask: bool, harmonised: bool = False) -> str:
-    """Return the origin of a file that has the name of a crop, if it is not this job's.
+    """Return the origin of a file that has the name of a crop, if it is not from this job.
 
     Args:
-        path: where the crop is to be written.
-        fingerprint: of the crop's area.
+        path: where the crop will be written.
+        fingerprint: fingerprint of the crop's area.
         mask: whether the crop is masked by the area's outline.
-        harmonised: whether crops of reflectance bands have no offset.
+        harmonised: whether the offset is removed from crops of reflectance bands.
 
     Returns:
-        `OUTLINE`, `MASK` or `NUMBERS` for a crop with another one, `OTHER` for a file without the tags of a crop;
-        the empty string where there is no file, or a crop of this area and kind.
+        `OUTLINE`, `MASK` or `NUMBERS` for a crop that differs in this respect, `OTHER` for a file without the tags
+        of a crop; empty if there is no file, or if it is a crop of this area and kind.
     """
     if not os.path.lexists(path):  # nearly always; the check takes a few microseconds
         return ""
@@ -40,13 +40,14 @@ def of_crop(path: Path, fingerprint: str, *, mask: bool, harmonised: bool = Fals
         return OUTLINE
     if known.get("MASK") != crops.mask_tag(mask):
         return MASK
-    # A published crop may become a harmonised one on disk. The way back would read it anew.
+    # A published crop may be converted to a harmonised crop on disk. The reverse requires reading its pixels
+    # again.
     is_harmonised = known.get(band_tags.KIND) == band_tags.kind_tag(True)
     return NUMBERS if is_harmonised and not harmonised else ""
 
 
 def of_quicklook(path: Path) -> str:
-    """Like `of_crop`, for a file that has the name of a crop's quicklook: `OTHER` or the empty string."""
+    """Like `of_crop`, for a file that has the name of a crop's quicklook: return `OTHER` or an empty string."""
     try:
         own = quicklook.is_own(path.read_bytes())
     except FileNotFoundError:
@@ -68,13 +69,13 @@ def first(
 
     Args:
         output: the output folder, which need not exist.
-        areas: of the job.
-        recorded: returns the names of recorded files in the folder of a given name.
+        areas: areas of the job.
+        recorded: returns the names of recorded files in a folder, given the name of the folder.
         mask: whether the job's crops are masked.
-        harmonised: whether its crops of reflectance bands have no offset.
+        harmonised: whether the offset is removed from its crops of reflectance bands.
 
     Returns:
-        Its path and its origin, as `of_crop` returns it; None when there is none.
+        The crop's path and its origin, as `of_crop` returns it; None if there is no such crop.
 
     Raises:
         LocalError: a folder cannot be listed.
@@ -85,7 +86,7 @@ def first(
         with os.scandir(output) as entries:
             there = {entry.name for entry in entries if entry.is_dir()}
         outlines: dict[str, list[str]] = {}
-        for area in areas:  # those of one name have a folder in common
+        for area in areas:  # areas with the same name share a folder
             outlines.setdefault(area.folder, []).append(area.fingerprint)
         for place, prints in outlines.items():
             if place not in there:
@@ -103,7 +104,7 @@ def first(
 
 
 class Replaced:
-    """Counts files of other origin that crops overwrote. Safe to use from any thread."""
+    """Counts foreign files that crops overwrote. Can be used from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -114,8 +115,8 @@ class Replaced:
         """Count a file before it is overwritten.
 
         Args:
-            path: of the file.
-            whose: its origin, as `of_crop` returns it; the empty string counts nothing.
+            path: path of the file.
+            whose: its origin, as `of_crop` returns it; if empty, nothing is counted.
         """
         if whose:
             with self._lock:
@@ -124,7 +125,7 @@ class Replaced:
 
     @property
     def summary(self) -> str:
-        """What was overwritten, in words; the empty string when nothing was."""
+        """What was overwritten, in words; empty if nothing was."""
         if not self._counts:
             return ""
         each = ", ".join(f"{count:,} of {whose}" for whose, count in sorted(self._counts.items()))

@@ -12,25 +12,25 @@ from s2async.cog.tiff import Layout
 from s2async.errors import CorruptFile
 
 _ITEM: Final = re.compile(r'<Item name="([^"]*)">([^<]*)</Item>')
-"""An item of GDAL's metadata, as `geotiff` writes it."""
+"""An item of GDAL's metadata, as written by `geotiff`."""
 
 
 def read(data: bytes) -> dict[str, str]:
-    """Return the tags of a crop (see `engine.cut.crop_tags`); none where the data is not a sound GeoTIFF."""
+    """Return the tags of a crop (see `engine.cut.crop_tags`); empty if the data is not a valid GeoTIFF."""
     layout = _parsed(data)
     return of_layout(layout) if layout else {}
 
 
 def of_file(path: Path) -> dict[str, str]:
-    """Return the tags of a crop on disk; none where there is no such file, or it cannot be read."""
+    """Return the tags of a crop on disk; empty if the file does not exist or cannot be read."""
     layout = layout_of(path)
     return of_layout(layout) if layout else {}
 
 
 def layout_of(path: Path) -> Layout | None:
-    """Return the header of a crop on disk; None when the file is missing or not a sound GeoTIFF.
+    """Return the header of a crop on disk; None if the file is missing or not a valid GeoTIFF.
 
-    The directory follows the pixels, which are skipped, not read.
+    The directory follows the pixels, which are skipped without being read.
     """
     try:
         with path.open("rb") as file:
@@ -55,7 +55,7 @@ def _parsed(data: bytes) -> Layout | None:
 
 
 class _InPart:
-    """The bytes of a file, read when they are accessed: as much of `bytes` as `cog.tiff.parse` needs."""
+    """The bytes of a file, read on access; implements as much of `bytes` as `cog.tiff.parse` needs."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
