@@ -19,7 +19,7 @@ def decided(files: SceneFiles, settings: Settings, key: str, layout: Layout, see
         settings: settings of the batch, including what the user says about archives.
         key: asset key of the band.
         layout: layout of the band's file.
-        seen: what the pixels that this batch and earlier ones have read show.
+        seen: evidence from the pixels that this batch and earlier batches have read.
     """
     said, stated = settings.conventions.of(files.scene), band_tags.stated(layout)
     known = facts(files.scene, key, convention_override=said, tag=stated)

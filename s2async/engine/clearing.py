@@ -70,7 +70,7 @@ class Clearing:
     async def windows(
         self, source: Source, fine: FinePlaces, jobs: Sequence[Job], own: Mapping[int, Cutout]
     ) -> AsyncIterator[list[tuple[Job, Part]]]:
-        """Read the classification around areas; the asset becomes a lack of jobs whose blocks are damaged.
+        """Read the classification around areas; jobs whose blocks are damaged lack it afterwards.
 
         Args:
             source: the file.

@@ -32,7 +32,7 @@ from s2async.reflectance.evidence import Evidence
 from s2async.text import public, shown
 
 ENCODED_TOGETHER: Final = 8
-"""Crops that one call in a thread encodes, because one call for each crop costs too much."""
+"""Number of crops that one call in a thread encodes, because a call for each crop costs too much."""
 FEW: Final = 64
 """Up to this many crops are encoded in groups of `ENCODED_TOGETHER`; with more crops, the groups are larger."""
 T = TypeVar("T")
@@ -80,7 +80,7 @@ class Cut:
             await asyncio.gather(*saves)
 
     async def places(self, source: Source, jobs: Sequence[Job]) -> list[tuple[Job, Cutout]]:
-        """Return the places in a file of the areas of jobs, all of which the cloud rule has measured.
+        """Return where the areas of jobs, all of which the cloud rule has measured, lie in a file.
 
         Raises:
             CorruptFile: the file does not reach one of the areas, or its CRS cannot be used.

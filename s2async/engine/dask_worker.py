@@ -43,7 +43,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LOOK_EVERY: Final = 0.5
-"""Seconds between two checks of a task whether its batch is still needed."""
+"""Seconds between two checks by a task that its batch is still needed."""
 PLUGIN_WAIT: Final = 30.0
 """Seconds within which a worker that has just joined must have its plugin."""
 MARK_WAIT: Final = 3.0

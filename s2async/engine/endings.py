@@ -71,8 +71,8 @@ class Endings:
         absent = [key for key in needed if key not in batch.scene.assets]
         known = ((job.id, self._known_lacks(job, absent)) for job in batch.jobs if absent or job.lacks)
         self._lacks: dict[int, dict[str, Lack]] = {job: lacks for job, lacks in known if lacks}
-        """By job and asset: assets that are not requested, and assets that were requested and could not be read.
-        Jobs that lack nothing have no entry."""
+        """By job and asset: assets for which no request is sent, and assets that were requested and could not be
+        read. Jobs that lack nothing have no entry."""
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:

@@ -66,7 +66,7 @@ class Delivery:
     crops: tuple[Encoded, ...] = ()
     """Crops of the result that this process has to write; empty if the worker has written them."""
     replaced: tuple[tuple[Path, str], ...] = ()
-    """Foreign files that the worker has overwritten, and whose they were."""
+    """Foreign files that the worker has overwritten, with their origin."""
     beside: tuple[Traffic, ...] = ()
     """Traffic of the worker since its last delivery that no result contains."""
     retries: int = 0

@@ -14,7 +14,7 @@ from s2async.output import strangers
 from s2async.output.strangers import Replaced
 
 SAVED_TOGETHER: Final = 8
-"""Crops that one call in a thread writes if each is synced, because one call for each crop costs too much."""
+"""Number of crops that one call in a thread writes if each is synced; a call for each costs too much."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -61,7 +61,7 @@ class SceneFiles:
     def __init__(self, batch: Batch, settings: Settings, tools: Tools, endings: Endings) -> None:
         self.scene = batch.scene
         self.evidence = batch.evidence or Evidence()
-        """What the pixels that earlier batches read from the scene's reflectance bands show about an offset."""
+        """Evidence of an offset from the pixels of the scene's reflectance bands that earlier batches read."""
         self.facts: dict[str, FileFact] = {}
         """What was learned about files whose headers were read, by asset."""
         self.kept: dict[str, dict[int, Part]] = {}

@@ -40,7 +40,7 @@ from s2async.zonal.wanted import AreaValues, ValueTable, Variable
 TOGETHER: Final = 1 << 18
 """Approximate number of pixels whose statistics one call in a thread computes; the last area may exceed it."""
 TOO_LARGE: Final = "the area is too large: its rectangle has more than {:,} pixels of 10 m"
-"""Message why an area has no values."""
+"""Message that says why an area has no values."""
 FINE: Final = 4
 """Number of 10 m pixels in a pixel of the classification; measurements count the latter."""
 

@@ -18,7 +18,7 @@ from typing import Final
 from s2async.models import LONGEST_BATCH
 
 SCENES: Final = 256
-"""Number of scenes whose last worker is remembered: more than the scenes whose headers all workers keep."""
+"""Number of scenes whose last worker is remembered; all workers together keep headers of fewer scenes."""
 SQUARES: Final = 4096
 """Number of grid squares whose last worker is remembered: more than Europe has."""
 AHEAD: Final = 2 * LONGEST_BATCH
