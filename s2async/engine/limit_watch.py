@@ -15,7 +15,7 @@ class LimitWatch:
     """Compares the progress of a run with its limits.
 
     The limit on jobs only stops the feeding of the queue: jobs that are in the queue by then are processed. The
-        limits on bytes and seconds also leave the jobs in the queue to the next run.
+    limits on bytes and seconds also leave the jobs in the queue to the next run.
 
     Args:
         limits: limits of the run.

@@ -30,7 +30,7 @@ class Step(Protocol):
     """One kind of work on the jobs of a batch. A step is created for each batch.
 
     To add a kind: write its module, add it to `worker.STEPS`, and have the state store its results, which it adds
-        to `Endings.results`.
+    to `Endings.results`.
     """
 
     async def run(self) -> None:
