@@ -156,7 +156,7 @@ def keep_results(
 
 
 def evidence(db: Connection, item: int) -> Evidence:
-    """Return what the pixels of all areas and bands of an item that were cut or read for values show together.
+    """Return the combined evidence from all pixels of an item that were cut or read for values.
 
     For a band that was both cut and read, the evidence with more pixels is used, because the pixels are mostly the
     same.

@@ -119,7 +119,7 @@ def link_reprocessings(db: Connection, item: int, scene: Scene, measured: Collec
 
 
 def alias_of(db: Connection, item: int, scene: Scene) -> str:
-    """Return how an item's crops are called (`Job.alias`): empty unless an earlier item has the same id."""
+    """Return the alias of an item for its file names (`Job.alias`); empty unless an earlier item has its id."""
     (is_taken,) = db.execute(sql.NAMESAKE, {"name": scene.id, "item": item}).fetchone()
     return namesake(scene.id, scene.collection) if is_taken else ""
 

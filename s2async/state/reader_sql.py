@@ -90,7 +90,7 @@ ITEM_COLUMNS = (
     "collection, item, version, updated, sensed, platform, grid, cloud, epsg, baseline, generated, datastrip, "
     "base, assets, absent, datatake, subtracted, offsets, footprint"
 )
-"""In the order of `serialization.item_values`."""
+"""Columns in the order of `serialization.item_values`."""
 FIND_ITEM = f"SELECT id, {ITEM_COLUMNS} FROM items WHERE collection = ? AND item = ?"  # noqa: S608
 ITEM = f"SELECT id, {ITEM_COLUMNS} FROM items WHERE id = ?"  # noqa: S608
 ASSETS_OF_ITEM = "SELECT e.key FROM items i CROSS JOIN json_each(i.assets) e WHERE i.id = ?"

@@ -316,7 +316,7 @@ class ValueItem:
     tile: str
     baseline: str
     bands: Mapping[str, BandOffset]
-    """By asset key."""
+    """Offsets by asset key."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -325,7 +325,7 @@ class ValuePage:
 
     places: Sequence[ValuePlace]
     items: Sequence[ValueItem]
-    """By time."""
+    """Items in order of time."""
     place: NDArray[np.intp]
     """(n,) index of the place."""
     item: NDArray[np.intp]

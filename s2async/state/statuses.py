@@ -93,7 +93,7 @@ class _Facts:
 
 
 def needed(selection: Selection) -> str:
-    """Return what jobs need to be saved, as text. Areas store the one for which their jobs' status was derived."""
+    """Return what jobs need to be saved, as text. Areas store the text for which their status was derived."""
     other_rule = [] if selection.rule == DEFAULT_RULE else [selection.rule]
     other_numbers = ["harmonised"] if selection.harmonised else []
     kind = [selection.mask, selection.format, *other_rule, *other_numbers]

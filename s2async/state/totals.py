@@ -278,7 +278,7 @@ class Totals(StateFile):
         """Sum up the sizes of the whole files of which runs read parts; see `WholeFiles`.
 
         The assets are those that a user would otherwise have to download: the assets that the cloud rule measures,
-            and the selected assets. A file that an item does not have is not counted.
+        and the selected assets. A file that an item does not have is not counted.
 
         Args:
             selection: which crops count; only its assets matter.

@@ -98,7 +98,7 @@ SELECT count(*) FILTER (WHERE due = 0), count(*) FILTER (WHERE due > 0),
   coalesce(min(due) FILTER (WHERE due > 0), 0), count(*) FILTER (WHERE due IS NULL)
 FROM bad
 """  # noqa: S608
-"""In the order of `reasons.Again`."""
+"""Columns are in the order of `reasons.Again`."""
 PROBLEMS = f"""
 SELECT s.name, i.item, j.status, t.reason, t.cause {_TROUBLED}
 CROSS JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.sensed

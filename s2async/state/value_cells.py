@@ -216,7 +216,7 @@ _SUMS: Final = BLOCK // 8
 
 
 def counted(packed: bytes | None) -> tuple[int, tuple[int, int, int]]:
-    """Return which jobs of a row have contributed evidence about a band, as a bitmap, and the sums of it."""
+    """Return a bitmap of the jobs of a row with evidence about a band, and the sums of their evidence."""
     if packed is None:
         return 0, (0, 0, 0)
     pixels, dark, wrapped = (int.from_bytes(packed[at : at + 8], "little") for at in range(_SUMS, _SUMS + 24, 8))

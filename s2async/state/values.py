@@ -240,7 +240,7 @@ class Stock:
     def __init__(self, db: Connection, wanted: Wanted, first: tuple[int, int], last: tuple[int, int]) -> None:
         self._db = db
         self._variables = {wanted.key(variable): variable for variable in wanted.variables}
-        """By question, because two names may stand for one formula."""
+        """Variables by question, because two names may stand for one formula."""
         self._rows: dict[tuple[int, int], list[tuple[str, bytes]]] = defaultdict(list)
         for item, block, key, slots in db.execute(sql.VALUE_SLOTS_OF_PAGE, (*first, *last)):
             self._rows[item, block].append((key, slots))

@@ -33,7 +33,7 @@ _TABLES: Final = "SELECT name FROM sqlite_schema WHERE type = 'table'"
 _FORGET: Final = "DELETE FROM meta WHERE key = 'table'"
 _NOTE: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('table', ?)"
 NOTED: Final = "SELECT value FROM meta WHERE key = 'table'"
-"""Returns the table that was written last; no row after a change."""
+"""Selects the text that identifies the table written last; no row after a change."""
 
 
 def begin(db: Connection, *, is_sealed: bool) -> None:

@@ -64,18 +64,17 @@ class State(Folders, Bands):
     ) -> dict[tuple[str, str], int]:
         """Derive the status of every measured job of the active areas again, without reading any file.
 
-        - The measurement is not clear: the status that ``judge`` returns. - It is clear, and every selected crop
-        is valid or known to be missing: saved if there is any crop, otherwise
-          missing.
-        - It is clear otherwise: open. Missing and failed jobs keep their status if the selection is unchanged. -
-        It is by another cloud rule than the selection's: open, with the same exceptions. - OUTSIDE does not depend
-        on limits and stays. - A saved job without a measurement depends only on its crops. A missing job without a
-        measurement is reopened if
-          the selection has changed, unless it lacks an asset of the cloud rule.
+        - The measurement is not clear: the status that ``judge`` returns.
+        - It is clear, and every selected crop is valid or known to be missing: saved if there is any crop,
+          otherwise missing.
+        - It is clear otherwise: open. Missing and failed jobs keep their status if the selection is unchanged.
+        - It is by another cloud rule than the selection's: open, with the same exceptions.
+        - OUTSIDE does not depend on limits and stays.
+        - A saved job without a measurement depends only on its crops. A missing job without a measurement is
+          reopened if the selection has changed, unless it lacks an asset of the cloud rule.
         - Regardless of its crops, a saved, cloudy or missing job is open if it lacks values that can be computed,
-        and
-          ``judge_values`` has no verdict on its measurement. Values for other classes count, and are recorded as
-          values for the current classes, if the area has no pixel of a class that makes a difference.
+          and ``judge_values`` has no verdict on its measurement. Values for other classes count, and are recorded
+          as values for the current classes, if the area has no pixel of a class that makes a difference.
 
         Args:
             judge: judges many measurements at once, as `clouds.rule.CloudRule.verdicts` does.
@@ -270,7 +269,7 @@ class State(Folders, Bands):
 
         Returns:
             The jobs to process: the new ones, and the reopened jobs of active areas. Empty if the same scene is
-                passed a second time.
+            passed a second time.
 
         Raises:
             ValueError: an area was not passed to `sync_areas`.
@@ -315,8 +314,8 @@ class State(Folders, Bands):
         """Record that a run starts to process jobs of one scene; to be called before it writes their first crop.
 
         Crops of another mask or format may have the same file names as the new crops. Their records are removed
-            now: if a run stopped between writing a new file and recording it, the record of the old file would be
-            wrong.
+        now: if a run stopped between writing a new file and recording it, the record of the old file would be
+        wrong.
 
         Returns:
             False if a search has replaced the edition of the item in the meantime and reopened the jobs. The
