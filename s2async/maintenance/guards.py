@@ -161,7 +161,7 @@ def check_target(path: Path, config: Config) -> None:
 
     Raises:
         ConfigError: the file is the state or belongs to it, or is the areas, the configuration, the mark, or a
-        crop.
+            crop.
     """
     target, state = Path(os.path.realpath(path)), config.run.state
     beside = target.parent == state.parent and re.fullmatch(re.escape(state.name) + _BESIDE_STATE, target.name)
