@@ -6,7 +6,7 @@ following criteria in order:
 
 1. It is complete: enough of the area has data (`CloudRule.verdict` is not NODATA).
 2. It is clear. Each item has its own classification, and near the limit one item may pass while another does not.
-   This order loses no overpass of which the items together would leave a crop.
+   In this way, no overpass is lost that would have a crop if all its items counted.
 3. It has values, if values are requested: the rule of values accepts it, and not all bands are missing.
 4. It is in the UTM zone of the area, so that all crops of an area share a grid.
 5. It has the largest fraction of valid pixels, then the smallest fraction of spoilt pixels.

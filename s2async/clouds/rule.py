@@ -59,8 +59,8 @@ class CloudRule(Protocol):
     """Decides which areas are clear.
 
     A rule does no input or output, can be pickled, and can be used in several threads. The bins of its histograms
-        follow one convention: the first bin counts pixels without data, and the last bin counts pixels whose value
-        has no meaning. All other bins count valid pixels.
+    follow one convention: the first bin counts pixels without data, and the last bin counts pixels whose value has
+    no meaning. All other bins count valid pixels.
     """
 
     @property

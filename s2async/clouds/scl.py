@@ -70,7 +70,7 @@ class SclRule:
         return "" if (bands, dtype) == (1, "uint8") else f"not a scene classification: {bands} x {dtype}"
 
     def highest(self, asset: str) -> int | None:
-        """Return the highest class."""
+        """Return the highest class, or None for another asset."""
         return CLASSES - 1 if asset == ASSET else None
 
     def measure(self, found: Mapping[str, AreaPixels], /) -> CloudMeasure:
