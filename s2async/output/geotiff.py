@@ -96,7 +96,7 @@ class _Kind:
     """`_ANYWHERE` if the place is inserted later."""
     epsg: int
     nodata: str | None
-    """As text, because not-a-number is not equal to itself."""
+    """The value as text, because not-a-number is not equal to itself."""
     scales: tuple[float, ...]
     offsets: tuple[float, ...]
     named: tuple[tuple[str, str], ...]

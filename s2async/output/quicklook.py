@@ -49,7 +49,7 @@ def encode(pixels: NDArray[np.generic], nodata: float | None) -> bytes:
 
 
 def is_own(data: bytes) -> bool:
-    """Return whether a PNG was made by this module, because an image of another program may have the same name."""
+    """Return whether a PNG was made by this module: another program's image may have the same name."""
     return data.startswith(b"\x89PNG") and _SOFTWARE.encode() in data
 
 
@@ -72,8 +72,8 @@ def true_colour(paths: Sequence[Path], *, size: int) -> bytes:
     """Render the crops of red, green and blue as one WebP image.
 
     The stretch is the same for all images, so that dates can be compared: DN 0 to `WHITE` becomes 0 to 255, that
-        is, reflectance 0 to 0.3. If a crop states a scale and an offset, its values are first converted to the
-        usual DN, 10,000 times the reflectance. A pixel is transparent if all three bands are nodata.
+    is, reflectance 0 to 0.3. If a crop states a scale and an offset, its values are first converted to the usual
+    DN, 10,000 times the reflectance. A pixel is transparent if all three bands are nodata.
 
     Args:
         paths: paths of the crops of red, green and blue.
@@ -112,9 +112,9 @@ def paint(pixels: NDArray[np.generic], nodata: float | None) -> RGBA:
     """Convert pixels to colours.
 
     Three bands of 8 bits are used unchanged. Other pixels are stretched: their 2nd percentile becomes black and
-        their 98th white, with the same limits for all bands to preserve the colour balance. With three or more
-        bands, the first three are red, green and blue; with fewer, the first is grey. A pixel is transparent if
-        all displayed bands are nodata or not finite.
+    their 98th white, with the same limits for all bands to preserve the colour balance. With three or more bands,
+    the first three are red, green and blue; with fewer, the first is grey. A pixel is transparent if all displayed
+    bands are nodata or not finite.
 
     Args:
         pixels: (bands, rows, columns).
