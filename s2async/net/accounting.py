@@ -1,4 +1,4 @@
-"""The account of what comes over the network: bodies received within their limits, requests and bytes counted."""
+"""Receives the bodies of responses within limits of size and speed, and counts requests and bytes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from s2async.text import shown
 SPAN: Final = 5.0
 """Seconds over which the bytes of a body are counted."""
 LEAST: Final = 100.0
-"""Minimum bytes per second of a body that arrives.
+"""Minimum bytes per second at which a body must arrive.
 
-A body at ten bytes per second never runs into a time-out between bytes, and a header of 8 kB takes a quarter of an
-hour. A slow line must not be mistaken for such a server: 50 kB/s shared by 64 requests are 780 bytes per second
-each, in packets of 1.4 kB, with gaps of seconds where packets are lost. One packet in five seconds is enough
-here."""
+A body that arrives at ten bytes per second never hits the time-out between bytes, but a header of 8 kB takes a
+quarter of an hour. A slow line must not be mistaken for such a server: 50 kB/s shared by 64 requests gives each
+780 bytes per second, in packets of 1.4 kB, with gaps of seconds when packets are lost. With this minimum, one
+packet in five seconds is enough."""
 
 
 class Meter:
     """Counts requests and body bytes by stage, asset and use.
 
-    A request counts when its answer begins, a byte when it arrives, both as they come over the wire. So the counts
-    equal the log of the server, except where connections break: then they are lower.
+    A request is counted when its response begins, a byte when it is received (before decompression). The counts
+    match the server's log, except when connections break: then they are lower.
 
     Args:
-        whole: its totals also count what this meter counts, as it comes; its entries do not.
+        whole: a meter whose totals immediately include everything counted here; its entries do not (see
+            `hand_over`).
     """
 
     def __init__(self, whole: Meter | None = None) -> None:
@@ -41,7 +42,7 @@ class Meter:
         """Body bytes received since the start."""
 
     def add(self, stage: str, asset: str, use: Use, *, requests: int, size: int) -> None:
-        """Count ``requests`` requests that received ``size`` body bytes together."""
+        """Count ``requests`` requests that together received ``size`` body bytes."""
         entry = self._counts[stage, asset, use]
         entry[0] += requests
         entry[1] += size
@@ -52,12 +53,12 @@ class Meter:
             self._whole.bytes += size
 
     def hand_over(self) -> None:
-        """Leave what was counted since the last `drain` to the whole meter."""
+        """Move what was counted since the last `drain` to the entries of the whole meter, if there is one."""
         if self._whole is not None:
             self._whole.take_back(self.drain())
 
     def take_back(self, entries: Iterable[Traffic]) -> None:
-        """Return entries that could not be recorded to the next `drain`; the totals have counted them."""
+        """Keep entries that could not be recorded for the next `drain`; the totals already include them."""
         for entry in entries:
             counts = self._counts[entry.stage, entry.asset, entry.use]
             counts[0] += entry.requests
@@ -83,12 +84,12 @@ class Meter:
 
 
 class Flow:
-    """Judges how fast one body arrives. Pure: the caller gives the time.
+    """Judges how fast one body arrives. Pure: the caller passes the time.
 
-    Only bytes that arrive are judged; silence is left to the time-outs.
+    The speed is judged only when bytes arrive; silence is left to the time-outs.
 
     Args:
-        span: seconds over which it is judged.
+        span: seconds over which the speed is measured.
     """
 
     __slots__ = ("_begun", "_bytes", "span")
@@ -99,9 +100,10 @@ class Flow:
         self._bytes = 0
 
     def is_slow(self, now: float, size: int) -> bool:
-        """Whether the body arrives too slowly, now that ``size`` more bytes are there.
+        """Return whether the body arrives too slowly, now that ``size`` more bytes have arrived.
 
-        The first bytes begin a span. The first bytes after its end are counted in it, close it and begin the next.
+        The first bytes begin a span. The first bytes after its end still count in it; they close it and begin the
+        next one.
 
         Args:
             now: seconds of a monotonic clock.
@@ -118,7 +120,7 @@ class Flow:
 
 
 class Tally:
-    """Receives the body of one request and counts it piece by piece, so that bytes before a failure count too.
+    """Receives the response bodies of one request and counts them piece by piece, so bytes before a failure count.
 
     Args:
         flow: judges how fast bodies arrive; None accepts any speed.
@@ -127,7 +129,7 @@ class Tally:
     def __init__(self, flow: Flow | None = None) -> None:
         self._flow = flow
         self.requests = 0
-        """Answers that began: more than one if redirects were followed."""
+        """Responses that began: more than one if redirects were followed."""
         self.bytes = 0
         """Body bytes received."""
 
@@ -135,8 +137,8 @@ class Tally:
         """Receive a body of unknown size.
 
         Raises:
-            BadAnswer: it has more than ``limit`` bytes; the rest is not read.
-            TooSlow: it arrives too slowly.
+            BadAnswer: the body has more than ``limit`` bytes; the rest is not read.
+            TooSlow: the body arrives too slowly.
         """
         pieces, size = [], 0
         async for piece in body:
@@ -150,17 +152,17 @@ class Tally:
     async def fill(
         self, body: AsyncIterable[bytes], size: int, href: str, *, exact: bool = False
     ) -> bytes | bytearray:
-        """Receive a body of known size, or the part of it that arrives. It is in memory only once.
+        """Receive a body of known size, or the part of it that arrives; only one copy is in memory.
 
         Args:
-            body: pieces as they arrive.
+            body: the pieces, in the order in which they arrive.
             size: bytes that the body should have.
             href: URL, for messages.
             exact: whether the headers announce the same size, so that no more can arrive.
 
         Raises:
-            BadAnswer: it has more than ``size`` bytes; the rest is not read.
-            TooSlow: it arrives too slowly.
+            BadAnswer: the body has more than ``size`` bytes; the rest is not read.
+            TooSlow: the body arrives too slowly.
         """
         data, end, only = bytearray(), 0, b""
         async for piece in body:
@@ -171,7 +173,7 @@ class Tally:
             if len(piece) == size:
                 if exact:
                     return piece
-                only = piece  # go on, to see whether more arrives
+                only = piece  # continue, to see whether more bytes arrive
             else:
                 data = data or bytearray(size)
                 data[end : end + len(piece)] = piece

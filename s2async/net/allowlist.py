@@ -1,18 +1,18 @@
-"""Which servers may be asked: origins, and the network addresses that their names may resolve to. Pure.
+"""Decides which servers requests may be sent to: by origin, and by the addresses that names resolve to. Pure.
 
-The rule, in three steps:
+The rule has three steps:
 
-1. Only origins (scheme, host and port) on the allow-list are asked: those of the API, of its assets, and those
-   that the user listed. The parsed URL of every request and of every redirect is checked, and the same value
-   is used for the request.
+1. Requests are sent only to origins (scheme, host and port) on the allow-list: those of the API, of its assets,
+   and those that the user listed. The parsed URL of every request and of every redirect is checked, and the same
+   value is used for the request.
 2. A name may resolve to addresses of the public internet. Any other address (loopback, private, shared, link-local
-   such as a cloud's metadata service, documentation, multicast, and IPv6 that wraps one of them) is used only if
-   the user intended it: the listed origin is that address itself, or it is ``localhost`` and the address is
-   loopback, or the origin is in ``private_origins``, which permits private and loopback addresses, but no others,
-   such as link-local ones.
-3. The checked address is the one that is connected to: the check happens where the name is resolved, so a name
-   that resolves differently the next time (DNS rebinding) gains nothing. The user's own proxy is exempt; behind a
-   proxy, the proxy resolves names.
+   such as a cloud's metadata service, documentation, multicast, and IPv6 that wraps one of these) is used only if
+   the user intended it: the listed origin is that address itself, or the origin is ``localhost`` and the address
+   is loopback, or the origin is in ``private_origins``. That setting permits private and loopback addresses, but
+   no others, such as link-local addresses.
+3. The connection goes to the address that was checked: the resolver does the check, so a name that resolves
+   differently the next time (DNS rebinding) does not bypass it. The user's own proxy is exempt; if a proxy is
+   used, the proxy resolves names.
 """
 
 from __future__ import annotations
@@ -29,24 +29,25 @@ from s2async.text import listing, parsed_url, shown
 _UNICAST: Final = IPv6Network("2000::/3")
 """The only part of IPv6 that is assigned to the public internet (IANA, IPv6 Global Unicast)."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-"""IPv4 addresses as seen in networks that have IPv6 only (RFC 6052)."""
+"""IPv4 addresses as they appear in networks that have only IPv6 (RFC 6052)."""
 _PROTOCOLS: Final = ip_network("192.0.0.0/24")
-"""IETF protocol assignments (RFC 6890), part of which older Python versions regard as global."""
+"""IETF protocol assignments (RFC 6890); older Python versions regard some of them as global."""
 _PRIVATE: Final = tuple(
     ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 )
-"""Private (RFC 1918), shared by the NAT of a provider or a mesh VPN (RFC 6598), unique local (RFC 4193)."""
+"""Private networks (RFC 1918), shared networks of a provider's NAT or a mesh VPN (RFC 6598), and unique local
+addresses (RFC 4193)."""
 
 
 def allowed(href: str, origins: Container[str]) -> tuple[URL, str]:
-    """Check that a URL may be requested; return it parsed, and its origin.
+    """Check that a URL may be requested; return the parsed URL and its origin.
 
     Args:
-        href: from a catalogue or a redirect.
-        origins: the allow-list, each as :func:`s2async.text.origin_of` writes it.
+        href: a URL from a catalogue or a redirect.
+        origins: the allow-list; each origin as :func:`s2async.text.origin_of` writes it.
 
     Raises:
-        Refused: it may not be requested, or is not a URL; one line, without secrets.
+        Refused: the URL may not be requested, or is not valid. The message is one line, without secrets.
     """
     try:
         url = parsed_url(href)
@@ -63,17 +64,17 @@ def allowed(href: str, origins: Container[str]) -> tuple[URL, str]:
 
 
 def place_of(address: str) -> tuple[str, int]:
-    """Return host and port in the form in which a resolver gets them."""
+    """Return host and port in the form in which a resolver receives them."""
     url = URL(address)
     return (url.raw_host or "").rstrip("."), url.port or 0
 
 
 def may_stand_for(host: str, address: str, *, private: bool) -> bool:
-    """Whether a name may resolve to a network address: step 2 of the rule.
+    """Return whether a name may resolve to a network address: step 2 of the rule.
 
     Args:
         host: the name.
-        address: IPv4 or IPv6, from the resolver.
+        address: the IPv4 or IPv6 address from the resolver.
         private: whether the user listed the origin of the name in ``private_origins``.
     """
     found = _unwrapped(address)
@@ -87,7 +88,7 @@ def may_stand_for(host: str, address: str, *, private: bool) -> bool:
 
 
 def _unwrapped(address: str) -> IPv4Address | IPv6Address | None:
-    """The address that is finally reached; None if the text is not an address."""
+    """Return the address that a connection finally reaches; None if the text is not an address."""
     try:
         found = ip_address(address)
     except ValueError:

@@ -1,7 +1,7 @@
-"""The only way to the network: every request of the program is sent, limited, retried and counted here.
+"""The network client: sends, limits, retries and counts every request of the program.
 
-No other module opens a connection, and GDAL has none. Therefore byte counts are exact, a stalled read can be
-cancelled, and URLs that are not on the allow-list cannot be requested.
+No other module opens a connection, and GDAL does not access the network. Therefore byte counts are exact, a
+stalled read can be cancelled, and URLs that are not on the allow-list cannot be requested.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ from s2async.text import origin, origin_of, shown
 __all__ = ["ClientSettings", "Meter", "Piece", "Transport", "open_client"]
 
 API_DOUBT: Final = 60.0
-"""`breaker.DOUBT` for an API: it seldom gets many requests at once, so a few failures must suffice to park it."""
+"""`breaker.DOUBT` for an API: it seldom gets many concurrent requests, so a few failures must be able to park
+it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,29 +51,29 @@ class Piece:
 
     data: bytes | bytearray
     edition: Edition
-    """Of the file."""
+    """The edition of the file."""
 
 
 class Transport:
     """The client of a run, an asynchronous context manager.
 
     Args:
-        origins: ``scheme://host[:port]`` that may be asked; all others are refused, redirects included.
-        connections: maximum number of concurrent requests to one origin, for files and for its API each; a run
-            begins with fewer and learns how many the origin handles.
-        connect_timeout: seconds to get a connection: name, TCP, proxy and TLS together.
-        idle_timeout: seconds without a byte.
-        total_timeout: seconds for one try of a request.
-        attempts: tries of one request.
-        patience: seconds after which a server that only fails is given up. A server that asks to wait longer than
-            that (Retry-After) is given up at once.
+        origins: the allowed origins, ``scheme://host[:port]``; requests and redirects to all others are refused.
+        connections: maximum number of concurrent requests to one origin, separately for files and for the API; a
+            run begins with fewer and learns how many the origin can handle.
+        connect_timeout: maximum seconds to get a connection: name resolution, TCP, proxy and TLS together.
+        idle_timeout: maximum seconds without a byte.
+        total_timeout: maximum seconds for one try of a request.
+        attempts: maximum number of tries of one request.
+        patience: seconds after which a server that only fails is given up. A server that asks for a longer wait
+            (Retry-After) is given up at once.
         private_origins: origins whose names may resolve to addresses of a private network (see `allowlist`); they
-            may be asked like ``origins``.
+            are allowed in addition to ``origins``.
         api_headers: headers of requests to APIs, by origin. They may be secrets: they are sent to no other origin,
             and messages do not contain them.
-        wait: seconds to wait after try number n, counted from 1; by default full jitter for files, equal jitter
-            for APIs.
-        meter: counts all requests; a new one by default.
+        wait: returns the seconds to wait after try number n, counted from 1; by default full jitter for files,
+            equal jitter for APIs.
+        meter: counts all requests; by default a new meter.
     """
 
     def __init__(
@@ -101,14 +102,14 @@ class Transport:
         self._patience = patience
         self._file_wait, self._api_wait = wait or _full_jitter, wait or _equal_jitter
         timeout = aiohttp.ClientTimeout(total=total_timeout, connect=connect_timeout, sock_read=idle_timeout)
-        # Two gates lead to each origin. A request that they admit must not wait for a connection: the time-out for
-        # connections would count that.
+        # Each origin has two gates. A request that a gate admits must not wait for a connection, because the wait
+        # would count against the connection time-out.
         self._sender = Sender(timeout=timeout, connections=2 * connections, private=private)
         self._files: dict[str, Server] = {}
         self._apis: dict[str, Server] = {}
 
     def counted_by(self, meter: Meter) -> Self:
-        """A view of this open transport: the same connections and limits, with requests counted by ``meter``."""
+        """Return a view of this open transport that shares its connections and limits but counts in ``meter``."""
         view = copy.copy(self)
         view.meter = meter
         return view
@@ -155,28 +156,29 @@ class Transport:
         asset: str = "",
         fresh: bool = False,
     ) -> Piece:
-        """Read bytes ``start`` to ``start + size`` of a file; fewer only if the file ends before.
+        """Read bytes ``start`` to ``start + size`` of a file; fewer only if the file ends earlier.
 
-        An odd answer is not accepted at once: the range is requested once more, fresh. An answer with another
-        range than requested is requested again until the tries are used up, if the server otherwise serves ranges.
+        An odd response is not accepted at once: the range is requested once more, over a new connection and
+        without caches. If a response has the wrong range and the server has served ranges in this run, the request
+        is repeated until its tries are used up.
 
         Args:
             href: URL of the file.
             start: first byte.
             size: number of bytes, at least one.
-            edition: if given, the file must still be of this edition.
-            stage: for the account, ``header`` or ``tiles``.
-            asset: for the account.
+            edition: if given, the edition that the file must still have.
+            stage: ``header`` or ``tiles``, for the meter.
+            asset: asset key, for the meter.
             fresh: use a new connection and bypass all caches, because earlier bytes were damaged.
 
         Raises:
-            NotFound: there is no such file.
-            FileChanged: the file is of another edition now.
+            NotFound: the file does not exist.
+            FileChanged: the file now has another edition.
             Refused: the URL is not allowed, or TLS failed.
             AccessDenied: the server denies access.
-            BadAnswer: the answer is not the requested range; a whole file is not read.
-            TransientError: every try failed in a way that may pass.
-            HostParked: the server is parked, or asked to wait longer than the patience.
+            BadAnswer: the response is not the requested range; a whole file is not read.
+            TransientError: every try failed in a way that may be temporary.
+            HostParked: the server is parked, or asked for a wait longer than the patience.
             LocalError: this machine lacks the resources for it.
         """
         url, server = self._find(href, self._files)
@@ -186,7 +188,7 @@ class Transport:
 
         async def once(attempt: Try) -> Piece:
             attempt = replace(attempt, fresh=attempt.fresh or fresh)
-            # The odd answer may have been caused by the conditions: a fresh try goes without them.
+            # The conditions may have caused the odd response, so a fresh try omits them.
             headers = wanted if attempt.fresh else wanted | conditions
             tally, use = Tally(Flow(self._span)), Use.RETRIED
             try:
@@ -198,8 +200,8 @@ class Transport:
                     server.ranges = True
                     return piece
             except BadAnswer as error:
-                # Nothing is requested beyond the end of a known file. So 416 means that the file got shorter, but
-                # one such answer alone is not accepted.
+                # No request goes beyond the end of a file whose edition is known. So 416 means that the file got
+                # shorter; the first such response is not trusted.
                 if edition and error.status == 416 and attempt.fresh:
                     raise FileChanged(f"the file got shorter while it was read: {shown(href)}") from error
                 raise
@@ -215,7 +217,7 @@ class Transport:
         except TransientError as error:
             if (error.retry_after or 0) <= self._patience or isinstance(error, HostParked):
                 raise
-            raise server.gate.parked() from error  # it concerns the server, not the file
+            raise server.gate.parked() from error  # the long Retry-After concerns the server, not the file
 
     async def json(
         self,
@@ -232,14 +234,14 @@ class Transport:
             method: ``GET`` or ``POST``.
             url: URL of the request.
             body: sent as JSON with POST.
-            final: transient statuses that the caller handles itself: they are not tried again here.
-            on_headers: called with the headers of a good answer; names in any case.
+            final: transient statuses that the caller handles itself: requests that get them are not tried again.
+            on_headers: called with the headers of a good response, a case-insensitive mapping.
 
         Raises:
             NotFound, Refused, AccessDenied, TransientError, HostParked, LocalError: as for :meth:`read`, except
                 that 403 is transient (the API behind Earth Search sends it when it throttles), and that
                 `HostParked` means that the API is given up.
-            BadAnswer: the answer is not JSON, or is larger than :data:`~s2async.net.responses.MAX_JSON`.
+            BadAnswer: the response is not JSON, or is larger than :data:`~s2async.net.responses.MAX_JSON`.
         """
         target, server = self._find(url, self._apis)
         about = {"host": origin(url), "href": url, "stage": "search"}
@@ -271,7 +273,7 @@ class Transport:
                 self.meter.add("search", "", use, requests=tally.requests, size=tally.bytes)
 
         def odd(error: RemoteError) -> int:
-            # A document that is too large or too deep would be so again.
+            # A document that is too large or too deep would be the same next time.
             page = isinstance(error, AccessDenied | Diverted | WrongKind)
             return int(page or getattr(error, "status", None) is not None)
 
@@ -289,15 +291,15 @@ class Transport:
     # ---- servers --------------------------------------------------------------------------------------------
 
     def share(self, parts: int, connections: int) -> None:
-        """Be one of some clients, in other processes, that ask the same servers for files.
+        """Share the limits with clients in other processes that request files from the same servers.
 
-        Together they send as many retries as one client alone. Of a server that limits requests per second, each
-        learns its part.
+        Together, the clients send as many retries as one client alone. If a server limits requests per second,
+        each client learns its share of the limit.
 
         Args:
             parts: number of clients.
-            connections: requests to one server that they send at once together; each sends at least one, and no
-                more than it may send alone.
+            connections: maximum number of concurrent requests of all clients to one server; each client may send
+                at least one, and no more than it may send alone.
         """
         each = max(1, min(self._connections, connections // parts))
         for server in self._files.values():
@@ -306,25 +308,25 @@ class Transport:
 
     @property
     def in_flight(self) -> int:
-        """Requests under way now."""
+        """Number of requests under way."""
         return sum(server.gate.in_flight for server in self._files.values())
 
     @property
     def retries(self) -> int:
-        """Requests, of all kinds, that were sent again."""
+        """Number of requests, for files and to APIs, that were sent again."""
         return sum(server.retries.queue.retries for server in (*self._files.values(), *self._apis.values()))
 
     @property
     def parked(self) -> list[str]:
-        """Origins to which no requests but a few probes are sent, by name."""
+        """Origins to which no requests except a few probes are sent, sorted by name."""
         servers = (*self._files.items(), *self._apis.items())
         return sorted({name for name, server in servers if not server.gate.circuit.closed})
 
     def troubles(self, silent: float) -> dict[str, str]:
-        """The servers that are asked in vain at present, by origin, and what they do, in words.
+        """Return the servers that currently fail, by origin, each with a description of what it does.
 
         Args:
-            silent: seconds without an answer from which on a server counts that is not parked.
+            silent: seconds without a response after which a server that is not parked is included.
         """
         found = {}
         for name, server in (*self._files.items(), *self._apis.items()):
@@ -334,18 +336,18 @@ class Transport:
         return found
 
     def is_parked(self, origin: str) -> bool:
-        """Whether no requests but a few probes are sent to a server."""
+        """Return whether no requests except a few probes are sent to a server."""
         return not self._files[origin].gate.circuit.closed
 
     def is_given_up(self, origin: str) -> bool:
-        """Whether callers should stop waiting for a server in this run."""
+        """Return whether callers should stop waiting for a server in this run."""
         return self._files[origin].gate.circuit.given_up
 
     async def reopened(self, origin: str) -> None:
-        """Wait until a parked server may be asked again.
+        """Wait until requests may be sent to a parked server again.
 
         Args:
-            origin: as in :attr:`HostParked.origin`.
+            origin: origin of the server, as in :attr:`HostParked.origin`.
 
         Raises:
             HostParked: the server is given up; callers should leave their work for another run.
@@ -373,23 +375,23 @@ async def _received(
 
 
 def open_client(settings: ClientSettings, meter: Meter | None = None) -> Transport:
-    """The client of some settings, to be entered with ``async with``.
+    """Return a client with the given settings, to be entered with ``async with``.
 
     Args:
-        settings: which servers may be asked, and how.
-        meter: counts all requests; a new one by default.
+        settings: the allowed servers, and the limits of requests.
+        meter: counts all requests; by default a new meter.
     """
     values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
     return Transport(**values, meter=meter)
 
 
 def _longest_wait(attempt: int) -> float:
-    """Longest wait in seconds after try number ``attempt``: 0.5, 1, 2, 4 ... 20."""
+    """Return the longest wait in seconds after try number ``attempt``: 0.5, 1, 2, 4 ... 20."""
     return min(20.0, 0.5 * 2.0 ** (attempt - 1))
 
 
 def _full_jitter(attempt: int) -> float:
-    """Seconds before a retry for a file: at random, up to the longest wait.
+    """Return the wait in seconds before a retry for a file: random, up to the longest wait.
 
     Many requests for files fail together, so their retries are spread as widely as possible ("full jitter", AWS
     Architecture Blog, 2015).
@@ -398,10 +400,10 @@ def _full_jitter(attempt: int) -> float:
 
 
 def _equal_jitter(attempt: int) -> float:
-    """Seconds before a retry for an API: at random, from half the longest wait up to all of it.
+    """Return the wait in seconds before a retry for an API: random, from half the longest wait up to the longest.
 
-    A search whose tries are used up leaves the run incomplete. With this "equal jitter" (ibid.), five tries last
-    3.75 s or more; with full jitter, all of them may fall into an interruption of a second.
+    A search whose tries are used up leaves the run incomplete. With this "equal jitter" (ibid.), the waits between
+    five tries add up to at least 3.75 s; with full jitter, all tries may fall into an interruption of one second.
     """
     longest = _longest_wait(attempt)
     return random.uniform(longest / 2, longest)  # noqa: S311 - not for secrets

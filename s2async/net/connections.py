@@ -1,4 +1,4 @@
-"""Sessions: which proxy a connection goes through, and which of the addresses of a name it may use."""
+"""Opens sessions; decides which proxy a connection goes through, and which addresses of a name it may use."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from s2async.net import proxies
 from s2async.net.proxies import Proxy
 
 BUNDLES: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""Environment variables that name certificates to trust, in place of the system's; the first that is set counts.
+"""Environment variables that name a file or folder of certificates to trust instead of the system's; the first one
+that is set is used.
 
-OpenSSL, requests and curl read one each. Networks with a certificate authority of their own set some of them.
+OpenSSL, requests and curl each read one of them. Networks with their own certificate authority set some of them.
 """
 
 
@@ -39,18 +40,18 @@ def open_session(
     trusted: ssl.SSLContext | None = None,
     fresh: bool = False,
 ) -> aiohttp.ClientSession:
-    """Open a session without cookies and passwords, which connects to permitted addresses only.
+    """Open a session that sends no cookies or stored passwords, and connects only to permitted addresses.
 
     Args:
-        timeout: of each request.
+        timeout: time-outs of each request.
         connections: maximum number of connections to one host.
         private: origins whose names may resolve to addresses of a private network.
         via: the user's own proxies, which may have any address.
-        trusted: whose certificates are trusted; by default those of the system.
-        fresh: use each connection once.
+        trusted: TLS context with the certificate authorities to trust; by default those of the system.
+        fresh: use each connection only once.
 
     Raises:
-        LocalError: this machine lacks the resources for it.
+        LocalError: this machine lacks the resources to open a session.
     """
     with _set_up():
         return _session(timeout, connections, private, via, trusted, fresh)
@@ -58,7 +59,7 @@ def open_session(
 
 @contextlib.contextmanager
 def _set_up() -> Iterator[None]:
-    """Turn failures in the ``with`` block into a `LocalError`: no server has been contacted yet."""
+    """Turn errors in the ``with`` block into a `LocalError`, because no server has been contacted yet."""
     try:
         yield
     except (OSError, MemoryError, ImportError, SystemError) as error:
@@ -73,7 +74,7 @@ def _session(
     trusted: ssl.SSLContext | None,
     fresh: bool,
 ) -> aiohttp.ClientSession:
-    # The gates limit requests; the limit per host concerns hosts that redirects lead to.
+    # The gates limit requests; the limit per host matters only for hosts that are targets of redirects.
     connector = aiohttp.TCPConnector(
         limit=0,
         limit_per_host=connections,
@@ -95,9 +96,9 @@ def _session(
 
 
 class Resolver(aiohttp.ThreadedResolver):
-    """Resolves names, and keeps only permitted addresses: the checked address is the one that is connected to.
+    """Resolves names and returns only permitted addresses, so connections go to addresses that were checked.
 
-    Literal addresses in place of names do not pass a resolver; they are on the allow-list themselves.
+    Literal addresses do not pass through a resolver; they are on the allow-list themselves.
 
     Args:
         private: hosts and ports that may have addresses of a private network.
@@ -115,7 +116,7 @@ class Resolver(aiohttp.ThreadedResolver):
         """Return the permitted addresses of a host.
 
         Raises:
-            NotAllowed: it has addresses, but no permitted one.
+            NotAllowed: the host has addresses, but none is permitted.
         """
         name = host.rstrip(".").lower()
         try:
@@ -135,14 +136,14 @@ class Resolver(aiohttp.ThreadedResolver):
 
 
 def proxy_for(origin: str) -> URL | None:
-    """Return the proxy for an origin, from the environment or else from the system (macOS, Windows).
+    """Return the proxy for an origin, from the environment or otherwise from the system (macOS, Windows).
 
     Returns:
-        Its address, in which each character of user and password stands for one byte. aiohttp encodes them as
-        Latin-1, so the bytes that were percent-encoded are sent.
+        The address of the proxy. Each character of user and password stands for one byte: aiohttp encodes them as
+        Latin-1, so that it sends the bytes that were percent-encoded. None if the connection is direct.
 
     Raises:
-        ConfigError: the setting cannot be used; one line, without its value.
+        ConfigError: the setting cannot be used. The message is one line, without the value.
     """
     found = _chosen(origin)
     if found is None or found.user is None:
@@ -152,34 +153,35 @@ def proxy_for(origin: str) -> URL | None:
 
 
 def check_proxies(origins: Iterable[str]) -> None:
-    """Check before the first request that the proxies for some origins can be used.
+    """Check before the first request that the proxies for the given origins can be used.
 
     Raises:
-        ConfigError: one of them cannot.
+        ConfigError: a proxy cannot be used.
     """
     for origin in origins:
         _chosen(origin)
 
 
 def _bundle(environment: Mapping[str, str]) -> tuple[str, str] | None:
-    """The first variable of `BUNDLES` that is set, and its value; None where none is."""
+    """Return the first variable of `BUNDLES` that is set, with its value; None if none is set."""
     return next(((name, environment[name]) for name in BUNDLES if environment.get(name)), None)
 
 
 def trusted_certificates(origins: Iterable[str]) -> ssl.SSLContext | None:
-    """Return a TLS context that trusts the certificates that the environment names.
+    """Return a TLS context that trusts the certificates named by the environment.
 
-    OpenSSL ignores a file that it cannot read, and then no certificate of any server can be verified.
+    The file is checked here because OpenSSL silently ignores a file that it cannot read, and then cannot verify
+    the certificate of any server.
 
     Args:
-        origins: that will be asked.
+        origins: the origins to which requests will be sent.
 
     Returns:
-        None if the environment names no certificates, or no origin needs any.
+        The TLS context, or None if the environment names no certificates or no origin needs them.
 
     Raises:
-        ConfigError: the file does not exist, or holds no valid certificates; one line.
-        LocalError: this machine lacks the resources to read it.
+        ConfigError: the file does not exist, or contains no valid certificates. The message is one line.
+        LocalError: this machine lacks the resources to read the file.
     """
     named = _bundle(os.environ)
     if named is None or not any(origin.startswith("https:") for origin in origins):
@@ -187,7 +189,7 @@ def trusted_certificates(origins: Iterable[str]) -> ssl.SSLContext | None:
     name, path = named
     with _set_up():
         try:
-            if Path(path).is_dir():  # of one file for each certificate, named by OpenSSL's hash
+            if Path(path).is_dir():  # it contains one file for each certificate, named by OpenSSL's hash
                 return ssl.create_default_context(capath=path)
             return ssl.create_default_context(cafile=path)
         except OSError as error:
@@ -210,7 +212,7 @@ def _chosen(origin: str) -> Proxy | None:
 
 
 def proxy_told(origin: str) -> str:
-    """Describe the proxy for an origin without user and password; the empty string if it is asked directly.
+    """Describe the proxy for an origin, without user or password; the empty string if the connection is direct.
 
     Raises:
         ConfigError: the setting cannot be used.
@@ -224,13 +226,13 @@ def proxy_told(origin: str) -> str:
 
 
 def failed_at(error: BaseException) -> str:
-    """Where a request failed before a server answered it.
+    """Return where a request failed before the server responded.
 
     Args:
-        error: from the transport.
+        error: an error from the transport.
 
     Returns:
-        ``proxy``, ``name``, ``TLS`` or ``connection``; the empty string if a server answered.
+        ``proxy``, ``name``, ``TLS`` or ``connection``; the empty string if the server responded.
     """
     cause = error.__cause__
     if isinstance(cause, aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError):
@@ -243,7 +245,7 @@ def failed_at(error: BaseException) -> str:
 
 
 def brief(error: BaseException) -> str:
-    """Describe an error in one line, without addresses, which may hold secrets."""
+    """Describe an error in one line, without addresses, which may contain secrets."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy answers {error.status}"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):

@@ -1,8 +1,8 @@
-"""Admission of requests to one server: how many at once, how many per second, in which order, and if at all.
+"""Admits requests to one server: decides whether, when and in which order they are sent.
 
 A request passes two objects. The :class:`Gate` refuses it while the server is parked (see `breaker`). The
-:class:`Turnstile` behind the gate holds it back until the window and the pace of the server allow another request
-(see `pace`). The files and the API of one origin have a gate each: what one of them can handle, and whether it is
+:class:`Turnstile` behind the gate delays it until the window and the pace of the server allow another request
+(see `pace`). The files and the API of one origin each have their own gate: the capacity of one, and whether it is
 parked, says nothing about the other.
 """
 
@@ -25,26 +25,26 @@ from s2async.net.breaker import BROKEN, DOUBT, PROBES, REFUSED, TIMED_OUT, Circu
 from s2async.net.pace import CongestionWindow, Pace
 
 TURN: Final = ContextVar("TURN", default=0)
-"""Priority of the requests of the current task: the lowest turn goes first; within a turn, first come, first
-served.
+"""Priority of the requests of the current task: the lowest turn goes first; requests of the same turn go in order
+of arrival.
 
 A batch sends its requests one after the other. If its second request waited behind the first requests of all later
-batches, all batches would advance in lockstep, and the last step, which needs most of the network, would begin
-late. Therefore batches are numbered, and the requests of searches have turn 0.
+batches, all batches would advance in lockstep, and the last step, which transfers most of the bytes, would begin
+late. Therefore batches have increasing turns, and the requests of searches have turn 0.
 """
 PROBE_DELAY: Final = 0.05
-"""Seconds that each further group of waiting tasks holds back its probes. The groups before it may have nothing
-left to request; without the delay all groups would probe at once."""
+"""Seconds by which each further group of waiting tasks delays its probes. The groups before it may have no
+requests left; without the delay, all groups would send probes at once."""
 
 _log: Final = logging.getLogger("s2async.net")
 
 
 class Turnstile:
-    """Admits requests to one server, and learns from their results how many the server handles.
+    """Admits requests to one server, and learns from their results how many the server can handle.
 
     Args:
         most: maximum number of concurrent requests.
-        name: of the server, for the log.
+        name: name of the server, for the log.
     """
 
     def __init__(self, most: int, name: str = "") -> None:
@@ -52,9 +52,9 @@ class Turnstile:
         self.window = CongestionWindow.initial(most)
         self.pace = Pace()
         self.in_flight = 0
-        """Requests that entered and have not left."""
+        """Number of requests that have entered and not left."""
         self.begun = 0
-        """Requests that have entered so far; also the number of the last one."""
+        """Number of requests that have entered so far; also the number of the last request."""
         self._waiting: list[tuple[int, int, asyncio.Future[int]]] = []
         """A heap of (turn, order of arrival, future)."""
         self._arrivals = itertools.count()
@@ -66,7 +66,7 @@ class Turnstile:
         """Wait for admission.
 
         Returns:
-            The number of the request, or 0 if the waiting requests were dismissed.
+            The number of the request, or 0 if `dismiss` was called while it waited.
         """
         place: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (TURN.get(), next(self._arrivals), place))
@@ -74,7 +74,7 @@ class Turnstile:
         try:
             return await place
         except asyncio.CancelledError:
-            # The task can be cancelled after it was admitted and before it runs again: then it must leave as well.
+            # If the task is cancelled after it was admitted and before it runs again, it must leave as well.
             if not place.cancelled() and place.result():
                 self.leave()
             raise
@@ -91,16 +91,16 @@ class Turnstile:
         self._admit()
 
     def answered(self, number: int, *, before: int = 0) -> None:
-        """Note a good answer to request ``number``; see `Pace.answered`."""
+        """Note a good response to request ``number``; see `Pace.answered`."""
         self.window = self.window.answered(number, self.in_flight)
         self.pace.answered(number, asyncio.get_running_loop().time(), before=before)
 
     def refused(self, number: int, *, asks: bool = False, before: int = 0) -> None:
         """Note that the server refused request ``number`` because it is overloaded; see `Pace.refused`.
 
-        The server may limit concurrent requests or requests per second; the answer does not say which. During slow
-        start the window grows so fast that it is the likelier cause, and it shrinks. Later it stays: the pace
-        alone slows down, and fewer requests per second are also fewer at once.
+        The server may limit concurrent requests or requests per second; the response does not say which. During
+        slow start the window grows so fast that it is the likelier cause, so it shrinks. Later the window stays,
+        and only the pace slows down: fewer requests per second also means fewer concurrent requests.
         """
         if self.window.slow_start:
             self.overloaded(number)
@@ -114,14 +114,14 @@ class Turnstile:
             log(_log, logging.INFO, event, {"host": self._name, "per_second": per_second}, inherit=False)
 
     def overloaded(self, number: int) -> None:
-        """Note that request ``number`` got no answer in time: too many requests run at once."""
+        """Note that request ``number`` got no response in time: too many requests run at once."""
         former, self.window = self.window, self.window.overloaded(number, self.begun)
         if self.window.size < former.size:
             fields = {"host": self._name, "at_once": self.window.size, "before": former.size}
             log(_log, logging.INFO, "slowed", fields, inherit=False)
 
     def share(self, most: int, parts: int) -> None:
-        """Admit at most ``most`` concurrent requests from now on, as one of ``parts`` programs that do so."""
+        """Admit at most ``most`` concurrent requests from now on; ``parts`` programs share the server."""
         self.window = self.window.bounded(most)
         self.pace.parts = parts
         self._admit()
@@ -129,13 +129,13 @@ class Turnstile:
     def pause(self, seconds: float) -> None:
         """Admit no requests for ``seconds``. Pauses do not add up: the one that ends last applies."""
         now = asyncio.get_running_loop().time()
-        # Answers that arrive together ask for the same pause; it is logged once.
+        # Responses that arrive together ask for the same pause; it is logged once.
         if now + seconds > self._paused_until + 0.1 * seconds:
             log(_log, logging.INFO, "pause", {"host": self._name, "wait": seconds}, inherit=False)
         self._paused_until = max(self._paused_until, now + seconds)
 
     def _admit(self) -> None:
-        """Admit waiting requests in order, as many as window and pace allow now; set a timer for the next one."""
+        """Admit waiting requests in order, as many as window and pace allow; set a timer for the next request."""
         while self._waiting and self.in_flight < self.window.size:
             now = asyncio.get_running_loop().time()
             opens = max(self._paused_until, self.pace.due)
@@ -163,15 +163,15 @@ class Turnstile:
 
 
 class Gate:
-    """The entrance to one server: admits requests, and parks the server when all of them fail.
+    """The entrance to one server: admits requests, and parks the server when all requests fail.
 
-    Each :meth:`enter` that returns must be followed by one :meth:`leave`. Between the two, the caller reports the
-    result of the request with :meth:`answered`, :meth:`alive`, :meth:`refused`, :meth:`failed`, :meth:`silent` or
-    :meth:`incomplete`.
+    For each call of :meth:`enter` that returns, the caller must call :meth:`leave` once. Between the two, it
+    reports the result of the request with :meth:`answered`, :meth:`alive`, :meth:`refused`, :meth:`failed`,
+    :meth:`silent` or :meth:`incomplete`.
 
     Args:
         most: maximum number of concurrent requests.
-        name: of the server, for messages: ``scheme://host[:port]``.
+        name: name of the server, for messages: ``scheme://host[:port]``.
         patience: seconds for which a parked server is probed before it is given up.
         doubt: seconds after which failures of a few files no longer park the server (see `breaker.DOUBT`).
     """
@@ -186,12 +186,12 @@ class Gate:
     ) -> None:
         self.circuit = Circuit(patience=patience, doubt=doubt)
         self.answers = 0
-        """Good answers so far."""
+        """Number of good responses so far."""
         self._turnstile = Turnstile(most, name)
         self._name = name
         self._patience = patience
         self._unheard: float | None = None
-        """Loop time since which the server has not begun an answer to any request; None if it was not asked."""
+        """Loop time since which the server has not begun any response; None if no request waits for one."""
         self._waiting_turns: list[int] = []
         """Turns of the tasks in :meth:`reopened`, sorted."""
         self._changed = asyncio.Event()
@@ -199,22 +199,22 @@ class Gate:
 
     @property
     def window(self) -> CongestionWindow:
-        """How many requests may run at once."""
+        """The window that limits concurrent requests."""
         return self._turnstile.window
 
     @property
     def in_flight(self) -> int:
-        """Requests that entered and have not left."""
+        """Number of requests that have entered and not left."""
         return self._turnstile.in_flight
 
     @property
     def silence(self) -> float:
-        """Seconds for which the server has not begun an answer, although it is asked; 0 if it is not asked."""
+        """Seconds in which no response has begun while requests are under way or keep failing; otherwise 0."""
         asked = self.in_flight or self.circuit.noted or not self.circuit.closed
         return asyncio.get_running_loop().time() - self._unheard if asked and self._unheard is not None else 0.0
 
     def share(self, most: int, parts: int) -> None:
-        """Bound concurrent requests anew; see `Turnstile.share`."""
+        """Set a new limit for concurrent requests; see `Turnstile.share`."""
         self._turnstile.share(most, parts)
 
     # ---- before and after a request -------------------------------------------------------------------------
@@ -235,7 +235,7 @@ class Gate:
         # The server may have been parked, and its pause may have ended, while this request waited.
         if not self.circuit.closed:
             self._enter_as_probe(number)
-        alone = self.in_flight == 1 and not self.circuit.noted  # what was asked before it has an answer
+        alone = self.in_flight == 1 and not self.circuit.noted  # all earlier requests got a response
         if self._unheard is None or alone:
             self._unheard = asyncio.get_running_loop().time()
         return number
@@ -252,7 +252,7 @@ class Gate:
         """Note that a request has ended.
 
         Args:
-            number: of the request; needed if it may have been a probe.
+            number: number of the request; required if it may have been a probe.
         """
         if number in self.circuit.probes:
             self._set_circuit(self.circuit.abandoned(number))
@@ -261,38 +261,38 @@ class Gate:
     # ---- results --------------------------------------------------------------------------------------------
 
     def heard(self) -> None:
-        """The server has begun an answer, good or bad, to one of the requests."""
+        """Note that the server has begun a response, good or bad, to one of the requests."""
         self._unheard = asyncio.get_running_loop().time() if self.in_flight > 1 else None
 
     def answered(self, number: int, *, before: int = 0) -> None:
-        """Request ``number`` got a good answer after ``before`` failed tries."""
+        """Note that request ``number`` got a good response after ``before`` failed tries."""
         self.answers += 1
         self._turnstile.answered(number, before=before)
         self.alive(number)
 
     def alive(self, number: int) -> None:
-        """The server gave request ``number`` a final answer, good or bad: it is not down."""
+        """Note that request ``number`` got a final response, good or bad, which shows that the server is up."""
         if self.circuit.noted or not self.circuit.closed:
             self._set_circuit(self.circuit.answered(number))
 
     def refused(self, number: int, file: Hashable = None, *, asks: bool = False, before: int = 0) -> None:
-        """The server refused request ``number`` because of its load (429, 503); see `Turnstile.refused`."""
+        """Note that an overloaded server refused request ``number`` (429, 503); see `Turnstile.refused`."""
         self._turnstile.refused(number, asks=asks, before=before)
         self._failed(number, file, REFUSED, before)
 
     def failed(self, number: int, file: Hashable = None, *, before: int = 0) -> None:
-        """Request ``number`` failed in another way that may pass; see `Circuit.failed`."""
+        """Note that request ``number`` failed in another way that may be temporary; see `Circuit.failed`."""
         self._failed(number, file, BROKEN, before)
 
     def silent(self, number: int, file: Hashable = None, *, before: int = 0) -> None:
-        """Request ``number`` got no answer in time, or its answer stopped."""
+        """Note that request ``number`` got no response in time, or that its response stopped arriving."""
         self._turnstile.overloaded(number)
         self._failed(number, file, TIMED_OUT, before)
 
     def incomplete(self, number: int, file: Hashable = None) -> None:
-        """The answer to request ``number`` began and then broke off, or came too slowly.
+        """Note that the response to request ``number`` began and then broke off, or arrived too slowly.
 
-        The server is up, and too many requests are not the likely cause: neither window nor pace change.
+        The server is up, and too many requests are not the likely cause, so neither window nor pace changes.
         """
         self._failed(number, file, 0)
 
@@ -300,7 +300,7 @@ class Gate:
         """Obey a Retry-After of the server: pause, or give the server up if it asks for more than the patience.
 
         Args:
-            seconds: that the server asks to wait; None or 0 if it does not ask.
+            seconds: the wait that the server asks for; None or 0 if it does not ask for one.
         """
         if not seconds:
             return
@@ -317,7 +317,7 @@ class Gate:
     # ---- parking --------------------------------------------------------------------------------------------
 
     async def reopened(self) -> None:
-        """Wait until the server may be asked again, if only by a probe.
+        """Wait until a request, possibly as a probe, may be sent to the server again.
 
         Raises:
             HostParked: the server is given up for this run.
@@ -328,7 +328,8 @@ class Gate:
             while not self.circuit.admits(loop.time() - self._probe_delay(turn)):
                 if self.circuit.given_up:
                     raise self.parked()
-                # When all probes are taken, only their results can change anything: wait without a time limit.
+                # While the maximum number of probes is under way, only their results can change anything, so the
+                # wait has no time limit.
                 full = len(self.circuit.probes) >= PROBES
                 wait = None if full else (self.circuit.until or 0) + self._probe_delay(turn) - loop.time()
                 with suppress(TimeoutError):
@@ -338,12 +339,12 @@ class Gate:
             self._waiting_turns.remove(turn)
 
     def _probe_delay(self, turn: int) -> float:
-        """Seconds that a waiting task holds back: the probes are for the lowest turns first."""
+        """Return the seconds by which a waiting task delays its probe; the lowest turns probe first."""
         before = bisect_left(self._waiting_turns, turn) + len(self.circuit.probes)
         return before // PROBES * PROBE_DELAY
 
     def parked(self) -> HostParked:
-        """The error for a request that is not admitted."""
+        """Return the error for a request that is not admitted."""
         if self.circuit.wish:
             text = f"asks to wait {self.circuit.wish:,.0f} s, more than patience in [network]: its jobs stay open"
         elif self.circuit.given_up:
@@ -365,7 +366,8 @@ class Gate:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
         if not circuit.closed:
-            # Requests that wait in the turnstile must not go to a parked server; their tasks wait in `reopened`.
+            # Requests that wait in the turnstile must not be sent to a parked server; their tasks wait in
+            # `reopened`.
             self._turnstile.dismiss()
 
     def _log_change(self, former: Circuit) -> None:

@@ -1,4 +1,4 @@
-"""Tells a person that a server does not answer, and for how long the program goes on asking it."""
+"""Reports to the user that a server does not respond, and how long the program keeps trying."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from s2async.net.client import Transport
 from s2async.text import duration
 
 EVERY: Final = 0.5
-"""Seconds between two looks at the servers."""
+"""Seconds between two checks of the servers."""
 SILENT: Final = 10.0
-"""Seconds without the beginning of an answer that are told. A busy catalogue takes some of them for a page."""
+"""Seconds without the beginning of a response after which a server is reported. A busy catalogue may take several
+seconds for a page."""
 QUIET: Final = 60.0
-"""Seconds since the last trouble of a server before which another one is not told."""
+"""Seconds that must pass since the last trouble of a server before it is reported again."""
 
 
 class Outages:
-    """The servers that give no answers, each of which is told once, however many tasks wait for it.
+    """Reports each server that does not respond once, however many tasks wait for it.
 
     Args:
-        patience: seconds for which a server that only fails is asked.
-        tell: called with a line that a person should read.
+        patience: seconds for which requests are sent to a server that only fails.
+        tell: called with a one-line message for the user.
     """
 
     def __init__(self, patience: float, tell: Callable[[str], None]) -> None:
@@ -34,11 +35,11 @@ class Outages:
         """When each server was last in trouble, by origin."""
 
     def note(self, origin: str, trouble: str = "gives no good answer") -> None:
-        """Note that a server is in trouble, and tell it unless it was in trouble a moment ago.
+        """Note that a server is in trouble; report it unless it was in trouble in the last `QUIET` seconds.
 
         Args:
-            origin: of the server.
-            trouble: what it does, in words.
+            origin: origin of the server.
+            trouble: what the server does, for the message.
         """
         now = time.monotonic()
         before = self._noted.get(origin)
@@ -48,7 +49,7 @@ class Outages:
 
     @contextlib.asynccontextmanager
     async def watching(self, transport: Transport) -> AsyncIterator[None]:
-        """Watch the servers of a client as long as this context is open."""
+        """Watch the servers of a client while this context is open."""
         task = asyncio.create_task(self._watch(transport))
         try:
             yield

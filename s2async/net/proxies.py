@@ -1,9 +1,9 @@
-"""The proxy that the environment names for an origin. Pure.
+"""Finds the proxy that the environment names for an origin. Pure.
 
 The variables are the usual ones: ``https_proxy`` or ``http_proxy``, depending on the scheme of the origin, then
-``all_proxy``; ``no_proxy`` lists hosts that are asked directly. Lower case takes precedence, as in curl and
-Python, and an empty value means no proxy. A value that cannot be used is refused before any request. It is never
-shown, because most of these addresses contain a password.
+``all_proxy``; ``no_proxy`` lists hosts that are connected to directly. Lower case takes precedence, as in curl and
+Python, and an empty value means no proxy. A value that cannot be used raises an error before any request. Messages
+never contain the value, because many proxy addresses contain a password.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _AUTHORITY: Final = re.compile(
     (?: : (?P<port> [0-9]* ) )? /?""",
     re.IGNORECASE | re.VERBOSE,
 )
-"""User, password, host and port, then at most a slash: anything after it would be part of a password."""
+"""User, password, host and port, then at most a slash: anything after the slash would be part of a password."""
 _LONGEST_LABEL: Final = 63
-"""Characters of one label of a host name (RFC 1035, 2.3.4)."""
+"""Maximum number of characters in one label of a host name (RFC 1035, 2.3.4)."""
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -39,23 +39,24 @@ class Proxy:
     address: str
     """``http://host:port`` or ``https://host:port``, without user and password."""
     user: bytes | None = None
-    """As sent; None if the proxy needs no authentication."""
+    """User name as sent; None if the proxy needs no authentication."""
     password: bytes = b""
 
     def __repr__(self) -> str:
-        """Only the address, so that a value that is printed by mistake shows no password."""
+        """Return only the address, so that a value printed by mistake shows no password."""
         return f"Proxy({self.address!r})"
 
 
 def choose(origin: str, environment: Mapping[str, str]) -> Proxy | None:
-    """Return the proxy for an origin; None if the origin is asked directly.
+    """Return the proxy for an origin; None if the connection is direct.
 
     Args:
         origin: ``scheme://host[:port]``.
         environment: variables and their values.
 
     Raises:
-        ConfigError: the value is not an address, or not a usable proxy; one line, without the value.
+        ConfigError: the value is not an address, or not a usable proxy. The message is one line, without the
+            value.
     """
     url = URL(origin)
     name = variable(url.scheme, environment)
@@ -66,11 +67,11 @@ def choose(origin: str, environment: Mapping[str, str]) -> Proxy | None:
 
 
 def parse(value: str, name: str) -> Proxy:
-    r"""Read the address of a proxy: ``[scheme://][user[:password]@]host[:port][/]``.
+    r"""Parse the address of a proxy: ``[scheme://][user[:password]@]host[:port][/]``.
 
     Args:
-        value: the address; ``#``, ``/``, ``\``, ``@`` and the like are percent-encoded in user and password.
-        name: of the variable, for messages.
+        value: the address; in user and password, ``#``, ``/``, ``\``, ``@`` and the like are percent-encoded.
+        name: name of the variable, for messages.
 
     Raises:
         ConfigError: as for `choose`.
@@ -104,14 +105,14 @@ def parse(value: str, name: str) -> Proxy:
 
 
 def bypassed(host: str, port: int, listed: str) -> bool:
-    """Whether NO_PROXY exempts a host from the proxy.
+    """Return whether NO_PROXY exempts a host from the proxy.
 
     Args:
         host: name or address, as in an origin.
-        port: of the request.
-        listed: entries separated by commas or spaces: ``*`` for all hosts, ``example.org``, ``.example.org`` or
-            ``*.example.org`` for a domain, ``10.0.0.0/8`` for a network, each with an optional ``:port``. Other
-            entries match no host.
+        port: port of the request.
+        listed: the value of NO_PROXY. Entries are separated by commas or spaces: ``*`` for all hosts,
+            ``example.org``, ``.example.org`` or ``*.example.org`` for a domain, ``10.0.0.0/8`` for a network, each
+            with an optional ``:port``. Other entries match no host.
     """
     host = host.strip("[]").rstrip(".").lower()
     return any(_matches(entry, host, port) for entry in re.split(r"[\s,]+", listed.lower()) if entry)
@@ -146,7 +147,7 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 def variable(scheme: str, environment: Mapping[str, str]) -> str:
     """Return the name of the variable that applies to a scheme; the empty string if none is set."""
     names = (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
-    # In a CGI script a client can set this variable with a header named Proxy.
+    # In a CGI script, a client can set this variable with a header named Proxy.
     distrusted = "HTTP_PROXY" if "REQUEST_METHOD" in environment else ""
     return next((name for name in names if name in environment and name != distrusted), "")
 

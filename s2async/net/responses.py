@@ -1,4 +1,4 @@
-"""The meaning of HTTP answers: decisions on status, headers and body. Pure."""
+"""Interprets HTTP responses by status, headers and body. Pure."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from s2async.errors import AccessDenied, BadAnswer, FileChanged, NotFound, Remot
 from s2async.text import excerpt, is_too_deep, shown
 
 TRANSIENT: Final = frozenset({408, 425, 429, *range(500, 600)} - {501})
-"""Statuses for which another try may succeed. 501 says that the server lacks the function (RFC 9110, 15.6.2)."""
+"""Statuses for which another try may succeed. 501 means that the server lacks the function (RFC 9110, 15.6.2)."""
 OVERLOADED: Final = frozenset({429, 503})
-"""Statuses of a server that is overloaded (RFC 6585, 4 and RFC 9110, 15.6.4)."""
+"""Statuses with which an overloaded server responds (RFC 6585, 4 and RFC 9110, 15.6.4)."""
 MAX_JSON: Final = 64 << 20
-"""Largest size of one decoded JSON answer, bytes; a body of 0.3 MB can unpack to 300 MB."""
+"""Maximum size in bytes of a JSON response after decompression; a body of 0.3 MB can unpack to 300 MB."""
 _CONTENT_RANGE: Final = re.compile(r"\s*bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})\s*", re.IGNORECASE)
 
 
 def status_error(
     status: int, headers: Mapping[str, str], body: bytes, href: str, transient: frozenset[int]
 ) -> RemoteError:
-    """Return the error for an answer that is neither a success nor a redirect.
+    """Return the error for a response that is neither a success nor a redirect.
 
     Args:
-        status: of the answer.
-        headers: of the answer; names in any case if the mapping ignores case.
-        body: of the answer, or its start: it often says what is wrong.
+        status: status of the response.
+        headers: response headers, as a case-insensitive mapping or spelled ``Retry-After``.
+        body: body of the response, or its start, which often says what is wrong.
         href: URL of the request.
         transient: statuses for which another try may succeed.
     """
@@ -56,13 +56,13 @@ def status_error(
 
 
 def content_range(status: int, headers: Mapping[str, str], href: str) -> tuple[int, int, int]:
-    """Return which part of a file a successful answer contains (RFC 9110, 14.4).
+    """Return which part of a file a successful response contains (RFC 9110, 14.4).
 
     Returns:
         First byte, last byte, and size of the whole file in bytes.
 
     Raises:
-        BadAnswer: it is the whole file, not a file at all, or does not say which part.
+        BadAnswer: the response is the whole file, is not a file, or does not state which part it contains.
     """
     kind = headers.get("Content-Type", "").lower()
     if status != 206:
@@ -80,7 +80,7 @@ def content_range(status: int, headers: Mapping[str, str], href: str) -> tuple[i
 
 
 def retry_after(text: str, now: datetime | None = None) -> float | None:
-    """Return the seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3).
+    """Return the seconds of a Retry-After header, which contains a number or a date (RFC 9110, 10.2.3).
 
     Args:
         text: value of the header.
@@ -100,7 +100,7 @@ def retry_after(text: str, now: datetime | None = None) -> float | None:
 
 
 def concealed(body: bytes, secrets: Iterable[str]) -> bytes:
-    """Return the body of an answer for messages: without secrets of the request, which it may repeat."""
+    """Return the body of a response for messages, without secrets of the request that it may repeat."""
     for secret in secrets:
         body = body.replace(secret.encode(), b"***")
     return body
@@ -109,18 +109,18 @@ def concealed(body: bytes, secrets: Iterable[str]) -> bytes:
 def decode_json(raw: bytes, headers: Mapping[str, str], url: str, *, secrets: Iterable[str] = ()) -> Any:
     """Decode a JSON body.
 
-    It runs on the event loop: json.loads never releases the GIL, so a thread would block the loop for just as long
-    (measured with 4 MB: 72 ms on the loop, 89 ms through a thread).
+    The caller runs it on the event loop: json.loads never releases the GIL, so a thread would block the loop for
+    just as long (measured with 4 MB: 72 ms on the loop, 89 ms with a thread).
 
     Args:
         raw: the body as received.
-        headers: of the answer.
+        headers: headers of the response.
         url: URL of the request.
-        secrets: of the request, which no message may repeat.
+        secrets: secrets of the request, which no message may repeat.
 
     Raises:
         TransientError: the body is damaged or incomplete.
-        BadAnswer: it is not JSON, is larger than :data:`MAX_JSON` when unpacked, or is nested deeper than
+        BadAnswer: the body is not JSON, is larger than :data:`MAX_JSON` when unpacked, or is nested deeper than
             :data:`s2async.text.MAX_DEPTH`.
     """
     encoding = headers.get("Content-Encoding", "identity").lower()

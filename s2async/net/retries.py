@@ -1,8 +1,9 @@
-"""Which failed requests are tried again, when, and how many retries a server gets.
+"""Decides which failed requests are tried again, when, and how many retries are sent to a server.
 
-Two rules limit retries. One request gets a number of tries (:class:`Retries`), with a growing wait between them.
-All requests to one server share a budget (:class:`RetryBudget`), so that retries do not make an outage worse: a
-request that cannot pay for its retry waits in line (:class:`RetryQueue`). The work slows down; it does not fail.
+Two rules limit retries. Each request has a maximum number of tries (:class:`Retries`), with a growing wait between
+them. All requests to one server share a budget (:class:`RetryBudget`), so that retries do not make an outage
+worse: a request that cannot pay for its retry waits in a queue (:class:`RetryQueue`). This slows the work down but
+does not make it fail.
 """
 
 from __future__ import annotations
@@ -27,21 +28,22 @@ _log: Final = logging.getLogger("s2async.net")
 # ---- the budget of one server -----------------------------------------------------------------------------------
 
 SHARE: Final = 0.1
-"""Retries that one request earns."""
+"""Number of retries that one request earns."""
 FLOOR: Final = 2.0
-"""Retries per second that are earned by waiting: no burden to a server, and enough that no run waits for hours."""
+"""Number of retries per second that are earned by waiting: few enough for any server, and enough that no run waits
+for hours."""
 MOST: Final = 100.0
 """Largest balance in retries, and the balance at the start of a run (botocore: 500 tokens at 5 a retry)."""
 TIMED_OUT: Final = 2.0
-"""Cost of a retry after a time-out, which occupied the server longer than an error; all others cost 1."""
+"""Cost of a retry after a time-out, which occupied the server longer than an error; all other retries cost 1."""
 
 
 class RetryBudget:
-    """A token bucket for retries, as botocore's retry quota. Pure.
+    """A token bucket for retries, like botocore's retry quota. Pure.
 
-    The cost of a retry is returned when its request is answered in the end. Retries that help are therefore free.
-    Retries that do not are at most ``SHARE`` of the requests, plus ``FLOOR`` per second, plus ``MOST``: while a
-    server is in trouble, they add a tenth to its load, not a multiple.
+    The cost of a retry is returned if its request is finally answered. Retries that help are therefore free. The
+    number of retries that do not help is at most ``SHARE`` times the number of requests, plus ``FLOOR`` per
+    second, plus ``MOST``: while a server is in trouble, they add a tenth to its load, not a multiple.
     """
 
     __slots__ = ("_floor", "_most", "_since", "left")
@@ -52,16 +54,16 @@ class RetryBudget:
         self._since = now
 
     def share(self, parts: int) -> None:
-        """Let this budget be one of ``parts`` that together are what one budget is alone."""
-        self._most, self._floor = max(TIMED_OUT, MOST / parts), FLOOR / parts  # every retry can be paid for
+        """Reduce this budget to one of ``parts`` budgets that together equal a whole one."""
+        self._most, self._floor = max(TIMED_OUT, MOST / parts), FLOOR / parts  # enough for any single retry
         self.left = min(self._most, self.left)
 
     def earn(self) -> None:
-        """Add what the first try of a request earns."""
+        """Add the amount that the first try of a request earns."""
         self.left = min(self._most, self.left + SHARE)
 
     def give_back(self, cost: float) -> None:
-        """Return the cost of retries whose request was answered."""
+        """Return the cost of retries to the balance after their request was answered."""
         self.left = min(self._most, self.left + cost)
 
     def spend(self, now: float, cost: float = 1.0) -> bool:
@@ -82,29 +84,28 @@ class RetryBudget:
         return True
 
     def wait(self, cost: float = 1.0) -> float:
-        """Seconds until the balance covers ``cost``, if it only grows with time."""
+        """Return the seconds until the balance covers ``cost``, if it grows only with time."""
         return max(0.0, cost - self.left) / self._floor
 
 
 class RetryQueue:
-    """The budget of one server and the requests that wait until they can pay for a retry.
+    """The retry budget of one server, and the requests that wait until they can pay for a retry.
 
-    The request that has paid most goes first. Its next try may be the one that is answered, which returns all of
-    its cost. If others paid for their first retries instead, the budget could be spent before any request
-    succeeds.
+    The request that has paid most goes first. If its next try is answered, everything it paid is returned. If
+    other requests paid for their first retries instead, the budget could be spent before any request succeeds.
     """
 
     def __init__(self) -> None:
         self._budget = RetryBudget(_now())
         self._waiting: list[tuple[float, int, float, asyncio.Future[None]]] = []
-        """A heap of (minus what was paid before, order of arrival, cost, future)."""
+        """A heap of (minus the amount paid before, order of arrival, cost, future)."""
         self._arrivals = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self.retries = 0
-        """Tries of requests to the server beyond the first, including those that cost nothing."""
+        """Number of tries beyond the first of each request, including retries that cost nothing."""
 
     def share(self, parts: int) -> None:
-        """See `RetryBudget.share`."""
+        """Share the budget with other programs; see `RetryBudget.share`."""
         self._budget.share(parts)
         self._serve()
 
@@ -117,8 +118,8 @@ class RetryQueue:
         """Pay for a retry; wait until the budget allows it.
 
         Args:
-            cost: of the retry.
-            paid: for earlier retries of the same request.
+            cost: cost of the retry.
+            paid: amount paid for earlier retries of the same request.
         """
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (-paid, next(self._arrivals), cost, place))
@@ -132,14 +133,14 @@ class RetryQueue:
             raise
 
     def give_back(self, cost: float) -> None:
-        """Return the cost of retries that helped, or that were not made."""
+        """Return the cost of retries that helped or were not made."""
         self._budget.give_back(cost)
         self._serve()
 
     def _serve(self) -> None:
         while self._waiting:
             _, _, cost, place = self._waiting[0]
-            if not place.done():  # else it was cancelled
+            if not place.done():  # otherwise it was cancelled
                 if not self._budget.spend(_now(), cost):
                     self._serve_after(self._budget.wait(cost))
                     return
@@ -162,20 +163,20 @@ class Try:
     number: int = 1
     """1 for the first try."""
     fresh: bool = False
-    """Whether to bypass caches and pooled connections, because an earlier answer was odd."""
+    """Whether to bypass caches and pooled connections, because an earlier response was odd."""
     before: int = 0
-    """Earlier tries that failed in a way that may pass."""
+    """Number of earlier tries that failed in a way that may be temporary."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retries:
-    """How requests to one server are tried.
+    """The rules by which requests to one server are tried again.
 
     Args:
         queue: the shared budget of the server.
-        attempts: maximum number of tries.
-        patience: longest Retry-After in seconds that is waited for.
-        wait: seconds to wait after try number n, counted from 1.
+        attempts: maximum number of tries of one request.
+        patience: longest Retry-After in seconds after which a request is tried again.
+        wait: returns the seconds to wait after try number n, counted from 1.
     """
 
     queue: RetryQueue
@@ -195,19 +196,20 @@ class Retries:
 
         Three kinds of failures are tried again:
 
-        - A failure that may pass costs budget until a later try is answered.
-        - An odd answer (`AccessDenied`, `BadAnswer`, `Diverted`) is requested once more for free: how often that
-          happens does not depend on the state of the server. Further tries cost budget.
-        - A refusal while others were answered (``crowded``) does not count as a try, up to ``attempts`` times.
+        - The retry of a failure that may be temporary costs budget, which is returned if a later try is answered.
+        - After an odd response (`AccessDenied`, `BadAnswer`, `Diverted`), one retry is free, because the number of
+          such responses does not depend on the state of the server. Further retries cost budget.
+        - A refusal while other requests were answered (``crowded``) does not count as a try, up to ``attempts``
+          times.
 
         Args:
             once: makes one try.
-            odd: how many odd answers such as the given one are tried again.
+            odd: returns how many odd responses like the given one are tried again.
             final: statuses of transient failures that are not tried again.
             about: fields for the log.
 
         Raises:
-            RemoteError: of the last try.
+            RemoteError: the error of the last try.
         """
         request = _Request(self, odd, final, about)
         retrying = tenacity.AsyncRetrying(
@@ -220,7 +222,7 @@ class Retries:
         try:
             answer: T = await retrying(request.attempt, once)
         except HostParked:
-            self.queue.give_back(request.cost)  # the retry that was paid for last was not sent
+            self.queue.give_back(request.cost)  # the last retry was paid for but not sent
             raise
         except TransientError as error:
             if error.status not in final:
@@ -229,7 +231,7 @@ class Retries:
         except RemoteError as error:
             if request.made > 1:
                 request.log_failure(error)
-            self.queue.give_back(request.paid)  # an answer, even if not the wanted one
+            self.queue.give_back(request.paid)  # the server responded, even if with an error
             raise
         self.queue.give_back(request.paid)
         return answer
@@ -245,16 +247,16 @@ class _Request:
     ) -> None:
         self._rules, self._odd, self._final, self._about = rules, odd, final, about
         self.made = 0
-        """Tries made."""
+        """Number of tries made."""
         self.tried = 0
-        """Tries that count."""
+        """Number of tries that count towards the maximum."""
         self.failures = 0
-        """Tries that failed in a way that may pass."""
+        """Number of tries that failed in a way that may be temporary."""
         self.odd_answers = 0
         self.cost = 0.0
-        """Of the next retry."""
+        """Cost of the next retry."""
         self.paid = 0.0
-        """For all retries so far."""
+        """Amount paid for all retries so far."""
 
     async def attempt(self, once: Callable[[Try], Awaitable[T]]) -> T:
         self.made += 1

@@ -1,6 +1,6 @@
 """Sends one try of a request, and follows its redirects.
 
-Every way in which a try can fail leaves this module as one of our errors, and is reported to the gate of its
+Every failure of a try leaves this module as one of the program's own errors, and is reported to the gate of its
 server.
 """
 
@@ -31,31 +31,31 @@ from s2async.text import parsed_url, shown
 MAX_REDIRECTS: Final = 5
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 MAX_ERROR_BODY: Final = 64 << 10
-"""Bytes of the body of an error that are read, so that its connection can be used again."""
+"""Maximum number of bytes read of the body of an error, so that its connection can be used again."""
 
 AUTHORITY: Final = (
     "if your network has a certificate authority of its own, name its certificates (PEM) in SSL_CERT_FILE"
 )
-"""Advice where a certificate is signed by an authority that is not known."""
+"""Advice for a certificate that is signed by an unknown authority."""
 _UNKNOWN_AUTHORITY: Final = ("self-signed", "self signed", "local issuer", "issuer certificate")
-"""Words of OpenSSL for that."""
+"""Words in OpenSSL's messages about such a certificate."""
 
 _log: Final = logging.getLogger("s2async.net")
 
 
 @dataclass(kw_only=True, slots=True)
 class Server:
-    """One origin that may be asked, for files or as an API, and what governs its requests."""
+    """One allowed origin, for files or as an API, with what its requests need."""
 
     gate: Gate
     retries: Retries
     proxy: URL | None
     siblings: Mapping[str, Server]
-    """All origins that may be asked for the same, by name: the possible targets of redirects."""
+    """All allowed origins of the same kind (files or APIs), by name: the possible targets of redirects."""
     headers: Mapping[str, str]
-    """Sent with each request to this origin; they may be secrets."""
+    """Headers sent with each request to this origin; they may be secrets."""
     ranges: bool = False
-    """Whether it has served part of a file in this run."""
+    """Whether the server has served part of a file in this run."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -63,19 +63,19 @@ class _Progress:
     """How far one try has come."""
 
     hop: Server
-    """Server of the last redirect."""
+    """Server that the request, or its last redirect, went to."""
     status: int | None = None
     first_byte: float | None = None
-    """Loop time at which the headers of the last answer were there."""
+    """Loop time at which the headers of the last response had arrived."""
     answering: bool = False
-    """Whether a good answer has begun."""
+    """Whether a good response has begun."""
 
 
 class Sender:
     """Sends requests over pooled connections.
 
     Args:
-        timeout: of each try.
+        timeout: time-outs of each try.
         connections: maximum number of connections to one host.
         private: origins whose names may resolve to addresses of a private network.
     """
@@ -88,7 +88,7 @@ class Sender:
         self._trusted: ssl.SSLContext | None = None
         self._pooled: aiohttp.ClientSession | None = None
         self._fresh: aiohttp.ClientSession | None = None
-        """Uses each connection once; opened when first needed."""
+        """Session that uses each connection once; opened when first needed."""
 
     @property
     def is_open(self) -> bool:
@@ -100,10 +100,10 @@ class Sender:
 
         Args:
             proxies: the user's proxies, which may have any address.
-            trusted: whose certificates are trusted; None for those of the system.
+            trusted: TLS context with the certificate authorities to trust; None for those of the system.
 
         Raises:
-            LocalError: this machine lacks the resources for it.
+            LocalError: this machine lacks the resources to open a session.
         """
         self._proxies, self._trusted = tuple(proxies), trusted
         self._pooled = self._open_session()
@@ -139,18 +139,18 @@ class Sender:
         json_body: Mapping[str, Any] | None = None,
         transient: frozenset[int] = TRANSIENT,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send one try, and yield the response when a good answer (200, 206) begins.
+        """Send one try, and yield the response when a good one (200, 206) begins.
 
         Args:
-            tally: counts the answers and their bytes.
-            server: of ``url``.
+            tally: counts the responses and their bytes.
+            server: server of ``url``.
             method: HTTP method.
-            url: URL of the request; it must have passed the allow-list.
-            headers: of the request.
-            attempt: which try this is.
+            url: URL of the request, which has passed the check against the allow-list.
+            headers: headers of the request.
+            attempt: describes this try.
             about: fields for the log.
             json_body: sent as JSON.
-            transient: statuses that may be better on another try.
+            transient: statuses for which another try may succeed.
 
         Raises:
             RemoteError: as for `Transport.read`.
@@ -227,7 +227,7 @@ def find(href: str, servers: Mapping[str, Server]) -> tuple[URL, Server]:
 
     Args:
         href: URL.
-        servers: all origins that may be asked, by name.
+        servers: all allowed origins, by name.
 
     Returns:
         The parsed URL, and its server.
@@ -240,7 +240,7 @@ def find(href: str, servers: Mapping[str, Server]) -> tuple[URL, Server]:
 
 
 def _redirected(url: URL, location: str, servers: Mapping[str, Server]) -> tuple[URL, Server]:
-    """The target of a redirect, which must be on the allow-list too."""
+    """Return the target of a redirect, which must be on the allow-list as well."""
     if not location:
         raise BadAnswer(f"a redirect without a target: {shown(str(url))}")
     try:
@@ -252,21 +252,21 @@ def _redirected(url: URL, location: str, servers: Mapping[str, Server]) -> tuple
 
 
 async def _error_body(tally: Tally, response: aiohttp.ClientResponse) -> bytes:
-    """The body of an error or a redirect, if it is short. If it cannot be read, the status alone counts."""
+    """Return the body of an error or a redirect; empty if it is too long or cannot be read."""
     with suppress(RemoteError, aiohttp.ClientError, OSError):
         return await tally.receive(response.content.iter_any(), MAX_ERROR_BODY, str(response.url))
     return b""
 
 
 def _as_our_error(error: Exception, href: str) -> RemoteError | LocalError:
-    """The error that a caller sees: one line, with the URL."""
+    """Return the error that the caller gets; its message is one line and contains the URL."""
     if isinstance(error, RemoteError):
         return error
     if isinstance(error, TimeoutError):
         return TransientError(f"timed out: {shown(href)}")
     if isinstance(error, aiohttp.InvalidURL):
         return Refused(f"not a URL: {shown(href)}")
-    # If this machine is short of memory or open files, the failure says nothing about the server.
+    # If this machine lacks memory or file handles, the failure says nothing about the server.
     if local := means.shortage(getattr(error, "os_error", error)):
         return local
     if isinstance(error, aiohttp.ClientSSLError):
@@ -288,17 +288,17 @@ def _report(
     """Report a failed try to the gate of its server.
 
     Args:
-        failure: our error.
-        error: what was raised.
-        number: of the request at its gate.
-        file: what was requested; several failures of one file count less than those of several files.
-        server: that was asked first.
+        failure: the error that the caller gets.
+        error: the original error.
+        number: number of the request at its gate.
+        file: identifies what was requested; several failures of one file count less than those of several files.
+        server: the server that the request was sent to first.
         progress: how far the try came.
-        before: earlier tries that failed in a way that may pass.
+        before: number of earlier tries that failed in a way that may be temporary.
     """
     gate = server.gate
-    # If the answer began and was read until the time for the whole answer was over, the server is slow, not
-    # silent. A ServerTimeoutError is silence: no byte for the idle time-out.
+    # If the response began and was read until the time-out for the whole request, the server is slow, not silent.
+    # A ServerTimeoutError means silence: no byte arrived within the idle time-out.
     if progress.answering and not isinstance(error, aiohttp.ServerTimeoutError):
         gate.incomplete(number, file)
     elif isinstance(error, TimeoutError):

@@ -1,4 +1,4 @@
-"""Settings of the network client: plain values that can be pickled, without the client's libraries."""
+"""Settings of the network client: plain values that can be pickled without importing the client's libraries."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClientSettings:
-    """Which servers a client may ask, and how."""
+    """The allowed servers of a client, and the limits of its requests."""
 
     origins: tuple[str, ...]
-    """``scheme://host[:port]`` that may be asked."""
+    """Allowed origins, ``scheme://host[:port]``."""
     private_origins: tuple[str, ...] = ()
     """Origins whose names may resolve to addresses of a private network."""
     api_headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     """Headers of requests to APIs, by origin. They may be secrets."""
     connections: int = 64
-    """Maximum number of simultaneous requests to one origin, for files and for its API each."""
+    """Maximum number of concurrent requests to one origin, separately for files and for its API."""
     connect_timeout: float = 10
-    """Seconds to get a connection."""
+    """Maximum seconds to get a connection."""
     idle_timeout: float = 30
-    """Seconds without a byte."""
+    """Maximum seconds without a byte."""
     total_timeout: float = 300
-    """Seconds for one try of a request."""
+    """Maximum seconds for one try of a request."""
     attempts: int = 5
-    """Tries of one request."""
+    """Maximum number of tries of one request."""
     patience: float = 300
     """Seconds after which a server that only fails is given up."""
