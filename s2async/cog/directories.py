@@ -1,11 +1,11 @@
-"""Reads the directories of a TIFF: the numbers of the tags that count here, and the bytes of their values.
+"""Reads the directories of a TIFF: the entries, and the bytes of their values.
 
-Pure: bytes in, values out. Layout of the format after "TIFF Revision 6.0" (Adobe, 1992), BigTIFF after the libtiff
-design note. :mod:`s2async.cog.tiff` decides what the values mean.
+Pure: bytes in, values out. The layout of the format follows "TIFF Revision 6.0" (Adobe, 1992); BigTIFF follows the
+libtiff design note. :mod:`s2async.cog.tiff` interprets the values.
 
-Headers come from the network, and may be damaged or hostile. So what a directory declares is bounded before memory
-is allocated or a loop runs for it: the header's size (:data:`MAX_HEADER`, also in total, because thousands of tags
-may point to the same bytes), and the number of directories and of their entries.
+Headers come from the network, and may be damaged or hostile. Therefore what a directory declares is limited before
+memory is allocated or a loop runs for it: the size of the header (:data:`MAX_HEADER`, also for the sum of all
+values, because thousands of tags may point to the same bytes), and the number of directories and of their entries.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Final
 from s2async.errors import CorruptFile
 
 MAX_HEADER: Final = 1 << 20
-"""Bytes within which the whole header must lie; otherwise the file is not cloud-optimised."""
+"""Number of bytes at the start of a file that must contain the whole header; otherwise the file is not
+cloud-optimised."""
 _MAX_ENTRIES: Final = 4096
-"""Entries of a directory; GDAL writes some twenty."""
+"""Maximum number of entries of a directory; GDAL writes about twenty."""
 _MAX_DIRECTORIES: Final = 64
-"""Directories after the first: overviews and masks."""
+"""Maximum number of directories after the first: overviews and masks."""
 
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION = 254, 256, 257, 258, 259
 PHOTOMETRIC, FILL_ORDER = 262, 266
@@ -63,7 +64,7 @@ Raws = dict[int, tuple[int, int, bytes]]
 
 
 class ShortError(Exception):
-    """Bytes are needed that are not there."""
+    """More bytes of the file are needed than are available."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
@@ -74,11 +75,11 @@ class Reader:
     """Reads numbers and directories from the first bytes of a file, and notes how far it read.
 
     Args:
-        head: the first bytes of the file, as many as there are.
+        head: the bytes of the start of the file that have been fetched.
 
     Raises:
         CorruptFile: the file is not a TIFF.
-        ShortError: more bytes are needed, here or in a method.
+        ShortError: more bytes are needed; methods raise it as well.
     """
 
     def __init__(self, head: bytes) -> None:
@@ -98,7 +99,7 @@ class Reader:
         """Return some bytes of the file.
 
         Raises:
-            ShortError: they are not all there.
+            ShortError: not all of these bytes are available.
         """
         if offset + size > len(self.head):
             raise ShortError(offset + size)
@@ -106,7 +107,7 @@ class Reader:
         return self.head[offset : offset + size]
 
     def unpack(self, form: str, offset: int) -> tuple[int, ...]:
-        """Return the numbers at a byte of the file; ``form`` is that of :mod:`struct`, without the byte order."""
+        """Return the numbers at an offset; ``form`` is a format of :mod:`struct`, without the byte order."""
         raw = self.take(offset, struct.calcsize(self.order + form))
         return struct.unpack(self.order + form, raw)
 
@@ -115,7 +116,7 @@ class Reader:
         return self.unpack("Q", 8)[0] if self.big else self.unpack("I", 4)[0]
 
     def directory(self, offset: int) -> tuple[list[Entry], int]:
-        """Return the entries of a directory, and the offset of the next one."""
+        """Return the entries of a directory, and the offset of the next directory."""
         if offset < 8:
             raise ValueError(f"directory at byte {offset}")
         (number,) = self.unpack("Q" if self.big else "H", offset)
@@ -130,7 +131,7 @@ class Reader:
         return entries, following
 
     def raw(self, kind: int, count: int, field: int) -> bytes:
-        """Return the values of an entry as stored: in the entry itself if they fit, else where it points to."""
+        """Return the stored bytes of an entry's values, which are in the entry itself if they fit there."""
         size = _SIZES.get(kind, 1) * count
         if size <= struct.calcsize(self.word):
             return self.take(field, size)
@@ -142,10 +143,10 @@ def raw_values(reader: Reader, entries: list[Entry]) -> Raws:
     """Return the values of all entries of a directory.
 
     Raises:
-        ShortError: some lie beyond the bytes that are there.
-        ValueError: a tag is there twice, or the values are longer than a header may be.
+        ShortError: some values lie beyond the available bytes.
+        ValueError: a tag occurs twice, or the values together are longer than a header may be.
     """
-    # Of values that lie beyond the bytes there are, the furthest is asked for: not one request for each tag.
+    # The error asks for the bytes up to the furthest missing value, so that one request is enough for all tags.
     short = held = 0
     raws: Raws = {}
     for tag, kind, count, field in entries:
@@ -166,15 +167,17 @@ def raw_values(reader: Reader, entries: list[Entry]) -> Raws:
 
 
 def later_directories(reader: Reader, offset: int) -> list[tuple[list[Entry], int]]:
-    """Return the entries and the kind (0 where it has none) of a directory and of all that follow it.
+    """Return entries and kind of a directory and of all that follow it.
+
+    The kind is the value of NewSubfileType; 0 if a directory has no such tag.
 
     Args:
-        reader: of the file.
-        offset: that of the directory; 0 when there is none.
+        reader: reader of the file.
+        offset: offset of the directory; 0 if there is none.
 
     Raises:
-        ShortError: a directory lies beyond the bytes that are there.
-        ValueError: the directories go in a circle, or one of them is damaged.
+        ShortError: a directory lies beyond the available bytes.
+        ValueError: the directories form a cycle, or one of them is damaged.
     """
     seen: set[int] = set()
     later: list[tuple[list[Entry], int]] = []

@@ -1,4 +1,4 @@
-"""Fetches parts of one remote file for one read, and accounts for what the bytes were good for."""
+"""Fetches parts of one remote file for one read, and counts which of the bytes were needed."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ T = TypeVar("T")
 
 
 class Download:
-    """The bytes that one read fetches of one file, and their account.
+    """Fetches the bytes that one read needs of one file, and counts which of them were needed.
 
-    The transport counts every byte as useful when it arrives. When the read ends, :meth:`settle` counts those as
-    wasted that turned out not to be needed::
+    The transport counts every byte as useful when it arrives. When the read ends, :meth:`settle` moves the bytes
+    that turned out not to be needed from useful to wasted::
 
         wasted = received - shelved - used
 
-    - *received*: all bytes that arrived here, including those of a second try.
-    - *shelved*: bytes handed over to the tile cache. They are useful until the cache drops them, and it is the
-      cache that books those that no reader needed.
-    - *used*: bytes that pixels or a header were made of. Parts may overlap, as blocks of a file may; every byte of
-      the file counts once. So a block that is fetched twice is wasted once.
+    - *received*: all bytes that this read received, including those of a second try.
+    - *shelved*: bytes handed over to the tile cache. They are useful until the cache drops them; when it does, the
+      cache counts those that no reader needed as wasted.
+    - *used*: bytes from which pixels or a header were decoded. Parts may overlap, as blocks of a file may; every
+      byte of the file counts once. Of a block that is fetched twice, one copy is therefore wasted.
 
     Args:
-        transport: of the run.
+        transport: transport of the run.
         asset: the file.
-        stage: of the run, under which the bytes are counted.
+        stage: stage of the run under which the bytes are counted.
     """
 
     def __init__(self, transport: Transport, asset: Asset, stage: str) -> None:
@@ -49,8 +49,8 @@ class Download:
         Args:
             start: first byte.
             stop: one past the last byte.
-            edition: which the answer must be of; None for any.
-            fresh: ask over a new connection, and past all caches.
+            edition: edition that the file must have; None for any.
+            fresh: use a new connection and bypass all caches.
 
         Raises:
             RemoteError: whatever :meth:`Transport.read` raises.
@@ -68,21 +68,21 @@ class Download:
         return piece
 
     def use(self, start: int, stop: int) -> None:
-        """Note that a part of the file was needed, as far as it was fetched."""
+        """Note that a part of the file was needed; the part must have been fetched."""
         self._used.append((start, stop))
 
     def shelve(self, size: int) -> None:
-        """Hand over ``size`` bytes to the tile cache; take them back where ``size`` is negative."""
+        """Count ``size`` bytes as handed over to the tile cache; a negative ``size`` takes bytes back."""
         self._shelved += size
 
     def settle(self) -> None:
-        """Book as wasted the bytes that were not needed. To be called once, when the read has ended."""
+        """Count the bytes that were not needed as wasted. Must be called once, when the read has ended."""
         wasted = self._received - self._shelved - tiles.covered(self._used)
         self._transport.meter.waste(self._stage, self._asset.key, wasted)
 
     @contextmanager
     def account(self) -> Iterator[None]:
-        """Settle when the block ends. Where it fails, nothing was used: there will be no pixels."""
+        """Call `settle` when the ``with`` block ends. If it raises an error, no bytes count as used."""
         try:
             yield
         except BaseException:
@@ -93,9 +93,9 @@ class Download:
 
 
 async def all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Return the results of work done side by side. The first failure cancels the rest, and is raised as it is.
+    """Run coroutines concurrently and return their results. The first error cancels the others, and is raised.
 
-    Not a TaskGroup: that of Python 3.11 loses a cancellation that comes while it handles a failure.
+    A TaskGroup is not used: that of Python 3.11 loses a cancellation that arrives while it handles an error.
     """
     if len(work) == 1:
         return [await work[0]]

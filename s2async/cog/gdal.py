@@ -1,8 +1,8 @@
-"""Decodes TIFFs in memory by GDAL, which is given bytes only: never a path or a URL.
+"""Decodes TIFFs in memory with GDAL, which gets only bytes, never a path or a URL.
 
-Everything here runs in a worker thread: one call opens, reads and closes a dataset in one thread, and no GDAL
-option outlives the call. (One dataset read by two threads crashes the process; an Env that is open across an
-``await`` leaks its options to other tasks.)
+All functions run in worker threads: one call opens, reads and closes a dataset in one thread, and no GDAL option
+outlives the call. (If two threads read one dataset, the process crashes; an Env that is open across an ``await``
+leaks its options to other tasks.)
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from s2async.errors import CorruptFile
 _TEXT = 2
 """TIFF's type of text."""
 OPTIONS: dict[str, Any] = {
-    "GDAL_CACHEMAX": 64 << 20,  # bytes; the default is a share of the machine's memory
+    "GDAL_CACHEMAX": 64 << 20,  # bytes; the default is a fraction of the machine's memory
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_PAM_ENABLED": "NO",  # no side-car files
-    "GDAL_NUM_THREADS": "1",  # the pool is the parallelism
-    "GTIFF_IGNORE_READ_ERRORS": "NO",  # whatever the environment says: a missing block is an error, not zeros
+    "GDAL_NUM_THREADS": "1",  # parallelism comes from the pool
+    "GTIFF_IGNORE_READ_ERRORS": "NO",  # overrides the environment: a missing block is an error, not zeros
 }
 PLENTY = 4 * MAX_BLOCK
-"""More bytes than any block takes to decode."""
+"""More bytes than decoding any block takes."""
 _NO_ROOM = re.compile("cannot allocate|out of memory", re.IGNORECASE)
 
 
@@ -48,7 +48,7 @@ def whole(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
         data: the whole file.
 
     Returns:
-        The layout, and the pixels: (bands, rows, columns) of the file's own type.
+        The layout, and the pixels: (bands, rows, columns) in the file's own type.
 
     Raises:
         CorruptFile: the data is not a TIFF that can be decoded, or is cut off.
@@ -61,9 +61,9 @@ def whole(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
 
 
 def sound(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
-    """Like `whole`, but check the file as far as possible: every block is there, and matches its checksum.
+    """Decode a file like `whole`, but also check that every block is present and matches its checksum.
 
-    GDAL alone is not enough: it fills blocks that are left out, and does not compare the checksums.
+    GDAL alone is not enough: it fills blocks that are left out, and does not compare checksums.
 
     Args:
         data: the whole file.
@@ -98,17 +98,17 @@ def sound(data: bytes) -> tuple[Layout, NDArray[np.generic]]:
 def check_streams(layout: Layout, blocks: Mapping[int, bytes], *, sure: Collection[int] = ()) -> None:
     """Compare the checksum (Adler-32, RFC 1950) at the end of every block's DEFLATE stream.
 
-    GDAL does not: a stream with a flipped bit becomes wrong pixels in one case of three. Blocks of other codecs
-    have no checksum, and are not checked.
+    GDAL does not do this: it decodes one in three streams with a flipped bit to wrong pixels. Blocks of other
+    codecs have no checksum, and are not checked.
 
     Args:
-        layout: of the file.
+        layout: layout of the file.
         blocks: compressed bytes by index of the block.
-        sure: blocks whose bytes are known to be those of the file: other bytes may follow their streams.
+        sure: blocks whose bytes are known to be in the file; other bytes may follow the streams of these blocks.
 
     Raises:
-        CorruptFile: a stream is damaged, cut off, or not as long as a block, or other bytes follow it, because
-            they are those of another file; the text names the block.
+        CorruptFile: a stream is damaged, is cut off, does not have the length of a block, or is followed by other
+            bytes, which shows that it belongs to another file; the text names the block.
     """
     if layout.compression not in DEFLATE:
         return
@@ -123,18 +123,18 @@ def check_streams(layout: Layout, blocks: Mapping[int, bytes], *, sure: Collecti
 
 
 def read(tiff: bytes, windows: Sequence[Window]) -> list[NDArray[np.generic]]:
-    """Decode some windows of a TIFF in memory.
+    """Decode windows of a TIFF in memory.
 
     Args:
-        tiff: a whole TIFF, such as :func:`s2async.cog.headers.subset` makes.
-        windows: inside the raster, and on blocks that the TIFF holds.
+        tiff: a whole TIFF, such as :func:`s2async.cog.headers.subset` returns.
+        windows: windows inside the raster, on blocks that the TIFF contains.
 
     Returns:
-        One (bands, rows, columns) array for each window, of the file's own type, nothing masked.
+        For each window, a (bands, rows, columns) array of the file's own type, not masked.
 
     Raises:
-        CorruptFile: GDAL cannot decode the TIFF, or a block is missing, or its blocks are too large.
-        MemoryError: this machine has no room for the pixels.
+        CorruptFile: GDAL cannot decode the TIFF, a block is missing, or its blocks are too large.
+        MemoryError: this machine does not have enough memory for the pixels.
     """
     with _opened(tiff) as raster:
         return [raster.read(window=RasterioWindow(w.col, w.row, w.width, w.height)) for w in windows]
@@ -142,7 +142,7 @@ def read(tiff: bytes, windows: Sequence[Window]) -> list[NDArray[np.generic]]:
 
 @contextlib.contextmanager
 def _opened(tiff: bytes) -> Iterator[Any]:
-    """Open a TIFF in memory by GDAL, and turn its errors into those of this package."""
+    """Open a TIFF in memory with GDAL, and turn GDAL's errors into those of this package."""
     try:
         with (
             rasterio.Env(**OPTIONS),
@@ -153,14 +153,14 @@ def _opened(tiff: bytes) -> Iterator[Any]:
             yield raster
     except RasterioError as error:
         reason = str(error.__cause__ or error)  # only the cause names the block that cannot be read
-        # GDAL says the same where the machine is out of memory and where a damaged file declares too much.
+        # GDAL gives the same message if the machine is out of memory and if a damaged file declares huge sizes.
         if _NO_ROOM.search(reason) and not memory.has_room(PLENTY):
             raise MemoryError(" ".join(reason.split())) from error
         raise CorruptFile(f"cannot be decoded: {' '.join(reason.split())}") from error
 
 
 def _refuse_absurd(raster: Any) -> None:
-    """Apply the limits of :func:`cog.tiff.parse` to what GDAL reads from a header: it allocates whole blocks."""
+    """Apply the limits of :func:`cog.tiff.parse` to what GDAL reads, because GDAL allocates whole blocks."""
     if not set(raster.dtypes) <= DTYPES or max(raster.count, *raster.shape) > MAX_SIDE:
         raise CorruptFile(
             f"cannot be decoded: {raster.width} x {raster.height} x {raster.count} {raster.dtypes[0]}"

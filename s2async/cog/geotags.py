@@ -1,4 +1,4 @@
-"""Interprets the tags of GeoTIFF and GDAL: transform and CRS, nodata, scales and offsets. Pure."""
+"""Interprets the tags of GeoTIFF and GDAL for transform, CRS, nodata, scales and offsets. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from s2async.errors import UnsupportedLayout
 
 
 def nodata_of(text: str, dtype: np.dtype[Any]) -> float | None:
-    """Return nodata as rasterio does: a value of the pixels' type; None when no pixel can have it."""
+    """Return nodata as rasterio does: as a value of the pixels' type, or None if no pixel can have it."""
     if not text.strip():
         return None
     value = float(text)
@@ -25,7 +25,7 @@ def nodata_of(text: str, dtype: np.dtype[Any]) -> float | None:
 
 
 def scaling(xml: str, bands: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return scales and offsets of the bands from GDAL's metadata tag: XML with one element for each item."""
+    """Return scales and offsets of the bands from GDAL's metadata tag: XML with an element for each item."""
     values = {"scale": [1.0] * bands, "offset": [0.0] * bands}
     for attributes, value in re.findall(r"<Item\s([^>]*)>([^<]*)</Item>", xml):
         role, sample = re.search(r'role="(scale|offset)"', attributes), re.search(r'sample="(\d+)"', attributes)
@@ -39,13 +39,13 @@ def georeference(
 ) -> tuple[Affine, int]:
     """Return the transform (of pixel corners) and the EPSG code of the CRS.
 
-    GeoTIFF 1.1, sections 7.1 (keys) and 7.3 (raster to model).
+    Source: GeoTIFF 1.1, sections 7.1 (keys) and 7.3 (raster to model).
 
     Raises:
         UnsupportedLayout: the CRS has no EPSG code, or there is no affine transform.
         ValueError: the transform cannot be inverted.
     """
-    # Each key has four numbers: its ID, the tag that holds its value (0: the key itself), count, and value.
+    # Each key has four numbers: its ID, the tag that contains its value (0: the key itself), count, and value.
     named = {keys[i]: keys[i + 3] for i in range(4, len(keys) - 3, 4) if keys[i + 1] == 0}
     model, projected, geographic, raster = (named.get(key, 0) for key in (1024, 3072, 2048, 1025))
     epsg = projected if model == 1 else geographic if model == 2 else 0

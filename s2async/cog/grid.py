@@ -1,4 +1,4 @@
-"""Rasters and windows as values: where the pixels of a raster lie, and rectangles of them. Pure."""
+"""Values for the grid of a raster, and for windows (rectangles of pixels) in it. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 
 def shifted(transform: Affine, columns: float, rows: float) -> Affine:
-    """Return the transform of a raster whose first pixel lies ``columns`` and ``rows`` further.
+    """Return the transform of a raster that begins ``columns`` further right and ``rows`` further down.
 
-    The product ``transform * Affine.translation(columns, rows)``, without the cost of building the second matrix.
+    This is ``transform * Affine.translation(columns, rows)``, without the cost of building the second matrix.
     """
     a, b, c, d, e, f = transform.a, transform.b, transform.c, transform.d, transform.e, transform.f  # not a slice
     return Affine(a, b, a * columns + b * rows + c, d, e, d * columns + e * rows + f)
@@ -29,7 +29,7 @@ class Window:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows, columns."""
+        """Number of rows and number of columns."""
         return self.height, self.width
 
     @property
@@ -38,7 +38,7 @@ class Window:
         return self.width * self.height
 
     def clip(self, width: int, height: int) -> Window | None:
-        """Return the part inside a raster of that size; None when there is none."""
+        """Return the part of the window inside a raster of this size, or None if the window lies outside."""
         col, row = max(self.col, 0), max(self.row, 0)
         right, bottom = min(self.col + self.width, width), min(self.row + self.height, height)
         if right <= col or bottom <= row:
@@ -48,7 +48,7 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grid:
-    """Size of a raster, and where its pixels lie."""
+    """Size, transform and CRS of a raster."""
 
     width: int
     height: int
@@ -61,14 +61,14 @@ class Grid:
         return shifted(self.transform, window.col, window.row)
 
     def resized(self, width: int, height: int) -> Grid:
-        """Return the grid of an overview: the same ground in ``width`` x ``height`` pixels."""
+        """Return the grid of an overview, which shows the same ground with ``width`` x ``height`` pixels."""
         across, down = self.width / width, self.height / height
         a, b, c, d, e, f = self.transform[:6]
         transform = Affine(a * across, b * down, c, d * across, e * down, f)
         return Grid(width=width, height=height, transform=transform, epsg=self.epsg)
 
     def refined(self, factor: int) -> Grid:
-        """Return the grid on which each pixel is ``factor`` x ``factor`` pixels."""
+        """Return the grid in which each pixel is divided into ``factor`` x ``factor`` pixels."""
         a, b, c, d, e, f = self.transform[:6]
         transform = Affine(a / factor, b / factor, c, d / factor, e / factor, f)
         return Grid(width=self.width * factor, height=self.height * factor, transform=transform, epsg=self.epsg)
@@ -82,11 +82,11 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Cutout:
-    """The part of a raster that lies under an area."""
+    """The part of a raster that an area covers."""
 
     window: Window
-    """Whole pixels around the area, inside the raster."""
+    """Window of whole pixels around the area, clipped to the raster."""
     inside: NDArray[np.bool_]
-    """(rows, columns) of the window: True where the pixel's centre is inside the polygon."""
+    """(rows, columns) of the window: True if the pixel's centre is inside the polygon."""
     total: int
     """Number of pixel centres inside the polygon, including those beyond the raster's edge."""

@@ -1,4 +1,4 @@
-"""Writes TIFF headers from a layout: around a few blocks for GDAL to decode, or compact, to be stored. Pure."""
+"""Writes TIFF headers from a layout: for a small TIFF that GDAL decodes, or compressed for storage. Pure."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from s2async.cog.tiff import Layout
 from s2async.errors import CorruptFile
 
 _FAR = MAX_HEADER + (1 << 16)
-"""Bytes after the blocks within which a subset surely ends: its header is no longer than the original one."""
+"""Upper bound in bytes for the part of a subset after its blocks: its header is no longer than the original
+one."""
 _WINDOW, _MEMORY = 12, 4
-"""Parameters of zlib: a window of 4 KiB is enough for a header, and set up three times as fast as the default."""
+"""Parameters of zlib: a window of 4 KiB is enough for a header, and three times as fast to set up as the
+default."""
 _BEGIN = 16
-"""First byte of the first block."""
+"""Offset of the first block."""
 _LONG, _LONG8 = 4, 16
 """TIFF's types of unsigned integers of 32 and 64 bits."""
 
@@ -28,21 +30,21 @@ _LONG, _LONG8 = 4, 16
 
 
 def subset(layout: Layout, blocks: Mapping[int, bytes]) -> bytes:
-    """Make a TIFF of the same raster that holds only the given blocks, for GDAL to decode from memory.
+    """Make a TIFF of the same raster that contains only the given blocks, for GDAL to decode from memory.
 
-    Blocks that the file has but that are not given point beyond the end: reading them is an error and never gives
-    zeros. GDAL's area for structural hints is not copied, because it would promise leader bytes between blocks,
-    which are not here.
+    The offsets of blocks that are in the file but not given point beyond the end, so that reading them is an error
+    and never gives zeros. GDAL's area for structural metadata is not copied, because it would promise leader bytes
+    between blocks, which this TIFF does not have.
 
     Args:
-        layout: of the whole file.
+        layout: layout of the whole file.
         blocks: compressed bytes by index of the block.
 
     Returns:
         The bytes of the small TIFF.
 
     Raises:
-        CorruptFile: a block does not have the length that the layout says, or the blocks are too large for one
+        CorruptFile: a block does not have the length that the layout states, or the blocks are too large for one
             TIFF.
     """
     for index, data in blocks.items():
@@ -63,13 +65,13 @@ def subset(layout: Layout, blocks: Mapping[int, bytes]) -> bytes:
 def rewritten(
     layout: Layout, places: NDArray[np.int64], counts: NDArray[np.int64], blocks: Collection[bytes] = ()
 ) -> bytes:
-    """Make a TIFF of the same raster with other places and sizes of the blocks.
+    """Make a TIFF of the same raster with other offsets and sizes of the blocks.
 
     Args:
-        layout: of the raster; its tags are kept.
-        places: first byte of every block, modulo the range of the file's offsets.
-        counts: bytes of every block.
-        blocks: contents from byte 16 on, before the directory.
+        layout: layout of the raster; its tags are copied.
+        places: offset of every block, modulo the range of the file's offsets.
+        counts: number of bytes of every block.
+        blocks: contents that are written from byte 16 on, before the directory.
 
     Returns:
         The bytes of a TIFF with a single directory, which is at the end.
@@ -102,11 +104,11 @@ def rewritten(
 
 
 class Form:
-    """Writes TIFFs of one block that differ in the values of some entries; all else is made once.
+    """Writes TIFFs of one block that differ only in the values of some entries; all other bytes are prepared once.
 
     Args:
-        layout: of a classic TIFF with one block.
-        varying: tags of the entries that are given for each file, in addition to the size of the block.
+        layout: layout of a classic TIFF with one block.
+        varying: tags of the entries that are given for each file; the size of the block also varies.
     """
 
     def __init__(self, layout: Layout, varying: Collection[int]) -> None:
@@ -120,8 +122,8 @@ class Form:
         tags = sorted({*known, *varying, self._count_tag})
         self._directory = bytearray(struct.pack(f"{layout.order}H", len(tags)) + bytes(12 * len(tags) + 4))
         self._steps: list[tuple[int, int, bytes]] = []
-        """Tag, place in the directory and padded values of each entry that depends on the file; without values
-        where they are given."""
+        """Tag, position in the directory and padded values of each entry that depends on the file; the values are
+        empty for entries that are given for each file."""
         for number, tag in enumerate(tags):
             at = 2 + 12 * number
             if tag not in known:
@@ -135,11 +137,11 @@ class Form:
                 self._directory[at + 8 : at + 8 + len(raw)] = raw
 
     def fill(self, block: bytes, entries: Collection[Tag]) -> bytes:
-        """Make a file: what `subset` makes of a layout with these entries and its only block.
+        """Make a file: the same bytes that `subset` returns for a layout with these entries and its only block.
 
         Args:
-            block: compressed bytes.
-            entries: one for each tag that varies.
+            block: compressed bytes of the block.
+            entries: an entry for each varying tag.
         """
         given = {entry[0]: entry for entry in entries}
         given[self._count_tag] = (self._count_tag, _LONG, 1, self._word.pack(len(block)))
@@ -164,12 +166,12 @@ class Form:
 
 
 def pack(layout: Layout) -> bytes:
-    """Encode a layout in few bytes, from which :func:`unpack` restores all but its ``end`` and ``read_to``.
+    """Encode a layout in few bytes, from which :func:`unpack` restores everything but ``end`` and ``read_to``.
 
-    The result is a TIFF header, compressed. Blocks mostly follow one another in the file, so each is stored with
-    its distance from the end of the block before it, mostly 0, in place of its offset. DEFLATE then needs 0.6 to
-    0.9 kB for a header of Sentinel-2, half of what it needs for the header as it is. Only the first directory is
-    stored, so the layout must not have a mask.
+    The result is a compressed TIFF header. Most blocks follow one another in the file, so each is stored not with
+    its offset but with its distance from the end of the previous block, which is mostly 0. DEFLATE then needs 0.6
+    to 0.9 kB for a header of Sentinel-2, half of what it needs for the original header. Only the first directory
+    is stored, so the layout must not have a mask.
     """
     present = np.flatnonzero(layout.block_counts)
     gaps = layout.block_offsets.copy()
@@ -179,7 +181,7 @@ def pack(layout: Layout) -> bytes:
 
 
 def unpack(packed: bytes) -> Layout | None:
-    """Return the layout that :func:`pack` encoded, parsed like that of a file; None if the bytes are damaged."""
+    """Return the layout that :func:`pack` encoded, parsed like a file's header; None if the bytes are damaged."""
     unpacker = zlib.decompressobj()
     try:
         header = unpacker.decompress(packed, directories.MAX_HEADER)
@@ -191,11 +193,11 @@ def unpack(packed: bytes) -> Layout | None:
     present = np.flatnonzero(layout.block_counts)
     places = layout.block_offsets.copy()
     steps = places[present] + _before(layout.block_counts, present)
-    # A block may lie before its predecessor: its gap is negative, and was stored modulo the range of offsets.
+    # If a block lies before its predecessor, its distance is negative, and is stored modulo the range of offsets.
     places[present] = np.cumsum(steps) & (np.iinfo(np.int64).max if layout.big else 0xFFFFFFFF)
     return replace(layout, block_offsets=places)
 
 
 def _before(values: NDArray[np.int64], present: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return for each present block the value of the present block before it, 0 for the first."""
+    """Return for each present block the value of the previous present block; 0 for the first block."""
     return np.concatenate([[0], values[present][:-1]])

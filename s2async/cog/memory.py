@@ -1,4 +1,4 @@
-"""Memory for blocks and pixels: a bound over all readers, large pieces, and free pages returned to the system."""
+"""Manages memory for blocks and pixels: limits it for all readers, maps large pieces, returns free pages."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 EVERY: Final = 10
-"""Batches of a run between two calls of :func:`give_back`: a few tenths of a second at full speed."""
+"""Number of batches of a run between two calls of :func:`give_back`: a few tenths of a second at full speed."""
 EVERY_JOBS: Final = 8192
-"""Jobs after which it is called sooner: batches of thousands leave as many gaps as hundreds of small ones."""
+"""Number of jobs after which :func:`give_back` is called sooner: a batch of thousands of jobs leaves as many gaps
+as hundreds of small batches."""
 _ARENAS: Final = 2
-"""Heaps of glibc for all threads."""
+"""Number of glibc's heaps for all threads."""
 _M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
 """Parameters of mallopt(3)."""
 _MAPPED: Final = 4 << 20
-"""Bytes from which on a piece has pages of its own. By default, glibc raises this to up to 32 MiB, and keeps twice
-as much at the end of each heap: in a run over 100,000 areas, 20 MB more."""
+"""Minimum size in bytes of a piece for which glibc maps separate pages. By default, glibc raises this to up to 32
+MiB, and keeps twice as much free at the end of each heap: in a run with 100,000 areas, that took 20 MB more."""
 _UNTRIMMED: Final = 16 << 20
-"""Free bytes at the end of a heap that are kept."""
+"""Maximum number of free bytes that glibc keeps at the end of a heap."""
 LARGE: Final = 65536
-"""Smallest size in bytes for which :func:`zeros` maps pages of its own."""
+"""Minimum size in bytes for which :func:`zeros` maps separate pages."""
 _PRIVATE: Final[Any] = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
 
 # ---- the bound --------------------------------------------------------------------------------------------
 
 
 class Share:
-    """Bytes of the budget that one reader holds and can release in steps."""
+    """Bytes of the budget that are reserved for one reader, which can release them in steps."""
 
     def __init__(self, wanted: int, given: int, give: Callable[[int], None]) -> None:
         self._wanted = wanted
@@ -43,8 +44,8 @@ class Share:
     def give_back(self, size: int) -> None:
         """Release ``size`` bytes.
 
-        A reader that wanted more than the whole budget was given less than it wanted; that excess is released
-        first, so that what it still uses stays reserved.
+        If a reader requested more than the whole budget, fewer bytes are reserved than it requested. The first
+        bytes that it releases then only reduce this excess, so that what it still uses stays reserved.
         """
         self._wanted = max(0, self._wanted - size)
         self._give(max(0, self._given - self._wanted))
@@ -52,12 +53,12 @@ class Share:
 
 
 class Budget:
-    """A bound on the bytes in memory over all readers, which are served in the order in which they ask.
+    """A limit for the bytes in memory of all readers, which are served in the order of their requests.
 
-    A reader that wants more than the whole budget waits until all of it is free, and then runs alone.
+    A reader that requests more than the whole budget waits until all of it is free, and then runs alone.
 
     Args:
-        size: of the budget in bytes.
+        size: size of the budget in bytes.
     """
 
     def __init__(self, size: int) -> None:
@@ -67,7 +68,7 @@ class Budget:
 
     @asynccontextmanager
     async def hold(self, wanted: int) -> AsyncIterator[Share]:
-        """Wait until ``wanted`` bytes are free, and reserve them inside the context."""
+        """Wait until ``wanted`` bytes are free, and reserve them while the context is open."""
         size = min(wanted, self._size)
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append((size, turn))
@@ -75,7 +76,8 @@ class Budget:
         try:
             await turn
         except asyncio.CancelledError:
-            # The task may be cancelled after its turn came but before it ran: then the bytes are its own already.
+            # If the task is cancelled after its turn came but before it ran, the bytes are already reserved for
+            # it.
             self._give(0 if turn.cancelled() else size)
             raise
         share = Share(wanted, size, self._give)
@@ -86,7 +88,7 @@ class Budget:
 
     def _give(self, back: int) -> None:
         self._free += back
-        # Strictly first come, first served: a large request is not overtaken by small ones, or it might never run.
+        # Strictly in order of arrival: if small requests could overtake a large one, it might never run.
         while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= self._free):
             size, turn = self._waiting.popleft()
             if not turn.done():
@@ -98,18 +100,19 @@ class Budget:
 
 
 def zeros(size: int) -> bytearray | mmap.mmap:
-    """Return writable memory that is all zeros.
+    """Return writable memory that is filled with zeros.
 
-    A large piece is mapped: it leaves no gap in the heap, goes back to the system when the last reference goes,
-    and its untouched pages take no memory. The C library maps large pieces too, but only until the first one was
-    freed; after that it keeps all but the largest (``M_MMAP_THRESHOLD`` in mallopt(3)). New pages cost 2 us each
-    on a virtual machine: using this for response bodies made a run 4 % slower and saved no memory.
+    A large piece is mapped: it leaves no gap in the heap, is returned to the system with its last reference, and
+    its untouched pages take no memory. The C library also maps large pieces, but only until the first one is
+    freed; after that it keeps all but the largest pieces in the heap (``M_MMAP_THRESHOLD`` in mallopt(3)). New
+    pages cost 2 us each on a virtual machine: using this function for response bodies made a run 4 % slower and
+    saved no memory.
 
     Args:
-        size: in bytes.
+        size: size in bytes.
 
     Raises:
-        MemoryError: the machine has no more.
+        MemoryError: the machine does not have enough memory.
     """
     if size < LARGE:
         return bytearray(size)
@@ -122,7 +125,7 @@ def zeros(size: int) -> bytearray | mmap.mmap:
 
 
 def has_room(size: int) -> bool:
-    """Return whether ``size`` bytes can be allocated at this moment."""
+    """Return whether ``size`` bytes can be allocated now."""
     try:
         zeros(size)
     except MemoryError:
@@ -131,10 +134,11 @@ def has_room(size: int) -> bool:
 
 
 def share_heaps() -> None:
-    """Let all threads share two heaps of glibc; call it before there are many threads.
+    """Make all threads share two heaps of glibc. Call this before many threads are started.
 
-    By default there are up to eight for each processor, and a thread's heap keeps the room that it once needed: a
-    run over 100,000 areas took 60 MB more. Threads hardly wait for each other: what is large has pages of its own.
+    By default there are up to eight heaps for each processor, and the heap of a thread keeps the memory that it
+    once needed: a run with 100,000 areas took 60 MB more. With shared heaps, threads hardly wait for each other,
+    because large pieces have separate pages.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt:
@@ -156,10 +160,10 @@ _TRIM = _trim()
 
 
 def give_back() -> bool:
-    """Return free pages of the heap to the system, and whether there were any.
+    """Give free pages of the heap back to the system; return whether there were any.
 
-    Blocks of many sizes leave gaps in the heap, more of them the longer a program runs: without this call, a run
-    of 72,000 jobs took a fifth more memory than one of 9,000. It takes a few milliseconds, without the interpreter
-    lock.
+    Blocks of many sizes leave gaps in the heap, and the gaps become more numerous the longer a program runs:
+    without this call, a run of 72,000 jobs took a fifth more memory than a run of 9,000 jobs. The call takes a few
+    milliseconds, during which the interpreter lock is released.
     """
     return _TRIM is not None and bool(_TRIM(0))

@@ -1,25 +1,25 @@
-"""Reads the pixels of some windows of a remote COG: plan, fetch, decode.
+"""Reads the pixels of windows of a remote COG: plan, fetch, decode.
 
 All areas of one scene are read together, so that a block under two of them is fetched once, and neighbouring
-blocks share a request. The bytes are all of one edition of the file, or the read fails. Most files have DEFLATE
-blocks, which are streams in row order: to get the first rows of a block, its first bytes are enough. They are read
-in these steps:
+blocks share a request. Either all bytes are of one edition of the file, or the read fails. Most files have DEFLATE
+blocks, which are streams in row order: the first bytes of a block are enough to decode its first rows. Such files
+are read in these steps:
 
-1. Plan (:mod:`s2async.cog.row_plan`): the blocks under the windows; of each, the lowest row that any window needs,
-   and how many bytes from its start probably hold the rows down to there (:mod:`s2async.cog.prefix`); the byte
-   ranges that are requested.
+1. Plan (:mod:`s2async.cog.row_plan`): find the blocks under the windows, the lowest row of each block that any
+   window needs, how many bytes from the start of the block probably contain the rows down to it
+   (:mod:`s2async.cog.prefix`), and the byte ranges to request.
 2. Wait until the memory budget has room for these bytes and all pixels; allocate the arrays.
-3. Fetch the ranges side by side; with a tile cache, only what is not in it. This and what follows is done by
-   :mod:`s2async.cog.row_reader`.
+3. Fetch the ranges concurrently; with a tile cache, only bytes that are not in the cache. This step and the
+   following ones are in :mod:`s2async.cog.row_reader`.
 4. Decode each range's blocks in a thread: inflate to the lowest row, and copy each window's part into its array
-   (:mod:`s2async.cog.row_targets`). What a block really needed goes to the `Margin`, which learns from it how much
-   to request next time.
-5. Of a block whose bytes did not reach, fetch a second part, wider, and if need be the rest.
-6. Fetch a damaged block once more, whole, over a new connection. If it is damaged again, so is the file: the
-   windows that touch the block get an error in place of pixels.
+   (:mod:`s2async.cog.row_targets`). The `Margin` gets the number of bytes that each block took, and learns from it
+   how many to request next time.
+5. For a block whose bytes were not enough, fetch a second, larger part, and if necessary the rest.
+6. Fetch a damaged block once more, whole, over a new connection. If it is damaged again, the file is damaged: the
+   windows that touch the block get an error instead of pixels.
 
-Files of other kinds are read by :mod:`s2async.cog.whole_blocks`. Where a file has an internal mask or an alpha
-band, pixels without data get nodata at the end (:mod:`s2async.cog.validity`).
+Files of other kinds are read by :mod:`s2async.cog.whole_blocks`. If a file has an internal mask or an alpha band,
+pixels without data are set to nodata at the end (:mod:`s2async.cog.validity`).
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_WINDOW: Final = 512 << 20
-"""Bytes of one window's pixels: a whole Sentinel-2 scene has 345 MiB, and a hostile header declares more."""
+"""Maximum bytes of one window's pixels: a whole Sentinel-2 scene has 345 MiB; a hostile header can declare
+more."""
 
 
 @asynccontextmanager
@@ -70,29 +71,29 @@ async def reading(
     highest: int | None = None,
     shelf: Shelf | None = None,
 ) -> AsyncIterator[list[Pixels]]:
-    """Read the windows of the cutouts; the pixels are in the memory budget inside the context.
+    """Read the windows of the cutouts; the pixels count against the memory budget while the context is open.
 
     Args:
-        transport: of the run.
+        transport: transport of the run.
         source: an opened COG.
-        cutouts: windows inside its raster.
-        budget: bytes of blocks and pixels in memory, over all readers.
+        cutouts: windows inside the raster of the COG, with their masks.
+        budget: memory budget for blocks and pixels of all readers.
         pool: threads that decode.
-        pool_over: returns the pool that decodes a block or a window alone, by the indices of the windows that are
-            concerned; by default, one call of ``pool`` decodes several.
-        margin: of files of this kind, to learn from; a new one by default.
-        masked: only pixels inside the polygons matter; those outside may be read, or be nodata.
-        verify: read whole blocks, and compare their streams' checksums, where the codec has them.
-        highest: blocks with values above this, nodata aside, are fetched once more, over a new connection, and
-            accepted only if the same bytes arrive.
-        shelf: tile cache shared with other readers of the file; used if the server names the file's edition.
+        pool_over: returns the pool that decodes one block or one window, given the indices of the windows that
+            need it; by default, one call of ``pool`` decodes several blocks.
+        margin: margin of files of this kind, which learns from the read; by default a new margin.
+        masked: whether only pixels inside the polygons matter; pixels outside then have their value or nodata.
+        verify: whether to read whole blocks and compare the checksums of their streams, if the codec has them.
+        highest: highest valid value apart from nodata. Blocks with higher values are fetched once more, over a new
+            connection, and accepted only if the same bytes arrive.
+        shelf: tile cache shared with other readers of the file; used if a header identifies the file's edition.
 
     Yields:
-        For each cutout a (bands, rows, columns) array of the file's own type, nothing masked; or, where a block
-        that it touches is damaged, an error that names block and file.
+        For each cutout, a (bands, rows, columns) array of the file's own type, not masked; or, if a block that the
+        window touches is damaged, an error that names block and file.
 
     Raises:
-        RemoteError: whatever :meth:`Transport.read` raises.
+        RemoteError: any error that :meth:`Transport.read` raises.
         CorruptFile: a window has more than :data:`MAX_WINDOW` bytes; the text names the file.
     """
     href, layout = shown(source.asset.href), source.layout
@@ -136,26 +137,26 @@ async def scan(
     highest: int | None = None,
     shelf: Shelf | None = None,
 ) -> Mapping[int, CorruptFile]:
-    """Read the first rows of some blocks, and hand the pixels of each to a function as they come, in any order.
+    """Read the first rows of the given blocks, and pass the pixels of each to a function as they arrive.
 
     Args:
-        transport: of the run.
+        transport: transport of the run.
         source: an opened COG for which `scans` is true.
-        rows: how many rows of each block are wanted, from its top.
-        take: called once for each sound block, in threads and perhaps in several at once, with a window of the
-            raster and its pixels (bands, rows, columns) of the file's own type.
-        budget: as for :func:`reading`, as are all other arguments.
-        pool: threads that decode, and call ``take``.
-        margin: of files of this kind.
-        verify: read whole blocks, and compare their streams' checksums.
-        highest: largest value of a sound file.
+        rows: number of rows to read of each block, from its top, by index of the block.
+        take: called once for each undamaged block, in any order and possibly in several threads at once, with a
+            window of the raster and its pixels (bands, rows, columns) in the file's own type.
+        budget: memory budget. This and the following arguments are the same as for :func:`reading`.
+        pool: threads that decode and call ``take``.
+        margin: margin of files of this kind.
+        verify: whether to read whole blocks and compare the checksums of their streams.
+        highest: highest valid value apart from nodata.
         shelf: tile cache.
 
     Returns:
-        What is wrong with the blocks that are damaged; each text names block and file.
+        The errors of damaged blocks, by index of the block; each text names block and file.
 
     Raises:
-        RemoteError: whatever :meth:`Transport.read` raises.
+        RemoteError: any error that :meth:`Transport.read` raises.
     """
     layout = source.layout
     request = Request(layout=layout, windows=(), insides=(), verify=verify, highest=highest)
@@ -179,7 +180,7 @@ async def scan(
 
 
 def scans(source: Source) -> bool:
-    """Whether `scan` can read a file: GDAL decodes its blocks otherwise, or pixels of it may be hidden."""
+    """Return whether `scan` can read a file: its blocks do not require GDAL, and nothing hides its pixels."""
     return deflate.supported(source.layout) and source.layout.mask is None and not source.layout.hides
 
 
@@ -192,7 +193,7 @@ def _at_once(opened: Callable[P, AbstractAsyncContextManager[T]]) -> Callable[P,
 
 
 read = _at_once(reading)
-"""Like :func:`reading`, but returns the arrays; the memory budget is released on return."""
+"""A coroutine like :func:`reading` that returns the arrays; it releases the memory budget when it returns."""
 
 
 @asynccontextmanager
@@ -225,5 +226,5 @@ async def _reading_rows(
 
 
 def _named(shelf: Shelf | None, source: Source) -> Shelf | None:
-    """A tile cache, if the file's edition has a name: else nothing shows that its bytes are still the file's."""
+    """Return the tile cache if a header identifies the file's edition; otherwise cached bytes may be outdated."""
     return shelf if source.edition.named else None

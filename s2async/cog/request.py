@@ -1,4 +1,4 @@
-"""What one read wants of a file: windows, and how strictly the bytes are checked. Pure."""
+"""The request of one read of a file: its windows, and how strictly bytes are checked. Pure."""
 
 from __future__ import annotations
 
@@ -16,48 +16,48 @@ from s2async.cog.tiff import Layout
 from s2async.errors import CorruptFile
 
 Pixels = NDArray[np.generic] | CorruptFile
-"""Result of a window: (bands, rows, columns) of the file's own type, or why they cannot be had."""
+"""Result for a window: (bands, rows, columns) of the file's own type, or the error that prevented reading it."""
 PoolOver = Callable[[Sequence[int]], Executor]
-"""Returns the pool that decodes what some windows need, by their indices."""
+"""Returns the pool that decodes pixels for the windows with the given indices."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Request:
-    """Windows wanted of one file."""
+    """The windows to read of one file."""
 
     layout: Layout
     windows: tuple[Window, ...]
-    """Inside the raster."""
+    """Windows inside the raster."""
     insides: tuple[NDArray[np.bool_] | None, ...]
-    """For each window (rows, columns) of the pixels that matter; None when all of them do."""
+    """For each window, which pixels matter (rows, columns); None if all pixels matter."""
     verify: bool
-    """Whether whole blocks are read, and the checksums of their streams compared."""
+    """Whether whole blocks are read and the checksums of their streams compared."""
     highest: int | None
-    """Highest value that a sound file has, nodata aside; None when any value is possible."""
+    """Highest valid value apart from nodata; None if any value is possible."""
 
     @property
     def shapes(self) -> list[tuple[int, int, int]]:
-        """Bands, rows, columns of each result."""
+        """Shapes of the results: (bands, rows, columns)."""
         return [(self.layout.bands, *window.shape) for window in self.windows]
 
     @property
     def decoded_bytes(self) -> int:
-        """Bytes of all pixels."""
+        """Total bytes of the pixels of all windows."""
         return sum(map(math.prod, self.shapes)) * np.dtype(self.layout.dtype).itemsize
 
     def offset(self, block: int) -> int:
-        """Return the first byte of a block in the file."""
+        """Return the offset of a block in the file."""
         return int(self.layout.block_offsets[block])
 
     def count(self, block: int) -> int:
-        """Return the compressed bytes of a block."""
+        """Return the number of compressed bytes of a block."""
         return int(self.layout.block_counts[block])
 
     def check_values(self, pixels: NDArray[Any]) -> None:
-        """Look for values that no sound file has: where no checksum shows damage, they may.
+        """Check that no value is above the highest valid value: damage may show there if there is no checksum.
 
         Raises:
-            CorruptFile: there are such values.
+            CorruptFile: a value is too high.
         """
         if self.highest is None or not pixels.size or pixels.max() <= self.highest:
             return

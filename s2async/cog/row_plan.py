@@ -1,4 +1,4 @@
-"""Plans a read of blocks row by row: which bytes of which blocks are requested. Pure.
+"""Plans which bytes of which blocks a read by rows requests. Pure.
 
 This is step 1 of :mod:`s2async.cog.reader`.
 """
@@ -15,25 +15,25 @@ from s2async.cog.request import Request
 from s2async.cog.tiles import ByteRange
 
 CHEAP: Final = 65536
-"""Minimum number of bytes of a second range: few, compared with the round trip that a third one would cost."""
+"""Minimum number of bytes of a second range: cheap, compared with the round trip of a third range."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Plan:
-    """Which bytes of which blocks are requested, and which windows they serve."""
+    """The bytes of blocks to request for a read, and the request that they serve."""
 
     request: Request
     margin: Margin
     blocks: Mapping[int, Block]
-    """What is wanted of each block that has a pixel that matters."""
+    """The rows to read of each block that contains a pixel that matters."""
     wanted: Mapping[int, int]
-    """Bytes that are requested of each, from its start."""
+    """Number of bytes to request of each block, from its start."""
     ranges: Sequence[ByteRange]
-    """The requests, as long as nothing is in a tile cache."""
+    """The ranges to request if no bytes are in a tile cache."""
 
     @classmethod
     def of(cls, request: Request, rows_under: Mapping[int, int], margin: Margin) -> Plan:
-        """The plan of a read that needs so many rows of each of some blocks."""
+        """Return the plan of a read that needs the given number of rows of each block."""
         layout, grid = request.layout, request.layout.grid
         typical = typical_size(layout)
         blocks = {
@@ -46,7 +46,7 @@ class Plan:
             )
             for block, rows in rows_under.items()
         }
-        # A checksum is at the end of its stream: to compare it takes the whole block.
+        # The checksum is at the end of a stream, so comparing it requires the whole block.
         wanted = {index: block.count if request.verify else margin.size(block) for index, block in blocks.items()}
         return cls(
             request=request,
@@ -58,15 +58,15 @@ class Plan:
 
     @property
     def fetched_bytes(self) -> int:
-        """Bytes of all ranges."""
+        """Total bytes of all ranges."""
         return sum(part.stop - part.start for part in self.ranges)
 
     def second_size(self, block: int, asked: int) -> int:
-        """Return how many bytes of a block to have after a second range, from its start."""
+        """Return up to how many bytes of a block, from its start, a second range should reach."""
         wanted = self.blocks[block]
         size = wanted.count if self.request.verify else self.margin.size(wanted, times=3)
         return self.widened(block, size, asked)
 
     def widened(self, block: int, size: int, had: int) -> int:
-        """Return ``size``, or where it is hardly more than the bytes of a block that are there, somewhat more."""
+        """Return ``size``, increased if it is hardly more than the ``had`` bytes of a block that are available."""
         return min(max(size, had + CHEAP), self.request.count(block))

@@ -22,21 +22,21 @@ from s2async.cog.tiles import ByteRange
 from s2async.errors import CorruptFile
 
 _Decoded = int | CorruptFile | None
-"""What decoding a block gave: the bytes that it took, or what is wrong; None when its bytes do not reach."""
+"""Result of decoding a block: the number of bytes that it took, or an error; None if there are too few bytes."""
 
 
 class RowReader:
-    """One read of a file whose blocks are decoded row by row. Made when the budget has room for its bytes.
+    """One read of a file whose blocks are decoded row by row; created when the budget has room for its bytes.
 
     Args:
-        plan: what to request.
+        plan: the bytes to request.
         source: the opened file.
-        download: of the file.
-        target: takes the pixels.
+        download: the download of the file.
+        target: receives the pixels.
         pool: threads that decode.
-        alone: returns the pool that decodes a block alone; None to decode the blocks of a range in one call.
+        alone: returns the pool that decodes one block; None to decode all blocks of a range in one call.
         shelf: tile cache.
-        share: of the memory budget; what the bytes of a range took is given back when the range is done.
+        share: share of the memory budget; the bytes of a range are released when the range is done.
     """
 
     def __init__(
@@ -62,27 +62,28 @@ class RowReader:
         self.shelf = shelf
         self.share = share
         self.damaged: dict[int, CorruptFile] = {}
-        """What is wrong with blocks that came damaged twice."""
+        """Errors of blocks that were damaged twice."""
         self.confirmed: set[int] = set()
-        """Blocks of which the same bytes came twice: the file holds them, however odd they look."""
+        """Blocks that arrived twice with the same bytes: these bytes are in the file, however odd they look."""
         self.renewed: dict[int, int] = {}
-        """How often another reader had renewed a block in the cache when it was last decoded here."""
+        """How often the block in the cache had been renewed when this reader last decoded it."""
         self.one_by_one = asyncio.Lock()
-        """Held while a whole block is fetched once more: such blocks are not in the budget."""
+        """Held while a whole block is fetched once more, because such blocks do not count against the budget."""
 
     async def read_all(self) -> Mapping[int, CorruptFile]:
-        """Fetch and decode all blocks; returns what is wrong with those that are damaged."""
+        """Fetch and decode all blocks; return the errors of damaged blocks."""
         with self.download.account():
             await all_of([self.read(part) for part in self.plan.ranges])
         return self.damaged
 
     async def read(self, part: ByteRange) -> None:
-        """Fetch and decode the blocks of one range; fetch more of those that need it."""
+        """Fetch and decode the blocks of one range; fetch more bytes of blocks that need them."""
         with self._prefixes(part.blocks) as prefixes:
             wanted = {block: self.plan.wanted[block] for block in prefixes}
             await self._fetch_to(prefixes, wanted)
-            # The margin learns from what was requested for this read. Alone, a gap between two blocks that was
-            # fetched anyway counts too; on the shelf, another reader may have left more than was wanted here.
+            # The margin learns from the bytes that this read requested. Without a cache, these include a gap
+            # between two blocks that was fetched anyway. In a cache, another reader may have left more bytes than
+            # this read requests, so that the size of the prefix does not count.
             asked = wanted if self.shelf else {block: prefix.size for block, prefix in prefixes.items()}
             left = await self._decode(prefixes, asked)
             await all_of([self._complete(block, prefixes[block], asked[block], left[block]) for block in left])
@@ -90,7 +91,7 @@ class RowReader:
 
     @contextmanager
     def _prefixes(self, blocks: Sequence[int]) -> Iterator[Mapping[int, Prefix]]:
-        """The starts of some blocks: those of the tile cache, or empty ones, which are gone afterwards."""
+        """Yield prefixes of blocks: those in the tile cache, or otherwise new ones that only this read uses."""
         if self.shelf:
             with self.shelf.using(self.source, blocks) as shared:
                 yield shared
@@ -102,19 +103,20 @@ class RowReader:
             self.download.use(offset, offset + prefix.used)
 
     async def _fetch_to(self, prefixes: Mapping[int, Prefix], wanted: Mapping[int, int]) -> None:
-        """Fetch what the prefixes lack of the wanted sizes. What another reader is fetching is waited for."""
+        """Fetch the bytes that the prefixes lack; wait for bytes that another reader is fetching."""
         if not self.shelf:
             await self._fetch_missing(prefixes, wanted)
             return
         async with AsyncExitStack() as locks:
-            for block in sorted(prefixes):  # all readers lock in one order, or two could wait for each other
+            for block in sorted(prefixes):  # all readers lock in the same order; otherwise two could deadlock
                 await locks.enter_async_context(prefixes[block].fetching)
             await self._fetch_missing(prefixes, wanted)
 
     async def _fetch_missing(self, prefixes: Mapping[int, Prefix], wanted: Mapping[int, int]) -> None:
         had = {block: prefix.size for block, prefix in prefixes.items()}
         stops = {
-            # A prefix that is there but too short gets somewhat more than it lacks, against a third request.
+            # If a prefix exists but is too short, somewhat more than the missing bytes is fetched, to avoid a
+            # third request.
             block: self.plan.widened(block, size, had[block]) if 0 < had[block] < size else size
             for block, size in wanted.items()
         }
@@ -132,13 +134,13 @@ class RowReader:
                 self.download.shelve(len(new))
 
     async def _complete(self, block: int, prefix: Prefix, asked: int, why: CorruptFile | None) -> None:
-        """Get the pixels of a block that its first bytes did not give.
+        """Get the pixels of a block that could not be decoded from its first bytes.
 
         Args:
-            block: index.
-            prefix: what was fetched of it.
-            asked: how many bytes of it were requested at first.
-            why: what is wrong; None when the prefix is too short.
+            block: index of the block.
+            prefix: the bytes of the block fetched so far.
+            asked: number of bytes of the block that were requested at first.
+            why: the error; None if the prefix is too short.
         """
         count = self.request.count(block)
         for stop in (self.plan.second_size(block, asked), count):
@@ -152,20 +154,21 @@ class RowReader:
             await self._fetch_anew(block, prefix)
 
     async def _fetch_anew(self, block: int, prefix: Prefix) -> None:
-        """Fetch a whole block once more, unless another reader did that while this one waited for its turn."""
+        """Fetch a whole block once more, unless another reader did so while this reader waited for its turn."""
         offset, count = self.request.offset(block), self.request.count(block)
         if prefix.renewed > self.renewed[block] and not await self._decode({block: prefix}, {block: count}):
             return
         piece = await self.download.fetch(offset, offset + count, self.source.edition, fresh=True)
         whole = Prefix(memoryview(piece.data))
         if same := joined(prefix.parts) == piece.data:
-            # The file itself holds these bytes. That they are odd is no reason to fetch them a third time.
+            # These bytes are in the file itself. Although they are odd, they are not fetched a third time.
             prefix.confirmed = whole.confirmed = True
         if left := await self._decode({block: whole}, {block: count}):
             self.damaged[block] = left[block] or CorruptFile(f"block {block} is cut off")
             return
         if self.shelf and not same:
-            # The cache gets the sound bytes for the damaged ones, whose waste becomes this read's.
+            # The cache replaces the damaged bytes with the undamaged ones; this read counts the damaged bytes as
+            # wasted.
             self.download.shelve(whole.size - (prefix.size - prefix.used))
             prefix.renew(*whole.parts)
         prefix.used = max(prefix.used, whole.used)
@@ -173,21 +176,21 @@ class RowReader:
     async def _decode(
         self, prefixes: Mapping[int, Prefix], asked: Mapping[int, int]
     ) -> dict[int, CorruptFile | None]:
-        """Decode the starts of some blocks in a thread, and let the margin learn from them.
+        """Decode the prefixes of blocks in a thread, and let the margin learn from them.
 
         Args:
-            prefixes: the bytes of each block.
-            asked: how many bytes of each were requested at first, for the margin.
+            prefixes: the first bytes of each block.
+            asked: number of bytes of each block that were requested at first, for the margin.
 
         Returns:
-            What is wrong with each block that could not be decoded; None when its prefix is too short.
+            The error of each block that could not be decoded, by index; None if its prefix is too short.
         """
         for block, prefix in prefixes.items():
             self.renewed[block] = prefix.renewed
             if prefix.confirmed:
                 self.confirmed.add(block)
-        # Another reader may add parts while the thread runs: it works on those of this moment. It joins them no
-        # sooner than it needs them, because many calls may wait for a thread.
+        # Another reader may add parts while the thread runs, so the thread works on a copy of the list. It joins
+        # the parts only when it needs them, because many calls may wait for a thread.
         parts = {block: [*prefix.parts] for block, prefix in prefixes.items()}
 
         def work(wanted: Iterable[int] = tuple(parts)) -> dict[int, _Decoded]:
@@ -210,7 +213,7 @@ class RowReader:
         return left
 
     def _decode_block(self, block: int, data: bytes | memoryview) -> _Decoded:
-        """Hand the pixels of a block to the target. Runs in a thread."""
+        """Decode a block and pass its pixels to the target. Runs in a thread."""
         rows, line = self.plan.blocks[block].rows, deflate.line_bytes(self.layout)
         try:
             raw, used = deflate.read_rows(self.layout, data, rows, whole=self.request.verify)
@@ -227,16 +230,16 @@ class RowReader:
         return used
 
     def _check(self, block: int, raw: bytes, beyond: int, pixels: Sequence[NDArray[np.generic]]) -> None:
-        """Check a stream that could be decoded: it may be that of another file, or of another block.
+        """Check a stream that could be decoded, because it may belong to another file or another block.
 
         Args:
-            block: index.
-            raw: its inflated bytes.
-            beyond: how many compressed bytes follow the stream.
-            pixels: those that are wanted of it.
+            block: index of the block.
+            raw: the inflated bytes of the block.
+            beyond: number of compressed bytes that follow the stream.
+            pixels: the requested pixels of the block.
 
         Raises:
-            CorruptFile: the stream does not have the length that the file says, or a value is impossible.
+            CorruptFile: the stream does not have the length that the file states, or a value is invalid.
         """
         full = rows_of(self.layout, block) * deflate.line_bytes(self.layout)
         if self.request.verify and (beyond or len(raw) < full):

@@ -1,4 +1,4 @@
-"""Where the pixels of blocks go that are decoded row by row: into the arrays of windows, or to a function."""
+"""Targets for the pixels of blocks that are decoded row by row: the arrays of windows, or a function."""
 
 from __future__ import annotations
 
@@ -17,52 +17,52 @@ from s2async.errors import CorruptFile
 
 
 class Target(Protocol):
-    """Takes the pixels of blocks, in threads, as they come."""
+    """Receives the pixels of blocks in any order; its methods are called in threads."""
 
     def pixels(self, block: int, raw: bytes) -> Sequence[NDArray[np.generic]]:
-        """The pixels that are wanted of a block whose inflated bytes these are, to be checked."""
+        """Return the requested pixels of a block, given its inflated bytes, so that they can be checked."""
 
     def accept(self, block: int, pixels: Sequence[NDArray[np.generic]]) -> None:
-        """Take the pixels that `pixels` returned: they are sound. This is called once for a block."""
+        """Accept the pixels that `pixels` returned after they were checked. Called once for each block."""
 
 
 class Windows:
     """Copies the pixels of blocks into the arrays of windows.
 
     Args:
-        plan: of the read.
+        plan: plan of the read.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._over = tiles.windows_over(plan.request.layout, plan.request.windows)
-        """Indices of the windows that each block holds pixels of."""
+        """Indices of the windows that share pixels with each block."""
         self._arrays = _arrays(plan.request)
 
     def over(self, block: int) -> Sequence[int]:
-        """Indices of the windows that a block holds pixels of."""
+        """Return the indices of the windows that share pixels with a block."""
         return self._over[block]
 
     def pixels(self, block: int, raw: bytes) -> Sequence[NDArray[np.generic]]:
-        """Copy what is wanted of a block into the arrays; return these parts of them."""
+        """Copy the requested pixels of a block into the arrays; return these parts of the arrays."""
         pieces = self._pieces(block)
         deflate.place(self._plan.request.layout, raw, pieces)
         return [piece.target for piece in pieces]
 
     def accept(self, block: int, pixels: Sequence[NDArray[np.generic]]) -> None:
-        """Do nothing: they are in their arrays already."""
+        """Do nothing, because the pixels are in the arrays already."""
 
     def results(self, damaged: Mapping[int, CorruptFile]) -> list[Pixels]:
-        """The pixels of each window; an error for those that touch a damaged block."""
+        """Return the pixels of each window, or an error if the window touches a damaged block."""
         broken = {index: error for block, error in damaged.items() for index in self._over[block]}
         return [broken.get(index, array) for index, array in enumerate(self._arrays)]
 
     def _pieces(self, block: int) -> list[deflate.Piece]:
-        """Which part of a block goes where in the windows' arrays."""
+        """Return the rectangles of a block, with the parts of the windows' arrays to which they are copied."""
         layout = self._plan.request.layout
         top = block // layout.across * layout.block_height
         left = block % layout.across * layout.block_width
-        # Rows below the last one that matters are not inflated; in a window they stay as they are.
+        # Rows below the last row that matters are not inflated; the window's array keeps its nodata there.
         bottom, right = top + self._plan.blocks[block].rows, left + layout.block_width
         pieces = []
         for index in self._over[block]:
@@ -82,10 +82,10 @@ class Windows:
 
 
 class Scan:
-    """Hands the pixels of whole rows of blocks to a function.
+    """Passes the pixels of whole rows of blocks to a function.
 
     Args:
-        plan: of the read.
+        plan: plan of the read.
         take: called with a window of the raster and its pixels (bands, rows, columns).
     """
 
@@ -94,7 +94,7 @@ class Scan:
         self._take = take
 
     def pixels(self, block: int, raw: bytes) -> Sequence[NDArray[np.generic]]:
-        """Return the wanted rows of a block, as the only element."""
+        """Return the requested rows of a block as the only element of a sequence."""
         layout, window = self._plan.request.layout, self._window(block)
         whole = deflate.Piece(
             rows=slice(0, window.height),
@@ -105,11 +105,11 @@ class Scan:
         return [whole.target]
 
     def accept(self, block: int, pixels: Sequence[NDArray[np.generic]]) -> None:
-        """Hand the rows to the function."""
+        """Pass the rows to the function."""
         self._take(self._window(block), pixels[0])
 
     def fill(self, blocks: Iterable[int]) -> None:
-        """Hand on blocks that were left out of the file: they read as nodata."""
+        """Pass nodata to the function for blocks that were left out of the file."""
         layout = self._plan.request.layout
         for block in blocks:
             window = self._window(block)
@@ -122,7 +122,7 @@ class Scan:
 
 
 def _arrays(request: Request) -> list[NDArray[np.generic]]:
-    """Allocate the pixels of all windows, full of nodata: this is what blocks left out of the file read as."""
+    """Allocate the pixels of all windows, filled with nodata, the value of blocks left out of the file."""
     dtype, nodata = np.dtype(request.layout.dtype), request.layout.nodata
     buffer, start, arrays = memory.zeros(request.decoded_bytes), 0, []
     for shape in request.shapes:

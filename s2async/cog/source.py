@@ -1,4 +1,4 @@
-"""Opens remote COGs: reads the header once, which says what the file is, how large, and of which edition."""
+"""Opens remote COGs: reads the header once, which gives the layout, size and edition of the file."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from s2async.net.editions import Edition
 from s2async.text import shown
 
 FIRST_READ: Final = 8192
-"""Bytes of the first request to a file of an unknown kind. Headers of Sentinel-2 COGs have 2.2 to 4.2 kB."""
+"""Bytes of the first request to a file of a new kind. Headers of Sentinel-2 COGs have 2.2 to 4.2 kB."""
 LEAST_READ: Final = 2048
 """Minimum number of bytes of the first request."""
 RECENT: Final = 16
-"""Headers of a kind that are remembered to estimate the length of the next one."""
+"""Number of headers of a kind whose lengths are remembered to estimate the length of the next header."""
 
 
 class FirstRead:
-    """How many bytes of a file to request first, learned from headers of the same origin and asset."""
+    """Learns from headers of the same origin and asset how many bytes of a file to request first."""
 
     def __init__(self) -> None:
         self._lengths: defaultdict[tuple[str, str, str], deque[int]] = defaultdict(lambda: deque(maxlen=RECENT))
@@ -43,9 +43,10 @@ class FirstRead:
 
 
 def first_read(lengths: Iterable[int]) -> int:
-    """Return how many bytes most likely hold the next header, after headers of these lengths.
+    """Return how many bytes most likely contain the next header, given the lengths of earlier headers.
 
-    An eighth more than the second longest, in whole KiB: a single odd file does not make all others as expensive.
+    This is an eighth more than the second-largest length, rounded up to whole KiB, so that a single odd file does
+    not make requests for all other files more expensive.
     """
     longest = sorted(lengths)[-2:]
     if not longest:
@@ -66,13 +67,14 @@ class Source:
     asset: Asset
     layout: Layout
     edition: Edition
-    """Of which the header was read. Every answer for its blocks must be of the same edition."""
+    """Edition whose header was read. Every response with blocks of the file must be of the same edition."""
 
     @property
     def fact(self) -> FileFact:
-        """What is stored of the file.
+        """The facts about the file that are stored.
 
-        Its header only if a strong ETag will show whether it still holds, and if it has one directory that counts.
+        The header is included only if a strong ETag can show whether it is still valid, and if the file has no
+        mask.
         """
         edition = self.edition
         header = headers.pack(self.layout) if edition.strong and self.layout.mask is None else b""
@@ -82,9 +84,9 @@ class Source:
 
 
 def recall(asset: Asset, known: FileFact) -> Source | None:
-    """Return a COG whose header was read earlier and stored; None when the header must be read again.
+    """Return a COG whose header was read and stored earlier; None if the header must be read again.
 
-    This makes no request: those for the blocks show whether the file is still the same.
+    This sends no request; the requests for blocks show whether the file is still the same.
     """
     edition = Edition(size=known.size, etag=known.etag)
     if not edition.strong or known.href != asset.href:
@@ -99,12 +101,12 @@ async def open_source(transport: Transport, asset: Asset, first: FirstRead | Non
     """Read the header of a COG.
 
     Args:
-        transport: of the run.
+        transport: transport of the run.
         asset: the file.
-        first: of the run, to learn from; a new one by default.
+        first: estimates the length of headers, and learns from this one; by default a new instance.
 
     Raises:
-        RemoteError: whatever :meth:`Transport.read` raises.
+        RemoteError: any error that :meth:`Transport.read` raises.
         CorruptFile, UnsupportedLayout: see :func:`s2async.cog.tiff.parse`; the text names the file.
     """
 
@@ -116,7 +118,7 @@ async def open_source(transport: Transport, asset: Asset, first: FirstRead | Non
 
 
 async def open_levels(transport: Transport, asset: Asset) -> tuple[Source, ...]:
-    """Read the header of a COG with its overviews: the full resolution first; see `cog.tiff.parse_levels`.
+    """Read the header of a COG with its overviews; the full resolution comes first. See `cog.tiff.parse_levels`.
 
     Raises:
         RemoteError, CorruptFile, UnsupportedLayout: as for :func:`open_source`.
@@ -125,11 +127,11 @@ async def open_levels(transport: Transport, asset: Asset) -> tuple[Source, ...]:
 
 
 _Parse = Callable[[bytes], tuple[Layout, ...] | NeedMore]
-"""From the first bytes of a file to its layouts, or to how many bytes that takes."""
+"""A function that parses the first bytes of a file; returns its layouts, or how many bytes parsing requires."""
 
 
 async def _opened(transport: Transport, asset: Asset, first: FirstRead, parse: _Parse) -> tuple[Source, ...]:
-    """Read a header; once more if it makes no sense, because it may have been damaged on the way."""
+    """Read a header; if it is invalid, read it once more, because it may have been damaged in transit."""
     size = first.size(asset)
     try:
         sources = await _read(transport, asset, size, parse)
@@ -155,10 +157,11 @@ async def _read(
             if layouts.size > edition.size:
                 raise CorruptFile("its header extends beyond the end of the file")
         except CorruptFile as error:
-            download.settle()  # nothing was of use
+            download.settle()  # none of the bytes were used
             raise type(error)(f"{error}: {shown(asset.href)}") from error
-        # A long header shows its length bit by bit, so each step doubles what is there. The second request makes
-        # up for a first one that was shorter than it is for a file of an unknown kind.
+        # A long header shows its length only in steps, so each request at least doubles the bytes. The second
+        # request reads at least as far as the first request to a file of a new kind, if the first request was
+        # shorter.
         stop = min(edition.size, max(layouts.size, len(head) + max(len(head), FIRST_READ)))
         piece = await download.fetch(len(head), stop, edition, fresh=fresh)
         head += piece.data
@@ -168,7 +171,7 @@ async def _read(
 
 
 def _beyond(layout: Layout, size: int) -> str:
-    """Say which block lies beyond the end of a file of ``size`` bytes; the empty string when none does."""
+    """Describe which block lies beyond the end of a file of ``size`` bytes; the empty string if there is none."""
     beyond = np.flatnonzero(layout.block_offsets > size - layout.block_counts)
     if not len(beyond):
         return ""

@@ -1,12 +1,12 @@
-"""Parses the header of a GeoTIFF: what its full-resolution raster is, and where its blocks are in the file.
+"""Parses the header of a GeoTIFF: the properties of its full-resolution raster, and the offsets of its blocks.
 
-Pure: bytes in, values out. Meaning of the tags after "TIFF Revision 6.0" (Adobe, 1992), georeferencing after OGC
-19-008r4 (GeoTIFF 1.1); :mod:`s2async.cog.directories` reads them. A cloud-optimised file has all this in its first
-kilobytes (3.7 kB for a Sentinel-2 scene), so one small read gives the place of every block.
+Pure: bytes in, values out. The meaning of the tags follows "TIFF Revision 6.0" (Adobe, 1992), georeferencing
+follows OGC 19-008r4 (GeoTIFF 1.1). :mod:`s2async.cog.directories` reads the tags. A cloud-optimised file has its
+header in the first kilobytes (3.7 kB for a Sentinel-2 scene), so one small read gives the offset of every block.
 
-Headers come from the network, and may be damaged or hostile. So whatever a header declares is bounded before
-memory is allocated or a loop runs for it: the header itself (in `directories`), the raster, its bands, and the
-decoded and compressed size of a block.
+Headers come from the network, and may be damaged or hostile. Therefore everything that a header declares is
+limited before memory is allocated or a loop runs for it: the header itself (in `directories`), the raster, its
+bands, and the decoded and compressed size of a block.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ from s2async.cog.grid import Grid
 from s2async.errors import CorruptFile, UnsupportedLayout
 
 MAX_SIDE: Final = 20_000
-"""Pixels of a raster's longer side; Sentinel-2 has 10,980."""
+"""Maximum width and height of a raster in pixels; Sentinel-2 has 10,980."""
 MAX_BLOCK: Final = 64 << 20
-"""Bytes of one decoded block; a 1 MB file can declare a block of 1 GiB."""
+"""Maximum bytes of one decoded block; a 1 MB file can declare a block of 1 GiB."""
 MAX_SAMPLES: Final = 64
-"""Bands of a raster."""
+"""Maximum number of bands of a raster."""
 
 _GEOREFERENCE = (PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, GEO_KEYS, 34736, 34737)
 _REDUCED = 1
@@ -85,15 +85,15 @@ DTYPES: Final = frozenset(_DTYPES.values())
 
 @dataclass(frozen=True, slots=True)
 class NeedMore:
-    """The header goes on beyond the bytes that are there."""
+    """Result if the header extends beyond the available bytes."""
 
     size: int
-    """Bytes from the start of the file that are needed next."""
+    """Number of bytes from the start of the file that are needed next."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Layout:
-    """What the first directory of a TIFF says: the full-resolution raster, and where its blocks are."""
+    """Contents of the first directory of a TIFF: the full-resolution raster, and the offsets of its blocks."""
 
     order: str
     """``<`` or ``>``: byte order of the file, in the notation of :mod:`struct`."""
@@ -106,45 +106,45 @@ class Layout:
     """Numpy name of the pixels' type."""
     nodata: float | None
     scales: tuple[float, ...]
-    """Scale of each band (1.0 where the file says nothing)."""
+    """Scale of each band (1.0 if the file does not state it)."""
     offsets: tuple[float, ...]
-    """Offset of each band (0.0 where the file says nothing)."""
+    """Offset of each band (0.0 if the file does not state it)."""
     compression: int
     predictor: int
     planar: bool
-    """True when every band has blocks of its own, False when pixels are interleaved."""
+    """True if every band has separate blocks, False if bands are interleaved by pixel."""
     tiled: bool
     """True for tiles, False for strips (blocks as wide as the raster)."""
     block_width: int
     block_height: int
     block_offsets: NDArray[np.int64]
-    """First byte of every block in the file, row by row, band by band if planar; 0 for a block left out."""
+    """Offset of every block in the file, row by row, band by band if planar; 0 for an omitted block."""
     block_counts: NDArray[np.int64]
-    """Compressed bytes of every block; 0 for a block left out, which reads as nodata."""
+    """Compressed bytes of every block; 0 for an omitted block, whose pixels are nodata."""
     end: int
     """One past the last byte of the first directory and its values."""
     read_to: int
     """One past the last byte that was read: later directories may lie beyond ``end``."""
     tags: tuple[Tag, ...]
-    """Every entry of the directory, except for offsets and sizes in the file."""
+    """Every entry of the directory, except those for offsets and sizes in the file."""
     alpha: bool = False
-    """True when pixels whose last band is 0 have no data."""
+    """True if pixels whose last band is 0 have no data."""
     mask: Layout | None = None
-    """Of the internal mask, a raster of the same size: pixels where it is 0 have no data."""
+    """Layout of the internal mask, a raster of the same size: pixels for which it is 0 have no data."""
 
     @property
     def hides(self) -> bool:
-        """Whether pixels may be without data though their values are not nodata."""
+        """Whether pixels may be without data although their values are not nodata."""
         return self.alpha or self.mask is not None
 
     @property
     def across(self) -> int:
-        """Blocks in a row."""
+        """Number of blocks in a row."""
         return -(-self.grid.width // self.block_width)
 
     @property
     def down(self) -> int:
-        """Rows of blocks."""
+        """Number of rows of blocks."""
         return -(-self.grid.height // self.block_height)
 
 
@@ -152,32 +152,32 @@ def parse(head: bytes) -> Layout | NeedMore:
     """Parse the header of a TIFF.
 
     Args:
-        head: the first bytes of the file, as many as there are.
+        head: the bytes of the start of the file that have been fetched.
 
     Returns:
         The layout of the full-resolution raster, or how many bytes are needed next.
 
     Raises:
-        CorruptFile: the bytes are not a TIFF, or contradict themselves, or declare absurd sizes.
-        UnsupportedLayout: a sound TIFF that this program cannot read in part.
+        CorruptFile: the bytes are not a TIFF, are inconsistent, or declare absurd sizes.
+        UnsupportedLayout: the TIFF is valid, but this program cannot read parts of it.
     """
     layouts = _guarded(_parse, head)
     return layouts if isinstance(layouts, NeedMore) else layouts[0]
 
 
 def parse_levels(head: bytes) -> tuple[Layout, ...] | NeedMore:
-    """Parse the header of a TIFF with its overviews: the same ground in fewer pixels, in later directories.
+    """Parse the header of a TIFF including its overviews, which show the same ground with fewer pixels.
 
-    The directory of an overview has no georeference, so its grid is derived from that of the full resolution, as
-    by GDAL.
+    Overviews are in later directories. The directory of an overview has no georeference, so its grid is derived
+    from that of the full resolution, as in GDAL.
 
     Args:
-        head: the first bytes of the file, as many as there are.
+        head: the bytes of the start of the file that have been fetched.
 
     Returns:
-        The full resolution, then the overviews in the order of the file (in a cloud-optimised one from large to
-        small); or how many bytes are needed next. In an overview's tags the georeference is that of the full
-        resolution; its grid is right.
+        The full resolution, then the overviews in the order of the file (from large to small in a cloud-optimised
+        file); or how many bytes are needed next. The tags of an overview contain the georeference of the full
+        resolution; its grid is its own.
 
     Raises:
         CorruptFile, UnsupportedLayout: as for :func:`parse`.
@@ -186,7 +186,7 @@ def parse_levels(head: bytes) -> tuple[Layout, ...] | NeedMore:
 
 
 def _guarded(work: Callable[[bytes], tuple[Layout, ...]], head: bytes) -> tuple[Layout, ...] | NeedMore:
-    """Parse, and turn whatever goes wrong into one of three answers: more bytes, unsupported, or damaged."""
+    """Parse, and turn any error into one of three results: more bytes needed, unsupported, or damaged."""
     try:
         return work(head)
     except ShortError as short:
@@ -196,7 +196,7 @@ def _guarded(work: Callable[[bytes], tuple[Layout, ...]], head: bytes) -> tuple[
             ) from None
         return NeedMore(short.size)
     except (struct.error, ValueError, OverflowError, ZeroDivisionError) as error:
-        raise CorruptFile(f"damaged TIFF header: {str(error)[:200]}") from error  # it may quote a tag
+        raise CorruptFile(f"damaged TIFF header: {str(error)[:200]}") from error  # the text may quote a long tag
 
 
 def _parse(head: bytes, *, overviews: bool = False) -> tuple[Layout, ...]:
@@ -222,7 +222,7 @@ def _parse(head: bytes, *, overviews: bool = False) -> tuple[Layout, ...]:
 
 
 def _with_mask(layout: Layout, masks: list[Layout]) -> Layout:
-    """Add the first mask of the same size to a raster. As in GDAL, a mask counts and the alpha band does not."""
+    """Add the first mask of the same size to a raster. As in GDAL, a mask takes precedence over an alpha band."""
     size = layout.grid.width, layout.grid.height
     for mask in masks:
         if (mask.grid.width, mask.grid.height) == size:
@@ -231,7 +231,7 @@ def _with_mask(layout: Layout, masks: list[Layout]) -> Layout:
 
 
 def _layout(reader: Reader, raws: Raws, end: int, whole: Grid | None = None, *, mask: bool = False) -> Layout:
-    """Interpret a directory; an overview or a mask needs the grid of the full resolution."""
+    """Interpret a directory; for an overview or a mask, ``whole`` is the grid of the full resolution."""
 
     def values(tag: int, default: tuple[float, ...] = ()) -> tuple[float, ...]:
         if tag not in raws:
@@ -263,7 +263,7 @@ def _layout(reader: Reader, raws: Raws, end: int, whole: Grid | None = None, *, 
     bits = integers(BITS, (1,))
     if mask and (bands, bits) not in ((1, (1,)), (1, (8,))):
         raise UnsupportedLayout(f"unsupported layout: a mask of {bands} bands of {bits[0]} bits")
-    # GDAL decodes masks, and gives a byte for each bit.
+    # GDAL decodes masks, and returns a byte for each bit.
     dtype = "uint8" if mask else _dtype(bands, bits, integers(SAMPLE_FORMAT, (1,)))
     nodata = geotags.nodata_of(text(GDAL_NODATA), np.dtype(dtype))
     tiled = TILE_OFFSETS in raws
@@ -273,7 +273,7 @@ def _layout(reader: Reader, raws: Raws, end: int, whole: Grid | None = None, *, 
     if block_width < 1 or block_height < 1:
         raise ValueError(f"blocks of {block_width} x {block_height}")
     block_bytes = block_width * block_height * np.dtype(dtype).itemsize * (1 if planar else bands)
-    # A decoder allocates whole blocks, whatever part of them is wanted.
+    # A decoder allocates whole blocks, even if only a part of them is needed.
     if block_bytes > MAX_BLOCK:
         raise CorruptFile(f"blocks of {block_bytes >> 20} MiB are refused")
     places = np.array(values(TILE_OFFSETS if tiled else STRIP_OFFSETS), dtype=np.int64)
@@ -281,8 +281,8 @@ def _layout(reader: Reader, raws: Raws, end: int, whole: Grid | None = None, *, 
     expected = -(-width // block_width) * -(-height // block_height) * (bands if planar else 1)
     if not len(places) == len(counts) == expected:
         raise ValueError(f"{len(places)} places and {len(counts)} sizes for {expected} blocks")
-    # Incompressible data grows a little when it is compressed; twice the size and some is more than any codec
-    # needs.
+    # Incompressible data grows a little when it is compressed; somewhat more than twice the size is more than any
+    # codec needs.
     if places.min() < 0 or counts.min() < 0 or counts.max() > 2 * block_bytes + 65536:
         raise ValueError("a block lies at or has an impossible number of bytes")
     scales, offsets = geotags.scaling(text(GDAL_METADATA), bands)
@@ -310,7 +310,7 @@ def _layout(reader: Reader, raws: Raws, end: int, whole: Grid | None = None, *, 
         end=end,
         read_to=reader.end,
         tags=tuple((tag, *entry) for tag, entry in raws.items() if tag not in _PLACES),
-        # As in GDAL (GDALRasterBand::GetMaskBand): beside one or three bands, and unless there is a nodata value.
+        # As in GDAL (GDALRasterBand::GetMaskBand): with one or three other bands, and without a nodata value.
         alpha=(
             nodata is None
             and bands in (2, 4)

@@ -1,7 +1,8 @@
-"""Shares headers and the starts of blocks between the batches of one scene.
+"""Shares headers and the first bytes of blocks between the batches of one scene.
 
-A scene with too many jobs for one batch is read by several, each of which would fetch the same blocks again: for
-1,000 areas in a city, that took 4.5 times the bytes of their blocks, and 16 headers of one file.
+A scene with too many jobs for one batch is read by several batches. Without the cache, each batch would fetch the
+same blocks again: for 1,000 areas in a city, that took 4.5 times the bytes of their blocks, and reading the header
+of one file 16 times.
 """
 
 from __future__ import annotations
@@ -18,59 +19,59 @@ from s2async.net.accounting import Meter
 from s2async.net.editions import Edition
 
 HEADERS: Final = 64
-"""Files whose headers are kept; those of Sentinel-2 take 20 kB."""
+"""Maximum number of files whose headers are cached; headers of Sentinel-2 files take 20 kB of memory."""
 
 
 def joined(parts: Sequence[memoryview]) -> bytes | memoryview:
-    """Return parts as one piece; copied only if there are several."""
+    """Join parts into one piece; they are copied only if there are several."""
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class Prefix:
-    """The start of a block, as far as it was fetched; shared by all readers of the block.
+    """The first bytes of a block, shared by all readers of the block.
 
     Args:
-        parts: what was fetched so far.
+        parts: consecutive parts of the block that were fetched so far.
     """
 
     def __init__(self, *parts: memoryview) -> None:
         self.parts = [*parts]
         self.size = sum(map(len, parts))
-        """Bytes of all parts."""
+        """Total bytes of all parts."""
         self.used = 0
-        """Bytes that any reader's pixels needed, at most."""
+        """Largest number of bytes that any reader's pixels needed."""
         self.fetching = asyncio.Lock()
-        """Held by the reader that fetches more; readers that need the same bytes wait for it."""
+        """Held by the reader that fetches more bytes; readers that need the same bytes wait for it."""
         self.users = 0
-        """Readers inside :meth:`Shelf.using`."""
+        """Number of readers inside :meth:`Shelf.using`."""
         self.counted = 0
-        """Bytes that are part of the cache's sum."""
+        """Number of bytes that the cache's total includes."""
         self.renewed = 0
-        """How often the whole block replaced what had come before."""
+        """How often the whole block was fetched once more and replaced the earlier bytes."""
         self.confirmed = False
-        """Whether the same bytes came twice: the file holds them, however odd they look."""
+        """Whether the same bytes arrived twice: they are in the file, however odd they look."""
 
     def append(self, part: memoryview) -> None:
-        """Add the bytes that follow."""
+        """Add the next bytes."""
         self.parts.append(part)
         self.size += len(part)
 
     def renew(self, whole: memoryview) -> None:
-        """Replace damaged bytes by the whole block."""
+        """Replace damaged bytes with the whole block."""
         self.parts, self.size, self.used, self.confirmed = [whole], len(whole), 0, False
         self.renewed += 1
 
 
 class Shelf:
-    """Keeps the most recently used headers and starts of blocks.
+    """Caches the most recently used headers and first bytes of blocks.
 
-    A block in use is never dropped; its bytes count against the memory budgets of its readers. The size limits the
-    other blocks, and the least recently used ones are dropped first. Cached bytes count as useful until they are
-    dropped; then those that no reader needed are counted as wasted.
+    Blocks in use are never dropped; their bytes count against the memory budgets of their readers. If the cached
+    bytes exceed the size, other blocks are dropped, the least recently used first. Cached bytes count as useful
+    until they are dropped; then those that no reader needed are counted as wasted.
 
     Args:
-        size: bytes of blocks that no reader uses at present.
-        meter: counts the waste.
+        size: number of bytes above which blocks that no reader uses are dropped.
+        meter: counts wasted bytes.
     """
 
     def __init__(self, size: int, meter: Meter) -> None:
@@ -82,7 +83,7 @@ class Shelf:
 
     @contextmanager
     def using(self, source: Source, blocks: Sequence[int]) -> Iterator[dict[int, Prefix]]:
-        """Lend the starts of some blocks of a file, by index; empty ones where nothing was fetched yet."""
+        """Yield the prefixes of the given blocks of a file, by index; empty if no bytes were fetched yet."""
         keys = {block: (source.asset, source.edition, block) for block in blocks}
         prefixes = {block: self._blocks.setdefault(key, Prefix()) for block, key in keys.items()}
         for block, prefix in prefixes.items():
@@ -93,10 +94,11 @@ class Shelf:
         finally:
             for block, prefix in prefixes.items():
                 prefix.users -= 1
-                # Of several readers each adds what came since the last one did; a renewed block may have shrunk.
+                # Each reader adds the bytes that were fetched since the previous reader left; a renewed block may
+                # have become smaller.
                 self._held += prefix.size - prefix.counted
                 prefix.counted = prefix.size
-                if not prefix.users and not prefix.size:  # nothing came, because the read failed
+                if not prefix.users and not prefix.size:  # no bytes arrived, because the read failed
                     del self._blocks[keys[block]]
             self._trim(self._size)
 
@@ -114,14 +116,14 @@ class Shelf:
         self._meter.waste("tiles", key[0].key, prefix.size - prefix.used)
 
     async def source(self, asset: Asset, read: Callable[[], Awaitable[Source]]) -> tuple[Source, bool]:
-        """Return a file whose header is read once, for the first who asks; the others wait for it.
+        """Return an opened file; the first caller reads its header, and other callers wait for that.
 
         Args:
             asset: the file.
-            read: reads its header.
+            read: reads the header of the file.
 
         Returns:
-            The file, and whether its header was read earlier, so that the file may have changed since.
+            The file, and whether its header was read earlier, so that the file may have changed since then.
         """
         header = self._headers.setdefault(asset, _Header())
         self._headers.move_to_end(asset)
@@ -131,22 +133,22 @@ class Shelf:
             if header.source is not None:
                 return header.source, True
             source = await read()
-            # Without a name of the edition, no later answer shows whether the header still holds.
+            # If no header identifies the edition, later responses cannot show whether the header is still valid.
             header.source = source if source.edition.named else None
             return source, False
 
     def forget(self, asset: Asset) -> None:
-        """Drop a header that did not fit its file: the next who asks reads it again."""
+        """Drop a header that did not match its file; the next caller of `source` reads it again."""
         self._headers.pop(asset, None)
 
     def drop(self, source: Source) -> None:
-        """Drop the blocks of an edition that was replaced, but for those that are being read."""
+        """Drop the blocks of an edition that was replaced, except those that are being read."""
         for key in [key for key, prefix in self._blocks.items() if not prefix.users]:
             if key[:2] == (source.asset, source.edition):
                 self._drop(key)
 
     def clear(self) -> None:
-        """Drop all blocks, and book what of them was waste. To be called when no reader uses any."""
+        """Drop all blocks, and count their unneeded bytes as wasted. Call this when no reader uses a block."""
         self._trim(-1)
 
 

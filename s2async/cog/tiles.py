@@ -1,4 +1,4 @@
-"""Which blocks of a file some windows need, how many rows of each, and which byte ranges hold them. Pure."""
+"""Computes which blocks of a file windows need, how many rows of each, and which byte ranges to fetch. Pure."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class ByteRange:
     stop: int
     """One past the last byte."""
     blocks: tuple[int, ...]
-    """Indices of the blocks that lie in it."""
+    """Indices of the blocks in this range."""
 
 
 def blocks_under(layout: Layout, windows: Iterable[Window]) -> list[int]:
-    """Return the indices of the blocks that hold any pixel of any window, ascending, each once."""
+    """Return the indices of the blocks that contain pixels of any window, ascending and without duplicates."""
     blocks: set[int] = set()
     for window in windows:
         columns = range(window.col // layout.block_width, -(-(window.col + window.width) // layout.block_width))
@@ -38,7 +38,7 @@ def blocks_under(layout: Layout, windows: Iterable[Window]) -> list[int]:
 
 
 def window_of(layout: Layout, block: int) -> Window:
-    """The pixels of the raster that a block holds, without fill beyond the raster's edges."""
+    """Return the window of the raster that a block covers, without fill beyond the raster's edges."""
     band_block = block % (layout.across * layout.down)
     row, col = band_block // layout.across * layout.block_height, band_block % layout.across * layout.block_width
     width = min(layout.block_width, layout.grid.width - col)
@@ -46,7 +46,7 @@ def window_of(layout: Layout, block: int) -> Window:
 
 
 def windows_over(layout: Layout, windows: Sequence[Window]) -> dict[int, list[int]]:
-    """Return the indices of the windows that each block holds pixels of, by index of the block."""
+    """Return the indices of the windows that share pixels with each block, by index of the block."""
     pairs = _Pairs.of(layout, windows)
     over = {block: pairs.window[part].tolist() for block, part in pairs.by_block()}
     if layout.planar:
@@ -58,28 +58,28 @@ def windows_over(layout: Layout, windows: Sequence[Window]) -> dict[int, list[in
 def rows_under(
     layout: Layout, windows: Sequence[Window], insides: Sequence[NDArray[np.bool_] | None]
 ) -> dict[int, int]:
-    """Return how many rows of each block, from its top, hold the lowest pixel that any window needs of it.
+    """Return how many rows of each block, from its top, contain all pixels that any window needs.
 
     Args:
-        layout: of the file; bands interleaved.
-        windows: inside the raster.
-        insides: for each window (rows, columns) of the pixels that matter; None when all of them do.
+        layout: layout of the file, with interleaved bands.
+        windows: windows inside the raster.
+        insides: for each window, which pixels matter (rows, columns); None if all pixels matter.
 
     Returns:
-        Rows by index of the block; blocks without a pixel that matters are not in it.
+        Number of rows by index of the block, without blocks that contain no pixel that matters.
     """
     pairs = _Pairs.of(layout, windows)
     rows: dict[int, int] = {}
     for block, part in pairs.by_block():
         top, left = block // layout.across * layout.block_height, block % layout.across * layout.block_width
-        # From the window that reaches lowest on: few masks are looked at, however many windows there are.
+        # The window that reaches lowest comes first, so that only few masks are examined, even for many windows.
         order = np.argsort(-pairs.last[part], kind="stable")
         for index, last in zip(pairs.window[part][order].tolist(), pairs.last[part][order].tolist(), strict=True):
             if last <= rows.get(block, 0):
                 break
             window, inside = windows[index], insides[index]
             if inside is not None:
-                # Of a polygon's window the last rows of a block may hold no pixel that is inside.
+                # In the window of a polygon, the last rows of a block may contain no pixel inside the polygon.
                 first = max(window.row - top, 0)
                 columns = slice(max(left - window.col, 0), left + layout.block_width - window.col)
                 while last > first and not inside[last - 1 + top - window.row, columns].any():
@@ -92,14 +92,14 @@ def rows_under(
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Pairs:
-    """Which windows share pixels with which blocks of one band, sorted by block."""
+    """Pairs of blocks of one band and windows that share pixels, sorted by block."""
 
     block: NDArray[np.int64]
-    """(pairs,) index of the block."""
+    """(pairs,) Index of the block."""
     window: NDArray[np.int64]
-    """(pairs,) index of the window; ascending within a block."""
+    """(pairs,) Index of the window; ascending within a block."""
     last: NDArray[np.int64]
-    """(pairs,) the last row, exclusive, that the window has of the block, from the block's top."""
+    """(pairs,) One past the last row of the block that the window contains, counted from the block's top."""
 
     @classmethod
     def of(cls, layout: Layout, windows: Sequence[Window]) -> _Pairs:
@@ -118,7 +118,7 @@ class _Pairs:
         return cls(block=block[order], window=window[order], last=last[order])
 
     def by_block(self) -> Iterator[tuple[int, slice]]:
-        """The blocks, ascending, and the pairs of each."""
+        """Yield each block, in ascending order, with the slice of its pairs."""
         starts = np.flatnonzero(np.diff(self.block, prepend=-1)).tolist()
         for start, stop in itertools.pairwise([*starts, len(self.block)]):
             yield int(self.block[start]), slice(start, stop)
@@ -132,14 +132,15 @@ def byte_ranges(
     gap: int = 8192,
     longest: int = 32 << 20,
 ) -> list[ByteRange]:
-    """Return the requests that fetch the blocks; neighbours in the file share one.
+    """Return the byte ranges to request for the blocks; blocks that are close in the file share a range.
 
     Args:
-        layout: of the file.
-        wanted: bytes of each block, from its start; blocks left out of the file have 0 and need no request.
-        had: bytes of some blocks, from their start, that are there already.
-        gap: maximum number of bytes between two blocks that are also fetched, to save a request.
-        longest: maximum number of bytes of a request of several blocks.
+        layout: layout of the file.
+        wanted: number of bytes to fetch of each block, from its start; blocks left out of the file have 0 bytes
+            and need no request.
+        had: number of bytes of blocks, from their start, that are available already.
+        gap: maximum number of bytes between two blocks that are fetched as well, to save a request.
+        longest: maximum number of bytes of a request for several blocks.
 
     Returns:
         Ranges in the order of the file.
@@ -159,7 +160,7 @@ def byte_ranges(
 
 
 def covered(parts: Iterable[tuple[int, int]]) -> int:
-    """Count the bytes that lie in any of some parts (first byte, one past the last), which may overlap."""
+    """Return the number of bytes in the union of parts (first byte, one past the last), which may overlap."""
     size = end = 0
     for start, stop in sorted(parts):
         size += max(0, stop - max(start, end))

@@ -1,6 +1,6 @@
-"""Which pixels have data, by the internal mask or the alpha band of their file, as GDAL decides it.
+"""Decides which pixels have data by the internal mask or the alpha band of their file, as GDAL does.
 
-Pixels without data get the nodata value of the file, or 0 where it has none, as by ``rasterio.mask``.
+Pixels without data are set to the nodata value of the file, or to 0 if it has none, as in ``rasterio.mask``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from s2async.errors import CorruptFile
 from s2async.net.client import Transport
 
 Packed = NDArray[np.uint8] | CorruptFile
-"""The mask of a window, eight pixels to a byte (1: has data), or why it cannot be had."""
+"""The mask of a window, eight pixels in a byte (1: has data), or the error that prevented reading it."""
 
 
 async def read_masks(
@@ -35,20 +35,21 @@ async def read_masks(
     pool: Executor,
     pool_over: PoolOver | None = None,
 ) -> list[Packed]:
-    """Read the internal mask under some windows; none where the file has no mask.
+    """Read the internal mask for the given windows; return an empty list if the file has no mask.
 
-    The bytes count like those of the pixels. The result is small beside them, and is not in the budget.
+    Bytes are counted like those of pixels. The result is small compared with the pixels, and does not count
+    against the budget.
 
     Args:
-        transport: of the run.
+        transport: transport of the run.
         source: an opened COG.
-        windows: inside its raster.
-        budget: bytes of blocks and pixels in memory, over all readers.
+        windows: windows inside the raster of the COG.
+        budget: memory budget for blocks and pixels of all readers.
         pool: threads that decode.
         pool_over: see `reader.reading`.
 
     Raises:
-        RemoteError: whatever :meth:`Transport.read` raises.
+        RemoteError: any error that :meth:`Transport.read` raises.
     """
     mask = source.layout.mask
     if mask is None:
@@ -71,13 +72,13 @@ async def hide(
     """Set pixels without data to nodata, in place.
 
     Args:
-        layout: of the file.
-        found: pixels of each window, or errors.
-        masks: of each window, as :func:`read_masks` returns them.
+        layout: layout of the file.
+        found: pixels or error of each window.
+        masks: mask or error of each window, as :func:`read_masks` returns them.
         pool: threads that do the work.
 
     Returns:
-        The pixels; the error of its mask where a window has one.
+        For each window, the pixels, or the error of the pixels or of the mask.
     """
     if not layout.hides:
         return [*found]

@@ -1,7 +1,7 @@
-"""Reads windows of files that only GDAL can decode: their blocks are fetched whole.
+"""Reads windows of files that only GDAL can decode: fetches whole blocks.
 
 The fetched blocks are put into a small TIFF in memory, which GDAL reads. If that fails, the windows are decoded
-one by one, and the blocks of a window that still fails are fetched once more.
+one by one, and the blocks of each window that still fails are fetched once more.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ async def reading(
     pool: Executor,
     pool_over: PoolOver | None = None,
 ) -> AsyncIterator[list[Pixels]]:
-    """Read the windows of a request; the pixels are in the budget inside the context.
+    """Read the windows of a request; the pixels count against the budget while the context is open.
 
     Args:
-        request: the windows, and how the bytes are checked.
-        download: of the file.
-        edition: of the file.
-        budget: bytes of blocks and pixels in memory, over all readers.
+        request: the windows, and how strictly bytes are checked.
+        download: the download of the file.
+        edition: the edition that the file must have.
+        budget: memory budget for blocks and pixels of all readers.
         pool: threads that decode.
         pool_over: see `reader.reading`.
 
@@ -54,7 +54,8 @@ async def reading(
         work = _WholeBlocks(request, download, edition, pool, pool_over)
         with download.account():
             pixels = await work.read(ranges)
-        # Before the budget hears of it: an error among the pixels refers to its frames, and these to the blocks.
+        # Drop the blocks before their bytes are released from the budget: an error among the pixels refers to its
+        # stack frames, and these refer to the blocks.
         work.blocks.clear()
         share.give_back(size)
         yield pixels
@@ -84,16 +85,16 @@ class _WholeBlocks:
         self.blocks: dict[int, bytes] = {}
         """Compressed bytes of the blocks that have arrived."""
         self.renewed: set[int] = set()
-        """Blocks that were fetched twice; there is no third time."""
+        """Blocks that were fetched twice, and are not fetched a third time."""
         self.confirmed: set[int] = set()
-        """Blocks of which the same bytes came twice: the file holds them, however odd they look."""
+        """Blocks that arrived twice with the same bytes: these bytes are in the file, however odd they look."""
 
     async def read(self, ranges: Sequence[ByteRange]) -> list[Pixels]:
         await all_of([self._fetch(part) for part in ranges])
         if self.pool_over is None:
             with suppress(CorruptFile):
                 return [*await self._decoded(self.request.windows, self.pool)]
-        # Some block is damaged. Only the windows that touch it are to suffer.
+        # If a block is damaged, only the windows that touch it get an error.
         return [await self._alone(window, index) for index, window in enumerate(self.request.windows)]
 
     async def _fetch(self, part: ByteRange, *, fresh: bool = False) -> None:
@@ -135,10 +136,10 @@ class _WholeBlocks:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
     def _check_blocks(self, small: bytes, blocks: Collection[int]) -> None:
-        """Check the values of whole blocks, not only of windows: damage may show beside the wanted pixels.
+        """Check the values of whole blocks, not only of windows, because damage may show outside the windows.
 
         Raises:
-            CorruptFile: a block holds a value that no sound file has.
+            CorruptFile: a block contains an invalid value.
         """
         wide, high, grid = self.layout.block_width, self.layout.block_height, self.layout.grid
         windows = {}
