@@ -1,1 +1,1 @@
-"""STAC catalogues: which ones are known, searching them, and items as scenes."""
+"""STAC catalogues: the known catalogues, searching them, and turning items into scenes."""

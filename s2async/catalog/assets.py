@@ -1,4 +1,4 @@
-"""The assets of a STAC item: which of them are readable COGs, and their URLs. Pure."""
+"""Finds the assets of a STAC item that are readable COGs, and their URLs. Pure."""
 
 from __future__ import annotations
 
@@ -23,25 +23,28 @@ NO_ADDRESS = Reason(Cause.ADDRESS, "no address")
 UNUSABLE = Reason(Cause.ADDRESS, "unusable address")
 NO_ASSET = Reason(Cause.NO_ASSET, "the item has no such asset")
 _LARGEST_OFFSET = 10.0
-"""Offsets in reflectance beyond which a number has no meaning."""
+"""Maximum absolute offset in reflectance; numbers beyond it have no meaning."""
 
 
 def sort_assets(
     entries: Mapping[str, Any], catalog: Catalog, *, base: str, folder: str, schemes: object
 ) -> tuple[dict[str, Asset], dict[str, Reason]]:
-    """Sort an item's assets into readable COGs and unreadable ones with the reason.
+    """Sort an item's assets into readable COGs, and unreadable assets with the reason.
 
-    Earth Search lists each raster twice, such as ``visual`` and ``visual-jp2``; if an item has only the latter,
-    the former is absent. If ``scl`` or ``visual`` is not listed at all, its URL is derived from the folder
+    Earth Search lists each raster twice, for example as ``visual`` and ``visual-jp2``; if an item has only the
+    latter, the former is absent. If ``scl`` or ``visual`` is not listed at all, its URL is derived from the folder
     of the catalogue's COGs (always SCL.tif and TCI.tif): some tools drop entries of items, and a request for a
-    missing file simply gets a 404.
+    missing file only gets a 404.
 
     Args:
         entries: the item's assets whose keys can be part of a file name.
         catalog: source of the item.
-        base: the item's own URL, for relative hrefs; the empty string when unknown.
+        base: the item's own URL, to resolve relative hrefs; the empty string if unknown.
         folder: value of ``earthsearch:s3_path``, or the empty string.
         schemes: value of ``storage:schemes``.
+
+    Returns:
+        The readable assets, and the reasons for the absent ones, both by key.
     """
     assets: dict[str, Asset] = {}
     absent: dict[str, Reason] = {}
@@ -65,7 +68,7 @@ def sort_assets(
 
 
 def stated_offsets(entries: Mapping[str, Any], catalog: Catalog) -> float | dict[str, float] | None:
-    """The offsets that an item states for its reflectance bands; see `Scene.offsets`.
+    """Return the offsets that an item states for its reflectance bands; see `Scene.offsets`.
 
     Args:
         entries: the item's assets whose keys can be part of a file name.
@@ -79,11 +82,11 @@ def stated_offsets(entries: Mapping[str, Any], catalog: Catalog) -> float | dict
 
 
 def _stated_offset(entry: Mapping[str, Any]) -> float | None:
-    """The offset of an asset's first band, by the raster extension before version 2 or since."""
+    """Return the offset of an asset's first band, from the raster extension of any version."""
     former, since = _first_band(entry, "raster:bands"), _first_band(entry, "bands")
     for value in (former.get("offset"), entry.get("raster:offset"), since.get("raster:offset")):
         if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST_OFFSET:
-            return float(value)  # false for not-a-number, too
+            return float(value)  # the comparison above is also false for not-a-number
     return None
 
 
@@ -93,17 +96,18 @@ def _first_band(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _our_keys(entries: Mapping[str, Any], catalog: Catalog) -> dict[str, str]:
-    """Map our asset keys to the item's: keys of the catalogue first; no other asset may use their names."""
+    """Map this program's asset keys to those of the item; no other asset may use a name from the catalogue."""
     ours = {key: name for key, name in catalog.assets.items() if name in entries}
     taken = {*catalog.assets, *catalog.assets.values()}
     return ours | {name: name for name in entries if name not in taken}
 
 
 def _choose(entry: Mapping[str, Any], base: str, schemes: Mapping[str, Any], catalog: Catalog) -> str | Reason:
-    """Choose the URL of a COG: one that is allowed, or else the asset's own, or else the reason why not.
+    """Choose the URL of a COG: an allowed URL, otherwise the asset's own, otherwise the reason why there is none.
 
-    If the asset's own URL is not usable, its ``alternate`` ones are tried (alternate assets extension); each
-    lists what differs from the asset. URLs with requester-pays are left out.
+    If the asset's own URL is not usable or not allowed, its alternates are tried (alternate assets extension);
+    each entry under ``alternate`` lists what differs from the asset. Alternates for which the requester pays are
+    skipped.
     """
     main = _address(entry, base, catalog)
     if not isinstance(main, Reason) and catalog.allows(main):
@@ -125,7 +129,7 @@ def _choose(entry: Mapping[str, Any], base: str, schemes: Mapping[str, Any], cat
 
 
 def _is_paid_for(told: Mapping[str, Any], schemes: Mapping[str, Any]) -> bool:
-    """Whether the requester pays, by the storage extension before version 2 or since."""
+    """Return whether the requester pays, according to the storage extension of any version."""
     named = told.get("storage:refs")
     refs = [schemes.get(ref) for ref in named if isinstance(ref, str)] if isinstance(named, list) else []
     paid = (told.get("storage:requester_pays"), *(mapping(ref).get("requester_pays") for ref in refs))
@@ -133,7 +137,7 @@ def _is_paid_for(told: Mapping[str, Any], schemes: Mapping[str, Any]) -> bool:
 
 
 def _address(entry: Mapping[str, Any], base: str, catalog: Catalog) -> str | Reason:
-    """The http(s) URL of a COG, or why there is none."""
+    """Return the http(s) URL of a COG, or the reason why there is none."""
     href, media = entry.get("href"), str(entry.get("type") or "").lower()
     if not isinstance(href, str) or not href:
         return NO_ADDRESS
@@ -152,23 +156,23 @@ def _address(entry: Mapping[str, Any], base: str, catalog: Catalog) -> str | Rea
     elif base:
         try:
             href = urljoin(base, href)
-        except ValueError:  # such as brackets around what is no IPv6 address
+        except ValueError:  # for example, brackets around something that is not an IPv6 address
             return UNUSABLE
     return href if is_address(href) else UNUSABLE
 
 
 def _is_clean(text: str) -> bool:
-    """Whether text is ASCII without blanks, quotes and backslashes, which all parsers read alike."""
+    """Return whether text is ASCII without blanks, quotes or backslashes, so that all parsers agree on it."""
     return re.fullmatch(r"[!#-&(-;=?-\[\]-_a-z~]{1,2000}", text) is not None
 
 
 def is_address(text: object) -> bool:
-    """Whether a value is a plain http(s) URL: a host, no user, no fragment."""
+    """Return whether a value is a plain http(s) URL: with a host, but without user or fragment."""
     if not isinstance(text, str) or not _is_clean(text):
         return False
     try:
         parts = urlsplit(text)
-        _ = parts.port  # raises for one that is not a number
+        _ = parts.port  # raises ValueError if the port is not a number
     except ValueError:
         return False
     return (
@@ -177,9 +181,13 @@ def is_address(text: object) -> bool:
 
 
 def at_origin_of(asked: str, href: str) -> str:
-    """Return an http(s) URL with the scheme and host of another one, which was asked; path and query are kept.
+    """Return an http(s) URL with scheme and host replaced by those of the requested URL; path and query are kept.
 
-    A URL with a user name is returned unchanged, and will be refused.
+    A URL with a user name is returned unchanged; it is refused later.
+
+    Args:
+        asked: the requested URL.
+        href: the URL to change.
     """
     parts, own = urlsplit(href), urlsplit(asked)
     if "@" in parts.netloc or origin(href) == origin(asked):
@@ -188,14 +196,18 @@ def at_origin_of(asked: str, href: str) -> str:
 
 
 _INNER = (".local", ".localdomain", ".localhost", ".internal", ".intranet", ".lan", ".svc")
-"""Ends of names that exist in private networks only (RFC 6762, appendix G, and Kubernetes)."""
+"""Suffixes of host names that exist only in private networks (RFC 6762, appendix G, and Kubernetes)."""
 
 
 def means_origin_of(asked: str, href: str) -> bool:
-    """Whether an http(s) URL probably means the origin of another one, which was asked.
+    """Return whether an http(s) URL probably refers to the origin of the requested URL.
 
-    Servers behind a proxy write their own URLs with the scheme, port or host name that they know: the host is the
-    same, or it is the name or address of a private network.
+    Servers behind a proxy write their own URLs with the scheme, port or host name that they know themselves: the
+    host is the same, or it is a name or address in a private network.
+
+    Args:
+        asked: the requested URL.
+        href: the URL that the server wrote.
     """
     host, own = urlsplit(href).hostname or "", urlsplit(asked).hostname
     try:
@@ -205,5 +217,5 @@ def means_origin_of(asked: str, href: str) -> bool:
 
 
 def mapping(value: object) -> Mapping[str, Any]:
-    """Return a JSON object unchanged, and an empty one for anything else."""
+    """Return a JSON object unchanged; for any other value, return an empty object."""
     return value if isinstance(value, Mapping) else {}

@@ -1,4 +1,4 @@
-"""What an item says about the offset of its reflectance bands, for `reflectance.decision`. Pure."""
+"""Collects what is known about the offset of reflectance bands of an item, for `reflectance.decision`. Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def facts(
 
     Args:
         scene: the item.
-        key: our key of the asset.
-        convention_override: what the user says about the archive; None to conclude it from the file's URL.
-        tag: offset in reflectance that the TIFF states; None when it states none or was not read.
+        key: this program's key of the asset.
+        convention_override: convention of the archive according to the user; None to infer it from the file's URL.
+        tag: offset in reflectance that the TIFF states; None if it states none or was not read.
     """
     asset = scene.assets.get(key)
     known = decision.convention(asset.href) if asset else Convention.UNKNOWN
@@ -37,33 +37,33 @@ def facts(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conventions:
-    """What the user says about the archives of the collections that a state has items of.
+    """The user's settings for the archives of the collections whose items a state contains.
 
-    A state may have items of several catalogues, one after the other: what is said of one archive does not hold
-    for the items of another.
+    A state may contain items of several catalogues that were used one after the other: the setting for one archive
+    does not apply to items of another.
     """
 
     present: Convention | None = None
-    """Of the present catalogue; None to conclude it from hrefs."""
+    """Convention of the current catalogue; None to infer it from hrefs."""
     collections: Mapping[str, Convention | None] = field(default_factory=dict)
-    """The last one of each collection that was searched."""
+    """The latest convention of each collection that was searched."""
 
     def of(self, scene: Scene) -> Convention | None:
-        """What the user says about the archive of an item; that of the present catalogue by default."""
+        """Return the user's convention for the archive of an item; by default, that of the current catalogue."""
         return self.collections.get(scene.collection, self.present)
 
     def noted(self, collection: str, convention: Convention | None) -> Conventions:
-        """With what is said of the present catalogue."""
+        """Return these conventions with the convention of the current catalogue and its collection replaced."""
         return Conventions(present=convention, collections={**self.collections, collection: convention})
 
     def text(self) -> str:
-        """As JSON, for the state."""
+        """Return the conventions as JSON, for the state."""
         said = {name: known or "" for name, known in sorted(self.collections.items())}
         return json.dumps({"present": self.present or "", "collections": said})
 
     @classmethod
     def of_text(cls, text: str) -> Conventions:
-        """What `text` returned; of anything else, nothing is known."""
+        """Parse what `text` returned; return empty conventions for any other text."""
         try:
             found = json.loads(text)
             said = {str(name): _convention(known) for name, known in found["collections"].items()}

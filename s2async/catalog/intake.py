@@ -1,6 +1,6 @@
-"""Filters the items of one search: duplicates, reprocessed scenes, other times and collections, cloud cover. Pure.
+"""Filters the items of one search by duplicates, reprocessing, time, collection and cloud cover. Pure.
 
-Unusable items are counted with their reasons, which show at the end whether the search is of any use.
+Unusable items are counted with their reasons, which show at the end whether the search is usable.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from s2async.models import DEFAULT_MEASURED, Scene
 from s2async.text import excerpt, is_too_deep
 
 ENOUGH: Final = 8
-"""Items needed to draw conclusions about a catalogue: a single item may be published incompletely."""
+"""Minimum number of items for conclusions about a catalogue: a single item may be published incompletely."""
 MOST: Final = 95
-"""Per cent of unusable items from which on the search counts as failed."""
+"""Minimum percentage of unusable items for which the search counts as failed."""
 
 
 def identity(item: Any, catalog: Catalog) -> str:
-    """Identify an item: by its collection and id, or by a hash of its content if the id is not text.
+    """Return the identity of an item: its collection and id, or a hash of its content if the id is not text.
 
     Raises:
-        BadAnswer: it is nested too deeply to be hashed.
+        BadAnswer: the item is nested too deeply to be hashed.
     """
     if isinstance(item, Mapping) and isinstance(item.get("id"), str):
         collection = item.get("collection")
@@ -45,8 +45,8 @@ class Intake:
         catalog: source of the items.
         start: first instant of the period, aware.
         end: first instant after the period, aware.
-        max_scene_cloud: drop scenes with more cloud cover, in per cent.
-        newest_only: of a scene that was processed several times, only the newest item counts.
+        max_scene_cloud: maximum cloud cover of a scene, in per cent; scenes with more are dropped.
+        newest_only: whether only the newest item of a scene counts if it was processed several times.
         measured: keys of the assets that the cloud rule measures.
     """
 
@@ -63,7 +63,7 @@ class Intake:
         self.listed: set[str] = set()
         """Identities of all items so far."""
         self.ours: set[str] = set()
-        """Identities of the items of the right collection."""
+        """Identities of the items that are of the catalogue's collection."""
         self.refused: dict[str, str] = {}
         """Identities of unusable items, with the reason."""
         self._catalog = catalog
@@ -74,7 +74,7 @@ class Intake:
         self._foreign = ""
 
     def add(self, name: str, item: Any) -> list[Scene]:
-        """Take an item with this `identity`; returns the scenes that can be passed on now."""
+        """Take an item with this `identity`; return the scenes that can be passed on now."""
         if name in self.listed:
             return []
         self.listed.add(name)
@@ -102,7 +102,7 @@ class Intake:
         return self._clear([] if self._newest is None else self._newest.rest())
 
     def fault(self) -> str:
-        """Why the search is of no use even though it returned items; the empty string when it is."""
+        """Return why the search is unusable although it returned items; the empty string if it is usable."""
         if self.listed and not self.ours:
             return (
                 f"all its items are of other collections, such as {self._foreign}, not of "
@@ -115,7 +115,7 @@ class Intake:
         return ""
 
     def notices(self) -> list[str]:
-        """Notices about left-out items, one line each."""
+        """Return notices about items that were left out or kept without a cloud cover, one line each."""
         told = {
             "items of other collections, ignored": len(self.listed - self.ours) if self.ours else 0,
             "items, all of other times, ignored": 0 if self._timely else self._untimely,
@@ -126,7 +126,7 @@ class Intake:
 
     @property
     def example(self) -> str:
-        """The reason of the first unusable item; the empty string when there is none."""
+        """The reason of the first unusable item; the empty string if there is none."""
         return next(iter(self.refused.values()), "")
 
     @property

@@ -1,8 +1,8 @@
-"""Items of STAC catalogues as scenes.
+"""Turns items of STAC catalogues into scenes.
 
-Pure: no I/O. Items are checked strictly where the program relies on them (the id becomes a file name, time and
-footprint define jobs, hrefs are requested). In everything else they are checked leniently: an odd value counts as
-unknown and is never an error.
+Pure: no I/O. Items are checked strictly if the program relies on a value (the id becomes a file name, time and
+footprint define jobs, hrefs are requested). Everything else is checked leniently: an odd value counts as unknown
+and is never an error.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def to_scene(item: Mapping[str, Any], catalog: Catalog) -> Scene:
 
     Args:
         item: the decoded JSON of one item (any STAC 1.x version).
-        catalog: its source, which defines the names of assets and the public buckets.
+        catalog: source of the item, which defines the names of assets and the public buckets.
 
     Raises:
-        BadAnswer: the item is not usable: its id cannot be a file name, or it has no time or footprint.
+        BadAnswer: the item is unusable, because its id cannot be a file name, or it has no time or footprint.
     """
     name = _checked_id(item.get("id"))
     properties = mapping(item.get("properties"))
@@ -76,12 +76,13 @@ def to_scene(item: Mapping[str, Any], catalog: Catalog) -> Scene:
 
 
 _PRODUCT_NAMES = ("s2:product_uri", "sentinel:product_id", "sentinel2:product_title")
-"""Properties that hold the product's name: of items since 2022, of Earth Search before, of other converters."""
+"""Properties with the name of the product, in items since 2022, older items of Earth Search, and items of other
+converters."""
 _BASELINES = ("s2:processing_baseline", "sentinel:processing_baseline", "sentinel2:processing_baseline")
 
 
 def _baseline(properties: Mapping[str, Any], names: Sequence[str]) -> str:
-    """The processing baseline such as ``05.11``, from a property or a name; the empty string when unknown."""
+    """Return the processing baseline such as ``05.11``, from a property or a name; the empty string if unknown."""
     known = (_text(properties, *_BASELINES), *names, _text(properties, "processing:version"))
     return ".".join(f"{number:02}" for number in decision.baseline(*known))
 
@@ -99,7 +100,7 @@ def _checked_id(name: object) -> str:
 
 
 def _is_safe_name(name: str) -> bool:
-    """Whether text can be part of a file name on every system; ids of Sentinel-2 items always can."""
+    """Return whether text can be part of a file name on every system, as ids of Sentinel-2 items can."""
     hidden = any(unicodedata.category(c).startswith("C") for c in name)  # control, format, surrogate, unassigned
     if not name or hidden or re.search(r'[/\\:*?"<>|]', name):
         return False
@@ -107,13 +108,13 @@ def _is_safe_name(name: str) -> bool:
 
 
 def _shown(value: object) -> str:
-    """Any value as a short line of ASCII."""
+    """Return any value as a short line of ASCII."""
     text = ascii(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _text(properties: Mapping[str, Any], *keys: str) -> str:
-    """The first of these properties that is one line of ASCII text, or the empty string."""
+    """Return the first of these properties that is one line of ASCII text, or the empty string."""
     for key in keys:
         value = properties.get(key)
         if isinstance(value, str) and len(value) <= 500 and value.isprintable() and value.isascii():
@@ -122,7 +123,7 @@ def _text(properties: Mapping[str, Any], *keys: str) -> str:
 
 
 def instant(value: object) -> datetime | None:
-    """Parse a time by RFC 3339; without a zone it is UTC. None when it is not valid."""
+    """Parse a time according to RFC 3339, in UTC if it has no time zone; return None if it is not valid."""
     if not isinstance(value, str):
         return None
     try:
@@ -139,7 +140,7 @@ def _cloud(value: object) -> float | None:
 
 
 def _epsg(properties: Mapping[str, Any]) -> int | None:
-    """The number in ``proj:epsg`` (projection extension before 2.0) or ``proj:code`` (since)."""
+    """Return the number in ``proj:epsg`` (projection extension before 2.0) or ``proj:code`` (since 2.0)."""
     for value in (properties.get("proj:epsg"), properties.get("proj:code")):
         if match := re.fullmatch(r"(?:EPSG:)?(\d{4,6})", str(value)):
             return int(match[1])
@@ -150,7 +151,7 @@ _SQUARE = r"0?([1-9]\d?[C-HJ-NP-X][A-HJ-NP-Z][A-HJ-NP-V])"
 
 
 def _grid(name: str, properties: Mapping[str, Any]) -> str:
-    """The MGRS tile without a leading zero, from a property or, if there is none, from the id."""
+    """Return the MGRS tile without a leading zero, from a property or otherwise from the id."""
     parts = (properties.get(f"mgrs:{part}", "") for part in ("utm_zone", "latitude_band", "grid_square"))
     candidates = (
         _text(properties, "grid:code").removeprefix("MGRS-"),
@@ -165,27 +166,27 @@ def _grid(name: str, properties: Mapping[str, Any]) -> str:
 
 
 def _footprint(name: str, item: Mapping[str, Any]) -> BaseGeometry:
-    """The item's geometry, or its bbox if the geometry is not valid; see `Scene.footprint`."""
+    """Return the item's geometry, or its bbox if the geometry is not valid; see `Scene.footprint`."""
     for key, read in (("geometry", shape), ("bbox", _box)):
         try:
             footprint: BaseGeometry = shapely.make_valid(_unwrapped(shapely.force_2d(read(item[key]))))
             west, south, east, north = footprint.bounds
         except (shapely.errors.ShapelyError, AttributeError, KeyError, TypeError, ValueError, IndexError):
             continue
-        if -360 <= west <= east <= 360 and -90 <= south <= north <= 90:  # false for NaN, so for an empty one
+        if -360 <= west <= east <= 360 and -90 <= south <= north <= 90:  # false for NaN: an empty geometry
             return footprint
     raise BadAnswer(f"item {name}: neither geometry nor bbox is valid")
 
 
 def _box(bbox: Any) -> BaseGeometry:
-    """A GeoJSON bbox of 4 or 6 numbers; it crosses 180 degrees if its west is greater than its east."""
+    """Return a GeoJSON bbox of 4 or 6 numbers as a box; it crosses 180 degrees if its west exceeds its east."""
     west, south, east, north = bbox if len(bbox) == 4 else (bbox[0], bbox[1], bbox[3], bbox[4])
     box: BaseGeometry = shapely.box(west, south, east if east >= west else east + 360, north)
     return box
 
 
 def _unwrapped(footprint: BaseGeometry) -> BaseGeometry:
-    """Join a footprint that crosses 180 degrees and so seems to span the globe: east of 180, up to about 182."""
+    """Join a footprint that crosses 180 degrees by moving its western part beyond 180, up to about 182."""
     west, _, east, _ = footprint.bounds
     if east - west <= 180:
         return footprint
@@ -194,7 +195,7 @@ def _unwrapped(footprint: BaseGeometry) -> BaseGeometry:
 
 
 def links(thing: Mapping[str, Any], rel: str) -> list[Mapping[str, Any]]:
-    """The links of an item or a page with this relation."""
+    """Return the links of an item or a page with the given relation."""
     listed = thing.get("links")
     everything = listed if isinstance(listed, list) else []
     return [link for link in everything if isinstance(link, Mapping) and link.get("rel") == rel]

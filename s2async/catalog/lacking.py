@@ -1,4 +1,4 @@
-"""Selected assets that no scene offers: a wrong key (B04 for red), or a catalogue without COGs. Pure."""
+"""Detects selected assets that no scene offers: a wrong key (B04 for red), or a catalogue without COGs. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from s2async.reasons import counted
 
 
 class Lacking:
-    """Collects, scene by scene, which of some assets no scene offers in a readable form.
+    """Determines, scene by scene, which of the selected assets no scene offers in a readable form.
 
     Args:
         keys: keys of the assets to crop.
@@ -25,11 +25,11 @@ class Lacking:
         self._measured = frozenset(measured)
         self._wanted = frozenset(wanted)
         self._never: dict[str, Counter[Cause]] = {key: Counter() for key in dict.fromkeys((*wanted, *valued))}
-        """Causes by key, for the keys that no scene has offered."""
+        """Number of scenes by cause, for each key that no scene has offered."""
         self._scenes = 0
         self._there: set[str] = set()
         self._texts: dict[Cause, str] = {}
-        """One reason for each cause."""
+        """Text of one reason for each cause."""
         self._forbidden: set[str] = set()
 
     def add(self, scene: Scene) -> None:
@@ -58,14 +58,17 @@ class Lacking:
 
     @property
     def place(self) -> tuple[str, str]:
-        """The setting to correct: the catalogue names the classification, the output and the values the others."""
+        """Section and key of the setting to correct.
+
+        This is the catalogue for assets that the cloud rule needs, otherwise the output or the values.
+        """
         if self._never.keys() & self._measured:
             return "search", "catalog"
         return ("output", "assets") if self._never.keys() & self._wanted else ("values", "bands")
 
     @property
     def told(self) -> str:
-        """A sentence about the lacking assets; empty when there are none, or no scenes."""
+        """A sentence about the missing assets; empty if no asset is missing, or there are no scenes."""
         if not self.keys:
             return ""
         found = "the scene found" if self._scenes == 1 else f"any of {self._scenes} scenes"
@@ -85,7 +88,7 @@ class Lacking:
 
     @property
     def advice(self) -> str:
-        """What the user should do about it."""
+        """Advice to the user about the missing assets."""
         causes = Counter[Cause]()
         for found in self._never.values():
             causes.update(found)

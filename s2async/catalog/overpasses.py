@@ -1,7 +1,7 @@
-"""Which items show the same overpass of a satellite, and in which UTM zone. Pure.
+"""Finds items that show the same overpass of a satellite, and the UTM zone of an item. Pure.
 
-Grid squares overlap, and where two UTM zones meet they do so by tens of kilometres: an area near an edge is in
-several items of one overpass.
+Grid squares overlap, by tens of kilometres where two UTM zones meet: an area near an edge is in several items of
+one overpass.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from s2async.catalog.reprocessing import LONGEST_DATATAKE
 
 
 class Sighting(Protocol):
-    """What tells the overpass of an item; a `models.Scene` is one."""
+    """The properties of an item that identify its overpass; a `models.Scene` has them."""
 
     @property
     def collection(self) -> str: ...  # noqa: D102 - as in `models.Scene`
@@ -30,11 +30,11 @@ S = TypeVar("S", bound=Sighting)
 
 
 def same_overpass(a: Sighting, b: Sighting) -> bool:
-    """Whether two items that show one place show it in the same overpass.
+    """Return whether two items that show one place are of the same overpass.
 
-    They are of one datatake. If one of them does not name its datatake, they are of the same collection and
-    platform. In both cases, they are no further apart than a datatake can last, which is less than half of the
-    time in which a satellite comes round again.
+    They must be of one datatake or, if one of them does not name its datatake, of the same collection and
+    platform. In both cases, their times must not differ by more than the length of the longest datatake, which is
+    less than half of the time that a satellite takes to orbit the Earth.
     """
     if abs(a.datetime - b.datetime) > LONGEST_DATATAKE:
         return False
@@ -44,10 +44,10 @@ def same_overpass(a: Sighting, b: Sighting) -> bool:
 
 
 def overpasses(sightings: Iterable[S]) -> list[list[S]]:
-    """Group items that show one place by overpass; the newest item and the newest overpass first."""
+    """Group items that show one place by overpass; newest overpasses first, and in them newest items first."""
     found: list[list[S]] = []
     for one in sorted(sightings, key=lambda one: one.datetime, reverse=True):
-        # an overpass is far away in time from the one before the last of each satellite
+        # For each satellite, an overpass is far away in time from the one before the last.
         near = (group for group in reversed(found) if any(same_overpass(one, other) for other in group))
         group = next(near, None)
         if group is None:
@@ -58,17 +58,17 @@ def overpasses(sightings: Iterable[S]) -> list[list[S]]:
 
 
 class Together(Generic[S]):
-    """Holds the items of a search back until those of their overpass have come, and releases them together.
+    """Holds the items of a search back until all items of their overpass have arrived, and releases them together.
 
-    In a search that returns the newest items first, an overpass is complete as soon as an item comes that is older
-    than all of it by more than the longest datatake; likewise if the oldest come first. Where areas are all around
-    the globe, one overpass follows the other without a gap, so each is released by itself. If the order turns out
-    to be another, items are held until the search ends.
+    In a search that returns the newest items first, an overpass is complete as soon as an item arrives that is
+    older than all of its items by more than the longest datatake; likewise if the oldest items come first. If
+    areas are all around the globe, one overpass follows another without a gap, so each overpass is released
+    separately. If the order of the items turns out to be different, they are held until the search ends.
 
     Args:
         descending: whether the search is known to return the newest items first.
-        ascending: whether it is known to return the oldest items first; then the oldest overpasses are released
-            first.
+        ascending: whether the search is known to return the oldest items first; in this case, the oldest
+            overpasses are released first.
     """
 
     def __init__(self, *, descending: bool = False, ascending: bool = False) -> None:
@@ -76,11 +76,11 @@ class Together(Generic[S]):
         self._ascending = self._oldest_first = ascending
         self._last: datetime | None = None
         self._looked: datetime | None = None
-        """When the last item was sensed that had come at the last look for complete overpasses."""
+        """Time of the item that arrived when complete overpasses were last looked for."""
         self._waiting: list[S] = []
 
     def add(self, one: S) -> list[list[S]]:
-        """Take an item; returns the overpasses that are complete by it, in order of time."""
+        """Take an item; return the overpasses that it shows to be complete, in order of time."""
         if self._last is not None:
             self._descending &= one.datetime <= self._last
             self._ascending &= one.datetime >= self._last
@@ -95,12 +95,12 @@ class Together(Generic[S]):
         return found
 
     def rest(self) -> list[list[S]]:
-        """Release what is left, at the end of the search."""
+        """Release the remaining overpasses at the end of the search."""
         found, self._waiting = overpasses(self._waiting), []
         return found[::-1] if self._oldest_first else found
 
     def _complete(self, now: datetime) -> list[list[S]]:
-        """Release the overpasses that no item belongs to which comes now or later."""
+        """Release the overpasses to which neither the current item nor a later one can belong."""
         found = list[list[S]]()
         held = list[S]()
         for overpass in self.rest():
@@ -113,11 +113,11 @@ class Together(Generic[S]):
 
 
 def zone_number(grid: str, epsg: int | None) -> int | None:
-    """The number of the UTM zone of an item: that of its grid square, or else of its CRS; None when unknown.
+    """Return the number of the UTM zone of an item, from its grid square or otherwise its CRS; None if unknown.
 
     Args:
-        grid: MGRS grid square; the empty string when unknown.
-        epsg: EPSG code of its CRS.
+        grid: MGRS grid square of the item; the empty string if unknown.
+        epsg: EPSG code of the CRS of the item; None if unknown.
     """
     number = grid.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
     if number.isdigit():

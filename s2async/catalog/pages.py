@@ -1,7 +1,7 @@
-"""How a catalogue is asked for the pages of its searches: by POST or GET, and always at its own origin.
+"""Requests the pages of a catalogue's searches: by POST or GET, and always at the catalogue's own origin.
 
-Servers behind a proxy that ends TLS often write links with ``http``, or with the name of an inner host. Such links
-are followed at the origin that was asked; no link leads a search to another server.
+Servers behind a proxy that terminates TLS often write links with ``http``, or with the name of an internal host.
+Such links are followed at the origin of the request; no link leads a search to another server.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from s2async.errors import BadAnswer
 from s2async.text import excerpt, origin, shown
 
 POST_REFUSED: Final = frozenset({405, 501})
-"""Statuses of a server that has no search by POST (RFC 9110, 15.5.6 and 15.6.2)."""
+"""Statuses with which a server without searches by POST responds (RFC 9110, 15.5.6 and 15.6.2)."""
 
 
 class Request(NamedTuple):
@@ -29,18 +29,18 @@ class Request(NamedTuple):
 
 
 class Fetch(Protocol):
-    """What a search needs of the network: send a request, with retries, and decode the JSON response."""
+    """A function that sends a request, with retries, and decodes the JSON response."""
 
     async def __call__(
         self, method: str, url: str, body: Mapping[str, Any] | None = None, *, final: frozenset[int] = frozenset()
     ) -> Any:
-        """Send a request. Statuses in ``final`` are not retried. Raises a `RemoteError`."""
+        """Send a request; do not retry it after statuses in ``final``. Raises a `RemoteError`."""
 
 
 def as_get(request: Request) -> Request:
-    """Return the same search by GET: lists joined by commas, objects as JSON text, as in pystac-client.
+    """Return the same search as a GET request: lists joined by commas, objects as JSON text, as in pystac-client.
 
-    A part of the query that the URL has already is kept.
+    If the URL already has a query, it is kept.
     """
     values = {name: _as_text(value) for name, value in (request.body or {}).items() if value is not None}
     query = urlencode(values)
@@ -55,12 +55,12 @@ def _as_text(value: object) -> str:
 
 
 def next_request(page: Mapping[str, Any], asked: Request) -> Request | None:
-    """The request for the next page (STAC API, item search); None after the last page.
+    """Return the request for the next page (STAC API, item search); None after the last page.
 
-    It goes to the origin that was asked, whatever the link says.
+    The request goes to the origin of the previous request, whatever the link says.
 
     Raises:
-        BadAnswer: the link cannot be followed: it is not http(s), or neither GET nor POST.
+        BadAnswer: the link cannot be followed, because it is not http(s), or neither GET nor POST.
     """
     link = next(iter(links(page, "next")), None)
     if link is None:
@@ -76,7 +76,7 @@ def next_request(page: Mapping[str, Any], asked: Request) -> Request | None:
 
 
 def _target(link: Mapping[str, Any], base: str) -> str:
-    """Return the http(s) URL of a link as it is written; the empty string where it has none."""
+    """Return the http(s) URL of a link, unchanged but absolute; the empty string if it has none."""
     href = link.get("href")
     try:
         url = urljoin(base, href)
@@ -86,20 +86,20 @@ def _target(link: Mapping[str, Any], base: str) -> str:
 
 
 class Asker:
-    """Fetches the pages of all searches of a run, and remembers how its catalogue wants to be asked. A `Fetch`.
+    """A `Fetch` for all searches of a run that remembers whether the catalogue supports POST.
 
-    A catalogue that refuses the first searches by POST is asked by GET from then on.
+    If a catalogue refuses the first searches by POST, GET is used from then on.
 
     Args:
         fetch: sends requests.
-        on_notice: called with a line about what is unusual, once for each kind.
+        on_notice: called with a one-line notice about unusual behaviour, once for each kind.
     """
 
     def __init__(self, fetch: Fetch, on_notice: Callable[[str], None]) -> None:
         self._fetch = fetch
         self._on_notice = on_notice
         self._posts: bool | None = None
-        """Whether the catalogue has a search by POST; None while it is not known."""
+        """Whether the catalogue supports searches by POST; None while this is unknown."""
         self._told_of_links = False
 
     async def __call__(

@@ -1,4 +1,4 @@
-"""Periods: how a period is split into searches, and which period cannot contain scenes. Pure."""
+"""Splits a period into searches, and explains why a period cannot contain scenes. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Final
 LAUNCH: Final = datetime(2015, 6, 23, tzinfo=UTC)
 """Launch of Sentinel-2A: no scene is older."""
 TOLERANCE: Final = timedelta(days=1)
-"""How far a catalogue's clock may be ahead of this machine's."""
+"""Maximum time by which a catalogue's clock may be ahead of this machine's clock."""
 
 
 def spans(start: datetime | None, end: datetime | None, *, now: datetime) -> list[tuple[datetime, datetime]]:
-    """Split a half-open period at the calendar quarters (UTC), so that later runs repeat the same searches.
+    """Split a half-open period at calendar quarters (UTC), so that later runs repeat the same searches.
 
-    An open end means the end of the quarter that contains ``now``.
+    A period without an end is searched to the end of the quarter that contains ``now``.
     """
     cuts = []
     first = max((start or LAUNCH).astimezone(UTC), LAUNCH)
@@ -27,11 +27,11 @@ def spans(start: datetime | None, end: datetime | None, *, now: datetime) -> lis
 
 
 def why_empty(start: datetime | None, end: datetime | None, *, now: datetime) -> str:
-    """Why a half-open period cannot contain scenes, and what to do; the empty string when it can.
+    """Return why a half-open period cannot contain scenes, and what to do; the empty string if it can.
 
     Args:
-        start: first instant, aware; None is open.
-        end: first instant after the period, aware; None is open.
+        start: first instant, aware; None if the period has no start.
+        end: first instant after the period, aware; None if the period has no end.
         now: this machine's time, aware.
     """
     if end is not None and end <= LAUNCH:

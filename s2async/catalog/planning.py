@@ -1,4 +1,4 @@
-"""Geometry of searches: which areas share one, what surrounds them, and which areas a scene covers.
+"""Geometry of searches: groups areas into searches, surrounds them, and finds the areas that a scene covers.
 
 Pure geometry in lon/lat degrees, with margins in km on the ground.
 """
@@ -21,18 +21,19 @@ from s2async.geo import KM_PER_DEGREE, copies
 from s2async.models import Area, Scene
 
 Span = tuple[datetime, datetime]
-"""First instant, and the first one after the end."""
+"""First instant, and the first instant after the end."""
 
 GROUP_DEGREES = 1.0
-"""Areas within a square of this size, in degrees, share a search: about one MGRS tile."""
+"""Size in degrees of a square whose areas share a search: about one MGRS tile."""
 NEAR_180 = 179.0
 """Longitude beyond which a scene, with the margin around it, may reach across 180 degrees."""
 
 
 def shared(parts: Sequence[Polygon]) -> list[tuple[NDArray[np.intp], Polygon | MultiPolygon]]:
-    """Which polygons share a search, by index, and the geometry of that search.
+    """Group polygons that share a search; return for each search the indices of its polygons and its geometry.
 
-    Neighbours share one. Where that makes more than `scattered.MOST` groups, see `scattered`.
+    Neighbouring polygons share a search. If that gives more than `scattered.MOST` searches, `scattered` groups the
+    polygons instead.
     """
     found = groups(parts, most=scattered.MOST)
     if len(found) <= scattered.MOST:
@@ -43,11 +44,11 @@ def shared(parts: Sequence[Polygon]) -> list[tuple[NDArray[np.intp], Polygon | M
 
 
 def groups(parts: Sequence[Polygon], *, most: int = sys.maxsize) -> list[NDArray[np.intp]]:
-    """Indices of the polygons that share a search: neighbours together, and each large polygon alone.
+    """Return groups of the indices of polygons that share a search: neighbours together, each large polygon alone.
 
     Args:
         parts: polygons.
-        most: stop as soon as there are more groups: those that are returned then may still be too large.
+        most: number of groups above which grouping stops; the returned groups may then still be too large.
     """
     bounds = shapely.bounds(np.array(parts, dtype=object)).reshape(-1, 4)
     large = np.maximum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1]) > GROUP_DEGREES
@@ -62,7 +63,8 @@ def groups(parts: Sequence[Polygon], *, most: int = sys.maxsize) -> list[NDArray
         if width <= GROUP_DEGREES:
             found.append(members)
             continue
-        # Cut at the widest gap of the middle half: clusters stay together, and both halves are clearly smaller.
+        # Cut at the widest gap in the middle half, so that clusters stay together and both halves are clearly
+        # smaller.
         where = points[members, axis]
         inner = np.unique(np.clip(where, low[axis] + width / 4, high[axis] - width / 4))
         gap = int(np.argmax(np.diff(inner)))
@@ -72,8 +74,8 @@ def groups(parts: Sequence[Polygon], *, most: int = sys.maxsize) -> list[NDArray
 
 
 def surround(parts: Sequence[Polygon] | NDArray[np.object_]) -> Polygon:
-    """A convex polygon of some tens of vertices around these polygons, with a margin."""
-    hull = shapely.convex_hull(LineString(shapely.get_coordinates(parts)))  # as of a collection, without copies
+    """Return a convex polygon with a few dozen vertices around these polygons, with a margin."""
+    hull = shapely.convex_hull(LineString(shapely.get_coordinates(parts)))  # no copies, unlike a collection
     west, south, east, north = hull.bounds
     slack = max(0.005, 0.01 * max(east - west, north - south))
     plain = shapely.simplify(hull, slack)
@@ -101,13 +103,13 @@ class Matcher:
         )
 
     def areas_for(self, scene: Scene) -> list[Area]:
-        """The areas that a scene may cover: those within 1 km of its footprint (more beyond 76 degrees).
+        """Return the areas that a scene may cover: those within 1 km of its footprint (more beyond 76 degrees).
 
-        Its day lies in their seasons. Of several areas with one polygon, only the one that was given first is
-        among them: it gets the crop.
+        Only areas whose season includes the day of the scene are returned. If several areas have the same polygon,
+        only the first of them is returned: it gets the crop.
 
         Raises:
-            ValueError: the scene has no footprint, as some that were read back from the state.
+            ValueError: the scene has no footprint, like some scenes read from the state.
         """
         if scene.footprint is None:
             raise ValueError(f"scene {scene.id} has no footprint to match areas with")
@@ -124,7 +126,7 @@ class Matcher:
 
 
 def parts_of(areas: Sequence[Area]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    """All polygons of areas, and the index of the area of each. Those of one part are not copied."""
+    """Return all polygons of the areas, and the index of the area of each. Areas of one part are not copied."""
     shapes: NDArray[np.object_] = np.array([area.polygon for area in areas], object)
     if (shapely.get_type_id(shapes) == shapely.GeometryType.POLYGON).all():
         return shapes, np.arange(len(areas))
@@ -133,9 +135,9 @@ def parts_of(areas: Sequence[Area]) -> tuple[NDArray[np.object_], NDArray[np.int
 
 
 def is_near_180(scene: Scene) -> bool:
-    """Whether a scene may cover areas on both sides of 180 degrees.
+    """Return whether a scene may cover areas on both sides of 180 degrees.
 
-    A catalogue that compares degrees in the plane returns such a scene on one side only.
+    A catalogue that compares degrees in the plane returns such a scene only for searches on one side.
     """
     if scene.footprint is None:
         return False
@@ -144,7 +146,7 @@ def is_near_180(scene: Scene) -> bool:
 
 
 def seasons(areas: Sequence[Area]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and last day of each area's season as ordinals; an open season reaches to the ends of the calendar."""
+    """Return first and last day of each area's season as ordinals; open seasons extend to the calendar's ends."""
     first = np.full(len(areas), date.min.toordinal(), np.int64)
     last = np.full(len(areas), date.max.toordinal(), np.int64)
     for number, area in enumerate(areas):
@@ -156,7 +158,7 @@ def seasons(areas: Sequence[Area]) -> tuple[NDArray[np.int64], NDArray[np.int64]
 
 
 def within(spans: Iterable[Span], first: NDArray[np.int64], last: NDArray[np.int64]) -> list[Span]:
-    """Shorten spans to the time from the first to the last day of the seasons that touch each of them.
+    """Shorten each span to the time from the first to the last day of the seasons that overlap it.
 
     Args:
         spans: half-open spans in UTC, in order.
@@ -164,7 +166,7 @@ def within(spans: Iterable[Span], first: NDArray[np.int64], last: NDArray[np.int
         last: last day of each season.
 
     Returns:
-        The spans that a season touches.
+        The shortened spans, without those that no season overlaps.
     """
     found = []
     for start, end in spans:
@@ -183,16 +185,17 @@ def _midnight(day: int) -> datetime:
 
 
 def _margin(latitude: float) -> float:
-    """Maximum distance, in km, by which a scene may extend beyond its footprint.
+    """Return the maximum distance, in km, by which a scene may extend beyond its footprint.
 
-    Edges of a scene are straight in UTM, those of its footprint in lon/lat. They are apart by at most
-    side^2 tan(latitude) / (8 R) for a side of 110 km on a sphere of 6371 km; 1 km covers it up to 76 degrees.
+    Edges of a scene are straight in UTM, those of its footprint in lon/lat. The distance between them is at most
+    side^2 tan(latitude) / (8 R) for a side of 110 km on a sphere of radius 6371 km; 1 km is enough up to 76
+    degrees.
     """
     return float(max(1.0, 0.24 * np.tan(np.radians(min(latitude, 89.0)))))
 
 
 def widened(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return boxes, (n, 4) in degrees, with the margin in which a scene may begin that covers them."""
+    """Return boxes, (n, 4) in degrees, widened by the distance that scenes may extend beyond their footprints."""
     latitude = np.minimum(np.abs(boxes[:, 1::2]).max(axis=1), 89.0)
     margin = np.array([_margin(each) for each in latitude]) / KM_PER_DEGREE
     across = margin / np.cos(np.radians(np.minimum(latitude + margin, 89.5)))
@@ -201,7 +204,7 @@ def widened(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _widen(shape: BaseGeometry, km: float) -> BaseGeometry:
-    """Buffer a lon/lat shape by a distance on the ground (more, towards the equator)."""
+    """Buffer a lon/lat shape by a distance on the ground, or by more towards the equator."""
     _, south, _, north = shape.bounds
     scale = (np.cos(np.radians(min(max(abs(south), abs(north)), 89.0))), 1.0)
     flat = shapely.transform(shape, lambda xy: xy * scale)
@@ -210,7 +213,7 @@ def _widen(shape: BaseGeometry, km: float) -> BaseGeometry:
 
 
 def _z_order(points: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """Positions of lon/lat points (n, 2) on a Morton curve of 65536 x 65536 cells: both bits interleaved."""
+    """Return the positions of lon/lat points (n, 2) on a Morton curve of 65536 x 65536 cells."""
     x, y = (np.add(points, (180.0, 90.0)) / (360.0, 180.0) * 65535).astype(np.uint64).T
     place = np.zeros(len(points), np.uint64)
     for bit in np.arange(16, dtype=np.uint64):

@@ -1,7 +1,7 @@
-"""What the names of Sentinel-2 products say: the datatake, the datastrip and the time of processing. Pure.
+"""Parses the names of Sentinel-2 products: the datatake, the datastrip and the time of processing. Pure.
 
 Since 2016-12, a product is named ``MMM_MSIXXX_<start of datatake>_Nxxyy_ROOO_Txxxxx_<time of processing>.SAFE``
-(Sentinel-2 Products Specification Document, issue 14.9). Items carry that name as a property or as their id, some
+(Sentinel-2 Products Specification Document, issue 14.9). Items have this name as a property or as their id, some
 without the baseline ``Nxxyy``.
 """
 
@@ -15,17 +15,17 @@ _PRODUCT = re.compile(rf"(S2[A-Z])_MSIL[12][A-Z]_({_TIME})_(?:\w+_)?({_TIME})(?:
 
 
 def datatake(identity: str, *names: str) -> str:
-    """The platform's letter and the start of the datatake, such as ``S2B_20240825T173909``.
+    """Return the platform and the start of the datatake, such as ``S2B_20240825T173909``.
 
-    It is the same in all catalogues and all processings: the absolute orbit and the baseline of the id are left
-    out, since names lack the former, and every reprocessing changes the latter.
+    The result is the same in all catalogues and for all processings: the absolute orbit and the baseline of the id
+    are left out, because names lack the former, and every reprocessing changes the latter.
 
     Args:
         identity: id of the datatake, such as ``GS2B_20240825T173909_039020_N05.11``; may be empty.
         names: names of the product or ids of the item, tried in this order.
 
     Returns:
-        The empty string when none of them says it.
+        The datatake, or the empty string if no argument contains it.
     """
     if match := _DATATAKE.fullmatch(identity):
         return f"{match[1]}_{match[2]}"
@@ -34,17 +34,17 @@ def datatake(identity: str, *names: str) -> str:
 
 
 def processed(*names: str) -> str:
-    """The time of processing of the first product name, such as ``20240825T215747`` (UTC); empty when unknown."""
+    """Return the processing time of the first product name, such as ``20240825T215747``, in UTC; may be empty."""
     found = next(filter(None, map(_PRODUCT.fullmatch, names)), None)
     return found[3] if found else ""
 
 
 def datastrip(identity: str, name: str) -> str:
-    """The start of the datastrip, such as ``S20231223T190950``; empty when unknown.
+    """Return the start of the datastrip, such as ``S20231223T190950``; empty if unknown.
 
     Args:
         identity: id of the datastrip; may be empty.
-        name: id of the item. In the collection ``sentinel-2-c1-l2a`` it holds that time, such as
+        name: id of the item. In the collection ``sentinel-2-c1-l2a`` it contains this time, as in
             ``S2B_T10TFR_20231223T190950_L2A``.
     """
     if match := re.search(rf"_(S{_TIME})", identity):

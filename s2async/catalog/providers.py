@@ -1,6 +1,6 @@
 """The STAC catalogues that the program knows, and those that a user describes. Pure.
 
-A module apart from `catalog.items`: the settings need it, and it loads no geometry.
+This module is separate from `catalog.items` because the settings need it, and it does not import shapely.
 """
 
 from __future__ import annotations
@@ -30,22 +30,23 @@ class Catalog:
     """Root of the API, without a slash at the end."""
     collection: str
     assets: Mapping[str, str]
-    """Maps our asset keys to those of the items: at least ``scl``. Keys that are not listed are the same."""
+    """Maps this program's asset keys, at least ``scl``, to those of the items. Keys that are not listed are
+    equal."""
     origins: tuple[str, ...] = ()
-    """Origins (``https://host``) that assets may come from, besides the API's own."""
+    """Origins (``https://host``) that assets may come from, in addition to the API's own."""
     listed: tuple[str, ...] = ()
-    """Additional origins that the user lists."""
+    """Further origins that the user has listed."""
     buckets: Mapping[str, str] = field(default_factory=dict)
-    """S3 buckets that are public over https, with their URL."""
+    """S3 buckets that are public over https, with their URLs."""
     descending: bool = False
-    """True when the API returns the newest items first, so that a search can pass on scenes before it ends."""
+    """True if the API returns the newest items first, so that a search can pass on scenes before it ends."""
     attribution: str = COPERNICUS
     """Source of the pixels, for the tags of the crops; ``{year}`` stands for the year of sensing."""
     offsets: Convention | None = None
-    """What the user says about the offset of its files; None to conclude it from the bucket of each href."""
+    """Convention for the offset of the files according to the user; None to infer it from each href's bucket."""
 
     def allows(self, href: str) -> bool:
-        """Whether the origin of an http(s) URL is allowed."""
+        """Return whether the origin of an http(s) URL is allowed."""
         return origin(href) in _origins((self.url, *self.origins, *self.listed))
 
 
@@ -97,10 +98,11 @@ def custom(
     Args:
         url: root of the API, http(s).
         collection: id of the collection.
-        assets: maps our asset keys to those of the items, such as ``{"scl": "SCL", "visual": "TCI"}``.
+        assets: maps this program's asset keys to those of the items, such as
+            ``{"scl": "SCL", "visual": "TCI"}``.
         attribution: source of the pixels; ``{year}`` stands for the year of sensing.
-        buckets: S3 buckets that are public over http(s), with their URL; its origin may be asked for assets.
-        offsets: what its files do with the offset of reflectance bands; None to conclude it from each href.
+        buckets: S3 buckets that are public over http(s), with their URLs, whose origins become allowed.
+        offsets: convention for the offset of reflectance bands in the files; None to infer it from each href.
 
     Raises:
         ConfigError: the URL is not valid, the collection is empty, or ``scl`` is missing.

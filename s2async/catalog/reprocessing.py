@@ -1,9 +1,9 @@
-"""Scenes that were processed several times: which items are of one acquisition, and which of them counts.
+"""Handles scenes that were processed several times: finds items of one acquisition, and the best of them. Pure.
 
-An acquisition is one datatake (without its baseline) and one grid square, with all its datastrips. ESA processes
-old scenes again with newer baselines, and a catalogue may keep the items of several processings: items of one
-acquisition whose footprints overlap by half are editions of one picture, and the best of them counts. Two
-datastrips that each hold their part of the square are not editions: both count. Pure.
+An acquisition is one datatake (without its baseline) and one grid square, with all its datastrips. ESA reprocesses
+old scenes with newer baselines, and a catalogue may keep the items of several processings: items of one
+acquisition whose footprints overlap by half are editions of the same image, and only the best edition counts. Two
+datastrips that contain different parts of the square are not editions: both count.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from s2async.models import DEFAULT_MEASURED, Scene
 
 LONGEST_DATATAKE: Final = timedelta(minutes=40)
 """Maximum difference between the times of two items of one datatake. A datatake is at most 15,000 km long
-(Sentinel-2 User Handbook), which are 38 minutes at 40,075 km in 100.6 minutes, and an item names a time within it:
-that of its square or the start, and both occur in one catalogue. One recorded pair of editions lies 208.6 s apart.
-Passes of one satellite are 100 minutes apart."""
+(Sentinel-2 User Handbook), which takes 38 minutes at 40,075 km in 100.6 minutes. The time of an item is within its
+datatake: that of its square or the start; both occur in one catalogue. The times of one recorded pair of editions
+differ by 208.6 s. Orbits of one satellite are 100 minutes apart."""
 TOLERANCE_SECONDS: Final = 1.0
-"""Where an item does not name its datatake: items of one datastrip differ by 0 or 1 ms in their time; two
-datastrips of one pass by several seconds."""
+"""Maximum difference in time between items of one acquisition if one of them does not name its datatake. Times of
+items of one datastrip differ by 0 or 1 ms, those of two datastrips of one overpass by several seconds."""
 OVERLAP: Final = 0.5
-"""Share of the smaller footprint from which on two items of one acquisition are editions. Recorded editions
-overlap by 100 %, recorded halves of a pass by 37 %."""
+"""Minimum overlap, as a fraction of the smaller footprint, for which two items of one acquisition are editions.
+Recorded editions overlap by 100 %, recorded halves of an overpass by 37 %."""
 LEFT_OVER: Final = 0.01
-"""Share of a footprint that may lie outside those of better editions which replace it everywhere. Footprints of
-recorded editions differ by up to 0.4 %."""
+"""Fraction of a footprint that may lie outside better editions if these are to replace the scene everywhere.
+Footprints of recorded editions differ by up to 0.4 %."""
 
 # ---- two items --------------------------------------------------------------------------------------------
 
 
 def same_acquisition(a: Scene, b: Scene) -> bool:
-    """Whether two items are of the same datatake and grid square, in whatever collections they are.
+    """Return whether two items, possibly of different collections, are of the same datatake and grid square.
 
-    Items that lie further apart than a datatake can last are not of one, whatever they say. If one of them does
-    not name its datatake, they must be of the same collection, platform and second, and, if both name the start
-    of their datastrip, of the same datastrip.
+    Items whose times differ by more than the longest datatake are not of the same datatake, even if they name the
+    same. If one of them does not name its datatake, they must be of the same collection, platform, grid square and
+    second, and of the same datastrip if both name its start.
     """
     if a.acquisition and b.acquisition:
         return a.acquisition == b.acquisition and abs(a.datetime - b.datetime) <= LONGEST_DATATAKE
@@ -60,9 +60,9 @@ def same_acquisition(a: Scene, b: Scene) -> bool:
 
 
 def are_editions(a: Scene, b: Scene) -> bool:
-    """Whether two items hold the same picture: they are of one acquisition, and their footprints overlap by half.
+    """Return whether two items contain the same image: one acquisition, and footprints that overlap by half.
 
-    If a footprint is unknown, items of different datastrips are no editions, and others are.
+    If a footprint is unknown, the items are editions unless they are of different datastrips.
     """
     if not same_acquisition(a, b):
         return False
@@ -78,11 +78,11 @@ def are_editions(a: Scene, b: Scene) -> bool:
 def processing_order(
     scene: Scene, measured: Collection[str] = DEFAULT_MEASURED
 ) -> tuple[bool, tuple[int, ...], float, str, str]:
-    """Sort key for editions: the last is the best.
+    """Return a sort key for editions that sorts the best edition last.
 
-    Items in which clouds can be measured rank above the others, so that an item with JPEG 2000 files only never
-    replaces an older one. Then count the processing baseline, the time of processing, the id, and the collection,
-    so that no two keys are equal.
+    Items in which clouds can be measured rank above the others, so that an item with only JPEG 2000 files never
+    replaces an older item. The next criteria are the processing baseline, the time of processing, the id, and the
+    collection, so that no two keys are equal.
 
     Args:
         scene: the item.
@@ -99,7 +99,7 @@ def _other_datastrip(a: Scene, b: Scene) -> bool:
 
 
 def _surface(footprint: BaseGeometry) -> BaseGeometry:
-    """Its polygons alone: a repaired footprint may have lines beside them, which GEOS does not intersect."""
+    """Return the polygons of a footprint: if repaired, it may also have lines, which GEOS does not intersect."""
     if footprint.geom_type != "GeometryCollection":
         return footprint
     parts = shapely.get_parts(footprint)
@@ -108,7 +108,7 @@ def _surface(footprint: BaseGeometry) -> BaseGeometry:
 
 
 def _beside(footprint: BaseGeometry, other: BaseGeometry) -> BaseGeometry:
-    """A footprint on the same side of 180 degrees as another one: both may lie on either side of the line."""
+    """Return a footprint, shifted if necessary to the same side of 180 degrees as another footprint."""
     apart = shapely.bounds(other)[0] - shapely.bounds(footprint)[0]
     if not abs(apart) > 180:
         return footprint
@@ -121,14 +121,14 @@ def _beside(footprint: BaseGeometry, other: BaseGeometry) -> BaseGeometry:
 
 
 class NewestOnly:
-    """Holds scenes back until all items of their acquisition have come, and releases only the best editions.
+    """Holds scenes back until all items of their acquisition have arrived, and releases only the best editions.
 
-    A scene is left out if better editions of it cover its footprint. Where they leave a part of it, it is
+    A scene is left out if better editions cover its footprint. If they do not cover all of it, the scene is
     released, and the state decides for each area.
 
-    In a search that returns the newest scenes first, an acquisition is complete as soon as a scene comes that is
-    older by more than the longest datatake, 40 minutes: that is the next pass over the place. If the order turns
-    out to be another, scenes are held until the search ends.
+    In a search that returns the newest scenes first, an acquisition is complete as soon as a scene arrives that is
+    older by more than the longest datatake, 40 minutes: it is of another overpass. If the order of the scenes
+    turns out to be different, they are held until the search ends.
 
     Args:
         descending: whether the search is known to return the newest scenes first.
@@ -143,7 +143,7 @@ class NewestOnly:
         self._together: defaultdict[object, list[tuple[Any, Scene]]] = defaultdict(list)  # by `_groups`
 
     def add(self, scene: Scene) -> list[Scene]:
-        """Take a scene; returns the scenes that are released by it, in the order in which they came."""
+        """Take a scene; return the scenes that can be released now, in the order in which they arrived."""
         if self._last is not None and scene.datetime > self._last:
             self._descending = False
         self._last = scene.datetime
@@ -154,11 +154,11 @@ class NewestOnly:
         return self._release(scene.datetime) if self._descending else []
 
     def rest(self) -> list[Scene]:
-        """Release the scenes that are left, at the end of the search."""
+        """Release the remaining scenes at the end of the search."""
         return self._release(None)
 
     def _release(self, now: datetime | None) -> list[Scene]:
-        """Release the scenes whose acquisition is complete in a search that has come down to this time."""
+        """Release the scenes whose acquisition is complete when the search, newest first, has reached ``now``."""
         ready = list(
             takewhile(lambda scene: now is None or scene.datetime - now > LONGEST_DATATAKE, self._waiting)
         )
@@ -166,7 +166,7 @@ class NewestOnly:
         return [scene for scene in ready if not self._is_replaced(scene)]
 
     def _is_replaced(self, scene: Scene) -> bool:
-        """Whether better editions cover a scene."""
+        """Return whether better editions cover a scene."""
         if scene.footprint is None:
             return any(True for _ in self._better(scene))
         whole = left = _surface(scene.footprint)
@@ -179,7 +179,7 @@ class NewestOnly:
         return False
 
     def _better(self, scene: Scene) -> Iterator[Scene]:
-        """Better editions of a scene."""
+        """Yield better editions of a scene."""
         own = processing_order(scene, self._measured)
         for group in chain.from_iterable(_groups(scene, step) for step in (-1, 0, 1)):
             for order, other in reversed(self._together.get(group, ())):
@@ -190,7 +190,7 @@ class NewestOnly:
 
 
 def _groups(scene: Scene, step: int = 0) -> Iterator[tuple[object, ...]]:
-    """Keys of small groups of scenes: items of one acquisition share a key, or their keys are one step apart."""
+    """Yield keys of small groups: items of one acquisition share a key, or have keys that are one step apart."""
     at = scene.datetime.timestamp()
     yield scene.platform, scene.grid, floor(at / TOLERANCE_SECONDS) + step
     if scene.acquisition:

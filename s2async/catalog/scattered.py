@@ -1,9 +1,9 @@
-"""Searches of many scattered areas: a bounded number of groups, and for each a geometry of some boxes. Pure.
+"""Plans searches for many scattered areas: a bounded number of groups, and boxes as the geometry of each. Pure.
 
-Where areas are many and far apart, a search for each neighbourhood would mean thousands of searches. Here they
-are split into at most `MOST` groups of about the same number of scenes. What a search returns beyond what its
-areas need depends on its geometry: a scene touches whatever lies within its own 110 km. So the geometry consists
-of boxes around single areas or clusters, cut where the fewest scenes touch a box and no area.
+If there are many areas that are far apart, a search for each neighbourhood would give thousands of searches.
+Therefore the areas are split into at most `MOST` groups with about the same number of scenes. How many unneeded
+scenes a search returns depends on its geometry, because each scene has a side of 110 km. The geometry therefore
+consists of boxes around single areas or clusters, cut so that as few scenes as possible touch a box but no area.
 
 Boxes are (n, 4) arrays of west, south, east, north in degrees, from -180 to 180 and from -90 to 90.
 """
@@ -23,24 +23,24 @@ from shapely import MultiPolygon, Polygon
 from s2async.geo import KM_PER_DEGREE
 
 MOST: Final = 40
-"""Groups: a year, which touches at most five calendar quarters, has at most 200 searches."""
+"""Maximum number of groups: a year, which overlaps at most five calendar quarters, has at most 200 searches."""
 SQUARES: Final = 64
-"""Squares of 100 km from which on a group is split: some 2,500 items in a quarter, 25 pages of them. Smaller
-groups would return more of the scenes on their borders twice."""
+"""Number of squares of 100 km above which a group is split: about 2,500 items in a quarter, or 25 pages. With
+smaller groups, more of the scenes on their borders would be returned twice."""
 BOXES: Final = 128
-"""Boxes of the geometry of a search."""
+"""Maximum number of boxes in the geometry of a search."""
 LONGEST: Final = 15_000
-"""Bytes of a geometry as GeoJSON: a request, which has little else, stays below 16 KiB."""
+"""Maximum bytes of a geometry as GeoJSON: a request, which contains little else, stays below 16 KiB."""
 _CELL: Final = 0.125
-"""Degrees of a cell whose areas stay together in one box: far smaller than a scene."""
+"""Size in degrees of a cell whose areas stay together in one box: far smaller than a scene."""
 _SCENE: Final = 110.0
-"""Kilometres of a side of a scene."""
+"""Length in kilometres of a side of a scene."""
 _SQUARE: Final = 100.0
-"""Kilometres of a side of a square; scenes are that far apart."""
+"""Length in kilometres of a side of a square, which is the distance between scenes."""
 _CLEAR: Final = 0.5
-"""Degrees of a gap between areas that is better to cut at than the middle."""
+"""Minimum width in degrees of a gap between areas at which a group is cut, instead of in the middle."""
 _DIGITS: Final = 2
-"""Decimals of a box's degrees: a kilometre is little beside a scene."""
+"""Decimals of a box's degrees: a kilometre is little compared with a scene."""
 
 Boxes = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -52,7 +52,7 @@ def groups(parts: Boxes) -> list[Indices]:
     squares, own = _squares(middle), _ground(_plane(parts, middle[:, 1:]), 0) / _SQUARE**2
 
     def weighed(members: Indices) -> tuple[float, int, Indices]:
-        """Sort the heaviest first; of equal ones, that of the earliest part."""
+        """Return a tuple that sorts the heaviest group first, and equal groups by their earliest part."""
         return -len(np.unique(squares[members])) - float(own[members].sum()), int(members[0]), members
 
     found = [weighed(np.arange(len(parts)))]
@@ -64,11 +64,11 @@ def groups(parts: Boxes) -> list[Indices]:
 
 
 def geometry(parts: Boxes, margins: Callable[[Boxes], Boxes]) -> Polygon | MultiPolygon:
-    """Return boxes, united where they touch, that hold some boxes and a margin.
+    """Return the union of boxes that contain the given boxes with a margin.
 
     Args:
-        parts: what the geometry must hold.
-        margins: widens boxes by what a search needs around its areas.
+        parts: boxes that the geometry must contain.
+        margins: widens boxes by the margin that a search needs around its areas.
 
     Returns:
         A valid geometry of at most `LONGEST` bytes.
@@ -87,7 +87,7 @@ def geometry(parts: Boxes, margins: Callable[[Boxes], Boxes]) -> Polygon | Multi
 
 
 def _squares(points: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Number the squares of about 100 km that points lie in."""
+    """Return the numbers of the squares of about 100 km in which points lie."""
     row = np.floor((points[:, 1] + 90) * KM_PER_DEGREE / _SQUARE)
     narrow = np.cos(np.radians(np.clip((row + 0.5) * _SQUARE / KM_PER_DEGREE - 90, -89, 89)))
     column = np.floor((points[:, 0] + 180) * KM_PER_DEGREE * narrow / _SQUARE)
@@ -96,7 +96,7 @@ def _squares(points: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _halves(middle: NDArray[np.float64], members: Indices) -> tuple[Indices, Indices]:
-    """Cut across the longer side: at the widest gap of the middle half of the members, or in the middle."""
+    """Cut a group across its longer side: at the widest gap in its middle half, or in the middle."""
     points = middle[members]
     sizes = np.ptp(points, axis=0) * (np.cos(np.radians(points[:, 1].mean())), 1)
     where = points[:, int(np.argmax(sizes))]
@@ -113,7 +113,7 @@ def _halves(middle: NDArray[np.float64], members: Indices) -> tuple[Indices, Ind
 
 
 def _cells(parts: Boxes) -> Boxes:
-    """Return the boxes around what lies in the same small cell."""
+    """Return a box around all boxes in the same small cell, for each cell."""
     row, column = np.floor((parts[:, :2] + parts[:, 2:]) / 2 / _CELL).T[::-1]
     keys = row * 10_000 + column
     order = np.argsort(keys, kind="stable")
@@ -124,7 +124,7 @@ def _cells(parts: Boxes) -> Boxes:
 
 
 def _merged(boxes: Boxes, most: int) -> Boxes:
-    """Return some boxes around all of these, cut where that leaves the most ground out that no scene needs."""
+    """Merge boxes into at most ``most`` boxes, cut so that unneeded scenes touch as little ground as possible."""
     plane = _plane(boxes, np.mean(boxes[:, 1::2], keepdims=True))
     number = itertools.count()
     found: list[tuple[float, int, Indices, int]] = []
@@ -145,11 +145,11 @@ def _merged(boxes: Boxes, most: int) -> Boxes:
 
 
 def _best_cut(plane: Boxes, members: Indices) -> tuple[float, Indices, int]:
-    """Return what the best cut of boxes in two gains, in km2, the members in its order, and how many come first.
+    """Find the best cut of boxes in two; return its gain in km2, the sorted members, and the first half's size.
 
-    Gained is the ground from which a scene would touch the box around all, but neither of the boxes around the
-    two halves. Where all cuts gain nothing, one that makes the boxes themselves smaller comes first, because later
-    cuts may gain something then.
+    The gain is the area of the positions at which a scene would touch the box around all members, but not the box
+    around either half. If no cut has a gain, a cut that makes the boxes themselves smaller is preferred, because
+    later cuts may then have a gain.
     """
     if len(members) < 2:
         return -1.0, members, 0
@@ -172,7 +172,12 @@ def _best_cut(plane: Boxes, members: Indices) -> tuple[float, Indices, int]:
 
 
 def _plane(boxes: Boxes, latitude: NDArray[np.float64]) -> Boxes:
-    """Return boxes in kilometres, as wide as they are at some latitude in degrees: (n, 1), or (1, 1) for all."""
+    """Convert boxes from degrees to kilometres, with widths at the given latitudes.
+
+    Args:
+        boxes: (n, 4) in degrees.
+        latitude: latitudes in degrees: (n, 1), or (1, 1) for one latitude for all boxes.
+    """
     narrow = np.cos(np.radians(np.clip(latitude, -85, 85)))
     ones = np.ones_like(narrow)
     plane: Boxes = boxes * KM_PER_DEGREE * np.hstack([narrow, ones, narrow, ones])
@@ -180,14 +185,14 @@ def _plane(boxes: Boxes, latitude: NDArray[np.float64]) -> Boxes:
 
 
 def _ground(boxes: Boxes, wider: float) -> NDArray[np.float64]:
-    """Return the areas of boxes in a plane, each side widened; 0 where a side is negative."""
+    """Return the areas of boxes in a plane after each side is lengthened; 0 if a side is negative."""
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2] + wider, 0)
     area: NDArray[np.float64] = sides[:, 0] * sides[:, 1]
     return area
 
 
 def _rounded(boxes: Boxes) -> Boxes:
-    """Return boxes with few decimals that hold these, within the map."""
+    """Return boxes with few decimals that contain the given boxes, clipped to the range of degrees."""
     scale = 10**_DIGITS
     low, high = np.floor(boxes[:, :2] * scale) / scale, np.ceil(boxes[:, 2:] * scale) / scale
     edge = np.array([180.0, 90.0])

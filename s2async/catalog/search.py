@@ -1,8 +1,8 @@
-"""Searches: areas and a period in, scenes out.
+"""Searches a catalogue for the scenes of areas in a period.
 
 Neighbouring areas share a search, and a long period is split at calendar quarters. Every search is paged to its
-end: it is complete only when the server says that no page follows. Scenes are passed on while pages still
-arrive; only the reprocessings of one acquisition wait for each other.
+end: it is complete only when the server states that no page follows. Scenes are passed on while pages are still
+arriving; only the reprocessings of one acquisition wait for each other.
 """
 
 from __future__ import annotations
@@ -36,41 +36,44 @@ P = ParamSpec("P")
 _log = logging.getLogger("s2async.catalog")
 
 SEARCHERS = 4
-"""Searches that run concurrently."""
+"""Maximum number of concurrent searches."""
 
 MAX_ITEMS = 100_000
-"""Items after which a search is aborted, so that endless paging cannot exhaust memory."""
+"""Number of items after which a search is aborted, so that endless paging cannot exhaust memory."""
 
 MAX_COUNT = 10**9
-"""Largest plausible count of items; larger numbers, some of thousands of digits, are ignored."""
+"""Largest plausible count of items; larger numbers, which may have thousands of digits, are ignored."""
 
 EMPTY_PAGES = 3
 """Maximum number of consecutive empty pages with a link to a next page."""
 
 STALE_PAGES = 2
-"""Consecutive pages without a new item after which a search is aborted."""
+"""Number of consecutive pages without a new item after which a search is aborted."""
 
 USELESS_PAGES = 20
-"""Consecutive pages with unusable new items only, after which a search is aborted: they may be endless."""
+"""Number of consecutive pages whose new items are all unusable, after which a search is aborted: there may be no
+end."""
 
 MIN_LIMIT = 12
-"""Items per page below which a 502 no longer means that the response was too large."""
+"""Number of items per page above which a 502 is taken to mean that the response was too large."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
-    """One search of the catalogue: what was sensed here, from start to before end?"""
+    """One search of the catalogue for what was sensed in a geometry, from start to before end."""
 
     label: str
     """Areas and period, for messages."""
     key: str
     """Identifies the same search in a later run: 16 hex digits."""
     geometry: Polygon | MultiPolygon
-    """A convex polygon with few vertices around all its areas, lon/lat; boxes where areas are `scattered`."""
+    """A convex polygon with few vertices around all areas of the search, in lon/lat; boxes if areas are
+    `scattered`."""
     start: datetime
     end: datetime
     areas: frozenset[str] = frozenset()
-    """Fingerprints of its areas. Other areas in its scenes have searches of their own."""
+    """Fingerprints of the areas of the search. Its scenes may contain other areas, which have their own
+    searches."""
 
 
 # ---- planning ---------------------------------------------------------------------------------------------
@@ -81,17 +84,17 @@ def plan(
 ) -> list[Search]:
     """Split areas and period into searches.
 
-    The parts of a multi-part area are grouped separately. So an area on both sides of 180 degrees, or with a
-    distant island, does not search everything in between. Two searches may return the same scene without harm.
-    Of each calendar quarter, only the days are searched from the first to the last that lies in a season of one of
-    the areas.
+    The parts of a multi-part area are grouped separately. Therefore the search for an area on both sides of 180
+    degrees, or with a distant island, does not include everything in between. Two searches may return the same
+    scene without harm. In each calendar quarter, a search covers only the days from the first to the last day that
+    lies in a season of one of its areas.
 
     Args:
         areas: areas to search.
-        start: first instant, aware; None is the launch of Sentinel-2.
-        end: first instant after the period, aware; None is open.
+        start: first instant, aware; None for the launch of Sentinel-2.
+        end: first instant after the period, aware; None if the period has no end.
         catalog: catalogue to search; part of each search's key.
-        now: no search starts later: the present plus a day, for clocks that differ.
+        now: instant after which no search starts: the present plus a day, because clocks differ.
     """
     found, owners = parts_of(areas)
     parts: list[Polygon] = found.tolist()
@@ -114,7 +117,7 @@ def plan(
 
 
 def load() -> None:
-    """Load what requests are made with, which takes a sixth of the time of all imports: a thread can do it."""
+    """Load the library that makes requests. This takes a sixth of the time of all imports; a thread can do it."""
     import pystac_client  # noqa: F401
 
 
@@ -122,10 +125,10 @@ def load() -> None:
 
 
 def first_request(search: Search, catalog: Catalog, limit: int) -> Request:
-    """The request for the first page.
+    """Return the request for the first page.
 
     STAC intervals are closed, so the requested interval ends at the first instant of the next period. A scene at
-    exactly that instant is discarded when it is received, so the precision of a server's times does not matter.
+    exactly that instant is discarded on arrival, so the precision of a server's times does not matter.
     Cloud cover is not part of the query, because a server would leave out items without a value.
     """
     from pystac_client import ItemSearch  # loads slowly; see `load`
@@ -148,7 +151,7 @@ def _features(page: Any) -> list[Any]:
 
 
 def _matched(page: Mapping[str, Any]) -> int | None:
-    """The server's count of items in the whole search; None when there is none, or it is implausible."""
+    """Return the server's count of items in the whole search; None if it is absent or implausible."""
     context = page.get("context")
     counts = page.get("numberMatched"), context.get("matched") if isinstance(context, Mapping) else None
     return next((count for count in counts if type(count) is int and 0 <= count <= MAX_COUNT), None)
@@ -160,7 +163,7 @@ def _matched(page: Mapping[str, Any]) -> int | None:
 def _logged(
     run: Callable[Concatenate[Search, Catalog, P], Awaitable[SearchReport]],
 ) -> Callable[Concatenate[Search, Catalog, P], Coroutine[Any, Any, SearchReport]]:
-    """Log when a search begins and how it ends; its time includes that in which its scenes waited for workers."""
+    """Log when a search begins and how it ends; the logged time includes waits of its scenes for workers."""
 
     async def logged(search: Search, catalog: Catalog, /, *args: P.args, **kwargs: P.kwargs) -> SearchReport:
         begun, host = time.monotonic(), {"host": origin(catalog.url)}
@@ -193,27 +196,28 @@ async def run_search(
     """Page through one search and pass on its scenes.
 
     If the catalogue counts more items than it returned, the search is repeated with another page size. If items
-    were lost, by a missing link or an order that changed, the second pass returns other items. If it returns the
-    same ones, the count is an estimate, as in pgSTAC.
+    were lost because of a missing link or a change of order, the second pass returns other items. If it returns
+    the same items, the count is an estimate, as in pgSTAC.
 
     Args:
-        search: what to search.
-        catalog: where to search.
+        search: the search.
+        catalog: the catalogue to search.
         fetch: sends requests.
-        max_scene_cloud: drop scenes with more cloud cover, in per cent; a scene without a value is kept.
-            With ``newest_only``, the cloud cover of the newest item counts.
-        newest_only: of a scene that was processed several times, pass on only the newest item; see
+        max_scene_cloud: maximum cloud cover of a scene, in per cent. Scenes with more are dropped; scenes without
+            a value are kept. With ``newest_only``, the cloud cover of the newest item counts.
+        newest_only: whether to pass on only the newest item of a scene that was processed several times; see
             `catalog.reprocessing`.
         measured: keys of the assets that the cloud rule measures.
-        on_scene: awaited for each scene; the search waits meanwhile.
-        on_notice: called with a line about items that were left out, or kept without a value.
-        limit: items per page. A 502 halves it and restarts the search: Earth Search sends that for responses of
-            more than about 6 MB.
-        known: the catalogue's estimate from an earlier run; if the same items return, there is no second pass.
+        on_scene: awaited for each scene; the search waits for it.
+        on_notice: called with a one-line notice about items that were left out, or kept without a value.
+        limit: items per page. A 502 halves the limit and restarts the search: Earth Search sends this status for
+            responses of more than about 6 MB.
+        known: the catalogue's estimate from an earlier run; if the search returns the same items, there is no
+            second pass.
 
     Returns:
-        How the search ended. Errors of the server do not raise: the report is incomplete, with a reason, and
-        scenes that came before are passed on.
+        How the search ended. Errors of the server are not raised: the report is then incomplete and contains a
+        reason, and scenes that arrived earlier are passed on.
     """
     intake = Intake(
         catalog,
@@ -237,7 +241,7 @@ async def run_search(
                 continue
             reason = str(error) or type(error).__name__
             break
-        except RecursionError:  # the JSON was decoded, but is nested too deeply for the code here
+        except RecursionError:  # the JSON was decoded, but is nested too deeply for the code of this module
             reason = "an answer that is nested too deeply"
             break
         if paged.matched <= len(intake.listed):
@@ -270,7 +274,7 @@ async def run_search(
 
 
 def estimates_told(reports: Sequence[SearchReport]) -> str:
-    """A notice about searches whose catalogue counts more items than it returns; empty when there are none."""
+    """Return a notice about searches whose catalogue counts more items than it returns; empty without any."""
     found = [(report, report.estimate) for report in reports if report.estimate is not None]
     if not found:
         return ""
@@ -289,9 +293,9 @@ class _Paged:
     listed: frozenset[str]
     """Identities of the items."""
     matched: int
-    """The server's last count of items; 0 when it gave none."""
+    """The server's last count of items; 0 if it sent none."""
     longest: int
-    """Number of items of the longest page."""
+    """Number of items on the longest page."""
 
 
 def _digest(names: Iterable[str]) -> str:
@@ -299,7 +303,7 @@ def _digest(names: Iterable[str]) -> str:
 
 
 def _another_size(size: int) -> int:
-    """A shorter page size whose page ends seldom coincide with those of this size: no common divisor above 2."""
+    """Return a smaller page size without a common divisor above 2, so that page boundaries seldom coincide."""
     return size // 2 + 1 if size > 2 else 1
 
 
@@ -328,8 +332,8 @@ async def _page_through(
             for item in items:
                 names.add(name := identity(item, catalog))
                 scenes += intake.add(name, item)
-        finally:  # scenes before an error are also passed on
-            items.clear()  # an item takes 76 kB, its scene 3, and scenes may have to wait
+        finally:  # scenes before an error are passed on as well
+            items.clear()  # an item takes 76 kB, its scene 3 kB, and scenes may have to wait
             for scene in scenes:
                 await on_scene(scene)
         counted = _matched(page)

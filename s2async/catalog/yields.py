@@ -1,4 +1,4 @@
-"""How many of the items that searches return are needed: what it costs that areas are scattered. Pure."""
+"""Counts how many of the scenes that searches return are needed, which shows the cost of scattered areas. Pure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Final
 from s2async.models import Scene
 
 _MANY: Final = 1000
-"""Scenes from which on it is worth telling that some of them were not needed."""
+"""Minimum number of scenes for a notice about scenes that were not needed."""
 _SHARE: Final = 10
-"""Per cent of scenes that are not needed, as for `_MANY`."""
+"""Minimum percentage of scenes that were not needed for this notice."""
 
 
 @dataclass(slots=True)
@@ -18,16 +18,16 @@ class Yield:
     """Counts the scenes that the searches of a run pass on."""
 
     scenes: int = 0
-    """All of them, one that two searches have returned twice."""
+    """Number of scenes; a scene that two searches have returned counts twice."""
     _needed: set[int] = field(default_factory=set)
-    """Hashes of the scenes that cover an area: there may be 100,000."""
+    """Hashes of the scenes that cover an area, to save memory: there may be 100,000 scenes."""
 
     def add(self, scene: Scene, *, needed: bool) -> None:
         """Count a scene.
 
         Args:
-            scene: as a search passes it on.
-            needed: whether it covers an area in its season.
+            scene: a scene that a search passes on.
+            needed: whether the scene covers an area in its season.
         """
         self.scenes += 1
         if needed:
@@ -35,12 +35,12 @@ class Yield:
 
     @property
     def needed(self) -> int:
-        """How many scenes cover an area."""
+        """Number of scenes that cover an area."""
         return len(self._needed)
 
     @property
     def told(self) -> str:
-        """A notice about scenes that were returned and not needed; empty when they are few."""
+        """A notice about scenes that were returned but not needed; empty if they are few."""
         beside = self.scenes - self.needed
         if self.scenes < _MANY or beside * 100 < self.scenes * _SHARE:
             return ""

@@ -1,4 +1,4 @@
-"""The UTM zone in which an area is at home. Pure."""
+"""Finds the home zone of an area: the UTM zone that contains most of it. Pure."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _BANDS: Final = (
     (72.0, 84.0, ((0.0, 9.0, 31), (9.0, 21.0, 33), (21.0, 33.0, 35), (33.0, 42.0, 37))),
     (84.0, 90.0, ()),
 )
-"""Bands of latitude, south to north, and the zones of each (west, east, number) that are wider or narrower than 6
-degrees in the MGRS: around Norway and Svalbard. Its grid squares keep to them (DMA TM 8358.1)."""
+"""Bands of latitude, south to north, each with its zones (west, east, number) that are wider or narrower than 6
+degrees in the MGRS: around Norway and Svalbard. The grid squares follow these zones (DMA TM 8358.1)."""
 
 _ODD_FROM: Final = 56.0
-"""Degrees north from which on bands have odd zones."""
+"""Latitude north of which bands may have such zones, in degrees."""
 
 
 def home_zone(polygon: BaseGeometry) -> int:
-    """The number of the UTM zone that holds most of a polygon; of two that hold as much, the smaller one.
+    """Return the number of the UTM zone that contains most of a polygon; of equal zones, the smaller number.
 
     Args:
-        polygon: in longitude and latitude, degrees; it may go on beyond 180 degrees.
+        polygon: a polygon in degrees of longitude and latitude, which may extend beyond 180 degrees.
     """
     zones = _zones(*polygon.bounds)
     if len(zones) == 1:
@@ -43,10 +43,10 @@ def home_zone(polygon: BaseGeometry) -> int:
 
 
 def home_zones(polygons: NDArray[np.object_]) -> list[int]:
-    """The home zones of many polygons; see `home_zone`."""
+    """Return the home zones of many polygons; see `home_zone`."""
     west, _, east, north = shapely.bounds(polygons).reshape(-1, 4).T
     first = np.floor(west / ZONE_DEGREES)
-    # Almost all polygons lie within a zone, and south of the odd ones.
+    # Almost all polygons lie within one zone, and south of the zones with other widths.
     plain = (first == np.floor(east / ZONE_DEGREES)) & (north < _ODD_FROM)
     found: list[int] = np.where(plain, (first + 30) % 60 + 1, 0).astype(np.int64).tolist()
     for index in np.flatnonzero(~plain).tolist():
@@ -55,7 +55,7 @@ def home_zones(polygons: NDArray[np.object_]) -> list[int]:
 
 
 def _zones(west: float, south: float, east: float, north: float) -> list[tuple[float, float, float, float, int]]:
-    """The zones within these bounds, cut at the bands of latitude: west, south, east, north and number."""
+    """Return the zones within these bounds, cut at the bands of latitude: west, south, east, north and number."""
     found = []
     for low, high, odd in _BANDS:
         if low <= north and south < high:
@@ -74,5 +74,5 @@ def _number(start: float) -> int:
 
 
 def _equal_area(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points in degrees (n, 2) in a projection that keeps areas: Lambert's cylinder."""
+    """Project points in degrees (n, 2) to Lambert's cylindrical equal-area projection."""
     return np.column_stack([points[:, 0], np.degrees(np.sin(np.radians(points[:, 1])))])
