@@ -1,1 +1,1 @@
-"""The plan of a grid: windows and masks of all areas on one raster's grid, drawn at once and kept on disk."""
+"""Plans of grids: windows and masks of all areas on the grid of one raster, drawn together and stored on disk."""

@@ -1,6 +1,6 @@
-"""Plans with weights: all pixels that areas touch, each with the share of it that the area covers.
+"""Plans with weights: all pixels that areas touch, with the fraction of each pixel that the area covers.
 
-The shares are exactextract's; this is the only module that needs it (extra ``coverage``).
+The fractions come from exactextract; this is the only module that needs it (extra ``coverage``).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from s2async.masks.sweep import ranges
 from s2async.models import Area
 
 PIXELS: Final = 1 << 22
-"""Pixels of windows that are covered at once, unless one area has more: some 50 MB."""
+"""Maximum number of pixels of windows that are processed together, unless one area has more: about 50 MB."""
 _FAR: Final = 1 << 40
-"""Columns and rows further away are taken for this one."""
+"""Largest column or row; values further away are clipped to it."""
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -34,21 +34,22 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CoveragePlan:
-    """Which pixels n areas touch, and how much of each they cover."""
+    """The pixels that n areas touch, and how much of each pixel they cover."""
 
     plan: GridPlan
-    """Its runs are the pixels touched, and its totals their numbers on the raster. Areas that are too large are
-    skipped; nothing else draws them."""
+    """A plan whose runs are the touched pixels, and whose totals are the numbers of touched pixels on the raster.
+    Areas that are too large are skipped; no other module draws them."""
     starts: Integers
-    """(n + 1,): the pixels that area i covers in part are `starts[i]` up to, and without, `starts[i + 1]`."""
+    """(n + 1,): the pixels that area i covers partly are entries `starts[i]` up to, but not including,
+    `starts[i + 1]`."""
     places: NDArray[np.uint32]
-    """(pixels in part,): the place of each among the pixels of its area, ascending."""
+    """(partly covered pixels,): position of each pixel among the pixels of its area, ascending."""
     shares: NDArray[np.float32]
-    """(pixels in part,): what is covered of each, above 0 and below 1. Of all other pixels it is 1."""
+    """(partly covered pixels,): covered fraction of each, above 0 and below 1; for all other pixels it is 1."""
 
     @classmethod
     def empty(cls, grid: Grid) -> CoveragePlan:
-        """A plan of no areas."""
+        """Return a plan without areas."""
         return cls(
             plan=GridPlan.empty(grid),
             starts=np.zeros(1, np.int64),
@@ -58,7 +59,7 @@ class CoveragePlan:
 
     @classmethod
     def joined(cls, plans: Sequence[CoveragePlan]) -> CoveragePlan:
-        """One plan of the areas of several, at least one, all of the same grid."""
+        """Join plans, at least one, of the same grid into one plan of all their areas."""
         numbers = np.concatenate([np.diff(plan.starts) for plan in plans])
         return cls(
             plan=GridPlan.joined([plan.plan for plan in plans]),
@@ -74,14 +75,14 @@ class CoveragePlan:
 
     @property
     def weights(self) -> Floats:
-        """(pixels,): the shares of the pixels of all areas, of which `weights_of` gives those of some."""
+        """(pixels,): the covered fractions of the pixels of all areas; see `weights_of`."""
         return self.weights_of(np.arange(len(self.plan)))
 
     def weights_of(self, indices: ArrayLike) -> Floats:
-        """The share of each pixel of some areas, in the order in which `gather.Gather` has the pixels.
+        """Return the covered fraction of each pixel of the given areas, in the order of pixels in `gather.Gather`.
 
         Args:
-            indices: (m,) of areas; they may repeat.
+            indices: (m,) indices of areas, which may repeat.
         """
         wanted = np.asarray(indices, np.int64)
         ends = np.cumsum(self.plan.totals[wanted])
@@ -93,14 +94,14 @@ class CoveragePlan:
 
 
 def draw(areas: Sequence[Area], grid: Grid) -> CoveragePlan:
-    """Find the pixels that areas touch, and how much of each they cover, in slices of bounded memory.
+    """Find the pixels that areas touch, and how much of each pixel they cover, in slices of bounded memory.
 
     Args:
-        areas: polygons in lon/lat.
-        grid: of the raster: its rows run to the east, its columns to the south.
+        areas: areas whose polygons are in lon/lat.
+        grid: grid of the raster, whose rows run to the east and whose columns run to the south.
 
     Raises:
-        ValueError: the grid is turned, or its CRS is unknown.
+        ValueError: the grid is rotated, or its CRS is unknown.
         LocalError: PROJ cannot read its database.
     """
     a, b, _, d, e, _ = grid.transform[:6]
@@ -117,11 +118,11 @@ def draw(areas: Sequence[Area], grid: Grid) -> CoveragePlan:
 
 
 def plan_of(polygons: NDArray[np.object_], grid: Grid) -> CoveragePlan:
-    """Draw areas that are in the plane of the raster.
+    """Draw areas whose coordinates are in the CRS of the raster.
 
     Args:
-        polygons: of the areas; those with a vertex that is not finite are outside.
-        grid: of the raster, as in `draw`.
+        polygons: polygons of the areas; a polygon with a vertex that is not finite counts as outside the raster.
+        grid: grid of the raster, as in `draw`.
     """
     windows = _windows(polygons, grid)
     pixels = windows[:, 2] * windows[:, 3]
@@ -140,7 +141,7 @@ def plan_of(polygons: NDArray[np.object_], grid: Grid) -> CoveragePlan:
 
 
 def _windows(polygons: NDArray[np.object_], grid: Grid) -> Integers:
-    """(areas, 4) first row, first column, rows and columns around each area, on the raster; 0 without any."""
+    """Return (areas, 4): first row, first column, rows and columns of each area on the raster; 0 if outside."""
     a, _, c, _, e, f = grid.transform[:6]
     with np.errstate(invalid="ignore"):  # a vertex outside the domain of the CRS is infinite
         left, bottom, right, top = shapely.bounds(polygons).T
@@ -156,11 +157,11 @@ def _windows(polygons: NDArray[np.object_], grid: Grid) -> Integers:
 
 
 def _covered(polygons: NDArray[np.object_], grid: Grid) -> list[tuple[Integers, NDArray[np.float32]]]:
-    """For each polygon the cells that it touches, numbered from 0 row by row over the raster, and their shares."""
+    """Return for each polygon the touched cells, numbered row by row over the raster, and their fractions."""
     if not len(polygons):  # exactextract refuses an empty list
         return []
     west, north, east, south = grid.bounds
-    # exactextract wants values to summarise: any will do, and this array of them has one byte
+    # exactextract requires values to summarise; these are arbitrary, and the whole array takes one byte.
     values = np.broadcast_to(np.uint8(1), (grid.height, grid.width))
     raster = NumPyRasterSource(values, xmin=west, ymin=south, xmax=east, ymax=north)
     features = [
@@ -173,14 +174,14 @@ def _covered(polygons: NDArray[np.object_], grid: Grid) -> list[tuple[Integers, 
 def _plan(
     cells: Integers, shares: NDArray[np.float32], totals: Integers, grid: Grid, skipped: NDArray[np.bool_]
 ) -> CoveragePlan:
-    """The plan of pixels that are in the order of areas, rows and columns.
+    """Return the plan of pixels, which must be in the order of areas, rows and columns.
 
     Args:
-        cells: (pixels,) numbered row by row over the raster.
-        shares: (pixels,) of each that is covered.
-        totals: (areas,) pixels of each area.
-        grid: of the raster.
-        skipped: (areas,) of those that were not drawn.
+        cells: (pixels,) numbers of the pixels, row by row over the raster.
+        shares: (pixels,) covered fraction of each pixel.
+        totals: (areas,) number of pixels of each area.
+        grid: grid of the raster.
+        skipped: (areas,) whether an area was not drawn.
     """
     area = np.repeat(np.arange(len(totals)), totals)
     row, column = np.divmod(cells, grid.width)
@@ -211,5 +212,5 @@ def _plan(
 
 
 def _starts(area: Integers, number: int) -> Integers:
-    """(number + 1,): where the entries of each area begin; the areas of the entries never fall."""
+    """Return (number + 1,): where the entries of each area begin; ``area`` must be in ascending order."""
     return np.searchsorted(area, np.arange(number + 1))

@@ -1,6 +1,6 @@
-"""The grid on which values are counted: pixels of 10 m; and what windows on it need of coarser files. Pure.
+"""The grid of 10 m pixels on which values are computed, and the pixels of coarser files for its windows. Pure.
 
-A pixel of a coarser file stands for the pixels of 10 m that it consists of: it is repeated, never interpolated.
+A pixel of a coarser file represents the pixels of 10 m that it consists of: it is repeated, never interpolated.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from s2async.cog.grid import Cutout, Grid, Window
 
 PIXEL: Final = 10.0
-"""Size in metres of the pixels on which values are counted: that of the finest bands."""
+"""Size in metres of the pixels from which values are computed: that of the finest bands."""
 
 
 def fine_grid(grid: Grid) -> tuple[Grid, int]:
-    """The grid on which the pixels of a file are counted.
+    """Return the grid on which the pixels of a file are counted.
 
     Args:
-        grid: of the file.
+        grid: grid of the file.
 
     Returns:
-        The grid, and how many of its pixels a pixel of the file has on each side: 1 where the file's pixels do not
-        consist of whole pixels of 10 m.
+        The grid, and the number of its pixels along each side of a pixel of the file: 1 if the file's pixels do
+        not consist of whole pixels of 10 m.
     """
     size = abs(grid.transform.a)
     factor = round(size / PIXEL)
@@ -34,11 +34,11 @@ def fine_grid(grid: Grid) -> tuple[Grid, int]:
 
 
 def covering(fine: Cutout, factor: int) -> Cutout:
-    """The part of a file whose pixels hold any pixel of an area.
+    """Return the part of a file whose pixels contain any pixel of an area.
 
     Args:
         fine: the area on the fine grid.
-        factor: how many fine pixels a pixel of the file has on each side.
+        factor: number of fine pixels along each side of a pixel of the file.
     """
     if factor == 1:
         return fine
@@ -58,7 +58,7 @@ def covering(fine: Cutout, factor: int) -> Cutout:
 
 
 def joined(one: Cutout, other: Cutout) -> Cutout:
-    """The part of a raster that holds the pixels of two parts."""
+    """Return the part of a raster that contains the pixels of two parts."""
     if one is other:
         return one
     a, b = one.window, other.window
@@ -77,12 +77,12 @@ def joined(one: Cutout, other: Cutout) -> Cutout:
 
 
 def part_of(pixels: NDArray[Any], around: Window, window: Window) -> NDArray[Any]:
-    """The pixels of a window.
+    """Return the pixels of a window.
 
     Args:
-        pixels: (..., rows, columns) of a larger window.
-        around: that one.
-        window: inside it.
+        pixels: (..., rows, columns) pixels of a larger window.
+        around: the larger window.
+        window: the window, inside the larger one.
     """
     if around == window:
         return pixels
@@ -91,13 +91,13 @@ def part_of(pixels: NDArray[Any], around: Window, window: Window) -> NDArray[Any
 
 
 def fine_pixels(pixels: NDArray[Any], around: Window, fine: Cutout, factor: int) -> NDArray[Any]:
-    """The pixels of an area on the fine grid, row by row.
+    """Return the pixels of an area on the fine grid, row by row.
 
     Args:
-        pixels: (rows, columns) of a window of the file.
-        around: that window; it holds `covering`.
+        pixels: (rows, columns) pixels of a window of the file.
+        around: this window, which contains the window that `covering` returns.
         fine: the area on the fine grid.
-        factor: how many fine pixels a pixel of the file has on each side.
+        factor: number of fine pixels along each side of a pixel of the file.
 
     Returns:
         (pixels of the area,), of the file's type.

@@ -1,7 +1,7 @@
 """Gathers the pixels of many areas in flat arrays, block by block. Pure.
 
-The plan may be finer than the file: its pixels are then those of the file, each repeated. So the bands of 20 m and
-60 m are counted on the grid of 10 m.
+The plan may be finer than the file; the pixels of the file are then repeated. In this way, bands of 20 m and 60 m
+are counted on the grid of 10 m.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from s2async.masks.sweep import PIXELS, Sweep, ranges
 
 
 class Gather:
-    """The pixels of some areas of a plan, in one flat array.
+    """Collects the pixels of the given areas of a plan in one flat array.
 
-    They are in the order of the areas, and those of an area are in the order of rows and columns: what
-    ``raster[mask]`` gives. Pixels that no block has brought are 0. An area that the plan skipped, or that its
-    raster does not touch, has none. Several threads may bring different blocks at once.
+    The pixels are in the order of the areas, and in each area in the order of rows and columns, as in
+    ``raster[mask]``. Pixels of blocks that have not been taken yet are 0. An area that the plan skipped, or that
+    the raster does not touch, has no pixels. Several threads may pass different blocks at once.
 
     Args:
-        plan: of the grid on which pixels are counted.
-        indices: (n,) of areas in the plan; they may repeat.
-        dtype: of the pixels.
-        factor: how many pixels of the plan a pixel of the file has on each side. Both grids have the same corner.
+        plan: plan of the grid on which pixels are counted.
+        indices: (n,) indices of areas in the plan, which may repeat.
+        dtype: type of the pixels.
+        factor: number of the plan's pixels along each side of a file pixel. Both grids have the same corner.
     """
 
     def __init__(self, plan: GridPlan, indices: ArrayLike, dtype: DTypeLike, *, factor: int = 1) -> None:
@@ -38,18 +38,18 @@ class Gather:
         self._factor = factor
         ends = np.concatenate([[0], np.cumsum(taken.lengths, dtype=np.int64)])
         self._first = ends[:-1]
-        """(runs,): the place of each run's first pixel."""
+        """(runs,): position of each run's first pixel."""
         self.starts: NDArray[np.int64] = ends[taken.starts]
-        """(n + 1,): the pixels of area i are `starts[i]` up to, and without, `starts[i + 1]`."""
+        """(n + 1,): the pixels of area i are `starts[i]` up to, but not including, `starts[i + 1]`."""
         self.values: NDArray[Any] = np.zeros(int(ends[-1]), dtype)
-        """(pixels,) of all areas."""
+        """(pixels,): the pixels of all areas."""
 
     def take(self, block: Window, pixels: NDArray[Any]) -> None:
         """Take the pixels of the areas from a block.
 
         Args:
-            block: where the pixels lie on the file's own grid.
-            pixels: (rows, columns) of the block.
+            block: window of the block on the file's own grid.
+            pixels: (rows, columns) pixels of the block.
         """
         factor, flat = self._factor, pixels.ravel()
         for parts in self._sweep.parts(_finer(block, factor)):
@@ -66,12 +66,12 @@ class Gather:
                 self._put(first[start:stop], length, flat[source])
 
     def _put(self, first: NDArray[np.int64], length: NDArray[np.int64], pixels: NDArray[Any]) -> None:
-        """Put the pixels of runs where they belong, together where a run continues the one before.
+        """Put the pixels of runs into `values`; runs that continue the previous run are copied together with it.
 
         Args:
-            first: (runs,) place of the first pixel of each.
-            length: (runs,) pixels.
-            pixels: (pixels,) of all runs.
+            first: (runs,) position of the first pixel of each run.
+            length: (runs,) number of pixels of each run.
+            pixels: (pixels,) pixels of all runs.
         """
         ends = np.cumsum(length)
         cuts = np.flatnonzero(first[1:] != first[:-1] + length[:-1])
@@ -81,25 +81,25 @@ class Gather:
             self.values[place : place + stop - start] = pixels[start:stop]
 
     def touching(self, block: Window) -> NDArray[np.int64]:
-        """(m,) positions of the areas, among the given indices, whose windows share pixels with a block.
+        """Return (m,): positions, among the given indices, of the areas whose windows share pixels with a block.
 
         Args:
-            block: on the file's own grid.
+            block: window of the block on the file's own grid.
         """
         return self._sweep.touching(_finer(block, self._factor))
 
 
 def rows_under(plan: GridPlan, indices: ArrayLike, layout: Layout, *, factor: int = 1) -> dict[int, int]:
-    """Return which blocks of a file hold pixels of areas, and how many rows of each.
+    """Return which blocks of a file contain pixels of areas, and how many rows of each block are needed.
 
     Args:
-        plan: of a grid with the same corner as the file's.
-        indices: (n,) of areas in the plan.
-        layout: of the file; bands interleaved.
-        factor: how many pixels of the plan a pixel of the file has on each side.
+        plan: plan of a grid with the same corner as the file's grid.
+        indices: (n,) indices of areas in the plan.
+        layout: layout of the file, with interleaved bands.
+        factor: number of the plan's pixels along each side of a pixel of the file.
 
     Returns:
-        By index of the block the rows, from its top, down to the lowest that any area needs.
+        By index of the block, the number of rows from its top down to the lowest row that any area needs.
     """
     wanted = np.asarray(indices, np.int64)
     runs, starts = plan.runs_of(wanted)
@@ -118,7 +118,7 @@ def rows_under(plan: GridPlan, indices: ArrayLike, layout: Layout, *, factor: in
 
 
 def _finer(block: Window, factor: int) -> Window:
-    """A block on the grid of the plan."""
+    """Return the window of a block on the grid of the plan."""
     return Window(
         row=block.row * factor,
         col=block.col * factor,

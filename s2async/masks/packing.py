@@ -1,7 +1,7 @@
-"""Plans as bytes: what a kept plan's file contains, and whether all of it is there. Pure.
+"""Converts plans to the bytes of a file and back, and checks that a file is complete. Pure.
 
-A file is a line that names the format, a digest of all that follows, the numbers of areas and runs, the key of the
-grid, and the arrays, compressed. Numbers are little-endian.
+A file consists of a line that names the format, a digest of all following bytes, the numbers of areas and runs,
+the key of the grid, and the compressed arrays. Numbers are little-endian.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ Keys = NDArray[np.uint64]
 """Fingerprints of areas as numbers."""
 
 RULE: Final = 1
-"""Version of the rule by which pixels are inside, and of the file: to be raised when either changes."""
+"""Version of the rule for pixels inside a polygon and of the file format; increase it when either changes."""
 SUFFIX: Final = ".plan"
-"""Of the files."""
+"""Suffix of the files."""
 _MAGIC: Final = b"s2async plan\n"
 _DIGEST: Final = 32
-"""Bytes of a digest."""
+"""Number of bytes of a digest."""
 _SIZES: Final = struct.Struct("<QQQ")
-"""Areas, runs, and bytes of the grid's key."""
+"""Number of areas, of runs, and of bytes of the grid's key."""
 _LEVEL: Final = 1
-"""Of zlib. The arrays shrink to a fifth; higher levels save little more."""
+"""Compression level of zlib. The arrays shrink to a fifth; higher levels save little more."""
 
 
 def keys_of(fingerprints: list[str]) -> Keys:
-    """The fingerprints of areas, 16 hex digits each, as numbers."""
+    """Convert the fingerprints of areas, 16 hex digits each, to numbers."""
     return np.frombuffer(bytes.fromhex("".join(fingerprints)), ">u8").astype(np.uint64)
 
 
 def grid_key(grid: Grid) -> str:
-    """What the plan of an area depends on beside its polygon: the grid, the rule, and PROJ's version."""
+    """Return a text of what the plan of an area depends on besides its polygon: grid, rule and PROJ's version."""
     numbers = " ".join(float(value).hex() for value in grid.transform[:6])
     return f"{RULE} PROJ {pyproj.proj_version_str} EPSG {grid.epsg} {grid.width} {grid.height} {numbers}"
 
 
 def file_name(grid: Grid) -> str:
-    """The name of the file for a grid's plan."""
+    """Return the name of the file for a grid's plan."""
     return hashlib.blake2b(grid_key(grid).encode(), digest_size=8).hexdigest() + SUFFIX
 
 
 def packed(plan: GridPlan, keys: Keys) -> bytes:
-    """The content of a file.
+    """Return the content of the file for a plan.
 
     Args:
-        plan: of n areas.
-        keys: (n,) of the areas.
+        plan: plan of n areas.
+        keys: (n,) keys of the areas.
     """
     key = grid_key(plan.grid).encode()
     numbers = np.diff(plan.starts)
@@ -77,10 +77,10 @@ def packed(plan: GridPlan, keys: Keys) -> bytes:
 
 
 def unpacked(data: bytes, grid: Grid) -> tuple[GridPlan, Keys]:
-    """The plan of a grid in a file, and the keys of its areas. The arrays are read-only.
+    """Return the plan of a grid from the content of a file, and the keys of its areas. The arrays are read-only.
 
     Raises:
-        ValueError: the file is not whole, or is another grid's, or was written by another version.
+        ValueError: the file is incomplete, belongs to another grid, or was written by another version.
     """
     rest = memoryview(data)[len(_MAGIC) + _DIGEST :]
     if not data.startswith(_MAGIC) or _digest(rest) != data[len(_MAGIC) : len(_MAGIC) + _DIGEST]:
@@ -108,7 +108,7 @@ def unpacked(data: bytes, grid: Grid) -> tuple[GridPlan, Keys]:
 
 
 def _layout(areas: int, runs: int) -> tuple[tuple[str, int], ...]:
-    """Type and length of the arrays in a file: keys, totals, windows, numbers of runs; runs; what was skipped."""
+    """Return types and lengths of a file's arrays: keys, totals, windows, numbers of runs, runs, skipped areas."""
     return (
         ("<u8", areas),
         ("<i8", areas),

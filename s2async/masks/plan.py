@@ -1,7 +1,7 @@
-"""The plan of a grid: where many areas lie on one raster, as windows and runs of pixels. Values only.
+"""The plan of a grid: the positions of many areas on one raster, as windows and runs of pixels. Values only.
 
-A run is a piece of a row: pixels side by side whose centres lie inside the polygon. Runs take less memory than
-masks of one bit a pixel, and whoever counts pixels needs nothing else.
+A run is a part of a row: adjacent pixels whose centres lie inside the polygon. Runs take less memory than masks
+with one bit for each pixel, and are all that is needed to count pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from s2async.cog.grid import Cutout, Grid, Window
 
 LARGEST_SIDE: Final = (1 << 16) - 1
-"""Most rows and columns of a window that runs of 16 bits can describe."""
+"""Maximum number of rows and columns of a window that runs of 16 bits can describe."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -25,25 +25,25 @@ class GridPlan:
 
     grid: Grid
     windows: NDArray[np.int32]
-    """(n, 4): first row, first column, rows and columns of each window, inside the raster. All are 0 where the
-    raster does not touch the area."""
+    """(n, 4): first row, first column, rows and columns of each window, inside the raster. All are 0 if the raster
+    does not touch the area."""
     starts: NDArray[np.int64]
-    """(n + 1,): the runs of area i are `starts[i]` up to, and without, `starts[i + 1]`."""
+    """(n + 1,): the runs of area i are `starts[i]` up to, but not including, `starts[i + 1]`."""
     rows: NDArray[np.uint16]
     """(runs,): row of each run, counted from the first row of the area's window."""
     columns: NDArray[np.uint16]
     """(runs,): first column of each run, counted from the first column of the area's window."""
     lengths: NDArray[np.uint16]
-    """(runs,): pixels of each run. Between two runs of a row lies at least one pixel."""
+    """(runs,): number of pixels of each run. Between two runs of a row there is at least one pixel."""
     totals: NDArray[np.int64]
-    """(n,): pixel centres inside each polygon, including those beyond the raster's edge."""
+    """(n,): number of pixel centres inside each polygon, including those beyond the raster's edge."""
     skipped: NDArray[np.bool_]
-    """(n,): areas that are too large for a plan. They have neither window nor runs here: `cog.polygon_mask` draws
-    them."""
+    """(n,): whether an area is too large for a plan. Such areas have neither window nor runs; `cog.polygon_mask`
+    draws them."""
 
     @classmethod
     def empty(cls, grid: Grid) -> Self:
-        """A plan of no areas."""
+        """Return a plan without areas."""
         none = np.zeros(0, np.uint16)
         return cls(
             grid=grid,
@@ -58,10 +58,10 @@ class GridPlan:
 
     @classmethod
     def joined(cls, plans: Sequence[GridPlan]) -> Self:
-        """One plan of the areas of several, in this order.
+        """Join plans into one plan of all their areas, in the given order.
 
         Args:
-            plans: at least one, all of the same grid.
+            plans: at least one plan; all plans are of the same grid.
         """
         before = np.cumsum([0, *(plan.starts[-1] for plan in plans)])
         starts = [plan.starts[:-1] + start for plan, start in zip(plans, before, strict=False)]
@@ -77,7 +77,7 @@ class GridPlan:
         )
 
     def __len__(self) -> int:
-        """The number of areas."""
+        """Return the number of areas."""
         return len(self.totals)
 
     @property
@@ -88,15 +88,15 @@ class GridPlan:
 
     @property
     def touched(self) -> NDArray[np.bool_]:
-        """(n,): whether an area has a window; its mask may still have no pixel."""
+        """(n,): whether an area has a window; its mask may still be empty."""
         touched: NDArray[np.bool_] = self.windows[:, 2] > 0
         return touched
 
     def take(self, indices: ArrayLike) -> GridPlan:
-        """The plan of some areas, in the given order.
+        """Return the plan of the given areas, in the given order.
 
         Args:
-            indices: (m,) of areas; they may repeat.
+            indices: (m,) indices of areas, which may repeat.
         """
         wanted = np.asarray(indices, np.int64)
         runs, starts = self.runs_of(wanted)
@@ -112,13 +112,13 @@ class GridPlan:
         )
 
     def runs_of(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where the runs of some areas are.
+        """Return the positions of the runs of the given areas.
 
         Args:
-            indices: (m,) of areas.
+            indices: (m,) indices of areas.
 
         Returns:
-            The indices of all their runs, area by area, and (m + 1,) where the runs of each begin among them.
+            The indices of all runs, area by area; and (m + 1,) where the runs of each area begin among them.
         """
         first = self.starts[indices]
         numbers = self.starts[indices + 1] - first
@@ -126,16 +126,16 @@ class GridPlan:
         return np.repeat(first - starts[:-1], numbers) + np.arange(starts[-1]), starts
 
     def window(self, index: int) -> Window | None:
-        """The window of an area; None where the raster does not touch it."""
+        """Return the window of an area; None if the raster does not touch the area."""
         row, col, height, width = self.windows[index].tolist()
         return Window(row=row, col=col, height=height, width=width) if height else None
 
     def mask(self, index: int) -> NDArray[np.bool_]:
-        """(rows, columns) of an area's window: True where the centre of the pixel is inside the polygon."""
+        """Return (rows, columns) of an area's window: True if the centre of the pixel is inside the polygon."""
         return self.masks([index])[0]
 
     def masks(self, indices: ArrayLike) -> list[NDArray[np.bool_]]:
-        """The masks of several areas, which share their memory; see `mask`."""
+        """Return the masks of several areas, which are views of one array; see `mask`."""
         wanted = np.asarray(indices, np.int64)
         runs, starts = self.runs_of(wanted)
         heights, widths = self.windows[wanted, 2].astype(np.int64), self.windows[wanted, 3].astype(np.int64)
@@ -143,8 +143,8 @@ class GridPlan:
         numbers = np.diff(starts)
         first = np.repeat(ends - heights * widths, numbers)
         first += self.rows[runs] * np.repeat(widths, numbers) + self.columns[runs]
-        # Each run turns the pixels on at its start and off behind its end. Of two runs that touch, at the ends of
-        # two rows, one ends where the other starts: exclusive or cancels both.
+        # Each run switches the pixels on at its start and off after its end. If a run ends at the end of a row and
+        # the next one begins at the start of the next row, exclusive or cancels both switches.
         turns = np.zeros((int(ends[-1]) if len(ends) else 0) + 1, np.bool_)
         turns[first] = True
         turns[first + self.lengths[runs]] ^= True
@@ -155,7 +155,7 @@ class GridPlan:
         ]
 
     def cutout(self, index: int) -> Cutout | None:
-        """What `cog.polygon_mask.cutout` returns for an area.
+        """Return the same value as `cog.polygon_mask.cutout` for an area.
 
         Raises:
             ValueError: the area was skipped.

@@ -1,16 +1,17 @@
-"""Which pixels lie inside polygons, for many polygons at once: GDAL's rule, in numpy. Pure.
+"""Finds the pixels inside polygons, for many polygons at once: GDAL's rule in numpy. Pure.
 
-The rule is that of ``GDALdllImageFilledPolygon`` (alg/llrasterize.cpp) and of ``GDALCollectRingsFromGeometry``
+The rule is that of ``GDALdllImageFilledPolygon`` (alg/llrasterize.cpp) and ``GDALCollectRingsFromGeometry``
 (alg/gdalrasterize.cpp), in columns and rows of the window:
 
-- An edge from y1 up to y2 crosses row r when y1 <= r + 0.5 < y2, at the column floor(x + 0.5) of its x there.
-- The columns of all crossings of a polygon in a row are sorted. Pixels are inside from each first to each second.
-- Edges exactly on the centres of a row cross nothing. They are filled when they run to the left in a ring that has
-  been turned clockwise (on the ground, by ``OGRLineString::isClockwise``).
+- An edge from y1 up to y2 crosses row r if y1 <= r + 0.5 < y2, at the column floor(x + 0.5) for its x there.
+- The columns of all crossings of a polygon in a row are sorted. Pixels are inside from the first crossing to the
+  second, from the third to the fourth, and so on.
+- Edges exactly on the centres of a row do not cross it. They are filled if they run to the left in a ring that has
+  been turned clockwise (on the ground, according to ``OGRLineString::isClockwise``).
 - The parts of a multipolygon are drawn one by one.
 
-All operations on floating-point numbers are done in GDAL's order, so that centres exactly on an edge fall on the
-same side of it. That needs a GDAL without fused multiply-add, as are the builds for x86-64.
+All floating-point operations are done in GDAL's order, so that centres exactly on an edge fall on the same side of
+it. This requires a GDAL that is built without fused multiply-add, like the builds for x86-64.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 CROSSINGS: Final = 1 << 16
-"""Crossings that are sorted at once, unless one area has more: arrays of half a megabyte."""
+"""Maximum number of crossings that are sorted together, unless one area has more: arrays of half a megabyte."""
 _COLUMN_BITS: Final = 17
-"""A column, and the one behind the last, fits into so many bits of a key; so does a row."""
+"""Number of bits in a key for a column, including the one after the last, or for a row."""
 _AREA_SHIFT: Final = 2 * _COLUMN_BITS
 _SAME: Final = 1e-5
-"""Points closer than this in x and y are one point to ``OGRLineString::isClockwise``."""
+"""Distance in x and y below which ``OGRLineString::isClockwise`` treats two points as one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -43,15 +44,15 @@ class Shapes:
     x: Floats
     y: Floats
     ring: Integers
-    """Number of the ring; like the next two, it never falls."""
+    """Number of the ring; this and the next two arrays are in ascending order."""
     polygon: Integers
-    """Number of the polygon: an area may have several."""
+    """Number of the polygon; an area may have several polygons."""
     area: Integers
     """Number of the area."""
 
     @classmethod
     def of(cls, polygons: NDArray[np.object_]) -> Shapes:
-        """The coordinates of polygons and multipolygons, none of which is empty."""
+        """Return the coordinates of polygons and multipolygons, none of which may be empty."""
         _, xy, offsets = shapely.to_ragged_array(polygons, include_z=False)
         rings, parts, *more = offsets
         areas = more[0] if more else np.arange(len(polygons) + 1)
@@ -61,7 +62,7 @@ class Shapes:
         return cls(x=xy[:, 0], y=xy[:, 1], ring=ring, polygon=polygon, area=area)
 
     def of_areas(self, wanted: NDArray[np.bool_]) -> Shapes:
-        """The vertices of some areas, which keep their numbers."""
+        """Return the vertices of the selected areas, which keep their numbers."""
         kept = wanted[self.area]
         return Shapes(
             x=self.x[kept],
@@ -82,16 +83,16 @@ class Runs:
     length: NDArray[np.uint16]
 
     def numbers(self, areas: int) -> Integers:
-        """(areas,): runs of each area."""
+        """Return (areas,): the number of runs of each area."""
         return np.bincount(self.area, minlength=areas)
 
     def pixels(self, areas: int) -> Integers:
-        """(areas,): pixels of each area."""
+        """Return (areas,): the number of pixels of each area."""
         return np.bincount(self.area, self.length, minlength=areas).astype(np.int64)
 
 
 def groups(weights: Integers, limit: int) -> Iterator[tuple[int, int]]:
-    """Split a sequence into pieces of a limited weight; an entry that is heavier is a piece of its own.
+    """Split a sequence into pieces of limited weight; an entry that exceeds the limit forms a separate piece.
 
     Yields:
         Start and stop of each piece.
@@ -109,14 +110,14 @@ def runs(shapes: Shapes, transform: Affine, windows: Integers) -> Iterator[Runs]
     """Draw areas, each in its window, in pieces of bounded size.
 
     Args:
-        shapes: in the plane of the raster; their numbers of areas are rows of `windows`.
-        transform: of the raster, from columns and rows to the plane.
+        shapes: polygons in the CRS of the raster; their area numbers are row numbers of `windows`.
+        transform: transform of the raster, from columns and rows to coordinates.
         windows: (areas, 4) first row, first column, rows and columns; up to `plan.LARGEST_SIDE` rows and columns.
     """
     if not len(shapes.area):
         return
     edges = _Edges.of(shapes, transform, windows)
-    ends = np.flatnonzero(np.diff(edges.area, append=-1)) + 1  # of the areas
+    ends = np.flatnonzero(np.diff(edges.area, append=-1)) + 1  # ends of the areas
     weights = np.diff(np.cumsum(edges.number)[ends - 1], prepend=0)
     bounds = np.concatenate([[0], ends])
     for start, stop in groups(weights, CROSSINGS):
@@ -125,26 +126,26 @@ def runs(shapes: Shapes, transform: Affine, windows: Integers) -> Iterator[Runs]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Edges:
-    """Edges in columns and rows of their windows, from (x1, y1) up to (x2, y2): y1 is not more than y2."""
+    """Edges in columns and rows of their windows, from (x1, y1) to (x2, y2), where y1 is at most y2."""
 
     x1: Floats
     y1: Floats
     x2: Floats
     y2: Floats
     first: Integers
-    """First row of the window whose centre the edge crosses."""
+    """First row of the window whose centre line the edge crosses."""
     number: Integers
     """Number of such rows."""
     height: Integers
-    """Of the window."""
+    """Number of rows of the window."""
     width: Integers
     ring: Integers
     polygon: Integers
     area: Integers
     turned: NDArray[np.bool_]
-    """Whether (x1, y1) is where the edge ends in its ring."""
+    """Whether (x1, y1) is the end of the edge in the order of its ring."""
     surplus: Integers
-    """By polygon: what its keys have more than those of its area."""
+    """(polygons,): amount by which the keys of a polygon exceed those of its area."""
 
     @classmethod
     def of(cls, shapes: Shapes, transform: Affine, windows: Integers) -> _Edges:
@@ -177,10 +178,10 @@ class _Edges:
 
 
 def _in_windows(shapes: Shapes, transform: Affine, windows: Integers) -> tuple[Floats, Floats]:
-    """Columns and rows of vertices, each in its own window, in the order of GDAL's operations.
+    """Return columns and rows of vertices, each in its own window, computed in the order of GDAL's operations.
 
-    They are those of ``GDALInvGeoTransform`` and ``GDALGenImgProjTransform`` (alg/gdaltransformer.cpp), with the
-    transform of `cog.grid.shifted`.
+    The operations are those of ``GDALInvGeoTransform`` and ``GDALGenImgProjTransform`` (alg/gdaltransformer.cpp),
+    with the transform of `cog.grid.shifted`.
     """
     a, b, c, d, e, f = transform[:6]
     row, col = windows[:, 0], windows[:, 1]
@@ -197,14 +198,15 @@ def _in_windows(shapes: Shapes, transform: Affine, windows: Integers) -> tuple[F
 
 
 def _drawn(edges: _Edges, part: slice, shapes: Shapes) -> Runs:
-    """The runs of whole areas.
+    """Return the runs of whole areas.
 
-    Starts and ends of runs are keys of area, row and column, whose order is that of the runs. Sorted apart, they
-    still have the same union: a gap is where the next run starts behind the end of as many runs as have started.
+    Starts and ends of runs are keys of area, row and column, so that their order is that of the runs. Sorting
+    starts and ends separately does not change the union of the runs: there is a gap where the next start is
+    greater than the end at the position before it.
     """
     inside, flat = _pairs(edges, part), _horizontal(edges, part, shapes)
     starts, ends = (np.concatenate(keys) for keys in zip(inside, flat, strict=True))
-    starts.sort(kind="stable")  # mostly sorted already, which this kind finds out in one pass
+    starts.sort(kind="stable")  # mostly sorted already, which this algorithm detects in one pass
     ends.sort(kind="stable")
     gap = np.ones(len(starts) + 1, np.bool_)
     gap[1:-1] = starts[1:] > ends[:-1]
@@ -219,7 +221,7 @@ def _drawn(edges: _Edges, part: slice, shapes: Shapes) -> Runs:
 
 
 def _pairs(edges: _Edges, part: slice) -> tuple[Integers, Integers]:
-    """Keys of the starts and ends of the runs between crossings."""
+    """Return the keys of the starts and ends of the runs between crossings."""
     crossing = np.flatnonzero(edges.number[part]) + part.start
     x1, y1, number = edges.x1[crossing], edges.y1[crossing], edges.number[crossing]
     before = np.cumsum(number) - number
@@ -248,7 +250,7 @@ def _pairs(edges: _Edges, part: slice) -> tuple[Integers, Integers]:
 
 
 def _horizontal(edges: _Edges, part: slice, shapes: Shapes) -> tuple[Integers, Integers]:
-    """Keys of the starts and ends of the edges exactly on centres that are filled."""
+    """Return the keys of the starts and ends of filled edges that lie exactly on centres of rows."""
     row = edges.y1[part] - 0.5
     flat = (edges.y1[part] == edges.y2[part]) & (edges.x1[part] != edges.x2[part])
     flat &= (row == np.floor(row)) & (row >= 0) & (row < edges.height[part])
@@ -266,9 +268,9 @@ def _horizontal(edges: _Edges, part: slice, shapes: Shapes) -> tuple[Integers, I
 
 
 def _is_clockwise(shapes: Shapes, ring: int) -> bool:
-    """Whether GDAL takes a ring for clockwise on the ground (``OGRLineString::isClockwise``).
+    """Return whether GDAL considers a ring clockwise on the ground (``OGRLineString::isClockwise``).
 
-    It looks at the lowest, rightmost vertex and its neighbours. Where these nearly coincide, it computes the sign
+    GDAL examines the lowest, rightmost vertex and its neighbours. If these nearly coincide, it computes the sign
     of the area, whose rounding depends on the order of the vertices.
     """
     start, stop = np.searchsorted(shapes.ring, [ring, ring + 1])
@@ -285,4 +287,4 @@ def _is_clockwise(shapes: Shapes, ring: int) -> bool:
     if len(pivots) == 1 and not any(near) and product != 0:
         return bool(product < 0)
     terms = x * (np.append(y[1:], y[0]) - np.append(y[-1], y[:-1]))
-    return bool(np.cumsum(terms)[-1] < 0)  # unlike `sum`, it adds one by one
+    return bool(np.cumsum(terms)[-1] < 0)  # unlike `sum`, `cumsum` adds the terms one by one

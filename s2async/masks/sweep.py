@@ -1,7 +1,7 @@
-"""Works through a raster by blocks for many areas at once: counts classes, and cuts out windows. Pure.
+"""Processes a raster block by block for many areas at once: counts classes, and cuts out windows. Pure.
 
-Areas are sorted by the first row of their windows: those under a row of blocks are found without looking at all.
-Memory holds one block, and the windows that the caller keeps open.
+Areas are sorted by the first row of their windows, so that the areas under a row of blocks are found without
+examining all areas. Only one block is in memory, and the windows that the caller keeps open.
 """
 
 from __future__ import annotations
@@ -20,46 +20,46 @@ from s2async.masks.scanline import groups
 _Integers = NDArray[np.int64]
 
 RUNS: Final = 1 << 16
-"""Runs that are looked at at once, unless one area has more: arrays of half a megabyte."""
+"""Maximum number of runs that are examined together, unless one area has more: arrays of half a megabyte."""
 PIXELS: Final = 1 << 18
-"""Pixels that are gathered at once: arrays of 2 MB."""
+"""Maximum number of pixels that are gathered together: arrays of 2 MB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Parts:
-    """Parts of runs: those that lie in a block."""
+    """The parts of runs that lie in a block."""
 
     areas: _Integers
-    """(n,) positions of some areas."""
+    """(n,): positions of areas in the indices of the sweep."""
     place: _Integers
-    """(parts,) of the area among them; so are the arrays below."""
+    """(parts,): index into ``areas``, for each part; the following arrays have the same shape."""
     run: _Integers
     """Index of the run in the plan."""
     row: _Integers
-    """In the block."""
+    """Row in the block."""
     column: _Integers
-    """In the block, of the first pixel."""
+    """Column of the first pixel in the block."""
     passed: _Integers
-    """Pixels of the run that lie before the block."""
+    """Number of pixels of the run that lie before the block."""
     length: _Integers
-    """Pixels in the block."""
+    """Number of pixels in the block."""
 
 
 class Sweep:
-    """Some areas of a plan, in the order in which rows of blocks come to them.
+    """The given areas of a plan, in the order in which rows of blocks reach them.
 
-    An area is named by its position in the given indices. Areas without a window, and those that the plan skipped,
-    are never touched.
+    An area is identified by its position in the given indices. No block touches an area without a window or an
+    area that the plan skipped.
 
     Args:
-        plan: of the raster's grid.
-        indices: (n,) of areas in the plan.
+        plan: plan of the raster's grid.
+        indices: (n,) indices of areas in the plan.
     """
 
     def __init__(self, plan: GridPlan, indices: ArrayLike) -> None:
         self.plan = plan
         self.indices = np.asarray(indices, np.int64)
-        """(n,) of areas in the plan."""
+        """(n,): indices of areas in the plan."""
         windows = plan.windows[self.indices].astype(np.int64)
         touched = np.flatnonzero(windows[:, 2])
         self._order = touched[np.argsort(windows[touched, 0], kind="stable")]
@@ -67,16 +67,16 @@ class Sweep:
         self._top, self._left = sorted_windows[:, 0], sorted_windows[:, 1]
         self._bottom, self._right = self._top + sorted_windows[:, 2], self._left + sorted_windows[:, 3]
         self._reached = np.maximum.accumulate(self._bottom)
-        """Last row, exclusive, of the windows up to each: this is sorted, too."""
+        """One past the last row of all windows up to each window; this array is also sorted."""
 
     def touching(self, block: Window) -> NDArray[np.int64]:
-        """Positions of the areas whose windows share pixels with a block, in the order of their first rows."""
+        """Return the positions of the areas whose windows share pixels with a block, ordered by first row."""
         return self._order[self._under(block)]
 
     def ending(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Positions of the areas whose windows end in rows `start` up to, and without, `stop`.
+        """Return the positions of the areas whose windows end in rows `start` up to, but not including, `stop`.
 
-        They are complete when all rows before `stop` have been worked through.
+        These areas are complete when all rows before `stop` have been processed.
         """
         near = self._near(start, stop)
         last = self._bottom[near] - 1
@@ -86,10 +86,10 @@ class Sweep:
         """Add the pixels of a block to the histograms of the areas.
 
         Args:
-            pixels: (rows, columns) of the block, of an unsigned integer type.
-            block: where they lie on the raster.
-            counts: (n, bins), changed in place: how many pixels of each area have each value. The last bin also
-                counts all higher values.
+            pixels: (rows, columns) pixels of the block, of an unsigned integer type.
+            block: window of the block on the raster.
+            counts: (n, bins), changed in place: number of pixels of each area that have each value. The last bin
+                also counts all higher values.
         """
         bins = counts.shape[1]
         flat = np.minimum(pixels, bins - 1).astype(np.uint16).ravel()
@@ -102,7 +102,7 @@ class Sweep:
                 counts[parts.areas] += np.bincount(keys, minlength=len(parts.areas) * bins).reshape(-1, bins)
 
     def parts(self, block: Window) -> Iterator[Parts]:
-        """The parts of the areas' runs in a block, a bounded number at once."""
+        """Yield the parts of the areas' runs in a block, a bounded number at a time."""
         plan, under = self.plan, self._under(block)
         areas = self.indices[self._order[under]]
         for first, last in groups(plan.starts[areas + 1] - plan.starts[areas], RUNS):
@@ -131,10 +131,10 @@ class Sweep:
         """Copy the pixels of a block into the windows of the areas.
 
         Args:
-            pixels: (..., rows, columns) of the block.
-            block: where they lie on the raster.
-            windows: (..., rows, columns) of areas, by position, changed in place. Areas that are not in it are
-                passed over.
+            pixels: (..., rows, columns) pixels of the block.
+            block: window of the block on the raster.
+            windows: (..., rows, columns) pixels of the areas' windows, by position, changed in place. Areas that
+                are missing in it are ignored.
         """
         under = self._under(block)
         sides = [
@@ -159,12 +159,12 @@ class Sweep:
                 ]
 
     def _near(self, start: int, stop: int) -> slice:
-        """Places in the order outside which no window has a row from `start` up to, and without, `stop`."""
+        """Return the slice of the order that contains all windows with rows from `start` to before `stop`."""
         first = np.searchsorted(self._reached, start, side="right")
         return slice(int(first), int(np.searchsorted(self._top, stop, side="left")))
 
     def _under(self, block: Window) -> NDArray[np.int64]:
-        """Places in the order of the windows that share pixels with a block."""
+        """Return the positions, in the order, of the windows that share pixels with a block."""
         near = self._near(block.row, block.row + block.height)
         shares = self._bottom[near] > block.row
         shares &= (self._left[near] < block.col + block.width) & (self._right[near] > block.col)
@@ -176,7 +176,7 @@ def blank(pixels: NDArray[np.generic], inside: NDArray[np.bool_], nodata: float 
     """Set the pixels of a window outside the polygon to nodata, in place, as `output.crops.cut` does in a copy.
 
     Args:
-        pixels: (..., rows, columns).
+        pixels: (..., rows, columns) pixels of the window.
         inside: (rows, columns), True inside the polygon.
         nodata: value for pixels outside; None for 0.
     """
@@ -184,7 +184,7 @@ def blank(pixels: NDArray[np.generic], inside: NDArray[np.bool_], nodata: float 
 
 
 def ranges(start: _Integers, length: _Integers) -> _Integers:
-    """The numbers from each start on, `length` of each, one after another."""
+    """Return consecutive numbers from each start, `length` numbers for each, joined in one array."""
     before = np.cumsum(length) - length
     numbers = np.repeat(start - before, length)
     numbers += np.arange(len(numbers))
