@@ -1,1 +1,1 @@
-"""Numbers of areas: what is wanted, formulas and indices, and statistics of pixels."""
+"""Values of areas: what is requested, formulas and indices, and statistics of pixels."""

@@ -1,4 +1,4 @@
-"""What was asked about values that are stored: the keys of `Wanted.key`, read back. Pure."""
+"""Parses the keys of stored values, which `Wanted.key` writes: they say how the values were computed. Pure."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from functools import lru_cache
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A key of `Wanted.key`, taken apart."""
+    """The parts of a key that `Wanted.key` returns."""
 
     formula: str
     classes: frozenset[int]
-    """Classes whose pixels did not count."""
+    """Classes whose pixels do not count."""
     weights: str
     statistics: tuple[str, ...]
 
     def serves(self, other: Asked) -> bool:
-        """Whether numbers for this answer another question as well: it differs at most by fewer statistics."""
+        """Return whether values with this key also serve a request that differs at most by fewer statistics."""
         return self.classes == other.classes and self.is_like(other)
 
     def is_like(self, other: Asked) -> bool:
-        """Whether it serves another question where no pixel has a class that only one of the two leaves out."""
+        """Return the same as `serves`, assuming that no pixel has a class that only one of the keys excludes."""
         same = (self.formula, self.weights) == (other.formula, other.weights)
         return same and set(other.statistics) <= set(self.statistics)
 
     def with_classes_of(self, other: Asked) -> str:
-        """The key of this question, but with the classes of another one."""
+        """Return this key with the classes of another key."""
         classes = " ".join(map(str, sorted(other.classes)))
         return f"{self.formula}; not {classes}; {self.weights}; {' '.join(self.statistics)}"
 
 
 @lru_cache(maxsize=256)
 def asked(key: str) -> Asked:
-    """Take a key apart.
+    """Parse a key.
 
     Raises:
-        ValueError: it is no key.
+        ValueError: the text is not a key.
     """
     formula, classes, weights, statistics = key.split("; ")
     numbers = classes.removeprefix("not ").removeprefix("not").split()

@@ -1,7 +1,8 @@
-"""Formulas of indices: parsed into steps, written canonically, evaluated in numpy. Pure; nothing is run as code.
+"""Formulas of indices: parses them into steps, formats them canonically, evaluates them in numpy. Pure.
 
-The grammar is Python's, as far as it goes: names, numbers, ``+ - * /``, ``**``, unary minus and brackets. ``**``
-binds tightest and to the right: ``-a ** 2`` is ``-(a ** 2)``, and ``a ** b ** c`` is ``a ** (b ** c)``.
+No text is executed as code. The grammar is a subset of Python's: names, numbers, ``+ - * /``, ``**``, unary minus
+and brackets. ``**`` binds tightest and to the right: ``-a ** 2`` is ``-(a ** 2)``, and ``a ** b ** c`` is
+``a ** (b ** c)``.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ Floats: TypeAlias = NDArray[np.float64]
 Operator: TypeAlias = Literal["+", "-", "*", "/", "**", "negative"]
 
 LONGEST: Final = 2000
-"""Characters of a formula. The longest of Awesome Spectral Indices has 130."""
+"""Maximum number of characters of a formula. The longest formula of Awesome Spectral Indices has 130."""
 DEEPEST: Final = 40
-"""Brackets, minus signs and powers inside each other."""
+"""Maximum depth of nested brackets, minus signs and powers."""
 _SHOWN: Final = 40
-"""Characters of a name or number that messages show."""
+"""Maximum number of characters of a name or number that messages show."""
 _TOKEN: Final = re.compile(
     r"(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
     r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
@@ -33,53 +34,53 @@ _TOKEN: Final = re.compile(
 )
 _PRECEDENCE: Final[Mapping[Operator, int]] = {"+": 1, "-": 1, "*": 2, "/": 2, "negative": 3, "**": 4}
 _ATOM: Final = 5
-"""Precedence of names, numbers and what is in brackets."""
+"""Precedence of names, numbers and bracketed expressions."""
 
 
 class FormulaError(ValueError):
-    """A formula that cannot be read; the message is one line."""
+    """A formula that cannot be parsed; the message is one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """The step that takes the values of a band."""
+    """A step that pushes the values of a band on the stack."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """The step that takes a constant."""
+    """A step that pushes a constant on the stack."""
 
     value: float
 
 
 Step: TypeAlias = Name | Number | Operator
-"""Of a formula in postfix notation: operators take the last one or two results."""
+"""A step of a formula in postfix notation; operators take the last one or two results from the stack."""
 
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """A formula over names; equal when the steps are."""
+    """A formula over names; two formulas are equal if their steps are equal."""
 
     steps: tuple[Step, ...]
-    """In postfix notation, of which all are well formed."""
+    """Steps in well-formed postfix notation."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names in it, in the order in which they first come, without repetition."""
+        """The names in the formula, without repetition, in the order in which they first occur."""
         return tuple(dict.fromkeys(step.name for step in self.steps if isinstance(step, Name)))
 
     @property
     def text(self) -> str:
-        """The canonical text: single blanks, short numbers, no superfluous bracket. It parses to this formula."""
+        """The canonical text: single blanks, short numbers, no superfluous brackets. It parses to this formula."""
         return _text(self.steps)
 
     def renamed(self, names: Mapping[str, str]) -> Formula:
-        """The formula over other names.
+        """Return the formula with other names.
 
         Args:
-            names: new ones by old ones; those that are not in it stay.
+            names: new names by old names; other names are kept.
         """
         return Formula(
             tuple(Name(names.get(step.name, step.name)) if isinstance(step, Name) else step for step in self.steps)
@@ -89,11 +90,11 @@ class Formula:
         """Evaluate the formula in float64, element by element.
 
         Args:
-            arrays: float64 by name, all of one shape. They are not changed.
+            arrays: float64 arrays by name, all of the same shape. They are not changed.
 
         Returns:
-            The values, and where they are undefined: where a denominator is exactly 0, or the value is not finite.
-            Values at undefined places mean nothing. The arrays may be among those given.
+            The values, and a mask of undefined values: a denominator is exactly 0, or the value is not finite.
+            Undefined values have no meaning. The returned arrays may be among the given arrays.
 
         Raises:
             KeyError: a name is missing.
@@ -113,7 +114,7 @@ class Formula:
                     if step == "/":
                         undefined |= right == 0
                     elif step == "**":
-                        undefined |= (left == 0) & (right < 0)  # which is a division by 0, too
+                        undefined |= (left == 0) & (right < 0)  # this is also a division by 0
                     stack.append(_applied(step, left, right))
             (values,) = stack
             undefined |= ~np.isfinite(values)
@@ -124,12 +125,12 @@ def parse(text: str, names: Collection[str]) -> Formula:
     """Parse a formula.
 
     Args:
-        text: of the formula.
-        names: that may be in it: letters, digits and underscores, no digit first.
+        text: text of the formula.
+        names: allowed names, of letters, digits and underscores, not beginning with a digit.
 
     Raises:
-        FormulaError: the text is not a formula over these names, or has no name in it, or is too long or too deep.
-            Positions in the message count from 1.
+        FormulaError: the text is not a formula over these names, contains no name, is too long, or is nested too
+            deeply. Positions in the message count from 1.
     """
     if len(text) > LONGEST:
         raise FormulaError(f"a formula of {len(text):,} characters: at most {LONGEST:,} are read")
@@ -144,7 +145,10 @@ def parse(text: str, names: Collection[str]) -> Formula:
 
 
 class _Parser:
-    """Recursive descent: one method for each level of the grammar, one token ahead, steps in postfix order."""
+    """Recursive-descent parser with one method for each level of the grammar and one token of lookahead.
+
+    Steps are collected in postfix order.
+    """
 
     def __init__(self, text: str, names: Collection[str]) -> None:
         self._tokens = _tokens(text)
@@ -200,7 +204,7 @@ class _Parser:
             raise self.unexpected("an operator")
 
     def unexpected(self, wanted: str) -> FormulaError:
-        """The error about the current token."""
+        """Return the error about the current token."""
         if self.kind == "end":
             return FormulaError(f"the formula ends where {wanted} should follow")
         hint = "; a power is written **" if self.symbol == "^" else ""
@@ -215,7 +219,7 @@ class _Parser:
             self.steps.append(operator)
 
     def _inside(self, rule: Callable[[], None]) -> None:
-        """Read what follows the current token, one level deeper."""
+        """Skip the current token, and parse what follows one level deeper."""
         self._depth += 1
         if self._depth > DEEPEST:
             raise FormulaError(
@@ -246,7 +250,7 @@ def _listed(names: Collection[str]) -> str:
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
-    """Kind, text and position, from 1, of each token; at the end, and from then on, kind "end" and no text."""
+    """Yield kind, text and position (from 1) of each token; after the last, yield kind "end" without end."""
     for found in _TOKEN.finditer(text):
         yield found.lastgroup or "", found[0], found.start() + 1
     while True:
@@ -262,13 +266,13 @@ def _applied(operator: Operator, left: Floats | np.float64, right: Floats | np.f
         return left * right
     if operator == "/":
         return left / right
-    # numpy squares and takes roots faster where it sees a plain number, and there alone
+    # numpy computes squares and roots faster only if the exponent is a plain number.
     result: Floats | np.float64 = left ** (float(right) if isinstance(right, np.float64) else right)
     return result
 
 
 def _text(steps: tuple[Step, ...]) -> str:
-    """The canonical text of steps: each operand is bracketed where it binds less than its place needs."""
+    """Return the canonical text of steps: an operand is bracketed if its precedence is too low for its place."""
     stack: list[tuple[str, int]] = []
 
     def operand(least: int) -> str:
@@ -283,7 +287,8 @@ def _text(steps: tuple[Step, ...]) -> str:
         elif step == "negative":
             stack.append(("-" + operand(_PRECEDENCE[step]), _PRECEDENCE[step]))
         else:
-            # Operators chain to the left. Powers chain to the right, where signs need no brackets either.
+            # Operators are left-associative. Powers are right-associative, and a sign in an exponent needs no
+            # brackets.
             precedence = _PRECEDENCE[step]
             on_the_left, on_the_right = precedence, precedence + 1
             if step == "**":
@@ -295,5 +300,5 @@ def _text(steps: tuple[Step, ...]) -> str:
 
 
 def _number_text(value: float) -> str:
-    """The shortest text of a number that is read back as it."""
+    """Return the shortest text that parses to the same number."""
     return str(int(value)) if value.is_integer() and value < 1e15 else repr(value)

@@ -1,14 +1,15 @@
 """Spectral indices by name, over Sentinel-2's bands. Pure.
 
-The file ``indices.csv`` has the indices of Awesome Spectral Indices that can be computed from the bands of
-Level-2A by arithmetic. Constants are filled in, each with the default of its own index. Left out are indices
+The file ``indices.csv`` contains the indices of Awesome Spectral Indices that can be computed from the bands of
+Level-2A with arithmetic operations. Constants are replaced by the default values of each index. Indices are left
+out if they
 
-- that need other bands, polarisations or measurements, such as NIRvP (radiation);
-- whose formulas have functions, such as kNDVI (an exponential kernel) or WCI3 (tanh, max);
-- whose constants have no default: CRSWIR, DVIplus, FAI, FDI, NDGI and NIRvH2 need the wavelengths of the sensor.
+- need other bands, polarisations or measurements, such as NIRvP (radiation);
+- have formulas with functions, such as kNDVI (an exponential kernel) or WCI3 (tanh, max);
+- have constants without a default: CRSWIR, DVIplus, FAI, FDI, NDGI and NIRvH2 need the wavelengths of the sensor.
 
-The formulas are those of the catalogue's version 1. CRI550, CRI700, PSRI and SR3 are those of version 0, which has
-them for Sentinel-2's bands; version 1 has them for narrow bands, or not at all.
+The formulas are those of version 1 of that catalogue. CRI550, CRI700, PSRI and SR3 are taken from version 0, which
+defines them for Sentinel-2's bands; version 1 defines them for narrow bands or not at all.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ BANDS: Final = (
     "swir16",
     "swir22",
 )
-"""The reflectance bands of Level-2A, by Earth Search's keys: B01-B08, B8A, B09, B11 and B12."""
+"""The reflectance bands of Level-2A, with Earth Search's keys: B01-B08, B8A, B09, B11 and B12."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,25 +44,25 @@ class Index:
     """A spectral index."""
 
     name: str
-    """Its short name."""
+    """Short name."""
     title: str
-    """Its long name."""
+    """Long name."""
     formula: str
-    """Canonical text over names of `BANDS`."""
+    """Canonical text of the formula over names of `BANDS`."""
     bands: tuple[str, ...]
-    """Those in the formula, in the order in which they come."""
+    """Bands in the formula, in the order in which they first occur."""
 
 
 def names() -> tuple[str, ...]:
-    """The short names of all indices, sorted without regard to case."""
+    """Return the short names of all indices, sorted without regard to case."""
     return tuple(_rows())
 
 
 def find(name: str) -> Index | None:
-    """An index by its short name; None where there is none.
+    """Return the index with the given short name; None if there is none.
 
-    Upper and lower case are the same, except where two indices differ in nothing else (``BAI``, ``BaI``): these
-    are found by their exact names only.
+    Case is ignored, except for indices whose names differ only in case (``BAI``, ``BaI``): these are found only by
+    their exact names.
     """
     rows = _rows()
     same = [name] if name in rows else [known for known in rows if known.lower() == name.lower()]
@@ -74,7 +75,7 @@ def find(name: str) -> Index | None:
 
 @cache
 def _rows() -> dict[str, tuple[str, str]]:
-    """Title and formula by short name."""
+    """Return title and formula of each index by its short name."""
     text = resources.files(__package__).joinpath("indices.csv").read_text("utf-8")
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
     return {row["name"]: (row["title"], row["formula"]) for row in rows}

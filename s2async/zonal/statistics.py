@@ -1,8 +1,8 @@
-"""Statistics of the pixels of many areas at once: counts, moments and percentiles. Pure.
+"""Computes statistics of the pixels of many areas at once: counts, moments and percentiles. Pure.
 
-The pixels of all areas lie one after another in flat arrays. Sums, minima and maxima of all areas are taken by one
-call of numpy each, in groups of areas that fit into the processor's cache; only sorting goes area by area, because
-many small sorts are faster than a large one.
+The pixels of all areas lie one after another in flat arrays. Sums, minima and maxima each take one call of numpy
+for a group of areas that fits into the processor's cache. Only sorting is done area by area, because many small
+sorts are faster than a large one.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from s2async.zonal.formulas import Formula
 from s2async.zonal.wanted import COUNTS, Variable
 
 STATISTICS: Final = ("mean", "stdev", "median", "min", "max")
-"""Names of statistics; beside them there are percentiles, such as ``p10`` or ``p2.5``. ``stdev`` is that of the
+"""Names of statistics, in addition to percentiles such as ``p10`` or ``p2.5``. ``stdev`` is that of the
 population."""
 SCALE: Final = 10_000.0
 """DN of reflectance 1 (ESA, Level-2A: QUANTIFICATION_VALUE)."""
 PIXELS: Final = 1 << 17
-"""Pixels that are worked on at once, beside those of one more area: arrays of a megabyte."""
+"""Number of pixels that are processed together, exceeded by at most one area: arrays of a megabyte."""
 _PERCENTILE: Final = re.compile(r"p([0-9]{1,3}(?:\.[0-9]{1,6})?)")
 
 Floats = NDArray[np.float64]
@@ -35,12 +35,12 @@ Integers = NDArray[np.int64]
 
 
 def is_statistic(name: str) -> bool:
-    """Whether there is a statistic of that name."""
+    """Return whether there is a statistic of the given name."""
     return name in STATISTICS or percentile(name) is not None
 
 
 def percentile(name: str) -> float | None:
-    """The percentile that a name asks for, 0 to 100; None when it is not the name of a percentile."""
+    """Return the percentile that a name stands for, 0 to 100; None if it is not the name of a percentile."""
     found = _PERCENTILE.fullmatch(name)
     value = float(found[1]) if found else None
     return value if value is not None and value <= 100 else None
@@ -48,12 +48,12 @@ def percentile(name: str) -> float | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Pixels:
-    """Where the pixels of n areas are in flat arrays, and how much each counts."""
+    """The positions of the pixels of n areas in flat arrays, and their weights."""
 
     starts: Integers
-    """(n + 1,): the pixels of area i are `starts[i]` up to, and without, `starts[i + 1]`. The first is 0."""
+    """(n + 1,): the pixels of area i are `starts[i]` up to, but not including, `starts[i + 1]`. The first is 0."""
     weights: Floats | None = None
-    """(pixels,): the share of each pixel that its area covers, above 0; None to count pixels fully."""
+    """(pixels,): the fraction of each pixel that its area covers, above 0; None to count pixels fully."""
 
 
 def measure(
@@ -79,28 +79,28 @@ def measure_all(
 ) -> list[tuple[Floats, Floats]]:
     """Count and summarise the pixels of n areas.
 
-    A pixel is valid when it has data, is clear, and the DN of every band of the variable is not 0. Its value is
-    the reflectance, DN / 10000, or that of the formula over reflectances. Pixels where the formula is undefined
-    are counted, and left out.
+    A pixel is valid if it has data, is clear, and the DN of every band of the variable is not 0. Its value is the
+    reflectance, DN / 10000, or the value of the formula over reflectances. Pixels for which the formula is
+    undefined are counted but left out.
 
-    With weights, sums of weights take the place of numbers of pixels, in the counts and in the mean and stdev.
-    Median and percentiles are then those of exactextract (``WeightedQuantiles``), which differ from numpy's
-    "linear" where values repeat, even when all weights are equal.
+    With weights, sums of weights replace numbers of pixels in the counts and in mean and stdev. Median and
+    percentiles are then those of exactextract (``WeightedQuantiles``), which differ from numpy's "linear" if
+    values repeat, even if all weights are equal.
 
     Args:
         variables: bands and indices.
-        dn: by key of band (pixels,) uint16, harmonised; 0 means no data. Other bands may be in it, too.
-        clear: (pixels,) whether the class of the pixel does not spoil it.
+        dn: (pixels,) harmonised DN by key of the band, uint16; 0 means no data. It may contain other bands.
+        clear: (pixels,) whether the class of the pixel counts as clear.
         data: (pixels,) whether the classification is not 0.
-        pixels: where the areas are.
-        statistics: names for which `is_statistic` holds.
+        pixels: positions and weights of the areas' pixels.
+        statistics: names for which `is_statistic` is true.
 
     Returns:
-        For each variable (n, 5) numbers of pixels by `wanted.COUNTS`, and (n, statistics); NaN for areas without
-        valid pixels.
+        For each variable, (n, 5) numbers of pixels in the order of `wanted.COUNTS`, and (n, statistics), which are
+        NaN for areas without valid pixels.
 
     Raises:
-        FormulaError: of a variable.
+        FormulaError: the formula of a variable cannot be parsed.
         KeyError: a band is missing.
         ValueError: there is no such statistic.
     """
@@ -133,7 +133,7 @@ def _parsed(text: str, bands: tuple[str, ...]) -> Formula:
 
 
 def _groups(starts: Integers) -> list[tuple[int, int]]:
-    """First and last area, exclusive, of groups that begin in different stretches of `PIXELS` pixels."""
+    """Return first and last area (exclusive) of groups that begin in different sections of `PIXELS` pixels."""
     stretches = np.arange(0, starts[-1], PIXELS)
     edges = np.unique([0, *np.searchsorted(starts, stretches).tolist(), len(starts) - 1]).tolist()
     return list(pairwise(edges))
@@ -141,18 +141,18 @@ def _groups(starts: Integers) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Clear:
-    """The clear pixels of some areas: every variable takes its values from them."""
+    """The clear pixels of a group of areas, from which every variable takes its values."""
 
     where: NDArray[np.intp]
-    """(clear,) their places among all pixels of the areas."""
+    """(clear,): positions of the clear pixels among all pixels of the areas."""
     bands: Mapping[str, NDArray[np.uint16]]
-    """(clear,) DN by band."""
+    """(clear,): DN of the clear pixels, by band."""
     starts: Integers
-    """(areas + 1,) where the pixels of each area begin."""
+    """(areas + 1,): where the pixels of each area begin."""
     weights: Floats | None
-    """(pixels,) of all pixels."""
+    """(pixels,): weights of all pixels."""
     counts: Sequence[Floats]
-    """(areas,) each: how much all pixels count, those with data, and those of them that are clear."""
+    """Three arrays (areas,): number, or sum of weights, of all pixels, of data pixels, and of clear data pixels."""
 
     @classmethod
     def of(
@@ -163,7 +163,7 @@ class _Clear:
         starts: Integers,
         weights: Floats | None,
     ) -> _Clear:
-        """Select the clear pixels; of all arrays, (pixels,) are given."""
+        """Select the clear pixels; all given arrays except ``starts`` have the shape (pixels,)."""
         where = np.flatnonzero(clear)
         everywhere, there = np.arange(len(data)), np.flatnonzero(data)
         return cls(
@@ -176,34 +176,34 @@ class _Clear:
 
 
 def _count(where: NDArray[np.intp], starts: Integers, weights: Floats | None) -> Floats:
-    """(areas,) how much the pixels at these places, ascending, count in each area."""
+    """Return (areas,): number, or sum of weights, of each area's pixels at the given positions (ascending)."""
     cuts = np.searchsorted(where, starts)
     numbers = np.diff(cuts).astype(np.float64)
     if weights is not None:
-        some = numbers > 0  # `reduceat` would give an empty group the first entry behind it
+        some = numbers > 0  # for an empty group, `reduceat` would return the entry after it
         numbers[some] = np.add.reduceat(weights[where], cuts[:-1][some])
     return numbers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Sample:
-    """Valid values of areas, none of which is without any."""
+    """The valid values of those areas that have any."""
 
     areas: NDArray[np.intp]
-    """(m,) numbers of the areas."""
+    """(m,): indices of the areas."""
     values: NDArray[Any]
-    """(values,) area by area: uint16 DN of a band, or float64."""
+    """(values,): values area by area: uint16 DN of a band, or float64."""
     scale: float
-    """What values are divided by: those of areas in the end, because sums of DN are exact."""
+    """Divisor of values. It is applied to the results for areas, because sums of DN are exact."""
     starts: NDArray[np.intp]
-    """(m,) where the values of each area begin."""
+    """(m,): where the values of each area begin."""
     numbers: Integers
-    """(m,) of values."""
+    """(m,): number of values of each area."""
     weights: Floats | None
 
 
 def _counted(look: _Clear, names: Sequence[str], formula: Formula | None) -> tuple[Floats, _Sample]:
-    """Count pixels, (areas, 5), and select the values that count."""
+    """Return the counts of pixels, (areas, 5), and the valid values."""
     where, bands = look.where, {name: look.bands[name] for name in names}
     undefined = where[:0]
     valid = np.logical_and.reduce([numbers != 0 for numbers in bands.values()])
@@ -214,7 +214,7 @@ def _counted(look: _Clear, names: Sequence[str], formula: Formula | None) -> tup
         (values,) = bands.values()
         scale = SCALE
         if values is look.bands[names[0]]:
-            values = values.copy()  # it may be sorted in place
+            values = values.copy()  # the array may be sorted in place
     else:
         values, wrong = formula.evaluate({name: numbers / SCALE for name, numbers in bands.items()})
         scale = 1.0
@@ -236,7 +236,7 @@ def _counted(look: _Clear, names: Sequence[str], formula: Formula | None) -> tup
 
 
 def _summarised(sample: _Sample, statistics: Sequence[str]) -> Floats:
-    """(areas of the sample, statistics)."""
+    """Return the statistics of a sample: (areas of the sample, statistics)."""
     columns: dict[str, Floats] = {}
     if not {"mean", "stdev"}.isdisjoint(statistics):
         columns |= _moments(sample)
@@ -253,7 +253,7 @@ def _summarised(sample: _Sample, statistics: Sequence[str]) -> Floats:
 
 
 def _moments(sample: _Sample) -> dict[str, Floats]:
-    """Mean, and stdev of the population, in two passes: the second takes squares of distances to the mean."""
+    """Return mean and stdev of the population in two passes; the second sums squared distances from the mean."""
     values, weights = sample.values.astype(np.float64), sample.weights
     if weights is None:
         sizes = sample.numbers.astype(np.float64)
@@ -270,11 +270,11 @@ def _moments(sample: _Sample) -> dict[str, Floats]:
 
 
 def _sorted(sample: _Sample, shares: Mapping[str, float]) -> dict[str, Floats]:
-    """Least and largest value, median as ``numpy.median``, and percentiles as numpy's "linear".
+    """Return minimum, maximum, median as in ``numpy.median``, and percentiles as in numpy's "linear".
 
     Args:
-        sample: whose values are sorted in place, area by area.
-        shares: by name of the percentile, from 0 to 1.
+        sample: sample whose values are sorted in place, area by area.
+        shares: percentiles as fractions from 0 to 1, by name.
     """
     values, starts, numbers, scale = sample.values, sample.starts, sample.numbers, sample.scale
     ends = starts + numbers
@@ -287,21 +287,21 @@ def _sorted(sample: _Sample, shares: Mapping[str, float]) -> dict[str, Floats]:
         before = np.floor(place).astype(np.int64)
         rest = place - before
         low, high = values[starts + before] / scale, values[starts + np.minimum(before + 1, numbers - 1)] / scale
-        # numpy's order of operations (`_lerp` in lib/_function_base_impl.py), which gives its very numbers
+        # numpy's order of operations (`_lerp` in lib/_function_base_impl.py) gives exactly the same numbers.
         columns[name] = np.where(rest < 0.5, low + (high - low) * rest, high - (high - low) * (1 - rest))
     return columns
 
 
 def _weighted(sample: _Sample, weights: Floats, shares: Mapping[str, float]) -> dict[str, Floats]:
-    """What `_sorted` gives, by exactextract's rule for weights (src/weighted_quantiles.cpp).
+    """Return the same statistics as `_sorted`, by exactextract's rule for weights (src/weighted_quantiles.cpp).
 
-    Equal values of an area are one value, which has the sum of their weights. Of n such values, ascending, the
-    i-th, from 0, lies at ``i * weight + (n - 1) * (sum of the weights before it)``, and the last at ``(n - 1) *
-    (sum of all)``. A percentile is read from the line between two of them.
+    Equal values of an area are merged into one value with the sum of their weights. For n such values in ascending
+    order, value i (from 0) is at position ``i * weight + (n - 1) * (sum of the weights before it)``, so the last
+    one is at ``(n - 1) * (sum of all weights)``. Percentiles are interpolated linearly between two positions.
     """
     area = np.repeat(np.arange(len(sample.areas)), sample.numbers)
     order = np.empty(len(area), np.intp)
-    # of 16 bits, the stable sort is a radix sort, and the fastest
+    # For 16 bits, the stable sort is a radix sort, which is the fastest.
     kind: Literal["stable"] | None = "stable" if sample.values.dtype == np.uint16 else None
     for start, end in zip(sample.starts.tolist(), (sample.starts + sample.numbers).tolist(), strict=True):
         order[start:end] = sample.values[start:end].argsort(kind=kind)

@@ -1,4 +1,4 @@
-"""What values are wanted of every area and date, and what one area and date gave. Pure."""
+"""The values that are requested for every area and date, and the values of one area and date. Pure."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Weights: TypeAlias = Literal["centre", "coverage"]
-"""Which pixels count: those whose centre lies in the area, fully; or all that it touches, each by the share that
-the area covers."""
+"""Which pixels count: those whose centre lies in the area, fully; or all pixels that the area touches, each
+weighted by the fraction that the area covers."""
 
 COUNTS: Final = ("count", "data_count", "clear_count", "valid_count", "undefined_count")
-"""What is counted for every variable: pixels of the area; those whose classification is not 0; those of them whose
-class does not spoil; those of these that the statistics use; and those left out because the index has no value
-there. With weights by coverage, sums of shares take the place of numbers of pixels."""
+"""The numbers of pixels that are counted for every variable: all pixels of the area; those with a classification
+other than 0 (data); data pixels whose class counts as clear; clear pixels that the statistics use; and clear
+pixels that are left out because the index is undefined there. With weights by coverage, these are sums of
+fractions, not numbers of pixels."""
 VALUES: Final = "values"
-"""What an area lacks that is too large for values: it takes the place of an asset's key."""
+"""Used in place of an asset's key to record that an area is too large for values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,17 +28,17 @@ class Variable:
     """A band or an index."""
 
     name: str
-    """Key of the band, or name of the index, as tables call it."""
+    """Key of the band, or name of the index, as used in tables."""
     formula: str
-    """Canonical text of the formula over keys of bands, constants filled in; of a band, its key. Variables of
-    equal formulas have equal values."""
+    """Canonical text of the formula over keys of bands, with constants filled in; for a band, its key. Variables
+    with equal formulas have equal values."""
     bands: tuple[str, ...]
     """Asset keys of the bands in the formula, without repetition."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """What is wanted of every area and date. It can be pickled."""
+    """The values requested for every area and date. Instances can be pickled."""
 
     variables: tuple[Variable, ...]
     """Bands first, then indices."""
@@ -53,26 +54,27 @@ class Wanted:
         return tuple(dict.fromkeys(band for variable in self.variables for band in variable.bands))
 
     def key(self, variable: Variable) -> str:
-        """What was asked about a variable: numbers with equal keys mean the same. This is a file format."""
+        """Return the key of a variable's values, a file format: values with equal keys mean the same."""
         classes = " ".join(map(str, self.classes))
         return f"{variable.formula}; not {classes}; {self.weights}; {' '.join(self.statistics)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ValueTable:
-    """The numbers of one variable in one scene, for several areas."""
+    """The values of one variable in one scene, for several areas."""
 
     key: str
-    """What was asked; see `Wanted.key`."""
+    """Key of the values; see `Wanted.key`."""
     bands: int
-    """Number of the bands of the variable."""
+    """Number of bands of the variable."""
     numbers: NDArray[np.float64]
-    """(areas, columns): counts by `COUNTS`, classes, offsets by band, then the statistics that were asked for.
-    NaN: unknown, or no pixel is valid. The properties of `AreaValues` say what they mean."""
+    """(areas, columns): counts in the order of `COUNTS`, classes, offsets by band, then the requested statistics.
+    NaN means that a number is unknown, or that no pixel is valid. The properties of `AreaValues` explain the
+    columns."""
 
 
 class AreaValues(NamedTuple):
-    """The numbers of one variable, area and date: one of `Outcome.results`."""
+    """The values of one variable, area and date, an element of `Outcome.results`."""
 
     table: ValueTable
     row: int
@@ -87,8 +89,8 @@ class AreaValues(NamedTuple):
         statistics: Sequence[float],
         classes: int | None = None,
     ) -> Self:
-        """The numbers of one area; the arguments are its properties."""
-        import numpy as np  # loaded only here: settings need what is wanted, and no arrays
+        """Return the values of one area; the arguments have the meaning of the properties."""
+        import numpy as np  # imported only here: the settings need this module, but no arrays
 
         row = [*counts, *(np.nan if one is None else one for one in (classes, *offsets)), *statistics]
         return cls(ValueTable(key=key, bands=len(offsets), numbers=np.array([row], np.float64)), 0)
@@ -104,27 +106,27 @@ class AreaValues(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What was asked; see `Wanted.key`."""
+        """Key of the values; see `Wanted.key`."""
         return self.table.key
 
     @property
     def counts(self) -> tuple[float, ...]:
-        """By `COUNTS`."""
+        """Counts, in the order of `COUNTS`."""
         return tuple(self._numbers[: len(COUNTS)])
 
     @property
     def classes(self) -> int | None:
-        """Which classes its pixels have: bit 9 is set where one is a cloud, and so on. None when not known."""
+        """Classes of the pixels of the area as bits (bit 9 is set if any has class 9); None if unknown."""
         return _whole(self._numbers[len(COUNTS)])
 
     @property
     def offsets(self) -> tuple[int | None, ...]:
-        """By band of the variable, what was added to its DN: 0 or -1000; None where it is unknown: nothing was."""
+        """For each band of the variable, what was added to its DN: 0 or -1000; None if unknown (nothing added)."""
         return tuple(map(_whole, self._numbers[len(COUNTS) + 1 :][: self.table.bands]))
 
     @property
     def statistics(self) -> tuple[float, ...]:
-        """By the statistics that were asked for; NaN where no pixel is valid."""
+        """The requested statistics, in order; NaN if no pixel is valid."""
         return tuple(self._numbers[len(COUNTS) + 1 + self.table.bands :])
 
     @property
