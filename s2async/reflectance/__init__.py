@@ -1,1 +1,1 @@
-"""What the numbers of a reflectance band mean: which offset a file has, how certain that is, and conversions."""
+"""The meaning of the numbers of a reflectance band: the offset of a file, its certainty, and conversions."""

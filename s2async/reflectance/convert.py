@@ -1,4 +1,4 @@
-"""Conversions of digital numbers: to one convention for all files, and to reflectance."""
+"""Converts digital numbers (DN) to one convention for all files, and to reflectance."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ SCALE: Final = 0.0001
 
 
 def harmonised(dn: NDArray[np.generic], offset: int) -> NDArray[np.generic]:
-    """Digital numbers without an offset, by the formula of Earth Search's files: ``max(DN - 1000, 1)``.
+    """Remove the offset of digital numbers, by the formula of Earth Search's files: ``max(DN - 1000, 1)``.
 
-    It was measured on 274,609,800 pixels of two granules (B01, B02, B12; JPEG 2000 against COG), all identical.
-    0 stays 0, because it is no data; values that fall below zero become 1, never 0.
+    The formula was verified on 274,609,800 pixels of two granules (B01, B02, B12; JPEG 2000 against COG), all
+    identical. 0 stays 0, because it means no data; values that would be 0 or below become 1.
 
     Args:
         dn: integers, nearly always uint16, of any shape.
         offset: the offset of these DN: 0 or -1000.
 
     Returns:
-        The same type and shape: the input itself if there is no offset.
+        An array of the same type and shape: the input itself if there is no offset.
     """
     if not offset:
         return dn
@@ -31,15 +31,15 @@ def harmonised(dn: NDArray[np.generic], offset: int) -> NDArray[np.generic]:
 
 
 def reflectance(dn: NDArray[np.generic], offset: int) -> NDArray[np.float64]:
-    """Surface reflectance, NaN where there is no data; values below zero are kept.
+    """Return surface reflectance, NaN for pixels without data; values below zero are kept.
 
     Args:
         dn: integers, nearly always uint16, of any shape.
         offset: the offset of these DN: 0 or -1000.
 
     Returns:
-        float64 of the same shape.
+        A float64 array of the same shape.
     """
-    # One division of whole numbers, so that equal reflectances of both conventions are equal floats.
+    # A single division of whole numbers, so that equal reflectances of both conventions are equal floats.
     values = (dn.astype(np.float64) + offset) / 10_000
     return np.where(dn == 0, np.nan, values)

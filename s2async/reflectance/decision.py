@@ -1,10 +1,11 @@
-"""Which offset the digital numbers (DN) of a file have: reflectance = DN * 0.0001 + offset, and DN 0 is no data.
+"""Decides which offset the digital numbers (DN) of a file have. Pure.
 
-Since processing baseline 04.00 (2022-01-25), ESA adds 1000 to all DN of Sentinel-2 L2A, so that reflectances below
-zero can be stored. Some archives subtract it again, and the metadata of items contradict the files in both
-directions. The decision is a table: the first row that fits decides, and its name is stored as the basis. The
-date of sensing decides only which of two rows applies to one archive; it never replaces the baseline, because old
-scenes are processed again with new baselines.
+Reflectance is DN * 0.0001 + offset, and DN 0 means no data. Since processing baseline 04.00 (2022-01-25), ESA adds
+1000 to all DN of Sentinel-2 L2A, so that reflectances below zero can be stored. Some archives subtract this number
+again, and the metadata of an item may be wrong either way: it may state an offset that the file does not have, or
+omit one that the file has. The decision is a table: the first row that matches decides, and its name is stored as
+the basis. The date of sensing only decides which of two rows applies for one archive; it never replaces the
+baseline, because old scenes are reprocessed with new baselines.
 
 Sources of the table: pixels of 48 scenes of Earth Search and of two granules compared with ESA's JPEG 2000, in the
 issues earth-search#9, #66, #71, #78 and cirrus-earth-search#21, #26, #33; ESA's product specification 14.9 (2021).
@@ -30,33 +31,37 @@ OFFSET: Final = -1000
 FIRST_WITH_OFFSET: Final = (4, 0)
 """First baseline whose DN have an offset."""
 UNSETTLED: Final = (datetime(2022, 1, 25, tzinfo=UTC), datetime(2022, 3, 1, tzinfo=UTC))
-"""Period of sensing whose files in ``sentinel-cogs`` may have the offset or not (cirrus-earth-search#21)."""
+"""Period of sensing whose files in ``sentinel-cogs`` may or may not have the offset (cirrus-earth-search#21)."""
 LARGEST: Final = 32_767
-"""Largest DN of a reflectance band (2^15 - 1); larger ones are wrapped below zero (earth-search#78)."""
+"""Largest DN of a reflectance band (2^15 - 1); larger numbers are negative numbers that wrapped around
+(earth-search#78)."""
 
 _NAMES = ("coastal", "blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "nir09", "swir16")
 BANDS: Final = frozenset((*_NAMES, "swir22", *(f"b{number:02}" for number in range(1, 13)), "b8a"))
-"""Keys of reflectance bands in small letters, without a resolution such as ``_10m``."""
+"""Keys of reflectance bands in lower case, without a resolution such as ``_10m``."""
 
 
 @lru_cache(maxsize=256)
 def plain_key(key: str) -> str:
-    """The key of an asset in small letters, without resolution and format: ``b04`` for ``B04_10m``."""
+    """Return the key of an asset in lower case, without resolution or format: ``b04`` for ``B04_10m``."""
     return re.sub(r"[_-]\d+m$", "", key.casefold()).removesuffix("-jp2")
 
 
 def is_reflectance(key: str) -> bool:
-    """Whether an asset with this key (ours or the item's) holds surface reflectance, as ``red`` or ``B04``."""
+    """Return whether an asset with this key (the program's or the item's) contains surface reflectance.
+
+    Examples of such keys are ``red`` and ``B04``.
+    """
     return plain_key(key) in BANDS
 
 
 class Convention(StrEnum):
-    """What an archive does with the offset of baseline 04.00 and later."""
+    """How an archive treats the offset of baseline 04.00 and later."""
 
     ESA = "esa"
-    """It keeps ESA's DN: the offset is there."""
+    """The archive keeps ESA's DN, which have the offset."""
     EARTH_SEARCH = "earth-search"
-    """The bucket ``sentinel-cogs``: the offset was subtracted, except in some scenes of early 2022."""
+    """As in the bucket ``sentinel-cogs``: the offset was subtracted, except in some scenes of early 2022."""
     NONE = "none"
     """No file has an offset."""
     UNKNOWN = "unknown"
@@ -66,23 +71,23 @@ class Basis(StrEnum):
     """Why an offset was chosen: the row of the table."""
 
     RULE = "rule"
-    """The asset is no reflectance band."""
+    """The asset is not a reflectance band."""
     BASELINE = "baseline"
     """The processing baseline is older than the offset."""
     TAG = "tag"
     """The file states its offset."""
     SOURCE = "source"
-    """The archive keeps ESA's DN, or says that it has no offsets."""
+    """The archive keeps ESA's DN, or has no offsets according to the user."""
     FLAG = "flag"
-    """The item says that the offset was subtracted (``earthsearch:boa_offset_applied``)."""
+    """The item states that the offset was subtracted (``earthsearch:boa_offset_applied``)."""
     BUCKET = "bucket"
-    """The archive subtracts the offset, whatever its item says."""
+    """The archive subtracts the offset, whatever the item states."""
     PIXELS = "pixels"
-    """Pixels are darker than an offset allows."""
+    """Pixels are darker than is possible with an offset."""
     DOUBTFUL = "doubtful"
-    """Files of this time may or may not have the offset, and no pixel decides."""
+    """Files of this time may or may not have the offset, and the pixels do not show which."""
     UNKNOWN = "unknown"
-    """Neither baseline nor archive are known: the DN have no known meaning."""
+    """Baseline or archive is unknown, and therefore the meaning of the DN."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,13 +96,13 @@ class Facts:
 
     convention: Convention
     baseline: tuple[int, ...] = ()
-    """Processing baseline such as (5, 11); empty when unknown."""
+    """Processing baseline such as (5, 11); empty if unknown."""
     subtracted: bool | None = None
-    """The item's flag that the offset was subtracted; None when it has none."""
+    """The item's flag that the offset was subtracted; None if the item has no flag."""
     sensed: datetime | None = None
     """Time of sensing, aware."""
     tag: float | None = None
-    """Offset in reflectance that the TIFF states; None when it states none or was not read."""
+    """Offset in reflectance that the TIFF states; None if it states none or was not read."""
     stated: float | None = None
     """Offset in reflectance that the item states for the asset (``raster:offset``)."""
 
@@ -107,29 +112,29 @@ class Offset:
     """The offset of the DN of one file, and its basis."""
 
     dn: int | None
-    """To be added to a DN: 0 or -1000; None when unknown."""
+    """Number to add to a DN: 0 or -1000; None if unknown."""
     basis: Basis
     doubt: str = ""
-    """What contradicts it, in words; empty when nothing does."""
+    """Description of what contradicts the offset; empty if nothing does."""
 
     @property
     def reflectance(self) -> float | None:
-        """To be added to DN * 0.0001: 0.0 or -0.1; None when unknown."""
+        """Number to add to DN * 0.0001: 0.0 or -0.1; None if unknown."""
         return None if self.dn is None else self.dn / QUANTIFICATION
 
     @property
     def is_certain(self) -> bool:
-        """Whether reflectances by this offset need no warning."""
+        """Whether reflectances computed with this offset need no warning."""
         return self.dn is not None and self.basis is not Basis.DOUBTFUL and not self.doubt
 
 
 def decide(key: str, facts: Facts, evidence: Evidence | None = None) -> Offset:
-    """Decide on the offset of one file: the first row of the table that fits.
+    """Decide on the offset of one file, by the first row of the table that matches.
 
     Args:
-        key: of the asset.
-        facts: of the item and the file.
-        evidence: dark pixels that were read so far, of all reflectance bands and areas of the item.
+        key: key of the asset.
+        facts: facts about the item and the file.
+        evidence: evidence from the pixels read so far, of all reflectance bands and areas of the item.
     """
     if not is_reflectance(key):
         return Offset(dn=0, basis=Basis.RULE)
@@ -143,11 +148,11 @@ def _decided(facts: Facts, evidence: Evidence | None) -> Offset:
         return Offset(dn=0, basis=Basis.BASELINE)
     if facts.convention is Convention.NONE:
         return Offset(dn=0, basis=Basis.SOURCE)
-    # A file that states its offset has been written with care, also where the archive is not known.
+    # A file that states its offset was written with care, even if the archive is not known.
     if facts.convention is not Convention.EARTH_SEARCH and facts.tag is not None:
         return Offset(dn=round(facts.tag * QUANTIFICATION), basis=Basis.TAG)
     if facts.convention is Convention.ESA and (facts.baseline or facts.stated is not None):
-        # The item's offset alone tells only whether the baseline has one; here that is what decides.
+        # If the item states an offset but no baseline, the stated offset decides.
         dn = OFFSET if facts.baseline else round((facts.stated or 0.0) * QUANTIFICATION)
         return Offset(dn=dn, basis=Basis.SOURCE)
     if facts.convention is Convention.EARTH_SEARCH:
@@ -165,24 +170,25 @@ def _doubt(offset: Offset, facts: Facts, evidence: Evidence | None) -> str:
         return (
             f"the file is corrupt: {evidence.wrapped:,} pixels are above {LARGEST}, which are wrapped below zero"
         )
-    # Areas may be lakes and shadows: dark pixels raise a doubt about a rule or a tag, but do not overrule it.
+    # Areas may be lakes or shadows: dark pixels raise a doubt about an archive's rule or a tag, but do not
+    # overrule it.
     if offset.dn == OFFSET and evidence is not None and evidence.proves_none:
         return "pixels are darker than files with an offset of -1000 have them"
-    # The item's flag and its raster:offset raise none: in this archive, both are known to be wrong.
+    # The item's flag and its raster:offset raise no doubt, because both are known to be wrong in this archive.
     if offset.dn is not None and facts.tag is not None and round(facts.tag * QUANTIFICATION) != offset.dn:
         return f"the file states an offset of {facts.tag:g}"
     return ""
 
 
 def baseline(*texts: str) -> tuple[int, ...]:
-    """The processing baseline of an item: the first that is known of its properties and names.
+    """Return the processing baseline of an item, from the first of its properties and names that contains it.
 
     Args:
-        texts: in order of trust: ``s2:processing_baseline`` or ``processing:version`` such as ``05.11``, product
-            names or ids with a part such as ``_N0511_``.
+        texts: texts in order of trust: ``s2:processing_baseline`` or ``processing:version`` such as ``05.11``,
+            product names or ids with a part such as ``_N0511_``.
 
     Returns:
-        Such as (5, 11); empty when none of them says it.
+        The baseline, such as (5, 11); empty if no text contains it.
     """
     for text in texts:
         if match := re.fullmatch(r"0*(\d{1,2})\.(\d{2})(?:\.\d+)?", text.strip()):
@@ -203,10 +209,10 @@ BUCKETS: Final[Mapping[str, Convention]] = {
 
 
 def convention(href: str) -> Convention:
-    """The convention of the archive that an href points to.
+    """Return the convention of the archive to which an href points.
 
     Args:
-        href: an http(s) or s3 URL of a file.
+        href: http(s) or s3 URL of a file.
     """
     match = re.match(r"(?:s3://|https?://)([^/?#]*)/?([^/?#]*)", href)
     if not match:

@@ -1,4 +1,4 @@
-"""What pixels say about an offset: with an offset of -1000, hardly any DN is below 800."""
+"""Evidence about an offset from pixels: with an offset of -1000, hardly any DN is below 800."""
 
 from __future__ import annotations
 
@@ -9,32 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 DARK: Final = 800
-"""DN below which a file with an offset has next to no pixels. Of 48 scenes, the one with an offset had the 0.1 %
-quantile 1003, the others 96 to 2048: a low quantile proves that there is no offset, a high one proves nothing."""
+"""DN below which a file with an offset has almost no pixels. Of 48 scenes, the one with an offset had a 0.1 %
+quantile of 1003, the others of 96 to 2048: a low quantile proves that there is no offset, a high one proves
+nothing."""
 QUANTILE: Final = 0.001
-"""Share of valid pixels that must be darker. One pixel is not enough: of 7.5 million with an offset, 2 are."""
+"""Minimum fraction of valid pixels that must be darker for a proof. A single dark pixel is not enough: of 7.5
+million pixels with an offset, 2 are dark."""
 ENOUGH: Final = 10_000
-"""Valid pixels that are needed for a proof."""
+"""Minimum number of valid pixels for a proof."""
 _LARGEST: Final = 32_767
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Counts over valid pixels of one file, or of several files and areas of one item."""
+    """Counts of valid pixels of one file, or of several files and areas of one item."""
 
     pixels: int = 0
-    """Valid pixels: DN other than 0."""
+    """Number of valid pixels: those with a DN other than 0."""
     dark: int = 0
-    """Those below 800."""
+    """Number of valid pixels below 800."""
     wrapped: int = 0
-    """Those above 32,767, which no reflectance band can hold."""
+    """Number of valid pixels above 32,767, which are impossible in a reflectance band."""
 
     @classmethod
     def of(cls, dn: NDArray[np.generic]) -> Self:
         """Count the pixels of a band.
 
         Args:
-            dn: unsigned integers of any shape; 0 is no data.
+            dn: unsigned integers of any shape; 0 means no data.
         """
         valid = dn[dn != 0]
         return cls(
@@ -48,5 +50,5 @@ class Evidence:
 
     @property
     def proves_none(self) -> bool:
-        """Whether the 0.1 % quantile is below 800, over enough pixels: then the DN have no offset."""
+        """Whether the 0.1 % quantile of enough pixels is below 800, which proves that the DN have no offset."""
         return self.pixels >= ENOUGH and self.dark > QUANTILE * self.pixels
