@@ -30,8 +30,7 @@ class Catalog:
     """Root of the API, without a slash at the end."""
     collection: str
     assets: Mapping[str, str]
-    """Maps this program's asset keys, at least ``scl``, to those of the items. Keys that are not listed are
-    equal."""
+    """Maps this program's asset keys, at least ``scl``, to those of items; unlisted keys are the same in both."""
     origins: tuple[str, ...] = ()
     """Origins (``https://host``) that assets may come from, in addition to the API's own."""
     listed: tuple[str, ...] = ()

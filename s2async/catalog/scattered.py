@@ -124,7 +124,7 @@ def _cells(parts: Boxes) -> Boxes:
 
 
 def _merged(boxes: Boxes, most: int) -> Boxes:
-    """Merge boxes into at most ``most`` boxes, cut so that unneeded scenes touch as little ground as possible."""
+    """Merge boxes into ``most`` boxes, cut so that as few unneeded scenes as possible touch them."""
     plane = _plane(boxes, np.mean(boxes[:, 1::2], keepdims=True))
     number = itertools.count()
     found: list[tuple[float, int, Indices, int]] = []

@@ -51,8 +51,7 @@ STALE_PAGES = 2
 """Number of consecutive pages without a new item after which a search is aborted."""
 
 USELESS_PAGES = 20
-"""Number of consecutive pages whose new items are all unusable, after which a search is aborted: there may be no
-end."""
+"""Number of consecutive pages with only unusable new items after which a search is aborted: it may be endless."""
 
 MIN_LIMIT = 12
 """Number of items per page above which a 502 is taken to mean that the response was too large."""
@@ -67,13 +66,11 @@ class Search:
     key: str
     """Identifies the same search in a later run: 16 hex digits."""
     geometry: Polygon | MultiPolygon
-    """A convex polygon with few vertices around all areas of the search, in lon/lat; boxes if areas are
-    `scattered`."""
+    """A convex polygon with few vertices around all its areas, in lon/lat; boxes if areas are `scattered`."""
     start: datetime
     end: datetime
     areas: frozenset[str] = frozenset()
-    """Fingerprints of the areas of the search. Its scenes may contain other areas, which have their own
-    searches."""
+    """Fingerprints of its areas. Its scenes may contain other areas, which have their own searches."""
 
 
 # ---- planning ---------------------------------------------------------------------------------------------

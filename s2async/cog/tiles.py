@@ -95,11 +95,11 @@ class _Pairs:
     """Pairs of blocks of one band and windows that share pixels, sorted by block."""
 
     block: NDArray[np.int64]
-    """(pairs,) Index of the block."""
+    """(pairs,): index of the block."""
     window: NDArray[np.int64]
-    """(pairs,) Index of the window; ascending within a block."""
+    """(pairs,): index of the window; ascending within a block."""
     last: NDArray[np.int64]
-    """(pairs,) One past the last row of the block that the window contains, counted from the block's top."""
+    """(pairs,): one past the last row of the block that the window contains, counted from the block's top."""
 
     @classmethod
     def of(cls, layout: Layout, windows: Sequence[Window]) -> _Pairs:
