@@ -76,8 +76,7 @@ def to_scene(item: Mapping[str, Any], catalog: Catalog) -> Scene:
 
 
 _PRODUCT_NAMES = ("s2:product_uri", "sentinel:product_id", "sentinel2:product_title")
-"""Properties with the name of the product, in items since 2022, older items of Earth Search, and items of other
-converters."""
+"""Properties with the product's name: in items since 2022, older ones of Earth Search, and of other converters."""
 _BASELINES = ("s2:processing_baseline", "sentinel:processing_baseline", "sentinel2:processing_baseline")
 
 

@@ -63,7 +63,7 @@ def groups(parts: Sequence[Polygon], *, most: int = sys.maxsize) -> list[NDArray
         if width <= GROUP_DEGREES:
             found.append(members)
             continue
-        # Cut at the widest gap in the middle half, so that clusters stay together and both halves are clearly
+        # Cutting at the widest gap in the middle half keeps clusters together and makes both parts clearly
         # smaller.
         where = points[members, axis]
         inner = np.unique(np.clip(where, low[axis] + width / 4, high[axis] - width / 4))

@@ -209,8 +209,7 @@ async def run_search(
         on_notice: called with a one-line notice about items that were left out, or kept without a value.
         limit: items per page. A 502 halves the limit and restarts the search: Earth Search sends this status for
             responses of more than about 6 MB.
-        known: the catalogue's estimate from an earlier run; if the search returns the same items, there is no
-            second pass.
+        known: the catalogue's estimate from an earlier run; if the same items return, there is no second pass.
 
     Returns:
         How the search ended. Errors of the server are not raised: the report is then incomplete and contains a

@@ -72,7 +72,7 @@ class ShortError(Exception):
 
 
 class Reader:
-    """Reads numbers and directories from the first bytes of a file, and notes how far it read.
+    """Reads numbers and directories from the first bytes of a file, and records the end of what it read.
 
     Args:
         head: the bytes of the start of the file that have been fetched.
@@ -96,7 +96,7 @@ class Reader:
         self.end = 16
 
     def take(self, offset: int, size: int) -> bytes:
-        """Return some bytes of the file.
+        """Return ``size`` bytes of the file from an offset.
 
         Raises:
             ShortError: not all of these bytes are available.

@@ -16,11 +16,9 @@ from s2async.cog.tiff import Layout
 from s2async.errors import CorruptFile
 
 _FAR = MAX_HEADER + (1 << 16)
-"""Upper bound in bytes for the part of a subset after its blocks: its header is no longer than the original
-one."""
+"""Upper bound in bytes for what follows the blocks of a subset: its header is no longer than the original one."""
 _WINDOW, _MEMORY = 12, 4
-"""Parameters of zlib: a window of 4 KiB is enough for a header, and three times as fast to set up as the
-default."""
+"""Parameters of zlib: a window of 4 KiB is enough for a header, and is set up three times as fast as usual."""
 _BEGIN = 16
 """Offset of the first block."""
 _LONG, _LONG8 = 4, 16

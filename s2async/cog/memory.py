@@ -76,8 +76,7 @@ class Budget:
         try:
             await turn
         except asyncio.CancelledError:
-            # If the task is cancelled after its turn came but before it ran, the bytes are already reserved for
-            # it.
+            # If the task is cancelled after its turn came but before it ran, it already has its bytes.
             self._give(0 if turn.cancelled() else size)
             raise
         share = Share(wanted, size, self._give)

@@ -24,8 +24,7 @@ EVEN: Final = 0.3
 """Weight of a block's usual size in its spread; the remaining weight is that of the difference between its usual
 size and its size."""
 START: Final = {False: 1.3, True: 0.7}
-"""Initial factors of the margin, for rows of a place that are new (False) and for rows that were read before
-(True).
+"""Initial factors of the margin, for new rows of a place (False) and for rows that were read before (True).
 
 A factor of 0.83 is a margin of a quarter of ``x * (1 - x)`` of a large block. On Sentinel-2 scenes, this margin
 took 1.10 times the minimum number of bytes, and 0.7 % of the requests for blocks were too short. For uneven blocks

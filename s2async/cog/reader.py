@@ -52,8 +52,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_WINDOW: Final = 512 << 20
-"""Maximum bytes of one window's pixels: a whole Sentinel-2 scene has 345 MiB; a hostile header can declare
-more."""
+"""Maximum bytes of a window's pixels: a Sentinel-2 scene has 345 MiB; a hostile header can declare more."""
 
 
 @asynccontextmanager

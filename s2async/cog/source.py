@@ -73,8 +73,7 @@ class Source:
     def fact(self) -> FileFact:
         """The facts about the file that are stored.
 
-        The header is included only if a strong ETag can show whether it is still valid, and if the file has no
-        mask.
+        The header is included only if the file has no mask and a strong ETag can show whether it is still valid.
         """
         edition = self.edition
         header = headers.pack(self.layout) if edition.strong and self.layout.mask is None else b""
@@ -160,8 +159,7 @@ async def _read(
             download.settle()  # none of the bytes were used
             raise type(error)(f"{error}: {shown(asset.href)}") from error
         # A long header shows its length only in steps, so each request at least doubles the bytes. The second
-        # request reads at least as far as the first request to a file of a new kind, if the first request was
-        # shorter.
+        # request fetches at least as many bytes as a first request to a file of a new kind.
         stop = min(edition.size, max(layouts.size, len(head) + max(len(head), FIRST_READ)))
         piece = await download.fetch(len(head), stop, edition, fresh=fresh)
         head += piece.data

@@ -29,7 +29,7 @@ class Meter:
     match the server's log, except when connections break: then they are lower.
 
     Args:
-        whole: a meter whose totals immediately include everything counted here; its entries do not (see
+        whole: a meter whose totals, but not entries, immediately include everything counted here (see
             `hand_over`).
     """
 
@@ -102,8 +102,8 @@ class Flow:
     def is_slow(self, now: float, size: int) -> bool:
         """Return whether the body arrives too slowly, now that ``size`` more bytes have arrived.
 
-        The first bytes begin a span. The first bytes after its end still count in it; they close it and begin the
-        next one.
+        The first bytes begin a span. The first bytes after its end still count in it; they end it and begin
+        another.
 
         Args:
             now: seconds of a monotonic clock.

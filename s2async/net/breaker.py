@@ -27,7 +27,7 @@ REFUSED: Final = 1
 BROKEN: Final = 2
 """Weight of every other failure except a time-out."""
 TIMED_OUT: Final = 4
-"""Weight of a time-out: each one costs half a minute and one try of its request."""
+"""Weight of a time-out, which costs half a minute and one try of its request."""
 GLITCH: Final = 0.3
 """Seconds that failures in a row must last: a shorter interruption is not worth a pause."""
 FIRST: Final = 1.0
@@ -50,7 +50,7 @@ down."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Circuit:
-    """Whether requests may be sent to one server, and the history that decides it."""
+    """Whether requests may be sent to one server, and the history that determines this."""
 
     patience: float = 10 * PERIOD
     """Seconds for which a parked server is probed before it is given up."""

@@ -41,13 +41,12 @@ from s2async.text import origin, origin_of, shown
 __all__ = ["ClientSettings", "Meter", "Piece", "Transport", "open_client"]
 
 API_DOUBT: Final = 60.0
-"""`breaker.DOUBT` for an API: it seldom gets many concurrent requests, so a few failures must be able to park
-it."""
+"""`breaker.DOUBT` for an API: it seldom gets many concurrent requests, so a few failures must park it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Piece:
-    """Some bytes of a remote file."""
+    """A range of bytes of a remote file."""
 
     data: bytes | bytearray
     edition: Edition

@@ -195,7 +195,7 @@ class Gate:
         self._waiting_turns: list[int] = []
         """Turns of the tasks in :meth:`reopened`, sorted."""
         self._changed = asyncio.Event()
-        """Set, and replaced by a new one, whenever the circuit changes."""
+        """Event that is set, and replaced with a new event, whenever the circuit changes."""
 
     @property
     def window(self) -> CongestionWindow:
@@ -366,8 +366,7 @@ class Gate:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
         if not circuit.closed:
-            # Requests that wait in the turnstile must not be sent to a parked server; their tasks wait in
-            # `reopened`.
+            # Requests in the turnstile must not be sent to a parked server; their tasks wait in `reopened`.
             self._turnstile.dismiss()
 
     def _log_change(self, former: Circuit) -> None:

@@ -37,8 +37,7 @@ class CongestionWindow:
     """Whether no decrease has happened yet. Until then, every response widens the window by one, which doubles it
     per round trip."""
     credit: int = 0
-    """Responses since the last change of ``size``; after slow start, ``size`` responses widen the window by
-    one."""
+    """Responses since ``size`` last changed; after slow start, ``size`` responses widen the window by one."""
     recover: int = 0
     """Number of the last request that had begun when the window was last halved.
 
@@ -125,11 +124,9 @@ REQUESTS: Final = 20
 """Number of requests in which the limit returns, if they take longer than `PLATEAU`: at 5 requests per second, a
 refusal is expensive."""
 LONGEST: Final = 0.25
-"""Longest gap in seconds while all requests are refused: a server that counts per second soon admits requests
-again."""
+"""Longest gap in seconds while all requests are refused: a server that counts per second soon admits some."""
 SLACK: Final = 0.01
-"""Maximum delay in seconds of a request that the next request may make up for: timers and the event loop are not
-exact."""
+"""Maximum delay of a request in seconds that the next request may make up for: timers are not exact."""
 
 
 class Pace:
@@ -142,15 +139,13 @@ class Pace:
         self.due = -math.inf
         """Time from which the next request may begin."""
         self._base = math.inf
-        """Requests per second that the server answered when the limit was set; infinite while there is no
-        limit."""
+        """Requests per second that the server answered when the limit was set; infinite without a limit."""
         self._since = 0.0
         """When the limit was set, or when the server began to answer again after refusals."""
         self._row = 0
         """Consecutive refusals: each one doubles the gap before the next request."""
         self._recover = 0
-        """Number of the last request that had begun at the last refusal; refusals of earlier requests say nothing
-        new."""
+        """Number of the last request that had begun at the last refusal; refusals up to it say nothing new."""
         self._judged = 0.0
         """When it was last checked whether a lower limit helps, or when the first limit was set."""
         self._share = 0.0
@@ -281,8 +276,7 @@ class _FirstTryRefusals:
     __slots__ = ("_answered_later", "_recent", "_refused_first", "_since")
 
     def __init__(self) -> None:
-        # Index n stands for the hypothesis that the server refuses each request until it has failed more than n
-        # times.
+        # Index n stands for a hypothesis: the server refuses a request until it has failed more than n times.
         self._refused_first = [0] * ROUNDS
         """Number of refusals of requests that had failed at most n times."""
         self._answered_later = [0] * ROUNDS

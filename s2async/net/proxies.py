@@ -55,8 +55,7 @@ def choose(origin: str, environment: Mapping[str, str]) -> Proxy | None:
         environment: variables and their values.
 
     Raises:
-        ConfigError: the value is not an address, or not a usable proxy. The message is one line, without the
-            value.
+        ConfigError: the value is not an address, or not a usable proxy. The message does not contain the value.
     """
     url = URL(origin)
     name = variable(url.scheme, environment)

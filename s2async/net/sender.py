@@ -60,7 +60,7 @@ class Server:
 
 @dataclass(kw_only=True, slots=True)
 class _Progress:
-    """How far one try has come."""
+    """The progress of one try."""
 
     hop: Server
     """Server that the request, or its last redirect, went to."""
@@ -293,7 +293,7 @@ def _report(
         number: number of the request at its gate.
         file: identifies what was requested; several failures of one file count less than those of several files.
         server: the server that the request was sent to first.
-        progress: how far the try came.
+        progress: the progress of the try.
         before: number of earlier tries that failed in a way that may be temporary.
     """
     gate = server.gate

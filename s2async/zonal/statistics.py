@@ -152,7 +152,7 @@ class _Clear:
     weights: Floats | None
     """(pixels,): weights of all pixels."""
     counts: Sequence[Floats]
-    """Three arrays (areas,): number, or sum of weights, of all pixels, of data pixels, and of clear data pixels."""
+    """Three arrays (areas,): numbers, or sums of weights, of all pixels, data pixels, and clear data pixels."""
 
     @classmethod
     def of(
