@@ -54,7 +54,10 @@ class Wanted:
         return tuple(dict.fromkeys(band for variable in self.variables for band in variable.bands))
 
     def key(self, variable: Variable) -> str:
-        """Return the key of a variable's values, a file format: values with equal keys mean the same."""
+        """Return the key of a variable's values; values with equal keys mean the same.
+
+        Keys are stored, so their format is a file format.
+        """
         classes = " ".join(map(str, self.classes))
         return f"{variable.formula}; not {classes}; {self.weights}; {' '.join(self.statistics)}"
 
