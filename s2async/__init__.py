@@ -8,8 +8,8 @@
     for crop in s2async.read("fields.toml"):             # saved crops as arrays
         print(crop.area, crop.datetime, crop.pixels.shape)
 
-In a notebook, or in a coroutine of your own: ``await s2async.run(...)``, and ``async for outcome in
-s2async.stream(...)``. Names are loaded when they are used first.
+In a notebook, or in a coroutine: ``await s2async.run(...)``, and ``async for outcome in s2async.stream(...)``.
+Names are loaded on first use.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ _MODULES = {name: module for module, names in _HOMES.items() for name in names.s
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, loaded with its module on first use."""
+    """Return a public name, whose module is loaded on first use."""
     if name not in __all__:
         raise AttributeError(f"module 's2async' has no attribute {name!r}")
     inside = "open_crops" if name == "open" else name

@@ -1,7 +1,8 @@
 """``python -m s2async``: the same as the ``s2async`` command.
 
 The limits of this process are checked before anything else is imported: with too little memory or too few open
-files, libraries end the process in ways of their own. Commands import their libraries later, in `means.loading`.
+files, libraries may end the process without a useful message. Commands import their libraries later, in
+`means.loading`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def _load() -> Callable[[], None]:
 
 
 def _tell(error: Exception) -> int:
-    """Print one line about why nothing could be imported, and return the exit code."""
+    """Print one line that says why the imports failed, and return the exit code."""
     try:
         from s2async.cli import bugs
         from s2async.errors import LocalError

@@ -1,4 +1,4 @@
-"""When a run that had no error was none the less in vain, and what to do about it. Pure."""
+"""When a run without errors has found nothing usable nevertheless, and what to do about it. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from s2async.reasons import OUTAGE, SETTINGS, Again, counted
 from s2async.text import listing, origin
 
 ENOUGH: Final = 8
-"""Scenes that tell more than chance would; where there are fewer, all of them must."""
+"""Scenes that must be affected, to rule out chance; if there are fewer scenes, all of them must be."""
 MOST: Final = 95
-"""Per cent of the jobs that must have the same fault to be said."""
+"""Per cent of the jobs that must have the same fault before an alarm is raised."""
 NAMED: Final = 30
-"""Asset keys that are named."""
+"""Maximum number of asset keys that a message names."""
 
 
 _NOTHING: Final = Again()
@@ -25,16 +25,16 @@ _NOTHING: Final = Again()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alarm:
-    """That nothing, or next to nothing, could be had."""
+    """A message that all or nearly all files could not be read."""
 
     text: str
-    """One line: what, and what to do."""
+    """One line: what is wrong, and what to do."""
     settings: bool = False
-    """Only other settings can help."""
+    """Whether only other settings can help."""
 
 
 def is_most(part: int, whole: int) -> bool:
-    """Whether a part is nearly the whole of something."""
+    """Return whether a part is nearly the whole."""
     return bool(part) and part * 100 >= whole * MOST
 
 
@@ -44,37 +44,37 @@ def is_most(part: int, whole: int) -> bool:
 @dataclass(slots=True)
 class _Tally:
     jobs: int = 0
-    """That a server gave a file, or should have given one."""
+    """Jobs for which the server returned a file, or should have."""
     bad: Counter[Cause] = field(default_factory=Counter)
-    """Those without an answer for want of its files, by cause."""
+    """Jobs that have no result because of its files, by cause."""
     scenes: set[str] = field(default_factory=set)
-    """Scenes of those; no more than are needed."""
+    """Scenes of these jobs; no more than are needed."""
     served: bool = False
 
 
 class Servers:
-    """Takes in the outcomes of a run, and tells which servers gave none of their files.
+    """Counts the outcomes of a run, and reports which servers returned none of their files.
 
     Args:
-        measured: Keys of the assets in which cloud cover is measured.
+        measured: keys of the assets in which cloud cover is measured.
     """
 
     def __init__(self, measured: Sequence[str]) -> None:
         self._measured = measured
         self._tallies: defaultdict[str, _Tally] = defaultdict(_Tally)
         self._last: tuple[Scene, set[str]] | None = None
-        """The scene of the last outcome, and the assets that it gave, ..."""
+        """The scene of the last outcome, and the assets that could be read, ..."""
         self._hosts = frozenset[str]()
         """... from these servers."""
 
     def add(self, outcome: Outcome) -> None:
-        """Take in an outcome. What was lacking before, while its server gave others, tells nothing new."""
+        """Count an outcome. Assets are ignored if they were already missing while their server returned others."""
         job = outcome.job
         given = {product.asset for product in outcome.products}
         given.update(result.asset for result in outcome.results if isinstance(result, BandEvidence))
         if outcome.status is Status.OUTSIDE or (outcome.measure is not None and job.measure is None):
             given.update(self._measured)
-        if (job.scene, given) != self._last:  # many jobs of a scene follow one another
+        if (job.scene, given) != self._last:  # consecutive jobs mostly have the same scene
             hrefs = (job.scene.assets[key].href for key in given if key in job.scene.assets)
             self._last, self._hosts = (job.scene, given), frozenset(map(origin, hrefs))
             for host in self._hosts:
@@ -101,14 +101,14 @@ class Servers:
 
     @property
     def served(self) -> frozenset[str]:
-        """Origins of servers that gave a file."""
+        """Origins of the servers that returned a file."""
         return frozenset(host for host, tally in self._tallies.items() if tally.served)
 
     def alarms(self, again: Callable[[str], Again]) -> tuple[Alarm, ...]:
-        """One for each server whose files were all but none of them to be had.
+        """Return an alarm for each server that returned none or nearly none of its files.
 
         Args:
-            again: When its files are asked for again, by its origin.
+            again: returns, for an origin, when its files are requested again.
         """
         return tuple(
             Alarm(text=_outage(host, tally, again(host)))
@@ -130,7 +130,7 @@ def _outage(host: str, tally: _Tally, again: Again) -> str:
 # ---- all jobs of the state ----------------------------------------------------------------------------------
 
 _UNREAD: Final = frozenset(Cause) - {Cause.NETWORK, Cause.CHANGED, Cause.CRASH, Cause.SMALL, Cause.LARGE}
-"""Failures that have to do with what the files are, or where; others are told one by one."""
+"""Failures that depend on what the files are, or where; all others are reported individually."""
 
 
 def state_alarm(
@@ -142,15 +142,15 @@ def state_alarm(
     forbidden: Sequence[str],
     again: Again,
 ) -> Alarm | None:
-    """That nearly all jobs of a state lack files; None where it is not so.
+    """Return the alarm that nearly all jobs of a state lack files, or None if they do not.
 
     Args:
-        jobs: By status, those that are open left out.
-        causes: Missing and failed ones, by status and cause.
-        scenes: Those with a missing or failed job, and all.
-        keys: Asset keys that the catalogue offers.
-        forbidden: Origins that are needed, and not allowed.
-        again: When the files are asked for again that other settings would not give.
+        jobs: number of jobs by status, without open jobs.
+        causes: number of missing and failed jobs, by status and cause.
+        scenes: number of scenes with a missing or failed job, and number of all scenes.
+        keys: asset keys that the catalogue offers.
+        forbidden: origins that are needed but not allowed.
+        again: when files that no change of settings would provide are requested again.
     """
     bad = Counter(causes.get(Status.MISSING, {}))
     bad.update({cause: n for cause, n in causes.get(Status.FAILED, {}).items() if cause in _UNREAD})
@@ -164,13 +164,13 @@ def state_alarm(
 def asset_alarm(
     saved: int, without: Mapping[tuple[str, Cause], int], lacking: Mapping[str, int], *, scenes: int
 ) -> Alarm | None:
-    """That nearly all saved jobs lack the same asset; None where it is not so.
+    """Return the alarm that nearly all saved jobs lack the same asset, or None if they do not.
 
     Args:
-        saved: Jobs that are saved.
-        without: Those that lack an asset, by asset and cause.
-        lacking: Scenes of those, by asset.
-        scenes: Scenes of all that are saved.
+        saved: number of saved jobs.
+        without: number of saved jobs that lack an asset, by asset and cause.
+        lacking: number of scenes of these jobs, by asset.
+        scenes: number of scenes of all saved jobs.
     """
     by_asset: dict[str, Counter[Cause]] = defaultdict(Counter)
     for (asset, cause), jobs in without.items():
@@ -194,13 +194,13 @@ def asset_alarm(
 def advice(
     causes: Collection[Cause], keys: Collection[str], forbidden: Sequence[str], again: Again = _NOTHING
 ) -> str:
-    """What to do about files that cannot be had.
+    """Return what to do about files that cannot be read.
 
     Args:
-        causes: Why.
-        keys: Asset keys that the catalogue offers.
-        forbidden: Origins that are needed, and not allowed.
-        again: When the files are asked for again that other settings would not give; by default there are none.
+        causes: why they cannot be read.
+        keys: asset keys that the catalogue offers.
+        forbidden: origins that are needed but not allowed.
+        again: when files that no change of settings would provide are requested again; by default there are none.
     """
     found = set(causes)
     told = []
@@ -218,5 +218,5 @@ def advice(
 
 
 def named(keys: Collection[str]) -> str:
-    """Asset keys for people."""
+    """Return asset keys for people."""
     return ", ".join(sorted(keys)[:NAMED]) or "none that can be read"

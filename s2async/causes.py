@@ -1,4 +1,4 @@
-"""Why a file or an asset is not available, as frozen values. What follows from it is decided in `reasons`."""
+"""Why a file or an asset is not available, as frozen values. `reasons` decides what follows from it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 
 class Cause(StrEnum):
-    """Why a file is not available: a category of the reasons in words, for counting."""
+    """Why a file is not available: a category of the reasons, for counting."""
 
     NO_ASSET = "no-asset"
     JPEG2000 = "jpeg2000"
@@ -63,7 +63,7 @@ class Reason:
     text: str
     """One line for people."""
     host: str = ""
-    """For `Cause.ORIGIN`: the origin that the user may list."""
+    """For `Cause.ORIGIN`: the origin that the user may add to the list."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,14 +75,15 @@ class Lack:
     text: str
     """The reason, in one line."""
     host: str = ""
-    """Origin of the file's server, or the one that is not allowed; the empty string when no server was asked."""
+    """Origin of the file's server, or the origin that is not allowed; the empty string if no server was
+    involved."""
     missing: bool = True
-    """The file does not exist. Otherwise it may exist, but could not be read."""
+    """The file does not exist. If False, it may exist, but could not be read."""
     transient: bool = False
-    """When it is not missing: the next run should try again."""
+    """If it is not missing: the next run should try again."""
     known: bool = False
-    """It is recorded in the state already."""
+    """It is already recorded in the state."""
     again: bool = False
-    """When it is known: it is time to request it again."""
+    """If it is known: it is time to request it again."""
     alone: bool = False
-    """When it is known: its server returned other files at that time."""
+    """If it is known: its server returned other files at that time."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import xarray
 
 WHOLE = 1e-3
-"""Largest accepted distance of a crop's corner from a corner of the common grid, in pixels."""
+"""Maximum distance between a corner of a crop and a corner of the common grid, in pixels."""
 
 
 def open_crops(
@@ -31,31 +31,31 @@ def open_crops(
 ) -> dict[int, xarray.DataArray]:
     """Load an area's crops as arrays ``time x band x y x x``, one per UTM zone.
 
-    Crops of one area and zone share a grid, even when they were cut from different MGRS tiles: the array spans all
-    of them, and pixels that a crop does not hold are nodata. Nothing is resampled; this is why two zones give two
-    arrays. All pixels are loaded into memory.
+    Crops of one area and zone share a grid, even if they were cut from different MGRS tiles: the array covers all
+    of them, and pixels outside a crop are nodata. Nothing is resampled, so two zones give two arrays. All pixels
+    are loaded into memory.
 
-    Each array has the coordinates ``time`` (UTC, ascending; twice the same where two MGRS tiles of a pass hold the
+    Each array has the coordinates ``time`` (UTC, ascending; repeated if two MGRS tiles of an overpass contain the
     area), ``band`` (from 1), ``y`` and ``x`` (centres of pixels, metres), and along time ``item_id``,
     ``platform``, ``grid``, ``scene_cloud`` and ``area_cloud`` (per cent), ``scale``, ``offset`` and
-    ``offset_basis`` (reflectance = scale * pixel + offset; NaN when unknown), and the areas' own columns, whose
-    names get the prefix ``area_`` where they clash with another. ``spatial_ref`` holds the CRS in the form that
+    ``offset_basis`` (reflectance = scale * pixel + offset; NaN if unknown), and the areas' own columns, whose
+    names get the prefix ``area_`` if they clash with another name. ``spatial_ref`` has the CRS in the form that
     rioxarray and odc-geo read.
 
     Args:
         config: settings of a run that has ended.
-        area: its name; may be omitted when there is only one area.
-        asset: key of one asset; may be omitted when only one is cut.
+        area: name of the area; may be omitted if there is only one.
+        asset: key of one asset; may be omitted if only one is cropped.
         reflectance: return surface reflectance as floats, NaN where there is no data, instead of the pixels of the
-            files, which may have several offsets.
+            files, which may have different offsets.
 
     Returns:
         Arrays by EPSG code.
 
     Raises:
-        ConfigError: no such area or asset, no saved crop of it, a list of assets, or crops without a common grid,
-            which :func:`s2async.read` reads one by one; with ``reflectance``, also no reflectance band, or an
-            unknown offset.
+        ConfigError: there is no such area or asset, or no saved crop of it, assets are given as a list, or the
+            crops have no common grid (:func:`s2async.read` reads these one by one); with ``reflectance``, also if
+            the asset is not a reflectance band, or an offset is unknown.
         ImportError: xarray is not installed: ``pip install 's2async[xarray]'``.
 
     Example::
@@ -112,7 +112,7 @@ def _stacked(crops: Sequence[CropArray], *, reflectance: bool = False) -> xarray
 
 
 def _place(crop: CropArray, first: CropArray) -> tuple[int, int]:
-    """Column and row of a crop's first pixel on the grid of the first crop."""
+    """Return column and row of a crop's first pixel on the grid of the first crop."""
     here, there = crop.transform, first.transform
     column, row = (here.c - there.c) / there.a, (here.f - there.f) / there.e
     same = (crop.pixels.dtype, crop.pixels.shape[0], crop.nodata) == (
@@ -157,7 +157,7 @@ def _coordinates(crops: Sequence[CropArray], transform: Affine, shape: tuple[int
     rows = [own_values(crop.attributes, own) for crop in crops]
     for column, one in own.items():
         values = [row[column] for row in rows]
-        if one.type == "utc":  # as for the coordinate time
+        if one.type == "utc":  # as for the coordinate ``time``
             values = [value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in values]
         missing = None in values and one.type not in _HAVE_MISSING
         fixed[column] = along(values, object if missing else _DTYPES[one.type])
@@ -173,5 +173,6 @@ _DTYPES: Final[Mapping[str, str]] = {
     "time": "datetime64[ns]",
     "utc": "datetime64[ns]",
 }
-"""Types of the areas' own columns in numpy. Where a value is missing, integers, texts and the like are objects."""
+"""Numpy types of the areas' own columns. If a value is missing, columns of integers, texts and the like are
+objects."""
 _HAVE_MISSING: Final = frozenset({"float64", "date", "time", "utc"})

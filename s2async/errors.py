@@ -1,32 +1,32 @@
-"""What can go wrong, and what to do about each.
+"""The errors of this package, and what each of them means.
 
 ::
 
     S2AsyncError
-    +-- ConfigError            exit 2: the config or the areas must be mended first
+    +-- ConfigError            exit 2: the config or the areas must be corrected first
     |   +-- AreaError
     |       +-- UnfitAreas     some areas of a file cannot be used; the others can
     +-- StateError             exit 5: the state file cannot be used as it is
-    |   +-- StateInUse         exit 4: another run holds it
-    |   +-- StateDamaged       a state no longer, or none at all: `rebuild` makes one from the crops
+    |   +-- StateInUse         exit 4: another run is using it
+    |   +-- StateDamaged       not a state any more, or no file: `rebuild` makes one from the crops
     +-- LocalError             exit 6: this machine stopped the run (disk full, read-only); resumable
     +-- ClusterError           exit 7: the cluster that worked on a run is lost; resumable
     +-- RemoteError            a server or one of its files; ends as an outcome or as an incomplete search
         +-- TransientError     worth another try: now by the transport, later by the next run
-        |   +-- HostParked     a server that is not asked at present: its jobs stay open
-        |   +-- TooSlow        an answer that comes too slowly
-        +-- NotFound           404, 410: an answer
-        +-- Refused            we will not ask
-        |   +-- NotAllowed     an origin that the user may list
-        |   +-- Diverted       a redirect to where we do not go: perhaps a page to sign in to
-        |   +-- AccessDenied   we are not allowed to (401, 403), and may be another time
+        |   +-- HostParked     requests to a server are suspended: its jobs stay open
+        |   +-- TooSlow        a response that arrives too slowly
+        +-- NotFound           404, 410: a final response
+        +-- Refused            no request is sent, or the server denies it
+        |   +-- NotAllowed     an origin that the user may add to the list
+        |   +-- Diverted       a redirect that is not followed: perhaps to a login page
+        |   +-- AccessDenied   the server denies access (401, 403), perhaps only for now
         +-- FileChanged        the file is no longer the edition whose header was read
-        +-- BadAnswer          an answer that is not what was asked for
-        |   +-- WrongKind      a page for people, perhaps
+        +-- BadAnswer          a response that is not what was requested
+        |   +-- WrongKind      perhaps a web page
         +-- CorruptFile        a file that cannot be decoded
-            +-- UnsupportedLayout   a sound file that this program does not know how to read in part
+            +-- UnsupportedLayout   a valid file of which this program cannot read parts
 
-    PlaceWarning               a warning of Python's: areas may lie elsewhere than they should
+    PlaceWarning               a Python warning: areas may not be where they should be
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from typing import ClassVar
 
 
 class S2AsyncError(Exception):
-    """Base of every error that this package raises on purpose. Its text is one line, fit for a user."""
+    """Base of every error that this package raises on purpose. Its text is one line for the user."""
 
     exit_code: ClassVar[int] = 2
-    """Exit code of a command that this error ends."""
+    """Exit code of a command that ends with this error."""
 
 
 class ConfigError(S2AsyncError):
-    """The configuration cannot be used. The text says what, where, and what to do."""
+    """The configuration cannot be used. The text says what is wrong, where, and what to do."""
 
     exit_code = 2
 
@@ -52,7 +52,7 @@ class AreaError(ConfigError):
 
 
 class UnfitAreas(AreaError):
-    """Some areas of a file cannot be used, while others can. The text lists the former."""
+    """Some areas of a file cannot be used, while others can. The text lists those that cannot."""
 
 
 class StateError(S2AsyncError):
@@ -62,48 +62,49 @@ class StateError(S2AsyncError):
 
 
 class StateInUse(StateError):
-    """Another run holds the state file."""
+    """Another run is using the state file."""
 
     exit_code = 4
 
 
 class StateDamaged(StateError):
-    """What lies at the state's place is a state no longer; crops tell enough to make one again."""
+    """The state file is not a state any more; the crops contain enough information to make a new one."""
 
 
 class LocalError(S2AsyncError):
-    """This machine cannot go on: disk full, folder read-only or gone. Jobs stay open."""
+    """This machine cannot continue: disk full, folder read-only or gone. Jobs stay open."""
 
     exit_code = 6
 
 
 class ClusterError(S2AsyncError):
-    """The cluster that works on the batches of a run does not answer, or answers no longer. Jobs stay open."""
+    """The cluster that processes the batches of a run does not respond, or no longer does. Jobs stay open."""
 
     exit_code = 7
 
 
 class RemoteError(S2AsyncError):
-    """A server, or a file on it, did not give what was needed."""
+    """A server, or a file on it, did not supply what was needed."""
 
     exit_code = 3
 
 
 class TransientError(RemoteError):
-    """A fault that may pass: time-outs, broken connections, 429 and 5xx answers."""
+    """A temporary fault: time-outs, broken connections, 429 and 5xx responses."""
 
     def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.status = status
-        """HTTP status of the answer, or None when there was none."""
+        """HTTP status of the response, or None if there was none."""
         self.retry_after = retry_after
         """Seconds that the server asks to wait, or None."""
         self.crowded = False
-        """Others were answered meanwhile: this was a request too many, which says nothing of what it was for."""
+        """Other requests succeeded in the meantime: the server was overloaded, so the error says nothing about
+        the file."""
 
 
 class HostParked(TransientError):
-    """A server that only failed is left alone for a while: nothing was asked, and nothing is known of the file."""
+    """Requests to a server are suspended because recent ones failed: nothing is known about the file."""
 
     def __init__(self, message: str, *, origin: str, retry_after: float | None = None) -> None:
         super().__init__(message, retry_after=retry_after)
@@ -112,49 +113,49 @@ class HostParked(TransientError):
 
 
 class TooSlow(TransientError):
-    """An answer of which so few bytes come that it is not waited for."""
+    """A response whose bytes arrive so slowly that the program does not wait for it."""
 
 
 class NotFound(RemoteError):
-    """The server says that there is no such file (404, 410)."""
+    """The server says that the file does not exist (404, 410)."""
 
 
 class Refused(RemoteError):
-    """Not on the allow-list, or a server that is not what it should be (TLS)."""
+    """An origin that is not allowed, or a server that is not trustworthy (TLS)."""
 
 
 class Diverted(Refused):
-    """The server leads us to where we do not go: it may have moved, or somebody on the way wants us to sign in."""
+    """The server redirects to a place that is not allowed: it may have moved, or a proxy may require a login."""
 
 
 class AccessDenied(Refused):
-    """The server does not permit it (401, 403): a token that has expired, or somebody else's page on the way."""
+    """The server denies access (401, 403): an expired token, or the page of a proxy on the way."""
 
 
 class NotAllowed(Refused):
-    """We do not ask whom the user has not listed."""
+    """No request is sent, because the user has not listed the origin."""
 
     def __init__(self, message: str, *, origin: str = "") -> None:
         super().__init__(message)
         self.origin = origin
-        """The server, as ``scheme://host[:port]``; the empty string where it is listed, but as a public one."""
+        """The server, as ``scheme://host[:port]``; the empty string if it is listed, but only as a public one."""
 
 
 class FileChanged(RemoteError):
-    """The file was replaced between two reads: what tells its edition differs."""
+    """The file was replaced between two reads: the headers that identify its edition differ."""
 
 
 class BadAnswer(RemoteError):
-    """The answer is not what was asked for: not JSON, not a FeatureCollection, a wrong range."""
+    """The response is not what was requested: not JSON, not a FeatureCollection, a wrong range."""
 
     def __init__(self, message: str, *, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
-        """HTTP status of the answer, where that was what is wrong."""
+        """HTTP status of the response, if the status was the fault."""
 
 
 class WrongKind(BadAnswer):
-    """Another kind of document than was asked for, such as a page for people."""
+    """Another kind of document than the requested one, such as a web page."""
 
 
 class CorruptFile(RemoteError):
@@ -162,8 +163,8 @@ class CorruptFile(RemoteError):
 
 
 class UnsupportedLayout(CorruptFile):
-    """A TIFF that cannot be read in part, such as one with bands of different types or a CRS without EPSG code."""
+    """A TIFF that cannot be read in parts, for example because its bands have different types."""
 
 
 class PlaceWarning(UserWarning):
-    """Areas may lie elsewhere than they should; the text says how far off, why, and what to do."""
+    """Areas may not be where they should be. The text says how large the error is, why, and what to do."""

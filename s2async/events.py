@@ -1,4 +1,4 @@
-"""What a run reports while it goes on, as frozen values: jobs, searches, and lines that a person should read."""
+"""What a run reports while it is in progress, as frozen values: jobs, searches, and messages for the user."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchReport:
-    """How one search ended, for one group of neighbouring areas and one span of time."""
+    """How one search ended, for one group of neighbouring areas and one period."""
 
     label: str
-    """Areas and span, for people."""
+    """Areas and period, for people."""
     key: str
     """Identifies the same search in a later run."""
     complete: bool
@@ -35,7 +35,7 @@ class SearchReport:
     reason: str = ""
     """Why it is not complete, in one line."""
     estimate: Estimate | None = None
-    """Set when the catalogue counts more items than it returns even though the search is complete."""
+    """Set if the catalogue counts more items than it returns although the search is complete."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +44,7 @@ class JobsFound:
 
     jobs: int
     resumed: bool
-    """True when they were open from an earlier run."""
+    """True if they were left open by an earlier run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,18 +56,18 @@ class JobDone:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchDone:
-    """A search ended, complete or not."""
+    """A search has ended, complete or not."""
 
     report: SearchReport
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Notice:
-    """A line that a person should read."""
+    """A message for the user."""
 
     text: str
     grave: bool = False
-    """Results may be wrong: shown even where only failures are shown."""
+    """Results may be wrong: the message is shown even if only failures are shown."""
 
 
 Event = JobsFound | JobDone | SearchDone | Notice

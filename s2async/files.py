@@ -23,11 +23,11 @@ except ImportError:  # Windows has other locks, which also work on network share
 SUFFIX = ".part"
 """Suffix of temporary files."""
 PROBE = "s2async-probe"
-"""Token of the empty file by which :func:`check_writable` tests a folder."""
+"""Token of the empty file that :func:`check_writable` writes to test a folder."""
 PARTS = ".s2async-parts"
-"""Folder for the temporary files of all folders beside it, so that :func:`sweep` need not look into these."""
+"""Folder for the temporary files of all folders next to it, so that :func:`sweep` need not search these."""
 _RANDOM_BYTES = 6
-"""Random bytes in a temporary name, which make it unique; names that are made at once have numbers that follow."""
+"""Random bytes in a temporary name, which make it unique; names made together have consecutive numbers."""
 
 _ADVICE = {
     errno.EIO: "check the disk and run again",
@@ -47,11 +47,11 @@ _ADVICE = {
 }
 _NO_FOLDER_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS})
 """Errors of file systems that cannot fsync a folder: SMB, FUSE, drvfs. There, whether a rename survives a power
-cut is up to the file system. (EIO is not one of them: it says that the rename does not.)"""
+cut is up to the file system. (EIO is not one of them: it means that the rename may be lost.)"""
 _NO_FOLDER_OPEN: Final = _NO_FOLDER_SYNC | {errno.EISDIR, errno.EACCES, errno.EPERM}
-"""Errors of opening a folder to fsync it: it may be writable, but not readable."""
+"""Errors when a folder is opened for fsync: it may be writable, but not readable."""
 _IN_USE: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES})
-"""Errors of locking a file that another process has locked."""
+"""Errors when a file is locked that another process has locked."""
 _NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
 
 
@@ -60,8 +60,8 @@ def local_errors(what: str, path: Path) -> Iterator[None]:
     """Turn an OSError into a LocalError of one line: what cannot be done, where, why, and what to do.
 
     Args:
-        what: the action, to follow "cannot" and precede the path: "write".
-        path: of the file or folder.
+        what: the action, as inserted between "cannot" and the path: "write".
+        path: the file or folder.
 
     Raises:
         LocalError: the block raised an OSError.
@@ -81,13 +81,13 @@ def replace(
     token: str = "s2async",  # noqa: S107 - not a password
     sync: bool = True,
 ) -> None:
-    """Write a file so that it is never visible in part under its final name, and survives a power cut.
+    """Write a file so that it is never partly visible under its final name, and survives a power cut.
 
     Args:
-        path: final name; its folder exists.
+        path: final name, in an existing folder.
         data: the whole content.
-        token: starts the temporary name (after a dot), so that :func:`sweep` finds what a killed run left.
-        sync: wait for the disk; False for one of many files for which :func:`sync_all` waits at once.
+        token: start of the temporary name (after a dot), by which :func:`sweep` finds what a killed run left.
+        sync: wait for the disk; False for one of many files for which :func:`sync_all` waits together.
 
     Raises:
         LocalError: disk full, read-only, no such folder.
@@ -98,12 +98,12 @@ def replace(
 def replace_all(contents: Sequence[tuple[Path, bytes]], *, token: str, sync: bool = True) -> None:
     """Write several files, each like :func:`replace`. They get their final names in the order of the list.
 
-    They are written first and synced afterwards: disks and file systems commit many small changes together in
+    All files are written first and synced afterwards: disks and file systems commit many small changes together in
     little more than the time of one.
 
     Args:
         contents: final name and whole content of each file.
-        token: starts the temporary names.
+        token: start of the temporary names.
         sync: wait for the disk.
 
     Raises:
@@ -118,7 +118,7 @@ def replace_all(contents: Sequence[tuple[Path, bytes]], *, token: str, sync: boo
             with local_errors("write", path):
                 file = undo.enter_context(part.open("xb", buffering=0))
                 rest = memoryview(data)
-                while rest:  # an unbuffered write may take only a part
+                while rest:  # an unbuffered write may write only a part
                     rest = rest[file.write(rest) :]
             opened.append((path, file))
         for path, file in opened:
@@ -131,22 +131,22 @@ def replace_all(contents: Sequence[tuple[Path, bytes]], *, token: str, sync: boo
                 part.replace(path)
         undo.pop_all()
     if sync:
-        # The new names are entries of the folder, which is synced once, however many files it got.
+        # The new names are entries of the folder, which is synced once for all of its files.
         for path in {path.parent: path for path, _ in contents}.values():
             with local_errors("write", path):
                 sync_folder(path.parent)
 
 
 def create(path: Path, data: bytes, *, token: str) -> bool:
-    """Write a file that does not exist yet, like `replace`. Of several processes that try at once, one succeeds.
+    """Write a file that does not exist yet, like `replace`. If several processes try at once, only one succeeds.
 
     Args:
-        path: final name; its folder exists.
+        path: final name, in an existing folder.
         data: the whole content.
-        token: starts the temporary name.
+        token: start of the temporary name.
 
     Returns:
-        False when there is a file of this name; it stays as it is.
+        False if there is already a file of this name, which is not changed.
 
     Raises:
         LocalError: as for :func:`replace`.
@@ -159,10 +159,10 @@ def create(path: Path, data: bytes, *, token: str) -> bool:
             file.flush()
             os.fsync(file.fileno())
         try:
-            path.hardlink_to(part)  # unlike a rename, this fails where the name is taken
+            path.hardlink_to(part)  # unlike a rename, this fails if the name is taken
         except FileExistsError:
             return False
-        except OSError:  # a file system without links
+        except OSError:  # a file system without hard links
             if os.path.lexists(path):
                 return False
             part.replace(path)
@@ -173,23 +173,24 @@ def create(path: Path, data: bytes, *, token: str) -> bool:
 def temporary(path: Path, token: str) -> Path:
     """Return a unique temporary name on the file system of the final one; see :func:`replace`.
 
-    It is in the folder `PARTS` beside the file's folder where there is one, or else in the file's folder itself.
+    It is in the folder `PARTS` next to the file's folder if there is one, and otherwise in the file's folder
+    itself.
     """
     try:
-        device = os.stat(path.parent).st_dev  # noqa: PTH116 - half the time of Path.stat
+        device = os.stat(path.parent).st_dev  # noqa: PTH116 - takes half the time of Path.stat
     except OSError:
         device = None
     return temporaries([path], token, device)[0]
 
 
 def temporaries(paths: Sequence[Path], token: str, device: int | None) -> list[Path]:
-    """Return unique temporary names of files on one device, as `temporary` does; the device is not asked again.
+    """Return unique temporary names of files on one device, like `temporary`, without querying the device again.
 
     Args:
         paths: final names.
-        token: starts the temporary names.
-        device: of the folders of all of them; a folder may be the place where another file system is mounted, or a
-            link. None if they are not there.
+        token: start of the temporary names.
+        device: the device of all their folders, because a folder may be a mount point of another file system or a
+            link. None if the folders do not exist.
     """
     first = secrets.randbits(8 * _RANDOM_BYTES)
     near: dict[Path, bool] = {}
@@ -209,10 +210,10 @@ def temporaries(paths: Sequence[Path], token: str, device: int | None) -> list[P
 
 @contextlib.contextmanager
 def writing(path: Path, part: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
-    """Open a file to be written in steps. It gets its final name when the block succeeds; otherwise it is removed.
+    """Open a file for writing in steps. It gets its final name if the block succeeds; otherwise it is removed.
 
     Args:
-        path: final name; its folder exists.
+        path: final name, in an existing folder.
         part: temporary name in the same folder; an existing file is overwritten.
         sync: wait for the disk; see :func:`replace`.
 
@@ -235,19 +236,19 @@ def writing(path: Path, part: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
 
 
 def discard(part: Path) -> None:
-    """Remove a temporary file after an error, where it is there and can be removed."""
+    """Remove a temporary file after an error, if it exists and can be removed."""
     with contextlib.suppress(OSError):  # the error that led here is the one to report
         part.unlink(missing_ok=True)
 
 
 def sync_all() -> None:
-    """Wait until all that was written is on disk; does nothing on systems without such a call (Windows)."""
+    """Wait until everything that was written is on disk. Does nothing on systems without such a call (Windows)."""
     if hasattr(os, "sync"):
         os.sync()
 
 
 def sync_folder(folder: Path) -> bool:
-    """Make renames in a folder durable, where the file system supports it.
+    """Make renames in a folder durable, if the file system supports this.
 
     Does nothing on systems that cannot open a folder (Windows), where renames are durable without it.
 
@@ -281,9 +282,9 @@ def check_locks(path: Path, *, what: str, make: bool = False) -> None:
 
     Args:
         path: a file that SQLite does not use, because closing a file releases the process's locks on it. Nothing
-            is checked where it cannot be opened.
-        what: the file for which locks are needed, to be named in the message.
-        make: create the file where there is none.
+            is checked if it cannot be opened.
+        what: the file that needs locks, as named in the message.
+        make: create the file if it does not exist.
 
     Raises:
         LocalError: files cannot be locked.
@@ -311,12 +312,12 @@ def check_locks(path: Path, *, what: str, make: bool = False) -> None:
 
 
 def check_names(names: Iterable[str | Path]) -> None:
-    """Refuse names that this process cannot write in UTF-8, as other programs read them.
+    """Check that this process can write names in UTF-8, as other programs read them.
 
     ASCII is the same in the encodings of all locales, so a job with ASCII names runs anywhere.
 
     Raises:
-        ConfigError: a name is not ASCII where names of files are not UTF-8, or is not UTF-8 itself.
+        ConfigError: a name is not ASCII although file names are not UTF-8, or cannot be encoded in UTF-8.
     """
     encoding = sys.getfilesystemencoding()
     for name in names:
@@ -331,24 +332,24 @@ def check_names(names: Iterable[str | Path]) -> None:
 
 
 def _named(encoding: str) -> str:
-    """Return the name of an encoding as locales write it: ISO-8859-1, ASCII."""
+    """Return the name of an encoding as in the names of locales: ISO-8859-1, ASCII."""
     name = encoding.upper().replace("_", "-")
     return name.replace("ISO8859", "ISO-8859")
 
 
 def make_folder(folder: Path, *, parents: bool = False) -> None:
-    """Create a folder where it is missing.
+    """Create a folder if it is missing.
 
     Args:
-        folder: to be created.
+        folder: the folder to create.
         parents: also create its parents. Not during a run: a parent that vanishes then was unmounted or removed,
-            and later files would end up in another place.
+            and later files would be written in the wrong place.
 
     Raises:
         LocalError: the folder cannot be created.
     """
     with local_errors("make the folder", folder):
-        if not folder.is_dir():  # it mostly exists, and looking takes a third of the time of trying
+        if not folder.is_dir():  # it usually exists, and looking takes a third of the time of trying
             folder.mkdir(parents=parents, exist_ok=True)
 
 
@@ -356,7 +357,7 @@ def check_writable(folder: Path) -> None:
     """Check, before the first request, whether files can be written into a folder.
 
     Raises:
-        LocalError: they cannot.
+        LocalError: they cannot be written.
     """
     probe = folder / f".{PROBE}-{secrets.token_hex(_RANDOM_BYTES)}{SUFFIX}"
     with local_errors("write into", folder):
@@ -365,22 +366,22 @@ def check_writable(folder: Path) -> None:
 
 
 def sweep(folder: Path, *, token: str) -> int:
-    """Remove temporary files that a killed run left in a folder and one level below, and prepare `PARTS` there.
+    """Remove temporary files that a killed run left in a folder and one level below, and create `PARTS` there.
 
-    Where `PARTS` was prepared before, temporary files lie only there, in the folder itself and in folders that
-    links lead to, so the others are not looked into: there may be 100,000.
+    If an earlier sweep created `PARTS`, temporary files are only there, in the folder itself and in folders that
+    links point to. The other folders, of which there may be 100,000, are not searched.
 
     Args:
-        folder: to be swept.
-        token: of the run; see :func:`replace`. Empty files of `check_writable` are removed as well.
+        folder: the folder to sweep.
+        token: token of the run; see :func:`replace`. Empty files of `check_writable` are removed as well.
 
     Returns:
-        How many files were removed.
+        The number of removed files.
 
     Raises:
-        LocalError: one of them cannot be removed, or the folder cannot be made.
+        LocalError: a file cannot be removed, or the folder cannot be created.
     """
-    # The random part in full, so that a token may be the start of another one.
+    # The random part is matched in full, because a token may be the start of another one.
     ours = re.compile(rf"\.(?:{re.escape(token)}|{PROBE})-[0-9a-f]{{{2 * _RANDOM_BYTES}}}{re.escape(SUFFIX)}")
     parts = folder / PARTS
     is_prepared = parts.is_dir()
@@ -402,7 +403,7 @@ def sweep(folder: Path, *, token: str) -> int:
     if not is_prepared:
         make_folder(parts)
         with local_errors("make the folder", parts):
-            sync_folder(folder)  # a file in it may not outlive it
+            sync_folder(folder)  # the folder must be durable before files are written into it
     return len(left)
 
 
@@ -410,11 +411,11 @@ def check_space(folder: Path, reserve: int) -> None:
     """Check that a disk has ``reserve`` free bytes.
 
     Args:
-        folder: on the disk.
-        reserve: in bytes.
+        folder: a folder on the disk.
+        reserve: number of bytes.
 
     Raises:
-        LocalError: fewer bytes are free, or the file system does not answer.
+        LocalError: fewer bytes are free, or the file system does not respond.
     """
     with local_errors("read the free space of the disk at", folder):
         usage = shutil.disk_usage(folder)

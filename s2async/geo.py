@@ -22,12 +22,12 @@ Box = tuple[float, float, float, float]
 Degrees = TypeVar("Degrees", float, NDArray[np.float64])
 
 KM_PER_DEGREE: Final = 111.2
-"""Kilometres of a degree of latitude, on a sphere of 6371 km."""
+"""Kilometres per degree of latitude, on a sphere with a radius of 6371 km."""
 UTM: Final = frozenset((*range(32601, 32661), *range(32701, 32761)))
 """EPSG codes of the zones of WGS 84 / UTM, north and south: the CRS of Sentinel-2's rasters."""
 _LONLAT: Final = "OGC:CRS84"
 _OBLATE: Final = 0.015
-"""Largest difference of a surface on the ellipsoid and on a sphere of `KM_PER_DEGREE`, as a share: a degree of
+"""Largest relative difference between a surface on the ellipsoid and on a sphere of `KM_PER_DEGREE`: a degree of
 latitude has 110.57 to 111.69 km, and one of longitude 111.32 to 111.69 km times the cosine of the latitude."""
 _GEOD: Final = Geod(ellps="WGS84")
 
@@ -35,10 +35,10 @@ _GEOD: Final = Geod(ellps="WGS84")
 
 
 def bbox(parts: NDArray[np.float64]) -> Box:
-    """Return the narrowest box around some boxes, as RFC 7946 (section 5.2) defines it.
+    """Return the narrowest box around some boxes, as defined by RFC 7946 (section 5.2).
 
-    Its west is larger than its east when it crosses the antimeridian. For that, the widest gap between the boxes
-    on the circle of longitudes is found: the result is everything but this gap.
+    Its west is larger than its east if it crosses the antimeridian. To find it, the widest gap between the boxes
+    on the circle of longitudes is determined: the result is everything but this gap.
 
     Args:
         parts: (n, 4) west, south, east, north in degrees, as by ``shapely.bounds``; none crosses the antimeridian.
@@ -60,7 +60,7 @@ def bounds(areas: Sequence[Area]) -> Box:
 
 
 def area_km2(area: Area) -> float:
-    """Return the size on the WGS 84 ellipsoid in km2, without holes (Karney, J. Geodesy 87, 2013)."""
+    """Return the size of an area on the WGS 84 ellipsoid in km2, without holes (Karney, J. Geodesy 87, 2013)."""
     square_metres, _ = _GEOD.geometry_area_perimeter(area.polygon)
     return abs(square_metres) / 1e6
 
@@ -69,10 +69,10 @@ def sizes_km2(areas: Sequence[Area]) -> tuple[float, float]:
     """Return the sizes of the smallest and of the largest area, as `area_km2` does.
 
     Nearly all areas are ruled out by bounds of their sizes on a sphere: an ellipsoid differs by less than
-    `_OBLATE`, and geodesics bulge beyond straight edges of a length s (in radians) by at most s^2 / 8.
+    `_OBLATE`, and geodesics of length s (in radians) deviate from straight edges by at most s^2 / 8.
 
     Args:
-        areas: at least one.
+        areas: at least one area.
     """
     shapes: NDArray[np.object_] = np.array([area.polygon for area in areas], object)
     flat, bounded = shapely.area(shapes), shapely.bounds(shapes)
@@ -97,9 +97,9 @@ def turned(degrees: Degrees) -> Degrees:
 
 
 def copies(shape: BaseGeometry) -> list[BaseGeometry]:
-    """Return a lon/lat shape and, where it reaches beyond 180 degrees, its copy shifted by 360 degrees.
+    """Return a lon/lat shape and, if it extends beyond 180 degrees, its copy shifted by 360 degrees.
 
-    Whatever has longitudes from -180 to 180 and touches the shape on Earth touches one of them in the plane.
+    Any shape with longitudes from -180 to 180 that touches this shape on Earth touches one of them in the plane.
     """
     west, _, east, _ = shape.bounds
     turns = [0.0] + [-360.0] * (east > 180) + [360.0] * (west < -180)
@@ -114,10 +114,10 @@ def projected(lonlat: NDArray[np.float64], epsg: int) -> NDArray[np.float64]:
 
     Args:
         lonlat: (n, 2) longitude and latitude in degrees.
-        epsg: code of the CRS.
+        epsg: EPSG code of the CRS.
 
     Returns:
-        (n, 2) x and y; infinite for points outside the CRS's domain.
+        (n, 2) x and y; infinite for points outside the domain of the CRS.
 
     Raises:
         ValueError: the CRS is unknown.
@@ -139,7 +139,7 @@ def unprojected(xy: NDArray[np.float64], epsg: int) -> NDArray[np.float64]:
 def _unknown(epsg: int) -> Exception:
     """Return the error for a CRS that PROJ does not know, or cannot find because its database is unreadable.
 
-    The two cases look alike, but every database has the zones of UTM.
+    The two cases look alike, but every database contains the UTM zones.
     """
     if epsg in UTM:
         return LocalError(

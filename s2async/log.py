@@ -1,9 +1,9 @@
-"""Log events: a name and fields, on the standard library's ``logging``.
+"""Log events: a name and fields, based on the standard library's ``logging``.
 
 Each package has a logger, ``s2async.net``, ``s2async.engine`` and so on, below the logger ``s2async``. An event is
 a log record whose text reads ``retry host=https://example.org try=2 reason=...``. The record also has the
-attributes ``event`` (the name), ``fields`` (a mapping) and one attribute per field, for handlers and formatters of
-your own.
+attributes ``event`` (the name), ``fields`` (a mapping) and one attribute per field, for your own handlers and
+formatters.
 
 Texts in fields have passed :func:`s2async.text.without_secrets`.
 """
@@ -23,7 +23,7 @@ from s2async.text import without_secrets
 
 Fields = Mapping[str, Any]
 
-# Without a handler, logging would print warnings to the standard error of programs that never asked for them.
+# Without a handler, logging would print warnings to standard error in programs that never asked for them.
 logging.getLogger("s2async").addHandler(logging.NullHandler())
 
 _CONTEXT: Final[ContextVar[Fields]] = ContextVar("_CONTEXT", default={})  # noqa: B039 - it is never changed
@@ -31,7 +31,7 @@ _CONTEXT: Final[ContextVar[Fields]] = ContextVar("_CONTEXT", default={})  # noqa
 
 @contextmanager
 def context(**fields: Any) -> Iterator[None]:
-    """Add fields to all events that the current task, and the tasks that it starts, log inside the block.
+    """Add fields to all events that are logged inside the block by the current task and by tasks that it starts.
 
     Args:
         **fields: for example ``item``, which the network layer does not know.
@@ -47,7 +47,7 @@ def log(logger: logging.Logger, level: int, event: str, fields: Fields, *, inher
     """Log an event, if the level is enabled.
 
     Args:
-        logger: that of the package.
+        logger: logger of the package.
         level: such as ``logging.INFO``.
         event: name of the event: one or two words with an underscore.
         fields: JSON values. Fields that are None or an empty text are left out.
@@ -61,7 +61,7 @@ def log(logger: logging.Logger, level: int, event: str, fields: Fields, *, inher
 
 
 def _plain(value: Any) -> Any:
-    """A value without secrets that JSON can express."""
+    """Return a value that JSON can express, without secrets."""
     if isinstance(value, str):
         return without_secrets(value)
     if isinstance(value, float):
@@ -76,7 +76,7 @@ def _plain(value: Any) -> Any:
 
 
 class _Text:
-    """The text of an event, made only if a handler needs it."""
+    """The text of an event, which is only made if a handler needs it."""
 
     __slots__ = ("_event", "_fields")
 
@@ -88,9 +88,9 @@ class _Text:
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one line of JSON: ``ts``, ``level``, ``logger``, ``event``, then the fields.
+    """Formats a record as one line of JSON: ``ts``, ``level``, ``logger``, ``event``, followed by the fields.
 
-    A record of a plain ``logging`` call has its text as ``event``. All characters are ASCII; others are escaped.
+    For a record of a plain ``logging`` call, ``event`` is its text. Characters that are not ASCII are escaped.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -1,7 +1,7 @@
-"""A log file of JSON lines, written by a thread of its own: ``s2async run --log FILE``.
+"""A log file of JSON lines, written by a separate thread: ``s2async run --log FILE``.
 
-The event loop only puts records into a queue. If the disk is too slow for them, records are dropped and counted: a
-log must not hold up the work that it describes.
+The event loop only puts records into a queue. If the disk is too slow, records are dropped and counted: a log must
+not delay the work that it describes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from s2async.log import JsonLines
 MAX_BYTES: Final = 50_000_000
 """Size at which the file is renamed to ``FILE.1``, ``FILE.1`` to ``FILE.2`` and so on: about 150,000 requests."""
 BACKUPS: Final = 4
-"""Older files that are kept."""
+"""Number of older files that are kept."""
 QUEUED: Final = 20_000
-"""Records that wait for the disk, at most: about 20 MB."""
+"""Maximum number of records that wait for the disk: about 20 MB."""
 
 
 @contextmanager
@@ -34,13 +34,13 @@ def writing(
     secrets: Iterable[str] = (),
     tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[None]:
-    """Write what this package logs inside the block to a file; existing content is kept.
+    """Write the events that this package logs inside the block to a file; existing content is kept.
 
     Args:
-        path: of the file, in an existing folder; None writes nothing.
+        path: the file, in an existing folder; None writes nothing.
         level: lowest level that is written: ``logging.INFO``, or ``logging.DEBUG`` for every request.
         secrets: texts that must not be written, such as passwords of proxies.
-        tell: called with one line if the log is incomplete in the end.
+        tell: called with one line if the log is incomplete at the end.
 
     Raises:
         ConfigError: the file cannot be written.
@@ -66,7 +66,7 @@ def writing(
         if entry.dropped:
             records.put(_dropped(entry.dropped))
         listener.stop()
-        with suppress(OSError):  # of what is still in its buffer; the first failure is known already
+        with suppress(OSError):  # writing the rest of its buffer may fail too; the first failure is already known
             file.close()
         if file.failure or entry.dropped:
             why = f"{file.failure}" if file.failure else f"{entry.dropped:,} events came too fast for this disk"
@@ -74,14 +74,14 @@ def writing(
 
 
 def _dropped(count: int) -> logging.LogRecord:
-    """The record that says in the file itself how many others it lacks."""
+    """Return the record that states in the log itself how many records are missing."""
     record = logging.LogRecord("s2async", logging.WARNING, __file__, 0, "log_incomplete", None, None)
     record.fields = {"dropped": count}
     return record
 
 
 class _Entry(QueueHandler):
-    """Puts records into the queue as they are: in the same process nothing needs to be formatted for that."""
+    """Puts records into the queue as they are: within one process, they need not be formatted first."""
 
     def __init__(self, records: queue.Queue[Any]) -> None:
         super().__init__(records)
@@ -103,7 +103,7 @@ class _Listener(QueueListener):
         self._records = records
 
     def enqueue_sentinel(self) -> None:
-        self._records.put(None)  # waits for room, where the inherited method raises
+        self._records.put(None)  # waits until there is room, whereas the inherited method raises
 
 
 class _File(RotatingFileHandler):
@@ -113,11 +113,11 @@ class _File(RotatingFileHandler):
         except OSError as error:
             raise ConfigError(f"cannot write the log {path}: {error.strerror}; name another file") from None
         self.failure = ""
-        """Why a record could not be written; the first reason."""
+        """Why a record could not be written: the first reason."""
         self.setFormatter(_Masked(secrets))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - logging's interface
-        """Keep the reason, where logging would print a traceback for each record."""
+        """Store the reason, whereas logging would print a traceback for each record."""
         error = sys.exc_info()[1]
         self.failure = self.failure or str(getattr(error, "strerror", None) or error)
 

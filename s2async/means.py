@@ -1,9 +1,9 @@
-"""What this machine lets a program have: open files, room for addresses, threads.
+"""The resources that this machine grants a process: open files, address space, threads.
 
-`prepare` comes before anything heavy is loaded, so this module needs the standard library alone. A C library that
-gets no memory ends the process without a word: what is too little is told before. Measured (Linux, x86-64, Python
-3.11, the wheels of numpy, GDAL and PROJ): to load everything takes 246 MB of addresses, and a run of 1,428 jobs
-with the default settings 341 MB, with 16 MiB of tiles 304 MB.
+`prepare` runs before anything heavy is loaded, so this module needs only the standard library. A C library that
+gets no memory ends the process without a message, so a shortage is reported beforehand. Measured (Linux, x86-64,
+Python 3.11, the wheels of numpy, GDAL and PROJ): loading everything takes 246 MB of address space, and a run of
+1,428 jobs takes 341 MB with the default settings and 304 MB with 16 MiB of tiles.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ except ImportError:  # Windows has no such limits
     resource = None  # type: ignore[assignment]
 
 ENOUGH_FILES: Final = 8192
-"""Open files that no run needs more of; the soft limit is raised to them where that is allowed."""
+"""Number of open files that is enough for any run; the soft limit is raised to it if that is allowed."""
 LEAST_FILES: Final = 16
-"""Open files that every command needs."""
+"""Number of open files that every command needs."""
 LEAST_SPACE: Final = 256 << 20
-"""Bytes of addresses that loading the libraries takes."""
+"""Bytes of address space that loading the libraries takes."""
 STACK: Final = 2 << 20
-"""Bytes of a thread's stack where addresses are few; 8 MiB is what Linux gives."""
+"""Bytes of a thread's stack if address space is limited; the default of Linux is 8 MiB."""
 
 _OWN_FILES: Final = 12
-"""Files that a run keeps open beside its connections, threads and writers: state, lock, marks, and some to spare
-for name servers and tables."""
+"""Files that a run keeps open in addition to those of its connections, threads and writers: state, lock, marks,
+and some to spare for name servers and tables."""
 _THREAD_FILES: Final = 2
-"""Of each thread that decodes: PROJ's database, once for GDAL and once for pyproj."""
+"""Open files of each thread that decodes: PROJ's database, once for GDAL and once for pyproj."""
 _OWN_SPACE: Final = 32 << 20
-"""Bytes of addresses that a run takes beside what grows with its settings."""
+"""Bytes of address space that a run takes in addition to what depends on its settings."""
 _CONNECTION_SPACE: Final = 256 << 10
 _LEAST_MEMORY: Final = 16 << 20
-"""Bytes of tiles and pixels with which a run still gets on."""
+"""Minimum memory for tiles and pixels, in bytes, with which a run still works."""
 _OTHER_THREADS: Final = 4
-"""Threads of a run that neither decode nor write: they look names up."""
+"""Threads of a run that neither decode nor write: they resolve host names."""
 _FEW: Final = 2
-"""Threads that decode where files or addresses are few."""
+"""Number of threads that decode if open files or address space are limited."""
 
 _SHORT: Final = {
     errno.EMFILE: "too many open files; raise the limit (ulimit -n) and run again",
@@ -57,14 +57,14 @@ _SHORT: Final = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Means:
-    """What a process may still take; None where there is no limit."""
+    """The resources that a process may still take; None if there is no limit."""
 
     files: int | None = None
-    """Open files beyond those of now."""
+    """Number of files that may be opened in addition to those open now."""
     space: int | None = None
-    """Bytes of addresses beyond those of now."""
+    """Bytes of address space in addition to those used now."""
     stack: int = 8 << 20
-    """Bytes of addresses that a thread's stack takes."""
+    """Bytes of address space that a thread's stack takes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,26 +72,26 @@ class Work:
     """How much a run does at once."""
 
     connections: int
-    """To one host."""
+    """Maximum number of connections to one host."""
     threads: int
-    """That decode."""
+    """Number of threads that decode."""
     writers: int
-    """That put crops on disk."""
+    """Number of threads that write crops to disk."""
     memory: int
-    """Bytes of tiles and pixels."""
+    """Maximum memory for tiles and pixels, in bytes."""
 
 
 # ---- before anything is loaded ----------------------------------------------------------------------------
 
 
 def prepare() -> None:
-    """Make the best of the limits of this process, for which it must be ours alone.
+    """Adjust the limits of this process as needed. No other program may share the process.
 
     Raises:
         LocalError: they are too low for any command.
     """
     _open_streams()
-    # nothing here multiplies matrices, and OpenBLAS ends the process when it cannot start its threads
+    # nothing here multiplies matrices, and OpenBLAS ends the process if it cannot start its threads
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if resource is None:
         return
@@ -114,15 +114,15 @@ def prepare() -> None:
 
 
 def _open_streams() -> None:
-    """Put the null device where standard streams are closed.
+    """Open the null device in place of standard streams that are closed.
 
-    Else the next file that is opened takes their place, and what libraries print there goes into it.
+    Otherwise the next file that is opened takes their place, and libraries print their messages into it.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
         if getattr(sys, name) is None and os.name == "posix":
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
@@ -133,12 +133,12 @@ def _raise_soft(kind: int, wanted: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < best:
         try:
             resource.setrlimit(kind, (best, hard))
-        except (OSError, ValueError):  # some systems have a limit of their own below the hard one
+        except (OSError, ValueError):  # some systems have an additional limit below the hard one
             return
 
 
 def _limit(name: str) -> int | None:
-    """The soft limit; None where there is none."""
+    """Return the soft limit; None if there is none."""
     kind = getattr(resource, name, None)
     if kind is None:
         return None
@@ -147,7 +147,7 @@ def _limit(name: str) -> int | None:
 
 
 def _one_arena() -> None:
-    """Keep glibc from setting aside 64 MiB of addresses for each thread (M_ARENA_MAX in mallopt(3))."""
+    """Keep glibc from reserving 64 MiB of address space for each thread (M_ARENA_MAX in mallopt(3))."""
     import ctypes
 
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -159,7 +159,10 @@ def _one_arena() -> None:
 
 
 def look() -> Means:
-    """What this process may still take. Where addresses are few, its threads share one heap from now on."""
+    """Return the resources that this process may still take.
+
+    If address space is limited, its threads share one heap from now on.
+    """
     files, space = _limit("RLIMIT_NOFILE"), _limit("RLIMIT_AS")
     if files is not None:
         files -= _files_open()
@@ -171,32 +174,32 @@ def look() -> Means:
 
 
 def _stack() -> int:
-    """Bytes of a new thread's stack."""
+    """Return the bytes of a new thread's stack."""
     import threading
 
     size = threading.stack_size()
-    threading.stack_size(size)  # to ask for it sets it back
+    threading.stack_size(size)  # querying the size has reset it
     return size or _limit("RLIMIT_STACK") or STACK
 
 
 def fit(wanted: Work, means: Means, *, hosts: int = 1, files_written: int = 8) -> Work:
-    """As much of the wanted work as there are means for. Pure.
+    """Reduce the wanted work to what the resources allow. Pure.
 
     Args:
-        wanted: by the settings.
-        means: of this process.
-        hosts: that are asked.
-        files_written: that one writer has open at once.
+        wanted: work according to the settings.
+        means: resources of this process.
+        hosts: number of servers that receive requests.
+        files_written: number of files that one writer has open at once.
 
     Raises:
-        LocalError: there is too little even for the least.
+        LocalError: the resources are not enough even for the minimum.
     """
     fitted = _fit_files(wanted, means, min(hosts, 2) + 1, files_written + 1)
     return _fit_space(fitted, means)
 
 
 def told(wanted: Work, found: Work) -> str:
-    """The words for a run that does less at once than was wanted; the empty string where it does not."""
+    """Return the message that a run does less at once than the settings say; the empty string if it does not."""
     less = [
         f"{have:,} {what} instead of {want:,}"
         for what, have, want in (
@@ -240,7 +243,7 @@ def _fit_space(wanted: Work, means: Means) -> Work:
 
     def needed(work: Work) -> int:
         stacks = (work.threads + work.writers + _OTHER_THREADS) * means.stack
-        # half as much memory again is kept of tiles that others may want
+        # tiles that other jobs may need take up to half as much memory again
         return _OWN_SPACE + stacks + work.connections * _CONNECTION_SPACE + work.memory * 3 // 2
 
     if needed(wanted) <= means.space:
@@ -257,13 +260,13 @@ def _fit_space(wanted: Work, means: Means) -> Work:
 
 def _files_open() -> int:
     try:
-        return len(os.listdir("/dev/fd")) - 1  # noqa: PTH208 - nothing is loaded for this; less the one that lists
+        return len(os.listdir("/dev/fd")) - 1  # noqa: PTH208 - nothing is loaded for this; minus that of the listing
     except OSError:
         return LEAST_FILES
 
 
 def _space_used() -> int | None:
-    """Bytes of addresses that this process has; None where the system does not tell."""
+    """Return the bytes of address space that this process uses; None if the system does not report it."""
     try:
         with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - nothing is loaded for this
             return int(file.read().split()[0]) * resource.getpagesize()
@@ -282,7 +285,7 @@ def _too_little_space(limit: int, needed: int) -> LocalError:
 
 
 def shortage(error: BaseException | None) -> LocalError | None:
-    """The error to tell where this machine ran short of something; None for all others."""
+    """Return the error to report if this machine ran short of a resource; None for all other errors."""
     if isinstance(error, MemoryError) or (isinstance(error, _UNSAID) and _limit("RLIMIT_AS")):
         return LocalError("out of memory; lower memory in [run], or connections in [network], and run again")
     if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
@@ -293,7 +296,7 @@ def shortage(error: BaseException | None) -> LocalError | None:
         return LocalError(_SHORT[error.errno])
     if is_of_tls(error) and getattr(error, "reason", None) in _TLS_REASONS:
         return short_of_tls(str(error))
-    if type(error).__module__ == "_hashlib":  # OpenSSL gave no hash function
+    if type(error).__module__ == "_hashlib":  # OpenSSL could not provide a hash function
         return LocalError(
             f"OpenSSL cannot be used ({error}): too little memory (ulimit -v), or its configuration "
             "(OPENSSL_CONF) is damaged"
@@ -308,12 +311,12 @@ def shortage(error: BaseException | None) -> LocalError | None:
 
 
 def is_of_tls(error: BaseException | None) -> bool:
-    """Whether it is an error of the library for TLS, which is not loaded for that; its numbers are its own."""
+    """Return whether an error comes from the TLS library (not loaded for this), which has its own error numbers."""
     return any(kind.__module__ == "ssl" for kind in type(error).__mro__)
 
 
 def short_of_tls(why: str) -> LocalError:
-    """The error to tell where TLS cannot be set up, for which libraries give odd reasons when memory is short."""
+    """Return the error to report if TLS cannot be set up; if memory is short, libraries give misleading reasons."""
     return LocalError(
         f"TLS cannot be set up ({why}): too little memory (ulimit -v), too few open files (ulimit -n), or the "
         "configuration of OpenSSL (OPENSSL_CONF) is damaged"
@@ -322,7 +325,7 @@ def short_of_tls(why: str) -> LocalError:
 
 @contextlib.contextmanager
 def told_short() -> Iterator[None]:
-    """Turn what runs short inside into a `LocalError` of one line."""
+    """Turn a shortage of a resource inside the block into a `LocalError` of one line."""
     try:
         yield
     except BaseException as error:
@@ -333,12 +336,12 @@ def told_short() -> Iterator[None]:
 
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
-    """Import libraries inside this context: fast, and with one line where the machine has too little for them.
+    """Context in which to import libraries: fast, and with a message of one line if resources are too low.
 
     Raises:
         LocalError: the imports failed for lack of memory or open files.
     """
-    # imports create many objects and hardly any garbage: the collector would take a seventh of the time
+    # imports create many objects and hardly any garbage; the collector would take a seventh of the time
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -353,7 +356,7 @@ def loading() -> Iterator[None]:
 
 
 def short_of_libraries(error: BaseException) -> LocalError | None:
-    """The same while libraries are loaded, of which some tell it in words only."""
+    """Like `shortage`, while libraries are loaded, some of which report a shortage only in words."""
     found: BaseException | None = error
     while found is not None:
         if local := shortage(found):
@@ -370,8 +373,8 @@ def short_of_libraries(error: BaseException) -> LocalError | None:
 
 
 _UNSAID: Final = SystemError, SyntaxError
-"""What comes of it where a library, or Python's own compiler, is given no memory and does not say so."""
+"""Errors that result if a library, or Python's own compiler, gets no memory and does not report it."""
 _TLS_REASONS: Final = "MALLOC_FAILURE", "LIBRARY_HAS_NO_CIPHERS"
-"""What OpenSSL says where it is given no memory."""
+"""Reasons that OpenSSL gives if it gets no memory."""
 _LOADER_WORDS: Final = ("failed to map segment", "cannot allocate", "cannot create shared object", "cannot apply")
-"""How the dynamic loader says that there is no room."""
+"""Words of the dynamic loader's messages if there is not enough memory."""

@@ -1,4 +1,4 @@
-"""The nouns of the program, as frozen values.
+"""The basic values of the program, as frozen dataclasses.
 
 Nothing here does input or output. The order follows the data: areas and scenes make jobs, jobs of one scene make a
 batch, and a batch gives outcomes. The module `causes` says why files are not available, `events` what runs report.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from s2async.causes import Cause, Lack, Reason
 
-if TYPE_CHECKING:  # these are types alone: the command status needs no geometry
+if TYPE_CHECKING:  # these are only types: the command status needs no geometry library
     from shapely import MultiPolygon, Polygon
     from shapely.geometry.base import BaseGeometry
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:  # these are types alone: the command status needs no geometry
     from s2async.zonal.wanted import Wanted
 
 DEFAULT_RULE: Final = "scl"
-"""The cloud rule of measurements that name none: the scene classification."""
+"""Name of the cloud rule of measurements that name no rule: the scene classification."""
 DEFAULT_MEASURED: Final = ("scl",)
 """Keys of the assets that this rule measures."""
 
 
 class Status(StrEnum):
-    """The outcome of a job. All but `FAILED` are final answers."""
+    """The status of a job. All but `FAILED` are final."""
 
     SAVED = "saved"
-    """Every wanted crop that is available is on disk under its final name, and that is at least one."""
+    """At least one wanted crop is available, and all that are available are on disk under their final names."""
     CLOUDY = "cloudy"
     """The area was measured, and is too cloudy."""
     NODATA = "nodata"
@@ -39,14 +39,14 @@ class Status(StrEnum):
     OUTSIDE = "outside"
     """The raster does not touch the polygon."""
     MISSING = "missing"
-    """None of the wanted COGs is available (no asset, JPEG 2000 only, 404, 410), until the item is updated. A file
-    that its server did not have is still requested again a few times."""
+    """None of the wanted COGs is available (no asset, JPEG 2000 only, 404, 410), until the item is updated. If the
+    server did not have a file, later runs still request it a few times."""
     FAILED = "failed"
-    """At least one asset has no answer yet. The next runs try again after transient causes, ``retry`` after final
+    """At least one asset could not be read. The next runs try again after transient causes, ``retry`` after final
     ones. Crops of other assets may be on disk, and count."""
     DUPLICATE = "duplicate"
-    """The area was measured, and another item of the same overpass counts in its place. Crops of earlier runs may
-    be on disk, but do not count. Only with ``overlaps = "one"``."""
+    """The area was measured, and another item of the same overpass counts in place of this one. Crops of earlier
+    runs may be on disk, but do not count. Only with ``overlaps = "one"``."""
 
 
 Attribute: TypeAlias = str | int | float | bool | date | datetime | None
@@ -60,20 +60,20 @@ class Area:
     name: str
     """Name as the user gave it."""
     polygon: Polygon | MultiPolygon
-    """Normalised and valid, in longitude and latitude (OGC:CRS84), degrees."""
+    """Normalised and valid, in longitude and latitude (OGC:CRS84), in degrees."""
     fingerprint: str
     """Hash of the normalised polygon: 16 hex digits."""
     folder: str
-    """Folder of its crops in the output folder: a safe, short name."""
+    """Name of the folder of its crops in the output folder: a safe, short name."""
     start: date | None = None
-    """First day (UTC) of its season; None if it has no beginning."""
+    """First day (UTC) of its season; None if the season has no beginning."""
     end: date | None = None
-    """Last day (UTC) of its season; None if it has no end."""
+    """Last day (UTC) of its season; None if the season has no end."""
     attributes: Mapping[str, Attribute] = field(default_factory=dict, hash=False)
-    """Values of the areas' own columns that are carried along, by column in the file's order."""
+    """Values of the areas' own columns that are carried along, by column in the order of the file."""
 
     def wants(self, day: date) -> bool:
-        """Whether a day (UTC) lies in its season."""
+        """Return whether a day (UTC) lies in the season of the area."""
         return (self.start is None or self.start <= day) and (self.end is None or day <= self.end)
 
 
@@ -82,7 +82,7 @@ class Asset:
     """One readable COG of a scene."""
 
     key: str
-    """The program's name for it, such as ``scl`` or ``visual``: the key in `Scene.assets`."""
+    """The program's name for the asset, such as ``scl`` or ``visual``: the key in `Scene.assets`."""
     href: str
     """An http(s) URL."""
 
@@ -98,54 +98,55 @@ class Scene:
     updated: str
     """The item's ``updated`` as given, or the empty string."""
     datetime: datetime
-    """Time of sensing, UTC, aware."""
+    """Sensing time, UTC, timezone-aware."""
     platform: str
-    """Such as ``sentinel-2a``; the empty string when unknown."""
+    """Such as ``sentinel-2a``; the empty string if unknown."""
     grid: str
-    """MGRS grid square such as ``33UUU``; the empty string when unknown."""
+    """MGRS grid square such as ``33UUU``; the empty string if unknown."""
     cloud: float | None
-    """Cloud cover of the whole scene in per cent according to the catalogue; None when unknown."""
+    """Cloud cover of the whole scene in per cent according to the catalogue; None if unknown."""
     epsg: int | None
-    """EPSG code according to the catalogue: only a hint, since the file's own CRS counts."""
+    """EPSG code according to the catalogue: only a hint, because the CRS of the file takes precedence."""
     baseline: str
-    """Processing baseline such as ``05.09``; the empty string when unknown."""
+    """Processing baseline such as ``05.09``; the empty string if unknown."""
     generated: str
-    """Generation time of the product as given; the empty string when unknown."""
+    """Generation time of the product as given; the empty string if unknown."""
     datastrip: str
-    """Start of the datastrip (the ``S20200305T103210`` of its id); the empty string when unknown."""
+    """Start of the datastrip (the ``S20200305T103210`` of its id); the empty string if unknown."""
     footprint: BaseGeometry | None
-    """Footprint of the item in longitude and latitude; where it crosses 180 degrees, in one piece that goes on
-    beyond them. None when a scene that is read from the state has none there."""
+    """Footprint of the item in longitude and latitude. If it crosses 180 degrees, it is one piece whose longitudes
+    continue beyond 180 degrees. None if the scene was read from the state, which has no footprint for it."""
     assets: Mapping[str, Asset]
     """The readable COGs by key."""
     absent: Mapping[str, Reason] = field(default_factory=dict)
     """Why an asset that the item names cannot be read, by key."""
     datatake: str = ""
-    """Platform and start of the datatake, such as ``S2B_20240825T173909``; the empty string when unknown."""
+    """Platform and start of the datatake, such as ``S2B_20240825T173909``; the empty string if unknown."""
     subtracted: bool | None = None
-    """Whether the item says that the offset of its reflectance bands was subtracted; None when it does not say."""
+    """Whether the item says that the offset of its reflectance bands was subtracted; None if it does not say."""
     offsets: float | Mapping[str, float] | None = None
-    """Offset in reflectance that the item states for its reflectance bands: one number if all have the same, else
-    by key; None when it states none. It may contradict the files, see `reflectance.decision`."""
+    """Offset in reflectance that the item states for its reflectance bands: one number if all bands have the same,
+    otherwise a mapping by key; None if it states none. It may contradict the files, see `reflectance.decision`."""
 
     @property
     def acquisition(self) -> str:
         """Datatake and grid square: equal for all items of one acquisition, in all catalogues and processings.
 
-        Such as ``S2B_20240825T173909_13TDE``; the empty string when one of them is unknown.
+        Such as ``S2B_20240825T173909_13TDE``; the empty string if one of them is unknown.
         """
         return f"{self.datatake}_{self.grid}" if self.datatake and self.grid else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CloudMeasure:
-    """What a cloud rule counted inside one area."""
+    """The pixel counts of a cloud rule in one area."""
 
     histogram: tuple[int, ...]
     """Pixels inside the polygon by bin of the rule. The first bin counts pixels without data, the last one pixels
-    whose value has no meaning. The rule of the scene classification has 13: classes 0 to 11, and other values."""
+    whose value has no meaning. The rule of the scene classification has 13 bins: classes 0 to 11, and other
+    values."""
     total: int
-    """Pixel centres inside the polygon on the unbounded grid, whether or not the raster holds them."""
+    """Pixel centres inside the polygon on the unbounded grid, whether or not the raster contains them."""
     rule: str = DEFAULT_RULE
     """Name of the rule."""
 
@@ -157,31 +158,31 @@ class CloudMeasure:
 
     @property
     def valid(self) -> int:
-        """Pixels inside the polygon that hold data: those of all bins but the first and the last."""
+        """Pixels inside the polygon that have data: those of all bins except the first and the last."""
         return sum(self.histogram[1:-1])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Numbers:
-    """What the digital numbers (DN) of one crop of a reflectance band mean: what its tags say."""
+    """What the digital numbers (DN) of one crop of a reflectance band mean, according to its tags."""
 
     offset: int | None
-    """Offset of the source file in DN, by the decision when the crop was written; None when unknown."""
+    """Offset of the source file in DN, as decided when the crop was written; None if unknown."""
     basis: str
-    """Why: one of `reflectance.decision.Basis`."""
+    """How the offset was determined: one of `reflectance.decision.Basis`."""
     baseline: str
-    """Processing baseline of the item; the empty string when unknown."""
+    """Processing baseline of the item; the empty string if unknown."""
     harmonised: bool
-    """The offset was subtracted from the pixels, if there was one that is known."""
+    """Whether the offset, if there is a known one, was subtracted from the pixels."""
 
     @property
     def says(self) -> str:
-        """Offset, basis and baseline of the source file as one text, to compare them with those in the state."""
+        """Offset, basis and baseline of the source file as one text, for comparison with those in the state."""
         return f"{'?' if self.offset is None else self.offset} {self.basis} {self.baseline}"
 
     @property
     def subtracted(self) -> int:
-        """What was added to all DN of the crop: 0 or -1000."""
+        """The number that was added to all DN of the crop: 0 or -1000."""
         return (self.offset or 0) if self.harmonised else 0
 
 
@@ -198,44 +199,44 @@ class Product:
     sha256: str
     """Hash of the file, 64 hex digits."""
     mask: bool
-    """True when pixels outside the polygon are nodata, False for the plain rectangle."""
+    """True if pixels outside the polygon are nodata, False for the plain rectangle."""
     format: str
     """Name of the writer, such as ``gtiff``."""
     epsg: int
-    """EPSG code of the crop's CRS: that of the file from which it was cut."""
+    """EPSG code of the crop's CRS, which is that of the source file."""
     numbers: Numbers | None = None
-    """What its DN mean; None if it is no crop of a reflectance band."""
+    """What its DN mean; None if it is not a crop of a reflectance band."""
     evidence: Evidence | None = None
-    """What its pixels, as they were published, show of an offset."""
+    """What its pixels, as published, reveal about an offset."""
     stated: float | None = None
-    """Offset in reflectance that its source file states; None when it states none."""
+    """Offset in reflectance that the source file states; None if it states none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selection:
-    """Which crops count: a clear job needs them, and tables, reports and `s2async.read` list them.
+    """Which crops count: clear jobs need them, and tables, reports and `s2async.read` list them.
 
     A crop of another mask or format does not count, even if it is on disk.
     """
 
     assets: tuple[str, ...]
-    """Asset keys; empty when jobs only measure cloud cover."""
+    """Asset keys; empty if jobs only measure cloud cover."""
     mask: bool
-    """True when pixels outside the polygon are nodata, False for the plain rectangle."""
+    """True if pixels outside the polygon are nodata, False for the plain rectangle."""
     format: str
     """Name of the writer, such as ``gtiff``."""
     newest_only: bool = True
-    """Of a scene that was processed several times, only the newest item counts; else all of them do."""
+    """If a scene was processed several times, only its newest item counts; if False, all of its items count."""
     rule: str = DEFAULT_RULE
-    """Name of the cloud rule: measurements of other rules do not count."""
+    """Name of the cloud rule; measurements of other rules do not count."""
     measured: tuple[str, ...] = DEFAULT_MEASURED
     """Keys of the assets that the cloud rule measures."""
     harmonised: bool = False
-    """True when crops of reflectance bands have no offset, False when their pixels are as published."""
+    """True if the offset is removed from crops of reflectance bands, False if their pixels are as published."""
     one_per_overpass: bool = False
-    """Of all items of one overpass, one counts for an area; else all of them do. See `clouds.overpass`."""
+    """Only one of all items of an overpass counts for an area; if False, all of them do. See `clouds.overpass`."""
     values: Wanted | None = None
-    """Values that every job needs whose measurement the rule of values accepts; None when none are wanted."""
+    """Values that every job needs whose measurement the rule for values accepts; None if no values are wanted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,27 +248,29 @@ class Job:
     area: Area
     scene: Scene
     measure: CloudMeasure | None = None
-    """A measurement of this version of the scene, if an earlier run made one: it is not made again."""
+    """A measurement of this version of the scene by an earlier run, if there is one; it is not repeated."""
     saved: frozenset[str] = frozenset()
-    """Assets whose crop of this version, mask and format is on disk already."""
+    """Assets whose crop of this version, mask and format is already on disk."""
     products: tuple[Product, ...] = ()
-    """Crops that this run has written and not recorded yet: the batch was stopped before its last asset."""
+    """Crops that this run has written but not recorded yet, because the batch was stopped before its last
+    asset."""
     lacks: tuple[Lack, ...] = ()
-    """Assets that it lacked before. Those that are not due again (`Lack.again`) are not requested."""
+    """Assets that were missing before. Those that are not due again (`Lack.again`) are not requested."""
     results: tuple[object, ...] = ()
-    """Results of further kinds of steps that this run has and has not recorded yet; see `Outcome.results`."""
+    """Results of further kinds of steps that this run has computed but not recorded yet; see `Outcome.results`."""
     alias: str = ""
-    """What the names of its crops begin with instead of the item's id: where items of two collections have the
-    same id, those of the second collection have an alias."""
+    """The prefix of its crops' names, in place of the item's id: if items of two collections have the same id,
+    those of the second collection have an alias."""
     valued: frozenset[str] = frozenset()
-    """What was asked of this edition and has an answer (`zonal.wanted.Wanted.key`): it is not computed again."""
+    """Values (`zonal.wanted.Wanted.key`) that are already computed for this edition; they are not computed
+    again."""
     clear_pixels: bytes | None = None
-    """The pixels of the area that are clear, and those that have data, when this run has read the classification
-    before: as `engine.clear_pixels` packs them, on the grid on which values are counted."""
+    """The pixels of the area that are clear, and those that have data, if this run has already read the
+    classification: as packed by `engine.clear_pixels`, on the grid on which values are computed."""
 
     @property
     def stem(self) -> str:
-        """What the names of its crops begin with."""
+        """The prefix of the names of its crops."""
         return self.alias or self.scene.id
 
 
@@ -280,29 +283,30 @@ LONGEST_BATCH: Final = 4096
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Jobs of one scene: they share headers and tiles."""
+    """Jobs of one scene, which share headers and tiles."""
 
     scene: Scene
     jobs: tuple[Job, ...]
     files: tuple[FileFact, ...] = ()
-    """Facts that earlier batches learned about the scene's files: headers that need not be read again."""
+    """Facts that earlier batches learned about the scene's files, so that headers need not be read again."""
     shared: bool = False
-    """Other batches have jobs of the same scene: blocks and headers are kept for them."""
+    """Other batches have jobs of the same scene, so blocks and headers are kept for them."""
     evidence: Evidence | None = None
-    """What the pixels of the scene's reflectance bands that were read so far show of an offset."""
+    """What the pixels of the scene's reflectance bands that were read so far reveal about an offset."""
     measuring: bool = False
-    """Jobs are only measured: which of the clear ones are cut is decided when all of their overpass are."""
+    """Jobs are only measured. Which of the clear ones are cut is decided once all jobs of their overpass are
+    measured."""
 
 
 class BandEvidence(NamedTuple):
-    """What pixels of a band in one area show of an offset, where no crop tells it: one of `Outcome.results`."""
+    """What pixels of a band in one area reveal about an offset if no crop records it: one of `Outcome.results`."""
 
     asset: str
     """Key of the band."""
     evidence: Evidence
-    """Of the area's pixels, as they were published."""
+    """From the area's pixels, as published."""
     stated: float | None = None
-    """Offset in reflectance that the file states; None when it states none."""
+    """Offset in reflectance that the file states; None if it states none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -312,18 +316,18 @@ class Outcome:
     job: Job
     status: Status
     measure: CloudMeasure | None = None
-    """The measurement, when one was made or known before."""
+    """The measurement, if one was made or already known."""
     products: tuple[Product, ...] = ()
-    """Crops written by this attempt, even when another asset of the job failed."""
+    """Crops written by this attempt, even if another asset of the job failed."""
     reason: str = ""
-    """One line. For MISSING and FAILED: what happened to which asset and URL; for SAVED: what is lacking; for
-    NODATA: why, when the area is too small."""
+    """One line. For MISSING and FAILED: what happened to which asset and URL; for SAVED: what is missing; for
+    NODATA: why, if the area is too small."""
     cause: Cause | None = None
-    """Category of the reason, for MISSING and FAILED, and for NODATA when the area is too small."""
+    """Category of the reason, for MISSING and FAILED, and for NODATA if the area is too small."""
     transient: bool = False
     """For FAILED: the next run should try again."""
     lacks: tuple[Lack, ...] = ()
-    """Wanted assets that it lacks, and assets of the cloud rule where that is what it lacks."""
+    """Wanted assets that are missing, and missing assets of the cloud rule."""
     results: tuple[object, ...] = ()
     """Results of further kinds of steps; the state stores each by its type."""
 
@@ -337,9 +341,9 @@ class FileFact:
     size: int
     """Bytes of the whole file, from Content-Range."""
     etag: str
-    """ETag as the server sent it; the empty string when it sent none."""
+    """ETag as the server sent it; the empty string if it sent none."""
     header: bytes = b""
-    """Its header, packed by `cog.headers.pack`; empty without a strong ETag to check it by."""
+    """Its header, packed by `cog.headers.pack`; empty if there is no strong ETag for checking it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -349,24 +353,25 @@ class BatchResult:
     outcomes: tuple[Outcome, ...]
     files: tuple[FileFact, ...] = ()
     left: tuple[Job, ...] = ()
-    """Jobs without an outcome, with what is known: a server is not asked at present, or the batch was stopped."""
+    """Jobs without an outcome, with what is known: requests to a server are suspended, or the batch was
+    stopped."""
     parked: str = ""
-    """That server's origin, when jobs are left because of it."""
+    """Origin of that server, if jobs are left because of it."""
     undecided: tuple[Job, ...] = ()
-    """Jobs of a batch that only measures (`Batch.measuring`) that are clear, with their measurements."""
+    """Clear jobs of a batch that only measures (`Batch.measuring`), with their measurements."""
     traffic: tuple[Traffic, ...] = ()
     """What was requested and received for the batch."""
 
 
 class Use(StrEnum):
-    """Whether a request or a byte was of use."""
+    """Whether a request or a byte was useful."""
 
     USEFUL = "useful"
     """Needed and used."""
     RETRIED = "retried"
-    """Part of an attempt that failed, and was repeated or given up."""
+    """Part of an attempt that failed and was repeated or given up."""
     WASTED = "wasted"
-    """Part of a good response, but not needed: the rest of a header read, gaps between blocks."""
+    """Part of a good response, but not needed: the rest of a header read, or gaps between blocks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -379,9 +384,9 @@ class FolderMove:
     files: tuple[str, ...] = ()
     """Names of the recorded crops that move."""
     whole: bool = True
-    """All else in the folder moves with them. False when other crops in the folder stay, or move elsewhere."""
+    """Everything else in the folder moves as well. False if other crops in the folder stay, or move elsewhere."""
     parked: bool = False
-    """An earlier run, which was killed, has done its first step; see `output.folder_moves`."""
+    """The first step was done by an earlier run that was killed; see `output.folder_moves`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -395,4 +400,4 @@ class Traffic:
     use: Use
     requests: int
     bytes: int
-    """Body bytes as they were transferred (compressed, where the body was)."""
+    """Body bytes as transferred (compressed, if the body was)."""

@@ -1,4 +1,4 @@
-"""Why jobs lack files: the cause of an error, who can correct it, and when to ask again. Pure."""
+"""Why jobs lack files: the cause of an error, who can correct it, and when to request the file again. Pure."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ from s2async.errors import (
 SETTINGS: Final = frozenset(
     {Cause.NO_ASSET, Cause.JPEG2000, Cause.FORMAT, Cause.ADDRESS, Cause.SCHEME, Cause.ORIGIN}
 )
-"""What no time heals: only other settings do, or a catalogue that changes its items."""
+"""Causes that do not pass with time: only other settings help, or a catalogue that changes its items."""
 FINAL: Final = frozenset({Cause.ADDRESS, Cause.LAYOUT, Cause.CRASH})
-"""Failures that the next run would meet again."""
+"""Failures that would happen again in the next run."""
 GONE: Final = frozenset({Cause.NOT_THERE})
 """Errors that make a file count as missing; a file with any other error may exist."""
 OUTAGE: Final = frozenset({Cause.NOT_THERE, Cause.DENIED, Cause.REFUSED, Cause.ANSWER, Cause.DAMAGED})
-"""What the files of a server that is not itself look like. (One that gives no answer is parked and waited for.)"""
+"""Causes that point to a fault of a server. (A server that does not respond is suspended and waited for.)"""
 DENIALS: Final = 5
-"""Runs to which a server must deny a file, while it gives others, until the file counts as missing."""
+"""Number of runs in which a server must deny a file, while it returns others, before the file counts as
+missing."""
 DAY: Final = 86_400
-"""Seconds between two questions for a file that was not there, from the second answer on."""
+"""Seconds between two requests for a file that did not exist, from the second request on."""
 _QUESTIONS: Final = 4
-"""How often a file that is not there is asked for: by the run that finds it, by the next, and twice after that."""
+"""How often a file that does not exist is requested: by the run that finds this, by the next, and twice after
+that."""
 
 
 def cause_of(error: RemoteError) -> Cause:
-    """What an error about a file comes down to."""
+    """Return the cause that stands for an error about a file."""
     if isinstance(error, NotFound):
         return Cause.NOT_THERE
     if isinstance(error, NotAllowed):
@@ -58,12 +60,12 @@ def cause_of(error: RemoteError) -> Cause:
 
 
 def due(cause: Cause, tries: int, tried: int) -> int | None:
-    """When a file that is missing may be asked for again.
+    """Return when a missing file may be requested again.
 
     Args:
-        cause: Why it is missing.
-        tries: How often its server was asked.
-        tried: When that was last, in seconds since 1970.
+        cause: why it is missing.
+        tries: how often it was requested.
+        tried: time of the last request, in seconds since 1970.
 
     Returns:
         Seconds since 1970; 0 for the next run; None for never: it is settled until its item is updated.
@@ -74,26 +76,26 @@ def due(cause: Cause, tries: int, tried: int) -> int | None:
 
 
 def is_due(when: int | None, tried: int, now: int) -> bool:
-    """Whether the time of `due` has come. A clock that went backwards tells nothing, so then it has."""
+    """Return whether the time of `due` has come, or the clock was set back, so that this cannot be known."""
     return when is not None and (when <= now or now < tried)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Again:
-    """When files that could not be had are asked for again, in numbers of jobs."""
+    """When files that could not be read are requested again, in numbers of jobs."""
 
     next: int = 0
-    """By the next run."""
+    """Requested by the next run."""
     later: int = 0
-    """By runs of a later day."""
+    """Requested by runs on a later day."""
     earliest: int = 0
-    """When that begins for the first of these, in seconds since 1970."""
+    """When the first of these are due, in seconds since 1970."""
     never: int = 0
-    """Settled: by no run, until the item is updated."""
+    """Settled: not requested by any run until the item is updated."""
 
     @property
     def words(self) -> str:
-        """The same for people, and how to have them asked for earlier; the empty string where there are none."""
+        """The same for people, and how to request the files earlier; the empty string if there are none."""
         count = self.next + self.later + self.never
         if not count:
             return ""
@@ -115,7 +117,7 @@ class Again:
 
 
 def told(lacks: Iterable[Lack]) -> str:
-    """What is lacking, in one line: assets of the same reason together."""
+    """Return in one line what is missing; assets with the same reason are listed together."""
     by_text: dict[str, list[str]] = {}
     for lack in lacks:
         by_text.setdefault(lack.text, []).append(lack.asset)
@@ -123,11 +125,11 @@ def told(lacks: Iterable[Lack]) -> str:
 
 
 def counted(by_cause: Mapping[Cause, int]) -> str:
-    """Counts in words, the most frequent first."""
+    """Return counts in words, the most frequent cause first."""
     ordered = sorted(by_cause.items(), key=lambda entry: (-entry[1], entry[0]))
     return ", ".join(f"{count:,} {cause.words}" for cause, count in ordered if count)
 
 
 def covers(wanted: Sequence[str], on_disk: Collection[str], missing: Collection[str]) -> bool:
-    """Whether every wanted asset is on disk or known to be missing."""
+    """Return whether every wanted asset is on disk or known to be missing."""
     return all(asset in on_disk or asset in missing for asset in wanted)

@@ -1,4 +1,4 @@
-"""Formats text for one line: URLs without secrets, foreign text, sizes and times for people. Pure."""
+"""Formats text for one line: URLs without secrets, external text, and sizes and times for people. Pure."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _CREDENTIAL: Final = re.compile(r"\b(Basic|Bearer) [\w.~+/=-]{4,}", re.IGNORECAS
 
 
 def shown(href: str) -> str:
-    """Return a URL for messages: on one line, without user, password and query, which may hold secrets."""
+    """Return a URL for messages, on one line, without user, password or query, which may contain secrets."""
     return _printable(public(href).encode("utf-8", "replace")[:1200].decode("utf-8", "replace"))[:300]
 
 
 def public(href: str) -> str:
-    """Return a URL that may be published: without user, password, query and fragment.
+    """Return a URL that may be published, without user, password, query or fragment.
 
-    These may be a signature or a token, which is needed to fetch the file but does not identify it. Only the state
-    keeps them.
+    These may contain a signature or a token, which is needed to fetch the file but does not identify it. Only the
+    state stores them.
     """
     if "@" in href:
         href = re.sub(r"//[^/?#]*@", "//", href)
@@ -38,14 +38,14 @@ def public(href: str) -> str:
 
 
 def masked(text: str) -> str:
-    """Return foreign text in which URLs are shortened as by `public`."""
+    """Return external text in which URLs are shortened as by `public`."""
     if ":/" not in text:
         return text
     return _ADDRESS.sub(lambda match: match["scheme"] + match["place"] + ("?..." if match["more"] else ""), text)
 
 
 def without_secrets(text: str) -> str:
-    """A text without credentials, and without user, password and query of URLs, including relative ones."""
+    """Return a text without credentials, and without user, password or query in URLs, including relative ones."""
     if "?" in text or ":/" in text:
         text = _QUERY.sub("?...", masked(text))
     return _CREDENTIAL.sub(r"\1 ***", text)
@@ -67,7 +67,7 @@ def parsed_url(text: str) -> URL:
     Raises:
         ValueError: the text is not a URL.
     """
-    from yarl import URL  # loading it takes longer than the rest of this module
+    from yarl import URL  # loading it takes longer than loading the rest of this module
 
     try:
         return URL(text)
@@ -76,7 +76,7 @@ def parsed_url(text: str) -> URL:
 
 
 def origin_of(text: str) -> str:
-    """Return an origin in normal form, to be compared: lower case, no default port, no slash at the end.
+    """Return an origin in normal form for comparison: lower case, without default port or trailing slash.
 
     Raises:
         ValueError: the text is not an origin.
@@ -85,8 +85,8 @@ def origin_of(text: str) -> str:
 
 
 def origin(href: str) -> str:
-    """Return the origin of an http(s) URL; the empty string where it has none."""
-    # Cached by the first part of the URL: a run has thousands of URLs of few origins.
+    """Return the origin of an http(s) URL; the empty string if it has none."""
+    # Cached by the first part of the URL: a run has thousands of URLs with few origins.
     return _origin_of_place("/".join(href.split("/", 3)[:3]))
 
 
@@ -99,17 +99,17 @@ def _origin_of_place(place: str) -> str:
 
 
 def listing(*origins: str) -> str:
-    """Say what to do about origins that are not allowed."""
+    """Return what to do about origins that are not allowed."""
     named = ", ".join(f'"{shown(origin)}"' for origin in origins)
     return f"if you trust {'it' if len(origins) == 1 else 'them'}, add {named} to origins in [network]"
 
 
-# ---- foreign text -------------------------------------------------------------------------------------------
+# ---- external text ------------------------------------------------------------------------------------------
 
 
 MAX_DEPTH: Final = 100
-"""Deepest nesting of lists and objects in a JSON answer; a page of items has 7. The interpreter's own limit
-depends on its version, and code that walks a parsed value may reach it before the parser does."""
+"""Maximum nesting of lists and objects in a JSON response; a page of items has 7 levels. The interpreter's own
+limit depends on its version, and code that walks a parsed value may reach it before the parser does."""
 
 
 def is_too_deep(value: object) -> bool:
@@ -141,7 +141,7 @@ def one_line(value: object, limit: int = 60) -> str:
 
 
 def safe(text: str) -> str:
-    """Return foreign text on one line: control, format and line separator characters become visible escapes."""
+    """Return external text on one line: control, format and line separator characters become visible escapes."""
     return "".join(
         char if not unicodedata.category(char).startswith(("C", "Zl", "Zp")) else f"\\u{ord(char):04x}"
         for char in text
@@ -149,7 +149,7 @@ def safe(text: str) -> str:
 
 
 def safe_lines(text: str) -> str:
-    """Return a text of several lines, such as an error that lists areas, with each line as `safe` returns it."""
+    """Return a text of several lines, such as an error that lists areas, with each line treated as by `safe`."""
     return "\n".join(map(safe, text.split("\n")))
 
 
@@ -169,9 +169,9 @@ def surface(km2: float, *, digits: int = 2, squared: str = "2") -> str:
     """Format the size of an area for people: 1.1 km2, 42 ha (below 1 km2), 95 m2 (below 0.01 ha).
 
     Args:
-        km2: in square kilometres.
-        digits: number of significant digits; numbers with more digits before the point keep them all.
-        squared: stands for the exponent of the unit.
+        km2: the size in square kilometres.
+        digits: number of significant digits; all digits before the decimal point are shown.
+        squared: the exponent of the unit, as text.
     """
     value, unit = km2, f"km{squared}"
     if km2 < 1:
@@ -211,9 +211,9 @@ def degrees(value: float, letters: str, *, decimals: int = 3, sign: str = "") ->
     """Format a latitude or longitude for people: 13.351 E.
 
     Args:
-        value: in degrees, positive to the north and east.
-        letters: for negative and for other values: ``SN`` or ``WE``.
+        value: latitude or longitude in degrees, positive to the north and east.
+        letters: the letters for negative and for other values: ``SN`` or ``WE``.
         decimals: number of decimals.
-        sign: follows the number, such as the degree sign.
+        sign: text after the number, such as the degree sign.
     """
     return f"{abs(value):.{decimals}f}{sign} {letters[value >= 0]}"

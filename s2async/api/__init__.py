@@ -1,5 +1,5 @@
-"""s2async from Python: settings and areas, runs and streams, and what they have saved.
+"""s2async from Python: settings and areas, runs and streams, and the results that they have saved.
 
 Every function takes a configuration as a :class:`~s2async.Config`, as the path of a TOML file, or as a mapping of
-the same shape. The names are those of the package itself, such as ``s2async.run``.
+the same form. The functions are also names of the package itself, such as ``s2async.run``.
 """

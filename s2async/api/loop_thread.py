@@ -1,4 +1,4 @@
-"""A thread with an event loop of its own, for blocking functions that may be called inside a running loop."""
+"""A thread with its own event loop, for blocking functions that may be called while a loop is running."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ T = TypeVar("T")
 def waited_for(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Do some work and return its result.
 
-    Without a running event loop, this thread does it, so that Ctrl-C interrupts it; else another thread does.
+    If no event loop is running, the work is done in this thread, so that Ctrl-C interrupts it; otherwise in
+    another.
     """
     try:
         asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""What a run has saved, read from the disk: crops as arrays, and the table of values."""
+"""Reads what a run has saved from the disk: crops as arrays, and the table of values."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from s2async.state.records import SavedRow
 from s2async.text import one_line
 
 NAMED = 10
-"""Areas that a message names, at most."""
+"""Maximum number of areas that a message names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CropArray:
-    """A saved crop that was read."""
+    """A saved crop, read from its file."""
 
     pixels: NDArray[np.generic]
-    """(bands, rows, columns), of the file's dtype."""
+    """(bands, rows, columns), in the dtype of the file."""
     transform: Affine
     """From (column, row) of pixel corners to coordinates of the CRS."""
     epsg: int
@@ -45,33 +45,33 @@ class CropArray:
     item: str
     asset: str
     datetime: datetime
-    """Time of sensing, UTC, aware."""
+    """Sensing time, UTC, timezone-aware."""
     platform: str
     grid: str
     """MGRS grid square such as ``33UUU``."""
     scene_cloud: float | None
-    """Cloud cover of the whole scene in per cent according to the catalogue; None when unknown."""
+    """Cloud cover of the whole scene in per cent according to the catalogue; None if unknown."""
     area_cloud: float | None
-    """Spoilt share of the area's valid pixels in per cent; None when it was not measured."""
+    """Share of the area's valid pixels that are cloudy, in per cent; None if it was not measured."""
     path: Path
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
-    """Values of the areas' own columns, as in the areas' file; and first and last day of the area's season, if it
-    has one, as ``valid_from`` and ``valid_to``."""
+    """Values of the areas' own columns, as in the areas' file; and the first and last day of the area's season, if
+    it has one, as ``valid_from`` and ``valid_to``."""
     scale: float | None = None
-    """Value of a pixel = scale * pixel + offset: reflectance, for reflectance bands; None when unknown."""
+    """Value of a pixel = scale * pixel + offset: reflectance, for reflectance bands; None if unknown."""
     offset: float | None = None
-    """See ``scale``; None when unknown."""
+    """See ``scale``; None if unknown."""
     offset_basis: str = ""
-    """For reflectance bands, why the offset was chosen, such as ``flag``; else the empty string."""
+    """For reflectance bands, how the offset was determined, such as ``flag``; otherwise the empty string."""
     offset_doubt: str = ""
-    """For reflectance bands, what contradicts the offset; the empty string when nothing does."""
+    """For reflectance bands, what contradicts the offset; the empty string if nothing does."""
 
     @property
     def reflectance(self) -> NDArray[np.float64]:
-        """Surface reflectance (bands, rows, columns), NaN where there is no data.
+        """Return surface reflectance (bands, rows, columns), NaN where there is no data.
 
         Raises:
-            ConfigError: it is no crop of a reflectance band, or its offset is unknown.
+            ConfigError: this is not a crop of a reflectance band, or its offset is unknown.
         """
         if not is_reflectance(self.asset):
             raise ConfigError(f"{self.asset} is no reflectance band, such as red or nir: {self.path}")
@@ -89,15 +89,15 @@ def read(
     """Yield the saved crops as arrays, by area, then time. Only the local disk is read, one crop after another.
 
     Args:
-        config: settings of a run that has ended or is going on.
+        config: settings of a run that has ended or is in progress.
         area: name of the only area to read.
         item: id of the only item to read.
         asset: key of the only asset to read.
 
     Raises:
-        ConfigError: the configuration cannot be used, there was no run yet, the state or the output folder
-            belongs to another job, the last run had no such area, no such asset is configured or saved, or an
-            argument is a list.
+        ConfigError: the configuration cannot be used, there was no run yet, the state or the output folder belongs
+            to another job, the last run had no such area, no such asset is configured or saved, or an argument is
+            a list.
         StateError: the state cannot be used.
         LocalError: a crop is missing or cannot be read.
         CorruptFile: a crop is damaged.
@@ -124,16 +124,16 @@ def values(config: ConfigLike, *, area: str | None = None, wide: bool = False) -
     """Read the values of all areas: a row for each area, date, and band or index, by area, then time.
 
     Args:
-        config: settings of a run that has ended or is going on, with ``[values]``.
+        config: settings of a run that has ended or is in progress, with ``[values]``.
         area: name of the only area to read.
-        wide: a row for each area and date instead, with columns such as ``NDVI_mean``; needs pyarrow.
+        wide: return one row for each area and date instead, with columns such as ``NDVI_mean``; needs pyarrow.
 
     Returns:
-        A pyarrow table, whose ``to_pandas()`` is a data frame; without pyarrow (extra ``parquet``), a list of
+        A pyarrow table, whose ``to_pandas()`` returns a data frame; without pyarrow (extra ``parquet``), a list of
         `ValueRow`.
 
     Raises:
-        ConfigError: the configuration cannot be used or asks for no values, there was no run yet, the state or the
+        ConfigError: the configuration cannot be used or requests no values, there was no run yet, the state or the
             output folder belongs to another job, or the last run had no such area.
         StateError: the state cannot be used.
 
@@ -158,7 +158,7 @@ def values(config: ConfigLike, *, area: str | None = None, wide: bool = False) -
 
 
 def check_single(**arguments: object) -> None:
-    """Check that arguments are texts or None.
+    """Check that each argument is a text or None.
 
     Raises:
         ConfigError: one of them is a list or the like.
@@ -169,12 +169,12 @@ def check_single(**arguments: object) -> None:
 
 
 def saved_assets(ledger: Ledger, settings: Config, area: str | None = None) -> list[str]:
-    """Keys of the assets with saved crops, of one area or of all, in alphabetical order."""
+    """Return the keys of the assets with saved crops, of one area or of all, in alphabetical order."""
     return sorted({row.asset for row in ledger.saved_rows(settings.selection(), area=area)})
 
 
 def _check_known(ledger: Ledger, settings: Config, area: str | None, asset: str | None) -> None:
-    """Check the names with which no crop was found.
+    """Check the names for which no crop was found.
 
     Raises:
         ConfigError: there is no such area, or no such asset is configured or saved.
@@ -191,7 +191,7 @@ def _check_known(ledger: Ledger, settings: Config, area: str | None, asset: str 
 
 
 def saved_words(ledger: Ledger, settings: Config, area: str | None) -> str:
-    """Say which assets are saved, of one area or of all."""
+    """Return which assets are saved, for one area or for all."""
     saved, whose = saved_assets(ledger, settings, area), f"of area {area!r} " if area else ""
     return f"saved {whose}are crops of: {', '.join(saved)}" if saved else f"no crop {whose}is saved"
 
@@ -227,7 +227,7 @@ def _read_crop(path: Path, row: SavedRow, spoilt: Collection[int]) -> CropArray:
 
 
 def _numbers(row: SavedRow, layout: Layout) -> dict[str, Any]:
-    """Scale and offset of a crop: of a reflectance band by the state, else as its file says."""
+    """Return scale and offset of a crop: of a reflectance band from the state, otherwise from its file."""
     if not is_reflectance(row.asset):
         return {"scale": layout.scales[0], "offset": layout.offsets[0]}
     about = {"offset_basis": row.offset_basis, "offset_doubt": row.doubt}

@@ -43,40 +43,42 @@ async def run(
     metrics: str | os.PathLike[str] | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
-    """Search, check, crop and save, and go on where an earlier run of the same state stopped.
+    """Search, check, crop and save; continue where an earlier run of the same state stopped.
 
-    When it is cancelled, the run stops normally, and its results are kept.
+    If it is cancelled, the run stops normally, and its results are kept.
 
     Args:
         config: settings.
-        areas: some of `load_areas`, or others; those of the configuration by default. They become the areas of the
-            state: jobs of other areas wait for a run with these areas, and until then their crops are on disk, but
-            neither in the index nor known to `read` and `status`. To process many areas in parts, use a state and
-            an output folder for each part, or all areas and a ``limit``.
+        areas: some of `load_areas`, or others; by default, those of the configuration. They become the areas of
+            the state: jobs of other areas wait for a run with these areas, and until then their crops stay on
+                disk, but
+            are neither in the index nor known to `read` and `status`. To process many areas in parts, use a
+            separate state and output folder for each part, or all areas and a ``limit``.
         limit: maximum number of jobs to process.
-        max_bytes: bytes received by this run after which it starts nothing new; work in progress is finished, so
-            that somewhat more may be received.
-        max_seconds: seconds after which it starts nothing new; work in progress is finished.
+        max_bytes: number of received bytes after which the run starts nothing new; work in progress is finished,
+            so somewhat more may be received.
+        max_seconds: seconds after which the run starts nothing new; work in progress is finished.
         new_state: start a new state even if the disk with the state of earlier runs is not mounted.
-        executor: ``local``, the default, or ``dask`` to have the workers of a Dask cluster read and cut.
+        executor: ``local``, the default, or ``dask`` to have the workers of a Dask cluster read and crop.
         scheduler: address of its scheduler, such as ``tcp://10.0.0.5:8786``, a scheduler file (``*.json``), or
-            ``dask://local?workers=4`` for a cluster of this machine that the run starts and ends; the latter, with
-            a worker for each core, by default.
-        send_crops: workers send crops to this process, which writes them: they need not see the output folder.
+            ``dask://local?workers=4`` for a cluster on this machine that the run starts and ends. The default is
+            the last of these, with a worker for each core.
+        send_crops: workers send crops to this process, which writes them, so that they need no access to the
+            output folder.
         metrics: file to which metrics for Prometheus are written every few seconds and at the end.
         on_event: called with every event, in the event loop's thread.
 
     Returns:
-        How the run ended. ``summary.clean`` is true when no job has failed, every search is complete and there is
-        no alarm; ``summary.alarms`` says why next to nothing could be read, and what to do.
+        How the run ended. ``summary.clean`` is true if no job has failed, every search is complete and there is no
+        alarm; ``summary.alarms`` says why hardly any files could be read, and what to do.
 
     Raises:
         ConfigError: the configuration, the areas or a limit cannot be used; or the state or the output folder
             belongs to another job, or is on a disk that is not mounted.
         StateInUse, StateError: the state cannot be used.
         LocalError: this machine stopped the run; it can be resumed.
-        ClusterError: the Dask cluster does not answer, or no longer; the run can be resumed.
-        HostParked: a server gave no answer within the patience of the configuration; the run can be resumed.
+        ClusterError: the Dask cluster does not respond, or no longer does; the run can be resumed.
+        HostParked: a server did not respond within the patience of the configuration; the run can be resumed.
 
     Example::
 
@@ -152,7 +154,7 @@ async def _run(
 
 
 def _name(config: ConfigLike) -> str:
-    """What names a configuration in metrics: its file, or else its state."""
+    """Return the name of a configuration for metrics: that of its file, or otherwise of its state."""
     if isinstance(config, Mapping):
         config = load_config(config)
     if isinstance(config, Config):
@@ -161,7 +163,7 @@ def _name(config: ConfigLike) -> str:
 
 
 async def _examined(config: Config, on_notice: Callable[[Notice], None]) -> tuple[list[Area], Changes]:
-    """Load the areas of a configuration in a thread, so that the event loop goes on with its other tasks."""
+    """Load the areas of a configuration in a thread, so that other tasks of the event loop continue."""
     notices: list[Notice] = []
     try:
         loaded = await asyncio.to_thread(area_files.examine, config, notices.append)
@@ -185,16 +187,16 @@ async def stream(
 ) -> AsyncGenerator[Outcome, None]:
     """Run, and yield each outcome as soon as it is recorded: of saved crops, and also of cloudy areas.
 
-    When the loop is left early, the run stops normally. Outcomes that are not taken yet wait in memory, about 1 kB
-    each.
+    If the loop is left early, the run stops normally. Outcomes that are not consumed yet wait in memory, about 1
+    kB each.
 
     Args:
         config: settings.
         areas: as for `run`.
         limit: maximum number of jobs to process.
-        max_bytes: bytes received by this run after which it starts nothing new; work in progress is finished, so
-            that somewhat more may be received.
-        max_seconds: seconds after which it starts nothing new; work in progress is finished.
+        max_bytes: number of received bytes after which the run starts nothing new; work in progress is finished,
+            so somewhat more may be received.
+        max_seconds: seconds after which the run starts nothing new; work in progress is finished.
         new_state: start a new state even if the disk with the state of earlier runs is not mounted.
         executor: as for `run`.
         scheduler: as for `run`.
@@ -253,9 +255,9 @@ def run_sync(
     metrics: str | os.PathLike[str] | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Summary:
-    """Like `run`, but blocks until the run has ended. Ctrl-C stops the run normally.
+    """Like `run`, but block until the run has ended. Ctrl-C stops the run normally.
 
-    Inside a running event loop, as in a notebook, the run has a thread of its own, which calls ``on_event``.
+    If an event loop is running, as in a notebook, the run has its own thread, in which ``on_event`` is called.
 
     Example::
 
@@ -290,7 +292,7 @@ def stream_sync(
     scheduler: str | None = None,
     send_crops: bool = False,
 ) -> Generator[Outcome, None, None]:
-    """Like `stream`, but for a plain ``for`` loop. The run has a thread of its own.
+    """Like `stream`, but for a plain ``for`` loop. The run has its own thread.
 
     Example::
 

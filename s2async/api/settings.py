@@ -1,4 +1,4 @@
-"""Settings and areas as functions of the Python interface take them."""
+"""Settings and areas in the forms that functions of the Python interface accept."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from s2async.config.model import Config
 from s2async.models import Area
 
 ConfigLike = Config | str | os.PathLike[str] | Mapping[str, Any]
-"""A configuration, the path of one, or a mapping such as ``{"areas": "fields.geojson", "search": {...}}``."""
+"""A configuration, its path, or a mapping such as ``{"areas": "fields.geojson", "search": {...}}``."""
 
 
 def load_config(config: ConfigLike) -> Config:
     """Read and check a configuration.
 
     Args:
-        config: a `Config`, which is returned as it is, the path of a TOML file, or a mapping. Paths in a mapping
+        config: a `Config`, which is returned unchanged, the path of a TOML file, or a mapping. Paths in a mapping
             are relative to the current folder.
 
     Raises:
@@ -41,9 +41,9 @@ def load_config(config: ConfigLike) -> Config:
 
 
 def load_areas(config: ConfigLike) -> list[Area]:
-    """Load the areas of a configuration; some of them can be passed to `run`.
+    """Load the areas of a configuration; some or all of them can be passed to `run`.
 
-    A mapping works too: ``load_areas({"areas": [{"name": "North", "wkt": "POLYGON ((...))"}]})``.
+    A mapping can be used as well: ``load_areas({"areas": [{"name": "North", "wkt": "POLYGON ((...))"}]})``.
 
     A `PlaceWarning` is issued for areas that may be misplaced because of their CRS.
 
