@@ -311,12 +311,12 @@ def shortage(error: BaseException | None) -> LocalError | None:
 
 
 def is_of_tls(error: BaseException | None) -> bool:
-    """Return whether an error comes from the TLS library (not loaded for this), which has its own error numbers."""
+    """Return whether an error comes from the TLS library (not loaded for this); its error numbers differ."""
     return any(kind.__module__ == "ssl" for kind in type(error).__mro__)
 
 
 def short_of_tls(why: str) -> LocalError:
-    """Return the error to report if TLS cannot be set up; if memory is short, libraries give misleading reasons."""
+    """Return the error to report if TLS cannot be set up: libraries give odd reasons if memory is short."""
     return LocalError(
         f"TLS cannot be set up ({why}): too little memory (ulimit -v), too few open files (ulimit -n), or the "
         "configuration of OpenSSL (OPENSSL_CONF) is damaged"

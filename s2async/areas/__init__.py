@@ -1,1 +1,1 @@
-"""Areas of the user: reading their files, checking polygons, naming folders."""
+"""The user's areas: reading their files, checking polygons, naming folders."""

@@ -1,4 +1,4 @@
-"""Columns of Arrow as values of areas. Needs pyarrow, which its callers import first."""
+"""Arrow columns as values of areas. Needs pyarrow, which the callers import first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from s2async.areas.wkt_wkb import explained, with_closed_rings
 
 
 class Geometries:
-    """Geometries that come in batches of WKB."""
+    """Geometries that are parsed from batches of WKB."""
 
     def __init__(self) -> None:
         self.unreadable: dict[int, str] = {}
@@ -38,7 +38,7 @@ class Geometries:
         self._count += len(shapes)
 
     def all(self) -> NDArray[np.object_]:
-        """All geometries; None where there is none, or one that cannot be read."""
+        """Return all geometries; None where there is no geometry or it cannot be read."""
         return np.concatenate(self._parts)
 
     def _one(self, wkb: bytes | None, number: int) -> BaseGeometry | None:
@@ -56,9 +56,9 @@ class Geometries:
 
 
 def values(column: Any) -> list[Any] | None:
-    """The values of a column as Python's; None if its type is of no use, such as binary.
+    """Return the values of a column as Python values; None if its type is of no use, such as binary.
 
-    Times of nanoseconds lose what is below microseconds; lists and structures become JSON.
+    Times in nanoseconds are truncated to microseconds; lists and structures become JSON.
     """
     import pyarrow as pa
 
@@ -83,12 +83,12 @@ def values(column: Any) -> list[Any] | None:
 
 
 def add_values(columns: dict[str, list[Any]], names: Iterable[str], batch: Any) -> None:
-    """Add the values of a batch to columns; those of no use are left out.
+    """Add the values of a batch to columns; columns of no use are left out.
 
     Args:
-        columns: by name; filled.
-        names: of the columns of the batch that are wanted, in order.
-        batch: with these columns.
+        columns: values by column name; the values are added to it.
+        names: wanted columns of the batch, in order.
+        batch: a batch with these columns.
     """
     for name in names:
         found = values(batch.column(name))

@@ -1,4 +1,4 @@
-"""The areas' own columns that are carried along: which ones, and their values in plain types."""
+"""The areas' own columns: which ones are carried along, and their values in plain types."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def carried(table: Table, wanted: Collection[str] | None, name_field: str) -> di
 
     Args:
         table: records of the file.
-        wanted: names of the columns; None for all but the name and the season, which areas have anyway.
+        wanted: names of the columns; None for all except the name and the season, which areas have anyway.
         name_field: column with the names.
 
     Raises:
@@ -46,7 +46,7 @@ def carried(table: Table, wanted: Collection[str] | None, name_field: str) -> di
 
 
 def plain(column: Sequence[Any]) -> list[Attribute]:
-    """Values of a column in plain types: what is not finite is None, lists and objects are JSON."""
+    """Return the values of a column in plain types: None if not finite, lists and objects as JSON."""
     kinds = set(map(type, column))
     is_plain = kinds <= _PLAIN or (kinds <= _PLAIN | {float} and _are_finite(column))
     values = list(column) if is_plain else [_value(value) for value in column]
@@ -62,7 +62,7 @@ def _are_finite(column: Sequence[Any]) -> bool:
 
 
 def rows(columns: Mapping[str, Sequence[Attribute]], count: int) -> list[dict[str, Attribute]]:
-    """The values of each record by column."""
+    """Return the values of each record by column."""
     if not columns:
         return [{} for _ in range(count)]
     names = tuple(columns)
@@ -82,5 +82,5 @@ def _value(value: Any) -> Attribute:
 
 
 def _encodable(text: str) -> str:
-    """A text without lone surrogates, which no file can hold."""
+    """Return a text without lone surrogates, which no file can contain."""
     return text.encode("utf-8", "replace").decode("utf-8")

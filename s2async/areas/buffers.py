@@ -1,12 +1,12 @@
-"""Areas around points, lines and polygons, by a true distance in metres. Pure.
+"""Buffers around points, lines and polygons, by a true distance in metres. Pure.
 
-Directions and distances are those of geodesics on the WGS 84 ellipsoid (Karney, J. Geodesy 87, 2013). So the
-outline around a point is at the wanted distance at all latitudes.
+Directions and distances are those of geodesics on the WGS 84 ellipsoid (Karney, J. Geodesy 87, 2013). The outline
+around a point is therefore at the wanted distance at all latitudes.
 
-Lines and polygons are drawn in a plane of their own: the azimuthal equidistant projection about their centre. At a
-distance d from the centre, lengths across the direction to it are too large by a share of d^2 / (6 R^2), which is
-4 in 100,000 at 100 km. As everywhere in the program, edges are straight in lon/lat and only vertices are
-projected.
+Each line or polygon is buffered in its own plane: the azimuthal equidistant projection about its centre. At a
+distance d from the centre, lengths perpendicular to the direction of the centre are too large by a relative error
+of d^2 / (6 R^2), which is 4 in 100,000 at 100 km. As everywhere in the program, edges are straight in lon/lat and
+only vertices are projected.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from shapely.geometry.base import BaseGeometry
 from s2async.geo import copies, turned
 
 QUARTER: Final = 24
-"""Vertices on a quarter of a circle. The outline is within the circle by at most 0.6 per thousand of the radius,
+"""Vertices on a quarter of a circle. The outline is inside the circle by at most 0.6 per thousand of the radius,
 and the area of a disc is 0.7 per thousand too small."""
 _WGS84: Final = Geod(ellps="WGS84")
 _WORLD: Final = shapely.box(-180, -90, 180, 90)
 _HAIR: Final = 1e-8
 """Degrees; narrower pieces beyond the antimeridian would vanish when coordinates are rounded."""
 _CHUNK: Final = 5_000
-"""Geometries that are drawn at once, to bound the memory: points need about 30 MB."""
+"""Number of geometries that are processed at once, to limit the memory: points need about 30 MB."""
 
 Geometries = NDArray[np.object_]
 Degrees = NDArray[np.float64]
@@ -40,12 +40,12 @@ def buffered(geometries: Geometries, metres: float) -> Geometries:
     """Return the areas within a distance of geometries.
 
     Args:
-        geometries: n geometries of any type, in lon/lat degrees; those that are None or empty stay what they are.
-        metres: the distance; below zero, polygons shrink, and points and lines become empty.
+        geometries: n geometries of any type, in lon/lat degrees; None and empty geometries are returned unchanged.
+        metres: the distance. If it is negative, polygons shrink, and points and lines become empty.
 
     Returns:
         n polygons, in lon/lat degrees from -180 to 180; those that cross the antimeridian are split there into a
-        MultiPolygon. Where a pole is within the distance, they are not usable.
+        MultiPolygon. If a pole is within the distance, the result is not usable.
     """
     found = np.array(geometries, dtype=object)
     there = np.flatnonzero(~shapely.is_missing(found) & ~shapely.is_empty(found))
@@ -58,7 +58,7 @@ def buffered(geometries: Geometries, metres: float) -> Geometries:
 
 
 def _discs(points: Geometries, metres: float) -> Geometries:
-    """Areas around points; their longitudes may go on beyond 180 degrees."""
+    """Return the areas around points; their longitudes may continue beyond 180 degrees."""
     lon, lat = shapely.get_coordinates(points).T
     half = 2 * QUARTER
     azimuths = np.linspace(0, 180, half + 1)
@@ -82,7 +82,7 @@ def _discs(points: Geometries, metres: float) -> Geometries:
 
 
 def _grown(geometries: Geometries, metres: float) -> Geometries:
-    """Areas around any geometries; their longitudes may go on beyond 180 degrees."""
+    """Return the areas around geometries of any type; their longitudes may continue beyond 180 degrees."""
     flat = shapely.force_2d(geometries)
     lonlat, owners = shapely.get_coordinates(flat, return_index=True)
     centres = _centres(lonlat, owners, len(flat))
@@ -99,7 +99,7 @@ def _grown(geometries: Geometries, metres: float) -> Geometries:
 
 
 def _centres(lonlat: Degrees, owners: NDArray[np.intp], count: int) -> Degrees:
-    """Return the mean direction of each geometry's vertices, as lon/lat: it knows no antimeridian."""
+    """Return the mean direction of each geometry's vertices, as lon/lat; it works across the antimeridian."""
     lon, lat = np.radians(lonlat).T
     directions = (np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat))
     x, y, z = (np.bincount(owners, weights=part, minlength=count) for part in directions)
@@ -108,7 +108,7 @@ def _centres(lonlat: Degrees, owners: NDArray[np.intp], count: int) -> Degrees:
 
 
 def _split(polygons: Geometries) -> Geometries:
-    """Cut polygons that go on beyond 180 degrees there."""
+    """Split polygons that continue beyond 180 degrees at this meridian."""
     bounds = shapely.bounds(polygons)
     with np.errstate(invalid="ignore"):
         beyond = np.flatnonzero((bounds[:, 0] < -180) | (bounds[:, 2] > 180))

@@ -1,8 +1,9 @@
-"""Values of columns that a file holds as text: whole numbers, decimal numbers, or text. Pure.
+"""Values of columns that a file stores as text: whole numbers, decimal numbers, or text. Pure.
 
-A column is of integers if each of its cells is empty or a whole number as a program writes it: without leading
-zeros, plus sign or blanks between digits, and with 18 digits at most. It is of floats if each is such a number or
-has a decimal point or an exponent, with 17 digits at most. All others are text. Empty cells are None.
+A column contains integers if each of its cells is empty or a whole number as a program writes it: without leading
+zeros, plus sign or blanks between digits, and with at most 18 digits. It contains floats if each number is of this
+form or has a decimal point or an exponent, with at most 17 digits. All other columns are text. Empty cells are
+None.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from typing import Any, Final
 _WHOLE: Final = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _DECIMAL: Final = re.compile(r"-?(?P<digits>(?:0|[1-9][0-9]*)(?:\.[0-9]+)?)(?:[eE][+-]?[0-9]{1,3})?")
 _MOST_DIGITS: Final = 17
-"""Significant digits of which a float of 64 bits keeps the value."""
+"""Number of significant digits that a 64-bit float preserves."""
 
 
 def typed(cells: Sequence[str | None], *, decimal_comma: bool = False, floats: bool = True) -> list[Any]:
     """Return the values of a column: all int, all float or all text, and None for empty cells.
 
     Args:
-        cells: as in the file; blanks around numbers do not matter.
-        decimal_comma: whether commas are decimal points; a column that has both is text.
+        cells: the cells as in the file; blanks around numbers are ignored.
+        decimal_comma: whether commas are decimal points; a column with both commas and points is text.
         floats: whether decimal numbers become floats.
     """
     plain = [(cell or "").strip() for cell in cells]
@@ -38,7 +39,7 @@ def typed(cells: Sequence[str | None], *, decimal_comma: bool = False, floats: b
 
 
 def _all(cells: Iterable[str], test: Callable[[str], bool]) -> bool:
-    """Whether there are cells with text, and all of them pass a test."""
+    """Return whether there are cells with text, and all of them pass a test."""
     filled = [cell for cell in cells if cell]
     return bool(filled) and all(map(test, filled))
 

@@ -1,6 +1,6 @@
-"""Checks of geometries: whole slices at once with vectorised shapely, and one by one those that fail.
+"""Checks of geometries: whole slices at once with vectorised shapely; those that fail are checked one by one.
 
-Both ways give the same polygons. Only the slow way, which is that of a single geometry, can say what is wrong.
+Both ways give the same polygons. Only the slow way, which checks a single geometry, can say what is wrong.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from s2async.areas.frames import Frame
 from s2async.geo import turned
 
 DECIMALS: Final = 9
-"""Decimals of a degree that are kept."""
+"""Number of decimals of a degree that are kept."""
 NORTH, SOUTH = 84.0, -80.0
-"""Latitudes where UTM and the MGRS tiles of Sentinel-2 end."""
+"""Latitudes at which UTM and the MGRS tiles of Sentinel-2 end."""
 SLICE: Final = 2_000
-"""Records that are processed at once. In between, other threads get the interpreter."""
+"""Number of records that are processed at once. Between slices, other threads get the interpreter lock."""
 
 Geometries = NDArray[np.object_]
 Buffer = Callable[[Geometries, float], Geometries]
 """Grows geometries in lon/lat by a distance in metres."""
 Repair = Callable[[BaseGeometry], tuple[BaseGeometry, str] | None]
-"""Mends a geometry in lon/lat, and says what was done; None if it cannot."""
+"""Repairs a geometry in lon/lat, and says what was done; None if it cannot be repaired."""
 
 _POLYGONAL: Final = (GeometryType.POLYGON, GeometryType.MULTIPOLYGON)
 _COLLECTION: Final = GeometryType.GEOMETRYCOLLECTION
@@ -46,14 +46,14 @@ class UnfitError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checked:
-    """The polygons of all records, and what was noticed."""
+    """The polygons of all records, with faults and repairs."""
 
     polygons: Geometries
-    """Canonical polygons in lon/lat; None where there is none."""
+    """Canonical polygons in lon/lat; None for records without one."""
     faults: Mapping[int, str] = field(default_factory=dict)
-    """By number of the record from 0: why it has no polygon, and what to do."""
+    """Why a record has no polygon, and what to do; by number of the record from 0."""
     repairs: Mapping[int, str] = field(default_factory=dict)
-    """By number of the record from 0: what was mended."""
+    """What was repaired, by number of the record from 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,17 +63,17 @@ class Checks:
     frame: Frame
     """CRS of the coordinates."""
     grow: Callable[[Geometries], Geometries] | None = None
-    """Grows geometries in lon/lat by a fixed distance; then points and lines can be areas, too."""
+    """Grows geometries in lon/lat by a fixed distance; with it, points and lines can be areas as well."""
     repair: Repair | None = None
-    """Mends what is not valid."""
+    """Repairs geometries that are not valid."""
 
     def all(self, geometries: Geometries) -> Checked:
         """Check geometries, and return their canonical forms.
 
         Args:
-            geometries: of any type, in the CRS of the frame; None where there is none.
+            geometries: of any type, in the CRS of the frame; None where there is no geometry.
         """
-        with np.errstate(all="ignore"):  # numpy warns of what GEOS does with huge numbers
+        with np.errstate(all="ignore"):  # numpy warns about results of GEOS for huge numbers
             return self._all(geometries)
 
     def _all(self, geometries: Geometries) -> Checked:
@@ -115,7 +115,7 @@ class Checks:
                 there = self.grow(there)
                 there, use = _only(_finite(there) & _within(there), there, use)
             found = canonical_all(there)
-        except ShapelyError:  # of one or more in this slice
+        except ShapelyError:  # raised for one or more geometries of this slice
             return polygons
         found, use = _only(_fit(found), found, use)
         polygons[use] = found
@@ -127,7 +127,7 @@ class Checks:
         """Check a geometry.
 
         Returns:
-            Its canonical form, and what was mended.
+            Its canonical form, and what was repaired.
 
         Raises:
             UnfitError: it cannot be an area.
@@ -167,7 +167,7 @@ class Checks:
 
 
 def coordinates(geometries: Geometries) -> tuple[Coordinates, NDArray[np.intp]]:
-    """The points of geometries, one a row, and the number of the geometry of each point."""
+    """Return the points of geometries, one per row, and the number of the geometry of each point."""
     xy, owners = [np.empty((0, 2))], [np.empty(0, np.intp)]
     for start in range(0, len(geometries), SLICE):
         some, numbers = shapely.get_coordinates(geometries[start : start + SLICE], return_index=True)
@@ -182,26 +182,26 @@ def coordinates(geometries: Geometries) -> tuple[Coordinates, NDArray[np.intp]]:
 def fingerprint(polygon: Polygon | MultiPolygon) -> str:
     """Hash a polygon: 16 hex digits of the SHA-256 of its canonical WKB (2D, little endian).
 
-    The result does not depend on the start and direction of rings, on the order of rings and parts, on repeated
+    The result does not depend on the start or direction of rings, on the order of rings and parts, on repeated
     points, on Z and M, or on digits beyond 1e-9 degrees.
     """
     return fingerprints(np.array([canonical(polygon)], object))[0]
 
 
 def fingerprints(polygons: Geometries) -> list[str]:
-    """Hash polygons that are canonical already."""
+    """Hash polygons that are already canonical."""
     found: list[str] = []
     for start in range(0, len(polygons), SLICE):
         texts = shapely.to_wkb(polygons[start : start + SLICE], byte_order=1, output_dimension=2)
         found += [hashlib.sha256(wkb).hexdigest()[:16] for wkb in texts.tolist()]
-        # GEOS releases the interpreter in each slice and takes it again before a waiting thread wakes up. Such a
-        # thread then never waits long enough to demand it, and would wait for the last slice.
+        # GEOS releases the interpreter lock in each slice and takes it again before a waiting thread wakes up.
+        # Such a thread therefore never waits long enough to demand the lock, and would wait for the last slice.
         time.sleep(0)
     return found
 
 
 def canonical(geometry: BaseGeometry) -> Polygon | MultiPolygon:
-    """Return the normal form of a polygon in lon/lat: 2D, rounded, without repeated points and empty parts.
+    """Return the normal form of a polygon in lon/lat: 2D, rounded, without repeated points or empty parts.
 
     Raises:
         ShapelyError: a ring has too few different points.
@@ -226,7 +226,7 @@ def canonical_all(geometries: Geometries) -> Geometries:
 
 
 def _canonical_others(geometries: Geometries) -> Geometries:
-    """The normal forms of polygons of any kind."""
+    """Return the normal forms of polygons of any kind."""
     flat: Geometries = np.asarray(_rounded(geometries), object)
     parts, owners = shapely.get_parts(flat, return_index=True)
     for number in np.unique(owners[shapely.is_empty(parts)]).tolist():
@@ -237,7 +237,7 @@ def _canonical_others(geometries: Geometries) -> Geometries:
 
 
 def _rounded(geometry: Any) -> Any:
-    """One geometry, or an array of them, in 2D, rounded, and without repeated points."""
+    """Return one geometry, or an array of them, in 2D, rounded, and without repeated points."""
     flat = shapely.transform(shapely.force_2d(geometry), lambda xy: np.round(xy, DECIMALS) + 0.0)
     return shapely.remove_repeated_points(flat)
 
@@ -259,7 +259,7 @@ def _finite(geometries: Geometries) -> NDArray[np.bool_]:
 
 
 def _within(geometries: Geometries) -> NDArray[np.bool_]:
-    """Mask of geometries whose coordinates, if all are finite, are lon/lat where Sentinel-2 has tiles."""
+    """Return a mask of geometries whose coordinates, if finite, are lon/lat where Sentinel-2 has tiles."""
     west, south, east, north = shapely.bounds(geometries).reshape(-1, 4).T
     with np.errstate(invalid="ignore"):
         within: NDArray[np.bool_] = (west >= -180) & (east <= 180) & (south >= SOUTH) & (north <= NORTH)
@@ -267,7 +267,7 @@ def _within(geometries: Geometries) -> NDArray[np.bool_]:
 
 
 def _fit(polygons: Geometries) -> NDArray[np.bool_]:
-    """Mask of canonical polygons that are valid and do not cross the antimeridian."""
+    """Return a mask of canonical polygons that are valid and do not cross the antimeridian."""
     west, _, east, _ = shapely.bounds(polygons).reshape(-1, 4).T
     fit: NDArray[np.bool_] = (east - west <= 180) & shapely.is_valid(polygons) & ~shapely.is_empty(polygons)
     return fit
@@ -296,7 +296,7 @@ def _check_range(xy: Coordinates, *, lonlat: bool) -> None:
 
 
 def _shaped(geometry: BaseGeometry) -> Polygon | MultiPolygon:
-    """Return the canonical form of a polygon in lon/lat, if that is valid."""
+    """Return the canonical form of a polygon in lon/lat, if this form is valid."""
     try:
         polygon = canonical(geometry)
     except ShapelyError:

@@ -1,15 +1,15 @@
-"""Tables of areas as CSV: the delimiter, the columns with the geometry, and the types of all others.
+"""Tables of areas as CSV: the delimiter, the columns with the geometry, and the types of all other columns.
 
-**Delimiter**: comma, semicolon or tab, or what Excel's first line ``sep=;`` says. Of the three, the first with
-which the header line has the columns of a geometry is taken.
+**Delimiter**: comma, semicolon or tab, or the one of Excel's first line ``sep=;``. Of the three, the first one is
+used with which the header line has geometry columns.
 
 **Geometry**: a column named ``wkt``, ``geometry``, ``geom`` or ``the_geom``, with WKT, EWKT, or WKB or EWKB in
-hexadecimal digits; or else two columns for points: ``lon`` and ``lat``, ``longitude`` and ``latitude``, ``long``
-and ``lat``, ``lng`` and ``lat``, or ``x`` and ``y``. The first that is there is taken; case does not matter. Like
-all other coordinates, those of points are lon/lat unless the configuration sets a CRS.
+hexadecimal digits; or otherwise two columns for points: ``lon`` and ``lat``, ``longitude`` and ``latitude``,
+``long`` and ``lat``, ``lng`` and ``lat``, or ``x`` and ``y``. The first of these that exists is used; case is
+ignored. Like all other coordinates, those of points are lon/lat unless the configuration sets a CRS.
 
-**Values**: numbers are recognised by the strict rule of `cell_values`. The column with the names becomes integers
-at most, so that a name such as ``1.10`` stays what it is. Where semicolons separate columns, commas are decimal
+**Values**: numbers are recognised by the strict rule of `cell_values`. In the column with the names, only integers
+are recognised, so that a name such as ``1.10`` is not changed. If semicolons separate columns, commas are decimal
 points.
 """
 
@@ -34,7 +34,7 @@ from s2async.errors import AreaError
 from s2async.text import one_line
 
 GEOMETRY: Final = ("wkt", "geometry", "geom", "the_geom")
-"""Names of columns with geometries, in lower case; of several in a file the first here is taken."""
+"""Names of columns with geometries, in lower case; if a file has several, the first one listed here is used."""
 POINTS: Final = (("lon", "lat"), ("longitude", "latitude"), ("long", "lat"), ("lng", "lat"), ("x", "y"))
 """Names of columns with the coordinates of points, in lower case."""
 
@@ -45,13 +45,13 @@ _COORDINATE: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Layout:
-    """What the header line says."""
+    """The layout that the header line describes."""
 
     delimiter: str
     header: tuple[str, ...]
-    """Names of the columns, without blanks around them."""
+    """Names of the columns, stripped of blanks."""
     geometry: tuple[int, ...]
-    """Number of the column with geometries, or of those with x and y; empty when there are none."""
+    """Index of the column with geometries, or of the two with x and y; empty if there are none."""
 
     @property
     def decimal_comma(self) -> bool:
@@ -67,12 +67,12 @@ def read_csv(path: Path, options: ReadOptions) -> Table:
         options: the name field, and the encoding if it is set.
 
     Returns:
-        its records; a row with too few or too many cells is malformed, and rows without any text are left out.
+        The records. A row with too few or too many cells is malformed, and rows without any text are left out.
 
     Raises:
         AreaError: the file cannot be decoded, is not CSV, or has no geometry.
     """
-    # The default limit is 128 KiB; a polygon of 10,000 points is larger.
+    # The default limit is 128 KiB; a polygon with 10,000 points is larger.
     csv.field_size_limit(max(csv.field_size_limit(), 1 << 30))
     file = one_line(path, 200)
     read = read_text(path, options.encoding)
@@ -117,7 +117,7 @@ class _Lines:
     Args:
         text: the whole file.
         file: its name for messages.
-        stated: Excel's first line with the delimiter, if the file has it.
+        stated: Excel's first line with the delimiter, if the file has one.
     """
 
     def __init__(self, text: str, file: str, stated: re.Match[str] | None) -> None:
@@ -127,10 +127,10 @@ class _Lines:
         self._first = 1 if stated else 0
 
     def rows(self, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-        """Yield rows that are not empty, each with its first line, counted from 1.
+        """Yield the rows that are not empty, each with the number of its first line, counted from 1.
 
         Raises:
-            AreaError: it is not CSV.
+            AreaError: the text is not CSV.
         """
         lines = (match[0] for match in _LINE.finditer(self._text, self._start))
         rows = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -153,10 +153,10 @@ def _layout(lines: _Lines, stated: str | None) -> _Layout:
 
     Args:
         lines: the file.
-        stated: the delimiter by Excel's first line.
+        stated: the delimiter of Excel's first line.
 
     Raises:
-        AreaError: there are none.
+        AreaError: there are no such columns.
     """
     layouts = []
     delimiters = (stated,) if stated else (",", ";", "\t")
@@ -233,7 +233,10 @@ def _points(xs: Sequence[str], ys: Sequence[str], names: tuple[str, str], comma:
 
 
 def _common_srid(found: Geometries) -> tuple[str | None, list[int | None] | None]:
-    """The CRS of the file if all geometries state the same; else what each of them states, if any does."""
+    """Return the CRS of the file if all geometries state the same.
+
+    Otherwise return the CRS that each of them states, if any does.
+    """
     stated = {
         srid
         for number, srid in enumerate(found.srids)
@@ -250,7 +253,7 @@ def _common_srid(found: Geometries) -> tuple[str | None, list[int | None] | None
 
 
 def _typed_columns(columns: Sequence[Sequence[str]], layout: _Layout, name_field: str) -> dict[str, Sequence[Any]]:
-    # A column of WKT is the geometry; those of points are values that a person may want to see again.
+    # A column of WKT is the geometry; the coordinates of points are also values that a user may need.
     shape = layout.geometry if len(layout.geometry) == 1 else ()
     found: dict[str, Sequence[Any]] = {}
     seen: Counter[str] = Counter()

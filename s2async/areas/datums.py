@@ -1,9 +1,9 @@
 """The accuracy of locations that PROJ computes from a CRS. Pure.
 
-PROJ always returns a location. If it has no shift from a datum to WGS 84, it keeps the numbers and calls this a
-ballpark operation. For modern datums, which are geocentric, the result is correct to a metre or two; for datums of
-old triangulations it is wrong by tens or hundreds of metres. PROJ selects the operation by location, so each
-point is assessed by the operation that was used for it.
+PROJ always returns a location. If it has no shift from a datum to WGS 84, it leaves the numbers unchanged and
+calls this a ballpark operation. For modern datums, which are geocentric, the result is accurate to a metre or two;
+for datums of old triangulations it is wrong by tens or hundreds of metres. PROJ selects the operation by location,
+so each point is assessed by the operation that was used for it.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from pyproj.transformer import AreaOfInterest, TransformerGroup
 
 LONLAT: Final = CRS.from_user_input("OGC:CRS84")
 TRUSTED: Final = 10.0
-"""Metres by which a location may be off without a notice: a pixel of the 10 m bands."""
+"""Distance in metres by which a location may be wrong without a notice: a pixel of the 10 m bands."""
 SAME: Final = 0.1
-"""Metres within which two CRS give the same location."""
+"""Distance in metres within which two CRS are considered to give the same location."""
 
 _BALLPARK: Final = "Ballpark geo"
 """Prefix of the names of PROJ's horizontal operations without a datum shift."""
 _UNSTATED: Final = 999.0
-"""Value in metres by which EPSG marks an unknown accuracy."""
+"""Value in metres with which EPSG marks an unknown accuracy."""
 _EQUAL: Final = 1e-9
-"""Degrees within which two operations have the same result."""
+"""Difference in degrees within which two operations are considered to have the same result."""
 _NAMELESS: Final = re.compile(
     r"(d )?(unknown|unnamed|undefined|unspecified|custom|none|not (specified|defined|known)"
     r"|user (specified|defined))( .*)?|"
 )
-"""Names of datums, in lower case, that carry no more information than an ellipsoid."""
+"""Names of datums, in lower case, that contain no more information than an ellipsoid."""
 _SHIFTED: Final = frozenset(
     (
         "D_Xrail84",
@@ -54,14 +54,14 @@ _SHIFTED: Final = frozenset(
         "Vietnam 2000",
     )
 )
-"""Datums with a modern ellipsoid that are 20 to 330 m off: all in the lists of EPSG, ESRI and IGN."""
+"""Datums with a modern ellipsoid that differ by 20 to 330 m: all in the lists of EPSG, ESRI and IGN."""
 _WGS84: Final = Geod(ellps="WGS84")
 
 Coordinates = NDArray[np.float64]
 
 
 class Trust(IntEnum):
-    """How reliable a location is, best first."""
+    """How reliable a location is, the best value first."""
 
     FINE = 0
     ROUGH = 1
@@ -69,7 +69,7 @@ class Trust(IntEnum):
     BALLPARK = 2
     """PROJ has no datum shift."""
     NAMELESS = 3
-    """The CRS has no datum, so there can be no shift."""
+    """The CRS has no datum, so there is no shift."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -79,7 +79,7 @@ class Accuracy:
     trust: Trust
     """Reliability of the worst point."""
     metres: float | None
-    """Stated accuracy of the worst point, if it is `Trust.ROUGH`; None when unknown."""
+    """Stated accuracy of the worst point, if it is `Trust.ROUGH`; None if unknown."""
     doubtful: NDArray[np.bool_]
     """Mask of the points that are not `Trust.FINE`."""
 
@@ -88,7 +88,7 @@ class Way:
     """The transformation from a CRS to lon/lat (OGC:CRS84).
 
     Args:
-        crs: the CRS; coordinates have x (or lon) first, whatever its own axis order is.
+        crs: the CRS; coordinates have x (or lon) first, whatever the axis order of the CRS is.
 
     Raises:
         ProjError: there is no transformation.
@@ -99,7 +99,7 @@ class Way:
         self._transformer = Transformer.from_crs(crs, LONLAT, always_xy=True)
 
     def lonlat(self, xy: Coordinates) -> Coordinates:
-        """Transform points, one a row, to lon/lat; those that cannot be transformed become infinite."""
+        """Transform points, one per row, to lon/lat; points that cannot be transformed become infinite."""
         return _moved(self._transformer, xy)
 
     def assess(self, xy: Coordinates) -> Accuracy:
@@ -115,14 +115,17 @@ class Way:
         return Accuracy(trust=trust, metres=metres if math.isfinite(metres) else None, doubtful=doubtful)
 
     def better_grids(self, xy: Coordinates) -> tuple[str, ...]:
-        """Grid files with which PROJ would be accurate, if they were installed; empty when there are none."""
+        """Return the grid files with which PROJ would be accurate if they were installed.
+
+        The result is empty if there are none.
+        """
         lonlat = self.lonlat(xy)
         (west, south), (east, north) = lonlat.min(axis=0), lonlat.max(axis=0)
         around = AreaOfInterest(west, south, east, north)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the best operation not being available
+            warnings.simplefilter("ignore")  # that the best operation is not available
             group = TransformerGroup(self.crs, LONLAT, always_xy=True, area_of_interest=around)
-        for operation in group.unavailable_operations:  # the best first
+        for operation in group.unavailable_operations:  # best first
             lacking = [grid for grid in operation.grids if not grid.available]
             if 0 <= operation.accuracy <= TRUSTED and all(grid.direct_download for grid in lacking):
                 return tuple(grid.short_name for grid in lacking)
@@ -151,11 +154,11 @@ class Way:
 
     @property
     def _brings_its_shift(self) -> bool:
-        """Whether the CRS defines its own shift to WGS 84, as by TOWGS84."""
+        """Return whether the CRS defines its own shift to WGS 84, as with TOWGS84."""
         return any(crs.is_bound for crs in (self.crs, *self.crs.sub_crs_list))
 
     def _trust(self, operation: Transformer, xy: Coordinates, lonlat: Coordinates) -> tuple[Trust, float]:
-        """Reliability of an operation at points, and its accuracy in metres (infinite when unknown)."""
+        """Return the reliability of an operation at points, and its accuracy in metres (infinite if unknown)."""
         ballpark = _BALLPARK in operation.description
         metres = operation.accuracy
         if metres < 0:  # unknown; older versions of PROJ return 999
@@ -163,7 +166,7 @@ class Way:
         if not ballpark and math.isinf(metres) and self._brings_its_shift:
             return Trust.FINE, math.inf
         geodetic = self.crs.geodetic_crs
-        if geodetic is None or _nameless(geodetic):  # also on the WGS 84 ellipsoid, where PROJ has an operation
+        if geodetic is None or _nameless(geodetic):  # even on WGS 84, for which PROJ has an operation
             return Trust.NAMELESS, math.inf
         if not ballpark and metres <= TRUSTED:
             return Trust.FINE, math.inf
@@ -177,7 +180,10 @@ class Way:
 
 
 def apart(one: Way, other: Way, xy: Coordinates) -> float:
-    """Largest distance in metres between the locations by two CRS; infinite if only one of them has a location."""
+    """Return the largest distance in metres between the locations in two CRS.
+
+    The result is infinite if only one CRS has a location.
+    """
     return _distance(one.lonlat(xy), other.lonlat(xy))
 
 
@@ -197,7 +203,7 @@ def _moved(transformer: Transformer, xy: Coordinates) -> Coordinates:
 
 
 def _distance(one: Coordinates, other: Coordinates) -> float:
-    """The largest distance between points of two lists."""
+    """Return the largest distance between corresponding points of two lists."""
     there = np.isfinite(one).all(axis=1)
     if (there != np.isfinite(other).all(axis=1)).any():
         return math.inf
@@ -206,7 +212,7 @@ def _distance(one: Coordinates, other: Coordinates) -> float:
 
 
 def _nameless(crs: CRS) -> bool:
-    """Whether the datum of a geodetic CRS has no name, or only the name of its ellipsoid."""
+    """Return whether the datum of a geodetic CRS has no name, or only the name of its ellipsoid."""
     if crs.datum is None:
         return True
     name, ellipsoid = _plain(crs.datum.name), _plain(crs.ellipsoid.name if crs.ellipsoid else "")
@@ -214,19 +220,19 @@ def _nameless(crs: CRS) -> bool:
 
 
 def _geocentric(crs: CRS) -> bool:
-    """Whether a geodetic CRS has a known modern datum, so that its lon/lat are those of WGS 84."""
+    """Return whether a geodetic CRS has a known modern datum, so that its lon/lat are those of WGS 84."""
     name, ellipsoid = _datum(crs), crs.ellipsoid
     if not name or name in _SHIFTED or ellipsoid is None:
         return False
     if "NAD_1983" in name:  # CRS of counties have their own ellipsoid at ground height
         return True
-    # Ellipsoids of GRS 1980, WGS 84, CGCS2000, GSK-2011 and PZ-90; WGS 72 and older ones are off by 2 m or more.
+    # Ellipsoids of GRS 1980, WGS 84, CGCS2000, GSK-2011 and PZ-90; WGS 72 and older ones differ by 2 m or more.
     metres, flattening = ellipsoid.semi_major_metre, ellipsoid.inverse_flattening
     return abs(metres - 6_378_137) < 1.5 and abs(flattening - 298.257) < 0.01
 
 
 def _datum(crs: CRS) -> str:
-    """PROJ's name for the datum of a geodetic CRS, whatever the CRS calls it; empty when unknown."""
+    """Return PROJ's name for the datum of a geodetic CRS, whatever the CRS calls it; empty if unknown."""
     if crs.datum is None:
         return ""
     if crs.ellipsoid is not None and _plain(crs.ellipsoid.name) == "cgcs2000":  # no other datum has this

@@ -1,4 +1,4 @@
-"""What has changed in the areas since the last run, in words. Pure."""
+"""Describes in words what has changed in the areas since the last run. Pure."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _Season = tuple[date | None, date | None]
 
 
 def edits(former: Sequence[Place], areas: Sequence[Area], recolumned: int = 0) -> list[str]:
-    """Lines about areas that are new, moved, renamed, removed, have another season or other columns.
+    """Return lines about areas that are new, moved, renamed or removed, or have another season or other columns.
 
     There are none before the first run.
 
     Args:
         former: the areas of the last run.
         areas: the areas of this run.
-        recolumned: number of areas that have other values in their own columns, and are the same otherwise.
+        recolumned: number of areas that have only changed the values of their own columns.
     """
     if not former:
         return []
@@ -77,25 +77,25 @@ def edits(former: Sequence[Place], areas: Sequence[Area], recolumned: int = 0) -
 
 
 def season_words(start: date | None, end: date | None) -> str:
-    """A season in words; empty when it has all days."""
+    """Return a season in words; empty if it includes all days."""
     if start and end:
         return f"{start} to {end}" if start != end else f"{start}"
     return f"from {start}" if start else f"until {end}" if end else ""
 
 
 def season_days(start: date | None, end: date | None) -> dict[str, str]:
-    """First and last day of a season for JSON, where it has any."""
+    """Return the first and last day of a season for JSON, if it has any."""
     return {key: str(day) for key, day in (("start", start), ("end", end)) if day}
 
 
 def named_season(name: str, start: date | None, end: date | None) -> str:
-    """A name with its season, if it has one."""
+    """Return a name with its season, if it has one."""
     season = season_words(start, end)
     return f"{name} ({season})" if season else name
 
 
 class Seasonal(Protocol):
-    """What has a name and a season."""
+    """An object with a name and a season."""
 
     @property
     def name(self) -> str:
@@ -111,7 +111,7 @@ class Seasonal(Protocol):
 
 
 def told_apart(areas: Sequence[Seasonal]) -> list[str]:
-    """The names of areas, each with its season where other areas have the same name."""
+    """Return the names of areas, each with its season if other areas have the same name."""
     counts = Counter(area.name for area in areas)
     return [
         named_season(area.name, area.start, area.end) if counts[area.name] > 1 else area.name for area in areas
@@ -119,7 +119,7 @@ def told_apart(areas: Sequence[Seasonal]) -> list[str]:
 
 
 def _seasons(places: Sequence[Place]) -> dict[_Key, set[_Season]]:
-    """The seasons of each name and polygon, in the order of the configuration."""
+    """Return the seasons of each name and polygon, in the order of the configuration."""
     found: dict[_Key, set[_Season]] = {}
     for place in places:
         found.setdefault((place.name, place.fingerprint), set()).add((place.start, place.end))
@@ -129,7 +129,7 @@ def _seasons(places: Sequence[Place]) -> dict[_Key, set[_Season]]:
 def _paired(
     gone: Sequence[_Key], came: Sequence[_Key], *, by: int
 ) -> tuple[list[tuple[_Key, _Key]], list[_Key], list[_Key]]:
-    """Pair what left with what came by name (0) or polygon (1); returns the pairs, and what is left of both."""
+    """Pair removed and added areas by name (0) or polygon (1); return the pairs, and the rest of both."""
     waiting: dict[str, list[_Key]] = defaultdict(list)
     for key in gone:
         waiting[key[by]].append(key)
@@ -139,7 +139,7 @@ def _paired(
 
 
 def _line(names: Sequence[str], one: str, more: str) -> str:
-    """Count and name areas; empty when there are none."""
+    """Return a line that counts and names areas; empty if there are none."""
     if not names:
         return ""
     left = len(names) - NAMED

@@ -1,4 +1,4 @@
-"""What is wrong with single areas, what was mended, and how both are told. Pure."""
+"""What is wrong with individual areas, what was repaired, and the messages about both. Pure."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from typing import TYPE_CHECKING, Final
 from s2async.errors import AreaError, UnfitAreas
 from s2async.text import one_line
 
-if TYPE_CHECKING:  # faults are pure: settings read files
+if TYPE_CHECKING:  # this module is pure, but that of the settings reads files
     from s2async.config.types import Invalid
 
 TOLD: Final = 30
-"""Areas that a message lists; it counts the others."""
+"""Maximum number of areas that a message lists; it counts the others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Remark:
-    """What is wrong with an area, or what was done to mend it."""
+    """What is wrong with an area, or what was done to repair it."""
 
     place: str
-    """Where the area is: file and line, or file and number of the feature."""
+    """Where the area is defined: file and line, or file and number of the feature."""
     name: str
-    """Name of the area; empty when it has none that can be used."""
+    """Name of the area; empty if it has no usable name."""
     text: str
-    """What is wrong and what to do, or what was mended; in one line."""
+    """What is wrong and what to do, or what was repaired, in one line."""
 
     def __str__(self) -> str:
         area = f'area "{one_line(self.name)}": ' if self.name else ""
         return f"{self.place}: {area}{self.text}"
 
     def within(self, place: str) -> str:
-        """The remark for a list under a heading that names the file."""
+        """Return the remark for a list under a heading that names the file."""
         return str(self).removeprefix(f"{place}: ")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changes:
-    """How the areas of a run differ from those that its file gives."""
+    """How the areas of a run differ from those in its file."""
 
     skipped: tuple[Remark, ...] = ()
-    """Areas that were left out, with what is wrong with them."""
+    """Areas that were left out, with the reason."""
     repaired: tuple[Remark, ...] = ()
-    """Areas that were mended, with what was done."""
+    """Areas that were repaired, with what was done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mendable:
-    """How many of the areas that cannot be used ``invalid = "repair"`` would mend."""
+    """How many of the areas that cannot be used ``invalid = "repair"`` would repair."""
 
     count: int
     every: bool = True
-    """Whether all were tried; there may be more if not."""
+    """Whether all were tried; if not, there may be more."""
 
 
 def refusal(
@@ -63,16 +63,16 @@ def refusal(
     invalid: Invalid = "refuse",
     mendable: Mendable = Mendable(0),
 ) -> AreaError:
-    """The error that lists faults: one line for a single fault, else a heading and a line for each.
+    """Return the error that lists faults: one line for a single fault, otherwise a heading and a line for each.
 
-    It is an `UnfitAreas` if other areas are sound.
+    It is an `UnfitAreas` if other areas are valid.
 
     Args:
         place: the file, or the place in the configuration.
-        faults: at least one.
+        faults: at least one fault.
         total: number of areas in the file.
         invalid: what the configuration says about such areas.
-        mendable: how many of them another setting would mend.
+        mendable: how many of them another setting would repair.
     """
     kind = UnfitAreas if len(faults) < total else AreaError
     if len(faults) == 1:
@@ -92,7 +92,7 @@ def refusal(
 
 
 def skipped_notices(place: str, faults: Sequence[Remark], total: int) -> list[str]:
-    """Lines that name the areas that were left out; none when there are none."""
+    """Return lines that name the areas that were left out; none if there are no such areas."""
     if not faults:
         return []
     were = "was" if len(faults) == 1 else "were"
@@ -101,7 +101,7 @@ def skipped_notices(place: str, faults: Sequence[Remark], total: int) -> list[st
 
 
 def repaired_notices(place: str, repairs: Sequence[Remark], total: int) -> list[str]:
-    """Lines that name the areas that were mended; none when there are none."""
+    """Return lines that name the areas that were repaired; none if there are no such areas."""
     if not repairs:
         return []
     were = "was" if len(repairs) == 1 else "were"
@@ -109,7 +109,7 @@ def repaired_notices(place: str, repairs: Sequence[Remark], total: int) -> list[
 
 
 def listed(place: str, remarks: Sequence[Remark]) -> list[str]:
-    """One indented line for each of the first remarks, and the number of the others."""
+    """Return an indented line for each of the first remarks, and the number of the others."""
     lines = [f"  {remark.within(place)}" for remark in remarks[:TOLD]]
     return [*lines, f"  and {len(remarks) - TOLD:,} more"] if len(remarks) > TOLD else lines
 

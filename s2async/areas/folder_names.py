@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 MAX_BYTES: Final = 80
-"""Longest folder name in UTF-8 (file systems allow 255 bytes; item and asset names need room in paths)."""
+"""Maximum length of a folder name in UTF-8 (file systems allow 255 bytes; paths also contain item and asset
+names)."""
 
 HASH_DIGITS: Final = 10
 
@@ -23,17 +24,17 @@ _DEVICES: Final = frozenset(
 _FILES: Final = re.compile(
     r"\.(csv|db|geojson|html|json|lock|parquet|part|sqlite[0-9]?(-shm|-wal|-journal)?|tiff?)$"
 )
-"""Suffixes of files that may be in the same folder."""
+"""Suffixes of other files that may be in the same folder."""
 
 _SIMPLE: Final = re.compile(rf"[0-9A-Za-z_][0-9A-Za-z_-]{{0,{MAX_BYTES - 1}}}")
-"""Names that are folder names as they are, unless Windows reserves them: a quick test for most names."""
+"""Names that are valid folder names, unless Windows reserves them: a quick test for most names."""
 
 
 def folder_name(name: str) -> str:
-    """Make a folder name: letters and digits of any script, ``-``, ``_`` and inner dots; spaces become ``_``.
+    """Return a folder name: letters and digits of any script, ``-``, ``_`` and inner dots; spaces become ``_``.
 
-    If anything else had to change, or the name is reserved, a hash of the name is appended. The result is NFC and
-    has at most 80 bytes of UTF-8.
+    If anything else had to be changed, or the name is reserved, a hash of the name is appended. The result is NFC
+    and has at most 80 bytes in UTF-8.
     """
     if _SIMPLE.fullmatch(name) and name.lower() not in _DEVICES:
         return name
@@ -42,9 +43,10 @@ def folder_name(name: str) -> str:
 
 
 def folder_names(names: Iterable[str], taken: Collection[str] = ()) -> dict[str, str]:
-    """Return a different folder for each name, also on systems that ignore case or Unicode forms.
+    """Return a different folder for each name, even on systems that ignore case or Unicode normalisation.
 
-    If the folders of several names would clash, all of them get a hash: the result does not depend on order.
+    If the folders of several names would clash, all of them get a hash, so the result does not depend on the
+    order.
 
     Args:
         names: distinct names.
@@ -108,7 +110,7 @@ def _hashed(name: str) -> str:
 
 
 def clash_key(folder: str) -> str:
-    """Equal for names that some file system treats as the same."""
+    """Return a key that is equal for names that some file system treats as the same."""
     if folder.isascii():
         return folder.lower()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", folder).casefold())

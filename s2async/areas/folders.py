@@ -1,8 +1,8 @@
-"""Which folder holds the crops of each area, and which name their tags say, when the areas change. Pure.
+"""Which folder contains the crops of each area, and which name is in their tags, when the areas change. Pure.
 
 An area is a polygon; its *places* are the entries of the configuration with this polygon, each with a name and a
-season. The crops of a day lie in the folder of the first place, in the order of the configuration, that wants the
-day. A day that no place wants keeps its crops where they are, unless they are in the way.
+season. The crops of a day are in the folder of the first place, in the order of the configuration, whose season
+includes the day. Crops of a day that no season includes stay where they are, unless another area needs the folder.
 """
 
 from __future__ import annotations
@@ -19,50 +19,53 @@ from s2async.areas.folder_names import HASH_DIGITS, clash_key, folder_name
 from s2async.models import Area
 
 FIRST, LAST = -(1 << 63), (1 << 63) - 1
-"""Ends of time in microseconds since 1970: the smallest and the largest integer of SQLite."""
+"""Start and end of time in microseconds since 1970: the smallest and the largest integer of SQLite."""
 DAY: Final = 86_400_000_000
-"""Microseconds of a day."""
+"""Microseconds per day."""
 PARKING: Final = ".moving-"
-"""Start of the temporary names of folders that move; names of areas give no folder that starts with a dot."""
+"""Start of the temporary names of folders that move; folders of areas never start with a dot."""
 _EPOCH: Final = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shelf:
-    """Where the crops of an area lie that were sensed in a span of time. The shelves of an area cover all time."""
+    """A period in the life of an area, and where its crops of that period are.
+
+    The shelves of an area cover all time.
+    """
 
     since: int
-    """First microsecond since 1970, UTC."""
+    """First microsecond of the period since 1970, UTC."""
     until: int
-    """First microsecond after the span."""
+    """First microsecond after the period."""
     wanted: bool
-    """A place of the configuration has these days."""
+    """Whether a place of the configuration includes these days."""
     folder: str
-    """Where the crops are."""
+    """Folder where the crops are."""
     name: str
     """The name in their tags."""
     new_folder: str
-    """Where they are to be."""
+    """Folder where they are to be."""
     new_name: str
-    """The name that their tags are to say."""
+    """The name that their tags are to contain."""
 
 
 def span(area: Area) -> tuple[int, int]:
-    """First microsecond (since 1970, UTC) of a season, and the first one after it."""
+    """Return the first microsecond (since 1970, UTC) of a season, and the first one after it."""
     since = FIRST if area.start is None else (area.start - _EPOCH).days * DAY
     until = LAST if area.end is None else ((area.end - _EPOCH).days + 1) * DAY
     return since, until
 
 
 def season(since: int, until: int) -> tuple[date | None, date | None]:
-    """First and last day of what `span` returns."""
+    """Return the first and last day of a period as returned by `span`."""
     start = None if since == FIRST else _EPOCH + timedelta(days=since // DAY)
     end = None if until == LAST else _EPOCH + timedelta(days=until // DAY - 1)
     return start, end
 
 
 def clash(areas: Collection[Area]) -> tuple[Area, Area] | None:
-    """Find two places that would have the same folder on the same day; None if there are none."""
+    """Return two places that would have the same folder on the same day; None if there are none."""
     keys = [clash_key(area.folder) for area in areas]
     if len(set(keys)) == len(keys):
         return None
@@ -77,19 +80,19 @@ def clash(areas: Collection[Area]) -> tuple[Area, Area] | None:
 
 
 def parking(fingerprint: str, old: str, new: str) -> str:
-    """Temporary name of a folder that holds what moves from one folder to another."""
+    """Return the temporary name of a folder for what moves from one folder to another."""
     return f"{PARKING}{fingerprint}-{hashlib.blake2b(f'{old}/{new}'.encode(), digest_size=4).hexdigest()}"
 
 
 def arrange(known: Mapping[str, Sequence[Shelf]], areas: Iterable[Area]) -> dict[str, list[Shelf]]:
     """Arrange the shelves of all areas for a configuration.
 
-    Crops that no place wants stay in their folder. If all that was wanted there moves to one other folder, they
-    follow it; and if a place of another area has that folder on the same days, the fingerprint is appended to the
-    name. Names that differ only in case are the same, as on some file systems.
+    Crops that no place includes stay in their folder. If all other crops of the folder move to one other folder,
+    they move with them; and if a place of another area has that folder on the same days, the fingerprint is
+    appended to the name. Names that differ only in case are treated as equal, as on some file systems.
 
     Args:
-        known: present shelves by fingerprint, with nothing left to move.
+        known: present shelves by fingerprint, without pending moves.
         areas: places of the configuration, in its order.
 
     Returns:
@@ -105,7 +108,7 @@ def arrange(known: Mapping[str, Sequence[Shelf]], areas: Iterable[Area]) -> dict
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """A span of time in which one place gets the crops of an area."""
+    """A period in which one place gets the crops of an area."""
 
     since: int
     until: int
@@ -114,7 +117,7 @@ class _Span:
 
 
 def _covered(places: Sequence[Area]) -> list[_Span]:
-    """The spans of an area: of several places, the first one that wants a day gets it."""
+    """Return the periods of an area; if several places include a day, the first one gets it."""
     if len(places) == 1:
         return [_Span(*span(places[0]), places[0].folder, places[0].name)]
     spans = [(*span(place), place) for place in places]
@@ -127,7 +130,7 @@ def _covered(places: Sequence[Area]) -> list[_Span]:
 
 
 class _Room:
-    """Which folders are taken, and when."""
+    """The folders that are taken, and when."""
 
     def __init__(self, known: Mapping[str, Sequence[Shelf]], covered: Mapping[str, Sequence[_Span]]) -> None:
         self._taken: dict[str, list[tuple[str, _Span]]] = defaultdict(list)
@@ -140,7 +143,7 @@ class _Room:
                 self._held[clash_key(shelf.folder)].add(key)
 
     def shelves(self, key: str, old: Sequence[Shelf], spans: Sequence[_Span]) -> list[Shelf]:
-        """The new shelves of one area, in order of time."""
+        """Return the new shelves of one area, in order of time."""
         if len(spans) == 1 and len(old) <= 1 and (spans[0].since, spans[0].until) == (FIRST, LAST):
             return [_whole(old, spans[0])]  # nearly all areas have one name and no season
         found = list(_refined(old, spans))
@@ -151,18 +154,18 @@ class _Room:
         for number, shelf in enumerate(found):
             if not shelf.wanted:
                 folder = self._place_of(key, shelf, followed[shelf.folder])
-                here = shelf.folder if old else folder  # a new area has no crops that would move
+                here = shelf.folder if old else folder  # a new area has no crops to be moved
                 found[number] = replace(shelf, folder=here, new_folder=folder)
         return _merged(found)
 
     def _place_of(self, key: str, shelf: Shelf, followed: Collection[str]) -> str:
-        """The folder of crops that no place wants.
+        """Return the folder for crops that no place includes.
 
-        At no time may a folder hold crops of two areas that were sensed on the same day: their files may have the
-        same names.
+        A folder must never contain crops of two areas from the same day, because their files might have the same
+        names.
         """
         folder = shelf.folder
-        if folder.startswith(PARKING):  # of a run of an earlier version that was killed
+        if folder.startswith(PARKING):  # left by a run of an earlier version that was killed
             folder = folder_name(shelf.name)
             return folder if self._is_free(folder, key) else self._spare(folder, key)
         if len(followed) == 1 and clash_key(folder) not in self._taken:
@@ -176,7 +179,7 @@ class _Room:
         return self._spare(folder, key) if in_the_way else folder
 
     def _is_free(self, folder: str, key: str) -> bool:
-        """Whether no other area has, or gets, crops in a folder."""
+        """Return whether no other area has, or gets, crops in a folder."""
         name = clash_key(folder)
         return self._held.get(name, {key}) == {key} and all(owner == key for owner, _ in self._taken.get(name, ()))
 
@@ -188,7 +191,7 @@ class _Room:
 
 
 def _whole(old: Sequence[Shelf], to: _Span) -> Shelf:
-    """The only shelf of an area that one place wants on all days."""
+    """Return the only shelf of an area that one place includes on all days."""
     at = old[0] if old else to
     return Shelf(
         since=FIRST,
@@ -202,7 +205,10 @@ def _whole(old: Sequence[Shelf], to: _Span) -> Shelf:
 
 
 def _refined(old: Sequence[Shelf], spans: Sequence[_Span]) -> Iterable[Shelf]:
-    """Shelves with the cuts of both; what no place wants is to stay, until `_Room` decides."""
+    """Return shelves that are cut at the ends of both.
+
+    Those that no place includes keep their folder, until `_Room` decides.
+    """
     cuts = [(one.since, one.until) for one in old] + [(one.since, one.until) for one in spans]
     ends = {FIRST, LAST, *chain.from_iterable(cuts)}
     for since, until in pairwise(sorted(ends)):

@@ -18,7 +18,7 @@ from s2async.events import Notice
 from s2async.text import one_line
 
 STRAY: Final = 15.0
-"""Tolerance around the area of use of a projected CRS, in degrees: some countries extend their zones."""
+"""Tolerance around the area of use of a projected CRS, in degrees, because some countries extend their zones."""
 NAMED: Final = 5
 """Maximum number of areas that a message names."""
 
@@ -28,17 +28,17 @@ class Frame:
 
     Args:
         crs: the CRS.
-        place: file or setting with the areas, for messages.
+        place: file or setting that contains the areas, for messages.
 
     Raises:
-        AreaError: there is no transformation from it to lon/lat.
+        AreaError: there is no transformation from the CRS to lon/lat.
     """
 
     def __init__(self, crs: CRS, place: str) -> None:
         self.crs = crs
         self.place = place
         self.lonlat = same_text(crs, LONLAT)
-        """Whether its coordinates are lon/lat already."""
+        """Whether the coordinates are already lon/lat."""
         try:
             self.way = _way(crs)
         except ProjError:
@@ -49,7 +49,7 @@ class Frame:
     def move(self, xy: Coordinates) -> Coordinates:
         """Transform x, y (or lon, lat) to lon/lat; points far outside the CRS's area of use become infinite.
 
-        Only vertices are transformed, and none are added. An edge that is straight in UTM is then off by up to
+        Only vertices are transformed, and none are added. The error of an edge that is straight in UTM is up to
         0.03 m for 1 km at 52 degrees north, 2.8 m for 10 km, and 284 m for 100 km.
         """
         lonlat = self.way.lonlat(xy)
@@ -58,7 +58,7 @@ class Frame:
         return np.where(_near(lonlat, self._region), lonlat, np.inf) if self._region else lonlat
 
     def agrees(self, other: CRS, xy: Coordinates) -> bool:
-        """Whether another CRS gives the same locations."""
+        """Return whether another CRS gives the same locations."""
         if same_text(self.crs, other):
             return True
         try:
@@ -74,17 +74,17 @@ def choose(
     xy: Coordinates,
     on_notice: Callable[[Notice], None],
 ) -> Frame:
-    """Choose the CRS: that of the configuration, or else of the file, or else lon/lat.
+    """Choose the CRS: that of the configuration, or otherwise that of the file, or otherwise lon/lat.
 
     Args:
-        place: file or setting with the areas, for messages.
-        own: CRS of the file, for pyproj; None when the format needs none, empty when it is missing.
+        place: file or setting that contains the areas, for messages.
+        own: CRS of the file, for pyproj; None if the format needs no CRS, empty if it is missing.
         asked: CRS of the configuration.
-        xy: the areas' points, to compare two CRS.
-        on_notice: called when the file and the configuration differ.
+        xy: the areas' points, used to compare two CRS.
+        on_notice: called if the CRS of the file and of the configuration differ.
 
     Raises:
-        AreaError: a CRS is unknown, or the file should have one, but does not.
+        AreaError: a CRS is unknown, or the file should state one, but does not.
     """
     if asked is not None:
         frame = Frame(known(asked, "crs"), place)
@@ -99,7 +99,9 @@ def choose(
 def accuracy_notice(
     frame: Frame, xy: Coordinates, owners: NDArray[np.intp], names: Sequence[str], *, asked: bool
 ) -> Notice | None:
-    """Warn that locations may be inaccurate; None when they are accurate to `areas.datums.TRUSTED` metres.
+    """Return a warning that locations may be inaccurate.
+
+    The result is None if they are accurate to `areas.datums.TRUSTED` metres.
 
     Args:
         frame: CRS of the coordinates.
@@ -135,13 +137,13 @@ def known(text: str, where: str) -> CRS:
     """Parse a geographic or projected CRS.
 
     Raises:
-        AreaError: it is unknown, or of another kind, such as heights.
+        AreaError: the CRS is unknown, or of another kind, such as a CRS for heights.
     """
     try:
         crs = _parsed(text)
     except ProjError:
         raise AreaError(f'{where}: "{one_line(text)}" is not known; write a code such as "EPSG:25833"') from None
-    if not (crs.is_geographic or crs.is_projected or crs.is_derived):  # such as heights
+    if not (crs.is_geographic or crs.is_projected or crs.is_derived):  # such as a CRS for heights
         raise AreaError(
             f'{where}: "{one_line(text)}" is not a geographic or projected CRS; write a code such as "EPSG:25833"'
         )
@@ -149,13 +151,13 @@ def known(text: str, where: str) -> CRS:
 
 
 def named(crs: CRS) -> str:
-    """The code of a CRS, or its name if it has no code."""
+    """Return the code of a CRS, or its name if it has no code."""
     code = crs.to_authority()
     return ":".join(code) if code else one_line(crs.name)
 
 
 def same_text(one: CRS, other: CRS) -> bool:
-    """Whether two CRS have the same definition; different ones may still be equivalent."""
+    """Return whether two CRS have the same definition; those with different ones may still be equivalent."""
     return one.equals(other, ignore_axis_order=True)
 
 
@@ -166,12 +168,12 @@ def _parsed(text: str) -> CRS:
 
 @lru_cache(maxsize=4)
 def _way(crs: CRS) -> Way:
-    """Cached, because PROJ may take seconds to select a transformation."""
+    """Return the transformation of a CRS; cached, because PROJ may take seconds to select it."""
     return Way(crs)
 
 
 def _difference(frame: Frame, own: str, xy: Coordinates) -> str:
-    """Describe how the file's CRS differs from the configuration's; empty when it does not."""
+    """Describe how the file's CRS differs from the configuration's; empty if it does not."""
     try:
         crs = known(own, "")
         if frame.agrees(crs, xy):
@@ -184,7 +186,7 @@ def _difference(frame: Frame, own: str, xy: Coordinates) -> str:
 
 
 def _off(accuracy: Accuracy, crs: CRS) -> str:
-    """Describe how far off locations may be, and why."""
+    """Describe how large the error of locations may be, and why."""
     code, name = named(crs), one_line(crs.name)
     name = name if code == name else f"{name} ({code})"
     if accuracy.trust is Trust.NAMELESS:
@@ -201,7 +203,7 @@ def _length(metres: float) -> str:
 
 
 def _near(lonlat: Coordinates, region: tuple[float, float, float, float]) -> NDArray[np.bool_]:
-    """Mask of points, as one column, that lie within `STRAY` degrees of a region (west, south, east, north)."""
+    """Return a mask of points, as one column, within `STRAY` degrees of a region (west, south, east, north)."""
     west, south, east, north = region
     half, lat = ((east - west) % 360 or 360) / 2, lonlat[:, 1:]
     with np.errstate(invalid="ignore"):

@@ -1,8 +1,8 @@
 """Reads GeoJSON by columns: features one by one from the text, polygons by the hundred into shapely.
 
 The parser of the standard library holds the interpreter lock until it returns, and its lists of lists of numbers
-take many times the space of an array. So the text is parsed feature by feature, and each batch becomes columns and
-geometries before the next one is parsed.
+take many times the memory of an array. So the text is parsed feature by feature, and each batch is converted to
+columns and geometries before the next one is parsed.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from s2async.errors import AreaError
 from s2async.text import one_line
 
 BATCH: Final = 128
-"""Features that become columns and geometries at once: with a thousand, what is parsed is no longer in the
-processor's cache when it is taken up again, and reading takes half as long again."""
+"""Number of features that are converted to columns and geometries at once. With a thousand, the parsed values are
+no longer in the processor's cache when they are converted, and reading takes half as long again."""
 
 _FEATURES: Final = "features"
 _GEOMETRIES: Final = frozenset(
@@ -45,10 +45,10 @@ _decode: Final = json.JSONDecoder().raw_decode
 def read_geojson(path: Path, options: ReadOptions) -> Table:
     """Read a FeatureCollection, a Feature or a bare geometry (named after the file).
 
-    It respects a ``crs`` member as in GeoJSON 2008.
+    A ``crs`` member as in GeoJSON 2008 is respected.
 
     Raises:
-        AreaError: it is not JSON or not GeoJSON.
+        AreaError: the file is not JSON or not GeoJSON.
     """
     file = one_line(path, 200)
     text = read_text(path, options.encoding)
@@ -85,7 +85,7 @@ def _parsed(text: str, file: str) -> tuple[Any, _Records]:
     """Return the outer value, and the records of its features."""
     try:
         return _parsed_by_feature(text)
-    except (ValueError, RecursionError):  # the parser of the whole text knows what to say
+    except (ValueError, RecursionError):  # the parser of the whole text finds the right message
         pass
     try:
         data = json.loads(text)
@@ -104,13 +104,14 @@ def _parsed(text: str, file: str) -> tuple[Any, _Records]:
 
 
 def _parsed_by_feature(text: str) -> tuple[dict[str, Any], _Records]:
-    """Parse the members of an object; features in batches that are not kept.
+    """Parse the members of an object; its features are parsed in batches, which are not kept.
 
     Returns:
-        The members, where ``features`` is only there if it is a list, and then is empty; the records of that list.
+        The members, including ``features`` only if it is a list, which is returned empty; and the records of the
+        list.
 
     Raises:
-        ValueError: it is not an object, or not JSON; the position in the text is not stated.
+        ValueError: the text is not an object, or not JSON; the position in the text is not stated.
         RecursionError: it is nested too deeply.
     """
     found: dict[str, Any] = {}
@@ -121,7 +122,7 @@ def _parsed_by_feature(text: str) -> tuple[dict[str, Any], _Records]:
         if not isinstance(key, str):
             raise ValueError("a key is not text")
         at = _after(text, _after_space(text, at), ":")
-        if key == _FEATURES:  # of several members with the same key the last one counts
+        if key == _FEATURES:  # if several members have the same key, the last one counts
             records = _Records()
             found.pop(_FEATURES, None)
         if key == _FEATURES and text[at : at + 1] == "[":
@@ -138,7 +139,7 @@ def _parsed_by_feature(text: str) -> tuple[dict[str, Any], _Records]:
 
 
 def _take_features(text: str, at: int, records: _Records) -> int:
-    """Add the elements of the list at a position to the records, and return the position behind it."""
+    """Add the elements of the list at a position to the records, and return the position after it."""
     batch: list[Any] = []
     at, more = _opened(text, at, "[", "]")
     while more:
@@ -159,20 +160,20 @@ def _after_space(text: str, at: int) -> int:
 
 
 def _after(text: str, at: int, sign: str) -> int:
-    """The position of what follows a sign, which must be at a position."""
+    """Return the position after a sign, which must be at the given position."""
     if text[at : at + 1] != sign:
         raise ValueError(f"{sign} is missing")
     return _after_space(text, at + 1)
 
 
 def _opened(text: str, at: int, sign: str, end: str) -> tuple[int, bool]:
-    """The position of the first member of a list or object, and whether there is one."""
+    """Return the position of the first member of a list or object, and whether there is one."""
     at = _after(text, at, sign)
     return (_after_space(text, at + 1), False) if text[at : at + 1] == end else (at, True)
 
 
 def _next(text: str, at: int, end: str) -> tuple[int, bool]:
-    """The position of the next member of a list or object, and whether there is one."""
+    """Return the position of the next member of a list or object, and whether there is one."""
     return (_after(text, at, end), False) if text[at : at + 1] == end else (_after(text, at, ","), True)
 
 
@@ -180,12 +181,12 @@ def _next(text: str, at: int, end: str) -> tuple[int, bool]:
 
 
 class _Records:
-    """The features that were read so far, as columns."""
+    """The features read so far, as columns."""
 
     def __init__(self) -> None:
         self.columns: dict[str, list[Any]] = {}
         self.ids: dict[str, list[Any]] = {}
-        """The members ``id`` of the features, if there are any, under this name."""
+        """Name of the pseudo column with the ``id`` members of the features, if there are any."""
         self.unreadable: dict[int, str] = {}
         self.malformed: dict[int, str] = {}
         self.closed: dict[int, BaseGeometry] = {}
@@ -193,7 +194,7 @@ class _Records:
         self._geometries: list[NDArray[np.object_]] = []
 
     def geometries(self) -> NDArray[np.object_]:
-        """All geometries; None where there is none, or one that cannot be read."""
+        """Return all geometries; None where there is no geometry or it cannot be read."""
         return np.concatenate([np.empty(0, object), *self._geometries])
 
     def add(self, features: Sequence[Any]) -> None:
@@ -244,7 +245,7 @@ class _Records:
         return found
 
     def _shape(self, shape: Any, number: int) -> BaseGeometry | None:
-        """Read a geometry of any type; of one that cannot be read, note why."""
+        """Read a geometry of any type; if it cannot be read, note why."""
         if not isinstance(shape, dict):
             self.unreadable[number] = f"the geometry is {toml_value(shape)}; give a Polygon or MultiPolygon"
             return None
@@ -261,10 +262,10 @@ class _Records:
 
 
 def _polygons(coordinates: Sequence[Any]) -> NDArray[np.object_] | None:
-    """Make polygons of the coordinates of GeoJSON, all at once.
+    """Make polygons from GeoJSON coordinates, all at once.
 
     Returns:
-        As many polygons; None if anything about any of them needs a closer look.
+        As many polygons; None if any of them must be examined individually.
     """
     if not coordinates or not _are_lists(coordinates):
         return None
@@ -295,12 +296,12 @@ def _polygons(coordinates: Sequence[Any]) -> NDArray[np.object_] | None:
 
 
 def _are_lists(values: Sequence[Any]) -> bool:
-    """Whether all values are lists that hold something."""
+    """Return whether all values are lists that are not empty."""
     return set(map(type, values)) == {list} and all(values)
 
 
 def _from_geojson(shape: Mapping[str, Any]) -> tuple[BaseGeometry | None, str]:
-    """A geometry, or why it cannot be read and what to do."""
+    """Return a geometry, or why it cannot be read and what to do."""
     try:
         with np.errstate(all="ignore"):
             return shapely.from_geojson(json.dumps(shape)), ""
@@ -318,7 +319,7 @@ def _flat(coordinates: Any, depth: int = 4) -> Any:
 
 
 def _closed(coordinates: Any) -> Any:
-    """Coordinates of a polygon or multipolygon with all rings closed."""
+    """Return the coordinates of a polygon or multipolygon with all rings closed."""
     if coordinates and isinstance(coordinates[0], list) and coordinates[0] and isinstance(coordinates[0][0], list):
         return [_closed(part) for part in coordinates]
     return closed_ring(coordinates) if coordinates else coordinates

@@ -1,6 +1,6 @@
 """Reads GeoParquet by columns, such as fields of fiboa and the exports of this program. Needs pyarrow.
 
-https://geoparquet.org/releases/v1.1.0: the metadata ``geo`` names the geometry column, its encoding and its CRS.
+https://geoparquet.org/releases/v1.1.0: the metadata ``geo`` name the geometry column, its encoding and its CRS.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from s2async.events import Notice
 from s2async.text import one_line
 
 BATCH: Final = 2_000
-"""Rows in a batch."""
+"""Number of rows in a batch."""
 EXPORT_KEY: Final = "area_fingerprint"
-"""The column by which an export of this program is known: its rows are crops, several of each area."""
+"""The column that identifies an export of this program, whose rows are crops, several for each area."""
 EXPORT_NAME: Final = "area"
-"""The column of such an export with the names of areas."""
+"""The column with the names of areas in such an export."""
 CROP_COLUMNS: Final = frozenset(
     (
         "item_id", "datetime", "platform", "grid", "epsg", "scene_cloud_percent", "area_cloud_percent",
@@ -37,13 +37,13 @@ CROP_COLUMNS: Final = frozenset(
 """Columns of such an export that describe crops."""
 
 _INDEX: Final = re.compile(r"__index_level_[0-9]+__")
-"""Name of a column that pandas writes for an index without a name."""
+"""Name that pandas gives to the column of an index without a name."""
 
 
 def read_geoparquet(path: Path, _: ReadOptions) -> Table:
-    """Read a GeoParquet file whose geometries are WKB, in the CRS that its metadata states.
+    """Read a GeoParquet file whose geometries are WKB, in the CRS that its metadata state.
 
-    Of an export of this program, whose rows are crops, each area is read once.
+    From an export of this program, whose rows are crops, each area is read once.
 
     Raises:
         AreaError: pyarrow is not installed, the file cannot be read, or it is not GeoParquet with WKB.
@@ -91,7 +91,7 @@ _ADVICE: Final = 'export it again with geometry_encoding="WKB"'
 def _geometry(
     metadata: Mapping[bytes, bytes], names: Sequence[str], file: str
 ) -> tuple[str, str | None, set[str]]:
-    """The geometry column, its CRS for pyproj, and the columns that only hold boxes around the geometries."""
+    """Return the geometry column, its CRS for pyproj, and the columns that only contain bounding boxes."""
     if b"geo" not in metadata:
         raise AreaError(
             f"{file}: is Parquet without the metadata of GeoParquet; export it with geopandas, GDAL or QGIS"
@@ -116,8 +116,8 @@ def _geometry(
 
 
 def _areas_of_export(table: Table) -> Table:
-    """The areas of an export of crops: the first row of each."""
-    # polygons may have several names, and each several seasons
+    """Return the areas of an export of crops: the first row of each."""
+    # polygons may have several names, each with several seasons
     seasons = [table.columns[name] for name in season_columns(table.columns).values()]
     keys = zip(table.columns[EXPORT_KEY], table.columns[EXPORT_NAME], *seasons, strict=True)
     first = {key: number for number, key in reversed(list(enumerate(keys)))}

@@ -1,4 +1,4 @@
-"""Reads the areas that are written in the configuration."""
+"""Reads the areas that are defined in the configuration."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ NAME: Final = "name"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """An area as the configuration gives it."""
+    """An area as defined in the configuration."""
 
     place: str
-    """For messages: file and line."""
+    """File and line, for messages."""
     name: str
     wkt: str
     valid_from: date | str | None = None
@@ -32,7 +32,7 @@ def read_inline(place: str, areas: Iterable[Written]) -> Table:
 
     Args:
         place: place of all of them in the configuration.
-        areas: in their order.
+        areas: the areas, in their order.
     """
     rows = list(areas)
     shapes = parsed([row.wkt for row in rows])

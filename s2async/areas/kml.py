@@ -1,7 +1,7 @@
-"""Placemarks of KML and KMZ files, with their folders and extended data.
+"""Reads placemarks of KML and KMZ files, with their folders and extended data.
 
-The XML is read here and not by GDAL: its driver KML drops extended data, and LIBKML is not in all builds; a folder
-is a layer for both. All folders are read as one table.
+The XML is read here and not by GDAL: its driver KML drops extended data, and LIBKML is not in all builds; both
+treat a folder as a layer. Here, all folders are read as one table.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ ID: Final = "id"
 """Column with the ``id`` attributes of placemarks."""
 
 _LARGEST: Final = 1 << 30
-"""Bytes of a KML in a KMZ that are read at most: a small archive may claim to hold any amount."""
+"""Maximum number of bytes that are read of a KML in a KMZ: a small archive may claim to contain any amount."""
 _COMMA: Final = re.compile(r"\s*,\s*")
 _STRETCH: Final = 1 << 18
-"""Characters that are parsed at once. In between, other threads get the interpreter."""
+"""Number of characters that are parsed at once. Between them, other threads get the interpreter lock."""
 _SHAPES: Final = frozenset(("Point", "LineString", "LinearRing", "Polygon", "MultiGeometry"))
 _MULTI: Final[Mapping[str, Callable[[list[Any]], BaseGeometry]]] = {
     "Point": shapely.MultiPoint,
@@ -49,22 +49,22 @@ _MULTI: Final[Mapping[str, Callable[[list[Any]], BaseGeometry]]] = {
 
 
 class _UnfitError(Exception):
-    """A geometry cannot be read; the text says why and what to do."""
+    """A geometry cannot be read. The text says why and what to do."""
 
 
 def read_kml(path: Path, options: ReadOptions) -> Table:
     """Read all placemarks of a KML or KMZ file.
 
     Columns are `NAME`, `DESCRIPTION` and `ID` if any placemark has them, and each ``Data`` and ``SimpleData`` of
-    the extended data. Those that a schema does not declare as text may become numbers by the rule of
-    `cell_values`. The folder of each placemark, such as ``North/2024``, is a pseudo column.
+    the extended data. Columns that no schema declares as text may become numbers by the rule of `cell_values`. The
+    folder of each placemark, such as ``North/2024``, is a pseudo column.
 
     Args:
         path: the file.
         options: the encoding if it is set, and the folder if only one is wanted (``layer``).
 
     Raises:
-        AreaError: it is not KML, or holds no placemarks, or not the wanted folder.
+        AreaError: the file is not KML, or contains no placemarks, or not the wanted folder.
     """
     file = one_line(path, 200)
     raw = _kml_of_kmz(path) if path.suffix.lower() == ".kmz" else read_bytes(path)
@@ -101,7 +101,7 @@ def read_kml(path: Path, options: ReadOptions) -> Table:
 
 
 def _kml_of_kmz(path: Path) -> bytes:
-    """The main document of an archive: ``doc.kml``, or else the first KML (KML 2.2, OGC 07-147r2, annex C)."""
+    """Return the main document of an archive: ``doc.kml``, or the first KML (KML 2.2, OGC 07-147r2, annex C)."""
     file = one_line(path, 200)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -119,10 +119,10 @@ def _kml_of_kmz(path: Path) -> bytes:
 
 
 def _parsed(text: str, file: str) -> Element:
-    """The root of an XML document, whose elements lose their namespace: KML has had several.
+    """Return the root of an XML document without namespaces, because KML has had several.
 
     Raises:
-        AreaError: it is not well-formed.
+        AreaError: the text is not well-formed.
     """
     parser = ET.XMLParser()  # noqa: S314 - expat limits the expansion of entities and fetches none
     try:
@@ -160,7 +160,7 @@ def _placemarks(root: Element) -> Iterator[tuple[Element, str]]:
 
 
 def _within(found: Sequence[tuple[Element, str]], layer: str, file: str) -> list[tuple[Element, str]]:
-    """The placemarks of a folder, which is named alone or with its path."""
+    """Return the placemarks of a folder, which is given by its name or its path."""
     some = [(mark, folder) for mark, folder in found if layer in (folder, folder.rpartition("/")[2])]
     if not some:
         counts = Counter(folder or "(no folder)" for _, folder in found)
@@ -205,7 +205,7 @@ def _extended(mark: Element) -> Iterator[tuple[str, str]]:
 
 
 def _text_fields(root: Element) -> frozenset[str]:
-    """Names of the fields that a schema declares as text."""
+    """Return the names of the fields that a schema declares as text."""
     fields = (field for field in root.iter("SimpleField") if field.get("type") == "string")
     return frozenset(field.get("name", "").strip() for field in fields)
 
@@ -214,10 +214,10 @@ def _text_fields(root: Element) -> frozenset[str]:
 
 
 def _geometry(mark: Element, *, closing: bool = False) -> BaseGeometry | None:
-    """The geometry of a placemark; several in one MultiGeometry, however nested, become one of their kind.
+    """Return the geometry of a placemark; the parts of a MultiGeometry, even if nested, are merged by type.
 
     Raises:
-        _UnfitError: it cannot be read.
+        _UnfitError: the geometry cannot be read.
     """
     stack = [child for child in mark if child.tag in _SHAPES][:1]
     if not stack:
@@ -267,13 +267,13 @@ def _closed(mark: Element) -> BaseGeometry | None:
 
 
 def _positions(element: Element) -> list[tuple[float, float]]:
-    """Longitudes and latitudes of an element; heights are dropped.
+    """Return the longitudes and latitudes of an element, without heights.
 
     Raises:
-        ValueError: a position has not two numbers.
+        ValueError: a position does not have two numbers.
     """
     text = element.findtext("coordinates", "")
-    if ", " in text or " ," in text:  # which the standard forbids
+    if ", " in text or " ," in text:  # the standard forbids this
         text = _COMMA.sub(",", text)
     positions = []
     for position in text.split():

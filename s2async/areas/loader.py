@@ -4,8 +4,8 @@ The polygon identifies an area: normalised, in lon/lat degrees (OGC:CRS84), roun
 the same polygon as WKT, as GeoJSON or in a file of doubles is the same area. The name is only used for the folder
 and in tables.
 
-A reader returns columns; checks and transformations work on slices of them. Records that fail are checked again
-one by one, for their messages.
+A reader returns columns; checks and transformations process slices of them. Records that fail are checked again
+one by one, to produce their messages.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ PIXEL: Final = 20
 _HALF: Final = "the name holds half a character (a lone surrogate); write it again"
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SPECK: Final = 1e-6
-"""Square degrees; up to 87 degrees of latitude, larger areas are larger than a pixel."""
+"""Square degrees. Up to 87 degrees of latitude, larger areas are larger than a pixel."""
 
 _PATIENCE: Final = 2.0
-"""Seconds after which no further record is tried to be mended when areas are refused anyway."""
+"""Seconds after which no further records are tested for repair if the areas are refused anyway."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,16 +64,16 @@ class Loaded:
 
     areas: list[Area]
     changes: Changes
-    """How they differ from what was given."""
+    """How they differ from those in the file."""
     crs: str
-    """Code or name of the CRS that they were given in."""
+    """Code or name of the CRS in which they were given."""
     columns: tuple[str, ...]
-    """Columns that they carry along."""
+    """Columns that the areas carry along."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Wanted:
-    """What the configuration says about its areas, apart from how to read their file."""
+    """The settings for areas, except how to read their file."""
 
     name_field: str
     crs: str | None
@@ -96,21 +96,21 @@ def load(config: Config, on_notice: Callable[[Notice], None] = warn) -> list[Are
         on_notice: called with notices for the user, such as locations that may be wrong.
 
     Raises:
-        AreaError: areas cannot be used: for one, a line with its place, its name, what is wrong and what to do;
-            for several, a heading and such a line for each of the first 30.
+        AreaError: areas cannot be used. For a single area, the text is a line with its place, its name, what is
+            wrong and what to do; for several, a heading and such a line for each of the first 30.
     """
     return examine(config, on_notice).areas
 
 
 def examine(config: Config, on_notice: Callable[[Notice], None] = warn) -> Loaded:
-    """Read and check the areas of a configuration, and return also what is to be known about them.
+    """Read and check the areas of a configuration, and also return facts about them.
 
     Args:
         config: settings.
         on_notice: called with notices for the user, such as locations that may be wrong.
 
     Raises:
-        AreaError: as by `load`.
+        AreaError: as for `load`.
     """
     taken = [config.run.state.name + suffix for suffix in ("", "-shm", "-wal")]
     wanted = _Wanted(
@@ -149,17 +149,17 @@ def read(
     Args:
         source: a file, or names and WKT.
         name_field: field or column of the file with the names.
-        crs: CRS of the coordinates, whose order is then x (or lon) first; None for that of the file, or else
+        crs: CRS of the coordinates, whose order is then x (or lon) first; None for that of the file, or otherwise
             lon/lat.
         layer: layer of the file; None if it has only one.
-        encoding: encoding of the file's text; None to decide by the file.
-        invalid: what to do with areas that cannot be used: refuse all, leave them out, or mend them.
-        buffer: metres by which areas grow; with it, points and lines are areas, too.
+        encoding: encoding of the file's text; None to determine it from the file.
+        invalid: what to do with areas that cannot be used: refuse all areas, leave these out, or repair them.
+        buffer: metres by which areas grow; with it, points and lines can be areas as well.
         columns: columns of the file that the areas carry along; None for all.
         on_notice: called with notices for the user, such as locations that may be wrong.
 
     Raises:
-        AreaError: as by `load`.
+        AreaError: as for `load`.
     """
     wanted = _Wanted(name_field=name_field, crs=crs, invalid=invalid, buffer=buffer, columns=columns)
     if isinstance(source, Path):
@@ -173,7 +173,7 @@ def read(
 
 
 def specks_notice(areas: Sequence[Area]) -> str:
-    """A notice about areas that are smaller than a pixel; empty when there are none."""
+    """Return a notice about areas that are smaller than a pixel; empty if there are none."""
     small = np.flatnonzero(shapely.area(np.array([area.polygon for area in areas], object)) < _SPECK).tolist()
     specks = [areas[number].name for number in small if area_km2(areas[number]) * 1e6 < PIXEL**2]
     if not specks:
@@ -195,16 +195,16 @@ def _written(place: str, places: Sequence[str], areas: Sequence[InlineArea]) -> 
 
 
 def _inline(wanted: _Wanted) -> _Wanted:
-    """The same for areas that are written in the configuration, which have no other columns."""
+    """Return the same settings for areas of the configuration, which have no other columns."""
     return replace(wanted, name_field=NAME, columns=None)
 
 
 @contextlib.contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Context in which Python looks for no cyclic garbage.
+    """Context in which Python does not look for cyclic garbage.
 
-    Each polygon is an object that the collector examines, again and again while more are made. That takes a third
-    of the time of loading, and holds up all threads for a tenth of a second each time. Loading makes no cycles.
+    Each polygon is an object that the collector examines again and again while more are made. That takes a third
+    of the time of loading, and blocks all threads for a tenth of a second each time. Loading makes no cycles.
     """
     if not gc.isenabled():
         yield
@@ -233,7 +233,7 @@ def _loaded(
     columns: dict[str, list[Attribute]] = {}
     names, nameless = [""] * len(table), dict[int, str]()
     placed: Placed | None = None
-    problems: list[str] = []  # all settings that do not suit the file are told at once
+    problems: list[str] = []  # all settings that do not suit the file are reported together
     with _noting(problems):
         names, nameless = names_of(table, wanted.name_field)
     with _noting(problems):
@@ -252,7 +252,7 @@ def _loaded(
     seasons = read_seasons(table.columns, len(table))
     checked = placed.checked
     unread = {number: text for number, text in table.unreadable.items() if number not in checked.repairs}
-    # Of several faults of a record, the last one here is told.
+    # If a record has several faults, the last one in this order is reported.
     wrong = {**checked.faults, **unread, **placed.other_crs, **seasons.faults, **nameless, **table.malformed}
     found = _all_faults(wrong, names, seasons, table.near, keep=wanted.invalid == "skip")
     remarks = [_remark(table, names, number, text) for number, text in found.items()]
@@ -292,7 +292,7 @@ def _loaded(
 
 @contextlib.contextmanager
 def _noting(problems: list[str]) -> Iterator[None]:
-    """Context that ends at an `AreaError`, and adds its text to a list."""
+    """Context that ends at an `AreaError` and adds its text to a list."""
     try:
         yield
     except AreaError as error:
@@ -302,14 +302,15 @@ def _noting(problems: list[str]) -> Iterator[None]:
 def _all_faults(
     wrong: Mapping[int, str], names: Sequence[str], seasons: Seasons, near: Callable[[int], str], *, keep: bool
 ) -> dict[int, str]:
-    """What is wrong with each record that cannot be used, in order.
+    """Return what is wrong with each record that cannot be used, in order.
 
     Args:
-        wrong: what is wrong with single records, by number from 0.
-        names: of all records.
-        seasons: of all records.
-        near: place of a record within the file, for messages.
-        keep: whether the others are used nevertheless: then one of them may have the name of one that is not.
+        wrong: what is wrong with individual records, by number from 0.
+        names: names of all records.
+        seasons: seasons of all records.
+        near: returns the place of a record within the file, for messages.
+        keep: whether the other records are used nevertheless; one of them may then have the name of an unusable
+            one.
     """
     found = dict(wrong)
     if _SURROGATE.search("".join(names)):
@@ -330,11 +331,11 @@ def _all_faults(
 
 
 def _mendable(faulty: Sequence[int], mends: Callable[[int], bool]) -> Mendable:
-    """Count the records that can be mended, within `_PATIENCE`.
+    """Count the records that can be repaired, within `_PATIENCE`.
 
     Args:
-        faulty: numbers of records whose geometry, and nothing else, is wrong.
-        mends: whether a record can be mended.
+        faulty: numbers of records in which only the geometry is wrong.
+        mends: returns whether a record can be repaired.
     """
     count, began = 0, time.monotonic()
     for number in faulty:

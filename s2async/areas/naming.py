@@ -1,4 +1,4 @@
-"""The names of areas, from a column of their file or from what else tells them apart."""
+"""The names of areas, from a column of their file or from other values that distinguish them."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from s2async.text import one_line
 ROW: Final = "row"
 """Name field that stands for the number of the record, counted from 1, in files without a column of this name."""
 FOLDER: Final = "folder"
-"""Pseudo column with the folder of each record in a KML file; names that occur more than once get it in front."""
+"""Pseudo column with the folder of each record in a KML file, which is prefixed to duplicate names."""
 
 
 def names(table: Table, name_field: str) -> tuple[list[str], dict[int, str]]:
     """Return the names of all records.
 
-    The name field is a column; or else one whose name differs in case only; or else a pseudo column of the file,
-    such as ``fid``, or ``row``.
+    The name field is a column; or otherwise a column whose name differs only in case; or otherwise a pseudo column
+    of the file, such as ``fid``, or ``row``.
 
     Args:
         table: the records.
-        name_field: what the configuration sets.
+        name_field: the field that the configuration sets.
 
     Returns:
-        n names without blanks around them, empty where there is none that can be used; and by number of the record
-        (from 0) why that is so and what to do.
+        n names without blanks around them, empty if a record has no usable name; and by number of the record (from
+        0) why that is so and what to do.
 
     Raises:
         AreaError: the file has no such field.
@@ -42,7 +42,7 @@ def names(table: Table, name_field: str) -> tuple[list[str], dict[int, str]]:
     found: list[str] = []
     faults: dict[int, str] = {}
     for number, value in enumerate(values):
-        # Nearly all values are one of these two.
+        # Nearly all values have one of these two types.
         if type(value) is str and (name := value.strip()):
             found.append(name)
         elif type(value) is int:
@@ -61,10 +61,10 @@ def names(table: Table, name_field: str) -> tuple[list[str], dict[int, str]]:
 def named(value: Any, name_field: str) -> tuple[str, str]:
     """Return a value as a name, and what is wrong with it; one of the two is empty.
 
-    Text and whole numbers are names, also whole numbers that are stored as floats.
+    Text and whole numbers are names, including whole numbers that are stored as floats.
 
     Args:
-        value: of a column.
+        value: a value of the column.
         name_field: the column, for the message.
     """
     if isinstance(value, float | np.floating) and float(value).is_integer():
@@ -93,7 +93,7 @@ def _values(table: Table, name_field: str) -> Sequence[Any]:
 
 
 def name_column(fields: Collection[str], name_field: str) -> str | None:
-    """Return the field of this name, or the only one whose name differs in case only; None if there is neither."""
+    """Return the field of this name, or the only one whose name differs only in case; None if there is neither."""
     if name_field in fields:
         return name_field
     alike = [field for field in fields if field.casefold() == name_field.casefold()]
@@ -101,7 +101,7 @@ def name_column(fields: Collection[str], name_field: str) -> str | None:
 
 
 def _with_folders(found: Sequence[str], folders: Sequence[str | None]) -> list[str]:
-    """Put the folder in front of names that occur more than once."""
+    """Prefix names that occur more than once with the folder."""
     counts = Counter(found)
     return [
         f"{folder}/{name}" if name and folder and counts[name] > 1 else name

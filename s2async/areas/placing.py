@@ -1,4 +1,4 @@
-"""Brings the geometries of a file to lon/lat, grows or mends them as the configuration says, and checks them."""
+"""Transforms the geometries of a file to lon/lat, grows or repairs them as configured, and checks them."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from s2async.events import Notice
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placed:
-    """The geometries of a file, checked."""
+    """The geometries of a file, after the checks."""
 
     frame: Frame
     """CRS of the file."""
     doubts: Notice | None
-    """Which locations may be wrong because of the CRS."""
+    """A notice about locations that may be wrong because of the CRS."""
     checked: Checked
     other_crs: dict[int, str]
-    """By number of the record from 0: that it states another CRS, and what to do."""
+    """A message that a record states another CRS, and what to do; by number of the record from 0."""
     mends: Callable[[int], bool]
-    """Whether ``invalid = "repair"`` mends a record that cannot be used; takes up to a second."""
+    """Returns whether ``invalid = "repair"`` repairs a record that cannot be used; takes up to a second."""
 
 
 def place(
@@ -42,15 +42,15 @@ def place(
     buffer: float | None,
     on_notice: Callable[[Notice], None],
 ) -> Placed:
-    """Bring geometries to lon/lat and check them.
+    """Transform geometries to lon/lat and check them.
 
     Args:
         table: records of the file.
         names: names of all records.
         crs: CRS that the configuration sets.
-        mend: whether small faults are mended.
+        mend: whether small faults are repaired.
         buffer: metres by which all geometries grow.
-        on_notice: called when the CRS of the file and that of the configuration differ.
+        on_notice: called if the CRS of the file and of the configuration differ.
 
     Raises:
         AreaError: a CRS is unknown or missing, or has no datum.
@@ -61,7 +61,7 @@ def place(
         geometries = geometries.copy()
         for number, shape in closed.items():
             geometries[number] = shape
-    # Where the areas are only matters to a CRS that the file or the configuration names.
+    # The locations of areas only matter if the file or the configuration names a CRS.
     xy, owners = coordinates(geometries if table.crs or crs else geometries[:0])
     frame = frames.choose(table.place, table.crs, crs, xy, on_notice)
     doubts = frames.accuracy_notice(frame, xy, owners, names, asked=crs is not None)
@@ -88,7 +88,7 @@ def place(
 
 
 def _other_crs(table: Table, frame: Frame) -> dict[int, str]:
-    """Which records state a CRS that is not the areas', and what to do."""
+    """Return which records state a CRS that differs from the areas' CRS, and what to do."""
     found: dict[int, str] = {}
     if table.srids is None:
         return found

@@ -1,4 +1,4 @@
-"""Which reader is used for a file of areas: by its suffix, or by how it begins."""
+"""Chooses the reader for a file of areas, by its suffix or by its first bytes."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ READERS: Final[Mapping[str, Reader]] = {
     ".parquet": read_geoparquet,
     ".geoparquet": read_geoparquet,
 }
-"""Reader by suffix; other files are read by :func:`~s2async.areas.vector.read_vector`, unless they are Parquet."""
+"""Reader by suffix. Other files are read by :func:`~s2async.areas.vector.read_vector`, unless they are Parquet."""
 
 _PARQUET: Final = b"PAR1"
 """First bytes of a Parquet file."""
 
 
 def read_file(path: Path, options: ReadOptions) -> Table:
-    """Read a file of areas; its format is checked, but not its geometries.
+    """Read a file of areas. Its format is checked, but not its geometries.
 
     Raises:
-        AreaError: it cannot be read, or has no layers although one is selected.
+        AreaError: the file cannot be read, or has no layers although one is selected.
     """
     reader = READERS.get(path.suffix.lower()) or (read_geoparquet if _is_parquet(path) else read_vector)
     if options.layer is not None and reader not in (read_vector, read_kml):
@@ -50,5 +50,5 @@ def _is_parquet(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return file.read(len(_PARQUET)) == _PARQUET
-    except OSError:  # the reader says so
+    except OSError:  # the reader reports it
         return False

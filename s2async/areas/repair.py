@@ -1,12 +1,13 @@
-"""Mends polygons whose faults are smaller than a pixel; all others need a person. Pure.
+"""Repairs polygons whose faults are smaller than a pixel; a person must correct all others. Pure.
 
-Outlines that cross or overlap can be read in several ways. A *face* is a region between the lines of a polygon. By
-the even-odd rule, a face is inside if a ray from it crosses an odd number of lines; by the non-zero rule, if the
-outline winds around it; by the positive rule, if it does so in the direction of the polygon as a whole. The two
-loops of a figure eight are inside by the first two rules, and one of them is not by the third.
+Outlines that cross or overlap can be interpreted in several ways. A *face* is a region between the lines of a
+polygon. By the even-odd rule, a face is inside if a ray from it crosses an odd number of lines; by the non-zero
+rule, if the outline winds around it; by the positive rule, if it does so in the direction of the polygon as a
+whole. Both loops of a figure eight are inside by the first two rules, but only one of them by the third.
 
-Where the rules disagree, the polygon is ambiguous. If all of that is smaller than a pixel and narrow, any reading
-will do: the positive rule is used for each part, and parts are merged. Else the polygon is refused.
+Where the rules disagree, the polygon is ambiguous. If all ambiguous regions are smaller than a pixel and narrow,
+any interpretation will do: the positive rule is used for each part, and parts are merged. Otherwise the polygon is
+refused.
 """
 
 from __future__ import annotations
@@ -32,32 +33,32 @@ _DECIMALS: Final = 9
 _WGS84: Final = Geod(ellps="WGS84")
 _RADIUS: Final = 6_371_000.0
 _MOST: Final = 20_000_000
-"""Pairs of faces and edges that are compared at most, in about 1 s; a polygon with more is refused."""
+"""Maximum number of pairs of faces and edges that are compared, in about 1 s; polygons with more are refused."""
 _BATCH: Final = 1_000_000
 
 
 class Repair(NamedTuple):
-    """A polygon that was mended."""
+    """A polygon that was repaired."""
 
     polygon: Polygon | MultiPolygon
     """Valid, in lon/lat degrees, rounded to `GRID`."""
     what: str
-    """What was mended and where, in one line."""
+    """What was repaired and where, in one line."""
 
 
 def repair(polygon: BaseGeometry) -> Repair | None:
-    """Mend a polygon that is not valid: crossings, spikes, doubled points, overlaps, rings that touch themselves.
+    """Repair a polygon that is not valid: crossings, spikes, doubled points, overlaps, touching rings.
 
     Args:
         polygon: a Polygon or MultiPolygon in lon/lat degrees.
 
     Returns:
-        the mended polygon, which differs from every reading of the original by less than a pixel in total, and
-        nowhere by as much as a pixel in width; None if it would differ more, or nothing would be left.
+        The repaired polygon, which differs from every interpretation of the original by less than a pixel in
+        total, and is nowhere off by the width of a pixel; None if it would differ more, or nothing would be left.
     """
     try:
         return _repair(polygon)
-    except ShapelyError:  # such as lines that GEOS cannot bring together
+    except ShapelyError:  # such as lines that GEOS cannot union
         return None
 
 
@@ -90,7 +91,7 @@ def _repair(polygon: BaseGeometry) -> Repair | None:
 def _faces(part: Polygon) -> tuple[list[BaseGeometry], list[BaseGeometry]] | None:
     """Return the faces of a part that are inside by the positive rule, and those where the rules disagree.
 
-    None if there are too many, or the part has holes in nothing.
+    None if there are too many faces, or the part has holes but no shell.
     """
     shell, *holes = _rings(part)
     if len(shell) < 3:
@@ -104,7 +105,7 @@ def _faces(part: Polygon) -> tuple[list[BaseGeometry], list[BaseGeometry]] | Non
         return [], []
     within = shapely.get_coordinates(shapely.point_on_surface(faces))
     turns = [_winding(within, ring) for ring in rings]
-    # Rings may have either direction: what counts is that of most of the area which they enclose.
+    # Rings may have either direction; the one that counts is that of most of the area which they enclose.
     turns = [winding * _direction(ring) for winding, ring in zip(turns, rings, strict=True)]
     odd = np.sum(turns, axis=0) % 2 == 1
     hollow = np.any(np.array(turns[1:], int).reshape(-1, len(faces)) != 0, axis=0)
@@ -114,7 +115,7 @@ def _faces(part: Polygon) -> tuple[list[BaseGeometry], list[BaseGeometry]] | Non
 
 
 def _overlaps(parts: Sequence[BaseGeometry]) -> list[BaseGeometry]:
-    """The regions that several parts share."""
+    """Return the regions that several parts share."""
     if len(parts) < 2:
         return []
     these = np.array(parts, dtype=object)
@@ -125,7 +126,7 @@ def _overlaps(parts: Sequence[BaseGeometry]) -> list[BaseGeometry]:
 
 
 def _changed(doubtful: Sequence[BaseGeometry]) -> float | None:
-    """Return the size of some regions in m2; None if they are as large as a pixel, or one of them as wide."""
+    """Return the size of regions in m2; None if they are as large as a pixel, or one of them as wide."""
     if not doubtful:
         return 0.0
     total = 0.0
@@ -153,22 +154,22 @@ def _on_grid(whole: BaseGeometry) -> Polygon | MultiPolygon | None:
 
 
 def _rings(part: Polygon) -> list[NDArray[np.float64]]:
-    """The coordinates of the rings of a polygon, the shell first; without doubled points."""
+    """Return the coordinates of the rings of a polygon, the shell first, without doubled points."""
     rings = [shapely.get_coordinates(ring) for ring in (part.exterior, *part.interiors)]
     return [ring[np.append(True, (np.diff(ring, axis=0) != 0).any(axis=1))] for ring in rings]
 
 
 def _direction(ring: NDArray[np.float64]) -> int:
-    """1 if a ring encloses more area counterclockwise than clockwise, else -1."""
+    """Return 1 if a ring encloses more area counterclockwise than clockwise, otherwise -1."""
     x, y = (ring - ring[0]).T
     return 1 if float(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1])) >= 0 else -1
 
 
 def _winding(points: NDArray[np.float64], ring: NDArray[np.float64]) -> NDArray[np.int_]:
-    """How often a ring winds around each of some points, counterclockwise; no point lies on the ring.
+    """Return how often a ring winds counterclockwise around each point; no point lies on the ring.
 
-    The signed number of edges that a ray from the point to the east crosses (D. Sunday, "Inclusion of a point in a
-    polygon", 2001).
+    This is the signed number of edges that a ray from the point to the east crosses (D. Sunday, "Inclusion of a
+    point in a polygon", 2001).
     """
     (x1, y1), (x2, y2) = ring[:-1].T, ring[1:].T
     turns = np.empty(len(points), int)
@@ -182,7 +183,7 @@ def _winding(points: NDArray[np.float64], ring: NDArray[np.float64]) -> NDArray[
 
 
 def _what(original: BaseGeometry, changed: float) -> str:
-    """Describe what was wrong, and how much of the area it concerns."""
+    """Describe what was wrong, and how much of the area is concerned."""
     reason, _, at = shapely.is_valid_reason(original).partition("[")
     fault = {
         "Self-intersection": "an outline that crosses itself, or parts that overlap,",

@@ -1,7 +1,7 @@
 """The canonical form of many polygons without holes at once, in arrays of coordinates. Pure.
 
 GEOS would copy each polygon for each step: rounding, repeated points, normal form. Its normal form of a ring
-begins at the vertex farthest west (of several, the one farthest south), and goes on clockwise.
+begins at the westernmost vertex (of several, at the southernmost of these) and continues clockwise.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Geometries = NDArray[np.object_]
 Flags = NDArray[np.bool_]
 
 _FLAT: Final = 1e-9
-"""Size of a ring, as a share of its bounding box, up to which GEOS has to say which way round it goes: here, sums
-of rounded products decide, whose error is some 1e-15 for each vertex."""
+"""Size of a ring, relative to its bounding box, below which GEOS must determine its direction: the sums of rounded
+products that are used here have an error of about 1e-15 for each vertex."""
 _SHORTEST: Final = 4
-"""Points of a triangle, whose last point is its first."""
+"""Number of points of a triangle, whose last point equals its first."""
 
 
 def are_plain(geometries: Geometries) -> Flags:
-    """Which geometries are polygons without holes that are not empty."""
+    """Return which geometries are polygons without holes that are not empty."""
     plain: Flags = (
         (shapely.get_type_id(geometries) == GeometryType.POLYGON)
         & (shapely.get_num_interior_rings(geometries) == 0)
@@ -38,10 +38,10 @@ def canonical(polygons: Geometries, decimals: int) -> Geometries:
 
     Args:
         polygons: n polygons for which `are_plain` is true, with finite coordinates.
-        decimals: of the coordinates.
+        decimals: number of decimals of the coordinates.
 
     Returns:
-        n polygons; None for each that has repeated points or nearly no size, and that GEOS has to deal with.
+        n polygons; None for each that has repeated points or nearly no size, which GEOS must process.
     """
     found = np.full(len(polygons), None, object)
     if not len(polygons):
@@ -60,7 +60,7 @@ def canonical(polygons: Geometries, decimals: int) -> Geometries:
 
 
 def _have_repeats(points: NDArray[np.float64], starts: NDArray[np.int64]) -> Flags:
-    """Which rings have a point that is the same as the one before it."""
+    """Return which rings have a point that equals the one before it."""
     repeats = np.zeros(len(points), bool)
     repeats[1:] = (points[1:] == points[:-1]).all(axis=1)
     repeats[starts] = False
@@ -68,7 +68,7 @@ def _have_repeats(points: NDArray[np.float64], starts: NDArray[np.int64]) -> Fla
 
 
 def _turns(points: NDArray[np.float64], starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The direction of rings: 1 for clockwise, -1 for counterclockwise, and 0 where it is not certain."""
+    """Return the direction of rings: 1 for clockwise, -1 for counterclockwise, and 0 if it is not certain."""
     x, y = (points - np.repeat(points[starts], sizes, axis=0)).T
     doubled = np.zeros(len(points))
     doubled[:-1] = x[1:] * y[:-1] - x[:-1] * y[1:]
@@ -79,7 +79,7 @@ def _turns(points: NDArray[np.float64], starts: NDArray[np.int64], sizes: NDArra
 
 
 def _lowest(points: NDArray[np.float64], starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The place within each ring of its vertex farthest west, and of several, of the one farthest south."""
+    """Return the index within each ring of its westernmost vertex (of several, the southernmost of these)."""
     x, y = points.T
     is_west = x == np.repeat(np.minimum.reduceat(x, starts), sizes)
     y = np.where(is_west, y, np.inf)
@@ -90,7 +90,7 @@ def _lowest(points: NDArray[np.float64], starts: NDArray[np.int64], sizes: NDArr
 def _order(
     starts: NDArray[np.int64], sizes: NDArray[np.int64], first: NDArray[np.int64], turns: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Where the points of each ring come from when it begins at another one, and goes clockwise."""
+    """Return the indices of the points in the order in which each ring begins at `first` and goes clockwise."""
     around = np.repeat(sizes - 1, sizes)
     begin = np.repeat(starts, sizes)
     steps = np.arange(len(begin)) - begin

@@ -17,34 +17,34 @@ LAST: Final = "valid_to"
 """Column with the last day of an area's season."""
 
 Season: TypeAlias = tuple[date | None, date | None]
-"""First and last day; both are included, and None is an open end."""
+"""First and last day; both are included, and None stands for an open end."""
 
 _DAY: Final = re.compile(r"([0-9]{4})[-/]([0-9]{2})[-/]([0-9]{2})(?:[T ](.+))?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seasons:
-    """First and last days of n areas, in UTC; both are included, and None is an open end."""
+    """First and last days of n areas, in UTC; both are included, and None stands for an open end."""
 
     starts: Sequence[date | None]
     ends: Sequence[date | None]
     faults: Mapping[int, str] = field(default_factory=dict)
-    """By number of the record from 0: which value is wrong, and what to do."""
+    """Which value of a record is wrong, and what to do; by number of the record from 0."""
 
     def of(self, number: int) -> Season:
-        """The season of a record.
+        """Return the season of a record.
 
         Args:
-            number: of the record, from 0.
+            number: number of the record, from 0.
         """
         return self.starts[number], self.ends[number]
 
 
 def read_seasons(columns: Mapping[str, Sequence[Any]], count: int) -> Seasons:
-    """Read the seasons of areas from their columns ``valid_from`` and ``valid_to``, in whatever case.
+    """Read the seasons of areas from their columns ``valid_from`` and ``valid_to``, ignoring case.
 
     Args:
-        columns: of the areas' file, as in `Table`.
+        columns: columns of the areas' file, as in `Table`.
         count: number of areas.
     """
     named = season_columns(columns)
@@ -53,7 +53,7 @@ def read_seasons(columns: Mapping[str, Sequence[Any]], count: int) -> Seasons:
     faults: dict[int, str] = {}
     found: dict[str, list[date | None]] = {FIRST: [None] * count, LAST: [None] * count}
     for key, name in named.items():
-        days: dict[Any, date | None] = {}  # few different ones
+        days: dict[Any, date | None] = {}  # there are few different values
         for number, value in enumerate(columns[name]):
             try:
                 known = days.get(value, value)
@@ -70,24 +70,24 @@ def read_seasons(columns: Mapping[str, Sequence[Any]], count: int) -> Seasons:
 
 
 def season_columns(columns: Mapping[str, Sequence[Any]]) -> dict[str, str]:
-    """The columns with seasons that a file has, by `FIRST` and `LAST`."""
+    """Return the columns of a file that contain seasons, by `FIRST` and `LAST`."""
     by_case = {name.casefold(): name for name in reversed(list(columns))}
     return {key: by_case[key] for key in (FIRST, LAST) if key in by_case}
 
 
 def overlap(one: Season, other: Season) -> bool:
-    """Whether two seasons have a day in common."""
+    """Return whether two seasons have a day in common."""
     latest = max((start for start, _ in (one, other) if start), default=date.min)
     return latest <= min((end for _, end in (one, other) if end), default=date.max)
 
 
 def clash_words(season: Season, other: Season, place: str) -> str:
-    """Why an area cannot have the name of another one, whose season overlaps its own, and what to do.
+    """Return why an area cannot have the name of another one whose season overlaps its own, and what to do.
 
     Args:
-        season: of the area.
+        season: season of the area.
         other: season of the other area.
-        place: of the other area, within the file.
+        place: place of the other area within the file.
     """
     if season == other == (None, None):
         return f"there is another area of this name, {place}; give each its own"
@@ -99,10 +99,10 @@ def clash_words(season: Season, other: Season, place: str) -> str:
 
 
 def _day(value: Any) -> date | None:
-    """A day in UTC from a date, a time or a text.
+    """Return a day in UTC from a date, a time or a text.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is none of these.
     """
     if value is None or (isinstance(value, float) and value != value):
         return None

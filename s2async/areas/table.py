@@ -1,4 +1,4 @@
-"""The areas of a file by columns, as a reader returns them: nothing is checked yet but the format of the file."""
+"""The areas of a file by columns, as returned by a reader: only the format of the file has been checked."""
 
 from __future__ import annotations
 
@@ -15,41 +15,42 @@ from s2async.events import Notice
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadOptions:
-    """What the configuration says about how to read a file of areas."""
+    """The settings for reading a file of areas."""
 
     name_field: str = "name"
     """Field or column with the names."""
     layer: str | None = None
-    """Layer to read; None when the file has only one."""
+    """Layer to read; None if the file has only one."""
     encoding: str | None = None
-    """Encoding of text in formats that do not state it reliably; None to decide by the file."""
+    """Encoding of text in formats that do not state it reliably; None to determine it from the file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Table:
-    """All records of a file: n geometries, and as many values in each column."""
+    """All records of a file: n geometries, and n values in each column."""
 
     place: str
-    """For messages: the file, or the place in the configuration."""
+    """The file, or the place in the configuration, for messages."""
     geometries: NDArray[np.object_]
-    """n shapely geometries of any type, in the CRS of the file, x (or lon) first; None where a record has none, or
-    one that cannot be read."""
+    """n shapely geometries of any type, in the CRS of the file, x (or lon) first; None if a record has no geometry
+    or it cannot be read."""
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """The file's columns without the geometry, in its order: name to n values (str, int, float, bool, date,
-    datetime or None). Integers stay integers where other records have none."""
+    datetime or None). Integers stay integers even if other records have no value."""
     pseudo: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    """Values that can name areas but are no columns, such as ``fid``."""
+    """Values that can name areas but are not columns, such as ``fid``."""
     crs: str | None = None
-    """For pyproj. None: lon/lat, unless the configuration sets one; empty: the file lacks it."""
+    """CRS for pyproj. None: lon/lat, unless the configuration sets one; empty: the file should state it, but
+    does not."""
     places: Sequence[str] | None = None
     """Place of each record for messages, such as ``fields.csv:7``; None: ``<place>: feature <number from 1>``."""
     unreadable: Mapping[int, str] = field(default_factory=dict)
     """Why the geometry of a record (number from 0) cannot be read, and what to do: the end of a message."""
     malformed: Mapping[int, str] = field(default_factory=dict)
-    """Why a record (number from 0) is no record at all, such as a row with too many cells, and what to do: a
-    message that needs no name."""
+    """Why a record (number from 0) is malformed, such as a row with too many cells, and what to do: a message that
+    needs no name."""
     closed: Mapping[int, BaseGeometry] = field(default_factory=dict)
-    """Geometries of records in `unreadable` whose rings are not closed, with their rings closed: for `repair`."""
+    """Geometries of records in `unreadable` whose rings were not closed, with closed rings: for `repair`."""
     srids: Sequence[int | None] | None = None
     """EPSG code that each record states (EWKT, EWKB), if records differ or only some state one."""
     notices: Sequence[Notice] = ()
@@ -59,18 +60,18 @@ class Table:
         return len(self.geometries)
 
     def where(self, number: int) -> str:
-        """Place of a record, for messages.
+        """Return the place of a record, for messages.
 
         Args:
-            number: of the record, from 0.
+            number: number of the record, from 0.
         """
         return self.places[number] if self.places is not None else f"{self.place}: feature {number + 1}"
 
     def near(self, number: int) -> str:
-        """Place of a record for messages that name the file already, such as ``feature 3`` or ``line 7``.
+        """Return the place of a record for messages that already name the file: ``feature 3`` or ``line 7``.
 
         Args:
-            number: of the record, from 0.
+            number: number of the record, from 0.
         """
         place = self.where(number)
         rest = place.removeprefix(f"{self.place}:")

@@ -1,8 +1,8 @@
-"""The text of area files: which encoding applies, and what is odd about the result.
+"""Decodes the text of area files: which encoding applies, and what is unusual about the result.
 
-Text is decoded, not guessed. In this order: the ``encoding`` of the configuration, a byte order mark, UTF-8 if the
-bytes are valid UTF-8, what the file declares (a .cpg, an XML declaration). If none of these applies, the file is
-refused.
+The encoding is determined, not guessed, in this order: the ``encoding`` of the configuration, a byte order mark,
+UTF-8 if the bytes are valid UTF-8, the encoding that the file declares (a .cpg, an XML declaration). If none of
+these applies, the file is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from s2async.errors import AreaError
 from s2async.events import Notice
 from s2async.text import one_line
 
-_MARKS: Final = (  # of UTF-32 first: that of UTF-16 is its beginning
+_MARKS: Final = (  # UTF-32 first, because its mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -29,12 +29,12 @@ _MARKS: Final = (  # of UTF-32 first: that of UTF-16 is its beginning
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _ODD: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
-"""Control characters except tab and line ends, and the sign that stands for a character that was lost."""
+"""Control characters except tab and line ends, and the character that replaces a lost one."""
 _RARE: Final = (b"\x7f", b"\xc2", "\ufffd".encode())
-"""What UTF-8 has, among others, where there is a character of `_ODD` from DEL on."""
+"""Bytes of which UTF-8 contains at least one for each character of `_ODD` from DEL on."""
 _ADVICE: Final = 'if letters look wrong, set encoding, such as encoding = "cp1252", or save the file as UTF-8'
 _STRETCH: Final = 1 << 20
-"""Characters that are searched at once. In between, other threads get the interpreter."""
+"""Number of characters that are searched at once. Between them, other threads get the interpreter lock."""
 _DECLARATION: Final = re.compile(rb"""\s*<\?xml\s[^>]*?\bencoding\s*=\s*["']([\w.:-]{1,40})["']""")
 
 
@@ -43,7 +43,7 @@ class Text:
     """The decoded text of a file."""
 
     text: str
-    """Without byte order mark."""
+    """The text without byte order mark."""
     encoding: str
     """Python's name of the encoding."""
     notices: tuple[Notice, ...] = ()
@@ -55,8 +55,8 @@ def read_text(path: Path, encoding: str | None = None, declared: str | None = No
 
     Args:
         path: the file.
-        encoding: encoding that the configuration sets; None to decide by the file.
-        declared: encoding that the file, or one that belongs to it, declares.
+        encoding: encoding that the configuration sets; None to determine it from the file.
+        declared: encoding that the file, or a file that belongs to it, declares.
 
     Raises:
         AreaError: the file cannot be read, the encoding is unknown, or the text is not in it.
@@ -69,7 +69,7 @@ def read_bytes(path: Path) -> bytes:
     """Read a file.
 
     Raises:
-        AreaError: it cannot be read.
+        AreaError: the file cannot be read.
     """
     try:
         return path.read_bytes()
@@ -85,8 +85,8 @@ def decoded(raw: bytes, file: str, encoding: str | None = None, declared: str | 
     Args:
         raw: all bytes of the file.
         file: its name for messages.
-        encoding: encoding that the configuration sets; None to decide by the file.
-        declared: encoding that the file, or one that belongs to it, declares.
+        encoding: encoding that the configuration sets; None to determine it from the file.
+        declared: encoding that the file, or a file that belongs to it, declares.
 
     Raises:
         AreaError: the encoding is unknown, or the text is not in it.
@@ -104,12 +104,12 @@ def decoded(raw: bytes, file: str, encoding: str | None = None, declared: str | 
 
 
 def chosen(raw: bytes, file: str, encoding: str | None = None, declared: str | None = None) -> str:
-    """Choose the encoding of some bytes, and return Python's name of it.
+    """Choose the encoding of bytes, and return Python's name of it.
 
     Args:
         raw: the bytes.
         file: where they are from, for messages.
-        encoding: encoding that the configuration sets; None to decide by the bytes.
+        encoding: encoding that the configuration sets; None to determine it from the bytes.
         declared: encoding that the file declares.
 
     Raises:
@@ -135,16 +135,16 @@ def known_encoding(name: str, where: str) -> str:
     """Return Python's name of a text encoding.
 
     Args:
-        name: as a person or a file writes it, such as ``UTF-8``, ``latin1``, ``1252`` or ``ANSI 1252``.
+        name: name as written by a person or in a file, such as ``UTF-8``, ``latin1``, ``1252`` or ``ANSI 1252``.
         where: setting or file, for messages.
 
     Raises:
-        AreaError: it is not known.
+        AreaError: the encoding is unknown.
     """
     plain = name.strip()
     for candidate in (plain, *_code_pages(plain)):
         try:
-            b"a".decode(candidate)  # codecs that are not for text, such as base64, are refused here
+            b"a".decode(candidate)  # this refuses codecs that are not for text, such as base64
         except UnicodeError:  # such as half a character of UTF-16
             pass
         except (LookupError, ValueError):
@@ -156,13 +156,13 @@ def known_encoding(name: str, where: str) -> str:
 
 
 def xml_declaration(raw: bytes) -> str | None:
-    """Return the encoding that an XML file declares in its first line; None when it declares none."""
+    """Return the encoding that an XML file declares in its first line; None if it declares none."""
     match = _DECLARATION.match(raw[:1000])
     return match[1].decode("ascii", "replace") if match else None
 
 
 def _code_pages(name: str) -> Iterator[str]:
-    """Names by which Python knows what Windows and ESRI programs write into .cpg files."""
+    """Yield Python's names for the names that Windows and ESRI programs write into .cpg files."""
     match = re.fullmatch(r"(?:ansi|oem|windows|cp|ms)?[ _-]*([0-9]{3,6})", name, re.IGNORECASE)
     if match:
         number = match[1]
@@ -175,7 +175,7 @@ def _code_pages(name: str) -> Iterator[str]:
 
 
 def _wide(raw: bytes) -> str | None:
-    """The name of UTF-16 without a byte order mark; such bytes may be valid UTF-8 with NUL characters."""
+    """Return the name of UTF-16 without a byte order mark; such bytes may be valid UTF-8 with NUL characters."""
     start = raw[:4]
     if len(start) == 4 and start[1] == start[3] == 0 and start[0] and start[2]:
         return "utf-16-le"
@@ -185,7 +185,7 @@ def _wide(raw: bytes) -> str | None:
 
 
 def _place(raw: bytes, file: str, error: UnicodeError) -> str:
-    """The file, and the line of the first byte that cannot be decoded."""
+    """Return the file, and the line of the first byte that cannot be decoded."""
     if not isinstance(error, UnicodeDecodeError):
         return file
     line = raw.count(b"\n", 0, error.start) + 1
@@ -201,7 +201,7 @@ def _misfit(name: str, error: UnicodeError) -> str:
 
 
 def _is_plain(raw: bytes) -> bool:
-    """Whether UTF-8 certainly holds none of `_ODD`: a sixth of the time that it takes to search all characters."""
+    """Return whether UTF-8 certainly has no character of `_ODD`: six times as fast as searching all characters."""
     if any(rare in raw for rare in _RARE):
         return False
     control = 0
@@ -225,16 +225,16 @@ def _notices(text: str, file: str) -> Iterator[Notice]:
 
 
 def column_notices(columns: Mapping[str, Sequence[Any]], file: str) -> list[Notice]:
-    """Return a notice for each column whose text has control characters, as text in a wrong encoding may have.
+    """Return a notice for each column whose text has control characters, which suggest a wrong encoding.
 
     Args:
-        columns: values by column; only those that are text are looked at.
+        columns: values by column; only columns with text are searched.
         file: the file, for the notices.
     """
     found = []
     for name, values in columns.items():
         for number, value in enumerate(values, start=1):
-            # The first test is quick, and few values that fail it pass the second.
+            # The first test is quick, and few of the values that fail it pass the second.
             if isinstance(value, str) and not value.isprintable() and (match := _ODD.search(value)):
                 found.append(
                     Notice(
@@ -276,14 +276,14 @@ _DRIVERS: Final = {
 
 
 def dbf_encoding(path: Path, encoding: str | None = None) -> str:
-    """Choose the encoding of a Shapefile's attributes, to be handed to pyogrio.
+    """Choose the encoding of a Shapefile's attributes, for pyogrio.
 
     The rule is that of other text: the configuration; UTF-8 if all text in the .dbf is valid UTF-8; the .cpg; the
     language driver in the header of the .dbf.
 
     Args:
         path: the .shp or .dbf file.
-        encoding: encoding that the configuration sets; None to decide by the file.
+        encoding: encoding that the configuration sets; None to determine it from the file.
 
     Returns:
         Python's name of the encoding; ``utf-8`` if there is no .dbf.
@@ -316,7 +316,7 @@ def dbf_encoding(path: Path, encoding: str | None = None) -> str:
 
 
 def _beside(path: Path, suffix: str) -> Path | None:
-    """A file of the same name with another suffix, in either case."""
+    """Return the file of the same name with another suffix, in upper or lower case."""
     for wanted in (suffix, suffix.upper()):
         if (file := path.with_suffix(wanted)).is_file():
             return file
@@ -324,16 +324,16 @@ def _beside(path: Path, suffix: str) -> Path | None:
 
 
 def _cpg(path: Path) -> tuple[str, str]:
-    """The encoding that a .cpg declares, and the file's name for messages; empty when there is none."""
+    """Return the encoding that a .cpg declares, and the file's name for messages; empty if there is no .cpg."""
     file = _beside(path, ".cpg")
     if file is None:
         return "", ""
-    # Names of encodings are ASCII, but the file may hold anything.
+    # Names of encodings are ASCII, but the file may contain anything.
     return read_bytes(file)[:100].decode("ascii", "replace").strip("\ufffd \r\n\t\0"), one_line(file, 200)
 
 
 def _dbf_text(raw: bytes) -> bytes:
-    """Names and cells of the text columns of a dBASE table, each on a line of its own.
+    """Return the names and cells of the text columns of a dBASE table, each on its own line.
 
     Format: dBASE III to 7 as used by Shapefiles: a header of 32 bytes (number of records at 4, sizes of header and
     record at 8 and 10), 32 bytes for each column (name, type at 11, width at 16), a byte 0x0d; then records, each

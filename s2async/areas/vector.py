@@ -1,6 +1,7 @@
-"""Reads vector files through GDAL by columns. Needs pyogrio and pyarrow (extra ``vector``).
+"""Reads vector files by columns through GDAL. Needs pyogrio and pyarrow (extra ``vector``).
 
-GDAL fills Arrow batches without the interpreter lock, and Arrow keeps whole numbers whole where some are missing.
+GDAL fills Arrow batches without the interpreter lock, and in Arrow, whole numbers stay whole even if some are
+missing.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from s2async.errors import AreaError
 from s2async.text import one_line
 
 BATCH: Final = 2_000
-"""Features in a batch."""
+"""Number of features in a batch."""
 _PSEUDO: Final = ("fid", "row")
-"""Name fields that are no columns."""
+"""Name fields that are not columns."""
 
 
 def read_vector(path: Path, options: ReadOptions) -> Table:
     """Read one layer of a vector file, in the CRS of the file.
 
     Raises:
-        AreaError: pyogrio or pyarrow is not installed, or GDAL cannot read the file, or it has several layers and
+        AreaError: pyogrio or pyarrow is not installed, GDAL cannot read the file, or it has several layers and
             none is selected.
     """
     file = one_line(path, 200)
     try:
-        import pyarrow as _  # noqa: F401, ICN001 - pyogrio fills its batches
+        import pyarrow as _  # noqa: F401, ICN001 - pyogrio needs it to fill batches
         import pyogrio
     except ImportError:
         raise AreaError(
@@ -48,13 +49,13 @@ def read_vector(path: Path, options: ReadOptions) -> Table:
 
 
 def _chosen(path: Path, spatial: Sequence[str], listed: Sequence[str], options: ReadOptions) -> str:
-    """The layer to read.
+    """Return the layer to read.
 
     Args:
         path: the file.
         spatial: its layers that have geometries.
         listed: all of its layers.
-        options: what the configuration selects.
+        options: the selection in the configuration.
     """
     file, wanted = one_line(path, 200), options.layer
     if wanted is not None:
@@ -78,7 +79,7 @@ def _chosen(path: Path, spatial: Sequence[str], listed: Sequence[str], options: 
 
 
 def _no_names(path: Path, layers: Sequence[str], name_field: str) -> str:
-    """Advice on the name field where no layer has it, so that it can be corrected together with the layer."""
+    """Return advice on the name field if no layer has it, so that it can be corrected together with the layer."""
     import pyogrio
 
     columns = {name: [str(field) for field in pyogrio.read_info(path, layer=name)["fields"]] for name in layers}
@@ -92,7 +93,7 @@ def _no_names(path: Path, layers: Sequence[str], name_field: str) -> str:
 
 
 def _counted(path: Path, layers: Iterable[str]) -> dict[str, int]:
-    """The number of features of each layer."""
+    """Return the number of features of each layer."""
     import pyogrio
 
     return {name: pyogrio.read_info(path, layer=name, force_feature_count=True)["features"] for name in layers}
@@ -130,10 +131,10 @@ def _read(path: Path, layer: str, options: ReadOptions) -> Table:
 
 
 def _plain(message: str) -> str:
-    """Say in plain words why GDAL cannot read a file."""
+    """Return in plain words why GDAL cannot read a file."""
     if "not recognized as being in a supported file format" in message or "adbc" in message.lower():
         return "is in no format that GDAL reads"
-    if ".so" in message:  # a driver that is not part of this GDAL
+    if ".so" in message:  # a driver that is not included in this GDAL
         return "is in a format that this GDAL cannot read"
     return f"cannot be read ({one_line(' '.join(message.split()), 120)})"
 

@@ -1,4 +1,4 @@
-"""Geometries as text: WKT, EWKT, and WKB or EWKB in hexadecimal digits, alone or by the thousand. Pure."""
+"""Geometries as text: WKT, EWKT, and WKB or EWKB in hexadecimal digits, one by one or by the thousand. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EWKT: Final = re.compile(r"\s*SRID\s*=\s*([0-9]{1,6})\s*;", re.IGNORECASE)
 _HEX: Final = re.compile(r"\s*(?:\\x|0x)?(0[01](?:[0-9a-f]{2}){4,})\s*", re.IGNORECASE)
 """WKB in hexadecimal digits; psql writes ``\\x`` before binary columns. The first byte is the byte order."""
 _SLICE: Final = 1_000
-"""Texts that are parsed at once. In between, other threads get the interpreter."""
+"""Number of texts that are parsed at once. Between them, other threads get the interpreter lock."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -27,13 +27,13 @@ class Geometries:
     """Geometries that were parsed from n texts."""
 
     shapes: NDArray[np.object_]
-    """n geometries without SRID; None where the text is empty or cannot be read."""
+    """n geometries without SRID; None if the text is empty or cannot be read."""
     srids: list[int | None]
-    """EPSG codes that EWKT and EWKB state."""
+    """EPSG codes stated by EWKT and EWKB."""
     unreadable: dict[int, str]
     """Why a text (number from 0) cannot be read, and what to do: the end of a message."""
     closed: dict[int, BaseGeometry]
-    """The geometries of unreadable texts whose rings are not closed, with their rings closed."""
+    """The geometries of unreadable texts whose rings were not closed, with closed rings."""
 
 
 def parsed(texts: Sequence[str]) -> Geometries:
@@ -59,12 +59,12 @@ def parsed(texts: Sequence[str]) -> Geometries:
                 some = slice(start, start + _SLICE)
                 try:
                     shapes[numbers[some]] = parse(raws[some], on_invalid="ignore")
-                except NotImplementedError:  # curves, of which one spoils the slice
+                except NotImplementedError:  # curves: a single one makes the whole slice fail
                     for number, raw in zip(numbers[some], raws[some].tolist(), strict=True):
                         if not why_unreadable(raw):
                             shapes[number] = parse(raw)
     for number in wkbs:
-        if srid := max(0, int(shapely.get_srid(shapes[number]))):  # -1 where there is no geometry
+        if srid := max(0, int(shapely.get_srid(shapes[number]))):  # -1 if there is no geometry
             srids[number] = srid
             shapes[number] = shapely.set_srid(shapes[number], 0)
     unreadable: dict[int, str] = {}
@@ -101,10 +101,10 @@ def explained(message: str) -> str:
 
 
 def with_closed_rings(raw: str | bytes) -> BaseGeometry | None:
-    """Parse WKT or WKB whose rings are not closed: from its last point, a ring goes back to its first.
+    """Parse WKT or WKB whose rings are not closed, and close each ring by repeating its first point.
 
     Returns:
-        the geometry without SRID; None if there is another fault.
+        The geometry without SRID; None if there is another fault.
     """
     try:
         with np.errstate(all="ignore"):
@@ -118,7 +118,7 @@ def with_closed_rings(raw: str | bytes) -> BaseGeometry | None:
 
 
 def closed_ring(positions: Sequence[Sequence[float]]) -> list[Sequence[float]]:
-    """Return a ring of positions (x, y, ...) that ends where it begins, if needed with one more position."""
+    """Return a ring of positions (x, y, ...) that ends where it begins, with an additional position if needed."""
     ring = list(positions)
     if ring and list(ring[0][:2]) != list(ring[-1][:2]):
         ring.append(ring[0])
