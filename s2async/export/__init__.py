@@ -1,1 +1,1 @@
-"""Exports what the state knows, in the formats that `formats.FORMATS` lists."""
+"""Exports the contents of the state in the formats listed in `formats.FORMATS`."""

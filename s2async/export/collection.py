@@ -1,6 +1,7 @@
 """Writes the STAC collection of the saved crops: one file for each item, and one that links to all of them.
 
-``collection.json``, ``<area>/<item id>.json`` and the crops ``<area>/<item id>_<asset>.tif`` lie side by side.
+``collection.json``, ``<area>/<item id>.json`` and the crops ``<area>/<item id>_<asset>.tif`` are in the same
+folder.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from s2async.state.records import SavedRow
 _OURS: Final = "s2async-"
 """Prefix of the ids of all collections written here."""
 OWN_PREFIX: Final = "area:"
-"""Start of the names of the areas' own columns in items, which keeps them apart from all fields of STAC."""
+"""Prefix of the areas' own columns in items, which distinguishes them from all fields of STAC."""
 _TOKEN: Final = "s2async-stac"  # noqa: S105 - not a password
 
 
@@ -49,8 +50,8 @@ class Written:
 def write(table: Table, folder: Path, *, output: Path, catalog: Catalog, state: str) -> Written:
     """Write the collection and its items, each file atomically: items first, then the collection as a stream.
 
-    Files whose content would not change are not touched. Last, items are removed that the former collection linked
-    to and the new one does not. At any time, every link leads to a complete file.
+    Files whose content would not change are not written. Finally, items are removed that the former collection
+    linked to and the new one does not. At any time, every link leads to a complete file.
 
     Args:
         table: saved crops, with polygons.
@@ -60,7 +61,7 @@ def write(table: Table, folder: Path, *, output: Path, catalog: Catalog, state: 
         state: id of the state; it becomes part of the collection's id.
 
     Raises:
-        ConfigError: the folder holds the collection of another program.
+        ConfigError: the folder contains the collection of another program.
         LocalError: a file cannot be written: the disk is full or read-only.
     """
     path, name = folder / COLLECTION, f"{_OURS}{state}"
@@ -100,7 +101,8 @@ def write(table: Table, folder: Path, *, output: Path, catalog: Catalog, state: 
         return f"./{row.home}/{row.stem}.json"
 
     with files.writing(path, files.temporary(path, _TOKEN)) as file:
-        # The links come first and are streamed: there may be a million items, and the extent is known last.
+        # The links come first and are streamed: there may be a million items, and the extent is only known at
+        # the end.
         text = utf8(file)
         links = [to_json(link.to_dict()) for link in stac.collection_links(catalog)]
         text.write('{"links": [\n' + ",\n".join(links))
@@ -116,7 +118,7 @@ def write(table: Table, folder: Path, *, output: Path, catalog: Catalog, state: 
 
 
 def is_of(folder: Path, state: str) -> bool:
-    """Whether a folder holds a collection that `write` made of a state, given by its id."""
+    """Return whether a folder contains a collection that `write` made of a state, given by its id."""
     try:
         old = json.loads((folder / COLLECTION).read_bytes())
     except (OSError, ValueError):
@@ -140,7 +142,7 @@ def _put(path: Path, data: bytes) -> None:
 
 
 def _linked(path: Path) -> set[str]:
-    """Read which items an existing collection links to; none if there is no collection.
+    """Return the items that an existing collection links to; none if there is no collection.
 
     Raises:
         ConfigError: the collection was not written by this program.

@@ -44,13 +44,13 @@ TYPED_COLUMNS: Final[Mapping[str, ColumnType]] = {
     "area_pixels": "int64",
     "scl_histogram": "int64s",
 }
-"""Further columns of formats that have data types."""
+"""Additional columns of formats that have data types."""
 JOB_COLUMNS: Final[Mapping[str, ColumnType]] = {"status": "text", "reason": "text"}
-"""Further columns of tables of all jobs."""
+"""Additional columns of tables of all jobs."""
 RESERVED: Final = frozenset({*COLUMNS, *TYPED_COLUMNS, *JOB_COLUMNS, "geometry", "bbox"})
 """Names that the areas' own columns cannot have in any format."""
 PREFIX: Final = "area_"
-"""Put before the names of such columns."""
+"""Prefix of the names of such columns."""
 _DECIMALS = 4
 
 Value = str | int | float | bool | Decimal | date | datetime | tuple[int, ...] | None
@@ -62,7 +62,7 @@ class Own:
     """One of the areas' own columns."""
 
     name: str
-    """Its name in the areas."""
+    """Its name in the areas' file."""
     type: ColumnType
 
 
@@ -71,13 +71,13 @@ def own_columns(
 ) -> dict[str, Own]:
     """Choose name and type of each of the areas' own columns.
 
-    A column has the type that all its values have: integers stay integers where others are missing, integers
-    beyond 64 bits and values of several types become text. A name that is taken gets the prefix ``area_``, as
-    often as needed; names that differ only in case are the same, as in many databases.
+    A column has the type that all its values have: integers stay integers even if other values are missing;
+    integers beyond 64 bits and values of several types become text. A name that is taken gets the prefix
+    ``area_``, as often as needed; names that differ only in case are treated as equal, as in many databases.
 
     Args:
         attributes: values of all areas by column.
-        taken: names that other columns have.
+        taken: names of other columns.
 
     Returns:
         The columns by their names in tables, in the order of the areas.
@@ -119,7 +119,7 @@ def _common(kinds: Collection[ColumnType]) -> ColumnType:
 
 
 def own_values(attributes: Mapping[str, Attribute], columns: Mapping[str, Own]) -> dict[str, Value]:
-    """The values of the areas' own columns, each of the type of its column."""
+    """Return the values of the areas' own columns, each in the type of its column."""
     return {column: _typed(attributes.get(own.name), own.type) for column, own in columns.items()}
 
 
@@ -135,7 +135,7 @@ def _typed(value: Attribute, kind: ColumnType) -> Value:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """Rows to export, and what is needed to compute their values."""
+    """Rows to export, and the data that is needed to compute their values."""
 
     rows: Iterable[JobRow]
     """Grouped by area and ordered by time, as the ledger yields them. They are streamed."""
@@ -165,7 +165,7 @@ class Table:
 
 
 def values(row: JobRow, classes: Collection[int]) -> dict[str, Value]:
-    """Compute the values of our columns for one row.
+    """Compute the values of s2async's own columns for one row.
 
     Args:
         row: a job or a saved crop.

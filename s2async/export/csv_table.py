@@ -1,4 +1,4 @@
-"""Exports rows as CSV. Every run writes such a table of its saved crops next to them."""
+"""Exports rows as CSV. Every run writes such a table of its saved crops to the output folder."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from s2async.state.records import JobRow, SavedRow
 from s2async.text import public
 
 _FORMULA = frozenset("=+-@\t\r")
-"""Characters that a formula in a spreadsheet may begin with."""
+"""Characters with which a formula in a spreadsheet may begin."""
 _PLAIN: Final = re.compile("[A-Za-z0-9_][A-Za-z0-9_./-]*")
-"""Text that is written as it is."""
+"""Text that is written unchanged."""
 CELLS_KEPT: Final = 4096
-"""Texts of cells that are kept while a table is written, some 200 bytes each."""
+"""Maximum number of texts of cells that are kept while a table is written, about 200 bytes each."""
 
 
 def write_csv(
@@ -50,7 +50,7 @@ def write_csv(
         LocalError: the file cannot be written: the disk is full, or the folder is read-only or missing.
     """
     path = folder / TABLE
-    # A fixed name, because only one process writes here: it overwrites what a killed run left behind.
+    # The name is fixed, because only one process writes here; a file that a killed run left is overwritten.
     part = folder / f".{path.name}{files.SUFFIX}"
     with files.writing(path, part) as file:
         write(Table(rows=rows, classes=classes, own=own_columns(attributes)), utf8(file))
@@ -58,14 +58,17 @@ def write_csv(
 
 
 def cell_text(value: Value) -> str:
-    """A value as `write` writes it, with quotes where it needs them."""
+    """Return a value as `write` writes it, with quotes if needed."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerow([_cell(value), ""])
     return text.getvalue()[: -len(",\r\n")]
 
 
 def identity(*tables: Path) -> str:
-    """Tell tables from others of these names: size, time and inode of each; empty where there is none."""
+    """Return a text that changes when a table is replaced: size, time and inode of each.
+
+    A missing table gives an empty text.
+    """
     return " ".join(map(_identity, tables))
 
 
@@ -104,10 +107,10 @@ def write(table: Table, file: TextFile) -> int:
 class _SavedLines:
     """Makes the lines of saved crops: the same as one by one, in a fifth of the time.
 
-    Crops of an area or an item have most cells in common. Their texts are made once for many lines.
+    Crops of an area or an item have most cells in common. The texts of these are made once for many lines.
 
     Args:
-        table: of the crops.
+        table: the table of the crops.
     """
 
     def __init__(self, table: Table) -> None:
@@ -118,10 +121,10 @@ class _SavedLines:
         self._classes = table.classes
         self._attributes: object = None
         self._ending = "\n"
-        """Of the lines of areas with these attributes: the cells of their own columns."""
+        """End of the lines of areas with these attributes: the cells of their own columns."""
 
     def of(self, row: JobRow) -> str:
-        """The line of a crop, with its end."""
+        """Return the line of a crop, including the line end."""
         if not isinstance(row, SavedRow):
             raise TypeError(f"{row.item} has no crop")
         if row.attributes is not self._attributes:
@@ -149,7 +152,7 @@ class _SavedLines:
 
 
 def _joined(*cells: Value) -> str:
-    """The text of some cells of a line."""
+    """Return the text of adjacent cells of a line."""
     found: list[str] = []
     csv.writer(_Lines(found), lineterminator="\r\n").writerow([*map(_cell, cells), ""])
     return found[0][:-2]
@@ -158,8 +161,8 @@ def _joined(*cells: Value) -> str:
 class _Lines:
     """Writes lines that end with a line feed only.
 
-    `csv.writer` is set to end lines with CR LF all the same: before Python 3.13 it quotes cells that contain a
-    carriage return only then, and readers would take an unquoted one for the end of the row.
+    `csv.writer` must nevertheless end lines with CR LF: before Python 3.13, only then does it quote cells that
+    contain a carriage return, and readers would take an unquoted one for the end of the row.
     """
 
     def __init__(self, file: TextFile | list[str]) -> None:
@@ -174,18 +177,18 @@ def _text(value: str) -> str:
 
 
 def _number(value: float) -> str:
-    text = repr(value + 0.0)  # -0.0 becomes 0.0: they are equal, and a text that is kept for one serves the other
+    text = repr(value + 0.0)  # -0.0 becomes 0.0: they are equal, so they share a cached text
     return text if text.replace(".", "").isdecimal() else f"{Decimal(text):f}"
 
 
 _FORMS: Final[Mapping[type, Callable[[Any], object]]] = {
     str: _text,
     bool: lambda value: str(value).lower(),
-    datetime: lru_cache(maxsize=4096)(iso),  # an item has a crop of many areas
+    datetime: lru_cache(maxsize=4096)(iso),  # an item has crops of many areas
     Decimal: "{:f}".format,
     float: _number,
 }
-"""How values are written, by their type; csv writes others as they are, and None as an empty cell."""
+"""How values are written, by type; csv writes other types unchanged, and None as an empty cell."""
 
 
 def _cell(value: Value) -> object:

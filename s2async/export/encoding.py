@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Protocol
 
 
 class TextFile(Protocol):
-    """Anything that text can be written to."""
+    """An object that text can be written to."""
 
     def write(self, text: str, /) -> object:
         """Append text."""
@@ -27,7 +27,7 @@ def iso(time: datetime) -> str:
 
 
 def to_json(value: Any) -> str:
-    """Encode a value as JSON, including the dates, times and decimals that rows hold.
+    """Encode a value as JSON, including the dates, times and decimals that rows contain.
 
     Raises:
         ValueError: a number is not finite.

@@ -44,11 +44,11 @@ class FolderFormat:
     about: str
     """Description for the help text, after the name of the format."""
     index: str
-    """Name of the file that leads to all others."""
+    """Name of the file that links to all others."""
     write: FolderWriter
 
 
-# Every writer is imported when it is used: pyarrow may be missing, and pystac takes long to load.
+# Writers are imported when they are used: pyarrow may be missing, and pystac takes long to load.
 
 
 def _csv(table: Table, file: Any) -> int:

@@ -1,7 +1,7 @@
 """Exports rows with the polygons of their areas as GeoParquet 1.1. Needs pyarrow (extra ``parquet``).
 
 https://geoparquet.org/releases/v1.1.0: geometries are WKB in lon/lat (OGC:CRS84, the default), and the column
-``bbox`` lets readers skip row groups that lie elsewhere.
+``bbox`` allows readers to skip row groups that are elsewhere.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import shapely
 from s2async.export.columns import ColumnType, Table, Value
 
 GROUP_ROWS: Final = 5_000
-"""Rows in a row group. A whole group is held in memory."""
+"""Number of rows in a row group. A whole group is kept in memory."""
 GROUP_BYTES: Final = 8 << 20
-"""Bytes of geometries at which a group ends early, because a polygon may have any number of vertices."""
+"""Bytes of geometries at which a group ends early, because polygons may have any number of vertices."""
 
 _SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
 TYPES: Final[Mapping[ColumnType, pa.DataType]] = {
@@ -72,8 +72,9 @@ def _groups(table: Table) -> Iterator[list[dict[str, Any]]]:
     @lru_cache(maxsize=1)
     def location(fingerprint: str) -> dict[str, Any]:
         wkb = table.polygon(fingerprint)
-        # Across the antimeridian this box is as wide as the world: readers filter by xmin <= east, xmax >= west,
-        # and would miss a box whose xmin is larger than its xmax; the specification does not support such boxes.
+        # Across the antimeridian, this box is as wide as the world: readers filter by xmin <= east, xmax >=
+        # west, and would miss a box whose xmin is larger than its xmax; the specification does not support such
+        # boxes.
         bounds = map(float, shapely.bounds(shapely.from_wkb(wkb)))
         return {"bbox": dict(zip(_SIDES, bounds, strict=True)), "geometry": wkb}
 

@@ -1,7 +1,7 @@
-"""Crops as STAC items, and the collection that holds them, built with pystac. Pure.
+"""Crops as STAC items, and the collection that contains them, built with pystac. Pure.
 
 An item is one area in one scene: its geometry is the area's polygon, its assets are the crops. The fields of the
-extensions, and the versions of their schemas, are pystac's.
+extensions, and the versions of their schemas, are those of pystac.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Extent:
 
     @property
     def box(self) -> Box:
-        """The box around all areas; the whole world if there are none."""
+        """The box around all areas; the whole world if there are no areas."""
         return bbox(np.concatenate(self.parts)) if self.parts else (-180.0, -90.0, 180.0, 90.0)
 
     def add_area(self, parts: NDArray[np.float64]) -> None:
@@ -83,7 +83,7 @@ def to_collection(name: str, catalog: Catalog, extent: Extent) -> pystac.Collect
     Args:
         name: id of the collection.
         catalog: the catalogue that the scenes come from.
-        extent: of all items.
+        extent: extent of all items.
     """
     years = "-".join(dict.fromkeys(f"{time:%Y}" for time in (extent.first, extent.last) if time))
     collection = pystac.Collection(
@@ -200,7 +200,7 @@ def add_thumbnail(item: pystac.Item, asset: str, href: str) -> None:
     """Add the quicklook of a crop to an item.
 
     Args:
-        item: the item that holds the crop.
+        item: the item that contains the crop.
         asset: asset key of the crop.
         href: URL of the quicklook, relative to the item.
     """
@@ -208,7 +208,7 @@ def add_thumbnail(item: pystac.Item, asset: str, href: str) -> None:
 
 
 def to_dict(found: pystac.Item | pystac.Collection) -> dict[str, Any]:
-    """Convert to JSON types, with hrefs as they were given: relative ones stay relative."""
+    """Convert to JSON types. Hrefs are not changed: relative ones stay relative."""
     return found.to_dict(include_self_link=False, transform_hrefs=False)
 
 

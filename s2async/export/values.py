@@ -1,4 +1,4 @@
-"""The table of values: its columns, and its rows as typed rows.
+"""The table of values: its columns, and its rows as dataclasses.
 
 The long table has a row for each area, overpass and band or index; the wide one has a row for each area and
 overpass, and columns such as ``NDVI_mean``. Rows come in pages, and each column of a page is an array, or an index
@@ -39,18 +39,18 @@ SCENE_COLUMNS: Final[Mapping[str, ColumnType]] = {
 }
 """Columns about the item."""
 OFFSET_COLUMNS: Final[Mapping[str, ColumnType]] = {"offset": "int32", "offset_basis": "text"}
-"""Columns about the offset of the bands, after all others."""
+"""Columns about the offset of the bands, after all other columns."""
 PART_ROWS: Final = 1 << 16
-"""Rows of a block."""
+"""Number of rows in a block."""
 _COUNT, _DATA, _CLEAR, _VALID, _UNDEFINED = range(len(COUNTS))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coded:
-    """A column of few different values."""
+    """A column with few different values."""
 
     codes: NDArray[np.intp]
-    """(rows,) index of the value."""
+    """(rows,) index of each row's value."""
     values: Sequence[Value]
 
 
@@ -59,7 +59,7 @@ class Numbers:
     """A column of numbers."""
 
     numbers: NDArray[np.float64]
-    """(rows,); NaN where there is none."""
+    """(rows,); NaN where there is no number."""
 
 
 Column: TypeAlias = Coded | Numbers
@@ -70,7 +70,7 @@ class ValuesTable:
     """Values to export."""
 
     pages: Iterable[ValuePage]
-    """Streamed."""
+    """The values in pages, which are streamed."""
     wanted: Wanted
     own: Mapping[str, Own] = field(default_factory=dict)
     """The areas' own columns."""
@@ -93,10 +93,10 @@ class ValuesTable:
         return {**head, **of_area, **wide, **OFFSET_COLUMNS}
 
     def blocks(self, rows: int = PART_ROWS) -> Iterator[Mapping[str, Column]]:
-        """The columns of some rows after the others, in the order of `columns`.
+        """Yield the columns of successive blocks of rows, in the order of `columns`.
 
         Args:
-            rows: of a block, about.
+            rows: approximate number of rows in a block.
         """
         for page in self.pages:
             for part in _parts(page, rows):
@@ -145,7 +145,7 @@ class ValuesTable:
         return found
 
     def _head(self, page: ValuePage, place: NDArray[np.intp], item: NDArray[np.intp]) -> dict[str, Column]:
-        """The columns about area and item."""
+        """Return the columns about area and item."""
         own = [own_values(row_attributes(one.columns, one.since, one.until), self.own) for one in page.places]
         areas: dict[str, Sequence[Value]] = {
             "area": [one.name for one in page.places],
@@ -168,14 +168,14 @@ class ValuesTable:
 
 
 def _changes(page: ValuePage) -> NDArray[np.bool_]:
-    """(n,) rows that are the first ones of an area and item."""
+    """Return which rows are the first of an area and item, (n,)."""
     changes: NDArray[np.bool_] = np.diff(page.place, prepend=-1) != 0
     changes |= np.diff(page.item, prepend=-1) != 0
     return changes
 
 
 def _parts(page: ValuePage, rows: int) -> Iterator[ValuePage]:
-    """The rows of a page in parts of about so many; those of one area and item stay together."""
+    """Yield the rows of a page in parts of about the given size; rows of one area and item stay together."""
     starts = np.flatnonzero(
         np.diff(page.place, prepend=-1).astype(bool) | np.diff(page.item, prepend=-1).astype(bool)
     )
@@ -207,7 +207,7 @@ def _counts_of_area(counts: NDArray[np.float64]) -> dict[str, Column]:
 
 
 def _basis(item: ValueItem, bands: Sequence[str]) -> str | None:
-    """Why the offset of some bands was chosen: mostly one reason for all."""
+    """Return how the offset of bands was determined: in most cases the same for all of them."""
     known = dict.fromkeys(item.bands[band].basis for band in bands if band in item.bands)
     return " ".join(known) or None
 
@@ -216,10 +216,10 @@ def _basis(item: ValueItem, bands: Sequence[str]) -> str | None:
 
 
 def asking(config: Config) -> Asking:
-    """Which values of a state count by a configuration.
+    """Return which values of a state count according to a configuration.
 
     Raises:
-        ConfigError: it asks for none.
+        ConfigError: the configuration requests no values.
     """
     wanted, rule = config.wanted_values(), config.values_rule()
     if wanted is None or rule is None:
@@ -230,16 +230,16 @@ def asking(config: Config) -> Asking:
 
 
 def table(state: Ledger, config: Config, *, wide: bool = False, area: str | None = None) -> ValuesTable:
-    """The values of a state.
+    """Return the values of a state as a table.
 
     Args:
-        state: must stay open until the pages are read.
+        state: the state, which must stay open until the pages are read.
         config: settings of the job.
         wide: one row for each area and overpass.
-        area: name of the only area.
+        area: name of the only area to return.
 
     Raises:
-        ConfigError: the configuration asks for no values.
+        ConfigError: the configuration requests no values.
     """
     asked = asking(config)
     bare = ValuesTable(pages=(), wanted=asked.wanted, wide=wide)
@@ -263,36 +263,36 @@ class ValueRow:
     attributes: Mapping[str, Attribute]
     """Values of the areas' own columns, and the area's season, if it has one."""
     date: date
-    """Day of sensing, UTC."""
+    """Sensing day, UTC."""
     datetime: datetime
-    """Time of sensing, UTC, aware."""
+    """Sensing time, UTC, timezone-aware."""
     platform: str
     tile: str
     item: str
     collection: str
     baseline: str
     name: str
-    """Band or index."""
+    """Name of the band or index."""
     count: float
-    """Pixels of the area."""
+    """Number of pixels in the area."""
     data_count: float
-    """Those of them whose scene classification is not 0."""
+    """Number of these whose scene classification is not 0."""
     valid_count: float
-    """Pixels that the statistics use."""
+    """Number of pixels that the statistics use."""
     undefined: float
-    """Clear pixels without a value, because a denominator is 0."""
+    """Number of clear pixels without a value, because a denominator is 0."""
     clear_percent: float | None
     """Clear share of the pixels with data, in per cent; None without such pixels."""
     statistics: Mapping[str, float | None]
-    """By name; None where no pixel is valid."""
+    """Statistics by name; None if no pixel is valid."""
     offset: int | None
-    """What was added to the DN: 0 or -1000; None when it is unknown, and nothing was added."""
+    """The number that was added to DN: 0 or -1000; None if the offset is unknown, and nothing was added."""
     offset_basis: str
-    """Why: one of `reflectance.decision.Basis`."""
+    """How the offset was determined: one of `reflectance.decision.Basis`."""
 
 
 def value_rows(found: ValuesTable) -> Iterator[ValueRow]:
-    """The rows of a long table, one by one."""
+    """Yield the rows of a long table, one by one."""
     wanted = found.wanted
     for page in found.pages:
         columns = found._long(page)

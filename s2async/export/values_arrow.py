@@ -14,11 +14,11 @@ from s2async.export.geoparquet import TYPES
 from s2async.export.values import Coded, Column, ValuesTable
 
 GROUP_ROWS: Final = 100_000
-"""Rows in a row group."""
+"""Number of rows in a row group."""
 
 
 def write(table: ValuesTable, file: BinaryIO) -> int:
-    """Write the table as Parquet, a page after the other, and return the number of rows."""
+    """Write the table as Parquet, page by page, and return the number of rows."""
     count = 0
     with pq.ParquetWriter(file, _schema(table), compression="zstd") as writer:
         for batch in _batches(table):
@@ -28,7 +28,7 @@ def write(table: ValuesTable, file: BinaryIO) -> int:
 
 
 def read(table: ValuesTable) -> Any:
-    """The table as a pyarrow table."""
+    """Return the table as a pyarrow table."""
     return pa.Table.from_batches(list(_batches(table)), schema=_schema(table))
 
 

@@ -1,4 +1,4 @@
-"""The table of values as CSV: column by column, so that what is repeated becomes text once."""
+"""The table of values as CSV: column by column, so that repeated values are formatted only once."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from s2async.export.values import Coded, Column, Numbers, ValuesTable, table
 from s2async.state.reader import Ledger
 
 ROWS: Final = 1 << 14
-"""Rows that become text at once: as text they take up to a kilobyte each."""
+"""Number of rows that are formatted together: as text, they take up to a kilobyte each."""
 REPEATED: Final = 4
-"""How often the numbers of a column must occur on average to be looked up; else each becomes text by itself."""
+"""How often the numbers of a column must be repeated on average to be looked up; otherwise each is formatted."""
 
 
 def write_values(state: Ledger, config: Config) -> Path:
@@ -53,7 +53,7 @@ def write_csv(rows: ValuesTable, file: TextFile) -> int:
 
 
 def _together(columns: Mapping[str, Column]) -> list[dict[str, Column]]:
-    """The columns in groups: those that follow one another and have one code for all their values are together."""
+    """Return the columns in groups: adjacent columns with the same codes for all their values are in one group."""
     groups: list[dict[str, Column]] = []
     codes: NDArray[np.intp] | None = None
     for name, column in columns.items():
@@ -66,7 +66,7 @@ def _together(columns: Mapping[str, Column]) -> list[dict[str, Column]]:
 
 
 def _texts(group: Mapping[str, Column], kinds: Mapping[str, ColumnType]) -> list[str]:
-    """(rows,) the cells of a group of columns, with commas between them."""
+    """Return the cells of a group of columns, separated by commas: (rows,)."""
     ((name, column), *_) = group.items()
     if isinstance(column, Numbers):
         return _number_texts(column.numbers, kinds[name])
@@ -77,8 +77,8 @@ def _texts(group: Mapping[str, Column], kinds: Mapping[str, ColumnType]) -> list
 
 
 def _number_texts(numbers: NDArray[np.float64], kind: ColumnType) -> list[str]:
-    """(rows,) numbers as text; many are repeated, such as reflectances of single pixels."""
-    # equal by their bits: 0.0 is not -0.0
+    """Return numbers as text, (rows,); many are repeated, such as reflectances of single pixels."""
+    # compared by their bits: 0.0 differs from -0.0
     values, codes = np.unique(np.ascontiguousarray(numbers).view(np.int64), return_inverse=True)
     if len(values) * REPEATED > len(numbers):
         return _plain_texts(numbers, kind)
