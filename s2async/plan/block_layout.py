@@ -1,7 +1,7 @@
 """Locates areas on the rasters of scenes before any file is opened. Pure.
 
-All scenes of an MGRS tile have the same raster, whose corners are those of their footprints together. The blocks
-under an area, and how many of their rows it needs, therefore follow from the items of a catalogue.
+All scenes of an MGRS tile have the same raster, whose corners are those of all their footprints together. The
+blocks under an area, and how many of their rows it needs, therefore follow from the items of a catalogue.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ RasterKey = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Blocks under some areas."""
+    """The blocks under a group of areas."""
 
     shares: tuple[tuple[float, ...], ...]
-    """For each block, the shares of its rows that the areas need, counted from the top; largest first."""
+    """For each block, the shares of its rows that the areas need, counted from the top; largest share first."""
     runs: int
-    """Number of blocks, where neighbours in a row count as one."""
+    """Number of blocks, with neighbours in a row counted as one."""
 
 
 class Rasters:
@@ -62,7 +62,7 @@ class Rasters:
         return grid, zone
 
     def blocks(self, raster_key: RasterKey, side: float, places: NDArray[np.intp]) -> Blocks:
-        """Find the blocks of ``side`` metres under some areas. Call this after all scenes have been added."""
+        """Find the blocks of ``side`` metres under the given areas. Call this after all scenes have been added."""
         key = raster_key, side, places.tobytes()
         if key not in self._blocks:
             boxes = [self._shape(int(place), raster_key[1]).box for place in places]
@@ -70,7 +70,7 @@ class Rasters:
         return self._blocks[key]
 
     def metres(self, raster_key: RasterKey, places: NDArray[np.intp]) -> float:
-        """Sum up the square metres that the crops of some areas contain."""
+        """Return the square metres that the crops of the given areas contain."""
         return sum(self._shape(int(place), raster_key[1]).metres for place in places)
 
     def _shape(self, place: int, epsg: int) -> _Shape:
@@ -93,7 +93,7 @@ class _Shape:
 
 
 def blocks_under(boxes: Iterable[tuple[float, ...]], corner: tuple[float, float], side: float) -> Blocks:
-    """Find the blocks of a raster under some boxes.
+    """Find the blocks of a raster under the given boxes.
 
     Args:
         boxes: west, south, east, north, in metres.

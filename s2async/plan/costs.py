@@ -22,7 +22,7 @@ from s2async.models import DEFAULT_MEASURED, Area
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The bounds that a value most likely lies between."""
+    """The bounds between which a value most likely lies."""
 
     low: float
     high: float
@@ -83,7 +83,7 @@ HEADER: Final = Range(4096, 8192)
 MARGIN: Final = Range(1.0, 1.2)
 """Bytes read of a block, as a multiple of the share of its rows that is needed."""
 SECOND: Final = 1.03
-"""Requests per block of an asset: some prefixes turn out too short, and are read on."""
+"""Requests per block of an asset: some prefixes turn out too short, and a second request reads the rest."""
 CROP: Final = Range(1.0, 1.4)
 """Compressed bytes of a crop's pixels, as a multiple of their compressed bytes in the source."""
 CROP_FILE: Final = Range(1.5e3, 5e3)
@@ -93,9 +93,9 @@ QUICKLOOK: Final = Range(0.4, 3.0)
 QUICKLOOK_PIXELS: Final = 512 * 512
 """Maximum number of pixels of a quicklook."""
 STATE_JOB: Final = Range(10, 1200)
-"""Bytes of the state database per job: 6 where a scene has many, 120 for a crop, and some 1,000 for a scene."""
+"""Bytes of the state database per job: 6 if a scene has many jobs, 120 for a crop, and about 1,000 for a scene."""
 STATE_VALUES: Final = Range(35, 200)
-"""Bytes of the state database per date and band or index: few where a scene has many areas."""
+"""Bytes of the state database per date and band or index: few if a scene has many areas."""
 
 
 def kind_of(asset: str) -> FileKind:
@@ -110,7 +110,7 @@ def chance_of_clear(cloud: float | None) -> Range:
     """Estimate the chance that a small area is clear in a scene, from the scene's cloud cover c.
 
     The upper bound is ``1 - c``, the chance of a single pixel. The lower bound is its cube, because an area is
-    larger than a pixel, and because shadows count too, which the scene's cloud cover leaves out.
+    larger than a pixel, and because shadows count as well, which the scene's cloud cover does not include.
 
     Args:
         cloud: cloud cover of the scene in per cent; if None, the chance is anywhere between 0 and 1.
@@ -122,7 +122,7 @@ def chance_of_clear(cloud: float | None) -> Range:
 
 
 def chance_of_values(cloud: float | None, *, most: float) -> Range:
-    """Estimate the chance that no more than a part of a small area is cloudy, from the scene's cloud cover c.
+    """Estimate the chance that at most a given part of a small area is cloudy, from the scene's cloud cover c.
 
     The lower bound is the larger one of the chance that all of it is clear, and of Markov's inequality for the
     clear share, whose mean is ``1 - c``. The upper bound lies between the chance that a pixel is clear, for a part
@@ -143,7 +143,7 @@ class Experience:
     """The chance of a clear area as measured in earlier runs, by the cloud cover of the scene.
 
     Args:
-        unmeasured: estimates the chance where too few scenes of a kind were measured.
+        unmeasured: returns an estimate if too few scenes of a class were measured.
     """
 
     EDGES: Final = (5.0, 20.0, 50.0)
@@ -170,7 +170,7 @@ class Experience:
         self._scenes[kind].add(scene)
 
     def chance(self, cloud: float | None) -> Range:
-        """Return the measured chance for a cloud cover; with too few scenes, the estimate."""
+        """Return the measured chance for a cloud cover; the estimate if too few scenes were measured."""
         kind = self._kind(cloud)
         scenes = len(self._scenes[kind])
         if scenes < self.ENOUGH:
@@ -194,8 +194,8 @@ def spread(share: float, count: int) -> Range:
 ANSWER: Final = Range(0.03, 0.3)
 """Seconds between a request and its response: a nearby server, and one on another continent."""
 JOB: Final = Range(0.0005, 0.015)
-"""Processing time of one job in seconds, with all cores of a machine. The two in README take 0.005, or 0.001 if
-they only measure."""
+"""Processing time of one job in seconds, with all cores of a machine. The two cores in README take 0.005, or 0.001
+for jobs that are only measured."""
 
 
 def seconds(*, jobs: int, requests: Range, size: Range, connections: int, bandwidth: float) -> Range:
@@ -204,8 +204,8 @@ def seconds(*, jobs: int, requests: Range, size: Range, connections: int, bandwi
     The lower bound assumes that transfer, waiting and processing overlap fully; the upper bound, that they do not.
 
     Args:
-        jobs: jobs to process.
-        requests: requests of all kinds.
+        jobs: number of jobs to process.
+        requests: number of requests of all kinds.
         size: bytes to download.
         connections: number of concurrent requests.
         bandwidth: bytes per second.
@@ -233,12 +233,12 @@ _PART: Final = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Rough:
-    """A rough estimate without a search; half or twice as much is just as likely."""
+    """A rough estimate without a search; half or twice the value is just as likely."""
 
     jobs: float
     bytes: float
     values: float = 0.0
-    """Those of the bytes that are read for values."""
+    """Bytes that are read for values; part of the total."""
 
 
 def rough(
@@ -256,13 +256,13 @@ def rough(
 
     Args:
         areas: all areas.
-        days: (n,) days of the period that lie in each area's season.
-        assets: asset keys to cut.
+        days: (n,) number of days of the period within each area's season.
+        assets: asset keys to crop.
         measured: keys of the assets that the cloud rule measures.
         max_scene_cloud: limit in per cent; used as the share of scenes that are below it.
-        one_per_overpass: whether assets are cut from one scene of each pass only.
-        bands: keys of bands of which values are computed.
-        max_area_cloud: limit of values in per cent.
+        one_per_overpass: whether assets are cropped from only one scene of each pass.
+        bands: keys of bands for which values are computed.
+        max_area_cloud: limit for values in per cent.
     """
     parts, owners = shapely.get_parts([area.polygon for area in areas], return_index=True)
     boxes = shapely.bounds(parts)
@@ -296,7 +296,9 @@ def _cells(
     """Find the cells of the size of a block that boxes (lon/lat) touch.
 
     Returns:
-        The latitude of each cell, and its days: the most of its boxes, since seasons that differ mostly overlap.
+        The latitude of each cell, and its number of days: the largest of its boxes, because different seasons
+            mostly
+        overlap.
     """
     rows = np.floor(boxes[:, 1::2] * (KM_PER_DEGREE / _CELL)).astype(np.int64)
     across = np.cos(np.radians(np.minimum(np.abs(boxes[:, 1::2]).max(axis=1), 89.0)))[:, np.newaxis]

@@ -1,6 +1,6 @@
-"""Estimates what a run will save and cost, from the metadata of scenes and the polygons only. Pure.
+"""Estimates what a run will save and cost, only from the metadata of scenes and the polygons. Pure.
 
-Every estimate is a range: bytes vary with the files, and the number of crops with the weather.
+Every estimate is a range: bytes depend on the files, and the number of crops on the weather.
 The areas of a scene share its blocks, as in a run.
 """
 
@@ -35,7 +35,7 @@ class Known:
     saved: frozenset[str] = frozenset()
     """Assets whose crop is on disk or cannot be obtained."""
     bands: frozenset[str] = frozenset()
-    """Bands that are to be read for values that it lacks: its measurement is known, and they are wanted."""
+    """Bands that must be read for missing values: the job is measured, and its values are wanted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,13 +46,13 @@ class AreaPlan:
     months: Mapping[str, int]
     """Jobs by month (``2022-05``), including answered ones."""
     kept: Range
-    """Number of scenes of which crops are or will be saved, without answered jobs."""
+    """Expected number of scenes from which crops are or will be saved, without answered jobs."""
     hopeless: str
-    """Why no crop can ever be saved; the empty string if one can."""
+    """Why no crop can ever be saved; the empty string if crops can be saved."""
     start: date | None = None
-    """First day of its season; None if it has no beginning."""
+    """First day of its season; None if the season has no beginning."""
     end: date | None = None
-    """Last day of its season; None if it has no end."""
+    """Last day of its season; None if the season has no end."""
 
     @property
     def jobs(self) -> int:
@@ -62,17 +62,17 @@ class AreaPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a run will find, and what it will probably cost."""
+    """What a run will find, and its probable cost."""
 
     areas: tuple[AreaPlan, ...]
     scenes: int
     """Number of scenes with at least one area."""
     jobs: int
-    """Number of jobs: an area in a scene each."""
+    """Number of jobs; a job is one area in one scene."""
     answered: int
     """Number of jobs that the state lists as done."""
     kept: Range
-    """Number of other jobs of which crops will be saved."""
+    """Number of other jobs from which crops will be saved."""
     requests: Range
     """Requests, including those of the searches; `bytes` and `seconds` include the searches too."""
     bytes: Range
@@ -82,7 +82,7 @@ class Plan:
     whole: Range
     """Bytes of the whole files: SCL and the requested assets of every scene with a job to do."""
     values: Range = NOTHING
-    """Number of jobs, an area in a scene each, of which values will be computed."""
+    """Number of jobs for which values will be computed."""
 
     @property
     def open(self) -> int:
@@ -95,15 +95,15 @@ class Planner:
 
     Args:
         areas: all areas.
-        assets: asset keys to cut.
+        assets: asset keys to crop.
         measured: keys of the assets that the cloud rule measures.
         mask: whether crops are nodata outside the polygon.
-        quicklook: whether a small image is saved next to each crop.
+        quicklook: whether a small image is saved with each crop.
         min_valid: per cent of an area that a scene must cover.
         experience: measurements of earlier runs.
-        one_per_overpass: whether crops are cut from one scene of each overpass only.
-        values: what is wanted of every area and date; None for no values.
-        value_experience: like ``experience``, of the areas and dates that have values.
+        one_per_overpass: whether crops are cut from only one scene of each overpass.
+        values: the values that are wanted for every area and date; None for no values.
+        value_experience: like ``experience``, for the areas and dates that have values.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Planner:
         self._value_experience = value_experience or experience
         self._index = {_key(area): number for number, area in enumerate(areas)}
         self._twins: defaultdict[str, list[int]] = defaultdict(list)
-        """Areas of one polygon: a scene counts for only one of them."""
+        """Areas with the same polygon: a scene counts for only one of them."""
         for number, area in enumerate(areas):
             self._twins[area.fingerprint].append(number)
         self._polygons = np.array([area.polygon for area in areas], dtype=object)
@@ -147,8 +147,8 @@ class Planner:
         """Add a scene.
 
         Args:
-            scene: the scene; without a footprint it is ignored.
-            areas: areas that may lie in it, in the order of the run.
+            scene: the scene; it is ignored if it has no footprint.
+            areas: areas that may be in it, in the order of the run.
             known: what the state knows about its jobs, by the area's fingerprint.
         """
         if not areas or scene.footprint is None:
@@ -169,7 +169,7 @@ class Planner:
         bands = tuple(band for band in self._values.bands if band in scene.assets) if self._values else ()
         in_vain = self._assets and not assets and not bands
         if answered.all() or not scene.assets.keys() >= {*self._measured} or in_vain:
-            return  # a run does not measure cloud cover either if the scene has none of the requested assets
+            return  # a run does not even measure cloud cover if the scene has none of the requested assets
         left = ~answered & ~clear & ~valueless
         lacking = {asset: np.array([one is None or asset not in one.saved for one in told]) for asset in assets}
         self._open.append(
@@ -260,10 +260,10 @@ class Planner:
         )
 
     def _counted(self) -> list[OpenScene]:
-        """The scenes, each with the areas that may be cut from it.
+        """Return the scenes, each with the areas that may be cropped from it.
 
-        Where one item of an overpass counts, it is taken to be the first that covers enough of the area in the
-        UTM zone of the area, or else the first that covers enough of it.
+        If only one item of an overpass counts, it is assumed to be the first that covers enough of the area in the
+        UTM zone of the area, or otherwise the first that covers enough of it.
         """
         if not self._one_per_overpass:
             return self._open
@@ -324,7 +324,7 @@ class Planner:
 
 
 def _key(area: Area) -> tuple[object, ...]:
-    """Tells an area from others of the same polygon."""
+    """Return a key that distinguishes an area from others with the same polygon."""
     return area.fingerprint, area.name, area.start
 
 

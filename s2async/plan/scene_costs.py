@@ -24,21 +24,21 @@ class OpenScene:
     measure: NDArray[np.intp]
     """Areas that have not been measured yet, in the order of the run."""
     held: NDArray[np.bool_]
-    """For each of these, whether the scene covers enough of it."""
+    """Whether the scene covers enough of each of these areas."""
     clear: NDArray[np.intp]
     """Areas that were measured as clear."""
     uncut: Mapping[str, NDArray[np.intp]]
-    """Those of the clear areas that lack a crop, by asset."""
+    """Clear areas that lack a crop, by asset."""
     assets: tuple[str, ...]
     """Selected assets that the scene has."""
     bands: tuple[str, ...]
-    """Bands of values that the scene has."""
+    """Bands needed for values that the scene has."""
     valueless: Mapping[str, NDArray[np.intp]]
-    """Measured areas for whose values a band is to be read, by band."""
+    """Measured areas that need a band for their values, by band."""
     overpass: object
     """Equal for scenes of one overpass."""
     zone: int | None
-    """Number of its UTM zone; None when unknown."""
+    """Number of its UTM zone; None if unknown."""
     unread: int
     """1 if no run has read any of its files; 0 if their headers may be known."""
 
@@ -47,9 +47,9 @@ class SceneCosts:
     """Estimates the costs of scenes.
 
     Args:
-        rasters: of all scenes.
+        rasters: rasters of all scenes.
         measured: keys of the assets that the cloud rule measures.
-        quicklook: whether a small image is saved next to each crop.
+        quicklook: whether a small image is saved with each crop.
     """
 
     def __init__(self, rasters: Rasters, *, measured: Sequence[str], quicklook: bool) -> None:
@@ -58,15 +58,15 @@ class SceneCosts:
         self._quicklook = quicklook
 
     def reading(self, seen: OpenScene, chance: Range, with_values: Range) -> tuple[Range, Range]:
-        """Estimate requests and bytes of one scene, by the chances that an area is clear, and has values."""
+        """Estimate requests and bytes of one scene, from the chances that an area is clear and has values."""
         requests = size = NOTHING
         for kind in map(costs.kind_of, self._measured if len(seen.measure) else ()):
             blocks = self._rasters.blocks(seen.raster_key, kind.side, seen.measure)
-            # Including headers of the assets that are measured; those of other assets are counted in `_cutting`.
+            # Includes headers of the assets that are measured; those of other assets are counted in `_cutting`.
             requests = requests + Range(blocks.runs + seen.unread, len(blocks.shares) + 1)
             size = size + kind.block_bytes.times(len(blocks.shares)) + costs.HEADER.times(seen.unread, 1)
         again = all_of(seen.valueless)
-        for kind in map(costs.kind_of, self._measured if len(again) else ()):  # which pixels are clear
+        for kind in map(costs.kind_of, self._measured if len(again) else ()):  # to determine clear pixels again
             blocks = self._rasters.blocks(seen.raster_key, kind.side, again)
             requests = requests + Range(blocks.runs, len(blocks.shares) + 1)
             size = size + kind.block_bytes.times(len(blocks.shares)) + costs.HEADER.times(0, 1)
@@ -105,10 +105,10 @@ class SceneCosts:
     def _cutting(
         self, seen: OpenScene, kind: FileKind, places: NDArray[np.intp], chance: Range
     ) -> tuple[Range, Range]:
-        """Estimate requests and bytes to read one asset for some areas.
+        """Estimate requests and bytes for reading one asset for several areas.
 
         The lower bound assumes that the areas are clear all together or not at all. The upper bound assumes that
-        they are clear independently of each other: then more blocks are read, because fewer areas share them.
+        they are clear independently of each other; more blocks are then read, because fewer areas share them.
         """
         if not len(places):
             return NOTHING, NOTHING
@@ -130,7 +130,7 @@ def dates(seen: OpenScene, with_values: Range) -> Range:
 
 
 def all_of(places: Mapping[str, NDArray[np.intp]]) -> NDArray[np.intp]:
-    """All places of some, each once."""
+    """Return all places of a mapping, each once."""
     found: NDArray[np.intp] = np.unique(np.concatenate([np.zeros(0, np.intp), *places.values()]))
     return found
 

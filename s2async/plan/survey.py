@@ -1,4 +1,4 @@
-"""Runs the searches of a plan as a run would, and reads the state; writes nothing."""
+"""Runs the searches of a plan like a run, and reads the state; writes nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from s2async.state.records import KnownJob
 from s2async.zonal.wanted import VALUES
 
 PATIENCE: Final = 15.0
-"""Seconds to wait for a catalogue that gives no answer: a person waits for the plan."""
+"""Seconds to wait for a catalogue that does not respond: a user waits for the plan."""
 REMEMBERED = 20_000
 """Number of newest measurements that are used to estimate how often areas are clear."""
 
@@ -47,10 +47,10 @@ class Surveyed:
     experience: int
     """Number of measured scenes behind the estimate of saved crops; 0 if only cloud covers of scenes are used."""
     requests: int
-    """Requests of the survey itself; `bytes` likewise."""
+    """Requests of the survey itself; likewise `bytes`."""
     bytes: int
     found: Yield = field(default_factory=Yield)
-    """How many of the scenes that were found are needed."""
+    """How many of the scenes found are needed."""
 
     @property
     def incomplete(self) -> tuple[SearchReport, ...]:
@@ -64,7 +64,7 @@ class Surveyed:
 
     @property
     def empty(self) -> bool:
-        """Whether no scene is known, because no search could be completed: no number has a meaning."""
+        """Whether no scene is known, because no search could be completed: the numbers are meaningless."""
         return bool(self.incomplete) and len(self.incomplete) == len(self.searches) and not self.plan.scenes
 
 
@@ -194,7 +194,7 @@ class _Survey:
     async def _add(self, scene: Scene) -> None:
         areas = self.matcher.areas_for(scene)
         self.found.add(scene, needed=bool(areas))
-        await asyncio.sleep(0)  # a page holds hundreds of scenes: let other tasks run in between
+        await asyncio.sleep(0)  # a page contains hundreds of scenes: let other tasks run in between
         if (scene.collection, scene.id) in self.seen:
             return
         self.seen.add((scene.collection, scene.id))
@@ -220,7 +220,7 @@ class _Survey:
         return Known(answered=(not clear or done) and not bands, clear=clear, saved=have, bands=bands)
 
     def _bands(self, job: KnownJob, scene: Scene) -> frozenset[str]:
-        """The bands that a run will read for values that a measured job lacks."""
+        """Return the bands that a run will read for missing values of a measured job."""
         values = self.selection.values
         if values is None or self.values_rule is None or job.measure is None:
             return frozenset()
