@@ -1,4 +1,4 @@
-"""Questions to the catalogue: what it conforms to, its collection, and two pages of items over the areas."""
+"""Requests to the catalogue: its conformance classes, its collection, and two pages of items over the areas."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from s2async.models import Area, Scene
 from s2async.net.client import Transport
 
 ITEMS: Final = 10
-"""Items of a page."""
+"""Number of items on a page."""
 
 
 async def ask_conformance(session: Session, transport: Transport) -> None:
-    """Judge what the API claims to conform to; requested only if the landing page does not list it."""
+    """Judge the conformance classes of the API, which are requested unless the landing page lists them."""
     if session.landing is None:
         session.add(not_tried("conformance", "there is no landing page"))
         return
@@ -38,7 +38,7 @@ async def ask_conformance(session: Session, transport: Transport) -> None:
 
 
 async def ask_collection(session: Session, transport: Transport) -> bool:
-    """Request the document of the collection; returns whether the API says that there is none."""
+    """Request the document of the collection; return whether the API says that there is none."""
     name = session.catalog.collection
     url = f"{session.catalog.url}/collections/{quote(name, safe='')}"
     try:
@@ -108,4 +108,4 @@ def _advised(error: RemoteError | None) -> str:
 
 
 async def _ignore(_scene: Scene) -> None:
-    """Scenes are read from the items themselves."""
+    """Ignore scenes: they are read from the items themselves."""

@@ -19,7 +19,7 @@ SETTINGS = ("configuration", "period", "areas")
 
 
 def unreadable(error: ConfigError) -> Checked:
-    """The result for a configuration that cannot be used: nothing else can be checked."""
+    """Return the result for a configuration that cannot be used: nothing else can be checked."""
     rest = (*SETTINGS[1:], *machine.TOPICS, *contact.SERVICE)
     why = "the configuration cannot be used"
     return Checked(
@@ -63,7 +63,7 @@ def _period(config: Config) -> Finding:
 
 
 def _areas(config: Config) -> tuple[list[Area], list[Finding]]:
-    """The areas, and the findings on them: one, and one for each notice."""
+    """Return the areas, and the findings about them: one about their number, and one for each notice."""
     notices: list[Notice] = []
     try:
         areas = list(area_files.load(config, notices.append))
@@ -81,7 +81,7 @@ def _areas(config: Config) -> tuple[list[Area], list[Finding]]:
 
 
 def _connections(config: Config) -> int:
-    """As many connections as a run would use on this machine."""
+    """Return the number of connections that a run would use on this machine."""
     try:
         return start.fitted(config, start.wanted_work(config)).connections
     except LocalError:  # reported by the check of file handles

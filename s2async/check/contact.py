@@ -1,8 +1,8 @@
-"""The first contact with a service: the requests of the check, sent by the client and read by the code of a run.
+"""The first contact with a service: the check's requests use the client of a run, and its code for the responses.
 
-With one asset to crop there are eight: the landing page, the collection, two pages of a search over the areas,
-and of each asset the header and one block. Whatever fails is asked for twice. What cannot be asked for because of
-an earlier failure is not asked for at all.
+With one asset to crop there are eight requests: the landing page, the collection, two pages of a search over the
+areas, and the header and one block of each asset. Failed requests are sent a second time. Requests that are
+impossible because of an earlier failure are not sent.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from s2async.models import Area
 from s2async.net.client import Meter, open_client
 
 ATTEMPTS: Final = 2
-"""Tries of a request: a single failure may be chance."""
+"""Number of tries of a request: a single failure may be chance."""
 PATIENCE: Final = 20.0
-"""Seconds that a server may ask to wait: a person waits for the result."""
+"""Maximum number of seconds that a server may ask to wait: a user waits for the result."""
 SERVICE: Final = ("proxy", "name", "TLS", "catalogue", "clock", "conformance", "collection", "search", "next page")
 """Topics before the items and their assets."""
 
@@ -34,7 +34,7 @@ async def ask(
 
     Args:
         config: settings.
-        areas: over which items are searched; empty if they cannot be read.
+        areas: areas over which items are searched; empty if they cannot be read.
         connections: maximum number of concurrent requests to a server.
         meter: counts the requests.
         why_no_areas: why there are no areas.

@@ -1,4 +1,4 @@
-"""Questions to the servers of the files: the header and one block of each wanted asset."""
+"""Requests to the file servers: the header and one block of each wanted asset."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from s2async.net.connections import failed_at
 from s2async.text import origin
 
 SCENES: Final = 3
-"""Scenes that are tried if a file does not exist: an item is often published before its files."""
+"""Number of scenes that are tried if a file does not exist: an item is often published before its files."""
 
 
 async def ask_files(session: Session, transport: Transport, scenes: Sequence[Scene]) -> None:
     """Read the header and one block of each wanted asset that the items offer."""
     session.why = "no item offers it"
     session.add(*(fields.offered(key, scenes, session.catalog) for key in session.keys))
-    # Older scenes first: the files of the newest may not be there yet.
+    # Older scenes first: the files of the newest may not exist yet.
     ordered = sorted(scenes, key=lambda scene: (-len(scene.assets.keys() & set(session.keys)), scene.datetime))
     down: set[str] = set()
     with ThreadPoolExecutor(1) as pool:
@@ -47,15 +47,15 @@ async def _file(
     pool: ThreadPoolExecutor,
     down: set[str],
 ) -> Finding:
-    """The finding on one asset.
+    """Return the finding about one asset.
 
     Args:
-        session: of the check.
-        transport: of the check.
-        key: of the asset.
-        scenes: that offer it; the next one is tried if a file does not exist.
-        pool: decodes.
-        down: origins that failed for an earlier asset; filled here.
+        session: session of the check.
+        transport: transport of the check.
+        key: key of the asset.
+        scenes: scenes that offer the asset; the next one is tried if a file does not exist.
+        pool: threads that decode.
+        down: origins that failed for an earlier asset; new ones are added.
     """
     topic, absent, missing = f"file {key}", 0, ""
     for scene in scenes:
@@ -101,7 +101,7 @@ async def _read_block(session: Session, transport: Transport, source: Source, po
 
 
 async def _levels(transport: Transport, asset: Asset) -> tuple[Source, ...]:
-    """The header of a file with its overviews; without them if only they cannot be read."""
+    """Return the header of a file with its overviews; without these if they cannot be read."""
     try:
         return await sources.open_levels(transport, asset)
     except CorruptFile:

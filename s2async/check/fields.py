@@ -31,7 +31,7 @@ _MEANS: Final = {
     "datatake": "reprocessed scenes are told by the second of sensing",
     "CRS": "only the files tell it; s2async plan is less exact",
 }
-"""What follows from a field that is missing or odd."""
+"""The consequence of a missing or unusual field."""
 
 
 @dataclass(slots=True)
@@ -39,16 +39,16 @@ class Read:
     """The items of a search, as a run reads them."""
 
     scenes: list[Scene] = field(default_factory=list)
-    """Of usable items."""
+    """Scenes of usable items."""
     findings: list[Finding] = field(default_factory=list)
 
 
 def read(items: Sequence[Any], catalog: Catalog) -> Read:
-    """Read items, and judge their fields: one finding for all that are as expected, and one for each that is not.
+    """Read items, and judge their fields: one finding for all expected fields, and one for each unexpected field.
 
     Args:
         items: decoded JSON of at least one item.
-        catalog: their source.
+        catalog: the catalogue that the items come from.
     """
     found, refused, foreign = Read(), Counter[str](), Counter[str]()
     lacks: dict[str, Counter[str]] = {name: Counter() for name in _MEANS}
@@ -88,7 +88,7 @@ def _object(item: Any) -> Mapping[str, Any]:
 
 
 def _odd_fields(item: Mapping[str, Any], scene: Scene, catalog: Catalog) -> dict[str, str]:
-    """Fields of a usable item that are not as expected, and how."""
+    """Return the fields of a usable item that are not as expected, and how they differ."""
     properties, found = mapping(item.get("properties")), dict[str, str]()
     if item.get("collection") is None:
         found["collection"] = "missing"
@@ -120,7 +120,7 @@ def _how(value: object) -> str:
 
 
 def _crs_form(item: Mapping[str, Any], scene: Scene) -> str:
-    """Which property tells the CRS: that of the projection extension since version 2, or the older one."""
+    """Return which property states the CRS: that of the projection extension since version 2, or the older one."""
     properties = mapping(item.get("properties"))
     if scene.epsg is None:
         return ""
@@ -128,7 +128,7 @@ def _crs_form(item: Mapping[str, Any], scene: Scene) -> str:
 
 
 def _refusals(refused: Counter[str], foreign: Counter[str], count: int, catalog: Catalog) -> list[Finding]:
-    """Findings on items that a run skips."""
+    """Return the findings about items that a run skips."""
     findings = []
     if foreign:
         number, name = foreign.total(), next(iter(foreign))
@@ -146,17 +146,17 @@ def _refusals(refused: Counter[str], foreign: Counter[str], count: int, catalog:
 
 
 def readable(key: str, scenes: Iterable[Scene], catalog: Catalog) -> list[Scene]:
-    """The scenes that offer an asset as a COG on a server that may be asked."""
+    """Return the scenes that offer an asset as a COG on an allowed server."""
     return [scene for scene in scenes if key in scene.assets and catalog.allows(scene.assets[key].href)]
 
 
 def offered(key: str, scenes: Sequence[Scene], catalog: Catalog) -> Finding:
-    """Judge whether the items offer an asset as a COG that may be read.
+    """Judge whether the items offer an asset as a COG on an allowed server.
 
     Args:
-        key: of a wanted asset.
-        scenes: at least one.
-        catalog: their source.
+        key: key of a wanted asset.
+        scenes: at least one scene.
+        catalog: the catalogue that the scenes come from.
     """
     topic, having = f"asset {key}", readable(key, scenes, catalog)
     forbidden = sorted({origin(scene.assets[key].href) for scene in scenes if key in scene.assets})

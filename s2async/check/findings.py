@@ -11,9 +11,9 @@ from typing import Any, Final
 from s2async.errors import S2AsyncError
 
 _OTHER_HOMES: Final = re.compile(r"((?:/home|/Users|[A-Za-z]:[/\\]Users)[/\\])[^/\\\s\"';,:]+")
-"""A user's name in a path: Linux, macOS, Windows."""
+"""A user name in a path: Linux, macOS, Windows."""
 _LEAST_NAME: Final = 3
-"""Minimum number of characters of a user name that is masked: a shorter one occurs in any text."""
+"""Minimum number of characters of a user name that is masked: shorter ones occur in any text."""
 
 
 class Verdict(StrEnum):
@@ -21,7 +21,7 @@ class Verdict(StrEnum):
 
     RIGHT = "right"
     ODD = "odd"
-    """A run works, but with a restriction that the user should know of."""
+    """A run works, but with a restriction that the user should know about."""
     WRONG = "wrong"
     """A run would end with an error."""
     NOT_TRIED = "not tried"
@@ -38,38 +38,38 @@ class Finding:
     text: str
     """What was found: one line, or a heading and a line for each area that cannot be used."""
     advice: str = ""
-    """What to do; empty if the text says it, or nothing has to be done."""
+    """What to do; empty if the text says it, or nothing needs to be done."""
     code: int = 0
     """Exit code of a run that meets this; 0 unless the verdict is ``wrong``."""
 
     @property
     def line(self) -> str:
-        """What was found and what to do."""
+        """What was found, and what to do."""
         return f"{self.text}; {self.advice}" if self.advice else self.text
 
 
 def right(topic: str, text: str) -> Finding:
-    """Everything is as expected."""
+    """Return a finding that everything is as expected."""
     return Finding(topic=topic, verdict=Verdict.RIGHT, text=text)
 
 
 def odd(topic: str, text: str, advice: str = "") -> Finding:
-    """A run works, with a restriction."""
+    """Return a finding that a run works, with a restriction."""
     return Finding(topic=topic, verdict=Verdict.ODD, text=text, advice=advice)
 
 
 def wrong(topic: str, text: str, code: int, advice: str = "") -> Finding:
-    """A run would end with exit code ``code``."""
+    """Return a finding that a run would end with exit code ``code``."""
     return Finding(topic=topic, verdict=Verdict.WRONG, text=text, advice=advice, code=code)
 
 
 def not_tried(topic: str, why: str) -> Finding:
-    """Cannot be checked as long as something else is wrong."""
+    """Return a finding that something cannot be checked until another fault is corrected."""
     return Finding(topic=topic, verdict=Verdict.NOT_TRIED, text=why)
 
 
 def judged(topic: str, check: Callable[[], Finding]) -> Finding:
-    """The finding of a check, or what it raises."""
+    """Return the finding of a check, or one for the error that it raises."""
     try:
         return check()
     except S2AsyncError as error:
@@ -82,12 +82,12 @@ class Checked:
 
     findings: tuple[Finding, ...]
     requests: int = 0
-    """Requests that were sent; `bytes` likewise."""
+    """Number of requests sent; likewise `bytes`."""
     bytes: int = 0
 
     @property
     def exit_code(self) -> int:
-        """That of a run: of the first finding that would stop it; 0 if nothing would."""
+        """Exit code of a run, by the first finding that would stop it; 0 if none would."""
         return next((found.code for found in self.findings if found.verdict is Verdict.WRONG), 0)
 
     @property
@@ -104,7 +104,7 @@ class Checked:
         return "everything is right: a run can start"
 
     def as_json(self, hide: Callable[[str], str]) -> dict[str, Any]:
-        """The findings as JSON values.
+        """Return the findings as JSON values.
 
         Args:
             hide: masks what a bug report must not contain; applied to all texts.
@@ -132,15 +132,15 @@ def _counted(findings: Iterable[Finding], verdict: Verdict) -> int:
 
 
 def without_people(text: str, *, homes: Sequence[str], user: str) -> str:
-    """A text without home folders and user names.
+    """Return a text without home folders and user names.
 
     Args:
-        text: of a finding.
-        homes: paths of the home folder; each becomes ``~``.
+        text: text of a finding.
+        homes: paths of the home folder; each is replaced by ``~``.
         user: name of the user who runs the program.
     """
     for home in sorted(homes, key=len, reverse=True):
-        if len(home) > 1:  # not the root folder, which some services have as their home
+        if len(home) > 1:  # not the root folder, which is the home of some services
             text = re.sub(re.escape(home) + r"(?![\w.-])", "~", text)
     text = _OTHER_HOMES.sub(r"\1***", text)
     if len(user) < _LEAST_NAME:

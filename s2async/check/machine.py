@@ -1,4 +1,4 @@
-"""What a run needs of this machine: open files, disk, locks. Creates small files, and removes them again."""
+"""What a run needs from this machine: open files, disk, locks. Creates small files, and removes them again."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from s2async.text import size
 
 TOPICS: Final = ("file handles", "disk", "output", "locks", "state")
 _PROBE_BYTES: Final = 4096
-"""Bytes of the file that is written: one block of most file systems."""
+"""Bytes of the test file: one block of most file systems."""
 
 
 def findings(config: Config) -> list[Finding]:
-    """Check this machine; one finding for each of `TOPICS`."""
+    """Check this machine; return one finding for each of `TOPICS`."""
     output, state = config.output.folder, config.run.state
     written = _output(output)
     same = standing(output) == standing(state.parent)
@@ -30,12 +30,12 @@ def findings(config: Config) -> list[Finding]:
 
 
 def standing(folder: Path) -> Path:
-    """The nearest folder that exists: the folder itself, or the one in which a run would create it."""
+    """Return the nearest existing folder: the folder itself, or the one in which a run would create it."""
     return next((place for place in (folder, *folder.parents) if place.exists()), folder)
 
 
 def handles(config: Config) -> Finding:
-    """Open files and memory that this machine allows a process."""
+    """Check the open files and the memory that this machine grants a process."""
     topic, wanted = "file handles", start.wanted_work(config)
 
     def check() -> Finding:

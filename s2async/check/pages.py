@@ -1,4 +1,4 @@
-"""The first pages of a search, requested as by a run."""
+"""The first pages of a search, requested as in a run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from s2async.errors import RemoteError
 from s2async.models import Area
 
 PAGES: Final = 2
-"""Pages that are requested: the second shows that links can be followed."""
+"""Number of pages that are requested: the second shows whether links can be followed."""
 
 
 def whole_time(config: Config, areas: Sequence[Area]) -> search.Search | None:
-    """The searches of a run over the first areas, as one over their whole time; None if a run makes none."""
+    """Return the searches of a run over the first areas as one search over the whole period.
+
+    None if a run makes no search.
+    """
     period, now = config.search.period, datetime.now(UTC) + TOLERANCE
     planned = search.plan(areas, period.start, period.end, config.catalog(), now=now)
     same = [one for one in planned if one.geometry == planned[0].geometry]
@@ -42,9 +45,9 @@ class Pages:
         self.read: list[list[Any]] = []
         """Items of each page."""
         self.matched: int | None = None
-        """The catalogue's count of items; None if it gives none."""
+        """The catalogue's count of items; None if it gives no count."""
         self.following = False
-        """Whether the first page has a link to another one."""
+        """Whether the first page has a link to the next one."""
         self.failed: RemoteError | None = None
         """Error of the last request."""
 
@@ -65,6 +68,6 @@ class Pages:
         self.matched = count if type(count) is int and self.matched is None else self.matched
         self.following = self.following or bool(links(page, "next"))
         self.read.append([*features])
-        # Without the count, the search does not start again because pages are left out.
+        # Without the count, the search does not start again when pages are missing.
         kept = {key: value for key, value in page.items() if key not in ("numberMatched", "context")}
         return kept if len(self.read) < PAGES else kept | {"links": []}

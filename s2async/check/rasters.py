@@ -13,7 +13,7 @@ from s2async.cog.tiff import Layout
 from s2async.net.editions import Edition
 
 LARGE_BLOCK: Final = 1024
-"""Side of a block in pixels above which much is read for a small area; Earth Search has 1024 and 512."""
+"""Side of a block in pixels above which a small area needs many bytes; Earth Search has 1024 and 512."""
 _COMPRESSIONS: Final = {
     1: "not compressed",
     5: "LZW",
@@ -33,10 +33,10 @@ def header(topic: str, levels: Sequence[Layout], edition: Edition, stated: int |
     """Judge the header of a file, and how its server identifies its edition.
 
     Args:
-        topic: of the finding.
+        topic: topic of the finding.
         levels: the full resolution, then the overviews.
-        edition: as the server gave it.
-        stated: EPSG code according to the item; None when unknown.
+        edition: edition as reported by the server.
+        stated: EPSG code according to the item; None if unknown.
     """
     issues = [*_edition_issues(edition), *_layout_issues(levels, stated)]
     summary = _summary(levels, edition)
@@ -85,7 +85,10 @@ def _summary(levels: Sequence[Layout], edition: Edition) -> str:
 
 
 def middle_block(layout: Layout) -> Cutout | None:
-    """The block nearest to the middle of the file that has pixels, as a window; None if all are left out."""
+    """Return the window of the block with pixels nearest to the middle of the file.
+
+    The result is None if no block has pixels.
+    """
     present = np.flatnonzero(layout.block_counts[: layout.across * layout.down])
     if not len(present):
         return None

@@ -19,15 +19,15 @@ NETWORK: Final = RemoteError.exit_code
 SETTING: Final = 2
 """Exit code of a run that needs another setting."""
 LATE: Final = 60.0
-"""Seconds by which clocks may differ."""
+"""Maximum difference between the clocks, in seconds."""
 NAMED: Final = 10
-"""Collections that are named."""
+"""Maximum number of collections that are named."""
 _CLASS: Final = re.compile(r"https://api\.stacspec\.org/v[^/]+/([a-z-]+)(?:#([a-z-]+))?")
 """A conformance class of STAC API: ``.../v1.0.0/item-search#fields``."""
 
 
 def advice(error: RemoteError) -> str:
-    """What to do about a request that failed; empty if the text of the error says all there is."""
+    """Return what to do about a failed request; empty if the text of the error is sufficient."""
     status = getattr(error, "status", None)
     if isinstance(error, AccessDenied) or status in (401, 403):
         return "the service asks for credentials or an API key, or denies this address"
@@ -45,11 +45,11 @@ def advice(error: RemoteError) -> str:
 
 
 def tls_advice(text: str, now: datetime) -> str:
-    """What to do about a certificate that was refused.
+    """Return what to do about a certificate that was refused.
 
     Args:
-        text: of the error.
-        now: time of this machine, aware.
+        text: text of the error.
+        now: time of this machine, timezone-aware.
     """
     if "not yet valid" in text or "expired" in text:
         return f"this machine's clock says {now.astimezone(UTC):%Y-%m-%d %H:%M} UTC: set it if that is wrong"
@@ -64,9 +64,9 @@ def clock(headers: Mapping[str, str], began: datetime, ended: datetime) -> Findi
     """Compare this machine's clock with that of the catalogue.
 
     Args:
-        headers: of the landing page; names in any case if the mapping ignores case.
-        began: time of this machine when the request was sent, aware.
-        ended: when the answer was there, aware.
+        headers: headers of the landing page; names may have any case if the mapping ignores case.
+        began: time of this machine when the request was sent, timezone-aware.
+        ended: time of this machine when the response was received, timezone-aware.
     """
     try:
         date = parsedate_to_datetime(headers.get("Date", ""))
@@ -98,7 +98,7 @@ def landing(page: Any, url: str) -> Finding:
 
     Args:
         page: decoded JSON.
-        url: of the API.
+        url: URL of the API.
     """
     if not isinstance(page, Mapping) or not isinstance(page.get("links"), list) or "stac_version" not in page:
         text = f"{shown(url)} is not a STAC catalogue: {_brief(page)}"
@@ -112,13 +112,13 @@ def _brief(value: Any) -> str:
 
 
 def claims(page: Any) -> list[str] | None:
-    """The conformance classes that a document lists; None if it lists none."""
+    """Return the conformance classes that a document lists; None if it lists none."""
     found = page.get("conformsTo") if isinstance(page, Mapping) else None
     return [claim for claim in found if isinstance(claim, str)] if isinstance(found, list) else None
 
 
 def conformance(classes: Sequence[str] | None) -> Finding:
-    """Judge the conformance classes: a run needs the core and the item search, and no extension of it."""
+    """Judge the conformance classes: a run needs the core and the item search, without any extensions."""
     topic = "conformance"
     if classes is None:
         return odd(topic, "the catalogue lists no conformance classes: it is old, or no STAC API")
@@ -133,7 +133,7 @@ def conformance(classes: Sequence[str] | None) -> Finding:
 
 
 def denies(page: Any, wanted: str) -> bool:
-    """Whether a landing page says that the API has pages of its collections, and does not list the wanted one."""
+    """Return whether a landing page lists collections, but not the wanted one."""
     if isinstance(page, Mapping) and wanted in _children(page):
         return False
     listed = any(
@@ -143,7 +143,7 @@ def denies(page: Any, wanted: str) -> bool:
 
 
 def _children(page: Mapping[str, Any]) -> list[str]:
-    """Ids of the collections that a landing page links to."""
+    """Return the ids of the collections that a landing page links to."""
     hrefs = (str(link.get("href", "")) for link in links(page, "child"))
     return [href.rstrip("/").rpartition("/")[2] for href in hrefs if "/collections/" in href]
 
@@ -156,7 +156,7 @@ def collection(page: Any, wanted: str) -> Finding:
 
 
 def no_collection(landing: Any, wanted: str) -> Finding:
-    """The collection does not exist."""
+    """Return the finding that the collection does not exist."""
     there = _children(landing) if isinstance(landing, Mapping) else []
     close = difflib.get_close_matches(wanted, there, n=1, cutoff=0.5)
     told = (

@@ -11,10 +11,10 @@ from s2async.config.model import Config
 
 
 class Stop(Exception):
-    """Nothing more can be asked for.
+    """No further requests are possible.
 
     Args:
-        why: to follow "because", for what is not tried.
+        why: the reason, to follow "because", for topics that are not tried.
     """
 
     def __init__(self, why: str) -> None:
@@ -38,15 +38,15 @@ class Session:
         self.keys = tuple(dict.fromkeys((*selection.measured, *selection.assets, *bands)))
         """Assets that a run reads: those of the cloud rule, then those to crop, then those of values."""
         self.proxy = ""
-        """Proxy for the catalogue, as messages describe it; empty if it is asked directly."""
+        """Proxy for the catalogue, as messages describe it; empty if there is none."""
         self.landing: Any = None
-        """The landing page; None if it could not be had."""
+        """The landing page; None if it could not be read."""
         self.why = "an earlier check failed"
         """Why topics without a finding were not tried."""
         self._found: defaultdict[str, list[Finding]] = defaultdict(list)
 
     def add(self, *findings: Finding) -> None:
-        """Note findings. What is wrong replaces an earlier finding that the same topic is right."""
+        """Add findings. A finding that something is wrong replaces an earlier one that the same topic is right."""
         for finding in findings:
             known = self._found[finding.topic]
             if finding.verdict is Verdict.WRONG and all(one.verdict is Verdict.RIGHT for one in known):
@@ -54,5 +54,5 @@ class Session:
             known.append(finding)
 
     def result(self, topics: Sequence[str]) -> list[Finding]:
-        """The findings in the order of some topics; at least one for each."""
+        """Return the findings in the order of the given topics; at least one for each."""
         return [one for topic in topics for one in self._found[topic] or [not_tried(topic, self.why)]]

@@ -19,7 +19,7 @@ from s2async.net.connections import Resolver, brief, check_proxies, failed_at, p
 
 
 def check_settings(session: Session) -> None:
-    """Proxy and certificates as the environment sets them."""
+    """Check the proxy and the certificates that the environment sets."""
     origins = session.config.allowed_origins()
     try:
         check_proxies(origins)
@@ -89,7 +89,7 @@ async def ask_landing(session: Session, transport: Transport) -> None:
 
 
 def _no_landing(session: Session, error: RemoteError, *, secure: bool) -> None:
-    """Find out what the failure of the first request means."""
+    """Find out why the first request failed."""
     where, text = failed_at(error), str(error)
     if session.proxy and (where in ("proxy", "name") or getattr(error, "status", None) == 407):
         what = "user name and password in the variable, NO_PROXY for hosts that are asked directly"
