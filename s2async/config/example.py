@@ -12,11 +12,11 @@ from s2async.catalog.providers import COPERNICUS
 from s2async.clouds import scl
 
 Setting: TypeAlias = str | float | Sequence[str]
-"""Value of a setting that can be set in the example."""
+"""Value of a setting that can be changed in the example."""
 
 
 def _example() -> str:
-    """Read config.example.toml: it lies in the package's folder in a wheel, and beside it in a work tree."""
+    """Read config.example.toml: in a wheel, it is in the package's folder; in a work tree, next to it."""
     name, here = "config.example.toml", Path(__file__).resolve().parents[1]
     path = here / name
     return (path if path.is_file() else here.parent / name).read_text(encoding="utf-8")
@@ -41,7 +41,7 @@ def render(
         catalog_url: root of a STAC API.
         origin: ``scheme://host[:port]`` of the API and its assets.
         collection: id of the collection.
-        assets: maps our asset keys to those of the items; by default scl and visual, unchanged.
+        assets: maps s2async's asset keys to those of the items; by default scl and visual, unchanged.
         attribution: source of the pixels; ``{year}`` stands for the year of sensing.
         offsets: how the catalogue treats offsets of reflectance; the empty string to leave it open.
     """
@@ -68,7 +68,7 @@ def with_areas(file: str) -> str:
     """Replace the parks of the example by a file of areas.
 
     Args:
-        file: path to write: absolute, or relative to the configuration.
+        file: path that is written: absolute, or relative to the configuration.
     """
     text = EXAMPLE.partition("\n[[areas]]")[0]
     about = '# GeoJSON, CSV, KML, GeoParquet (extra "parquet"), or any vector file (extra "vector")'
@@ -77,7 +77,7 @@ def with_areas(file: str) -> str:
 
 
 def with_settings(text: str, settings: Mapping[str, Setting]) -> str:
-    """Set settings at the top of the example; the comments of their lines stay.
+    """Change settings at the top of the example; the comments on their lines stay.
 
     Args:
         text: the example, or what `with_areas` returned.
@@ -95,7 +95,7 @@ def with_settings(text: str, settings: Mapping[str, Setting]) -> str:
 
 
 def with_values(text: str, indices: Sequence[str], bands: Sequence[str] = ()) -> str:
-    """Ask for values of indices and bands; all lines of the section keep their comments.
+    """Request values of indices and bands; all lines of the section keep their comments.
 
     Args:
         text: the example, or what another function returned.
@@ -110,11 +110,11 @@ def with_values(text: str, indices: Sequence[str], bands: Sequence[str] = ()) ->
 
 
 def with_folder(text: str, name: str) -> str:
-    """Set the output folder and a state in it, so that two configurations side by side do not share them.
+    """Set the output folder and a state in it, so that two configurations in one folder do not share them.
 
     Args:
         text: the example, or what `with_areas` returned.
-        name: name of the folder, beside the configuration.
+        name: name of the folder, next to the configuration.
     """
     for old, new in (
         ('folder = "data"', f"folder = {_quoted(name)}"),

@@ -1,6 +1,6 @@
 """Headers that the user adds to searches, such as an API key. Pure.
 
-Values may be secrets. They are kept as `SecretStr`, which prints as asterisks, and no message repeats one.
+Values may be secrets. They are stored as `SecretStr`, which prints as asterisks, and no message repeats one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OWN_STARTS: Final = ("content-", "if-", "proxy-")
 
 
 def _checked(value: object) -> object:
-    """Check a table of headers: names, and that each value is text that can be sent, or names a variable."""
+    """Check a table of headers: the names, and that each value is sendable text or names a variable."""
     if not isinstance(value, Mapping):
         raise ValueError('must be a table { "x-api-key" = "env:NAME" }')
     seen = set[str]()
@@ -61,7 +61,7 @@ def _check_value(name: str, text: object) -> None:
 
 
 def resolved(headers: Mapping[str, SecretStr], environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers as they are sent: a value ``env:NAME`` is that of an environment variable.
+    """Return the headers as they are sent: a value ``env:NAME`` is replaced by that of an environment variable.
 
     Raises:
         ValueError: a variable is missing, or its value cannot be sent; one line, without the value.

@@ -1,4 +1,4 @@
-"""Error messages for a configuration: what pydantic reports, as one line in plain words with the place."""
+"""Error messages for a configuration: pydantic's reports, as one line in plain words with the place."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class Misplaced(ValueError):
 
 
 def error_message(error: ValidationError, model: type[BaseModel], source: TomlFile) -> str:
-    """Describe the first error. Unknown keys come before all others, because they often explain missing ones.
+    """Describe the first error.
+
+    Unknown keys come before all other errors, because they often explain missing keys.
 
     Args:
         error: what pydantic reports.
@@ -53,14 +55,14 @@ def error_message(error: ValidationError, model: type[BaseModel], source: TomlFi
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Advice for an unknown name: the most similar known one, or all known ones."""
+    """Return advice for an unknown name: the most similar known name, or all known names."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f'did you mean "{close[0]}"?' if close else f"known: {', '.join(names)}"
 
 
 def _in_file(error: ErrorDetails, data: Any) -> Key:
-    """The key of an error: its location without pydantic's own tags."""
+    """Return the key of an error: its location without pydantic's own tags."""
     key: Key = ()
     for part in error["loc"]:
         inside = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
@@ -71,7 +73,7 @@ def _in_file(error: ErrorDetails, data: Any) -> Key:
 
 
 def _named(key: Key) -> str:
-    """``[section] key``, ``[[areas]] name`` or plain ``key``."""
+    """Return ``[section] key``, ``[[areas]] name`` or plain ``key``."""
     words = [one_line(part) for part in key if isinstance(part, str)]
     if key[0] == "areas" and len(key) > 1:
         return " ".join(["[[areas]]", *words[1:]])
@@ -121,7 +123,7 @@ def _unknown(key: Key, model: type[BaseModel]) -> str:
 
 
 def _model(key: Key, model: type[BaseModel]) -> type[BaseModel]:
-    """The model of the table that a key is in. In a union, it is the member that is a model."""
+    """Return the model of the table that contains a key. In a union, it is the member that is a model."""
     for part in key:
         if isinstance(part, str):
             model = _members(model.model_fields[part].annotation) or model

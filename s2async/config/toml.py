@@ -1,7 +1,8 @@
 """A TOML file, with the line of each key.
 
 `tomllib` returns values without their lines, but an error message needs the line. A small scanner therefore reads
-the text that `tomllib` has accepted. A key that it does not list has the line of the table around it.
+the text that `tomllib` has accepted. A key that the scanner does not list has the line of the table that contains
+it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ BACKSLASHES: Final = "a backslash in double quotes is an escape; write C:/Users/
 _WINDOWS_PATH = re.compile(r"""(?:^|[=\[,\s])"(?:[A-Za-z]:\\|\\\\)""")
 """The start of a path with a drive or a server, in double quotes."""
 _BAD_ESCAPES = ("unescaped", "hex value", "scalar value")
-"""Words of tomllib's errors about escapes."""
+"""Words in tomllib's errors about escapes."""
 
 Key = tuple[str | int, ...]
 """Path to a value from the top of the file: names of tables and keys, and indexes of lists."""
@@ -40,13 +41,13 @@ class TomlFile:
     """The values of a TOML file, and their lines."""
 
     path: Path
-    """As the user wrote it."""
+    """The path as the user wrote it."""
     data: Mapping[str, Any]
     lines: Mapping[Key, int]
     """Line of each key and table header, counted from 1."""
 
     def place(self, key: Key = ()) -> str:
-        """Where a key is, for messages: ``file:line``, or only the file when the line is unknown."""
+        """Return where a key is, for messages: ``file:line``, or only the file if the line is unknown."""
         while key and key not in self.lines:
             key = key[:-1]
         return f"{one_line(self.path, 200)}:{self.lines[key]}" if key else one_line(self.path, 200)
@@ -79,17 +80,17 @@ def read(path: Path) -> TomlFile:
 
 
 def renamed(source: TomlFile, former: Mapping[Key, str]) -> tuple[TomlFile, tuple[str, ...]]:
-    """Give keys that have a former name their present one.
+    """Rename keys that have a former name.
 
     Args:
         source: a file, or settings that were given as a mapping.
-        former: former key to the present name of its last part.
+        former: maps a former key to the present name of its last part.
 
     Returns:
-        The file with present names only, and a notice for each that was renamed: one line with the place.
+        The file with present names only, and a notice for each key that was renamed: one line with the place.
 
     Raises:
-        ConfigError: A former and a present name of the same setting are both there.
+        ConfigError: a setting is given under both its former and its present name.
     """
     notices = []
     for key, name in former.items():
@@ -107,7 +108,7 @@ def renamed(source: TomlFile, former: Mapping[Key, str]) -> tuple[TomlFile, tupl
 
 
 def _table_of(data: Mapping[str, Any], key: Key) -> Mapping[str, Any] | None:
-    """The table that a key stands in; None when there is none."""
+    """Return the table that contains a key; None if there is none."""
     table: Any = data
     for part in key[:-1]:
         table = table.get(part) if isinstance(table, Mapping) else None
@@ -124,7 +125,7 @@ def _with_name(data: Mapping[str, Any], key: Key, name: str) -> dict[str, Any]:
 
 
 def key_lines(text: str) -> dict[Key, int]:
-    """The line of every key and table header of a valid TOML text; keys of inline tables are left out."""
+    """Return the line of every key and table header of a valid TOML text; keys of inline tables are left out."""
     lines: dict[Key, int] = {}
     tables: Counter[Key] = Counter()
     table: Key = ()

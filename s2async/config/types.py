@@ -1,7 +1,7 @@
 """Types of settings: periods, sizes, origins, asset keys and others, parsed from text.
 
-Every function returns the value, or raises a ValueError that says what is wrong and what to do; the configuration
-adds the place.
+Every function returns the value, or raises a ValueError that says what is wrong and what to do; the caller adds
+the place.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from s2async.text import one_line, parsed_url
 _UNITS: Final = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _TIMES: Final = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
-"""Names that S3 allows, and older ones."""
+"""Names that S3 allows, including older forms."""
 _ASSET_KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _HOST: Final = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 _ESCAPED: Final = "\b\t\n\f\r\x1b"
-"""What the escapes of TOML for control characters stand for: the start of a name after a backslash."""
+"""Control characters that TOML makes of a backslash and the first letter of a name, as in a Windows path."""
 _MOMENT: Final = re.compile(
     r"""[0-9]{4}-[0-9]{2}-[0-9]{2}
     (?P<minute> [Tt\ ][0-9]{2}:[0-9]{2} (?P<second> :[0-9]{2} (?P<fraction> \.[0-9]{1,6})? )?
@@ -42,12 +42,12 @@ _MOMENT: Final = re.compile(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Period:
-    """A half-open period, UTC. None is an open end; at most one end is open."""
+    """A half-open period, UTC. None stands for an open end; at most one end is open."""
 
     start: datetime | None
-    """First instant of the period, aware."""
+    """First instant of the period, timezone-aware."""
     end: datetime | None
-    """First instant after the period, aware."""
+    """First instant after the period, timezone-aware."""
 
 
 def parse_period(text: str) -> Period:
@@ -56,8 +56,8 @@ def parse_period(text: str) -> Period:
     The last day, minute or second is included completely. A time without an offset is UTC.
 
     Raises:
-        ValueError: the text has another form, its end is before its start, or both ends are open. To search
-            Sentinel-2's whole archive, write ``2015-06-23/..``: nobody should do it by accident.
+        ValueError: the text has another form, its end is before its start, or both ends are open. Sentinel-2's
+            whole archive must be requested as ``2015-06-23/..``, so that it is not searched by accident.
     """
     advice = 'write "2022-01-01/2022-12-31", or ".." for an open end'
     parts = text.split("/")
@@ -73,7 +73,7 @@ def parse_period(text: str) -> Period:
 
 
 def _moment(text: str, advice: str) -> tuple[datetime, datetime]:
-    """First instant of a day, minute or second, and the first instant after it."""
+    """Return the first instant of a day, minute or second, and the first instant after it."""
     match = _MOMENT.fullmatch(text)
     try:
         if not match:
@@ -92,7 +92,7 @@ def parse_size(value: object) -> int:
     """Parse a number of bytes: a whole number, or text such as ``128 MiB`` or ``1.5 GB``.
 
     Raises:
-        ValueError: it is not a size, not a whole number of bytes, or more than 1 PiB.
+        ValueError: the value is not a size, not a whole number of bytes, or more than 1 PiB.
     """
     advice = f'write a whole number of bytes or a size such as "128 MiB" ({", ".join(_UNITS)})'
     if isinstance(value, int) and not isinstance(value, bool):
@@ -110,10 +110,10 @@ def parse_size(value: object) -> int:
 
 
 def parse_duration(value: object) -> float:
-    """Read a number of seconds, or a text such as ``90 min`` or ``1.5 h``.
+    """Parse a number of seconds, or a text such as ``90 min`` or ``1.5 h``.
 
     Raises:
-        ValueError: not a duration, or beyond 366 days.
+        ValueError: the value is not a duration, or is longer than 366 days.
     """
     advice = f'write a number of seconds or a duration such as "90 min" ({", ".join(_TIMES)})'
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -131,11 +131,11 @@ def parse_duration(value: object) -> float:
 
 
 def normal_origin(text: str) -> str:
-    """Normalise ``scheme://host[:port]``: lower case, no default port, no slash at the end.
+    """Normalise ``scheme://host[:port]``: lower case, without default port or trailing slash.
 
     Raises:
-        ValueError: it is not http(s), has no plain host, or has more parts (user, path, query). The message does
-            not repeat the text, which may contain a password.
+        ValueError: the text is not http(s), has no plain host, or has more parts (user, path, query). The message
+            does not repeat the text, which may contain a password.
     """
     url = _web(text)
     if url.path not in ("", "/"):
@@ -262,7 +262,7 @@ def _interval(text: str) -> str:
 
 
 def listed(value: object) -> object:
-    """Make a list of the file a tuple; other values stay as they are, and are reported."""
+    """Return a list from the file as a tuple; other values are returned unchanged, to be reported later."""
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -1,4 +1,4 @@
-"""The types of the section ``[values]``, and what it asks of every area and date."""
+"""The types of the section ``[values]``, and what it requests for every area and date."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from s2async.zonal.wanted import Variable, Wanted
 if TYPE_CHECKING:
     from s2async.config.sections import OwnIndex, Values
 
-# Formulas and indices are loaded where they are used: most configurations need neither.
+# Formulas and indices are loaded when they are used: most configurations need neither.
 
 STAC_BANDS: Final = tuple(sorted(name for name in BANDS if not re.fullmatch(r"b\d.", name)))
 """Names of reflectance bands in STAC, such as ``red``."""
 _NEAR: Final = 3
-"""Similar names that are offered for an unknown one, at most."""
+"""Maximum number of similar names that are offered for an unknown one."""
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 
 def _is_band(key: str) -> bool:
-    """Whether a key is that of a reflectance band; those of STAC are written in small letters."""
+    """Return whether a key is that of a reflectance band; those of STAC are in lower case."""
     return is_reflectance(key) and (key == key.casefold() or plain_key(key) not in STAC_BANDS)
 
 
@@ -51,13 +51,13 @@ def _index(name: str) -> str:
 
 
 def _near(name: str, known: tuple[str, ...]) -> str:
-    """Advice for an unknown name; where none is similar, no list of hundreds."""
+    """Return advice for an unknown name; if no known name is similar, without a list of hundreds."""
     advice = nearest(name, {one.upper(): one for one in known}) if name.isupper() else nearest(name, known)
     return advice if advice.startswith("did") else "such as NDVI"
 
 
 def bands_and_indices(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Tell bands from indices among names in upper or lower case.
+    """Separate bands from indices among names in upper or lower case.
 
     Args:
         names: as a user types them, such as ``red`` and ``ndvi``.
@@ -87,10 +87,10 @@ def bands_and_indices(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str,
 
 
 def _nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Known names that are similar to an unknown one, whatever their case."""
+    """Return known names that are similar to an unknown one, ignoring case."""
     low, names = name.casefold(), sorted(known)
     close = difflib.get_close_matches(low, {one.casefold() for one in names}, n=len(names))
-    # first those that are longer (swir), then those whose letters were swapped (NVDI)
+    # names that continue it come first (swir), then those whose letters were swapped (NVDI)
     close.sort(key=lambda one: (not one.startswith(low), sorted(one) != sorted(low)))
     return [one for near in close[:_NEAR] for one in names if one.casefold() == near]
 
@@ -109,7 +109,7 @@ def _formula(text: str) -> str:
 
 
 def names_in(formula: str) -> tuple[str, ...]:
-    """The names that a formula may use: those of STAC, and other keys of reflectance bands that it names."""
+    """Return the names that a formula may use: those of STAC, and other reflectance bands in the formula."""
     named = re.findall(r"[A-Za-z_]\w*", formula)
     return tuple(dict.fromkeys((*STAC_BANDS, *filter(_is_band, named))))
 
@@ -130,9 +130,9 @@ def _statistics(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 MOST: Final = 200
-"""Statistics of a variable: with its counts and offsets, they are stored as up to 255 columns."""
+"""Maximum number of statistics: with its counts and offsets, a variable is stored as up to 255 columns."""
 PLAIN: Final = ("mean", "stdev", "median", "min", "max")
-"""Statistics that are no percentiles."""
+"""Statistics that are not percentiles."""
 
 
 BandKeys = Annotated[AssetKeys, AfterValidator(lambda keys: tuple(map(_band, keys)))]
@@ -143,7 +143,7 @@ Statistics = Annotated[tuple[str, ...], BeforeValidator(listed), AfterValidator(
 
 
 def fault(values: Values) -> str:
-    """What is wrong with the section as a whole; the empty string when nothing is."""
+    """Return what is wrong with the section as a whole; the empty string if nothing is wrong."""
     names = list(_names(values))
     if not names:
         return "is empty, and so is bands: name a band or an index, or remove [values]"
@@ -153,17 +153,17 @@ def fault(values: Values) -> str:
 
 
 def _names(values: Values) -> Iterator[str]:
-    """Names of all variables as tables have them."""
+    """Yield the names of all variables as they appear in tables."""
     yield from (variable.name for variable in wanted(values, ()).variables)
 
 
 @lru_cache(maxsize=16)
 def wanted(values: Values, classes: tuple[int, ...]) -> Wanted:
-    """What the section asks of every area and date.
+    """Return the values that the section requests for every area and date.
 
     Args:
         values: the section.
-        classes: of the scene classification whose pixels do not count.
+        classes: classes of the scene classification whose pixels do not count.
     """
     bands = [Variable(name=key, formula=key, bands=(key,)) for key in values.bands]
     return Wanted(
