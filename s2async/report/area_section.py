@@ -18,7 +18,7 @@ from s2async.report.series import CURVES, Axis, Curve
 from s2async.text import surface
 
 YEARS: Final = 2
-"""Calendars that are shown at first; older ones are folded."""
+"""Number of calendars that are shown at first; older ones are folded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,11 +44,11 @@ class ShownCurve:
 
     name: str
     unit: str
-    """The empty string if it has none."""
+    """Unit of its values; the empty string if they have none."""
     year: str
-    """The year with points."""
+    """Year whose values are drawn as points."""
     past: str
-    """Years behind it, as ``2019 to 2021``; the empty string if there is none."""
+    """Earlier years drawn in the background, such as ``2019 to 2021``; the empty string if there are none."""
     svg: Markup
 
 
@@ -62,7 +62,7 @@ class Fact:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShownCrop:
-    """A crop in the strip of the newest ones."""
+    """A crop in the row of the newest crops."""
 
     day: date
     item: str
@@ -81,20 +81,20 @@ class AreaSection:
     heading: str
     """Element of its heading: ``h1`` or ``h3``."""
     counts: tuple[tuple[str, int], ...]
-    """Days by status; statuses of no day are left out."""
+    """Number of days by status, without statuses that do not occur."""
     calendars: tuple[Calendar, ...]
     """Newest first."""
     older: tuple[Calendar, ...]
-    """Folded ones, newest first."""
+    """Folded calendars, newest first."""
     facts: tuple[Fact, ...]
     curves: tuple[ShownCurve, ...]
-    """Empty if no values were asked for, or none are known."""
+    """Empty if no values were requested, or none are known."""
     more_curves: tuple[str, ...]
-    """Names of further variables with values, which are not shown."""
+    """Names of other variables with values, which are not shown."""
     crops: tuple[ShownCrop, ...]
     """Newest first."""
     more_crops: int
-    """Older crops that are not shown."""
+    """Number of older crops that are not shown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +103,7 @@ class AreaPage:
 
     area: AreaSection
     note: str
-    """How to read the curves; the empty string if there are none."""
+    """How to read the curves; the empty string if there are no curves."""
     back: str
     """URL of the page about all areas."""
     credits: tuple[str, ...]
@@ -123,14 +123,14 @@ def area_section(
     """Prepare the section about one area.
 
     Args:
-        watched: the area and its looks.
-        thumbnails: of its newest crops, newest first.
+        watched: the area and its observations.
+        thumbnails: images of its newest crops, newest first.
         km2: size of the area in square kilometres.
         first: first day of the period.
         last: last day of the period, inclusive.
         heading: element of the heading.
-        key: tells the area from others of the same polygon; by default its fingerprint.
-        label: the name, with the season where several areas have it; by default the name.
+        key: distinguishes the area from others with the same polygon; by default its fingerprint.
+        label: the name, with the season if several areas have this name; by default the name.
     """
     counts, days = watched.days_by_status, watched.days()
     calendars = tuple(
@@ -153,12 +153,12 @@ def area_section(
 
 
 def anchor(key: str) -> str:
-    """Id of an area's section, by its key; see `keys`."""
+    """Return the id of an area's section, from its key; see `keys`."""
     return f"area-{key}"
 
 
 def keys(areas: Sequence[Area]) -> list[str]:
-    """A key for each area: its fingerprint, with a number for further areas of the same polygon."""
+    """Return a key for each area: its fingerprint, with a number if another area has the same polygon."""
     seen = Counter[str]()
     found = []
     for area in areas:
@@ -169,16 +169,16 @@ def keys(areas: Sequence[Area]) -> list[str]:
 
 
 def stems(areas: Sequence[Area]) -> list[str]:
-    """Names of files about each area, without suffix.
+    """Return the names of the files about each area, without suffix.
 
-    Areas of one name have one folder; later ones add their first day.
+    Areas with the same name share a folder, so the first day is added to the names of all but the first of them.
     """
     seen = set[str]()
     names = []
     for area in areas:
         again = area.folder in seen
         seen.add(area.folder)
-        # no folder of an area has a tilde in its name
+        # no area's folder has a tilde in its name
         names.append(f"{area.folder}{f'~{area.start}' * again}")
     return names
 

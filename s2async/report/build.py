@@ -46,38 +46,38 @@ NAMED: Final = 40
 TELL_EVERY: Final = 5.0
 """Seconds between two messages about progress."""
 PIXELS: Final = 224
-"""Longer side of a thumbnail: twice the largest size it is shown at, for high-resolution screens."""
+"""Longer side of a thumbnail: twice the largest size at which it is shown, for high-resolution screens."""
 _BEGINNING: Final = 512
-"""Number of first bytes of a page that contain its key."""
+"""Number of bytes at the start of a page that contain its key."""
 _TOKEN: Final = "s2async-report"  # noqa: S105 - not a password
 
 
 @dataclass(kw_only=True, slots=True)
 class _Gathered:
-    """What the page shows of all areas together."""
+    """The data that the page shows about all areas together."""
 
     counts: Counter[str] = field(default_factory=Counter)
     clear: int = 0
-    """Views (an area in a scene) that are clear."""
+    """Number of clear observations (an area in a scene each)."""
     crops: int = 0
-    """Files: one for each asset of a clear view."""
+    """Number of files: one for each asset of a clear observation."""
     days: tuple[date, date] | None = None
-    """First and last day of all looks."""
+    """First and last day of all observations."""
     scatter: Scatter = field(default_factory=Scatter)
     candidates: Candidates = field(default_factory=Candidates)
     valued: Valued = field(default_factory=Valued)
     entries: list[Entry] = field(default_factory=list)
     spots: list[Spot] = field(default_factory=list)
     areas: list[AreaSection] = field(default_factory=list)
-    """Areas that have no page of their own."""
+    """Areas that have no separate page."""
 
     def add(self, watched: Watched, href: str, label: str) -> None:
         """Add an area.
 
         Args:
-            watched: the area and its looks.
+            watched: the area and its observations.
             href: URL of its section or page.
-            label: its name, with its season where several areas have the name.
+            label: its name, with its season if several areas have this name.
         """
         counts, clear = watched.days_by_status, watched.clear_days
         self.counts.update(watched.counts)
@@ -101,7 +101,7 @@ class Made:
     bytes: int
     """Size of the page."""
     areas: int
-    """Number of pages about one area."""
+    """Number of pages about individual areas."""
     new: int
     """Number of these that were missing or have changed."""
 
@@ -117,18 +117,19 @@ def write(
     offline: bool = False,
     tell: Callable[[str], None],
 ) -> Made:
-    """Write the report of the state as it is now.
+    """Write the report of the current state.
 
     Args:
         state: read only; a run may be in progress.
         config: settings of the job.
-        target: path of the page; its folder is created if missing. Pages about one area, and images that are
-            fetched, go to the folder of the same name without suffix. Pages that would not change are kept.
-        source: name of the configuration, to be shown.
+        target: path of the page; its folder is created if missing. Pages about individual areas, and downloaded
+            images, are written to the folder of the same name without suffix. Pages that would not change are not
+            written.
+        source: name of the configuration, which is shown.
         pictures: maximum number of crops of one area.
         doubts: warnings that concern everything on the page.
-        offline: fetch nothing; pictures of whole scenes that no earlier report kept are missing.
-        tell: called with a message about progress now and then, and before anything is fetched.
+        offline: download nothing; images of whole scenes that no earlier report has stored are missing.
+        tell: called with messages about progress, and before anything is downloaded.
 
     Raises:
         LocalError: the page cannot be written.
@@ -173,7 +174,7 @@ def write(
 def _watched(
     state: Ledger, config: Config, areas: Sequence[Area], tell: Callable[[str], None]
 ) -> Iterator[Watched]:
-    """Read all areas with their looks, with messages about progress."""
+    """Read all areas with their observations, with messages about progress."""
     last = time.monotonic()
     for number, watched in enumerate(queries.watched_areas(state, config, areas), start=1):
         yield watched
@@ -184,14 +185,14 @@ def _watched(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Part:
-    """One area, as a section of the page or as a page of its own."""
+    """One area, as a section of the page or as a separate page."""
 
     config: Config
     watched: Watched
     key: str
-    """Tells the area from others of the same polygon."""
+    """Distinguishes the area from others with the same polygon."""
     label: str
-    """Its name, with its season where several areas have the name."""
+    """Its name, with its season if several areas have this name."""
     pictures: int
     style: str
     home: str
@@ -217,7 +218,7 @@ class _Part:
         )
 
     def write(self, pool: Executor, path: Path) -> bool:
-        """Write the area's own page unless it would not change, because thumbnails take time.
+        """Write the area's page unless it would not change, because thumbnails take time.
 
         Returns:
             Whether the page was written.
@@ -247,13 +248,13 @@ class _Part:
         return _credits(self.config, *(self.watched.span or self._period))
 
     def _hash(self) -> str:
-        """Hash of everything that the page depends on."""
+        """Return a hash of everything that the page depends on."""
         inputs = (self.watched, self.label, self.pictures, self.style, self.home, self._period, self._credits())
         return hashlib.sha256(repr(inputs).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def _note(several: Sequence[Curve]) -> str:
-    """How to read the curves of a page."""
+    """Return how to read the curves of a page."""
     return curves.note(several[0], past=any(curve.is_of_years for curve in several)) if several else ""
 
 
@@ -268,9 +269,10 @@ def _thumbnail(folder: Path, look: Look) -> Thumbnail:
 
 
 def _period(config: Config, days: Sequence[date], now: datetime) -> tuple[date, date]:
-    """First and last day of the configured period and of the looks; earlier runs may have had a longer period.
+    """Return the first and last day of the configured period and of the observations.
 
-    An open end becomes the end of the month, so that pages without news do not change until then.
+    Earlier runs may have had a longer period. An open end becomes the end of the month, so that pages without news
+    do not change until then.
     """
     period = config.search.period
     if period.end:
@@ -370,7 +372,7 @@ def _maps(state: Ledger, areas: Sequence[Area], gathered: _Gathered) -> Iterator
 
 
 def _outlines(state: Ledger) -> list[Outline]:
-    """Footprints of the grid squares of which a file has been opened."""
+    """Return the footprints of the grid squares of which a file has been opened."""
     outlines = []
     for square in state.squares():
         layout = headers.unpack(square.header) if square.header else None
@@ -381,7 +383,7 @@ def _outlines(state: Ledger) -> list[Outline]:
 
 
 def _credits(config: Config, first: date, last: date) -> tuple[str, ...]:
-    """Sources of the pixels of a period, and the program that made the page."""
+    """Return the sources of the pixels of a period, and the program that made the page."""
     years = "\u2013".join(dict.fromkeys((f"{first:%Y}", f"{last:%Y}")))
     catalog = config.search.resolve()
     return (

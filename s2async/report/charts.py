@@ -1,6 +1,6 @@
 """The scatter plot, the calendar and the bar of a report as inline SVG. Pure.
 
-Colours come from the style sheet, by class. Sizes are in units of the drawing, which is scaled to its column.
+Colours are defined by class in the style sheet. Sizes are in units of the drawing, which is scaled to its column.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ _PAD: Final = 7.0
 
 
 def scatter(points: Scatter, *, max_scene: float, max_area: float) -> Markup:
-    """Draw the cloud of the scene (x) against the cloud of the area (y), 0 to 100 per cent each.
+    """Draw the cloud cover of the scene (x) against that of the area (y), 0 to 100 per cent each.
 
     Args:
-        points: drawn as dots; if there are too many, as squares whose area shows the number of jobs in a cell.
+        points: drawn as dots; if there are too many, as squares whose size shows the number of jobs in a cell.
         max_scene: per cent above which scenes are not examined.
         max_area: per cent above which an area counts as cloudy.
     """
@@ -95,7 +95,7 @@ def scatter(points: Scatter, *, max_scene: float, max_area: float) -> Markup:
 
 
 def _dots(points: Scatter) -> Iterator[Markup]:
-    for point in sorted(points.points, key=lambda point: -ORDER.index(point.status)):  # clear ones on top
+    for point in sorted(points.points, key=lambda point: -ORDER.index(point.status)):  # clear areas on top
         yield element(
             "circle",
             element("title", point.label),
@@ -158,7 +158,7 @@ def calendar(year: int, days: Mapping[date, Sequence[Look]], first: date, last: 
 
     Args:
         year: the year.
-        days: looks by day, the one whose mark is shown first.
+        days: observations by day, the one whose mark is shown first.
         first: first day of the period.
         last: last day of the period, inclusive.
     """
@@ -198,7 +198,7 @@ def _day(day: date, found: Sequence[Look]) -> Markup:
 
 
 def describe(look: Look) -> str:
-    """Describe a look in one line."""
+    """Describe an observation in one line."""
     known = [WORDS[look.status]]
     if look.area_cloud is not None:
         known.append(f"area {look.area_cloud:.1f} %")

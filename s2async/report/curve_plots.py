@@ -1,4 +1,4 @@
-"""Curves of values as plots: small ones of many areas, and those of one area. Needs matplotlib."""
+"""Curves of values as plots: small curves of many areas, and the curves of one area. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -51,21 +51,21 @@ def of_area(curves: Sequence[Curve]) -> Any:
 
 
 def axes_of(curves: Sequence[Curve], *, bands: bool = False) -> tuple[Axis, Scale]:
-    """Choose common axes of curves, from their values and, if asked, their bands."""
+    """Choose common axes for curves, from their values and, if requested, their bands."""
     days = [value.day for curve in curves for value in curve.values]
     edges = (curve.edges() if bands else [value.value for value in curve.values] for curve in curves)
     return Axis.of(min(days), max(days)), Scale.of(chain.from_iterable(edges))
 
 
 def _draw_curve(axes: Any, curve: Curve, axis: Axis, scale: Scale, *, every: int, points: bool) -> None:
-    """Draw a curve: the newest year over the others, with its band and points if asked.
+    """Draw a curve: the newest year in front of the others, with its band and points if requested.
 
     Args:
-        axes: of matplotlib.
-        curve: at least one value.
-        axis: months that all values lie in.
+        axes: matplotlib axes.
+        curve: a curve with at least one value.
+        axis: horizontal axis, whose months contain all values.
         scale: the vertical axis.
-        every: months between two names of months.
+        every: number of months between two month names.
         points: whether points show how much of the area is clear, and the band is drawn.
     """
     colour, years = colours(), curve.years(axis)
@@ -95,5 +95,5 @@ def _draw_curve(axes: Any, curve: Curve, axis: Axis, scale: Scale, *, every: int
 
 
 def _area_of(value: Value) -> float:
-    """Area of a point, in square points: proportional to the share that is clear, but never invisible."""
+    """Return the size of a point, in square points: proportional to the clear share, but never invisible."""
     return max(4.0, 26 * value.clear / 100)

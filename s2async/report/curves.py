@@ -1,8 +1,8 @@
 """Curves of values over the days of a year, as inline SVG without scripts. Pure.
 
-A chart is as wide as its place on the page and has a fixed height: positions from left to right are per cents of
-the width, the others pixels. Letters, points and lines keep their size on every screen. Colours come from the
-style sheet, by class; it also gives the chart its margins, into which the numbers of the axes are written.
+A chart is as wide as its column on the page and has a fixed height: horizontal positions are per cents of the
+width, vertical ones pixels. Letters, points and lines keep their size on every screen. Colours are defined by
+class in the style sheet, which also gives the chart its margins, where the numbers of the axes are written.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from s2async.report.markup import Content, Markup, element
 from s2async.report.series import GAP, Axis, Curve, Scale, Value, pieces
 
 HEIGHT: Final = 150.0
-"""Pixels between the lower and the upper end of the vertical axis; the style sheet adds the margins."""
+"""Height of the vertical axis in pixels; the style sheet adds the margins."""
 LOW: Final = 72.0
-"""The same of a small chart."""
+"""Height of the vertical axis of a small chart in pixels."""
 _WIDE: Final = 1000.0
-"""Units of the drawing of the lines from left to right; they are stretched to the width."""
+"""Width of the lines' drawing in its own units, which are stretched to the width of the chart."""
 _LARGEST, _SMALLEST = 4.0, 1.4
-"""Radius of a point if all of the area is clear, and the least."""
+"""Radius of a point if the whole area is clear, and the smallest radius."""
 _LETTERS: Final = 22.0
-"""Pixels between two numbers above each other."""
+"""Minimum distance in pixels between numbers above each other."""
 _QUARTERS: Final = 3
-"""Months between two names of months in a small chart."""
+"""Number of months between two month names in a small chart."""
 
 
 def chart(curve: Curve, axis: Axis, *, label: str) -> Markup:
-    """Draw a curve with a point for each date of the newest year; other years are lines behind it.
+    """Draw a curve with a point for each date of the newest year; other years are lines in the background.
 
-    The area of a point shows how much of the area is clear. The line is broken at gaps.
+    The size of a point shows how much of the area is clear. The line is broken at gaps.
 
     Args:
-        curve: at least one value, all of them finite.
-        axis: months that all values lie in.
+        curve: a curve with at least one value; all values are finite.
+        axis: horizontal axis, whose months contain all values.
         label: text alternative for screen readers.
     """
     scale, years = Scale.of(curve.edges()), curve.years(axis)
@@ -59,12 +59,12 @@ def chart(curve: Curve, axis: Axis, *, label: str) -> Markup:
 
 
 def small(curve: Curve, axis: Axis, scale: Scale, *, label: str) -> Markup:
-    """Draw a small curve for a row of many: lines, and dots that do not tell their dates.
+    """Draw a small curve for a row of many: lines, and dots without dates.
 
     Args:
-        curve: at least one value, all of them finite.
-        axis: months that all values lie in.
-        scale: the vertical axis, which is the same for all.
+        curve: a curve with at least one value; all values are finite.
+        axis: horizontal axis, whose months contain all values.
+        scale: the vertical axis, which is the same for all curves.
         label: text alternative for screen readers.
     """
     years = curve.years(axis)
@@ -97,11 +97,11 @@ def told(curve: Curve, axis: Axis) -> str:
 
 
 def note(curve: Curve, *, past: bool) -> str:
-    """Explain how to read curves that show the same statistics as this one.
+    """Explain how to read curves that show the same statistics as the given one.
 
     Args:
-        curve: any of them.
-        past: whether some of them show other years, too.
+        curve: any of the curves.
+        past: whether some of them also show other years.
     """
     band = f" Band: {curve.band}." if curve.band else ""
     size = "The larger a point, the more of the area is clear."
@@ -122,7 +122,7 @@ def _gaps(past: bool) -> str:
 
 
 def _stretched(height: float, *drawn: Content | Iterable[Content]) -> Markup:
-    """A part of the chart whose units become as wide as the chart; its lines keep their widths."""
+    """Return a part of the chart that is stretched to the width of the chart; its lines keep their thickness."""
     return element(
         "svg", *drawn, viewBox=f"0 0 {_WIDE:.0f} {height:.0f}", preserveAspectRatio="none", height=height
     )
@@ -170,9 +170,9 @@ def _point(value: Value, axis: Axis, scale: Scale) -> Markup:
 
 
 def _axes(axis: Axis, scale: Scale, height: float, *, every: int) -> Iterator[Markup]:
-    """Draw the grid and its numbers, and the names of months, each so many months apart."""
+    """Draw the grid with its numbers, and the names of every so many months."""
     heights = scale.ticks()
-    room = ceil((len(heights) - 1) * _LETTERS / height)  # in a small chart, not each line has room for its number
+    room = ceil((len(heights) - 1) * _LETTERS / height)  # a small chart has no room for the numbers of all lines
     for line, (place, number) in enumerate(heights):
         y = height * (1 - place)
         yield element("line", x1=0, y1=y, x2="100%", y2=y, class_="rule")

@@ -15,9 +15,10 @@ from s2async.report.series import Curve
 from s2async.state.records import OPEN, JobRow, RunRow, SavedRow, WholeFiles
 
 ORDER: Final = (*(str(status) for status in Status), OPEN)
-"""Statuses of jobs by priority: of several looks on one day, the calendar shows the first of these."""
+"""Statuses of jobs by priority: if there are several observations on a day, the calendar shows the first of
+these."""
 POINTS: Final = 3000
-"""Maximum number of points of a scatter plot that are kept one by one."""
+"""Maximum number of points of a scatter plot that are stored individually."""
 SCENE_AXIS: Final = "cloud of the whole scene, %"
 AREA_AXIS: Final = "cloud inside the area, %"
 """Labels of the axes of the scatter plot."""
@@ -25,30 +26,30 @@ VISUAL: Final = "visual"
 COLOURS: Final = (("red", "green", "blue"), ("B04", "B03", "B02"), ("B04_10m", "B03_10m", "B02_10m"))
 """Asset keys of red, green and blue, as catalogues name them."""
 CELL: Final = 2
-"""Per cent: side of the cells that points are counted in if there are more."""
+"""Size in per cent of the cells in which points are counted if there are more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """One job: an area in a scene."""
+    """An observation, which is one job: an area in a scene."""
 
     day: date
-    """Day of sensing, UTC."""
+    """Sensing day, UTC."""
     item: str
     grid: str
     """MGRS tile of the scene; the empty string if unknown."""
     status: str
     """A `models.Status`, or ``open``."""
     scene_cloud: float | None
-    """Per cent."""
+    """Cloud cover in per cent."""
     area_cloud: float | None
-    """Per cent of the area's valid pixels; None if there are none, or if the area was not measured."""
+    """Per cent of the area's valid pixels that are cloudy; None if no pixels are valid, or it was not measured."""
     asset: str = ""
-    """Asset key of the crop to show, or those of red, green and blue; the empty string if there is none."""
+    """Asset key of the crop to show, or the keys of red, green and blue; the empty string if there is no crop."""
     path: str = ""
     """Path of that crop, relative to the output folder, with forward slashes."""
     more: tuple[str, ...] = ()
-    """Paths of the crops of green and blue, if `path` is that of red and all three make the image."""
+    """Paths of the crops of green and blue, if `path` is the crop of red and all three form the image."""
     crops: int = 0
     """Number of saved crops: one for each asset."""
 
@@ -60,13 +61,13 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watched:
-    """An area with all looks at it."""
+    """An area with all its observations."""
 
     area: Area
     looks: tuple[Look, ...]
-    """In order of time."""
+    """Observations in order of time."""
     curves: tuple[Curve, ...] = ()
-    """Its values; variables without any are left out."""
+    """Curves of its values, without variables that have no values."""
 
     @property
     def valued_days(self) -> int:
@@ -75,12 +76,15 @@ class Watched:
 
     @property
     def counts(self) -> Counter[str]:
-        """Jobs by status."""
+        """Number of jobs by status."""
         return Counter(look.status for look in self.looks)
 
     @property
     def days_by_status(self) -> Counter[str]:
-        """Days by status: each counts once, by the look that the calendar shows, and clear days as saved."""
+        """Number of days by status.
+
+        Each day counts once, by the observation that the calendar shows; clear days as saved.
+        """
         clear = {look.day for look in self.looks if look.is_clear}
         return Counter(
             str(Status.SAVED) if day in clear else several[0].status for day, several in self.days().items()
@@ -88,7 +92,7 @@ class Watched:
 
     @property
     def span(self) -> tuple[date, date] | None:
-        """First and last day of all looks; None if there are no looks."""
+        """First and last day of all observations; None if there are no observations."""
         return (self.looks[0].day, self.looks[-1].day) if self.looks else None
 
     @property
@@ -102,7 +106,7 @@ class Watched:
         return max(pairwise(self.clear_days), key=lambda pair: pair[1] - pair[0], default=None)
 
     def days(self) -> dict[date, list[Look]]:
-        """Group the looks by day; those of a day are in the order of `ORDER`."""
+        """Return the observations by day; those of a day are in the order of `ORDER`."""
         found: dict[date, list[Look]] = {}
         for look in self.looks:
             found.setdefault(look.day, []).append(look)
@@ -112,14 +116,14 @@ class Watched:
 
 
 def looks(rows: Iterable[JobRow], classes: Collection[int], assets: Sequence[str] = ()) -> Iterator[Look]:
-    """Convert rows of one area to looks.
+    """Convert rows of one area to observations.
 
-    A job has a row for each of its crops; the look shows those that `_chosen` takes.
+    A job has a row for each of its crops; the observation refers to the crops that `_chosen` selects.
 
     Args:
         rows: rows as `state.reader.Ledger.job_rows` yields them.
         classes: SCL classes that count as cloud.
-        assets: in the order of the configuration.
+        assets: assets in the order of the configuration.
     """
     for _, several in groupby(rows, key=lambda row: (row.collection, row.item)):
         group = list(several)
@@ -157,24 +161,24 @@ class Point:
 
     scene: float
     area: float
-    """Cloud of scene and area, in per cent."""
+    """Cloud cover of scene and area, in per cent."""
     status: str
     label: str
 
 
 @dataclass(kw_only=True, slots=True)
 class Scatter:
-    """Cloud of scene and area of every examined job: as points, or as counts if there are many."""
+    """Cloud cover of scene and area for every examined job: as points, or as counts if there are many."""
 
     points: list[Point] = field(default_factory=list)
-    """All points if there are at most `POINTS`; else empty."""
+    """All points if there are at most `POINTS`; otherwise empty."""
     cells: Counter[tuple[int, int]] = field(default_factory=Counter)
     """Number of points by column and row of a grid of `CELL` per cent."""
     misjudged: Counter[str] = field(default_factory=Counter)
-    """Counts of jobs that the cloud of the scene alone would misjudge; see `add`."""
+    """Number of jobs that the cloud cover of the scene alone would misjudge, by kind; see `add`."""
 
     def add(self, watched: Watched) -> None:
-        """Add the looks that have a cloud cover of both scene and area."""
+        """Add the observations with a cloud cover of both scene and area."""
         for look in watched.looks:
             if look.scene_cloud is None or look.area_cloud is None:
                 continue
@@ -199,7 +203,7 @@ class Scatter:
 
     @property
     def extreme(self) -> int:
-        """Points in the lowest and the highest row of cells: almost clear and almost fully cloudy areas."""
+        """Number of points in the lowest and the highest row of cells: almost clear and almost cloudy areas."""
         return sum(count for (_, row), count in self.cells.items() if row in (0, 100 // CELL - 1))
 
 
@@ -231,9 +235,9 @@ class Saving:
     files: int
     """Number of whole files."""
     estimated: int
-    """Part of these: files whose size is estimated as the median of the known sizes."""
+    """Number of these whose size is estimated as the median of the known sizes."""
     unknown: int
-    """Files whose size cannot be estimated; they are not part of ``whole``."""
+    """Number of files whose size cannot be estimated; they are not included in ``whole``."""
 
     @property
     def window(self) -> int:
@@ -258,7 +262,7 @@ def saving(every: WholeFiles, classification: WholeFiles, moved: int) -> Saving:
 
     Args:
         every: whole files of SCL and the requested assets.
-        classification: whole files of SCL only. They are needed of all scenes, even to skip the cloudy ones.
+        classification: whole files of SCL only. They are needed for all scenes, even to skip the cloudy ones.
         moved: bytes downloaded.
     """
     skipped = (every.all.bytes - every.saved.bytes) - (classification.all.bytes - classification.saved.bytes)
@@ -273,11 +277,11 @@ def saving(every: WholeFiles, classification: WholeFiles, moved: int) -> Saving:
 
 
 def run_seconds(runs: Sequence[RunRow]) -> tuple[float, int]:
-    """Sum up the seconds of all ended runs, and count the others (killed, or still in progress)."""
+    """Return the total seconds of all ended runs, and the number of other runs (killed, or still in progress)."""
     spans = [datetime.fromisoformat(run.ended) - datetime.fromisoformat(run.started) for run in runs if run.ended]
     return sum(span.total_seconds() for span in spans), len(runs) - len(spans)
 
 
 def total(traffic: Sequence[Traffic]) -> tuple[int, int]:
-    """Sum up requests and bytes of all kinds."""
+    """Return the total requests and bytes of all kinds."""
     return sum(entry.requests for entry in traffic), sum(entry.bytes for entry in traffic)

@@ -1,4 +1,4 @@
-"""Figures of matplotlib, as all plots of a report have them: empty ones, titles and names. Needs matplotlib."""
+"""Matplotlib figures for all plots of a report: empty figures, titles and names. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LETTERS: Final = 28
 
 
 def empty(width: float, height: float) -> Any:
-    """Make an empty figure; width and height in inches."""
+    """Return an empty figure; width and height in inches."""
     from matplotlib.figure import Figure
 
     figure: Any = Figure(figsize=(width, height), layout="constrained")
@@ -20,13 +20,13 @@ def empty(width: float, height: float) -> Any:
 
 
 def single(width: float, height: float) -> tuple[Any, Any]:
-    """Make a figure with one pair of axes; return both."""
+    """Return a figure and its only pair of axes; width and height in inches."""
     figure = empty(width, height)
     return figure, figure.subplots()
 
 
 def grid(width: float, height: float, rows: int, columns: int = 1) -> tuple[Any, Any]:
-    """Make a figure with rows of axes; return it and an iterator over the axes, row by row."""
+    """Return a figure with rows of axes, and an iterator over the axes, row by row."""
     figure = empty(width, height)
     return figure, figure.subplots(rows, columns, squeeze=False).flat
 

@@ -20,11 +20,11 @@ from s2async.text import degrees
 _WIDE: Final = 480.0
 _LOWEST, _HIGHEST = 200.0, 420.0
 _EDGE: Final = 0.08
-"""Margin, as a share of the box."""
+"""Margin, relative to the size of the box."""
 _SMALL: Final = 4.0
-"""An area that would be drawn smaller than this, in both directions, becomes a dot."""
+"""Areas that would be smaller than this in both directions are drawn as a dot."""
 _CROWD: Final = 500
-"""With more areas than this, dots are smaller."""
+"""If there are more areas than this, dots are smaller."""
 _LETTER: Final = 6.9
 """Approximate width of a letter, used to keep labels from overlapping."""
 _ROOM_OF_NAMES: Final = 14.0
@@ -43,7 +43,7 @@ class Spot:
     polygon: BaseGeometry
     """In lon/lat."""
     label: str
-    """Shown when the pointer is on it."""
+    """Text that is shown when the pointer is on the area."""
     href: str
     """URL of its section or page."""
 
@@ -59,7 +59,7 @@ class Outline:
 
 
 def outline(grid: Grid) -> BaseGeometry:
-    """Compute the edge of a raster in lon/lat, in one piece: longitudes go beyond 180 at the antimeridian."""
+    """Return the edge of a raster in lon/lat, in one piece: longitudes go beyond 180 at the antimeridian."""
     x0, y0, x1, y1 = grid.bounds
     edge = shapely.segmentize(shapely.box(x0, y0, x1, y1), abs(x1 - x0) / 8)
 
@@ -71,7 +71,7 @@ def outline(grid: Grid) -> BaseGeometry:
 
 
 def around(boxes: Sequence[Box], centre: float) -> Box:
-    """Compute the box around boxes, each moved by multiples of 360 degrees to be nearest to a longitude."""
+    """Return the box around boxes, each moved by multiples of 360 degrees to be nearest to a longitude."""
     found = np.asarray(boxes, dtype=float)
     middle = (found[:, 0] + found[:, 2]) / 2
     turns = centre + turned(middle - centre) - middle
@@ -86,7 +86,7 @@ def draw(box: Box, spots: Sequence[Spot], outlines: Sequence[Outline], *, names:
         box: the part of the world to show; a margin is added.
         spots: areas; very small ones are drawn as dots.
         outlines: footprints of MGRS tiles.
-        names: True labels the areas, False the outlines; labels without room are left out.
+        names: if True, label the areas, otherwise the outlines; labels for which there is no room are left out.
         label: text alternative for screen readers.
     """
     view = _View(box, _ROOM_OF_NAMES if names else 0.0)
@@ -113,7 +113,7 @@ class _View:
 
     Args:
         box: see `draw`.
-        room: units to keep free above and below.
+        room: number of units to keep free above and below.
     """
 
     def __init__(self, box: Box, room: float) -> None:

@@ -1,7 +1,7 @@
 """Renders the pages of a report from the templates in ``templates/``.
 
-A page has no script, no ``style`` attribute and no reference to another file. It needs its one style sheet, whose
-hash its Content-Security-Policy names, and images that are part of it.
+A page has no script, no ``style`` attribute and no reference to another file. It contains its only style sheet,
+whose hash is in its Content-Security-Policy, and its images.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def fragment(template: str, view: DataclassInstance) -> Markup:
 
 
 def has_key(beginning: bytes, key: str) -> bool:
-    """Tell whether a page was rendered with this key, from its first bytes."""
+    """Return whether a page was rendered with this key, from its first bytes."""
     return f'content="{key}"'.encode() in beginning
 
 

@@ -32,8 +32,8 @@ from s2async.state.reader import Ledger
 from s2async.text import size
 
 AREAS: Final = 40
-"""Maximum number of areas that have a row each; more areas are shown as their sum. Also of areas whose curves have
-a file each."""
+"""Maximum number of areas with their own row; more areas are shown as their sum. Also the maximum number of areas
+whose curves get a separate file."""
 _DPI: Final = 144
 _TOKEN: Final = "s2async-report"  # noqa: S105 - not a password
 
@@ -43,15 +43,15 @@ Month = tuple[int, int]
 
 @dataclass(kw_only=True, slots=True)
 class Months:
-    """Clear views by area and month."""
+    """Clear observations by area and month."""
 
     rows: list[tuple[str, Counter[Month]]] = field(default_factory=list)
-    """By name; empty if there are more than `AREAS`."""
+    """Rows by name; empty if there are more than `AREAS`."""
     all: Counter[Month] = field(default_factory=Counter)
     areas: int = 0
 
     def add(self, watched: Watched) -> None:
-        """Add an area. A job counts once, however many crops it has."""
+        """Add an area. A job counts once, whatever the number of its crops."""
         counts = Counter((look.day.year, look.day.month) for look in watched.looks if look.is_clear)
         self.areas += 1
         self.all.update(counts)
@@ -62,7 +62,7 @@ class Months:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlotData:
-    """What the plots show."""
+    """The data that the plots show."""
 
     scatter: Scatter
     months: Months
@@ -73,7 +73,7 @@ class PlotData:
     """Whether crops are saved; if False, areas are only measured."""
     valued: Valued = field(default_factory=Valued)
     curves: Mapping[str, Sequence[Curve]] = field(default_factory=dict)
-    """Of the first `AREAS` areas that have some, by file name without suffix."""
+    """Curves of the first `AREAS` areas that have any, by file name without suffix."""
 
 
 def write(state: Ledger, config: Config, folder: Path) -> list[Path]:
@@ -106,7 +106,7 @@ def write(state: Ledger, config: Config, folder: Path) -> list[Path]:
 
 
 def figures(data: PlotData) -> Iterator[tuple[str, Any]]:
-    """Iterate over the plots that have something to show, with their file names, one after the other."""
+    """Yield the plots that have something to show, one after the other, with their file names."""
     for name, plot in PLOTS.items():
         figure = plot(data)
         if figure is not None:
@@ -116,7 +116,7 @@ def figures(data: PlotData) -> Iterator[tuple[str, Any]]:
 
 
 def gathered(state: Ledger, config: Config) -> PlotData:
-    """Read what the plots show from the state."""
+    """Read the data for the plots from the state."""
     scatter, months, valued = Scatter(), Months(), Valued()
     curves: dict[str, Sequence[Curve]] = {}
     areas = list(state.areas())
@@ -139,7 +139,7 @@ def gathered(state: Ledger, config: Config) -> PlotData:
 
 
 def encoded(figure: Any) -> bytes:
-    """Encode a figure as PNG. Letters that no installed font has become boxes, without a warning."""
+    """Encode a figure as PNG. Characters that no installed font contains become boxes, without a warning."""
     with io.BytesIO() as out, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure.savefig(out, format="png", dpi=_DPI)
@@ -147,7 +147,7 @@ def encoded(figure: Any) -> bytes:
 
 
 def settings() -> dict[str, Any]:
-    """Settings of matplotlib for all plots."""
+    """Return the matplotlib settings for all plots."""
     colour = colours()
     return {
         "font.family": "sans-serif",
@@ -167,13 +167,13 @@ def settings() -> dict[str, Any]:
 
 
 def clouds(data: PlotData) -> Any | None:
-    """Plot the cloud of the scene against the cloud of the area: points, or squares if there are too many."""
+    """Plot the cloud cover of the scene against that of the area: points, or squares if there are too many."""
     scatter, colour = data.scatter, colours()
     if not scatter.count:
         return None
     figure, axes = single(6.6, 6.2)
     if scatter.points:
-        for clear in (False, True):  # clear ones are drawn last, on top
+        for clear in (False, True):  # clear areas are drawn last, on top
             points = [point for point in scatter.points if (point.status == Status.SAVED) == clear]
             axes.scatter(
                 [point.scene for point in points],
@@ -207,7 +207,7 @@ def clouds(data: PlotData) -> Any | None:
 
 
 def by_month(data: PlotData) -> Any | None:
-    """Plot clear views per month: a row of counts for each area, or bars of their sum if there are too many."""
+    """Plot clear observations per month: a row of counts for each area, or bars of their sum if there are many."""
     months = data.months
     if not months.all:
         return None
@@ -300,7 +300,7 @@ def _month(month: Month, *, first: bool) -> str:
 
 
 def _wide(columns: Sequence[Month]) -> float:
-    """Inches for a number of months; columns become narrower for long periods."""
+    """Return the width in inches for a number of months; columns become narrower for long periods."""
     return min(0.42 * len(columns), 24.0)
 
 

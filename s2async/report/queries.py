@@ -1,4 +1,4 @@
-"""What the report and the plots read from the state."""
+"""The data that the report and the plots read from the state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DATA, _CLEAR = COUNTS.index("data_count"), COUNTS.index("clear_count")
 
 
 def watched_areas(state: Ledger, config: Config, areas: Sequence[Area]) -> Iterator[Watched]:
-    """Read areas with their looks and values, one after the other.
+    """Yield areas with their observations and values, one after the other.
 
     Args:
         state: read only.
@@ -35,7 +35,7 @@ def watched_areas(state: Ledger, config: Config, areas: Sequence[Area]) -> Itera
 
 
 def _curves(state: Ledger, config: Config, areas: Sequence[Area]) -> Iterator[tuple[Curve, ...]]:
-    """Read the curves of areas, one after the other; values come in pages of many areas, in the same order."""
+    """Yield the curves of areas, one after the other; values come in pages of many areas, in the same order."""
     wanted = config.wanted_values()
     if wanted is None:
         yield from ((),) * len(areas)
@@ -45,7 +45,7 @@ def _curves(state: Ledger, config: Config, areas: Sequence[Area]) -> Iterator[tu
     readings: dict[int, slice] = {}
     page, last = None, -1
     for number in range(len(areas)):
-        # a page is left out if none of its areas has values: then the next one begins with a later area
+        # pages without values are left out: the next page then begins with a later area
         if number > last and (page := next(pages, None)) is not None:
             places = [numbers.get((place.name, place.since), -1) for place in page.places]
             readings, last = _rows(page, places), max(places)
@@ -56,7 +56,7 @@ def _curves(state: Ledger, config: Config, areas: Sequence[Area]) -> Iterator[tu
 
 
 def _rows(page: ValuePage, places: Sequence[int]) -> dict[int, slice]:
-    """The rows of each place of a page, by a number of the place."""
+    """Return the rows of each place of a page, by the number of the place."""
     starts = np.searchsorted(page.place, np.arange(len(places) + 1)).tolist()
     return {number: slice(*starts[at : at + 2]) for at, number in enumerate(places) if starts[at] < starts[at + 1]}
 

@@ -19,9 +19,9 @@ from s2async.report.data import Look, Watched
 from s2async.report.markup import Markup, element
 
 SPARE: Final = 3
-"""Candidates of each kind, because the file of the first may be missing."""
+"""Number of candidates of each kind, because the file of the first may be missing."""
 SMALLEST: Final = 0.05
-"""Share of an image's longer side. A smaller area is marked by a square of this size, to be visible."""
+"""Share of an image's longer side. Smaller areas are marked by a square of this size, to be visible."""
 RED: Final = "#e8112d"
 
 
@@ -35,13 +35,13 @@ class Kind(StrEnum):
 
     @property
     def words(self) -> str:
-        """What a pair of this kind shows, for people."""
+        """What a pair of this kind shows, in words."""
         return "a clear area in a cloudy scene" if self is Kind.CLEAR else "a cloudy area in a clear scene"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """A look at an area that may become a pair."""
+    """An observation of an area that may become a pair."""
 
     kind: Kind
     area: Area
@@ -49,19 +49,19 @@ class Candidate:
 
     @property
     def gap(self) -> float:
-        """Difference between the cloud of the scene and of the area, in per cent."""
+        """Difference between the cloud cover of the scene and of the area, in per cent."""
         return abs((self.look.scene_cloud or 0) - (self.look.area_cloud or 0))
 
 
 @dataclass(kw_only=True, slots=True)
 class Candidates:
-    """The looks with the largest difference between scene and area."""
+    """The observations with the largest difference between scene and area."""
 
     by_kind: dict[Kind, list[Candidate]] = field(default_factory=lambda: {kind: [] for kind in Kind})
     """At most `SPARE` of each kind, the largest difference first."""
 
     def add(self, watched: Watched) -> None:
-        """Add the looks at one area. Looks without a cloud cover of both scene and area are ignored."""
+        """Add the observations of one area. Those without a cloud cover of both scene and area are ignored."""
         for look in watched.looks:
             kind = kind_of(look)
             if kind is not None:
@@ -70,7 +70,7 @@ class Candidates:
 
 
 def kind_of(look: Look) -> Kind | None:
-    """Decide what a look would show; None if the scene is not misleading."""
+    """Return what an observation would show; None if the scene is not misleading."""
     if look.scene_cloud is None or look.area_cloud is None or look.scene_cloud == look.area_cloud:
         return None
     if look.is_clear and look.scene_cloud > look.area_cloud:
@@ -81,7 +81,7 @@ def kind_of(look: Look) -> Kind | None:
 
 
 def _order(candidate: Candidate) -> tuple[float, str, str]:
-    """Sort key without ties, so that the choice does not depend on the order of the rows."""
+    """Return a sort key without ties, so that the choice does not depend on the order of the rows."""
     return candidate.gap, candidate.look.item, candidate.area.fingerprint
 
 
@@ -90,7 +90,7 @@ def _order(candidate: Candidate) -> tuple[float, str, str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """An image with the outline of the area."""
+    """An image with the outline of an area."""
 
     data: bytes
     """WebP."""
@@ -108,18 +108,18 @@ class Pair:
     scene: View
     area: View
     origin: str
-    """Server that the images are from."""
+    """Server from which the images come."""
     requests: int
-    """Number of requests when the images were downloaded; `bytes` likewise."""
+    """Number of requests when the images were downloaded; likewise `bytes`."""
     bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Missing:
-    """A scene that could not be had for a pair; several of them if there were several candidates."""
+    """A scene that was not available for a pair; there are several if there were several candidates."""
 
     kind: Kind
-    """Of the pair that is missing."""
+    """Kind of the missing pair."""
     item: str
     cause: str
     """Why, in one or two words, for counting."""
@@ -128,7 +128,7 @@ class Missing:
 
 
 def path(polygon: BaseGeometry, width: int, height: int) -> str:
-    """Convert a polygon in columns and rows to an SVG path; a small one to a square around its centre."""
+    """Convert a polygon in columns and rows to an SVG path; a small polygon to a square around its centre."""
     west, north, east, south = polygon.bounds
     least = SMALLEST * max(width, height)
     if max(east - west, south - north) < least:
@@ -142,7 +142,7 @@ def path(polygon: BaseGeometry, width: int, height: int) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DrawnPair:
-    """A pair as a page shows it."""
+    """A pair as shown on a page."""
 
     scene: Markup
     area: Markup

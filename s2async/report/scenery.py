@@ -1,4 +1,4 @@
-"""Downloads the images of the two pairs, counts the traffic, and keeps the images for the next report."""
+"""Downloads the images of the two pairs, counts the traffic, and stores the images for the next report."""
 
 from __future__ import annotations
 
@@ -38,26 +38,27 @@ from s2async.text import origin, shown, size
 
 ASSET: Final = "visual"
 STAGE: Final = "report"
-"""Stage under which the traffic of these images is counted, next to the stages of a run."""
+"""Stage under which the traffic of these images is counted, in addition to the stages of a run."""
 AROUND: Final = 2000.0
-"""Metres around the area."""
+"""Width of the margin around the area, in metres."""
 MOST: Final = 1600
-"""Maximum pixels of an image's longer side. Larger areas, and whole scenes, are read from an overview."""
+"""Maximum number of pixels on an image's longer side. Larger areas, and whole scenes, are read from an
+overview."""
 _DEGREE: Final = 111_320.0
-"""Metres of a degree of latitude, about."""
+"""Approximate length of a degree of latitude, in metres."""
 ATTEMPTS: Final = 2
-"""Tries of a request; few, because a person is waiting for the page."""
+"""Number of tries of a request; few, because a user waits for the page."""
 OFFLINE: Final = "not asked for"
-"""Cause of a missing pair if nothing was to be fetched."""
+"""Cause of a missing pair if nothing may be downloaded."""
 _PIXEL: Final = 1.3
-"""Bytes of a pixel of true colour in a compressed block, about (median of the producer's blocks)."""
+"""Approximate bytes of a true colour pixel in a compressed block (median of the producer's blocks)."""
 _SIDES: Final = (1024, 512)
-"""Pixels a side of a block of the full resolution, and of an overview."""
+"""Pixels per side of a block in the full resolution, and in an overview."""
 _SCENE: Final = 687
-"""Pixels a side of the coarsest overview of true colour."""
+"""Pixels per side of the coarsest overview of true colour."""
 _MEMORY: Final = 64 << 20
 _KEPT: Final = 1
-"""Version of the format of kept images."""
+"""Version of the format of stored images."""
 _VIEWS: Final = ("scene", "area")
 _TOKEN: Final = "s2async-report"  # noqa: S105 - not a password
 
@@ -69,9 +70,9 @@ class Scenery:
     pairs: tuple[Pair, ...]
     """At most one of each kind."""
     traffic: tuple[Traffic, ...]
-    """What was downloaded now; empty if all images were kept ones."""
+    """What was downloaded now; empty if all images were already stored."""
     missing: tuple[Missing, ...]
-    """The scenes that could not be had, of each kind without a pair."""
+    """The scenes that were not available, of each kind without a pair."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +80,7 @@ class _Wanted:
     candidate: Candidate
     asset: Asset
     file: Path
-    """File that the pair is kept in."""
+    """File in which the pair is stored."""
 
 
 def fetch(
@@ -91,18 +92,18 @@ def fetch(
     offline: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Scenery:
-    """Get the two pairs: from the folder if they are kept there, else from the network (some 2 MB each).
+    """Get the two pairs: from the folder if they are stored there, otherwise from the network (about 2 MB each).
 
-    Must not be called from a running event loop. A server that does not respond is not an error: the pair is
-    missing then.
+    Must not be called from a running event loop. A server that does not respond is not an error; the pair is then
+    missing.
 
     Args:
-        state: holds the hrefs of the scenes; read only.
+        state: contains the hrefs of the scenes; read only.
         config: settings of the job; the network and the allowed origins are used.
-        candidates: the looks to choose from.
-        folder: where pairs are kept; created when the first one is kept.
-        offline: only use pairs that are kept.
-        tell: called with one line before the first request: what is fetched, and from where.
+        candidates: the observations to choose from.
+        folder: where pairs are stored; created together with the first one.
+        offline: only use stored pairs.
+        tell: called with one line before the first request: what is downloaded, and from where.
 
     Raises:
         LocalError: the folder cannot be written.
@@ -141,11 +142,11 @@ def fetch(
 
 
 def announcement(hrefs: Sequence[str], candidates: Sequence[Candidate]) -> str:
-    """One line about what is going to be fetched.
+    """Return one line about what is going to be downloaded.
 
     Args:
-        hrefs: of the files that may be asked for.
-        candidates: the looks that are asked for first.
+        hrefs: URLs of the files that may be requested.
+        candidates: the observations whose files are requested first.
     """
     hosts = ", ".join(dict.fromkeys(map(origin, hrefs)))
     amount = size(sum(about_bytes(candidate.area) for candidate in candidates))
@@ -161,7 +162,7 @@ def about_bytes(area: Area) -> int:
     metres, side = 10, _SIDES[0]
     while max(width, height) / metres > MOST:
         metres, side = metres * 2, _SIDES[1]
-    # a window of n blocks' length touches n + 1 of them on average; of the last row, half is read on average
+    # a window of n blocks' length touches n + 1 of them on average; half of the last row is read on average
     blocks = (width / metres / side + 1) * (height / metres / side + 0.5)
     return round(_PIXEL * (_SCENE**2 + blocks * side**2))
 
@@ -192,7 +193,7 @@ def _booked(meter: Meter) -> tuple[Traffic, ...]:
     return tuple(found)
 
 
-# ---- kept ones --------------------------------------------------------------------------------------------
+# ---- stored pairs -----------------------------------------------------------------------------------------
 
 
 def _keep(file: Path, pair: Pair) -> None:
@@ -206,7 +207,7 @@ def _keep(file: Path, pair: Pair) -> None:
 
 
 def _kept(one: _Wanted) -> Pair | None:
-    """Read the pair of an earlier report; None if there is none or it is unreadable: it can be downloaded."""
+    """Return the pair of an earlier report; None if there is none or it is unreadable, as it can be downloaded."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         told = json.loads(one.file.read_bytes())
         views = {name: View(**told[name] | {"data": base64.b64decode(told[name]["data"])}) for name in _VIEWS}
@@ -220,11 +221,11 @@ def _kept(one: _Wanted) -> Pair | None:
     return None
 
 
-# ---- new ones ---------------------------------------------------------------------------------------------
+# ---- new pairs --------------------------------------------------------------------------------------------
 
 
 _Result = tuple[Pair | None, Path, list[Missing]]
-"""A pair with the file to keep it in, or the scenes that could not be had for it."""
+"""A pair with the file to store it in, or the scenes that were not available for it."""
 
 
 async def _fetched(config: Config, wanted: Sequence[Sequence[_Wanted]], meter: Meter) -> list[_Result]:
@@ -288,10 +289,10 @@ class _Reader:
 
 
 def smallest(levels: Sequence[Source]) -> tuple[Source, Window]:
-    """Choose the coarsest overview, as a whole.
+    """Return the coarsest overview, as a whole.
 
     Raises:
-        UnsupportedLayout: even this overview has more than `MOST` pixels on a side; it would take megabytes.
+        UnsupportedLayout: even this overview has more than `MOST` pixels on a side, which would take megabytes.
     """
     found = min(levels, key=lambda level: level.layout.grid.width)
     grid = found.layout.grid
@@ -301,10 +302,10 @@ def smallest(levels: Sequence[Source]) -> tuple[Source, Window]:
 
 
 def around(levels: Sequence[Source], area: Area) -> tuple[Source, Window]:
-    """Choose the finest level that shows the area with `AROUND` metres around it in at most `MOST` pixels a side.
+    """Return the finest level that shows the area with `AROUND` metres around it in at most `MOST` pixels a side.
 
     Raises:
-        CorruptFile: the file does not cover any of it.
+        CorruptFile: the file does not cover any part of it.
     """
     for level in sorted(levels, key=lambda level: -level.layout.grid.width):
         grid = level.layout.grid

@@ -33,7 +33,7 @@ class ShareRow:
     """A line in the legend of the bar."""
 
     kind: str
-    """One of the colours of the style sheet."""
+    """Name of a colour in the style sheet."""
     size: str
     words: str
     percent: str
@@ -48,13 +48,13 @@ class BytesSection:
     """Empty if there is nothing to compare with."""
     whole: str
     times: str
-    """How many times less was downloaded; the empty string if nothing was."""
+    """By which factor fewer bytes were downloaded; the empty string if nothing was downloaded."""
     shares: tuple[ShareRow, ...]
     files: int
     estimated: int
-    """Files whose size is an estimate."""
+    """Number of files whose size is an estimate."""
     unknown: int
-    """Files that are left out because their size is unknown."""
+    """Number of files that are left out because their size is unknown."""
     unfinished: bool
 
 
@@ -102,7 +102,7 @@ class Finding:
 
     @property
     def percent(self) -> str:
-        """Share of the part; only if there is a whole."""
+        """Share of the part in per cent; only if there is a whole."""
         return f"{100 * self.part / self.whole:.0f}"
 
 
@@ -115,7 +115,7 @@ class CloudsSection:
     findings: tuple[Finding, ...]
     count: int
     cell: int
-    """Per cent: side of the squares that jobs are counted in; 0 if each job is a dot."""
+    """Size in per cent of the squares in which jobs are counted; 0 if each job is a dot."""
     max_area: str
     max_scene: str
     """The empty string if there is no limit."""
@@ -126,7 +126,7 @@ def clouds_section(points: Scatter, *, max_scene: float, max_area: float) -> Clo
 
     Args:
         points: all examined jobs.
-        max_scene: per cent of cloud above which scenes are not looked at.
+        max_scene: per cent of cloud above which scenes are not examined.
         max_area: per cent of cloud above which an area counts as cloudy.
     """
     return CloudsSection(
@@ -173,7 +173,7 @@ class PairsSection:
     missing: tuple[str, ...]
     """What the other pairs would show."""
     origins: tuple[str, ...]
-    """Servers that the images are from."""
+    """Servers from which the images come."""
     requests: int
     bytes: int
 
@@ -183,7 +183,7 @@ def pairs_section(pairs: Sequence[Pair], missing: Sequence[Missing]) -> PairsSec
 
     Args:
         pairs: the pairs to show.
-        missing: scenes that could not be had for more pairs.
+        missing: scenes that were not available for other pairs.
     """
     return PairsSection(
         pairs=tuple(map(scene_pairs.draw, pairs)),
@@ -204,7 +204,7 @@ class Entry:
     name: str
     href: str
     counts: Mapping[str, int]
-    """Days by status."""
+    """Number of days by status."""
     last_clear: date | None
 
 
@@ -215,7 +215,7 @@ class IndexRow:
     name: str
     href: str
     counts: tuple[int, ...]
-    """Days by column."""
+    """Number of days by column."""
     last_clear: date | None
 
 
@@ -225,7 +225,7 @@ class AreaIndex:
 
     rows: tuple[IndexRow, ...]
     statuses: tuple[str, ...]
-    """Statuses that have a column: those of at least one day."""
+    """Statuses that have a column because at least one day has them."""
 
 
 def area_index(entries: Sequence[Entry]) -> AreaIndex:
@@ -254,7 +254,7 @@ class ProblemGroup:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     more: int
-    """Rows that are left out: scenes."""
+    """Number of rows that are left out; a row is a scene."""
     is_open: bool
     """Whether the table is shown at first."""
 
@@ -266,14 +266,14 @@ def problem_groups(
     unseen: Sequence[Missing] = (),
     doubts: Sequence[Doubt] = (),
 ) -> tuple[ProblemGroup, ...]:
-    """Prepare the tables of failures, missing files and pictures, incomplete searches and doubts; none is empty.
+    """Prepare the tables of failures, missing files and images, incomplete searches and doubts; none is empty.
 
     Args:
         problems: jobs that failed or whose files are missing.
         searches: the searches of the last run.
-        lacking: assets that jobs lack; those of saved jobs are listed.
-        unseen: scenes whose pictures this report lacks.
-        doubts: crops of reflectance bands whose offset is not certain.
+        lacking: assets that are missing for jobs; those of saved jobs are listed.
+        unseen: scenes whose images are missing in this report.
+        doubts: crops of reflectance bands whose offset is uncertain.
     """
     scenes = ("scene", "areas", "reason")
     incomplete = [(report.label, report.reason) for report in searches if not report.complete]
@@ -303,7 +303,7 @@ _DOUBTS: Final = ("crops", "scenes", "such as", "reason")
 
 
 def _unseen(missing: Sequence[Missing]) -> str:
-    """How many pictures of whole scenes this report lacks, and why: scenes counted by cause."""
+    """Return how many images of whole scenes are missing in this report, and why: scenes counted by cause."""
     kinds, causes = {lack.kind for lack in missing}, Counter(lack.cause for lack in missing)
     why = ", ".join(cause if len(causes) == 1 else f"{count:,} {cause}" for cause, count in causes.most_common())
     tried = f" ({counted(len(missing), 'scene')} tried)" if len(missing) > len(kinds) else ""
@@ -316,7 +316,7 @@ def counted(number: int, noun: str, plural: str = "s") -> str:
 
 
 def _by_scene(rows: Sequence[tuple[str, str, str]]) -> list[tuple[str, ...]]:
-    """Combine rows of scene, area and reason that differ in the area only: a file concerns all areas in it."""
+    """Combine rows of scene, area and reason that differ only in the area: a file concerns all areas in it."""
     areas: dict[tuple[str, str], dict[str, None]] = {}
     for scene, area, reason in rows:
         areas.setdefault((scene, reason), {})[area] = None
@@ -324,7 +324,7 @@ def _by_scene(rows: Sequence[tuple[str, str, str]]) -> list[tuple[str, ...]]:
 
 
 def _named(areas: Sequence[str]) -> str:
-    """The names of a few areas; of many, their number and the first names."""
+    """Return the names of the areas if there are few; otherwise their number and the first names."""
     if len(areas) <= NAMED:
         return ", ".join(areas)
     return f"{len(areas):,} areas: {', '.join(areas[:NAMED])}, ..."
@@ -371,9 +371,9 @@ class ReportPage:
     maps: tuple[DrawnMap, ...]
     index: AreaIndex
     areas: tuple[AreaSection, ...]
-    """Empty if each area has a page of its own."""
+    """Empty if each area has a separate page."""
     note: str
-    """How to read the curves of the areas; the empty string if there are none."""
+    """How to read the curves of the areas; the empty string if there are no curves."""
     problems: tuple[ProblemGroup, ...]
     credits: tuple[str, ...]
     """Sources of the pixels, and the program that made the page."""

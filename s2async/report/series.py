@@ -1,4 +1,4 @@
-"""Values of an area as curves over the days of a year: what is drawn of them, and where. Pure."""
+"""Values of an area as curves over the days of a year: which values are drawn, and where. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Final
 from s2async.zonal.wanted import Variable
 
 GAP: Final = 45
-"""A line is broken where more than this number of days lie between two dates."""
+"""Maximum number of days between two dates that are connected by a line."""
 CURVES: Final = 6
-"""Maximum number of variables of which an area shows curves."""
+"""Maximum number of variables for which an area shows curves."""
 _LINES: Final = ("mean", "median", "p50")
-"""Statistics that a line may show, the preferred one first."""
+"""Statistics that a line may show, in order of preference."""
 _LARGEST: Final = 1e100
-"""Numbers as large as this are left out, as NaN is: they fit no axis."""
+"""Numbers of this size are left out, like NaN, because they fit no axis."""
 _LEAP: Final = 2000
-"""A leap year: all years are drawn on its days, so that each day of a year has one place."""
+"""A leap year, on whose days all years are drawn, so that each day of a year has one position."""
 _TICKS: Final = 5
 """Maximum number of intervals of a vertical axis."""
 
@@ -31,10 +31,10 @@ class Value:
     """One variable of an area on one date."""
 
     day: date
-    """Day of sensing, UTC."""
+    """Sensing day, UTC."""
     value: float
     low: float | None = None
-    """Lower edge of the band around the line; None if there is no band, as with `high`."""
+    """Lower edge of the band around the line; None if there is no band. Likewise `high`."""
     high: float | None = None
     clear: float
     """Per cent of the area's pixels with data that are clear."""
@@ -57,7 +57,7 @@ class Curve:
 
     @property
     def is_of_years(self) -> bool:
-        """Whether the values lie in several years."""
+        """Whether the values are from several years."""
         return self.values[0].day.year < self.values[-1].day.year
 
     def edges(self) -> list[float]:
@@ -78,20 +78,20 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """Which of the statistics of the table a curve shows."""
+    """Which statistics of the table a curve shows."""
 
     line: str
-    """In words, as in `Curve`."""
+    """What the line shows, in words, as in `Curve`."""
     band: str
     of: Callable[[Sequence[float]], tuple[float, float | None, float | None]]
     """Takes the statistics of one date; returns the value and the edges of the band."""
 
 
 def choice(statistics: Sequence[str]) -> Choice:
-    """Choose what a curve shows: the mean, or else the median, and where the middle of the pixels lies.
+    """Choose what a curve shows: the mean, or otherwise the median, and the range of most pixels.
 
-    The band lies between the outermost two percentiles of equal distance from the median, or else one standard
-    deviation on both sides of the mean.
+    The band lies between the outermost two percentiles at equal distances from the median, or otherwise extends
+    one standard deviation to both sides of the mean.
 
     Args:
         statistics: names of the statistics of the table, in its order; at least one.
@@ -126,12 +126,12 @@ class Reading:
     """The statistics of one variable of an area on one date."""
 
     name: str
-    """Of the variable."""
+    """Name of the variable."""
     day: date
     clear: float
     """Per cent of the area's pixels with data that are clear."""
     statistics: Sequence[float]
-    """By the statistics of the table; NaN where no pixel is valid."""
+    """Values in the order of the table's statistics; NaN if no pixel is valid."""
 
 
 def curves(
@@ -140,8 +140,8 @@ def curves(
     """Make the curves of an area: of its indices, or of its bands if no index is wanted.
 
     Args:
-        readings: of one area, in order of time.
-        variables: all that are wanted, in order.
+        readings: statistics of one area, in order of time.
+        variables: all wanted variables, in order.
         statistics: names of the statistics of the table, in its order.
     """
     if not statistics:  # counts only
@@ -172,7 +172,7 @@ def shown(variables: Sequence[Variable]) -> tuple[Variable, ...]:
 
 
 def is_band(variable: Variable) -> bool:
-    """Whether a variable is a band: the formula of a band is its own key."""
+    """Return whether a variable is a band: the formula of a band is its own key."""
     return variable.bands == (variable.formula,)
 
 
@@ -190,7 +190,7 @@ class Axis:
 
     @classmethod
     def of(cls, start: date, end: date) -> Axis:
-        """Choose the axis for a period: its months if it has at most twelve, else the calendar year.
+        """Choose the axis for a period: its months if there are at most twelve, otherwise the calendar year.
 
         Args:
             start: first day.
@@ -200,7 +200,7 @@ class Axis:
         return cls(start.month, months) if months <= 12 else cls(1, 12)
 
     def year(self, day: date) -> int:
-        """The year of the axis that a day belongs to: the one in which that year begins."""
+        """Return the year of the axis that a day belongs to: the one in which that year begins."""
         return day.year - (day.month < self.first)
 
     def words(self, year: int) -> str:
@@ -208,16 +208,16 @@ class Axis:
         return f"{year}/{(year + 1) % 100:02}" if self.first + self.months > 13 else str(year)
 
     def span(self, years: Sequence[int]) -> str:
-        """Name some years: ``2021``, or ``2019 to 2021``; the empty string if there are none."""
+        """Name a range of years: ``2021``, or ``2019 to 2021``; the empty string if there are none."""
         return " to ".join(dict.fromkeys(self.words(year) for year in (*years[:1], *years[-1:])))
 
     def place(self, day: date) -> float:
-        """Where a day lies: 0 is the beginning of the first month, 1 the end of the last one."""
+        """Return the position of a day: 0 is the beginning of the first month, 1 the end of the last one."""
         gone = sum(map(_length, self._numbers[: (day.month - self.first) % 12]))
         return (gone + day.day - 0.5) / self._days
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Where each month begins, and its name."""
+        """Return the position of the beginning of each month, and its name."""
         lengths = [_length(month) for month in self._numbers]
         return [
             (sum(lengths[:number]) / self._days, month_abbr[month]) for number, month in enumerate(self._numbers)
@@ -247,23 +247,23 @@ class Scale:
 
     @classmethod
     def of(cls, numbers: Iterable[float]) -> Scale:
-        """Choose the axis for some numbers: its ticks are at most six round ones."""
+        """Choose the axis for the given numbers: at most six ticks at round numbers."""
         found = list(numbers)
         low, high = min(found, default=0.0), max(found, default=1.0)
         if high - low < 1e-9 * max(1.0, abs(low), abs(high)):
             low, high = low - 0.05 * (abs(low) or 1), high + 0.05 * (abs(high) or 1)
         size = 10.0 ** floor(log10((high - low) / _TICKS))
         steps = (factor * size for factor in (1, 2, 5, 10, 20))
-        # a tick more may be needed where neither end is a round number: the next step has room for both
+        # another tick may be needed if neither end is a round number: the next step has room for both
         step = next(step for step in steps if ceil(high / step) - floor(low / step) <= _TICKS)
         return cls(floor(low / step) * step, ceil(high / step) * step, step)
 
     def place(self, value: float) -> float:
-        """Where a value lies: 0 is the lower end, 1 the upper one."""
+        """Return the position of a value: 0 is the lower end, 1 the upper one."""
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Where the ticks lie, and their numbers."""
+        """Return the positions of the ticks, and their numbers."""
         count = round((self.high - self.low) / self.step)
         decimals = max(0, -floor(log10(self.step) + 1e-9))
         values = [self.low + number * self.step for number in range(count + 1)]

@@ -16,7 +16,7 @@ def style_sheet() -> str:
 
 @cache
 def colours() -> Mapping[str, str]:
-    """Read the colours of the light scheme: names of the style sheet's variables to ``#rrggbb``."""
+    """Return the colours of the light scheme: ``#rrggbb`` by the name of the style sheet's variable."""
     light = re.search(r":root \{(.*?)\}", style_sheet(), re.DOTALL)
     assert light is not None  # noqa: S101 - part of the package
     return dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", light[1]))

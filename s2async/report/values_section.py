@@ -1,4 +1,4 @@
-"""The section of a report about values: a small curve of each area, all with the same axes. Pure."""
+"""The section of a report about values: a small curve for each area, all with the same axes. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Candidate:
     """The first curve of an area."""
 
     name: str
-    """Of the area, with its season where several areas have the name."""
+    """Name of the area, with its season if several areas have this name."""
     href: str
     """URL of the area's section or page; the empty string on a plot."""
     curve: Curve
@@ -29,14 +29,14 @@ class Candidate:
 
 @dataclass(kw_only=True, slots=True)
 class Valued:
-    """The first curve of the first areas that have one, and counts of all areas."""
+    """The first curves of the first areas that have any, and counts of all areas."""
 
     first: list[Candidate] = field(default_factory=list)
-    """At most `AREAS`."""
+    """At most `AREAS` curves."""
     areas: int = 0
-    """Areas with values."""
+    """Number of areas with values."""
     dates: int = 0
-    """Days with a value, added up over the areas."""
+    """Number of days with a value, added up over the areas."""
 
     def add(self, watched: Watched, *, name: str, href: str = "") -> None:
         """Add an area; arguments as in `Candidate`."""
@@ -48,13 +48,16 @@ class Valued:
             self.first.append(Candidate(name=name, href=href, curve=watched.curves[0]))
 
     def alike(self) -> list[Candidate]:
-        """The curves of the variable that the first area shows: an area may lack it, and shows another one."""
+        """Return the curves of the variable that the first area shows.
+
+        An area without it shows another variable.
+        """
         return [one for one in self.first if one.curve.name == self.first[0].curve.name]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tile:
-    """The small curve of an area."""
+    """The small curve of one area."""
 
     name: str
     href: str
@@ -66,15 +69,15 @@ class ValuesSection:
     """Small curves of many areas."""
 
     name: str
-    """Of the variable."""
+    """Name of the variable."""
     unit: str
-    """The empty string if it has none."""
+    """Unit of the values; the empty string if they have none."""
     year: str
     """The newest year that is shown."""
     dates: int
-    """Days with a value, added up over all areas."""
+    """Number of days with a value, added up over all areas."""
     areas: int
-    """Areas with values, also those that are not shown."""
+    """Number of areas with values, including those that are not shown."""
     tiles: tuple[Tile, ...]
     note: str
     """How to read the curves."""
