@@ -30,7 +30,7 @@ from s2async.text import excerpt, masked
 EXIT: Final = 70
 """``EX_SOFTWARE`` of sysexits.h."""
 KEPT: Final = 20
-"""Files that are kept: those of the newest bugs."""
+"""Number of files that are kept: those of the newest bugs."""
 _LONGEST: Final = 100_000
 """Maximum number of characters of a file."""
 _SECRET: Final = re.compile(
@@ -44,13 +44,13 @@ _SHORTEST: Final = 4
 
 
 def tell(error: BaseException, environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
-    """The line about an unexpected error that ended a command, and the exit code.
+    """Return the line about an unexpected error that ended a command, and the exit code.
 
     An error that the machine caused, such as too little memory, is not called a bug; its exit code is that of
     `LocalError`.
     """
     local = means.shortage(error)
-    # only the system's own errors: not those of connections, nor subclasses in libraries
+    # only errors of the operating system: not those of connections, nor subclasses in libraries
     if local is None and type(error).__module__ == "builtins" and isinstance(error, OSError) and error.errno:
         where = f": {error.filename}" if error.filename else ""
         local = LocalError(f"this machine stopped the command ({error.strerror}{where})")
@@ -63,19 +63,19 @@ def tell(error: BaseException, environment: Mapping[str, str] = os.environ) -> t
 
 
 def brief(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """A text from outside on one short line, without secrets."""
+    """Return an external text as one short line, without secrets."""
     return excerpt(without_secrets(text, environment).encode("utf-8", "backslashreplace"), 300)
 
 
 def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """A text without secrets of the environment, and without users and queries in its URLs."""
+    """Return a text without secrets of the environment, and without users or queries in its URLs."""
     for secret in sorted(secret_values(environment), key=len, reverse=True):
         text = text.replace(secret, "***")
     return _CREDENTIAL.sub(r"\1 ***", _QUERY.sub("?...", masked(text)))
 
 
 def secret_values(environment: Mapping[str, str]) -> set[str]:
-    """Values that may be secret, and parts of them that an error may quote."""
+    """Return values that may be secret, and parts of them that an error may quote."""
     found: set[str] = set()
     for name, value in environment.items():
         if not _SECRET.search(name) or name.lower() == "no_proxy":
@@ -95,13 +95,13 @@ def keep(error: BaseException, environment: Mapping[str, str] = os.environ) -> P
     """Write the details of a bug to a file, and return its path; None if no folder can be written."""
     try:
         text = without_secrets(_details(error), environment)
-    except Exception:  # noqa: BLE001 - the machine may be out of memory; the bug is told all the same
+    except Exception:  # noqa: BLE001 - the machine may be out of memory; the bug is reported nevertheless
         return None
     for folder in _folders():
         with contextlib.suppress(Exception):
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"s2async-bug-{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}.txt"
-            # O_EXCL: in a shared folder, another user may have put a link under this name
+            # O_EXCL: in a shared folder, another user may have created a link with this name
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123
                 file.write(text)
@@ -123,12 +123,12 @@ def _details(error: BaseException) -> str:
 
 
 def _folders() -> Iterator[Path]:
-    """Folders for the file, the best one first."""
+    """Yield folders for the file, the best one first."""
     with contextlib.suppress(Exception):
         from platformdirs import user_state_path
 
         yield user_state_path("s2async", appauthor=False) / "bugs"
-    with contextlib.suppress(OSError):  # no temporary folder can be written
+    with contextlib.suppress(OSError):  # no temporary folder is writable
         yield Path(tempfile.gettempdir())
 
 
@@ -144,13 +144,13 @@ def _forget_old(folder: Path) -> None:
 class Watch:
     """Records errors that do not end a command: in threads, in callbacks of an event loop, in finalizers.
 
-    Python would print them with tracebacks. Errors of connections that are no longer used are not bugs, and a
-    lack of memory shows up in the command itself.
+    Python would print them with tracebacks. Errors of connections that are no longer used are not bugs, and a lack
+    of memory shows up in the command itself.
     """
 
     def __init__(self) -> None:
         self.first: BaseException | None = None
-        """The first one that is a bug."""
+        """The first error that is a bug."""
 
     def note(self, error: BaseException | None) -> None:
         """Record an error unless it is harmless."""
@@ -161,7 +161,7 @@ class Watch:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Record such errors within this context."""
+        """Record such errors inside this context."""
         listener = _Listener(self)
         logger = logging.getLogger("asyncio")  # event loops report errors of callbacks and tasks here
         former = threading.excepthook, sys.unraisablehook, logger.propagate

@@ -1,4 +1,4 @@
-"""The command check: a table of what is right, odd and wrong, or JSON for a bug report."""
+"""The command check: a table of what is right, odd or wrong, or JSON for a bug report."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def show_check(path: Path, *, as_json: bool, quiet: bool, verbose: bool, log: Lo
 
     Args:
         path: the configuration.
-        as_json: print JSON without secrets and names of people.
+        as_json: print JSON without secrets or names of people.
         quiet: print only what is odd or wrong.
         verbose: also log every request.
-        log: what the command line says about a log.
+        log: the log options of the command line.
     """
     error = console.standard_error()
     try:
@@ -76,7 +76,7 @@ def _show(found: Checked, *, quiet: bool) -> None:
 
 
 def _untried(found: Checked) -> dict[str, list[str]]:
-    """Topics that were not tried, by the reason."""
+    """Return the topics that were not tried, by the reason."""
     topics: dict[str, list[str]] = {}
     for one in found.findings:
         if one.verdict is Verdict.NOT_TRIED:
@@ -94,7 +94,7 @@ def _json(found: Checked) -> dict[str, object]:
 
 
 def _hidden(text: str) -> str:
-    """A text without secrets, home folders and user names."""
+    """Return a text without secrets, home folders or user names."""
     homes, user = [], ""
     with contextlib.suppress(RuntimeError):  # an account without a home
         homes = [str(Path.home()), os.path.realpath(Path.home())]

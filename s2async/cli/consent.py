@@ -1,4 +1,4 @@
-"""Questions before a command does what may not be intended: a large run, a new state, files that are removed."""
+"""Asks before a command does something that may be unintended: a large run, a new state, removal of files."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def large_run(config: Config, areas: Sequence[Area], *, limits: RunLimits, yes: 
 
 
 def new_start(config: Config) -> bool:
-    """Ask before a run makes a new state because its previous one is out of reach, such as on another disk.
+    """Ask before a run makes a new state because its previous one is not available, such as on another disk.
 
     Returns:
-        Whether the run starts with a new state: the user agreed.
+        Whether the run starts with a new state because the user agreed.
 
     Raises:
         ConfigError: the answer is no, or there is no terminal to ask on.
@@ -68,7 +68,7 @@ def removal(text: str, *, yes: bool) -> None:
     """Ask before files are removed.
 
     Args:
-        text: what is removed.
+        text: description of what is removed.
         yes: do not ask.
 
     Raises:
@@ -83,14 +83,14 @@ def removal(text: str, *, yes: bool) -> None:
 
 
 def _has_terminal() -> bool:
-    """Whether a person can answer a question."""
+    """Return whether a user can answer a question."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def bytes_ahead(config: Config, areas: Sequence[Area], limits: RunLimits = NO_LIMITS) -> float:
     """Estimate roughly how many bytes a run may read, from areas, dates and state, without sending a request.
 
-    Where earlier searches were complete, only the jobs that are still open count.
+    If earlier searches were complete, only the jobs that are still open count.
     """
     tomorrow = datetime.now(UTC) + TOLERANCE
     period = config.search.period
@@ -119,14 +119,14 @@ def bytes_ahead(config: Config, areas: Sequence[Area], limits: RunLimits = NO_LI
             share = new / sum((s.end - s.start) / DAY for s in searches)
             ahead = share * whole.bytes + ledger.counts(selection).open * each
             if whole.values:
-                from s2async.export.values import asking  # loads arrays
+                from s2async.export.values import asking  # imports array libraries
 
                 ahead += ledger.valueless(asking(config)) * whole.values / whole.jobs
     return min(ahead, limits.most_bytes(each))
 
 
 def _days(areas: Sequence[Area], periods: Sequence[tuple[datetime, datetime]]) -> NDArray[np.float64]:
-    """Days of the period that lie in each area's season."""
+    """Return the number of days of the period in each area's season."""
     opens, closes = seasons(areas)
     days = np.zeros(len(areas))
     for first, last in periods:

@@ -1,7 +1,7 @@
 """The terminal: consoles, notices, plain tables and labelled lines.
 
-Everything that comes from outside (names, ids, reasons) passes `text.safe`: no markup, no escape sequence and no
-line break of its own ever reaches the terminal.
+All external text (names, ids, reasons) passes `text.safe`, so that no markup, escape sequence or line break in it
+ever reaches the terminal.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from s2async.text import safe
 
 
 def tell(console: Console, notice: Notice, *, quiet: bool) -> None:
-    """Print a notice on a line of its own; with ``quiet``, only if it is grave."""
+    """Print a notice on a separate line; with ``quiet``, only if it is grave."""
     if notice.grave or not quiet:
         console.print(Text(safe(notice.text), style="yellow" * notice.grave), soft_wrap=True)
 
 
 def status_word(status: str, *, crops: bool) -> str:
-    """The word for a status of jobs.
+    """Return the word for a status of jobs.
 
     Args:
-        status: of `Status`, or ``open``.
-        crops: whether crops are wanted; without them, a job that is done is not saved but clear.
+        status: a value of `Status`, or ``open``.
+        crops: whether crops are wanted; otherwise a finished job is not saved but clear.
     """
     return "clear" if status == Status.SAVED and not crops else str(status)
 
 
 def short(path: Path) -> str:
-    """A path relative to the current folder where possible."""
+    """Return a path relative to the current folder if possible."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
@@ -44,12 +44,12 @@ def short(path: Path) -> str:
 
 
 def table(title: str, columns: Mapping[str, str], rows: Iterable[Iterable[str]]) -> Table:
-    """A plain table.
+    """Return a plain table.
 
     Args:
         title: line above the table.
-        columns: maps the heading of each column to its kind: ``text`` (folded where there is no room), ``id``
-            (never folded) or ``number``.
+        columns: maps the heading of each column to its kind: ``text`` (folded if there is no room), ``id`` (never
+            folded) or ``number``.
         rows: text of the cells, in the order of the columns.
     """
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
@@ -67,18 +67,18 @@ def table(title: str, columns: Mapping[str, str], rows: Iterable[Iterable[str]])
 
 
 def facts(rows: Mapping[str, str]) -> Text:
-    """Labelled lines, one below the other."""
+    """Return labelled lines, one below the other."""
     width = max(map(len, rows))
     lines = (Text.assemble((f"{label:{width}}  ", "dim"), safe(text)) for label, text in rows.items())
     return Text("\n").join(lines)
 
 
 def standard_error() -> Console:
-    """The console for progress and errors."""
+    """Return the console for progress and errors."""
     return Console(stderr=True, highlight=False)
 
 
 def standard_output() -> Console:
-    """The console for results; not folded when the output is not a terminal."""
+    """Return the console for results, which are not folded if the output is not a terminal."""
     terminal = sys.stdout is not None and sys.stdout.isatty()
     return Console(highlight=False, width=None if terminal else 160, soft_wrap=not terminal)

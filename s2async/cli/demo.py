@@ -1,4 +1,4 @@
-"""The command demo: the main job without internet access, from generated scenes to the report."""
+"""The command demo: the main task without internet access, from generated scenes to the report."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from s2async.text import safe
 PORT = 8722
 """The preferred port: with the same addresses, a second demo resumes where the first one stopped."""
 INDEX: Final = "NDVI"
-"""The index whose values the demo computes."""
+"""The index for which the demo computes values."""
 _ASSETS: Final = (SCL, VISUAL, RED, "nir")
 _SQUARES: Final = ("33UUU", "33UVU")
-"""Grid squares with scenes: of the two UTM zones that the parks lie in, the one that holds most of each park. The
-other one would add nothing but a minute in which its scenes are made."""
+"""Grid squares with scenes. The parks are in two UTM zones; these squares are in the zone that contains most of
+each park. Scenes of the other zone would add nothing but take a minute to generate."""
 _ENDED: Final = (0, 3)
-"""Exit codes of runs that have ended by themselves."""
+"""Exit codes of runs that ended without being stopped."""
 
 
 def run_demo(folder: Path, *, verbose: bool, quiet: bool) -> int:
@@ -54,7 +54,7 @@ def run_demo(folder: Path, *, verbose: bool, quiet: bool) -> int:
         again = f"s2async demo --folder {shlex.quote(str(folder))}"
         settings = Config.load(config)
         code = run_config(settings, again, verbose=verbose, quiet=quiet)
-        if code in _ENDED:  # now, because the whole scenes that it shows are read from the sandbox
+        if code in _ENDED:  # now, because the report reads the whole scenes from the sandbox
             _write_report(settings, quiet=quiet)
             if not quiet:
                 _show_values(settings)
@@ -62,7 +62,7 @@ def run_demo(folder: Path, *, verbose: bool, quiet: bool) -> int:
 
 
 def _write_report(config: Config, *, quiet: bool) -> None:
-    """Write the report of a run that has ended; whatever becomes of it, the run is worth as much."""
+    """Write the report of a run that has ended; a failure does not change the result of the run."""
     try:
         _, page = report.write_page(config, "config.toml", quiet=True)
     except S2AsyncError as error:
@@ -81,7 +81,7 @@ def _show_values(config: Config) -> None:
 
 
 def _means(state: Ledger, config: Config) -> Iterator[tuple[str, date, float]]:
-    """Iterate over the means of all areas and dates that have one, by area, then time."""
+    """Yield the means of all areas and dates that have one, by area, then time."""
     asked = asking(config)
     column = asked.wanted.statistics.index("mean")
     names = [variable.name for variable in asked.wanted.variables]
@@ -89,26 +89,26 @@ def _means(state: Ledger, config: Config) -> Iterator[tuple[str, date, float]]:
         numbers = page.statistics[:, column].tolist()
         rows = zip(page.place.tolist(), page.item.tolist(), page.variable.tolist(), numbers, strict=True)
         for place, item, variable, mean in rows:
-            if names[variable] == INDEX and mean == mean:  # NaN where no pixel is valid
+            if names[variable] == INDEX and mean == mean:  # NaN if no pixel is valid
                 yield page.places[place].name, page.items[item].datetime.date(), mean
 
 
 @contextmanager
 def prepared(folder: Path, *, tell: Callable[[str], None]) -> Iterator[Path]:
-    """Start a sandbox, and give the path of a configuration for it.
+    """Start a sandbox, and yield the path of a configuration for it.
 
     Args:
         folder: folder for configuration, crops and state; created if missing.
-        tell: called with each line about the progress.
+        tell: called with messages about progress.
 
     Raises:
-        ConfigError: the folder holds a configuration that no demo wrote.
+        ConfigError: the folder contains a configuration that was not written by a demo.
         LocalError: the folder or the scenes cannot be written.
     """
     path = folder / "config.toml"
     files.make_folder(folder, parents=True)
     known = _known_port(path)
-    place = make.default_folder().with_name("sandbox-demo")  # beside that of s2async sandbox, which has no bands
+    place = make.default_folder().with_name("sandbox-demo")  # next to that of s2async sandbox, which has no bands
     made = make.make_world(place, assets=_ASSETS, only=_SQUARES, progress=tell)
     with process.start(made.folder, port=_free_or_any(known)) as sandbox:
         tell(f"sandbox with {made.items} generated scenes at {sandbox.api}")
@@ -124,7 +124,7 @@ def prepared(folder: Path, *, tell: Callable[[str], None]) -> Iterator[Path]:
 
 
 def _known_port(config: Path) -> int:
-    """The port that an earlier demo in this folder used, so that addresses stay the same."""
+    """Return the port that an earlier demo in this folder used, so that addresses stay the same."""
     if not config.exists():
         return PORT
     with files.local_errors("read", config):
@@ -136,7 +136,7 @@ def _known_port(config: Path) -> int:
 
 def _free_or_any(port: int) -> int:
     with socket.socket() as probe:
-        if os.name == "posix":  # on Windows this option lets two servers share a port
+        if os.name == "posix":  # on Windows, this option lets two servers share a port
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

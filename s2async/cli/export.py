@@ -33,14 +33,14 @@ def write(
     Args:
         path: the configuration.
         name: a key of `FORMATS`.
-        everything: every job, not only saved crops; not for a format that is a folder.
-        values: the table of values instead.
-        wide: of values, one row for each area and overpass.
-        target: file, or folder for a format that is one; ``-`` is standard output. None for a default next to the
-            crops.
+        everything: export every job, not only saved crops; not possible for a format that is a folder.
+        values: export the table of values instead.
+        wide: for values, one row for each area and overpass.
+        target: file, or folder for a format that is a folder; ``-`` is standard output. None for a default next to
+            the crops.
 
     Raises:
-        ConfigError: the format does not go with the other arguments, or the target must not be overwritten.
+        ConfigError: the format does not fit the other arguments, or the target must not be overwritten.
     """
     config = Config.load(path)
     kind = FORMATS[name]
@@ -74,10 +74,10 @@ def write(
 
 
 def table(state: Ledger, config: Config, *, everything: bool = False) -> Table:
-    """The rows of a state that an export contains.
+    """Return the rows of a state that an export contains.
 
     Args:
-        state: must stay open until the rows are read.
+        state: the state, which must stay open until the rows are read.
         config: settings of the job.
         everything: every job, not only saved crops.
     """
@@ -92,10 +92,10 @@ def table(state: Ledger, config: Config, *, everything: bool = False) -> Table:
 
 
 def _check_values(name: str, *, everything: bool) -> None:
-    """Check the arguments that go with values.
+    """Check the arguments for an export of values.
 
     Raises:
-        ConfigError: one does not.
+        ConfigError: an argument does not fit.
     """
     if name not in VALUE_FORMATS:
         raise ConfigError(f"{name} holds no values: choose {' or '.join(VALUE_FORMATS)}")

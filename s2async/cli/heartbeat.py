@@ -1,4 +1,4 @@
-"""How late the event loop is: while it is blocked, every request and every signal waits."""
+"""Measures how late the event loop is: while it is blocked, every request and every signal waits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def watch(on_beat: Callable[[float], None]) -> None:
 
 
 def warning(tell: Callable[[str], None]) -> Callable[[float], None]:
-    """A callback for `watch` that warns when the loop was blocked, at most once in `QUIET` seconds."""
+    """Return a callback for `watch` that warns if the loop was blocked, at most once in `QUIET` seconds."""
     last = float("-inf")
 
     def on_beat(late: float) -> None:

@@ -1,4 +1,4 @@
-"""Hints: the likely reason why a search gave no scene, or why an area can have no crop. Text only."""
+"""Hints: the likely reason why a search found no scene, or why an area can have no crop. Text only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN: Final = 10
 """Maximum number of areas that a hint lists."""
 DAY: Final = timedelta(days=1)
 SHORT: Final = 10 * DAY
-"""A period without a pass of Sentinel-2 is possible up to this length."""
+"""Maximum length of a period in which there may be no overpass of Sentinel-2."""
 
 
 def nothing_found(
@@ -28,14 +28,14 @@ def nothing_found(
     now: datetime,
     seasons: tuple[date | None, date | None] = (None, None),
 ) -> str:
-    """The most likely reason why no search gave an item.
+    """Return the most likely reason why no search found an item.
 
     Args:
         config: settings.
         where: the position of the areas in words.
-        bounds: west, south, east and north of the areas, degrees.
-        now: current time, aware.
-        seasons: first and last day of all seasons; None is open.
+        bounds: west, south, east and north of the areas, in degrees.
+        now: current time, timezone-aware.
+        seasons: first and last day of all seasons; None stands for an open end.
     """
     period, catalog = config.search.period, config.search.resolve()
     begin, end = max(period.start or LAUNCH, LAUNCH), min(period.end or now, now)
@@ -63,10 +63,10 @@ def nothing_found(
 
 
 def unheld(areas: Sequence[Unheld], least: float) -> list[str]:
-    """Lines about areas for which no date can give a crop: one for each reason, with what to do.
+    """Return lines about areas for which no date can give a crop: one for each reason, with what to do.
 
     Args:
-        areas: those areas.
+        areas: the areas without crops.
         least: minimum part of an area that a scene must cover, in per cent.
     """
     partly = [f"{area.name} (at most {floored(area.share):g} %)" for area in areas if area.share > 0]
@@ -86,7 +86,7 @@ def unheld(areas: Sequence[Unheld], least: float) -> list[str]:
 
 
 def floored(share: float) -> float:
-    """A share in per cent with two decimals, rounded down, so that it is a valid value for min_area_valid."""
+    """Return a share in per cent with two decimals, rounded down to be a valid value for min_area_valid."""
     return math.floor(share * 10_000) / 100
 
 

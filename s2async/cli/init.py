@@ -1,4 +1,4 @@
-"""The command init: a first configuration."""
+"""The command init: writes a first configuration."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ def write_config(
 ) -> None:
     """Write a commented configuration, and report its areas, or what is wrong with them.
 
-    Nothing is written if no area can be used: another setting is needed then, and the command can be repeated with
-    it. If only some areas cannot be used, the configuration is right, and their file must be corrected.
+    Nothing is written if no area can be used: another setting is needed in this case, and the command can be
+    repeated with it. If only some areas cannot be used, the configuration is right, and their file must be
+    corrected.
 
     Args:
         file: the configuration; it must not exist.
         areas: the user's file of areas, relative to the current folder; None for the parks of the example.
-        settings: of the areas' file, by key.
-        values: indices and bands of which a run computes values, instead of saving crops; None for crops.
+        settings: settings for the areas' file, by key.
+        values: indices and bands for which a run computes values, instead of saving crops; None for crops.
 
     Raises:
         AreaError: areas cannot be used; it is an `UnfitAreas` if the configuration was written nevertheless.
@@ -79,10 +80,10 @@ def write_config(
 
 
 def _wanted(names: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The bands and indices among the names of ``--values``.
+    """Return the bands and indices among the names of ``--values``.
 
     Raises:
-        ConfigError: there is no name, or one is unknown.
+        ConfigError: there is no name, or a name is unknown.
     """
     if names is None:
         return (), ()
@@ -109,27 +110,27 @@ def _exists(file: Path) -> ConfigError:
 
 
 def _data_folder(file: Path) -> str:
-    """The folder for crops and state: the configuration's name without suffix, unless that name is taken."""
+    """Return the folder for crops and state: the configuration's name without suffix, unless it is taken."""
     stem = file.stem
     if not stem.isprintable():  # such as bytes that are not UTF-8
         raise ConfigError(f"a configuration cannot have the name {file}; choose another")
     plain = stem.strip("~. ")
-    taken = stem.casefold() in ("data", file.name.casefold()) or os.path.isfile(file.parent / stem)  # noqa: PTH113 - whatever the name
+    taken = stem.casefold() in ("data", file.name.casefold()) or os.path.isfile(file.parent / stem)  # noqa: PTH113 - even if the path is not valid
     return stem if stem == plain and not taken else f"{plain or 's2async'}-data"
 
 
 def _relative_to(folder: Path, file: str) -> str:
-    """The path of a file in the current folder, as a configuration in another folder must write it."""
+    """Return the path of a file in the current folder for a configuration in another folder."""
     if not Path(file).exists() or Path(file).is_absolute():
         return file
     return Path(os.path.relpath(file, os.path.realpath(folder))).as_posix()
 
 
 def _found(folder: Path, file: str) -> Path:
-    """Where a file is: in the current folder, or else in that of the configuration.
+    """Return where a file is: in the current folder, or otherwise in that of the configuration.
 
     Raises:
-        AreaError: it is in neither.
+        AreaError: the file is in neither.
     """
     for path in (Path(file), Path(os.path.realpath(folder), file)):
         if path.is_file():
@@ -138,7 +139,7 @@ def _found(folder: Path, file: str) -> Path:
 
 
 def _check_areas(config: Config) -> None:
-    """Print what a run would say about the areas, where they are, and what was read of them.
+    """Print what a run would report about the areas, where they are, and what was read from their file.
 
     Raises:
         AreaError: areas cannot be used.
@@ -149,7 +150,7 @@ def _check_areas(config: Config) -> None:
 
 
 def _summary(config: Config, found: Loaded) -> str:
-    """The number of areas, their names, their CRS, how many have a season, and the columns that they carry."""
+    """Return the number of areas, their names, their CRS, how many have a season, and their own columns."""
     names = ", ".join(map(one_line, told_apart(found.areas)[: area_files.NAMED]))
     names += ", ..." * (len(found.areas) > area_files.NAMED)
     count = "1 area" if len(found.areas) == 1 else f"{len(found.areas):,} areas"

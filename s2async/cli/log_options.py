@@ -21,7 +21,7 @@ LEVELS = ("info", "debug")
 
 
 def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command, which receives the single argument ``log`` for them: a `LogChoice`."""
+    """Add the options to a command, which receives them as a single argument ``log``: a `LogChoice`."""
 
     @click.option(
         "--log",
@@ -44,7 +44,7 @@ def log_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class LogChoice:
-    """What a user says about the log on the command line."""
+    """The log options of the command line."""
 
     def __init__(self, file: Path | None = None, level: str | None = None) -> None:
         self._file = file
@@ -52,11 +52,11 @@ class LogChoice:
 
     @contextmanager
     def writing(self, config: Config, *, verbose: bool = False) -> Iterator[None]:
-        """Log events inside the block to the file of the command line, else to that of the configuration, if any.
+        """Log events inside the block to the file of the command line, or otherwise of the configuration, if any.
 
         Args:
             config: settings, in which ``[run] log`` may name a file.
-            verbose: whether ``-v`` was given: then the level is debug by default.
+            verbose: whether ``-v`` was given, so that the default level is debug.
 
         Raises:
             ConfigError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""The entry point of the command line: every way in which a command can end becomes an exit code."""
+"""The entry point of the command line, which turns every end of a command into an exit code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and exit.
 
     Args:
-        arguments: without the program's name; None for those of this process.
+        arguments: arguments without the program's name; None for those of this process.
     """
     # like Ctrl-C, this releases what was started: a demo's server, the processes that generate its scenes
     former = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with _silent_gdal(), watch.listening(), streams.patient_streams():
             code = run_command(arguments)
-            if watch.first is not None and code in (0, 3):  # other codes come with a reason of their own
+            if watch.first is not None and code in (0, 3):  # other codes already have a reason
                 code = _tell(watch.first)
     except LocalError as error:  # the last output could not be written
         code = _tell(error)
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def _silent_gdal() -> Iterator[None]:
-    """Keep GDAL's own messages from the terminal: what matters in them is part of the errors that are told."""
+    """Keep GDAL's own messages from the terminal: the relevant ones are part of the reported errors."""
     logger, nowhere = logging.getLogger("rasterio"), logging.NullHandler()
     former = logger.propagate
     logger.addHandler(nowhere)

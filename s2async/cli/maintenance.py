@@ -26,9 +26,9 @@ from s2async.state.writer import State
 from s2async.text import safe, size
 
 COLLECTION = "collection.json"
-"""File of the STAC collection; its module is loaded only where there is one."""
+"""File of the STAC collection, whose module is only loaded if the file exists."""
 FOLDERS_SHOWN = 30
-"""Folders that prune lists, at most."""
+"""Maximum number of folders that prune lists."""
 
 
 def verify(config: Path, *, dry_run: bool) -> int:
@@ -66,7 +66,7 @@ def verify(config: Path, *, dry_run: bool) -> int:
 
 
 def _follow_offsets(state: State, settings: Config) -> None:
-    """Give crops of reflectance bands the tags of their offsets, also those of earlier versions."""
+    """Write the offsets into the tags of crops of reflectance bands, including crops of earlier versions."""
     catalog = settings.search.resolve()
     state.note_convention(catalog.collection, catalog.offsets)
     followed = offsets.follow(
@@ -88,8 +88,8 @@ def prune(config: Path, *, dry_run: bool, removed: bool = False, yes: bool = Fal
     Args:
         config: the configuration.
         dry_run: change nothing.
-        removed: remove what belongs to no area any more, instead of crops that do not count.
-        yes: do not ask before that.
+        removed: remove what no longer belongs to any area, instead of crops that do not count.
+        yes: do not ask before removing them.
         verbose: list every crop instead of a line for each folder.
     """
     settings = _settings(config)
@@ -114,10 +114,11 @@ def prune(config: Path, *, dry_run: bool, removed: bool = False, yes: bool = Fal
 
 
 def _prune_removed(settings: Config, state: State, *, dry_run: bool, yes: bool, verbose: bool) -> int:
-    """Remove crops, records and folders that belong to no area of the configuration any more.
+    """Remove crops, records and folders that no longer belong to any area of the configuration.
 
     Raises:
-        ConfigError: the areas are not those of the last run, or the answer is no, or nobody can answer.
+        ConfigError: the areas are not those of the last run, or the answer is no, or there is no terminal to ask
+            on.
     """
     areas = area_files.load(settings, partial(tell, standard_error(), quiet=False))
     if not state.has_places(areas):
@@ -138,14 +139,14 @@ def _prune_removed(settings: Config, state: State, *, dry_run: bool, yes: bool, 
     state.forget_removed()
     _write_tables(state, settings)
     for folder in {output / crop.folder for crop in gone}:
-        with contextlib.suppress(OSError):  # it holds other files
+        with contextlib.suppress(OSError):  # it contains other files
             folder.rmdir()
     _tell_removed(gone, kept)
     return 0
 
 
 def _write_tables(state: State, settings: Config) -> None:
-    """Write the index, and the STAC collection if it was exported beside the crops: its items name the crops."""
+    """Write the index, and the STAC collection if one was exported next to the crops, because it lists crops."""
     rows, output = state.saved_rows(settings.selection()), settings.output.folder
     csv_table.write_csv(rows, output, settings.cloud_rule().spoilt, state.attributes())
     if not (output / COLLECTION).is_file():
@@ -172,7 +173,7 @@ def rebuild(config: Path) -> int:
         config: the configuration.
 
     Raises:
-        ConfigError: the state can be read, or is out of reach, or the output folder belongs to another state.
+        ConfigError: the state can be read, or is not available, or the output folder belongs to another state.
     """
     settings = Config.load(config)
     areas = area_files.load(settings, partial(tell, standard_error(), quiet=False))
@@ -193,7 +194,7 @@ def rebuild(config: Path) -> int:
 
 
 def _settings(path: Path) -> Config:
-    """The settings of a job that has a state."""
+    """Return the settings of a job that has a state."""
     config = Config.load(path)
     check_state(config)
     return config

@@ -1,4 +1,4 @@
-"""Options that several commands share, and kinds of values that click does not have."""
+"""Options that several commands share, and types of values that click does not have."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ dry_run = click.option("--dry-run", is_flag=True, help="Only show what would be 
 
 
 def config(command: F) -> F:
-    """The argument CONFIG."""
+    """Add the argument CONFIG to a command."""
     return click.argument("config", type=FILE)(command)
 
 
 def verbosity(command: F) -> F:
-    """The options -v and -q, before or after the command's name; their values are in `Context.obj`."""
+    """Add the options -v and -q, before or after the command's name; their values are in `Context.obj`."""
 
     def note(context: click.Context, parameter: click.Parameter, value: bool) -> None:
         options = context.ensure_object(dict)
@@ -39,7 +39,7 @@ def verbosity(command: F) -> F:
 
 
 class FiniteRange(click.FloatRange):
-    """A finite number within limits: click accepts ``nan``, and ``inf`` where no limit excludes it."""
+    """A finite number within limits: click accepts ``nan``, and ``inf`` if no limit excludes it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Convert a text to a number, or refuse it."""
@@ -50,7 +50,7 @@ class FiniteRange(click.FloatRange):
 
 
 class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in new versions alone
-    """A text that a parser of the configuration reads; the value must be greater than 0."""
+    """A text that is parsed like a setting of the configuration; the value must be greater than 0."""
 
     def __init__(self, name: str, parser: str) -> None:
         self.name = name
@@ -71,6 +71,6 @@ class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in new vers
 
 
 SIZE: Final = _Parsed("size", "parse_size")
-"""Bytes, written as in the configuration: ``2 GB``, ``500 MiB``, a whole number."""
+"""Bytes, in the form of the configuration: ``2 GB``, ``500 MiB``, a whole number."""
 DURATION: Final = _Parsed("duration", "parse_duration")
-"""Seconds, written as in the configuration: ``90 min``, ``2h``, a number."""
+"""Seconds, in the form of the configuration: ``90 min``, ``2h``, a number."""

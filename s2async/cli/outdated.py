@@ -1,4 +1,4 @@
-"""Whether the areas of a configuration are still those of the last run, of which the state tells."""
+"""Finds out whether the areas of a configuration are still those of the last run, according to the state."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _PARTS: Final = (".dbf", ".prj", ".cpg")
 
 
 def changed(config: Config, state: Ledger) -> str:
-    """A line about areas that differ from those of the last run; empty when they do not.
+    """Return a line about areas that differ from those of the last run; empty if they do not differ.
 
-    Areas are read only if a file of theirs, or the configuration, has changed since the last run began: reading
-    100,000 of them takes seconds.
+    Areas are only read if their file, or the configuration, has changed since the last run began: reading 100,000
+    of them takes seconds.
 
     Args:
         config: settings.
-        state: of the configuration.
+        state: state of the configuration.
     """
     run = state.last_run()
     if run is None or not _touched(config, datetime.fromisoformat(run.started)):
@@ -46,11 +46,13 @@ def changed(config: Config, state: Ledger) -> str:
 
 
 def differ(areas: Sequence[Area], state: Ledger) -> str:
-    """A line about areas that differ from those of the last run; empty when they do not, and before the first run.
+    """Return a line about areas that differ from those of the last run.
+
+    It is empty if they do not differ, and before the first run.
 
     Args:
-        areas: of the configuration.
-        state: of the configuration.
+        areas: areas of the configuration.
+        state: state of the configuration.
     """
     if not state.places() or (state.has_places(areas) and not state.recolumned(areas)):
         return ""
@@ -58,7 +60,7 @@ def differ(areas: Sequence[Area], state: Ledger) -> str:
 
 
 def _touched(config: Config, since: datetime) -> bool:
-    """Whether a file that the areas come from has changed since a time; False if the areas' file is gone."""
+    """Return whether a file with areas has changed since a time; False if the areas' file no longer exists."""
     if isinstance(config.areas, Path) and not config.areas.is_file():
         return False
     limit = since.replace(tzinfo=since.tzinfo or UTC).timestamp()
@@ -70,13 +72,16 @@ def _files(config: Config) -> Iterator[Path]:
         yield config.path
     if isinstance(config.areas, Path):
         yield config.areas
-        yield config.areas.with_name(f"{config.areas.name}-wal")  # where SQLite keeps the newest changes
+        yield config.areas.with_name(f"{config.areas.name}-wal")  # where SQLite stores the newest changes
         if config.areas.suffix.lower() == ".shp":
             yield from map(config.areas.with_suffix, _PARTS)
 
 
 def _times(path: Path) -> tuple[float, ...]:
-    """When a file, and its entry on the disk, changed; an older file that replaces it has a new entry only."""
+    """Return when a file, and its entry on the disk, changed.
+
+    If an older file replaces it, only its entry is new.
+    """
     try:
         found = path.stat()
     except OSError:

@@ -33,12 +33,12 @@ def show_plan(
 
     Args:
         path: the configuration.
-        bandwidth: assumed for the time estimate, Mbit/s.
-        connections: assumed for the time estimate; None for the setting in the configuration.
+        bandwidth: bandwidth for the time estimate, in Mbit/s.
+        connections: number of connections for the time estimate; None for the setting in the configuration.
         as_json: print JSON instead of tables.
-        quiet: print grave notices only.
+        quiet: print only grave notices.
         verbose: also log every request.
-        log: what the command line says about a log.
+        log: the log options of the command line.
     """
     config = Config.load(path)
     error = console.standard_error()

@@ -19,9 +19,9 @@ from s2async.plan.survey import Surveyed
 from s2async.text import duration, safe, size
 
 AREAS_SHOWN = 30
-"""Rows of the table; the JSON output has every area."""
+"""Maximum number of rows of the table; the JSON output has every area."""
 MONTHS_SHOWN = 12
-"""Maximum number of columns of months; a longer period is shown by years."""
+"""Maximum number of columns for months; a longer period is shown by years."""
 HOPELESS_SHOWN = 5
 
 
@@ -31,8 +31,8 @@ def show(console: Console, found: Surveyed, *, connections: int, bandwidth: floa
     Args:
         console: console for the results.
         found: the plan.
-        connections: assumed for the time estimate.
-        bandwidth: assumed for the time estimate, Mbit/s.
+        connections: number of connections that the time estimate assumes.
+        bandwidth: bandwidth that the time estimate assumes, in Mbit/s.
     """
     plan = found.plan
     if found.empty:
@@ -75,7 +75,7 @@ def show(console: Console, found: Surveyed, *, connections: int, bandwidth: floa
 
 
 def why_none(found: Surveyed) -> str:
-    """Why there is no plan: one line, for a survey that is ``empty``."""
+    """Return why there is no plan, in one line, for a survey that is ``empty``."""
     first, count = found.incomplete[0], len(found.incomplete)
     if found.offline:
         reason = first.reason.removesuffix(": its jobs stay open")  # for a server that a run gives up
@@ -85,7 +85,7 @@ def why_none(found: Surveyed) -> str:
 
 
 def as_json(found: Surveyed, *, connections: int, bandwidth: float) -> dict[str, Any]:
-    """The plan as JSON values; ranges are pairs. Without a completed search, numbers are null."""
+    """Return the plan as JSON values; ranges are pairs. Without a completed search, numbers are null."""
     plan, known = found.plan, not found.empty
     ranges = {
         name: [round(one.low, 3), round(one.high, 3)] if known else None
@@ -129,7 +129,7 @@ def as_json(found: Surveyed, *, connections: int, bandwidth: float) -> dict[str,
 
 
 def _searches(found: Surveyed) -> str:
-    """How many searches a run makes, and how many of the scenes that they return it needs."""
+    """Return how many searches a run makes, and how many of the scenes that they return it needs."""
     count = len(found.searches)
     who = "1 search returns" if count == 1 else f"{count:,} searches return"
     return f"{who} {found.found.scenes:,} scenes, of which {found.found.needed:,} are needed"
@@ -145,7 +145,7 @@ def _headline(plan: Plan) -> str:
 
 
 def _table(plan: Plan) -> Any:
-    """Jobs by area and month; by year where the months are too many."""
+    """Return a table of jobs by area and month, or by year if there are too many months."""
     months = sorted({month for area in plan.areas for month in area.months})
     by_year = len(months) > MONTHS_SHOWN
     headings = {month: month[:4] if by_year else _MONTHS[int(month[5:]) - 1] for month in months}
@@ -185,7 +185,7 @@ def _share(plan: Plan) -> str:
 
 
 def _numbers(found: Range) -> str:
-    """A range of counts with two significant digits: the estimate is no better."""
+    """Return a range of counts with two significant digits, because the estimate is not more precise."""
     low, high = _rounded(found.low, math.floor), _rounded(found.high, math.ceil)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from s2async.report.build import Made
 
 CROPS: Final = 24
-"""Maximum number of crops of each area that a page shows, unless it is told another."""
+"""Default maximum number of crops of each area that a page shows."""
 
 
 def write(
@@ -36,17 +36,17 @@ def write(
     verbose: bool,
     log: LogChoice,
 ) -> None:
-    """Write a page about the results of a configuration, or its plots alone.
+    """Write a page about the results of a configuration, or only its plots.
 
     Args:
         path: the configuration.
         target: the page; None for ``report.html`` next to the crops.
-        crops: maximum number of crops to show of each area.
-        offline: fetch nothing.
-        plots: folder for the plots as PNG files, instead of the page.
-        quiet: print the last line and warnings only.
+        crops: maximum number of crops shown for each area.
+        offline: download nothing.
+        plots: folder for the plots as PNG files, which are written instead of the page.
+        quiet: print only the last line and warnings.
         verbose: also log every request.
-        log: what the command line says about a log.
+        log: the log options of the command line.
 
     Raises:
         ConfigError: the page must not be overwritten, or its name does not end in .html.
@@ -74,11 +74,11 @@ def write_page(
 
     Args:
         config: settings.
-        source: name of the configuration, to be shown.
+        source: name of the configuration, which is shown.
         target: the page; None for ``report.html`` next to the crops.
-        crops: maximum number of crops to show of each area.
-        offline: fetch nothing.
-        quiet: print warnings only.
+        crops: maximum number of crops shown for each area.
+        offline: download nothing.
+        quiet: print only warnings.
 
     Returns:
         What was written, and the path of the page.
@@ -110,7 +110,10 @@ def write_page(
 
 
 def _areas(settings: Config) -> tuple[list[Area] | None, list[str]]:
-    """The areas, and warnings about their positions. Their file may be gone, but the state also has the areas."""
+    """Return the areas, and warnings about their positions.
+
+    The file of areas may no longer exist, but the state contains the areas as well.
+    """
     areas: list[Area] | None = None
     found: list[Notice] = []
     with contextlib.suppress(AreaError):

@@ -29,7 +29,7 @@ from s2async.state.reader import Ledger
 from s2async.text import safe
 
 NEW_OBJECTS = 20_000
-"""New objects between two passes of the garbage collector: with the usual 700 it takes 3 % of a run."""
+"""New objects between two passes of the garbage collector: the usual value of 700 costs 3 % of a run."""
 
 
 def run_file(
@@ -49,7 +49,7 @@ def run_file(
     verbose: bool,
     quiet: bool,
 ) -> int:
-    """Run the configuration in a file as the command line asks, and return the exit code.
+    """Run a configuration from a file with the options of the command line, and return the exit code.
 
     Args:
         path: the configuration.
@@ -57,15 +57,15 @@ def run_file(
         scheduler: address of the Dask scheduler; None for the default.
         send_crops: the workers of the cluster send their crops to this process.
         limit: maximum number of jobs.
-        max_bytes: bytes received after which nothing new is started.
+        max_bytes: number of received bytes after which nothing new is started.
         max_time: seconds after which nothing new is started.
         as_json: print the summary as JSON.
         yes: do not ask before a large run.
         new_state: start with a new state if the previous one is missing.
-        metrics: file to write metrics to; None for none.
-        log: what the command line says about the log.
+        metrics: file to which metrics are written; None to write none.
+        log: the log options of the command line.
         verbose: print every outcome.
-        quiet: print failures only.
+        quiet: print only failures.
     """
     limits = RunLimits(jobs=limit, bytes=max_bytes, seconds=max_time)
     cluster = clusters.chosen(executor, scheduler, send_crops=send_crops)
@@ -118,14 +118,14 @@ def run_config(
     Args:
         config: settings.
         again: the command that resumes this run after it is stopped.
-        cluster: works on the batches; None for this process.
+        cluster: cluster that processes the batches; None for this process.
         limits: when to stop even if jobs are left.
         as_json: print the summary as JSON.
         yes: do not ask before a large run.
         new_state: start with a new state if the previous one is missing.
         verbose: print every outcome.
-        quiet: print failures only.
-        metrics: file to write metrics to.
+        quiet: print only failures.
+        metrics: file to which metrics are written.
     """
     config.check_period(datetime.now(UTC))
     error = console.standard_error()
@@ -165,7 +165,7 @@ def run_config(
             for task in watching:
                 task.cancel()
 
-    gc.freeze()  # modules and settings stay, so the collector need not examine them again and again
+    gc.freeze()  # modules and settings stay, so the collector need not examine them repeatedly
     gc.set_threshold(NEW_OBJECTS)
     stop = Stop(tell_stopped, lambda: progress.let_go())
 
@@ -183,7 +183,7 @@ def run_config(
             show(progress.ended)
         raise
     finally:
-        gc.unfreeze()  # or a process that runs more than once would never collect the garbage of earlier runs
+        gc.unfreeze()  # otherwise a process with several runs would never collect the garbage of earlier ones
     if result is None:
         return stop.exit_code
     show(result)

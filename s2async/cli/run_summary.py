@@ -1,4 +1,4 @@
-"""What a run prints before its first request and after its last: where the areas are, and how it ended."""
+"""The output of a run before its first and after its last request: where the areas are, and how the run ended."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LIMITS: Mapping[LimitName, str] = {"jobs": "--limit", "bytes": "--max-bytes", "
 
 
 def where(areas: Sequence[Area]) -> str:
-    """One line with number, extent and size of the areas: a mistake in their position is easy to see."""
+    """Return one line with number, extent and size of the areas, so that a wrong position is easy to notice."""
     west, south, east, north = bounds(areas)
     extent = f"{degrees(south, 'SN')} to {degrees(north, 'SN')}, {degrees(west, 'WE')} to {degrees(east, 'WE')}"
     least, most = map(surface, sizes_km2(areas))
@@ -86,7 +86,7 @@ def show_run(console: Console, state: Ledger, config: Config, areas: Sequence[Ar
 
 
 def _left(run: Summary) -> str:
-    """What is left after a run, and which limit ended it; empty when nothing is left."""
+    """Return what is left after a run, and which limit ended it; empty if nothing is left."""
     why = f"{_LIMITS[run.limit]} ended the run" if run.limit else ""
     if run.cut_short:
         least = f"at least {run.left:,} jobs are left" if run.left else "there may be more jobs"
@@ -97,7 +97,7 @@ def _left(run: Summary) -> str:
 
 
 def unclean(config: Config, run: Summary) -> str:
-    """One line about a run that is not `clean`, for when no summary is printed."""
+    """Return one line about a run that is not `clean`, for use if no summary is printed."""
     what = []
     if run.failed:
         what.append("1 job has failed so far" if run.failed == 1 else f"{run.failed:,} jobs have failed so far")
@@ -108,7 +108,10 @@ def unclean(config: Config, run: Summary) -> str:
 
 
 def _each(config: Config) -> str:
-    """How many crops a saved job has; empty for one, where the numbers of jobs and crops are the same."""
+    """Return how many crops a saved job has.
+
+    The text is empty for one crop, because the numbers of jobs and crops are then the same.
+    """
     assets = len(config.output.assets)
     return f", {assets} for each saved job" if assets > 1 else ""
 

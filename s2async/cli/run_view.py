@@ -1,4 +1,4 @@
-"""What a run prints while in progress: live lines on a terminal, else a plain line every few seconds."""
+"""The output of a run in progress: live lines on a terminal, otherwise a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from s2async.models import Status
 from s2async.text import duration, safe, size
 
 LINE_EVERY = 10.0
-"""Seconds between two lines where there is no terminal."""
+"""Seconds between two lines if there is no terminal."""
 FAILURES_SHOWN = 10
-"""Failures that are printed as they happen; later ones are counted, and listed by ``status``."""
+"""Maximum number of failures that are printed when they happen; later ones are counted, and listed by
+``status``."""
 COLOURS = {
     Status.SAVED: "green",
     Status.CLOUDY: "bright_black",
@@ -39,9 +40,9 @@ class RunView:
 
     Args:
         progress: what the run has done so far.
-        console: standard error, so that standard output stays for results.
+        console: standard error, so that standard output is free for results.
         verbose: print every outcome.
-        quiet: print failures only.
+        quiet: print only failures.
         crops: whether crops are wanted.
     """
 
@@ -60,7 +61,7 @@ class RunView:
         self.quiet = quiet
         self._words = {status: status_word(status, crops=crops) for status in Status}
         self.printed = 0
-        """Lines printed so far, other than the regular ones about progress."""
+        """Number of lines printed so far, except the regular ones about progress."""
         self._failures = 0
         self._incomplete = 0
         self._rates = [(progress.started, 0)]
@@ -83,7 +84,7 @@ class RunView:
                     await telling
 
     def on_event(self, event: Event) -> None:
-        """Print what the user should read at once."""
+        """Print what the user should know at once."""
         if isinstance(event, JobDone):
             self._tell_outcome(event)
         elif isinstance(event, SearchDone):
@@ -100,7 +101,7 @@ class RunView:
             self.tell(text)
 
     def tell(self, text: str, style: str = "") -> None:
-        """Print one line, above the live one."""
+        """Print one line, above the live lines."""
         self.printed += 1
         self.console.print(Text(safe(text), style=style), soft_wrap=True)
 
@@ -129,7 +130,7 @@ class RunView:
             self.tell(f"{duration(self.progress.seconds)}: {self._figures()}")
 
     def _live(self) -> RenderableType:
-        """Three lines, for a terminal of at least 80 columns."""
+        """Return three lines, for a terminal of at least 80 columns."""
         progress = self.progress
         done = sum(progress.done.values())
         jobs, pace = self._jobs(done), self._pace(done)
@@ -164,7 +165,7 @@ class RunView:
         return f"{size(meter.bytes)} in {meter.requests:,} requests"
 
     def _pace(self, done: int) -> str:
-        """Jobs per second over the last 30 seconds, and the time left as far as it is known."""
+        """Return the jobs per second over the last 30 seconds, and the time left if it is known."""
         now = time.monotonic()
         self._rates = [entry for entry in self._rates if now - entry[0] < 30] + [(now, done)]
         since, before = self._rates[0]

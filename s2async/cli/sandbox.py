@@ -35,7 +35,7 @@ from s2async.text import one_line, safe
 ATTRIBUTION: Final = "synthetic data of the s2async sandbox, {year}"
 """Source of the pixels, for the tags of crops; ``{year}`` stands for the year of sensing."""
 _HEAD: Final = "# Written by s2async sandbox"
-"""Beginning of a configuration that may be written again."""
+"""Start of a configuration that may be overwritten."""
 
 
 def run_sandbox(
@@ -50,21 +50,21 @@ def run_sandbox(
     items: int | None,
     quiet: bool,
 ) -> None:
-    """Generate the scenes that are missing, and serve them in this process until it is stopped.
+    """Generate missing scenes, and serve the scenes in this process until it is stopped.
 
     Args:
-        folder: folder for the scenes; None for one in the user's cache.
-        config: configuration whose areas, assets and period the scenes are for; None for the nine parks in 2022.
-        port: 0 for any free port.
-        delay: simulated round-trip time, milliseconds.
-        bandwidth: limit for all connections together, Mbit/s.
+        folder: folder for the scenes; None for a folder in the user's cache.
+        config: configuration with the areas, assets and period of the scenes; None for the nine parks in 2022.
+        port: port of the server; 0 for any free port.
+        delay: simulated round-trip time, in milliseconds.
+        bandwidth: limit for all connections together, in Mbit/s.
         areas: without a configuration: file of areas to generate scenes for; None for the nine parks.
         fields: without a configuration: number of dense fields to generate, with scenes for them.
-        items: number of dates to generate; None for all of the period.
-        quiet: print failures only.
+        items: number of dates to generate; None for the whole period.
+        quiet: print only failures.
 
     Raises:
-        ConfigError: the configuration cannot be used, or the scenes would take too much room.
+        ConfigError: the configuration cannot be used, or the scenes would take too much space.
         LocalError: the scenes cannot be written, or the port is in use.
     """
     from s2async.sandbox.server import serving  # a demo runs it in another process, and does not import it
@@ -107,7 +107,7 @@ def run_sandbox(
 
 
 def _dense(place: Path, fields: int, items: int | None, *, quiet: bool) -> World:
-    """Scenes of dense fields, and a file of these fields beside them."""
+    """Generate scenes of dense fields, and a file of these fields next to them."""
     if fields > plots.MOST:
         raise ConfigError(f"--fields {fields}: the sandbox has room for {plots.MOST:,} fields at most")
     tell = printer(quiet)
@@ -121,29 +121,29 @@ def _dense(place: Path, fields: int, items: int | None, *, quiet: bool) -> World
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """A trial of a configuration on generated scenes, by a copy of it that uses them.
+    """A trial of a configuration on generated scenes, with a copy of it that uses them.
 
-    A copy, because crops of the sandbox must not get into the folder and the state of the real ones.
+    The copy prevents crops of the sandbox from being written to the folder and state of the real crops.
     """
 
     path: Path
-    """Of the copy, beside the configuration."""
+    """Path of the copy, next to the configuration."""
     source: Path
     """The configuration, as the user wrote it."""
     settings: Mapping[str, Any]
-    """As in the configuration's file."""
+    """The settings as in the configuration's file."""
     assets: Mapping[str, str]
-    """The assets that a run reads: keys of the configuration to those of the sandbox."""
+    """The assets that a run reads: maps keys of the configuration to those of the sandbox."""
     collection: str
-    """Of the sandbox: that of the configuration, if the sandbox has it."""
+    """Collection of the sandbox: that of the configuration, if the sandbox has it."""
 
     @classmethod
     def of(cls, config: Config, path: Path) -> Trial:
         """Plan the trial of a configuration.
 
         Raises:
-            ConfigError: the configuration is such a copy, there is another file in the copy's place, or the
-                sandbox lacks an asset.
+            ConfigError: the configuration is itself such a copy, the path of the copy is taken by another file, or
+                the sandbox lacks an asset.
         """
         copy = path.with_name(f"{path.stem}-sandbox.toml")
         if _is_copy(path):
@@ -161,7 +161,7 @@ class Trial:
         return tuple(dict.fromkeys((*self.assets.values(), VISUAL)))
 
     def text(self, origin: str) -> str:
-        """The copy for a sandbox at an origin."""
+        """Return the copy for a sandbox at an origin."""
         folder = self.path.stem
         sections = {name: dict(self.settings.get(name, {})) for name in ("search", "output", "run")}
         sections["run"].pop("log", None)
@@ -178,19 +178,19 @@ class Trial:
 
 
 def catalog_at(origin: str, assets: Mapping[str, str], collection: str = L2A) -> dict[str, Any]:
-    """The catalogue of a sandbox, as a configuration describes it.
+    """Return the catalogue of a sandbox, as a configuration describes it.
 
     Args:
-        origin: of the sandbox.
-        assets: keys of the configuration to those of the sandbox.
-        collection: of the sandbox.
+        origin: origin of the sandbox.
+        assets: maps keys of the configuration to those of the sandbox.
+        collection: collection of the sandbox.
     """
     about = {"url": f"{origin}/v1", "collection": collection, "assets": dict(assets)}
     return about | {"attribution": ATTRIBUTION, "offsets": {L2A: "earth-search", C1: "esa"}[collection]}
 
 
 def lines_for(origin: str, assets: Mapping[str, str], collection: str = L2A) -> str:
-    """What a configuration needs for a sandbox: the lines of two sections; arguments as for `catalog_at`."""
+    """Return the lines of two sections that a configuration needs for a sandbox; arguments as for `catalog_at`."""
     return toml(search={"catalog": catalog_at(origin, assets, collection)}, network={"origins": [origin]})
 
 
@@ -200,13 +200,13 @@ def _is_copy(path: Path) -> bool:
 
 
 def _assets(config: Config) -> dict[str, str]:
-    """Keys of the assets that a run reads, to those of the sandbox.
+    """Map the keys of the assets that a run reads to those of the sandbox.
 
-    The sandbox has the keys of Earth Search. A catalogue of the user's may name assets as it likes; the known ones
-    are Earth Search, and a key that works here must work there.
+    The sandbox has the keys of Earth Search. The user's catalogue may use any names for assets; Earth Search is
+    the reference, and a key that works here must work there.
 
     Raises:
-        ConfigError: the sandbox or the known catalogue lacks one.
+        ConfigError: the sandbox or Earth Search lacks an asset.
     """
     selection, catalog = config.selection(), config.search.resolve()
     found = {}
@@ -229,11 +229,13 @@ def _assets(config: Config) -> dict[str, str]:
 
 
 def days_of(period: Period, *, today: date) -> tuple[date, date]:
-    """First and last day of a period. One with an open end ends with the last month, so that its scenes stay.
+    """Return the first and last day of a period.
+
+    An open end becomes the end of the previous month, so that the scenes stay the same within a month.
 
     Args:
-        period: of the configuration.
-        today: the day, UTC.
+        period: period of the configuration.
+        today: the current day, UTC.
     """
     first = (period.start or LAUNCH).date()
     if period.end is not None:
@@ -243,13 +245,13 @@ def days_of(period: Period, *, today: date) -> tuple[date, date]:
 
 
 def _cache(config: Path) -> Path:
-    """The folder for the scenes of a configuration."""
+    """Return the folder for the scenes of a configuration."""
     digest = hashlib.sha256(os.fsencode(config.absolute())).hexdigest()[:12]
     return make.default_folder().with_name(f"sandbox-{digest}")
 
 
 def _announce(trial: Trial, world: World, origin: str, *, quiet: bool) -> None:
-    """Tell how to use the sandbox, and write the copy of the configuration; the lines go to standard output."""
+    """Print how to use the sandbox, and write the copy of the configuration; the lines go to standard output."""
     tell = printer(quiet)
     tell(f"{world.items:,} synthetic scenes at {origin}/v1; their files are in {world.folder}")
     click.echo(_safe_lines(lines_for(origin, trial.assets, trial.collection)))
@@ -263,12 +265,12 @@ def _announce(trial: Trial, world: World, origin: str, *, quiet: bool) -> None:
 
 
 def _safe_lines(text: str) -> str:
-    """Lines of text, each as a terminal may show it."""
+    """Return lines of text, each as it may be printed on a terminal."""
     return "\n".join(map(safe, text.splitlines()))
 
 
 def printer(quiet: bool) -> Callable[[str], None]:
-    """A function that prints a line to standard error, unless only failures are printed."""
+    """Return a function that prints a line to standard error, unless only failures are printed."""
 
     def tell(text: str) -> None:
         if not quiet:

@@ -10,20 +10,20 @@ from typing import Final
 from s2async.text import safe
 
 SEASONS: Final = ("winter", "spring", "summer", "autumn")
-"""Winter is from December to February, and so on, as in meteorology; of all years together."""
+"""Winter is from December to February, and so on, as in meteorology; all years are combined."""
 LETTERS: Final = 24
 """Maximum length of an area's name."""
 _WIDTH: Final = 13
-"""Of a column."""
+"""Width of a column."""
 
 
 def lines(name: str, values: Iterable[tuple[str, date, float]]) -> Iterator[str]:
-    """Iterate over the lines of a table: for each area and season the mean of its dates, and their number.
+    """Yield the lines of a table: for each area and season, the mean of its dates, and their number.
 
     Each date counts the same, however much of the area was clear. Lines have at most 80 characters.
 
     Args:
-        name: of the variable.
+        name: name of the variable.
         values: area, day and value of each date; areas appear in the order of their first values.
     """
     found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))

@@ -14,15 +14,15 @@ from typing import Any, NoReturn, TypeVar
 T = TypeVar("T")
 
 PATIENCE = 7.0
-"""Seconds for a run to stop normally; then the process exits immediately, which the state also survives."""
+"""Seconds that a run may take to stop normally; then the process exits immediately, which the state survives."""
 LAST_WORDS = 0.5
-"""Seconds for the last line and for closing the state: a terminal or a disk may block."""
+"""Seconds for the last line and for closing the state, because a terminal or a disk may block."""
 
 
 class Stop:
     """Ctrl-C and SIGTERM: the first one stops a run normally; a second one, or `PATIENCE`, immediately.
 
-    A terminal that closes (SIGHUP) does not stop the run.
+    Closing the terminal (SIGHUP) does not stop the run.
 
     Args:
         tell: prints the last line.
@@ -38,11 +38,11 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """128 plus the number of the signal, as shells report it."""
+        """128 plus the number of the signal, as reported by shells."""
         return 128 + (self._number or 0)
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
-        """Run the work, and return its result; None when a signal stopped it."""
+        """Run the work, and return its result; None if a signal stopped it."""
 
         async def main() -> T | None:
             loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -57,7 +57,7 @@ class Stop:
             finally:
                 self._cancel = lambda: None
 
-        # not loop.add_signal_handler: these also run while the loop is blocked or waits for a thread
+        # not loop.add_signal_handler: these handlers also run while the loop is blocked or waits for a thread
         former = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         if sys.platform != "win32":
             former[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -78,7 +78,10 @@ class Stop:
         self._cancel()
 
     def _lose_patience(self) -> None:
-        """Act like a second signal: the main thread must close the state. If that hangs, exit all the same."""
+        """Act like a second signal, because the main thread must close the state.
+
+        If that hangs, exit nevertheless.
+        """
         _timer(2 * LAST_WORDS, os._exit, self.exit_code)
         if sys.platform != "win32":
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)

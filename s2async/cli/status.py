@@ -22,9 +22,9 @@ if TYPE_CHECKING:  # importing it loads the network accounting
 
 
 PIECES: Final = 4096
-"""Pieces of JSON that are printed at once: some 50 kB."""
+"""Number of JSON pieces that are printed at once: about 50 kB."""
 MOST_LISTED: Final = 100_000
-"""Entries of each list of jobs in JSON; ``omitted`` says how many others there are."""
+"""Maximum number of entries in each list of jobs in JSON; ``omitted`` says how many others there are."""
 
 
 def show(path: Path, *, as_json: bool, areas: bool = False, verbose: bool = False) -> None:
@@ -34,7 +34,7 @@ def show(path: Path, *, as_json: bool, areas: bool = False, verbose: bool = Fals
         path: the configuration.
         as_json: print JSON instead of text.
         areas: print a line for each area instead.
-        verbose: print everything, not only what fits a screen.
+        verbose: print everything, not only what fits on a screen.
 
     Raises:
         ConfigError: there is no state, or it or the output folder belongs to another job.
@@ -55,7 +55,7 @@ def show(path: Path, *, as_json: bool, areas: bool = False, verbose: bool = Fals
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON, piece by piece: the pieces for 100,000 areas take more memory than a run."""
+    """Print a value as JSON, piece by piece, because for 100,000 areas all pieces take more memory than a run."""
     pieces = json.JSONEncoder(indent=2).iterencode(value)
     while some := "".join(islice(pieces, PIECES)):
         sys.stdout.write(some)
@@ -63,10 +63,10 @@ def print_json(value: object) -> None:
 
 
 def to_json(state: Ledger, config: Config, run: Summary | None = None, *, changed: str = "") -> dict[str, Any]:
-    """The state as JSON values: the tables of ``status``, every failure, and the run if one just ended.
+    """Return the state as JSON values: the tables of ``status``, every failure, and the run if one just ended.
 
     Args:
-        state: of the configuration.
+        state: state of the configuration.
         config: settings.
         run: the run that just ended.
         changed: how the areas differ from those of the last run; see `outdated`.
@@ -156,7 +156,7 @@ def to_json(state: Ledger, config: Config, run: Summary | None = None, *, change
 
 
 def _values(state: Ledger, config: Config) -> dict[str, Any] | None:
-    """The table of values, how much it holds, and whose offset is not certain; None where none are wanted."""
+    """Return the size of the table of values, and the uncertain offsets; None if no values are wanted."""
     totals = values(state, config)
     if totals is None:
         return None
@@ -174,15 +174,15 @@ def _values(state: Ledger, config: Config) -> dict[str, Any] | None:
 
 
 def values(state: Ledger, config: Config) -> ValueTotals | None:
-    """Count the values; None where none are wanted."""
+    """Count the values; None if no values are wanted."""
     if config.values is None:
         return None
-    from s2async.export.values import asking  # loads arrays
+    from s2async.export.values import asking  # imports array libraries
 
     return state.values(asking(config))
 
 
 def unheld(state: Ledger, config: Config, counts: Counts) -> tuple[Unheld, ...]:
-    """The areas that no scene covers; none while scenes may be unread."""
+    """Return the areas that no scene covers; none as long as scenes may be unread."""
     known = not counts.open and all(report.complete for report in state.searches())
     return state.unheld(config.cloud_rule()) if known else ()

@@ -29,36 +29,37 @@ from s2async.state.records import OPEN, AreaCounts, Counts, Doubt, Problem, Unhe
 from s2async.text import safe, size
 
 NO_SCREEN: Final = 40
-"""Lines where the output is no terminal."""
+"""Number of lines if the output is not a terminal."""
 REMARK_ROWS: Final = 2
-"""Lines of the screen that a remark may take; -v shows it in full."""
+"""Maximum number of screen lines of a remark; -v shows it in full."""
 LABELS_SHOWN = 3
-"""Searches listed of those that are incomplete for the same reason."""
+"""Maximum number of searches listed that are incomplete for the same reason."""
 LINES_SHOWN: Final = 5
-"""Lines of one kind in the summary of a run."""
+"""Maximum number of lines of one kind in the summary of a run."""
 PROBLEMS_READ: Final = 1000
-"""Failed and missing jobs that are read for examples, and listed with -v; the JSON output has more."""
+"""Maximum number of failed and missing jobs that are read for examples, and listed with -v; the JSON output has
+more."""
 GAP: Final = "  "
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something that a person should know, on one line."""
+    """A remark for the user, on one line."""
 
     text: str
     style: str = "yellow"
     rank: int = 0
-    """Number of remarks of its kind before it. Where there is no room for all, one of each kind comes first."""
+    """Number of remarks of the same kind before it. If there is no room for all, one of each kind comes first."""
 
 
 def show_status(
     console: Console, state: Ledger, config: Config, *, changed: str = "", verbose: bool = False
 ) -> None:
-    """Print the totals, what is wrong, the traffic, and as many areas and failed jobs as the screen has room for.
+    """Print the totals, what is wrong, the traffic, and as many areas and failed jobs as fit on the screen.
 
     Args:
         console: where to print.
-        state: of the configuration.
+        state: state of the configuration.
         config: settings.
         changed: how the areas differ from those of the last run.
         verbose: print everything, however long it is.
@@ -92,7 +93,7 @@ def show_status(
         _print(console, [f"and {more:,} more failed jobs; --json lists them"] * (more > 0))
         return
     notes += _changes_in_short(state.changes())
-    rows = (console.height if console.is_terminal else NO_SCREEN) - 1  # the prompt takes one
+    rows = (console.height if console.is_terminal else NO_SCREEN) - 1  # one line is needed for the prompt
     head, end = _headline(state, config, counts), _facts(state, config, totals)
     rows -= sum(_height(console, line) for line in (*head, *end))
     _print(console, head)
@@ -102,7 +103,7 @@ def show_status(
 
 
 def show_areas(console: Console, state: Ledger, config: Config) -> None:
-    """Print the jobs of every area, a line for each."""
+    """Print the jobs of every area, one line for each area."""
     counts = state.counts(config.selection())
     # without rich, which would take a second for 10,000 lines
     for line in areas_table(config, counts, counts.areas, console.width):
@@ -110,13 +111,13 @@ def show_areas(console: Console, state: Ledger, config: Config) -> None:
 
 
 def areas_table(config: Config, counts: Counts, areas: Sequence[AreaCounts], width: int) -> Iterator[str]:
-    """A heading, and a line for each area; without rich's tables, which take a millisecond for a line.
+    """Yield a heading, and a line for each area, without rich's tables, which take a millisecond per line.
 
     Args:
         config: settings.
-        counts: of all areas: they decide on the columns.
-        areas: to list.
-        width: of the screen; longer names are cut.
+        counts: counts of all areas, which determine the columns.
+        areas: areas to list.
+        width: width of the screen; longer names are cut.
     """
     keys = _columns(counts)
     room = max(8, width - sum(max(len(key), 5) + len(GAP) for key in keys))
@@ -135,7 +136,7 @@ def areas_table(config: Config, counts: Counts, areas: Sequence[AreaCounts], wid
 
 
 def _columns(counts: Counts) -> list[str]:
-    """The statuses that tables show, and open jobs."""
+    """Return the statuses that tables show, including open jobs."""
     statuses = [str(status) for status in Status if status is not Status.DUPLICATE or counts.total.get(status)]
     return [*statuses, OPEN]
 
@@ -154,7 +155,7 @@ def _headline(state: Ledger, config: Config, counts: Counts) -> list[str]:
 
 
 def _facts(state: Ledger, config: Config, totals: ValueTotals | None) -> list[str]:
-    """Values, traffic, searches and state, a labelled line for each."""
+    """Return labelled lines about values, traffic, searches and state."""
     traffic, searches = state.traffic(), state.searches()
     found = {}
     if totals:
@@ -175,7 +176,7 @@ def _facts(state: Ledger, config: Config, totals: ValueTotals | None) -> list[st
 
 
 def values_line(totals: ValueTotals) -> str:
-    """How many rows the table of values has, and of how many dates."""
+    """Return how many rows the table of values has, and for how many dates."""
     dates = "1 date" if totals.dates == 1 else f"{totals.dates:,} dates"
     return f"{totals.rows:,} for {dates} with values, counted for each area"
 
@@ -189,7 +190,7 @@ def _remarks(
     *,
     changed: str,
 ) -> list[Remark]:
-    """What a person should know, the gravest first."""
+    """Return what the user should know, in order of gravity."""
     selection, crops = config.selection(), bool(config.output.assets)
     without, alarm = state.without(selection), state.alarm(counts, selection)
     incomplete = [report for report in state.searches() if not report.complete]
@@ -207,7 +208,7 @@ def _remarks(
 
 
 def _changes_in_short(changes: Changes) -> list[Remark]:
-    """Which areas of the configuration were left out or repaired, the first of them by name."""
+    """Return which areas of the configuration were left out or repaired; of each kind, only the first is named."""
     found = []
     for what, remarks in (("left out", changes.skipped), ("repaired", changes.repaired)):
         if len(remarks) == 1:
@@ -218,7 +219,7 @@ def _changes_in_short(changes: Changes) -> list[Remark]:
 
 
 def _show_remarks(console: Console, notes: Sequence[Remark], rows: int, config: Config) -> int:
-    """Print as many remarks as there is room for, shortened where they are long; returns the lines they take."""
+    """Print as many remarks as there is room for, shortened if they are long; return the number of lines used."""
     used = 0
     if sum(_height(console, _shortened(note.text, console.width * REMARK_ROWS - 8)) for note in notes) > rows:
         notes = sorted(notes, key=lambda note: note.rank)
@@ -235,7 +236,7 @@ def _show_remarks(console: Console, notes: Sequence[Remark], rows: int, config: 
 
 
 def _show_room(console: Console, config: Config, counts: Counts, failures: Sequence[Problem], rows: int) -> None:
-    """Print areas and failed jobs in the lines that are left: a part for each where there is no room for all."""
+    """Print areas and failed jobs in the remaining lines; if there is no room for all, some of each."""
     least = min(len(counts.areas), 4) + 3
     failed = counts.total.get(Status.FAILED, 0)
     listed = failures[: max(int(rows > 7), rows - min(len(counts.areas) + 2, max(least, rows // 2)) - 2)]
@@ -244,7 +245,7 @@ def _show_room(console: Console, config: Config, counts: Counts, failures: Seque
         rows -= failed > len(listed)
     shown = min(len(counts.areas), rows - 2)
     if 0 < shown < len(counts.areas):
-        shown -= 1  # the line that says how many more there are
+        shown -= 1  # the line that says how many more areas there are
     if shown > 0:
         first = counts.areas[:shown]
         if shown < len(counts.areas):
@@ -265,7 +266,7 @@ def _show_room(console: Console, config: Config, counts: Counts, failures: Seque
 
 
 def _gravity(area: AreaCounts) -> tuple[int, ...]:
-    """Sort key of areas: those with most failed jobs first, then with most missing and open ones; then by name."""
+    """Return a sort key: areas with most failed jobs first, then with most missing and open ones; then by name."""
     return tuple(-area.by_status.get(status, 0) for status in (Status.FAILED, Status.MISSING, OPEN))
 
 
@@ -274,7 +275,7 @@ def _failure(problem: Problem) -> str:
 
 
 def _shortened(text: str, cells: int) -> str:
-    """A text of at most so many columns."""
+    """Return a text of at most the given number of columns."""
     return text if cell_len(text) <= cells else set_cell_size(text, cells - 3).rstrip() + "..."
 
 
@@ -311,18 +312,18 @@ def _traffic_table(traffic: Sequence[Traffic]) -> Table:
 
 
 def show_unheld(console: Console, config: Config, areas: Sequence[Unheld]) -> None:
-    """Print why no date can give a crop of some areas."""
+    """Print why no date can give a crop for some areas."""
     for text in hints.unheld(areas, config.clouds.min_area_valid):
         console.print(Text(safe(text), style="yellow"))
 
 
 def show_doubts(console: Console, doubts: Sequence[Doubt]) -> None:
-    """Print which crops of reflectance bands have an offset that is not certain, and why."""
+    """Print which crops of reflectance bands have an uncertain offset, and why."""
     _show_first(console, [doubt_line(doubt) for doubt in doubts], "yellow", "doubts about offsets")
 
 
 def doubt_line(doubt: Doubt) -> str:
-    """One line about crops whose offset is not certain."""
+    """Return one line about crops with an uncertain offset."""
     crops = f"1 {doubt.what}" if doubt.crops == 1 else f"{doubt.crops:,} {doubt.what}s"
     scenes = "1 scene" if doubt.scenes == 1 else f"{doubt.scenes:,} scenes"
     state = "" if doubt.untold else f" {doubt.basis}:" if doubt.basis in _UNSURE else " in doubt:"
@@ -330,7 +331,7 @@ def doubt_line(doubt: Doubt) -> str:
 
 
 _UNSURE: Final = ("doubtful", "unknown")
-"""Bases of offsets that are not certain."""
+"""Bases of offsets that are uncertain."""
 
 
 def show_incomplete(console: Console, reports: Sequence[SearchReport]) -> None:
@@ -339,7 +340,7 @@ def show_incomplete(console: Console, reports: Sequence[SearchReport]) -> None:
 
 
 def _show_first(console: Console, lines: Sequence[str], style: str, what: str) -> None:
-    """Print some lines, and how many others there are."""
+    """Print the first lines, and how many others there are."""
     for text in lines[:LINES_SHOWN]:
         console.print(Text(safe(text), style=style))
     if len(lines) > LINES_SHOWN:
@@ -347,7 +348,7 @@ def _show_first(console: Console, lines: Sequence[str], style: str, what: str) -
 
 
 def incomplete_lines(reports: Sequence[SearchReport]) -> list[str]:
-    """One line for each reason: when a server is down, all searches have the same one."""
+    """Return one line for each reason: if a server is down, it is the same for all searches."""
     by_reason: dict[str, list[str]] = defaultdict(list)
     for report in reports:
         by_reason[report.reason].append(report.label)
@@ -360,17 +361,17 @@ def incomplete_lines(reports: Sequence[SearchReport]) -> list[str]:
 
 
 def instead(whole: int, moved: int, *, estimated: bool) -> str:
-    """The size of the whole files, in bytes, in words and as a multiple of the bytes that were transferred."""
+    """Return the size of the whole files, in bytes, in words and as a multiple of the transferred bytes."""
     times = f", which is {whole / moved:,.0f} times the traffic" if moved else ""
     return f"{'about ' if estimated else ''}{size(whole)} for the whole files{times}"
 
 
 def examples(problems: Sequence[Problem], *, every: bool = True) -> list[str]:
-    """Lines that name a scene for each cause of missing files; failures are listed one by one.
+    """Return lines that name a scene for each cause of missing files; failures are listed one by one.
 
     Args:
         problems: failed and missing jobs.
-        every: whether these are all, so that scenes can be counted.
+        every: whether these are all such jobs, so that scenes can be counted.
     """
     by_cause: dict[Cause, dict[str, None]] = defaultdict(dict)
     for problem in problems:
@@ -386,18 +387,18 @@ def examples(problems: Sequence[Problem], *, every: bool = True) -> list[str]:
 
 
 def total(traffic: Sequence[Traffic]) -> tuple[int, int]:
-    """Requests and bytes of all traffic."""
+    """Return the requests and bytes of all traffic."""
     return sum(entry.requests for entry in traffic), sum(entry.bytes for entry in traffic)
 
 
 def reasons(
     by_status: Mapping[str, Mapping[Cause, int]], without: Mapping[tuple[str, Cause], int], *, crops: bool = True
 ) -> list[str]:
-    """Lines about why jobs lack files.
+    """Return lines about why jobs lack files.
 
     Args:
-        by_status: missing and failed jobs, by status and cause.
-        without: saved jobs that lack an asset, by asset and cause.
+        by_status: number of missing and failed jobs, by status and cause.
+        without: number of saved jobs that lack an asset, by asset and cause.
         crops: whether crops are wanted.
     """
     lines = [

@@ -1,4 +1,4 @@
-"""Standard output and error: commands survive a reader that goes away. Does not import rich."""
+"""Standard output and error, so that commands survive a reader that ends early. Does not import rich."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from s2async.errors import LocalError
 
 
 class _Patient:
-    """A stream that discards text once its reader has gone, as in ``s2async status config.toml | head -1``."""
+    """A stream that discards text after its reader has ended, as in ``s2async status config.toml | head -1``."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -39,20 +39,21 @@ class _Patient:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
-            # EIO: the terminal hung up. Progress may be lost, but a result must not be cut off silently
+            # EIO: the terminal hung up. Progress may be lost, but a result must not be cut off without an
+            # error.
             if error.errno not in (errno.EPIPE, errno.EIO) and self._stream.fileno() == 1:
                 raise LocalError(f"cannot write the output: {error.strerror}") from error
 
 
 @contextlib.contextmanager
 def patient_streams() -> Iterator[None]:
-    """Let readers close the standard streams, and escape characters that their encodings lack."""
+    """Allow readers to close the standard streams, and escape characters that their encodings lack."""
     with contextlib.ExitStack() as stack:
         for redirect, stream in (
             (contextlib.redirect_stdout, sys.stdout),
             (contextlib.redirect_stderr, sys.stderr),
         ):
-            if isinstance(stream, io.TextIOWrapper):  # not None (no terminal), and not a test's capture
+            if isinstance(stream, io.TextIOWrapper):  # not None (no terminal), nor the capture of a test
                 stream.reconfigure(errors="backslashreplace")
                 patient = _Patient(stream)
                 stack.callback(patient.flush)
