@@ -9,7 +9,7 @@ from typing import Any
 
 
 def toml(**sections: Any) -> str:
-    """A config as text: keyword arguments are sections, or keys of the top when they are no mappings."""
+    """Return a config as text: keyword arguments are sections, or top-level keys if they are not mappings."""
     top = [f"{key} = {_value(value)}" for key, value in sections.items() if not isinstance(value, Mapping)]
     for name, keys in sections.items():
         if isinstance(keys, Mapping):

@@ -1,1 +1,1 @@
-"""Faults that the sandbox's server can make on request."""
+"""Faults that the sandbox's server can produce on request."""

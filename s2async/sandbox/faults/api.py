@@ -1,4 +1,4 @@
-"""Faults of the API's pages: what is no page, paging that goes wrong, items that are odd."""
+"""Faults of the API's pages: responses that are not pages, broken paging, odd items."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from s2async.sandbox.server.answers import GEOJSON, Answer, Asked, Fault, api_er
 Document = dict[str, Any]
 
 CLOUDS: Final[Mapping[str, Any]] = {"null": None, "text": "many", "nan": float("nan"), "150": 150, "-1": -1}
-"""Values of ``eo:cloud_cover`` that tell nothing."""
+"""Values of ``eo:cloud_cover`` that are not usable."""
 IDS: Final[Mapping[str, Any]] = {
     "empty": "",
     "long": "x" * 10_000,
@@ -30,16 +30,16 @@ IDS: Final[Mapping[str, Any]] = {
     "dots": "..",
     "list": ["S2A"],
 }
-"""Ids that are none, or would do harm as a path, a line or a statement."""
+"""Values that are not valid ids, or would do harm as a path, a line or a statement."""
 
 
 def body(text: str, media_type: str = GEOJSON) -> Fault:
-    """Another body, with status 200."""
+    """Return a fault that replaces the body, with status 200."""
     return lambda _asked, _answer: json_answer(text, media_type=media_type)
 
 
 def malformed(share: float = 0.5) -> Fault:
-    """JSON that breaks off after this share of it, though the body has the length that was announced."""
+    """Return a fault that cuts JSON off after a share of it; Content-Length is that of the cut body."""
 
     def spoil(_asked: Asked, answer: Answer) -> Answer:
         text = _plain(answer)
@@ -49,12 +49,15 @@ def malformed(share: float = 0.5) -> Fault:
 
 
 def nested(depth: int = 100_000) -> Fault:
-    """Lists in lists."""
+    """Return a fault that replaces the body by nested lists."""
     return body("[" * depth + "]" * depth)
 
 
 def pages(size: int) -> Fault:
-    """Pages of at most this many items, whatever the client asked for. No failure: it goes with other faults."""
+    """Return a fault that limits pages to a number of items, whatever the client requested.
+
+    This is not a failure: it can be combined with other faults.
+    """
 
     def change(asked: Asked, page: Document) -> None:
         features = page["features"]
@@ -67,18 +70,19 @@ def pages(size: int) -> Fault:
 
 
 def no_post(status: int = 405) -> Fault:
-    """A search by POST gets this status, and one by GET its answer."""
+    """Return a fault that answers a search by POST with this status; a search by GET is not affected."""
     return lambda asked, answer: api_error(status, HTTPStatus(status).phrase) if asked.method == "POST" else answer
 
 
 def next_link(how: str, to: str = "") -> Fault:
-    """A ``next`` link that leads astray.
+    """Return a fault in which the ``next`` link is wrong or unusual.
 
     Args:
-        how: ``same`` leads to this page, ``back`` to the first, ``retoken`` to this page by a new token each time,
-            ``lost`` is no link though items are left, ``elsewhere`` leads to the URL ``to``, ``hrefless`` and
-            ``odd`` cannot be followed, ``get`` and ``merge`` and ``relative`` are sound, in other styles.
-        to: A URL.
+        how: ``same`` links to this page, ``back`` to the first, ``retoken`` to this page with a new token each
+            time, ``lost`` omits the link although items are left, ``elsewhere`` links to the URL ``to``,
+            ``hrefless`` and ``odd`` cannot be followed; ``get``, ``merge`` and ``relative`` are valid, but have
+            other forms.
+        to: a URL.
     """
     if how not in _LINKS:
         raise ValueError(f"no link {how!r}; there are {', '.join(_LINKS)}")
@@ -92,7 +96,7 @@ def next_link(how: str, to: str = "") -> Fault:
 
 
 def empty() -> Fault:
-    """A page without items that names a next one: the one that was asked for."""
+    """Return a fault that gives a page without items, whose next link leads to the requested page."""
 
     def change(asked: Asked, page: Document) -> None:
         page["features"] = []
@@ -104,7 +108,10 @@ def empty() -> Fault:
 
 
 def endless(most: int = 1000) -> Fault:
-    """Pages of new items and no end, or not before this many pages: items without files, one second apart."""
+    """Return a fault that gives endless pages of new items.
+
+    The pages end after ``most`` pages; the items have no files, and their times are one second apart.
+    """
 
     def change(asked: Asked, page: Document) -> None:
         number = _count(asked, "page") + 1
@@ -120,7 +127,7 @@ def endless(most: int = 1000) -> Fault:
 
 
 def shifted() -> Fault:
-    """A page whose first item has moved to where nobody looks, since the catalogue changed meanwhile."""
+    """Return a fault that omits the first item of a page, as if the catalogue had changed between two pages."""
 
     def change(asked: Asked, page: Document) -> None:
         if page["features"]:
@@ -131,7 +138,7 @@ def shifted() -> Fault:
 
 
 def duplicates(times: int = 2) -> Fault:
-    """Each item this many times."""
+    """Return a fault that repeats each item."""
 
     def change(_asked: Asked, page: Document) -> None:
         page["features"] = [item for item in page["features"] for _ in range(times)]
@@ -140,7 +147,7 @@ def duplicates(times: int = 2) -> Fault:
 
 
 def matched(number: Any = None, factor: float | None = None) -> Fault:
-    """Another number of items in the whole search: this one, or this multiple of the right one, rounded up."""
+    """Return a fault that changes the number of matched items: to a number, or to a multiple, rounded up."""
 
     def change(_asked: Asked, page: Document) -> None:
         found = number if factor is None else math.ceil(page["numberMatched"] * factor)
@@ -151,14 +158,14 @@ def matched(number: Any = None, factor: float | None = None) -> Fault:
 
 
 def item(how: str, to: str = "", of: str = "scl") -> Fault:
-    """Odd items.
+    """Return a fault that makes items odd.
 
     Args:
         how: ``no_asset``, ``no_href``, ``null_href``, ``null_geometry``, ``nowhere``, ``no_properties``,
             ``no_datetime``, ``no_object``; ``proj_null``, ``proj_wrong``, ``proj_wkt2``; ``href`` (with ``to``);
             ``cloud:NAME`` of `CLOUDS`, ``id:NAME`` of `IDS`.
-        to: A URL.
-        of: The asset that has it.
+        to: a URL.
+        of: key of the affected asset.
     """
     kind, _, name = how.partition(":")
     known: Mapping[str, Any] = {"cloud": CLOUDS, "id": IDS}.get(kind, {})
@@ -239,7 +246,7 @@ _LINKS: Final[Mapping[str, Callable[[Asked, Document, Document, str], None]]] = 
 
 
 def _lead(page: Document, asked: Asked, token: str | None) -> None:
-    """Let the page's ``next`` link lead to the page with this token; without one, to the first."""
+    """Make the page's ``next`` link lead to the page with this token; without a token, to the first page."""
     sent = {key: value for key, value in _sent(asked).items() if key != "next"}
     rest = [link for link in page["links"] if link["rel"] != "next"]
     href = next(link["href"] for link in rest if link["rel"] == "root") + "/search"
@@ -345,7 +352,7 @@ _ITEMS: Final[Mapping[str, Callable[[Document, str, str], Any]]] = {
 
 
 def _page(change: Callable[[Asked, Document], None]) -> Fault:
-    """A fault that pages of items can have; all other answers stay as they are."""
+    """Return a fault that only affects pages of items; other responses are not changed."""
 
     def fault(asked: Asked, answer: Answer) -> Answer:
         if answer.status != 200 or answer.headers.get("Content-Type") != GEOJSON:
@@ -383,4 +390,4 @@ FAULTS: Final[Mapping[str, Callable[..., Fault]]] = {
     "matched": matched,
     "item": item,
 }
-"""Makers of faults by name; their parameters are the settings of the fault."""
+"""Functions that make faults, by name; their parameters are the settings of the fault."""

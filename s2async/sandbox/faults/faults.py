@@ -1,7 +1,7 @@
-"""What can go wrong on purpose: faults by name, and which requests they meet.
+"""Deliberate faults by name, and which requests they affect.
 
-A new fault is one function from a request and its answer to a spoilt answer, and its line in the ``FAULTS`` of one
-of the modules `http`, `api` and `files`.
+A new fault is a function that turns a request and its response into a faulty response, and its line in the
+``FAULTS`` of one of the modules `http`, `api` and `files`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ FAULTS: Final[Mapping[str, Callable[..., Fault]]] = {
     **api.FAULTS,
     **files.FAULTS,
 }
-"""Makers of faults by name; their parameters are the settings of the fault."""
+"""Functions that make faults, by name; their parameters are the settings of the fault."""
 
 SHAPES: Final = frozenset({"pages", "always"})
-"""What is a way of the server rather than a fault: an answer that has it can also have a fault."""
+"""Modes of the server rather than faults: they can be combined with a fault in the same response."""
 
 
 def _sought(asked: Asked) -> dict[str, Any] | None:
-    """What a request to the search asks for; None for all other requests."""
+    """Return the parameters of a search request; None for all other requests."""
     if not asked.path.rstrip("/").endswith(("/search", "/items")):
         return None
     if asked.method != "POST":
@@ -49,17 +49,17 @@ POSITIONS: Final[Mapping[str, Callable[[Asked], bool]]] = {
     "header": lambda asked: asked.headers.get("Range", "").startswith("bytes=0-"),
     "tile": lambda asked: not asked.headers.get("Range", "bytes=0-").startswith("bytes=0-"),
 }
-"""Where a request stands: any page of a search, its first, a later one; the start of a file, the rest of it."""
+"""The position of a request: any page of a search, its first page, a later page; the start of a file, the rest."""
 
 
 def _subject(asked: Asked) -> str:
-    """What a request is about: a file, or a search with all its pages."""
+    """Return what a request is about: a file, or a search with all its pages."""
     sought = _sought(asked)
     return asked.path if sought is None else f"{asked.path} {sought.get('datetime')}"
 
 
 def _part(asked: Asked) -> str:
-    """What a request asks for: a range of a file, or a page of a search."""
+    """Return which part a request asks for: a range of a file, or a page of a search."""
     sought = _sought(asked) or {}
     return f"{_subject(asked)} {asked.headers.get('Range')} {sought.get('next')}"
 
@@ -77,13 +77,13 @@ class _Rule:
     seconds: float | None
     onwards: bool
     came: Counter[str] = field(default_factory=Counter)
-    """Requests that fit, by what has a count of its own."""
+    """Number of matching requests, by file, search or part with a separate count."""
     met: Counter[str] = field(default_factory=Counter)
     until: float | None = None
-    """When the fault is over, if that is a matter of time: known as soon as it has met a request."""
+    """When the fault ends, if its time is limited; set when it first affects a request."""
 
     def meets(self, asked: Asked) -> bool:
-        """Whether the fault befalls this request; if so, it is counted."""
+        """Return whether the fault affects this request; if so, it is counted."""
         if not self.path.search(asked.path):
             return False
         whose = (_part if self.by_range else _subject)(asked) if self.each else ""
@@ -107,7 +107,10 @@ class _Rule:
 
 
 class FaultTable:
-    """The faults that are set, in order; a request meets the first that fits it, and all `SHAPES`."""
+    """The faults that are set, in order.
+
+    A request is affected by the first one that matches, and by all `SHAPES`.
+    """
 
     def __init__(self) -> None:
         self._rules: list[_Rule] = []
@@ -129,19 +132,20 @@ class FaultTable:
         """Set a fault.
 
         Args:
-            kind: A name in ``FAULTS``.
-            path: Regular expression that is searched in the path of a request.
-            position: A name in ``POSITIONS``.
-            count: How many requests it meets; None for all.
-            each: So many of each file, and of each search (told by its dates).
-            by_range: So many of each range of a file, and of each page of a search; with ``each``.
-            skip: So many requests pass before the first one that it meets.
-            seconds: The fault is over so long after the first request that it met.
-            onwards: Once it has met a request, it meets all later ones about the same, at whatever position.
-            **settings: Those of the fault.
+            kind: a name in ``FAULTS``.
+            path: regular expression that is searched in the path of a request.
+            position: a name in ``POSITIONS``.
+            count: number of requests that are affected; None for all.
+            each: count separately for each file, and for each search (identified by its dates).
+            by_range: count separately for each range of a file, and for each page of a search; only with ``each``.
+            skip: number of matching requests before the first one that is affected.
+            seconds: duration of the fault after the first request that is affected.
+            onwards: after a request has been affected, affect all later ones for the same file or search, at any
+                position.
+            **settings: settings of the fault.
 
         Raises:
-            ValueError: An unknown fault, position or setting, or a bad pattern.
+            ValueError: an unknown fault, position or setting, or an invalid pattern.
         """
         if kind not in FAULTS:
             raise ValueError(f"unknown fault {kind!r}; there are {', '.join(FAULTS)}")
@@ -169,7 +173,7 @@ class FaultTable:
         self._rules.clear()
 
     def listing(self) -> list[dict[str, Any]]:
-        """The faults that are set, with how many requests they met, and how many more they will meet."""
+        """Return the faults that are set, with the number of requests affected so far and still to be affected."""
         return [
             {
                 "kind": rule.kind,
@@ -182,7 +186,7 @@ class FaultTable:
         ]
 
     def spoil(self, asked: Asked, answer: Answer) -> Answer:
-        """The answer as it goes out."""
+        """Return the response that is sent."""
         spoilt = False
         for rule in self._rules:
             if (rule.kind in SHAPES or not spoilt) and rule.meets(asked):

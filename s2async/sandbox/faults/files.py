@@ -1,4 +1,4 @@
-"""Faults of a file's answers: ranges that are not what was asked for, other versions, damage, hostile headers."""
+"""Faults of file responses: ranges other than the requested ones, other versions, damage, malicious headers."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def _dice(*seed: object) -> random.Random:
 
 
 def short(by: int = 8) -> Fault:
-    """Fewer bytes than were asked for; the headers say so."""
+    """Return a fault that sends fewer bytes than requested; the headers state it."""
     return _ranged(lambda part: part.answer(part.first, max(part.first, part.last - by)))
 
 
 def shift(by: int = 8, honest: bool = True) -> Fault:
-    """Other bytes than were asked for; ``honest`` says whether Content-Range tells it."""
+    """Return a fault that sends other bytes than requested; ``honest`` sets whether Content-Range states it."""
 
     def spoil(part: _Part) -> Answer:
         moved = part.answer(min(part.first + by, part.whole - 1), min(part.last + by, part.whole - 1))
@@ -39,7 +39,7 @@ def shift(by: int = 8, honest: bool = True) -> Fault:
 
 
 def norange() -> Fault:
-    """The whole file, as a server sends it that knows no ranges."""
+    """Return a fault that sends the whole file, like a server that does not support ranges."""
 
     def spoil(part: _Part) -> Answer:
         headers = {name: value for name, value in part.headers.items() if name != "Content-Range"}
@@ -49,7 +49,7 @@ def norange() -> Fault:
 
 
 def multipart() -> Fault:
-    """The range as the only part of a multipart body, which is for requests of several ranges."""
+    """Return a fault that sends the range as the only part of a multipart body, a form for several ranges."""
 
     def spoil(part: _Part) -> Answer:
         head = f"--B\r\nContent-Type: image/tiff\r\nContent-Range: {part.headers['Content-Range']}\r\n\r\n"
@@ -61,13 +61,13 @@ def multipart() -> Fault:
 
 
 def hole(at: float = 2 / 3, size: int | None = None, zeros: bool = True, seed: int = 0) -> Fault:
-    """Bytes within the body are lost; its length and the headers are right.
+    """Return a fault that loses bytes inside the body; its length and the headers are right.
 
     Args:
-        at: Where they begin, as a share of the body.
-        size: How many; None for all that follow.
-        zeros: They are zeros; else they are anything.
-        seed: Of anything, together with the file and the range.
+        at: where the bytes begin, as a share of the body.
+        size: number of bytes; None for all that follow.
+        zeros: replace the bytes by zeros; otherwise by random bytes.
+        seed: seed of the random bytes, combined with the file and the range.
     """
 
     def spoil(part: _Part) -> Answer:
@@ -82,11 +82,11 @@ def hole(at: float = 2 / 3, size: int | None = None, zeros: bool = True, seed: i
 
 
 def edition(folder: str, heeds: bool = True) -> Fault:
-    """The answer is of another edition of the file.
+    """Return a fault that responds with another edition of the file.
 
     Args:
-        folder: Of the world that holds it, under the same path.
-        heeds: Whether the server keeps to conditions, such as that the file has not changed since.
+        folder: folder of the world that contains the edition, under the same path.
+        heeds: whether the server respects conditions, such as that the file has not changed since.
     """
     files = Files(Path(folder))
     conditions = {"if-match", "if-none-match", "if-unmodified-since", "if-range"}
@@ -99,7 +99,7 @@ def edition(folder: str, heeds: bool = True) -> Fault:
 
 
 def flip(bits: int = 1, seed: int = 0) -> Fault:
-    """Some bits of the body are turned over; which ones follows from the seed, the file and the range."""
+    """Return a fault that flips bits of the body, which depend on the seed, the file and the range."""
 
     def spoil(asked: Asked, answer: Answer) -> Answer:
         body = bytearray(content(answer.body))
@@ -112,7 +112,7 @@ def flip(bits: int = 1, seed: int = 0) -> Fault:
 
 
 def noise(seed: int = 0) -> Fault:
-    """As many bytes of anything."""
+    """Return a fault that replaces the body by random bytes."""
 
     def spoil(_asked: Asked, answer: Answer) -> Answer:
         return replace(answer, body=_dice(seed).randbytes(len(answer.body)))
@@ -121,7 +121,10 @@ def noise(seed: int = 0) -> Fault:
 
 
 def swap() -> Fault:
-    """The answer is of another version of the file: another ETag, and other bytes but for the header's."""
+    """Return a fault that responds with another version of the file.
+
+    The ETag is another one, and so are all bytes except those of the header.
+    """
 
     def spoil(asked: Asked, answer: Answer) -> Answer:
         sound = asked.headers.get("Range", "").startswith("bytes=0-")
@@ -132,7 +135,7 @@ def swap() -> Fault:
 
 
 def truncated(share: float = 0.5) -> Fault:
-    """The file ends early: only this share of it is there."""
+    """Return a fault in which the file ends early, after a share of its bytes."""
 
     def spoil(part: _Part) -> Answer:
         size = int(part.whole * share)
@@ -148,7 +151,7 @@ def truncated(share: float = 0.5) -> Fault:
 
 
 def poke(at: int, data: str) -> Fault:
-    """Bytes of the file are others: ``data`` in hexadecimal, from byte ``at`` of the file on."""
+    """Return a fault that replaces bytes of the file: by ``data`` in hexadecimal, from byte ``at`` of the file."""
     new = bytes.fromhex(data)
 
     def spoil(part: _Part) -> Answer:
@@ -162,13 +165,13 @@ def poke(at: int, data: str) -> Fault:
 
 
 def tag(number: int, value: int, kind: int = _LONG, values: int = 1) -> Fault:
-    """An entry of the first TIFF directory says something else.
+    """Return a fault that changes an entry of the first TIFF directory.
 
     Args:
-        number: Of the tag; an absent one stays absent.
-        value: Of the entry, or where its values stand.
-        kind: Type of its values (TIFF 6.0, section 2), LONG by default.
-        values: How many it says to have.
+        number: number of the tag; a missing tag stays missing.
+        value: value of the entry, or the position of its values.
+        kind: type of its values (TIFF 6.0, section 2), LONG by default.
+        values: number of values that the entry states.
     """
 
     def spoil(_asked: Asked, answer: Answer) -> Answer:
@@ -186,20 +189,20 @@ def tag(number: int, value: int, kind: int = _LONG, values: int = 1) -> Fault:
 
 
 class _Part:
-    """Part of a file as it is answered soundly."""
+    """Part of a file, as in the correct response."""
 
     def __init__(self, body: Slice, headers: Mapping[str, str], found: re.Match[str]) -> None:
         self.body, self.headers = body, headers
         self.first, self.last, self.whole = (int(number) for number in found.groups())
 
     def answer(self, first: int, last: int) -> Answer:
-        """An honest answer with other bytes of the file."""
+        """Return a correct response with other bytes of the file."""
         headers = {**self.headers, "Content-Range": f"bytes {first}-{last}/{self.whole}"}
         return Answer(status=206, headers=headers, body=replace(self.body, start=first, length=last - first + 1))
 
 
 def _ranged(spoil: Callable[[_Part], Answer]) -> Fault:
-    """A fault that only parts of a file can have; all other answers stay as they are."""
+    """Return a fault that only affects parts of a file; other responses are not changed."""
 
     def fault(_asked: Asked, answer: Answer) -> Answer:
         found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
@@ -224,4 +227,4 @@ FAULTS: Final[Mapping[str, Callable[..., Fault]]] = {
     "poke": poke,
     "tag": tag,
 }
-"""Makers of faults by name; their parameters are the settings of the fault."""
+"""Functions that make faults, by name; their parameters are the settings of the fault."""

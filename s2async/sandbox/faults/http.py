@@ -1,4 +1,4 @@
-"""Faults that any answer can have, of the API or of a file: statuses, connections, redirects, headers."""
+"""Faults that any response can have, of the API or of a file: statuses, connections, redirects, headers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _LOGIN: Final = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><bod
 
 
 def code(status: int = 503, retry_after: float | str | None = None, date: float | None = None) -> Fault:
-    """Another status, in the words of whoever is asked.
+    """Return a fault that responds with another status, with the error body of the API or of S3.
 
     Args:
-        status: Of the answer.
-        retry_after: Seconds for Retry-After, or its text.
-        date: So many seconds from now as an HTTP date for Retry-After.
+        status: status of the response.
+        retry_after: seconds for Retry-After, or its text.
+        date: number of seconds from now, sent as an HTTP date in Retry-After.
     """
     phrase = HTTPStatus(status).phrase
     bare = status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
@@ -46,7 +46,10 @@ def code(status: int = 503, retry_after: float | str | None = None, date: float 
 
 
 def limited(rate: float = 100, burst: float = 10, status: int = 503) -> Fault:
-    """So many requests a second are answered, and that many at once; each one too many gets this status."""
+    """Return a fault that limits the rate of requests; requests beyond it are answered with this status.
+
+    At most ``rate`` requests per second are answered normally, and at most ``burst`` of them at once.
+    """
     refuse = code(status)
     free, since = burst, time.monotonic()
 
@@ -63,38 +66,41 @@ def limited(rate: float = 100, burst: float = 10, status: int = 503) -> Fault:
 
 
 def cut(after: int | None = None) -> Fault:
-    """The connection is closed after this many bytes of the body, by default after half of it."""
+    """Return a fault that closes the connection after this many bytes of the body, by default half of them."""
     return lambda _asked, answer: replace(answer, cut=_early(answer, after))
 
 
 def reset(after: int | None = None) -> Fault:
-    """The connection is reset after this many bytes of the body, by default after half of it."""
+    """Return a fault that resets the connection after this many bytes of the body, by default half of them."""
     return lambda _asked, answer: replace(answer, cut=_early(answer, after), reset=True)
 
 
 def close(rudely: bool = False) -> Fault:
-    """The connection is closed, or reset, without an answer."""
+    """Return a fault that closes or resets the connection without a response."""
     return lambda _asked, answer: replace(answer, closed=True, reset=rudely)
 
 
 def stall(after: int | None = None) -> Fault:
-    """No answer ever comes, or nothing after this many bytes of its body; the connection stays open."""
+    """Return a fault that sends no response, or nothing after some bytes of its body.
+
+    The connection stays open.
+    """
     if after is None:
         return lambda _asked, answer: replace(answer, stalled=True)
     return lambda _asked, answer: replace(answer, hang=_early(answer, after))
 
 
 def drip(rate: float = 10) -> Fault:
-    """The body arrives at this many bytes per second."""
+    """Return a fault that sends the body at this many bytes per second."""
     return lambda _asked, answer: replace(answer, drip=rate)
 
 
 def html(status: int = 200, disguised: bool = False) -> Fault:
-    """A page for people, as a login or a hotel's network gives it.
+    """Return a fault that responds with a web page, such as a login page of a hotel's network.
 
     Args:
-        status: Of the answer.
-        disguised: With status, headers and length of the sound answer.
+        status: status of the response.
+        disguised: use the status, headers and length of the correct response.
     """
     headers = {"Content-Type": "text/html; charset=utf-8"}
 
@@ -107,7 +113,7 @@ def html(status: int = 200, disguised: bool = False) -> Fault:
 
 
 def redirect(to: str | None = None, status: int = 302) -> Fault:
-    """Look elsewhere: ``to``, or here again; an empty text leaves the Location out."""
+    """Return a fault that redirects to ``to``, or to the same URL; an empty text omits the Location."""
 
     def spoil(asked: Asked, _answer: Answer) -> Answer:
         target = asked.path if to is None else to
@@ -117,7 +123,7 @@ def redirect(to: str | None = None, status: int = 302) -> Fault:
 
 
 def header(name: str, value: str | None = None) -> Fault:
-    """One header of the answer is another, or is absent."""
+    """Return a fault that replaces or removes one header of the response."""
 
     def spoil(_asked: Asked, answer: Answer) -> Answer:
         others = {key: text for key, text in answer.headers.items() if key.lower() != name.lower()}
@@ -127,7 +133,7 @@ def header(name: str, value: str | None = None) -> Fault:
 
 
 def packed() -> Fault:
-    """The body compressed, though the client said that it takes it as it is."""
+    """Return a fault that compresses the body although the client does not accept compression."""
 
     def spoil(_asked: Asked, answer: Answer) -> Answer:
         headers = {**answer.headers, "Content-Encoding": "gzip"}
@@ -137,7 +143,7 @@ def packed() -> Fault:
 
 
 def bomb(size: int = 300_000_000) -> Fault:
-    """A small body that unpacks to this many bytes."""
+    """Return a fault with a small body that decompresses to this many bytes."""
     packed = gzip.compress(b" " * size, 9)
 
     def spoil(_asked: Asked, answer: Answer) -> Answer:
@@ -166,6 +172,6 @@ FAULTS: Final[Mapping[str, Callable[..., Fault]]] = {
     "packed": packed,
     "bomb": bomb,
 }
-"""Makers of faults by name; their parameters are the settings of the fault.
+"""Functions that make faults, by name; their parameters are the settings of the fault.
 
-``always`` is ``header`` as a way of the server, beside which an answer can have a fault."""
+``always`` is ``header`` as a mode of the server, which can be combined with a fault in the same response."""

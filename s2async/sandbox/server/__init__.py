@@ -1,1 +1,1 @@
-"""The local STAC API and COG server, in its own process."""
+"""The local STAC API and COG server, in a separate process."""

@@ -1,4 +1,4 @@
-"""A request and its answer as plain values: made, spoilt and tested without a connection."""
+"""A request and its response as plain values: made, modified by faults and tested without a connection."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Asked:
 
     method: str
     path: str
-    """Unquoted, without the query."""
+    """Path, unquoted, without the query."""
     headers: Mapping[str, str]
-    """Its keys in any case."""
+    """Headers; their names may have any case."""
     parameters: Mapping[str, str] = field(default_factory=dict)
-    """The query."""
+    """Parameters of the query."""
     body: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slice:
-    """Bytes of a file, which are read only when they are sent."""
+    """Bytes of a file, which are only read when they are sent."""
 
     path: Path
     start: int
@@ -43,11 +43,11 @@ class Slice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What goes back, and how badly."""
+    """A response, and how its transfer is disturbed."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Without Content-Length, which is that of the body."""
+    """Headers without Content-Length, which is that of the body."""
     body: bytes | Slice = b""
     cut: int | None = None
     """Close the connection after this many body bytes."""
@@ -56,24 +56,24 @@ class Answer:
     hang: int | None = None
     """Send no more than this many body bytes, and keep the connection open."""
     drip: float | None = None
-    """Body bytes a second, sent ten at a time."""
+    """Body bytes per second, sent ten at a time."""
     closed: bool = False
-    """Close the connection without a word."""
+    """Close the connection without a response."""
     reset: bool = False
-    """Where the connection is closed early, it is by RST (TCP's way to say that all is lost)."""
+    """If the connection is closed early, reset it (TCP RST)."""
 
 
 Fault = Callable[[Asked, Answer], Answer]
-"""One way to spoil an answer: takes the request and the sound answer, and gives the one that goes out instead."""
+"""A fault: takes a request and the correct response, and returns the response that is sent instead."""
 
 
 def content(body: bytes | Slice) -> bytes:
-    """All bytes of a body."""
+    """Return all bytes of a body."""
     return b"".join(pieces(body, 1 << 20))
 
 
 def pieces(body: bytes | Slice, size: int) -> Generator[bytes, None, None]:
-    """The bytes of a body in order, at most ``size`` at once; ends early when a file is shorter than it was."""
+    """Yield the bytes of a body in order, at most ``size`` at once; ends early if a file has become shorter."""
     if isinstance(body, bytes):
         yield from (body[at : at + size] for at in range(0, len(body), size))
         return
@@ -88,20 +88,20 @@ def pieces(body: bytes | Slice, size: int) -> Generator[bytes, None, None]:
 
 
 def json_answer(document: Any, status: int = 200, media_type: str = JSON) -> Answer:
-    """A JSON document; text is taken as JSON already."""
+    """Return a response with a JSON document; text is assumed to be JSON already."""
     text = document if isinstance(document, str) else compact(document)
     return Answer(status=status, headers={"Content-Type": media_type}, body=text.encode())
 
 
 def api_error(status: int, description: str) -> Answer:
-    """An error as the API words it (404 as recorded), or, for other statuses, the gateway in front of it."""
+    """Return an error in the words of the API (404 as recorded) or, for other statuses, of its gateway."""
     if status not in (400, 404, 500):
         return json_answer({"message": "Internal server error" if status == 502 else description}, status)
     return json_answer({"code": HTTPStatus(status).phrase.replace(" ", ""), "description": description}, status)
 
 
 def s3_error(status: int, code: str, message: str, **more: str) -> Answer:
-    """An error as S3 words it."""
+    """Return an error in the words of S3."""
     details = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in more.items())
     text = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'

@@ -1,4 +1,4 @@
-"""The API's requests and answers: which path is what, in the words and with the limits of the real one. Pure."""
+"""The API's requests and responses: its paths, with the words and limits of the real API. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from s2async.sandbox.server.search import BadRequest, parse
 from s2async.sandbox.server.stac import Catalog
 
 LAMBDA_LIMIT = 6_291_556
-"""Bytes of the longest answer that AWS Lambda lets an API give (its documented quota for synchronous calls)."""
+"""Maximum size in bytes of a response that passes through AWS Lambda (its documented quota for synchronous
+calls)."""
 GZIP_FROM = 1024
-"""Shorter answers are not compressed (recorded: 275 bytes plain, 2,912 compressed)."""
+"""Minimum bytes of a response that is compressed (recorded: 275 bytes plain, 2,912 compressed)."""
 
 
 def api_answer(catalog: Catalog, asked: Asked) -> Answer:
-    """What the API says, compressed when the client takes gzip."""
+    """Return the API's response, compressed if the client accepts gzip."""
     answer = _api_document(catalog, asked)
     if len(answer.body) > LAMBDA_LIMIT:
         answer = api_error(502, "")

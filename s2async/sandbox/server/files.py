@@ -1,8 +1,8 @@
-"""The files of a world, answered as S3 answers: strict ranges, strong ETags, conditions.
+"""Serves the files of a world like S3: strict ranges, strong ETags, conditions.
 
-Ranges (RFC 9110, section 14; S3 where that leaves a choice): one range gives 206; a range that begins behind the
+Ranges (RFC 9110, section 14; S3 where that allows a choice): one range gives 206; a range that begins beyond the
 end, ``bytes=-0``, and any range of an empty file give 416 with ``Content-Range: bytes */N``; a header that is not
-a range of bytes, and one with several ranges, are passed over, and the whole file comes with 200.
+a range of bytes, or has several ranges, is ignored, and the whole file is sent with 200.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*")
 
 
 class Unsatisfiable(ValueError):
-    """A range that lies behind the end of the file."""
+    """A range beyond the end of the file."""
 
 
 def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """First byte and number of bytes that a Range header asks for; None for the whole file.
+    """Return the first byte and the number of bytes that a Range header requests; None for the whole file.
 
     Raises:
-        Unsatisfiable: No byte of the file is asked for.
+        Unsatisfiable: the range contains no byte of the file.
     """
     match = _RANGE.fullmatch(header.strip()) if header else None
     if match is None or match.group(1) == match.group(2) == "":
@@ -47,17 +47,17 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
 
 
 def etag_of(path: str, status: os.stat_result) -> str:
-    """A strong ETag, the same until the file is written anew."""
+    """Return a strong ETag, which stays the same until the file is written again."""
     edition = f"{path}\0{status.st_size}\0{status.st_mtime_ns}"
     return f'"{hashlib.md5(edition.encode(), usedforsecurity=False).hexdigest()}"'
 
 
 class Files:
-    """The files under ``folder``, by the path in their URL. Nothing outside the folder is ever opened."""
+    """The files under ``folder``, by the path in their URL. No file outside the folder is ever opened."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
-        # Resolving a path costs more than all the rest of an answer.
+        # Resolving a path costs more than the rest of a response.
         self._locate = lru_cache(maxsize=10_000)(self._resolve)
 
     def answer(self, asked: Asked) -> Answer:
@@ -122,7 +122,7 @@ def _media_type(suffix: str) -> str:
 
 
 def _changed(modified: float, since: str) -> bool:
-    """Whether a file was written later; a date that is none counts as not given (RFC 9110, section 13.1.4)."""
+    """Return whether a file was written after a date; an invalid date is ignored (RFC 9110, section 13.1.4)."""
     try:
         return int(modified) > parsedate_to_datetime(since).timestamp()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Every request that came, with the body bytes of its answer: what a client's own numbers must equal."""
+"""Logs every request with the body bytes of its response, for comparison with a client's own numbers."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from itertools import islice
 from typing import Any
 
 KEPT = 1_000_000
-"""Requests that are remembered; older ones are dropped."""
+"""Maximum number of requests in the log; older ones are dropped."""
 
 
 @dataclass(kw_only=True, slots=True)
 class LogEntry:
-    """One request. On the server's side it grows while the answer is written."""
+    """One request. On the server, it changes while the response is written."""
 
     n: int
-    """Counts the requests from 1, over resets too."""
+    """Number of the request, counted from 1; a reset does not restart it."""
     time: float
-    """When the request came: seconds since 1970."""
+    """When the request arrived, in seconds since 1970."""
     method: str
     path: str
-    """Unquoted, without the query."""
+    """Path, unquoted, without the query."""
     range: str
     """The Range header, or the empty string."""
     status: int | None = None
-    """None while nothing has been answered, and for ever when the client left before that."""
+    """None until a response has begun, and also if the client left before that."""
     bytes: int = 0
-    """Body bytes handed to the connection; on a connection that broke, the client may have got fewer."""
+    """Body bytes passed to the connection; if it broke, the client may have received fewer."""
     done: bool = False
-    """True when nothing more will be written."""
+    """True if nothing more will be written."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Those of If-Match and User-Agent that were sent."""
+    """If-Match, User-Agent and X-Api-Key, if they were sent."""
 
     @property
     def kind(self) -> str:
-        """``search`` for all of the API, ``cogs`` for files, ``other`` for strays."""
+        """``search`` for the API, ``cogs`` for files, ``other`` for all other requests."""
         if self.path.startswith("/cogs/"):
             return "cogs"
         return "search" if self.path == "/v1" or self.path.startswith("/v1/") else "other"
@@ -54,7 +54,7 @@ class Count:
 
 
 class Journal:
-    """The log and the sums over it, which the log's bound does not touch."""
+    """The log and the totals, which also include dropped entries."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._entries: deque[LogEntry] = deque(maxlen=kept)
@@ -63,7 +63,7 @@ class Journal:
         self._reset_at = 0
 
     def begin(self, method: str, path: str, headers: Mapping[str, str]) -> LogEntry:
-        """Note a request that just came."""
+        """Log a request that has just arrived."""
         self._last += 1
         entry = LogEntry(
             n=self._last,
@@ -81,16 +81,17 @@ class Journal:
         return entry
 
     def wrote(self, entry: LogEntry, size: int) -> None:
-        """Note body bytes, before they are handed over: a client that has them finds them in the log."""
+        """Log body bytes before they are sent, so that the log contains them when a client has received them."""
         entry.bytes += size
         if entry.n > self._reset_at:
             for count in self._of(entry):
                 count.bytes += size
 
     def end(self, entry: LogEntry) -> None:
-        """Note that a request is over: as soon as the rest of its answer is about to be handed over.
+        """Log the end of a request, just before the rest of its response is sent.
 
-        So whoever waits for an answer before asking again never has more requests in flight here than there.
+        A client that waits for a response before its next request therefore never has more requests in flight here
+        than it counts itself.
         """
         if entry.done:
             return
@@ -99,16 +100,19 @@ class Journal:
             count.in_flight -= 1
 
     def since(self, n: int) -> Iterator[LogEntry]:
-        """The remembered requests after number ``n``, in the order in which they came."""
+        """Return the logged requests after number ``n``, in the order of their arrival."""
         skipped = max(n + 1 - self._entries[0].n, 0) if self._entries else 0
         return islice(self._entries, skipped, None)
 
     def totals(self) -> dict[str, Any]:
-        """Sums by kind and over all."""
+        """Return the totals by kind and over all kinds."""
         return {kind: asdict(count) for kind, count in self._counts.items()}
 
     def reset(self) -> None:
-        """Forget the past. Requests that are still open stay in flight, but their bytes count no more."""
+        """Clear the log and the totals.
+
+        Requests that are still open stay in flight, but their bytes no longer count.
+        """
         self._entries.clear()
         self._reset_at = self._last
         for count in self._counts.values():

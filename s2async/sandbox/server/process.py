@@ -1,4 +1,7 @@
-"""The sandbox's server in a process of its own, and what a test asks it. Standard library only."""
+"""The sandbox's server in a separate process, and the requests that a test sends to control it.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from s2async.errors import LocalError
 from s2async.sandbox.server.journal import Count, LogEntry
 
 _STOP_SECONDS = 5.0
-# Loopback never goes through a proxy that the environment names.
+# Requests to loopback never use a proxy that the environment names.
 _OPENER = build_opener(ProxyHandler({}))
 
 
@@ -31,20 +34,20 @@ class Sandbox:
     """URL of the STAC API."""
     pid: int
     folder: Path
-    """The world that is served."""
+    """Folder of the world that is served."""
     forbidden: str = ""
-    """A second origin that nobody should ask; the empty string when there is none."""
+    """A second origin that should receive no requests; the empty string if there is none."""
 
     def log(self, since: int = 0) -> list[LogEntry]:
-        """The requests after number ``since``, in the order in which they came."""
+        """Return the requests after number ``since``, in the order of their arrival."""
         return [LogEntry(**json.loads(line)) for line in self._call("GET", f"/_log?since={since}").splitlines()]
 
     def totals(self) -> dict[str, Count]:
-        """Sums since the last reset, of ``search``, ``cogs``, ``other`` and ``all``."""
+        """Return the totals since the last reset, for ``search``, ``cogs``, ``other`` and ``all``."""
         return {kind: Count(**count) for kind, count in json.loads(self._call("GET", "/_totals")).items()}
 
     def reset(self) -> None:
-        """Empty the log and the totals."""
+        """Clear the log and the totals."""
         self._call("POST", "/_reset")
 
     def fault(
@@ -57,30 +60,30 @@ class Sandbox:
         each: bool = False,
         **more: Any,
     ) -> None:
-        """Set a fault beside those that are set; see ``faults.FaultTable.add``.
+        """Set a fault in addition to those already set; see ``faults.FaultTable.add``.
 
         Args:
-            kind: A name in ``faults.FAULTS``, such as ``code`` (settings ``status``, ``retry_after`` in seconds),
-                ``cut`` (``after`` bytes of the body, else half of it) or ``stall``.
-            path: Regular expression that is searched in the path of a request.
+            kind: a name in ``faults.FAULTS``, such as ``code`` (settings ``status``, ``retry_after`` in seconds),
+                ``cut`` (``after`` bytes of the body, by default half of it) or ``stall``.
+            path: regular expression that is searched in the path of a request.
             position: ``page``, ``first``, ``later``, ``header`` or ``tile``; any by default.
-            count: How many requests it meets; None for all.
-            each: So many of each file and of each search.
+            count: number of requests that are affected; None for all.
+            each: count separately for each file and for each search.
             **more: ``by_range``, ``skip``, ``seconds`` and ``onwards``, as there, and the settings of the fault.
 
         Raises:
-            urllib.error.HTTPError: There is no such fault, or no such setting.
+            urllib.error.HTTPError: there is no such fault, or no such setting.
         """
         where = {"path": path, "position": position, "count": count, "each": each}
         self._call("POST", "/_faults", {"kind": kind, **where, **more})
 
     def faults(self) -> list[dict[str, Any]]:
-        """The faults that are set, each with ``met``: how many requests it met so far."""
+        """Return the faults that are set, each with ``met``: the number of requests affected so far."""
         found: list[dict[str, Any]] = json.loads(self._call("GET", "/_faults"))
         return found
 
     def intrusions(self) -> tuple[int, list[LogEntry]]:
-        """Connections to the forbidden origin, and the requests that came over them."""
+        """Return the number of connections to the forbidden origin, and the requests on them."""
         found = json.loads(self._call("GET", "/_forbidden"))
         return found["connections"], [LogEntry(**entry) for entry in found["requests"]]
 
@@ -90,7 +93,7 @@ class Sandbox:
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
         data = None if body is None else json.dumps(body).encode()
-        request = Request(self.origin + path, data=data, method=method)  # noqa: S310 - our own http origin
+        request = Request(self.origin + path, data=data, method=method)  # noqa: S310 - an http origin on loopback
         with _OPENER.open(request, timeout=60) as answer:
             content: bytes = answer.read()
         return content
@@ -106,21 +109,21 @@ def start(
     per_client: bool = False,
     forbidden: bool = False,
 ) -> Iterator[Sandbox]:
-    """Serve a world in a new process for the length of a ``with`` block.
+    """Serve a world in a new process for the duration of a ``with`` block.
 
-    The process ends with the block, and also when this process ends in any way: it watches its standard input.
-    What it wrote on standard error is passed on at the end.
+    The process ends with the block, and also if this process ends in any way, because it watches its standard
+    input. Its standard error is forwarded at the end.
 
     Args:
-        folder: The world's folder.
-        port: 0 for any free one.
-        delay: Milliseconds of round trip, added to every request.
+        folder: folder of the world.
+        port: port of the server; 0 for any free port.
+        delay: round-trip time in milliseconds, added to every request.
         bandwidth: Mbit/s over all connections; None for no limit.
-        per_client: Each client address, such as 127.0.0.2, has the bandwidth for itself.
-        forbidden: With a second origin, which nobody should ask.
+        per_client: apply the bandwidth to each client address, such as 127.0.0.2, separately.
+        forbidden: open a second origin, which should receive no requests.
 
     Raises:
-        LocalError: The server did not start; the text says why.
+        LocalError: the server did not start; the text says why.
     """
     command = [sys.executable, "-m", "s2async.sandbox.server.serving"]
     command += ["--folder", str(folder), "--port", str(port), "--delay", str(delay)]
@@ -128,8 +131,9 @@ def start(
     command += ["--per-client"] if per_client else []
     command += ["--forbidden"] if forbidden else []
     with tempfile.TemporaryFile() as errors:
-        # Its own session: Ctrl-C in a terminal is for the client, which still needs its server to end well.
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        # A separate session: Ctrl-C in a terminal is for the client, which still needs its server to end
+        # properly.
+        process = subprocess.Popen(  # noqa: S603 - the interpreter and a module of this package
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
         )
         try:
@@ -141,7 +145,7 @@ def start(
 
 
 def _greeted(process: subprocess.Popen[bytes], folder: Path, errors: IO[bytes]) -> Sandbox:
-    assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+    assert process.stdout is not None  # noqa: S101 - a pipe was requested
     line = process.stdout.readline()
     if not line:
         process.wait()

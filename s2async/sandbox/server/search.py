@@ -1,7 +1,7 @@
-"""The parameters of one STAC search, read as Earth Search v1 reads them. Pure.
+"""The parameters of one STAC search, parsed as by Earth Search v1. Pure.
 
-Source of the rules: recorded exchanges and the behaviour of stac-server, the program behind that API. Keys that it
-does not know (such as ``filter``) are dropped without a word, as it does.
+Source of the rules: recorded exchanges and the behaviour of stac-server, the program behind that API. Unknown keys
+(such as ``filter``) are ignored without a message, as there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _RETURNED = ("datetime", "intersects", "query", "sortby", "fields", "ids", "coll
 
 
 class BadRequest(ValueError):
-    """A search that the API refuses with status 400; the text is the ``description`` of its body."""
+    """A search that the API refuses with status 400; the text is the ``description`` of the body."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +39,7 @@ class Sort:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fields:
-    """Which parts of an item are wanted (dotted paths)."""
+    """The requested parts of an item (dotted paths)."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -47,31 +47,31 @@ class Fields:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Search:
-    """One page of one search. None stands for "not asked"."""
+    """One page of one search. None stands for a missing parameter."""
 
     collections: frozenset[str] | None = None
     ids: frozenset[str] | None = None
     geometry: BaseGeometry | None = None
-    """Of ``bbox`` or ``intersects``, in lon/lat."""
+    """Geometry of ``bbox`` or ``intersects``, in lon/lat."""
     start: datetime | None = None
     end: datetime | None = None
-    """Both ends of ``datetime`` belong to it."""
+    """Both ends of ``datetime`` are included."""
     query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Property to operator to operand."""
+    """Maps a property to operators, and each operator to its operand."""
     sortby: tuple[Sort, ...] = ()
     fields: Fields | None = None
     limit: int = DEFAULT_LIMIT
     after: str | None = None
-    """The token ``next`` of the page before."""
+    """Token of this page, from the ``next`` link of the page before."""
     sent: Mapping[str, Any] = field(default_factory=dict)
-    """What the ``next`` link sends back, without its token."""
+    """Parameters that the ``next`` link sends back, without its token."""
 
 
 def parse(parameters: Mapping[str, Any]) -> Search:
-    """Read the members of a POST body, or the parameters of a GET query, whose values are all text.
+    """Parse the members of a POST body, or the parameters of a GET query, whose values are all text.
 
     Raises:
-        BadRequest: The API would answer 400.
+        BadRequest: the API would respond with 400.
     """
     if parameters.get("bbox") and parameters.get("intersects"):
         raise BadRequest("Expected bbox OR intersects, not both")
@@ -95,7 +95,7 @@ def parse(parameters: Mapping[str, Any]) -> Search:
 
 
 def plain(value: Any) -> Any:
-    """The same JSON value with whole floats as integers: JavaScript, in which the API is written, has no 9.0."""
+    """Return a JSON value with whole floats as integers: JavaScript, the language of the API, has no 9.0."""
     match value:
         case float() if value.is_integer():
             return int(value)
@@ -107,10 +107,10 @@ def plain(value: Any) -> Any:
 
 
 def instant(text: str) -> datetime:
-    """An RFC 3339 time, aware.
+    """Parse an RFC 3339 time; the result is timezone-aware.
 
     Raises:
-        BadRequest: It is not one.
+        BadRequest: the text is not such a time.
     """
     if not _RFC3339.fullmatch(text):
         raise BadRequest("datetime value is invalid, does not match RFC3339 format")
@@ -169,7 +169,7 @@ def _bbox(value: Any) -> BaseGeometry | None:
     if not south <= north:
         raise BadRequest("Invalid bbox, SW latitude must be less than NE latitude")
     if west <= east:
-        # The envelope of two corners: a point or a line where the box has no area.
+        # The envelope of two corners is a point or a line if the box has no area.
         return MultiPoint([(west, south), (east, north)]).envelope
     return shapely.union(shapely.box(west, south, 180, north), shapely.box(-180, south, east, north))
 
@@ -220,7 +220,7 @@ def _sortby(value: Any) -> tuple[Sort, ...]:
     if not value:
         return ()
     if isinstance(value, str):
-        # A plus sign arrives as a space where the client did not quote it.
+        # A plus sign arrives as a space if the client did not quote it.
         return tuple(Sort(field=rule.lstrip("+- "), descending=rule[:1] == "-") for rule in value.split(","))
     try:
         return tuple(Sort(field=rule["field"], descending=rule.get("direction") == "desc") for rule in value)

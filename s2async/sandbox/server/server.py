@@ -1,11 +1,11 @@
-"""Answers the requests of the sandbox: the STAC API under ``/v1`` and the files under ``/cogs``.
+"""Responds to the requests to the sandbox: the STAC API under ``/v1`` and the files under ``/cogs``.
 
-For tests there is more: ``GET /_log?since=N`` (JSON lines), ``GET /_totals``, ``POST /_reset``, and ``GET``,
-``POST`` and ``DELETE /_faults``. These are neither delayed nor counted. And there can be a second origin, another
-port, that nobody should ever ask; ``GET /_forbidden`` tells who did.
+For tests, there are also ``GET /_log?since=N`` (JSON lines), ``GET /_totals``, ``POST /_reset``, and ``GET``,
+``POST`` and ``DELETE /_faults``. These are neither delayed nor counted. There can also be a second origin, on
+another port, that should receive no requests; ``GET /_forbidden`` lists those that it received.
 
-One event loop on one core. Files are read in it, piece by piece: they are mostly in the page cache, and a thread
-for each piece would cost more than the read.
+One event loop on one core. Files are read in the loop, piece by piece: they are mostly in the page cache, and a
+thread for each piece would cost more than reading it.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ PIECE = 256 * 1024
 _LINES = 1000
 _BURST = 0.05
 _DROP = 10
-"""Bytes."""
+"""Maximum size of a request body in bytes."""
 _LINGER = struct.pack("ii", 1, 0)
-"""For SO_LINGER: a socket that is closed has no time to send what is left, and resets its connection."""
+"""Value for SO_LINGER: a socket that is closed has no time to send the rest, and resets its connection."""
 
 
 class Throttle:
-    """A token bucket over all connections: ``rate`` bytes per second, at most 50 ms of it saved up."""
+    """A token bucket over all connections: ``rate`` bytes per second, with at most 50 ms of it in reserve."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
         self._free = 0.0
         self.piece = int(min(max(rate / 100, 4096), PIECE))
-        """Bytes to ask for at once: about 10 ms of the rate, so that connections take turns."""
+        """Bytes to request at once: about 10 ms of the rate, so that connections take turns."""
 
     async def take(self, size: int) -> None:
         """Wait until ``size`` bytes may be sent."""
@@ -56,14 +56,14 @@ class Throttle:
 
 
 class Server:
-    """Answers requests; knows nothing of sockets.
+    """Responds to requests, independently of sockets.
 
     Args:
-        catalog: What the API answers from.
-        files: What is under ``/cogs``.
-        delay: Milliseconds that are added to every request, before its answer.
-        bandwidth: Mbit/s of body bytes over all connections; None for as fast as possible.
-        per_client: Each client address has the bandwidth for itself.
+        catalog: the items of the API.
+        files: the files under ``/cogs``.
+        delay: milliseconds that are added to every request, before its response.
+        bandwidth: Mbit/s of body bytes over all connections; None for no limit.
+        per_client: apply the bandwidth to each client address separately.
     """
 
     def __init__(
@@ -81,16 +81,16 @@ class Server:
         self._rate = bandwidth * 1e6 / 8 if bandwidth else None
         self._per_client = per_client
         self._throttles: dict[str | None, Throttle] = {}
-        """By client address; one for all where they share the bandwidth."""
+        """Throttles by client address; a single one if all addresses share the bandwidth."""
         self._journal = Journal()
         self._faults = FaultTable()
         self.intruders: list[LogEntry] = []
         """Requests to the forbidden origin."""
         self.intrusions = 0
-        """Connections to it, be they used or not."""
+        """Number of connections to the forbidden origin, used or not."""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request."""
+        """Respond to a request."""
         asked = Asked(
             method=request.method,
             path=request.path,
@@ -112,7 +112,10 @@ class Server:
             self._journal.end(entry)
 
     async def refuse(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Note a request to the forbidden origin, and answer it as this one would: nobody may take that."""
+        """Log a request to the forbidden origin, and respond as the normal origin would.
+
+        No client may use this response.
+        """
         asked = Asked(method=request.method, path=request.path, headers=request.headers)
         number = len(self.intruders) + 1
         headers = {name: value for name, value in request.headers.items() if name != "Host"}
@@ -133,7 +136,7 @@ class Server:
         if asked.path.startswith("/cogs/"):
             return self._files.answer(asked)
         if asked.path == "/v1" or asked.path.startswith("/v1/"):
-            # Off the event loop: a page is some milliseconds of search and compression.
+            # Not in the event loop: a page takes several milliseconds of search and compression.
             return await asyncio.to_thread(api_answer, self._catalog, asked)
         return s3_error(404, "NoSuchKey", "The specified key does not exist.", Key=asked.path.lstrip("/"))
 
@@ -142,7 +145,7 @@ class Server:
             await asyncio.Event().wait()
         if answer.closed:
             _hang_up(request, rudely=answer.reset)
-            return web.Response()  # which finds no connection any more
+            return web.Response()  # the connection is already closed
         response = web.StreamResponse(
             status=answer.status, headers={**answer.headers, "Server": "s2async-sandbox"}
         )
@@ -224,7 +227,7 @@ class Server:
 
 
 def _hang_up(request: web.BaseRequest, *, rudely: bool) -> None:
-    """Close the connection at once, as TCP does it well or rudely."""
+    """Close the connection at once, normally or with a reset."""
     if request.transport is None:
         return
     if rudely:

@@ -1,4 +1,4 @@
-"""Serves a world on loopback until a signal comes: sockets, signals and the command of the server's process."""
+"""Serves a world on loopback until a signal arrives: sockets, signals and the command of the server's process."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from s2async.sandbox.server.server import Server
 from s2async.sandbox.server.stac import Catalog
 
 WORLD_FORMAT: Final = 1
-"""Of a world's folder; `world.wish.FORMAT` is the same."""
+"""Format of a world's folder; `world.wish.FORMAT` is the same."""
 _STDIN: Final = 0
 
 
 def read_items(folder: Path, origin: str) -> Iterator[str]:
-    """The items of a world as JSON text, with the server's origin in their hrefs.
+    """Yield the items of a world as JSON text, with the server's origin in their hrefs.
 
     Raises:
-        LocalError: There is no such world, or one of another format.
+        LocalError: there is no world, or its format is different.
     """
     try:
         world = json.loads((folder / "world.json").read_text())
@@ -67,18 +67,18 @@ def serve(
     """Serve a world until SIGTERM or SIGINT.
 
     Args:
-        folder: The world's folder.
-        port: 0 for any free one.
-        delay: Milliseconds of round trip, added to every request.
+        folder: folder of the world.
+        port: port of the server; 0 for any free port.
+        delay: round-trip time in milliseconds, added to every request.
         bandwidth: Mbit/s over all connections; None for no limit.
-        per_client: Each client address has the bandwidth for itself.
-        host: Where to listen.
-        ready: Called with the origin, such as ``http://127.0.0.1:8080``, when the first request may come.
-        tied: End also when standard input, if it is a pipe, closes: with the parent, however that ended.
-        forbidden: Also listen at a second origin, to which nobody should send requests; ``announce`` tells it.
+        per_client: apply the bandwidth to each client address separately.
+        host: address to listen on.
+        ready: called with the origin, such as ``http://127.0.0.1:8080``, when requests are accepted.
+        tied: also end when standard input, if it is a pipe, closes: with the parent process, however that ended.
+        forbidden: also listen on a second origin, which should receive no requests; ``announce`` reports it.
 
     Raises:
-        LocalError: There is no world in the folder, or the port cannot be had.
+        LocalError: there is no world in the folder, or the port is not available.
     """
     with (
         _bound(host, port) as listener,
@@ -100,17 +100,17 @@ def serve(
 
 
 def check_port(port: int, host: str = "127.0.0.1") -> None:
-    """Find out whether a port can be had, before anything is made that would be served there.
+    """Check whether a port is available, before anything is generated that would be served there.
 
     Raises:
-        LocalError: It cannot.
+        LocalError: the port is not available.
     """
     _bound(host, port).close()
 
 
 def _bound(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    if os.name == "posix":  # elsewhere it would let two servers share a port
+    if os.name == "posix":  # elsewhere, this would let two servers share a port
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
@@ -130,7 +130,7 @@ async def _run(
 ) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    # Windows has no handlers on the loop, but takes these.
+    # Windows has no signal handlers on the loop, but accepts these.
     former = {
         number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
         for number in (signal.SIGTERM, signal.SIGINT)
@@ -154,7 +154,7 @@ async def _run(
 
 
 async def _set(trap: socket.socket, server: Server) -> None:
-    """Listen at the forbidden origin: who only connects, or does not speak HTTP, is noted as well."""
+    """Listen on the forbidden origin; clients that only connect, or do not use HTTP, are logged as well."""
     answering = web.Server(server.refuse, handler_cancellation=True, access_log=None)
 
     def connected() -> asyncio.Protocol:
@@ -183,7 +183,7 @@ def _await_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) ->
 def main(
     folder: Path, port: int, delay: float, bandwidth: float | None, per_client: bool, forbidden: bool
 ) -> None:
-    """Serve a generated world on 127.0.0.1 until a signal comes or standard input, if a pipe, closes."""
+    """Serve a generated world on 127.0.0.1 until a signal arrives or standard input, if it is a pipe, closes."""
     try:
         serve(
             folder,

@@ -1,9 +1,9 @@
-"""A STAC API's answers from items in memory, in the shape of Earth Search v1. Pure: no HTTP, no files.
+"""A STAC API's responses from items in memory, in the form of Earth Search v1. Pure: no HTTP, no files.
 
 Checked against recorded exchanges of that API: the order (datetime, id, collection, all descending), the ``next``
 link (``merge: false`` and the whole body, present whenever a page has items, even on the last), the empty page at
-the end, what ``fields`` leaves of an item, and a ``sortby`` whose token is the last sort value alone, so that ties
-on the edge of a page are lost.
+the end, the parts of an item that ``fields`` selects, and a ``sortby`` whose token is only the last sort value, so
+that items with equal values at the edge of a page are lost.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CONFORMANCE = (
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core",
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson",
 )
-"""What Earth Search v1 claims (recorded 2025-12-16), less aggregation and the OpenAPI document, not here."""
+"""Conformance classes of Earth Search v1 (recorded 2025-12-16), except aggregation and the OpenAPI document."""
 
 _ALWAYS = (
     "id",
@@ -53,10 +53,10 @@ _ALWAYS = (
     "collection",
     "properties.datetime",
 )
-"""What is returned of an item as soon as ``fields`` is sent at all."""
+"""Parts of an item that are returned whenever ``fields`` is sent."""
 
 _UNQUOTED = "-_.!~*'()"
-"""What JavaScript's encodeURIComponent leaves alone in a URL, beside letters and digits."""
+"""Characters, besides letters and digits, that JavaScript's encodeURIComponent does not escape in a URL."""
 
 _NEWEST_FIRST = tuple(Sort(field=path, descending=True) for path in ("properties.datetime", "id", "collection"))
 
@@ -75,7 +75,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Row:
-    """An item: its text as it is sent, and what searches ask about."""
+    """An item: its text as sent, and the values that searches use."""
 
     text: str
     id: str
@@ -89,7 +89,7 @@ class _Row:
         return self.time, self.id, self.collection
 
     def value(self, path: str) -> Any:
-        """The scalar at a dotted path that can be sorted by; None when there is none."""
+        """Return the scalar at a dotted path that can be sorted by; None if there is none."""
         match path.split(".", 1):
             case ["id"]:
                 return self.id
@@ -105,15 +105,15 @@ class Catalog:
     """All items of one world.
 
     Args:
-        items: One STAC item each, as compact JSON text. ``datetime`` must be a time, not null.
-        api: The API's own URL, such as ``http://127.0.0.1:8080/v1``.
+        items: STAC items, as compact JSON text. ``datetime`` must be a time, not null.
+        api: URL of the API, such as ``http://127.0.0.1:8080/v1``.
     """
 
     def __init__(self, items: Iterable[str], api: str) -> None:
         self.api = api
         self._rows = sorted((_row(text) for text in items), key=lambda row: row.key, reverse=True)
         self._by_id = {(row.collection, row.id): row for row in self._rows}
-        # A tree passes over None, so that its positions are those of the rows.
+        # A tree skips None, so that its positions are those of the rows.
         self._tree = STRtree(np.array([row.geometry for row in self._rows], dtype=object))
 
     def __len__(self) -> int:
@@ -123,14 +123,14 @@ class Catalog:
 
     @cached_property
     def collections(self) -> dict[str, dict[str, Any]]:
-        """The collection documents by id."""
+        """Return the collection documents by id."""
         members = defaultdict(list)
         for row in self._rows:
             members[row.collection].append(row)
         return {name: self._collection(name, rows) for name, rows in sorted(members.items())}
 
     def landing(self) -> dict[str, Any]:
-        """The document of the API's root."""
+        """Return the document of the API's root."""
         links = [
             _link("self", self.api),
             _link("root", self.api),
@@ -154,11 +154,11 @@ class Catalog:
         }
 
     def conformance(self) -> dict[str, Any]:
-        """The document that only says what the API conforms to."""
+        """Return the document that only contains the conformance classes."""
         return {"conformsTo": list(CONFORMANCE)}
 
     def collection_list(self) -> dict[str, Any]:
-        """All collections, on one page."""
+        """Return all collections, on one page."""
         count = len(self.collections)
         return {
             "collections": list(self.collections.values()),
@@ -167,7 +167,7 @@ class Catalog:
         }
 
     def item(self, collection: str, identity: str) -> str | None:
-        """One item as JSON text; None when there is no such item."""
+        """Return one item as JSON text; None if there is no such item."""
         row = self._by_id.get((collection, identity))
         return row.text if row else None
 
@@ -199,15 +199,15 @@ class Catalog:
     # ---- search ---------------------------------------------------------------------------------------
 
     def search(self, search: Search, *, method: str, href: str) -> str:
-        """One page as the JSON text of a FeatureCollection.
+        """Return one page as the JSON text of a FeatureCollection.
 
         Args:
-            search: What is looked for.
+            search: the search parameters.
             method: ``GET`` or ``POST``, for the ``next`` link.
-            href: The requested URL, without its query, for the ``next`` link.
+            href: the requested URL, without its query, for the ``next`` link.
 
         Raises:
-            BadRequest: The token does not fit the order.
+            BadRequest: the token does not fit the order.
         """
         found = self._ordered(self._matching(search), search.sortby)
         page = _after(found, search)[: search.limit]
@@ -245,7 +245,7 @@ class Catalog:
 
 
 def compact(document: Any) -> str:
-    """JSON text without spaces, as the API writes it."""
+    """Return JSON text without spaces, in the form of the API."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -276,9 +276,9 @@ def _matches(row: _Row, search: Search) -> bool:
 
 
 def _answers(value: Any, asked: Mapping[str, Any]) -> bool:
-    """Whether a property has what a ``query`` asks. Of a list, one member is enough.
+    """Return whether a property meets the conditions of a ``query``. For a list, one member is enough.
 
-    A property that is absent answers nothing but ``neq``. Operators that the API does not know are ignored.
+    A missing property only meets ``neq``. Operators that the API does not know are ignored.
     """
     values = value if isinstance(value, list) else [] if value is None else [value]
     return all(
@@ -332,7 +332,7 @@ def _follows(row: _Row, sortby: Sequence[Sort], marks: Sequence[str]) -> bool:
 
 
 def _token(text: str, search: Search) -> str | None:
-    """The token of the next page, from the last item as it is *sent*: without the sorted field there is none."""
+    """Return the token of the next page, from the last item as *sent*: without the sorted field there is none."""
     item = json.loads(text)
     values = [_at(item, rule.field) for rule in search.sortby or _NEWEST_FIRST]
     return None if None in values else ",".join(str(plain(value)) for value in values)

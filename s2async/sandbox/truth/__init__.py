@@ -1,1 +1,1 @@
-"""What is right of a run on a sandbox, worked out from local files without the package's own reading."""
+"""Correct results for a run on a sandbox, computed from local files without the package's own reading."""

@@ -1,4 +1,4 @@
-"""What the ground and the clouds of a world reflect: the truth for every band, pixel and date, without a file."""
+"""The reflectance of ground and clouds in a world: the true value for every band, pixel and date."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from s2async.sandbox.world.wish import Wish, plane_of, records_of
 class Truth:
     """The reflectance in a world.
 
-    It knows nothing of conventions, offsets and digital numbers: it is what a reader of the files should find.
+    It is independent of conventions, offsets and digital numbers: it is the value that a reader of the files
+    should find.
 
     Args:
-        wish: What the world was made for.
+        wish: what the world was made for.
     """
 
     def __init__(self, wish: Wish) -> None:
@@ -39,30 +40,30 @@ class Truth:
         self._tile = lru_cache(maxsize=32)(self._make_tile)
 
     def record(self, collection: str, item: str) -> Record:
-        """What the item's files are: whether its numbers have the offset.
+        """Return how the item's files were made: whether its numbers have the offset.
 
         Args:
-            collection: Of the item.
-            item: Its id.
+            collection: collection of the item.
+            item: id of the item.
         """
         return self._items[collection, item][0]
 
     def reflectance(
         self, collection: str, item: str, key: str, row: int, column: int, height: int = 1, width: int = 1
     ) -> Floats:
-        """Reflectance in some pixels of a scene, as files at most 0.00005 off should show it.
+        """Return the reflectance in a window of a scene; the values in files should differ by at most 0.00005.
 
         Args:
-            collection: Of the item.
-            item: Its id.
-            key: Of the reflectance band, as in `assets.ASSETS`.
-            row: Of the upper left pixel, in the band's own resolution.
-            column: Likewise.
-            height: Rows.
-            width: Columns.
+            collection: collection of the item.
+            item: id of the item.
+            key: key of the reflectance band, as in `assets.ASSETS`.
+            row: row of the upper left pixel, in the band's own resolution.
+            column: column of the upper left pixel, in the band's own resolution.
+            height: number of rows.
+            width: number of columns.
 
         Returns:
-            Height x width, float32; NaN where nothing was seen, negative where the atmosphere was overcorrected.
+            Height x width, float32; NaN outside the swath, negative where the atmosphere was overcorrected.
         """
         record, square = self._items[collection, item]
         block = ASSETS[key].block

@@ -1,4 +1,4 @@
-"""The minimum number of bytes that reading files takes, by whole tiles or by their needed parts."""
+"""The minimum number of bytes that must be read of files, as whole tiles or only the needed parts of tiles."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Least:
-    """What some files cost at least.
+    """The minimum cost of reading files.
 
-    Of every file its first directory up to the last needed byte, and each distinct full-resolution tile that a
-    polygon touches: whole, or the part of its stream down to the last row that a polygon needs.
+    Of every file, this includes the first directory up to the last needed byte, and each distinct full-resolution
+    tile that a polygon touches: the whole tile, or the part of its stream down to the last row that a polygon
+    needs.
     """
 
     bytes: int
-    """With whole tiles."""
+    """Bytes with whole tiles."""
     prefix_bytes: int
-    """With the needed parts of tiles."""
+    """Bytes with the needed parts of tiles."""
     files: int
     runs: int
-    """Tiles, but neighbours in a row count as one: they lie side by side in the file."""
+    """Number of tiles, with neighbours in a row counted as one, because they are adjacent in the file."""
 
 
 def least(touching: Mapping[str, Sequence[BaseGeometry]], local: Callable[[str], Path]) -> Least:
-    """What files cost at least.
+    """Return the minimum cost of reading files.
 
     Args:
-        touching: Polygons (lon/lat) that are wanted of each file, by its URL.
-        local: From URL to file.
+        touching: polygons (lon/lat) that are wanted from each file, by its URL.
+        local: returns the local file of a URL.
     """
     whole = prefixes = runs = 0
     for href, polygons in touching.items():
@@ -60,10 +61,10 @@ def least(touching: Mapping[str, Sequence[BaseGeometry]], local: Callable[[str],
 
 
 def header_size(data: bytes) -> int:
-    """Bytes from the start of a TIFF to the end of its first directory and of that directory's values.
+    """Return the bytes from the start of a TIFF to the end of its first directory and of that directory's values.
 
     Raises:
-        ValueError: the file is no classic little-endian TIFF, which all files of a sandbox are.
+        ValueError: the file is not a classic little-endian TIFF, which all files of a sandbox are.
     """
     if data[:4] != b"II*\0":
         raise ValueError(f"a file that begins with {data[:4]!r}")
@@ -79,7 +80,7 @@ def header_size(data: bytes) -> int:
 
 
 def needed_parts(path: Path, polygons: Sequence[BaseGeometry], blocks: frozenset[Block]) -> Iterator[int]:
-    """Bytes of each tile's stream down to the last row whose pixel centres a polygon reaches."""
+    """Yield the bytes of each tile's stream down to the last row with a pixel centre in a polygon."""
     with rasterio.open(path) as raster:
         height, width = raster.block_shapes[0]
         size, rows = raster.transform.a, dict.fromkeys(blocks, 1)
@@ -103,7 +104,7 @@ def needed_parts(path: Path, polygons: Sequence[BaseGeometry], blocks: frozenset
 
 @dataclass(frozen=True, slots=True)
 class _Stream:
-    """A tile of a file. Links to one file are the same stream."""
+    """A tile of a file. Hard links to one file have the same stream."""
 
     path: Path = field(compare=False)
     inode: int
@@ -119,7 +120,7 @@ def _consumed(stream: _Stream, wanted: int) -> int:
 
 
 def prefix_size(data: bytes, wanted: int) -> int:
-    """Bytes of a zlib stream that must be there to get a given number of bytes out of it."""
+    """Return the number of bytes of a zlib stream that are needed to decompress a given number of bytes."""
     unpacker = zlib.decompressobj()
     unpacker.decompress(data, wanted)
     return len(data) - len(unpacker.unconsumed_tail)

@@ -1,6 +1,6 @@
-"""What is right, worked out the plain way from local files: rasterio.mask on the scene, and SQL on the state.
+"""Correct results, computed in a simple way from local files: rasterio.mask on the scene, and SQL on the state.
 
-Nothing here uses the package's own reading, measuring or cutting, so that agreement means something.
+Nothing here uses the package's own reading, measuring or cropping, so that an agreement is meaningful.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MIN_VALID = 95.0
 
 @dataclass(frozen=True)
 class PlainCrop:
-    """What rasterio.mask.mask gives."""
+    """The result of rasterio.mask.mask."""
 
     pixels: NDArray[Any]
     transform: Affine
@@ -43,7 +43,7 @@ class PlainCrop:
 
 @dataclass(frozen=True)
 class RecordedJob:
-    """One job as the state file has it."""
+    """One job as stored in the state file."""
 
     area: str
     polygon: BaseGeometry
@@ -59,7 +59,7 @@ class RecordedJob:
 
 
 def project(polygon: BaseGeometry, crs: Any) -> BaseGeometry:
-    """A lon/lat polygon in a raster's CRS, vertex by vertex."""
+    """Return a lon/lat polygon in a raster's CRS, projected vertex by vertex."""
     transformer = _to(crs)
 
     def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -68,13 +68,13 @@ def project(polygon: BaseGeometry, crs: Any) -> BaseGeometry:
     return shapely.transform(polygon, move)
 
 
-@lru_cache(maxsize=64)  # to make one takes longer than all the rest of a crop
+@lru_cache(maxsize=64)  # making a transformer takes longer than the rest of a crop
 def _to(crs: Any) -> Transformer:
     return Transformer.from_crs("OGC:CRS84", crs, always_xy=True)
 
 
 def plain_crop(path: Path, polygon: BaseGeometry) -> PlainCrop | None:
-    """The crop of a local file; None where the polygon's box does not overlap the raster."""
+    """Return the crop of a local file; None if the polygon's box does not overlap the raster."""
     with rasterio.open(path) as raster:
         try:
             pixels, transform = rasterio.mask.mask(raster, [project(polygon, raster.crs)], crop=True)
@@ -86,7 +86,10 @@ def plain_crop(path: Path, polygon: BaseGeometry) -> PlainCrop | None:
 
 
 def plain_cloud_percent(path: Path, polygon: BaseGeometry, classes: Sequence[int] = BAD_CLASSES) -> float | None:
-    """The tutorial's number: share of bad classes in the non-zero pixels; NaN without data, None outside."""
+    """Return the share of bad classes in the non-zero pixels, as in the tutorial.
+
+    The result is NaN if there is no data, and None outside the raster.
+    """
     crop = plain_crop(path, polygon)
     if crop is None:
         return None
@@ -96,7 +99,7 @@ def plain_cloud_percent(path: Path, polygon: BaseGeometry, classes: Sequence[int
 
 
 def recorded_jobs(state: Path) -> Iterator[RecordedJob]:
-    """All jobs of a state file, read with SQL alone."""
+    """Yield all jobs of a state file, read only with SQL."""
     with closing(sqlite3.connect(f"{state.absolute().as_uri()}?mode=ro", uri=True)) as db:
         products: dict[int, dict[str, str]] = {}
         for job, asset, file in db.execute("SELECT job, asset, file FROM products"):
@@ -129,7 +132,7 @@ def recorded_jobs(state: Path) -> Iterator[RecordedJob]:
 
 
 def _numbers_at(cells: bytes, slot: int) -> list[int] | None:
-    """The row of a slot in a packed table of the state, read the plain way, number by number."""
+    """Return the row of a slot in a packed table of the state, read in a simple way, number by number."""
     plain = zlib.decompress(cells[1:]) if cells[0] else cells[1:]
     rows, columns, rest = plain[0] + 1, plain[1], plain[2:]
     if rows <= 32:
@@ -148,7 +151,7 @@ def _numbers_at(cells: bytes, slot: int) -> list[int] | None:
 def check_job(
     job: RecordedJob, local: Callable[[str], Path], output: Path, *, max_cloud: float = MAX_CLOUD
 ) -> list[str]:
-    """Compare one job's record and crops with the plain way on the local files; what differs, in words.
+    """Compare one job's record and crops with simple results from local files; return the differences.
 
     Only for runs without a limit on valid pixels (``min_area_valid = 0``).
     """
@@ -181,7 +184,7 @@ def check_job(
 
 
 def crop_differs(crop: Path, scene: Path, polygon: BaseGeometry) -> str | None:
-    """What is different between a crop on disk and rasterio.mask.mask of the scene; None when nothing is."""
+    """Return how a crop on disk differs from rasterio.mask.mask of the scene; None if it does not."""
     plain = plain_crop(scene, polygon)
     if plain is None:
         return "the scene does not reach the area"
@@ -200,9 +203,9 @@ def crop_differs(crop: Path, scene: Path, polygon: BaseGeometry) -> str | None:
 
 
 def touched_blocks(path: Path, polygons: Iterable[BaseGeometry]) -> dict[tuple[int, int], int]:
-    """Distinct full-resolution blocks (row, column) that any of the polygons touches, and their bytes.
+    """Return the distinct full-resolution blocks (row, column) that any of the polygons touches, and their bytes.
 
-    GDAL tells the sizes; a polygon touches a block when it intersects the block's square.
+    GDAL supplies the sizes; a polygon touches a block if it intersects the block's square.
     """
     with rasterio.open(path) as raster:
         height, width = raster.block_shapes[0]
@@ -215,7 +218,7 @@ def touched_blocks(path: Path, polygons: Iterable[BaseGeometry]) -> dict[tuple[i
             for row in range(max(0, int(r0 // height)), min(raster.height - 1, int(r1)) // height + 1):
                 for col in range(max(0, int(c0 // width)), min(raster.width - 1, int(c1)) // width + 1):
                     west, north = x0 + col * width * size, y0 - row * height * size
-                    south = max(north - height * size, raster.bounds.bottom)  # the last blocks reach beyond it
+                    south = max(north - height * size, raster.bounds.bottom)  # the last blocks extend beyond it
                     east = min(west + width * size, raster.bounds.right)
                     if shape.intersects(shapely.box(west, south, east, north)):
                         stored = raster.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1)

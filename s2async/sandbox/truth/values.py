@@ -1,7 +1,7 @@
-"""What the values of an area are, worked out the plain way from local files: rasterio's mask, numpy's statistics.
+"""The values of an area, computed in a simple way from local files: rasterio's mask, numpy's statistics.
 
-Nothing here uses the package's own reading, drawing or counting, so that agreement means something. What is
-counted is defined in the README's section on values.
+Nothing here uses the package's own reading, drawing or counting, so that an agreement is meaningful. The counts
+are defined in the README's section on values.
 """
 
 from __future__ import annotations
@@ -24,45 +24,45 @@ from shapely.geometry.base import BaseGeometry
 from s2async.sandbox.truth.oracle import project
 
 PIXEL: Final = 10.0
-"""Metres: size of the pixels on which everything is counted."""
+"""Size in metres of the pixels on which everything is counted."""
 Floats = NDArray[np.float64]
 Formula = Callable[[Mapping[str, Floats]], tuple[Floats, NDArray[np.bool_]]]
-"""Gives an index from reflectances by band, and where it has no value."""
+"""Returns an index from reflectances by band, and a mask of the pixels where it has no value."""
 
 
 def ndvi(found: Mapping[str, Floats]) -> tuple[Floats, NDArray[np.bool_]]:
-    """The normalised difference of near infrared and red."""
+    """Return the normalised difference of near infrared and red."""
     return ratio(found["nir"] - found["red"], found["nir"] + found["red"])
 
 
 def ratio(above: Floats, below: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """One number by another, which may be 0."""
+    """Return the quotient of two numbers, of which the second may be 0."""
     undefined = below == 0
     return above / np.where(undefined, 1.0, below), undefined
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """The pixels of 10 m of one area in the files of one scene."""
+    """The 10 m pixels of one area in the files of one scene."""
 
     classes: NDArray[Any]
-    """(pixels,) of the scene classification."""
+    """Scene classification, (pixels,)."""
     dn: Mapping[str, NDArray[Any]]
-    """(pixels,) as published, by band."""
+    """Digital numbers as published, (pixels,), by band."""
 
 
 def look(scl: Path, bands: Mapping[str, Path], polygon: BaseGeometry) -> Look | None:
-    """The pixels of one area; see `looks`."""
+    """Return the pixels of one area; see `looks`."""
     return looks(scl, bands, [polygon])[0]
 
 
 def looks(scl: Path, bands: Mapping[str, Path], polygons: Sequence[BaseGeometry]) -> list[Look | None]:
-    """The pixels of areas: those whose centres lie inside; None where the scene does not reach an area.
+    """Return the pixels of areas whose centres are inside; None if the scene does not reach an area.
 
     Args:
         scl: the scene classification.
         bands: files by key.
-        polygons: in longitude and latitude.
+        polygons: areas in longitude and latitude.
     """
     with ExitStack() as opened:
         classes = opened.enter_context(rasterio.open(scl))
@@ -95,7 +95,7 @@ def _look(scl: DatasetReader, bands: Mapping[str, DatasetReader], shape: BaseGeo
 
 @dataclass(frozen=True)
 class _Raster:
-    """What rasterio asks of a dataset."""
+    """The attributes of a dataset that rasterio needs."""
 
     transform: Affine
     width: int
@@ -110,18 +110,18 @@ def summary(
     statistics: Sequence[str],
     offsets: Mapping[str, int] | None = None,
 ) -> tuple[list[float], list[float]]:
-    """The numbers of one band or index of one area.
+    """Return the numbers of one band or index for one area.
 
     Args:
         found: its pixels.
-        classes: that spoil a pixel.
-        bands: that the formula needs; or the band.
-        formula: of the index; None for a band.
+        classes: classes that make a pixel unusable.
+        bands: the bands that the formula needs, or the band.
+        formula: formula of the index; None for a band.
         statistics: names, as in the configuration.
-        offsets: DN that are to be added, by band; 0 by default.
+        offsets: numbers to be added to DN, by band; 0 by default.
 
     Returns:
-        The numbers of all pixels, of those with data, of clear, valid and undefined ones; and the statistics.
+        The numbers of all pixels, and of those with data, clear, valid and undefined; and the statistics.
     """
     data = found.classes != 0
     clear = data & ~np.isin(found.classes, list(classes))
@@ -142,7 +142,7 @@ def summary(
 
 
 def statistic(name: str, values: Floats) -> float:
-    """One statistic of some values, by numpy; NaN of none."""
+    """Return one statistic of the values, computed by numpy; NaN if there are no values."""
     if not len(values):
         return float("nan")
     plain: dict[str, Callable[[Floats], Any]] = {

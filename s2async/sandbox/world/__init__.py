@@ -1,1 +1,1 @@
-"""Generated scenes: land, sky, passes, and the files made of them."""
+"""Generated scenes: land, sky, satellite passes, and the files made from them."""

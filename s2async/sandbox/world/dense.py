@@ -19,24 +19,24 @@ from s2async.sandbox.world.squares import EXTENT, Square, squares_of
 
 SQUARE: Final = "33UUU"
 PLACE: Final = shapely.Point(13.4, 52.8)
-"""A place within the square."""
+"""A place inside the square."""
 PERIOD: Final = (date(2022, 7, 1), date(2022, 9, 30))
 """First and last day of the scenes."""
 _INSET: Final = 2500.0
-"""Metres inside the raster's edge, from which all tiles of the square are near enough to be real."""
+"""Distance in metres from the raster's edge at which all tiles of the square are near enough to be real."""
 _COVERS: Final = (0.0, 0.04, 0.22)
-"""Of the skies: most fields are clear, and some parts of the square are not."""
+"""Cloud covers of the skies: most fields are clear, and some parts of the square are not."""
 _ITEMS: Final = 24
 
 
 def default_place() -> Path:
-    """Where scenes and fields are kept for later starts."""
+    """Return the folder where scenes and fields are stored for later starts."""
     return default_folder().with_name("sandbox-dense")
 
 
 @cache
 def square() -> Square:
-    """The grid square."""
+    """Return the grid square."""
     return next(square for square in squares_of([PLACE]) if square.name == SQUARE)
 
 
@@ -47,16 +47,17 @@ def scenes(
     assets: Sequence[str] = ("visual",),
     progress: Callable[[str], None] = lambda _: None,
 ) -> World:
-    """Scenes of the square in which every tile of the full resolution has pixels of its own.
+    """Return scenes of the square in which every full-resolution tile has its own pixels.
 
     Args:
-        place: folder for all that is kept.
-        items: passes to make; None for some two dozen.
-        assets: keys of `assets.ASSETS` that every item has, beside ``scl``. With more of them, fewer skies differ.
-        progress: told what is going on, a line at a time.
+        place: folder for everything that is stored.
+        items: number of passes; None for about two dozen.
+        assets: keys of `assets.ASSETS` that every item has, in addition to ``scl``. With more assets, fewer skies
+            differ.
+        progress: called with messages about progress.
 
     Raises:
-        LocalError: the folder cannot be written, or holds something else.
+        LocalError: the folder cannot be written, or contains something else.
     """
     west, south, east, north = square().box.buffer(-_INSET, join_style="mitre").bounds
     inside = shapely.segmentize(shapely.box(west, south, east, north), EXTENT / 4)
@@ -74,15 +75,15 @@ def scenes(
 
 
 def fields(count: int) -> Plots:
-    """So many fields around the middle of the square."""
+    """Return the given number of fields around the middle of the square."""
     return plots.dense(count, square())
 
 
 def dataset(place: Path, count: int) -> Path:
-    """A GeoJSON file of so many fields with their attributes, made if it is not there.
+    """Return a GeoJSON file of fields with their attributes, which is made if it does not exist.
 
     Args:
-        place: folder for all that is kept.
+        place: folder for everything that is stored.
         count: number of fields.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Dense small fields beside each other, as a national field register has them. Pure."""
+"""Small, closely packed fields, as in a national field register. Pure."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from shapely.geometry.base import BaseGeometry
 from s2async.sandbox.world.squares import EXTENT, Square
 
 SIDES: Final = (120.0, 530.0)
-"""Shortest and longest side of a plot in metres, its margins included."""
+"""Shortest and longest side of a plot in metres, including its margins."""
 MARGIN: Final = 9.0
-"""Metres between a field and the edge of its plot: neighbours are parted by a track."""
+"""Distance in metres between a field and the edge of its plot: neighbours are separated by a track."""
 _WAVES: Final = ((350.0, 3100.0), (280.0, 2300.0))
-"""Amplitude and length divided by 2 pi, in metres, of the waves that bend the rows of plots, east and north."""
+"""Amplitude, and length divided by 2 pi, in metres, of the waves that bend the rows of plots, east and north."""
 _SHAPES: Final = 500
-"""Different outlines, which are stretched to the sides of their plots."""
+"""Number of different outlines, which are stretched to the sides of their plots."""
 _INWARDS: Final = 0.06
-"""Most that a corner is moved towards the middle, as a share of the way."""
+"""Maximum displacement of a corner towards the middle, as a share of the distance."""
 _HOLED: Final = 40
-"""One field in so many has a hole: a pond or a wood."""
+"""One field in this many has a hole: a pond or a wood."""
 _CROPS: Final = ("winter wheat", "maize", "grassland", "sugar beet", "rapeseed")
 MOST: Final = 110_000
-"""Fields that one grid square holds."""
+"""Maximum number of fields in one grid square."""
 
 Points = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plots:
-    """Fields and what a register says of them."""
+    """Fields and their attributes in a register."""
 
     polygons: NDArray[np.object_]
     """Lon/lat, seven decimals."""
@@ -43,7 +43,7 @@ class Plots:
     """Attributes by name: ``name``, ``crop``, ``code`` (an integer or None) and ``hectares``."""
 
     def lines(self) -> Iterator[str]:
-        """The fields as GeoJSON, a feature in a line."""
+        """Yield the fields as GeoJSON, one feature per line."""
         yield '{"type": "FeatureCollection", "features": [\n'
         rows = zip(*self.columns.values(), strict=True)
         shapes = shapely.to_geojson(self.polygons).tolist()
@@ -55,17 +55,17 @@ class Plots:
 
 
 def dense(count: int, square: Square, *, seed: int = 2022) -> Plots:
-    """Fields of 100 to 500 m in rows, around the middle of a grid square; more of them reach farther out.
+    """Return fields of 100 to 500 m in rows, around the middle of a grid square; more fields extend farther out.
 
-    A field has 9 hectares on average: 900 pixels of 10 m. They do not overlap.
+    A field has 9 hectares on average: 900 pixels of 10 m. Fields do not overlap.
 
     Args:
-        count: How many, at most MOST.
-        square: The grid square.
-        seed: Of the random numbers.
+        count: number of fields, at most MOST.
+        square: the grid square.
+        seed: seed of the random numbers.
 
     Raises:
-        ValueError: The square does not hold as many.
+        ValueError: the square has no room for so many fields.
     """
     if not 0 < count <= MOST:
         raise ValueError(f"{count} fields: a grid square holds 1 to {MOST:,}")
@@ -82,7 +82,7 @@ def dense(count: int, square: Square, *, seed: int = 2022) -> Plots:
     rings: NDArray[np.object_] = np.asarray(
         shapely.linearrings(lonlat, indices=np.repeat(np.arange(len(ends)), ends))
     )
-    # shapely takes the first ring of a polygon for its outline, and wants a polygon's rings side by side
+    # shapely uses the first ring of a polygon as its outline, and needs the rings of a polygon to be adjacent
     owners = np.r_[np.arange(count), np.flatnonzero(holed)]
     order = np.argsort(owners, kind="stable")
     polygons = np.asarray(shapely.polygons(rings[order], indices=owners[order]))
@@ -97,7 +97,7 @@ def dense(count: int, square: Square, *, seed: int = 2022) -> Plots:
 
 
 def _boxes(count: int, random: np.random.Generator) -> Points:
-    """West, south, east and north of fields in rows, metres from their common middle."""
+    """Return west, south, east and north of fields in rows, in metres from their common middle."""
     low, high = SIDES
     side = np.sqrt(count) * (low + high) / 2
     rows: list[Points] = []
@@ -118,7 +118,7 @@ def _boxes(count: int, random: np.random.Generator) -> Points:
 def _rings(
     boxes: Points, shapes: Sequence[Points], random: np.random.Generator
 ) -> tuple[Points, NDArray[np.int64]]:
-    """One of the shapes in each box: all points, and how many each ring has."""
+    """Return a shape in each box: all points, and the number of points of each ring."""
     sizes = np.array([len(shape) for shape in shapes])
     starts = np.cumsum(sizes) - sizes
     chosen = random.integers(0, len(shapes), len(boxes))
@@ -130,7 +130,7 @@ def _rings(
 
 
 def _shape(corners: int, random: np.random.Generator) -> Points:
-    """A closed ring in the unit square: its four corners and points of its sides, all moved inwards a little."""
+    """Return a closed ring in the unit square: its corners and points of its sides, all moved inwards a little."""
     places = (np.arange(corners) + random.uniform(0, 0.5, corners)) / corners * 4
     between = places[np.abs(places - np.round(places)) > 0.15][: corners - 4]
     places = np.sort(np.r_[np.arange(4), between])
@@ -144,7 +144,7 @@ def _shape(corners: int, random: np.random.Generator) -> Points:
 
 
 def _bent(points: Points) -> Points:
-    """Points moved by long waves: rows of plots that are not straight, and do not cross each other."""
+    """Return points moved by long waves: the rows of plots are not straight, but do not cross each other."""
     (east, long), (north, wide) = _WAVES
     moved: Points = points + np.c_[east * np.sin(points[:, 1] / long), north * np.sin(points[:, 0] / wide)]
     return moved
