@@ -1,1 +1,1 @@
-"""Measurements on the sandbox's whole year: counts that are exact, and figures of the process."""
+"""Measurements on the sandbox's whole year: exact counts, and figures of the process."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks NAME``: run one benchmark; JSON lines while it runs, then a table."""
+"""``python -m benchmarks NAME``: run one benchmark; it prints JSON lines while it runs, then a table."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Benchmark:
-    """What can be run, with which settings, and how its lines are shown."""
+    """A benchmark, its default settings, and how its lines are shown."""
 
     run: Callable[[Options], Iterator[Line]]
     defaults: Options = field(default_factory=Options)
@@ -80,8 +80,8 @@ BENCHMARKS: Final = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what the command line names; exit status 1 when a benchmark finds a fault."""
-    # what runs note in the user's state directory is nothing to the user
+    """Run the benchmark that the command line names; return exit status 1 if it finds a fault."""
+    # notes that runs write to the user's state directory do not concern the user
     with tempfile.TemporaryDirectory() as notes, mock.patch.dict(os.environ, XDG_STATE_HOME=notes):
         return _run(sys.argv[1:] if arguments is None else arguments)
 

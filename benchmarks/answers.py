@@ -1,4 +1,4 @@
-"""What became of a job, in a form in which contenders are compared."""
+"""The result of a job, in a form in which contenders are compared."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from benchmarks.peers.rules import is_clear
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What became of one job."""
+    """The result of one job."""
 
     item: str
     area: str
     bad: int
-    """Pixels of classes that spoil a picture."""
+    """Pixels of classes that make an image unusable."""
     valid: int
-    """Pixels with data; both inside the polygon, at 20 m."""
+    """Pixels with data; both counts are inside the polygon, at 20 m."""
     digest: str | None = None
-    """Of the crop as it was saved; None when none was."""
+    """Digest of the saved crop; None if no crop was saved."""
 
     @property
     def clear(self) -> bool:
-        """Whether the picture is wanted."""
+        """Whether a crop is wanted."""
         return is_clear(self.bad, self.valid)
 
 
 def answer_of(item: str, area: str, bad: int, valid: int, file: Path | str | None) -> Answer:
-    """An answer; its crop is read from the file."""
+    """Return an answer, whose crop is read from the file."""
     if file is None:
         return Answer(item=item, area=area, bad=bad, valid=valid)
     with rasterio.open(file) as raster:
@@ -41,7 +41,7 @@ def answer_of(item: str, area: str, bad: int, valid: int, file: Path | str | Non
 
 
 def digest(raster: DatasetReader) -> str:
-    """Of a raster's place, shape, type, nodata and pixels."""
+    """Return the digest of a raster's position, shape, type, nodata and pixels."""
     pixels = np.ascontiguousarray(raster.read())
     about = (raster.crs.to_epsg(), *raster.transform[:6], raster.nodata, pixels.shape, pixels.dtype.name)
     found = hashlib.blake2b(repr(about).encode(), digest_size=16)

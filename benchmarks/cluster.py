@@ -1,6 +1,6 @@
-"""The same run on one, two and four workers of a Dask cluster, each with an emulated link of its own.
+"""The same run on one, two and four workers of a Dask cluster, each with its own emulated link.
 
-All of it is on this machine: the link of each worker must be so narrow that the cores are not the limit.
+Everything is on this machine, so the link of each worker must be so narrow that the cores are not the limit.
 """
 
 from __future__ import annotations
@@ -30,13 +30,16 @@ from s2async.sandbox.world.make import World, default_folder, make_world
 
 WORKERS: Final = (1, 2, 4)
 READY: Final = 60.0
-"""Seconds in which a scheduler and its workers start."""
+"""Seconds within which a scheduler and its workers start."""
 
 Line = dict[str, Any]
 
 
 def parks(options: Options) -> Iterator[Line]:
-    """Jobs per second of 1, 2 and 4 Dask workers with a link each; crops and state must be those of a run here."""
+    """Compare jobs per second of 1, 2 and 4 Dask workers with a link each.
+
+    All results must equal a local run's.
+    """
     whole = make_world(default_folder(), progress=_tell)
     with tempfile.TemporaryDirectory(prefix="s2async-") as folder:
         areas = ours.write_areas(Path(folder), scenes.parks())
@@ -44,7 +47,7 @@ def parks(options: Options) -> Iterator[Line]:
 
 
 def fields(options: Options) -> Iterator[Line]:
-    """What the process that feeds four Dask workers costs a job, for --areas dense fields."""
+    """Measure the cost per job of the process that feeds four Dask workers, for --areas dense fields."""
     place = Path(options.worlds) if options.worlds else dense.default_place()
     areas = dense.dataset(place, options.areas)
     yield from _run(options, dense.scenes(place, progress=_tell), [dense.PLACE], areas, (4,))
@@ -75,7 +78,7 @@ def _run(
 
 
 def _summary(found: Sequence[Line], counts: Sequence[int]) -> Iterator[Line]:
-    """Medians by number of workers, in words."""
+    """Yield medians by number of workers, in words."""
     middle = {workers: _median(found, workers) for workers in (0, *counts)}
     for workers, line in middle.items():
         ratio, here = middle[counts[0]]["seconds"] / line["seconds"], line["driver_cpu_ms_per_job"]
@@ -98,7 +101,7 @@ def _median(found: Sequence[Line], workers: int) -> Line:
 
 
 def _once(folder: Path, sandbox: Sandbox, areas: Path, workers: int, options: Options) -> Line:
-    """One run, and what it cost; without workers, in one process that has one link."""
+    """Return the cost of one run; without workers, it is a run in one process with one link."""
     folder.mkdir()
     config = ours.configured(folder, sandbox, areas, options.connections)
     log = folder / "s2async.log"
@@ -113,7 +116,7 @@ def _once(folder: Path, sandbox: Sandbox, areas: Path, workers: int, options: Op
         used = sum(map(measure.cpu_seconds, pids)) - before
         totals = sandbox.totals()["cogs"]
         with Path(os.devnull).open("wb") as nowhere:
-            again = measure.run(command, stdout=nowhere)  # it has nothing to do but to start and to search
+            again = measure.run(command, stdout=nowhere)  # it has nothing to do except start and search
     told = json.loads((folder / "summary.json").read_bytes())
     jobs, driver = sum(told["jobs"].values()), usage.cpu_seconds - again.cpu_seconds
     line = {
@@ -137,7 +140,7 @@ def _once(folder: Path, sandbox: Sandbox, areas: Path, workers: int, options: Op
 
 
 def outcome(folder: Path) -> str:
-    """A hash of all crops, byte for byte, and of what the state says of each job."""
+    """Return a hash of all crops, byte for byte, and of the state's record of each job."""
     found = hashlib.sha256()
     for path in sorted((folder / "data").rglob("*.tif")):
         found.update(str(path.relative_to(folder)).encode() + path.read_bytes())
@@ -149,7 +152,7 @@ def outcome(folder: Path) -> str:
 
 @contextmanager
 def _cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[int]]]:
-    """A scheduler and its workers in processes of their own; their address, and the ids of the workers."""
+    """Start a scheduler and its workers in separate processes; yield its address, and the workers' process ids."""
     if not workers:
         yield "", []
         return

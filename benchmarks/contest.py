@@ -1,10 +1,10 @@
-"""The same jobs by several programs over one emulated link: every contender once a round, there and back; medians.
+"""The same jobs by several programs over one emulated link: every contender runs once a round; medians.
 
 All save the crops as GeoTIFFs. s2async has two handicaps: it searches, while the others are given the items; and
-it keeps a state and waits until the disk has what it says. Times are of whole processes, from start to end.
+it maintains a state and waits until the disk has stored the data. Times are of whole processes, from start to end.
 
-Where the disk is ext4, leave six minutes between two contests: what the first one deletes makes the crops of the
-second one slow (see `ours.once`).
+If the disk is ext4, wait six minutes between two contests: the files that the first one deletes make writing the
+crops of the second one slow (see `ours.once`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from s2async.sandbox.world.make import World, default_folder, make_world
 OURS: Final = "s2async"
 SAMPLED: Final = "sequential"
 SAMPLE: Final = 100
-"""Jobs of the sequential way, which would take too long with all."""
+"""Number of jobs of the sequential program, which would take too long with all."""
 PEERS: Final = {
     SAMPLED: ("rasterio", (3, 11)),
     "gdal_threads": ("rasterio", (3, 11)),
@@ -44,7 +44,8 @@ PEERS: Final = {
     "geotiff": ("async_geotiff", (3, 11)),
     "geotiff_shared": ("async_geotiff", (3, 11)),
 }
-"""Modules in ``benchmarks.peers``: what they import, and the oldest Python that it takes."""
+"""Modules in ``benchmarks.peers``: the package that they import, and the oldest Python version that it
+supports."""
 
 _NO_FIGURES: Final = ("contender", "round", "differing")
 
@@ -53,7 +54,7 @@ Line = dict[str, Any]
 
 @dataclass(kw_only=True)
 class Contest:
-    """What all contenders share, and what they said so far."""
+    """The data that all contenders share, and their results so far."""
 
     world: World
     sandbox: Sandbox
@@ -61,12 +62,12 @@ class Contest:
     options: Options
     folder: Path
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
-    """The first answer to each job: the others must be the same."""
+    """The first answer to each job; those of the other contenders must be equal."""
     _least: dict[int, Least] = field(default_factory=dict)
 
     def once(self, name: str, number: int) -> Line:
-        """One contender, once."""
-        files.sync_all()  # or who waits for the disk would wait for what others before left to be written
+        """Run one contender once."""
+        files.sync_all()  # otherwise a contender that waits for the disk would wait for writes of earlier ones
         self.sandbox.reset()
         before = measure.cpu_seconds(self.sandbox.pid)
         place = self.folder / f"{name}-{number}"
@@ -115,7 +116,7 @@ class Contest:
         return usage, [answer_of(one.item, one.area, one.bad, one.valid, one.file) for one in found]
 
     def _bound(self, answers: Sequence[Answer]) -> Least:
-        """What these jobs cost at least."""
+        """Return the minimum cost of these jobs."""
         if len(answers) not in self._least:
             known = {scene.id: scene for scene in self.order.scenes}
             parks = scenes.parks()
@@ -137,17 +138,17 @@ class Contest:
 
 
 def run(options: Options) -> Iterator[Line]:
-    """Speed, bytes, requests, CPU and memory of s2async and of other readers, interleaved; all pixels compared."""
+    """Compare speed, bytes, requests, CPU and memory of s2async and other readers, interleaved, and all pixels."""
     yield from _run(options, single=False)
 
 
 def narrow(options: Options) -> Iterator[Line]:
-    """The same on a link of 200 Mbit/s."""
+    """Compare the same on a link of 200 Mbit/s."""
     yield from _run(options, single=False)
 
 
 def single(options: Options) -> Iterator[Line]:
-    """The same where each item is wanted by one area only, so that there is nothing to share."""
+    """Compare the same if each item is wanted by one area only, so that nothing can be shared."""
     yield from _run(options, single=True)
 
 
@@ -174,12 +175,12 @@ def _run(options: Options, *, single: bool) -> Iterator[Line]:
 
 
 def turns(names: Sequence[str], number: int) -> Sequence[str]:
-    """Who runs when in a round: every other one backwards, so that a machine that slows down is fair to all."""
+    """Return the order in a round: every other one is reversed, to be fair if the machine slows down."""
     return names if number % 2 else names[::-1]
 
 
 def medians(found: dict[str, list[Line]]) -> Iterator[Line]:
-    """The median of every figure of each contender over its rounds, and how s2async compares."""
+    """Yield the median of every figure of each contender over its rounds, and how s2async compares."""
     middle = {
         name: {key: median(line[key] for line in lines) for key in lines[0] if key not in _NO_FIGURES}
         for name, lines in found.items()
@@ -197,7 +198,7 @@ def medians(found: dict[str, list[Line]]) -> Iterator[Line]:
 
 
 def _contenders(options: Options) -> tuple[list[str], list[Line]]:
-    """Those who can run here, and notes on the others."""
+    """Return the contenders that can run here, and notes on the others."""
     names, notes = [], []
     for name in options.contenders or (*PEERS, OURS):
         package, oldest = PEERS.get(name, ("s2async", (3, 11)))
@@ -219,7 +220,7 @@ def _faults(line: Line, order: Order) -> Iterator[Line]:
 
 
 def _whole_files(contest: Contest) -> Line:
-    """What downloading each needed file would cost: computed from sizes."""
+    """Return what downloading each needed file would cost, computed from sizes."""
     clear = {item for (item, _), answer in contest.answers.items() if answer.clear}
     total = 0
     for item in contest.order.scenes:

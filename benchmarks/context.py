@@ -1,4 +1,4 @@
-"""What a figure means nothing without: versions, machine, settings, commit, date."""
+"""The context of a figure: versions, machine, settings, commit, date."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PACKAGES: Final = (
 
 
 def context(options: Options) -> dict[str, Any]:
-    """Versions of all contenders that are here, the machine, the settings."""
+    """Return the versions of all installed contenders, the machine, and the settings."""
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "commit": commit(REPOSITORY),
@@ -45,7 +45,7 @@ def _version(package: str) -> str | None:
 
 
 def commit(tree: Path) -> str:
-    """Of a work tree, with a plus sign when it holds more; empty outside a repository."""
+    """Return the commit of a work tree, with a plus sign if it has changes; empty outside a repository."""
     command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""What it takes to encode crops, and to write them so that a power cut does not lose them."""
+"""The cost of encoding crops, and of writing them so that a power cut does not lose them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from s2async.file_batches import NewFile
 from s2async.output.geotiff import Crop, encode
 
 COUNT: Final = 1024
-"""Crops that are written in each way."""
+"""Number of crops that are written in each way."""
 SIDE: Final = 30
-"""Pixels of a crop's side, of 10 m: a field."""
+"""Pixels of 10 m on a crop's side: a field."""
 TOKEN: Final = "s2async-benchmark"
 
 Way = Callable[[Sequence[NewFile]], None]
 
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
-    """CPU time and rate of crops that are encoded, and written by one thread: synced one by one, and together."""
+    """Measure CPU time and rate of crops encoded and written by one thread: synced one by one, and together."""
     ways: dict[str, tuple[int, Way]] = {
         "each synced, by 8": (8, _each),
         **{f"together, by {count}": (count, _together) for count in (16, 64, 512)},
@@ -63,7 +63,7 @@ def _together(contents: Sequence[NewFile]) -> None:
 
 
 def _placed(folder: Path, data: Sequence[bytes]) -> list[NewFile]:
-    """Crops in as many folders, which exist and are on the disk."""
+    """Return crops in as many folders, which exist and are on the disk."""
     contents = [
         NewFile(folder / f"field{n}" / "S2A_33UUU_20220101_0_L2A_visual.tif", d) for n, d in enumerate(data)
     ]

@@ -1,4 +1,4 @@
-"""What it takes to export a state of many crops."""
+"""The cost of exporting a state with many crops."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from s2async.sandbox.settings import toml
 from s2async.state.writer import State
 
 AREAS: Final = 1000
-"""Parks, each with all scenes."""
+"""Number of parks, each with all scenes."""
 _FILES: Final = {"scl": "SCL", "visual": "TCI"}
 _MEASURE: Final = CloudMeasure(histogram=(0, 0, 0, 3, 700, 200, 0, 90, 7, 0, 0, 0, 0), total=1000)
 
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
-    """Seconds and peak memory of `s2async export` with 1,000 parks and --items scenes: 100,000 rows by default."""
+    """Measure `s2async export` with 1,000 parks and --items scenes (100,000 rows by default): time and memory."""
     with tempfile.TemporaryDirectory(prefix="s2async-") as name:
         config = fill(Path(name), AREAS, options.items)
         rows = AREAS * options.items
@@ -51,9 +51,9 @@ def run(options: Options) -> Iterator[dict[str, Any]]:
 
 
 def fill(folder: Path, parks: int, items: int) -> Path:
-    """Make a state in which each park has a crop of each of so many scenes; tells the config.
+    """Make a state in which each park has a crop of each of the scenes; return the configuration.
 
-    The crops themselves are not there: tables do not look at them.
+    The crops themselves do not exist, because tables do not read them.
     """
     features = [
         {"type": "Feature", "properties": {"name": name}, "geometry": mapping(polygon)}
@@ -76,7 +76,7 @@ def fill(folder: Path, parks: int, items: int) -> Path:
 
 
 def scene(number: int) -> Scene:
-    """A scene of a day of its own."""
+    """Return a scene with a different day for each number."""
     sensed = datetime(2015, 7, 1, 10, 10, 31, 24000, tzinfo=UTC) + timedelta(days=number)
     name = f"S2A_33UUU_{sensed:%Y%m%d}_0_L2A"
     base = f"https://sentinel-cogs.example/sentinel-s2-l2a-cogs/33/U/UU/{sensed:%Y/%m}/{name}"
@@ -132,4 +132,4 @@ READERS: Final[dict[str, Callable[[Path], int]]] = {
     "geojson": _geojson_rows,
     "parquet": _parquet_rows,
 }
-"""How many rows a file has, by format."""
+"""Returns the number of rows of a file, by format."""

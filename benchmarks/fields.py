@@ -1,7 +1,7 @@
 """Two versions of s2async in turn on a grid square of dense small fields, or on the nine parks.
 
-Each runs in processes of its own, from its own checkout, on the same scenes and the same emulated link, and writes
-a crop of each clear field. What a version says of a job is compared with rasterio on the local files.
+Each runs in its own processes, from its own checkout, on the same scenes and the same emulated link, and writes a
+crop of each clear field. The results of a version are compared with rasterio on the local files.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ THIS: Final = "this"
 OTHER: Final = "against"
 _PROBE: Final = Path(__file__).with_name("probe.py")
 _SETTLED: Final = 3.0
-"""Seconds between the first request for a file and the command ``status``, which runs beside the run."""
+"""Seconds between the first request for a file and the command ``status``, which runs at the same time."""
 _LOOK: Final = 0.5
-"""Seconds between two looks at the server's totals."""
+"""Seconds between two queries of the server's totals."""
 VALUES: Final = {
     "bands": ["red", "nir"],
     "indices": ["NDVI"],
@@ -50,19 +50,19 @@ VALUES: Final = {
 """Values that are computed; all dates up to the default limit have some."""
 _COUNTS: Final = ("count", "data_count", "valid_count", "undefined")
 _ROUNDING: Final = 0.00006
-"""Percentages are written with four decimals."""
+"""Tolerance: percentages are written with four decimals."""
 FIGURES: Final = (
     *("jobs_per_cpu_second", "jobs_per_second", "cpu_seconds", "seconds", "bytes", "requests", "files"),
     *("first_cog_seconds", "peak_megabytes", "status_cpu_seconds"),
 )
-"""Of which ratios are told."""
+"""Figures whose ratios are reported."""
 _NOT_SUMMED: Final = ("contender", "commit", "round", "megabytes_by_quarter", "differing")
 
 Line = dict[str, Any]
 
 
 def run(options: Options) -> Iterator[Line]:
-    """Jobs per CPU second, memory, loop lag and `status` over --areas dense fields; --against another checkout."""
+    """Compare jobs per CPU second, memory, loop lag and `status` on --areas dense fields with another checkout."""
     place = Path(options.worlds) if options.worlds else dense.default_place()
     areas = dense.dataset(place, options.areas)
     whole = dense.scenes(place, progress=_tell)
@@ -70,7 +70,7 @@ def run(options: Options) -> Iterator[Line]:
 
 
 def values(options: Options) -> Iterator[Line]:
-    """The same, but this version computes values of red, nir and NDVI where the other one cuts crops."""
+    """Compare the same, but this version computes values of red, nir and NDVI while the other one cuts crops."""
     place = Path(options.worlds) if options.worlds else dense.default_place()
     areas = dense.dataset(place, options.areas)
     whole = dense.scenes(place / "bands", items=options.items, assets=("visual", "red", "nir"), progress=_tell)
@@ -78,7 +78,7 @@ def values(options: Options) -> Iterator[Line]:
 
 
 def parks(options: Options) -> Iterator[Line]:
-    """The same over the nine parks."""
+    """Compare the same over the nine parks."""
     whole = make_world(default_folder(), progress=_tell)
     with tempfile.TemporaryDirectory(prefix="s2async-") as folder:
         areas = ours.write_areas(Path(folder), scenes.parks())
@@ -120,7 +120,7 @@ def _run(
 
 
 def summary(found: Mapping[str, Sequence[Line]]) -> Iterator[Line]:
-    """The median of each figure of each contender, then the ratios of this version to the other one."""
+    """Yield the median of each figure of each contender, then the ratios of this version to the other one."""
     middle = {
         name: {key: median(line[key] for line in lines) for key in lines[0] if key not in _NOT_SUMMED}
         for name, lines in found.items()
@@ -138,7 +138,7 @@ def summary(found: Mapping[str, Sequence[Line]]) -> Iterator[Line]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One run of one checkout, in a folder of its own."""
+    """One run of one checkout, in a separate folder."""
 
     tree: Path
     folder: Path
@@ -149,16 +149,16 @@ class Trial:
 
     @property
     def config(self) -> Path:
-        """Its configuration."""
+        """Path of its configuration."""
         return self.folder / "config.toml"
 
     @property
     def output(self) -> Path:
-        """Its crops."""
+        """Folder of its crops."""
         return self.folder / "data"
 
     def once(self, options: Options) -> Line:
-        """Run it, and what it cost."""
+        """Run it, and return the cost."""
         self.folder.mkdir()
         ours.configured(
             self.folder, self.sandbox, self.areas, options.connections, tree=self.tree, values=self.values
@@ -202,34 +202,34 @@ class Memory:
     looks: list[tuple[float, int]] = field(default_factory=list)
 
     def look(self, pid: int) -> None:
-        """Note it, not more often than ten times a second."""
+        """Record the size, at most ten times a second."""
         now = measure.now()
         if not self.looks or now - self.looks[-1][0] > 0.1:
             self.looks.append((now, measure.resident(pid)))
 
     def quarters(self, *, since: float) -> list[float]:
-        """The most in each quarter of the time since then, MB."""
+        """Return the maximum in each quarter of the time since then, in MB."""
         sizes = [size for time, size in self.looks if time >= since]
         return [round(max(part.tolist(), default=0) / 1e6, 1) for part in np.array_split(np.array(sizes), 4)]
 
 
 class Status:
-    """``s2async status`` beside a run, once; a thread waits for the right moment.
+    """``s2async status`` during a run, once; a thread waits for the right moment.
 
     Args:
-        trial: The run.
+        trial: the run.
     """
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
         self._ended = threading.Event()
         self.figures: Line = {}
-        """Wall and CPU time, and whether the run went on meanwhile."""
+        """Wall and CPU time, and whether the run was still in progress."""
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
 
     def close(self) -> None:
-        """Wait for it; when the run was too short, it comes after it."""
+        """Wait for the command; if the run was too short, the command runs after it."""
         self._ended.set()
         self._thread.join()
 
@@ -250,7 +250,7 @@ class Status:
 
 
 def lateness(notes: Path, *, since: float) -> Line:
-    """How late the event loop was after a time: seconds that 99.9 % of looks kept within, and the most."""
+    """Return how late the event loop was after a time, in seconds: 99.9th percentile and maximum."""
     looks = array("d")
     looks.frombytes(notes.read_bytes())
     late = sorted(late for time, late in zip(looks[::2], looks[1::2], strict=True) if time >= since) or [0.0]
@@ -258,10 +258,10 @@ def lateness(notes: Path, *, since: float) -> Line:
 
 
 class Truth:
-    """What rasterio makes of the local files.
+    """The results of rasterio on the local files.
 
     Args:
-        world: The scenes.
+        world: the scenes.
         areas: GeoJSON with names.
     """
 
@@ -275,7 +275,7 @@ class Truth:
         self._areas = areas
 
     def faults(self, trial: Trial, sample: int, *, seed: int) -> Iterator[str]:
-        """What is wrong with some of a trial's jobs, in words: their verdict, their share of cloud, their crop."""
+        """Yield what is wrong with a sample of a trial's jobs, in words: their status, cloud share and crop."""
         if not sample:
             return
         if trial.values is not None:
@@ -290,7 +290,7 @@ class Truth:
             yield from self._faults(row, shapely.geometry.shape(shapes[row["area"]]), trial.output)
 
     def _wrong_values(self, trial: Trial, sample: int, *, seed: int) -> Iterator[str]:
-        """What is wrong with some rows of the table of values."""
+        """Yield what is wrong with a sample of rows of the table of values."""
         collection = json.loads(self._areas.read_text())
         shapes = {feature["properties"]["name"]: feature["geometry"] for feature in collection["features"]}
         for row in some_rows(trial.output / "values.csv", sample, seed=seed):
@@ -327,7 +327,7 @@ class Truth:
 
 
 def some_rows(table: Path, count: int, *, seed: int) -> list[dict[str, str]]:
-    """So many rows of a CSV file, at random, in their order; all if it has fewer."""
+    """Return random rows of a CSV file, in their order; all rows if it has fewer."""
     with table.open(newline="", encoding="utf-8") as file:
         rows = sum(1 for _ in csv.DictReader(file))
     chosen = set(np.random.default_rng(seed).choice(rows, min(count, rows), replace=False).tolist())

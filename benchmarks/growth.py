@@ -19,9 +19,9 @@ from s2async.sandbox.world.make import default_folder, make_world
 Line = dict[str, Any]
 
 AREAS: Final = (9, 100, 1_000, 10_000, 100_000)
-"""Dense fields of one grid square."""
+"""Numbers of dense fields in one grid square."""
 ITEMS: Final = (10, 100, 1000)
-"""Of the nine parks."""
+"""Numbers of items with the nine parks."""
 FIGURES: Final = {
     "requests": "requests",
     "bytes": "bytes",
@@ -30,11 +30,11 @@ FIGURES: Final = {
     "peak_megabytes": "memory",
     "files": "files",
 }
-"""What is watched, and what it is called."""
+"""Observed figures, with their names."""
 
 
 def run(options: Options) -> Iterator[Line]:
-    """Requests, bytes, time, memory and files against up to --areas dense fields (--items items), and items."""
+    """Measure requests, bytes, time, memory and files for up to --areas dense fields, and up to 1,000 items."""
     place = Path(options.worlds) if options.worlds else dense.default_place()
     square = dense.scenes(place, progress=_tell)
     year = make_world(default_folder(), progress=_tell)
@@ -59,7 +59,7 @@ def _tell(text: str) -> None:
 
 
 def slopes(axis: str, lines: Sequence[Line]) -> Iterator[Line]:
-    """For each figure the power of the axis that it grows with (least squares of the logarithms), and in words."""
+    """Yield the power of the axis with which each figure grows (least squares of the logarithms), and in words."""
     places = np.log10([line[axis] for line in lines])
     for key, name in FIGURES.items():
         power = float(np.polyfit(places, np.log10([line[key] for line in lines]), 1)[0])

@@ -1,4 +1,4 @@
-"""The statistics of many fields alone, pixels in memory: ours for all at once, others field by field."""
+"""Only the statistics of many fields, pixels in memory: s2async for all at once, other tools field by field."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ Line = dict[str, Any]
 Floats = NDArray[np.float64]
 
 SIDE: Final = 4096
-"""Rows and columns of the raster: small enough that NDVI, which the others need as a raster, fits into memory."""
+"""Rows and columns of the raster: small enough that NDVI, which the other tools need as a raster, fits into
+memory."""
 GRID: Final = Grid(width=SIDE, height=SIDE, transform=Affine(10, 0, 399_960, 0, -10, 5_800_020), epsg=32633)
 GOOD: Final = 0.6
 """Share of the pixels that are clear."""
@@ -39,7 +40,7 @@ VARIABLES: Final = (
     Variable(name="NDVI", formula="(nir - red) / (nir + red)", bands=("nir", "red")),
 )
 TOLERANCE: Final = 1e-9
-"""Of results that are compared; pixels by centre."""
+"""Tolerance of the comparison, for tools that select pixels by their centre."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -52,11 +53,11 @@ class World:
     rasters: Mapping[str, NDArray[Any]]
     """red and nir, uint16; clear, bool."""
     masked: Mapping[str, Floats]
-    """By variable the reflectance or index; NaN where a pixel does not count."""
+    """Reflectance or index by variable; NaN where a pixel does not count."""
 
 
 def run(options: Options) -> Iterator[Line]:
-    """CPU time of counts and five statistics of red, nir and NDVI: ours, exactextract and rasterstats."""
+    """Compare CPU time of counts and statistics of red, nir and NDVI: s2async, exactextract, rasterstats."""
     world = _world(options.areas)
     sample = min(options.sample, options.areas)
     plan = draw(world.areas, GRID)
@@ -86,7 +87,7 @@ def run(options: Options) -> Iterator[Line]:
             line = {"way": name, "round": number, "fields_per_cpu_s": round(rate)}
             if name.startswith("kernel"):
                 ours = found
-            elif "numpy" in name or "rasterstats" in name:  # exactextract weighs pixels by their share
+            elif "numpy" in name or "rasterstats" in name:  # exactextract weights pixels by their share
                 wrong = differing(ours, found)
                 line |= {"compared": sample} | ({"fault": f"{wrong} numbers differ"} if wrong else {})
             yield line
@@ -96,7 +97,7 @@ def run(options: Options) -> Iterator[Line]:
 
 
 def gathered(plan: GridPlan, rasters: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], Pixels]:
-    """The pixels of all fields, block by block."""
+    """Return the pixels of all fields, block by block."""
     gathers = {name: Gather(plan, range(len(plan)), raster.dtype) for name, raster in rasters.items()}
     for block in blocks(GRID):
         rows, columns = slice(block.row, block.row + BLOCK), slice(block.col, block.col + BLOCK)
@@ -106,7 +107,7 @@ def gathered(plan: GridPlan, rasters: Mapping[str, NDArray[Any]]) -> tuple[dict[
 
 
 def kernel(flat: Mapping[str, NDArray[Any]], pixels: Pixels) -> Floats:
-    """(fields, variables, 1 + statistics): how many pixels are valid, and their statistics."""
+    """Return how many pixels are valid, and their statistics: (fields, variables, 1 + statistics)."""
     found = []
     for variable in VARIABLES:
         data = np.ones_like(flat["clear"])
@@ -116,7 +117,7 @@ def kernel(flat: Mapping[str, NDArray[Any]], pixels: Pixels) -> Floats:
 
 
 def by_numpy(world: World, plan: GridPlan, sample: int) -> Floats:
-    """The same by numpy alone."""
+    """Return the same, computed only by numpy."""
     found = np.full((sample, len(VARIABLES), 6), np.nan)
     for index in range(sample):
         row, col, height, width = plan.windows[index].tolist()
@@ -131,7 +132,7 @@ def by_numpy(world: World, plan: GridPlan, sample: int) -> Floats:
 
 
 def by_exactextract(world: World, sample: int) -> Floats:
-    """The same by exactextract, which counts pixels by their share."""
+    """Return the same, computed by exactextract, which weights pixels by their share."""
     from exactextract import exact_extract
     from exactextract.raster import NumPyRasterSource
 
@@ -151,7 +152,7 @@ def by_exactextract(world: World, sample: int) -> Floats:
 
 
 def by_rasterstats(world: World, sample: int) -> Floats:
-    """The same by rasterstats, pixels by centre."""
+    """Return the same, computed by rasterstats, which selects pixels by their centre."""
     from rasterstats import zonal_stats
 
     operations = ("count", "mean", "std", "min", "max", "median")
@@ -166,7 +167,7 @@ def by_rasterstats(world: World, sample: int) -> Floats:
 
 
 def differing(ours: Floats, theirs: Floats) -> int:
-    """How many numbers differ by more than rounding."""
+    """Return how many numbers differ by more than rounding."""
     same = np.isclose(ours[: len(theirs)], theirs, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
     return int(np.count_nonzero(~same))
 

@@ -1,4 +1,4 @@
-"""Bytes and requests of the year against the least that reading whole tiles, or their needed parts, can cost."""
+"""Bytes and requests of the year, compared with the minimum for whole tiles, or for their needed parts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from s2async.sandbox.truth.least import least
 
 
 def run(_: Options) -> Iterator[dict[str, Any]]:
-    """Bytes and requests of the nine parks' year against the least of whole tiles; memory; whole files."""
+    """Compare bytes and requests of the nine parks' year with the minimum for whole tiles; memory; whole files."""
     with year.finished() as made:
         found = figures(made)
         if (found["bytes_counted"], found["requests_counted"]) != (found["bytes"], found["requests"]):
@@ -24,9 +24,9 @@ def run(_: Options) -> Iterator[dict[str, Any]]:
 
 
 def figures(made: year.Year) -> dict[str, Any]:
-    """What a finished year moved, and the least that it could have: SCL for all jobs, the picture for clear ones.
+    """Return the traffic of a finished year, and the minimum: SCL for all jobs, true colour for clear ones.
 
-    Searches count apart.
+    Searches are counted separately.
     """
     touching: dict[str, list[BaseGeometry]] = defaultdict(list)
     for job in oracle.recorded_jobs(made.state):

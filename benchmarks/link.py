@@ -1,4 +1,4 @@
-"""Whether the emulated link is what it says: parallel range requests against delay + bytes / bandwidth."""
+"""Tests the emulated link: parallel range requests, compared with delay + bytes / bandwidth."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ LOADS: Final = (
     (64, 5, 500_000),
     (256, 1, 500_000),
 )
-"""Connections, requests on each one after another, bytes of each."""
+"""Number of connections, number of successive requests on each, bytes of each request."""
 
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
-    """Time of known requests on the emulated link against what it should be, and the server's CPU for it."""
+    """Compare the time of known requests on the emulated link with the expected time; the server's CPU for it."""
     whole = make_world(default_folder(), progress=lambda text: print(text, file=sys.stderr))
     with (
         scenes.world_of(whole, 1) as world,
@@ -61,7 +61,7 @@ def _warm(path: Path) -> None:
 
 
 async def _load(href: str, connections: int, requests: int, size: int) -> float:
-    """Seconds that the requests take, connecting apart."""
+    """Return the seconds that the requests take, without connecting."""
     address = urlsplit(href)
     opened = [
         await asyncio.open_connection(address.hostname, address.port, limit=1 << 22) for _ in range(connections)

@@ -1,4 +1,4 @@
-"""What it takes to load many areas, and how long an event loop waits meanwhile."""
+"""The cost of loading many areas, and how long an event loop waits in the meantime."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from s2async.sandbox.settings import toml
 
 AREAS: Final = 100_000
 TICK: Final = 0.002
-"""Seconds that the event loop sleeps between two looks at the clock."""
+"""Seconds that the event loop sleeps between two readings of the clock."""
 LATE: Final = 0.1
-"""Seconds by which it may be late, except for one tick in a thousand."""
+"""Maximum delay in seconds, except for one tick in a thousand."""
 
 CHILD: Final = """
 import asyncio, hashlib, json, sys, time
@@ -51,11 +51,11 @@ if late:
     found |= {"late_most": round(late[-1], 4)}
 print(json.dumps(found))
 """
-"""Loads the areas of a configuration; it runs in older versions of the package, too."""
+"""Loads the areas of a configuration; it also runs in older versions of the package."""
 
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
-    """CPU time and peak memory of loading 100,000 areas from each format, and how late an event loop is."""
+    """Measure CPU time and peak memory of loading 100,000 areas by format, and how late an event loop is."""
     with tempfile.TemporaryDirectory(prefix="s2async-") as name:
         digests = set()
         for kind, config in write(Path(name), AREAS).items():
@@ -72,11 +72,11 @@ def run(options: Options) -> Iterator[dict[str, Any]]:
 
 
 def once(config: Path, mode: str) -> dict[str, Any]:
-    """Load the areas of a configuration in a process of its own.
+    """Load the areas of a configuration in a separate process.
 
     Args:
         config: the configuration.
-        mode: ``alone``, or ``loop`` for a thread beside an event loop.
+        mode: ``alone``, or ``loop`` for a thread in addition to an event loop.
     """
     said = config.with_suffix(".said")
     with said.open("wb") as out:
@@ -89,7 +89,7 @@ def write(folder: Path, count: int) -> dict[str, Path]:
     """Write the same areas in several formats.
 
     Args:
-        folder: for the files.
+        folder: folder for the files.
         count: number of areas.
 
     Returns:
@@ -105,7 +105,7 @@ def write(folder: Path, count: int) -> dict[str, Path]:
 
 
 def fields(count: int) -> tuple[NDArray[np.object_], dict[str, list[Any]]]:
-    """Fields of 5 to 12 corners in rows across Brandenburg, with attributes as farmers' declarations have them."""
+    """Return fields of 5 to 12 corners in rows across Brandenburg, with attributes as in farmers' declarations."""
     random = np.random.default_rng(20)
     across = int(np.ceil(np.sqrt(count)))
     polygons = []

@@ -1,4 +1,4 @@
-"""What masks of many fields cost: one by one, at once and kept; and what a pass over a raster costs."""
+"""The cost of masks of many fields: one by one, at once and stored; and the cost of a pass over a raster."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Line = dict[str, Any]
 
 FIELDS: Final = 10_000
 RADIUS: Final = 201.0
-"""Metres to the farthest corner: fields of 900 pixels of 10 m in the mean."""
+"""Distance in metres to the farthest corner: fields have 900 pixels of 10 m on average."""
 BLOCK: Final = 1024
 """Rows and columns of the blocks of a raster."""
 GRIDS: Final = {
@@ -39,15 +39,15 @@ GRIDS: Final = {
     )
     for metres in (10, 20)
 }
-"""The rasters of tile 33UUU, by the side of their pixels in metres."""
+"""The rasters of tile 33UUU, by the size of their pixels in metres."""
 
 
 def run(options: Options) -> Iterator[Line]:
-    """CPU time of the masks of 10,000 fields: one by one, at once and kept; and of one pass over a raster."""
+    """Measure CPU time of masks of 10,000 fields (one by one, at once, stored), and of a pass over a raster."""
     polygons = fields(FIELDS)
     for metres, grid in GRIDS.items():
         for number in range(1, options.rounds + 1):
-            # with other fingerprints, so that no round finds the masks of another
+            # with other fingerprints, so that no round finds the masks of an earlier one
             areas = [
                 Area(name="", polygon=polygon, fingerprint=f"{number:02x}{index:014x}", folder="")
                 for index, polygon in enumerate(polygons)
@@ -57,7 +57,7 @@ def run(options: Options) -> Iterator[Line]:
 
 
 def once(areas: list[Area], grid: Grid) -> Iterator[Line]:
-    """CPU time of each way, in microseconds a field."""
+    """Yield the CPU time of each way, in microseconds per field."""
     count = len(areas)
 
     def timed(way: str, work: Callable[[], Any]) -> Line:
@@ -92,7 +92,7 @@ def once(areas: list[Area], grid: Grid) -> Iterator[Line]:
 
 
 def fields(count: int, grid: Grid = GRIDS[10]) -> NDArray[np.object_]:
-    """Fields of 5 to 12 corners at random places of a raster, in lon/lat."""
+    """Return fields of 5 to 12 corners at random places of a raster, in lon/lat."""
     random = np.random.default_rng(22)
     west, north, east, south = grid.bounds
     polygons = []
@@ -110,7 +110,7 @@ def fields(count: int, grid: Grid = GRIDS[10]) -> NDArray[np.object_]:
 
 
 def differing(one_by_one: list[Cutout | None], plan: GridPlan) -> int:
-    """How many fields have another window, mask or total in the plan."""
+    """Return how many fields have another window, mask or total in the plan."""
     wrong = 0
     for index, expected in enumerate(one_by_one):
         found = plan.cutout(index)
@@ -123,7 +123,7 @@ def differing(one_by_one: list[Cutout | None], plan: GridPlan) -> int:
 
 
 def histograms(plan: GridPlan, raster: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """The classes in all fields, block by block."""
+    """Return the histograms of classes in all fields, block by block."""
     sweep, counts = Sweep(plan, range(len(plan))), np.zeros((len(plan), scl.BINS), np.int64)
     for block in blocks(plan.grid):
         sweep.count(part(raster, block), block, counts)
@@ -131,7 +131,7 @@ def histograms(plan: GridPlan, raster: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def windows(plan: GridPlan, raster: NDArray[np.uint8]) -> int:
-    """Cut out the windows of all fields, block by block; a window is dropped when it is complete."""
+    """Cut out the windows of all fields, block by block; each window is dropped when it is complete."""
     sweep, opened, complete = Sweep(plan, range(len(plan))), dict[int, NDArray[Any]](), 0
     for block in blocks(plan.grid):
         for position in sweep.touching(block).tolist():
@@ -147,7 +147,7 @@ def windows(plan: GridPlan, raster: NDArray[np.uint8]) -> int:
 
 
 def blocks(grid: Grid) -> Iterator[Window]:
-    """The blocks of a raster, row by row."""
+    """Yield the blocks of a raster, row by row."""
     for row in range(0, grid.height, BLOCK):
         for col in range(0, grid.width, BLOCK):
             height, width = min(BLOCK, grid.height - row), min(BLOCK, grid.width - col)
@@ -155,5 +155,5 @@ def blocks(grid: Grid) -> Iterator[Window]:
 
 
 def part(raster: NDArray[np.uint8], block: Window) -> NDArray[np.uint8]:
-    """The pixels of a block."""
+    """Return the pixels of a block."""
     return raster[block.row : block.row + block.height, block.col : block.col + block.width]

@@ -1,4 +1,4 @@
-"""A command in a process of its own, and what it cost."""
+"""Runs a command in a separate process, and measures its cost."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import IO, Final
 
 REPOSITORY: Final = Path(__file__).parents[1]
 _PAUSE: Final = 0.02
-"""Seconds between looks at the process; what it allocates in its last moments may be missed."""
+"""Seconds between two queries of the process; allocations in its last moments may be missed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """What a process used from its start, imports included, to its end."""
+    """The resources that a process used from its start, including imports, to its end."""
 
     began: float
-    """Seconds since 1970."""
+    """Start time in seconds since 1970."""
     seconds: float
-    """By the wall clock."""
+    """Wall time."""
     cpu_seconds: float
-    """User and system, all threads and the children that it waited for."""
+    """User and system time, of all threads and the children that it waited for."""
     peak_bytes: int
-    """Largest resident size."""
+    """Maximum resident size."""
 
 
 def run(
@@ -40,13 +40,13 @@ def run(
     """Run a command to its end, in a repository's folder and without the environment's proxies.
 
     Args:
-        command: Program and arguments.
-        stdout: Where its output goes; to this process's own by default.
-        tree: The repository, whose packages it imports.
-        watch: Told the process's id every now and then.
+        command: program and arguments.
+        stdout: where its output is written; by default, this process's standard output.
+        tree: the repository whose packages it imports.
+        watch: called with the process's id at intervals.
 
     Raises:
-        RuntimeError: It ended with another status than 0.
+        RuntimeError: the command ended with a status other than 0.
     """
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     environment["PYTHONPATH"] = str(tree)
@@ -67,20 +67,21 @@ def run(
 
 
 def now() -> float:
-    """Seconds since 1970, as in `Usage.began`."""
+    """Return the seconds since 1970, as in `Usage.began`."""
     return time.time()
 
 
 def high_water(pid: int) -> int:
-    """Largest resident size of a process so far, bytes; 0 when it has gone.
+    """Return the maximum resident size of a process so far, in bytes; 0 if it has ended.
 
-    From the kernel's own mark, because ``ru_maxrss`` of a child starts with the size of the parent that forked it.
+    From the kernel's own record, because ``ru_maxrss`` of a child starts with the size of the parent that forked
+    it.
     """
     return _size(pid, "VmHWM")
 
 
 def resident(pid: int) -> int:
-    """Resident size of a process, bytes; 0 when it has gone."""
+    """Return the resident size of a process, in bytes; 0 if it has ended."""
     return _size(pid, "VmRSS")
 
 
@@ -94,6 +95,6 @@ def _size(pid: int, key: str) -> int:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a running process so far (``/proc/PID/stat``, fields 14 and 15)."""
+    """Return user and system time of a running process so far (``/proc/PID/stat``, fields 14 and 15)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""Memory of a run against the number of its items."""
+"""Memory of a run as a function of the number of its items."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ITEMS: Final = (100, 1_000, 8_000)
 
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
-    """Peak memory of s2async with a hundred, a thousand and several thousand items of the nine parks."""
+    """Measure peak memory of s2async with a hundred, a thousand and several thousand items of the nine parks."""
     whole = make_world(default_folder(), progress=lambda text: print(text, file=sys.stderr))
     peaks: dict[int, list[float]] = {items: [] for items in _ITEMS}
     with tempfile.TemporaryDirectory(prefix="s2async-") as folder:

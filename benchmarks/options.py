@@ -1,4 +1,4 @@
-"""What a benchmark can be told on the command line."""
+"""The settings of a benchmark on the command line."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """Settings of the contests; the other benchmarks have none."""
+    """Settings of a benchmark; each benchmark uses only some of them."""
 
     items: int = 160
-    """Scenes, each with the nine parks: as many jobs as the parks' whole year has."""
+    """Number of scenes, each with the nine parks: by default as many jobs as in the parks' whole year."""
     rounds: int = 3
     delay: float = 100.0
-    """Milliseconds of round trip, added to each request."""
+    """Round-trip time in milliseconds, added to each request."""
     bandwidth: float = 1000.0
     """Mbit/s over all connections."""
     connections: int = 64
-    """Threads, coroutines or requests at once, whatever a contender has."""
+    """Number of concurrent threads, coroutines or requests, whichever a contender has."""
     contenders: tuple[str, ...] = ()
-    """Only these; all by default."""
+    """Contenders that run; all by default."""
     areas: int = 10_000
-    """Fields, of the benchmarks `fields` and `kernel`."""
+    """Number of fields, for the benchmarks `fields` and `kernel`."""
     against: str = ""
-    """Folder of another checkout of this repository, which runs in turn with this one; none when empty."""
+    """Folder of another checkout of this repository, which runs in turn with this one; none if empty."""
     worlds: str = ""
-    """Folder in which dense scenes and fields are kept; one in the user's cache when empty."""
+    """Folder in which dense scenes and fields are stored; a folder in the user's cache if empty."""
     sample: int = 2_000
-    """Jobs that are compared with rasterio; fields that other tools get."""
+    """Number of jobs that are compared with rasterio, or of fields that other tools process."""
     jobs: int | None = None
-    """Jobs of each run at most; all if None."""
+    """Maximum number of jobs of each run; all if None."""

@@ -1,4 +1,4 @@
-"""s2async as its users start it: ``s2async run`` with a fresh folder and state, crops written to disk."""
+"""s2async as its users start it: ``s2async run`` with a new folder and state, crops written to disk."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Ran:
     folder: Path
     usage: measure.Usage
     summary: dict[str, Any]
-    """What ``--json`` printed."""
+    """The output of ``--json``."""
 
     def answers(self) -> list[Answer]:
-        """What became of each job, from the state and the crops on disk."""
+        """Return the result of each job, from the state and the crops on disk."""
         return [_answer(job, self.folder) for job in oracle.recorded_jobs(self.folder / "state.sqlite")]
 
 
@@ -46,19 +46,19 @@ def once(
     *,
     places: Sequence[BaseGeometry] | None = None,
 ) -> dict[str, Any]:
-    """Run so many items over some areas, on a server of their own; the figures of the run.
+    """Run a number of items over the given areas, on a separate server, and return the figures of the run.
 
     Args:
-        folder: For the run's files.
-        whole: The world that has the items.
-        items: How many.
-        areas: Polygons by name, lon/lat.
-        options: Of the link.
-        places: What each item holds whole; the nine parks by default.
+        folder: folder for the run's files.
+        whole: the world that contains the items.
+        items: number of items.
+        areas: polygons by name, in lon/lat.
+        options: settings of the link.
+        places: the places that each item contains completely; the nine parks by default.
 
-    What it leaves in the folder is better deleted after the last of many runs: for minutes, ext4 passes over every
-    inode that was freed lately whenever it makes a file (``recently_deleted`` in Linux' fs/ext4/ialloc.c), which
-    took 0.7 ms a crop here, a tenth of a run's CPU.
+    Delete the folder's files only after the last of many runs: for minutes, ext4 skips every recently freed inode
+    whenever it creates a file (``recently_deleted`` in Linux' fs/ext4/ialloc.c), which took 0.7 ms per crop here,
+    a tenth of a run's CPU time.
     """
     with (
         scenes.world_of(whole, items, places=places) as world,
@@ -84,16 +84,16 @@ def once(
 def run(
     folder: Path, sandbox: Sandbox, areas: Mapping[str, BaseGeometry], *, connections: int | None = None
 ) -> Ran:
-    """Run all items of a sandbox over some areas.
+    """Run all items of a sandbox over the given areas.
 
     Args:
-        folder: A new one, for configuration, state and crops.
-        sandbox: Has been started.
-        areas: Polygons by name, lon/lat.
-        connections: The setting of that name; None for its default.
+        folder: a new folder, for configuration, state and crops.
+        sandbox: a sandbox that has been started.
+        areas: polygons by name, in lon/lat.
+        connections: the setting of that name; None for its default.
 
     Raises:
-        RuntimeError: The run failed.
+        RuntimeError: the run failed.
     """
     folder.mkdir(parents=True)
     config = configured(folder, sandbox, write_areas(folder, areas), connections)
@@ -104,7 +104,7 @@ def run(
 
 
 def write_areas(folder: Path, areas: Mapping[str, BaseGeometry]) -> Path:
-    """Write areas (polygons by name, lon/lat) into a folder, as GeoJSON."""
+    """Write areas (polygons by name, in lon/lat) into a folder, as GeoJSON."""
     path = folder / "areas.geojson"
     path.write_text(json.dumps(_collection(areas)))
     return path
@@ -122,12 +122,12 @@ def configured(
     """Write a configuration into a folder, for all items of a sandbox.
 
     Args:
-        folder: It exists; crops and state go there, too.
-        sandbox: Has been started.
-        areas: File of areas.
-        connections: The setting of that name; None for its default.
-        tree: The checkout that reads it; the setting for reprocessed scenes had another name once.
-        values: Section of that name, for values of all items instead of crops.
+        folder: an existing folder, which also gets the crops and the state.
+        sandbox: a sandbox that has been started.
+        areas: file of areas.
+        connections: the setting of that name; None for its default.
+        tree: the checkout that reads it; the setting for reprocessed scenes had another name in the past.
+        values: section of that name, for values of all items instead of crops.
     """
     bands = {"red": "red", "nir": "nir"} if values else {"visual": "visual"}
     network = {"origins": [sandbox.origin]} | ({} if connections is None else {"connections": connections})
@@ -157,7 +157,7 @@ def configured(
 
 
 def files_in(folder: Path) -> int:
-    """How many files a run left in its folder, as crops, tables, and all else."""
+    """Return how many files a run left in its folder: crops, tables, and all others."""
     return sum(len(names) for _, _, names in os.walk(folder))
 
 

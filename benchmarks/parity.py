@@ -1,4 +1,4 @@
-"""Every job of the year against the plain way: rasterio.mask on the local files."""
+"""Every job of the year, compared with rasterio.mask on the local files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from s2async.sandbox.world.make import World
 
 
 def run(_: Options) -> Iterator[dict[str, Any]]:
-    """All cloud shares and all crops of the year against rasterio.mask on the local files, to the last bit."""
+    """Compare all cloud shares and crops of the year with rasterio.mask on the local files, to the last bit."""
     with year.finished({"reprocessed": '"all"', "min_area_valid": "0"}) as made:
         jobs = list(oracle.recorded_jobs(made.state))
         statuses = Counter(job.status for job in jobs)

@@ -1,4 +1,4 @@
-"""The lines of a benchmark as a picture; needs matplotlib, of the ``bench`` extra."""
+"""Plots of a benchmark's lines; needs matplotlib, of the ``bench`` extra."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OWN, _OTHERS = "#2a7f62", "#b9c2c9"
 
 
 def contest(lines: Sequence[Line], path: Path) -> None:
-    """Bars for each contender: speed, bytes, CPU, memory."""
+    """Draw bars for each contender: speed, bytes, CPU, memory."""
     from matplotlib.figure import Figure
 
     rows = [line for line in medians(lines) if "median_of" in line][::-1]
@@ -49,7 +49,7 @@ def contest(lines: Sequence[Line], path: Path) -> None:
 
 
 def growth(lines: Sequence[Line], path: Path) -> None:
-    """Requests, bytes, time, CPU time, memory and files against areas and against items, on logarithmic scales."""
+    """Plot requests, bytes, time, CPU time, memory and files against areas and items, on logarithmic scales."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 4.6), layout="constrained")
@@ -75,7 +75,7 @@ def growth(lines: Sequence[Line], path: Path) -> None:
 
 
 def _plain(axes: Any) -> None:
-    """Only what says something: values stand at the points, so the vertical axis needs no numbers."""
+    """Reduce the axes: values are written at the points, so the vertical axis needs no numbers."""
     axes.minorticks_off()
     axes.set_yticks([], [])
     axes.margins(x=0.16)
@@ -88,7 +88,7 @@ def _number(value: float) -> str:
 
 
 def _save(figure: Any, path: Path) -> None:
-    """Text stays text and there is no date in it: small files that do not change when the figures do not."""
+    """Save a figure with text as text and without a date: a small file that only changes if the data change."""
     from matplotlib import rc_context
 
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "s2async", "font.family": "sans-serif"}):

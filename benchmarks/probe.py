@@ -1,7 +1,7 @@
-"""Run ``s2async`` and note how late its event loop is: ``python -P probe.py NOTES ARGUMENT...``.
+"""Run ``s2async`` and record how late its event loop is: ``python -P probe.py NOTES ARGUMENT...``.
 
-It imports nothing of this repository, so that ``PYTHONPATH`` says which version of the package runs. The notes are
-pairs of doubles: the time of a look at the clock, in seconds since 1970, and by how many seconds it was late.
+It imports nothing of this repository, so that ``PYTHONPATH`` determines which version of the package runs. The
+notes are pairs of doubles: the time of a reading of the clock, in seconds since 1970, and the delay in seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 TICK = 0.005
-"""Seconds between two looks at the clock."""
+"""Seconds between two readings of the clock."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A run that goes on after a kill, ``status`` beside it, and a run that has nothing left to do."""
+"""A run that resumes after a kill, ``status`` at the same time, and a run that has nothing left to do."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _NO_ITEMS: Final = b'{"type": "FeatureCollection", "features": [], "links": []}'
 
 
 class FarArchive:
-    """A server whose searches find nothing, and all whose files are one small raster that holds no area.
+    """A server whose searches find nothing, and whose files are all one small raster that contains no area.
 
-    It notes what it is asked, and when.
+    It records the requests and their times.
     """
 
     def __init__(self) -> None:
         self.asked: list[tuple[float, str]] = []
-        """Seconds since 1970, and the path."""
+        """Time in seconds since 1970, and path, of each request."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self._note, _small_raster()))
         self.origin: Final = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -53,7 +53,7 @@ class FarArchive:
 
 
 def _small_raster() -> bytes:
-    """A classification of 1 km2 in the middle of UTM zone 33, at the equator."""
+    """Return a classification of 1 km2 in the middle of UTM zone 33, at the equator."""
     with MemoryFile() as file:
         layout = {"count": 1, "dtype": "uint8", "crs": "EPSG:32633", "transform": Affine(20, 0, 5e5, 0, -20, 1e3)}
         with file.open(driver="COG", width=50, height=50, compress="deflate", **layout) as raster:
@@ -85,7 +85,7 @@ def _handler(note: Callable[[str], None], raster: bytes) -> type[BaseHTTPRequest
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Print nothing."""
 
     return Handler
 
@@ -96,10 +96,10 @@ def run_once(config: Path, watch: Callable[[int], None] = lambda _: None) -> mea
 
 
 def run(config: Path, archive: FarArchive) -> Iterator[dict[str, Any]]:
-    """What it costs to go on from a state until no job is open, and to run once more.
+    """Measure the cost of resuming from a state until no job is open, and of another run.
 
     Args:
-        config: of the state, which nothing has sealed: its run was killed.
+        config: configuration of the state, which is not sealed because its run was killed.
         archive: the server that the configuration names.
     """
     for what in ("resume", "again"):
@@ -134,7 +134,7 @@ def run(config: Path, archive: FarArchive) -> Iterator[dict[str, Any]]:
 
 
 def _jobs(config: Path) -> dict[str, int]:
-    """Jobs by status."""
+    """Return the number of jobs by status."""
     settings = Config.load(config)
     with Ledger.read(settings.run.state) as state:
         return dict(state.counts(settings.selection()).total)

@@ -1,9 +1,10 @@
-"""Worlds for benchmarks: as many items as wanted, each with all its files, over the nine parks.
+"""Worlds for benchmarks: any number of items, each with all its files, over the nine parks.
 
-The sandbox's year has 75 items that hold all nine parks whole, are not rejected by their scene's cloud and lack
-nothing. When more are wanted, the same scenes come again under new names: other items, other addresses, other
-ETags, so that no client can know that the bytes are those of another file. They cost no disk (hard links). They
-come on other days, too, so that a hundred scenes and a thousand are the same mixture at any time of a run.
+The sandbox's year has 75 items that contain all nine parks completely, are not rejected by their scene's cloud
+cover and lack nothing. If more are wanted, the same scenes are repeated under new names: other items, other
+addresses, other ETags, so that no client can know that the bytes are those of another file. They need no disk
+space (hard links). Their days differ as well, so that a hundred scenes and a thousand are the same mixture at any
+time of a run.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ from s2async.sandbox.world.make import World
 from s2async.sandbox.world.parks import PARKS
 
 MOST_CLOUD: Final = 80.0
-"""Per cent of a scene: the example configuration's first sieve."""
+"""Maximum cloud cover of a scene in per cent, as in the example configuration."""
 _READ: Final = ("scl", "visual", "red", "nir")
-"""Assets that contenders read, as far as a world has them."""
+"""Assets that contenders read, if a world has them."""
 LONE: Final = ("Tiergarten", "Humboldthain", "TreptowerPark", "Grunewald", "GaertenDerWelt")
-"""Parks so far apart that a footprint in the middle of one is nowhere near another."""
+"""Parks so far apart that a footprint in the middle of one is not near any other."""
 
 _NEW_YEAR: Final = datetime(2022, 1, 1, tzinfo=UTC)
 _YEAR: Final = timedelta(days=365)
 
 REACH: Final = 1950.0
-"""Metres; tiles within 2 km of a park are real."""
+"""Distance in metres; tiles within 2 km of a park are real."""
 _METRES: Final = 111_320.0
-"""Of a degree of latitude."""
+"""Metres per degree of latitude."""
 
 Document = dict[str, Any]
 """A STAC item."""
@@ -48,21 +49,21 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
-    """One item, and the areas that are wanted of it: what a contender is told."""
+    """One item, and the areas that are wanted from it: the information that a contender gets."""
 
     id: str
     epsg: int
     scl: str
     visual: str
-    """Addresses of the two files."""
+    """URLs of the two files."""
     areas: tuple[str, ...]
     document: Document
-    """The whole item, for those who want one."""
+    """The whole item, for contenders that need one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """What a contender has to do: of each scene its areas."""
+    """The task of a contender: scenes, each with its areas."""
 
     areas: dict[str, str]
     """Polygons by name: WKT in lon/lat."""
@@ -70,7 +71,7 @@ class Order:
 
     @property
     def jobs(self) -> int:
-        """Pairs of a scene and an area."""
+        """Number of pairs of a scene and an area."""
         return sum(len(scene.areas) for scene in self.scenes)
 
     def save(self, path: Path) -> None:
@@ -85,7 +86,7 @@ class Order:
         return cls(areas=read["areas"], scenes=scenes)
 
     def sample(self, jobs: int) -> Order:
-        """So many jobs, spread evenly over all."""
+        """Return an order of the given number of jobs, spread evenly over all."""
         pairs = [(scene, area) for scene in self.scenes for area in scene.areas]
         step = max(len(pairs) / jobs, 1)
         kept = [pairs[int(index * step)] for index in range(min(jobs, len(pairs)))]
@@ -105,14 +106,14 @@ class Order:
 
 
 def parks() -> dict[str, BaseGeometry]:
-    """The nine parks, lon/lat."""
+    """Return the nine parks, in lon/lat."""
     return {name: shapely.from_wkt(wkt) for name, wkt in PARKS}
 
 
 def parks_and_more(count: int, *, seed: int = 1) -> dict[str, BaseGeometry]:
-    """The nine parks, then the same shapes at other places, each within 2 km of a park's own.
+    """Return the nine parks, then the same shapes at other places, each within 2 km of the original park.
 
-    The sandbox's files have real pixels there: a city with many small areas, of which neighbours share tiles.
+    The sandbox's files have real pixels there: a city with many small areas, whose neighbours share tiles.
     """
     own = list(parks().items())
     random = np.random.default_rng(seed)
@@ -130,19 +131,19 @@ def parks_and_more(count: int, *, seed: int = 1) -> dict[str, BaseGeometry]:
 def world_of(
     whole: World, items: int, *, single: bool = False, places: Sequence[BaseGeometry] | None = None
 ) -> Iterator[World]:
-    """A world with so many items, for the length of a ``with`` block.
+    """Yield a world with the given number of items, for the duration of a ``with`` block.
 
     Args:
-        whole: The sandbox's year.
-        items: How many.
-        single: Each item's footprint holds one park only (`LONE`, in turn), so that nothing can be shared.
-        places: What each item holds whole; the nine parks by default.
+        whole: the sandbox's year.
+        items: number of items.
+        single: each item's footprint contains only one park (`LONE`, in turn), so that nothing can be shared.
+        places: the places that each item contains completely; the nine parks by default.
     """
     found = complete_items(whole, list(parks().values()) if places is None else places)
     copies = -(-items // len(found))
     many = [_copied(item, copy, copies) for item in found for copy in range(copies)]
     kept = sorted((many[index * len(many) // items] for index in range(items)), key=_taken)
-    # Beside the year: a hard link cannot leave its file system.
+    # Next to the year, because a hard link cannot leave its file system.
     with tempfile.TemporaryDirectory(prefix="bench-", dir=whole.folder.parent) as name:
         folder = Path(name)
         lines = []
@@ -161,7 +162,7 @@ def world_of(
 
 
 def complete_items(world: World, places: Sequence[BaseGeometry]) -> list[Document]:
-    """Items under little cloud that hold all places (lon/lat) whole and have both files, oldest first."""
+    """Return items with low cloud cover that contain all places (lon/lat) and have both files, oldest first."""
     with (world.folder / "items.jsonl").open() as lines:
         items = [json.loads(line) for line in lines]
     return [
@@ -175,7 +176,7 @@ def complete_items(world: World, places: Sequence[BaseGeometry]) -> list[Documen
 
 
 def order(world: World, origin: str, areas: Mapping[str, BaseGeometry]) -> Order:
-    """All items of a world, each with the areas that its footprint touches."""
+    """Return all items of a world, each with the areas that its footprint touches."""
     with (world.folder / "items.jsonl").open() as lines:
         items = [json.loads(line.replace(ORIGIN, origin)) for line in lines]
     names, polygons = list(areas), list(areas.values())
@@ -205,9 +206,10 @@ def _path(item: Document, key: str) -> str:
 
 
 def _copied(item: Document, copy: int, copies: int) -> tuple[Document, Document]:
-    """An item and the one that has its files: the same one, or one of another day.
+    """Return an item and the one that has its files: the same item, or an item of another day.
 
-    Were all copies of one day, a client would have only one kind of scene in hand: a dozen cloudless ones at once.
+    If all copies were of one day, a client would process only one kind of scene at a time, such as a dozen
+    cloudless ones.
     """
     if not copy:
         return item, item

@@ -1,7 +1,7 @@
-"""Preloaded by workers of the benchmark `dask`: every connection comes from an address of this worker's own.
+"""Preloaded by workers of the benchmark `dask`: all connections of a worker come from its own address.
 
-The sandbox's server gives each client address a bandwidth of its own: so each worker has a link of its own, as on
-machines of their own.
+The sandbox's server gives each client address its own bandwidth, so each worker has its own link, as on separate
+machines.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 import aiohttp
 
 VARIABLE = "S2ASYNC_BENCHMARK_SOURCE"
-"""Environment variable that holds the address, such as ``127.0.0.2``."""
+"""Environment variable with the address, such as ``127.0.0.2``."""
 
 
 def dask_setup(_: Any) -> None:
-    """Called by Dask when the worker starts."""
+    """Set the address; Dask calls this when the worker starts."""
     if address := os.environ.get(VARIABLE):
         vars(aiohttp)["TCPConnector"] = partial(aiohttp.TCPConnector, local_addr=(address, 0))

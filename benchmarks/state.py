@@ -1,4 +1,4 @@
-"""What a state of a million answers costs: its file, recording, judging again, a start, status, and going on."""
+"""The cost of a state with a million answers: file, recording, judging again, a start, status, and resuming."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from s2async.sandbox.settings import toml
 from s2async.state.writer import State
 
 AREAS: Final = 1000
-"""Fields, each with all scenes."""
+"""Number of fields, each with all scenes."""
 OPEN: Final = 0.1
 """Share of the scenes of which no job is answered."""
 SQUARES: Final = ("33UUU", "33UVU")
@@ -51,7 +51,7 @@ print(json.dumps([seconds, cpu, peak, len(jobs), sum(judged.values())]))
 
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
-    """A state of 1,000 fields and --items scenes (1,000 by default), nine tenths of them answered, most saved."""
+    """Measure a state of 1,000 fields and --items scenes (by default 1,000), 90 % of them answered, most saved."""
     for overlaps in ("all", "one"):
         with tempfile.TemporaryDirectory(prefix="s2async-") as name, resume.FarArchive() as archive:
             begun = time.process_time()
@@ -71,7 +71,7 @@ def run(options: Options) -> Iterator[dict[str, Any]]:
 
 
 def _parts(config: Path, rounds: int) -> Iterator[dict[str, Any]]:
-    """What parts of a start cost."""
+    """Measure the cost of the parts of a start."""
     for number in range(rounds):
         for what, settings in (("judge", f"other {number}"), ("start", f"other {number}")):
             said = subprocess.check_output([sys.executable, "-c", _START, str(config), settings])
@@ -84,15 +84,15 @@ def _parts(config: Path, rounds: int) -> Iterator[dict[str, Any]]:
 
 
 def fill(folder: Path, areas: int, items: int, archive: resume.FarArchive, overlaps: str) -> Path:
-    """Make a state as a run leaves it that is killed when nine tenths of the scenes are answered for each area.
+    """Make a state like that of a run that is killed when 90 % of the scenes are answered for each area.
 
-    Of the crops, only one is there: a start looks for no other.
+    Only one crop exists: a start looks for no other.
 
     Args:
-        folder: a new one.
+        folder: a new folder.
         areas: number of fields.
         items: number of scenes.
-        archive: where searches and files are asked for.
+        archive: server for searches and files.
         overlaps: the setting of that name.
 
     Returns:
@@ -115,7 +115,7 @@ def fill(folder: Path, areas: int, items: int, archive: resume.FarArchive, overl
             run={"state": "state.sqlite"},
         )
     )
-    resume.run_once(path)  # it finds nothing, and leaves what a start needs
+    resume.run_once(path)  # it finds nothing, and writes what a start needs
     config, chance = Config.load(path), random.Random(1)
     places, wanted, rule = area_files.load(config), config.selection(), config.cloud_rule()
     with State.create_or_open(config.run.state) as state:
@@ -127,7 +127,7 @@ def fill(folder: Path, areas: int, items: int, archive: resume.FarArchive, overl
             if number >= round(items * (1 - OPEN)):
                 continue
             is_second = number % len(SQUARES) > 0
-            if is_second:  # of the same pixels, it has fewer
+            if is_second:  # it has fewer of the same pixels
                 measures = [replace(known, total=known.total + 9) for known in measures]
             else:
                 measures = [_measure(chance) for _ in jobs]
@@ -145,7 +145,7 @@ def fill(folder: Path, areas: int, items: int, archive: resume.FarArchive, overl
 
 
 def scene(number: int, origin: str) -> Scene:
-    """A scene; those of `SQUARES` follow one another, and each overpass has a day of its own."""
+    """Return a scene; those of `SQUARES` follow one another, and each overpass has a different day."""
     plain, square = export.scene(number // len(SQUARES)), SQUARES[number % len(SQUARES)]
     name = plain.id.replace(plain.grid, square)
     return replace(
@@ -158,7 +158,7 @@ def scene(number: int, origin: str) -> Scene:
 
 
 def _measure(chance: random.Random) -> CloudMeasure:
-    """A clear or a cloudy field of 900 pixels."""
+    """Return the measurement of a clear or a cloudy field of 900 pixels."""
     clouds, water = chance.choice((0, chance.randrange(3), chance.randrange(880))), chance.randrange(5)
     shadows, haze = chance.randrange(9), clouds // 2
     histogram = (0, 0, shadows, 0, 880 - clouds, 20, water, 0, haze, clouds - haze, 0, 0, 0)

@@ -21,7 +21,7 @@ NAMES: Final = {
     "s2async": "s2async",
     "whole files": "whole files (computed)",
 }
-"""What contenders are called in tables and plots."""
+"""Names of contenders in tables and plots."""
 
 _COLUMNS: Final = (
     ("jobs/s", "jobs_per_second", ".1f"),
@@ -82,7 +82,7 @@ def fields(lines: Sequence[Line]) -> None:
 
 
 def growth(lines: Sequence[Line]) -> None:
-    """Print each run, then what the slopes say."""
+    """Print each run, then the sentences about the slopes."""
     runs = [line for line in lines if "jobs" in line]
     _print(_GROWTH, [(f"{line['areas']:,} areas, {line['items']:,} items", line) for line in runs])
     says(lines)
@@ -96,7 +96,7 @@ def says(lines: Sequence[Line]) -> None:
 
 
 def medians(lines: Sequence[Line]) -> list[Line]:
-    """The lines that sum up: a contender's medians, and what was computed."""
+    """Return the summary lines: a contender's medians, and computed figures."""
     return [line for line in lines if "median_of" in line or "computed" in line]
 
 

@@ -1,4 +1,4 @@
-"""The sandbox's whole year over the nine parks, run in a process of its own."""
+"""The sandbox's whole year over the nine parks, run in a separate process."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class Year:
     sandbox: Sandbox
     folder: Path
     summary: dict[str, Any]
-    """What ``--json`` printed."""
+    """The output of ``--json``."""
     peak_bytes: int
-    """Largest resident size of the run's process."""
+    """Maximum resident size of the run's process, in bytes."""
     cpu_seconds: float
     """User and system time of the run's process."""
 
     @property
     def output(self) -> Path:
-        """Where the crops are."""
+        """Folder of the crops."""
         return self.folder / "data"
 
     @property
     def state(self) -> Path:
-        """The state file."""
+        """Path of the state file."""
         return self.output / "state.sqlite"
 
 

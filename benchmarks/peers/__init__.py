@@ -1,4 +1,5 @@
-"""Other ways to do the same jobs, one module each: ``run(order, connections)`` gives an `Answer` for each job.
+"""Other ways to do the same jobs, one module each, with a function `run`.
 
-A peer is told the items: it does not search. It keeps the arrays in memory and gives their digests.
+``run(order, connections, folder)`` yields a `rules.Found` for each job. A peer is given the items: it does not
+search. It saves the masked crops of clear areas in the folder.
 """

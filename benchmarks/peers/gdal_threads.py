@@ -1,6 +1,7 @@
-"""rasterio in threads, GDAL's settings for COGs, and the areas of one item together on one open file.
+"""rasterio in threads, with GDAL's settings for COGs, and the areas of one item processed on one open file.
 
-Settings as GDAL's and Element 84's guides for cloud-optimised GeoTIFFs advise, and what was measured to help here.
+Settings as recommended by GDAL's and Element 84's guides for cloud-optimised GeoTIFFs, and some that were measured
+to help here.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ SETTINGS: Final = {
     "GDAL_INGESTED_BYTES_AT_OPEN": "16384",
     "VSI_CACHE": "TRUE",
     "VSI_CACHE_SIZE": "5000000",
-    # By default 16 MB of raw bytes, less than the threads have in hand: then tiles are read twice.
+    # The default is 16 MB of raw bytes, less than the threads need at once, so that tiles would be read twice.
     "CPL_VSIL_CURL_CACHE_SIZE": "400000000",
     "GDAL_CACHEMAX": 1000,
 }
 
 
 def run(order: Order, connections: int, folder: Path) -> Iterator[Found]:
-    """All scenes, one to a thread."""
+    """Process all scenes, each in one thread."""
     with rasterio.Env(**SETTINGS), ThreadPoolExecutor(connections) as pool:
         for answers in pool.map(lambda scene: _scene(order, scene, folder), order.scenes):
             yield from answers

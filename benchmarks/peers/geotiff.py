@@ -1,4 +1,4 @@
-"""async-geotiff with obstore as its guide shows it: a coroutine for each job, as many at once as connections."""
+"""async-geotiff with obstore as in its guide: a coroutine for each job, at most as many at once as connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.scenes import Order, Scene
 
 
 def run(order: Order, connections: int, folder: Path) -> Iterator[Found]:
-    """Each job opens its files itself."""
+    """Process the jobs, each of which opens its own files."""
     yield from asyncio.run(_all(order, connections, folder))
 
 
@@ -48,12 +48,12 @@ async def _masked(store: HTTPStore, href: str, wkt: str) -> tuple[Pixels, Cut]:
 
 
 def store_for(order: Order) -> HTTPStore:
-    """The server that has the order's files."""
+    """Return a store for the server of the order's files."""
     address = urlsplit(order.scenes[0].scl)
     return HTTPStore(f"{address.scheme}://{address.netloc}", client_options={"allow_http": True})
 
 
 def cut_of(raster: GeoTIFF, wkt: str) -> Cut:
-    """An area on the grid of an open file."""
+    """Return an area on the grid of an open file."""
     epsg = raster.ifd.geo_key_directory.projected_type
     return cut(wkt, epsg, raster.transform, raster.width, raster.height)

@@ -1,6 +1,6 @@
-"""async-geotiff with all the sharing that a patient user writes by hand.
+"""async-geotiff with all the sharing that a patient user would write.
 
-Each file of an item is opened once, with a first read that just holds its header, and every tile under any of the
+Each file of an item is opened once, with a first read that contains its header, and every tile under any of the
 item's areas is fetched and decoded once.
 """
 
@@ -24,7 +24,7 @@ _HEADER: Final = 8192
 
 
 def run(order: Order, connections: int, folder: Path) -> Iterator[Found]:
-    """As many items at once as connections."""
+    """Process at most as many items at once as connections."""
     yield from asyncio.run(_all(order, connections, folder))
 
 

@@ -1,7 +1,7 @@
-"""odc-stac as its guide shows it: a data cube for each area, lazy, computed in threads; SCL, then the clear days.
+"""odc-stac as in its guide: a lazy data cube for each area, computed in threads; SCL, then the clear days.
 
-In the scenes' own grid and without resampling, so that pixels stay what they are. Scenes of two UTM zones are two
-cubes, since a cube has one CRS.
+In the scenes' own grid and without resampling, so that pixels are not changed. Scenes of two UTM zones are two
+cubes, because a cube has one CRS.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from benchmarks.peers.rules import Cut, Found, Pixels, count, cut, is_clear, sav
 from benchmarks.scenes import Order, Scene
 
 _BAND: Final = {"data_type": "uint8", "nodata": 0}
-"""Of true colour: odc-stac takes an asset without a list of bands for one with a single band."""
+"""Bands of true colour: odc-stac assumes that an asset without a list of bands has a single band."""
 
 
 def run(order: Order, connections: int, folder: Path) -> Iterator[Found]:
-    """One area after another; its scenes in as many threads as connections."""
-    # The cache is more than its guide says: without it the bands of a picture read the file several times.
+    """Process one area after another; its scenes in as many threads as connections."""
+    # The cache is larger than in the guide: otherwise the bands of an image read the file several times.
     odc.stac.configure_rio(cloud_defaults=True, CPL_VSIL_CURL_CACHE_SIZE="400000000")
     items = {scene.id: _item(scene) for scene in order.scenes}
     with dask.config.set(scheduler="threads", num_workers=connections):
@@ -62,7 +62,7 @@ def _area(
 def _crops(
     wkt: str, scenes: Sequence[Scene], items: dict[str, pystac.Item], bands: list[str], metres: int
 ) -> dict[str, tuple[Pixels, Cut]]:
-    """The masked crop of each scene and its place, by the scene's name."""
+    """Return the masked crop of each scene and its position, by the scene's name."""
     cube = odc.stac.load(
         [items[scene.id] for scene in scenes],
         bands=bands,
@@ -77,16 +77,16 @@ def _crops(
     found = cut(wkt, scenes[0].epsg, whole, width, height)
     left, top = (round(number) for number in ~whole * (cube.odc.geobox.transform * (0, 0)))
     crops = {}
-    for index, scene in enumerate(scenes):  # grouped by item, a cube keeps their order
+    for index, scene in enumerate(scenes):  # if items are grouped by item, a cube keeps their order
         pixels = np.stack([cube[band].values[index] for band in bands])
         crops[scene.id] = found.masked(_placed(pixels, left, top, found)), found
     return crops
 
 
 def _placed(pixels: Pixels, left: int, top: int, cut: Cut) -> Pixels:
-    """Pixels (bands x rows x columns) that start at a column and a row of the raster, in the window of an area.
+    """Return pixels (bands x rows x columns) from a position in the raster, placed in the window of an area.
 
-    odc-stac drops a row or column that the polygon enters by less than a hundredth of a pixel.
+    odc-stac drops a row or column if the polygon extends into it by less than a hundredth of a pixel.
     """
     placed = np.zeros((len(pixels), cut.height, cut.width), dtype=pixels.dtype)
     rows = range(max(cut.row, top), min(cut.row + cut.height, top + pixels.shape[1]))
@@ -103,7 +103,7 @@ def _slice(places: range, start: int) -> slice:
 
 def _item(scene: Scene) -> pystac.Item:
     properties = scene.document["properties"]
-    if not properties.keys() & {"proj:epsg", "proj:code"}:  # some of the sandbox's items leave it out
+    if not properties.keys() & {"proj:epsg", "proj:code"}:  # some of the sandbox's items lack it
         properties = {**properties, "proj:epsg": scene.epsg}
     item = pystac.Item.from_dict({**scene.document, "properties": properties})
     item.assets["visual"].extra_fields["raster:bands"] = [_BAND] * 3

@@ -1,7 +1,7 @@
-"""rasteret as its guide shows it: an index of all headers first, then a table of crops for each area.
+"""rasteret as in its guide: an index of all headers first, then a table of crops for each area.
 
-It searches itself, as s2async does, and reads a file of three bands once for each. A store of our own is passed,
-since its default refuses plain http.
+It searches itself, like s2async, and reads a file of three bands once for each band. A separate store is passed to
+it, because its default store refuses plain http.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ _PICTURE: Final = ("red", "green", "blue")
 
 
 def run(order: Order, connections: int, folder: Path) -> Iterator[Found]:
-    """One area after another; all of its scenes at once, with as many requests at once as connections."""
+    """Process one area after another, with its scenes all at once.
+
+    There are at most as many concurrent requests as connections.
+    """
     address = urlsplit(order.scenes[0].scl)
     origin = f"{address.scheme}://{address.netloc}"
     store = HTTPStore(origin, client_options={"allow_http": True})
@@ -76,7 +79,7 @@ def _area(
 def _crops(
     collection: Any, wkt: str, names: list[str], bands: list[str], reading: dict[str, Any]
 ) -> dict[str, Pixels]:
-    """The masked crop of each scene, by its name."""
+    """Return the masked crop of each scene, by its name."""
     chosen = collection.where(pc.field("id").isin(names))
     rows = chosen.get_gdf(geometries=shapely.from_wkt(wkt), bands=bands, geometry_crs=4326, **reading)
     found: dict[tuple[str, str], Pixels] = dict(

@@ -1,4 +1,4 @@
-"""What all peers share: the rule, the cut along the polygon, and the file that a crop ends as."""
+"""The code that all peers share: the cloud rule, the crop along the polygon, and the file of a crop."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from shapely.geometry.base import BaseGeometry
 
 BAD_CLASSES: Final = (1, 3, 8, 9, 10)
 MOST_CLOUD: Final = 2
-"""Per cent of an area's valid pixels."""
+"""Limit in per cent of an area's valid pixels."""
 
 Pixels = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """What a peer tells of one job."""
+    """A peer's result for one job."""
 
     item: str
     area: str
     bad: int
-    """Pixels of classes that spoil a picture."""
+    """Pixels of classes that make an image unusable."""
     valid: int
-    """Pixels with data; both inside the polygon, at 20 m."""
+    """Pixels with data; both counts are inside the polygon, at 20 m."""
     file: str | None = None
-    """Where the masked crop was saved; None when the area is not clear."""
+    """Where the masked crop was saved; None if the area is not clear."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cut:
-    """An area on the grid of a raster, as ``rasterio.mask`` has it."""
+    """An area on the grid of a raster, as computed by ``rasterio.mask``."""
 
     col: int
     row: int
@@ -53,23 +53,23 @@ class Cut:
     """Height x width: pixels whose centres are not in the polygon."""
 
     def masked(self, pixels: Pixels) -> Pixels:
-        """Pixels of the window (bands x height x width) with 0 outside the polygon."""
+        """Return the pixels of the window (bands x height x width) with 0 outside the polygon."""
         return np.where(self.outside, pixels.dtype.type(0), pixels)
 
 
 def is_clear(bad: int, valid: int) -> bool:
-    """At most 2 per cent of the pixels with data are bad, and there are some."""
+    """Return whether at most 2 per cent of the pixels with data are bad, and there are some with data."""
     return valid > 0 and bad * 100 <= MOST_CLOUD * valid
 
 
 def count(classes: Pixels) -> tuple[int, int]:
-    """Bad and valid pixels of a masked SCL crop, by the plain rule: 0 is no data."""
+    """Return the bad and the valid pixels of a masked SCL crop, by the simple rule that 0 is no data."""
     counts = np.bincount(classes.ravel(), minlength=12)
     return int(counts[list(BAD_CLASSES)].sum()), int(classes.size - counts[0])
 
 
 def save(path: Path, crop: Pixels, transform: Affine, epsg: int) -> str:
-    """Write a crop (bands x rows x columns) as users do, and tell where; compressed as s2async does it."""
+    """Write a crop (bands x rows x columns) as users do, compressed as in s2async, and return its path."""
     bands, height, width = crop.shape
     with rasterio.open(
         path,
@@ -95,10 +95,10 @@ def save(path: Path, crop: Pixels, transform: Affine, epsg: int) -> str:
 
 @lru_cache(maxsize=100_000)
 def cut(wkt: str, epsg: int, transform: Affine, width: int, height: int) -> Cut:
-    """The window of a polygon in a raster, and its mask; worked out once for each grid.
+    """Return the window of a polygon in a raster, and its mask; computed once for each grid.
 
     Raises:
-        rasterio.errors.WindowError: The raster does not reach the polygon.
+        rasterio.errors.WindowError: the polygon does not overlap the raster.
     """
     polygon = project(wkt, epsg)
     grid = SimpleNamespace(transform=transform, width=width, height=height)
@@ -118,7 +118,7 @@ def cut(wkt: str, epsg: int, transform: Affine, width: int, height: int) -> Cut:
 
 @lru_cache(maxsize=100_000)
 def project(wkt: str, epsg: int) -> BaseGeometry:
-    """A lon/lat polygon in UTM, vertex by vertex."""
+    """Return a lon/lat polygon in UTM, projected vertex by vertex."""
     transformer = _transformer(epsg)
 
     def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -133,7 +133,7 @@ def _transformer(epsg: int) -> Transformer:
 
 
 def union_tiles(cuts: Iterable[Cut], side: int) -> list[tuple[int, int]]:
-    """Tiles (column, row) that the windows of some areas touch, each once."""
+    """Return the tiles (column, row) that the windows of the areas touch, each once."""
     return sorted(
         {
             (col, row)

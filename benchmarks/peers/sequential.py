@@ -14,7 +14,7 @@ from benchmarks.scenes import Order
 
 
 def run(order: Order, _: int, folder: Path) -> Iterator[Found]:
-    """One job after another, area by area, as a script does; more connections do not help."""
+    """Process one job after another, area by area, like a script; more connections do not help."""
     for area, wkt in order.areas.items():
         for scene in order.scenes:
             if area not in scene.areas:

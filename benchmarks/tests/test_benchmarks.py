@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say: same jobs, compared pixels, bounds that are bounds."""
+"""The benchmarks measure what they say: same jobs, compared pixels, valid bounds."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def test_the_export_counts_the_rows_that_it_put_in(tmp_path: Path, kind: str) ->
     assert export.READERS[kind](file) == 18
 
 
-# ---- a run that goes on -------------------------------------------------------------------------------
+# ---- a resumed run ------------------------------------------------------------------------------------
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""The benchmarks of a cluster: what workers leave is compared with what a run without them leaves."""
+"""The cluster benchmarks: the results with workers are compared with those without."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two checkouts in turn: what is counted is what was done, and wrong answers are told."""
+"""Two checkouts in turn: the counts are those of the actual work, and wrong answers are reported."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_two_checkouts_of_the_same_version_do_the_same(capsys: pytest.CaptureFix
     assert this["status_cpu_seconds"] > 0
     ratios = lines[-1]["ratios"]
     assert ratios["files"] == 1
-    # how requests are merged depends on who comes first
+    # how requests are merged depends on their order of arrival
     assert ratios["requests"] == pytest.approx(1, abs=0.3)
     assert ratios["bytes"] == pytest.approx(1, abs=0.1)
     assert "this version to the other: jobs per cpu second" in printed
@@ -64,7 +64,7 @@ def test_a_wrong_crop_and_a_wrong_share_are_told(tmp_path: Path) -> None:
         assert fault.startswith(f"{crop.parent.name} ")
         assert fault.endswith("pixels differ")
         rows = (tmp_path / "run" / "all.csv").read_text()
-        # the scene is another one than the run read
+        # the scene is not the one that the run read
         one, two = sorted({row.split(",")[1] for row in rows.splitlines()[1:]})
         truth.files[one], truth.files[two] = truth.files[two], truth.files[one]
         assert len(list(truth.faults(trial, 18, seed=1))) > 9

@@ -1,4 +1,4 @@
-"""The kernel against other tools: what is compared is equal, and what is missing is said."""
+"""The kernel and other tools: compared results are equal, and missing tools are reported."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def finished() -> Iterator[year.Year]:
 
 @pytest.fixture(scope="module")
 def figures(finished: year.Year) -> dict[str, Any]:
-    """What was read, and the least that could have been; to find the latter takes half a minute."""
+    """Return the bytes read, and the minimum, which takes half a minute to compute."""
     return least.figures(finished)
 
 
@@ -54,7 +54,7 @@ def test_the_runs_counts_are_the_servers(finished: year.Year, figures: dict[str,
 
 @pytest.mark.long
 def test_hardly_more_is_read_than_the_needed_parts_of_tiles(figures: dict[str, Any]) -> None:
-    # 1.08 as a rule; what the first reads guess, before any has been learned from, depends on the machine's speed
+    # usually 1.08; the estimates of the first reads, before there are any sizes, depend on the machine's speed
     assert figures["bytes"] <= 1.15 * figures["least_prefix_bytes"]
     assert figures["bytes"] <= 0.70 * figures["least_bytes"]
     assert figures["requests"] <= 1.2 * figures["jobs"]
