@@ -1,4 +1,4 @@
-"""When a run without errors has found nothing usable nevertheless, and what to do about it. Pure."""
+"""Decides whether a run that ended without errors has found nothing usable, and says what to do about it. Pure."""
 
 from __future__ import annotations
 

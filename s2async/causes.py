@@ -75,8 +75,7 @@ class Lack:
     text: str
     """The reason, in one line."""
     host: str = ""
-    """Origin of the file's server, or the origin that is not allowed; the empty string if no server was
-    involved."""
+    """Origin of the file's server, or the origin that is not allowed; the empty string without a server."""
     missing: bool = True
     """The file does not exist. If False, it may exist, but could not be read."""
     transient: bool = False

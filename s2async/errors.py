@@ -99,12 +99,14 @@ class TransientError(RemoteError):
         self.retry_after = retry_after
         """Seconds that the server asks to wait, or None."""
         self.crowded = False
-        """Other requests succeeded in the meantime: the server was overloaded, so the error says nothing about
-        the file."""
+        """Other requests succeeded meanwhile: the server was overloaded, which says nothing about the file."""
 
 
 class HostParked(TransientError):
-    """Requests to a server are suspended because recent ones failed: nothing is known about the file."""
+    """Requests to a server are suspended for a while, because recent ones failed.
+
+    This request was not sent, so nothing is known about the file.
+    """
 
     def __init__(self, message: str, *, origin: str, retry_after: float | None = None) -> None:
         super().__init__(message, retry_after=retry_after)
@@ -163,7 +165,10 @@ class CorruptFile(RemoteError):
 
 
 class UnsupportedLayout(CorruptFile):
-    """A TIFF that cannot be read in parts, for example because its bands have different types."""
+    """A TIFF that cannot be read in parts.
+
+    For example, its bands have different types, or its CRS has no EPSG code.
+    """
 
 
 class PlaceWarning(UserWarning):

@@ -173,8 +173,7 @@ def create(path: Path, data: bytes, *, token: str) -> bool:
 def temporary(path: Path, token: str) -> Path:
     """Return a unique temporary name on the file system of the final one; see :func:`replace`.
 
-    It is in the folder `PARTS` next to the file's folder if there is one, and otherwise in the file's folder
-    itself.
+    It is in the folder `PARTS` next to the file's folder if there is one, otherwise in the file's folder itself.
     """
     try:
         device = os.stat(path.parent).st_dev  # noqa: PTH116 - takes half the time of Path.stat

@@ -35,7 +35,7 @@ _GEOD: Final = Geod(ellps="WGS84")
 
 
 def bbox(parts: NDArray[np.float64]) -> Box:
-    """Return the narrowest box around some boxes, as defined by RFC 7946 (section 5.2).
+    """Return the narrowest box around the given boxes, as defined by RFC 7946 (section 5.2).
 
     Its west is larger than its east if it crosses the antimeridian. To find it, the widest gap between the boxes
     on the circle of longitudes is determined: the result is everything but this gap.

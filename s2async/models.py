@@ -35,7 +35,7 @@ class Status(StrEnum):
     CLOUDY = "cloudy"
     """The area was measured, and is too cloudy."""
     NODATA = "nodata"
-    """Too little of the area holds data."""
+    """Too little of the area has data."""
     OUTSIDE = "outside"
     """The raster does not touch the polygon."""
     MISSING = "missing"
@@ -143,8 +143,7 @@ class CloudMeasure:
 
     histogram: tuple[int, ...]
     """Pixels inside the polygon by bin of the rule. The first bin counts pixels without data, the last one pixels
-    whose value has no meaning. The rule of the scene classification has 13 bins: classes 0 to 11, and other
-    values."""
+    whose value has no meaning. The scene classification has 13 bins: classes 0 to 11, and other values."""
     total: int
     """Pixel centres inside the polygon on the unbounded grid, whether or not the raster contains them."""
     rule: str = DEFAULT_RULE
@@ -252,8 +251,7 @@ class Job:
     saved: frozenset[str] = frozenset()
     """Assets whose crop of this version, mask and format is already on disk."""
     products: tuple[Product, ...] = ()
-    """Crops that this run has written but not recorded yet, because the batch was stopped before its last
-    asset."""
+    """Crops that this run has written but not recorded yet: the batch was stopped before its last asset."""
     lacks: tuple[Lack, ...] = ()
     """Assets that were missing before. Those that are not due again (`Lack.again`) are not requested."""
     results: tuple[object, ...] = ()
@@ -262,8 +260,7 @@ class Job:
     """The prefix of its crops' names, in place of the item's id: if items of two collections have the same id,
     those of the second collection have an alias."""
     valued: frozenset[str] = frozenset()
-    """Values (`zonal.wanted.Wanted.key`) that are already computed for this edition; they are not computed
-    again."""
+    """Keys (`zonal.wanted.Wanted.key`) of values that are known for this edition, and not computed again."""
     clear_pixels: bytes | None = None
     """The pixels of the area that are clear, and those that have data, if this run has already read the
     classification: as packed by `engine.clear_pixels`, on the grid on which values are computed."""
@@ -294,8 +291,7 @@ class Batch:
     evidence: Evidence | None = None
     """What the pixels of the scene's reflectance bands that were read so far reveal about an offset."""
     measuring: bool = False
-    """Jobs are only measured. Which of the clear ones are cut is decided once all jobs of their overpass are
-    measured."""
+    """Jobs are only measured; which clear ones are cut is decided when all jobs of their overpass are measured."""
 
 
 class BandEvidence(NamedTuple):
@@ -353,8 +349,7 @@ class BatchResult:
     outcomes: tuple[Outcome, ...]
     files: tuple[FileFact, ...] = ()
     left: tuple[Job, ...] = ()
-    """Jobs without an outcome, with what is known: requests to a server are suspended, or the batch was
-    stopped."""
+    """Jobs without an outcome, with what is known: requests were suspended, or the batch was stopped."""
     parked: str = ""
     """Origin of that server, if jobs are left because of it."""
     undecided: tuple[Job, ...] = ()

@@ -31,13 +31,11 @@ GONE: Final = frozenset({Cause.NOT_THERE})
 OUTAGE: Final = frozenset({Cause.NOT_THERE, Cause.DENIED, Cause.REFUSED, Cause.ANSWER, Cause.DAMAGED})
 """Causes that point to a fault of a server. (A server that does not respond is suspended and waited for.)"""
 DENIALS: Final = 5
-"""Number of runs in which a server must deny a file, while it returns others, before the file counts as
-missing."""
+"""Number of runs in which a server must deny a file, but return others, before the file counts as missing."""
 DAY: Final = 86_400
 """Seconds between two requests for a file that did not exist, from the second request on."""
 _QUESTIONS: Final = 4
-"""How often a file that does not exist is requested: by the run that finds this, by the next, and twice after
-that."""
+"""How often a missing file is requested: by the run that finds this, by the next, and twice after that."""
 
 
 def cause_of(error: RemoteError) -> Cause:

@@ -51,9 +51,8 @@ async def run(
         config: settings.
         areas: some of `load_areas`, or others; by default, those of the configuration. They become the areas of
             the state: jobs of other areas wait for a run with these areas, and until then their crops stay on
-                disk, but
-            are neither in the index nor known to `read` and `status`. To process many areas in parts, use a
-            separate state and output folder for each part, or all areas and a ``limit``.
+            disk, but are neither in the index nor known to `read` and `status`. To process many areas in parts,
+            use a separate state and output folder for each part, or all areas and a ``limit``.
         limit: maximum number of jobs to process.
         max_bytes: number of received bytes after which the run starts nothing new; work in progress is finished,
             so somewhat more may be received.

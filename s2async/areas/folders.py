@@ -87,9 +87,10 @@ def parking(fingerprint: str, old: str, new: str) -> str:
 def arrange(known: Mapping[str, Sequence[Shelf]], areas: Iterable[Area]) -> dict[str, list[Shelf]]:
     """Arrange the shelves of all areas for a configuration.
 
-    Crops that no place includes stay in their folder. If all other crops of the folder move to one other folder,
-    they move with them; and if a place of another area has that folder on the same days, the fingerprint is
-    appended to the name. Names that differ only in case are treated as equal, as on some file systems.
+    Crops whose days no place includes stay in their folder. If all other crops of the area in this folder move to
+    one other folder, they move with them; and if a place of another area has that folder on the same days, the
+    fingerprint is appended to the name. Names that differ only in case are treated as equal, as on some file
+    systems.
 
     Args:
         known: present shelves by fingerprint, without pending moves.
@@ -159,7 +160,7 @@ class _Room:
         return _merged(found)
 
     def _place_of(self, key: str, shelf: Shelf, followed: Collection[str]) -> str:
-        """Return the folder for crops that no place includes.
+        """Return the folder for crops whose days no place includes.
 
         A folder must never contain crops of two areas from the same day, because their files might have the same
         names.
@@ -191,7 +192,7 @@ class _Room:
 
 
 def _whole(old: Sequence[Shelf], to: _Span) -> Shelf:
-    """Return the only shelf of an area that one place includes on all days."""
+    """Return the only shelf of an area if one place includes all days."""
     at = old[0] if old else to
     return Shelf(
         since=FIRST,
@@ -207,7 +208,7 @@ def _whole(old: Sequence[Shelf], to: _Span) -> Shelf:
 def _refined(old: Sequence[Shelf], spans: Sequence[_Span]) -> Iterable[Shelf]:
     """Return shelves that are cut at the ends of both.
 
-    Those that no place includes keep their folder, until `_Room` decides.
+    Those whose days no place includes keep their folder, until `_Room` decides.
     """
     cuts = [(one.since, one.until) for one in old] + [(one.since, one.until) for one in spans]
     ends = {FIRST, LAST, *chain.from_iterable(cuts)}

@@ -40,8 +40,7 @@ class Table:
     pseudo: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Values that can name areas but are not columns, such as ``fid``."""
     crs: str | None = None
-    """CRS for pyproj. None: lon/lat, unless the configuration sets one; empty: the file should state it, but
-    does not."""
+    """CRS for pyproj. None: lon/lat, unless the configuration sets one; empty: it is missing in the file."""
     places: Sequence[str] | None = None
     """Place of each record for messages, such as ``fields.csv:7``; None: ``<place>: feature <number from 1>``."""
     unreadable: Mapping[int, str] = field(default_factory=dict)

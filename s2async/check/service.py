@@ -133,7 +133,7 @@ def conformance(classes: Sequence[str] | None) -> Finding:
 
 
 def denies(page: Any, wanted: str) -> bool:
-    """Return whether a landing page lists collections, but not the wanted one."""
+    """Return whether a landing page says that the API lists its collections, but not the wanted one."""
     if isinstance(page, Mapping) and wanted in _children(page):
         return False
     listed = any(

@@ -37,8 +37,7 @@ LABELS_SHOWN = 3
 LINES_SHOWN: Final = 5
 """Maximum number of lines of one kind in the summary of a run."""
 PROBLEMS_READ: Final = 1000
-"""Maximum number of failed and missing jobs that are read for examples, and listed with -v; the JSON output has
-more."""
+"""Maximum number of failed and missing jobs read for examples, and listed with -v; the JSON output has more."""
 GAP: Final = "  "
 
 

@@ -297,8 +297,7 @@ def _cells(
 
     Returns:
         The latitude of each cell, and its number of days: the largest of its boxes, because different seasons
-            mostly
-        overlap.
+        mostly overlap.
     """
     rows = np.floor(boxes[:, 1::2] * (KM_PER_DEGREE / _CELL)).astype(np.int64)
     across = np.cos(np.radians(np.minimum(np.abs(boxes[:, 1::2]).max(axis=1), 89.0)))[:, np.newaxis]

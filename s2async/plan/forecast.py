@@ -1,7 +1,7 @@
 """Estimates what a run will save and cost, only from the metadata of scenes and the polygons. Pure.
 
-Every estimate is a range: bytes depend on the files, and the number of crops on the weather.
-The areas of a scene share its blocks, as in a run.
+Every estimate is a range: bytes depend on the files, and the number of crops on the weather. The areas of a scene
+share its blocks, as in a run.
 """
 
 from __future__ import annotations

@@ -15,8 +15,7 @@ from s2async.report.series import Curve
 from s2async.state.records import OPEN, JobRow, RunRow, SavedRow, WholeFiles
 
 ORDER: Final = (*(str(status) for status in Status), OPEN)
-"""Statuses of jobs by priority: if there are several observations on a day, the calendar shows the first of
-these."""
+"""Statuses of jobs by priority: the calendar shows the first of these if a day has several observations."""
 POINTS: Final = 3000
 """Maximum number of points of a scatter plot that are stored individually."""
 SCENE_AXIS: Final = "cloud of the whole scene, %"

@@ -12,8 +12,7 @@ from s2async.sandbox.server.search import BadRequest, parse
 from s2async.sandbox.server.stac import Catalog
 
 LAMBDA_LIMIT = 6_291_556
-"""Maximum size in bytes of a response that passes through AWS Lambda (its documented quota for synchronous
-calls)."""
+"""Maximum size in bytes of a response through AWS Lambda (its documented quota for synchronous calls)."""
 GZIP_FROM = 1024
 """Minimum bytes of a response that is compressed (recorded: 275 bytes plain, 2,912 compressed)."""
 
