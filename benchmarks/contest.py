@@ -143,12 +143,12 @@ def run(options: Options) -> Iterator[Line]:
 
 
 def narrow(options: Options) -> Iterator[Line]:
-    """Compare the same on a link of 200 Mbit/s."""
+    """Compare like `throughput`, on a link of 200 Mbit/s."""
     yield from _run(options, single=False)
 
 
 def single(options: Options) -> Iterator[Line]:
-    """Compare the same if each item is wanted by one area only, so that nothing can be shared."""
+    """Compare like `throughput`, with items that are wanted by one area only, so that nothing can be shared."""
     yield from _run(options, single=True)
 
 

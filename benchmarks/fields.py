@@ -70,7 +70,7 @@ def run(options: Options) -> Iterator[Line]:
 
 
 def values(options: Options) -> Iterator[Line]:
-    """Compare the same, but this version computes values of red, nir and NDVI while the other one cuts crops."""
+    """Compare like `fields`, but this version computes values of red, nir and NDVI, and the other cuts crops."""
     place = Path(options.worlds) if options.worlds else dense.default_place()
     areas = dense.dataset(place, options.areas)
     whole = dense.scenes(place / "bands", items=options.items, assets=("visual", "red", "nir"), progress=_tell)
@@ -78,7 +78,7 @@ def values(options: Options) -> Iterator[Line]:
 
 
 def parks(options: Options) -> Iterator[Line]:
-    """Compare the same over the nine parks."""
+    """Compare like `fields`, over the nine parks."""
     whole = make_world(default_folder(), progress=_tell)
     with tempfile.TemporaryDirectory(prefix="s2async-") as folder:
         areas = ours.write_areas(Path(folder), scenes.parks())

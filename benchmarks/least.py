@@ -15,7 +15,7 @@ from s2async.sandbox.truth.least import least
 
 
 def run(_: Options) -> Iterator[dict[str, Any]]:
-    """Compare bytes and requests of the nine parks' year with the minimum for whole tiles; memory; whole files."""
+    """Compare bytes and requests of the parks' year with the minimum for whole tiles, and with whole files."""
     with year.finished() as made:
         found = figures(made)
         if (found["bytes_counted"], found["requests_counted"]) != (found["bytes"], found["requests"]):

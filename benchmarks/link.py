@@ -27,7 +27,7 @@ LOADS: Final = (
 
 
 def run(options: Options) -> Iterator[dict[str, Any]]:
-    """Compare the time of known requests on the emulated link with the expected time; the server's CPU for it."""
+    """Compare the time of requests on the emulated link with the expected time; measure the server's CPU time."""
     whole = make_world(default_folder(), progress=lambda text: print(text, file=sys.stderr))
     with (
         scenes.world_of(whole, 1) as world,
