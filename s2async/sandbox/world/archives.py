@@ -1,8 +1,9 @@
-"""What collections make of the takes: which items they list, with which numbers, and what items say of them. Pure.
+"""What collections make of the takes: which items they list, with which numbers and flags. Pure.
 
-The two collections of Earth Search keep the same datatakes by different rules: ``sentinel-2-l2a`` takes ESA's
-offset off and says so by a flag, ``sentinel-2-c1-l2a`` keeps ESA's numbers and states the offset in TIFF tags.
-The facts of wrong flags are those of Element84/earth-search, issues 9, 66 and 71.
+A *take* is one datastrip of one pass in one processing; see `passes.Take`. The two collections of Earth Search
+store the same datatakes by different rules: ``sentinel-2-l2a`` subtracts ESA's offset and marks this by a flag,
+``sentinel-2-c1-l2a`` keeps ESA's numbers and states the offset in TIFF tags. The facts about wrong flags are those
+of Element84/earth-search, issues 9, 66 and 71.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ C1: Final = "sentinel-2-c1-l2a"
 COLLECTIONS: Final = (L2A, C1)
 """Collections that a world can have."""
 _FIRST_C1: Final = "05.00"
-"""First baseline of the collection ``sentinel-2-c1-l2a``: older takes are in it as reprocessed."""
+"""First baseline of the collection ``sentinel-2-c1-l2a``, which contains older takes as reprocessed."""
 UNSETTLED: Final = (datetime(2022, 1, 25, tzinfo=UTC), datetime(2022, 3, 1, tzinfo=UTC))
-"""Time of sensing of the files in ``sentinel-2-l2a`` that may have the offset still."""
+"""Sensing times of the files in ``sentinel-2-l2a`` that may still have the offset."""
 _EARLY: Final = ((True, Scaling.PLAIN), (False, Scaling.PLAIN), (False, Scaling.OFFSET), (None, Scaling.OFFSET))
 """Flags and numbers of the takes of that time, in turn."""
 _LATER: Final = (True, False, True, None)
@@ -33,17 +34,17 @@ _LATER: Final = (True, False, True, None)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """A take as one collection has it: it gives an item in every square."""
+    """A take as listed by one collection; it gives an item in every square."""
 
     take: Take
     collection: str
     scaling: Scaling
-    """Of its reflectance bands."""
+    """How the numbers of its reflectance bands are scaled."""
     flag: bool | None
-    """``earthsearch:boa_offset_applied``; None when the item has none."""
+    """``earthsearch:boa_offset_applied``; None if the item does not have it."""
 
     def item_id(self, square: Square) -> str:
-        """Such as ``S2B_33UUU_20220609_0_L2A``, or in C1 ``S2B_T33UUU_20220609T100235_L2A``."""
+        """Return the id, such as ``S2B_33UUU_20220609_0_L2A``, or in C1 ``S2B_T33UUU_20220609T100235_L2A``."""
         take = self.take
         mission = f"S2{take.platform[-1].upper()}"
         if self.collection == C1:
@@ -52,13 +53,13 @@ class Record:
 
 
 def records(takes: Sequence[Take], collections: Iterable[str], *, lying: bool = False) -> list[Record]:
-    """What the collections have of some takes: oldest first, one collection after the other.
+    """Return the records of all collections for the given takes: oldest first, one collection after the other.
 
     Args:
-        takes: oldest first.
+        takes: takes, oldest first.
         collections: some of COLLECTIONS.
-        lying: whether some flags of ``sentinel-2-l2a`` are wrong or missing, and some files of early 2022 have the
-            offset still, as in the real one.
+        lying: whether some flags of ``sentinel-2-l2a`` are wrong or missing, and some files of early 2022 still
+            have the offset, as in the real collection.
     """
     made = {L2A: lambda: _l2a(takes, lying), C1: lambda: _c1(takes)}
     return [record for name in collections for record in made[name]()]
@@ -69,7 +70,7 @@ def _l2a(takes: Sequence[Take], lying: bool) -> Iterator[Record]:
     for take in takes:
         flag: bool | None = take.baseline >= FIRST_WITH_OFFSET
         scaling = Scaling.PLAIN
-        if lying and flag and not take.edition:  # of reprocessed ones, no lie is known
+        if lying and flag and not take.edition:  # no wrong flags of reprocessed takes are known
             early = UNSETTLED[0] <= take.time < UNSETTLED[1]
             turn = turns[early]
             turns[early] += 1

@@ -1,4 +1,4 @@
-"""The assets of generated scenes: names, resolutions and layouts, as Earth Search v1 and its COGs have them. Pure.
+"""The assets of generated scenes: names, resolutions and layouts, as in Earth Search v1 and its COGs. Pure.
 
 Keys, file names, titles and sizes are those of recorded items of the collection sentinel-2-l2a; tiles are those of
 its producer's COGs: 1024 pixels at 10 m, 512 at 20 m, 256 at 60 m.
@@ -18,42 +18,42 @@ SCL: Final = "scl"
 VISUAL: Final = "visual"
 RED: Final = "red"
 _BLOCKS: Final = {10: 1024, 20: 512, 60: 256}
-"""Side of a full-resolution tile in pixels, by metres of a pixel."""
+"""Side of a full-resolution tile in pixels, by the size of a pixel in metres."""
 
 
 class Scaling(StrEnum):
     """How the digital numbers of a reflectance band stand for reflectance, and whether its file says so."""
 
     PLAIN = "plain"
-    """Without an offset: of baselines before 04.00, or the archive has taken it off."""
+    """Without an offset: the baseline is before 04.00, or the archive has subtracted it."""
     OFFSET = "offset"
-    """With ESA's offset, and without a word of it."""
+    """With ESA's offset, which the file does not state."""
     TAGGED = "tagged"
-    """With ESA's offset, and with the TIFF's tags for scale and offset."""
+    """With ESA's offset, and with the TIFF tags for scale and offset."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asset:
-    """What the files of one asset are."""
+    """Properties of the files of one asset."""
 
     key: str
-    """In items, such as ``red``."""
+    """Key in items, such as ``red``."""
     file: str
     """Name of the file without its suffix, such as ``B04``."""
     title: str
     metres: int
-    """Side of a pixel."""
+    """Size of a pixel in metres."""
     usual: int
-    """Bytes of a full-resolution tile of a clear scene, about: the room of tiles that no area needs."""
+    """Approximate bytes of a full-resolution tile of a clear scene: the space of tiles that no area needs."""
     plain: int | tuple[int, int, int]
     """Value of all pixels of these tiles."""
     bits: int = 16
     scale: float = 0.0001
-    """Value of a unit, in the item. Only for 16 bits."""
+    """Reflectance of one unit, as stated in the item. Only for 16 bits."""
 
     @property
     def bands(self) -> int:
-        """1, or 3 for true colour."""
+        """Number of bands: 1, or 3 for true colour."""
         return len(self.plain) if isinstance(self.plain, tuple) else 1
 
     @property
@@ -135,4 +135,4 @@ ASSETS: Final[Mapping[str, Asset]] = MappingProxyType(
 NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {name: asset.key for asset in ASSETS.values() for name in (asset.key, asset.file)}
 )
-"""Keys of `ASSETS` by every name that catalogues use for them: our keys, and ESA's names such as ``B04``."""
+"""Keys of `ASSETS` by every name that catalogues use for them: s2async's keys, and ESA's names such as ``B04``."""

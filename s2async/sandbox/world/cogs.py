@@ -1,7 +1,7 @@
-"""Write cloud-optimised GeoTIFFs of real length and little disk: tiles at their places, holes between them.
+"""Writes cloud-optimised GeoTIFFs of realistic length that take little disk: holes between the tiles.
 
-The layout is that of the COGs of Sentinel-2 on AWS, byte for byte what GDAL writes from the same compressed tiles
-(TIFF 6.0, OGC 19-008r4; GDAL's "COG -- Cloud Optimized GeoTIFF generator", section "Header ghost area"): all
+The layout is that of the COGs of Sentinel-2 on AWS, byte for byte the same as GDAL writes from the same compressed
+tiles (TIFF 6.0, OGC 19-008r4; GDAL's "COG -- Cloud Optimized GeoTIFF generator", section "Header ghost area"): all
 directories, then all tile arrays, then the tiles, the smallest overview first, row by row.
 """
 
@@ -22,13 +22,13 @@ GHOST: Final = (
     b"LAYOUT=IFDS_BEFORE_DATA\nBLOCK_ORDER=ROW_MAJOR\nBLOCK_LEADER=SIZE_AS_UINT4\n"
     b"BLOCK_TRAILER=LAST_4_BYTES_REPEATED\nKNOWN_INCOMPATIBLE_EDITION=NO\n \0"
 )
-"""GDAL's ghost area, and a byte to end at an even place: how its newer versions mark a file as a COG."""
+"""GDAL's ghost area, by which its newer versions mark a file as a COG, and a byte to make its length even."""
 
 _SHORT, _LONG, _DOUBLE, _ASCII = 3, 4, 12, 2
 _FORMS: Final = {_SHORT: "H", _LONG: "I", _DOUBLE: "d"}
 _TILE_OFFSETS, _TILE_COUNTS = 324, 325
 _OUT_OF_LINE_FIRST: Final = (258, 339, 42112)
-"""Tags whose values GDAL writes before those of the others, where they do not fit into the directory."""
+"""Tags whose values GDAL writes before those of other tags, if they do not fit into the directory."""
 
 Value = bytes | Sequence[int] | Sequence[float]
 Tag = tuple[int, int, Value]
@@ -46,18 +46,18 @@ class Level:
 
     @property
     def across(self) -> int:
-        """Tiles in a row."""
+        """Number of tiles in a row."""
         return -(-self.width // self.block)
 
     @property
     def down(self) -> int:
-        """Rows of tiles."""
+        """Number of rows of tiles."""
         return -(-self.height // self.block)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cog:
-    """What a file is, but for its pixels: north up, UTM on WGS 84, nodata 0, DEFLATE with predictor 2."""
+    """Properties of a file, except its pixels: north up, UTM on WGS 84, nodata 0, DEFLATE with predictor 2."""
 
     width: int
     height: int
@@ -69,17 +69,17 @@ class Cog:
     """Side of a full-resolution tile in pixels."""
     overview_block: int
     overviews: int
-    """How many; each has half the size of the one before, rounded up."""
+    """Number of overviews; each has half the size of the one before, rounded up."""
     epsg: int
-    """326xx or 327xx."""
+    """EPSG code: 326xx or 327xx."""
     west: float
     north: float
     pixel: float
-    """Metres."""
+    """Size of a pixel in metres."""
     metadata: str = ""
-    """Text of the GDAL_METADATA tag; none when empty."""
+    """Text of the GDAL_METADATA tag; no tag if empty."""
     ghost: bool = True
-    """With GDAL's ghost area, and 4 bytes before and after each tile; without both, as older files are."""
+    """With GDAL's ghost area, and 4 bytes before and after each tile; without both, as in older files."""
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -100,18 +100,18 @@ class Tile:
 
     data: bytes
     room: int | None = None
-    """None: the tile has bytes of its own. A number: a stand-in, which shares the bytes of the first one like
-    it in its level, and leaves this many bytes of the file empty where the real tile would be."""
+    """None: the tile has its own bytes. A number: a stand-in, which shares the bytes of the first stand-in like it
+    in its level, and leaves this many bytes of the file empty in place of the real tile."""
 
 
 def compress(pixels: NDArray[Any], block: int, *, level: int = 1) -> bytes:
-    """One tile as DEFLATE with horizontal differencing (predictor 2).
+    """Return one tile as DEFLATE with horizontal differencing (predictor 2).
 
     Args:
-        pixels: Rows x columns (x bands), uint8 or uint16; smaller than the block at the raster's edge.
-        block: Side of the tile; what the pixels do not cover is 0.
-        level: zlib's. Level 1 here means run lengths and Huffman codes only: three times as fast on grainy
-            pictures, and not larger, since their differences repeat no strings.
+        pixels: rows x columns (x bands), uint8 or uint16; smaller than the block at the raster's edge.
+        block: side of the tile; the rest of the tile is 0.
+        level: level of zlib. Level 1 here means run lengths and Huffman codes only: three times as fast on grainy
+            images, and not larger, because their differences contain no repeated strings.
     """
     full = np.zeros((block, block, *pixels.shape[2:]), dtype=pixels.dtype.newbyteorder("<"))
     full[: pixels.shape[0], : pixels.shape[1]] = pixels
@@ -122,18 +122,18 @@ def compress(pixels: NDArray[Any], block: int, *, level: int = 1) -> bytes:
 
 
 def write(path: Path, cog: Cog, tiles: Sequence[Sequence[Tile]]) -> int:
-    """Write a file; the room of stand-ins becomes a hole where the file system knows holes.
+    """Write a file. The space of stand-ins becomes a hole if the file system supports holes.
 
     Args:
-        path: The file; replaced if it exists.
-        cog: What the file is.
-        tiles: For each of ``cog.levels`` its tiles, row by row.
+        path: the file; replaced if it exists.
+        cog: properties of the file.
+        tiles: tiles of each of ``cog.levels``, row by row.
 
     Returns:
-        Size of the file in bytes, holes included.
+        Size of the file in bytes, including holes.
 
     Raises:
-        ValueError: The number of tiles is wrong, or the file would not fit into classic TIFF (4 GiB).
+        ValueError: the number of tiles is wrong, or the file would not fit into classic TIFF (4 GiB).
     """
     for level, own in zip(cog.levels, tiles, strict=True):
         if len(own) != level.across * level.down:
@@ -155,7 +155,7 @@ Places = list[tuple[list[int], list[int]]]
 
 
 def _arrange(cog: Cog, tiles: Sequence[Sequence[Tile]], start: int) -> tuple[Places, list[tuple[int, bytes]], int]:
-    """Where each tile lies, what is written where, and the size of the file."""
+    """Return the position of each tile, the bytes to write at each position, and the size of the file."""
     places: Places = []
     pieces: list[tuple[int, bytes]] = []
     at = start
@@ -190,7 +190,7 @@ def _header_size(cog: Cog) -> int:
 
 
 def _header(cog: Cog, places: Places) -> bytes:
-    """Everything before the first tile: the directories, one after the other, then all tile arrays."""
+    """Return everything before the first tile: the directories, one after the other, then all tile arrays."""
     ghost = GHOST if cog.ghost else b""
     first = 8 + len(ghost)
     directories = [_tags(cog, index) for index in range(len(cog.levels))]
@@ -207,7 +207,7 @@ def _header(cog: Cog, places: Places) -> bytes:
 
 
 def _tags(cog: Cog, index: int) -> list[Tag]:
-    """The tags of one directory, but for the two tile arrays."""
+    """Return the tags of one directory, except the two tile arrays."""
     level = cog.levels[index]
     bands: list[Tag] = [
         (256, _SHORT, [level.width]),
@@ -259,7 +259,7 @@ def _packed(kind: int, values: Value) -> bytes:
 
 
 def _out_of_line(tags: list[Tag]) -> Iterator[tuple[int, bytes]]:
-    """Values that do not fit into the directory, in the order in which GDAL writes them, at even lengths."""
+    """Yield values that do not fit into the directory, in GDAL's order, padded to even lengths."""
     for tag, kind, values in sorted(tags, key=lambda entry: (entry[0] not in _OUT_OF_LINE_FIRST, entry[0])):
         raw = _packed(kind, values)
         if len(raw) > 4:
@@ -273,7 +273,7 @@ def _directory_size(tags: list[Tag]) -> int:
 def _directory(
     tags: list[Tag], place: tuple[list[int], list[int]], at: int, following: int, arrays: int
 ) -> tuple[bytes, bytes]:
-    """One directory with its values, and its tile arrays, which will stand at ``arrays``."""
+    """Return one directory with its values, and its tile arrays, which are written at ``arrays``."""
     where: dict[int, int] = {}
     values_at = at + 2 + 12 * len(tags) + 4
     values = b""

@@ -1,8 +1,8 @@
-"""Random fields on the ground: the same place has the same value in every UTM zone and at every resolution.
+"""Random fields on the ground: a place has the same value in every UTM zone and at every resolution.
 
 A field is periodic noise on a lattice of 160 m in a plate carree plane (metres east and north, scaled for one
-latitude), repeated every 328 km x 164 km. A raster's window samples it at a few knots and spreads the values over
-its pixels, which costs two small matrix products instead of a look-up per pixel.
+latitude), repeated every 328 km x 164 km. A window of a raster samples it at a few knots and interpolates the
+values at its pixels, which costs two small matrix products instead of a look-up per pixel.
 """
 
 from __future__ import annotations
@@ -20,27 +20,29 @@ from s2async.sandbox.world.squares import EXTENT, Square
 Floats = NDArray[np.float32]
 
 STEP: Final = 160.0
-"""Metres between the values of a field."""
+"""Distance in metres between the values of a field."""
 ROWS: Final = 1024
 COLUMNS: Final = 2048
 GRAIN: Final = 1024
-"""Period of the fine grain in pixels: that of the full-resolution tiles, so that it runs on across their edges."""
+"""Period of the fine grain in pixels: that of the full-resolution tiles, so that it is continuous at their
+edges."""
 PIXEL: Final = 10.0
-"""Metres a side of a pixel of the full resolution."""
+"""Size of a full-resolution pixel in metres."""
 
 METRES: Final = 111_320.0
-"""Of one degree of latitude, nearly."""
+"""Approximate length of a degree of latitude in metres."""
 _MESH: Final = 61
-"""Knots along a side of a square at which projected places are computed; linear between them to 0.2 m."""
+"""Knots along a side of a square at which projected places are computed; between them, they are linear to 0.2
+m."""
 
 
 def field(seed: int, scale: float, *, slope: float = 2.6) -> Floats:
-    """A periodic field with mean 0 and standard deviation 1.
+    """Return a periodic field with mean 0 and standard deviation 1.
 
     Args:
-        seed: Of the random numbers.
-        scale: Size of its largest features, metres.
-        slope: How fast the amplitude falls with the wave number below that size; smaller is rougher.
+        seed: seed of the random numbers.
+        scale: size of its largest features in metres.
+        slope: how fast the amplitude decreases with the wave number below that size; a smaller slope is rougher.
     """
     white = np.random.default_rng(seed).standard_normal((ROWS, COLUMNS), dtype=np.float32)
     waves = np.fft.rfft2(white)
@@ -53,14 +55,14 @@ def field(seed: int, scale: float, *, slope: float = 2.6) -> Floats:
 
 
 def grain(seed: int) -> Floats:
-    """Fine periodic noise, GRAIN x GRAIN pixels, mean 0, standard deviation 1: grainy, with a little blur."""
+    """Return fine periodic noise, GRAIN x GRAIN pixels, mean 0, standard deviation 1: grainy, slightly blurred."""
     white = np.random.default_rng(seed).standard_normal((GRAIN, GRAIN), dtype=np.float32)
     blurred = white + 0.5 * (np.roll(white, 1, 0) + np.roll(white, 1, 1)) + 0.3 * np.roll(white, (2, 2), (0, 1))
     return np.asarray(blurred / blurred.std(), dtype=np.float32)
 
 
 def sample(values: Floats, east: NDArray[np.float64], north: NDArray[np.float64]) -> Floats:
-    """A field at places of the plane, bilinear."""
+    """Return a field at places of the plane, by bilinear interpolation."""
     x, y = east / STEP, north / STEP
     column, row = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     dx, dy = (x - column).astype(np.float32), (y - row).astype(np.float32)
@@ -73,35 +75,35 @@ def sample(values: Floats, east: NDArray[np.float64], north: NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
-    """The pixels of one square window: where they lie in the plane, by knots."""
+    """The pixels of one square window: their positions in the plane, by knots."""
 
     size: int
-    """Pixels a side."""
+    """Number of pixels per side."""
     east: NDArray[np.float64]
-    """Of the knots, metres; rows run south."""
+    """East coordinates of the knots in metres; rows go south."""
     north: NDArray[np.float64]
     weights: Floats
-    """Pixels x knots: from values at the knots to values at the pixels' centres, along one axis."""
+    """Pixels x knots: interpolate from values at the knots to the pixels' centres, along one axis."""
     first: tuple[int, int]
     """Row and column of the upper left pixel in the whole raster, for the grain."""
     stride: float = 1.0
-    """Size of a pixel in pixels of the full resolution, for the grain."""
+    """Size of a pixel in full-resolution pixels, for the grain."""
 
     def spread(self, values: Floats) -> Floats:
-        """Values at the knots as values at the pixels, size x size."""
+        """Return the values at the pixels, size x size, interpolated from values at the knots."""
         return np.asarray(self.weights @ values @ self.weights.T, dtype=np.float32)
 
     def of(self, values: Floats, east: float = 0.0, north: float = 0.0) -> Floats:
-        """A field at the pixels, or at places that lie some metres east and north of them."""
+        """Return a field at the pixels, or at places shifted east and north from them by the given metres."""
         return self.spread(sample(values, self.east + east, self.north + north))
 
     def places(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """East and north of every pixel's centre, metres."""
+        """Return east and north of every pixel's centre, in metres."""
         weights = self.weights.astype(np.float64)
         return weights @ self.east @ weights.T, weights @ self.north @ weights.T
 
     def grained(self, values: Floats) -> Floats:
-        """The grain at the pixels (at coarse pixels: at one place of each)."""
+        """Return the grain at the pixels (for coarse pixels: at one place of each)."""
         rows, columns = (
             (start + (np.arange(self.size) * self.stride).astype(np.int64)) % GRAIN for start in self.first
         )
@@ -113,17 +115,17 @@ class Plane:
     """The plane of one world of scenes."""
 
     longitude: float
-    """Of its middle, degrees: how often the globe is run round on the way to a place is counted from here."""
+    """Longitude of its middle in degrees, from which the longitudes of places are counted beyond 180 degrees."""
     latitude: float
-    """Where the scale from east to west is true, degrees."""
+    """Latitude in degrees at which the east-west scale is true."""
 
     @property
     def degree(self) -> float:
-        """Metres of the plane in one degree of longitude."""
+        """Metres in the plane per degree of longitude."""
         return METRES * math.cos(math.radians(self.latitude))
 
     def unwrapped(self, longitudes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Longitudes of places near each other, in degrees, that run on where they cross 180."""
+        """Return longitudes of adjacent places, in degrees, which continue beyond 180 degrees."""
         first = float(longitudes.flat[0])
         first += 360 * round((self.longitude - first) / 360)
         return longitudes + 360 * np.round((first - longitudes) / 360)
@@ -133,8 +135,8 @@ class Ground:
     """One square in the plane.
 
     Args:
-        square: The grid square.
-        plane: That of the whole world of scenes.
+        square: the grid square.
+        plane: plane of the whole world of scenes.
     """
 
     def __init__(self, square: Square, plane: Plane) -> None:
@@ -145,14 +147,14 @@ class Ground:
         self._north = lonlat[:, 1].reshape(_MESH, _MESH) * METRES
 
     def lattice(self, row: float, column: float, extent: float, size: int, step: int) -> Lattice:
-        """A window of the square.
+        """Return a window of the square.
 
         Args:
-            row: Distance of its upper edge from the square's, metres.
-            column: Distance of its left edge from the square's, metres.
-            extent: Side of the window, metres.
-            size: Pixels a side.
-            step: Pixels between knots; divides the size.
+            row: distance of its upper edge from the square's, in metres.
+            column: distance of its left edge from the square's, in metres.
+            extent: side of the window in metres.
+            size: number of pixels per side.
+            step: number of pixels between knots; divides the size.
         """
         count = size // step + 1
         down, across = (
@@ -170,9 +172,9 @@ class Ground:
 
 
 def _linear(at: NDArray[np.floating[Any]], extent: float, knots: int) -> NDArray[np.float64]:
-    """Weights, places x knots, of linear interpolation between evenly spaced knots over 0 to extent.
+    """Return weights, places x knots, of linear interpolation between evenly spaced knots from 0 to extent.
 
-    Places outside are extrapolated: a tile at the raster's edge is larger than what is left of the raster.
+    Places outside are extrapolated: a tile at the raster's edge is larger than the rest of the raster.
     """
     place = at / extent * (knots - 1)
     left = np.clip(np.floor(place).astype(np.int64), 0, knots - 2)

@@ -1,4 +1,4 @@
-"""STAC items of generated scenes, in the shape that Earth Search v1 gives those of each collection. Pure."""
+"""STAC items of generated scenes, in the form of the items of each collection in Earth Search v1. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from s2async.sandbox.world.passes import FIRST_WITH_OFFSET, Take
 from s2async.sandbox.world.squares import Square
 
 ORIGIN: Final = "{origin}"
-"""Stands for the server's origin in every href."""
+"""Placeholder for the server's origin in every href."""
 _COG: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
 _FRACTIONS: Final = {
     "s2:saturated_defective_pixel_percentage": 1,
@@ -35,7 +35,7 @@ _FRACTIONS: Final = {
 
 
 def cog_path(record: Record, square: Square, key: str) -> str:
-    """Path of an asset below ``/cogs/``, laid out as in the buckets of Earth Search."""
+    """Return the path of an asset below ``/cogs/``, as in the buckets of Earth Search."""
     zone, band, letters = square.name[:-3], square.name[-3], square.name[-2:]
     time = record.take.time
     place = f"{zone}/{band}/{letters}/{time:%Y}/{time.month}/{record.item_id(square)}/{ASSETS[key].file}.tif"
@@ -51,15 +51,15 @@ def make_item(
     projection: str,
     keys: Sequence[str],
 ) -> dict[str, Any]:
-    """The item of one take over one square in one collection.
+    """Return the item of one take over one square in one collection.
 
     Args:
-        record: What was taken.
-        square: Where.
+        record: the take and its collection.
+        square: the grid square.
         classes: SCL of the whole scene at a coarse resolution, uint8; its shares become the percentages.
-        footprint: What the item says of the part with data, lon/lat.
-        projection: How the CRS is written: ``proj:epsg``, ``proj:code`` or the empty string for not at all.
-        keys: Of its assets.
+        footprint: footprint of the part with data, as the item states it, in lon/lat.
+        projection: how the CRS is written: ``proj:epsg``, ``proj:code``, or the empty string to omit it.
+        keys: keys of its assets.
     """
     take, name = record.take, record.item_id(square)
     assets: dict[str, Any] = {}

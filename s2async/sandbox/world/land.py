@@ -1,4 +1,4 @@
-"""The ground without clouds: lakes and rivers, woods, fields, towns, and how they look in each season.
+"""The ground without clouds: lakes and rivers, woods, fields, towns, and their colours in each season.
 
 Pure functions of a place: two squares that overlap show the same land.
 """
@@ -17,7 +17,7 @@ from s2async.sandbox.world.fields import STEP, Floats, Lattice, field, grain
 Bytes = NDArray[np.uint8]
 
 STRENGTH: Final = 0.55
-"""Of the grain: with it, a clear tile of true colour has 1.3 MB on average, as real ones have."""
+"""Strength of the grain: with it, a clear tile of true colour has 1.3 MB on average, as in real files."""
 
 VEGETATION, SOIL, WATER, DARK, UNCLASSIFIED = 4, 5, 6, 2, 7
 """SCL classes of land."""
@@ -32,11 +32,11 @@ class Cover:
     colours: tuple[Colour, Colour, Colour, Colour]
     """Red, green, blue, 1 to 255, in the middle of January, April, July and October."""
     ndvi: tuple[float, ...]
-    """Its NDVI in the middle of each month, or one for all: above 0.35 it is classified as vegetation."""
+    """Its NDVI in the middle of each month, or one value for all: above 0.35 it is classified as vegetation."""
     grain: float
-    """Standard deviation of its brightness from pixel to pixel."""
+    """Standard deviation of its brightness between pixels."""
     scl: int = SOIL
-    """Its class when it is not green."""
+    """Its class if it is not green."""
 
 
 def _steady(colour: Colour, grain: float, ndvi: float, scl: int = SOIL) -> Cover:
@@ -93,7 +93,7 @@ class Land:
     """The land of one world.
 
     Args:
-        seed: Of the world.
+        seed: seed of the world.
     """
 
     def __init__(self, seed: int) -> None:
@@ -108,11 +108,11 @@ class Land:
         """Fine brightness noise, standard deviation 1."""
 
     def cover(self, lattice: Lattice) -> Bytes:
-        """Index into COVERS for every pixel of a window."""
+        """Return the index into COVERS for every pixel of a window."""
         relief, hills = lattice.of(self._relief), lattice.of(self._hills)
         rough = lattice.grained(self.grain) * np.float32(0.05)
         east, north = lattice.places()
-        # Borders of fields bend a little with the hills.
+        # Borders of fields bend slightly with the hills.
         east += hills * 90.0
         north += relief * 160.0
         cover = _parcels(east, north)
@@ -130,15 +130,15 @@ class Land:
         return cover
 
     def relief(self, lattice: Lattice) -> Floats:
-        """Something smooth: mean 0, standard deviation 1, for what varies slowly from place to place."""
+        """Return a smooth field with mean 0 and standard deviation 1, for quantities that vary slowly in space."""
         return lattice.of(self._relief)
 
     def picture(self, cover: Bytes, lattice: Lattice, month: float) -> Bytes:
-        """True colour of a window, rows x columns x 3, values 1 to 255.
+        """Return the true colour of a window, rows x columns x 3, values 1 to 255.
 
         Args:
-            cover: What ``cover`` gave for the window.
-            lattice: The window; grain is added at full resolution only.
+            cover: what `cover` returned for the window.
+            lattice: the window; grain is only added at full resolution.
             month: 0 is the start of January, 12 that of the next.
         """
         picture = np.take(colours_at(month), cover, axis=0)
@@ -150,12 +150,12 @@ class Land:
 
 
 def colours_at(month: float) -> NDArray[np.int16]:
-    """True colour of each of COVERS at a time of the year, covers x 3."""
+    """Return the true colour of each of COVERS at a time of the year, covers x 3."""
     return np.array([_at_time(kind.colours, month) for kind in COVERS]).round().astype(np.int16)
 
 
 def ndvi_at(month: float) -> Floats:
-    """NDVI of each of COVERS at a time of the year."""
+    """Return the NDVI of each of COVERS at a time of the year."""
     middles = np.arange(12) + 0.5
     return np.array(
         [np.interp(month, middles[: len(kind.ndvi)], kind.ndvi, period=12) for kind in COVERS], dtype=np.float32
@@ -163,7 +163,7 @@ def ndvi_at(month: float) -> Floats:
 
 
 def classes(month: float) -> Bytes:
-    """SCL class of each of COVERS at a time of the year."""
+    """Return the SCL class of each of COVERS at a time of the year."""
     return np.array(
         [VEGETATION if value > _GREEN else kind.scl for value, kind in zip(ndvi_at(month), COVERS, strict=True)],
         dtype=np.uint8,
@@ -171,7 +171,7 @@ def classes(month: float) -> Bytes:
 
 
 def _at_time(keys: Sequence[Sequence[float]], month: float) -> NDArray[np.float64]:
-    """Values at a time of the year from those in the middle of January, April, July and October."""
+    """Return values at a time of the year from those in the middle of January, April, July and October."""
     place = (month - 0.5) / 3 % 4
     before, share = int(place), place % 1
     first, second = np.array(keys[before], float), np.array(keys[(before + 1) % 4], float)
@@ -179,7 +179,7 @@ def _at_time(keys: Sequence[Sequence[float]], month: float) -> NDArray[np.float6
 
 
 def _mixed(x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """A number at random for each pair of whole numbers (multiplicative hashing, wrapping at 32 bits)."""
+    """Return a pseudo-random number for each pair of integers (multiplicative hashing, wrapping at 32 bits)."""
     mixed = x.astype(np.uint32) * np.uint32(0x9E3779B1) ^ y.astype(np.uint32) * np.uint32(0x85EBCA77)
     mixed ^= mixed >> np.uint32(15)
     mixed *= np.uint32(0x2C1B3C6D)
@@ -187,7 +187,7 @@ def _mixed(x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.uint32]:
 
 
 def _parcels(east: NDArray[np.float64], north: NDArray[np.float64]) -> Bytes:
-    """Farmland: strips of some hundred metres, each with one crop, turned against the grid."""
+    """Return farmland: strips of several hundred metres, each with one crop, rotated against the grid."""
     along, across = 0.94 * east + 0.34 * north, 0.94 * north - 0.34 * east
     row = np.floor(across / 420)
     column = np.floor(along / 260 + row * 0.37)
@@ -195,7 +195,7 @@ def _parcels(east: NDArray[np.float64], north: NDArray[np.float64]) -> Bytes:
 
 
 def _streets(east: NDArray[np.float64], north: NDArray[np.float64]) -> Bytes:
-    """Town: blocks of 110 m x 90 m between streets, with gardens, roofs, halls, and shade."""
+    """Return town: blocks of 110 m x 90 m between streets, with gardens, roofs, halls, and shade."""
     along, across = (0.8 * east + 0.6 * north) / 110, (0.8 * north - 0.6 * east) / 90
     column, row = np.floor(along), np.floor(across)
     kind = _mixed(column.astype(np.int64), row.astype(np.int64)) % 16

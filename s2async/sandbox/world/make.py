@@ -1,8 +1,8 @@
-"""A world of generated scenes on disk: items and COGs of a period, made once and used again by later starts.
+"""A world of generated scenes on disk: items and COGs of a period, made once and reused by later starts.
 
-The key in ``world.json`` is written last: a folder without it, or with another one, is made anew. Who comes while
-a world is made waits for it. Scenes of one square that look the same share their bytes on disk (hard links), and
-tiles far from all areas are one stand-in each, so a year of full-size files needs little room and time.
+The key in ``world.json`` is written last: a folder without it, or with another key, is made again. Other processes
+wait while a world is made. Scenes of one square that look the same share their bytes on disk (hard links), and
+tiles far from all areas are one stand-in each, so a year of full-size files needs little space and time.
 """
 
 from __future__ import annotations
@@ -42,14 +42,15 @@ from s2async.sandbox.world.wish import FORMAT, Wish, listing, plane_of, tiles_ne
 from s2async.text import size
 
 _LONG: Final = 1.5e9
-"""Bytes of scenes that take longer than a minute or two."""
+"""Bytes of scenes that take longer than a minute or two to generate."""
 _RED: Final = 2
-"""Season whose scenes of the square with most areas have a red band, where no assets are asked for."""
+"""Season whose scenes of the square with most areas have a red band if no assets are requested."""
 _OWN: Final = ("world.json", "items.jsonl", "cogs", "looks", "making.lock")
-"""All that a world's folder holds: what it is, its items and files; while it is made, the looks; who makes it."""
+"""Everything that a world's folder contains: its description, its items and files; while it is made, also the
+looks and a lock."""
 _ABOUT, _ITEMS, _COGS, _LOOKS, _LOCK = _OWN
 _ONE_THREAD: Final = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
-"""For the libraries that may be behind numpy's matrix products."""
+"""Settings for the libraries that numpy may use for matrix products."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,12 @@ class World:
     items: int
 
     def local(self, href: str) -> Path:
-        """The file that a URL of any server of this world names."""
+        """Return the file that a URL of any server of this world refers to."""
         return self.folder / unquote(urlsplit(href).path).lstrip("/")
 
 
 def default_folder() -> Path:
-    """Where the nine parks' year is kept for later starts."""
+    """Return the folder in which the scenes of the nine parks are stored for later starts."""
     return Path(platformdirs.user_cache_dir("s2async")) / "sandbox"
 
 
@@ -83,27 +84,27 @@ def make_world(
     covers: Sequence[float] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> World:
-    """Make the scenes of a period, or find them made.
+    """Make the scenes of a period, or return those that already exist.
 
     Args:
-        folder: Where they are kept; what another world left there is removed.
-        areas: Names and polygons (lon/lat) that scenes are made for; the nine parks by default.
-        items: Passes to make, spread over the period, instead of all.
-        seed: Of all random numbers.
-        assets: Keys of `assets.ASSETS` that every item has, ``scl`` always; None for SCL, true colour and here and
-            there red.
-        period: First and last day of sensing.
-        collections: Some of `archives.COLLECTIONS`: all have the same datatakes.
-        lying: Whether some flags in ``sentinel-2-l2a`` are wrong, as in the real one.
-        only: Names of the grid squares that have scenes; None for all that an area touches.
-        covers: Cloud covers of the skies, some of `passes.COVERS`; None for as many as there is room for. With
+        folder: where the scenes are stored; those of another world in it are removed.
+        areas: names and polygons (lon/lat) for which scenes are made; the nine parks by default.
+        items: number of passes to make, spread over the period, instead of all.
+        seed: seed of all random numbers.
+        assets: keys of `assets.ASSETS` that every item has, always including ``scl``; None for SCL, true colour
+            and occasionally red.
+        period: first and last day of sensing.
+        collections: some of `archives.COLLECTIONS`, which all have the same datatakes.
+        lying: whether some flags in ``sentinel-2-l2a`` are wrong, as in the real collection.
+        only: names of the grid squares that have scenes; None for all that an area touches.
+        covers: cloud covers of the skies, some of `passes.COVERS`; None for as many as there is room for. With
             them, no swath ends within the world.
-        progress: Told what is going on, a line at a time.
+        progress: called with messages about progress.
 
     Raises:
-        AreaError: An area lies where there are no grid squares, or the scenes would take too much room.
-        ConfigError: No satellite passes in the period.
-        LocalError: The folder cannot be written, or it holds something else than a world.
+        AreaError: an area is where there are no grid squares, or the scenes would take too much space.
+        ConfigError: no satellite passes in the period.
+        LocalError: the folder cannot be written, or it contains something other than a world.
     """
     wanted = [shapely.from_wkt(wkt) for _, wkt in PARKS] if areas is None else [polygon for _, polygon in areas]
     polygons = [polygon for polygon in wanted if isinstance(polygon, Polygon | MultiPolygon)]
@@ -123,7 +124,7 @@ def make_world(
     if found is not None:
         return found
     with files.local_errors("make the scenes in", folder), _alone(folder, progress):
-        found = _made(folder, key)  # another process may have made it meanwhile
+        found = _made(folder, key)  # another process may have made it in the meantime
         if found is not None:
             return found
         _clear(folder)
@@ -135,10 +136,10 @@ def make_world(
 
 @contextlib.contextmanager
 def _alone(folder: Path, progress: Callable[[str], None]) -> Iterator[None]:
-    """Keep other processes from making a world in the folder, unless it is somebody's folder of other things."""
+    """Keep other processes from making a world in the folder, after a check that it contains nothing else."""
     folder.mkdir(parents=True, exist_ok=True)
     names = {path.name for path in folder.iterdir() if path.name[0] != "."}
-    # others may also have a folder "cogs": ours has what it is beside it, or who was making it
+    # other programs may also use the name "cogs", so one of the other files of a world must exist as well
     strange = names.difference(_OWN if names & {_ABOUT, _LOCK} else ())
     if strange:
         raise LocalError(f"{folder} holds {min(strange)}, which is no part of a sandbox: name another folder")
@@ -155,7 +156,7 @@ def _alone(folder: Path, progress: Callable[[str], None]) -> Iterator[None]:
 
 
 def _clear(folder: Path) -> None:
-    files.replace(folder / _ABOUT, b"{}")  # first: what is left when this is interrupted is ours, and no world
+    files.replace(folder / _ABOUT, b"{}")  # first: after an interruption, the rest counts as an incomplete world
     (folder / _ITEMS).unlink(missing_ok=True)
     for name in (_COGS, _LOOKS):
         if (folder / name).exists():
@@ -183,7 +184,7 @@ def _build(folder: Path, wish: Wish, progress: Callable[[str], None]) -> int:
         scalings.setdefault(record.take.look, set()).add(record.scaling)
     looks = sorted(scalings, key=repr)
     seasons = sorted({look.season for look in looks})
-    # a process for each core has work, where there are fewer seasons than cores
+    # each core has work even if there are fewer seasons than cores
     parts = -(-(os.cpu_count() or 1) // (len(squares) * len(seasons)))
     shares = [
         share
@@ -233,15 +234,15 @@ def _build(folder: Path, wish: Wish, progress: Callable[[str], None]) -> int:
 
 @contextlib.contextmanager
 def _processes() -> Iterator[ProcessPoolExecutor]:
-    """A process for each core, with one thread: matrix products that use more wait for each other."""
+    """Context with a process for each core, with one thread: more threads slow matrix products down."""
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    os.environ.update(_ONE_THREAD)  # numpy reads it when it is imported, so that only new processes obey
+    os.environ.update(_ONE_THREAD)  # numpy reads it when it is imported, so only new processes use it
     try:
         with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("spawn")) as pool:
             try:
                 yield pool
             except BaseException:
-                pool.shutdown(cancel_futures=True)  # else the error is told when all scenes are made
+                pool.shutdown(cancel_futures=True)  # otherwise the error is only reported after all scenes
                 raise
     finally:
         for name, value in before.items():
@@ -275,10 +276,10 @@ def _write_items(
             if not classes.any():
                 continue  # the swath does not reach this square
             own = keys(square, take.look.season)
-            # that some items tell no CRS is for tests; who tries a configuration need not wonder about it
+            # items without a CRS are for tests, and would only confuse users who try a configuration
             untold = "" if wish.assets is None else "proj:epsg"
             projection = {0: "proj:code", 1: untold}.get(number % 9, "proj:epsg")
-            # As in real catalogues, not every footprint follows the data: then areas lie in its nodata part.
+            # As in real catalogues, not every footprint follows the data, so some areas are in its nodata part.
             exact = take.time.day % 2 == 0 or (take.half and wish.assets is not None)
             item = make_item(
                 record,
@@ -301,7 +302,10 @@ def _write_items(
 
 
 def _lacking(year: Sequence[Take]) -> Mapping[int, str]:
-    """Takes of which one file was never uploaded: of clear ones, so that somebody asks for it."""
+    """Return the takes of which one file was never uploaded.
+
+    These takes are clear, so that the file is requested.
+    """
     clear = [
         number
         for number, take in enumerate(year)

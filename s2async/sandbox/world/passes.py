@@ -1,4 +1,4 @@
-"""The calendar: when a satellite passed, under what sky, and what became of the data. Pure, by seed."""
+"""The calendar: when a satellite passed, under what sky, and what happened to the data. Pure, by seed."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from s2async.sandbox.world.sky import PATTERNS, Sky
 YEAR: Final = (date(2022, 1, 1), date(2022, 12, 31))
 """First and last day of the demo."""
 SEASONS: Final = 4
-"""Looks of the land in a year, three months each, where true colour is all that shows them."""
+"""Number of looks of the land in a year, of three months each, if only true colour shows them."""
 MONTHS: Final = 12
-"""Looks of the land in a year, for NDVI that follows the season."""
+"""Number of looks of the land in a year, for NDVI that follows the season."""
 COVERS: Final = (0.0, 0.04, 0.22, 0.48, 0.82, 1.0)
 """Cloud covers of the skies of a season."""
 _CHANCES: Final = (0.12, 0.10, 0.15, 0.14, 0.12, 0.37)
-"""How often each occurs."""
+"""Frequency of each cloud cover."""
 _PASSES: Final = 146
-"""Passes of a year."""
+"""Number of passes in a year."""
 _LOST: Final = 14
-"""Passes of a year of which nothing was archived."""
+"""Number of passes in a year of which nothing was archived."""
 _PARTIAL: Final = 10
-"""Passes of a year whose swath ends within the world."""
+"""Number of passes in a year whose swath ends within the world."""
 _TWINS: Final = 7
-"""Passes of a year that were processed twice."""
+"""Number of passes in a year that were processed twice."""
 _HALVES: Final = 2
-"""Passes of a year that were cut into two datastrips."""
+"""Number of passes in a year that were cut into two datastrips."""
 _BASELINES: Final = (
     (date(2015, 6, 23), "02.06"),
     (date(2018, 11, 6), "02.11"),
@@ -44,21 +44,21 @@ _BASELINES: Final = (
     (date(2023, 12, 13), "05.10"),
     (date(2024, 7, 23), "05.11"),
 )
-"""Processing baselines of products when they were new, by the first day of each; minor ones are left out."""
+"""Processing baselines of products when they were new, by the first day of each; minor baselines are left out."""
 FIRST_WITH_OFFSET: Final = "04.00"
 """First baseline whose numbers have ESA's offset."""
 _APART: Final = timedelta(seconds=208.6)
-"""Between the times of two editions of a pass before that baseline, as of a recorded granule of 2017-12-19."""
+"""Time between two editions of a pass before that baseline, as in a recorded granule of 2017-12-19."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """What a picture shows: scenes of one square with the same look share their files."""
+    """The appearance of a scene: scenes of one square with the same look share their files."""
 
     season: int
     sky: Sky
     seasons: int = SEASONS
-    """Of a year."""
+    """Number of seasons in a year."""
 
     @property
     def month(self) -> float:
@@ -68,15 +68,15 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Take:
-    """One datastrip of one pass in one processing: it gives an item in every square."""
+    """One datastrip of one pass in one processing, which gives an item in every square."""
 
     time: datetime
-    """Of sensing, UTC."""
+    """Sensing time, UTC."""
     platform: str
     """``sentinel-2a`` or ``sentinel-2b``."""
     orbit: int
     sequence: int
-    """0 for the first take of a day, 1 for its twin or other half."""
+    """0 for the first take of a day, 1 for its second edition or other half."""
     look: Look
     baseline: str
     generated: datetime
@@ -87,7 +87,7 @@ class Take:
     absolute: int
     """Absolute orbit."""
     only_jp2: bool = False
-    """True when no COG was made."""
+    """True if no COG was made."""
     edition: int = 0
     """1 for the second processing of a pass."""
     half: bool = False
@@ -103,17 +103,17 @@ def takes(
     covers: Sequence[float] = COVERS,
     seasons: int = SEASONS,
 ) -> list[Take]:
-    """All takes of a period, oldest first; none if no satellite passes in it.
+    """Return all takes of a period, oldest first; none if no satellite passes in it.
 
-    Two satellites on two orbits: a pass every two or three days, about 146 a year, of which some were lost.
+    Two satellites on two orbits: a pass every two or three days, about 146 a year, some of which were lost.
 
     Args:
-        seed: Of the world.
-        edges: Where swaths may end, see `sky.edge_through`; taken in turn. Without any, all swaths are whole.
-        dates: Keep only this many passes, spread over the period. Every kind of pass occurs if 8 or more are kept.
-        period: First and last day.
-        covers: Cloud covers of the skies of a season, some of COVERS.
-        seasons: Looks of the land in a year: SEASONS or MONTHS.
+        seed: seed of the world.
+        edges: where swaths may end, see `sky.edge_through`; used in turn. If empty, all swaths are complete.
+        dates: number of passes to keep, spread over the period. Every kind of pass occurs if 8 or more are kept.
+        period: first and last day.
+        covers: cloud covers of the skies of a season, some of COVERS.
+        seasons: number of looks of the land in a year: SEASONS or MONTHS.
     """
     random = np.random.default_rng(seed + 50)
     skies = _skies(seed, covers, seasons)
@@ -159,7 +159,7 @@ def takes(
 
 
 def _variants(take: Take, kind: str, edge: float | None) -> list[Take]:
-    """What became of a pass: one take, or two."""
+    """Return the takes of a pass: one or two."""
     if kind == "partial" and edge is not None:
         sky = replace(take.look.sky, edge=edge, before=take.time.day % 2 == 0)
         return [replace(take, look=replace(take.look, sky=sky))]
@@ -185,7 +185,7 @@ def _variants(take: Take, kind: str, edge: float | None) -> list[Take]:
 
 
 def reprocessed(take: Take) -> Take:
-    """The take in another processing: of baseline 05.00 if it is old, else of the next after its own."""
+    """Return the take in another processing: of baseline 05.00 if it is old, otherwise of the next baseline."""
     following = {"04.00": "05.10", "05.09": "05.10", "05.10": "05.11", "05.11": "05.12"}
     return replace(
         take,

@@ -1,7 +1,7 @@
 """Reflectance of the ground and of clouds in every band, and the numbers in files that stand for it. Pure.
 
-Red, green and blue are those of true colour: its values are reflectance in units of 0.001, as in ESA's TCI. The
-near infrared follows from red and the season's NDVI. The other bands are mixed, by this NDVI, of two spectra: a
+Red, green and blue are those of true colour, whose values are reflectance in units of 0.001, as in ESA's TCI. The
+near infrared follows from red and the season's NDVI. The other bands are mixed, by this NDVI, from two spectra: a
 canopy and bare soil (typical values, rounded).
 """
 
@@ -24,7 +24,7 @@ Numbers = NDArray[np.uint16]
 UNIT: Final = 0.0001
 """Reflectance of one digital number."""
 OFFSET: Final = 1000
-"""What ESA adds to all digital numbers since baseline 04.00."""
+"""The offset that ESA adds to all digital numbers since baseline 04.00."""
 LARGEST: Final = 2**15 - 1
 """Largest digital number."""
 _COLOURS: Final = {"red": 0, "green": 1, "blue": 2}
@@ -43,7 +43,7 @@ _SPECTRA: Final[Mapping[str, tuple[float, float]]] = {
     "swir16": (0.170, 1.75),
     "swir22": (0.080, 1.55),
 }
-"""Of other bands: reflectance of a canopy; of dry ground as a multiple of its red (coastal: of its blue)."""
+"""Other bands: reflectance of a canopy; and of dry ground as a multiple of its red (coastal: of its blue)."""
 _WATER: Final[Mapping[str, float]] = {
     "coastal": 0.030,
     "rededge1": 0.018,
@@ -55,15 +55,15 @@ _WATER: Final[Mapping[str, float]] = {
     "swir16": 0.005,
     "swir22": 0.0006,
 }
-"""Reflectance of water. In swir22 it is so dark that some pixels are below zero, as in real scenes."""
+"""Reflectance of water. In swir22 it is so low that some pixels are below zero, as in real scenes."""
 _CLOUDS: Final[Mapping[str, float]] = {"nir09": 0.90, "swir16": 0.80, "swir22": 0.65}
-"""Brightness of clouds as a multiple of that in true colour, where it is another."""
+"""Brightness of clouds as a multiple of that in true colour, if it is different."""
 _BARE, _CLOSED = 0.15, 0.75
 """NDVI of bare soil and of a closed canopy."""
 
 
 def numbers(reflectance: Floats, classes: Bytes, scaling: Scaling) -> Numbers:
-    """Digital numbers of a window: the one place where the numbers in files come from reflectance.
+    """Return the digital numbers of a window: the only place where they are computed from reflectance.
 
     ESA's numbers since baseline 04.00 are reflectance in units of 0.0001, plus 1000, at least 1 where there is
     data. Without the offset they are those of Earth Search's bucket sentinel-cogs: ``max(number - 1000, 1)``, and
@@ -71,11 +71,11 @@ def numbers(reflectance: Floats, classes: Bytes, scaling: Scaling) -> Numbers:
 
     Args:
         reflectance: rows x columns.
-        classes: SCL of these pixels, or of pixels twice as large; 0 where nothing was seen.
-        scaling: of the file.
+        classes: SCL of these pixels, or of pixels twice as large; 0 outside the swath.
+        scaling: scaling of the file.
 
     Returns:
-        Rows x columns; 0 where nothing was seen.
+        Rows x columns; 0 outside the swath.
     """
     found = np.clip(np.rint(reflectance * np.float32(1 / UNIT)).astype(np.int32) + OFFSET, 1, LARGEST)
     if scaling is Scaling.PLAIN:
@@ -88,10 +88,10 @@ def numbers(reflectance: Floats, classes: Bytes, scaling: Scaling) -> Numbers:
 def seen_from_above(
     band: str, cover: Bytes, lattice: Lattice, grain: Floats, month: float, hidden: Floats
 ) -> Floats:
-    """Reflectance of a window in one band under its sky.
+    """Return the reflectance of a window in one band under its sky.
 
     Args:
-        band: key of an asset that shows reflectance.
+        band: key of a reflectance band.
         cover: rows x columns, from `Land.cover`.
         lattice: the window.
         grain: fine noise (`Land.grain`).
@@ -111,7 +111,7 @@ def seen_from_above(
 
 
 def retrieved(asset: Asset, relief: Floats, classes: Bytes) -> Numbers:
-    """Aerosol thickness or water vapour of a window: smooth numbers around their usual value.
+    """Return aerosol thickness or water vapour of a window: smooth numbers around their usual value.
 
     Args:
         asset: ``aot`` or ``wvp``.
@@ -125,14 +125,14 @@ def retrieved(asset: Asset, relief: Floats, classes: Bytes) -> Numbers:
 
 
 _COARSE: Final = 7.0
-"""Pixels of this many full-resolution pixels a side, and larger ones, show no grain."""
+"""Size in full-resolution pixels from which on pixels show no grain."""
 _GRAIN: Final[Floats] = np.array([0.001 * STRENGTH * kind.grain for kind in COVERS], dtype=np.float32)
-"""Standard deviation of each cover's reflectance from pixel to pixel."""
+"""Standard deviation of each cover's reflectance between pixels."""
 
 
 @lru_cache(maxsize=64)
 def _table(key: str, month: float) -> Floats:
-    """Reflectance of each of COVERS in a band at a time of the year."""
+    """Return the reflectance of each of COVERS in a band at a time of the year."""
     return np.array([_ground(key, kind, month) for kind in range(len(COVERS))], dtype=np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Looks to files: the assets of one square in one season, under each of its skies."""
+"""Writes looks to files: the assets of one square in one season, under each of its skies."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ from s2async.sandbox.world.squares import EXTENT, TILE, Square
 from s2async.sandbox.world.views import Window
 
 _COARSE: Final = 688
-"""Pixels of 160 m a side of the whole scene; the coarsest overview of true colour has 687."""
+"""Pixels of 160 m per side of the whole scene; the coarsest overview of true colour has 687."""
 _METADATA: Final = '<GDALMetadata>\n  <Item name="OVR_RESAMPLING_ALG">{}</Item>\n{}</GDALMetadata>\n'
-"""Of all files: those of the bucket sentinel-cogs tell neither scale nor offset."""
+"""Metadata of all files: those of the bucket sentinel-cogs state neither scale nor offset."""
 _TAGS: Final = (
     '  <Item name="OFFSET" sample="0" role="offset">-0.100000000000000006</Item>\n'
     '  <Item name="SCALE" sample="0" role="scale">0.000100000000000000005</Item>\n'
 )
-"""What is added in files of the collection ``sentinel-2-c1-l2a`` (its recorded header)."""
+"""Metadata that files of the collection ``sentinel-2-c1-l2a`` have in addition (its recorded header)."""
 
 
 def cover_path(folder: Path, square: Square, tile: int) -> Path:
-    """Where the ground of a tile is kept while the scenes are made."""
+    """Return where the ground of a tile is stored while the scenes are made."""
     return folder / f"cover-{square.name}-{tile}.npy"
 
 
 def classes_path(folder: Path, square: Square, name: str) -> Path:
-    """Where the SCL of a whole scene in pixels of 160 m is kept while the scenes are made."""
+    """Return where the SCL of a whole scene in pixels of 160 m is stored while the scenes are made."""
     return folder / f"{name}-{square.name}.npy"
 
 
 def asset_path(folder: Path, square: Square, name: str, key: str, scaling: Scaling) -> Path:
-    """Where an asset of a look is written; only those of reflectance bands differ by their scaling."""
+    """Return where an asset of a look is written; only those of reflectance bands differ by their scaling."""
     kind = f"{key}-{scaling}" if ASSETS[key].is_reflectance else key
     return folder / f"{name}-{square.name}-{kind}.tif"
 
 
 def prepare(folder: Path, square: Square, tile: int, *, seed: int, plane: Plane) -> None:
-    """Work out the ground of one full-resolution tile, which is the same in every season."""
+    """Compute the ground of one full-resolution tile, which is the same in every season."""
     np.save(cover_path(folder, square, tile), _land(seed).cover(_lattice(Ground(square, plane), tile, TILE, 1024)))
 
 
@@ -67,14 +67,14 @@ def render(
     """Write the files of every look (`asset_path`), and its coarse classes (`classes_path`).
 
     Args:
-        folder: Where the files go; it holds what `prepare` has written.
-        square: Of all of them.
-        looks: What they show, by name; at least one, and all of one season.
-        scalings: Of the reflectance bands of each look: as many files of a band are written.
-        near: Full-resolution tiles that hold data of their own, counted row by row; by the side of a tile, metres.
-        keys: Of the assets to write.
-        seed: Of the world.
-        plane: Of the world.
+        folder: where the files are written; it contains what `prepare` has written.
+        square: the grid square of all files.
+        looks: looks by name; at least one, and all of one season.
+        scalings: scalings of the reflectance bands of each look, with one file of a band for each.
+        near: full-resolution tiles with their own data, counted row by row; by the side of a tile in metres.
+        keys: keys of the assets to write.
+        seed: seed of the world.
+        plane: plane of the world.
     """
     assets, skies = [ASSETS[key] for key in keys], Skies(seed)
     month = next(iter(looks.values())).month
@@ -122,15 +122,15 @@ def render(
 
 
 def window(land: Land, ground: Ground, tile: int, side: int, month: float, cover: Bytes | None = None) -> Window:
-    """A full-resolution tile: of 10 m and 20 m where these have tiles, else of 60 m.
+    """Return a full-resolution tile: of 10 m and 20 m if these have tiles of this side, otherwise of 60 m.
 
     Args:
-        land: Of the world.
-        ground: The square.
-        tile: Counted row by row.
-        side: Of the tile, metres.
+        land: land of the world.
+        ground: the square.
+        tile: number of the tile, counted row by row.
+        side: side of the tile in metres.
         month: 0 is the start of January, 12 that of the next.
-        cover: What `prepare` has worked out for a tile of 10 m; None to do it here.
+        cover: what `prepare` has computed for a tile of 10 m; None to compute it here.
     """
     if side == TILE:
         fine, coarse = _lattice(ground, tile, side, 1024), _lattice(ground, tile, side, 512)
@@ -140,7 +140,7 @@ def window(land: Land, ground: Ground, tile: int, side: int, month: float, cover
 
 
 def _lattice(ground: Ground, tile: int, side: int, size: int) -> Lattice:
-    """The pixels of a tile, with knots 80 m apart, or 120 m."""
+    """Return the pixels of a tile, with knots 80 m apart, or 120 m."""
     row, column = divmod(tile, -(-EXTENT // side))
     return ground.lattice(row * side, column * side, side, size, {1024: 8, 512: 4}.get(size, 2))
 
@@ -152,7 +152,7 @@ def _land(seed: int) -> Land:
 
 @lru_cache(maxsize=4)
 def _coarse(square: Square, seed: int, plane: Plane) -> tuple[Lattice, Bytes, Lattice]:
-    """The whole scene in pixels of 160 m: these, their cover, and these again, for `Window.of`."""
+    """Return the whole scene in pixels of 160 m: its lattice, its cover, and the lattice again (`Window.of`)."""
     lattice = Ground(square, plane).lattice(0, 0, _COARSE * 160.0, _COARSE, 8)
     return lattice, _land(seed).cover(lattice), lattice
 
@@ -168,9 +168,9 @@ def _write(
     ghost: bool,
     usual: int,
 ) -> None:
-    """One COG: real tiles where they are, the whole scene in the coarsest overview, stand-ins elsewhere.
+    """Write one COG: real tiles where they exist, the whole scene in the coarsest overview, stand-ins elsewhere.
 
-    ``usual`` are the bytes of a tile at this resolution, for the room of the stand-ins.
+    ``usual`` is the number of bytes of a tile at this resolution, for the space of the stand-ins.
     """
     cog = Cog(
         width=asset.side,

@@ -1,4 +1,4 @@
-"""Clouds, their shadows, and the swath's edge: what lies between the ground and a scene's pixels."""
+"""Clouds, their shadows, and the swath's edge: everything between the ground and a scene's pixels."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SHADOW, MEDIUM, HIGH, CIRRUS = 3, 8, 9, 10
 """SCL classes of the sky."""
 
 PATTERNS: Final = 5
-"""Different cloud fields; a sky is one of them, moved."""
+"""Number of different cloud fields; a sky is one of them, shifted."""
 _SHADOW_EAST, _SHADOW_NORTH = 700.0, -1100.0
-"""From a shadow to the cloud that throws it, metres: the sun stands in the south-south-east."""
+"""Offset from a shadow to its cloud in metres: the sun is in the south-south-east."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,30 +27,30 @@ class Sky:
     """The weather at one moment, and the part of the ground that the satellite saw."""
 
     pattern: int
-    """Which cloud field, below PATTERNS."""
+    """Number of the cloud field, below PATTERNS."""
     cover: float
-    """Share of the sky that is clouded, about, 0 to 1."""
+    """Approximate share of the sky that is cloudy, 0 to 1."""
     east: float = 0.0
-    """How far the pattern is moved, metres."""
+    """How far the pattern is shifted, in metres."""
     north: float = 0.0
     edge: float | None = None
-    """Where the swath ends, see `edge_through`; None: everything is seen."""
+    """Where the swath ends, see `edge_through`; None if it covers everything."""
     before: bool = True
-    """True when what lies west of the edge is seen."""
+    """True if the part west of the edge is seen."""
 
 
 class Skies:
     """The cloud fields of one world.
 
     Args:
-        seed: Of the world.
+        seed: seed of the world.
     """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
 
     def opacity(self, sky: Sky, lattice: Lattice, *, shadow: bool = False) -> Floats:
-        """How much of the ground is hidden at each pixel, 0 to 1; or how much the sun is hidden from it."""
+        """Return how much of the ground, or of its sunlight, is hidden at each pixel, 0 to 1."""
         if sky.cover <= 0:
             return np.zeros((lattice.size, lattice.size), dtype=np.float32)
         depths, threshold = _pattern(self._seed, sky.pattern, sky.cover)
@@ -59,10 +59,10 @@ class Skies:
         return np.asarray(np.clip((depth - np.float32(threshold)) * np.float32(2.2), 0, 1), dtype=np.float32)
 
     def classes(self, sky: Sky, lattice: Lattice, ground: Bytes) -> tuple[Bytes, Floats]:
-        """SCL of a window: clouds over shadows over the ground's classes; 0 beyond the swath's edge.
+        """Return the SCL of a window: clouds over shadows over the ground's classes; 0 beyond the swath's edge.
 
         Returns:
-            The classes, rows x columns; and for `picture` how much of the ground and of its sunlight is hidden,
+            The classes, rows x columns; and, for `picture`, how much of the ground and of its sunlight is hidden,
             rows x columns x 2, 0 to 1.
         """
         opacity, shade = self.opacity(sky, lattice), self.opacity(sky, lattice, shadow=True)
@@ -76,12 +76,12 @@ class Skies:
 
 
 def picture(ground: Bytes, hidden: Floats, classes: Bytes) -> Bytes:
-    """True colour of a window under its sky; 0, 0, 0 where the classes say that nothing was seen.
+    """Return the true colour of a window under its sky; 0, 0, 0 outside the swath.
 
     Args:
-        ground: Rows x columns x 3 of the ground, 1 to 255.
-        hidden: Opacity and shade, from `Skies.classes`, of the same size or half of it.
-        classes: Likewise.
+        ground: true colour of the ground, rows x columns x 3, 1 to 255.
+        hidden: opacity and shade, from `Skies.classes`, of the same size or half of it.
+        classes: classes from `Skies.classes`, of the same size as `hidden`.
     """
     times = len(ground) // len(hidden)
     light = np.rint(256 * (1 - 0.5 * hidden[..., 1]) * (1 - hidden[..., 0])).astype(np.uint16)
@@ -94,7 +94,7 @@ def picture(ground: Bytes, hidden: Floats, classes: Bytes) -> Bytes:
 
 
 def seen(sky: Sky, lattice: Lattice) -> NDArray[np.bool_]:
-    """Which pixels the swath reached; its edge runs south-south-west, as the orbits do."""
+    """Return which pixels the swath covers; its edge runs south-south-west, like the orbits."""
     if sky.edge is None:
         return np.ones((lattice.size, lattice.size), dtype=bool)
     across = edge_through(*lattice.places())
@@ -105,7 +105,7 @@ Place = TypeVar("Place", float, NDArray[np.float64])
 
 
 def edge_through(east: Place, north: Place) -> Place:
-    """The number of the edge that runs through a place of the plane."""
+    """Return the number of the edge that runs through a place of the plane."""
     return east - math.tan(math.radians(14)) * north
 
 

@@ -1,8 +1,8 @@
-"""The grid squares of Sentinel-2: which ones hold some areas, and where their rasters lie.
+"""The grid squares of Sentinel-2: which squares contain given areas, and where their rasters are.
 
-MGRS squares of 100 km, whose rasters reach 9.8 km further east and south and start at whole multiples of 60 m,
-northings counted from the equator (ESA, Sentinel-2 Products Specification Document, tiling grid). Squares exist in
-every UTM zone that they touch, so that near the edge of a zone one place lies in squares of two zones.
+MGRS squares of 100 km, whose rasters extend 9.8 km further east and south and start at whole multiples of 60 m,
+with northings counted from the equator (ESA, Sentinel-2 Products Specification Document, tiling grid). Squares
+exist in every UTM zone that they touch, so that a place near the edge of a zone is in squares of two zones.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EXTENT: Final = 109_800
 TILE: Final = 10_240
 """Side of a full-resolution tile in metres: 1024 pixels of 10 m, 512 of 20 m. (Those of 60 m are larger.)"""
 TILES: Final = 11
-"""Such tiles in a row, and rows of tiles; the last ones are cut off by the raster's edge."""
+"""Number of such tiles in a row, and of rows of tiles; the last ones are cut off by the raster's edge."""
 
 _COLUMNS: Final = {1: "ABCDEFGH", 2: "JKLMNPQR", 0: "STUVWXYZ"}
 _ROWS: Final = "ABCDEFGHJKLMNPQRSTUV"
@@ -36,15 +36,15 @@ _BANDS: Final = "CDEFGHJKLMNPQRSTUVWX"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Square:
-    """One grid square and the place of its rasters."""
+    """One grid square and the position of its rasters."""
 
     name: str
-    """Such as ``33UUU``: zone (one or two digits), latitude band, two letters."""
+    """Name such as ``33UUU``: zone (one or two digits), latitude band, two letters."""
     epsg: int
     west: int
-    """Easting of the upper left corner, metres."""
+    """Easting of the upper left corner in metres."""
     north: int
-    """Northing of the upper left corner, metres."""
+    """Northing of the upper left corner in metres."""
 
     @property
     def zone(self) -> int:
@@ -57,30 +57,30 @@ class Square:
         return shapely.box(self.west, self.north - EXTENT, self.west + EXTENT, self.north)
 
     def project(self, geometry: BaseGeometry) -> BaseGeometry:
-        """A geometry in lon/lat as UTM of this square."""
+        """Return a geometry in lon/lat in UTM of this square."""
         return _moved(geometry, _to_utm(self.epsg))
 
     def unproject(self, geometry: BaseGeometry) -> BaseGeometry:
-        """A geometry in UTM of this square as lon/lat."""
+        """Return a geometry in UTM of this square in lon/lat."""
         return _moved(geometry, _to_utm(self.epsg), direction="INVERSE")
 
     def tiles_near(self, areas: Sequence[BaseGeometry], distance: float, tile: int = TILE) -> frozenset[int]:
-        """Full-resolution tiles, counted row by row, that come within a distance in metres of an area.
+        """Return the full-resolution tiles, counted row by row, within a distance of an area.
 
         Args:
-            areas: Polygons in lon/lat, anywhere on the globe.
-            distance: Metres.
-            tile: Side of a tile in metres.
+            areas: polygons in lon/lat, anywhere on the globe.
+            distance: the distance in metres.
+            tile: side of a tile in metres.
         """
         everywhere = np.array(areas, dtype=object)
         _, south, _, north = (
             self.unproject(shapely.segmentize(self.box, EXTENT / 4)).buffer(distance / 100_000 + 0.1).bounds
         )
         latitudes = shapely.bounds(everywhere)[:, [1, 3]]
-        # projecting takes a while, and most areas of a large country lie elsewhere
+        # projecting takes time, and most areas of a large country are elsewhere
         projected = _moved(everywhere[(latitudes[:, 1] >= south) & (latitudes[:, 0] <= north)], _to_utm(self.epsg))
         west, south, east, north = self.box.buffer(distance, join_style="mitre").bounds
-        bounds = shapely.bounds(projected)  # infinite where an area is on the other side of the globe
+        bounds = shapely.bounds(projected)  # infinite if an area is on the other side of the globe
         low, high = bounds[:, :2], bounds[:, 2:]
         close = ((high >= (west, south)) & (low <= (east, north)) & np.isfinite(low) & np.isfinite(high)).all(
             axis=1
@@ -113,13 +113,13 @@ def _moved(geometry: Geometry, transformer: pyproj.Transformer, *, direction: st
 
 
 def squares_of(areas: Sequence[BaseGeometry]) -> tuple[Square, ...]:
-    """Every square whose raster touches an area, sorted by name.
+    """Return every square whose raster touches an area, sorted by name.
 
     Args:
-        areas: Polygons in lon/lat.
+        areas: polygons in lon/lat.
 
     Raises:
-        AreaError: An area lies beyond 80 degrees of latitude, where there is no UTM.
+        AreaError: an area is beyond 80 degrees of latitude, where there is no UTM.
     """
     everywhere = np.array(areas, dtype=object)
     bounds = shapely.bounds(everywhere)
@@ -138,9 +138,9 @@ def squares_of(areas: Sequence[BaseGeometry]) -> tuple[Square, ...]:
 
 
 def _touched(areas: NDArray[np.object_], epsg: int) -> Iterator[Square]:
-    """Squares of one zone whose rasters touch some areas (lon/lat)."""
+    """Yield the squares of one zone whose rasters touch given areas (lon/lat)."""
     projected = _moved(areas, _to_utm(epsg))
-    bounds = shapely.bounds(projected)  # infinite where an area is on the other side of the globe
+    bounds = shapely.bounds(projected)  # infinite if an area is on the other side of the globe
     inside = np.isfinite(bounds).all(axis=1) & (bounds[:, 0] >= 0) & (bounds[:, 2] <= 1_000_000)
     projected, bounds = projected[inside], bounds[inside]
     if not len(bounds):
@@ -164,7 +164,7 @@ def _zones(longitudes: NDArray[np.float64]) -> NDArray[np.int64]:
 
 @cache
 def _square(epsg: int, column: int, row: int) -> Square:
-    """The square whose lower left corner is at column and row, in units of 100 km."""
+    """Return the square whose lower left corner is at column and row, in units of 100 km."""
     zone = epsg % 100
     equator = 10_000_000 if epsg // 100 == 327 else 0
     latitude = _centre(epsg, column, row)[1]
@@ -186,7 +186,7 @@ def _centre(epsg: int, column: int, row: int) -> tuple[float, float]:
 
 @cache
 def _in_zone(epsg: int, column: int, row: int) -> bool:
-    """Whether a part of the 100 km square lies in its own zone's six degrees."""
+    """Return whether a part of the 100 km square is in its own zone's six degrees."""
     meridian = epsg % 100 * 6 - 183
     xs = [(column + dx) * 100_000.0 for dx in (0, 1, 0, 1)]
     ys = [(row + dy) * 100_000.0 for dy in (0, 0, 1, 1)]

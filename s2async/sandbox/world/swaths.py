@@ -1,4 +1,4 @@
-"""Where swaths end, and the footprints that items have of it. Pure."""
+"""Where swaths end, and the footprints of items with such an end. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from s2async.sandbox.world.squares import EXTENT, Square
 
 
 def edges(polygons: Sequence[Polygon | MultiPolygon], plane: Plane) -> list[float]:
-    """Edges of swaths that part the areas: through one of them, and through the middle between two neighbours."""
+    """Return edges of swaths that separate the areas: through one of them, and midway between two neighbours."""
     centres = shapely.get_coordinates([polygon.centroid for polygon in polygons])
     ranked = np.sort(edge_through(plane.unwrapped(centres[:, 0]) * plane.degree, centres[:, 1] * METRES))
     between = (ranked[1:] + ranked[:-1]) / 2
@@ -26,7 +26,7 @@ def edges(polygons: Sequence[Polygon | MultiPolygon], plane: Plane) -> list[floa
 
 
 def footprint(square: Square, sky: Sky | None, plane: Plane) -> BaseGeometry:
-    """The raster's outline in lon/lat, cut at the swath's edge if the sky is given."""
+    """Return the raster's outline in lon/lat, cut at the swath's edge if the sky is given."""
     edge = sky.edge if sky else None
     corners = square.box if edge is None else shapely.segmentize(square.box, EXTENT / 4)
     ring = shapely.get_coordinates(square.unproject(corners))
@@ -41,7 +41,7 @@ def footprint(square: Square, sky: Sky | None, plane: Plane) -> BaseGeometry:
 
 
 def _cut_at_180(outline: BaseGeometry) -> BaseGeometry:
-    """An outline whose longitudes run on over 180 degrees, in parts between -180 and 180 (RFC 7946, 3.1.9)."""
+    """Split an outline that continues beyond 180 degrees into parts from -180 to 180 (RFC 7946, 3.1.9)."""
     west, _, east, _ = outline.bounds
     if west >= -180 and east <= 180:
         return outline

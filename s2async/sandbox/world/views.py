@@ -1,4 +1,4 @@
-"""Windows of a square in one season, and what each asset shows of them under a sky. Pure."""
+"""Windows of a square in one season, and how each asset shows them under a sky. Pure."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class View:
 
     window: Window
     classes: Bytes
-    """SCL, at the pixels of `Window.coarse`."""
+    """SCL at the pixels of `Window.coarse`."""
     hidden: Floats
     """Opacity and shade at these pixels, from `Skies.classes`."""
 
     def pixels(self, asset: Asset, scaling: Scaling = Scaling.PLAIN) -> NDArray[Any]:
-        """What an asset shows: rows x columns (x 3 for true colour), at the pixels that fit its resolution.
+        """Return an asset's pixels: rows x columns (x 3 for true colour), at the pixels that fit its resolution.
 
         Args:
-            asset: what is shown.
-            scaling: of reflectance bands.
+            asset: the asset.
+            scaling: scaling of reflectance bands.
         """
         window = self.window
         if asset.key == SCL:
@@ -42,7 +42,7 @@ class View:
         return numbers(self.reflectance(asset), self.classes, scaling)
 
     def reflectance(self, asset: Asset) -> Floats:
-        """What a reflectance band sees, rows x columns, also where the swath did not reach."""
+        """Return the reflectance in a band, rows x columns, including pixels outside the swath."""
         window = self.window
         lattice, cover = window.at(asset.metres)
         return seen_from_above(asset.key, cover, lattice, window.land.grain, window.month, self.hidden)
@@ -56,19 +56,19 @@ class Window:
     month: float
     """0 is the start of January, 12 that of the next."""
     fine: Lattice
-    """Its pixels."""
+    """Pixels of the window."""
     cover: Bytes
-    """Of these, from `Land.cover`."""
+    """Cover of these pixels, from `Land.cover`."""
     coarse: Lattice
-    """The pixels at which its sky is worked out: twice as large, or the same."""
+    """The pixels at which its sky is computed: twice as large, or the same."""
     ground: Bytes
-    """SCL of the ground at these."""
+    """SCL of the ground at the coarse pixels."""
     colours: Bytes
     """True colour of the ground at the fine pixels."""
 
     @classmethod
     def of(cls, land: Land, fine: Lattice, cover: Bytes, coarse: Lattice, month: float) -> Window:
-        """A window, from its ground."""
+        """Return a window, from its ground."""
         step = fine.size // coarse.size
         return cls(
             land=land,
@@ -81,12 +81,15 @@ class Window:
         )
 
     def under(self, skies: Skies, sky: Sky) -> View:
-        """The window under a sky."""
+        """Return the window under a sky."""
         found, hidden = skies.classes(sky, self.coarse, self.ground)
         return View(window=self, classes=found, hidden=hidden)
 
     def at(self, metres: int) -> tuple[Lattice, Bytes]:
-        """The pixels for an asset of a resolution, and their cover: the coarse ones unless it is the finest."""
+        """Return the pixels for an asset of a resolution, and their cover.
+
+        Only assets of the finest resolution get the fine pixels.
+        """
         if metres == 10:
             return self.fine, self.cover
         step = self.fine.size // self.coarse.size

@@ -1,4 +1,4 @@
-"""What a world is made for, and the scenes that follow from it: which are listed, and how much room they take."""
+"""What a world is made for, and the resulting scenes: which are listed, and how much space they take."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from s2async.sandbox.world.squares import Square, squares_of
 from s2async.text import size
 
 FORMAT: Final = 1
-"""Of the folder, as the server reads it."""
+"""Format of the folder, as read by the server."""
 _MAKERS: Final = (
     *("archives", "assets", "cogs", "fields", "items", "land", "passes"),
     *("reflectance", "render", "sky", "squares", "swaths", "views", "wish", "make"),
 )
-"""Modules that decide what the scenes are: when one of them changes, they are made anew."""
+"""Modules that determine the scenes: when one of them changes, the scenes are made again."""
 NEAR: Final = 2000.0
-"""Metres from an area within which full-resolution tiles are real."""
+"""Distance in metres from an area within which full-resolution tiles are real."""
 MOST: Final = 2_000_000_000
-"""Bytes on disk that the scenes of a world may take, about."""
+"""Approximate maximum of bytes on disk for the scenes of a world."""
 _ITEMS_MOST: Final = 10_000
-"""Items of a world; more passes are thinned out."""
+"""Maximum number of items in a world; if there are more passes, only some of them are made."""
 _VARIETIES: Final = ((MONTHS, COVERS), (SEASONS, COVERS), (SEASONS, (0.0, 0.22, 1.0)), (SEASONS, (0.0, 1.0)))
-"""Looks of the land in a year, and cloud covers of the skies of each: as many as there is room for."""
+"""Number of looks of the land in a year, and cloud covers of the skies of each: as many as there is room for."""
 _OVERVIEWS: Final = 0.4
-"""Full-resolution tiles that have as many bytes as the overviews and headers of a file, about."""
+"""Approximate number of full-resolution tiles whose bytes equal those of a file's overviews and headers."""
 _HALF: Final = 0.45
-"""Share of its tiles that a swath covers which ends within the world, about."""
+"""Approximate share of its tiles that a swath covers if it ends within the world."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,17 +48,17 @@ class Wish:
     """What a world is made for."""
 
     polygons: Sequence[Polygon | MultiPolygon]
-    """Areas, lon/lat."""
+    """Areas, in lon/lat."""
     items: int | None = None
-    """Passes to make, spread over the period, instead of all."""
+    """Number of passes to make, spread over the period, instead of all."""
     seed: int = 2022
-    """Of all random numbers."""
+    """Seed of all random numbers."""
     assets: Sequence[str] | None = None
-    """Keys of `assets.ASSETS` that every item has; None for SCL, true colour and here and there red."""
+    """Keys of `assets.ASSETS` that every item has; None for SCL, true colour and occasionally red."""
     period: tuple[date, date] = YEAR
     """First and last day of sensing."""
     collections: Sequence[str] = (L2A,)
-    """Some of `archives.COLLECTIONS`: all of the same datatakes."""
+    """Some of `archives.COLLECTIONS`, which all have the same datatakes."""
     lying: bool = False
     """Whether flags in ``sentinel-2-l2a`` may be wrong, see `archives.records`."""
     only: Sequence[str] | None = None
@@ -79,7 +79,7 @@ class Wish:
 
     @property
     def key(self) -> str:
-        """Identifies the world that is made of it, by this version of the program."""
+        """Identifies the world that is made from it, by this version of the program."""
         wkt = [polygon.wkt for polygon in self.polygons]
         days = [day.isoformat() for day in self.period]
         assets = self.assets and sorted(self.assets)
@@ -94,13 +94,13 @@ Near = Mapping[int, frozenset[int]]
 
 
 def plane_of(wish: Wish) -> Plane:
-    """The plane in which a world's land and clouds lie."""
+    """Return the plane of a world's land and clouds."""
     latitude = float(np.mean([polygon.centroid.y for polygon in wish.polygons]))
     return Plane(longitude=wish.polygons[0].centroid.x, latitude=latitude)
 
 
 def tiles_near(wish: Wish, squares: Sequence[Square]) -> dict[str, Near]:
-    """The tiles of some squares that are near areas, by name of the square, for all assets of the world."""
+    """Return the tiles of the squares that are near areas, by name of the square, for all assets of the world."""
     sides = {ASSETS[key].tile for key in wish.assets or (SCL, VISUAL)}
     return {
         square.name: {side: square.tiles_near(wish.polygons, NEAR, side) for side in sides} for square in squares
@@ -108,7 +108,7 @@ def tiles_near(wish: Wish, squares: Sequence[Square]) -> dict[str, Near]:
 
 
 def records_of(wish: Wish) -> list[Record]:
-    """What the collections of a world list, without making it."""
+    """Return what the collections of a world list, without making the world."""
     squares = wish.squares
     return listing(wish, squares, tiles_near(wish, squares), plane_of(wish))[0]
 
@@ -116,17 +116,17 @@ def records_of(wish: Wish) -> list[Record]:
 def listing(
     wish: Wish, squares: Sequence[Square], near: Mapping[str, Near], plane: Plane
 ) -> tuple[list[Record], int]:
-    """What is listed, under as many different skies as there is room for; and its bytes on disk, about.
+    """Return the listed records, under as many different skies as there is room for, and the approximate bytes.
 
     Args:
-        wish: What the world is made for.
-        squares: Those of the wish.
-        near: Of these squares, see `tiles_near`.
-        plane: That of the wish, see `plane_of`.
+        wish: what the world is made for.
+        squares: squares of the wish.
+        near: tiles near areas in these squares, see `tiles_near`.
+        plane: plane of the wish, see `plane_of`.
 
     Raises:
-        AreaError: The scenes would take too much room, even under the fewest skies.
-        ConfigError: No satellite passes in the period.
+        AreaError: the scenes would take too much space, even under the fewest skies.
+        ConfigError: no satellite passes in the period.
     """
     keys = wish.assets or (SCL, VISUAL)
     once, by_scaling = (
@@ -165,10 +165,10 @@ def listing(
 
 
 def _seen(look: Look) -> float:
-    """Bytes of a tile under the sky of a look, as a share of those of a clear one, about.
+    """Return the approximate bytes of a tile under the sky of a look, relative to those of a clear tile.
 
     Of the demo's scenes, those with a cover of 0.22, 0.48, 0.82 and 1 have 92, 78, 42 and 2 % of the bytes of
-    clear ones.
+    clear scenes.
     """
     return (1 - look.sky.cover**2) * (1 if look.sky.edge is None else _HALF)
 
