@@ -48,3 +48,10 @@ def test_text_that_no_file_can_hold_is_replaced() -> None:
 def test_rows_are_the_values_of_each_record() -> None:
     assert rows({"a": [1, 2], "b": ["x", None]}, 2) == [{"a": 1, "b": "x"}, {"a": 2, "b": None}]
     assert rows({}, 2) == [{}, {}]
+
+
+def test_equal_texts_are_one_object() -> None:
+    first, second, other = plain(["".join(["rape", "seed"]), "".join(["rape", "seed"]), "oats"])
+    assert first == "rapeseed"
+    assert first is second
+    assert other == "oats"
