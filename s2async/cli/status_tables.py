@@ -149,7 +149,7 @@ def _headline(state: Ledger, config: Config, counts: Counts) -> list[str]:
     lines = [whole, *([GAP + told] if told else [])]
     if (saved := counts.total.get(Status.SAVED, 0)) != (days := state.clear_days()):
         word = status_word(Status.SAVED, crops=crops)
-        lines.append(f"{GAP}the {saved:,} {word} jobs are {days:,} clear days, counted for each area")
+        lines.append(f"{GAP}the {saved:,} {word} jobs are {days:,} clear days (one area on one day)")
     return lines
 
 
@@ -177,7 +177,7 @@ def _facts(state: Ledger, config: Config, totals: ValueTotals | None) -> list[st
 def values_line(totals: ValueTotals) -> str:
     """Return how many rows the table of values has, and for how many dates."""
     dates = "1 date" if totals.dates == 1 else f"{totals.dates:,} dates"
-    return f"{totals.rows:,} for {dates} with values, counted for each area"
+    return f"{totals.rows:,} for {dates} with values (one area on one day)"
 
 
 def _remarks(

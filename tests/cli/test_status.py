@@ -64,7 +64,7 @@ def test_days_of_several_scenes_are_counted_once_for_each_area(ran: Ran) -> None
     counted = set(saved) - replaced
     days = {(area, item[10:18]) for area, item in counted}
     assert len(days) < len(counted)
-    assert f"the {len(counted)} saved jobs are {len(days)} clear days, counted for each area" in shown_status(ran)
+    assert f"the {len(counted)} saved jobs are {len(days)} clear days (one area on one day)" in shown_status(ran)
 
 
 # ---- where ------------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def test_a_run_of_values_alone_tells_of_values_and_of_no_crops(
     text = shown_run(valued)
     told = [
         "values      fields-data/values.csv",
-        f"rows        {rows} for {rows} dates with values, counted for each area",
+        f"rows        {rows} for {rows} dates with values (one area on one day)",
     ]
     lines = text.splitlines()
     start = lines.index(told[0])
