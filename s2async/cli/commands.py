@@ -20,7 +20,7 @@ from s2async.means import loading
 EXIT_CODES: Final = """
 \b
 Exit codes:
-  0        done; a file that does not exist is a result, not an error
+  0        done; files that do not exist on the server do not count as errors
   2        the command, the configuration or the areas cannot be used; a setting must be corrected
            before anything can be read; or the state is missing or belongs to another configuration
   3        finished, but some jobs failed, a search is incomplete, or almost no files were available
@@ -28,7 +28,8 @@ Exit codes:
   5        the state cannot be used: it is damaged, or was written by a newer version
   6        stopped because of a problem on this machine (disk full or read-only, too little memory);
            run again to resume
-  7        stopped because the Dask scheduler does not answer, or no longer does; run again to resume
+  7        stopped because the Dask scheduler did not respond, or stopped responding;
+           run again to resume
   70       a bug in s2async; the details for a bug report are written to a file
   130, 143 interrupted (Ctrl-C, SIGTERM); run again to resume
 """
@@ -55,9 +56,13 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("file", default="config.toml", type=options.FILE)
-@click.option("--areas", metavar="FILE", help="Your areas: GeoJSON, CSV, GeoParquet, or any vector file.")
-@click.option("--name-field", metavar="NAME", help="Field or column of the file with the names.")
-@click.option("--crs", metavar="CODE", help="CRS of the areas, such as EPSG:25833, if the file does not say it.")
+@click.option(
+    "--areas", metavar="FILE", help="Your areas: GeoJSON, CSV, KML, GeoParquet, or any other vector file."
+)
+@click.option("--name-field", metavar="NAME", help="Field or column that contains the names of the areas.")
+@click.option(
+    "--crs", metavar="CODE", help="CRS of the areas, such as EPSG:25833, if the file does not specify one."
+)
 @click.option("--layer", metavar="NAME", help="Layer of the file, if it has several.")
 @click.option("--encoding", metavar="NAME", help="Encoding of the file's text, such as cp1252.")
 @click.option(
@@ -66,7 +71,10 @@ def cli() -> None:
     help="What to do with areas that cannot be used.",
 )
 @click.option(
-    "--buffer", type=FiniteRange(min=0, min_open=True), metavar="METRES", help="Distance by which areas grow."
+    "--buffer",
+    type=FiniteRange(min=0, min_open=True),
+    metavar="METRES",
+    help="Distance by which to enlarge the areas.",
 )
 @click.option("--columns", metavar="A,B", help="Columns of the file to carry into tables and exports.")
 @click.option(
@@ -78,11 +86,11 @@ def init(file: Path, areas: str | None, values: str | None, **settings: str | fl
     """Write a commented configuration to FILE (default: config.toml).
 
     The configuration covers nine parks in Berlin in the year 2022, or your own areas with --areas; change the
-    dates as needed. The areas are read at once, and what is wrong with them is reported. Crops and state go to the
-    folder data, or, if FILE is not named config.toml, to a folder named after FILE.
+    dates as needed. The areas are read immediately, and any problems with them are reported. Crops and state go to
+    the folder data, or, if FILE is not named config.toml, to a folder named after FILE.
 
-    With --values, FILE asks for a table of numbers instead of crops: indices by the names of Awesome Spectral
-    Indices, and bands such as red. For crops as well, set assets in FILE.
+    With --values, FILE configures a table of values instead of crops. Give indices by their names in Awesome
+    Spectral Indices, and bands by their keys, such as red. To save crops as well, set assets in FILE.
 
     \b
     Exit codes:
@@ -122,11 +130,11 @@ def check(verbosity: dict[str, bool], config: Path, as_json: bool, log: LogChoic
 
     Tests configuration, areas, disk and limits of this machine, proxy and TLS, and sends about ten requests: to
     the catalogue, for items over the areas, and for the header and one block of each wanted asset. Prints what is
-    right, odd or wrong, and what to do. Nothing is stored. The JSON output suits a bug report: it contains no
-    tokens, user names or home folders.
+    right, odd (a run works, but with a restriction) or wrong, and what to do. Nothing is stored. You can
+    attach the JSON output to a bug report: it contains no tokens, user names or home folders.
 
     \b
-    Exit codes: 0 if everything is right or only odd, otherwise the code with which a run would end:
+    Exit codes: 0 if nothing is wrong, otherwise the code that a run would end with:
       2 configuration or areas, 3 network or catalogue, 6 this machine
 
     \b
@@ -166,7 +174,8 @@ def check(verbosity: dict[str, bool], config: Path, as_json: bool, log: LogChoic
 @click.option(
     "--executor",
     type=click.Choice(["local", "dask"]),
-    help="Where scenes are read and cut: in this process (the default), or in the workers of a Dask cluster.",
+    help="Where to read scenes and cut out crops: in this process (the default), or in the workers of a Dask "
+    "cluster.",
 )
 @click.option(
     "--scheduler",
@@ -177,7 +186,7 @@ def check(verbosity: dict[str, bool], config: Path, as_json: bool, log: LogChoic
 @click.option(
     "--send-crops",
     is_flag=True,
-    help="Workers send crops to this process, which writes them: they need not see the output folder.",
+    help="Workers send crops to this process, which writes them. They then need no access to the output folder.",
 )
 @log_options
 @options.verbosity
@@ -202,11 +211,12 @@ def run(
     Resumes where the previous run of CONFIG stopped, however it stopped. Searches are repeated; finished jobs are
     not.
 
-    With --executor dask, the workers of a Dask cluster read and cut; this process searches and keeps the state.
-    The scheduler and all workers need the same version of s2async (pip install 's2async[dask]'). The workers need
-    access to the servers of the files, and the output folder under the same path, or --send-crops. All of them
-    together have the connections in [network]; each may use the memory in [run]. Workers may come and go. They are
-    sent the addresses of files, with their signatures, but no API keys: use tls:// if others can listen.
+    With --executor dask, the workers of a Dask cluster read scenes and cut out crops; this process searches the
+    catalogue and keeps the state. The scheduler and all workers need the same version of s2async
+    (pip install 's2async[dask]'). The workers need access to the file servers and, unless you use --send-crops,
+    the output folder under the same path. All workers share the connections in [network]; each may use the memory
+    in [run]. Workers may join and leave at any time. They are sent the URLs of files, including signatures, but no
+    API keys: use tls:// if others could read the traffic.
 
     \b
     Example: s2async run config.toml
@@ -264,7 +274,8 @@ def plan(
 
     Prints jobs, crops, requests, bytes, disk space and time. Each estimate is a range that contains the
     actual figure unless the weather is unusual. Finished jobs are taken into account. Sends search requests only,
-    and writes nothing. Exits with 3 if a search is incomplete; without network access, there is no plan.
+    and writes nothing. Exits with 3 if a search is incomplete. Without network access, it prints no estimates
+    and also exits with 3.
 
     \b
     Example: s2async plan config.toml
@@ -278,15 +289,15 @@ def plan(
 
 @cli.command()
 @options.config
-@click.option("--areas", is_flag=True, help="Print the jobs of every area instead, a line for each.")
+@click.option("--areas", is_flag=True, help="Instead, print one line for each area, with its jobs by status.")
 @click.option("-v", "--verbose", is_flag=True, help="Print everything, however long it is.")
 @options.as_json
 @click.pass_obj
 def status(verbosity: dict[str, bool], config: Path, areas: bool, verbose: bool, as_json: bool) -> None:
     """Show the progress of CONFIG.
 
-    Prints the totals, what is wrong, traffic, and as many areas and failed jobs as fit the screen, those with
-    failed jobs first; a job is one area in one scene. Can be used while a run is in progress. The JSON output has
+    Prints the totals, problems, traffic, and as many areas and failed jobs as fit on the screen, areas with failed
+    jobs first. A job is one area in one scene. Can be used while a run is in progress. The JSON output contains
     every area, and up to 100,000 failed or missing jobs.
 
     \b
@@ -380,7 +391,7 @@ def export(config: Path, name: str, everything: bool, values: bool, wide: bool, 
 @click.option(
     "--offline",
     is_flag=True,
-    help="Fetch nothing. Views of whole scenes that no earlier report has kept are then named as missing.",
+    help="Download nothing. Whole scenes that no earlier report has stored are listed as missing.",
 )
 @click.option("--png", "plots", type=options.FOLDER, help="Write only the plots, as PNG files in this folder.")
 @log_options
@@ -397,9 +408,9 @@ def report(
     """Write an HTML page about the results of CONFIG.
 
     The page shows key figures, cloud cover, a map, calendars, curves of values, crops and failures, and works
-    without other files or a network connection. With more than 50 areas, each area has a page of its own, in a
-    folder next to the main page. Can be used while a run is in progress. It also shows two whole scenes beside
-    areas in them, for which it fetches some megabytes once.
+    without other files or a network connection. It also shows two whole scenes next to crops from them; the first
+    report downloads a few megabytes for these. With more than 50 areas, each area has a page of its own, in a
+    folder next to the main page. Can be used while a run is in progress.
 
     \b
     Example: s2async report config.toml
@@ -438,18 +449,18 @@ def verify(config: Path, dry_run: bool) -> int:
 @click.option(
     "--removed",
     is_flag=True,
-    help="Instead, remove what belongs to no area any more: crops and records of areas that are no longer in "
+    help="Instead, remove what no longer belongs to any area: crops and records of areas that are no longer in "
     "CONFIG, and of days outside their seasons. Asks first.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask for confirmation before --removed.")
+@click.option("--yes", is_flag=True, help="With --removed: do not ask for confirmation.")
 @click.option("-v", "--verbose", is_flag=True, help="List every file, not only folders with counts and bytes.")
 @click.pass_obj
 def prune(verbosity: dict[str, bool], config: Path, dry_run: bool, removed: bool, yes: bool, verbose: bool) -> int:
-    """Remove saved crops of CONFIG that no longer count.
+    """Remove saved crops of CONFIG that are no longer used.
 
-    Without --removed, these are crops that are too cloudy under the limits of the last run, and crops of scenes
-    that have a newer version. Only files that are exactly as a run wrote them are removed. The index and a STAC
-    collection beside the crops are written again.
+    Without --removed, these are crops that are no longer clear under the limits of the last run, and crops that
+    another scene has replaced. Only files that are exactly as a run wrote them are removed. The index and a STAC
+    collection next to the crops are written again.
 
     \b
     Example: s2async prune config.toml --dry-run
@@ -527,7 +538,7 @@ def demo(context: click.Context, folder: Path) -> int:
 @click.option(
     "--fields",
     type=click.IntRange(min=1),
-    help="Number of dense small fields to generate, with scenes for them, instead of the nine parks.",
+    help="Number of small, closely packed fields to generate, with scenes for them, instead of the nine parks.",
 )
 @click.option(
     "--items", type=click.IntRange(min=1), help="Number of dates to generate, instead of a full year of them."
@@ -547,14 +558,14 @@ def sandbox(
     """Serve a STAC API and COGs of generated scenes on this machine.
 
     With CONFIG, the scenes are made for its areas, assets and period. The lines for its sections [search] and
-    [network] are printed, and a copy of CONFIG with these lines and a folder of its own is written beside it, so
-    that crops of generated scenes never get among real ones. Without CONFIG, the scenes are those of demo.
+    [network] are printed, and a copy of CONFIG with these lines and a separate folder is written next to it, so
+    that crops of generated scenes are never mixed with real ones. Without CONFIG, the scenes are those of demo.
 
-    With --fields, a GeoJSON file of so many fields of 100 to 500 m is written beside the scenes. 110,000 of them
+    With --fields N, a GeoJSON file with N fields of 100 to 500 m is written next to the scenes. 110,000 of them
     fill a grid square.
 
-    Runs until stopped. For tests, benchmarks and trials: the scenes are synthetic. They take up to 2 GB of disk,
-    and are used again next time.
+    Runs until you stop it. The scenes are synthetic: they are for tests, benchmarks and trials. They take up to
+    2 GB of disk, and are used again next time.
 
     \b
     Example: s2async sandbox fields.toml

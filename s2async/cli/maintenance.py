@@ -83,7 +83,7 @@ def _follow_offsets(state: State, settings: Config) -> None:
 
 
 def prune(config: Path, *, dry_run: bool, removed: bool = False, yes: bool = False, verbose: bool = False) -> int:
-    """Remove the saved crops of a configuration that no longer count, and return the exit code.
+    """Remove the saved crops of a configuration that are no longer used, and return the exit code.
 
     Args:
         config: the configuration.

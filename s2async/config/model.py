@@ -79,12 +79,12 @@ class Config(Section):
     layer: Text | None = Field(default=None, examples=["fields"])
     """Layer of the areas file; needed only if it has several."""
     encoding: Text | None = Field(default=None, examples=["cp1252"])
-    """Encoding of the areas file. If unset, UTF-8 if the text is valid UTF-8, or else what the file declares."""
+    """Encoding of the areas file. If unset, UTF-8 if the file is valid UTF-8, otherwise what the file declares."""
     invalid: Invalid = "refuse"
     """What happens to areas that cannot be used: ``refuse`` reports them all and stops, ``skip`` leaves them out,
-    ``repair`` mends what is smaller than a pixel and refuses the rest."""
+    ``repair`` fixes defects that are smaller than a pixel and refuses the rest."""
     buffer: float | None = Field(default=None, gt=0, le=100_000, examples=[50])
-    """Metres by which all areas grow; with it, points and lines are areas, too."""
+    """Distance in metres by which to enlarge all areas; needed for points and lines."""
     columns: Columns | None = Field(default=None, examples=[["crop", "owner"]])
     """Columns of the areas file that are carried into tables and exports. If unset, all but the name."""
     search: Search = Field(default_factory=Search)

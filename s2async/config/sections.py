@@ -61,7 +61,7 @@ class InlineArea(Section):
     name: Text = Field(examples=["Tiergarten"])
     """Name of the area, for its folder and in tables."""
     wkt: Text = Field(examples=["POLYGON ((lon lat, ...))"])
-    """POLYGON or MULTIPOLYGON, in degrees (lon lat) or in ``crs``; with ``buffer``, points and lines, too."""
+    """POLYGON or MULTIPOLYGON, in degrees (lon lat) or in ``crs``; with ``buffer``, also a point or a line."""
     valid_from: Day | None = Field(default=None, examples=["2024-04-01"])
     """First day of its season, UTC. If unset, the season has no beginning."""
     valid_to: Day | None = Field(default=None, examples=["2024-09-30"])
@@ -76,14 +76,15 @@ class CustomCatalog(Section):
     collection: Text = Field(examples=["sentinel-2-l2a"])
     """Id of a collection of Sentinel-2 L2A scenes."""
     assets: AssetNames = {scl.ASSET: scl.ASSET}
-    """Maps our asset keys to those of the items; keys that are not listed are the same."""
+    """Maps the asset keys of s2async to those of the items; keys that are not listed are the same."""
     attribution: Text = COPERNICUS
     """Source of the pixels, for the tags of the crops; ``{year}`` stands for the year of sensing."""
     buckets: Buckets = {}
     """S3 buckets that are public over http(s), with their URL; hrefs ``s3://<bucket>/...`` are read from there."""
     offsets: Literal["earth-search", "esa", "none"] | None = None
     """What the files do with the offset of processing baseline 04.00 and later: subtract it, as Earth Search does,
-    keep it, as ESA does, or never have one. If unset, the bucket of each href tells, where it is a known one."""
+    keep it, as ESA does, or never have one. If unset, this follows from the bucket of each href, if it is a known
+    one."""
 
 
 def _catalog_kind(value: Any) -> str:
@@ -102,12 +103,12 @@ class Search(Section):
     max_scene_cloud: Percent = 80
     """Maximum cloud cover of a whole scene, in per cent; scenes without a value are kept."""
     reprocessed: Literal["newest", "all"] = "newest"
-    """Which items of a scene count if it was processed several times: the newest, or all."""
+    """Which items of a scene to use if it was processed several times: the newest, or all."""
     overlaps: Literal["all", "one"] | None = Field(default=None, examples=["one"])
-    """Which items count where several show an area in one overpass: all, or the best one. If unset, all, or with
-    ``[values]`` the best one."""
+    """Which items to use if several show an area in one overpass: all, or only the best one. If unset, the best
+    one with ``[values]``, otherwise all."""
     order: Order | None = None
-    """Which scenes come first, quarter by quarter; if not set, those that a search returns first."""
+    """Which scenes come first, quarter by quarter. If unset, scenes come in the order of the search results."""
 
     @property
     def period(self) -> Period:
@@ -129,9 +130,9 @@ class Clouds(Section):
     classes: Classes = (1, 3, 8, 9, 10)
     """SCL classes (1 to 11) that count as cloudy; with an empty list no pixel is cloudy."""
     max_area_cloud: Percent = 2
-    """Maximum share of cloudy pixels, in per cent of the area's valid pixels."""
+    """Maximum percentage of the area's valid pixels that may be cloudy."""
     min_area_valid: Percent = 95
-    """Minimum share of pixels with data, in per cent of the area's pixels."""
+    """Minimum percentage of the area's pixels that must have data."""
 
 
 class Output(Section):
@@ -144,7 +145,7 @@ class Output(Section):
     mask: bool = True
     """True sets pixels outside the polygon to nodata; false keeps the whole rectangle."""
     quicklook: bool = False
-    """True writes a small PNG beside each crop, ``<item id>_<asset>.png``."""
+    """True writes a small PNG next to each crop, ``<item id>_<asset>.png``."""
     reflectance: Literal["published", "harmonised"] = "published"
     """Pixels of reflectance bands: as they are in the files, or without the offset of baseline 04.00 and later."""
 
@@ -178,12 +179,12 @@ class Values(Section):
     ] = ("NDVI",)
     """Names of Awesome Spectral Indices, or tables ``{ name, formula }``; formulas have STAC's names of bands."""
     statistics: Statistics = ("mean", "stdev", "median", "p10", "p90", "min", "max")
-    """Statistics of every band and index, beside the counts of pixels; ``p10`` is the tenth percentile."""
+    """Statistics of every band and index; pixel counts are always included. ``p10`` is the tenth percentile."""
     max_area_cloud: Percent = 80
-    """A date has values up to this share of cloudy pixels, in per cent of the area's valid pixels."""
+    """Values are computed for a date if at most this percentage of the area's valid pixels is cloudy."""
     weights: Weights = "centre"
-    """Which pixels count: those whose centre lies in the area, or by ``coverage`` all that it touches, each by the
-    share that the area covers."""
+    """Which pixels count: with ``centre``, those whose centre lies in the area; with ``coverage``, all that the
+    area touches, each weighted by the fraction that the area covers."""
 
 
 class Network(Section):
@@ -194,10 +195,11 @@ class Network(Section):
     private_origins: Origins = ()
     """Like ``origins``, for your own servers: their names may resolve to private addresses."""
     headers: Headers = {}
-    """Headers of searches, sent to the catalogue only; ``env:NAME`` is the value of an environment variable."""
+    """Additional headers of search requests, sent to the catalogue only; ``env:NAME`` is the value of an
+    environment variable."""
     connections: int = Field(default=64, ge=1, le=4096)
-    """Maximum concurrent requests to one host, besides up to four searches; a run starts with 8 and adapts. No
-    process sends more than 256, so more are for the workers of a cluster, which share them."""
+    """Maximum concurrent requests to one host, not counting up to four searches; a run starts with 8 and adapts.
+    One process never sends more than 256; a higher limit is useful only for a cluster, whose workers share it."""
     connect_timeout: Seconds = 10
     """Seconds allowed for opening a connection."""
     idle_timeout: Seconds = 30
@@ -207,7 +209,7 @@ class Network(Section):
     attempts: int = Field(default=5, ge=1, le=20)
     """Maximum attempts per request."""
     patience: Seconds = 300
-    """Seconds to wait for a host whose requests all fail, trying it now and then; after that the run ends."""
+    """If all requests to a host fail, the run retries for this many seconds and then ends."""
 
     @property
     def listed(self) -> tuple[str, ...]:
@@ -223,12 +225,12 @@ class Run(Section):
     queue: int = Field(default=1000, ge=1, le=1_000_000)
     """Maximum number of jobs that wait between the search and the workers.
 
-    The jobs of a scene go in together: when they are more, they wait alone."""
+    The jobs of a scene enter the queue together; if there are more of them than this, they wait alone."""
     memory: Memory = 48 << 20
-    """Maximum memory for blocks and pixels: a number of bytes, or a size such as ``48 MiB``. More brings no gain.
+    """Maximum memory for blocks and pixels: a number of bytes, or a size such as ``48 MiB``. More gives no gain.
 
-    For scenes with many areas, up to half as much again caches blocks that other areas may need. With
-    ``[values]``, as much again holds pixels until their statistics are computed."""
+    For scenes with many areas, up to half as much again is used to cache blocks that other areas may need. With
+    ``[values]``, as much again is used for pixels until their statistics are computed."""
     reserve: Size = 256 << 20
     """Disk space to leave free: a number of bytes, or a size such as ``256 MiB``."""
     verify: bool = False
