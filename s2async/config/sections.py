@@ -234,7 +234,7 @@ class Run(Section):
     reserve: Size = 256 << 20
     """Disk space to leave free: a number of bytes, or a size such as ``256 MiB``."""
     verify: bool = False
-    """True also reads image blocks whole and verifies their checksums."""
+    """True also reads whole image blocks and verifies their checksums."""
     confirm_above: Size = 50 << 30
     """Bytes above which ``run`` asks first, or needs ``--yes``: a number, or a size such as ``50 GiB``."""
     log: FilePath | None = Field(default=None, examples=["s2async.log"])
