@@ -50,9 +50,7 @@ def show(console: Console, found: Surveyed, *, connections: int, bandwidth: floa
         facts(
             {
                 "kept": f"{_numbers(plan.kept)} jobs{_share(plan)}; from {basis}",
-                **(
-                    {"values": f"{_numbers(plan.values)} dates (one area on one day)"} if plan.values.high else {}
-                ),
+                **({"values": f"{_numbers(plan.values)} dates (one area on one day)"} if plan.values.high else {}),
                 "requests": _numbers(plan.requests),
                 "bytes": _sizes(plan.bytes),
                 "disk": _sizes(plan.disk),
