@@ -131,7 +131,7 @@ def _whole(shapes: Shapes, grid: Grid, number: int) -> tuple[Integers, NDArray[n
 
 
 def _clipped(whole: Integers, grid: Grid) -> Integers:
-    """The parts of windows inside a raster; all 0 where there is none. See `Window.clip`."""
+    """Return the part of each window inside a raster; a row of zeros if there is none. See `Window.clip`."""
     size = np.array([grid.height, grid.width])
     starts = np.maximum(whole[:, :2], 0)
     sides = np.minimum(whole[:, :2] + whole[:, 2:], size) - starts
