@@ -3,7 +3,7 @@
 A configuration is valid as a whole or not at all. Whatever is wrong is reported before the first request, in one
 line: where, what, and what to do. Nothing is guessed: text is not converted to a number, nor ``true`` to 1, and an
 unknown key is an error that names the nearest known one. The tables of the file are in
-:mod:`s2async.config.sections`; here is the whole, and what follows from it.
+:mod:`s2async.config.sections`; this module has the complete configuration and the values derived from it.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Config(Section):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read and check a configuration file. Paths in it are relative to its folder; here they become absolute.
+        """Read and check a configuration file. Paths in it are relative to its folder, and become absolute.
 
         Raises:
             ConfigError: one line: ``<file>:<line>: [section] key: what; what to do``.
@@ -146,12 +146,12 @@ class Config(Section):
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the user should change some time, such as settings with former names: one line each."""
+        """What the user should change in the long run, such as settings with former names: one line each."""
         return self._notices
 
     @property
     def file(self) -> Path | None:
-        """The file that it was read from, as the user wrote it; None for a mapping."""
+        """The file that the configuration was read from, as the user wrote it; None for a mapping."""
         return self._source.path if self._source else None
 
     @property
@@ -160,7 +160,7 @@ class Config(Section):
         return self._path
 
     def named_state(self) -> Path | None:
-        """The path of the state as the file gives it; of its symbolic links, only those to the file are resolved.
+        """Return the path of the state as the file gives it; only symbolic links to the file are resolved.
 
         Returns:
             None for a mapping.
@@ -171,32 +171,36 @@ class Config(Section):
         return Path(os.path.realpath(self._path.parent)) / Path(written).expanduser()
 
     def command(self, name: str) -> str:
-        """A command for this configuration, as the user would type it."""
+        """Return a command for this configuration, as the user would type it."""
         return f"s2async {name} {shlex.quote(str(self.file)) if self.file else 'CONFIG'}"
 
     def place(self, *key: str | int) -> str:
-        """Where a key is, for messages: ``file:line``, or ``config`` for a mapping."""
+        """Return where a key is, for messages: ``file:line``, or ``config`` for a mapping."""
         return self._source.place(key) if self._source else "config"
 
     def check_period(self, now: datetime) -> None:
         """Check that the period can contain scenes: it may not begin after ``now`` or end before the first launch.
 
         Raises:
-            ConfigError: it cannot; one line says why.
+            ConfigError: it cannot; the message says why in one line.
         """
         if why := why_empty(self.search.period.start, self.search.period.end, now=now):
             place = self.place("search", "datetime")
             raise ConfigError(f'{place}: [search] datetime: "{one_line(self.search.datetime)}" {why}')
 
     def cloud_rule(self) -> CloudRule:
-        """The rule that decides which areas are clear."""
+        """Return the rule that decides which areas are clear."""
         clouds = self.clouds
         return SclRule.from_percent(
             classes=clouds.classes, max_cloud=clouds.max_area_cloud, min_valid=clouds.min_area_valid
         )
 
     def values_rule(self) -> CloudRule | None:
-        """The rule that decides which areas and dates have values: those without a verdict. None: no values."""
+        """Return the rule that decides which areas and dates have values: those without a verdict.
+
+        Returns:
+            None if no values are wanted.
+        """
         if self.values is None:
             return None
         clouds = self.clouds
@@ -205,15 +209,15 @@ class Config(Section):
         )
 
     def wanted_values(self) -> Wanted | None:
-        """The values that are wanted of every area and date; None for none."""
+        """Return the values that are wanted for every area and date; None if there are none."""
         return None if self.values is None else wanted(self.values, self.clouds.classes)
 
     def is_one_per_overpass(self) -> bool:
-        """Whether one item of each overpass counts for an area; else all of them do."""
+        """Return whether one item of each overpass counts for an area; otherwise, all of them do."""
         return (self.search.overlaps or ("all" if self.values is None else "one")) == "one"
 
     def selection(self) -> Selection:
-        """The crops, measurements and values that count."""
+        """Return the crops, measurements and values that count."""
         rule = self.cloud_rule()
         return Selection(
             assets=tuple(self.output.assets),
@@ -228,22 +232,22 @@ class Config(Section):
         )
 
     def catalog(self) -> Catalog:
-        """The catalogue, with the origins that the user lists for its assets."""
+        """Return the catalogue, with the origins that the user lists for its assets."""
         return replace(self.search.resolve(), listed=self.network.listed)
 
     def allowed_origins(self) -> tuple[str, ...]:
-        """All ``scheme://host[:port]`` that may be contacted: of the API, of its assets, and the listed ones."""
+        """Return all ``scheme://host[:port]`` that may be contacted: of the API, its assets, and listed ones."""
         return tuple(dict.fromkeys((self._api(), *self.search.resolve().origins, *self.network.listed)))
 
     def _api(self) -> str:
-        """Origin of the catalogue."""
+        """Return the origin of the catalogue."""
         return normal_origin(str(URL(self.search.resolve().url).origin()))
 
     def api_headers(self) -> Mapping[str, Mapping[str, str]]:
-        """Headers of searches by origin: those of ``headers``, for the origin of the catalogue only.
+        """Return headers of searches by origin: those of ``headers``, for the origin of the catalogue only.
 
         Raises:
-            ConfigError: one is to be read from an environment variable that is missing, or cannot be sent.
+            ConfigError: a header refers to an environment variable that is missing, or cannot be sent.
         """
         try:
             found = headers.resolved(self.network.headers, os.environ)
@@ -252,7 +256,7 @@ class Config(Section):
         return {self._api(): found} if found else {}
 
     def client_settings(self, *, searches: bool = True) -> ClientSettings:
-        """Settings of the client for all servers that may be contacted.
+        """Return the settings of the client for all servers that may be contacted.
 
         Args:
             searches: whether the catalogue will be searched, which may need headers from the environment.

@@ -1,6 +1,6 @@
 """The tables of the TOML file, each a frozen value: every setting with its type, its default and what it means.
 
-The settings above all tables, and what follows from several tables, are in :mod:`s2async.config.model`.
+The settings above all tables, and values derived from several tables, are in :mod:`s2async.config.model`.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ class InlineArea(Section):
     wkt: Text = Field(examples=["POLYGON ((lon lat, ...))"])
     """POLYGON or MULTIPOLYGON, in degrees (lon lat) or in ``crs``; with ``buffer``, also a point or a line."""
     valid_from: Day | None = Field(default=None, examples=["2024-04-01"])
-    """First day of its season, UTC. If unset, the season has no beginning."""
+    """First day of the area's season, UTC. If unset, the season has no beginning."""
     valid_to: Day | None = Field(default=None, examples=["2024-09-30"])
-    """Last day of its season, UTC. If unset, the season has no end."""
+    """Last day of the area's season, UTC. If unset, the season has no end."""
 
 
 class CustomCatalog(Section):
