@@ -12,9 +12,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +25,7 @@ from s2async.errors import S2AsyncError
 from s2async.log import log
 from s2async.masks import packing
 from s2async.masks.drawing import draw
+from s2async.masks.keeper import Keeper, Kept
 from s2async.masks.packing import Keys
 from s2async.masks.plan import GridPlan
 from s2async.models import Area
@@ -71,8 +70,8 @@ class Plans:
     ) -> None:
         self._folder = folder
         self._wanted = None if fingerprints is None else packing.keys_of(list(fingerprints))
-        self._memory, self._disk = memory, disk
-        self._entries: OrderedDict[Grid, _Entry] = OrderedDict()
+        self._disk = disk
+        self._keeper = Keeper(draw, self._read, memory)
         self._lock = threading.Lock()
 
     def of(self, areas: Sequence[Area], grid: Grid) -> tuple[GridPlan, NDArray[np.int64]]:
@@ -89,34 +88,21 @@ class Plans:
             ValueError: the CRS of the grid is unknown.
             LocalError: PROJ cannot read its database.
         """
-        keys = packing.keys_of([area.fingerprint for area in areas])
         with self._lock:
-            entry = self._entries.pop(grid, None) or self._read(grid)
-            indices = entry.find(keys)
-            new = np.flatnonzero(indices < 0)
-            if len(new):
-                new = new[np.unique(keys[new], return_index=True)[1]]  # areas may share a polygon
-                entry = entry.with_more(draw([areas[index] for index in new.tolist()], grid), keys[new])
-                indices = entry.find(keys)
-            self._entries[grid] = entry
-            if entry.unsaved * _SAVED_PART >= len(entry.keys):
-                self._save(entry)
-            self._bound()
-            return entry.plan, indices
+            kept, indices = self._keeper.of(areas, grid)
+            if kept.unsaved * _SAVED_PART >= len(kept.keys):
+                self._save(kept)
+            for forgotten in self._keeper.forget_old():
+                self._save(forgotten)
+            return kept.plan, indices
 
     def close(self) -> None:
         """Save what is not saved yet."""
         with self._lock:
-            for entry in self._entries.values():
-                self._save(entry)
+            for kept in self._keeper.plans:
+                self._save(kept)
 
-    def _bound(self) -> None:
-        """Forget the plans that were used longest ago, but not the last one."""
-        while len(self._entries) > 1 and sum(entry.plan.nbytes for entry in self._entries.values()) > self._memory:
-            _, entry = self._entries.popitem(last=False)
-            self._save(entry)
-
-    def _read(self, grid: Grid) -> _Entry:
+    def _read(self, grid: Grid) -> Kept[GridPlan]:
         """The kept plan of a grid without the areas that are gone; an empty one where there is none."""
         path = self._folder and self._folder / packing.file_name(grid)
         if path:
@@ -129,22 +115,22 @@ class Plans:
             else:
                 with contextlib.suppress(OSError):
                     path.touch()  # used now: `_tidy` removes those that were used longest ago
-                return _Entry.of(plan, keys).only(self._wanted)
-        return _Entry.of(GridPlan.empty(grid), np.zeros(0, np.uint64))
+                return _only(Kept.of(plan, keys), self._wanted)
+        return Kept.empty(GridPlan.empty(grid))
 
-    def _save(self, entry: _Entry) -> None:
+    def _save(self, kept: Kept[GridPlan]) -> None:
         """Write a plan, unless it is on disk already, or small, or writing has failed before."""
-        if self._folder is None or not entry.unsaved or len(entry.keys) < KEPT_FROM:
+        if self._folder is None or not kept.unsaved or len(kept.keys) < KEPT_FROM:
             return
-        path = self._folder / packing.file_name(entry.plan.grid)
+        path = self._folder / packing.file_name(kept.plan.grid)
         try:
             files.make_folder(self._folder)
-            files.replace(path, packing.packed(entry.plan, entry.keys), token=_TOKEN)
+            files.replace(path, packing.packed(kept.plan, kept.keys), token=_TOKEN)
         except S2AsyncError as error:
             log(_log, logging.WARNING, "plan_not_kept", {"path": str(path), "reason": str(error)})
             self._folder = None
             return
-        entry.unsaved = 0
+        kept.unsaved = 0
         with contextlib.suppress(OSError):
             self._tidy(self._folder, path)
 
@@ -162,36 +148,8 @@ class Plans:
                 excess -= stat.st_size
 
 
-@dataclass(kw_only=True, slots=True, eq=False)
-class _Entry:
-    """A plan whose areas are found by their keys."""
-
-    plan: GridPlan
-    keys: Keys
-    order: NDArray[np.int64]
-    """Indices of the keys from the lowest to the highest."""
-    unsaved: int = 0
-    """Areas that were drawn or dropped since the plan was read or saved."""
-
-    @classmethod
-    def of(cls, plan: GridPlan, keys: Keys, unsaved: int = 0) -> _Entry:
-        return cls(plan=plan, keys=keys, order=np.argsort(keys, kind="stable"), unsaved=unsaved)
-
-    def only(self, wanted: Keys | None) -> _Entry:
-        """Without the areas that are not wanted."""
-        kept = np.arange(len(self.keys)) if wanted is None else np.flatnonzero(np.isin(self.keys, wanted))
-        gone = len(self.keys) - len(kept)
-        return _Entry.of(self.plan.take(kept), self.keys[kept], gone) if gone else self
-
-    def with_more(self, plan: GridPlan, keys: Keys) -> _Entry:
-        """With areas that it does not have yet."""
-        whole = GridPlan.joined([self.plan, plan])
-        return _Entry.of(whole, np.concatenate([self.keys, keys]), self.unsaved + len(keys))
-
-    def find(self, keys: Keys) -> NDArray[np.int64]:
-        """The index of each key; -1 for those that it does not have."""
-        if not len(self.keys):
-            return np.full(len(keys), -1)
-        place = np.minimum(np.searchsorted(self.keys, keys, sorter=self.order), len(self.keys) - 1)
-        indices = self.order[place]
-        return np.where(self.keys[indices] == keys, indices, -1)
+def _only(kept: Kept[GridPlan], wanted: Keys | None) -> Kept[GridPlan]:
+    """Return a plan without the areas that are not wanted."""
+    left = np.arange(len(kept.keys)) if wanted is None else np.flatnonzero(np.isin(kept.keys, wanted))
+    gone = len(kept.keys) - len(left)
+    return Kept.of(kept.plan.take(left), kept.keys[left], gone) if gone else kept

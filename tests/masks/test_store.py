@@ -213,7 +213,7 @@ def test_plans_in_memory_are_bounded_and_saved_before_they_are_forgotten(tmp_pat
     assert_right(plans, AREAS[:301])  # not saved at once
     for grid in (COARSE, GRID, COARSE):
         assert_right(plans, AREAS[:301], grid)
-        assert len(plans._entries) == 1
+        assert len(plans._keeper.plans) == 1
     assert drawn == [300, 1, 301]
 
 
