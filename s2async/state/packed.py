@@ -41,8 +41,8 @@ CODES: Final[Mapping[str, str]] = {
 STATUSES: Final[Mapping[str, str]] = {code: str(status) for status, code in CODES.items()} | {QUEUED: OPEN}
 
 _PLAIN, _ZLIB = b"\0", b"\1"
-_FEW: Final = 32
-"""Up to this number of cells, their slots are stored as a list, above it as a bitmap of 32 bytes."""
+FEW: Final = 32
+"""Up to this number of jobs, their slots are stored as a list, above it as a bitmap of 32 bytes."""
 _WIDTHS: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 """Code in `struct` for each width of a number in bytes."""
 
@@ -126,30 +126,49 @@ class Cells:
         return _measure(self.values[at].tolist(), rule)
 
 
+def pack_slots(slots: NDArray[np.uint8]) -> bytes:
+    """Pack the slots of a table, which are ascending: up to `FEW` as a list, more as a bitmap."""
+    import numpy as np  # imported only here and below, because counting jobs needs no arrays of cells
+
+    if len(slots) <= FEW:
+        return slots.tobytes()
+    present = np.zeros(BLOCK, bool)
+    present[slots] = True
+    return np.packbits(present, bitorder="little").tobytes()
+
+
+def unpack_slots(packed: bytes, jobs: int, at: int) -> tuple[NDArray[np.uint8], int]:
+    """Return the slots that `pack_slots` has packed, and where their bytes end.
+
+    Args:
+        packed: bytes that contain the slots.
+        jobs: number of slots.
+        at: where their bytes begin.
+    """
+    import numpy as np
+
+    if jobs <= FEW:
+        return np.frombuffer(packed, np.uint8, jobs, at), at + jobs
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8, BLOCK // 8, at), bitorder="little")
+    return np.flatnonzero(bits).astype(np.uint8), at + BLOCK // 8
+
+
 def pack_cells(cells: Cells) -> bytes:
     """Pack cells: each column with the smallest width that fits its numbers; a column of zeros takes no bytes.
 
     Raises:
         ValueError: there are no cells.
     """
-    import numpy as np  # imported only here and below, because counting jobs needs no arrays of cells
-
     jobs, columns = cells.values.shape
     if not jobs:
         raise ValueError("no cells")
-    if jobs <= _FEW:
-        slots = cells.slots.tobytes()
-    else:
-        present = np.zeros(BLOCK, bool)
-        present[cells.slots] = True
-        slots = np.packbits(present, bitorder="little").tobytes()
     widths, parts = bytearray(), list[bytes]()
     for column, top in enumerate(cells.values.max(axis=0).tolist()):
         widths.append(width := _width(top))
         if width:
             parts.append(cells.values[:, column].astype(f"<u{width}").tobytes())
-    plain = b"".join((bytes((jobs - 1, columns)), slots, widths, *parts))
-    small = zlib.compress(plain, 1) if jobs > _FEW else plain
+    plain = b"".join((bytes((jobs - 1, columns)), pack_slots(cells.slots), widths, *parts))
+    small = zlib.compress(plain, 1) if jobs > FEW else plain
     return _ZLIB + small if len(small) < len(plain) * 0.9 else _PLAIN + plain
 
 
@@ -160,13 +179,7 @@ def unpack_cells(packed: bytes) -> Cells:
 
     plain = packed[1:] if packed[:1] == _PLAIN else zlib.decompress(packed[1:])
     jobs, columns = plain[0] + 1, plain[1]
-    if jobs <= _FEW:
-        at = 2 + jobs
-        slots = np.frombuffer(plain, np.uint8, jobs, 2)
-    else:
-        at = 2 + BLOCK // 8
-        bits = np.unpackbits(np.frombuffer(plain, np.uint8, BLOCK // 8, 2), bitorder="little")
-        slots = np.flatnonzero(bits).astype(np.uint8)
+    slots, at = unpack_slots(plain, jobs, 2)
     widths = plain[at : at + columns]
     at += columns
     values = np.zeros((jobs, columns), np.int64)
@@ -201,7 +214,7 @@ def pack_few(rows: Mapping[int, Sequence[int]]) -> bytes:
 def unpack_few(packed: bytes) -> dict[int, tuple[int, ...]] | None:
     """Return the rows in packed cells, by slot; None if there are more than 32 jobs."""
     jobs, columns = packed[1] + 1, packed[2]
-    if packed[:1] != _PLAIN or jobs > _FEW:
+    if packed[:1] != _PLAIN or jobs > FEW:
         return None
     at = 3 + jobs + columns
     found = list[tuple[int, ...]]()
@@ -236,7 +249,7 @@ def with_measures(packed: bytes | None, measures: Mapping[int, CloudMeasure]) ->
         new = {slot: _numbers(measure) for slot, measure in measures.items()}
         columns = {len(row) for row in new.values()}
         rows = {slot: row for slot, row in old.items() if {len(row)} == columns} | new
-        if len(rows) <= _FEW:
+        if len(rows) <= FEW:
             return pack_few(rows)
     return pack_cells(merged(None if packed is None else unpack_cells(packed), measure_cells(measures)))
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from s2async.state.packed import BLOCK
+from s2async.state.packed import BLOCK, FEW, pack_slots, unpack_slots
 from s2async.zonal.wanted import COUNTS, AreaValues
 
 if TYPE_CHECKING:
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 _FORMAT: Final = 1
 _FIRST: Final = len(COUNTS) + 1
 """Column of the first offset."""
-_FEW: Final = 32
-"""Up to this number of jobs, their slots are stored as a list, above it as a bitmap of 32 bytes."""
-HEADER: Final = 2 + _FEW
+HEADER: Final = 2 + max(FEW, BLOCK // 8)
 """Number of bytes at the start of a packed table that contain its slots."""
 _FLOAT: Final = 8
 """Kind of a float64 column. Smaller kinds are the number of bytes of an integer; 0 is a column of zeros."""
@@ -117,21 +115,13 @@ def pack(table: ValueCells) -> bytes:
     Raises:
         ValueError: there are no cells.
     """
-    import numpy as np
-
-    jobs = len(table.slots)
-    if not jobs:
+    if not len(table.slots):
         raise ValueError("no cells")
-    if jobs <= _FEW:
-        slots = table.slots.tobytes()
-    else:
-        present = np.zeros(BLOCK, bool)
-        present[table.slots] = True
-        slots = np.packbits(present, bitorder="little").tobytes()
     names = " ".join(table.bands).encode()
     kinds, parts = _columns(table.numbers)
     head = bytes((len(kinds), len(names))) + names + bytes(kinds)
-    return bytes((_FORMAT, jobs - 1)) + slots + zlib.compress(b"".join((head, *parts)), 1)
+    start = bytes((_FORMAT, len(table.slots) - 1)) + pack_slots(table.slots)
+    return start + zlib.compress(b"".join((head, *parts)), 1)
 
 
 def _columns(numbers: NDArray[np.float64]) -> tuple[list[int], list[bytes]]:
@@ -169,15 +159,14 @@ def _planes(column: NDArray[np.float64]) -> bytes:
 
 def slots_of(packed: bytes) -> NDArray[np.uint8]:
     """Return the slots of packed cells, for which the first `HEADER` bytes are sufficient."""
-    import numpy as np
+    return _slots(packed)[0]
 
-    jobs = packed[1] + 1
+
+def _slots(packed: bytes) -> tuple[NDArray[np.uint8], int]:
+    """Return the slots of packed cells, and where the compressed numbers begin."""
     if packed[0] != _FORMAT:
         raise ValueError(f"values of the unknown format {packed[0]}")
-    if jobs <= _FEW:
-        return np.frombuffer(packed, np.uint8, jobs, 2)
-    bits = np.unpackbits(np.frombuffer(packed, np.uint8, BLOCK // 8, 2), bitorder="little")
-    return np.flatnonzero(bits).astype(np.uint8)
+    return unpack_slots(packed, packed[1] + 1, 2)
 
 
 def unpack(packed: bytes) -> ValueCells:
@@ -188,9 +177,9 @@ def unpack(packed: bytes) -> ValueCells:
     """
     import numpy as np
 
-    slots = slots_of(packed)
+    slots, at = _slots(packed)
     jobs = len(slots)
-    plain = zlib.decompress(packed[2 + (jobs if jobs <= _FEW else BLOCK // 8) :])
+    plain = zlib.decompress(packed[at:])
     columns, named = plain[0], plain[1]
     at = 2 + named
     bands = tuple(plain[2:at].decode().split())
