@@ -1,12 +1,24 @@
-"""Values for the grid of a raster, and for windows (rectangles of pixels) in it. Pure."""
+"""Values for the grid of a raster, and for windows (rectangles of pixels) in it. Pure.
+
+The window around a polygon follows the rule of ``rasterio.features.geometry_window`` in rasterio 1.4: the inverse
+of the transform turns every vertex into a column and a row (`in_pixels`), and the window reaches from the floor of
+the smallest to the ceiling of the largest (`outermost`). Since version 1.5, rasterio transforms the corners of the
+polygon's bounds instead (``rasterio.windows.from_bounds``). Its windows have one row or column more or less where
+rounding moves a vertex across a pixel edge, and they are larger on rotated rasters. The rows and columns by which
+the windows differ contain no pixel whose centre is inside the polygon. It also raises an error for rasters whose
+columns run to the west.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
 
 
 def shifted(transform: Affine, columns: float, rows: float) -> Affine:
@@ -16,6 +28,37 @@ def shifted(transform: Affine, columns: float, rows: float) -> Affine:
     """
     a, b, c, d, e, f = transform.a, transform.b, transform.c, transform.d, transform.e, transform.f  # not a slice
     return Affine(a, b, a * columns + b * rows + c, d, e, d * columns + e * rows + f)
+
+
+def in_pixels(transform: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Return the columns and rows of points.
+
+    The operations and their order are those of ``~transform * (x, y)``, which rasterio 1.4 uses, so that points on
+    a pixel edge are rounded in the same way.
+
+    Args:
+        transform: transform of the raster.
+        x: (points,) coordinates in the CRS of the raster.
+        y: (points,) coordinates in the CRS of the raster.
+    """
+    a, b, c, d, e, f = (~transform)[:6]
+    return x * a + y * b + c, x * d + y * e + f
+
+
+def outermost(columns: Floats, rows: Floats, starts: Sequence[int] | NDArray[np.int64]) -> Floats:
+    """Return the windows of whole pixels around shapes, on a grid without edges.
+
+    Args:
+        columns: (vertices,) columns of the vertices of all shapes, one shape after the other.
+        rows: (vertices,) rows of the same vertices.
+        starts: (shapes,) index of the first vertex of each shape. Every shape has at least one vertex.
+
+    Returns:
+        (shapes, 4) integers as floats: the first row and column, and the row and column after the last.
+    """
+    first = [np.floor(np.minimum.reduceat(values, starts)) for values in (rows, columns)]
+    behind = [np.ceil(np.maximum.reduceat(values, starts)) for values in (rows, columns)]
+    return np.column_stack([*first, *behind])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

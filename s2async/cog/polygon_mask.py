@@ -1,8 +1,9 @@
 """Polygons on a raster's own grid: which window they need, and which pixels are inside.
 
-The results equal those of ``rasterio.mask``: the window is the outermost whole pixels around the polygon (floor
-and ceiling), cut at the raster's edge, and a pixel is inside when its centre is. Vertices are projected one by
-one, as with the usual ``rasterio.warp.transform_geom``; edges are straight on the raster's plane.
+The results equal those of ``rasterio.mask`` of rasterio 1.4: the window is the outermost whole pixels around the
+polygon (floor and ceiling), cut at the raster's edge, and a pixel is inside when its centre is. Vertices are
+projected one by one, as with the usual ``rasterio.warp.transform_geom``; edges are straight on the raster's plane.
+The window does not depend on the version of rasterio: `cog.grid` computes it, here and in `masks.drawing`.
 
 Masks are drawn by rasterio's features, which are computed in memory. Dates of one area share grids, so nearly
 every mask is needed again; three caches, from fast to small, keep them:
@@ -27,12 +28,12 @@ import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.features import geometry_mask, geometry_window
+from rasterio.features import geometry_mask
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
 from s2async import geo
-from s2async.cog.grid import Cutout, Grid, Window, shifted
+from s2async.cog.grid import Cutout, Grid, Window, in_pixels, outermost, shifted
 from s2async.models import Area
 
 # rasterio warns about its own scratch raster, which gets its transform a moment later
@@ -198,11 +199,9 @@ def _projected(keyed: _Keyed, epsg: int) -> Polygon | MultiPolygon | None:
 @lru_cache(maxsize=4096)
 def _whole(keyed: _Keyed, transform: Affine) -> Window:
     """Return the outermost whole pixels around a polygon, on a grid without edges."""
-    grid = Grid(width=1, height=1, transform=transform, epsg=0)
-    around = geometry_window(grid, [keyed.value], boundless=True)
-    return Window(
-        col=int(around.col_off), row=int(around.row_off), width=int(around.width), height=int(around.height)
-    )
+    x, y = shapely.get_coordinates(keyed.value).T
+    top, left, bottom, right = map(int, outermost(*in_pixels(transform, x, y), [0])[0].tolist())
+    return Window(col=left, row=top, width=right - left, height=bottom - top)
 
 
 # ---- which pixels are inside ------------------------------------------------------------------------------

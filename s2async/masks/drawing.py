@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 
 from s2async import geo
-from s2async.cog.grid import Grid
+from s2async.cog.grid import Grid, in_pixels, outermost
 from s2async.masks import scanline
 from s2async.masks.plan import LARGEST_SIDE, GridPlan
 from s2async.masks.scanline import Integers, Shapes
@@ -100,7 +100,7 @@ def _projected(polygons: NDArray[np.object_], epsg: int) -> Shapes:
 
 
 def _whole(shapes: Shapes, grid: Grid, number: int) -> tuple[Integers, NDArray[np.bool_]]:
-    """The outermost whole pixels around areas, on a grid without edges, as ``rasterio.features.geometry_window``.
+    """Return the windows of whole pixels around areas, on a grid without edges; see `cog.grid.outermost`.
 
     Args:
         shapes: in the plane of the raster.
@@ -114,14 +114,11 @@ def _whole(shapes: Shapes, grid: Grid, number: int) -> tuple[Integers, NDArray[n
     windows, large = np.zeros((number, 4), np.int64), np.zeros(number, np.bool_)
     if not len(shapes.area):
         return windows, large
-    a, b, c, d, e, f = (~grid.transform)[:6]  # and the order of operations is that of `Affine`
-    row, column = shapes.x * d + shapes.y * e + f, shapes.x * a + shapes.y * b + c
+    column, row = in_pixels(grid.transform, shapes.x, shapes.y)
     first = np.flatnonzero(np.diff(shapes.area, prepend=-1))
     areas = shapes.area[first]
-    starts = np.column_stack([np.floor(np.minimum.reduceat(values, first)) for values in (row, column)])
-    ends = np.column_stack([np.ceil(np.maximum.reduceat(values, first)) for values in (row, column)])
-    windows[areas, :2] = np.clip(starts, -_FAR, _FAR)
-    windows[areas, 2:] = np.clip(ends, -_FAR, _FAR) - windows[areas, :2]
+    bounds = np.clip(outermost(column, row, first), -_FAR, _FAR)
+    windows[areas] = np.hstack([bounds[:, :2], bounds[:, 2:] - bounds[:, :2]])
     height, width = windows[areas, 2], windows[areas, 3]
     rises = np.abs(np.diff(row, append=0)) * (np.diff(shapes.ring, append=-1) == 0)
     crossings = np.add.reduceat(rises, first)

@@ -14,9 +14,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pyproj import Transformer
+from rasterio import windows
 from rasterio.features import geometry_mask
-from rasterio.io import DatasetReader, MemoryFile
-from rasterio.mask import raster_geometry_mask
 from shapely import MultiPolygon, Polygon
 from shapely.geometry.base import BaseGeometry
 
@@ -25,6 +24,7 @@ from s2async.cog import polygon_mask
 from s2async.cog.grid import Cutout, Grid, Window, shifted
 from s2async.cog.polygon_mask import cutout, is_known
 from s2async.models import Area
+from s2async.sandbox.truth import oracle
 from s2async.sandbox.truth.oracle import project
 from tests.support.examples import examples
 
@@ -41,27 +41,15 @@ def area_of(polygon: Polygon | MultiPolygon) -> Area:
     return Area(name="", polygon=polygon, fingerprint=polygon.wkb_hex, folder="")
 
 
-@cache
-def opened(grid: Grid) -> DatasetReader:
-    """A raster on the grid, for the oracle. It is never closed: it lives as long as the tests."""
-    memory = MemoryFile()
-    profile: dict[str, Any] = {
-        "driver": "GTiff", "width": grid.width, "height": grid.height, "count": 1, "dtype": "uint8",
-        "crs": f"EPSG:{grid.epsg}", "transform": grid.transform, "sparse_ok": True,
-    }  # fmt: skip
-    memory.open(**profile).close()
-    return memory.open()
-
-
 def by_rasterio(polygon: Polygon | MultiPolygon, grid: Grid) -> tuple[Window, NDArray[np.bool_], Affine] | None:
-    raster = opened(grid)
-    try:
-        outside, transform, w = raster_geometry_mask(raster, [project(polygon, f"EPSG:{grid.epsg}")], crop=True)
-    except ValueError as error:
-        if "do not overlap" not in str(error):
-            raise
+    shape = project(polygon, f"EPSG:{grid.epsg}")
+    window = oracle.window(shape, grid.transform, grid.width, grid.height)
+    if window is None:
         return None
-    return Window(col=w.col_off, row=w.row_off, width=w.width, height=w.height), ~outside, transform
+    col, row, width, height = window.flatten()
+    transform = windows.transform(window, grid.transform)
+    inside = geometry_mask([shape], out_shape=(height, width), transform=transform, invert=True)
+    return Window(col=col, row=row, width=width, height=height), inside, transform
 
 
 def unbounded_counts(polygon: Polygon | MultiPolygon, grid: Grid, margin: int = 300) -> set[int]:

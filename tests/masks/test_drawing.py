@@ -8,7 +8,7 @@ import pytest
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.features import geometry_mask, geometry_window
+from rasterio.features import geometry_mask
 from shapely import MultiPolygon, Polygon
 
 from s2async import geo
@@ -20,6 +20,7 @@ from s2async.masks.drawing import draw, plan_of
 from s2async.masks.plan import GridPlan
 from s2async.masks.scanline import Shapes
 from s2async.models import Area
+from s2async.sandbox.truth import oracle
 from tests.support.hard_polygons import SIDE, hard_polygon, on_grid, random_polygon
 
 Shape = Polygon | MultiPolygon
@@ -41,11 +42,9 @@ def plan_in_plane(shapes: list[Shape], grid: Grid) -> GridPlan:
 
 
 def by_rasterio(shape: Shape, grid: Grid) -> tuple[Window, NDArray[np.bool_], int] | None:
-    """Window, mask and total of a shape in the plane, as `cog.polygon_mask` asks rasterio for them."""
-    around = geometry_window(Grid(width=1, height=1, transform=grid.transform, epsg=0), [shape], boundless=True)
-    whole = Window(
-        col=int(around.col_off), row=int(around.row_off), width=int(around.width), height=int(around.height)
-    )
+    """Window, mask and total of a shape in the plane: the mask is rasterio's in the oracle's window."""
+    left, top, right, bottom = oracle.outermost(shape, grid.transform)
+    whole = Window(col=left, row=top, width=right - left, height=bottom - top)
     window = whole.clip(grid.width, grid.height)
     if window is None:
         return None

@@ -1,4 +1,4 @@
-"""Correct results, computed in a simple way from local files: rasterio.mask on the scene, and SQL on the state.
+"""Correct results, computed in a simple way from local files: rasterio's mask on the scene, and SQL on the state.
 
 Nothing here uses the package's own reading, measuring or cropping, so that an agreement is meaningful.
 """
@@ -6,6 +6,7 @@ Nothing here uses the package's own reading, measuring or cropping, so that an a
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,11 +18,13 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import rasterio.mask
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Transformer
+from rasterio.features import geometry_mask
+from rasterio.io import DatasetReader
+from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 BAD_CLASSES = (1, 3, 8, 9, 10)
@@ -33,7 +36,7 @@ MIN_VALID = 95.0
 
 @dataclass(frozen=True)
 class PlainCrop:
-    """The result of rasterio.mask.mask."""
+    """The result of rasterio.mask.mask, as `masked` returns it."""
 
     pixels: NDArray[Any]
     transform: Affine
@@ -73,16 +76,56 @@ def _to(crs: Any) -> Transformer:
     return Transformer.from_crs("OGC:CRS84", crs, always_xy=True)
 
 
+def outermost(shape: BaseGeometry, transform: Affine) -> tuple[int, int, int, int]:
+    """Return the window of whole pixels around a shape, by the rule of ``geometry_window`` in rasterio 1.4.
+
+    Windows of later versions may have an empty row or column more or less, and are larger on rotated rasters.
+
+    Args:
+        shape: shape in the CRS of the raster.
+        transform: transform of the raster.
+
+    Returns:
+        First column and row, and the column and row after the last. They may lie outside the raster.
+    """
+    a, b, c, d, e, f = (~transform)[:6]
+    points = shapely.get_coordinates(shape).tolist()
+    columns, rows = [x * a + y * b + c for x, y in points], [x * d + y * e + f for x, y in points]
+    return math.floor(min(columns)), math.floor(min(rows)), math.ceil(max(columns)), math.ceil(max(rows))
+
+
+def window(shape: BaseGeometry, transform: Affine, width: int, height: int) -> Window | None:
+    """Return the part of `outermost` that is inside a raster; None if there is none."""
+    left, top, right, bottom = outermost(shape, transform)
+    left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+    return Window(left, top, right - left, bottom - top) if left < right and top < bottom else None
+
+
+def masked(raster: DatasetReader, shape: BaseGeometry) -> tuple[NDArray[Any], Affine] | None:
+    """Return what ``rasterio.mask.mask(raster, [shape], crop=True)`` returns, in the window of `outermost`.
+
+    Args:
+        raster: open raster.
+        shape: shape in the CRS of the raster.
+
+    Returns:
+        (bands, rows, columns) pixels, which are nodata (or 0) outside the shape, and their transform; None if the
+        shape's box does not overlap the raster.
+    """
+    place = window(shape, raster.transform, raster.width, raster.height)
+    if place is None:
+        return None
+    transform = raster.window_transform(place)
+    pixels = raster.read(window=place, masked=True)
+    pixels.mask |= geometry_mask([shape], out_shape=(place.height, place.width), transform=transform)
+    return pixels.filled(0 if raster.nodata is None else raster.nodata), transform
+
+
 def plain_crop(path: Path, polygon: BaseGeometry) -> PlainCrop | None:
     """Return the crop of a local file; None if the polygon's box does not overlap the raster."""
     with rasterio.open(path) as raster:
-        try:
-            pixels, transform = rasterio.mask.mask(raster, [project(polygon, raster.crs)], crop=True)
-        except ValueError as error:
-            if "do not overlap" not in str(error):
-                raise
-            return None
-        return PlainCrop(pixels, transform, raster.crs.to_epsg(), raster.nodata)
+        found = masked(raster, project(polygon, raster.crs))
+        return found and PlainCrop(*found, raster.crs.to_epsg(), raster.nodata)
 
 
 def plain_cloud_percent(path: Path, polygon: BaseGeometry, classes: Sequence[int] = BAD_CLASSES) -> float | None:
@@ -184,7 +227,7 @@ def check_job(
 
 
 def crop_differs(crop: Path, scene: Path, polygon: BaseGeometry) -> str | None:
-    """Return how a crop on disk differs from rasterio.mask.mask of the scene; None if it does not."""
+    """Return how a crop on disk differs from `masked` of the scene; None if it does not."""
     plain = plain_crop(scene, polygon)
     if plain is None:
         return "the scene does not reach the area"

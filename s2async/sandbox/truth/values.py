@@ -16,11 +16,12 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.features import geometry_mask, geometry_window
+from rasterio.features import geometry_mask
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
+from s2async.sandbox.truth import oracle
 from s2async.sandbox.truth.oracle import project
 
 PIXEL: Final = 10.0
@@ -72,34 +73,22 @@ def looks(scl: Path, bands: Mapping[str, Path], polygons: Sequence[BaseGeometry]
 
 def _look(scl: DatasetReader, bands: Mapping[str, DatasetReader], shape: BaseGeometry) -> Look | None:
     place, step = scl.transform, round(scl.transform.a / PIXEL)
-    height, width = scl.height * step, scl.width * step
     fine = Affine(place.a / step, 0, place.c, 0, place.e / step, place.f)
-    around = geometry_window(_Raster(fine, width, height), [shape], boundless=True)
-    left, top = max(int(around.col_off), 0), max(int(around.row_off), 0)
-    right = min(int(around.col_off + around.width), width)
-    bottom = min(int(around.row_off + around.height), height)
-    if left >= right or top >= bottom:
+    around = oracle.window(shape, fine, scl.width * step, scl.height * step)
+    if around is None:
         return None
+    left, top, width, height = around.flatten()
     corner = Affine(fine.a, 0, fine.c + left * fine.a, 0, fine.e, fine.f + top * fine.e)
-    inside = geometry_mask([shape], out_shape=(bottom - top, right - left), transform=corner, invert=True)
+    inside = geometry_mask([shape], out_shape=(height, width), transform=corner, invert=True)
 
     def pixels(raster: DatasetReader) -> NDArray[Any]:
         size = round(raster.transform.a / fine.a)
-        rows, columns = np.arange(top, bottom) // size, np.arange(left, right) // size
+        rows, columns = np.arange(top, top + height) // size, np.arange(left, left + width) // size
         window = Window(columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)
         found = raster.read(1, window=window)
         return np.asarray(found[rows - rows[0]][:, columns - columns[0]][inside])
 
     return Look(classes=pixels(scl), dn={key: pixels(raster) for key, raster in bands.items()})
-
-
-@dataclass(frozen=True)
-class _Raster:
-    """The attributes of a dataset that rasterio needs."""
-
-    transform: Affine
-    width: int
-    height: int
 
 
 def summary(
