@@ -179,8 +179,8 @@ class Values(Section):
     ] = ("NDVI",)
     """Names of Awesome Spectral Indices, or tables ``{ name, formula }``; formulas have STAC's names of bands."""
     statistics: Statistics = ("mean", "stdev", "median", "p10", "p90", "min", "max")
-    """Statistics of every band and index; pixel counts are always included. ``p10`` is the tenth percentile; ``p0`` to
-    ``p100`` are possible."""
+    """Statistics of every band and index; pixel counts are always included. Percentiles are ``p10`` and the like,
+    from ``p0`` to ``p100``."""
     max_area_cloud: Percent = 80
     """Values are computed for a date if at most this percentage of the area's valid pixels is cloudy."""
     weights: Weights = "centre"
