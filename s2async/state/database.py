@@ -334,6 +334,19 @@ class StateFile:
         """Close the file. Further calls do nothing."""
         self._db.close()
 
+    @contextlib.contextmanager
+    def _at_one_moment(self) -> Iterator[None]:
+        """Context in which all statements see the state as the first one does, whatever a run writes meanwhile."""
+        if self._db.in_transaction:
+            yield
+            return
+        with state_errors(self.path):
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._db.execute("COMMIT")
+
     def _all(self, statement: str, values: _Values = ()) -> list[Any]:
         """Return all rows of a statement."""
         with state_errors(self.path):

@@ -112,7 +112,8 @@ class Totals(StateFile):
 
         written = self._first("PRAGMA data_version")[0], self._db.total_changes
         if self._tallied is None or self._tallied[0] != written or newest not in (None, self._tallied[1]):
-            self._tallied = written, bool(newest), tally(self._each, newest=bool(newest))
+            with self._at_one_moment():
+                self._tallied = written, bool(newest), tally(self._each, newest=bool(newest))
         return self._tallied[2]
 
     def unheld(self, rule: CloudRule) -> tuple[Unheld, ...]:
@@ -235,7 +236,8 @@ class Totals(StateFile):
         """
         from s2async.state import value_pages  # imported only here, as in `_tally`
 
-        counts = value_pages.counts(self._each, asking)
+        with self._at_one_moment():
+            counts = value_pages.counts(self._each, asking)
         which = {"items": json.dumps([*counts]), "bands": json.dumps(asking.wanted.bands)}
         doubts: dict[tuple[str, str], list[tuple[str, int]]] = defaultdict(list)
         for item, name, basis, doubt in self._all(sql.DOUBTFUL_ITEMS, which):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 
@@ -10,12 +11,24 @@ import pytest
 from s2async.areas.folders import FIRST, LAST
 from s2async.clouds.scl import SclRule
 from s2async.models import CloudMeasure, Outcome, Status
+from s2async.state import totals_sql
 from s2async.state.conditions_sql import NEWER_HAS_JOB, WANTED
 from s2async.state.packed import CODES, QUEUED
 from s2async.state.records import OPEN
 from s2async.state.tally import STATUSES, Tally, tally
 from s2async.state.writer import State
-from tests.support.states import EMPTY, VISUAL, add, cloudy, make_area, make_scene, record, saved, start
+from tests.support.states import (
+    EMPTY,
+    VISUAL,
+    add,
+    cloudy,
+    make_area,
+    make_scene,
+    read_while,
+    record,
+    saved,
+    start,
+)
 
 COUNTED = f"""
 SELECT j.area, j.status, {WANTED}, :newest AND j.status IN ('open', 'failed') AND {NEWER_HAS_JOB},
@@ -105,6 +118,22 @@ def test_counts_follow_what_is_written(state: State) -> None:
         assert other.counts(VISUAL).total == {"saved": 1, "cloudy": 1, OPEN: 298}
         record(state, saved(jobs[1]))
         assert other.counts(VISUAL).total == {"saved": 2, "cloudy": 1, OPEN: 297}
+
+
+def test_what_a_run_writes_while_jobs_are_counted_is_counted_next_time(state: State) -> None:
+    areas = [make_area(f"a{number}") for number in range(3)]
+    start(state, areas)
+    record(state, *map(saved, add(state, make_scene("first"), areas)))
+
+    later = iter(range(1, 3))
+
+    def write() -> None:
+        for number in itertools.islice(later, 1):
+            scene = make_scene(f"later{number}", minutes=1440 * number)
+            record(state, *map(saved, add(state, scene, areas)))
+
+    with read_while(state.path, write, after=totals_sql.ITEMS) as ledger:
+        assert [ledger.counts(VISUAL).total for _ in range(3)] == [{"saved": 3}, {"saved": 6}, {"saved": 9}]
 
 
 def test_an_area_of_two_places_is_told_of_both_when_no_raster_holds_it(state: State) -> None:

@@ -14,12 +14,12 @@ from s2async.clouds.scl import SclRule
 from s2async.models import BandEvidence, BatchResult, Job, Outcome, Selection, Status
 from s2async.reflectance.decision import Convention
 from s2async.reflectance.evidence import Evidence
-from s2async.state import statuses
+from s2async.state import reader_sql, statuses
 from s2async.state.records import OPEN
 from s2async.state.value_pages import Asking
 from s2async.state.writer import State
 from s2async.zonal.wanted import Variable, Wanted
-from tests.support.states import A, B, C, add, make_area, make_product, make_scene
+from tests.support.states import A, B, C, add, make_area, make_product, make_scene, read_while
 from tests.support.values import ALL, LAX, NDVI, NDWI, RED, SELECTION, WANTED, measure, numbers, valued, wanting
 
 STRICT = SclRule.from_percent(classes=[3, 8, 9], max_cloud=2, min_valid=50)
@@ -97,6 +97,18 @@ def test_values_come_back_as_they_were(state: State, jobs: list[Job]) -> None:
     assert rows(state) == expected
     totals = state.values(Asking(WANTED, SELECTION, LAX.verdicts))
     assert (totals.dates, totals.rows, totals.scenes, totals.doubts) == (2, 4, 1, ())
+
+
+def test_values_that_a_run_writes_while_they_are_counted_are_counted_next_time(
+    state: State, jobs: list[Job]
+) -> None:
+    def write() -> None:
+        later = make_scene("later", minutes=1440, assets=ALL)
+        record(state, *map(valued, add(state, later, [A, B, C], SELECTION)))
+
+    asking = Asking(WANTED, SELECTION, LAX.verdicts)
+    with read_while(state.path, write, after=reader_sql.SENSED) as ledger:
+        assert [ledger.values(asking).dates for _ in range(2)] == [2, 5]
 
 
 def test_jobs_bring_what_they_have(state: State, jobs: list[Job]) -> None:

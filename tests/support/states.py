@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from shapely import box
 
 from s2async.causes import Cause, Lack
 from s2async.clouds.rule import judge_each
 from s2async.models import Area, Asset, BatchResult, CloudMeasure, Job, Outcome, Product, Scene, Selection, Status
+from s2async.state import database
+from s2async.state.reader import Ledger
 from s2async.state.records import Cursor
 from s2async.state.statuses import Judge
 from s2async.state.writer import State
@@ -134,6 +139,34 @@ def open_jobs(state: State, limit: int = 500, *, selection: Selection = VISUAL, 
         found += page
         if cursor is None:
             return found
+
+
+@contextmanager
+def read_while(path: Path, write: Callable[[], None], *, after: str) -> Iterator[Ledger]:
+    """A state that is open for reading, while a run writes it each time after a statement was read."""
+
+    class Slow(Ledger):
+        def _each(self, statement: str, values: Any = ()) -> Iterator[Any]:
+            yield from super()._each(statement, values)
+            if statement == after:
+                write()
+
+    with closing(database.open_for_reading(path)) as db:
+        yield Slow(path, db)
+
+
+def steps_of(state: State, work: Callable[[], object]) -> int:
+    """What some work costs in the state: hundreds of instructions of SQLite's virtual machine."""
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    state._db.set_progress_handler(count, 100)
+    work()
+    state._db.set_progress_handler(None, 0)
+    return steps
 
 
 A, B, C = make_area("a"), make_area("b"), make_area("c")
