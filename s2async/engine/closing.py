@@ -71,10 +71,10 @@ def _write_tables(context: Context) -> tuple[Path, Path | None]:
 
 def _reopen_dropped(context: Context) -> None:
     """Reopen jobs whose values were computed with an offset that differs from the one decided from more pixels."""
-    if context.state.dropped:
+    if dropped := context.state.dropped:
         context.judge()
         context.tell(
-            f"{context.state.dropped:,} dates had values with another offset than all pixels decided; "
+            f"{dropped:,} dates had values with another offset than all pixels decided; "
             "the next run computes them again"
         )
 

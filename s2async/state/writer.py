@@ -88,7 +88,9 @@ class State(Folders, Bands):
             The number of jobs by old and new status, such as ``{("cloudy", "open"): 310}``.
         """
         with self._writing() as db:
-            return statuses.update_all(db, judge, selection, settings, judge_values)
+            changes = statuses.update_all(db, judge, selection, settings, judge_values)
+        self.dropped = 0  # these jobs are open by now
+        return changes
 
     def choose_for_all(self, rule: CloudRule, selection: Selection, values_rule: CloudRule | None = None) -> int:
         """Choose again, from the known facts, which items count for their overpasses, without reading any file.

@@ -44,7 +44,7 @@ class Writing(Ledger):
         self._settled = ""
         """The settings and areas for which all overpasses have been decided."""
         self.dropped = 0
-        """Jobs whose values were dropped in this run because their band has another offset than was assumed."""
+        """Number of jobs that have lost values since statuses were last derived: a band has another offset."""
 
     @classmethod
     def create_or_open(cls, path: Path) -> Self:
