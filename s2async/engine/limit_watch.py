@@ -46,7 +46,8 @@ class LimitWatch:
         Args:
             known: number of these jobs.
         """
-        return known if self._limits.jobs is None else min(known, self._limits.jobs - self._progress.found)
+        most = self._limits.jobs
+        return known if most is None else max(0, min(known, most - self._progress.found))
 
     def are_jobs_enough(self) -> bool:
         """Return whether as many jobs have entered the queue as the limit allows."""

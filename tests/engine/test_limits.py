@@ -124,6 +124,8 @@ def test_a_watch_names_the_first_limit_alone() -> None:
     assert watch.over
     assert watch.reached == "bytes"
     assert LimitWatch(RunLimits(), progress).jobs_left(5) == 5
+    progress.found = 4
+    assert watch.jobs_left(5) == 0, "a choice among overpasses may add jobs beyond the limit"
 
 
 def test_work_that_waits_is_cancelled_by_a_limit() -> None:
