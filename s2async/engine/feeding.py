@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -17,7 +18,7 @@ from s2async.catalog.planning import is_near_180
 from s2async.cog import memory
 from s2async.engine import ordering
 from s2async.engine.context import Context
-from s2async.engine.job_queue import by_area, scene_of
+from s2async.engine.job_queue import by_area
 from s2async.engine.time_left import Coverage
 from s2async.events import JobsFound, Notice, SearchDone
 from s2async.models import Job, Scene
@@ -127,10 +128,11 @@ class Feeder:
             page, cursor = await context.ask(
                 context.state.open_jobs, context.selection, cursor, STATE_PAGE, order=self._order
             )
-            runs = [list(run) for _, run in itertools.groupby([*rest, *page], key=scene_of)]
+            of_items = itertools.groupby([*rest, *page], key=lambda job: _key(job.scene))
+            runs = [list(run) for _, run in of_items]
             rest = runs.pop() if cursor else []  # the next page may begin with more jobs of this scene
             for jobs in runs:
-                yield jobs
+                yield _of_one_scene(jobs)
             if cursor is None:
                 context.progress.outlook.ahead = self._late_jobs
                 return
@@ -257,6 +259,12 @@ class Feeder:
 
 def _key(scene: Scene) -> tuple[str, str]:
     return scene.collection, scene.id
+
+
+def _of_one_scene(jobs: Sequence[Job]) -> list[Job]:
+    """Jobs of one item, all with its scene that was read last: a search may update an item between two pages."""
+    scene = jobs[-1].scene
+    return [job if job.scene is scene else replace(job, scene=scene) for job in jobs]
 
 
 class _LimitReachedError(Exception):
