@@ -7,11 +7,9 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC
 from functools import partial
 from typing import Final, TypeVar
 
-from s2async.catalog.reprocessing import LONGEST_DATATAKE
 from s2async.causes import Cause
 from s2async.engine import worker
 from s2async.engine.context import Context
@@ -19,6 +17,7 @@ from s2async.engine.crash_marker import Left
 from s2async.engine.executor import Executor
 from s2async.engine.job_queue import batches
 from s2async.engine.state_thread import to_the_end
+from s2async.engine.waiting import Waiting, overpass_keys
 from s2async.errors import HostParked, S2AsyncError
 from s2async.events import JobDone, JobsFound
 from s2async.models import Batch, BatchResult, Job, Outcome, Scene, Status
@@ -66,7 +65,7 @@ class Recorder:
         self._begun: dict[object, asyncio.Event] = {}
         """Keys of the jobs that are being processed (`_keys`), each with an event for the end of the
         processing."""
-        self._waiting: dict[int, Outcome] = {}
+        self._waiting = Waiting()
         """Outcomes so far of jobs that wait for other jobs of their overpass."""
         self._clear: dict[int, tuple[Scene, bytes]] = {}
         """The clear pixels of jobs whose overpass is not decided yet, and the edition of the scene that they come
@@ -91,7 +90,8 @@ class Recorder:
 
         async def work(alone: Executor) -> None:
             for some in waiting:
-                await self._answer(some, alone)
+                async with self._by_itself(some):
+                    await self._answer(some, alone)
 
         async with executor.alone() as alone, asyncio.TaskGroup() as group:
             for _ in range(min(self._connections, len(jobs))):
@@ -132,10 +132,7 @@ class Recorder:
 
     def _keys(self, job: Job) -> set[object]:
         """Return the keys of a job; jobs that share a key may not be processed at the same time."""
-        if not self._context.selection.one_per_overpass:
-            return {job.id}
-        at, longest = job.scene.datetime.astimezone(UTC), LONGEST_DATATAKE
-        return {(job.area.fingerprint, when.date()) for when in (at - longest, at + longest)}
+        return overpass_keys(job) if self._context.selection.one_per_overpass else {job.id}
 
     async def _answer(self, jobs: Sequence[Job], executor: Executor, *, shared: bool = False) -> None:
         """Process jobs until each has an outcome, a server is given up, or a limit is reached."""
@@ -209,21 +206,22 @@ class Recorder:
 
     async def _tell_answers(self, jobs: Mapping[int, Job], answered: Mapping[int, Outcome]) -> None:
         """Report the jobs of an overpass that are decided by now, and remember the others."""
-        keys = {key for job in jobs.values() for key in self._keys(job)}
-        known = {row: one for row, one in self._waiting.items() if not keys.isdisjoint(self._keys(one.job))}
+        known = self._waiting.beside({key for job in jobs.values() for key in overpass_keys(job)})
         known |= {row: Outcome(job=job, status=Status.DUPLICATE, measure=job.measure) for row, job in jobs.items()}
         known |= answered
         answers = await self._context.ask(self._context.state.answers, known)
-        for row, (status, reason) in answers.items():
-            self._waiting.pop(row, None)
-            if status != OPEN:
-                self._clear.pop(row, None)
+        for number, (row, (status, reason, cause)) in enumerate(answers.items(), 1):
             if status == OPEN:
-                self._waiting[row] = known[row]
-            elif status == known[row].status:
-                self._tell(known[row])
+                self._waiting.put(known[row])
             else:
-                self._tell(replace(known[row], status=Status(status), reason=reason, cause=None, lacks=()))
+                self._waiting.drop(row)
+                self._clear.pop(row, None)
+                if status == known[row].status:
+                    self._tell(known[row])
+                else:
+                    self._tell(replace(known[row], status=Status(status), reason=reason, cause=cause, lacks=()))
+            if number % TOLD_TOGETHER == 0:
+                await asyncio.sleep(0)
 
     async def _answer_scenes(
         self,
@@ -317,7 +315,7 @@ class Recorder:
         if not await context.ask(context.state.mark_crashed, left):
             return ()
         answers = await context.ask(context.state.answers, left.jobs)
-        aside = {job: reason for job, (status, reason) in answers.items() if status == Status.FAILED}
+        aside = {job: reason for job, (status, reason, _) in answers.items() if status == Status.FAILED}
         for job in jobs:
             if job.id in aside:
                 tell(Outcome(job=job, status=Status.FAILED, reason=aside[job.id], cause=Cause.CRASH))

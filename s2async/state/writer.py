@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Collection, Sequence
 
+from s2async.causes import Cause
 from s2async.clouds.overpass import Rules
 from s2async.clouds.rule import CloudRule
 from s2async.models import (
@@ -138,9 +139,10 @@ class State(Folders, Bands):
             chosen = overpasses.choose_for(db, wanted, rules)
         return self._jobs(chosen, selection)
 
-    def answers(self, wanted: Collection[int]) -> dict[int, tuple[str, str]]:
-        """Return the status and reason of jobs, by job number."""
-        return {job: (status, reason) for job, status, reason in self._all(sql.ANSWERS, (json.dumps([*wanted]),))}
+    def answers(self, wanted: Collection[int]) -> dict[int, tuple[str, str, Cause | None]]:
+        """Return the status, reason and cause of jobs, by job number."""
+        rows = self._all(sql.ANSWERS, (json.dumps([*wanted]),))
+        return {job: (status, reason, Cause(cause) if cause else None) for job, status, reason, cause in rows}
 
     def reopen_transient(self, limit: int = ATTEMPTS) -> int:
         """Reopen the jobs that failed for a transient cause in at most ``limit`` runs, and return their number."""

@@ -355,7 +355,7 @@ SETTLED = "SELECT value FROM meta WHERE key = 'overpasses'"
 SET_SETTLED = "INSERT OR REPLACE INTO meta (key, value) VALUES ('overpasses', ?)"
 UNSETTLE = "DELETE FROM meta WHERE key = 'overpasses'"
 ANSWERS = f"""
-SELECT j.id, j.status, j.reason FROM json_each(?) e CROSS JOIN jobs j ON {of_job("e.value")}
+SELECT j.id, j.status, j.reason, j.cause FROM json_each(?) e CROSS JOIN jobs j ON {of_job("e.value")}
 """  # noqa: S608
 SET_SELECTION = "UPDATE areas SET wanted = :wanted WHERE active AND wanted IS NOT :wanted"
 

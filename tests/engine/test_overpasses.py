@@ -199,6 +199,20 @@ def test_the_bound_of_the_queue_changes_nothing(tmp_path: Path, stage: Stage, qu
 # ---- failures -----------------------------------------------------------------------------------------------
 
 
+def test_jobs_of_an_overpass_that_may_have_crashed_a_run_are_worked_on_once(tmp_path: Path, stage: Stage) -> None:
+    _, best = both(tmp_path, stage)
+    worlds.settle(best.config)
+    with worlds.writing(best.config) as db:
+        worlds.forget_answers(db)
+        db.execute("INSERT INTO suspects (job, deaths) SELECT id, 0 FROM jobs WHERE status = 'open'")
+    again = worlds.run(tmp_path / "one.toml", stage.sandbox)
+    assert index(again.config) == index(best.config)
+    told = Counter(event.outcome.job.id for event in again.events if isinstance(event, JobDone))
+    assert set(told.values()) == {1}
+    ranges = Counter((entry.path, entry.range) for entry in again.cogs)
+    assert max(ranges.values()) == 1
+
+
 def test_an_item_that_fails_delays_its_overpass_to_the_next_run_and_no_longer(tmp_path: Path) -> None:
     with Stage(worlds.World(tmp_path / "world", pair(0))) as stage:
         path = worlds.write_config(

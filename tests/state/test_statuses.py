@@ -83,11 +83,11 @@ def test_a_page_is_judged_like_each_of_its_jobs(state: State, seed: int) -> None
     record(state, *answered.values())
     assert state.update_statuses(STRICT.verdicts, VISUAL) == {}, "what is recorded follows from the facts"
     for rule, selection in ((LAX, VISUAL), (LAX, BOTH), (STRICT, replace(VISUAL, assets=()))):
-        before = {job: status for job, (status, _) in state.answers(answered).items()}
+        before = {job: status for job, (status, *_) in state.answers(answered).items()}
         changed = selection != VISUAL
         state._db.execute("BEGIN")
         changes = statuses.update_all(state._db, rule.verdicts, selection, "")
-        after = {job: status for job, (status, _) in state.answers(answered).items()}
+        after = {job: status for job, (status, *_) in state.answers(answered).items()}
         wanted = {
             job: expected(replace(outcome, status=Status(before[job])), rule, selection, changed=changed)
             for job, outcome in answered.items()
