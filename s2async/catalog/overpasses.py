@@ -46,14 +46,17 @@ def same_overpass(a: Sighting, b: Sighting) -> bool:
 def overpasses(sightings: Iterable[S]) -> list[list[S]]:
     """Group items that show one place by overpass; newest overpasses first, and in them newest items first."""
     found: list[list[S]] = []
+    near: list[list[S]] = []
     for one in sorted(sightings, key=lambda one: one.datetime, reverse=True):
-        # For each satellite, an overpass is far away in time from the one before the last.
-        near = (group for group in reversed(found) if any(same_overpass(one, other) for other in group))
-        group = next(near, None)
+        # The last item of a group is its oldest one: no later item of the loop is nearer in time to the others.
+        near = [group for group in near if group[-1].datetime - one.datetime <= LONGEST_DATATAKE]
+        own = (group for group in reversed(near) if any(same_overpass(one, other) for other in group))
+        group = next(own, None)
         if group is None:
-            found.append([one])
-        else:
-            group.append(one)
+            group = list[S]()
+            found.append(group)
+            near.append(group)
+        group.append(one)
     return found
 
 

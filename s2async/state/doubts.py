@@ -191,33 +191,61 @@ def _pages(db: Connection, rules: Rules) -> Iterator[list[_Overpass]]:
     yield page
 
 
+class _Group:
+    """The items of an overpass, which come in order of time."""
+
+    def __init__(self) -> None:
+        self.items: list[_Item] = []
+        self._newest: dict[tuple[str, str, str], _Item] = {}
+        """The last item of each datatake, collection and platform. Others of these are further away in time."""
+
+    def add(self, item: _Item) -> None:
+        """Add the newest item."""
+        self.items.append(item)
+        self._newest[item.datatake, item.collection, item.platform] = item
+
+    def take(self, other: _Group) -> None:
+        """Add the items of another group, before the item that belongs to both."""
+        self.items += other.items
+        for kind, item in other._newest.items():
+            if kind not in self._newest or self._newest[kind].datetime < item.datetime:
+                self._newest[kind] = item
+
+    def has(self, item: _Item) -> bool:
+        """Whether the item that comes next is of the same overpass as any of these."""
+        return any(same_overpass(one, item) for one in self._newest.values())
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether no item that comes now or later can belong to it."""
+        return now - self.items[-1].datetime > LONGEST_DATATAKE
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether any part of it is one overpass, too."""
+        times = [item.datetime for item in self.items]
+        return (
+            max(times) - min(times) <= LONGEST_DATATAKE
+            and all(same_overpass(one, other) for one, other in combinations(self._newest.values(), 2))
+            and not any(item.has_editions for item in self.items)
+        )
+
+
 def _overpasses(db: Connection) -> Iterator[tuple[list[_Item], bool]]:
     """Yield all items by overpass, for any areas, and whether every subset of the items is also one overpass."""
-    cluster: list[_Item] = []
+    going_on: list[_Group] = []
     for row, collection, name, sensed, datatake, platform, grid, epsg, editions in db.execute(
         sql.ITEMS_BY_TIME
     ).fetchall():
         zone, time = zone_number(grid, epsg), from_microseconds(sensed)
         item = _Item(row, collection, name, time, datatake, platform, zone, bool(editions))
-        if cluster and item.datetime - cluster[-1].datetime > LONGEST_DATATAKE:
-            yield from _parts(cluster)
-            cluster = []
-        cluster.append(item)
-    yield from _parts(cluster)
-
-
-def _parts(cluster: Sequence[_Item]) -> Iterator[tuple[list[_Item], bool]]:
-    """Yield the overpasses among items that follow one another closely."""
-    left = list(cluster)
-    while left:
-        part, edge = [], [left.pop(0)]
-        while edge:
-            part.append(one := edge.pop())
-            near = [other for other in left if same_overpass(one, other)]
-            left = [other for other in left if other not in near]
-            edge += near
-        is_whole = all(same_overpass(one, other) for one, other in combinations(part, 2))
-        yield part, is_whole and not any(item.has_editions for item in part)
+        yield from ((group.items, group.is_plain) for group in going_on if group.is_over(time))
+        going_on = [group for group in going_on if not group.is_over(time)]
+        own, *others = [group for group in going_on if group.has(item)] or [_Group()]
+        for other in others:
+            own.take(other)
+        own.add(item)
+        going_on = [group for group in going_on if group not in (own, *others)] + [own]
+    yield from ((group.items, group.is_plain) for group in going_on)
 
 
 def _facts(db: Connection, page: Sequence[_Overpass], rules: Rules) -> _Facts:

@@ -151,6 +151,22 @@ def test_overpasses_that_follow_each_other_without_a_gap_are_released_one_by_one
     assert names(released + together.rest()) == names(overpasses(scenes))
 
 
+def test_few_items_are_compared_where_overpasses_follow_each_other_around_the_globe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scenes = [seen(number / 2, datatake=f"take{number // 60}", name=str(number)) for number in range(2_000)]
+    compared = 0
+
+    def counted(one: Scene, other: Scene) -> bool:
+        nonlocal compared
+        compared += 1
+        return same_overpass(one, other)
+
+    monkeypatch.setattr("s2async.catalog.overpasses.same_overpass", counted)
+    assert [len(group) for group in overpasses(scenes)] == [20, *[60] * 33]
+    assert compared < 10 * len(scenes)
+
+
 def test_many_home_zones_are_those_of_each() -> None:
     chance = np.random.default_rng(1)
     corners = np.column_stack([chance.uniform(-190, 190, 400), chance.uniform(-80, 83, 400)])

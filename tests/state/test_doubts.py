@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
+from s2async.catalog.overpasses import same_overpass
 from s2async.causes import Cause, Lack
 from s2async.clouds.overpass import Rules
 from s2async.clouds.scl import SclRule
@@ -184,3 +186,67 @@ def test_rows_are_looked_at_some_at_a_time(tmp_path: Path, rows: int, monkeypatc
         found = list(doubts.doubts(db, Rules(rule=RULE, selection=ONE)))
         monkeypatch.setattr(doubts, "PAGE", rows)
         assert list(doubts.doubts(db, Rules(rule=RULE, selection=ONE))) == found != []
+
+
+# ---- overpasses -------------------------------------------------------------------------------------------
+
+
+def fill_items(db: sqlite3.Connection, items: Iterable[tuple[float, str, str]]) -> None:
+    """Add items by their minute, datatake and platform."""
+    columns = "collection, item, edition, version, updated, sensed, datatake, platform, grid, baseline, generated"
+    rows = [
+        ("c", str(number), 1, "", "", round(minute * 60_000_000), datatake, platform, *[""] * 5, "{}", "{}")
+        for number, (minute, datatake, platform) in enumerate(items)
+    ]
+    db.executemany(
+        f"INSERT INTO items ({columns}, datastrip, base, assets, absent) VALUES ({', '.join('?' * 15)})", rows
+    )
+
+
+def overpasses_of(path: Path) -> list[tuple[list[doubts._Item], bool]]:
+    with closing(sqlite3.connect(path)) as db:
+        return list(doubts._overpasses(db))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_overpasses_are_what_items_are_joined_to_one_by_one(tmp_path: Path, seed: int) -> None:
+    """Items of some satellites, many of which do not name their datatake, over ten hours."""
+    chance, path = random.Random(seed), tmp_path / "state.sqlite"
+    with State.create_or_open(path) as state:
+        items = []
+        for _ in range(60):
+            minute, platform = chance.uniform(0, 600), chance.choice(("a", "b", ""))
+            named = f"{platform}{minute // chance.choice((50, 100)):.0f}" if chance.random() < 0.6 else ""
+            items.append((minute, named, platform))
+        fill_items(state._db, items)
+    found = overpasses_of(path)
+    left = sorted((item for items, _ in found for item in items), key=lambda item: item.id)
+    assert len(left) == 60
+    expected = []
+    while left:
+        part, edge = [], [left.pop()]
+        while edge:
+            part.append(one := edge.pop())
+            edge += [other for other in left if same_overpass(one, other)]
+            left = [other for other in left if other not in edge]
+        whole = all(same_overpass(one, other) for one, other in combinations(part, 2))
+        expected.append((sorted(item.id for item in part), whole))
+    assert sorted((sorted(item.id for item in items), plain) for items, plain in found) == sorted(expected)
+    assert {plain for _, plain in found} == {True, False}
+
+
+def test_where_one_overpass_follows_the_other_around_the_globe_few_items_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, compared = tmp_path / "state.sqlite", list[None]()
+    with State.create_or_open(path) as state:
+        minutes = [number / 2 for number in range(2_000)]
+        fill_items(state._db, ((minute, f"take{minute // 30:.0f}", "sentinel-2a") for minute in minutes))
+
+    def counted(one: doubts._Item, other: doubts._Item) -> bool:
+        compared.append(None)
+        return same_overpass(one, other)
+
+    monkeypatch.setattr(doubts, "same_overpass", counted)
+    assert [len(items) for items, _ in overpasses_of(path)] == [60] * 33 + [20]
+    assert len(compared) < 10 * 2_000
