@@ -18,7 +18,7 @@ from s2async.models import Area, FolderMove
 from s2async.state import jobs, measures, reader_sql, values, watch
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
-from s2async.state.packed import BLOCK
+from s2async.state.packed import BLOCK, area_of
 from s2async.state.serialization import place_rows
 
 PAGE: Final = 20_000
@@ -180,7 +180,9 @@ def _files_in(db: Connection, spans: Sequence[tuple[int, int, int]]) -> tuple[st
 
 def forget_removed(db: Connection) -> None:
     """Delete everything about jobs that no place includes, and the areas without a place."""
-    while gone := [job for (job,) in db.execute(sql.FIND_REMOVED).fetchmany(PAGE)]:
+    area = 0  # areas before this one have no such jobs left, so they are not searched again
+    while gone := [job for (job,) in db.execute(sql.FIND_REMOVED, {"area": area}).fetchmany(PAGE)]:
+        area = area_of(gone[-1])
         rows = [(job,) for job in gone]
         for statement in sql.FORGET_FACTS:
             db.executemany(statement, rows)

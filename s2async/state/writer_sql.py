@@ -54,7 +54,8 @@ UPDATE shelves SET folder = new_folder, name = new_name, new_folder = NULL, new_
 WHERE new_folder IS NOT NULL
 """
 SET_TAGGED = "UPDATE products SET bytes = ?, sha256 = ? WHERE job = ? AND asset = ?"
-FIND_REMOVED = f"SELECT j.id {REMOVED}"
+FIND_REMOVED = f"SELECT j.id {REMOVED} AND s.area >= :area ORDER BY s.area"
+"""In the order in which they are found: nothing is sorted."""
 FORGET_FACTS = (
     "DELETE FROM products WHERE job = ?",
     "DELETE FROM absences WHERE job = ?",

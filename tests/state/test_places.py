@@ -19,7 +19,7 @@ from s2async.state import places, watch
 from s2async.state.packed import BLOCK
 from s2async.state.serialization import place_values
 from s2async.state.writer import State
-from tests.support.states import VISUAL, A, B, C, each, judge, make_area
+from tests.support.states import VISUAL, A, B, C, add, each, judge, make_area, make_scene, start, steps_of
 
 
 def test_areas_of_a_block_are_neighbours(state: State) -> None:
@@ -175,6 +175,25 @@ def test_what_has_changed_is_told_once(state: State) -> None:
     told.clear()
     state.sync_areas([A, replace(C, attributes={"crop": "rye"})], told.append)
     assert [line.split(":")[0] for line in told] == ["the columns of 1 area have changed"]
+
+
+def test_to_remove_twice_as_many_areas_takes_twice_as_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "PAGE", 30)
+    steps = []
+    for count in (256, 512):
+        areas = many(count)
+        with State.create_or_open(tmp_path / f"{count}.sqlite") as state:
+            start(state, areas)
+            for number in range(4):
+                add(state, make_scene(f"scene{number}", minutes=1440 * number), areas)
+            start(state, areas[::2])
+            assert state.removed_jobs() == 2 * count
+            steps.append(steps_of(state, state.forget_removed))
+            assert state._db.execute("SELECT count(*) FROM jobs").fetchone() == (2 * count,)
+            assert state._db.execute("SELECT count(*) FROM areas").fetchone() == (count // 2,)
+    assert steps[1] < 2.5 * steps[0]
 
 
 def settings(db: sqlite3.Connection) -> list[Any]:
