@@ -29,6 +29,8 @@ from s2async.models import CloudMeasure, Selection, Status
 
 DELAYS: Final = 1
 """Number of runs for which an item that fails in a transient way delays its overpass."""
+_ANSWERS: Final = frozenset(map(str, Status))
+"""Statuses of jobs that are not open."""
 
 
 class Standing(Enum):
@@ -38,6 +40,8 @@ class Standing(Enum):
     """It may be measured later in this run or in the next one, so its overpass waits."""
     OUT = auto()
     """It cannot take part: it is not complete, is missing, or has failed for good."""
+    BARE = auto()
+    """It is clear, but none of its crops is available. It may have values, and counts if no other item does."""
     CLOUDY = auto()
     """It is complete and not clear."""
     CLEAR = auto()
@@ -118,21 +122,25 @@ def choose(views: Sequence[View], spoilt: Collection[int]) -> Choice:
         views: all views of one area in one overpass.
         spoilt: bins of the cloud rule whose pixels spoil a crop.
     """
-    complete = [view for view in views if view.standing not in (Standing.EXPECTED, Standing.OUT)]
-    is_waiting = len(complete) < len(views) and any(view.standing is Standing.EXPECTED for view in views)
-    if not complete or is_waiting:
+    bare = [view for view in views if view.standing is Standing.BARE]
+    complete = [view for view in views if view.standing not in (Standing.EXPECTED, Standing.OUT, Standing.BARE)]
+    if not (complete or bare) or any(view.standing is Standing.EXPECTED for view in views):
         return Choice()
     # The crop of a former edition is kept until a better edition has an answer, but does not compete with it.
-    jobs = {view.job for view in complete}
+    jobs = {view.job for view in complete or bare}
     best, *others = sorted(
-        (view for view in complete if not view.better & jobs), key=lambda view: rank(view, spoilt)
+        (view for view in complete or bare if not view.better & jobs), key=lambda view: rank(view, spoilt)
     )
     if best.standing is Standing.DELAYED:
         return Choice()
     if best.standing is Standing.CLEAR or best.lacks_values:
         return Choice(work=best.job)
+    missing = [(view.job, Status.MISSING) for view in bare if view.status not in _ANSWERS]
+    if not complete:
+        return Choice(statuses=tuple(missing))
     counts = Status.SAVED if best.standing is Standing.SAVED else Status.CLOUDY
     if best.status == Status.FAILED:  # one of its assets is missing, and may still become available
         counts = Status.FAILED
     wanted = [(best, counts), *((other, Status.DUPLICATE) for other in others)]
-    return Choice(statuses=tuple((view.job, status) for view, status in wanted if view.status != status))
+    changes = [(view.job, status) for view, status in wanted if view.status != status]
+    return Choice(statuses=(*changes, *missing))

@@ -23,7 +23,7 @@ from s2async.models import Attribute
 from s2async.state.reader import Ledger
 from s2async.state.records import ValueItem, ValuePage
 from s2async.state.serialization import row_attributes
-from s2async.state.value_pages import Asking
+from s2async.state.value_choice import Asking
 from s2async.zonal.wanted import COUNTS, Wanted
 
 AREA_COLUMNS: Final[Mapping[str, ColumnType]] = {"area": "text", "area_fingerprint": "text"}

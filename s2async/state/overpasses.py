@@ -30,7 +30,8 @@ from s2async.state.doubts import doubts
 from s2async.state.jobs import Answer, answer, reopen
 from s2async.state.packed import QUEUED, measure_at
 from s2async.state.records import OPEN
-from s2async.state.serialization import from_microseconds, selection_values, to_microseconds
+from s2async.state.serialization import from_microseconds, lack, selection_values, to_microseconds
+from s2async.state.statuses import missing as why_missing
 from s2async.zonal.wanted import VALUES
 
 _LONGEST: Final = LONGEST_DATATAKE // timedelta(microseconds=1)
@@ -70,7 +71,7 @@ def choose_for(db: Connection, jobs: Collection[Job], rules: Rules) -> list[int]
     found: list[int] = []
     for group in _groups(db, rows, rules, is_running=True):
         if any(one.view.job in ours for one in group):
-            found += _apply(db, group, rules.rule)[0]
+            found += _apply(db, group, rules)[0]
     return found
 
 
@@ -92,7 +93,7 @@ def choose_for_all(db: Connection, rules: Rules) -> int:
         for group in _groups(db, rows, rules, is_running=False):
             if not any(packed.item_of(one.view.job) in doubt.items for one in group):
                 continue
-            chosen, statuses = _apply(db, group, rules.rule)
+            chosen, statuses = _apply(db, group, rules)
             old = {one.view.job: one.view.status for one in group}
             opened = [job for job in chosen if old[job] in _SETTLED]
             reopen(db, opened)
@@ -100,11 +101,18 @@ def choose_for_all(db: Connection, rules: Rules) -> int:
     return changed
 
 
-def _apply(db: Connection, group: Sequence[_Sighting], rule: CloudRule) -> tuple[list[int], int]:
+def _apply(db: Connection, group: Sequence[_Sighting], rules: Rules) -> tuple[list[int], int]:
     """Choose for an area in an overpass; return the job to process, if any, and how many statuses changed."""
-    choice = choose([one.view for one in group], rule.spoilt)
-    answer(db, [Answer(job, status) for job, status in choice.statuses])
+    choice = choose([one.view for one in group], rules.rule.spoilt)
+    answer(db, [_answer(db, job, status, rules.selection) for job, status in choice.statuses])
     return [one.view.job for one in group if one.view.job == choice.work], len(choice.statuses)
+
+
+def _answer(db: Connection, job: int, status: Status, selection: Selection) -> Answer:
+    if status is not Status.MISSING:
+        return Answer(job, status)
+    lacks = [lack(row, 0) for _, *row in db.execute(sql.MISSING_ASSETS, {"first": job, "last": job})]
+    return Answer(job, *why_missing([one for one in lacks if one.asset in selection.assets]))
 
 
 def _groups(
@@ -202,7 +210,7 @@ def _measured(
         return Standing.CLOUDY if verdict is Status.CLOUDY else Standing.OUT
     has_crop = not selection.assets or any(asset in saved for asset in selection.assets)
     if reasons.covers(selection.assets, saved, lacks):
-        return Standing.SAVED if has_crop else Standing.OUT
+        return Standing.SAVED if has_crop else Standing.BARE
     if status == Status.FAILED:
         return Standing.SAVED if has_crop else Standing.DELAYED if is_expected else Standing.OUT
     return Standing.OUT if status == Status.MISSING else Standing.CLEAR

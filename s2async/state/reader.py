@@ -36,7 +36,7 @@ from s2async.state.serialization import selection_values
 from s2async.state.totals import Totals
 
 if TYPE_CHECKING:
-    from s2async.state.value_pages import Asking
+    from s2async.state.value_choice import Asking
 
 CELLS_KEPT: Final = 2048
 """Number of rows of answers that are cached unpacked while tables are read; each takes some 8 kB."""

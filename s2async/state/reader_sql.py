@@ -190,6 +190,14 @@ SELECT m.item, m.asked, substr(m.cells, 1, {HEADER}) FROM asked j CROSS JOIN ite
 CROSS JOIN answers m ON m.item = j.item AND m.block = j.block AND m.step = 'values' AND m.edition = i.edition
 WHERE j.block = ?
 """  # noqa: S608
+SIGHTINGS = """
+SELECT i.id, i.collection, i.item, i.sensed, i.datatake, i.platform, i.grid, i.epsg
+FROM json_each(?) e CROSS JOIN items i ON i.id = e.value
+"""
+"""What tells the overpasses of items."""
+ZONES_OF_BLOCK = """
+SELECT id & 255, zone FROM areas WHERE id >= :block << 8 AND id < (:block + 1) << 8 AND zone IS NOT NULL
+"""
 MISSING_FOR_VALUES = """
 SELECT DISTINCT x.job FROM absences x CROSS JOIN items i ON i.id = x.job >> 32
 WHERE x.missing AND x.edition = i.edition AND x.asset IN (SELECT value FROM json_each(?))

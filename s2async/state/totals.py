@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # status starts faster if arrays are imported only for counti
     from numpy.typing import NDArray
 
     from s2async.state.tally import Tally
-    from s2async.state.value_pages import Asking
+    from s2async.state.value_choice import Asking
 
 FORBIDDEN = 10
 """Maximum number of origins in a warning about jobs whose origins are not allowed."""

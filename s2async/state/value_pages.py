@@ -8,53 +8,27 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async.models import Selection, Status
-from s2async.state import packed, serialization, value_cells
+from s2async.models import Status
+from s2async.state import packed, serialization, value_cells, value_choice
 from s2async.state import reader_sql as sql
-from s2async.state.packed import BITS, BLOCK, CODES, NO_JOB
-from s2async.state.records import OPEN, BandOffset, ValueItem, ValuePage, ValuePlace
+from s2async.state.packed import BITS, BLOCK, CODES
+from s2async.state.records import BandOffset, ValueItem, ValuePage, ValuePlace
 from s2async.state.value_cells import ValueCells
-from s2async.zonal.asked import Asked, asked
+from s2async.state.value_choice import Asking, Read, Shown
+from s2async.zonal.asked import asked
 from s2async.zonal.wanted import COUNTS, Wanted
-
-Read: TypeAlias = Callable[..., Iterator[Any]]
-"""Runs a statement with its parameters and yields its rows."""
-Judge: TypeAlias = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.uint8]]
-"""Judges histograms and totals by the rule of values; see `clouds.rule.CloudRule.verdicts`."""
 
 PAGE_BYTES: Final = 12 << 20
 """Approximate size in bytes of the numbers of a page; while it is made, memory holds them twice."""
-
-_UNANSWERED: Final = np.array(
-    [*(ord(CODES[status]) for status in (OPEN, Status.FAILED, Status.MISSING)), ord(packed.QUEUED), ord(NO_JOB)],
-    np.uint8,
-)
-"""Codes of jobs that may still get values, and do not yet replace the values of an older edition."""
 _ANSWERED: Final = np.array([ord(CODES[s]) for s in (Status.SAVED, Status.CLOUDY, Status.MISSING)], np.uint8)
 """Codes of jobs that are reopened if they lack values."""
-_NEVER: Final = np.array([ord(CODES[s]) for s in (Status.DUPLICATE, Status.OUTSIDE, Status.NODATA)], np.uint8)
-"""Codes of jobs without values, whatever is stored: another item counts, or the scene covers too little of the
-area."""
-
-_NONE: Final = np.zeros(BLOCK, bool)
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """Which values count."""
-
-    wanted: Wanted
-    selection: Selection
-    """Which measurements count, and whether newer reprocessings replace older items."""
-    judge: Judge
-    """Decides which areas and dates have values."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,10 +43,6 @@ class _Found:
     """Indices of the requested statistics among the stored statistics."""
 
 
-Shown: TypeAlias = Mapping[tuple[int, int], NDArray[np.bool_]]
-"""By item and variable, (256,) which areas of a block have values that count."""
-
-
 def pages(read: Read, asking: Asking, area: str | None = None) -> Iterator[ValuePage]:
     """Yield the values that count, in the order of places by name, then time.
 
@@ -82,7 +52,7 @@ def pages(read: Read, asking: Asking, area: str | None = None) -> Iterator[Value
         area: name of the only place to read.
     """
     widths = dict(read(sql.ITEMS_BY_BLOCK))
-    newer = _newer(read, asking)
+    newer = value_choice.newer_editions(read, asking)
     wanted = asking.wanted
     each = 8 * len(wanted.variables) * (len(COUNTS) + 1 + len(wanted.statistics))
     places: list[ValuePlace] = []
@@ -99,8 +69,8 @@ def pages(read: Read, asking: Asking, area: str | None = None) -> Iterator[Value
 
 def counts(read: Read, asking: Asking) -> Mapping[int, tuple[int, int]]:
     """Count the values that count, by item, without reading their numbers: dates of all places, and rows."""
-    places, newer = [ValuePlace(*row) for row in read(sql.VALUE_PLACES, {"area": None})], _newer(read, asking)
-    sensed = dict(read(sql.SENSED))
+    places = [ValuePlace(*row) for row in read(sql.VALUE_PLACES, {"area": None})]
+    newer, sensed = value_choice.newer_editions(read, asking), dict(read(sql.SENSED))
     found: dict[int, tuple[int, int]] = {}
     for block, numbers in _by_block(places).items():
         where = _Where.of(places, numbers)
@@ -109,7 +79,7 @@ def counts(read: Read, asking: Asking) -> Mapping[int, tuple[int, int]]:
             for item, key, cells in read(sql.SLOTS_OF_BLOCK, (block,))
         ]
         by_item: dict[int, list[NDArray[np.bool_]]] = defaultdict(list)
-        for (item, _), shown in _shown(read, block, asking, newer, rows).items():
+        for (item, _), shown in value_choice.counting(read, block, asking, newer, rows).items():
             by_item[item].append(where.has(shown, sensed[item]))
         for item, several in by_item.items():
             dates, lines = found.get(item, (0, 0))
@@ -134,37 +104,12 @@ def lacking(read: Read, asking: Asking) -> int:
             for variable, question in enumerate(questions):
                 if asked(key).serves(question):
                     has[item][variable, slots] = True
-        codes, accepted = _judged(read, block, asking)
-        for item, letters in codes.items():
-            jobs = wanted & accepted[item] & np.isin(letters, _ANSWERED) & ~has[item].all(axis=0)
+        known = value_choice.judged(read, block, asking)
+        for item, letters in known.codes.items():
+            jobs = wanted & known.accepted[item] & np.isin(letters, _ANSWERED) & ~has[item].all(axis=0)
             numbers = packed.job_number(item, block * BLOCK) + np.flatnonzero(jobs)
             found += int(np.count_nonzero(~np.isin(numbers, missing)))
     return found
-
-
-def _judged(
-    read: Read, block: int, asking: Asking
-) -> tuple[dict[int, NDArray[np.uint8]], dict[int, NDArray[np.bool_]]]:
-    """Return the codes of the jobs of a block, and which of them have values according to the rule, by item."""
-    codes: dict[int, NDArray[np.uint8]] = {}
-    accepted: dict[int, NDArray[np.bool_]] = {}
-    for item, letters, cells in read(sql.JUDGED_OF_BLOCK, {"block": block, "rule": asking.selection.rule}):
-        codes[item] = np.frombuffer(letters.encode().ljust(BLOCK), np.uint8)
-        accepted[item] = np.zeros(BLOCK, bool)
-        if cells is not None:
-            measured = packed.unpack_cells(cells)
-            verdicts = asking.judge(measured.values[:, 1:], measured.values.sum(axis=1))
-            accepted[item][measured.slots] = verdicts == 0
-            accepted[item] &= ~np.isin(codes[item], _NEVER)
-    return codes, accepted
-
-
-def _newer(read: Read, asking: Asking) -> Mapping[int, Sequence[int]]:
-    """Return the better editions of items; empty if they do not count."""
-    newer: dict[int, list[int]] = defaultdict(list)
-    for item, other in read(sql.SUPERSEDED_ITEMS) if asking.selection.newest_only else ():
-        newer[item].append(other)
-    return newer
 
 
 def _by_block(places: Sequence[ValuePlace]) -> Mapping[int, Sequence[int]]:
@@ -214,7 +159,7 @@ def _page(
     for block, numbers in _by_block(places).items():
         found = _read_block(read, block, asking.wanted)
         rows = [(item, asked(key), table.slots) for item, key, table in found]
-        shown = _shown(read, block, asking, newer, rows)
+        shown = value_choice.counting(read, block, asking, newer, rows)
         for row in {item for item, _ in shown} - items.keys():
             items[row] = _item(read, row)
         parts += _parts(_answers(found, asking.wanted), shown, _Where.of(places, numbers), items)
@@ -261,42 +206,6 @@ def _answers(found: Sequence[tuple[int, str, ValueCells]], wanted: Wanted) -> It
                 flags[table.slots] = True
                 chosen = np.array([stored.statistics.index(name) for name in question.statistics], np.intp)
                 yield _Found(item, variable, table.only(fresh), chosen)
-
-
-def _shown(
-    read: Read,
-    block: int,
-    asking: Asking,
-    newer: Mapping[int, Sequence[int]],
-    rows: Sequence[tuple[int, Asked, NDArray[np.uint8]]],
-) -> Shown:
-    """Return which values of a block count: those of accepted measurements that no newer edition replaces.
-
-    Args:
-        read: reads the state.
-        block: number of the block of areas.
-        asking: which values count.
-        newer: the better editions of items.
-        rows: item, question and slots of the stored values.
-    """
-    has: dict[tuple[int, int], NDArray[np.bool_]] = defaultdict(lambda: np.zeros(BLOCK, bool))
-    questions = [asked(asking.wanted.key(variable)) for variable in asking.wanted.variables]
-    for item, stored, slots in rows:
-        for variable, question in enumerate(questions):
-            if stored.serves(question):
-                has[item, variable][slots] = True
-    if not has:
-        return {}
-    codes, accepted = _judged(read, block, asking)
-    visible = {}
-    for (item, variable), there in has.items():
-        shown = accepted[item] & there
-        for other in newer.get(item, ()):
-            if other in codes:
-                shown &= accepted[other] | np.isin(codes[other], _UNANSWERED)
-                shown &= ~(accepted[other] & has.get((other, variable), _NONE))
-        visible[item, variable] = shown
-    return visible
 
 
 # ---- one page ---------------------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ def view(
 
 
 CLEAR, SAVED, CLOUDY, OUT = Standing.CLEAR, Standing.SAVED, Standing.CLOUDY, Standing.OUT
+BARE = Standing.BARE
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,10 @@ CLEAR, SAVED, CLOUDY, OUT = Standing.CLEAR, Standing.SAVED, Standing.CLOUDY, Sta
         ([view(1, CLOUDY, values="lack"), view(2, CLEAR, values="lack")], 2),  # clear before all
         ([view(1, CLOUDY, home=True, values="lack"), view(2, SAVED, "saved", values="lack")], 2),
         ([view(1, CLEAR, home=True, values="there"), view(2, CLOUDY, values="lack")], 1),
+        # without crops
+        ([view(1, BARE, values="lack"), view(2, BARE, home=True, values="lack")], 2),
+        ([view(1, BARE, home=True, values="lack"), view(2, CLOUDY, values="lack")], 2),  # any other before that
+        ([view(1, BARE, "missing", home=True, values="lack"), view(2, CLEAR, values="lack")], 2),
     ],
 )
 def test_the_best_item_is_worked_on_first_and_nothing_is_decided_before(
@@ -87,6 +92,8 @@ def test_the_best_item_is_worked_on_first_and_nothing_is_decided_before(
         ([view(1, SAVED, "failed", home=True), view(2, CLEAR)], {2: "duplicate"}),  # one of its assets failed
         ([view(1, CLOUDY, values="there"), view(2, CLOUDY, values="lack")], {1: "cloudy", 2: "duplicate"}),
         ([view(1, CLOUDY, "failed", values="there"), view(2, CLOUDY)], {2: "duplicate"}),  # its values failed
+        ([view(1, SAVED, "saved"), view(2, BARE, home=True, values="lack")], {2: "missing"}),
+        ([view(1, BARE, "missing", values="there"), view(2, BARE, values="lack")], {2: "missing"}),
     ],
 )
 def test_when_the_best_item_has_an_answer_the_others_are_duplicates(

@@ -196,6 +196,48 @@ def test_the_bound_of_the_queue_changes_nothing(tmp_path: Path, stage: Stage, qu
     assert index(worlds.run(path, stage.sandbox).config) == index(best.config)
 
 
+# ---- values -------------------------------------------------------------------------------------------------
+
+
+def with_values(stage: Stage) -> dict[str, Any]:
+    catalog = {"url": stage.sandbox.api, "collection": "sentinel-2-l2a", "assets": {"scl": "scl"}}
+    search = one(stage, catalog=catalog | {"offsets": "none"})
+    return {"search": search, "values": {"bands": ["red"], "indices": []}}
+
+
+def dates(config: Config) -> dict[tuple[str, str], list[str]]:
+    """The items of the table of values, by area and overpass."""
+    found = defaultdict(list)
+    with (config.output.folder / "values.csv").open(encoding="utf-8", newline="") as table:
+        for row in csv.DictReader(table):
+            found[row["area"], overpass(row["item"])].append(row["item"])
+    return dict(found)
+
+
+def test_each_overpass_has_the_values_of_one_item_also_where_crops_cannot_be_had(
+    tmp_path: Path, stage: Stage
+) -> None:
+    at_once = worlds.run(worlds.write_config(tmp_path, stage.sandbox, **with_values(stage)), stage.sandbox)
+    found = dates(at_once.config)
+    assert max(map(len, found.values())) == 1
+    assert {found[key] == [item] for key, crops in by_overpass(at_once.config).items() for item, _ in crops} == {
+        True
+    }, "the one that has the crop"
+    plain = worlds.run(
+        worlds.write_config(tmp_path, stage.sandbox, name="later", search=with_values(stage)["search"]),
+        stage.sandbox,
+    )
+    worlds.settle(plain.config)
+    later = worlds.run(
+        worlds.write_config(tmp_path, stage.sandbox, name="later", **with_values(stage)), stage.sandbox
+    )
+    assert later.summary.left == 0
+    assert dates(later.config) == found
+    assert worlds.statuses(later.config) == worlds.statuses(at_once.config)
+    again = worlds.run(tmp_path / "later.toml", stage.sandbox)
+    assert (again.cogs, again.summary.done) == ([], {})
+
+
 # ---- failures -----------------------------------------------------------------------------------------------
 
 

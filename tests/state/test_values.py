@@ -16,7 +16,7 @@ from s2async.reflectance.decision import Convention
 from s2async.reflectance.evidence import Evidence
 from s2async.state import reader_sql, statuses
 from s2async.state.records import OPEN
-from s2async.state.value_pages import Asking
+from s2async.state.value_choice import Asking
 from s2async.state.writer import State
 from s2async.zonal.wanted import Variable, Wanted
 from tests.support.states import A, B, C, add, make_area, make_product, make_scene, read_while
