@@ -64,5 +64,6 @@ def show_plan(
     if as_json:
         click.echo(json.dumps(plan_tables.as_json(found, connections=wanted, bandwidth=bandwidth), indent=2))
     else:
-        plan_tables.show(console.standard_output(), found, connections=wanted, bandwidth=bandwidth)
+        output, crops = console.standard_output(), bool(config.output.assets)
+        plan_tables.show(output, found, connections=wanted, bandwidth=bandwidth, crops=crops)
     return 3 if found.incomplete else 0

@@ -25,7 +25,7 @@ MONTHS_SHOWN = 12
 HOPELESS_SHOWN = 5
 
 
-def show(console: Console, found: Surveyed, *, connections: int, bandwidth: float) -> None:
+def show(console: Console, found: Surveyed, *, connections: int, bandwidth: float, crops: bool = True) -> None:
     """Print a plan.
 
     Args:
@@ -33,15 +33,16 @@ def show(console: Console, found: Surveyed, *, connections: int, bandwidth: floa
         found: the plan.
         connections: number of connections that the time estimate assumes.
         bandwidth: bandwidth that the time estimate assumes, in Mbit/s.
+        crops: whether crops are wanted; without them, jobs are counted as clear, not as kept.
     """
-    plan = found.plan
+    plan, word = found.plan, "kept" if crops else "clear"
     if found.empty:
         console.print(Text(safe(why_none(found)), style="red"), soft_wrap=True)
         return
     if plan.jobs:
-        console.print(_table(plan))
+        console.print(_table(plan, word))
         console.print()
-    console.print(Text(_headline(plan), style="bold"))
+    console.print(Text(_headline(plan, word), style="bold"))
     basis = (
         f"{found.experience:,} scenes measured before" if found.experience else "the cloud cover of whole scenes"
     )
@@ -49,7 +50,7 @@ def show(console: Console, found: Surveyed, *, connections: int, bandwidth: floa
     console.print(
         facts(
             {
-                "kept": f"{_numbers(plan.kept)} jobs{_share(plan)}; from {basis}",
+                word: f"{_numbers(plan.kept)} jobs{_share(plan)}; from {basis}",
                 **({"values": f"{_numbers(plan.values)} dates (one area on one day)"} if plan.values.high else {}),
                 "requests": _numbers(plan.requests),
                 "bytes": _sizes(plan.bytes),
@@ -65,9 +66,11 @@ def show(console: Console, found: Surveyed, *, connections: int, bandwidth: floa
     named = zip(told_apart(plan.areas), plan.areas, strict=True)
     hopeless = [] if found.incomplete else [(name, area) for name, area in named if area.hopeless]
     for name, area in hopeless[:HOPELESS_SHOWN]:
-        console.print(Text(safe(f"{name}: no crop can be kept: {area.hopeless}"), style="yellow"))
+        what = "no crop can be kept" if crops else "no scene can be clear"
+        console.print(Text(safe(f"{name}: {what}: {area.hopeless}"), style="yellow"))
     if len(hopeless) > HOPELESS_SHOWN:
-        console.print(Text(f"and {len(hopeless) - HOPELESS_SHOWN:,} more areas without a possible crop"))
+        end = "without a possible crop" if crops else "that no scene can show clear"
+        console.print(Text(f"and {len(hopeless) - HOPELESS_SHOWN:,} more areas {end}"))
     for report in found.incomplete:
         console.print(Text(safe(f"a search is incomplete: {report.label}: {report.reason}"), style="red"))
 
@@ -133,16 +136,16 @@ def _searches(found: Surveyed) -> str:
     return f"{who} {found.found.scenes:,} scenes, of which {found.found.needed:,} are needed"
 
 
-def _headline(plan: Plan) -> str:
+def _headline(plan: Plan, word: str) -> str:
     jobs = [area.jobs for area in plan.areas]
     text = f"{plan.jobs:,} jobs: {len(jobs):,} area{'s' * (len(jobs) > 1)} in {plan.scenes:,} scenes"
     if len(jobs) > 1:
         kept = Range(median(a.kept.low for a in plan.areas), median(a.kept.high for a in plan.areas))
-        text += f"; a median of {median(jobs):,.0f} jobs per area, of which {_numbers(kept)} are kept"
+        text += f"; a median of {median(jobs):,.0f} jobs per area, of which {_numbers(kept)} are {word}"
     return f"{text}; {plan.answered:,} are finished already" if plan.answered else text
 
 
-def _table(plan: Plan) -> Any:
+def _table(plan: Plan, word: str) -> Any:
     """Return a table of jobs by area and month, or by year if there are too many months."""
     months = sorted({month for area in plan.areas for month in area.months})
     by_year = len(months) > MONTHS_SHOWN
@@ -162,7 +165,7 @@ def _table(plan: Plan) -> Any:
     if len(plan.areas) > 1:
         rows.append(cells("all", *_together(plan.areas)))
     title = f"Jobs, {months[0]} to {months[-1]}" if len(months) > 1 else f"Jobs, {months[0]}"
-    return table(title, {"area": "text"} | dict.fromkeys([*columns, "all", "kept"], "number"), rows)
+    return table(title, {"area": "text"} | dict.fromkeys([*columns, "all", word], "number"), rows)
 
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -177,7 +177,7 @@ def _facts(state: Ledger, config: Config, totals: ValueTotals | None) -> list[st
 def values_line(totals: ValueTotals) -> str:
     """Return how many rows the table of values has, and for how many dates."""
     dates = "1 date" if totals.dates == 1 else f"{totals.dates:,} dates"
-    return f"{totals.rows:,} for {dates} with values (one area on one day)"
+    return f"{totals.rows:,} for {dates} with values (one area in one scene)"
 
 
 def _remarks(

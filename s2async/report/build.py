@@ -345,7 +345,7 @@ def _figures(state: Ledger, gathered: _Gathered) -> Iterator[Figure]:
     requests, moved = total(state.traffic())
     seconds, unended = run_seconds(state.runs())
     if gathered.valued.dates:
-        yield Figure(value=f"{gathered.valued.dates:,}", label="dates with values (one area on one day)")
+        yield Figure(value=f"{gathered.valued.dates:,}", label="days with a value (one area on one day)")
     crops = f", saved as {sections.counted(gathered.crops, 'crop')}" if gathered.crops else ""
     yield Figure(value=f"{gathered.clear:,}", label=f"clear views{crops}")
     yield Figure(value=f"{gathered.counts.total():,}", label="jobs (one area in one scene)")

@@ -109,7 +109,7 @@ def test_a_run_of_values_alone_tells_of_values_and_of_no_crops(
     text = shown_run(valued)
     told = [
         "values      fields-data/values.csv",
-        f"rows        {rows} for {rows} dates with values (one area on one day)",
+        f"rows        {rows} for {rows} dates with values (one area in one scene)",
     ]
     lines = text.splitlines()
     start = lines.index(told[0])

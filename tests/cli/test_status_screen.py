@@ -133,7 +133,7 @@ def test_without_crops_it_tells_of_values(tmp_path: Path, monkeypatch: pytest.Mo
     assert lines[:2] == ["27 jobs (one area in one scene) of 9 areas", "  27 clear"]
     assert lines[2:4] == [
         "values      fields/values.csv",
-        "rows        54 for 27 dates with values (one area on one day)",
+        "rows        54 for 27 dates with values (one area in one scene)",
     ]
     assert sum(line.startswith("field ") for line in lines) == 9
     (head,) = [line for line in lines if line.startswith("area ")]
@@ -152,7 +152,7 @@ def test_with_values_whatever_is_wrong_it_fits(tmp_path: Path) -> None:
     lines = shown(config, changed="the areas differ from those of the last run: " + "x" * 500)
     assert len(lines) <= ROWS - 1
     assert max(map(cell_len, lines)) <= COLUMNS
-    assert "rows        1,080 for 540 dates with values (one area on one day)" in lines
+    assert "rows        1,080 for 540 dates with values (one area in one scene)" in lines
     assert sum(line.startswith("field ") for line in lines) >= 1
 
 

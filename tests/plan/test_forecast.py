@@ -357,9 +357,9 @@ def test_a_search_that_fails_makes_it_incomplete(tmp_path: Path, stage: Stage) -
 # ---- words ------------------------------------------------------------------------------------------------
 
 
-def shown(found: Surveyed, width: int = 160) -> str:
+def shown(found: Surveyed, width: int = 160, *, crops: bool = True) -> str:
     out = io.StringIO()
-    plan_tables.show(Console(file=out, width=width), found, connections=64, bandwidth=100)
+    plan_tables.show(Console(file=out, width=width), found, connections=64, bandwidth=100, crops=crops)
     return out.getvalue()
 
 
@@ -393,6 +393,18 @@ def test_a_plan_in_words() -> None:
         "instead of  21.0 GB to 52.0 GB for the whole files",
         "this plan   52.0 kB in 4 requests; nothing was written",
     ]
+
+
+def test_a_plan_without_crops_keeps_nothing() -> None:
+    areas = tuple(of(f"Field {number}", {"2022-05": 1}, "too large") for number in range(7))
+    lines = shown(made(areas), crops=False).splitlines()
+    assert lines[1].split() == ["area", "May", "all", "clear"]
+    assert "clear       61 to 120 jobs of 7 (874% to 1696%); from the cloud cover of whole scenes" in map(
+        str.rstrip, lines
+    )
+    assert "Field 0: no scene can be clear: too large" in lines
+    assert lines[-1] == "and 2 more areas that no scene can show clear"
+    assert not any("kept" in line for line in lines)
 
 
 def test_many_areas_and_many_years_stay_a_small_table() -> None:

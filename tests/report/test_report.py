@@ -218,7 +218,7 @@ def test_values_are_shown_as_curves_of_each_area_and_small_ones_of_all(
     page = Page.read(shelf.output / "report.html")
     for name in reached:
         check_inert(Page.read(shelf.output / name))
-    assert "8dates with values (one area on one day)" in page.text
+    assert "8days with a value (one area on one day)" in page.text
     small = [name for name in page.values("class", "svg") if name == "curve small"]
     assert len(small) == len(HOSTILE)
     for area in shelf.areas.values():
@@ -235,7 +235,7 @@ def test_without_values_nothing_is_said_of_them(tmp_path: Path) -> None:
     call(fill(tmp_path).config)
     page = Page.read(tmp_path / "data" / "report.html")
     assert "#values" not in page.values("href")
-    assert not {"Values", "curves", "dates with values"} & set(page.text.split())
+    assert not {"Values", "curves", "days with a value"} & set(page.text.split())
 
 
 # ---- other states -----------------------------------------------------------------------------------------
