@@ -25,12 +25,13 @@ from typing import Any, Final
 
 from distributed import Client, KilledWorker
 
-from s2async import files
 from s2async._version import __version__
-from s2async.engine import dask_worker, saving, worker
+from s2async.engine import dask_worker, run_mark, saving, worker
 from s2async.engine.clusters import Cluster
 from s2async.engine.dask_members import Members, connected
-from s2async.engine.dask_worker import Kit, Parting, Reopened, Shop
+from s2async.engine.dask_messages import Kit, Reopened
+from s2async.engine.dask_worker import Shop
+from s2async.engine.deliveries import Deliveries
 from s2async.engine.executor import Executor, SetAside
 from s2async.engine.parcels import Delivery, Order, Parcel, pack_order, unpack_delivery
 from s2async.engine.progress import Network
@@ -88,11 +89,7 @@ async def open_dask(
     async with contextlib.AsyncExitStack() as stack:
         transport = await stack.enter_async_context(open_client(tools.client, meter))
         client = await stack.enter_async_context(connected(cluster))
-        # The next run sweeps a file of this name as half-written; workers of this run then stop writing.
-        mark = files.temporary(settings.folder / files.PARTS / "run", settings.token)
-        with files.local_errors("write into", settings.folder):
-            mark.touch(exist_ok=False)
-        stack.callback(files.discard, mark)
+        mark = stack.enter_context(run_mark.made(settings.folder, settings.token))
         writers = stack.enter_context(PatientPool(tools.work.writers, name="s2async-write"))
         # API keys of the catalogue stay here, because workers do not search.
         kit = Kit(
@@ -156,14 +153,9 @@ class DaskExecutor:
         self._replaced = replaced
         self._writers = writers
         self._given_up: dict[str, HostParked] = {}
-        self._numbers, self._orders = itertools.count(1), itertools.count(1)
-        self._untaken: set[int] = set()
-        """Numbers of orders in progress, and of orders whose deliveries a stopped run has not received."""
-        self._dropped: set[int] = set()
-        """Numbers of orders whose deliveries are never received, and whose traffic no worker has reported yet."""
-        self._told: dict[int, tuple[Traffic, ...]] = {}
-        """Traffic of orders in progress, as reported by a leaving worker; it is counted if no delivery arrives."""
-        members.on_parting = self._part
+        self._tasks = itertools.count(1)
+        self._deliveries = Deliveries(self._count)
+        members.on_parting = self._deliveries.part
         self._run = secrets.token_hex(4)
         self._alone = asyncio.Lock()
         self._retries: dict[str, int] = {}
@@ -173,13 +165,8 @@ class DaskExecutor:
 
     async def close(self) -> None:
         """Close the tools of the workers, and count the traffic that no delivery reported."""
-        farewells = await self._members.close(self._untaken | self._dropped)
-        for number in self._untaken:
-            self._drop(number)
-        for farewell in farewells:
-            for entry in farewell.traffic:
-                self._count(entry)
-        told = {"batches": next(self._orders) - 1, "sent": self._sent, "received": self._received}
+        orders = self._deliveries.end(await self._members.close(self._deliveries.untold))
+        told = {"batches": orders, "sent": self._sent, "received": self._received}
         log(_log, logging.INFO, "cluster_left", told)
 
     # ---- batches --------------------------------------------------------------------------------------------
@@ -262,13 +249,12 @@ class DaskExecutor:
         Raises:
             _Lost: the worker left, or can no longer process batches.
         """
-        number = next(self._orders)
-        self._untaken.add(number)
+        number = self._deliveries.begin()
         order = Order(
             batch=batch,
             number=number,
-            oldest=min(self._untaken),
-            dropped=frozenset(self._dropped),
+            oldest=self._deliveries.oldest,
+            dropped=self._deliveries.dropped,
             turn=TURN.get(),
             parts=len(self.places),
         )
@@ -280,14 +266,11 @@ class DaskExecutor:
             if parcel is None:
                 self._members.leave(address)
                 raise _Lost(expected=True)
-            self._untaken.discard(number)
-            self._told.pop(number, None)
+            self._deliveries.take(number)
             self._received += len(parcel.data)
             return await self._taken(unpack_delivery(parcel, batch), address)
         except _Lost:
-            if number in self._untaken:
-                self._untaken.discard(number)
-                self._drop(number)
+            self._deliveries.drop(number)
             raise
         finally:
             self.places.end(address, len(batch.jobs))
@@ -299,7 +282,7 @@ class DaskExecutor:
         gone, name = self._members.gone.get(address), self._settings.token
         if gone is None:
             raise _Lost(expected=True)
-        key = f"{name}-{self._run}-{next(self._numbers)}"
+        key = f"{name}-{self._run}-{next(self._tasks)}"
         future = self._client.submit(task, name, *args, key=key, pure=False, workers=[address])
         getting = asyncio.ensure_future(future.result())
         try:
@@ -349,26 +332,6 @@ class DaskExecutor:
         if result.parked:
             self._park(address, result.parked)
         return result
-
-    def _drop(self, number: int) -> None:
-        """Count the traffic of an order whose delivery is never received, as soon as its worker reports it."""
-        told = self._told.pop(number, None)
-        if told is None:
-            self._dropped.add(number)
-        for entry in told or ():
-            self._count(entry)
-
-    def _part(self, parting: Parting) -> None:
-        """Count the traffic that a leaving worker reports."""
-        for entry in parting.traffic:
-            self._count(entry)
-        for number, told in parting.deliveries.items():
-            if number in self._untaken:
-                self._told[number] = told
-            elif number in self._dropped:
-                self._dropped.discard(number)
-                for entry in told:
-                    self._count(entry)
 
     def _count(self, entry: Traffic) -> None:
         self._meter.add(entry.stage, entry.asset, entry.use, requests=entry.requests, size=entry.bytes)

@@ -18,7 +18,8 @@ from distributed import Client, LocalCluster
 from s2async._version import __version__
 from s2async.engine import clusters, dask_worker
 from s2async.engine.clusters import Cluster
-from s2async.engine.dask_worker import Farewell, Fitness, Parting, Shop
+from s2async.engine.dask_messages import Farewell, Fitness, Parting
+from s2async.engine.dask_worker import Shop
 from s2async.engine.workplaces import Workplaces
 from s2async.errors import ClusterError, ConfigError
 from s2async.log import log

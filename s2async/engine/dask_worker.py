@@ -15,117 +15,43 @@ import secrets
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import Executor, Future, wait
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, TypeVar
 
 from distributed import WorkerPlugin, get_worker, secede
 
-from s2async import files, means
+from s2async import means
 from s2async._version import __version__
 from s2async.cog import memory
-from s2async.engine import worker
+from s2async.engine import run_mark, worker
+from s2async.engine.dask_messages import Farewell, Fitness, Kit, Parting, Reopened
 from s2async.engine.parcels import Delivery, Parcel, Trouble, pack_delivery, unpack_order
+from s2async.engine.run_mark import Fenced
 from s2async.engine.saving import Encoded
 from s2async.engine.tools import Settings, Tools, ToolSettings, open_tools
 from s2async.errors import HostParked, LocalError, S2AsyncError
-from s2async.models import BatchResult, Traffic, Use
+from s2async.models import BatchResult, Traffic
 from s2async.net.accounting import Meter
 from s2async.net.connections import check_proxies
 from s2async.net.limiter import TURN
 from s2async.output.strangers import Replaced
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 LOOK_EVERY: Final = 0.5
 """Seconds between two checks by a task that its batch is still needed."""
 PLUGIN_WAIT: Final = 30.0
 """Seconds within which a worker that has just joined must have its plugin."""
-MARK_WAIT: Final = 3.0
-"""Seconds within which a new file must become visible on another machine. NFS asks its server for names that it
-has never seen."""
 PROFILER: Final = "profile"
 """Dask's name for the callback that samples the stacks of all tasks every 10 ms. Python 3.11 may hang forever in
 ``sys._current_frames`` (CPython issue 106883). For this reason, Dask does not sample event loops there, but it
 does sample tasks. The tasks of a run only wait, so sampling them would show nothing."""
 DROPPED: Final = frozenset({"cancelled", "released", "forgotten"})
 """Dask's names for the states of a task whose result is no longer needed."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Kit:
-    """Everything from which a worker process opens its tools."""
-
-    settings: Settings
-    tools: ToolSettings
-    """Maximum concurrency of each worker; the number of threads is the one that Dask gives it."""
-    connections: int
-    """Maximum number of simultaneous requests to one server, of all workers together."""
-    mark: Path | None
-    """File in the output folder that exists during the run; None if crops are sent to the process of the run."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fitness:
-    """Whether a worker can process batches of a run."""
-
-    version: str
-    fault: str
-    """Why it cannot, in one line; empty if it can."""
-    is_paused: bool = False
-    """Whether Dask starts no tasks on it at present, because it is short of memory."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reopened:
-    """How the wait for a parked server ended on one worker."""
-
-    given_up: str = ""
-    """Why the server is given up, in one line; empty if requests may be sent again."""
-    retry_after: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Farewell:
-    """What a worker reports when it closes its tools."""
-
-    traffic: tuple[Traffic, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parting:
-    """What a worker reports when it leaves a run that continues."""
-
-    traffic: tuple[Traffic, ...]
-    """Traffic that no delivery has reported."""
-    deliveries: Mapping[int, tuple[Traffic, ...]]
-    """Traffic of deliveries by order number, kept until the run has received them."""
-
-    def packed(self) -> list[Any]:
-        """Return the report as plain values, as Dask's events require."""
-        return [_plain(self.traffic), [[number, _plain(told)] for number, told in self.deliveries.items()]]
-
-    @classmethod
-    def unpacked(cls, values: Sequence[Any]) -> Parting:
-        """Return the report from what `packed` returned."""
-        traffic, deliveries = values
-        return cls(traffic=_traffic(traffic), deliveries={number: _traffic(told) for number, told in deliveries})
-
-
-def _plain(traffic: Iterable[Traffic]) -> list[list[str | int]]:
-    return [[one.stage, one.asset, str(one.use), one.requests, one.bytes] for one in traffic]
-
-
-def _traffic(values: Iterable[Sequence[Any]]) -> tuple[Traffic, ...]:
-    return tuple(
-        Traffic(stage=stage, asset=asset, use=Use(use), requests=requests, bytes=size)
-        for stage, asset, use, requests, size in values
-    )
 
 
 class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be installed
@@ -236,7 +162,7 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be instal
         try:
             kit: Kit = pickle.loads(self._kit)  # noqa: S301 - from our own run
             if kit.mark:
-                _check_mark(kit.mark)
+                run_mark.check(kit.mark)
             asyncio.run(self._serve(kit, opened))
         except BaseException as error:  # noqa: BLE001 - raised in `setup`
             if not opened.done():
@@ -254,7 +180,7 @@ class Shop(WorkerPlugin):  # type: ignore[misc]  # the library may not be instal
         async with open_tools(ToolSettings(client=client, work=work), meter=self._meter) as tools:
             self._own_writers = tools.writers
             if kit.mark:
-                tools = replace(tools, writers=_Fenced(tools.writers, kit.mark))
+                tools = replace(tools, writers=Fenced(tools.writers, kit.mark))
             self._tools: Tools = tools
             self._sends = kit.mark is None
             self._connections = kit.connections
@@ -362,44 +288,6 @@ class _Noted(Replaced):
         """See `Replaced.add`."""
         if whose:
             self.files.append((path, whose))
-
-
-class _Fenced(Executor):
-    """Threads that write only while the run that they write for continues.
-
-    A run whose process was killed may be resumed elsewhere before a worker notices. The next run removes the mark
-    of the killed run before it writes.
-    """
-
-    def __init__(self, threads: Executor, mark: Path) -> None:
-        self._threads = threads
-        self._mark = mark
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """See `Executor.submit`."""
-        return self._threads.submit(self._work, partial(fn, *args, **kwargs))
-
-    def _work(self, work: Callable[[], T]) -> T:
-        if not self._mark.exists():
-            raise LocalError(f"the run that wanted crops in {self._mark.parent.parent} has ended")
-        return work()
-
-
-def _check_mark(mark: Path) -> None:
-    """Check that this process can see and write the folder of the crops.
-
-    Raises:
-        LocalError: it cannot; the message is one line.
-    """
-    folder, until = mark.parent.parent, time.monotonic() + MARK_WAIT
-    while not mark.exists():
-        if time.monotonic() > until:
-            raise LocalError(
-                f"does not see the files of the run in {folder}; give it the same folder under the same path, or "
-                "let it send the crops (--send-crops)"
-            )
-        time.sleep(0.2)
-    files.check_writable(folder)
 
 
 # ---- what the run calls -----------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from s2async.areas.faults import Changes
 from s2async.areas.folders import parking, season, span
 from s2async.events import Estimate
 from s2async.models import Area, Attribute, CloudMeasure, Scene, Selection
-from s2async.state import database, packed, serialization
+from s2async.state import crop_rows, database, packed, serialization
 from s2async.state import reader_sql as sql
 from s2async.state.records import (
     ATTEMPTS,
@@ -143,7 +143,7 @@ class Ledger(Totals):
             since, _ = span(area)
             rows = self._each(sql.JOB_ROWS_OF_PLACE, which | {"area": area.name, "since": since})
         known = _Known(self, selection.rule)
-        return (serialization.job_row(row, known) for row in rows)
+        return (crop_rows.job_row(row, known) for row in rows)
 
     # ---- values ----
 
@@ -178,7 +178,7 @@ class Ledger(Totals):
         """
         rows = self._each(sql.SAVED_ROWS, selection_values(selection) | {"area": area})
         known = _Known(self, selection.rule)
-        return (serialization.saved_row(row, known) for row in rows)
+        return (crop_rows.saved_row(row, known) for row in rows)
 
     def stored_crops(self, selection: Selection) -> Iterator[StoredCrop]:
         """Iterate over every recorded crop, by folder and file.
@@ -188,7 +188,7 @@ class Ledger(Totals):
                 answer for the same area.
         """
         rows = self._each(sql.STORED_CROPS, selection_values(selection))
-        return map(serialization.stored_crop, rows)
+        return map(crop_rows.stored_crop, rows)
 
     def band_crops(self, *, harmonised: bool, untold: bool = False) -> list[BandCrop]:
         """List the crops of reflectance bands that are of another kind, or whose tags differ from the state.
@@ -198,7 +198,7 @@ class Ledger(Totals):
             untold: also list crops of earlier versions, which have no tags about the offset.
         """
         which = {"harmonised": harmonised, "untold": untold}
-        return [serialization.band_crop(row) for row in self._each(sql.BAND_CROPS, which)]
+        return [crop_rows.band_crop(row) for row in self._each(sql.BAND_CROPS, which)]
 
     def rewriting(self) -> tuple[bool, bool] | None:
         """Return which rewriting of reflectance crops was in progress when a run or ``verify`` was killed.
@@ -327,12 +327,12 @@ class _Known:
             return replace(found, values=found.values.astype("u4" if found.values.max() >> 16 else "u2"))
 
         @lru_cache(maxsize=ITEMS_KEPT)
-        def item(row: int) -> serialization.ItemOfRows:
-            return serialization.item_of_rows(ledger._first(sql.ITEM_OF_ROWS, (row,)))
+        def item(row: int) -> crop_rows.ItemOfRows:
+            return crop_rows.item_of_rows(ledger._first(sql.ITEM_OF_ROWS, (row,)))
 
         self._cells, self._item = cells, item
 
-    def item(self, row: int) -> serialization.ItemOfRows:
+    def item(self, row: int) -> crop_rows.ItemOfRows:
         """Return an item by its row."""
         return self._item(row)
 

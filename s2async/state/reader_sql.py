@@ -123,7 +123,7 @@ CROSS JOIN answers m ON m.item = i.id AND m.step = 'clouds' AND m.asked = ? AND 
 ORDER BY i.id DESC
 """
 JOB_COLUMNS = "l.name, l.attributes, l.since, l.until, l.folder, a.fingerprint, s.folder, i.id, j.slot, m.id"
-"""The columns from which `serialization` makes a job. Expressions must not contain commas, because it counts them.
+"""The columns from which `crop_rows` makes a job. Expressions must not contain commas, because it counts them.
 Facts about items and measurements are read once for many rows; see `ITEM_OF_ROWS` and `CELLS`."""
 ITEM_OF_ROWS = (
     "SELECT item, collection, sensed, platform, grid, baseline, cloud, base, assets FROM items WHERE id = ?"

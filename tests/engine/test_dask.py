@@ -35,8 +35,9 @@ from tests.support.worlds import Ran, Stage
 
 distributed = pytest.importorskip("distributed")
 
-from s2async.engine import dask_executor, dask_members, dask_worker  # noqa: E402 - they need it
-from s2async.engine.dask_worker import Farewell, Fitness, Kit, Shop  # noqa: E402
+from s2async.engine import dask_executor, dask_members, dask_worker, run_mark  # noqa: E402 - they need it
+from s2async.engine.dask_messages import Farewell, Fitness, Kit  # noqa: E402
+from s2async.engine.dask_worker import Shop  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,
@@ -447,7 +448,7 @@ def test_another_version_is_refused_in_one_line(
 def test_a_worker_tells_whether_it_can_work(
     tmp_path: Path, stage: Stage, version: str, mark: str, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dask_worker, "MARK_WAIT", 0.1)
+    monkeypatch.setattr(run_mark, "WAIT", 0.1)
     rule = Config.load(config_in(tmp_path, stage)).cloud_rule()
     shop = shop_for(tmp_path, rule, mark=tmp_path / mark if mark else None)
     shop.version = version
