@@ -12,23 +12,21 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import combinations
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async.catalog.overpasses import same_overpass, zone_number
-from s2async.catalog.reprocessing import LONGEST_DATATAKE
 from s2async.clouds.overpass import Rules
 from s2async.clouds.rule import VERDICTS
 from s2async.models import Selection, Status
 from s2async.state import packed, values
 from s2async.state import writer_sql as sql
 from s2async.state.database import Connection
+from s2async.state.item_groups import Item, grouped
 from s2async.state.packed import BLOCK, CODES, NO_JOB, QUEUED
 from s2async.state.records import OPEN
-from s2async.state.serialization import from_microseconds, selection_values
+from s2async.state.serialization import selection_values
 
 PAGE: Final = 256
 """Rows of jobs, of 256 areas each, that are processed together; they take some 20 MB."""
@@ -61,24 +59,6 @@ class Doubt(NamedTuple):
     areas: list[int]
 
 
-class _Item(NamedTuple):
-    """The facts of an item that matter for overpasses and their choice; a `catalog.overpasses.Sighting`."""
-
-    id: int
-    collection: str
-    name: str
-    datetime: datetime
-    datatake: str
-    platform: str
-    zone: int | None
-    has_editions: bool
-
-    @property
-    def label(self) -> str:
-        """The label by which the choice sorts items that are equally good."""
-        return f"{self.name} {self.collection}"
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Areas:
     """The active areas of a block."""
@@ -93,14 +73,14 @@ class _Areas:
 class _Overpass:
     """The items of an overpass, with their rows of the state."""
 
-    items: Sequence[_Item]
+    items: Sequence[Item]
     """Items, sorted by label."""
     is_plain: bool
     """Whether every subset of the items is also one overpass."""
     rows: Mapping[int, Mapping[int, tuple[str, bytes | None]]]
     """Codes and cells, by item and block."""
 
-    def by_block(self, blocks: Collection[int]) -> Iterator[tuple[int, list[_Item]]]:
+    def by_block(self, blocks: Collection[int]) -> Iterator[tuple[int, list[Item]]]:
         """Yield, for each of the blocks, the items that have jobs for some areas of the block."""
         for block in sorted({block for rows in self.rows.values() for block in rows if block in blocks}):
             yield block, [item for item in self.items if block in self.rows[item.id]]
@@ -147,7 +127,7 @@ def doubts(db: Connection, rules: Rules) -> Iterator[Doubt]:
 def _doubtful_areas(page: Sequence[_Overpass], areas: Mapping[int, _Areas], facts: _Facts) -> list[list[int]]:
     """Return the areas for which the choice may have changed, for each overpass of a page."""
     found: list[list[int]] = [[] for _ in page]
-    alike: dict[tuple[int, int], list[tuple[int, list[_Item]]]] = defaultdict(list)
+    alike: dict[tuple[int, int], list[tuple[int, list[Item]]]] = defaultdict(list)
     for number, overpass in enumerate(page):
         for block, items in overpass.by_block(areas):
             if overpass.is_plain:
@@ -191,61 +171,10 @@ def _pages(db: Connection, rules: Rules) -> Iterator[list[_Overpass]]:
     yield page
 
 
-class _Group:
-    """The items of an overpass, which come in order of time."""
-
-    def __init__(self) -> None:
-        self.items: list[_Item] = []
-        self._newest: dict[tuple[str, str, str], _Item] = {}
-        """The last item of each datatake, collection and platform. Others of these are further away in time."""
-
-    def add(self, item: _Item) -> None:
-        """Add the newest item."""
-        self.items.append(item)
-        self._newest[item.datatake, item.collection, item.platform] = item
-
-    def take(self, other: _Group) -> None:
-        """Add the items of another group, before the item that belongs to both."""
-        self.items += other.items
-        for kind, item in other._newest.items():
-            if kind not in self._newest or self._newest[kind].datetime < item.datetime:
-                self._newest[kind] = item
-
-    def has(self, item: _Item) -> bool:
-        """Whether the item that comes next is of the same overpass as any of these."""
-        return any(same_overpass(one, item) for one in self._newest.values())
-
-    def is_over(self, now: datetime) -> bool:
-        """Whether no item that comes now or later can belong to it."""
-        return now - self.items[-1].datetime > LONGEST_DATATAKE
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether any part of it is one overpass, too."""
-        times = [item.datetime for item in self.items]
-        return (
-            max(times) - min(times) <= LONGEST_DATATAKE
-            and all(same_overpass(one, other) for one, other in combinations(self._newest.values(), 2))
-            and not any(item.has_editions for item in self.items)
-        )
-
-
-def _overpasses(db: Connection) -> Iterator[tuple[list[_Item], bool]]:
-    """Yield all items by overpass, for any areas, and whether every subset of the items is also one overpass."""
-    going_on: list[_Group] = []
-    for row, collection, name, sensed, datatake, platform, grid, epsg, editions in db.execute(
-        sql.ITEMS_BY_TIME
-    ).fetchall():
-        zone, time = zone_number(grid, epsg), from_microseconds(sensed)
-        item = _Item(row, collection, name, time, datatake, platform, zone, bool(editions))
-        yield from ((group.items, group.is_plain) for group in going_on if group.is_over(time))
-        going_on = [group for group in going_on if not group.is_over(time)]
-        own, *others = [group for group in going_on if group.has(item)] or [_Group()]
-        for other in others:
-            own.take(other)
-        own.add(item)
-        going_on = [group for group in going_on if group not in (own, *others)] + [own]
-    yield from ((group.items, group.is_plain) for group in going_on)
+def _overpasses(db: Connection) -> Iterator[tuple[list[Item], bool]]:
+    """Return all items by overpass, for any areas, and whether every subset of the items is also one overpass."""
+    rows = db.execute(sql.ITEMS_BY_TIME).fetchall()
+    return grouped(Item.of_row(*columns, has_editions=bool(editions)) for *columns, editions in rows)
 
 
 def _facts(db: Connection, page: Sequence[_Overpass], rules: Rules) -> _Facts:
@@ -338,7 +267,7 @@ def _present(codes: NDArray[np.uint8], areas: _Areas) -> _Flags:
     return found
 
 
-def _doubtful(group: Sequence[Sequence[_Item]], block: int, areas: _Areas, facts: _Facts) -> _Flags:
+def _doubtful(group: Sequence[Sequence[Item]], block: int, areas: _Areas, facts: _Facts) -> _Flags:
     """Return the areas of a block for which the choice may have changed.
 
     Args:

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s2async.catalog.overpasses import overpasses, same_overpass, zone_number
+from s2async.catalog.overpasses import overpasses, same_overpass
 from s2async.models import Selection, Status
 from s2async.state import packed
 from s2async.state import reader_sql as sql
+from s2async.state.item_groups import Item
 from s2async.state.packed import BLOCK, CODES, NO_JOB
 from s2async.state.records import OPEN
-from s2async.state.serialization import from_microseconds
 from s2async.zonal.asked import Asked, asked
 from s2async.zonal.wanted import Wanted
 
@@ -148,23 +147,6 @@ def counting(
 # ---- overpasses -------------------------------------------------------------------------------------------
 
 
-class _Item(NamedTuple):
-    """An item with values; a `catalog.overpasses.Sighting`."""
-
-    id: int
-    collection: str
-    name: str
-    datetime: datetime
-    datatake: str
-    platform: str
-    zone: int | None
-
-    @property
-    def label(self) -> str:
-        """By which the choice sorts items that are equally good."""
-        return f"{self.name} {self.collection}"
-
-
 def _hidden(read: Read, block: int, visible: Shown, known: Judged) -> Mapping[int, Flags]:
     """Return for which areas the values of another item of the same overpass count, by item.
 
@@ -182,7 +164,8 @@ def _hidden(read: Read, block: int, visible: Shown, known: Judged) -> Mapping[in
     zones = np.zeros(BLOCK, np.int64)
     for slot, zone in read(sql.ZONES_OF_BLOCK, {"block": block}):
         zones[slot] = zone
-    for group in overpasses(_items(read, has)):
+    rows = read(sql.SIGHTINGS, (json.dumps(sorted(has)),))
+    for group in overpasses(Item.of_row(*columns) for columns in rows):
         merits = {item.id: _merits(item, known, zones) for item in group}
         for one in group:
             for other in group if one.id in loose else ():
@@ -194,14 +177,7 @@ def _hidden(read: Read, block: int, visible: Shown, known: Judged) -> Mapping[in
     return hidden
 
 
-def _items(read: Read, rows: Collection[int]) -> Iterator[_Item]:
-    for row, collection, name, sensed, datatake, platform, grid, epsg in read(
-        sql.SIGHTINGS, (json.dumps(sorted(rows)),)
-    ):
-        yield _Item(row, collection, name, from_microseconds(sensed), datatake, platform, zone_number(grid, epsg))
-
-
-def _merits(item: _Item, known: Judged, zones: NDArray[np.int64]) -> NDArray[np.float64]:
+def _merits(item: Item, known: Judged, zones: NDArray[np.int64]) -> NDArray[np.float64]:
     """(256,) how well each area is seen in an item: what counts less is a smaller part of the number."""
     is_chosen, is_home = np.isin(known.codes[item.id], _CHOSEN), zones == (item.zone or -1)
     return np.asarray(4 * is_chosen + 2 * is_home + known.shares(item.id))

@@ -18,7 +18,8 @@ from s2async.causes import Cause, Lack
 from s2async.clouds.overpass import Rules
 from s2async.clouds.scl import SclRule
 from s2async.models import BatchResult, CloudMeasure, Job, Outcome, Scene, Selection, Status
-from s2async.state import database, doubts
+from s2async.state import database, doubts, item_groups
+from s2async.state.item_groups import Item
 from s2async.state.writer import State
 from s2async.zonal.wanted import AreaValues, Variable, Wanted
 from tests.support.states import VISUAL, add, failed, make_area, make_product, make_scene, missing, start
@@ -133,7 +134,7 @@ def test_what_is_not_in_doubt_would_stay_as_it_is(
 
     plain = doubts._overpasses
 
-    def all_in_doubt(db: database.Connection) -> Iterator[tuple[list[doubts._Item], bool]]:
+    def all_in_doubt(db: database.Connection) -> Iterator[tuple[list[Item], bool]]:
         for items, _ in plain(db):
             yield items, False
 
@@ -203,7 +204,7 @@ def fill_items(db: sqlite3.Connection, items: Iterable[tuple[float, str, str]]) 
     )
 
 
-def overpasses_of(path: Path) -> list[tuple[list[doubts._Item], bool]]:
+def overpasses_of(path: Path) -> list[tuple[list[Item], bool]]:
     with closing(sqlite3.connect(path)) as db:
         return list(doubts._overpasses(db))
 
@@ -243,10 +244,10 @@ def test_where_one_overpass_follows_the_other_around_the_globe_few_items_are_com
         minutes = [number / 2 for number in range(2_000)]
         fill_items(state._db, ((minute, f"take{minute // 30:.0f}", "sentinel-2a") for minute in minutes))
 
-    def counted(one: doubts._Item, other: doubts._Item) -> bool:
+    def counted(one: Item, other: Item) -> bool:
         compared.append(None)
         return same_overpass(one, other)
 
-    monkeypatch.setattr(doubts, "same_overpass", counted)
+    monkeypatch.setattr(item_groups, "same_overpass", counted)
     assert [len(items) for items, _ in overpasses_of(path)] == [60] * 33 + [20]
     assert len(compared) < 10 * 2_000
