@@ -212,7 +212,9 @@ class Recorder:
         answers = await self._context.ask(self._context.state.answers, known)
         for number, (row, (status, reason, cause)) in enumerate(answers.items(), 1):
             if status == OPEN:
-                self._waiting.put(known[row])
+                # without a measurement, no answer of another job is one for it
+                if known[row].measure:
+                    self._waiting.put(known[row])
             else:
                 self._waiting.drop(row)
                 self._clear.pop(row, None)

@@ -16,8 +16,10 @@ from shapely import box
 from shapely.geometry import mapping
 
 from s2async.config.model import Config
+from s2async.engine.waiting import Waiting
+from s2async.errors import HostParked
 from s2async.events import JobDone
-from s2async.models import Status
+from s2async.models import Outcome, Status
 from s2async.sandbox.truth import oracle
 from tests.support import worlds
 from tests.support.kills import kill_after
@@ -239,6 +241,24 @@ def test_each_overpass_has_the_values_of_one_item_also_where_crops_cannot_be_had
 
 
 # ---- failures -----------------------------------------------------------------------------------------------
+
+
+def test_jobs_that_a_server_left_unmeasured_are_not_kept_in_mind(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would be all jobs of a run whose server is given up at its beginning."""
+    kept, put = list[Outcome](), Waiting.put
+
+    def watched(self: Waiting, outcome: Outcome) -> None:
+        kept.append(outcome)
+        put(self, outcome)
+
+    monkeypatch.setattr(Waiting, "put", watched)
+    stage.sandbox.fault("code", path="/cogs/", status=503, retry_after=3600, count=None)
+    path = worlds.write_config(tmp_path, stage.sandbox, search=one(stage))
+    with pytest.raises(HostParked, match="more than patience"):
+        worlds.run(path, stage.sandbox)
+    assert kept == []
 
 
 def test_jobs_of_an_overpass_that_may_have_crashed_a_run_are_worked_on_once(tmp_path: Path, stage: Stage) -> None:
