@@ -301,6 +301,8 @@ class Members:
                     self.aside(self._greet(address))
 
     def _pause(self, address: str) -> None:
+        if timer := self._paused.pop(address, None):  # it went on meanwhile, which nobody has told
+            timer.cancel()
         self.places.pause(address)
         self._tell(f"the worker {address} is short of memory: it gets no batches until it has some")
         give_up = partial(self.leave, address, expected=True)

@@ -333,6 +333,22 @@ def test_a_worker_that_is_short_of_memory_does_not_keep_a_run_waiting(
     assert any("is short of memory" in event.text for event in ran.events if isinstance(event, Notice))
 
 
+def test_a_worker_that_was_paused_twice_and_goes_on_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is paused when it joins. That it goes on is told too early, and that it is paused again is told."""
+    monkeypatch.setattr(dask_members, "PAUSED", 0.05)
+
+    async def main() -> None:
+        client = SimpleNamespace(subscribe_topic=lambda topic, handler: None)
+        members = dask_members.Members(client, SimpleNamespace(), lambda text: None, lambda workers: None)  # type: ignore[arg-type]
+        members._join("tcp://worker", Fitness(version="", fault="", is_paused=True))
+        for status in ("paused", "running"):
+            members._on_status("tcp://worker", {"action": "worker-status-change", "status": status})
+        await asyncio.sleep(0.2)
+        assert members.places.choose("scene") == "tcp://worker"
+
+    asyncio.run(main())
+
+
 @pytest.mark.long
 def test_a_scheduler_that_allows_no_second_try_does_not_end_a_run(
     tmp_path: Path, stage: Stage, here: Ran, monkeypatch: pytest.MonkeyPatch
