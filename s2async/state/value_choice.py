@@ -166,18 +166,31 @@ def _hidden(read: Read, block: int, visible: Shown, known: Judged) -> Mapping[in
         zones[slot] = zone
     rows = read(sql.SIGHTINGS, (json.dumps(sorted(has)),))
     for group in overpasses(Item.of_row(*columns) for columns in rows):
-        merits = {item.id: _merits(item, known, zones) for item in group}
-        for one in group:
-            for other in group if one.id in loose else ():
-                if other is not one and same_overpass(one, other):
-                    mine, its = merits[one.id], merits[other.id]
-                    is_better = (its > mine) | ((its == mine) & (other.label < one.label))
-                    flags = loose[one.id] & has[other.id] & is_better
+        shown = np.array([has[item.id] for item in group])
+        for one in [item for item in group if item.id in loose]:
+            beside = np.flatnonzero((shown & loose[one.id]).any(axis=1)).tolist()
+            for other in [group[number] for number in beside if group[number] is not one]:
+                if same_overpass(one, other):
+                    flags = loose[one.id] & has[other.id] & _is_better(other, one, known, zones)
                     hidden[one.id] = hidden.get(one.id, _NONE) | flags
     return hidden
 
 
+def _is_better(one: Item, other: Item, known: Judged, zones: NDArray[np.int64]) -> Flags:
+    """For which areas the values of the first of two items count.
+
+    Args:
+        one: an item.
+        other: another one of the same overpass.
+        known: what is known of the jobs of the block.
+        zones: (256,) in which the areas are at home; 0 where it is unknown.
+    """
+    mine, its = _merits(one, known, zones), _merits(other, known, zones)
+    found: Flags = (mine > its) | ((mine == its) & (one.label < other.label))
+    return found
+
+
 def _merits(item: Item, known: Judged, zones: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(256,) how well each area is seen in an item: what counts less is a smaller part of the number."""
+    """(256,) how well each area is seen in an item; whatever decides later is a smaller part of the number."""
     is_chosen, is_home = np.isin(known.codes[item.id], _CHOSEN), zones == (item.zone or -1)
     return np.asarray(4 * is_chosen + 2 * is_home + known.shares(item.id))
