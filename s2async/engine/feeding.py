@@ -262,7 +262,7 @@ def _key(scene: Scene) -> tuple[str, str]:
 
 
 def _of_one_scene(jobs: Sequence[Job]) -> list[Job]:
-    """Jobs of one item, all with its scene that was read last: a search may update an item between two pages."""
+    """Give all jobs of an item the scene that was read last: a search may update an item between two pages."""
     scene = jobs[-1].scene
     return [job if job.scene is scene else replace(job, scene=scene) for job in jobs]
 

@@ -212,7 +212,7 @@ class Recorder:
         answers = await self._context.ask(self._context.state.answers, known)
         for number, (row, (status, reason, cause)) in enumerate(answers.items(), 1):
             if status == OPEN:
-                # without a measurement, no answer of another job is one for it
+                # An answer of another job decides only about jobs that have been measured.
                 if known[row].measure:
                     self._waiting.put(known[row])
             else:

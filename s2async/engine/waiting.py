@@ -1,7 +1,7 @@
-"""Jobs that have no answer yet because others of their overpass have none. Pure.
+"""Jobs that have no answer yet because other jobs of their overpass have none. Pure.
 
-A server that fails for a while leaves thousands of them, and every batch asks which of them its answers are for.
-So they are found by area and day, without looking at the others.
+A server that fails for a while leaves thousands of them, and every batch looks up those of its overpasses. So they
+are indexed by area and day.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from s2async.models import Job, Outcome
 
 
 def overpass_keys(job: Job) -> set[object]:
-    """Keys of a job, one of which it has in common with every job of the same area and overpass."""
+    """Return the keys of a job; jobs of the same area and overpass share at least one of them."""
     at, longest = job.scene.datetime.astimezone(UTC), LONGEST_DATATAKE
     return {(job.area.fingerprint, when.date()) for when in (at - longest, at + longest)}
 
 
 class Waiting:
-    """Outcomes of jobs that wait, by their numbers."""
+    """The outcomes of jobs that wait, by job number."""
 
     def __init__(self) -> None:
         self._outcomes: dict[int, Outcome] = {}
         self._jobs: dict[object, set[int]] = {}
-        """Numbers of jobs by key."""
+        """Job numbers by key."""
 
     def __contains__(self, job: object) -> bool:
         return job in self._outcomes
@@ -34,7 +34,7 @@ class Waiting:
         return len(self._outcomes)
 
     def put(self, outcome: Outcome) -> None:
-        """Keep an outcome in mind, in place of the former one of its job."""
+        """Add an outcome, or replace the former outcome of its job."""
         job = outcome.job
         self.drop(job.id)
         self._outcomes[job.id] = outcome
@@ -42,7 +42,7 @@ class Waiting:
             self._jobs.setdefault(key, set()).add(job.id)
 
     def drop(self, job: int) -> None:
-        """Forget the outcome of a job, if there is one."""
+        """Remove the outcome of a job, if there is one."""
         outcome = self._outcomes.pop(job, None)
         for key in overpass_keys(outcome.job) if outcome else ():
             jobs = self._jobs[key]
@@ -51,5 +51,5 @@ class Waiting:
                 del self._jobs[key]
 
     def beside(self, keys: Iterable[object]) -> dict[int, Outcome]:
-        """The outcomes of jobs with one of these keys: all of some overpasses, and perhaps of others that day."""
+        """Return the outcomes of jobs that have one of the keys: of these overpasses, or of others that day."""
         return {job: self._outcomes[job] for key in keys for job in self._jobs.get(key, ())}

@@ -177,13 +177,13 @@ def _hidden(read: Read, block: int, visible: Shown, known: Judged) -> Mapping[in
 
 
 def _is_better(one: Item, other: Item, known: Judged, zones: NDArray[np.int64]) -> Flags:
-    """For which areas the values of the first of two items count.
+    """Return for which areas the values of the first of two items count.
 
     Args:
         one: an item.
-        other: another one of the same overpass.
-        known: what is known of the jobs of the block.
-        zones: (256,) in which the areas are at home; 0 where it is unknown.
+        other: another item of the same overpass.
+        known: what is known about the jobs of the block.
+        zones: (256,) home zones of the areas; 0 where unknown.
     """
     mine, its = _merits(one, known, zones), _merits(other, known, zones)
     found: Flags = (mine > its) | ((mine == its) & (one.label < other.label))
@@ -191,6 +191,6 @@ def _is_better(one: Item, other: Item, known: Judged, zones: NDArray[np.int64]) 
 
 
 def _merits(item: Item, known: Judged, zones: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(256,) how well each area is seen in an item; whatever decides later is a smaller part of the number."""
+    """Return (256,) how well an item shows each area: what decides first makes the largest difference."""
     is_chosen, is_home = np.isin(known.codes[item.id], _CHOSEN), zones == (item.zone or -1)
     return np.asarray(4 * is_chosen + 2 * is_home + known.shares(item.id))
