@@ -411,6 +411,7 @@ def test_of_those_who_create_a_file_the_first_succeeds(
         files.create(tmp_path / "none" / "mark", b"mine", token="one")
 
 
+@pytest.mark.slow
 def test_many_processes_that_create_a_file_at_once(tmp_path: Path) -> None:
     code = """
     import sys, time

@@ -126,6 +126,7 @@ def test_run_does_what_the_command_does(path: Path, ran: Path) -> None:
     assert worlds.result(s2async.load_config(path)) == worlds.result(s2async.load_config(ran))
 
 
+@pytest.mark.slow
 def test_other_tasks_go_on_while_areas_are_read(tmp_path: Path) -> None:
     bow = "POLYGON ((15 52, 16 53, 16 52, 15 53, 15 52))"
     (tmp_path / "a.csv").write_text("\n".join(["name,wkt", *(f'P\x07{n},"{bow}"' for n in range(2_000))]))
@@ -399,6 +400,7 @@ def test_the_example_of_the_readme_with_other_programs(
     assert joined[["name", "asset"]].values.tolist() == [["North", asset] for asset in ("red", "nir") * 2]
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_readme_with_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A curve for each field, and the largest NDVI joined to the fields, from a table as a run writes it."""
     geopandas = pytest.importorskip("geopandas")

@@ -150,6 +150,7 @@ def test_empty_and_missing_geometries_stay() -> None:
     assert shapes[2] == shapely.Point(13, 52), "arguments are not changed"
 
 
+@pytest.mark.slow
 def test_points_are_drawn_alike_alone_and_among_many() -> None:
     rng = np.random.default_rng(20)
     xy = np.column_stack([rng.uniform(-180, 180, 12_000), rng.uniform(-80, 84, 12_000)])

@@ -22,6 +22,7 @@ from s2async.models import Area
 from s2async.sandbox.world.parks import PARKS
 from tests.support.examples import examples
 from tests.support.items import a_scene, an_area
+from tests.support.lanes import slow
 
 EARTH_SEARCH = KNOWN["earth-search"]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -78,11 +79,9 @@ class Squares:
     ("count", "where", "most", "share"),
     [
         (1_000, MEGA, 10, 4.0),  # few scenes, so that those on the border between two groups count
-        (100_000, MEGA, 10, 4.0),
         (300, EUROPE, 200, 1.2),
-        (10_000, EUROPE, 200, 1.5),
-        (10_000, WORLD, 200, 1.6),
-        (40_000, WORLD, 200, 1.7),
+        *slow((100_000, MEGA, 10, 4.0), (10_000, EUROPE, 200, 1.5), (10_000, WORLD, 200, 1.6)),
+        pytest.param(40_000, WORLD, 200, 1.7, marks=pytest.mark.long),
     ],
 )
 def test_a_year_of_many_areas_takes_few_short_searches_that_return_little_else(

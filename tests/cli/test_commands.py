@@ -19,6 +19,7 @@ import s2async
 from s2async import errors
 from s2async.cli import bugs
 from s2async.cli.commands import EXIT_CODES, cli
+from tests.support.lanes import few_quick, slow
 from tests.support.shelves import fill
 
 LIBRARIES = {
@@ -52,7 +53,9 @@ def loaded(folder: Path, arguments: Sequence[object], **environment: str) -> tup
 # ---- what is loaded ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], *([name, "--help"] for name in cli.commands)])
+@pytest.mark.parametrize(
+    "arguments", few_quick([["--help"], ["--version"], *([name, "--help"] for name in cli.commands)], 3)
+)
 def test_help_loads_no_library(tmp_path: Path, arguments: list[str]) -> None:
     libraries, out = loaded(tmp_path, arguments)
     assert out.startswith(("Usage: s2async", "s2async, version"))
@@ -63,10 +66,12 @@ def test_help_loads_no_library(tmp_path: Path, arguments: list[str]) -> None:
     ("words", "completions"),
     [
         ("s2async st", ["status"]),
-        ("s2async r", ["rebuild", "report", "retry", "run"]),
-        ("s2async status --j", ["--json"]),
-        ("s2async export x.toml --format geo", ["geojson"]),
         ("s2async -q run x.toml --new", ["--new-state"]),
+        *slow(
+            ("s2async r", ["rebuild", "report", "retry", "run"]),
+            ("s2async status --j", ["--json"]),
+            ("s2async export x.toml --format geo", ["geojson"]),
+        ),
     ],
 )
 def test_shell_completion_loads_no_library(tmp_path: Path, words: str, completions: list[str]) -> None:
@@ -76,7 +81,7 @@ def test_shell_completion_loads_no_library(tmp_path: Path, words: str, completio
     assert libraries == set()
 
 
-@pytest.mark.parametrize(("option", "drawing"), [((), {"rich"}), (("--json",), set())])
+@pytest.mark.parametrize(("option", "drawing"), few_quick([((), {"rich"}), (("--json",), set())]))
 def test_status_loads_what_settings_and_a_state_need(
     tmp_path: Path, option: tuple[str, ...], drawing: set[str]
 ) -> None:

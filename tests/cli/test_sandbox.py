@@ -187,6 +187,7 @@ def test_the_days_of_a_period(text: str, first: str, last: str) -> None:
 # ---- the command ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_areas_come_from_one_place(tmp_path: Path) -> None:
     ended = process("sandbox", write(tmp_path), "--areas", tmp_path / "fields.geojson", "--port", 0)
     assert ended.code == 2

@@ -23,6 +23,7 @@ from s2async.cog.grid import Grid
 from s2async.cog.tiff import Layout, NeedMore, parse
 from s2async.errors import CorruptFile, UnsupportedLayout
 from tests.support.examples import examples
+from tests.support.lanes import slow
 from tests.support.layouts import MADE, Made, bomb, by_name, entries, with_tag
 from tests.support.layouts import tiff as made_tiff
 
@@ -92,7 +93,7 @@ def test_asking_for_what_it_needs_ends_in_the_same_layout(made: Made) -> None:
     assert asked < 12
 
 
-@pytest.mark.parametrize("name", ["tiles", "strips", "COG picture", "tiles planar, big-endian BigTIFF"])
+@pytest.mark.parametrize("name", ["tiles", "strips", "tiles planar, big-endian BigTIFF", *slow("COG picture")])
 def test_no_part_of_a_header_is_taken_for_another_one(name: str) -> None:
     data = made_tiff(by_name(name))
     whole = layout_of(data)

@@ -19,6 +19,7 @@ from s2async.cog.tiff import Layout
 from s2async.cog.tiles import blocks_under, byte_ranges, covered
 from s2async.errors import CorruptFile
 from tests.support.examples import examples
+from tests.support.lanes import few_quick
 from tests.support.layouts import MADE, Made, by_name, entries
 from tests.support.layouts import tiff as made_tiff
 
@@ -193,7 +194,7 @@ def test_the_bytes_of_many_blocks_are_planned_in_no_time() -> None:
 # ---- the small TIFF ----------------------------------------------------------------------------------------
 
 
-@made_files
+@pytest.mark.parametrize("made", few_quick(MADE, 15), ids=str)
 def test_windows_of_a_subset_are_those_of_the_file(made: Made) -> None:
     data = made_tiff(made)
     layout = layout_of(data)

@@ -163,6 +163,7 @@ def test_no_batch_comes_out_while_too_many_jobs_are_worked_on(monkeypatch: pytes
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_whoever_takes_jobs_is_told_whether_their_scene_has_more() -> None:
     full = LONGEST_BATCH
 

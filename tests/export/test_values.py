@@ -29,6 +29,7 @@ from s2async.reflectance.evidence import Evidence
 from s2async.state.reader import Ledger
 from s2async.state.writer import State
 from s2async.zonal.wanted import AreaValues
+from tests.support.lanes import few_quick
 from tests.support.states import add, make_area, make_scene
 from tests.support.values import ALL, measure, numbers
 
@@ -225,7 +226,7 @@ def test_without_pyarrow_there_are_typed_rows(filled: Filled) -> None:
     assert {row.statistics["mean"] for row in rows if row.area == "b"} == {None}
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("rows", few_quick([1, 2, 3, 4, 7], 2))
 @pytest.mark.parametrize("wide", [False, True])
 def test_parts_of_a_page_make_the_same_table(
     filled: Filled, rows: int, wide: bool, monkeypatch: pytest.MonkeyPatch

@@ -13,6 +13,7 @@ from s2async.config.model import Config
 from s2async.errors import ConfigError
 from s2async.events import Notice
 from s2async.maintenance.guards import check_target
+from tests.support.lanes import few_quick, slow
 from tests.support.shelves import Shelf, fill
 from tests.support.worlds import Stage, World, day, run, write_config
 
@@ -48,7 +49,7 @@ OWN = [
 ]
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", few_quick(OWN, 5))
 def test_no_table_is_written_over_what_the_job_lives_by(shelf: Shelf, tmp_path: Path, name: str) -> None:
     (tmp_path / "link.csv").symlink_to("lakes.csv")
     before = everything(tmp_path)
@@ -84,7 +85,11 @@ def test_any_other_file_may_be_written_over(shelf: Shelf, tmp_path: Path, name: 
 
 # ---- a state that is gone ---------------------------------------------------------------------------------
 
-COMMANDS = ("status", "verify", "retry", "prune", "report", ("export", "--format", "csv"))
+COMMANDS = [
+    "status",
+    *slow("verify", "retry", "prune", "report"),
+    pytest.param(("export", "--format", "csv"), marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from s2async.net.pace import FAST, LONGEST, PLATEAU, SLOW, CongestionWindow, Pace
+from tests.support.lanes import few_quick
 
 Allows = Callable[[float, int], bool]
 """Whether a server answers at a time what it has refused so often."""
@@ -128,7 +129,7 @@ def ran(server: Allows, requests: int, *, trip: float = 0.01, seed: int = 1, fas
 
 @pytest.mark.parametrize("rate", [5, 20, 50, 100, 200, 500])
 @pytest.mark.parametrize("kind", ["short bucket", "bucket", "long bucket", "windows"])
-@pytest.mark.parametrize("trip", [0.002, 0.01, 0.05])
+@pytest.mark.parametrize("trip", few_quick([0.01, 0.002, 0.05]))
 def test_a_limit_is_found_and_kept(rate: int, kind: str, trip: float) -> None:
     requests = max(300, 6 * rate)
     burst = {"short bucket": max(1, rate // 10), "bucket": rate, "long bucket": 3 * rate, "windows": rate}[kind]
@@ -166,7 +167,7 @@ def test_refusals_that_are_not_for_the_rate_do_not_bring_it_down(share: float, f
     assert found.seconds <= 1.6 * 10 / (1 - share) + 12, "some seconds to find out, now and then"
 
 
-@pytest.mark.parametrize("trip", [0.002, 0.01, 0.05])
+@pytest.mark.parametrize("trip", few_quick([0.01, 0.002, 0.05]))
 @pytest.mark.parametrize(
     ("times", "share", "most"),
     [(1, 1.0, 12), (1, 0.7, 7), (1, 0.33, 4), (2, 1.0, 12), (2, 0.5, 9), (2, 0.25, 9)],
@@ -194,7 +195,7 @@ def test_what_is_new_is_held_back_as_well_where_it_is_answered_in_part() -> None
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.3, 1.0, 3.0])
-@pytest.mark.parametrize("begin", [0.02, 0.5, 2.0])
+@pytest.mark.parametrize("begin", few_quick([0.5, 0.02, 2.0]))
 def test_a_fault_that_passes_is_soon_forgotten(begin: float, seconds: float) -> None:
     requests = 3000
     undisturbed = ran(lambda _now, _before: True, requests).seconds

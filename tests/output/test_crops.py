@@ -22,6 +22,7 @@ from s2async.output.crops import cut
 from s2async.output.geotiff import Crop, encode
 from s2async.sandbox.truth import oracle
 from s2async.sandbox.truth.oracle import project
+from tests.support.lanes import few_quick
 from tests.support.layouts import MADE, Made, by_name, crop_of, opened
 from tests.support.layouts import tiff as made_tiff
 
@@ -69,7 +70,7 @@ def cropped(data: bytes, polygon: Polygon | MultiPolygon) -> Crop:
 # ---- pixels ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("made", [made for made in MADE if made.width > 3], ids=str)
+@pytest.mark.parametrize("made", few_quick([made for made in MADE if made.width > 3], 15), ids=str)
 def test_a_crop_read_back_is_that_of_rasterio_mask(made: Made) -> None:
     source = made_tiff(made)
     for polygon in shapes(made):
@@ -94,6 +95,7 @@ def test_a_crop_read_back_is_that_of_rasterio_mask(made: Made) -> None:
             assert crop.overviews(1) == []
 
 
+@pytest.mark.slow
 def test_real_pixels_are_cut_as_rasterio_cuts_them(real_data: Path) -> None:
     for path in sorted((real_data / "raster").rglob("*.tif")):
         source = path.read_bytes()

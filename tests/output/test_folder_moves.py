@@ -60,6 +60,7 @@ def killed_after(renames: int, work: Callable[[], None]) -> bool:
 
 @settings(max_examples=80, deadline=None)
 @given(st.permutations("abcd"), st.sets(st.sampled_from("abcd")), st.sets(st.sampled_from("abcdx")), st.data())
+@pytest.mark.slow
 def test_any_exchange_of_names_survives_kills(
     tmp_path_factory: pytest.TempPathFactory,
     names: list[str],

@@ -11,13 +11,14 @@ from s2async.export.values import asking
 from s2async.report import queries
 from s2async.state import value_pages
 from s2async.state.reader import Ledger
+from tests.support.lanes import few_quick
 from tests.support.shelves import fill
 
 SHAPES = {name: box(13 + 0.02 * at, 52, 13.01 + 0.02 * at, 52.01) for at, name in enumerate("abcde")}
 
 
 @pytest.mark.parametrize("page_bytes", [1, 1 << 20])
-@pytest.mark.parametrize("unvalued", ["", "a", "cd", "e", "abcde"])
+@pytest.mark.parametrize("unvalued", few_quick(["cd", "", "a", "e", "abcde"], 2))
 def test_each_area_has_its_own_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unvalued: str, page_bytes: int
 ) -> None:

@@ -93,6 +93,7 @@ def test_the_page_lies_beside_the_crops_and_tells_what_the_state_knows(tmp_path:
 
 
 @pytest.mark.parametrize("several", [False, True])
+@pytest.mark.slow
 def test_the_days_are_those_of_what_is_shown_not_of_a_period_that_was_narrowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, several: bool
 ) -> None:
@@ -107,6 +108,7 @@ def test_the_days_are_those_of_what_is_shown_not_of_a_period_that_was_narrowed(
     assert {"Calendar of 2022", "Calendar of 2023"} <= set(calendars.values("aria-label"))
 
 
+@pytest.mark.slow
 def test_another_place_can_be_named_and_is_made(tmp_path: Path) -> None:
     shelf = fill(tmp_path)
     call(shelf.config, "--output", tmp_path / "new" / "page.html")
@@ -114,6 +116,7 @@ def test_another_place_can_be_named_and_is_made(tmp_path: Path) -> None:
     assert not (shelf.output / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_pictures_are_the_newest_ones_and_at_most_so_many(tmp_path: Path) -> None:
     shelf = fill(tmp_path, dates=5)
     call(shelf.config, "--crops", 2)
@@ -122,6 +125,7 @@ def test_pictures_are_the_newest_ones_and_at_most_so_many(tmp_path: Path) -> Non
     assert page.text.count("and 3 older") == 3
 
 
+@pytest.mark.slow
 def test_a_crop_that_is_gone_or_damaged_stops_nothing(tmp_path: Path) -> None:
     shelf = fill(tmp_path)
     first, second, *_ = sorted(shelf.output.rglob("*_visual.tif"))
@@ -133,6 +137,7 @@ def test_a_crop_that_is_gone_or_damaged_stops_nothing(tmp_path: Path) -> None:
     assert page.tags.count("img") == 4
 
 
+@pytest.mark.slow
 def test_areas_of_one_name_are_told_apart_by_their_seasons(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +155,7 @@ def test_areas_of_one_name_are_told_apart_by_their_seasons(
     assert "park (until 2022-01-01)" in Page.read(shelf.output / "report" / "park.html").text
 
 
+@pytest.mark.slow
 def test_hostile_names_are_texts(tmp_path: Path) -> None:
     shelf = fill(tmp_path, shapes=HOSTILE)
     call(shelf.config)
@@ -160,6 +166,7 @@ def test_hostile_names_are_texts(tmp_path: Path) -> None:
         assert page.text.count(name.replace("\u202e", "\\u202e")) >= 3
 
 
+@pytest.mark.slow
 def test_many_areas_have_pages_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "AREAS", 3)
     shelf = fill(tmp_path, shapes=HOSTILE)
@@ -171,6 +178,7 @@ def test_many_areas_have_pages_of_their_own(tmp_path: Path, monkeypatch: pytest.
         assert "2 clear" in Page.read(path).text
 
 
+@pytest.mark.slow
 def test_pages_of_areas_are_written_anew_where_they_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,6 +216,7 @@ def write_config(tmp_path: Path, **changed: object) -> Path:
 
 
 @pytest.mark.parametrize("several", [False, True])
+@pytest.mark.slow
 def test_values_are_shown_as_curves_of_each_area_and_small_ones_of_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, several: bool
 ) -> None:
@@ -231,6 +240,7 @@ def test_values_are_shown_as_curves_of_each_area_and_small_ones_of_all(
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
+@pytest.mark.slow
 def test_without_values_nothing_is_said_of_them(tmp_path: Path) -> None:
     call(fill(tmp_path).config)
     page = Page.read(tmp_path / "data" / "report.html")
@@ -241,6 +251,7 @@ def test_without_values_nothing_is_said_of_them(tmp_path: Path) -> None:
 # ---- other states -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_offline_is_told_on_the_page_and_asks_nobody(tmp_path: Path) -> None:
     shelf = fill(tmp_path, rejected=True)
     result = call(shelf.config, "--offline")
@@ -301,6 +312,7 @@ def test_measuring_only_makes_a_report_without_crops(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("datetime_", ["2022-01-01/..", "../2022-06-30"])
+@pytest.mark.slow
 def test_a_period_with_an_open_end_has_calendars_of_what_is_known(tmp_path: Path, datetime_: str) -> None:
     shelf = fill(tmp_path)
     shelf.config.write_text(shelf.config.read_text() + f'[search]\ndatetime = "{datetime_}"\n')

@@ -81,6 +81,7 @@ def test_c1_has_each_datastrip_once_and_no_baseline_below_5() -> None:
         assert (record.take.baseline == "05.00") == old
 
 
+@pytest.mark.slow
 def test_items_of_both_collections_are_read_as_one_acquisition() -> None:
     both = [to_scene(item_of(record), KNOWN["earth-search"]) for record in records(YEARS, COLLECTIONS)]
     datatakes = {name: {s.acquisition for s in both if s.collection == name} for name in COLLECTIONS}

@@ -14,6 +14,7 @@ from rasterio.io import MemoryFile
 from rasterio.shutil import copy
 
 from s2async.sandbox.world.cogs import Cog, Tile, compress, write
+from tests.support.lanes import few_quick
 
 METADATA = '<GDALMetadata>\n  <Item name="OVR_RESAMPLING_ALG">AVERAGE</Item>\n</GDALMetadata>\n'
 
@@ -103,7 +104,7 @@ def tiles_of(data: bytes) -> list[list[Tile]]:
 
 
 @pytest.mark.parametrize("metadata", ["", METADATA])
-@pytest.mark.parametrize("epsg", [32633, 32705])
+@pytest.mark.parametrize("epsg", few_quick([32633, 32705]))
 @pytest.mark.parametrize(("bands", "bits"), [(3, 8), (1, 8), (1, 16)])
 def test_same_bytes_as_gdal_from_the_same_tiles(
     tmp_path: Path, bands: int, bits: int, epsg: int, metadata: str
@@ -155,7 +156,7 @@ def test_gdal_reads_every_level(tmp_path: Path, bands: int, bits: int, ghost: bo
             assert np.array_equal(np.moveaxis(file.read(), 0, 2), pixels[index + 1])
 
 
-@pytest.mark.parametrize("ghost", [True, False])
+@pytest.mark.parametrize("ghost", few_quick([True, False]))
 def test_stand_ins_share_one_tile_and_leave_holes(tmp_path: Path, ghost: bool) -> None:
     cog = small(1, ghost=ghost, width=1024, height=1024, overviews=0)
     plain = compress(np.full((256, 256), 7, "u1"), 256)

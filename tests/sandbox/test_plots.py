@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from s2async.areas import loader
 from s2async.sandbox.world import dense, plots
 from s2async.sandbox.world.plots import Plots
+from tests.support.lanes import slow
 
 
 @pytest.fixture(scope="module")
@@ -51,17 +52,17 @@ def test_some_fields_have_a_hole(fields: Plots) -> None:
     assert (holes == (np.arange(4000) % 40 == 39)).all()
 
 
-def test_fewer_fields_lie_closer_to_the_middle() -> None:
+@pytest.mark.parametrize(("count", "reach"), [(1, 600), (100, 2200), *slow((plots.MOST, 54_900))])
+def test_fewer_fields_lie_closer_to_the_middle(count: int, reach: int) -> None:
     square = dense.square()
-    for count, reach in ((1, 600), (100, 2200), (plots.MOST, 54_900)):
-        found = np.array(
-            [square.project(polygon) for polygon in dense.fields(count).polygons[:: max(1, count // 500)]],
-            dtype=object,
-        )
-        west, south, east, north = shapely.bounds(found).T
-        assert square.box.contains(shapely.box(west.min(), south.min(), east.max(), north.max()))
-        middle = square.box.centroid
-        assert max(middle.x - west.min(), east.max() - middle.x, north.max() - middle.y) < reach
+    found = np.array(
+        [square.project(polygon) for polygon in dense.fields(count).polygons[:: max(1, count // 500)]],
+        dtype=object,
+    )
+    west, south, east, north = shapely.bounds(found).T
+    assert square.box.contains(shapely.box(west.min(), south.min(), east.max(), north.max()))
+    middle = square.box.centroid
+    assert max(middle.x - west.min(), east.max() - middle.x, north.max() - middle.y) < reach
 
 
 @pytest.mark.parametrize("count", [0, -1, plots.MOST + 1])

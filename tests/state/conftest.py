@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from s2async.state.writer import State
+from tests.support.states import new_state
 
 
 @pytest.fixture
@@ -17,5 +18,5 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def state(path: Path) -> Iterator[State]:
-    with State.create_or_open(path) as opened:
+    with new_state(path) as opened:
         yield opened

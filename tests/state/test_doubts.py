@@ -22,7 +22,18 @@ from s2async.state import database, doubts, item_groups
 from s2async.state.item_groups import Item
 from s2async.state.writer import State
 from s2async.zonal.wanted import AreaValues, Variable, Wanted
-from tests.support.states import VISUAL, add, failed, make_area, make_product, make_scene, missing, start
+from tests.support.lanes import few_quick
+from tests.support.states import (
+    VISUAL,
+    add,
+    failed,
+    make_area,
+    make_product,
+    make_scene,
+    missing,
+    new_state,
+    start,
+)
 
 RULE = SclRule.from_percent(classes=[9], max_cloud=2, min_valid=95)
 ONE = replace(VISUAL, one_per_overpass=True)
@@ -97,7 +108,7 @@ def outcome(job: Job, chance: random.Random, selection: Selection) -> Outcome | 
 
 def fill(path: Path, chance: random.Random, selection: Selection) -> None:
     """A state as one that runs have left which were killed, or had other settings."""
-    with State.create_or_open(path) as state:
+    with new_state(path) as state:
         start(state, AREAS, selection)
         for scene in scenes():
             jobs = add(state, scene, [area for area in AREAS if chance.random() < 0.9], selection)
@@ -122,7 +133,11 @@ def choose(path: Path, selection: Selection) -> dict[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("seed", "selection"), [*((seed, ONE) for seed in range(3)), *((seed, VALUED) for seed in range(4))]
+    ("seed", "selection"),
+    [
+        *few_quick((seed, ONE) for seed in range(3)),
+        *few_quick((seed, VALUED) for seed in range(4)),
+    ],
 )
 def test_what_is_not_in_doubt_would_stay_as_it_is(
     tmp_path: Path, seed: int, selection: Selection, monkeypatch: pytest.MonkeyPatch
@@ -144,7 +159,7 @@ def test_what_is_not_in_doubt_would_stay_as_it_is(
 
 def test_nothing_is_in_doubt_once_all_is_decided(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
-    with State.create_or_open(path) as state:
+    with new_state(path) as state:
         start(state, AREAS, ONE)
         for number, minutes in enumerate((0, 0.1, 1440, 1440.1, 2880)):
             scene = make_scene(

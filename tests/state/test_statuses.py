@@ -13,6 +13,7 @@ from s2async.models import CloudMeasure, Job, Outcome, Selection, Status
 from s2async.state import statuses
 from s2async.state.records import OPEN
 from s2async.state.writer import State
+from tests.support.lanes import few_quick
 from tests.support.states import (
     VISUAL,
     add,
@@ -70,7 +71,7 @@ def expected(outcome: Outcome, rule: SclRule, selection: Selection, *, changed: 
     return old if old in (Status.MISSING, Status.FAILED) and not changed else OPEN
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", few_quick(range(6)))
 def test_a_page_is_judged_like_each_of_its_jobs(state: State, seed: int) -> None:
     chance = random.Random(seed)
     areas = [make_area(f"area {number}") for number in range(300)]

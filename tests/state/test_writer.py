@@ -25,6 +25,7 @@ from s2async.models import (
 )
 from s2async.state.records import OPEN, Cursor
 from s2async.state.writer import State
+from tests.support.lanes import few_quick
 from tests.support.states import (
     CLEAR,
     CLOUDS,
@@ -132,7 +133,7 @@ def test_pages_neither_repeat_nor_leave_out_a_job(state: State, limit: int) -> N
 
 
 @pytest.mark.parametrize("order", ["oldest", "newest"])
-@pytest.mark.parametrize("limit", [7, 256, 2000])
+@pytest.mark.parametrize("limit", few_quick([256, 7, 2000]))
 def test_pages_are_in_order_of_time_however_long_they_are(state: State, order: Order, limit: int) -> None:
     areas = [make_area(f"area {number}") for number in range(300)]  # more than a row of the state holds
     start(state, areas)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +22,7 @@ from s2async.output import crops
 from s2async.output.geotiff import Crop
 from s2async.sandbox.settings import toml
 from s2async.state.reader import Ledger
-from s2async.state.writer import State
-from tests.support.states import CLEAR, add, cloudy, failed, make_scene, missing, record, start
+from tests.support.states import CLEAR, add, cloudy, failed, make_scene, missing, new_state, record, start
 from tests.support.values import numbers
 
 PARK = Polygon(
@@ -90,7 +90,7 @@ def fill(
     settings.output.folder.mkdir()
     wanted = settings.selection()
     bands = wanted.values.bands if wanted.values else ()
-    with State.create_or_open(settings.run.state) as state:
+    with new_state(settings.run.state) as state:
         start(state, list(areas.values()), wanted)
         for number in range(dates):
             scene = make_scene(
@@ -112,12 +112,16 @@ def fill(
     return Shelf(config=path, settings=settings, areas=areas)
 
 
+@functools.cache
+def _to_utm() -> Transformer:
+    return Transformer.from_crs("OGC:CRS84", "EPSG:32633", always_xy=True)
+
+
 def save(output: Path, job: Job, asset: str) -> Product:
     """A crop of made-up pixels around the job's area, on 10 m of UTM zone 33."""
     folder = output / job.area.folder
     folder.mkdir(exist_ok=True)
-    to_utm = Transformer.from_crs("OGC:CRS84", "EPSG:32633", always_xy=True)
-    west, south, east, north = (value // 10 * 10 for value in to_utm.transform_bounds(*job.area.polygon.bounds))
+    west, south, east, north = (value // 10 * 10 for value in _to_utm().transform_bounds(*job.area.polygon.bounds))
     rows, columns = int(north - south) // 10 + 1, int(east - west) // 10 + 1
     random = np.random.default_rng([job.id, len(asset)])
     bands, dtype, top = (3, np.uint8, 255) if asset == "visual" else (1, np.uint16, 10_000)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -37,6 +39,21 @@ def judge(measured: CloudMeasure) -> Status | None:
 def each(judge: Callable[[CloudMeasure], Status | None]) -> Judge:
     """Judge measurements one by one, as `clouds.rule.CloudRule.verdicts` judges many."""
     return partial(judge_each, judge)
+
+
+@functools.cache
+def _empty() -> bytes:
+    """A state without rows. Creating one runs every migration, and each of them waits for the disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "state.sqlite")
+        State.create_or_open(path).close()
+        return path.read_bytes()
+
+
+def new_state(path: Path) -> State:
+    """Open a state as a first run does, but from a copy of an empty one; `test_database` tests creating one."""
+    path.write_bytes(_empty())
+    return State.create_or_open(path)
 
 
 def make_area(name: str, *, folder: str | None = None, key: str | None = None) -> Area:
