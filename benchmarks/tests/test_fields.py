@@ -20,7 +20,7 @@ from s2async.sandbox.world.make import default_folder, make_world
 FAST = Options(items=2, rounds=1, delay=0, bandwidth=100_000, connections=4, sample=18)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_checkouts_of_the_same_version_do_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     settings = "--items 2 --rounds 1 --delay 0 --connections 4 --sample 18 --against"
     assert command.main(["parks", *settings.split(), str(measure.REPOSITORY)]) == 0

@@ -23,6 +23,8 @@ from tests.support.fault_server import FaultServer
 from tests.support.shell import Shell
 from tests.support.worlds import Stage
 
+pytestmark = pytest.mark.slow
+
 LABEL = "North and 5 more, 2022-01-01/2022-03-31"
 Item = dict[str, Any]
 Answer = Mapping[str, Any] | RemoteError

@@ -54,7 +54,7 @@ def loaded(folder: Path, arguments: Sequence[object], **environment: str) -> tup
 
 
 @pytest.mark.parametrize(
-    "arguments", few_quick([["--help"], ["--version"], *([name, "--help"] for name in cli.commands)], 3)
+    "arguments", few_quick([["--help"], ["--version"], *([name, "--help"] for name in cli.commands)], 2)
 )
 def test_help_loads_no_library(tmp_path: Path, arguments: list[str]) -> None:
     libraries, out = loaded(tmp_path, arguments)
@@ -81,7 +81,8 @@ def test_shell_completion_loads_no_library(tmp_path: Path, words: str, completio
     assert libraries == set()
 
 
-@pytest.mark.parametrize(("option", "drawing"), few_quick([((), {"rich"}), (("--json",), set())]))
+@pytest.mark.parametrize(("option", "drawing"), [((), {"rich"}), (("--json",), set())])
+@pytest.mark.slow
 def test_status_loads_what_settings_and_a_state_need(
     tmp_path: Path, option: tuple[str, ...], drawing: set[str]
 ) -> None:

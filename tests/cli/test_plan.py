@@ -26,6 +26,8 @@ from tests.support import worlds
 from tests.support.shell import on_terminal
 from tests.support.worlds import Stage
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:

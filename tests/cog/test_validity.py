@@ -22,6 +22,8 @@ from s2async.net.client import Transport
 from tests.support.fault_server import FaultServer
 from tests.support.served import TILED, asset, cutout, make, run, sound, spans
 
+pytestmark = pytest.mark.slow
+
 SIDE = 700
 PARTS = [cutout(10, 10, 90, 70), cutout(200, 240, 200, 60), cutout(0, 0, SIDE, SIDE), cutout(650, 650, 50, 50)]
 

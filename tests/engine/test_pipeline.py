@@ -29,6 +29,8 @@ from s2async.state.writer import State
 from tests.support import worlds
 from tests.support.worlds import Stage
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,8 @@ from tests.support.settings import RULE, settings_in
 from tests.support.states import make_scene
 from tests.support.worlds import Stage
 
+pytestmark = pytest.mark.slow
+
 ITEM = worlds.day(1, clouded=frozenset({"South"}))
 FILES = {"scl": "SCL", "visual": "TCI", "red": "B04"}
 

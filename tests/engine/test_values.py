@@ -20,6 +20,8 @@ from tests.support.fault_server import FaultServer
 from tests.support.small_fields import fields
 from tests.support.value_scenes import ALL, CLASSES, NDVI, ValueScene, band, values_of
 
+pytestmark = pytest.mark.slow
+
 ONLY_NDVI = replace(ALL, variables=(NDVI,))
 
 

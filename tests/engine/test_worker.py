@@ -60,6 +60,8 @@ from tests.support import worlds
 from tests.support.settings import settings_in
 from tests.support.states import make_scene
 
+pytestmark = pytest.mark.slow
+
 SECRET = "?sig=hunter2"
 HOST = "https://cogs.example"
 CLOUDED = worlds.day(1, clouded=frozenset({"South"}))

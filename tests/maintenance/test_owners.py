@@ -29,6 +29,8 @@ from s2async.state.writer import State
 from tests.support import worlds
 from tests.support.worlds import SHAPES, Ran, Stage
 
+pytestmark = pytest.mark.slow
+
 ITEMS = [worlds.day(0), worlds.day(4, clouded=frozenset({"North"}))]
 NORTH = {"North": worlds.polygon("North")}
 MOVED = {"North": worlds.lonlat([(x + 300, y + 100) for x, y in SHAPES["North"]])}

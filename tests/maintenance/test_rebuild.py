@@ -32,6 +32,8 @@ from tests.support import worlds
 from tests.support.shell import ask
 from tests.support.worlds import Stage, crops
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:

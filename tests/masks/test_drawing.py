@@ -131,7 +131,8 @@ def assert_is_todays(areas: list[Area], grid: Grid) -> GridPlan:
     return plan
 
 
-@pytest.mark.parametrize("bound", few_quick([1 << 17, 100]))
+@pytest.mark.parametrize("bound", [1 << 17, 100])
+@pytest.mark.slow
 def test_areas_are_drawn_as_one_by_one(bound: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drawing, "VERTICES", bound)
     monkeypatch.setattr(scanline, "CROSSINGS", bound)

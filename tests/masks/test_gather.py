@@ -66,7 +66,7 @@ def random_raster(grid: Grid) -> NDArray[np.uint16]:
 
 
 @pytest.mark.parametrize("factor", few_quick(FACTORS, 2))
-@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize(("height", "width"), few_quick(SIZES, 3))
 @pytest.mark.parametrize("bound", [1 << 18, 50])
 def test_pixels_are_those_of_the_masks(
     factor: int, height: int, width: int, bound: int, monkeypatch: pytest.MonkeyPatch

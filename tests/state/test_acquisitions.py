@@ -19,7 +19,20 @@ from s2async.models import Scene
 from s2async.state import schema
 from s2async.state.writer import State
 from tests.support.examples import examples
-from tests.support.states import CLEAR, VISUAL, A, B, add, make_scene, missing, open_jobs, record, saved, start
+from tests.support.states import (
+    CLEAR,
+    VISUAL,
+    A,
+    B,
+    add,
+    make_scene,
+    missing,
+    new_state,
+    open_jobs,
+    record,
+    saved,
+    start,
+)
 
 TAKE = "S2B_20171219T095409"
 OLD = make_scene("S2B_33UUU_20171219_0_L2A", baseline="02.06", datatake=TAKE)
@@ -81,7 +94,7 @@ SCENES: Mapping[str, tuple[Scene, list[str]]] = {
 def test_the_order_of_arrival_does_not_matter(order: list[str], lacking: set[str]) -> None:
     """Each item comes in a run of its own, and the files of some are missing."""
     areas = {"a": A, "b": B}
-    with tempfile.TemporaryDirectory() as folder, State.create_or_open(Path(folder, "state.sqlite")) as state:
+    with tempfile.TemporaryDirectory() as folder, new_state(Path(folder, "state.sqlite")) as state:
         for name in order:
             scene, where = SCENES[name]
             start(state, [A, B])
