@@ -379,7 +379,7 @@ def test_connections_that_cannot_be_set_up_stop_a_run_in_order(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "content"),
-    [("run", None), ("plan", b""), *also(("plan", None), ("run", b""), ("run", b"\0garbage"))],
+    [("run", None), *also(("plan", b""), ("plan", None), ("run", b""), ("run", b"\0garbage"))],
 )
 def test_certificates_that_cannot_be_used_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, content: bytes | None

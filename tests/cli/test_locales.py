@@ -16,6 +16,7 @@ from s2async import files
 from s2async.config.model import Config
 from s2async.errors import ConfigError
 from tests.support import worlds
+from tests.support.lanes import long
 from tests.support.worlds import Ran, Stage
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -74,7 +75,7 @@ def refused(locale: Mapping[str, str], says: str, path: Path, stage: Stage, *bef
     assert made == there, "nothing is made"
 
 
-@pytest.mark.parametrize("area", ["Поле", "Mühlenfeld"])
+@pytest.mark.parametrize("area", ["Поле", *long("Mühlenfeld")])
 def test_an_area_whose_folder_is_not_ascii(tmp_path: Path, stage: Stage, area: str) -> None:
     path = worlds.write_config(
         tmp_path, stage.sandbox, areas={"A": worlds.polygon("North"), area: worlds.polygon("South")}

@@ -23,6 +23,7 @@ from s2async.config.example import EXAMPLE, with_areas, with_folder, with_settin
 from s2async.config.model import Config
 from s2async.state.writer import State
 from tests.support import worlds
+from tests.support.lanes import long
 from tests.support.shell import COMMAND, Shell, one_line, process
 from tests.support.worlds import Stage
 
@@ -829,7 +830,7 @@ def stopped(child: subprocess.Popen[bytes], number: int) -> str:
 
 @pytest.mark.parametrize(
     ("number", "where"),
-    [(signal.SIGINT, "/v1/search"), (signal.SIGTERM, "SCL"), (signal.SIGINT, "TCI")],
+    [(signal.SIGINT, "/v1/search"), (signal.SIGTERM, "SCL"), *long((signal.SIGINT, "TCI"))],
 )
 def test_a_signal_ends_a_run_whose_server_says_nothing(
     s2: Shell, tmp_path: Path, stage: Stage, number: int, where: str
@@ -936,8 +937,8 @@ def test_a_terminal_shows_the_run_while_it_goes_on(tmp_path: Path, stage: Stage)
 
 @pytest.mark.parametrize(
     "command",
-    ["status {path} | head -1", "status {path} --json | true", "run -v {path} 2>&1 | head -1", "--help | true",
-     "run {path} >&-", "status {path} >&-", "run -v {path} 2>&-"],
+    ["status {path} | head -1", "run -v {path} 2>&1 | head -1", "--help | true", "run {path} >&-",
+     *long("status {path} --json | true", "status {path} >&-", "run -v {path} 2>&-")],
 )  # fmt: skip
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, stage: Stage, command: str) -> None:
     path = worlds.write_config(tmp_path, stage.sandbox)

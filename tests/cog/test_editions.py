@@ -28,6 +28,7 @@ from s2async.sandbox.truth import oracle
 from tests.support import worlds
 from tests.support.batches import ITEM, Served
 from tests.support.fault_server import FaultServer
+from tests.support.lanes import long
 from tests.support.served import COG, asset, cutout, make, run, sound
 from tests.support.streams import SOURCE
 
@@ -299,10 +300,18 @@ SWAPS: Mapping[str, tuple[dict[str, Any], Callable[[Swapped], None]]] = {
     "no ETag, no proper date": ({"noetag": 1, "modified": "garbled"}, same_size),
     "no ETag, no date, other size": ({"noetag": 1}, later),
 }
+FEW_SWAPS = ("strong ETag", "weak ETag", "no ETag, other date, same size")
+"""Those of the true-colour file in the usual lane; of the classification it has all."""
 
 
-@pytest.mark.parametrize("name", ["SCL.tif", "TCI.tif"])
-@pytest.mark.parametrize("swap", SWAPS)
+@pytest.mark.parametrize(
+    ("swap", "name"),
+    [
+        *((swap, "SCL.tif") for swap in SWAPS),
+        *((swap, "TCI.tif") for swap in FEW_SWAPS),
+        *long(*((swap, "TCI.tif") for swap in SWAPS if swap not in FEW_SWAPS)),
+    ],
+)
 def test_a_file_that_is_swapped_while_it_is_read_is_read_anew_as_a_whole(
     tmp_path: Path, server: FaultServer, world: worlds.World, swap: str, name: str
 ) -> None:

@@ -35,6 +35,7 @@ from s2async.sandbox.server.process import start as start_server
 from s2async.sandbox.truth import oracle
 from s2async.state.writer import State
 from tests.support import worlds
+from tests.support.lanes import long
 from tests.support.states import VISUAL
 from tests.support.worlds import SHAPES, Ran, Stage
 
@@ -683,7 +684,7 @@ def test_a_lost_crop_of_a_job_that_failed_is_written_anew(tmp_path: Path, stage:
 BOTH: dict[str, Any] = {"output": {"assets": ["red", "scl", "visual"]}}
 
 
-@pytest.mark.parametrize("lacks", ["red", "key:red"])
+@pytest.mark.parametrize("lacks", ["red", *long("key:red")])
 def test_an_asset_that_some_items_lack_costs_that_asset_only(tmp_path: Path, changing: Stage, lacks: str) -> None:
     changing.world.change(CLEAR, lacks=frozenset({lacks}))
     changing.restart()
@@ -864,7 +865,7 @@ def test_a_scene_of_two_searches_is_worked_on_once(
     assert Counter(worlds.statuses(ran.config).values()) == {"saved": 10, "cloudy": 2}
 
 
-@pytest.mark.parametrize("reprocessed", ["newest", "all"])
+@pytest.mark.parametrize("reprocessed", ["newest", *long("all")])
 def test_another_collection_with_the_same_ids_has_crops_of_its_own_names(
     tmp_path: Path, changing: Stage, reprocessed: str
 ) -> None:

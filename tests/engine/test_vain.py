@@ -19,6 +19,7 @@ from s2async.config.model import Config
 from s2async.models import Status
 from s2async.net import client
 from tests.support import worlds
+from tests.support.lanes import long
 from tests.support.shell import Ended, Shell
 from tests.support.worlds import Stage
 
@@ -124,7 +125,7 @@ def config_of(folder: Path, stage: Stage, **sections: Any) -> Path:
     return worlds.write_config(folder, stage.sandbox, areas=AREAS, **sections)
 
 
-@pytest.mark.parametrize("status", [404, 410, 403, 401, 400])
+@pytest.mark.parametrize("status", [404, 403, *long(410, 401, 400)])
 def test_an_outage_of_all_files_is_said_and_the_next_run_makes_up_for_it(
     tmp_path: Path, stage: Stage, status: int, s2: Shell
 ) -> None:

@@ -29,6 +29,7 @@ from s2async.maintenance import rebuild
 from s2async.state.reader import Ledger
 from s2async.state.writer import State
 from tests.support import worlds
+from tests.support.lanes import long
 from tests.support.shell import ask
 from tests.support.worlds import Stage, crops
 
@@ -40,7 +41,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     yield from worlds.staged(tmp_path_factory.mktemp("world"))
 
 
-@pytest.mark.parametrize("damage", ["gone", "empty", "garbage"])
+@pytest.mark.parametrize("damage", ["gone", "garbage", *long("empty")])
 def test_nothing_is_read_again_for_crops_that_are_there(
     tmp_path: Path, stage: Stage, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

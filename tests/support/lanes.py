@@ -27,7 +27,16 @@ def slow(*values: Any) -> list[Any]:
     return [_slow(value) for value in values]
 
 
+def long(*values: Any) -> list[Any]:
+    """Mark all of these values as long: others like them are in the usual lane."""
+    return [_marked(value, pytest.mark.long) for value in values]
+
+
 def _slow(value: Any) -> Any:
+    return _marked(value, pytest.mark.slow)
+
+
+def _marked(value: Any, mark: pytest.MarkDecorator) -> Any:
     if isinstance(value, ParameterSet):
-        return pytest.param(*value.values, marks=[*value.marks, pytest.mark.slow], id=value.id)
-    return pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.slow)
+        return pytest.param(*value.values, marks=[*value.marks, mark], id=value.id)
+    return pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=mark)
