@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -25,12 +26,19 @@ def nodata_of(text: str, dtype: np.dtype[Any]) -> float | None:
 
 
 def scaling(xml: str, bands: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return scales and offsets of the bands from GDAL's metadata tag: XML with an element for each item."""
+    """Return scales and offsets of the bands from GDAL's metadata tag: XML with an element for each item.
+
+    Raises:
+        ValueError: one of them is not a finite number.
+    """
     values = {"scale": [1.0] * bands, "offset": [0.0] * bands}
     for attributes, value in re.findall(r"<Item\s([^>]*)>([^<]*)</Item>", xml):
         role, sample = re.search(r'role="(scale|offset)"', attributes), re.search(r'sample="(\d+)"', attributes)
         if role and sample and int(sample[1]) < bands:
-            values[role[1]][int(sample[1])] = float(value)
+            number = float(value)
+            if not math.isfinite(number):
+                raise ValueError(f"{role[1]} {value}")
+            values[role[1]][int(sample[1])] = number
     return tuple(values["scale"]), tuple(values["offset"])
 
 

@@ -32,12 +32,15 @@ FIRST_WITH_OFFSET: Final = (4, 0)
 """First baseline whose DN have an offset."""
 UNSETTLED: Final = (datetime(2022, 1, 25, tzinfo=UTC), datetime(2022, 3, 1, tzinfo=UTC))
 """Period of sensing whose files in ``sentinel-cogs`` may or may not have the offset (cirrus-earth-search#21)."""
+_NOT_OF_ESA: Final = (99, 99)
+"""Baseline that Sen2Cor writes into products made outside ESA. It does not tell whether they have the offset."""
 LARGEST: Final = 32_767
 """Largest DN of a reflectance band (2^15 - 1); larger numbers are negative numbers that wrapped around
 (earth-search#78)."""
 
 _NAMES = ("coastal", "blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "nir09", "swir16")
-BANDS: Final = frozenset((*_NAMES, "swir22", *(f"b{number:02}" for number in range(1, 13)), "b8a"))
+_NUMBERS = (f"b{number:{width}}" for number in range(1, 13) for width in ("", "02"))
+BANDS: Final = frozenset((*_NAMES, "swir22", *_NUMBERS, "b8a"))
 """Keys of reflectance bands in lower case, without a resolution such as ``_10m``."""
 
 
@@ -148,12 +151,14 @@ def _decided(facts: Facts, evidence: Evidence | None) -> Offset:
         return Offset(dn=0, basis=Basis.BASELINE)
     if facts.convention is Convention.NONE:
         return Offset(dn=0, basis=Basis.SOURCE)
-    # A file that states its offset was written with care, even if the archive is not known.
-    if facts.convention is not Convention.EARTH_SEARCH and facts.tag is not None:
-        return Offset(dn=round(facts.tag * QUANTIFICATION), basis=Basis.TAG)
-    if facts.convention is Convention.ESA and (facts.baseline or facts.stated is not None):
-        # If the item states an offset but no baseline, the stated offset decides.
-        dn = OFFSET if facts.baseline else round((facts.stated or 0.0) * QUANTIFICATION)
+    # A file that states its offset was written with care, even if the archive is not known. But GDAL writes an
+    # offset of 0 beside every scale, so 0 does not outweigh the rule of an archive that keeps ESA's DN.
+    dn = _in_dn(facts.tag)
+    if dn is not None and (facts.convention is Convention.UNKNOWN or (facts.convention is Convention.ESA and dn)):
+        return Offset(dn=dn, basis=Basis.TAG)
+    # If the item states an offset but no baseline, the stated offset decides.
+    dn = OFFSET if facts.baseline else _in_dn(facts.stated)
+    if facts.convention is Convention.ESA and dn is not None:
         return Offset(dn=dn, basis=Basis.SOURCE)
     if facts.convention is Convention.EARTH_SEARCH:
         if facts.subtracted:
@@ -163,6 +168,13 @@ def _decided(facts: Facts, evidence: Evidence | None) -> Offset:
                 return Offset(dn=0, basis=Basis.BUCKET)
             return Offset(dn=0, basis=Basis.PIXELS) if dark else Offset(dn=OFFSET, basis=Basis.DOUBTFUL)
     return Offset(dn=0, basis=Basis.PIXELS) if dark else Offset(dn=None, basis=Basis.UNKNOWN)
+
+
+def _in_dn(stated: float | None) -> int | None:
+    """Return a stated offset in DN: 0 or -1000; None for any other number, because no archive has it."""
+    if stated is None:
+        return None
+    return next((dn for dn in (0, OFFSET) if abs(stated * QUANTIFICATION - dn) < 0.5), None)
 
 
 def _doubt(offset: Offset, facts: Facts, evidence: Evidence | None) -> str:
@@ -175,7 +187,7 @@ def _doubt(offset: Offset, facts: Facts, evidence: Evidence | None) -> str:
     if offset.dn == OFFSET and evidence is not None and evidence.proves_none:
         return "pixels are darker than files with an offset of -1000 have them"
     # The item's flag and its raster:offset raise no doubt, because both are known to be wrong in this archive.
-    if offset.dn is not None and facts.tag is not None and round(facts.tag * QUANTIFICATION) != offset.dn:
+    if offset.dn is not None and facts.tag is not None and _in_dn(facts.tag) != offset.dn:
         return f"the file states an offset of {facts.tag:g}"
     return ""
 
@@ -188,13 +200,16 @@ def baseline(*texts: str) -> tuple[int, ...]:
             product names or ids with a part such as ``_N0511_``.
 
     Returns:
-        The baseline, such as (5, 11); empty if no text contains it.
+        The baseline, such as (5, 11); empty if no text contains it, or if the first one says that the product was
+        made outside ESA.
     """
     for text in texts:
-        if match := re.fullmatch(r"0*(\d{1,2})\.(\d{2})(?:\.\d+)?", text.strip()):
-            return int(match[1]), int(match[2])
-        if match := re.search(r"_N(\d{2})\.?(\d{2})(?=_|\.|$)", text):
-            return int(match[1]), int(match[2])
+        match = re.fullmatch(r"0*(\d{1,2})\.(\d{2})(?:\.\d+)?", text.strip()) or re.search(
+            r"(?:^|_)N(\d{2})\.?(\d{2})(?=_|\.|$)", text.strip()
+        )
+        if match:
+            found = int(match[1]), int(match[2])
+            return () if found == _NOT_OF_ESA else found
     return ()
 
 
@@ -217,7 +232,7 @@ def convention(href: str) -> Convention:
     match = re.match(r"(?:s3://|https?://)([^/?#]*)/?([^/?#]*)", href)
     if not match:
         return Convention.UNKNOWN
-    host, folder = match[1].casefold(), match[2]
+    host, folder = match[1].casefold().removesuffix(":443"), match[2]
     bucket, _, domain = host.partition(".")
     if not domain:
         return BUCKETS.get(host, Convention.UNKNOWN)  # s3://bucket/...

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from s2async.reflectance.decision import LARGEST
 
 DARK: Final = 800
 """DN below which a file with an offset has almost no pixels. Of 48 scenes, the one with an offset had a 0.1 %
@@ -17,7 +19,6 @@ QUANTILE: Final = 0.001
 million pixels with an offset, 2 are dark."""
 ENOUGH: Final = 10_000
 """Minimum number of valid pixels for a proof."""
-_LARGEST: Final = 32_767
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Evidence:
     """Counts of valid pixels of one file, or of several files and areas of one item."""
 
     pixels: int = 0
-    """Number of valid pixels: those with a DN other than 0."""
+    """Number of valid pixels: those with a DN above 0."""
     dark: int = 0
     """Number of valid pixels below 800."""
     wrapped: int = 0
@@ -36,13 +37,14 @@ class Evidence:
         """Count the pixels of a band.
 
         Args:
-            dn: unsigned integers of any shape; 0 means no data.
+            dn: DN of any shape; 0 and negative numbers mean no data. Floats are not DN, and are not counted.
         """
-        valid = dn[dn != 0]
+        numbers: NDArray[Any] = dn if np.issubdtype(dn.dtype, np.integer) else dn[:0]
+        valid = numbers[numbers > 0]
         return cls(
             pixels=int(valid.size),
             dark=int(np.count_nonzero(valid < DARK)),
-            wrapped=int(np.count_nonzero(valid > _LARGEST)),
+            wrapped=int(np.count_nonzero(valid > LARGEST)),
         )
 
     def __add__(self, other: Evidence) -> Evidence:

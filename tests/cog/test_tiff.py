@@ -313,6 +313,8 @@ def test_other_files_are_no_tiffs(head: bytes) -> None:
         (directories.PIXEL_SCALE, "<d", (math.nan, 10.0, 0.0)),
         (directories.TIEPOINTS, "<d", (0.0, 0.0, 0.0, math.inf, 0.0, 0.0)),
         (directories.GDAL_NODATA, "<B", (65, 66)),
+        (directories.GDAL_METADATA, "<B", tuple(b'<Item name="OFFSET" sample="0" role="offset">nan</Item>')),
+        (directories.GDAL_METADATA, "<B", tuple(b'<Item name="SCALE" sample="0" role="scale">-inf</Item>')),
     ],
 )
 def test_contradictions_and_absurd_sizes_are_refused(tag: int, kind: str, values: tuple[float, ...]) -> None:

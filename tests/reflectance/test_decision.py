@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 import numpy as np
@@ -91,6 +92,28 @@ def test_a_tag_that_contradicts_the_row_raises_a_doubt() -> None:
     assert "-0.1" in decide("red", facts(ESA, "02.14", tag=-0.1)).doubt
 
 
+def test_an_offset_of_0_beside_a_scale_does_not_overrule_an_archive_that_keeps_esas_numbers() -> None:
+    offset = decide("red", facts(ESA, "05.11", tag=0.0))
+    assert (offset.dn, offset.basis) == (-1000, Basis.SOURCE)
+    assert "states an offset of 0" in offset.doubt
+    assert decide("red", facts(ESA, "", tag=0.0)).basis is Basis.UNKNOWN
+    assert decide("red", facts(ESA, "02.14", tag=0.0)).is_certain
+    assert decide("red", facts(UNKNOWN, "05.11", tag=0.0)).basis is Basis.TAG
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 1e308, -0.2, 0.1, -1000.0, -1e-3])
+@pytest.mark.parametrize("kind", Convention)
+@pytest.mark.parametrize("version", ["", "02.14", "05.11"])
+def test_an_offset_that_no_archive_has_is_not_taken_and_named(
+    kind: Convention, version: str, number: float
+) -> None:
+    bare, odd = (decide("red", facts(kind, version, tag=tag)) for tag in (None, number))
+    assert (odd.dn, odd.basis) == (bare.dn, bare.basis)
+    assert not odd.is_certain
+    stated = decide("red", facts(kind, version, stated=number))
+    assert (stated.dn, stated.basis, stated.doubt) == (bare.dn, bare.basis, "")
+
+
 def test_wrapped_pixels_are_named_corrupt() -> None:
     evidence = Evidence.of(np.array([0, 500, 64_200, 65_000], "uint16"))
     assert evidence == Evidence(pixels=3, dark=1, wrapped=2)
@@ -106,13 +129,23 @@ def test_the_quantile_of_a_thousandth_is_the_proof(dark: int, proof: bool) -> No
     assert (Evidence.of(dn[:5000]) + Evidence.of(dn[5000:])).proves_none is proof
 
 
+def test_decimal_numbers_and_negative_ones_are_no_dark_pixels() -> None:
+    """Of a file of reflectances; and of one whose nodata is -9999."""
+    assert Evidence.of(np.full(20_000, 0.3)) == Evidence()
+    dn = np.full(20_000, 1500, "int16")
+    dn[:5000] = -9999
+    assert Evidence.of(dn) == Evidence(pixels=15_000)
+
+
 @pytest.mark.parametrize("key", ["visual", "scl", "aot", "wvp", "cloud", "snow", "TCI_10m", "AOT_20m", "SCL"])
 def test_other_assets_have_no_offset(key: str) -> None:
     assert not is_reflectance(key)
     assert decide(key, facts(ESA, "05.11"), LIGHT).basis is Basis.RULE
 
 
-@pytest.mark.parametrize("key", ["red", "nir08", "swir22", "B04", "B8A", "B04_10m", "B8A_20m", "b12", "red-jp2"])
+@pytest.mark.parametrize(
+    "key", ["red", "nir08", "swir22", "B04", "B4", "B8A", "B04_10m", "B8_10m", "B8A_20m", "b12", "red-jp2"]
+)
 def test_reflectance_bands_by_both_kinds_of_names(key: str) -> None:
     assert is_reflectance(key)
 
@@ -125,6 +158,10 @@ def test_reflectance_bands_by_both_kinds_of_names(key: str) -> None:
         (("S2A_MSIL2A_20200705T101559_N0500_R065_T32TNT_20230530T175912",), (5, 0)),
         (("GS2A_20260823T153711_058338_N05.12",), (5, 12)),
         (("03.00", "S2A_MSIL2A_20200705T101559_N0500_R065_T32TNT_20230530T175912"), (3, 0)),
+        (("N0511",), (5, 11)),
+        (("N02.05",), (2, 5)),
+        (("99.99", "", "02.11.00"), ()),  # made by Sen2Cor outside ESA, and the version of that
+        (("", "S2A_MSIL2A_20220105T101559_N9999_R065_T32TNT_20230530T175912", "02.11.00"), ()),
         (("2023-01-01", "S2B_20EPT_20250731_0_L2A"), ()),
         ((), ()),
     ],
@@ -137,6 +174,7 @@ def test_the_baseline_is_read_from_properties_and_names(texts: tuple[str, ...], 
     ("href", "kind"),
     [
         ("https://sentinel-cogs.s3.us-west-2.amazonaws.com/sentinel-s2-l2a-cogs/33/U/UU/2022/6/x/B04.tif", ES),
+        ("https://sentinel-cogs.s3.us-west-2.amazonaws.com:443/sentinel-s2-l2a-cogs/x/B04.tif", ES),
         ("s3://sentinel-cogs/sentinel-s2-l2a-cogs/33/U/UU/2022/6/x/B04.tif", ES),
         ("https://s3.us-west-2.amazonaws.com/sentinel-cogs/sentinel-s2-l2a-cogs/x/B04.tif", ES),
         ("https://e84-earth-search-sentinel-data.s3.us-west-2.amazonaws.com/sentinel-2-c1-l2a/x/B04.tif", ESA),
