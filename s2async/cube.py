@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -15,8 +15,9 @@ from pyproj import CRS
 from s2async.api.reading import CropArray, check_single, read, saved_words
 from s2async.api.settings import ConfigLike, load_config
 from s2async.cog.grid import shifted
+from s2async.config.model import Config
 from s2async.errors import ConfigError
-from s2async.export.columns import own_columns, own_values
+from s2async.export.columns import ColumnType, Value, own_columns, own_values
 from s2async.maintenance.guards import opened
 
 if TYPE_CHECKING:
@@ -73,10 +74,9 @@ def open_crops(
     if asset is None and len(assets) > 1:
         raise ConfigError(f"several assets are cut: say asset= one of {', '.join(assets)}")
     asset = asset or (assets[0] if assets else None)
+    if area is None:
+        _check_one_area(settings, asset)
     crops = list(read(settings, area=area, asset=asset))
-    names = sorted({crop.area for crop in crops})
-    if len(names) > 1:
-        raise ConfigError(f"there are {len(names):,} areas: say which, such as {names[0]!r}")
     if not crops:
         with opened(settings) as ledger:
             told = saved_words(ledger, settings, area)
@@ -85,6 +85,19 @@ def open_crops(
     for crop in sorted(crops, key=lambda crop: (crop.datetime, crop.item)):
         zones[crop.epsg].append(crop)
     return {epsg: _stacked(zones[epsg], reflectance=reflectance) for epsg in sorted(zones)}
+
+
+def _check_one_area(settings: Config, asset: str | None) -> None:
+    """Check that all crops are of one area, before any crop is read.
+
+    Raises:
+        ConfigError: they are of several areas.
+    """
+    with opened(settings) as ledger:
+        rows = ledger.saved_rows(settings.selection())
+        names = sorted({row.area for row in rows if asset in (None, row.asset)})
+    if len(names) > 1:
+        raise ConfigError(f"there are {len(names):,} areas: say which, such as {names[0]!r}")
 
 
 def _stacked(crops: Sequence[CropArray], *, reflectance: bool = False) -> xarray.DataArray:
@@ -111,22 +124,18 @@ def _stacked(crops: Sequence[CropArray], *, reflectance: bool = False) -> xarray
     )
 
 
+def _kind(crop: CropArray) -> tuple[object, ...]:
+    return crop.pixels.dtype, crop.pixels.shape[0], crop.nodata
+
+
 def _place(crop: CropArray, first: CropArray) -> tuple[int, int]:
     """Return column and row of a crop's first pixel on the grid of the first crop."""
     here, there = crop.transform, first.transform
     column, row = (here.c - there.c) / there.a, (here.f - there.f) / there.e
-    same = (crop.pixels.dtype, crop.pixels.shape[0], crop.nodata) == (
-        first.pixels.dtype,
-        first.pixels.shape[0],
-        first.nodata,
-    ) and (here.a, here.b, here.d, here.e) == (there.a, 0, 0, there.e)
+    same = _kind(crop) == _kind(first) and (here.a, here.b, here.d, here.e) == (there.a, 0, 0, there.e)
     if not same or max(abs(column - round(column)), abs(row - round(row))) > WHOLE:
         raise ConfigError(f"{crop.path} and {first.path} share no grid: read them one by one with s2async.read")
     return round(column), round(row)
-
-
-def _kind(crop: CropArray) -> tuple[object, ...]:
-    return crop.pixels.dtype, crop.pixels.shape[0], crop.nodata
 
 
 def _coordinates(crops: Sequence[CropArray], transform: Affine, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -159,9 +168,16 @@ def _coordinates(crops: Sequence[CropArray], transform: Affine, shape: tuple[int
         values = [row[column] for row in rows]
         if one.type == "utc":  # as for the coordinate ``time``
             values = [value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in values]
-        missing = None in values and one.type not in _HAVE_MISSING
-        fixed[column] = along(values, object if missing else _DTYPES[one.type])
+        fixed[column] = along(values, _dtype(one.type, values))
     return fixed
+
+
+def _dtype(kind: ColumnType, values: Sequence[Value]) -> Any:
+    """Return the numpy type of an own column: objects if no other type can hold all values, or missing ones."""
+    if kind in _DAYS:
+        fit = all(_FIRST <= value.year <= _LAST for value in values if isinstance(value, date))
+        return "datetime64[ns]" if fit else object
+    return object if None in values and kind != "float64" else _DTYPES[kind]
 
 
 _DTYPES: Final[Mapping[str, str]] = {
@@ -169,10 +185,9 @@ _DTYPES: Final[Mapping[str, str]] = {
     "int64": "int64",
     "float64": "float64",
     "bool": "bool",
-    "date": "datetime64[ns]",
-    "time": "datetime64[ns]",
-    "utc": "datetime64[ns]",
 }
 """Numpy types of the areas' own columns. If a value is missing, columns of integers, texts and the like are
 objects."""
-_HAVE_MISSING: Final = frozenset({"float64", "date", "time", "utc"})
+_DAYS: Final = frozenset({"date", "time", "utc"})
+_FIRST, _LAST = 1678, 2261
+"""Years of which `datetime64[ns]` has all days. It silently turns other years, such as 9999, into one of these."""

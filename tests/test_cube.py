@@ -108,6 +108,16 @@ def test_what_is_not_clear_is_asked_for(ran: Path, stage: Stage, tmp_path: Path)
     assert s2async.open(alone)[worlds.EPSG].sizes["time"] == 3
 
 
+def test_of_several_areas_no_crop_is_read(ran: Path) -> None:
+    (first, *_) = s2async.read(ran, area="North", asset="red")
+    hidden = first.path.rename(first.path.with_suffix(".hidden"))
+    try:
+        with pytest.raises(ConfigError, match="there are 4 areas: say which, such as 'North'"):
+            s2async.open(ran, asset="red")
+    finally:
+        hidden.rename(first.path)
+
+
 def test_without_xarray_it_says_what_to_install(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "xarray", None)
     with pytest.raises(ImportError, match=r"pip install 's2async\[xarray\]'"):
@@ -163,6 +173,13 @@ def test_odc_geo_finds_the_place_of_the_array() -> None:
     assert tuple(box.transform)[:6] == pytest.approx(tuple(crop(3, 2, 6, 5).transform)[:6])
 
 
+def test_nodata_of_a_crop_is_no_reflectance() -> None:
+    """Also where it is not 0: archives other than ESA's have -9999."""
+    pixels = np.array([[[0, 1500, -9999]]], "int16")
+    found = crop(0, 0, 3, 1, pixels=pixels, nodata=-9999, scale=0.0001, offset=0.0).reflectance
+    assert np.array_equal(found, [[[np.nan, 0.15, np.nan]]], equal_nan=True)
+
+
 def test_the_areas_own_columns_are_coordinates_along_time(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         {"crop": "rye", "plot": 7, "yield": 2.5, "sown": date(2022, 4, 1), "time": 1, "organic": True},
@@ -174,7 +191,8 @@ def test_the_areas_own_columns_are_coordinates_along_time(monkeypatch: pytest.Mo
         {
             "areas": [{"name": "a", "wkt": "POLYGON ((13 52, 13.1 52, 13.1 52.1, 13 52))"}],
             "output": {"assets": ["red"]},
-        }
+        },
+        "a",
     ).values()
     assert stacked["crop"].dims == stacked["plot"].dims == ("time",)
     assert list(stacked["crop"].values) == ["rye", "oats"]
@@ -186,3 +204,17 @@ def test_the_areas_own_columns_are_coordinates_along_time(monkeypatch: pytest.Mo
     assert list(stacked.area_time.values) == [1, 2]
     assert stacked.organic.dtype == bool
     assert stacked.sel(time=stacked["crop"] == "oats").sizes["time"] == 1
+
+
+@pytest.mark.parametrize("day", [date(9999, 12, 31), date(1, 1, 1), date(2262, 4, 12)])
+def test_days_beyond_the_range_of_numpys_nanoseconds_are_kept(day: date) -> None:
+    """Such as the end of fields that have none."""
+    moment = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
+    rows = [{"end": day, "seen": moment, "sown": date(2022, 4, 1)}, {"end": None, "seen": moment, "sown": None}]
+    crops = [
+        crop(0, 0, 3, 3, datetime=NOON + timedelta(days=number), attributes=row) for number, row in enumerate(rows)
+    ]
+    stacked = cube._stacked(crops)
+    assert [str(end)[:10] for end in stacked.end.values] == [str(day), "None"]
+    assert [str(seen)[:10] for seen in stacked.seen.values] == [str(day)] * 2
+    assert stacked.sown.values[0] == np.datetime64("2022-04-01")

@@ -80,7 +80,10 @@ class CropArray:
                 f"the offset of {self.path} is unknown, so its pixels mean no reflectance: say offsets = ... in "
                 "the table catalog of [search], or for crops of an earlier version run s2async verify"
             )
-        return convert.reflectance(self.pixels, round(self.offset * QUANTIFICATION))
+        found = convert.reflectance(self.pixels, round(self.offset * QUANTIFICATION))
+        if self.nodata:
+            found[self.pixels == self.nodata] = np.nan
+        return found
 
 
 def read(
