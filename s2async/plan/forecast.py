@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s2async.catalog.overpasses import zone_number
-from s2async.catalog.zones import home_zone
+from s2async.catalog.zones import home_zones
 from s2async.models import DEFAULT_MEASURED, Area, Scene
 from s2async.plan import costs
 from s2async.plan.block_layout import Rasters, covered_share
@@ -267,30 +267,36 @@ class Planner:
         """
         if not self._one_per_overpass:
             return self._open
-        homes = [home_zone(area.polygon) for area in self._areas]
-        best: dict[tuple[int, object], tuple[bool, int]] = {}
+        homes = np.array(home_zones(self._polygons))
+        together: defaultdict[object, list[int]] = defaultdict(list)
         for order, seen in enumerate(self._open):
-            known = np.union1d(seen.clear, all_of(seen.valueless))
-            for place in (*known.tolist(), *seen.measure[seen.held].tolist()):
-                rank = seen.zone != homes[place], order
-                best[place, seen.overpass] = min(rank, best.get((place, seen.overpass), rank))
+            together[seen.overpass].append(order)
+        counted = [*self._open]
+        for orders in together.values():
+            chosen = self._chosen(orders, homes)
+            for order in orders:
+                counted[order] = self._open[order].only(chosen == order)
+        return counted
 
-        def counts(order: int, places: NDArray[np.intp]) -> NDArray[np.bool_]:
-            overpass = self._open[order].overpass
-            return np.array(
-                [best.get((place, overpass), (True, -1))[1] == order for place in places.tolist()], bool
-            )
+    def _chosen(self, orders: Sequence[int], homes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Choose among the scenes of one overpass.
 
-        return [
-            replace(
-                seen,
-                held=seen.held & counts(order, seen.measure),
-                clear=seen.clear[counts(order, seen.clear)],
-                uncut={asset: places[counts(order, places)] for asset, places in seen.uncut.items()},
-                valueless={band: places[counts(order, places)] for band, places in seen.valueless.items()},
-            )
-            for order, seen in enumerate(self._open)
-        ]
+        Args:
+            orders: numbers of the scenes, ascending.
+            homes: (areas,) UTM zones of all areas.
+
+        Returns:
+            (areas,) number of the scene that counts for each area; -1 if no scene covers enough of it.
+        """
+        chosen = np.full(len(homes), -1)
+        for at_home in (True, False):
+            for order in orders:
+                seen = self._open[order]
+                places = np.concatenate([seen.clear, all_of(seen.valueless), seen.measure[seen.held]])
+                if at_home:
+                    places = places[homes[places] == (seen.zone or 0)]
+                chosen[places[chosen[places] < 0]] = order
+        return chosen
 
     def _weather(self, experience: Experience) -> Range:
         """Compute factors by which the period may be cloudier or clearer than expected.

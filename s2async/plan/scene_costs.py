@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,20 @@ class OpenScene:
     """Number of its UTM zone; None if unknown."""
     unread: int
     """1 if no run has read any of its files; 0 if their headers may be known."""
+
+    def only(self, counts: NDArray[np.bool_]) -> OpenScene:
+        """Return the scene without the areas for which another scene of its overpass counts.
+
+        Args:
+            counts: (areas,) whether this scene counts, for all areas.
+        """
+        return replace(
+            self,
+            held=self.held & counts[self.measure],
+            clear=self.clear[counts[self.clear]],
+            uncut={asset: places[counts[places]] for asset, places in self.uncut.items()},
+            valueless={band: places[counts[places]] for band, places in self.valueless.items()},
+        )
 
 
 class SceneCosts:

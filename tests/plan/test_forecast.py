@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
@@ -160,6 +161,52 @@ def test_of_an_overpass_one_scene_has_values() -> None:
     other = [replace(one, id=f"{one.id}-b", grid="32UQD", epsg=32632) for one in home]
     assert with_values([*other, *home], one=True).values == with_values(home).values
     assert with_values([*other, *home]).values.high == 80
+
+
+def test_of_an_overpass_each_area_is_cut_from_the_first_scene_of_its_zone_that_holds_enough() -> None:
+    """Three scenes of an overpass: the first one is of another zone, the second one holds one area only."""
+    west = area(box(12.1, 52.5, 12.101, 52.501), "west")
+    both, half = SCENE_BOX, box(12.5, 52.0, 13.5, 53.0)
+    shapes = ((both, "32UQD"), (half, "33UUU"), (both, "33UUU"))
+    scenes = [
+        replace(scene(day, 0.0, shape), id=f"{day} {at}", grid=grid, datatake=f"take {day}")
+        for day in range(5)
+        for at, (shape, grid) in enumerate(shapes)
+    ]
+    planner = Planner(
+        [area(PARK), west],
+        assets=("visual",),
+        mask=True,
+        min_valid=95,
+        experience=Experience(),
+        one_per_overpass=True,
+    )
+    for each in scenes:
+        planner.add(each, [area(PARK), west], {})
+    counted = [(seen.measure[seen.held].tolist(), seen.zone) for seen in planner._counted()]
+    assert counted == [([], 32), ([0], 33), ([1], 33)] * 5
+    assert [one.kept.high for one in planned([area(PARK), west], scenes, one=True).areas] == [5, 5]
+
+
+def test_the_choice_among_scenes_takes_little_memory() -> None:
+    crowd = [area(box(12.7 + i / 1000, 52.5, 12.7005 + i / 1000, 52.5005), str(i)) for i in range(200)]
+
+    def peak(days: int) -> int:
+        planner = Planner(
+            crowd, assets=("visual",), mask=True, min_valid=95, experience=Experience(), one_per_overpass=True
+        )
+        for day in range(days):
+            for grid in ("32UQD", "33UUU"):
+                planner.add(replace(scene(day), id=f"{day} {grid}", grid=grid, datatake=f"take {day}"), crowd, {})
+        tracemalloc.start()
+        try:
+            planner.plan(searches=2, searched=1000, connections=10, bandwidth=1e7)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    jobs = 2 * 100 * len(crowd)
+    assert peak(120) - peak(20) < 40 * jobs
 
 
 def test_jobs_are_counted_by_area_and_month() -> None:
