@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
+from s2async.areas.table import free_name
 from s2async.areas.wkt_wkb import explained, with_closed_rings
 
 
@@ -82,16 +83,30 @@ def values(column: Any) -> list[Any] | None:
     return found
 
 
-def add_values(columns: dict[str, list[Any]], names: Iterable[str], batch: Any) -> None:
+def fields(names: Sequence[str], hidden: Container[int]) -> dict[int, str]:
+    """Return the wanted columns: their names by number. If several have one name, all but the first get a number.
+
+    Args:
+        names: names of all columns.
+        hidden: numbers of the columns that are not wanted.
+    """
+    found: dict[int, str] = {}
+    for number, name in enumerate(names):
+        if number not in hidden:
+            found[number] = free_name(name, {*found.values()})
+    return found
+
+
+def add_values(columns: dict[str, list[Any]], wanted: Mapping[int, str], batch: Any) -> None:
     """Add the values of a batch to columns; columns of no use are left out.
 
     Args:
         columns: values by column name; the values are added to it.
-        names: wanted columns of the batch, in order.
+        wanted: names of the wanted columns of the batch, by number, in order.
         batch: a batch with these columns.
     """
-    for name in names:
-        found = values(batch.column(name))
+    for number, name in wanted.items():
+        found = values(batch.column(number))
         if found is not None:
             columns.setdefault(name, []).extend(found)
 

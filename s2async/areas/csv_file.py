@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ import numpy as np
 import shapely
 
 from s2async.areas.cell_values import typed
-from s2async.areas.table import ReadOptions, Table
+from s2async.areas.table import ReadOptions, Table, free_name
 from s2async.areas.text_files import read_text
 from s2async.areas.wkt_wkb import Geometries, parsed
 from s2async.errors import AreaError
@@ -256,7 +255,6 @@ def _typed_columns(columns: Sequence[Sequence[str]], layout: _Layout, name_field
     # A column of WKT is the geometry; the coordinates of points are also values that a user may need.
     shape = layout.geometry if len(layout.geometry) == 1 else ()
     found: dict[str, Sequence[Any]] = {}
-    seen: Counter[str] = Counter()
     for number, name in enumerate(layout.header):
         if number in shape:
             continue
@@ -264,8 +262,7 @@ def _typed_columns(columns: Sequence[Sequence[str]], layout: _Layout, name_field
             if not any(cell.strip() for cell in columns[number]):
                 continue
             name = f"column_{number + 1}"
-        seen[name] += 1
-        unique = name if seen[name] == 1 else f"{name}_{seen[name]}"
+        unique = free_name(name, found)
         names = unique.casefold() == name_field.casefold()
         found[unique] = typed(columns[number], decimal_comma=layout.decimal_comma, floats=not names)
     return found

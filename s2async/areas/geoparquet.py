@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from s2async.areas.arrow import Geometries, add_values
+from s2async.areas.arrow import Geometries, add_values, fields
 from s2async.areas.seasons import season_columns
 from s2async.areas.table import ReadOptions, Table
 from s2async.areas.text_files import column_notices
@@ -61,16 +61,18 @@ def read_geoparquet(path: Path, _: ReadOptions) -> Table:
             schema = parquet.schema_arrow
             column, crs, hidden = _geometry(schema.metadata or {}, schema.names, file)
             hidden |= {column}
-            fields = [name for name in schema.names if name not in hidden and not _INDEX.fullmatch(name)]
+            chosen = [name for name in schema.names if name not in hidden and not _INDEX.fullmatch(name)]
             shapes = Geometries()
             columns: dict[str, list[Any]] = {}
-            for batch in parquet.iter_batches(batch_size=BATCH, columns=[*fields, column]):
-                cells = batch.column(column)
+            for batch in parquet.iter_batches(batch_size=BATCH, columns=[*chosen, column]):
+                at = batch.schema.names.index(column)
+                cells = batch.column(at)
                 if not (pa.types.is_binary(cells.type) or pa.types.is_large_binary(cells.type)):
                     raise AreaError(f"{file}: its geometries are not WKB; {_ADVICE}")
                 shapes.add(cells)
-                add_values(columns, fields, batch)
-    except (pa.ArrowException, OSError, ValueError) as error:
+                add_values(columns, fields(batch.schema.names, {at}), batch)
+    # Days beyond the calendar raise OverflowError.
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = one_line(" ".join(str(error).split()), 120)
         raise AreaError(f"{file}: cannot be read ({reason}); export it again as GeoParquet") from None
     table = Table(

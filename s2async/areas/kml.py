@@ -23,7 +23,7 @@ from shapely.geometry.base import BaseGeometry
 
 from s2async.areas.cell_values import typed
 from s2async.areas.naming import FOLDER
-from s2async.areas.table import ReadOptions, Table
+from s2async.areas.table import ReadOptions, Table, free_name
 from s2async.areas.text_files import decoded, read_bytes, xml_declaration
 from s2async.areas.wkt_wkb import closed_ring, explained
 from s2async.errors import AreaError
@@ -56,8 +56,9 @@ def read_kml(path: Path, options: ReadOptions) -> Table:
     """Read all placemarks of a KML or KMZ file.
 
     Columns are `NAME`, `DESCRIPTION` and `ID` if any placemark has them, and each ``Data`` and ``SimpleData`` of
-    the extended data. Columns that no schema declares as text may become numbers by the rule of `cell_values`. The
-    folder of each placemark, such as ``North/2024``, is a pseudo column.
+    the extended data. Columns that no schema declares as text may become numbers by the rule of `cell_values`; the
+    column with the names becomes integers at most. The folder of each placemark, such as ``North/2024``, is a
+    pseudo column.
 
     Args:
         path: the file.
@@ -91,7 +92,7 @@ def read_kml(path: Path, options: ReadOptions) -> Table:
     return Table(
         place=file,
         geometries=geometries,
-        columns=_columns(marks, _text_fields(root)),
+        columns=_columns(marks, _text_fields(root), options.name_field),
         pseudo={FOLDER: folders} if any(folders) else {},
         crs="OGC:CRS84",
         unreadable=unreadable,
@@ -172,7 +173,7 @@ def _within(found: Sequence[tuple[Element, str]], layer: str, file: str) -> list
 # ---- columns ------------------------------------------------------------------------------------------------
 
 
-def _columns(marks: Sequence[Element], as_text: frozenset[str]) -> dict[str, Sequence[Any]]:
+def _columns(marks: Sequence[Element], as_text: frozenset[str], name_field: str) -> dict[str, Sequence[Any]]:
     own: dict[str, list[str | None]] = {
         ID: [mark.get("id") for mark in marks],
         NAME: [_text_of(mark, "name") or None for mark in marks],
@@ -188,8 +189,9 @@ def _columns(marks: Sequence[Element], as_text: frozenset[str]) -> dict[str, Seq
                 extended[name] = [None] * len(marks)
             extended[name][number] = value or None
     for name, cells in extended.items():
-        key = f"{name}_2" if name in columns else name
-        columns[key] = cells if name in as_text else typed(cells)
+        key = free_name(name, columns)
+        is_name = key.casefold() == name_field.casefold()
+        columns[key] = cells if name in as_text else typed(cells, floats=not is_name)
     return columns
 
 

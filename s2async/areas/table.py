@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,15 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from s2async.events import Notice
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return a name for a column that is not taken: the name itself, or with a number, such as ``crop_2``."""
+    unique, number = name, 1
+    while unique in taken:
+        number += 1
+        unique = f"{name}_{number}"
+    return unique
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

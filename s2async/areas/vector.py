@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from s2async.areas.arrow import Geometries, add_values
+from s2async.areas.arrow import Geometries, add_values, fields
 from s2async.areas.table import ReadOptions, Table
 from s2async.areas.text_files import column_notices, dbf_encoding
 from s2async.errors import AreaError
@@ -44,7 +44,8 @@ def read_vector(path: Path, options: ReadOptions) -> Table:
             listed = {str(name): kind for name, kind in pyogrio.list_layers(path)}
             spatial = [name for name, kind in listed.items() if kind is not None]
             return _read(path, _chosen(path, spatial, tuple(listed), options), options)
-    except (RuntimeError, ValueError, OSError) as error:
+    # Days beyond the calendar raise OverflowError.
+    except (RuntimeError, ValueError, OSError, OverflowError) as error:
         raise AreaError(f"{file}: {_plain(str(error))}; name a vector file or save it as GeoJSON") from None
 
 
@@ -112,12 +113,14 @@ def _read(path: Path, layer: str, options: ReadOptions) -> Table:
         given = {"ENCODING": dbf_encoding(path, options.encoding).upper()}
     with open_arrow(path, layer=layer, return_fids=True, batch_size=BATCH, use_pyarrow=True, **given) as opened:
         meta, reader = opened
-        fid, shape = meta["fid_column"] or "OGC_FID", meta["geometry_name"] or "wkb_geometry"
-        fields = [name for name in reader.schema.names if name not in (fid, shape)]
+        names = reader.schema.names
+        fid = names.index(meta["fid_column"] or "OGC_FID")  # comes first: a field may have its name, too
+        shape = len(names) - 1 - names[::-1].index(meta["geometry_name"] or "wkb_geometry")  # comes last
+        wanted = fields(names, {fid, shape})
         for batch in reader:
             shapes.add(batch.column(shape))
             fids += batch.column(fid).to_pylist()
-            add_values(columns, fields, batch)
+            add_values(columns, wanted, batch)
     return Table(
         place=file,
         geometries=shapes.all(),

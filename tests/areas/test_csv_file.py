@@ -240,6 +240,8 @@ def test_a_name_stays_what_it_is(tmp_path: Path) -> None:
 def test_columns_without_a_name_or_with_the_same(tmp_path: Path) -> None:
     read = table(tmp_path, f',name,crop,crop,wkt,\n0,P,rye,oats,"{SQUARE}",\n')
     assert read.columns == {"column_1": [0], "name": ["P"], "crop": ["rye"], "crop_2": ["oats"]}
+    read = table(tmp_path, f'name,crop,crop,crop_2,wkt\nP,rye,oats,maize,"{SQUARE}"\n')
+    assert read.columns == {"name": ["P"], "crop": ["rye"], "crop_2": ["oats"], "crop_2_2": ["maize"]}
 
 
 @given(

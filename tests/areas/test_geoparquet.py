@@ -108,6 +108,23 @@ def test_types_of_columns_are_kept(tmp_path: Path) -> None:
     assert (third["number"], third["share"], third["good"]) == (2**60 + 1, None, False)
 
 
+def test_columns_of_one_name_get_numbers(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.parquet")
+    table = pq.read_table(file)
+    for name, column in (("x", [1, 2, 3]), ("x", [4, 5, 6]), ("x_2", [7, 8, 9])):
+        table = table.append_column(name, pa.array(column))
+    pq.write_table(table, file)
+    assert dict(read(file)[0].attributes) == {"x": 1, "x_2": 4, "x_2_2": 7}
+
+
+@pytest.mark.parametrize("far", [pa.array([10**7, 2, 3], pa.int32()).cast(pa.date32()),
+                                 pa.array([10**14, 2, 3]).cast(pa.timestamp("s"))])  # fmt: skip
+def test_days_beyond_the_calendar_are_told_in_words(tmp_path: Path, far: Any) -> None:
+    file = write(tmp_path / "a.parquet", name=["a", "b", "c"], end=far)
+    with pytest.raises(AreaError, match=r"a\.parquet: cannot be read \(.*\); export it again as GeoParquet"):
+        read(file)
+
+
 def test_columns_that_hold_boxes_and_the_index_of_pandas_are_no_attributes(tmp_path: Path) -> None:
     box = [dict(zip(("xmin", "ymin", "xmax", "ymax"), shape.bounds, strict=True)) for shape in BOXES]
     covering = {"covering": {"bbox": {side: ["bbox", side] for side in box[0]}}}

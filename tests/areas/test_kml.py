@@ -154,6 +154,15 @@ def test_extended_data_become_columns(tmp_path: Path) -> None:
     }
 
 
+def test_names_of_the_extended_data_stay_what_they_are(tmp_path: Path) -> None:
+    def data(value: str) -> str:
+        return f'<ExtendedData><Data name="parcel"><value>{value}</value></Data></ExtendedData>'
+
+    body = kml(mark("P", more=data("1.0")) + mark("Q", more=data("1.10")))
+    assert names(table(tmp_path, body, name_field="PARCEL"), "PARCEL") == (["1.0", "1.10"], {})
+    assert table(tmp_path, body).columns["parcel"] == [1.0, 1.1]
+
+
 def test_gdal_agrees_on_names_and_data(tmp_path: Path) -> None:
     """LIBKML reads extended data, too."""
     if "LIBKML" not in pyogrio.list_drivers():

@@ -202,3 +202,16 @@ def test_curves_are_refused_and_others_are_read(tmp_path: Path) -> None:
     with pytest.raises(AreaError, match=r"feature 1: area \"P0\": "):
         read(file)
     assert [area.name for area in read(file, invalid="skip")] == ["P1"]
+
+
+@pytest.mark.parametrize("suffix", ["shp", "fgb", "geojsonl"])
+@pytest.mark.parametrize("field", ["OGC_FID", "wkb_geometry"])
+def test_a_field_may_have_the_name_that_gdal_gives_to_fids_and_geometries(
+    tmp_path: Path, suffix: str, field: str
+) -> None:
+    """As files that were exported from databases have."""
+    name = field[:10] if suffix == "shp" else field  # which dBASE cuts off
+    columns: dict[str, Any] = {"name": np.array(["a", "b"], object), name: [7, 8]}
+    areas = read(write(tmp_path / f"a.{suffix}", **columns))
+    assert {area.name: dict(area.attributes) for area in areas} == {"a": {name: 7}, "b": {name: 8}}
+    assert {area.polygon for area in areas} == {shapely.normalize(box) for box in BOXES[:2]}
