@@ -19,6 +19,8 @@ OVERLOADED: Final = frozenset({429, 503})
 """Statuses with which an overloaded server responds (RFC 6585, 4 and RFC 9110, 15.6.4)."""
 MAX_JSON: Final = 64 << 20
 """Maximum size in bytes of a JSON response after decompression; a body of 0.3 MB can unpack to 300 MB."""
+_OF_STAC: Final = frozenset({"links", "features", "conformsTo"})
+"""Members of the documents of a catalogue. Each document has at least one of them."""
 _CONTENT_RANGE: Final = re.compile(r"\s*bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})\s*", re.IGNORECASE)
 
 
@@ -100,9 +102,14 @@ def retry_after(text: str, now: datetime | None = None) -> float | None:
 
 
 def concealed(body: bytes, secrets: Iterable[str]) -> bytes:
-    """Return the body of a response for messages, without secrets of the request that it may repeat."""
-    for secret in secrets:
-        body = body.replace(secret.encode(), b"***")
+    """Return the body of a response for messages, without secrets of the request that it may repeat.
+
+    It may repeat them without the scheme before them (``Bearer``), and as JSON writes them.
+    """
+    parts = {part for secret in secrets for part in (secret, secret.split()[-1])}
+    forms = {form for part in parts for form in (part, json.dumps(part)[1:-1])}
+    for form in sorted(forms, key=len, reverse=True):
+        body = body.replace(form.encode(), b"***")
     return body
 
 
@@ -135,6 +142,8 @@ def decode_json(raw: bytes, headers: Mapping[str, str], url: str, *, secrets: It
         raise WrongKind(f"expected JSON, got {got} '{said}': {shown(url)}")
     try:
         value = json.loads(raw)
+        if not (isinstance(value, dict) and value.keys() & _OF_STAC):
+            value = json.loads(concealed(raw, secrets))  # messages quote documents that are not STAC
     except RecursionError as error:
         raise BadAnswer(f"JSON that is nested too deeply: {shown(url)}") from error
     except ValueError as error:

@@ -113,6 +113,28 @@ def test_secrets_of_a_request_are_not_repeated_from_its_answer() -> None:
     assert "invalid key ***" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("secret", "body", "told"),
+    [
+        ("sk-12345", b'{"message": "invalid key sk-12345"}', "invalid key ***"),
+        ("Bearer sk-12345", b'{"message": "sk-12345 has expired"}', "*** has expired"),
+        ('a"b\\c-12345', json.dumps({"message": 'a"b\\c-12345'}).encode(), "***"),
+    ],
+)
+def test_a_secret_that_json_repeats_is_not_told(secret: str, body: bytes, told: str) -> None:
+    error = responses.status_error(400, {}, responses.concealed(body, [secret]), HREF, responses.TRANSIENT)
+    value = responses.decode_json(body, {"Content-Type": "application/json"}, HREF, secrets=[secret])
+    assert value == {"message": told}
+    assert told in str(error)
+    assert "12345" not in str(error)
+
+
+def test_documents_of_a_catalogue_are_as_it_sends_them() -> None:
+    page = {"type": "FeatureCollection", "features": [{"id": "tenant-1"}], "links": []}
+    kind = {"Content-Type": "application/geo+json"}
+    assert responses.decode_json(json.dumps(page).encode(), kind, HREF, secrets=["tenant-1"]) == page
+
+
 def test_a_transient_status_tells_what_the_server_asks_for() -> None:
     error = responses.status_error(503, {"Retry-After": "1200"}, b"", HREF, responses.TRANSIENT)
     assert isinstance(error, TransientError)
