@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +46,7 @@ from s2async.errors import ConfigError
 from s2async.files import check_names
 from s2async.models import Selection
 from s2async.net.settings import ClientSettings
+from s2async.reflectance.decision import is_reflectance
 from s2async.text import one_line
 from s2async.zonal.wanted import Wanted
 
@@ -139,10 +140,22 @@ class Config(Section):
             config = cls.model_validate(data, context={"folder": folder} if folder else None)
         except ValidationError as error:
             raise ConfigError(error_message(error, cls, source)) from None
-        config._notices = notices
         if folder is not None:
             config._source = source
+        config._notices = (*notices, *config._misnamed_bands())
         return config
+
+    def _misnamed_bands(self) -> Iterator[str]:
+        """Yield a line for each reflectance band that is cropped under a name by which it is not known as one."""
+        catalog = self.search.catalog
+        for key, name in catalog.assets.items() if isinstance(catalog, CustomCatalog) else ():
+            if key in self.output.assets and is_reflectance(name) and not is_reflectance(key):
+                place = self.place("search", "catalog", "assets")
+                yield (
+                    f'{place}: [search] catalog.assets: "{one_line(key)}" is no name of a reflectance band, so '
+                    f'the offset of {one_line(name)} is ignored; call it "{one_line(name)}", or by its name in '
+                    'STAC, such as "red"'
+                )
 
     @property
     def notices(self) -> tuple[str, ...]:

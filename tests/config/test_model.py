@@ -477,3 +477,15 @@ def test_a_custom_catalogue_says_what_its_files_do_with_offsets() -> None:
         Config.of(settings(offsets="unknown"))
     assert Config.of(settings()).selection().harmonised
     assert not Config.of({"areas": "a.geojson"}).selection().harmonised
+
+
+def test_a_band_under_a_name_that_hides_what_it_is_is_told(tmp_path: Path) -> None:
+    assets = '{ scl = "SCL", rot = "B04", nir = "B08", B3 = "B03", luft = "AOT" }'
+    table = f'{{ url = "https://stac.example.org/v1", collection = "c", assets = {assets} }}'
+    cropped = '\n[output]\nassets = ["rot", "nir", "B3", "luft"]\n'
+    (notice,) = load(tmp_path, catalog(table) + cropped).notices
+    assert notice.startswith(
+        f'{tmp_path / "c.toml"}:3: [search] catalog.assets: "rot" is no name of a reflectance'
+    )
+    assert 'call it "B04"' in notice
+    assert load(tmp_path, catalog(table)).notices == ()
