@@ -176,9 +176,7 @@ def _changes(page: ValuePage) -> NDArray[np.bool_]:
 
 def _parts(page: ValuePage, rows: int) -> Iterator[ValuePage]:
     """Yield the rows of a page in parts of about the given size; rows of one area and item stay together."""
-    starts = np.flatnonzero(
-        np.diff(page.place, prepend=-1).astype(bool) | np.diff(page.item, prepend=-1).astype(bool)
-    )
+    starts = np.flatnonzero(_changes(page))
     wanted = np.arange(0, len(page.place), rows)
     edges = np.unique([*starts[np.searchsorted(starts, wanted, side="right") - 1], len(page.place)]).tolist()
     for start, stop in pairwise(edges):
