@@ -190,6 +190,8 @@ class Gate:
         self._turnstile = Turnstile(most, name)
         self._name = name
         self._patience = patience
+        self._unanswered: set[int] = set()
+        """Numbers of the requests under way to which the server has not begun a response."""
         self._unheard: float | None = None
         """Loop time since which the server has not begun any response; None if no request waits for one."""
         self._waiting_turns: list[int] = []
@@ -209,8 +211,11 @@ class Gate:
 
     @property
     def silence(self) -> float:
-        """Seconds in which no response has begun while requests are under way or keep failing; otherwise 0."""
-        asked = self.in_flight or self.circuit.noted or not self.circuit.closed
+        """Seconds in which no response has begun while requests wait for one or keep failing; otherwise 0.
+
+        A request whose response has begun does not count, even if the response takes long to arrive.
+        """
+        asked = self._unanswered or self.circuit.noted or not self.circuit.closed
         return asyncio.get_running_loop().time() - self._unheard if asked and self._unheard is not None else 0.0
 
     def share(self, most: int, parts: int) -> None:
@@ -235,9 +240,9 @@ class Gate:
         # The server may have been parked, and its pause may have ended, while this request waited.
         if not self.circuit.closed:
             self._enter_as_probe(number)
-        alone = self.in_flight == 1 and not self.circuit.noted  # all earlier requests got a response
-        if self._unheard is None or alone:
+        if self._unheard is None or not (self._unanswered or self.circuit.noted):
             self._unheard = asyncio.get_running_loop().time()
+        self._unanswered.add(number)
         return number
 
     def _enter_as_probe(self, number: int) -> None:
@@ -252,17 +257,19 @@ class Gate:
         """Note that a request has ended.
 
         Args:
-            number: number of the request; required if it may have been a probe.
+            number: number of the request; required if it may have been a probe, or got no response.
         """
+        self._unanswered.discard(number)
         if number in self.circuit.probes:
             self._set_circuit(self.circuit.abandoned(number))
         self._turnstile.leave()
 
     # ---- results --------------------------------------------------------------------------------------------
 
-    def heard(self) -> None:
-        """Note that the server has begun a response, good or bad, to one of the requests."""
-        self._unheard = asyncio.get_running_loop().time() if self.in_flight > 1 else None
+    def heard(self, number: int) -> None:
+        """Note that the server has begun a response, good or bad, to request ``number``."""
+        self._unanswered.discard(number)
+        self._unheard = asyncio.get_running_loop().time() if self._unanswered else None
 
     def answered(self, number: int, *, before: int = 0) -> None:
         """Note that request ``number`` got a good response after ``before`` failed tries."""

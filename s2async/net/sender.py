@@ -178,7 +178,7 @@ class Sender:
                     proxy=progress.hop.proxy,
                 ) as response:
                     tally.requests += 1
-                    gate.heard()
+                    gate.heard(number)
                     progress.status, progress.first_byte = response.status, loop.time()
                     if response.status in (200, 206):
                         progress.answering = True

@@ -469,7 +469,7 @@ def test_a_server_is_silent_as_long_as_it_begins_no_answer(monkeypatch: pytest.M
         second = await gate.enter()
         now = 7.0
         assert gate.silence == 7.0
-        gate.heard()
+        gate.heard(first)
         gate.leave(first)
         now = 9.0
         assert gate.silence == 2.0, "the other request still waits"
@@ -478,7 +478,7 @@ def test_a_server_is_silent_as_long_as_it_begins_no_answer(monkeypatch: pytest.M
         now = 12.0
         assert gate.silence == 5.0, "it will be sent again"
         third = await gate.enter()
-        gate.heard()
+        gate.heard(third)
         gate.answered(third)
         gate.leave(third)
         now = 50.0
@@ -486,5 +486,28 @@ def test_a_server_is_silent_as_long_as_it_begins_no_answer(monkeypatch: pytest.M
         await gate.enter()
         now = 51.0
         assert gate.silence == 1.0
+
+    asyncio.run(main())
+
+
+def test_a_server_whose_answers_take_long_is_not_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a slow line, all requests under way may be receiving for longer than silence is waited for."""
+
+    async def main() -> None:
+        now = 0.0
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+        gate = Gate(4, name="a.test")
+        receiving = [await gate.enter() for _ in range(3)]
+        now = 1.0
+        for number in receiving:
+            gate.heard(number)
+        now = 30.0
+        assert gate.silence == 0
+        fourth = await gate.enter()
+        now = 33.0
+        assert gate.silence == 3.0
+        gate.leave(fourth)  # cancelled
+        now = 40.0
+        assert gate.silence == 0
 
     asyncio.run(main())
