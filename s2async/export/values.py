@@ -278,7 +278,7 @@ class ValueRow:
     valid_count: float
     """Number of pixels that the statistics use."""
     undefined: float
-    """Number of clear pixels without a value, because a denominator is 0."""
+    """Number of clear pixels without a value: a denominator is 0, or a root is that of a negative number."""
     clear_percent: float | None
     """Clear share of the pixels with data, in per cent; None without such pixels."""
     statistics: Mapping[str, float | None]
