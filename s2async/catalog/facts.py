@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from s2async.catalog.providers import Catalog
 from s2async.models import Scene
 from s2async.reflectance import decision
 from s2async.reflectance.decision import Convention, Facts
@@ -47,19 +48,36 @@ class Conventions:
     """Convention of the current catalogue; None to infer it from hrefs."""
     collections: Mapping[str, Convention | None] = field(default_factory=dict)
     """The latest convention of each collection that was searched."""
+    mirrors: Mapping[str, Convention] = field(default_factory=dict)
+    """Conventions of known buckets by the URL that stands for each; see `Catalog.mirrors`."""
 
-    def of(self, scene: Scene) -> Convention | None:
-        """Return the user's convention for the archive of an item; by default, that of the current catalogue."""
-        return self.collections.get(scene.collection, self.present)
+    def of(self, scene: Scene, key: str) -> Convention | None:
+        """Return the user's convention for the archive of a file; by default, that of the current catalogue.
 
-    def noted(self, collection: str, convention: Convention | None) -> Conventions:
-        """Return these conventions with the convention of the current catalogue and its collection replaced."""
-        return Conventions(present=convention, collections={**self.collections, collection: convention})
+        Args:
+            scene: the item.
+            key: our key of the asset.
+        """
+        said = self.collections.get(scene.collection, self.present)
+        if said is not None or key not in scene.assets:
+            return said
+        href = scene.assets[key].href
+        urls = [url for url in self.mirrors if href.startswith(f"{url}/")]
+        return self.mirrors[max(urls, key=len)] if urls else None
+
+    def noted(self, catalog: Catalog) -> Conventions:
+        """Return these conventions, with those of the current catalogue and its buckets for former ones."""
+        return Conventions(
+            present=catalog.offsets,
+            collections={**self.collections, catalog.collection: catalog.offsets},
+            mirrors={**self.mirrors, **catalog.mirrors},
+        )
 
     def text(self) -> str:
         """Return the conventions as JSON, for the state."""
         said = {name: known or "" for name, known in sorted(self.collections.items())}
-        return json.dumps({"present": self.present or "", "collections": said})
+        mirrors = {"mirrors": dict(sorted(self.mirrors.items()))} if self.mirrors else {}
+        return json.dumps({"present": self.present or "", "collections": said, **mirrors})
 
     @classmethod
     def of_text(cls, text: str) -> Conventions:
@@ -67,7 +85,8 @@ class Conventions:
         try:
             found = json.loads(text)
             said = {str(name): _convention(known) for name, known in found["collections"].items()}
-            return cls(present=_convention(found["present"]), collections=said)
+            mirrors = {str(url): Convention(known) for url, known in found.get("mirrors", {}).items()}
+            return cls(present=_convention(found["present"]), collections=said, mirrors=mirrors)
         except (ValueError, TypeError, KeyError, AttributeError):
             return cls()
 

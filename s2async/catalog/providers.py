@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from s2async.catalog.assets import is_address
 from s2async.clouds import scl
 from s2async.errors import ConfigError
+from s2async.reflectance import decision
 from s2async.reflectance.decision import Convention
 from s2async.text import origin
 
@@ -43,6 +44,15 @@ class Catalog:
     """Source of the pixels, for the tags of the crops; ``{year}`` stands for the year of sensing."""
     offsets: Convention | None = None
     """Convention for the offset of the files according to the user; None to infer it from each href's bucket."""
+
+    @property
+    def mirrors(self) -> dict[str, Convention]:
+        """The conventions of known buckets that are read from somewhere else, by the URL that stands for them."""
+        return {
+            url: decision.BUCKETS[bucket]
+            for bucket, url in self.buckets.items()
+            if bucket in decision.BUCKETS and decision.convention(url) is Convention.UNKNOWN
+        }
 
     def allows(self, href: str) -> bool:
         """Return whether the origin of an http(s) URL is allowed."""

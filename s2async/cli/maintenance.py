@@ -67,8 +67,7 @@ def verify(config: Path, *, dry_run: bool) -> int:
 
 def _follow_offsets(state: State, settings: Config) -> None:
     """Write the offsets into the tags of crops of reflectance bands, including crops of earlier versions."""
-    catalog = settings.search.resolve()
-    state.note_convention(catalog.collection, catalog.offsets)
+    state.note_convention(settings.search.resolve())
     followed = offsets.follow(
         state,
         settings.output.folder,

@@ -21,6 +21,6 @@ def decided(files: SceneFiles, settings: Settings, key: str, layout: Layout, see
         layout: layout of the band's file.
         seen: evidence from the pixels that this batch and earlier batches have read.
     """
-    said, stated = settings.conventions.of(files.scene), band_tags.stated(layout)
+    said, stated = settings.conventions.of(files.scene, key), band_tags.stated(layout)
     known = facts(files.scene, key, convention_override=said, tag=stated)
     return decide(key, known, seen)

@@ -121,7 +121,7 @@ class _Run:
             assets=context.selection.assets,
             mask=context.selection.mask,
             harmonised=context.selection.harmonised,
-            conventions=state.conventions.noted(context.catalog.collection, context.catalog.offsets),
+            conventions=state.conventions.noted(context.catalog),
             quicklook=config.output.quicklook,
             folder=config.output.folder,
             token=f"s2async-{state.id}",

@@ -156,7 +156,7 @@ def bring_in_line(context: Context, token: str, replaced: strangers.Replaced) ->
     state.sync_areas(context.areas, context.tell, context.selection)
     for path in overwritten + moving.finish(state, folder, token=token, tell=context.tell):
         replaced.add(path, strangers.OTHER)
-    state.note_convention(context.catalog.collection, context.catalog.offsets)
+    state.note_convention(context.catalog)
     offsets.follow(state, folder, harmonised=context.selection.harmonised, token=token, tell=context.tell)
     if specks := area_files.specks_notice(context.areas):
         context.tell(specks)

@@ -72,12 +72,12 @@ def rebuild(config: Config, areas: Sequence[Area], rule: CloudRule, selection: S
         _remove(new)
         with State.create_or_open(new) as state:
             catalog = config.search.resolve()
-            state.note_convention(catalog.collection, catalog.offsets)
+            state.note_convention(catalog)
             state.sync_areas(areas)
             state.commit_folders()
             state.update_statuses(rule.verdicts, selection)
             state.begin_run("rebuild", version)
-            searched = config.search.resolve().collection
+            searched = catalog.collection
             with files.local_errors("keep facts beside", new), Spool[TaggedCrop](path.parent) as kept:
                 found, strange = _gather(areas, output, searched, rule, kept)
                 for numbers in found:

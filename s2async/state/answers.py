@@ -197,9 +197,9 @@ def decide_offsets(
     if not bands:
         return 0
     scene = to_scene(db.execute(reader_sql.ITEM, (item,)).fetchone()[1:])
-    override = conventions.of(scene)
     seen, offsets = evidence(db, item), dict[str, int | None]()
     for asset, stated, *before in bands:
+        override = conventions.of(scene, asset)
         found = decide(asset, facts(scene, asset, convention_override=override, tag=stated), seen)
         now = [found.dn, str(found.basis), found.doubt]
         if now != before:

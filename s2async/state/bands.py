@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from s2async.catalog.providers import Catalog
 from s2async.models import Numbers, Scene
-from s2async.reflectance.decision import Convention
 from s2async.reflectance.evidence import Evidence
 from s2async.state import answers, database, jobs, packed, reader_sql
 from s2async.state import writer_sql as sql
@@ -24,15 +24,14 @@ class Bands(Writing):
         with database.state_errors(self.path):
             return answers.evidence(self._db, item)
 
-    def note_convention(self, collection: str, convention: Convention | None) -> None:
+    def note_convention(self, catalog: Catalog) -> None:
         """Record what the user says about the offsets of a catalogue's files; if it is new, redo all decisions.
 
         Args:
-            collection: the collection that is searched now. For other collections, the conventions recorded when
-                they were searched remain.
-            convention: convention of its files; None to derive it from hrefs.
+            catalog: the catalogue that is searched now. For other collections, the conventions recorded when they
+                were searched remain.
         """
-        conventions = self.conventions.noted(collection, convention)
+        conventions = self.conventions.noted(catalog)
         if conventions == self.conventions:
             return
         self.conventions = conventions

@@ -7,9 +7,10 @@ Recorded items are taken where they exist; the others are made by their facts. S
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -199,20 +200,75 @@ def test_offsets_are_those_of_the_asset() -> None:
 # ---- what the user says -----------------------------------------------------------------------------------
 
 
+def describing(
+    collection: str, offsets: Convention | None = None, buckets: Mapping[str, str] = MappingProxyType({})
+) -> Catalog:
+    return custom("https://stac.example/v1", collection, {"scl": "scl"}, buckets=buckets, offsets=offsets)
+
+
 def test_each_collection_keeps_what_was_said_when_it_was_searched() -> None:
-    said = Conventions().noted("a", Convention.ESA).noted("b", None)
-    known = {name: said.of(a_scene(collection=name)) for name in ("a", "b", "c")}
+    said = Conventions().noted(describing("a", Convention.ESA)).noted(describing("b"))
+    known = {name: said.of(a_scene(collection=name), "visual") for name in ("a", "b", "c")}
     assert known == {"a": Convention.ESA, "b": None, "c": None}
-    again = said.noted("a", Convention.NONE)
-    assert again.of(a_scene(collection="a")) is Convention.NONE
-    assert again.of(a_scene(collection="c")) is Convention.NONE  # of an alias of the present catalogue
+    again = said.noted(describing("a", Convention.NONE))
+    assert again.of(a_scene(collection="a"), "visual") is Convention.NONE
+    assert again.of(a_scene(collection="c"), "visual") is Convention.NONE  # of an alias of the present catalogue
 
 
-@pytest.mark.parametrize("said", [Conventions(), Conventions().noted("a", Convention.ESA).noted("b", None)])
+MIRRORED = {
+    "sentinel-cogs": "https://nas.example/s2",
+    "eodata": "https://nas.example/s2/esa",
+    "other": "https://o.example",
+}
+
+
+@pytest.mark.parametrize(
+    ("bucket", "offset"),
+    [("sentinel-cogs", (0, Basis.BUCKET)), ("eodata", (-1000, Basis.SOURCE)), ("other", (None, Basis.UNKNOWN))],
+)
+def test_a_known_bucket_tells_its_convention_wherever_it_is_read(
+    bucket: str, offset: tuple[int | None, Basis]
+) -> None:
+    catalog = describing("a", buckets=MIRRORED)
+    item = an_item(
+        assets={"red": {"href": f"s3://{bucket}/x/B04.tif"}}, properties={"s2:processing_baseline": "05.10"}
+    )
+    scene = to_scene(item, catalog)
+    assert scene.assets["red"].href == f"{MIRRORED[bucket]}/x/B04.tif"
+    said = Conventions().noted(catalog).noted(describing("b"))  # another catalogue does not forget it
+    found = decide("red", facts(scene, "red", convention_override=said.of(scene, "red")))
+    assert (found.dn, found.basis) == offset
+    told = Conventions().noted(describing("a", Convention.NONE, MIRRORED))
+    assert told.of(scene, "red") is Convention.NONE, "what the user says comes first"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Conventions(),
+        Conventions().noted(describing("a", Convention.ESA)).noted(describing("b")),
+        Conventions().noted(describing("a", buckets=MIRRORED)),
+    ],
+)
 def test_what_was_said_is_read_back(said: Conventions) -> None:
     assert Conventions.of_text(said.text()) == said
 
 
-@pytest.mark.parametrize("text", ["", "esa", "[]", '{"present": "mine", "collections": {}}', '{"present": ""}'])
+@pytest.mark.parametrize("catalog", KNOWN.values())
+def test_what_hrefs_tell_by_themselves_is_not_recorded(catalog: Catalog) -> None:
+    assert "mirrors" not in Conventions().noted(catalog).text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "esa",
+        "[]",
+        '{"present": "mine", "collections": {}}',
+        '{"present": ""}',
+        '{"present": "", "collections": {}, "mirrors": {"https://x": "mine"}}',
+    ],
+)
 def test_what_no_program_wrote_says_nothing(text: str) -> None:
     assert Conventions.of_text(text) == Conventions()

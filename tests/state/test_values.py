@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from s2async.catalog.providers import custom
 from s2async.causes import Cause, Lack
 from s2async.clouds.scl import SclRule
 from s2async.models import BandEvidence, BatchResult, Job, Outcome, Selection, Status
@@ -416,7 +417,8 @@ def test_what_the_user_says_about_offsets_drops_other_values(state: State) -> No
     begin(state)
     (job,) = add(state, early(), [A], SELECTION)  # type: ignore[arg-type]
     record(state, seen(valued(job, offset=-1000), BRIGHT, ("red", "nir")))
-    state.note_convention(job.scene.collection, Convention.NONE)
+    catalog = custom("https://stac.example/v1", job.scene.collection, {"scl": "scl"}, offsets=Convention.NONE)
+    state.note_convention(catalog)
     assert (state.dropped, rows(state)) == (1, {})
     assert judged(state) == {("cloudy", OPEN): 1}
     assert state.dropped == 0, "the run that begins computes them again, not the next one"
