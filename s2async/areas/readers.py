@@ -21,6 +21,8 @@ READERS: Final[Mapping[str, Reader]] = {
     ".geojson": read_geojson,
     ".json": read_geojson,
     ".csv": read_csv,
+    ".tsv": read_csv,
+    ".txt": read_csv,
     ".kml": read_kml,
     ".kmz": read_kml,
     ".parquet": read_geoparquet,

@@ -12,6 +12,7 @@ import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,7 +66,7 @@ def read_text(path: Path, encoding: str | None = None, declared: str | None = No
     return decoded(read_bytes(path), file, encoding, declared)
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Traversable) -> bytes:
     """Read a file.
 
     Raises:
@@ -169,7 +170,7 @@ def _code_pages(name: str) -> Iterator[str]:
         yield {"65001": "utf-8", "28591": "latin-1"}.get(number, f"cp{number}")
         if number.startswith("8859"):
             yield f"iso8859-{number[4:]}"
-    match = re.fullmatch(r"iso[ _-]?8859[ _-]?([0-9]{1,2})", name, re.IGNORECASE)
+    match = re.fullmatch(r"(?:iso[ _-]?)?8859[ _-]?([0-9]{1,2})", name, re.IGNORECASE)
     if match:
         yield f"iso8859-{match[1]}"
 
@@ -275,14 +276,15 @@ _DRIVERS: Final = {
 }
 
 
-def dbf_encoding(path: Path, encoding: str | None = None) -> str:
+def dbf_encoding(folder: Traversable, name: str, encoding: str | None = None) -> str:
     """Choose the encoding of a Shapefile's attributes, for pyogrio.
 
     The rule is that of other text: the configuration; UTF-8 if all text in the .dbf is valid UTF-8; the .cpg; the
     language driver in the header of the .dbf.
 
     Args:
-        path: the .shp or .dbf file.
+        folder: folder of the Shapefile, which may be in a zip archive.
+        name: name of its files without suffix.
         encoding: encoding that the configuration sets; None to determine it from the file.
 
     Returns:
@@ -293,7 +295,7 @@ def dbf_encoding(path: Path, encoding: str | None = None) -> str:
     """
     if encoding is not None:
         return known_encoding(encoding, "encoding")
-    table = _beside(path, ".dbf")
+    table = _file(folder, name, ".dbf")
     if table is None:
         return "utf-8"
     raw = read_bytes(table)
@@ -301,7 +303,7 @@ def dbf_encoding(path: Path, encoding: str | None = None) -> str:
     try:
         text.decode("utf-8")
     except UnicodeDecodeError as error:
-        declared, where = _cpg(path)
+        declared, where = _cpg(folder, name)
         if declared:
             return known_encoding(declared, where)
         if len(raw) > 29 and (driver := _DRIVERS.get(raw[29])):
@@ -315,17 +317,17 @@ def dbf_encoding(path: Path, encoding: str | None = None) -> str:
     return "utf-8"
 
 
-def _beside(path: Path, suffix: str) -> Path | None:
-    """Return the file of the same name with another suffix, in upper or lower case."""
+def _file(folder: Traversable, name: str, suffix: str) -> Traversable | None:
+    """Return the file of a Shapefile with this suffix, in upper or lower case."""
     for wanted in (suffix, suffix.upper()):
-        if (file := path.with_suffix(wanted)).is_file():
+        if (file := folder / f"{name}{wanted}").is_file():
             return file
     return None
 
 
-def _cpg(path: Path) -> tuple[str, str]:
+def _cpg(folder: Traversable, name: str) -> tuple[str, str]:
     """Return the encoding that a .cpg declares, and the file's name for messages; empty if there is no .cpg."""
-    file = _beside(path, ".cpg")
+    file = _file(folder, name, ".cpg")
     if file is None:
         return "", ""
     # Names of encodings are ASCII, but the file may contain anything.

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2async.areas.csv_file import read_csv
+from s2async.areas.loader import read
 from s2async.areas.table import ReadOptions, Table
 from s2async.errors import AreaError
 
@@ -269,3 +270,10 @@ def test_any_text_survives(
     else:
         assert read.columns["name"] == wanted
     assert np.all(read.geometries == BOX)
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.txt", "A.TSV"])
+def test_text_files_with_other_suffixes_are_tables_too(tmp_path: Path, name: str) -> None:
+    """As a spreadsheet saves "Unicode text": UTF-16, separated by tabs."""
+    (tmp_path / name).write_bytes(f"name\twkt\r\nBühl\t{SQUARE}\r\n".encode("utf-16"))
+    assert [area.name for area in read(tmp_path / name)] == ["Bühl"]

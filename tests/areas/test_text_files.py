@@ -133,6 +133,7 @@ def test_missing_file(tmp_path: Path) -> None:
         ("OEM 850", "cp850"),
         ("88591", "iso8859-1"),
         ("885915", "iso8859-15"),
+        ("8859-2", "iso8859-2"),
         ("ISO 8859-2", "iso8859-2"),
         ("65001", "utf-8"),
         ("Big5", "big5"),
@@ -187,24 +188,24 @@ def test_attributes_of_shapefiles(
     tmp_path: Path, encoding: str, cpg: str | None, driver: int, wanted: str
 ) -> None:
     file = shapefile(tmp_path, encoding, cpg, driver)
-    assert dbf_encoding(file) == wanted
-    _, _, _, (crops, _) = pyogrio.raw.read(file, encoding=dbf_encoding(file))
+    assert dbf_encoding(tmp_path, file.stem) == wanted
+    _, _, _, (crops, _) = pyogrio.raw.read(file, encoding=wanted)
     assert list(crops) == ["Rübe" if encoding != "ascii" else "Kohl", "Kohl"]
 
 
 def test_attributes_in_no_known_encoding_are_refused(tmp_path: Path) -> None:
     file = shapefile(tmp_path, "cp1252", None)
     with pytest.raises(AreaError, match=r'a\.dbf: its text is not UTF-8 \(such as "Rübe".*set encoding'):
-        dbf_encoding(file)
-    assert dbf_encoding(file, "cp1252") == "cp1252"
+        dbf_encoding(tmp_path, "a")
+    assert dbf_encoding(tmp_path, "a", "cp1252") == "cp1252"
     file.with_suffix(".CPG").write_text("nothing known")
     with pytest.raises(AreaError, match=r'a\.CPG: "nothing known" is not a known encoding'):
-        dbf_encoding(file)
+        dbf_encoding(tmp_path, "a")
 
 
 def test_a_damaged_or_missing_table_is_left_to_its_reader(tmp_path: Path) -> None:
-    assert dbf_encoding(tmp_path / "none.shp") == "utf-8"
+    assert dbf_encoding(tmp_path, "none") == "utf-8"
     (tmp_path / "a.dbf").write_bytes(b"\x03")
-    assert dbf_encoding(tmp_path / "a.shp") == "utf-8"
+    assert dbf_encoding(tmp_path, "a") == "utf-8"
     (tmp_path / "a.dbf").write_bytes(b"\x03\0\0\0" + struct.pack("<IHH", 9, 65, 0) + b"\xff" * 60)
-    dbf_encoding(tmp_path / "a.shp", "utf-8")
+    dbf_encoding(tmp_path, "a", "utf-8")

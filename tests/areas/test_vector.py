@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import zipfile
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -160,12 +161,19 @@ def test_folders_of_kml_are_read_as_one_file(tmp_path: Path) -> None:
     assert [area.name for area in read(file, name_field="Name", layer="South")] == ["1", "3"]
 
 
-@pytest.mark.parametrize(("encoding", "cpg"), [("cp1252", None), (None, "1252"), (None, "UTF-8")])
-def test_shapefiles_in_several_encodings(tmp_path: Path, encoding: str | None, cpg: str | None) -> None:
+@pytest.mark.parametrize("inside", [None, "", "fields/2024/"], ids=["alone", "zipped", "zipped in a folder"])
+@pytest.mark.parametrize(
+    ("encoding", "cpg"), [("cp1252", None), (None, "1252"), (None, "UTF-8"), (None, "none, but UTF-8")]
+)
+def test_shapefiles_in_several_encodings(
+    tmp_path: Path, encoding: str | None, cpg: str | None, inside: str | None
+) -> None:
     names = np.array(["Bühl", "Straße"], object)
     file = write(tmp_path / "a.shp", name=names)
     table = file.with_suffix(".dbf")
-    if cpg != "UTF-8":
+    if cpg == "none, but UTF-8":
+        file.with_suffix(".cpg").unlink()
+    elif cpg != "UTF-8":
         raw = table.read_bytes()
         for name in names:
             wide, narrow = name.encode(), name.encode("cp1252")
@@ -174,7 +182,41 @@ def test_shapefiles_in_several_encodings(tmp_path: Path, encoding: str | None, c
         file.with_suffix(".cpg").unlink()
         if cpg:
             file.with_suffix(".cpg").write_text(cpg)
+    if inside is not None:
+        file = zipped(file, inside)
     assert [area.name for area in read(file, encoding=encoding)] == list(names)
+
+
+def zipped(file: Path, inside: str) -> Path:
+    """A zip archive of a Shapefile, in a folder of it, as macOS makes them."""
+    archive = file.with_suffix(".zip")
+    with zipfile.ZipFile(archive, "w") as made:
+        for part in sorted(file.parent.glob(f"{file.stem}.*")):
+            if part != archive:
+                made.write(part, inside + part.name)
+                made.writestr(f"__MACOSX/{inside}._{part.name}", b"\0\5\x16\7")
+    return archive
+
+
+def test_text_of_a_zipped_shapefile_in_no_known_encoding_is_refused(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.shp", name=np.array(["Bühl", "Straße"], object))
+    table = file.with_suffix(".dbf")
+    raw = bytearray(table.read_bytes().replace("ü".encode(), b"\xfc ").replace("ß".encode(), b"\xdf "))
+    raw[29] = 0  # no language driver
+    table.write_bytes(raw)
+    file.with_suffix(".cpg").unlink()
+    with pytest.raises(AreaError, match=r"a\.zip/sub/a\.dbf: its text is not UTF-8 .*; set encoding"):
+        read(zipped(file, "sub/"))
+
+
+def test_an_archive_without_shapefiles_is_left_to_gdal(tmp_path: Path) -> None:
+    file = tmp_path / "a.zip"
+    with zipfile.ZipFile(file, "w") as made:
+        made.write(write(tmp_path / "b.gpkg"), "b.gpkg")
+    assert [area.name for area in read(file)] == ["P0", "P1"]
+    file.write_bytes(b"no archive")
+    with pytest.raises(AreaError, match=r"a\.zip: .*; name a vector file"):
+        read(file)
 
 
 def test_a_file_that_gdal_cannot_read_is_refused_in_plain_words(tmp_path: Path) -> None:
