@@ -66,6 +66,8 @@ async def _file(
         try:
             levels = await _levels(transport, asset)
             finding = rasters.header(topic, [one.layout for one in levels], levels[0].edition, scene.epsg)
+            if fault := _unmeasurable(session, levels[0]):
+                return wrong(topic, fault, service.NETWORK, "correct the key of this asset in catalog of [search]")
             await _read_block(session, transport, levels[0], pool)
         except NotFound as error:
             absent, missing = absent + 1, str(error)
@@ -81,6 +83,12 @@ async def _file(
     return wrong(
         topic, f"{missing} (nor {len(scenes) - 1} others)", service.NETWORK, "its files may have been moved"
     )
+
+
+def _unmeasurable(session: Session, source: Source) -> str:
+    """Why the cloud rule cannot measure a file that it needs; empty if it can, or does not need it."""
+    key, layout = source.asset.key, source.layout
+    return session.rule.check(key, layout.bands, layout.dtype) if key in session.rule.assets else ""
 
 
 async def _read_block(session: Session, transport: Transport, source: Source, pool: ThreadPoolExecutor) -> None:

@@ -97,11 +97,11 @@ def _state(config: Config) -> Finding:
     state = config.run.state
 
     def check() -> Finding:
+        owners.check(config, None)
         if state.exists():
             with files.local_errors("read the state", state):
                 return right("state", f"{state} is there ({size(state.stat().st_size)}); it was not opened")
         notes.check(config)
-        owners.check(config, None)
         return right("state", "none yet: the first run creates it")
 
     return judged("state", check)

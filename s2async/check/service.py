@@ -30,7 +30,7 @@ def advice(error: RemoteError) -> str:
     """Return what to do about a failed request; empty if the text of the error is sufficient."""
     status = getattr(error, "status", None)
     if isinstance(error, AccessDenied) or status in (401, 403):
-        return "the service asks for credentials or an API key, or denies this address"
+        return "the service wants credentials, such as an API key under [network] headers, or denies this address"
     if isinstance(error, WrongKind | Diverted):
         return "perhaps a page to sign in to (open the address in a browser), or the URL is not that of a STAC API"
     if isinstance(error, NotFound):

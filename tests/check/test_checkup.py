@@ -104,6 +104,17 @@ def test_a_state_is_left_as_it_is(tmp_path: Path, stage: Stage) -> None:
     assert after == before
 
 
+def test_a_folder_of_another_state_is_told_although_there_is_one(tmp_path: Path, stage: Stage) -> None:
+    worlds.run(worlds.write_config(tmp_path, stage.sandbox, name="first"), stage.sandbox, limit=6)
+    own = worlds.write_config(tmp_path, stage.sandbox, name="second")
+    worlds.run(own, stage.sandbox, limit=6)
+    assert checked(own).exit_code == 0
+    path = worlds.write_config(tmp_path, stage.sandbox, name="second", output={"folder": "first-data"})
+    found = checked(path)
+    assert "first-data belongs to another state" in only(found, "state")
+    assert found.exit_code == 2
+
+
 # ---- the command --------------------------------------------------------------------------------------------
 
 
@@ -373,7 +384,7 @@ def test_a_collection_that_is_not_there(tmp_path: Path, stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("status", "advice"),
     [
-        (403, "credentials or an API key"),
+        (403, "an API key under [network] headers"),
         (500, "the service has a problem: try again later"),
         (429, "too many requests"),
     ],
@@ -452,6 +463,15 @@ def test_an_asset_key_that_no_item_has(tmp_path: Path, stage: Stage) -> None:
     told = only(found, "asset B04")
     assert "B04 is no asset of any of 12 scenes; there are: red, scl, visual" in told
     assert found.exit_code == 2
+
+
+def test_a_picture_in_place_of_the_classification(tmp_path: Path, stage: Stage) -> None:
+    catalog = {"url": stage.sandbox.api, "collection": "sentinel-2-l2a", "assets": {"scl": "visual"}}
+    path = worlds.write_config(tmp_path, stage.sandbox, search={"catalog": catalog}, output={"assets": ["red"]})
+    found = checked(path)
+    told = only(found, "file scl")
+    assert told.startswith("wrong: not a scene classification: 3 x uint8; correct the key")
+    assert found.exit_code == 3
 
 
 def test_no_ranges(tmp_path: Path, stage: Stage) -> None:

@@ -212,11 +212,11 @@ def test_a_recorded_header_of_full_size(tmp_path: Path, real_data: Path) -> None
     routes = [landing(real_data), collection(real_data, "sentinel-2-c1-l2a"), page([item])]
     served = {path: {"file": header, "size": recorded["file_size"]}}
     with Replay(tmp_path, routes, served) as server:
-        found = check(tmp_path, server.origin, item, collection="sentinel-2-c1-l2a", scl="red", assets=[])
-    (told,) = [one for one in found.findings if one.topic == "file scl"]
+        found = check(tmp_path, server.origin, item, collection="sentinel-2-c1-l2a", assets=["red"])
+    (told,) = [one for one in found.findings if one.topic == "file red"]
     assert told.verdict is Verdict.WRONG
     assert "block" in told.text
-    assert alarms(found).keys() == {"file scl"}
+    assert alarms(found).keys() == {"file scl", "file red"}, "the classification is not recorded"
 
 
 # ---- TLS ----------------------------------------------------------------------------------------------------

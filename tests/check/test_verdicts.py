@@ -126,7 +126,7 @@ def test_landing_pages(page: Any, verdict: Verdict, says: str) -> None:
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (AccessDenied("x"), "credentials"),
+        (AccessDenied("x"), "an API key under [network] headers"),
         (TransientError("x", status=403), "credentials"),
         (TransientError("x", status=502), "has a problem"),
         (WrongKind("x"), "sign in"),
