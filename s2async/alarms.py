@@ -208,7 +208,11 @@ def advice(
         told.append(f"there are: {named(keys)}; correct assets in [output], or in catalog of [search]")
     if found & {Cause.JPEG2000, Cause.FORMAT}:
         told.append("only COGs can be read: name assets, or a catalogue, that has them")
-    if found & {Cause.SCHEME, Cause.ADDRESS}:
+    if Cause.SCHEME in found:
+        told.append(
+            "say in buckets of the catalogue at which URL they are, or name one whose files are public over https"
+        )
+    elif Cause.ADDRESS in found:
         told.append("name a catalogue whose files are public over https")
     if Cause.ORIGIN in found:
         told.append(listing(*forbidden) if forbidden else "s2async status tells what to list in [network]")
