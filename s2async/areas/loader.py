@@ -54,6 +54,8 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SPECK: Final = 1e-6
 """Square degrees. Up to 87 degrees of latitude, larger areas are larger than a pixel."""
 
+_OF_THE_STATE: Final = ("", "-shm", "-wal", ".plans", ".rebuilt", ".sealed")
+"""Suffixes of the state's file, and of files and folders beside it whose names a folder of crops might have."""
 _PATIENCE: Final = 2.0
 """Seconds after which no further records are tested for repair if the areas are refused anyway."""
 
@@ -112,7 +114,7 @@ def examine(config: Config, on_notice: Callable[[Notice], None] = warn) -> Loade
     Raises:
         AreaError: as for `load`.
     """
-    taken = [config.run.state.name + suffix for suffix in ("", "-shm", "-wal")]
+    taken = [config.run.state.name + suffix for suffix in _OF_THE_STATE]
     wanted = _Wanted(
         name_field=config.name_field,
         crs=config.crs,

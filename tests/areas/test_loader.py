@@ -503,6 +503,18 @@ def disguised(polygon: MultiPolygon, random: Any) -> MultiPolygon:
     return MultiPolygon(parts)
 
 
+def test_a_folder_of_crops_is_nothing_that_belongs_to_the_state(tmp_path: Path) -> None:
+    suffixes = ("", "-shm", "-wal", ".lock", ".plans", ".rebuilt", ".sealed")
+    names = [f"s.db{suffix}" for suffix in suffixes]
+    wkt = "POLYGON (({0} 52, {0}.5 52, {0}.5 52.5, {0} 52))"
+    areas = "".join(
+        f'[[areas]]\nname = "{name}"\nwkt = "{wkt.format(number)}"\n' for number, name in enumerate(names)
+    )
+    found = load(Config.load(write(tmp_path / "c.toml", f'[run]\nstate = "data/s.db"\n{areas}')))
+    assert [area.name for area in found] == names
+    assert {area.folder for area in found}.isdisjoint(names)
+
+
 @settings(deadline=None)
 @given(multipolygons(), st.randoms(use_true_random=False))
 def test_fingerprint_is_that_of_the_set_of_points(polygon: MultiPolygon, random: Any) -> None:
