@@ -571,7 +571,7 @@ def test_both_sides_of_the_antimeridian() -> None:
 
 def test_readers_are_a_table() -> None:
     assert set(loader.READERS) == {
-        ".geojson", ".json", ".csv", ".kml", ".kmz", ".parquet", ".geoparquet"
+        ".geojson", ".json", ".csv", ".tsv", ".txt", ".kml", ".kmz", ".parquet", ".geoparquet"
     }  # fmt: skip
 
 
