@@ -196,10 +196,11 @@ def _numbers(values: Mapping[str, str], layout: Layout) -> Numbers | None:
 def _shown(product: Product, pixels: NDArray[np.generic]) -> dict[str, Any]:
     """Return what a crop shows about its band's offset, and what its source file states, if its tags say so."""
     numbers = product.numbers
-    if numbers is None or numbers.subtracted:  # pixels below zero are lost
+    if numbers is None:
         return {}
     stated = (numbers.offset or 0) / QUANTIFICATION if numbers.basis == Basis.TAG else None
-    return {"evidence": Evidence.of(pixels), "stated": stated}
+    evidence = None if numbers.subtracted else Evidence.of(pixels)  # pixels below zero are lost
+    return {"evidence": evidence, "stated": stated}
 
 
 def _name(scene: Scene, product: Product) -> str:

@@ -466,6 +466,24 @@ def test_a_lost_state_learns_offsets_from_the_tags(tmp_path: Path, stage: worlds
     assert bytes_of(again.config) == before
 
 
+@pytest.mark.parametrize("kind", ["published", "harmonised"])
+def test_a_lost_state_learns_what_files_state(tmp_path: Path, kind: str) -> None:
+    """No pixel of a harmonised crop proves anything, but its tags say that its file stated the offset."""
+    item = worlds.day(70)
+    world = worlds.World(tmp_path / "world", [item])
+    put_red(world, item, truth(5) + 1000, states=True)
+    with worlds.Stage(world) as stage:
+        path = configured(tmp_path, stage, offsets=None, reflectance=kind)
+        ran = worlds.run(path, stage.sandbox)
+        before, index = bytes_of(ran.config), rows_of(ran.config)
+        for part in ran.config.run.state.parent.glob(f"{ran.config.run.state.name}*"):
+            part.unlink()
+        assert maintenance.rebuild(path) == 0
+        again = worlds.run(path, stage.sandbox)
+        assert again.cogs == []
+        assert (bytes_of(again.config), rows_of(again.config)) == (before, index)
+
+
 # ---- from Python --------------------------------------------------------------------------------------------
 
 
