@@ -41,8 +41,8 @@ Exit codes:
 def cli() -> None:
     """Download cloud-free Sentinel-2 crops of many small areas.
 
-    s2async searches a STAC API for scenes that cover your areas, reads only the bytes under each polygon, saves
-    the crops that are free of clouds, and resumes where it stopped.
+    s2async searches a STAC API for scenes that cover your areas, reads only the parts of images that show them,
+    saves the crops that are free of clouds, and resumes where it stopped.
 
     \b
     Try it without internet access:  s2async demo
@@ -76,11 +76,11 @@ def cli() -> None:
     metavar="METRES",
     help="Distance by which to enlarge the areas.",
 )
-@click.option("--columns", metavar="A,B", help="Columns of the file to carry into tables and exports.")
+@click.option("--columns", metavar="A,B", help="Columns of the file to include in tables and exports.")
 @click.option(
     "--values",
     metavar="NDVI,red",
-    help="Indices and bands whose values a run computes for every area and date. No crops are saved then.",
+    help="Indices and bands whose values a run computes for every area and date, instead of saving crops.",
 )
 def init(file: Path, areas: str | None, values: str | None, **settings: str | float | None) -> None:
     """Write a commented configuration to FILE (default: config.toml).
@@ -89,14 +89,14 @@ def init(file: Path, areas: str | None, values: str | None, **settings: str | fl
     dates as needed. The areas are read immediately, and any problems with them are reported. Crops and state go to
     the folder data, or, if FILE is not named config.toml, to a folder named after FILE.
 
-    With --values, FILE configures a table of values instead of crops. Give indices by their names in Awesome
-    Spectral Indices, and bands by their keys, such as red. To save crops as well, set assets in FILE.
+    With --values, FILE configures a table of values instead of crops. Give indices by their names in the Awesome
+    Spectral Indices catalogue, and bands by their keys, such as red. To save crops as well, set assets in FILE.
 
     \b
     Exit codes:
       0  FILE was written; a run can use all areas
       2  no area can be used, and nothing was written: correct the command and repeat it; or FILE was
-         written, but some areas cannot be used: correct them, or set invalid in FILE
+         written, but some areas cannot be used: correct them, or change the setting invalid in FILE
 
     \b
     Example: s2async init fields.toml --areas fields.geojson
@@ -128,10 +128,11 @@ def _names(text: str) -> list[str]:
 def check(verbosity: dict[str, bool], config: Path, as_json: bool, log: LogChoice) -> int:
     """Check whether a run of CONFIG can start.
 
-    Tests configuration, areas, disk and limits of this machine, proxy and TLS, and sends about ten requests: to
-    the catalogue, for items over the areas, and for the header and one block of each wanted asset. Prints what is
-    right, odd (a run works, but with a restriction) or wrong, and what to do. Nothing is stored. You can
-    attach the JSON output to a bug report: it contains no tokens, user names or home folders.
+    Tests the configuration, the areas, the disk and the resource limits of this machine, the proxy and TLS, and
+    sends about ten requests: some to the catalogue (including a search for items over the areas), the others for
+    the header and one block of each requested asset. Marks each result as right, odd (a run can start, but with a
+    limitation) or wrong, and says what to do. Nothing is stored. You can attach the JSON output to a bug report:
+    it contains no tokens, user names or home folders.
 
     \b
     Exit codes: 0 if nothing is wrong, otherwise the code that a run would end with:
@@ -163,7 +164,7 @@ def check(verbosity: dict[str, bool], config: Path, as_json: bool, log: LogChoic
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation before a large run.")
-@click.option("--new-state", is_flag=True, help="Start with a new state even if the old one cannot be reached.")
+@click.option("--new-state", is_flag=True, help="If the old state cannot be reached, start with a new one.")
 @click.option(
     "--metrics",
     type=click.Path(path_type=Path),
@@ -212,11 +213,11 @@ def run(
     not.
 
     With --executor dask, the workers of a Dask cluster read scenes and cut out crops; this process searches the
-    catalogue and keeps the state. The scheduler and all workers need the same version of s2async
+    catalogue and keeps the state. The scheduler and all workers must have the same version of s2async
     (pip install 's2async[dask]'). The workers need access to the file servers and, unless you use --send-crops,
-    the output folder under the same path. All workers share the connections in [network]; each may use the memory
-    in [run]. Workers may join and leave at any time. They are sent the URLs of files, including signatures, but no
-    API keys: use tls:// if others could read the traffic.
+    must see the output folder under the same path. The limit connections in [network] applies to all workers
+    together, the limit memory in [run] to each worker. Workers may join and leave at any time. They are sent the
+    URLs of files, including signatures, but no API keys: use tls:// if others could read the traffic.
 
     \b
     Example: s2async run config.toml
@@ -272,10 +273,10 @@ def plan(
 ) -> int:
     """Estimate what a run of CONFIG will find and cost.
 
-    Prints jobs, crops, requests, bytes, disk space and time. Each estimate is a range that contains the
-    actual figure unless the weather is unusual. Finished jobs are taken into account. Sends search requests only,
-    and writes nothing. Exits with 3 if a search is incomplete. Without network access, it prints no estimates
-    and also exits with 3.
+    Prints estimates of the numbers of jobs, crops and requests, and of bytes, disk space and time. Each estimate
+    is a range; the actual figure may lie outside it if there are unusually many or few clouds. Finished jobs are
+    taken into account. Sends search requests only, and writes nothing. Exits with 3 if a search is incomplete.
+    Without network access, it prints no estimates and also exits with 3.
 
     \b
     Example: s2async plan config.toml
@@ -313,9 +314,9 @@ def status(verbosity: dict[str, bool], config: Path, areas: bool, verbose: bool,
 
 @cli.command()
 @options.config
-@click.option("--missing", is_flag=True, help="Also reopen jobs whose files did not exist.")
+@click.option("--missing", is_flag=True, help="Also retry jobs whose files did not exist.")
 def retry(config: Path, missing: bool) -> None:
-    """Reopen the failed jobs of CONFIG for the next run.
+    """Retry the failed jobs of CONFIG in the next run.
 
     \b
     Example: s2async retry config.toml && s2async run config.toml
@@ -429,10 +430,10 @@ def report(
 @options.config
 @options.dry_run
 def verify(config: Path, dry_run: bool) -> int:
-    """Check the saved crops of CONFIG, and reopen the jobs of bad ones.
+    """Check the saved crops of CONFIG; the next run replaces bad ones.
 
     A crop is bad if its file is missing, if its size, hash or tags differ from the state, or if its pixels cannot
-    be decoded. The next run replaces bad crops. Exits with 3 if there are any, otherwise with 0.
+    be decoded. Exits with 3 if there are any bad crops, otherwise with 0.
 
     \b
     Example: s2async verify config.toml --dry-run
@@ -450,7 +451,7 @@ def verify(config: Path, dry_run: bool) -> int:
     "--removed",
     is_flag=True,
     help="Instead, remove what no longer belongs to any area: crops and records of areas that are no longer in "
-    "CONFIG, and of days outside their seasons. Asks first.",
+    "CONFIG, and of days outside their seasons. Asks for confirmation.",
 )
 @click.option("--yes", is_flag=True, help="With --removed: do not ask for confirmation.")
 @click.option("-v", "--verbose", is_flag=True, help="List every file, not only folders with counts and bytes.")
@@ -458,9 +459,9 @@ def verify(config: Path, dry_run: bool) -> int:
 def prune(verbosity: dict[str, bool], config: Path, dry_run: bool, removed: bool, yes: bool, verbose: bool) -> int:
     """Remove saved crops of CONFIG that are no longer used.
 
-    Without --removed, these are crops that are no longer clear under the limits of the last run, and crops that
-    another scene has replaced. Only files that are exactly as a run wrote them are removed. The index and a STAC
-    collection next to the crops are written again.
+    Without --removed, these are crops that are no longer clear under the limits of the last run, and crops for
+    which another scene is now used. Only files that are exactly as a run wrote them are removed. overview.csv is
+    rewritten, and so is the STAC collection next to the crops if there is one.
 
     \b
     Example: s2async prune config.toml --dry-run
@@ -509,7 +510,7 @@ def demo(context: click.Context, folder: Path) -> int:
 
     Covers nine parks in Berlin for one year. Starts the sandbox in a process of its own, writes a configuration to
     the folder, runs it, writes its report, and prints the mean NDVI of each park and season. The first run
-    generates the scenes, which takes about a minute and 1.3 GB in the cache folder.
+    generates the scenes, which takes about a minute and uses 1.3 GB of disk space in the cache folder.
 
     \b
     Example: s2async demo --folder /tmp/demo
@@ -557,15 +558,15 @@ def sandbox(
 ) -> None:
     """Serve a STAC API and COGs of generated scenes on this machine.
 
-    With CONFIG, the scenes are made for its areas, assets and period. The lines for its sections [search] and
-    [network] are printed, and a copy of CONFIG with these lines and a separate folder is written next to it, so
-    that crops of generated scenes are never mixed with real ones. Without CONFIG, the scenes are those of demo.
+    With CONFIG, generates scenes for its areas, assets and period. Prints the lines to put under [search] and
+    [network], and writes a copy of CONFIG with these lines and a different output folder next to it, so that crops
+    of generated scenes are never mixed with real ones. Without CONFIG, the scenes are those of "s2async demo".
 
-    With --fields N, a GeoJSON file with N fields of 100 to 500 m is written next to the scenes. 110,000 of them
-    fill a grid square.
+    With --fields N, a GeoJSON file with N fields, each 100 to 500 m across, is written next to the scenes. 110,000
+    of them fill a grid square.
 
-    Runs until you stop it. The scenes are synthetic: they are for tests, benchmarks and trials. They take up to
-    2 GB of disk, and are used again next time.
+    Runs until you stop it. The scenes are synthetic: they are for tests, benchmarks and trials. They need at most
+    2 GB of disk space and are reused next time.
 
     \b
     Example: s2async sandbox fields.toml

@@ -32,7 +32,7 @@ def verbosity(command: F) -> F:
         if options.get("verbose") and options.get("quiet"):
             raise click.UsageError("-v and -q exclude each other")
 
-    for name, text in (("quiet", "Print failures only."), ("verbose", "Print every outcome.")):
+    for name, text in (("quiet", "Print failures only."), ("verbose", "Print the outcome of every job.")):
         names = f"-{name[0]}", f"--{name}"
         command = click.option(*names, is_flag=True, expose_value=False, callback=note, help=text)(command)
     return command
@@ -42,7 +42,7 @@ class FiniteRange(click.FloatRange):
     """A finite number within limits: click accepts ``nan``, and ``inf`` if no limit excludes it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Convert a text to a number, or refuse it."""
+        """Convert a string to a number, or refuse it."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{number} is not a finite number.", param, ctx)
@@ -50,14 +50,14 @@ class FiniteRange(click.FloatRange):
 
 
 class _Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in new versions alone
-    """A text that is parsed like a setting of the configuration; the value must be greater than 0."""
+    """A string that is parsed like a setting of the configuration; the value must be greater than 0."""
 
     def __init__(self, name: str, parser: str) -> None:
         self.name = name
         self._parser = parser
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read a text, or refuse it."""
+        """Parse a string, or refuse it."""
         from s2async.config import types  # loads pydantic, which help texts do not need
 
         whole = isinstance(value, str) and value.isascii() and value.isdigit()

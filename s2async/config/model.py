@@ -87,7 +87,7 @@ class Config(Section):
     buffer: float | None = Field(default=None, gt=0, le=100_000, examples=[50])
     """Distance in metres by which to enlarge all areas; needed for points and lines."""
     columns: Columns | None = Field(default=None, examples=[["crop", "owner"]])
-    """Columns of the areas file that are carried into tables and exports. If unset, all but the name."""
+    """Columns of the areas file to include in tables and exports. If unset, all but the name."""
     search: Search = Field(default_factory=Search)
     """Which scenes to search for."""
     clouds: Clouds = Field(default_factory=Clouds)

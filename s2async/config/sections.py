@@ -177,7 +177,8 @@ class Values(Section):
         ],
         BeforeValidator(listed),
     ] = ("NDVI",)
-    """Names of Awesome Spectral Indices, or tables ``{ name, formula }``; formulas have STAC's names of bands."""
+    """Names from the Awesome Spectral Indices catalogue, or tables ``{ name, formula }``; formulas use STAC's
+    names of bands."""
     statistics: Statistics = ("mean", "stdev", "median", "p10", "p90", "min", "max")
     """Statistics of every band and index; pixel counts are always included. Percentiles are ``p10`` and the like,
     from ``p0`` to ``p100``."""
@@ -192,21 +193,23 @@ class Network(Section):
     """How to use the network."""
 
     origins: Origins = ()
-    """Additional origins (``scheme://host[:port]``) that APIs and hrefs may point to; only these may use http."""
+    """Additional origins (``scheme://host[:port]``) that may be contacted for the API or for hrefs; http is
+    allowed only for origins listed here or in ``private_origins``."""
     private_origins: Origins = ()
-    """Like ``origins``, for your own servers: their names may resolve to private addresses."""
+    """Like ``origins``, for your own servers: unlike other hosts, these may resolve to private addresses."""
     headers: Headers = {}
     """Additional headers of search requests, sent to the catalogue only; ``env:NAME`` is the value of an
     environment variable."""
     connections: int = Field(default=64, ge=1, le=4096)
-    """Maximum concurrent requests to one host, not counting up to four searches; a run starts with 8 and adapts.
-    One process never sends more than 256; a higher limit is useful only for a cluster, whose workers share it."""
+    """Maximum concurrent requests to one host, in addition to at most four concurrent searches; a run starts with
+    8 and adapts. One process never sends more than 256; a higher limit is useful only for a cluster, whose workers
+    share it."""
     connect_timeout: Seconds = 10
     """Seconds allowed for opening a connection."""
     idle_timeout: Seconds = 30
-    """A request fails after this many seconds without receiving a byte."""
+    """An attempt fails if no byte arrives for this many seconds."""
     total_timeout: Seconds = 300
-    """An attempt at a request fails after this many seconds."""
+    """Maximum duration of one attempt, in seconds."""
     attempts: int = Field(default=5, ge=1, le=20)
     """Maximum attempts per request."""
     patience: Seconds = 300
@@ -222,9 +225,9 @@ class Run(Section):
     """How a run uses this machine."""
 
     state: FilePath = Field(default=Path("data/state.sqlite"), validate_default=True)
-    """SQLite file with all results; must be on a local disk."""
+    """SQLite file that records all results; must be on a local disk."""
     queue: int = Field(default=1000, ge=1, le=1_000_000)
-    """Maximum number of jobs that wait between the search and the workers.
+    """Maximum number of jobs found by searches that wait to be processed.
 
     The jobs of a scene enter the queue together; if there are more of them than this, they wait alone."""
     memory: Memory = 48 << 20
@@ -235,8 +238,9 @@ class Run(Section):
     reserve: Size = 256 << 20
     """Disk space to leave free: a number of bytes, or a size such as ``256 MiB``."""
     verify: bool = False
-    """True also reads whole image blocks and verifies their checksums."""
+    """True reads image blocks in full and verifies their checksums, as is always done for the classification."""
     confirm_above: Size = 50 << 30
-    """Bytes above which ``run`` asks first, or needs ``--yes``: a number, or a size such as ``50 GiB``."""
+    """Bytes above which ``run`` asks for confirmation or, without a terminal, needs ``--yes``: a number, or a size
+    such as ``50 GiB``."""
     log: FilePath | None = Field(default=None, examples=["s2async.log"])
     """Log file of runs, one JSON object per line; its folder must exist. If unset, no log is written."""
