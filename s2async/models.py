@@ -70,7 +70,7 @@ class Area:
     end: date | None = None
     """Last day (UTC) of its season; None if the season has no end."""
     attributes: Mapping[str, Attribute] = field(default_factory=dict, hash=False)
-    """Values of the areas' own columns that are carried along, by column in the order of the file."""
+    """Values of the areas' own columns, keyed by column, in the order of the file."""
 
     def wants(self, day: date) -> bool:
         """Return whether a day (UTC) lies in the season of the area."""
@@ -117,9 +117,9 @@ class Scene:
     """Footprint of the item in longitude and latitude. If it crosses 180 degrees, it is one piece whose longitudes
     continue beyond 180 degrees. None if the scene was read from the state, which has no footprint for it."""
     assets: Mapping[str, Asset]
-    """The readable COGs by key."""
+    """The readable COGs, keyed by asset."""
     absent: Mapping[str, Reason] = field(default_factory=dict)
-    """Why an asset that the item names cannot be read, by key."""
+    """Why an asset that the item names cannot be read, keyed by asset."""
     datatake: str = ""
     """Platform and start of the datatake, such as ``S2B_20240825T173909``; the empty string if unknown."""
     subtracted: bool | None = None

@@ -45,7 +45,7 @@ def masked(text: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text without credentials, and without user, password or query in URLs, including relative ones."""
+    """Return a string without credentials, and without user, password or query in URLs, even relative ones."""
     if "?" in text or ":/" in text:
         text = _QUERY.sub("?...", masked(text))
     return _CREDENTIAL.sub(r"\1 ***", text)
@@ -149,7 +149,7 @@ def safe(text: str) -> str:
 
 
 def safe_lines(text: str) -> str:
-    """Return a text of several lines, such as an error that lists areas, with each line treated as by `safe`."""
+    """Return a string of several lines, such as an error that lists areas, with each line treated as by `safe`."""
     return "\n".join(map(safe, text.split("\n")))
 
 

@@ -89,7 +89,7 @@ class CropArray:
 def read(
     config: ConfigLike, *, area: str | None = None, item: str | None = None, asset: str | None = None
 ) -> Iterator[CropArray]:
-    """Yield the saved crops as arrays, by area, then time. Only the local disk is read, one crop after another.
+    """Yield the saved crops as arrays, sorted by area, then time. Only the local disk is read, crop by crop.
 
     Args:
         config: settings of a run that has ended or is in progress.
@@ -98,9 +98,9 @@ def read(
         asset: key of the only asset to read.
 
     Raises:
-        ConfigError: the configuration cannot be used, there was no run yet, the state or the output folder belongs
-            to another job, the last run had no such area, no such asset is configured or saved, or an argument is
-            a list.
+        ConfigError: the configuration cannot be used, there has been no run yet, the state or the output folder
+            belongs to another configuration, the last run had no such area, no such asset is configured or saved,
+            or an argument is a list.
         StateError: the state cannot be used.
         LocalError: a crop is missing or cannot be read.
         CorruptFile: a crop is damaged.
@@ -124,7 +124,7 @@ def read(
 
 
 def values(config: ConfigLike, *, area: str | None = None, wide: bool = False) -> Any:
-    """Read the values of all areas: a row for each area, date, and band or index, by area, then time.
+    """Read the values of all areas: a row for each area, date, and band or index, sorted by area, then time.
 
     Args:
         config: settings of a run that has ended or is in progress, with ``[values]``.
@@ -136,8 +136,8 @@ def values(config: ConfigLike, *, area: str | None = None, wide: bool = False) -
         `ValueRow`.
 
     Raises:
-        ConfigError: the configuration cannot be used or requests no values, there was no run yet, the state or the
-            output folder belongs to another job, or the last run had no such area.
+        ConfigError: the configuration cannot be used or requests no values, there has been no run yet, the state
+            or the output folder belongs to another configuration, or the last run had no such area.
         StateError: the state cannot be used.
 
     Example::
@@ -161,7 +161,7 @@ def values(config: ConfigLike, *, area: str | None = None, wide: bool = False) -
 
 
 def check_single(**arguments: object) -> None:
-    """Check that each argument is a text or None.
+    """Check that each argument is a string or None.
 
     Raises:
         ConfigError: one of them is a list or the like.

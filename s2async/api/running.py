@@ -73,7 +73,7 @@ async def run(
 
     Raises:
         ConfigError: the configuration, the areas or a limit cannot be used; or the state or the output folder
-            belongs to another job, or is on a disk that is not mounted.
+            belongs to another configuration, or is on a disk that is not mounted.
         StateInUse, StateError: the state cannot be used.
         LocalError: this machine stopped the run; it can be resumed.
         ClusterError: the Dask cluster does not respond, or no longer does; the run can be resumed.
@@ -184,7 +184,7 @@ async def stream(
     scheduler: str | None = None,
     send_crops: bool = False,
 ) -> AsyncGenerator[Outcome, None]:
-    """Run, and yield each outcome as soon as it is recorded: of saved crops, and also of cloudy areas.
+    """Run, and yield each outcome as soon as it is recorded: of saved crops and of cloudy areas.
 
     If the loop is left early, the run stops normally. Outcomes that are not consumed yet wait in memory, about 1
     kB each.

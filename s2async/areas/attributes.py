@@ -1,4 +1,4 @@
-"""The areas' own columns: which ones are carried along, and their values in plain types."""
+"""The areas' own columns: which ones are copied, and their values in plain types."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLAIN: Final = frozenset((str, int, bool, date, datetime, type(None)))
 
 
 def carried(table: Table, wanted: Collection[str] | None, name_field: str) -> dict[str, list[Attribute]]:
-    """Return the columns of a file that its areas carry along, in the order of the file.
+    """Return the columns of a file that are copied to its areas, in the order of the file.
 
     Args:
         table: records of the file.
@@ -48,7 +48,7 @@ def carried(table: Table, wanted: Collection[str] | None, name_field: str) -> di
 def plain(column: Sequence[Any]) -> list[Attribute]:
     """Return the values of a column in plain types: None if not finite, lists and objects as JSON.
 
-    Equal texts become one object: the crop type of 100,000 fields takes 6 MB otherwise.
+    Equal strings become one object: the crop type of 100,000 fields takes 6 MB otherwise.
     """
     kinds = set(map(type, column))
     is_plain = kinds <= _PLAIN or (kinds <= _PLAIN | {float} and _are_finite(column))
@@ -86,5 +86,5 @@ def _value(value: Any) -> Attribute:
 
 
 def _encodable(text: str) -> str:
-    """Return a text without lone surrogates, which no file can contain."""
+    """Return a string without lone surrogates, which no file can contain."""
     return text.encode("utf-8", "replace").decode("utf-8")

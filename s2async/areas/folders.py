@@ -29,7 +29,7 @@ _EPOCH: Final = date(1970, 1, 1)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shelf:
-    """A period in the life of an area, and where its crops of that period are.
+    """A period, and where the crops of an area from that period are.
 
     The shelves of an area cover all time.
     """
@@ -94,10 +94,10 @@ def arrange(known: Mapping[str, Sequence[Shelf]], areas: Iterable[Area]) -> dict
 
     Args:
         known: present shelves by fingerprint, without pending moves.
-        areas: places of the configuration, in its order.
+        areas: places of the configuration, in the order of the configuration.
 
     Returns:
-        The shelves of all areas by fingerprint, known or new, in order of time.
+        The shelves of all areas, known or new, in chronological order, keyed by fingerprint.
     """
     places: dict[str, list[Area]] = defaultdict(list)
     for area in areas:
@@ -144,7 +144,7 @@ class _Room:
                 self._held[clash_key(shelf.folder)].add(key)
 
     def shelves(self, key: str, old: Sequence[Shelf], spans: Sequence[_Span]) -> list[Shelf]:
-        """Return the new shelves of one area, in order of time."""
+        """Return the new shelves of one area, in chronological order."""
         if len(spans) == 1 and len(old) <= 1 and (spans[0].since, spans[0].until) == (FIRST, LAST):
             return [_whole(old, spans[0])]  # nearly all areas have one name and no season
         found = list(_refined(old, spans))

@@ -32,7 +32,7 @@ def read_inline(place: str, areas: Iterable[Written]) -> Table:
 
     Args:
         place: place of all of them in the configuration.
-        areas: the areas, in their order.
+        areas: the areas, in the order of the configuration.
     """
     rows = list(areas)
     shapes = parsed([row.wkt for row in rows])

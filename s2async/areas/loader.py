@@ -70,7 +70,7 @@ class Loaded:
     crs: str
     """Code or name of the CRS in which they were given."""
     columns: tuple[str, ...]
-    """Columns that the areas carry along."""
+    """Columns of the file that are copied to the areas."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,7 +157,7 @@ def read(
         encoding: encoding of the file's text; None to determine it from the file.
         invalid: what to do with areas that cannot be used: refuse all areas, leave these out, or repair them.
         buffer: metres by which areas grow; with it, points and lines can be areas as well.
-        columns: columns of the file that the areas carry along; None for all.
+        columns: columns of the file to copy to the areas; None for all.
         on_notice: called with notices for the user, such as locations that may be wrong.
 
     Raises:

@@ -99,7 +99,7 @@ def clash_words(season: Season, other: Season, place: str) -> str:
 
 
 def _day(value: Any) -> date | None:
-    """Return a day in UTC from a date, a time or a text.
+    """Convert a date, a datetime or a string to a day in UTC; None if it is empty.
 
     Raises:
         ValueError: the value is none of these.

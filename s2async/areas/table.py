@@ -44,12 +44,12 @@ class Table:
     """n shapely geometries of any type, in the CRS of the file, x (or lon) first; None if a record has no geometry
     or it cannot be read."""
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    """The file's columns without the geometry, in its order: name to n values (str, int, float, bool, date,
+    """The file's columns without the geometry, in their order: name to n values (str, int, float, bool, date,
     datetime or None). Integers stay integers even if other records have no value."""
     pseudo: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Values that can name areas but are not columns, such as ``fid``."""
     crs: str | None = None
-    """CRS for pyproj. None: lon/lat, unless the configuration sets one; empty: it is missing in the file."""
+    """CRS for pyproj. None: lon/lat, unless the configuration sets one; empty: the file has none."""
     places: Sequence[str] | None = None
     """Place of each record for messages, such as ``fields.csv:7``; None: ``<place>: feature <number from 1>``."""
     unreadable: Mapping[int, str] = field(default_factory=dict)

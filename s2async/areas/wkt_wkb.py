@@ -19,25 +19,25 @@ _EWKT: Final = re.compile(r"\s*SRID\s*=\s*([0-9]{1,6})\s*;", re.IGNORECASE)
 _HEX: Final = re.compile(r"\s*(?:\\x|0x)?(0[01](?:[0-9a-f]{2}){4,})\s*", re.IGNORECASE)
 """WKB in hexadecimal digits; psql writes ``\\x`` before binary columns. The first byte is the byte order."""
 _SLICE: Final = 1_000
-"""Number of texts that are parsed at once. Between them, other threads get the interpreter lock."""
+"""Number of strings that are parsed at once. Between them, other threads get the interpreter lock."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Geometries:
-    """Geometries that were parsed from n texts."""
+    """Geometries that were parsed from n strings."""
 
     shapes: NDArray[np.object_]
-    """n geometries without SRID; None if the text is empty or cannot be read."""
+    """n geometries without SRID; None if the string is empty or cannot be read."""
     srids: list[int | None]
     """EPSG codes stated by EWKT and EWKB."""
     unreadable: dict[int, str]
-    """Why a text (number from 0) cannot be read, and what to do: the end of a message."""
+    """Why a string (number from 0) cannot be read, and what to do: the end of a message."""
     closed: dict[int, BaseGeometry]
-    """The geometries of unreadable texts whose rings were not closed, with closed rings."""
+    """The geometries of unreadable strings whose rings were not closed, with closed rings."""
 
 
 def parsed(texts: Sequence[str]) -> Geometries:
-    """Parse texts, each of which is WKT, EWKT, or WKB or EWKB in hexadecimal digits, or empty."""
+    """Parse strings, each of which is WKT, EWKT, or WKB or EWKB in hexadecimal digits, or empty."""
     shapes: NDArray[np.object_] = np.full(len(texts), None, dtype=object)
     srids: list[int | None] = [None] * len(texts)
     wkts: dict[int, str] = {}

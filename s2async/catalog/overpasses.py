@@ -83,7 +83,7 @@ class Together(Generic[S]):
         self._waiting: list[S] = []
 
     def add(self, one: S) -> list[list[S]]:
-        """Take an item; return the overpasses that it shows to be complete, in order of time."""
+        """Take an item; return the overpasses that it shows to be complete, in chronological order."""
         if self._last is not None:
             self._descending &= one.datetime <= self._last
             self._ascending &= one.datetime >= self._last

@@ -21,7 +21,7 @@ class Verdict(StrEnum):
 
     RIGHT = "right"
     ODD = "odd"
-    """A run works, but with a restriction that the user should know about."""
+    """A run can start, but with a limitation that the user should know about."""
     WRONG = "wrong"
     """A run would end with an error."""
     NOT_TRIED = "not tried"
@@ -54,7 +54,7 @@ def right(topic: str, text: str) -> Finding:
 
 
 def odd(topic: str, text: str, advice: str = "") -> Finding:
-    """Return a finding that a run works, with a restriction."""
+    """Return a finding that a run can start, but with a limitation."""
     return Finding(topic=topic, verdict=Verdict.ODD, text=text, advice=advice)
 
 
@@ -107,7 +107,7 @@ class Checked:
         """Return the findings as JSON values.
 
         Args:
-            hide: masks what a bug report must not contain; applied to all texts.
+            hide: masks what a bug report must not contain; applied to all strings.
         """
         return {
             "exit_code": self.exit_code,
@@ -132,7 +132,7 @@ def _counted(findings: Iterable[Finding], verdict: Verdict) -> int:
 
 
 def without_people(text: str, *, homes: Sequence[str], user: str) -> str:
-    """Return a text without home folders and user names.
+    """Return a string without home folders and user names.
 
     Args:
         text: text of a finding.

@@ -68,7 +68,7 @@ def brief(text: str, environment: Mapping[str, str] = os.environ) -> str:
 
 
 def without_secrets(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return a text without secrets of the environment, and without users or queries in its URLs."""
+    """Return a string without secrets of the environment, and without users or queries in its URLs."""
     for secret in sorted(secret_values(environment), key=len, reverse=True):
         text = text.replace(secret, "***")
     return _CREDENTIAL.sub(r"\1 ***", _QUERY.sub("?...", masked(text)))

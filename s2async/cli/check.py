@@ -1,4 +1,4 @@
-"""The command check: a table of what is right, odd or wrong, or JSON for a bug report."""
+"""The `check` command: prints a table of what is right, odd or wrong, or JSON for a bug report."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _json(found: Checked) -> dict[str, object]:
 
 
 def _hidden(text: str) -> str:
-    """Return a text without secrets, home folders or user names."""
+    """Return a string without secrets, home folders or user names."""
     homes, user = [], ""
     with contextlib.suppress(RuntimeError):  # an account without a home
         homes = [str(Path.home()), os.path.realpath(Path.home())]

@@ -47,7 +47,7 @@ def run_demo(folder: Path, *, verbose: bool, quiet: bool) -> int:
 
     Args:
         folder: folder for configuration, crops, state and report.
-        verbose: print every outcome.
+        verbose: print the outcome of every job.
         quiet: print failures only.
     """
     with prepared(folder, tell=printer(quiet)) as config:

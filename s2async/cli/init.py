@@ -34,7 +34,7 @@ def write_config(
     Args:
         file: the configuration; it must not exist.
         areas: the user's file of areas, relative to the current folder; None for the parks of the example.
-        settings: settings for the areas' file, by key.
+        settings: settings for the areas' file, keyed by name.
         values: indices and bands for which a run computes values, instead of saving crops; None for crops.
 
     Raises:

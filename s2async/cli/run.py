@@ -64,7 +64,7 @@ def run_file(
         new_state: start with a new state if the previous one is missing.
         metrics: file to which metrics are written; None to write none.
         log: the log options of the command line.
-        verbose: print every outcome.
+        verbose: print the outcome of every job.
         quiet: print only failures.
     """
     limits = RunLimits(jobs=limit, bytes=max_bytes, seconds=max_time)
@@ -123,7 +123,7 @@ def run_config(
         as_json: print the summary as JSON.
         yes: do not ask before a large run.
         new_state: start with a new state if the previous one is missing.
-        verbose: print every outcome.
+        verbose: print the outcome of every job.
         quiet: print only failures.
         metrics: file to which metrics are written.
     """

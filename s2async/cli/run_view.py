@@ -41,7 +41,7 @@ class RunView:
     Args:
         progress: what the run has done so far.
         console: standard error, so that standard output is free for results.
-        verbose: print every outcome.
+        verbose: print the outcome of every job.
         quiet: print only failures.
         crops: whether crops are wanted.
     """

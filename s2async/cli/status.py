@@ -37,7 +37,7 @@ def show(path: Path, *, as_json: bool, areas: bool = False, verbose: bool = Fals
         verbose: print everything, not only what fits on a screen.
 
     Raises:
-        ConfigError: there is no state, or it or the output folder belongs to another job.
+        ConfigError: there is no state, or it or the output folder belongs to another configuration.
         StateError: the state cannot be used.
     """
     config = Config.load(path)

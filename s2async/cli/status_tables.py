@@ -274,7 +274,7 @@ def _failure(problem: Problem) -> str:
 
 
 def _shortened(text: str, cells: int) -> str:
-    """Return a text of at most the given number of columns."""
+    """Return a string of at most the given number of columns."""
     return text if cell_len(text) <= cells else set_cell_size(text, cells - 3).rstrip() + "..."
 
 

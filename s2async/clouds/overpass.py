@@ -6,10 +6,10 @@ following criteria in order:
 
 1. It is complete: enough of the area has data (`CloudRule.verdict` is not NODATA).
 2. It is clear. Each item has its own classification, and near the limit one item may pass while another does not.
-   In this way, no overpass is lost that would have a crop if all its items counted.
+   Therefore every overpass that would have a crop if all its items counted still has one.
 3. It has values, if values are requested: the rule of values accepts it, and not all bands are missing.
 4. It is in the UTM zone of the area, so that all crops of an area share a grid.
-5. It has the largest fraction of valid pixels, then the smallest fraction of spoilt pixels.
+5. It has the largest fraction of valid pixels, then the smallest fraction of cloudy pixels.
 6. Its id comes first.
 
 All crops and values of an overpass are from the same item.
@@ -101,7 +101,7 @@ def rank(view: View, spoilt: Collection[int]) -> tuple[bool, bool, bool, Fractio
 
     Args:
         view: a complete view, which therefore has a measurement with valid pixels.
-        spoilt: bins of the cloud rule whose pixels spoil a crop.
+        spoilt: bins of the cloud rule whose pixels count as cloudy.
     """
     measure = view.measure
     if measure is None or not measure.valid:
@@ -120,7 +120,7 @@ def choose(views: Sequence[View], spoilt: Collection[int]) -> Choice:
 
     Args:
         views: all views of one area in one overpass.
-        spoilt: bins of the cloud rule whose pixels spoil a crop.
+        spoilt: bins of the cloud rule whose pixels count as cloudy.
     """
     bare = [view for view in views if view.standing is Standing.BARE]
     complete = [view for view in views if view.standing not in (Standing.EXPECTED, Standing.OUT, Standing.BARE)]

@@ -80,7 +80,7 @@ class CloudRule(Protocol):
 
     @property
     def spoilt(self) -> Collection[int]:
-        """Bins whose pixels spoil a crop."""
+        """Bins whose pixels count as cloudy."""
         ...
 
     def check(self, asset: str, bands: int, dtype: str) -> str:

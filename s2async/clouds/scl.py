@@ -1,4 +1,4 @@
-"""The cloud rule of the scene classification (SCL): some classes spoil a crop. Pure, and uses integers only.
+"""The cloud rule of the scene classification (SCL): some classes count as cloudy. Pure, and uses integers only.
 
 The classes, according to ESA's Level-2A algorithm document: 0 no data, 1 saturated or defective, 2 dark or
 topographic shadow, 3 cloud shadow, 4 vegetation, 5 not vegetated, 6 water, 7 unclassified, 8 cloud of medium
@@ -35,16 +35,16 @@ _LARGEST: Final = (2**63 - 1) // WHOLE
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SclRule:
-    """Which classes spoil a crop, and which fraction of them is accepted."""
+    """Which classes count as cloudy, and which fractions of cloudy and of valid pixels are accepted."""
 
     name: ClassVar[str] = NAME
     assets: ClassVar[tuple[str, ...]] = (ASSET,)
     bins: ClassVar[int] = BINS
 
     classes: frozenset[int]
-    """SCL classes that spoil a crop; never 0."""
+    """SCL classes that count as cloudy; never 0."""
     max_cloud: int
-    """Largest accepted fraction of spoilt pixels among the valid ones, in hundredths of a per cent."""
+    """Largest accepted fraction of cloudy pixels among the valid ones, in hundredths of a per cent."""
     min_valid: int
     """Smallest accepted fraction of pixels with data, in hundredths of a per cent."""
 
@@ -62,7 +62,7 @@ class SclRule:
 
     @property
     def spoilt(self) -> frozenset[int]:
-        """The classes that spoil a crop; each class is a bin."""
+        """The classes that count as cloudy; each class is a bin."""
         return self.classes
 
     def check(self, asset: str, bands: int, dtype: str) -> str:  # noqa: ARG002 - the rule has only one asset

@@ -25,7 +25,7 @@ def hundredths(percent: float) -> int:
 
 
 def bad_pixels(measured: CloudMeasure, spoilt: Iterable[int]) -> int:
-    """Return the number of pixels inside the area that spoil a crop.
+    """Return the number of pixels inside the area that count as cloudy.
 
     Args:
         measured: measurement of the area.
@@ -35,7 +35,7 @@ def bad_pixels(measured: CloudMeasure, spoilt: Iterable[int]) -> int:
 
 
 def cloud_percent(measured: CloudMeasure, spoilt: Iterable[int]) -> float | None:
-    """Return the percentage of valid pixels that are spoilt, for display; None if no pixel is valid."""
+    """Return the percentage of valid pixels that are cloudy, for display; None if no pixel is valid."""
     return bad_pixels(measured, spoilt) / measured.valid * 100 if measured.valid else None
 
 

@@ -47,7 +47,7 @@ CACHED_PIXELS = 1 << 18
 PACKED_PIXELS = 1 << 21
 """Masks of more pixels are drawn anew each time: 512 of this size take 134 MB, packed."""
 KEPT_PLACES = 16_384
-"""Pairs of area and grid whose window is remembered, half a kilobyte each; 1,000 areas have some 4,000."""
+"""Pairs of area and grid whose window is remembered, half a kilobyte each; 1,000 areas have about 4,000."""
 STRIPE_PIXELS = 1 << 24
 """Pixels that are counted at once where an area is larger than the raster."""
 

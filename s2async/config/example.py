@@ -99,7 +99,7 @@ def with_values(text: str, indices: Sequence[str], bands: Sequence[str] = ()) ->
 
     Args:
         text: the example, or what another function returned.
-        indices: names of Awesome Spectral Indices.
+        indices: names from the Awesome Spectral Indices catalogue.
         bands: keys of reflectance bands.
     """
     header, there, rest = text.partition("\n# [values]  ")

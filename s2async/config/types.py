@@ -110,7 +110,7 @@ def parse_size(value: object) -> int:
 
 
 def parse_duration(value: object) -> float:
-    """Parse a number of seconds, or a text such as ``90 min`` or ``1.5 h``.
+    """Parse a number of seconds, or a string such as ``90 min`` or ``1.5 h``.
 
     Raises:
         ValueError: the value is not a duration, or is longer than 366 days.

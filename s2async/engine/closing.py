@@ -127,7 +127,7 @@ def _lacking_alarm(context: Context) -> Alarm | None:
 
 
 def _alarms(context: Context, lacking: Alarm | None, counts: Counts) -> tuple[Alarm, ...]:
-    """Return alarms for requested keys and servers that gave nothing; failing these, one alarm for all jobs."""
+    """Return alarms for keys and servers without any file or, if there are none, one alarm for all jobs."""
 
     def again(host: str) -> Again:
         return context.state.again(context.selection, host=host)

@@ -37,7 +37,7 @@ def chosen(executor: str | None, scheduler: str | None, *, send_crops: bool = Fa
         send_crops: see `Cluster`.
 
     Raises:
-        ConfigError: the arguments do not fit together or cannot be parsed.
+        ConfigError: the arguments contradict each other or cannot be parsed.
     """
     if executor not in (None, "local", "dask"):
         raise ConfigError(f"there is no executor {executor!r}: choose local or dask")

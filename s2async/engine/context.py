@@ -71,7 +71,7 @@ class Context:
         self.outages = Outages(config.network.patience, self.tell)
         """Reports servers that do not respond."""
         self.given_up: dict[str, HostParked] = {}
-        """Servers that this run no longer waits for, by origin; jobs that need them stay open."""
+        """Servers that this run no longer waits for, keyed by origin; jobs that need them stay open."""
         self.items = 0
         """Number of items that the searches of this run returned."""
         self.found = Yield()

@@ -122,7 +122,7 @@ class Endings:
         return self._valid[job.id]
 
     def pending(self, job: Job) -> Mapping[str, Variable]:
-        """Return the variables that still have to be computed for a job, by key."""
+        """Return the variables that still have to be computed for a job, keyed by `Wanted.key`."""
         return self._possible(job) if self.has_values(job) else {}
 
     def lacking(self, asset: str) -> set[int]:

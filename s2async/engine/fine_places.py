@@ -23,7 +23,7 @@ from s2async.models import Area, Job
 
 LARGEST: Final = 1 << 25
 """Maximum number of pixels of the rectangle around an area, within the raster, for which values are computed: a
-quarter of a scene. Each pixel inside temporarily takes some 50 bytes."""
+quarter of a scene. Each pixel inside temporarily takes about 50 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -36,7 +36,7 @@ class FineWindows:
         self._factor = factor
         self._tools = tools
         self._masks: dict[int, Cutout] = {}
-        """Cutouts on the grid, by position."""
+        """Cutouts on the grid, keyed by position."""
 
     async def around(self, jobs: Sequence[Job], own: Mapping[int, Cutout]) -> list[tuple[Job, Cutout]]:
         """Return the parts of the file that have to be read.

@@ -23,7 +23,7 @@ DENSE_PIXELS: Final = 1 << 22
 the fewer blocks are decoded twice."""
 MOST_UNDER_WAY: Final = 2 * LONGEST_BATCH + 1
 """`JobQueue.most_under_way` if this process works on all jobs: three of the largest batches, which keep two cores
-busy. A job takes some 2 kB of memory."""
+busy. A job takes about 2 kB of memory."""
 CELL: Final = 10_240.0
 """Side in metres of the squares by which many jobs are sorted: about a block of 1,024 pixels of 10 m."""
 _METRES_PER_DEGREE: Final = 111_320.0

@@ -34,7 +34,7 @@ class RunLimits:
 
     @property
     def given(self) -> dict[LimitName, float]:
-        """The limits that are set, by name."""
+        """The limits that are set, keyed by name."""
         names: tuple[LimitName, ...] = get_args(LimitName)
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 

@@ -15,8 +15,8 @@ def rounds(searches: Sequence[Search], order: Order | None) -> list[list[Search]
 
     Args:
         searches: searches of a run.
-        order: which quarter comes first. None makes one round of all searches, in their order, so that no search
-            waits for another one.
+        order: which quarter comes first. None makes one round of all searches, in the order given, so that no
+            search waits for another one.
     """
     if order is None:
         return [list(searches)]

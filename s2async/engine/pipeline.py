@@ -64,8 +64,9 @@ async def run(
         on_event: called with every event, in the event loop's thread.
 
     Raises:
-        ConfigError: the state, its crops or the output folder are not accessible or belong to another job; the
-            state contains the same items from another collection; or no scene can lie in the period.
+        ConfigError: the state, its crops or the output folder are not accessible or belong to another
+            configuration; the state contains the same items from another collection; or no scene can lie in the
+            period.
         StateInUse, StateError: the state cannot be used.
         LocalError: this machine stopped the run; it can be resumed.
         ClusterError: the cluster does not respond; the run can be resumed.

@@ -36,7 +36,7 @@ SCENES: Final = 3
 by it; otherwise the first crops would wait for classifications of later overpasses."""
 
 RECORDED_TOGETHER: Final = 512
-"""Number of jobs of a batch that are recorded in one transaction of some hundredths of a second."""
+"""Number of jobs of a batch that are recorded in one transaction of a few hundredths of a second."""
 ALONE_TOGETHER: Final = 128
 """Maximum size of a batch of jobs that may have crashed an earlier run: no more are lost if this run is killed."""
 TOLD_TOGETHER: Final = 128

@@ -63,7 +63,7 @@ class SceneFiles:
         self.evidence = batch.evidence or Evidence()
         """Evidence of an offset from the pixels of the scene's reflectance bands that earlier batches read."""
         self.facts: dict[str, FileFact] = {}
-        """What was learned about files whose headers were read, by asset."""
+        """What was learned about files whose headers were read, keyed by asset."""
         self.kept: dict[str, dict[int, Part]] = {}
         """Pixels that a later step also needs, by asset and job, so that nothing is read twice."""
         self._settings = settings
@@ -74,7 +74,7 @@ class SceneFiles:
         self._stored: set[str] = set()
         """Assets whose header was not read from the file, but known from the state or from another batch."""
         self._sources: dict[str, Source] = {}
-        """The file that is being read or was read last, by asset."""
+        """The file that is being read or was read last, keyed by asset."""
         self._ground: dict[str, tuple[float, ...]] = {}
         """EPSG code and bounds of each file; these must be equal for all files of a scene."""
 

@@ -102,8 +102,8 @@ def take_folder(
         new_state: start a new state even if the former one cannot be reached.
 
     Raises:
-        ConfigError: the folder or the state belongs to another job, or the folder does not contain the state's
-            crops or is not accessible.
+        ConfigError: the folder or the state belongs to another configuration, or the folder does not contain the
+            state's crops or is not accessible.
         LocalError: the folder cannot be used.
     """
     folder = config.output.folder

@@ -1,8 +1,9 @@
-"""How long a run will still take, from what it has done, what it knows, and what its searches may find. Pure.
+"""Estimates how long a run will still take, from the work done, the known rest, and what its searches may find.
 
 The number of jobs per scene varies by a factor of a thousand, so neither the rate of scenes nor the rate of jobs
 alone gives the time. The model is that each scene costs a constant time, and each of its jobs another constant
-time. The ratio of the two is fitted to all work done so far, and their level to recent work.
+time. The ratio of the two is fitted to all work done so far, and their absolute size to recent work. All functions
+are pure.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ LONGEST_MEMORY: Final = 600.0
 """... and at most this number, so that the estimate adapts to a link that becomes slow."""
 SCENE_IN_JOBS: Final = (2.0, 100.0)
 """Minimum and maximum number of jobs that take as long as the part of a scene that does not depend on its jobs.
-Both are tried until the scenes processed differ enough in weight: 2 was measured for nine parks, some 50 for dense
-fields."""
+Both are tried until the scenes processed differ enough in weight: 2 was measured for nine parks, about 50 for
+dense fields."""
 TRUST: Final = 0.02
 """Weight of that assumption, relative to the weight of all samples."""
 STALLED: Final = 3.0

@@ -65,7 +65,7 @@ def cell_text(value: Value) -> str:
 
 
 def identity(*tables: Path) -> str:
-    """Return a text that changes when a table is replaced: size, time and inode of each.
+    """Return a string that changes when a table is replaced: size, time and inode of each.
 
     A missing table gives an empty text.
     """

@@ -1,4 +1,4 @@
-"""The export formats by name. A new format is a module with a `write` function and an entry in `FORMATS`."""
+"""Export formats, keyed by name. A new format is a module with a `write` function and an entry in `FORMATS`."""
 
 from __future__ import annotations
 

@@ -282,7 +282,7 @@ class ValueRow:
     clear_percent: float | None
     """Clear share of the pixels with data, in per cent; None without such pixels."""
     statistics: Mapping[str, float | None]
-    """Statistics by name; None if no pixel is valid."""
+    """Statistics, keyed by name; None if no pixel is valid."""
     offset: int | None
     """The number that was added to DN: 0 or -1000; None if the offset is unknown, and nothing was added."""
     offset_basis: str

@@ -133,7 +133,8 @@ def _is_lost(crop: BandCrop) -> bool:
 def _look_at(output: Path, crop: BandCrop) -> tuple[BandCrop, Evidence, float | None] | None:
     """Return what a crop of an earlier version shows about its offset, and what its source file states.
 
-    Such a crop has the pixels, scale and offset of its source file. Returns None if the file is not as recorded.
+    Such a crop has the pixels, scale and offset of its source file. Returns None if the file differs from
+    its record.
     """
     data = _read(output / crop.path)
     if data is None or hashlib.sha256(data).hexdigest() != crop.sha256:
@@ -157,9 +158,9 @@ class _Rewritten:
 
 
 def _rewritten(output: Path, crop: BandCrop, *, harmonised: bool, killed: bool) -> _Rewritten | None:
-    """Return a crop of the required kind with the tags of the state; None if the file is not as recorded.
+    """Return a crop of the required kind with the tags that the state's records imply.
 
-    The result equals a newly cut crop.
+    The result equals a newly cut crop; None if the file differs from its record.
     """
     path = output / crop.path
     data = _read(path)

@@ -40,7 +40,7 @@ def keys_of(fingerprints: list[str]) -> Keys:
 
 
 def grid_key(grid: Grid) -> str:
-    """Return a text of what the plan of an area depends on besides its polygon: grid, rule and PROJ's version."""
+    """Return a string of what an area's plan depends on besides its polygon: grid, rule and PROJ's version."""
     numbers = " ".join(float(value).hex() for value in grid.transform[:6])
     return f"{RULE} PROJ {pyproj.proj_version_str} EPSG {grid.epsg} {grid.width} {grid.height} {numbers}"
 

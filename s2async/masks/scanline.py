@@ -75,7 +75,7 @@ class Shapes:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Runs:
-    """Pixels inside areas, in the order of areas, rows and columns."""
+    """Runs of pixels inside areas, sorted by area, row and column."""
 
     area: Integers
     row: NDArray[np.uint16]

@@ -31,9 +31,9 @@ from s2async.masks.plan import GridPlan
 from s2async.models import Area
 
 MEMORY: Final = 64 << 20
-"""Bytes of plans that stay in memory: some 250,000 fields at 10 m."""
+"""Bytes of plans that stay in memory: about 250,000 fields at 10 m."""
 DISK: Final = 256 << 20
-"""Bytes of plans that stay on disk: some 5,000,000 fields at 10 m."""
+"""Bytes of plans that stay on disk: about 5,000,000 fields at 10 m."""
 KEPT_FROM: Final = 256
 """Plans of fewer areas are not kept on disk: drawing them takes as long as writing a file safely."""
 _SAVED_PART: Final = 8

@@ -133,8 +133,8 @@ class Sweep:
         Args:
             pixels: (..., rows, columns) pixels of the block.
             block: window of the block on the raster.
-            windows: (..., rows, columns) pixels of the areas' windows, by position, changed in place. Areas that
-                are missing in it are ignored.
+            windows: (..., rows, columns) pixels of the areas' windows, keyed by the position of the area, changed
+                in place. Areas without an entry are ignored.
         """
         under = self._under(block)
         sides = [

@@ -32,7 +32,7 @@ class Outages:
         self._patience = patience
         self._tell = tell
         self._noted: dict[str, float] = {}
-        """When each server was last in trouble, by origin."""
+        """When each server was last in trouble, keyed by origin."""
 
     def note(self, origin: str, trouble: str = "gives no good answer") -> None:
         """Note that a server is in trouble; report it unless it was in trouble in the last `QUIET` seconds.

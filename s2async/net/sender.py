@@ -51,7 +51,7 @@ class Server:
     retries: Retries
     proxy: URL | None
     siblings: Mapping[str, Server]
-    """All allowed origins of the same kind (files or APIs), by name: the possible targets of redirects."""
+    """All allowed origins of the same kind (files or APIs), keyed by name: the possible targets of redirects."""
     headers: Mapping[str, str]
     """Headers sent with each request to this origin; they may be secrets."""
     ranges: bool = False
@@ -227,7 +227,7 @@ def find(href: str, servers: Mapping[str, Server]) -> tuple[URL, Server]:
 
     Args:
         href: URL.
-        servers: all allowed origins, by name.
+        servers: all allowed origins, keyed by name.
 
     Returns:
         The parsed URL, and its server.

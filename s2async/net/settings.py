@@ -15,7 +15,7 @@ class ClientSettings:
     private_origins: tuple[str, ...] = ()
     """Origins whose names may resolve to addresses of a private network."""
     api_headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
-    """Headers of requests to APIs, by origin. They may be secrets."""
+    """Headers of requests to APIs, keyed by origin. They may be secrets."""
     connections: int = 64
     """Maximum number of concurrent requests to one origin, separately for files and for its API."""
     connect_timeout: float = 10

@@ -320,7 +320,7 @@ def _metadata(tags: tuple[Tag, ...], items: Mapping[str, str]) -> list[Tag]:
 
     Args:
         tags: entries of a directory, with or without metadata.
-        items: texts by name; if empty, no entry is returned.
+        items: strings, keyed by name; if empty, no entry is returned.
     """
     if not items:
         return []
@@ -340,7 +340,7 @@ def _legal(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Escape a text twice, because GDAL unescapes it twice: once as XML, once by itself."""
+    """Escape a string twice, because GDAL unescapes it twice: once as XML, once by itself."""
     return text if _SPECIAL.search(text) is None else escape(escape(_legal(text)))
 
 

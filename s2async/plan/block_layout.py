@@ -97,7 +97,7 @@ def blocks_under(boxes: Iterable[tuple[float, ...]], corner: tuple[float, float]
 
     Args:
         boxes: west, south, east, north, in metres.
-        corner: west and north edge of the raster, in metres.
+        corner: x of the west edge and y of the north edge of the raster, in metres.
         side: side of a block, in metres.
     """
     shares: defaultdict[tuple[int, int], list[float]] = defaultdict(list)

@@ -28,13 +28,13 @@ class OpenScene:
     clear: NDArray[np.intp]
     """Areas that were measured as clear."""
     uncut: Mapping[str, NDArray[np.intp]]
-    """Clear areas that lack a crop, by asset."""
+    """Clear areas that lack a crop, keyed by asset."""
     assets: tuple[str, ...]
     """Selected assets that the scene has."""
     bands: tuple[str, ...]
     """Bands needed for values that the scene has."""
     valueless: Mapping[str, NDArray[np.intp]]
-    """Measured areas that need a band for their values, by band."""
+    """Measured areas that need a band for their values, keyed by band."""
     overpass: object
     """Equal for scenes of one overpass."""
     zone: int | None

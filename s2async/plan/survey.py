@@ -87,7 +87,7 @@ async def survey(
 
     Raises:
         ConfigError: the period starts in the future or ends before Sentinel-2's launch, or the state or the output
-            folder belongs to another job.
+            folder belongs to another configuration.
         StateError: the state exists but cannot be read.
     """
     config.check_period(datetime.now(UTC))

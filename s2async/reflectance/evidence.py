@@ -52,5 +52,5 @@ class Evidence:
 
     @property
     def proves_none(self) -> bool:
-        """Whether the 0.1 % quantile of enough pixels is below 800, which proves that the DN have no offset."""
+        """Whether there are enough pixels and their 0.1 % quantile is below 800: then the DN have no offset."""
         return self.pixels >= ENOUGH and self.dark > QUANTILE * self.pixels

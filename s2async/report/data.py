@@ -64,7 +64,7 @@ class Watched:
 
     area: Area
     looks: tuple[Look, ...]
-    """Observations in order of time."""
+    """Observations in chronological order."""
     curves: tuple[Curve, ...] = ()
     """Curves of its values, without variables that have no values."""
 
@@ -276,7 +276,7 @@ def saving(every: WholeFiles, classification: WholeFiles, moved: int) -> Saving:
 
 
 def run_seconds(runs: Sequence[RunRow]) -> tuple[float, int]:
-    """Return the total seconds of all ended runs, and the number of other runs (killed, or still in progress)."""
+    """Return the total duration of all finished runs in seconds, and the number of others (killed or running)."""
     spans = [datetime.fromisoformat(run.ended) - datetime.fromisoformat(run.started) for run in runs if run.ended]
     return sum(span.total_seconds() for span in spans), len(runs) - len(spans)
 

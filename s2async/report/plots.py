@@ -46,7 +46,7 @@ class Months:
     """Clear observations by area and month."""
 
     rows: list[tuple[str, Counter[Month]]] = field(default_factory=list)
-    """Rows by name; empty if there are more than `AREAS`."""
+    """Name and counts of each area; empty if there are more than `AREAS`."""
     all: Counter[Month] = field(default_factory=Counter)
     areas: int = 0
 

@@ -26,7 +26,7 @@ def watched_areas(state: Ledger, config: Config, areas: Sequence[Area]) -> Itera
     Args:
         state: read only.
         config: settings of the job.
-        areas: all areas of the state, in its order.
+        areas: all areas, in the order of the state.
     """
     selection, classes = config.selection(), config.cloud_rule().spoilt
     for area, found in zip(areas, _curves(state, config, areas), strict=True):

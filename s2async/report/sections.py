@@ -272,7 +272,7 @@ def problem_groups(
         problems: jobs that failed or whose files are missing.
         searches: the searches of the last run.
         lacking: assets that are missing for jobs; those of saved jobs are listed.
-        unseen: scenes whose images are missing in this report.
+        unseen: scenes whose images are missing from this report.
         doubts: crops of reflectance bands whose offset is uncertain.
     """
     scenes = ("scene", "areas", "reason")
@@ -303,7 +303,7 @@ _DOUBTS: Final = ("crops", "scenes", "such as", "reason")
 
 
 def _unseen(missing: Sequence[Missing]) -> str:
-    """Return how many images of whole scenes are missing in this report, and why: scenes counted by cause."""
+    """Return how many images of whole scenes are missing from this report, and why: scenes counted by cause."""
     kinds, causes = {lack.kind for lack in missing}, Counter(lack.cause for lack in missing)
     why = ", ".join(cause if len(causes) == 1 else f"{count:,} {cause}" for cause, count in causes.most_common())
     tried = f" ({counted(len(missing), 'scene')} tried)" if len(missing) > len(kinds) else ""

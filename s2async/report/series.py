@@ -53,7 +53,7 @@ class Curve:
     band: str = ""
     """What the band around the line shows, in words; the empty string if there is none."""
     values: tuple[Value, ...]
-    """In order of time."""
+    """In chronological order."""
 
     @property
     def is_of_years(self) -> bool:
@@ -94,7 +94,7 @@ def choice(statistics: Sequence[str]) -> Choice:
     one standard deviation to both sides of the mean.
 
     Args:
-        statistics: names of the statistics of the table, in its order; at least one.
+        statistics: names of the statistics in the table, in column order; at least one.
     """
     line = next((name for name in _LINES if name in statistics), statistics[0])
     at = statistics.index(line)
@@ -140,9 +140,9 @@ def curves(
     """Make the curves of an area: of its indices, or of its bands if no index is wanted.
 
     Args:
-        readings: statistics of one area, in order of time.
+        readings: statistics of one area, in chronological order.
         variables: all wanted variables, in order.
-        statistics: names of the statistics of the table, in its order.
+        statistics: names of the statistics in the table, in column order.
     """
     if not statistics:  # counts only
         return ()
@@ -275,7 +275,7 @@ class Scale:
 
 
 def pieces(values: Sequence[Value]) -> list[list[Value]]:
-    """Split values, which are in order of time, where the line is broken: see `GAP`."""
+    """Split values, which are in chronological order, where the line is broken: see `GAP`."""
     found = [list(values[:1])] if values else []
     for before, after in pairwise(values):
         if (after.day - before.day).days > GAP:

@@ -79,6 +79,6 @@ EXISTS (
     )
 )
 """  # noqa: S608
-"""A crop p is replaced as soon as a newer item has a crop of the same asset, or a measurement that is not clear. A
+"""A crop p is replaced if a newer item has a crop of the same asset, or a measurement that is not clear. A
 newer item may lack an asset that the older item has; the older crop then still counts."""
 CROP_SUPERSEDED = NEWER_HAS_CROP.format(of_kind=f"AND {JOB_CROP_OF_KIND}")

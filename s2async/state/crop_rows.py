@@ -31,7 +31,7 @@ class ItemOfRows(NamedTuple):
     base: str
     """Common start of the hrefs of its assets."""
     rest: Mapping[str, str]
-    """Rest of the href, by asset."""
+    """Rest of the href, keyed by asset."""
 
 
 def item_of_rows(columns: Sequence[Any]) -> ItemOfRows:

@@ -29,7 +29,7 @@ from s2async.state.records import OPEN
 from s2async.state.serialization import selection_values
 
 PAGE: Final = 256
-"""Rows of jobs, of 256 areas each, that are processed together; they take some 20 MB."""
+"""Rows of jobs, of 256 areas each, that are processed together; they take about 20 MB."""
 
 _Flags: TypeAlias = NDArray[np.bool_]
 """(256,) or (rows, 256): one flag for each area of a block."""

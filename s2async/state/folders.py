@@ -30,7 +30,7 @@ class Folders(Writing):
         killed in between. If the places are those of the last run, nothing is written.
 
         Args:
-            areas: areas of the configuration, in its order.
+            areas: areas of the configuration, in the order of the configuration.
             tell: called with messages about areas that differ from those of the last run; see `areas.edits`.
             selection: the crops that jobs need from now on. It is recorded for new areas, which have no jobs yet,
                 so that `update_statuses` need not write them again.

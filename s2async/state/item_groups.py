@@ -49,7 +49,7 @@ class Item(NamedTuple):
 
 
 class Group:
-    """The items of an overpass, which are added in order of time."""
+    """The items of an overpass, which are added in chronological order."""
 
     def __init__(self) -> None:
         self.items: list[Item] = []
@@ -91,7 +91,7 @@ def grouped(items: Iterable[Item]) -> Iterator[tuple[list[Item], bool]]:
     """Yield items by overpass, for any areas, and whether every subset of the items is also one overpass.
 
     Args:
-        items: items in order of time.
+        items: items in chronological order.
     """
     going_on: list[Group] = []
     for item in items:

@@ -40,7 +40,7 @@ def check(areas: Sequence[Area]) -> None:
 
 
 def rows_of(db: Connection) -> dict[str, int]:
-    """Return the rows of all areas that the state knows, by fingerprint."""
+    """Return the rows of all areas that the state knows, keyed by fingerprint."""
     return dict(db.execute(reader_sql.AREAS))
 
 

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from s2async.state.value_choice import Asking
 
 CELLS_KEPT: Final = 2048
-"""Number of rows of answers that are cached unpacked while tables are read; each takes some 8 kB."""
+"""Number of rows of answers that are cached unpacked while tables are read; each takes about 8 kB."""
 ITEMS_KEPT: Final = 4096
-"""Number of items that are cached while tables are read; each takes some 3 kB."""
+"""Number of items that are cached while tables are read; each takes about 3 kB."""
 
 
 class Ledger(Totals):
@@ -127,12 +127,12 @@ class Ledger(Totals):
                 return
 
     def job_rows(self, selection: Selection, *, area: Area | None = None) -> Iterator[JobRow]:
-        """Iterate over the jobs of all places within their seasons, by name, then time.
+        """Iterate over the jobs of all places within their seasons, sorted by name, then time.
 
         A job has one row for each valid crop (see `saved_rows`), or one row if it has none.
 
         Args:
-            selection: With ``newest_only``, a job is omitted as soon as a newer reprocessing of its item has an
+            selection: With ``newest_only``, a job is omitted if a newer reprocessing of its item has an
                 answer for the same area, or will get one instead.
             area: a place, to list only its jobs.
         """
@@ -148,7 +148,7 @@ class Ledger(Totals):
     # ---- values ----
 
     def value_pages(self, asking: Asking, *, area: str | None = None) -> Iterator[ValuePage]:
-        """Iterate over the values of all places within their seasons, by name, then time, some places at a time.
+        """Iterate over the values of all places within their seasons, sorted by name and time, in pages.
 
         Values are omitted if a newer reprocessing of their item has values for the same area, or has an answer
         that the area has none.
@@ -164,7 +164,7 @@ class Ledger(Totals):
     # ---- crops ----
 
     def saved_rows(self, selection: Selection, *, area: str | None = None) -> Iterator[SavedRow]:
-        """Iterate over the valid crops of all places within their seasons, by name, then time.
+        """Iterate over the valid crops of all places within their seasons, sorted by name, then time.
 
         A crop that belongs to several places has a row for each of them.
 
@@ -172,7 +172,7 @@ class Ledger(Totals):
         assets that are not selected are also listed.
 
         Args:
-            selection: With ``newest_only``, a crop is omitted as soon as a newer reprocessing of its item has an
+            selection: With ``newest_only``, a crop is omitted if a newer reprocessing of its item has an
                 answer for the same area; until then, and while the newer file is missing, the older crop counts.
             area: name of an area, to list only its crops.
         """
@@ -184,7 +184,7 @@ class Ledger(Totals):
         """Iterate over every recorded crop, by folder and file.
 
         Args:
-            selection: With ``newest_only``, a crop is unwanted as soon as a newer reprocessing of its item has an
+            selection: With ``newest_only``, a crop is unwanted if a newer reprocessing of its item has an
                 answer for the same area.
         """
         rows = self._each(sql.STORED_CROPS, selection_values(selection))
@@ -233,7 +233,7 @@ class Ledger(Totals):
     # ---- areas and squares ----
 
     def areas(self) -> Iterator[Area]:
-        """Iterate over the places of the last run's configuration, by name, then season."""
+        """Iterate over the places of the last run's configuration, sorted by name, then season."""
         import shapely  # imported only here, because counting jobs needs no geometry
 
         for name, polygon, fingerprint, folder, since, until, attributes in self._each(sql.ACTIVE_AREAS):
@@ -249,7 +249,7 @@ class Ledger(Totals):
             )
 
     def places(self) -> list[Place]:
-        """Return the places of the last run's configuration, in its order."""
+        """Return the places of the last run's configuration, in the order of the configuration."""
         return [
             Place(name, fingerprint, *season(since, until))
             for fingerprint, name, since, until, _, _ in self._all(sql.PLACES)
@@ -276,7 +276,7 @@ class Ledger(Totals):
         return polygon
 
     def squares(self) -> tuple[Square, ...]:
-        """Return the grid squares of all items with a job of an active area, by name."""
+        """Return the grid squares of all items with a job of an active area, sorted by name."""
         return tuple(
             Square(grid=grid, items=items, header=header or b"") for grid, items, header in self._all(sql.SQUARES)
         )

@@ -139,7 +139,7 @@ CROSS JOIN shelves s ON s.area = j.area AND s.since <= i.sensed AND s.until > i.
 """
 """The jobs of each place l, with the shelf s of their crops."""
 _BY_TIME = "ORDER BY l.name, l.since, i.sensed, i.item, i.collection, p.asset"
-"""Places of one name follow one another in time, so their rows are also in order of time."""
+"""Places of one name follow one another in time, so their rows are also in chronological order."""
 SAVED_ROWS = f"""
 SELECT {JOB_COLUMNS}, {_CROP_COLUMNS} {_OF_PLACES}
 CROSS JOIN products p ON p.job = j.id AND p.edition = i.edition AND {CROP_OF_KIND}

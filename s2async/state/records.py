@@ -29,7 +29,7 @@ class Cursor(NamedTuple):
     """Last entry of a page of open jobs."""
 
     sensed: int
-    """Time of its item, in microseconds since 1970; 0 if pages are not in order of time."""
+    """Time of its item, in microseconds since 1970; 0 if pages are not in chronological order."""
     job: int
 
 
@@ -68,7 +68,7 @@ class Counts:
     total: Mapping[str, int]
     """Number of jobs by status, as in `AreaCounts`. A job of several areas with one polygon counts once."""
     areas: tuple[AreaCounts, ...]
-    """All areas of the configuration, by name, then season."""
+    """All areas of the configuration, sorted by name, then season."""
 
     @property
     def open(self) -> int:
@@ -78,7 +78,7 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unheld:
-    """An area that no raster read so far covers sufficiently; other dates of the same scenes will not either."""
+    """An area that no raster so far covers sufficiently, nor will rasters of the same squares on other dates."""
 
     name: str
     share: float
@@ -325,7 +325,7 @@ class ValuePage:
 
     places: Sequence[ValuePlace]
     items: Sequence[ValueItem]
-    """Items in order of time."""
+    """Items in chronological order."""
     place: NDArray[np.intp]
     """(n,) index of the place."""
     item: NDArray[np.intp]

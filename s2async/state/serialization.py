@@ -316,7 +316,14 @@ def problem(columns: Sequence[Any]) -> Problem:
 
 
 def known_job(columns: Sequence[Any], rule: str, now: int, valued: Collection[str] = ()) -> KnownJob:
-    """Convert a row of `reader_sql.KNOWN_JOBS`, at a time in seconds since 1970, and the job's values."""
+    """Convert a row of `reader_sql.KNOWN_JOBS`.
+
+    Args:
+        columns: the row.
+        rule: name of the cloud rule.
+        now: current time in seconds since 1970, which decides whether missing assets are requested again.
+        valued: requested values that the job has, as keys of `zonal.wanted.Wanted.key`.
+    """
     _, fingerprint, status, given_up, slot, cells, saved, lacks = columns
     return KnownJob(
         fingerprint=fingerprint,

@@ -76,7 +76,7 @@ class Totals(StateFile):
     # ---- jobs ----
 
     def counts(self, selection: Selection) -> Counts:
-        """Return the jobs within the seasons of the areas by status, in total and for each area, by name.
+        """Return the jobs within the seasons of the areas by status, in total and for each area, sorted by name.
 
         Args:
             selection: With ``newest_only``, jobs without an answer are omitted if a newer reprocessing of their
@@ -117,7 +117,7 @@ class Totals(StateFile):
         return self._tallied[2]
 
     def unheld(self, rule: CloudRule) -> tuple[Unheld, ...]:
-        """Return the active areas, by name, that no raster read so far covers as much as the rule requires."""
+        """Return the active areas that no raster read so far covers sufficiently for the rule; sorted by name."""
         shares: dict[int, float | None] = {}
         found = []
         answers = self._tally().answers
@@ -130,7 +130,7 @@ class Totals(StateFile):
         return tuple(Unheld(name=name, share=share) for name, _, share in told if share is not None)
 
     def _largest_share(self, area: int, rule: CloudRule) -> float | None:
-        """Return the largest fraction of an area that one raster covers; None as soon as one covers enough."""
+        """Return the largest fraction of an area that one raster covers; None if one of them covers enough."""
         share = 0.0
         for slot, cells in self._each(sql.MEASURES_OF_AREA, {"area": area, "rule": rule.name}):
             measured = measure_at(cells, slot, rule.name)
@@ -303,7 +303,7 @@ class Totals(StateFile):
         """Sum up the files of some assets.
 
         Args:
-            needed_by: rows of the items that need the asset, by asset.
+            needed_by: rows of the items that need the asset, keyed by asset.
         """
         total = FileSum(files=0, bytes=0)
         for asset, rows in needed_by.items():

@@ -64,7 +64,7 @@ class Asking:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """What is known about the jobs of a block, by item."""
+    """What is known about the jobs of a block, keyed by item."""
 
     codes: Mapping[int, NDArray[np.uint8]]
     """(256,) letters, see `state.packed.CODES`."""

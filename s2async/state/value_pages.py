@@ -44,7 +44,7 @@ class _Found:
 
 
 def pages(read: Read, asking: Asking, area: str | None = None) -> Iterator[ValuePage]:
-    """Yield the values that count, in the order of places by name, then time.
+    """Yield the values that count, sorted by the name of the place, then time.
 
     Args:
         read: reads the state.

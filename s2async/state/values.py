@@ -86,7 +86,7 @@ def note_evidence(
         found: results by job.
 
     Returns:
-        The offsets that the files of the bands state, by band.
+        The offsets that the files of the bands state, keyed by band.
     """
     rows: dict[tuple[int, str], dict[int, Evidence]] = defaultdict(dict)
     stated: dict[str, float | None] = {}
@@ -111,7 +111,7 @@ def note_evidence(
 
 
 def evidence(db: Connection, item: int) -> dict[str, Evidence]:
-    """Return what the pixels that were read for values show, over all areas of an item, by band."""
+    """Return what the pixels that were read for values show, over all areas of an item, keyed by band."""
     found: dict[str, Evidence] = {}
     for asset, cells in db.execute(sql.ALL_EVIDENCE_CELLS, (item,)):
         found[asset] = found.get(asset, Evidence()) + Evidence(*value_cells.counted(cells)[1])
@@ -144,7 +144,7 @@ def follow_offsets(db: Connection, item: int, offsets: Mapping[str, int | None])
     Args:
         db: the open transaction.
         item: row of the item.
-        offsets: decided offsets in DN, by band; None if unknown.
+        offsets: decided offsets in DN, keyed by band; None if unknown.
 
     Returns:
         The number of jobs that lose values.

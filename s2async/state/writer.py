@@ -211,7 +211,7 @@ class State(Folders, Bands):
     ) -> tuple[list[Job], Cursor | None]:
         """Return the next page of the jobs that were open when this run began; jobs of one item are adjacent.
 
-        If one item of each overpass counts, the jobs are in order of time, and jobs of one overpass are adjacent.
+        If one item of each overpass counts, the jobs are in chronological order, with overpasses kept together.
 
         Jobs that this run's searches added or reopened are omitted, so that none is queued twice. To be called
         after `sync_areas`, `update_statuses` and `begin_run`.

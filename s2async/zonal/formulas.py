@@ -90,7 +90,7 @@ class Formula:
         """Evaluate the formula in float64, element by element.
 
         Args:
-            arrays: float64 arrays by name, all of the same shape. They are not changed.
+            arrays: float64 arrays, keyed by name, all of the same shape. They are not changed.
 
         Returns:
             The values, and a mask of undefined values: a denominator is exactly 0, or the value is not finite.

@@ -146,7 +146,7 @@ class _Clear:
     where: NDArray[np.intp]
     """(clear,): positions of the clear pixels among all pixels of the areas."""
     bands: Mapping[str, NDArray[np.uint16]]
-    """(clear,): DN of the clear pixels, by band."""
+    """(clear,): DN of the clear pixels, keyed by band."""
     starts: Integers
     """(areas + 1,): where the pixels of each area begin."""
     weights: Floats | None
@@ -274,7 +274,7 @@ def _sorted(sample: _Sample, shares: Mapping[str, float]) -> dict[str, Floats]:
 
     Args:
         sample: sample whose values are sorted in place, area by area.
-        shares: percentiles as fractions from 0 to 1, by name.
+        shares: percentiles as fractions from 0 to 1, keyed by name.
     """
     values, starts, numbers, scale = sample.values, sample.starts, sample.numbers, sample.scale
     ends = starts + numbers

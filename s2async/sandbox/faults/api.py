@@ -390,4 +390,4 @@ FAULTS: Final[Mapping[str, Callable[..., Fault]]] = {
     "matched": matched,
     "item": item,
 }
-"""Functions that make faults, by name; their parameters are the settings of the fault."""
+"""Functions that make faults, keyed by name; their parameters are the settings of the fault."""

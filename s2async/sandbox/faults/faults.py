@@ -22,7 +22,7 @@ FAULTS: Final[Mapping[str, Callable[..., Fault]]] = {
     **api.FAULTS,
     **files.FAULTS,
 }
-"""Functions that make faults, by name; their parameters are the settings of the fault."""
+"""Functions that make faults, keyed by name; their parameters are the settings of the fault."""
 
 SHAPES: Final = frozenset({"pages", "always"})
 """Modes of the server rather than faults: they can be combined with a fault in the same response."""
@@ -133,7 +133,7 @@ class FaultTable:
 
         Args:
             kind: a name in ``FAULTS``.
-            path: regular expression that is searched in the path of a request.
+            path: regular expression to search for in the path of a request.
             position: a name in ``POSITIONS``.
             count: number of requests that are affected; None for all.
             each: count separately for each file, and for each search (identified by its dates).

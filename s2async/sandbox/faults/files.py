@@ -227,4 +227,4 @@ FAULTS: Final[Mapping[str, Callable[..., Fault]]] = {
     "poke": poke,
     "tag": tag,
 }
-"""Functions that make faults, by name; their parameters are the settings of the fault."""
+"""Functions that make faults, keyed by name; their parameters are the settings of the fault."""

@@ -172,6 +172,6 @@ FAULTS: Final[Mapping[str, Callable[..., Fault]]] = {
     "packed": packed,
     "bomb": bomb,
 }
-"""Functions that make faults, by name; their parameters are the settings of the fault.
+"""Functions that make faults, keyed by name; their parameters are the settings of the fault.
 
 ``always`` is ``header`` as a mode of the server, which can be combined with a fault in the same response."""

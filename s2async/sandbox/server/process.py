@@ -65,7 +65,7 @@ class Sandbox:
         Args:
             kind: a name in ``faults.FAULTS``, such as ``code`` (settings ``status``, ``retry_after`` in seconds),
                 ``cut`` (``after`` bytes of the body, by default half of it) or ``stall``.
-            path: regular expression that is searched in the path of a request.
+            path: regular expression to search for in the path of a request.
             position: ``page``, ``first``, ``later``, ``header`` or ``tile``; any by default.
             count: number of requests that are affected; None for all.
             each: count separately for each file and for each search.

@@ -37,7 +37,7 @@ def ndvi(found: Mapping[str, Floats]) -> tuple[Floats, NDArray[np.bool_]]:
 
 
 def ratio(above: Floats, below: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return the quotient of two numbers, of which the second may be 0."""
+    """Return the quotients of two arrays, and a mask of the pixels where the second is 0."""
     undefined = below == 0
     return above / np.where(undefined, 1.0, below), undefined
 
