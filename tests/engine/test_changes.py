@@ -400,7 +400,12 @@ def test_an_edition_that_is_replaced_while_its_jobs_wait_or_are_worked_on(
     run(tmp_path, changing, **one | {"output": {"assets": ["red"]}})
     changing.world.change(CLEAR, version="2")
     changing.restart()
-    read, add_scene, take_run = client.Transport.read, State.add_scene, JobQueue.take_run
+    read, fetch, add_scene, take_run = (
+        client.Transport.read,
+        client.Transport.json,
+        State.add_scene,
+        JobQueue.take_run,
+    )
 
     async def until(event: threading.Event) -> None:
         for _ in range(2000):
@@ -408,17 +413,23 @@ def test_an_edition_that_is_replaced_while_its_jobs_wait_or_are_worked_on(
                 break
             await asyncio.sleep(0.01)
 
-    pictures, found = Counter[str](), threading.Event()
+    pictures, started, found = Counter[str](), threading.Event(), threading.Event()
 
     async def slow_read(self: client.Transport, href: str, *args: Any, **kwargs: Any) -> client.Piece:
         name = href[-7:]
         pictures[name] += 1
+        started.set()
         if name == "TCI.tif" and pictures[name] == 1:  # the old edition's, until the new one has its picture
             await until(found)
             await asyncio.sleep(0.3)
         if name == "B04.tif":  # the new edition's, until the old one has its answer
             await asyncio.sleep(0.6)
         return await read(self, href, *args, **kwargs)
+
+    async def late_page(self: client.Transport, *args: Any, **kwargs: Any) -> Any:
+        if begun:  # the search finds the new edition when a file of the old one is being read
+            await until(started)
+        return await fetch(self, *args, **kwargs)
 
     def add_and_tell(self: State, *args: Any, **kwargs: Any) -> list[Job]:
         added = add_scene(self, *args, **kwargs)
@@ -432,6 +443,7 @@ def test_an_edition_that_is_replaced_while_its_jobs_wait_or_are_worked_on(
         return await take_run(self)
 
     monkeypatch.setattr(client.Transport, "read", slow_read)
+    monkeypatch.setattr(client.Transport, "json", late_page)
     monkeypatch.setattr(State, "add_scene", add_and_tell)
     monkeypatch.setattr(JobQueue, "take_run", take_late)
     ran = run(tmp_path, changing, **one)
