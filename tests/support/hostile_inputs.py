@@ -826,7 +826,8 @@ _FILES: Final[list[tuple[str, str | bytes, str | None]]] = [
     ("file with a line break", 'areas = "a\\nb.csv"\n', "is not a path"),
     ("file of a thousand letters", f'areas = "{"a" * 1000}.csv"\n', "no such file|path"),
     ("device for a file", 'areas = "/dev/null"\n', "no such file"),
-    ("file of another kind", 'areas = "a.txt"\n', "in no format|needs an extra"),
+    ("file of another kind", 'areas = "a.pdf"\n', "in no format|needs an extra"),
+    ("text that is no table", 'areas = "a.txt"\n', "separate the columns by commas, semicolons or tabs"),
     ("address for a file", f'areas = "https://me:{_CANARY}@a.test/b.geojson?sig={_CANARY}"\n', "no such file"),
 ]
 
@@ -843,7 +844,7 @@ def configs() -> Iterator[Case]:
             yield Case(kind="config", label=label, files=files, says=str(wanted))
     for label, text, says in _FILES:
         shapes = {"P": _SQUARE_SHAPE} if says is None else {}
-        files = {"config.toml": text, "folder/": "", "a.txt": "no areas"}
+        files = {"config.toml": text, "folder/": "", "a.pdf": "no areas", "a.txt": "no areas"}
         yield Case(kind="config", label=label, files=files, shapes=shapes, says=says)
     yield Case(kind="config", label="no config at all", files={}, says="no such file")
     yield Case(kind="config", label="a folder for a config", files={"config.toml/": ""}, says="cannot be read")
