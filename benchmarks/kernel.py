@@ -175,7 +175,7 @@ def differing(ours: Floats, theirs: Floats) -> int:
 def _world(count: int) -> World:
     random = np.random.default_rng(23)
     polygons = fields(count, GRID)
-    areas = [Area(name="", polygon=polygon, fingerprint="", folder="") for polygon in polygons]
+    areas = [Area(name="", wkb=polygon.wkb, fingerprint="", folder="") for polygon in polygons]
     shape = (GRID.height, GRID.width)
     red, nir = (random.integers(low, high, shape, np.uint16) for low, high in ((300, 1500), (1500, 5000)))
     clear = random.random(shape, np.float32) < GOOD

@@ -49,7 +49,7 @@ def run(options: Options) -> Iterator[Line]:
         for number in range(1, options.rounds + 1):
             # with other fingerprints, so that no round finds the masks of an earlier one
             areas = [
-                Area(name="", polygon=polygon, fingerprint=f"{number:02x}{index:014x}", folder="")
+                Area(name="", wkb=polygon.wkb, fingerprint=f"{number:02x}{index:014x}", folder="")
                 for index, polygon in enumerate(polygons)
             ]
             for line in once(areas, grid):

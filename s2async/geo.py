@@ -26,6 +26,8 @@ KM_PER_DEGREE: Final = 111.2
 UTM: Final = frozenset((*range(32601, 32661), *range(32701, 32761)))
 """EPSG codes of the zones of WGS 84 / UTM, north and south: the CRS of Sentinel-2's rasters."""
 _LONLAT: Final = "OGC:CRS84"
+_SLICE: Final = 4096
+"""Number of areas whose polygons are in memory at once."""
 _OBLATE: Final = 0.015
 """Largest relative difference between a surface on the ellipsoid and on a sphere of `KM_PER_DEGREE`: a degree of
 latitude has 110.57 to 111.69 km, and one of longitude 111.32 to 111.69 km times the cosine of the latitude."""
@@ -54,9 +56,21 @@ def bbox(parts: NDArray[np.float64]) -> Box:
     return float(parts[0, 0]), south, float(reached[-1]), north
 
 
+def polygons(areas: Sequence[Area]) -> NDArray[np.object_]:
+    """Return the polygons of areas as geometry objects, which need 0.4 kB for each small field."""
+    found: NDArray[np.object_] = shapely.from_wkb(np.array([area.wkb for area in areas], object))
+    return found
+
+
+def boxes(areas: Sequence[Area]) -> NDArray[np.float64]:
+    """Return (n, 4) west, south, east, north in degrees of each area, without all polygons in memory at once."""
+    parts = [shapely.bounds(polygons(areas[start : start + _SLICE])) for start in range(0, len(areas), _SLICE)]
+    return np.concatenate([np.zeros((0, 4)), *parts])
+
+
 def bounds(areas: Sequence[Area]) -> Box:
     """Return the box around all areas: west, south, east, north in degrees; see `bbox`."""
-    return bbox(shapely.bounds(shapely.get_parts([area.polygon for area in areas])))
+    return bbox(shapely.bounds(shapely.get_parts(polygons(areas))))
 
 
 def area_km2(area: Area) -> float:
@@ -74,7 +88,7 @@ def sizes_km2(areas: Sequence[Area]) -> tuple[float, float]:
     Args:
         areas: at least one area.
     """
-    shapes: NDArray[np.object_] = np.array([area.polygon for area in areas], object)
+    shapes = polygons(areas)
     flat, bounded = shapely.area(shapes), shapely.bounds(shapes)
     south, north = np.radians(bounded[:, 1]), np.radians(bounded[:, 3])
     across = np.where(south * north < 0, 1.0, np.cos(np.minimum(np.abs(south), np.abs(north))))

@@ -14,7 +14,7 @@ from s2async.config.sections import InlineArea
 from s2async.models import Area
 from s2async.sandbox.world.parks import PARKS
 
-PLACE = Area(name="a", polygon=shapely.box(0, 0, 1, 1), fingerprint="0" * 16, folder="a")
+PLACE = Area(name="a", wkb=shapely.box(0, 0, 1, 1).wkb, fingerprint="0" * 16, folder="a")
 
 
 def inline(*outlines: str) -> list[Area]:
@@ -51,7 +51,7 @@ def test_the_smallest_and_the_largest_area_are_those_of_all_sizes() -> None:
         corners = random.uniform(-2, 2, (200, 2)) + np.array([13, latitude])
         sides = 10 ** random.uniform(-5, 0.2, (200, 2))  # of metres and of degrees, some of them long and thin
         shapes = [shapely.box(*corner, *(corner + side)) for corner, side in zip(corners, sides, strict=True)]
-        areas = [replace(PLACE, polygon=shape) for shape in shapes]
+        areas = [replace(PLACE, wkb=shape.wkb) for shape in shapes]
         sizes = [geo.area_km2(area) for area in areas]
         assert geo.sizes_km2(areas) == (min(sizes), max(sizes))
         assert geo.sizes_km2(areas[:1]) == (sizes[0], sizes[0])

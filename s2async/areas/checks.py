@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -185,19 +185,19 @@ def fingerprint(polygon: Polygon | MultiPolygon) -> str:
     The result does not depend on the start or direction of rings, on the order of rings and parts, on repeated
     points, on Z and M, or on digits beyond 1e-9 degrees.
     """
-    return fingerprints(np.array([canonical(polygon)], object))[0]
+    ((_, found),) = identified(np.array([canonical(polygon)], object))
+    return found
 
 
-def fingerprints(polygons: Geometries) -> list[str]:
-    """Hash polygons that are already canonical."""
-    found: list[str] = []
+def identified(polygons: Geometries) -> Iterator[tuple[bytes, str]]:
+    """Yield the WKB of each of these canonical polygons, and its hash."""
     for start in range(0, len(polygons), SLICE):
         texts = shapely.to_wkb(polygons[start : start + SLICE], byte_order=1, output_dimension=2)
-        found += [hashlib.sha256(wkb).hexdigest()[:16] for wkb in texts.tolist()]
+        for wkb in texts.tolist():
+            yield wkb, hashlib.sha256(wkb).hexdigest()[:16]
         # GEOS releases the interpreter lock in each slice and takes it again before a waiting thread wakes up.
         # Such a thread therefore never waits long enough to demand the lock, and would wait for the last slice.
         time.sleep(0)
-    return found
 
 
 def canonical(geometry: BaseGeometry) -> Polygon | MultiPolygon:

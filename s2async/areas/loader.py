@@ -25,7 +25,7 @@ import numpy as np
 import shapely
 
 from s2async.areas import attributes, faults, frames
-from s2async.areas.checks import fingerprint, fingerprints
+from s2async.areas.checks import fingerprint, identified
 from s2async.areas.datums import offline
 from s2async.areas.faults import Changes, Mendable, Remark
 from s2async.areas.folder_names import folder_name, folder_names
@@ -279,14 +279,14 @@ def _loaded(
     areas = [
         Area(
             name=names[number],
-            polygon=polygon,
+            wkb=wkb,
             fingerprint=identity,
             folder=folders[names[number]],
             start=seasons.starts[number],
             end=seasons.ends[number],
             attributes=rows[number],
         )
-        for number, polygon, identity in zip(kept, polygons.tolist(), fingerprints(polygons), strict=True)
+        for number, (wkb, identity) in zip(kept, identified(polygons), strict=True)
     ]
     changes = Changes(skipped=tuple(remarks), repaired=tuple(repairs))
     return Loaded(areas=areas, changes=changes, crs=frames.named(placed.frame.crs), columns=tuple(columns))

@@ -17,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from shapely.geometry.polygon import orient
 
 from s2async.catalog import scattered
-from s2async.geo import KM_PER_DEGREE, copies
+from s2async.geo import KM_PER_DEGREE, boxes, copies, polygons
 from s2async.models import Area, Scene
 
 Span = tuple[datetime, datetime]
@@ -25,6 +25,8 @@ Span = tuple[datetime, datetime]
 
 GROUP_DEGREES = 1.0
 """Size in degrees of a square whose areas share a search: about one MGRS tile."""
+_SLICE = 4096
+"""Number of areas whose polygons are in memory at once."""
 NEAR_180 = 179.0
 """Longitude beyond which a scene, with the margin around it, may reach across 180 degrees."""
 
@@ -91,11 +93,12 @@ class Matcher:
     """Finds the areas that a scene covers, in an order in which neighbours are adjacent."""
 
     def __init__(self, areas: Sequence[Area]) -> None:
-        points = shapely.point_on_surface(np.array([area.polygon for area in areas], object))
-        order = np.argsort(_z_order(shapely.get_coordinates(points)), kind="stable")
+        points = _points_inside(areas)
+        order = np.argsort(_z_order(points), kind="stable")
         self._areas = [areas[index] for index in order.tolist()]
-        parts, self._owner = parts_of(self._areas)
-        self._tree = shapely.STRtree(parts)
+        # A tree of 100,000 polygons would take 50 MB. Nearly all areas are decided by these 48 bytes each.
+        self._points = points[order]
+        self._boxes = boxes(self._areas)
         self._first, self._last = seasons(self._areas)
         self._prints = [area.fingerprint for area in self._areas]
         self._is_simple = len(set(self._prints)) == len(areas) and not any(
@@ -115,8 +118,7 @@ class Matcher:
             raise ValueError(f"scene {scene.id} has no footprint to match areas with")
         _, south, _, north = scene.footprint.bounds
         wide = _widen(scene.footprint, _margin(max(abs(south), abs(north))))
-        found = [self._tree.query(shape, predicate="intersects") for shape in copies(wide)]
-        near = np.unique(self._owner[np.concatenate(found)])
+        near = np.unique(np.concatenate([self._touching(shape) for shape in copies(wide)]))
         if self._is_simple:
             return [self._areas[index] for index in near]
         day = scene.datetime.astimezone(UTC).date().toordinal()
@@ -124,10 +126,31 @@ class Matcher:
         first = {self._prints[index]: index for index in reversed(near.tolist())}
         return [self._areas[index] for index in near if first[self._prints[index]] == index]
 
+    def _touching(self, shape: BaseGeometry) -> NDArray[np.intp]:
+        """Return the indices of the areas that intersect a shape."""
+        west, south, east, north = shape.bounds
+        left, bottom, right, top = self._boxes.T
+        near = np.flatnonzero((left <= east) & (right >= west) & (bottom <= north) & (top >= south))
+        shapely.prepare(shape)
+        surely = shapely.intersects_xy(shape, self._points[near])
+        unsure = near[~surely]
+        touching = [
+            part[shapely.intersects(shape, polygons([self._areas[index] for index in part.tolist()]))]
+            for part in np.split(unsure, range(_SLICE, len(unsure), _SLICE))
+        ]
+        return np.concatenate([near[surely], *touching])
+
+
+def _points_inside(areas: Sequence[Area]) -> NDArray[np.float64]:
+    """Return (n, 2) longitude and latitude of a point inside each area."""
+    slices = (areas[start : start + _SLICE] for start in range(0, len(areas), _SLICE))
+    points = [shapely.get_coordinates(shapely.point_on_surface(polygons(some))) for some in slices]
+    return np.concatenate([np.zeros((0, 2)), *points])
+
 
 def parts_of(areas: Sequence[Area]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
     """Return all polygons of the areas, and the index of the area of each. Areas of one part are not copied."""
-    shapes: NDArray[np.object_] = np.array([area.polygon for area in areas], object)
+    shapes = polygons(areas)
     if (shapely.get_type_id(shapes) == shapely.GeometryType.POLYGON).all():
         return shapes, np.arange(len(areas))
     parts, owners = shapely.get_parts(shapes, return_index=True)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
+from s2async import geo
 from s2async.models import LONGEST_BATCH, Area, Job
 
 FEW: Final = 64
@@ -179,7 +179,7 @@ def batches(areas: Sequence[Area]) -> Iterator[list[int]]:
     Yields:
         The indices of the areas of each batch.
     """
-    bounds = shapely.bounds([area.polygon for area in areas]).reshape(-1, 4)
+    bounds = geo.boxes(areas)
     order = _by_cell(bounds) if len(areas) > FEW else np.arange(len(areas))
     batch: list[int] = []
     pixels = 0.0

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import shapely
-
 from s2async.engine.saving import Encoded
 from s2async.models import Area, Batch, BatchResult, Traffic
 
@@ -77,9 +75,8 @@ def pack_order(order: Order) -> Parcel:
     """Serialize an order. Of its areas, it keeps what steps need: no seasons, and none of the user's columns."""
     areas = _areas(order.batch)
     target = io.BytesIO()
-    columns = [(area.name, area.fingerprint, area.folder) for area in areas]
-    polygons = shapely.to_wkb([area.polygon for area in areas]).tolist()
-    pickle.Pickler(target, _PROTOCOL).dump((columns, polygons))
+    columns = [(area.name, area.wkb, area.fingerprint, area.folder) for area in areas]
+    pickle.Pickler(target, _PROTOCOL).dump(columns)
     _Pickler(target, areas).dump(order)
     return Parcel(target.getvalue())
 
@@ -87,10 +84,10 @@ def pack_order(order: Order) -> Parcel:
 def unpack_order(parcel: Parcel) -> Order:
     """Return the order that `pack_order` serialized, in a process of the same run."""
     source = io.BytesIO(parcel.data)
-    columns, polygons = pickle.Unpickler(source).load()  # noqa: S301 - from our own run
+    columns = pickle.Unpickler(source).load()  # noqa: S301 - from our own run
     areas = [
-        Area(name=name, polygon=polygon, fingerprint=fingerprint, folder=folder)
-        for (name, fingerprint, folder), polygon in zip(columns, shapely.from_wkb(polygons), strict=True)
+        Area(name=name, wkb=wkb, fingerprint=fingerprint, folder=folder)
+        for name, wkb, fingerprint, folder in columns
     ]
     order: Order = _Unpickler(source, areas).load()
     return order

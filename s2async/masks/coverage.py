@@ -107,8 +107,7 @@ def draw(areas: Sequence[Area], grid: Grid) -> CoveragePlan:
     a, b, _, d, e, _ = grid.transform[:6]
     if b or d or a <= 0 or e >= 0:
         raise ValueError("weights by coverage need a raster whose first row is the northernmost, not turned")
-    polygons = np.empty(len(areas), np.object_)
-    polygons[:] = [area.polygon for area in areas]
+    polygons = geo.polygons(areas)
     vertices = shapely.get_num_coordinates(polygons).astype(np.int64)
     plans = [CoveragePlan.empty(grid)]
     for start, stop in groups(vertices, VERTICES):

@@ -38,8 +38,7 @@ def draw(areas: Sequence[Area], grid: Grid) -> GridPlan:
         ValueError: the CRS of the grid is unknown.
         LocalError: PROJ cannot read its database.
     """
-    polygons = np.empty(len(areas), np.object_)
-    polygons[:] = [area.polygon for area in areas]
+    polygons = geo.polygons(areas)
     vertices = shapely.get_num_coordinates(polygons).astype(np.int64)
     slices = [
         plan_of(_projected(polygons[start:stop], grid.epsg), grid, stop - start)

@@ -16,7 +16,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from s2async.geo import KM_PER_DEGREE
+from s2async.geo import KM_PER_DEGREE, polygons
 from s2async.models import DEFAULT_MEASURED, Area
 
 
@@ -264,7 +264,7 @@ def rough(
         bands: keys of bands for which values are computed.
         max_area_cloud: limit for values in per cent.
     """
-    parts, owners = shapely.get_parts([area.polygon for area in areas], return_index=True)
+    parts, owners = shapely.get_parts(polygons(areas), return_index=True)
     boxes = shapely.bounds(parts)
     cut = sum(_middle(kind_of(key).block_bytes) for key in assets if key not in (*measured, *bands))
     valued = sum(_middle(kind_of(band).block_bytes) for band in bands)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from s2async.catalog.overpasses import zone_number
 from s2async.catalog.zones import home_zones
+from s2async.geo import polygons
 from s2async.models import DEFAULT_MEASURED, Area, Scene
 from s2async.plan import costs
 from s2async.plan.block_layout import Rasters, covered_share
@@ -134,7 +135,7 @@ class Planner:
         """Areas with the same polygon: a scene counts for only one of them."""
         for number, area in enumerate(areas):
             self._twins[area.fingerprint].append(number)
-        self._polygons = np.array([area.polygon for area in areas], dtype=object)
+        self._polygons = polygons(areas)
         self._months: defaultdict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros(len(areas), np.int64))
         self._best = np.full(len(areas), -1.0)
         self._open: list[OpenScene] = []

@@ -8,9 +8,9 @@ from itertools import repeat, zip_longest
 from typing import Any, Final
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
+from s2async import geo
 from s2async.areas.folders import Shelf, arrange, clash
 from s2async.catalog.zones import home_zones
 from s2async.errors import AreaError
@@ -90,10 +90,10 @@ def _add_areas(db: Connection, areas: Sequence[Area], needed: str | None) -> dic
     (last,) = db.execute(sql.LAST_AREA).fetchone()
     for start in range(0, len(added), PAGE):
         some = added[start : start + PAGE]
-        polygons = np.array([area.polygon for area in some], object)
+        polygons = geo.polygons(some)
         keys = (area.fingerprint for area in some)
         numbers = range(last + 1 + start, last + 1 + start + len(some))
-        packed = shapely.to_wkb(polygons).tolist()
+        packed = (area.wkb for area in some)
         db.executemany(sql.ADD_AREA, zip(numbers, keys, packed, home_zones(polygons), repeat(needed)))
     return {area.fingerprint: row for row, area in enumerate(added, last + 1)}
 
@@ -132,7 +132,7 @@ def _neighbours(areas: Sequence[Area]) -> Sequence[Area]:
     """
     if len(areas) <= BLOCK:
         return areas
-    bounds = shapely.bounds([area.polygon for area in areas])
+    bounds = geo.boxes(areas)
     keys = _z_order((bounds[:, :2] + bounds[:, 2:] + 720) * 500)
     return [areas[number] for number in np.argsort(keys, kind="stable").tolist()]
 

@@ -234,13 +234,11 @@ class Ledger(Totals):
 
     def areas(self) -> Iterator[Area]:
         """Iterate over the places of the last run's configuration, sorted by name, then season."""
-        import shapely  # imported only here, because counting jobs needs no geometry
-
-        for name, polygon, fingerprint, folder, since, until, attributes in self._each(sql.ACTIVE_AREAS):
+        for name, wkb, fingerprint, folder, since, until, attributes in self._each(sql.ACTIVE_AREAS):
             start, end = season(since, until)
             yield Area(
                 name=name,
-                polygon=shapely.from_wkb(polygon),
+                wkb=wkb,
                 fingerprint=fingerprint,
                 folder=folder,
                 start=start,

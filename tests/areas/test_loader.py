@@ -581,7 +581,7 @@ def test_areas_smaller_than_a_pixel_are_named(latitude: float) -> None:
         high = metres / 111_320
         wide = high / math.cos(math.radians(latitude))
         return Area(
-            name=name, polygon=shapely.box(10, latitude, 10 + wide, latitude + high), fingerprint=name, folder=name
+            name=name, wkb=shapely.box(10, latitude, 10 + wide, latitude + high).wkb, fingerprint=name, folder=name
         )
 
     assert loader.specks_notice([square(21, "field"), square(1000, "park")]) == ""

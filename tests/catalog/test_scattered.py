@@ -40,7 +40,7 @@ def fields(count: int, where: tuple[float, ...], *, size: float = 0.003) -> Boxe
 
 def areas_of(boxes: Boxes) -> list[Area]:
     return [
-        Area(name=f"field {n}", polygon=shapely.box(*box), fingerprint=f"{n:016x}", folder=f"field_{n}")
+        Area(name=f"field {n}", wkb=shapely.box(*box).wkb, fingerprint=f"{n:016x}", folder=f"field_{n}")
         for n, box in enumerate(boxes.tolist())
     ]
 

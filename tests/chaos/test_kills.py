@@ -80,7 +80,7 @@ def test_the_oracle_sees_plans_that_are_torn_or_wrong(tmp_path: Path) -> None:
         grid = Grid(width=scene.width, height=scene.height, transform=scene.transform, epsg=worlds.EPSG)
     names = [fingerprint(polygon) for polygon in polygons]
     areas = [
-        Area(name="", polygon=it, fingerprint=name, folder="") for it, name in zip(polygons, names, strict=True)
+        Area(name="", wkb=it.wkb, fingerprint=name, folder="") for it, name in zip(polygons, names, strict=True)
     ]
     plan, keys = drawing.draw(areas, grid), packing.keys_of(names)
     known = dict(zip(keys.tolist(), polygons, strict=True))

@@ -55,7 +55,7 @@ def shown_status(ran: Ran, width: int = 160, *, verbose: bool = False) -> str:
 
 
 def area(polygon: Polygon) -> Area:
-    return Area(name="a", polygon=polygon, fingerprint="0" * 16, folder="a")
+    return Area(name="a", wkb=polygon.wkb, fingerprint="0" * 16, folder="a")
 
 
 def test_days_of_several_scenes_are_counted_once_for_each_area(ran: Ran) -> None:

@@ -56,7 +56,7 @@ def test_the_histogram_is_that_of_what_rasterio_masks(seed: int) -> None:
                 )
             except ValueError:
                 masked = None
-    found = cutout(Area(name="", polygon=polygon, fingerprint=polygon.wkb_hex, folder=""), grid)
+    found = cutout(Area(name="", wkb=polygon.wkb, fingerprint=polygon.wkb_hex, folder=""), grid)
     if masked is None or found is None:
         assert masked is None
         assert found is None

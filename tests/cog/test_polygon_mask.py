@@ -38,7 +38,7 @@ GRIDS = [UTM, SOUTH, LONLAT, TILTED, NORTH_DOWN, THIRDS]
 
 
 def area_of(polygon: Polygon | MultiPolygon) -> Area:
-    return Area(name="", polygon=polygon, fingerprint=polygon.wkb_hex, folder="")
+    return Area(name="", wkb=polygon.wkb, fingerprint=polygon.wkb_hex, folder="")
 
 
 def by_rasterio(polygon: Polygon | MultiPolygon, grid: Grid) -> tuple[Window, NDArray[np.bool_], Affine] | None:

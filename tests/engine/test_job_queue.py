@@ -24,7 +24,7 @@ def make_jobs(scene: int, count: int, *, version: str = "v1", kilometres: float 
     found = make_scene(f"S2A_33UUU_2022{scene:04}_0_L2A", version=version)
     square = box(13, 52, 13 + kilometres / 68.5, 52 + kilometres / 111.3)
     return [
-        Job(id=scene * 100_000 + number, area=replace(make_area(f"a{number}"), polygon=square), scene=found)
+        Job(id=scene * 100_000 + number, area=replace(make_area(f"a{number}"), wkb=square.wkb), scene=found)
         for number in range(count)
     ]
 
@@ -134,7 +134,7 @@ def test_of_many_jobs_neighbours_are_in_one_batch_and_few_stay_in_order() -> Non
     places = [(east, north) for north in range(20) for east in range(20)]
     random.Random(1).shuffle(places)
     areas = [
-        replace(make_area(f"a{number}"), polygon=box(13 + x / 7, 52 - y / 11, 13.1 + x / 7, 52.01 - y / 11))
+        replace(make_area(f"a{number}"), wkb=box(13 + x / 7, 52 - y / 11, 13.1 + x / 7, 52.01 - y / 11).wkb)
         for number, (x, y) in enumerate(places)
     ]
     few = [*batches(areas[:FEW])]

@@ -136,7 +136,7 @@ def edited(areas: Sequence[Area], outlines: dict[str, Area], chance: random.Rand
             elif what == "remove" and len(new) > 1:
                 del new[at]
             elif what == "move":
-                new[at] = replace(new[at], polygon=outline.polygon, fingerprint=outline.fingerprint)
+                new[at] = replace(new[at], wkb=outline.polygon.wkb, fingerprint=outline.fingerprint)
             elif what == "rename":
                 new[at] = replace(new[at], name=name, folder=name)
             elif what == "season":

@@ -66,7 +66,7 @@ SECRET = "?sig=hunter2"
 HOST = "https://cogs.example"
 CLOUDED = worlds.day(1, clouded=frozenset({"South"}))
 AREAS = [
-    Area(name=name, polygon=worlds.polygon(name), fingerprint=hashlib.sha256(name.encode()).hexdigest()[:16],
+    Area(name=name, wkb=worlds.polygon(name).wkb, fingerprint=hashlib.sha256(name.encode()).hexdigest()[:16],
          folder=name.lower())
     for name in worlds.SHAPES
 ]  # fmt: skip

@@ -138,7 +138,7 @@ def test_some_areas_of_a_plan() -> None:
 
 def in_lon_lat(polygons: NDArray[np.object_]) -> list[Area]:
     moved = shapely.transform(polygons, lambda points: geo.unprojected(points, GRID.epsg))
-    return [Area(name="", polygon=shape, fingerprint=shape.wkb_hex, folder="") for shape in moved]
+    return [Area(name="", wkb=shape.wkb, fingerprint=shape.wkb_hex, folder="") for shape in moved]
 
 
 def test_areas_in_lon_lat_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,7 +117,7 @@ def areas_near(grid: Grid, number: int, *, seed: int = 1) -> list[Area]:
 
 
 def area_of(shape: Shape) -> Area:
-    return Area(name="", polygon=shape, fingerprint=shape.wkb_hex, folder="")
+    return Area(name="", wkb=shape.wkb, fingerprint=shape.wkb_hex, folder="")
 
 
 def assert_is_todays(areas: list[Area], grid: Grid) -> GridPlan:

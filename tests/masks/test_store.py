@@ -32,7 +32,7 @@ def area(column: float, row: float, side: float = 7.3) -> Area:
     ring = on_grid(shapely.box(column, row, column + side, row + side), GRID.transform)
     polygon = shapely.transform(ring, lambda points: geo.unprojected(points, GRID.epsg))
     name = hashlib.sha256(polygon.wkb).hexdigest()[:16]
-    return Area(name="", polygon=polygon, fingerprint=name, folder="")
+    return Area(name="", wkb=polygon.wkb, fingerprint=name, folder="")
 
 
 AREAS = [area(30 * column - 4, 30 * row - 4) for column in range(20) for row in range(20)]

@@ -48,7 +48,7 @@ def cropped(data: bytes, polygon: Polygon | MultiPolygon) -> Crop:
     """The package's whole way from the bytes of a file to a crop."""
     layout = tiff.parse(data)
     assert isinstance(layout, Layout)
-    part = cutout(Area(name="", polygon=polygon, fingerprint=polygon.wkb_hex, folder=""), layout.grid)
+    part = cutout(Area(name="", wkb=polygon.wkb, fingerprint=polygon.wkb_hex, folder=""), layout.grid)
     assert part is not None
     blocks = {
         i: data[layout.block_offsets[i] :][: layout.block_counts[i]]

@@ -85,7 +85,7 @@ def test_any_exchange_of_names_survives_kills(
         for key, old in known.items()
     }
     wanted = {
-        key: Area(name=name, polygon=shapely.box(0, 0, 1, 1), fingerprint=key, folder=name)
+        key: Area(name=name, wkb=shapely.box(0, 0, 1, 1).wkb, fingerprint=key, folder=name)
         for key, name in zip(keys, names, strict=True)
     }
     arranged = {key: shelf for key, (shelf,) in arrange(shelves, wanted.values()).items()}

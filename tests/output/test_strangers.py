@@ -151,7 +151,7 @@ def test_crops_that_a_killed_run_did_not_record_are_nobodys_news(tmp_path: Path,
 def test_the_first_stranger_is_found_and_what_is_recorded_is_not_looked_at(tmp_path: Path, stage: Stage) -> None:
     first = run(tmp_path, stage)
     (area,) = s2async.load_areas(first.config)
-    other = Area(name="North", polygon=MOVED, fingerprint="0" * 16, folder="North")
+    other = Area(name="North", wkb=MOVED.wkb, fingerprint="0" * 16, folder="North")
     output, paths = first.config.output.folder, crops(first)
 
     def recorded(*names: str) -> Any:

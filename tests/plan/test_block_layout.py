@@ -23,7 +23,7 @@ SIDE = 109_800.0
 
 
 def area(polygon: Polygon | MultiPolygon, name: str = "a") -> Area:
-    return Area(name=name, polygon=polygon, fingerprint=fingerprint(polygon), folder=name)
+    return Area(name=name, wkb=polygon.wkb, fingerprint=fingerprint(polygon), folder=name)
 
 
 def lonlat(flat: BaseGeometry, epsg: int = 32633) -> Polygon:

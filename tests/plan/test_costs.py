@@ -20,7 +20,7 @@ percents = st.floats(0, 100)
 
 
 def area(polygon: Polygon | MultiPolygon) -> Area:
-    return Area(name="a", polygon=polygon, fingerprint=fingerprint(polygon), folder="a")
+    return Area(name="a", wkb=polygon.wkb, fingerprint=fingerprint(polygon), folder="a")
 
 
 def test_ranges_add_and_scale() -> None:

@@ -43,7 +43,7 @@ PARK = box(12.700, 52.500, 12.710, 52.505)
 
 
 def area(polygon: Polygon, name: str = "a") -> Area:
-    return Area(name=name, polygon=polygon, fingerprint=area_files.fingerprint(polygon), folder=name)
+    return Area(name=name, wkb=polygon.wkb, fingerprint=area_files.fingerprint(polygon), folder=name)
 
 
 def scene(day: int, cloud: float | None = 0.0, footprint: Polygon = SCENE_BOX, *keys: str) -> Scene:

@@ -52,7 +52,7 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def area(name: str) -> Area:
-    return Area(name=name, polygon=box(13, 52, 13.1, 52.1), fingerprint="0" * 16, folder="a")
+    return Area(name=name, wkb=box(13, 52, 13.1, 52.1).wkb, fingerprint="0" * 16, folder="a")
 
 
 def look(day: date, status: str = Status.SAVED, scene: float = 10.0, inside: float = 0.0) -> Look:

@@ -19,7 +19,7 @@ from tests.support.pages import Page
 
 
 def area(name: str = "a") -> Area:
-    return Area(name=name, polygon=box(13, 52, 13.1, 52.1), fingerprint=name[0] * 16, folder="a")
+    return Area(name=name, wkb=box(13, 52, 13.1, 52.1).wkb, fingerprint=name[0] * 16, folder="a")
 
 
 def look(item: str, status: str, scene: float | None, inside: float | None) -> Look:

@@ -258,7 +258,7 @@ def square(km: float) -> Area:
     east, north, half = 450_000, 5_750_000, km * 500
     corners = [(-half, -half), (half, -half), (half, half), (-half, half)]
     ring = [to_lonlat.transform(east + x, north + y) for x, y in corners]
-    return Area(name="a", polygon=Polygon(ring), fingerprint=f"{km:016}", folder="a")
+    return Area(name="a", wkb=Polygon(ring).wkb, fingerprint=f"{km:016}", folder="a")
 
 
 @pytest.mark.parametrize(("km", "side"), [(1, 10980), (11, 10980), (13, 5490), (27, 5490), (30, 2745), (90, 1373)])
@@ -281,7 +281,7 @@ def test_the_smallest_level_is_the_scene_and_must_be_small() -> None:
 
 
 def test_an_area_that_the_file_does_not_show_is_told() -> None:
-    far = Area(name="far", polygon=Polygon([(100, 10), (101, 10), (101, 11)]), fingerprint="f" * 16, folder="f")
+    far = Area(name="far", wkb=Polygon([(100, 10), (101, 10), (101, 11)]).wkb, fingerprint="f" * 16, folder="f")
     with pytest.raises(CorruptFile, match="shows nothing of far"):
         scenery.around(levels(10980, 687), far)
 

@@ -27,7 +27,7 @@ def test_areas_of_a_block_are_neighbours(state: State) -> None:
     corners = {"a": (-170, -60), "b": (170, -60), "c": (-170, 60), "d": (13, 52)}
     areas = [
         replace(
-            make_area(f"{region} {number}"), polygon=box(x + number / 100, y, x + number / 100 + 0.001, y + 0.001)
+            make_area(f"{region} {number}"), wkb=box(x + number / 100, y, x + number / 100 + 0.001, y + 0.001).wkb
         )
         for region, (x, y) in corners.items()
         for number in range(BLOCK)
@@ -44,7 +44,7 @@ def test_areas_of_a_block_are_neighbours(state: State) -> None:
 
 def test_few_areas_keep_their_order(state: State) -> None:
     areas = [
-        replace(make_area(name), polygon=box(x, 50, x + 0.1, 50.1)) for name, x in (("c", 9), ("a", 1), ("b", 5))
+        replace(make_area(name), wkb=box(x, 50, x + 0.1, 50.1).wkb) for name, x in (("c", 9), ("a", 1), ("b", 5))
     ]
     state.sync_areas(areas)
     rows = state._db.execute("SELECT fingerprint FROM areas ORDER BY id").fetchall()
@@ -69,7 +69,7 @@ def many(count: int) -> list[Area]:
     return [
         replace(
             make_area(f"area {number}"),
-            polygon=box(corner / 1e4, 50, corner / 1e4 + 0.01, 50.01),
+            wkb=box(corner / 1e4, 50, corner / 1e4 + 0.01, 50.01).wkb,
             attributes={"crop": "rye" if number % 2 else None, "code": number},
         )
         for number, corner in enumerate(corners)

@@ -43,7 +43,7 @@ def areas() -> list[Area]:
     return [
         Area(
             name=name,
-            polygon=worlds.polygon(name),
+            wkb=worlds.polygon(name).wkb,
             fingerprint=hashlib.sha256(name.encode()).hexdigest()[:16],
             folder=name.lower(),
         )

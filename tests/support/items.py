@@ -57,4 +57,4 @@ def a_scene(**changes: Any) -> Scene:
 
 def an_area(name: str, polygon: Polygon | MultiPolygon) -> Area:
     fingerprint = hashlib.sha256(polygon.wkb).hexdigest()[:16]
-    return Area(name=name, polygon=polygon, fingerprint=fingerprint, folder=name)
+    return Area(name=name, wkb=polygon.wkb, fingerprint=fingerprint, folder=name)

@@ -9,7 +9,7 @@ from shapely import box
 from s2async.models import Area
 from s2async.report.data import Look, Watched
 
-AREA = Area(name="a", polygon=box(13, 52, 13.1, 52.1), fingerprint="0" * 16, folder="a")
+AREA = Area(name="a", wkb=box(13, 52, 13.1, 52.1).wkb, fingerprint="0" * 16, folder="a")
 
 
 def look(day: int, status: str, *, scene: float | None = 0.0, area: float | None = 0.0) -> Look:

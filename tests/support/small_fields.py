@@ -45,6 +45,6 @@ def fields(grid: Grid, number: int = FIELDS) -> list[Area]:
         polygon = lonlat(shape, grid.epsg)
         fingerprint = hashlib.sha256(polygon.wkb).hexdigest()[:16]
         areas.append(
-            Area(name=f"field-{index}", polygon=polygon, fingerprint=fingerprint, folder=f"field-{index}")
+            Area(name=f"field-{index}", wkb=polygon.wkb, fingerprint=fingerprint, folder=f"field-{index}")
         )
     return areas

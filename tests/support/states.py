@@ -58,7 +58,7 @@ def new_state(path: Path) -> State:
 
 def make_area(name: str, *, folder: str | None = None, key: str | None = None) -> Area:
     fingerprint = hashlib.sha256((key or name).encode()).hexdigest()[:16]
-    return Area(name=name, polygon=box(13, 52, 13.1, 52.1), fingerprint=fingerprint, folder=folder or name)
+    return Area(name=name, wkb=box(13, 52, 13.1, 52.1).wkb, fingerprint=fingerprint, folder=folder or name)
 
 
 def make_scene(
