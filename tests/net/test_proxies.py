@@ -251,7 +251,7 @@ def refused(folder: Path, *arguments: str, **environment: str) -> str:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert [path.name for path in folder.iterdir()] == ["c.toml"]

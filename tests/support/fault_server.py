@@ -2,7 +2,8 @@
 
 ``/MODE/TIMES/NAME?more``: the first TIMES requests of a path go wrong in the way of MODE (-1: all of them), later
 ones go well: a name that ends in ``.json`` is answered by an echo, any other is a file of the served folder.
-``/__log`` tells all requests so far, ``/__reset`` forgets them.
+``/__log`` tells all requests so far, ``/__reset`` forgets them. Requests with ``held`` in their query wait until
+``/__release``; ``/__now`` tells how many are under way.
 
 Usage: python fault_server.py FOLDER [CERTIFICATE KEY]; the first line of its output is the ports as JSON.
 """
@@ -34,6 +35,8 @@ LOG: list[dict[str, Any]] = []
 COUNTS: Counter[str] = Counter()
 IN_FLIGHT = {"now": 0, "peak": 0}
 BUCKETS: dict[str, tuple[float, float]] = {}
+RELEASED = asyncio.Event()
+"""Set for a moment when all that is held is let go."""
 
 Headers = dict[str, str]
 
@@ -420,6 +423,8 @@ async def answer(x: Exchange) -> None:
             x.keep = False
             return
         await asyncio.sleep(float(x.query.get("delay", 0)))
+        if "held" in x.query:
+            await RELEASED.wait()
         _, mode, times, *_ = f"{x.path}///".split("/")
         if mode not in MODES or not re.fullmatch(r"-?[0-9]{1,6}", times):
             await x.send(404, {}, b"<Error>NoSuchKey</Error>")
@@ -444,6 +449,12 @@ async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
             if exchange.path == "/__log":
                 told = {"log": LOG, "peak": IN_FLIGHT["peak"], "now": IN_FLIGHT["now"]}
                 await exchange.send(200, {}, json.dumps(told).encode())
+            elif exchange.path == "/__now":
+                await exchange.send(200, {}, json.dumps(IN_FLIGHT["now"]).encode())
+            elif exchange.path == "/__release":
+                RELEASED.set()
+                RELEASED.clear()
+                await exchange.send(200, {}, b"{}")
             elif exchange.path == "/__reset":
                 LOG.clear()
                 COUNTS.clear()
